@@ -1,0 +1,29 @@
+"""The errors that people read.
+
+Owns the common base class and the errors that more than one stage raises. A message says what happened, to which id,
+and what to do next. It never holds report text: ids, kinds and counts only.
+"""
+
+
+class FineTuneError(Exception):
+    """Base of every error that this project raises on purpose."""
+
+
+class SettingsError(FineTuneError):
+    """A setting or the settings file is wrong."""
+
+
+class RecipeError(FineTuneError):
+    """A recipe can't be used as it is written."""
+
+
+class TableError(FineTuneError):
+    """A table does not have the columns that its schema names."""
+
+
+class GateClosedError(FineTuneError):
+    """A gate found no evidence, or evidence against going on. Nothing was produced."""
+
+
+class ModelFolderError(FineTuneError):
+    """A folder can't be used as a base model."""

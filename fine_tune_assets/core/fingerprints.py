@@ -1,0 +1,75 @@
+"""Content fingerprints: the same content has the same fingerprint on every machine.
+
+Owns how bytes, JSON values, files, folders and tables are hashed (SHA-256, hexadecimal) and keyed hashes (HMAC-SHA-256).
+Does not know what the content means.
+"""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+SHORT_LENGTH = 16
+"""Characters of a fingerprint used in folder names and ids: 64 bits, no collision expected below a billion items."""
+
+
+def fingerprint_bytes(content: bytes) -> str:
+    """SHA-256 of `content`, 64 hexadecimal characters."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def fingerprint_text(text: str) -> str:
+    return fingerprint_bytes(text.encode("utf-8"))
+
+
+def fingerprint_json(value: Any) -> str:
+    """Fingerprint of a JSON value; the order of keys does not matter."""
+    return fingerprint_text(json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")))
+
+
+def fingerprint_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint_files(folder: Path) -> dict[str, str]:
+    """Relative POSIX path → SHA-256 of every file below `folder`, in sorted order."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    return {p.relative_to(folder).as_posix(): fingerprint_file(p) for p in files}
+
+
+def fingerprint_folder(folder: Path) -> str:
+    """Fingerprint of the names and contents of every file below `folder`."""
+    return fingerprint_mapping(fingerprint_files(folder))
+
+
+def fingerprint_mapping(hashes: Mapping[str, str]) -> str:
+    return fingerprint_json(dict(hashes))
+
+
+def fingerprint_table(table: pa.Table) -> str:
+    """Fingerprint of a table's columns and rows in their order; chunking and the Parquet writer's version do not matter."""
+    digest = hashlib.sha256(repr([(f.name, str(f.type)) for f in table.schema]).encode())
+    for batch in table.to_batches(max_chunksize=1024):
+        for row in batch.to_pylist():
+            digest.update(json.dumps(row, sort_keys=True, ensure_ascii=False, default=str).encode())
+            digest.update(b"\n")
+    return digest.hexdigest()
+
+
+def keyed_hash(key: bytes, value: str) -> str:
+    """HMAC-SHA-256 of `value`: without the key nobody can find the value by trying candidates."""
+    return hmac.new(key, value.encode("utf-8"), hashlib.sha256).hexdigest()
+
+
+def short(fingerprint: str) -> str:
+    return fingerprint[:SHORT_LENGTH]
+
+
+def combine(parts: Iterable[str]) -> str:
+    """One fingerprint of several, in the order given."""
+    return fingerprint_json(list(parts))

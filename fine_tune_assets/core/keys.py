@@ -1,0 +1,40 @@
+"""Secret keys of an installation: 32 random bytes in a file that only its user can read.
+
+Owns creating and reading them. A key that is lost can't be replaced: patient keys change and corrections can't be read.
+"""
+
+import os
+import secrets
+from pathlib import Path
+
+from fine_tune_assets.core.errors import SettingsError
+
+KEY_BYTES = 32
+
+
+def read_or_create_key(folder: Path, name: str) -> bytes:
+    """Return the key `name`, creating it on first use.
+
+    Raises SettingsError if the file is not 32 bytes long or can be read by others.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = folder / f"{name}.key"
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return _read_key(path)
+    # Linked complete or not at all is not needed: a reader that comes between sees a short file and says so.
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secrets.token_bytes(KEY_BYTES))
+        file.flush()
+        os.fsync(file.fileno())
+    return _read_key(path)
+
+
+def _read_key(path: Path) -> bytes:
+    if path.stat().st_mode & 0o077:
+        raise SettingsError(f"Key file {path} can be read by other users. Run: chmod 600 {path}")
+    key = path.read_bytes()
+    if len(key) != KEY_BYTES:
+        raise SettingsError(f"Key file {path} holds {len(key)} bytes instead of {KEY_BYTES}. Restore it from a backup.")
+    return key

@@ -1,0 +1,69 @@
+"""Where everything lies below the data folder. Owns the names of folders; creates none of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+PACKAGE_DIR = Path(__file__).resolve().parents[1]
+PROJECT_DIR = PACKAGE_DIR.parent
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The folders of one installation, all below `data_dir`."""
+
+    data_dir: Path
+
+    @property
+    def raw_reports(self) -> Path:
+        """One folder a batch, as people drop them."""
+        return self.data_dir / "raw_reports"
+
+    @property
+    def general(self) -> Path:
+        """General instruction data that is mixed in, with licences."""
+        return self.data_dir / "general"
+
+    @property
+    def evaluation(self) -> Path:
+        """Labelled sets that measure the scrubber, the judge and retained abilities."""
+        return self.data_dir / "evaluation"
+
+    @property
+    def tables(self) -> Path:
+        """Parquet, one folder an asset."""
+        return self.data_dir / "tables"
+
+    @property
+    def instruction_sets(self) -> Path:
+        return self.data_dir / "instruction_sets"
+
+    @property
+    def base_models(self) -> Path:
+        return self.data_dir / "base_models"
+
+    @property
+    def adapters(self) -> Path:
+        return self.data_dir / "adapters"
+
+    @property
+    def weights(self) -> Path:
+        """Merged and quantised weights, a folder each, named by their fingerprint."""
+        return self.data_dir / "weights"
+
+    @property
+    def releases(self) -> Path:
+        return self.data_dir / "releases"
+
+    @property
+    def keys(self) -> Path:
+        """Secret keys of this installation; readable by its user only."""
+        return self.data_dir / "keys"
+
+    @property
+    def run(self) -> Path:
+        """Pid files and logs of services."""
+        return self.data_dir / "run"
+
+    def table(self, asset: str, partition: str | None = None) -> Path:
+        """The Parquet file of an asset, or of one of its partitions."""
+        return self.tables / asset / f"{partition or asset}.parquet"

@@ -1,0 +1,64 @@
+"""Records that several packages pass to each other. Owns their fields; the ledger stores them, stages make them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What an expert decided about one drafted example. Bound to the exact content by its fingerprint."""
+
+    decision_id: str
+    example_id: str
+    fingerprint: str
+    """Fingerprint of the draft that the reviewer saw."""
+    decision: Literal["approve", "reject"]
+    output: str | None
+    """The output as the reviewer repaired it; None when the draft was right as it was."""
+    reviewer: str
+    decided_at: datetime
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A user's better answer. Can hold identifiers: only the ledger (encrypted) and the scrubber see it."""
+
+    correction_id: str
+    release_id: str
+    author: str
+    instruction: str
+    input: str
+    answer: str
+    corrected_answer: str
+    received_at: datetime
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a candidate may be served, bound to everything that it was measured on."""
+
+    verdict_id: str
+    decision: Literal["promote", "hold", "refuse"]
+    adapter_id: str
+    base_fingerprint: str
+    instruction_set_fingerprint: str
+    incumbent: str
+    reasons: tuple[str, ...]
+    evidence: str
+    """Every figure that the verdict rests on, as canonical JSON."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release that was put together: where it lies and what allowed it."""
+
+    release_id: str
+    folder: str
+    """Relative to the data folder."""
+    verdict_id: str
+    adapter_id: str
+    base_fingerprint: str
+    instruction_set_fingerprint: str
+    weights_fingerprint: str
+    prompt_fingerprint: str

@@ -1,0 +1,78 @@
+"""A release folder: a manifest that names every file with its hash, and is itself named by its fingerprint.
+
+Owns writing, reading and verifying it. `release_id` is the fingerprint of the manifest's content, so a folder whose
+manifest or files were changed no longer verifies. Layout:
+
+    releases/<release_id>/manifest.json   what it is made of, with the hash of each file
+                          prompt.json     {"system_prompt", "chat_template"}
+                          model.gguf      what the llama.cpp engine serves
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.files import write_text
+from fine_tune_assets.core.fingerprints import fingerprint_files, fingerprint_json, short
+
+MANIFEST = "manifest.json"
+PROMPT = "prompt.json"
+MODEL = "model.gguf"
+
+
+class ReleaseError(FineTuneError):
+    """A release folder is incomplete or was changed."""
+
+
+@dataclass(frozen=True)
+class ReleaseFolder:
+    folder: Path
+    release_id: str
+    manifest: dict[str, Any]
+
+    @property
+    def model(self) -> Path:
+        return self.folder / MODEL
+
+    @property
+    def system_prompt(self) -> str:
+        return str(json.loads((self.folder / PROMPT).read_text(encoding="utf-8"))["system_prompt"])
+
+
+def release_id_of(manifest: dict[str, Any]) -> str:
+    return short(fingerprint_json(manifest))
+
+
+def write_manifest(folder: Path, facts: dict[str, Any]) -> str:
+    """Add `manifest.json` to a folder that holds all other files; return the release id."""
+    manifest = {**facts, "files": fingerprint_files(folder)}
+    write_text(folder / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False))
+    return release_id_of(manifest)
+
+
+def read_release(folder: Path) -> ReleaseFolder:
+    """Read the manifest without checking the files. Raises ReleaseError."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ReleaseError(f"Release folder {folder.name} has no readable {MANIFEST}.") from error
+    return ReleaseFolder(folder, release_id_of(manifest), manifest)
+
+
+def verify_release(folder: Path, release_id: str) -> ReleaseFolder:
+    """Check the manifest against `release_id` and every file against the manifest. Raises ReleaseError."""
+    release = read_release(folder)
+    if release.release_id != release_id:
+        raise ReleaseError(f"Release {release_id}: its manifest was changed. Build the release again.")
+    found = {name: value for name, value in fingerprint_files(folder).items() if name != MANIFEST}
+    wanted = release.manifest["files"]
+    changed = sorted(name for name in wanted if found.get(name, "") != wanted[name])
+    extra = sorted(set(found) - set(wanted))
+    if changed or extra:
+        raise ReleaseError(
+            f"Release {release_id}: {len(changed)} files changed or missing {changed}, {len(extra)} unexpected {extra}. "
+            "Build the release again."
+        )
+    return release

@@ -1,0 +1,110 @@
+"""Where and how this installation runs: the only module that reads the environment.
+
+A setting comes from the environment variable FINE_TUNE_<NAME>, else from the YAML file that FINE_TUNE_SETTINGS names,
+else from the default below. Unknown keys are refused. No `.env` file is read: it would override the shell.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fine_tune_assets.core.errors import SettingsError
+from fine_tune_assets.core.paths import PROJECT_DIR, Layout
+
+PREFIX = "FINE_TUNE_"
+SETTINGS_FILE = "FINE_TUNE_SETTINGS"
+
+OFFLINE_ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "DAGSTER_DISABLE_TELEMETRY": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_DO_NOT_TRACK": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "WANDB_MODE": "offline",
+    "ANONYMIZED_TELEMETRY": "False",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+"""Every hub, telemetry and update switch of the libraries in use, off. Set before any of them is imported."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One installation."""
+
+    data_dir: Path = PROJECT_DIR / "data"
+    recipe: str = "demo_smollm2"
+    """Name of a shipped recipe, or the path of a YAML file."""
+    ledger_url: str = ""
+    """SQLAlchemy URL; empty means SQLite below the data folder."""
+    dagster_home: Path = PROJECT_DIR
+    gateway_host: str = "127.0.0.1"
+    gateway_port: int = 8060
+    dagster_port: int = 3000
+    dagster_ui_can_launch: bool = False
+    """False: the Dagster UI is read-only, since it has no login and takes commands from any web page."""
+    threads: int = 0
+    """CPU threads for heavy work; 0 means all."""
+
+    @cached_property
+    def layout(self) -> Layout:
+        return Layout(self.data_dir)
+
+    @property
+    def database_url(self) -> str:
+        return self.ledger_url or f"sqlite:///{self.data_dir / 'ledger' / 'ledger.db'}"
+
+
+def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings. Raises SettingsError with the name of what is wrong."""
+    environment = os.environ if environment is None else environment
+    values: dict[str, Any] = _read_file(environment.get(SETTINGS_FILE))
+    kinds = {f.name: type(f.default) if not isinstance(f.default, Path) else Path for f in fields(Settings)}
+    for name in kinds:
+        if PREFIX + name.upper() in environment:
+            values[name] = environment[PREFIX + name.upper()]
+    unknown = sorted(set(values) - set(kinds))
+    if unknown:
+        raise SettingsError(f"Unknown settings: {', '.join(unknown)}. Known: {', '.join(sorted(kinds))}.")
+    return Settings(**{name: _convert(name, value, kinds[name]) for name, value in values.items()})
+
+
+def _read_file(path: str | None) -> dict[str, Any]:
+    if not path:
+        return {}
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise SettingsError(f"The settings file {path} can't be read: {type(error).__name__}.") from error
+    if not isinstance(values, dict):
+        raise SettingsError(f"The settings file {path} must hold names and values.")
+    return values
+
+
+def _convert(name: str, value: Any, kind: type) -> Any:
+    if kind is bool:
+        lowered = str(value).strip().lower()
+        if lowered not in {"1", "0", "true", "false", "yes", "no"}:
+            raise SettingsError(f"{PREFIX}{name.upper()} must be true or false.")
+        return lowered in {"1", "true", "yes"}
+    if kind is int:
+        try:
+            return int(value)
+        except ValueError as error:
+            raise SettingsError(f"{PREFIX}{name.upper()} must be a whole number.") from error
+    return Path(value).expanduser().resolve() if kind is Path else str(value)
+
+
+def go_offline() -> None:
+    """Turn off every hub, telemetry and update switch for this process and its children."""
+    os.environ.update(OFFLINE_ENVIRONMENT)

