@@ -1,0 +1,65 @@
+"""Reports, drafts and decisions that the tests of this package share."""
+
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+
+from fine_tune_assets.approval.drafting import draft_examples
+from fine_tune_assets.core.fingerprints import fingerprint_text
+from fine_tune_assets.core.records import Decision
+from fine_tune_assets.core.tables import SCRUBBED_CORRECTIONS, UNIQUE_REPORTS, table_of
+from fine_tune_assets.recipes.schema import SectionTask
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+PLAN = SectionTask("plan", "Write the plan.", ("FINDINGS", "HISTORY"), "PLAN")
+TRUSTED = {"clinic": "Experts of the clinic"}
+
+
+def reports(*texts: str, source: str = "clinic") -> pa.Table:
+    rows = [
+        {
+            "report_id": f"b/{number}",
+            "batch": "b",
+            "source": source,
+            "patient_key": f"patient{number}",
+            "text": text,
+            "fingerprint": fingerprint_text(text),
+        }
+        for number, text in enumerate(texts, start=1)
+    ]
+    return table_of(rows, UNIQUE_REPORTS)
+
+
+def corrections(*authors: str) -> pa.Table:
+    rows = [
+        {
+            "correction_id": f"c{number}",
+            "release_id": "r",
+            "author": author,
+            "patient_key": f"user{number}",
+            "instruction": "Which dose?",
+            "input": "",
+            "output": "Ask the pharmacist.",
+        }
+        for number, author in enumerate(authors, start=1)
+    ]
+    return table_of(rows, SCRUBBED_CORRECTIONS)
+
+
+def drafts(source: str = "clinic", authors: tuple[str, ...] = ()) -> pa.Table:
+    """One draft of a report, and one of each author's correction."""
+    return draft_examples(reports("FINDINGS\nSprain.\nPLAN\nRest.", source=source), corrections(*authors), [PLAN])
+
+
+def decide(
+    draft: dict[str, str], decision: str, minute: int = 0, reviewer: str = "reviewer", output: str | None = None
+) -> Decision:
+    return Decision(
+        decision_id=f"d{minute}",
+        example_id=draft["example_id"],
+        fingerprint=draft["fingerprint"],
+        decision=decision,  # type: ignore[arg-type]
+        output=output,
+        reviewer=reviewer,
+        decided_at=START + timedelta(minutes=minute),
+    )
