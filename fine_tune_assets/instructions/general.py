@@ -1,0 +1,162 @@
+"""Reads general instruction data, which is mixed in against forgetting.
+
+Owns the two formats, the limits on what is fit to train on, and the source and licence that stay with every row. Each
+subfolder holds `source.yaml` (source, licence, format) and JSONL files. Does not choose what is mixed in.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import yaml
+
+from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.fingerprints import fingerprint_json, short
+from fine_tune_assets.core.tables import GENERAL_EXAMPLES, table_of
+
+SOURCE_FILE = "source.yaml"
+LONGEST_CHARACTERS = 2000
+"""Of instruction and input together, and of the output: about what a small model's context holds besides the task."""
+_KEYS = {"source", "licence", "format"}
+
+# Both data sets were written by people, and a few prompts are crude. A plain list of words is enough for a sample, and
+# whoever reads it sees what it misses.
+_CRUDE = re.compile(
+    r"\b(fuck\w*|shit\w*|bitch\w*|asshole\w*|cunts?|porn\w*|sluts?|whores?|sex(?:ual(?:ly)?|y)?|masturbat\w*|"
+    r"rap(?:e[ds]?|ist)|kill(?:s|ed|er|ing)?|murder\w*|suicid\w*|bombs?|bombing)\b",
+    re.IGNORECASE,
+)
+_DOLLY_PROMPT = re.compile(
+    r"### Instruction:\n(?P<instruction>.*?)(?:\n\n### Input:\n(?P<input>.*?))?\n\n### Response:\s*\Z", re.DOTALL
+)
+
+Content = tuple[str, str, str]
+"""Instruction, input and output."""
+
+
+class GeneralDataError(FineTuneError):
+    """A folder of general data can't be used as it is."""
+
+
+@dataclass(frozen=True)
+class GeneralData:
+    table: pa.Table
+    left_out: dict[str, dict[str, int]]
+    """Source → reason → rows that were left out."""
+
+
+def read_general(folder: Path) -> pa.Table:
+    """GENERAL_EXAMPLES of every subfolder, sorted by example id. Raises GeneralDataError."""
+    return read_general_data(folder).table
+
+
+def read_general_data(folder: Path) -> GeneralData:
+    """As `read_general`, with the counts of what was left out and why."""
+    if not folder.is_dir():
+        raise GeneralDataError(
+            f"There is no folder {folder.name} with general data. Set general_fraction to 0 or add it."
+        )
+    rows: dict[str, dict[str, Any]] = {}
+    left_out: dict[str, dict[str, int]] = {}
+    for source_folder in sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != "."):
+        facts = _read_facts(source_folder)
+        counts: Counter[str] = Counter()
+        for row in _rows_of(source_folder, facts):
+            reason = _unfit(row) or ("repeated" if row["example_id"] in rows else None)
+            if reason is None:
+                rows[row["example_id"]] = row
+            else:
+                counts[reason] += 1
+        left_out[facts["source"]] = dict(sorted(counts.items()))
+    return GeneralData(table_of((rows[key] for key in sorted(rows)), GENERAL_EXAMPLES), left_out)
+
+
+def _read_facts(folder: Path) -> dict[str, str]:
+    where = f"{folder.name}/{SOURCE_FILE}"
+    try:
+        facts = yaml.safe_load((folder / SOURCE_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise GeneralDataError(f"{where} is missing. It names {', '.join(sorted(_KEYS))} of the data.") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise GeneralDataError(f"{where} is not valid YAML.") from error
+    if not isinstance(facts, dict) or set(facts) != _KEYS or not all(isinstance(v, str) and v for v in facts.values()):
+        raise GeneralDataError(f"{where} must hold exactly {', '.join(sorted(_KEYS))}, each a text.")
+    if facts["format"] not in _FORMATS:
+        raise GeneralDataError(f"{where}: there is no format {facts['format']}. Known: {', '.join(sorted(_FORMATS))}.")
+    return facts
+
+
+def _rows_of(folder: Path, facts: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    files = sorted(folder.glob("*.jsonl"))
+    if not files:
+        raise GeneralDataError(f"{folder.name} holds no .jsonl file.")
+    for path in files:
+        for number, record in _read_lines(path):
+            try:
+                contents = list(_FORMATS[facts["format"]](record))
+            except (KeyError, TypeError, AttributeError, ValueError) as error:
+                raise GeneralDataError(
+                    f"{folder.name}/{path.name} line {number} is not in the format {facts['format']}."
+                ) from error
+            yield from (_row(content, facts) for content in contents)
+
+
+def _read_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    number = 0
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield number, json.loads(line)
+    except json.JSONDecodeError as error:
+        raise GeneralDataError(f"{path.parent.name}/{path.name} line {number} is not JSON.") from error
+    except UnicodeDecodeError as error:
+        raise GeneralDataError(f"{path.parent.name}/{path.name} is not UTF-8 after line {number}.") from error
+
+
+def _dolly_hhrlhf(record: Any) -> Iterator[Content]:
+    """An Alpaca template around the instruction is part of `prompt`."""
+    match = _DOLLY_PROMPT.search(record["prompt"])
+    if match is None:
+        raise ValueError("no Alpaca template")
+    yield match["instruction"].strip(), (match["input"] or "").strip(), record["response"].strip()
+
+
+def _self_instruct(record: Any) -> Iterator[Content]:
+    for instance in record["instances"]:
+        yield record["instruction"].strip(), instance["input"].strip(), instance["output"].strip()
+
+
+_FORMATS: dict[str, Callable[[Any], Iterator[Content]]] = {
+    "dolly_hhrlhf": _dolly_hhrlhf,
+    "self_instruct": _self_instruct,
+}
+
+
+def _row(content: Content, facts: Mapping[str, str]) -> dict[str, Any]:
+    instruction, input_text, output = content
+    fingerprint = fingerprint_json({"instruction": instruction, "input": input_text, "output": output})
+    return {
+        "example_id": short(fingerprint_json([facts["source"], fingerprint])),
+        "source": facts["source"],
+        "licence": facts["licence"],
+        "instruction": instruction,
+        "input": input_text,
+        "output": output,
+        "fingerprint": fingerprint,
+    }
+
+
+def _unfit(row: Mapping[str, Any]) -> str | None:
+    """Why a row is not fit to train on, or None."""
+    if not row["instruction"] or not row["output"]:
+        return "empty"
+    question = row["instruction"] + row["input"]
+    if len(question) > LONGEST_CHARACTERS or len(row["output"]) > LONGEST_CHARACTERS:
+        return "too long"
+    return "crude" if _CRUDE.search(f"{row['instruction']}\n{row['input']}\n{row['output']}") else None

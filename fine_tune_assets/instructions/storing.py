@@ -1,0 +1,154 @@
+"""Keeps instruction sets: a folder each, named by the fingerprint of its content, with exports other trainers read.
+
+Owns the layout below and that a set which was changed is refused:
+
+    <short fingerprint>/instruction_set.parquet   what we train and test on
+                        train.alpaca.json         instruction, input, output, system
+                        <split>.chatml.jsonl      {"messages": [...]}, a line an example
+                        manifest.json             facts, counts, the leakage certificate, the hash of each file
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fine_tune_assets.core.errors import FineTuneError, GateClosedError
+from fine_tune_assets.core.files import folder_written_aside, write_table, write_text
+from fine_tune_assets.core.fingerprints import fingerprint_files, fingerprint_json, fingerprint_table, short
+from fine_tune_assets.core.tables import INSTRUCTION_SETS, check_table
+from fine_tune_assets.instructions.building import InstructionSet
+from fine_tune_assets.instructions.certificate import leakage_certificate
+from fine_tune_assets.instructions.splitting import SPLITS
+
+TABLE = "instruction_set.parquet"
+ALPACA = "train.alpaca.json"
+MANIFEST = "manifest.json"
+
+
+class InstructionSetError(FineTuneError):
+    """A stored instruction set is missing or was changed."""
+
+
+class LeakageError(GateClosedError):
+    """An instruction set that does not keep training and test data apart."""
+
+
+@dataclass(frozen=True)
+class StoredInstructionSet:
+    fingerprint: str
+    """Of the table and of the facts that decide it: 64 characters."""
+    folder: Path
+    manifest: dict[str, Any]
+
+    @property
+    def table(self) -> pa.Table:
+        return _read_table(self.folder)
+
+
+def chatml_name(split: str) -> str:
+    return f"{split}.chatml.jsonl"
+
+
+def write_instruction_set(
+    root: Path, instruction_set: InstructionSet, facts: Mapping[str, Any]
+) -> StoredInstructionSet:
+    """Write the set below `root`, or find it there. `facts` is JSON that decides the content, without clock or path.
+
+    Raises LeakageError if its certificate does not hold; then nothing is written.
+    """
+    table = instruction_set.table
+    certificate = leakage_certificate(table)
+    if not certificate.holds:
+        raise LeakageError(f"The instruction set is not stored. {certificate.paragraph}")
+    table_fingerprint = fingerprint_table(table)
+    fingerprint = _fingerprint_of(table_fingerprint, facts)
+    with folder_written_aside(root / short(fingerprint)) as folder:
+        write_table(folder / TABLE, table)
+        write_text(folder / ALPACA, json.dumps(_alpaca(instruction_set), ensure_ascii=False, indent=1))
+        for split in SPLITS:
+            write_text(folder / chatml_name(split), "".join(_chatml_lines(table, split)))
+        manifest = {
+            "fingerprint": fingerprint,
+            "table_fingerprint": table_fingerprint,
+            "facts": dict(facts),
+            "counts": {**certificate.rows, "general": sum(table.column("is_general").to_pylist())},
+            "leakage_certificate": certificate.paragraph,
+            "files": fingerprint_files(folder),
+        }
+        write_text(folder / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False))
+    return read_instruction_set(root, fingerprint)
+
+
+def read_instruction_set(root: Path, fingerprint: str) -> StoredInstructionSet:
+    """Read a set by its fingerprint, full or short, and verify all that it holds. Raises InstructionSetError."""
+    folder = root / short(fingerprint)
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InstructionSetError(
+            f"There is no instruction set {short(fingerprint)}. Materialise instruction_sets to make it."
+        ) from error
+    except ValueError as error:
+        raise _changed(fingerprint, MANIFEST) from error
+    stored = StoredInstructionSet(str(manifest.get("fingerprint")), folder, manifest)
+    _verify(stored, fingerprint)
+    return stored
+
+
+def _verify(stored: StoredInstructionSet, wanted: str) -> None:
+    manifest = stored.manifest
+    files = {name: found for name, found in fingerprint_files(stored.folder).items() if name != MANIFEST}
+    expected = manifest.get("files", {})
+    for name in sorted(set(files) | set(expected)):
+        if files.get(name) != expected.get(name):
+            raise _changed(wanted, name)
+    if fingerprint_table(stored.table) != manifest.get("table_fingerprint"):
+        raise _changed(wanted, TABLE)
+    is_intact = _fingerprint_of(manifest["table_fingerprint"], manifest.get("facts", {})) == stored.fingerprint
+    if not is_intact or not stored.fingerprint.startswith(wanted):
+        raise _changed(wanted, MANIFEST)
+
+
+def _changed(fingerprint: str, name: str) -> InstructionSetError:
+    return InstructionSetError(
+        f"Instruction set {short(fingerprint)} was changed after it was written: {name} is not what the manifest says. "
+        "Delete its folder and materialise instruction_sets again."
+    )
+
+
+def _fingerprint_of(table_fingerprint: str, facts: Mapping[str, Any]) -> str:
+    return fingerprint_json({"table": table_fingerprint, "facts": dict(facts)})
+
+
+def _read_table(folder: Path) -> pa.Table:
+    # Parquet names the element of a list otherwise than the schema does; the cast gives the schema's name back.
+    table = pq.read_table(folder / TABLE).cast(INSTRUCTION_SETS)
+    check_table(table, INSTRUCTION_SETS)
+    return table
+
+
+def _alpaca(instruction_set: InstructionSet) -> list[dict[str, str]]:
+    """Alpaca rows of the train split, with the system prompt in `system` as LLaMA-Factory and axolotl read it."""
+    rows = zip(instruction_set.examples.to_pylist(), instruction_set.table.column("messages"), strict=True)
+    return [
+        {
+            "instruction": row["instruction"],
+            "input": row["input"],
+            "output": row["output"],
+            "system": messages[0]["content"].as_py(),
+        }
+        for row, messages in rows
+        if row["split"] == "train"
+    ]
+
+
+def _chatml_lines(table: pa.Table, split: str) -> Iterator[str]:
+    chosen = table.filter(pc.equal(table.column("split"), split))
+    for messages in chosen.column("messages"):
+        yield json.dumps({"messages": messages.as_py()}, ensure_ascii=False) + "\n"

@@ -1,0 +1,73 @@
+"""Approved and general examples that the tests of this package share."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from fine_tune_assets.core.fingerprints import fingerprint_json, short
+from fine_tune_assets.core.tables import APPROVED_EXAMPLES, GENERAL_EXAMPLES, table_of
+from fine_tune_assets.instructions.building import InstructionSet, build_instruction_set
+from fine_tune_assets.instructions.splitting import split_of
+from fine_tune_assets.recipes.schema import SplitSettings
+
+SPLIT = SplitSettings(validation_fraction=0.2, test_fraction=0.2, salt="salt", minimum_examples=10)
+PROMPT = "You are careful."
+
+
+def split_name(patient: str) -> str:
+    return split_of(patient, SPLIT.salt, SPLIT.validation_fraction, SPLIT.test_fraction)
+
+
+def patients_in(split: str, count: int) -> list[str]:
+    """The first `count` of patient0, patient1, … that fall into `split`."""
+    names = (f"patient{number}" for number in range(10_000))
+    return [name for name in names if split_name(name) == split][:count]
+
+
+def example(
+    patient: str, input: str, output: str = "Rest.", suffix: str = "", instruction: str = "Plan."
+) -> dict[str, str | None]:
+    fingerprint = fingerprint_json({"instruction": instruction, "input": input, "output": output})
+    return {
+        "example_id": short(fingerprint_json([patient, fingerprint, suffix])),
+        "report_id": f"b/{patient}{suffix}",
+        "source": "clinic",
+        "patient_key": patient,
+        "task": "plan",
+        "instruction": instruction,
+        "input": input,
+        "output": output,
+        "approved_by": "Experts of the clinic",
+        "approval_kind": "trusted_source",
+        "decision_id": None,
+        "fingerprint": fingerprint,
+    }
+
+
+def approved(patients: int = 40, extra: Sequence[dict[str, str | None]] = ()) -> pa.Table:
+    rows = [example(f"patient{number}", f"Finding {number}.", f"Rest {number}.") for number in range(patients)]
+    return table_of([*rows, *extra], APPROVED_EXAMPLES)
+
+
+def general(per_source: dict[str, int] | None = None, instruction: str = "Question {}?") -> pa.Table:
+    rows = []
+    for source, count in (per_source or {"large": 40, "small": 10}).items():
+        for number in range(count):
+            asked = instruction.format(f"{source} {number}")
+            fingerprint = fingerprint_json({"instruction": asked, "input": "", "output": "Yes."})
+            rows.append(
+                {
+                    "example_id": short(fingerprint_json([source, fingerprint])),
+                    "source": source,
+                    "licence": "MIT",
+                    "instruction": asked,
+                    "input": "",
+                    "output": "Yes.",
+                    "fingerprint": fingerprint,
+                }
+            )
+    return table_of(rows, GENERAL_EXAMPLES)
+
+
+def built(extra: Sequence[dict[str, str | None]] = (), fraction: float = 0.2) -> InstructionSet:
+    return build_instruction_set(approved(extra=extra), general(), PROMPT, SPLIT, fraction, seed=7)

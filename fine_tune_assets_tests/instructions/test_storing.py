@@ -1,0 +1,134 @@
+"""Stored sets: the same content has the same name, exports can be read, and a changed set is refused."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import datasets
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.core.tables import INSTRUCTION_SETS, table_of
+from fine_tune_assets.instructions.storing import (
+    InstructionSetError,
+    LeakageError,
+    read_instruction_set,
+    write_instruction_set,
+)
+from fine_tune_assets_tests.instructions.examples import PROMPT, built
+
+FACTS = {"recipe": "r", "seed": 7}
+
+
+def test_what_was_written_is_read_back_by_either_form_of_its_fingerprint(tmp_path: Path) -> None:
+    """Folders are named by the short form, records hold the full one."""
+    stored = write_instruction_set(tmp_path, built(), FACTS)
+    assert stored.folder == tmp_path / stored.fingerprint[:16]
+    for fingerprint in (stored.fingerprint, stored.fingerprint[:16]):
+        read = read_instruction_set(tmp_path, fingerprint)
+        assert read.table.equals(built().table)
+        assert read.manifest["facts"] == FACTS
+
+
+def test_writing_the_same_set_again_changes_nothing(tmp_path: Path) -> None:
+    """Unchanged content must not start a training."""
+    first = write_instruction_set(tmp_path, built(), FACTS)
+    before = (first.folder / "manifest.json").stat().st_mtime_ns
+    assert write_instruction_set(tmp_path, built(), FACTS) == first
+    assert (first.folder / "manifest.json").stat().st_mtime_ns == before
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_other_rows_or_other_facts_make_another_fingerprint(tmp_path: Path) -> None:
+    """A verdict is bound to exactly one set."""
+    sets = [
+        write_instruction_set(tmp_path, built(), FACTS),
+        write_instruction_set(tmp_path, built(fraction=0.0), FACTS),
+        write_instruction_set(tmp_path, built(), {**FACTS, "seed": 8}),
+    ]
+    assert len({stored.fingerprint for stored in sets}) == 3
+
+
+def test_the_manifest_counts_each_split(tmp_path: Path) -> None:
+    """The counts that the UI shows are those of the file."""
+    stored = write_instruction_set(tmp_path, built(), FACTS)
+    counted = duckdb.sql(
+        f"SELECT split, count(*) FROM '{stored.folder / 'instruction_set.parquet'}' GROUP BY split"
+    ).fetchall()
+    general = sum(stored.table.column("is_general").to_pylist())
+    assert stored.manifest["counts"] == {**dict(counted), "general": general}
+    assert "more than one split: 0" in stored.manifest["leakage_certificate"]
+
+
+def test_the_exports_are_read_by_datasets(tmp_path: Path) -> None:
+    """Another trainer gets the same rows as ours."""
+    stored = write_instruction_set(tmp_path, built(), FACTS)
+    counts = stored.manifest["counts"]
+    names = {split: str(stored.folder / f"{split}.chatml.jsonl") for split in ("train", "validation", "test")}
+    chatml = datasets.load_dataset("json", data_files=names, cache_dir=str(tmp_path / "cache"))
+    assert {split: len(rows) for split, rows in chatml.items()} == {split: counts[split] for split in names}
+    train = [row["messages"] for row in stored.table.to_pylist() if row["split"] == "train"]
+    assert list(chatml["train"]["messages"]) == train
+
+    files = str(stored.folder / "train.alpaca.json")
+    alpaca = datasets.load_dataset("json", data_files=files, split="train", cache_dir=str(tmp_path / "cache"))
+    assert set(alpaca.column_names) == {"instruction", "input", "output", "system"}
+    assert set(alpaca["system"]) == {PROMPT}
+    assert [row["output"] for row in alpaca] == [messages[-1]["content"] for messages in train]
+    assert "Finding 3." in alpaca["input"] or "Finding 4." in alpaca["input"]
+
+
+def test_a_changed_table_is_refused(tmp_path: Path) -> None:
+    """The gate: what was approved is what is trained, or nothing is."""
+    stored = write_instruction_set(tmp_path, built(), FACTS)
+    pq.write_table(stored.table.slice(1), stored.folder / "instruction_set.parquet")
+    with pytest.raises(InstructionSetError, match=r"instruction_set\.parquet is not what the manifest says"):
+        read_instruction_set(tmp_path, stored.fingerprint)
+
+
+def test_a_changed_table_is_refused_even_when_the_manifests_file_hash_was_changed_with_it(tmp_path: Path) -> None:
+    """Whoever changes the file can change the hash beside it; the folder's name is the fingerprint."""
+    stored = write_instruction_set(tmp_path, built(), FACTS)
+    other = write_instruction_set(tmp_path / "other", built(fraction=0.0), FACTS)
+    for path in other.folder.iterdir():
+        (stored.folder / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(InstructionSetError, match="was changed"):
+        read_instruction_set(tmp_path, stored.fingerprint)
+
+
+@pytest.mark.parametrize("name", ["train.alpaca.json", "test.chatml.jsonl", "manifest.json"])
+def test_a_changed_export_or_manifest_is_refused(tmp_path: Path, name: str) -> None:
+    """Whoever trains from an export relies on it as much."""
+    stored = write_instruction_set(tmp_path, built(), FACTS)
+    (stored.folder / name).write_text("{")
+    with pytest.raises(InstructionSetError, match="was changed"):
+        read_instruction_set(tmp_path, stored.fingerprint)
+
+
+def test_changed_facts_are_refused(tmp_path: Path) -> None:
+    """Facts say by which recipe a set was made; they are part of its name."""
+    stored = write_instruction_set(tmp_path, built(), FACTS)
+    manifest = {**stored.manifest, "facts": {"recipe": "another"}}
+    (stored.folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InstructionSetError, match="was changed"):
+        read_instruction_set(tmp_path, stored.fingerprint)
+
+
+def test_a_set_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """The message says which one and what to do."""
+    with pytest.raises(InstructionSetError, match="no instruction set 0123"):
+        read_instruction_set(tmp_path, "0123")
+
+
+def test_a_set_with_a_leak_is_not_stored(tmp_path: Path) -> None:
+    """The certificate is a gate, not a note."""
+    whole = built()
+    rows = whole.table.to_pylist()
+    test = next(row for row in rows if row["split"] == "test")
+    leaking = replace(whole, table=table_of([*rows, {**test, "split": "train"}], INSTRUCTION_SETS))
+    with pytest.raises(LeakageError, match="not stored"):
+        write_instruction_set(tmp_path, leaking, FACTS)
+    assert issubclass(LeakageError, GateClosedError)
+    assert list(tmp_path.iterdir()) == []
