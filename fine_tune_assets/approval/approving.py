@@ -30,8 +30,8 @@ class Approval:
     stale_decisions: int
     """Decisions about a draft that is gone or has other content now. They count for nothing."""
     barred_decisions: int
-    """Decisions about a correction by its own author, or by anyone while its author is not known. They count for
-    nothing."""
+    """Decisions about a correction by its own author, or by anyone while its author is not known, and repairs that
+    left nothing. They count for nothing."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def count_decisions(drafts: pa.Table, decisions: Iterable[Decision], authors: Ma
         draft = present.get(decision.example_id)
         if draft is None or draft["fingerprint"] != decision.fingerprint:
             stale += 1
-        elif _is_barred(draft, decision.reviewer, authors):
+        elif _is_barred(draft, decision.reviewer, authors) or _is_blank(decision.output):
             barred += 1
         else:
             latest[decision.example_id] = decision
@@ -111,6 +111,10 @@ def _is_barred(draft: Mapping[str, Any], reviewer: str, authors: Mapping[str, st
     if author is None:
         return bool(draft["source"] == CORRECTION)
     return is_same_person(author, reviewer)
+
+
+def _is_blank(output: str | None) -> bool:
+    return output is not None and not output.strip()
 
 
 def _by_expert(draft: Mapping[str, Any], decision: Decision) -> dict[str, Any]:

@@ -108,6 +108,12 @@ def test_a_correction_whose_author_is_not_known_cannot_be_approved() -> None:
     assert (approval.approved.num_rows, approval.barred_decisions) == (0, 1)
 
 
+def test_a_repair_that_left_nothing_approves_nothing() -> None:
+    """An empty answer would teach the model to be silent."""
+    approval = approve_examples(drafts(), [decide(REPORT, "approve", output=" ")], {})
+    assert (approval.approved.num_rows, approval.waiting, approval.barred_decisions) == (0, 1, 1)
+
+
 STEPS = st.lists(
     st.tuples(st.integers(0, 1), st.sampled_from(["approve", "reject"]), st.booleans(), st.integers(0, 3)), max_size=8
 )
