@@ -1,0 +1,139 @@
+"""Opens the ledger: SQLite in WAL mode or PostgreSQL, brought to the newest schema first.
+
+Owns connections, transactions and migrations. One writer at a time on both databases: on SQLite by BEGIN IMMEDIATE, on
+PostgreSQL by an advisory lock. That keeps every "look, then write" of the modules beside this one safe, and the audit
+log one chain. What is written is small and rare, so nobody waits long.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from fine_tune_assets.ledger.errors import LedgerError
+
+MIGRATIONS_DIR = Path(__file__).parent / "migrations"
+BUSY_TIMEOUT_MS = 30_000
+"""How long a writer waits for another one before it gives up."""
+_WRITES = "ledger_writes"
+# Any two numbers that nothing else in the same PostgreSQL database uses.
+_WRITER_LOCK = 7_305_001
+_MIGRATION_LOCK = 7_305_002
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """An open ledger. Safe to share between threads."""
+
+    engine: sa.Engine
+
+    @contextmanager
+    def begin(self) -> Iterator[sa.Connection]:
+        """A transaction that writes; committed when the block ends, rolled back when it raises."""
+        with self.engine.connect().execution_options(**{_WRITES: True}) as connection, connection.begin():
+            if self.engine.dialect.name == "postgresql":
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITER_LOCK)))
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A transaction that only reads; never waits for a writer."""
+        with self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def open_ledger(url: str) -> Ledger:
+    """Open the ledger at a SQLAlchemy URL, creating and migrating it when needed.
+
+    Several processes may do so at once. Raises LedgerError for another kind of database, or one that can't be reached.
+    """
+    parsed = _parse(url)
+    try:
+        if parsed.get_backend_name() == "sqlite":
+            return _open_sqlite(parsed)
+        return _open_postgresql(parsed)
+    except sa.exc.OperationalError as error:
+        reason = type(error.orig).__name__
+        where = parsed.render_as_string(hide_password=True)
+        raise LedgerError(
+            f"The ledger at {where} can't be opened ({reason}). Is it running, and the URL right?"
+        ) from error
+
+
+def _parse(url: str) -> sa.URL:
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError as error:
+        raise LedgerError(
+            "The ledger URL can't be read. Write sqlite:///PATH or postgresql://USER@HOST/NAME."
+        ) from error
+    if parsed.drivername == "postgresql":
+        # SQLAlchemy 2.1 would look for psycopg 3, which is not what is installed.
+        return parsed.set(drivername="postgresql+psycopg2")
+    if parsed.drivername in {"sqlite", "sqlite+pysqlite"} and parsed.database not in {None, "", ":memory:"}:
+        return parsed
+    if parsed.drivername == "postgresql+psycopg2":
+        return parsed
+    raise LedgerError(f"The ledger can't be kept in {parsed.drivername}. Use a SQLite file or postgresql+psycopg2.")
+
+
+def _open_sqlite(url: sa.URL) -> Ledger:
+    path = Path(str(url.database))
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.close(os.open(path, os.O_CREAT, 0o600))
+    engine = sa.create_engine(url)
+    sa.event.listen(engine, "connect", _prepare_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+    with path.with_name(path.name + ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _set_wal(engine)
+        with Ledger(engine).begin() as connection:
+            _migrate(connection)
+    return Ledger(engine)
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # the driver begins no transactions by itself: _begin_sqlite does
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA synchronous = FULL")  # what was answered with "kept" survives a power cut
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    writes = connection.get_execution_options().get(_WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _set_wal(engine: sa.Engine) -> None:
+    """Done once under the lock: switching the mode does not wait for others, and the file remembers it."""
+    raw = engine.raw_connection()
+    try:
+        raw.cursor().execute("PRAGMA journal_mode = WAL")
+    finally:
+        raw.close()
+
+
+def _open_postgresql(url: sa.URL) -> Ledger:
+    engine = sa.create_engine(url, pool_pre_ping=True)
+    with engine.connect() as connection, connection.begin():
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+        _migrate(connection)
+    return Ledger(engine)
+
+
+def _migrate(connection: sa.Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS_DIR).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -1,0 +1,194 @@
+"""Which release should run where: blue and green, one of them live.
+
+Owns the states of a deployment and the legal ways between them. `served_models` wants and switches, the supervisor
+reports, the gateway reads. A switch is one transaction: users see the old release or the new one, never neither.
+"""
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from fine_tune_assets.ledger import audit
+from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.encryption import decrypt, derive_key, encrypt
+from fine_tune_assets.ledger.errors import TransitionError, UnknownRecordError
+from fine_tune_assets.ledger.releases import find_release_in, require_verdict_of
+from fine_tune_assets.ledger.schema import deployments as table
+
+State = Literal["wanted", "starting", "ready", "live", "draining", "stopped", "failed"]
+SUPERVISOR = "supervisor"
+
+MAY_FOLLOW: dict[str, frozenset[str]] = {
+    "wanted": frozenset({"starting", "stopped", "failed"}),
+    "starting": frozenset({"starting", "ready", "stopped", "failed"}),
+    "ready": frozenset({"starting", "live", "stopped", "failed"}),
+    "live": frozenset({"live", "draining"}),
+    "draining": frozenset({"stopped"}),
+    "stopped": frozenset(),
+    "failed": frozenset(),
+}
+"""State → states that may follow. `live` → `live` is an engine that was started again, at another address."""
+PENDING = ("wanted", "starting", "ready")
+
+
+@dataclass(frozen=True)
+class Deployment:
+    deployment_id: str
+    release_id: str
+    colour: Literal["blue", "green"]
+    state: State
+    engine_url: str | None
+    engine_key: bytes | None
+    """Encrypted; `open_engine_key` reads it."""
+    detail: str
+    """What a person should know about the state; never text of a report."""
+    wanted_at: datetime
+    changed_at: datetime
+
+
+def want_release(ledger: Ledger, release_id: str, by: str = "served_models") -> Deployment:
+    """Ask for a release on the idle colour. Already live, or already asked for: that deployment.
+
+    A deployment of another release that is not live yet is given up. Raises UnknownRecordError, or GateClosedError if
+    the newest verdict on the release does not let it through.
+    """
+    with ledger.begin() as connection:
+        release = find_release_in(connection, release_id)
+        if release is None:
+            raise UnknownRecordError(f"There is no release {release_id}. Materialize releases first.")
+        live = _find_live(connection)
+        kept = _give_up_others(connection, release_id, by, keep_same=live is None or live.release_id != release_id)
+        if live is not None and live.release_id == release_id:
+            return live
+        require_verdict_of(connection, release)
+        if kept is not None:
+            return kept
+        now = datetime.now(UTC)
+        colour = "green" if live is not None and live.colour == "blue" else "blue"
+        row = Deployment(uuid.uuid4().hex, release_id, colour, "wanted", None, None, "", now, now)
+        connection.execute(table.insert().values(**vars(row)))
+        audit.append(connection, by, f"wanted on {colour}", f"release {release_id}")
+        return row
+
+
+def _give_up_others(connection: sa.Connection, release_id: str, by: str, keep_same: bool) -> Deployment | None:
+    """Stop pending deployments of other releases; return the pending one of this release, if any."""
+    kept = None
+    for pending in _select(connection, table.c.state.in_(PENDING)):
+        if keep_same and pending.release_id == release_id:
+            kept = pending
+            continue
+        _set(connection, pending.deployment_id, state="stopped", detail=f"given up for release {release_id}")
+        audit.append(connection, by, "gave up deployment", pending.deployment_id)
+    return kept
+
+
+def report_state(
+    ledger: Ledger,
+    deployment_id: str,
+    state: State,
+    *,
+    engine_url: str | None = None,
+    engine_key: bytes | None = None,
+    detail: str = "",
+    by: str = SUPERVISOR,
+) -> Deployment:
+    """Record what became of a deployment. Raises TransitionError for a state that may not follow the present one.
+
+    Nothing becomes live or draining here: only `switch_live` does that.
+    """
+    with ledger.begin() as connection:
+        current = _require(connection, deployment_id)
+        is_switch = state != current.state and state in ("live", "draining")
+        if state not in MAY_FOLLOW[current.state] or is_switch:
+            raise TransitionError(f"Deployment {deployment_id} is {current.state} and can't become {state}.")
+        values: dict[str, Any] = {"state": state, "detail": detail}
+        if engine_url is not None:
+            values |= {"engine_url": engine_url, "engine_key": engine_key}
+        if state in ("stopped", "failed"):
+            values |= {"engine_url": None, "engine_key": None}
+        _set(connection, deployment_id, **values)
+        audit.append(connection, by, f"reported {state}", f"deployment {deployment_id}")
+        return _require(connection, deployment_id)
+
+
+def switch_live(ledger: Ledger, deployment_id: str, by: str = "served_models") -> Deployment:
+    """Send users to a ready deployment; the one that was live drains. Live already: nothing changes.
+
+    Raises TransitionError unless it is ready, GateClosedError if the verdict on its release no longer lets it through.
+    """
+    with ledger.begin() as connection:
+        wanted = _require(connection, deployment_id)
+        if wanted.state == "live":
+            return wanted
+        if wanted.state != "ready":
+            raise TransitionError(f"Deployment {deployment_id} is {wanted.state}: only a ready one can go live.")
+        release = find_release_in(connection, wanted.release_id)
+        if release is None:
+            raise UnknownRecordError(f"There is no release {wanted.release_id}.")
+        require_verdict_of(connection, release)
+        live = _find_live(connection)
+        if live is not None:
+            _set(connection, live.deployment_id, state="draining", detail="")
+        _set(connection, deployment_id, state="live", detail="")
+        audit.append(connection, by, f"switched to {wanted.colour}", f"release {wanted.release_id}")
+        return _require(connection, deployment_id)
+
+
+def live_deployment(ledger: Ledger) -> Deployment | None:
+    with ledger.read() as connection:
+        return _find_live(connection)
+
+
+def find_deployment(ledger: Ledger, deployment_id: str) -> Deployment | None:
+    with ledger.read() as connection:
+        return next(iter(_select(connection, table.c.deployment_id == deployment_id)), None)
+
+
+def deployments(ledger: Ledger) -> list[Deployment]:
+    """Every deployment that ever was, oldest first."""
+    with ledger.read() as connection:
+        return _select(connection, sa.true())
+
+
+def current_deployments(ledger: Ledger) -> list[Deployment]:
+    """Those that are not stopped or failed, oldest first."""
+    with ledger.read() as connection:
+        return _select(connection, table.c.state.not_in(("stopped", "failed")))
+
+
+def seal_engine_key(key: bytes, deployment_id: str, engine_key: str) -> bytes:
+    return encrypt(derive_key(key, "engine-keys"), engine_key, f"engine key of deployment {deployment_id}")
+
+
+def open_engine_key(key: bytes, deployment: Deployment) -> str:
+    """The engine's API key. Raises LedgerError if it can't be decrypted, UnknownRecordError if there is none."""
+    if deployment.engine_key is None:
+        raise UnknownRecordError(f"Deployment {deployment.deployment_id} has no engine.")
+    bound_to = f"engine key of deployment {deployment.deployment_id}"
+    return decrypt(derive_key(key, "engine-keys"), deployment.engine_key, bound_to)
+
+
+def _select(connection: sa.Connection, condition: Any) -> list[Deployment]:
+    columns = [table.c[name] for name in Deployment.__dataclass_fields__]
+    rows = connection.execute(sa.select(*columns).where(condition).order_by(table.c.sequence))
+    return [Deployment(**row) for row in rows.mappings()]
+
+
+def _find_live(connection: sa.Connection) -> Deployment | None:
+    return next(iter(_select(connection, table.c.state == "live")), None)
+
+
+def _require(connection: sa.Connection, deployment_id: str) -> Deployment:
+    found = _select(connection, table.c.deployment_id == deployment_id)
+    if not found:
+        raise UnknownRecordError(f"There is no deployment {deployment_id}.")
+    return found[0]
+
+
+def _set(connection: sa.Connection, deployment_id: str, **values: Any) -> None:
+    condition = table.c.deployment_id == deployment_id
+    connection.execute(table.update().where(condition).values(**values, changed_at=datetime.now(UTC)))

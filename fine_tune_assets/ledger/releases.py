@@ -1,0 +1,65 @@
+"""Releases that were put together. Owns storing them, behind the gate; the folders are `core.releases`'."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.core.records import Release
+from fine_tune_assets.ledger import audit
+from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.errors import LedgerError
+from fine_tune_assets.ledger.schema import deployments, releases
+from fine_tune_assets.ledger.verdicts import require_promotion_in
+
+
+def record_release(ledger: Ledger, release: Release, by: str = "releases") -> None:
+    """Keep a release. The same one again changes nothing.
+
+    Raises GateClosedError unless the verdict it names lets its fingerprints through, LedgerError when another release
+    has its id.
+    """
+    with ledger.begin() as connection:
+        known = find_release_in(connection, release.release_id)
+        if known is not None:
+            if known != release:
+                raise LedgerError(f"Release {release.release_id} is in the ledger with other facts. Build it again.")
+            return
+        require_verdict_of(connection, release)
+        connection.execute(releases.insert().values(**vars(release), recorded_at=datetime.now(UTC)))
+        audit.append(connection, by, "recorded release", release.release_id)
+
+
+def require_verdict_of(connection: sa.Connection, release: Release) -> None:
+    """Raise GateClosedError unless the newest verdict on the release's fingerprints lets it through."""
+    verdict = require_promotion_in(
+        connection, release.adapter_id, release.base_fingerprint, release.instruction_set_fingerprint
+    )
+    if verdict.verdict_id != release.verdict_id:
+        raise GateClosedError(
+            f"Release {release.release_id} rests on verdict {release.verdict_id}, and the newest one is "
+            f"{verdict.verdict_id}. Materialize releases again."
+        )
+
+
+def find_release(ledger: Ledger, release_id: str) -> Release | None:
+    with ledger.read() as connection:
+        return find_release_in(connection, release_id)
+
+
+def find_release_in(connection: sa.Connection, release_id: str) -> Release | None:
+    row = connection.execute(sa.select(releases).where(releases.c.release_id == release_id)).mappings().first()
+    return None if row is None else _release(row)
+
+
+def live_release(ledger: Ledger) -> Release | None:
+    """The release that answers users now."""
+    query = sa.select(releases).join(deployments).where(deployments.c.state == "live")
+    with ledger.read() as connection:
+        row = connection.execute(query).mappings().first()
+    return None if row is None else _release(row)
+
+
+def _release(row: Any) -> Release:
+    return Release(**{name: row[name] for name in Release.__dataclass_fields__})

@@ -1,0 +1,167 @@
+"""Verdicts on candidates, and the gate that reads them.
+
+Owns storing verdicts and approvers' signatures, and the one question that merging, releasing and serving ask: may
+exactly this be promoted? The newest verdict on the same fingerprints counts; a refusal can't be signed away.
+"""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.core.fingerprints import fingerprint_json, short
+from fine_tune_assets.core.records import Verdict
+from fine_tune_assets.ledger import audit
+from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
+from fine_tune_assets.ledger.schema import signatures, verdicts
+
+DECISIONS = ("promote", "hold", "refuse")
+JUDGE = "promotion_verdicts"
+_SIGNED = "signed hold"
+
+
+def verdict_id_of(
+    *,
+    decision: str,
+    adapter_id: str,
+    base_fingerprint: str,
+    instruction_set_fingerprint: str,
+    incumbent: str,
+    reasons: Sequence[str],
+    evidence: str,
+) -> str:
+    """The id of a verdict: the fingerprint of everything that it says. Changing any field changes it."""
+    return short(
+        fingerprint_json(
+            {
+                "decision": decision,
+                "adapter_id": adapter_id,
+                "base_fingerprint": base_fingerprint,
+                "instruction_set_fingerprint": instruction_set_fingerprint,
+                "incumbent": incumbent,
+                "reasons": list(reasons),
+                "evidence": evidence,
+            }
+        )
+    )
+
+
+def record_verdict(ledger: Ledger, verdict: Verdict) -> None:
+    """Keep a verdict. Recording the newest one again changes nothing. Raises LedgerError if its id is not its own."""
+    if verdict.decision not in DECISIONS or not _is_whole(verdict):
+        raise LedgerError(f"Verdict {verdict.verdict_id} does not carry its own fingerprint. Use verdict_id_of().")
+    row = {**vars(verdict), "reasons": json.dumps(list(verdict.reasons)), "recorded_at": datetime.now(UTC)}
+    with ledger.begin() as connection:
+        newest = _latest(connection, **_fingerprints(verdict))
+        if newest is None or newest.verdict_id != verdict.verdict_id:
+            connection.execute(verdicts.insert().values(**row))
+            audit.append(connection, JUDGE, f"recorded verdict {verdict.decision}", verdict.verdict_id)
+
+
+def sign_hold(ledger: Ledger, verdict_id: str, approver: str, reason: str) -> None:
+    """An approver takes the responsibility for a candidate that is on hold.
+
+    Raises UnknownRecordError, or GateClosedError when the verdict is not `hold`: a refusal can't be signed.
+    """
+    if not approver.strip() or not reason.strip():
+        raise LedgerError(f"Signing verdict {verdict_id} needs an approver's name and a reason.")
+    with ledger.begin() as connection:
+        row = connection.execute(sa.select(verdicts).where(verdicts.c.verdict_id == verdict_id)).mappings().first()
+        if row is None:
+            raise UnknownRecordError(f"There is no verdict {verdict_id}.")
+        verdict = _verdict(row)
+        if verdict.decision != "hold" or not _is_whole(verdict):
+            raise GateClosedError(
+                f"Verdict {verdict_id} is {verdict.decision}: only an unchanged `hold` can be signed."
+            )
+        connection.execute(
+            signatures.insert().values(
+                verdict_id=verdict_id, approver=approver.strip(), reason=reason, signed_at=datetime.now(UTC)
+            )
+        )
+        audit.append(connection, approver.strip(), _SIGNED, verdict_id)
+
+
+def latest_verdict(
+    ledger: Ledger, *, adapter_id: str, base_fingerprint: str, instruction_set_fingerprint: str
+) -> Verdict | None:
+    """The newest verdict on exactly these fingerprints, whatever it says."""
+    with ledger.read() as connection:
+        return _latest(connection, adapter_id, base_fingerprint, instruction_set_fingerprint)
+
+
+def require_promotion(
+    ledger: Ledger, *, adapter_id: str, base_fingerprint: str, instruction_set_fingerprint: str
+) -> Verdict:
+    """The verdict that lets exactly this candidate through. Raises GateClosedError with what is missing."""
+    with ledger.read() as connection:
+        return require_promotion_in(connection, adapter_id, base_fingerprint, instruction_set_fingerprint)
+
+
+def require_promotion_in(
+    connection: sa.Connection, adapter_id: str, base_fingerprint: str, instruction_set_fingerprint: str
+) -> Verdict:
+    """`require_promotion` inside a transaction that goes on to act on the answer."""
+    verdict = _latest(connection, adapter_id, base_fingerprint, instruction_set_fingerprint)
+    if verdict is None:
+        raise GateClosedError(
+            f"Adapter {adapter_id} has no verdict for this base model and instruction set. "
+            "Materialize promotion_verdicts first."
+        )
+    if not _is_whole(verdict):
+        raise GateClosedError(
+            f"Verdict {verdict.verdict_id} on adapter {adapter_id} was changed after it was recorded. "
+            "Materialize promotion_verdicts again, and find out who changed the ledger."
+        )
+    if verdict.decision == "promote" or (verdict.decision == "hold" and _is_signed(connection, verdict.verdict_id)):
+        return verdict
+    raise GateClosedError(_closed_message(verdict))
+
+
+def _closed_message(verdict: Verdict) -> str:
+    reasons = " ".join(verdict.reasons) or "No reason was recorded."
+    if verdict.decision == "hold":
+        step = "Add the evidence it lacks, or let an approver sign the verdict."
+    else:
+        step = "Train a better adapter: a refusal can't be signed."
+    return (
+        f"Verdict {verdict.verdict_id} on adapter {verdict.adapter_id} is {verdict.decision}"
+        f"{' and nobody signed it' if verdict.decision == 'hold' else ''}. {reasons} {step}"
+    )
+
+
+def _is_signed(connection: sa.Connection, verdict_id: str) -> bool:
+    """A signature counts only with its line in the audit log: a row added by hand has none."""
+    rows = connection.execute(sa.select(signatures.c.approver).where(signatures.c.verdict_id == verdict_id))
+    return any(audit.has_line(connection, approver, _SIGNED, verdict_id) for approver in rows.scalars().all())
+
+
+def _latest(
+    connection: sa.Connection, adapter_id: str, base_fingerprint: str, instruction_set_fingerprint: str
+) -> Verdict | None:
+    query = sa.select(verdicts).where(
+        verdicts.c.adapter_id == adapter_id,
+        verdicts.c.base_fingerprint == base_fingerprint,
+        verdicts.c.instruction_set_fingerprint == instruction_set_fingerprint,
+    )
+    row = connection.execute(query.order_by(verdicts.c.sequence.desc()).limit(1)).mappings().first()
+    return None if row is None else _verdict(row)
+
+
+def _verdict(row: Any) -> Verdict:
+    values = {name: row[name] for name in Verdict.__dataclass_fields__}
+    return Verdict(**{**values, "reasons": tuple(json.loads(row["reasons"]))})
+
+
+def _is_whole(verdict: Verdict) -> bool:
+    fields = {name: value for name, value in vars(verdict).items() if name != "verdict_id"}
+    return verdict_id_of(**fields) == verdict.verdict_id
+
+
+def _fingerprints(verdict: Verdict) -> dict[str, str]:
+    names = ("adapter_id", "base_fingerprint", "instruction_set_fingerprint")
+    return {name: getattr(verdict, name) for name in names}
