@@ -89,7 +89,7 @@ def _open_sqlite(url: sa.URL) -> Ledger:
     path = Path(str(url.database))
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     os.close(os.open(path, os.O_CREAT, 0o600))
-    engine = sa.create_engine(url)
+    engine = sa.create_engine(url, hide_parameters=True)
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
     with path.with_name(path.name + ".lock").open("w") as lock:
@@ -122,7 +122,7 @@ def _set_wal(engine: sa.Engine) -> None:
 
 
 def _open_postgresql(url: sa.URL) -> Ledger:
-    engine = sa.create_engine(url, pool_pre_ping=True)
+    engine = sa.create_engine(url, pool_pre_ping=True, hide_parameters=True)
     with engine.connect() as connection, connection.begin():
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
         _migrate(connection)

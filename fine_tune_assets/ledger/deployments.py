@@ -25,7 +25,7 @@ MAY_FOLLOW: dict[str, frozenset[str]] = {
     "wanted": frozenset({"starting", "stopped", "failed"}),
     "starting": frozenset({"starting", "ready", "stopped", "failed"}),
     "ready": frozenset({"starting", "live", "stopped", "failed"}),
-    "live": frozenset({"live", "draining"}),
+    "live": frozenset({"live", "draining", "failed"}),
     "draining": frozenset({"stopped"}),
     "stopped": frozenset(),
     "failed": frozenset(),

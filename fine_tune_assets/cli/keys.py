@@ -1,0 +1,51 @@
+"""`fine-tune keys`: API keys of the gateway."""
+
+from datetime import UTC, datetime, timedelta
+
+import click
+
+from fine_tune_assets.core.settings import load_settings
+from fine_tune_assets.ledger.api_keys import SCOPES, KeyHolder, create_key, list_keys, revoke_key
+from fine_tune_assets.ledger.database import open_ledger
+
+
+@click.group()
+def keys() -> None:
+    """API keys of the gateway."""
+
+
+@keys.command("create")
+@click.argument("name")
+@click.option("--scope", "scopes", multiple=True, type=click.Choice(SCOPES), default=("chat",), show_default=True)
+@click.option("--days", type=click.IntRange(min=1), help="Days until it expires; never without this.")
+def create(name: str, scopes: tuple[str, ...], days: int | None) -> None:
+    """Make a key for NAME and print it, once: it is kept as a hash only."""
+    expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
+    new = create_key(open_ledger(load_settings().database_url), name, scopes, expires_at)
+    click.echo(f"Key {new.key_id} for {name}, shown this once:", err=True)
+    click.echo(new.secret)
+
+
+@keys.command("list")
+def list_() -> None:
+    """List keys: id, name, scopes, state. Never the secret."""
+    now = datetime.now(UTC)
+    for holder in list_keys(open_ledger(load_settings().database_url)):
+        click.echo(f"{holder.key_id}  {holder.name:<24} {' '.join(holder.scopes):<14} {_state(holder, now)}")
+
+
+def _state(holder: KeyHolder, now: datetime) -> str:
+    if holder.revoked_at is not None:
+        return f"revoked {holder.revoked_at:%Y-%m-%d}"
+    if holder.expires_at is None:
+        return "valid"
+    word = "expired" if now >= holder.expires_at else "valid until"
+    return f"{word} {holder.expires_at:%Y-%m-%d}"
+
+
+@keys.command("revoke")
+@click.argument("key_id")
+def revoke(key_id: str) -> None:
+    """Revoke a key: from the next request on it opens nothing."""
+    revoke_key(open_ledger(load_settings().database_url), key_id)
+    click.echo(f"Key {key_id} is revoked.")

@@ -1,0 +1,66 @@
+"""The command line: `fine-tune`. Owns the list of commands and how an error is shown; each command has its module.
+
+Modules are imported when their command is called, so that `fine-tune --help` is quick.
+"""
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.settings import go_offline
+
+COMMANDS = {
+    # The asset graph: cli/graph.py.
+    "demo": ("fine_tune_assets.cli.graph", "Run the whole asset graph on the sample reports, and serve the result."),
+    "materialize": ("fine_tune_assets.cli.graph", "Run some of the assets."),
+    "tables": ("fine_tune_assets.cli.graph", "List the tables that were written."),
+    # Experts: cli/review.py.
+    "review": ("fine_tune_assets.cli.review", "Decide about drafted examples."),
+    # The served model: cli/services.py, cli/keys.py, cli/audit.py.
+    "up": ("fine_tune_assets.cli.services", "Start everything for daily use."),
+    "down": ("fine_tune_assets.cli.services", "Stop it."),
+    "status": ("fine_tune_assets.cli.services", "Show what is live and what runs."),
+    "serve": ("fine_tune_assets.cli.services", "Run the supervisor in the foreground."),
+    "gateway": ("fine_tune_assets.cli.services", "Run the gateway in the foreground."),
+    "keys": ("fine_tune_assets.cli.keys", "API keys of the gateway."),
+    "audit": ("fine_tune_assets.cli.audit", "The audit log."),
+}
+"""Command → the module that has it under the same name (`_` for `-`), and what the overview says."""
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(COMMANDS[cmd_name][0])
+        command = getattr(module, cmd_name.replace("-", "_"))
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except FineTuneError as error:
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=_LazyGroup)
+@click.version_option(package_name="fine_tune_assets")
+def main() -> None:
+    """Fine-tune open-weight models on confidential reports, inside your own network."""
+    go_offline()
+
+
+if __name__ == "__main__":
+    main(prog_name="fine-tune")

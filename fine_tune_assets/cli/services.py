@@ -1,0 +1,103 @@
+"""`fine-tune up`, `down`, `status`, `serve` and `gateway`: running the services and showing what runs."""
+
+import logging
+
+import click
+
+from fine_tune_assets.core.settings import Settings, load_settings
+
+ONE_AT_A_TIME = "The llama.cpp server answers one request at a time; others wait in line."
+
+
+@click.command()
+def serve() -> None:
+    """Run the supervisor in the foreground: it keeps an engine running for what the ledger wants."""
+    from fine_tune_assets.serving.supervisor import supervise
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    supervise(load_settings())
+
+
+@click.command()
+def gateway() -> None:
+    """Run the gateway in the foreground: the one way in to the served model."""
+    import uvicorn
+
+    settings = load_settings()
+    uvicorn.run(
+        "fine_tune_assets.gateway.app:app_from_environment",
+        factory=True,
+        host=settings.gateway_host,
+        port=settings.gateway_port,
+        log_level="info",
+        server_header=False,
+        # An answer that is being streamed is finished before the gateway ends, up to this.
+        timeout_graceful_shutdown=20,
+    )
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+def up(names: tuple[str, ...]) -> None:
+    """Start everything for daily use, or only the services NAMES. What runs already goes on."""
+    from fine_tune_assets.serving.services import known_services, start_services
+
+    settings = load_settings()
+    _prepare(settings)
+    start_services(settings, names or tuple(known_services(settings)))
+    _show(settings)
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+def down(names: tuple[str, ...]) -> None:
+    """Stop everything, or only the services NAMES."""
+    from fine_tune_assets.serving.services import known_services, stop_services
+
+    settings = load_settings()
+    stop_services(settings, names or tuple(known_services(settings)))
+    click.echo("Stopped.")
+
+
+@click.command()
+def status() -> None:
+    """Show the live release, its colour and engine, the addresses, and which services run."""
+    _show(load_settings())
+
+
+def _prepare(settings: Settings) -> None:
+    """Make the key and the ledger before several services want them at once; a fault in either shows here."""
+    from fine_tune_assets.core.keys import read_or_create_key
+    from fine_tune_assets.ledger.database import open_ledger
+    from fine_tune_assets.ledger.encryption import KEY_NAME
+
+    read_or_create_key(settings.layout.keys, KEY_NAME)
+    open_ledger(settings.database_url).close()
+
+
+def _show(settings: Settings) -> None:
+    from fine_tune_assets.ledger.database import open_ledger
+    from fine_tune_assets.ledger.deployments import deployments
+    from fine_tune_assets.serving.services import service_states
+
+    known = deployments(open_ledger(settings.database_url))
+    live = next((d for d in known if d.state == "live"), None)
+    if live is None:
+        click.echo("Live release   none")
+    else:
+        click.echo(f"Live release   {live.release_id}")
+        click.echo(f"Colour         {live.colour}")
+    engine = live.engine_url if live is not None and live.engine_url else "none"
+    click.echo(f"Engine         {engine}  ({ONE_AT_A_TIME})")
+    click.echo(f"Gateway        http://{settings.gateway_host}:{settings.gateway_port}/v1")
+    for other in known:
+        is_shown = other.state not in ("live", "stopped", "failed") or other is known[-1]
+        if is_shown and other.state != "live":
+            click.echo(f"Deployment     {other.colour} {other.release_id} {other.state} {other.detail}".rstrip())
+    click.echo("Services")
+    for state in service_states(settings):
+        word = "up" if state.is_up else ("starting or stuck" if state.is_running else "stopped")
+        place = state.url or str(state.log)
+        click.echo(f"  {state.name:<18} {word:<18} {f'pid {state.pid}' if state.pid else '':<12} {place}")

@@ -1,0 +1,32 @@
+"""Corrections from the ledger as a table, ready for the scrubber.
+
+Owns the shape and the order. The texts in it are still raw: it goes to the scrubber and nowhere else.
+"""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from fine_tune_assets.core.fingerprints import keyed_hash
+from fine_tune_assets.core.records import Correction
+from fine_tune_assets.core.tables import SCRUBBED_CORRECTIONS, table_of
+
+
+def raw_corrections_table(corrections: Sequence[Correction], patient_secret: bytes) -> pa.Table:
+    """One row a correction, sorted by id, in the columns of `scrubbed_corrections`.
+
+    Nobody says which patient a correction is about, so each counts as a patient of its own and stays in one split.
+    """
+    rows = (
+        {
+            "correction_id": correction.correction_id,
+            "release_id": correction.release_id,
+            "author": correction.author,
+            "patient_key": keyed_hash(patient_secret, f"correction/{correction.correction_id}"),
+            "instruction": correction.instruction,
+            "input": correction.input,
+            "output": correction.corrected_answer,
+        }
+        for correction in sorted(corrections, key=lambda c: c.correction_id)
+    )
+    return table_of(rows, SCRUBBED_CORRECTIONS)

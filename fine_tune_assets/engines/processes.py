@@ -1,0 +1,139 @@
+"""Programs that we start, recognise again later, and stop. Linux: reads /proc.
+
+Owns starting a process with ordinary signals and a log file, an identity that survives our own restart, and stopping.
+Does not know what the program does.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from fine_tune_assets.core.files import write_text
+
+_PR_SET_PDEATHSIG = 1
+_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class ProcessIdentity:
+    """A process id with the moment it started: a recycled process id is another identity."""
+
+    pid: int
+    started: int
+    """Clock ticks since boot, from /proc/<pid>/stat."""
+
+
+def identify(pid: int) -> ProcessIdentity | None:
+    """The identity of a process, or None if there is none or only its zombie."""
+    try:
+        # The command's name is in parentheses and may hold spaces: fields count from behind it.
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    state, started = fields[0], int(fields[19])
+    return None if state in ("Z", "X") else ProcessIdentity(pid, started)
+
+
+def is_alive(identity: ProcessIdentity) -> bool:
+    return identify(identity.pid) == identity
+
+
+def start_process(
+    command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], log: Path, die_with_parent: bool
+) -> subprocess.Popen[bytes]:
+    """Start a program in a session of its own, its output appended to `log` (readable by its user only)."""
+    log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    libc = ctypes.CDLL(None)
+
+    def prepare() -> None:
+        # An ignored signal is inherited, and Dagster would copy it to everything it starts.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, set())
+        if die_with_parent:
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        return subprocess.Popen(
+            list(command),
+            cwd=cwd,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=prepare,
+        )
+    finally:
+        os.close(descriptor)
+
+
+def stop_process(identity: ProcessIdentity, grace_seconds: float) -> None:
+    """Ask the process to end, then its whole session, and after `grace_seconds` make it. Gone already: nothing."""
+    if not is_alive(identity):
+        return
+    _signal(os.kill, identity.pid, signal.SIGTERM)
+    if not _ends_within(identity, grace_seconds):
+        _signal(os.kill, identity.pid, signal.SIGKILL)
+        _ends_within(identity, grace_seconds)
+    _end_session(identity.pid, grace_seconds)
+
+
+def _end_session(leader: int, grace_seconds: float) -> None:
+    """End what the process left behind. The kernel gives nobody else its number while its group lives."""
+    deadline = time.monotonic() + grace_seconds
+    _signal(os.killpg, leader, signal.SIGTERM)
+    while _has_group(leader) and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+    _signal(os.killpg, leader, signal.SIGKILL)
+
+
+def _has_group(leader: int) -> bool:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                fields = (entry / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+                if int(fields[2]) == leader and fields[0] not in ("Z", "X"):
+                    return True
+    return False
+
+
+def _signal(send: Callable[[int, int], None], target: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        send(target, number)
+
+
+def _ends_within(identity: ProcessIdentity, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while is_alive(identity):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_POLL_SECONDS)
+    return True
+
+
+def write_identity(path: Path, identity: ProcessIdentity) -> None:
+    write_text(path, json.dumps(asdict(identity)))
+
+
+def read_identity(path: Path) -> ProcessIdentity | None:
+    """The identity in a pid file; None when there is no such file or it can't be read."""
+    try:
+        return ProcessIdentity(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def open_connections(port: int) -> int:
+    """Connections that clients hold to a port of 127.0.0.1 now."""
+    local, established = f"0100007F:{port:04X}", "01"
+    rows = Path("/proc/net/tcp").read_text(encoding="utf-8").splitlines()[1:]
+    return sum(1 for fields in map(str.split, rows) if fields[1] == local and fields[3] == established)

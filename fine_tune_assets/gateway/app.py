@@ -1,0 +1,206 @@
+"""The gateway: the one way in to the served model. Run by uvicorn; `fine-tune gateway` starts it.
+
+Owns the routes and who may use them. Every /v1 route needs an API key; whatever is not listed here does not exist.
+Which release is live is read from the ledger for each request, so that a switch loses none. Nothing of what is asked
+or answered is logged.
+"""
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from fine_tune_assets.core.errors import SettingsError
+from fine_tune_assets.core.fingerprints import fingerprint_file
+from fine_tune_assets.core.keys import read_or_create_key
+from fine_tune_assets.core.releases import PROMPT, ReleaseError, read_release
+from fine_tune_assets.core.settings import Settings, load_settings
+from fine_tune_assets.gateway.engine_client import EngineGoneError, ask_engine, open_client
+from fine_tune_assets.gateway.errors import (
+    ApiError,
+    answer_api_error,
+    answer_http_error,
+    answer_unexpected_error,
+)
+from fine_tune_assets.gateway.requests import LIVE, correction_body, engine_request, read_json
+from fine_tune_assets.ledger.api_keys import KeyHolder, check_key
+from fine_tune_assets.ledger.corrections import record_correction
+from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.deployments import live_deployment, open_engine_key
+from fine_tune_assets.ledger.encryption import KEY_NAME
+from fine_tune_assets.ledger.errors import IdempotencyError, LedgerError, UnknownRecordError
+from fine_tune_assets.ledger.releases import find_release
+
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+_ATTEMPTS = 2
+"""An engine that goes away before it answered is asked once more: a switch may have come between."""
+_REFUSALS = {
+    "unknown": (401, "invalid_api_key", "This API key is not known."),
+    "expired": (401, "expired_api_key", "This API key has expired. Ask the operator for a new one."),
+    "revoked": (401, "revoked_api_key", "This API key was revoked. Ask the operator for a new one."),
+    "wrong_scope": (403, "wrong_scope", "This API key may not do that. Ask the operator for one that may."),
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """The live engine, as one request sees it."""
+
+    release_id: str
+    system_prompt: str
+    url: str
+    api_key: str
+
+
+def check_host(host: str) -> None:
+    """Raise SettingsError unless it is loopback: the gateway has no TLS of its own yet."""
+    if host not in LOOPBACK_HOSTS:
+        raise SettingsError(
+            f"The gateway listens on loopback only, and gateway_host is {host}. "
+            "Set it to 127.0.0.1 and put a proxy with TLS in front of it."
+        )
+
+
+def app_from_environment() -> FastAPI:
+    """For uvicorn's `factory`."""
+    return create_app(load_settings())
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Open the ledger and return the application. Raises SettingsError, LedgerError."""
+    check_host(settings.gateway_host)
+    gateway = Gateway(settings, open_ledger(settings.database_url))
+    app = FastAPI(title="Gateway", openapi_url=None, docs_url=None, redoc_url=None, lifespan=gateway.lifespan)
+    for path, method, endpoint in (
+        ("/health", "GET", gateway.health),
+        ("/ready", "GET", gateway.ready),
+        ("/v1/models", "GET", gateway.list_models),
+        ("/v1/chat/completions", "POST", gateway.chat),
+        ("/v1/corrections", "POST", gateway.correct),
+    ):
+        app.router.add_route(path, endpoint, methods=[method])
+    app.add_exception_handler(ApiError, answer_api_error)
+    app.add_exception_handler(HTTPException, answer_http_error)
+    app.add_exception_handler(SQLAlchemyError, _answer_ledger_away)
+    app.add_exception_handler(Exception, answer_unexpected_error)
+    return app
+
+
+class Gateway:
+    """The routes, with the ledger and the engine's client that they share."""
+
+    def __init__(self, settings: Settings, ledger: Ledger) -> None:
+        self._settings, self._ledger = settings, ledger
+        self._key = read_or_create_key(settings.layout.keys, KEY_NAME)
+
+    @asynccontextmanager
+    async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
+        async with open_client() as self._client:
+            yield
+        self._ledger.close()
+
+    async def health(self, _request: Request) -> Response:
+        """Whether the process answers; says nothing about anything else."""
+        return JSONResponse({"status": "ok"})
+
+    async def ready(self, _request: Request) -> Response:
+        """Whether a release is live."""
+        is_live = await run_in_threadpool(live_deployment, self._ledger) is not None
+        return JSONResponse({"status": "ready" if is_live else "not ready"}, status_code=200 if is_live else 503)
+
+    async def list_models(self, request: Request) -> Response:
+        await self._authorise(request, "chat")
+        target = await run_in_threadpool(self._target)
+        models = [{"id": name, "object": "model", "owned_by": "fine-tune"} for name in (LIVE, target.release_id)]
+        return JSONResponse({"object": "list", "data": models}, headers={"x-release-id": target.release_id})
+
+    async def chat(self, request: Request) -> Response:
+        await self._authorise(request, "chat")
+        body = await read_json(request)
+        for _ in range(_ATTEMPTS):
+            target = await run_in_threadpool(self._target)
+            asked = engine_request(body, target.release_id, target.system_prompt)
+            try:
+                return await ask_engine(self._client, target.url, target.api_key, asked, target.release_id)
+            except EngineGoneError:
+                continue
+        raise _unavailable("The model is being started again. Ask again in a moment.")
+
+    async def correct(self, request: Request) -> Response:
+        holder = await self._authorise(request, "correct")
+        body = correction_body(await read_json(request))
+        idempotency_key = request.headers.get("idempotency-key") or uuid.uuid4().hex
+        if len(idempotency_key) > 200:
+            raise ApiError(400, "invalid_request", "The Idempotency-Key is longer than 200 characters.")
+
+        def record() -> str:
+            return record_correction(
+                self._ledger, self._key, author=holder.name, idempotency_key=idempotency_key, **vars(body)
+            )
+
+        try:
+            correction_id = await run_in_threadpool(record)
+        except UnknownRecordError as error:
+            message = "There is no such release. Send the x-release-id of the answer."
+            raise ApiError(404, "release_not_found", message) from error
+        except IdempotencyError as error:
+            raise ApiError(409, "idempotency_conflict", str(error)) from error
+        return JSONResponse({"id": correction_id, "object": "correction"}, status_code=201)
+
+    async def _authorise(self, request: Request, scope: str) -> KeyHolder:
+        scheme, _, presented = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not presented.strip():
+            raise _refusal(401, "missing_api_key", "Send an API key: `Authorization: Bearer …`.")
+        check = await run_in_threadpool(check_key, self._ledger, presented.strip(), scope, datetime.now(UTC))
+        if check.outcome != "ok" or check.holder is None:
+            raise _refusal(*_REFUSALS[check.outcome])
+        return check.holder
+
+    def _target(self) -> Target:
+        deployment = live_deployment(self._ledger)
+        if deployment is None or deployment.engine_url is None:
+            raise _unavailable("No release is live. `fine-tune status` tells why.")
+        release = find_release(self._ledger, deployment.release_id)
+        if release is None:
+            raise _unavailable("The live release is not in the ledger.")
+        try:
+            api_key = open_engine_key(self._key, deployment)
+        except LedgerError as error:
+            raise _unavailable("The live engine's key can't be read. Start the supervisor again.") from error
+        try:
+            prompt = _system_prompt(self._settings.data_dir / release.folder, release.release_id)
+        except (ReleaseError, OSError, ValueError) as error:
+            raise _unavailable("The live release's folder can't be read. Build the release again.") from error
+        return Target(release.release_id, prompt, deployment.engine_url, api_key)
+
+
+@lru_cache(maxsize=16)
+def _system_prompt(folder: Path, release_id: str) -> str:
+    """Never changes for a release id. The supervisor verified the folder before it started the engine."""
+    release = read_release(folder)
+    if release.release_id != release_id or fingerprint_file(folder / PROMPT) != release.manifest["files"].get(PROMPT):
+        raise _unavailable("The live release's folder was changed. Build the release again.")
+    return release.system_prompt
+
+
+def _refusal(status: int, code: str, message: str) -> ApiError:
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    return ApiError(status, code, message, headers)
+
+
+def _unavailable(message: str) -> ApiError:
+    return ApiError(503, "not_available", message, {"Retry-After": "5"})
+
+
+async def _answer_ledger_away(request: Request, _error: Any) -> Response:
+    return await answer_api_error(request, _unavailable("The ledger can't be reached. Ask again in a moment."))

@@ -1,0 +1,41 @@
+"""Errors of the gateway, in the form that OpenAI's clients understand. Messages never repeat what the caller sent."""
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+
+class ApiError(Exception):
+    """Ends a request with a status and a message for the caller."""
+
+    def __init__(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message, self.headers = status, code, message, headers
+
+    @property
+    def body(self) -> dict[str, dict[str, str | None]]:
+        return error_body(self.status, self.code, self.message)
+
+
+_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error"}
+
+
+def error_body(status: int, code: str, message: str) -> dict[str, dict[str, str | None]]:
+    kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
+
+async def answer_api_error(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ApiError)
+    return JSONResponse(error.body, status_code=error.status, headers=error.headers)
+
+
+async def answer_http_error(_request: Request, error: Exception) -> JSONResponse:
+    """What the framework itself refuses: an unknown path, or another method."""
+    status = int(getattr(error, "status_code", 500))
+    code = {404: "not_found", 405: "method_not_allowed"}.get(status, "refused")
+    message = "There is no such route here." if status == 404 else "This can't be done here."
+    return JSONResponse(error_body(status, code, message), status_code=status)
+
+
+async def answer_unexpected_error(_request: Request, _error: Exception) -> JSONResponse:
+    return JSONResponse(error_body(500, "internal_error", "The gateway failed. Its log says where."), status_code=500)

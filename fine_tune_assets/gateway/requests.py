@@ -1,0 +1,153 @@
+"""What callers may send: read within a limit, checked field by field, and turned into what the engine gets.
+
+Owns the allow-list of fields. Pure but for reading the body. Error messages name fields, never their values.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+
+from fine_tune_assets.gateway.errors import ApiError
+
+MAX_BODY_BYTES = 1_000_000
+MAX_TOKENS_DEFAULT = 512
+"""Tokens of an answer when the caller does not say."""
+LIVE = "live"
+"""The model name that always means the release that is live."""
+
+_CHECKS: dict[str, tuple[tuple[type, ...], float, float]] = {
+    "temperature": ((int, float), 0, 2),
+    "top_p": ((int, float), 0, 1),
+    "max_tokens": ((int,), 1, 1_000_000),
+    "frequency_penalty": ((int, float), -2, 2),
+    "presence_penalty": ((int, float), -2, 2),
+    "seed": ((int,), 0, 2**32 - 1),
+}
+"""Number fields that go through to the engine: type, lowest, highest."""
+_OTHER_FIELDS = frozenset({"model", "messages", "stream", "stop", "n", "user", "max_completion_tokens"})
+_CORRECTION_FIELDS = ("release_id", "instruction", "input", "answer", "corrected_answer")
+
+
+@dataclass(frozen=True)
+class CorrectionBody:
+    release_id: str
+    instruction: str
+    input: str
+    answer: str
+    corrected_answer: str
+
+
+async def read_json(request: Request, limit: int = MAX_BODY_BYTES) -> dict[str, Any]:
+    """The body as a JSON object. Raises ApiError when it is larger than `limit` bytes, or not one."""
+    too_large = ApiError(413, "body_too_large", f"The body is larger than {limit} bytes.")
+    if int(request.headers.get("content-length") or 0) > limit:
+        raise too_large
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > limit:
+            raise too_large
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ApiError(400, "invalid_json", "The body is not valid JSON.") from error
+    if not isinstance(value, dict):
+        raise ApiError(400, "invalid_json", "The body must be a JSON object.")
+    return value
+
+
+def engine_request(body: Mapping[str, Any], release_id: str, system_prompt: str) -> dict[str, Any]:
+    """What the engine is asked, with the release's own system prompt first. Raises ApiError.
+
+    Temperature is 0 unless the caller says otherwise: that is how the release was judged.
+    """
+    unknown = sorted(set(body) - set(_CHECKS) - _OTHER_FIELDS)
+    if unknown:
+        raise _invalid(f"These fields are not supported: {', '.join(map(repr, unknown))[:200]}.")
+    model = body.get("model", LIVE)
+    if model not in (LIVE, release_id):
+        message = f"That model is not served. Name {LIVE!r}, or the live release {release_id!r}."
+        raise ApiError(404, "model_not_found", message)
+    if body.get("n") not in (None, 1):
+        raise _invalid("Only one answer a request: n must be 1.")
+    messages = [{"role": "system", "content": system_prompt}, *_messages(body.get("messages"))]
+    numbers = {name: body[name] for name in _CHECKS if body.get(name) is not None}
+    if body.get("max_completion_tokens") is not None:
+        numbers["max_tokens"] = body["max_completion_tokens"]
+    for name, value in numbers.items():
+        _check_number(name, value)
+    defaults = {"temperature": 0, "max_tokens": MAX_TOKENS_DEFAULT}
+    stop = {"stop": _stop(body["stop"])} if body.get("stop") is not None else {}
+    return {"model": release_id, "messages": messages, "stream": is_streaming(body), **defaults, **numbers, **stop}
+
+
+def is_streaming(body: Mapping[str, Any]) -> bool:
+    stream = body.get("stream")
+    if stream not in (None, True, False):
+        raise _invalid("stream must be true or false.")
+    return bool(stream)
+
+
+def _messages(value: Any) -> list[dict[str, str]]:
+    if not isinstance(value, list) or not value:
+        raise _invalid("messages must be a list with at least one message.")
+    messages = [_message(entry) for entry in value]
+    if messages[-1]["role"] != "user":
+        raise _invalid("The last message must be the user's.")
+    return messages
+
+
+def _message(value: Any) -> dict[str, str]:
+    role = value.get("role") if isinstance(value, dict) else None
+    if role in ("system", "developer"):
+        raise ApiError(
+            400,
+            "system_message_refused",
+            "A system message is refused: the release was trained with its own, which is put first.",
+        )
+    if role not in ("user", "assistant"):
+        raise _invalid("Each message needs the role user or assistant.")
+    return {"role": role, "content": _content(value.get("content"))}
+
+
+def _content(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and all(
+        isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str) for part in value
+    ):
+        return "".join(part["text"] for part in value)
+    raise _invalid("The content of a message must be text.")
+
+
+def _check_number(name: str, value: Any) -> None:
+    kinds, lowest, highest = _CHECKS[name]
+    if isinstance(value, bool) or not isinstance(value, kinds) or not lowest <= value <= highest:
+        raise _invalid(f"{name} must be a number from {lowest:g} to {highest:g}.")
+
+
+def _stop(value: Any) -> list[str]:
+    stops = [value] if isinstance(value, str) else value
+    if not isinstance(stops, list) or len(stops) > 4 or not all(isinstance(s, str) and s for s in stops):
+        raise _invalid("stop must be a text, or a list of at most four.")
+    return stops
+
+
+def correction_body(body: Mapping[str, Any]) -> CorrectionBody:
+    """Raises ApiError when a field is unknown, absent or not a text."""
+    unknown = sorted(set(body) - set(_CORRECTION_FIELDS))
+    if unknown:
+        raise _invalid(f"These fields are not known: {', '.join(map(repr, unknown))[:200]}.")
+    values = {"input": "", **body}
+    faulty = [name for name in _CORRECTION_FIELDS if not isinstance(values.get(name), str)]
+    empty = [n for n in ("release_id", "instruction", "corrected_answer") if not faulty and not values[n].strip()]
+    if faulty or empty:
+        raise _invalid(f"These fields must be texts, and not empty: {', '.join(faulty or empty)}.")
+    return CorrectionBody(**values)
+
+
+def _invalid(message: str) -> ApiError:
+    return ApiError(400, "invalid_request", message)

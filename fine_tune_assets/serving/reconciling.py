@@ -1,0 +1,91 @@
+"""What the supervisor should do next: a pure decision from what is wanted and what runs.
+
+Owns the rules of starting, restarting, draining and giving up. Starts and stops nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from fine_tune_assets.ledger.deployments import Deployment
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How patient the supervisor is. Seconds."""
+
+    tick_seconds: float = 0.5
+    startup_seconds: float = 600.0
+    """From the start of an engine to its first answer. Large weights on slow disks take minutes."""
+    warm_up_seconds: float = 180.0
+    drain_minimum_seconds: float = 3.0
+    """A request that read the old address just before the switch must have connected by then."""
+    drain_maximum_seconds: float = 900.0
+    """An answer that takes longer after the switch is cut off."""
+    backoff_maximum_seconds: float = 60.0
+    stop_grace_seconds: float = 10.0
+
+
+@dataclass(frozen=True)
+class EngineView:
+    """What is known about the engine of one deployment."""
+
+    is_alive: bool
+    is_healthy: bool
+    is_warm: bool
+    started_at: datetime
+    retry_at: datetime
+    """Not to be started again before, once it is dead."""
+    connections: int
+    """Requests that it is answering or has in line."""
+
+
+@dataclass(frozen=True)
+class Action:
+    """`start` an engine, `warm` it up and report it, `fail` the deployment, `retire` it after draining, `stop` it."""
+
+    kind: Literal["start", "warm", "fail", "retire", "stop"]
+    deployment_id: str
+    reason: str = ""
+
+
+def next_actions(
+    deployments: Sequence[Deployment], engines: Mapping[str, EngineView], now: datetime, pace: Pace
+) -> list[Action]:
+    """At most one action a deployment, the live one's first: users wait for that one."""
+    wanted = {d.deployment_id: d for d in deployments if d.state not in ("stopped", "failed")}
+    actions = [Action("stop", name) for name in engines if name not in wanted]
+    for deployment in sorted(wanted.values(), key=lambda d: d.state != "live"):
+        action = _next_action(deployment, engines.get(deployment.deployment_id), now, pace)
+        if action is not None:
+            actions.append(action)
+    return actions
+
+
+def _next_action(deployment: Deployment, engine: EngineView | None, now: datetime, pace: Pace) -> Action | None:
+    name = deployment.deployment_id
+    if deployment.state == "draining":
+        return Action("retire", name) if _is_drained(deployment, engine, now, pace) else None
+    if engine is None or deployment.state == "wanted":
+        return Action("start", name)
+    if not engine.is_alive:
+        if deployment.state == "starting":
+            return Action("fail", name, "the engine ended while starting")
+        return Action("start", name) if now >= engine.retry_at else None
+    if engine.is_warm:
+        return None
+    if engine.is_healthy:
+        return Action("warm", name)
+    if (now - engine.started_at).total_seconds() < pace.startup_seconds:
+        return None
+    if deployment.state == "starting":
+        return Action("fail", name, f"the engine was not up after {pace.startup_seconds:g} s")
+    return Action("stop", name)  # it is dead at the next look, and started again then
+
+
+def _is_drained(deployment: Deployment, engine: EngineView | None, now: datetime, pace: Pace) -> bool:
+    if engine is None or not engine.is_alive:
+        return True
+    age = (now - deployment.changed_at).total_seconds()
+    return age >= pace.drain_maximum_seconds or (age >= pace.drain_minimum_seconds and engine.connections == 0)

@@ -1,0 +1,202 @@
+"""The services of daily use: supervisor, gateway, Dagster webserver and daemon, each a process in the background.
+
+Owns starting, stopping and finding them through pid files below the run folder. Starting what runs and stopping what
+does not run do nothing.
+"""
+
+import fcntl
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import httpx
+
+from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT, PREFIX, SETTINGS_FILE, Settings
+from fine_tune_assets.engines.processes import (
+    ProcessIdentity,
+    identify,
+    is_alive,
+    read_identity,
+    start_process,
+    stop_process,
+    write_identity,
+)
+from fine_tune_assets.serving.supervisor import HEARTBEAT
+
+START_TIMEOUT_SECONDS = 120.0
+STOP_GRACE_SECONDS = 30.0
+"""The supervisor stops its engines in it, and Dagster its runs."""
+_LOOPBACK = "127.0.0.1"
+
+
+class ServiceError(FineTuneError):
+    """A service did not start."""
+
+
+@dataclass(frozen=True)
+class Service:
+    name: str
+    command: tuple[str, ...]
+    is_up: Callable[[float], bool]
+    """Whether it answers; takes the time (Unix seconds) at which it was started."""
+    port: int | None = None
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class ServiceState:
+    name: str
+    is_running: bool
+    is_up: bool
+    pid: int | None
+    url: str
+    log: Path
+
+
+def known_services(settings: Settings) -> dict[str, Service]:
+    """Every service, in the order in which they are started."""
+    cli = (sys.executable, "-m", "fine_tune_assets.cli.main")
+    tools, workspace = Path(sys.executable).parent, ("-w", str(PROJECT_DIR / "workspace.yaml"))
+    read_only = () if settings.dagster_ui_can_launch else ("--read-only",)
+    heartbeat = settings.layout.run / HEARTBEAT
+    gateway = f"http://{settings.gateway_host}:{settings.gateway_port}"
+    dagster = f"http://{_LOOPBACK}:{settings.dagster_port}"
+    address = ("-h", _LOOPBACK, "-p", str(settings.dagster_port))
+    services = (
+        Service("supervisor", (*cli, "serve"), lambda since: heartbeat.exists() and heartbeat.stat().st_mtime >= since),
+        Service("gateway", (*cli, "gateway"), lambda _: _answers(f"{gateway}/health"), settings.gateway_port, gateway),
+        Service(
+            "dagster-webserver",
+            (str(tools / "dagster-webserver"), *address, *workspace, *read_only),
+            lambda _: _answers(f"{dagster}/server_info"),
+            settings.dagster_port,
+            dagster,
+        ),
+        # It has no address; one that can't load its workspace or storage ends within the first seconds.
+        Service("dagster-daemon", (str(tools / "dagster-daemon"), "run", *workspace), lambda s: time.time() - s > 3),
+    )
+    return {service.name: service for service in services}
+
+
+def start_services(settings: Settings, names: Sequence[str], timeout_seconds: float = START_TIMEOUT_SECONDS) -> None:
+    """Start those that do not run, and wait until each answers. Raises ServiceError with the log to read."""
+    services = _pick(settings, names)
+    with _one_at_a_time(settings.layout.run):
+        started = {service.name: _start(settings, service) for service in services}
+        deadline = time.monotonic() + timeout_seconds
+        for service in services:
+            _wait(settings, service, started[service.name], deadline)
+
+
+def stop_services(settings: Settings, names: Sequence[str], grace_seconds: float = STOP_GRACE_SECONDS) -> None:
+    """Stop those that run, the last started first."""
+    with _one_at_a_time(settings.layout.run):
+        for service in reversed(_pick(settings, names)):
+            path = _pid_file(settings, service.name)
+            identity = read_identity(path)
+            if identity is not None:
+                stop_process(identity, grace_seconds)
+            path.unlink(missing_ok=True)
+
+
+def service_states(settings: Settings) -> list[ServiceState]:
+    return [_state(settings, service) for service in known_services(settings).values()]
+
+
+def _state(settings: Settings, service: Service) -> ServiceState:
+    identity = _running(settings, service.name)
+    since = time.time() - 30  # a supervisor that did nothing for so long is stuck, or verifies a very large release
+    is_up = identity is not None and service.is_up(since)
+    pid = identity.pid if identity else None
+    return ServiceState(service.name, identity is not None, is_up, pid, service.url, log_file(settings, service.name))
+
+
+def log_file(settings: Settings, name: str) -> Path:
+    return settings.layout.run / f"{name}.log"
+
+
+def _pick(settings: Settings, names: Sequence[str]) -> list[Service]:
+    known = known_services(settings)
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise ServiceError(f"Unknown services: {', '.join(unknown)}. Known: {', '.join(known)}.")
+    return [service for name, service in known.items() if name in names]
+
+
+def _start(settings: Settings, service: Service) -> tuple[ProcessIdentity, float]:
+    running = _running(settings, service.name)
+    if running is not None:
+        return running, 0.0
+    if service.port is not None and _is_taken(service.port):
+        raise ServiceError(
+            f"Port {service.port} for {service.name} is taken by another program. Stop it, or choose another port."
+        )
+    since = time.time()
+    process = start_process(
+        service.command,
+        cwd=PROJECT_DIR,
+        environment=service_environment(settings),
+        log=log_file(settings, service.name),
+        die_with_parent=False,
+    )
+    identity = identify(process.pid)
+    if identity is None:
+        raise ServiceError(f"{service.name} ended at once. See {log_file(settings, service.name)}.")
+    write_identity(_pid_file(settings, service.name), identity)
+    return identity, since
+
+
+def _wait(settings: Settings, service: Service, started: tuple[ProcessIdentity, float], deadline: float) -> None:
+    identity, since = started
+    while not service.is_up(since):
+        if not is_alive(identity):
+            raise ServiceError(f"{service.name} ended while starting. See {log_file(settings, service.name)}.")
+        if time.monotonic() >= deadline:
+            raise ServiceError(f"{service.name} does not answer yet. See {log_file(settings, service.name)}.")
+        time.sleep(0.1)
+    if not is_alive(identity):
+        raise ServiceError(f"{service.name} ended while starting. See {log_file(settings, service.name)}.")
+
+
+def service_environment(settings: Settings) -> dict[str, str]:
+    """The environment of a service: this one's, with exactly these settings and every network switch off."""
+    own = {PREFIX + f.name.upper(): str(getattr(settings, f.name)) for f in fields(settings)}
+    base = {name: value for name, value in os.environ.items() if name != SETTINGS_FILE}
+    return base | own | OFFLINE_ENVIRONMENT | {"DAGSTER_HOME": str(settings.dagster_home)}
+
+
+def _pid_file(settings: Settings, name: str) -> Path:
+    return settings.layout.run / f"{name}.pid"
+
+
+def _running(settings: Settings, name: str) -> ProcessIdentity | None:
+    identity = read_identity(_pid_file(settings, name))
+    return identity if identity is not None and is_alive(identity) else None
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((_LOOPBACK, port)) == 0
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (folder / "services.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,229 @@
+"""The supervisor (`fine-tune serve`): makes what the ledger wants so, one engine a deployment.
+
+Owns engines: it verifies a release, starts an engine on it, warms it up, reports it ready, keeps the live one running,
+and ends the old one when its last answer is out. The decisions are in `reconciling`. It never switches users over.
+"""
+
+import fcntl
+import logging
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.keys import read_or_create_key
+from fine_tune_assets.core.releases import ReleaseError, ReleaseFolder, verify_release
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.engines.llama_cpp import (
+    EngineError,
+    RunningEngine,
+    adopt_engine,
+    is_healthy,
+    start_engine,
+    stop_engine,
+    warm_up,
+)
+from fine_tune_assets.engines.processes import open_connections
+from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.deployments import (
+    Deployment,
+    State,
+    current_deployments,
+    find_deployment,
+    report_state,
+    seal_engine_key,
+)
+from fine_tune_assets.ledger.encryption import KEY_NAME
+from fine_tune_assets.ledger.releases import find_release
+from fine_tune_assets.serving.reconciling import Action, EngineView, Pace, next_actions
+
+HEARTBEAT = "supervisor.heartbeat"
+_STABLE_SECONDS = 60.0
+"""An engine that ran this long is not in a crash loop: the next restart is at once."""
+_log = logging.getLogger(__name__)
+
+
+class SupervisorError(FineTuneError):
+    """The supervisor can't run here."""
+
+
+@dataclass
+class _Watched:
+    engine: RunningEngine
+    started_at: datetime
+    retry_at: datetime
+    is_warm: bool = False
+    was_alive: bool = True
+    failures: int = field(default=0)
+
+
+class Supervisor:
+    """Looks, decides and acts once a tick. Owned by one thread."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, pace: Pace) -> None:
+        self._settings, self._ledger, self._pace = settings, ledger, pace
+        self._key = read_or_create_key(settings.layout.keys, KEY_NAME)
+        self._engines_dir = settings.layout.run / "engines"
+        self._engines_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._watched: dict[str, _Watched] = {}
+        self._adopt()
+
+    def _adopt(self) -> None:
+        """Go on with engines that outlived the last supervisor: their users notice nothing."""
+        now = datetime.now(UTC)
+        for folder in self._engines_dir.iterdir():
+            engine = adopt_engine(folder)
+            if engine is not None:
+                deployment = find_deployment(self._ledger, folder.name)
+                is_warm = deployment is not None and deployment.engine_url == engine.url
+                self._watched[folder.name] = _Watched(engine, now, now, is_warm)
+                _log.info("adopted the engine of deployment %s", folder.name)
+
+    def tick(self, now: datetime) -> list[Action]:
+        """Do what is to be done now; returns it."""
+        deployments = current_deployments(self._ledger)
+        draining = {d.deployment_id for d in deployments if d.state == "draining"}
+        views = {name: self._view(name, now, name in draining) for name in self._watched}
+        actions = next_actions(deployments, views, now, self._pace)
+        by_id = {d.deployment_id: d for d in deployments}
+        for action in actions:
+            _log.info("%s deployment %s %s", action.kind, action.deployment_id, action.reason)
+            with _going_on(f"{action.kind} {action.deployment_id}"):
+                self._do(action, by_id.get(action.deployment_id), now)
+        return actions
+
+    def _view(self, name: str, now: datetime, is_draining: bool) -> EngineView:
+        watched = self._watched[name]
+        is_alive = watched.engine.is_alive
+        if watched.was_alive and not is_alive:
+            self._note_death(watched, now)
+        return EngineView(
+            is_alive=is_alive,
+            is_healthy=is_alive and (watched.is_warm or is_healthy(watched.engine)),
+            is_warm=watched.is_warm,
+            started_at=watched.started_at,
+            retry_at=watched.retry_at,
+            connections=open_connections(watched.engine.port) if is_draining else 0,
+        )
+
+    def _note_death(self, watched: _Watched, now: datetime) -> None:
+        has_been_stable = (now - watched.started_at).total_seconds() >= _STABLE_SECONDS
+        watched.failures = 0 if has_been_stable else watched.failures + 1
+        delay = min(self._pace.backoff_maximum_seconds, 2.0**watched.failures - 1)
+        watched.was_alive, watched.is_warm, watched.retry_at = False, False, now + timedelta(seconds=delay)
+
+    def _do(self, action: Action, deployment: Deployment | None, now: datetime) -> None:
+        if action.kind == "stop" or deployment is None:
+            self._stop(action.deployment_id, forget=deployment is None)
+        elif action.kind == "start":
+            self._start(deployment, now)
+        elif action.kind == "warm":
+            self._warm(deployment)
+        elif action.kind == "fail":
+            self._fail(deployment, action.reason)
+        else:
+            self._stop(deployment.deployment_id, forget=True)
+            report_state(self._ledger, deployment.deployment_id, "stopped")
+
+    def _start(self, deployment: Deployment, now: datetime) -> None:
+        """Verify every file first: a release that was changed is never started, not even one that is live."""
+        folder = self._engines_dir / deployment.deployment_id
+        threads = self._settings.threads
+        try:
+            release = self._verify(deployment)
+            if deployment.state != "live":
+                report_state(self._ledger, deployment.deployment_id, "starting")
+            engine = start_engine(release.model, release.release_id, folder, threads=threads, die_with_parent=False)
+        except (ReleaseError, EngineError) as error:
+            self._fail(deployment, str(error))
+            return
+        before = self._watched.get(deployment.deployment_id)
+        failures = before.failures if before else 0
+        self._watched[deployment.deployment_id] = _Watched(engine, now, now, failures=failures)
+
+    def _verify(self, deployment: Deployment) -> ReleaseFolder:
+        release = find_release(self._ledger, deployment.release_id)
+        if release is None:
+            raise ReleaseError(f"Release {deployment.release_id} is not in the ledger.")
+        return verify_release(self._settings.data_dir / release.folder, release.release_id)
+
+    def _warm(self, deployment: Deployment) -> None:
+        watched = self._watched[deployment.deployment_id]
+        try:
+            prompt = self._verify(deployment).system_prompt
+            warm_up(watched.engine, prompt, self._pace.warm_up_seconds)
+        except (EngineError, ReleaseError) as error:
+            if deployment.state == "live" and isinstance(error, EngineError):
+                self._stop(deployment.deployment_id, forget=False)
+            else:
+                self._fail(deployment, str(error))
+            return
+        watched.is_warm = True
+        state: State = "live" if deployment.state == "live" else "ready"
+        sealed = seal_engine_key(self._key, deployment.deployment_id, watched.engine.api_key)
+        report_state(self._ledger, deployment.deployment_id, state, engine_url=watched.engine.url, engine_key=sealed)
+
+    def _fail(self, deployment: Deployment, reason: str) -> None:
+        log = self._engines_dir / deployment.deployment_id / "engine.log"
+        hint = f" See {log}." if log.exists() and "See " not in reason else ""
+        self._stop(deployment.deployment_id, forget=True)
+        report_state(self._ledger, deployment.deployment_id, "failed", detail=reason + hint)
+
+    def _stop(self, name: str, forget: bool) -> None:
+        if name in self._watched:
+            stop_engine(self._watched[name].engine, self._pace.stop_grace_seconds)
+            if forget:
+                del self._watched[name]
+
+    def close(self) -> None:
+        """Stop every engine. What the ledger wants stays wanted, and is started again next time."""
+        for name in list(self._watched):
+            self._stop(name, forget=True)
+
+
+def supervise(settings: Settings, pace: Pace | None = None) -> None:
+    """Run until SIGTERM or SIGINT. Raises SupervisorError when another supervisor runs on the same data folder."""
+    pace = pace or Pace()
+    ending = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ending.set())
+    with _only_one(settings.layout.run):
+        ledger = open_ledger(settings.database_url)
+        supervisor = Supervisor(settings, ledger, pace)
+        try:
+            while not ending.is_set():
+                with _going_on("tick"):
+                    supervisor.tick(datetime.now(UTC))
+                (settings.layout.run / HEARTBEAT).touch()
+                ending.wait(pace.tick_seconds)
+        finally:
+            supervisor.close()
+            ledger.close()
+
+
+@contextmanager
+def _going_on(doing: str) -> Iterator[None]:
+    """A database that is away for a moment, or one deployment that can't be served, must not end the others."""
+    try:
+        yield
+    except (FineTuneError, SQLAlchemyError, OSError) as error:
+        message = str(error) if isinstance(error, FineTuneError) else type(error).__name__
+        _log.error("%s: %s", doing, message)
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[Any]:
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (folder / "supervisor.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise SupervisorError("Another supervisor runs on this data folder. `fine-tune down` stops it.") from error
+        yield
