@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fine_tune_assets.approval.support import numbers_in, unsupported_numbers
+from fine_tune_assets.core.numbers import numbers_in, unsupported_numbers
 
 SMALL = [
     "zero",

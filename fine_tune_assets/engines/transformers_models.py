@@ -1,0 +1,140 @@
+"""Models and tokenizers from local folders, through transformers, in this process.
+
+Owns loading (never from a hub, never remote code, Safetensors only), batched greedy generation and per-token
+log-probabilities. Does not know what the text is about.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from fine_tune_assets.core.progress import Progress, silent
+
+
+@dataclass(frozen=True)
+class Answer:
+    text: str
+    is_finished: bool
+    """True when it ended with the stop token."""
+
+
+def use_threads(threads: int) -> None:
+    """Use that many CPU threads; 0 means all cores."""
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+
+
+def best_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def nf4_config() -> BitsAndBytesConfig:
+    """4-bit NormalFloat with double quantisation and bfloat16 arithmetic (Dettmers et al. 2023, QLoRA)."""
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+
+
+def load_model(folder: Path, is_quantized: bool = False) -> PreTrainedModel:
+    """Load a causal language model: float32 on a CPU, bfloat16 on a GPU; NF4 with `is_quantized`."""
+    device = best_device()
+    return AutoModelForCausalLM.from_pretrained(
+        folder,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+        dtype=torch.bfloat16 if device == "cuda" else torch.float32,
+        device_map=device,
+        quantization_config=nf4_config() if is_quantized else None,
+    )
+
+
+def load_adapted(base: Path, adapter: Path, is_quantized: bool = False) -> PeftModel:
+    """The base model with an adapter on it; `with model.disable_adapter():` is the base model alone."""
+    model = PeftModel.from_pretrained(load_model(base, is_quantized), adapter, is_trainable=False)
+    return model.eval()
+
+
+def generate(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    max_new_tokens: int,
+    batch_size: int,
+    progress: Progress = silent,
+) -> list[Answer]:
+    """Greedy answers to rendered prompts, in their order. Prompts are batched by length, padded on the left."""
+    order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
+    answers: dict[int, Answer] = {}
+    for indices in _batches(order, batch_size):
+        batch = tokenizer(
+            [prompts[i] for i in indices],
+            return_tensors="pt",
+            padding=True,
+            padding_side="left",
+            add_special_tokens=False,
+        ).to(model.device)
+        with torch.inference_mode():
+            output = model.generate(
+                **batch, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id
+            )
+        for i, tokens in zip(indices, output[:, batch["input_ids"].shape[1] :].tolist(), strict=True):
+            answers[i] = _answer(tokenizer, tokens)
+        progress(len(answers), len(prompts), "answers")
+    return [answers[i] for i in range(len(prompts))]
+
+
+def _answer(tokenizer: PreTrainedTokenizerBase, tokens: list[int]) -> Answer:
+    is_finished = tokenizer.eos_token_id in tokens
+    kept = tokens[: tokens.index(tokenizer.eos_token_id)] if is_finished else tokens
+    return Answer(tokenizer.decode(kept, skip_special_tokens=True).strip(), is_finished)
+
+
+def continuation_log_probabilities(
+    model: Any, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]], batch_size: int
+) -> list[float]:
+    """Sum of the log-probabilities (nats) of each continuation after its context."""
+    sums: list[float] = []
+    for chunk in _batches(list(pairs), batch_size):
+        contexts = [tokenizer(context, add_special_tokens=False)["input_ids"] for context, _ in chunk]
+        wholes = [tokenizer(a + b, add_special_tokens=False)["input_ids"] for a, b in chunk]
+        log_probabilities = _log_probabilities(model, tokenizer, wholes)
+        for context, whole, values in zip(contexts, wholes, log_probabilities, strict=True):
+            start = max(1, min(len(context), len(whole) - 1))
+            chosen = values[torch.arange(start - 1, len(whole) - 1), torch.tensor(whole[start:])]
+            sums.append(float(chosen.sum()))
+    return sums
+
+
+def token_log_probabilities(model: Any, tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[list[int], torch.Tensor]:
+    """Token ids of `text`, and the log-probabilities of the next token at each of them: shape [tokens, vocabulary]."""
+    tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return tokens, _log_probabilities(model, tokenizer, [tokens])[0]
+
+
+def _log_probabilities(model: Any, tokenizer: PreTrainedTokenizerBase, rows: list[list[int]]) -> list[torch.Tensor]:
+    batch = tokenizer.pad({"input_ids": rows}, return_tensors="pt", padding_side="right").to(model.device)
+    with torch.inference_mode():
+        logits = model(**batch).logits.float().cpu()
+    return [torch.log_softmax(logits[i, : len(row)], dim=-1) for i, row in enumerate(rows)]
+
+
+def _batches(items: list[Any], size: int) -> Iterator[list[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

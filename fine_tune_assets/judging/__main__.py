@@ -1,0 +1,47 @@
+"""Judging as a process: `measure_agreement`, `grade` and `abilities`, one request each (see core/worker.py)."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from fine_tune_assets.core.files import write_table
+from fine_tune_assets.core.progress import Progress
+from fine_tune_assets.core.worker import serve_request
+
+
+def measure(request: dict[str, Any], _progress: Progress) -> dict[str, Any]:
+    from fine_tune_assets.judging.agreement import licensed_agreement, measure_agreement
+    from fine_tune_assets.judging.lexical import judge_version
+
+    table = measure_agreement(Path(request["rated_answers"]))
+    write_table(Path(request["output"]), table)
+    return {"agreement": licensed_agreement(table, judge_version())}
+
+
+def grade(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    from fine_tune_assets.judging.comparing import grade_contestants, test_examples
+    from fine_tune_assets.judging.contestants import contestants_of
+
+    examples = test_examples(pq.read_table(request["instruction_set"]), request["test_examples"])
+    contestants = contestants_of(request, progress)
+    table = grade_contestants(examples, contestants, request["adapter_id"])
+    write_table(Path(request["output"]), table)
+    return {"examples": len(examples), "contestants": [c.role for c in contestants]}
+
+
+def abilities(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    from fine_tune_assets.judging.abilities import compare_abilities, read_questions
+    from fine_tune_assets.judging.contestants import answer_as_base_and_adapter
+
+    results = {}
+    for done, path in enumerate(request["questions"], start=1):
+        questions = read_questions(Path(path), request["items"])
+        results[Path(path).stem] = answer_as_base_and_adapter(request, questions)
+        progress(done, len(request["questions"]), "general tasks")
+    write_table(Path(request["output"]), compare_abilities(request["adapter_id"], results))
+    return {"abilities": sorted(results)}
+
+
+if __name__ == "__main__":
+    serve_request({"measure_agreement": measure, "grade": grade, "abilities": abilities})

