@@ -1,0 +1,89 @@
+"""Batch folders: which there are, which files they hold, and what their content's fingerprint is.
+
+Owns names and hashes. Does not know what is in the files.
+"""
+
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_mapping
+
+BATCH_FILE = "batch.yaml"
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}", re.ASCII)
+_UNFINISHED = (".partial", ".tmp")
+_ABOUT_THE_BATCH = re.compile(r"(README|SOURCE|LICEN[CS]E|NOTICE)(\.md|\.txt)?")
+
+
+@dataclass(frozen=True)
+class BatchFiles:
+    """Every file below a batch folder, as sorted relative paths."""
+
+    to_read: tuple[Path, ...]
+    ignored: tuple[Path, ...]
+
+    @property
+    def count(self) -> int:
+        return len(self.to_read) + len(self.ignored)
+
+
+def list_batches(raw_reports: Path) -> list[str]:
+    """Names of the batch folders, sorted. A hidden or unfinished name (`.partial`) is not one yet."""
+    if not raw_reports.is_dir():
+        return []
+    return sorted(p.name for p in raw_reports.iterdir() if is_batch_name(p.name) and p.is_dir() and not p.is_symlink())
+
+
+def is_batch_name(name: str) -> bool:
+    """Letters, digits, `-`, `_` and `.`, at most 100: it becomes a partition key and a file name."""
+    return _NAME.fullmatch(name) is not None and not name.endswith(_UNFINISHED)
+
+
+def list_files(folder: Path) -> BatchFiles:
+    """What is to be read and what is not. Links are listed, never followed; a folder that vanished holds nothing."""
+    found: list[Path] = []
+    refused: list[OSError] = []
+    for root, folders, names in os.walk(folder, onerror=refused.append):
+        found += [Path(root, name) for name in names]
+        found += [Path(root, name) for name in folders if Path(root, name).is_symlink()]
+    found += [Path(error.filename) for error in refused]
+    relative = sorted({p.relative_to(folder) for p in found} - {Path()}, key=lambda p: p.as_posix())
+    return BatchFiles(
+        to_read=tuple(p for p in relative if not _is_ignored(p)),
+        ignored=tuple(p for p in relative if _is_ignored(p)),
+    )
+
+
+def shown_path(path: Path) -> str:
+    """The path as text that can be stored, even if the file's name is not valid UTF-8."""
+    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
+
+
+def fingerprint_batch(folder: Path) -> str:
+    """Fingerprint of the names and contents of what is read, `batch.yaml` included.
+
+    A file that vanishes or can't be opened meanwhile counts as that, so the fingerprint changes once it is back.
+    """
+    files = list_files(folder)
+    batch_file = [Path(BATCH_FILE)] if Path(BATCH_FILE) in files.ignored else []
+    return fingerprint_mapping(
+        {shown_path(p): _fingerprint_or_state(folder / p) for p in [*batch_file, *files.to_read]}
+    )
+
+
+def _is_ignored(path: Path) -> bool:
+    is_hidden = any(part.startswith(".") or part.endswith(_UNFINISHED) for part in path.parts)
+    is_about_the_batch = path.name == BATCH_FILE or _ABOUT_THE_BATCH.fullmatch(path.name) is not None
+    return is_hidden or (len(path.parts) == 1 and is_about_the_batch)
+
+
+def _fingerprint_or_state(path: Path) -> str:
+    try:
+        # A pipe or a device would block for ever, a link could lead anywhere.
+        return fingerprint_file(path) if stat.S_ISREG(path.lstat().st_mode) else "not a file"
+    except FileNotFoundError:
+        return "vanished"
+    except OSError:
+        return "unreadable"

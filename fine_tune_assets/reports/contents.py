@@ -1,0 +1,75 @@
+"""The bytes of one file, or the reason why they can't be had; and the text that they spell.
+
+Owns the limits on size and form. Does not know what the text says.
+"""
+
+import errno
+import os
+import re
+import stat
+from pathlib import Path
+
+from fine_tune_assets.reports.quarantine import Reason, UnreadableError
+
+# Characters that no text editor writes. One binary byte in ten is such a character; in text it is none.
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+_MOST_CONTROL_FRACTION = 0.02
+
+
+def read_content(path: Path, largest_bytes: int) -> bytes:
+    """The file's bytes. Raises UnreadableError; a file above the limit is never read into memory."""
+    try:
+        # No links (they could lead out of the folder), and no waiting for a pipe that nobody writes to.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError as error:
+        raise UnreadableError(Reason.VANISHED, "It was listed and was gone when it was read. Drop it again.") from error
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENXIO}:
+            raise _not_a_file() from error
+        raise _unreadable(error) from error
+    with os.fdopen(descriptor, "rb") as file:
+        state = os.fstat(file.fileno())
+        if not stat.S_ISREG(state.st_mode):
+            raise _not_a_file()
+        if state.st_size > largest_bytes:
+            raise _too_large(largest_bytes)
+        try:
+            content = file.read(largest_bytes + 1)
+        except OSError as error:
+            raise _unreadable(error) from error
+    if len(content) > largest_bytes:  # it grew after its size was asked for
+        raise _too_large(largest_bytes)
+    if not content.strip():
+        raise UnreadableError(Reason.EMPTY, "There is nothing in it.")
+    return content
+
+
+def check_is_text(content: bytes) -> None:
+    """Raise UnreadableError if the bytes are those of an image, an archive, an office file or other binary content."""
+    if b"\x00" in content or len(_CONTROL.findall(content)) > _MOST_CONTROL_FRACTION * len(content):
+        raise UnreadableError(Reason.NOT_TEXT, "Its bytes are not text. Export it as text in UTF-8.")
+
+
+def decode(content: bytes) -> str:
+    """The text, with line ends as `\\n` and without a byte-order mark. Raises UnreadableError."""
+    check_is_text(content)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UnreadableError(
+            Reason.INVALID_UTF8, f"Byte {error.start + 1} is not valid UTF-8. Save it as UTF-8."
+        ) from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _not_a_file() -> UnreadableError:
+    return UnreadableError(Reason.NOT_A_FILE, "It is a link, a folder or a device. Put the file itself here.")
+
+
+def _too_large(largest_bytes: int) -> UnreadableError:
+    return UnreadableError(Reason.TOO_LARGE, f"It is larger than {largest_bytes} bytes. Split it.")
+
+
+def _unreadable(error: OSError) -> UnreadableError:
+    name = errno.errorcode.get(error.errno or 0, "unknown error")
+    return UnreadableError(Reason.UNREADABLE, f"The system refuses to read it ({name}). Check its permissions.")

@@ -1,0 +1,127 @@
+"""Reports that are a row of a CSV file or a line of a JSONL file each.
+
+Owns how a row becomes a report by the columns that the batch file names. A bad row never stops the others.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fine_tune_assets.reports.batch_file import RecordColumns
+from fine_tune_assets.reports.batches import shown_path
+from fine_tune_assets.reports.contents import check_is_text, decode
+from fine_tune_assets.reports.identifiers import Identifier, Kind, ReadReport, checked_id, patient_of, values_of
+from fine_tune_assets.reports.quarantine import Reason, UnreadableError
+
+_LONGEST_CELL = 100_000_000
+Row = Mapping[str, Any]
+
+
+def read_records(
+    content: bytes, path: Path, columns: RecordColumns
+) -> Iterator[tuple[int, ReadReport | UnreadableError]]:
+    """Each row with its number from 1: the report, or why it can't be read.
+
+    Raises UnreadableError if nothing of the file can be read.
+    """
+    rows = _csv_rows(content, columns) if path.suffix.lower() == ".csv" else _json_rows(content)
+    found = False
+    for number, row in rows:
+        found = True
+        try:
+            yield number, row if isinstance(row, UnreadableError) else _report(row, number, path, columns)
+        except UnreadableError as error:
+            yield number, error
+    if not found:
+        raise UnreadableError(Reason.EMPTY, "There is no row in it.")
+
+
+def _csv_rows(content: bytes, columns: RecordColumns) -> Iterator[tuple[int, Row | UnreadableError]]:
+    csv.field_size_limit(_LONGEST_CELL)  # the default of 131,072 refuses long reports
+    # strict: else a quote that is never closed silently swallows the rest of the file as one cell.
+    reader = csv.reader(io.StringIO(decode(content), newline="\n"), strict=True)
+    number = 0
+    try:
+        header = next(reader)
+        missing = [name for name in columns.needed if name not in header]
+        if missing:
+            raise UnreadableError(
+                Reason.MISSING_COLUMN, f"{len(missing)} of the columns that batch.yaml names are not in its first line."
+            )
+        if any(header.count(name) > 1 for name in columns.needed):
+            raise _bad_record("Two columns in its first line have the same name.")
+        for cells in reader:
+            if not cells:
+                continue
+            number += 1
+            yield (
+                number,
+                dict(zip(header, cells, strict=True))
+                if len(cells) == len(header)
+                else _bad_record(f"It has {len(cells)} cells instead of {len(header)}."),
+            )
+    except StopIteration:
+        return
+    except csv.Error:
+        yield number + 1, _bad_record("It and what follows can't be split into cells. Check the quotes.")
+
+
+def _json_rows(content: bytes) -> Iterator[tuple[int, Row | UnreadableError]]:
+    check_is_text(content)
+    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        if line.strip():
+            yield number, _json_row(line)
+
+
+def _json_row(line: bytes) -> Row | UnreadableError:
+    try:
+        row = json.loads(decode(line), object_pairs_hook=_without_repeated_keys)
+    except UnreadableError as error:
+        return error
+    except (ValueError, RecursionError):
+        return _bad_record("It is not valid JSON.")
+    return row if isinstance(row, dict) else _bad_record("It is not a JSON object.")
+
+
+def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # The library keeps the last of two and loses the first without a word.
+    if len({key for key, _ in pairs}) < len(pairs):
+        raise ValueError("repeated key")
+    return dict(pairs)
+
+
+def _report(row: Row, number: int, path: Path, columns: RecordColumns) -> ReadReport:
+    missing = [name for name in columns.needed if name not in row]
+    if missing:
+        raise UnreadableError(Reason.MISSING_COLUMN, f"It lacks {len(missing)} of the columns that batch.yaml names.")
+    try:
+        patient_id = "".join(values_of(row[columns.patient_id])[:1])
+        own_id = "" if columns.report_id is None else "".join(values_of(row[columns.report_id])[:1])
+        stated = [(Kind.ID, row[columns.patient_id]), *((kind, row[c]) for c, kind in columns.identifiers.items())]
+        identifiers = tuple(Identifier(kind, text) for kind, value in stated for text in values_of(value))
+        sections = {heading: _section(row[column]) for column, heading in columns.sections.items()}
+    except ValueError as error:
+        raise _bad_record("A value in it is neither a text nor a number, or is not valid Unicode.") from error
+    text = "\n\n".join(f"{heading}\n\n{body}" for heading, body in sections.items() if body)
+    if not text:
+        raise UnreadableError(Reason.EMPTY, "Each of its sections is empty.")
+    if columns.report_id is None:
+        own_id = f"{shown_path(path.with_suffix(''))}-{number}"
+    return ReadReport(checked_id(own_id), patient_of(patient_id, ""), text + "\n", identifiers)
+
+
+def _section(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError("not a plain value")
+    text = str(value).replace("\r\n", "\n").replace("\r", "\n").strip()
+    text.encode("utf-8")
+    return text
+
+
+def _bad_record(detail: str) -> UnreadableError:
+    return UnreadableError(Reason.BAD_RECORD, detail)
