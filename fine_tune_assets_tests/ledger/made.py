@@ -1,0 +1,44 @@
+"""Verdicts and releases for tests, with ids that hold."""
+
+from pathlib import Path
+from typing import Any
+
+from fine_tune_assets.core.records import Release, Verdict
+from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.releases import record_release
+from fine_tune_assets.ledger.verdicts import record_verdict, verdict_id_of
+
+FINGERPRINTS = {"adapter_id": "adapter-1", "base_fingerprint": "base-1", "instruction_set_fingerprint": "set-1"}
+
+
+def make_verdict(decision: str, **changes: Any) -> Verdict:
+    fields: dict[str, Any] = {
+        "decision": decision,
+        **FINGERPRINTS,
+        "incumbent": "base-1",
+        "reasons": ("Measured in a test.",),
+        "evidence": '{"gain": 1.0}',
+    } | changes
+    return Verdict(verdict_id=verdict_id_of(**fields), **fields)
+
+
+def make_release(verdict: Verdict, release_id: str, folder: str | Path = "releases/none") -> Release:
+    return Release(
+        release_id=release_id,
+        folder=str(folder),
+        verdict_id=verdict.verdict_id,
+        adapter_id=verdict.adapter_id,
+        base_fingerprint=verdict.base_fingerprint,
+        instruction_set_fingerprint=verdict.instruction_set_fingerprint,
+        weights_fingerprint="weights-1",
+        prompt_fingerprint="prompt-1",
+    )
+
+
+def record_promoted(ledger: Ledger, release_id: str, folder: str | Path = "releases/none") -> Release:
+    """A release with its verdict, both in the ledger."""
+    verdict = make_verdict("promote", adapter_id=f"adapter of {release_id}")
+    record_verdict(ledger, verdict)
+    release = make_release(verdict, release_id, folder)
+    record_release(ledger, release)
+    return release

@@ -1,0 +1,89 @@
+import secrets
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from fine_tune_assets.ledger import audit
+from fine_tune_assets.ledger.corrections import corrections_fingerprint, list_corrections, record_correction
+from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.errors import IdempotencyError, LedgerError, UnknownRecordError
+from fine_tune_assets.ledger.schema import corrections
+from fine_tune_assets_tests.ledger.made import record_promoted
+
+KEY = secrets.token_bytes(32)
+TEXTS = {
+    "instruction": "Zebrafinch instruction", "input": "Zebrafinch input", "answer": "Zebrafinch answer",
+    "corrected_answer": "Zebrafinch better answer, ünïcode",
+}  # fmt: skip
+
+
+def _send(ledger: Ledger, **changes: Any) -> str:
+    fields: dict[str, Any] = {"release_id": "r-1", "author": "ward 3", "idempotency_key": "k-1", **TEXTS}
+    return record_correction(ledger, KEY, **(fields | changes))
+
+
+@pytest.fixture(autouse=True)
+def _release(ledger: Ledger) -> None:
+    record_promoted(ledger, "r-1")
+
+
+def test_a_correction_comes_back_whole(ledger: Ledger) -> None:
+    """It is the input of the next training."""
+    correction_id = _send(ledger)
+    (correction,) = list_corrections(ledger, KEY)
+    assert (correction.correction_id, correction.release_id, correction.author) == (correction_id, "r-1", "ward 3")
+    assert {name: getattr(correction, name) for name in TEXTS} == TEXTS
+
+
+def test_sending_again_with_the_same_key_keeps_one(ledger: Ledger) -> None:
+    """A client that lost the answer sends again; the model must not learn it twice."""
+    assert _send(ledger) == _send(ledger)
+    assert len(list_corrections(ledger, KEY)) == 1
+    assert _send(ledger, author="ward 4") != _send(ledger)
+
+
+def test_the_same_idempotency_key_with_another_content_is_refused(ledger: Ledger) -> None:
+    """Keeping the first and answering "kept" would lose the second without a word."""
+    _send(ledger)
+    with pytest.raises(IdempotencyError) as caught:
+        _send(ledger, corrected_answer="another")
+    assert "Zebrafinch" not in str(caught.value)
+    assert len(list_corrections(ledger, KEY)) == 1
+
+
+def test_a_correction_of_an_unknown_release_is_refused(ledger: Ledger) -> None:
+    """Nobody could tell what it corrects."""
+    with pytest.raises(UnknownRecordError):
+        _send(ledger, release_id="r-2")
+
+
+def test_only_ciphertext_is_stored(ledger: Ledger) -> None:
+    """Raw corrections can hold a patient's name; whoever copies the database must not read it."""
+    _send(ledger)
+    with ledger.read() as connection:
+        rows = connection.execute(sa.select(corrections)).all()
+    stored = repr([[bytes(v) if isinstance(v, memoryview | bytes) else v for v in row] for row in rows])
+    assert "Zebrafinch" not in stored
+    assert "Zebrafinch" not in repr(audit.lines(ledger))
+
+
+def test_another_key_or_a_moved_ciphertext_is_an_error_and_never_text(ledger: Ledger) -> None:
+    """A row that was tampered with must not become training data."""
+    _send(ledger)
+    with pytest.raises(LedgerError, match="key file"):
+        list_corrections(ledger, secrets.token_bytes(32))
+    with ledger.begin() as connection:
+        connection.execute(corrections.update().values(corrected_answer=corrections.c.answer))
+    with pytest.raises(LedgerError, match="corrected_answer"):
+        list_corrections(ledger, KEY)
+
+
+def test_the_fingerprint_needs_no_key_and_changes_with_every_correction(ledger: Ledger) -> None:
+    """The sensor that watches for corrections has no business reading them."""
+    before = corrections_fingerprint(ledger)
+    _send(ledger)
+    after = corrections_fingerprint(ledger)
+    _send(ledger)
+    assert before != after
+    assert corrections_fingerprint(ledger) == after

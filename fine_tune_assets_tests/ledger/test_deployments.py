@@ -1,0 +1,137 @@
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.ledger import audit
+from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.deployments import (
+    MAY_FOLLOW,
+    Deployment,
+    current_deployments,
+    deployments,
+    live_deployment,
+    open_engine_key,
+    report_state,
+    seal_engine_key,
+    switch_live,
+    want_release,
+)
+from fine_tune_assets.ledger.errors import LedgerError, TransitionError, UnknownRecordError
+from fine_tune_assets.ledger.releases import live_release
+from fine_tune_assets.ledger.verdicts import record_verdict
+from fine_tune_assets_tests.ledger.made import make_verdict, record_promoted
+
+
+def _ready(ledger: Ledger, release_id: str) -> Deployment:
+    deployment = want_release(ledger, release_id)
+    report_state(ledger, deployment.deployment_id, "starting")
+    return report_state(ledger, deployment.deployment_id, "ready", engine_url="http://127.0.0.1:1/v1", engine_key=b"k")
+
+
+@pytest.fixture(autouse=True)
+def _releases(ledger: Ledger) -> None:
+    for release_id in ("r-1", "r-2", "r-3"):
+        record_promoted(ledger, release_id)
+
+
+def test_colours_take_turns_and_the_old_one_drains(ledger: Ledger) -> None:
+    """The new release starts beside the old one, and users are never without."""
+    assert live_deployment(ledger) is None
+    first = switch_live(ledger, _ready(ledger, "r-1").deployment_id)
+    second = _ready(ledger, "r-2")
+    assert (first.colour, second.colour) == ("blue", "green")
+    assert live_release(ledger).release_id == "r-1"  # type: ignore[union-attr]
+    switch_live(ledger, second.deployment_id)
+    switch_live(ledger, second.deployment_id)
+    assert [(d.release_id, d.state) for d in deployments(ledger)] == [("r-1", "draining"), ("r-2", "live")]
+    assert live_release(ledger).release_id == "r-2"  # type: ignore[union-attr]
+    back = switch_live(ledger, _ready(ledger, "r-1").deployment_id)
+    assert (back.colour, back.release_id) == ("blue", "r-1")
+
+
+def test_wanting_what_is_live_or_pending_starts_nothing_new(ledger: Ledger) -> None:
+    """A second `make demo` must not start a second engine."""
+    wanted = want_release(ledger, "r-1")
+    assert want_release(ledger, "r-1") == wanted
+    live = switch_live(ledger, _ready(ledger, "r-1").deployment_id)
+    assert want_release(ledger, "r-1") == live
+    assert len(deployments(ledger)) == 1
+
+
+def test_wanting_another_release_gives_up_the_one_that_is_not_live_yet(ledger: Ledger) -> None:
+    """Two engines fit on the machine, three may not."""
+    given_up = want_release(ledger, "r-1")
+    wanted = want_release(ledger, "r-2")
+    assert [d.deployment_id for d in current_deployments(ledger)] == [wanted.deployment_id]
+    assert deployments(ledger)[0].deployment_id == given_up.deployment_id
+    assert deployments(ledger)[0].detail == "given up for release r-2"
+
+
+def test_only_a_ready_deployment_goes_live(ledger: Ledger) -> None:
+    """Users must not be sent to an engine that is still loading."""
+    deployment = want_release(ledger, "r-1")
+    with pytest.raises(TransitionError, match="wanted"):
+        switch_live(ledger, deployment.deployment_id)
+    with pytest.raises(UnknownRecordError):
+        switch_live(ledger, "none")
+
+
+def test_reporting_can_neither_skip_a_state_nor_make_anything_live(ledger: Ledger) -> None:
+    """The supervisor reports; only a switch, behind the gate, moves users."""
+    deployment = want_release(ledger, "r-1")
+    for state in ("ready", "live", "draining"):
+        with pytest.raises(TransitionError):
+            report_state(ledger, deployment.deployment_id, state)
+    ready = _ready(ledger, "r-2")
+    for state in ("live", "draining", "wanted"):
+        with pytest.raises(TransitionError):
+            report_state(ledger, ready.deployment_id, state)
+
+
+def test_what_has_ended_stays_ended(ledger: Ledger) -> None:
+    """A failed release comes back only by being wanted again."""
+    deployment = want_release(ledger, "r-1")
+    failed = report_state(ledger, deployment.deployment_id, "failed", detail="a file changed")
+    assert failed.detail == "a file changed"
+    for state in MAY_FOLLOW:
+        with pytest.raises(TransitionError):
+            report_state(ledger, deployment.deployment_id, state)  # type: ignore[arg-type]
+    assert want_release(ledger, "r-1").deployment_id != deployment.deployment_id
+
+
+def test_a_verdict_taken_back_closes_wanting_and_switching(ledger: Ledger) -> None:
+    """Between release and switch a better measurement may have said no."""
+    ready = _ready(ledger, "r-1")
+    record_verdict(ledger, make_verdict("refuse", adapter_id="adapter of r-1"))
+    with pytest.raises(GateClosedError):
+        switch_live(ledger, ready.deployment_id)
+    with pytest.raises(GateClosedError):
+        want_release(ledger, "r-1")
+    with pytest.raises(UnknownRecordError):
+        want_release(ledger, "r-none")
+    assert live_deployment(ledger) is None
+
+
+def test_two_switches_at_once_leave_one_live(ledger: Ledger) -> None:
+    """Two people press the button: users get one release or the other, never both or none."""
+    first = _ready(ledger, "r-1").deployment_id
+    switch_live(ledger, first)
+    ids = [_ready(ledger, "r-2").deployment_id] * 4
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda name: switch_live(ledger, name), ids))
+    assert [d.state for d in deployments(ledger)].count("live") == 1
+    assert sum(line.what.startswith("switched") for line in audit.lines(ledger)) == 2
+
+
+def test_the_engine_key_is_readable_with_the_installations_key_only(ledger: Ledger) -> None:
+    """Whoever copies the database must not be able to talk to the engine past the gateway."""
+    key, deployment = secrets.token_bytes(32), want_release(ledger, "r-1")
+    sealed = seal_engine_key(key, deployment.deployment_id, "sesame")
+    assert b"sesame" not in sealed
+    report_state(ledger, deployment.deployment_id, "starting", engine_url="http://x", engine_key=sealed)
+    stored = deployments(ledger)[0]
+    assert open_engine_key(key, stored) == "sesame"
+    with pytest.raises(LedgerError):
+        open_engine_key(secrets.token_bytes(32), stored)

@@ -1,0 +1,50 @@
+from typing import Any
+
+import pytest
+
+from fine_tune_assets.ledger import audit
+from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.errors import LedgerError
+from fine_tune_assets.ledger.reviews import decisions_fingerprint, list_decisions, record_decision
+
+REPAIRED = "Zebrafinch: the repaired output."
+
+
+def _decide(ledger: Ledger, **changes: Any) -> Any:
+    fields: dict[str, Any] = {
+        "example_id": "e-1", "fingerprint": "f-1", "decision": "approve", "output": None, "reviewer": "reviewer one",
+    }  # fmt: skip
+    return record_decision(ledger, **(fields | changes))
+
+
+def test_decisions_come_back_as_they_were_made_in_order(ledger: Ledger) -> None:
+    """The later decision on an example counts, so the order is part of the record."""
+    made = [_decide(ledger), _decide(ledger, output=REPAIRED), _decide(ledger, decision="reject", reason="too vague")]
+    assert list_decisions(ledger) == made
+
+
+def test_the_fingerprint_changes_with_every_decision_and_only_then(ledger: Ledger) -> None:
+    """Dagster compares it to see whether approved examples are stale."""
+    seen = {decisions_fingerprint(ledger)}
+    for _ in range(3):
+        _decide(ledger)
+        seen.add(decisions_fingerprint(ledger))
+        seen.add(decisions_fingerprint(ledger))
+    assert len(seen) == 4
+
+
+@pytest.mark.parametrize("changes", [{"decision": "maybe"}, {"decision": "reject", "output": "x"}, {"reviewer": " "}])
+def test_a_decision_that_makes_no_sense_is_refused(ledger: Ledger, changes: dict[str, Any]) -> None:
+    """What is stored here decides what a model is trained on."""
+    with pytest.raises(LedgerError):
+        _decide(ledger, **changes)
+    assert list_decisions(ledger) == []
+    assert audit.lines(ledger) == []
+
+
+def test_the_audit_line_names_who_and_what_without_text(ledger: Ledger) -> None:
+    """The log is read by more people than the examples are."""
+    _decide(ledger, output=REPAIRED, reason=REPAIRED)
+    (line,) = audit.lines(ledger)
+    assert (line.who, line.what, line.about) == ("reviewer one", "decided approve", "example e-1")
+    assert "Zebrafinch" not in repr(line)
