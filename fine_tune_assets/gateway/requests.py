@@ -18,15 +18,16 @@ MAX_TOKENS_DEFAULT = 512
 LIVE = "live"
 """The model name that always means the release that is live."""
 
-_CHECKS: dict[str, tuple[tuple[type, ...], float, float]] = {
-    "temperature": ((int, float), 0, 2),
-    "top_p": ((int, float), 0, 1),
-    "max_tokens": ((int,), 1, 1_000_000),
-    "frequency_penalty": ((int, float), -2, 2),
-    "presence_penalty": ((int, float), -2, 2),
-    "seed": ((int,), 0, 2**32 - 1),
+_CHECKS: dict[str, tuple[float, float]] = {
+    "temperature": (0, 2),
+    "top_p": (0, 1),
+    "max_tokens": (1, 1_000_000),
+    "frequency_penalty": (-2, 2),
+    "presence_penalty": (-2, 2),
+    "seed": (0, 2**32 - 1),
 }
-"""Number fields that go through to the engine: type, lowest, highest."""
+"""Number fields that go through to the engine: lowest, highest."""
+_WHOLE_NUMBERS = frozenset({"max_tokens", "seed"})
 _OTHER_FIELDS = frozenset({"model", "messages", "stream", "stop", "n", "user", "max_completion_tokens"})
 _CORRECTION_FIELDS = ("release_id", "instruction", "input", "answer", "corrected_answer")
 
@@ -124,9 +125,12 @@ def _content(value: Any) -> str:
 
 
 def _check_number(name: str, value: Any) -> None:
-    kinds, lowest, highest = _CHECKS[name]
-    if isinstance(value, bool) or not isinstance(value, kinds) or not lowest <= value <= highest:
-        raise _invalid(f"{name} must be a number from {lowest:g} to {highest:g}.")
+    lowest, highest = _CHECKS[name]
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and lowest <= value <= highest and (name not in _WHOLE_NUMBERS or isinstance(value, int)):
+        return
+    kind = "a whole number" if name in _WHOLE_NUMBERS else "a number"
+    raise _invalid(f"{name} must be {kind} from {lowest:g} to {highest:g}.")
 
 
 def _stop(value: Any) -> list[str]:

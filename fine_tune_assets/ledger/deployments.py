@@ -19,6 +19,7 @@ from fine_tune_assets.ledger.releases import find_release_in, require_verdict_of
 from fine_tune_assets.ledger.schema import deployments as table
 
 State = Literal["wanted", "starting", "ready", "live", "draining", "stopped", "failed"]
+Colour = Literal["blue", "green"]
 SUPERVISOR = "supervisor"
 
 MAY_FOLLOW: dict[str, frozenset[str]] = {
@@ -38,7 +39,7 @@ PENDING = ("wanted", "starting", "ready")
 class Deployment:
     deployment_id: str
     release_id: str
-    colour: Literal["blue", "green"]
+    colour: Colour
     state: State
     engine_url: str | None
     engine_key: bytes | None
@@ -67,7 +68,7 @@ def want_release(ledger: Ledger, release_id: str, by: str = "served_models") -> 
         if kept is not None:
             return kept
         now = datetime.now(UTC)
-        colour = "green" if live is not None and live.colour == "blue" else "blue"
+        colour: Colour = "green" if live is not None and live.colour == "blue" else "blue"
         row = Deployment(uuid.uuid4().hex, release_id, colour, "wanted", None, None, "", now, now)
         connection.execute(table.insert().values(**vars(row)))
         audit.append(connection, by, f"wanted on {colour}", f"release {release_id}")

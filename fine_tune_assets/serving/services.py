@@ -182,6 +182,16 @@ def _running(settings: Settings, name: str) -> ProcessIdentity | None:
 
 
 def _is_taken(port: int) -> bool:
+    """Whether a program answers there and goes on to: one that was just killed takes a moment to let go."""
+    deadline = time.monotonic() + 3
+    while _accepts(port):
+        if time.monotonic() >= deadline:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def _accepts(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex((_LOOPBACK, port)) == 0

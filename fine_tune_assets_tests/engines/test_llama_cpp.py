@@ -1,0 +1,100 @@
+import os
+import signal
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from fine_tune_assets.engines.llama_cpp import (
+    CONFIG,
+    LOG,
+    PROCESS,
+    EngineError,
+    RunningEngine,
+    adopt_engine,
+    is_healthy,
+    start_engine,
+    stop_engine,
+    wait_until_healthy,
+    warm_up,
+)
+from fine_tune_assets_tests.serving.tiny import tiny_gguf
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEngine]:
+    """Started with variables in the environment that would open it to the network and to everybody."""
+    patch = pytest.MonkeyPatch()
+    for name, value in (("HOST", "0.0.0.0"), ("PORT", "1"), ("API_KEY", "known")):
+        patch.setenv(name, value)
+    started = start_engine(tiny_gguf(), "r-1", tmp_path_factory.mktemp("engine"), threads=2, die_with_parent=True)
+    patch.undo()
+    wait_until_healthy(started, timeout_seconds=60)
+    yield started
+    stop_engine(started, grace_seconds=5)
+
+
+def test_it_answers_with_a_real_completion(engine: RunningEngine) -> None:
+    """Warm is more than healthy: the weights have been through the processor once."""
+    assert is_healthy(engine)
+    warm_up(engine, "You are brief.", timeout_seconds=60)
+
+
+def test_it_refuses_whoever_has_not_its_key(engine: RunningEngine) -> None:
+    """Every user of the machine can reach loopback."""
+    body = {"model": "r-1", "messages": [{"role": "user", "content": "hi"}]}
+    for headers in ({}, {"Authorization": "Bearer known"}):
+        reply = httpx.post(f"{engine.url}/chat/completions", json=body, headers=headers, trust_env=False)
+        assert reply.status_code == 401
+
+
+def test_it_listens_on_loopback_only_whatever_the_environment_says(engine: RunningEngine) -> None:
+    """The server believes HOST and PORT more than its config file."""
+    with socket.socket() as probe:
+        probe.settimeout(2)
+        assert probe.connect_ex(("127.0.0.2", engine.port)) != 0
+
+
+def test_its_key_is_in_a_private_file_and_not_on_the_command_line(engine: RunningEngine) -> None:
+    """The command line of a process is visible to every user."""
+    command = Path(f"/proc/{engine.identity.pid}/cmdline").read_text()
+    assert engine.api_key not in command
+    assert engine.api_key not in engine.log.read_text()
+    for name in (CONFIG, LOG):
+        assert stat.S_IMODE((engine.folder / name).stat().st_mode) == 0o600
+
+
+def test_it_is_found_again_by_its_folder(engine: RunningEngine) -> None:
+    """A supervisor that was restarted goes on with the engines that answer users now."""
+    adopted = adopt_engine(engine.folder)
+    assert adopted is not None
+    assert (adopted.url, adopted.api_key, adopted.alias) == (engine.url, engine.api_key, "r-1")
+    assert is_healthy(adopted)
+
+
+def test_one_that_dies_while_starting_says_so_with_its_log(tmp_path: Path) -> None:
+    """Waiting ten minutes for a file that is no model helps nobody."""
+    model = tmp_path / "model.gguf"
+    model.write_bytes(b"not a model")
+    engine = start_engine(model, "r-2", tmp_path / "engine", threads=1, die_with_parent=True)
+    with pytest.raises(EngineError, match=r"ended while starting.*engine\.log"):
+        wait_until_healthy(engine, timeout_seconds=60)
+    assert (tmp_path / "engine" / LOG).read_text()
+    assert adopt_engine(tmp_path / "engine") is None
+    stop_engine(engine, grace_seconds=1)
+
+
+def test_one_that_takes_too_long_and_one_that_hangs_are_ended(tmp_path: Path) -> None:
+    """A stopped process does not hear SIGTERM; it must be gone all the same, and its key with it."""
+    engine = start_engine(tiny_gguf(), "r-3", tmp_path, threads=1, die_with_parent=True)
+    os.kill(engine.identity.pid, signal.SIGSTOP)
+    with pytest.raises(EngineError, match="not up after"):
+        wait_until_healthy(engine, timeout_seconds=0.2)
+    stop_engine(engine, grace_seconds=0.5)
+    assert not engine.is_alive
+    assert not (tmp_path / CONFIG).exists()
+    assert not (tmp_path / PROCESS).exists()
+    stop_engine(engine, grace_seconds=0.5)

@@ -1,0 +1,116 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fine_tune_assets.engines.processes import (
+    ProcessIdentity,
+    identify,
+    is_alive,
+    read_identity,
+    start_process,
+    stop_process,
+    write_identity,
+)
+
+
+def _start(tmp_path: Path, code: str, die_with_parent: bool = True) -> "subprocess.Popen[bytes]":
+    return start_process(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        environment=os.environ,
+        log=tmp_path / "log",
+        die_with_parent=die_with_parent,
+    )
+
+
+def _wait_for(path: Path, text: str) -> None:
+    deadline = time.monotonic() + 20
+    while text not in path.read_text():
+        assert time.monotonic() < deadline, path.read_text()
+        time.sleep(0.02)
+
+
+def test_a_recycled_process_id_is_not_taken_for_ours(tmp_path: Path) -> None:
+    """After a reboot the number in a pid file belongs to somebody else, who must not be killed."""
+    process = _start(tmp_path, "import time; time.sleep(60)")
+    identity = identify(process.pid)
+    assert identity is not None
+    other = ProcessIdentity(identity.pid, identity.started - 1)
+    stop_process(other, grace_seconds=1)
+    assert not is_alive(other)
+    assert is_alive(identity)
+    stop_process(identity, grace_seconds=5)
+    assert process.wait() == -signal.SIGTERM
+
+
+def test_children_get_ordinary_signals_back(tmp_path: Path) -> None:
+    """Dagster copies an inherited "ignore SIGINT" to everything it starts, and runs could not be cancelled."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        code = "import signal; print([signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)])"
+        _start(tmp_path, code).wait()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert "default_int_handler" in (tmp_path / "log").read_text()
+    assert "SIG_DFL" in (tmp_path / "log").read_text()
+
+
+def test_stopping_ends_what_the_process_started_too(tmp_path: Path) -> None:
+    """A Dagster daemon that ends leaves its code servers and runs."""
+    code = (
+        "import subprocess, sys, time;"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']);"
+        "print('child', child.pid, flush=True); time.sleep(60)"
+    )
+    process = _start(tmp_path, code)
+    _wait_for(tmp_path / "log", "child")
+    child = identify(int((tmp_path / "log").read_text().split()[1]))
+    own = identify(process.pid)
+    assert child is not None
+    assert own is not None
+    stop_process(own, grace_seconds=5)
+    assert not is_alive(child)
+
+
+def test_a_process_that_shall_die_with_its_parent_does(tmp_path: Path) -> None:
+    """A killed run must leave nothing on the GPU."""
+    code = (
+        "import sys, os, time; from pathlib import Path; sys.path.insert(0, sys.argv[1]);"
+        "from fine_tune_assets.engines.processes import start_process;"
+        "p = start_process([sys.executable, '-c', 'import time; time.sleep(60)'], cwd=Path('.'),"
+        "environment=os.environ, log=Path('inner'), die_with_parent=True);"
+        "print('inner', p.pid, flush=True); time.sleep(60)"
+    )
+    root = str(Path(__file__).resolve().parents[2])
+    parent = start_process(
+        [sys.executable, "-c", code, root],
+        cwd=tmp_path,
+        environment=os.environ,
+        log=tmp_path / "log",
+        die_with_parent=True,
+    )
+    _wait_for(tmp_path / "log", "inner")
+    inner = identify(int((tmp_path / "log").read_text().split()[1]))
+    assert inner is not None
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 5
+    while is_alive(inner):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", "12", '{"pid": 1}'])
+def test_a_pid_file_that_cant_be_read_names_nobody(tmp_path: Path, content: str) -> None:
+    """A file that was cut off by a full disk must not stop `fine-tune up`."""
+    path = tmp_path / "x.pid"
+    assert read_identity(path) is None
+    path.write_text(content)
+    assert read_identity(path) is None
+    write_identity(path, ProcessIdentity(1, 2))
+    assert read_identity(path) == ProcessIdentity(1, 2)

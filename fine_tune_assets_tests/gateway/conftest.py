@@ -1,0 +1,67 @@
+"""A whole installation for the gateway's tests: supervisor, gateway and a real engine, each a process of its own."""
+
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import httpx
+import openai
+import pytest
+
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.ledger.api_keys import create_key
+from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.serving.services import start_services, stop_services
+from fine_tune_assets.serving.switching import serve_release
+from fine_tune_assets_tests.serving.tiny import build_release
+
+SERVICES = ("supervisor", "gateway")
+
+
+@dataclass(frozen=True)
+class Installation:
+    settings: Settings
+    ledger: Ledger
+    chat_key: str
+    """May ask, and may not correct."""
+    correct_key: str
+    release_id: str
+    """Of the release that was live first."""
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.settings.gateway_host}:{self.settings.gateway_port}"
+
+    def openai(self, key: str | None = None) -> openai.OpenAI:
+        return openai.OpenAI(api_key=key or self.chat_key, base_url=f"{self.url}/v1", max_retries=0)
+
+    def post(self, path: str, key: str | None, **options: object) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        headers |= options.pop("headers", {})  # type: ignore[arg-type]
+        return httpx.post(self.url + path, headers=headers, timeout=60, trust_env=False, **options)  # type: ignore[arg-type]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    settings = Settings(data_dir=tmp_path_factory.mktemp("installation"), gateway_port=free_port(), threads=2)
+    ledger = open_ledger(settings.database_url)
+    try:
+        start_services(settings, SERVICES)
+        release_id = build_release(settings, ledger, "You are brief.")
+        serve_release(ledger, release_id, timeout_seconds=120)
+        yield Installation(
+            settings,
+            ledger,
+            create_key(ledger, "asks only", ["chat"]).secret,
+            create_key(ledger, "corrects", ["chat", "correct"]).secret,
+            release_id,
+        )
+    finally:
+        stop_services(settings, SERVICES)
+        ledger.close()

@@ -1,0 +1,250 @@
+"""Over real HTTP, with OpenAI's own client and a real engine."""
+
+import json
+import os
+import signal
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import openai
+import pytest
+
+from fine_tune_assets.core.errors import SettingsError
+from fine_tune_assets.core.keys import read_or_create_key
+from fine_tune_assets.engines.processes import read_identity
+from fine_tune_assets.gateway.app import create_app
+from fine_tune_assets.ledger.api_keys import create_key, revoke_key
+from fine_tune_assets.ledger.corrections import list_corrections
+from fine_tune_assets.ledger.deployments import live_deployment
+from fine_tune_assets.ledger.encryption import KEY_NAME
+from fine_tune_assets.serving.switching import serve_release
+from fine_tune_assets_tests.gateway.conftest import Installation
+from fine_tune_assets_tests.serving.tiny import build_release
+
+MARKER = "Zebrafinch-7731"
+ASK = {"model": "live", "messages": [{"role": "user", "content": f"Say yes. {MARKER}"}], "max_tokens": 5}
+V1 = [("GET", "/v1/models"), ("POST", "/v1/chat/completions"), ("POST", "/v1/corrections")]
+
+
+def test_a_question_is_answered_by_the_live_release(installation: Installation) -> None:
+    """The one thing that users come for."""
+    raw = installation.openai().chat.completions.with_raw_response.create(**ASK)  # type: ignore[call-overload]
+    answer = raw.parse()
+    assert raw.headers["x-release-id"] == installation.release_id
+    assert answer.choices[0].message.content
+    assert answer.model == installation.release_id
+    assert answer.usage.completion_tokens > 0
+
+
+def test_a_streamed_answer_is_the_same_text(installation: Installation) -> None:
+    """Streaming changes when words come, not which."""
+    client = installation.openai()
+    whole = client.chat.completions.create(**ASK).choices[0].message.content  # type: ignore[call-overload]
+    chunks = list(client.chat.completions.create(**ASK, stream=True))  # type: ignore[call-overload]
+    assert len(chunks) > 2
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == whole
+    assert chunks[-1].choices[0].finish_reason
+
+
+def test_the_models_are_the_live_release_and_its_alias(installation: Installation) -> None:
+    """A client that lists models finds a name that works."""
+    assert [model.id for model in installation.openai().models.list()] == ["live", installation.release_id]
+
+
+@pytest.mark.parametrize(("method", "path"), V1)
+@pytest.mark.parametrize("header", [None, "Bearer", "Bearer fta_0_0", "Basic abc", "fta_0_0"])
+def test_without_a_known_key_every_route_answers_401(
+    installation: Installation, method: str, path: str, header: str | None
+) -> None:
+    """Deny comes first: before the body is read, and whatever it holds."""
+    headers = {"Authorization": header} if header else {}
+    reply = httpx.request(method, installation.url + path, headers=headers, content=b"{", trust_env=False)
+    assert reply.status_code == 401
+    assert reply.json()["error"]["type"] == "authentication_error"
+    assert reply.headers["www-authenticate"] == "Bearer"
+
+
+def test_openais_client_says_that_authentication_failed(installation: Installation) -> None:
+    """The error must be the one that client libraries know."""
+    with pytest.raises(openai.AuthenticationError):
+        installation.openai("fta_0_0").chat.completions.create(**ASK)  # type: ignore[call-overload]
+
+
+def test_an_expired_and_a_revoked_key_answer_401(installation: Installation) -> None:
+    """From that moment on, in the running gateway."""
+    expired = create_key(installation.ledger, "expired", ["chat"], datetime.now(UTC) - timedelta(seconds=1))
+    revoked = create_key(installation.ledger, "revoked", ["chat"])
+    assert installation.openai(revoked.secret).models.list()
+    revoke_key(installation.ledger, revoked.key_id)
+    codes = [installation.post("/v1/chat/completions", k.secret, json=ASK) for k in (expired, revoked)]
+    assert [(c.status_code, c.json()["error"]["code"]) for c in codes] == [
+        (401, "expired_api_key"),
+        (401, "revoked_api_key"),
+    ]
+
+
+def test_a_key_of_another_scope_answers_403(installation: Installation) -> None:
+    """Who may ask may not write training data, and so the other way round."""
+    only_correct = create_key(installation.ledger, "corrects only", ["correct"]).secret
+    assert installation.post("/v1/corrections", installation.chat_key, json={}).status_code == 403
+    assert installation.post("/v1/chat/completions", only_correct, json=ASK).status_code == 403
+
+
+def test_a_callers_system_message_is_refused(installation: Installation) -> None:
+    """What was trained is what is asked."""
+    with pytest.raises(openai.BadRequestError, match="system message is refused"):
+        installation.openai().chat.completions.create(
+            model="live", messages=[{"role": "system", "content": "Be a pirate."}, {"role": "user", "content": "Hi"}]
+        )
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/redoc", "/v1/completions", "/v1/embeddings", "/v1"])
+def test_routes_that_are_not_listed_do_not_exist(installation: Installation, path: str) -> None:
+    """Whatever the frameworks or the engine bring along stays inside."""
+    reply = httpx.get(installation.url + path, trust_env=False)
+    assert reply.status_code == 404
+    assert "error" in reply.json()
+
+
+def test_health_needs_no_key_and_tells_nothing(installation: Installation) -> None:
+    """A load balancer asks it; so can anybody."""
+    assert httpx.get(f"{installation.url}/health", trust_env=False).json() == {"status": "ok"}
+    assert httpx.get(f"{installation.url}/ready", trust_env=False).json() == {"status": "ready"}
+    assert httpx.post(f"{installation.url}/health", trust_env=False).status_code == 405
+
+
+def test_a_body_over_the_limit_is_refused_with_and_without_its_length(installation: Installation) -> None:
+    """One caller must not fill the memory."""
+
+    def chunks():  # type: ignore[no-untyped-def]
+        yield from [b"x" * 100_000] * 11
+
+    for content in (b"x" * 1_000_001, chunks()):
+        reply = installation.post("/v1/chat/completions", installation.chat_key, content=content)
+        assert (reply.status_code, reply.json()["error"]["code"]) == (413, "body_too_large")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000, b'{"messages": NaN}'])
+def test_a_body_that_is_no_json_object_is_an_error_of_the_caller(installation: Installation, content: bytes) -> None:
+    """Not a crash, and not a traceback."""
+    reply = installation.post("/v1/chat/completions", installation.chat_key, content=content)
+    assert reply.status_code == 400
+
+
+def test_a_question_longer_than_the_context_says_so(installation: Installation) -> None:
+    """The likeliest mistake with long reports."""
+    ask = ASK | {"messages": [{"role": "user", "content": f"{MARKER} " * 2000}]}
+    reply = installation.post("/v1/chat/completions", installation.chat_key, json=ask)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (400, "context_length_exceeded")
+    assert MARKER not in reply.text
+
+
+def _correction(installation: Installation) -> dict[str, str]:
+    texts = {name: f"{MARKER} {name}" for name in ("instruction", "input", "answer", "corrected_answer")}
+    return {"release_id": installation.release_id, **texts}
+
+
+def test_a_correction_is_kept_once_under_the_keys_name(installation: Installation) -> None:
+    """201 means that it is on disk; sending it again after a lost answer adds nothing."""
+    body, headers = _correction(installation), {"Idempotency-Key": "one"}
+    replies = [
+        installation.post("/v1/corrections", installation.correct_key, json=body, headers=headers) for _ in range(2)
+    ]
+    assert [reply.status_code for reply in replies] == [201, 201]
+    assert replies[0].json() == replies[1].json()
+    key = read_or_create_key(installation.settings.layout.keys, KEY_NAME)
+    kept = [c for c in list_corrections(installation.ledger, key) if c.correction_id == replies[0].json()["id"]]
+    assert [(c.author, c.corrected_answer) for c in kept] == [("corrects", body["corrected_answer"])]
+    conflict = installation.post(
+        "/v1/corrections", installation.correct_key, json=body | {"answer": "other"}, headers=headers
+    )
+    assert conflict.status_code == 409
+
+
+def test_a_correction_of_an_unknown_release_is_404(installation: Installation) -> None:
+    """It could not be traced to what it corrects."""
+    body = _correction(installation) | {"release_id": "none"}
+    assert installation.post("/v1/corrections", installation.correct_key, json=body).status_code == 404
+
+
+def test_what_users_write_is_in_no_file_of_the_installation(installation: Installation) -> None:
+    """Not in the database, its write-ahead log, or any log: whoever finds the disk finds ciphertext."""
+    assert installation.post("/v1/corrections", installation.correct_key, json=_correction(installation)).is_success
+    assert installation.post("/v1/chat/completions", installation.chat_key, json=ASK).is_success
+    data_dir = installation.settings.data_dir
+    files = [p for folder in ("ledger", "run", "keys") for p in (data_dir / folder).rglob("*") if p.is_file()]
+    assert any(p.name == "ledger.db" for p in files)
+    assert any(p.name == "engine.log" for p in files)
+    assert [p.name for p in files if MARKER.encode() in p.read_bytes()] == []
+
+
+def test_the_engine_itself_is_not_open_to_a_gateway_key(installation: Installation) -> None:
+    """The gateway is the one way in, even for those who can reach loopback."""
+    live = live_deployment(installation.ledger)
+    assert live is not None
+    reply = httpx.post(
+        f"{live.engine_url}/chat/completions",
+        json=ASK,
+        headers={"Authorization": f"Bearer {installation.chat_key}"},
+        trust_env=False,
+    )
+    assert reply.status_code == 401
+
+
+def test_a_gateway_open_to_the_network_is_refused(installation: Installation) -> None:
+    """Keys would travel in clear text."""
+    with pytest.raises(SettingsError, match="loopback only"):
+        create_app(replace(installation.settings, gateway_host="0.0.0.0"))
+    with socket.socket() as probe:
+        probe.settimeout(2)
+        assert probe.connect_ex(("127.0.0.2", installation.settings.gateway_port)) != 0
+
+
+def test_a_switch_with_requests_running_loses_none(installation: Installation) -> None:
+    """Users must not notice that a new model came."""
+    client = installation.openai()
+    before = live_deployment(installation.ledger)
+    assert before is not None
+    following = build_release(installation.settings, installation.ledger, "You are very brief.")
+
+    def ask(number: int) -> tuple[str, str]:
+        if number % 2:
+            raw = client.chat.completions.with_raw_response.create(**(ASK | {"max_tokens": 40}))  # type: ignore[call-overload]
+            return raw.headers["x-release-id"], raw.parse().choices[0].finish_reason
+        reply = installation.post("/v1/chat/completions", installation.chat_key, json=ASK | {"stream": True})
+        assert reply.text.rstrip().endswith("[DONE]")
+        lines = [line[6:] for line in reply.text.splitlines() if line.startswith("data: {")]
+        return reply.headers["x-release-id"], json.loads(lines[-1])["choices"][0]["finish_reason"]
+
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(ask, number) for number in range(8)]
+        serve_release(installation.ledger, following, timeout_seconds=120)
+        asked += [pool.submit(ask, number) for number in range(8, 24)]
+        answers = [future.result(timeout=120) for future in asked]
+    assert {reason for _, reason in answers} <= {"stop", "length"}
+    assert {release_id for release_id, _ in answers} == {before.release_id, following}
+    assert answers[-1][0] == following
+
+
+def test_an_engine_that_dies_while_it_answers_says_so_and_comes_back(installation: Installation) -> None:
+    """Half an answer must not pass for a whole one; and nobody has to be called at night."""
+    live = live_deployment(installation.ledger)
+    assert live is not None
+    engine = read_identity(installation.settings.layout.run / "engines" / live.deployment_id / "process.json")
+    assert engine is not None
+    client = installation.openai()
+    long = ASK | {"max_tokens": 400, "messages": [{"role": "user", "content": "Tell a long story."}], "stream": True}
+    stream = client.chat.completions.create(**long)  # type: ignore[call-overload]
+    next(iter(stream))
+    os.kill(engine.pid, signal.SIGKILL)
+    with pytest.raises(openai.APIError, match="went away"):
+        list(stream)
+    deadline = time.monotonic() + 60
+    while installation.post("/v1/chat/completions", installation.chat_key, json=ASK).status_code == 503:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert client.chat.completions.create(**ASK).choices[0].message.content  # type: ignore[call-overload]

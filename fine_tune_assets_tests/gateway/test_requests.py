@@ -1,0 +1,76 @@
+"""The allow-list of fields, without a server."""
+
+from typing import Any
+
+import pytest
+
+from fine_tune_assets.gateway.errors import ApiError
+from fine_tune_assets.gateway.requests import correction_body, engine_request
+
+USER = [{"role": "user", "content": "Zebrafinch?"}]
+
+
+def _ask(**body: Any) -> dict[str, Any]:
+    return engine_request({"messages": USER} | body, "r-1", "Be brief.")
+
+
+def test_the_releases_system_prompt_comes_first_and_answers_are_as_judged_by_default() -> None:
+    """What was trained and judged is what is asked: the prompt, and temperature 0."""
+    asked = _ask()
+    assert asked["messages"] == [{"role": "system", "content": "Be brief."}, *USER]
+    assert (asked["model"], asked["temperature"], asked["stream"]) == ("r-1", 0, False)
+    assert _ask(max_completion_tokens=7, temperature=0.5, stop="x", model="r-1")["max_tokens"] == 7
+
+
+def test_text_in_parts_is_joined() -> None:
+    """Newer clients send content as a list."""
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    assert _ask(messages=[{"role": "user", "content": parts}])["messages"][1]["content"] == "ab"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"messages": None}, {"messages": []}, {"messages": "x"}, {"messages": [1]}, {"messages": [{"role": "user"}]},
+        {"messages": [{"role": "tool", "content": "Zebrafinch"}]},
+        {"messages": [*USER, {"role": "assistant", "content": ""}]},
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "Zebrafinch"}]}]},
+        {"grammar": "Zebrafinch"}, {"logit_bias": {}}, {"tools": []}, {"temperature": "hot"}, {"temperature": 3},
+        {"temperature": float("nan")}, {"max_tokens": 0}, {"max_tokens": 1.5}, {"max_tokens": True}, {"seed": -1},
+        {"n": 2}, {"stream": "yes"}, {"stop": [""]}, {"stop": ["a"] * 5}, {"stop": 1},
+    ],
+)  # fmt: skip
+def test_whatever_is_not_allowed_is_refused_without_repeating_it(body: dict[str, Any]) -> None:
+    """An error message lands in other people's logs."""
+    with pytest.raises(ApiError) as caught:
+        _ask(**body)
+    assert caught.value.status == 400
+    assert "Zebrafinch" not in str(caught.value)
+
+
+@pytest.mark.parametrize("role", ["system", "developer"])
+def test_a_system_message_is_refused_wherever_it_stands(role: str) -> None:
+    """It would change the task that the release was judged on."""
+    with pytest.raises(ApiError) as caught:
+        _ask(messages=[*USER, {"role": role, "content": "Zebrafinch"}, *USER])
+    assert caught.value.code == "system_message_refused"
+
+
+def test_another_model_is_not_found() -> None:
+    """A caller that pins a release must not be answered by another one."""
+    with pytest.raises(ApiError) as caught:
+        _ask(model="r-0")
+    assert caught.value.status == 404
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"answer": None}, {"instruction": " "}, {"corrected_answer": ""}, {"release_id": 1}, {"patient": "Zebrafinch"}],
+)
+def test_a_correction_needs_every_text_and_nothing_else(change: dict[str, Any]) -> None:
+    """An empty answer that was "corrected" would teach the model to say nothing."""
+    good = {"release_id": "r-1", "instruction": "Do.", "answer": "Zebrafinch", "corrected_answer": "Better."}
+    assert correction_body(good).input == ""
+    with pytest.raises(ApiError) as caught:
+        correction_body(good | change)
+    assert "Zebrafinch" not in str(caught.value)

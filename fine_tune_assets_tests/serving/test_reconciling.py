@@ -1,0 +1,86 @@
+"""The supervisor's rules, without a single process."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from fine_tune_assets.ledger.deployments import Deployment
+from fine_tune_assets.serving.reconciling import Action, EngineView, Pace, next_actions
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+PACE = Pace(startup_seconds=60, drain_minimum_seconds=3, drain_maximum_seconds=100)
+
+
+def _deployment(state: str, name: str = "d", age_seconds: float = 0) -> Deployment:
+    changed_at = NOW - timedelta(seconds=age_seconds)
+    return Deployment(name, "r-1", "blue", state, None, None, "", NOW, changed_at)  # type: ignore[arg-type]
+
+
+def _engine(age_seconds: float = 1, **changes: Any) -> EngineView:
+    values: dict[str, Any] = {
+        "is_alive": True, "is_healthy": True, "is_warm": True, "started_at": NOW - timedelta(seconds=age_seconds),
+        "retry_at": NOW, "connections": 0,
+    }  # fmt: skip
+    return EngineView(**(values | changes))
+
+
+COLD: dict[str, Any] = {"is_healthy": False, "is_warm": False}
+DEAD: dict[str, Any] = {"is_alive": False, **COLD}
+LATER = NOW + timedelta(seconds=5)
+
+
+@pytest.mark.parametrize(
+    ("state", "engine", "kind"),
+    [
+        ("wanted", None, "start"),
+        ("starting", None, "start"),  # the supervisor was killed meanwhile
+        ("starting", _engine(**COLD), None),
+        ("starting", _engine(is_warm=False), "warm"),
+        ("starting", _engine(**DEAD), "fail"),
+        ("starting", _engine(age_seconds=61, **COLD), "fail"),
+        ("ready", _engine(), None),
+        ("ready", None, "start"),
+        ("ready", _engine(**DEAD), "start"),
+        ("live", _engine(), None),
+        ("live", None, "start"),
+        ("live", _engine(**DEAD), "start"),
+        ("live", _engine(**(DEAD | {"retry_at": LATER})), None),  # back-off
+        ("live", _engine(is_warm=False), "warm"),
+        ("live", _engine(age_seconds=61, **COLD), "stop"),
+        ("stopped", _engine(), "stop"),
+        ("failed", _engine(), "stop"),
+        ("stopped", None, None),
+    ],
+)
+def test_each_state_has_one_next_step(state: str, engine: EngineView | None, kind: str | None) -> None:
+    """Every row is a way in which a night can go."""
+    actions = next_actions([_deployment(state)], {} if engine is None else {"d": engine}, NOW, PACE)
+    assert [action.kind for action in actions] == ([] if kind is None else [kind])
+
+
+@pytest.mark.parametrize(
+    ("age_seconds", "connections", "is_retired"),
+    [(1, 0, False), (4, 0, True), (4, 2, False), (99, 1, False), (101, 1, True)],
+)
+def test_draining_ends_when_the_last_answer_is_out(age_seconds: float, connections: int, is_retired: bool) -> None:
+    """A switch must cut off nobody, and a client that never hangs up must not keep the old engine for ever."""
+    deployment = _deployment("draining", age_seconds=age_seconds)
+    actions = next_actions([deployment], {"d": _engine(connections=connections)}, NOW, PACE)
+    assert actions == ([Action("retire", "d")] if is_retired else [])
+
+
+def test_a_draining_deployment_without_an_engine_is_over() -> None:
+    """The supervisor was stopped in between."""
+    assert next_actions([_deployment("draining")], {}, NOW, PACE) == [Action("retire", "d")]
+
+
+def test_an_engine_that_nobody_wants_is_stopped() -> None:
+    """Left over from a deployment that was given up."""
+    assert next_actions([], {"gone": _engine()}, NOW, PACE) == [Action("stop", "gone")]
+
+
+def test_the_live_one_comes_first() -> None:
+    """Starting it again must not wait for a new release to be verified."""
+    deployments = [_deployment("wanted", "new"), _deployment("live", "old")]
+    assert [a.deployment_id for a in next_actions(deployments, {}, NOW, PACE)] == ["old", "new"]

@@ -1,0 +1,137 @@
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.engines.processes import is_alive, read_identity
+from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.deployments import live_deployment
+from fine_tune_assets.serving.services import (
+    ServiceError,
+    known_services,
+    service_states,
+    start_services,
+    stop_services,
+)
+from fine_tune_assets.serving.switching import ServingError, serve_release
+from fine_tune_assets_tests.serving.tiny import build_release
+
+OURS = ("supervisor", "gateway")
+
+
+@pytest.fixture
+def installation(settings: Settings, ledger: Ledger) -> Iterator[Settings]:  # noqa: ARG001
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    own = replace(settings, gateway_port=port)
+    yield own
+    stop_services(own, OURS)
+
+
+def _running(settings: Settings) -> set[str]:
+    return {state.name for state in service_states(settings) if state.is_up}
+
+
+def test_starting_and_stopping_twice_is_the_same_as_once(installation: Settings) -> None:
+    """`make up` is typed again by whoever is not sure."""
+    start_services(installation, OURS)
+    pids = {state.pid for state in service_states(installation)}
+    start_services(installation, OURS)
+    assert {state.pid for state in service_states(installation)} == pids
+    assert _running(installation) == set(OURS)
+    reply = httpx.get(f"http://127.0.0.1:{installation.gateway_port}/health", trust_env=False)
+    assert reply.status_code == 200
+    stop_services(installation, OURS)
+    stop_services(installation, OURS)
+    assert _running(installation) == set()
+
+
+def test_a_release_goes_live_through_the_running_supervisor_and_ends_with_it(
+    installation: Settings, ledger: Ledger
+) -> None:
+    """The path of `served_models`; after `make down` no engine is left on the machine."""
+    start_services(installation, ["supervisor"])
+    live = serve_release(ledger, build_release(installation, ledger, "One."), timeout_seconds=60)
+    assert live_deployment(ledger) == live
+    assert serve_release(ledger, live.release_id, timeout_seconds=1) == live
+    engine = read_identity(installation.layout.run / "engines" / live.deployment_id / "process.json")
+    assert engine is not None
+    assert is_alive(engine)
+    stop_services(installation, ["supervisor"])
+    assert not is_alive(engine)
+
+
+def test_a_release_that_fails_keeps_the_live_one_live(installation: Settings, ledger: Ledger) -> None:
+    """A bad release must cost nobody their answers."""
+    start_services(installation, ["supervisor"])
+    live = serve_release(ledger, build_release(installation, ledger, "One."), timeout_seconds=60)
+    changed = build_release(installation, ledger, "Two.")
+    (installation.layout.releases / changed / "extra").write_text("")
+    with pytest.raises(ServingError, match="failed"):
+        serve_release(ledger, changed, timeout_seconds=60)
+    assert live_deployment(ledger) == live
+
+
+def test_without_a_supervisor_serving_says_what_to_start(settings: Settings, ledger: Ledger) -> None:
+    """The most likely reason of all that nothing happens."""
+    with pytest.raises(ServingError, match="fine-tune up"):
+        serve_release(ledger, build_release(settings, ledger, "One."), timeout_seconds=0.3)
+
+
+def test_a_taken_port_is_an_error_that_names_it(installation: Settings) -> None:
+    """Otherwise another program's answer would pass for the gateway's."""
+    port = installation.gateway_port
+    with socket.create_server(("127.0.0.1", port)), pytest.raises(ServiceError, match=str(port)):
+        start_services(installation, ["gateway"])
+    assert _running(installation) == set()
+
+
+def test_a_service_that_ends_at_once_is_an_error_with_its_log(installation: Settings) -> None:
+    """A settings mistake shows in the log, and the log must be findable."""
+    open_to_all = replace(installation, gateway_host="0.0.0.0")
+    with pytest.raises(ServiceError, match=r"gateway\.log"):
+        start_services(open_to_all, ["gateway"])
+    log = (installation.layout.run / "gateway.log").read_text()
+    assert "loopback only" in log
+
+
+def test_a_second_supervisor_on_the_same_folder_refuses(installation: Settings) -> None:
+    """Two of them would start every engine twice."""
+    import subprocess
+
+    from fine_tune_assets.serving.services import service_environment
+
+    start_services(installation, ["supervisor"])
+    second = subprocess.run(
+        known_services(installation)["supervisor"].command,
+        env=service_environment(installation),
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        timeout=60,
+    )
+    assert second.returncode == 1
+    assert "Another supervisor" in second.stderr
+
+
+def test_a_killed_service_is_started_again_by_the_next_up(installation: Settings) -> None:
+    """Its pid file is still there, and names nobody."""
+    start_services(installation, ["gateway"])
+    identity = read_identity(installation.layout.run / "gateway.pid")
+    assert identity is not None
+    os.kill(identity.pid, signal.SIGKILL)
+    start_services(installation, ["gateway"])
+    assert read_identity(installation.layout.run / "gateway.pid") != identity
+
+
+def test_an_unknown_service_is_named(settings: Settings) -> None:
+    """A typing mistake must not pass as done."""
+    with pytest.raises(ServiceError, match="gatway"):
+        start_services(settings, ["gatway"])

@@ -1,0 +1,154 @@
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import pytest
+
+from fine_tune_assets.core.keys import read_or_create_key
+from fine_tune_assets.core.releases import MODEL, PROMPT
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.engines.llama_cpp import LOG, adopt_engine
+from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.deployments import (
+    find_deployment,
+    live_deployment,
+    open_engine_key,
+    switch_live,
+    want_release,
+)
+from fine_tune_assets.ledger.encryption import KEY_NAME
+from fine_tune_assets.serving.reconciling import Pace
+from fine_tune_assets.serving.supervisor import Supervisor
+from fine_tune_assets_tests.serving.tiny import build_release
+
+PACE = Pace(drain_minimum_seconds=0.2, stop_grace_seconds=5, startup_seconds=60)
+
+
+@contextmanager
+def _supervisor(settings: Settings, ledger: Ledger) -> Iterator[Supervisor]:
+    supervisor = Supervisor(settings, ledger, PACE)
+    try:
+        yield supervisor
+    finally:
+        supervisor.close()
+
+
+def _tick_until(supervisor: Supervisor, is_done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not is_done():
+        assert time.monotonic() < deadline
+        supervisor.tick(datetime.now(UTC))
+        time.sleep(0.05)
+
+
+def _state(ledger: Ledger, deployment_id: str) -> str:
+    found = find_deployment(ledger, deployment_id)
+    assert found is not None
+    return found.state
+
+
+def test_a_wanted_release_becomes_ready_live_and_is_retired_by_the_next(settings: Settings, ledger: Ledger) -> None:
+    """The whole life of a deployment, with real engines."""
+    with _supervisor(settings, ledger) as supervisor:
+        first = want_release(ledger, build_release(settings, ledger, "One.")).deployment_id
+        _tick_until(supervisor, lambda: _state(ledger, first) == "ready")
+        live = switch_live(ledger, first)
+        assert open_engine_key(read_or_create_key(settings.layout.keys, KEY_NAME), live)
+        second = want_release(ledger, build_release(settings, ledger, "Two.")).deployment_id
+        _tick_until(supervisor, lambda: _state(ledger, second) == "ready")
+        assert _state(ledger, first) == "live"
+        switch_live(ledger, second)
+        _tick_until(supervisor, lambda: _state(ledger, first) == "stopped")
+        assert adopt_engine(settings.layout.run / "engines" / first) is None
+        assert adopt_engine(settings.layout.run / "engines" / second) is not None
+
+
+@pytest.mark.parametrize("change", ["changed", "added", "removed", "manifest"])
+def test_a_changed_file_in_a_release_folder_never_starts(settings: Settings, ledger: Ledger, change: str) -> None:
+    """What was approved is what is served, byte for byte, or nothing is."""
+    release_id = build_release(settings, ledger, "One.")
+    folder = settings.layout.releases / release_id
+    if change == "changed":
+        (folder / PROMPT).write_text((folder / PROMPT).read_text().replace("One.", "Two."))
+    elif change == "added":
+        (folder / "extra.py").write_text("")
+    elif change == "removed":
+        (folder / MODEL).unlink()
+    else:
+        (folder / "manifest.json").write_text('{"files": {}}')
+    with _supervisor(settings, ledger) as supervisor:
+        deployment = want_release(ledger, release_id).deployment_id
+        supervisor.tick(datetime.now(UTC))
+        failed = find_deployment(ledger, deployment)
+        assert failed is not None
+        assert failed.state == "failed"
+        assert release_id in failed.detail
+        assert not (settings.layout.run / "engines" / deployment / LOG).exists()
+
+
+def test_a_file_that_is_no_model_fails_with_its_log(settings: Settings, ledger: Ledger) -> None:
+    """It verifies, since nobody changed it, and can't be served all the same."""
+    import json
+
+    from fine_tune_assets.core.releases import write_manifest
+    from fine_tune_assets_tests.ledger.made import record_promoted
+
+    folder = settings.layout.releases / "broken"
+    folder.mkdir(parents=True)
+    (folder / MODEL).write_bytes(b"not a model")
+    (folder / PROMPT).write_text(json.dumps({"system_prompt": "One.", "chat_template": ""}))
+    release_id = write_manifest(folder, {})
+    record_promoted(ledger, release_id, "releases/broken")
+    with _supervisor(settings, ledger) as supervisor:
+        deployment = want_release(ledger, release_id).deployment_id
+        _tick_until(supervisor, lambda: _state(ledger, deployment) == "failed")
+    failed = find_deployment(ledger, deployment)
+    assert failed is not None
+    assert "engine.log" in failed.detail
+
+
+def test_a_live_engine_that_is_killed_comes_back_at_a_new_address(settings: Settings, ledger: Ledger) -> None:
+    """The kernel kills the largest process when memory runs out."""
+    with _supervisor(settings, ledger) as supervisor:
+        name = want_release(ledger, build_release(settings, ledger, "One.")).deployment_id
+        _tick_until(supervisor, lambda: _state(ledger, name) == "ready")
+        before = switch_live(ledger, name)
+        engine = adopt_engine(settings.layout.run / "engines" / name)
+        assert engine is not None
+        os.kill(engine.identity.pid, signal.SIGKILL)
+        _tick_until(supervisor, lambda: live_deployment(ledger).engine_url != before.engine_url)  # type: ignore[union-attr]
+        assert _state(ledger, name) == "live"
+
+
+def test_a_live_release_that_was_changed_is_not_started_again(settings: Settings, ledger: Ledger) -> None:
+    """Having been live once is no permission."""
+    with _supervisor(settings, ledger) as supervisor:
+        release_id = build_release(settings, ledger, "One.")
+        name = want_release(ledger, release_id).deployment_id
+        _tick_until(supervisor, lambda: _state(ledger, name) == "ready")
+        switch_live(ledger, name)
+    (settings.layout.releases / release_id / PROMPT).write_text("{}")
+    with _supervisor(settings, ledger) as supervisor:
+        supervisor.tick(datetime.now(UTC))
+    assert _state(ledger, name) == "failed"
+    assert live_deployment(ledger) is None
+
+
+def test_a_new_supervisor_adopts_the_engines_of_one_that_was_killed(settings: Settings, ledger: Ledger) -> None:
+    """A crash of the supervisor must not interrupt those who are being answered."""
+    first = Supervisor(settings, ledger, PACE)
+    name = want_release(ledger, build_release(settings, ledger, "One.")).deployment_id
+    _tick_until(first, lambda: _state(ledger, name) == "ready")
+    switch_live(ledger, name)
+    before = adopt_engine(settings.layout.run / "engines" / name)
+    with _supervisor(settings, ledger) as second:
+        assert second.tick(datetime.now(UTC)) == []
+        after = adopt_engine(settings.layout.run / "engines" / name)
+        assert before is not None
+        assert after is not None
+        assert after.identity == before.identity
+    first.close()
+    assert adopt_engine(settings.layout.run / "engines" / name) is None

