@@ -45,7 +45,7 @@ def up(names: tuple[str, ...]) -> None:
     from fine_tune_assets.serving.services import known_services, start_services
 
     settings = load_settings()
-    _prepare(settings)
+    prepare(settings)
     start_services(settings, names or tuple(known_services(settings)))
     _show(settings)
 
@@ -67,7 +67,7 @@ def status() -> None:
     _show(load_settings())
 
 
-def _prepare(settings: Settings) -> None:
+def prepare(settings: Settings) -> None:
     """Make the key and the ledger before several services want them at once; a fault in either shows here."""
     from fine_tune_assets.core.keys import read_or_create_key
     from fine_tune_assets.ledger.database import open_ledger

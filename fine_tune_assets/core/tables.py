@@ -16,7 +16,8 @@ MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())])
 
 
 def _column(name: str, kind: pa.DataType, meaning: str, nullable: bool = False, raw_text: bool = False) -> pa.Field:
-    """`raw_text` marks a column that can hold identifiers: it is never shown in the Dagster UI."""
+    """`raw_text` marks a column that holds text of reports, scrubbed or not: it is never shown in the Dagster UI, since
+    no scrubber finds everything and the UI has no login."""
     metadata = {"meaning": meaning, **({"raw_text": "yes"} if raw_text else {})}
     return pa.field(name, kind, nullable=nullable, metadata=metadata)
 
@@ -29,8 +30,8 @@ _TEXT_FINGERPRINT = _column("fingerprint", pa.string(), "SHA-256 of the text")
 _EXAMPLE_ID = _column("example_id", pa.string(), "Id of the example, made from its content")
 _TASK = _column("task", pa.string(), "Task of the recipe that made the example")
 _INSTRUCTION = _column("instruction", pa.string(), "What the model is asked to do")
-_INPUT = _column("input", pa.string(), "What it is given, scrubbed")
-_OUTPUT = _column("output", pa.string(), "What it should answer, scrubbed")
+_INPUT = _column("input", pa.string(), "What it is given, scrubbed", raw_text=True)
+_OUTPUT = _column("output", pa.string(), "What it should answer, scrubbed", raw_text=True)
 
 REPORTS = pa.schema([
     _REPORT_ID, _BATCH, _SOURCE, _PATIENT,
@@ -49,7 +50,7 @@ UNREADABLE_REPORTS = pa.schema([
 ])
 SCRUBBED_REPORTS = pa.schema([
     _REPORT_ID, _BATCH, _SOURCE, _PATIENT,
-    _column("text", pa.string(), "Text with every identifier found replaced by its kind, such as [NAME]"),
+    _column("text", pa.string(), "Text with every identifier found replaced by its kind, such as [NAME]", raw_text=True),
     _column("span_count", pa.int64(), "Identifiers removed"),
     _column("scrubber_version", pa.string(), "Fingerprint of the scrubber's rules and models"),
     _TEXT_FINGERPRINT,
@@ -73,7 +74,7 @@ SCRUB_RECALL = pa.schema([
     _column("scrubber_version", pa.string(), "Fingerprint of the scrubber that was measured"),
 ])
 UNIQUE_REPORTS = pa.schema([
-    _REPORT_ID, _BATCH, _SOURCE, _PATIENT, _column("text", pa.string(), "Scrubbed text"), _TEXT_FINGERPRINT,
+    _REPORT_ID, _BATCH, _SOURCE, _PATIENT, _column("text", pa.string(), "Scrubbed text", raw_text=True), _TEXT_FINGERPRINT,
 ])
 DUPLICATE_REPORTS = pa.schema([
     _column("dropped_id", pa.string(), "Report that was dropped"),
@@ -86,7 +87,7 @@ DRAFTED_EXAMPLES = pa.schema([
     _EXAMPLE_ID,
     _column("report_id", pa.string(), "Report or correction it was made from"),
     _SOURCE, _PATIENT, _TASK, _INSTRUCTION, _INPUT, _OUTPUT,
-    _column("flags", STRINGS, "What a reviewer should look at, such as a number that the input does not hold"),
+    _column("flags", STRINGS, "What a reviewer should look at, such as a number not in the input", raw_text=True),
     _column("fingerprint", pa.string(), "SHA-256 of instruction, input and output: what an approval is bound to"),
 ])
 APPROVED_EXAMPLES = pa.schema([
@@ -112,7 +113,7 @@ INSTRUCTION_SETS = pa.schema([
     _SOURCE, _TASK,
     _column("patient_key", pa.string(), "Keyed hash of the patient's id; absent for general data", nullable=True),
     _column("is_general", pa.bool_(), "True for general data that was mixed in"),
-    _column("messages", MESSAGES, "The conversation: system, user, assistant"),
+    _column("messages", MESSAGES, "The conversation: system, user, assistant", raw_text=True),
     _column("fingerprint", pa.string(), "SHA-256 of the approved example"),
 ])
 BASE_MODELS = pa.schema([
@@ -131,7 +132,7 @@ ADAPTERS = pa.schema([
     _column("folder", pa.string(), "Folder below the data folder"),
     _column("base_fingerprint", pa.string(), "Base model that it was trained on"),
     _column("instruction_set_fingerprint", pa.string(), "Instruction set that it was trained on"),
-    _column("recipe_fingerprint", pa.string(), "Recipe that it was trained by"),
+    _column("recipe_fingerprint", pa.string(), "The recipe's training settings and base model that it was trained by"),
     _column("prompt_fingerprint", pa.string(), "System prompt and chat template that it was trained with"),
     _column("method", pa.string(), "`lora` or `qlora`"),
     _column("rows_trained", pa.int64(), "Examples in the train split"),
@@ -157,7 +158,7 @@ JUDGE_SCORES = pa.schema([
     _column("model_fingerprint", pa.string(), "Fingerprint of the model that answered"),
     _column("adapter_id", pa.string(), "The candidate that this comparison is about"),
     _EXAMPLE_ID, _PATIENT,
-    _column("answer", pa.string(), "What the model answered to scrubbed input"),
+    _column("answer", pa.string(), "What the model answered to scrubbed input", raw_text=True),
     _column("score", pa.float64(), "Grade from 1 to 10; absent when it could not be graded, never 0", nullable=True),
     _column("reason", pa.string(), "Why the grade is what it is, or why it is absent"),
     _column("unsupported_numbers", pa.int64(), "Numbers in the answer that the input does not hold"),
@@ -226,8 +227,10 @@ SCRUBBED_CORRECTIONS = pa.schema([
     _column("correction_id", pa.string(), "Id of the correction in the ledger"),
     _column("release_id", pa.string(), "Release that gave the answer"),
     _column("author", pa.string(), "Name of the key or user that sent it"),
-    _PATIENT, _INSTRUCTION, _INPUT,
-    _column("output", pa.string(), "The corrected answer, scrubbed"),
+    _PATIENT,
+    _column("instruction", pa.string(), "What the user asked, scrubbed", raw_text=True),
+    _INPUT,
+    _column("output", pa.string(), "The corrected answer, scrubbed", raw_text=True),
 ])
 
 TABLES: dict[str, pa.Schema] = {
@@ -276,6 +279,19 @@ def check_table(table: pa.Table, schema: pa.Schema) -> None:
             raise TableError(f"Column {field.name} lacks a value in {absent} rows.")
 
 
+def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table with exactly the schema's columns and types, such as after Parquet, which names list elements otherwise.
+
+    Raises TableError.
+    """
+    try:
+        conformed = table.select(schema.names).cast(schema)
+    except (KeyError, ValueError, pa.ArrowInvalid) as error:
+        raise TableError(f"The table has columns {table.schema.names} instead of {schema.names}.") from error
+    check_table(conformed, schema)
+    return conformed
+
+
 def shown_columns(schema: pa.Schema) -> list[str]:
-    """Columns that can be shown to people: without those that can hold identifiers."""
+    """Columns that the Dagster UI may show: without those that hold text of reports."""
     return [f.name for f in schema if b"raw_text" not in (f.metadata or {})]

@@ -1,0 +1,117 @@
+"""What `fine-tune demo` shows at its end: figures from the tables, and one question answered through the gateway."""
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.ledger.api_keys import create_key, revoke_key
+from fine_tune_assets.ledger.database import open_ledger
+
+QUESTION = (
+    "Summarise this part of the visit as a section of the medical note.\n\n"
+    "Doctor: What brings you in today?\nPatient: I have had a cough for three weeks.\n"
+    "Doctor: Any fever?\nPatient: No, none."
+)
+ANSWER_SECONDS = 120
+
+
+class DemoError(FineTuneError):
+    """The served model did not answer."""
+
+
+def ask_the_model(settings: Settings) -> str:
+    """Ask through the gateway with a key that is made for this and revoked at once; raises DemoError without an answer."""
+    ledger = open_ledger(settings.database_url)
+    try:
+        key = create_key(ledger, f"demo-{secrets.token_hex(4)}", scopes=("chat",))
+        try:
+            return _ask(settings, key.secret)
+        finally:
+            revoke_key(ledger, key.key_id)
+    finally:
+        ledger.close()
+
+
+def _ask(settings: Settings, secret: str) -> str:
+    try:
+        response = httpx.post(
+            f"http://{settings.gateway_host}:{settings.gateway_port}/v1/chat/completions",
+            headers={"Authorization": f"Bearer {secret}"},
+            json={"model": "live", "messages": [{"role": "user", "content": QUESTION}], "max_tokens": 96, "temperature": 0},
+            timeout=ANSWER_SECONDS,
+        )
+    except httpx.HTTPError as error:
+        raise DemoError(f"The gateway does not answer ({type(error).__name__}). See `fine-tune status`.") from error
+    if response.status_code != 200:
+        raise DemoError(f"The gateway answered {response.status_code}. See `fine-tune status`.")
+    return str(response.json()["choices"][0]["message"]["content"]).strip()
+
+
+def demo_figures(tables: Path) -> dict[str, str]:
+    """The figures of the summary, read from the Parquet tables."""
+    adapter, verdict = _row(tables, "adapters"), _row(tables, "promotion_verdicts")
+    merged, export, release = _row(tables, "merged_weights"), _row(tables, "quantized_weights"), _row(tables, "releases")
+    approvals = _value(tables, "approved_examples", "count(*)")
+    return {
+        "reports read": str(_value(tables, "reports", "count(*)")),
+        "files or records that could not be read": str(_value(tables, "unreadable_reports", "count(*)")),
+        "identifiers removed": str(_value(tables, "phi_spans", "count(*)")),
+        "share of labelled identifiers removed": f"{_value(tables, 'scrub_recall', 'recall', 'label', 'all'):.3f}",
+        "duplicates dropped": str(_value(tables, "duplicate_reports", "count(*)")),
+        "examples approved": f"{approvals} of {_value(tables, 'drafted_examples', 'count(*)')} drafted",
+        "instruction set": _splits(tables),
+        "training loss": f"{adapter['first_train_loss']:.3f} → {adapter['last_train_loss']:.3f}",
+        "validation loss": f"{adapter['first_validation_loss']:.3f} → {adapter['best_validation_loss']:.3f}",
+        "training": f"{adapter['seconds']:.0f} s, {adapter['peak_memory_bytes'] / 1e9:.1f} GB",
+        "judge's agreement with clinicians": f"{_value(tables, 'judge_agreement', 'spearman', 'human_measure', 'FactualF1'):.2f}",
+        "judge score of what served before": _score(verdict["incumbent_score"]),
+        "judge score of the adapter": _score(verdict["candidate_score"]),
+        "verdict": f"{verdict['decision']}: {verdict['reasons'][0]}",
+        "merged weights differ by": f"{merged['mean_kl']:.6f} nats a token",
+        f"export {export['format']} differs by": f"{export['mean_kl']:.6f} nats a token",
+        "release": release["release_id"],
+    }
+
+
+def _row(tables: Path, name: str) -> dict[str, Any]:
+    return duckdb.execute("from read_parquet(?)", [str(tables / name / "*.parquet")]).to_arrow_table().to_pylist()[0]
+
+
+def _value(tables: Path, name: str, expression: str, column: str = "", value: str = "") -> Any:
+    where = f" where {column} = ?" if column else ""
+    arguments = [str(tables / name / "*.parquet"), *([value] if column else [])]
+    row = duckdb.execute(f"select {expression} from read_parquet(?){where}", arguments).fetchone()
+    return row[0] if row else None
+
+
+def _splits(tables: Path) -> str:
+    rows = duckdb.execute(
+        "select split, count(*) from read_parquet(?) group by split order by split desc",
+        [str(tables / "instruction_sets" / "*.parquet")],
+    ).fetchall()
+    return ", ".join(f"{count} {split}" for split, count in rows)
+
+
+def _score(value: float | None) -> str:
+    return "missing" if value is None else f"{value:.2f} of 10"
+
+
+def print_summary(console: Console, settings: Settings, answer: str, seconds: float, has_ui: bool) -> None:
+    shown = Table("", "", show_header=False, title="From raw reports to a served model")
+    for name, value in demo_figures(settings.layout.tables).items():
+        shown.add_row(name, value)
+    shown.add_row("this run", f"{seconds:.0f} s")
+    console.print(shown)
+    console.print(f"\nQuestion\n{QUESTION}\n\nAnswer\n{answer}\n", markup=False)
+    if has_ui:
+        console.print(f"Dagster UI  http://127.0.0.1:{settings.dagster_port}")
+    console.print(f"Endpoint    http://{settings.gateway_host}:{settings.gateway_port}/v1")
+    console.print("A key       .venv/bin/fine-tune keys create my-laptop --scope chat --scope correct")
+    console.print("Stop        make down")

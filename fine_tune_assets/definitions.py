@@ -1,0 +1,45 @@
+"""The Dagster code location: every asset, check, sensor and schedule of the graph. The only entry point."""
+
+import dagster as dg
+
+from fine_tune_assets.defs import (
+    s01_raw_reports,
+    s02_scrubbed_reports,
+    s03_unique_reports,
+    s04_approved_examples,
+    s05_instruction_sets,
+    s06_adapters,
+    s07_judge_scores,
+    s08_merged_weights,
+    s09_served_models,
+    s10_corrections,
+    sources,
+)
+from fine_tune_assets.defs.automation import AUTOMATION_SENSOR
+from fine_tune_assets.defs.local_run import progress_logger
+from fine_tune_assets.defs.resources import Installation, Worker, parquet_tables
+
+STAGES = (
+    sources,
+    s01_raw_reports,
+    s02_scrubbed_reports,
+    s03_unique_reports,
+    s04_approved_examples,
+    s05_instruction_sets,
+    s06_adapters,
+    s07_judge_scores,
+    s08_merged_weights,
+    s09_served_models,
+    s10_corrections,
+)
+
+defs = dg.Definitions(
+    assets=[asset for stage in STAGES for asset in dg.load_assets_from_modules([stage])],
+    asset_checks=[check for stage in STAGES for check in dg.load_asset_checks_from_modules([stage])],
+    sensors=[s01_raw_reports.raw_reports_changed, sources.sources_changed, AUTOMATION_SENSOR],
+    schedules=[s06_adapters.weekly_retraining],
+    resources={"installation": Installation(), "worker": Worker(), "io_manager": parquet_tables},
+    loggers={"progress": progress_logger},
+    # One process a step costs two seconds of CPU each; what is heavy runs in a worker process anyway.
+    executor=dg.in_process_executor,
+)

@@ -1,0 +1,214 @@
+"""When assets follow their inputs: level-triggered conditions that remember nothing, so that nothing is lost.
+
+Owns the conditions and the one automation sensor. `AutomationCondition.eager()` is edge-triggered and loses a change that
+arrives while the run that it should retrigger is going on (measured; dagster issue 33587). These compare the data versions
+that the last run recorded with the present ones, at every tick. Must not hold: what any stage does.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+from dagster import AutomationCondition as AC
+from dagster import DagsterEventType, DagsterInstance
+
+DATA_VERSION = "dagster/data_version"
+CODE_VERSION = "dagster/code_version"
+INPUT_VERSION = "dagster/input_data_version/"
+INPUT_POINTER = "dagster/input_event_pointer/"
+READ_AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is recorded of an asset, or of one partition of it."""
+
+    storage_id: int
+    version: str | None
+    tags: Mapping[str, str]
+    run_id: str | None = None
+
+
+def latest_event(instance: DagsterInstance, key: dg.AssetKey) -> Known | None:
+    """The newest materialization of an unpartitioned asset (of any partition, for a partitioned one)."""
+    records = instance.fetch_materializations(key, limit=1).records
+    if not records:
+        return None
+    materialization = records[0].asset_materialization
+    tags = dict(materialization.tags or {}) if materialization else {}
+    return Known(records[0].storage_id, tags.get(DATA_VERSION), tags, records[0].run_id)
+
+
+def latest_by_partition(instance: DagsterInstance, key: dg.AssetKey) -> dict[str, Known]:
+    """Partition → its newest materialization.
+
+    Costs a read of one event a partition and tick. Dagster indexes no other tag than the data version, so what a run
+    consumed has to be read from its event.
+    """
+    ids = instance.event_log_storage.get_latest_storage_id_by_partition(key, DagsterEventType.ASSET_MATERIALIZATION)
+    wanted, found = sorted(ids.values()), {}
+    for start in range(0, len(wanted), READ_AT_ONCE):
+        chunk = wanted[start : start + READ_AT_ONCE]
+        records = instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=key, storage_ids=chunk), limit=len(chunk)
+        ).records
+        for record in records:
+            materialization = record.asset_materialization
+            if materialization is not None and materialization.partition is not None:
+                tags = dict(materialization.tags or {})
+                found[materialization.partition] = Known(
+                    record.storage_id, tags.get(DATA_VERSION), tags, record.run_id
+                )
+    return found
+
+
+def input_differs(parent: str, now: Known, tags: Mapping[str, str], compare_versions: bool) -> bool:
+    """Whether a parent is another one than the last run consumed."""
+    if now.version is None or not compare_versions:
+        return now.storage_id > int(tags.get(INPUT_POINTER + parent) or 0)
+    return now.version != tags.get(INPUT_VERSION + parent)
+
+
+class InputsDiffer(AC):
+    """True while the inputs that the asset last consumed differ from the present ones, or it was never materialised, or
+    its code version changed; unless exactly this state was already attempted and failed or was cancelled."""
+
+    @property
+    def name(self) -> str:
+        return "inputs_differ"
+
+    @property
+    def description(self) -> str:
+        return "The recorded inputs differ from the present ones"
+
+    def evaluate(self, context: Any) -> dg.AutomationResult:
+        graph, instance = context.asset_graph_view.asset_graph, context.asset_graph_view.instance
+        node = graph.get(context.key)
+        if node.is_partitioned:
+            subset = _differing_partitions(context, graph, node, instance)
+        else:
+            differs = _unpartitioned_differs(graph, node, instance)
+            subset = context.candidate_subset if differs else context.get_empty_subset()
+        return dg.AutomationResult(context, subset)
+
+
+def _unpartitioned_differs(graph: Any, node: Any, instance: DagsterInstance) -> bool:
+    parents = {key: latest_event(instance, key) for key in node.parent_keys}
+    last = latest_event(instance, node.key)
+    if last is not None and not _any_input_differs(graph, node, parents, last):
+        return False
+    planned = instance.event_log_storage.get_latest_planned_materialization_info(node.key)
+    if planned is None or (last is not None and last.run_id == planned.run_id):
+        return True
+    return not _is_attempted(instance, planned.run_id, planned.storage_id, parents.values())
+
+
+def _any_input_differs(graph: Any, node: Any, parents: Mapping[dg.AssetKey, Known | None], last: Known) -> bool:
+    if node.code_version and node.code_version != last.tags.get(CODE_VERSION):
+        return True
+    return any(
+        # One version can't stand for many partitions: there any newer event counts.
+        input_differs(_name(key), now, last.tags, compare_versions=not graph.get(key).is_partitioned)
+        for key, now in parents.items()
+        if now is not None
+    )
+
+
+def _differing_partitions(context: Any, graph: Any, node: Any, instance: DagsterInstance) -> Any:
+    own = latest_by_partition(instance, node.key)
+    single = {k: latest_event(instance, k) for k in node.parent_keys if not graph.get(k).is_partitioned}
+    many = {k: latest_by_partition(instance, k) for k in node.parent_keys if graph.get(k).is_partitioned}
+    attempts = instance.event_log_storage.get_latest_asset_partition_materialization_attempts_without_materializations(
+        node.key
+    )
+    wanted = set()
+    for partition in context.candidate_subset.expensively_compute_partition_keys():
+        parents = {**single, **{key: found.get(partition) for key, found in many.items()}}
+        last = own.get(partition)
+        if last is not None and not _partition_input_differs(node, parents, last):
+            continue
+        attempt = attempts.get(partition)
+        if attempt is None or not _is_attempted(instance, attempt[0], attempt[1], parents.values()):
+            wanted.add(partition)
+    view = context.asset_graph_view
+    subset = view.get_asset_subset_from_asset_partitions(node.key, {_partition(node.key, p) for p in wanted})
+    return context.candidate_subset.compute_intersection(subset)
+
+
+def _partition_input_differs(node: Any, parents: Mapping[dg.AssetKey, Known | None], last: Known) -> bool:
+    if node.code_version and node.code_version != last.tags.get(CODE_VERSION):
+        return True
+    return any(
+        input_differs(_name(key), now, last.tags, compare_versions=True)
+        for key, now in parents.items()
+        if now is not None
+    )
+
+
+def _is_attempted(instance: DagsterInstance, run_id: str, planned_at: int, parents: Iterable[Known | None]) -> bool:
+    """Whether a run over this very state of the inputs failed or was cancelled: it is not started again by itself."""
+    run = instance.get_run_by_id(run_id)
+    if run is None or not run.is_failure_or_canceled:
+        return False
+    return not any(parent is not None and parent.storage_id > planned_at for parent in parents)
+
+
+def _partition(key: dg.AssetKey, partition: str) -> Any:
+    from dagster._core.definitions.events import AssetKeyPartitionKey
+
+    return AssetKeyPartitionKey(key, partition)
+
+
+def _name(key: dg.AssetKey) -> str:
+    return "/".join(key.path)
+
+
+class InputsPresent(AC):
+    """True when every input exists. Of a partitioned input one partition is enough for an unpartitioned asset: a batch
+    that can't be read must not hold up all others."""
+
+    @property
+    def name(self) -> str:
+        return "inputs_present"
+
+    @property
+    def description(self) -> str:
+        return "Every input was materialized"
+
+    def evaluate(self, context: Any) -> dg.AutomationResult:
+        graph, instance = context.asset_graph_view.asset_graph, context.asset_graph_view.instance
+        present = all(latest_event(instance, key) is not None for key in graph.get(context.key).parent_keys)
+        return dg.AutomationResult(context, context.candidate_subset if present else context.get_empty_subset())
+
+
+def quiet() -> AC:
+    """Nothing that it depends on is on its way, it does not run itself, and no gate above is closed."""
+    return ~AC.any_deps_in_progress() & ~AC.in_progress() & AC.all_deps_blocking_checks_passed()
+
+
+def on_new_inputs() -> AC:
+    """Wait for the real result of every input, and run only if one of them really changed. For what costs much."""
+    return (InputsDiffer() & InputsPresent() & quiet()).with_label("on_new_inputs")
+
+
+def with_new_inputs() -> AC:
+    """Ride along in the run that rebuilds an input. For what is cheap."""
+    riding = AC.any_deps_match(AC.will_be_requested())
+    return ((InputsDiffer() | riding) & InputsPresent() & quiet()).with_label("with_new_inputs")
+
+
+def on_new_batches() -> AC:
+    """For a partitioned asset: run the batches whose own inputs changed, and only those."""
+    return (InputsDiffer() & ~AC.any_deps_missing() & quiet()).with_label("on_new_batches")
+
+
+AUTOMATION_SENSOR = dg.AutomationConditionSensorDefinition(
+    "automation",
+    target=dg.AssetSelection.all(include_sources=True) | dg.AssetSelection.all_asset_checks(),
+    # Custom conditions are silently ignored without it.
+    use_user_code_server=True,
+    minimum_interval_seconds=5,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    run_tags={"trigger": "automation"},
+)

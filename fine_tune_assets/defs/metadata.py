@@ -1,0 +1,88 @@
+"""What people see of a table in the Dagster UI: row count, columns with their meaning, and a few rows without any text."""
+
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from fine_tune_assets.core.tables import TABLES, shown_columns
+
+SAMPLE_ROWS = 5
+OWNERS = {
+    "data": ["team:data"],
+    "clinical": ["team:clinical"],
+    "ml": ["team:machine-learning"],
+    "ops": ["team:operations"],
+}
+
+
+def column_schema(name: str) -> dg.TableSchema:
+    """The columns of a table asset, from its schema in core."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                field.name,
+                type=str(field.type),
+                description=(field.metadata or {}).get(b"meaning", b"").decode(),
+                constraints=dg.TableColumnConstraints(nullable=field.nullable),
+            )
+            for field in TABLES[name]
+        ]
+    )
+
+
+def definition_metadata(name: str) -> dict[str, Any]:
+    return {"dagster/column_schema": column_schema(name), "dagster/table_name": name}
+
+
+def table_metadata(name: str, table: pa.Table) -> dict[str, Any]:
+    """Row count and a sample of the columns that hold no report text."""
+    shown = table.select(shown_columns(TABLES[name])).slice(0, SAMPLE_ROWS)
+    return {"dagster/row_count": table.num_rows, "sample": dg.MetadataValue.md(markdown_table(shown.to_pylist()))}
+
+
+def markdown_table(rows: list[dict[str, Any]]) -> str:
+    """Rows as a Markdown table; long values are cut."""
+    if not rows:
+        return "No rows."
+    names = list(rows[0])
+    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+    lines += ["| " + " | ".join(_cell(row[name]) for name in names) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    text = f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
+    text = text.replace("|", "\\|").replace("\n", " ")
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def table_out(
+    name: str,
+    *,
+    group: str,
+    description: str,
+    owners: list[str],
+    condition: dg.AutomationCondition,
+    tags: dict[str, str] | None = None,
+) -> dg.AssetOut:
+    """One of several tables that a step makes."""
+    return dg.AssetOut(
+        group_name=group,
+        description=description,
+        owners=owners,
+        kinds={"parquet"},
+        tags=tags,
+        metadata=definition_metadata(name),
+        automation_condition=condition,
+    )
+
+
+def result(name: str, table: pa.Table, version: str, **metadata: Any) -> dg.MaterializeResult:
+    """A table asset's result: the table, its data version, and what people see."""
+    return dg.MaterializeResult(
+        asset_key=name,
+        value=table,
+        data_version=dg.DataVersion(version),
+        metadata={**table_metadata(name, table), **metadata},
+    )

@@ -1,0 +1,105 @@
+"""What assets work with: the installation (settings, recipe, ledger, keys) and the worker that runs heavy work.
+
+Must not hold: anything about one stage.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from upath import UPath
+
+from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.keys import read_or_create_key
+from fine_tune_assets.core.paths import PROJECT_DIR, Layout
+from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT, Settings, load_settings
+from fine_tune_assets.core.worker import ERROR, RESULT
+from fine_tune_assets.defs.io import ParquetTables
+from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.encryption import KEY_NAME
+from fine_tune_assets.recipes.loading import load_recipe
+from fine_tune_assets.recipes.schema import Recipe
+
+PATIENTS_KEY = "patients"
+
+
+class Installation(dg.ConfigurableResource):
+    """This installation: its settings, its recipe, its ledger and its keys."""
+
+    @property
+    def settings(self) -> Settings:
+        return load_settings()
+
+    @property
+    def layout(self) -> Layout:
+        return self.settings.layout
+
+    @property
+    def recipe(self) -> Recipe:
+        return load_recipe(self.settings.recipe)
+
+    @property
+    def patient_secret(self) -> bytes:
+        return read_or_create_key(self.layout.keys, PATIENTS_KEY)
+
+    @property
+    def corrections_key(self) -> bytes:
+        return read_or_create_key(self.layout.keys, KEY_NAME)
+
+    def stored_path(self, path: str) -> str:
+        """How a path is kept in a table: relative where it lies below the data folder, which may move."""
+        absolute = Path(path).resolve()
+        return (
+            str(absolute.relative_to(self.layout.data_dir)) if absolute.is_relative_to(self.layout.data_dir) else path
+        )
+
+    def path(self, stored: str) -> Path:
+        """The path that a table holds."""
+        return self.layout.data_dir / stored
+
+    @contextmanager
+    def ledger(self) -> Iterator[Ledger]:
+        ledger = open_ledger(self.settings.database_url)
+        try:
+            yield ledger
+        finally:
+            ledger.close()
+
+    def scratch(self, context: dg.AssetExecutionContext, name: str) -> Path:
+        """A path for a table on its way to or from a worker; who asks for it removes it."""
+        folder = self.layout.run / "scratch" / context.run_id / context.op_execution_context.op.name
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return folder / f"{name}.parquet"
+
+
+class Worker(dg.ConfigurableResource):
+    """Runs `python -m fine_tune_assets.<package>` with one request, streaming its log and its progress to the UI."""
+
+    def run(self, context: dg.AssetExecutionContext, package: str, request: dict[str, Any]) -> dict[str, Any]:
+        """The worker's result. Raises dg.Failure with the worker's own words, or with the kind of error only."""
+        done = dg.PipesSubprocessClient(cwd=str(PROJECT_DIR), env=OFFLINE_ENVIRONMENT).run(
+            context=context, command=[sys.executable, "-m", f"fine_tune_assets.{package}"], extras=request
+        )
+        for message in done.get_custom_messages():
+            if ERROR in message:
+                raise dg.Failure(f"{message['type']}: {message[ERROR]}", allow_retries=False)
+            if RESULT in message:
+                return dict(message[RESULT])
+        raise dg.Failure(f"The worker {package} ended without a result. Its log is above.")
+
+
+@contextmanager
+def errors_for_people() -> Iterator[None]:
+    """An expected error ends the step with its own words and without a retry."""
+    try:
+        yield
+    except FineTuneError as error:
+        raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from None
+
+
+@dg.io_manager
+def parquet_tables(_context: dg.InitResourceContext) -> ParquetTables:
+    return ParquetTables(base_path=UPath(load_settings().layout.tables))

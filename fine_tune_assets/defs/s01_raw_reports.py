@@ -1,0 +1,115 @@
+"""Stage 1: from batch folders to readable reports.
+
+Belongs here: the batches that people drop, and reading one batch. Must stay out: changing a report's text.
+"""
+
+import dagster as dg
+
+from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.defs.automation import DATA_VERSION, on_new_batches
+from fine_tune_assets.defs.metadata import OWNERS, result, table_out
+from fine_tune_assets.defs.resources import Installation, errors_for_people
+from fine_tune_assets.reports.batches import fingerprint_batch, list_batches
+from fine_tune_assets.reports.reading import ReadLimits, read_batch
+
+GROUP = "s01_raw_reports"
+BATCHES = dg.DynamicPartitionsDefinition(name="report_batches")
+ADDED_AT_ONCE = 500
+"""SQLite refuses very many keys in one call (dagster issue 16260)."""
+
+raw_reports = dg.AssetSpec(
+    "raw_reports",
+    partitions_def=BATCHES,
+    group_name=GROUP,
+    description="The batch folders in `data/raw_reports`, as people dropped them. One partition is one folder.",
+    owners=OWNERS["data"],
+    kinds={"file"},
+    tags={"phi": "yes"},
+)
+
+
+@dg.multi_asset(
+    outs={
+        "reports": table_out(
+            "reports",
+            group=GROUP,
+            description="Every report that could be read, with the identifiers that its own metadata states.",
+            owners=OWNERS["data"],
+            condition=on_new_batches(),
+            tags={"phi": "yes"},
+        ),
+        "unreadable_reports": table_out(
+            "unreadable_reports",
+            group=GROUP,
+            description="Every file and record that could not be read, with the reason and what to do. Nothing is lost.",
+            owners=OWNERS["data"],
+            condition=on_new_batches(),
+        ),
+    },
+    deps=[raw_reports],
+    partitions_def=BATCHES,
+    name="read_reports",
+)
+def read_reports(context: dg.AssetExecutionContext, installation: Installation):
+    batch = context.partition_key
+    with errors_for_people():
+        reading = read_batch(installation.layout.raw_reports / batch, batch, installation.patient_secret, ReadLimits())
+    counts = {
+        "files": reading.files,
+        "ignored_files": len(reading.ignored),
+        "read": reading.reports.num_rows,
+        "unreadable": reading.unreadable.num_rows,
+    }
+    yield result("reports", reading.reports, fingerprint_table(reading.reports), **counts)
+    yield result("unreadable_reports", reading.unreadable, fingerprint_table(reading.unreadable), **counts)
+
+
+@dg.asset_check(asset="reports", description="The newest batch holds at least one report that could be read.")
+def batch_has_readable_reports(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    event = context.instance.get_latest_materialization_event(dg.AssetKey("reports"))
+    assert event is not None
+    assert event.asset_materialization is not None
+    counts = {name: event.asset_materialization.metadata[name].value for name in ("read", "unreadable", "files")}
+    return dg.AssetCheckResult(
+        passed=counts["read"] > 0,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={**counts, "batch": event.asset_materialization.partition or ""},
+    )
+
+
+@dg.sensor(
+    minimum_interval_seconds=5,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Notices new and changed batch folders, by their content.",
+)
+def raw_reports_changed(context: dg.SensorEvaluationContext, installation: Installation):
+    return report_batches(context.instance, installation)
+
+
+def report_batches(instance: dg.DagsterInstance, installation: Installation) -> dg.SensorResult | dg.SkipReason:
+    """Report each folder whose content is not the one last reported.
+
+    The last reported version is read from Dagster itself, not from a cursor: after a lost cursor nothing is reported twice
+    and nothing is missed.
+    """
+    root = installation.layout.raw_reports
+    try:
+        versions = {batch: fingerprint_batch(root / batch) for batch in list_batches(root)}
+    except (FineTuneError, OSError) as error:
+        return dg.SkipReason(f"The folder of raw reports can't be read now: {type(error).__name__}.")
+    known = instance.event_log_storage.get_latest_tags_by_partition(
+        raw_reports.key, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION]
+    )
+    changed = [b for b, version in versions.items() if known.get(b, {}).get(DATA_VERSION) != version]
+    if not changed:
+        return dg.SkipReason("No batch folder is new or changed.")
+    new = sorted(set(changed) - set(instance.get_dynamic_partitions(str(BATCHES.name))))
+    return dg.SensorResult(
+        dynamic_partitions_requests=[BATCHES.build_add_request(new[:ADDED_AT_ONCE])] if new else [],
+        asset_events=[
+            dg.AssetMaterialization(raw_reports.key, partition=batch, tags={DATA_VERSION: versions[batch]})
+            for batch in changed
+            if batch not in new[ADDED_AT_ONCE:]
+        ],
+    )

@@ -1,0 +1,59 @@
+"""Stage 3: one row a distinct report.
+
+Belongs here: joining all batches and dropping duplicates. Must stay out: how similarity is computed (see `dedup/`).
+"""
+
+import dagster as dg
+import pyarrow as pa
+
+from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.core.progress import silent
+from fine_tune_assets.defs.automation import on_new_inputs
+from fine_tune_assets.defs.io import joined
+from fine_tune_assets.defs.metadata import OWNERS, result, table_out
+from fine_tune_assets.defs.resources import Installation, errors_for_people
+from fine_tune_assets.dedup.finding import find_duplicates
+
+GROUP = "s03_unique_reports"
+
+
+@dg.multi_asset(
+    outs={
+        "unique_reports": table_out(
+            "unique_reports",
+            group=GROUP,
+            description="The distinct scrubbed reports of all batches.",
+            owners=OWNERS["data"],
+            condition=on_new_inputs(),
+        ),
+        "duplicate_reports": table_out(
+            "duplicate_reports",
+            group=GROUP,
+            description="Every report that was dropped, which one stays in its place, and why.",
+            owners=OWNERS["data"],
+            condition=on_new_inputs(),
+        ),
+    },
+    deps=["recipe"],
+    # A batch that could not be scrubbed is left out and must not hold up the others.
+    ins={"scrubbed_reports": dg.AssetIn(metadata={"allow_missing_partitions": True})},
+    name="drop_duplicates",
+)
+def drop_duplicates(installation: Installation, scrubbed_reports: dict[str, pa.Table]):
+    reports = joined(scrubbed_reports, "scrubbed_reports")
+    with errors_for_people():
+        found = find_duplicates(reports, installation.recipe.dedup, silent)
+    counts = {"reports": reports.num_rows, "unique": found.unique.num_rows, "duplicates": found.duplicates.num_rows}
+    yield result("unique_reports", found.unique, fingerprint_table(found.unique), **counts)
+    yield result("duplicate_reports", found.duplicates, fingerprint_table(found.duplicates), **counts)
+
+
+@dg.asset_check(
+    asset="unique_reports", blocking=True, description="Every report is either kept or named as a duplicate."
+)
+def no_report_is_lost(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    event = context.instance.get_latest_materialization_event(dg.AssetKey("unique_reports"))
+    assert event is not None
+    assert event.asset_materialization is not None
+    counts = {n: int(event.asset_materialization.metadata[n].value) for n in ("reports", "unique", "duplicates")}  # type: ignore[arg-type]
+    return dg.AssetCheckResult(passed=counts["reports"] == counts["unique"] + counts["duplicates"], metadata=counts)

@@ -1,0 +1,70 @@
+"""Stage 4: drafts, and what people decided about them.
+
+Belongs here: drafting, the decisions in the ledger as an external asset, and applying them. Must stay out: who may decide.
+"""
+
+import dagster as dg
+import pyarrow as pa
+
+from fine_tune_assets.approval.approving import approve_examples
+from fine_tune_assets.approval.drafting import correction_authors, draft_examples, reports_without_draft
+from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.defs.automation import with_new_inputs
+from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
+from fine_tune_assets.defs.resources import Installation, errors_for_people
+from fine_tune_assets.ledger.reviews import list_decisions
+
+GROUP = "s04_approved_examples"
+
+expert_decisions = dg.AssetSpec(
+    "expert_decisions",
+    group_name=GROUP,
+    description="What experts approved, repaired or rejected. Kept in the ledger; each decision names its reviewer.",
+    owners=OWNERS["clinical"],
+    kinds={"sqlite"},
+)
+
+
+@dg.asset(
+    group_name=GROUP,
+    deps=["recipe"],
+    automation_condition=with_new_inputs(),
+    description="Instruction, input and draft output made from each report by the recipe's tasks, and from corrections.",
+    owners=OWNERS["clinical"],
+    kinds={"parquet"},
+    metadata=definition_metadata("drafted_examples"),
+)
+def drafted_examples(installation: Installation, unique_reports: pa.Table, scrubbed_corrections: pa.Table):
+    with errors_for_people():
+        drafts = draft_examples(unique_reports, scrubbed_corrections, installation.recipe.tasks)
+    flagged = sum(bool(flags) for flags in drafts.column("flags").to_pylist())
+    without = len(reports_without_draft(unique_reports, drafts))
+    return result("drafted_examples", drafts, fingerprint_table(drafts), flagged=flagged, reports_without_draft=without)
+
+
+@dg.asset(
+    group_name=GROUP,
+    deps=[expert_decisions, "recipe"],
+    automation_condition=with_new_inputs(),
+    description="The examples that an expert approved, or that come from a source which the recipe trusts. All others wait.",
+    owners=OWNERS["clinical"],
+    kinds={"parquet"},
+    metadata=definition_metadata("approved_examples"),
+)
+def approved_examples(installation: Installation, drafted_examples: pa.Table, scrubbed_corrections: pa.Table):
+    with errors_for_people(), installation.ledger() as ledger:
+        approval = approve_examples(
+            drafted_examples,
+            list_decisions(ledger),
+            installation.recipe.trusted_sources,
+            authors=correction_authors(scrubbed_corrections),
+        )
+    return result(
+        "approved_examples",
+        approval.approved,
+        fingerprint_table(approval.approved),
+        waiting_for_review=approval.waiting,
+        rejected=approval.rejected,
+        decisions_about_older_drafts=approval.stale_decisions,
+        decisions_that_do_not_count=approval.barred_decisions,
+    )

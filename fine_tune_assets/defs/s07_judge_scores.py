@@ -1,0 +1,302 @@
+"""Stage 7: is the candidate better than what serves now?
+
+Belongs here: measuring judge and candidate, and storing the verdict. Must stay out: the rules of the gate (see `judging/`).
+"""
+
+import json
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fine_tune_assets.core.fingerprints import fingerprint_table, short
+from fine_tune_assets.core.records import Verdict
+from fine_tune_assets.core.tables import PROMOTION_VERDICTS, table_of
+from fine_tune_assets.defs.automation import on_new_inputs
+from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, markdown_table, result
+from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
+from fine_tune_assets.defs.s06_adapters import GPU
+from fine_tune_assets.instructions.storing import read_instruction_set
+from fine_tune_assets.judging.agreement import licensed_agreement
+from fine_tune_assets.judging.lexical import judge_version
+from fine_tune_assets.judging.verdicts import Evidence, compare_scores, decide, evidence_json
+from fine_tune_assets.ledger.releases import live_release
+from fine_tune_assets.ledger.verdicts import latest_verdict, record_verdict, verdict_id_of
+
+GROUP = "s07_judge_scores"
+VERDICT_KEY = ("adapter_id", "base_fingerprint", "instruction_set_fingerprint")
+"""What a verdict is bound to."""
+
+rated_answers = dg.AssetSpec(
+    "rated_answers",
+    group_name=GROUP,
+    description="Machine-written summaries that clinicians rated (`data/evaluation/judge`). They measure the judge.",
+    owners=OWNERS["clinical"],
+    kinds={"csv"},
+)
+ability_questions = dg.AssetSpec(
+    "ability_questions",
+    group_name=GROUP,
+    description="General questions kept out of training (`data/evaluation/abilities`). They show what was forgotten.",
+    owners=OWNERS["ml"],
+    kinds={"json"},
+)
+
+
+@dg.asset(
+    group_name=GROUP,
+    deps=[rated_answers],
+    automation_condition=on_new_inputs(),
+    description="How well the judge's grades agree with those of clinicians.",
+    owners=OWNERS["clinical"],
+    kinds={"parquet"},
+    metadata=definition_metadata("judge_agreement"),
+)
+def judge_agreement(context: dg.AssetExecutionContext, installation: Installation, worker: Worker):
+    output = installation.scratch(context, "judge_agreement")
+    answers = installation.layout.evaluation / "judge" / "rated_summaries.csv"
+    worker.run(
+        context, "judging", {"action": "measure_agreement", "rated_answers": str(answers), "output": str(output)}
+    )
+    table = pq.read_table(output)
+    output.unlink()
+    figures = {f"spearman_{row['human_measure']}": row["spearman"] for row in table.to_pylist()}
+    return result("judge_agreement", table, fingerprint_table(table), **figures)
+
+
+@dg.asset_check(asset="judge_agreement", description="The judge agrees with clinicians well enough to decide.")
+def judge_may_decide(installation: Installation, judge_agreement: pa.Table) -> dg.AssetCheckResult:
+    agreement, floor = licensed_agreement(judge_agreement, judge_version()), installation.recipe.judge.agreement_floor
+    return dg.AssetCheckResult(
+        passed=agreement is not None and agreement >= floor,
+        metadata={"floor": floor, **({} if agreement is None else {"agreement": agreement})},
+    )
+
+
+def _model_request(installation: Installation, adapter: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "base_folder": str(installation.path(base["folder"])),
+        "base_fingerprint": base["fingerprint"],
+        "adapter_folder": str(installation.path(adapter["folder"])),
+        "adapter_id": adapter["adapter_id"],
+        "is_quantized": adapter["method"] == "qlora",
+        "batch_size": installation.recipe.judge.batch_size,
+        "threads": installation.settings.threads,
+    }
+
+
+def _incumbent(installation: Installation, adapter: dict[str, Any]) -> dict[str, str]:
+    """Fingerprint and adapter folder of what serves now; of the base model when nothing does.
+
+    A candidate that serves already is compared with what it replaced, so that judging it again changes nothing.
+    """
+    with installation.ledger() as ledger:
+        live = live_release(ledger)
+        incumbent = adapter["base_fingerprint"] if live is None else live.adapter_id
+        if incumbent == adapter["adapter_id"]:
+            verdict = latest_verdict(ledger, **{name: adapter[name] for name in VERDICT_KEY})
+            incumbent = verdict.incumbent if verdict else adapter["base_fingerprint"]
+    is_base = incumbent == adapter["base_fingerprint"]
+    folder = "" if is_base else str(installation.layout.adapters / short(incumbent))
+    return {"incumbent": incumbent, "incumbent_folder": folder}
+
+
+@dg.asset(
+    group_name=GROUP,
+    deps=["recipe"],
+    pool=GPU,
+    automation_condition=on_new_inputs(),
+    description="Grades from 1 to 10 of base model, candidate and what serves now, on the same held-out examples.",
+    owners=OWNERS["ml"],
+    kinds={"parquet"},
+    metadata=definition_metadata("judge_scores"),
+)
+def judge_scores(
+    context: dg.AssetExecutionContext,
+    installation: Installation,
+    worker: Worker,
+    adapters: pa.Table,
+    base_models: pa.Table,
+):
+    adapter, base, judge = adapters.to_pylist()[0], base_models.to_pylist()[0], installation.recipe.judge
+    with errors_for_people():
+        stored = read_instruction_set(installation.layout.instruction_sets, adapter["instruction_set_fingerprint"])
+        incumbent = _incumbent(installation, adapter)
+    output = installation.scratch(context, "judge_scores")
+    request = {
+        "action": "grade",
+        **_model_request(installation, adapter, base),
+        **incumbent,
+        "instruction_set": str(stored.folder / "instruction_set.parquet"),
+        "test_examples": judge.test_examples,
+        "max_new_tokens": judge.max_new_tokens,
+        "output": str(output),
+    }
+    worker.run(context, "judging", request)
+    table = pq.read_table(output)
+    output.unlink()
+    means = _means(table)
+    shown = [{"model": model, **figures} for model, figures in means.items()]
+    return result(
+        "judge_scores",
+        table,
+        fingerprint_table(table),
+        means=dg.MetadataValue.md(markdown_table(shown)),
+        **{f"mean_{model}": figures["mean grade"] for model, figures in means.items()},
+    )
+
+
+def _means(scores: pa.Table) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    for model in sorted(set(scores.column("model").to_pylist())):
+        rows = [row for row in scores.to_pylist() if row["model"] == model]
+        graded = [row["score"] for row in rows if row["score"] is not None]
+        found[model] = {
+            "answers": len(rows),
+            "mean grade": sum(graded) / len(graded) if graded else float("nan"),
+            "unsupported numbers": sum(row["unsupported_numbers"] for row in rows),
+            "finished": sum(row["is_finished"] for row in rows) / len(rows),
+        }
+    return found
+
+
+@dg.asset(
+    group_name=GROUP,
+    deps=[ability_questions, "recipe"],
+    pool=GPU,
+    automation_condition=on_new_inputs(),
+    description="What the candidate forgot of general tasks that were kept out of training.",
+    owners=OWNERS["ml"],
+    kinds={"parquet"},
+    metadata=definition_metadata("retained_abilities"),
+)
+def retained_abilities(
+    context: dg.AssetExecutionContext,
+    installation: Installation,
+    worker: Worker,
+    adapters: pa.Table,
+    base_models: pa.Table,
+):
+    adapter, base = adapters.to_pylist()[0], base_models.to_pylist()[0]
+    output = installation.scratch(context, "retained_abilities")
+    request = {
+        "action": "abilities",
+        **_model_request(installation, adapter, base),
+        "questions": [str(p) for p in sorted((installation.layout.evaluation / "abilities").glob("*.jsonl"))],
+        "items": installation.recipe.judge.ability_items,
+        "output": str(output),
+    }
+    worker.run(context, "judging", request)
+    table = pq.read_table(output)
+    output.unlink()
+    changes = {f"change_{r['ability']}": r["adapter_accuracy"] - r["base_accuracy"] for r in table.to_pylist()}
+    return result("retained_abilities", table, fingerprint_table(table), **changes)
+
+
+@dg.asset(
+    group_name=GROUP,
+    deps=["recipe"],
+    automation_condition=on_new_inputs(),
+    description="Promote, hold or refuse: the verdict on a candidate, with every reason and figure, stored in the ledger.",
+    owners=OWNERS["clinical"],
+    kinds={"parquet"},
+    metadata=definition_metadata("promotion_verdicts"),
+)
+def promotion_verdicts(
+    installation: Installation,
+    adapters: pa.Table,
+    judge_scores: pa.Table,
+    retained_abilities: pa.Table,
+    judge_agreement: pa.Table,
+):
+    adapter = adapters.to_pylist()[0]
+    with errors_for_people():
+        evidence = _evidence(installation, adapter, judge_scores, retained_abilities, judge_agreement)
+        decided = decide(evidence, installation.recipe.gate)
+        facts: dict[str, Any] = {
+            "decision": decided.decision,
+            "adapter_id": adapter["adapter_id"],
+            "base_fingerprint": adapter["base_fingerprint"],
+            "instruction_set_fingerprint": adapter["instruction_set_fingerprint"],
+            "incumbent": evidence.incumbent,
+            "reasons": decided.reasons,
+            "evidence": evidence_json(evidence),
+        }
+        verdict = Verdict(verdict_id=verdict_id_of(**facts), **facts)
+        with installation.ledger() as ledger:
+            record_verdict(ledger, verdict)
+    row = {
+        **facts,
+        "verdict_id": verdict.verdict_id,
+        "reasons": list(decided.reasons),
+        "examples": evidence.examples,
+        "incumbent_score": evidence.incumbent_score,
+        "candidate_score": evidence.candidate_score,
+        "gain_low": evidence.gain.low if evidence.gain else None,
+        "gain_high": evidence.gain.high if evidence.gain else None,
+    }
+    table = table_of([{name: row[name] for name in PROMOTION_VERDICTS.names}], PROMOTION_VERDICTS)
+    reasons = dg.MetadataValue.md(
+        f"**{decided.decision}**\n\n" + "\n".join(f"- {reason}" for reason in decided.reasons)
+    )
+    figures = dg.MetadataValue.json(json.loads(verdict.evidence))
+    return result(
+        "promotion_verdicts", table, verdict.verdict_id, verdict=reasons, evidence=figures, decision=decided.decision
+    )
+
+
+def _evidence(
+    installation: Installation,
+    adapter: dict[str, Any],
+    judge_scores: pa.Table,
+    retained_abilities: pa.Table,
+    judge_agreement: pa.Table,
+) -> Evidence:
+    """Only figures about exactly this adapter count."""
+    about = [
+        t
+        for t in (judge_scores, retained_abilities)
+        if set(t.column("adapter_id").to_pylist()) - {adapter["adapter_id"]}
+    ]
+    if about:
+        raise dg.Failure("Grades or abilities are about another adapter. Materialize them again.", allow_retries=False)
+    incumbent = _incumbent(installation, adapter)["incumbent"]
+    examples, missing, old, new, gain = compare_scores(judge_scores, incumbent)
+    versions = set(judge_scores.column("judge_version").to_pylist())
+    version = versions.pop() if len(versions) == 1 else "several"
+    return Evidence(
+        adapter_id=adapter["adapter_id"],
+        base_fingerprint=adapter["base_fingerprint"],
+        instruction_set_fingerprint=adapter["instruction_set_fingerprint"],
+        recipe_fingerprint=adapter["recipe_fingerprint"],
+        incumbent=incumbent,
+        judge_version=version,
+        judge_agreement=licensed_agreement(judge_agreement, version),
+        agreement_floor=installation.recipe.judge.agreement_floor,
+        examples=examples,
+        missing_grades=missing,
+        candidate_score=new,
+        incumbent_score=old,
+        gain=gain,
+        abilities=tuple(
+            (r["ability"], r["base_accuracy"], r["adapter_accuracy"]) for r in retained_abilities.to_pylist()
+        ),
+    )
+
+
+@dg.asset_check(asset="promotion_verdicts", blocking=True, description="The verdict is to promote.")
+def verdict_is_promote(promotion_verdicts: pa.Table) -> dg.AssetCheckResult:
+    row = promotion_verdicts.to_pylist()[0]
+    return dg.AssetCheckResult(
+        passed=row["decision"] == "promote",
+        metadata={
+            "decision": row["decision"],
+            "reasons": "\n".join(row["reasons"]),
+            **(
+                {}
+                if row["candidate_score"] is None
+                else {"candidate": row["candidate_score"], "incumbent": row["incumbent_score"]}
+            ),
+        },
+    )

@@ -1,0 +1,40 @@
+"""Stage 9: a release in front of users.
+
+Belongs here: asking for a release and switching to it. Must stay out: starting engines (the supervisor does).
+"""
+
+import dagster as dg
+import pyarrow as pa
+
+from fine_tune_assets.core.tables import SERVED_MODELS, table_of
+from fine_tune_assets.defs.automation import on_new_inputs
+from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
+from fine_tune_assets.defs.resources import Installation, errors_for_people
+from fine_tune_assets.serving.switching import serve_release
+
+GROUP = "s09_served_models"
+START_SECONDS = 600
+"""vLLM takes up to 180 s to start on a CPU; large weights take longer to load."""
+
+
+@dg.asset(
+    group_name=GROUP,
+    automation_condition=on_new_inputs(),
+    description="The release that answers users now, and where. The old one keeps answering until the new one is ready.",
+    owners=OWNERS["ops"],
+    kinds={"fastapi"},
+    metadata=definition_metadata("served_models"),
+)
+def served_models(context: dg.AssetExecutionContext, installation: Installation, releases: pa.Table):
+    release_id, settings = releases.to_pylist()[0]["release_id"], installation.settings
+
+    def tell(done: int, total: int, what: str) -> None:
+        context.log.info(f"{done} of {total} {what}")
+
+    with errors_for_people(), installation.ledger() as ledger:
+        deployment = serve_release(ledger, release_id, timeout_seconds=START_SECONDS, progress=tell)
+    endpoint = f"http://{settings.gateway_host}:{settings.gateway_port}/v1"
+    row = {"release_id": release_id, "colour": deployment.colour, "engine": installation.recipe.engine, "endpoint": endpoint}
+    # Which colour it is on is no part of what is served.
+    return result("served_models", table_of([row], SERVED_MODELS), release_id, endpoint=dg.MetadataValue.url(endpoint),
+                  colour=deployment.colour)

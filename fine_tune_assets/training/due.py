@@ -1,0 +1,20 @@
+"""Whether a training is due: a pure decision from counts and comparisons."""
+
+import pyarrow as pa
+
+
+def is_training_due(
+    *, new_examples: int, minimum_new_examples: int, is_base_changed: bool, is_recipe_changed: bool
+) -> bool:
+    """Due by enough new examples, or because an operator changed what is trained or how."""
+    return is_base_changed or is_recipe_changed or new_examples >= minimum_new_examples
+
+
+def count_new_examples(current: pa.Table, trained: pa.Table) -> int:
+    """Training examples from reports and corrections that the last training did not have. Both: INSTRUCTION_SETS."""
+    return len(_trained_fingerprints(current) - _trained_fingerprints(trained))
+
+
+def _trained_fingerprints(table: pa.Table) -> set[str]:
+    rows = table.select(["split", "is_general", "fingerprint"]).to_pylist()
+    return {row["fingerprint"] for row in rows if row["split"] == "train" and not row["is_general"]}
