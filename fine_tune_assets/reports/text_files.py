@@ -70,7 +70,7 @@ def _all_as_text(front_matter: str) -> Any:
     node = yaml.compose(front_matter, yaml.BaseLoader)
     if node is None:
         return {}
-    if isinstance(node, yaml.MappingNode) and len({key.value for key, _ in node.value}) < len(node.value):
+    if isinstance(node, yaml.MappingNode) and len({str(key.value) for key, _ in node.value}) < len(node.value):
         raise ValueError("repeated key")
     return yaml.load(front_matter, yaml.BaseLoader)
 

@@ -1,0 +1,72 @@
+"""Finds the identifiers that a report's own metadata states, wherever they stand in its text.
+
+Owns how a value may be written. Certain where a recogniser only guesses: this is what removes rare names.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from fine_tune_assets.phi.spans import Span
+
+RULE = "known_identifier"
+OLDEST_PLAIN_AGE = 89
+"""Safe Harbor, 45 CFR 164.514(b)(2)(i)(C): ages up to 89 are no identifiers."""
+_SHORTEST_NAME_PART = 3
+_LABELS = {"address": "LOCATION"}
+
+# Names that are ordinary words too: alone, only the capitalised word is the name. Without this, every "good" and "may"
+# goes from the report of a Dr. Good.
+_ALSO_WORDS = frozenset(
+    """a ache and any are art baker ball banks barber bell berry best bill bird black blank blood bloom bond book bowl
+    brook brooks brown bush butler case chance church clay cook cooper cross curry dale day dean drew duke early
+    english faith farmer field fields fish fisher flowers foot for ford fox frank french frost gay gentle glass
+    gold good grace grant gray green grey grove guest had hall hand hands hardy hart has heart her hill hills
+    him his hope house hunt hunter hurt ivy jack joy july june keen key king knight lake lane law lily little
+    long love major march mark marsh mason may mays mercy miles mills moody moon morning moss not nurse ocean
+    pace page paige pain park parks pat patience perry pope price prince queen rain ray read rice rich rivers
+    rob rock rose rush sage sally sands sharp she shepherd short singer skin small snow son spring star steel
+    stone storm street strong summer summers sun swift tanner temple the thick turner van wade walker wall walls
+    ward was water waters weeks weight west white who will wills winter wise with wolf wood woods worth young""".split()  # noqa: SIM905
+)
+
+
+def find_known_identifiers(text: str, known: Sequence[Mapping[str, str]]) -> list[Span]:
+    """Every place of every value; `known` is a list of {"kind", "value"}."""
+    return [
+        Span(match.start(), match.end(), _LABELS.get(entry["kind"], entry["kind"].upper()), RULE, 1.0)
+        for entry in known
+        for pattern in _patterns(entry["kind"], entry["value"].strip())
+        for match in pattern.finditer(text)
+    ]
+
+
+def _patterns(kind: str, value: str) -> Iterator[re.Pattern[str]]:
+    if not value:
+        return
+    if kind == "age":
+        digits = re.match(r"\d+", value)
+        if digits and int(digits[0]) > OLDEST_PLAIN_AGE:
+            # "91 %" and "91/60" are measurements.
+            yield re.compile(rf"(?<![\w./]){digits[0]}(?![\w/]|\s?%|[.]\d)")
+        return
+    yield _whole(value, re.IGNORECASE)
+    if kind == "name":
+        for part in re.findall(r"[^\W\d_]+(?:['’][^\W\d_]+)*", value):
+            yield from _name_part(part)
+
+
+def _name_part(part: str) -> Iterator[re.Pattern[str]]:
+    if len(part) < _SHORTEST_NAME_PART:
+        return
+    if part.lower() in _ALSO_WORDS:
+        yield _whole(part.capitalize(), re.NOFLAG)
+        yield _whole(part.upper(), re.NOFLAG)
+    else:
+        yield _whole(part, re.IGNORECASE)
+
+
+def _whole(value: str, flags: re.RegexFlag) -> re.Pattern[str]:
+    """The value as whole words, with any white space or hyphen between its parts, and a possessive after it."""
+    between = r"[\s\-]+"
+    words = between.join(re.escape(word) for word in re.split(r"[\s\-]+", value) if word)
+    return re.compile(rf"(?<!\w){words}(?:['’]s)?(?!\w)", flags)
