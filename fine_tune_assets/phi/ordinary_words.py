@@ -120,9 +120,10 @@ def _without_ordinary_words(text: str, tokens: Offsets) -> Offsets:
         kept.pop(0)
     while kept and _is_ordinary(text[slice(*kept[-1])]):
         kept.pop()
-    # "Vitamin D." leaves an initial that stood behind no name.
-    is_lone_initial = len(kept) == 1 and len(tokens) > 1 and _INITIAL.fullmatch(text[slice(*kept[0])])
-    return [] if is_lone_initial else kept
+    # "Vitamin D. Hepatitis C." leaves initials that stand by no name.
+    words = [text[slice(*token)] for token in tokens]
+    has_name = any(not _is_ordinary(word) and not _INITIAL.fullmatch(word) for word in words)
+    return kept if has_name or not any(map(_is_ordinary, words)) else []
 
 
 def _without_function_words(text: str, tokens: Offsets) -> Offsets:

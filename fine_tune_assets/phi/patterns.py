@@ -97,7 +97,7 @@ RULES: tuple[Rule, ...] = (
     # Places
     _rule("street_address", "LOCATION", rf"""
         \b\d{{1,6}}[A-Za-z]?[ ](?:(?:N|S|E|W|NE|NW|SE|SW|North|South|East|West)\.?[ ])?
-        (?:(?:[A-Z][\w'’]*|\d+(?:st|nd|rd|th))[ ]){{1,4}}{_STREET}\b\.?
+        (?:(?:[A-Z][\w'’]*|\d+(?:st|nd|rd|th))[ ]){{1,4}}{_STREET}\b(?:\.(?=,|[ ](?:Apt|Suite|Ste|Unit|\#)))?
         (?:,?[ ](?:Apt|Apartment|Suite|Ste|Unit|Room|\#)\.?[ ]?\#?\w+)?
         (?:,[ ]{_CAPITALISED}(?:[ ]{_CAPITALISED}){{0,2}})?(?:,[ ]{_STATE}\b)?(?:[ ]\d{{5}}(?:-\d{{4}})?)?""",
         0.9, re.NOFLAG),

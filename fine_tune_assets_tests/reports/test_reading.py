@@ -1,0 +1,107 @@
+"""What a readable batch becomes: ids, patient keys, identifiers and text, the same every time."""
+
+from pathlib import Path
+
+import pytest
+
+from fine_tune_assets.core.fingerprints import fingerprint_table, keyed_hash
+from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.core.tables import REPORTS, UNREADABLE_REPORTS, check_table
+from fine_tune_assets.reports.batches import fingerprint_batch, list_batches
+from fine_tune_assets.reports.reading import ReadLimits, read_batch
+
+SECRET = b"k" * 32
+SAMPLE = PROJECT_DIR / "data" / "raw_reports"
+
+
+def test_front_matter_becomes_patient_key_and_known_identifiers(tmp_path: Path) -> None:
+    """They are what removes a rare name for certain, and they must be exactly as written: 0123 is not a number."""
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "n.md").write_bytes(
+        b"\xef\xbb\xbf---\r\npatient_id: 0123\r\npatient_name: Martha Collins\r\nage: 91\r\nbirth_date: 1950-03-02\r\n"
+        b"physician: [A. Moore, B. Lee]\r\nidentifiers: {url: example.org}\r\n---\r\nPLAN\r\n\r\nRest.\r\n"
+    )
+    (row,) = read_batch(tmp_path, "b1", SECRET, ReadLimits()).reports.to_pylist()
+    assert row["report_id"] == "b1/sub/n"
+    assert row["source"] == "unknown"
+    assert row["patient_key"] == keyed_hash(SECRET, "0123")
+    assert row["text"] == "PLAN\n\nRest.\n"
+    assert [(i["kind"], i["value"]) for i in row["known_identifiers"]] == [
+        ("id", "0123"),
+        ("name", "Martha Collins"),
+        ("age", "91"),
+        ("date", "1950-03-02"),
+        ("name", "A. Moore"),
+        ("name", "B. Lee"),
+        ("url", "example.org"),
+    ]
+
+
+def test_a_patient_without_an_id_is_known_by_the_name_however_it_is_typed(tmp_path: Path) -> None:
+    """Otherwise one patient's reports land in train and test, and the test measures memory."""
+    for number, name in enumerate(["Martha Collins", "martha  COLLINS "]):
+        (tmp_path / f"{number}.txt").write_text(f"---\npatient_name: {name}\n---\nRest.\n")
+    keys = read_batch(tmp_path, "b1", SECRET, ReadLimits()).reports.column("patient_key").to_pylist()
+    assert keys[0] == keys[1]
+
+
+def test_columns_become_sections_in_the_order_of_the_batch_file(tmp_path: Path) -> None:
+    """The recipe's tasks find their input and output by these headings."""
+    (tmp_path / "batch.yaml").write_text(
+        "source: s\nrecords: {patient_id: p, identifiers: {who: name}, sections: {talk: DIALOGUE, note: SECTION}}\n"
+    )
+    (tmp_path / "v.csv").write_text("p,note,talk,who,more\n1,Well.,\u2028Hi,Ann Lee,x\n")
+    (row,) = read_batch(tmp_path, "b1", SECRET, ReadLimits()).reports.to_pylist()
+    assert (row["report_id"], row["source"]) == ("b1/v-1", "s")
+    assert row["text"] == "DIALOGUE\n\nHi\n\nSECTION\n\nWell.\n"
+    assert row["known_identifiers"] == [{"kind": "id", "value": "1"}, {"kind": "name", "value": "Ann Lee"}]
+
+
+@pytest.mark.parametrize(
+    ("batch", "reports", "unreadable", "source"),
+    [
+        ("2026-01-visit-notes", 26, 1, "aci-bench"),
+        ("2026-02-dialogues", 130, 0, "mts-dialog"),
+        ("2026-03-dialogues", 90, 0, "mts-dialog"),
+        ("2026-04-primary-care", 8, 0, "primock57"),
+    ],
+)
+def test_every_shipped_batch_is_read_the_same_twice(batch: str, reports: int, unreadable: int, source: str) -> None:
+    """An order that changes would change fingerprints and start all that follows again."""
+    first, second = (read_batch(SAMPLE / batch, batch, SECRET, ReadLimits()) for _ in range(2))
+    assert (first.reports.num_rows, first.unreadable.num_rows) == (reports, unreadable)
+    assert set(first.reports.column("source").to_pylist()) == {source}
+    assert fingerprint_table(first.reports) == fingerprint_table(second.reports)
+    check_table(first.reports, REPORTS)
+    check_table(first.unreadable, UNREADABLE_REPORTS)
+
+
+def test_unfinished_hidden_and_ill_named_folders_are_no_batches(tmp_path: Path) -> None:
+    """A folder that is still being copied would be read half."""
+    for name in ["b-2", "a_1.x", ".hidden", "c.partial", "with space", "ünicode"]:
+        (tmp_path / name).mkdir()
+    (tmp_path / "file").write_text("")
+    assert list_batches(tmp_path) == ["a_1.x", "b-2"]
+    assert list_batches(tmp_path / "absent") == []
+
+
+def test_the_fingerprint_follows_content_and_nothing_else(tmp_path: Path) -> None:
+    """Rewriting a file with the same content must start nothing; a changed one must."""
+    (tmp_path / "a.txt").write_text("one")
+    before = fingerprint_batch(tmp_path)
+    (tmp_path / "a.txt").write_text("one")
+    (tmp_path / ".swp").write_text("editor")
+    (tmp_path / "SOURCE.md").write_text("about")
+    (tmp_path / "b.partial").write_text("half")
+    assert fingerprint_batch(tmp_path) == before
+    (tmp_path / "batch.yaml").write_text("source: x")
+    changed = fingerprint_batch(tmp_path)
+    (tmp_path / "a.txt").write_text("two")
+    assert len({before, changed, fingerprint_batch(tmp_path)}) == 3
+
+
+def test_a_fingerprint_survives_links_and_folders_that_are_gone(tmp_path: Path) -> None:
+    """The sensor takes it every few seconds, also while someone moves files."""
+    (tmp_path / "dangling.txt").symlink_to(tmp_path / "nowhere")
+    assert len(fingerprint_batch(tmp_path)) == 64
+    assert len(fingerprint_batch(tmp_path / "gone")) == 64
