@@ -34,7 +34,8 @@ STAGES = (
 )
 
 defs = dg.Definitions(
-    assets=[asset for stage in STAGES for asset in dg.load_assets_from_modules([stage])],
+    # Without include_specs the external assets would be stubs: no group, no description, and no partitions.
+    assets=[asset for stage in STAGES for asset in dg.load_assets_from_modules([stage], include_specs=True)],
     asset_checks=[check for stage in STAGES for check in dg.load_asset_checks_from_modules([stage])],
     sensors=[s01_raw_reports.raw_reports_changed, sources.sources_changed, AUTOMATION_SENSOR],
     schedules=[s06_adapters.weekly_retraining],

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fine_tune_assets.approval.sections import normal_heading, section_texts
-from fine_tune_assets.core.numbers import unsupported_numbers
 from fine_tune_assets.core.fingerprints import fingerprint_json, short
+from fine_tune_assets.core.numbers import unsupported_numbers
 from fine_tune_assets.core.tables import (
     DRAFTED_EXAMPLES,
     SCRUBBED_CORRECTIONS,

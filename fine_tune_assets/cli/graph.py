@@ -54,8 +54,8 @@ def tables() -> None:
 @click.option("--ui/--no-ui", default=True, help="Also start the Dagster webserver and daemon at the end.")
 def demo(ui: bool) -> None:
     """Run the whole graph on the sample reports, serve the result, and ask it a question."""
-    from fine_tune_assets.cli.summary import ask_the_model, print_summary
     from fine_tune_assets.cli.services import prepare
+    from fine_tune_assets.cli.summary import ask_the_model, print_summary
     from fine_tune_assets.serving.services import known_services, start_services
 
     settings, console = load_settings(), Console()
@@ -99,7 +99,9 @@ def _home(settings: Settings) -> Path:
 
 def _require_no_failures(summary: Any) -> None:
     if summary.failed:
-        names = "; ".join(", ".join(run.assets) + (f" [{run.partition}]" if run.partition else "") for run in summary.failed)
+        names = "; ".join(
+            ", ".join(run.assets) + (f" [{run.partition}]" if run.partition else "") for run in summary.failed
+        )
         raise GraphError(f"Not everything could be made: {names}. The reasons are above and in the Dagster UI.")
 
 
@@ -146,8 +148,14 @@ class _Bars(logging.Handler):
 def _bars(console: Console) -> Iterator[_Bars]:
     from fine_tune_assets.defs.local_run import PROGRESS_LOGGER
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
-               TextColumn("{task.fields[detail]}", markup=False), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[detail]}", markup=False),
+        TimeElapsedColumn(),
+    )
     logger = logging.getLogger(PROGRESS_LOGGER)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bars = _Bars(console, progress)
@@ -156,5 +164,3 @@ def _bars(console: Console) -> Iterator[_Bars]:
             yield bars
         finally:
             logger.removeHandler(bars)
-
-

@@ -44,7 +44,12 @@ def _ask(settings: Settings, secret: str) -> str:
         response = httpx.post(
             f"http://{settings.gateway_host}:{settings.gateway_port}/v1/chat/completions",
             headers={"Authorization": f"Bearer {secret}"},
-            json={"model": "live", "messages": [{"role": "user", "content": QUESTION}], "max_tokens": 96, "temperature": 0},
+            json={
+                "model": "live",
+                "messages": [{"role": "user", "content": QUESTION}],
+                "max_tokens": 96,
+                "temperature": 0,
+            },
             timeout=ANSWER_SECONDS,
         )
     except httpx.HTTPError as error:
@@ -57,7 +62,11 @@ def _ask(settings: Settings, secret: str) -> str:
 def demo_figures(tables: Path) -> dict[str, str]:
     """The figures of the summary, read from the Parquet tables."""
     adapter, verdict = _row(tables, "adapters"), _row(tables, "promotion_verdicts")
-    merged, export, release = _row(tables, "merged_weights"), _row(tables, "quantized_weights"), _row(tables, "releases")
+    merged, export, release = (
+        _row(tables, "merged_weights"),
+        _row(tables, "quantized_weights"),
+        _row(tables, "releases"),
+    )
     approvals = _value(tables, "approved_examples", "count(*)")
     return {
         "reports read": str(_value(tables, "reports", "count(*)")),
@@ -81,7 +90,8 @@ def demo_figures(tables: Path) -> dict[str, str]:
 
 
 def _row(tables: Path, name: str) -> dict[str, Any]:
-    return duckdb.execute("from read_parquet(?)", [str(tables / name / "*.parquet")]).to_arrow_table().to_pylist()[0]
+    found: Any = duckdb.execute("from read_parquet(?)", [str(tables / name / "*.parquet")]).to_arrow_table()
+    return dict(found.to_pylist()[0])
 
 
 def _value(tables: Path, name: str, expression: str, column: str = "", value: str = "") -> Any:

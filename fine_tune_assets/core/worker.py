@@ -42,7 +42,7 @@ def serve_request(handlers: Mapping[str, Handler]) -> None:
         except FineTuneError as error:
             pipes.report_custom_message({ERROR: str(error), "type": type(error).__name__})
         # Whatever else goes wrong must reach the UI, and its message must not: it may quote a report.
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             pipes.report_custom_message({ERROR: _without_message(error), "type": type(error).__name__})
         else:
             pipes.report_custom_message({RESULT: result})

@@ -57,9 +57,7 @@ def latest_by_partition(instance: DagsterInstance, key: dg.AssetKey) -> dict[str
             materialization = record.asset_materialization
             if materialization is not None and materialization.partition is not None:
                 tags = dict(materialization.tags or {})
-                found[materialization.partition] = Known(
-                    record.storage_id, tags.get(DATA_VERSION), tags, record.run_id
-                )
+                found[materialization.partition] = Known(record.storage_id, tags.get(DATA_VERSION), tags, record.run_id)
     return found
 
 

@@ -106,11 +106,16 @@ def requested_runs(evaluated: Any, only: set[str] | None) -> list[tuple[str | No
         if result.true_subset.is_empty or not isinstance(result.key, dg.AssetKey) or (only and name not in only):
             continue
         partitions = (
-            sorted(result.true_subset.expensively_compute_partition_keys()) if result.true_subset.is_partitioned else [None]
+            sorted(result.true_subset.expensively_compute_partition_keys())
+            if result.true_subset.is_partitioned
+            else [None]
         )
         for partition in partitions:
             wanted[partition].append(name)
-    return [(partition, tuple(sorted(wanted[partition]))) for partition in sorted(wanted, key=lambda p: (p is None, p or ""))]
+    return [
+        (partition, tuple(sorted(wanted[partition])))
+        for partition in sorted(wanted, key=lambda p: (p is None, p or ""))
+    ]
 
 
 def _execute(

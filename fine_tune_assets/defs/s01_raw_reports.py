@@ -3,7 +3,10 @@
 Belongs here: the batches that people drop, and reading one batch. Must stay out: changing a report's text.
 """
 
+from collections.abc import Iterator
+
 import dagster as dg
+import pyarrow as pa
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_table
@@ -51,7 +54,9 @@ raw_reports = dg.AssetSpec(
     partitions_def=BATCHES,
     name="read_reports",
 )
-def read_reports(context: dg.AssetExecutionContext, installation: Installation):
+def read_reports(
+    context: dg.AssetExecutionContext, installation: Installation
+) -> Iterator[dg.MaterializeResult[pa.Table]]:
     batch = context.partition_key
     with errors_for_people():
         reading = read_batch(installation.layout.raw_reports / batch, batch, installation.patient_secret, ReadLimits())
@@ -83,7 +88,9 @@ def batch_has_readable_reports(context: dg.AssetCheckExecutionContext) -> dg.Ass
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Notices new and changed batch folders, by their content.",
 )
-def raw_reports_changed(context: dg.SensorEvaluationContext, installation: Installation):
+def raw_reports_changed(
+    context: dg.SensorEvaluationContext, installation: Installation
+) -> dg.SensorResult | dg.SkipReason:
     return report_batches(context.instance, installation)
 
 

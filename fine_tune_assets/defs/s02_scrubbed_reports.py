@@ -3,6 +3,7 @@
 Belongs here: measuring the scrubber and scrubbing a batch. Must stay out: what counts as an identifier (see `phi/`).
 """
 
+from collections.abc import Iterator
 from dataclasses import asdict
 
 import dagster as dg
@@ -38,7 +39,9 @@ labelled_reports = dg.AssetSpec(
     kinds={"parquet"},
     metadata=definition_metadata("scrub_recall"),
 )
-def scrub_recall(context: dg.AssetExecutionContext, installation: Installation, worker: Worker):
+def scrub_recall(
+    context: dg.AssetExecutionContext, installation: Installation, worker: Worker
+) -> dg.MaterializeResult[pa.Table]:
     gold = sorted((installation.layout.evaluation / "phi").glob("*.jsonl"))
     output = installation.scratch(context, "scrub_recall")
     request = {
@@ -99,7 +102,7 @@ def scrub_reports(
     worker: Worker,
     reports: pa.Table,
     scrub_recall: pa.Table,
-):
+) -> Iterator[dg.MaterializeResult[pa.Table]]:
     with errors_for_people():
         require_measured_scrubber(installation, scrub_recall)
     raw, scrubbed, spans = (installation.scratch(context, name) for name in ("reports", "scrubbed", "spans"))

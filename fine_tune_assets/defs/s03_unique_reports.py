@@ -3,16 +3,18 @@
 Belongs here: joining all batches and dropping duplicates. Must stay out: how similarity is computed (see `dedup/`).
 """
 
+from collections.abc import Iterator
+
 import dagster as dg
 import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.progress import silent
+from fine_tune_assets.dedup.finding import find_duplicates
 from fine_tune_assets.defs.automation import on_new_inputs
 from fine_tune_assets.defs.io import joined
 from fine_tune_assets.defs.metadata import OWNERS, result, table_out
 from fine_tune_assets.defs.resources import Installation, errors_for_people
-from fine_tune_assets.dedup.finding import find_duplicates
 
 GROUP = "s03_unique_reports"
 
@@ -39,7 +41,9 @@ GROUP = "s03_unique_reports"
     ins={"scrubbed_reports": dg.AssetIn(metadata={"allow_missing_partitions": True})},
     name="drop_duplicates",
 )
-def drop_duplicates(installation: Installation, scrubbed_reports: dict[str, pa.Table]):
+def drop_duplicates(
+    installation: Installation, scrubbed_reports: dict[str, pa.Table]
+) -> Iterator[dg.MaterializeResult[pa.Table]]:
     reports = joined(scrubbed_reports, "scrubbed_reports")
     with errors_for_people():
         found = find_duplicates(reports, installation.recipe.dedup, silent)

@@ -34,7 +34,9 @@ expert_decisions = dg.AssetSpec(
     kinds={"parquet"},
     metadata=definition_metadata("drafted_examples"),
 )
-def drafted_examples(installation: Installation, unique_reports: pa.Table, scrubbed_corrections: pa.Table):
+def drafted_examples(
+    installation: Installation, unique_reports: pa.Table, scrubbed_corrections: pa.Table
+) -> dg.MaterializeResult[pa.Table]:
     with errors_for_people():
         drafts = draft_examples(unique_reports, scrubbed_corrections, installation.recipe.tasks)
     flagged = sum(bool(flags) for flags in drafts.column("flags").to_pylist())
@@ -51,7 +53,9 @@ def drafted_examples(installation: Installation, unique_reports: pa.Table, scrub
     kinds={"parquet"},
     metadata=definition_metadata("approved_examples"),
 )
-def approved_examples(installation: Installation, drafted_examples: pa.Table, scrubbed_corrections: pa.Table):
+def approved_examples(
+    installation: Installation, drafted_examples: pa.Table, scrubbed_corrections: pa.Table
+) -> dg.MaterializeResult[pa.Table]:
     with errors_for_people(), installation.ledger() as ledger:
         approval = approve_examples(
             drafted_examples,

@@ -35,7 +35,7 @@ general_files = dg.AssetSpec(
     kinds={"parquet"},
     metadata=definition_metadata("general_examples"),
 )
-def general_examples(installation: Installation):
+def general_examples(installation: Installation) -> dg.MaterializeResult[pa.Table]:
     with errors_for_people():
         data = read_general_data(installation.layout.general)
     left_out = dg.MetadataValue.json({source: dict(reasons) for source, reasons in data.left_out.items()})
@@ -51,7 +51,9 @@ def general_examples(installation: Installation):
     kinds={"parquet", "dataset"},
     metadata=definition_metadata("instruction_sets"),
 )
-def instruction_sets(installation: Installation, approved_examples: pa.Table, general_examples: pa.Table):
+def instruction_sets(
+    installation: Installation, approved_examples: pa.Table, general_examples: pa.Table
+) -> dg.MaterializeResult[pa.Table]:
     recipe = installation.recipe
     with errors_for_people():
         built = build_instruction_set(

@@ -35,7 +35,9 @@ GPU = "gpu"
     kinds={"huggingface"},
     metadata=definition_metadata("base_models"),
 )
-def base_models(context: dg.AssetExecutionContext, installation: Installation, worker: Worker):
+def base_models(
+    context: dg.AssetExecutionContext, installation: Installation, worker: Worker
+) -> dg.MaterializeResult[pa.Table]:
     settings = installation.recipe.base_model
     request = {
         "action": "import_base_model",
@@ -119,7 +121,7 @@ def adapters(
     worker: Worker,
     instruction_sets: pa.Table,
     base_models: pa.Table,
-):
+) -> dg.MaterializeResult[pa.Table]:
     recipe, layout = installation.recipe, installation.layout
     base = base_models.to_pylist()[0]
     with errors_for_people():
@@ -183,7 +185,9 @@ def validation_loss_fell(adapters: pa.Table) -> dg.AssetCheckResult:
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Every week: train on whatever was approved since, however little it is.",
 )
-def weekly_retraining(context: dg.ScheduleEvaluationContext, installation: Installation):
+def weekly_retraining(
+    context: dg.ScheduleEvaluationContext, installation: Installation
+) -> dg.RunRequest | dg.SkipReason:
     if not _is_due(context.instance, installation, minimum=1):
         return dg.SkipReason("Nothing new was approved since the last training.")
     return dg.RunRequest(tags={"trigger": "weekly"})

@@ -53,7 +53,9 @@ ability_questions = dg.AssetSpec(
     kinds={"parquet"},
     metadata=definition_metadata("judge_agreement"),
 )
-def judge_agreement(context: dg.AssetExecutionContext, installation: Installation, worker: Worker):
+def judge_agreement(
+    context: dg.AssetExecutionContext, installation: Installation, worker: Worker
+) -> dg.MaterializeResult[pa.Table]:
     output = installation.scratch(context, "judge_agreement")
     answers = installation.layout.evaluation / "judge" / "rated_summaries.csv"
     worker.run(
@@ -118,7 +120,7 @@ def judge_scores(
     worker: Worker,
     adapters: pa.Table,
     base_models: pa.Table,
-):
+) -> dg.MaterializeResult[pa.Table]:
     adapter, base, judge = adapters.to_pylist()[0], base_models.to_pylist()[0], installation.recipe.judge
     with errors_for_people():
         stored = read_instruction_set(installation.layout.instruction_sets, adapter["instruction_set_fingerprint"])
@@ -177,7 +179,7 @@ def retained_abilities(
     worker: Worker,
     adapters: pa.Table,
     base_models: pa.Table,
-):
+) -> dg.MaterializeResult[pa.Table]:
     adapter, base = adapters.to_pylist()[0], base_models.to_pylist()[0]
     output = installation.scratch(context, "retained_abilities")
     request = {
@@ -209,7 +211,7 @@ def promotion_verdicts(
     judge_scores: pa.Table,
     retained_abilities: pa.Table,
     judge_agreement: pa.Table,
-):
+) -> dg.MaterializeResult[pa.Table]:
     adapter = adapters.to_pylist()[0]
     with errors_for_people():
         evidence = _evidence(installation, adapter, judge_scores, retained_abilities, judge_agreement)

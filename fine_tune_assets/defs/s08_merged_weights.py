@@ -51,8 +51,12 @@ def _instruction_set_file(installation: Installation, adapter: dict[str, Any]) -
     metadata=definition_metadata("merged_weights"),
 )
 def merged_weights(
-    context: dg.AssetExecutionContext, installation: Installation, worker: Worker, adapters: pa.Table, base_models: pa.Table
-):
+    context: dg.AssetExecutionContext,
+    installation: Installation,
+    worker: Worker,
+    adapters: pa.Table,
+    base_models: pa.Table,
+) -> dg.MaterializeResult[pa.Table]:
     adapter, base, recipe = adapters.to_pylist()[0], base_models.to_pylist()[0], installation.recipe
     with errors_for_people():
         verdict = required_verdict(installation, adapter)
@@ -81,8 +85,9 @@ def merged_weights(
         "top1_agreement": merged["parity"]["top1_agreement"],
     }
     table = table_of([row], MERGED_WEIGHTS)
-    return result("merged_weights", table, fingerprint_table(table), mean_kl=row["mean_kl"],
-                  top1_agreement=row["top1_agreement"])
+    return result(
+        "merged_weights", table, fingerprint_table(table), mean_kl=row["mean_kl"], top1_agreement=row["top1_agreement"]
+    )
 
 
 @dg.asset(
@@ -95,8 +100,12 @@ def merged_weights(
     metadata=definition_metadata("quantized_weights"),
 )
 def quantized_weights(
-    context: dg.AssetExecutionContext, installation: Installation, worker: Worker, merged_weights: pa.Table, adapters: pa.Table
-):
+    context: dg.AssetExecutionContext,
+    installation: Installation,
+    worker: Worker,
+    merged_weights: pa.Table,
+    adapters: pa.Table,
+) -> dg.MaterializeResult[pa.Table]:
     merged, adapter, recipe = merged_weights.to_pylist()[0], adapters.to_pylist()[0], installation.recipe
     with errors_for_people():
         _require_same_adapter(merged, adapter)
@@ -145,7 +154,7 @@ def releases(
     quantized_weights: pa.Table,
     adapters: pa.Table,
     base_models: pa.Table,
-):
+) -> dg.MaterializeResult[pa.Table]:
     merged, adapter, base = (t.to_pylist()[0] for t in (merged_weights, adapters, base_models))
     export = quantized_weights.to_pylist()[0]
     with errors_for_people():

@@ -25,7 +25,9 @@ START_SECONDS = 600
     kinds={"fastapi"},
     metadata=definition_metadata("served_models"),
 )
-def served_models(context: dg.AssetExecutionContext, installation: Installation, releases: pa.Table):
+def served_models(
+    context: dg.AssetExecutionContext, installation: Installation, releases: pa.Table
+) -> dg.MaterializeResult[pa.Table]:
     release_id, settings = releases.to_pylist()[0]["release_id"], installation.settings
 
     def tell(done: int, total: int, what: str) -> None:
@@ -34,7 +36,17 @@ def served_models(context: dg.AssetExecutionContext, installation: Installation,
     with errors_for_people(), installation.ledger() as ledger:
         deployment = serve_release(ledger, release_id, timeout_seconds=START_SECONDS, progress=tell)
     endpoint = f"http://{settings.gateway_host}:{settings.gateway_port}/v1"
-    row = {"release_id": release_id, "colour": deployment.colour, "engine": installation.recipe.engine, "endpoint": endpoint}
+    row = {
+        "release_id": release_id,
+        "colour": deployment.colour,
+        "engine": installation.recipe.engine,
+        "endpoint": endpoint,
+    }
     # Which colour it is on is no part of what is served.
-    return result("served_models", table_of([row], SERVED_MODELS), release_id, endpoint=dg.MetadataValue.url(endpoint),
-                  colour=deployment.colour)
+    return result(
+        "served_models",
+        table_of([row], SERVED_MODELS),
+        release_id,
+        endpoint=dg.MetadataValue.url(endpoint),
+        colour=deployment.colour,
+    )

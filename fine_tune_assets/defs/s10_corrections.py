@@ -41,7 +41,7 @@ corrections = dg.AssetSpec(
 )
 def scrubbed_corrections(
     context: dg.AssetExecutionContext, installation: Installation, worker: Worker, scrub_recall: pa.Table
-):
+) -> dg.MaterializeResult[pa.Table]:
     with errors_for_people(), installation.ledger() as ledger:
         require_measured_scrubber(installation, scrub_recall)
         raw = raw_corrections_table(list_corrections(ledger, installation.corrections_key), installation.patient_secret)
@@ -50,8 +50,12 @@ def scrubbed_corrections(
     source, output = (installation.scratch(context, name) for name in ("corrections", "scrubbed"))
     write_table(source, raw)
     try:
-        request = {"action": "scrub_corrections", "corrections": str(source), "output": str(output),
-                   "settings": asdict(installation.recipe.scrub)}
+        request = {
+            "action": "scrub_corrections",
+            "corrections": str(source),
+            "output": str(output),
+            "settings": asdict(installation.recipe.scrub),
+        }
         worker.run(context, "phi", request)
         table = pq.read_table(output)
     finally:

@@ -59,7 +59,7 @@ def _versions(installation: Installation) -> Mapping[str, Callable[[], str]]:
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Notices a changed recipe, changed labelled files, new expert decisions and new corrections.",
 )
-def sources_changed(context: dg.SensorEvaluationContext, installation: Installation):
+def sources_changed(context: dg.SensorEvaluationContext, installation: Installation) -> dg.SensorResult | dg.SkipReason:
     return report_sources(context.instance, installation)
 
 

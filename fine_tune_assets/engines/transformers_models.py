@@ -103,7 +103,7 @@ def generate(
 def _answer(tokenizer: PreTrainedTokenizerBase, tokens: list[int]) -> Answer:
     is_finished = tokenizer.eos_token_id in tokens
     kept = tokens[: tokens.index(tokenizer.eos_token_id)] if is_finished else tokens
-    return Answer(tokenizer.decode(kept, skip_special_tokens=True).strip(), is_finished)
+    return Answer(str(tokenizer.decode(kept, skip_special_tokens=True)).strip(), is_finished)
 
 
 def continuation_log_probabilities(
@@ -122,7 +122,9 @@ def continuation_log_probabilities(
     return sums
 
 
-def token_log_probabilities(model: Any, tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[list[int], torch.Tensor]:
+def token_log_probabilities(
+    model: Any, tokenizer: PreTrainedTokenizerBase, text: str
+) -> tuple[list[int], torch.Tensor]:
     """Token ids of `text`, and the log-probabilities of the next token at each of them: shape [tokens, vocabulary]."""
     tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
     return tokens, _log_probabilities(model, tokenizer, [tokens])[0]

@@ -26,7 +26,9 @@ def measure_agreement(rated_answers: Path) -> pa.Table:
         with rated_answers.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))
     except OSError as error:
-        raise GateClosedError(f"The human-rated answers {rated_answers.name} can't be read: no judge is licensed.") from error
+        raise GateClosedError(
+            f"The human-rated answers {rated_answers.name} can't be read: no judge is licensed."
+        ) from error
     grades = [_grade(row) for row in rows]
     return table_of(_measures(rated_answers.stem, rows, grades), JUDGE_AGREEMENT)
 

@@ -55,12 +55,15 @@ def decide(evidence: Evidence, gate: GateSettings) -> Decided:
     if holds:
         return Decided("hold", tuple(holds))
     assert evidence.gain is not None  # _holds names a missing gain
-    return Decided("promote", (
-        f"Better than the incumbent by {evidence.gain.value:.2f} points "
-        f"(95 % interval {evidence.gain.low:.2f} to {evidence.gain.high:.2f}) on {evidence.examples} test examples.",
-        f"No general ability fell by more than {gate.maximum_ability_loss:.0%}.",
-        f"The judge agrees with experts (Spearman {evidence.judge_agreement:.2f}).",
-    ))
+    return Decided(
+        "promote",
+        (
+            f"Better than the incumbent by {evidence.gain.value:.2f} points "
+            f"(95 % interval {evidence.gain.low:.2f} to {evidence.gain.high:.2f}) on {evidence.examples} test examples.",
+            f"No general ability fell by more than {gate.maximum_ability_loss:.0%}.",
+            f"The judge agrees with experts (Spearman {evidence.judge_agreement:.2f}).",
+        ),
+    )
 
 
 def _refusals(evidence: Evidence, gate: GateSettings) -> list[str]:
@@ -86,7 +89,9 @@ def _holds(evidence: Evidence, gate: GateSettings) -> list[str]:
             f"below {evidence.agreement_floor:.2f}."
         )
     if evidence.examples < gate.minimum_examples:
-        found.append(f"Not enough evidence: {evidence.examples} examples graded for both, {gate.minimum_examples} needed.")
+        found.append(
+            f"Not enough evidence: {evidence.examples} examples graded for both, {gate.minimum_examples} needed."
+        )
     graded = evidence.examples + evidence.missing_grades
     if graded and evidence.missing_grades / graded > gate.maximum_missing_fraction:
         found.append(f"{evidence.missing_grades} of {graded} examples have no grade.")

@@ -31,7 +31,9 @@ class Exported:
     parity: Parity
 
 
-def export_gguf(merged: Path, exports_dir: Path, gguf_format: str, probes: Sequence[str], maximum_kl: float) -> Exported:
+def export_gguf(
+    merged: Path, exports_dir: Path, gguf_format: str, probes: Sequence[str], maximum_kl: float
+) -> Exported:
     """Convert, check that both tokenizers agree on the probes, and compare. Raises GateClosedError, keeping nothing."""
     file = exports_dir / f"{merged.name}.{gguf_format}.gguf"
     with written_aside(file) as aside:

@@ -16,11 +16,20 @@ from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import folder_written_aside
 from fine_tune_assets.core.fingerprints import fingerprint_folder, short
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.engines.transformers_models import load_adapted, load_model, load_tokenizer, token_log_probabilities
+from fine_tune_assets.engines.transformers_models import (
+    load_adapted,
+    load_model,
+    load_tokenizer,
+    token_log_probabilities,
+)
 
 SHARD_SIZE = "4GB"
 TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "generation_config.json",
 )
 """Copied from the base unchanged: the served template is the original one, byte for byte."""
 
@@ -58,11 +67,13 @@ def merge_adapter(
     import torch
 
     tokenizer = load_tokenizer(base)
-    adapted = load_adapted(base, adapter, is_quantized)
+    adapted: Any = load_adapted(base, adapter, is_quantized)
     before = [token_log_probabilities(adapted, tokenizer, probe)[1] for probe in probes]
     progress(1, 3, "merge steps: adapter probed")
-    model = adapted.get_base_model().dequantize() if is_quantized else None
-    merged = (adapted if model is None else adapted).merge_and_unload().to(getattr(torch, dtype))
+    if is_quantized:
+        # In place: what is merged is what the adapter was trained on, as 16-bit numbers.
+        adapted.get_base_model().dequantize()
+    merged = adapted.merge_and_unload().to(getattr(torch, dtype))
     with tempfile.TemporaryDirectory(prefix="merging-") as scratch:
         saved = Path(scratch) / "merged"
         merged.save_pretrained(saved, max_shard_size=SHARD_SIZE)

@@ -56,4 +56,6 @@ def _link(source: Path, target: Path) -> None:
 
 def _card(facts: Mapping[str, Any]) -> str:
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items() if not isinstance(value, dict | list))
-    return f"# Model card\n\nWhat this release is made of. Figures and reasons: `evidence/`.\n\n| | |\n|---|---|\n{rows}\n"
+    return (
+        f"# Model card\n\nWhat this release is made of. Figures and reasons: `evidence/`.\n\n| | |\n|---|---|\n{rows}\n"
+    )

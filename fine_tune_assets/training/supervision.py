@@ -35,7 +35,9 @@ def supervise(tokenizer: Any, example_id: str, messages: Sequence[Message]) -> S
     prompt = render(tokenizer, messages[:-1], add_generation_prompt=True)
     whole = render(tokenizer, messages, add_generation_prompt=False)
     if not whole.startswith(prompt):
-        raise PromptContractError(f"Example {example_id}: the chat template renders the prompt differently with an answer.")
+        raise PromptContractError(
+            f"Example {example_id}: the chat template renders the prompt differently with an answer."
+        )
     prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
     ids = tokenizer(whole, add_special_tokens=False)["input_ids"]
     if ids[: len(prompt_ids)] != prompt_ids:

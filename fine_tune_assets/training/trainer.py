@@ -59,8 +59,8 @@ class _Telling(TrainerCallback):
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
 
-    def on_log(self, _args: Any, state: Any, _control: Any, logs: dict[str, float] | None = None, **_rest: Any) -> None:
-        loss = (logs or {}).get("loss")
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        loss = (kwargs.get("logs") or {}).get("loss")
         if loss is not None:
             self._progress(state.global_step, state.max_steps, f"optimiser steps, loss {float(loss):.3f}")
 
@@ -189,7 +189,7 @@ def _dataset(rows: Sequence[SupervisedRow]) -> Dataset:
 
 def _require_all_rows(trainer: SFTTrainer, train: SupervisedRows) -> None:
     """Rows in = rows trained: nothing may be dropped or cut on the way into the trainer."""
-    prepared = trainer.train_dataset
+    prepared: Any = trainer.train_dataset
     supervised = sum(label != -100 for labels in prepared["labels"] for label in labels)
     wanted = sum(row.supervised for row in train.kept)
     if len(prepared) != len(train.kept) or supervised != wanted:
@@ -226,7 +226,9 @@ def _logged(history: list[dict[str, float]], name: str) -> list[float]:
 def _curve(history: list[dict[str, float]]) -> list[dict[str, float]]:
     names = ("step", "loss", "eval_loss", "learning_rate")
     return [
-        {k: float(entry[k]) for k in names if k in entry} for entry in history if "loss" in entry or "eval_loss" in entry
+        {k: float(entry[k]) for k in names if k in entry}
+        for entry in history
+        if "loss" in entry or "eval_loss" in entry
     ]
 
 

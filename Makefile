@@ -1,0 +1,54 @@
+# Everything a user or a developer runs. Needs Python 3.11, make and a C compiler.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+export HF_HUB_OFFLINE = 1
+export TRANSFORMERS_OFFLINE = 1
+export DO_NOT_TRACK = 1
+export DAGSTER_DISABLE_TELEMETRY = 1
+
+.PHONY: help setup check test test-all demo up down status airgap-proof bench-graph
+
+help:            ## this list
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort
+
+# The stamp is older than what decides the environment: then it is brought up to date.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,qlora]'
+	touch $@
+
+setup: $(VENV)/.installed   ## create .venv and install everything
+
+check: setup     ## style, types, import rules, unused dependencies, definitions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+	$(BIN)/dg check defs
+	DAGSTER_HOME= $(BIN)/dagster definitions validate -w workspace.yaml
+
+test: setup      ## everything but the slow end-to-end tests
+	$(BIN)/pytest -m "not slow and not gpu"
+
+test-all: setup  ## everything that needs no GPU
+	$(BIN)/pytest -m "not gpu"
+
+demo: setup      ## run the whole graph on the sample reports and serve the result
+	$(BIN)/fine-tune demo
+
+up: setup        ## start Dagster, supervisor and gateway
+	$(BIN)/fine-tune up
+
+down:            ## stop them
+	@if [ -x $(BIN)/fine-tune ]; then $(BIN)/fine-tune down; fi
+
+status:          ## what is live and what runs
+	$(BIN)/fine-tune status
+
+airgap-proof: setup  ## run the whole graph where only loopback exists
+	$(BIN)/pytest -m slow fine_tune_assets_tests/end_to_end/test_air_gap.py
+
+bench-graph: setup   ## time and memory of the whole graph on the sample reports
+	$(BIN)/python benchmarks/bench_graph.py
