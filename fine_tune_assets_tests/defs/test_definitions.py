@@ -1,0 +1,154 @@
+"""The code location as a whole: it loads fast and light, and says of every asset what people need to know."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+
+from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.core.tables import TABLES
+from fine_tune_assets.definitions import defs
+from fine_tune_assets.defs import automation
+
+HEAVY = ("torch", "transformers", "trl", "peft", "presidio_analyzer", "spacy", "llama_cpp")
+GROUPS = [
+    "s01_raw_reports",
+    "s02_scrubbed_reports",
+    "s03_unique_reports",
+    "s04_approved_examples",
+    "s05_instruction_sets",
+    "s06_adapters",
+    "s07_judge_scores",
+    "s08_merged_weights",
+    "s09_served_models",
+    "s10_corrections",
+]
+GRAPH: AssetGraph = defs.resolve_asset_graph()
+NODES: dict[str, Any] = {key.to_user_string(): GRAPH.get(key) for key in sorted(GRAPH.get_all_asset_keys())}
+EXECUTABLE = [name for name, node in NODES.items() if node.is_executable]
+
+
+def _run(home: Path, *command: str) -> "subprocess.CompletedProcess[str]":
+    environment = {**os.environ, "DAGSTER_HOME": str(home)}
+    return subprocess.run(command, cwd=PROJECT_DIR, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_loading_the_definitions_takes_no_heavy_library(tmp_path: Path) -> None:
+    """Each step process loads them again: trl alone costs 14 s."""
+    program = (
+        "import sys; import fine_tune_assets.definitions; "
+        f"print(','.join(name for name in {HEAVY!r} if name in sys.modules))"
+    )
+    done = _run(tmp_path, sys.executable, "-c", program)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == ""
+
+
+def test_the_ten_groups_stand_in_the_order_of_the_data() -> None:
+    """Dagster sorts groups by name: the names are the order in which people read the graph."""
+    assert sorted({node.group_name for node in NODES.values()}) == GROUPS
+
+
+def test_no_stage_takes_from_a_later_one() -> None:
+    """The path goes one way; only users' corrections (s10) come back, into the drafts of s04."""
+    back = {
+        (parent.to_user_string(), name)
+        for name, node in NODES.items()
+        for parent in node.parent_keys
+        if GRAPH.get(parent).group_name > node.group_name
+    }
+    assert back == {("scrubbed_corrections", "drafted_examples"), ("scrubbed_corrections", "approved_examples")}
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_every_asset_says_what_it_is_whose_it_is_and_of_what_kind(name: str) -> None:
+    """The UI is read by people who do not program."""
+    node = NODES[name]
+    assert (node.description or "").endswith(".")
+    assert node.owners
+    assert node.kinds
+    assert node.group_name in GROUPS
+
+
+@pytest.mark.parametrize("name", EXECUTABLE)
+def test_every_table_has_its_schema_with_the_meaning_of_each_column(name: str) -> None:
+    """A column that nobody can explain is not reviewed by anybody."""
+    shown = NODES[name].metadata["dagster/column_schema"]
+    columns = getattr(shown, "value", shown).columns
+    assert [column.name for column in columns] == TABLES[name].names
+    assert [column.name for column in columns if not column.description] == []
+
+
+def test_every_schema_belongs_to_an_asset() -> None:
+    """A schema without an asset is a table that nobody writes."""
+    assert set(EXECUTABLE) == set(TABLES)
+
+
+@pytest.mark.parametrize("name", EXECUTABLE)
+def test_every_asset_follows_its_inputs_by_itself(name: str) -> None:
+    """An asset without a condition is one that somebody must remember to click."""
+    assert NODES[name].automation_condition is not None
+
+
+def test_sources_are_the_assets_that_nobody_computes() -> None:
+    """They come from outside, and each is reported by a sensor."""
+    assert set(NODES) - set(EXECUTABLE) == {
+        "ability_questions",
+        "corrections",
+        "expert_decisions",
+        "general_files",
+        "labelled_reports",
+        "rated_answers",
+        "raw_reports",
+        "recipe",
+    }
+
+
+def test_only_the_ingest_of_batches_is_partitioned() -> None:
+    """A batch is read and scrubbed alone; from the third stage on everything is compared with everything."""
+    assert {name for name, node in NODES.items() if node.is_partitioned} == {
+        "raw_reports",
+        "reports",
+        "unreadable_reports",
+        "scrubbed_reports",
+        "phi_spans",
+    }
+
+
+def test_every_check_says_what_it_claims() -> None:
+    """Its description is all that people see of a gate in the UI."""
+    for key in GRAPH.asset_check_keys:
+        assert GRAPH.get(key).description, key.to_user_string()
+
+
+def test_sensors_and_schedules_run_without_a_click() -> None:
+    """A sensor that is off by default looks exactly like one with nothing to do."""
+    repository = defs.get_repository_def()
+    sensors = {sensor.name: sensor.default_status for sensor in repository.sensor_defs}
+    assert set(sensors) == {"raw_reports_changed", "sources_changed", "automation"}
+    assert set(sensors.values()) == {dg.DefaultSensorStatus.RUNNING}
+    assert {s.default_status for s in repository.schedule_defs} == {dg.DefaultScheduleStatus.RUNNING}
+
+
+def test_dagster_accepts_the_workspace(tmp_path: Path) -> None:
+    """What `make up` starts loads the code location through this file."""
+    tool = Path(sys.executable).parent / "dagster"
+    done = _run(tmp_path, str(tool), "definitions", "validate", "-w", "workspace.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_dg_accepts_the_project(tmp_path: Path) -> None:
+    """The newer command reads pyproject.toml instead of workspace.yaml."""
+    done = _run(tmp_path, str(Path(sys.executable).parent / "dg"), "check", "defs")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", sorted(Path(str(automation.__file__)).parent.glob("*.py")), ids=lambda path: path.stem)
+def test_annotations_under_defs_are_real(path: Path) -> None:
+    """Dagster reads those of `context` and of config; as strings it can't."""
+    assert "from __future__ import annotations" not in path.read_text(encoding="utf-8")
