@@ -1,0 +1,92 @@
+"""Files that are whole or absent: nothing lies under the final name after an error."""
+
+import stat
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from fine_tune_assets.core.files import folder_written_aside, write_table, write_text, written_aside
+
+
+class PowerCutError(Exception):
+    """Stands for whatever ends a write in its middle."""
+
+
+def write_half(path: Path) -> None:
+    with written_aside(path) as aside:
+        aside.write_text("half", encoding="utf-8")
+        raise PowerCutError
+
+
+def write_half_a_folder(folder: Path) -> None:
+    with folder_written_aside(folder) as aside:
+        (aside / "half").touch()
+        raise PowerCutError
+
+
+def test_a_file_appears_under_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
+    """A reader that comes between must not see half a table."""
+    path = tmp_path / "new" / "file.txt"
+    with written_aside(path) as aside:
+        aside.write_text("half", encoding="utf-8")
+        assert not path.exists()
+    assert path.read_text(encoding="utf-8") == "half"
+    assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_after_an_error_the_old_file_stands_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+    """Yesterday's table is better than half of today's."""
+    path = tmp_path / "file.txt"
+    write_text(path, "old")
+    with pytest.raises(PowerCutError):
+        write_half(path)
+    assert path.read_text(encoding="utf-8") == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_after_an_error_no_new_file_is_there(tmp_path: Path) -> None:
+    """Nothing under the final name: what exists is complete."""
+    with pytest.raises(PowerCutError):
+        write_half(tmp_path / "file.txt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_writer_that_wrote_nothing_is_an_error(tmp_path: Path) -> None:
+    """An absent file must not pass as a written one."""
+    with pytest.raises(FileNotFoundError), written_aside(tmp_path / "file.txt"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    """Half an adapter under a fingerprint would be taken for the adapter."""
+    folder = tmp_path / "deep" / "f00"
+    with pytest.raises(PowerCutError):
+        write_half_a_folder(folder)
+    assert list(folder.parent.iterdir()) == []
+    with folder_written_aside(folder) as aside:
+        (aside / "whole").touch()
+        assert not folder.exists()
+    assert [p.name for p in folder.parent.iterdir()] == ["f00"]
+    assert [p.name for p in folder.iterdir()] == ["whole"]
+
+
+def test_a_folder_that_exists_is_kept(tmp_path: Path) -> None:
+    """It is named by its content, and may be in use."""
+    folder = tmp_path / "f00"
+    with folder_written_aside(folder) as aside:
+        (aside / "first").touch()
+    with folder_written_aside(folder) as aside:
+        (aside / "second").touch()
+    assert [p.name for p in folder.iterdir()] == ["first"]
+    assert [p.name for p in tmp_path.iterdir()] == ["f00"]
+
+
+def test_a_table_is_readable_by_its_user_only(tmp_path: Path) -> None:
+    """Tables of the first stages hold raw report text."""
+    path = tmp_path / "reports" / "reports.parquet"
+    write_table(path, pa.table({"text": ["a"]}))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert pq.read_table(path).to_pylist() == [{"text": "a"}]

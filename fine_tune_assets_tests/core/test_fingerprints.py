@@ -1,0 +1,97 @@
+"""Fingerprints: equal for equal content, different for any other. Every gate rests on this."""
+
+import hashlib
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from fine_tune_assets.core.fingerprints import (
+    SHORT_LENGTH,
+    combine,
+    fingerprint_bytes,
+    fingerprint_file,
+    fingerprint_files,
+    fingerprint_folder,
+    fingerprint_json,
+    fingerprint_table,
+    fingerprint_text,
+    keyed_hash,
+    short,
+)
+
+
+def test_bytes_and_files_have_their_plain_sha256(tmp_path: Path) -> None:
+    """Anyone can check a release with `sha256sum`."""
+    (tmp_path / "a").write_bytes(b"content")
+    expected = hashlib.sha256(b"content").hexdigest()
+    assert fingerprint_bytes(b"content") == fingerprint_file(tmp_path / "a") == fingerprint_text("content") == expected
+
+
+def test_the_order_of_keys_does_not_matter_and_the_order_of_lists_does() -> None:
+    """YAML and JSON writers order keys as they like."""
+    assert fingerprint_json({"a": 1, "b": [1, 2]}) == fingerprint_json({"b": [1, 2], "a": 1})
+    assert fingerprint_json([1, 2]) != fingerprint_json([2, 1])
+
+
+@pytest.mark.parametrize(("one", "other"), [("1", 1), (None, "null"), (["a", "b"], ["ab"]), ({}, []), (1, 1.5)])
+def test_values_that_look_alike_differ(one: object, other: object) -> None:
+    """Joined texts without separators would collide."""
+    assert fingerprint_json(one) != fingerprint_json(other)
+    assert combine(["a", "b"]) != combine(["ab"]) != combine(["b", "a"])
+
+
+def test_a_folder_changes_with_names_contents_and_files(tmp_path: Path) -> None:
+    """A renamed, changed or added file is another folder; the folder's own name and place are not content."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder in (one, two):
+        (folder / "sub").mkdir(parents=True)
+        (folder / "a.txt").write_text("a", encoding="utf-8")
+        (folder / "sub" / "b.txt").write_text("b", encoding="utf-8")
+    same = fingerprint_folder(one)
+    assert list(fingerprint_files(one)) == ["a.txt", "sub/b.txt"]
+    assert fingerprint_folder(two) == same
+    (two / "a.txt").rename(two / "c.txt")
+    assert fingerprint_folder(two) != same
+    (two / "c.txt").rename(two / "a.txt")
+    (two / "a.txt").write_text("A", encoding="utf-8")
+    assert fingerprint_folder(two) != same
+    (two / "a.txt").write_text("a", encoding="utf-8")
+    (two / ".hidden").write_text("", encoding="utf-8")
+    assert fingerprint_folder(two) != same
+
+
+def test_how_a_table_is_cut_into_chunks_does_not_matter() -> None:
+    """Reading a Parquet file back cuts it in other places: nothing behind it may run for that."""
+    table = pa.table({"id": ["a", "b", "c"], "n": [1, None, 3]})
+    chunked = pa.concat_tables([table.slice(0, 1), table.slice(1)])
+    assert chunked.column("id").num_chunks == 2
+    assert fingerprint_table(chunked) == fingerprint_table(table)
+
+
+def test_a_table_changes_with_a_value_a_name_a_type_and_the_order_of_rows() -> None:
+    """Any of these is other content."""
+    table = pa.table({"id": ["a", "b"], "n": [1, 2]})
+    others = [
+        pa.table({"id": ["a", "b"], "n": [1, 3]}),
+        pa.table({"id": ["a", "b"], "m": [1, 2]}),
+        pa.table({"id": ["a", "b"], "n": pa.array([1, 2], pa.int32())}),
+        table.take([1, 0]),
+        table.slice(0, 1),
+        pa.table({"id": ["a", "b"], "n": [1, None]}),
+    ]
+    assert fingerprint_table(table) not in {fingerprint_table(other) for other in others}
+
+
+def test_a_keyed_hash_needs_its_key() -> None:
+    """Patients' ids are short: without a key, they could be found by trying all."""
+    assert keyed_hash(b"k" * 32, "4711") == keyed_hash(b"k" * 32, "4711")
+    assert keyed_hash(b"k" * 32, "4711") != keyed_hash(b"l" * 32, "4711")
+    assert keyed_hash(b"k" * 32, "4711") != fingerprint_text("4711")
+
+
+def test_a_short_fingerprint_is_the_start_of_the_long_one() -> None:
+    """Folder names can be compared with what a table holds."""
+    long = fingerprint_text("x")
+    assert long.startswith(short(long))
+    assert len(short(long)) == SHORT_LENGTH

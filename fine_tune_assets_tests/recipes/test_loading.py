@@ -1,0 +1,135 @@
+"""Recipes from YAML: what is shipped loads, and what is wrong is refused by its name."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fine_tune_assets.core.errors import RecipeError
+from fine_tune_assets.recipes.loading import load_recipe, parse_recipe, recipe_fingerprint, shipped_recipes
+
+DEMO = "demo_smollm2"
+
+
+def demo_values() -> dict[str, Any]:
+    return dict(yaml.safe_load(shipped_recipes()[DEMO].read_text(encoding="utf-8")))
+
+
+def written(folder: Path, text: str) -> str:
+    path = folder / "recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize("name", sorted(shipped_recipes()))
+def test_every_shipped_recipe_loads_under_its_own_name(name: str) -> None:
+    """A recipe that does not load is found here, and not by whoever brings it to a GPU server."""
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert recipe.tasks
+    assert recipe.exports
+
+
+def test_the_recipes_for_small_and_large_machines_are_shipped() -> None:
+    """The four that the documentation names."""
+    assert set(shipped_recipes()) == {DEMO, "llama3_8b_qlora_24gb", "llama3_8b_lora_80gb", "llama3_70b_qlora_48gb"}
+
+
+@pytest.mark.parametrize("name", sorted(set(shipped_recipes()) - {DEMO}))
+def test_a_recipe_for_real_work_trusts_nobody(name: str) -> None:
+    """Whoever copies it must decide by themselves whom to trust."""
+    assert load_recipe(name).trusted_sources == {}
+
+
+@pytest.mark.parametrize("name", sorted(shipped_recipes()))
+def test_no_two_product_lines_share_a_salt(name: str) -> None:
+    """With one salt, two lines would hold out the same patients, which says less about the second."""
+    others = [load_recipe(other).split.salt for other in shipped_recipes() if other != name]
+    assert load_recipe(name).split.salt not in others
+
+
+def test_an_unknown_key_is_refused_with_its_name() -> None:
+    """A misspelt setting that is silently ignored would train with the default."""
+    values = demo_values()
+    values["training"]["learning_rat"] = 0.001
+    with pytest.raises(RecipeError, match=r"training\.learning_rat"):
+        parse_recipe(values, "mine.yaml")
+
+
+def test_missing_fields_are_named_all_at_once() -> None:
+    """One run, one list: nobody repairs a recipe fault by fault."""
+    values = demo_values()
+    del values["merged_dtype"], values["gate"]["minimum_gain"]
+    with pytest.raises(RecipeError, match=r"mine\.yaml") as caught:
+        parse_recipe(values, "mine.yaml")
+    assert "merged_dtype" in str(caught.value)
+    assert "gate.minimum_gain" in str(caught.value)
+
+
+@pytest.mark.parametrize("targets", [["q_proj", "v_proj"], "embed_tokens", ["lm_head"], "all"])
+def test_lora_targets_other_than_all_linear_are_refused(targets: object) -> None:
+    """LoRA on embeddings or the output layer breaks tied weights."""
+    values = demo_values()
+    values["training"]["target_modules"] = targets
+    with pytest.raises(RecipeError, match=r"training\.target_modules"):
+        parse_recipe(values, "mine.yaml")
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value"),
+    [
+        ("split", "test_fraction", 1.5),
+        ("training", "rank", 0),
+        ("training", "learning_rate", 0),
+        ("gate", "minimum_gain", ""),
+    ],
+)
+def test_a_value_out_of_its_limits_is_refused(section: str, field: str, value: object) -> None:
+    """Wrong numbers are cheap here and dear after a training."""
+    values = demo_values()
+    values[section][field] = value
+    with pytest.raises(RecipeError, match=rf"{section}\.{field}"):
+        parse_recipe(values, "mine.yaml")
+
+
+def test_a_yaml_syntax_error_names_the_file_and_the_place(tmp_path: Path) -> None:
+    """So that an editor can be opened at the right line."""
+    with pytest.raises(RecipeError, match=r"recipe\.yaml is not valid YAML(.|\n)*line 2"):
+        load_recipe(written(tmp_path, "name: a\n  tasks: [\n"))
+
+
+@pytest.mark.parametrize("text", ["", "just words", "[1, 2]"])
+def test_a_file_that_holds_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
+    """An empty file is valid YAML."""
+    with pytest.raises(RecipeError, match=r"Recipe recipe\.yaml"):
+        load_recipe(written(tmp_path, text))
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    """A path that was mistyped may name anything."""
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RecipeError, match="not valid YAML"):
+        load_recipe(str(path))
+
+
+def test_a_name_that_does_not_exist_lists_the_shipped_ones() -> None:
+    """What to do next is part of the error."""
+    with pytest.raises(RecipeError, match="There is no recipe demo_smolm2") as caught:
+        load_recipe("demo_smolm2")
+    assert all(name in str(caught.value) for name in shipped_recipes())
+
+
+def test_the_fingerprint_does_not_change_with_comments(tmp_path: Path) -> None:
+    """A better comment must not start a training."""
+    text = shipped_recipes()[DEMO].read_text(encoding="utf-8")
+    commented = load_recipe(written(tmp_path, "# Another comment.\n" + text + "\n# And one more.\n"))
+    assert recipe_fingerprint(commented) == recipe_fingerprint(load_recipe(DEMO))
+
+
+def test_the_fingerprint_changes_with_the_content() -> None:
+    """A changed threshold has to be judged again."""
+    values = demo_values()
+    values["gate"]["minimum_gain"] = 0.5
+    assert recipe_fingerprint(parse_recipe(values, "mine.yaml")) != recipe_fingerprint(load_recipe(DEMO))
