@@ -5,6 +5,7 @@ arrives while the run that it should retrigger is going on (measured; dagster is
 that the last run recorded with the present ones, at every tick. Must not hold: what any stage does.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -61,11 +62,16 @@ def latest_by_partition(instance: DagsterInstance, key: dg.AssetKey) -> dict[str
     return found
 
 
-def input_differs(parent: str, now: Known, tags: Mapping[str, str], compare_versions: bool) -> bool:
-    """Whether a parent is another one than the last run consumed."""
-    if now.version is None or not compare_versions:
+def input_differs(parent: str, now: Known, version: str | None, tags: Mapping[str, str]) -> bool:
+    """Whether a parent is another one than the last run consumed. Without a version to compare any newer event counts."""
+    if version is None:
         return now.storage_id > int(tags.get(INPUT_POINTER + parent) or 0)
-    return now.version != tags.get(INPUT_VERSION + parent)
+    return version != tags.get(INPUT_VERSION + parent)
+
+
+def version_as_consumed(version: str | None) -> str | None:
+    """What Dagster records of a partition that a run consumed: a hash over the versions of all that it took, here one."""
+    return None if version is None else hashlib.sha256(version.encode()).hexdigest()
 
 
 class InputsDiffer(AC):
@@ -106,8 +112,8 @@ def _any_input_differs(graph: Any, node: Any, parents: Mapping[dg.AssetKey, Know
     if node.code_version and node.code_version != last.tags.get(CODE_VERSION):
         return True
     return any(
-        # One version can't stand for many partitions: there any newer event counts.
-        input_differs(_name(key), now, last.tags, compare_versions=not graph.get(key).is_partitioned)
+        # One version can't stand for many partitions.
+        input_differs(_name(key), now, None if graph.get(key).is_partitioned else now.version, last.tags)
         for key, now in parents.items()
         if now is not None
     )
@@ -124,7 +130,7 @@ def _differing_partitions(context: Any, graph: Any, node: Any, instance: Dagster
     for partition in context.candidate_subset.expensively_compute_partition_keys():
         parents = {**single, **{key: found.get(partition) for key, found in many.items()}}
         last = own.get(partition)
-        if last is not None and not _partition_input_differs(node, parents, last):
+        if last is not None and not _partition_input_differs(graph, node, parents, last):
             continue
         attempt = attempts.get(partition)
         if attempt is None or not _is_attempted(instance, attempt[0], attempt[1], parents.values()):
@@ -134,11 +140,16 @@ def _differing_partitions(context: Any, graph: Any, node: Any, instance: Dagster
     return context.candidate_subset.compute_intersection(subset)
 
 
-def _partition_input_differs(node: Any, parents: Mapping[dg.AssetKey, Known | None], last: Known) -> bool:
+def _partition_input_differs(graph: Any, node: Any, parents: Mapping[dg.AssetKey, Known | None], last: Known) -> bool:
     if node.code_version and node.code_version != last.tags.get(CODE_VERSION):
         return True
     return any(
-        input_differs(_name(key), now, last.tags, compare_versions=True)
+        input_differs(
+            _name(key),
+            now,
+            version_as_consumed(now.version) if graph.get(key).is_partitioned else now.version,
+            last.tags,
+        )
         for key, now in parents.items()
         if now is not None
     )
@@ -185,9 +196,14 @@ def quiet() -> AC:
     return ~AC.any_deps_in_progress() & ~AC.in_progress() & AC.all_deps_blocking_checks_passed()
 
 
+def inputs_are_final() -> AC:
+    """No input is asked for in this very tick: it would run beside, or from an input that is made again at once."""
+    return ~AC.any_deps_match(AC.will_be_requested())
+
+
 def on_new_inputs() -> AC:
     """Wait for the real result of every input, and run only if one of them really changed. For what costs much."""
-    return (InputsDiffer() & InputsPresent() & quiet()).with_label("on_new_inputs")
+    return (InputsDiffer() & InputsPresent() & inputs_are_final() & quiet()).with_label("on_new_inputs")
 
 
 def with_new_inputs() -> AC:
@@ -198,7 +214,7 @@ def with_new_inputs() -> AC:
 
 def on_new_batches() -> AC:
     """For a partitioned asset: run the batches whose own inputs changed, and only those."""
-    return (InputsDiffer() & ~AC.any_deps_missing() & quiet()).with_label("on_new_batches")
+    return (InputsDiffer() & ~AC.any_deps_missing() & inputs_are_final() & quiet()).with_label("on_new_batches")
 
 
 AUTOMATION_SENSOR = dg.AutomationConditionSensorDefinition(

@@ -13,7 +13,14 @@ from dagster import AutomationCondition as AC
 from fine_tune_assets.core.chat import prompt_fingerprint
 from fine_tune_assets.core.fingerprints import fingerprint_json, fingerprint_table, short
 from fine_tune_assets.core.tables import ADAPTERS, BASE_MODELS, table_of
-from fine_tune_assets.defs.automation import InputsDiffer, InputsPresent, latest_event, on_new_inputs, quiet
+from fine_tune_assets.defs.automation import (
+    InputsDiffer,
+    InputsPresent,
+    inputs_are_final,
+    latest_event,
+    on_new_inputs,
+    quiet,
+)
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.instructions.storing import read_instruction_set
@@ -107,7 +114,7 @@ INPUT_BASE = "dagster/input_data_version/base_models"
     group_name=GROUP,
     deps=["recipe"],
     pool=GPU,
-    automation_condition=(TrainingIsDue() & InputsDiffer() & InputsPresent() & quiet()).with_label(
+    automation_condition=(TrainingIsDue() & InputsDiffer() & InputsPresent() & inputs_are_final() & quiet()).with_label(
         "when_training_is_due"
     ),
     description="A LoRA or QLoRA adapter: what the base model learned from the instruction set, with its loss curve.",
