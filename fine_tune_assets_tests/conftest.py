@@ -17,9 +17,10 @@ import yaml
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT, PREFIX
 from fine_tune_assets.recipes.loading import shipped_recipes
+from fine_tune_assets_tests.base_model import smollm2
 from fine_tune_assets_tests.postgres import postgres_server
 
-__all__ = ["postgres_server"]
+__all__ = ["postgres_server", "smollm2"]
 
 SAMPLE = PROJECT_DIR / "data"
 DIALOGUES = SAMPLE / "raw_reports" / "2026-02-dialogues"
