@@ -7,7 +7,7 @@ export TRANSFORMERS_OFFLINE = 1
 export DO_NOT_TRACK = 1
 export DAGSTER_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup check test test-all demo up down status airgap-proof bench-graph
+.PHONY: help setup check test test-slow test-all demo up down status airgap-proof bench-graph
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort
@@ -32,8 +32,10 @@ check: setup     ## style, types, import rules, unused dependencies, definitions
 test: setup      ## everything but the slow end-to-end tests
 	$(BIN)/pytest -m "not slow and not gpu"
 
-test-all: setup  ## everything that needs no GPU
-	$(BIN)/pytest -m "not gpu"
+test-slow: setup ## the slow end-to-end tests
+	$(BIN)/pytest -m "slow and not gpu"
+
+test-all: test test-slow   ## everything that needs no GPU
 
 demo: setup      ## run the whole graph on the sample reports and serve the result
 	$(BIN)/fine-tune demo

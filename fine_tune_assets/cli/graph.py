@@ -17,6 +17,7 @@ from rich.table import Table
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.settings import Settings, load_settings
 
+DAEMON = "dagster-daemon"
 _DONE_OF_TOTAL = re.compile(r"(\d+) of (\d+) (.+)$")
 
 
@@ -28,7 +29,11 @@ class GraphError(FineTuneError):
 @click.option("--only", multiple=True, metavar="ASSET", help="Only this asset; may be given several times.")
 def materialize(only: tuple[str, ...]) -> None:
     """Bring every asset up to date that is not, in the order of the stages."""
+    from fine_tune_assets.serving.services import service_states
+
     settings, console = load_settings(), Console()
+    if any(state.name == DAEMON and state.is_running for state in service_states(settings)):
+        raise GraphError("The daemon runs and does this by itself. To do it here: fine-tune down dagster-daemon")
     _require_no_failures(run_graph(settings, console, set(only) or None))
 
 
@@ -56,11 +61,12 @@ def demo(ui: bool) -> None:
     """Run the whole graph on the sample reports, serve the result, and ask it a question."""
     from fine_tune_assets.cli.services import prepare
     from fine_tune_assets.cli.summary import ask_the_model, print_summary
-    from fine_tune_assets.serving.services import known_services, start_services
+    from fine_tune_assets.serving.services import known_services, start_services, stop_services
 
     settings, console = load_settings(), Console()
     prepare(settings)
     started = time.monotonic()
+    stop_services(settings, (DAEMON,))  # two at work on the same assets would do everything twice
     start_services(settings, ("supervisor", "gateway"))
     _require_no_failures(run_graph(settings, console))
     answer = ask_the_model(settings)

@@ -15,7 +15,7 @@ from fine_tune_assets.core.settings import go_offline
 COMMANDS = {
     # The asset graph: cli/graph.py.
     "demo": ("fine_tune_assets.cli.graph", "Run the whole asset graph on the sample reports, and serve the result."),
-    "materialize": ("fine_tune_assets.cli.graph", "Run some of the assets."),
+    "materialize": ("fine_tune_assets.cli.graph", "Bring every asset up to date, or only some."),
     "tables": ("fine_tune_assets.cli.graph", "List the tables that were written."),
     # Experts: cli/review.py.
     "review": ("fine_tune_assets.cli.review", "Decide about drafted examples."),

@@ -4,6 +4,14 @@ Owns the common base class and the errors that more than one stage raises. A mes
 and what to do next. It never holds report text: ids, kinds and counts only.
 """
 
+import traceback
+
+
+def without_message(error: BaseException) -> str:
+    """An unexpected error as its type and the functions it came through: its message may quote a report."""
+    frames = traceback.extract_tb(error.__traceback__)[-6:]
+    return f"{type(error).__name__} at " + " < ".join(f"{f.name} line {f.lineno}" for f in reversed(frames))
+
 
 class FineTuneError(Exception):
     """Base of every error that this project raises on purpose."""

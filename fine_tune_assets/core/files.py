@@ -45,6 +45,7 @@ def folder_written_aside(folder: Path) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> None:
     with written_aside(path) as aside:
         aside.write_text(text, encoding="utf-8")
+        aside.chmod(0o600)  # exports hold text of reports
 
 
 def write_table(path: Path, table: pa.Table) -> None:

@@ -5,6 +5,7 @@ Owns creating and reading them. A key that is lost can't be replaced: patient ke
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from fine_tune_assets.core.errors import SettingsError
@@ -19,16 +20,23 @@ def read_or_create_key(folder: Path, name: str) -> bytes:
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / f"{name}.key"
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return _read_key(path)
-    # Linked complete or not at all is not needed: a reader that comes between sees a short file and says so.
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secrets.token_bytes(KEY_BYTES))
-        file.flush()
-        os.fsync(file.fileno())
+    if not path.exists():
+        _create_key(path)
     return _read_key(path)
+
+
+def _create_key(path: Path) -> None:
+    """Whole or not at all, and never over an existing one: of several processes that try at once, one wins."""
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def _read_key(path: Path) -> bytes:

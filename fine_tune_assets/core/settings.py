@@ -53,6 +53,8 @@ class Settings:
     dagster_port: int = 3000
     dagster_ui_can_launch: bool = False
     """False: the Dagster UI is read-only, since it has no login and takes commands from any web page."""
+    retrain_cron: str = "0 3 * * 0"
+    """When training on whatever is new starts, however little it is: Sundays at 3 o'clock."""
     threads: int = 0
     """CPU threads for heavy work; 0 means all."""
 

@@ -9,13 +9,12 @@ import ctypes
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from dagster_pipes import PipesContext, open_dagster_pipes
 
-from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.errors import FineTuneError, without_message
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.settings import go_offline
 
@@ -43,7 +42,7 @@ def serve_request(handlers: Mapping[str, Handler]) -> None:
             pipes.report_custom_message({ERROR: str(error), "type": type(error).__name__})
         # Whatever else goes wrong must reach the UI, and its message must not: it may quote a report.
         except Exception as error:  # noqa: BLE001
-            pipes.report_custom_message({ERROR: _without_message(error), "type": type(error).__name__})
+            pipes.report_custom_message({ERROR: without_message(error), "type": type(error).__name__})
         else:
             pipes.report_custom_message({RESULT: result})
 
@@ -64,8 +63,3 @@ def _reporting(pipes: PipesContext) -> Progress:
             pipes.log.info(f"{done} of {total} {what}")
 
     return report
-
-
-def _without_message(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)[-6:]
-    return f"{type(error).__name__} at " + " < ".join(f"{f.name} line {f.lineno}" for f in reversed(frames))

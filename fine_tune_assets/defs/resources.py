@@ -3,6 +3,7 @@
 Must not hold: anything about one stage.
 """
 
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any
 import dagster as dg
 from upath import UPath
 
-from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.errors import FineTuneError, without_message
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.paths import PROJECT_DIR, Layout
 from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT, Settings, load_settings
@@ -70,7 +71,12 @@ class Installation(dg.ConfigurableResource):
 
     def scratch(self, context: dg.AssetExecutionContext, name: str) -> Path:
         """A path for a table on its way to or from a worker; who asks for it removes it."""
-        folder = self.layout.run / "scratch" / context.run_id / context.op_execution_context.op.name
+        scratch = self.layout.run / "scratch"
+        for left in scratch.glob("*"):
+            run = context.instance.get_run_by_id(left.name)
+            if run is None or run.is_finished:  # a step that was killed leaves raw text behind
+                shutil.rmtree(left, ignore_errors=True)
+        folder = scratch / context.run_id / context.op_execution_context.op.name
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return folder / f"{name}.parquet"
 
@@ -93,11 +99,15 @@ class Worker(dg.ConfigurableResource):
 
 @contextmanager
 def errors_for_people() -> Iterator[None]:
-    """An expected error ends the step with its own words and without a retry."""
+    """An expected error ends the step with its own words, any other without its message; neither is retried."""
     try:
         yield
     except FineTuneError as error:
         raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from None
+    except dg.Failure:
+        raise
+    except Exception as error:  # noqa: BLE001 (whatever goes wrong, its message may quote a report)
+        raise dg.Failure(without_message(error), allow_retries=False) from None
 
 
 @dg.io_manager

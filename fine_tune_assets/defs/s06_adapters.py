@@ -12,6 +12,7 @@ from dagster import AutomationCondition as AC
 
 from fine_tune_assets.core.chat import prompt_fingerprint
 from fine_tune_assets.core.fingerprints import fingerprint_json, fingerprint_table, short
+from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.core.tables import ADAPTERS, BASE_MODELS, table_of
 from fine_tune_assets.defs.automation import (
     InputsDiffer,
@@ -50,7 +51,7 @@ def base_models(
         "action": "import_base_model",
         "name": settings.name,
         "licence": settings.licence,
-        "folder": settings.folder or "",
+        "folder": str(installation.path(settings.folder)) if settings.folder else "",
         "bundled_folder": str(installation.layout.base_models / settings.name),
     }
     model = worker.run(context, "training", request)
@@ -187,7 +188,7 @@ def validation_loss_fell(adapters: pa.Table) -> dg.AssetCheckResult:
 
 
 @dg.schedule(
-    cron_schedule="0 3 * * 0",
+    cron_schedule=load_settings().retrain_cron,
     target=dg.AssetSelection.assets("adapters"),
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Every week: train on whatever was approved since, however little it is.",

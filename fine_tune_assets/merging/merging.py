@@ -5,6 +5,7 @@ the de-quantised NF4 base that it was trained on (measured on SmolLM2-135M: merg
 .026 in place of .0003).
 """
 
+import gc
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -80,6 +81,8 @@ def merge_adapter(
         for name in TOKENIZER_FILES:
             if (base / name).is_file():
                 shutil.copy(base / name, saved)
+        del adapted, merged  # the comparison loads the merged weights again: one copy at a time
+        gc.collect()
         progress(2, 3, "merge steps: merged")
         parity = compare(before, _probe(saved, probes))
         if parity.mean_kl > maximum_kl:

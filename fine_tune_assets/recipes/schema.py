@@ -111,8 +111,6 @@ class GateSettings:
 class RetrainSettings:
     minimum_new_examples: Positive
     """Training starts by itself when the instruction set has this many new training examples."""
-    weekly_cron: str = "0 3 * * 0"
-    """And on this schedule with anything new at all."""
 
 
 @dataclass(frozen=True, config=_STRICT)

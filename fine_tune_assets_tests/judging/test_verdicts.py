@@ -68,8 +68,19 @@ def test_a_missing_figure_never_helps(missing: set[str]) -> None:
 def _scores(*rows: tuple[str, str, float | None]) -> object:
     return table_of(
         [
-            {"model": model, "model_fingerprint": model, "adapter_id": "adapter", "example_id": example, "patient_key": example,
-             "answer": "a", "score": score, "reason": "r", "unsupported_numbers": 0, "is_finished": True, "judge_version": "j"}
+            {
+                "model": model,
+                "model_fingerprint": model,
+                "adapter_id": "adapter",
+                "example_id": example,
+                "patient_key": example,
+                "answer": "a",
+                "score": score,
+                "reason": "r",
+                "unsupported_numbers": 0,
+                "is_finished": True,
+                "judge_version": "j",
+            }
             for model, example, score in rows
         ],
         JUDGE_SCORES,

@@ -9,8 +9,16 @@ from fine_tune_assets.training.due import count_new_examples, is_training_due
 def _set(*rows: tuple[str, str, bool]) -> object:
     return table_of(
         [
-            {"example_id": f, "split": split, "source": "s", "task": "t", "patient_key": "p", "is_general": general,
-             "messages": [], "fingerprint": f}
+            {
+                "example_id": f,
+                "split": split,
+                "source": "s",
+                "task": "t",
+                "patient_key": "p",
+                "is_general": general,
+                "messages": [],
+                "fingerprint": f,
+            }
             for f, split, general in rows
         ],
         INSTRUCTION_SETS,
@@ -26,12 +34,19 @@ def test_only_new_training_examples_from_reports_count() -> None:
 
 @pytest.mark.parametrize(
     ("new", "base", "recipe", "due"),
-    [(19, False, False, False), (20, False, False, True), (0, True, False, True), (0, False, True, True), (0, False, False, False)],
+    [
+        (19, False, False, False),
+        (20, False, False, True),
+        (0, True, False, True),
+        (0, False, True, True),
+        (0, False, False, False),
+    ],
 )
 def test_training_is_due_by_enough_new_examples_or_a_changed_base_or_recipe(
     new: int, base: bool, recipe: bool, due: bool
 ) -> None:
     """One example below the recipe's number nothing starts; an operator's change starts it at once."""
     assert (
-        is_training_due(new_examples=new, minimum_new_examples=20, is_base_changed=base, is_recipe_changed=recipe) is due
+        is_training_due(new_examples=new, minimum_new_examples=20, is_base_changed=base, is_recipe_changed=recipe)
+        is due
     )

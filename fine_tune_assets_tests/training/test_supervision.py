@@ -30,12 +30,14 @@ def test_only_the_answer_and_its_stop_token_are_supervised(tokenizer: Any) -> No
 def test_training_and_inference_see_the_same_prompt_tokens(tokenizer: Any) -> None:
     """What was trained is what is asked: token by token."""
     row = supervise(tokenizer, "e1", MESSAGES)
-    prompt = tokenizer(render(tokenizer, MESSAGES[:-1], add_generation_prompt=True), add_special_tokens=False)["input_ids"]
+    prompt = tokenizer(render(tokenizer, MESSAGES[:-1], add_generation_prompt=True), add_special_tokens=False)[
+        "input_ids"
+    ]
     unsupervised = [token for token, label in zip(row.input_ids, row.labels, strict=True) if label == IGNORED]
     assert unsupervised == prompt
 
 
-def test_a_template_that_renders_the_prompt_differently_is_refused(tokenizer: Any) -> None:
+def test_a_template_that_renders_the_prompt_differently_is_refused() -> None:
     """A template that looks ahead would train on a prompt that is never asked."""
 
     class Looking:

@@ -1,0 +1,104 @@
+"""A small installation that the whole graph can run on in a few minutes, and services on ports of their own."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT, PREFIX
+from fine_tune_assets.recipes.loading import shipped_recipes
+from fine_tune_assets_tests.conftest import SAMPLE, drop_dialogues
+
+REPORTS_A_BATCH = 40
+SMALL = {
+    "split": {"minimum_examples": 20, "test_fraction": 0.25, "validation_fraction": 0.1, "salt": "end-to-end"},
+    "training": {"epochs": 1, "max_length": 320, "batch_size": 4, "gradient_accumulation": 1, "learning_rate": 5.0e-4},
+    "judge": {"test_examples": 14, "max_new_tokens": 48, "ability_items": 12, "batch_size": 14},
+    "gate": {"minimum_examples": 8, "maximum_ability_loss": 0.5},
+    "scrub": {"recall_floor": 0.5},
+}
+"""The demo's recipe with fewer examples: every stage is the real one."""
+
+
+class Small:
+    """One installation: its folder, its recipe, and the environment that names both."""
+
+    def __init__(self, root: Path, base_model: Path) -> None:
+        self.data, self.home = root / "data", root / "dagster"
+        for folder in (self.data / "raw_reports", self.data / "keys", self.home):
+            folder.mkdir(parents=True, mode=0o700)
+        shutil.copytree(SAMPLE / "general", self.data / "general")
+        shutil.copytree(SAMPLE / "evaluation", self.data / "evaluation")
+        gold = self.data / "evaluation" / "phi" / "asq_phi.jsonl"
+        gold.write_text("".join(gold.read_text(encoding="utf-8").splitlines(keepends=True)[:20]), encoding="utf-8")
+        # A fixed key: it decides the patients' splits.
+        (self.data / "keys" / "patients.key").write_bytes(b"k" * 32)
+        (self.data / "keys" / "patients.key").chmod(0o600)
+        shutil.copy(PROJECT_DIR / "dagster.yaml", self.home)
+        for number in range(2):
+            drop_dialogues(
+                self.data, f"2026-0{number + 1}-dialogues", first=number * REPORTS_A_BATCH, count=REPORTS_A_BATCH
+            )
+        self._base_model = base_model
+        self.write_recipe()
+        self.ports = free_port(), free_port()
+
+    def write_recipe(self, **changes: Mapping[str, Any]) -> None:
+        values = yaml.safe_load(shipped_recipes()["demo_smollm2"].read_text(encoding="utf-8"))
+        values["base_model"]["folder"] = str(self._base_model)
+        for settings in (SMALL, changes):
+            for section, changed in settings.items():
+                values[section] = {**values[section], **changed}
+        (self.data / "recipe.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        own = {
+            "DATA_DIR": self.data,
+            "RECIPE": self.data / "recipe.yaml",
+            "DAGSTER_HOME": self.home,
+            "GATEWAY_PORT": self.ports[0],
+            "DAGSTER_PORT": self.ports[1],
+        }
+        kept = {k: v for k, v in os.environ.items() if not k.startswith((PREFIX, "DAGSTER_"))}
+        named = {PREFIX + name: str(value) for name, value in own.items()}
+        return {**kept, **OFFLINE_ENVIRONMENT, **named, "DAGSTER_HOME": str(self.home)}
+
+    def run(self, *command: str, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*prefix, sys.executable, *command],
+            cwd=PROJECT_DIR,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def run_whole_graph(self, prefix: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Run the program beside this file; its last line is its result."""
+        done = self.run("-m", "fine_tune_assets_tests.end_to_end.run_whole_graph", prefix=prefix)
+        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-6000:]
+        return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory, smollm2: Path) -> Iterator[tuple[Small, dict[str, Any]]]:
+    """A small installation on which the whole graph ran once, and what the run printed."""
+    small = Small(tmp_path_factory.mktemp("served"), smollm2)
+    yield small, small.run_whole_graph()
+    small.run("-m", "fine_tune_assets.cli.main", "down")

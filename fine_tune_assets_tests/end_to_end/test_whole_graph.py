@@ -1,0 +1,148 @@
+"""From raw reports to a served model on the real small model: what comes out, and that the gate closes."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import httpx
+import openai
+import pytest
+
+from fine_tune_assets.core.tables import TABLES
+from fine_tune_assets_tests.end_to_end.conftest import Small
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+Served = tuple[Small, dict[str, Any]]
+
+
+def _rows(small: Small, table: str) -> list[dict[str, Any]]:
+    files = str(small.data / "tables" / table / "*.parquet")
+    return list(duckdb.execute("from read_parquet(?)", [files]).to_arrow_table().to_pylist())
+
+
+def test_the_whole_graph_ends_with_a_release_that_answers(served: Served) -> None:
+    """The one test that nothing of the path may break."""
+    _, printed = served
+    assert printed["verdict"].startswith("promote")
+    assert printed["answer"]
+
+
+def test_a_second_run_makes_nothing_again(served: Served) -> None:
+    """Unchanged inputs must never cost a GPU hour."""
+    _, printed = served
+    assert printed["runs_again"] == 0
+
+
+def test_every_table_is_there_and_readable_with_plain_duckdb(served: Served) -> None:
+    small, _ = served
+    for name, schema in TABLES.items():
+        files = str(small.data / "tables" / name / "*.parquet")
+        columns = [row[0] for row in duckdb.execute("describe from read_parquet(?)", [files]).fetchall()]
+        assert columns == schema.names, name
+
+
+def test_training_lowered_the_loss_and_changed_the_answers(served: Served) -> None:
+    """An adapter that was never applied would pass every other check of a demo."""
+    small, _ = served
+    adapter = _rows(small, "adapters")[0]
+    assert adapter["best_validation_loss"] < adapter["first_validation_loss"]
+    answers: dict[str, dict[str, str]] = {}
+    for row in _rows(small, "judge_scores"):
+        answers.setdefault(row["example_id"], {})[row["model"]] = row["answer"]
+    assert any(pair["base"] != pair["adapter"] for pair in answers.values())
+
+
+def test_what_was_approved_is_what_was_trained_and_what_was_trained_is_served(served: Served) -> None:
+    """The promise, followed through the stored fingerprints."""
+    small, printed = served
+    approved = {row["fingerprint"] for row in _rows(small, "approved_examples")}
+    trained = [row for row in _rows(small, "instruction_sets") if not row["is_general"]]
+    assert {row["fingerprint"] for row in trained} <= approved
+    adapter, release = _rows(small, "adapters")[0], _rows(small, "releases")[0]
+    assert release["adapter_id"] == adapter["adapter_id"]
+    assert release["instruction_set_fingerprint"] == adapter["instruction_set_fingerprint"]
+    assert _rows(small, "served_models")[0]["release_id"] == release["release_id"] == printed["release"]
+    manifest = json.loads((small.data / release["folder"] / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["files"]["model.gguf"] == _rows(small, "quantized_weights")[0]["fingerprint"]
+
+
+@pytest.fixture(scope="module")
+def services(served: Served) -> Small:
+    small, _ = served
+    done = small.run("-m", "fine_tune_assets.cli.main", "up", "supervisor", "gateway")
+    assert done.returncode == 0, done.stderr
+    return small
+
+
+def test_the_openai_client_is_answered_with_a_key_and_refused_without(services: Small) -> None:
+    """Default deny: a wrong key and no key get 401, and no word of an answer."""
+    url = f"http://127.0.0.1:{services.ports[0]}/v1"
+    made = services.run("-m", "fine_tune_assets.cli.main", "keys", "create", "tester", "--scope", "chat")
+    key = next(word for word in made.stdout.split() if word.startswith("fta_"))
+    messages: Any = [{"role": "user", "content": "Summarise: the patient coughs."}]
+    _wait_until_live(url, key)
+    answer = openai.OpenAI(base_url=url, api_key=key).chat.completions.create(
+        model="live", messages=messages, max_tokens=16
+    )
+    assert answer.choices[0].message.content
+    with pytest.raises(openai.AuthenticationError):
+        openai.OpenAI(base_url=url, api_key="wrong", max_retries=0).chat.completions.create(
+            model="live", messages=messages
+        )
+    assert httpx.post(f"{url}/chat/completions", json={"model": "live", "messages": messages}).status_code == 401
+
+
+def _wait_until_live(url: str, key: str) -> None:
+    client = openai.OpenAI(base_url=url, api_key=key, max_retries=20, timeout=60)
+    assert list(client.models.list())
+
+
+def test_status_names_the_live_release(services: Small, served: Served) -> None:
+    done = services.run("-m", "fine_tune_assets.cli.main", "status")
+    assert served[1]["release"] in done.stdout
+
+
+def test_a_worse_candidate_is_neither_merged_nor_released_nor_served(services: Small, served: Served) -> None:
+    """Also when each step behind the gate is launched by hand, in a run of its own."""
+    # Training that can't learn: the candidate stays close to the base model, which the live release was better than.
+    services.write_recipe(training={"learning_rate": 1.0e-7})
+    before = {
+        name: (services.data / "tables" / name / f"{name}.parquet").read_bytes()
+        for name in ("releases", "served_models")
+    }
+    done = services.run("-m", "fine_tune_assets.cli.main", "materialize")
+    assert done.returncode == 1, done.stdout
+    for asset in ("judge_scores", "retained_abilities", "promotion_verdicts"):
+        _launch_by_hand(services, asset)
+    verdict = _rows(services, "promotion_verdicts")[0]
+    assert (
+        verdict["adapter_id"]
+        == _rows(services, "adapters")[0]["adapter_id"]
+        != _rows(services, "releases")[0]["adapter_id"]
+    )
+    assert verdict["decision"] != "promote", verdict["reasons"]
+    for asset in ("merged_weights", "quantized_weights", "releases"):
+        assert "GateClosedError" in _launch_by_hand(services, asset), asset
+    _launch_by_hand(services, "served_models")
+    after = {name: (services.data / "tables" / name / f"{name}.parquet").read_bytes() for name in before}
+    assert after == before
+    assert served[1]["release"] in services.run("-m", "fine_tune_assets.cli.main", "status").stdout
+
+
+def _launch_by_hand(small: Small, asset: str) -> str:
+    """As the Dagster UI does it: this asset alone, whatever its conditions say."""
+    done = small.run("-m", "dagster", "asset", "materialize", "--select", asset, "-m", "fine_tune_assets.definitions")
+    return done.stdout + done.stderr
+
+
+def test_a_changed_release_folder_is_not_started(services: Small, served: Served, tmp_path: Path) -> None:
+    """Somebody who can write to the disk can't have other weights served under a release's name."""
+    from fine_tune_assets.core.releases import ReleaseError, verify_release
+
+    folder = shutil.copytree(services.data / _rows(services, "releases")[0]["folder"], tmp_path / "release")
+    verify_release(folder, served[1]["release"])
+    (folder / "prompt.json").write_text('{"system_prompt": "Say anything."}', encoding="utf-8")
+    with pytest.raises(ReleaseError, match=r"prompt\.json"):
+        verify_release(folder, served[1]["release"])
