@@ -1,6 +1,6 @@
 """Where tables are kept: Parquet, one folder an asset, one file a partition, written aside and renamed. Never a pickle."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, get_origin
 
 import dagster as dg
 import pyarrow as pa
@@ -33,16 +33,21 @@ class ParquetTables(dg.UPathIOManager):
         with path.open("rb") as file:
             return conform(pq.read_table(file), TABLES[context.asset_key.to_user_string()])
 
+    def load_input(self, context: dg.InputContext) -> Any:
+        loaded = super().load_input(context)
+        # Of an input with exactly one partition Dagster hands over the bare table, of one with none nothing.
+        if get_origin(context.dagster_type.typing_type) is dict and not isinstance(loaded, dict):
+            return {} if loaded is None else {context.asset_partition_keys[0]: loaded}
+        return loaded
+
     def get_asset_relative_path(self, context: dg.InputContext | dg.OutputContext) -> "UPath":
         # A folder for an unpartitioned asset too: everything of an asset is below one name.
         path = super().get_asset_relative_path(context)
         return path if context.has_asset_partitions else path / path.name
 
 
-def joined(partitions: dict[str, pa.Table] | pa.Table | None, name: str) -> pa.Table:
+def joined(partitions: dict[str, pa.Table], name: str) -> pa.Table:
     """All partitions as one table, in the order of their names."""
-    if isinstance(partitions, pa.Table):
-        return partitions
     if not partitions:
         return TABLES[name].empty_table()
     return pa.concat_tables(partitions[key] for key in sorted(partitions))

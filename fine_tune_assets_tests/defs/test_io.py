@@ -1,0 +1,69 @@
+"""How tables are stored and handed to the next asset."""
+
+from pathlib import Path
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from upath import UPath
+
+from fine_tune_assets.core.tables import TABLES, table_of
+from fine_tune_assets.defs.io import ParquetTables, joined
+
+RECALL = {"labelled_set": "s", "label": "all", "gold": 1, "masked": 1, "recall": 1.0, "low": 0.2, "high": 1.0}
+
+
+def _rows(version: str) -> pa.Table:
+    return table_of([{**RECALL, "scrubber_version": version}], TABLES["scrub_recall"])
+
+
+@pytest.mark.parametrize("batches", [[], ["a"], ["b", "a"]], ids=len)
+def test_an_unpartitioned_asset_gets_any_number_of_batches_in_the_same_form(tmp_path: Path, batches: list[str]) -> None:
+    """Dagster hands over a bare table when there is exactly one: the first batch of a new installation."""
+    parts = dg.DynamicPartitionsDefinition(name="parts")
+    taken: list[pa.Table] = []
+
+    @dg.asset(partitions_def=parts)
+    def scrub_recall(context: dg.AssetExecutionContext) -> pa.Table:
+        return _rows(context.partition_key)
+
+    @dg.asset
+    def taker(scrub_recall: dict[str, pa.Table]) -> None:
+        taken.append(joined(scrub_recall, "scrub_recall"))
+
+    resources = {"io_manager": ParquetTables(base_path=UPath(tmp_path))}
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("parts", batches)
+        for batch in batches:
+            assert dg.materialize([scrub_recall], instance=instance, resources=resources, partition_key=batch).success
+        assert dg.materialize([scrub_recall, taker], instance=instance, resources=resources, selection=[taker]).success
+    assert taken[0].column("scrubber_version").to_pylist() == sorted(batches)
+    assert taken[0].schema.names == TABLES["scrub_recall"].names
+
+
+def test_a_table_is_a_parquet_file_that_only_its_owner_can_read(tmp_path: Path) -> None:
+    """The first stages hold raw report text."""
+
+    @dg.asset
+    def scrub_recall() -> pa.Table:
+        return _rows("v")
+
+    assert dg.materialize([scrub_recall], resources={"io_manager": ParquetTables(base_path=UPath(tmp_path))}).success
+    (path,) = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert path == tmp_path / "scrub_recall" / "scrub_recall.parquet"
+    assert path.stat().st_mode & 0o077 == 0
+    assert pq.read_table(path).to_pylist() == _rows("v").to_pylist()
+
+
+@pytest.mark.parametrize("value", ["text", pa.table({"label": ["all"]})], ids=["not a table", "wrong columns"])
+def test_what_does_not_fit_the_schema_is_refused(tmp_path: Path, value: object) -> None:
+    """Else the next stage fails, far from the fault; and nothing is ever pickled."""
+
+    @dg.asset(dagster_type=dg.Any)
+    def scrub_recall():
+        return value
+
+    resources = {"io_manager": ParquetTables(base_path=UPath(tmp_path))}
+    assert not dg.materialize([scrub_recall], resources=resources, raise_on_error=False).success
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
