@@ -34,8 +34,10 @@ OFFLINE_ENVIRONMENT = {
     "WANDB_MODE": "offline",
     "ANONYMIZED_TELEMETRY": "False",
     "TOKENIZERS_PARALLELISM": "false",
+    "TQDM_DISABLE": "1",
 }
-"""Every hub, telemetry and update switch of the libraries in use, off. Set before any of them is imported."""
+"""Every hub, telemetry and update switch of the libraries in use, off; and their progress bars, which fill logs: ours tell
+more. Set before any of them is imported."""
 
 
 @dataclass(frozen=True)

@@ -66,14 +66,15 @@ def merge_adapter(
 ) -> Merged:
     """Merge, save, load again and compare. Raises GateClosedError (nothing is kept) if they differ too much."""
     import torch
+    from peft import PeftModel
 
     tokenizer = load_tokenizer(base)
     adapted: Any = load_adapted(base, adapter, is_quantized)
     before = [token_log_probabilities(adapted, tokenizer, probe)[1] for probe in probes]
     progress(1, 3, "merge steps: adapter probed")
     if is_quantized:
-        # In place: what is merged is what the adapter was trained on, as 16-bit numbers.
-        adapted.get_base_model().dequantize()
+        # What is merged is what the adapter was trained on: the NF4 weights, as plain numbers.
+        adapted = PeftModel.from_pretrained(load_model(base, is_quantized=True).dequantize(), adapter)
     merged = adapted.merge_and_unload().to(getattr(torch, dtype))
     with tempfile.TemporaryDirectory(prefix="merging-") as scratch:
         saved = Path(scratch) / "merged"

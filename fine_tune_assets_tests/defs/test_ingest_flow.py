@@ -1,0 +1,158 @@
+"""Stages 1 to 5 on a few real reports, with the real scrubber: from dropped folders to an instruction set."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow.parquet as pq
+import pytest
+
+from fine_tune_assets.core.tables import TABLES, shown_columns
+from fine_tune_assets.definitions import defs
+from fine_tune_assets.defs.local_run import Summary, materialize_stale
+from fine_tune_assets.instructions.certificate import leakage_certificate
+from fine_tune_assets_tests.conftest import drop_dialogues, replace_file, write_recipe
+
+pytestmark = pytest.mark.slow  # each scrub starts a process that loads Presidio
+
+INGEST = {
+    "reports",
+    "unreadable_reports",
+    "scrub_recall",
+    "scrubbed_reports",
+    "phi_spans",
+    "unique_reports",
+    "duplicate_reports",
+    "drafted_examples",
+    "approved_examples",
+    "general_examples",
+    "instruction_sets",
+    "scrubbed_corrections",
+}
+OF_A_BATCH = {"reports", "unreadable_reports", "scrubbed_reports", "phi_spans"}
+MARKER = "Zyxomarkwort"
+
+
+def _materialize(instance: dg.DagsterInstance) -> Summary:
+    return materialize_stale(defs, instance, only=INGEST)
+
+
+def _rows(data: Path, asset: str) -> list[dict[str, Any]]:
+    """All rows of an asset, read as anybody would, from the files."""
+    return [
+        row for path in sorted((data / "tables" / asset).glob("*.parquet")) for row in pq.read_table(path).to_pylist()
+    ]
+
+
+def _latest_metadata(instance: dg.DagsterInstance, asset: str) -> dict[str, Any]:
+    event = instance.get_latest_materialization_event(dg.AssetKey(asset))
+    assert event is not None
+    assert event.asset_materialization is not None
+    return {name: value.value for name, value in event.asset_materialization.metadata.items()}
+
+
+def test_reports_flow_to_instruction_sets_and_only_what_is_new_runs(
+    installation_dir: Path, instance: dg.DagsterInstance
+) -> None:
+    """The path of the data, and that nothing runs for nothing: one story, since each scrub takes ten seconds."""
+    visits = drop_dialogues(installation_dir, "2026-02", 0, 24) / "visits.csv"
+    first = _materialize(instance)
+    assert first.failed == []
+    assert {asset for asset, _ in first.materialized} == INGEST
+    assert all((partition == "2026-02") == (asset in OF_A_BATCH) for asset, partition in first.materialized)
+    assert len(_rows(installation_dir, "reports")) == 24
+    assert {row["source"] for row in _rows(installation_dir, "scrubbed_reports")} == {"mts-dialog"}
+    made = pq.read_table(installation_dir / "tables" / "instruction_sets" / "instruction_sets.parquet")
+    assert set(made.column("split").to_pylist()) == {"train", "validation", "test"}
+    assert any(made.column("is_general").to_pylist())
+    assert leakage_certificate(made).holds
+
+    assert _materialize(instance).runs == []
+
+    replace_file(visits, visits.read_bytes())
+    assert _materialize(instance).runs == []
+
+    drop_dialogues(installation_dir, "2026-03", 30, 4)
+    (installation_dir / "raw_reports" / "2026-04").mkdir()
+    (installation_dir / "raw_reports" / "2026-04" / "scan.txt").write_bytes(b"\x00\x01\x02" * 100)
+    (installation_dir / "raw_reports" / "2026-04" / "empty.txt").write_bytes(b"")
+    second = _materialize(instance)
+    assert second.failed == []
+    assert {partition for asset, partition in second.materialized if asset in OF_A_BATCH} == {"2026-03", "2026-04"}
+    assert "scrub_recall" not in {asset for asset, _ in second.materialized}
+    assert len(_rows(installation_dir, "scrubbed_reports")) == 28
+    reasons = {row["origin_file"]: row["reason"] for row in _rows(installation_dir, "unreadable_reports")}
+    assert reasons == {"scan.txt": "not_text", "empty.txt": "empty"}
+    after = pq.read_table(installation_dir / "tables" / "instruction_sets" / "instruction_sets.parquet")
+    assert sum(not general for general in after.column("is_general").to_pylist()) == 28
+    assert _materialize(instance).runs == []
+
+    for asset in INGEST:
+        shown = str(_latest_metadata(instance, asset))
+        for row in _rows(installation_dir, asset):
+            for column in set(TABLES[asset].names) - set(shown_columns(TABLES[asset])):
+                assert str(row[column]) not in shown or not row[column], f"{asset}.{column} is shown in the UI"
+
+
+@pytest.fixture
+def planted(installation_dir: Path, instance: dg.DagsterInstance) -> Iterator[Path]:
+    """An installation through which a report went whose text, and whose patient's name, hold a marker."""
+    drop_dialogues(installation_dir, "2026-02", 0, 24)
+    folder = installation_dir / "raw_reports" / "2026-05"
+    folder.mkdir()
+    (folder / "visit.txt").write_text(
+        f"---\npatient_name: Ann {MARKER}\npatient_id: {MARKER}-7\n---\n"
+        f"CHIEF COMPLAINT\n\nAnn {MARKER} has pain. {MARKER.upper()}\n\nASSESSMENT AND PLAN\n\nRest, said {MARKER}.\n"
+    )
+    (folder / "broken.txt").write_text(f"---\npatient_name: [{MARKER}\n---\n{MARKER}\n")
+    (folder / "rows.jsonl").write_text(f'{{"text": "{MARKER}", \n')
+    assert _materialize(instance).failed == []
+    yield installation_dir
+
+
+def test_a_planted_word_is_nowhere_in_dagster_nor_in_the_ledger(planted: Path, instance: dg.DagsterInstance) -> None:
+    """Dagster's home has no login: whatever of a report gets into it can be read by everybody."""
+    assert any(MARKER in row["text"] for row in _rows(planted, "reports"))
+    home = Path(os.environ["DAGSTER_HOME"])
+    found = [path for root in (home, planted / "ledger", planted / "run") for path in root.rglob("*") if path.is_file()]
+    assert {path.suffix for path in found} >= {".db", ".out", ".err"}
+    assert [path for path in found if MARKER.lower().encode() in path.read_bytes().lower()] == []
+    events = instance.all_logs(instance.get_runs()[0].run_id)
+    assert len(events) > 5
+    for run in instance.get_runs():
+        assert MARKER.lower() not in str([run.tags, run.run_config, *instance.all_logs(run.run_id)]).lower()
+
+
+def test_a_planted_name_is_in_no_table_after_scrubbing(planted: Path) -> None:
+    """What the report's own metadata states is removed for certain, in whatever case it stands."""
+    for asset in sorted(INGEST - {"reports"}):
+        assert MARKER.lower() not in str(_rows(planted, asset)).lower(), asset
+
+
+def test_a_scrubber_below_the_floor_scrubs_nothing_not_even_by_hand(
+    installation_dir: Path, instance: dg.DagsterInstance
+) -> None:
+    """The gate of all gates: a report that was not scrubbed well enough must not become an example."""
+    write_recipe(installation_dir, scrub={"recall_floor": 1.0})
+    drop_dialogues(installation_dir, "2026-02", 0, 2)
+    stopped = _materialize(instance)
+    assert "scrub_recall" in {asset for asset, _ in stopped.materialized}
+    assert {asset for asset, _ in stopped.materialized} & {
+        "scrubbed_reports",
+        "unique_reports",
+        "instruction_sets",
+    } == set()
+    by_hand = defs.resolve_implicit_global_asset_job_def().execute_in_process(
+        instance=instance,
+        asset_selection=[dg.AssetKey("scrubbed_reports"), dg.AssetKey("phi_spans")],
+        partition_key="2026-02",
+        raise_on_error=False,
+    )
+    assert not by_hand.success
+    (failure,) = [event for event in by_hand.all_events if event.is_step_failure]
+    assert failure.step_failure_data.error is not None
+    assert "the recipe demands 1.0" in failure.step_failure_data.error.to_string()
+    assert not (installation_dir / "tables" / "scrubbed_reports").exists()
+    assert list((installation_dir / "run" / "scratch").rglob("*.parquet")) == []
