@@ -57,6 +57,7 @@ def test_a_run_is_kept_in_postgresql_and_is_not_repeated(
         assert opened_again.get_latest_materialization_event(dg.AssetKey("general_examples")) is not None
 
 
+@pytest.mark.slow  # Dagster opens a connection for each query, and asks for the names of the partitions very often
 def test_a_batch_is_read_once_and_again_when_it_changed(
     installation_dir: Path, postgres_instance: dg.DagsterInstance
 ) -> None:
