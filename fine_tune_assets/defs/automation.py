@@ -192,7 +192,11 @@ class InputsPresent(AC):
 
 
 def quiet() -> AC:
-    """Nothing that it depends on is on its way, it does not run itself, and no gate above is closed."""
+    """Nothing that it depends on is on its way, it does not run itself, and no gate above is closed.
+
+    Comes first in every condition: operands are read one after the other, and a run that ends in between would otherwise
+    be seen as not yet done and as no longer going on, and be started once more.
+    """
     return ~AC.any_deps_in_progress() & ~AC.in_progress() & AC.all_deps_blocking_checks_passed()
 
 
@@ -203,18 +207,18 @@ def inputs_are_final() -> AC:
 
 def on_new_inputs() -> AC:
     """Wait for the real result of every input, and run only if one of them really changed. For what costs much."""
-    return (InputsDiffer() & InputsPresent() & inputs_are_final() & quiet()).with_label("on_new_inputs")
+    return (quiet() & inputs_are_final() & InputsPresent() & InputsDiffer()).with_label("on_new_inputs")
 
 
 def with_new_inputs() -> AC:
     """Ride along in the run that rebuilds an input. For what is cheap."""
     riding = AC.any_deps_match(AC.will_be_requested())
-    return ((InputsDiffer() | riding) & InputsPresent() & quiet()).with_label("with_new_inputs")
+    return (quiet() & InputsPresent() & (InputsDiffer() | riding)).with_label("with_new_inputs")
 
 
 def on_new_batches() -> AC:
     """For a partitioned asset: run the batches whose own inputs changed, and only those."""
-    return (InputsDiffer() & ~AC.any_deps_missing() & inputs_are_final() & quiet()).with_label("on_new_batches")
+    return (quiet() & inputs_are_final() & ~AC.any_deps_missing() & InputsDiffer()).with_label("on_new_batches")
 
 
 AUTOMATION_SENSOR = dg.AutomationConditionSensorDefinition(

@@ -470,6 +470,22 @@ def test_one_rewritten_batch_of_very_many_is_noticed(batches: Graph) -> None:
     assert "unique" in batches.tick()
 
 
+@pytest.mark.parametrize(
+    "condition", [on_new_inputs(), with_new_inputs(), on_new_batches()], ids=lambda c: c.get_label()
+)
+def test_what_is_going_on_is_read_before_what_differs(condition: dg.AutomationCondition) -> None:
+    """Else a run that ends between the two readings is started a second time (seen with the real daemon)."""
+
+    def names(of: Any) -> list[str]:
+        return [of.name, *(name for child in of.children for name in names(child))]
+
+    in_order = names(condition)
+    differs = in_order.index("inputs_differ")
+    going_on = [place for place, name in enumerate(in_order) if "in_progress" in name]
+    assert len(going_on) >= 2
+    assert max(going_on) < differs
+
+
 def test_the_sensor_evaluates_custom_conditions() -> None:
     """Without this flag Dagster silently skips every condition of our own."""
     assert AUTOMATION_SENSOR.sensor_type is SensorType.AUTOMATION
