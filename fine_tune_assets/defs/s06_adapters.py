@@ -15,6 +15,7 @@ from fine_tune_assets.core.fingerprints import fingerprint_json, fingerprint_tab
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.core.tables import ADAPTERS, BASE_MODELS, table_of
 from fine_tune_assets.defs.automation import (
+    INPUT_VERSION,
     InputsDiffer,
     InputsPresent,
     inputs_are_final,
@@ -101,21 +102,22 @@ def _is_due(instance: dg.DagsterInstance, installation: Installation, minimum: i
             read_instruction_set(root, current.version).table, read_instruction_set(root, trained_on).table
         ),
         minimum_new_examples=recipe.retrain.minimum_new_examples if minimum is None else minimum,
-        is_base_changed=base.version != last.tags.get(INPUT_BASE),
-        is_recipe_changed=training_fingerprint(recipe) != last.tags.get(TRAINED_BY),
+        is_base_changed=base.version != last.tags.get(TRAINED_WITH),
+        is_recipe_changed=short(training_fingerprint(recipe)) != last.tags.get(TRAINED_BY),
     )
 
 
-TRAINED_ON = "fine_tune/instruction_set"
+TRAINED_ON = INPUT_VERSION + "instruction_sets"
+TRAINED_WITH = INPUT_VERSION + "base_models"
 TRAINED_BY = "fine_tune/training_recipe"
-INPUT_BASE = "dagster/input_data_version/base_models"
+"""A tag of ours: Dagster records what was consumed, and a recipe's other parts don't matter here."""
 
 
 @dg.asset(
     group_name=GROUP,
     deps=["recipe"],
     pool=GPU,
-    automation_condition=(TrainingIsDue() & InputsDiffer() & InputsPresent() & inputs_are_final() & quiet()).with_label(
+    automation_condition=(quiet() & inputs_are_final() & InputsPresent() & InputsDiffer() & TrainingIsDue()).with_label(
         "when_training_is_due"
     ),
     description="A LoRA or QLoRA adapter: what the base model learned from the instruction set, with its loss curve.",
@@ -175,7 +177,7 @@ def adapters(
         peak_memory_mb=trained["peak_memory_bytes"] / 1e6,
         adapter=short(trained["adapter_id"]),
     )
-    return made._replace(tags={TRAINED_ON: stored.fingerprint, TRAINED_BY: training_fingerprint(recipe)})
+    return made._replace(tags={TRAINED_BY: short(training_fingerprint(recipe))})
 
 
 @dg.asset_check(asset="adapters", blocking=True, description="Training lowered the loss on examples it did not see.")

@@ -10,12 +10,13 @@ from pathlib import Path
 import dagster as dg
 
 from fine_tune_assets.core.errors import FineTuneError
-from fine_tune_assets.core.fingerprints import fingerprint_folder
+from fine_tune_assets.core.fingerprints import combine, fingerprint_folder
 from fine_tune_assets.defs.automation import DATA_VERSION, latest_event
 from fine_tune_assets.defs.metadata import OWNERS
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.ledger.corrections import corrections_fingerprint
 from fine_tune_assets.ledger.reviews import decisions_fingerprint
+from fine_tune_assets.phi.scrubbing import scrubber_version
 from fine_tune_assets.recipes.loading import recipe_fingerprint
 
 recipe = dg.AssetSpec(
@@ -45,7 +46,10 @@ def _versions(installation: Installation) -> Mapping[str, Callable[[], str]]:
 
     return {
         "recipe": lambda: recipe_fingerprint(installation.recipe),
-        "labelled_reports": lambda: _folder(layout.evaluation / "phi"),
+        # With the scrubber's version: another scrubber on the same texts has to be measured again.
+        "labelled_reports": lambda: combine(
+            [_folder(layout.evaluation / "phi"), scrubber_version(installation.recipe.scrub)]
+        ),
         "general_files": lambda: _folder(layout.general),
         "rated_answers": lambda: _folder(layout.evaluation / "judge"),
         "ability_questions": lambda: _folder(layout.evaluation / "abilities"),

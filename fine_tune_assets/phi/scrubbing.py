@@ -7,6 +7,7 @@ scrubber is built, so that asking for its version costs nothing.
 
 import importlib.metadata
 import importlib.util
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -77,6 +78,9 @@ def _installed_version(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+_TITLE = re.compile(r"^(?:dr|mr|mrs|ms|miss|prof|doctor|professor)\.?\s+", re.IGNORECASE)
 
 
 class Scrubber:
@@ -160,10 +164,16 @@ def scrub_reports(reports: pa.Table, scrubber: Scrubber, progress: Progress) -> 
 
 
 def scrub_columns(table: pa.Table, columns: Sequence[str], scrubber: Scrubber, progress: Progress) -> pa.Table:
-    """The table with each of the text columns scrubbed; nothing is known about the people in them."""
+    """The table with each of the text columns scrubbed. A name that is found in one column of a row goes from all of them."""
+    named: list[list[dict[str, str]]] = [[] for _ in range(table.num_rows)]
+    for name in columns:
+        texts = table.column(name).to_pylist()
+        for names, text, found in zip(named, texts, scrubber.scrub_all([(text, ()) for text in texts]), strict=True):
+            values = (_TITLE.sub("", text[span.start : span.end]) for span in found.spans if span.label == "NAME")
+            names += [{"kind": "name", "value": value} for value in values if value]
     for done, name in enumerate(columns, start=1):
-        texts = [(text, ()) for text in table.column(name).to_pylist()]
-        scrubbed = pa.array([s.text for s in scrubber.scrub_all(texts)], pa.string())
+        texts_and_names = list(zip(table.column(name).to_pylist(), named, strict=True))
+        scrubbed = pa.array([s.text for s in scrubber.scrub_all(texts_and_names)], pa.string())
         position = table.schema.get_field_index(name)
         table = table.set_column(position, table.schema.field(name), scrubbed)
         progress(done, len(columns), "columns scrubbed")
