@@ -106,8 +106,8 @@ def test_status_names_the_live_release(services: Small, served: Served) -> None:
 
 def test_a_worse_candidate_is_neither_merged_nor_released_nor_served(services: Small, served: Served) -> None:
     """Also when each step behind the gate is launched by hand, in a run of its own."""
-    # Training that can't learn: the candidate stays close to the base model, which the live release was better than.
-    services.write_recipe(training={"learning_rate": 1.0e-7})
+    # A learning rate that wrecks the model, judged by the demo's own gate.
+    services.write_recipe(training={"learning_rate": 0.02}, gate={"minimum_gain": 0.0})
     before = {
         name: (services.data / "tables" / name / f"{name}.parquet").read_bytes()
         for name in ("releases", "served_models")
@@ -122,6 +122,7 @@ def test_a_worse_candidate_is_neither_merged_nor_released_nor_served(services: S
         == _rows(services, "adapters")[0]["adapter_id"]
         != _rows(services, "releases")[0]["adapter_id"]
     )
+    assert verdict["candidate_score"] < verdict["incumbent_score"]
     assert verdict["decision"] != "promote", verdict["reasons"]
     for asset in ("merged_weights", "quantized_weights", "releases"):
         assert "GateClosedError" in _launch_by_hand(services, asset), asset
