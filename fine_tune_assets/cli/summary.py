@@ -15,8 +15,9 @@ from fine_tune_assets.ledger.api_keys import create_key, revoke_key
 from fine_tune_assets.ledger.database import open_ledger
 
 QUESTION = (
-    "Summarise this part of the visit as a section of the medical note.\n\n"
-    "Doctor: What brings you in today?\nPatient: I have had a cough for three weeks.\n"
+    "Write the named section of the medical note from this part of the visit.\n\n"
+    "NOTE SECTION\nhistory of present illness\n\n"
+    "DIALOGUE\nDoctor: What brings you in today?\nPatient: I have had a cough for three weeks.\n"
     "Doctor: Any fever?\nPatient: No, none."
 )
 ANSWER_SECONDS = 120
