@@ -1,6 +1,7 @@
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -127,6 +128,8 @@ def test_a_killed_service_is_started_again_by_the_next_up(installation: Settings
     identity = read_identity(installation.layout.run / "gateway.pid")
     assert identity is not None
     os.kill(identity.pid, signal.SIGKILL)
+    while is_alive(identity):  # a kill takes effect a moment later
+        time.sleep(0.05)
     start_services(installation, ["gateway"])
     assert read_identity(installation.layout.run / "gateway.pid") != identity
 
