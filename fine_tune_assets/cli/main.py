@@ -19,6 +19,8 @@ COMMANDS = {
     "tables": ("fine_tune_assets.cli.graph", "List the tables that were written."),
     # Experts: cli/review.py.
     "review": ("fine_tune_assets.cli.review", "Decide about drafted examples."),
+    # Approvers: cli/verdicts.py.
+    "verdicts": ("fine_tune_assets.cli.verdicts", "See what the gate decided, and sign a verdict on hold."),
     # The served model: cli/services.py, cli/keys.py, cli/audit.py.
     "up": ("fine_tune_assets.cli.services", "Start everything for daily use."),
     "down": ("fine_tune_assets.cli.services", "Stop it."),

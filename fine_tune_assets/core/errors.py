@@ -33,5 +33,9 @@ class GateClosedError(FineTuneError):
     """A gate found no evidence, or evidence against going on. Nothing was produced."""
 
 
+class ChangedFolderError(GateClosedError):
+    """A folder of weights holds something else than what was measured."""
+
+
 class ModelFolderError(FineTuneError):
     """A folder can't be used as a base model."""

@@ -13,6 +13,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from fine_tune_assets.core.errors import ChangedFolderError
+
 SHORT_LENGTH = 16
 """Characters of a fingerprint used in folder names and ids: 64 bits, no collision expected below a billion items."""
 
@@ -45,6 +47,25 @@ def fingerprint_files(folder: Path) -> dict[str, str]:
 def fingerprint_folder(folder: Path) -> str:
     """Fingerprint of the names and contents of every file below `folder`."""
     return fingerprint_mapping(fingerprint_files(folder))
+
+
+def fingerprint_listing(path: Path) -> str:
+    """Fingerprint of the names, sizes and times of change of a file, or of all files below a folder.
+
+    A cheap sign that content may have changed, for folders too large to be read at every look. Raises OSError if there is
+    nothing at `path`.
+    """
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    return fingerprint_json([(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files])
+
+
+def require_folder(folder: Path, fingerprint: str, what: str) -> None:
+    """Raise ChangedFolderError unless `folder` still has the content that `fingerprint` stands for."""
+    if not folder.is_dir() or fingerprint_folder(folder) != fingerprint:
+        raise ChangedFolderError(
+            f"The {what} {folder.name} is not the one on record ({short(fingerprint)}). "
+            "Restore the folder, or let it be read again."
+        )
 
 
 def fingerprint_mapping(hashes: Mapping[str, str]) -> str:

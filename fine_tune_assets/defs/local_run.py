@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 
 from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.defs.metadata import WHY
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s01_raw_reports import report_batches
 from fine_tune_assets.defs.sources import report_sources
@@ -134,4 +135,13 @@ def _execute(
         for event in result.all_events
         if event.is_step_failure
     )
-    return StageRun(assets, partition, result.success, result.run_id, errors)
+    return StageRun(assets, partition, result.success, result.run_id, (*errors, *_closed_gates(result)))
+
+
+def _closed_gates(result: dg.ExecuteInProcessResult) -> list[str]:
+    """What the blocking checks that did not pass say."""
+    return [
+        f"{check.check_name}: {check.metadata[WHY].value}"
+        for check in result.get_asset_check_evaluations()
+        if not check.passed and check.blocking and WHY in check.metadata
+    ]

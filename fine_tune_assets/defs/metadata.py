@@ -8,6 +8,8 @@ import pyarrow as pa
 from fine_tune_assets.core.tables import TABLES, shown_columns
 
 SAMPLE_ROWS = 5
+WHY = "why"
+"""Metadata of a check result: its reasons in plain words, which the command line prints too."""
 OWNERS = {
     "data": ["team:data"],
     "clinical": ["team:clinical"],

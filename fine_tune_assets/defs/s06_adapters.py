@@ -11,7 +11,7 @@ import pyarrow as pa
 from dagster import AutomationCondition as AC
 
 from fine_tune_assets.core.chat import prompt_fingerprint
-from fine_tune_assets.core.fingerprints import fingerprint_json, fingerprint_table, short
+from fine_tune_assets.core.fingerprints import combine, fingerprint_json, fingerprint_table, short
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.core.tables import ADAPTERS, BASE_MODELS, table_of
 from fine_tune_assets.defs.automation import (
@@ -25,8 +25,9 @@ from fine_tune_assets.defs.automation import (
 )
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
+from fine_tune_assets.defs.sources import base_model_files, recipe_part
 from fine_tune_assets.instructions.storing import read_instruction_set
-from fine_tune_assets.recipes.schema import Recipe
+from fine_tune_assets.recipes.sections import section_fingerprints
 from fine_tune_assets.training.base_models import read_chat_template
 from fine_tune_assets.training.due import count_new_examples, is_training_due
 
@@ -37,7 +38,7 @@ GPU = "gpu"
 
 @dg.asset(
     group_name=GROUP,
-    deps=["recipe"],
+    deps=[base_model_files, recipe_part("base_model")],
     automation_condition=on_new_inputs(),
     description="The open-weight model that is fine-tuned: a checked local folder, with its source, hash and licence.",
     owners=OWNERS["ml"],
@@ -59,11 +60,6 @@ def base_models(
     model["folder"] = installation.stored_path(model["folder"])
     table = table_of([model], BASE_MODELS)
     return result("base_models", table, fingerprint_table(table), parameters=model["parameters"])
-
-
-def training_fingerprint(recipe: Recipe) -> str:
-    """Fingerprint of the part of a recipe that decides how an adapter comes out."""
-    return fingerprint_json({"training": asdict(recipe.training), "base_model": asdict(recipe.base_model)})
 
 
 class TrainingIsDue(AC):
@@ -97,25 +93,25 @@ def _is_due(instance: dg.DagsterInstance, installation: Installation, minimum: i
         return True
     root = installation.layout.instruction_sets
     trained_on = last.tags.get(TRAINED_ON, "")
+    new, old = read_instruction_set(root, current.version), read_instruction_set(root, trained_on)
+    training = section_fingerprints(recipe)["training"]
     return is_training_due(
-        new_examples=count_new_examples(
-            read_instruction_set(root, current.version).table, read_instruction_set(root, trained_on).table
-        ),
+        new_examples=count_new_examples(new.table, old.table),
         minimum_new_examples=recipe.retrain.minimum_new_examples if minimum is None else minimum,
         is_base_changed=base.version != last.tags.get(TRAINED_WITH),
-        is_recipe_changed=short(training_fingerprint(recipe)) != last.tags.get(TRAINED_BY),
+        # The prompt, the splits and the share of general data are facts of the stored set.
+        is_recipe_changed=training != last.tags.get(TRAINED_BY) or new.manifest["facts"] != old.manifest["facts"],
     )
 
 
 TRAINED_ON = INPUT_VERSION + "instruction_sets"
 TRAINED_WITH = INPUT_VERSION + "base_models"
-TRAINED_BY = "fine_tune/training_recipe"
-"""A tag of ours: Dagster records what was consumed, and a recipe's other parts don't matter here."""
+TRAINED_BY = INPUT_VERSION + "recipe/training"
 
 
 @dg.asset(
     group_name=GROUP,
-    deps=["recipe"],
+    deps=[recipe_part("training")],
     pool=GPU,
     automation_condition=(quiet() & inputs_are_final() & InputsPresent() & InputsDiffer() & TrainingIsDue()).with_label(
         "when_training_is_due"
@@ -149,20 +145,21 @@ def adapters(
         "threads": installation.settings.threads,
     }
     trained = worker.run(context, "training", request)
+    sections = section_fingerprints(recipe)
     template = read_chat_template(installation.path(base["folder"]))
     row = {
         **{name: trained[name] for name in ADAPTERS.names if name in trained},
         "folder": installation.stored_path(trained["folder"]),
         "base_fingerprint": base["fingerprint"],
         "instruction_set_fingerprint": stored.fingerprint,
-        "recipe_fingerprint": training_fingerprint(recipe),
-        "prompt_fingerprint": prompt_fingerprint(recipe.system_prompt, template),
+        "recipe_fingerprint": combine([sections["training"], sections["base_model"]]),
+        "prompt_fingerprint": prompt_fingerprint(stored.manifest["facts"]["system_prompt"], template),
         "method": recipe.training.method,
     }
     table = table_of([row], ADAPTERS)
     # The same training on the same inputs gives the same weights: seconds and memory are no part of the version.
     named = [row[n] for n in ("adapter_id", "base_fingerprint", "instruction_set_fingerprint", "prompt_fingerprint")]
-    made = result(
+    return result(
         "adapters",
         table,
         fingerprint_json(named),
@@ -177,7 +174,6 @@ def adapters(
         peak_memory_mb=trained["peak_memory_bytes"] / 1e6,
         adapter=short(trained["adapter_id"]),
     )
-    return made._replace(tags={TRAINED_BY: short(training_fingerprint(recipe))})
 
 
 @dg.asset_check(asset="adapters", blocking=True, description="Training lowered the loss on examples it did not see.")

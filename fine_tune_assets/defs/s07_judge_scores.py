@@ -10,19 +10,21 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_table, short
 from fine_tune_assets.core.records import Verdict
 from fine_tune_assets.core.tables import PROMOTION_VERDICTS, table_of
 from fine_tune_assets.defs.automation import on_new_inputs
-from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, markdown_table, result
+from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s06_adapters import GPU
+from fine_tune_assets.defs.sources import recipe_part
 from fine_tune_assets.instructions.storing import read_instruction_set
 from fine_tune_assets.judging.agreement import licensed_agreement
 from fine_tune_assets.judging.lexical import judge_version
 from fine_tune_assets.judging.verdicts import Evidence, compare_scores, decide, evidence_json
-from fine_tune_assets.ledger.releases import live_release
-from fine_tune_assets.ledger.verdicts import latest_verdict, record_verdict, verdict_id_of
+from fine_tune_assets.ledger.releases import live_release, release_of_adapter
+from fine_tune_assets.ledger.verdicts import latest_verdict, record_verdict, require_promotion, verdict_id_of
 
 GROUP = "s07_judge_scores"
 VERDICT_KEY = ("adapter_id", "base_fingerprint", "instruction_set_fingerprint")
@@ -41,6 +43,15 @@ ability_questions = dg.AssetSpec(
     description="General questions kept out of training (`data/evaluation/abilities`). They show what was forgotten.",
     owners=OWNERS["ml"],
     kinds={"json"},
+)
+
+
+verdict_signatures = dg.AssetSpec(
+    "verdict_signatures",
+    group_name=GROUP,
+    description="Approvers' signatures on verdicts that are on hold. Kept in the ledger; each names its approver.",
+    owners=OWNERS["clinical"],
+    kinds={"sqlite"},
 )
 
 
@@ -89,7 +100,7 @@ def _model_request(installation: Installation, adapter: dict[str, Any], base: di
 
 
 def _incumbent(installation: Installation, adapter: dict[str, Any]) -> dict[str, str]:
-    """Fingerprint and adapter folder of what serves now; of the base model when nothing does.
+    """What serves now, and where its weights lie; the base model when nothing does.
 
     A candidate that serves already is compared with what it replaced, so that judging it again changes nothing.
     """
@@ -99,14 +110,23 @@ def _incumbent(installation: Installation, adapter: dict[str, Any]) -> dict[str,
         if incumbent == adapter["adapter_id"]:
             verdict = latest_verdict(ledger, **{name: adapter[name] for name in VERDICT_KEY})
             incumbent = verdict.incumbent if verdict else adapter["base_fingerprint"]
-    is_base = incumbent == adapter["base_fingerprint"]
-    folder = "" if is_base else str(installation.layout.adapters / short(incumbent))
-    return {"incumbent": incumbent, "incumbent_folder": folder}
+        served = release_of_adapter(ledger, incumbent)
+    if incumbent == adapter["base_fingerprint"]:
+        return {"incumbent": incumbent}
+    if served is not None and served.base_fingerprint != adapter["base_fingerprint"]:
+        # Its adapter does not fit on this base model: the merged weights that it was released from do the answering.
+        weights = served.weights_fingerprint
+        return {
+            "incumbent": incumbent,
+            "incumbent_weights": str(installation.layout.weights / short(weights)),
+            "incumbent_weights_fingerprint": weights,
+        }
+    return {"incumbent": incumbent, "incumbent_adapter": str(installation.layout.adapters / short(incumbent))}
 
 
 @dg.asset(
     group_name=GROUP,
-    deps=["recipe"],
+    deps=[recipe_part("judge")],
     pool=GPU,
     automation_condition=on_new_inputs(),
     description="Grades from 1 to 10 of base model, candidate and what serves now, on the same held-out examples.",
@@ -165,7 +185,7 @@ def _means(scores: pa.Table) -> dict[str, dict[str, float]]:
 
 @dg.asset(
     group_name=GROUP,
-    deps=[ability_questions, "recipe"],
+    deps=[ability_questions, recipe_part("judge")],
     pool=GPU,
     automation_condition=on_new_inputs(),
     description="What the candidate forgot of general tasks that were kept out of training.",
@@ -198,7 +218,7 @@ def retained_abilities(
 
 @dg.asset(
     group_name=GROUP,
-    deps=["recipe"],
+    deps=[verdict_signatures, recipe_part("judge"), recipe_part("gate")],
     automation_condition=on_new_inputs(),
     description="Promote, hold or refuse: the verdict on a candidate, with every reason and figure, stored in the ledger.",
     owners=OWNERS["clinical"],
@@ -287,18 +307,30 @@ def _evidence(
     )
 
 
-@dg.asset_check(asset="promotion_verdicts", blocking=True, description="The verdict is to promote.")
-def verdict_is_promote(promotion_verdicts: pa.Table) -> dg.AssetCheckResult:
+@dg.asset_check(
+    asset="promotion_verdicts",
+    blocking=True,
+    description="The verdict is to promote, or an approver signed a verdict that is on hold.",
+)
+def verdict_opens_the_gate(installation: Installation, promotion_verdicts: pa.Table) -> dg.AssetCheckResult:
     row = promotion_verdicts.to_pylist()[0]
+    scores = {"candidate": row["candidate_score"], "incumbent": row["incumbent_score"]}
+    closed = _closed_because(installation, row)
     return dg.AssetCheckResult(
-        passed=row["decision"] == "promote",
+        passed=closed is None,
         metadata={
             "decision": row["decision"],
-            "reasons": "\n".join(row["reasons"]),
-            **(
-                {}
-                if row["candidate_score"] is None
-                else {"candidate": row["candidate_score"], "incumbent": row["incumbent_score"]}
-            ),
+            WHY: closed or "\n".join(row["reasons"]),
+            **{name: score for name, score in scores.items() if score is not None},
         },
     )
+
+
+def _closed_because(installation: Installation, verdict: dict[str, Any]) -> str | None:
+    """Asks the ledger, as everything behind the gate does."""
+    with installation.ledger() as ledger:
+        try:
+            require_promotion(ledger, **{name: verdict[name] for name in VERDICT_KEY})
+        except GateClosedError as error:
+            return str(error)
+    return None

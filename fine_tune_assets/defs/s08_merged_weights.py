@@ -20,6 +20,7 @@ from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s06_adapters import GPU
 from fine_tune_assets.defs.s07_judge_scores import VERDICT_KEY
+from fine_tune_assets.defs.sources import recipe_part
 from fine_tune_assets.instructions.storing import read_instruction_set
 from fine_tune_assets.ledger.releases import record_release
 from fine_tune_assets.ledger.verdicts import require_promotion
@@ -42,7 +43,7 @@ def _instruction_set_file(installation: Installation, adapter: dict[str, Any]) -
 
 @dg.asset(
     group_name=GROUP,
-    deps=["promotion_verdicts"],
+    deps=["promotion_verdicts", recipe_part("weights")],
     pool=GPU,
     automation_condition=on_new_inputs(),
     description="Base model and adapter as one model (Safetensors), proven to answer as the adapter did. Only if promoted.",
@@ -65,7 +66,9 @@ def merged_weights(
         request = {
             "action": "merge",
             "base_folder": str(installation.path(base["folder"])),
+            "base_fingerprint": base["fingerprint"],
             "adapter_folder": str(installation.path(adapter["folder"])),
+            "adapter_id": adapter["adapter_id"],
             "weights_dir": str(installation.layout.weights),
             "is_quantized": adapter["method"] == "qlora",
             "dtype": recipe.merged_dtype,
@@ -92,6 +95,7 @@ def merged_weights(
 
 @dg.asset(
     group_name=GROUP,
+    deps=[recipe_part("exports")],
     pool=GPU,
     automation_condition=on_new_inputs(),
     description="The merged model in smaller formats (GGUF), each measured against the weights it was made from.",
@@ -113,6 +117,7 @@ def quantized_weights(
         request = {
             "action": "export",
             "merged_folder": str(installation.path(merged["folder"])),
+            "weights_fingerprint": merged["weights_fingerprint"],
             "weights_dir": str(installation.layout.weights),
             "formats": list(recipe.exports),
             "instruction_set": _instruction_set_file(installation, adapter),

@@ -5,26 +5,61 @@ Must stay out: reading the content.
 """
 
 from collections.abc import Callable, Mapping
+from functools import cache, partial
 from pathlib import Path
 
 import dagster as dg
 
-from fine_tune_assets.core.errors import FineTuneError
-from fine_tune_assets.core.fingerprints import combine, fingerprint_folder
+from fine_tune_assets.core.errors import FineTuneError, ModelFolderError
+from fine_tune_assets.core.fingerprints import combine, fingerprint_folder, fingerprint_listing
 from fine_tune_assets.defs.automation import DATA_VERSION, latest_event
 from fine_tune_assets.defs.metadata import OWNERS
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.ledger.corrections import corrections_fingerprint
 from fine_tune_assets.ledger.reviews import decisions_fingerprint
+from fine_tune_assets.ledger.verdicts import signatures_fingerprint
 from fine_tune_assets.phi.scrubbing import scrubber_version
-from fine_tune_assets.recipes.loading import recipe_fingerprint
+from fine_tune_assets.recipes.sections import SECTIONS, section_fingerprints
+from fine_tune_assets.training.base_models import bundled_gguf
 
-recipe = dg.AssetSpec(
-    "recipe",
-    group_name="s01_raw_reports",
-    description="The recipe of this product line: tasks, system prompt, training settings, thresholds of the gate.",
+_RECIPE_PARTS = {
+    "scrub": ("s02_scrubbed_reports", "how identifiers are found, and the share that must be found"),
+    "dedup": ("s03_unique_reports", "from which similarity two reports are the same"),
+    "tasks": ("s04_approved_examples", "how a report becomes instruction, input and draft output"),
+    "trusted_sources": ("s04_approved_examples", "whose texts count as approved"),
+    "instructions": ("s05_instruction_sets", "system prompt, splits, and how much general data is mixed in"),
+    "base_model": ("s06_adapters", "the base model and its folder"),
+    "training": ("s06_adapters", "how an adapter is trained"),
+    "judge": ("s07_judge_scores", "how many answers are graded, and how well the judge must agree with experts"),
+    "gate": ("s07_judge_scores", "what a candidate must reach to be promoted"),
+    "weights": ("s08_merged_weights", "the number format of merged weights, and how little merging may change"),
+    "exports": ("s08_merged_weights", "the GGUF formats, and how little an export may change"),
+    "engine": ("s09_served_models", "the program that serves the model"),
+}
+
+
+def recipe_part(section: str) -> dg.AssetKey:
+    """The external asset that stands for one section of the recipe: a change there runs only what reads it."""
+    return dg.AssetKey(["recipe", section])
+
+
+recipe_parts = [
+    dg.AssetSpec(
+        recipe_part(section),
+        group_name=group,
+        description=f"From the recipe: {decides}.",
+        owners=OWNERS["ml"],
+        kinds={"yaml"},
+    )
+    for section, (group, decides) in _RECIPE_PARTS.items()
+]
+
+base_model_files = dg.AssetSpec(
+    "base_model_files",
+    group_name="s06_adapters",
+    description="The base model's folder as it lies on the disk: file names, sizes and times of the last change.",
     owners=OWNERS["ml"],
-    kinds={"yaml"},
+    kinds={"file"},
 )
 
 
@@ -32,6 +67,15 @@ def _folder(path: Path) -> str:
     if not path.is_dir():
         raise FineTuneError(f"There is no folder {path.name}.")
     return fingerprint_folder(path)
+
+
+def _base_model_listing(installation: Installation) -> str:
+    """A folder that is not there is a version too: base_models then runs, and says what is wrong."""
+    folder = installation.recipe.base_model.folder
+    try:
+        return fingerprint_listing(installation.path(folder) if folder else bundled_gguf())
+    except (OSError, ModelFolderError) as error:
+        return type(error).__name__
 
 
 def _versions(installation: Installation) -> Mapping[str, Callable[[], str]]:
@@ -44,8 +88,17 @@ def _versions(installation: Installation) -> Mapping[str, Callable[[], str]]:
 
         return read
 
+    @cache
+    def sections() -> dict[str, str]:
+        return section_fingerprints(installation.recipe)
+
+    def of_recipe(section: str) -> str:
+        return sections()[section]
+
     return {
-        "recipe": lambda: recipe_fingerprint(installation.recipe),
+        **{f"recipe/{name}": partial(of_recipe, name) for name in SECTIONS},
+        # Not its content: that may be 100 GB. base_models reads it whole once anything here moved.
+        "base_model_files": lambda: _base_model_listing(installation),
         # With the scrubber's version: another scrubber on the same texts has to be measured again.
         "labelled_reports": lambda: combine(
             [_folder(layout.evaluation / "phi"), scrubber_version(installation.recipe.scrub)]
@@ -54,6 +107,7 @@ def _versions(installation: Installation) -> Mapping[str, Callable[[], str]]:
         "rated_answers": lambda: _folder(layout.evaluation / "judge"),
         "ability_questions": lambda: _folder(layout.evaluation / "abilities"),
         "expert_decisions": of_ledger(decisions_fingerprint),
+        "verdict_signatures": of_ledger(signatures_fingerprint),
         "corrections": of_ledger(corrections_fingerprint),
     }
 
@@ -61,7 +115,7 @@ def _versions(installation: Installation) -> Mapping[str, Callable[[], str]]:
 @dg.sensor(
     minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Notices a changed recipe, changed labelled files, new expert decisions and new corrections.",
+    description="Notices a changed recipe or base model, changed labelled files, new decisions, signatures and corrections.",
 )
 def sources_changed(context: dg.SensorEvaluationContext, installation: Installation) -> dg.SensorResult | dg.SkipReason:
     return report_sources(context.instance, installation)
@@ -76,9 +130,10 @@ def report_sources(instance: dg.DagsterInstance, installation: Installation) -> 
         except (FineTuneError, OSError) as error:
             failed.append(f"{name} ({type(error).__name__})")
             continue
-        known = latest_event(instance, dg.AssetKey(name))
+        key = dg.AssetKey.from_user_string(name)
+        known = latest_event(instance, key)
         if known is None or known.version != version:
-            events.append(dg.AssetMaterialization(name, tags={DATA_VERSION: version}))
+            events.append(dg.AssetMaterialization(key, tags={DATA_VERSION: version}))
     if events:
         return dg.SensorResult(asset_events=events)
     return dg.SkipReason(f"Can't be read: {', '.join(failed)}." if failed else "No source changed.")

@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp
 
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.fingerprints import fingerprint_file
@@ -31,6 +32,7 @@ from fine_tune_assets.gateway.errors import (
     answer_api_error,
     answer_http_error,
     answer_unexpected_error,
+    without_messages,
 )
 from fine_tune_assets.gateway.requests import LIVE, correction_body, engine_request, read_json
 from fine_tune_assets.ledger.api_keys import KeyHolder, check_key
@@ -71,9 +73,9 @@ def check_host(host: str) -> None:
         )
 
 
-def app_from_environment() -> FastAPI:
+def app_from_environment() -> ASGIApp:
     """For uvicorn's `factory`."""
-    return create_app(load_settings())
+    return without_messages(create_app(load_settings()))
 
 
 def create_app(settings: Settings) -> FastAPI:

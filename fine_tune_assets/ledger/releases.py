@@ -61,5 +61,13 @@ def live_release(ledger: Ledger) -> Release | None:
     return None if row is None else _release(row)
 
 
+def release_of_adapter(ledger: Ledger, adapter_id: str) -> Release | None:
+    """The newest release that was made of an adapter."""
+    query = sa.select(releases).where(releases.c.adapter_id == adapter_id).order_by(releases.c.recorded_at.desc())
+    with ledger.read() as connection:
+        row = connection.execute(query).mappings().first()
+    return None if row is None else _release(row)
+
+
 def _release(row: Any) -> Release:
     return Release(**{name: row[name] for name in Release.__dataclass_fields__})

@@ -86,6 +86,26 @@ def sign_hold(ledger: Ledger, verdict_id: str, approver: str, reason: str) -> No
         audit.append(connection, approver.strip(), _SIGNED, verdict_id)
 
 
+def list_verdicts(ledger: Ledger, limit: int) -> list[Verdict]:
+    """At most `limit` verdicts, the newest first."""
+    query = sa.select(verdicts).order_by(verdicts.c.sequence.desc()).limit(limit)
+    with ledger.read() as connection:
+        return [_verdict(row) for row in connection.execute(query).mappings()]
+
+
+def signers_of(ledger: Ledger, verdict_id: str) -> list[str]:
+    """The approvers whose signature on a verdict counts."""
+    with ledger.read() as connection:
+        return _signers(connection, verdict_id)
+
+
+def signatures_fingerprint(ledger: Ledger) -> str:
+    """Changes with every signature."""
+    query = sa.select(signatures.c.verdict_id, signatures.c.approver).order_by(signatures.c.sequence)
+    with ledger.read() as connection:
+        return fingerprint_json([list(row) for row in connection.execute(query)])
+
+
 def latest_verdict(
     ledger: Ledger, *, adapter_id: str, base_fingerprint: str, instruction_set_fingerprint: str
 ) -> Verdict | None:
@@ -117,7 +137,7 @@ def require_promotion_in(
             f"Verdict {verdict.verdict_id} on adapter {adapter_id} was changed after it was recorded. "
             "Materialize promotion_verdicts again, and find out who changed the ledger."
         )
-    if verdict.decision == "promote" or (verdict.decision == "hold" and _is_signed(connection, verdict.verdict_id)):
+    if verdict.decision == "promote" or (verdict.decision == "hold" and _signers(connection, verdict.verdict_id)):
         return verdict
     raise GateClosedError(_closed_message(verdict))
 
@@ -125,7 +145,7 @@ def require_promotion_in(
 def _closed_message(verdict: Verdict) -> str:
     reasons = " ".join(verdict.reasons) or "No reason was recorded."
     if verdict.decision == "hold":
-        step = "Add the evidence it lacks, or let an approver sign the verdict."
+        step = f"Add the evidence it lacks, or let an approver sign it: fine-tune verdicts sign {verdict.verdict_id}"
     else:
         step = "Train a better adapter: a refusal can't be signed."
     return (
@@ -134,10 +154,10 @@ def _closed_message(verdict: Verdict) -> str:
     )
 
 
-def _is_signed(connection: sa.Connection, verdict_id: str) -> bool:
+def _signers(connection: sa.Connection, verdict_id: str) -> list[str]:
     """A signature counts only with its line in the audit log: a row added by hand has none."""
     rows = connection.execute(sa.select(signatures.c.approver).where(signatures.c.verdict_id == verdict_id))
-    return any(audit.has_line(connection, approver, _SIGNED, verdict_id) for approver in rows.scalars().all())
+    return [who for who in rows.scalars().all() if audit.has_line(connection, who, _SIGNED, verdict_id)]
 
 
 def _latest(

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from fine_tune_assets.core.chat import render
-from fine_tune_assets.core.fingerprints import fingerprint_text
+from fine_tune_assets.core.fingerprints import fingerprint_text, require_folder
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.worker import serve_request
 
@@ -28,10 +28,12 @@ def _probes(instruction_set: str, model_folder: Path) -> list[str]:
 def merge(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     from fine_tune_assets.merging.merging import merge_adapter
 
-    base = Path(request["base_folder"])
+    base, adapter = Path(request["base_folder"]), Path(request["adapter_folder"])
+    require_folder(base, request["base_fingerprint"], "base model")
+    require_folder(adapter, request["adapter_id"], "adapter")
     merged = merge_adapter(
         base=base,
-        adapter=Path(request["adapter_folder"]),
+        adapter=adapter,
         weights_dir=Path(request["weights_dir"]),
         is_quantized=request["is_quantized"],
         dtype=request["dtype"],
@@ -46,6 +48,7 @@ def export(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     from fine_tune_assets.merging.gguf import export_gguf
 
     merged, formats = Path(request["merged_folder"]), request["formats"]
+    require_folder(merged, request["weights_fingerprint"], "merged model")
     probes = _probes(request["instruction_set"], merged)
     exports = []
     for done, gguf_format in enumerate(formats, start=1):

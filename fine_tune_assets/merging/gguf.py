@@ -38,7 +38,7 @@ def export_gguf(
     file = exports_dir / f"{merged.name}.{gguf_format}.gguf"
     with written_aside(file) as aside:
         _convert(merged, aside, gguf_format)
-        parity = _parity(merged, aside, probes)
+        parity = _parity(merged, aside, gguf_format, probes)
         if parity.mean_kl > maximum_kl:
             raise GateClosedError(
                 f"The {gguf_format} export differs too much: mean KL {parity.mean_kl:.5f} nats per token, limit {maximum_kl}. "
@@ -56,13 +56,14 @@ def _convert(merged: Path, file: Path, gguf_format: str) -> None:
         raise ExportError(f"The GGUF converter failed for {merged.name}: {last}")
 
 
-def _parity(merged: Path, file: Path, probes: Sequence[str]) -> Parity:
+def _parity(merged: Path, file: Path, gguf_format: str, probes: Sequence[str]) -> Parity:
     tokenizer, model = load_tokenizer(merged), load_model(merged).eval()
     first = [token_log_probabilities(model, tokenizer, probe) for probe in probes]
-    return compare([values for _, values in first], _llama_cpp(file, probes, [tokens for tokens, _ in first]))
+    tokens = [tokens for tokens, _ in first]
+    return compare([values for _, values in first], _llama_cpp(file, gguf_format, probes, tokens))
 
 
-def _llama_cpp(file: Path, probes: Sequence[str], wanted: Sequence[list[int]]) -> list[Any]:
+def _llama_cpp(file: Path, gguf_format: str, probes: Sequence[str], wanted: Sequence[list[int]]) -> list[Any]:
     """Log-probabilities of shape [tokens, vocabulary] for each probe, as llama.cpp computes them."""
     import torch
     from llama_cpp import Llama
@@ -70,10 +71,15 @@ def _llama_cpp(file: Path, probes: Sequence[str], wanted: Sequence[list[int]]) -
     longest = max(len(tokens) for tokens in wanted)
     model = Llama(str(file), n_ctx=longest + 8, logits_all=True, verbose=False)
     try:
+        read = [model.tokenize(probe.encode(), add_bos=False, special=True) for probe in probes]
+        other = sum(ours != theirs for ours, theirs in zip(wanted, read, strict=True))
+        if other:
+            raise GateClosedError(
+                f"llama.cpp reads {other} of {len(probes)} probes in the {gguf_format} export as other tokens than the "
+                "trainer did. Check that the base model's tokenizer.json is the original one."
+            )
         found = []
-        for probe, tokens in zip(probes, wanted, strict=True):
-            if model.tokenize(probe.encode(), add_bos=False, special=True) != tokens:
-                raise GateClosedError(f"{file.name}: llama.cpp reads a probe as other tokens than the trainer did.")
+        for tokens in wanted:
             model.reset()
             model.eval(tokens)
             found.append(torch.log_softmax(torch.from_numpy(model.scores[: len(tokens)].copy()), dim=-1))

@@ -1,6 +1,5 @@
 """Reads a recipe from YAML. Owns finding the file and saying clearly what is wrong with it."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,6 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from fine_tune_assets.core.errors import RecipeError
-from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.recipes.schema import Recipe
 
 SHIPPED_DIR = Path(__file__).parent
@@ -38,7 +36,3 @@ def parse_recipe(values: Any, origin: str) -> Recipe:
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors())
         raise RecipeError(f"Recipe {origin}: {faults}") from error
-
-
-def recipe_fingerprint(recipe: Recipe) -> str:
-    return fingerprint_json(asdict(recipe))

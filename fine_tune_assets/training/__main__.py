@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from fine_tune_assets.core.fingerprints import require_folder
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.worker import serve_request
 
@@ -23,6 +24,7 @@ def train(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     from fine_tune_assets.training.plots import loss_curve_png
     from fine_tune_assets.training.trainer import train_adapter
 
+    require_folder(Path(request["base_folder"]), request["base_fingerprint"], "base model")
     result = train_adapter(
         instruction_set=pq.read_table(request["instruction_set"]),
         base_folder=Path(request["base_folder"]),

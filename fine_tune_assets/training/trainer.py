@@ -27,6 +27,7 @@ from fine_tune_assets.core.fingerprints import fingerprint_folder, short
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.engines.transformers_models import best_device, load_model, load_tokenizer, use_threads
 from fine_tune_assets.recipes.schema import TrainingSettings
+from fine_tune_assets.training.supervised_loss import score_learned_positions_only
 from fine_tune_assets.training.supervision import SupervisedRow, SupervisedRows, supervise_all
 
 LOGGING_POINTS = 40
@@ -179,6 +180,8 @@ def _make_trainer(
         processing_class=tokenizer,
         callbacks=[_Telling(progress)],
     )
+    if not on_gpu:
+        score_learned_positions_only(model.get_base_model())
     _require_all_rows(trainer, train)
     return trainer
 

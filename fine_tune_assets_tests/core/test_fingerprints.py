@@ -1,11 +1,13 @@
 """Fingerprints: equal for equal content, different for any other. Every gate rests on this."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from fine_tune_assets.core.errors import ChangedFolderError
 from fine_tune_assets.core.fingerprints import (
     SHORT_LENGTH,
     combine,
@@ -14,9 +16,11 @@ from fine_tune_assets.core.fingerprints import (
     fingerprint_files,
     fingerprint_folder,
     fingerprint_json,
+    fingerprint_listing,
     fingerprint_table,
     fingerprint_text,
     keyed_hash,
+    require_folder,
     short,
 )
 
@@ -95,3 +99,30 @@ def test_a_short_fingerprint_is_the_start_of_the_long_one() -> None:
     long = fingerprint_text("x")
     assert long.startswith(short(long))
     assert len(short(long)) == SHORT_LENGTH
+
+
+def test_a_listing_changes_when_a_file_may_have_changed(tmp_path: Path) -> None:
+    """Weights of 100 GB can't be read every five seconds; a file that was written again is seen all the same."""
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"old weights")
+    os.utime(weights, ns=(1, 1))
+    before = fingerprint_listing(tmp_path), fingerprint_listing(weights)
+    assert (fingerprint_listing(tmp_path), fingerprint_listing(weights)) == before
+    weights.write_bytes(b"new weights")
+    assert fingerprint_listing(tmp_path) != before[0]
+    assert fingerprint_listing(weights) != before[1]
+    with pytest.raises(OSError, match="missing"):
+        fingerprint_listing(tmp_path / "missing")
+
+
+def test_a_folder_that_changed_is_refused(tmp_path: Path) -> None:
+    """What was measured and what is loaded an hour later must be the same bytes."""
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "model.safetensors").write_bytes(b"old")
+    fingerprint = fingerprint_folder(tmp_path / "weights")
+    require_folder(tmp_path / "weights", fingerprint, "adapter")
+    (tmp_path / "weights" / "model.safetensors").write_bytes(b"new")
+    with pytest.raises(ChangedFolderError, match="adapter weights is not the one on record"):
+        require_folder(tmp_path / "weights", fingerprint, "adapter")
+    with pytest.raises(ChangedFolderError):
+        require_folder(tmp_path / "nowhere", fingerprint, "adapter")

@@ -14,6 +14,7 @@ from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.tables import TABLES
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs import automation
+from fine_tune_assets.recipes.sections import SECTIONS
 
 HEAVY = ("torch", "transformers", "trl", "peft", "presidio_analyzer", "spacy", "llama_cpp")
 GROUPS = [
@@ -98,15 +99,40 @@ def test_every_asset_follows_its_inputs_by_itself(name: str) -> None:
 def test_sources_are_the_assets_that_nobody_computes() -> None:
     """They come from outside, and each is reported by a sensor."""
     assert set(NODES) - set(EXECUTABLE) == {
+        *(f"recipe/{section}" for section in SECTIONS),
         "ability_questions",
+        "base_model_files",
         "corrections",
         "expert_decisions",
         "general_files",
         "labelled_reports",
         "rated_answers",
         "raw_reports",
-        "recipe",
+        "verdict_signatures",
     }
+
+
+@pytest.mark.parametrize(
+    ("section", "readers"),
+    [
+        ("scrub", {"scrub_recall"}),
+        ("dedup", {"unique_reports", "duplicate_reports"}),
+        ("tasks", {"drafted_examples"}),
+        ("trusted_sources", {"approved_examples"}),
+        ("instructions", {"instruction_sets"}),
+        ("base_model", {"base_models"}),
+        ("training", {"adapters"}),
+        ("judge", {"judge_scores", "retained_abilities", "promotion_verdicts"}),
+        ("gate", {"promotion_verdicts"}),
+        ("weights", {"merged_weights"}),
+        ("exports", {"quantized_weights"}),
+        ("engine", {"served_models"}),
+    ],
+)
+def test_a_part_of_the_recipe_is_read_by_what_it_decides(section: str, readers: set[str]) -> None:
+    """A stricter gate must not train again, and a new export format must not be overlooked."""
+    children = GRAPH.get(dg.AssetKey(["recipe", section])).child_keys
+    assert {key.to_user_string() for key in children} == readers
 
 
 def test_only_the_ingest_of_batches_is_partitioned() -> None:

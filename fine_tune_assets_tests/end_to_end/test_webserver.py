@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 WEBSERVER = ("dagster-webserver",)
 LIMIT_OF_A_POOL = 'mutation { setConcurrencyLimit(concurrencyKey: "gpu", limit: 3) }'
-WIPE = 'mutation { wipeAssets(assetPartitionRanges: [{assetKey: {path: ["recipe"]}}]) { __typename } }'
+WIPE = 'mutation { wipeAssets(assetPartitionRanges: [{assetKey: {path: ["recipe", "gate"]}}]) { __typename } }'
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_the_ui_shows_our_groups_and_lets_nobody_change_anything(
     assert [name[:3] for name in groups] == [f"s{number:02}" for number in range(1, 11)]
     assert all(node["description"] for node in nodes)
 
-    recipe = dg.AssetKey("recipe")
+    recipe = dg.AssetKey(["recipe", "gate"])
     instance.report_runless_asset_event(dg.AssetMaterialization(recipe))
     for mutation in (LIMIT_OF_A_POOL, WIPE):
         reply = _ask(webserver, mutation)

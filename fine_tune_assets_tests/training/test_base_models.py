@@ -15,6 +15,7 @@ from fine_tune_assets.training.base_models import (
     describe_base_model,
     import_bundled_model,
 )
+from fine_tune_assets_tests.conftest import SAMPLE
 
 MARKER = "planted"
 
@@ -84,3 +85,24 @@ def test_the_bundled_model_is_imported_once_with_its_source(smollm2: Path) -> No
     before = {p.name: p.stat().st_mtime_ns for p in smollm2.iterdir()}
     import_bundled_model(smollm2)
     assert {p.name: p.stat().st_mtime_ns for p in smollm2.iterdir()} == before
+
+
+@pytest.mark.slow
+def test_the_imported_tokenizer_reads_as_llama_cpp_does(smollm2: Path) -> None:
+    """What is served is read by llama.cpp: a text that the trainer cuts in other tokens is another question there."""
+    from llama_cpp import Llama
+
+    from fine_tune_assets.engines.transformers_models import load_tokenizer
+
+    texts = [path.read_text(encoding="utf-8") for path in sorted((SAMPLE / "raw_reports").glob("*/*.csv"))]
+    texts += [path.read_text(encoding="utf-8") for path in sorted((SAMPLE / "raw_reports").glob("*/*.jsonl"))]
+    texts += ["out for an MRI.\n\n2. Type 2 diabetes", "10 mg\n\n\n8 months", " \t 1,200 ml\n"]
+    tokenizer = load_tokenizer(smollm2)
+    served = Llama(str(bundled_gguf()), vocab_only=True, verbose=False)
+    try:
+        assert len(texts) > 4
+        for text in texts:
+            wanted = served.tokenize(text.encode(), add_bos=False, special=True)
+            assert tokenizer(text, add_special_tokens=False)["input_ids"] == wanted
+    finally:
+        served.close()

@@ -1,0 +1,46 @@
+"""Which part of a recipe decides what: so that a changed gate does not train, and a changed prompt does not scrub again.
+
+Owns the division and the fingerprint of each part. Does not know which asset reads which part.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from fine_tune_assets.core.fingerprints import fingerprint_json
+from fine_tune_assets.recipes.schema import Recipe
+
+SECTIONS: Mapping[str, tuple[str, ...]] = {
+    "scrub": ("scrub",),
+    "dedup": ("dedup",),
+    "tasks": ("tasks",),
+    "trusted_sources": ("trusted_sources",),
+    "instructions": ("name", "system_prompt", "general_fraction", "split", "training.seed"),
+    "base_model": ("base_model",),
+    "training": ("training",),
+    "judge": ("judge",),
+    "gate": ("gate",),
+    "weights": ("merged_dtype", "gate.maximum_merge_kl"),
+    "exports": ("exports", "gate.maximum_quantized_kl"),
+    "engine": ("engine",),
+}
+"""Section → the fields of the recipe in it."""
+
+READ_AT_EVERY_TICK = frozenset({"retrain"})
+"""Fields that decide when something starts, not how it comes out."""
+DESCRIPTIVE = frozenset({"description"})
+
+
+def section_fingerprints(recipe: Recipe) -> dict[str, str]:
+    """Section → fingerprint of its fields' values. Comments and layout of the YAML file do not matter."""
+    values = asdict(recipe)
+    return {
+        name: fingerprint_json({field: _value_at(values, field) for field in field_names})
+        for name, field_names in SECTIONS.items()
+    }
+
+
+def _value_at(values: Any, dotted: str) -> Any:
+    for name in dotted.split("."):
+        values = values[name]
+    return values

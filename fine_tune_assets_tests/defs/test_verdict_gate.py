@@ -1,0 +1,89 @@
+"""The gate as Dagster shows it: closed on a hold, and opened by an approver's signature on exactly that verdict."""
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from click.testing import CliRunner, Result
+
+from fine_tune_assets.cli.main import main
+from fine_tune_assets.core.records import Verdict
+from fine_tune_assets.core.tables import PROMOTION_VERDICTS, table_of
+from fine_tune_assets.defs.automation import latest_event
+from fine_tune_assets.defs.local_run import notice_sources
+from fine_tune_assets.defs.metadata import WHY
+from fine_tune_assets.defs.resources import Installation
+from fine_tune_assets.defs.s07_judge_scores import verdict_opens_the_gate
+from fine_tune_assets.ledger.verdicts import record_verdict
+from fine_tune_assets_tests.ledger.made import make_verdict
+
+
+def _recorded(decision: str) -> Verdict:
+    verdict = make_verdict(decision)
+    with Installation().ledger() as ledger:
+        record_verdict(ledger, verdict)
+    return verdict
+
+
+def _check(verdict: Verdict) -> dg.AssetCheckResult:
+    row = {**vars(verdict), "reasons": list(verdict.reasons), "examples": 30}
+    scores = dict.fromkeys(("incumbent_score", "candidate_score", "gain_low", "gain_high"), 1.0)
+    table = table_of([{name: {**row, **scores}[name] for name in PROMOTION_VERDICTS.names}], PROMOTION_VERDICTS)
+    found = verdict_opens_the_gate(installation=Installation(), promotion_verdicts=table)
+    assert isinstance(found, dg.AssetCheckResult)
+    return found
+
+
+def _verdicts(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["verdicts", *arguments])
+
+
+@pytest.mark.usefixtures("installation_dir")
+def test_a_promotion_opens_the_gate() -> None:
+    assert _check(_recorded("promote")).passed
+
+
+@pytest.mark.usefixtures("installation_dir")
+def test_a_hold_is_closed_until_an_approver_signs_it() -> None:
+    """Somebody takes the responsibility by name, and the list shows who did."""
+    verdict = _recorded("hold")
+    closed = _check(verdict)
+    assert not closed.passed
+    assert f"fine-tune verdicts sign {verdict.verdict_id}" in str(closed.metadata[WHY].value)
+    signed = _verdicts("sign", verdict.verdict_id, "--approver", "approver-1", "--reason", "Graded by hand.")
+    assert signed.exit_code == 0, signed.output
+    assert _check(verdict).passed
+    assert f"{verdict.verdict_id}  hold, signed by approver-1" in _verdicts("list").output
+
+
+@pytest.mark.usefixtures("installation_dir")
+def test_a_refusal_can_not_be_signed() -> None:
+    """It rests on a measured failure."""
+    verdict = _recorded("refuse")
+    assert not _check(verdict).passed
+    refused = _verdicts("sign", verdict.verdict_id, "--approver", "approver-1", "--reason", "I want to.")
+    assert refused.exit_code == 1
+    assert "only an unchanged `hold` can be signed" in refused.output
+    assert not _check(verdict).passed
+
+
+@pytest.mark.usefixtures("installation_dir")
+def test_a_verdict_that_is_not_in_the_ledger_opens_nothing() -> None:
+    """A table can be written by whoever reaches the disk; the ledger is what counts."""
+    assert not _check(make_verdict("promote")).passed
+
+
+def test_a_signature_is_noticed(installation_dir: Path, instance: dg.DagsterInstance) -> None:  # noqa: ARG001
+    """What waits behind the gate goes on without a click."""
+    key = dg.AssetKey("verdict_signatures")
+    verdict = _recorded("hold")
+    notice_sources(instance)
+    before = latest_event(instance, key)
+    notice_sources(instance)
+    assert latest_event(instance, key) == before
+    _verdicts("sign", verdict.verdict_id, "--approver", "approver-1", "--reason", "Graded by hand.")
+    notice_sources(instance)
+    after = latest_event(instance, key)
+    assert after is not None
+    assert before is not None
+    assert after.version != before.version

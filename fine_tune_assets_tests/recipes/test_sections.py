@@ -1,0 +1,60 @@
+"""Every field of a recipe decides something known, and a change moves the sections that hold it and no other."""
+
+from dataclasses import asdict, fields
+from typing import Any
+
+import pytest
+
+from fine_tune_assets.recipes.loading import load_recipe, parse_recipe
+from fine_tune_assets.recipes.schema import Recipe
+from fine_tune_assets.recipes.sections import DESCRIPTIVE, READ_AT_EVERY_TICK, SECTIONS, section_fingerprints
+
+DEMO = load_recipe("demo_smollm2")
+
+
+def _changed(path: str, value: Any) -> Recipe:
+    values = asdict(DEMO)
+    *parents, last = path.split(".")
+    place = values
+    for name in parents:
+        place = place[name]
+    assert place[last] != value
+    place[last] = value
+    return parse_recipe(values, "changed")
+
+
+def _moved(changed: Recipe) -> set[str]:
+    before, after = section_fingerprints(DEMO), section_fingerprints(changed)
+    return {name for name in SECTIONS if before[name] != after[name]}
+
+
+def test_every_field_is_in_a_section() -> None:
+    """A field in none would be changed, and nothing would run."""
+    divided = {field.partition(".")[0] for names in SECTIONS.values() for field in names}
+    assert divided | READ_AT_EVERY_TICK | DESCRIPTIVE == {field.name for field in fields(Recipe)}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "moved"),
+    [
+        ("scrub.minimum_score", 0.5, {"scrub"}),
+        ("dedup.near_threshold", 0.9, {"dedup"}),
+        ("trusted_sources", {}, {"trusted_sources"}),
+        ("system_prompt", "Be brief.", {"instructions"}),
+        ("split.salt", "other", {"instructions"}),
+        ("base_model.folder", "models/llama", {"base_model"}),
+        ("training.rank", 8, {"training"}),
+        ("training.seed", 1, {"training", "instructions"}),
+        ("judge.test_examples", 20, {"judge"}),
+        ("gate.minimum_gain", 1.0, {"gate"}),
+        ("gate.maximum_merge_kl", 0.001, {"gate", "weights"}),
+        ("gate.maximum_quantized_kl", 0.001, {"gate", "exports"}),
+        ("merged_dtype", "bfloat16", {"weights"}),
+        ("exports", ["f16"], {"exports"}),
+        ("retrain.minimum_new_examples", 5, set()),
+        ("description", "Other words.", set()),
+    ],
+)
+def test_a_changed_field_moves_its_own_sections_only(path: str, value: Any, moved: set[str]) -> None:
+    """A stricter gate must not cost a training, and another prompt no scrubbing of ten years of reports."""
+    assert _moved(_changed(path, value)) == moved
