@@ -1,13 +1,16 @@
 """What people see of a table in the Dagster UI: row count, columns with their meaning, and a few rows without any text."""
 
+import re
 from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 
+from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.tables import TABLES, shown_columns
 
 SAMPLE_ROWS = 5
+_FINGERPRINT = re.compile("[0-9a-f]{64}")
 WHY = "why"
 """Metadata of a check result: its reasons in plain words, which the command line prints too."""
 OWNERS = {
@@ -55,6 +58,8 @@ def markdown_table(rows: list[dict[str, Any]]) -> str:
 
 def _cell(value: Any) -> str:
     text = f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
+    if _FINGERPRINT.fullmatch(text):
+        return short(text)
     text = text.replace("|", "\\|").replace("\n", " ")
     return text if len(text) <= 60 else text[:57] + "…"
 

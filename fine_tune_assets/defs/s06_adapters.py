@@ -168,11 +168,12 @@ def adapters(
         last_train_loss=trained["last_train_loss"],
         best_validation_loss=trained["best_validation_loss"],
         rows_trained=trained["rows_trained"],
-        rows_too_long=dg.MetadataValue.json(trained["rows_too_long"]),
+        rows_too_long=len(trained["rows_too_long"]),
         supervised_tokens=trained["supervised_tokens"],
         seconds=trained["seconds"],
         peak_memory_mb=trained["peak_memory_bytes"] / 1e6,
         adapter=short(trained["adapter_id"]),
+        left_out_as_too_long=dg.MetadataValue.json(trained["rows_too_long"]),
     )
 
 

@@ -97,7 +97,7 @@ def train_adapter(
     return TrainingResult(
         adapter_id=adapter_id,
         folder=folder,
-        curve=tuple(_curve(trainer.state.log_history)),
+        curve=({"step": 0.0, "eval_loss": first_validation}, *_curve(trainer.state.log_history)),
         rows_trained=len(train.kept),
         rows_too_long=train.too_long + validation.too_long,
         supervised_tokens=sum(row.supervised for row in train.kept),
