@@ -1,8 +1,8 @@
 """The loss on a CPU: the output layer is applied where a token is learned, and nowhere else.
 
-TRL's fused output layer (trl 1.16) does so on a GPU only; elsewhere it scores every position of the prompt too. With SmolLM2-135M,
-four rows of 150 tokens and two cores a step takes 3.4 s in place of 5.9 s, and the process 3.1 GB in place of 4.0 GB, at the same loss
-to five digits. Owns that one forward pass; the trainer and its loss stay TRL's.
+TRL's fused output layer (trl 1.16) does so on a GPU only; elsewhere it scores every position of the prompt too. With
+SmolLM2-135M, four rows of 150 tokens and two cores a step takes 3.4 s in place of 5.9 s, and the process 3.1 GB in place of
+4.0 GB, at the same loss to five digits. Owns that one forward pass; the trainer and its loss stay TRL's.
 """
 
 from types import MethodType
