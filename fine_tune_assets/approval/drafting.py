@@ -78,12 +78,16 @@ def _drafts_of_report(report: Mapping[str, Any], tasks: Sequence[SectionTask]) -
 
 
 def _input_of(sections: Mapping[str, str], task: SectionTask) -> str:
-    """The input sections that the report has, in the task's order; with their headings if there are several."""
+    """The input sections in the task's order, with their headings if there are several; empty if one is missing.
+
+    From half of its input a model would only learn to invent the rest: a whole plan after "Headache.".
+    """
     found = [(heading, sections.get(normal_heading(heading), "")) for heading in task.input_sections]
-    present = [(heading, text) for heading, text in found if text]
-    if len(present) == 1:
-        return present[0][1]
-    return "\n\n".join(f"{heading}\n{text}" for heading, text in present)
+    if not all(text for _, text in found):
+        return ""
+    if len(found) == 1:
+        return found[0][1]
+    return "\n\n".join(f"{heading}\n{text}" for heading, text in found)
 
 
 def _draft_of_correction(correction: Mapping[str, Any]) -> dict[str, Any]:

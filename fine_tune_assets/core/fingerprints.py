@@ -63,8 +63,8 @@ def require_folder(folder: Path, fingerprint: str, what: str) -> None:
     """Raise ChangedFolderError unless `folder` still has the content that `fingerprint` stands for."""
     if not folder.is_dir() or fingerprint_folder(folder) != fingerprint:
         raise ChangedFolderError(
-            f"The {what} {folder.name} is not the one on record ({short(fingerprint)}). "
-            "Restore the folder, or let it be read again."
+            f"The {what} {folder.name} is not the one on record ({short(fingerprint)}): restore it, "
+            "or materialize the asset that made it again."
         )
 
 

@@ -17,7 +17,7 @@ from fine_tune_assets.defs.automation import on_new_batches, on_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result, table_out
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s01_raw_reports import BATCHES
-from fine_tune_assets.defs.sources import recipe_part
+from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.phi.scrubbing import scrubber_version
 
 GROUP = "s02_scrubbed_reports"
@@ -33,7 +33,7 @@ labelled_reports = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
-    deps=[labelled_reports, recipe_part("scrub")],
+    deps=[labelled_reports, recipe_section("scrub")],
     automation_condition=on_new_inputs(),
     description="How many of the identifiers in the labelled texts the scrubber removes whole, by kind.",
     owners=OWNERS["clinical"],

@@ -15,7 +15,7 @@ from fine_tune_assets.defs.automation import on_new_inputs
 from fine_tune_assets.defs.io import joined
 from fine_tune_assets.defs.metadata import OWNERS, result, table_out
 from fine_tune_assets.defs.resources import Installation, errors_for_people
-from fine_tune_assets.defs.sources import recipe_part
+from fine_tune_assets.defs.sources import recipe_section
 
 GROUP = "s03_unique_reports"
 
@@ -37,7 +37,7 @@ GROUP = "s03_unique_reports"
             condition=on_new_inputs(),
         ),
     },
-    deps=[recipe_part("dedup")],
+    deps=[recipe_section("dedup")],
     # A batch that could not be scrubbed is left out and must not hold up the others.
     ins={"scrubbed_reports": dg.AssetIn(metadata={"allow_missing_partitions": True})},
     name="drop_duplicates",

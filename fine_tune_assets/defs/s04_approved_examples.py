@@ -12,7 +12,7 @@ from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.defs.automation import with_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, errors_for_people
-from fine_tune_assets.defs.sources import recipe_part
+from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.ledger.reviews import list_decisions
 
 GROUP = "s04_approved_examples"
@@ -28,7 +28,7 @@ expert_decisions = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
-    deps=[recipe_part("tasks")],
+    deps=[recipe_section("tasks")],
     automation_condition=with_new_inputs(),
     description="Instruction, input and draft output made from each report by the recipe's tasks, and from corrections.",
     owners=OWNERS["clinical"],
@@ -47,7 +47,7 @@ def drafted_examples(
 
 @dg.asset(
     group_name=GROUP,
-    deps=[expert_decisions, recipe_part("trusted_sources")],
+    deps=[expert_decisions, recipe_section("trusted_sources")],
     automation_condition=with_new_inputs(),
     description="The examples that an expert approved, or that come from a source which the recipe trusts. All others wait.",
     owners=OWNERS["clinical"],

@@ -10,7 +10,7 @@ from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.defs.automation import on_new_inputs, with_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.resources import Installation, errors_for_people
-from fine_tune_assets.defs.sources import recipe_part
+from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.instructions.building import build_instruction_set
 from fine_tune_assets.instructions.certificate import leakage_certificate
 from fine_tune_assets.instructions.general import read_general_data
@@ -45,7 +45,7 @@ def general_examples(installation: Installation) -> dg.MaterializeResult[pa.Tabl
 
 @dg.asset(
     group_name=GROUP,
-    deps=[recipe_part("instructions")],
+    deps=[recipe_section("instructions")],
     automation_condition=with_new_inputs(),
     description="Train, validation and test conversations. A patient is in one split only, for ever.",
     owners=OWNERS["ml"],
@@ -70,6 +70,8 @@ def instruction_sets(
             "system_prompt": recipe.system_prompt,
             "general_fraction": recipe.general_fraction,
             "split_salt": recipe.split.salt,
+            "validation_fraction": recipe.split.validation_fraction,
+            "test_fraction": recipe.split.test_fraction,
             "seed": recipe.training.seed,
         }
         stored = write_instruction_set(installation.layout.instruction_sets, built, facts)

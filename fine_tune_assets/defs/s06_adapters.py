@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.parquet as pq
 from dagster import AutomationCondition as AC
 
 from fine_tune_assets.core.chat import prompt_fingerprint
@@ -25,8 +26,8 @@ from fine_tune_assets.defs.automation import (
 )
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
-from fine_tune_assets.defs.sources import base_model_files, recipe_part
-from fine_tune_assets.instructions.storing import read_instruction_set
+from fine_tune_assets.defs.sources import base_model_files, recipe_section
+from fine_tune_assets.instructions.storing import InstructionSetError, StoredInstructionSet, read_instruction_set
 from fine_tune_assets.recipes.sections import section_fingerprints
 from fine_tune_assets.training.base_models import read_chat_template
 from fine_tune_assets.training.due import count_new_examples, is_training_due
@@ -38,7 +39,7 @@ GPU = "gpu"
 
 @dg.asset(
     group_name=GROUP,
-    deps=[base_model_files, recipe_part("base_model")],
+    deps=[base_model_files, recipe_section("base_model")],
     automation_condition=on_new_inputs(),
     description="The open-weight model that is fine-tuned: a checked local folder, with its source, hash and licence.",
     owners=OWNERS["ml"],
@@ -59,11 +60,14 @@ def base_models(
     model = worker.run(context, "training", request)
     model["folder"] = installation.stored_path(model["folder"])
     table = table_of([model], BASE_MODELS)
-    return result("base_models", table, fingerprint_table(table), parameters=model["parameters"])
+    # The same weights in another place are the same model.
+    version = {name: value for name, value in model.items() if name not in ("folder", "source")}
+    return result("base_models", table, fingerprint_json(version), parameters=model["parameters"])
 
 
 class TrainingIsDue(AC):
-    """True when the recipe's number of new training examples is reached, or the base model or training settings changed."""
+    """True when the recipe's number of new training examples is reached, or something else that an adapter is made of
+    changed: base model, training settings, system prompt, splits, share of general data."""
 
     @property
     def name(self) -> str:
@@ -71,11 +75,12 @@ class TrainingIsDue(AC):
 
     @property
     def description(self) -> str:
-        return "Enough new approved examples, another base model, or other training settings"
+        return "Enough new approved examples, another base model, or other settings of training or instruction sets"
 
     def evaluate(self, context: Any) -> dg.AutomationResult:
         instance = context.asset_graph_view.instance
-        due = _is_due(instance, Installation(), minimum=None)
+        # Reading two instruction sets costs something: not when the answer is asked for nothing.
+        due = not context.candidate_subset.is_empty and _is_due(instance, Installation(), minimum=None)
         return dg.AutomationResult(context, context.candidate_subset if due else context.get_empty_subset())
 
 
@@ -91,27 +96,47 @@ def _is_due(instance: dg.DagsterInstance, installation: Installation, minimum: i
         return False
     if last is None:
         return True
-    root = installation.layout.instruction_sets
-    trained_on = last.tags.get(TRAINED_ON, "")
-    new, old = read_instruction_set(root, current.version), read_instruction_set(root, trained_on)
+    adapter, root = _stored_row(installation, "adapters"), installation.layout.instruction_sets
+    try:
+        new = read_instruction_set(root, current.version)
+        old = read_instruction_set(root, adapter["instruction_set_fingerprint"])
+    except InstructionSetError:
+        return True  # what is wrong with it is for the step to say, not for a tick
     training = section_fingerprints(recipe)["training"]
     return is_training_due(
         new_examples=count_new_examples(new.table, old.table),
         minimum_new_examples=recipe.retrain.minimum_new_examples if minimum is None else minimum,
-        is_base_changed=base.version != last.tags.get(TRAINED_WITH),
-        # The prompt, the splits and the share of general data are facts of the stored set.
-        is_recipe_changed=training != last.tags.get(TRAINED_BY) or new.manifest["facts"] != old.manifest["facts"],
+        is_base_changed=_stored_row(installation, "base_models")["fingerprint"] != adapter["base_fingerprint"],
+        is_recipe_changed=training != last.tags.get(TRAINED_BY) or _deciding_facts(new) != _deciding_facts(old),
     )
 
 
-TRAINED_ON = INPUT_VERSION + "instruction_sets"
-TRAINED_WITH = INPUT_VERSION + "base_models"
+def _stored_row(installation: Installation, name: str) -> dict[str, Any]:
+    return dict(pq.read_table(installation.layout.table(name)).to_pylist()[0])
+
+
+def _deciding_facts(stored: StoredInstructionSet) -> dict[str, Any]:
+    """The prompt, the splits and the share of general data; what the recipe is called decides nothing."""
+    return {name: value for name, value in stored.manifest["facts"].items() if name != "recipe"}
+
+
 TRAINED_BY = INPUT_VERSION + "recipe/training"
+
+
+def behind_training() -> AC:
+    """For what follows from an adapter. Waits while an input is itself out of date: an adapter with old grades, or a merge of
+    the adapter before, would only meet closed gates. An adapter is allowed to lag behind until a training is due."""
+    adapters_only = dg.AssetSelection.assets("adapters")
+    outdated = AC.any_deps_match(InputsDiffer()).ignore(adapters_only)
+    to_be_trained = AC.any_deps_match(InputsDiffer() & TrainingIsDue()).allow(adapters_only)
+    return (quiet() & inputs_are_final() & InputsPresent() & InputsDiffer() & ~outdated & ~to_be_trained).with_label(
+        "behind_training"
+    )
 
 
 @dg.asset(
     group_name=GROUP,
-    deps=[recipe_part("training")],
+    deps=[recipe_section("training")],
     pool=GPU,
     automation_condition=(quiet() & inputs_are_final() & InputsPresent() & InputsDiffer() & TrainingIsDue()).with_label(
         "when_training_is_due"

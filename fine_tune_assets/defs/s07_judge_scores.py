@@ -4,6 +4,7 @@ Belongs here: measuring judge and candidate, and storing the verdict. Must stay 
 """
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
@@ -17,8 +18,8 @@ from fine_tune_assets.core.tables import PROMOTION_VERDICTS, table_of
 from fine_tune_assets.defs.automation import on_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
-from fine_tune_assets.defs.s06_adapters import GPU
-from fine_tune_assets.defs.sources import recipe_part
+from fine_tune_assets.defs.s06_adapters import GPU, behind_training
+from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.instructions.storing import read_instruction_set
 from fine_tune_assets.judging.agreement import licensed_agreement
 from fine_tune_assets.judging.lexical import judge_version
@@ -57,7 +58,7 @@ verdict_signatures = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
-    deps=[rated_answers],
+    deps=[rated_answers, recipe_section("gate")],
     automation_condition=on_new_inputs(),
     description="How well the judge's grades agree with those of clinicians.",
     owners=OWNERS["clinical"],
@@ -88,6 +89,9 @@ def judge_may_decide(installation: Installation, judge_agreement: pa.Table) -> d
 
 
 def _model_request(installation: Installation, adapter: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
+    """Raises GateClosedError when the adapter was trained on another base model than the present one."""
+    if base["fingerprint"] != adapter["base_fingerprint"]:
+        raise GateClosedError("The base model is not the one that the adapter was trained on. Train again.")
     return {
         "base_folder": str(installation.path(base["folder"])),
         "base_fingerprint": base["fingerprint"],
@@ -110,25 +114,31 @@ def _incumbent(installation: Installation, adapter: dict[str, Any]) -> dict[str,
         if incumbent == adapter["adapter_id"]:
             verdict = latest_verdict(ledger, **{name: adapter[name] for name in VERDICT_KEY})
             incumbent = verdict.incumbent if verdict else adapter["base_fingerprint"]
-        served = release_of_adapter(ledger, incumbent)
+        is_live = live is not None and live.adapter_id == incumbent
+        served = live if is_live else release_of_adapter(ledger, incumbent)
+    found = {
+        "incumbent": incumbent,
+        "incumbent_adapter": "",
+        "incumbent_weights": "",
+        "incumbent_weights_fingerprint": "",
+    }
     if incumbent == adapter["base_fingerprint"]:
-        return {"incumbent": incumbent}
-    if served is not None and served.base_fingerprint != adapter["base_fingerprint"]:
-        # Its adapter does not fit on this base model: the merged weights that it was released from do the answering.
-        weights = served.weights_fingerprint
-        return {
-            "incumbent": incumbent,
-            "incumbent_weights": str(installation.layout.weights / short(weights)),
-            "incumbent_weights_fingerprint": weights,
-        }
-    return {"incumbent": incumbent, "incumbent_adapter": str(installation.layout.adapters / short(incumbent))}
+        return found
+    if served is None or served.base_fingerprint == adapter["base_fingerprint"]:
+        return {**found, "incumbent_adapter": str(installation.layout.adapters / short(incumbent))}
+    # Its adapter does not fit on this base model: the merged weights that it was released from do the answering.
+    return {
+        **found,
+        "incumbent_weights": str(installation.layout.weights / short(served.weights_fingerprint)),
+        "incumbent_weights_fingerprint": served.weights_fingerprint,
+    }
 
 
 @dg.asset(
     group_name=GROUP,
-    deps=[recipe_part("judge")],
+    deps=[recipe_section("judge")],
     pool=GPU,
-    automation_condition=on_new_inputs(),
+    automation_condition=behind_training(),
     description="Grades from 1 to 10 of base model, candidate and what serves now, on the same held-out examples.",
     owners=OWNERS["ml"],
     kinds={"parquet"},
@@ -144,12 +154,11 @@ def judge_scores(
     adapter, base, judge = adapters.to_pylist()[0], base_models.to_pylist()[0], installation.recipe.judge
     with errors_for_people():
         stored = read_instruction_set(installation.layout.instruction_sets, adapter["instruction_set_fingerprint"])
-        incumbent = _incumbent(installation, adapter)
+        models = {**_model_request(installation, adapter, base), **_incumbent(installation, adapter)}
     output = installation.scratch(context, "judge_scores")
     request = {
         "action": "grade",
-        **_model_request(installation, adapter, base),
-        **incumbent,
+        **models,
         "instruction_set": str(stored.folder / "instruction_set.parquet"),
         "test_examples": judge.test_examples,
         "max_new_tokens": judge.max_new_tokens,
@@ -185,9 +194,9 @@ def _means(scores: pa.Table) -> dict[str, dict[str, float]]:
 
 @dg.asset(
     group_name=GROUP,
-    deps=[ability_questions, recipe_part("judge")],
+    deps=[ability_questions, recipe_section("abilities")],
     pool=GPU,
-    automation_condition=on_new_inputs(),
+    automation_condition=behind_training(),
     description="What the candidate forgot of general tasks that were kept out of training.",
     owners=OWNERS["ml"],
     kinds={"parquet"},
@@ -201,10 +210,12 @@ def retained_abilities(
     base_models: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
     adapter, base = adapters.to_pylist()[0], base_models.to_pylist()[0]
+    with errors_for_people():
+        models = _model_request(installation, adapter, base)
     output = installation.scratch(context, "retained_abilities")
     request = {
         "action": "abilities",
-        **_model_request(installation, adapter, base),
+        **models,
         "questions": [str(p) for p in sorted((installation.layout.evaluation / "abilities").glob("*.jsonl"))],
         "items": installation.recipe.judge.ability_items,
         "output": str(output),
@@ -218,8 +229,8 @@ def retained_abilities(
 
 @dg.asset(
     group_name=GROUP,
-    deps=[verdict_signatures, recipe_part("judge"), recipe_part("gate")],
-    automation_condition=on_new_inputs(),
+    deps=[verdict_signatures, recipe_section("gate")],
+    automation_condition=behind_training(),
     description="Promote, hold or refuse: the verdict on a candidate, with every reason and figure, stored in the ledger.",
     owners=OWNERS["clinical"],
     kinds={"parquet"},
@@ -296,6 +307,7 @@ def _evidence(
         judge_version=version,
         judge_agreement=licensed_agreement(judge_agreement, version),
         agreement_floor=installation.recipe.judge.agreement_floor,
+        gate=asdict(installation.recipe.gate),
         examples=examples,
         missing_grades=missing,
         candidate_score=new,

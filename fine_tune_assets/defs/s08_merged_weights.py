@@ -15,12 +15,11 @@ from fine_tune_assets.core.fingerprints import fingerprint_table, short
 from fine_tune_assets.core.records import Release, Verdict
 from fine_tune_assets.core.releases import MODEL, verify_release
 from fine_tune_assets.core.tables import MERGED_WEIGHTS, QUANTIZED_WEIGHTS, RELEASES, table_of
-from fine_tune_assets.defs.automation import on_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
-from fine_tune_assets.defs.s06_adapters import GPU
+from fine_tune_assets.defs.s06_adapters import GPU, behind_training
 from fine_tune_assets.defs.s07_judge_scores import VERDICT_KEY
-from fine_tune_assets.defs.sources import recipe_part
+from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.instructions.storing import read_instruction_set
 from fine_tune_assets.ledger.releases import record_release
 from fine_tune_assets.ledger.verdicts import require_promotion
@@ -43,9 +42,9 @@ def _instruction_set_file(installation: Installation, adapter: dict[str, Any]) -
 
 @dg.asset(
     group_name=GROUP,
-    deps=["promotion_verdicts", recipe_part("weights")],
+    deps=["promotion_verdicts", recipe_section("weights")],
     pool=GPU,
-    automation_condition=on_new_inputs(),
+    automation_condition=behind_training(),
     description="Base model and adapter as one model (Safetensors), proven to answer as the adapter did. Only if promoted.",
     owners=OWNERS["ml"],
     kinds={"huggingface"},
@@ -95,9 +94,9 @@ def merged_weights(
 
 @dg.asset(
     group_name=GROUP,
-    deps=[recipe_part("exports")],
+    deps=[recipe_section("exports")],
     pool=GPU,
-    automation_condition=on_new_inputs(),
+    automation_condition=behind_training(),
     description="The merged model in smaller formats (GGUF), each measured against the weights it was made from.",
     owners=OWNERS["ml"],
     kinds={"gguf"},
@@ -147,7 +146,7 @@ def _require_same_adapter(merged: dict[str, Any], adapter: dict[str, Any]) -> No
 
 @dg.asset(
     group_name=GROUP,
-    automation_condition=on_new_inputs(),
+    automation_condition=behind_training(),
     description="One folder with the model, its prompt and the evidence for it, named by its content. What is served.",
     owners=OWNERS["ops"],
     kinds={"gguf"},

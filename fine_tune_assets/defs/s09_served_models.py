@@ -7,10 +7,10 @@ import dagster as dg
 import pyarrow as pa
 
 from fine_tune_assets.core.tables import SERVED_MODELS, table_of
-from fine_tune_assets.defs.automation import on_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, errors_for_people
-from fine_tune_assets.defs.sources import recipe_part
+from fine_tune_assets.defs.s06_adapters import behind_training
+from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.serving.switching import serve_release
 
 GROUP = "s09_served_models"
@@ -20,8 +20,8 @@ START_SECONDS = 600
 
 @dg.asset(
     group_name=GROUP,
-    deps=[recipe_part("engine")],
-    automation_condition=on_new_inputs(),
+    deps=[recipe_section("engine")],
+    automation_condition=behind_training(),
     description="The release that answers users now, and where. The old one keeps answering until the new one is ready.",
     owners=OWNERS["ops"],
     kinds={"fastapi"},

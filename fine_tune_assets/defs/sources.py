@@ -19,10 +19,10 @@ from fine_tune_assets.ledger.corrections import corrections_fingerprint
 from fine_tune_assets.ledger.reviews import decisions_fingerprint
 from fine_tune_assets.ledger.verdicts import signatures_fingerprint
 from fine_tune_assets.phi.scrubbing import scrubber_version
-from fine_tune_assets.recipes.sections import SECTIONS, section_fingerprints
+from fine_tune_assets.recipes.sections import section_fingerprints
 from fine_tune_assets.training.base_models import bundled_gguf
 
-_RECIPE_PARTS = {
+_SECTIONS = {
     "scrub": ("s02_scrubbed_reports", "how identifiers are found, and the share that must be found"),
     "dedup": ("s03_unique_reports", "from which similarity two reports are the same"),
     "tasks": ("s04_approved_examples", "how a report becomes instruction, input and draft output"),
@@ -30,34 +30,35 @@ _RECIPE_PARTS = {
     "instructions": ("s05_instruction_sets", "system prompt, splits, and how much general data is mixed in"),
     "base_model": ("s06_adapters", "the base model and its folder"),
     "training": ("s06_adapters", "how an adapter is trained"),
-    "judge": ("s07_judge_scores", "how many answers are graded, and how well the judge must agree with experts"),
-    "gate": ("s07_judge_scores", "what a candidate must reach to be promoted"),
+    "judge": ("s07_judge_scores", "how many answers are graded, and how long they may be"),
+    "abilities": ("s07_judge_scores", "how many general questions are asked"),
+    "gate": ("s07_judge_scores", "what a candidate must reach to be promoted, and the judge to decide"),
     "weights": ("s08_merged_weights", "the number format of merged weights, and how little merging may change"),
     "exports": ("s08_merged_weights", "the GGUF formats, and how little an export may change"),
     "engine": ("s09_served_models", "the program that serves the model"),
 }
 
 
-def recipe_part(section: str) -> dg.AssetKey:
+def recipe_section(section: str) -> dg.AssetKey:
     """The external asset that stands for one section of the recipe: a change there runs only what reads it."""
     return dg.AssetKey(["recipe", section])
 
 
-recipe_parts = [
+recipe_sections = [
     dg.AssetSpec(
-        recipe_part(section),
+        recipe_section(section),
         group_name=group,
         description=f"From the recipe: {decides}.",
         owners=OWNERS["ml"],
         kinds={"yaml"},
     )
-    for section, (group, decides) in _RECIPE_PARTS.items()
+    for section, (group, decides) in _SECTIONS.items()
 ]
 
 base_model_files = dg.AssetSpec(
     "base_model_files",
     group_name="s06_adapters",
-    description="The base model's folder as it lies on the disk: file names, sizes and times of the last change.",
+    description="The recipe's base model folder, or the bundled file: names, sizes and times of the last change.",
     owners=OWNERS["ml"],
     kinds={"file"},
 )
@@ -96,7 +97,7 @@ def _versions(installation: Installation) -> Mapping[str, Callable[[], str]]:
         return sections()[section]
 
     return {
-        **{f"recipe/{name}": partial(of_recipe, name) for name in SECTIONS},
+        **{f"recipe/{name}": partial(of_recipe, name) for name in _SECTIONS},
         # Not its content: that may be 100 GB. base_models reads it whole once anything here moved.
         "base_model_files": lambda: _base_model_listing(installation),
         # With the scrubber's version: another scrubber on the same texts has to be measured again.

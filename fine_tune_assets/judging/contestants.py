@@ -1,10 +1,10 @@
-"""The models that are compared: base, candidate adapter and, where there is one, the incumbent's adapter.
+"""The models that are compared: base, candidate and, where there is one, the incumbent.
 
-One base model is loaded once and wears each adapter in turn.
+One base model is loaded once and wears each adapter in turn; an incumbent on another base model answers with the merged
+weights that it was released from. Nothing is loaded that is not what its fingerprint says.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -29,59 +29,69 @@ INCUMBENT = "incumbent"
 
 
 @cache
-def _load(base: Path, adapter: Path, is_quantized: bool) -> tuple[Any, Any]:
+def _load(base: Path, base_fingerprint: str, adapter: Path, adapter_id: str, is_quantized: bool) -> tuple[Any, Any]:
+    require_folder(base, base_fingerprint, "base model")
+    require_folder(adapter, adapter_id, "adapter")
     return load_adapted(base, adapter, is_quantized), load_tokenizer(base)
 
 
 def _models(request: dict[str, Any]) -> tuple[Any, Any]:
     """Base with the candidate on it, and the tokenizer; only if both are what their fingerprints say."""
-    base, adapter = Path(request["base_folder"]), Path(request["adapter_folder"])
-    require_folder(base, request["base_fingerprint"], "base model")
-    require_folder(adapter, request["adapter_id"], "adapter")
     use_threads(request["threads"])
-    return _load(base, adapter, request["is_quantized"])
+    base, adapter = Path(request["base_folder"]), Path(request["adapter_folder"])
+    return _load(base, request["base_fingerprint"], adapter, request["adapter_id"], request["is_quantized"])
 
 
 def contestants_of(request: dict[str, Any], progress: Progress) -> list[Contestant]:
     """Base and adapter, and the incumbent unless it is the base model.
 
-    `incumbent_adapter` names an adapter on the same base model, `incumbent_weights` the merged model of another one.
+    `incumbent_adapter` names an adapter on the same base model, `incumbent_weights` the merged model of another one; both
+    are empty when the base model is the incumbent. Weights are loaded when they answer.
     """
-    model, tokenizer = _models(request)
 
-    def answering(role: str, worn: Callable[[], AbstractContextManager[Any]]) -> Generate:
-        def answer(conversations: Sequence[Sequence[dict[str, str]]]) -> list[Answer]:
-            tell = lambda done, total, what: progress(done, total, f"{what} by the {role}")  # noqa: E731
-            with worn():
-                return _answers(model, tokenizer, conversations, request, tell)
+    def answering(role: str, adapter: str | None) -> Generate:
+        return lambda conversations: _answers_wearing(request, adapter, conversations, _told(progress, role))
 
-        return answer
-
-    def wearing(adapter: str) -> AbstractContextManager[Any]:
-        model.set_adapter(adapter)
-        return nullcontext()
-
+    incumbent = partial(Contestant, "incumbent", request["incumbent"])
     found = [
-        Contestant("base", request["base_fingerprint"], answering("base model", model.disable_adapter)),
-        Contestant("adapter", request["adapter_id"], answering("candidate", partial(wearing, CANDIDATE))),
+        Contestant("base", request["base_fingerprint"], answering("base model", None)),
+        Contestant("adapter", request["adapter_id"], answering("candidate", CANDIDATE)),
     ]
-    if request.get("incumbent_adapter"):
+    if request["incumbent_adapter"]:
+        return [*found, incumbent(answering("incumbent", INCUMBENT))]
+    if request["incumbent_weights"]:
+        # First, and gone before the others are loaded: two large models may not fit side by side.
+        return [incumbent(partial(_answers_of_weights, request, _told(progress, "incumbent"))), *found]
+    return found
+
+
+def _told(progress: Progress, role: str) -> Progress:
+    return lambda done, total, what: progress(done, total, f"{what} by the {role}")
+
+
+def _answers_wearing(
+    request: dict[str, Any], adapter: str | None, conversations: Sequence[Sequence[dict[str, str]]], progress: Progress
+) -> list[Answer]:
+    """Answers of the base model with an adapter on it, or without one."""
+    model, tokenizer = _models(request)
+    if adapter is None:
+        with model.disable_adapter():
+            return _answers(model, tokenizer, conversations, request, progress)
+    if adapter == INCUMBENT and INCUMBENT not in model.peft_config:
         folder = Path(request["incumbent_adapter"])
         require_folder(folder, request["incumbent"], "adapter that serves now")
         model.load_adapter(str(folder), adapter_name=INCUMBENT)
-        found.append(Contestant("incumbent", request["incumbent"], answering("incumbent", partial(wearing, INCUMBENT))))
-    elif request.get("incumbent_weights"):
-        found.append(Contestant("incumbent", request["incumbent"], partial(_answers_of_weights, request, progress)))
-    return found
+    model.set_adapter(adapter)
+    return _answers(model, tokenizer, conversations, request, progress)
 
 
 def _answers_of_weights(
     request: dict[str, Any], progress: Progress, conversations: Sequence[Sequence[dict[str, str]]]
 ) -> list[Answer]:
+    use_threads(request["threads"])
     folder = Path(request["incumbent_weights"])
     require_folder(folder, request["incumbent_weights_fingerprint"], "merged model that serves now")
-    tell = lambda done, total, what: progress(done, total, f"{what} by the incumbent")  # noqa: E731
-    return _answers(load_model(folder).eval(), load_tokenizer(folder), conversations, request, tell)
+    return _answers(load_model(folder).eval(), load_tokenizer(folder), conversations, request, progress)
 
 
 def _answers(

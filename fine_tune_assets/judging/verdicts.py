@@ -31,6 +31,8 @@ class Evidence:
     judge_version: str
     judge_agreement: float | None
     agreement_floor: float
+    gate: Mapping[str, Any]
+    """The thresholds: with others this is another verdict, and a signature on it does not count for them."""
     examples: int
     missing_grades: int
     candidate_score: float | None

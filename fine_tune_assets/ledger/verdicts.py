@@ -65,7 +65,8 @@ def record_verdict(ledger: Ledger, verdict: Verdict) -> None:
 def sign_hold(ledger: Ledger, verdict_id: str, approver: str, reason: str) -> None:
     """An approver takes the responsibility for a candidate that is on hold.
 
-    Raises UnknownRecordError, or GateClosedError when the verdict is not `hold`: a refusal can't be signed.
+    Raises UnknownRecordError, LedgerError for a second signature of the same approver, or GateClosedError when the verdict
+    is not `hold` (a refusal can't be signed) or not the newest on its candidate.
     """
     if not approver.strip() or not reason.strip():
         raise LedgerError(f"Signing verdict {verdict_id} needs an approver's name and a reason.")
@@ -78,6 +79,13 @@ def sign_hold(ledger: Ledger, verdict_id: str, approver: str, reason: str) -> No
             raise GateClosedError(
                 f"Verdict {verdict_id} is {verdict.decision}: only an unchanged `hold` can be signed."
             )
+        newest = _latest(connection, **_fingerprints(verdict))
+        if newest is None or newest.verdict_id != verdict_id:
+            raise GateClosedError(
+                f"Verdict {verdict_id} is not the newest on its candidate: it decides nothing any more."
+            )
+        if approver.strip() in _signers(connection, verdict_id):
+            raise LedgerError(f"{approver.strip()} has signed verdict {verdict_id} already.")
         connection.execute(
             signatures.insert().values(
                 verdict_id=verdict_id, approver=approver.strip(), reason=reason, signed_at=datetime.now(UTC)

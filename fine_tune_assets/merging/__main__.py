@@ -26,11 +26,11 @@ def _probes(instruction_set: str, model_folder: Path) -> list[str]:
 
 
 def merge(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    from fine_tune_assets.merging.merging import merge_adapter
-
     base, adapter = Path(request["base_folder"]), Path(request["adapter_folder"])
     require_folder(base, request["base_fingerprint"], "base model")
     require_folder(adapter, request["adapter_id"], "adapter")
+    from fine_tune_assets.merging.merging import merge_adapter
+
     merged = merge_adapter(
         base=base,
         adapter=adapter,
@@ -45,10 +45,10 @@ def merge(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
 
 def export(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    from fine_tune_assets.merging.gguf import export_gguf
-
     merged, formats = Path(request["merged_folder"]), request["formats"]
     require_folder(merged, request["weights_fingerprint"], "merged model")
+    from fine_tune_assets.merging.gguf import export_gguf
+
     probes = _probes(request["instruction_set"], merged)
     exports = []
     for done, gguf_format in enumerate(formats, start=1):

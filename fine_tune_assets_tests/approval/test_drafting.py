@@ -8,14 +8,28 @@ from fine_tune_assets.approval.drafting import correction_authors, draft_example
 from fine_tune_assets.recipes.schema import SectionTask
 from fine_tune_assets_tests.approval.examples import PLAN, corrections, reports
 
+FROM_BOTH = SectionTask("plan", "Write the plan.", ("FINDINGS", "HISTORY"), "PLAN")
+
 
 def test_a_report_with_all_sections_becomes_one_example_a_task() -> None:
     """The input holds the sections in the task's order, each under its heading."""
     text = "HISTORY\nFell.\n\nFINDINGS\nSprain.\n\nPLAN\nRest."
-    (draft,) = draft_examples(reports(text), corrections(), [PLAN]).to_pylist()
+    (draft,) = draft_examples(reports(text), corrections(), [FROM_BOTH]).to_pylist()
     assert draft["input"] == "FINDINGS\nSprain.\n\nHISTORY\nFell."
     assert (draft["instruction"], draft["output"], draft["task"]) == ("Write the plan.", "Rest.", "plan")
     assert (draft["report_id"], draft["source"], draft["patient_key"]) == ("b/1", "clinic", "patient1")
+
+
+def test_a_report_without_one_of_the_input_sections_yields_nothing() -> None:
+    """Taught to write a plan from a headache alone, a model learns to invent."""
+    texts = [
+        "FINDINGS\nSprain.\nPLAN\nRest.",
+        "HISTORY\nFell.\nPLAN\nRest.",
+        "HISTORY\n\nFINDINGS\nSprain.\nPLAN\nRest.",
+    ]
+    drafted = draft_examples(reports(*texts), corrections(), [FROM_BOTH])
+    assert drafted.num_rows == 0
+    assert reports_without_draft(reports(*texts), drafted) == ["b/1", "b/2", "b/3"]
 
 
 def test_a_single_input_section_stands_without_its_heading() -> None:

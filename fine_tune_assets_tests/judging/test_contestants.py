@@ -61,6 +61,10 @@ def _request(folders: dict[str, Path], **changes: str) -> dict[str, Any]:
         "threads": 2,
         "max_new_tokens": 12,
         "batch_size": 2,
+        "incumbent": "",
+        "incumbent_adapter": "",
+        "incumbent_weights": "",
+        "incumbent_weights_fingerprint": "",
         **changes,
     }
 

@@ -18,6 +18,7 @@ GOOD = Evidence(
     base_fingerprint="base",
     instruction_set_fingerprint="set",
     recipe_fingerprint="recipe",
+    gate={},
     incumbent="base",
     judge_version="judge",
     judge_agreement=0.5,

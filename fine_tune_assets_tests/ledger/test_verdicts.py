@@ -72,6 +72,18 @@ def test_only_a_hold_can_be_signed(ledger: Ledger, decision: str) -> None:
         sign_hold(ledger, verdict.verdict_id, "", "I want to")
 
 
+def test_only_the_newest_verdict_on_a_candidate_can_be_signed_and_by_each_approver_once(ledger: Ledger) -> None:
+    """A signature on an old one would open the gate on the day that it is recorded again."""
+    held = make_verdict("hold")
+    record_verdict(ledger, held)
+    sign_hold(ledger, held.verdict_id, "approver one", "graded by hand")
+    with pytest.raises(LedgerError, match="has signed"):
+        sign_hold(ledger, held.verdict_id, "approver one", "once more")
+    record_verdict(ledger, make_verdict("refuse"))
+    with pytest.raises(GateClosedError, match="not the newest"):
+        sign_hold(ledger, held.verdict_id, "approver two", "graded by hand")
+
+
 def test_a_signature_row_added_by_hand_opens_nothing(ledger: Ledger) -> None:
     """Write access to one table is not an approver's signature."""
     verdict = make_verdict("hold")

@@ -1,7 +1,8 @@
 """Every field of a recipe decides something known, and a change moves the sections that hold it and no other."""
 
-from dataclasses import asdict, fields
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import asdict, is_dataclass
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -30,8 +31,18 @@ def _moved(changed: Recipe) -> set[str]:
 
 def test_every_field_is_in_a_section() -> None:
     """A field in none would be changed, and nothing would run."""
-    divided = {field.partition(".")[0] for names in SECTIONS.values() for field in names}
-    assert divided | READ_AT_EVERY_TICK | DESCRIPTIVE == {field.name for field in fields(Recipe)}
+    divided = {field for names in SECTIONS.values() for field in names} | READ_AT_EVERY_TICK | DESCRIPTIVE
+    missing = {path for path in _paths(Recipe) if path not in divided and path.partition(".")[0] not in divided}
+    assert missing == set()
+
+
+def _paths(schema: Any, prefix: str = "") -> Iterator[str]:
+    """Every field of a dataclass, those of dataclasses in it as `outer.inner`."""
+    for name, kind in get_type_hints(schema).items():
+        if is_dataclass(kind):
+            yield from _paths(kind, f"{prefix}{name}.")
+        else:
+            yield prefix + name
 
 
 @pytest.mark.parametrize(
@@ -46,6 +57,9 @@ def test_every_field_is_in_a_section() -> None:
         ("training.rank", 8, {"training"}),
         ("training.seed", 1, {"training", "instructions"}),
         ("judge.test_examples", 20, {"judge"}),
+        ("judge.ability_items", 20, {"abilities"}),
+        ("judge.batch_size", 4, {"judge", "abilities"}),
+        ("judge.agreement_floor", 0.9, {"gate"}),
         ("gate.minimum_gain", 1.0, {"gate"}),
         ("gate.maximum_merge_kl", 0.001, {"gate", "weights"}),
         ("gate.maximum_quantized_kl", 0.001, {"gate", "exports"}),

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -83,8 +84,19 @@ def test_the_bundled_model_is_imported_once_with_its_source(smollm2: Path) -> No
     assert model.licence == "Apache-2.0"
     assert model.source_fingerprint == fingerprint_file(bundled_gguf())
     before = {p.name: p.stat().st_mtime_ns for p in smollm2.iterdir()}
-    import_bundled_model(smollm2)
+    assert import_bundled_model(smollm2.with_name("SmolLM2-135M-Instruct")) == smollm2
     assert {p.name: p.stat().st_mtime_ns for p in smollm2.iterdir()} == before
+
+
+@pytest.mark.slow
+def test_an_imported_model_that_was_damaged_is_imported_again(smollm2: Path, tmp_path: Path) -> None:
+    """It would pass as the bundled model otherwise: whoever can write there could have anything trained and released."""
+    folder = Path(shutil.copytree(smollm2, tmp_path / smollm2.name))
+    weights = folder / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert import_bundled_model(tmp_path / "SmolLM2-135M-Instruct") == folder
+    assert weights.read_bytes() == whole
 
 
 @pytest.mark.slow

@@ -1,0 +1,112 @@
+"""What comes from outside is reported by content: once for a change, and not at all without one."""
+
+import os
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from fine_tune_assets.core.records import Release
+from fine_tune_assets.defs.automation import latest_event
+from fine_tune_assets.defs.resources import Installation
+from fine_tune_assets.defs.s07_judge_scores import _incumbent
+from fine_tune_assets.defs.sources import recipe_section, report_sources
+from fine_tune_assets.ledger.deployments import report_state, switch_live, want_release
+from fine_tune_assets.ledger.releases import record_release
+from fine_tune_assets.ledger.verdicts import record_verdict
+from fine_tune_assets.recipes.sections import SECTIONS
+from fine_tune_assets_tests.conftest import replace_file, write_recipe
+from fine_tune_assets_tests.ledger.made import make_release, make_verdict
+
+
+def _reported(instance: dg.DagsterInstance) -> set[str]:
+    """The sources whose content is not the one last reported; from now on it is."""
+    found = report_sources(instance, Installation())
+    if isinstance(found, dg.SkipReason):
+        return set()
+    for event in found.asset_events:
+        instance.report_runless_asset_event(event)
+    return {event.asset_key.to_user_string() for event in found.asset_events}
+
+
+def test_every_source_is_reported_once(installation_dir: Path, instance: dg.DagsterInstance) -> None:  # noqa: ARG001
+    """A source that is reported at every tick would run the graph at every tick."""
+    first = _reported(instance)
+    assert {f"recipe/{name}" for name in SECTIONS} < first
+    assert {"base_model_files", "verdict_signatures", "corrections"} < first
+    assert _reported(instance) == set()
+
+
+def test_a_changed_section_is_reported_alone(installation_dir: Path, instance: dg.DagsterInstance) -> None:
+    _reported(instance)
+    write_recipe(installation_dir, gate={"minimum_gain": 0.5})
+    assert _reported(instance) == {"recipe/gate"}
+
+
+def test_a_recipe_that_can_not_be_read_holds_up_no_other_source(
+    installation_dir: Path, instance: dg.DagsterInstance
+) -> None:
+    """A typing error in the recipe must not stop decisions and corrections."""
+    _reported(instance)
+    before = latest_event(instance, recipe_section("gate"))
+    replace_file(installation_dir / "recipe.yaml", b"gate: [")
+    (installation_dir / "evaluation" / "judge" / "more.csv").write_text("ID\n", encoding="utf-8")
+    assert _reported(instance) == {"rated_answers"}
+    assert latest_event(instance, recipe_section("gate")) == before
+
+
+def test_a_base_model_that_was_written_again_is_noticed(installation_dir: Path, instance: dg.DagsterInstance) -> None:
+    """Somebody puts other weights into the same folder: what was trained is no longer what is there."""
+    folder = installation_dir / "my-model"
+    write_recipe(installation_dir, base_model={"folder": str(folder)})
+    _reported(instance)
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"one")
+    assert _reported(instance) == {"base_model_files"}
+    os.utime(folder / "model.safetensors", ns=(1, 1))
+    assert _reported(instance) == {"base_model_files"}
+    assert _reported(instance) == set()
+
+
+def _serve(adapter_id: str, base: str) -> Release:
+    verdict = make_verdict("promote", adapter_id=adapter_id, base_fingerprint=base)
+    release = make_release(verdict, f"release-of-{adapter_id}")
+    with Installation().ledger() as ledger:
+        record_verdict(ledger, verdict)
+        record_release(ledger, release)
+        deployment = want_release(ledger, release.release_id, "test")
+        report_state(ledger, deployment.deployment_id, "starting")
+        report_state(ledger, deployment.deployment_id, "ready", engine_url="http://127.0.0.1:1", engine_key=b"sealed")
+        switch_live(ledger, deployment.deployment_id, "test")
+    return release
+
+
+CANDIDATE = {"adapter_id": "new", "base_fingerprint": "base-1", "instruction_set_fingerprint": "set-1"}
+
+
+@pytest.mark.usefixtures("installation_dir")
+def test_the_incumbent_is_the_base_model_while_nothing_serves() -> None:
+    assert _incumbent(Installation(), CANDIDATE) == {
+        "incumbent": "base-1",
+        "incumbent_adapter": "",
+        "incumbent_weights": "",
+        "incumbent_weights_fingerprint": "",
+    }
+
+
+def test_the_incumbent_on_the_same_base_is_an_adapter(installation_dir: Path) -> None:
+    _serve("old", "base-1")
+    found = _incumbent(Installation(), CANDIDATE)
+    assert found["incumbent"] == "old"
+    assert found["incumbent_adapter"] == str(installation_dir / "adapters" / "old")
+    assert found["incumbent_weights"] == ""
+
+
+def test_the_incumbent_on_another_base_is_what_was_merged(installation_dir: Path) -> None:
+    """Its adapter does not fit on the new base model."""
+    release = _serve("old", "base-0")
+    found = _incumbent(Installation(), CANDIDATE)
+    assert found["incumbent"] == "old"
+    assert found["incumbent_adapter"] == ""
+    assert found["incumbent_weights"] == str(installation_dir / "weights" / release.weights_fingerprint)
+    assert found["incumbent_weights_fingerprint"] == release.weights_fingerprint
