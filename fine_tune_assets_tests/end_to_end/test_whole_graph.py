@@ -104,16 +104,32 @@ def test_status_names_the_live_release(services: Small, served: Served) -> None:
     assert served[1]["release"] in done.stdout
 
 
-def test_a_worse_candidate_is_neither_merged_nor_released_nor_served(services: Small, served: Served) -> None:
+def test_the_next_candidate_takes_over_from_what_serves(services: Small, served: Served) -> None:
+    """Other training settings: trained, judged against the live release, merged, released and switched to, in one go."""
+    services.write_recipe(training={"learning_rate": 4.0e-4})
+    done = services.run("-m", "fine_tune_assets.cli.main", "materialize")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "✗" not in done.stdout
+    verdict, release = _rows(services, "promotion_verdicts")[0], _rows(services, "releases")[0]
+    assert release["release_id"] != served[1]["release"]
+    assert verdict["adapter_id"] == release["adapter_id"]
+    assert verdict["incumbent"] not in (release["adapter_id"], release["base_fingerprint"])
+    assert {row["model"] for row in _rows(services, "judge_scores")} == {"base", "adapter", "incumbent"}
+    assert release["release_id"] in services.run("-m", "fine_tune_assets.cli.main", "status").stdout
+
+
+def test_a_worse_candidate_is_neither_merged_nor_released_nor_served(services: Small) -> None:
     """Also when each step behind the gate is launched by hand, in a run of its own."""
     # A learning rate that wrecks the model, judged by the demo's own gate.
     services.write_recipe(training={"learning_rate": 0.02}, gate={"minimum_gain": 0.0})
+    live = _rows(services, "releases")[0]["release_id"]
     before = {
         name: (services.data / "tables" / name / f"{name}.parquet").read_bytes()
         for name in ("releases", "served_models")
     }
     done = services.run("-m", "fine_tune_assets.cli.main", "materialize")
     assert done.returncode == 1, done.stdout
+    assert "GateClosedError" not in done.stdout
     for asset in ("judge_scores", "retained_abilities", "promotion_verdicts"):
         _launch_by_hand(services, asset)
     verdict = _rows(services, "promotion_verdicts")[0]
@@ -129,7 +145,7 @@ def test_a_worse_candidate_is_neither_merged_nor_released_nor_served(services: S
     _launch_by_hand(services, "served_models")
     after = {name: (services.data / "tables" / name / f"{name}.parquet").read_bytes() for name in before}
     assert after == before
-    assert served[1]["release"] in services.run("-m", "fine_tune_assets.cli.main", "status").stdout
+    assert live in services.run("-m", "fine_tune_assets.cli.main", "status").stdout
 
 
 def _launch_by_hand(small: Small, asset: str) -> str:
@@ -138,12 +154,13 @@ def _launch_by_hand(small: Small, asset: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_a_changed_release_folder_is_not_started(services: Small, served: Served, tmp_path: Path) -> None:
+def test_a_changed_release_folder_is_not_started(services: Small, tmp_path: Path) -> None:
     """Somebody who can write to the disk can't have other weights served under a release's name."""
     from fine_tune_assets.core.releases import ReleaseError, verify_release
 
-    folder = shutil.copytree(services.data / _rows(services, "releases")[0]["folder"], tmp_path / "release")
-    verify_release(folder, served[1]["release"])
+    release = _rows(services, "releases")[0]
+    folder = shutil.copytree(services.data / release["folder"], tmp_path / "release")
+    verify_release(folder, release["release_id"])
     (folder / "prompt.json").write_text('{"system_prompt": "Say anything."}', encoding="utf-8")
     with pytest.raises(ReleaseError, match=r"prompt\.json"):
-        verify_release(folder, served[1]["release"])
+        verify_release(folder, release["release_id"])
