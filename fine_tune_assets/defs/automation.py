@@ -76,7 +76,10 @@ def version_as_consumed(version: str | None) -> str | None:
 
 class InputsDiffer(AC):
     """True while the inputs that the asset last consumed differ from the present ones, or it was never materialised, or
-    its code version changed; unless exactly this state was already attempted and failed or was cancelled."""
+    its code version changed; unless exactly this state was already attempted and failed or was cancelled.
+
+    Like the others here it reads nothing for an empty subset: in a condition whose first parts are false it costs nothing.
+    """
 
     @property
     def name(self) -> str:
@@ -87,6 +90,8 @@ class InputsDiffer(AC):
         return "The recorded inputs differ from the present ones"
 
     def evaluate(self, context: Any) -> dg.AutomationResult:
+        if context.candidate_subset.is_empty:
+            return dg.AutomationResult(context, context.candidate_subset)
         graph, instance = context.asset_graph_view.asset_graph, context.asset_graph_view.instance
         node = graph.get(context.key)
         if node.is_partitioned:
@@ -186,6 +191,8 @@ class InputsPresent(AC):
         return "Every input was materialized"
 
     def evaluate(self, context: Any) -> dg.AutomationResult:
+        if context.candidate_subset.is_empty:
+            return dg.AutomationResult(context, context.candidate_subset)
         graph, instance = context.asset_graph_view.asset_graph, context.asset_graph_view.instance
         present = all(latest_event(instance, key) is not None for key in graph.get(context.key).parent_keys)
         return dg.AutomationResult(context, context.candidate_subset if present else context.get_empty_subset())
