@@ -123,8 +123,12 @@ def whole_graphs(tmp_path_factory: pytest.TempPathFactory, smollm2: Path) -> Ite
     """Both at the same time, since most of each is loading libraries on one core."""
     small, alone = (Small(tmp_path_factory.mktemp(name), smollm2) for name in ("served", "alone"))
     runs = small.start_whole_graph(), alone.start_whole_graph(ONLY_LOOPBACK)
-    yield WholeGraphs(small, small.finish_whole_graph(runs[0]), alone.finish_whole_graph(runs[1]))
-    small.run("-m", "fine_tune_assets.cli.main", "down")
+    try:
+        yield WholeGraphs(small, small.finish_whole_graph(runs[0]), alone.finish_whole_graph(runs[1]))
+    finally:
+        for run in runs:
+            run.kill()
+        small.run("-m", "fine_tune_assets.cli.main", "down")
 
 
 @pytest.fixture(scope="session")
