@@ -31,7 +31,7 @@ OFFLINE_ENVIRONMENT = {
     "VLLM_DO_NOT_TRACK": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "WANDB_MODE": "offline",
+    "WANDB_MODE": "disabled",
     "ANONYMIZED_TELEMETRY": "False",
     "TOKENIZERS_PARALLELISM": "false",
     "TQDM_DISABLE": "1",

@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
-from transformers import TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 from transformers.trainer_utils import set_seed
 from trl import SFTConfig, SFTTrainer
 
@@ -180,6 +180,7 @@ def _make_trainer(
         processing_class=tokenizer,
         callbacks=[_Telling(progress)],
     )
+    trainer.remove_callback(PrinterCallback)  # _Telling says it in one line
     if not on_gpu:
         score_learned_positions_only(model.get_base_model())
     _require_all_rows(trainer, train)
