@@ -61,8 +61,8 @@ def test_columns_become_sections_in_the_order_of_the_batch_file(tmp_path: Path) 
     ("batch", "reports", "unreadable", "source"),
     [
         ("2026-01-visit-notes", 26, 1, "aci-bench"),
-        ("2026-02-dialogues", 280, 0, "mts-dialog"),
-        ("2026-03-dialogues", 90, 0, "mts-dialog"),
+        ("2026-02-dialogues", 260, 0, "mts-dialog"),
+        ("2026-03-dialogues", 49, 0, "mts-dialog"),
         ("2026-04-primary-care", 8, 0, "primock57"),
     ],
 )
