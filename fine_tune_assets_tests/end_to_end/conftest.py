@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,10 @@ from fine_tune_assets.recipes.loading import shipped_recipes
 from fine_tune_assets_tests.conftest import SAMPLE, drop_dialogues
 
 REPORTS_A_BATCH = 30
-ONLY_LOOPBACK = ("unshare", "-rn", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
 SMALL = {
     "split": {"minimum_examples": 20, "test_fraction": 0.25, "validation_fraction": 0.1, "salt": "end-to-end"},
-    "training": {"epochs": 1, "max_length": 224, "batch_size": 4, "learning_rate": 5.0e-4},
-    "judge": {"test_examples": 10, "max_new_tokens": 40, "ability_items": 8, "batch_size": 10},
+    "training": {"epochs": 1, "max_length": 160, "batch_size": 4, "learning_rate": 5.0e-4},
+    "judge": {"test_examples": 8, "max_new_tokens": 24, "ability_items": 4, "batch_size": 8},
     # Nine steps of training can't make it clearly better: here only a much worse candidate is held back.
     "gate": {"minimum_examples": 5, "maximum_ability_loss": 0.6, "minimum_gain": -3.0},
     "scrub": {"recall_floor": 0.5},
@@ -66,7 +64,6 @@ class Small:
     @property
     def environment(self) -> dict[str, str]:
         own = {
-            "THREADS": 1,
             "DATA_DIR": self.data,
             "RECIPE": self.data / "recipe.yaml",
             "DAGSTER_HOME": self.home,
@@ -75,12 +72,11 @@ class Small:
         }
         kept = {k: v for k, v in os.environ.items() if not k.startswith((PREFIX, "DAGSTER_"))}
         named = {PREFIX + name: str(value) for name, value in own.items()}
-        # One core each: two runs side by side on two cores would otherwise wait for each other's threads.
-        return {**kept, **OFFLINE_ENVIRONMENT, **named, "DAGSTER_HOME": str(self.home), "OMP_NUM_THREADS": "1"}
+        return {**kept, **OFFLINE_ENVIRONMENT, **named, "DAGSTER_HOME": str(self.home)}
 
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, *command],
+            [*prefix, sys.executable, *command],
             cwd=PROJECT_DIR,
             env=self.environment,
             capture_output=True,
@@ -88,19 +84,11 @@ class Small:
             check=False,
         )
 
-    def start_whole_graph(self, prefix: tuple[str, ...] = ()) -> "subprocess.Popen[str]":
-        """Start the program beside this file; its last line is its result."""
-        command = (*prefix, sys.executable, "-m", "fine_tune_assets_tests.end_to_end.run_whole_graph")
-        with (self.data / "errors.log").open("w") as errors:
-            return subprocess.Popen(
-                command, cwd=PROJECT_DIR, env=self.environment, stdout=subprocess.PIPE, stderr=errors, text=True
-            )
-
-    def finish_whole_graph(self, process: "subprocess.Popen[str]") -> dict[str, Any]:
-        output, _ = process.communicate()
-        errors = (self.data / "errors.log").read_text(encoding="utf-8", errors="replace")
-        assert process.returncode == 0, output[-4000:] + errors[-6000:]
-        return dict(json.loads(output.strip().splitlines()[-1]))
+    def run_whole_graph(self, prefix: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Run the program beside this file; its last line is its result."""
+        done = self.run("-m", "fine_tune_assets_tests.end_to_end.run_whole_graph", prefix=prefix)
+        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-6000:]
+        return dict(json.loads(done.stdout.strip().splitlines()[-1]))
 
 
 def free_port() -> int:
@@ -109,29 +97,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@dataclass(frozen=True)
-class WholeGraphs:
-    """The whole graph, run on two equal installations: one with a network, one where only loopback exists."""
-
-    installation: Small
-    printed: dict[str, Any]
-    printed_alone: dict[str, Any]
-
-
 @pytest.fixture(scope="session")
-def whole_graphs(tmp_path_factory: pytest.TempPathFactory, smollm2: Path) -> Iterator[WholeGraphs]:
-    """Both at the same time, since most of each is loading libraries on one core."""
-    small, alone = (Small(tmp_path_factory.mktemp(name), smollm2) for name in ("served", "alone"))
-    runs = small.start_whole_graph(), alone.start_whole_graph(ONLY_LOOPBACK)
-    try:
-        yield WholeGraphs(small, small.finish_whole_graph(runs[0]), alone.finish_whole_graph(runs[1]))
-    finally:
-        for run in runs:
-            run.kill()
-        small.run("-m", "fine_tune_assets.cli.main", "down")
-
-
-@pytest.fixture(scope="session")
-def served(whole_graphs: WholeGraphs) -> tuple[Small, dict[str, Any]]:
+def served(tmp_path_factory: pytest.TempPathFactory, smollm2: Path) -> Iterator[tuple[Small, dict[str, Any]]]:
     """A small installation on which the whole graph ran once, and what the run printed."""
-    return whole_graphs.installation, whole_graphs.printed
+    small = Small(tmp_path_factory.mktemp("served"), smollm2)
+    yield small, small.run_whole_graph()
+    small.run("-m", "fine_tune_assets.cli.main", "down")

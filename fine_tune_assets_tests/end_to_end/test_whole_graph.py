@@ -113,7 +113,7 @@ def test_the_next_candidate_takes_over_from_what_serves(services: Small, served:
     verdict, release = _rows(services, "promotion_verdicts")[0], _rows(services, "releases")[0]
     assert release["release_id"] != served[1]["release"]
     assert verdict["adapter_id"] == release["adapter_id"]
-    assert verdict["incumbent"] not in (release["adapter_id"], release["base_fingerprint"])
+    assert verdict["incumbent"] not in (verdict["adapter_id"], verdict["base_fingerprint"])
     assert {row["model"] for row in _rows(services, "judge_scores")} == {"base", "adapter", "incumbent"}
     assert release["release_id"] in services.run("-m", "fine_tune_assets.cli.main", "status").stdout
 
