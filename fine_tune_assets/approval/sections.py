@@ -1,7 +1,8 @@
 """Splits a report's text into sections by its heading lines.
 
-Owns what a heading is: a line of its own that is named by a task (in any case, with or without a colon), or that is
-written in capitals. Does not know what a section is used for.
+Owns what a heading is: a line of its own that is named by a task (with a colon, or with a capital letter in it), or that
+is written in capitals. "chief complaint" alone on a line is no heading: it is how a record names the section it is about.
+Does not know what a section is used for.
 """
 
 import re
@@ -55,5 +56,7 @@ def section_texts(text: str, named: Iterable[str] = ()) -> dict[str, str]:
 
 
 def _is_heading(line: str, known: set[str]) -> bool:
-    heading = normal_heading(line)
-    return bool(heading) and (heading in known or bool(_CAPITALS.fullmatch(line.strip().removesuffix(":").rstrip())))
+    written = line.strip()
+    if normal_heading(line) in known and not (written.islower() and not written.endswith(":")):
+        return True
+    return bool(_CAPITALS.fullmatch(written.removesuffix(":").rstrip()))

@@ -19,6 +19,14 @@ def test_a_heading_that_a_task_names_is_found_in_any_case_and_with_a_colon() -> 
     assert section_texts(text) == {"": text}
 
 
+def test_a_heading_in_small_letters_needs_its_colon() -> None:
+    """A record that says which section it is about, in plain words, would lose its own text otherwise."""
+    named = ["CHIEF COMPLAINT", "NOTE SECTION", "DIALOGUE"]
+    text = "NOTE SECTION\n\nchief complaint\n\nDIALOGUE\n\nDoctor: What is it?"
+    assert section_texts(text, named) == {"NOTE SECTION": "chief complaint", "DIALOGUE": "Doctor: What is it?"}
+    assert section_texts("chief complaint:\nCough.", named) == {"CHIEF COMPLAINT": "Cough."}
+
+
 def test_a_scrubbed_tag_and_a_measurement_are_no_headings() -> None:
     """A line that holds only [NAME] would otherwise cut its section in two."""
     assert section_texts("PLAN\n[NAME]\nBP 120/80\nOK\nRest.") == {"PLAN": "[NAME]\nBP 120/80\nOK\nRest."}
