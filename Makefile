@@ -30,10 +30,11 @@ check: setup     ## style, types, import rules, unused dependencies, definitions
 	DAGSTER_HOME= $(BIN)/dagster definitions validate -w workspace.yaml
 
 test: setup      ## everything but the slow end-to-end tests
-	$(BIN)/pytest -m "not slow and not gpu"
+	$(BIN)/pytest -m "not slow and not gpu" -n 2 --dist loadfile
 
+# Two workers with a core each: one takes all that uses torch (a model is imported once), the other one the rest.
 test-slow: setup ## the slow end-to-end tests
-	$(BIN)/pytest -m "slow and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "slow and not gpu" -n 2 --dist loadgroup
 
 test-all: test test-slow   ## everything that needs no GPU
 

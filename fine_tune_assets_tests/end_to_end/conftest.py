@@ -69,6 +69,7 @@ class Small:
             "DAGSTER_HOME": self.home,
             "GATEWAY_PORT": self.ports[0],
             "DAGSTER_PORT": self.ports[1],
+            "THREADS": 1,  # half of the time goes into imports: another worker makes better use of a second core
         }
         kept = {k: v for k, v in os.environ.items() if not k.startswith((PREFIX, "DAGSTER_"))}
         named = {PREFIX + name: str(value) for name, value in own.items()}
