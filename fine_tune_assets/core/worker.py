@@ -1,20 +1,23 @@
 """Heavy work in a process of its own: `python -m fine_tune_assets.<package>` started through Dagster Pipes.
 
 Owns the protocol: a request (a JSON object with an `action`) comes as Pipes extras; the result, or an error for people,
-goes back as one custom message. Tables travel as Parquet paths. The process dies with its parent, so that a killed run
-leaves nothing on the GPU. Needs `dagster_pipes` only.
+goes back in the file that the request names. Tables travel as Parquet paths. The process dies with its parent, so that a
+killed run leaves nothing on the GPU. Needs `dagster_pipes` only.
 """
 
 import ctypes
+import json
 import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from dagster_pipes import PipesContext, open_dagster_pipes
 
 from fine_tune_assets.core.errors import FineTuneError, without_message
+from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.settings import go_offline
 
@@ -22,6 +25,9 @@ Handler = Callable[[dict[str, Any], Progress], dict[str, Any]]
 
 RESULT = "result"
 ERROR = "error"
+ANSWER_FILE = "answer_file"
+"""Key of a request: where the answer is written. Not a Pipes message: Dagster reads those line by line while they are
+written, and lost a training's result when it met half of a long line (dagster 1.13.27, `_reader_thread`)."""
 PROGRESS_EVERY_SECONDS = 2.0
 _PR_SET_PDEATHSIG = 1
 
@@ -37,14 +43,18 @@ def serve_request(handlers: Mapping[str, Handler]) -> None:
     with open_dagster_pipes() as pipes:
         request = dict(pipes.extras)
         try:
-            result = handlers[request["action"]](request, _reporting(pipes))
+            answer = {RESULT: handlers[request["action"]](request, _reporting(pipes))}
         except FineTuneError as error:
-            pipes.report_custom_message({ERROR: str(error), "type": type(error).__name__})
+            answer = {ERROR: str(error), "type": type(error).__name__}
         # Whatever else goes wrong must reach the UI, and its message must not: it may quote a report.
         except Exception as error:  # noqa: BLE001
-            pipes.report_custom_message({ERROR: without_message(error), "type": type(error).__name__})
-        else:
-            pipes.report_custom_message({RESULT: result})
+            answer = {ERROR: without_message(error), "type": type(error).__name__}
+        write_text(Path(request[ANSWER_FILE]), json.dumps(answer))
+
+
+def read_answer(path: Path) -> dict[str, Any] | None:
+    """What a worker wrote: {RESULT: …}, or {ERROR: …, "type": …}. None if it ended before it could."""
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
 def _die_with_parent() -> None:

@@ -5,6 +5,7 @@ Must not hold: anything about one stage.
 
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from fine_tune_assets.core.errors import FineTuneError, without_message
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.paths import PROJECT_DIR, Layout
 from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT, Settings, load_settings
-from fine_tune_assets.core.worker import ERROR, RESULT
+from fine_tune_assets.core.worker import ANSWER_FILE, ERROR, RESULT, read_answer
 from fine_tune_assets.defs.io import ParquetTables
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME
@@ -86,15 +87,18 @@ class Worker(dg.ConfigurableResource):
 
     def run(self, context: dg.AssetExecutionContext, package: str, request: dict[str, Any]) -> dict[str, Any]:
         """The worker's result. Raises dg.Failure with the worker's own words, or with the kind of error only."""
-        done = dg.PipesSubprocessClient(cwd=str(PROJECT_DIR), env=OFFLINE_ENVIRONMENT).run(
-            context=context, command=[sys.executable, "-m", f"fine_tune_assets.{package}"], extras=request
-        )
-        for message in done.get_custom_messages():
-            if ERROR in message:
-                raise dg.Failure(f"{message['type']}: {message[ERROR]}", allow_retries=False)
-            if RESULT in message:
-                return dict(message[RESULT])
-        raise dg.Failure(f"The worker {package} ended without a result. Its log is above.")
+        command = [sys.executable, "-m", f"fine_tune_assets.{package}"]
+        with tempfile.TemporaryDirectory(prefix="worker-") as folder:
+            file = Path(folder) / "answer.json"
+            dg.PipesSubprocessClient(cwd=str(PROJECT_DIR), env=OFFLINE_ENVIRONMENT).run(
+                context=context, command=command, extras={**request, ANSWER_FILE: str(file)}
+            )
+            answer = read_answer(file)
+        if answer is None:
+            raise dg.Failure(f"The worker {package} ended without a result. Its log is above.")
+        if ERROR in answer:
+            raise dg.Failure(f"{answer['type']}: {answer[ERROR]}", allow_retries=False)
+        return dict(answer[RESULT])
 
 
 @contextmanager
