@@ -1,6 +1,7 @@
 """How well the judge agrees with people, measured on answers that experts rated."""
 
 import csv
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -55,8 +56,11 @@ def _measures(name: str, rows: list[dict[str, str]], grades: list[float]) -> Ite
 
 
 def licensed_agreement(table: pa.Table, judge: str) -> float | None:
-    """The judge's agreement on the deciding measure, or None when this version of it was not measured."""
+    """The judge's agreement on the deciding measure, or None when this version of it was not measured.
+
+    Where all ratings are equal there is no correlation (NaN): that measured nothing.
+    """
     for row in table.to_pylist():
         if row["human_measure"] == DECIDING_MEASURE and row["judge_version"] == judge:
-            return float(row["spearman"])
+            return float(row["spearman"]) if math.isfinite(row["spearman"]) else None
     return None

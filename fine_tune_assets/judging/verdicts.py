@@ -1,10 +1,12 @@
 """The gate: may this candidate be served? A pure function of the figures.
 
 Owns the rules and the reasons in plain words. `refuse`: measured and worse. `hold`: not enough evidence. `promote`: every
-figure is there and good enough. A missing figure never helps.
+figure is there and good enough. A missing figure never helps, and neither does one that is not a number: NaN is below no
+threshold, so each gate asks whether a figure is good, never whether it is bad.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -85,7 +87,7 @@ def _holds(evidence: Evidence, gate: GateSettings) -> list[str]:
     found = []
     if evidence.judge_agreement is None:
         found.append("This judge was not measured against experts.")
-    elif evidence.judge_agreement < evidence.agreement_floor:
+    elif not evidence.judge_agreement >= evidence.agreement_floor:
         found.append(
             f"The judge may not decide: its agreement with experts is {evidence.judge_agreement:.2f}, "
             f"below {evidence.agreement_floor:.2f}."
@@ -95,17 +97,20 @@ def _holds(evidence: Evidence, gate: GateSettings) -> list[str]:
             f"Not enough evidence: {evidence.examples} examples graded for both, {gate.minimum_examples} needed."
         )
     graded = evidence.examples + evidence.missing_grades
-    if graded and evidence.missing_grades / graded > gate.maximum_missing_fraction:
+    if graded and not evidence.missing_grades / graded <= gate.maximum_missing_fraction:
         found.append(f"{evidence.missing_grades} of {graded} examples have no grade.")
     if evidence.gain is None:
         found.append("There is no comparison with the incumbent.")
-    elif evidence.gain.low <= gate.minimum_gain:
+    elif not evidence.gain.low > gate.minimum_gain:
         found.append(
             f"Not clearly better: mean difference {evidence.gain.value:.2f} points, "
             f"95 % interval {evidence.gain.low:.2f} to {evidence.gain.high:.2f}."
         )
     if not evidence.abilities:
         found.append("Retained abilities were not measured.")
+    for ability, base, candidate in evidence.abilities:
+        if not base - candidate <= gate.maximum_ability_loss:
+            found.append(f"{ability} was not measured: its accuracy is not a number.")
     if evidence.incumbent == evidence.adapter_id:
         found.append("The candidate is the model that serves now.")
     return found
@@ -119,13 +124,17 @@ def compare_scores(scores: pa.Table, incumbent: str) -> tuple[int, int, float | 
         raise GateClosedError(f"The incumbent {incumbent[:16]} was not graded. Materialize judge_scores again.")
     if set(candidate) != set(other):
         raise GateClosedError("Candidate and incumbent were not graded on the same examples.")
-    both = sorted(key for key in candidate if candidate[key][0] is not None and other[key][0] is not None)
+    both = sorted(key for key in candidate if _is_graded(candidate[key][0]) and _is_graded(other[key][0]))
     missing = len(candidate) - len(both)
     if not both:
         return 0, missing, None, None, None
     new, old = [float(candidate[k][0]) for k in both], [float(other[k][0]) for k in both]
     gain = mean_interval([a - b for a, b in zip(new, old, strict=True)], [candidate[k][1] for k in both])
     return len(both), missing, sum(old) / len(old), sum(new) / len(new), gain
+
+
+def _is_graded(score: float | None) -> bool:
+    return score is not None and math.isfinite(score)
 
 
 def _scores_of(scores: pa.Table, is_wanted: Any) -> dict[str, tuple[Any, str]]:

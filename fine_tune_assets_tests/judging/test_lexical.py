@@ -1,5 +1,6 @@
 """The judge without a model: what it rewards, what it punishes, and how well it agrees with clinicians."""
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,17 @@ def test_the_judge_agrees_with_clinicians_as_documented() -> None:
 
 def test_an_agreement_of_another_judge_licenses_nothing() -> None:
     assert licensed_agreement(measure_agreement(RATED), "another version") is None
+
+
+def test_ratings_that_are_all_equal_license_nothing(tmp_path: Path) -> None:
+    """There is no correlation then: NaN, which would be below no floor."""
+    with RATED.open(encoding="utf-8-sig", newline="") as file:
+        rows = [{**row, "FactualF1": "1.0"} for row in csv.DictReader(file)][:12]
+    with (tmp_path / "rated.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    assert licensed_agreement(measure_agreement(tmp_path / "rated.csv"), judge_version()) is None
 
 
 def test_without_rated_answers_no_judge_is_licensed(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The gate: a pure function of the figures, and every way in which it closes."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -50,6 +51,9 @@ def test_a_clearly_better_candidate_with_all_its_evidence_is_promoted() -> None:
         ({"judge_agreement": 0.1}, "hold", "may not decide"),
         ({"abilities": ()}, "hold", "Retained abilities were not measured"),
         ({"incumbent": "adapter"}, "hold", "serves now"),
+        ({"judge_agreement": math.nan}, "hold", "may not decide"),
+        ({"gain": Interval(math.nan, math.nan, math.nan)}, "hold", "Not clearly better"),
+        ({"abilities": (("copa", 0.6, math.nan),)}, "hold", "copa was not measured"),
     ],
 )
 def test_the_gate_closes(changes: dict[str, object], decision: str, reason: str) -> None:
@@ -95,6 +99,15 @@ def test_an_answer_without_a_grade_is_missing_and_not_zero() -> None:
     assert (examples, missing, old, new) == (1, 1, 4.0, 6.0)
     assert gain is not None
     assert gain.value == pytest.approx(2.0, abs=1e-9)
+
+
+def test_a_grade_that_is_not_a_number_is_missing() -> None:
+    """It would make the gain NaN, and that is below no threshold."""
+    table = _scores(("base", "e1", 4.0), ("adapter", "e1", 6.0), ("base", "e2", 4.0), ("adapter", "e2", math.nan))
+    examples, missing, _, new, gain = compare_scores(table, "base")
+    assert (examples, missing, new) == (1, 1, 6.0)
+    assert gain is not None
+    assert math.isfinite(gain.low)
 
 
 def test_an_incumbent_that_was_not_graded_closes_the_gate() -> None:

@@ -34,7 +34,7 @@ def probes(smollm2: Path) -> list[str]:
     ]
 
 
-def _adapter(base: Path, folder: Path, is_quantized: bool) -> Path:
+def _adapter(base: Path, folder: Path, is_quantized: bool, scale: float = 1.0) -> Path:
     """An adapter that changes the model: random, so that no training is needed to have one."""
     import torch
     from peft import LoraConfig, get_peft_model
@@ -42,6 +42,9 @@ def _adapter(base: Path, folder: Path, is_quantized: bool) -> Path:
     torch.manual_seed(7)
     config = LoraConfig(r=4, lora_alpha=4, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
     model: Any = get_peft_model(load_model(base, is_quantized), config)
+    for name, weights in model.named_parameters():
+        if "lora_B" in name:
+            weights.data *= scale
     model.save_pretrained(folder)
     return folder
 
@@ -82,6 +85,14 @@ def test_a_merge_that_changes_the_model_is_refused_and_leaves_nothing(
     with pytest.raises(GateClosedError, match="Merging changed the model"):
         merge_adapter(smollm2, lora, tmp_path, False, "bfloat16", probes, 0.0, silent)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_overflow_are_refused(smollm2: Path, probes: list[str], tmp_path: Path) -> None:
+    """Above 65,504 a float16 is infinite, the answers are not numbers, and their divergence is above no limit."""
+    adapter = _adapter(smollm2, tmp_path / "huge", is_quantized=False, scale=1e7)
+    with pytest.raises(GateClosedError, match="Merging changed the model"):
+        merge_adapter(smollm2, adapter, tmp_path / "weights", False, "float16", probes, MAXIMUM_KL, silent)
+    assert not (tmp_path / "weights").exists()
 
 
 def test_a_qlora_adapter_is_merged_into_the_dequantised_base(smollm2: Path, probes: list[str], tmp_path: Path) -> None:
