@@ -24,7 +24,8 @@ from fine_tune_assets.instructions.storing import read_instruction_set
 from fine_tune_assets.judging.agreement import licensed_agreement
 from fine_tune_assets.judging.lexical import judge_version
 from fine_tune_assets.judging.verdicts import Evidence, compare_scores, decide, evidence_json
-from fine_tune_assets.ledger.releases import live_release, release_of_adapter
+from fine_tune_assets.ledger.releases import release_of_adapter
+from fine_tune_assets.ledger.switches import serving_adapter
 from fine_tune_assets.ledger.verdicts import latest_verdict, record_verdict, require_promotion, verdict_id_of
 
 GROUP = "s07_judge_scores"
@@ -104,18 +105,16 @@ def _model_request(installation: Installation, adapter: dict[str, Any], base: di
 
 
 def _incumbent(installation: Installation, adapter: dict[str, Any]) -> dict[str, str]:
-    """What serves now, and where its weights lie; the base model when nothing does.
+    """What users were last switched to, and where its weights lie; the base model before the first release.
 
     A candidate that serves already is compared with what it replaced, so that judging it again changes nothing.
     """
     with installation.ledger() as ledger:
-        live = live_release(ledger)
-        incumbent = adapter["base_fingerprint"] if live is None else live.adapter_id
+        incumbent = serving_adapter(ledger) or adapter["base_fingerprint"]
         if incumbent == adapter["adapter_id"]:
             verdict = latest_verdict(ledger, **{name: adapter[name] for name in VERDICT_KEY})
             incumbent = verdict.incumbent if verdict else adapter["base_fingerprint"]
-        is_live = live is not None and live.adapter_id == incumbent
-        served = live if is_live else release_of_adapter(ledger, incumbent)
+        served = release_of_adapter(ledger, incumbent)
     found = {
         "incumbent": incumbent,
         "incumbent_adapter": "",

@@ -17,6 +17,7 @@ from fine_tune_assets.ledger.encryption import decrypt, derive_key, encrypt
 from fine_tune_assets.ledger.errors import TransitionError, UnknownRecordError
 from fine_tune_assets.ledger.releases import find_release_in, require_verdict_of
 from fine_tune_assets.ledger.schema import deployments as table
+from fine_tune_assets.ledger.switches import record_switch
 
 State = Literal["wanted", "starting", "ready", "live", "draining", "stopped", "failed"]
 Colour = Literal["blue", "green"]
@@ -135,7 +136,7 @@ def switch_live(ledger: Ledger, deployment_id: str, by: str = "served_models") -
         if live is not None:
             _set(connection, live.deployment_id, state="draining", detail="")
         _set(connection, deployment_id, state="live", detail="")
-        audit.append(connection, by, f"switched to {wanted.colour}", f"release {wanted.release_id}")
+        record_switch(connection, by, wanted.colour, wanted.release_id)
         return _require(connection, deployment_id)
 
 

@@ -10,7 +10,7 @@ from fine_tune_assets.core.records import Release
 from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.errors import LedgerError
-from fine_tune_assets.ledger.schema import deployments, releases
+from fine_tune_assets.ledger.schema import releases
 from fine_tune_assets.ledger.verdicts import require_promotion_in
 
 
@@ -50,14 +50,6 @@ def find_release(ledger: Ledger, release_id: str) -> Release | None:
 
 def find_release_in(connection: sa.Connection, release_id: str) -> Release | None:
     row = connection.execute(sa.select(releases).where(releases.c.release_id == release_id)).mappings().first()
-    return None if row is None else _release(row)
-
-
-def live_release(ledger: Ledger) -> Release | None:
-    """The release that answers users now."""
-    query = sa.select(releases).join(deployments).where(deployments.c.state == "live")
-    with ledger.read() as connection:
-        row = connection.execute(query).mappings().first()
     return None if row is None else _release(row)
 
 

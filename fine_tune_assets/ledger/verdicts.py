@@ -1,7 +1,8 @@
 """Verdicts on candidates, and the gate that reads them.
 
 Owns storing verdicts and approvers' signatures, and the one question that merging, releasing and serving ask: may
-exactly this be promoted? The newest verdict on the same fingerprints counts; a refusal can't be signed away.
+exactly this be promoted? The newest verdict on the same fingerprints counts, as long as what it was compared with still
+serves; a refusal can't be signed away.
 """
 
 import json
@@ -18,6 +19,7 @@ from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
 from fine_tune_assets.ledger.schema import signatures, verdicts
+from fine_tune_assets.ledger.switches import serving_adapter_in
 
 DECISIONS = ("promote", "hold", "refuse")
 JUDGE = "promotion_verdicts"
@@ -145,9 +147,15 @@ def require_promotion_in(
             f"Verdict {verdict.verdict_id} on adapter {adapter_id} was changed after it was recorded. "
             "Materialize promotion_verdicts again, and find out who changed the ledger."
         )
-    if verdict.decision == "promote" or (verdict.decision == "hold" and _signers(connection, verdict.verdict_id)):
-        return verdict
-    raise GateClosedError(_closed_message(verdict))
+    if verdict.decision != "promote" and not (verdict.decision == "hold" and _signers(connection, verdict.verdict_id)):
+        raise GateClosedError(_closed_message(verdict))
+    serving = serving_adapter_in(connection) or base_fingerprint
+    if serving not in (verdict.incumbent, adapter_id):
+        raise GateClosedError(
+            f"Verdict {verdict.verdict_id} compared adapter {adapter_id} with {verdict.incumbent}, and {serving} serves now. "
+            "Materialize judge_scores and promotion_verdicts again."
+        )
+    return verdict
 
 
 def _closed_message(verdict: Verdict) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from fine_tune_assets.core.records import Release, Verdict
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.releases import record_release
+from fine_tune_assets.ledger.switches import serving_adapter
 from fine_tune_assets.ledger.verdicts import record_verdict, verdict_id_of
 
 FINGERPRINTS = {"adapter_id": "adapter-1", "base_fingerprint": "base-1", "instruction_set_fingerprint": "set-1"}
@@ -36,8 +37,9 @@ def make_release(verdict: Verdict, release_id: str, folder: str | Path = "releas
 
 
 def record_promoted(ledger: Ledger, release_id: str, folder: str | Path = "releases/none") -> Release:
-    """A release with its verdict, both in the ledger."""
-    verdict = make_verdict("promote", adapter_id=f"adapter of {release_id}")
+    """A release with its verdict against what serves now, both in the ledger."""
+    incumbent = serving_adapter(ledger) or FINGERPRINTS["base_fingerprint"]
+    verdict = make_verdict("promote", adapter_id=f"adapter of {release_id}", incumbent=incumbent)
     record_verdict(ledger, verdict)
     release = make_release(verdict, release_id, folder)
     record_release(ledger, release)

@@ -19,12 +19,16 @@ from fine_tune_assets.ledger.deployments import (
     want_release,
 )
 from fine_tune_assets.ledger.errors import LedgerError, TransitionError, UnknownRecordError
-from fine_tune_assets.ledger.releases import live_release
-from fine_tune_assets.ledger.verdicts import record_verdict
-from fine_tune_assets_tests.ledger.made import make_verdict, record_promoted
+from fine_tune_assets.ledger.releases import find_release
+from fine_tune_assets.ledger.switches import serving_adapter
+from fine_tune_assets.ledger.verdicts import record_verdict, require_promotion
+from fine_tune_assets_tests.ledger.made import FINGERPRINTS, make_verdict, record_promoted
 
 
 def _ready(ledger: Ledger, release_id: str) -> Deployment:
+    """A deployment of a release that is there from the start, or of one judged against what serves now."""
+    if find_release(ledger, release_id) is None:
+        record_promoted(ledger, release_id)
     deployment = want_release(ledger, release_id)
     report_state(ledger, deployment.deployment_id, "starting")
     return report_state(ledger, deployment.deployment_id, "ready", engine_url="http://127.0.0.1:1/v1", engine_key=b"k")
@@ -32,7 +36,7 @@ def _ready(ledger: Ledger, release_id: str) -> Deployment:
 
 @pytest.fixture(autouse=True)
 def _releases(ledger: Ledger) -> None:
-    for release_id in ("r-1", "r-2", "r-3"):
+    for release_id in ("r-1", "r-2"):
         record_promoted(ledger, release_id)
 
 
@@ -40,15 +44,38 @@ def test_colours_take_turns_and_the_old_one_drains(ledger: Ledger) -> None:
     """The new release starts beside the old one, and users are never without."""
     assert live_deployment(ledger) is None
     first = switch_live(ledger, _ready(ledger, "r-1").deployment_id)
-    second = _ready(ledger, "r-2")
+    second = _ready(ledger, "r-3")
     assert (first.colour, second.colour) == ("blue", "green")
-    assert live_release(ledger).release_id == "r-1"  # type: ignore[union-attr]
+    assert live_deployment(ledger) == first
     switch_live(ledger, second.deployment_id)
     switch_live(ledger, second.deployment_id)
-    assert [(d.release_id, d.state) for d in deployments(ledger)] == [("r-1", "draining"), ("r-2", "live")]
-    assert live_release(ledger).release_id == "r-2"  # type: ignore[union-attr]
-    back = switch_live(ledger, _ready(ledger, "r-1").deployment_id)
-    assert (back.colour, back.release_id) == ("blue", "r-1")
+    assert [(d.release_id, d.state) for d in deployments(ledger)] == [("r-1", "draining"), ("r-3", "live")]
+    third = switch_live(ledger, _ready(ledger, "r-4").deployment_id)
+    assert (third.colour, third.release_id) == ("blue", "r-4")
+
+
+def test_a_release_that_was_compared_with_what_no_longer_serves_is_not_wanted(ledger: Ledger) -> None:
+    """Better than the base model is not better than what replaced the base model meanwhile."""
+    ready = _ready(ledger, "r-2")
+    report_state(ledger, ready.deployment_id, "stopped")
+    switch_live(ledger, _ready(ledger, "r-1").deployment_id)
+    with pytest.raises(GateClosedError, match="adapter of r-1 serves now"):
+        want_release(ledger, "r-2")
+    with pytest.raises(GateClosedError, match="Materialize judge_scores"):
+        require_promotion(ledger, **FINGERPRINTS | {"adapter_id": "adapter of r-2"})
+    assert require_promotion(ledger, **FINGERPRINTS | {"adapter_id": "adapter of r-1"})
+
+
+def test_what_serves_is_what_users_were_switched_to_even_if_its_engine_failed(ledger: Ledger) -> None:
+    """A crash must not lower the bar for the next candidate to the base model."""
+    assert serving_adapter(ledger) is None
+    live = switch_live(ledger, _ready(ledger, "r-1").deployment_id)
+    report_state(ledger, live.deployment_id, "failed", detail="a file changed")
+    assert live_deployment(ledger) is None
+    assert serving_adapter(ledger) == "adapter of r-1"
+    with pytest.raises(GateClosedError):
+        want_release(ledger, "r-2")
+    assert want_release(ledger, "r-1").state == "wanted"
 
 
 def test_wanting_what_is_live_or_pending_starts_nothing_new(ledger: Ledger) -> None:
@@ -118,7 +145,7 @@ def test_two_switches_at_once_leave_one_live(ledger: Ledger) -> None:
     """Two people press the button: users get one release or the other, never both or none."""
     first = _ready(ledger, "r-1").deployment_id
     switch_live(ledger, first)
-    ids = [_ready(ledger, "r-2").deployment_id] * 4
+    ids = [_ready(ledger, "r-3").deployment_id] * 4
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda name: switch_live(ledger, name), ids))
     assert [d.state for d in deployments(ledger)].count("live") == 1
