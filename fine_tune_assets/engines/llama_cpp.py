@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,8 +35,8 @@ CONTEXT_TOKENS = 2048
 """Tokens of prompt and answer together. More cost memory in proportion."""
 HOST = "127.0.0.1"
 CONFIG, PROCESS, LOG = "engine.json", "process.json", "engine.log"
-_OVERRIDES = frozenset({"HOST", "PORT", "CONFIG_FILE", "API_KEY"})
-"""Variables that the server would believe more than its config file: HOST could open it to the network."""
+_PASSED_ON = ("PATH", "HOME", "LANG", "LANGUAGE", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME")
+_PASSED_ON_PREFIXES = ("LC_", "OMP_", "OPENBLAS_", "CUDA_")
 
 
 class EngineError(FineTuneError):
@@ -92,11 +93,10 @@ def start_engine(
     # Without interrupt_requests off, a new request cuts off the answer that is being streamed to somebody else.
     config = {"host": HOST, "port": port, "api_key": api_key, "interrupt_requests": False, "models": [model_settings]}
     _write_private(folder / CONFIG, json.dumps(config))
-    environment = {k: v for k, v in os.environ.items() if k.upper() not in _OVERRIDES} | OFFLINE_ENVIRONMENT
     process = start_process(
         [sys.executable, "-m", "llama_cpp.server", "--config_file", str(folder / CONFIG)],
         cwd=folder,
-        environment=environment,
+        environment=engine_environment(os.environ),
         log=folder / LOG,
         die_with_parent=die_with_parent,
     )
@@ -105,6 +105,16 @@ def start_engine(
         raise EngineError(f"The engine for {alias} ended at once. See {folder / LOG}.")
     write_identity(folder / PROCESS, identity)
     return RunningEngine(alias, port, api_key, identity, folder, process)
+
+
+def engine_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What an engine needs of `environment`, and nothing else.
+
+    The server fills whatever its config file leaves out from variables without a prefix: LORA_PATH or CHAT_FORMAT would
+    change what a verified release answers, HOST would open it to the network.
+    """
+    passed_on = {k: v for k, v in environment.items() if k in _PASSED_ON or k.startswith(_PASSED_ON_PREFIXES)}
+    return passed_on | OFFLINE_ENVIRONMENT
 
 
 def adopt_engine(folder: Path) -> RunningEngine | None:

@@ -15,6 +15,7 @@ from fine_tune_assets.engines.llama_cpp import (
     EngineError,
     RunningEngine,
     adopt_engine,
+    engine_environment,
     is_healthy,
     start_engine,
     stop_engine,
@@ -23,12 +24,17 @@ from fine_tune_assets.engines.llama_cpp import (
 )
 from fine_tune_assets_tests.serving.tiny import tiny_gguf
 
+MISLEADING = {
+    "HOST": "0.0.0.0", "PORT": "1", "API_KEY": "known", "CHAT_FORMAT": "alpaca", "LORA_PATH": "/tmp/other-weights",
+    "HF_MODEL_REPO_ID": "somebody/else", "clip_model_path": "/tmp/other-clip",
+}  # fmt: skip
+
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEngine]:
-    """Started with variables in the environment that would open it to the network and to everybody."""
+    """Started with variables in the environment that would open it to everybody, or change what it answers."""
     patch = pytest.MonkeyPatch()
-    for name, value in (("HOST", "0.0.0.0"), ("PORT", "1"), ("API_KEY", "known")):
+    for name, value in MISLEADING.items():
         patch.setenv(name, value)
     started = start_engine(tiny_gguf(), "r-1", tmp_path_factory.mktemp("engine"), threads=2, die_with_parent=True)
     patch.undo()
@@ -56,6 +62,23 @@ def test_it_listens_on_loopback_only_whatever_the_environment_says(engine: Runni
     with socket.socket() as probe:
         probe.settimeout(2)
         assert probe.connect_ex(("127.0.0.2", engine.port)) != 0
+
+
+def test_the_environment_cant_change_what_a_verified_release_answers(engine: RunningEngine) -> None:
+    """The server reads every setting that its config file leaves out from the environment: a template, other weights."""
+    lines = Path(f"/proc/{engine.identity.pid}/environ").read_text().split("\0")
+    names = {line.partition("=")[0] for line in lines}
+    assert "PATH" in names
+    assert not names & set(MISLEADING)
+
+
+def test_what_an_engine_is_given_is_no_setting_of_the_server() -> None:
+    """The server's next version may know more settings."""
+    from llama_cpp.server.settings import ModelSettings, ServerSettings
+
+    settings = {name.upper() for name in (*ModelSettings.model_fields, *ServerSettings.model_fields)}
+    given = engine_environment(dict.fromkeys(settings, "x") | os.environ)
+    assert not settings & {name.upper() for name in given}
 
 
 def test_its_key_is_in_a_private_file_and_not_on_the_command_line(engine: RunningEngine) -> None:
