@@ -125,7 +125,7 @@ def adopt_engine(folder: Path) -> RunningEngine | None:
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        stop_process(identity, grace_seconds=5)  # without its key nobody can use it
+        stop_process(identity, folder / LOG, grace_seconds=5)  # without its key nobody can use it
         return None
     return RunningEngine(
         config["models"][0]["model_alias"], config["port"], config["api_key"], identity, folder, process=None
@@ -173,11 +173,28 @@ def warm_up(engine: RunningEngine, system_prompt: str, timeout_seconds: float) -
 
 def stop_engine(engine: RunningEngine, grace_seconds: float) -> None:
     """Stop it and remove its key; its log stays."""
-    stop_process(engine.identity, grace_seconds)
+    stop_process(engine.identity, engine.log, grace_seconds)
     if engine.process is not None:
         engine.process.wait()
+    _forget(engine.folder)
+
+
+def recorded_engines(folder: Path) -> list[Path]:
+    """The folders below `folder` of engines that nobody stopped; they may be dead."""
+    return [path.parent for path in folder.glob(f"*/{PROCESS}")]
+
+
+def stop_recorded_engine(folder: Path, grace_seconds: float) -> None:
+    """Stop the engine that was started in `folder`, whoever did, and remove its key."""
+    identity = read_identity(folder / PROCESS)
+    if identity is not None:
+        stop_process(identity, folder / LOG, grace_seconds)
+    _forget(folder)
+
+
+def _forget(folder: Path) -> None:
     for name in (CONFIG, PROCESS):
-        (engine.folder / name).unlink(missing_ok=True)
+        (folder / name).unlink(missing_ok=True)
 
 
 def _client(engine: RunningEngine, timeout_seconds: float) -> httpx.Client:

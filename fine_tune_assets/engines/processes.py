@@ -18,6 +18,8 @@ from pathlib import Path
 from fine_tune_assets.core.files import write_text
 
 _PR_SET_PDEATHSIG = 1
+_MARK = "FINE_TUNE_STARTED_WITH_LOG"
+"""In the environment of what we start, and so of all that it starts in turn: whose it is when its leader is dead."""
 _POLL_SECONDS = 0.05
 
 
@@ -65,7 +67,7 @@ def start_process(
         return subprocess.Popen(
             list(command),
             cwd=cwd,
-            env=dict(environment),
+            env={**environment, _MARK: str(log.resolve())},
             stdin=subprocess.DEVNULL,
             stdout=descriptor,
             stderr=subprocess.STDOUT,
@@ -76,14 +78,20 @@ def start_process(
         os.close(descriptor)
 
 
-def stop_process(identity: ProcessIdentity, grace_seconds: float) -> None:
-    """Ask the process to end, then its whole session, and after `grace_seconds` make it. Gone already: nothing."""
-    if not is_alive(identity):
+def stop_process(identity: ProcessIdentity, log: Path, grace_seconds: float) -> None:
+    """Ask the process to end, then its whole session, and after `grace_seconds` make it. Gone already: nothing.
+
+    If it died alone, what it left behind is ended all the same. `log` is the one that it was started with: that number may
+    be somebody else's by now, and then nothing of that group carries our mark.
+    """
+    found = identify(identity.pid)
+    if found == identity:
+        _signal(os.kill, identity.pid, signal.SIGTERM)
+        if not _ends_within(identity, grace_seconds):
+            _signal(os.kill, identity.pid, signal.SIGKILL)
+            _ends_within(identity, grace_seconds)
+    elif found is not None or not any(_is_marked(pid, log) for pid in _group(identity.pid)):
         return
-    _signal(os.kill, identity.pid, signal.SIGTERM)
-    if not _ends_within(identity, grace_seconds):
-        _signal(os.kill, identity.pid, signal.SIGKILL)
-        _ends_within(identity, grace_seconds)
     _end_session(identity.pid, grace_seconds)
 
 
@@ -91,18 +99,26 @@ def _end_session(leader: int, grace_seconds: float) -> None:
     """End what the process left behind. The kernel gives nobody else its number while its group lives."""
     deadline = time.monotonic() + grace_seconds
     _signal(os.killpg, leader, signal.SIGTERM)
-    while _has_group(leader) and time.monotonic() < deadline:
+    while _group(leader) and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
     _signal(os.killpg, leader, signal.SIGKILL)
 
 
-def _has_group(leader: int) -> bool:
+def _group(leader: int) -> list[int]:
+    """The processes of a group, without zombies."""
+    found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 fields = (entry / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
                 if int(fields[2]) == leader and fields[0] not in ("Z", "X"):
-                    return True
+                    found.append(int(entry.name))
+    return found
+
+
+def _is_marked(pid: int, log: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return f"{_MARK}={log.resolve()}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     return False
 
 

@@ -28,11 +28,12 @@ from fine_tune_assets.engines.processes import (
     stop_process,
     write_identity,
 )
-from fine_tune_assets.serving.supervisor import HEARTBEAT
+from fine_tune_assets.serving.supervisor import HEARTBEAT, stop_left_engines
 
 START_TIMEOUT_SECONDS = 120.0
 STOP_GRACE_SECONDS = 30.0
 """The supervisor stops its engines in it, and Dagster its runs."""
+SUPERVISOR = "supervisor"
 _LOOPBACK = "127.0.0.1"
 
 
@@ -70,7 +71,7 @@ def known_services(settings: Settings) -> dict[str, Service]:
     dagster = f"http://{_LOOPBACK}:{settings.dagster_port}"
     address = ("-h", _LOOPBACK, "-p", str(settings.dagster_port))
     services = (
-        Service("supervisor", (*cli, "serve"), lambda since: heartbeat.exists() and heartbeat.stat().st_mtime >= since),
+        Service(SUPERVISOR, (*cli, "serve"), lambda since: heartbeat.exists() and heartbeat.stat().st_mtime >= since),
         Service("gateway", (*cli, "gateway"), lambda _: _answers(f"{gateway}/health"), settings.gateway_port, gateway),
         Service(
             "dagster-webserver",
@@ -96,14 +97,16 @@ def start_services(settings: Settings, names: Sequence[str], timeout_seconds: fl
 
 
 def stop_services(settings: Settings, names: Sequence[str], grace_seconds: float = STOP_GRACE_SECONDS) -> None:
-    """Stop those that run, the last started first."""
+    """Stop those that run, the last started first, and what those that were killed left behind."""
     with _one_at_a_time(settings.layout.run):
         for service in reversed(_pick(settings, names)):
             path = _pid_file(settings, service.name)
             identity = read_identity(path)
             if identity is not None:
-                stop_process(identity, grace_seconds)
+                stop_process(identity, log_file(settings, service.name), grace_seconds)
             path.unlink(missing_ok=True)
+            if service.name == SUPERVISOR:
+                stop_left_engines(settings, grace_seconds)
 
 
 def service_states(settings: Settings) -> list[ServiceState]:

@@ -8,12 +8,13 @@ import fcntl
 import logging
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -26,8 +27,10 @@ from fine_tune_assets.engines.llama_cpp import (
     RunningEngine,
     adopt_engine,
     is_healthy,
+    recorded_engines,
     start_engine,
     stop_engine,
+    stop_recorded_engine,
     warm_up,
 )
 from fine_tune_assets.engines.processes import open_connections
@@ -44,7 +47,9 @@ from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.releases import find_release
 from fine_tune_assets.serving.reconciling import Action, EngineView, Pace, next_actions
 
-HEARTBEAT = "supervisor.heartbeat"
+HEARTBEAT, ENGINES = "supervisor.heartbeat", "engines"
+_LOCK_SECONDS = 3.0
+"""One that was just killed lets go when the last of its threads has ended."""
 _STABLE_SECONDS = 60.0
 """An engine that ran this long is not in a crash loop: the next restart is at once."""
 _log = logging.getLogger(__name__)
@@ -70,7 +75,7 @@ class Supervisor:
     def __init__(self, settings: Settings, ledger: Ledger, pace: Pace) -> None:
         self._settings, self._ledger, self._pace = settings, ledger, pace
         self._key = read_or_create_key(settings.layout.keys, KEY_NAME)
-        self._engines_dir = settings.layout.run / "engines"
+        self._engines_dir = settings.layout.run / ENGINES
         self._engines_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._watched: dict[str, _Watched] = {}
         self._adopt()
@@ -208,6 +213,16 @@ def supervise(settings: Settings, pace: Pace | None = None) -> None:
             ledger.close()
 
 
+def stop_left_engines(settings: Settings, grace_seconds: float) -> None:
+    """Stop the engines of a supervisor that was killed. One that runs keeps its own: systemd may have started it."""
+    try:
+        with _only_one(settings.layout.run):
+            for folder in recorded_engines(settings.layout.run / ENGINES):
+                stop_recorded_engine(folder, grace_seconds)
+    except SupervisorError:
+        return
+
+
 @contextmanager
 def _going_on(doing: str) -> Iterator[None]:
     """A database that is away for a moment, or one deployment that can't be served, must not end the others."""
@@ -222,8 +237,17 @@ def _going_on(doing: str) -> Iterator[None]:
 def _only_one(folder: Path) -> Iterator[Any]:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (folder / "supervisor.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise SupervisorError("Another supervisor runs on this data folder. `fine-tune down` stops it.") from error
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while not _is_locked_now(lock):
+            if time.monotonic() >= deadline:
+                raise SupervisorError("Another supervisor runs on this data folder. `fine-tune down` stops it.")
+            time.sleep(0.1)
         yield
+
+
+def _is_locked_now(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

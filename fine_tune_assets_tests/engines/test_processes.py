@@ -41,10 +41,10 @@ def test_a_recycled_process_id_is_not_taken_for_ours(tmp_path: Path) -> None:
     identity = identify(process.pid)
     assert identity is not None
     other = ProcessIdentity(identity.pid, identity.started - 1)
-    stop_process(other, grace_seconds=1)
+    stop_process(other, tmp_path / "log", grace_seconds=1)
     assert not is_alive(other)
     assert is_alive(identity)
-    stop_process(identity, grace_seconds=5)
+    stop_process(identity, tmp_path / "log", grace_seconds=5)
     assert process.wait() == -signal.SIGTERM
 
 
@@ -60,21 +60,51 @@ def test_children_get_ordinary_signals_back(tmp_path: Path) -> None:
     assert "SIG_DFL" in (tmp_path / "log").read_text()
 
 
+PARENT_AND_CHILD = (
+    "import subprocess, sys, time;"
+    "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']);"
+    "print('child', child.pid, flush=True); time.sleep(60)"
+)
+
+
+def _parent_and_child(tmp_path: Path) -> "tuple[subprocess.Popen[bytes], ProcessIdentity, ProcessIdentity]":
+    process = _start(tmp_path, PARENT_AND_CHILD)
+    _wait_for(tmp_path / "log", "child")
+    own, child = identify(process.pid), identify(int((tmp_path / "log").read_text().split()[1]))
+    assert own is not None
+    assert child is not None
+    return process, own, child
+
+
 def test_stopping_ends_what_the_process_started_too(tmp_path: Path) -> None:
     """A Dagster daemon that ends leaves its code servers and runs."""
-    code = (
-        "import subprocess, sys, time;"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']);"
-        "print('child', child.pid, flush=True); time.sleep(60)"
-    )
-    process = _start(tmp_path, code)
-    _wait_for(tmp_path / "log", "child")
-    child = identify(int((tmp_path / "log").read_text().split()[1]))
-    own = identify(process.pid)
-    assert child is not None
-    assert own is not None
-    stop_process(own, grace_seconds=5)
+    _, own, child = _parent_and_child(tmp_path)
+    stop_process(own, tmp_path / "log", grace_seconds=5)
     assert not is_alive(child)
+
+
+@pytest.mark.parametrize("is_zombie", [True, False])
+def test_stopping_one_that_was_killed_ends_what_it_left_behind(tmp_path: Path, is_zombie: bool) -> None:
+    """`make down` after the daemon was killed: its code servers must not stay."""
+    process, own, child = _parent_and_child(tmp_path)
+    process.kill()
+    if not is_zombie:
+        process.wait()
+    while is_alive(own):
+        time.sleep(0.02)
+    assert is_alive(child)
+    stop_process(own, tmp_path / "log", grace_seconds=5)
+    assert not is_alive(child)
+
+
+def test_a_group_that_is_not_provably_ours_is_left_alone(tmp_path: Path) -> None:
+    """Its leader has our dead service's old number, started a child and died: that child is somebody else's."""
+    process, own, child = _parent_and_child(tmp_path)
+    process.kill()
+    process.wait()
+    stop_process(own, tmp_path / "log of another program", grace_seconds=1)
+    assert is_alive(child)
+    os.kill(child.pid, signal.SIGKILL)
 
 
 def test_a_process_that_shall_die_with_its_parent_does(tmp_path: Path) -> None:

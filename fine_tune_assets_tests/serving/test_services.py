@@ -69,6 +69,44 @@ def test_a_release_goes_live_through_the_running_supervisor_and_ends_with_it(
     assert not is_alive(engine)
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_no_engine_is_left_by_a_supervisor_that_could_not_stop_it(
+    installation: Settings, ledger: Ledger, number: signal.Signals
+) -> None:
+    """It was killed, or is busy for longer than the grace: `make down` must free the memory all the same."""
+    start_services(installation, ["supervisor"])
+    live = serve_release(ledger, build_release(installation, ledger, "One."), timeout_seconds=60)
+    folder = installation.layout.run / "engines" / live.deployment_id
+    engine, supervisor = (
+        read_identity(folder / "process.json"),
+        read_identity(installation.layout.run / "supervisor.pid"),
+    )
+    assert engine is not None
+    assert supervisor is not None
+    os.kill(supervisor.pid, number)
+    stop_services(installation, ["gateway"])
+    assert is_alive(engine)
+    stop_services(installation, ["supervisor"], grace_seconds=1)
+    assert not is_alive(engine)
+    assert [path.name for path in folder.iterdir()] == ["engine.log"]
+
+
+def test_stopping_leaves_the_engines_of_a_supervisor_that_others_started(
+    installation: Settings, ledger: Ledger
+) -> None:
+    """systemd runs it, and somebody types `make down`: users must go on being answered."""
+    start_services(installation, ["supervisor"])
+    live = serve_release(ledger, build_release(installation, ledger, "One."), timeout_seconds=60)
+    engine = read_identity(installation.layout.run / "engines" / live.deployment_id / "process.json")
+    assert engine is not None
+    pid_file = installation.layout.run / "supervisor.pid"
+    record = pid_file.read_text()
+    pid_file.unlink()
+    stop_services(installation, ["supervisor"])
+    assert is_alive(engine)
+    pid_file.write_text(record)
+
+
 def test_a_release_that_fails_keeps_the_live_one_live(installation: Settings, ledger: Ledger) -> None:
     """A bad release must cost nobody their answers."""
     start_services(installation, ["supervisor"])
