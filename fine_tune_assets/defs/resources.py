@@ -103,12 +103,15 @@ class Worker(dg.ConfigurableResource):
 
 @contextmanager
 def errors_for_people() -> Iterator[None]:
-    """An expected error ends the step with its own words, any other without its message; neither is retried."""
+    """An expected error ends the step with its own words, any other without its message; neither is retried.
+
+    A retry that the step itself asks for goes through.
+    """
     try:
         yield
     except FineTuneError as error:
         raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from None
-    except dg.Failure:
+    except (dg.Failure, dg.RetryRequested):
         raise
     except Exception as error:  # noqa: BLE001 (whatever goes wrong, its message may quote a report)
         raise dg.Failure(without_message(error), allow_retries=False) from None

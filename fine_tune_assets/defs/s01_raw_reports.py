@@ -3,7 +3,7 @@
 Belongs here: the batches that people drop, and reading one batch. Must stay out: changing a report's text.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 import pyarrow as pa
@@ -14,12 +14,15 @@ from fine_tune_assets.defs.automation import DATA_VERSION, on_new_batches
 from fine_tune_assets.defs.metadata import OWNERS, result, table_out
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.reports.batches import fingerprint_batch, list_batches
-from fine_tune_assets.reports.reading import ReadLimits, read_batch
+from fine_tune_assets.reports.reading import ChangedBatchError, ReadLimits, read_version
 
 GROUP = "s01_raw_reports"
 BATCHES = dg.DynamicPartitionsDefinition(name="report_batches")
 ADDED_AT_ONCE = 500
 """SQLite refuses very many keys in one call (dagster issue 16260)."""
+READ_AGAIN = 3
+"""Times that one run reads a batch again that changed meanwhile, before it fails and leaves it to the next run."""
+PAUSE_SECONDS = 1
 
 raw_reports = dg.AssetSpec(
     "raw_reports",
@@ -58,8 +61,21 @@ def read_reports(
     context: dg.AssetExecutionContext, installation: Installation
 ) -> Iterator[dg.MaterializeResult[pa.Table]]:
     batch = context.partition_key
+    folder = installation.layout.raw_reports / batch
+    # Dagster records this version as the one that the tables were made from. Anything else must not be stored under it: once
+    # the folder is back at this version nothing would differ any more, and the wrong table would stay for ever.
+    version = reported_versions(context.instance, [batch]).get(batch)
     with errors_for_people():
-        reading = read_batch(installation.layout.raw_reports / batch, batch, installation.patient_secret, ReadLimits())
+        try:
+            reading = read_version(folder, batch, installation.patient_secret, ReadLimits(), version)
+        except ChangedBatchError:
+            # The step reports what is there now, as the sensor does: the sensor itself stays silent if that is the version
+            # of before. The next try then reads it, or, after the last one, the next run: an event that is newer than a
+            # failed run makes it start again by itself, however long the folder keeps changing.
+            context.instance.report_runless_asset_event(_noticed(batch, fingerprint_batch(folder)))
+            if context.retry_number < READ_AGAIN:
+                raise dg.RetryRequested(max_retries=READ_AGAIN, seconds_to_wait=PAUSE_SECONDS) from None
+            raise
     counts = {
         "files": reading.files,
         "ignored_files": len(reading.ignored),
@@ -105,18 +121,24 @@ def report_batches(instance: dg.DagsterInstance, installation: Installation) -> 
         versions = {batch: fingerprint_batch(root / batch) for batch in list_batches(root)}
     except (FineTuneError, OSError) as error:
         return dg.SkipReason(f"The folder of raw reports can't be read now: {type(error).__name__}.")
-    known = instance.event_log_storage.get_latest_tags_by_partition(
-        raw_reports.key, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION]
-    )
-    changed = [b for b, version in versions.items() if known.get(b, {}).get(DATA_VERSION) != version]
+    known = reported_versions(instance, None)
+    changed = [batch for batch, version in versions.items() if known.get(batch) != version]
     if not changed:
         return dg.SkipReason("No batch folder is new or changed.")
     new = sorted(set(changed) - set(instance.get_dynamic_partitions(str(BATCHES.name))))
     return dg.SensorResult(
         dynamic_partitions_requests=[BATCHES.build_add_request(new[:ADDED_AT_ONCE])] if new else [],
-        asset_events=[
-            dg.AssetMaterialization(raw_reports.key, partition=batch, tags={DATA_VERSION: versions[batch]})
-            for batch in changed
-            if batch not in new[ADDED_AT_ONCE:]
-        ],
+        asset_events=[_noticed(batch, versions[batch]) for batch in changed if batch not in new[ADDED_AT_ONCE:]],
     )
+
+
+def reported_versions(instance: dg.DagsterInstance, batches: Sequence[str] | None) -> dict[str, str]:
+    """Batch → the version that was last reported; of all batches (None) or of these."""
+    tags = instance.event_log_storage.get_latest_tags_by_partition(
+        raw_reports.key, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION], asset_partitions=batches
+    )
+    return {batch: found[DATA_VERSION] for batch, found in tags.items() if DATA_VERSION in found}
+
+
+def _noticed(batch: str, version: str) -> dg.AssetMaterialization:
+    return dg.AssetMaterialization(raw_reports.key, partition=batch, tags={DATA_VERSION: version})

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from fine_tune_assets.reports.batches import BATCH_FILE
-from fine_tune_assets.reports.contents import read_content
+from fine_tune_assets.reports.contents import BatchContents
 from fine_tune_assets.reports.identifiers import Kind
 from fine_tune_assets.reports.quarantine import Reason, UnreadableError
 
@@ -43,15 +43,12 @@ class BatchFile:
     records: RecordColumns | None = None
 
 
-def read_batch_file(folder: Path) -> BatchFile:
-    """The checked content of `batch.yaml`; the defaults if there is none. Raises UnreadableError."""
-    path = folder / BATCH_FILE
-    try:
-        path.lstat()
-    except FileNotFoundError:
+def read_batch_file(contents: BatchContents) -> BatchFile:
+    """The checked content of `batch.yaml`; the defaults if none was listed. Raises UnreadableError."""
+    if Path(BATCH_FILE) not in contents.files.ignored:
         return BatchFile()
     try:
-        values = yaml.safe_load(read_content(path, _LARGEST_BYTES).decode("utf-8"))
+        values = yaml.safe_load(contents.read(Path(BATCH_FILE), _LARGEST_BYTES).decode("utf-8"))
     except UnreadableError as error:
         raise _bad(f"batch.yaml: {error.detail}") from error
     except (UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError) as error:

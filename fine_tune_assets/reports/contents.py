@@ -1,6 +1,6 @@
-"""The bytes of one file, or the reason why they can't be had; and the text that they spell.
+"""The bytes of a batch's files, or the reason why they can't be had; and the text that they spell.
 
-Owns the limits on size and form. Does not know what the text says.
+Owns the limits on size and form, and the version of what was read. Does not know what the text says.
 """
 
 import errno
@@ -9,11 +9,44 @@ import re
 import stat
 from pathlib import Path
 
+from fine_tune_assets.core.fingerprints import fingerprint_bytes
+from fine_tune_assets.reports.batches import STATES, BatchFiles, file_state, version_of
 from fine_tune_assets.reports.quarantine import Reason, UnreadableError
 
 # Characters that no text editor writes. One binary byte in ten is such a character; in text it is none.
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _MOST_CONTROL_FRACTION = 0.02
+
+
+class BatchContents:
+    """Reads the files of a batch folder and remembers what it saw.
+
+    Its version is that of the very bytes that were read. A look at the folder before and one after would both miss a file
+    that was written again, or a folder that was away, just in between.
+    """
+
+    def __init__(self, folder: Path, files: BatchFiles) -> None:
+        self.files = files
+        self._folder = folder
+        self._seen: dict[Path, str] = {}
+
+    def read(self, path: Path, largest_bytes: int) -> bytes:
+        """The file's bytes. Raises UnreadableError."""
+        try:
+            content = read_content(self._folder / path, largest_bytes)
+        except UnreadableError as error:
+            if error.reason is not Reason.TOO_LARGE:
+                now = file_state(self._folder / path)
+                self._seen[path] = now if now in STATES else "came back"
+            raise
+        self._seen[path] = fingerprint_bytes(content)
+        if not content.strip():
+            raise UnreadableError(Reason.EMPTY, "There is nothing in it.")
+        return content
+
+    def version(self) -> str:
+        """What `fingerprint_batch` gives for a folder that holds just this. A file that was not read is hashed now."""
+        return version_of({p: self._seen.get(p) or file_state(self._folder / p) for p in self.files.decisive})
 
 
 def read_content(path: Path, largest_bytes: int) -> bytes:
@@ -39,8 +72,6 @@ def read_content(path: Path, largest_bytes: int) -> bytes:
             raise _unreadable(error) from error
     if len(content) > largest_bytes:  # it grew after its size was asked for
         raise _too_large(largest_bytes)
-    if not content.strip():
-        raise UnreadableError(Reason.EMPTY, "There is nothing in it.")
     return content
 
 

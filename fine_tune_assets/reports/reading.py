@@ -10,11 +10,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.tables import REPORTS, UNREADABLE_REPORTS, table_of
 from fine_tune_assets.reports.batch_file import BatchFile, read_batch_file
-from fine_tune_assets.reports.batches import BATCH_FILE, BatchFiles, list_files, shown_path
-from fine_tune_assets.reports.contents import read_content
+from fine_tune_assets.reports.batches import BATCH_FILE, BatchFiles, BatchFolderError, list_files, shown_path
+from fine_tune_assets.reports.contents import BatchContents
 from fine_tune_assets.reports.identifiers import ReadReport, patient_key
 from fine_tune_assets.reports.quarantine import Reason, UnreadableError
 from fine_tune_assets.reports.record_files import read_records
@@ -39,22 +40,54 @@ class BatchReading:
     unreadable: pa.Table
     files: int
     ignored: tuple[str, ...]
+    version: str
+    """Of the very bytes that were read, comparable with `fingerprint_batch`."""
+
+
+class ChangedBatchError(FineTuneError):
+    """What was read of a batch is not the version that was asked for."""
 
 
 Outcome = tuple[Path, int | None, ReadReport | UnreadableError]
 """File, row number for a row of a file, and the report or the reason why there is none."""
 
 
+def read_version(
+    folder: Path, batch: str, patient_secret: bytes, limits: ReadLimits, version: str | None
+) -> BatchReading:
+    """Read a batch folder, and take it only if it held just this version (None: any).
+
+    Raises ChangedBatchError if it did not, and BatchFolderError if there is no folder to be listed in this very version.
+    """
+    try:
+        reading = read_batch(folder, batch, patient_secret, limits)
+    except BatchFolderError as error:
+        if version in (None, error.version):
+            raise
+        raise _changed(batch) from error
+    if version not in (None, reading.version):
+        raise _changed(batch)
+    return reading
+
+
+def _changed(batch: str) -> ChangedBatchError:
+    return ChangedBatchError(
+        f"Batch {batch} changed after it was noticed or while it was read: nothing was stored. It is read again by itself; "
+        "if this goes on, find out what keeps writing into its folder."
+    )
+
+
 def read_batch(folder: Path, batch: str, patient_secret: bytes, limits: ReadLimits) -> BatchReading:
-    """Read every file of a batch folder, in the order of their names."""
+    """Read every file of a batch folder, in the order of their names. Raises BatchFolderError."""
     return read_files(folder, list_files(folder), batch, patient_secret, limits)
 
 
 def read_files(folder: Path, files: BatchFiles, batch: str, patient_secret: bytes, limits: ReadLimits) -> BatchReading:
     """Read the files as they were listed: one that is gone by now is reported as vanished."""
+    contents = BatchContents(folder, files)
     try:
-        about, ignored = read_batch_file(folder), files.ignored
-        outcomes = _without_repeated_ids(_outcomes(folder, files, about, limits))
+        about, ignored = read_batch_file(contents), files.ignored
+        outcomes = _without_repeated_ids(_outcomes(contents, about, limits))
     except UnreadableError as error:
         about, ignored = BatchFile(), tuple(p for p in files.ignored if p != Path(BATCH_FILE))
         outcomes = iter([(path, None, error) for path in (Path(BATCH_FILE), *files.to_read)])
@@ -73,26 +106,27 @@ def read_files(folder: Path, files: BatchFiles, batch: str, patient_secret: byte
         unreadable=table_of(unreadable, UNREADABLE_REPORTS),
         files=files.count,
         ignored=tuple(shown_path(p) for p in ignored),
+        version=contents.version(),
     )
 
 
-def _outcomes(folder: Path, files: BatchFiles, about: BatchFile, limits: ReadLimits) -> Iterator[Outcome]:
-    for path in files.to_read:
+def _outcomes(contents: BatchContents, about: BatchFile, limits: ReadLimits) -> Iterator[Outcome]:
+    for path in contents.files.to_read:
         try:
-            for record, outcome in _read_file(folder, path, about, limits):
+            for record, outcome in _read_file(contents, path, about, limits):
                 yield path, record, outcome
         except UnreadableError as error:
             yield path, None, error
 
 
 def _read_file(
-    folder: Path, path: Path, about: BatchFile, limits: ReadLimits
+    contents: BatchContents, path: Path, about: BatchFile, limits: ReadLimits
 ) -> Iterator[tuple[int | None, ReadReport | UnreadableError]]:
     suffix = path.suffix.lower()
     if suffix not in TEXT_FORMATS + RECORD_FORMATS:
         known = ", ".join(TEXT_FORMATS + RECORD_FORMATS)
         raise UnreadableError(Reason.UNSUPPORTED_FORMAT, f"Only {known} are read. Export it as one of them.")
-    content = read_content(folder / path, limits.largest_file_bytes)
+    content = contents.read(path, limits.largest_file_bytes)
     if suffix in TEXT_FORMATS:
         yield None, read_text_report(content, path)
     elif about.records is None:

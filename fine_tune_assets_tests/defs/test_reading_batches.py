@@ -1,12 +1,17 @@
 """Stage 1 in Dagster: a batch without a readable file is shown as such, and the other batches go on."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
+from threading import Event, Thread
 
 import dagster as dg
 import pyarrow.parquet as pq
 
 from fine_tune_assets.definitions import defs
-from fine_tune_assets.defs.local_run import materialize_stale
+from fine_tune_assets.defs.local_run import materialize_stale, notice_sources
+from fine_tune_assets_tests.conftest import replace_file
 
 READING = {"reports", "unreadable_reports"}
 CHECK = dg.AssetCheckKey(dg.AssetKey("reports"), "batch_has_readable_reports")
@@ -48,3 +53,95 @@ def test_a_batch_without_a_readable_report_is_marked_and_loses_nothing(
     }
     rows = pq.read_table(installation_dir / "tables" / "unreadable_reports" / "2026-02.parquet").to_pylist()
     assert [(row["origin_file"], row["reason"]) for row in rows] == [("visit.txt", "not_text")]
+
+
+def _report(plan: str) -> bytes:
+    return f"---\npatient_id: p-1\n---\nPLAN\n\n{plan}\n".encode()
+
+
+def _texts(data: Path, batch: str) -> list[str]:
+    return pq.read_table(data / "tables" / "reports" / f"{batch}.parquet").column("text").to_pylist()
+
+
+def _read(instance: dg.DagsterInstance, batch: str) -> dg.ExecuteInProcessResult:
+    return defs.resolve_implicit_global_asset_job_def().execute_in_process(
+        instance=instance,
+        asset_selection=[dg.AssetKey(name) for name in READING],
+        partition_key=batch,
+        raise_on_error=False,
+    )
+
+
+def _failure(result: dg.ExecuteInProcessResult) -> str:
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    assert failure.step_failure_data.error is not None
+    return failure.step_failure_data.error.to_string()
+
+
+@contextmanager
+def _kept_changing(file: Path) -> Iterator[None]:
+    stop = Event()
+
+    def change() -> None:
+        for number in count():
+            replace_file(file, _report(f"Rest {number} days."))
+            if stop.wait(0.001):
+                return
+
+    thread = Thread(target=change)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_batch_that_was_another_one_for_a_moment_ends_up_as_it_is(
+    installation_dir: Path, instance: dg.DagsterInstance
+) -> None:
+    """The sensor sees A, the run reads B, and the folder is A again: nothing would differ, and B would stay for ever."""
+    _drop(installation_dir, "2026-03", _report("Rest."))
+    visit = installation_dir / "raw_reports" / "2026-03" / "visit.txt"
+    notice_sources(instance)
+    replace_file(visit, _report("Half"))
+    assert _read(instance, "2026-03").success
+    replace_file(visit, _report("Rest."))
+    assert materialize_stale(defs, instance, only=READING).failed == []
+    assert _texts(installation_dir, "2026-03") == ["PLAN\n\nRest.\n"]
+    assert materialize_stale(defs, instance, only=READING).runs == []
+
+
+def test_a_batch_that_keeps_changing_is_not_stored_and_read_again_by_itself(
+    installation_dir: Path, instance: dg.DagsterInstance
+) -> None:
+    """A copy into the final name takes minutes. A failed run on unchanged inputs would never be started again."""
+    first = _report("Rest.")
+    _drop(installation_dir, "2026-04", first)
+    visit = installation_dir / "raw_reports" / "2026-04" / "visit.txt"
+    notice_sources(instance)
+    with _kept_changing(visit):
+        result = _read(instance, "2026-04")
+    assert not result.success
+    assert "Batch 2026-04 changed" in _failure(result)
+    assert not (installation_dir / "tables" / "reports").exists()
+    replace_file(visit, first)
+    assert [run.is_success for run in materialize_stale(defs, instance, only=READING).runs] == [True]
+    assert _texts(installation_dir, "2026-04") == ["PLAN\n\nRest.\n"]
+
+
+def test_a_folder_that_is_moved_away_leaves_its_tables_as_they_are(
+    installation_dir: Path, instance: dg.DagsterInstance
+) -> None:
+    """A disk that is not mounted for a moment would otherwise empty a good batch."""
+    _drop(installation_dir, "2026-05", _report("Rest."))
+    folder = installation_dir / "raw_reports" / "2026-05"
+    assert materialize_stale(defs, instance, only=READING).failed == []
+    elsewhere = folder.rename(installation_dir / "elsewhere")
+    result = _read(instance, "2026-05")
+    assert "The folder of batch 2026-05 is vanished" in _failure(result)
+    assert [run.is_success for run in materialize_stale(defs, instance, only=READING).runs] == [False]
+    assert _texts(installation_dir, "2026-05") == ["PLAN\n\nRest.\n"]
+    elsewhere.rename(folder)
+    assert materialize_stale(defs, instance, only=READING).failed == []
+    assert _texts(installation_dir, "2026-05") == ["PLAN\n\nRest.\n"]

@@ -7,8 +7,8 @@ import pytest
 from fine_tune_assets.core.fingerprints import fingerprint_table, keyed_hash
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.tables import REPORTS, UNREADABLE_REPORTS, check_table
-from fine_tune_assets.reports.batches import fingerprint_batch, list_batches
-from fine_tune_assets.reports.reading import ReadLimits, read_batch
+from fine_tune_assets.reports.batches import BatchFolderError, fingerprint_batch, list_batches, list_files
+from fine_tune_assets.reports.reading import ChangedBatchError, ReadLimits, read_batch, read_files, read_version
 
 SECRET = b"k" * 32
 SAMPLE = PROJECT_DIR / "data" / "raw_reports"
@@ -105,3 +105,63 @@ def test_a_fingerprint_survives_links_and_folders_that_are_gone(tmp_path: Path) 
     (tmp_path / "dangling.txt").symlink_to(tmp_path / "nowhere")
     assert len(fingerprint_batch(tmp_path)) == 64
     assert len(fingerprint_batch(tmp_path / "gone")) == 64
+
+
+REPORT = "---\npatient_id: p\n---\nRest.\n"
+
+
+def test_the_version_of_a_reading_is_that_of_its_folder(tmp_path: Path) -> None:
+    """Otherwise an unchanged batch would be refused as a changed one, for ever."""
+    (tmp_path / "batch.yaml").write_text("source: s\n")
+    (tmp_path / "good.txt").write_text(REPORT)
+    (tmp_path / "blank.txt").write_text(" \n")
+    (tmp_path / "scan.pdf").write_bytes(b"%PDF")
+    (tmp_path / "large.txt").write_text(REPORT * 100)
+    (tmp_path / "link.txt").symlink_to(tmp_path / "good.txt")
+    (tmp_path / "SOURCE.md").write_text("about")
+    limits = ReadLimits(largest_file_bytes=1000)
+    reading = read_version(tmp_path, "b1", SECRET, limits, fingerprint_batch(tmp_path))
+    assert reading.version == fingerprint_batch(tmp_path)
+    (tmp_path / "batch.yaml").write_text("colour: red\n")
+    assert read_batch(tmp_path, "b1", SECRET, limits).version == fingerprint_batch(tmp_path)
+
+
+@pytest.mark.parametrize("meanwhile", [None, "", REPORT[:-4]], ids=["away", "emptied", "half written"])
+def test_a_file_that_is_itself_again_after_the_reading_does_not_hide_what_was_read(
+    tmp_path: Path, meanwhile: str | None
+) -> None:
+    """A look at the folder before and one after would see no difference, and half a report would be kept for ever."""
+    file = tmp_path / "visit.txt"
+    file.write_text(REPORT)
+    files, before = list_files(tmp_path), fingerprint_batch(tmp_path)
+    file.unlink() if meanwhile is None else file.write_text(meanwhile)
+    reading = read_files(tmp_path, files, "b1", SECRET, ReadLimits())
+    file.write_text(REPORT)
+    assert fingerprint_batch(tmp_path) == before
+    assert reading.version != before
+
+
+def test_another_version_than_the_one_asked_for_is_refused(tmp_path: Path) -> None:
+    """It would be stored under a wrong name."""
+    (tmp_path / "visit.txt").write_text(REPORT)
+    before = fingerprint_batch(tmp_path)
+    (tmp_path / "visit.txt").write_text(REPORT + "More.\n")
+    with pytest.raises(ChangedBatchError, match="Batch b1 changed"):
+        read_version(tmp_path, "b1", SECRET, ReadLimits(), before)
+
+
+def test_a_folder_that_is_gone_is_no_empty_batch(tmp_path: Path) -> None:
+    """An empty folder withdraws a batch; one that was moved away for a moment must not."""
+    folder = tmp_path / "b1"
+    folder.mkdir()
+    empty = fingerprint_batch(folder)
+    assert read_version(folder, "b1", SECRET, ReadLimits(), empty).unreadable.num_rows == 1
+    folder.rmdir()
+    assert fingerprint_batch(folder) != empty
+    with pytest.raises(ChangedBatchError):
+        read_version(folder, "b1", SECRET, ReadLimits(), empty)
+    with pytest.raises(BatchFolderError, match="folder of batch b1 is vanished"):
+        read_version(folder, "b1", SECRET, ReadLimits(), fingerprint_batch(folder))
+    folder.touch()
+    with pytest.raises(BatchFolderError):
+        list_files(folder)
