@@ -11,6 +11,7 @@ class Reason(StrEnum):
     EMPTY = "empty"
     NOT_TEXT = "not_text"
     TOO_LARGE = "too_large"
+    TOO_LONG = "too_long"
     INVALID_UTF8 = "invalid_utf8"
     VANISHED = "vanished"
     UNREADABLE = "unreadable"

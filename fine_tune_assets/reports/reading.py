@@ -30,6 +30,8 @@ WHOLE_FOLDER = "."
 class ReadLimits:
     largest_file_bytes: int = 50_000_000
     """A file above it is not read. Reading takes about ten times its size in memory."""
+    longest_report_characters: int = 500_000
+    """A report above it is not taken: spaCy refuses a text of more than 1,000,000, and with it the report's whole batch."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +116,15 @@ def _outcomes(contents: BatchContents, about: BatchFile, limits: ReadLimits) -> 
     for path in contents.files.to_read:
         try:
             for record, outcome in _read_file(contents, path, about, limits):
-                yield path, record, outcome
+                is_too_long = isinstance(outcome, ReadReport) and len(outcome.text) > limits.longest_report_characters
+                yield path, record, _too_long(limits) if is_too_long else outcome
         except UnreadableError as error:
             yield path, None, error
+
+
+def _too_long(limits: ReadLimits) -> UnreadableError:
+    most = limits.longest_report_characters
+    return UnreadableError(Reason.TOO_LONG, f"Its text has more than {most} characters. Split it into several reports.")
 
 
 def _read_file(

@@ -84,6 +84,17 @@ def test_a_huge_file_is_refused_without_being_read(folder: Path) -> None:
     assert (row["reason"], row["size_bytes"]) == ("too_large", 200_000_000)
 
 
+def test_a_report_that_no_scrubber_takes_does_not_hold_up_its_batch(folder: Path) -> None:
+    """spaCy refuses a text of more than a million characters: one such report would keep all others from being scrubbed."""
+    (folder / "batch.yaml").write_text("records: {patient_id: p, sections: {t: PLAN}}\n")
+    (folder / "long.txt").write_text(f"---\npatient_id: p\n---\n{'a b ' * 125_000}c")
+    (folder / "longest.txt").write_text(f"---\npatient_id: p\n---\n{'a' * 499_999}\n")
+    (folder / "rows.csv").write_text(f"p,t\n1,{'a b ' * 125_000}\n2,Rest.\n")
+    reading = read(folder)
+    assert reasons(reading) == [("long.txt", None, "too_long"), ("rows.csv", 1, "too_long")]
+    assert reading.reports.column("report_id").to_pylist() == ["b1/good", "b1/longest", "b1/rows-2"]
+
+
 def test_a_file_that_vanishes_while_the_batch_is_read_is_reported(folder: Path) -> None:
     """Someone tidies up while we read: the file must be missed aloud."""
     (folder / "gone.txt").write_text(GOOD)
