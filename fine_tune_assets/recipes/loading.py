@@ -7,6 +7,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from fine_tune_assets.core.errors import RecipeError
+from fine_tune_assets.core.strict_yaml import RepeatedKeyError, load_values
 from fine_tune_assets.recipes.schema import Recipe
 
 SHIPPED_DIR = Path(__file__).parent
@@ -23,8 +24,10 @@ def load_recipe(name_or_path: str) -> Recipe:
     if not path.is_file():
         raise RecipeError(f"There is no recipe {name_or_path}. Shipped: {', '.join(shipped_recipes())}.")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        values = load_values(path.read_text(encoding="utf-8"))
+    except RepeatedKeyError as error:
+        raise RecipeError(f"Recipe {path.name}: {error}. Keep one of the two.") from error
+    except (ValueError, yaml.YAMLError) as error:  # bytes that are no UTF-8, or a date that does not exist
         raise RecipeError(f"Recipe {path.name} is not valid YAML: {error}") from error
     return parse_recipe(values, path.name)
 

@@ -11,6 +11,7 @@ import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from fine_tune_assets.core.strict_yaml import load_values
 from fine_tune_assets.reports.batches import BATCH_FILE
 from fine_tune_assets.reports.contents import BatchContents
 from fine_tune_assets.reports.identifiers import Kind
@@ -48,11 +49,11 @@ def read_batch_file(contents: BatchContents) -> BatchFile:
     if Path(BATCH_FILE) not in contents.files.ignored:
         return BatchFile()
     try:
-        values = yaml.safe_load(contents.read(Path(BATCH_FILE), _LARGEST_BYTES).decode("utf-8"))
+        values = load_values(contents.read(Path(BATCH_FILE), _LARGEST_BYTES).decode("utf-8"))
     except UnreadableError as error:
         raise _bad(f"batch.yaml: {error.detail}") from error
     except (UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError) as error:
-        raise _bad("batch.yaml is not valid YAML in UTF-8. Repair it.") from error
+        raise _bad("batch.yaml is not valid YAML in UTF-8, or names a key twice. Repair it.") from error
     return parse_batch_file(values)
 
 

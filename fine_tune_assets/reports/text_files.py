@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from fine_tune_assets.core.strict_yaml import load_texts
 from fine_tune_assets.reports.batches import shown_path
 from fine_tune_assets.reports.contents import decode
 from fine_tune_assets.reports.identifiers import Identifier, Kind, ReadReport, checked_id, patient_of, values_of
@@ -57,22 +58,13 @@ def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
     if end is None:
         raise _bad("Its front matter has no closing --- line.")
     try:
-        values = _all_as_text("\n".join(lines[:end]))
+        values = load_texts("\n".join(lines[:end]))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise _bad("It is not valid YAML, or names a key twice.") from error
+    values = {} if values is None else values
     if not isinstance(values, dict) or not set(values) <= {*KIND_OF_KEY, _REPORT_ID, _OTHERS}:
         raise _bad(f"Known keys: {', '.join(sorted([*KIND_OF_KEY, _REPORT_ID, _OTHERS]))}.")
     return values, "\n".join(lines[end + 1 :])
-
-
-def _all_as_text(front_matter: str) -> Any:
-    # BaseLoader leaves every value as it is written: else the patient id 0123 is the octal number 83.
-    node = yaml.compose(front_matter, yaml.BaseLoader)
-    if node is None:
-        return {}
-    if isinstance(node, yaml.MappingNode) and len({str(key.value) for key, _ in node.value}) < len(node.value):
-        raise ValueError("repeated key")
-    return yaml.load(front_matter, yaml.BaseLoader)
 
 
 def identifiers_of(front_matter: dict[str, Any]) -> tuple[Identifier, ...]:

@@ -115,6 +115,19 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
         load_recipe(str(path))
 
 
+def test_a_key_that_stands_twice_is_named(tmp_path: Path) -> None:
+    """The last one would win silently: a recall floor of 0.9 far above a forgotten 0.1."""
+    text = shipped_recipes()[DEMO].read_text(encoding="utf-8") + "\nsplit: {}\n"
+    with pytest.raises(RecipeError, match=r"Recipe recipe\.yaml: line \d+ names the key split again"):
+        load_recipe(written(tmp_path, text))
+
+
+def test_a_value_that_yaml_itself_refuses_is_an_error_for_people(tmp_path: Path) -> None:
+    """A day that does not exist looks like a date to the parser."""
+    with pytest.raises(RecipeError, match=r"recipe\.yaml is not valid YAML: month must be"):
+        load_recipe(written(tmp_path, "description: 2026-13-45\n"))
+
+
 def test_a_name_that_does_not_exist_lists_the_shipped_ones() -> None:
     """What to do next is part of the error."""
     with pytest.raises(RecipeError, match="There is no recipe demo_smolm2") as caught:

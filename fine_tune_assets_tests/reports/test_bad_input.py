@@ -62,6 +62,11 @@ def folder(tmp_path: Path) -> Path:
         ("open.txt", b"---\npatient_id: p\nRest.\n", "bad_front_matter"),
         ("unknown-key.txt", b"---\npatient_id: p\nspouse: x\n---\nRest.\n", "bad_front_matter"),
         ("twice.txt", b"---\npatient_id: p\nphysician: a\nphysician: b\n---\nRest.\n", "bad_front_matter"),
+        (
+            "twice-inside.txt",
+            b"---\npatient_id: p\nidentifiers: {name: a, name: b}\n---\nRest.\n",
+            "bad_front_matter",
+        ),
         ("yaml.txt", b"---\n{[: ]\n---\nRest.\n", "bad_front_matter"),
         ("table.csv", b"a,b\n1,2\n", "bad_batch_file"),
     ],
@@ -138,6 +143,8 @@ def test_a_folder_without_a_readable_file_gives_an_empty_table(tmp_path: Path) -
         "records: {patient_id: p, sections: {}}\n",
         "records: {sections: {a: B}}\n",
         "records: {patient_id: p, sections: {a: B}, identifiers: {c: shoe_size}}\n",
+        "records: {patient_id: p, sections: {a: B}, identifiers: {c: name, c: id}}\n",
+        "source: 2026-13-45\n",
         "- a list\n",
         "source: [\n",
         "",
@@ -235,4 +242,9 @@ def test_no_reason_or_detail_quotes_what_is_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "batch.yaml").write_text(
         f"{MARKER}: 1\nrecords: {{{MARKER}: 1, identifiers: {{{MARKER}: {MARKER}}}}}\n"
     )
+    assert MARKER not in json.dumps(read(tmp_path).unreadable.to_pylist())
+    (tmp_path / "a.txt").write_text(f"---\nidentifiers: {{{MARKER}: 1, {MARKER}: 2}}\n---\nRest.\n")
+    (tmp_path / "batch.yaml").write_text(f"{MARKER}: 1\n{MARKER}: 2\n")
+    assert MARKER not in json.dumps(read(tmp_path).unreadable.to_pylist())
+    (tmp_path / "batch.yaml").unlink()
     assert MARKER not in json.dumps(read(tmp_path).unreadable.to_pylist())
