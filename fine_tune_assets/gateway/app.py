@@ -46,6 +46,7 @@ from fine_tune_assets.ledger.releases import find_release
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 _ATTEMPTS = 2
 """An engine that goes away before it answered is asked once more: a switch may have come between."""
+_BEING_STARTED = "The model is being started again. Ask again in a moment."
 _REFUSALS = {
     "unknown": (401, "invalid_api_key", "This API key is not known."),
     "expired": (401, "expired_api_key", "This API key has expired. Ask the operator for a new one."),
@@ -116,9 +117,10 @@ class Gateway:
         return JSONResponse({"status": "ok"})
 
     async def ready(self, _request: Request) -> Response:
-        """Whether a release is live."""
-        is_live = await run_in_threadpool(live_deployment, self._ledger) is not None
-        return JSONResponse({"status": "ready" if is_live else "not ready"}, status_code=200 if is_live else 503)
+        """Whether a release is live and has an engine."""
+        live = await run_in_threadpool(live_deployment, self._ledger)
+        is_ready = live is not None and live.engine_url is not None
+        return JSONResponse({"status": "ready" if is_ready else "not ready"}, status_code=200 if is_ready else 503)
 
     async def list_models(self, request: Request) -> Response:
         await self._authorise(request, "chat")
@@ -136,7 +138,7 @@ class Gateway:
                 return await ask_engine(self._client, target.url, target.api_key, asked, target.release_id)
             except EngineGoneError:
                 continue
-        raise _unavailable("The model is being started again. Ask again in a moment.")
+        raise _unavailable(_BEING_STARTED)
 
     async def correct(self, request: Request) -> Response:
         holder = await self._authorise(request, "correct")
@@ -170,8 +172,10 @@ class Gateway:
 
     def _target(self) -> Target:
         deployment = live_deployment(self._ledger)
-        if deployment is None or deployment.engine_url is None:
+        if deployment is None:
             raise _unavailable("No release is live. `fine-tune status` tells why.")
+        if deployment.engine_url is None:
+            raise _unavailable(_BEING_STARTED)
         release = find_release(self._ledger, deployment.release_id)
         if release is None:
             raise _unavailable("The live release is not in the ledger.")

@@ -43,6 +43,7 @@ class Deployment:
     colour: Colour
     state: State
     engine_url: str | None
+    """None while no engine of it answers: also of a live one that is being started again."""
     engine_key: bytes | None
     """Encrypted; `open_engine_key` reads it."""
     detail: str
@@ -117,10 +118,20 @@ def report_state(
         return _require(connection, deployment_id)
 
 
+def withdraw_engine(ledger: Ledger, deployment_id: str, by: str = SUPERVISOR) -> None:
+    """Forget the address and the key of an engine that is gone: another program may get its port. None there: nothing."""
+    with ledger.begin() as connection:
+        found = _select(connection, (table.c.deployment_id == deployment_id) & table.c.engine_url.is_not(None))
+        if found:
+            _set(connection, deployment_id, engine_url=None, engine_key=None)
+            audit.append(connection, by, "withdrew engine", f"deployment {deployment_id}")
+
+
 def switch_live(ledger: Ledger, deployment_id: str, by: str = "served_models") -> Deployment:
     """Send users to a ready deployment; the one that was live drains. Live already: nothing changes.
 
-    Raises TransitionError unless it is ready, GateClosedError if the verdict on its release no longer lets it through.
+    Raises TransitionError unless it is ready and has an engine, GateClosedError if the verdict on its release no longer
+    lets it through.
     """
     with ledger.begin() as connection:
         wanted = _require(connection, deployment_id)
@@ -128,6 +139,8 @@ def switch_live(ledger: Ledger, deployment_id: str, by: str = "served_models") -
             return wanted
         if wanted.state != "ready":
             raise TransitionError(f"Deployment {deployment_id} is {wanted.state}: only a ready one can go live.")
+        if wanted.engine_url is None:
+            raise TransitionError(f"Deployment {deployment_id} has no engine now: wait until it is started again.")
         release = find_release_in(connection, wanted.release_id)
         if release is None:
             raise UnknownRecordError(f"There is no release {wanted.release_id}.")

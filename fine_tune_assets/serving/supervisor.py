@@ -9,7 +9,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -42,6 +42,7 @@ from fine_tune_assets.ledger.deployments import (
     find_deployment,
     report_state,
     seal_engine_key,
+    withdraw_engine,
 )
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.releases import find_release
@@ -81,7 +82,7 @@ class Supervisor:
         self._adopt()
 
     def _adopt(self) -> None:
-        """Go on with engines that outlived the last supervisor: their users notice nothing."""
+        """Go on with engines that outlived the last supervisor, unnoticed by their users, and forget those that did not."""
         now = datetime.now(UTC)
         for folder in self._engines_dir.iterdir():
             engine = adopt_engine(folder)
@@ -90,6 +91,9 @@ class Supervisor:
                 is_warm = deployment is not None and deployment.engine_url == engine.url
                 self._watched[folder.name] = _Watched(engine, now, now, is_warm)
                 _log.info("adopted the engine of deployment %s", folder.name)
+        for deployment in current_deployments(self._ledger):
+            if deployment.deployment_id not in self._watched:
+                withdraw_engine(self._ledger, deployment.deployment_id)
 
     def tick(self, now: datetime) -> list[Action]:
         """Do what is to be done now; returns it."""
@@ -108,6 +112,7 @@ class Supervisor:
         watched = self._watched[name]
         is_alive = watched.engine.is_alive
         if watched.was_alive and not is_alive:
+            withdraw_engine(self._ledger, name)
             self._note_death(watched, now)
         return EngineView(
             is_alive=is_alive,
@@ -182,7 +187,10 @@ class Supervisor:
         report_state(self._ledger, deployment.deployment_id, "failed", detail=reason + hint)
 
     def _stop(self, name: str, forget: bool) -> None:
+        """Its address goes first; a ledger that is away must not keep it running."""
         if name in self._watched:
+            with _going_on(f"withdraw {name}"):
+                withdraw_engine(self._ledger, name)
             stop_engine(self._watched[name].engine, self._pace.stop_grace_seconds)
             if forget:
                 del self._watched[name]
@@ -217,10 +225,21 @@ def stop_left_engines(settings: Settings, grace_seconds: float) -> None:
     """Stop the engines of a supervisor that was killed. One that runs keeps its own: systemd may have started it."""
     try:
         with _only_one(settings.layout.run):
-            for folder in recorded_engines(settings.layout.run / ENGINES):
+            folders = recorded_engines(settings.layout.run / ENGINES)
+            for folder in folders:
                 stop_recorded_engine(folder, grace_seconds)
+            with _going_on("withdraw"):
+                _withdraw(settings, [folder.name for folder in folders])
     except SupervisorError:
         return
+
+
+def _withdraw(settings: Settings, names: Sequence[str]) -> None:
+    if names:
+        ledger = open_ledger(settings.database_url)
+        for name in names:
+            withdraw_engine(ledger, name)
+        ledger.close()
 
 
 @contextmanager

@@ -46,7 +46,7 @@ def wait_until_ready(
         if deployment.state != shown:
             shown = deployment.state
             progress(_STEPS.index(shown), len(_STEPS) - 1, f"steps to a served release ({shown})")
-        if deployment.state in ("ready", "live"):
+        if deployment.state == "live" or (deployment.state == "ready" and deployment.engine_url is not None):
             return deployment
         if time.monotonic() >= deadline:
             raise ServingError(

@@ -6,7 +6,13 @@ import pytest
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.ledger.api_keys import create_key
 from fine_tune_assets.ledger.database import open_ledger
-from fine_tune_assets.ledger.deployments import report_state, seal_engine_key, switch_live, want_release
+from fine_tune_assets.ledger.deployments import (
+    report_state,
+    seal_engine_key,
+    switch_live,
+    want_release,
+    withdraw_engine,
+)
 from fine_tune_assets.serving.services import start_services, stop_services
 from fine_tune_assets_tests.gateway.conftest import free_port
 from fine_tune_assets_tests.serving.tiny import build_release
@@ -35,6 +41,14 @@ def test_without_a_live_release_or_engine_it_answers_503_and_says_why(tmp_path_f
         gone = f"http://127.0.0.1:{free_port()}/v1"
         report_state(ledger, name, "ready", engine_url=gone, engine_key=seal_engine_key(key, name, "x"))
         switch_live(ledger, name)
+        reply = httpx.post(f"{url}/v1/chat/completions", json=ASK, headers=headers, trust_env=False)
+        assert reply.status_code == 503
+        assert "started again" in reply.json()["error"]["message"]
+        assert reply.headers["retry-after"]
+        assert httpx.get(f"{url}/ready", trust_env=False).status_code == 200
+
+        withdraw_engine(ledger, name)
+        assert httpx.get(f"{url}/ready", trust_env=False).status_code == 503
         reply = httpx.post(f"{url}/v1/chat/completions", json=ASK, headers=headers, trust_env=False)
         assert reply.status_code == 503
         assert "started again" in reply.json()["error"]["message"]

@@ -17,6 +17,7 @@ from fine_tune_assets.ledger.deployments import (
     seal_engine_key,
     switch_live,
     want_release,
+    withdraw_engine,
 )
 from fine_tune_assets.ledger.errors import LedgerError, TransitionError, UnknownRecordError
 from fine_tune_assets.ledger.releases import find_release
@@ -103,6 +104,29 @@ def test_only_a_ready_deployment_goes_live(ledger: Ledger) -> None:
         switch_live(ledger, deployment.deployment_id)
     with pytest.raises(UnknownRecordError):
         switch_live(ledger, "none")
+
+
+def test_an_engine_that_is_gone_leaves_no_address_and_no_key(ledger: Ledger) -> None:
+    """Another program may get its port, and would be sent prompts. It stays live, and comes back at another address."""
+    live = switch_live(ledger, _ready(ledger, "r-1").deployment_id)
+    for _ in range(2):
+        withdraw_engine(ledger, live.deployment_id)
+    withdraw_engine(ledger, "none")
+    gone = live_deployment(ledger)
+    assert gone is not None
+    assert (gone.deployment_id, gone.engine_url, gone.engine_key) == (live.deployment_id, None, None)
+    assert [line.what for line in audit.lines(ledger)].count("withdrew engine") == 1
+    back = report_state(ledger, live.deployment_id, "live", engine_url="http://127.0.0.1:2/v1", engine_key=b"k")
+    assert back.engine_url == "http://127.0.0.1:2/v1"
+
+
+def test_a_ready_deployment_whose_engine_is_gone_cant_go_live(ledger: Ledger) -> None:
+    """Users would be taken from a release that answers to one that does not."""
+    ready = _ready(ledger, "r-1").deployment_id
+    withdraw_engine(ledger, ready)
+    with pytest.raises(TransitionError, match="no engine"):
+        switch_live(ledger, ready)
+    assert live_deployment(ledger) is None
 
 
 def test_reporting_can_neither_skip_a_state_nor_make_anything_live(ledger: Ledger) -> None:

@@ -40,6 +40,12 @@ def _running(settings: Settings) -> set[str]:
     return {state.name for state in service_states(settings) if state.is_up}
 
 
+def _assert_live_without_engine(ledger: Ledger) -> None:
+    live = live_deployment(ledger)
+    assert live is not None
+    assert (live.engine_url, live.engine_key) == (None, None)
+
+
 def test_starting_and_stopping_twice_is_the_same_as_once(installation: Settings) -> None:
     """`make up` is typed again by whoever is not sure."""
     start_services(installation, OURS)
@@ -67,6 +73,7 @@ def test_a_release_goes_live_through_the_running_supervisor_and_ends_with_it(
     assert is_alive(engine)
     stop_services(installation, ["supervisor"])
     assert not is_alive(engine)
+    _assert_live_without_engine(ledger)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
@@ -89,6 +96,7 @@ def test_no_engine_is_left_by_a_supervisor_that_could_not_stop_it(
     stop_services(installation, ["supervisor"], grace_seconds=1)
     assert not is_alive(engine)
     assert [path.name for path in folder.iterdir()] == ["engine.log"]
+    _assert_live_without_engine(ledger)
 
 
 def test_stopping_leaves_the_engines_of_a_supervisor_that_others_started(

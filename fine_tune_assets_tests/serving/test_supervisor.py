@@ -16,6 +16,7 @@ from fine_tune_assets.ledger.deployments import (
     find_deployment,
     live_deployment,
     open_engine_key,
+    report_state,
     switch_live,
     want_release,
 )
@@ -48,6 +49,12 @@ def _state(ledger: Ledger, deployment_id: str) -> str:
     found = find_deployment(ledger, deployment_id)
     assert found is not None
     return found.state
+
+
+def _address(ledger: Ledger) -> str | None:
+    live = live_deployment(ledger)
+    assert live is not None
+    return live.engine_url
 
 
 def test_a_wanted_release_becomes_ready_live_and_is_retired_by_the_next(settings: Settings, ledger: Ledger) -> None:
@@ -119,7 +126,9 @@ def test_a_live_engine_that_is_killed_comes_back_at_a_new_address(settings: Sett
         engine = adopt_engine(settings.layout.run / "engines" / name)
         assert engine is not None
         os.kill(engine.identity.pid, signal.SIGKILL)
-        _tick_until(supervisor, lambda: live_deployment(ledger).engine_url != before.engine_url)  # type: ignore[union-attr]
+        _tick_until(supervisor, lambda: _address(ledger) is None)
+        _tick_until(supervisor, lambda: _address(ledger) is not None)
+        assert _address(ledger) != before.engine_url
         assert _state(ledger, name) == "live"
 
 
@@ -135,6 +144,29 @@ def test_a_live_release_that_was_changed_is_not_started_again(settings: Settings
         supervisor.tick(datetime.now(UTC))
     assert _state(ledger, name) == "failed"
     assert live_deployment(ledger) is None
+
+
+def test_after_a_power_cut_the_old_address_is_forgotten_at_once(settings: Settings, ledger: Ledger) -> None:
+    """Neither supervisor nor engine could say that they ended, and another program may have the port."""
+    name = want_release(ledger, build_release(settings, ledger, "One.")).deployment_id
+    report_state(ledger, name, "starting")
+    report_state(ledger, name, "ready", engine_url="http://127.0.0.1:1/v1", engine_key=b"sealed")
+    switch_live(ledger, name)
+    with _supervisor(settings, ledger):
+        assert _address(ledger) is None
+
+
+def test_an_engine_is_stopped_though_the_ledger_is_away(settings: Settings, ledger: Ledger) -> None:
+    """A database that is down must not keep the memory occupied after `make down`."""
+    supervisor = Supervisor(settings, ledger, PACE)
+    name = want_release(ledger, build_release(settings, ledger, "One.")).deployment_id
+    _tick_until(supervisor, lambda: _state(ledger, name) == "ready")
+    engine = adopt_engine(settings.layout.run / "engines" / name)
+    assert engine is not None
+    with ledger.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE deployments RENAME TO elsewhere")
+    supervisor.close()
+    assert not engine.is_alive
 
 
 def test_a_new_supervisor_adopts_the_engines_of_one_that_was_killed(settings: Settings, ledger: Ledger) -> None:
