@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from fine_tune_assets.cli.services import DAEMON, prepare
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.settings import Settings, load_settings
+from fine_tune_assets.recipes.loading import load_recipe
 
-DAEMON = "dagster-daemon"
 _DONE_OF_TOTAL = re.compile(r"(\d+) of (\d+) (.+)$")
 
 
@@ -27,14 +28,16 @@ class GraphError(FineTuneError):
 
 @click.command()
 @click.option("--only", multiple=True, metavar="ASSET", help="Only this asset; may be given several times.")
-def materialize(only: tuple[str, ...]) -> None:
-    """Bring every asset up to date that is not, in the order of the stages."""
+@click.option("--again", multiple=True, metavar="ASSET", help="First make this asset again, even if nothing changed.")
+def materialize(only: tuple[str, ...], again: tuple[str, ...]) -> None:
+    """Bring every asset up to date that is not, in the order of the stages, and try once more what failed before."""
     from fine_tune_assets.serving.services import service_states
 
     settings, console = load_settings(), Console()
+    load_recipe(settings.recipe)
     if any(state.name == DAEMON and state.is_running for state in service_states(settings)):
         raise GraphError("The daemon runs and does this by itself. To do it here: fine-tune down dagster-daemon")
-    _require_no_failures(run_graph(settings, console, set(only) or None))
+    _require_no_failures(run_graph(settings, console, set(only) or None, again))
 
 
 @click.command()
@@ -59,29 +62,33 @@ def tables() -> None:
 @click.option("--ui/--no-ui", default=True, help="Also start the Dagster webserver and daemon at the end.")
 def demo(ui: bool) -> None:
     """Run the whole graph on the sample reports, serve the result, and ask it a question."""
-    from fine_tune_assets.cli.services import prepare
     from fine_tune_assets.cli.summary import ask_the_model, print_summary
     from fine_tune_assets.serving.services import known_services, start_services, stop_services
 
     settings, console = load_settings(), Console()
+    load_recipe(settings.recipe)
     prepare(settings)
     started = time.monotonic()
     stop_services(settings, (DAEMON,))  # two at work on the same assets would do everything twice
     start_services(settings, ("supervisor", "gateway"))
     _require_no_failures(run_graph(settings, console))
+    _require_live(settings)
     answer = ask_the_model(settings)
     if ui:
         start_services(settings, tuple(known_services(settings)))
     print_summary(console, settings, answer, time.monotonic() - started, ui)
 
 
-def run_graph(settings: Settings, console: Console, only: set[str] | None = None) -> Any:
-    """Run what is not up to date, showing each stage and a bar for long work. Returns the Summary."""
+def run_graph(settings: Settings, console: Console, only: set[str] | None = None, again: Sequence[str] = ()) -> Any:
+    """Make the assets `again`, then run what is not up to date, showing each stage and a bar for long work.
+
+    Returns the Summary of all of it.
+    """
     os.environ["DAGSTER_HOME"] = str(_home(settings))
     import dagster as dg
 
     from fine_tune_assets.definitions import defs
-    from fine_tune_assets.defs.local_run import StageRun, materialize_stale
+    from fine_tune_assets.defs.local_run import StageRun, materialize_again, materialize_stale
 
     _quiet_loggers()
     with dg.DagsterInstance.get() as instance, _bars(console) as bars:
@@ -92,8 +99,15 @@ def run_graph(settings: Settings, console: Console, only: set[str] | None = None
         def ended(run: StageRun) -> None:
             bars.end(run.is_success, run.errors)
 
+        asked = [run for name in again for run in materialize_again(defs, instance, name, started, ended)]
         summary = materialize_stale(defs, instance, started, ended, only)
-    if not summary.runs:
+        summary.runs[:0] = asked
+    if summary.unfinished:
+        console.print(
+            f"{len(summary.unfinished)} runs that were not started here have not ended; what they make was left to them. "
+            "If they were cut off, `fine-tune up dagster-daemon` ends them."
+        )
+    elif not summary.runs:
         console.print("Everything is up to date.")
     return summary
 
@@ -109,6 +123,31 @@ def _require_no_failures(summary: Any) -> None:
             ", ".join(run.assets) + (f" [{run.partition}]" if run.partition else "") for run in summary.failed
         )
         raise GraphError(f"Not everything could be made: {names}. The reasons are above and in the Dagster UI.")
+
+
+def _require_live(settings: Settings) -> None:
+    """Raise GraphError with the reason why no release answers: the gate that is closed, or the engine that failed."""
+    from fine_tune_assets.ledger.database import open_ledger
+    from fine_tune_assets.ledger.deployments import deployments, live_deployment
+    from fine_tune_assets.ledger.verdicts import list_verdicts, require_promotion
+
+    ledger = open_ledger(settings.database_url)
+    try:
+        if live_deployment(ledger) is not None:
+            return
+        for verdict in list_verdicts(ledger, 1):
+            require_promotion(
+                ledger,
+                adapter_id=verdict.adapter_id,
+                base_fingerprint=verdict.base_fingerprint,
+                instruction_set_fingerprint=verdict.instruction_set_fingerprint,
+            )
+        failed = [f"{d.state}: {d.detail}" for d in deployments(ledger)[-1:]]
+        raise GraphError(
+            f"No release is live. {' '.join(failed)} To try again: fine-tune materialize --again served_models"
+        )
+    finally:
+        ledger.close()
 
 
 def _quiet_loggers() -> None:
@@ -150,9 +189,24 @@ class _Bars(logging.Handler):
                 self._console.print(f"    {done} of {total} {what}", markup=False)
 
 
+class _Faults(logging.Handler):
+    """Each fault in a source is said once, however often it is met."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.ERROR)
+        self._console = console
+        self._told: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fault = record.getMessage()
+        if fault not in self._told:
+            self._told.add(fault)
+            self._console.print(fault, style="red", markup=False)
+
+
 @contextmanager
 def _bars(console: Console) -> Iterator[_Bars]:
-    from fine_tune_assets.defs.local_run import PROGRESS_LOGGER
+    from fine_tune_assets.defs.local_run import PROGRESS_LOGGER, SOURCES_LOGGER
 
     columns = (
         SpinnerColumn(),
@@ -162,11 +216,13 @@ def _bars(console: Console) -> Iterator[_Bars]:
         TextColumn("{task.fields[detail]}", markup=False),
         TimeElapsedColumn(),
     )
-    logger = logging.getLogger(PROGRESS_LOGGER)
+    logger, sources, faults = logging.getLogger(PROGRESS_LOGGER), logging.getLogger(SOURCES_LOGGER), _Faults(console)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bars = _Bars(console, progress)
         logger.addHandler(bars)
+        sources.addHandler(faults)
         try:
             yield bars
         finally:
             logger.removeHandler(bars)
+            sources.removeHandler(faults)

@@ -1,11 +1,15 @@
 """`fine-tune up`, `down`, `status`, `serve` and `gateway`: running the services and showing what runs."""
 
 import logging
+import os
 
 import click
 
+from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.core.settings import Settings, load_settings
+from fine_tune_assets.recipes.loading import load_recipe
 
+DAEMON = "dagster-daemon"
 ONE_AT_A_TIME = "The llama.cpp server answers one request at a time; others wait in line."
 
 
@@ -46,8 +50,28 @@ def up(names: tuple[str, ...]) -> None:
 
     settings = load_settings()
     prepare(settings)
-    start_services(settings, names or tuple(known_services(settings)))
+    wanted = names or tuple(known_services(settings))
+    if DAEMON in wanted:
+        _fail_abandoned_runs(settings)
+    start_services(settings, wanted)
     _show(settings)
+    try:
+        load_recipe(settings.recipe)
+    except RecipeError as error:
+        # What serves goes on. Nothing that reads the recipe is made until it is repaired.
+        click.echo(f"\n{error}", err=True)
+
+
+def _fail_abandoned_runs(settings: Settings) -> None:
+    """The daemon would wait for ever for what a `fine-tune demo` that was killed had begun."""
+    os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
+    settings.dagster_home.mkdir(parents=True, exist_ok=True)
+    import dagster as dg
+
+    from fine_tune_assets.defs.local_run import fail_abandoned_runs
+
+    with dg.DagsterInstance.get() as instance:
+        fail_abandoned_runs(instance)
 
 
 @click.command()

@@ -52,6 +52,7 @@ def _ask(settings: Settings, secret: str) -> str:
                 "temperature": 0,
             },
             timeout=ANSWER_SECONDS,
+            trust_env=False,  # a proxy for the outside would get key and question
         )
     except httpx.HTTPError as error:
         raise DemoError(f"The gateway does not answer ({type(error).__name__}). See `fine-tune status`.") from error

@@ -42,6 +42,7 @@ def serve_request(handlers: Mapping[str, Handler]) -> None:
     go_offline()
     with open_dagster_pipes() as pipes:
         request = dict(pipes.extras)
+        answer: dict[str, Any]
         try:
             answer = {RESULT: handlers[request["action"]](request, _reporting(pipes))}
         except FineTuneError as error:

@@ -6,7 +6,8 @@ that the last run recorded with the present ones, at every tick. Must not hold: 
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,9 @@ CODE_VERSION = "dagster/code_version"
 INPUT_VERSION = "dagster/input_data_version/"
 INPUT_POINTER = "dagster/input_event_pointer/"
 READ_AT_ONCE = 500
+OWN_ATTEMPTS: ContextVar[Collection[str] | None] = ContextVar("own_attempts", default=None)
+"""Set while a person brings everything up to date: the ids of the runs of that call. Only these count as attempts then, so
+that what failed or was cut off before is tried once more."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +166,9 @@ def _partition_input_differs(graph: Any, node: Any, parents: Mapping[dg.AssetKey
 
 def _is_attempted(instance: DagsterInstance, run_id: str, planned_at: int, parents: Iterable[Known | None]) -> bool:
     """Whether a run over this very state of the inputs failed or was cancelled: it is not started again by itself."""
+    own = OWN_ATTEMPTS.get()
+    if own is not None and run_id not in own:
+        return False
     run = instance.get_run_by_id(run_id)
     if run is None or not run.is_failure_or_canceled:
         return False

@@ -5,6 +5,7 @@ ask for nothing. Used by `fine-tune materialize`, by the demo and by the tests o
 """
 
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,18 +14,30 @@ from typing import Any
 import dagster as dg
 
 from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.defs.automation import OWN_ATTEMPTS
 from fine_tune_assets.defs.metadata import WHY
 from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.s01_raw_reports import report_batches
+from fine_tune_assets.defs.s01_raw_reports import BATCHES, report_batches
 from fine_tune_assets.defs.sources import report_sources
+from fine_tune_assets.engines.processes import ProcessIdentity, identify, is_alive
 
 PROGRESS_LOGGER = "fine_tune_assets.progress"
+SOURCES_LOGGER = "fine_tune_assets.sources"
 MAXIMUM_ROUNDS = 200
 """A graph of ten stages settles in about fifteen rounds; a condition that never does is a bug, and is reported."""
 
 
+PROCESS = "fine_tune/process"
+"""Tag of a run that is made in a process of ours: its id, and the moment it started."""
+OnStart = Callable[[tuple[str, ...], str | None], None]
+
+
 class NotSettledError(FineTuneError):
     """The graph asked for runs again and again."""
+
+
+class UnknownAssetError(FineTuneError):
+    """No asset has that name, or nobody makes it."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +51,14 @@ class StageRun:
     errors: tuple[str, ...] = ()
 
 
+OnEnd = Callable[[StageRun], None]
+
+
 @dataclass
 class Summary:
     runs: list[StageRun] = field(default_factory=list)
+    unfinished: tuple[str, ...] = ()
+    """Runs that this call did not start and that have not ended: what they make is left to them."""
 
     @property
     def materialized(self) -> list[tuple[str, str | None]]:
@@ -63,34 +81,88 @@ def progress_logger(_context: dg.InitLoggerContext) -> logging.Logger:
 def materialize_stale(
     definitions: dg.Definitions,
     instance: dg.DagsterInstance,
-    on_start: Callable[[tuple[str, ...], str | None], None] = lambda _assets, _partition: None,
-    on_end: Callable[[StageRun], None] = lambda _run: None,
+    on_start: OnStart = lambda _assets, _partition: None,
+    on_end: OnEnd = lambda _run: None,
     only: set[str] | None = None,
 ) -> Summary:
-    """Run whatever is not up to date. Raises NotSettledError.
+    """Run whatever is not up to date, and once more what failed or was cut off before. Raises NotSettledError.
 
     `only` limits it to those assets: what others ask for is left as it is.
     """
+    fail_abandoned_runs(instance)
     summary, cursor = Summary(), None
-    for _ in range(MAXIMUM_ROUNDS):
-        notice_sources(instance)
-        evaluated = dg.evaluate_automation_conditions(defs=definitions, instance=instance, cursor=cursor)
-        cursor = evaluated.cursor
-        requests = requested_runs(evaluated, only)
-        if not requests:
-            return summary
-        for partition, assets in requests:
-            on_start(assets, partition)
-            run = _execute(definitions, instance, assets, partition)
-            summary.runs.append(run)
-            on_end(run)
+    own: set[str] = set()
+    token = OWN_ATTEMPTS.set(own)
+    try:
+        for _ in range(MAXIMUM_ROUNDS):
+            notice_sources(instance)
+            evaluated = dg.evaluate_automation_conditions(defs=definitions, instance=instance, cursor=cursor)
+            cursor = evaluated.cursor
+            requests = requested_runs(evaluated, only)
+            if not requests:
+                summary.unfinished = tuple(run.run_id for run in _unfinished_runs(instance))
+                return summary
+            for partition, assets in requests:
+                on_start(assets, partition)
+                run = _execute(definitions, instance, assets, partition)
+                own.add(run.run_id)
+                summary.runs.append(run)
+                on_end(run)
+    finally:
+        OWN_ATTEMPTS.reset(token)
     raise NotSettledError(f"The graph did not settle after {MAXIMUM_ROUNDS} rounds. Last: {summary.runs[-1].assets}.")
+
+
+def materialize_again(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    name: str,
+    on_start: OnStart = lambda _assets, _partition: None,
+    on_end: OnEnd = lambda _run: None,
+) -> list[StageRun]:
+    """Make an asset again, in each of its batches, whatever its inputs say. Raises UnknownAssetError.
+
+    Gates hold all the same: they are in the steps themselves.
+    """
+    graph = definitions.resolve_asset_graph()
+    key = dg.AssetKey.from_user_string(name)
+    if key not in graph.executable_asset_keys:
+        known = sorted(k.to_user_string() for k in graph.executable_asset_keys)
+        raise UnknownAssetError(f"There is no asset {name} that can be made. Known: {', '.join(known)}.")
+    node = graph.get(key)
+    # What one step makes is made together.
+    assets = tuple(sorted(k.to_user_string() for k in node.execution_set_asset_keys))
+    partitions = instance.get_dynamic_partitions(str(BATCHES.name)) if node.is_partitioned else [None]
+    runs = []
+    for partition in sorted(partitions, key=lambda p: p or ""):
+        on_start(assets, partition)
+        runs.append(_execute(definitions, instance, assets, partition))
+        on_end(runs[-1])
+    return runs
+
+
+def fail_abandoned_runs(instance: dg.DagsterInstance) -> None:
+    """Mark runs of `fine-tune materialize` or `demo` as failed whose process is gone (killed, or power was cut).
+
+    Nobody else would: the assets would count as being made for ever.
+    """
+    for run in _unfinished_runs(instance):
+        pid, _, started = run.tags.get(PROCESS, "").partition("-")
+        if pid and not is_alive(ProcessIdentity(int(pid), int(started))):
+            instance.report_run_failed(run, "The process that made this run is gone.")
+
+
+def _unfinished_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
+    finished = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
+    return list(
+        instance.get_runs(filters=dg.RunsFilter(statuses=[s for s in dg.DagsterRunStatus if s not in finished]))
+    )
 
 
 def notice_sources(instance: dg.DagsterInstance) -> None:
     """What the two sensors do."""
-    installation = Installation()
-    for found in (report_batches(instance, installation), report_sources(instance, installation)):
+    installation, tell = Installation(), logging.getLogger(SOURCES_LOGGER).error
+    for found in (report_batches(instance, installation), report_sources(instance, installation, tell)):
         if isinstance(found, dg.SkipReason):
             continue
         for request in found.dynamic_partitions_requests or []:
@@ -128,7 +200,7 @@ def _execute(
         partition_key=partition,
         run_config={"loggers": {"progress": {}}},
         raise_on_error=False,
-        tags={"trigger": "local"},
+        tags={"trigger": "local", PROCESS: _this_process()},
     )
     errors = tuple(
         str(event.step_failure_data.error.message).strip() if event.step_failure_data.error else "failed"
@@ -136,6 +208,12 @@ def _execute(
         if event.is_step_failure
     )
     return StageRun(assets, partition, result.success, result.run_id, (*errors, *_closed_gates(result)))
+
+
+def _this_process() -> str:
+    identity = identify(os.getpid())
+    assert identity is not None
+    return f"{identity.pid}-{identity.started}"
 
 
 def _closed_gates(result: dg.ExecuteInProcessResult) -> list[str]:

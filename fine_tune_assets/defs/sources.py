@@ -119,22 +119,29 @@ def _versions(installation: Installation) -> Mapping[str, Callable[[], str]]:
     description="Notices a changed recipe or base model, changed labelled files, new decisions, signatures and corrections.",
 )
 def sources_changed(context: dg.SensorEvaluationContext, installation: Installation) -> dg.SensorResult | dg.SkipReason:
-    return report_sources(context.instance, installation)
+    return report_sources(context.instance, installation, context.log.error)
 
 
-def report_sources(instance: dg.DagsterInstance, installation: Installation) -> dg.SensorResult | dg.SkipReason:
-    """Report each source whose content is not the one last reported. One that can't be read is named, others go on."""
-    events, failed = [], []
+def report_sources(
+    instance: dg.DagsterInstance, installation: Installation, tell: Callable[[str], None]
+) -> dg.SensorResult | dg.SkipReason:
+    """Report each source whose content is not the one last reported. `tell` is told what can't be read; others go on."""
+    events = []
+    unreadable: dict[str, list[str]] = {}
     for name, version_of in _versions(installation).items():
         try:
             version = version_of()
         except (FineTuneError, OSError) as error:
-            failed.append(f"{name} ({type(error).__name__})")
+            why = str(error) if isinstance(error, FineTuneError) else type(error).__name__
+            unreadable.setdefault(why, []).append(name)
             continue
         key = dg.AssetKey.from_user_string(name)
         known = latest_event(instance, key)
         if known is None or known.version != version:
             events.append(dg.AssetMaterialization(key, tags={DATA_VERSION: version}))
+    faults = [f"{', '.join(names)} can't be read. {why}" for why, names in unreadable.items()]
+    for fault in faults:
+        tell(fault)
     if events:
         return dg.SensorResult(asset_events=events)
-    return dg.SkipReason(f"Can't be read: {', '.join(failed)}." if failed else "No source changed.")
+    return dg.SkipReason(" ".join(faults) or "No source changed.")

@@ -94,7 +94,10 @@ def test_a_worker_that_was_killed_left_no_answer(tmp_path: Path) -> None:
 
 def test_an_expected_error_comes_back_in_its_own_words(tmp_path: Path) -> None:
     """It says what to do, and holds ids only."""
-    assert Run(tmp_path, {"action": "expected"}).answer == {ERROR: "Report r-17 has no patient. Add patient_id.", "type": "FineTuneError"}
+    assert Run(tmp_path, {"action": "expected"}).answer == {
+        ERROR: "Report r-17 has no patient. Add patient_id.",
+        "type": "FineTuneError",
+    }
 
 
 @pytest.mark.parametrize(("action", "kind"), [("unexpected", "ValueError"), ("caused", "RuntimeError")])

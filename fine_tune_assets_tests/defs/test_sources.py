@@ -5,6 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 
 from fine_tune_assets.core.records import Release
 from fine_tune_assets.defs.automation import latest_event
@@ -21,7 +22,7 @@ from fine_tune_assets_tests.ledger.made import make_release, make_verdict
 
 def _reported(instance: dg.DagsterInstance) -> set[str]:
     """The sources whose content is not the one last reported; from now on it is."""
-    found = report_sources(instance, Installation())
+    found = report_sources(instance, Installation(), print)
     if isinstance(found, dg.SkipReason):
         return set()
     for event in found.asset_events:
@@ -44,14 +45,17 @@ def test_a_changed_section_is_reported_alone(installation_dir: Path, instance: d
 
 
 def test_a_recipe_that_can_not_be_read_holds_up_no_other_source(
-    installation_dir: Path, instance: dg.DagsterInstance
+    installation_dir: Path, instance: dg.DagsterInstance, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A typing error in the recipe must not stop decisions and corrections."""
+    """A typing error in the recipe must not stop decisions and corrections, and must not go unsaid either."""
     _reported(instance)
     before = latest_event(instance, recipe_section("gate"))
-    replace_file(installation_dir / "recipe.yaml", b"gate: [")
+    values = yaml.safe_load((installation_dir / "recipe.yaml").read_text(encoding="utf-8"))
+    replace_file(installation_dir / "recipe.yaml", yaml.safe_dump({**values, "gaet": 1}).encode())
     (installation_dir / "evaluation" / "judge" / "more.csv").write_text("ID\n", encoding="utf-8")
     assert _reported(instance) == {"rated_answers"}
+    (told,) = [line for line in capsys.readouterr().out.splitlines() if "recipe/gate" in line]
+    assert "Recipe recipe.yaml: gaet" in told
     assert latest_event(instance, recipe_section("gate")) == before
 
 
@@ -69,7 +73,7 @@ def test_a_base_model_that_was_written_again_is_noticed(installation_dir: Path, 
 
 
 def _serve(adapter_id: str, base: str) -> Release:
-    verdict = make_verdict("promote", adapter_id=adapter_id, base_fingerprint=base)
+    verdict = make_verdict("promote", adapter_id=adapter_id, base_fingerprint=base, incumbent=base)
     release = make_release(verdict, f"release-of-{adapter_id}")
     with Installation().ledger() as ledger:
         record_verdict(ledger, verdict)
