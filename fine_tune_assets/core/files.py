@@ -10,6 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fine_tune_assets.core.fingerprints import fingerprint_folder
+
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
@@ -29,17 +31,22 @@ def written_aside(path: Path) -> Iterator[Path]:
 def folder_written_aside(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `folder`; on success it is renamed to `folder`.
 
-    For content-addressed folders: when `folder` exists already it holds the same content, and the new one is dropped.
+    For content-addressed folders: one that exists already and holds the same content is kept, since it may be in use. One
+    that holds anything else was damaged, and the new one takes its place.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
+    aside, damaged = (folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp") for _ in range(2))
     aside.mkdir()
     try:
         yield aside
-        if not folder.exists():
-            os.replace(aside, folder)
+        if folder.exists() and fingerprint_folder(folder) == fingerprint_folder(aside):
+            return
+        if folder.exists():
+            os.replace(folder, damaged)
+        os.replace(aside, folder)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        for left in (aside, damaged):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

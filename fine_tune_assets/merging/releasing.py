@@ -23,7 +23,7 @@ def build_release(
 ) -> ReleaseFolder:
     """Write `releases_dir/<release id>/`. `evidence` maps file names to JSON text; `facts` goes into the manifest.
 
-    The same content gives the same id, and an existing folder is verified instead of written again.
+    The same content gives the same id, and an existing folder is kept if it is whole, else replaced.
     """
     scratch = releases_dir / ".building"
     shutil.rmtree(scratch, ignore_errors=True)

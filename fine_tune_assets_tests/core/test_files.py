@@ -73,14 +73,35 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [p.name for p in folder.iterdir()] == ["whole"]
 
 
-def test_a_folder_that_exists_is_kept(tmp_path: Path) -> None:
+def write_folder(folder: Path, **files: str) -> None:
+    with folder_written_aside(folder) as aside:
+        for name, text in files.items():
+            (aside / name).write_text(text, encoding="utf-8")
+
+
+def test_a_folder_with_the_same_content_is_kept(tmp_path: Path) -> None:
     """It is named by its content, and may be in use."""
     folder = tmp_path / "f00"
-    with folder_written_aside(folder) as aside:
-        (aside / "first").touch()
-    with folder_written_aside(folder) as aside:
-        (aside / "second").touch()
-    assert [p.name for p in folder.iterdir()] == ["first"]
+    write_folder(folder, weights="right")
+    before = (folder / "weights").stat()
+    write_folder(folder, weights="right")
+    assert (folder / "weights").stat() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["f00"]
+
+
+@pytest.mark.parametrize("damage", ["changed", "added", "removed"])
+def test_a_damaged_folder_is_replaced(tmp_path: Path, damage: str) -> None:
+    """Errors say "build it again": what is built then must not be thrown away for what is broken."""
+    folder = tmp_path / "f00"
+    write_folder(folder, weights="right", config="right")
+    if damage == "changed":
+        (folder / "weights").write_text("wrong", encoding="utf-8")
+    elif damage == "added":
+        (folder / "extra").touch()
+    else:
+        (folder / "config").unlink()
+    write_folder(folder, weights="right", config="right")
+    assert {p.name: p.read_text(encoding="utf-8") for p in folder.iterdir()} == {"weights": "right", "config": "right"}
     assert [p.name for p in tmp_path.iterdir()] == ["f00"]
 
 
