@@ -13,6 +13,9 @@ OLDEST_PLAIN_AGE = 89
 """Safe Harbor, 45 CFR 164.514(b)(2)(i)(C): ages up to 89 are no identifiers."""
 _SHORTEST_NAME_PART = 3
 _LABELS = {"address": "LOCATION"}
+_APOSTROPHE = "['’ʼ‘]"
+# U+02BC is a letter to Python's \w.
+_STARTS, _ENDS = r"(?<![^\Wʼ])", r"(?![^\Wʼ])"
 
 # Names that are ordinary words too: alone, only the capitalised word is the name. Without this, every "good" and "may"
 # goes from the report of a Dr. Good.
@@ -51,7 +54,7 @@ def _patterns(kind: str, value: str) -> Iterator[re.Pattern[str]]:
         return
     yield _whole(value, re.IGNORECASE)
     if kind == "name":
-        for part in re.findall(r"[^\W\d_]+(?:['’][^\W\d_]+)*", value):
+        for part in re.findall(rf"[^\W\d_]+(?:{_APOSTROPHE}[^\W\d_]+)*", value):
             yield from _name_part(part)
 
 
@@ -66,7 +69,8 @@ def _name_part(part: str) -> Iterator[re.Pattern[str]]:
 
 
 def _whole(value: str, flags: re.RegexFlag) -> re.Pattern[str]:
-    """The value as whole words, with any white space or hyphen between its parts, and a possessive after it."""
+    """The value as whole words: white space or hyphens between its parts, any apostrophe, and a possessive after it."""
     between = r"[\s\-]+"
     words = between.join(re.escape(word) for word in re.split(r"[\s\-]+", value) if word)
-    return re.compile(rf"(?<!\w){words}(?:['’]s)?(?!\w)", flags)
+    words = re.sub(_APOSTROPHE, _APOSTROPHE, words)
+    return re.compile(rf"{_STARTS}{words}(?:{_APOSTROPHE}s)?{_ENDS}", flags)

@@ -51,12 +51,17 @@ def patient_key(secret: bytes, patient: str) -> str:
 
 def patient_of(patient_id: str, patient_name: str) -> str:
     """What the patient's key is made from: the id, else the name without case and spacing. Raises UnreadableError."""
-    patient = patient_id or " ".join(unicodedata.normalize("NFKC", patient_name).casefold().split())
+    patient = composed(patient_id) or " ".join(unicodedata.normalize("NFKC", patient_name).casefold().split())
     if not patient:
         raise UnreadableError(
             Reason.NO_PATIENT, "It names no patient. Add patient_id, so that a patient's reports stay together."
         )
     return patient
+
+
+def composed(text: str) -> str:
+    """The text in Unicode's form NFC: é as one character, as most systems write it, and not as e and an accent."""
+    return unicodedata.normalize("NFC", text)
 
 
 def values_of(value: Any) -> tuple[str, ...]:

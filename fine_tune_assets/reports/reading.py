@@ -16,7 +16,7 @@ from fine_tune_assets.core.tables import REPORTS, UNREADABLE_REPORTS, table_of
 from fine_tune_assets.reports.batch_file import BatchFile, read_batch_file
 from fine_tune_assets.reports.batches import BATCH_FILE, BatchFiles, BatchFolderError, list_files, shown_path
 from fine_tune_assets.reports.contents import BatchContents
-from fine_tune_assets.reports.identifiers import ReadReport, patient_key
+from fine_tune_assets.reports.identifiers import ReadReport, composed, patient_key
 from fine_tune_assets.reports.quarantine import Reason, UnreadableError
 from fine_tune_assets.reports.record_files import read_records
 from fine_tune_assets.reports.text_files import read_text_report
@@ -155,15 +155,17 @@ def _without_repeated_ids(outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
 
 
 def _report_row(report: ReadReport, path: Path, batch: str, source: str, secret: bytes) -> dict[str, Any]:
+    # Else a name that the metadata writes in one form of Unicode is not found where the text has it in the other.
+    text = composed(report.text)
     return {
         "report_id": f"{batch}/{report.local_id}",
         "batch": batch,
         "source": source,
         "patient_key": patient_key(secret, report.patient),
-        "text": report.text,
-        "known_identifiers": [{"kind": i.kind.value, "value": i.value} for i in report.identifiers],
+        "text": text,
+        "known_identifiers": [{"kind": i.kind.value, "value": composed(i.value)} for i in report.identifiers],
         "origin_file": shown_path(path),
-        "fingerprint": fingerprint_text(report.text),
+        "fingerprint": fingerprint_text(text),
     }
 
 

@@ -1,5 +1,7 @@
 """What a readable batch becomes: ids, patient keys, identifiers and text, the same every time."""
 
+import json
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -165,3 +167,16 @@ def test_a_folder_that_is_gone_is_no_empty_batch(tmp_path: Path) -> None:
     folder.touch()
     with pytest.raises(BatchFolderError):
         list_files(folder)
+
+
+def test_text_and_identifiers_have_one_form_of_unicode(tmp_path: Path) -> None:
+    """A Mac writes é as two characters: the name would not be found in the text, and its patient would count twice."""
+    split = unicodedata.normalize("NFD", "José Núñez")
+    (tmp_path / "batch.yaml").write_text("records: {patient_id: p, sections: {t: PLAN}, identifiers: {n: name}}\n")
+    rows = [{"p": name, "n": name, "t": f"Call {name}."} for name in (split, "José Núñez")]
+    (tmp_path / "v.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    (tmp_path / "v.txt").write_text(f"---\npatient_id: {split}\npatient_name: {split}\n---\nCall {split}.\n")
+    found = read_batch(tmp_path, "b1", SECRET, ReadLimits()).reports.to_pylist()
+    assert [row["text"].split("\n\n")[-1] for row in found] == ["Call José Núñez.\n"] * 3
+    assert {i["value"] for row in found for i in row["known_identifiers"]} == {"José Núñez"}
+    assert len({row["patient_key"] for row in found}) == 1
