@@ -17,6 +17,21 @@ _APOSTROPHE = "['’ʼ‘]"
 # U+02BC is a letter to Python's \w.
 _STARTS, _ENDS = r"(?<![^\Wʼ])", r"(?![^\Wʼ])"
 
+_FEWEST_PLAIN_DIGITS = 5
+"""An id of fewer digits may be a dose, a count or a year: it is taken for the id only where a word says that it is one."""
+_ID_NOUN = r"(?:\b(?:mrn|id|identifier|number|num\b\.?|nr\b\.?|no\.)(?!\w)|\#)"
+_ID_HOLDER = (
+    r"\b(?:patient|pt\b\.?|subject|participant|chart|record|file|case|account|acct\b\.?|reference|ref\b\.?)(?!\w)"
+)
+_ID_CONTEXT = rf"(?:{_ID_NOUN}(?:[ \t]+(?:is|was)\b)?|{_ID_HOLDER}(?:[ \t]+no\b)?)[ \t]*[:=(\#-]?[ \t]*"
+# No unit of one letter: after "12345 M" or "12345 L" stands a sex or a side.
+_UNIT = (
+    r"(?:%|(?:mg|mcg|ug|µg|μg|ng|pg|kg|gm|grams?|ml|dl|cl|µl|μl|mmol|µmol|μmol|nmol|pmol|mol|meq|iu|units?|mm|cm|km|mmhg|kpa"
+    r"|bpm|hz|khz|mhz|gy|mgy|msv|kcal|cal|cc|cells|copies|steps|tablets?|tabs?|capsules?|caps|pills?|drops|puffs?|doses?"
+    r"|times|seconds?|secs?|minutes?|mins?|hours?|hrs?|days?|weeks?|wks?|months?|years?|yrs?|lbs?|pounds?|oz|ounces?|feet"
+    r"|foot|ft|inch|inches|percent|per|degrees)\b)"
+)
+
 # Names that are ordinary words too: alone, only the capitalised word is the name. Without this, every "good" and "may"
 # goes from the report of a Dr. Good.
 _ALSO_WORDS = frozenset(
@@ -36,7 +51,12 @@ _ALSO_WORDS = frozenset(
 def find_known_identifiers(text: str, known: Sequence[Mapping[str, str]]) -> list[Span]:
     """Every place of every value; `known` is a list of {"kind", "value"}."""
     return [
-        Span(match.start(), match.end(), _LABELS.get(entry["kind"], entry["kind"].upper()), RULE, 1.0)
+        Span(
+            *match.span("value" if "value" in pattern.groupindex else 0),
+            _LABELS.get(entry["kind"], entry["kind"].upper()),
+            RULE,
+            1.0,
+        )
         for entry in known
         for pattern in _patterns(entry["kind"], entry["value"].strip())
         for match in pattern.finditer(text)
@@ -52,6 +72,9 @@ def _patterns(kind: str, value: str) -> Iterator[re.Pattern[str]]:
             # "91 %" and "91/60" are measurements.
             yield re.compile(rf"(?<![\w./]){digits[0]}(?![\w/]|\s?%|[.]\d)")
         return
+    if kind == "id" and value.isdecimal():
+        yield _number(value)
+        return
     yield _whole(value, re.IGNORECASE)
     if kind == "name":
         for part in re.findall(rf"[^\W\d_]+(?:{_APOSTROPHE}[^\W\d_]+)*", value):
@@ -66,6 +89,15 @@ def _name_part(part: str) -> Iterator[re.Pattern[str]]:
         yield _whole(part.upper(), re.NOFLAG)
     else:
         yield _whole(part, re.IGNORECASE)
+
+
+def _number(digits: str) -> re.Pattern[str]:
+    """An id of digits only: never a part of a decimal or a fraction, and never a quantity with its unit."""
+    is_short = len(digits) < _FEWEST_PLAIN_DIGITS
+    before = r"(?<!\w)(?<!\d[./])(?<!\d[ ]/)(?<!\d[ ]/[ ])"
+    after = rf"(?!\w|[.]\d|,\d{{3}}\b|[ ]?/[ ]?\d|[ -]?{_UNIT})"
+    context = _ID_CONTEXT if is_short else ""
+    return re.compile(rf"{context}{before}(?P<value>{digits}){after}", re.IGNORECASE)
 
 
 def _whole(value: str, flags: re.RegexFlag) -> re.Pattern[str]:

@@ -26,3 +26,55 @@ def test_a_possessive_goes_with_its_name(apostrophe: str) -> None:
     assert scrubbed(f"Quixley{apostrophe}s arm; {apostrophe}Quixley{apostrophe}", "name", "Quixley") == (
         f"[NAME] arm; {apostrophe}[NAME]{apostrophe}"
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Take 5 tablets.",
+        "Take 5 of them.",
+        "0.5 mg, 5.5 mg, 5,000 units",
+        "BP 120/5, 5/10 pain, 5 / 5 strength, 120 /5",
+        "5% of 5 mg",
+        "The patient is 5 years old.",
+        "patient 5 days after",
+        "There were no 5 left.",
+        "ID 5.5, no. 5 mg, #5/10",
+        "Identify 5; recorded 5; piano.5",
+    ],
+)
+def test_a_small_number_that_is_a_patients_id_leaves_numbers_alone(text: str) -> None:
+    """Patient 5's doses would all be masked, and a model learns to write [ID] for a dose."""
+    assert scrubbed(text, "id", "5") == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("MRN 5, seen.", "MRN [ID], seen."),
+        ("mrn: 5.", "mrn: [ID]."),
+        ("Patient ID is 5", "Patient ID is [ID]"),
+        ("No. 5 and #5 and # 5", "No. [ID] and #[ID] and # [ID]"),
+        ("Patient number 5; patient no 5; Patient 5's arm", "Patient number [ID]; patient no [ID]; Patient [ID]'s arm"),
+        ("Chart (5) ID-5, Pt. 5, case #5", "Chart ([ID]) ID-[ID], Pt. [ID], case #[ID]"),
+    ],
+)
+def test_a_small_number_goes_where_a_word_says_that_it_is_an_id(text: str, expected: str) -> None:
+    """There it names the patient, however small it is."""
+    assert scrubbed(text, "id", "5") == expected
+
+
+def test_a_longer_number_goes_wherever_it_is_not_a_quantity() -> None:
+    """Nobody else's id has the same five digits; a dose may."""
+    known = "50000"
+    assert scrubbed("She, 50000, rests. See 50000-b, 50000 M, x:50000.", "id", known) == (
+        "She, [ID], rests. See [ID]-b, [ID] M, x:[ID]."
+    )
+    kept = "50000 units, 50000 IU, 50000%, 0.50000, 50000.5, 50000/50000, 150000, 50000-mg"
+    assert scrubbed(kept, "id", known) == kept
+
+
+def test_other_ids_and_kinds_are_found_as_they_are_written() -> None:
+    """The rule is for what looks like a quantity, and only ids are numbers by chance."""
+    assert scrubbed("Saw A5 and a5.", "id", "A5") == "Saw [ID] and [ID]."
+    assert scrubbed("Call 5551.", "phone", "5551") == "Call [PHONE]."
