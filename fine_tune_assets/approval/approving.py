@@ -1,8 +1,9 @@
 """Decides which drafts are approved. The gate between what was drafted and what is trained.
 
-Owns the rules: an expert's decision counts only for the exact content that the expert saw, the latest one wins, a
-rejection beats any trust, a trusted source approves only what no expert decided, and nobody approves their own
-correction. Does not know where decisions are kept.
+Owns the rules: an expert's decision counts only for the exact content that the expert saw, and for that content wherever
+it stands; the latest one wins; a rejection beats any trust, also when other content is drafted from the same report
+later; a trusted source approves only what no expert decided; nobody approves their own correction. Does not know where
+decisions are kept.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,7 +29,7 @@ class Approval:
     waiting: int
     rejected: int
     stale_decisions: int
-    """Decisions about a draft that is gone or has other content now. They count for nothing."""
+    """Decisions about content that no draft has now. They approve nothing."""
     barred_decisions: int
     """Decisions about a correction by its own author, or by anyone while its author is not known, and repairs that
     left nothing. They count for nothing."""
@@ -40,8 +41,14 @@ class CountedDecisions:
 
     latest: dict[str, Decision]
     """Example id → the decision that stands."""
+    doubted: frozenset[str]
+    """Ids of the drafts whose report was rejected for their task when other content was drafted from it."""
     stale: int
     barred: int
+
+    def may_trust(self, draft: Mapping[str, Any], trusted_sources: Mapping[str, str]) -> bool:
+        """Whether the source's name is enough: the recipe trusts it, and no expert found fault with the draft before."""
+        return draft["example_id"] not in self.doubted and is_trusted(draft, trusted_sources)
 
 
 def approve_examples(
@@ -65,7 +72,7 @@ def approve_examples(
             rejected += 1
         elif decision is not None:
             approved.append(_by_expert(draft, decision))
-        elif is_trusted(draft, trusted_sources):
+        elif counted.may_trust(draft, trusted_sources):
             approved.append(_by_source(draft, trusted_sources[draft["source"]]))
         else:
             waiting += 1
@@ -74,21 +81,29 @@ def approve_examples(
 
 
 def count_decisions(drafts: pa.Table, decisions: Iterable[Decision], authors: Mapping[str, str]) -> CountedDecisions:
-    """Keep the latest decision about each draft among those that are about its present content and not barred."""
-    columns = drafts.select(["example_id", "fingerprint", "report_id", "source"])
-    present = {row["example_id"]: row for row in draft_rows(columns)}
+    """Keep the latest decision about each draft's present content among those that are not barred."""
+    rows = list(draft_rows(drafts.select(["example_id", "fingerprint", "report_id", "task", "source"])))
+    by_id = {row["example_id"]: row for row in rows}
+    by_content: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_content.setdefault(row["fingerprint"], []).append(row)
     latest: dict[str, Decision] = {}
+    last_word: dict[tuple[str | None, str | None], str] = {}
     stale = barred = 0
     # Sorting is stable: of two decisions in the same instant, the one that was recorded later stands.
     for decision in sorted(decisions, key=lambda d: d.decided_at):
-        draft = present.get(decision.example_id)
-        if draft is None or draft["fingerprint"] != decision.fingerprint:
+        same_content = by_content.get(decision.fingerprint, [])
+        if not same_content:
             stale += 1
-        elif _is_barred(draft, decision.reviewer, authors) or _is_blank(decision.output):
+            last_word[decision.report_id, decision.task] = decision.decision
+        elif _is_barred(by_id.get(decision.example_id), decision.reviewer, authors) or _is_blank(decision.output):
             barred += 1
         else:
-            latest[decision.example_id] = decision
-    return CountedDecisions(latest, stale, barred)
+            latest |= {
+                row["example_id"]: decision for row in same_content if not _is_barred(row, decision.reviewer, authors)
+            }
+    doubted = {row["example_id"] for row in rows if last_word.get((row["report_id"], row["task"])) == "reject"}
+    return CountedDecisions(latest, frozenset(doubted), stale, barred)
 
 
 def is_trusted(draft: Mapping[str, Any], trusted_sources: Mapping[str, str]) -> bool:
@@ -106,7 +121,9 @@ def draft_rows(drafts: pa.Table) -> Iterator[dict[str, Any]]:
         yield from batch.to_pylist()
 
 
-def _is_barred(draft: Mapping[str, Any], reviewer: str, authors: Mapping[str, str]) -> bool:
+def _is_barred(draft: Mapping[str, Any] | None, reviewer: str, authors: Mapping[str, str]) -> bool:
+    if draft is None:  # the draft that was decided on is gone; others may have its content
+        return False
     author = authors.get(draft["report_id"])
     if author is None:
         return bool(draft["source"] == CORRECTION)

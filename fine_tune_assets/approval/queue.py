@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from fine_tune_assets.approval.approving import count_decisions, draft_rows, is_trusted
+from fine_tune_assets.approval.approving import count_decisions, draft_rows
 from fine_tune_assets.core.records import Decision
 
 
@@ -15,8 +15,9 @@ def waiting_drafts(
     authors: Mapping[str, str] | None = None,
 ) -> pa.Table:
     """The drafts that `approve_examples` counts as waiting, in the order of `drafts`."""
-    decided = count_decisions(drafts, decisions, authors or {}).latest
+    counted = count_decisions(drafts, decisions, authors or {})
     waits = [
-        draft["example_id"] not in decided and not is_trusted(draft, trusted_sources) for draft in draft_rows(drafts)
+        draft["example_id"] not in counted.latest and not counted.may_trust(draft, trusted_sources)
+        for draft in draft_rows(drafts)
     ]
     return drafts.filter(pa.array(waits, pa.bool_()))

@@ -79,6 +79,8 @@ def decide(desk: Desk, example_id: str, decision: str, reviewer: str, output: st
         desk.ledger,
         example_id=example_id,
         fingerprint=draft["fingerprint"],
+        report_id=draft["report_id"],
+        task=draft["task"],
         decision=decision,  # type: ignore[arg-type]
         output=output,
         reviewer=reviewer,

@@ -13,6 +13,9 @@ class Decision:
     example_id: str
     fingerprint: str
     """Fingerprint of the draft that the reviewer saw."""
+    report_id: str | None
+    """The report or correction that the draft was made of. None for decisions of before this was kept."""
+    task: str | None
     decision: Literal["approve", "reject"]
     output: str | None
     """The output as the reviewer repaired it; None when the draft was right as it was."""

@@ -22,6 +22,8 @@ def record_decision(
     *,
     example_id: str,
     fingerprint: str,
+    report_id: str,
+    task: str,
     decision: Literal["approve", "reject"],
     output: str | None,
     reviewer: str,
@@ -34,7 +36,17 @@ def record_decision(
         raise LedgerError(f"Example {example_id} can't be rejected and repaired at once.")
     if not reviewer.strip():
         raise LedgerError(f"A decision on example {example_id} needs the reviewer's name.")
-    kept = Decision(uuid.uuid4().hex, example_id, fingerprint, decision, output, reviewer.strip(), datetime.now(UTC))
+    kept = Decision(
+        decision_id=uuid.uuid4().hex,
+        example_id=example_id,
+        fingerprint=fingerprint,
+        report_id=report_id,
+        task=task,
+        decision=decision,
+        output=output,
+        reviewer=reviewer.strip(),
+        decided_at=datetime.now(UTC),
+    )
     with ledger.begin() as connection:
         connection.execute(decisions.insert().values(**vars(kept), reason=reason))
         audit.append(connection, kept.reviewer, f"decided {decision}", f"example {example_id}")

@@ -51,6 +51,8 @@ decisions = sa.Table(
     sa.Column("decision_id", sa.String(64), nullable=False, unique=True),
     sa.Column("example_id", sa.String(200), nullable=False, index=True),
     sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("report_id", sa.Text),
+    sa.Column("task", sa.String(200)),
     sa.Column("decision", sa.String(16), nullable=False),
     sa.Column("output", sa.Text),
     sa.Column("reviewer", sa.String(200), nullable=False),

@@ -58,6 +58,8 @@ def decide(
         decision_id=f"d{minute}",
         example_id=draft["example_id"],
         fingerprint=draft["fingerprint"],
+        report_id=draft["report_id"],
+        task=draft["task"],
         decision=decision,  # type: ignore[arg-type]
         output=output,
         reviewer=reviewer,

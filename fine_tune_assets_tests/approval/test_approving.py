@@ -54,6 +54,34 @@ def test_a_rejection_beats_a_trusted_source() -> None:
     assert (approval.approved.num_rows, approval.rejected, approval.waiting) == (0, 1, 0)
 
 
+def test_a_rejection_holds_for_the_same_content_under_another_id() -> None:
+    """A copy of the rejected report arrives, and deduplication keeps the copy: its example has another id."""
+    decision = replace(decide(REPORT, "reject"), example_id="of the first copy", report_id="b/0")
+    approval = approve_examples(drafts(), [decision], TRUSTED)
+    assert (approval.approved.num_rows, approval.rejected, approval.stale_decisions) == (0, 1, 0)
+
+
+def test_after_a_rejection_a_changed_draft_of_the_report_waits_whatever_its_source() -> None:
+    """Another scrubber changes one word: that must not undo what an expert said about the report."""
+    rejected = replace(decide(REPORT, "reject"), example_id="before", fingerprint="of the text before")
+    approval = approve_examples(drafts(), [rejected], TRUSTED)
+    assert (approval.approved.num_rows, approval.waiting, approval.stale_decisions) == (0, 1, 1)
+    assert waiting_drafts(drafts(), [rejected], TRUSTED).num_rows == 1
+    approved_since = decide(REPORT, "approve", minute=1)
+    assert approve_examples(drafts(), [rejected, approved_since], TRUSTED).approved.num_rows == 1
+    of_another_task = replace(rejected, task="another")
+    assert approve_examples(drafts(), [of_another_task], TRUSTED).approved.num_rows == 1
+
+
+def test_an_author_cannot_approve_their_correction_through_a_copy_of_it() -> None:
+    """The decision was barred where it was made: the same words from somebody else do not let it in."""
+    both = drafts(authors=("ward-key", "other-key"))
+    authors = {"correction/c1": "ward-key", "correction/c2": "other-key"}
+    (own,) = [draft for draft in both.to_pylist() if draft["report_id"] == "correction/c1"]
+    approval = approve_examples(both, [decide(own, "approve", reviewer="ward-key")], {}, authors)
+    assert (approval.approved.num_rows, approval.barred_decisions) == (0, 1)
+
+
 def test_an_approval_of_other_content_counts_for_nothing() -> None:
     """The reviewer saw another text: the draft waits again."""
     stale = replace(decide(REPORT, "approve"), fingerprint="of the text before")
@@ -63,7 +91,7 @@ def test_an_approval_of_other_content_counts_for_nothing() -> None:
 
 def test_a_decision_about_a_draft_that_is_gone_is_counted_as_stale() -> None:
     """A report that was withdrawn takes its approval with it."""
-    gone = replace(decide(REPORT, "approve"), example_id="gone")
+    gone = replace(decide(REPORT, "approve"), example_id="gone", fingerprint="of the report that is gone")
     assert approve_examples(drafts(), [gone], {}).stale_decisions == 1
 
 

@@ -62,6 +62,8 @@ def test_a_correction_is_trained_on_only_after_somebody_else_approved_it(
             ledger,
             example_id=draft["example_id"],
             fingerprint=draft["fingerprint"],
+            report_id=draft["report_id"],
+            task=draft["task"],
             decision="approve",
             output=None,
             reviewer=reviewer,

@@ -12,7 +12,8 @@ REPAIRED = "Zebrafinch: the repaired output."
 
 def _decide(ledger: Ledger, **changes: Any) -> Any:
     fields: dict[str, Any] = {
-        "example_id": "e-1", "fingerprint": "f-1", "decision": "approve", "output": None, "reviewer": "reviewer one",
+        "example_id": "e-1", "fingerprint": "f-1", "report_id": "b/1", "task": "plan", "decision": "approve",
+        "output": None, "reviewer": "reviewer one",
     }  # fmt: skip
     return record_decision(ledger, **(fields | changes))
 
