@@ -91,9 +91,9 @@ def train_adapter(
         first_validation = float(trainer.evaluate()["eval_loss"])
         trainer.train()
         best = min(first_validation, *_logged(trainer.state.log_history, "eval_loss"))
+        losses = _logged(trainer.state.log_history, "loss")
+        _require_finite(losses, first_validation, best)
         adapter_id, folder = _store(peft_model, adapters_dir, base_fingerprint)
-    losses = _logged(trainer.state.log_history, "loss")
-    _require_finite(losses, first_validation, best)
     return TrainingResult(
         adapter_id=adapter_id,
         folder=folder,
