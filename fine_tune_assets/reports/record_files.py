@@ -4,7 +4,6 @@ Owns how a row becomes a report by the columns that the batch file names. A bad 
 """
 
 import csv
-import io
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -40,33 +39,46 @@ def read_records(
 
 
 def _csv_rows(content: bytes, columns: RecordColumns) -> Iterator[tuple[int, Row | UnreadableError]]:
+    rows = _csv_cells(decode(content))
+    _, header = next(rows)
+    if header is None:
+        raise _bad_record("Its first line can't be split into cells. Check the quotes.")
+    missing = [name for name in columns.needed if name not in header]
+    if missing:
+        raise UnreadableError(
+            Reason.MISSING_COLUMN, f"{len(missing)} of the columns that batch.yaml names are not in its first line."
+        )
+    if any(header.count(name) > 1 for name in columns.needed):
+        raise _bad_record("Two columns in its first line have the same name.")
+    filled = ((line, cells) for line, cells in rows if cells != [])
+    for number, (line, cells) in enumerate(filled, start=1):
+        yield number, _csv_row(line, cells, header)
+
+
+def _csv_row(line: int, cells: list[str] | None, header: list[str]) -> Row | UnreadableError:
+    if cells is None:
+        return _bad_record(f"What begins in line {line} can't be split into cells. Check the quotes.")
+    if len(cells) != len(header):
+        return _bad_record(f"What begins in line {line} has {len(cells)} cells instead of {len(header)}.")
+    return dict(zip(header, cells, strict=True))
+
+
+def _csv_cells(text: str) -> Iterator[tuple[int, list[str] | None]]:
+    """The line in which each row begins, and its cells; none if it can't be split: then the next line begins a row."""
     csv.field_size_limit(_LONGEST_CELL)  # the default of 131,072 refuses long reports
-    # strict: else a quote that is never closed silently swallows the rest of the file as one cell.
-    reader = csv.reader(io.StringIO(decode(content), newline="\n"), strict=True)
-    number = 0
-    try:
-        header = next(reader)
-        missing = [name for name in columns.needed if name not in header]
-        if missing:
-            raise UnreadableError(
-                Reason.MISSING_COLUMN, f"{len(missing)} of the columns that batch.yaml names are not in its first line."
-            )
-        if any(header.count(name) > 1 for name in columns.needed):
-            raise _bad_record("Two columns in its first line have the same name.")
-        for cells in reader:
-            if not cells:
-                continue
-            number += 1
-            yield (
-                number,
-                dict(zip(header, cells, strict=True))
-                if len(cells) == len(header)
-                else _bad_record(f"It has {len(cells)} cells instead of {len(header)}."),
-            )
-    except StopIteration:
-        return
-    except csv.Error:
-        yield number + 1, _bad_record("It and what follows can't be split into cells. Check the quotes.")
+    lines = text.split("\n")
+    at = 0
+    while at < len(lines):
+        first = at
+        # strict: else a quote that is never closed silently swallows the rest of the file as one cell.
+        reader = csv.reader((lines[number] + "\n" for number in range(first, len(lines))), strict=True)
+        try:
+            for cells in reader:
+                yield at + 1, cells
+                at = first + reader.line_num
+        except csv.Error:
+            yield at + 1, None
+            at += 1
 
 
 def _json_rows(content: bytes) -> Iterator[tuple[int, Row | UnreadableError]]:

@@ -183,6 +183,31 @@ def test_bad_rows_of_a_table_do_not_stop_the_good_ones(tmp_path: Path) -> None:
     ]
 
 
+def test_a_quote_that_is_never_closed_costs_one_row(tmp_path: Path) -> None:
+    """One typist's quote in row 2 must not cost the thousand that follow, some of them on several lines."""
+    (tmp_path / "batch.yaml").write_text(RECORDS)
+    (tmp_path / "t.csv").write_text(
+        "visit,patient,name,talk,note\n"
+        'v1,p1,Ann,"Hi\nthere",Well\n'
+        'v2,p2,Ann,"Hello,Well\n'
+        'v3,p3,Ann,"Hi\n\nthere",Well\n'
+        'v4,p4,Ann,"He said "hello"",Well\n'
+        "v5,p5,Ann,Hello,Well\n"
+    )
+    reading = read(tmp_path)
+    assert reading.reports.column("report_id").to_pylist() == ["b1/v1", "b1/v3", "b1/v5"]
+    assert [(n, r) for _, n, r in reasons(reading)] == [(2, "bad_record"), (4, "bad_record")]
+    details = reading.unreadable.column("detail").to_pylist()
+    assert ["line 4 " in details[0], "line 8 " in details[1]] == [True, True]
+
+
+def test_a_first_line_that_cannot_be_split_is_unreadable_as_a_whole(tmp_path: Path) -> None:
+    """Without names of columns no row can be understood."""
+    (tmp_path / "batch.yaml").write_text(RECORDS)
+    (tmp_path / "t.csv").write_text('visit,"patient" x,name,talk,note\nv,p,Ann,Hello,Well\n')
+    assert reasons(read(tmp_path)) == [("t.csv", None, "bad_record")]
+
+
 def test_bad_lines_of_a_jsonl_file_do_not_stop_the_good_ones(tmp_path: Path) -> None:
     """As for tables; each line is decoded by itself, so that one bad byte costs one line."""
     good = {"visit": "v1", "patient": 7, "name": None, "talk": "Hello", "note": None}
