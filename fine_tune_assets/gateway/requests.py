@@ -53,11 +53,23 @@ async def read_json(request: Request, limit: int = MAX_BODY_BYTES) -> dict[str, 
             raise too_large
     try:
         value = json.loads(content)
+        is_unicode = _is_unicode(value)
     except (ValueError, RecursionError) as error:
         raise ApiError(400, "invalid_json", "The body is not valid JSON.") from error
     if not isinstance(value, dict):
         raise ApiError(400, "invalid_json", "The body must be a JSON object.")
+    if not is_unicode:
+        raise _invalid("The body holds half of a surrogate pair, which is no character. Send whole characters.")
     return value
+
+
+def _is_unicode(value: Any) -> bool:
+    """JSON can spell half a character (`"\\ud800"`), which nothing behind the gateway can write as UTF-8."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def engine_request(body: Mapping[str, Any], release_id: str, system_prompt: str) -> dict[str, Any]:

@@ -135,6 +135,19 @@ def test_a_body_that_is_no_json_object_is_an_error_of_the_caller(installation: I
     assert reply.status_code == 400
 
 
+def test_half_a_surrogate_pair_is_an_error_of_the_caller(installation: Installation) -> None:
+    """JSON can spell it, and it is no character: nothing behind the gateway can write it down."""
+    ask = ASK | {"messages": [{"role": "user", "content": f"{MARKER} \ud800"}]}
+    correction = _correction(installation) | {"corrected_answer": f"{MARKER} \udfff"}
+    for path, body in (("/v1/chat/completions", ask), ("/v1/corrections", correction)):
+        reply = installation.post(path, installation.correct_key, content=json.dumps(body))
+        assert (reply.status_code, reply.json()["error"]["code"]) == (400, "invalid_request")
+        assert "surrogate" in reply.json()["error"]["message"]
+        assert MARKER not in reply.text
+    paired = ASK | {"messages": [{"role": "user", "content": "\U0001f600"}]}
+    assert installation.post("/v1/chat/completions", installation.chat_key, content=json.dumps(paired)).is_success
+
+
 def test_a_question_longer_than_the_context_says_so(installation: Installation) -> None:
     """The likeliest mistake with long reports."""
     ask = ASK | {"messages": [{"role": "user", "content": f"{MARKER} " * 2000}]}
