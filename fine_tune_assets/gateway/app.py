@@ -43,7 +43,7 @@ from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.errors import IdempotencyError, LedgerError, UnknownRecordError
 from fine_tune_assets.ledger.releases import find_release
 
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost"})
 _ATTEMPTS = 2
 """An engine that goes away before it answered is asked once more: a switch may have come between."""
 _BEING_STARTED = "The model is being started again. Ask again in a moment."

@@ -203,7 +203,7 @@ def _accepts(port: int) -> bool:
 def _answers(url: str) -> bool:
     try:
         return httpx.get(url, timeout=5, trust_env=False).status_code == 200
-    except httpx.HTTPError:
+    except (httpx.HTTPError, httpx.InvalidURL):  # a host that is none: the service itself says so, in its log
         return False
 
 

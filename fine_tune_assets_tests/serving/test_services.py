@@ -140,11 +140,12 @@ def test_a_taken_port_is_an_error_that_names_it(installation: Settings) -> None:
     assert _running(installation) == set()
 
 
-def test_a_service_that_ends_at_once_is_an_error_with_its_log(installation: Settings) -> None:
+@pytest.mark.parametrize("host", ["0.0.0.0", "::1"])
+def test_a_service_that_ends_at_once_is_an_error_with_its_log(installation: Settings, host: str) -> None:
     """A settings mistake shows in the log, and the log must be findable."""
-    open_to_all = replace(installation, gateway_host="0.0.0.0")
+    mistaken = replace(installation, gateway_host=host)
     with pytest.raises(ServiceError, match=r"gateway\.log"):
-        start_services(open_to_all, ["gateway"])
+        start_services(mistaken, ["gateway"])
     log = (installation.layout.run / "gateway.log").read_text()
     assert "loopback only" in log
 
