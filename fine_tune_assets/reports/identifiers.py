@@ -13,6 +13,8 @@ from fine_tune_assets.core.fingerprints import keyed_hash
 from fine_tune_assets.reports.quarantine import Reason, UnreadableError
 
 _LONGEST_ID = 200
+_FIRST_INEXACT = 2.0**53
+"""From here on a float no longer stands for one whole number."""
 
 
 class Kind(StrEnum):
@@ -73,11 +75,25 @@ def values_of(value: Any) -> tuple[str, ...]:
     return _one_level(value)
 
 
+def id_of(value: Any) -> str:
+    """The value, or the first of a list, as an id; empty if there is none. Raises ValueError for a number that is no id."""
+    values = value if isinstance(value, list) else [value]
+    if any(isinstance(item, float) and not _is_whole(item) for item in values):
+        raise ValueError("a fraction, or a number too large to be exact")
+    return next(iter(values_of(value)), "")
+
+
+def _is_whole(number: float) -> bool:
+    return number.is_integer() and abs(number) < _FIRST_INEXACT
+
+
 def _one_level(value: Any) -> tuple[str, ...]:
     if value is None:
         return ()
     if isinstance(value, bool) or not isinstance(value, str | int | float | datetime.date):
         raise ValueError("not a plain value")
+    if isinstance(value, float) and _is_whole(value):
+        value = int(value)  # a table with an empty cell is often exported with 4711.0 for 4711: the same patient
     text = " ".join(str(value).split())
     text.encode("utf-8")  # a lone surrogate from JSON can't be stored: UnicodeEncodeError is a ValueError
     return (text,) if text else ()

@@ -5,6 +5,7 @@ Owns how a row becomes a report by the columns that the batch file names. A bad 
 
 import csv
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from fine_tune_assets.reports.batch_file import RecordColumns
 from fine_tune_assets.reports.batches import shown_path
 from fine_tune_assets.reports.contents import check_is_text, decode
-from fine_tune_assets.reports.identifiers import Identifier, Kind, ReadReport, checked_id, patient_of, values_of
+from fine_tune_assets.reports.identifiers import Identifier, Kind, ReadReport, checked_id, id_of, patient_of, values_of
 from fine_tune_assets.reports.quarantine import Reason, UnreadableError
 
 _LONGEST_CELL = 100_000_000
@@ -90,7 +91,9 @@ def _json_rows(content: bytes) -> Iterator[tuple[int, Row | UnreadableError]]:
 
 def _json_row(line: bytes) -> Row | UnreadableError:
     try:
-        row = json.loads(decode(line), object_pairs_hook=_without_repeated_keys)
+        row = json.loads(
+            decode(line), object_pairs_hook=_without_repeated_keys, parse_constant=_refused, parse_float=_finite
+        )
     except UnreadableError as error:
         return error
     except (ValueError, RecursionError):
@@ -105,18 +108,32 @@ def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
+def _refused(_constant: str) -> Any:
+    # The library takes NaN and Infinity, which are no JSON: all patients without an id would be the patient "nan".
+    raise ValueError("not a number")
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if math.isinf(value):
+        raise ValueError("too large a number")
+    return value
+
+
 def _report(row: Row, number: int, path: Path, columns: RecordColumns) -> ReadReport:
     missing = [name for name in columns.needed if name not in row]
     if missing:
         raise UnreadableError(Reason.MISSING_COLUMN, f"It lacks {len(missing)} of the columns that batch.yaml names.")
     try:
-        patient_id = "".join(values_of(row[columns.patient_id])[:1])
-        own_id = "" if columns.report_id is None else "".join(values_of(row[columns.report_id])[:1])
+        patient_id = id_of(row[columns.patient_id])
+        own_id = "" if columns.report_id is None else id_of(row[columns.report_id])
         stated = [(Kind.ID, row[columns.patient_id]), *((kind, row[c]) for c, kind in columns.identifiers.items())]
         identifiers = tuple(Identifier(kind, text) for kind, value in stated for text in values_of(value))
         sections = {heading: _section(row[column]) for column, heading in columns.sections.items()}
     except ValueError as error:
-        raise _bad_record("A value in it is neither a text nor a number, or is not valid Unicode.") from error
+        raise _bad_record(
+            "A value in it is neither a text nor a number, an id is a fraction, or it is not valid Unicode."
+        ) from error
     text = "\n\n".join(f"{heading}\n\n{body}" for heading, body in sections.items() if body)
     if not text:
         raise UnreadableError(Reason.EMPTY, "Each of its sections is empty.")

@@ -183,6 +183,16 @@ def test_bad_rows_of_a_table_do_not_stop_the_good_ones(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "4711.5", "[4711.5]", "1e16"])
+def test_what_is_no_id_names_no_patient(tmp_path: Path, number: str) -> None:
+    """Everybody without a number would be the patient "nan", and all their reports would go into one split."""
+    (tmp_path / "batch.yaml").write_text("records: {patient_id: p, sections: {t: PLAN}}\n")
+    (tmp_path / "t.jsonl").write_text(f'{{"p": {number}, "t": "Rest."}}\n{{"p": 1, "t": "Rest."}}\n')
+    reading = read(tmp_path)
+    assert reasons(reading) == [("t.jsonl", 1, "bad_record")]
+    assert reading.reports.num_rows == 1
+
+
 def test_a_quote_that_is_never_closed_costs_one_row(tmp_path: Path) -> None:
     """One typist's quote in row 2 must not cost the thousand that follow, some of them on several lines."""
     (tmp_path / "batch.yaml").write_text(RECORDS)

@@ -180,3 +180,13 @@ def test_text_and_identifiers_have_one_form_of_unicode(tmp_path: Path) -> None:
     assert [row["text"].split("\n\n")[-1] for row in found] == ["Call José Núñez.\n"] * 3
     assert {i["value"] for row in found for i in row["known_identifiers"]} == {"José Núñez"}
     assert len({row["patient_key"] for row in found}) == 1
+
+
+def test_a_whole_number_is_the_same_patient_however_it_was_exported(tmp_path: Path) -> None:
+    """A table with an empty cell is exported with 4711.0 for 4711: the patient would be in two splits."""
+    (tmp_path / "batch.yaml").write_text("records: {patient_id: p, sections: {t: PLAN}}\n")
+    rows = [{"p": patient, "t": "Rest."} for patient in (4711, 4711.0, "4711")]
+    (tmp_path / "v.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    found = read_batch(tmp_path, "b1", SECRET, ReadLimits()).reports.to_pylist()
+    assert {row["patient_key"] for row in found} == {keyed_hash(SECRET, "4711")}
+    assert {i["value"] for row in found for i in row["known_identifiers"]} == {"4711"}
