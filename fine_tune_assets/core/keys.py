@@ -25,6 +25,18 @@ def read_or_create_key(folder: Path, name: str) -> bytes:
     return _read_key(path)
 
 
+def require_key(folder: Path, name: str, made_with_it: Path) -> None:
+    """Raise SettingsError if the key `name` is lost: files made with it are there, and the key is not."""
+    # In this order: whoever makes the key now makes it before the files.
+    is_used = any(path.is_file() for path in made_with_it.rglob("*"))
+    path = folder / f"{name}.key"
+    if is_used and not path.exists():
+        raise SettingsError(
+            f"The key file {path} is missing, and what lies in {made_with_it} was made with it. Restore the key from the "
+            f"backup and start the step again; or remove all tables in {made_with_it.parent} and start anew."
+        )
+
+
 def _create_key(path: Path) -> None:
     """Whole or not at all, and never over an existing one: of several processes that try at once, one wins."""
     aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")

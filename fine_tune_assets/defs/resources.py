@@ -15,7 +15,7 @@ import dagster as dg
 from upath import UPath
 
 from fine_tune_assets.core.errors import FineTuneError, without_message
-from fine_tune_assets.core.keys import read_or_create_key
+from fine_tune_assets.core.keys import read_or_create_key, require_key
 from fine_tune_assets.core.paths import PROJECT_DIR, Layout
 from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT, Settings, load_settings
 from fine_tune_assets.core.worker import ANSWER_FILE, ERROR, RESULT, read_answer
@@ -45,6 +45,11 @@ class Installation(dg.ConfigurableResource):
 
     @property
     def patient_secret(self) -> bytes:
+        """What patients' keys are made with. Raises SettingsError if it is lost.
+
+        With another one, a patient of the tables that are there would get a second key, and could be in train and in test.
+        """
+        require_key(self.layout.keys, PATIENTS_KEY, self.layout.tables / "reports")
         return read_or_create_key(self.layout.keys, PATIENTS_KEY)
 
     @property

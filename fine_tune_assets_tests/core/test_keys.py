@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fine_tune_assets.core.errors import SettingsError
-from fine_tune_assets.core.keys import KEY_BYTES, read_or_create_key
+from fine_tune_assets.core.keys import KEY_BYTES, read_or_create_key, require_key
 
 
 def test_a_key_is_made_once_and_stays_the_same(tmp_path: Path) -> None:
@@ -57,3 +57,19 @@ def test_two_that_come_at_once_never_get_two_keys(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         found = {key for key in pool.map(attempt, range(32)) if key is not None}
     assert found == {read_or_create_key(tmp_path, "ledger")}
+
+
+def test_a_lost_key_is_refused_while_there_are_files_made_with_it(tmp_path: Path) -> None:
+    """Nobody notices a new one: it works, and every patient counts as two."""
+    keys, reports = tmp_path / "keys", tmp_path / "tables" / "reports"
+    require_key(keys, "patients", reports)
+    read_or_create_key(keys, "patients")
+    reports.mkdir(parents=True)
+    require_key(keys, "patients", reports)
+    (reports / "2026-01.parquet").touch()
+    require_key(keys, "patients", reports)
+    (keys / "patients.key").unlink()
+    with pytest.raises(SettingsError, match=r"patients\.key is missing.*Restore the key from the backup"):
+        require_key(keys, "patients", reports)
+    (reports / "2026-01.parquet").unlink()
+    require_key(keys, "patients", reports)

@@ -145,3 +145,15 @@ def test_a_folder_that_is_moved_away_leaves_its_tables_as_they_are(
     elsewhere.rename(folder)
     assert materialize_stale(defs, instance, only=READING).failed == []
     assert _texts(installation_dir, "2026-05") == ["PLAN\n\nRest.\n"]
+
+
+def test_a_lost_key_of_the_patients_is_not_replaced(installation_dir: Path, instance: dg.DagsterInstance) -> None:
+    """With a second key, a patient of the old batch and of the new one could be in train and in test."""
+    _drop(installation_dir, "2026-01", _report("Rest."))
+    assert materialize_stale(defs, instance, only=READING).failed == []
+    key = installation_dir / "keys" / "patients.key"
+    key.unlink()
+    _drop(installation_dir, "2026-02", _report("More rest."))
+    (failed,) = materialize_stale(defs, instance, only=READING).failed
+    assert "patients.key is missing" in failed.errors[0]
+    assert not key.exists()
