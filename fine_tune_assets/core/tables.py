@@ -286,8 +286,9 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """
     try:
         conformed = table.select(schema.names).cast(schema)
-    except (KeyError, ValueError, pa.ArrowInvalid) as error:
-        raise TableError(f"The table has columns {table.schema.names} instead of {schema.names}.") from error
+    except (KeyError, ValueError, pa.ArrowInvalid):
+        # Without its cause, which Dagster would keep: pyarrow's message quotes the value that it can't convert.
+        raise TableError(f"The table has columns {table.schema.names} instead of {schema.names}.") from None
     check_table(conformed, schema)
     return conformed
 

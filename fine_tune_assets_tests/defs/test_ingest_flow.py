@@ -89,10 +89,16 @@ def test_reports_flow_to_instruction_sets_and_only_what_is_new_runs(
     assert _materialize(instance).runs == []
 
     for asset in INGEST:
-        shown = str(_latest_metadata(instance, asset))
+        shown = _as_shown(_latest_metadata(instance, asset))
         for row in _rows(installation_dir, asset):
             for column in set(TABLES[asset].names) - set(shown_columns(TABLES[asset])):
-                assert str(row[column]) not in shown or not row[column], f"{asset}.{column} is shown in the UI"
+                # The UI cuts a long value: its beginning is what would be seen.
+                beginning = _as_shown(row[column])[:30]
+                assert len(beginning) < 15 or beginning not in shown, f"{asset}.{column} is shown in the UI"
+
+
+def _as_shown(value: Any) -> str:
+    return " ".join(str(value).split()).replace("|", "\\|")
 
 
 def _plant_and_ingest(installation_dir: Path, instance: dg.DagsterInstance) -> None:

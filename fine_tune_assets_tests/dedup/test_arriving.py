@@ -1,0 +1,24 @@
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fine_tune_assets.dedup.arriving import missing_by_batch
+
+
+def _ids(name: str, *ids: str) -> pa.Table:
+    return pa.table({name: pa.array(ids, pa.string())})
+
+
+def test_reports_that_were_read_and_did_not_arrive_are_counted_by_batch(tmp_path: Path) -> None:
+    """A batch whose scrubbing failed is missing from everything behind it, and nobody would notice."""
+    for batch, count in (("a", 3), ("b", 2)):
+        ids = [f"{batch}/{number}" for number in range(count)]
+        pq.write_table(pa.table({"report_id": ids, "batch": [batch] * count}), tmp_path / f"{batch}.parquet")
+    unique, dropped = _ids("report_id", "a/0", "a/1"), _ids("dropped_id", "a/2")
+    assert missing_by_batch(tmp_path, unique, dropped) == {"b": 2}
+    assert missing_by_batch(tmp_path, _ids("report_id", "a/0", "a/1", "b/0", "b/1"), dropped) == {}
+
+
+def test_where_nothing_was_read_nothing_is_missing(tmp_path: Path) -> None:
+    assert missing_by_batch(tmp_path / "none", _ids("report_id"), _ids("dropped_id")) == {}

@@ -1,0 +1,57 @@
+"""Stage 3 takes only what the present, measured scrubber left."""
+
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+
+from fine_tune_assets.core.fingerprints import fingerprint_text
+from fine_tune_assets.core.tables import SCRUB_RECALL, SCRUBBED_REPORTS, table_of
+from fine_tune_assets.defs.resources import Installation
+from fine_tune_assets.defs.s03_unique_reports import drop_duplicates
+from fine_tune_assets.phi.scrubbing import scrubber_version
+
+pytestmark = pytest.mark.usefixtures("installation_dir")
+
+
+def _scrubbed(batch: str, version: str) -> pa.Table:
+    text = f"Rest for batch {batch}."
+    row = {
+        "report_id": f"{batch}/1",
+        "batch": batch,
+        "source": "s",
+        "patient_key": batch,
+        "text": text,
+        "span_count": 0,
+    }
+    return table_of([{**row, "scrubber_version": version, "fingerprint": fingerprint_text(text)}], SCRUBBED_REPORTS)
+
+
+def _recall(recall: float, version: str) -> pa.Table:
+    row = {"labelled_set": "set", "label": "all", "gold": 100, "masked": 90, "low": 0.1, "high": 1.0}
+    return table_of([{**row, "recall": recall, "scrubber_version": version}], SCRUB_RECALL)
+
+
+def _unique(recall: pa.Table, **batches: str) -> dg.MaterializeResult[pa.Table]:
+    tables: dict[str, Any] = {batch: _scrubbed(batch, version) for batch, version in batches.items()}
+    made = drop_duplicates(installation=Installation(), scrubbed_reports=tables, scrub_recall=recall)
+    return next(iter(made))  # type: ignore[call-overload]
+
+
+def test_what_an_earlier_scrubber_left_goes_no_further() -> None:
+    """A batch whose second scrubbing failed keeps its old text, with the leak for which a rule was added."""
+    present = scrubber_version(Installation().recipe.scrub)
+    made = _unique(_recall(0.99, present), old="earlier", new=present)
+    assert made.value.column("report_id").to_pylist() == ["new/1"]
+    assert made.metadata is not None
+    assert made.metadata["scrubbed_by_an_earlier_scrubber"] == 1
+
+
+@pytest.mark.parametrize("case", ["below the floor", "not measured"])
+def test_behind_a_scrubber_that_does_not_meet_its_floor_nothing_goes_on(case: str) -> None:
+    """A leak was found and the floor was raised: what was scrubbed before must not be trained on either."""
+    present = scrubber_version(Installation().recipe.scrub)
+    recall = _recall(0.1, present) if case == "below the floor" else _recall(0.99, "earlier")
+    with pytest.raises(dg.Failure, match="GateClosedError"):
+        _unique(recall, new=present)
