@@ -35,12 +35,16 @@ class ProcessIdentity:
 def identify(pid: int) -> ProcessIdentity | None:
     """The identity of a process, or None if there is none or only its zombie."""
     try:
-        # The command's name is in parentheses and may hold spaces: fields count from behind it.
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        fields = _stat(pid)
     except OSError:
         return None
     state, started = fields[0], int(fields[19])
     return None if state in ("Z", "X") else ProcessIdentity(pid, started)
+
+
+def _stat(pid: int) -> list[str]:
+    """From the state on. The command's name before it is in parentheses and may hold spaces."""
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
 
 
 def is_alive(identity: ProcessIdentity) -> bool:
@@ -110,7 +114,7 @@ def _group(leader: int) -> list[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
-                fields = (entry / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+                fields = _stat(int(entry.name))
                 if int(fields[2]) == leader and fields[0] not in ("Z", "X"):
                     found.append(int(entry.name))
     return found
@@ -134,6 +138,14 @@ def _ends_within(identity: ProcessIdentity, seconds: float) -> bool:
             return False
         time.sleep(_POLL_SECONDS)
     return True
+
+
+def processor_seconds(identity: ProcessIdentity) -> float:
+    """Processor time that it has used so far, of all its threads; 0 when it is gone."""
+    with contextlib.suppress(OSError):
+        user, system = _stat(identity.pid)[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    return 0.0
 
 
 def write_identity(path: Path, identity: ProcessIdentity) -> None:

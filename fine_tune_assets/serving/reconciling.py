@@ -25,6 +25,9 @@ class Pace:
     """An answer that takes longer after the switch is cut off."""
     backoff_maximum_seconds: float = 60.0
     stop_grace_seconds: float = 10.0
+    silent_looks: int = 120
+    """Looks in a row at an engine that hangs before it is ended. Each takes 2.5 s, so 5 minutes: before the gateway gives
+    up on it (900 s)."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class EngineView:
     """Not to be started again before, once it is dead."""
     connections: int
     """Requests that it is answering or has in line."""
+    silent_looks: int
+    """How often in a row somebody was waiting for it while it neither computed nor answered us."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ def _next_action(deployment: Deployment, engine: EngineView | None, now: datetim
             return Action("fail", name, "the engine ended while starting")
         return Action("start", name) if now >= engine.retry_at else None
     if engine.is_warm:
-        return None
+        return Action("stop", name, "the engine hangs") if engine.silent_looks >= pace.silent_looks else None
     if engine.is_healthy:
         return Action("warm", name)
     if (now - engine.started_at).total_seconds() < pace.startup_seconds:

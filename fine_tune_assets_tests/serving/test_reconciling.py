@@ -20,7 +20,7 @@ def _deployment(state: str, name: str = "d", age_seconds: float = 0) -> Deployme
 def _engine(age_seconds: float = 1, **changes: Any) -> EngineView:
     values: dict[str, Any] = {
         "is_alive": True, "is_healthy": True, "is_warm": True, "started_at": NOW - timedelta(seconds=age_seconds),
-        "retry_at": NOW, "connections": 0,
+        "retry_at": NOW, "connections": 0, "silent_looks": 0,
     }  # fmt: skip
     return EngineView(**(values | changes))
 
@@ -43,6 +43,8 @@ LATER = NOW + timedelta(seconds=5)
         ("ready", None, "start"),
         ("ready", _engine(**DEAD), "start"),
         ("live", _engine(), None),
+        ("live", _engine(silent_looks=PACE.silent_looks - 1), None),
+        ("live", _engine(silent_looks=PACE.silent_looks), "stop"),  # it hangs
         ("live", None, "start"),
         ("live", _engine(**DEAD), "start"),
         ("live", _engine(**(DEAD | {"retry_at": LATER})), None),  # back-off

@@ -1,10 +1,14 @@
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
+import httpx
 import pytest
 
 from fine_tune_assets.core.keys import read_or_create_key
@@ -25,12 +29,12 @@ from fine_tune_assets.serving.reconciling import Pace
 from fine_tune_assets.serving.supervisor import Supervisor
 from fine_tune_assets_tests.serving.tiny import build_release
 
-PACE = Pace(drain_minimum_seconds=0.2, stop_grace_seconds=5, startup_seconds=60)
+PACE = Pace(drain_minimum_seconds=0.2, stop_grace_seconds=5, startup_seconds=60, silent_looks=2)
 
 
 @contextmanager
-def _supervisor(settings: Settings, ledger: Ledger) -> Iterator[Supervisor]:
-    supervisor = Supervisor(settings, ledger, PACE)
+def _supervisor(settings: Settings, ledger: Ledger, pace: Pace = PACE) -> Iterator[Supervisor]:
+    supervisor = Supervisor(settings, ledger, pace)
     try:
         yield supervisor
     finally:
@@ -130,6 +134,45 @@ def test_a_live_engine_that_is_killed_comes_back_at_a_new_address(settings: Sett
         _tick_until(supervisor, lambda: _address(ledger) is not None)
         assert _address(ledger) != before.engine_url
         assert _state(ledger, name) == "live"
+
+
+def test_a_live_engine_that_hangs_while_somebody_waits_is_started_again(settings: Settings, ledger: Ledger) -> None:
+    """It is alive, so nobody else would notice: every user would wait for 15 minutes, every time."""
+    with _supervisor(settings, ledger, replace(PACE, stop_grace_seconds=0.5)) as supervisor:
+        name = want_release(ledger, build_release(settings, ledger, "One.")).deployment_id
+        _tick_until(supervisor, lambda: _state(ledger, name) == "ready")
+        before = switch_live(ledger, name)
+        engine = adopt_engine(settings.layout.run / "engines" / name)
+        assert engine is not None
+        with socket.create_connection(("127.0.0.1", engine.port)):
+            os.kill(engine.identity.pid, signal.SIGSTOP)
+            _tick_until(supervisor, lambda: _address(ledger) not in (before.engine_url, None))
+        assert not engine.is_alive
+
+
+def test_a_busy_and_an_idle_engine_are_not_taken_for_one_that_hangs(settings: Settings, ledger: Ledger) -> None:
+    """A long answer must never be cut off by a health check that waits in line behind it."""
+    with _supervisor(settings, ledger) as supervisor:
+        name = want_release(ledger, build_release(settings, ledger, "One.")).deployment_id
+        _tick_until(supervisor, lambda: _state(ledger, name) == "ready")
+        switch_live(ledger, name)
+        engine = adopt_engine(settings.layout.run / "engines" / name)
+        assert engine is not None
+        ask = {
+            "url": f"{engine.url}/chat/completions",
+            "json": {"messages": [{"role": "user", "content": "Tell a long story."}], "max_tokens": 150},
+            "headers": {"Authorization": f"Bearer {engine.api_key}"},
+            "timeout": 120,
+            "trust_env": False,
+        }
+        with socket.create_connection(("127.0.0.1", engine.port)), ThreadPoolExecutor(2) as pool:
+            looked = [supervisor.tick(datetime.now(UTC)) for _ in range(5)]
+            asked = [pool.submit(httpx.post, **ask) for _ in range(2)]  # type: ignore[arg-type]
+            while not all(answer.done() for answer in asked):
+                looked.append(supervisor.tick(datetime.now(UTC)))
+                time.sleep(0.2)
+        assert [answer.result().status_code for answer in asked] == [200, 200]
+        assert looked == [[]] * len(looked)
 
 
 def test_a_live_release_that_was_changed_is_not_started_again(settings: Settings, ledger: Ledger) -> None:
