@@ -1,4 +1,7 @@
-"""Files that are whole or absent: written aside under a temporary name, flushed to disk, then renamed."""
+"""Files that are whole or absent: written aside under a temporary name, flushed to disk, then renamed.
+
+Owns who may read them too: texts and tables hold text of reports, and are their user's alone from the first byte on.
+"""
 
 import os
 import shutil
@@ -6,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,7 +20,7 @@ from fine_tune_assets.core.fingerprints import fingerprint_folder
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it takes `path`'s place, on an error it is removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         yield aside
@@ -34,9 +38,9 @@ def folder_written_aside(folder: Path) -> Iterator[Path]:
     For content-addressed folders: one that exists already and holds the same content is kept, since it may be in use. One
     that holds anything else was damaged, and the new one takes its place.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     aside, damaged = (folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp") for _ in range(2))
-    aside.mkdir()
+    aside.mkdir(mode=0o700)
     try:
         yield aside
         if folder.exists() and fingerprint_folder(folder) == fingerprint_folder(aside):
@@ -50,12 +54,22 @@ def folder_written_aside(folder: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    with written_aside(path) as aside:
-        aside.write_text(text, encoding="utf-8")
-        aside.chmod(0o600)  # exports hold text of reports
+    with written_aside(path) as aside, _private(aside) as file:
+        file.write(text.encode("utf-8"))
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    with written_aside(path) as aside:
-        pq.write_table(table, aside)
-        aside.chmod(0o600)  # tables of the first stages hold raw report text
+    with written_aside(path) as aside, _private(aside) as file:
+        pq.write_table(table, file)
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder and those above it that are missing, for their user only; one that is there stays as it is."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def _private(path: Path) -> BinaryIO:
+    # A change of mode after the write would leave the text open to all while it is written.
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")

@@ -1,11 +1,13 @@
 """Where tables are kept: Parquet, one folder an asset, one file a partition, written aside and renamed. Never a pickle."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_origin
 
 import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fine_tune_assets.core.files import make_folder, write_table
 from fine_tune_assets.core.tables import TABLES, conform
 
 if TYPE_CHECKING:
@@ -21,13 +23,10 @@ class ParquetTables(dg.UPathIOManager):
         name = context.asset_key.to_user_string()
         if not isinstance(obj, pa.Table):
             raise dg.DagsterInvariantViolationError(f"{name} returned a {type(obj).__name__} instead of a table.")
-        table = conform(obj, TABLES[name])
-        aside = path.with_name(f".{path.name}.{context.run_id}.tmp")
-        with aside.open("wb") as file:
-            pq.write_table(table, file)
-        if path.protocol in ("", "file", "local"):
-            aside.chmod(0o600)  # the first stages hold raw report text
-        aside.rename(path)
+        write_table(Path(path.path), conform(obj, TABLES[name]))
+
+    def make_directory(self, path: "UPath") -> None:
+        make_folder(Path(path.path))
 
     def load_from_path(self, context: dg.InputContext, path: "UPath") -> pa.Table:
         with path.open("rb") as file:

@@ -1,6 +1,12 @@
 """Files that are whole or absent: nothing lies under the final name after an error."""
 
+import os
+import resource
+import secrets
 import stat
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -111,3 +117,59 @@ def test_a_table_is_readable_by_its_user_only(tmp_path: Path) -> None:
     write_table(path, pa.table({"text": ["a"]}))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert pq.read_table(path).to_pylist() == [{"text": "a"}]
+
+
+@pytest.fixture
+def _open_umask() -> Iterator[None]:
+    """What a new file gets without care: readable and writable by everybody."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("_open_umask")
+def test_a_table_is_its_users_alone_while_it_is_written(tmp_path: Path) -> None:
+    """A large one takes minutes: long enough for another user of the machine to copy the reports."""
+    rows = 2_000_000
+    table = pa.table({"text": pa.array(range(rows), pa.int64()).cast(pa.string())})
+    path = tmp_path / "tables" / "reports" / "b.parquet"
+    modes: set[int] = set()
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(write_table, path, table)
+        while not written.done():
+            modes |= {stat.S_IMODE(file.lstat().st_mode) for file in path.parent.glob(".*.tmp")}
+        written.result()
+    assert modes == {0o600}
+    assert [stat.S_IMODE(p.stat().st_mode) for p in (path, path.parent, path.parent.parent)] == [0o600, 0o700, 0o700]
+
+
+@pytest.mark.usefixtures("_open_umask")
+def test_texts_and_folders_are_their_users_alone(tmp_path: Path) -> None:
+    """Exports hold texts of reports; a folder that was there keeps the rights that somebody gave it."""
+    (tmp_path / "data").mkdir(mode=0o750)
+    with folder_written_aside(tmp_path / "data" / "sets" / "f00") as aside:
+        assert stat.S_IMODE(aside.stat().st_mode) == 0o700
+        write_text(aside / "train.jsonl", "{}")
+    made = [tmp_path / "data" / "sets", tmp_path / "data" / "sets" / "f00"]
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in made] == [0o700, 0o700]
+    assert stat.S_IMODE((made[1] / "train.jsonl").stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o750
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file may grow above 1,000 bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_leaves_nothing_of_a_table(tmp_path: Path) -> None:
+    """Half a table under a temporary name is raw text that nobody looks for."""
+    table = pa.table({"text": [secrets.token_hex(10_000)]})
+    with full_disk(), pytest.raises(OSError, match="File too large"):
+        write_table(tmp_path / "t.parquet", table)
+    assert list(tmp_path.iterdir()) == []

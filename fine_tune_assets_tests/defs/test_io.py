@@ -1,5 +1,6 @@
 """How tables are stored and handed to the next asset."""
 
+import secrets
 from pathlib import Path
 
 import dagster as dg
@@ -10,6 +11,7 @@ from upath import UPath
 
 from fine_tune_assets.core.tables import TABLES, table_of
 from fine_tune_assets.defs.io import ParquetTables, joined
+from fine_tune_assets_tests.core.test_files import full_disk
 
 RECALL = {"labelled_set": "s", "label": "all", "gold": 1, "masked": 1, "recall": 1.0, "low": 0.2, "high": 1.0}
 
@@ -42,6 +44,15 @@ def test_an_unpartitioned_asset_gets_any_number_of_batches_in_the_same_form(tmp_
     assert taken[0].schema.names == TABLES["scrub_recall"].names
 
 
+def test_a_table_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    """Half a table under a temporary name is raw text that nobody looks for."""
+    stored = ParquetTables(base_path=UPath(tmp_path))
+    rows = pa.concat_tables([_rows(secrets.token_hex(10_000))])
+    with full_disk(), pytest.raises(OSError, match="File too large"):
+        stored.dump_to_path(dg.build_output_context(asset_key="scrub_recall"), rows, UPath(tmp_path / "t.parquet"))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_table_is_a_parquet_file_that_only_its_owner_can_read(tmp_path: Path) -> None:
     """The first stages hold raw report text."""
 
@@ -53,6 +64,7 @@ def test_a_table_is_a_parquet_file_that_only_its_owner_can_read(tmp_path: Path) 
     (path,) = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert path == tmp_path / "scrub_recall" / "scrub_recall.parquet"
     assert path.stat().st_mode & 0o077 == 0
+    assert path.parent.stat().st_mode & 0o077 == 0
     assert pq.read_table(path).to_pylist() == _rows("v").to_pylist()
 
 
