@@ -3,17 +3,19 @@
 Belongs here: the batches that people drop, and reading one batch. Must stay out: changing a report's text.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 
 import dagster as dg
 import pyarrow as pa
 
 from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.file_hashes import RememberedHashes
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.defs.automation import DATA_VERSION, on_new_batches
 from fine_tune_assets.defs.metadata import OWNERS, result, table_out
 from fine_tune_assets.defs.resources import Installation, errors_for_people
-from fine_tune_assets.reports.batches import fingerprint_batch, list_batches
+from fine_tune_assets.reports.batches import NotBatches, fingerprint_batch, list_batches, list_not_batches
 from fine_tune_assets.reports.reading import ChangedBatchError, ReadLimits, read_version
 
 GROUP = "s01_raw_reports"
@@ -23,6 +25,9 @@ ADDED_AT_ONCE = 500
 READ_AGAIN = 3
 """Times that one run reads a batch again that changed meanwhile, before it fails and leaves it to the next run."""
 PAUSE_SECONDS = 1
+NAMES_SHOWN = 5
+_HASHES = RememberedHashes(most=100_000, now_ns=time.time_ns)
+"""The sensor's own: what a step stores is always compared with the bytes that it read."""
 
 raw_reports = dg.AssetSpec(
     "raw_reports",
@@ -118,18 +123,31 @@ def report_batches(instance: dg.DagsterInstance, installation: Installation) -> 
     """
     root = installation.layout.raw_reports
     try:
-        versions = {batch: fingerprint_batch(root / batch) for batch in list_batches(root)}
+        versions = {batch: fingerprint_batch(root / batch, _HASHES) for batch in list_batches(root)}
+        beside = list_not_batches(root)
     except (FineTuneError, OSError) as error:
         return dg.SkipReason(f"The folder of raw reports can't be read now: {type(error).__name__}.")
     known = reported_versions(instance, None)
     changed = [batch for batch, version in versions.items() if known.get(batch) != version]
     if not changed:
-        return dg.SkipReason("No batch folder is new or changed.")
+        return dg.SkipReason(f"No batch folder is new or changed.{not_read(beside)}")
     new = sorted(set(changed) - set(instance.get_dynamic_partitions(str(BATCHES.name))))
     return dg.SensorResult(
         dynamic_partitions_requests=[BATCHES.build_add_request(new[:ADDED_AT_ONCE])] if new else [],
         asset_events=[_noticed(batch, versions[batch]) for batch in changed if batch not in new[ADDED_AT_ONCE:]],
     )
+
+
+def not_read(beside: NotBatches) -> str:
+    """What lies beside the batch folders, in words; empty if there is nothing."""
+    said = ""
+    if beside.folders:
+        shown, more = beside.folders[:NAMES_SHOWN], len(beside.folders) - NAMES_SHOWN
+        names = ", ".join(repr(name) for name in shown) + (f" and {more} more" if more > 0 else "")
+        said += f" Folders that are not read, unfinished, linked or with a name that can't be used: {names}."
+    if beside.files:
+        said += f" Files beside the folders, which are not read: {beside.files}. Put them into a batch folder."
+    return said
 
 
 def reported_versions(instance: dg.DagsterInstance, batches: Sequence[str] | None) -> dict[str, str]:

@@ -6,7 +6,7 @@ Owns names and hashes. Does not know what is in the files.
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +57,25 @@ def list_batches(raw_reports: Path) -> list[str]:
     return sorted(p.name for p in raw_reports.iterdir() if is_batch_name(p.name) and p.is_dir() and not p.is_symlink())
 
 
+@dataclass(frozen=True)
+class NotBatches:
+    """What lies beside the batch folders and is not read."""
+
+    folders: tuple[str, ...]
+    """Names of folders, without the hidden ones: unfinished, misnamed, or a link."""
+    files: int
+
+
+def list_not_batches(raw_reports: Path) -> NotBatches:
+    """What people may have dropped in vain. Files are only counted: their names could be patients'."""
+    if not raw_reports.is_dir():
+        return NotBatches((), 0)
+    batches = set(list_batches(raw_reports))
+    others = [p for p in raw_reports.iterdir() if p.name not in batches and not p.name.startswith(".")]
+    folders = tuple(sorted(shown_path(Path(p.name)) for p in others if p.is_dir()))
+    return NotBatches(folders, len(others) - len(folders))
+
+
 def is_batch_name(name: str) -> bool:
     """Letters, digits, `-`, `_` and `.`, at most 100: it becomes a partition key and a file name."""
     return _NAME.fullmatch(name) is not None and not name.endswith(_UNFINISHED)
@@ -86,13 +105,13 @@ def shown_path(path: Path) -> str:
     return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
 
 
-def fingerprint_batch(folder: Path) -> str:
+def fingerprint_batch(folder: Path, hash_file: Callable[[Path], str] = fingerprint_file) -> str:
     """Fingerprint of the names and contents of what is read, `batch.yaml` included.
 
     A file or folder that vanishes or can't be opened counts as that, so the fingerprint changes once it is back.
     """
     try:
-        return version_of({path: file_state(folder / path) for path in list_files(folder).decisive})
+        return version_of({path: file_state(folder / path, hash_file) for path in list_files(folder).decisive})
     except BatchFolderError as error:
         return error.version
 
@@ -102,11 +121,11 @@ def version_of(states: Mapping[Path, str]) -> str:
     return fingerprint_mapping({shown_path(path): state for path, state in states.items()})
 
 
-def file_state(path: Path) -> str:
+def file_state(path: Path, hash_file: Callable[[Path], str] = fingerprint_file) -> str:
     """The file's hash, or one of STATES."""
     try:
         # A pipe or a device would block for ever, a link could lead anywhere.
-        return fingerprint_file(path) if stat.S_ISREG(path.lstat().st_mode) else _NOT_A_FILE
+        return hash_file(path) if stat.S_ISREG(path.lstat().st_mode) else _NOT_A_FILE
     except FileNotFoundError:
         return _VANISHED
     except OSError:

@@ -9,7 +9,14 @@ import pytest
 from fine_tune_assets.core.fingerprints import fingerprint_table, keyed_hash
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.tables import REPORTS, UNREADABLE_REPORTS, check_table
-from fine_tune_assets.reports.batches import BatchFolderError, fingerprint_batch, list_batches, list_files
+from fine_tune_assets.reports.batches import (
+    BatchFolderError,
+    NotBatches,
+    fingerprint_batch,
+    list_batches,
+    list_files,
+    list_not_batches,
+)
 from fine_tune_assets.reports.reading import ChangedBatchError, ReadLimits, read_batch, read_files, read_version
 
 SECRET = b"k" * 32
@@ -85,6 +92,8 @@ def test_unfinished_hidden_and_ill_named_folders_are_no_batches(tmp_path: Path) 
     (tmp_path / "file").write_text("")
     assert list_batches(tmp_path) == ["a_1.x", "b-2"]
     assert list_batches(tmp_path / "absent") == []
+    assert list_not_batches(tmp_path) == NotBatches(folders=("c.partial", "with space", "ünicode"), files=1)
+    assert list_not_batches(tmp_path / "absent") == NotBatches(folders=(), files=0)
 
 
 def test_the_fingerprint_follows_content_and_nothing_else(tmp_path: Path) -> None:
