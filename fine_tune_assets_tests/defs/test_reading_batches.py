@@ -8,6 +8,7 @@ from threading import Event, Thread
 
 import dagster as dg
 import pyarrow.parquet as pq
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs.local_run import materialize_stale, notice_sources
@@ -169,3 +170,16 @@ def test_what_is_not_read_because_of_its_name_is_told(installation_dir: Path, in
     assert "'March 0', 'March 1', 'March 2', 'March 3', 'March 4' and 1 more." in told
     assert "Files beside the folders, which are not read: 1." in told
     assert "Zyxomarkwort" not in told
+
+
+def test_each_batch_is_judged_by_itself(installation_dir: Path, instance: dg.DagsterInstance) -> None:
+    """With several runs at once the newest batch may be another one, and a good batch would hide a bad one."""
+    _drop(installation_dir, "bad", b"\x00\x01\x02" * 50)
+    _drop(installation_dir, "good", _report("Rest."))
+    assert materialize_stale(defs, instance, only=READING).failed == []
+    alone = defs.resolve_implicit_global_asset_job_def().get_subset(asset_check_selection={CHECK})
+    assert alone.execute_in_process(instance=instance, partition_key="bad").success
+    again = _newest_check(instance)
+    assert (again.partition, again.passed, again.metadata["batch"].value) == ("bad", False, "bad")
+    (found,) = instance.event_log_storage.get_asset_check_partition_info([CHECK], partition_keys=["good"])
+    assert found.latest_execution_status is AssetCheckExecutionRecordStatus.SUCCEEDED
