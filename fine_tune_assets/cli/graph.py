@@ -178,7 +178,7 @@ class _Bars(logging.Handler):
         mark = "[green]✓[/green]" if is_success else "[red]✗[/red]"
         self._console.print(f"{mark} {self._name.replace('[', chr(92) + '[')}  {seconds:.1f} s")
         for error in errors:
-            self._console.print(f"  {error}", style="red", markup=False)
+            self._console.print(f"  {error}", style="red", markup=False, soft_wrap=True)
 
     def emit(self, record: logging.LogRecord) -> None:
         found = _DONE_OF_TOTAL.search(record.getMessage())
@@ -201,7 +201,7 @@ class _Faults(logging.Handler):
         fault = record.getMessage()
         if fault not in self._told:
             self._told.add(fault)
-            self._console.print(fault, style="red", markup=False)
+            self._console.print(fault, style="red", markup=False, soft_wrap=True)
 
 
 @contextmanager

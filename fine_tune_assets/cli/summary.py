@@ -16,7 +16,7 @@ from fine_tune_assets.ledger.database import open_ledger
 
 QUESTION = (
     "Write the named section of the medical note from this part of the visit.\n\n"
-    "NOTE SECTION\nhistory of present illness\n\n"
+    "NOTE SECTION\nchief complaint\n\n"
     "DIALOGUE\nDoctor: What brings you in today?\nPatient: I have had a cough for three weeks.\n"
     "Doctor: Any fever?\nPatient: No, none."
 )
@@ -82,8 +82,7 @@ def demo_figures(tables: Path) -> dict[str, str]:
         "validation loss": f"{adapter['first_validation_loss']:.3f} → {adapter['best_validation_loss']:.3f}",
         "training": f"{adapter['seconds']:.0f} s, {adapter['peak_memory_bytes'] / 1e9:.1f} GB",
         "judge's agreement with clinicians": f"{_value(tables, 'judge_agreement', 'spearman', 'human_measure', 'FactualF1'):.2f}",
-        "judge score of what served before": _score(verdict["incumbent_score"]),
-        "judge score of the adapter": _score(verdict["candidate_score"]),
+        **{f"judge score of the {model}": _score(mean) for model, mean in _mean_scores(tables).items()},
         "verdict": f"{verdict['decision']}: {verdict['reasons'][0]}",
         "merged weights differ by": f"{merged['mean_kl']:.6f} nats a token",
         f"export {export['format']} differs by": f"{export['mean_kl']:.6f} nats a token",
@@ -92,8 +91,8 @@ def demo_figures(tables: Path) -> dict[str, str]:
 
 
 def _row(tables: Path, name: str) -> dict[str, Any]:
-    found: Any = duckdb.execute("from read_parquet(?)", [str(tables / name / "*.parquet")]).to_arrow_table()
-    return dict(found.to_pylist()[0])
+    found: Any = duckdb.sql("from read_parquet($1)", params=[str(tables / name / "*.parquet")])
+    return dict(found.to_arrow_table().to_pylist()[0])
 
 
 def _value(tables: Path, name: str, expression: str, column: str = "", value: str = "") -> Any:
@@ -101,6 +100,16 @@ def _value(tables: Path, name: str, expression: str, column: str = "", value: st
     arguments = [str(tables / name / "*.parquet"), *([value] if column else [])]
     row = duckdb.execute(f"select {expression} from read_parquet(?){where}", arguments).fetchone()
     return row[0] if row else None
+
+
+def _mean_scores(tables: Path) -> dict[str, float | None]:
+    """Mean grade of `base`, `adapter` and, where it is another model, the incumbent; None where nothing was graded."""
+    rows = duckdb.execute(
+        "select model, avg(score) from read_parquet(?) group by model order by model = 'adapter', model",
+        [str(tables / "judge_scores" / "*.parquet")],
+    ).fetchall()
+    names = {"base": "base model", "incumbent": "model that served before"}
+    return {names.get(model, model): mean for model, mean in rows}
 
 
 def _splits(tables: Path) -> str:
@@ -119,11 +128,16 @@ def print_summary(console: Console, settings: Settings, answer: str, seconds: fl
     shown = Table("", "", show_header=False, title="From raw reports to a served model")
     for name, value in demo_figures(settings.layout.tables).items():
         shown.add_row(name, value)
+    endpoint = f"http://{settings.gateway_host}:{settings.gateway_port}/v1"
+    shown.add_row("endpoint", endpoint)
     shown.add_row("this run", f"{seconds:.0f} s")
     console.print(shown)
-    console.print(f"\nQuestion\n{QUESTION}\n\nAnswer\n{answer}\n", markup=False)
-    if has_ui:
-        console.print(f"Dagster UI  http://127.0.0.1:{settings.dagster_port}")
-    console.print(f"Endpoint    http://{settings.gateway_host}:{settings.gateway_port}/v1")
-    console.print("A key       .venv/bin/fine-tune keys create my-laptop --scope chat --scope correct")
-    console.print("Stop        make down")
+    below = ["", "Question", QUESTION, "", "Answer", answer, ""]
+    below += [f"Dagster UI  http://127.0.0.1:{settings.dagster_port}"] if has_ui else []
+    below += [
+        f"Endpoint    {endpoint}",
+        "A key       .venv/bin/fine-tune keys create my-laptop --scope chat --scope correct",
+        "Stop        make down",
+    ]
+    for line in below:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)  # to be copied: not broken into lines

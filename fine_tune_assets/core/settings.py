@@ -4,6 +4,7 @@ A setting comes from the environment variable FINE_TUNE_<NAME>, else from the YA
 else from the default below. Unknown keys are refused. No `.env` file is read: it would override the shell.
 """
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -112,3 +113,5 @@ def _convert(name: str, value: Any, kind: type) -> Any:
 def go_offline() -> None:
     """Turn off every hub, telemetry and update switch for this process and its children."""
     os.environ.update(OFFLINE_ENVIRONMENT)
+    # On some processors it advises at each import to install a package that fetches programs from a hub.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)

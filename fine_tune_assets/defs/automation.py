@@ -6,6 +6,7 @@ that the last run recorded with the present ones, at every tick. Must not hold: 
 """
 
 import hashlib
+import warnings
 from collections.abc import Collection, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -235,12 +236,15 @@ def on_new_batches() -> AC:
     return (quiet() & inputs_are_final() & ~AC.any_deps_missing() & InputsDiffer()).with_label("on_new_batches")
 
 
-AUTOMATION_SENSOR = dg.AutomationConditionSensorDefinition(
-    "automation",
-    target=dg.AssetSelection.all(include_sources=True) | dg.AssetSelection.all_asset_checks(),
-    # Custom conditions are silently ignored without it.
-    use_user_code_server=True,
-    minimum_interval_seconds=5,
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    run_tags={"trigger": "automation"},
-)
+with warnings.catch_warnings():
+    # Two parameters are in beta. Dagster is pinned, and every step process would say so.
+    warnings.simplefilter("ignore", dg.BetaWarning)
+    AUTOMATION_SENSOR = dg.AutomationConditionSensorDefinition(
+        "automation",
+        target=dg.AssetSelection.all(include_sources=True) | dg.AssetSelection.all_asset_checks(),
+        # Custom conditions are silently ignored without it.
+        use_user_code_server=True,
+        minimum_interval_seconds=5,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        run_tags={"trigger": "automation"},
+    )

@@ -33,7 +33,10 @@ SMALL = {
 class Small:
     """One installation: its folder, its recipe, and the environment that names both."""
 
-    def __init__(self, root: Path, base_model: Path) -> None:
+    project = PROJECT_DIR
+
+    def __init__(self, root: Path, base_model: Path | None = None) -> None:
+        """`base_model`: an imported copy of the bundled model, which saves its import."""
         self.data, self.home = root / "data", root / "dagster"
         for folder in (self.data / "raw_reports", self.data / "keys", self.home):
             folder.mkdir(parents=True, mode=0o700)
@@ -49,13 +52,13 @@ class Small:
             drop_dialogues(
                 self.data, f"2026-0{number + 1}-dialogues", first=number * REPORTS_A_BATCH, count=REPORTS_A_BATCH
             )
-        self._base_model = base_model
+        if base_model is not None:
+            shutil.copytree(base_model, self.data / "base_models" / base_model.name)
         self.write_recipe()
         self.ports = free_port(), free_port()
 
     def write_recipe(self, **changes: Mapping[str, Any]) -> None:
         values = yaml.safe_load(shipped_recipes()["demo_smollm2"].read_text(encoding="utf-8"))
-        values["base_model"]["folder"] = str(self._base_model)
         for settings in (SMALL, changes):
             for section, changed in settings.items():
                 values[section] = {**values[section], **changed}
@@ -75,19 +78,19 @@ class Small:
         named = {PREFIX + name: str(value) for name, value in own.items()}
         return {**kept, **OFFLINE_ENVIRONMENT, **named, "DAGSTER_HOME": str(self.home)}
 
-    def run(self, *command: str, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*prefix, sys.executable, *command],
-            cwd=PROJECT_DIR,
+            [sys.executable, *command],
+            cwd=self.project,
             env=self.environment,
             capture_output=True,
             text=True,
             check=False,
         )
 
-    def run_whole_graph(self, prefix: tuple[str, ...] = ()) -> dict[str, Any]:
+    def run_whole_graph(self) -> dict[str, Any]:
         """Run the program beside this file; its last line is its result."""
-        done = self.run("-m", "fine_tune_assets_tests.end_to_end.run_whole_graph", prefix=prefix)
+        done = self.run("-m", "fine_tune_assets_tests.end_to_end.run_whole_graph")
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-6000:]
         return dict(json.loads(done.stdout.strip().splitlines()[-1]))
 

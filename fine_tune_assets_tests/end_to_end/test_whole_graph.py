@@ -19,7 +19,8 @@ Served = tuple[Small, dict[str, Any]]
 
 def _rows(small: Small, table: str) -> list[dict[str, Any]]:
     files = str(small.data / "tables" / table / "*.parquet")
-    return list(duckdb.execute("from read_parquet(?)", [files]).to_arrow_table().to_pylist())
+    found: Any = duckdb.sql("from read_parquet($1)", params=[files])
+    return list(found.to_arrow_table().to_pylist())
 
 
 def test_the_whole_graph_ends_with_a_release_that_answers(served: Served) -> None:
@@ -91,7 +92,8 @@ def test_the_openai_client_is_answered_with_a_key_and_refused_without(services: 
         openai.OpenAI(base_url=url, api_key="wrong", max_retries=0).chat.completions.create(
             model="live", messages=messages
         )
-    assert httpx.post(f"{url}/chat/completions", json={"model": "live", "messages": messages}).status_code == 401
+    asked = {"model": "live", "messages": messages}
+    assert httpx.post(f"{url}/chat/completions", json=asked, trust_env=False).status_code == 401
 
 
 def _wait_until_live(url: str, key: str) -> None:
