@@ -50,7 +50,7 @@ down:            ## stop them
 status:          ## what is live and what runs
 	$(BIN)/fine-tune status
 
-airgap-proof: setup  ## run the whole graph where only loopback exists
+airgap-proof: setup  ## run demo and services where only loopback exists, and count attempts to get out
 	$(BIN)/pytest -m slow fine_tune_assets_tests/end_to_end/test_air_gap.py
 
 bench-graph: setup   ## time and memory of the whole graph on the sample reports
