@@ -16,6 +16,7 @@ import yaml
 
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.paths import PROJECT_DIR, Layout
+from fine_tune_assets.core.strict_yaml import load_values
 
 PREFIX = "FINE_TUNE_"
 SETTINGS_FILE = "FINE_TUNE_SETTINGS"
@@ -88,8 +89,8 @@ def _read_file(path: str | None) -> dict[str, Any]:
     if not path:
         return {}
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
+        values = load_values(Path(path).read_text(encoding="utf-8")) or {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise SettingsError(f"The settings file {path} can't be read: {type(error).__name__}.") from error
     if not isinstance(values, dict):
         raise SettingsError(f"The settings file {path} must hold names and values.")

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from upath import UPath
 
 
+_LOCAL = ("", "file", "local")
+
+
 class ParquetTables(dg.UPathIOManager):
     """Stores pyarrow Tables; refuses anything else, and a table that does not fit its schema."""
 
@@ -23,10 +26,18 @@ class ParquetTables(dg.UPathIOManager):
         name = context.asset_key.to_user_string()
         if not isinstance(obj, pa.Table):
             raise dg.DagsterInvariantViolationError(f"{name} returned a {type(obj).__name__} instead of a table.")
-        write_table(Path(path.path), conform(obj, TABLES[name]))
+        table = conform(obj, TABLES[name])
+        if path.protocol in _LOCAL:
+            write_table(Path(path.path), table)
+        else:
+            with path.open("wb") as file:  # an object store shows an object once it is whole
+                pq.write_table(table, file)
 
     def make_directory(self, path: "UPath") -> None:
-        make_folder(Path(path.path))
+        if path.protocol in _LOCAL:
+            make_folder(Path(path.path))
+        else:
+            super().make_directory(path)
 
     def load_from_path(self, context: dg.InputContext, path: "UPath") -> pa.Table:
         with path.open("rb") as file:

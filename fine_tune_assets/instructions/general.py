@@ -17,6 +17,7 @@ import yaml
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_json, short
+from fine_tune_assets.core.strict_yaml import load_values
 from fine_tune_assets.core.tables import GENERAL_EXAMPLES, table_of
 
 SOURCE_FILE = "source.yaml"
@@ -79,11 +80,11 @@ def read_general_data(folder: Path) -> GeneralData:
 def _read_facts(folder: Path) -> dict[str, str]:
     where = f"{folder.name}/{SOURCE_FILE}"
     try:
-        facts = yaml.safe_load((folder / SOURCE_FILE).read_text(encoding="utf-8"))
+        facts = load_values((folder / SOURCE_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise GeneralDataError(f"{where} is missing. It names {', '.join(sorted(_KEYS))} of the data.") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise GeneralDataError(f"{where} is not valid YAML.") from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise GeneralDataError(f"{where} is not valid YAML in UTF-8, or names a key twice.") from error
     if not isinstance(facts, dict) or set(facts) != _KEYS or not all(isinstance(v, str) and v for v in facts.values()):
         raise GeneralDataError(f"{where} must hold exactly {', '.join(sorted(_KEYS))}, each a text.")
     if facts["format"] not in _FORMATS:
