@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fine_tune_assets.core.errors import GateClosedError
@@ -285,7 +286,7 @@ def _evidence(
     retained_abilities: pa.Table,
     judge_agreement: pa.Table,
 ) -> Evidence:
-    """Only figures about exactly this adapter count."""
+    """Only figures about exactly this adapter, on the test split of exactly its instruction set, count."""
     about = [
         t
         for t in (judge_scores, retained_abilities)
@@ -293,6 +294,13 @@ def _evidence(
     ]
     if about:
         raise dg.Failure("Grades or abilities are about another adapter. Materialize them again.", allow_retries=False)
+    stored = read_instruction_set(installation.layout.instruction_sets, adapter["instruction_set_fingerprint"])
+    tested = stored.table.filter(pc.equal(stored.table.column("split"), "test")).column("example_id").to_pylist()
+    if not set(judge_scores.column("example_id").to_pylist()) <= set(tested):
+        raise dg.Failure(
+            "Grades are about other examples than this instruction set's test split. Materialize judge_scores again.",
+            allow_retries=False,
+        )
     incumbent = _incumbent(installation, adapter)["incumbent"]
     examples, missing, old, new, gain = compare_scores(judge_scores, incumbent)
     versions = set(judge_scores.column("judge_version").to_pylist())

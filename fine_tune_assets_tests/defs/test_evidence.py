@@ -1,0 +1,63 @@
+"""What a verdict rests on: figures about exactly this adapter and exactly its instruction set's test split."""
+
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+
+from fine_tune_assets.core.tables import JUDGE_AGREEMENT, JUDGE_SCORES, RETAINED_ABILITIES, table_of
+from fine_tune_assets.defs.resources import Installation
+from fine_tune_assets.defs.s07_judge_scores import _evidence
+from fine_tune_assets.instructions.storing import StoredInstructionSet, write_instruction_set
+from fine_tune_assets_tests.instructions.examples import built
+
+pytestmark = pytest.mark.usefixtures("installation_dir")
+
+
+@pytest.fixture
+def stored() -> StoredInstructionSet:
+    return write_instruction_set(Installation().layout.instruction_sets, built(), {"seed": 7})
+
+
+def _scores(stored: StoredInstructionSet, split: str, adapter_id: str = "new") -> pa.Table:
+    examples = [row for row in stored.table.to_pylist() if row["split"] == split and not row["is_general"]]
+    assert examples
+    row = {"answer": "a", "reason": "r", "unsupported_numbers": 0, "is_finished": True, "judge_version": "j"}
+    models = (("base", "base-1", 4.0), ("adapter", adapter_id, 6.0))
+    rows = [
+        {"model": model, "model_fingerprint": fingerprint, "score": score, "adapter_id": adapter_id, **row}
+        | {name: example[name] for name in ("example_id", "patient_key")}
+        for model, fingerprint, score in models
+        for example in examples
+    ]
+    return table_of(rows, JUDGE_SCORES)
+
+
+def _gather(stored: StoredInstructionSet, scores: pa.Table) -> Any:
+    adapter = {
+        "adapter_id": "new",
+        "base_fingerprint": "base-1",
+        "instruction_set_fingerprint": stored.fingerprint,
+        "recipe_fingerprint": "recipe-1",
+    }
+    none_yet = RETAINED_ABILITIES.empty_table(), JUDGE_AGREEMENT.empty_table()
+    return _evidence(Installation(), adapter, scores, *none_yet)
+
+
+def test_grades_on_the_sets_own_test_split_count(stored: StoredInstructionSet) -> None:
+    evidence = _gather(stored, _scores(stored, "test"))
+    assert (evidence.incumbent_score, evidence.candidate_score) == (4.0, 6.0)
+    assert evidence.instruction_set_fingerprint == stored.fingerprint
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_grades_on_other_examples_do_not(stored: StoredInstructionSet, split: str) -> None:
+    """The same adapter may come of a set with another test split; or somebody grades what was trained on."""
+    with pytest.raises(dg.Failure, match="other examples"):
+        _gather(stored, _scores(stored, split))
+
+
+def test_grades_of_another_adapter_do_not(stored: StoredInstructionSet) -> None:
+    with pytest.raises(dg.Failure, match="another adapter"):
+        _gather(stored, _scores(stored, "test", adapter_id="old"))
