@@ -93,11 +93,12 @@ def count_decisions(drafts: pa.Table, decisions: Iterable[Decision], authors: Ma
     # Sorting is stable: of two decisions in the same instant, the one that was recorded later stands.
     for decision in sorted(decisions, key=lambda d: d.decided_at):
         same_content = by_content.get(decision.fingerprint, [])
+        if _is_barred(by_id.get(decision.example_id), decision.reviewer, authors) or _is_blank(decision.output):
+            barred += 1
+            continue
+        last_word[decision.report_id, decision.task] = decision.decision
         if not same_content:
             stale += 1
-            last_word[decision.report_id, decision.task] = decision.decision
-        elif _is_barred(by_id.get(decision.example_id), decision.reviewer, authors) or _is_blank(decision.output):
-            barred += 1
         else:
             latest |= {
                 row["example_id"]: decision for row in same_content if not _is_barred(row, decision.reviewer, authors)

@@ -88,7 +88,7 @@ def run_graph(settings: Settings, console: Console, only: set[str] | None = None
     import dagster as dg
 
     from fine_tune_assets.definitions import defs
-    from fine_tune_assets.defs.local_run import StageRun, materialize_again, materialize_stale
+    from fine_tune_assets.defs.local_run import StageRun, materialize_stale
 
     _quiet_loggers()
     with dg.DagsterInstance.get() as instance, _bars(console) as bars:
@@ -99,9 +99,7 @@ def run_graph(settings: Settings, console: Console, only: set[str] | None = None
         def ended(run: StageRun) -> None:
             bars.end(run.is_success, run.errors)
 
-        asked = [run for name in again for run in materialize_again(defs, instance, name, started, ended)]
-        summary = materialize_stale(defs, instance, started, ended, only)
-        summary.runs[:0] = asked
+        summary = materialize_stale(defs, instance, started, ended, only, again)
     if summary.unfinished:
         console.print(
             f"{len(summary.unfinished)} runs that were not started here have not ended; what they make was left to them. "

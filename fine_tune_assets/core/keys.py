@@ -33,7 +33,8 @@ def require_key(folder: Path, name: str, made_with_it: Path) -> None:
     if is_used and not path.exists():
         raise SettingsError(
             f"The key file {path} is missing, and what lies in {made_with_it} was made with it. Restore the key from the "
-            f"backup and start the step again; or remove all tables in {made_with_it.parent} and start anew."
+            f"backup. If there is none: remove {made_with_it}, then `fine-tune materialize --again reports` reads every batch "
+            "again under a new key."
         )
 
 

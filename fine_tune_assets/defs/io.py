@@ -30,8 +30,10 @@ class ParquetTables(dg.UPathIOManager):
         if path.protocol in _LOCAL:
             write_table(Path(path.path), table)
         else:
-            with path.open("wb") as file:  # an object store shows an object once it is whole
-                pq.write_table(table, file)
+            # In one piece: a file that is closed because of an error would take the good object's place half written.
+            whole = pa.BufferOutputStream()
+            pq.write_table(table, whole)
+            path.write_bytes(whole.getvalue().to_pybytes())
 
     def make_directory(self, path: "UPath") -> None:
         if path.protocol in _LOCAL:

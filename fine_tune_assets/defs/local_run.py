@@ -6,14 +6,17 @@ ask for nothing. Used by `fine-tune materialize`, by the demo and by the tests o
 
 import logging
 import os
+import platform
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.fingerprints import fingerprint_json, short
 from fine_tune_assets.defs.automation import OWN_ATTEMPTS
 from fine_tune_assets.defs.metadata import WHY
 from fine_tune_assets.defs.resources import Installation
@@ -28,7 +31,7 @@ MAXIMUM_ROUNDS = 200
 
 
 PROCESS = "fine_tune/process"
-"""Tag of a run that is made in a process of ours: its id, and the moment it started."""
+"""Tag of a run that is made in a process of ours: the machine, the process's id, and the moment it started."""
 OnStart = Callable[[tuple[str, ...], str | None], None]
 
 
@@ -84,71 +87,80 @@ def materialize_stale(
     on_start: OnStart = lambda _assets, _partition: None,
     on_end: OnEnd = lambda _run: None,
     only: set[str] | None = None,
+    again: Sequence[str] = (),
 ) -> Summary:
-    """Run whatever is not up to date, and once more what failed or was cut off before. Raises NotSettledError.
+    """Make the assets `again`, whatever their inputs say; then run whatever is not up to date, and once more what failed or
+    was cut off before. Raises UnknownAssetError, NotSettledError.
 
-    `only` limits it to those assets: what others ask for is left as it is.
+    `only` limits the second part to those assets: what others ask for is left as it is. Gates hold all the same: they are
+    in the steps themselves.
     """
+    steps = [_made_together(definitions, name) for name in again]
     fail_abandoned_runs(instance)
-    summary, cursor = Summary(), None
+    notice_sources(instance)
+    summary = Summary()
     own: set[str] = set()
+
+    def run(assets: tuple[str, ...], partition: str | None) -> None:
+        on_start(assets, partition)
+        done = _execute(definitions, instance, assets, partition)
+        own.add(done.run_id)
+        summary.runs.append(done)
+        on_end(done)
+
     token = OWN_ATTEMPTS.set(own)
     try:
-        for _ in range(MAXIMUM_ROUNDS):
-            notice_sources(instance)
-            evaluated = dg.evaluate_automation_conditions(defs=definitions, instance=instance, cursor=cursor)
-            cursor = evaluated.cursor
-            requests = requested_runs(evaluated, only)
-            if not requests:
-                summary.unfinished = tuple(run.run_id for run in _unfinished_runs(instance))
-                return summary
-            for partition, assets in requests:
-                on_start(assets, partition)
-                run = _execute(definitions, instance, assets, partition)
-                own.add(run.run_id)
-                summary.runs.append(run)
-                on_end(run)
+        for assets, is_partitioned in steps:
+            batches = instance.get_dynamic_partitions(str(BATCHES.name)) if is_partitioned else [None]
+            for partition in sorted(batches, key=lambda p: p or ""):
+                run(assets, partition)
+        _run_requested(definitions, instance, only, run)
     finally:
         OWN_ATTEMPTS.reset(token)
-    raise NotSettledError(f"The graph did not settle after {MAXIMUM_ROUNDS} rounds. Last: {summary.runs[-1].assets}.")
+    summary.unfinished = tuple(left.run_id for left in _unfinished_runs(instance))
+    return summary
 
 
-def materialize_again(
+def _run_requested(
     definitions: dg.Definitions,
     instance: dg.DagsterInstance,
-    name: str,
-    on_start: OnStart = lambda _assets, _partition: None,
-    on_end: OnEnd = lambda _run: None,
-) -> list[StageRun]:
-    """Make an asset again, in each of its batches, whatever its inputs say. Raises UnknownAssetError.
+    only: set[str] | None,
+    run: Callable[[tuple[str, ...], str | None], None],
+) -> None:
+    """Run what the conditions ask for, round by round, until they ask for nothing. Raises NotSettledError."""
+    cursor, requests = None, []
+    for _ in range(MAXIMUM_ROUNDS):
+        notice_sources(instance)
+        evaluated = dg.evaluate_automation_conditions(defs=definitions, instance=instance, cursor=cursor)
+        cursor = evaluated.cursor
+        requests = requested_runs(evaluated, only)
+        if not requests:
+            return
+        for partition, assets in requests:
+            run(assets, partition)
+    raise NotSettledError(f"The graph did not settle after {MAXIMUM_ROUNDS} rounds. Last: {requests[-1][1]}.")
 
-    Gates hold all the same: they are in the steps themselves.
-    """
+
+def _made_together(definitions: dg.Definitions, name: str) -> tuple[tuple[str, ...], bool]:
+    """What the asset's step makes, and whether it does so for each batch. Raises UnknownAssetError."""
     graph = definitions.resolve_asset_graph()
     key = dg.AssetKey.from_user_string(name)
     if key not in graph.executable_asset_keys:
         known = sorted(k.to_user_string() for k in graph.executable_asset_keys)
         raise UnknownAssetError(f"There is no asset {name} that can be made. Known: {', '.join(known)}.")
     node = graph.get(key)
-    # What one step makes is made together.
-    assets = tuple(sorted(k.to_user_string() for k in node.execution_set_asset_keys))
-    partitions = instance.get_dynamic_partitions(str(BATCHES.name)) if node.is_partitioned else [None]
-    runs = []
-    for partition in sorted(partitions, key=lambda p: p or ""):
-        on_start(assets, partition)
-        runs.append(_execute(definitions, instance, assets, partition))
-        on_end(runs[-1])
-    return runs
+    return tuple(sorted(k.to_user_string() for k in node.execution_set_asset_keys)), node.is_partitioned
 
 
 def fail_abandoned_runs(instance: dg.DagsterInstance) -> None:
     """Mark runs of `fine-tune materialize` or `demo` as failed whose process is gone (killed, or power was cut).
 
-    Nobody else would: the assets would count as being made for ever.
+    Nobody else would: the assets would count as being made for ever. Of another machine or container nothing is known here.
     """
     for run in _unfinished_runs(instance):
-        pid, _, started = run.tags.get(PROCESS, "").partition("-")
-        if pid and not is_alive(ProcessIdentity(int(pid), int(started))):
+        machine, _, process = run.tags.get(PROCESS, "").partition(":")
+        pid, _, started = process.partition("-")
+        if machine == _this_machine() and not is_alive(ProcessIdentity(int(pid), int(started))):
             instance.report_run_failed(run, "The process that made this run is gone.")
 
 
@@ -213,7 +225,14 @@ def _execute(
 def _this_process() -> str:
     identity = identify(os.getpid())
     assert identity is not None
-    return f"{identity.pid}-{identity.started}"
+    return f"{_this_machine()}:{identity.pid}-{identity.started}"
+
+
+def _this_machine() -> str:
+    """Of this machine and its process ids: another container counts its own. A restart makes no other machine."""
+    machine = Path("/etc/machine-id")
+    named = machine.read_text(encoding="utf-8").strip() if machine.is_file() else ""
+    return short(fingerprint_json([named, platform.node(), os.readlink("/proc/self/ns/pid")]))
 
 
 def _closed_gates(result: dg.ExecuteInProcessResult) -> list[str]:

@@ -136,6 +136,9 @@ def report_batches(instance: dg.DagsterInstance, installation: Installation) -> 
         return dg.SkipReason(f"The folder of raw reports can't be read now: {type(error).__name__}.")
     known = reported_versions(instance, None)
     changed = [batch for batch, version in versions.items() if known.get(batch) != version]
+    # What is reported was read now: a remembered hash that is wrong would be reported and put right by the step for ever.
+    versions |= {batch: fingerprint_batch(root / batch) for batch in changed}
+    changed = [batch for batch in changed if known.get(batch) != versions[batch]]
     if not changed:
         return dg.SkipReason(f"No batch folder is new or changed.{not_read(beside)}")
     new = sorted(set(changed) - set(instance.get_dynamic_partitions(str(BATCHES.name))))

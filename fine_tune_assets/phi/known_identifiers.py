@@ -19,11 +19,14 @@ _STARTS, _ENDS = r"(?<![^\Wʼ])", r"(?![^\Wʼ])"
 
 _FEWEST_PLAIN_DIGITS = 5
 """An id of fewer digits may be a dose, a count or a year: it is taken for the id only where a word says that it is one."""
-_ID_NOUN = r"(?:\b(?:mrn|id|identifier|number|num\b\.?|nr\b\.?|no\.)(?!\w)|\#)"
-_ID_HOLDER = (
-    r"\b(?:patient|pt\b\.?|subject|participant|chart|record|file|case|account|acct\b\.?|reference|ref\b\.?)(?!\w)"
+_GAP = r"(?:\s+(?:is|was)\b)?[\s:=()#*|\-]{0,5}"
+_LABEL = rf"\b(?:mrn|id|identifier)(?![^\W\d_]){_GAP}"
+"""What follows is an id, whatever stands behind it: `MRN: 4711`, `**ID** 4711 days ago`."""
+_HOLDER = (
+    r"(?:\b(?:patient|pt|subject|participant|chart|record|file|case|account|acct|reference|ref|number|num|nr)\b\.?"
+    rf"(?:\s+no\b\.?)?|\bno(?=[.:]|\s?\#)\.?|\#){_GAP}"
 )
-_ID_CONTEXT = rf"(?:{_ID_NOUN}(?:[ \t]+(?:is|was)\b)?|{_ID_HOLDER}(?:[ \t]+no\b)?)[ \t]*[:=(\#-]?[ \t]*"
+"""What follows may be an id or, if it is small, a quantity: `Patient 5 days after surgery`, `#30 tablets`."""
 # No unit of one letter: after "12345 M" or "12345 L" stands a sex or a side.
 _UNIT = (
     r"(?:%|(?:mg|mcg|ug|µg|μg|ng|pg|kg|gm|grams?|ml|dl|cl|µl|μl|mmol|µmol|μmol|nmol|pmol|mol|meq|iu|units?|mm|cm|km|mmhg|kpa"
@@ -73,7 +76,7 @@ def _patterns(kind: str, value: str) -> Iterator[re.Pattern[str]]:
             yield re.compile(rf"(?<![\w./]){digits[0]}(?![\w/]|\s?%|[.]\d)")
         return
     if kind == "id" and value.isdecimal():
-        yield _number(value)
+        yield from _number(value)
         return
     yield _whole(value, re.IGNORECASE)
     if kind == "name":
@@ -91,13 +94,17 @@ def _name_part(part: str) -> Iterator[re.Pattern[str]]:
         yield _whole(part, re.IGNORECASE)
 
 
-def _number(digits: str) -> re.Pattern[str]:
-    """An id of digits only: never a part of a decimal or a fraction, and never a quantity with its unit."""
-    is_short = len(digits) < _FEWEST_PLAIN_DIGITS
+def _number(digits: str) -> Iterator[re.Pattern[str]]:
+    """An id of digits only. Without a label it is never a part of a decimal or a fraction, nor a quantity with its unit."""
+    whole = rf"(?P<value>{digits})(?!\d|[.]\d)"
     before = r"(?<!\w)(?<!\d[./])(?<!\d[ ]/)(?<!\d[ ]/[ ])"
-    after = rf"(?!\w|[.]\d|,\d{{3}}\b|[ ]?/[ ]?\d|[ -]?{_UNIT})"
-    context = _ID_CONTEXT if is_short else ""
-    return re.compile(rf"{context}{before}(?P<value>{digits}){after}", re.IGNORECASE)
+    plain = rf"{before}(?P<value>{digits})(?!\w|[.]\d|,\d{{3}}\b|[ ]?/[ ]?\d|[ -]?{_UNIT})"
+    yield re.compile(_LABEL + whole, re.IGNORECASE)
+    if len(digits) < _FEWEST_PLAIN_DIGITS:
+        yield re.compile(_HOLDER + plain, re.IGNORECASE)
+    else:
+        yield re.compile(_HOLDER + whole, re.IGNORECASE)
+        yield re.compile(plain, re.IGNORECASE)
 
 
 def _whole(value: str, flags: re.RegexFlag) -> re.Pattern[str]:

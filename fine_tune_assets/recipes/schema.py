@@ -36,7 +36,7 @@ class DedupSettings:
 class SectionTask:
     """Makes one example of each report that has all the sections."""
 
-    name: str
+    name: Annotated[str, Field(min_length=1, max_length=200)]
     instruction: str
     input_sections: tuple[str, ...]
     """Headings, in the order in which they are put into the input."""

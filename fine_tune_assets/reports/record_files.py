@@ -42,7 +42,7 @@ def read_records(
 def _csv_rows(content: bytes, columns: RecordColumns) -> Iterator[tuple[int, Row | UnreadableError]]:
     rows = _csv_cells(decode(content))
     _, header = next(rows)
-    if header is None:
+    if isinstance(header, int):
         raise _bad_record("Its first line can't be split into cells. Check the quotes.")
     missing = [name for name in columns.needed if name not in header]
     if missing:
@@ -56,30 +56,34 @@ def _csv_rows(content: bytes, columns: RecordColumns) -> Iterator[tuple[int, Row
         yield number, _csv_row(line, cells, header)
 
 
-def _csv_row(line: int, cells: list[str] | None, header: list[str]) -> Row | UnreadableError:
-    if cells is None:
-        return _bad_record(f"What begins in line {line} can't be split into cells. Check the quotes.")
+def _csv_row(line: int, cells: list[str] | int, header: list[str]) -> Row | UnreadableError:
+    if isinstance(cells, int):
+        return _bad_record(
+            f"What begins in line {line} can't be split into cells: that line and the {cells} lines after it are not read. "
+            "Repair its quotes."
+        )
     if len(cells) != len(header):
         return _bad_record(f"What begins in line {line} has {len(cells)} cells instead of {len(header)}.")
     return dict(zip(header, cells, strict=True))
 
 
-def _csv_cells(text: str) -> Iterator[tuple[int, list[str] | None]]:
-    """The line in which each row begins, and its cells; none if it can't be split: then the next line begins a row."""
+def _csv_cells(text: str) -> Iterator[tuple[int, list[str] | int]]:
+    """The line in which each row begins, and its cells; of one that can't be split, last, the number of lines after it.
+
+    Behind a broken quote nobody knows where a row begins: half of a cell of several lines could pass as another patient's
+    report. So nothing behind it is read.
+    """
     csv.field_size_limit(_LONGEST_CELL)  # the default of 131,072 refuses long reports
-    lines = text.split("\n")
+    lines = text.rstrip("\n").split("\n")
+    # strict: else a quote that is never closed silently swallows the rest of the file as one cell.
+    reader = csv.reader((f"{line}\n" for line in lines), strict=True)
     at = 0
-    while at < len(lines):
-        first = at
-        # strict: else a quote that is never closed silently swallows the rest of the file as one cell.
-        reader = csv.reader((lines[number] + "\n" for number in range(first, len(lines))), strict=True)
-        try:
-            for cells in reader:
-                yield at + 1, cells
-                at = first + reader.line_num
-        except csv.Error:
-            yield at + 1, None
-            at += 1
+    try:
+        for cells in reader:
+            yield at + 1, cells
+            at = reader.line_num
+    except csv.Error:
+        yield at + 1, len(lines) - at - 1
 
 
 def _json_rows(content: bytes) -> Iterator[tuple[int, Row | UnreadableError]]:

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fine_tune_assets.approval.approving import approve_examples
-from fine_tune_assets.approval.drafting import content_fingerprint
+from fine_tune_assets.approval.drafting import content_fingerprint, draft_examples
 from fine_tune_assets.approval.queue import waiting_drafts
-from fine_tune_assets_tests.approval.examples import TRUSTED, decide, drafts
+from fine_tune_assets_tests.approval.examples import PLAN, TRUSTED, corrections, decide, drafts, reports
 
 CORRECTED = drafts(authors=("ward-key",))
 (CORRECTION,) = [draft for draft in CORRECTED.to_pylist() if draft["source"] == "correction"]
@@ -71,6 +71,16 @@ def test_after_a_rejection_a_changed_draft_of_the_report_waits_whatever_its_sour
     assert approve_examples(drafts(), [rejected, approved_since], TRUSTED).approved.num_rows == 1
     of_another_task = replace(rejected, task="another")
     assert approve_examples(drafts(), [of_another_task], TRUSTED).approved.num_rows == 1
+
+
+def test_a_rejection_is_remembered_although_another_report_still_has_what_was_rejected() -> None:
+    """Two reports drafted the same; the rejected one was revised: it must not come in by the name of its source."""
+    text = "FINDINGS\n{}\nPLAN\nRest."
+    before = draft_examples(reports(text.format("Sprain."), text.format("Sprain.")), corrections(), [PLAN])
+    (first,) = [draft for draft in before.to_pylist() if draft["report_id"] == "b/1"]
+    after = draft_examples(reports(text.format("Bruise."), text.format("Sprain.")), corrections(), [PLAN])
+    approval = approve_examples(after, [decide(first, "reject")], TRUSTED)
+    assert (approval.approved.num_rows, approval.waiting, approval.rejected) == (0, 1, 1)
 
 
 def test_an_author_cannot_approve_their_correction_through_a_copy_of_it() -> None:

@@ -6,7 +6,7 @@ import secrets
 import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -137,7 +137,9 @@ def test_a_table_is_its_users_alone_while_it_is_written(tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as pool:
         written = pool.submit(write_table, path, table)
         while not written.done():
-            modes |= {stat.S_IMODE(file.lstat().st_mode) for file in path.parent.glob(".*.tmp")}
+            for file in path.parent.glob(".*.tmp"):
+                with suppress(FileNotFoundError):  # it has its name by now
+                    modes.add(stat.S_IMODE(file.lstat().st_mode))
         written.result()
     assert modes == {0o600}
     assert [stat.S_IMODE(p.stat().st_mode) for p in (path, path.parent, path.parent.parent)] == [0o600, 0o700, 0o700]

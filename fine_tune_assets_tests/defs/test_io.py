@@ -53,6 +53,15 @@ def test_a_table_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_table_goes_to_an_object_store_and_back() -> None:
+    """Any path that fsspec knows works, such as S3; here its store in memory."""
+    stored, path = ParquetTables(base_path=UPath("memory://tables")), UPath("memory://tables/t.parquet")
+    stored.dump_to_path(dg.build_output_context(asset_key="scrub_recall"), _rows("v"), path)
+    context = dg.build_input_context(asset_key="scrub_recall")
+    assert stored.load_from_path(context, path).to_pylist() == _rows("v").to_pylist()
+    assert [p.name for p in UPath("memory://tables").iterdir()] == ["t.parquet"]
+
+
 def test_a_table_is_a_parquet_file_that_only_its_owner_can_read(tmp_path: Path) -> None:
     """The first stages hold raw report text."""
 

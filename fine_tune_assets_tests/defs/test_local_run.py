@@ -11,7 +11,13 @@ from click.testing import CliRunner
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.defs.automation import on_new_inputs
-from fine_tune_assets.defs.local_run import UnknownAssetError, materialize_again, materialize_stale, progress_logger
+from fine_tune_assets.defs.local_run import (
+    PROCESS,
+    UnknownAssetError,
+    fail_abandoned_runs,
+    materialize_stale,
+    progress_logger,
+)
 from fine_tune_assets_tests.conftest import replace_file
 
 KILLED_WHILE_IT_WORKS = """
@@ -77,11 +83,28 @@ def test_an_asset_is_made_again_although_nothing_changed(instance: dg.DagsterIns
     """A table that was lost is made again by its name; a name that is wrong is not silently nothing."""
     graph = Graph()
     assert len(materialize_stale(graph.defs, instance).runs) == 1
-    assert [run.assets for run in materialize_again(graph.defs, instance, "model")] == [("model",)]
+    assert [run.assets for run in materialize_stale(graph.defs, instance, again=["model"]).runs] == [("model",)]
     assert graph.attempts == 2
     for name in ("modle", "expert_decisions"):
         with pytest.raises(UnknownAssetError, match="Known: model"):
-            materialize_again(graph.defs, instance, name)
+            materialize_stale(graph.defs, instance, again=[name])
+
+
+@pytest.mark.usefixtures("installation_dir")
+def test_what_fails_again_is_not_tried_twice_in_one_call(instance: dg.DagsterInstance) -> None:
+    """It may be a training of hours."""
+    graph = Graph()
+    graph.is_broken = True
+    assert len(materialize_stale(graph.defs, instance, again=["model"]).failed) == graph.attempts == 1
+
+
+@pytest.mark.usefixtures("installation_dir")
+def test_a_run_of_another_machine_is_left_to_it(instance: dg.DagsterInstance) -> None:
+    """Its process is not to be seen from here, and with a shared database it may be training now."""
+    job = Graph().defs.resolve_implicit_global_asset_job_def()
+    run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags={PROCESS: "another:1-1"})
+    fail_abandoned_runs(instance)
+    assert instance.get_runs(filters=dg.RunsFilter(run_ids=[run.run_id]))[0].status is dg.DagsterRunStatus.STARTED
 
 
 @pytest.mark.parametrize("command", [("materialize",), ("demo", "--no-ui")])

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.database import MIGRATIONS_DIR, Ledger, open_ledger
 from fine_tune_assets.ledger.errors import LedgerError
+from fine_tune_assets.ledger.reviews import list_decisions
 from fine_tune_assets.ledger.schema import metadata
 
 
@@ -18,6 +19,43 @@ def test_migrations_make_exactly_the_tables_of_the_schema(ledger: Ledger) -> Non
 
     with ledger.read() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_a_ledger_of_the_first_version_is_brought_up_to_date_with_its_decisions(ledger_url: str) -> None:
+    """An update must not cost a reviewer's work."""
+    engine = _at_revision(ledger_url, "0001")
+    row = {
+        "decision_id": "d",
+        "example_id": "e",
+        "fingerprint": "f",
+        "decision": "reject",
+        "reviewer": "r",
+        "reason": "",
+    }
+    names = ", ".join([*row, "decided_at"])
+    values = ", ".join([*(f":{name}" for name in row), "CURRENT_TIMESTAMP"])
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"insert into decisions ({names}) values ({values})"), row)
+    (kept,) = list_decisions(open_ledger(ledger_url))
+    assert (kept.decision_id, kept.decision, kept.report_id, kept.task) == ("d", "reject", None, None)
+
+
+def _at_revision(ledger_url: str, revision: str) -> sa.Engine:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS_DIR))
+    url = sa.make_url(ledger_url)
+    if url.get_backend_name() == "sqlite":
+        Path(str(url.database)).parent.mkdir()
+    else:
+        url = url.set(drivername="postgresql+psycopg2")
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    return engine
 
 
 def test_opening_twice_keeps_what_was_written(ledger_url: str) -> None:

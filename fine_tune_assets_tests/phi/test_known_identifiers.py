@@ -57,6 +57,8 @@ def test_a_small_number_that_is_a_patients_id_leaves_numbers_alone(text: str) ->
         ("No. 5 and #5 and # 5", "No. [ID] and #[ID] and # [ID]"),
         ("Patient number 5; patient no 5; Patient 5's arm", "Patient number [ID]; patient no [ID]; Patient [ID]'s arm"),
         ("Chart (5) ID-5, Pt. 5, case #5", "Chart ([ID]) ID-[ID], Pt. [ID], case #[ID]"),
+        ("Patient (MRN): 5, **MRN:** 5 days, | MRN | 5 |", "Patient (MRN): [ID], **MRN:** [ID] days, | MRN | [ID] |"),
+        ("MRN5 MRN:\n5", "MRN[ID] MRN:\n[ID]"),
     ],
 )
 def test_a_small_number_goes_where_a_word_says_that_it_is_an_id(text: str, expected: str) -> None:
@@ -70,6 +72,8 @@ def test_a_longer_number_goes_wherever_it_is_not_a_quantity() -> None:
     assert scrubbed("She, 50000, rests. See 50000-b, 50000 M, x:50000.", "id", known) == (
         "She, [ID], rests. See [ID]-b, [ID] M, x:[ID]."
     )
+    labelled = "Pt. 50000 times two, Hosp. #: 50000/2, Hospital no: 50000 days later, MRN 50000 per chart"
+    assert "50000" not in scrubbed(labelled, "id", known)
     kept = "50000 units, 50000 IU, 50000%, 0.50000, 50000.5, 50000/50000, 150000, 50000-mg"
     assert scrubbed(kept, "id", known) == kept
 
