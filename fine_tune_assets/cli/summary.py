@@ -17,8 +17,7 @@ from fine_tune_assets.ledger.database import open_ledger
 QUESTION = (
     "Write the named section of the medical note from this part of the visit.\n\n"
     "NOTE SECTION\nchief complaint\n\n"
-    "DIALOGUE\nDoctor: What brings you in today?\nPatient: I have had a cough for three weeks.\n"
-    "Doctor: Any fever?\nPatient: No, none."
+    "DIALOGUE\nDoctor: What brings you in today?\nPatient: I have had a cough for three weeks."
 )
 ANSWER_SECONDS = 120
 
