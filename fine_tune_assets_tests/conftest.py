@@ -5,6 +5,7 @@ Owns the small installation: its folders, its recipe, and dropping batches into 
 
 import csv
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -28,12 +29,24 @@ LABELLED_ROWS = 12
 SMALL_SPLIT = {"validation_fraction": 0.25, "test_fraction": 0.25, "minimum_examples": 6}
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where workers run side by side, one takes all that uses the real model: it is imported, and served, once."""
-    for item in items:
-        if "smollm2" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("smollm2"))
+USE_THE_REAL_MODEL = re.compile(r"/(judging|merging|training)/|/end_to_end/test_(air_gap|whole_graph)\.py")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where workers run side by side, one takes all that uses the real model: it is imported, and served, once.
+
+    Not by `xdist_group`: pytest-xdist 3.8 writes it into an attribute that pytest 9.2 no longer has, and groups nothing.
+    """
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByModel(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "real model" if USE_THE_REAL_MODEL.search(f"/{nodeid}") else nodeid
+
+    return ByModel(config, log)
 
 
 @pytest.fixture
