@@ -7,7 +7,7 @@ export TRANSFORMERS_OFFLINE = 1
 export DO_NOT_TRACK = 1
 export DAGSTER_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup check test test-slow test-all demo up down status airgap-proof bench-graph
+.PHONY: help setup check test test-slow test-all demo up down status airgap-proof bench-graph bench-phi bench-phi-memory
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort
@@ -15,7 +15,7 @@ help:            ## this list
 # The stamp is older than what decides the environment: then it is brought up to date.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,qlora]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,qlora,tagger]'
 	touch $@
 
 setup: $(VENV)/.installed   ## create .venv and install everything
@@ -55,3 +55,9 @@ airgap-proof: setup  ## run demo and services where only loopback exists, and co
 
 bench-graph: setup   ## time and memory of the whole graph on the sample reports
 	$(BIN)/python benchmarks/bench_graph.py
+
+bench-phi: setup     ## the scrubber beside plain Presidio: quality, speed, memory
+	$(BIN)/python benchmarks/bench_phi.py
+
+bench-phi-memory: setup  ## memory and speed of the scrubber over 100,000 reports
+	$(BIN)/python benchmarks/bench_phi_memory.py

@@ -5,10 +5,10 @@ import os
 import shutil
 import socket
 import tempfile
-import threading
 import time
 from pathlib import Path
 
+from memory import PeakMemory
 from rich.console import Console
 from rich.table import Table
 
@@ -16,49 +16,12 @@ from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import go_offline
 
 INPUTS = ("raw_reports", "general", "evaluation")
-SAMPLE_SECONDS = 0.5
 
 
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _resident_bytes(root: int) -> int:
-    """Proportional memory of a process and all below it, so that shared pages count once."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue
-        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-    total, waiting = 0, [root]
-    while waiting:
-        process = waiting.pop()
-        waiting += children.get(process, [])
-        try:
-            rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
-        except OSError:
-            continue
-        total += sum(int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Pss:"))
-    return total
-
-
-class _Peak(threading.Thread):
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.bytes, self._stop_it = 0, threading.Event()
-
-    def run(self) -> None:
-        while not self._stop_it.wait(SAMPLE_SECONDS):
-            self.bytes = max(self.bytes, _resident_bytes(os.getpid()))
-
-    def end(self) -> int:
-        self._stop_it.set()
-        self.join()
-        return self.bytes
 
 
 def main() -> None:
@@ -87,7 +50,7 @@ def _measure() -> None:
     settings, console = load_settings(), Console(stderr=True)
     prepare(settings)
     start_services(settings, ("supervisor", "gateway"))
-    peak, started = _Peak(), time.monotonic()
+    peak, started = PeakMemory(), time.monotonic()
     peak.start()
     try:
         first = run_graph(settings, console)

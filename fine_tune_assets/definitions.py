@@ -4,7 +4,10 @@ import dagster as dg
 
 from fine_tune_assets.defs import (
     s01_raw_reports,
+    s02_missed_identifiers,
     s02_scrubbed_reports,
+    s02_surrogates,
+    s02_taggers,
     s03_unique_reports,
     s04_approved_examples,
     s05_instruction_sets,
@@ -22,6 +25,9 @@ from fine_tune_assets.defs.resources import Installation, Worker, parquet_tables
 STAGES = (
     sources,
     s01_raw_reports,
+    s02_missed_identifiers,
+    s02_surrogates,
+    s02_taggers,
     s02_scrubbed_reports,
     s03_unique_reports,
     s04_approved_examples,

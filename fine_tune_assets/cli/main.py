@@ -17,6 +17,11 @@ COMMANDS = {
     "demo": ("fine_tune_assets.cli.graph", "Run the whole asset graph on the sample reports, and serve the result."),
     "materialize": ("fine_tune_assets.cli.graph", "Bring every asset up to date, or only some."),
     "tables": ("fine_tune_assets.cli.graph", "List the tables that were written."),
+    # Identifiers: cli/scrub.py, cli/phi.py.
+    "scrub": ("fine_tune_assets.cli.scrub", "Remove identifiers from text files or JSONL."),
+    "phi": ("fine_tune_assets.cli.phi", "Mark identifiers that the scrubber missed."),
+    # Duplicates: cli/duplicates.py.
+    "duplicates": ("fine_tune_assets.cli.duplicates", "Say which documents repeat another one."),
     # Experts: cli/review.py.
     "review": ("fine_tune_assets.cli.review", "Decide about drafted examples."),
     # Approvers: cli/verdicts.py.

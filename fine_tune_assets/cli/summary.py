@@ -6,6 +6,7 @@ from typing import Any
 
 import duckdb
 import httpx
+import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
@@ -13,6 +14,7 @@ from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.ledger.api_keys import create_key, revoke_key
 from fine_tune_assets.ledger.database import open_ledger
+from fine_tune_assets.phi.recall import overall_recall
 
 QUESTION = (
     "Write the named section of the medical note from this part of the visit.\n\n"
@@ -73,7 +75,8 @@ def demo_figures(tables: Path) -> dict[str, str]:
         "reports read": str(_value(tables, "reports", "count(*)")),
         "files or records that could not be read": str(_value(tables, "unreadable_reports", "count(*)")),
         "identifiers removed": str(_value(tables, "phi_spans", "count(*)")),
-        "share of labelled identifiers removed": f"{_value(tables, 'scrub_recall', 'recall', 'label', 'all'):.3f}",
+        "share of labelled identifiers removed": f"{overall_recall(pq.read_table(tables / 'scrub_recall')):.3f}",
+        "reports held back": str(_value(tables, "held_reports", "count(distinct report_id)")),
         "duplicates dropped": str(_value(tables, "duplicate_reports", "count(*)")),
         "examples approved": f"{approvals} of {_value(tables, 'drafted_examples', 'count(*)')} drafted",
         "instruction set": _splits(tables),

@@ -22,7 +22,7 @@ def read_or_create_key(folder: Path, name: str) -> bytes:
     path = folder / f"{name}.key"
     if not path.exists():
         _create_key(path)
-    return _read_key(path)
+    return read_key(path)
 
 
 def require_key(folder: Path, name: str, made_with_it: Path) -> None:
@@ -52,7 +52,8 @@ def _create_key(path: Path) -> None:
         aside.unlink(missing_ok=True)
 
 
-def _read_key(path: Path) -> bytes:
+def read_key(path: Path) -> bytes:
+    """The key in a file. Raises SettingsError if others can read it, or it is not 32 bytes long."""
     if path.stat().st_mode & 0o077:
         raise SettingsError(f"Key file {path} can be read by other users. Run: chmod 600 {path}")
     key = path.read_bytes()

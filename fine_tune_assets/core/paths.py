@@ -29,6 +29,16 @@ class Layout:
         return self.data_dir / "evaluation"
 
     @property
+    def tagger_training(self) -> Path:
+        """Labelled reports that a tagger learns from."""
+        return self.data_dir / "tagger_training"
+
+    @property
+    def taggers(self) -> Path:
+        """Taggers that were trained here, a folder each, named by their fingerprint."""
+        return self.data_dir / "taggers"
+
+    @property
     def tables(self) -> Path:
         """Parquet, one folder an asset."""
         return self.data_dir / "tables"
@@ -58,6 +68,11 @@ class Layout:
     def keys(self) -> Path:
         """Secret keys of this installation; readable by its user only."""
         return self.data_dir / "keys"
+
+    @property
+    def cache(self) -> Path:
+        """What can be made again, only slower."""
+        return self.data_dir / "cache"
 
     @property
     def run(self) -> Path:

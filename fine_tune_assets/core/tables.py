@@ -37,23 +37,34 @@ REPORTS = pa.schema([
     _REPORT_ID, _BATCH, _SOURCE, _PATIENT,
     _column("text", pa.string(), "Text of the report as it came, with identifiers", raw_text=True),
     _column("known_identifiers", KNOWN_IDENTIFIERS, "Identifiers that the report's own metadata states", raw_text=True),
-    _column("origin_file", pa.string(), "File in the batch folder"),
+    _column("origin_file", pa.string(), "File in the batch folder; an entry of an archive as `archive.zip/entry`"),
     _TEXT_FINGERPRINT,
 ])
 UNREADABLE_REPORTS = pa.schema([
     _BATCH,
-    _column("origin_file", pa.string(), "File in the batch folder"),
-    _column("record", pa.int64(), "Row or line number in the file, from 1; absent for a whole file", nullable=True),
+    _column("origin_file", pa.string(), "File in the batch folder; an entry of an archive as `archive.zip/entry`"),
+    _column("record", pa.int64(), "Row, line, message or resource in the file, from 1; absent for a whole file", nullable=True),
     _column("reason", pa.string(), "Why it could not be read, one of a fixed list"),
     _column("detail", pa.string(), "What to do about it; never report text"),
     _column("size_bytes", pa.int64(), "Size of the file", nullable=True),
 ])
 SCRUBBED_REPORTS = pa.schema([
     _REPORT_ID, _BATCH, _SOURCE, _PATIENT,
-    _column("text", pa.string(), "Text with every identifier found replaced by its kind, such as [NAME]", raw_text=True),
+    _column("text", pa.string(), "Text with every identifier found replaced: what is trained on", raw_text=True),
+    _column("tagged_text", pa.string(), "The same with `[KIND]` in each place: what a reviewer compares it with", raw_text=True),
     _column("span_count", pa.int64(), "Identifiers removed"),
-    _column("scrubber_version", pa.string(), "Fingerprint of the scrubber's rules and models"),
+    _column("scrubber_version", pa.string(), "Fingerprint of the scrubber's rules, models and manner of replacement"),
     _TEXT_FINGERPRINT,
+])
+HELD_REPORTS = pa.schema([
+    _REPORT_ID, _BATCH,
+    _column("kind", pa.string(), "Kind of identifier that the second pass still finds"),
+    _column("count", pa.int64(), "How many of it"),
+    _column("scrubber_version", pa.string(), "Fingerprint of the scrubber"),
+])
+IDENTIFIER_VALUES = pa.schema([
+    _column("value_hash", pa.string(), "Keyed hash of a value, or of one word of it; the value itself is nowhere"),
+    _column("role", pa.string(), "`original`: it occurs in a report; `surrogate`: it was put in an identifier's place"),
 ])
 PHI_SPANS = pa.schema([
     _REPORT_ID,
@@ -65,13 +76,22 @@ PHI_SPANS = pa.schema([
 ])
 SCRUB_RECALL = pa.schema([
     _column("labelled_set", pa.string(), "Labelled set it was measured on"),
-    _column("label", pa.string(), "Kind of identifier, or `all`"),
-    _column("gold", pa.int64(), "Identifiers in the set"),
-    _column("masked", pa.int64(), "Identifiers removed whole"),
-    _column("recall", pa.float64(), "masked / gold"),
-    _column("low", pa.float64(), "Lower end of the 95 % Wilson interval"),
-    _column("high", pa.float64(), "Upper end of the 95 % Wilson interval"),
+    _column("measure", pa.string(), "What was measured, such as `masked_recall`"),
+    _column("label", pa.string(), "Kind of identifier, `direct` for those that tell who it is by themselves, or `all`"),
+    _column("hits", pa.int64(), "Of the total, how many; absent for an F1", nullable=True),
+    _column("total", pa.int64(), "Identifiers, findings, documents or words", nullable=True),
+    _column("value", pa.float64(), "hits / total, or the F1"),
+    _column("low", pa.float64(), "Lower end of the 95 % Wilson interval", nullable=True),
+    _column("high", pa.float64(), "Upper end of the 95 % Wilson interval", nullable=True),
     _column("scrubber_version", pa.string(), "Fingerprint of the scrubber that was measured"),
+])
+PHI_TAGGERS = pa.schema([
+    _column("tagger_id", pa.string(), "Fingerprint of the tagger's files, and the name of its folder"),
+    _column("folder", pa.string(), "Folder below the data folder: what `scrub.entity_model` names to use it"),
+    _column("entity_model", pa.string(), "What was measured: this tagger, the one that comes with the package, or spaCy's"),
+    _column("recall", pa.float64(), "Lowest share of labelled identifiers removed whole, over the labelled sets"),
+    _column("other_tokens_masked", pa.float64(), "Highest share of other words that were removed, over the labelled sets"),
+    _column("documents_per_second", pa.float64(), "Labelled documents scrubbed in a second, in one process"),
 ])
 UNIQUE_REPORTS = pa.schema([
     _REPORT_ID, _BATCH, _SOURCE, _PATIENT, _column("text", pa.string(), "Scrubbed text", raw_text=True), _TEXT_FINGERPRINT,
@@ -236,9 +256,12 @@ SCRUBBED_CORRECTIONS = pa.schema([
 TABLES: dict[str, pa.Schema] = {
     "reports": REPORTS,
     "unreadable_reports": UNREADABLE_REPORTS,
+    "phi_taggers": PHI_TAGGERS,
     "scrub_recall": SCRUB_RECALL,
     "scrubbed_reports": SCRUBBED_REPORTS,
     "phi_spans": PHI_SPANS,
+    "held_reports": HELD_REPORTS,
+    "identifier_values": IDENTIFIER_VALUES,
     "unique_reports": UNIQUE_REPORTS,
     "duplicate_reports": DUPLICATE_REPORTS,
     "drafted_examples": DRAFTED_EXAMPLES,

@@ -5,10 +5,7 @@ goes back in the file that the request names. Tables travel as Parquet paths. Th
 killed run leaves nothing on the GPU. Needs `dagster_pipes` only.
 """
 
-import ctypes
 import json
-import signal
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +15,7 @@ from dagster_pipes import PipesContext, open_dagster_pipes
 
 from fine_tune_assets.core.errors import FineTuneError, without_message
 from fine_tune_assets.core.files import write_text
+from fine_tune_assets.core.parent import die_with_parent
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.settings import go_offline
 
@@ -29,7 +27,6 @@ ANSWER_FILE = "answer_file"
 """Key of a request: where the answer is written. Not a Pipes message: Dagster reads those line by line while they are
 written, and lost a training's result when it met half of a long line (dagster 1.13.27, `_reader_thread`)."""
 PROGRESS_EVERY_SECONDS = 2.0
-_PR_SET_PDEATHSIG = 1
 
 
 def serve_request(handlers: Mapping[str, Handler]) -> None:
@@ -38,7 +35,7 @@ def serve_request(handlers: Mapping[str, Handler]) -> None:
     An expected error (FineTuneError) is sent back as its message. Any other is sent as its type and the lines it came
     through, without its message, which could hold report text.
     """
-    _die_with_parent()
+    die_with_parent()
     go_offline()
     with open_dagster_pipes() as pipes:
         request = dict(pipes.extras)
@@ -56,11 +53,6 @@ def serve_request(handlers: Mapping[str, Handler]) -> None:
 def read_answer(path: Path) -> dict[str, Any] | None:
     """What a worker wrote: {RESULT: …}, or {ERROR: …, "type": …}. None if it ended before it could."""
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
-
-
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _reporting(pipes: PipesContext) -> Progress:

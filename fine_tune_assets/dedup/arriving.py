@@ -4,16 +4,23 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 
-def missing_by_batch(reports: Path, unique: pa.Table, duplicates: pa.Table) -> dict[str, int]:
-    """Batch → how many of its reports are neither in `unique` nor dropped in `duplicates`.
+def missing_by_batch(reports: Path, held: Path, unique: pa.Table, duplicates: pa.Table) -> dict[str, int]:
+    """Batch → how many of its reports are neither in `unique`, nor dropped in `duplicates`, nor held back.
 
-    `reports` is the folder with the Parquet files of all reports that were read.
+    `reports` and `held` are the folders with the Parquet files of all reports that were read, and of those held back.
     """
     if not any(reports.glob("*.parquet")):
         return {}
-    arrived = pa.table({"report_id": [*unique["report_id"].to_pylist(), *duplicates["dropped_id"].to_pylist()]})
+    held_ids = [
+        i for path in sorted(held.glob("*.parquet")) for i in pq.read_table(path, columns=["report_id"])[0].to_pylist()
+    ]
+    arrived = pa.table(
+        {"report_id": [*unique["report_id"].to_pylist(), *duplicates["dropped_id"].to_pylist(), *held_ids]},
+        pa.schema([("report_id", pa.string())]),
+    )
     with duckdb.connect() as connection:
         connection.register("arrived", arrived)
         query = "select batch, count(*) from read_parquet(?) anti join arrived using (report_id) group by batch order by batch"

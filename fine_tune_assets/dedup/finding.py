@@ -41,8 +41,10 @@ def find_duplicates(reports: pa.Table, settings: DedupSettings, progress: Progre
     check_table(reports, SCRUBBED_REPORTS)
     ranked = _best_first(reports)
     ids = ranked.column("report_id").to_pylist()
-    leaders, copies = _exact_groups(ranked.column("text"))
-    near = _near_leaders(ranked.column("text"), leaders, settings, progress)
+    # Without surrogates, which differ from patient to patient where one note was copied to several.
+    compared = ranked.column("tagged_text")
+    leaders, copies = _exact_groups(compared)
+    near = _near_leaders(compared, leaders, settings, progress)
     dropped = [_dropped(ids[i], ids[kept], "near", similarity) for i, (kept, similarity) in near.items()]
     for copy, leader in copies.items():
         # The leader of a group may itself be near to a better report: then that one stands for the copies as well.

@@ -225,15 +225,54 @@ def on_new_inputs() -> AC:
     return (quiet() & inputs_are_final() & InputsPresent() & InputsDiffer()).with_label("on_new_inputs")
 
 
+class SourceDiffers(AC):
+    """True while one source is not the one that the asset last consumed, unless that was already attempted in vain."""
+
+    def __init__(self, source: str) -> None:
+        self._source = dg.AssetKey.from_user_string(source)
+
+    @property
+    def name(self) -> str:
+        return f"source_differs: {_name(self._source)}"
+
+    @property
+    def description(self) -> str:
+        return f"The recorded version of {_name(self._source)} differs from the present one"
+
+    def evaluate(self, context: Any) -> dg.AutomationResult:
+        instance = context.asset_graph_view.instance
+        differs = not context.candidate_subset.is_empty and _source_differs(instance, context.key, self._source)
+        return dg.AutomationResult(context, context.candidate_subset if differs else context.get_empty_subset())
+
+
+def _source_differs(instance: DagsterInstance, key: dg.AssetKey, source: dg.AssetKey) -> bool:
+    last, now = latest_event(instance, key), latest_event(instance, source)
+    if last is None or now is None or not input_differs(_name(source), now, now.version, last.tags):
+        return False
+    planned = instance.event_log_storage.get_latest_planned_materialization_info(key)
+    if planned is None or planned.run_id == last.run_id:
+        return True
+    return not _is_attempted(instance, planned.run_id, planned.storage_id, [now])
+
+
+def on_new_inputs_and_at_once(source: str) -> AC:
+    """`on_new_inputs`; and when this one source changed, from the other inputs as they are, without waiting for any that is
+    made again. For what has to leave a table now: once more when the others are there."""
+    at_once = ~AC.in_progress() & InputsPresent() & SourceDiffers(source)
+    return (on_new_inputs() | at_once).with_label("on_new_inputs_and_at_once")
+
+
 def with_new_inputs() -> AC:
     """Ride along in the run that rebuilds an input. For what is cheap."""
     riding = AC.any_deps_match(AC.will_be_requested())
     return (quiet() & InputsPresent() & (InputsDiffer() | riding)).with_label("with_new_inputs")
 
 
-def on_new_batches() -> AC:
-    """For a partitioned asset: run the batches whose own inputs changed, and only those."""
-    return (quiet() & inputs_are_final() & ~AC.any_deps_missing() & InputsDiffer()).with_label("on_new_batches")
+def on_new_batches(optional: dg.AssetSelection | None = None) -> AC:
+    """For a partitioned asset: run the batches whose own inputs changed, and only those. `optional` inputs may be absent."""
+    missing = AC.any_deps_match(AC.missing())
+    missing = missing if optional is None else missing.ignore(optional)
+    return (quiet() & inputs_are_final() & ~missing & InputsDiffer()).with_label("on_new_batches")
 
 
 with warnings.catch_warnings():

@@ -72,9 +72,11 @@ def table_out(
     owners: list[str],
     condition: dg.AutomationCondition,
     tags: dict[str, str] | None = None,
+    code_version: str | None = None,
 ) -> dg.AssetOut:
-    """One of several tables that a step makes."""
+    """One of several tables that a step makes. It is made again when `code_version` is another one."""
     return dg.AssetOut(
+        code_version=code_version,
         group_name=group,
         description=description,
         owners=owners,

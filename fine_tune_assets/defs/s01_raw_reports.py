@@ -5,19 +5,24 @@ Belongs here: the batches that people drop, and reading one batch. Must stay out
 
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, fields
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.file_hashes import RememberedHashes
-from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.core.fingerprints import fingerprint_table, short
 from fine_tune_assets.defs.automation import DATA_VERSION, on_new_batches
-from fine_tune_assets.defs.metadata import OWNERS, result, table_out
+from fine_tune_assets.defs.metadata import OWNERS, WHY, result, table_out
 from fine_tune_assets.defs.resources import Installation, errors_for_people
+from fine_tune_assets.reports.accounting import Accounting, count_by_reason
 from fine_tune_assets.reports.batches import NotBatches, fingerprint_batch, list_batches, list_not_batches
-from fine_tune_assets.reports.reading import ChangedBatchError, ReadLimits, read_version
+from fine_tune_assets.reports.limits import ReadLimits
+from fine_tune_assets.reports.reading import ChangedBatchError, read_version
+from fine_tune_assets.reports.rules_version import reader_version
 
 GROUP = "s01_raw_reports"
 BATCHES = dg.DynamicPartitionsDefinition(name="report_batches")
@@ -50,6 +55,7 @@ raw_reports = dg.AssetSpec(
             owners=OWNERS["data"],
             condition=on_new_batches(),
             tags={"phi": "yes"},
+            code_version=short(reader_version()),
         ),
         "unreadable_reports": table_out(
             "unreadable_reports",
@@ -57,6 +63,7 @@ raw_reports = dg.AssetSpec(
             description="Every file and record that could not be read, with the reason and what to do. Nothing is lost.",
             owners=OWNERS["data"],
             condition=on_new_batches(),
+            code_version=short(reader_version()),
         ),
     },
     deps=[raw_reports],
@@ -83,13 +90,21 @@ def read_reports(
                 raise dg.RetryRequested(max_retries=READ_AGAIN, seconds_to_wait=PAUSE_SECONDS) from None
             raise
     counts = {
-        "files": reading.files,
-        "ignored_files": len(reading.ignored),
+        **asdict(reading.accounting),
         "read": reading.reports.num_rows,
         "unreadable": reading.unreadable.num_rows,
+        "ignored_by_reason": dg.MetadataValue.json(count_by_reason(reading.ignored)),
     }
     yield result("reports", reading.reports, fingerprint_table(reading.reports), **counts)
     yield result("unreadable_reports", reading.unreadable, fingerprint_table(reading.unreadable), **counts)
+
+
+def counts_of(instance: dg.DagsterInstance, batch: str, names: Iterable[str]) -> dict[str, Any]:
+    """What the newest reading of a batch says of itself; None for what it does not say."""
+    of_the_batch = dg.AssetRecordsFilter(asset_key=dg.AssetKey("reports"), asset_partitions=[batch])
+    event = instance.fetch_materializations(of_the_batch, limit=1).records[0].asset_materialization
+    assert event is not None
+    return {name: event.metadata[name].value if name in event.metadata else None for name in names}
 
 
 # Partitioned like its asset, else a later good batch takes the place of a bad one's result, and of several runs at once each
@@ -102,13 +117,28 @@ with warnings.catch_warnings():
     )
     def batch_has_readable_reports(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         batch = context.partition_key
-        of_the_batch = dg.AssetRecordsFilter(asset_key=dg.AssetKey("reports"), asset_partitions=[batch])
-        event = context.instance.fetch_materializations(of_the_batch, limit=1).records[0].asset_materialization
-        assert event is not None
-        counts = {name: event.metadata[name].value for name in ("read", "unreadable", "files")}
+        counts = counts_of(context.instance, batch, ("read", "unreadable", "files"))
         return dg.AssetCheckResult(
             passed=counts["read"] > 0, severity=dg.AssetCheckSeverity.WARN, metadata={**counts, "batch": batch}
         )
+
+    @dg.asset_check(
+        asset="reports",
+        partitions_def=BATCHES,
+        blocking=True,
+        description="Every file of the batch, and every entry of its archives, was read, quarantined, or ignored for a reason.",
+    )
+    def every_file_is_accounted_for(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        batch = context.partition_key
+        counts = counts_of(context.instance, batch, (field.name for field in fields(Accounting)))
+        passed = None not in counts.values() and Accounting(**counts).is_balanced
+        said = (
+            {}
+            if passed
+            else {WHY: "A file of the batch was neither read, nor quarantined, nor ignored. Read it again."}
+        )
+        shown = {name: count for name, count in counts.items() if count is not None}
+        return dg.AssetCheckResult(passed=passed, metadata={**shown, **said, "batch": batch})
 
 
 @dg.sensor(

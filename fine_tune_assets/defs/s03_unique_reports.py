@@ -13,15 +13,20 @@ from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.progress import silent
 from fine_tune_assets.dedup.arriving import missing_by_batch
 from fine_tune_assets.dedup.finding import find_duplicates
-from fine_tune_assets.defs.automation import on_new_inputs
+from fine_tune_assets.defs.automation import on_new_inputs_and_at_once
 from fine_tune_assets.defs.io import joined
 from fine_tune_assets.defs.metadata import OWNERS, result, table_out
 from fine_tune_assets.defs.resources import Installation, errors_for_people
+from fine_tune_assets.defs.s02_missed_identifiers import missed_identifiers, terms_of
 from fine_tune_assets.defs.s02_scrubbed_reports import require_measured_scrubber
+from fine_tune_assets.defs.s02_surrogates import batches_with_taken_surrogates
 from fine_tune_assets.defs.sources import recipe_section
+from fine_tune_assets.phi.missed_terms import holds_missed_terms
 from fine_tune_assets.phi.scrubbing import scrubber_version
 
 GROUP = "s03_unique_reports"
+WHEN = on_new_inputs_and_at_once(missed_identifiers.key.to_user_string())
+"""A report in which a reviewer sees an identifier leaves before its batch is scrubbed again."""
 
 
 @dg.multi_asset(
@@ -31,17 +36,17 @@ GROUP = "s03_unique_reports"
             group=GROUP,
             description="The distinct scrubbed reports of all batches.",
             owners=OWNERS["data"],
-            condition=on_new_inputs(),
+            condition=WHEN,
         ),
         "duplicate_reports": table_out(
             "duplicate_reports",
             group=GROUP,
             description="Every report that was dropped, which one stays in its place, and why.",
             owners=OWNERS["data"],
-            condition=on_new_inputs(),
+            condition=WHEN,
         ),
     },
-    deps=[recipe_section("dedup")],
+    deps=[recipe_section("dedup"), missed_identifiers],
     # A batch that could not be scrubbed is left out and must not hold up the others.
     ins={"scrubbed_reports": dg.AssetIn(metadata={"allow_missing_partitions": True})},
     name="drop_duplicates",
@@ -54,13 +59,18 @@ def drop_duplicates(
         require_measured_scrubber(installation, scrub_recall)
         # What an earlier scrubber left stays behind: a rule that was added for a leak is of no use otherwise.
         is_present = pc.equal(stored.column("scrubber_version"), scrubber_version(installation.recipe.scrub))
-        reports = stored.filter(is_present)
+        present = stored.filter(is_present)
+        held_back = holds_missed_terms(present["patient_key"], [present["tagged_text"]], terms_of(installation))
+        # They choose other surrogates by themselves, and then are taken.
+        is_taken = pc.is_in(present["batch"], pa.array(list(batches_with_taken_surrogates(installation)), pa.string()))
+        reports = present.filter(pc.invert(pc.or_(held_back, is_taken)))
         found = find_duplicates(reports, installation.recipe.dedup, silent)
     counts = {
         "reports": reports.num_rows,
         "unique": found.unique.num_rows,
         "duplicates": found.duplicates.num_rows,
-        "scrubbed_by_an_earlier_scrubber": stored.num_rows - reports.num_rows,
+        "scrubbed_by_an_earlier_scrubber": stored.num_rows - present.num_rows,
+        "held_back": present.num_rows - reports.num_rows,
     }
     yield result("unique_reports", found.unique, fingerprint_table(found.unique), **counts)
     yield result("duplicate_reports", found.duplicates, fingerprint_table(found.duplicates), **counts)
@@ -80,12 +90,13 @@ def no_report_is_lost(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckRe
 @dg.asset_check(
     asset="unique_reports",
     additional_ins={"duplicate_reports": dg.AssetIn("duplicate_reports")},
-    description="Every report that could be read is here or named as a duplicate: no batch waits for the scrubber.",
+    description="Every report that could be read is here, named as a duplicate or held back: no batch waits for the scrubber.",
 )
 def no_batch_is_left_behind(
     installation: Installation, unique_reports: pa.Table, duplicate_reports: pa.Table
 ) -> dg.AssetCheckResult:
-    missing = missing_by_batch(installation.layout.tables / "reports", unique_reports, duplicate_reports)
+    tables = installation.layout.tables
+    missing = missing_by_batch(tables / "reports", tables / "held_reports", unique_reports, duplicate_reports)
     return dg.AssetCheckResult(
         passed=not missing,
         severity=dg.AssetCheckSeverity.WARN,

@@ -5,6 +5,7 @@ Belongs here: drafting, the decisions in the ledger as an external asset, and ap
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fine_tune_assets.approval.approving import approve_examples
 from fine_tune_assets.approval.drafting import correction_authors, draft_examples, reports_without_draft
@@ -12,8 +13,10 @@ from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.defs.automation import with_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, errors_for_people
+from fine_tune_assets.defs.s02_missed_identifiers import missed_identifiers, terms_of
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.ledger.reviews import list_decisions
+from fine_tune_assets.phi.missed_terms import holds_missed_terms
 
 GROUP = "s04_approved_examples"
 
@@ -47,7 +50,7 @@ def drafted_examples(
 
 @dg.asset(
     group_name=GROUP,
-    deps=[expert_decisions, recipe_section("trusted_sources")],
+    deps=[expert_decisions, missed_identifiers, recipe_section("trusted_sources")],
     automation_condition=with_new_inputs(),
     description="The examples that an expert approved, or that come from a source which the recipe trusts. All others wait.",
     owners=OWNERS["clinical"],
@@ -64,12 +67,17 @@ def approved_examples(
             installation.recipe.trusted_sources,
             authors=correction_authors(scrubbed_corrections),
         )
+        # Also what a reviewer typed into a repaired output: nobody scrubs that.
+        texts = [approval.approved[name] for name in ("instruction", "input", "output")]
+        held_back = holds_missed_terms(approval.approved["patient_key"], texts, terms_of(installation))
+        approved = approval.approved.filter(pc.invert(held_back))
     return result(
         "approved_examples",
-        approval.approved,
-        fingerprint_table(approval.approved),
+        approved,
+        fingerprint_table(approved),
         waiting_for_review=approval.waiting,
         rejected=approval.rejected,
         decisions_about_older_drafts=approval.stale_decisions,
         decisions_that_do_not_count=approval.barred_decisions,
+        held_back=approval.approved.num_rows - approved.num_rows,
     )

@@ -26,6 +26,7 @@ from fine_tune_assets.defs.automation import (
 )
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
+from fine_tune_assets.defs.s02_missed_identifiers import examples_with_misses, require_nothing_missed
 from fine_tune_assets.defs.sources import base_model_files, recipe_section
 from fine_tune_assets.instructions.storing import InstructionSetError, StoredInstructionSet, read_instruction_set
 from fine_tune_assets.recipes.sections import section_fingerprints
@@ -85,7 +86,8 @@ class TrainingIsDue(AC):
 
 
 def _is_due(instance: dg.DagsterInstance, installation: Installation, minimum: int | None) -> bool:
-    """Read the facts and ask the pure function. `minimum` overrides the recipe's number of new examples."""
+    """Read the facts and ask the pure function. `minimum` overrides the recipe's number of new examples: every week whatever
+    is new is enough, and also what should never have been learned."""
     recipe = installation.recipe
     current, last = (
         latest_event(instance, dg.AssetKey("instruction_sets")),
@@ -108,6 +110,7 @@ def _is_due(instance: dg.DagsterInstance, installation: Installation, minimum: i
         minimum_new_examples=recipe.retrain.minimum_new_examples if minimum is None else minimum,
         is_base_changed=_stored_row(installation, "base_models")["fingerprint"] != adapter["base_fingerprint"],
         is_recipe_changed=training != last.tags.get(TRAINED_BY) or _deciding_facts(new) != _deciding_facts(old),
+        has_learned_misses=minimum is not None and examples_with_misses(installation, old.table) > 0,
     )
 
 
@@ -158,6 +161,7 @@ def adapters(
     with errors_for_people():
         version = latest_event(context.instance, dg.AssetKey("instruction_sets"))
         stored = read_instruction_set(layout.instruction_sets, (version.version if version else "") or "missing")
+        require_nothing_missed(installation, stored.table)
     if fingerprint_table(stored.table) != fingerprint_table(instruction_sets):
         raise dg.Failure("The stored instruction set is not the table in hand. Materialize instruction_sets again.")
     request = {

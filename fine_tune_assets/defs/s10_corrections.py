@@ -3,8 +3,6 @@
 Belongs here: the corrections in the ledger as an external asset, and scrubbing them. Must stay out: who may send them.
 """
 
-from dataclasses import asdict
-
 import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +13,7 @@ from fine_tune_assets.corrections.collecting import raw_corrections_table
 from fine_tune_assets.defs.automation import on_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
-from fine_tune_assets.defs.s02_scrubbed_reports import require_measured_scrubber
+from fine_tune_assets.defs.s02_scrubbed_reports import require_measured_scrubber, scrub_request
 from fine_tune_assets.ledger.corrections import list_corrections
 
 GROUP = "s10_corrections"
@@ -54,11 +52,11 @@ def scrubbed_corrections(
             "action": "scrub_corrections",
             "corrections": str(source),
             "output": str(output),
-            "settings": asdict(installation.recipe.scrub),
+            **scrub_request(installation, None),
         }
-        worker.run(context, "phi", request)
+        counts = worker.run(context, "phi", request)
         table = pq.read_table(output)
     finally:
         source.unlink()
         output.unlink(missing_ok=True)
-    return result("scrubbed_corrections", table, fingerprint_table(table))
+    return result("scrubbed_corrections", table, fingerprint_table(table), held_back=counts["held"])

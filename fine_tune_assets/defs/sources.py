@@ -15,7 +15,10 @@ from fine_tune_assets.core.fingerprints import combine, fingerprint_folder, fing
 from fine_tune_assets.defs.automation import DATA_VERSION, latest_event
 from fine_tune_assets.defs.metadata import OWNERS
 from fine_tune_assets.defs.resources import Installation
+from fine_tune_assets.defs.s02_missed_identifiers import changed_batches
+from fine_tune_assets.defs.s02_surrogates import batches_to_choose_again
 from fine_tune_assets.ledger.corrections import corrections_fingerprint
+from fine_tune_assets.ledger.missed_identifiers import marks_fingerprint
 from fine_tune_assets.ledger.reviews import decisions_fingerprint
 from fine_tune_assets.ledger.verdicts import signatures_fingerprint
 from fine_tune_assets.phi.scrubbing import scrubber_version
@@ -24,6 +27,7 @@ from fine_tune_assets.training.base_models import bundled_gguf
 
 _SECTIONS = {
     "scrub": ("s02_scrubbed_reports", "how identifiers are found, and the share that must be found"),
+    "tagger": ("s02_scrubbed_reports", "how a tagger of one's own is trained"),
     "dedup": ("s03_unique_reports", "from which similarity two reports are the same"),
     "tasks": ("s04_approved_examples", "how a report becomes instruction, input and draft output"),
     "trusted_sources": ("s04_approved_examples", "whose texts count as approved"),
@@ -70,6 +74,10 @@ def _folder(path: Path) -> str:
     return fingerprint_folder(path)
 
 
+def _optional_folder(path: Path) -> str:
+    return _folder(path) if path.is_dir() else "none"
+
+
 def _base_model_listing(installation: Installation) -> str:
     """A folder that is not there is a version too: base_models then runs, and says what is wrong."""
     folder = installation.recipe.base_model.folder
@@ -104,19 +112,21 @@ def _versions(installation: Installation) -> Mapping[str, Callable[[], str]]:
         "labelled_reports": lambda: combine(
             [_folder(layout.evaluation / "phi"), scrubber_version(installation.recipe.scrub)]
         ),
+        "tagger_corpora": lambda: _optional_folder(layout.tagger_training),
         "general_files": lambda: _folder(layout.general),
         "rated_answers": lambda: _folder(layout.evaluation / "judge"),
         "ability_questions": lambda: _folder(layout.evaluation / "abilities"),
         "expert_decisions": of_ledger(decisions_fingerprint),
         "verdict_signatures": of_ledger(signatures_fingerprint),
         "corrections": of_ledger(corrections_fingerprint),
+        "missed_identifiers": of_ledger(marks_fingerprint),
     }
 
 
 @dg.sensor(
     minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Notices a changed recipe or base model, changed labelled files, new decisions, signatures and corrections.",
+    description="Notices a changed recipe or base model, changed labelled files, and new words of people in the ledger.",
 )
 def sources_changed(context: dg.SensorEvaluationContext, installation: Installation) -> dg.SensorResult | dg.SkipReason:
     return report_sources(context.instance, installation, context.log.error)
@@ -128,17 +138,24 @@ def report_sources(
     """Report each source whose content is not the one last reported. `tell` is told what can't be read; others go on."""
     events = []
     unreadable: dict[str, list[str]] = {}
-    for name, version_of in _versions(installation).items():
+
+    def try_to(report: Callable[[], None], name: str) -> None:
         try:
-            version = version_of()
+            report()
         except (FineTuneError, OSError) as error:
             why = str(error) if isinstance(error, FineTuneError) else type(error).__name__
             unreadable.setdefault(why, []).append(name)
-            continue
-        key = dg.AssetKey.from_user_string(name)
+
+    def report_one(name: str, version_of: Callable[[], str]) -> None:
+        version, key = version_of(), dg.AssetKey.from_user_string(name)
         known = latest_event(instance, key)
         if known is None or known.version != version:
             events.append(dg.AssetMaterialization(key, tags={DATA_VERSION: version}))
+
+    for name, version_of in _versions(installation).items():
+        try_to(partial(report_one, name, version_of), name)
+    try_to(lambda: events.extend(changed_batches(instance, installation)), "missed_terms")
+    try_to(lambda: events.extend(batches_to_choose_again(instance, installation)), "taken_surrogates")
     faults = [f"{', '.join(names)} can't be read. {why}" for why, names in unreadable.items()]
     for fault in faults:
         tell(fault)

@@ -3,19 +3,18 @@
 Owns the layout below and that a set which was changed is refused:
 
     <short fingerprint>/instruction_set.parquet   what we train and test on
-                        train.alpaca.json         instruction, input, output, system
-                        <split>.chatml.jsonl      {"messages": [...]}, a line an example
+                        train.alpaca.json, <split>.chatml.jsonl, <split>.sharegpt.jsonl      for other trainers
+                        README.md                 the dataset card
                         manifest.json             facts, counts, the leakage certificate, the hash of each file
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fine_tune_assets.core.errors import FineTuneError, GateClosedError
@@ -24,10 +23,9 @@ from fine_tune_assets.core.fingerprints import fingerprint_files, fingerprint_js
 from fine_tune_assets.core.tables import INSTRUCTION_SETS, check_table
 from fine_tune_assets.instructions.building import InstructionSet
 from fine_tune_assets.instructions.certificate import leakage_certificate
-from fine_tune_assets.instructions.splitting import SPLITS
+from fine_tune_assets.instructions.exporting import CARD, dataset_card, exports
 
 TABLE = "instruction_set.parquet"
-ALPACA = "train.alpaca.json"
 MANIFEST = "manifest.json"
 
 
@@ -51,10 +49,6 @@ class StoredInstructionSet:
         return _read_table(self.folder)
 
 
-def chatml_name(split: str) -> str:
-    return f"{split}.chatml.jsonl"
-
-
 def write_instruction_set(
     root: Path, instruction_set: InstructionSet, facts: Mapping[str, Any]
 ) -> StoredInstructionSet:
@@ -70,14 +64,15 @@ def write_instruction_set(
     fingerprint = _fingerprint_of(table_fingerprint, facts)
     with folder_written_aside(root / short(fingerprint)) as folder:
         write_table(folder / TABLE, table)
-        write_text(folder / ALPACA, json.dumps(_alpaca(instruction_set), ensure_ascii=False, indent=1))
-        for split in SPLITS:
-            write_text(folder / chatml_name(split), "".join(_chatml_lines(table, split)))
+        for name, content in exports(instruction_set):
+            write_text(folder / name, content)
+        counts = {**certificate.rows, "general": sum(table.column("is_general").to_pylist())}
+        write_text(folder / CARD, dataset_card(fingerprint, facts, counts, certificate.paragraph))
         manifest = {
             "fingerprint": fingerprint,
             "table_fingerprint": table_fingerprint,
             "facts": dict(facts),
-            "counts": {**certificate.rows, "general": sum(table.column("is_general").to_pylist())},
+            "counts": counts,
             "leakage_certificate": certificate.paragraph,
             "files": fingerprint_files(folder),
         }
@@ -131,24 +126,3 @@ def _read_table(folder: Path) -> pa.Table:
     table = pq.read_table(folder / TABLE).cast(INSTRUCTION_SETS)
     check_table(table, INSTRUCTION_SETS)
     return table
-
-
-def _alpaca(instruction_set: InstructionSet) -> list[dict[str, str]]:
-    """Alpaca rows of the train split, with the system prompt in `system` as LLaMA-Factory and axolotl read it."""
-    rows = zip(instruction_set.examples.to_pylist(), instruction_set.table.column("messages"), strict=True)
-    return [
-        {
-            "instruction": row["instruction"],
-            "input": row["input"],
-            "output": row["output"],
-            "system": messages[0]["content"].as_py(),
-        }
-        for row, messages in rows
-        if row["split"] == "train"
-    ]
-
-
-def _chatml_lines(table: pa.Table, split: str) -> Iterator[str]:
-    chosen = table.filter(pc.equal(table.column("split"), split))
-    for messages in chosen.column("messages"):
-        yield json.dumps({"messages": messages.as_py()}, ensure_ascii=False) + "\n"

@@ -1,6 +1,7 @@
 """The tables of the ledger. Owns names, columns and constraints; migrations make them, modules beside this use them.
 
-Says what people and services said: keys, decisions, corrections, verdicts, releases, deployments, audit lines.
+Says what people and services said: keys, decisions, corrections, missed identifiers, verdicts, releases, deployments,
+audit lines.
 """
 
 from datetime import UTC, datetime
@@ -138,6 +139,24 @@ corrections = sa.Table(
     sa.Column("corrected_answer", sa.LargeBinary, nullable=False),
     sa.Column("received_at", UtcTime, nullable=False),
     sa.UniqueConstraint("author", "idempotency_key", name="one_correction_a_request"),
+)
+
+missed_identifiers = sa.Table(
+    "missed_identifiers",
+    metadata,
+    _sequence(),
+    sa.Column("mark_id", sa.String(64), nullable=False, unique=True),
+    sa.Column("report_id", sa.Text, nullable=False),
+    sa.Column("batch", sa.Text, nullable=False),
+    sa.Column("patient_key", sa.String(64), nullable=False, index=True),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("term_hash", sa.String(64), nullable=False, index=True),
+    sa.Column("term", sa.LargeBinary, nullable=False),
+    sa.Column("labelled_case", sa.LargeBinary, nullable=False),
+    sa.Column("marked_by", sa.String(200), nullable=False),
+    sa.Column("marked_at", UtcTime, nullable=False),
+    sa.Column("withdrawn_by", sa.String(200)),
+    sa.Column("withdrawn_at", UtcTime),
 )
 
 audit_lines = sa.Table(

@@ -3,6 +3,8 @@
 Owns the requests it answers. Tables come and go as Parquet paths; what goes back are counts.
 """
 
+import datetime
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,53 +12,77 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
 from fine_tune_assets.core.files import write_table
+from fine_tune_assets.core.keys import read_key
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.core.tables import REPORTS, SCRUBBED_CORRECTIONS, check_table
+from fine_tune_assets.core.tables import SCRUBBED_CORRECTIONS
 from fine_tune_assets.core.worker import serve_request
 from fine_tune_assets.phi.recall import measure_recall, overall_recall
-from fine_tune_assets.phi.scrubbing import Scrubber, build_scrubber, count_by_label, scrub_columns, scrub_reports
-from fine_tune_assets.recipes.schema import ScrubSettings
+from fine_tune_assets.phi.report_tables import ScrubJob, ScrubOutputs, scrub_table
+from fine_tune_assets.phi.report_tables import scrub_corrections as scrub_correction_table
+from fine_tune_assets.phi.scrubbing import scrubber_version
+from fine_tune_assets.phi.workers import open_workers
+from fine_tune_assets.recipes.schema import ScrubSettings, TaggerSettings
 
 Request = dict[str, Any]
+_MANY = 1_000
+"""Labelled sets are worth a process a core."""
 
 
 def scrub(request: Request, progress: Progress) -> dict[str, Any]:
-    """`reports` → `scrubbed` and `spans`."""
-    reports = pq.read_table(request["reports"]).select(REPORTS.names)
-    check_table(reports, REPORTS)
-    scrubber = _scrubber(request)
-    scrubbed, spans = scrub_reports(reports, scrubber, progress)
-    write_table(Path(request["scrubbed"]), scrubbed)
-    write_table(Path(request["spans"]), spans)
-    return {
-        "reports": scrubbed.num_rows,
-        "spans": spans.num_rows,
-        "by_label": count_by_label(spans),
-        "scrubber_version": scrubber.version,
-    }
+    """`reports` → `scrubbed`, `spans`, `held` and `values`."""
+    outputs = ScrubOutputs(**{name: Path(request[name]) for name in ("scrubbed", "spans", "held", "values")})
+    counts = scrub_table(Path(request["reports"]), _job(request), outputs, progress)
+    return {**asdict(counts), "scrubber_version": scrubber_version(_settings(request))}
 
 
 def measure(request: Request, progress: Progress) -> dict[str, Any]:
     """`gold`, a list of files → `output`."""
-    scrubber = _scrubber(request)
-    table = measure_recall([Path(p) for p in request["gold"]], scrubber, progress)
+    version = scrubber_version(_settings(request))
+    with open_workers(_settings(request), _MANY) as workers:
+        table = measure_recall([Path(p) for p in request["gold"]], workers, version, progress)
     write_table(Path(request["output"]), table)
-    return {"recall": overall_recall(table), "scrubber_version": scrubber.version}
+    return {"recall": overall_recall(table), "scrubber_version": version}
 
 
 def scrub_corrections(request: Request, progress: Progress) -> dict[str, Any]:
     """`corrections` → `output`, with instruction, input and output scrubbed."""
     corrections = pq.read_table(request["corrections"]).select(SCRUBBED_CORRECTIONS.names).cast(SCRUBBED_CORRECTIONS)
-    scrubber = _scrubber(request)
-    scrubbed = scrub_columns(corrections, ("instruction", "input", "output"), scrubber, progress)
-    check_table(scrubbed, SCRUBBED_CORRECTIONS)
+    scrubbed, held = scrub_correction_table(corrections, _job(request), progress)
     write_table(Path(request["output"]), scrubbed)
-    return {"corrections": scrubbed.num_rows, "scrubber_version": scrubber.version}
+    return {"corrections": scrubbed.num_rows, "held": held, "scrubber_version": scrubber_version(_settings(request))}
 
 
-def _scrubber(request: Request) -> Scrubber:
-    return build_scrubber(TypeAdapter(ScrubSettings).validate_python(request["settings"]))
+def train_tagger(request: Request, progress: Progress) -> dict[str, Any]:
+    """`corpora` and `tagger` (settings) → a folder below `taggers`, compared with what is in use on the `gold` sets."""
+    # Imported here: torch takes seconds, and the other requests need none of it.
+    from fine_tune_assets.phi.tagger.building import build_tagger, compare_taggers
+
+    settings = TypeAdapter(TaggerSettings).validate_python(request["tagger"])
+    folder = build_tagger(Path(request["corpora"]), settings, Path(request["taggers"]), progress)
+    gold = [Path(p) for p in request["gold"]]
+    return {"folder": str(folder), "compared": compare_taggers(folder, _settings(request), gold, progress)}
+
+
+def _job(request: Request) -> ScrubJob:
+    return ScrubJob(
+        _settings(request),
+        read_key(Path(request["key_file"])),
+        Path(request["cache"]),
+        [Path(p) for p in request["other_values"]],
+        datetime.date.fromisoformat(request["today"]),
+    )
+
+
+def _settings(request: Request) -> ScrubSettings:
+    return TypeAdapter(ScrubSettings).validate_python(request["settings"])
 
 
 if __name__ == "__main__":
-    serve_request({"scrub": scrub, "measure_recall": measure, "scrub_corrections": scrub_corrections})
+    serve_request(
+        {
+            "scrub": scrub,
+            "measure_recall": measure,
+            "scrub_corrections": scrub_corrections,
+            "train_tagger": train_tagger,
+        }
+    )

@@ -1,76 +1,111 @@
 """Finds identifiers in text and puts their kind in their place.
 
-Owns the scrubber: Presidio with a spaCy model for names and places, our own patterns for what has a form, and what the
-report's metadata states. Findings overlap; whatever any of them covers goes. Presidio and spaCy are imported when a
-scrubber is built, so that asking for its version costs nothing.
+Owns the scrubber: Presidio's analyzer with our rules and the learned tagger, what the report's metadata states, and every name
+that was found once. Findings overlap; whatever any of them covers goes. Then the text is looked at a second time. Presidio is
+imported when a scrubber is built, so that asking for its version costs nothing.
 """
 
+import hashlib
 import importlib.metadata
 import importlib.util
-import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
-from fine_tune_assets.core.errors import FineTuneError
-from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_json, fingerprint_text
-from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.core.tables import PHI_SPANS, SCRUBBED_REPORTS, table_of
+from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_json, fingerprint_listing
+from fine_tune_assets.core.settings import load_settings
+from fine_tune_assets.phi.errors import ScrubberError
 from fine_tune_assets.phi.known_identifiers import find_known_identifiers
-from fine_tune_assets.phi.ordinary_words import name_like_parts, protected_lines
-from fine_tune_assets.phi.patterns import find_patterns
-from fine_tune_assets.phi.spans import Span, merge_spans, replace_spans
+from fine_tune_assets.phi.plausibility import plausible
+from fine_tune_assets.phi.propagation import propagate_names
+from fine_tune_assets.phi.second_pass import find_leaks
+from fine_tune_assets.phi.short_dates import days_like_others
+from fine_tune_assets.phi.spans import Span, merge_spans, moved_spans, replace_spans
+from fine_tune_assets.phi.widening import widened
 from fine_tune_assets.recipes.schema import ScrubSettings
 
 BATCH_SIZE = 32
-_PACKAGES = ("presidio-analyzer", "spacy", "phonenumbers")
-_OWN_RULES = ("known_identifiers.py", "ordinary_words.py", "patterns.py", "scrubbing.py", "spans.py")
-_LABEL_OF_ENTITY = {
-    "PERSON": "NAME",
-    "LOCATION": "LOCATION",
-    "PHONE_NUMBER": "PHONE",
-    "IP_ADDRESS": "ID",
-    "MAC_ADDRESS": "ID",
-    "UUID": "ID",
-    "US_SSN": "SSN",
-    "US_ITIN": "SSN",
-    "US_PASSPORT": "ID",
-    "US_BANK_NUMBER": "ID",
-    "UK_NHS": "ID",
-    "MEDICAL_LICENSE": "ID",
-    "CREDIT_CARD": "ID",
-    "IBAN_CODE": "ID",
-    "CRYPTO": "ID",
-}
-"""Presidio's entities that are used. Not DATE_TIME: it masks "two weeks" and "50-year-old"; our patterns know dates.
-Not US_DRIVER_LICENSE: it masks vertebrae (C6, L5)."""
-_TRIMMED_LABELS = {"NAME", "LOCATION", "FACILITY"}
-_FEWEST_PHONE_DIGITS = 7
+TAGGER = "tagger"
+"""Of `entity_model`: the tagger that comes with this package."""
+SPACY = "spacy:"
+_PACKAGES = ("presidio-analyzer", "spacy", "onnxruntime", "tokenizers")
+_HERE = Path(__file__).parent
+_SHIPPED_TAGGER = _HERE / "tagger" / "model"
 
 KnownIdentifiers = Sequence[Mapping[str, str]]
-
-
-class ScrubberError(FineTuneError):
-    """The scrubber can't be built as the recipe wants it."""
 
 
 @dataclass(frozen=True)
 class ScrubbedText:
     text: str
+    """With `[KIND]` in place of each identifier."""
     spans: tuple[Span, ...]
     """Offsets into the raw text."""
+    leaks: Mapping[str, int] = field(default_factory=dict)
+    """What the second pass still finds: kind → count. A report with any is held back."""
 
 
 def scrubber_version(settings: ScrubSettings) -> str:
-    """Fingerprint of all that decides what is removed: settings, installed versions and our own rules."""
-    installed = {name: _installed_version(name) for name in (*_PACKAGES, settings.spacy_model)}
-    rules = {name: fingerprint_file(Path(__file__).with_name(name)) for name in _OWN_RULES}
-    decisive = {key: value for key, value in asdict(settings).items() if key != "recall_floor"}
-    return fingerprint_json({"settings": decisive, "installed": installed, "rules": rules})
+    """Fingerprint of all that decides what is removed: settings, installed versions, our own rules and the tagger."""
+    packages = (
+        (*_PACKAGES, settings.entity_model.removeprefix(SPACY))
+        if settings.entity_model.startswith(SPACY)
+        else _PACKAGES
+    )
+    decisive = {name: getattr(settings, name) for name in _DECISIVE}
+    return fingerprint_json(
+        {
+            "settings": decisive,
+            "installed": {name: _installed_version(name) for name in packages},
+            "rules": own_rules_fingerprint(),
+            "model": _model_fingerprint(settings.entity_model),
+        }
+    )
+
+
+_DECISIVE = ("entity_model", "minimum_score", "hold_score", "replacement", "profile", "day_first_dates", "shift_dates")
+"""Settings that decide what comes out. Floors decide only whether it may."""
+
+
+_NOT_DECISIVE = {
+    "training.py", "examples.py", "building.py", "exporting.py", "measuring.py", "recall.py", "marking.py", "span_cache.py",
+}  # fmt: skip
+
+
+@cache
+def own_rules_fingerprint() -> str:
+    """Over every module of this package and its lists, but those that only train or measure."""
+    every = (p for p in _HERE.rglob("*") if p.suffix in (".py", ".txt", ".csv"))
+    files = sorted(p for p in every if "synthetic" not in p.parts and p.name not in _NOT_DECISIVE)
+    return fingerprint_json({str(p.relative_to(_HERE)): fingerprint_file(p) for p in files})
+
+
+def _model_fingerprint(entity_model: str) -> str | None:
+    if entity_model.startswith(SPACY):
+        return None
+    folder = model_folder(entity_model)
+    return _folder_fingerprint(folder, fingerprint_listing(folder))
+
+
+@lru_cache(maxsize=4)
+def _folder_fingerprint(folder: Path, _listed: str) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        digest.update(f"{path.relative_to(folder)} {fingerprint_file(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def model_folder(entity_model: str) -> Path:
+    """The folder that `entity_model` names, relative to the data folder. Raises ScrubberError if there is none."""
+    named = load_settings().data_dir / Path(entity_model).expanduser()
+    folder = _SHIPPED_TAGGER if entity_model == TAGGER else named
+    if not folder.is_dir():
+        raise ScrubberError(
+            f"There is no folder {entity_model}. `entity_model` is `tagger`, `spacy:PACKAGE` or a local Hugging Face folder."
+        )
+    return folder
 
 
 def _installed_version(name: str) -> str | None:
@@ -80,148 +115,56 @@ def _installed_version(name: str) -> str | None:
         return None
 
 
-_TITLE = re.compile(r"^(?:dr|mr|mrs|ms|miss|prof|doctor|professor)\.?\s+", re.IGNORECASE)
-
-
 class Scrubber:
-    """Built once for many texts: building takes about ten seconds."""
+    """Built once for many texts: building takes seconds."""
 
-    def __init__(self, engine: Any, settings: ScrubSettings) -> None:
-        self._engine = engine
+    def __init__(self, analyzer: Any, settings: ScrubSettings) -> None:
+        self._analyzer = analyzer
         self._minimum_score = settings.minimum_score
+        self._hold_score = settings.hold_score
         self.version = scrubber_version(settings)
 
     def scrub(self, text: str, known_identifiers: KnownIdentifiers) -> ScrubbedText:
         return next(self.scrub_all([(text, known_identifiers)]))
 
     def scrub_all(self, items: Sequence[tuple[str, KnownIdentifiers]]) -> Iterator[ScrubbedText]:
-        """The texts, each with its known identifiers, in their order; spaCy takes them in batches."""
-        parsed = self._engine.nlp_engine.process_batch([text for text, _ in items], "en", batch_size=BATCH_SIZE)
-        for (text, known), (_, artifacts) in zip(items, parsed, strict=True):
-            guessed = [*self._presidio(text, artifacts), *find_patterns(text)]
-            likely = [span for span in guessed if span.score >= self._minimum_score]
-            spans = merge_spans(text, [*_plausible(text, likely), *find_known_identifiers(text, known)])
-            yield ScrubbedText(replace_spans(text, spans), spans)
+        """The texts, each with its known identifiers, in their order; the model takes them in batches."""
+        from fine_tune_assets.phi.recognisers import findings, tagged_spans
 
-    def _presidio(self, text: str, artifacts: Any) -> Iterator[Span]:
-        found = self._engine.analyze(
-            text=text, language="en", nlp_artifacts=artifacts, entities=list(_LABEL_OF_ENTITY), score_threshold=0
-        )
-        for f in found:
-            rule = f"presidio_{f.entity_type.lower()}"
-            yield Span(f.start, f.end, _LABEL_OF_ENTITY[f.entity_type], rule, round(float(f.score), 3))
+        for start in range(0, len(items), BATCH_SIZE):
+            part = items[start : start + BATCH_SIZE]
+            parsed = self._analyzer.nlp_engine.process_batch([text for text, _ in part], "en")
+            for (text, known), (_, artifacts) in zip(part, parsed, strict=True):
+                found = [s for s in findings(self._analyzer, text, artifacts) if s.score >= self._minimum_score]
+                likely = list(plausible(text, found))
+                likely += days_like_others(text, likely, getattr(artifacts, "tagged_words", ()))
+                spans = _complete(text, [*likely, *find_known_identifiers(text, known)])
+                scrubbed = replace_spans(text, spans)
+                doubtful = moved_spans(plausible(text, tagged_spans(text, artifacts, self._hold_score)), spans)
+                yield ScrubbedText(scrubbed, spans, find_leaks(scrubbed, known, list(doubtful)).kinds)
+
+
+def _complete(text: str, found: Sequence[Span]) -> tuple[Span, ...]:
+    """The findings as their union, and every other place of a name or number among them."""
+    spans = merge_spans(text, found)
+    spans = merge_spans(text, [*spans, *widened(text, spans)])
+    # Not of the union alone: a name within a longer place or address is a name elsewhere too.
+    return merge_spans(text, [*spans, *propagate_names(text, [*spans, *found])])
 
 
 def build_scrubber(settings: ScrubSettings) -> Scrubber:
-    """Load Presidio and the spaCy model. Raises ScrubberError if the model is not installed: none is downloaded."""
-    # Presidio downloads a model that it does not find.
-    if importlib.util.find_spec(settings.spacy_model) is None:
-        raise ScrubberError(f"The spaCy model {settings.spacy_model} is not installed. Install its package with pip.")
-    # Imported here: they take about 10 s, and the version is asked for without them.
-    from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
-    from presidio_analyzer.nlp_engine import NerModelConfiguration, SpacyNlpEngine
+    """Load Presidio and the model. Raises ScrubberError if the model is not there: none is downloaded."""
+    if settings.entity_model.startswith(SPACY):
+        package = settings.entity_model.removeprefix(SPACY)
+        # Presidio downloads a model that it does not find.
+        if importlib.util.find_spec(package) is None:
+            raise ScrubberError(f"The spaCy model {package} is not installed. Install its package with pip.")
+        from fine_tune_assets.phi.recognisers import spacy_analyzer
 
-    nlp = SpacyNlpEngine(
-        models=[{"lang_code": "en", "model_name": settings.spacy_model}],
-        ner_model_configuration=NerModelConfiguration(
-            model_to_presidio_entity_mapping={
-                "PERSON": "PERSON",
-                "FAC": "LOCATION",
-                "LOC": "LOCATION",
-                "GPE": "LOCATION",
-            },
-            low_score_entity_names=[],
-            labels_to_ignore=_SPACY_LABELS_NOT_USED,
-        ),
-    )
-    nlp.load()
-    registry = RecognizerRegistry(supported_languages=["en"])
-    registry.load_predefined_recognizers(languages=["en"], nlp_engine=nlp)
-    for name in _CALLING_OUT:
-        registry.remove_recognizer(name)
-    return Scrubber(AnalyzerEngine(nlp_engine=nlp, registry=registry, supported_languages=["en"]), settings)
+        return Scrubber(spacy_analyzer(package), settings)
+    folder = model_folder(settings.entity_model)
+    from fine_tune_assets.phi.recognisers import hugging_face_analyzer, tagger_analyzer
+    from fine_tune_assets.phi.tagger.predicting import MODEL_FILE
 
-
-# They ask the internet for the public suffix list (tldextract) when they meet an address. Our patterns replace them.
-_CALLING_OUT = ("EmailRecognizer", "UrlRecognizer")
-_SPACY_LABELS_NOT_USED = [
-    "CARDINAL", "DATE", "EVENT", "LANGUAGE", "LAW", "MONEY", "NORP", "ORDINAL", "ORG", "PERCENT", "PRODUCT", "QUANTITY",
-    "TIME", "WORK_OF_ART",
-]  # fmt: skip
-
-
-def scrub_reports(reports: pa.Table, scrubber: Scrubber, progress: Progress) -> tuple[pa.Table, pa.Table]:
-    """SCRUBBED_REPORTS and PHI_SPANS of REPORTS, in their order."""
-    rows: list[dict[str, Any]] = []
-    spans: list[dict[str, Any]] = []
-    for batch in reports.to_batches(max_chunksize=BATCH_SIZE):
-        raw = batch.to_pylist()
-        for report, scrubbed in zip(raw, scrubber.scrub_all([_item(r) for r in raw]), strict=True):
-            rows.append(_scrubbed_row(report, scrubbed, scrubber.version))
-            spans += [{"report_id": report["report_id"], **asdict(span)} for span in scrubbed.spans]
-        progress(len(rows), reports.num_rows, "reports scrubbed")
-    return table_of(rows, SCRUBBED_REPORTS), table_of(spans, PHI_SPANS)
-
-
-def scrub_columns(table: pa.Table, columns: Sequence[str], scrubber: Scrubber, progress: Progress) -> pa.Table:
-    """The table with each of the text columns scrubbed. A name that is found in one column of a row goes from all of them."""
-    named: list[list[dict[str, str]]] = [[] for _ in range(table.num_rows)]
-    for name in columns:
-        texts = table.column(name).to_pylist()
-        for names, text, found in zip(named, texts, scrubber.scrub_all([(text, ()) for text in texts]), strict=True):
-            values = (_TITLE.sub("", text[span.start : span.end]) for span in found.spans if span.label == "NAME")
-            names += [{"kind": "name", "value": value} for value in values if value]
-    for done, name in enumerate(columns, start=1):
-        texts_and_names = list(zip(table.column(name).to_pylist(), named, strict=True))
-        scrubbed = pa.array([s.text for s in scrubber.scrub_all(texts_and_names)], pa.string())
-        position = table.schema.get_field_index(name)
-        table = table.set_column(position, table.schema.field(name), scrubbed)
-        progress(done, len(columns), "columns scrubbed")
-    return table
-
-
-def count_by_label(spans: pa.Table) -> dict[str, int]:
-    return dict(sorted(Counter(spans.column("label").to_pylist()).items()))
-
-
-def _item(report: Mapping[str, Any]) -> tuple[str, KnownIdentifiers]:
-    return report["text"], report["known_identifiers"]
-
-
-def _scrubbed_row(report: Mapping[str, Any], scrubbed: ScrubbedText, version: str) -> dict[str, Any]:
-    kept = {name: report[name] for name in ("report_id", "batch", "source", "patient_key")}
-    return {
-        **kept,
-        "text": scrubbed.text,
-        "span_count": len(scrubbed.spans),
-        "scrubber_version": version,
-        "fingerprint": fingerprint_text(scrubbed.text),
-    }
-
-
-def _plausible(text: str, spans: Sequence[Span]) -> Iterator[Span]:
-    """Findings without what is certainly no identifier: ordinary words at their ends, and section headings."""
-    headings = protected_lines(text)
-    for span in spans:
-        # Presidio takes a blood pressure of 169/74 for a telephone number.
-        if span.label == "PHONE" and sum(c.isdigit() for c in text[span.start : span.end]) < _FEWEST_PHONE_DIGITS:
-            continue
-        is_trimmed = span.label in _TRIMMED_LABELS and span.rule not in _TRUSTED_RULES
-        whole = [(span.start, span.end)]
-        parts = name_like_parts(text, *whole[0], span.label == "FACILITY") if is_trimmed else whole
-        for start, end in parts:
-            if not any(start < stop and begin < end for begin, stop in headings):
-                yield Span(start, end, span.label, span.rule, span.score)
-
-
-_TRUSTED_RULES = {
-    "street_address",
-    "post_box",
-    "zip_code",
-    "uk_postcode",
-    "title_name",
-    "lower_case_doctor",
-    "saint_site",
-    "known_care_site",
-}
-"""Rules whose context makes even an ordinary word a name: Dr. Bell."""
+    build = tagger_analyzer if (folder / MODEL_FILE).is_file() else hugging_face_analyzer
+    return Scrubber(build(folder, settings.minimum_score), settings)

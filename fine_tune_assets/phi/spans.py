@@ -3,9 +3,12 @@
 Owns the arithmetic of offsets. Does not know how an identifier is found.
 """
 
-from collections.abc import Iterable
+import bisect
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+KNOWN = "known_identifier"
+"""The rule that finds what the report's metadata states."""
 JOINED_OVER_SPACE = {"NAME", "LOCATION", "FACILITY", "DATE"}
 """Two findings of one of these kinds with only a space between them are one: a first and a last name, say."""
 
@@ -42,6 +45,30 @@ def replace_spans(text: str, spans: Iterable[Span]) -> str:
     return "".join([*parts, text[at:]])
 
 
+def moved_spans(spans: Iterable[Span], replaced: Sequence[Span]) -> Iterator[Span]:
+    """Spans of the raw text as they stand in `replace_spans(text, replaced)`; what a replaced one covers is left out."""
+    shifts = [(0, 0)]
+    for r in replaced:
+        shifts.append((r.end, shifts[-1][1] + len(r.label) + 2 - (r.end - r.start)))
+    ends = [end for end, _ in shifts]
+    for span in spans:
+        for start, end in _left_over(span, replaced):
+            by = shifts[bisect.bisect_right(ends, start) - 1][1]
+            yield Span(start + by, end + by, span.label, span.rule, span.score)
+
+
+def _left_over(span: Span, replaced: Sequence[Span]) -> Iterator[tuple[int, int]]:
+    """The parts of a span that no replaced one covers."""
+    at = span.start
+    for r in replaced:
+        if r.start < span.end and span.start < r.end:
+            if at < r.start:
+                yield at, r.start
+            at = max(at, r.end)
+    if at < span.end:
+        yield at, span.end
+
+
 def _belongs(text: str, group: list[Span], span: Span) -> bool:
     end = max(s.end for s in group)
     is_joined = span.label in JOINED_OVER_SPACE and span.label == _union(group).label
@@ -49,5 +76,6 @@ def _belongs(text: str, group: list[Span], span: Span) -> bool:
 
 
 def _union(group: list[Span]) -> Span:
-    longest = max(group, key=lambda s: (s.end - s.start, s.score))
+    # What the metadata states is certain. Of equally long ones the one that says more: a number of a plan is more than a number.
+    longest = max(group, key=lambda s: (s.rule == KNOWN, s.end - s.start, s.label != "ID", s.score))
     return Span(group[0].start, max(s.end for s in group), longest.label, longest.rule, longest.score)

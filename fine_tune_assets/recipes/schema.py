@@ -15,12 +15,36 @@ Positive = Annotated[int, Field(gt=0)]
 
 @dataclass(frozen=True, config=_STRICT)
 class ScrubSettings:
-    spacy_model: str
-    """Installed spaCy package whose named entities Presidio uses."""
+    entity_model: str
+    """What finds names and places: `tagger` (comes with this package), `spacy:PACKAGE`, or a local Hugging Face folder."""
     minimum_score: Fraction
     """Findings below it are ignored. Lower finds more identifiers and masks more ordinary words."""
+    hold_score: Fraction
+    """A report in which the second pass finds a word from this score on is held back. Lower holds back more reports."""
     recall_floor: Fraction
-    """Share of labelled identifiers that must be removed whole, else nothing is scrubbed."""
+    """Share of all labelled identifiers that must be removed whole, on each labelled set, else nothing is scrubbed."""
+    direct_recall_floor: Fraction
+    """The same of those that tell who somebody is by themselves: name, number, telephone, e-mail, SSN, street address."""
+    replacement: Literal["surrogates", "tags"]
+    """What stands in an identifier's place in what is trained on: an invented value of its kind, or `[KIND]`."""
+    profile: Literal["safe_harbor", "limited_dataset"]
+    """45 CFR 164.514(b)(2), where dates become years, or 164.514(e), where dates, ages, towns and ZIP codes stay."""
+    day_first_dates: bool
+    """Whether 03/04/2024 is the third of April."""
+    shift_dates: bool
+    """Move all dates of a patient by the same number of days. No longer Safe Harbor: needs an expert's determination."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class TaggerSettings:
+    """How a tagger of one's own is trained. It is used when `scrub.entity_model` names its folder."""
+
+    steps: Positive
+    """Batches of about 2,048 word pieces; 1,000 take about a quarter of an hour on one idle core."""
+    learning_rate: Annotated[float, Field(gt=0, lt=0.1)]
+    made_up_documents: Positive
+    """Invented documents of one pool; as many again as a third of it come from the labelled sets, with other identifiers."""
+    seed: int
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -121,6 +145,7 @@ class Recipe:
     trusted_sources: dict[str, str]
     """Source of a batch → who wrote and approved its texts. All others wait in the review queue."""
     scrub: ScrubSettings
+    tagger: TaggerSettings
     dedup: DedupSettings
     tasks: tuple[SectionTask, ...]
     general_fraction: Annotated[float, Field(ge=0, lt=1)]

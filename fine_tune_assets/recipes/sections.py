@@ -12,6 +12,7 @@ from fine_tune_assets.recipes.schema import Recipe
 
 SECTIONS: Mapping[str, tuple[str, ...]] = {
     "scrub": ("scrub",),
+    "tagger": ("tagger",),
     "dedup": ("dedup",),
     "tasks": ("tasks",),
     "trusted_sources": ("trusted_sources",),

@@ -11,9 +11,10 @@ import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from fine_tune_assets.core.strict_yaml import load_values
+from fine_tune_assets.core.strict_yaml import load_texts, load_values
 from fine_tune_assets.reports.batches import BATCH_FILE
 from fine_tune_assets.reports.contents import BatchContents
+from fine_tune_assets.reports.facts import BadFactsError, Facts, facts_of
 from fine_tune_assets.reports.identifiers import Kind
 from fine_tune_assets.reports.quarantine import Reason, UnreadableError
 
@@ -42,6 +43,8 @@ class RecordColumns:
 class BatchFile:
     source: Annotated[str, Field(min_length=1, max_length=100, strict=True)] = "unknown"
     records: RecordColumns | None = None
+    facts: Facts = Facts()
+    """What is true of every report of the batch that does not say otherwise itself."""
 
 
 def read_batch_file(contents: BatchContents) -> BatchFile:
@@ -49,20 +52,28 @@ def read_batch_file(contents: BatchContents) -> BatchFile:
     if Path(BATCH_FILE) not in contents.files.ignored:
         return BatchFile()
     try:
-        values = load_values(contents.read(Path(BATCH_FILE), _LARGEST_BYTES).decode("utf-8"))
+        text = contents.read(Path(BATCH_FILE), _LARGEST_BYTES).decode("utf-8")
+        # Facts as they are written: the patient 0123 is not the octal number 83.
+        values, as_written = load_values(text), load_texts(text)
     except UnreadableError as error:
         raise _bad(f"batch.yaml: {error.detail}") from error
     except (UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError) as error:
         raise _bad("batch.yaml is not valid YAML in UTF-8, or names a key twice. Repair it.") from error
-    return parse_batch_file(values)
+    return parse_batch_file(values, as_written)
 
 
-def parse_batch_file(values: Any) -> BatchFile:
+def parse_batch_file(values: Any, as_written: Any) -> BatchFile:
     """Check what a batch file says. Raises UnreadableError that names the places, not the values, that are wrong."""
-    if not isinstance(values, dict):
-        raise _bad("batch.yaml must hold keys and values. Known keys: source, records.")
+    if not isinstance(values, dict) or not isinstance(as_written, dict):
+        raise _bad("batch.yaml must hold keys and values. Known keys: source, records, facts.")
     try:
+        facts = facts_of(as_written.get("facts") or {})
+        if facts.report_id:
+            raise BadFactsError("A report_id can't be that of all.")
+        values = {**values, **({"facts": facts} if "facts" in values else {})}
         return TypeAdapter(BatchFile).validate_python(values)
+    except BadFactsError as error:
+        raise _bad(f"batch.yaml: facts: {error}") from error
     except ValidationError as error:
         faults = "; ".join(dict.fromkeys(_fault(e["loc"], e["type"]) for e in error.errors()))
         raise _bad(f"batch.yaml: {faults}. Its keys are explained in data/README.md.") from error

@@ -6,8 +6,9 @@ Owns names and hashes. Does not know what is in the files.
 import os
 import re
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from fine_tune_assets.core.errors import FineTuneError
@@ -16,6 +17,8 @@ from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_map
 BATCH_FILE = "batch.yaml"
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}", re.ASCII)
 _UNFINISHED = (".partial", ".tmp")
+SIDECARS = (".yaml", ".yml")
+_MADE_BY_SYSTEMS = frozenset({"__MACOSX"})
 _ABOUT_THE_BATCH = re.compile(r"(README|SOURCE|LICEN[CS]E|NOTICE)(\.md|\.txt)?")
 _NOT_A_FILE, _VANISHED, _UNREADABLE = "not a file", "vanished", "unreadable"
 STATES = frozenset({_NOT_A_FILE, _VANISHED, _UNREADABLE})
@@ -33,12 +36,26 @@ class BatchFolderError(FineTuneError):
         self.version = fingerprint_mapping({".": state})
 
 
+class Ignored(StrEnum):
+    """Why a file is no report. Every file that is neither read nor quarantined has one of these."""
+
+    HIDDEN = "hidden"
+    UNFINISHED = "unfinished"
+    ABOUT_THE_BATCH = "about_the_batch"
+    BATCH_FILE = "batch_file"
+    SIDECAR = "sidecar"
+    ARCHIVE = "archive"
+    """Its entries count as files of their own."""
+    RESOURCES = "resources"
+    """It holds only what reports in other files refer to, such as patients."""
+
+
 @dataclass(frozen=True)
 class BatchFiles:
-    """Every file below a batch folder, as sorted relative paths."""
+    """Every file below a batch folder or in an archive, as sorted relative paths."""
 
     to_read: tuple[Path, ...]
-    ignored: tuple[Path, ...]
+    ignored: Mapping[Path, Ignored]
 
     @property
     def count(self) -> int:
@@ -46,8 +63,14 @@ class BatchFiles:
 
     @property
     def decisive(self) -> tuple[Path, ...]:
-        """What the batch's version is made of: all that is read, `batch.yaml` included."""
-        return (Path(BATCH_FILE), *self.to_read) if Path(BATCH_FILE) in self.ignored else self.to_read
+        """What the batch's version is made of: all that is read, `batch.yaml` and sidecars included."""
+        read_too = (path for path, why in self.ignored.items() if why in {Ignored.BATCH_FILE, Ignored.SIDECAR})
+        return (*read_too, *self.to_read)
+
+    def sidecar_of(self, path: Path) -> Path | None:
+        """`scan-12.yaml` beside `scan-12.pdf`: the facts about it."""
+        beside = (path.with_suffix(suffix) for suffix in SIDECARS)
+        return next((sidecar for sidecar in beside if self.ignored.get(sidecar) is Ignored.SIDECAR), None)
 
 
 def list_batches(raw_reports: Path) -> list[str]:
@@ -93,11 +116,20 @@ def list_files(folder: Path) -> BatchFiles:
             is_gone = isinstance(error, FileNotFoundError | NotADirectoryError)
             raise BatchFolderError(folder.name, _VANISHED if is_gone else _UNREADABLE) from error
         found.append(Path(error.filename))
-    relative = sorted({p.relative_to(folder) for p in found}, key=lambda p: p.as_posix())
-    return BatchFiles(
-        to_read=tuple(p for p in relative if not _is_ignored(p)),
-        ignored=tuple(p for p in relative if _is_ignored(p)),
-    )
+    return sort_out({p.relative_to(folder) for p in found}, is_batch=True)
+
+
+def sort_out(paths: Collection[Path], is_batch: bool) -> BatchFiles:
+    """Which of these files are to be read, and why the others are not. Only a batch folder has files about itself."""
+    sorted_paths = sorted(paths, key=lambda p: p.as_posix())
+    ignored = {path: why for path in sorted_paths if (why := _ignored(path, is_batch)) is not None}
+    partners = {
+        path.with_suffix("") for path in paths if path not in ignored and path.suffix.lower() not in (*SIDECARS, ".zip")
+    }
+    for path in sorted_paths:
+        if path not in ignored and path.suffix in SIDECARS and path.with_suffix("") in partners:
+            ignored[path] = Ignored.SIDECAR
+    return BatchFiles(tuple(path for path in sorted_paths if path not in ignored), ignored)
 
 
 def shown_path(path: Path) -> str:
@@ -132,7 +164,13 @@ def file_state(path: Path, hash_file: Callable[[Path], str] = fingerprint_file) 
         return _UNREADABLE
 
 
-def _is_ignored(path: Path) -> bool:
-    is_hidden = any(part.startswith(".") or part.endswith(_UNFINISHED) for part in path.parts)
-    is_about_the_batch = path.name == BATCH_FILE or _ABOUT_THE_BATCH.fullmatch(path.name) is not None
-    return is_hidden or (len(path.parts) == 1 and is_about_the_batch)
+def _ignored(path: Path, is_batch: bool) -> Ignored | None:
+    if any(part.startswith(".") or part in _MADE_BY_SYSTEMS for part in path.parts):
+        return Ignored.HIDDEN
+    if any(part.endswith(_UNFINISHED) for part in path.parts):
+        return Ignored.UNFINISHED
+    if not is_batch or len(path.parts) > 1:
+        return None
+    if path.name == BATCH_FILE:
+        return Ignored.BATCH_FILE
+    return Ignored.ABOUT_THE_BATCH if _ABOUT_THE_BATCH.fullmatch(path.name) else None

@@ -8,6 +8,7 @@ import os
 import re
 import stat
 from pathlib import Path
+from typing import Protocol
 
 from fine_tune_assets.core.fingerprints import fingerprint_bytes
 from fine_tune_assets.reports.batches import STATES, BatchFiles, file_state, version_of
@@ -16,6 +17,18 @@ from fine_tune_assets.reports.quarantine import Reason, UnreadableError
 # Characters that no text editor writes. One binary byte in ten is such a character; in text it is none.
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _MOST_CONTROL_FRACTION = 0.02
+
+
+class Contents(Protocol):
+    """Where files come from: a batch folder, or an archive in one."""
+
+    files: BatchFiles
+
+    def read(self, path: Path, largest_bytes: int) -> bytes:
+        """The file's bytes. Raises UnreadableError."""
+
+    def size(self, path: Path) -> int | None:
+        """Its size, or None where there is none."""
 
 
 class BatchContents:
@@ -39,10 +52,18 @@ class BatchContents:
                 now = file_state(self._folder / path)
                 self._seen[path] = now if now in STATES else "came back"
             raise
-        self._seen[path] = fingerprint_bytes(content)
+        now = fingerprint_bytes(content)
+        # Of a file that is read twice, such as one of FHIR resources, both readings must be of the same bytes.
+        self._seen[path] = now if self._seen.get(path, now) == now else "changed meanwhile"
         if not content.strip():
             raise UnreadableError(Reason.EMPTY, "There is nothing in it.")
         return content
+
+    def size(self, path: Path) -> int | None:
+        try:
+            return (self._folder / path).lstat().st_size
+        except OSError:
+            return None
 
     def version(self) -> str:
         """What `fingerprint_batch` gives for a folder that holds just this. A file that was not read is hashed now."""

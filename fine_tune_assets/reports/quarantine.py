@@ -25,6 +25,15 @@ class Reason(StrEnum):
     BAD_ID = "bad_id"
     BAD_BATCH_FILE = "bad_batch_file"
     NO_REPORTS = "no_reports"
+    BAD_SIDECAR = "bad_sidecar"
+    CORRUPT_FILE = "corrupt_file"
+    ENCRYPTED = "encrypted"
+    NO_TEXT_LAYER = "no_text_layer"
+    UNSURE_SCAN = "unsure_scan"
+    NUMBERS_CHANGED = "numbers_changed"
+    WITHDRAWN = "withdrawn"
+    UNSAFE_ARCHIVE = "unsafe_archive"
+    READER_FAILED = "reader_failed"
 
 
 class UnreadableError(Exception):

@@ -4,35 +4,32 @@ Owns how a row becomes a report by the columns that the batch file names. A bad 
 """
 
 import csv
-import json
-import math
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from fine_tune_assets.reports.batch_file import RecordColumns
-from fine_tune_assets.reports.batches import shown_path
 from fine_tune_assets.reports.contents import check_is_text, decode
-from fine_tune_assets.reports.identifiers import Identifier, Kind, ReadReport, checked_id, id_of, patient_of, values_of
+from fine_tune_assets.reports.facts import Facts
+from fine_tune_assets.reports.found import Findings, Found
+from fine_tune_assets.reports.identifiers import Identifier, Kind, checked_id, id_of, values_of
 from fine_tune_assets.reports.quarantine import Reason, UnreadableError
+from fine_tune_assets.reports.strict_json import finite, load_json
 
 _LONGEST_CELL = 100_000_000
 Row = Mapping[str, Any]
 
 
-def read_records(
-    content: bytes, path: Path, columns: RecordColumns
-) -> Iterator[tuple[int, ReadReport | UnreadableError]]:
+def read_records(content: bytes, suffix: str, columns: RecordColumns) -> Findings:
     """Each row with its number from 1: the report, or why it can't be read.
 
     Raises UnreadableError if nothing of the file can be read.
     """
-    rows = _csv_rows(content, columns) if path.suffix.lower() == ".csv" else _json_rows(content)
+    rows = _csv_rows(content, columns) if suffix == ".csv" else _json_rows(content)
     found = False
     for number, row in rows:
         found = True
         try:
-            yield number, row if isinstance(row, UnreadableError) else _report(row, number, path, columns)
+            yield number, row if isinstance(row, UnreadableError) else _report(row, columns)
         except UnreadableError as error:
             yield number, error
     if not found:
@@ -95,9 +92,7 @@ def _json_rows(content: bytes) -> Iterator[tuple[int, Row | UnreadableError]]:
 
 def _json_row(line: bytes) -> Row | UnreadableError:
     try:
-        row = json.loads(
-            decode(line), object_pairs_hook=_without_repeated_keys, parse_constant=_refused, parse_float=_finite
-        )
+        row = load_json(decode(line), finite)
     except UnreadableError as error:
         return error
     except (ValueError, RecursionError):
@@ -105,32 +100,13 @@ def _json_row(line: bytes) -> Row | UnreadableError:
     return row if isinstance(row, dict) else _bad_record("It is not a JSON object.")
 
 
-def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # The library keeps the last of two and loses the first without a word.
-    if len({key for key, _ in pairs}) < len(pairs):
-        raise ValueError("repeated key")
-    return dict(pairs)
-
-
-def _refused(_constant: str) -> Any:
-    # The library takes NaN and Infinity, which are no JSON: all patients without an id would be the patient "nan".
-    raise ValueError("not a number")
-
-
-def _finite(number: str) -> float:
-    value = float(number)
-    if math.isinf(value):
-        raise ValueError("too large a number")
-    return value
-
-
-def _report(row: Row, number: int, path: Path, columns: RecordColumns) -> ReadReport:
+def _report(row: Row, columns: RecordColumns) -> Found:
     missing = [name for name in columns.needed if name not in row]
     if missing:
         raise UnreadableError(Reason.MISSING_COLUMN, f"It lacks {len(missing)} of the columns that batch.yaml names.")
     try:
         patient_id = id_of(row[columns.patient_id])
-        own_id = "" if columns.report_id is None else id_of(row[columns.report_id])
+        own_id = "" if columns.report_id is None else checked_id(id_of(row[columns.report_id]))
         stated = [(Kind.ID, row[columns.patient_id]), *((kind, row[c]) for c, kind in columns.identifiers.items())]
         identifiers = tuple(Identifier(kind, text) for kind, value in stated for text in values_of(value))
         sections = {heading: _section(row[column]) for column, heading in columns.sections.items()}
@@ -141,9 +117,7 @@ def _report(row: Row, number: int, path: Path, columns: RecordColumns) -> ReadRe
     text = "\n\n".join(f"{heading}\n\n{body}" for heading, body in sections.items() if body)
     if not text:
         raise UnreadableError(Reason.EMPTY, "Each of its sections is empty.")
-    if columns.report_id is None:
-        own_id = f"{shown_path(path.with_suffix(''))}-{number}"
-    return ReadReport(checked_id(own_id), patient_of(patient_id, ""), text + "\n", identifiers)
+    return Found(text, Facts(patient_id=patient_id, report_id=own_id, identifiers=identifiers))
 
 
 def _section(value: Any) -> str:

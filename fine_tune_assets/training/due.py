@@ -4,10 +4,16 @@ import pyarrow as pa
 
 
 def is_training_due(
-    *, new_examples: int, minimum_new_examples: int, is_base_changed: bool, is_recipe_changed: bool
+    *,
+    new_examples: int,
+    minimum_new_examples: int,
+    is_base_changed: bool,
+    is_recipe_changed: bool,
+    has_learned_misses: bool,
 ) -> bool:
-    """Due by enough new examples, or because an operator changed what is trained or how."""
-    return is_base_changed or is_recipe_changed or new_examples >= minimum_new_examples
+    """Due by enough new examples, because an operator changed what is trained or how, or because the last training's
+    examples held an identifier that was missed."""
+    return is_base_changed or is_recipe_changed or has_learned_misses or new_examples >= minimum_new_examples
 
 
 def count_new_examples(current: pa.Table, trained: pa.Table) -> int:

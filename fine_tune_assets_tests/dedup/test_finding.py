@@ -24,6 +24,7 @@ def reports_of(texts: dict[str, str]) -> pa.Table:
             "source": "s",
             "patient_key": f"patient of {report_id}",
             "text": text,
+            "tagged_text": text,
             "span_count": 0,
             "scrubber_version": "v",
             "fingerprint": fingerprint_text(text),

@@ -18,6 +18,7 @@ from fine_tune_assets.defs.automation import (
     DATA_VERSION,
     on_new_batches,
     on_new_inputs,
+    on_new_inputs_and_at_once,
     with_new_inputs,
 )
 
@@ -454,6 +455,75 @@ def test_a_batch_waits_for_the_parent_that_is_missing(batches: Graph) -> None:
     assert batches.tick() == set()
     batches.report("floor", "1")
     assert batches.tick() == {("scrubbed", "a")}
+
+
+@pytest.fixture
+def marked(instance: dg.DagsterInstance) -> Graph:
+    """`scrubbed` behind `marks_of_batch`, which most batches never have; `unique` behind it and `marks`, at once."""
+    parts = dg.StaticPartitionsDefinition(["a", "b"])
+    optional = dg.AssetSelection.assets("marks_of_batch")
+
+    @dg.asset(partitions_def=parts, deps=["raw", "marks_of_batch"], automation_condition=on_new_batches(optional))
+    def scrubbed(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        return dg.MaterializeResult(data_version=graph.compute(context.partition_key))
+
+    @dg.asset(deps=[scrubbed, "marks"], automation_condition=on_new_inputs_and_at_once("marks"))
+    def unique() -> dg.MaterializeResult[None]:
+        return dg.MaterializeResult(data_version=graph.compute())
+
+    sources = [dg.AssetSpec(name, partitions_def=parts) for name in ("raw", "marks_of_batch")]
+    graph = Graph(dg.Definitions(assets=[*sources, dg.AssetSpec("marks"), scrubbed, unique]), instance)
+    graph.report("marks", "1")
+    for part in ("a", "b"):
+        graph.report("raw", "1", part)
+    assert graph.tick() == {("scrubbed", "a"), ("scrubbed", "b")}
+    for part in ("a", "b"):
+        assert graph.run("scrubbed", partition=part)
+    assert graph.tick() == {"unique"}
+    assert graph.run("unique")
+    assert graph.tick() == set()
+    return graph
+
+
+def test_an_optional_input_that_appears_runs_its_batch_and_no_other(marked: Graph) -> None:
+    """A mark concerns the batches of one patient."""
+    marked.report("marks_of_batch", "1", "b")
+    assert marked.tick() == {("scrubbed", "b")}
+    marked.run("scrubbed", partition="b")
+    assert marked.tick() == {"unique"}
+    marked.run("unique")
+    marked.report("marks_of_batch", "1", "b")
+    assert marked.tick() == set()
+
+
+def test_what_has_to_leave_now_does_not_wait_for_an_input_that_is_made_again(marked: Graph) -> None:
+    """While the batch is scrubbed for minutes, the report with the leak is out already; then it comes back clean."""
+    marked.report("marks", "2")
+    marked.report("marks_of_batch", "1", "b")
+    assert marked.tick() == {("scrubbed", "b"), "unique"}
+    meanwhile: list[Any] = []
+
+    def look() -> None:
+        marked.run("unique")
+        meanwhile.append(marked.tick())
+
+    marked.during = look
+    marked.run("scrubbed", partition="b")
+    assert meanwhile == [set()]
+    assert marked.tick() == {"unique"}
+    marked.run("unique")
+    assert marked.tick() == set()
+
+
+def test_what_has_to_leave_now_and_failed_is_not_tried_for_ever(marked: Graph) -> None:
+    marked.report("marks", "2")
+    assert marked.tick() == {"unique"}
+    marked.is_broken = {None}
+    assert not marked.run("unique")
+    assert marked.tick() == set()
+    marked.is_broken = set()
+    marked.report("marks", "3")
+    assert marked.tick() == {"unique"}
 
 
 def test_one_rewritten_batch_of_very_many_is_noticed(batches: Graph) -> None:

@@ -6,10 +6,12 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
+from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.tables import JUDGE_AGREEMENT, JUDGE_SCORES, RETAINED_ABILITIES, table_of
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s07_judge_scores import _evidence
 from fine_tune_assets.instructions.storing import StoredInstructionSet, write_instruction_set
+from fine_tune_assets.ledger.missed_identifiers import record_mark
 from fine_tune_assets_tests.instructions.examples import built
 
 pytestmark = pytest.mark.usefixtures("installation_dir")
@@ -61,3 +63,23 @@ def test_grades_on_other_examples_do_not(stored: StoredInstructionSet, split: st
 def test_grades_of_another_adapter_do_not(stored: StoredInstructionSet) -> None:
     with pytest.raises(dg.Failure, match="another adapter"):
         _gather(stored, _scores(stored, "test", adapter_id="old"))
+
+
+def test_a_candidate_that_learned_a_missed_identifier_gets_no_verdict(stored: StoredInstructionSet) -> None:
+    """It was being trained while a reviewer marked it; nobody knows what it repeats."""
+    scores = _scores(stored, "test")
+    learned = next(row for row in stored.table.to_pylist() if row["split"] == "train" and not row["is_general"])
+    with Installation().ledger() as ledger:
+        record_mark(
+            ledger,
+            Installation().corrections_key,
+            report_id="b/1",
+            batch="b",
+            patient_key=learned["patient_key"],
+            kind="NAME",
+            term=learned["messages"][-1]["content"].split()[0].strip(".,"),
+            labelled_case="{}",
+            marked_by="expert-1",
+        )
+    with pytest.raises(GateClosedError, match="nothing that was trained on it is promoted"):
+        _gather(stored, scores)

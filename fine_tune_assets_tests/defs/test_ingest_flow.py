@@ -1,6 +1,8 @@
 """Stages 1 to 5 on a few real reports, with the real scrubber: from dropped folders to an instruction set."""
 
+import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs.local_run import Summary, materialize_stale
 from fine_tune_assets.instructions.certificate import leakage_certificate
 from fine_tune_assets_tests.conftest import drop_dialogues, replace_file, write_recipe
+from fine_tune_assets_tests.reports.making_files import REPORT, WITH_PATIENT, WITH_SIDECAR, front_matter
 
 pytestmark = pytest.mark.slow  # each scrub starts a process that loads Presidio
 
@@ -22,6 +25,8 @@ INGEST = {
     "scrub_recall",
     "scrubbed_reports",
     "phi_spans",
+    "held_reports",
+    "identifier_values",
     "unique_reports",
     "duplicate_reports",
     "drafted_examples",
@@ -30,7 +35,7 @@ INGEST = {
     "instruction_sets",
     "scrubbed_corrections",
 }
-OF_A_BATCH = {"reports", "unreadable_reports", "scrubbed_reports", "phi_spans"}
+OF_A_BATCH = {"reports", "unreadable_reports", "scrubbed_reports", "phi_spans", "held_reports", "identifier_values"}
 MARKER = "Zyxomarkwort"
 
 
@@ -132,11 +137,43 @@ def test_a_planted_word_comes_out_nowhere(installation_dir: Path, instance: dg.D
         assert MARKER.lower() not in str(_rows(installation_dir, asset)).lower(), asset
 
 
+def test_documents_of_every_format_flow_to_instruction_sets_without_those_whom_they_name(
+    installation_dir: Path, instance: dg.DagsterInstance
+) -> None:
+    """What HL7, FHIR, C-CDA or a sidecar states is removed for certain; numbers and sides stay."""
+    drop_dialogues(installation_dir, "2026-02", 0, 24)
+    folder = installation_dir / "raw_reports" / "2026-05"
+    folder.mkdir()
+    named = f" {REPORT.patient_name} ({REPORT.patient_id}) was seen by Dr. {REPORT.physician_family}."
+    sections = tuple((heading, text + named) for heading, text in REPORT.sections)
+    report = replace(REPORT, sections=sections)
+    for ending, write in {**WITH_PATIENT, **WITH_SIDECAR}.items():
+        (folder / f"visit-{ending}.{ending}").write_bytes(write(report))
+        if ending in WITH_SIDECAR:
+            (folder / f"visit-{ending}.yaml").write_text(front_matter(report))
+    assert _materialize(instance).failed == []
+    raw = [row for row in _rows(installation_dir, "reports") if row["batch"] == "2026-05"]
+    scrubbed = [row for row in _rows(installation_dir, "scrubbed_reports") if row["batch"] == "2026-05"]
+    assert len(raw) == len(scrubbed) == len(WITH_PATIENT) + len(WITH_SIDECAR)
+    for row in scrubbed:
+        for name in (report.given, report.family, report.physician_family, report.patient_id):
+            assert name.lower() not in row["text"].lower(), row["report_id"]
+        assert "left wrist" in row["text"]
+        assert "2.5 cm" in row["text"]
+
+
+def _label_what_nobody_finds(installation_dir: Path) -> None:
+    text = "The patient rests and drinks water."
+    row = {"id": "1", "text": text, "spans": [{"start": text.index("water"), "end": len(text) - 1, "label": "NAME"}]}
+    (installation_dir / "evaluation" / "phi" / "too_hard.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+
+
 def test_a_scrubber_below_the_floor_scrubs_nothing_not_even_by_hand(
     installation_dir: Path, instance: dg.DagsterInstance
 ) -> None:
     """The gate of all gates: a report that was not scrubbed well enough must not become an example."""
     write_recipe(installation_dir, scrub={"recall_floor": 1.0})
+    _label_what_nobody_finds(installation_dir)
     drop_dialogues(installation_dir, "2026-02", 0, 2)
     stopped = _materialize(instance)
     assert "scrub_recall" in {asset for asset, _ in stopped.materialized}
@@ -147,7 +184,9 @@ def test_a_scrubber_below_the_floor_scrubs_nothing_not_even_by_hand(
     } == set()
     by_hand = defs.resolve_implicit_global_asset_job_def().execute_in_process(
         instance=instance,
-        asset_selection=[dg.AssetKey("scrubbed_reports"), dg.AssetKey("phi_spans")],
+        asset_selection=[
+            dg.AssetKey(f"{name}") for name in ("scrubbed_reports", "phi_spans", "held_reports", "identifier_values")
+        ],
         partition_key="2026-02",
         raise_on_error=False,
     )

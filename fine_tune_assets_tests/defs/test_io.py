@@ -13,7 +13,7 @@ from fine_tune_assets.core.tables import TABLES, table_of
 from fine_tune_assets.defs.io import ParquetTables, joined
 from fine_tune_assets_tests.core.test_files import full_disk
 
-RECALL = {"labelled_set": "s", "label": "all", "gold": 1, "masked": 1, "recall": 1.0, "low": 0.2, "high": 1.0}
+RECALL = {"labelled_set": "s", "measure": "masked_recall", "label": "all", "value": 1.0}
 
 
 def _rows(version: str) -> pa.Table:

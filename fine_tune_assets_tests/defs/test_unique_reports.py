@@ -23,14 +23,18 @@ def _scrubbed(batch: str, version: str) -> pa.Table:
         "source": "s",
         "patient_key": batch,
         "text": text,
+        "tagged_text": text,
         "span_count": 0,
     }
     return table_of([{**row, "scrubber_version": version, "fingerprint": fingerprint_text(text)}], SCRUBBED_REPORTS)
 
 
 def _recall(recall: float, version: str) -> pa.Table:
-    row = {"labelled_set": "set", "label": "all", "gold": 100, "masked": 90, "low": 0.1, "high": 1.0}
-    return table_of([{**row, "recall": recall, "scrubber_version": version}], SCRUB_RECALL)
+    row = {"labelled_set": "set", "measure": "masked_recall", "hits": 90, "total": 100, "low": 0.1, "high": 1.0}
+    return table_of(
+        [{**row, "label": label, "value": recall, "scrubber_version": version} for label in ("all", "direct")],
+        SCRUB_RECALL,
+    )
 
 
 def _unique(recall: pa.Table, **batches: str) -> dg.MaterializeResult[pa.Table]:

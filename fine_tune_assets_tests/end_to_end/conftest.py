@@ -25,7 +25,7 @@ SMALL = {
     "judge": {"test_examples": 8, "max_new_tokens": 24, "ability_items": 4, "batch_size": 8},
     # Nine steps of training can't make it clearly better: here only a much worse candidate is held back.
     "gate": {"minimum_examples": 5, "maximum_ability_loss": 0.6, "minimum_gain": -3.0},
-    "scrub": {"recall_floor": 0.5},
+    "scrub": {"recall_floor": 0.5, "direct_recall_floor": 0.5},
 }
 """The demo's recipe with fewer examples: every stage is the real one."""
 
@@ -43,6 +43,8 @@ class Small:
         shutil.copytree(SAMPLE / "general", self.data / "general")
         shutil.copytree(SAMPLE / "evaluation", self.data / "evaluation")
         gold = self.data / "evaluation" / "phi" / "asq_phi.jsonl"
+        for other in set(gold.parent.glob("*.jsonl")) - {gold}:
+            other.unlink()
         gold.write_text("".join(gold.read_text(encoding="utf-8").splitlines(keepends=True)[:20]), encoding="utf-8")
         # A fixed key: it decides the patients' splits.
         (self.data / "keys" / "patients.key").write_bytes(b"k" * 32)

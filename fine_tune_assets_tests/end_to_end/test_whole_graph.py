@@ -37,8 +37,11 @@ def test_a_second_run_makes_nothing_again(served: Served) -> None:
 
 
 def test_every_table_is_there_and_readable_with_plain_duckdb(served: Served) -> None:
+    """All but the table of taggers: a tagger is trained when somebody asks for one."""
     small, _ = served
     for name, schema in TABLES.items():
+        if name == "phi_taggers":
+            continue
         files = str(small.data / "tables" / name / "*.parquet")
         columns = [row[0] for row in duckdb.execute("describe from read_parquet(?)", [files]).fetchall()]
         assert columns == schema.names, name

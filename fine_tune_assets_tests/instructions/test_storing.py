@@ -80,6 +80,40 @@ def test_the_exports_are_read_by_datasets(tmp_path: Path) -> None:
     assert "Finding 3." in alpaca["input"] or "Finding 4." in alpaca["input"]
 
 
+def test_the_folder_itself_is_a_data_set(tmp_path: Path) -> None:
+    """The card names the files of each split, in both forms: whoever is given the folder needs nothing else."""
+    stored = write_instruction_set(tmp_path, built(), FACTS)
+    messages, sharegpt = (
+        datasets.load_dataset(str(stored.folder), name, cache_dir=str(tmp_path / "cache"))
+        for name in ("messages", "sharegpt")
+    )
+    assert {split: len(rows) for split, rows in messages.items()} == {s: stored.manifest["counts"][s] for s in messages}
+    assert set(messages) == {"train", "validation", "test"}
+    for split in messages:
+        assert [_as_messages(turns) for turns in sharegpt[split]["conversations"]] == list(messages[split]["messages"])
+    assert [turn["from"] for turn in sharegpt["train"][0]["conversations"]] == ["system", "human", "gpt"]
+
+
+def _as_messages(turns: list[dict[str, str]]) -> list[dict[str, str]]:
+    roles = {"system": "system", "human": "user", "gpt": "assistant"}
+    return [{"role": roles[turn["from"]], "content": turn["value"]} for turn in turns]
+
+
+def test_the_card_says_what_decided_the_set_and_that_it_is_confidential(tmp_path: Path) -> None:
+    """It travels with the data; the reader has neither the graph nor us."""
+    stored = write_instruction_set(tmp_path, built(), FACTS)
+    card = (stored.folder / "README.md").read_text(encoding="utf-8")
+    for part in (
+        stored.fingerprint,
+        "confidential",
+        stored.manifest["leakage_certificate"],
+        '| recipe | "r" |',
+        "| seed | 7 |",
+    ):
+        assert part in card
+    assert f"| train | {stored.manifest['counts']['train']} |" in card
+
+
 def test_a_changed_table_is_refused(tmp_path: Path) -> None:
     """The gate: what was approved is what is trained, or nothing is."""
     stored = write_instruction_set(tmp_path, built(), FACTS)
@@ -98,7 +132,9 @@ def test_a_changed_table_is_refused_even_when_the_manifests_file_hash_was_change
         read_instruction_set(tmp_path, stored.fingerprint)
 
 
-@pytest.mark.parametrize("name", ["train.alpaca.json", "test.chatml.jsonl", "manifest.json"])
+@pytest.mark.parametrize(
+    "name", ["train.alpaca.json", "test.chatml.jsonl", "train.sharegpt.jsonl", "README.md", "manifest.json"]
+)
 def test_a_changed_export_or_manifest_is_refused(tmp_path: Path, name: str) -> None:
     """Whoever trains from an export relies on it as much."""
     stored = write_instruction_set(tmp_path, built(), FACTS)

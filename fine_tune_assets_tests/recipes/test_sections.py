@@ -48,7 +48,8 @@ def _paths(schema: Any, prefix: str = "") -> Iterator[str]:
 @pytest.mark.parametrize(
     ("path", "value", "moved"),
     [
-        ("scrub.minimum_score", 0.5, {"scrub"}),
+        ("scrub.minimum_score", 0.6, {"scrub"}),
+        ("tagger.steps", 5, {"tagger"}),
         ("dedup.near_threshold", 0.9, {"dedup"}),
         ("trusted_sources", {}, {"trusted_sources"}),
         ("system_prompt", "Be brief.", {"instructions"}),

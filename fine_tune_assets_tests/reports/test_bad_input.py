@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from fine_tune_assets.reports.batches import list_files
-from fine_tune_assets.reports.reading import BatchReading, ReadLimits, read_batch, read_files
+from fine_tune_assets.reports.limits import ReadLimits
+from fine_tune_assets.reports.reading import BatchReading, read_batch, read_files
 
 SECRET = b"k" * 32
 MARKER = "Zyxwvutquark"
@@ -55,7 +56,8 @@ def folder(tmp_path: Path) -> Path:
         ("archive.md", gzip.compress(b"a note " * 99, mtime=0), "not_text"),
         ("utf16.txt", GOOD.encode("utf-16"), "not_text"),
         ("latin1.txt", GOOD.replace("Rest", "Café").encode("latin-1"), "invalid_utf8"),
-        ("scan.pdf", b"%PDF-1.4", "unsupported_format"),
+        ("scan.pdf", b"%PDF-1.4", "corrupt_file"),
+        ("letter.doc", b"a letter", "unsupported_format"),
         ("no-ending", b"text", "unsupported_format"),
         ("nobody.txt", b"PLAN\n\nRest.\n", "no_patient"),
         ("blank-patient.txt", b"---\npatient_id: ''\n---\nRest.\n", "no_patient"),

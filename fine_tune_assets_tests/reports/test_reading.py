@@ -17,7 +17,9 @@ from fine_tune_assets.reports.batches import (
     list_files,
     list_not_batches,
 )
-from fine_tune_assets.reports.reading import ChangedBatchError, ReadLimits, read_batch, read_files, read_version
+from fine_tune_assets.reports.limits import ReadLimits
+from fine_tune_assets.reports.reading import ChangedBatchError, read_batch, read_files, read_version
+from fine_tune_assets.reports.rules_version import reader_version, version_of_rules
 
 SECRET = b"k" * 32
 SAMPLE = PROJECT_DIR / "data" / "raw_reports"
@@ -199,3 +201,19 @@ def test_a_whole_number_is_the_same_patient_however_it_was_exported(tmp_path: Pa
     found = read_batch(tmp_path, "b1", SECRET, ReadLimits()).reports.to_pylist()
     assert {row["patient_key"] for row in found} == {keyed_hash(SECRET, "4711")}
     assert {i["value"] for row in found for i in row["known_identifiers"]} == {"4711"}
+
+
+def test_the_rules_have_another_version_once_anything_in_them_is_another(tmp_path: Path) -> None:
+    """Batches that were read by older rules are read again; without a change none is."""
+    (tmp_path / "formats").mkdir()
+    rule = tmp_path / "formats" / "pdf.py"
+    rule.write_text("a = 1")
+    before = version_of_rules(tmp_path, ["lxml 6"], has_ocr=False)
+    assert version_of_rules(tmp_path, ["lxml 6"], has_ocr=False) == before
+    changed = {
+        version_of_rules(tmp_path, ["lxml 7"], has_ocr=False),
+        version_of_rules(tmp_path, ["lxml 6"], has_ocr=True),
+    }
+    rule.write_text("a = 2")
+    assert len({before, *changed, version_of_rules(tmp_path, ["lxml 6"], has_ocr=False)}) == 4
+    assert reader_version() == reader_version()

@@ -1,0 +1,55 @@
+"""`fine-tune duplicates`: which documents of one's own repeat another one, before any installation.
+
+Owns what goes out. The rules are those of stage 3, with the thresholds of the recipe.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+import click
+import pyarrow as pa
+from rich.console import Console
+from rich.progress import Progress as Bar
+
+from fine_tune_assets.cli.documents import Document, DocumentError, read_documents
+from fine_tune_assets.core.settings import load_settings
+from fine_tune_assets.core.tables import SCRUBBED_REPORTS, table_of
+from fine_tune_assets.dedup.finding import find_duplicates
+from fine_tune_assets.recipes.loading import load_recipe
+
+_SHOWN = ("dropped_id", "kept_id", "kind", "similarity")
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option(
+    "--output", "-o", type=click.File("w", encoding="utf-8"), default="-", help="A file; the terminal if left out."
+)
+def duplicates(files: tuple[Path, ...], output: IO[str]) -> None:
+    """Say which documents repeat another one: text files, or JSONL with `id` and `text` a line.
+
+    One JSON object a document that would be dropped: `dropped`, `kept`, `kind` (exact or near) and `similarity` (0 to 1).
+    """
+    settings = load_recipe(load_settings().recipe).dedup
+    table = _as_reports([document for file in files for document in read_documents(file)])
+    with Bar(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("Comparing", total=table.num_rows)
+        found = find_duplicates(table, settings, lambda done, _total, _what: bar.update(task, completed=done))
+    for row in found.duplicates.to_pylist():
+        output.write(json.dumps({name.removesuffix("_id"): row[name] for name in _SHOWN}, ensure_ascii=False) + "\n")
+
+
+def _as_reports(documents: Sequence[Document]) -> pa.Table:
+    """The documents as stage 3 takes them. Raises DocumentError for an id that occurs twice: a pair could not be told."""
+    twice = [i for i, count in Counter(str(d["id"]) for d in documents).items() if count > 1]
+    if twice:
+        raise DocumentError(f"{len(twice)} ids occur twice, such as {twice[0]}. Give every document an id of its own.")
+    return table_of([_as_report(str(d["id"]), d["text"]) for d in documents], SCRUBBED_REPORTS)
+
+
+def _as_report(report_id: str, text: str) -> dict[str, str | int]:
+    nothing = dict.fromkeys(("batch", "source", "patient_key", "scrubber_version", "fingerprint"), "")
+    return {**nothing, "report_id": report_id, "text": text, "tagged_text": text, "span_count": 0}

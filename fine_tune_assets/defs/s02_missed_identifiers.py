@@ -1,0 +1,130 @@
+"""Stage 2, what people add to it: identifiers that the scrubber missed and a reviewer marked.
+
+Belongs here: marks in the ledger as external assets, which batches they concern, and handing terms and cases to a step.
+Must stay out: what can be marked, and what a marked term does (see `phi/`).
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.core.files import write_text
+from fine_tune_assets.core.fingerprints import combine, fingerprint_listing
+from fine_tune_assets.defs.automation import DATA_VERSION
+from fine_tune_assets.defs.metadata import OWNERS
+from fine_tune_assets.defs.resources import Installation
+from fine_tune_assets.defs.s01_raw_reports import BATCHES
+from fine_tune_assets.ledger.missed_identifiers import labelled_cases, list_marks, missed_terms
+from fine_tune_assets.phi.missed_terms import MARKED_BY_REVIEWERS, Terms, batches_of_patients, holds_missed_terms
+
+GROUP = "s02_scrubbed_reports"
+
+missed_identifiers = dg.AssetSpec(
+    "missed_identifiers",
+    group_name=GROUP,
+    description="What reviewers marked as an identifier that the scrubber left. Kept encrypted in the ledger.",
+    owners=OWNERS["clinical"],
+    kinds={"sqlite"},
+    tags={"phi": "yes"},
+)
+missed_terms_of_batches = dg.AssetSpec(
+    "missed_terms",
+    partitions_def=BATCHES,
+    group_name=GROUP,
+    description="For each batch, which marks concern its patients. A mark scrubs again the batches of its patient only.",
+    owners=OWNERS["clinical"],
+    kinds={"sqlite"},
+    tags={"phi": "yes"},
+)
+
+
+def terms_of(installation: Installation) -> Terms:
+    """Patient key → the terms that were marked and not withdrawn. Raises LedgerError if one can't be decrypted."""
+    with installation.ledger() as ledger:
+        return missed_terms(ledger, installation.corrections_key)
+
+
+def examples_with_misses(installation: Installation, instruction_set: pa.Table) -> int:
+    """How many examples of the set hold what was marked for their patient: the set is older than the mark."""
+    said = ["\n".join(m["content"] for m in messages) for messages in instruction_set["messages"].to_pylist()]
+    texts = pa.chunked_array([pa.array(said, pa.string())])
+    return pc.sum(holds_missed_terms(instruction_set["patient_key"], [texts], terms_of(installation))).as_py() or 0
+
+
+def require_nothing_missed(installation: Installation, instruction_set: pa.Table) -> None:
+    """Raise GateClosedError if an example of the set holds what was marked for its patient.
+
+    Read from the ledger at the last moment: the tables in between may not have been made again yet.
+    """
+    held = examples_with_misses(installation, instruction_set)
+    if held:
+        raise GateClosedError(
+            f"{held} examples of the instruction set hold an identifier that a reviewer marked. Nothing is trained on it, and "
+            "nothing that was trained on it is promoted. Wait until their batches were scrubbed again, or materialize "
+            "instruction_sets; then adapters."
+        )
+
+
+@contextmanager
+def gold_files(installation: Installation, labelled: Sequence[Path], scratch: Path) -> Iterator[list[Path]]:
+    """The labelled sets, and a file with the cases that were made of marks for as long as the block lasts.
+
+    Raises GateClosedError if a set has the name of that one: no floor would count it.
+    """
+    if any(path.stem == MARKED_BY_REVIEWERS for path in labelled):
+        raise GateClosedError(
+            f"A labelled set can't be called {MARKED_BY_REVIEWERS}: that one is made of marks. Rename it."
+        )
+    with installation.ledger() as ledger:
+        cases = labelled_cases(ledger, installation.corrections_key)
+    marked = scratch.with_name(f"{MARKED_BY_REVIEWERS}.jsonl")
+    try:
+        # Marks alone are no labelled set that a scrubber may be let through by.
+        if cases and labelled:
+            write_text(marked, "".join(f"{case}\n" for case in cases))
+        yield [*labelled, *([marked] if marked.is_file() else [])]
+    finally:
+        marked.unlink(missing_ok=True)
+
+
+def changed_batches(instance: dg.DagsterInstance, installation: Installation) -> list[dg.AssetMaterialization]:
+    """An event for each batch whose marks are not those last reported. A batch that no mark ever concerned has none."""
+    with installation.ledger() as ledger:
+        marks = list_marks(ledger)
+    known = _reported(instance)
+    if not marks and not known:
+        return []
+    reports = installation.layout.tables / "reports"
+    patients = _patients_by_batch(reports, _listing(reports), tuple(sorted({mark.patient_key for mark in marks})))
+    versions = {
+        batch: combine(m.mark_id for m in marks if m.is_active and m.patient_key in patients.get(batch, ()))
+        for batch in {*patients, *known} & set(instance.get_dynamic_partitions(str(BATCHES.name)))
+    }
+    return [
+        dg.AssetMaterialization(missed_terms_of_batches.key, partition=batch, tags={DATA_VERSION: version})
+        for batch, version in sorted(versions.items())
+        if known.get(batch) != version
+    ]
+
+
+def _reported(instance: dg.DagsterInstance) -> dict[str, str]:
+    tags = instance.event_log_storage.get_latest_tags_by_partition(
+        missed_terms_of_batches.key, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION]
+    )
+    return {batch: found[DATA_VERSION] for batch, found in tags.items() if DATA_VERSION in found}
+
+
+def _listing(folder: Path) -> str:
+    return fingerprint_listing(folder) if folder.is_dir() else ""
+
+
+@lru_cache(maxsize=1)
+def _patients_by_batch(reports: Path, _listed: str, patients: tuple[str, ...]) -> dict[str, set[str]]:
+    """Remembered until a table of reports or the marked patients change: it is asked for at every tick."""
+    return batches_of_patients(reports, patients)

@@ -1,0 +1,146 @@
+"""A reviewer marks an identifier that the scrubber missed.
+
+Owns what can be marked, and the labelled case that is made of it. The term comes from a person and is never repeated: not in
+an error, not in a log. Where the term goes from here is `missed_terms`' matter.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.paths import Layout
+from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.missed_identifiers import MissedTerm, record_mark
+from fine_tune_assets.phi.kinds import KINDS
+from fine_tune_assets.phi.known_identifiers import find_known_identifiers
+from fine_tune_assets.phi.missed_terms import as_known_identifier
+
+WINDOW = 200
+"""Characters on each side of the term that its case keeps: enough for the model of names, and no whole report."""
+Place = tuple[int, int]
+"""First character, and the one after the last."""
+
+
+class MarkError(FineTuneError):
+    """Something can't be marked as it was asked for."""
+
+
+def mark_missed(
+    ledger: Ledger, key: bytes, layout: Layout, *, report_id: str, kind: str, term: str, marked_by: str
+) -> str:
+    """Keep that `term` is an identifier in the report, and return the mark's id; the same mark again is the same id.
+
+    From then on the report is held back until it was scrubbed without the term. Raises MarkError unless the report is there
+    and holds the term as whole words, LedgerError without a name.
+    """
+    if kind not in KINDS:
+        raise MarkError(f"An identifier in report {report_id} must be one of {', '.join(KINDS)}.")
+    report = _only_row(layout, "reports", report_id)
+    if report is None:
+        raise MarkError(f"There is no report {report_id}. Its id is the report_id that `fine-tune review show` prints.")
+    wanted = " ".join(term.split())
+    places = find_term(report["text"], kind, wanted, report_id)
+    return record_mark(
+        ledger,
+        key,
+        report_id=report_id,
+        batch=report["batch"],
+        patient_key=report["patient_key"],
+        kind=kind,
+        term=wanted,
+        labelled_case=labelled_case(report["text"], kind, places, _removed(layout, report_id, report["text"])),
+        marked_by=marked_by,
+    )
+
+
+def find_term(text: str, kind: str, term: str, report_id: str) -> list[Place]:
+    """Where the scrubber will find the term once it is told. Raises MarkError if it will not, without the term."""
+    if not any(character.isalnum() for character in term):
+        raise MarkError(f"The term to mark in report {report_id} has neither a letter nor a digit.")
+    written = re.compile(r"\s+".join(re.escape(word) for word in term.split()), re.IGNORECASE)
+    literal = [match.span() for match in written.finditer(text)]
+    if not literal:
+        raise MarkError(
+            f"Report {report_id} does not hold that term. Enter it as it stands there, and nothing that was put in an "
+            "identifier's place, such as [NAME]."
+        )
+    told = find_known_identifiers(text, [as_known_identifier(MissedTerm("", kind, term))])
+    places = [(start, end) for start, end in literal if any(s.start <= start and end <= s.end for s in told)]
+    if not places:
+        raise MarkError(f"Report {report_id} holds that term only inside of longer words. Mark the whole words.")
+    return places
+
+
+def labelled_case(text: str, kind: str, places: Sequence[Place], removed: Sequence[dict[str, Any]]) -> str:
+    """A window of the raw text around the place that was missed, as JSON with `text` and `spans`.
+
+    Labelled are the term, wherever it stands in the window, and what the scrubber removes there already.
+    """
+    missed = next((place for place in places if not any(_overlap(place, _place(span)) for span in removed)), places[0])
+    start, end = _window(text, missed)
+    marked = [{"start": first, "end": last, "label": kind} for first, last in places]
+    others = [span for span in removed if not any(_overlap(place, _place(span)) for place in places)]
+    spans = [
+        {"start": span["start"] - start, "end": span["end"] - start, "label": span["label"]}
+        for span in sorted([*marked, *others], key=lambda span: span["start"])
+        if start <= span["start"] and span["end"] <= end
+    ]
+    return json.dumps({"text": text[start:end], "spans": spans}, ensure_ascii=False)
+
+
+def _window(text: str, place: Place) -> Place:
+    """From white space to white space: a word that is cut in two is another word."""
+    start, end = max(0, place[0] - WINDOW), min(len(text), place[1] + WINDOW)
+    while start > 0 and not text[start - 1].isspace():
+        start -= 1
+    while end < len(text) and not text[end].isspace():
+        end += 1
+    return start, end
+
+
+def _removed(layout: Layout, report_id: str, text: str) -> list[dict[str, Any]]:
+    """What the scrubber removed from exactly this text; nothing if the report was not scrubbed, or was changed since."""
+    scrubbed = _only_row(layout, "scrubbed_reports", report_id)
+    path = layout.table("phi_spans", _batch_of(report_id))
+    if scrubbed is None or not path.is_file():
+        return []
+    spans = sorted(_rows(path, report_id), key=lambda span: span["start"])
+    return spans if _is_made_from(text, spans, scrubbed["text"]) else []
+
+
+def _is_made_from(text: str, spans: Sequence[dict[str, Any]], scrubbed: str) -> bool:
+    """Whether all of the text that no span covers stands in the scrubbed text, in its order."""
+    starts, ends = [span["start"] for span in spans], [span["end"] for span in spans]
+    at = 0
+    for begin, end in zip([0, *ends], [*starts, len(text)], strict=True):
+        found = scrubbed.find(text[begin:end], at)
+        if found < 0 or end > len(text):
+            return False
+        at = found + end - begin
+    return True
+
+
+def _overlap(one: Place, other: Place) -> bool:
+    return one[0] < other[1] and other[0] < one[1]
+
+
+def _place(span: dict[str, Any]) -> Place:
+    return span["start"], span["end"]
+
+
+def _only_row(layout: Layout, table: str, report_id: str) -> dict[str, Any] | None:
+    path = layout.table(table, _batch_of(report_id))
+    return next(iter(_rows(path, report_id)), None) if path.is_file() else None
+
+
+def _rows(path: Path, report_id: str) -> list[dict[str, Any]]:
+    return list(pq.read_table(path, filters=[("report_id", "=", report_id)], partitioning=None).to_pylist())
+
+
+def _batch_of(report_id: str) -> str:
+    return report_id.partition("/")[0]

@@ -1,0 +1,166 @@
+"""How good a scrubber is on labelled documents: what it removes, what it leaves, what it removes without need.
+
+Owns the measures. An identifier is masked if each of its characters but spaces is under some finding, of whatever kind. Pure:
+takes documents and findings, reads no file and runs no scrubber.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fine_tune_assets.phi.spans import Span
+
+ALL, DIRECT = "all", "direct"
+_Z = 1.959963984540054
+"""97.5 % quantile of the normal distribution."""
+_WORD = re.compile(r"\w+")
+_GROUPS: Mapping[str, str] = {
+    **dict.fromkeys(("NAME", "PERSON", "PATIENT", "DOCTOR"), "NAME"),
+    **dict.fromkeys(("DATE", "DATE_TIME"), "DATE"),
+    **dict.fromkeys(("AGE",), "AGE"),
+    **dict.fromkeys(
+        ("LOCATION", "GEOGRAPHIC_LOCATION", "ADDRESS", "STREET_ADDRESS", "GPE", "ZIP_CODE", "GEO", "CITY", "ZIP"),
+        "LOCATION",
+    ),
+    **dict.fromkeys(("FACILITY", "HOSPITAL", "ORGANIZATION", "EMPLOYER"), "FACILITY"),
+    **dict.fromkeys(("PHONE", "PHONE_NUMBER", "FAX_NUMBER", "FAX"), "PHONE"),
+    **dict.fromkeys(("EMAIL", "EMAIL_ADDRESS"), "EMAIL"),
+    **dict.fromkeys(("URL", "DOMAIN_NAME"), "URL"),
+    **dict.fromkeys(("IP", "IP_ADDRESS"), "IP"),
+    **dict.fromkeys(("SSN", "US_SSN", "SOCIAL_SECURITY_NUMBER"), "SSN"),
+    "OTHER": "OTHER",
+}
+"""Label → kind in the typed measures. Every other label is an identifying number, ID."""
+_DIRECT_GROUPS = {"NAME", "PHONE", "EMAIL", "SSN", "ID"}
+_DIRECT_LABELS = {"ADDRESS", "STREET_ADDRESS"}
+
+
+@dataclass(frozen=True)
+class Measure:
+    name: str
+    label: str
+    hits: int | None
+    """None for an F1, which is no share of a count."""
+    total: int | None
+    value: float
+    low: float | None
+    high: float | None
+
+
+def type_group(label: str) -> str:
+    return _GROUPS.get(label.upper(), "ID")
+
+
+def is_direct(label: str) -> bool:
+    """Whether it tells who somebody is by itself: name, number, telephone, e-mail, SSN, street address."""
+    return label.upper() in _DIRECT_LABELS or type_group(label) in _DIRECT_GROUPS
+
+
+def measure(documents: Sequence[Mapping[str, Any]], found: Iterable[Sequence[Span]]) -> list[Measure]:
+    """All measures of one labelled set.
+
+    A document that says in `labels` which kinds were labelled in it can't tell what was removed without need: then only
+    recall is measured.
+    """
+    counts: Counter[tuple[str, str]] = Counter()
+    for document, spans in zip(documents, found, strict=True):
+        counts.update(_counts(document["text"], document["spans"], spans))
+    is_whole = not any("labels" in document for document in documents)
+    return [*_recalls(counts), *(_typed(counts) if is_whole else ()), *_by_document(counts, is_whole)]
+
+
+def _counts(text: str, gold: Sequence[Mapping[str, Any]], spans: Sequence[Span]) -> Iterator[tuple[str, str]]:
+    covered = _cover(text, [(s.start, s.end) for s in spans])
+    leaks = False
+    for g in gold:
+        is_masked = all(covered[i] or text[i].isspace() for i in range(g["start"], g["end"]))
+        leaks |= not is_masked
+        for label in (g["label"], ALL, *([DIRECT] if is_direct(g["label"]) else [])):
+            yield "gold", label
+            if is_masked:
+                yield "masked", label
+        yield from _agreement(
+            "gold", [(s.start, s.end, s.label) for s in spans], g["start"], g["end"], g["label"], is_gold=True
+        )
+    labelled = [(g["start"], g["end"], g["label"]) for g in gold]
+    for s in spans:
+        yield "found", ALL
+        yield from _agreement("found", labelled, s.start, s.end, s.label, is_gold=False)
+    yield ("documents", "phi") if gold else ("documents", "clean")
+    if gold and not leaks:
+        yield "documents", "without_leak"
+    if spans and not gold:
+        yield "documents", "clean_hit"
+    yield from _tokens(text, covered, _cover(text, [(g["start"], g["end"]) for g in gold]))
+
+
+def _agreement(
+    side: str, others: Sequence[tuple[int, int, str]], start: int, end: int, label: str, *, is_gold: bool
+) -> Iterator[tuple[str, str]]:
+    agreeing = [o for o in others if (_agree(label, o[2]) if is_gold else _agree(o[2], label))]
+    if any(o[:2] == (start, end) for o in agreeing):
+        yield f"{side}_strict", ALL
+    if any(o[0] < end and start < o[1] for o in agreeing):
+        yield f"{side}_relaxed", ALL
+
+
+def _agree(gold: str, found: str) -> bool:
+    """A place that was found stands for a facility too: labelled sets differ in what they call a hospital."""
+    return type_group(gold) == type_group(found) or (found == "LOCATION" and type_group(gold) == "FACILITY")
+
+
+def _cover(text: str, places: Iterable[tuple[int, int]]) -> bytearray:
+    covered = bytearray(len(text))
+    for start, end in places:
+        covered[start:end] = b"\x01" * (end - start)
+    return covered
+
+
+def _tokens(text: str, covered: bytearray, gold: bytearray) -> Iterator[tuple[str, str]]:
+    for word in _WORD.finditer(text):
+        if not any(gold[word.start() : word.end()]):
+            yield "tokens", "other"
+            if any(covered[word.start() : word.end()]):
+                yield "tokens", "other_masked"
+
+
+def _recalls(counts: Counter[tuple[str, str]]) -> Iterator[Measure]:
+    for name, label in sorted(key for key in counts if key[0] == "gold"):
+        yield _share("masked_recall", label, counts["masked", label], counts[name, label])
+
+
+def _typed(counts: Counter[tuple[str, str]]) -> Iterator[Measure]:
+    for manner in ("strict", "relaxed"):
+        gold, found = counts["gold", ALL], counts["found", ALL]
+        if not gold or not found:
+            continue
+        recall = _share(f"{manner}_recall", ALL, counts[f"gold_{manner}", ALL], gold)
+        precision = _share(f"{manner}_precision", ALL, counts[f"found_{manner}", ALL], found)
+        total = recall.value + precision.value
+        f1 = 2 * recall.value * precision.value / total if total else 0.0
+        yield from (recall, precision, Measure(f"{manner}_f1", ALL, None, None, f1, None, None))
+
+
+def _by_document(counts: Counter[tuple[str, str]], is_whole: bool) -> Iterator[Measure]:
+    if counts["documents", "phi"]:
+        yield _share("documents_without_leak", ALL, counts["documents", "without_leak"], counts["documents", "phi"])
+    if is_whole and counts["documents", "clean"]:
+        yield _share("clean_documents_hit", ALL, counts["documents", "clean_hit"], counts["documents", "clean"])
+    if is_whole and counts["tokens", "other"]:
+        yield _share("other_tokens_masked", ALL, counts["tokens", "other_masked"], counts["tokens", "other"])
+
+
+def _share(name: str, label: str, hits: int, total: int) -> Measure:
+    low, high = wilson_interval(hits, total)
+    return Measure(name, label, hits, total, hits / total, low, high)
+
+
+def wilson_interval(hits: int, total: int) -> tuple[float, float]:
+    """95 % interval of a share. Wilson, JASA 22 (1927) 209-212: right for small counts, and at 0 and 1."""
+    share, z2 = hits / total, _Z * _Z
+    centre = (share + z2 / (2 * total)) / (1 + z2 / total)
+    half = _Z / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total * total))
+    return max(0.0, centre - half), min(1.0, centre + half)

@@ -1,0 +1,75 @@
+"""Days, years and ages written in words, read and written.
+
+Owns English number words up to those of a year. Does not know what a date is.
+"""
+
+# ruff: noqa: SIM905 (lists of words)
+
+_UNITS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
+    eighteen nineteen""".split()
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+_IRREGULAR = {"one": "first", "two": "second", "three": "third", "five": "fifth"}
+_IRREGULAR |= {"eight": "eighth", "nine": "ninth", "twelve": "twelfth"}
+
+_UNIT = "|".join(_UNITS[1:10])
+_BELOW_20 = "|".join(sorted(_UNITS[1:], key=len, reverse=True))
+BELOW_100 = rf"(?:(?:{'|'.join(_TENS)})(?:[-\s](?:{_UNIT}))?|(?:oh[-\s])?(?:{_BELOW_20}))"
+YEAR_IN_WORDS = (
+    rf"(?:two\s+thousand(?:\s+(?:and\s+)?{BELOW_100})?|(?:nineteen|twenty)[-\s]{BELOW_100}|nineteen\s+hundred)"
+)
+
+
+def cardinal(number: int) -> str:
+    """One to ninety-nine."""
+    if number < len(_UNITS):
+        return _UNITS[number]
+    tens, unit = _TENS[number // 10 - 2], number % 10
+    return f"{tens}-{_UNITS[unit]}" if unit else tens
+
+
+def ordinal(number: int) -> str:
+    head, _, last = cardinal(number).rpartition("-")
+    last = last[:-1] + "ieth" if last.endswith("y") else _IRREGULAR.get(last, last + "th")
+    return f"{head}-{last}" if head else last
+
+
+def read_cardinal(words: str) -> int | None:
+    """Zero to ninety-nine, or None."""
+    return _CARDINALS.get(_plain(words).removeprefix("oh "))
+
+
+def read_ordinal(words: str) -> int | None:
+    """First to thirty-first, or None."""
+    return _ORDINALS.get(_plain(words))
+
+
+def year_words(year: int) -> str:
+    """1999 is "nineteen ninety-nine", 2005 "two thousand five", 2021 "twenty twenty-one"."""
+    century, rest = divmod(year, 100)
+    if century == 20 and rest < 10:
+        return f"two thousand {cardinal(rest)}" if rest else "two thousand"
+    if not rest:
+        return f"{cardinal(century)} hundred"
+    return f"{cardinal(century)} {'oh ' if rest < 10 else ''}{cardinal(rest)}"
+
+
+def read_year(words: str) -> int | None:
+    """A year of the twentieth or twenty-first century, or None."""
+    plain = _plain(words)
+    if plain.startswith("two thousand"):
+        rest = plain.removeprefix("two thousand").strip().removeprefix("and ").strip()
+        number = read_cardinal(rest) if rest else 0
+        return None if number is None else 2000 + number
+    century, _, rest = plain.partition(" ")
+    number = 0 if rest == "hundred" else read_cardinal(rest)
+    year = {"nineteen": 1900, "twenty": 2000}.get(century)
+    return None if year is None or number is None else year + number
+
+
+def _plain(words: str) -> str:
+    return " ".join(words.lower().replace("-", " ").split())
+
+
+_CARDINALS = {cardinal(n).replace("-", " "): n for n in range(100)}
+_ORDINALS = {ordinal(n).replace("-", " "): n for n in range(1, 32)}
+ORDINALS = "|".join(w.replace(" ", r"[-\s]") for w in sorted(_ORDINALS, key=len, reverse=True))

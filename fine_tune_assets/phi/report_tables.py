@@ -1,0 +1,281 @@
+"""Scrubs a table of reports: from REPORTS to scrubbed reports, spans, what is held back, and the values that occurred.
+
+Owns the two rounds: first all identifiers are found, then, when every value of the corpus is known, surrogates are chosen.
+Reads and writes row groups, so that memory does not grow with the corpus.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fine_tune_assets.core.fingerprints import fingerprint_text
+from fine_tune_assets.core.progress import Progress
+from fine_tune_assets.core.tables import (
+    HELD_REPORTS,
+    IDENTIFIER_VALUES,
+    PHI_SPANS,
+    REPORTS,
+    SCRUBBED_CORRECTIONS,
+    SCRUBBED_REPORTS,
+    table_of,
+)
+from fine_tune_assets.phi.dates import DateReader
+from fine_tune_assets.phi.profiles import Profile
+from fine_tune_assets.phi.replacing import Surrogates, corpus_lookup, corpus_values
+from fine_tune_assets.phi.scrubbing import ScrubbedText, scrubber_version
+from fine_tune_assets.phi.span_cache import SpanCache
+from fine_tune_assets.phi.spans import Span, replace_spans
+from fine_tune_assets.phi.workers import Item, Workers, open_workers
+from fine_tune_assets.recipes.schema import ScrubSettings
+
+ROWS_AT_ONCE = 1024
+ORIGINAL, SURROGATE = "original", "surrogate"
+
+
+@dataclass(frozen=True)
+class ScrubJob:
+    """What scrubbing a table needs beside the table."""
+
+    settings: ScrubSettings
+    secret: bytes
+    cache: Path
+    other_values: Sequence[Path]
+    """IDENTIFIER_VALUES of the other batches: no surrogate may equal a value that occurs there."""
+    today: date
+
+
+@dataclass(frozen=True)
+class ScrubCounts:
+    reports: int
+    held: int
+    spans: int
+    from_cache: int
+    by_label: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class ScrubOutputs:
+    """Paths of the four tables."""
+
+    scrubbed: Path
+    spans: Path
+    held: Path
+    values: Path
+
+
+def scrub_table(reports: Path, job: ScrubJob, outputs: ScrubOutputs, progress: Progress) -> ScrubCounts:
+    """REPORTS → SCRUBBED_REPORTS, PHI_SPANS, HELD_REPORTS and IDENTIFIER_VALUES, in the order of the reports."""
+    version = scrubber_version(job.settings)
+    total = pq.ParquetFile(reports).metadata.num_rows
+    finder = _Finder(job, version)
+    values: set[str] = set()
+    by_label: Counter[str] = Counter()
+    held = 0
+    with ExitStack() as stack:
+        finder.workers = stack.enter_context(open_workers(job.settings, total))
+        stack.callback(finder.close)
+        spans_file, held_file = (
+            stack.enter_context(_writer(p, s)) for p, s in ((outputs.spans, PHI_SPANS), (outputs.held, HELD_REPORTS))
+        )
+        done = 0
+        for rows in _rows(reports, REPORTS):
+            found = finder.find([(r["text"], r["known_identifiers"]) for r in rows])
+            span_rows = _span_rows(rows, found)
+            # One row group a lot of reports: the second round reads them side by side.
+            spans_file.write_table(span_rows, row_group_size=max(1, span_rows.num_rows))
+            held_rows = _held_rows(rows, found, version)
+            held_file.write_table(table_of(held_rows, HELD_REPORTS))
+            held += len({r["report_id"] for r in held_rows})
+            for row, one in zip(rows, found, strict=True):
+                values |= corpus_values(row["text"], one.spans, job.secret)
+                by_label.update(span.label for span in one.spans)
+            done += len(rows)
+            progress(done, total, "reports read for identifiers")
+    used = _replace_all(reports, job, outputs, values, version, progress)
+    _write_values(outputs.values, values, used)
+    return ScrubCounts(total - held, held, by_label.total(), finder.from_cache, dict(sorted(by_label.items())))
+
+
+class _Finder:
+    """Finds identifiers; what was found in the same text before is taken from the cache."""
+
+    def __init__(self, job: ScrubJob, version: str) -> None:
+        self._cache = SpanCache(job.cache, version, job.secret)
+        self.workers: Workers | None = None
+        self.from_cache = 0
+
+    def find(self, items: Sequence[Item]) -> list[ScrubbedText]:
+        assert self.workers is not None
+        keys = [self._cache.key(text, known) for text, known in items]
+        kept = self._cache.get(keys)
+        new = [(key, item) for key, item in dict(zip(keys, items, strict=True)).items() if key not in kept]
+        scrubbed = self.workers.scrub([item for _, item in new]) if new else []
+        self._cache.put((key, s.spans, s.leaks) for (key, _), s in zip(new, scrubbed, strict=True))
+        self.from_cache += sum(key in kept for key in keys)
+        kept |= {key: (s.spans, dict(s.leaks)) for (key, _), s in zip(new, scrubbed, strict=True)}
+        return [
+            ScrubbedText(replace_spans(text, kept[key][0]), *kept[key])
+            for key, (text, _) in zip(keys, items, strict=True)
+        ]
+
+    def close(self) -> None:
+        self._cache.close()
+
+
+def _replace_all(
+    reports: Path, job: ScrubJob, outputs: ScrubOutputs, values: set[str], version: str, progress: Progress
+) -> set[str]:
+    """Write SCRUBBED_REPORTS of the reports that are not held back; returns the keyed hashes of the surrogates used."""
+    surrogates = build_surrogates(job, values)
+    held = set(pq.read_table(outputs.held, columns=["report_id"]).column(0).to_pylist())
+    used: set[str] = set()
+    done, total = 0, pq.ParquetFile(reports).metadata.num_rows
+    with _writer(outputs.scrubbed, SCRUBBED_REPORTS) as file, pq.ParquetFile(outputs.spans) as found:
+        for group, rows in enumerate(_rows(reports, REPORTS)):
+            spans = _spans_by_report(found.read_row_group(group))
+            kept = [row for row in rows if row["report_id"] not in held]
+            scrubbed = [_scrubbed_row(r, spans.get(r["report_id"], ()), surrogates, version, used) for r in kept]
+            file.write_table(table_of(scrubbed, SCRUBBED_REPORTS))
+            done += len(rows)
+            progress(done, total, "reports written")
+    return used
+
+
+def build_surrogates(job: ScrubJob, values: Iterable[str]) -> Surrogates | None:
+    """None where the recipe wants tags."""
+    if job.settings.replacement == "tags":
+        return None
+    profile = Profile(job.settings.profile, job.settings.shift_dates)
+    others = (_originals(path) for path in job.other_values)
+    taken = frozenset(values).union(*others)
+    return Surrogates(
+        job.secret, profile, DateReader(job.today.year, job.settings.day_first_dates), corpus_lookup(job.secret, taken)
+    )
+
+
+def _originals(path: Path) -> set[str]:
+    return set(pq.read_table(path, filters=[("role", "=", ORIGINAL)], columns=["value_hash"]).column(0).to_pylist())
+
+
+def _scrubbed_row(
+    row: Mapping[str, Any], spans: Sequence[Span], surrogates: Surrogates | None, version: str, used: set[str]
+) -> dict[str, Any]:
+    tagged = replace_spans(row["text"], spans)
+    text = tagged
+    if surrogates is not None:
+        replaced = surrogates.replace(row["text"], spans, row["patient_key"])
+        text = replaced.text
+        used |= replaced.values
+    return {
+        **{name: row[name] for name in ("report_id", "batch", "source", "patient_key")},
+        "text": text,
+        "tagged_text": tagged,
+        "span_count": len(spans),
+        "scrubber_version": version,
+        "fingerprint": fingerprint_text(text),
+    }
+
+
+def scrub_corrections(corrections: pa.Table, job: ScrubJob, progress: Progress) -> tuple[pa.Table, int]:
+    """SCRUBBED_CORRECTIONS without those that the second pass holds back, and how many these are.
+
+    The three texts of a correction are one report in three parts: what is found in one goes from all.
+    """
+    rows = corrections.to_pylist()
+    with open_workers(job.settings, len(rows)) as workers:
+        found = workers.scrub([(_JOINT.join(row[name] for name in _TEXTS), ()) for row in rows])
+    spans = [_spans_by_text(row, one.spans) for row, one in zip(rows, found, strict=True)]
+    values = {
+        value
+        for row, by_text in zip(rows, spans, strict=True)
+        for name, of_text in by_text.items()
+        for value in corpus_values(row[name], of_text, job.secret)
+    }
+    surrogates = build_surrogates(job, values)
+    kept = [
+        row | {name: _replaced(row, name, by_text[name], surrogates) for name in _TEXTS}
+        for row, by_text, one in zip(rows, spans, found, strict=True)
+        if not one.leaks
+    ]
+    progress(len(rows), len(rows), "corrections scrubbed")
+    return table_of(kept, SCRUBBED_CORRECTIONS), len(rows) - len(kept)
+
+
+_TEXTS = ("instruction", "input", "output")
+_JOINT = "\n\n"
+
+
+def _spans_by_text(row: Mapping[str, Any], spans: Sequence[Span]) -> dict[str, list[Span]]:
+    """Of each text its own spans. One that reaches over a joint, such as two names with only it between them, is cut there."""
+    by_text: dict[str, list[Span]] = {}
+    start = 0
+    for name in _TEXTS:
+        end = start + len(row[name])
+        cut = (replace(s, start=max(s.start, start) - start, end=min(s.end, end) - start) for s in spans)
+        by_text[name] = [s for s in cut if s.start < s.end]
+        start = end + len(_JOINT)
+    return by_text
+
+
+def _replaced(row: Mapping[str, Any], name: str, spans: Sequence[Span], surrogates: Surrogates | None) -> str:
+    if surrogates is None:
+        return replace_spans(row[name], spans)
+    return surrogates.replace(row[name], spans, row["patient_key"] or row["correction_id"]).text
+
+
+def _span_rows(rows: Sequence[Mapping[str, Any]], found: Sequence[ScrubbedText]) -> pa.Table:
+    return table_of(
+        [
+            {"report_id": row["report_id"], **asdict(span)}
+            for row, one in zip(rows, found, strict=True)
+            for span in one.spans
+        ],
+        PHI_SPANS,
+    )
+
+
+def _held_rows(rows: Sequence[Mapping[str, Any]], found: Sequence[ScrubbedText], version: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "report_id": row["report_id"],
+            "batch": row["batch"],
+            "kind": kind,
+            "count": count,
+            "scrubber_version": version,
+        }
+        for row, one in zip(rows, found, strict=True)
+        for kind, count in sorted(one.leaks.items())
+    ]
+
+
+def _write_values(path: Path, originals: set[str], used: set[str]) -> None:
+    rows = [{"value_hash": v, "role": ORIGINAL} for v in sorted(originals)] + [
+        {"value_hash": v, "role": SURROGATE} for v in sorted(used)
+    ]
+    with _writer(path, IDENTIFIER_VALUES) as file:
+        file.write_table(table_of(rows, IDENTIFIER_VALUES))
+
+
+def _rows(path: Path, schema: pa.Schema) -> Iterator[list[dict[str, Any]]]:
+    for batch in pq.ParquetFile(path).iter_batches(ROWS_AT_ONCE, columns=schema.names):
+        yield batch.to_pylist()
+
+
+def _spans_by_report(rows: pa.Table) -> dict[str, list[Span]]:
+    """The spans of one row group, which holds those of one lot of reports."""
+    spans: dict[str, list[Span]] = {}
+    for row in rows.to_pylist():
+        spans.setdefault(row.pop("report_id"), []).append(Span(**row))
+    return spans
+
+
+def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    path.touch(mode=0o600)
+    return pq.ParquetWriter(path, schema)

@@ -1,0 +1,68 @@
+"""What was found in a text is kept, so that the same text is not looked at twice.
+
+Owns the file. Keys are keyed hashes of text and known identifiers, entries are offsets and kinds: without the key and the
+reports the file tells nothing. One file a scrubber version; those of older versions are removed.
+"""
+
+import hmac
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fine_tune_assets.phi.spans import Span
+
+KEPT_VERSIONS = 3
+_ASKED_AT_ONCE = 500
+
+
+class SpanCache:
+    """One SQLite file below `folder`, for one scrubber version. Several processes may use it at once."""
+
+    def __init__(self, folder: Path, version: str, secret: bytes) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._secret = secret
+        path = folder / f"{version[:32]}.sqlite"
+        path.touch(mode=0o600)
+        _remove_older(folder, path)
+        self._connection = sqlite3.connect(path, timeout=60)
+        self._connection.execute("pragma journal_mode=wal")
+        self._connection.execute("create table if not exists found (key blob primary key, value text) without rowid")
+
+    def key(self, text: str, known: Sequence[Mapping[str, str]]) -> bytes:
+        stated = sorted((entry["kind"], entry["value"]) for entry in known)
+        message = json.dumps([text, stated], ensure_ascii=False).encode("utf-8", "surrogatepass")
+        return hmac.digest(self._secret, b"span cache" + message, "sha256")
+
+    def get(self, keys: Sequence[bytes]) -> dict[bytes, tuple[tuple[Span, ...], dict[str, int]]]:
+        """Key → spans and leaks of those that are kept."""
+        found: dict[bytes, tuple[tuple[Span, ...], dict[str, int]]] = {}
+        for start in range(0, len(keys), _ASKED_AT_ONCE):
+            part = keys[start : start + _ASKED_AT_ONCE]
+            query = f"select key, value from found where key in ({','.join('?' * len(part))})"
+            for key, value in self._connection.execute(query, part):
+                found[bytes(key)] = _read(value)
+        return found
+
+    def put(self, entries: Iterable[tuple[bytes, Sequence[Span], Mapping[str, int]]]) -> None:
+        rows = [
+            (key, json.dumps([[list(vars(s).values()) for s in spans], dict(leaks)])) for key, spans, leaks in entries
+        ]
+        with self._connection:
+            self._connection.executemany("insert or replace into found values (?, ?)", rows)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _read(value: str) -> tuple[tuple[Span, ...], dict[str, int]]:
+    entry: Any = json.loads(value)
+    return tuple(Span(*fields) for fields in entry[0]), entry[1]
+
+
+def _remove_older(folder: Path, current: Path) -> None:
+    others = sorted((p for p in folder.glob("*.sqlite") if p != current), key=lambda p: p.stat().st_mtime)
+    for old in others[: max(0, len(others) - (KEPT_VERSIONS - 1))]:
+        for path in (old, old.with_name(old.name + "-wal"), old.with_name(old.name + "-shm")):
+            path.unlink(missing_ok=True)

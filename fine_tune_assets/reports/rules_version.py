@@ -1,0 +1,29 @@
+"""The version of the rules by which files are read: other rules, other reports from the same files.
+
+Owns what counts as a rule: this package's own code, the libraries that parse, and whether a scan can be read at all.
+"""
+
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from fine_tune_assets.core.fingerprints import combine, fingerprint_file
+from fine_tune_assets.reports.ocr import find_ocr
+
+PARSERS = ("defusedxml", "hl7", "lxml", "pypdf", "pypdfium2", "python-docx", "pyyaml", "striprtf")
+"""Distributions whose version decides what a file says."""
+
+
+@cache
+def reader_version() -> str:
+    """The version of the rules of this installation. Read once a process."""
+    return version_of_rules(
+        Path(__file__).parent, [f"{name} {version(name)}" for name in PARSERS], find_ocr() is not None
+    )
+
+
+def version_of_rules(folder: Path, parsers: Iterable[str], has_ocr: bool) -> str:
+    """Changes with the code below `folder`, the parsing libraries, and the presence of an OCR program."""
+    rules = [fingerprint_file(path) for path in sorted(folder.rglob("*.py"))]
+    return combine([*rules, *parsers, f"ocr {has_ocr}"])

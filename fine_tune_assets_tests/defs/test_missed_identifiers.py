@@ -1,0 +1,283 @@
+"""Marks on the graph's side: every gate in which one closes, which batches it concerns, and the command line.
+
+The whole way of a mark is told in end_to_end/test_missed_identifier_flow.py.
+"""
+
+import stat
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+from click.testing import CliRunner
+
+from fine_tune_assets.approval.drafting import content_fingerprint
+from fine_tune_assets.cli.main import main
+from fine_tune_assets.cli.phi import mark as mark_command
+from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.core.files import write_table
+from fine_tune_assets.core.fingerprints import fingerprint_text
+from fine_tune_assets.core.tables import (
+    DRAFTED_EXAMPLES,
+    PHI_SPANS,
+    REPORTS,
+    SCRUB_RECALL,
+    SCRUBBED_CORRECTIONS,
+    SCRUBBED_REPORTS,
+    table_of,
+)
+from fine_tune_assets.defs.resources import Installation
+from fine_tune_assets.defs.s02_missed_identifiers import changed_batches, gold_files, require_nothing_missed
+from fine_tune_assets.defs.s02_scrubbed_reports import overall_recall
+from fine_tune_assets.defs.s03_unique_reports import drop_duplicates
+from fine_tune_assets.defs.s04_approved_examples import approved_examples
+from fine_tune_assets.ledger.missed_identifiers import record_mark, withdraw_mark
+from fine_tune_assets.ledger.reviews import record_decision
+from fine_tune_assets.phi.missed_terms import MARKED_BY_REVIEWERS
+from fine_tune_assets.phi.scrubbing import scrubber_version
+from fine_tune_assets_tests.instructions.examples import built
+
+TERM = "Zebrafinch"
+
+
+def call(*arguments: str, term: str = "") -> str:
+    done = CliRunner().invoke(main, ["phi", *arguments], input=term)
+    assert done.exit_code == 0, done.output
+    return str(done.output)
+
+
+def _mark(report_id: str = "b/1", patient: str = "p", term: str = TERM) -> str:
+    with Installation().ledger() as ledger:
+        return record_mark(
+            ledger,
+            Installation().corrections_key,
+            report_id=report_id,
+            batch=report_id.partition("/")[0],
+            patient_key=patient,
+            kind="NAME",
+            term=term,
+            labelled_case=f'{{"text": "{TERM}", "spans": [{{"start": 0, "end": 10, "label": "NAME"}}]}}',
+            marked_by="expert-1",
+        )
+
+
+def _scrubbed(**texts: str) -> dict[str, pa.Table]:
+    """One batch with one report a patient."""
+    version = scrubber_version(Installation().recipe.scrub)
+    plain = {"batch": "b", "source": "mts-dialog", "span_count": 0, "scrubber_version": version}
+    rows = [
+        {
+            **plain,
+            "report_id": f"b/{patient}",
+            "patient_key": patient,
+            "text": text,
+            "tagged_text": text,
+            "fingerprint": fingerprint_text(text),
+        }
+        for patient, text in texts.items()
+    ]
+    return {"b": table_of(rows, SCRUBBED_REPORTS)}
+
+
+def _recall(**recall_of: float) -> pa.Table:
+    plain = {"measure": "masked_recall", "hits": 90, "total": 100, "low": 0.1, "high": 1.0}
+    version = scrubber_version(Installation().recipe.scrub)
+    rows = [
+        {**plain, "labelled_set": s, "label": label, "value": r, "scrubber_version": version}
+        for s, r in recall_of.items()
+        for label in ("all", "direct")
+    ]
+    return table_of(rows, SCRUB_RECALL)
+
+
+@pytest.mark.usefixtures("installation_dir")
+def test_a_report_that_holds_a_marked_term_of_its_patient_is_no_unique_report() -> None:
+    """The gate in the third stage: whatever ran or did not run before, the text itself is looked at."""
+    texts = _scrubbed(p=f"Says {TERM.lower()}.", q=f"Another patient's {TERM}, an ordinary word there.")
+
+    def unique() -> list[str]:
+        made = drop_duplicates(installation=Installation(), scrubbed_reports=texts, scrub_recall=_recall(other=0.99))
+        first = next(iter(made))  # type: ignore[call-overload]
+        return list(first.value["report_id"].to_pylist())
+
+    assert unique() == ["b/p", "b/q"]
+    mark_id = _mark()
+    assert unique() == ["b/q"]
+    with Installation().ledger() as ledger:
+        withdraw_mark(ledger, mark_id, "expert-2")
+    assert unique() == ["b/p", "b/q"]
+
+
+@pytest.mark.usefixtures("installation_dir")
+def test_an_example_that_holds_a_marked_term_is_not_approved_not_even_as_repaired() -> None:
+    """A repaired output is typed by a person and never scrubbed."""
+    row = {"patient_key": "p", "source": "elsewhere", "task": "t", "flags": []}
+    content = {"instruction": "Name it.", "input": "A cough.", "output": "Cough."}
+    draft = {
+        **row,
+        **content,
+        "example_id": "e",
+        "report_id": "b/p",
+        "fingerprint": content_fingerprint(**_renamed(content)),
+    }
+    drafts = table_of([draft], DRAFTED_EXAMPLES)
+    with Installation().ledger() as ledger:
+        named = {name: draft[name] for name in ("example_id", "fingerprint", "report_id", "task")}
+        record_decision(ledger, **named, decision="approve", output=f"{TERM} coughs.", reviewer="expert-1")
+
+    def approved() -> Any:
+        corrections = SCRUBBED_CORRECTIONS.empty_table()
+        return approved_examples(installation=Installation(), drafted_examples=drafts, scrubbed_corrections=corrections)
+
+    assert approved().value.num_rows == 1
+    _mark()
+    assert (approved().value.num_rows, approved().metadata["held_back"]) == (0, 1)
+
+
+def _renamed(content: dict[str, str]) -> dict[str, str]:
+    return {"instruction": content["instruction"], "input_text": content["input"], "output": content["output"]}
+
+
+@pytest.mark.usefixtures("installation_dir")
+def test_nothing_is_trained_on_a_set_that_is_older_than_a_mark() -> None:
+    """A training of hours may be asked for in the very minute of a mark, or by hand while the scrubber works."""
+    table = built().table
+    require_nothing_missed(Installation(), table)
+    word = _mark_a_word_of(table)
+    with pytest.raises(GateClosedError, match="hold an identifier that a reviewer marked") as caught:
+        require_nothing_missed(Installation(), table)
+    assert f" {word} " not in str(caught.value)
+
+
+def _mark_a_word_of(instruction_set: pa.Table) -> str:
+    example = next(row for row in instruction_set.to_pylist() if not row["is_general"])
+    word = str(example["messages"][-1]["content"].split()[0].strip(".,"))
+    _mark(patient=example["patient_key"], term=word)
+    return word
+
+
+@pytest.mark.usefixtures("installation_dir")
+def test_the_set_of_marks_opens_and_closes_no_gate() -> None:
+    version = scrubber_version(Installation().recipe.scrub)
+    assert overall_recall(_recall(other=0.9, marked_by_reviewers=0.0), version) == 0.9
+    assert overall_recall(_recall(marked_by_reviewers=1.0), version) is None
+
+
+def test_cases_lie_in_a_private_file_for_as_long_as_they_are_measured(installation_dir: Path, tmp_path: Path) -> None:
+    """It holds the very texts that identify patients."""
+    labelled, scratch = [installation_dir / "evaluation" / "phi" / "asq_phi.jsonl"], tmp_path / "recall.parquet"
+    with gold_files(Installation(), labelled, scratch) as files:
+        assert files == labelled
+    _mark()
+
+    def measure() -> None:
+        with gold_files(Installation(), labelled, scratch) as (first, marked):
+            assert (first, marked.stem) == (labelled[0], MARKED_BY_REVIEWERS)
+            assert stat.S_IMODE(marked.stat().st_mode) == 0o600
+            assert TERM in marked.read_text()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        measure()
+    assert list(tmp_path.glob("*.jsonl")) == []
+    with gold_files(Installation(), [], scratch) as files:
+        assert files == []
+
+
+@pytest.mark.usefixtures("installation_dir")
+def test_no_labelled_set_can_take_the_name_that_no_floor_counts(tmp_path: Path) -> None:
+    """Else a set on which the scrubber is bad is simply renamed."""
+    named = tmp_path / f"{MARKED_BY_REVIEWERS}.jsonl"
+    with pytest.raises(GateClosedError, match="Rename it"), gold_files(Installation(), [named], tmp_path / "x.parquet"):
+        pass
+
+
+def test_only_the_batches_of_the_patient_are_reported_each_once(
+    installation_dir: Path, instance: dg.DagsterInstance
+) -> None:
+    """Scrubbing a year of reports again for one name would take a night."""
+    instance.add_dynamic_partitions("report_batches", ["a", "b", "c"])
+    report = {
+        "report_id": "r",
+        "source": "s",
+        "text": "t",
+        "known_identifiers": [],
+        "origin_file": "f",
+        "fingerprint": "x",
+    }
+
+    def put(batch: str, *patients: str) -> None:
+        rows = [{**report, "batch": batch, "patient_key": patient} for patient in patients]
+        write_table(installation_dir / "tables" / "reports" / f"{batch}.parquet", table_of(rows, REPORTS))
+
+    def noticed() -> set[str | None]:
+        events = changed_batches(instance, Installation())
+        for event in events:
+            instance.report_runless_asset_event(event)
+        return {event.partition for event in events}
+
+    put("a", "p", "q")
+    put("b", "p")
+    put("c", "q")
+    assert noticed() == set()
+    mark_id = _mark(patient="p")
+    assert noticed() == {"a", "b"}
+    assert noticed() == set()
+    put("c", "q", "p")
+    assert noticed() == {"c"}
+    put("b", "q")
+    assert noticed() == {"b"}
+    with Installation().ledger() as ledger:
+        withdraw_mark(ledger, mark_id, "expert-2")
+    assert noticed() == {"a", "c"}
+    assert noticed() == set()
+
+
+@pytest.fixture
+def reported(installation_dir: Path) -> Path:
+    """A report that was read and scrubbed, with the term left in it."""
+    row = {
+        "report_id": "b/1",
+        "batch": "b",
+        "source": "s",
+        "patient_key": "p",
+        "text": f"{TERM} coughs.",
+        "fingerprint": "x",
+    }
+    tables = {
+        "reports": table_of([{**row, "known_identifiers": [], "origin_file": "f"}], REPORTS),
+        "scrubbed_reports": table_of(
+            [{**row, "tagged_text": row["text"], "span_count": 0, "scrubber_version": "v"}], SCRUBBED_REPORTS
+        ),
+        "phi_spans": PHI_SPANS.empty_table(),
+    }
+    for name, table in tables.items():
+        write_table(installation_dir / "tables" / name / "b.parquet", table)
+    return installation_dir
+
+
+@pytest.mark.usefixtures("reported")
+def test_the_command_line_marks_lists_and_withdraws_and_never_prints_a_term() -> None:
+    """What is printed lands in scrollbacks and tickets."""
+    said = [call("mark", "b/1", "--kind", "name", "--by", "expert-1", term=f"{TERM}\n")]
+    mark_id = said[0].split()[0]
+    said += [call("marks"), call("unmark", mark_id, "--by", "expert-2"), call("marks"), call("marks", "--all")]
+    assert "NAME      held back" in said[1]
+    assert "b/1" in said[1]
+    assert said[3].splitlines() == ["0 held back, 0 removed, 1 withdrawn"]
+    assert "withdrawn" in said[4].splitlines()[0]
+    assert TERM.lower() not in str(said).lower()
+
+
+@pytest.mark.usefixtures("reported")
+def test_a_term_that_is_typed_wrong_ends_the_command_without_repeating_it() -> None:
+    done = CliRunner().invoke(main, ["phi", "mark", "b/1", "--kind", "NAME", "--by", "me"], input="Zebrafonch")
+    assert done.exit_code == 1
+    assert "does not hold that term" in done.output
+    assert "Zebrafonch" not in done.output
+
+
+def test_a_term_is_no_argument() -> None:
+    """The shell's history and the list of processes would keep it in plain text."""
+    assert [parameter.name for parameter in mark_command.params] == ["report_id", "kind", "by"]

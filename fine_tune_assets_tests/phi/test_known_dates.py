@@ -1,0 +1,147 @@
+"""Where a stated day is found: in every format, and no other day."""
+
+from datetime import date
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fine_tune_assets.phi.known_identifiers import find_known_identifiers
+from fine_tune_assets.phi.spans import merge_spans, replace_spans
+
+
+def scrubbed(text: str, value: str) -> str:
+    found = find_known_identifiers(text, [{"kind": "date", "value": value}])
+    return replace_spans(text, merge_spans(text, found))
+
+
+STATED = [
+    "1957-03-14",
+    "19570314",
+    "19570314120000",
+    "19570314120000.000-0500",
+    "1957-03-14T00:00:00Z",
+    "3/14/1957",
+    "14.03.1957",
+]
+STATED += ["March 14, 1957", "14-MAR-1957", "03/14/57"]
+WRITTEN = [
+    "1957-03-14",
+    "1957/03/14",
+    "1957-03-14T10:00:00Z",
+    "3/14/1957",
+    "03/14/57",
+    "03-14-57",
+    "14.03.1957",
+    "14.3.57",
+    "14 / 03 / 1957",
+    "19570314",
+    "19570314120000",
+    "031457",
+    "March 14, 1957",
+    "March 14th, 1957",
+    "March 14th 1957",
+    "march 14 1957",
+    "Mar. 14 ’57",
+    "14 Mar 1957",
+    "14-Mar-57",
+    "14MAR1957",
+    "14th March, 1957",
+    "the 14th of March 1957",
+    "the 14th of March",
+    "March the 14th",
+    "March 14",
+    "14 March",
+    "fourteenth of March nineteen fifty-seven",
+    "the fourteenth day of March, nineteen fifty seven",
+    "march fourteenth nineteen fifty seven",
+    "march fourteen",
+    "March 1957",
+    "march of nineteen fifty-seven",
+    "03/1957",
+]
+
+
+@pytest.mark.parametrize("stated", STATED)
+@pytest.mark.parametrize("written", WRITTEN)
+def test_a_day_is_found_in_every_format(stated: str, written: str) -> None:
+    """The header states one format; the note, the letter and the dictation use the others."""
+    assert scrubbed(f"Seen ({written}), well.", stated) == "Seen ([DATE]), well."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Well since 1957.",
+        "March 15, 1957",
+        "March 14, 2024",
+        "14 April 1957",
+        "2024-03-14",
+        "3/14 pain, 3/14 of it",
+        "in March, on the march",
+        "may 14",
+        "March 140 mg",
+        "14 of 1957",
+        "BP 140/80, 14.03",
+        "11957-03-14, 1957-03-145, 3/14/19570",
+    ],
+)
+def test_another_day_and_a_bare_year_survive(text: str) -> None:
+    """Other dates are for other rules; a year alone is no identifier."""
+    assert scrubbed(text, "1957-03-14") == text
+
+
+def test_a_birthday_in_two_numbers_goes_only_where_it_is_said() -> None:
+    """3/14 alone is a score."""
+    assert scrubbed("born 3/14, DOB: 03/14, birthday is 3/14, pain 3/14", "1957-03-14") == (
+        "born [DATE], DOB: [DATE], birthday is [DATE], pain 3/14"
+    )
+
+
+def test_two_figures_after_a_day_may_be_something_else() -> None:
+    """The dose stays."""
+    assert scrubbed("march 14, 20 tablets", "1957-03-14") == "[DATE], 20 tablets"
+
+
+def test_years_in_words_of_this_century_are_read() -> None:
+    """Dictated: two thousand and five, and twenty oh five."""
+    text = "june twenty-first two thousand and five; the twenty first of june twenty oh five"
+    assert scrubbed(text, "2005-06-21") == "[DATE]; [DATE]"
+
+
+def test_a_day_that_can_be_read_twice_goes_in_both_readings() -> None:
+    """3/4 is in March here and in April there; the file doesn't say which."""
+    assert scrubbed("March 4, 1957; 4 March 1957; 3 April 1957", "3/4/1957") == "[DATE]; [DATE]; [DATE]"
+
+
+def test_a_month_that_is_stated_without_a_day_goes_with_its_year() -> None:
+    """FHIR knows birth dates of this kind."""
+    assert (
+        scrubbed("Born March 1957, 03/1957; 1957; March 2, 1958", "1957-03")
+        == "Born [DATE], [DATE]; 1957; March 2, 1958"
+    )
+
+
+FORMATS = [
+    "%Y-%m-%d",
+    "%m/%d/%Y",
+    "%m-%d-%y",
+    "%d.%m.%Y",
+    "%Y%m%d",
+    "%B %d, %Y",
+    "%d %b %Y",
+    "%d-%b-%y",
+    "%B %d",
+    "%A, %B %d, %Y",
+]
+
+
+@given(
+    st.dates(date(1901, 1, 1), date(2029, 12, 31)),
+    st.sampled_from(FORMATS),
+    st.sampled_from(FORMATS[:1] + FORMATS[4:7]),
+)
+def test_any_day_in_any_format_is_gone(day: date, written: str, stated: str) -> None:
+    """No list of examples holds all days."""
+    left = scrubbed(f"Seen {day.strftime(written)} again.", day.strftime(stated))
+    assert left in ("Seen [DATE] again.", f"Seen {day.strftime('%A')}, [DATE] again.")

@@ -1,0 +1,192 @@
+"""Where a stated name is found, and where the same letters are a word of a note."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fine_tune_assets.phi.known_identifiers import find_known_identifiers
+from fine_tune_assets.phi.spans import merge_spans, replace_spans
+
+
+def scrubbed(text: str, *values: str) -> str:
+    known = [{"kind": "name", "value": value} for value in values]
+    return replace_spans(text, merge_spans(text, find_known_identifiers(text, known)))
+
+
+STATED = [
+    "DOE^JOHN^A",
+    "Doe, John A.",
+    "John A. Doe",
+    "Dr. John A. Doe, MD, PhD",
+    "8812^DOE^JOHN^A^^DR",
+    "doe^john^a~DOE^JOHNNY",
+]
+WRITTEN = [
+    "John Doe",
+    "john doe",
+    "JOHN DOE",
+    "Doe, John",
+    "DOE, JOHN A.",
+    "John A. Doe",
+    "John A Doe",
+    "J. Doe",
+    "J. A. Doe",
+    "J.A. Doe",
+    "j. doe",
+    "DOE^JOHN^A",
+    "Doe_John",
+    "JohnDoe",
+    "doejohn",
+    "Doe",
+    "doe",
+    "John",
+    "Doe's",
+    "DOE’S",
+    "J.D.",
+    "J. D.",
+    "JD",
+    "J.A.D.",
+    "JAD",
+]
+
+
+@pytest.mark.parametrize("stated", STATED)
+@pytest.mark.parametrize("written", WRITTEN)
+def test_a_name_is_found_in_any_order_and_case(stated: str, written: str) -> None:
+    """Systems state a name in one way and people write it in all others."""
+    assert scrubbed(f"Seen: {written} today; {written}\nleft.", stated) == "Seen: [NAME] today; [NAME]\nleft."
+
+
+@pytest.mark.parametrize(
+    ("stated", "written"),
+    [
+        (
+            "Anna Smith-Jones",
+            ["Smith-Jones", "Smith Jones", "SmithJones", "smithjones", "SMITH-JONES", "Smith-\nJones", "Jones"],
+        ),
+        ("SmithJones, Anna", ["Smith-Jones", "Smith Jones"]),
+        ("José Núñez", ["Jose Nunez", "JOSÉ NÚÑEZ", "jose\u0301", "nunez’s", "Nuñez"]),
+        ("Jose Nunez", ["José Núñez"]),
+        ("Müller", ["Mueller", "Muller", "MÜLLER", "muellers"]),
+        ("Mueller", ["Müller", "Muller"]),
+        ("Anna Weiß", ["Weiss", "WEISS", "Weiß"]),
+        ("Mary O'Brien", ["OBrien", "O’Brien", "obrien's", "O'BRIEN"]),
+        ("Jan van der Berg", ["van der Berg", "Van Der Berg", "Vanderberg", "Berg", "Jan van der Berg"]),
+        ("VAN DER BERG^JAN", ["Jan van der Berg", "J. van der Berg"]),
+        ("Ron McDonald", ["Mc Donald", "MacDonald", "MCDONALD", "Mcdonald's"]),
+        ("John Quixley", ["Quix-\nley", "quix-ley"]),
+        ("Thomas James Quixley", ["T.J. Quixley", "TJ Quixley", "Thomas Quixley", "TJQ"]),
+        ("John Ng", ["Ng", "John NG", "Ng’s"]),
+        ("DO^MINH^A", ["Minh Do", "Do, Minh", "DO MINH"]),
+        ("Robert (Bob) Quixley", ["Bob Quixley", "Bob"]),
+    ],
+)
+def test_a_name_is_found_in_every_spelling(stated: str, written: list[str]) -> None:
+    """Hyphens, accents and particles are lost and won on the way between two systems."""
+    for name in written:
+        assert scrubbed(f"I saw {name} today.", stated) == "I saw [NAME] today."
+
+
+def test_a_name_that_is_broken_over_two_lines_goes_from_both() -> None:
+    """The line's end stays: the recipe finds sections by lines."""
+    assert scrubbed("It was John\nQuixley, who left.", "John Quixley") == "It was [NAME]\n[NAME], who left."
+
+
+@pytest.mark.parametrize(
+    ("stated", "text"),
+    [
+        ("Scott Good", "A good day; the doctor good or bad."),
+        ("Will Long", "How long will it take? He will; a long time. The doctor will see him before long."),
+        ("May Young", "A young man may go."),
+        ("DO^MINH", "Do you smoke? do not, DO NOT."),
+        ("Sam Heart", "HEART: regular.\nHeart: no murmur.\nThe heart is well."),
+        ("Ann Graves", "Graves' disease, Graves disease, Graves’ ophthalmopathy."),
+        ("John Murphy", "A negative Murphy's sign; Murphy sign."),
+        ("James Parkinson", "Parkinson's disease and Wolff-Parkinson-White syndrome."),
+        ("Tom Bell", "Bell's palsy; the bell."),
+        ("Mary Davis", "M.D. and MD; the MD."),
+        ("Paul Tanner", "PT, P.T., a tanner."),
+        ("Carl Taylor", "A CT scan."),
+        ("Tia Fey", "A TIA; no tia before."),
+        ("John Ng", "An NG tube, ng tube."),
+        ("Jan van der Berg", "A van; der; J."),
+        ("John Doe", "JDx, J.D.x, MJD, x-JD, hdoe, Doer, do"),
+        ("UNKNOWN^PHYSICIAN", "An unknown physician."),
+        ("Patient, Test", "The patient had a test."),
+        ("Self", "Referred by self."),
+        ("Anda Lee", "He and a friend."),
+    ],
+)
+def test_words_and_abbreviations_of_a_note_survive(stated: str, text: str) -> None:
+    """A word that is masked everywhere is lost for training, and the model learns to write [NAME] for it."""
+    assert scrubbed(text, stated) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Good thinks it is good; scott good agrees.", "[NAME] thinks it is good; [NAME] agrees."),
+        ("dr. good and doctor good came", "dr. [NAME] and doctor [NAME] came"),
+        ("doctor good came, mister good left", "doctor [NAME] came, mister [NAME] left"),
+        ("Dr. GOOD, Mr. Good's dog", "Dr. [NAME], Mr. [NAME] dog"),
+    ],
+)
+def test_a_name_that_is_a_word_goes_where_it_is_the_name(text: str, expected: str) -> None:
+    """Capitalised, after a title, or after its first name."""
+    assert scrubbed(text, "Scott Good") == expected
+
+
+def test_in_a_dictation_in_capitals_a_word_is_a_word() -> None:
+    """Capitals say nothing there: the whole name, a title and a short header still do."""
+    text = "MR. LONG WILL COME BACK AFTER A LONG TIME.\nWILL LONG IS WELL AND WILL GO.\nPATIENT: LONG"
+    assert scrubbed(text, "Will Long") == (
+        "MR. [NAME] WILL COME BACK AFTER A LONG TIME.\n[NAME] IS WELL AND WILL GO.\nPATIENT: [NAME]"
+    )
+
+
+def test_a_title_makes_an_eponym_a_person() -> None:
+    """Dr. Graves' disease is hers."""
+    assert scrubbed("Dr. Graves disease; Graves came", "Ann Graves") == "Dr. [NAME] disease; [NAME] came"
+
+
+def test_the_next_sentence_is_not_an_initial() -> None:
+    """A and I begin sentences."""
+    assert (
+        scrubbed("By John Doe. A scan. I saw John. I left", "DOE^JOHN^A^I") == "By [NAME]. A scan. I saw [NAME]. I left"
+    )
+
+
+def test_two_persons_stay_two_findings() -> None:
+    """The counts in the audit are of findings."""
+    assert scrubbed("Quixley, Quixley", "Quixley") == "[NAME], [NAME]"
+
+
+_SYLLABLES = st.lists(st.sampled_from(["zu", "qui", "vlo", "xar", "ßo", "ké", "ñi", "dro"]), min_size=3, max_size=4)
+_WORDS = _SYLLABLES.map(lambda parts: "".join(parts).capitalize())
+_FORMS = [
+    "{g} {f}",
+    "{f}, {g}",
+    "{f}^{g}",
+    "{f} {g}",
+    "{g}-{f}",
+    "{f}",
+    "{g}",
+    "{i}. {f}",
+    "Dr. {f}",
+    "{g}\n{f}",
+    "{f}'s",
+    "{g}{f}",
+]
+_CASES = [str, str.lower, str.title]
+
+
+@given(_WORDS, _WORDS, st.sampled_from(_FORMS), st.sampled_from(_FORMS[:4]), st.sampled_from(_CASES))
+def test_any_name_in_any_form_is_gone(given_name: str, family: str, form: str, stated: str, case: type[str]) -> None:
+    """No list of examples holds all names."""
+    value = stated.format(g=given_name, f=family) if "^" in stated or "," in stated else f"{given_name} {family}"
+    text = case(f"Seen {form.format(g=given_name, f=family, i=given_name[0])} today")
+    left = scrubbed(text, value).lower()
+    assert given_name.lower() not in left
+    assert family.lower() not in left
+    assert left.startswith("seen")
+    assert left.endswith("today")

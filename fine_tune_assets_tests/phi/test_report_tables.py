@@ -1,0 +1,229 @@
+"""From REPORTS to four tables: what is held back does not flow on, and nothing is looked at twice."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from fine_tune_assets.core.files import write_table
+from fine_tune_assets.core.fingerprints import fingerprint_table, fingerprint_text
+from fine_tune_assets.core.progress import silent
+from fine_tune_assets.core.tables import (
+    HELD_REPORTS,
+    IDENTIFIER_VALUES,
+    PHI_SPANS,
+    REPORTS,
+    SCRUBBED_CORRECTIONS,
+    SCRUBBED_REPORTS,
+    conform,
+    table_of,
+)
+from fine_tune_assets.phi import report_tables
+from fine_tune_assets.phi.report_tables import ScrubCounts, ScrubJob, ScrubOutputs, scrub_corrections, scrub_table
+from fine_tune_assets.phi.scrubbing import scrubber_version
+from fine_tune_assets.recipes.schema import ScrubSettings
+
+SECRET = b"s" * 32
+SCHEMAS = {
+    "scrubbed": SCRUBBED_REPORTS,
+    "spans": PHI_SPANS,
+    "held": HELD_REPORTS,
+    "values": IDENTIFIER_VALUES,
+}
+Scrub = Callable[..., tuple[dict[str, pa.Table], ScrubCounts]]
+
+
+@pytest.fixture
+def job(tmp_path: Path, settings: ScrubSettings) -> ScrubJob:
+    return ScrubJob(settings, SECRET, tmp_path / "cache", [], date(2026, 3, 1))
+
+
+@pytest.fixture
+def scrub(tmp_path: Path, job: ScrubJob) -> Scrub:
+    def run(texts: Sequence[str], **changes: Any) -> tuple[dict[str, pa.Table], ScrubCounts]:
+        reports, outputs = tmp_path / "in.parquet", {name: tmp_path / f"{name}.parquet" for name in SCHEMAS}
+        write_table(reports, table_of([_report(n, text) for n, text in enumerate(texts)], REPORTS))
+        counts = scrub_table(reports, replace(job, **changes), ScrubOutputs(**outputs), silent)
+        return {name: conform(pq.read_table(path), SCHEMAS[name]) for name, path in outputs.items()}, counts
+
+    return run
+
+
+def _report(number: int, text: str) -> dict[str, Any]:
+    return {
+        "report_id": f"b/{number}",
+        "batch": "b",
+        "source": "s",
+        "patient_key": f"p{number % 2}",
+        "text": text,
+        "known_identifiers": [],
+        "origin_file": "f",
+        "fingerprint": "x",
+    }
+
+
+def test_reports_come_out_in_order_once_with_tags_and_once_with_surrogates(scrub: Scrub, job: ScrubJob) -> None:
+    """What is trained on reads like a report; what a reviewer compares it with shows where something was."""
+    texts = [f"Mr. Quillfeather (MRN 55839{n:02}) coughs." for n in range(40)]
+    tables, counts = scrub(texts)
+    rows = tables["scrubbed"].to_pylist()
+    assert [row["report_id"] for row in rows] == [f"b/{n}" for n in range(40)]
+    assert {row["tagged_text"] for row in rows} == {"[NAME] (MRN [MRN]) coughs."}
+    for row, raw in zip(rows, texts, strict=True):
+        assert row["text"].endswith(") coughs.")
+        assert row["text"] != raw
+        assert "Quillfeather" not in row["text"]
+        assert "[" not in row["text"]
+        assert row["fingerprint"] == fingerprint_text(row["text"])
+        assert row["scrubber_version"] == scrubber_version(job.settings)
+        assert row["span_count"] == 2
+    names = {(row["patient_key"], row["text"].split(" (")[0]) for row in rows}
+    assert len(names) == 2
+    assert counts == ScrubCounts(40, 0, 80, 0, {"MRN": 40, "NAME": 40})
+    spans = tables["spans"].to_pylist()
+    found = [texts[int(s["report_id"][2:])][s["start"] : s["end"]] for s in spans]
+    assert found[:2] == ["Mr. Quillfeather", "5583900"]
+
+
+def test_with_tags_the_text_is_the_tagged_one_and_no_surrogate_is_used(scrub: Scrub, job: ScrubJob) -> None:
+    tables, _ = scrub(["Mr. Quillfeather coughs."], settings=replace(job.settings, replacement="tags"))
+    (row,) = tables["scrubbed"].to_pylist()
+    assert row["text"] == row["tagged_text"] == "[NAME] coughs."
+    assert set(tables["values"].column("role").to_pylist()) == {"original"}
+
+
+def test_a_report_in_which_the_second_look_finds_something_does_not_flow_on(scrub: Scrub, job: ScrubJob) -> None:
+    """Its kinds and counts are told, and its spans, so that a person can look; its text is in no table."""
+    strict = replace(job.settings, hold_score=0.0)
+    # With a `hold_score` of 0 every word that was left is one that the tagger doubts.
+    tables, counts = scrub(["Mr. Quillfeather", "She rests well."], settings=strict)
+    assert (counts.reports, counts.held) == (1, 1)
+    assert tables["scrubbed"].column("report_id").to_pylist() == ["b/0"]
+    assert {row["report_id"] for row in tables["held"].to_pylist()} == {"b/1"}
+    assert all(row["count"] > 0 for row in tables["held"].to_pylist())
+    assert "rests" not in str([table.to_pylist() for table in tables.values()])
+
+
+def test_no_reports_give_four_empty_tables(scrub: Scrub) -> None:
+    """A batch of which nothing could be read still goes through."""
+    tables, counts = scrub([])
+    assert {name: table.num_rows for name, table in tables.items()} == dict.fromkeys(SCHEMAS, 0)
+    assert counts == ScrubCounts(0, 0, 0, 0, {})
+
+
+def test_lots_of_reports_keep_their_spans(scrub: Scrub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports and spans are read side by side: one step out of pace, and texts would flow on with all identifiers."""
+    monkeypatch.setattr(report_tables, "ROWS_AT_ONCE", 3)
+    texts = [text for n in range(5) for text in (f"MRN 558390{n}.", "She rests.", "He rests.", "It rests.")]
+    tables, _ = scrub(texts)
+    counted = tables["scrubbed"].column("span_count").to_pylist()
+    assert counted == [1, 0, 0, 0] * 5
+    assert not any("55839" in text for text in tables["scrubbed"].column("text").to_pylist())
+
+
+def test_scrubbing_again_gives_the_same_tables(scrub: Scrub) -> None:
+    """Results that depended on the cache would start all that follows again."""
+    texts = [f"Zandt was seen on 03/14/20{n:02}." for n in range(40)]
+    (first, fresh), (second, cached) = scrub(texts), scrub(texts)
+    assert {n: fingerprint_table(t) for n, t in first.items()} == {n: fingerprint_table(t) for n, t in second.items()}
+    assert (fresh.from_cache, cached.from_cache) == (0, 40)
+
+
+def test_in_a_batch_that_changed_only_what_is_new_is_looked_at(scrub: Scrub, job: ScrubJob) -> None:
+    """A report more in a batch of ten thousand must not cost a night."""
+    texts = ["Mr. Quillfeather rests.", "MRN 5583920."]
+    scrub(texts)
+    _, changed = scrub([*reversed(texts), "On 03/14/2024."])
+    assert changed.from_cache == 2
+    _, other = scrub(texts, settings=replace(job.settings, minimum_score=0.6))
+    assert other.from_cache == 0
+
+
+def test_the_same_text_twice_in_a_batch_is_looked_at_once(scrub: Scrub) -> None:
+    tables, counts = scrub(["MRN 5583920."] * 3)
+    assert counts.spans == 3
+    assert tables["scrubbed"].num_rows == 3
+
+
+def test_no_surrogate_is_a_value_that_another_batch_holds(scrub: Scrub, tmp_path: Path) -> None:
+    """An invented name that is a real patient's in another batch would tell that this patient was here."""
+    text = "Mr. Quillfeather rests."
+    tables, _ = scrub([text])
+    invented = tables["scrubbed"].column("text").to_pylist()[0].removesuffix(" rests.")
+    surrogates = [row["value_hash"] for row in tables["values"].to_pylist() if row["role"] == "surrogate"]
+    assert surrogates
+    other = tmp_path / "other.parquet"
+    write_table(other, table_of([{"value_hash": v, "role": "original"} for v in surrogates], IDENTIFIER_VALUES))
+    again, _ = scrub([text], other_values=[other])
+    assert not set(surrogates) & set(again["values"].column("value_hash").to_pylist())
+    assert invented not in again["scrubbed"].column("text").to_pylist()[0]
+
+
+def test_values_are_kept_as_keyed_hashes_only(scrub: Scrub) -> None:
+    tables, _ = scrub(["Mr. Quillfeather rests."])
+    assert "quill" not in json.dumps(tables["values"].to_pylist()).lower()
+    other, _ = scrub(["Mr. Quillfeather rests."], secret=b"t" * 32)
+    assert not set(tables["values"].column("value_hash").to_pylist()) & set(
+        other["values"].column("value_hash").to_pylist()
+    )
+
+
+def _corrections(*texts: tuple[str, str, str], patient: str = "k") -> pa.Table:
+    row = {"release_id": "r", "author": "u", "patient_key": patient}
+    return table_of(
+        [
+            {**row, "correction_id": f"c{n}", "instruction": one, "input": two, "output": three}
+            for n, (one, two, three) in enumerate(texts)
+        ],
+        SCRUBBED_CORRECTIONS,
+    )
+
+
+def test_the_three_texts_of_a_correction_are_one(job: ScrubJob) -> None:
+    """What is found in one goes from all, under the same invented name."""
+    raw = _corrections(("Who is Mr. Quillfeather?", "Pain, says Quillfeather.", "Quillfeather has pain."))
+    tagged = replace(job, settings=replace(job.settings, replacement="tags"))
+    table, held = scrub_corrections(raw, tagged, silent)
+    assert held == 0
+    (row,) = table.to_pylist()
+    assert (row["instruction"], row["input"], row["output"]) == (
+        "Who is [NAME]?",
+        "Pain, says [NAME].",
+        "[NAME] has pain.",
+    )
+    (row,) = scrub_corrections(raw, job, silent)[0].to_pylist()
+    name = row["output"].removesuffix(" has pain.")
+    assert name in row["input"]
+    assert name in row["instruction"]
+    assert name != "Quillfeather"
+
+
+def test_texts_that_end_and_begin_with_a_name_stay_three(job: ScrubJob) -> None:
+    """Two names with only a line end between them are one to the scrubber; so is any control character."""
+    raw = _corrections(("Seen by Mr. Quillfeather", "Anna Collins\n\x1e\ncoughs.", "MRN\n\n5583920"), ("", "", ""))
+    tagged = replace(job, settings=replace(job.settings, replacement="tags"))
+    table, _ = scrub_corrections(raw, tagged, silent)
+    first, second = table.to_pylist()
+    assert first["instruction"] == "Seen by [NAME]"
+    assert first["input"] == "[NAME]\n\x1e\ncoughs."
+    assert "5583920" not in first["output"]
+    assert (second["instruction"], second["input"], second["output"]) == ("", "", "")
+
+
+def test_a_correction_that_the_second_look_doubts_is_left_out_and_counted(job: ScrubJob) -> None:
+    strict = replace(job, settings=replace(job.settings, hold_score=0.0))
+    table, held = scrub_corrections(_corrections(("She rests well.", "Pain is less.", "Better.")), strict, silent)
+    assert (table.num_rows, held) == (0, 1)
+
+
+def test_a_correction_without_a_patient_has_surrogates_of_its_own(job: ScrubJob) -> None:
+    """Two strangers' names must not become one person."""
+    table, _ = scrub_corrections(_corrections(*[("Mr. Quillfeather", "a", "b")] * 2, patient=""), job, silent)
+    one, two = table.column("instruction").to_pylist()
+    assert one != two

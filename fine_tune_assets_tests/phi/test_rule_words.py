@@ -1,0 +1,107 @@
+"""Names, numbers and places that the words around them give away, by the rules alone."""
+
+import pytest
+
+from fine_tune_assets.phi.rules.all_rules import find_by_rules
+from fine_tune_assets.phi.spans import merge_spans, replace_spans
+
+
+def by_rules(text: str) -> str:
+    """The text after the rules alone, without the tagger."""
+    return replace_spans(text, merge_spans(text, find_by_rules(text)))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Driven by coworker Bastian, at noon.", "Driven by coworker [NAME], at noon."),
+        ("Her roommate Ylva called.", "Her roommate [NAME] called."),
+        ("Splint made with OT Suneeta.", "Splint made with OT [NAME]."),
+        ("Time-out w/ tech Odalys.", "Time-out w/ tech [NAME]."),
+        ("Brought in by dtr Maelle; sib Anouk, 4, has a cold.", "Brought in by dtr [NAME]; sib [NAME], 4, has a cold."),
+        ("Ask the teacher about it. Chaplain Services came.", "Ask the teacher about it. Chaplain Services came."),
+        ("Seen with PT Evaluation and by RN. Teacher IEP.", "Seen with PT Evaluation and by RN. Teacher IEP."),
+    ],
+)
+def test_a_name_after_a_role_goes(text: str, expected: str) -> None:
+    """Roles stand where a title would."""
+    assert by_rules(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("12B  O'DOWD, FIACHRA  71M  CHF", "12B  [NAME]  71M  CHF"),
+        ("2. VAN LOON, Mirte - 48, cirrhosis", "2. [NAME] - 48, cirrhosis"),
+        ("Kids (Ottilie 7, Bram 4) are well.", "Kids ([NAME]) are well."),
+        ("Seen today.\nQRT/bsk   D: today", "Seen today.\n[NAME]   D: today"),
+        ("Crutches given.\n-QRT", "Crutches given.\n-[NAME]"),
+        ("NAUSEA, VOMITING, 3 days.\nBP/hr normal.", "NAUSEA, VOMITING, 3 days.\nBP/hr normal."),
+        ("Sons 2, daughters 3.", "Sons 2, daughters 3."),
+    ],
+)  # fmt: skip
+def test_names_in_lists_and_initials_at_the_end_go(text: str, expected: str) -> None:
+    """Hand-over lists and dictations have no sentence around a name."""
+    assert by_rules(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("his number is five one three five five five oh one", "his number is [PHONE]"),
+        ("record number four four one nine two", "record number [ID]"),
+        ("the reference is b k dash three one six two", "the reference is [ID]"),
+        ("take one or two of three; in order to one", "take one or two of three; in order to one"),
+        ("count one two three four five six seven", "count one two three four five six seven"),
+    ],
+)
+def test_numbers_in_words_go(text: str, expected: str) -> None:
+    """Dictation spells them."""
+    assert by_rules(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Call 513•555•0123.", "Call [PHONE]."),
+        ("Case manager at x4419, or p5520.", "Case manager at x[PHONE], or p[PHONE]."),
+        ("Mail to ada.l(at)post.example today.", "Mail to [EMAIL] today."),
+        ("Seen x4 days; diluted x1000, x2500 mg.", "Seen x4 days; diluted x1000, x2500 mg."),
+        ("The clinic on Alder Road.", "The clinic on [LOCATION]."),
+        ("Crash near exit 41 today.", "Crash near [LOCATION] today."),
+        ("On a long road; on exit he fell.", "On a long road; on exit he fell."),
+    ],
+)
+def test_ways_to_reach_somebody_in_short_forms_go(text: str, expected: str) -> None:
+    """Notes shorten telephones and addresses too."""
+    assert by_rules(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Adaora Quixley, MD", "[NAME]"),
+        ("Lives in Tall Quixley, MD today.", "Lives in [LOCATION] today."),
+        ("Quixley Falls, PA", "[LOCATION]"),
+        ("Quill Dorset, PA 15001", "[LOCATION]"),
+        ("Penmoor, MD", "[LOCATION]"),
+    ],
+)
+def test_two_words_and_a_degree_are_a_person(text: str, expected: str) -> None:
+    """MD is Maryland as well; the kind decides which surrogate takes the place."""
+    assert by_rules(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Repair by Noor al-Quixley, CNM.", "Repair by [NAME], CNM."),
+        ("Mirte Quixley CCC-SLP came", "[NAME] CCC-SLP came"),
+        ("device 13:51 (door to balloon)", "device 13:51 (door to balloon)"),
+        ("visit 11 of 16", "visit 11 of 16"),
+        ("visit 11-204", "visit [ID]"),
+    ],
+)
+def test_more_degrees_and_what_is_no_number_of_a_device_or_visit(text: str, expected: str) -> None:
+    """Times and counts stand after the same words as identifiers."""
+    assert by_rules(text) == expected

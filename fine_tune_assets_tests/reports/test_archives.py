@@ -1,0 +1,122 @@
+"""ZIP archives: each entry is a file of its own, and no archive can harm the batch or its machine."""
+
+import io
+import struct
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from fine_tune_assets.reports.archives import ArchiveLimits
+from fine_tune_assets.reports.limits import ReadLimits
+from fine_tune_assets.reports.reading import BatchReading, read_batch
+from fine_tune_assets_tests.reports.making_files import REPORT, as_docx, as_fhir, as_hl7, as_text, as_zip, front_matter
+from fine_tune_assets_tests.reports.test_formats import SECRET, read, reasons
+
+NOTE = b"---\npatient_id: p\n---\nRest.\n"
+
+
+def read_limited(folder: Path, **limits: int) -> BatchReading:
+    reading = read_batch(folder, "b1", SECRET, ReadLimits(archives=ArchiveLimits(**limits)))
+    assert reading.accounting.is_balanced
+    return reading
+
+
+def test_every_entry_is_a_file_of_its_own(tmp_path: Path) -> None:
+    """Read, quarantined or ignored: all of it is counted, with the archive's name before it."""
+    inner = as_zip({"deep.hl7": as_hl7(REPORT)})
+    files = {
+        "visit.txt": as_text(REPORT), "sub/scan.docx": as_docx(REPORT), "sub/scan.yaml": front_matter(REPORT).encode(),
+        "more.zip": inner, "b.json": as_fhir(REPORT), "photo.png": b"\x89PNG", "empty.txt": b"",
+        "__MACOSX/._visit.txt": b"x", ".DS_Store": b"x",
+    }  # fmt: skip
+    (tmp_path / "all.zip").write_bytes(as_zip(files))
+    reading = read(tmp_path)
+    assert reading.reports.column("origin_file").to_pylist() == [
+        "all.zip/b.json", "all.zip/more.zip/deep.hl7", "all.zip/sub/scan.docx", "all.zip/visit.txt",
+    ]  # fmt: skip
+    assert reading.reports.column("report_id").to_pylist()[1:] == [
+        "b1/all.zip/more.zip/deep-1", "b1/all.zip/sub/scan", "b1/all.zip/visit",
+    ]  # fmt: skip
+    assert reasons(reading) == [("all.zip/empty.txt", None, "empty"), ("all.zip/photo.png", None, "unsupported_format")]
+    assert {name: why.value for name, why in reading.ignored.items()} == {
+        "all.zip": "archive", "all.zip/more.zip": "archive", "all.zip/.DS_Store": "hidden",
+        "all.zip/__MACOSX/._visit.txt": "hidden", "all.zip/sub/scan.yaml": "sidecar",
+    }  # fmt: skip
+    assert (reading.accounting.files, reading.accounting.files_read) == (11, 4)
+
+
+def test_bombs_are_not_unpacked(tmp_path: Path) -> None:
+    """42 kB that become 4 GB end the process and with it every batch."""
+    (tmp_path / "ratio.zip").write_bytes(as_zip({"zeros.txt": b"0" * 30_000_000}))
+    (tmp_path / "many.zip").write_bytes(as_zip({f"{n}.txt": NOTE for n in range(11)}))
+    (tmp_path / "large.zip").write_bytes(as_zip({f"{n}.txt": NOTE * 100 for n in range(9)}))
+    (tmp_path / "nested.zip").write_bytes(as_zip({"1.zip": as_zip({"2.zip": as_zip({"3.txt": NOTE})})}))
+    (tmp_path / "good.txt").write_bytes(NOTE)
+    reading = read_limited(tmp_path, most_entries=10, most_bytes=20_000, most_ratio=200)
+    assert reasons(reading) == [
+        ("large.zip", None, "unsafe_archive"),
+        ("many.zip", None, "unsafe_archive"),
+        ("nested.zip/1.zip/2.zip", None, "unsafe_archive"),
+        ("ratio.zip", None, "unsafe_archive"),
+    ]
+    assert reading.reports.column("report_id").to_pylist() == ["b1/good"]
+
+
+def test_an_archive_of_a_bomb_by_ratio_alone_is_refused(tmp_path: Path) -> None:
+    """The sum of the sizes alone would let ten such archives through."""
+    (tmp_path / "ratio.zip").write_bytes(as_zip({"zeros.txt": b"0" * 30_000_000}))
+    ((_, _, reason),) = reasons(read(tmp_path))
+    assert reason == "unsafe_archive"
+
+
+def test_an_entry_that_is_larger_than_it_says_is_refused(tmp_path: Path) -> None:
+    """The size in the directory is only a claim."""
+    packed = bytearray(as_zip({"a.txt": NOTE + b"x" * 5_000}))
+    for place in (packed.index(b"PK\x01\x02") + 24, 22):
+        packed[place : place + 4] = struct.pack("<I", 100)
+    (tmp_path / "lies.zip").write_bytes(packed)
+    ((name, _, reason),) = reasons(read(tmp_path))
+    assert (name, reason in {"unsafe_archive", "corrupt_file"}) == ("lies.zip/a.txt", True)
+
+
+@pytest.mark.parametrize("name", ["../evil.txt", "/etc/evil.txt", "a/../../evil.txt", "..\\evil.txt", "C:\\evil.txt"])
+def test_a_name_that_leads_out_of_the_archive_is_refused(tmp_path: Path, name: str) -> None:
+    """Nothing is unpacked to disk; but such an archive was made to do harm, and its names would be shown as ours."""
+    (tmp_path / "slip.zip").write_bytes(as_zip({name: NOTE}))
+    assert reasons(read(tmp_path)) == [("slip.zip", None, "unsafe_archive")]
+
+
+def test_links_passwords_and_damage_cost_their_entry(tmp_path: Path) -> None:
+    """The other entries of the archive are read."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        link = zipfile.ZipInfo("link.txt")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "/etc/passwd")
+        for name in ("bad.txt", "good.txt", "locked.txt"):
+            archive.writestr(name, NOTE)
+    packed = bytearray(buffer.getvalue())
+    packed[packed.index(NOTE)] ^= 0xFF  # of bad.txt: its checksum is wrong now
+    entry = packed.rindex(b"PK\x01\x02")
+    packed[entry + 8] |= 1  # of locked.txt: encrypted
+    (tmp_path / "mixed.zip").write_bytes(packed)
+    reading = read(tmp_path)
+    assert reasons(reading) == [
+        ("mixed.zip/bad.txt", None, "corrupt_file"),
+        ("mixed.zip/link.txt", None, "not_a_file"),
+        ("mixed.zip/locked.txt", None, "encrypted"),
+    ]
+    assert reading.reports.column("report_id").to_pylist() == ["b1/mixed.zip/good"]
+
+
+def test_an_archive_without_a_file_says_so(tmp_path: Path) -> None:
+    """An export that failed."""
+    (tmp_path / "empty.zip").write_bytes(as_zip({}))
+    assert reasons(read(tmp_path)) == [("empty.zip", None, "empty")]
+
+
+def test_a_batch_file_in_an_archive_is_not_ignored_in_silence(tmp_path: Path) -> None:
+    """Whoever packed it expects that it is obeyed."""
+    (tmp_path / "all.zip").write_bytes(as_zip({"batch.yaml": b"source: x\n", "a.txt": NOTE}))
+    assert reasons(read(tmp_path)) == [("all.zip/batch.yaml", None, "unsupported_format")]

@@ -1,0 +1,277 @@
+"""FHIR R4 as systems send it: bundles, bulk exports, contained resources, attachments, and what is no report."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fine_tune_assets.reports.reading import BatchReading
+from fine_tune_assets_tests.reports.making_files import REPORT, as_ndjson, as_pdf, as_rtf, attached, fhir_bundle
+from fine_tune_assets_tests.reports.test_formats import FILES, check_signs, read, reasons
+
+PATIENT = {
+    "resourceType": "Patient",
+    "id": "p",
+    "identifier": [{"value": "4711"}],
+    "name": [{"given": ["Ann"], "family": "Lee"}],
+}
+
+
+def observation(number: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "resourceType": "Observation",
+        "id": f"o{number}",
+        "status": "final",
+        "code": {"text": f"Test {number}"},
+        "subject": {"reference": "Patient/p"},
+        "valueQuantity": {"value": number, "unit": "mg"},
+        **changes,
+    }
+
+
+def report(**changes: Any) -> dict[str, Any]:
+    return {
+        "resourceType": "DiagnosticReport",
+        "status": "final",
+        "subject": {"reference": "Patient/p"},
+        "code": {"text": "Title"},
+        **changes,
+    }
+
+
+def read_bundle(folder: Path, *resources: Any) -> BatchReading:
+    bundle = {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": r} for r in resources]}
+    (folder / "b.json").write_text(json.dumps(bundle))
+    return read(folder)
+
+
+def texts(reading: BatchReading) -> list[str]:
+    return reading.reports.column("text").to_pylist()
+
+
+def identifiers(reading: BatchReading) -> set[tuple[str, str]]:
+    return {(i["kind"], i["value"]) for row in reading.reports.to_pylist() for i in row["known_identifiers"]}
+
+
+def test_a_generated_patient_is_read_report_by_report(tmp_path: Path) -> None:
+    """A bundle by a generator in the manner of Synthea: panels, and the vital signs of the visit as one report."""
+    (tmp_path / "bundle.json").write_bytes((FILES / "bundle.json").read_bytes())
+    reading = read(tmp_path)
+    assert reasons(reading) == []
+    assert len(set(reading.reports.column("patient_key").to_pylist())) == 1
+    assert any("Systolic blood pressure: " in text for text in texts(reading))
+    assert all("mg/dL" in text or "%" in text for text in texts(reading))
+    assert {kind for kind, _ in identifiers(reading)} >= {"name", "id", "date"}
+
+
+def test_a_bulk_export_finds_its_patients_in_their_own_file(tmp_path: Path) -> None:
+    """One file a type: without the patients' file nobody's name would be known."""
+    for path in (FILES / "bulk_export").iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    reading = read(tmp_path)
+    assert reasons(reading) == []
+    assert {row["origin_file"] for row in reading.reports.to_pylist()} == {
+        "DiagnosticReport.ndjson",
+        "Observation.ndjson",
+    }
+    assert len(set(reading.reports.column("patient_key").to_pylist())) == 2
+    assert {name: why.value for name, why in reading.ignored.items()} == {
+        "Encounter.ndjson": "resources", "Patient.ndjson": "resources", "Practitioner.ndjson": "resources",
+    }  # fmt: skip
+    assert "name" in {kind for kind, _ in identifiers(reading)}
+
+
+def test_a_report_whose_patient_is_nowhere_is_quarantined(tmp_path: Path) -> None:
+    """Nobody would know which names to remove, and under which key the report belongs."""
+    assert reasons(read_bundle(tmp_path, report(conclusion="No bleed."))) == [("b.json", 1, "no_patient")]
+
+
+def test_numbers_stay_as_they_are_written(tmp_path: Path) -> None:
+    """6.10 is a measurement to a hundredth; 6.1 is not."""
+    text = json.dumps([PATIENT, observation(1)]).replace('"value": 1,', '"value": 6.10,')
+    (tmp_path / "b.ndjson").write_text(
+        "\n".join(json.dumps(r) for r in [PATIENT]) + "\n" + text[text.index('{"resourceType": "Obs') : -1]
+    )
+    assert texts(read(tmp_path)) == ["Test 1: 6.10 mg\n"]
+
+
+def test_every_kind_of_value_has_its_line(tmp_path: Path) -> None:
+    """Range, flag, side, component and note belong to a result."""
+    none = {"valueQuantity": None}
+    systolic = {"code": {"text": "Systolic"}, "valueQuantity": {"value": 120, "unit": "mmHg"}}
+    reading = read_bundle(
+        tmp_path,
+        PATIENT,
+        observation(
+            1,
+            referenceRange=[{"low": {"value": 2, "unit": "mg"}, "high": {"value": 4, "unit": "mg"}}],
+            interpretation=[{"coding": [{"code": "L"}]}],
+        ),
+        observation(2, bodySite={"text": "Left breast"}, valueQuantity={"value": 3, "comparator": "<", "code": "cm"}),
+        observation(3, **none, valueString="No growth"),
+        observation(4, **none, valueCodeableConcept={"coding": [{"code": "260385009", "display": "Negative"}]}),
+        observation(5, **none, component=[systolic], note=[{"text": "Sitting"}]),
+        observation(6, **none, valueBoolean=False),
+        observation(7, **none, valueRatio={"numerator": {"value": 1}, "denominator": {"value": 128}}),
+        observation(8, **none, dataAbsentReason={"text": "Not performed"}),
+    )
+    assert texts(reading) == [
+        "Test 1: 1 mg (2 mg - 4 mg) L\nTest 2 (Left breast): <3 cm\nTest 3: No growth\nTest 4: Negative\nTest 5\n"
+        "- Systolic: 120 mmHg\nSitting\nTest 6: no\nTest 7: 1 / 128\nTest 8: Not performed\n"
+    ]
+
+
+def test_the_issued_form_is_the_report_and_each_form_is_read_once(tmp_path: Path) -> None:
+    """The same report as PDF and RTF is one report, and its single results are in it already."""
+    forms = [
+        {"contentType": "application/pdf", "data": attached(as_pdf(REPORT))},
+        {"contentType": "application/rtf", "data": attached(as_rtf(REPORT))},
+    ]
+    reading = read_bundle(
+        tmp_path, PATIENT, observation(1), report(presentedForm=forms, result=[{"reference": "Observation/o1"}])
+    )
+    (text,) = texts(reading)
+    check_signs(text)
+    assert text.count("FINDINGS") == 1
+    assert "Test 1" not in text
+
+
+def test_a_document_reference_is_read_from_its_attachment_or_binary(tmp_path: Path) -> None:
+    """Notes are often documents, and the document a Binary of its own."""
+
+    def document(attachment: dict[str, str]) -> dict[str, Any]:
+        return {
+            "resourceType": "DocumentReference",
+            "status": "current",
+            "subject": {"reference": "Patient/p"},
+            "content": [{"attachment": attachment}],
+        }
+
+    binary = {"resourceType": "Binary", "id": "x", "contentType": "text/plain", "data": attached(b"Second note.")}
+    reading = read_bundle(
+        tmp_path,
+        PATIENT,
+        document({"contentType": "text/plain", "data": attached(b"First note.")}),
+        document({"contentType": "text/plain", "url": "Binary/x"}),
+        document({"contentType": "text/plain", "url": "https://elsewhere.example/x"}),
+        document({"contentType": "image/png", "data": attached(b"\x89PNG")}),
+        binary,
+    )
+    assert texts(reading) == ["First note.\n", "Second note.\n"]
+    assert reasons(reading) == [("b.json", 4, "unsupported_format"), ("b.json", 5, "unsupported_format")]
+
+
+def test_a_clinical_document_is_read_section_by_section(tmp_path: Path) -> None:
+    """What its narrative says in words is not said again as loose observations."""
+    div = '<div xmlns="http://www.w3.org/1999/xhtml"><p>{}</p></div>'
+    entries = [{"reference": "Observation/o1"}, {"reference": "urn:uuid:7", "display": "Pneumonia"}]
+    composition = {
+        "resourceType": "Composition", "status": "final", "title": "Discharge summary",
+        "subject": {"reference": "Patient/p"}, "author": [{"display": "Jo Hart"}],
+        "section": [
+            {"title": "Findings", "text": {"div": div.format("No bleed, 2.5 cm left.")}, "entry": entries},
+            {"title": "Empty"},
+            {"section": [{"title": "Plan", "text": {"div": div.format("Rest.")}}]},
+        ],
+    }  # fmt: skip
+    reading = read_bundle(tmp_path, composition, PATIENT, observation(1))
+    assert texts(reading) == ["Discharge summary\n\nFindings\n\nNo bleed, 2.5 cm left.\n\nPlan\n\nRest.\n"]
+    assert {value for kind, value in identifiers(reading) if kind == "name"} == {"Jo Hart", "Ann Lee"}
+    empty = read_bundle(tmp_path, {**composition, "section": []}, PATIENT)
+    assert reasons(empty) == [("b.json", 1, "empty")]
+
+
+@pytest.mark.parametrize(
+    "withdrawn",
+    [
+        report(status="entered-in-error", conclusion="x"),
+        report(result=[{"reference": "Observation/o1"}], conclusion="x"),
+        {"resourceType": "DocumentReference", "status": "superseded", "subject": {"reference": "Patient/p"}},
+    ],
+)
+def test_what_was_taken_back_is_not_read(tmp_path: Path, withdrawn: dict[str, Any]) -> None:
+    """A result that was entered in error must not be learned."""
+    reading = read_bundle(tmp_path, PATIENT, withdrawn, observation(1, status="entered-in-error"))
+    assert texts(reading) == []
+    assert {reason for _, _, reason in reasons(reading)} == {"withdrawn"}
+
+
+def test_loose_observations_are_a_report_a_visit(tmp_path: Path) -> None:
+    """Two visits' vital signs in one text would be one visit that never was."""
+    visits = [observation(n, encounter={"reference": f"Encounter/{n % 2}"}) for n in (1, 2, 3)]
+    assert texts(read_bundle(tmp_path, PATIENT, *visits)) == ["Test 1: 1 mg\nTest 3: 3 mg\n", "Test 2: 2 mg\n"]
+
+
+def test_people_are_found_through_every_kind_of_reference(tmp_path: Path) -> None:
+    """Relative, contained, by URN, by a search for an identifier, and only displayed."""
+
+    def person(kind: str, given: str, family: str, **more: Any) -> dict[str, Any]:
+        return {"resourceType": kind, "id": given, "name": [{"given": [given], "family": family}], **more}
+
+    clinic = {"resourceType": "Organization", "id": "c", "name": "Westport Radiology"}
+    clinic |= {"telecom": [{"system": "email", "value": "a@example.org"}]}
+    encounter = {"resourceType": "Encounter", "id": "e", "identifier": [{"value": "V-88"}]}
+    encounter |= {"serviceProvider": {"display": "Lakeside Clinic"}, "period": {"start": "2026-02-27T10:00:00Z"}}
+    reading = read_bundle(
+        tmp_path,
+        PATIENT,
+        person("Practitioner", "Peter", "Moore", identifier=[{"system": "npi", "value": "99"}]),
+        person("RelatedPerson", "Ruth", "Lee", patient={"reference": "Patient/p"}),
+        encounter,
+        report(
+            conclusion="No bleed.",
+            encounter={"reference": "Encounter/e"},
+            performer=[
+                {"reference": "Practitioner?identifier=npi|99"},
+                {"display": "Dr. Jo Hart"},
+                {"reference": "#c"},
+            ],
+            contained=[clinic],
+        ),
+    )
+    assert identifiers(reading) >= {
+        ("id", "4711"), ("name", "Ann Lee"), ("name", "Peter Moore"), ("name", "Ruth Lee"), ("name", "Dr. Jo Hart"),
+        ("facility", "Lakeside Clinic"), ("facility", "Westport Radiology"), ("email", "a@example.org"), ("id", "V-88"),
+        ("date", "2026-02-27"),
+    }  # fmt: skip
+
+
+def test_what_a_result_is_called_is_nobodys_name(tmp_path: Path) -> None:
+    """To remove "Haemoglobin" as a name would spoil the report."""
+    reading = read_bundle(
+        tmp_path, *(entry["resource"] for entry in json.loads(json.dumps(fhir_bundle(REPORT)))["entry"])
+    )
+    assert not {value for kind, value in identifiers(reading) if kind == "name"} & {
+        "Haemoglobin",
+        "Potassium",
+        "Report",
+    }
+    high = observation(
+        1, interpretation=[{"coding": [{"display": "High"}]}], category=[{"coding": [{"display": "Lab"}]}]
+    )
+    reading = read_bundle(tmp_path, PATIENT, high)
+    assert {value for kind, value in identifiers(reading) if kind == "name"} == {"Ann Lee"}
+
+
+def test_a_bad_line_costs_one_line(tmp_path: Path) -> None:
+    """As for tables."""
+    lines = as_ndjson(REPORT).split(b"\n")
+    (tmp_path / "x.ndjson").write_bytes(b"\n".join([b"{broken", b'{"a": 1}', *lines]))
+    reading = read(tmp_path)
+    assert reasons(reading) == [("x.ndjson", 1, "corrupt_file"), ("x.ndjson", 2, "unsupported_format")]
+    check_signs(texts(reading)[0])
+
+
+def test_references_in_a_circle_end(tmp_path: Path) -> None:
+    """Two organisations that are part of each other must not hang the batch."""
+    circle = [
+        {"resourceType": "Organization", "id": n, "name": f"Clinic {n}", "partOf": {"reference": f"Organization/{o}"}}
+        for n, o in ("xy", "yx")
+    ]
+    panel = observation(1, hasMember=[{"reference": "Observation/o1"}])
+    reading = read_bundle(
+        tmp_path, PATIENT, *circle, panel,
+        report(conclusion="x", performer=[{"reference": "Organization/x"}], result=[{"reference": "Observation/o1"}]),
+    )  # fmt: skip
+    assert identifiers(reading) >= {("facility", "Clinic x"), ("facility", "Clinic y")}

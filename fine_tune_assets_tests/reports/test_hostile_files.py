@@ -1,0 +1,135 @@
+"""Damaged and made-up files of every format: each is read or quarantined, and nothing else ever happens."""
+
+import json
+import random
+from collections.abc import Iterator
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fine_tune_assets.reports.__main__ import answer
+from fine_tune_assets.reports.dispatching import DOCUMENT_FORMATS
+from fine_tune_assets.reports.formats.documents import read_document
+from fine_tune_assets.reports.found import Found
+from fine_tune_assets.reports.limits import ReadLimits
+from fine_tune_assets.reports.quarantine import UnreadableError
+from fine_tune_assets.reports.reading import read_batch
+from fine_tune_assets_tests.reports.making_files import (
+    REPORT,
+    WITH_PATIENT,
+    WITH_SIDECAR,
+    as_docx,
+    as_text,
+    as_zip,
+    attached,
+    fhir_bundle,
+)
+
+SECRET = b"k" * 32
+WRITERS = {
+    **WITH_PATIENT,
+    **WITH_SIDECAR,
+    "zip": lambda report: as_zip({"a.txt": as_text(report), "b.docx": as_docx(report)}),
+}
+MUTANTS = 25
+
+
+def mutants(content: bytes, seed: int) -> list[bytes]:
+    """The content with a few bytes changed, cut out, doubled or cut off, the same at every run."""
+    rng = random.Random(seed)
+    made = []
+    for _ in range(MUTANTS):
+        changed = bytearray(content)
+        for _ in range(rng.randint(1, 6)):
+            start = rng.randrange(len(changed))
+            end = min(len(changed), start + rng.randint(1, 40))
+            action = rng.choice(["change", "cut", "double", "end"])
+            if action == "change":
+                changed[start] = rng.randrange(256)
+            elif action == "cut":
+                del changed[start:end]
+            elif action == "double":
+                changed[start:start] = changed[start:end]
+            else:
+                del changed[max(start, 10) :]
+        made.append(bytes(changed))
+    return made
+
+
+@pytest.mark.parametrize("ending", list(WRITERS))
+def test_a_damaged_file_is_read_or_quarantined(tmp_path: Path, ending: str) -> None:
+    """A batch that fails over one damaged file loses all others."""
+    for number, content in enumerate(mutants(WRITERS[ending](REPORT), seed=len(ending))):
+        (tmp_path / f"{number:02}.{ending}").write_bytes(content)
+    (tmp_path / "batch.yaml").write_text("facts: {patient_id: p}\n")
+
+    def read_here(kind: str, content: bytes) -> Found:
+        found = answer({"kind": kind, "ocr": None}, content)
+        if isinstance(found, UnreadableError):
+            raise found
+        return found
+
+    reading = read_batch(tmp_path, "b1", SECRET, ReadLimits(), read_here)
+    assert reading.accounting.is_balanced
+    assert reading.accounting.files > MUTANTS
+
+
+def _places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield (*at, key)
+        yield from _places(item, (*at, key))
+
+
+def test_a_resource_with_any_type_in_any_place_is_read_or_quarantined(tmp_path: Path) -> None:
+    """JSON says nothing about types: a list where a text belongs is a typing error in somebody's export."""
+    attachment = {"contentType": "text/plain", "data": attached(b"Note.")}
+    more = [
+        {"resourceType": "Organization", "id": "o", "alias": ["x"], "name": "y", "address": [{"line": ["z"]}]},
+        {
+            "resourceType": "DocumentReference",
+            "subject": {"reference": "Patient/p1"},
+            "content": [{"attachment": attachment}],
+        },
+    ]
+    bundle = fhir_bundle(REPORT)
+    bundle["entry"] += [{"resource": resource} for resource in more]
+    places = [at for at in _places(bundle) if at[-1] != "resourceType"]
+    strange = [None, 5, "x", [], {}, [[]], [5], {"a": [{"b": None}]}, True, 1.5]
+    for number, at in enumerate(places):
+        changed: Any = json.loads(json.dumps(bundle))
+        holder = reduce(lambda inner, key: inner[key], at[:-1], changed)
+        holder[at[-1]] = strange[number % len(strange)]
+        (tmp_path / f"{number}.json").write_text(json.dumps(changed))
+    reading = read_batch(tmp_path, "b1", SECRET, ReadLimits(), lambda kind, content: read_document(kind, content, None))
+    assert reading.accounting.is_balanced
+    assert reading.reports.num_rows > len(places)
+
+
+@pytest.mark.parametrize("kind", sorted(set(DOCUMENT_FORMATS.values())))
+@pytest.mark.parametrize(
+    "content",
+    [b"\x00", b"<", b"<a" * 10_000, b"{\\rtf1 " + b"{" * 50_000 + b"}", b"%PDF-1.7\n" * 500, b"PK\x03\x04" * 99],
+)
+def test_made_up_content_is_refused_or_read(kind: str, content: bytes) -> None:
+    """Whatever its ending says."""
+    assert isinstance(answer({"kind": kind, "ocr": None}, content), Found | UnreadableError)
+
+
+def test_entities_are_never_expanded() -> None:
+    """A few lines of XML could become gigabytes, or hold any file of this machine."""
+    bomb = "".join(
+        f'<!ENTITY a{n} "{"&a" + str(n - 1) + ";" * 1}{("&a" + str(n - 1) + ";") * 9}">' for n in range(1, 9)
+    )
+    document = f'<!DOCTYPE x [<!ENTITY a0 "x">{bomb}]><ClinicalDocument xmlns="urn:hl7-org:v3">&a8;</ClinicalDocument>'
+    outside = (
+        '<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/hostname">]>'
+        '<ClinicalDocument xmlns="urn:hl7-org:v3"><component><structuredBody><component><section><text>&e;</text></section>'
+        "</component></structuredBody></component></ClinicalDocument>"
+    )
+    for content in (document, outside):
+        assert isinstance(answer({"kind": "ccda", "ocr": None}, content.encode()), UnreadableError)
+    evil = as_zip({"word/document.xml": outside.encode(), "[Content_Types].xml": b"<Types/>"})
+    assert isinstance(answer({"kind": "docx", "ocr": None}, evil), UnreadableError)
