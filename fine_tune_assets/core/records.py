@@ -1,5 +1,6 @@
 """Records that several packages pass to each other. Owns their fields; the ledger stores them, stages make them."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -65,3 +66,19 @@ class Release:
     instruction_set_fingerprint: str
     weights_fingerprint: str
     prompt_fingerprint: str
+
+
+@dataclass(frozen=True)
+class TextPair:
+    """Two texts of one list that say the same, by their places in it; `first` is lower."""
+
+    first: int
+    second: int
+    kind: Literal["exact", "near", "semantic"]
+    similarity: float
+    """Jaccard similarity of shingles (exact, near) or cosine of embeddings (semantic), 0 to 1."""
+
+
+PairFinder = Callable[[Sequence[str], Sequence[str]], list[TextPair]]
+"""Texts and the group of each → every pair of duplicates whose groups differ, sorted by place. How a package asks for
+duplicates without knowing how they are found: `dedup` makes one, `defs` hands it over."""

@@ -1,7 +1,7 @@
 """The tables of the ledger. Owns names, columns and constraints; migrations make them, modules beside this use them.
 
-Says what people and services said: keys, decisions, corrections, missed identifiers, verdicts, releases, deployments,
-audit lines.
+Says what people and services said: keys, users, review items, decisions, corrections, missed identifiers, verdicts,
+releases, deployments, erasures, audit lines. Texts of drafts are not here: they stay in the tables of the graph.
 """
 
 from datetime import UTC, datetime
@@ -45,6 +45,61 @@ api_keys = sa.Table(
     sa.Column("revoked_at", UtcTime),
 )
 
+users = sa.Table(
+    "users",
+    metadata,
+    sa.Column("user_id", sa.String(32), primary_key=True),
+    sa.Column("name", sa.String(200), nullable=False),
+    # Without case and with single spaces: two spellings are one person.
+    sa.Column("name_key", sa.String(200), nullable=False, unique=True),
+    # Absent for who signs in by OIDC only.
+    sa.Column("password_hash", sa.String(300)),
+    # Issuer and subject of who signs in by OIDC.
+    sa.Column("oidc_identity", sa.String(500), unique=True),
+    sa.Column("roles", sa.String(200), nullable=False),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.Column("disabled_at", UtcTime),
+    sa.Column("failed_sign_ins", sa.Integer, nullable=False),
+    sa.Column("locked_until", UtcTime),
+)
+
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("token_hash", sa.String(64), primary_key=True),
+    sa.Column("user_id", sa.ForeignKey("users.user_id"), nullable=False, index=True),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.Column("last_seen_at", UtcTime, nullable=False),
+    sa.Column("expires_at", UtcTime, nullable=False),
+)
+
+review_items = sa.Table(
+    "review_items",
+    metadata,
+    sa.Column("example_id", sa.String(64), primary_key=True),
+    sa.Column("fingerprint", sa.String(64), nullable=False, index=True),
+    sa.Column("report_id", sa.Text, nullable=False),
+    sa.Column("patient_key", sa.String(64), nullable=False, index=True),
+    sa.Column("task", sa.String(200), nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("flag_count", sa.Integer, nullable=False),
+    # Kinds only, one a line: a flag's detail can quote the report.
+    sa.Column("flag_kinds", sa.Text, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("arrived_at", UtcTime, nullable=False),
+    # When its draft was no longer there; such an item is in no queue.
+    sa.Column("gone_at", UtcTime),
+    sa.Column("assigned_to", sa.String(200)),
+    sa.Column("assigned_until", UtcTime),
+    # Counts every change: who saved an older one is told, and loses nothing.
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.CheckConstraint(
+        "state IN ('waiting', 'second_review', 'disagreement', 'approved', 'rejected', 'trusted')",
+        name="review_state_is_known",
+    ),
+    sa.Index("ix_review_items_queue", "gone_at", "state", "flag_count", "example_id"),
+)
+
 decisions = sa.Table(
     "decisions",
     metadata,
@@ -59,7 +114,25 @@ decisions = sa.Table(
     sa.Column("reviewer", sa.String(200), nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("decided_at", UtcTime, nullable=False),
+    # `review`, or `adjudicate`: the word that settles a disagreement.
+    sa.Column("role", sa.String(16), nullable=False, server_default="review"),
+    # Of exactly what was approved, with the repair; absent for a rejection.
+    sa.Column("approved_fingerprint", sa.String(64)),
+    # What the reviewer declared by signing.
+    sa.Column("meaning", sa.Text, nullable=False, server_default=""),
+    # From the list of reasons; `reason` is what was written freely.
+    sa.Column("reason_code", sa.String(64), nullable=False, server_default=""),
     sa.CheckConstraint("decision IN ('approve', 'reject')", name="decision_is_known"),
+)
+
+revocations = sa.Table(
+    "revocations",
+    metadata,
+    _sequence(),
+    sa.Column("decision_id", sa.String(64), nullable=False, unique=True),
+    sa.Column("revoked_by", sa.String(200), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("revoked_at", UtcTime, nullable=False),
 )
 
 verdicts = sa.Table(
@@ -157,6 +230,32 @@ missed_identifiers = sa.Table(
     sa.Column("marked_at", UtcTime, nullable=False),
     sa.Column("withdrawn_by", sa.String(200)),
     sa.Column("withdrawn_at", UtcTime),
+)
+
+erasures = sa.Table(
+    "erasures",
+    metadata,
+    _sequence(),
+    sa.Column("erasure_id", sa.String(64), nullable=False, unique=True),
+    # The tombstone: whatever arrives later of this patient is refused.
+    sa.Column("patient_key", sa.String(64), nullable=False, unique=True),
+    sa.Column("erased_by", sa.String(200), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("erased_at", UtcTime, nullable=False),
+    # What was removed: table or folder → count, as JSON.
+    sa.Column("removed", sa.Text, nullable=False),
+)
+
+erased_in_releases = sa.Table(
+    "erased_in_releases",
+    metadata,
+    _sequence(),
+    sa.Column("patient_key", sa.String(64), nullable=False, index=True),
+    sa.Column("release_id", sa.ForeignKey("releases.release_id"), nullable=False, index=True),
+    # The split that the patient was in: a model learned from train and validation, and was only measured on test.
+    sa.Column("split", sa.String(16), nullable=False),
+    sa.Column("recorded_at", UtcTime, nullable=False),
+    sa.UniqueConstraint("patient_key", "release_id", name="one_mark_a_release_and_patient"),
 )
 
 audit_lines = sa.Table(
