@@ -118,9 +118,10 @@ APPROVED_EXAMPLES = pa.schema([
     _EXAMPLE_ID,
     _column("report_id", pa.string(), "Report or correction it was made from"),
     _SOURCE, _PATIENT, _TASK, _INSTRUCTION, _INPUT, _OUTPUT,
-    _column("approved_by", pa.string(), "Reviewer, or the source that the recipe trusts"),
+    _column("approved_by", pa.string(), "Reviewers who stand behind it, or who the recipe says wrote what it trusts"),
     _column("approval_kind", pa.string(), "`expert` or `trusted_source`"),
-    _column("decision_id", pa.string(), "The decision in the ledger", nullable=True),
+    _column("decision_id", pa.string(), "The decision in the ledger that settled it", nullable=True),
+    _column("decision_ids", STRINGS, "Every decision that counts for it, in their order", nullable=True),
     _column("fingerprint", pa.string(), "SHA-256 of instruction, input and output as approved"),
 ])
 GENERAL_EXAMPLES = pa.schema([

@@ -62,7 +62,9 @@ def sync_items(target: Ledger | sa.Connection, new: Sequence[NewItem], now: date
     return SyncCounts(len(arrived), returned, len(differing) - returned, len(gone), len(rows))
 
 
-def set_states(connection: sa.Connection, states: dict[str, tuple[str, tuple[str, ...]]], free: Collection[str]) -> None:
+def set_states(
+    connection: sa.Connection, states: dict[str, tuple[str, tuple[str, ...]]], free: Collection[str]
+) -> None:
     """Example id → its state and those who decided, in this transaction; who had the ones in `free` has them no more."""
     for example_id, (state, decided_by) in states.items():
         changes: dict[str, Any] = {"state": state, "decided_by": as_lines(decided_by), "version": items.c.version + 1}
@@ -161,7 +163,9 @@ def present_item(connection: sa.Connection, example_id: str) -> ReviewItem:
     """The item as it is in this transaction. Raises UnknownRecordError if its draft is gone, or there never was one."""
     item = find_item(connection, example_id)
     if item is None or item.gone_at is not None:
-        raise UnknownRecordError(f"Example {example_id} is not in the review queue. List what waits: fine-tune review list.")
+        raise UnknownRecordError(
+            f"Example {example_id} is not in the review queue. List what waits: fine-tune review list."
+        )
     return item
 
 

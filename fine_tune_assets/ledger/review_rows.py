@@ -47,6 +47,8 @@ class NewItem:
     source: str
     author: str | None
     """Who wrote what the draft was made of; None for a report."""
+    is_trusted: bool
+    """Whether the recipe trusts the source."""
     flag_count: int
     flag_kinds: tuple[str, ...]
     state: str

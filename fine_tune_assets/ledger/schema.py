@@ -84,6 +84,8 @@ review_items = sa.Table(
     sa.Column("source", sa.Text, nullable=False),
     # Who wrote what the draft was made of, as `person_key`; nobody reviews their own. Absent for a report.
     sa.Column("author_key", sa.String(200)),
+    # Whether the recipe trusts its source: what it is when no decision about it is left.
+    sa.Column("is_trusted", sa.Boolean, nullable=False),
     sa.Column("flag_count", sa.Integer, nullable=False),
     # Kinds only, one a line: a flag's detail can quote the report.
     sa.Column("flag_kinds", sa.Text, nullable=False),

@@ -60,6 +60,7 @@ def _reviews() -> None:
         sa.Column("task", sa.String(length=200), nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("author_key", sa.String(length=200), nullable=True),
+        sa.Column("is_trusted", sa.Boolean(), nullable=False),
         sa.Column("flag_count", sa.Integer(), nullable=False),
         sa.Column("flag_kinds", sa.Text(), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
