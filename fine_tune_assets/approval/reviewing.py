@@ -6,7 +6,6 @@ the gate makes of the same decisions (`approving`). The desk and the command lin
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +14,7 @@ import sqlalchemy as sa
 
 from fine_tune_assets.approval.approving import CountedDecisions, count_about
 from fine_tune_assets.approval.queue import queue_items
+from fine_tune_assets.approval.review_history import DecisionLine, history, output_to_review, reviews_blind
 from fine_tune_assets.approval.signing import (
     MEANINGS,
     REASON_CODES,
@@ -29,7 +29,6 @@ from fine_tune_assets.approval.signing import (
     require_may_adjudicate,
     require_may_review,
 )
-from fine_tune_assets.core.people import is_same_person
 from fine_tune_assets.core.records import Decision
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.review_items import (
@@ -42,7 +41,6 @@ from fine_tune_assets.ledger.review_items import (
 )
 from fine_tune_assets.ledger.review_rows import NewItem, ReviewItem, SyncCounts
 from fine_tune_assets.ledger.reviews import (
-    DecisionRecord,
     add_decision,
     decisions_about,
     list_decisions,
@@ -56,26 +54,6 @@ __all__ = [
     "history", "meaning_of", "output_to_review", "refresh_items", "reviews_blind", "revoke", "say",
 ]  # fmt: skip
 """With what a desk needs of `signing`."""
-
-
-@dataclass(frozen=True)
-class DecisionLine:
-    """One decision about an example, as its history shows it."""
-
-    decision_id: str
-    reviewer: str
-    role: str
-    decision: str
-    output: str | None
-    """The output as repaired."""
-    meaning: str
-    reason_code: str
-    reason: str
-    decided_at: datetime
-    approved_fingerprint: str | None
-    revoked_by: str | None
-    revoked_at: datetime | None
-    revoked_because: str | None
 
 
 def decide(
@@ -153,40 +131,6 @@ def refresh_items(
         return sync_items(connection, new, now)
 
 
-def history(
-    ledger: Ledger, example_id: str, *, viewer: str, may_see_all: bool, is_blind: bool = True
-) -> list[DecisionLine]:
-    """The decisions about the example's content, revoked ones too, in their order.
-
-    Where a second look is still to come the others' words are hidden: from everybody but their own reviewer, unless they
-    may see all or the recipe is not blind (`reviews_blind` says so). Who may see all must not give the second look.
-    """
-    with ledger.read() as connection:
-        item = find_item(connection, example_id)
-        if item is None:
-            return []
-        lines = [_line_of(record) for record in list_records(connection, item.fingerprint)]
-    if item.state in ("waiting", "second_review") and is_blind and not may_see_all:
-        return [line for line in lines if is_same_person(line.reviewer, viewer)]
-    return lines
-
-
-def reviews_blind(rules: ReviewSettings) -> bool:
-    """Whether a second look is given without knowing the first. With one reviewer a second person is asked only about a
-    repair, which they have to see."""
-    return rules.reviewers == 2
-
-
-def output_to_review(ledger: Ledger, draft: Mapping[str, Any], rules: ReviewSettings) -> str:
-    """The output that a reviewer is shown first: the draft's, or the repair that a second person is asked about."""
-    if reviews_blind(rules):
-        return str(draft["output"])
-    with ledger.read() as connection:
-        made = decisions_about(connection, [draft["fingerprint"]])
-    item_is_repaired = made and made[-1].decision == "approve" and made[-1].output is not None
-    return str(made[-1].output if item_is_repaired else draft["output"])
-
-
 def _say(
     ledger: Ledger,
     draft: Mapping[str, Any],
@@ -247,14 +191,13 @@ def _bring_up(
     """Give the item, and every other one that its decisions are about, the state that the gate would give it."""
     related = related_items(connection, item)
     counted = _count(connection, related, texts, rules)
-    now = {
-        new.example_id: (counted.state(new.example_id, new.is_trusted), counted.standing(new.example_id).people)
-        for new in related
-    }
-    differing = {new.example_id for new in related if now[new.example_id] != (new.state, new.decided_by)}
-    set_states(
-        connection, {key: now[key] for key in differing | {item.example_id} if key in now}, free=[item.example_id]
-    )
+    changed = {}
+    for new in related:
+        key = new.example_id
+        now = (counted.state(key, new.is_trusted), counted.standing(key).people)
+        if key == item.example_id or now != (new.state, new.decided_by):
+            changed[key] = now
+    set_states(connection, changed, free=[item.example_id])
 
 
 def _count(
@@ -282,31 +225,12 @@ def _require_unchanged(connection: sa.Connection, item: ReviewItem, fingerprint:
 
 def _last_change(connection: sa.Connection, item: ReviewItem) -> str:
     """Who changed it last and when; not how they decided, which a second reviewer may not know."""
-    changes = [
-        *(
-            (r.decision.decided_at, f"{r.decision.reviewer} decided")
-            for r in list_records(connection, item.fingerprint)
-        ),
-        *(
-            (r.revoked_at, f"{r.revoked_by} revoked a decision")
-            for r in list_records(connection, item.fingerprint)
-            if r.revoked_at
-        ),
-    ]
+    records = list_records(connection, item.fingerprint)
+    changes = [(r.decision.decided_at, f"{r.decision.reviewer} decided") for r in records]
+    changes += [(r.revoked_at, f"{r.revoked_by} revoked a decision") for r in records if r.revoked_at is not None]
     if changes:
         at, what = max(changes)
         return f"{what} at {at:%Y-%m-%d %H:%M} UTC"
     if item.assigned_to is not None:
         return f"{item.assigned_to} took it"
     return "its draft or its flags were made again"
-
-
-def _line_of(record: DecisionRecord) -> DecisionLine:
-    made = record.decision
-    return DecisionLine(
-        **{name: getattr(made, name) for name in DecisionLine.__dataclass_fields__ if hasattr(made, name)},
-        reason=record.reason,
-        revoked_by=record.revoked_by,
-        revoked_at=record.revoked_at,
-        revoked_because=record.revoked_because,
-    )

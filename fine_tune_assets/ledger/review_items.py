@@ -154,7 +154,7 @@ def release_claim(ledger: Ledger, example_id: str, by: str, *, now: datetime) ->
     with ledger.begin() as connection:
         item = present_item(connection, example_id)
         require_free(item, by, now)
-        changes = {"assigned_to": None, "assigned_until": None}
+        changes: dict[str, Any] = {"assigned_to": None, "assigned_until": None}
         connection.execute(items.update().where(items.c.example_id == example_id).values(changes))
     return replace(item, **changes)  # type: ignore[arg-type]
 
@@ -254,7 +254,7 @@ def _is_open_to(viewer: str) -> sa.ColumnElement[bool]:
 def _counted(connection: sa.Connection, column: sa.Column[Any]) -> dict[str, int]:
     query = sa.select(column, sa.func.count()).where(items.c.gone_at.is_(None)).group_by(column)
     found = connection.execute(query.order_by(sa.func.count().desc(), column))
-    return {value: count for value, count in found}
+    return {str(row[0]): int(row[1]) for row in found}
 
 
 def _differs(known: Any, row: dict[str, Any]) -> bool:
@@ -267,7 +267,7 @@ def _update_many(connection: sa.Connection, rows: list[dict[str, Any]], now: dat
         return
     names = [name for name in rows[0] if name != "example_id"]
     arrived = sa.case((items.c.gone_at.is_(None), items.c.arrived_at), else_=now)
-    changes = {name: sa.bindparam(f"new_{name}") for name in names}
+    changes: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in names}
     statement = (
         items.update()
         .where(items.c.example_id == sa.bindparam("key"))
