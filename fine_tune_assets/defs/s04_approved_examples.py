@@ -19,7 +19,7 @@ from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, mar
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.s02_missed_identifiers import missed_identifiers, terms_of
 from fine_tune_assets.defs.sources import recipe_section
-from fine_tune_assets.ledger.reviews import list_decisions
+from fine_tune_assets.ledger.reviews import list_decisions, words_on_shared_contents
 from fine_tune_assets.phi.missed_terms import holds_missed_terms
 
 GROUP = "s04_approved_examples"
@@ -82,7 +82,7 @@ def approved_examples(
         approval = approve_examples(
             drafted_examples, list_decisions(ledger), recipe.trusted_sources, recipe.review, authors
         )
-        agreement = measure(pairs_of(list_decisions(ledger)))
+        agreement = measure(pairs_of(words_on_shared_contents(ledger)))
         # By what is decided now: what came in since the line above makes this asset again.
         refresh_items(ledger, drafted_examples, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC))
         # Also what a reviewer typed into a repaired output: nobody scrubs that.
@@ -112,7 +112,7 @@ def approved_examples(
 )
 def reviewers_agree(installation: Installation, approved_examples: pa.Table) -> dg.AssetCheckResult:
     with errors_for_people(), installation.ledger() as ledger:
-        agreement = measure(pairs_of(list_decisions(ledger)))
+        agreement = measure(pairs_of(words_on_shared_contents(ledger)))
         rules = installation.recipe.review
         by_experts = pc.sum(pc.equal(approved_examples.column("approval_kind"), EXPERT)).as_py() or 0
         verdict = judge_agreement(agreement.overall, rules, by_experts)
