@@ -66,6 +66,18 @@ def test_what_was_exported_and_is_imported_again_adds_nothing(ledger: Ledger) ->
     assert (first["approved_fingerprint"], first["output"]) == (REPORT["fingerprint"], None)
 
 
+@pytest.mark.parametrize("changes", [{"output": "Heat."}, {"output": None}, {"reviewer": "Ben"}])
+def test_a_decision_that_was_changed_elsewhere_after_its_import_is_named(
+    ledger: Ledger, changes: dict[str, Any]
+) -> None:
+    """Passed over as known, the old text would be trained on and the new one be lost."""
+    assert bring(ledger, [line("t-1", "Ann", output="Ice.")]).recorded == 1
+    assert bring(ledger, [line("t-1", "ANN", output="Ice.\r\n")]) == ImportReport(0, 1, ())
+    changed = {"reviewer": "Ann", "output": "Ice.", **changes}
+    (fault,) = bring(ledger, [line("t-1", changed.pop("reviewer"), **changed)]).faults
+    assert "another decision here" in fault.reason
+
+
 def test_bad_lines_are_named_by_number_and_the_good_ones_are_recorded(ledger: Ledger) -> None:
     """A file of a thousand lines with one slip must not be lost, nor the slip."""
     lines = [

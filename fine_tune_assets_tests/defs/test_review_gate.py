@@ -8,9 +8,15 @@ import dagster as dg
 import pytest
 
 from fine_tune_assets.approval.reviewing import decide, revoke
+from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.tables import SCRUBBED_CORRECTIONS, UNIQUE_REPORTS, table_of
 from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.s04_approved_examples import approved_examples, drafted_examples, reviewers_agree
+from fine_tune_assets.defs.s04_approved_examples import (
+    approved_examples,
+    drafted_examples,
+    require_reviewers_agree,
+    reviewers_agree,
+)
 from fine_tune_assets.ledger.review_items import find_item, progress
 from fine_tune_assets.ledger.reviews import list_decisions
 from fine_tune_assets_tests.conftest import write_recipe
@@ -114,6 +120,9 @@ def test_the_gate_closes_where_reviewers_disagree_or_too_few_pairs_are_known(ins
     early = agree(approved(drafts).value)
     assert (early.passed, early.severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert "2 more are needed" in str(early.metadata["why"].value)
+    # Whoever starts the next asset by hand meets the same gate.
+    with pytest.raises(GateClosedError, match="2 more are needed"):
+        require_reviewers_agree(Installation(), approved(drafts).value)
     for row, words in zip(rows[2:], (("approve", "reject"), ("reject", "approve")), strict=True):
         say(row, "Ann", words[0])
         say(row, "Ben", words[1])
@@ -123,6 +132,7 @@ def test_the_gate_closes_where_reviewers_disagree_or_too_few_pairs_are_known(ins
     assert late.metadata["pairs"].value == 4
     write_recipe(installation_dir, review={**floor, "agreement_floor": None})
     assert agree(approved(drafts).value).passed
+    require_reviewers_agree(Installation(), approved(drafts).value)
 
 
 def test_the_check_blocks_and_shows_no_text(installation_dir: Path) -> None:
