@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from fine_tune_assets.approval.drafting import CORRECTION, content_fingerprint
+from fine_tune_assets.approval.task_kinds import BY_MODEL
 from fine_tune_assets.core.records import Decision
 from fine_tune_assets.core.tables import APPROVED_EXAMPLES, DRAFTED_EXAMPLES, check_table, table_of
 
@@ -108,8 +109,17 @@ def count_decisions(drafts: pa.Table, decisions: Iterable[Decision], authors: Ma
 
 
 def is_trusted(draft: Mapping[str, Any], trusted_sources: Mapping[str, str]) -> bool:
-    """Whether the recipe trusts where the draft comes from. A correction can never be trusted, even if it is named."""
-    return draft["source"] != CORRECTION and draft["task"] != CORRECTION and draft["source"] in trusted_sources
+    """Whether the recipe trusts where the draft comes from.
+
+    A correction can never be trusted, even if it is named, nor what a model wrote about a trusted source's report.
+    """
+    is_by_model = (draft.get("drafted_by") or "").startswith(BY_MODEL)
+    return (
+        not is_by_model
+        and draft["source"] != CORRECTION
+        and draft["task"] != CORRECTION
+        and draft["source"] in trusted_sources
+    )
 
 
 def is_same_person(first: str, second: str) -> bool:

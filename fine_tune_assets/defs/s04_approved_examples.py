@@ -3,15 +3,20 @@
 Belongs here: drafting, the decisions in the ledger as an external asset, and applying them. Must stay out: who may decide.
 """
 
+from collections import Counter
+from collections.abc import Mapping
+from functools import partial
+
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fine_tune_assets.approval.approving import approve_examples
-from fine_tune_assets.approval.drafting import correction_authors, draft_examples, reports_without_draft
+from fine_tune_assets.approval.drafting import correction_authors, draft_examples, reports_without_draft, rows_of
+from fine_tune_assets.approval.task_kinds import count_unused
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.defs.automation import with_new_inputs
-from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
+from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.s02_missed_identifiers import missed_identifiers, terms_of
 from fine_tune_assets.defs.sources import recipe_section
@@ -31,6 +36,7 @@ expert_decisions = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
+    code_version="2",  # who drafted it is a column
     deps=[recipe_section("tasks")],
     automation_condition=with_new_inputs(),
     description="Instruction, input and draft output made from each report by the recipe's tasks, and from corrections.",
@@ -39,13 +45,29 @@ expert_decisions = dg.AssetSpec(
     metadata=definition_metadata("drafted_examples"),
 )
 def drafted_examples(
-    installation: Installation, unique_reports: pa.Table, scrubbed_corrections: pa.Table
+    installation: Installation, unique_reports: pa.Table, scrubbed_corrections: pa.Table, model_drafts: pa.Table
 ) -> dg.MaterializeResult[pa.Table]:
+    tasks = installation.recipe.tasks
     with errors_for_people():
-        drafts = draft_examples(unique_reports, scrubbed_corrections, installation.recipe.tasks)
-    flagged = sum(bool(flags) for flags in drafts.column("flags").to_pylist())
-    without = len(reports_without_draft(unique_reports, drafts))
-    return result("drafted_examples", drafts, fingerprint_table(drafts), flagged=flagged, reports_without_draft=without)
+        drafts = draft_examples(unique_reports, scrubbed_corrections, tasks, model_drafts)
+        unused = count_unused(partial(rows_of, unique_reports), tasks)
+    flags = drafts.column("flags").to_pylist()
+    by_kind = Counter(kind for of_draft in flags for kind in {flag.partition(": ")[0] for flag in of_draft})
+    return result(
+        "drafted_examples",
+        drafts,
+        fingerprint_table(drafts),
+        flagged=sum(bool(of_draft) for of_draft in flags),
+        by_flag=dg.MetadataValue.md(_counts("flag", by_kind)),
+        by_task=dg.MetadataValue.md(_counts("task", Counter(drafts.column("task").to_pylist()))),
+        reports_without_draft=len(reports_without_draft(unique_reports, drafts)),
+        lab_lines_not_read=sum(unused.unread_lab_lines.values()),
+        reports_without_partner=sum(unused.without_partner.values()),
+    )
+
+
+def _counts(name: str, counts: Mapping[str, int]) -> str:
+    return markdown_table([{name: key, "drafts": count} for key, count in sorted(counts.items())])
 
 
 @dg.asset(
