@@ -224,9 +224,9 @@ def test_a_patient_is_erased_through_a_kill_at_every_step_and_does_not_come_back
     assert planted.places() == before
 
     # A run that began before the tombstone may store what it read: nothing is removed while it is at work.
-    at_work = instance.create_run_for_job(
-        defs.resolve_implicit_global_asset_job_def(), asset_selection=frozenset({dg.AssetKey("reports")})
-    )
+    of_reading = frozenset(dg.AssetKey(name) for name in ("reports", "unreadable_reports"))
+    job = defs.resolve_implicit_global_asset_job_def()
+    at_work = instance.create_run_for_job(job, asset_selection=of_reading)
     instance.report_run_canceling(at_work, "holds the erasure up")
     with pytest.raises(ErasureError, match="1 runs are at work"):
         erase(planted)
