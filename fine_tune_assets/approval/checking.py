@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from fine_tune_assets.approval.dates import unsupported_dates
+from fine_tune_assets.approval.dates import unsupported_dates, without_dates
 from fine_tune_assets.approval.flags import flag
 from fine_tune_assets.approval.negation import unsupported_negations
 from fine_tune_assets.approval.sides import unsupported_sides
@@ -11,7 +11,7 @@ from fine_tune_assets.core.numbers import unsupported_numbers
 from fine_tune_assets.recipes.schema import FlagKind
 
 CHECKS: Mapping[FlagKind, Callable[[str, str], list[str]]] = {
-    "number not in input": unsupported_numbers,
+    "number not in input": lambda output, given: unsupported_numbers(without_dates(output), given),
     "unit not in input": unsupported_units,
     "date not in input": unsupported_dates,
     "side not in input": unsupported_sides,

@@ -10,9 +10,20 @@ _MONTHS = "january february march april may june july august september october n
 _MONTH_OF = {name[:size]: number for number, name in enumerate(_MONTHS, start=1) for size in (3, len(name))} | {"sept": 9}
 _MONTH = "|".join(sorted(_MONTH_OF, key=len, reverse=True))
 _DAY = r"(\d{1,2})(?:st|nd|rd|th)?"
+_FIRST_DAYS = (
+    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth "
+    "sixteenth seventeenth eighteenth nineteenth twentieth"
+).split()
+_DAY_SAID = {name: day for day, name in enumerate(_FIRST_DAYS, start=1)} | {
+    **{f"twenty {name}": 20 + day for day, name in enumerate(_FIRST_DAYS[:9], start=1)},
+    "thirtieth": 30,
+    "thirty first": 31,
+}
+_DAY_WORDS = "|".join(sorted((name.replace(" ", "[ -]") for name in _DAY_SAID), key=len, reverse=True))
 _ISO = re.compile(r"\b(\d{4})-(\d{1,2})-(\d{1,2})\b")
 _SLASHED = re.compile(r"(?<![\d/.])(\d{1,2})([/.])(\d{1,2})\2(\d{4}|\d{2})(?![\d/])")
 _MONTH_FIRST = re.compile(rf"\b({_MONTH})\.?\s+{_DAY}(?!\d)(?:,?\s+(\d{{4}}))?\b", re.IGNORECASE)
+_MONTH_SAID = re.compile(rf"\b({_MONTH})\.?,?\s+(?:the\s+)?({_DAY_WORDS})\b", re.IGNORECASE)
 _DAY_FIRST = re.compile(rf"\b{_DAY}\s+(?:of\s+)?({_MONTH})\b\.?(?:,?\s+(\d{{4}}))?", re.IGNORECASE)
 _MONTH_YEAR = re.compile(rf"\b({_MONTH})\.?,?\s+(?:of\s+)?(\d{{4}})\b", re.IGNORECASE)
 _RELATIVE = re.compile(
@@ -50,10 +61,19 @@ def dates_in(text: str) -> Iterator[tuple[list[Day], str]]:
         yield _valid((year, int(m[1]), int(m[3])), (year, int(m[3]), int(m[1]))), m.group()
     for m in _MONTH_FIRST.finditer(text):
         yield _valid((_year(m[3]), _MONTH_OF[m[1].lower()], int(m[2]))), m.group()
+    for m in _MONTH_SAID.finditer(text):
+        yield _valid((None, _MONTH_OF[m[1].lower()], _DAY_SAID[m[2].lower().replace("-", " ")])), m.group()
     for m in _DAY_FIRST.finditer(text):
         yield _valid((_year(m[3]), _MONTH_OF[m[2].lower()], int(m[1]))), m.group()
     for m in _MONTH_YEAR.finditer(text):
         yield [(int(m[2]), _MONTH_OF[m[1].lower()], None)], m.group()
+
+
+def without_dates(text: str) -> str:
+    """The text with blanks in place of each date: its numbers are checked as one day, not one by one."""
+    for pattern in (_ISO, _SLASHED, _MONTH_FIRST, _DAY_FIRST, _MONTH_YEAR):
+        text = pattern.sub(lambda match: " " * len(match.group()), text)
+    return text
 
 
 def _year(written: str | None) -> int | None:

@@ -38,6 +38,8 @@ _SPELLINGS = {
     "year": "year years yr yrs",
 }
 _UNIT_OF = {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in spellings.split()}
+# Spelled out in a transcript: "five M G".
+_UNIT_OF |= {" ".join(unit): unit for unit in ("mg", "mcg", "kg", "ml", "mm", "cm", "iu")} | {"c c": "ml"}
 _ONE = "|".join(re.escape(spelling) for spelling in sorted(_UNIT_OF, key=len, reverse=True))
 _UNIT = re.compile(rf"(?:{_ONE})(?:\s?(?:/|per)\s?(?:{_ONE}|min))?(?![a-z])", re.IGNORECASE)
 _GAP = re.compile(r"[\s-]{0,2}")
@@ -63,7 +65,7 @@ def unsupported_units(output: str, input_text: str) -> list[str]:
     for values, start, end in located_numbers(output):
         unit, unit_end = _unit_at(output, end)
         beside = set[str]().union(*(held.get(value, set()) for value in values))
-        if unit and beside and unit not in beside and not ("" in beside and unit in named):
+        if unit and beside and not any(_is_same(unit, other) for other in beside) and not ("" in beside and unit in named):
             found.setdefault(" ".join(output[start:unit_end].split()))
     return list(found)
 
@@ -75,6 +77,11 @@ def _unit_at(text: str, place: int) -> tuple[str, int]:
     return (_normal(match.group()), match.end()) if match else ("", place)
 
 
+def _is_same(unit: str, other: str) -> bool:
+    """25 mg per week is 25 mg: how often is another number."""
+    return unit == other or ("/" in unit) != ("/" in other) and unit.split("/")[0] == other.split("/")[0]
+
+
 def _normal(written: str) -> str:
     parts = re.split(r"\s?(?:/|\bper\b)\s?", written.lower())
-    return "/".join(_UNIT_OF.get(part.strip(), part.strip()) for part in parts)
+    return "/".join(_UNIT_OF.get(" ".join(part.split()), part.strip()) for part in parts)
