@@ -7,7 +7,7 @@ export TRANSFORMERS_OFFLINE = 1
 export DO_NOT_TRACK = 1
 export DAGSTER_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup check test test-slow test-all demo up down status airgap-proof bench-graph bench-phi bench-phi-memory
+.PHONY: help setup check test test-slow test-all demo up down status airgap-proof bench-graph bench-phi bench-phi-memory bench-drafts
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort
@@ -58,6 +58,9 @@ bench-graph: setup   ## time and memory of the whole graph on the sample reports
 
 bench-phi: setup     ## the scrubber beside plain Presidio: quality, speed, memory
 	$(BIN)/python benchmarks/bench_phi.py
+
+bench-drafts: setup  ## planted errors that the checks of drafts find: DATA=folder of the dialogue corpora
+	$(BIN)/python benchmarks/bench_drafts.py $(DATA)
 
 bench-phi-memory: setup  ## memory and speed of the scrubber over 100,000 reports
 	$(BIN)/python benchmarks/bench_phi_memory.py

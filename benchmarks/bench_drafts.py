@@ -29,9 +29,23 @@ from fine_tune_assets.core.fingerprints import fingerprint_text
 
 SEED = 20260101
 _OTHER_UNIT = {"mg": "mcg", "milligrams": "micrograms", "mcg": "mg", "g": "mg", "ml": "l", "cm": "mm", "mm": "cm",
-               "days": "weeks", "day": "week", "weeks": "months", "week": "month", "months": "years", "hours": "days"}  # fmt: skip
+               "days": "weeks", "day": "week", "weeks": "months", "week": "month", "months": "years",
+               "hours": "days"}  # fmt: skip
 _OTHER_SIDE = {"left": "right", "right": "left"}
-_MONTHS = "January February March April May June July August September October November December".split()
+_MONTHS = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
 Plant = Callable[[str, str, random.Random], str | None]
 
 
@@ -56,8 +70,7 @@ def read_pairs(folder: Path) -> Iterator[Pair]:
                 yield Pair("aci-bench", row["dialogue"], row["note"])
     for path in sorted((folder / "clin_primock57" / "notes").glob("*.json")):
         said = "\n".join(
-            _spoken(side)
-            for side in sorted((folder / "clin_primock57" / "transcripts").glob(f"{path.stem}_*"))
+            _spoken(side) for side in sorted((folder / "clin_primock57" / "transcripts").glob(f"{path.stem}_*"))
         )
         note = json.loads(path.read_text(encoding="utf-8"))["note"]
         if said and note:
@@ -84,7 +97,9 @@ def _swap(output: str, matches: list[Any], other: Callable[[str], str], rng: ran
 
 
 def other_number(output: str, _input: str, rng: random.Random) -> str | None:
-    return _swap(output, list(re.finditer(r"(?<![\d.,/])\d{1,3}(?![\d.,/])", output)), lambda n: str(int(n) * 2 + 1), rng)
+    return _swap(
+        output, list(re.finditer(r"(?<![\d.,/])\d{1,3}(?![\d.,/])", output)), lambda n: str(int(n) * 2 + 1), rng
+    )
 
 
 def other_unit(output: str, _input: str, rng: random.Random) -> str | None:
@@ -101,7 +116,9 @@ def other_side(output: str, _input: str, rng: random.Random) -> str | None:
 def no_negation(output: str, _input: str, rng: random.Random) -> str | None:
     """A negated finding is asserted."""
     found = list(re.finditer(r"\b(?:no|denies|without|denied)\s+(?:any\s+)?(?=[a-z])", output, re.IGNORECASE))
-    negated = [m for m in found if any(f.written.lower().startswith(m.group().split()[0].lower()) for f in findings_in(output))]
+    negated = [
+        m for m in found if any(f.written.lower().startswith(m.group().split()[0].lower()) for f in findings_in(output))
+    ]
     return _swap(output, negated, lambda _: "has ", rng)
 
 
@@ -137,7 +154,9 @@ def measure(pairs: list[Pair]) -> dict[str, Any]:
     alarms: Counter[str] = Counter()
     for place, pair in enumerate(pairs):
         before = check_output(pair.output, pair.input)
-        alarms.update({kind_of(flag) for flag in before} | ({"label noise"} if noise_of(pair.input, pair.output) else set()))
+        alarms.update(
+            {kind_of(flag) for flag in before} | ({"label noise"} if noise_of(pair.input, pair.output) else set())
+        )
         alarms["any"] += bool(before)
         for name, (plant, kind) in PLANTS.items():
             changed = plant(pair.output, pair.input, random.Random(SEED + place))
@@ -176,7 +195,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="holds clin_mts_dialog, clin_aci_bench and clin_primock57")
     parser.add_argument("--half", choices=("tune", "report"), default="report")
-    parser.add_argument("--examples", metavar="KIND", help="print flags of untouched pairs instead; `any` for every kind")
+    parser.add_argument(
+        "--examples", metavar="KIND", help="print flags of untouched pairs instead; `any` for every kind"
+    )
     parser.add_argument("--count", type=int, default=40)
     asked = parser.parse_args()
     pairs = [pair for pair in read_pairs(asked.folder) if pair.half == asked.half]

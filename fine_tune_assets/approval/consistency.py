@@ -26,6 +26,7 @@ REPEATED_TIMES = 3
 SHOWN_PAIRS = 20
 """Drafts of one input that are compared with each other; more are compared with the first ones only."""
 
+
 @dataclass(frozen=True)
 class _Said:
     """What an output says, as far as two can be compared."""
@@ -34,6 +35,7 @@ class _Said:
     numbers: frozenset[str]
     negated: frozenset[str]
     asserted: frozenset[str]
+
 
 def flag_across(drafts: Sequence[Mapping[str, Any]], find_pairs: PairFinder | None) -> dict[str, list[str]]:
     """Example id → flags that the other drafts give it. Without `find_pairs` only equal inputs are compared."""
@@ -51,6 +53,7 @@ def flag_across(drafts: Sequence[Mapping[str, Any]], find_pairs: PairFinder | No
         flags[draft["example_id"]].append(flag("label noise", "the output is that of another task of the same report"))
     return {example_id: list(dict.fromkeys(found)) for example_id, found in flags.items() if found}
 
+
 def noise_of(input_text: str, output: str) -> list[str]:
     """Why one output looks like no answer to its input; empty for a good one."""
     found = []
@@ -61,6 +64,7 @@ def noise_of(input_text: str, output: str) -> list[str]:
     if len(output) >= LONG_CHARACTERS and 0 < len(input_text) * LONGER_TIMES < len(output):
         found.append("the output is much longer than its input")
     return found
+
 
 def disagree(output: str, other: str) -> bool:
     """Whether two outputs to the same input can't both be right, as far as words show.
@@ -77,6 +81,7 @@ def disagree(output: str, other: str) -> bool:
         return True
     return len(a.words & b.words) < ALIKE * len(a.words | b.words)
 
+
 def _said(output: str) -> _Said:
     findings = list(findings_in(output))
     return _Said(
@@ -85,6 +90,7 @@ def _said(output: str) -> _Said:
         frozenset(f.name for f in findings if f.state == "negated"),
         frozenset(f.name for f in findings if f.state == "asserted"),
     )
+
 
 def _alike(drafts: Sequence[Mapping[str, Any]], find_pairs: PairFinder | None) -> set[tuple[int, int]]:
     """Places of two drafts that answer the same question about the same or nearly the same input."""
@@ -107,6 +113,7 @@ def _alike(drafts: Sequence[Mapping[str, Any]], find_pairs: PairFinder | None) -
         pairs |= {(places[pair.first], places[pair.second]) for pair in found}
     return pairs
 
+
 def _templates(drafts: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     """Drafts with a long output that stands under several inputs of the same task."""
 
@@ -119,6 +126,7 @@ def _templates(drafts: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any
         if times[key(draft)] >= REPEATED_TIMES and len(key(draft)[1].split()) >= REPEATED_WORDS:
             yield draft
 
+
 def _of_other_tasks(drafts: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     """Drafts whose output another task makes of the same report too: one of them took the wrong section."""
     tasks: dict[tuple[str, str], set[str]] = defaultdict(set)
@@ -127,6 +135,7 @@ def _of_other_tasks(drafts: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str
     for draft in drafts:
         if len(tasks[draft["report_id"], _normal(draft["output"])]) > 1:
             yield draft
+
 
 def _normal(text: str) -> str:
     return " ".join(re.findall(r"\w+(?:[.,]\d+)*", text.lower()))

@@ -9,16 +9,106 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-FINDINGS = (
-    "ache allergy anemia anxiety arrhythmia asthma bleeding blister bruise bruising cancer chill claudication clot confusion "
-    "congestion constipation convulsion cough cramp cyanosis dementia depression diabetes diarrhea discharge distention "
-    "dizziness drainage dyspnea dysphagia dysuria edema effusion erythema exudate fatigue fever fracture gallop goiter "
-    "guarding headache heartburn hematuria hemorrhage hepatitis hepatomegaly hernia hoarseness hypertension incontinence "
-    "infection inflammation itching jaundice lesion lump lymphadenopathy mass melena migraine murmur nausea numbness "
-    "orthopnea pain palpitation paralysis paresthesia pneumonia pneumothorax polyuria pregnancy rale rash redness rhonchi "
-    "seizure smoke spasm stiffness stroke swelling syncope tenderness thrombosis tingling tinnitus tremor tuberculosis tumor "
-    "ulcer vertigo vomiting weakness wheeze wheezing"
-).split()
+FINDINGS = [
+    "ache",
+    "allergy",
+    "anemia",
+    "anxiety",
+    "arrhythmia",
+    "asthma",
+    "bleeding",
+    "blister",
+    "bruise",
+    "bruising",
+    "cancer",
+    "chill",
+    "claudication",
+    "clot",
+    "confusion",
+    "congestion",
+    "constipation",
+    "convulsion",
+    "cough",
+    "cramp",
+    "cyanosis",
+    "dementia",
+    "depression",
+    "diabetes",
+    "diarrhea",
+    "discharge",
+    "distention",
+    "dizziness",
+    "drainage",
+    "dyspnea",
+    "dysphagia",
+    "dysuria",
+    "edema",
+    "effusion",
+    "erythema",
+    "exudate",
+    "fatigue",
+    "fever",
+    "fracture",
+    "gallop",
+    "goiter",
+    "guarding",
+    "headache",
+    "heartburn",
+    "hematuria",
+    "hemorrhage",
+    "hepatitis",
+    "hepatomegaly",
+    "hernia",
+    "hoarseness",
+    "hypertension",
+    "incontinence",
+    "infection",
+    "inflammation",
+    "itching",
+    "jaundice",
+    "lesion",
+    "lump",
+    "lymphadenopathy",
+    "mass",
+    "melena",
+    "migraine",
+    "murmur",
+    "nausea",
+    "numbness",
+    "orthopnea",
+    "pain",
+    "palpitation",
+    "paralysis",
+    "paresthesia",
+    "pneumonia",
+    "pneumothorax",
+    "polyuria",
+    "pregnancy",
+    "rale",
+    "rash",
+    "redness",
+    "rhonchi",
+    "seizure",
+    "smoke",
+    "spasm",
+    "stiffness",
+    "stroke",
+    "swelling",
+    "syncope",
+    "tenderness",
+    "thrombosis",
+    "tingling",
+    "tinnitus",
+    "tremor",
+    "tuberculosis",
+    "tumor",
+    "ulcer",
+    "vertigo",
+    "vomiting",
+    "weakness",
+    "wheeze",
+    "wheezing",
+]
 _FINDING_OF = {form: name for name in FINDINGS for form in (name, name + "s")} | {
     "allergies": "allergy", "vomit": "vomiting", "dizzy": "dizziness", "nauseous": "nausea", "nauseated": "nausea",
     "fatigued": "fatigue", "smoking": "smoke", "smokes": "smoke", "smoked": "smoke", "seizing": "seizure", "masses": "mass",
@@ -27,13 +117,40 @@ _FINDING_OF = {form: name for name in FINDINGS for form in (name, name + "s")} |
     "bled": "bleeding", "bleed": "bleeding", "diabetic": "diabetes",
 }  # fmt: skip
 _CUE = (
-    r"no|not|denies|denied|deny|denying|without|never|none|negative\s+for|free\s+of|absence\s+of|absent|nor|neither|"
+    r"no|not|denies|denied|deny|denying|without|never|none|negative(?:\s+for)?|free\s+of|absence\s+of|absent|nor|neither|"
     r"don't|doesn't|didn't|haven't|hasn't|isn't|aren't|wasn't|can't|nope|non"
 )
 _TOKEN = re.compile(rf"(?P<cue>\b(?:{_CUE})\b)|(?P<word>[A-Za-z][A-Za-z']*)|(?P<end>[.;!?\n:])", re.IGNORECASE)
 _CLAUSE_ENDS = frozenset(
-    "but however except although though apart aside besides because still yet presents reports complains has have had is "
-    "are was were states positive admits he she they".split()
+    [
+        "but",
+        "however",
+        "except",
+        "although",
+        "though",
+        "apart",
+        "aside",
+        "besides",
+        "because",
+        "still",
+        "yet",
+        "presents",
+        "reports",
+        "complains",
+        "has",
+        "have",
+        "had",
+        "is",
+        "are",
+        "was",
+        "were",
+        "states",
+        "positive",
+        "admits",
+        "he",
+        "she",
+        "they",
+    ]
 )
 _NOT_A_NEGATION = re.compile(
     r"\b(?:no|not|without)\s+(?:change|changes|increase|only|necessarily|certain|sure|just|improvement|relief)\b|\bnot\s+(?:really\s+)?better\b",
@@ -44,7 +161,9 @@ _ANSWER = re.compile(
     r"(?:(?P<no>no|nope|not|never|none|negative)|(?P<yes>yes|yeah|yep|yup|i do|i have|definitely|sure))\b",
     re.IGNORECASE,
 )
-_DOUBTED = re.compile(r"\b(?:if|any|should|whether|or|risk|family|history|mother|father|brother|sister|r/o|rule)\b", re.IGNORECASE)
+_DOUBTED = re.compile(
+    r"\b(?:if|any|should|whether|or|risk|family|history|mother|father|brother|sister|r/o|rule)\b", re.IGNORECASE
+)
 _SCOPE_WORDS = 12
 State = Literal["negated", "asserted", "open"]
 
@@ -112,7 +231,8 @@ def _of_sentence(text: str, sentence: str, offset: int) -> Iterator[Finding]:
         if match["cue"]:
             cue_at, words = match.start(), 0
             continue
-        if match["end"] or match.group().lower() in _CLAUSE_ENDS:
+        # "has not had any pain": a verb right behind the cue ends nothing.
+        if match["end"] or (match.group().lower() in _CLAUSE_ENDS and words > 0):
             cue_at = -1
             continue
         words += 1

@@ -65,7 +65,12 @@ def unsupported_units(output: str, input_text: str) -> list[str]:
     for values, start, end in located_numbers(output):
         unit, unit_end = _unit_at(output, end)
         beside = set[str]().union(*(held.get(value, set()) for value in values))
-        if unit and beside and not any(_is_same(unit, other) for other in beside) and not ("" in beside and unit in named):
+        if (
+            unit
+            and beside
+            and not any(_is_same(unit, other) for other in beside)
+            and not ("" in beside and unit in named)
+        ):
             found.setdefault(" ".join(output[start:unit_end].split()))
     return list(found)
 
@@ -79,7 +84,7 @@ def _unit_at(text: str, place: int) -> tuple[str, int]:
 
 def _is_same(unit: str, other: str) -> bool:
     """25 mg per week is 25 mg: how often is another number."""
-    return unit == other or ("/" in unit) != ("/" in other) and unit.split("/")[0] == other.split("/")[0]
+    return unit == other or (("/" in unit) != ("/" in other) and unit.split("/")[0] == other.split("/")[0])
 
 
 def _normal(written: str) -> str:

@@ -30,7 +30,9 @@ def by_first_word(texts: Sequence[str], _groups: Sequence[str]) -> list[TextPair
 
 def test_the_same_input_with_outputs_that_disagree_is_a_contradiction_on_both() -> None:
     """Which of the two is right can't be told from text, so a person sees both, and none is dropped."""
-    found = drafted(("Sprain, 40 mg taken, 80 mg too.", "Take 40 mg."), ("sprain,  40 mg taken, 80 mg too", "Take 80 mg."))
+    found = drafted(
+        ("Sprain, 40 mg taken, 80 mg too.", "Take 40 mg."), ("sprain,  40 mg taken, 80 mg too", "Take 80 mg.")
+    )
     assert [kinds_of(draft["flags"]) for draft in found] == [["contradiction"], ["contradiction"]]
     assert {found[0]["example_id"]} == {flag.split()[-1] for flag in found[1]["flags"]}
 
@@ -57,7 +59,9 @@ def test_an_output_that_is_no_answer_is_label_noise(output: str) -> None:
 
 def test_a_template_under_different_inputs_is_label_noise_and_a_short_answer_is_not() -> None:
     template = "Follow the usual plan of care and return when symptoms get worse."
-    found = drafted(("Sprain one.", template), ("Burn of hand.", template), ("Cold and wet.", template), ("Fall.", "None"))
+    found = drafted(
+        ("Sprain one.", template), ("Burn of hand.", template), ("Cold and wet.", template), ("Fall.", "None")
+    )
     assert sorted(kinds_of(draft["flags"]) == ["label noise"] for draft in found) == [False, True, True, True]
 
 
