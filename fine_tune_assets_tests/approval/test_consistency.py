@@ -10,7 +10,7 @@ from fine_tune_assets.approval.drafting import draft_examples
 from fine_tune_assets.approval.flags import kinds_of
 from fine_tune_assets.core.records import TextPair
 from fine_tune_assets.core.tables import DRAFTED_EXAMPLES, table_of
-from fine_tune_assets_tests.approval.examples import PLAN, TRUSTED, corrections, decide, reports
+from fine_tune_assets_tests.approval.examples import ONE, PLAN, TRUSTED, corrections, decide, reports
 
 REPORT = "FINDINGS\n{}\nPLAN\n{}"
 
@@ -69,9 +69,9 @@ def test_a_draft_that_may_be_wrong_waits_even_from_a_trusted_source_and_an_exper
     """The gate: trust by name ends where the draft itself is in doubt."""
     texts = [REPORT.format("Sprain, 40 or 80.", "Take 40."), REPORT.format("Sprain, 40 or 80.", "Take 80.")]
     table = draft_examples(reports(*texts), corrections(), [PLAN])
-    approval = approve_examples(table, [], TRUSTED)
+    approval = approve_examples(table, [], TRUSTED, ONE)
     assert (approval.approved.num_rows, approval.waiting) == (0, 2)
-    decided = approve_examples(table, [decide(table.to_pylist()[0], "approve")], TRUSTED)
+    decided = approve_examples(table, [decide(table.to_pylist()[0], "approve")], TRUSTED, ONE)
     assert (decided.approved.num_rows, decided.waiting) == (1, 1)
 
 
@@ -81,7 +81,7 @@ def test_a_number_alone_does_not_make_a_trusted_draft_wait_unless_the_recipe_say
 
     def waiting(*kinds: str) -> int:
         table = draft_examples(text, corrections(), [PLAN], reviewed_flags=kinds)
-        return approve_examples(table, [], TRUSTED).waiting
+        return approve_examples(table, [], TRUSTED, ONE).waiting
 
     assert waiting("contradiction") == 0
     assert waiting("number not in input") == 1
@@ -92,4 +92,4 @@ def test_a_draft_of_which_nobody_knows_whether_it_needs_review_waits() -> None:
     (row,) = drafted(("Sprain.", "Rest."))
     assert not row["needs_review"]
     old = table_of([{**row, "needs_review": None}], DRAFTED_EXAMPLES)
-    assert approve_examples(old, [], TRUSTED).waiting == 1
+    assert approve_examples(old, [], TRUSTED, ONE).waiting == 1
