@@ -103,8 +103,8 @@ UNIQUE_REPORTS = pa.schema([
 DUPLICATE_REPORTS = pa.schema([
     _column("dropped_id", pa.string(), "Report that was dropped"),
     _column("kept_id", pa.string(), "Report that stays in its place"),
-    _column("kind", pa.string(), "`exact` or `near`"),
-    _column("similarity", pa.float64(), "Jaccard similarity of word shingles, 0 to 1"),
+    _column("kind", pa.string(), "`exact`, `near` or `semantic`"),
+    _column("similarity", pa.float64(), "Jaccard similarity of word shingles, or cosine of embeddings (semantic), 0 to 1"),
     _column("reason", pa.string(), "Why this one stayed"),
 ])
 MODEL_DRAFTS = pa.schema([

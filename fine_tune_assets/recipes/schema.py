@@ -52,9 +52,15 @@ class TaggerSettings:
 class DedupSettings:
     near_threshold: Fraction
     """Jaccard similarity of word shingles from which two reports are the same. Lower drops more."""
+    semantic_threshold: Fraction | None = 0.9
+    """Cosine of sentence embeddings from which two reports say the same in other words. Null turns it off."""
+    boilerplate_patients: Positive = 10
+    """Different patients, at least, whose reports must share a line or sentence before it is left out of the comparison."""
+    boilerplate_fraction: Fraction = 0.01
+    """The same as a share of all patients; 100 patients are enough in any case."""
     shingle_words: Positive = 3
-    permutations: Positive = 128
-    """MinHash permutations: more estimate the similarity better and cost time in proportion."""
+    permutations: Positive = 192
+    """MinHash permutations: more miss fewer pairs and propose fewer vain ones, and cost time in proportion."""
 
 
 TaskName = Annotated[str, Field(min_length=1, max_length=200)]
