@@ -3,7 +3,6 @@
 Belongs here: joining all batches and dropping duplicates. Must stay out: how similarity is computed (see `dedup/`).
 """
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
@@ -18,6 +17,7 @@ from fine_tune_assets.dedup.store import Store
 from fine_tune_assets.defs.automation import on_new_inputs_and_at_once
 from fine_tune_assets.defs.io import joined
 from fine_tune_assets.defs.metadata import OWNERS, markdown_table, result, table_out
+from fine_tune_assets.defs.pair_finding import threads_of
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.s02_missed_identifiers import missed_identifiers, terms_of
 from fine_tune_assets.defs.s02_scrubbed_reports import require_measured_scrubber
@@ -97,17 +97,13 @@ def _found(installation: Installation, reports: pa.Table, tell: Callable[[str], 
         reports,
         settings,
         lambda done, total, what: tell(f"{done} of {total} {what}"),
-        encode=partial(encode_passages, threads=_threads(installation))
+        encode=partial(encode_passages, threads=threads_of(installation))
         if settings.semantic_threshold is not None
         else None,
         encoder_version=encoder_version() if settings.semantic_threshold is not None else "",
         kept=Store(installation.layout.cache / "dedup"),
-        threads=_threads(installation),
+        threads=threads_of(installation),
     )
-
-
-def _threads(installation: Installation) -> int:
-    return installation.settings.threads or len(os.sched_getaffinity(0))
 
 
 def _by_kind(duplicates: pa.Table) -> dict[str, int]:

@@ -4,14 +4,28 @@ Owns the fields, their meaning and their limits; refuses unknown keys. Does not 
 """
 
 import re
+from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic.dataclasses import dataclass
 
 _STRICT = ConfigDict(extra="forbid")
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
+
+
+def _as_text(value: Any) -> Any:
+    """YAML reads 2026-01-01 as a date; what a recipe holds must be JSON."""
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def _existing_day(value: str) -> str:
+    return date.fromisoformat(value).isoformat()
+
+
+Day = Annotated[str, BeforeValidator(_as_text), AfterValidator(_existing_day)]
+"""As `2026-01-31`."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -193,8 +207,10 @@ class SplitSettings:
     test_fraction: Fraction
     salt: str
     """Changing it moves patients between splits: do so only for a new product line."""
-    minimum_examples: Positive
+    minimum_examples: Positive = 500
     """Approved examples below which no instruction set is made."""
+    test_from: Day | None = None
+    """Patients with a report written on or after this day are tested on as well, whatever the hash says."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -285,3 +301,5 @@ class Recipe:
     retrain: RetrainSettings
     reviewed_flags: tuple[FlagKind, ...] = ("contradiction", "label noise", "flag contradicts range")
     """A draft with one of these flags waits for a reviewer even from a trusted source; what a model wrote always does."""
+    replay_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the train split that is taken from earlier sets: examples that are no longer drafted but still approved."""
