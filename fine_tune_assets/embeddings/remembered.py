@@ -1,10 +1,11 @@
 """Vectors of texts that were encoded before: encoding is nearly all of the work of comparing meanings.
 
-Owns the one file, which holds what was asked for in the last run and nothing older. Hashes and vectors only; a vector can be
+Owns the one file, which holds what was asked for in the last run that encoded anything. Hashes and vectors only; a vector can be
 turned back into something like its text (Morris et al. 2023), so the file is guarded like the text.
 """
 
 import io
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -51,7 +52,7 @@ class Remembered:
                 starts = np.concatenate(([0], np.cumsum(stored["counts"]))).astype(np.int64)
                 vectors = stored["vectors"]
                 return {str(key): vectors[starts[n] : starts[n + 1]] for n, key in enumerate(stored["keys"])}
-        except (OSError, ValueError, KeyError, EOFError):  # not there, or cut off: it is made again
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # not there, or cut off: it is made again
             return {}
 
     def _write(self) -> None:
