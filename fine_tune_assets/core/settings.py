@@ -60,8 +60,6 @@ class Settings:
     """The address that people type, when a proxy with TLS stands in front of the desk; empty means host and port."""
     desk_idle_minutes: int = 30
     desk_session_hours: int = 12
-    desk_claim_minutes: int = 20
-    """How long an item that somebody opened is theirs alone; each change prolongs it."""
     oidc_issuer: str = ""
     """Who signs people in, besides the desk's own passwords; empty means nobody."""
     oidc_client_id: str = ""

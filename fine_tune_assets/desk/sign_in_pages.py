@@ -21,7 +21,7 @@ REFUSAL = (
 )
 _REFUSAL_SECONDS = 0.6
 """A refusal never comes earlier: whether a name exists must not show in the time that it takes."""
-_NOT_CARRIED = frozenset({TOKEN, "name", "password"})
+_NOT_CARRIED = frozenset({TOKEN, "password", "old", "new", "again"})
 
 
 def show_sign_in(desk: "Desk", visit: Visit) -> Response:

@@ -74,7 +74,9 @@ def known_services(settings: Settings) -> dict[str, Service]:
     services = (
         Service(SUPERVISOR, (*cli, "serve"), lambda since: heartbeat.exists() and heartbeat.stat().st_mtime >= since),
         Service("gateway", (*cli, "gateway"), lambda _: _answers(f"{gateway}/health"), settings.gateway_port, gateway),
-        Service("desk", (*cli, "desk"), lambda _: _answers(f"{desk}/health"), settings.desk_port, settings.desk_address),
+        Service(
+            "desk", (*cli, "desk"), lambda _: _answers(f"{desk}/health"), settings.desk_port, settings.desk_address
+        ),
         Service(
             "dagster-webserver",
             (str(tools / "dagster-webserver"), *address, *workspace, *read_only),

@@ -67,7 +67,9 @@ class Visitor:
         assert found is not None, f"{path} has no form"
         return found[1]
 
-    def post(self, path: str, form: dict[str, object], page: str, headers: dict[str, str] | None = None) -> httpx.Response:
+    def post(
+        self, path: str, form: dict[str, object], page: str, headers: dict[str, str] | None = None
+    ) -> httpx.Response:
         """Send a form as the page would, with its token and the browser's word on where it comes from."""
         data = {"form_token": self.token(page), **form}
         return self.client.post(path, data=data, headers={"origin": self.url, **(headers or {})})
