@@ -1,120 +1,162 @@
 """Decides which drafts are approved. The gate between what was drafted and what is trained.
 
-Owns the rules: an expert's decision counts only for the exact content that the expert saw, and for that content wherever
-it stands; the latest one wins; a rejection beats any trust, also when other content is drafted from the same report
-later; a trusted source approves only what no expert decided; nobody approves their own correction. Does not know where
-decisions are kept.
+Owns which decisions count: an expert's decision counts only for the exact content that the expert saw, and for that
+content wherever it stands; a rejection beats any trust, also when other content is drafted from the same report later; a
+trusted source approves only what no expert decided; nobody approves their own correction; what was signed is what is
+approved, to the letter. What they amount to is `states`'. Does not know where decisions are kept.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fine_tune_assets.approval.drafting import CORRECTION, content_fingerprint
+from fine_tune_assets.approval.states import WAITING, Standing, State, Vote, outcome_of, standing_of
+from fine_tune_assets.core.people import is_same_person
 from fine_tune_assets.core.records import Decision
 from fine_tune_assets.core.tables import APPROVED_EXAMPLES, DRAFTED_EXAMPLES, check_table, table_of
+from fine_tune_assets.recipes.schema import ReviewSettings
 
 EXPERT = "expert"
 TRUSTED_SOURCE = "trusted_source"
 _BATCH_ROWS = 1024
+_KEYS = ("example_id", "fingerprint", "report_id", "task", "source")
+"""What decides which decisions are about a draft."""
 
 
 @dataclass(frozen=True)
 class Approval:
-    """Every draft is approved, waiting or rejected."""
+    """Every draft is approved, open or rejected."""
 
     approved: pa.Table
-    waiting: int
-    rejected: int
+    states: dict[State, int]
     stale_decisions: int
     """Decisions about content that no draft has now. They approve nothing."""
     barred_decisions: int
     """Decisions about a correction by its own author, or by anyone while its author is not known, and repairs that
     left nothing. They count for nothing."""
+    altered_decisions: int
+    """Approvals that were signed for another content than they would approve: a row or a table was changed since. They
+    approve nothing."""
+
+    @property
+    def waiting(self) -> int:
+        """Drafts that still need somebody."""
+        return sum(self.states.get(state, 0) for state in ("waiting", "second_review", "disagreement"))
+
+    @property
+    def rejected(self) -> int:
+        return self.states.get("rejected", 0)
 
 
 @dataclass(frozen=True)
 class CountedDecisions:
     """What is left of all decisions when those that may not count are gone."""
 
-    latest: dict[str, Decision]
-    """Example id → the decision that stands."""
+    standings: dict[str, Standing]
+    """Example id → what the decisions about it make of it; absent where there are none."""
     doubted: frozenset[str]
-    """Ids of the drafts whose report was rejected for their task when other content was drafted from it."""
+    """Ids of the drafts whose report was last rejected for their task, perhaps when other content was drafted from it."""
     stale: int
     barred: int
+    altered: int
 
-    def may_trust(self, draft: Mapping[str, Any], trusted_sources: Mapping[str, str]) -> bool:
-        """Whether the source's name is enough: the recipe trusts it, and no expert found fault with the draft before."""
-        return draft["example_id"] not in self.doubted and is_trusted(draft, trusted_sources)
+    def standing(self, example_id: str) -> Standing:
+        return self.standings.get(example_id, WAITING)
+
+    def state(self, example_id: str, is_trusted: bool) -> State:
+        """A source's name is enough only where no expert decided, and none found fault with the report before."""
+        state = self.standing(example_id).state
+        return "trusted" if state == "waiting" and is_trusted and example_id not in self.doubted else state
 
 
 def approve_examples(
     drafts: pa.Table,
     decisions: Sequence[Decision],
     trusted_sources: Mapping[str, str],
+    rules: ReviewSettings,
     authors: Mapping[str, str] | None = None,
 ) -> Approval:
     """Approve DRAFTED_EXAMPLES by experts' decisions and by sources that the recipe trusts.
 
-    `authors` maps the `report_id` of a correction's draft to its author (`correction_authors` makes it). A correction
-    that is not in it can't be approved: without an author nobody can tell whether it is their own.
+    `decisions` are those that were not revoked. `authors` maps the `report_id` of a correction's draft to its author
+    (`correction_authors` makes it). A correction that is not in it can't be approved: without an author nobody can tell
+    whether it is their own.
     """
     check_table(drafts, DRAFTED_EXAMPLES)
-    counted = count_decisions(drafts, decisions, authors or {})
+    counted = count_decisions(drafts, decisions, authors or {}, rules)
     approved: list[dict[str, Any]] = []
-    waiting = rejected = 0
+    states: Counter[State] = Counter()
     for draft in draft_rows(drafts):
-        decision = counted.latest.get(draft["example_id"])
-        if decision is not None and decision.decision == "reject":
-            rejected += 1
-        elif decision is not None:
-            approved.append(_by_expert(draft, decision))
-        elif counted.may_trust(draft, trusted_sources):
+        state = counted.state(draft["example_id"], is_trusted(draft, trusted_sources))
+        states[state] += 1
+        if state == "approved":
+            approved.append(_by_experts(draft, counted.standing(draft["example_id"])))
+        elif state == "trusted":
             approved.append(_by_source(draft, trusted_sources[draft["source"]]))
-        else:
-            waiting += 1
     approved.sort(key=lambda row: row["example_id"])
-    return Approval(table_of(approved, APPROVED_EXAMPLES), waiting, rejected, counted.stale, counted.barred)
+    return Approval(table_of(approved, APPROVED_EXAMPLES), dict(states), counted.stale, counted.barred, counted.altered)
 
 
-def count_decisions(drafts: pa.Table, decisions: Iterable[Decision], authors: Mapping[str, str]) -> CountedDecisions:
-    """Keep the latest decision about each draft's present content among those that are not barred."""
-    rows = list(draft_rows(drafts.select(["example_id", "fingerprint", "report_id", "task", "source"])))
+def count_decisions(
+    drafts: pa.Table, decisions: Sequence[Decision], authors: Mapping[str, str], rules: ReviewSettings
+) -> CountedDecisions:
+    """The standing of every draft. Reads the texts of those alone that somebody decided on."""
+    decided = pa.array(sorted({decision.fingerprint for decision in decisions}), pa.string())
+    about = drafts.filter(pc.is_in(drafts.column("fingerprint"), value_set=decided))
+    texts: dict[str, list[Mapping[str, Any]]] = {}
+    for row in draft_rows(about):
+        texts.setdefault(row["fingerprint"], []).append(row)
+    return count_about(list(draft_rows(drafts.select(list(_KEYS)))), texts, decisions, authors, rules)
+
+
+def count_about(
+    rows: Sequence[Mapping[str, Any]],
+    texts: Mapping[str, Sequence[Mapping[str, Any]]],
+    decisions: Iterable[Decision],
+    authors: Mapping[str, str],
+    rules: ReviewSettings,
+) -> CountedDecisions:
+    """The standing of some drafts by the decisions about their content, their reports and what those held before.
+
+    `rows` have the columns that tell what a draft is; `texts` maps a fingerprint to the drafts that say they have it,
+    where their texts are at hand: without them nobody can tell whether one was altered.
+    """
     by_id = {row["example_id"]: row for row in rows}
-    by_content: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        by_content.setdefault(row["fingerprint"], []).append(row)
-    latest: dict[str, Decision] = {}
+    votes: dict[str, list[Vote]] = {}
     last_word: dict[tuple[str | None, str | None], str] = {}
-    stale = barred = 0
+    barred = altered = 0
     # Sorting is stable: of two decisions in the same instant, the one that was recorded later stands.
     for decision in sorted(decisions, key=lambda d: d.decided_at):
-        same_content = by_content.get(decision.fingerprint, [])
+        same = texts.get(decision.fingerprint, ())
         if _is_barred(by_id.get(decision.example_id), decision.reviewer, authors) or _is_blank(decision.output):
             barred += 1
-            continue
-        last_word[decision.report_id, decision.task] = decision.decision
-        if not same_content:
-            stale += 1
+        elif any(_is_altered(decision, draft) for draft in same):
+            altered += 1
         else:
-            latest |= {
-                row["example_id"]: decision for row in same_content if not _is_barred(row, decision.reviewer, authors)
-            }
-    doubted = {row["example_id"] for row in rows if last_word.get((row["report_id"], row["task"])) == "reject"}
-    return CountedDecisions(latest, frozenset(doubted), stale, barred)
+            votes.setdefault(decision.fingerprint, []).append(
+                Vote(decision, outcome_of(decision, next(iter(same), None)))
+            )
+            last_word[decision.report_id, decision.task] = decision.fingerprint
+    standings = {}
+    for row in rows:
+        own = [v for v in votes.get(row["fingerprint"], []) if not _is_barred(row, v.decision.reviewer, authors)]
+        if own:
+            standings[row["example_id"]] = standing_of(own, rules)
+    faulted = {key for key, content in last_word.items() if _finds_fault(standing_of(votes[content], rules))}
+    doubted = frozenset(row["example_id"] for row in rows if (row["report_id"], row["task"]) in faulted)
+    present = {row["fingerprint"] for row in rows}
+    stale = sum(len(about) for content, about in votes.items() if content not in present)
+    return CountedDecisions(standings, doubted, stale, barred, altered)
 
 
 def is_trusted(draft: Mapping[str, Any], trusted_sources: Mapping[str, str]) -> bool:
     """Whether the recipe trusts where the draft comes from. A correction can never be trusted, even if it is named."""
     return draft["source"] != CORRECTION and draft["task"] != CORRECTION and draft["source"] in trusted_sources
-
-
-def is_same_person(first: str, second: str) -> bool:
-    """Whether two names are one person's: case and spaces make no other reviewer."""
-    return " ".join(first.casefold().split()) == " ".join(second.casefold().split())
 
 
 def draft_rows(drafts: pa.Table) -> Iterator[dict[str, Any]]:
@@ -135,20 +177,36 @@ def _is_blank(output: str | None) -> bool:
     return output is not None and not output.strip()
 
 
-def _by_expert(draft: Mapping[str, Any], decision: Decision) -> dict[str, Any]:
+def _is_altered(decision: Decision, draft: Mapping[str, Any]) -> bool:
+    """Whether the signature is not under what would be approved now. Old decisions have none, and are bound by the draft."""
+    if decision.decision == "reject" or decision.approved_fingerprint is None:
+        return False
+    output = draft["output"] if decision.output is None else decision.output
+    return decision.approved_fingerprint != content_fingerprint(draft["instruction"], draft["input"], output)
+
+
+def _finds_fault(standing: Standing) -> bool:
+    """Whether somebody rejected it and it was not approved over that."""
+    return standing.state != "approved" and any(vote.decision.decision == "reject" for vote in standing.counting)
+
+
+def _by_experts(draft: Mapping[str, Any], standing: Standing) -> dict[str, Any]:
+    decision = standing.settling
+    assert decision is not None
     output = draft["output"] if decision.output is None else decision.output
     return {
         **_content(draft),
         "output": output,
-        "approved_by": decision.reviewer,
+        "approved_by": ", ".join(standing.approvers),
         "approval_kind": EXPERT,
         "decision_id": decision.decision_id,
+        "decision_ids": [vote.decision.decision_id for vote in standing.counting],
         "fingerprint": content_fingerprint(draft["instruction"], draft["input"], output),
     }
 
 
 def _by_source(draft: Mapping[str, Any], who: str) -> dict[str, Any]:
-    return {**_content(draft), "approved_by": who, "approval_kind": TRUSTED_SOURCE, "decision_id": None}
+    return {**_content(draft), "approved_by": who, "approval_kind": TRUSTED_SOURCE}
 
 
 def _content(draft: Mapping[str, Any]) -> dict[str, Any]:

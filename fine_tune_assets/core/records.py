@@ -22,6 +22,13 @@ class Decision:
     """The output as the reviewer repaired it; None when the draft was right as it was."""
     reviewer: str
     decided_at: datetime
+    role: Literal["review", "adjudicate"] = "review"
+    """`adjudicate` for the word of a third person about two that disagree."""
+    approved_fingerprint: str | None = None
+    """Of exactly what was approved, with the repair. None for a rejection, and for decisions of before this was kept."""
+    meaning: str = ""
+    """What the reviewer declared by signing."""
+    reason_code: str = ""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,9 @@ _REPORT_ID = _column("report_id", pa.string(), "Batch and the report's own id in
 _BATCH = _column("batch", pa.string(), "Name of the batch folder")
 _SOURCE = _column("source", pa.string(), "Where the report comes from, as its batch says")
 _PATIENT = _column("patient_key", pa.string(), "Keyed hash of the patient's id; the id itself is nowhere")
+_WRITTEN_ON = _column(
+    "written_on", pa.date32(), "Day on which it was written, as its metadata says and the profile lets it stand", nullable=True
+)
 _TEXT_FINGERPRINT = _column("fingerprint", pa.string(), "SHA-256 of the text")
 _EXAMPLE_ID = _column("example_id", pa.string(), "Id of the example, made from its content")
 _TASK = _column("task", pa.string(), "Task of the recipe that made the example")
@@ -38,6 +41,7 @@ REPORTS = pa.schema([
     _column("text", pa.string(), "Text of the report as it came, with identifiers", raw_text=True),
     _column("known_identifiers", KNOWN_IDENTIFIERS, "Identifiers that the report's own metadata states", raw_text=True),
     _column("origin_file", pa.string(), "File in the batch folder; an entry of an archive as `archive.zip/entry`"),
+    _column("written_on", pa.date32(), "Day on which it was written, as its metadata says", nullable=True, raw_text=True),
     _TEXT_FINGERPRINT,
 ])
 UNREADABLE_REPORTS = pa.schema([
@@ -54,7 +58,7 @@ SCRUBBED_REPORTS = pa.schema([
     _column("tagged_text", pa.string(), "The same with `[KIND]` in each place: what a reviewer compares it with", raw_text=True),
     _column("span_count", pa.int64(), "Identifiers removed"),
     _column("scrubber_version", pa.string(), "Fingerprint of the scrubber's rules, models and manner of replacement"),
-    _TEXT_FINGERPRINT,
+    _WRITTEN_ON, _TEXT_FINGERPRINT,
 ])
 HELD_REPORTS = pa.schema([
     _REPORT_ID, _BATCH,
@@ -114,9 +118,10 @@ APPROVED_EXAMPLES = pa.schema([
     _EXAMPLE_ID,
     _column("report_id", pa.string(), "Report or correction it was made from"),
     _SOURCE, _PATIENT, _TASK, _INSTRUCTION, _INPUT, _OUTPUT,
-    _column("approved_by", pa.string(), "Reviewer, or the source that the recipe trusts"),
+    _column("approved_by", pa.string(), "Reviewers who stand behind it, or who the recipe says wrote what it trusts"),
     _column("approval_kind", pa.string(), "`expert` or `trusted_source`"),
-    _column("decision_id", pa.string(), "The decision in the ledger", nullable=True),
+    _column("decision_id", pa.string(), "The decision in the ledger that settled it", nullable=True),
+    _column("decision_ids", STRINGS, "Every decision that counts for it, in their order", nullable=True),
     _column("fingerprint", pa.string(), "SHA-256 of instruction, input and output as approved"),
 ])
 GENERAL_EXAMPLES = pa.schema([
@@ -305,8 +310,11 @@ def check_table(table: pa.Table, schema: pa.Schema) -> None:
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """The table with exactly the schema's columns and types, such as after Parquet, which names list elements otherwise.
 
-    Raises TableError.
+    A column that may be absent and is: the table was stored by a version that did not have it yet. Raises TableError.
     """
+    for field in schema:
+        if field.nullable and field.name not in table.schema.names:
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
     try:
         conformed = table.select(schema.names).cast(schema)
     except (KeyError, ValueError, pa.ArrowInvalid):

@@ -3,12 +3,15 @@
 Belongs here: drafting, the decisions in the ledger as an external asset, and applying them. Must stay out: who may decide.
 """
 
+from datetime import UTC, datetime
+
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fine_tune_assets.approval.approving import approve_examples
 from fine_tune_assets.approval.drafting import correction_authors, draft_examples, reports_without_draft
+from fine_tune_assets.approval.reviewing import refresh_items
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.defs.automation import with_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
@@ -19,6 +22,8 @@ from fine_tune_assets.ledger.reviews import list_decisions
 from fine_tune_assets.phi.missed_terms import holds_missed_terms
 
 GROUP = "s04_approved_examples"
+APPROVED_CODE_VERSION = "two reviewers"
+"""Named anew when the columns of approved_examples or the rules of approving change: it is then made once more."""
 
 expert_decisions = dg.AssetSpec(
     "expert_decisions",
@@ -41,17 +46,28 @@ expert_decisions = dg.AssetSpec(
 def drafted_examples(
     installation: Installation, unique_reports: pa.Table, scrubbed_corrections: pa.Table
 ) -> dg.MaterializeResult[pa.Table]:
-    with errors_for_people():
-        drafts = draft_examples(unique_reports, scrubbed_corrections, installation.recipe.tasks)
+    with errors_for_people(), installation.ledger() as ledger:
+        recipe, authors = installation.recipe, correction_authors(scrubbed_corrections)
+        drafts = draft_examples(unique_reports, scrubbed_corrections, recipe.tasks)
+        queue = refresh_items(ledger, drafts, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC))
     flagged = sum(bool(flags) for flags in drafts.column("flags").to_pylist())
     without = len(reports_without_draft(unique_reports, drafts))
-    return result("drafted_examples", drafts, fingerprint_table(drafts), flagged=flagged, reports_without_draft=without)
+    return result(
+        "drafted_examples",
+        drafts,
+        fingerprint_table(drafts),
+        flagged=flagged,
+        reports_without_draft=without,
+        new_in_the_queue=queue.arrived + queue.returned,
+        gone_from_the_queue=queue.gone,
+    )
 
 
 @dg.asset(
     group_name=GROUP,
-    deps=[expert_decisions, missed_identifiers, recipe_section("trusted_sources")],
+    deps=[expert_decisions, missed_identifiers, recipe_section("trusted_sources"), recipe_section("review")],
     automation_condition=with_new_inputs(),
+    code_version=APPROVED_CODE_VERSION,
     description="The examples that an expert approved, or that come from a source which the recipe trusts. All others wait.",
     owners=OWNERS["clinical"],
     kinds={"parquet"},
@@ -61,12 +77,12 @@ def approved_examples(
     installation: Installation, drafted_examples: pa.Table, scrubbed_corrections: pa.Table
 ) -> dg.MaterializeResult[pa.Table]:
     with errors_for_people(), installation.ledger() as ledger:
+        recipe, authors = installation.recipe, correction_authors(scrubbed_corrections)
         approval = approve_examples(
-            drafted_examples,
-            list_decisions(ledger),
-            installation.recipe.trusted_sources,
-            authors=correction_authors(scrubbed_corrections),
+            drafted_examples, list_decisions(ledger), recipe.trusted_sources, recipe.review, authors
         )
+        # By what is decided now: what came in since the line above makes this asset again.
+        refresh_items(ledger, drafted_examples, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC))
         # Also what a reviewer typed into a repaired output: nobody scrubs that.
         texts = [approval.approved[name] for name in ("instruction", "input", "output")]
         held_back = holds_missed_terms(approval.approved["patient_key"], texts, terms_of(installation))
@@ -76,8 +92,11 @@ def approved_examples(
         approved,
         fingerprint_table(approved),
         waiting_for_review=approval.waiting,
+        waiting_for_second_reviewer=approval.states.get("second_review", 0),
+        waiting_for_adjudicator=approval.states.get("disagreement", 0),
         rejected=approval.rejected,
         decisions_about_older_drafts=approval.stale_decisions,
         decisions_that_do_not_count=approval.barred_decisions,
+        decisions_signed_for_other_content=approval.altered_decisions,
         held_back=approval.approved.num_rows - approved.num_rows,
     )

@@ -31,6 +31,7 @@ _SECTIONS = {
     "dedup": ("s03_unique_reports", "from which similarity two reports are the same"),
     "tasks": ("s04_approved_examples", "how a report becomes instruction, input and draft output"),
     "trusted_sources": ("s04_approved_examples", "whose texts count as approved"),
+    "review": ("s04_approved_examples", "how many people decide about an example, and how well they must agree"),
     "instructions": ("s05_instruction_sets", "system prompt, splits, and how much general data is mixed in"),
     "base_model": ("s06_adapters", "the base model and its folder"),
     "training": ("s06_adapters", "how an adapter is trained"),

@@ -1,11 +1,14 @@
 """Decisions of experts about drafted examples. Owns storing them and their order; what follows from them is approval's.
 
-Rows are only ever added: whoever changes their mind decides again, and the later decision counts.
+Rows are only ever added: whoever changes their mind decides again, and what was wrong is revoked by a row of its own. A
+revoked decision is never handed out as one that counts.
 """
 
 import uuid
+from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
@@ -13,8 +16,23 @@ from fine_tune_assets.core.fingerprints import combine
 from fine_tune_assets.core.records import Decision
 from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.errors import LedgerError
-from fine_tune_assets.ledger.schema import decisions
+from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
+from fine_tune_assets.ledger.schema import decisions, revocations
+
+
+@dataclass(frozen=True)
+class DecisionRecord:
+    """A decision with all that was written down about it, revoked or not."""
+
+    decision: Decision
+    reason: str
+    revoked_by: str | None
+    revoked_at: datetime | None
+    revoked_because: str | None
+
+    @property
+    def is_revoked(self) -> bool:
+        return self.revoked_at is not None
 
 
 def record_decision(
@@ -30,12 +48,6 @@ def record_decision(
     reason: str = "",
 ) -> Decision:
     """Keep what `reviewer` decided about the draft with this fingerprint. Raises LedgerError if it makes no sense."""
-    if decision not in ("approve", "reject"):
-        raise LedgerError(f"A decision on example {example_id} must be approve or reject.")
-    if decision == "reject" and output is not None:
-        raise LedgerError(f"Example {example_id} can't be rejected and repaired at once.")
-    if not reviewer.strip():
-        raise LedgerError(f"A decision on example {example_id} needs the reviewer's name.")
     kept = Decision(
         decision_id=uuid.uuid4().hex,
         example_id=example_id,
@@ -48,20 +60,95 @@ def record_decision(
         decided_at=datetime.now(UTC),
     )
     with ledger.begin() as connection:
-        connection.execute(decisions.insert().values(**vars(kept), reason=reason))
-        audit.append(connection, kept.reviewer, f"decided {decision}", f"example {example_id}")
+        add_decision(connection, kept, reason)
     return kept
 
 
-def list_decisions(ledger: Ledger) -> list[Decision]:
-    """Every decision, in the order in which they were made."""
-    columns = [decisions.c[name] for name in Decision.__dataclass_fields__]
-    with ledger.read() as connection:
-        rows = connection.execute(sa.select(*columns).order_by(decisions.c.sequence))
-        return [Decision(**row) for row in rows.mappings()]
+def add_decision(connection: sa.Connection, kept: Decision, reason: str) -> None:
+    """The same in a transaction of the caller's. Raises LedgerError if it makes no sense."""
+    if kept.decision not in ("approve", "reject"):
+        raise LedgerError(f"A decision on example {kept.example_id} must be approve or reject.")
+    if kept.decision == "reject" and kept.output is not None:
+        raise LedgerError(f"Example {kept.example_id} can't be rejected and repaired at once.")
+    if not kept.reviewer.strip():
+        raise LedgerError(f"A decision on example {kept.example_id} needs the reviewer's name.")
+    connection.execute(decisions.insert().values(**vars(kept), reason=reason))
+    verb = "decided" if kept.role == "review" else "adjudicated"
+    audit.append(connection, kept.reviewer, f"{verb} {kept.decision}", f"example {kept.example_id}")
+
+
+def revoke_decision(connection: sa.Connection, decision_id: str, by: str, reason: str, now: datetime) -> Decision:
+    """Take a decision back, whoever made it; it stays as a row. Raises UnknownRecordError, LedgerError."""
+    found = find_decision(connection, decision_id)
+    if found is None:
+        raise UnknownRecordError(f"There is no decision {decision_id}. fine-tune review show EXAMPLE_ID lists them.")
+    if found.is_revoked:
+        raise LedgerError(f"Decision {decision_id} was revoked by {found.revoked_by} already.")
+    if not by.strip() or not reason.strip():
+        raise LedgerError(f"To revoke decision {decision_id}, say who does it and why.")
+    row = {"decision_id": decision_id, "revoked_by": by.strip(), "reason": reason.strip(), "revoked_at": now}
+    connection.execute(revocations.insert().values(row))
+    audit.append(connection, by.strip(), "revoked a decision", f"decision {decision_id}")
+    return found.decision
+
+
+def find_decision(connection: sa.Connection, decision_id: str) -> DecisionRecord | None:
+    found = _records(connection, decisions.c.decision_id == decision_id)
+    return found[0] if found else None
+
+
+def list_decisions(target: Ledger | sa.Connection) -> list[Decision]:
+    """Every decision that was not revoked, in the order in which they were made."""
+    if isinstance(target, Ledger):
+        with target.read() as connection:
+            return _standing(connection, sa.true())
+    return _standing(target, sa.true())
+
+
+def decisions_about(
+    connection: sa.Connection, fingerprints: Collection[str], report_ids: Collection[str] = ()
+) -> list[Decision]:
+    """Decisions that were not revoked about these contents, or about drafts of these reports, in their order."""
+    about = sa.or_(decisions.c.fingerprint.in_(fingerprints), decisions.c.report_id.in_(report_ids))
+    return _standing(connection, about)
+
+
+def list_records(target: Ledger | sa.Connection, fingerprint: str | None = None) -> list[DecisionRecord]:
+    """Every decision, revoked ones too, in their order; of one content, if it is named."""
+    where = sa.true() if fingerprint is None else decisions.c.fingerprint == fingerprint
+    if isinstance(target, Ledger):
+        with target.read() as connection:
+            return _records(connection, where)
+    return _records(target, where)
 
 
 def decisions_fingerprint(ledger: Ledger) -> str:
-    """Changes with every decision; the same for the same decisions."""
+    """Changes with every decision and every revocation; the same for the same ones."""
     with ledger.read() as connection:
-        return combine(connection.execute(sa.select(decisions.c.decision_id).order_by(decisions.c.sequence)).scalars())
+        made = connection.execute(sa.select(decisions.c.decision_id).order_by(decisions.c.sequence)).scalars().all()
+        gone = connection.execute(sa.select(revocations.c.decision_id).order_by(revocations.c.sequence)).scalars().all()
+    return combine([*made, *(f"revoked {decision_id}" for decision_id in gone)])
+
+
+def _standing(connection: sa.Connection, where: sa.ColumnElement[bool]) -> list[Decision]:
+    columns = [decisions.c[name] for name in Decision.__dataclass_fields__]
+    revoked = sa.select(revocations.c.decision_id)
+    query = sa.select(*columns).where(where, decisions.c.decision_id.not_in(revoked)).order_by(decisions.c.sequence)
+    return [Decision(**row) for row in connection.execute(query).mappings()]
+
+
+def _records(connection: sa.Connection, where: sa.ColumnElement[bool]) -> list[DecisionRecord]:
+    joined = decisions.outerjoin(revocations, revocations.c.decision_id == decisions.c.decision_id)
+    columns = [decisions.c[name] for name in Decision.__dataclass_fields__]
+    beside: list[sa.ColumnElement[Any]] = [
+        decisions.c.reason,
+        revocations.c.revoked_by,
+        revocations.c.revoked_at,
+        revocations.c.reason.label("revoked_because"),
+    ]
+    query = sa.select(*columns, *beside).select_from(joined).where(where).order_by(decisions.c.sequence)
+    found = []
+    for row in connection.execute(query).mappings():
+        decision = Decision(**{name: row[name] for name in Decision.__dataclass_fields__})
+        found.append(DecisionRecord(decision, *(row[column.key or ""] for column in beside)))
+    return found

@@ -78,15 +78,21 @@ review_items = sa.Table(
     metadata,
     sa.Column("example_id", sa.String(64), primary_key=True),
     sa.Column("fingerprint", sa.String(64), nullable=False, index=True),
-    sa.Column("report_id", sa.Text, nullable=False),
+    sa.Column("report_id", sa.Text, nullable=False, index=True),
     sa.Column("patient_key", sa.String(64), nullable=False, index=True),
     sa.Column("task", sa.String(200), nullable=False),
     sa.Column("source", sa.Text, nullable=False),
+    # Who wrote what the draft was made of, as `person_key`; nobody reviews their own. Absent for a report.
+    sa.Column("author_key", sa.String(200)),
+    # Whether the recipe trusts its source: what it is when no decision about it is left.
+    sa.Column("is_trusted", sa.Boolean, nullable=False),
     sa.Column("flag_count", sa.Integer, nullable=False),
     # Kinds only, one a line: a flag's detail can quote the report.
     sa.Column("flag_kinds", sa.Text, nullable=False),
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("arrived_at", UtcTime, nullable=False),
+    # Those whose decisions make the state, as `person_key`, each between line breaks: nobody decides twice.
+    sa.Column("decided_by", sa.Text, nullable=False),
     # When its draft was no longer there; such an item is in no queue.
     sa.Column("gone_at", UtcTime),
     sa.Column("assigned_to", sa.String(200)),
@@ -106,8 +112,8 @@ decisions = sa.Table(
     _sequence(),
     sa.Column("decision_id", sa.String(64), nullable=False, unique=True),
     sa.Column("example_id", sa.String(200), nullable=False, index=True),
-    sa.Column("fingerprint", sa.String(64), nullable=False),
-    sa.Column("report_id", sa.Text),
+    sa.Column("fingerprint", sa.String(64), nullable=False, index=True),
+    sa.Column("report_id", sa.Text, index=True),
     sa.Column("task", sa.String(200)),
     sa.Column("decision", sa.String(16), nullable=False),
     sa.Column("output", sa.Text),

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -179,8 +179,18 @@ def _scrubbed_row(
         "tagged_text": tagged,
         "span_count": len(spans),
         "scrubber_version": version,
+        "written_on": None
+        if row["written_on"] is None
+        else _shown_day(row["written_on"], row["patient_key"], surrogates),
         "fingerprint": fingerprint_text(text),
     }
+
+
+def _shown_day(day: date, patient_key: str, surrogates: Surrogates | None) -> date:
+    """The day on which a report was written, as a date in its text would stand: a year is its first day."""
+    if surrogates is not None and surrogates.profile.shift_dates:
+        return day + timedelta(days=surrogates.shift_days(patient_key))
+    return day if surrogates is not None and surrogates.profile.keeps_dates else day.replace(month=1, day=1)
 
 
 def scrub_corrections(corrections: pa.Table, job: ScrubJob, progress: Progress) -> tuple[pa.Table, int]:

@@ -68,6 +68,20 @@ class SectionTask:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class ReviewSettings:
+    reviewers: Literal[1, 2]
+    """People who must decide alike about an example from a source that is not trusted; with 2, blind to each other."""
+    own_edits: Literal["allow", "second_person"]
+    """Whether who repairs an output may approve it alone. `second_person`: somebody else approves exactly that text."""
+    agreement_floor: Annotated[float, Field(ge=-1, le=1)] | None
+    """Cohen's kappa of first and second reviewers below which no instruction set is made; absent: it is only shown."""
+    minimum_pairs: Positive
+    """Examples decided by two people below which their agreement is no evidence."""
+    assignment_minutes: Positive
+    """How long an example is one reviewer's before another may take it."""
+
+
+@dataclass(frozen=True, config=_STRICT)
 class SplitSettings:
     validation_fraction: Fraction
     test_fraction: Fraction
@@ -148,6 +162,7 @@ class Recipe:
     tagger: TaggerSettings
     dedup: DedupSettings
     tasks: tuple[SectionTask, ...]
+    review: ReviewSettings
     general_fraction: Annotated[float, Field(ge=0, lt=1)]
     """Share of general data in the train split: it guards against forgetting."""
     split: SplitSettings

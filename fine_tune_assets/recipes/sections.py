@@ -16,6 +16,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "dedup": ("dedup",),
     "tasks": ("tasks",),
     "trusted_sources": ("trusted_sources",),
+    "review": ("review.reviewers", "review.own_edits", "review.agreement_floor", "review.minimum_pairs"),
     "instructions": ("name", "system_prompt", "general_fraction", "split", "training.seed"),
     "base_model": ("base_model",),
     "training": ("training",),
@@ -28,8 +29,8 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
 }
 """Section → the fields of the recipe in it."""
 
-READ_AT_EVERY_TICK = frozenset({"retrain"})
-"""Fields that decide when something starts, not how it comes out."""
+READ_AT_EVERY_TICK = frozenset({"retrain", "review.assignment_minutes"})
+"""Fields that decide when something starts or how long it waits, not how it comes out."""
 DESCRIPTIVE = frozenset({"description"})
 
 

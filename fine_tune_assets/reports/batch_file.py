@@ -32,11 +32,13 @@ class RecordColumns:
     sections: Annotated[dict[Column, Heading], Field(min_length=1)]
     report_id: Column | None = None
     identifiers: dict[Column, Kind] = field(default_factory=dict)
+    written_on: Column | None = None
 
     @property
     def needed(self) -> tuple[str, ...]:
-        named = [self.patient_id, *self.sections, *self.identifiers]
-        return tuple(dict.fromkeys(named if self.report_id is None else [self.report_id, *named]))
+        optional = (self.report_id, self.written_on)
+        named = [*(c for c in optional if c is not None), self.patient_id, *self.sections, *self.identifiers]
+        return tuple(dict.fromkeys(named))
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -80,7 +82,7 @@ def parse_batch_file(values: Any, as_written: Any) -> BatchFile:
 
 
 # Only keys that this project defines are repeated: whatever else stands in the file could be anything.
-_KNOWN = {"source", "records", "patient_id", "report_id", "identifiers", "sections"}
+_KNOWN = {"source", "records", "patient_id", "report_id", "identifiers", "sections", "written_on"}
 
 
 def _fault(place: tuple[int | str, ...], kind: str) -> str:

@@ -176,6 +176,7 @@ def report_of(found: Found, path: Path, record: int | None, limits: ReadLimits) 
         patient_of(found.facts.patient_id, found.facts.patient_name),
         text,
         found.facts.identifiers,
+        found.facts.written_on,
     )
 
 

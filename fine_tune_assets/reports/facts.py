@@ -6,12 +6,14 @@ and how the facts of one report from several places are joined.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import yaml
 
 from fine_tune_assets.core.strict_yaml import load_texts
 from fine_tune_assets.reports.identifiers import Identifier, Kind, values_of
+from fine_tune_assets.reports.written_on import first_day
 
 _REPORT_ID = "report_id"
 _OTHERS = "identifiers"
@@ -22,6 +24,7 @@ KIND_OF_KEY = {
     "relative": Kind.NAME,
     "age": Kind.AGE,
     "birth_date": Kind.DATE,
+    "report_date": Kind.DATE,
     "visit_date": Kind.DATE,
     "admission_date": Kind.DATE,
     "discharge_date": Kind.DATE,
@@ -30,6 +33,8 @@ KIND_OF_KEY = {
     "email": Kind.EMAIL,
     "facility": Kind.FACILITY,
 }
+_WRITTEN = ("report_date", "discharge_date", "visit_date", "admission_date")
+"""The keys that can tell when a report was written, the surest first."""
 KEYS = frozenset({*KIND_OF_KEY, _REPORT_ID, _OTHERS})
 
 
@@ -43,6 +48,8 @@ class Facts:
     patient_name: str = ""
     report_id: str = ""
     identifiers: tuple[Identifier, ...] = ()
+    written_on: date | None = None
+    """The day on which it was written, where that is stated."""
 
     def completed_by(self, other: "Facts") -> "Facts":
         """The facts of both. Who the patient is says the first that knows one: an id here and a name there may differ."""
@@ -52,6 +59,7 @@ class Facts:
             patient.patient_name,
             self.report_id or other.report_id,
             distinct([*self.identifiers, *other.identifiers]),
+            self.written_on or other.written_on,
         )
 
 
@@ -87,7 +95,8 @@ def facts_of(values: Any) -> Facts:
         raise BadFactsError(f"Known keys: {', '.join(sorted(KEYS))}.")
     try:
         first = {key: next(iter(values_of(values.get(key))), "") for key in ("patient_id", "patient_name", _REPORT_ID)}
-        return Facts(**first, identifiers=_identifiers_of(values))
+        written = first_day(text for key in _WRITTEN for text in values_of(values.get(key)))
+        return Facts(**first, identifiers=_identifiers_of(values), written_on=written)
     except ValueError as error:
         raise BadFactsError("A value in it is not a plain value, a list of plain values, or a known kind.") from error
 

@@ -45,6 +45,7 @@ class ReadReport:
     patient: str
     text: str
     identifiers: tuple[Identifier, ...]
+    written_on: datetime.date | None = None
 
 
 def patient_key(secret: bytes, patient: str) -> str:

@@ -11,6 +11,7 @@ import select
 import subprocess
 import sys
 import time
+from datetime import date
 from types import TracebackType
 from typing import Any
 
@@ -95,7 +96,10 @@ def reply_of(found: Found | UnreadableError) -> dict[str, Any]:
     """What the child sends."""
     if isinstance(found, UnreadableError):
         return {"reason": found.reason.value, "detail": found.detail}
-    return dataclasses.asdict(found)
+    reply = dataclasses.asdict(found)
+    written = found.facts.written_on
+    reply["facts"]["written_on"] = None if written is None else written.isoformat()
+    return reply
 
 
 def found_of(reply: dict[str, Any]) -> Found:
@@ -104,4 +108,6 @@ def found_of(reply: dict[str, Any]) -> Found:
         raise UnreadableError(Reason(reply["reason"]), str(reply["detail"]))
     facts = dict(reply.pop("facts"))
     identifiers = tuple(Identifier(Kind(item["kind"]), str(item["value"])) for item in facts.pop("identifiers"))
-    return Found(**reply, facts=Facts(**facts, identifiers=identifiers))
+    written = facts.pop("written_on")
+    written_on = None if written is None else date.fromisoformat(written)
+    return Found(**reply, facts=Facts(**facts, identifiers=identifiers, written_on=written_on))

@@ -148,6 +148,7 @@ def _report_row(report: ReadReport, path: Path, batch: str, source: str, secret:
         "text": text,
         "known_identifiers": [{"kind": i.kind.value, "value": composed(i.value)} for i in report.identifiers],
         "origin_file": shown_path(path),
+        "written_on": report.written_on,
         "fingerprint": fingerprint_text(text),
     }
 

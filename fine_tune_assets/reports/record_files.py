@@ -14,6 +14,7 @@ from fine_tune_assets.reports.found import Findings, Found
 from fine_tune_assets.reports.identifiers import Identifier, Kind, checked_id, id_of, values_of
 from fine_tune_assets.reports.quarantine import Reason, UnreadableError
 from fine_tune_assets.reports.strict_json import finite, load_json
+from fine_tune_assets.reports.written_on import first_day
 
 _LONGEST_CELL = 100_000_000
 Row = Mapping[str, Any]
@@ -108,6 +109,8 @@ def _report(row: Row, columns: RecordColumns) -> Found:
         patient_id = id_of(row[columns.patient_id])
         own_id = "" if columns.report_id is None else checked_id(id_of(row[columns.report_id]))
         stated = [(Kind.ID, row[columns.patient_id]), *((kind, row[c]) for c, kind in columns.identifiers.items())]
+        written = () if columns.written_on is None else values_of(row[columns.written_on])
+        stated += [(Kind.DATE, list(written))]
         identifiers = tuple(Identifier(kind, text) for kind, value in stated for text in values_of(value))
         sections = {heading: _section(row[column]) for column, heading in columns.sections.items()}
     except ValueError as error:
@@ -117,7 +120,8 @@ def _report(row: Row, columns: RecordColumns) -> Found:
     text = "\n\n".join(f"{heading}\n\n{body}" for heading, body in sections.items() if body)
     if not text:
         raise UnreadableError(Reason.EMPTY, "Each of its sections is empty.")
-    return Found(text, Facts(patient_id=patient_id, report_id=own_id, identifiers=identifiers))
+    facts = Facts(patient_id=patient_id, report_id=own_id, identifiers=identifiers, written_on=first_day(written))
+    return Found(text, facts)
 
 
 def _section(value: Any) -> str:

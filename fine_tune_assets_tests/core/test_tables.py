@@ -123,3 +123,11 @@ def test_no_column_that_holds_text_is_shown(name: str) -> None:
 def test_what_identifies_a_row_is_shown() -> None:
     """A sample of nothing helps nobody."""
     assert shown_columns(INSTRUCTION_SETS)[:2] == ["example_id", "split"]
+
+
+def test_a_table_of_before_a_column_is_read_with_the_value_absent() -> None:
+    """An updated installation reads what the version before it stored; a column that must be there still refuses."""
+    before = table_of([REPORT], REPORTS).drop_columns(["written_on"])
+    assert conform(before, REPORTS)["written_on"].to_pylist() == [None]
+    with pytest.raises(TableError):
+        conform(before.drop_columns(["fingerprint"]), REPORTS)

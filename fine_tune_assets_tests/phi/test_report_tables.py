@@ -64,6 +64,7 @@ def _report(number: int, text: str) -> dict[str, Any]:
         "text": text,
         "known_identifiers": [],
         "origin_file": "f",
+        "written_on": date(2024, 5, 6),
         "fingerprint": "x",
     }
 
@@ -227,3 +228,18 @@ def test_a_correction_without_a_patient_has_surrogates_of_its_own(job: ScrubJob)
     table, _ = scrub_corrections(_corrections(*[("Mr. Quillfeather", "a", "b")] * 2, patient=""), job, silent)
     one, two = table.column("instruction").to_pylist()
     assert one != two
+
+
+def test_the_day_of_a_report_is_only_as_exact_as_a_date_in_its_text_may_be(scrub: Scrub, job: ScrubJob) -> None:
+    """Under Safe Harbor a day is an identifier; a shifted one moves with the patient's other dates."""
+
+    def days(**changes: Any) -> list[date]:
+        tables, _ = scrub(["He coughs.", "She coughs."], settings=replace(job.settings, **changes))
+        return tables["scrubbed"]["written_on"].to_pylist()
+
+    assert days(profile="safe_harbor") == [date(2024, 1, 1)] * 2
+    assert days(replacement="tags", profile="limited_dataset") == [date(2024, 1, 1)] * 2
+    assert days(profile="limited_dataset") == [date(2024, 5, 6)] * 2
+    shifted = days(profile="limited_dataset", shift_dates=True)
+    assert shifted[0] != shifted[1]
+    assert all(0 < abs((day - date(2024, 5, 6)).days) <= 365 for day in shifted)

@@ -19,6 +19,7 @@ from fine_tune_assets.reports.found import Found
 from fine_tune_assets.reports.identifiers import Identifier, Kind
 from fine_tune_assets.reports.ocr import OcrProgram
 from fine_tune_assets.reports.quarantine import Reason, UnreadableError
+from fine_tune_assets.reports.written_on import first_day
 
 _NS = {"c": "urn:hl7-org:v3"}
 _C = "{urn:hl7-org:v3}"
@@ -108,7 +109,10 @@ def _facts(root: Any) -> Facts:
         *(identifier for found in _dated(root) for identifier in _date(found)),
     ]
     patient_id = next((one_line(value) for value in ids if value.strip()), "")
-    return Facts(patient_id, "" if name is None else _plain_name(name), identifiers=distinct(identifiers))
+    # Of the document itself: when it was written.
+    written = first_day(e.get("value", "") for e in root.findall("c:effectiveTime", _NS))
+    spoken = "" if name is None else _plain_name(name)
+    return Facts(patient_id, spoken, identifiers=distinct(identifiers), written_on=written)
 
 
 def _header_ids(root: Any) -> list[str]:

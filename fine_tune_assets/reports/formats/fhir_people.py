@@ -10,6 +10,7 @@ from typing import Any
 from fine_tune_assets.reports.facts import Facts, distinct
 from fine_tune_assets.reports.formats.fhir_resources import Resource, dicts, words
 from fine_tune_assets.reports.identifiers import Identifier, Kind
+from fine_tune_assets.reports.written_on import first_day
 
 _PEOPLE = frozenset({"Patient", "Practitioner", "RelatedPerson", "Person"})
 _PLACES = frozenset({"Organization", "Location", "HealthcareService"})
@@ -31,6 +32,8 @@ _DATES = frozenset(
     """birthDate deceasedDateTime effectiveDateTime effectiveInstant issued authoredOn started date collectedDateTime
     receivedTime occurrenceDateTime start end""".split()  # noqa: SIM905
 )
+_WRITTEN = ("date", "issued", "effectiveDateTime", "effectiveInstant")
+"""Elements of a report that tell when it was written, the surest first."""
 _TELECOM = {
     "phone": Kind.PHONE,
     "fax": Kind.PHONE,
@@ -51,15 +54,16 @@ def facts_of(report: Resource, find: Find, relatives: Callable[[str], list[Resou
     visited = list(_reachable(report, find))
     for reference in dicts(report.get("subject")):
         visited += relatives(words(reference.get("reference")))
+    written = first_day(report[key] for key in _WRITTEN if isinstance(report.get(key), str))
     patient = _patient(report, find)
     if patient is not None and isinstance(patient.get("id"), str):
         visited += relatives(f"Patient/{patient['id']}")
     identifiers = distinct(i for resource in visited for i in _stated(resource, ""))
     if patient is None:
         stated = [words(i.get("value")) for r in dicts(report.get("subject")) for i in dicts(r.get("identifier"))]
-        return Facts(next((value for value in stated if value), ""), identifiers=identifiers)
+        return Facts(next((value for value in stated if value), ""), identifiers=identifiers, written_on=written)
     name = next((value for name in dicts(patient.get("name")) if (value := _plain_name(name))), "")
-    return Facts(_patient_id(patient), name, identifiers=identifiers)
+    return Facts(_patient_id(patient), name, identifiers=identifiers, written_on=written)
 
 
 def _patient(report: Resource, find: Find) -> Resource | None:

@@ -5,11 +5,13 @@ case it was written.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import date
 from typing import Any
 
 from fine_tune_assets.reports.facts import Facts, distinct
 from fine_tune_assets.reports.formats.hl7_fields import iso_date, repetitions, unescape
 from fine_tune_assets.reports.identifiers import Identifier, Kind
+from fine_tune_assets.reports.written_on import first_day
 
 _SHORTEST_FACILITY = 6
 """Sending systems are often called LAB or RAD: to remove such a word everywhere would spoil the report."""
@@ -112,15 +114,30 @@ _FIELDS: dict[str, dict[int, Reading]] = {
     "SPM": {2: _id, 17: _date, 18: _date},
 }  # fmt: skip
 
+_WRITTEN = (("TXA", 6), ("TXA", 4), ("OBR", 22), ("OBR", 7), ("MSH", 7))
+"""Fields that tell when the report was written, the surest first: the message itself may be sent years later."""
+
 
 def facts_of(message: Any) -> Facts:
     """The patient, and everybody and everything else that the message's own fields name."""
     identifiers = [found for segment in message for found in _of_segment(message, segment)]
     patient = next((segment for segment in message if str(segment[0]) == "PID"), None)
     if patient is None:
-        return Facts(identifiers=distinct(identifiers))
+        return Facts(identifiers=distinct(identifiers), written_on=_written_on(message))
     name = next((i.value for r in repetitions(patient, 5) for i in _name(_plain(message, r))), "")
-    return Facts(_patient_id(message, patient), name, identifiers=distinct(identifiers))
+    return Facts(
+        _patient_id(message, patient), name, identifiers=distinct(identifiers), written_on=_written_on(message)
+    )
+
+
+def _written_on(message: Any) -> date | None:
+    return first_day(
+        _plain(message, repetition)[0]
+        for name, number in _WRITTEN
+        for segment in message
+        if str(segment[0]) == name
+        for repetition in repetitions(segment, number)
+    )
 
 
 def _of_segment(message: Any, segment: Any) -> Iterator[Identifier]:

@@ -59,10 +59,13 @@ def _reviews() -> None:
         sa.Column("patient_key", sa.String(length=64), nullable=False),
         sa.Column("task", sa.String(length=200), nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("author_key", sa.String(length=200), nullable=True),
+        sa.Column("is_trusted", sa.Boolean(), nullable=False),
         sa.Column("flag_count", sa.Integer(), nullable=False),
         sa.Column("flag_kinds", sa.Text(), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         _time("arrived_at"),
+        sa.Column("decided_by", sa.Text(), nullable=False),
         _time("gone_at", nullable=True),
         sa.Column("assigned_to", sa.String(length=200), nullable=True),
         _time("assigned_until", nullable=True),
@@ -73,6 +76,7 @@ def _reviews() -> None:
         ),
     )
     op.create_index("ix_review_items_fingerprint", "review_items", ["fingerprint"])
+    op.create_index("ix_review_items_report_id", "review_items", ["report_id"])
     op.create_index("ix_review_items_patient_key", "review_items", ["patient_key"])
     op.create_index("ix_review_items_queue", "review_items", ["gone_at", "state", "flag_count", "example_id"])
     # Decisions of before say nothing of these; what they mean is what the command line recorded then.
@@ -80,6 +84,9 @@ def _reviews() -> None:
     op.add_column("decisions", sa.Column("approved_fingerprint", sa.String(length=64), nullable=True))
     op.add_column("decisions", sa.Column("meaning", sa.Text(), nullable=False, server_default=""))
     op.add_column("decisions", sa.Column("reason_code", sa.String(length=64), nullable=False, server_default=""))
+    # The desk asks for the decisions about one content, and about one report, at every page.
+    op.create_index("ix_decisions_fingerprint", "decisions", ["fingerprint"])
+    op.create_index("ix_decisions_report_id", "decisions", ["report_id"])
     op.create_table(
         "revocations",
         _sequence(),

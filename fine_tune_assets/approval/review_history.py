@@ -1,0 +1,80 @@
+"""What was decided about an example before, and what of it a viewer may know: a second look is blind to the first.
+
+Owns the lines of the history and what is hidden of them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from fine_tune_assets.core.people import is_same_person
+from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.review_items import find_item
+from fine_tune_assets.ledger.reviews import DecisionRecord, decisions_about, list_records
+from fine_tune_assets.recipes.schema import ReviewSettings
+
+
+@dataclass(frozen=True)
+class DecisionLine:
+    """One decision about an example, as its history shows it."""
+
+    decision_id: str
+    reviewer: str
+    role: str
+    decision: str
+    output: str | None
+    """The output as repaired."""
+    meaning: str
+    reason_code: str
+    reason: str
+    decided_at: datetime
+    approved_fingerprint: str | None
+    revoked_by: str | None
+    revoked_at: datetime | None
+    revoked_because: str | None
+
+
+def history(
+    ledger: Ledger, example_id: str, *, viewer: str, may_see_all: bool, is_blind: bool = True
+) -> list[DecisionLine]:
+    """The decisions about the example's content, revoked ones too, in their order.
+
+    Where a second look is still to come the others' words are hidden: from everybody but their own reviewer, unless they
+    may see all or the recipe is not blind (`reviews_blind` says so). Who may see all must not give the second look.
+    """
+    with ledger.read() as connection:
+        item = find_item(connection, example_id)
+        if item is None:
+            return []
+        lines = [_line_of(record) for record in list_records(connection, item.fingerprint)]
+    if item.state in ("waiting", "second_review") and is_blind and not may_see_all:
+        return [line for line in lines if is_same_person(line.reviewer, viewer)]
+    return lines
+
+
+def reviews_blind(rules: ReviewSettings) -> bool:
+    """Whether a second look is given without knowing the first. With one reviewer a second person is asked only about a
+    repair, which they have to see."""
+    return rules.reviewers == 2
+
+
+def output_to_review(ledger: Ledger, draft: Mapping[str, Any], rules: ReviewSettings) -> str:
+    """The output that a reviewer is shown first: the draft's, or the repair that a second person is asked about."""
+    if reviews_blind(rules):
+        return str(draft["output"])
+    with ledger.read() as connection:
+        made = decisions_about(connection, [draft["fingerprint"]])
+    item_is_repaired = made and made[-1].decision == "approve" and made[-1].output is not None
+    return str(made[-1].output if item_is_repaired else draft["output"])
+
+
+def _line_of(record: DecisionRecord) -> DecisionLine:
+    made = record.decision
+    return DecisionLine(
+        **{name: getattr(made, name) for name in DecisionLine.__dataclass_fields__ if hasattr(made, name)},
+        reason=record.reason,
+        revoked_by=record.revoked_by,
+        revoked_at=record.revoked_at,
+        revoked_because=record.revoked_because,
+    )

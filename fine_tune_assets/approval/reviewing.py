@@ -1,0 +1,236 @@
+"""Deciding: what a reviewer's click or command does to the ledger, in one transaction, or why it does nothing.
+
+Owns who may decide what and when, what a signature says, the lock against overwriting, and that the queue's state is what
+the gate makes of the same decisions (`approving`). The desk and the command line both decide through here.
+"""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from fine_tune_assets.approval.approving import CountedDecisions, count_about
+from fine_tune_assets.approval.queue import queue_items
+from fine_tune_assets.approval.review_history import DecisionLine, history, output_to_review, reviews_blind
+from fine_tune_assets.approval.signing import (
+    MEANINGS,
+    REASON_CODES,
+    NotAllowedError,
+    ReviewError,
+    StaleItemError,
+    Word,
+    approved_content,
+    completed,
+    meaning_of,
+    require_author_is_another,
+    require_may_adjudicate,
+    require_may_review,
+)
+from fine_tune_assets.core.records import Decision
+from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.review_items import (
+    find_item,
+    present_item,
+    related_items,
+    require_free,
+    set_states,
+    sync_items,
+)
+from fine_tune_assets.ledger.review_rows import NewItem, ReviewItem, SyncCounts
+from fine_tune_assets.ledger.reviews import (
+    add_decision,
+    decisions_about,
+    list_decisions,
+    list_records,
+    revoke_decision,
+)
+from fine_tune_assets.recipes.schema import ReviewSettings
+
+__all__ = [
+    "MEANINGS", "REASON_CODES", "DecisionLine", "NotAllowedError", "ReviewError", "StaleItemError", "adjudicate", "decide",
+    "history", "meaning_of", "output_to_review", "refresh_items", "reviews_blind", "revoke", "say",
+]  # fmt: skip
+"""With what a desk needs of `signing`."""
+
+
+def decide(
+    ledger: Ledger,
+    draft: Mapping[str, Any],
+    *,
+    version: int,
+    reviewer: str,
+    decision: str,
+    output: str | None,
+    reason_code: str,
+    reason: str,
+    meaning: str,
+    rules: ReviewSettings,
+    author: str | None,
+    now: datetime,
+) -> ReviewItem:
+    """Record a first or a second look at the draft, a row of DRAFTED_EXAMPLES, and return its item as it then is.
+
+    `version` is the item's when it was opened. `meaning` is the text of MEANINGS that the reviewer signed, or its key;
+    empty stands for the one that belongs to the decision. Raises StaleItemError, NotAllowedError, ReviewError,
+    AssignedError or UnknownRecordError, and then nothing was recorded.
+    """
+    word = Word(reviewer.strip(), "review", decision, output, reason_code, reason, meaning)
+    return _say(ledger, draft, version, word, rules, author, now)
+
+
+def adjudicate(
+    ledger: Ledger,
+    draft: Mapping[str, Any],
+    *,
+    version: int,
+    reviewer: str,
+    decision: str,
+    output: str | None,
+    reason_code: str,
+    reason: str,
+    meaning: str,
+    rules: ReviewSettings,
+    author: str | None,
+    now: datetime,
+) -> ReviewItem:
+    """Settle a disagreement, as a person who is neither of those who disagree. Raises as `decide` does."""
+    word = Word(reviewer.strip(), "adjudicate", decision, output, reason_code, reason, meaning)
+    return _say(ledger, draft, version, word, rules, author, now)
+
+
+def revoke(
+    ledger: Ledger, decision_id: str, *, by: str, reason: str, rules: ReviewSettings, now: datetime
+) -> ReviewItem | None:
+    """Take a decision back: what it approved waits again, and what was built on it is out of date.
+
+    Returns the item of its example, None if that has no draft any more. Raises UnknownRecordError, LedgerError.
+    """
+    with ledger.begin() as connection:
+        revoked = revoke_decision(connection, decision_id, by, reason, now)
+        item = find_item(connection, revoked.example_id)
+        if item is None:
+            return None
+        _bring_up(connection, item, (), rules)
+        return find_item(connection, revoked.example_id)
+
+
+def refresh_items(
+    ledger: Ledger,
+    drafts: pa.Table,
+    trusted_sources: Mapping[str, str],
+    rules: ReviewSettings,
+    authors: Mapping[str, str],
+    now: datetime,
+) -> SyncCounts:
+    """Make the queue hold exactly these drafts, in the states that the decisions of this moment give them."""
+    with ledger.begin() as connection:
+        new = queue_items(drafts, list_decisions(connection), trusted_sources, rules, authors)
+        return sync_items(connection, new, now)
+
+
+def _say(
+    ledger: Ledger,
+    draft: Mapping[str, Any],
+    version: int,
+    word: Word,
+    rules: ReviewSettings,
+    author: str | None,
+    now: datetime,
+) -> ReviewItem:
+    with ledger.begin() as connection:
+        item = present_item(connection, draft["example_id"])
+        _require_unchanged(connection, item, draft["fingerprint"], version)
+        require_free(item, word.reviewer, now)
+        say(connection, draft, word, rules, author, decision_id=uuid.uuid4().hex, decided_at=now)
+        return present_item(connection, item.example_id)
+
+
+def say(
+    connection: sa.Connection,
+    draft: Mapping[str, Any],
+    word: Word,
+    rules: ReviewSettings,
+    author: str | None,
+    *,
+    decision_id: str,
+    decided_at: datetime,
+) -> None:
+    """Record the word and bring up every item that it changes, in a transaction of the caller's. Raises as `decide` does."""
+    word = completed(word, draft)
+    item = present_item(connection, draft["example_id"])
+    related = related_items(connection, item)
+    authors = {author, *(other.author for other in related if other.example_id == item.example_id)}
+    require_author_is_another(word, draft, authors)
+    standing = _count(connection, related, [draft], rules).standing(item.example_id)
+    if word.role == "adjudicate":
+        require_may_adjudicate(word, draft, standing, rules)
+    else:
+        require_may_review(word, item.example_id, standing, rules)
+    made = Decision(
+        decision_id=decision_id,
+        **{name: draft[name] for name in ("example_id", "fingerprint", "report_id", "task")},
+        decision=word.decision,  # type: ignore[arg-type]
+        output=word.output,
+        reviewer=word.reviewer,
+        decided_at=decided_at,
+        role=word.role,
+        approved_fingerprint=approved_content(word, draft),
+        meaning=word.meaning,
+        reason_code=word.reason_code,
+    )
+    add_decision(connection, made, word.reason)
+    _bring_up(connection, item, [draft], rules)
+
+
+def _bring_up(
+    connection: sa.Connection, item: ReviewItem, texts: Sequence[Mapping[str, Any]], rules: ReviewSettings
+) -> None:
+    """Give the item, and every other one that its decisions are about, the state that the gate would give it."""
+    related = related_items(connection, item)
+    counted = _count(connection, related, texts, rules)
+    changed = {}
+    for new in related:
+        key = new.example_id
+        now = (counted.state(key, new.is_trusted), counted.standing(key).people)
+        if key == item.example_id or now != (new.state, new.decided_by):
+            changed[key] = now
+    set_states(connection, changed, free=[item.example_id])
+
+
+def _count(
+    connection: sa.Connection, related: Sequence[NewItem], texts: Sequence[Mapping[str, Any]], rules: ReviewSettings
+) -> CountedDecisions:
+    """What the decisions of this moment make of these items. What was drafted of their reports before counts too."""
+    reports = {new.report_id for new in related}
+    contents = {new.fingerprint for new in related}
+    contents |= {made.fingerprint for made in decisions_about(connection, contents, reports)}
+    authors = {new.report_id: new.author for new in related if new.author is not None}
+    by_content = {text["fingerprint"]: [text] for text in texts}
+    return count_about(
+        [vars(new) for new in related], by_content, decisions_about(connection, contents), authors, rules
+    )
+
+
+def _require_unchanged(connection: sa.Connection, item: ReviewItem, fingerprint: str, version: int) -> None:
+    if item.version == version and item.fingerprint == fingerprint:
+        return
+    raise StaleItemError(
+        f"Example {item.example_id} was changed since you opened it: {_last_change(connection, item)}. Nothing of yours was "
+        "recorded. Open it again before you decide."
+    )
+
+
+def _last_change(connection: sa.Connection, item: ReviewItem) -> str:
+    """Who changed it last and when; not how they decided, which a second reviewer may not know."""
+    records = list_records(connection, item.fingerprint)
+    changes = [(r.decision.decided_at, f"{r.decision.reviewer} decided") for r in records]
+    changes += [(r.revoked_at, f"{r.revoked_by} revoked a decision") for r in records if r.revoked_at is not None]
+    if changes:
+        at, what = max(changes)
+        return f"{what} at {at:%Y-%m-%d %H:%M} UTC"
+    if item.assigned_to is not None:
+        return f"{item.assigned_to} took it"
+    return "its draft or its flags were made again"
