@@ -8,11 +8,15 @@ from jinja2 import Environment
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.desk.addresses import Addresses, read_addresses
+from fine_tune_assets.desk.held_back import HeldBack
 from fine_tune_assets.desk.oidc import Provider, read_provider
 from fine_tune_assets.desk.rendering import make_environment
+from fine_tune_assets.desk.texts import Texts
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME, derive_key
 from fine_tune_assets.ledger.sessions import SessionLimits
+from fine_tune_assets.recipes.loading import load_recipe
+from fine_tune_assets.recipes.schema import ReviewSettings
 
 
 @dataclass(frozen=True)
@@ -27,21 +31,29 @@ class Desk:
     limits: SessionLimits
     templates: Environment
     provider: Provider | None
+    texts: Texts
+    held_back: HeldBack
+
+    def rules(self) -> ReviewSettings:
+        """How the recipe wants examples reviewed, as it is now. Raises RecipeError."""
+        return load_recipe(self.settings.recipe).review
 
 
 def open_desk(settings: Settings) -> Desk:
     """Raises SettingsError, LedgerError."""
     addresses, provider = read_addresses(settings), read_provider(settings)
-    key = read_or_create_key(settings.layout.keys, KEY_NAME)
+    key, ledger = read_or_create_key(settings.layout.keys, KEY_NAME), open_ledger(settings.database_url)
     limits = SessionLimits(timedelta(minutes=settings.desk_idle_minutes), timedelta(hours=settings.desk_session_hours))
     return Desk(
         settings,
         addresses,
-        open_ledger(settings.database_url),
+        ledger,
         key,
         derive_key(key, "desk-forms"),
         derive_key(key, "desk-sign-in"),
         limits,
         make_environment(),
         provider,
+        Texts(settings.layout),
+        HeldBack(ledger, key, settings.layout),
     )

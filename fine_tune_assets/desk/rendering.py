@@ -17,6 +17,17 @@ THEMES = ("light", "dark")
 THEME_COOKIE = "desk-theme"
 """Set by the page's own script; holds nothing but a word."""
 
+SAID = {
+    "approved": "Approved, and signed with your name.",
+    "rejected": "Rejected, and signed with your name.",
+    "skipped": "Skipped. It is free for others again.",
+    "marked": "Marked. The report is held back, and its items left the queue until it was scrubbed again without that.",
+    "revoked": "Revoked. What was approved by it waits again.",
+    "settled": "Settled, and signed with your name.",
+    "done": "Nothing is left here that you may decide and nobody else has.",
+}
+"""What is said on the page after a form, by the word in its address."""
+
 
 def make_environment() -> Environment:
     folder = Path(__file__).parent / "templates"
@@ -50,7 +61,14 @@ def page(desk: "Desk", visit: Visit, template: str, *, status: int = 200, **cont
 
 def bare_page(desk: "Desk", template: str, status: int, theme: str, **context: Any) -> Response:
     """For when it can't be known who is here: no menu, and nothing that needs the ledger."""
-    around = {"session": None, "menu": (), "theme": theme if theme in THEMES else "", "token": "", "path": ""}
+    around = {
+        "session": None,
+        "menu": (),
+        "theme": theme if theme in THEMES else "",
+        "token": "",
+        "path": "",
+        "said": "",
+    }
     return HTMLResponse(desk.templates.get_template(template).render(**around, **context), status_code=status)
 
 
@@ -80,4 +98,5 @@ def _surroundings(desk: "Desk", visit: Visit) -> dict[str, Any]:
         "token": form_token(desk.form_key, visit),
         "path": visit.request.url.path,
         "now": visit.now,
+        "said": SAID.get(visit.query("said"), ""),
     }

@@ -9,7 +9,20 @@ from typing import TYPE_CHECKING, Literal
 
 from starlette.responses import JSONResponse, Response
 
-from fine_tune_assets.desk import account_pages, audit_pages, oidc_pages, sign_in_pages, static_files, user_pages
+from fine_tune_assets.desk import (
+    account_pages,
+    audit_pages,
+    deciding_pages,
+    decision_pages,
+    disagreement_pages,
+    history_pages,
+    item_pages,
+    oidc_pages,
+    queue_pages,
+    sign_in_pages,
+    static_files,
+    user_pages,
+)
 from fine_tune_assets.desk.oidc import RETURN_PATH
 from fine_tune_assets.desk.visits import Anybody, Endpoint, Users, Visit, is_for, one_of
 
@@ -42,8 +55,12 @@ def _health(_desk: "Desk", _visit: Visit) -> Response:
 
 ANYBODY = Anybody()
 ANY_USER = Users()
+REVIEWER = one_of("reviewer")
+APPROVER = one_of("approver")
 OPERATOR = one_of("operator")
 AUDITOR = one_of("auditor")
+DECIDES = one_of("reviewer", "approver")
+WHO_SEES_HISTORY = one_of("reviewer", "approver", "operator", "auditor")
 
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/health", _health, ANYBODY),
@@ -56,6 +73,34 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/", account_pages.show_home, ANY_USER),
     Route("GET", "/account", account_pages.show_account, ANY_USER),
     Route("POST", "/account/password", account_pages.change_password, ANY_USER),
+    Route("GET", "/queue", queue_pages.show_queue, REVIEWER, "Queue", "Drafts that wait for a reviewer."),
+    Route("GET", "/queue/next", queue_pages.open_next, REVIEWER),
+    Route("GET", "/items/{example_id}", item_pages.show_item, REVIEWER),
+    Route("POST", "/items/{example_id}/open", item_pages.open_with_text, REVIEWER),
+    Route("POST", "/items/{example_id}/diff", item_pages.show_diff, REVIEWER),
+    Route("POST", "/items/{example_id}/decide", deciding_pages.decide_item, REVIEWER),
+    Route("POST", "/items/{example_id}/skip", deciding_pages.skip_item, REVIEWER),
+    Route("POST", "/items/{example_id}/mark", deciding_pages.mark_identifier, REVIEWER),
+    Route("GET", "/items/{example_id}/history", history_pages.show_history, WHO_SEES_HISTORY),
+    Route(
+        "GET",
+        "/decisions",
+        decision_pages.show_decisions,
+        DECIDES,
+        "My decisions",
+        "What you decided, and taking it back.",
+    ),
+    Route("POST", "/decisions/{decision_id}/revoke", decision_pages.revoke_decision, DECIDES),
+    Route(
+        "GET",
+        "/disagreements",
+        disagreement_pages.show_disagreements,
+        APPROVER,
+        "Disagreements",
+        "What two reviewers see differently, for you to settle.",
+    ),
+    Route("GET", "/disagreements/{example_id}", disagreement_pages.show_disagreement, APPROVER),
+    Route("POST", "/disagreements/{example_id}/settle", disagreement_pages.settle, APPROVER),
     Route("GET", "/users", user_pages.show_users, OPERATOR, "Users", "Who may sign in, and what they may do."),
     Route("POST", "/users", user_pages.add_user, OPERATOR),
     Route("POST", "/users/{user_id}/roles", user_pages.change_roles, OPERATOR),

@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from fine_tune_assets.core.people import person_key
 from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
@@ -43,11 +44,6 @@ class User:
         return self.disabled_at is None
 
 
-def name_key(name: str) -> str:
-    """What makes two spellings one name: no case, single spaces."""
-    return " ".join(name.casefold().split())
-
-
 def create_user(
     ledger: Ledger,
     name: str,
@@ -71,7 +67,7 @@ def create_user(
     row = {
         "user_id": uuid.uuid4().hex,
         "name": spelt,
-        "name_key": name_key(spelt),
+        "name_key": person_key(spelt),
         "password_hash": None if password is None else hash_password(password),
         "oidc_identity": _check_identity(oidc_identity),
         "roles": " ".join(check_roles(roles)),
@@ -217,7 +213,7 @@ def _keep_an_operator(connection: sa.Connection, row: Any) -> None:
 
 
 def _row(connection: sa.Connection, name: str) -> Any:
-    return connection.execute(sa.select(users).where(users.c.name_key == name_key(name))).mappings().first()
+    return connection.execute(sa.select(users).where(users.c.name_key == person_key(name))).mappings().first()
 
 
 def _require(connection: sa.Connection, name: str) -> Any:
