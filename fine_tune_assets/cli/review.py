@@ -1,104 +1,38 @@
 """`fine-tune review`: what waits for an expert, and the expert's word on it.
 
-Owns the words on the terminal. What counts as waiting is `approval`'s; decisions are kept in the ledger.
+Owns the words on the terminal. What may be decided is `approval`'s; decisions are kept in the ledger.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import wraps
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from fine_tune_assets.approval.approving import is_same_person
-from fine_tune_assets.approval.drafting import CORRECTION, correction_authors
-from fine_tune_assets.approval.queue import waiting_drafts
-from fine_tune_assets.core.errors import FineTuneError
-from fine_tune_assets.core.settings import Settings, load_settings
-from fine_tune_assets.ledger.database import Ledger, open_ledger
-from fine_tune_assets.ledger.reviews import list_decisions, record_decision
+from fine_tune_assets.approval.agreement import Agreement, measure, pairs_of
+from fine_tune_assets.approval.reviewing import REASON_CODES, DecisionLine, adjudicate, decide, history, reviews_blind
+from fine_tune_assets.approval.reviewing import revoke as revoke_decision
+from fine_tune_assets.approval.signing import ReviewError
+from fine_tune_assets.cli.review_desk import Desk, open_desk, opened_ledger, read_text, said_plainly
+from fine_tune_assets.cli.review_files import (
+    export_decisions,
+    export_label_studio,
+    import_file,
+    import_label_studio,
+)
+from fine_tune_assets.core.settings import load_settings
+from fine_tune_assets.ledger.review_items import list_items, present_item
+from fine_tune_assets.ledger.review_items import progress as progress_of
+from fine_tune_assets.ledger.review_rows import OPEN, STATES, QueueFilter
+from fine_tune_assets.ledger.reviews import list_decisions
 from fine_tune_assets.recipes.loading import load_recipe
 
 _SHOWN = 50
-
-
-class ReviewError(FineTuneError):
-    """A review can't be recorded as it was asked for."""
-
-
-@dataclass(frozen=True)
-class Desk:
-    """What a review needs: the drafts, who wrote the corrections among them, and the ledger."""
-
-    drafts: pa.Table
-    authors: dict[str, str]
-    trusted_sources: dict[str, str]
-    ledger: Ledger
-
-    def waiting(self) -> pa.Table:
-        return waiting_drafts(self.drafts, list_decisions(self.ledger), self.trusted_sources, self.authors)
-
-    def draft(self, example_id: str) -> dict[str, Any]:
-        """Raises ReviewError if no draft has this id now."""
-        found = self.drafts.filter(pc.equal(self.drafts.column("example_id"), example_id)).to_pylist()
-        if not found:
-            raise ReviewError(f"There is no draft {example_id}. List what waits: fine-tune review list.")
-        return dict(found[0])
-
-
-@contextmanager
-def open_desk(settings: Settings) -> Iterator[Desk]:
-    path = settings.layout.table("drafted_examples")
-    if not path.is_file():
-        raise ReviewError("Nothing was drafted yet. Materialise drafted_examples first.")
-    corrections = settings.layout.table("scrubbed_corrections")
-    authors = correction_authors(pq.read_table(corrections)) if corrections.is_file() else {}
-    ledger = open_ledger(settings.database_url)
-    try:
-        yield Desk(pq.read_table(path), authors, load_recipe(settings.recipe).trusted_sources, ledger)
-    finally:
-        ledger.close()
-
-
-def decide(desk: Desk, example_id: str, decision: str, reviewer: str, output: str | None, reason: str) -> None:
-    """Record a decision about the draft as it is now. Raises ReviewError where it could not count."""
-    draft = desk.draft(example_id)
-    author = desk.authors.get(draft["report_id"])
-    if draft["source"] == CORRECTION and author is None:
-        raise ReviewError(f"The author of the correction behind {example_id} is not known, so nobody can decide on it.")
-    if author is not None and is_same_person(author, reviewer):
-        raise ReviewError(f"{reviewer} wrote the correction behind {example_id}. Another reviewer has to decide.")
-    if output is not None and not output.strip():
-        raise ReviewError(f"The repaired output of {example_id} is empty. Reject the draft instead.")
-    record_decision(
-        desk.ledger,
-        example_id=example_id,
-        fingerprint=draft["fingerprint"],
-        report_id=draft["report_id"],
-        task=draft["task"],
-        decision=decision,  # type: ignore[arg-type]
-        output=output,
-        reviewer=reviewer,
-        reason=reason,
-    )
-
-
-def _said_plainly(command: Callable[..., None]) -> Callable[..., None]:
-    """Errors that are meant to be read come without a traceback."""
-
-    @wraps(command)
-    def run(*args: Any, **options: Any) -> None:
-        try:
-            command(*args, **options)
-        except FineTuneError as error:
-            raise click.ClickException(str(error)) from error
-
-    return run
+_REPAIR = "UTF-8 text that takes the place of the drafted output. It must hold no identifiers."
+_OTHER = "Approve the output as it was repaired in this decision."
+_REVIEWER = click.option("--reviewer", required=True, metavar="NAME", help="Who decides.")
+_CODE = click.option("--code", type=click.Choice(list(REASON_CODES)), default="other", help="Reason from the list.")
+_OUTPUT = click.option("--output-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help=_REPAIR)
+_AS = click.option("--as", "as_in", metavar="DECISION_ID", help=_OTHER)
 
 
 @click.group()
@@ -107,61 +41,202 @@ def review() -> None:
 
 
 @review.command("list")
+@click.option("--task", help="Only of this task.")
+@click.option("--source", help="Only from this source.")
+@click.option("--flag", help="Only with a flag of this kind.")
+@click.option(
+    "--state", type=click.Choice([OPEN, *STATES]), default=OPEN, show_default=True, help="Only in this state."
+)
 @click.option("--limit", default=_SHOWN, show_default=True, type=click.IntRange(min=1), help="Rows to print.")
-@_said_plainly
-def list_waiting(limit: int) -> None:
+@said_plainly
+def list_waiting(task: str | None, source: str | None, flag: str | None, state: str, limit: int) -> None:
     """List the drafts that wait, those with the most flags first."""
+    chosen = QueueFilter(task=task, source=source, flag=flag, state=state)
     with open_desk(load_settings()) as desk:
-        waiting = desk.waiting().select(["example_id", "task", "source", "flags"]).to_pylist()
-    waiting.sort(key=lambda row: (-len(row["flags"]), row["example_id"]))
-    for row in waiting[:limit]:
-        click.echo(f"{row['example_id']}  {row['task']:<24} {len(row['flags']):>3} flags  {row['source']}")
-    click.echo(f"{len(waiting)} waiting" + (f", {limit} shown" if len(waiting) > limit else ""))
+        shown = list_items(desk.ledger, chosen, viewer=None, limit=limit, after=None)
+        waiting = sum(one.open for one in progress_of(desk.ledger))
+    for item in shown:
+        click.echo(f"{item.example_id}  {item.task:<24} {item.flag_count:>3} flags  {item.state:<13}  {item.source}")
+    click.echo(f"{waiting} waiting" + (f", {len(shown)} shown" if len(shown) < waiting else ""))
 
 
 @review.command()
 @click.argument("example_id")
-@_said_plainly
-def show(example_id: str) -> None:
-    """Print one draft with its flags."""
+@click.option(
+    "--reviewer", default="", metavar="NAME", help="Who looks: their own decision is shown before the second one."
+)
+@said_plainly
+def show(example_id: str, reviewer: str) -> None:
+    """Print one draft with its flags and decisions. A first decision is hidden until the second one is in."""
     with open_desk(load_settings()) as desk:
         draft = desk.draft(example_id)
+        blind = reviews_blind(desk.rules)
+        lines = history(desk.ledger, example_id, viewer=reviewer, may_see_all=False, is_blind=blind)
     for name in ("example_id", "report_id", "source", "task", "instruction", "input", "output"):
         click.echo(f"{click.style(name, bold=True)}\n{draft[name]}\n")
     click.echo("\n".join(draft["flags"]) or "no flags")
+    for line in lines:
+        click.echo(_history_line(line))
 
 
 @review.command()
 @click.argument("example_id")
-@click.option("--reviewer", required=True, help="Who decides.")
-@click.option(
-    "--output-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="UTF-8 text that takes the place of the drafted output. It must hold no identifiers.",
-)
-@_said_plainly
-def approve(example_id: str, reviewer: str, output_file: Path | None) -> None:
+@_REVIEWER
+@_OUTPUT
+@_AS
+@said_plainly
+def approve(example_id: str, reviewer: str, output_file: Path | None, as_in: str | None) -> None:
     """Approve a draft as it is, or with a repaired output."""
-    output = _read_output(output_file) if output_file else None
     with open_desk(load_settings()) as desk:
-        decide(desk, example_id, "approve", reviewer, output, reason="")
-    click.echo(f"{example_id} approved by {reviewer}")
+        output = _output(desk, example_id, output_file, as_in)
+        state = _decide(desk, example_id, reviewer, "approve", output, "", "")
+    click.echo(f"{example_id} approved by {reviewer}: {state}")
 
 
 @review.command()
 @click.argument("example_id")
-@click.option("--reviewer", required=True, help="Who decides.")
-@click.option("--reason", required=True, help="Why; without report text.")
-@_said_plainly
-def reject(example_id: str, reviewer: str, reason: str) -> None:
+@_REVIEWER
+@_CODE
+@click.option("--reason", default="", help="Why, in words; without report text.")
+@said_plainly
+def reject(example_id: str, reviewer: str, code: str, reason: str) -> None:
     """Reject a draft: it is never trained on, whatever its source."""
     with open_desk(load_settings()) as desk:
-        decide(desk, example_id, "reject", reviewer, None, reason)
-    click.echo(f"{example_id} rejected by {reviewer}")
+        state = _decide(desk, example_id, reviewer, "reject", None, code, reason)
+    click.echo(f"{example_id} rejected by {reviewer}: {state}")
 
 
-def _read_output(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except UnicodeDecodeError as error:
-        raise ReviewError(f"{path.name} is not UTF-8 text.") from error
+@review.command("adjudicate")
+@click.argument("example_id")
+@click.argument("decision", type=click.Choice(["approve", "reject"]))
+@_REVIEWER
+@_OUTPUT
+@_AS
+@_CODE
+@click.option("--reason", default="", help="Why it is rejected, in words; without report text.")
+@said_plainly
+def settle(
+    example_id: str, decision: str, reviewer: str, output_file: Path | None, as_in: str | None, code: str, reason: str
+) -> None:
+    """Settle what two reviewers disagree on, as a third person."""
+    with open_desk(load_settings()) as desk:
+        draft = desk.draft(example_id)
+        item = _decide(
+            desk,
+            example_id,
+            reviewer,
+            decision,
+            _output(desk, draft["example_id"], output_file, as_in),
+            code if decision == "reject" else "",
+            reason,
+            is_ruling=True,
+        )
+    click.echo(f"{example_id} settled by {reviewer}: {item}")
+
+
+@review.command()
+@click.argument("decision_id")
+@click.option("--by", required=True, metavar="NAME", help="Who takes it back.")
+@click.option("--reason", required=True, help="Why; without report text.")
+@said_plainly
+def revoke(decision_id: str, by: str, reason: str) -> None:
+    """Take a decision back: what it decided waits again, and what was built on it is made again."""
+    settings = load_settings()
+    rules = load_recipe(settings.recipe).review
+    with opened_ledger(settings) as ledger:
+        item = revoke_decision(ledger, decision_id, by=by, reason=reason, rules=rules, now=datetime.now(UTC))
+    click.echo(f"{decision_id} revoked by {by}" + (f"; {item.example_id} is {item.state}" if item else ""))
+
+
+@review.command()
+@said_plainly
+def progress() -> None:
+    """Print how many examples of each task are in each state."""
+    with open_desk(load_settings()) as desk:
+        tasks = progress_of(desk.ledger)
+    click.echo("  ".join([f"{'task':<24}", *(f"{state:>13}" for state in STATES)]))
+    for task in tasks:
+        click.echo("  ".join([f"{task.task:<24}", *(f"{task.counts.get(state, 0):>13}" for state in STATES)]))
+    click.echo(f"{sum(task.open for task in tasks)} of {sum(task.total for task in tasks)} are open")
+
+
+@review.command()
+@said_plainly
+def agreement() -> None:
+    """Print how well first and second reviewers agree: pairs, raw agreement, Cohen's kappa and its 95 % interval."""
+    with opened_ledger(load_settings()) as ledger:
+        report = measure(pairs_of(list_decisions(ledger)))
+    rows = {
+        "all": report.overall,
+        **{f"task {name}": found for name, found in report.by_task.items()},
+        **{f"reviewer {name}": found for name, found in report.by_reviewer.items()},
+        **{f"{one} and {other}": found for (one, other), found in report.by_pair.items()},
+    }
+    for name, found in rows.items():
+        click.echo(f"{name:<40} {_figures(found)}")
+
+
+for command in (export_decisions, import_file, export_label_studio, import_label_studio):
+    review.add_command(command)
+
+
+def _decide(
+    desk: Desk,
+    example_id: str,
+    reviewer: str,
+    decision: str,
+    output: str | None,
+    code: str,
+    reason: str,
+    is_ruling: bool = False,
+) -> str:
+    """The state that the example then is in."""
+    draft = desk.draft(example_id)
+    with desk.ledger.read() as connection:
+        version = present_item(connection, example_id).version
+    say = adjudicate if is_ruling else decide
+    item = say(
+        desk.ledger,
+        draft,
+        version=version,
+        reviewer=reviewer,
+        decision=decision,
+        output=output,
+        reason_code=code,
+        reason=reason,
+        meaning="",
+        rules=desk.rules,
+        author=desk.authors.get(draft["report_id"]),
+        now=datetime.now(UTC),
+    )
+    return item.state
+
+
+def _output(desk: Desk, example_id: str, file: Path | None, as_in: str | None) -> str | None:
+    """The repaired output, from a file or as an earlier decision has it. Raises ReviewError."""
+    if file is not None and as_in is not None:
+        raise ReviewError("Give --output-file or --as, not both.")
+    if file is not None:
+        return read_text(file)
+    if as_in is None:
+        return None
+    lines = history(desk.ledger, example_id, viewer="", may_see_all=False, is_blind=reviews_blind(desk.rules))
+    found = next((line for line in lines if line.decision_id == as_in and line.decision == "approve"), None)
+    if found is None:
+        raise ReviewError(f"{as_in} is no approval of {example_id} that you may see. fine-tune review show lists them.")
+    return found.output
+
+
+def _history_line(line: DecisionLine) -> str:
+    what = f"{line.role} {line.decision}" + (" repaired" if line.output is not None else "")
+    gone = f"  revoked by {line.revoked_by}" if line.revoked_by else ""
+    return f"{line.decision_id}  {line.decided_at:%Y-%m-%d %H:%M}  {line.reviewer}: {what} {line.reason_code}{gone}".rstrip()
+
+
+def _figures(found: Agreement) -> str:
+    if found.raw is None:
+        return f"{found.pairs:>5} pairs  {found.reason}"
+    raw = f"{found.pairs:>5} pairs  raw {found.raw:.3f} ({found.raw_low:.3f} to {found.raw_high:.3f})"
+    if found.kappa is None:
+        return f"{raw}  no kappa: {found.reason}"
+    return f"{raw}  kappa {found.kappa:.3f} ({found.low:.3f} to {found.high:.3f})"

@@ -9,12 +9,13 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fine_tune_assets.approval.approving import approve_examples
+from fine_tune_assets.approval.agreement import AgreementReport, judge_agreement, measure, pairs_of
+from fine_tune_assets.approval.approving import EXPERT, approve_examples
 from fine_tune_assets.approval.drafting import correction_authors, draft_examples, reports_without_draft
 from fine_tune_assets.approval.reviewing import refresh_items
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.defs.automation import with_new_inputs
-from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
+from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.s02_missed_identifiers import missed_identifiers, terms_of
 from fine_tune_assets.defs.sources import recipe_section
@@ -81,6 +82,7 @@ def approved_examples(
         approval = approve_examples(
             drafted_examples, list_decisions(ledger), recipe.trusted_sources, recipe.review, authors
         )
+        agreement = measure(pairs_of(list_decisions(ledger)))
         # By what is decided now: what came in since the line above makes this asset again.
         refresh_items(ledger, drafted_examples, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC))
         # Also what a reviewer typed into a repaired output: nobody scrubs that.
@@ -99,4 +101,38 @@ def approved_examples(
         decisions_that_do_not_count=approval.barred_decisions,
         decisions_signed_for_other_content=approval.altered_decisions,
         held_back=approval.approved.num_rows - approved.num_rows,
+        agreement=dg.MetadataValue.md(_agreement_table(agreement)),
     )
+
+
+@dg.asset_check(
+    asset="approved_examples",
+    blocking=True,
+    description="First and second reviewers, blind to each other, agree as well as the recipe asks; too few pairs prove nothing.",
+)
+def reviewers_agree(installation: Installation, approved_examples: pa.Table) -> dg.AssetCheckResult:
+    with errors_for_people(), installation.ledger() as ledger:
+        agreement = measure(pairs_of(list_decisions(ledger)))
+        rules = installation.recipe.review
+        by_experts = pc.sum(pc.equal(approved_examples.column("approval_kind"), EXPERT)).as_py() or 0
+        verdict = judge_agreement(agreement.overall, rules, by_experts)
+    return dg.AssetCheckResult(
+        passed=verdict.passed,
+        severity=dg.AssetCheckSeverity.ERROR,
+        metadata={
+            WHY: verdict.reason,
+            "agreement": dg.MetadataValue.md(_agreement_table(agreement)),
+            **{name: figure for name, figure in vars(agreement.overall).items() if figure not in (None, "")},
+        },
+    )
+
+
+def _agreement_table(report: AgreementReport) -> str:
+    """Figures by task, reviewer and pair of reviewers; a kappa that is not defined is absent."""
+    rows = {
+        "all": report.overall,
+        **{f"task {name}": found for name, found in report.by_task.items()},
+        **{f"reviewer {name}": found for name, found in report.by_reviewer.items()},
+        **{f"{one} and {other}": found for (one, other), found in report.by_pair.items()},
+    }
+    return markdown_table([{"of": name, **vars(found)} for name, found in rows.items()])

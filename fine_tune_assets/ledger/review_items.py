@@ -5,7 +5,7 @@ may decide; here a person is only not offered what they wrote or decided themsel
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -17,6 +17,7 @@ from fine_tune_assets.core.people import is_same_person, person_key
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
 from fine_tune_assets.ledger.review_rows import (
+    OPEN,
     OPEN_STATES,
     Facets,
     NewItem,
@@ -63,7 +64,7 @@ def sync_items(target: Ledger | sa.Connection, new: Sequence[NewItem], now: date
 
 
 def set_states(
-    connection: sa.Connection, states: dict[str, tuple[str, tuple[str, ...]]], free: Collection[str]
+    connection: sa.Connection, states: Mapping[str, tuple[str, tuple[str, ...]]], free: Collection[str]
 ) -> None:
     """Example id → its state and those who decided, in this transaction; who had the ones in `free` has them no more."""
     for example_id, (state, decided_by) in states.items():
@@ -216,7 +217,9 @@ def _items_of(connection: sa.Connection, query: sa.Select[Any]) -> list[ReviewIt
 
 def _matching(filter: QueueFilter) -> sa.Select[Any]:
     query = _shown().where(items.c.gone_at.is_(None))
-    for name in ("task", "source", "state", "assigned_to"):
+    if filter.state is not None:
+        query = query.where(items.c.state.in_(OPEN_STATES if filter.state == OPEN else (filter.state,)))
+    for name in ("task", "source", "assigned_to"):
         value = getattr(filter, name)
         if value is not None:
             query = query.where(items.c[name] == value)

@@ -7,8 +7,11 @@ from typing import Any
 
 from fine_tune_assets.core.people import is_same_person, person_key
 
+STATES = ("waiting", "second_review", "disagreement", "approved", "rejected", "trusted")
 OPEN_STATES = ("waiting", "second_review", "disagreement")
 """States in which an item still needs somebody."""
+OPEN = "open"
+"""What a filter calls all of these."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class QueueFilter:
     flag: str | None = None
     """A kind of flag."""
     state: str | None = None
+    """One of STATES, or `open`."""
     assigned_to: str | None = None
     arrived_before: datetime | None = None
     arrived_after: datetime | None = None

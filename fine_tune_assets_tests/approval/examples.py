@@ -1,18 +1,23 @@
 """Reports, drafts and decisions that the tests of this package share."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
+from fine_tune_assets.approval.approving import Approval, approve_examples
 from fine_tune_assets.approval.drafting import draft_examples
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.records import Decision
 from fine_tune_assets.core.tables import SCRUBBED_CORRECTIONS, UNIQUE_REPORTS, table_of
-from fine_tune_assets.recipes.schema import SectionTask
+from fine_tune_assets.recipes.schema import ReviewSettings, SectionTask
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PLAN = SectionTask("plan", "Write the plan.", ("FINDINGS",), "PLAN")
 TRUSTED = {"clinic": "Experts of the clinic"}
+ONE = ReviewSettings(reviewers=1, own_edits="allow", agreement_floor=None, minimum_pairs=2, assignment_minutes=30)
+TWO = replace(ONE, reviewers=2, own_edits="second_person")
 
 
 def reports(*texts: str, source: str = "clinic") -> pa.Table:
@@ -65,3 +70,14 @@ def decide(
         reviewer=reviewer,
         decided_at=START + timedelta(minutes=minute),
     )
+
+
+def approve(
+    drafted: pa.Table,
+    decisions: Sequence[Decision],
+    trusted_sources: Mapping[str, str],
+    authors: Mapping[str, str] | None = None,
+    rules: ReviewSettings = ONE,
+) -> Approval:
+    """`approve_examples` by the rule that most tests are about: one reviewer."""
+    return approve_examples(drafted, decisions, trusted_sources, rules, authors)

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from fine_tune_assets.approval.approving import Approval, approve_examples
+from fine_tune_assets.approval.approving import Approval
 from fine_tune_assets.cli.review import review
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.reviews import list_decisions
-from fine_tune_assets_tests.approval.examples import corrections, drafts
+from fine_tune_assets_tests.approval.examples import approve, corrections, drafts
 
 DRAFTS = drafts(source="elsewhere", authors=("ward-key",))
 (CORRECTION,) = [draft for draft in DRAFTS.to_pylist() if draft["source"] == "correction"]
@@ -34,7 +34,7 @@ def call(*arguments: str) -> Result:
 def approval_of(data_dir: Path) -> Approval:
     ledger = open_ledger(f"sqlite:///{data_dir / 'ledger' / 'ledger.db'}")
     try:
-        return approve_examples(DRAFTS, list_decisions(ledger), {}, {"correction/c1": "ward-key"})
+        return approve(DRAFTS, list_decisions(ledger), {}, {"correction/c1": "ward-key"})
     finally:
         ledger.close()
 

@@ -124,6 +124,7 @@ def test_sources_are_the_assets_that_nobody_computes() -> None:
         ("dedup", {"unique_reports", "duplicate_reports"}),
         ("tasks", {"drafted_examples"}),
         ("trusted_sources", {"approved_examples"}),
+        ("review", {"approved_examples"}),
         ("instructions", {"instruction_sets"}),
         ("base_model", {"base_models"}),
         ("training", {"adapters"}),

@@ -1,0 +1,175 @@
+"""How well two reviewers agree who did not know of each other: raw agreement and Cohen's kappa, with 95 % intervals.
+
+Owns which decisions make a pair, the figures, and when they are no evidence. Cohen, J. (1960), Educational and Psychological
+Measurement 20, 37-46. The interval is the Wilson interval of the raw agreement on the scale of kappa, with chance agreement
+taken as known: Cohen's own large-sample interval, but one that stays sensible where few pairs all agree.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import Literal
+
+from fine_tune_assets.core.people import person_key
+from fine_tune_assets.core.records import Decision
+from fine_tune_assets.recipes.schema import ReviewSettings
+
+Category = Literal["approve", "repaired", "reject"]
+_Z = 1.959964  # two-sided 95 %
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What two people said of the same content, each for the first time."""
+
+    task: str
+    first: str
+    """Name of the reviewer who decided first."""
+    second: str
+    first_category: Category
+    second_category: Category
+
+    @property
+    def is_alike(self) -> bool:
+        return self.first_category == self.second_category
+
+
+@dataclass(frozen=True)
+class Agreement:
+    pairs: int
+    raw: float | None
+    """Share of pairs in the same category; None without pairs."""
+    raw_low: float | None
+    raw_high: float | None
+    kappa: float | None
+    """-1 to 1; None where it is not defined."""
+    low: float | None
+    high: float | None
+    reason: str
+    """Why there is no kappa; empty where there is one."""
+
+
+@dataclass(frozen=True)
+class AgreementReport:
+    overall: Agreement
+    by_task: dict[str, Agreement]
+    by_reviewer: dict[str, Agreement]
+    """Each reviewer against whoever else decided on the same examples."""
+    by_pair: dict[tuple[str, str], Agreement]
+
+
+@dataclass(frozen=True)
+class AgreementVerdict:
+    passed: bool
+    reason: str
+
+
+def pairs_of(decisions: Iterable[Decision]) -> list[Pair]:
+    """A pair for each content that two people reviewed: the first word of each of the first two.
+
+    Later words are left out, since whoever changes their mind may know the other's by then; and so are adjudications.
+    `decisions` in the order of time.
+    """
+    by_content: dict[str, dict[str, Decision]] = {}
+    for decision in decisions:
+        if decision.role == "review":
+            by_content.setdefault(decision.fingerprint, {}).setdefault(person_key(decision.reviewer), decision)
+    made = [tuple(people.values())[:2] for people in by_content.values() if len(people) >= 2]
+    return [_pair(first, second) for first, second in made]
+
+
+def measure(pairs: Sequence[Pair]) -> AgreementReport:
+    """Agreement of all pairs, of each task, of each reviewer and of each two reviewers. Names differ by more than case."""
+    names = {person_key(name): name for pair in pairs for name in (pair.second, pair.first)}
+
+    def grouped(keys_of: Callable[[Pair], Iterable[tuple[str, bool]]]) -> dict[str, Agreement]:
+        groups: dict[str, list[tuple[Category, Category]]] = {}
+        for pair in pairs:
+            for key, is_turned in keys_of(pair):
+                groups.setdefault(key, []).append(_categories(pair, is_turned))
+        return {key: agreement_of(groups[key]) for key in sorted(groups)}
+
+    by_pair = grouped(lambda pair: [("\n".join(sorted(_people(pair))), _people(pair)[0] > _people(pair)[1])])
+    by_reviewer = grouped(lambda pair: zip(_people(pair), (False, True), strict=True))
+    return AgreementReport(
+        overall=agreement_of([_categories(pair, False) for pair in pairs]),
+        by_task=grouped(lambda pair: [(pair.task, False)]),
+        by_reviewer={names[key]: found for key, found in by_reviewer.items()},
+        by_pair={_two_names(key, names): found for key, found in by_pair.items()},
+    )
+
+
+def agreement_of(pairs: Sequence[tuple[str, str]]) -> Agreement:
+    """Raw agreement and Cohen's kappa of pairs of categories, each as the one and the other reviewer gave it.
+
+    >>> round(agreement_of([("a", "a")] * 20 + [("a", "b")] * 5 + [("b", "a")] * 10 + [("b", "b")] * 15).kappa, 3)
+    0.4
+    """
+    count = len(pairs)
+    if not count:
+        return Agreement(0, None, None, None, None, None, None, "nothing was decided by two people")
+    alike = sum(one == other for one, other in pairs)
+    ones, others = Counter(one for one, _ in pairs), Counter(other for _, other in pairs)
+    chance = sum(ones[category] * others[category] for category in ones) / count**2
+    raw, (low, high) = alike / count, _wilson(alike, count)
+    if chance == 1:
+        reason = "all decisions are in one category: agreement can't be told from chance"
+        return Agreement(count, raw, low, high, None, None, None, reason)
+    kappa, kappa_low, kappa_high = ((share - chance) / (1 - chance) for share in (raw, low, high))
+    return Agreement(count, raw, low, high, kappa, max(-1.0, kappa_low), min(1.0, kappa_high), "")
+
+
+def judge_agreement(overall: Agreement, rules: ReviewSettings, expert_examples: int) -> AgreementVerdict:
+    """Whether the reviewers agree well enough for what they approved. Without enough pairs there is no evidence of it.
+
+    Without a floor it is only shown; where no example rests on experts there is nothing to prove.
+    """
+    floor = rules.agreement_floor
+    if floor is None:
+        return AgreementVerdict(True, "The recipe sets no floor: agreement is only shown.")
+    if expert_examples == 0:
+        return AgreementVerdict(True, "No example rests on a reviewer's decision.")
+    if rules.reviewers == 1:
+        return AgreementVerdict(False, "The recipe asks for agreement and for one reviewer: set review.reviewers to 2.")
+    if overall.pairs < rules.minimum_pairs:
+        missing = rules.minimum_pairs - overall.pairs
+        return AgreementVerdict(
+            False, f"{overall.pairs} examples were decided by two people: {missing} more are needed to tell."
+        )
+    if overall.kappa is None:
+        return AgreementVerdict(False, f"There is no kappa: {overall.reason}.")
+    word = "reaches" if overall.kappa >= floor else "is below"
+    return AgreementVerdict(overall.kappa >= floor, f"Kappa {overall.kappa:.3f} {word} the floor of {floor:g}.")
+
+
+def _pair(first: Decision, second: Decision) -> Pair:
+    return Pair(first.task or "", first.reviewer, second.reviewer, _category(first), _category(second))
+
+
+def _category(decision: Decision) -> Category:
+    if decision.decision == "reject":
+        return "reject"
+    return "approve" if decision.output is None else "repaired"
+
+
+def _people(pair: Pair) -> tuple[str, str]:
+    return person_key(pair.first), person_key(pair.second)
+
+
+def _categories(pair: Pair, is_turned: bool) -> tuple[Category, Category]:
+    both = pair.first_category, pair.second_category
+    return (both[1], both[0]) if is_turned else both
+
+
+def _two_names(key: str, names: dict[str, str]) -> tuple[str, str]:
+    one, other = key.split("\n")
+    return names[one], names[other]
+
+
+def _wilson(hits: int, total: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share."""
+    share, z2 = hits / total, _Z**2
+    centre = (share + z2 / (2 * total)) / (1 + z2 / total)
+    half = _Z * sqrt(share * (1 - share) / total + z2 / (4 * total**2)) / (1 + z2 / total)
+    return max(0.0, centre - half), min(1.0, centre + half)

@@ -1,0 +1,146 @@
+"""Review in Label Studio: the drafts as its tasks, and its annotations as decisions.
+
+Owns the JSON of both and the labelling configuration that joins them. Formats: labelstud.io, "Label Studio JSON format of
+annotated tasks" and "Import pre-annotated data"; what is read is the export `JSON`, not `JSON-MIN`, which loses who annotated.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+from xml.sax.saxutils import quoteattr
+
+from fine_tune_assets.approval.exchange import Entry, Fault, entry_of
+from fine_tune_assets.approval.signing import REASON_CODES, ReviewError
+
+_DRAFT = "draft"
+"""`model_version` of the pre-annotation: it is the draft, not somebody's work."""
+
+
+def label_config() -> str:
+    """The labelling interface, for Settings > Labeling Interface > Code."""
+    reasons = "\n".join(
+        f"      <Choice value={quoteattr(code)} hint={quoteattr(label)}/>" for code, label in REASON_CODES.items()
+    )
+    return f"""<View>
+  <Header value="$instruction"/>
+  <Text name="input" value="$input"/>
+  <Header value="Drafted output" size="5"/>
+  <Text name="draft" value="$output"/>
+  <Header value="$flags" size="5"/>
+  <Header value="Repaired output, where it needs repair" size="5"/>
+  <TextArea name="output" toName="input" editable="true" maxSubmissions="1" rows="12"/>
+  <Choices name="decision" toName="input" choice="single" required="true" showInline="true">
+    <Choice value="approve"/>
+    <Choice value="reject"/>
+  </Choices>
+  <View visibleWhen="choice-selected" whenTagName="decision" whenChoiceValue="reject">
+    <Choices name="reason_code" toName="input" choice="single">
+{reasons}
+    </Choices>
+    <TextArea name="reason" toName="input" maxSubmissions="1" placeholder="In words, without text of the report"/>
+  </View>
+</View>
+"""
+
+
+def tasks_of(drafts: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A task for each row of DRAFTED_EXAMPLES, with the drafted output as its pre-annotation."""
+    return [_task_of(draft) for draft in drafts]
+
+
+def read_export(export: Any, reviewers: Mapping[str, str]) -> Iterator[Entry | Fault]:
+    """The decisions in an export of annotated tasks. `reviewers` maps an annotator's e-mail or number to a reviewer's name.
+
+    Annotations that were skipped there are passed over. Raises ReviewError if it is no such export.
+    """
+    if not isinstance(export, list) or not all(isinstance(task, dict) for task in export):
+        raise ReviewError("This is no Label Studio export: it must be a list of tasks. Export as JSON, not JSON-MIN.")
+    names = {key.casefold(): name for key, name in reviewers.items()}
+    for number, task in enumerate(export, start=1):
+        annotations = task.get("annotations")
+        if not isinstance(annotations, list):
+            yield Fault(f"task {number}", "it has no annotations: export as JSON, not JSON-MIN")
+            continue
+        for place, annotation in enumerate(annotations, start=1):
+            where = f"task {number}, annotation {place}"
+            if not isinstance(annotation, dict):
+                yield Fault(where, "it is no JSON object")
+            elif not annotation.get("was_cancelled"):
+                try:
+                    yield entry_of(where, _decision_of(task, annotation, names))
+                except ReviewError as error:
+                    yield Fault(where, str(error))
+
+
+def _task_of(draft: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("example_id", "fingerprint", "task", "instruction", "input", "output")
+    return {
+        "data": {**{name: draft[name] for name in names}, "flags": "; ".join(draft["flags"]) or "no flags"},
+        "predictions": [
+            {
+                "model_version": _DRAFT,
+                "result": [
+                    {
+                        "id": f"{_DRAFT}-output",
+                        "from_name": "output",
+                        "to_name": "input",
+                        "type": "textarea",
+                        "value": {"text": [draft["output"]]},
+                    }
+                ],
+            }
+        ],
+    }
+
+
+def _decision_of(task: Mapping[str, Any], annotation: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    data = task.get("data")
+    if not isinstance(data, dict) or "example_id" not in data or "fingerprint" not in data:
+        raise ReviewError("its task was not exported from here: data has no example_id and fingerprint")
+    said = _values_of(annotation)
+    decision = said.get("decision", "")
+    if decision not in ("approve", "reject"):
+        raise ReviewError("neither approve nor reject is chosen")
+    is_rejected = decision == "reject"
+    project = task.get("project", annotation.get("project", ""))
+    own_id = annotation.get("unique_id") or f"{project}/{annotation.get('id', '')}"
+    return {
+        "id": f"label-studio/{own_id}",
+        "example_id": data["example_id"],
+        "fingerprint": data["fingerprint"],
+        "decision": decision,
+        "output": None if is_rejected else said.get("output"),
+        "reviewer": _reviewer_of(annotation.get("completed_by"), names),
+        # Whoever rejects there without a reason from the list has to have written one.
+        "reason_code": (said.get("reason_code") or "other") if is_rejected else "",
+        "reason": said.get("reason", "") if is_rejected else "",
+        "decided_at": annotation.get("updated_at") or annotation.get("created_at"),
+    }
+
+
+def _values_of(annotation: Mapping[str, Any]) -> dict[str, str]:
+    """Name of a control → its one value."""
+    values: dict[str, str] = {}
+    results = annotation.get("result")
+    for result in results if isinstance(results, list) else []:
+        value = result.get("value") if isinstance(result, dict) else None
+        kind = (
+            {"choices": "choices", "textarea": "text"}.get(result.get("type", "")) if isinstance(value, dict) else None
+        )
+        if kind is None or value is None:
+            continue
+        listed = value.get(kind, [])
+        listed = [listed] if isinstance(listed, str) else listed
+        name = str(result.get("from_name"))
+        if not isinstance(listed, list) or len(listed) != 1 or not isinstance(listed[0], str) or name in values:
+            raise ReviewError(f"its {name} has not exactly one value")
+        values[name] = listed[0]
+    return values
+
+
+def _reviewer_of(completed_by: Any, names: Mapping[str, str]) -> str:
+    """Older and expanded exports hold an object, the usual one a number."""
+    keys = [completed_by.get("email"), completed_by.get("id")] if isinstance(completed_by, dict) else [completed_by]
+    found = next((names[str(key).casefold()] for key in keys if key is not None and str(key).casefold() in names), None)
+    if found is None:
+        raise ReviewError("nobody said which reviewer its annotator is: --reviewer ANNOTATOR=NAME")
+    return found

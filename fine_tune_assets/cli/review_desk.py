@@ -1,0 +1,89 @@
+"""What the commands of `fine-tune review` share: the drafts, the queue, and errors without a traceback."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fine_tune_assets.approval.drafting import correction_authors
+from fine_tune_assets.approval.reviewing import refresh_items
+from fine_tune_assets.approval.signing import ReviewError
+from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.recipes.loading import load_recipe
+from fine_tune_assets.recipes.schema import ReviewSettings
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What a review needs: the drafts, who wrote the corrections among them, the rules, and the ledger."""
+
+    drafts: pa.Table
+    authors: dict[str, str]
+    rules: ReviewSettings
+    ledger: Ledger
+
+    def find_draft(self, example_id: str) -> dict[str, Any] | None:
+        found = self.drafts.filter(pc.equal(self.drafts.column("example_id"), example_id)).to_pylist()
+        return dict(found[0]) if found else None
+
+    def draft(self, example_id: str) -> dict[str, Any]:
+        """Raises ReviewError if no draft has this id now."""
+        found = self.find_draft(example_id)
+        if found is None:
+            raise ReviewError(f"There is no draft {example_id}. List what waits: fine-tune review list.")
+        return found
+
+
+@contextmanager
+def open_desk(settings: Settings) -> Iterator[Desk]:
+    """The desk of this installation, with its queue brought up to what is drafted now."""
+    path = settings.layout.table("drafted_examples")
+    if not path.is_file():
+        raise ReviewError("Nothing was drafted yet. Materialise drafted_examples first.")
+    corrections = settings.layout.table("scrubbed_corrections")
+    authors = correction_authors(pq.read_table(corrections)) if corrections.is_file() else {}
+    recipe = load_recipe(settings.recipe)
+    with opened_ledger(settings) as ledger:
+        desk = Desk(pq.read_table(path), authors, recipe.review, ledger)
+        refresh_items(ledger, desk.drafts, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC))
+        yield desk
+
+
+@contextmanager
+def opened_ledger(settings: Settings) -> Iterator[Ledger]:
+    ledger = open_ledger(settings.database_url)
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+def said_plainly(command: Callable[..., None]) -> Callable[..., None]:
+    """Errors that are meant to be read come without a traceback."""
+
+    @wraps(command)
+    def run(*args: Any, **options: Any) -> None:
+        try:
+            command(*args, **options)
+        except FineTuneError as error:
+            raise click.ClickException(str(error)) from error
+
+    return run
+
+
+def read_text(path: Path) -> str:
+    """Raises ReviewError if the file is not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ReviewError(f"{path.name} is not UTF-8 text.") from error

@@ -1,0 +1,124 @@
+"""Cohen's kappa against published figures, what makes a pair, and when agreement is no evidence."""
+
+from dataclasses import replace
+
+import pytest
+
+from fine_tune_assets.approval.agreement import Agreement, agreement_of, judge_agreement, measure, pairs_of
+from fine_tune_assets.core.records import Decision
+from fine_tune_assets_tests.approval.examples import ONE, TWO, decide, drafts
+
+(DRAFT,) = drafts().to_pylist()
+# 85 mammograms as two radiologists read them (Boyd et al. 1982), the example of Stata's manual of `kap`, which prints:
+# agreement 63.53 %, expected agreement 30.82 %, kappa 0.4728.
+MAMMOGRAMS = {
+    "normal": {"normal": 21, "benign": 12},
+    "benign": {"normal": 4, "benign": 17, "suspect": 1},
+    "suspect": {"normal": 3, "benign": 9, "suspect": 15, "cancer": 2},
+    "cancer": {"cancer": 1},
+}
+
+
+def of_table(table: dict[str, dict[str, int]]) -> Agreement:
+    counted = [((one, other), count) for one, row in table.items() for other, count in row.items()]
+    return agreement_of([pair for pair, count in counted for _ in range(count)])
+
+
+def test_kappa_is_the_published_one() -> None:
+    """A wrong formula would look just as plausible."""
+    found = of_table(MAMMOGRAMS)
+    assert found.pairs == 85
+    assert found.raw == pytest.approx(0.6353, abs=5e-5)
+    assert found.kappa == pytest.approx(0.4728, abs=5e-5)
+
+
+def test_the_interval_holds_kappa_and_is_wilsons_on_its_scale() -> None:
+    """54 of 85: Wilson's 95 % interval is .5292 to .7297, by hand; chance agreement is 2227 / 7225."""
+    found, chance = of_table(MAMMOGRAMS), 2227 / 7225
+    assert (found.raw_low, found.raw_high) == (pytest.approx(0.5292, abs=5e-4), pytest.approx(0.7297, abs=5e-4))
+    assert found.low == pytest.approx((0.5292 - chance) / (1 - chance), abs=1e-3)
+    assert found.high == pytest.approx((0.7297 - chance) / (1 - chance), abs=1e-3)
+
+
+def test_few_pairs_that_all_agree_leave_the_interval_wide() -> None:
+    """Five in a row prove little: an interval from 1 to 1 would say that they prove everything."""
+    found = agreement_of([("approve", "approve")] * 3 + [("reject", "reject")] * 2)
+    assert found.kappa == 1.0
+    assert found.low is not None
+    assert found.low < 0.2
+
+
+def test_agreement_no_better_than_chance_is_zero_and_worse_is_below() -> None:
+    """The scale of the figure."""
+    even = {"approve": {"approve": 1, "reject": 1}, "reject": {"approve": 1, "reject": 1}}
+    assert of_table(even).kappa == pytest.approx(0.0, abs=1e-12)
+    assert of_table({"approve": {"reject": 5}, "reject": {"approve": 5}}).kappa == pytest.approx(-1.0, abs=1e-12)
+
+
+@pytest.mark.parametrize("pairs", [[], [("approve", "approve")] * 40])
+def test_a_kappa_that_is_not_defined_is_absent_with_its_reason(pairs: list[tuple[str, str]]) -> None:
+    """Neither 0 nor 1: two reviewers who approve everything show nothing."""
+    found = agreement_of(pairs)
+    assert (found.kappa, found.low, found.high) == (None, None, None)
+    assert found.reason
+
+
+def _on(content: str, kind: str, minute: int, who: str, output: str | None = None, task: str = "plan") -> Decision:
+    return replace(decide(DRAFT, kind, minute, who, output), fingerprint=content, task=task)
+
+
+def test_a_pair_is_the_first_word_of_the_first_two_people() -> None:
+    """Later words may know of the others, and an adjudicator does."""
+    decisions = [
+        _on("c1", "approve", 0, "Ann"),
+        _on("c2", "reject", 1, "Ann"),
+        _on("c1", "reject", 2, "Ben"),
+        _on("c1", "approve", 3, "ben"),
+        _on("c1", "approve", 4, "Cleo"),
+        replace(_on("c2", "approve", 5, "Ben"), role="adjudicate"),
+    ]
+    (pair,) = pairs_of(decisions)
+    assert (pair.first, pair.second, pair.first_category, pair.second_category) == ("Ann", "Ben", "approve", "reject")
+
+
+def test_figures_are_told_by_task_by_reviewer_and_by_pair_of_reviewers() -> None:
+    """Who deviates, and where, is what a team can act on."""
+    decisions = [
+        *(_on("c1", "approve", 0, "Ann"), _on("c1", "approve", 1, "Ben")),
+        *(_on("c2", "reject", 2, "Ben"), _on("c2", "reject", 3, "ann")),
+        *(_on("c3", "approve", 4, "Ann", task="summary"), _on("c3", "approve", 5, "Cleo", "Ice.", task="summary")),
+    ]
+    report = measure(pairs_of(decisions))
+    assert (report.overall.pairs, report.overall.raw) == (3, pytest.approx(2 / 3, abs=1e-9))
+    assert {name: found.raw for name, found in report.by_task.items()} == {"plan": 1.0, "summary": 0.0}
+    assert {name: found.pairs for name, found in report.by_reviewer.items()} == {"Ann": 3, "Ben": 2, "Cleo": 1}
+    assert {names: found.raw for names, found in report.by_pair.items()} == {("Ann", "Ben"): 1.0, ("Ann", "Cleo"): 0.0}
+    assert report.by_pair["Ann", "Ben"].kappa == 1.0
+
+
+FLOOR = replace(TWO, agreement_floor=0.4, minimum_pairs=80)
+
+
+@pytest.mark.parametrize(
+    ("rules", "experts", "passed"),
+    [
+        (FLOOR, 9, True),
+        (replace(FLOOR, agreement_floor=0.5), 9, False),
+        (replace(FLOOR, minimum_pairs=86), 9, False),
+        (replace(FLOOR, reviewers=1), 9, False),
+        (replace(FLOOR, agreement_floor=None), 9, True),
+        (replace(FLOOR, agreement_floor=0.5), 0, True),
+    ],
+)
+def test_the_gate_opens_on_enough_agreement_and_on_nothing_less(rules: object, experts: int, passed: bool) -> None:
+    """Too few pairs, one reviewer and a low kappa keep it closed; without a floor or an expert's word there is no gate."""
+    verdict = judge_agreement(of_table(MAMMOGRAMS), rules, experts)  # type: ignore[arg-type]
+    assert verdict.passed is passed
+    assert verdict.reason
+
+
+def test_without_a_kappa_the_gate_stays_closed() -> None:
+    """40 approvals by two people each, and not one rejection."""
+    verdict = judge_agreement(agreement_of([("approve", "approve")] * 40), replace(FLOOR, minimum_pairs=10), 40)
+    assert (verdict.passed, "one category" in verdict.reason) == (False, True)
+    assert not judge_agreement(agreement_of([]), replace(ONE, agreement_floor=0.1), 1).passed
