@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from fine_tune_assets.desk import (
     account_pages,
+    agreement_pages,
     audit_pages,
     deciding_pages,
     decision_pages,
@@ -101,6 +102,14 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route("GET", "/disagreements/{example_id}", disagreement_pages.show_disagreement, APPROVER),
     Route("POST", "/disagreements/{example_id}/settle", disagreement_pages.settle, APPROVER),
+    Route(
+        "GET",
+        "/agreement",
+        agreement_pages.show_agreement,
+        one_of("approver", "operator", "auditor"),
+        "Agreement",
+        "How well two reviewers agree, by reviewer and task.",
+    ),
     Route("GET", "/users", user_pages.show_users, OPERATOR, "Users", "Who may sign in, and what they may do."),
     Route("POST", "/users", user_pages.add_user, OPERATOR),
     Route("POST", "/users/{user_id}/roles", user_pages.change_roles, OPERATOR),

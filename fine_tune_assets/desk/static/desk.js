@@ -51,7 +51,9 @@
     const dialog = document.getElementById(name);
     if (!dialog || dialog.open) return;
     dialog.showModal();
-    one("[autofocus], input:not([type=hidden]), select, textarea, button", dialog)?.focus();
+    const isShown = (part) => part.getClientRects().length > 0;
+    const first = [...all("[autofocus]", dialog), ...all("input:not([type=hidden]), select, textarea, button", dialog)];
+    first.find(isShown)?.focus();
   };
   document.addEventListener("click", (event) => {
     const opener = event.target.closest("[data-open]");
