@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -22,6 +23,7 @@ from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.desk.app import create_app
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.users import create_user
+from fine_tune_assets_tests.desk.installation import fill
 
 CHROMIUM = "/usr/bin/chromium"
 PASSWORD = "seven grey herons at dusk"
@@ -73,6 +75,26 @@ class Visitor:
         """Send a form as the page would, with its token and the browser's word on where it comes from."""
         data = {"form_token": self.token(page), **form}
         return self.client.post(path, data=data, headers={"origin": self.url, **(headers or {})})
+
+    def version(self, example_id: str) -> str:
+        """Of an item, as its page says when it is opened."""
+        found = re.search(r'name="version" value="(\d+)"', self.get(f"/items/{example_id}").text)
+        assert found is not None
+        return found[1]
+
+    def approve(self, draft: dict[str, Any], output: str | None = None, **changes: str) -> httpx.Response:
+        """Open the item and sign; with an `output` as repaired."""
+        item = f"/items/{draft['example_id']}"
+        meaning = "approve" if output is None else "approve_repaired"
+        form = {"decision": "approve", "output": output or draft["output"], "meaning": meaning}
+        form["version"] = self.version(draft["example_id"])
+        return self.post(f"{item}/decide", {**form, **changes}, page="/account")
+
+    def reject(self, draft: dict[str, Any], reason_code: str = "unsupported", **changes: str) -> httpx.Response:
+        item = f"/items/{draft['example_id']}"
+        form = {"decision": "reject", "reason_code": reason_code, "meaning": "reject"}
+        form["version"] = self.version(draft["example_id"])
+        return self.post(f"{item}/decide", {**form, **changes}, page="/account")
 
     def sign_in(self, name: str, password: str = PASSWORD) -> httpx.Response:
         return self.post("/sign-in", {"name": name, "password": password}, page="/sign-in")
@@ -129,6 +151,19 @@ def serve(settings: Settings) -> Iterator[Callable[..., Site]]:
     yield start
     for stop in stops:
         stop()
+
+
+@pytest.fixture
+def ward(serve: Callable[..., Site], settings: Settings) -> Callable[..., Site]:
+    """Start a desk with a queue of notes from a ward; `review` changes how the recipe wants them reviewed."""
+
+    def start(count: int = 6, **review: object) -> Site:
+        ledger = open_ledger(settings.database_url)
+        filled = fill(settings, ledger, count=count, review=review)
+        ledger.close()
+        return serve(recipe=filled.recipe)
+
+    return start
 
 
 @pytest.fixture

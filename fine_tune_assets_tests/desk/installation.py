@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import yaml
 
-from fine_tune_assets.approval.drafting import draft_examples
+from fine_tune_assets.approval.drafting import correction_authors, draft_examples
 from fine_tune_assets.approval.reviewing import refresh_items
 from fine_tune_assets.core.files import write_table, write_text
 from fine_tune_assets.core.fingerprints import fingerprint_text
@@ -23,6 +23,7 @@ from fine_tune_assets.core.tables import (
     SCRUBBED_CORRECTIONS,
     SCRUBBED_REPORTS,
     UNIQUE_REPORTS,
+    conform,
     table_of,
 )
 from fine_tune_assets.ledger.database import Ledger
@@ -84,9 +85,20 @@ def draft(settings: Settings, ledger: Ledger) -> None:
     scrubbed = pq.read_table(settings.layout.table("scrubbed_reports", BATCH))
     unique = table_of(_with_absent(scrubbed.to_pylist(), UNIQUE_REPORTS), UNIQUE_REPORTS)
     recipe = load_recipe(settings.recipe)
-    drafts = draft_examples(unique, SCRUBBED_CORRECTIONS.empty_table(), recipe.tasks)
+    path = settings.layout.table("scrubbed_corrections")
+    corrections = pq.read_table(path) if path.is_file() else SCRUBBED_CORRECTIONS.empty_table()
+    drafts = draft_examples(unique, conform(corrections, SCRUBBED_CORRECTIONS), recipe.tasks)
     write_table(settings.layout.table("drafted_examples"), drafts)
-    refresh_items(ledger, drafts, recipe.trusted_sources, recipe.review, {}, datetime.now(UTC))
+    authors = correction_authors(corrections)
+    refresh_items(ledger, drafts, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC))
+
+
+def add_correction(settings: Settings, ledger: Ledger, author: str) -> None:
+    """A user's better answer arrives, scrubbed, and is drafted."""
+    row = {"correction_id": "c1", "release_id": "r", "author": author, "patient_key": "user", "input": ""}
+    row |= {"instruction": "Which dose?", "output": "Ask the pharmacist."}
+    write_table(settings.layout.table("scrubbed_corrections"), table_of([row], SCRUBBED_CORRECTIONS))
+    draft(settings, ledger)
 
 
 def drafts_of(settings: Settings) -> list[dict[str, Any]]:
