@@ -12,7 +12,7 @@ from math import sqrt
 from typing import Literal
 
 from fine_tune_assets.core.people import person_key
-from fine_tune_assets.core.records import Decision
+from fine_tune_assets.ledger.reviews import ReviewWord
 from fine_tune_assets.recipes.schema import ReviewSettings
 
 Category = Literal["approve", "repaired", "reject"]
@@ -65,16 +65,16 @@ class AgreementVerdict:
     reason: str
 
 
-def pairs_of(decisions: Iterable[Decision]) -> list[Pair]:
+def pairs_of(words: Iterable[ReviewWord]) -> list[Pair]:
     """A pair for each content that two people reviewed: the first word of each of the first two.
 
     Later words are left out, since whoever changes their mind may know the other's by then; and so are adjudications.
-    `decisions` in the order of time.
+    `words` in the order of time.
     """
-    by_content: dict[str, dict[str, Decision]] = {}
-    for decision in decisions:
-        if decision.role == "review":
-            by_content.setdefault(decision.fingerprint, {}).setdefault(person_key(decision.reviewer), decision)
+    by_content: dict[str, dict[str, ReviewWord]] = {}
+    for word in words:
+        if word.role == "review":
+            by_content.setdefault(word.fingerprint, {}).setdefault(person_key(word.reviewer), word)
     made = [tuple(people.values())[:2] for people in by_content.values() if len(people) >= 2]
     return [_pair(first, second) for first, second in made]
 
@@ -143,14 +143,14 @@ def judge_agreement(overall: Agreement, rules: ReviewSettings, expert_examples: 
     return AgreementVerdict(overall.kappa >= floor, f"Kappa {overall.kappa:.3f} {word} the floor of {floor:g}.")
 
 
-def _pair(first: Decision, second: Decision) -> Pair:
-    return Pair(first.task or "", first.reviewer, second.reviewer, _category(first), _category(second))
+def _pair(first: ReviewWord, second: ReviewWord) -> Pair:
+    return Pair(first.task, first.reviewer, second.reviewer, _category(first), _category(second))
 
 
-def _category(decision: Decision) -> Category:
-    if decision.decision == "reject":
+def _category(word: ReviewWord) -> Category:
+    if word.decision == "reject":
         return "reject"
-    return "approve" if decision.output is None else "repaired"
+    return "repaired" if word.is_repaired else "approve"
 
 
 def _people(pair: Pair) -> tuple[str, str]:

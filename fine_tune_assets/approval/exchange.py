@@ -13,9 +13,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from fine_tune_assets.approval.reviewing import say
-from fine_tune_assets.approval.signing import ReviewError, Word
+from fine_tune_assets.approval.signing import ReviewError, Word, completed
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_json
+from fine_tune_assets.core.people import is_same_person
+from fine_tune_assets.core.records import Decision
 from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.reviews import DecisionRecord, find_decision
@@ -160,7 +162,7 @@ def _import_one(
     decision_id = fingerprint_json(["imported", entry.external_id])[:32]
     present = find_decision(connection, decision_id) or find_decision(connection, entry.external_id)
     if present is not None:
-        _require_same(present, entry)
+        _require_same(present, entry, draft)
         return False
     if draft is None:
         raise ReviewError(f"there is no draft {entry.example_id} now")
@@ -175,12 +177,22 @@ def _import_one(
     return True
 
 
-def _require_same(present: DecisionRecord, entry: Entry) -> None:
-    made = present.decision
-    if (made.fingerprint, made.decision, made.role) != (entry.fingerprint, entry.word.decision, entry.word.role):
+def _require_same(present: DecisionRecord, entry: Entry, draft: Mapping[str, Any] | None) -> None:
+    """An annotation that was changed after its import must not be passed over as known."""
+    made, word = present.decision, entry.word
+    same = (made.fingerprint, made.decision, made.role) == (entry.fingerprint, word.decision, word.role)
+    if not same or not is_same_person(made.reviewer, word.reviewer) or _output_differs(made, entry, draft):
         raise ReviewError(
             "its id stands for another decision here: revoke that one, and give this one an id of its own"
         )
+
+
+def _output_differs(made: Decision, entry: Entry, draft: Mapping[str, Any] | None) -> bool:
+    if made.decision == "reject":
+        return False
+    if draft is not None and draft["fingerprint"] == entry.fingerprint:
+        return completed(entry.word, draft).output != made.output
+    return (entry.word.output or "").strip() != (made.output or "")
 
 
 def _time_of(text: str | None) -> datetime | None:

@@ -11,6 +11,7 @@ from xml.sax.saxutils import quoteattr
 from fine_tune_assets.approval.exchange import Entry, Fault, entry_of
 from fine_tune_assets.approval.signing import REASON_CODES, ReviewError
 
+_CONTROLS = ("decision", "output", "reason_code", "reason")
 _DRAFT = "draft"
 """`model_version` of the pre-annotation: it is the draft, not somebody's work."""
 
@@ -123,17 +124,15 @@ def _values_of(annotation: Mapping[str, Any]) -> dict[str, str]:
     results = annotation.get("result")
     for result in results if isinstance(results, list) else []:
         value = result.get("value") if isinstance(result, dict) else None
-        kind = (
-            {"choices": "choices", "textarea": "text"}.get(result.get("type", "")) if isinstance(value, dict) else None
-        )
-        if kind is None or value is None:
+        if not isinstance(value, dict):
             continue
-        listed = value.get(kind, [])
+        listed = value.get({"choices": "choices", "textarea": "text"}.get(str(result.get("type")), ""), [])
         listed = [listed] if isinstance(listed, str) else listed
         name = str(result.get("from_name"))
-        if not isinstance(listed, list) or len(listed) != 1 or not isinstance(listed[0], str) or name in values:
-            raise ReviewError(f"its {name} has not exactly one value")
-        values[name] = listed[0]
+        if not isinstance(listed, list) or len(listed) > 1 or (listed and name in values):
+            raise ReviewError(f"it has more than one {name}" if name in _CONTROLS else "it has more than one value")
+        if listed and isinstance(listed[0], str):
+            values[name] = listed[0]
     return values
 
 

@@ -23,7 +23,7 @@ from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.ledger.review_items import list_items, present_item
 from fine_tune_assets.ledger.review_items import progress as progress_of
 from fine_tune_assets.ledger.review_rows import OPEN, STATES, QueueFilter
-from fine_tune_assets.ledger.reviews import list_decisions
+from fine_tune_assets.ledger.reviews import words_on_shared_contents
 from fine_tune_assets.recipes.loading import load_recipe
 
 _SHOWN = 50
@@ -165,7 +165,7 @@ def progress() -> None:
 def agreement() -> None:
     """Print how well first and second reviewers agree: pairs, raw agreement, Cohen's kappa and its 95 % interval."""
     with opened_ledger(load_settings()) as ledger:
-        report = measure(pairs_of(list_decisions(ledger)))
+        report = measure(pairs_of(words_on_shared_contents(ledger)))
     rows = {
         "all": report.overall,
         **{f"task {name}": found for name, found in report.by_task.items()},

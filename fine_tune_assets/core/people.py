@@ -1,6 +1,9 @@
 """When two names are one person's. Owns the comparison; who people are and what they may do is the ledger's and the desk's."""
 
+from functools import lru_cache
 
+
+@lru_cache(maxsize=4096)
 def person_key(name: str) -> str:
     """What makes two spellings one name: no case, single spaces.
 

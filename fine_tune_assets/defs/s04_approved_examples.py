@@ -9,17 +9,18 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fine_tune_assets.approval.agreement import AgreementReport, judge_agreement, measure, pairs_of
+from fine_tune_assets.approval.agreement import AgreementReport, AgreementVerdict, judge_agreement, measure, pairs_of
 from fine_tune_assets.approval.approving import EXPERT, approve_examples
 from fine_tune_assets.approval.drafting import correction_authors, draft_examples, reports_without_draft
 from fine_tune_assets.approval.reviewing import refresh_items
+from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.defs.automation import with_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.s02_missed_identifiers import missed_identifiers, terms_of
 from fine_tune_assets.defs.sources import recipe_section
-from fine_tune_assets.ledger.reviews import list_decisions
+from fine_tune_assets.ledger.reviews import list_decisions, words_on_shared_contents
 from fine_tune_assets.phi.missed_terms import holds_missed_terms
 
 GROUP = "s04_approved_examples"
@@ -82,7 +83,7 @@ def approved_examples(
         approval = approve_examples(
             drafted_examples, list_decisions(ledger), recipe.trusted_sources, recipe.review, authors
         )
-        agreement = measure(pairs_of(list_decisions(ledger)))
+        agreement = measure(pairs_of(words_on_shared_contents(ledger)))
         # By what is decided now: what came in since the line above makes this asset again.
         refresh_items(ledger, drafted_examples, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC))
         # Also what a reviewer typed into a repaired output: nobody scrubs that.
@@ -111,11 +112,8 @@ def approved_examples(
     description="First and second reviewers, blind to each other, agree as well as the recipe asks; too few pairs prove nothing.",
 )
 def reviewers_agree(installation: Installation, approved_examples: pa.Table) -> dg.AssetCheckResult:
-    with errors_for_people(), installation.ledger() as ledger:
-        agreement = measure(pairs_of(list_decisions(ledger)))
-        rules = installation.recipe.review
-        by_experts = pc.sum(pc.equal(approved_examples.column("approval_kind"), EXPERT)).as_py() or 0
-        verdict = judge_agreement(agreement.overall, rules, by_experts)
+    with errors_for_people():
+        agreement, verdict = _judged_agreement(installation, approved_examples)
     return dg.AssetCheckResult(
         passed=verdict.passed,
         severity=dg.AssetCheckSeverity.ERROR,
@@ -125,6 +123,22 @@ def reviewers_agree(installation: Installation, approved_examples: pa.Table) -> 
             **{name: figure for name, figure in vars(agreement.overall).items() if figure not in (None, "")},
         },
     )
+
+
+def require_reviewers_agree(installation: Installation, approved_examples: pa.Table) -> None:
+    """Raise GateClosedError where the check above would not pass: it stops its own run only."""
+    _, verdict = _judged_agreement(installation, approved_examples)
+    if not verdict.passed:
+        raise GateClosedError(f"The reviewers' agreement opens no gate. {verdict.reason}")
+
+
+def _judged_agreement(
+    installation: Installation, approved_examples: pa.Table
+) -> tuple[AgreementReport, AgreementVerdict]:
+    with installation.ledger() as ledger:
+        agreement = measure(pairs_of(words_on_shared_contents(ledger)))
+    by_experts = pc.sum(pc.equal(approved_examples.column("approval_kind"), EXPERT)).as_py() or 0
+    return agreement, judge_agreement(agreement.overall, installation.recipe.review, by_experts)
 
 
 def _agreement_table(report: AgreementReport) -> str:

@@ -10,6 +10,7 @@ from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.defs.automation import on_new_inputs, with_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.resources import Installation, errors_for_people
+from fine_tune_assets.defs.s04_approved_examples import require_reviewers_agree
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.instructions.building import build_instruction_set
 from fine_tune_assets.instructions.certificate import leakage_certificate
@@ -57,6 +58,7 @@ def instruction_sets(
 ) -> dg.MaterializeResult[pa.Table]:
     recipe = installation.recipe
     with errors_for_people():
+        require_reviewers_agree(installation, approved_examples)
         built = build_instruction_set(
             approved_examples,
             general_examples,

@@ -35,6 +35,18 @@ class DecisionRecord:
         return self.revoked_at is not None
 
 
+@dataclass(frozen=True)
+class ReviewWord:
+    """What one person said of one content: enough to compare two people, and quick to read."""
+
+    fingerprint: str
+    task: str
+    reviewer: str
+    decision: str
+    is_repaired: bool
+    role: str
+
+
 def record_decision(
     ledger: Ledger,
     *,
@@ -122,6 +134,23 @@ def list_records(target: Ledger | sa.Connection, fingerprint: str | None = None)
     return _records(target, where)
 
 
+def words_on_shared_contents(ledger: Ledger) -> list[ReviewWord]:
+    """What was said, and not revoked, of contents that were decided on more than once, in the order of time."""
+    shared = sa.select(decisions.c.fingerprint).group_by(decisions.c.fingerprint).having(sa.func.count() > 1)
+    columns = (
+        decisions.c.fingerprint,
+        sa.func.coalesce(decisions.c.task, ""),
+        decisions.c.reviewer,
+        decisions.c.decision,
+        decisions.c.output.is_not(None),
+        decisions.c.role,
+    )
+    query = sa.select(*columns).where(decisions.c.fingerprint.in_(shared), _is_not_revoked())
+    with ledger.read() as connection:
+        rows = connection.execute(query.order_by(decisions.c.decided_at, decisions.c.sequence))
+        return [ReviewWord(*row) for row in rows]
+
+
 def decisions_fingerprint(ledger: Ledger) -> str:
     """Changes with every decision and every revocation; the same for the same ones."""
     with ledger.read() as connection:
@@ -132,9 +161,12 @@ def decisions_fingerprint(ledger: Ledger) -> str:
 
 def _standing(connection: sa.Connection, where: sa.ColumnElement[bool]) -> list[Decision]:
     columns = [decisions.c[name] for name in Decision.__dataclass_fields__]
-    revoked = sa.select(revocations.c.decision_id)
-    query = sa.select(*columns).where(where, decisions.c.decision_id.not_in(revoked)).order_by(decisions.c.sequence)
+    query = sa.select(*columns).where(where, _is_not_revoked()).order_by(decisions.c.sequence)
     return [Decision(**row) for row in connection.execute(query).mappings()]
+
+
+def _is_not_revoked() -> sa.ColumnElement[bool]:
+    return decisions.c.decision_id.not_in(sa.select(revocations.c.decision_id))
 
 
 def _records(connection: sa.Connection, where: sa.ColumnElement[bool]) -> list[DecisionRecord]:

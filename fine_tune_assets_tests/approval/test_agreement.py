@@ -5,10 +5,9 @@ from dataclasses import replace
 import pytest
 
 from fine_tune_assets.approval.agreement import Agreement, agreement_of, judge_agreement, measure, pairs_of
-from fine_tune_assets.core.records import Decision
-from fine_tune_assets_tests.approval.examples import ONE, TWO, decide, drafts
+from fine_tune_assets.ledger.reviews import ReviewWord
+from fine_tune_assets_tests.approval.examples import ONE, TWO
 
-(DRAFT,) = drafts().to_pylist()
 # 85 mammograms as two radiologists read them (Boyd et al. 1982), the example of Stata's manual of `kap`, which prints:
 # agreement 63.53 %, expected agreement 30.82 %, kappa 0.4728.
 MAMMOGRAMS = {
@@ -63,19 +62,21 @@ def test_a_kappa_that_is_not_defined_is_absent_with_its_reason(pairs: list[tuple
     assert found.reason
 
 
-def _on(content: str, kind: str, minute: int, who: str, output: str | None = None, task: str = "plan") -> Decision:
-    return replace(decide(DRAFT, kind, minute, who, output), fingerprint=content, task=task)
+def _on(
+    content: str, kind: str, who: str, repaired: bool = False, task: str = "plan", role: str = "review"
+) -> ReviewWord:
+    return ReviewWord(content, task, who, kind, repaired, role)
 
 
 def test_a_pair_is_the_first_word_of_the_first_two_people() -> None:
     """Later words may know of the others, and an adjudicator does."""
     decisions = [
-        _on("c1", "approve", 0, "Ann"),
-        _on("c2", "reject", 1, "Ann"),
-        _on("c1", "reject", 2, "Ben"),
-        _on("c1", "approve", 3, "ben"),
-        _on("c1", "approve", 4, "Cleo"),
-        replace(_on("c2", "approve", 5, "Ben"), role="adjudicate"),
+        _on("c1", "approve", "Ann"),
+        _on("c2", "reject", "Ann"),
+        _on("c1", "reject", "Ben"),
+        _on("c1", "approve", "ben"),
+        _on("c1", "approve", "Cleo"),
+        _on("c2", "approve", "Ben", role="adjudicate"),
     ]
     (pair,) = pairs_of(decisions)
     assert (pair.first, pair.second, pair.first_category, pair.second_category) == ("Ann", "Ben", "approve", "reject")
@@ -84,9 +85,9 @@ def test_a_pair_is_the_first_word_of_the_first_two_people() -> None:
 def test_figures_are_told_by_task_by_reviewer_and_by_pair_of_reviewers() -> None:
     """Who deviates, and where, is what a team can act on."""
     decisions = [
-        *(_on("c1", "approve", 0, "Ann"), _on("c1", "approve", 1, "Ben")),
-        *(_on("c2", "reject", 2, "Ben"), _on("c2", "reject", 3, "ann")),
-        *(_on("c3", "approve", 4, "Ann", task="summary"), _on("c3", "approve", 5, "Cleo", "Ice.", task="summary")),
+        *(_on("c1", "approve", "Ann"), _on("c1", "approve", "Ben")),
+        *(_on("c2", "reject", "Ben"), _on("c2", "reject", "ann")),
+        *(_on("c3", "approve", "Ann", task="summary"), _on("c3", "approve", "Cleo", True, task="summary")),
     ]
     report = measure(pairs_of(decisions))
     assert (report.overall.pairs, report.overall.raw) == (3, pytest.approx(2 / 3, abs=1e-9))

@@ -1,5 +1,6 @@
 """`fine-tune review` against a real ledger, from the list to the approved table."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.reviews import list_decisions
 from fine_tune_assets_tests.approval.examples import approve, corrections, drafts
+from fine_tune_assets_tests.conftest import write_recipe
 
 DRAFTS = drafts(source="elsewhere", authors=("ward-key",))
 (CORRECTION,) = [draft for draft in DRAFTS.to_pylist() if draft["source"] == "correction"]
@@ -89,3 +91,70 @@ def test_without_drafts_the_command_says_what_to_do(tmp_path: Path, monkeypatch:
     """The first thing that a new user tries."""
     monkeypatch.setenv("FINE_TUNE_DATA_DIR", str(tmp_path))
     assert "Materialise drafted_examples first" in call("list").output
+
+
+@pytest.fixture
+def two_reviewers(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = write_recipe(data_dir, review={"reviewers": 2, "own_edits": "second_person"})
+    monkeypatch.setenv("FINE_TUNE_RECIPE", str(path))
+    return data_dir
+
+
+def _decision_ids(data_dir: Path) -> list[str]:
+    ledger = open_ledger(f"sqlite:///{data_dir / 'ledger' / 'ledger.db'}")
+    try:
+        return [decision.decision_id for decision in list_decisions(ledger)]
+    finally:
+        ledger.close()
+
+
+def test_two_reviewers_and_an_adjudicator_at_the_terminal(two_reviewers: Path) -> None:
+    """The whole way of a disagreement; the first word is hidden until the second one is in."""
+    example_id = REPORT["example_id"]
+    (two_reviewers / "repaired.txt").write_text("Rest and ice.\n")
+    first = call("approve", example_id, "--reviewer", "Ann", "--output-file", str(two_reviewers / "repaired.txt"))
+    assert "second_review" in first.output
+    assert "Ann:" not in call("show", example_id, "--reviewer", "Ben").output
+    assert "Another person" in call("approve", example_id, "--reviewer", "ann").output
+    assert "disagreement" in call("reject", example_id, "--reviewer", "Ben", "--code", "style").output
+    assert example_id in call("list", "--state", "disagreement").output
+    (approval, _) = _decision_ids(two_reviewers)
+    assert f"{approval}  " in call("show", example_id).output
+    settled = call("adjudicate", example_id, "approve", "--reviewer", "Cleo", "--as", approval)
+    assert "approved" in settled.output, settled.output
+    assert "raw 0.000" in call("agreement").output
+    assert "1 of 2 are open" in call("progress").output
+    revoked = call("revoke", approval, "--by", "Ann", "--reason", "wrong patient")
+    assert f"{example_id} is " in revoked.output
+
+
+def test_decisions_are_exported_and_imported_once(data_dir: Path) -> None:
+    """A file for its owner's eyes; bad lines are named, and status 1 says so."""
+    call("approve", REPORT["example_id"], "--reviewer", "Ann")
+    file = data_dir / "decisions.jsonl"
+    assert "1 decisions written" in call("export", "--output", str(file)).output
+    assert file.stat().st_mode & 0o077 == 0
+    again = call("import", str(file), "--by", "Eve")
+    assert (again.exit_code, "0 recorded, 1 known already" in again.output) == (0, True)
+    file.write_text(file.read_text() + "{\n")
+    faulty = call("import", str(file), "--by", "Eve")
+    assert (faulty.exit_code, "line 2: it is no JSON object" in faulty.output) == (1, True)
+
+
+def test_drafts_go_to_label_studio_and_annotations_come_back(data_dir: Path) -> None:
+    """A team that has its own tool keeps it."""
+    tasks, config, back = (data_dir / name for name in ("tasks.json", "config.xml", "export.json"))
+    assert "2 tasks written" in call("export-label-studio", "--output", str(tasks), "--config", str(config)).output
+    assert config.read_text().startswith("<View>")
+    made = json.loads(tasks.read_text())
+    decision = {"from_name": "decision", "to_name": "input", "type": "choices", "value": {"choices": ["approve"]}}
+    said = {"id": 1, "completed_by": 3, "was_cancelled": False, "result": [decision]}
+    back.write_text(
+        json.dumps([{**task, "id": n, "project": 1, "annotations": [{**said, "id": n}]} for n, task in enumerate(made)])
+    )
+    arguments = [str(back), "--by", "Eve", "--reviewer"]
+    assert "2 not used" in call("import-label-studio", *arguments, "4=Ann").output
+    assert "2 recorded" in call("import-label-studio", *arguments, "3=Ann").output
+    assert approval_of(data_dir).approved.num_rows == 2
+    assert "0 tasks written" in call("export-label-studio", "--output", str(tasks), "--config", str(config)).output
+    assert "ANNOTATOR=NAME" in call("import-label-studio", *arguments, "Ann").output

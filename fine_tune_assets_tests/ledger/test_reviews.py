@@ -1,3 +1,4 @@
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -5,7 +6,14 @@ import pytest
 from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.errors import LedgerError
-from fine_tune_assets.ledger.reviews import decisions_fingerprint, list_decisions, record_decision
+from fine_tune_assets.ledger.reviews import (
+    ReviewWord,
+    decisions_fingerprint,
+    list_decisions,
+    record_decision,
+    revoke_decision,
+    words_on_shared_contents,
+)
 
 REPAIRED = "Zebrafinch: the repaired output."
 
@@ -49,3 +57,17 @@ def test_the_audit_line_names_who_and_what_without_text(ledger: Ledger) -> None:
     (line,) = audit.lines(ledger)
     assert (line.who, line.what, line.about) == ("reviewer one", "decided approve", "example e-1")
     assert "Zebrafinch" not in repr(line)
+
+
+def test_words_are_compared_where_two_people_decided_on_one_content(ledger: Ledger) -> None:
+    """A revoked word is nobody's; a content with one word compares with nothing."""
+    _decide(ledger, fingerprint="alone")
+    taken_back = _decide(ledger, reviewer="Ann", decision="reject")
+    _decide(ledger, reviewer="Ann", output=REPAIRED)
+    _decide(ledger, reviewer="Ben", task="plan")
+    with ledger.begin() as connection:
+        revoke_decision(connection, taken_back.decision_id, "Ann", "slip", datetime.now(UTC))
+    assert words_on_shared_contents(ledger) == [
+        ReviewWord("f-1", "plan", "Ann", "approve", True, "review"),
+        ReviewWord("f-1", "plan", "Ben", "approve", False, "review"),
+    ]

@@ -1,0 +1,148 @@
+"""The review queue and the gate in the graph: the queue follows the drafts, and disagreement keeps the gate closed."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from fine_tune_assets.approval.reviewing import decide, revoke
+from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.core.tables import SCRUBBED_CORRECTIONS, UNIQUE_REPORTS, table_of
+from fine_tune_assets.defs.resources import Installation
+from fine_tune_assets.defs.s04_approved_examples import (
+    approved_examples,
+    drafted_examples,
+    require_reviewers_agree,
+    reviewers_agree,
+)
+from fine_tune_assets.ledger.review_items import find_item, progress
+from fine_tune_assets.ledger.reviews import list_decisions
+from fine_tune_assets_tests.conftest import write_recipe
+
+NONE = SCRUBBED_CORRECTIONS.empty_table()
+TEXT = "NOTE\nA patient with {}.\n\nPRESENTING COMPLAINT\n{}"
+PLANTED = "Zebrafinch"
+
+
+def reports(*complaints: str) -> Any:
+    rows = [
+        {
+            "report_id": f"b/{number}",
+            "batch": "b",
+            "source": "elsewhere",
+            "patient_key": f"p{number}",
+            "text": TEXT.format(complaint, complaint.capitalize()),
+            "fingerprint": f"text {number}",
+        }
+        for number, complaint in enumerate(complaints)
+    ]
+    return table_of([{name: row.get(name) for name in UNIQUE_REPORTS.names} for row in rows], UNIQUE_REPORTS)
+
+
+def drafted(*complaints: str) -> Any:
+    made = drafted_examples(installation=Installation(), unique_reports=reports(*complaints), scrubbed_corrections=NONE)
+    return made.value  # type: ignore[attr-defined]
+
+
+def approved(drafts: Any) -> Any:
+    return approved_examples(installation=Installation(), drafted_examples=drafts, scrubbed_corrections=NONE)
+
+
+def agree(table: Any) -> dg.AssetCheckResult:
+    found = reviewers_agree(installation=Installation(), approved_examples=table)
+    assert isinstance(found, dg.AssetCheckResult)
+    return found
+
+
+def say(draft: dict[str, Any], who: str, what: str = "approve") -> None:
+    with Installation().ledger() as ledger:
+        item = find_item(ledger, draft["example_id"])
+        assert item is not None
+        decide(
+            ledger,
+            draft,
+            version=item.version,
+            reviewer=who,
+            decision=what,
+            output=None,
+            reason_code="style" if what == "reject" else "",
+            reason="",
+            meaning="",
+            rules=Installation().recipe.review,
+            author=None,
+            now=datetime.now(UTC),
+        )
+
+
+@pytest.mark.usefixtures("installation_dir")
+def test_what_is_drafted_is_in_the_queue_and_what_is_no_longer_drafted_is_not() -> None:
+    """The desk shows the queue: it must be there when the drafts are, without anybody's doing."""
+    drafted("a cough", "a fever")
+    with Installation().ledger() as ledger:
+        assert [one.counts for one in progress(ledger)] == [{"waiting": 2}]
+    drafted("a cough")
+    with Installation().ledger() as ledger:
+        assert [one.counts for one in progress(ledger)] == [{"waiting": 1}]
+
+
+def test_the_states_follow_a_recipe_that_asks_for_two(installation_dir: Path) -> None:
+    """What one person approved before waits for the second one, in the queue as in the gate."""
+    drafts = drafted("a cough")
+    say(drafts.to_pylist()[0], "Ann")
+    assert approved(drafts).value.num_rows == 1
+    write_recipe(installation_dir, review={"reviewers": 2})
+    made = approved(drafts)
+    assert (made.value.num_rows, made.metadata["waiting_for_second_reviewer"]) == (0, 1)
+    with Installation().ledger() as ledger:
+        assert [one.counts for one in progress(ledger)] == [{"second_review": 1}]
+        (decision,) = list_decisions(ledger)
+    say(drafts.to_pylist()[0], "Ben")
+    (row,) = approved(drafts).value.to_pylist()
+    assert row["approved_by"] == "Ann, Ben"
+    with Installation().ledger() as ledger:
+        rules = Installation().recipe.review
+        revoke(ledger, decision.decision_id, by="Ann", reason="slip", rules=rules, now=datetime.now(UTC))
+    assert approved(drafts).value.num_rows == 0
+
+
+def test_the_gate_closes_where_reviewers_disagree_or_too_few_pairs_are_known(installation_dir: Path) -> None:
+    """No instruction set is made from what two people judge like two dice."""
+    floor = {"reviewers": 2, "agreement_floor": 0.5, "minimum_pairs": 4}
+    write_recipe(installation_dir, review=floor)
+    drafts = drafted("a cough", "a fever", "a rash", "a fall")
+    rows = drafts.to_pylist()
+    assert agree(approved(drafts).value).passed, "nothing rests on experts yet"
+    for row in rows[:2]:
+        say(row, "Ann")
+        say(row, "Ben")
+    early = agree(approved(drafts).value)
+    assert (early.passed, early.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert "2 more are needed" in str(early.metadata["why"].value)
+    # Whoever starts the next asset by hand meets the same gate.
+    with pytest.raises(GateClosedError, match="2 more are needed"):
+        require_reviewers_agree(Installation(), approved(drafts).value)
+    for row, words in zip(rows[2:], (("approve", "reject"), ("reject", "approve")), strict=True):
+        say(row, "Ann", words[0])
+        say(row, "Ben", words[1])
+    late = agree(approved(drafts).value)
+    assert not late.passed
+    assert "is below the floor" in str(late.metadata["why"].value)
+    assert late.metadata["pairs"].value == 4
+    write_recipe(installation_dir, review={**floor, "agreement_floor": None})
+    assert agree(approved(drafts).value).passed
+    require_reviewers_agree(Installation(), approved(drafts).value)
+
+
+def test_the_check_blocks_and_shows_no_text(installation_dir: Path) -> None:
+    """A check that only warned would let the instruction set be made; and its figures are read by everybody."""
+    write_recipe(installation_dir, review={"reviewers": 2})
+    drafts = drafted(PLANTED)
+    (row,) = drafts.to_pylist()
+    say(row, "Ann")
+    say(row, "Ben", "reject")
+    made = approved(drafts)
+    assert PLANTED not in repr(made.metadata) + repr(agree(made.value).metadata)
+    (spec,) = reviewers_agree.check_specs
+    assert spec.blocking
