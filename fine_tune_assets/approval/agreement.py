@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Literal
 
-from fine_tune_assets.core.people import person_key
+from fine_tune_assets.core.people import is_same_person, person_key
 from fine_tune_assets.ledger.reviews import ReviewWord
 from fine_tune_assets.recipes.schema import ReviewSettings
 
@@ -66,17 +66,17 @@ class AgreementVerdict:
 
 
 def pairs_of(words: Iterable[ReviewWord]) -> list[Pair]:
-    """A pair for each content that two people reviewed: the first word of each of the first two.
+    """A pair for each content of which a second person spoke while a first one's word stood; adjudications are none.
 
-    Later words are left out, since whoever changes their mind may know the other's by then; and so are adjudications.
-    `words` in the order of time.
+    Their first words count, also if one of them is revoked later: who has seen the other's must not better the figure by
+    deciding again. What both took back is left out. `words` in the order of time.
     """
-    by_content: dict[str, dict[str, ReviewWord]] = {}
+    by_content: dict[str, list[ReviewWord]] = {}
     for word in words:
         if word.role == "review":
-            by_content.setdefault(word.fingerprint, {}).setdefault(person_key(word.reviewer), word)
-    made = [tuple(people.values())[:2] for people in by_content.values() if len(people) >= 2]
-    return [_pair(first, second) for first, second in made]
+            by_content.setdefault(word.fingerprint, []).append(word)
+    found = (_first_pair(said) for said in by_content.values())
+    return [_pair(*two) for two in found if two is not None and any(word.revoked_at is None for word in two)]
 
 
 def measure(pairs: Sequence[Pair]) -> AgreementReport:
@@ -141,6 +141,16 @@ def judge_agreement(overall: Agreement, rules: ReviewSettings, expert_examples: 
         return AgreementVerdict(False, f"There is no kappa: {overall.reason}.")
     word = "reaches" if overall.kappa >= floor else "is below"
     return AgreementVerdict(overall.kappa >= floor, f"Kappa {overall.kappa:.3f} {word} the floor of {floor:g}.")
+
+
+def _first_pair(words: Sequence[ReviewWord]) -> tuple[ReviewWord, ReviewWord] | None:
+    first: ReviewWord | None = None
+    for word in words:
+        if first is None or (first.revoked_at is not None and first.revoked_at <= word.said_at):
+            first = word
+        elif not is_same_person(first.reviewer, word.reviewer):
+            return first, word
+    return None
 
 
 def _pair(first: ReviewWord, second: ReviewWord) -> Pair:

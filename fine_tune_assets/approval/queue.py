@@ -1,11 +1,12 @@
 """What the review queue holds: one item a draft, in the state that the gate gives it. Owns making the items."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from fine_tune_assets.approval.approving import CountedDecisions, count_decisions, draft_rows, is_trusted
+from fine_tune_assets.approval.approving import count_decisions, draft_rows, is_trusted
+from fine_tune_assets.approval.states import Standing, State
 from fine_tune_assets.core.records import Decision
 from fine_tune_assets.ledger.review_rows import NewItem
 from fine_tune_assets.recipes.schema import ReviewSettings
@@ -19,11 +20,30 @@ def queue_items(
     trusted_sources: Mapping[str, str],
     rules: ReviewSettings,
     authors: Mapping[str, str],
+    revoked: Mapping[str, Collection[str]],
 ) -> list[NewItem]:
-    """An item for each draft: what `approve_examples` approves is `approved` or `trusted` here, and nothing else is."""
+    """An item for each draft: what `approve_examples` approves is `approved` or `trusted` here, and nothing else is.
+
+    `decisions` are those that were not revoked, `revoked` maps a content to the keys of those who had one revoked.
+    """
     counted = count_decisions(drafts, decisions, authors, rules)
     rows = draft_rows(drafts.select(_COLUMNS))
-    return [_item(row, counted, is_trusted(row, trusted_sources), authors.get(row["report_id"])) for row in rows]
+    return [
+        _item(
+            row,
+            counted.state(row["example_id"], is_trusted(row, trusted_sources)),
+            who_decided(counted.standing(row["example_id"]), rules, revoked.get(row["fingerprint"], ())),
+            is_trusted(row, trusted_sources),
+            authors.get(row["report_id"]),
+        )
+        for row in rows
+    ]
+
+
+def who_decided(standing: Standing, rules: ReviewSettings, revoked: Collection[str]) -> tuple[str, ...]:
+    """Keys of those who have no say any more: who decided, and where the second look is blind, who did before."""
+    is_blind_look = rules.reviewers == 2 and standing.state == "second_review"
+    return (*standing.people, *sorted(set(revoked) - set(standing.people))) if is_blind_look else standing.people
 
 
 def flag_kind(flag: str) -> str:
@@ -31,13 +51,15 @@ def flag_kind(flag: str) -> str:
     return flag.partition(":")[0].strip()
 
 
-def _item(draft: Mapping[str, Any], counted: CountedDecisions, trusted: bool, author: str | None) -> NewItem:
+def _item(
+    draft: Mapping[str, Any], state: State, decided_by: tuple[str, ...], trusted: bool, author: str | None
+) -> NewItem:
     return NewItem(
         **{name: draft[name] for name in _COLUMNS if name != "flags"},
         author=author,
         is_trusted=trusted,
         flag_count=len(draft["flags"]),
         flag_kinds=tuple(sorted({flag_kind(flag) for flag in draft["flags"]})),
-        state=counted.state(draft["example_id"], trusted),
-        decided_by=counted.standing(draft["example_id"]).people,
+        state=state,
+        decided_by=decided_by,
     )

@@ -13,7 +13,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from fine_tune_assets.approval.approving import CountedDecisions, count_about
-from fine_tune_assets.approval.queue import queue_items
+from fine_tune_assets.approval.queue import queue_items, who_decided
 from fine_tune_assets.approval.review_history import DecisionLine, history, output_to_review, reviews_blind
 from fine_tune_assets.approval.signing import (
     MEANINGS,
@@ -46,6 +46,7 @@ from fine_tune_assets.ledger.reviews import (
     list_decisions,
     list_records,
     revoke_decision,
+    revoked_reviewers,
 )
 from fine_tune_assets.recipes.schema import ReviewSettings
 
@@ -106,14 +107,11 @@ def revoke(
 ) -> ReviewItem | None:
     """Take a decision back: what it approved waits again, and what was built on it is out of date.
 
-    Returns the item of its example, None if that has no draft any more. Raises UnknownRecordError, LedgerError.
+    Returns the item of its example, None if there is none any more. Raises UnknownRecordError, LedgerError.
     """
     with ledger.begin() as connection:
         revoked = revoke_decision(connection, decision_id, by, reason, now)
-        item = find_item(connection, revoked.example_id)
-        if item is None:
-            return None
-        _bring_up(connection, item, (), rules)
+        _bring_up(connection, revoked, (), rules)
         return find_item(connection, revoked.example_id)
 
 
@@ -127,7 +125,8 @@ def refresh_items(
 ) -> SyncCounts:
     """Make the queue hold exactly these drafts, in the states that the decisions of this moment give them."""
     with ledger.begin() as connection:
-        new = queue_items(drafts, list_decisions(connection), trusted_sources, rules, authors)
+        decisions, revoked = list_decisions(connection), revoked_reviewers(connection)
+        new = queue_items(drafts, decisions, trusted_sources, rules, authors, revoked)
         return sync_items(connection, new, now)
 
 
@@ -161,14 +160,15 @@ def say(
     """Record the word and bring up every item that it changes, in a transaction of the caller's. Raises as `decide` does."""
     word = completed(word, draft)
     item = present_item(connection, draft["example_id"])
-    related = related_items(connection, item)
+    related = related_items(connection, item.fingerprint, item.report_id, item.task)
     authors = {author, *(other.author for other in related if other.example_id == item.example_id)}
     require_author_is_another(word, draft, authors)
     standing = _count(connection, related, [draft], rules).standing(item.example_id)
     if word.role == "adjudicate":
         require_may_adjudicate(word, draft, standing, rules)
     else:
-        require_may_review(word, item.example_id, standing, rules)
+        revoked = revoked_reviewers(connection, [item.fingerprint]).get(item.fingerprint, ())
+        require_may_review(word, item.example_id, standing, rules, revoked)
     made = Decision(
         decision_id=decision_id,
         **{name: draft[name] for name in ("example_id", "fingerprint", "report_id", "task")},
@@ -182,22 +182,24 @@ def say(
         reason_code=word.reason_code,
     )
     add_decision(connection, made, word.reason)
-    _bring_up(connection, item, [draft], rules)
+    _bring_up(connection, made, [draft], rules)
 
 
 def _bring_up(
-    connection: sa.Connection, item: ReviewItem, texts: Sequence[Mapping[str, Any]], rules: ReviewSettings
+    connection: sa.Connection, made: Decision, texts: Sequence[Mapping[str, Any]], rules: ReviewSettings
 ) -> None:
-    """Give the item, and every other one that its decisions are about, the state that the gate would give it."""
-    related = related_items(connection, item)
+    """Give every item that the decision is about the state that the gate would give it now."""
+    related = related_items(connection, made.fingerprint, made.report_id, made.task)
     counted = _count(connection, related, texts, rules)
+    revoked = revoked_reviewers(connection, {new.fingerprint for new in related})
     changed = {}
     for new in related:
         key = new.example_id
-        now = (counted.state(key, new.is_trusted), counted.standing(key).people)
-        if key == item.example_id or now != (new.state, new.decided_by):
+        decided_by = who_decided(counted.standing(key), rules, revoked.get(new.fingerprint, ()))
+        now = (counted.state(key, new.is_trusted), decided_by)
+        if key == made.example_id or now != (new.state, new.decided_by):
             changed[key] = now
-    set_states(connection, changed, free=[item.example_id])
+    set_states(connection, changed, free=[made.example_id])
 
 
 def _count(

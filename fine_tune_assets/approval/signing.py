@@ -3,7 +3,7 @@
 Owns the list of reasons, what a signature declares, that what is said is complete, and who may say it. Pure: reads nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -116,8 +116,13 @@ def require_author_is_another(word: Word, draft: Mapping[str, Any], authors: set
         )
 
 
-def require_may_review(word: Word, example_id: str, standing: Standing, rules: ReviewSettings) -> None:
-    """Raise NotAllowedError where a first or second look is not this person's, or no longer asked for."""
+def require_may_review(
+    word: Word, example_id: str, standing: Standing, rules: ReviewSettings, revoked: Collection[str]
+) -> None:
+    """Raise NotAllowedError where a first or second look is not this person's, or no longer asked for.
+
+    `revoked` holds the keys of those whose word about this content was revoked: they may have seen the other's by then.
+    """
     if standing.state == "disagreement":
         raise NotAllowedError(
             f"The reviewers of {example_id} disagree. Somebody who is none of them has to adjudicate."
@@ -128,6 +133,11 @@ def require_may_review(word: Word, example_id: str, standing: Standing, rules: R
         raise NotAllowedError(
             f"{word.reviewer} gave the first look at {example_id}. Another person gives the second one; to change your "
             "mind, revoke your decision first."
+        )
+    if standing.state == "second_review" and person_key(word.reviewer) in revoked:
+        raise NotAllowedError(
+            f"{word.reviewer} decided on {example_id} before and may know the first decision. Another person gives the "
+            "second look."
         )
     if standing.state in ("approved", "rejected"):
         raise NotAllowedError(f"{example_id} is {standing.state}. Revoke a decision to open it again.")

@@ -179,12 +179,12 @@ def require_free(item: ReviewItem, by: str, now: datetime) -> None:
         )
 
 
-def related_items(connection: sa.Connection, item: ReviewItem) -> list[NewItem]:
-    """Every item whose state a decision about `item` can change: of the same content, or of the same report and task."""
-    same_report = sa.and_(items.c.report_id == item.report_id, items.c.task == item.task)
-    query = sa.select(items).where(
-        items.c.gone_at.is_(None), sa.or_(items.c.fingerprint == item.fingerprint, same_report)
-    )
+def related_items(
+    connection: sa.Connection, fingerprint: str, report_id: str | None, task: str | None
+) -> list[NewItem]:
+    """Every item whose state a decision about it can change: of the same content, or of the same report and task."""
+    same_report = sa.and_(items.c.report_id == report_id, items.c.task == task)
+    query = sa.select(items).where(items.c.gone_at.is_(None), sa.or_(items.c.fingerprint == fingerprint, same_report))
     return [new_item_of(dict(row)) for row in connection.execute(query).mappings()]
 
 

@@ -56,7 +56,7 @@ class NewItem:
     flag_kinds: tuple[str, ...]
     state: str
     decided_by: tuple[str, ...]
-    """Those whose decisions make the state."""
+    """Those who have no say in it any more."""
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,14 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from fine_tune_assets.core.fingerprints import combine
+from fine_tune_assets.core.people import person_key
 from fine_tune_assets.core.records import Decision
 from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
 from fine_tune_assets.ledger.schema import decisions, revocations
+
+_WITH_REVOCATIONS = decisions.outerjoin(revocations, revocations.c.decision_id == decisions.c.decision_id)
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class ReviewWord:
     decision: str
     is_repaired: bool
     role: str
+    said_at: datetime
+    revoked_at: datetime | None
 
 
 def record_decision(
@@ -135,7 +140,7 @@ def list_records(target: Ledger | sa.Connection, fingerprint: str | None = None)
 
 
 def words_on_shared_contents(ledger: Ledger) -> list[ReviewWord]:
-    """What was said, and not revoked, of contents that were decided on more than once, in the order of time."""
+    """What was said of contents that were decided on more than once, in the order of time; also what was revoked."""
     shared = sa.select(decisions.c.fingerprint).group_by(decisions.c.fingerprint).having(sa.func.count() > 1)
     columns = (
         decisions.c.fingerprint,
@@ -144,11 +149,26 @@ def words_on_shared_contents(ledger: Ledger) -> list[ReviewWord]:
         decisions.c.decision,
         decisions.c.output.is_not(None),
         decisions.c.role,
+        decisions.c.decided_at,
+        revocations.c.revoked_at,
     )
-    query = sa.select(*columns).where(decisions.c.fingerprint.in_(shared), _is_not_revoked())
+    query = sa.select(*columns).select_from(_WITH_REVOCATIONS).where(decisions.c.fingerprint.in_(shared))
     with ledger.read() as connection:
         rows = connection.execute(query.order_by(decisions.c.decided_at, decisions.c.sequence))
         return [ReviewWord(*row) for row in rows]
+
+
+def revoked_reviewers(connection: sa.Connection, fingerprints: Collection[str] | None = None) -> dict[str, set[str]]:
+    """Content → keys of those whose decision about it was revoked; of all contents, if none are named."""
+    query = sa.select(decisions.c.fingerprint, decisions.c.reviewer).join(
+        revocations, revocations.c.decision_id == decisions.c.decision_id
+    )
+    if fingerprints is not None:
+        query = query.where(decisions.c.fingerprint.in_(fingerprints))
+    found: dict[str, set[str]] = {}
+    for fingerprint, reviewer in connection.execute(query):
+        found.setdefault(fingerprint, set()).add(person_key(reviewer))
+    return found
 
 
 def decisions_fingerprint(ledger: Ledger) -> str:
@@ -170,7 +190,6 @@ def _is_not_revoked() -> sa.ColumnElement[bool]:
 
 
 def _records(connection: sa.Connection, where: sa.ColumnElement[bool]) -> list[DecisionRecord]:
-    joined = decisions.outerjoin(revocations, revocations.c.decision_id == decisions.c.decision_id)
     columns = [decisions.c[name] for name in Decision.__dataclass_fields__]
     beside: list[sa.ColumnElement[Any]] = [
         decisions.c.reason,
@@ -178,7 +197,7 @@ def _records(connection: sa.Connection, where: sa.ColumnElement[bool]) -> list[D
         revocations.c.revoked_at,
         revocations.c.reason.label("revoked_because"),
     ]
-    query = sa.select(*columns, *beside).select_from(joined).where(where).order_by(decisions.c.sequence)
+    query = sa.select(*columns, *beside).select_from(_WITH_REVOCATIONS).where(where).order_by(decisions.c.sequence)
     found = []
     for row in connection.execute(query).mappings():
         decision = Decision(**{name: row[name] for name in Decision.__dataclass_fields__})

@@ -91,7 +91,7 @@ review_items = sa.Table(
     sa.Column("flag_kinds", sa.Text, nullable=False),
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("arrived_at", UtcTime, nullable=False),
-    # Those whose decisions make the state, as `person_key`, each between line breaks: nobody decides twice.
+    # Those who have no say in it any more, as `person_key`, each between line breaks: nobody decides twice.
     sa.Column("decided_by", sa.Text, nullable=False),
     # When its draft was no longer there; such an item is in no queue.
     sa.Column("gone_at", UtcTime),

@@ -1,12 +1,14 @@
 """Cohen's kappa against published figures, what makes a pair, and when agreement is no evidence."""
 
+import itertools
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from fine_tune_assets.approval.agreement import Agreement, agreement_of, judge_agreement, measure, pairs_of
 from fine_tune_assets.ledger.reviews import ReviewWord
-from fine_tune_assets_tests.approval.examples import ONE, TWO
+from fine_tune_assets_tests.approval.examples import ONE, START, TWO
 
 # 85 mammograms as two radiologists read them (Boyd et al. 1982), the example of Stata's manual of `kap`, which prints:
 # agreement 63.53 %, expected agreement 30.82 %, kappa 0.4728.
@@ -62,15 +64,22 @@ def test_a_kappa_that_is_not_defined_is_absent_with_its_reason(pairs: list[tuple
     assert found.reason
 
 
+_minutes = itertools.count()
+
+
 def _on(
-    content: str, kind: str, who: str, repaired: bool = False, task: str = "plan", role: str = "review"
+    content: str, kind: str, who: str, repaired: bool = False, revoked: int | None = None, **more: str
 ) -> ReviewWord:
-    return ReviewWord(content, task, who, kind, repaired, role)
+    """A word of the next minute; revoked so many minutes after it."""
+    said_at = START + timedelta(minutes=next(_minutes))
+    revoked_at = None if revoked is None else said_at + timedelta(minutes=revoked)
+    fields = {"task": "plan", "role": "review", **more}
+    return ReviewWord(content, fields["task"], who, kind, repaired, fields["role"], said_at, revoked_at)
 
 
 def test_a_pair_is_the_first_word_of_the_first_two_people() -> None:
     """Later words may know of the others, and an adjudicator does."""
-    decisions = [
+    words = [
         _on("c1", "approve", "Ann"),
         _on("c2", "reject", "Ann"),
         _on("c1", "reject", "Ben"),
@@ -78,8 +87,16 @@ def test_a_pair_is_the_first_word_of_the_first_two_people() -> None:
         _on("c1", "approve", "Cleo"),
         _on("c2", "approve", "Ben", role="adjudicate"),
     ]
-    (pair,) = pairs_of(decisions)
+    (pair,) = pairs_of(words)
     assert (pair.first, pair.second, pair.first_category, pair.second_category) == ("Ann", "Ben", "approve", "reject")
+
+
+def test_taking_a_word_back_after_the_other_ones_is_in_betters_no_figure() -> None:
+    """Who has seen the other's decision could agree with it; a slip that was put right in time is no disagreement."""
+    seen = [_on("c1", "approve", "Ann", revoked=5), _on("c1", "reject", "Ben"), _on("c1", "reject", "Ann")]
+    in_time = [_on("c2", "approve", "Ann", revoked=1), _on("c2", "reject", "Ann"), _on("c2", "reject", "Ben")]
+    both = [_on("c3", "approve", "Ann", revoked=5), _on("c3", "reject", "Ben", revoked=5), _on("c3", "reject", "Ann")]
+    assert [pair.is_alike for pair in pairs_of([*seen, *in_time, *both])] == [False, True]
 
 
 def test_figures_are_told_by_task_by_reviewer_and_by_pair_of_reviewers() -> None:

@@ -29,8 +29,8 @@ from fine_tune_assets.core.tables import DRAFTED_EXAMPLES, table_of
 from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
-from fine_tune_assets.ledger.review_items import AssignedError, claim, find_item
-from fine_tune_assets.ledger.review_rows import ReviewItem
+from fine_tune_assets.ledger.review_items import AssignedError, claim, find_item, next_item
+from fine_tune_assets.ledger.review_rows import QueueFilter, ReviewItem
 from fine_tune_assets.ledger.reviews import decisions_fingerprint, list_decisions, list_records
 from fine_tune_assets.recipes.schema import ReviewSettings
 from fine_tune_assets_tests.approval.examples import ONE, START, TRUSTED, TWO, drafts
@@ -259,7 +259,26 @@ def test_a_revoked_decision_makes_the_example_wait_and_what_was_built_on_it_stal
     (kept,) = [record for record in list_records(ledger) if record.is_revoked]
     assert (kept.decision, kept.revoked_by, kept.revoked_because) == (second, "Cleo", "wrong patient")
     assert (audit.lines(ledger)[-1].who, audit.lines(ledger)[-1].what) == ("Cleo", "revoked a decision")
-    assert say(ledger, "Ben", "reject", minute=2).state == "disagreement"
+    assert say(ledger, "Dan", "reject", minute=2).state == "disagreement"
+
+
+def test_who_took_a_decision_back_gives_no_second_look(ledger: Ledger) -> None:
+    """They may have seen the other one's by then; while nobody else decided, they simply decide again."""
+    refresh(ledger)
+    say(ledger, "Ann")
+    revoke(ledger, list_decisions(ledger)[0].decision_id, by="Ann", reason="slip", rules=TWO, now=START)
+    say(ledger, "Ann", "reject", minute=1)
+    say(ledger, "Ben", minute=2)
+    revoke(ledger, list_decisions(ledger)[0].decision_id, by="Ann", reason="slip", rules=TWO, now=START)
+    assert item_of(ledger).state == "second_review"
+    with pytest.raises(NotAllowedError, match="may know the first decision"):
+        say(ledger, "ann", minute=3)
+    offered = [
+        next_item(ledger, QueueFilter(task="plan"), viewer=who, now=START, after=None) for who in ("Ann", "Cleo")
+    ]
+    assert [item and item.example_id for item in offered] == [None, REPORT["example_id"]]
+    states_match(ledger, TWO)
+    assert say(ledger, "Cleo", minute=3).state == "approved"
 
 
 def test_a_decision_is_revoked_once_by_somebody_and_for_a_reason(ledger: Ledger) -> None:

@@ -12,6 +12,7 @@ from fine_tune_assets.ledger.reviews import (
     list_decisions,
     record_decision,
     revoke_decision,
+    revoked_reviewers,
     words_on_shared_contents,
 )
 
@@ -59,15 +60,16 @@ def test_the_audit_line_names_who_and_what_without_text(ledger: Ledger) -> None:
     assert "Zebrafinch" not in repr(line)
 
 
-def test_words_are_compared_where_two_people_decided_on_one_content(ledger: Ledger) -> None:
-    """A revoked word is nobody's; a content with one word compares with nothing."""
+def test_words_are_compared_where_one_content_was_decided_on_twice(ledger: Ledger) -> None:
+    """With what was revoked, and when: whether it counts is for who compares. One word compares with nothing."""
     _decide(ledger, fingerprint="alone")
-    taken_back = _decide(ledger, reviewer="Ann", decision="reject")
-    _decide(ledger, reviewer="Ann", output=REPAIRED)
-    _decide(ledger, reviewer="Ben", task="plan")
+    made = [_decide(ledger, reviewer="Ann", decision="reject"), _decide(ledger, reviewer="Ben", output=REPAIRED)]
+    now = datetime.now(UTC)
     with ledger.begin() as connection:
-        revoke_decision(connection, taken_back.decision_id, "Ann", "slip", datetime.now(UTC))
+        revoke_decision(connection, made[0].decision_id, "Ann", "slip", now)
+        assert revoked_reviewers(connection) == revoked_reviewers(connection, ["f-1"]) == {"f-1": {"ann"}}
+        assert revoked_reviewers(connection, ["alone"]) == {}
     assert words_on_shared_contents(ledger) == [
-        ReviewWord("f-1", "plan", "Ann", "approve", True, "review"),
-        ReviewWord("f-1", "plan", "Ben", "approve", False, "review"),
+        ReviewWord("f-1", "plan", "Ann", "reject", False, "review", made[0].decided_at, now),
+        ReviewWord("f-1", "plan", "Ben", "approve", True, "review", made[1].decided_at, None),
     ]
