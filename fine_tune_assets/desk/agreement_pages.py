@@ -4,23 +4,18 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
-from fine_tune_assets.approval.agreement import judge_agreement, measure, pairs_of
+from fine_tune_assets.approval.agreement import judge_agreement
 from fine_tune_assets.desk.rendering import page
 from fine_tune_assets.desk.visits import Visit
-from fine_tune_assets.ledger.reviews import list_decisions
 
 if TYPE_CHECKING:
     from fine_tune_assets.desk.application import Desk
 
 
 def show_agreement(desk: "Desk", visit: Visit) -> Response:
-    decisions, rules = list_decisions(desk.ledger), desk.rules()
-    report = measure(pairs_of(decisions))
-    return page(
-        desk,
-        visit,
-        "agreement.html",
-        report=report,
-        rules=rules,
-        verdict=judge_agreement(report.overall, rules, len(decisions)),
-    )
+    rules, figures = desk.rules(), desk.agreement.latest()
+    if figures is None:
+        return page(desk, visit, "agreement.html", figures=None, report=None, rules=rules, verdict=None)
+    report = figures.report
+    verdict = judge_agreement(report.overall, rules, expert_examples=report.overall.pairs)
+    return page(desk, visit, "agreement.html", figures=figures, report=report, rules=rules, verdict=verdict)

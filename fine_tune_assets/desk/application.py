@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
+from pathlib import Path
 
 from jinja2 import Environment
 
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.desk.addresses import Addresses, read_addresses
+from fine_tune_assets.desk.agreement_figures import AgreementFigures
 from fine_tune_assets.desk.held_back import HeldBack
 from fine_tune_assets.desk.oidc import Provider, read_provider
 from fine_tune_assets.desk.rendering import make_environment
@@ -15,7 +18,7 @@ from fine_tune_assets.desk.texts import Texts
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME, derive_key
 from fine_tune_assets.ledger.sessions import SessionLimits
-from fine_tune_assets.recipes.loading import load_recipe
+from fine_tune_assets.recipes.loading import load_recipe, shipped_recipes
 from fine_tune_assets.recipes.schema import ReviewSettings
 
 
@@ -33,10 +36,11 @@ class Desk:
     provider: Provider | None
     texts: Texts
     held_back: HeldBack
+    agreement: AgreementFigures
 
     def rules(self) -> ReviewSettings:
         """How the recipe wants examples reviewed, as it is now. Raises RecipeError."""
-        return load_recipe(self.settings.recipe).review
+        return _rules(self.settings.recipe, _stamp(self.settings.recipe))
 
 
 def open_desk(settings: Settings) -> Desk:
@@ -56,4 +60,18 @@ def open_desk(settings: Settings) -> Desk:
         provider,
         Texts(settings.layout),
         HeldBack(ledger, key, settings.layout),
+        AgreementFigures(ledger),
     )
+
+
+@lru_cache(maxsize=4)
+def _rules(recipe: str, _stamp: tuple[int, int]) -> ReviewSettings:
+    """Read again only when the file changed: reading YAML takes longer than most pages."""
+    return load_recipe(recipe).review
+
+
+def _stamp(recipe: str) -> tuple[int, int]:
+    path = shipped_recipes().get(recipe, Path(recipe))
+    if not path.is_file():
+        return (0, 0)
+    return (path.stat().st_mtime_ns, path.stat().st_size)

@@ -10,7 +10,8 @@ from starlette.responses import Response
 from fine_tune_assets.desk.queue_filter import AGES, STATES, QueueQuery, query_of
 from fine_tune_assets.desk.rendering import go_to, page
 from fine_tune_assets.desk.visits import Visit
-from fine_tune_assets.ledger.review_items import facets, list_items, next_item, progress
+from fine_tune_assets.ledger.queue_counts import queue_counts
+from fine_tune_assets.ledger.review_items import list_items, next_item
 from fine_tune_assets.ledger.review_rows import ReviewItem
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def show_queue(desk: "Desk", visit: Visit) -> Response:
     template = "queue_rows.html" if visit.is_fragment and after else "queue.html"
     if template == "queue_rows.html":
         return page(desk, visit, template, rows=rows, more=more, query=query, states=STATES)
-    tasks = progress(desk.ledger)
+    tasks, facets = queue_counts(desk.ledger)
     return page(
         desk,
         visit,
@@ -36,7 +37,7 @@ def show_queue(desk: "Desk", visit: Visit) -> Response:
         rows=rows,
         more=more,
         query=query,
-        facets=facets(desk.ledger),
+        facets=facets,
         ages=AGES,
         states=STATES,
         held=len(desk.held_back.example_ids()),

@@ -45,6 +45,9 @@ Blood pressure 138/86, heart rate 96. Crackles at the right base. No oedema of t
 CHIEF COMPLAINT
 {complaint}
 """
+_FILLER = """\
+He slept badly, took fluids well and walked to the window with one person's help. Oxygen saturation stayed between 93 and 96 %
+on two litres. The cough brought up yellow sputum, less than yesterday. Urine was clear, bowels opened once."""
 COMPLAINTS = (
     "Cough and fever for 3 days, temperature 38.4 C.",
     "Cough and fever, right base.",
@@ -55,10 +58,15 @@ COMPLAINTS = (
 )
 
 
-def fill(settings: Settings, ledger: Ledger, *, count: int = 6, review: dict[str, Any] | None = None) -> Settings:
-    """Write the tables and the queue, and return the settings with the recipe that they were made by."""
+def fill(
+    settings: Settings, ledger: Ledger, *, count: int = 6, review: dict[str, Any] | None = None, filler: int = 0
+) -> Settings:
+    """Write the tables and the queue, and return the settings with the recipe that they were made by.
+
+    `filler` lengthens each note by so many paragraphs.
+    """
     recipe = write_recipe(settings.data_dir, review or {})
-    texts = [_texts(number) for number in range(count)]
+    texts = [_texts(number, filler) for number in range(count)]
     raw = [{**_row(n, raw), "origin_file": f"{n}.txt", "known_identifiers": []} for n, (raw, _, _) in enumerate(texts)]
     write_table(settings.layout.table("reports", BATCH), table_of(_with_absent(raw, REPORTS), REPORTS))
     scrubbed = [
@@ -118,13 +126,13 @@ def scrub_again(settings: Settings, ledger: Ledger, term: str) -> None:
     draft(settings, ledger)
 
 
-def _texts(number: int) -> tuple[str, str, str]:
+def _texts(number: int, filler: int) -> tuple[str, str, str]:
     """Raw, scrubbed and tagged."""
-    extra = f"Seen with {MISSED}." if number == 0 else ""
+    extra = (f"Seen with {MISSED}." if number == 0 else "") + f"\n{_FILLER}" * filler
 
     def note(name: str) -> str:
         complaint = COMPLAINTS[number % len(COMPLAINTS)]
-        return _NOTE.format(name=name, extra=extra, rate=40 + number, complaint=complaint)
+        return _NOTE.format(name=name, extra=extra, rate=number + 20, complaint=complaint)
 
     return note("Otto Reiher"), note(INVENTED), note("[NAME]")
 

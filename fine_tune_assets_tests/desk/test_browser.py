@@ -84,6 +84,7 @@ def test_every_page_and_dialog_passes_the_accessibility_rules_in_every_look(look
         look.locator(f"#{dialog}-dialog[open]").wait_for()
         check(look, f"{dialog} dialog")
         look.keyboard.press("Escape")
+        expect(look.locator("dialog[open]")).to_have_count(0)
     look.keyboard.press("e")
     look.locator("#output").fill("Something else entirely.")
     look.locator("#diff ins").first.wait_for()

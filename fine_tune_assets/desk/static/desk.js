@@ -137,10 +137,13 @@
     list[chosen].scrollIntoView({ block: "nearest" });
   };
   document.addEventListener("keydown", (event) => {
+    const shown = one("dialog[open]");
+    // Not left to the browser alone: it may take a second Escape for the second dialog of a page.
+    if (event.key === "Escape" && shown) { event.preventDefault(); shown.close(); return; }
     if (event.key === "Escape" && document.activeElement === editor && editor !== null) { edit(false); return; }
     if (event.ctrlKey && event.key === "Enter" && document.activeElement === editor && editor !== null) { event.preventDefault(); open("approve-dialog"); return; }
     if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return;
-    if (isTyping(event.target) || one("dialog[open]")) return;
+    if (isTyping(event.target) || shown) return;
     if (event.key === "j" || event.key === "k") { choose(event.key === "j" ? 1 : -1); event.preventDefault(); return; }
     if (event.key === "p" && marker) { markPhi(selectedText()); event.preventDefault(); return; }
     const target = one(`[data-key="${CSS.escape(event.key)}"]`);
