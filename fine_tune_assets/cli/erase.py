@@ -36,7 +36,9 @@ def erase(patient_key: str, by: str, reason: str, dry_run: bool, yes: bool, is_l
     PATIENT_KEY is what `fine-tune trace patient-key` prints. Run again after a kill: it goes on where it was.
     """
     if not _KEY.fullmatch(patient_key):
-        raise click.BadParameter("A patient's key has 64 characters, 0 to 9 and a to f. See: fine-tune trace patient-key")
+        raise click.BadParameter(
+            "A patient's key has 64 characters, 0 to 9 and a to f. See: fine-tune trace patient-key"
+        )
     settings = load_settings()
     with _ledger(settings) as ledger:
         if is_lift:
@@ -74,7 +76,9 @@ def _erase(
     for name, count in sorted(erased.erasure.removed.items()):
         click.echo(f"{count:>8}  {name}")
     _show_left_to_people(erased.files)
-    click.echo("Next: fine-tune materialize, unless the daemon runs. What a model learned stays in it until one is trained anew.")
+    click.echo(
+        "Next: fine-tune materialize, unless the daemon runs. What a model learned stays in it until one is trained anew."
+    )
 
 
 def _lift(ledger: Ledger, patient_key: str, by: str, reason: str, *, is_asked: bool) -> None:
@@ -102,7 +106,9 @@ def _show_outlook(outlook: "Outlook") -> None:
 def _show_left_to_people(files: "PatientFiles") -> None:
     for shared in files.shared:
         where = f", records {', '.join(map(str, shared.records))}" if shared.records else ""
-        click.echo(f"To repair      {shared.batch}/{shared.file}{where}: it holds others too. Take the patient out of it")
+        click.echo(
+            f"To repair      {shared.batch}/{shared.file}{where}: it holds others too. Take the patient out of it"
+        )
     for name in files.to_look_at:
         click.echo(f"To look at     {name}: resources that reports refer to. Take the patient's out of it")
 

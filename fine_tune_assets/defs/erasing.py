@@ -18,7 +18,14 @@ from fine_tune_assets.defs.local_run import fail_abandoned_runs, runs_at_work
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.erasures import Erasure, PatientIds, add_ids, find_erasure, lift_erasure, record_erasure
-from fine_tune_assets.lineage.erasing import SPAN_CACHE, Step, erasing_steps, find_patient, finish, releases_with_patient
+from fine_tune_assets.lineage.erasing import (
+    SPAN_CACHE,
+    Step,
+    erasing_steps,
+    find_patient,
+    finish,
+    releases_with_patient,
+)
 from fine_tune_assets.lineage.instruction_sets import lift_from_sets
 from fine_tune_assets.phi.span_cache import clear_span_caches
 from fine_tune_assets.reports.limits import ReadLimits
@@ -108,15 +115,15 @@ def _steps(
         ("remove raw files", lambda: _counted("raw files", _unlink(files.own))),
         (
             "forget what the scrubber found",
-            lambda: _counted("texts in the scrubber's cache", clear_span_caches(installation.layout.cache / SPAN_CACHE)),
+            lambda: _counted(
+                "texts in the scrubber's cache", clear_span_caches(installation.layout.cache / SPAN_CACHE)
+            ),
         ),
         ("remove scratch", lambda: _counted("scratch folders", installation.remove_left_scratch(instance))),
     ]
 
 
-def _raw_files(
-    installation: Installation, patient_key: str, batches: frozenset[str]
-) -> tuple[PatientFiles, list[str]]:
+def _raw_files(installation: Installation, patient_key: str, batches: frozenset[str]) -> tuple[PatientFiles, list[str]]:
     """Of the batches in which the patient was found, and of those in which somebody erased was refused meanwhile."""
     wanted = batches | _batches_with_refusals(installation.layout.tables / "unreadable_reports")
     folders = [installation.layout.raw_reports / batch for batch in sorted(wanted)]
@@ -133,7 +140,9 @@ def _batches_with_refusals(unreadable: Path) -> frozenset[str]:
 
 def _require_no_correction(ids: PatientIds) -> None:
     if any(report_id.startswith("correction/") for report_id in ids.report_ids):
-        raise ErasureError("This is the key of a correction: nobody says which patient it is about. Reject its draft instead.")
+        raise ErasureError(
+            "This is the key of a correction: nobody says which patient it is about. Reject its draft instead."
+        )
 
 
 def _require_no_run_at_work(instance: dg.DagsterInstance) -> None:
@@ -141,8 +150,8 @@ def _require_no_run_at_work(instance: dg.DagsterInstance) -> None:
     runs = runs_at_work(instance)
     if runs:
         raise ErasureError(
-            f"{len(runs)} runs are at work, and may store what they read before. The tombstone stands: nothing new of the patient "
-            "is read. Run the same command again when they have ended; it removes everything then."
+            f"{len(runs)} runs are at work, and may store what they read before. The tombstone stands: nothing new of the "
+            "patient is read. Run the same command again when they have ended; it removes everything then."
         )
 
 

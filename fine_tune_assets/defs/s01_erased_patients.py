@@ -21,8 +21,8 @@ from fine_tune_assets.ledger.deployments import live_deployment
 from fine_tune_assets.ledger.erasures import erased_in, list_erasures
 from fine_tune_assets.lineage.patient_rows import batches_with, count_rows
 
-ERASURES = "fine_tune/erasures"
-"""Tag of an event: the erasures that concern its batch. Apart from the version, which also moves while rows are left."""
+_LEFT = "+"
+"""In the version of a batch: before it the erasures that concern it, after it the state of a table that still holds rows."""
 LIVE_CHECK = "live_release_learned_from_nobody_erased"
 
 erased_patients = dg.AssetSpec(
@@ -66,20 +66,19 @@ def batches_to_read_again(instance: dg.DagsterInstance, installation: Installati
     events = []
     for batch in sorted({*of_batch, *known, *left} & set(instance.get_dynamic_partitions(str(BATCHES.name)))):
         concerning = combine(of_batch.get(batch, []))
-        version = combine([concerning, left[batch]]) if batch in left else concerning
-        tags = known.get(batch, {})
-        is_news = tags.get(DATA_VERSION) != version if batch in left else tags.get(ERASURES) != concerning
-        if is_news:
-            noticed = {DATA_VERSION: version, ERASURES: concerning}
-            events.append(dg.AssetMaterialization(ERASED_PATIENTS, partition=batch, tags=noticed))
+        version = f"{concerning}{_LEFT}{left[batch]}" if batch in left else concerning
+        reported = known.get(batch, "")
+        # Once the rows are gone there is nothing new to read: the part before says so.
+        if (reported if batch in left else reported.partition(_LEFT)[0]) != version:
+            events.append(dg.AssetMaterialization(ERASED_PATIENTS, partition=batch, tags={DATA_VERSION: version}))
     return events
 
 
-def _reported(instance: dg.DagsterInstance) -> dict[str, dict[str, str]]:
+def _reported(instance: dg.DagsterInstance) -> dict[str, str]:
     tags = instance.event_log_storage.get_latest_tags_by_partition(
-        ERASED_PATIENTS, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION, ERASURES]
+        ERASED_PATIENTS, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION]
     )
-    return {batch: dict(found) for batch, found in tags.items()}
+    return {batch: found[DATA_VERSION] for batch, found in tags.items() if DATA_VERSION in found}
 
 
 def _left(reports: Path, patients: frozenset[str]) -> dict[str, str]:
@@ -140,8 +139,10 @@ def news_of_live_release(instance: dg.DagsterInstance, installation: Installatio
             check_name=key.name,
             passed=not count,
             severity=dg.AssetCheckSeverity.WARN,
-            metadata={name: dg.MetadataValue.int(value) if isinstance(value, int) else dg.MetadataValue.text(value)
-                      for name, value in _told(count).items()},
+            metadata={
+                name: dg.MetadataValue.int(value) if isinstance(value, int) else dg.MetadataValue.text(value)
+                for name, value in _told(count).items()
+            },
         )
     ]
 

@@ -118,7 +118,9 @@ def _is_due(instance: dg.DagsterInstance, installation: Installation, minimum: i
         is_base_changed=_stored_row(installation, "base_models")["fingerprint"] != adapter["base_fingerprint"],
         is_recipe_changed=training != last.tags.get(TRAINED_BY)
         or (old is not None and _deciding_facts(new) != _deciding_facts(old)),
-        has_learned_misses=minimum is not None and old is not None and examples_with_misses(installation, old.table) > 0,
+        has_learned_misses=minimum is not None
+        and old is not None
+        and examples_with_misses(installation, old.table) > 0,
         is_set_erased=old is None,
     )
 

@@ -130,7 +130,9 @@ def lift_erasure(ledger: Ledger, *, patient_key: str, by: str, reason: str) -> E
             raise UnknownRecordError("This patient was not erased, or the erasure was lifted already.")
         connection.execute(erasures.delete().where(erasures.c.patient_key == patient_key))
         connection.execute(erased_in_releases.delete().where(erased_in_releases.c.patient_key == patient_key))
-        audit.append(connection, by.strip(), f"lifted an erasure: {reason.strip()}"[:200], f"erasure {known.erasure_id}")
+        audit.append(
+            connection, by.strip(), f"lifted an erasure: {reason.strip()}"[:200], f"erasure {known.erasure_id}"
+        )
     return known
 
 
@@ -142,7 +144,9 @@ def find_erasure(ledger: Ledger, patient_key: str) -> Erasure | None:
 def list_erasures(ledger: Ledger) -> list[Erasure]:
     """Every erasure that stands, in their order."""
     with ledger.read() as connection:
-        return [_erasure(row) for row in connection.execute(sa.select(erasures).order_by(erasures.c.sequence)).mappings()]
+        return [
+            _erasure(row) for row in connection.execute(sa.select(erasures).order_by(erasures.c.sequence)).mappings()
+        ]
 
 
 def erased_patients(ledger: Ledger) -> frozenset[str]:

@@ -71,7 +71,10 @@ def erasing_steps(layout: Layout, ledger: Ledger, erasure: Erasure) -> list[Step
         ("remove from tables", lambda: remove_rows(layout.tables, rows)),
         ("remove from records of trainings", trainings),
         ("remove from caches", lambda: _counted("cached files", _clear_caches(layout.cache, rows))),
-        ("remove unfinished files", lambda: _counted("unfinished files", _remove_unfinished(layout, erasure.erased_at))),
+        (
+            "remove unfinished files",
+            lambda: _counted("unfinished files", _remove_unfinished(layout, erasure.erased_at)),
+        ),
         ("remove from the ledger", lambda: forget_patient(ledger, erasure)),
     ]
 

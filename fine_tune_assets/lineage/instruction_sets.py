@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 from fine_tune_assets.core.erased_sets import ERASED, REMAINING, ErasedSet, read_erased, write_erased
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import short
-from fine_tune_assets.lineage.patient_rows import EXAMPLE, PATIENT, PatientRows, remove_rows_of_file
 from fine_tune_assets.ledger.erasures import PatientIds
+from fine_tune_assets.lineage.patient_rows import EXAMPLE, PATIENT, PatientRows, remove_rows_of_file
 
 _FILES = (REMAINING, "provenance.parquet", "instruction_set.parquet")
 """Which file names the examples: the first that is there. Sets of before had no provenance."""

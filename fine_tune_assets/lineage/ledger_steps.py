@@ -13,7 +13,10 @@ def decisions_on(ledger: Ledger, example_id: str) -> list[tuple[DecisionStep, st
     """Every decision about an example in its order, revoked ones too, each with the report that it names."""
     query = (
         sa.select(
-            *(decisions.c[n] for n in ("decision_id", "decision", "role", "reviewer", "decided_at", "meaning", "report_id")),
+            *(
+                decisions.c[n]
+                for n in ("decision_id", "decision", "role", "reviewer", "decided_at", "meaning", "report_id")
+            ),
             decisions.c.output.is_not(None).label("is_repaired"),
             revocations.c.revoked_by,
             revocations.c.revoked_at,

@@ -35,4 +35,5 @@ class TableRows:
         with duckdb.connect() as connection:
             paths = [str(path) for path in files]
             asked = query + (f" limit {limit}" if limit else "")
-            return list(connection.execute(asked, [paths, value]).to_arrow_table().to_pylist())
+            found: Any = connection.sql(asked, params=[paths, value]).to_arrow_table()
+            return list(found.to_pylist())

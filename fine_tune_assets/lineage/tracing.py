@@ -14,7 +14,7 @@ from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.erasures import erased_in, find_erasure, releases_that_saw
 from fine_tune_assets.ledger.releases import find_release
 from fine_tune_assets.lineage.instruction_sets import SetFolder, find_set, set_folders
-from fine_tune_assets.lineage.ledger_steps import deployments_of, decisions_on, releases_of, verdicts_on
+from fine_tune_assets.lineage.ledger_steps import decisions_on, deployments_of, releases_of, verdicts_on
 from fine_tune_assets.lineage.records import (
     USE_OF_SPLIT,
     ErasedInRelease,
@@ -163,7 +163,9 @@ class _Tracer:
         examples |= {row["example_id"] for s in self._sets for row in s.rows("patient_key", patient_key)}
         erasure = find_erasure(self._ledger, patient_key)
         if not reports and not examples and erasure is None:
-            raise UnknownIdError("Nothing here is of a patient with this key. Make it from the id: fine-tune trace patient-key")
+            raise UnknownIdError(
+                "Nothing here is of a patient with this key. Make it from the id: fine-tune trace patient-key"
+            )
         marks = releases_that_saw(self._ledger, patient_key)
         return PatientTrace(
             patient_key=patient_key,

@@ -72,9 +72,7 @@ def _in_ledger(ledger: Ledger) -> list[tuple[str, str]]:
         return [
             (row[0], row[1])
             for table in (verdicts, releases)
-            for row in connection.execute(
-                sa.select(table.c.adapter_id, table.c.instruction_set_fingerprint).distinct()
-            )
+            for row in connection.execute(sa.select(table.c.adapter_id, table.c.instruction_set_fingerprint).distinct())
         ]
 
 

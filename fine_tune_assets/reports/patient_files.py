@@ -48,7 +48,9 @@ class PatientFiles:
     """FHIR files that reports of the batch refer to, `batch/file`: they may hold who the patient is."""
 
 
-def patient_files(folder: Path, secret: bytes, key: str, limits: ReadLimits, read_document: ReadDocument) -> PatientFiles:
+def patient_files(
+    folder: Path, secret: bytes, key: str, limits: ReadLimits, read_document: ReadDocument
+) -> PatientFiles:
     """Look through a batch folder. Raises BatchFolderError, UnreadableError, ChangedMeanwhileError."""
     before = fingerprint_batch(folder)
     contents = BatchContents(folder, list_files(folder))
@@ -73,7 +75,9 @@ def patient_files(folder: Path, secret: bytes, key: str, limits: ReadLimits, rea
     )
 
 
-def files_of_batches(folders: list[Path], secret: bytes, key: str, limits: ReadLimits) -> tuple[PatientFiles, list[str]]:
+def files_of_batches(
+    folders: list[Path], secret: bytes, key: str, limits: ReadLimits
+) -> tuple[PatientFiles, list[str]]:
     """The same of several batches, and what could not be looked through, in words."""
     found: list[PatientFiles] = []
     faults: list[str] = []
@@ -109,7 +113,8 @@ def _is_of(outcome: Outcome, secret: bytes, key: str) -> bool:
 def _may_hold_more(path: Path, reader: BatchReader) -> bool:
     """Whether there is more in it than its reports: FHIR resources that reports elsewhere refer to, or entries of an archive
     that nobody looked into."""
-    return path.suffix.lower() in FHIR_FORMATS or any(path in entry.parents and why not in _OF_NO_REPORT for entry, why in reader.ignored.items())
+    unseen = [entry for entry, why in reader.ignored.items() if why not in _OF_NO_REPORT and path in entry.parents]
+    return path.suffix.lower() in FHIR_FORMATS or bool(unseen)
 
 
 def _shared(batch: str, outcomes: list[Outcome]) -> list[SharedFile]:
