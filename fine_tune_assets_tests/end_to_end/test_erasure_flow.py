@@ -40,6 +40,7 @@ from fine_tune_assets_tests.defs.test_ingest_flow import INGEST
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 MARKER = "zyxomarkwort"
 """Written small and known to nobody: no rule takes it for a name, so it goes all the way."""
+MISSED = "quorvelmark"
 PATIENT_ID = "7-7-7"
 OTHERS, OWN, SHARED, LATER = "2026-02", "2026-05", "2026-06", "2026-07"
 OF_PATIENT = {f"{OWN}/visit", f"{OWN}/packed.zip/second", f"{SHARED}/s-1"}
@@ -53,7 +54,7 @@ class Planted:
         drop_dialogues(data, OTHERS, 0, 24)
         own = data / "raw_reports" / OWN
         own.mkdir()
-        (own / "visit.txt").write_text(report("It is pain."))
+        (own / "visit.txt").write_text(report(f"It is {MISSED} pain."))
         (own / "other.txt").write_text(report("It is a burn.", patient="8-8-8", marker="press"))
         with zipfile.ZipFile(own / "packed.zip", "w") as archive:
             archive.writestr("second.txt", report("It is a cough."))
@@ -121,7 +122,7 @@ class Planted:
 
     def places(self) -> dict[str, set[str]]:
         """Where the patient's marker, key and report ids still are: what → files, the ledger's own among them."""
-        looked_for = {"marker": {MARKER}, "key": {self.patient}, "reports": OF_PATIENT}
+        looked_for = {"marker": {MARKER, MISSED}, "key": {self.patient}, "reports": OF_PATIENT}
         found: dict[str, set[str]] = {}
         for path, content in contents(self.data):
             for what, words in looked_for.items():
@@ -197,7 +198,7 @@ def test_a_patient_is_erased_through_a_kill_at_every_step_and_does_not_come_back
     planted = Planted(installation_dir, instance)
     planted.materialize()
     planted.approve()
-    call("phi", "mark", f"{OWN}/visit", "--kind", "name", "--by", "expert-1", entered="pain\n")
+    call("phi", "mark", f"{OWN}/visit", "--kind", "name", "--by", "expert-1", entered=f"{MISSED}\n")
     planted.materialize()
     old_set = planted.serve_what_was_learned()
     key = planted.patient
