@@ -14,7 +14,6 @@ import click
 
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.ledger.database import Ledger, open_ledger
-from fine_tune_assets.ledger.errors import LedgerError
 
 if TYPE_CHECKING:
     from fine_tune_assets.defs.erasing import Outlook
@@ -118,7 +117,5 @@ def _ledger(settings: Settings) -> Iterator[Ledger]:
     ledger = open_ledger(settings.database_url)
     try:
         yield ledger
-    except LedgerError as error:
-        raise click.ClickException(str(error)) from error
     finally:
         ledger.close()

@@ -133,9 +133,10 @@ def _raw_files(installation: Installation, patient_key: str, batches: frozenset[
 
 def _batches_with_refusals(unreadable: Path) -> frozenset[str]:
     refused = [("reason", "==", Reason.ERASED_PATIENT.value)]
-    return frozenset(
-        path.stem for path in unreadable.glob("*.parquet") if pq.read_table(path, ["batch"], filters=refused).num_rows
-    )
+    tables = {
+        path.stem: pq.read_table(path, columns=["batch"], filters=refused) for path in unreadable.glob("*.parquet")
+    }
+    return frozenset(batch for batch, table in tables.items() if table.num_rows)
 
 
 def _require_no_correction(ids: PatientIds) -> None:
@@ -151,7 +152,8 @@ def _require_no_run_at_work(instance: dg.DagsterInstance) -> None:
     if runs:
         raise ErasureError(
             f"{len(runs)} runs are at work, and may store what they read before. The tombstone stands: nothing new of the "
-            "patient is read. Run the same command again when they have ended; it removes everything then."
+            "patient is read. Run the same command again when they have ended; it removes everything then. Runs that "
+            "were cut off: `fine-tune up dagster-daemon` ends them."
         )
 
 

@@ -55,15 +55,23 @@ class ParquetTables(dg.UPathIOManager):
 
     def load_from_path(self, context: dg.InputContext, path: "UPath") -> pa.Table:
         with path.open("rb") as file:
-            table = conform(pq.read_table(file), TABLES[context.asset_key.to_user_string()])
-        return without_patients(table, self._erased_patients()) if PATIENT_KEY in table.schema.names else table
+            return conform(pq.read_table(file), TABLES[context.asset_key.to_user_string()])
 
     def load_input(self, context: dg.InputContext) -> Any:
-        loaded = super().load_input(context)
+        loaded = self._without_erased(super().load_input(context))
         # Of an input with exactly one partition Dagster hands over the bare table, of one with none nothing.
         if get_origin(context.dagster_type.typing_type) is dict and not isinstance(loaded, dict):
             return {} if loaded is None else {context.asset_partition_keys[0]: loaded}
         return loaded
+
+    def _without_erased(self, loaded: Any) -> Any:
+        """Of one table or of all partitions; asked after they were read, so that nobody is missed who was erased meanwhile."""
+        tables = loaded if isinstance(loaded, dict) else {"": loaded}
+        if not any(table is not None and PATIENT_KEY in table.schema.names for table in tables.values()):
+            return loaded
+        erased = self._erased_patients()
+        kept = {name: without_patients(table, erased) for name, table in tables.items()}
+        return kept if isinstance(loaded, dict) else kept[""]
 
     def get_asset_relative_path(self, context: dg.InputContext | dg.OutputContext) -> "UPath":
         # A folder for an unpartitioned asset too: everything of an asset is below one name.

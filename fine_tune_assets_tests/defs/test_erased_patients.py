@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 from upath import UPath
 
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.errors import GateClosedError
-from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.tables import APPROVED_EXAMPLES, TABLES
+from fine_tune_assets.core.tables import TABLES
 from fine_tune_assets.defs.erasing import ErasureError, look_ahead
-from fine_tune_assets.defs.io import ParquetTables
+from fine_tune_assets.defs.io import ParquetTables, joined, without_patients
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s01_erased_patients import (
     LIVE_CHECK,
@@ -41,7 +41,7 @@ from fine_tune_assets.ledger.erasures import (
 from fine_tune_assets.lineage.erasing import erasing_steps
 from fine_tune_assets_tests.instructions.examples import approved, built
 from fine_tune_assets_tests.ledger.made import record_promoted
-from fine_tune_assets_tests.lineage.made import TRAINED, store, store_set
+from fine_tune_assets_tests.lineage.made import TRAINED, filled, store, store_set
 
 KEY = "a" * 64
 
@@ -61,29 +61,41 @@ def _report(instance: dg.DagsterInstance) -> list[str]:
     return [str(event.partition) for event in events]
 
 
+@pytest.mark.parametrize("batches", [(), ("b1",), ("b1", "b2")], ids=len)
 @pytest.mark.usefixtures("installation_dir")
-def test_no_step_is_given_the_rows_of_an_erased_patient(tmp_path: Path) -> None:
-    """A run that starts between tombstone and removal finds the rows still in the file."""
-    stored = ParquetTables(UPath(tmp_path), Installation().erased_patients)
-    path = tmp_path / "t.parquet"
-    write_table(path, approved())
-    context = dg.build_input_context(asset_key="approved_examples")
-    assert stored.load_from_path(context, UPath(path)).num_rows == 40
-    _erase()
-    left = stored.load_from_path(context, UPath(path))
-    assert left.num_rows == 39
-    assert TRAINED not in left["patient_key"].to_pylist()
-    assert left.schema.equals(APPROVED_EXAMPLES)
+def test_no_step_is_given_the_rows_of_an_erased_patient(tmp_path: Path, batches: tuple[str, ...]) -> None:
+    """A run that starts between tombstone and removal finds the rows still in the file, of one batch or of many."""
+    parts = dg.DynamicPartitionsDefinition(name="parts")
+    rows = [{"report_id": f"b/{patient}", "patient_key": patient} for patient in (TRAINED, "other")]
+    taken: list[pa.Table] = []
+
+    @dg.asset(partitions_def=parts)
+    def reports() -> pa.Table:
+        return filled("reports", rows)
+
+    @dg.asset
+    def taker(reports: dict[str, pa.Table]) -> None:
+        taken.append(joined(reports, "reports"))
+
+    resources = {"io_manager": ParquetTables(UPath(tmp_path), Installation().erased_patients)}
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("parts", list(batches))
+        for batch in batches:
+            assert dg.materialize([reports], instance=instance, resources=resources, partition_key=batch).success
+        for _ in range(2):
+            assert dg.materialize([reports, taker], instance=instance, resources=resources, selection=[taker]).success
+            _erase()
+    assert [table["patient_key"].to_pylist() for table in taken] == [
+        [TRAINED, "other"] * len(batches),
+        ["other"] * len(batches),
+    ]
 
 
 @pytest.mark.usefixtures("installation_dir")
-def test_general_data_stays_for_it_is_of_nobody(tmp_path: Path) -> None:
+def test_general_data_stays_for_it_is_of_nobody() -> None:
     """Its patient is absent, which is no patient that was erased."""
-    stored = ParquetTables(UPath(tmp_path), Installation().erased_patients)
-    path = tmp_path / "t.parquet"
-    write_table(path, built().table)
-    _erase()
-    left = stored.load_from_path(dg.build_input_context(asset_key="instruction_sets"), UPath(path))
+    left = without_patients(built().table, {TRAINED})
+    assert left.num_rows == built().table.num_rows - 1
     assert sum(left["is_general"].to_pylist()) == sum(built().table["is_general"].to_pylist()) > 0
 
 

@@ -21,11 +21,14 @@ def store_set(layout: Layout, extra: tuple[dict[str, str | None], ...] = ()) -> 
 
 def store(layout: Layout, name: str, rows: list[dict[str, Any]], partition: str | None = None) -> Path:
     """Write a table; values that a row does not say are filled by type."""
-    schema = TABLES[name]
-    filled = [{f.name: row.get(f.name, _plain(f)) for f in schema} for row in rows]
     path = layout.table(name, partition)
-    write_table(path, table_of(filled, schema))
+    write_table(path, filled(name, rows))
     return path
+
+
+def filled(name: str, rows: list[dict[str, Any]]) -> pa.Table:
+    schema = TABLES[name]
+    return table_of([{f.name: row.get(f.name, _plain(f)) for f in schema} for row in rows], schema)
 
 
 def store_examples(layout: Layout) -> list[dict[str, Any]]:
