@@ -3,6 +3,7 @@
 import dagster as dg
 
 from fine_tune_assets.defs import (
+    s01_erased_patients,
     s01_raw_reports,
     s02_missed_identifiers,
     s02_scrubbed_reports,
@@ -25,6 +26,7 @@ from fine_tune_assets.defs.resources import Installation, Worker, parquet_tables
 STAGES = (
     sources,
     s01_raw_reports,
+    s01_erased_patients,
     s02_missed_identifiers,
     s02_surrogates,
     s02_taggers,

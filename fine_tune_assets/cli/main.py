@@ -24,6 +24,9 @@ COMMANDS = {
     "duplicates": ("fine_tune_assets.cli.duplicates", "Say which documents repeat another one."),
     # Experts: cli/review.py.
     "review": ("fine_tune_assets.cli.review", "Decide about drafted examples."),
+    # Patients: cli/trace.py, cli/erase.py.
+    "trace": ("fine_tune_assets.cli.trace", "Follow an example, a patient or a release through every step."),
+    "erase": ("fine_tune_assets.cli.erase", "Remove a patient from everywhere."),
     # Approvers: cli/verdicts.py.
     "verdicts": ("fine_tune_assets.cli.verdicts", "See what the gate decided, and sign a verdict on hold."),
     # The served model: cli/services.py, cli/keys.py, cli/audit.py.

@@ -2,12 +2,16 @@
 
 import logging
 import os
+from typing import TYPE_CHECKING
 
 import click
 
 from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.recipes.loading import load_recipe
+
+if TYPE_CHECKING:
+    from fine_tune_assets.ledger.database import Ledger
 
 DAEMON = "dagster-daemon"
 ONE_AT_A_TIME = "The llama.cpp server answers one request at a time; others wait in line."
@@ -125,13 +129,15 @@ def _show(settings: Settings) -> None:
     from fine_tune_assets.ledger.deployments import deployments
     from fine_tune_assets.serving.services import service_states
 
-    known = deployments(open_ledger(settings.database_url))
+    ledger = open_ledger(settings.database_url)
+    known = deployments(ledger)
     live = next((d for d in known if d.state == "live"), None)
     if live is None:
         click.echo("Live release   none")
     else:
         click.echo(f"Live release   {live.release_id}")
         click.echo(f"Colour         {live.colour}")
+        _show_erased(ledger, live.release_id)
     engine = live.engine_url if live is not None and live.engine_url else "none"
     click.echo(f"Engine         {engine}  ({ONE_AT_A_TIME})")
     click.echo(f"Gateway        http://{settings.gateway_host}:{settings.gateway_port}/v1")
@@ -145,3 +151,20 @@ def _show(settings: Settings) -> None:
         word = "up" if state.is_up else ("starting or stuck" if state.is_running else "stopped")
         place = state.url or str(state.log)
         click.echo(f"  {state.name:<18} {word:<18} {f'pid {state.pid}' if state.pid else '':<12} {place}")
+    _show_unfinished_erasures(ledger)
+
+
+def _show_erased(ledger: "Ledger", release_id: str) -> None:
+    from fine_tune_assets.ledger.erasures import erased_in
+
+    count = sum(mark.is_learned_from for mark in erased_in(ledger, release_id))
+    if count:
+        click.echo(f"Erased         it learned from {count} patients who were erased since: train again")
+
+
+def _show_unfinished_erasures(ledger: "Ledger") -> None:
+    from fine_tune_assets.ledger.erasures import list_erasures
+
+    for erasure in list_erasures(ledger):
+        if not erasure.is_finished:
+            click.echo(f"Unfinished     the erasure of patient {erasure.patient_key}: run `fine-tune erase` again")

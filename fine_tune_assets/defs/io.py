@@ -1,10 +1,16 @@
-"""Where tables are kept: Parquet, one folder an asset, one file a partition, written aside and renamed. Never a pickle."""
+"""Where tables are kept: Parquet, one folder an asset, one file a partition, written aside and renamed. Never a pickle.
 
+Owns also that no step is given the row of an erased patient, whatever still lies in a file: here, since every table that a step
+reads comes through here.
+"""
+
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_origin
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fine_tune_assets.core.files import make_folder, write_table
@@ -14,6 +20,7 @@ if TYPE_CHECKING:
     from upath import UPath
 
 
+PATIENT_KEY = "patient_key"
 _LOCAL = ("", "file", "local")
 
 
@@ -21,6 +28,11 @@ class ParquetTables(dg.UPathIOManager):
     """Stores pyarrow Tables; refuses anything else, and a table that does not fit its schema."""
 
     extension = ".parquet"
+
+    def __init__(self, base_path: "UPath", erased_patients: Callable[[], Collection[str]]) -> None:
+        """`erased_patients` is asked at every load: a patient may be erased while a run is going on."""
+        super().__init__(base_path=base_path)
+        self._erased_patients = erased_patients
 
     def dump_to_path(self, context: dg.OutputContext, obj: pa.Table, path: "UPath") -> None:
         name = context.asset_key.to_user_string()
@@ -46,16 +58,33 @@ class ParquetTables(dg.UPathIOManager):
             return conform(pq.read_table(file), TABLES[context.asset_key.to_user_string()])
 
     def load_input(self, context: dg.InputContext) -> Any:
-        loaded = super().load_input(context)
+        loaded = self._without_erased(super().load_input(context))
         # Of an input with exactly one partition Dagster hands over the bare table, of one with none nothing.
         if get_origin(context.dagster_type.typing_type) is dict and not isinstance(loaded, dict):
             return {} if loaded is None else {context.asset_partition_keys[0]: loaded}
         return loaded
 
+    def _without_erased(self, loaded: Any) -> Any:
+        """Of one table or of all partitions; asked after they were read, so that nobody is missed who was erased meanwhile."""
+        tables = loaded if isinstance(loaded, dict) else {"": loaded}
+        if not any(table is not None and PATIENT_KEY in table.schema.names for table in tables.values()):
+            return loaded
+        erased = self._erased_patients()
+        kept = {name: without_patients(table, erased) for name, table in tables.items()}
+        return kept if isinstance(loaded, dict) else kept[""]
+
     def get_asset_relative_path(self, context: dg.InputContext | dg.OutputContext) -> "UPath":
         # A folder for an unpartitioned asset too: everything of an asset is below one name.
         path = super().get_asset_relative_path(context)
         return path if context.has_asset_partitions else path / path.name
+
+
+def without_patients(table: pa.Table, patients: Collection[str]) -> pa.Table:
+    """The rows of everybody else; those of nobody, such as general data, stay."""
+    if not patients:
+        return table
+    is_theirs = pc.is_in(table[PATIENT_KEY], value_set=pa.array(sorted(patients), pa.string()))
+    return table.filter(pc.invert(is_theirs))
 
 
 def joined(partitions: dict[str, pa.Table], name: str) -> pa.Table:

@@ -164,6 +164,12 @@ def fail_abandoned_runs(instance: dg.DagsterInstance) -> None:
             instance.report_run_failed(run, "The process that made this run is gone.")
 
 
+def runs_at_work(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
+    """Runs that may have read something already: of those that wait in line none has."""
+    at_work = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+    return list(instance.get_runs(filters=dg.RunsFilter(statuses=at_work)))
+
+
 def _unfinished_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
     finished = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
     return list(

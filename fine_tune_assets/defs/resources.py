@@ -22,6 +22,7 @@ from fine_tune_assets.core.worker import ANSWER_FILE, ERROR, RESULT, read_answer
 from fine_tune_assets.defs.io import ParquetTables
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME
+from fine_tune_assets.ledger.erasures import erased_patients
 from fine_tune_assets.recipes.loading import load_recipe
 from fine_tune_assets.recipes.schema import Recipe
 
@@ -75,14 +76,29 @@ class Installation(dg.ConfigurableResource):
         finally:
             ledger.close()
 
+    @property
+    def _scratch(self) -> Path:
+        return self.layout.run / "scratch"
+
+    def remove_left_scratch(self, instance: dg.DagsterInstance) -> int:
+        """Remove what steps left that were killed: it may be raw text. How many runs' it was."""
+        count = 0
+        for left in self._scratch.glob("*"):
+            run = instance.get_run_by_id(left.name)
+            if run is None or run.is_finished:
+                shutil.rmtree(left, ignore_errors=True)
+                count += 1
+        return count
+
+    def erased_patients(self) -> frozenset[str]:
+        """Keys of the patients of whom nothing may be read, stored or learned."""
+        with self.ledger() as ledger:
+            return erased_patients(ledger)
+
     def scratch(self, context: dg.AssetExecutionContext, name: str) -> Path:
         """A path for a table on its way to or from a worker; who asks for it removes it."""
-        scratch = self.layout.run / "scratch"
-        for left in scratch.glob("*"):
-            run = context.instance.get_run_by_id(left.name)
-            if run is None or run.is_finished:  # a step that was killed leaves raw text behind
-                shutil.rmtree(left, ignore_errors=True)
-        folder = scratch / context.run_id / context.op_execution_context.op.name
+        self.remove_left_scratch(context.instance)
+        folder = self._scratch / context.run_id / context.op_execution_context.op.name
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return folder / f"{name}.parquet"
 
@@ -124,4 +140,4 @@ def errors_for_people() -> Iterator[None]:
 
 @dg.io_manager
 def parquet_tables(_context: dg.InitResourceContext) -> ParquetTables:
-    return ParquetTables(base_path=UPath(load_settings().layout.tables))
+    return ParquetTables(UPath(load_settings().layout.tables), Installation().erased_patients)

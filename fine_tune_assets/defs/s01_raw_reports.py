@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.file_hashes import RememberedHashes
@@ -21,6 +22,7 @@ from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.reports.accounting import Accounting, count_by_reason
 from fine_tune_assets.reports.batches import NotBatches, fingerprint_batch, list_batches, list_not_batches
 from fine_tune_assets.reports.limits import ReadLimits
+from fine_tune_assets.reports.quarantine import Reason
 from fine_tune_assets.reports.reading import ChangedBatchError, read_version
 from fine_tune_assets.reports.rules_version import reader_version
 
@@ -32,6 +34,7 @@ READ_AGAIN = 3
 """Times that one run reads a batch again that changed meanwhile, before it fails and leaves it to the next run."""
 PAUSE_SECONDS = 1
 NAMES_SHOWN = 5
+ERASED_PATIENTS = dg.AssetKey("erased_patients")
 _HASHES = RememberedHashes(most=100_000, now_ns=time.time_ns)
 """The sensor's own: what a step stores is always compared with the bytes that it read."""
 
@@ -53,7 +56,7 @@ raw_reports = dg.AssetSpec(
             group=GROUP,
             description="Every report that could be read, with the identifiers that its own metadata states.",
             owners=OWNERS["data"],
-            condition=on_new_batches(),
+            condition=on_new_batches(optional=dg.AssetSelection.assets(ERASED_PATIENTS)),
             tags={"phi": "yes"},
             code_version=short(reader_version()),
         ),
@@ -62,11 +65,11 @@ raw_reports = dg.AssetSpec(
             group=GROUP,
             description="Every file and record that could not be read, with the reason and what to do. Nothing is lost.",
             owners=OWNERS["data"],
-            condition=on_new_batches(),
+            condition=on_new_batches(optional=dg.AssetSelection.assets(ERASED_PATIENTS)),
             code_version=short(reader_version()),
         ),
     },
-    deps=[raw_reports],
+    deps=[raw_reports, ERASED_PATIENTS],
     partitions_def=BATCHES,
     name="read_reports",
 )
@@ -79,8 +82,10 @@ def read_reports(
     # the folder is back at this version nothing would differ any more, and the wrong table would stay for ever.
     version = reported_versions(context.instance, [batch]).get(batch)
     with errors_for_people():
+        # Asked before a byte is read: who is erased meanwhile makes the batch be read again.
+        erased = installation.erased_patients()
         try:
-            reading = read_version(folder, batch, installation.patient_secret, ReadLimits(), version)
+            reading = read_version(folder, batch, installation.patient_secret, ReadLimits(), version, erased)
         except ChangedBatchError:
             # The step reports what is there now, as the sensor does: the sensor itself stays silent if that is the version
             # of before. The next try then reads it, or, after the last one, the next run: an event that is newer than a
@@ -89,8 +94,10 @@ def read_reports(
             if context.retry_number < READ_AGAIN:
                 raise dg.RetryRequested(max_retries=READ_AGAIN, seconds_to_wait=PAUSE_SECONDS) from None
             raise
+    refused = pc.sum(pc.equal(reading.unreadable["reason"], Reason.ERASED_PATIENT.value)).as_py() or 0
     counts = {
         **asdict(reading.accounting),
+        "of_erased_patients": refused,
         "read": reading.reports.num_rows,
         "unreadable": reading.unreadable.num_rows,
         "ignored_by_reason": dg.MetadataValue.json(count_by_reason(reading.ignored)),

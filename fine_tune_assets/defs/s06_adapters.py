@@ -4,6 +4,7 @@ Belongs here: when training is due, and starting it. Must stay out: how a model 
 """
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 from dagster import AutomationCondition as AC
 
 from fine_tune_assets.core.chat import prompt_fingerprint
+from fine_tune_assets.core.erased_sets import read_erased
 from fine_tune_assets.core.fingerprints import combine, fingerprint_json, fingerprint_table, short
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.core.tables import ADAPTERS, BASE_MODELS, table_of
@@ -26,9 +28,11 @@ from fine_tune_assets.defs.automation import (
 )
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
+from fine_tune_assets.defs.s01_erased_patients import require_nobody_erased
 from fine_tune_assets.defs.s02_missed_identifiers import examples_with_misses, require_nothing_missed
 from fine_tune_assets.defs.sources import base_model_files, recipe_section
 from fine_tune_assets.instructions.storing import InstructionSetError, StoredInstructionSet, read_instruction_set
+from fine_tune_assets.lineage.trainings import record_training
 from fine_tune_assets.recipes.sections import section_fingerprints
 from fine_tune_assets.training.base_models import read_chat_template
 from fine_tune_assets.training.due import count_new_examples, is_training_due
@@ -99,19 +103,31 @@ def _is_due(instance: dg.DagsterInstance, installation: Installation, minimum: i
     if last is None:
         return True
     adapter, root = _stored_row(installation, "adapters"), installation.layout.instruction_sets
+    erased = _erased_sets(root, current.version, adapter["instruction_set_fingerprint"])
+    if current.version in erased:
+        return False  # it is made again without the patient first
     try:
         new = read_instruction_set(root, current.version)
-        old = read_instruction_set(root, adapter["instruction_set_fingerprint"])
+        old = None if erased else read_instruction_set(root, adapter["instruction_set_fingerprint"])
     except InstructionSetError:
         return True  # what is wrong with it is for the step to say, not for a tick
     training = section_fingerprints(recipe)["training"]
     return is_training_due(
-        new_examples=count_new_examples(new.table, old.table),
+        new_examples=count_new_examples(new.table, old.table) if old else 0,
         minimum_new_examples=recipe.retrain.minimum_new_examples if minimum is None else minimum,
         is_base_changed=_stored_row(installation, "base_models")["fingerprint"] != adapter["base_fingerprint"],
-        is_recipe_changed=training != last.tags.get(TRAINED_BY) or _deciding_facts(new) != _deciding_facts(old),
-        has_learned_misses=minimum is not None and examples_with_misses(installation, old.table) > 0,
+        is_recipe_changed=training != last.tags.get(TRAINED_BY)
+        or (old is not None and _deciding_facts(new) != _deciding_facts(old)),
+        has_learned_misses=minimum is not None
+        and old is not None
+        and examples_with_misses(installation, old.table) > 0,
+        is_set_erased=old is None,
     )
+
+
+def _erased_sets(root: Path, *fingerprints: str) -> set[str]:
+    """Those of the sets that were removed since they held a patient who was erased."""
+    return {fingerprint for fingerprint in fingerprints if read_erased(root / short(fingerprint)) is not None}
 
 
 def _stored_row(installation: Installation, name: str) -> dict[str, Any]:
@@ -162,6 +178,7 @@ def adapters(
         version = latest_event(context.instance, dg.AssetKey("instruction_sets"))
         stored = read_instruction_set(layout.instruction_sets, (version.version if version else "") or "missing")
         require_nothing_missed(installation, stored.table)
+        require_nobody_erased(installation, stored.table)
     if fingerprint_table(stored.table) != fingerprint_table(instruction_sets):
         raise dg.Failure("The stored instruction set is not the table in hand. Materialize instruction_sets again.")
     request = {
@@ -174,6 +191,7 @@ def adapters(
         "threads": installation.settings.threads,
     }
     trained = worker.run(context, "training", request)
+    record_training(layout.adapters, trained["adapter_id"], stored.fingerprint, trained["rows_too_long"])
     sections = section_fingerprints(recipe)
     template = read_chat_template(installation.path(base["folder"]))
     row = {

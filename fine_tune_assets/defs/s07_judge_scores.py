@@ -19,6 +19,7 @@ from fine_tune_assets.core.tables import PROMOTION_VERDICTS, table_of
 from fine_tune_assets.defs.automation import on_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
+from fine_tune_assets.defs.s01_erased_patients import require_nobody_erased
 from fine_tune_assets.defs.s02_missed_identifiers import require_nothing_missed
 from fine_tune_assets.defs.s06_adapters import GPU, behind_training
 from fine_tune_assets.defs.sources import recipe_section
@@ -155,6 +156,7 @@ def judge_scores(
     adapter, base, judge = adapters.to_pylist()[0], base_models.to_pylist()[0], installation.recipe.judge
     with errors_for_people():
         stored = read_instruction_set(installation.layout.instruction_sets, adapter["instruction_set_fingerprint"])
+        require_nobody_erased(installation, stored.table)
         models = {**_model_request(installation, adapter, base), **_incumbent(installation, adapter)}
     output = installation.scratch(context, "judge_scores")
     request = {
@@ -297,6 +299,7 @@ def _evidence(
         raise dg.Failure("Grades or abilities are about another adapter. Materialize them again.", allow_retries=False)
     stored = read_instruction_set(installation.layout.instruction_sets, adapter["instruction_set_fingerprint"])
     require_nothing_missed(installation, stored.table)
+    require_nobody_erased(installation, stored.table)
     tested = stored.table.filter(pc.equal(stored.table.column("split"), "test")).column("example_id").to_pylist()
     if not set(judge_scores.column("example_id").to_pylist()) <= set(tested):
         raise dg.Failure(

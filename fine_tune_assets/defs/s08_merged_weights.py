@@ -17,10 +17,11 @@ from fine_tune_assets.core.releases import MODEL, verify_release
 from fine_tune_assets.core.tables import MERGED_WEIGHTS, QUANTIZED_WEIGHTS, RELEASES, table_of
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
+from fine_tune_assets.defs.s01_erased_patients import require_nobody_erased
 from fine_tune_assets.defs.s06_adapters import GPU, behind_training
 from fine_tune_assets.defs.s07_judge_scores import VERDICT_KEY
 from fine_tune_assets.defs.sources import recipe_section
-from fine_tune_assets.instructions.storing import read_instruction_set
+from fine_tune_assets.instructions.storing import StoredInstructionSet, read_instruction_set
 from fine_tune_assets.ledger.releases import record_release
 from fine_tune_assets.ledger.verdicts import require_promotion
 from fine_tune_assets.merging.releasing import build_release
@@ -36,8 +37,14 @@ def required_verdict(installation: Installation, adapter: dict[str, Any]) -> Ver
 
 
 def _instruction_set_file(installation: Installation, adapter: dict[str, Any]) -> str:
+    return str(_instruction_set(installation, adapter).folder / "instruction_set.parquet")
+
+
+def _instruction_set(installation: Installation, adapter: dict[str, Any]) -> StoredInstructionSet:
+    """Raises InstructionSetError if it is gone, GateClosedError if it holds a patient who was erased."""
     stored = read_instruction_set(installation.layout.instruction_sets, adapter["instruction_set_fingerprint"])
-    return str(stored.folder / "instruction_set.parquet")
+    require_nobody_erased(installation, stored.table)
+    return stored
 
 
 @dg.asset(
@@ -190,7 +197,7 @@ def _build(
         "weights_fingerprint": merged["weights_fingerprint"],
         "prompt_fingerprint": adapter["prompt_fingerprint"],
     }
-    stored = read_instruction_set(installation.layout.instruction_sets, adapter["instruction_set_fingerprint"])
+    stored = _instruction_set(installation, adapter)
     folder = build_release(
         installation.layout.releases,
         installation.path(export["file"]),

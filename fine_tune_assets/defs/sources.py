@@ -15,6 +15,7 @@ from fine_tune_assets.core.fingerprints import combine, fingerprint_folder, fing
 from fine_tune_assets.defs.automation import DATA_VERSION, latest_event
 from fine_tune_assets.defs.metadata import OWNERS
 from fine_tune_assets.defs.resources import Installation
+from fine_tune_assets.defs.s01_erased_patients import batches_to_read_again, news_of_live_release
 from fine_tune_assets.defs.s02_missed_identifiers import changed_batches
 from fine_tune_assets.defs.s02_surrogates import batches_to_choose_again
 from fine_tune_assets.ledger.corrections import corrections_fingerprint
@@ -137,7 +138,7 @@ def report_sources(
     instance: dg.DagsterInstance, installation: Installation, tell: Callable[[str], None]
 ) -> dg.SensorResult | dg.SkipReason:
     """Report each source whose content is not the one last reported. `tell` is told what can't be read; others go on."""
-    events = []
+    events: list[dg.AssetMaterialization | dg.AssetCheckEvaluation] = []
     unreadable: dict[str, list[str]] = {}
 
     def try_to(report: Callable[[], None], name: str) -> None:
@@ -155,6 +156,8 @@ def report_sources(
 
     for name, version_of in _versions(installation).items():
         try_to(partial(report_one, name, version_of), name)
+    try_to(lambda: events.extend(batches_to_read_again(instance, installation)), "erased_patients")
+    try_to(lambda: events.extend(news_of_live_release(instance, installation)), "erased_patients of the live release")
     try_to(lambda: events.extend(changed_batches(instance, installation)), "missed_terms")
     try_to(lambda: events.extend(batches_to_choose_again(instance, installation)), "taken_surrogates")
     faults = [f"{', '.join(names)} can't be read. {why}" for why, names in unreadable.items()]

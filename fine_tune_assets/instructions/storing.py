@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fine_tune_assets.core.erased_sets import read_erased
 from fine_tune_assets.core.errors import FineTuneError, GateClosedError
 from fine_tune_assets.core.files import folder_written_aside, write_table, write_text
 from fine_tune_assets.core.fingerprints import fingerprint_files, fingerprint_json, fingerprint_table, short
@@ -31,6 +32,10 @@ MANIFEST = "manifest.json"
 
 class InstructionSetError(FineTuneError):
     """A stored instruction set is missing or was changed."""
+
+
+class ErasedInstructionSetError(InstructionSetError):
+    """An instruction set was removed since it held a patient who was erased."""
 
 
 class LeakageError(GateClosedError):
@@ -54,7 +59,8 @@ def write_instruction_set(
 ) -> StoredInstructionSet:
     """Write the set below `root`, or find it there. `facts` is JSON that decides the content, without clock or path.
 
-    Raises LeakageError if its certificate does not hold; then nothing is written.
+    Raises LeakageError if its certificate does not hold, ErasedInstructionSetError if just this set was erased; then nothing
+    is written.
     """
     table = instruction_set.table
     certificate = leakage_certificate(table)
@@ -62,6 +68,7 @@ def write_instruction_set(
         raise LeakageError(f"The instruction set is not stored. {certificate.paragraph}")
     table_fingerprint = fingerprint_table(table)
     fingerprint = _fingerprint_of(table_fingerprint, facts)
+    _require_not_erased(root / short(fingerprint))
     with folder_written_aside(root / short(fingerprint)) as folder:
         write_table(folder / TABLE, table)
         for name, content in exports(instruction_set):
@@ -83,6 +90,7 @@ def write_instruction_set(
 def read_instruction_set(root: Path, fingerprint: str) -> StoredInstructionSet:
     """Read a set by its fingerprint, full or short, and verify all that it holds. Raises InstructionSetError."""
     folder = root / short(fingerprint)
+    _require_not_erased(folder)
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -94,6 +102,15 @@ def read_instruction_set(root: Path, fingerprint: str) -> StoredInstructionSet:
     stored = StoredInstructionSet(str(manifest.get("fingerprint")), folder, manifest)
     _verify(stored, fingerprint)
     return stored
+
+
+def _require_not_erased(folder: Path) -> None:
+    erased = read_erased(folder)
+    if erased is not None:
+        raise ErasedInstructionSetError(
+            f"Instruction set {folder.name} was removed on {erased.erased_at[:10]}: it held a patient who was erased. Nothing is "
+            "trained, judged, merged or released on it any more. The next training is without: fine-tune materialize"
+        )
 
 
 def _verify(stored: StoredInstructionSet, wanted: str) -> None:

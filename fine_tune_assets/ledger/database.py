@@ -104,6 +104,7 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # the driver begins no transactions by itself: _begin_sqlite does
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
     connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA secure_delete = ON")  # of an erased patient nothing may stay in the file's free pages
     connection.execute("PRAGMA synchronous = FULL")  # what was answered with "kept" survives a power cut
 
 

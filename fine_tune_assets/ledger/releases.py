@@ -53,6 +53,13 @@ def find_release_in(connection: sa.Connection, release_id: str) -> Release | Non
     return None if row is None else _release(row)
 
 
+def list_releases(ledger: Ledger) -> list[Release]:
+    """Every release that was ever recorded, oldest first."""
+    query = sa.select(releases).order_by(releases.c.recorded_at, releases.c.release_id)
+    with ledger.read() as connection:
+        return [_release(row) for row in connection.execute(query).mappings()]
+
+
 def release_of_adapter(ledger: Ledger, adapter_id: str) -> Release | None:
     """The newest release that was made of an adapter."""
     query = sa.select(releases).where(releases.c.adapter_id == adapter_id).order_by(releases.c.recorded_at.desc())

@@ -56,6 +56,21 @@ class SpanCache:
         self._connection.close()
 
 
+def clear_span_caches(folder: Path) -> int:
+    """Forget all that was found, in every version's file; how many texts it was. A scrubber may be at work meanwhile."""
+    count = 0
+    for path in sorted(folder.glob("*.sqlite")):
+        connection = sqlite3.connect(path, timeout=60)
+        try:
+            connection.execute("pragma secure_delete=on")
+            with connection:
+                count += connection.execute("delete from found").rowcount
+            connection.execute("pragma wal_checkpoint(truncate)")
+        finally:
+            connection.close()
+    return count
+
+
 def _read(value: str) -> tuple[tuple[Span, ...], dict[str, int]]:
     entry: Any = json.loads(value)
     return tuple(Span(*fields) for fields in entry[0]), entry[1]

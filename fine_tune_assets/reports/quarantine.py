@@ -34,6 +34,7 @@ class Reason(StrEnum):
     WITHDRAWN = "withdrawn"
     UNSAFE_ARCHIVE = "unsafe_archive"
     READER_FAILED = "reader_failed"
+    ERASED_PATIENT = "erased_patient"
 
 
 class UnreadableError(Exception):

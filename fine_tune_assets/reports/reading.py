@@ -3,7 +3,7 @@
 Owns the order, the ids and that nothing is lost. How a file is read is in dispatching.py and formats/.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,14 +54,17 @@ def read_version(
     patient_secret: bytes,
     limits: ReadLimits,
     version: str | None,
+    erased: Collection[str],
     documents: ReadDocument | None = None,
 ) -> BatchReading:
     """Read a batch folder, and take it only if it held just this version (None: any).
 
+    Reports of the patients whose keys are `erased` are not taken: each is a row of `unreadable_reports`.
+
     Raises ChangedBatchError if it did not, and BatchFolderError if there is no folder to be listed in this very version.
     """
     try:
-        reading = read_batch(folder, batch, patient_secret, limits, documents)
+        reading = read_batch(folder, batch, patient_secret, limits, documents, erased)
     except BatchFolderError as error:
         if version in (None, error.version):
             raise
@@ -79,13 +82,18 @@ def _changed(batch: str) -> ChangedBatchError:
 
 
 def read_batch(
-    folder: Path, batch: str, patient_secret: bytes, limits: ReadLimits, documents: ReadDocument | None = None
+    folder: Path,
+    batch: str,
+    patient_secret: bytes,
+    limits: ReadLimits,
+    documents: ReadDocument | None = None,
+    erased: Collection[str] = (),
 ) -> BatchReading:
     """Read every file of a batch folder, in the order of their names. Raises BatchFolderError.
 
     `documents` reads PDF and the like; None: in a process of its own, with the OCR program that is installed.
     """
-    return read_files(folder, list_files(folder), batch, patient_secret, limits, documents)
+    return read_files(folder, list_files(folder), batch, patient_secret, limits, documents, erased)
 
 
 def read_files(
@@ -95,6 +103,7 @@ def read_files(
     patient_secret: bytes,
     limits: ReadLimits,
     documents: ReadDocument | None = None,
+    erased: Collection[str] = (),
 ) -> BatchReading:
     """Read the files as they were listed: one that is gone by now is reported as vanished."""
     contents = BatchContents(folder, files)
@@ -103,7 +112,7 @@ def read_files(
         reader = BatchReader(limits, read_document)
         try:
             about = read_batch_file(contents)
-            outcomes = _without_repeated_ids(reader.read(contents, about))
+            outcomes = _without_repeated_ids(_without_erased(reader.read(contents, about), patient_secret, erased))
         except UnreadableError as error:
             about = BatchFile()
             outcomes = iter(reader.refuse(contents, Path(BATCH_FILE), error))
@@ -134,6 +143,16 @@ def _without_repeated_ids(outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
             yield Outcome(outcome.path, outcome.record, repeated, outcome.size_bytes)
         else:
             seen |= {outcome.came.local_id} if isinstance(outcome.came, ReadReport) else set()
+            yield outcome
+
+
+def _without_erased(outcomes: Iterator[Outcome], secret: bytes, erased: Collection[str]) -> Iterator[Outcome]:
+    """Refuse the reports of erased patients, and say where they lie: whoever sends them can leave them out."""
+    for outcome in outcomes:
+        if erased and isinstance(outcome.came, ReadReport) and patient_key(secret, outcome.came.patient) in erased:
+            refused = UnreadableError(Reason.ERASED_PATIENT, "Its patient was erased. Remove it from the batch folder.")
+            yield Outcome(outcome.path, outcome.record, refused, outcome.size_bytes)
+        else:
             yield outcome
 
 

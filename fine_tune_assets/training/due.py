@@ -10,10 +10,13 @@ def is_training_due(
     is_base_changed: bool,
     is_recipe_changed: bool,
     has_learned_misses: bool,
+    is_set_erased: bool,
 ) -> bool:
-    """Due by enough new examples, because an operator changed what is trained or how, or because the last training's
-    examples held an identifier that was missed."""
-    return is_base_changed or is_recipe_changed or has_learned_misses or new_examples >= minimum_new_examples
+    """Due by enough new examples, because an operator changed what is trained or how, because the last training's examples
+    held an identifier that was missed, or because a patient among them was erased: then the set is gone, and what was trained
+    on it can't be judged or released any more."""
+    is_changed = is_base_changed or is_recipe_changed or has_learned_misses or is_set_erased
+    return is_changed or new_examples >= minimum_new_examples
 
 
 def count_new_examples(current: pa.Table, trained: pa.Table) -> int:

@@ -34,7 +34,7 @@ def test_an_unpartitioned_asset_gets_any_number_of_batches_in_the_same_form(tmp_
     def taker(scrub_recall: dict[str, pa.Table]) -> None:
         taken.append(joined(scrub_recall, "scrub_recall"))
 
-    resources = {"io_manager": ParquetTables(base_path=UPath(tmp_path))}
+    resources = {"io_manager": ParquetTables(UPath(tmp_path), frozenset)}
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("parts", batches)
         for batch in batches:
@@ -46,7 +46,7 @@ def test_an_unpartitioned_asset_gets_any_number_of_batches_in_the_same_form(tmp_
 
 def test_a_table_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     """Half a table under a temporary name is raw text that nobody looks for."""
-    stored = ParquetTables(base_path=UPath(tmp_path))
+    stored = ParquetTables(UPath(tmp_path), frozenset)
     rows = pa.concat_tables([_rows(secrets.token_hex(10_000))])
     with full_disk(), pytest.raises(OSError, match="File too large"):
         stored.dump_to_path(dg.build_output_context(asset_key="scrub_recall"), rows, UPath(tmp_path / "t.parquet"))
@@ -55,7 +55,7 @@ def test_a_table_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_table_goes_to_an_object_store_and_back() -> None:
     """Any path that fsspec knows works, such as S3; here its store in memory."""
-    stored, path = ParquetTables(base_path=UPath("memory://tables")), UPath("memory://tables/t.parquet")
+    stored, path = ParquetTables(UPath("memory://tables"), frozenset), UPath("memory://tables/t.parquet")
     stored.dump_to_path(dg.build_output_context(asset_key="scrub_recall"), _rows("v"), path)
     context = dg.build_input_context(asset_key="scrub_recall")
     assert stored.load_from_path(context, path).to_pylist() == _rows("v").to_pylist()
@@ -69,7 +69,7 @@ def test_a_table_is_a_parquet_file_that_only_its_owner_can_read(tmp_path: Path) 
     def scrub_recall() -> pa.Table:
         return _rows("v")
 
-    assert dg.materialize([scrub_recall], resources={"io_manager": ParquetTables(base_path=UPath(tmp_path))}).success
+    assert dg.materialize([scrub_recall], resources={"io_manager": ParquetTables(UPath(tmp_path), frozenset)}).success
     (path,) = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert path == tmp_path / "scrub_recall" / "scrub_recall.parquet"
     assert path.stat().st_mode & 0o077 == 0
@@ -85,6 +85,6 @@ def test_what_does_not_fit_the_schema_is_refused(tmp_path: Path, value: object) 
     def scrub_recall():
         return value
 
-    resources = {"io_manager": ParquetTables(base_path=UPath(tmp_path))}
+    resources = {"io_manager": ParquetTables(UPath(tmp_path), frozenset)}
     assert not dg.materialize([scrub_recall], resources=resources, raise_on_error=False).success
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -5,7 +5,7 @@ import os
 import stat
 from pathlib import Path
 
-from fine_tune_assets.phi.span_cache import KEPT_VERSIONS, SpanCache
+from fine_tune_assets.phi.span_cache import KEPT_VERSIONS, SpanCache, clear_span_caches
 from fine_tune_assets.phi.spans import Span
 
 SECRET = b"s" * 32
@@ -74,3 +74,16 @@ def test_many_texts_are_asked_for_at_once(tmp_path: Path) -> None:
     keys = [cache.key(str(number), ()) for number in range(1203)]
     cache.put((key, SPANS, {}) for key in keys)
     assert cache.get(keys) == dict.fromkeys(keys, (SPANS, {}))
+
+
+def test_a_cleared_cache_knows_nothing_and_can_be_used_on(tmp_path: Path) -> None:
+    """After an erasure; a scrubber may have it open meanwhile."""
+    cache = SpanCache(tmp_path, "v1", b"k" * 32)
+    key = cache.key("text", [])
+    cache.put([(key, [], {})])
+    assert clear_span_caches(tmp_path) == 1
+    assert cache.get([key]) == {}
+    cache.put([(key, [], {})])
+    assert set(cache.get([key])) == {key}
+    cache.close()
+    assert clear_span_caches(tmp_path / "nothing") == 0

@@ -133,7 +133,7 @@ def test_the_version_of_a_reading_is_that_of_its_folder(tmp_path: Path) -> None:
     (tmp_path / "link.txt").symlink_to(tmp_path / "good.txt")
     (tmp_path / "SOURCE.md").write_text("about")
     limits = ReadLimits(largest_file_bytes=1000)
-    reading = read_version(tmp_path, "b1", SECRET, limits, fingerprint_batch(tmp_path))
+    reading = read_version(tmp_path, "b1", SECRET, limits, fingerprint_batch(tmp_path), erased=())
     assert reading.version == fingerprint_batch(tmp_path)
     (tmp_path / "batch.yaml").write_text("colour: red\n")
     assert read_batch(tmp_path, "b1", SECRET, limits).version == fingerprint_batch(tmp_path)
@@ -160,7 +160,7 @@ def test_another_version_than_the_one_asked_for_is_refused(tmp_path: Path) -> No
     before = fingerprint_batch(tmp_path)
     (tmp_path / "visit.txt").write_text(REPORT + "More.\n")
     with pytest.raises(ChangedBatchError, match="Batch b1 changed"):
-        read_version(tmp_path, "b1", SECRET, ReadLimits(), before)
+        read_version(tmp_path, "b1", SECRET, ReadLimits(), before, erased=())
 
 
 def test_a_folder_that_is_gone_is_no_empty_batch(tmp_path: Path) -> None:
@@ -168,13 +168,13 @@ def test_a_folder_that_is_gone_is_no_empty_batch(tmp_path: Path) -> None:
     folder = tmp_path / "b1"
     folder.mkdir()
     empty = fingerprint_batch(folder)
-    assert read_version(folder, "b1", SECRET, ReadLimits(), empty).unreadable.num_rows == 1
+    assert read_version(folder, "b1", SECRET, ReadLimits(), empty, erased=()).unreadable.num_rows == 1
     folder.rmdir()
     assert fingerprint_batch(folder) != empty
     with pytest.raises(ChangedBatchError):
-        read_version(folder, "b1", SECRET, ReadLimits(), empty)
+        read_version(folder, "b1", SECRET, ReadLimits(), empty, erased=())
     with pytest.raises(BatchFolderError, match="folder of batch b1 is vanished"):
-        read_version(folder, "b1", SECRET, ReadLimits(), fingerprint_batch(folder))
+        read_version(folder, "b1", SECRET, ReadLimits(), fingerprint_batch(folder), erased=())
     folder.touch()
     with pytest.raises(BatchFolderError):
         list_files(folder)

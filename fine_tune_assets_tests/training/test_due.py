@@ -33,18 +33,19 @@ def test_only_new_training_examples_from_reports_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("new", "base", "recipe", "misses", "due"),
+    ("new", "base", "recipe", "misses", "erased", "due"),
     [
-        (19, False, False, False, False),
-        (20, False, False, False, True),
-        (0, True, False, False, True),
-        (0, False, True, False, True),
-        (0, False, False, True, True),
-        (0, False, False, False, False),
+        (19, False, False, False, False, False),
+        (20, False, False, False, False, True),
+        (0, True, False, False, False, True),
+        (0, False, True, False, False, True),
+        (0, False, False, True, False, True),
+        (0, False, False, False, True, True),
+        (0, False, False, False, False, False),
     ],
 )
 def test_training_is_due_by_enough_new_examples_or_a_change_or_what_should_not_have_been_learned(
-    new: int, base: bool, recipe: bool, misses: bool, due: bool
+    new: int, base: bool, recipe: bool, misses: bool, erased: bool, due: bool
 ) -> None:
     """One example below the recipe's number nothing starts; an operator's change starts it at once."""
     assert (
@@ -54,6 +55,7 @@ def test_training_is_due_by_enough_new_examples_or_a_change_or_what_should_not_h
             is_base_changed=base,
             is_recipe_changed=recipe,
             has_learned_misses=misses,
+            is_set_erased=erased,
         )
         is due
     )

@@ -1,0 +1,121 @@
+"""`fine-tune erase`: remove a patient from everywhere, or let one in again.
+
+Owns the words on the terminal and the question before anything is removed. What is removed, and in which order, is
+`defs/erasing.py`'s.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from fine_tune_assets.core.settings import Settings, load_settings
+from fine_tune_assets.ledger.database import Ledger, open_ledger
+
+if TYPE_CHECKING:
+    from fine_tune_assets.defs.erasing import Outlook
+    from fine_tune_assets.reports.patient_files import PatientFiles
+
+_KEY = re.compile("[0-9a-f]{64}")
+
+
+@click.command()
+@click.argument("patient_key")
+@click.option("--by", required=True, metavar="NAME", help="Who asks for it.")
+@click.option("--reason", required=True, metavar="TEXT", help="Why; without the patient's name.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--lift", "is_lift", is_flag=True, help="Let the patient in again. Brings nothing back by itself.")
+def erase(patient_key: str, by: str, reason: str, dry_run: bool, yes: bool, is_lift: bool) -> None:
+    """Remove the reports of a patient and all that was made of them, and refuse what arrives of the patient later.
+
+    PATIENT_KEY is what `fine-tune trace patient-key` prints. Run again after a kill: it goes on where it was.
+    """
+    if not _KEY.fullmatch(patient_key):
+        raise click.BadParameter(
+            "A patient's key has 64 characters, 0 to 9 and a to f. See: fine-tune trace patient-key"
+        )
+    settings = load_settings()
+    with _ledger(settings) as ledger:
+        if is_lift:
+            _lift(ledger, patient_key, by, reason, is_asked=not yes)
+        else:
+            _erase(settings, ledger, patient_key, by, reason, dry_run=dry_run, is_asked=not yes)
+
+
+def _erase(
+    settings: Settings, ledger: Ledger, patient_key: str, by: str, reason: str, *, dry_run: bool, is_asked: bool
+) -> None:
+    os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
+    settings.dagster_home.mkdir(parents=True, exist_ok=True)
+    import dagster as dg
+
+    from fine_tune_assets.defs.erasing import erase_patient, look_ahead
+    from fine_tune_assets.defs.resources import Installation
+
+    installation = Installation()
+    _show_outlook(look_ahead(installation, ledger, patient_key))
+    if dry_run:
+        return
+    if is_asked:
+        click.confirm("Remove it? It can't be brought back from here", abort=True)
+    with dg.DagsterInstance.get() as instance:
+        erased = erase_patient(
+            instance,
+            installation,
+            ledger,
+            patient_key=patient_key,
+            by=by,
+            reason=reason,
+            tell=lambda step: click.echo(f"- {step}"),
+        )
+    for name, count in sorted(erased.erasure.removed.items()):
+        click.echo(f"{count:>8}  {name}")
+    _show_left_to_people(erased.files)
+    click.echo(
+        "Next: fine-tune materialize, unless the daemon runs. What a model learned stays in it until one is trained anew."
+    )
+
+
+def _lift(ledger: Ledger, patient_key: str, by: str, reason: str, *, is_asked: bool) -> None:
+    from fine_tune_assets.defs.erasing import lift
+    from fine_tune_assets.defs.resources import Installation
+
+    if is_asked:
+        click.confirm("Let this patient in again?", abort=True)
+    lift(Installation(), ledger, patient_key=patient_key, by=by, reason=reason)
+    click.echo("What arrives of this patient is read again. What was removed has to be sent again.")
+
+
+def _show_outlook(outlook: "Outlook") -> None:
+    ids = outlook.ids
+    click.echo(f"Reports        {len(ids.report_ids)} in {len(ids.batches)} batches")
+    click.echo(f"Examples       {len(ids.example_ids)}")
+    click.echo(f"Raw files      {len(outlook.files.own)} hold nobody else and will be removed")
+    for release_id, split in sorted(outlook.releases.items()):
+        click.echo(f"Release        {release_id} saw the patient in its {split} split")
+    _show_left_to_people(outlook.files)
+    for fault in outlook.faults:
+        click.echo(fault, err=True)
+
+
+def _show_left_to_people(files: "PatientFiles") -> None:
+    for shared in files.shared:
+        where = f", records {', '.join(map(str, shared.records))}" if shared.records else ""
+        click.echo(
+            f"To repair      {shared.batch}/{shared.file}{where}: it holds others too. Take the patient out of it"
+        )
+    for name in files.to_look_at:
+        click.echo(f"To look at     {name}: resources that reports refer to. Take the patient's out of it")
+
+
+@contextmanager
+def _ledger(settings: Settings) -> Iterator[Ledger]:
+    ledger = open_ledger(settings.database_url)
+    try:
+        yield ledger
+    finally:
+        ledger.close()

@@ -1,0 +1,197 @@
+"""`fine-tune trace`: the way of an example, which models saw a patient, whom a release saw; and a patient's key.
+
+Owns the words on the terminal, and that a patient's id is never an argument: the shell's history and the list of processes
+would keep it. The steps are `lineage`'s.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.fingerprints import short
+from fine_tune_assets.core.keys import read_key
+from fine_tune_assets.core.paths import Layout
+from fine_tune_assets.core.settings import load_settings
+from fine_tune_assets.ledger.database import Ledger, open_ledger
+
+if TYPE_CHECKING:
+    from fine_tune_assets.lineage.records import ExampleTrace, PatientTrace, ReleaseTrace, ReportStep, TrainingStep
+
+PATIENTS_KEY_FILE = "patients.key"
+_AS_JSON = click.option("--json", "is_json", is_flag=True, help="As one JSON object.")
+
+
+class PatientIdError(FineTuneError):
+    """No key can be made from what was entered."""
+
+
+@click.group()
+def trace() -> None:
+    """Follow an example, a patient or a release through every step. Ids only, never text."""
+
+
+@trace.command()
+@click.argument("example_id")
+@_AS_JSON
+def example(example_id: str, is_json: bool) -> None:
+    """Show from which report an example came, who decided about it, and which models saw it."""
+    from fine_tune_assets.lineage.tracing import trace_example
+
+    with _opened() as (layout, ledger):
+        found = trace_example(layout, ledger, example_id)
+    _print(found, is_json, _example_lines(found))
+
+
+@trace.command()
+@click.argument("patient_key")
+@_AS_JSON
+def patient(patient_key: str, is_json: bool) -> None:
+    """Show which reports and examples are a patient's, and which models saw them."""
+    from fine_tune_assets.lineage.tracing import trace_patient
+
+    with _opened() as (layout, ledger):
+        found = trace_patient(layout, ledger, patient_key)
+    _print(found, is_json, _patient_lines(found))
+
+
+@trace.command()
+@click.argument("release_id")
+@_AS_JSON
+def release(release_id: str, is_json: bool) -> None:
+    """Show what a release rests on, how many patients it saw, and which of them were erased since."""
+    from fine_tune_assets.lineage.tracing import trace_release
+
+    with _opened() as (layout, ledger):
+        found = trace_release(layout, ledger, release_id)
+    _print(found, is_json, _release_lines(found))
+
+
+@trace.command("patient-key")
+@click.option("--by-name", is_flag=True, help="Enter the name of a patient whose reports state no id.")
+def patient_key(by_name: bool) -> None:
+    """Print the key of a patient. The id is asked for, or read from standard input."""
+    from fine_tune_assets.reports.identifiers import key_of_patient, values_of
+
+    wanted = "name" if by_name else "id"
+    said = click.prompt(f"Patient's {wanted}", hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.read()
+    text = next(iter(values_of(said)), "")
+    path = load_settings().layout.keys / PATIENTS_KEY_FILE
+    if not text:
+        raise PatientIdError(f"No {wanted} was entered.")
+    if not path.is_file():
+        raise PatientIdError("There is no key for patients yet: no report was read here.")
+    click.echo(key_of_patient(read_key(path), "" if by_name else text, text if by_name else ""))
+
+
+@contextmanager
+def _opened() -> Iterator[tuple[Layout, Ledger]]:
+    settings = load_settings()
+    ledger = open_ledger(settings.database_url)
+    try:
+        yield settings.layout, ledger
+    finally:
+        ledger.close()
+
+
+def _print(found: Any, is_json: bool, lines: Iterator[str]) -> None:
+    if is_json:
+        click.echo(json.dumps(asdict(found), default=_plain, indent=2))
+    else:
+        for line in lines:
+            click.echo(line)
+
+
+def _plain(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _day(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M}" if at else "?"
+
+
+def _example_lines(found: "ExampleTrace") -> Iterator[str]:
+    yield f"Example        {found.example_id}  task {found.task or '?'}  source {found.source or '?'}"
+    yield f"Patient        {found.patient_key or 'none'}"
+    if found.report:
+        yield from _report_lines(found.report)
+    yield f"Draft          {'there is one now' if found.is_drafted else 'none now'}"
+    for step in found.decisions:
+        revoked = f", revoked by {step.revoked_by} {_day(step.revoked_at)}" if step.revoked_by else ""
+        repaired = ", repaired" if step.is_repaired else ""
+        yield f"Decision       {step.decision} by {step.reviewer} {_day(step.decided_at)} ({step.role}{repaired}{revoked})"
+    if found.approved_by:
+        yield f"Approved       by {found.approved_by} ({found.approval_kind})"
+    for place in found.sets:
+        yield f"Set            {place.instruction_set}  {place.split}{'  erased since' if place.is_erased else ''}"
+    for training in found.trainings:
+        yield from _training_lines(training)
+
+
+def _report_lines(step: "ReportStep") -> Iterator[str]:
+    scrubber = short(step.scrubber_version) if step.scrubber_version else "not scrubbed"
+    held = ", held back" if step.is_held_back else ""
+    yield f"Report         {step.report_id}  scrubber {scrubber}{held}"
+    if step.kept_instead:
+        yield f"Duplicate      {step.kept_instead} stays in its place"
+    if step.duplicates:
+        yield f"Duplicates     {', '.join(step.duplicates)} were dropped for it"
+
+
+def _training_lines(step: "TrainingStep") -> Iterator[str]:
+    unsure = "" if step.is_too_long_known else ", unless it was left out as too long, which was not kept then"
+    yield f"Adapter        {short(step.adapter_id)}  {step.use}{unsure}"
+    for verdict in step.verdicts:
+        yield f"Verdict        {verdict.verdict_id}  {verdict.decision} {_day(verdict.recorded_at)}"
+    for made in step.releases:
+        states = ", ".join(f"{d.state} on {d.colour} since {_day(d.changed_at)}" for d in made.deployments)
+        yield f"Release        {made.release_id}  {states or 'never served'}"
+
+
+def _patient_lines(found: "PatientTrace") -> Iterator[str]:
+    yield f"Patient        {found.patient_key}"
+    if found.erased_at:
+        state = "" if found.is_erasure_finished else ", not finished: run `fine-tune erase` again"
+        yield f"Erased         {_day(found.erased_at)}{state}"
+    for report in found.reports:
+        yield from _report_lines(report)
+    seen = {
+        (made.release_id, training.use, "live" if made.is_live else "not live")
+        for one in found.examples
+        for training in one.trainings
+        for made in training.releases
+    }
+    for one in found.examples:
+        uses = sorted({f"{short(t.adapter_id)} {t.use}" for t in one.trainings})
+        yield f"Example        {one.example_id}  {'; '.join(uses) or 'in no training'}"
+    for release_id, use, state in sorted(seen):
+        yield f"Release        {release_id}  {use}  {state}"
+    for mark in found.erased_in_releases:
+        yield f"Release        {mark.release_id}  {mark.use}  before it was erased"
+    if not seen and not found.erased_in_releases:
+        yield "Release        none saw this patient"
+
+
+def _release_lines(found: "ReleaseTrace") -> Iterator[str]:
+    yield f"Release        {found.release_id}"
+    yield f"Adapter        {short(found.adapter_id)} on base {short(found.base_fingerprint)}"
+    yield f"Set            {found.instruction_set}{'  erased since' if found.is_set_erased else ''}"
+    for split in found.splits:
+        general = f", {split.general_examples} of general data" if split.general_examples else ""
+        yield f"  {split.split:<12} {split.examples} examples of {split.patients} patients{general}  ({split.use})"
+    left_out = "not known" if found.left_out_as_too_long is None else str(found.left_out_as_too_long)
+    yield f"Too long       {left_out} left out"
+    for verdict in found.verdicts:
+        yield f"Verdict        {verdict.verdict_id}  {verdict.decision} {_day(verdict.recorded_at)}"
+    for step in found.deployments:
+        yield f"Deployment     {step.colour} {step.state}  wanted {_day(step.wanted_at)}  since {_day(step.changed_at)}"
+    for mark in found.erased:
+        yield f"Saw            an erased patient ({mark.use}, {mark.split})"
+    if found.erased_patients_learned_from:
+        yield f"Erased         it learned from {found.erased_patients_learned_from} patients who were erased: train again"

@@ -1,0 +1,163 @@
+"""Stage 1, who must not come in: patients who were erased.
+
+Owns the tombstones in the ledger as an external asset, batch by batch; the gate that refuses what still holds an erased patient;
+and the two checks that show what an erasure left to do. Must stay out: how a patient is removed (see `lineage/`).
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.core.fingerprints import combine, fingerprint_listing
+from fine_tune_assets.defs.automation import DATA_VERSION
+from fine_tune_assets.defs.metadata import OWNERS, WHY
+from fine_tune_assets.defs.resources import Installation
+from fine_tune_assets.defs.s01_raw_reports import BATCHES, ERASED_PATIENTS, GROUP
+from fine_tune_assets.ledger.deployments import live_deployment
+from fine_tune_assets.ledger.erasures import erased_in, list_erasures
+from fine_tune_assets.lineage.patient_rows import batches_with, count_rows
+
+_LEFT = "+"
+"""In the version of a batch: before it the erasures that concern it, after it the state of a table that still holds rows."""
+LIVE_CHECK = "live_release_learned_from_nobody_erased"
+
+erased_patients = dg.AssetSpec(
+    ERASED_PATIENTS,
+    partitions_def=BATCHES,
+    group_name=GROUP,
+    description="For each batch, which of its patients were erased. It is read again without them. Absent where there is none.",
+    owners=OWNERS["clinical"],
+    kinds={"sqlite"},
+    tags={"phi": "yes"},
+)
+
+
+def require_nobody_erased(installation: Installation, instruction_set: pa.Table) -> None:
+    """Raise GateClosedError if the set holds a patient who was erased. Read from the ledger at the last moment."""
+    erased = pa.array(sorted(installation.erased_patients()), pa.string())
+    held = pc.sum(pc.is_in(instruction_set["patient_key"], value_set=erased)).as_py() or 0
+    if held:
+        raise GateClosedError(
+            f"{held} examples of the instruction set are of patients who were erased. Nothing is trained, judged, merged or "
+            "released on it. Finish the erasure: run `fine-tune erase` again; then fine-tune materialize."
+        )
+
+
+def batches_to_read_again(instance: dg.DagsterInstance, installation: Installation) -> list[dg.AssetMaterialization]:
+    """An event for each batch whose erasures are not those last reported, or whose table still holds an erased patient.
+
+    The second is for a run that read before a tombstone stood and stored after it: whatever it stored, the rows themselves are
+    looked at, until they are gone.
+    """
+    with installation.ledger() as ledger:
+        erasures = list_erasures(ledger)
+    known = _reported(instance)
+    if not erasures and not known:
+        return []
+    of_batch: dict[str, list[str]] = {}
+    for erasure in erasures:
+        for batch in erasure.ids.batches:
+            of_batch.setdefault(batch, []).append(erasure.erasure_id)
+    left = _left(installation.layout.tables / "reports", frozenset(e.patient_key for e in erasures))
+    events = []
+    for batch in sorted({*of_batch, *known, *left} & set(instance.get_dynamic_partitions(str(BATCHES.name)))):
+        concerning = combine(of_batch.get(batch, []))
+        version = f"{concerning}{_LEFT}{left[batch]}" if batch in left else concerning
+        reported = known.get(batch, "")
+        # Once the rows are gone there is nothing new to read: the part before says so.
+        if (reported if batch in left else reported.partition(_LEFT)[0]) != version:
+            events.append(dg.AssetMaterialization(ERASED_PATIENTS, partition=batch, tags={DATA_VERSION: version}))
+    return events
+
+
+def _reported(instance: dg.DagsterInstance) -> dict[str, str]:
+    tags = instance.event_log_storage.get_latest_tags_by_partition(
+        ERASED_PATIENTS, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION]
+    )
+    return {batch: found[DATA_VERSION] for batch, found in tags.items() if DATA_VERSION in found}
+
+
+def _left(reports: Path, patients: frozenset[str]) -> dict[str, str]:
+    """Batch → the state of its table, where that still holds one of the patients."""
+    if not patients or not reports.is_dir():
+        return {}
+    return _left_in(reports, fingerprint_listing(reports), patients)
+
+
+@lru_cache(maxsize=1)
+def _left_in(reports: Path, _listed: str, patients: frozenset[str]) -> dict[str, str]:
+    """Remembered until a table of reports or the erased patients change: it is asked for at every tick."""
+    return {batch: fingerprint_listing(reports / f"{batch}.parquet") for batch in batches_with(reports, patients)}
+
+
+# Of the last table of the chain, and not of each batch of the first: it looks into every file.
+@dg.asset_check(
+    asset="instruction_sets",
+    description="Of patients who were erased no row is left in any table, and every erasure was finished.",
+)
+def nothing_is_left_of_erased_patients(installation: Installation) -> dg.AssetCheckResult:
+    with installation.ledger() as ledger:
+        erasures = list_erasures(ledger)
+    left = count_rows(installation.layout.tables, [e.patient_key for e in erasures])
+    unfinished = sum(not e.is_finished for e in erasures)
+    return dg.AssetCheckResult(
+        passed=not left and not unfinished,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"rows_by_table": dg.MetadataValue.json(left), "unfinished_erasures": unfinished},
+    )
+
+
+@dg.asset_check(
+    asset="served_models",
+    name=LIVE_CHECK,
+    description="The release that answers users learned from nobody who was erased later.",
+)
+def live_release_learned_from_nobody_erased(installation: Installation) -> dg.AssetCheckResult:
+    count = erased_patients_of_live_release(installation)
+    return dg.AssetCheckResult(passed=not count, severity=dg.AssetCheckSeverity.WARN, metadata=_told(count or 0))
+
+
+def erased_patients_of_live_release(installation: Installation) -> int | None:
+    """How many erased patients the live release learned from; None while none is live."""
+    with installation.ledger() as ledger:
+        live = live_deployment(ledger)
+        return None if live is None else sum(mark.is_learned_from for mark in erased_in(ledger, live.release_id))
+
+
+def news_of_live_release(instance: dg.DagsterInstance, installation: Installation) -> list[dg.AssetCheckEvaluation]:
+    """The check's result once the count is another one than it last said: an erasure makes nothing of `served_models` anew."""
+    count = erased_patients_of_live_release(installation)
+    key = dg.AssetCheckKey(dg.AssetKey("served_models"), LIVE_CHECK)
+    if count is None or count == _last_told(instance, key):
+        return []
+    return [
+        dg.AssetCheckEvaluation(
+            asset_key=key.asset_key,
+            check_name=key.name,
+            passed=not count,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={
+                name: dg.MetadataValue.int(value) if isinstance(value, int) else dg.MetadataValue.text(value)
+                for name, value in _told(count).items()
+            },
+        )
+    ]
+
+
+def _last_told(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> int:
+    """The count of the newest result; 0 where there is none, which is nothing to tell of."""
+    for record in instance.event_log_storage.get_asset_check_execution_history(key, limit=5):
+        event = record.event.dagster_event if record.event else None
+        if event is not None and event.asset_check_evaluation_data is not None:
+            told = event.asset_check_evaluation_data.metadata.get("erased_patients")
+            return int(str(told.value)) if told is not None else 0
+    return 0
+
+
+def _told(count: int) -> dict[str, int | str]:
+    why = {WHY: f"The live release learned from {count} erased patients: train again."} if count else {}
+    return {"erased_patients": count, **why}

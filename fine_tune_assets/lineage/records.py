@@ -1,0 +1,151 @@
+"""The records of a trace: every step of an example's way, by ids. Never text of a report.
+
+Owns their fields. Times are UTC; what is not known is None, never a guess.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+Use = Literal["learned from", "chose the checkpoint", "measured on", "left out as too long"]
+"""What a training did with an example: trained on it, took the best checkpoint by it, or only measured with it."""
+USE_OF_SPLIT: dict[str, Use] = {"train": "learned from", "validation": "chose the checkpoint", "test": "measured on"}
+
+
+def use_of(split: str, example_id: str, too_long: tuple[str, ...] | None) -> Use:
+    """What a training did with an example of a split. Only train and validation can be left out: tests are not trained on."""
+    return "left out as too long" if too_long and example_id in too_long else USE_OF_SPLIT[split]
+
+
+@dataclass(frozen=True)
+class ReportStep:
+    report_id: str
+    batch: str
+    origin_file: str | None
+    """None once its raw table has no such report."""
+    scrubber_version: str | None
+    is_held_back: bool
+    kept_instead: str | None
+    """The report that stays in its place, if it is a duplicate."""
+    duplicates: tuple[str, ...]
+    """Reports that were dropped in favour of this one."""
+
+
+@dataclass(frozen=True)
+class DecisionStep:
+    decision_id: str
+    decision: str
+    role: str
+    reviewer: str
+    decided_at: datetime
+    meaning: str
+    is_repaired: bool
+    revoked_by: str | None
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True)
+class SetStep:
+    instruction_set: str
+    split: str
+    is_erased: bool
+    """The set was removed since it held an erased patient; who else was in it is still known."""
+
+
+@dataclass(frozen=True)
+class DeploymentStep:
+    deployment_id: str
+    colour: str
+    state: str
+    wanted_at: datetime
+    changed_at: datetime
+
+
+@dataclass(frozen=True)
+class ReleaseStep:
+    release_id: str
+    verdict_id: str
+    recorded_at: datetime
+    deployments: tuple[DeploymentStep, ...]
+
+    @property
+    def is_live(self) -> bool:
+        return any(step.state == "live" for step in self.deployments)
+
+
+@dataclass(frozen=True)
+class VerdictStep:
+    verdict_id: str
+    decision: str
+    recorded_at: datetime
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    adapter_id: str
+    instruction_set: str
+    split: str
+    use: Use
+    is_too_long_known: bool
+    """False for adapters of before this was kept: an example may have been left out."""
+    verdicts: tuple[VerdictStep, ...]
+    releases: tuple[ReleaseStep, ...]
+
+
+@dataclass(frozen=True)
+class ExampleTrace:
+    example_id: str
+    patient_key: str | None
+    task: str | None
+    source: str | None
+    report: ReportStep | None
+    is_drafted: bool
+    """It is a draft now. Drafts of before are known by their decisions and sets only."""
+    decisions: tuple[DecisionStep, ...]
+    approved_by: str | None
+    approval_kind: str | None
+    sets: tuple[SetStep, ...]
+    trainings: tuple[TrainingStep, ...]
+
+
+@dataclass(frozen=True)
+class ErasedInRelease:
+    release_id: str
+    split: str
+    use: Use
+
+
+@dataclass(frozen=True)
+class PatientTrace:
+    """Which models saw this patient: `examples` for what is there, `erased_in_releases` for what was removed."""
+
+    patient_key: str
+    erased_at: datetime | None
+    is_erasure_finished: bool | None
+    reports: tuple[ReportStep, ...]
+    examples: tuple[ExampleTrace, ...]
+    erased_in_releases: tuple[ErasedInRelease, ...]
+
+
+@dataclass(frozen=True)
+class SplitCount:
+    split: str
+    use: Use
+    examples: int
+    patients: int
+    general_examples: int
+
+
+@dataclass(frozen=True)
+class ReleaseTrace:
+    release_id: str
+    adapter_id: str
+    base_fingerprint: str
+    instruction_set: str
+    is_set_erased: bool
+    verdicts: tuple[VerdictStep, ...]
+    deployments: tuple[DeploymentStep, ...]
+    splits: tuple[SplitCount, ...]
+    left_out_as_too_long: int | None
+    erased: tuple[ErasedInRelease, ...]
+    erased_patients_learned_from: int

@@ -1,0 +1,177 @@
+"""Where an example came from and where it went; which models saw a patient; whom a release saw.
+
+Owns joining tables, instruction sets, trainings and the ledger by their ids. Reads only. Text is never read: a trace can be shown
+to anybody who may know that the ids exist.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.fingerprints import short
+from fine_tune_assets.core.paths import Layout
+from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.erasures import erased_in, find_erasure, releases_that_saw
+from fine_tune_assets.ledger.releases import find_release
+from fine_tune_assets.lineage.instruction_sets import SetFolder, find_set, set_folders
+from fine_tune_assets.lineage.ledger_steps import decisions_on, deployments_of, releases_of, verdicts_on
+from fine_tune_assets.lineage.records import (
+    USE_OF_SPLIT,
+    ErasedInRelease,
+    ExampleTrace,
+    PatientTrace,
+    ReleaseTrace,
+    ReportStep,
+    SetStep,
+    SplitCount,
+    TrainingStep,
+    use_of,
+)
+from fine_tune_assets.lineage.table_rows import TableRows
+from fine_tune_assets.lineage.trainings import Training, list_trainings
+
+NO_SPLIT = ""
+
+
+class UnknownIdError(FineTuneError):
+    """Nothing here has that id."""
+
+
+def trace_example(layout: Layout, ledger: Ledger, example_id: str) -> ExampleTrace:
+    """The way of one example. Raises UnknownIdError if no table, set or decision names it."""
+    return _Tracer(layout, ledger).example(example_id)
+
+
+def trace_patient(layout: Layout, ledger: Ledger, patient_key: str) -> PatientTrace:
+    """Every report and example of a patient, and every release that saw one. Raises UnknownIdError."""
+    return _Tracer(layout, ledger).patient(patient_key)
+
+
+def trace_release(layout: Layout, ledger: Ledger, release_id: str) -> ReleaseTrace:
+    """What a release rests on, and how many patients it saw. Raises UnknownIdError."""
+    release = find_release(ledger, release_id)
+    if release is None:
+        raise UnknownIdError(f"There is no release {release_id}.")
+    pair = (release.adapter_id, release.instruction_set_fingerprint)
+    training = next((t for t in list_trainings(layout, ledger) if _pair(t) == pair), None)
+    stored = find_set(layout.instruction_sets, release.instruction_set_fingerprint)
+    marks = erased_in(ledger, release_id)
+    too_long = training.too_long if training else None
+    return ReleaseTrace(
+        release_id=release_id,
+        adapter_id=release.adapter_id,
+        base_fingerprint=release.base_fingerprint,
+        instruction_set=short(release.instruction_set_fingerprint),
+        is_set_erased=stored is not None and stored.erased is not None,
+        verdicts=verdicts_on(ledger, *pair),
+        deployments=deployments_of(ledger, release_id),
+        splits=_splits(stored),
+        left_out_as_too_long=None if too_long is None else len(too_long),
+        erased=tuple(ErasedInRelease(m.release_id, m.split, USE_OF_SPLIT[m.split]) for m in marks),
+        erased_patients_learned_from=sum(m.is_learned_from for m in marks),
+    )
+
+
+def _splits(stored: SetFolder | None) -> tuple[SplitCount, ...]:
+    """By split; empty where the set is gone."""
+    if stored is None or stored.rows_file is None:
+        return ()
+    rows = stored.all_rows().select(["split", "patient_key"]).to_pylist()
+    counts = []
+    for split, use in USE_OF_SPLIT.items():
+        keys = [row["patient_key"] for row in rows if row["split"] == split]
+        patients = [key for key in keys if key is not None]
+        counts.append(SplitCount(split, use, len(keys), len(set(patients)), len(keys) - len(patients)))
+    return tuple(counts)
+
+
+def _pair(training: Training) -> tuple[str, str]:
+    return training.adapter_id, training.instruction_set_fingerprint
+
+
+class _Tracer:
+    """What several examples of one trace share: the sets and the trainings are listed once."""
+
+    def __init__(self, layout: Layout, ledger: Ledger) -> None:
+        self._tables = TableRows(layout.tables)
+        self._ledger = ledger
+        self._sets = set_folders(layout.instruction_sets)
+        self._trainings = list_trainings(layout, ledger)
+
+    def example(self, example_id: str) -> ExampleTrace:
+        draft = self._tables.one("drafted_examples", "example_id", example_id)
+        approved = self._tables.one("approved_examples", "example_id", example_id)
+        in_sets = [(s, row) for s in self._sets for row in s.rows("example_id", example_id)]
+        decided = decisions_on(self._ledger, example_id)
+        known: Mapping[str, Any] = draft or approved or (in_sets[-1][1] if in_sets else {})
+        if not known and not decided:
+            raise UnknownIdError(f"No table, instruction set or decision names an example {example_id}.")
+        report_id = known.get("report_id") or next((report for _, report in decided if report), None)
+        return ExampleTrace(
+            example_id=example_id,
+            patient_key=known.get("patient_key"),
+            task=known.get("task"),
+            source=known.get("source"),
+            report=self.report(report_id) if report_id else None,
+            is_drafted=bool(draft),
+            decisions=tuple(step for step, _ in decided),
+            approved_by=approved.get("approved_by"),
+            approval_kind=approved.get("approval_kind"),
+            sets=tuple(SetStep(short(s.fingerprint), row["split"], s.erased is not None) for s, row in in_sets),
+            trainings=self._trainings_of(example_id, in_sets),
+        )
+
+    def _trainings_of(
+        self, example_id: str, in_sets: Sequence[tuple[SetFolder, Mapping[str, Any]]]
+    ) -> tuple[TrainingStep, ...]:
+        split_of = {short(stored.fingerprint): row["split"] for stored, row in in_sets}
+        return tuple(
+            TrainingStep(
+                adapter_id=training.adapter_id,
+                instruction_set=short(training.instruction_set_fingerprint),
+                split=split,
+                use=use_of(split, example_id, training.too_long),
+                is_too_long_known=training.too_long is not None,
+                verdicts=verdicts_on(self._ledger, *_pair(training)),
+                releases=releases_of(self._ledger, *_pair(training)),
+            )
+            for training in self._trainings
+            if (split := split_of.get(short(training.instruction_set_fingerprint), NO_SPLIT)) != NO_SPLIT
+        )
+
+    def report(self, report_id: str) -> ReportStep:
+        raw = self._tables.one("reports", "report_id", report_id)
+        scrubbed = self._tables.one("scrubbed_reports", "report_id", report_id)
+        dropped = self._tables.one("duplicate_reports", "dropped_id", report_id)
+        return ReportStep(
+            report_id=report_id,
+            batch=str(raw.get("batch") or scrubbed.get("batch") or report_id.partition("/")[0]),
+            origin_file=raw.get("origin_file"),
+            scrubber_version=scrubbed.get("scrubber_version"),
+            is_held_back=bool(self._tables.one("held_reports", "report_id", report_id)),
+            kept_instead=dropped.get("kept_id"),
+            duplicates=tuple(self._tables.values("duplicate_reports", "kept_id", report_id, "dropped_id")),
+        )
+
+    def patient(self, patient_key: str) -> PatientTrace:
+        reports = self._tables.values("reports", "patient_key", patient_key, "report_id")
+        examples = {
+            example
+            for name in ("drafted_examples", "approved_examples")
+            for example in self._tables.values(name, "patient_key", patient_key, "example_id")
+        }
+        examples |= {row["example_id"] for s in self._sets for row in s.rows("patient_key", patient_key)}
+        erasure = find_erasure(self._ledger, patient_key)
+        if not reports and not examples and erasure is None:
+            raise UnknownIdError(
+                "Nothing here is of a patient with this key. Make it from the id: fine-tune trace patient-key"
+            )
+        marks = releases_that_saw(self._ledger, patient_key)
+        return PatientTrace(
+            patient_key=patient_key,
+            erased_at=erasure.erased_at if erasure else None,
+            is_erasure_finished=erasure.is_finished if erasure else None,
+            reports=tuple(self.report(report_id) for report_id in reports),
+            examples=tuple(self.example(example_id) for example_id in sorted(examples)),
+            erased_in_releases=tuple(ErasedInRelease(m.release_id, m.split, USE_OF_SPLIT[m.split]) for m in marks),
+        )
