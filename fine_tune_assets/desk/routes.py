@@ -19,6 +19,7 @@ from fine_tune_assets.desk import (
     history_pages,
     item_pages,
     oidc_pages,
+    patient_pages,
     queue_pages,
     sign_in_pages,
     static_files,
@@ -61,6 +62,7 @@ APPROVER = one_of("approver")
 OPERATOR = one_of("operator")
 AUDITOR = one_of("auditor")
 DECIDES = one_of("reviewer", "approver")
+TRACERS = one_of("approver", "operator", "auditor")
 WHO_SEES_HISTORY = one_of("reviewer", "approver", "operator", "auditor")
 
 ROUTES: tuple[Route, ...] = (
@@ -110,6 +112,15 @@ ROUTES: tuple[Route, ...] = (
         "Agreement",
         "How well two reviewers agree, by reviewer and task.",
     ),
+    Route(
+        "GET",
+        "/patients",
+        patient_pages.ask_for_patient,
+        TRACERS,
+        "Patients",
+        "Which models saw a patient, by patient key.",
+    ),
+    Route("POST", "/patients", patient_pages.show_patient, TRACERS),
     Route("GET", "/users", user_pages.show_users, OPERATOR, "Users", "Who may sign in, and what they may do."),
     Route("POST", "/users", user_pages.add_user, OPERATOR),
     Route("POST", "/users/{user_id}/roles", user_pages.change_roles, OPERATOR),

@@ -73,7 +73,8 @@ def test_every_page_and_dialog_passes_the_accessibility_rules_in_every_look(look
     sign_in_at(look, site, "All Roles")
     item = f"/items/{second['example_id']}"
     for path in (
-        "/", "/account", "/queue", "/queue?task=none", "/decisions", "/disagreements", "/agreement", "/users", "/audit?verify=1",
+        "/", "/account", "/queue", "/queue?task=none", "/decisions", "/disagreements", "/agreement", "/patients", "/users",
+        "/audit?verify=1",
         "/nothing", f"/disagreements/{first['example_id']}", f"/items/{first['example_id']}/history",
         f"/items/{first['example_id']}", f"/items/{third['example_id']}", item,
     ):  # fmt: skip
