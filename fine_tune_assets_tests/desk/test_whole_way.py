@@ -96,7 +96,7 @@ def test_two_reviewers_disagree_a_third_settles_it_and_it_is_trained_on(
 
     run_the_graph(instance)
     approved = next(row for row in rows_of(drafted, "approved_examples") if row["example_id"] == example_id)
-    assert (approved["output"], approved["approved_by"]) == (SETTLED, "Adjudicator")
+    assert (approved["output"], approved["approved_by"]) == (SETTLED, "Reviewer Two, Adjudicator")
     arrived = next(row for row in rows_of(drafted, "instruction_sets") if row["example_id"] == example_id)
     assert arrived["messages"][-1]["content"] == SETTLED
 
