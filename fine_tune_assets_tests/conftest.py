@@ -29,7 +29,9 @@ LABELLED_ROWS = 12
 SMALL_SPLIT = {"validation_fraction": 0.25, "test_fraction": 0.25, "minimum_examples": 6}
 
 
-USE_THE_REAL_MODEL = re.compile(r"/(judging|merging|training)/|/end_to_end/test_(air_gap|whole_graph)\.py")
+USE_THE_REAL_MODEL = re.compile(
+    r"/(judging|merging|training)/|/approval/test_writing\.py|/defs/test_model_drafts\.py|/end_to_end/test_(air_gap|whole_graph)\.py"
+)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from fine_tune_assets.approval.drafting import CORRECTION, content_fingerprint
 from fine_tune_assets.approval.states import WAITING, Standing, State, Vote, outcome_of, standing_of
+from fine_tune_assets.approval.task_kinds import BY_MODEL
 from fine_tune_assets.core.people import is_same_person
 from fine_tune_assets.core.records import Decision
 from fine_tune_assets.core.tables import APPROVED_EXAMPLES, DRAFTED_EXAMPLES, check_table, table_of
@@ -155,8 +156,17 @@ def count_about(
 
 
 def is_trusted(draft: Mapping[str, Any], trusted_sources: Mapping[str, str]) -> bool:
-    """Whether the recipe trusts where the draft comes from. A correction can never be trusted, even if it is named."""
-    return draft["source"] != CORRECTION and draft["task"] != CORRECTION and draft["source"] in trusted_sources
+    """Whether the recipe trusts where the draft comes from.
+
+    A correction can never be trusted, even if it is named, nor what a model wrote about a trusted source's report.
+    """
+    is_by_model = (draft.get("drafted_by") or "").startswith(BY_MODEL)
+    return (
+        not is_by_model
+        and draft["source"] != CORRECTION
+        and draft["task"] != CORRECTION
+        and draft["source"] in trusted_sources
+    )
 
 
 def draft_rows(drafts: pa.Table) -> Iterator[dict[str, Any]]:

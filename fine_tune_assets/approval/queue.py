@@ -11,7 +11,8 @@ from fine_tune_assets.core.records import Decision
 from fine_tune_assets.ledger.review_rows import NewItem
 from fine_tune_assets.recipes.schema import ReviewSettings
 
-_COLUMNS = ["example_id", "fingerprint", "report_id", "patient_key", "task", "source", "flags"]
+_SHOWN = ["example_id", "fingerprint", "report_id", "patient_key", "task", "source"]
+_COLUMNS = [*_SHOWN, "flags", "drafted_by"]
 
 
 def queue_items(
@@ -55,7 +56,7 @@ def _item(
     draft: Mapping[str, Any], state: State, decided_by: tuple[str, ...], trusted: bool, author: str | None
 ) -> NewItem:
     return NewItem(
-        **{name: draft[name] for name in _COLUMNS if name != "flags"},
+        **{name: draft[name] for name in _SHOWN},
         author=author,
         is_trusted=trusted,
         flag_count=len(draft["flags"]),

@@ -107,10 +107,22 @@ DUPLICATE_REPORTS = pa.schema([
     _column("similarity", pa.float64(), "Jaccard similarity of word shingles, 0 to 1"),
     _column("reason", pa.string(), "Why this one stayed"),
 ])
+MODEL_DRAFTS = pa.schema([
+    _column("request", pa.string(), "SHA-256 of task, instruction and input: what the model was asked"),
+    _column("report_id", pa.string(), "Report that the input was made from"),
+    _PATIENT, _TASK,
+    _column("output", pa.string(), "What the model wrote", raw_text=True),
+    _column("is_finished", pa.bool_(), "False when it was cut off at `max_new_tokens`"),
+    _column("drafted_by", pa.string(), "`model` and the short fingerprint of the model or release that wrote it"),
+])
 DRAFTED_EXAMPLES = pa.schema([
     _EXAMPLE_ID,
     _column("report_id", pa.string(), "Report or correction it was made from"),
     _SOURCE, _PATIENT, _TASK, _INSTRUCTION, _INPUT, _OUTPUT,
+    _column(
+        "drafted_by", pa.string(), "`sections`, `fields`, `pairs`, `correction`, or `model` with the model's short fingerprint",
+        nullable=True,
+    ),
     _column("flags", STRINGS, "What a reviewer should look at, such as a number not in the input", raw_text=True),
     _column("fingerprint", pa.string(), "SHA-256 of instruction, input and output: what an approval is bound to"),
 ])
@@ -269,6 +281,7 @@ TABLES: dict[str, pa.Schema] = {
     "identifier_values": IDENTIFIER_VALUES,
     "unique_reports": UNIQUE_REPORTS,
     "duplicate_reports": DUPLICATE_REPORTS,
+    "model_drafts": MODEL_DRAFTS,
     "drafted_examples": DRAFTED_EXAMPLES,
     "approved_examples": APPROVED_EXAMPLES,
     "general_examples": GENERAL_EXAMPLES,

@@ -3,7 +3,10 @@
 Belongs here: drafting, the decisions in the ledger as an external asset, and applying them. Must stay out: who may decide.
 """
 
+from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 
 import dagster as dg
 import pyarrow as pa
@@ -11,8 +14,10 @@ import pyarrow.compute as pc
 
 from fine_tune_assets.approval.agreement import AgreementReport, AgreementVerdict, judge_agreement, measure, pairs_of
 from fine_tune_assets.approval.approving import EXPERT, approve_examples
-from fine_tune_assets.approval.drafting import correction_authors, draft_examples, reports_without_draft
+from fine_tune_assets.approval.drafting import correction_authors, draft_examples, reports_without_draft, rows_of
+from fine_tune_assets.approval.queue import flag_kind
 from fine_tune_assets.approval.reviewing import refresh_items
+from fine_tune_assets.approval.task_kinds import count_unused
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.defs.automation import with_new_inputs
@@ -38,6 +43,7 @@ expert_decisions = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
+    code_version="2",  # who drafted it is a column
     deps=[recipe_section("tasks")],
     automation_condition=with_new_inputs(),
     description="Instruction, input and draft output made from each report by the recipe's tasks, and from corrections.",
@@ -46,23 +52,32 @@ expert_decisions = dg.AssetSpec(
     metadata=definition_metadata("drafted_examples"),
 )
 def drafted_examples(
-    installation: Installation, unique_reports: pa.Table, scrubbed_corrections: pa.Table
+    installation: Installation, unique_reports: pa.Table, scrubbed_corrections: pa.Table, model_drafts: pa.Table
 ) -> dg.MaterializeResult[pa.Table]:
+    recipe, authors = installation.recipe, correction_authors(scrubbed_corrections)
     with errors_for_people(), installation.ledger() as ledger:
-        recipe, authors = installation.recipe, correction_authors(scrubbed_corrections)
-        drafts = draft_examples(unique_reports, scrubbed_corrections, recipe.tasks)
+        drafts = draft_examples(unique_reports, scrubbed_corrections, recipe.tasks, model_drafts)
+        unused = count_unused(partial(rows_of, unique_reports), recipe.tasks)
         queue = refresh_items(ledger, drafts, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC))
-    flagged = sum(bool(flags) for flags in drafts.column("flags").to_pylist())
-    without = len(reports_without_draft(unique_reports, drafts))
+    flags = drafts.column("flags").to_pylist()
+    by_kind = Counter(kind for of_draft in flags for kind in {flag_kind(flag) for flag in of_draft})
     return result(
         "drafted_examples",
         drafts,
         fingerprint_table(drafts),
-        flagged=flagged,
-        reports_without_draft=without,
+        flagged=sum(bool(of_draft) for of_draft in flags),
+        by_flag=dg.MetadataValue.md(_counts("flag", by_kind)),
+        by_task=dg.MetadataValue.md(_counts("task", Counter(drafts.column("task").to_pylist()))),
+        reports_without_draft=len(reports_without_draft(unique_reports, drafts)),
+        lab_lines_not_read=sum(unused.unread_lab_lines.values()),
+        reports_without_partner=sum(unused.without_partner.values()),
         new_in_the_queue=queue.arrived + queue.returned,
         gone_from_the_queue=queue.gone,
     )
+
+
+def _counts(name: str, counts: Mapping[str, int]) -> str:
+    return markdown_table([{name: key, "drafts": count} for key, count in sorted(counts.items())])
 
 
 @dg.asset(

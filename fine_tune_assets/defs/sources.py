@@ -18,6 +18,7 @@ from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s01_erased_patients import batches_to_read_again, news_of_live_release
 from fine_tune_assets.defs.s02_missed_identifiers import changed_batches
 from fine_tune_assets.defs.s02_surrogates import batches_to_choose_again
+from fine_tune_assets.defs.s04_drafting_models import drafting_model_version
 from fine_tune_assets.ledger.corrections import corrections_fingerprint
 from fine_tune_assets.ledger.missed_identifiers import marks_fingerprint
 from fine_tune_assets.ledger.reviews import decisions_fingerprint
@@ -118,6 +119,7 @@ def _versions(installation: Installation) -> Mapping[str, Callable[[], str]]:
         "general_files": lambda: _folder(layout.general),
         "rated_answers": lambda: _folder(layout.evaluation / "judge"),
         "ability_questions": lambda: _folder(layout.evaluation / "abilities"),
+        "drafting_models": lambda: drafting_model_version(installation),
         "expert_decisions": of_ledger(decisions_fingerprint),
         "verdict_signatures": of_ledger(signatures_fingerprint),
         "corrections": of_ledger(corrections_fingerprint),

@@ -3,9 +3,10 @@
 Owns the fields, their meaning and their limits; refuses unknown keys. Does not know what a stage does with them.
 """
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic.dataclasses import dataclass
 
 _STRICT = ConfigDict(extra="forbid")
@@ -56,15 +57,100 @@ class DedupSettings:
     """MinHash permutations: more estimate the similarity better and cost time in proportion."""
 
 
+TaskName = Annotated[str, Field(min_length=1, max_length=200)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+def _is_pattern_sound(heading: str) -> str:
+    if heading.startswith("/") and heading.endswith("/"):
+        try:
+            re.compile(heading[1:-1])
+        except re.error as error:
+            raise ValueError("not a valid regular expression") from error
+    return heading
+
+
+HeadingText = Annotated[str, Field(min_length=1), AfterValidator(_is_pattern_sound)]
+Heading = HeadingText | Annotated[tuple[HeadingText, ...], Field(min_length=1)]
+"""The heading of a section; several ways to write it; or, between slashes, a regular expression for the whole heading."""
+
+
 @dataclass(frozen=True, config=_STRICT)
 class SectionTask:
     """Makes one example of each report that has all the sections."""
 
-    name: Annotated[str, Field(min_length=1, max_length=200)]
-    instruction: str
-    input_sections: tuple[str, ...]
+    name: TaskName
+    instruction: Text
+    input_sections: Annotated[tuple[Heading, ...], Field(min_length=1)]
     """Headings, in the order in which they are put into the input."""
-    output_section: str
+    output_section: Heading
+    kind: Literal["sections"] = "sections"
+
+
+@dataclass(frozen=True, config=_STRICT)
+class FieldTask:
+    """Makes one example of each report with laboratory values: from values and reference ranges to the abnormal ones."""
+
+    name: TaskName
+    instruction: Text
+    kind: Literal["fields"]
+    sections: tuple[Heading, ...] = ()
+    """Where the values stand; the whole report if there is none. Elsewhere a dose with its range looks like a value."""
+    minimum_values: Positive = 1
+    """Values with a range that a report must have."""
+    answer_if_normal: Text = "No abnormal value."
+    decimal_commas: bool = False
+    """Whether 5,2 is five and a fifth."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class PairTask:
+    """Makes one example of two reports of the same patient whose ids differ in their ending: a dialogue and its note."""
+
+    name: TaskName
+    instruction: Text
+    kind: Literal["pairs"]
+    input_ending: Text
+    """Ending of the id of the report that is the input, such as `.dialogue`."""
+    output_ending: Text
+
+    @model_validator(mode="after")
+    def _are_apart(self) -> "PairTask":
+        if self.input_ending.endswith(self.output_ending) or self.output_ending.endswith(self.input_ending):
+            raise ValueError("one of input_ending and output_ending ends like the other: no id would tell them apart")
+        return self
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ModelTask:
+    """Makes one example of each report that has the sections; a model writes the output, an expert repairs it."""
+
+    name: TaskName
+    instruction: Text
+    kind: Literal["model"]
+    input_sections: Annotated[tuple[Heading, ...], Field(min_length=1)]
+    max_new_tokens: Positive
+    """More takes longer; an output that reaches it is cut off and flagged."""
+
+
+Task = SectionTask | FieldTask | PairTask | ModelTask
+
+
+def _kind_of_task(task: Any) -> Any:
+    return task.get("kind", "sections") if isinstance(task, dict) else getattr(task, "kind", None)
+
+
+TaskUnion = Annotated[
+    Annotated[SectionTask, Tag("sections")]
+    | Annotated[FieldTask, Tag("fields")]
+    | Annotated[PairTask, Tag("pairs")]
+    | Annotated[ModelTask, Tag("model")],
+    Discriminator(
+        _kind_of_task,
+        custom_error_type="task_kind",
+        custom_error_message="kind must be sections, fields, pairs or model",
+    ),
+]
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -161,7 +247,7 @@ class Recipe:
     scrub: ScrubSettings
     tagger: TaggerSettings
     dedup: DedupSettings
-    tasks: tuple[SectionTask, ...]
+    tasks: tuple[TaskUnion, ...]
     review: ReviewSettings
     general_fraction: Annotated[float, Field(ge=0, lt=1)]
     """Share of general data in the train split: it guards against forgetting."""

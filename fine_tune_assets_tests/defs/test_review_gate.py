@@ -9,7 +9,7 @@ import pytest
 
 from fine_tune_assets.approval.reviewing import decide, revoke
 from fine_tune_assets.core.errors import GateClosedError
-from fine_tune_assets.core.tables import SCRUBBED_CORRECTIONS, UNIQUE_REPORTS, table_of
+from fine_tune_assets.core.tables import MODEL_DRAFTS, SCRUBBED_CORRECTIONS, UNIQUE_REPORTS, table_of
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s04_approved_examples import (
     approved_examples,
@@ -42,7 +42,12 @@ def reports(*complaints: str) -> Any:
 
 
 def drafted(*complaints: str) -> Any:
-    made = drafted_examples(installation=Installation(), unique_reports=reports(*complaints), scrubbed_corrections=NONE)
+    made = drafted_examples(
+        installation=Installation(),
+        unique_reports=reports(*complaints),
+        scrubbed_corrections=NONE,
+        model_drafts=MODEL_DRAFTS.empty_table(),
+    )
     return made.value  # type: ignore[attr-defined]
 
 

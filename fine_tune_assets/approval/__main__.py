@@ -1,0 +1,25 @@
+"""Drafting as a process: `write_drafts` by the base model (see core/worker.py)."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from fine_tune_assets.core.files import write_table
+from fine_tune_assets.core.progress import Progress
+from fine_tune_assets.core.worker import serve_request
+
+
+def write_drafts(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    from fine_tune_assets.approval.task_kinds import Request
+    from fine_tune_assets.approval.writing import write_with_model
+
+    requests = [Request(**row) for row in pq.read_table(request["requests"]).to_pylist()]
+    folder, fingerprint = Path(request["folder"]), request["fingerprint"]
+    table = write_with_model(requests, folder, fingerprint, request["system_prompt"], request["threads"], progress)
+    write_table(Path(request["output"]), table)
+    return {"written": table.num_rows}
+
+
+if __name__ == "__main__":
+    serve_request({"write_drafts": write_drafts})

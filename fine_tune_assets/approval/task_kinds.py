@@ -1,0 +1,205 @@
+"""How each kind of task makes instruction, input and output of a report.
+
+Owns the four kinds: sections of a report, its laboratory values, a pair of reports, and sections whose output a model writes.
+A report that a task can't use makes no draft of it and is counted; nothing is guessed. No model is called here.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fine_tune_assets.approval.lab_values import LabValues, abnormal_lines, read_lab_values
+from fine_tune_assets.approval.sections import find_section, headings_of, section_texts, shown_heading
+from fine_tune_assets.core.fingerprints import fingerprint_json
+from fine_tune_assets.recipes.schema import FieldTask, ModelTask, PairTask, SectionTask, Task
+
+BY_MODEL = "model"
+CONTRADICTED = "flag contradicts range"
+WRITTEN_BY_MODEL = "drafted by a model"
+Row = Mapping[str, Any]
+Rows = Callable[[], Iterable[Row]]
+"""Gives the rows of UNIQUE_REPORTS, each time anew."""
+
+
+@dataclass(frozen=True)
+class Drafted:
+    """A draft before it is checked."""
+
+    report_id: str
+    source: str
+    patient_key: str
+    task: str
+    instruction: str
+    input: str
+    output: str
+    drafted_by: str
+    flags: tuple[str, ...] = ()
+    """What the kind of task itself warns of; the checks of text come later."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a model is asked to write."""
+
+    request: str
+    """Fingerprint of task, instruction and input. The same one is never written twice."""
+    report_id: str
+    patient_key: str
+    task: str
+    instruction: str
+    input: str = field(repr=False)
+    max_new_tokens: int
+
+
+@dataclass(frozen=True)
+class Unused:
+    """What tasks could not use, by task name; counts only."""
+
+    unread_lab_lines: dict[str, int]
+    """Lines with a range that could not be read for certain."""
+    without_partner: dict[str, int]
+    """Reports of a pair whose other one is not there, or is another patient's."""
+
+
+def drafts_by_tasks(rows: Rows, tasks: Sequence[Task], written: Sequence[Row]) -> Iterator[Drafted]:
+    """The drafts of every report by every task, in the order of the reports. `written` are rows of MODEL_DRAFTS."""
+    outputs = {row["request"]: row for row in written}
+    partners = _partners(rows, tasks)
+    for report in rows():
+        sections = _sections(report["text"], tasks)
+        for task in tasks:
+            if isinstance(task, SectionTask):
+                yield from _by_sections(report, sections, task)
+            elif isinstance(task, FieldTask):
+                yield from _by_fields(report, sections, task)
+            elif isinstance(task, PairTask):
+                yield from _by_pairs(report, partners, task)
+            else:
+                yield from _by_model(report, sections, task, outputs)
+
+
+def model_requests(rows: Rows, tasks: Sequence[Task]) -> Iterator[Request]:
+    """What a model has to write for the tasks of that kind."""
+    for report in rows() if any(isinstance(task, ModelTask) for task in tasks) else ():
+        sections = _sections(report["text"], tasks)
+        for task in tasks:
+            if isinstance(task, ModelTask) and (input_text := _input_of(sections, task.input_sections)):
+                request = _request_of(task, input_text)
+                key, patient = report["report_id"], report["patient_key"]
+                yield Request(request, key, patient, task.name, task.instruction, input_text, task.max_new_tokens)
+
+
+def count_unused(rows: Rows, tasks: Sequence[Task]) -> Unused:
+    """What a person should know of that made no draft."""
+    unread: dict[str, int] = {task.name: 0 for task in tasks if isinstance(task, FieldTask)}
+    alone: dict[str, int] = {task.name: 0 for task in tasks if isinstance(task, PairTask)}
+    partners = _partners(rows, tasks)
+    for report in rows() if unread or alone else ():
+        sections = _sections(report["text"], tasks)
+        for task in tasks:
+            if isinstance(task, FieldTask):
+                unread[task.name] += _lab_values(report, sections, task).unread
+            elif isinstance(task, PairTask) and (other := _other_id(report["report_id"], task)) is not None:
+                partner = partners.get(other)
+                alone[task.name] += partner is None or partner["patient_key"] != report["patient_key"]
+    return Unused(unread, alone)
+
+
+def _sections(text: str, tasks: Sequence[Task]) -> dict[str, str]:
+    return section_texts(text, [name for task in tasks for heading in _headings(task) for name in headings_of(heading)])
+
+
+def _headings(task: Task) -> tuple[Any, ...]:
+    if isinstance(task, SectionTask):
+        return (*task.input_sections, task.output_section)
+    if isinstance(task, ModelTask):
+        return task.input_sections
+    return task.sections if isinstance(task, FieldTask) else ()
+
+
+def _by_sections(report: Row, sections: Mapping[str, str], task: SectionTask) -> Iterator[Drafted]:
+    output = find_section(sections, task.output_section)
+    input_text = _input_of(sections, task.input_sections)
+    if output is not None and input_text:
+        yield _drafted(report, task, input_text, output[1])
+
+
+def _input_of(sections: Mapping[str, str], headings: Sequence[Any]) -> str:
+    """The input sections in the task's order, with their headings if there are several; empty if one is missing.
+
+    From half of its input a model would only learn to invent the rest: a whole plan after "Headache.".
+    """
+    found = [(heading, find_section(sections, heading)) for heading in headings]
+    if any(section is None for _, section in found):
+        return ""
+    texts = [(shown_heading(heading, section[0]), section[1]) for heading, section in found if section is not None]
+    if len(texts) == 1:
+        return texts[0][1]
+    return "\n\n".join(f"{heading}\n{text}" for heading, text in texts)
+
+
+def _by_fields(report: Row, sections: Mapping[str, str], task: FieldTask) -> Iterator[Drafted]:
+    values = _lab_values(report, sections, task).values
+    if len(values) < task.minimum_values:
+        return
+    output = "\n".join(abnormal_lines(values)) or task.answer_if_normal
+    flags = tuple(f"{CONTRADICTED}: {value.name}" for value in values if value.is_contradicted)
+    yield _drafted(report, task, "\n".join(value.line for value in values), output, flags=flags)
+
+
+def _lab_values(report: Row, sections: Mapping[str, str], task: FieldTask) -> LabValues:
+    found = [find_section(sections, heading) for heading in task.sections]
+    texts = [section[1] for section in found if section is not None] if task.sections else [report["text"]]
+    return read_lab_values("\n\n".join(texts), task.decimal_commas)
+
+
+def _by_pairs(report: Row, partners: Mapping[str, Row], task: PairTask) -> Iterator[Drafted]:
+    """The draft belongs to the report that is the output."""
+    if not report["report_id"].endswith(task.output_ending):
+        return
+    other = partners.get(str(_other_id(report["report_id"], task)))
+    if other is not None and other["patient_key"] == report["patient_key"]:
+        yield _drafted(report, task, other["text"].strip(), report["text"].strip())
+
+
+def _partners(rows: Rows, tasks: Sequence[Task]) -> dict[str, Row]:
+    endings = tuple(e for task in tasks if isinstance(task, PairTask) for e in (task.input_ending, task.output_ending))
+    return {row["report_id"]: row for row in rows() if row["report_id"].endswith(endings)} if endings else {}
+
+
+def _other_id(report_id: str, task: PairTask) -> str | None:
+    for own, other in ((task.output_ending, task.input_ending), (task.input_ending, task.output_ending)):
+        if report_id.endswith(own):
+            return report_id.removesuffix(own) + other
+    return None
+
+
+def _by_model(
+    report: Row, sections: Mapping[str, str], task: ModelTask, outputs: Mapping[str, Row]
+) -> Iterator[Drafted]:
+    input_text = _input_of(sections, task.input_sections)
+    written = outputs.get(_request_of(task, input_text)) if input_text else None
+    if written is not None and written["output"].strip():
+        end = "" if written["is_finished"] else ", cut off"
+        flags = (f"{WRITTEN_BY_MODEL}: {written['drafted_by'].removeprefix(BY_MODEL).strip()}{end}",)
+        yield _drafted(report, task, input_text, written["output"].strip(), written["drafted_by"], flags)
+
+
+def _request_of(task: ModelTask, input_text: str) -> str:
+    return fingerprint_json([task.name, task.instruction, input_text])
+
+
+def _drafted(
+    report: Row, task: Task, input_text: str, output: str, drafted_by: str = "", flags: tuple[str, ...] = ()
+) -> Drafted:
+    return Drafted(
+        report_id=report["report_id"],
+        source=report["source"],
+        patient_key=report["patient_key"],
+        task=task.name,
+        instruction=task.instruction,
+        input=input_text,
+        output=output,
+        drafted_by=drafted_by or task.kind,
+        flags=flags,
+    )

@@ -1,0 +1,124 @@
+"""Stage 4: outputs that a model writes, for an expert to repair.
+
+Belongs here: what is missing, who writes it, and keeping it. Must stay out: how a model is asked (see `approval/writing.py`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fine_tune_assets.approval.drafting import rows_of
+from fine_tune_assets.approval.task_kinds import Request, model_requests
+from fine_tune_assets.approval.writing import (
+    EngineAwayError,
+    LiveEngine,
+    missing_requests,
+    still_wanted,
+    write_with_engine,
+)
+from fine_tune_assets.core.files import write_table
+from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.core.tables import MODEL_DRAFTS, conform, table_of
+from fine_tune_assets.defs.automation import with_new_inputs
+from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
+from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
+from fine_tune_assets.defs.s04_drafting_models import BaseModel, drafting_models, find_drafting_model
+from fine_tune_assets.defs.sources import recipe_section
+
+
+@dg.asset(
+    group_name="s04_approved_examples",
+    deps=[recipe_section("tasks"), drafting_models],
+    automation_condition=with_new_inputs(),
+    description="What a model wrote for tasks of the kind `model`. Written once, kept, and always looked at by an expert.",
+    owners=OWNERS["clinical"],
+    kinds={"parquet"},
+    metadata=definition_metadata("model_drafts"),
+)
+def model_drafts(
+    context: dg.AssetExecutionContext, installation: Installation, worker: Worker, unique_reports: pa.Table
+) -> dg.MaterializeResult[pa.Table]:
+    with errors_for_people():
+        requests = list(model_requests(partial(rows_of, unique_reports), installation.recipe.tasks))
+        kept = still_wanted(requests, _stored(installation))
+        missing = missing_requests(requests, kept)
+    written = _write(context, installation, worker, missing) if missing else MODEL_DRAFTS.empty_table()
+    table = pa.concat_tables([kept, written]).sort_by("request")
+    waiting = len(missing) - written.num_rows
+    return result("model_drafts", table, fingerprint_table(table), new=written.num_rows, not_written=waiting)
+
+
+def _stored(installation: Installation) -> pa.Table:
+    path = installation.layout.table("model_drafts")
+    return conform(pq.read_table(path), MODEL_DRAFTS) if path.is_file() else MODEL_DRAFTS.empty_table()
+
+
+def _write(
+    context: dg.AssetExecutionContext, installation: Installation, worker: Worker, missing: Sequence[Request]
+) -> pa.Table:
+    with errors_for_people():
+        model = find_drafting_model(installation)
+    if model is None:
+        context.log.warning(f"{len(missing)} drafts wait for a model. Materialise base_models, or serve a release.")
+        return MODEL_DRAFTS.empty_table()
+    if isinstance(model, LiveEngine):
+        return _by_engine(context, missing, model)
+    return _by_base_model(context, installation, worker, missing, model)
+
+
+def _by_engine(context: dg.AssetExecutionContext, missing: Sequence[Request], engine: LiveEngine) -> pa.Table:
+    rows = []
+    with errors_for_people():
+        try:
+            for row in write_with_engine(
+                missing, engine, lambda done, total, what: context.log.info(f"{done} of {total} {what}")
+            ):
+                rows.append(row)  # what was written before the engine went away is kept
+        except EngineAwayError as error:
+            context.log.warning(str(error))
+    return table_of(rows, MODEL_DRAFTS)
+
+
+def _by_base_model(
+    context: dg.AssetExecutionContext,
+    installation: Installation,
+    worker: Worker,
+    missing: Sequence[Request],
+    model: BaseModel,
+) -> pa.Table:
+    asked, output = installation.scratch(context, "requests"), installation.scratch(context, "model_drafts")
+    try:
+        write_table(asked, pa.Table.from_pylist([asdict(request) for request in missing]))
+        request = {
+            "action": "write_drafts",
+            "requests": str(asked),
+            "output": str(output),
+            "folder": str(model.folder),
+            "fingerprint": model.fingerprint,
+            "system_prompt": installation.recipe.system_prompt,
+            "threads": installation.settings.threads,
+        }
+        worker.run(context, "approval", request)
+        return conform(pq.read_table(output), MODEL_DRAFTS)
+    finally:
+        asked.unlink(missing_ok=True)
+        output.unlink(missing_ok=True)
+
+
+@dg.asset_check(
+    asset="model_drafts",
+    additional_ins={"unique_reports": dg.AssetIn("unique_reports")},
+    description="A model wrote a draft for everything that the recipe's tasks ask one for.",
+)
+def every_model_draft_is_written(
+    installation: Installation, model_drafts: pa.Table, unique_reports: pa.Table
+) -> dg.AssetCheckResult:
+    requests = list(model_requests(partial(rows_of, unique_reports), installation.recipe.tasks))
+    missing = len(missing_requests(requests, model_drafts))
+    return dg.AssetCheckResult(
+        passed=missing == 0, severity=dg.AssetCheckSeverity.WARN, metadata={"asked": len(requests), "missing": missing}
+    )

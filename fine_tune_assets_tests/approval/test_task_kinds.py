@@ -1,0 +1,158 @@
+"""The kinds of task: sections, fields, pairs, and what a model writes."""
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from fine_tune_assets.approval.approving import is_trusted
+from fine_tune_assets.approval.drafting import draft_examples, rows_of
+from fine_tune_assets.approval.queue import queue_items
+from fine_tune_assets.approval.task_kinds import Request, count_unused, model_requests
+from fine_tune_assets.approval.writing import draft_row, missing_requests, still_wanted
+from fine_tune_assets.core.errors import RecipeError
+from fine_tune_assets.core.tables import MODEL_DRAFTS, table_of
+from fine_tune_assets.recipes.loading import load_recipe, parse_recipe
+from fine_tune_assets.recipes.schema import FieldTask, ModelTask, PairTask, SectionTask, Task
+from fine_tune_assets_tests.approval.examples import ONE, TRUSTED, approve, corrections, reports
+
+FIELDS = FieldTask("abnormal", "Name the abnormal values.", "fields", ("LABORATORY",))
+PAIRS = PairTask("note", "Write the note of this visit.", "pairs", ".dialogue", ".note")
+SUMMARY = ModelTask("summary", "Summarise.", "model", ("FINDINGS",), 40)
+
+
+def draft(table: pa.Table, *tasks: Task, written: pa.Table | None = None) -> list[dict[str, Any]]:
+    return draft_examples(table, corrections(), tasks, written).to_pylist()
+
+
+def requests(table: pa.Table, *tasks: Task) -> list[Request]:
+    return list(model_requests(lambda: rows_of(table), tasks))
+
+
+def renamed(table: pa.Table, *ids: str) -> pa.Table:
+    return table.set_column(0, table.schema.field(0), pa.array(ids))
+
+
+@pytest.mark.parametrize("heading", ["HPI", "History of Present Illness", "HISTORY OF PRESENT ILLNESS"])
+def test_a_section_may_have_several_headings_and_looks_the_same_in_the_input(heading: str) -> None:
+    """Departments write HPI or the whole words; a model should learn one form."""
+    task = SectionTask("plan", "Plan.", (("HPI", "History of present illness"), "FINDINGS"), "PLAN")
+    (found,) = draft(reports(f"{heading}\nFell.\nFINDINGS\nSprain.\nPLAN\nRest."), task)
+    assert found["input"] == "HPI\nFell.\n\nFINDINGS\nSprain."
+
+
+def test_a_heading_between_slashes_is_a_regular_expression_for_the_whole_heading() -> None:
+    """`Assessment and Plan`, `ASSESSMENT/PLAN`: and the report's own words stand in the input."""
+    task = SectionTask("plan", "Plan.", ("/find.*/", "HISTORY"), "/assessment.*plan/")
+    (found,) = draft(reports("Findings today:\nSprain.\nHISTORY\nFell.\nAssessment & Plan:\nRest."), task)
+    assert (found["input"], found["output"]) == ("FINDINGS TODAY\nSprain.\n\nHISTORY\nFell.", "Rest.")
+    assert draft(reports("We find\nSprain.\nHISTORY\nFell.\nASSESSMENT AND PLAN\nRest."), task) == []
+
+
+def test_a_recipe_with_a_broken_pattern_or_an_unknown_kind_is_refused() -> None:
+    """At its loading, not in the night after."""
+    from dataclasses import asdict
+
+    good = asdict(load_recipe("demo_smollm2"))
+    for task, word in [
+        ({"name": "x", "instruction": "y", "input_sections": ["/((/"], "output_section": "Z"}, "regular expression"),
+        ({"name": "x", "instruction": "y", "kind": "fiel"}, "kind must be"),
+        (
+            {"name": "x", "instruction": "y", "kind": "pairs", "input_ending": "e", "output_ending": ".note"},
+            "ends like",
+        ),
+    ]:
+        with pytest.raises(RecipeError, match=word):
+            parse_recipe({**good, "tasks": [task]}, "r.yaml")
+
+
+def test_laboratory_values_become_the_abnormal_ones() -> None:
+    """Input: the lines that were read for certain; a dose elsewhere in the report is no value."""
+    values = "WBC 13.2 x10^9/L (4.0-11.0)\nNa 139 mmol/L (135-145)\nTroponin <5 ng/L (3-10)"
+    text = f"LABORATORY\n{values}\nPLAN\nIbuprofen 81 mg (75-100)"
+    (found,) = draft(reports(text), FIELDS)
+    assert found["input"] == "WBC 13.2 x10^9/L (4.0-11.0)\nNa 139 mmol/L (135-145)"
+    assert found["output"] == "WBC: high, 13.2 x10^9/L (4.0-11.0)"
+    assert (found["drafted_by"], found["flags"]) == ("fields", [])
+    assert count_unused(lambda: rows_of(reports(text)), [FIELDS]).unread_lab_lines == {"abnormal": 1}
+
+
+def test_normal_values_have_an_answer_and_too_few_make_no_draft() -> None:
+    """A model that never saw a normal report would find something in each."""
+    (found,) = draft(reports("LABORATORY\nNa 139 mmol/L (135-145)"), FIELDS)
+    assert found["output"] == "No abnormal value."
+    assert draft(reports("LABORATORY\nNa 139 mmol/L"), FIELDS) == []
+
+
+def test_a_flag_of_the_report_that_contradicts_its_range_is_for_a_reviewer() -> None:
+    """The draft says what the range says, and warns."""
+    (found,) = draft(reports("LABORATORY\nTSH 2.1 mIU/L (0.4-4.0) H"), FIELDS)
+    assert found["flags"] == ["flag contradicts range: TSH"]
+
+
+def test_two_reports_of_a_patient_whose_ids_differ_in_their_ending_are_a_pair() -> None:
+    """The draft belongs to the note: holding the note back holds the draft back."""
+    table = reports("Doctor: Any pain?\n", "Pain.\n")
+    pair = renamed(table, "b/visit7.dialogue", "b/visit7.note").set_column(
+        3, table.schema.field(3), pa.array(["p", "p"])
+    )
+    (found,) = draft(pair, PAIRS)
+    assert (found["report_id"], found["input"], found["output"]) == ("b/visit7.note", "Doctor: Any pain?", "Pain.")
+    assert found["drafted_by"] == "pairs"
+
+
+def test_a_pair_of_two_patients_is_none_and_is_counted() -> None:
+    """One patient's words in the other one's note would be the worst of all examples."""
+    table = renamed(reports("Dialogue", "Note"), "b/visit7.dialogue", "b/visit7.note")
+    assert draft(table, PAIRS) == []
+    assert count_unused(lambda: rows_of(table), [PAIRS]).without_partner == {"note": 2}
+    alone = renamed(reports("Note"), "b/visit8.note")
+    assert count_unused(lambda: rows_of(alone), [PAIRS]).without_partner == {"note": 1}
+
+
+def test_what_a_model_wrote_is_a_draft_that_no_source_is_trusted_for() -> None:
+    """The clinic is trusted for its own words, not for a model's."""
+    table = reports("FINDINGS\nSprain.")
+    assert draft(table, SUMMARY) == []
+    (asked,) = requests(table, SUMMARY)
+    written = table_of([draft_row(asked, " A sprain. ", True, "abc123")], MODEL_DRAFTS)
+    (found,) = draft(table, SUMMARY, written=written)
+    assert (found["output"], found["drafted_by"]) == ("A sprain.", "model abc123")
+    assert found["flags"] == ["drafted by a model: abc123"]
+    assert found["source"] in TRUSTED
+    assert not is_trusted(found, TRUSTED)
+    drafted = draft_examples(table, corrections(), [SUMMARY], written)
+    approval = approve(drafted, [], TRUSTED)
+    assert (approval.approved.num_rows, approval.waiting) == (0, 1)
+    (item,) = queue_items(drafted, [], TRUSTED, ONE, {}, {})
+    assert (item.state, item.is_trusted, item.flag_kinds) == ("waiting", False, ("drafted by a model",))
+
+
+def test_a_model_that_was_cut_off_or_wrote_nothing_is_told_apart() -> None:
+    """Half an answer must be seen as one; an empty one is no draft."""
+    table = reports("FINDINGS\nSprain.")
+    (asked,) = requests(table, SUMMARY)
+    cut = table_of([draft_row(asked, "A spr", False, "abc")], MODEL_DRAFTS)
+    empty = table_of([draft_row(asked, " ", True, "abc")], MODEL_DRAFTS)
+    assert draft(table, SUMMARY, written=cut)[0]["flags"] == ["drafted by a model: abc, cut off"]
+    assert draft(table, SUMMARY, written=empty) == []
+
+
+def test_what_was_written_is_not_asked_for_again_and_goes_with_its_report() -> None:
+    """Another release must not take approved drafts back; what was held back must not stay in a table."""
+    before, after = (
+        reports("FINDINGS\nSprain.", "FINDINGS\nFracture."),
+        reports("FINDINGS\nSprain.", "FINDINGS\nBreak."),
+    )
+    written = table_of([draft_row(r, "x", True, "abc") for r in requests(before, SUMMARY)], MODEL_DRAFTS)
+    asked = requests(after, SUMMARY)
+    kept = still_wanted(asked, written)
+    assert kept.column("report_id").to_pylist() == ["b/1"]
+    assert [r.report_id for r in missing_requests(asked, kept)] == ["b/2"]
+    assert missing_requests(requests(before, SUMMARY), written) == []
+
+
+def test_a_request_never_shows_its_input() -> None:
+    """A repr ends up in a log."""
+    (asked,) = requests(reports("FINDINGS\nZyxwvutquark."), SUMMARY)
+    assert "Zyxwvutquark" not in repr(asked)
