@@ -16,7 +16,7 @@ import click
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import short
-from fine_tune_assets.core.keys import read_key
+from fine_tune_assets.core.keys import PATIENTS_KEY, read_key
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.ledger.database import Ledger, open_ledger
@@ -24,7 +24,6 @@ from fine_tune_assets.ledger.database import Ledger, open_ledger
 if TYPE_CHECKING:
     from fine_tune_assets.lineage.records import ExampleTrace, PatientTrace, ReleaseTrace, ReportStep, TrainingStep
 
-PATIENTS_KEY_FILE = "patients.key"
 _AS_JSON = click.option("--json", "is_json", is_flag=True, help="As one JSON object.")
 
 
@@ -82,7 +81,7 @@ def patient_key(by_name: bool) -> None:
     wanted = "name" if by_name else "id"
     said = click.prompt(f"Patient's {wanted}", hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.read()
     text = next(iter(values_of(said)), "")
-    path = load_settings().layout.keys / PATIENTS_KEY_FILE
+    path = load_settings().layout.keys / f"{PATIENTS_KEY}.key"
     if not text:
         raise PatientIdError(f"No {wanted} was entered.")
     if not path.is_file():

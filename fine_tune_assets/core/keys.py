@@ -11,6 +11,8 @@ from pathlib import Path
 from fine_tune_assets.core.errors import SettingsError
 
 KEY_BYTES = 32
+PATIENTS_KEY = "patients"
+"""Name of the key that patients' keys are made with."""
 
 
 def read_or_create_key(folder: Path, name: str) -> bytes:

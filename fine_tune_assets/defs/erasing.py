@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
-import pyarrow.parquet as pq
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.defs.local_run import fail_abandoned_runs, runs_at_work
 from fine_tune_assets.defs.resources import Installation
+from fine_tune_assets.defs.s01_erased_patients import batches_with_refusals
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.erasures import Erasure, PatientIds, add_ids, find_erasure, lift_erasure, record_erasure
 from fine_tune_assets.lineage.erasing import (
@@ -30,7 +30,6 @@ from fine_tune_assets.lineage.instruction_sets import lift_from_sets
 from fine_tune_assets.phi.span_cache import clear_span_caches
 from fine_tune_assets.reports.limits import ReadLimits
 from fine_tune_assets.reports.patient_files import PatientFiles, files_of_batches
-from fine_tune_assets.reports.quarantine import Reason
 
 Tell = Callable[[str], None]
 """Told the name of each step before it begins."""
@@ -125,18 +124,10 @@ def _steps(
 
 def _raw_files(installation: Installation, patient_key: str, batches: frozenset[str]) -> tuple[PatientFiles, list[str]]:
     """Of the batches in which the patient was found, and of those in which somebody erased was refused meanwhile."""
-    wanted = batches | _batches_with_refusals(installation.layout.tables / "unreadable_reports")
+    wanted = batches | batches_with_refusals(installation.layout.tables / "unreadable_reports")
     folders = [installation.layout.raw_reports / batch for batch in sorted(wanted)]
     there = [folder for folder in folders if folder.is_dir()]
     return files_of_batches(there, installation.patient_secret, patient_key, ReadLimits())
-
-
-def _batches_with_refusals(unreadable: Path) -> frozenset[str]:
-    refused = [("reason", "==", Reason.ERASED_PATIENT.value)]
-    tables = {
-        path.stem: pq.read_table(path, columns=["batch"], filters=refused) for path in unreadable.glob("*.parquet")
-    }
-    return frozenset(batch for batch, table in tables.items() if table.num_rows)
 
 
 def _require_no_correction(ids: PatientIds) -> None:

@@ -15,7 +15,7 @@ import dagster as dg
 from upath import UPath
 
 from fine_tune_assets.core.errors import FineTuneError, without_message
-from fine_tune_assets.core.keys import read_or_create_key, require_key
+from fine_tune_assets.core.keys import PATIENTS_KEY, read_or_create_key, require_key
 from fine_tune_assets.core.paths import PROJECT_DIR, Layout
 from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT, Settings, load_settings
 from fine_tune_assets.core.worker import ANSWER_FILE, ERROR, RESULT, read_answer
@@ -25,8 +25,6 @@ from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.erasures import erased_patients
 from fine_tune_assets.recipes.loading import load_recipe
 from fine_tune_assets.recipes.schema import Recipe
-
-PATIENTS_KEY = "patients"
 
 
 class Installation(dg.ConfigurableResource):

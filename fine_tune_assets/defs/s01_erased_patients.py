@@ -10,6 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import combine, fingerprint_listing
@@ -20,6 +21,7 @@ from fine_tune_assets.defs.s01_raw_reports import BATCHES, ERASED_PATIENTS, GROU
 from fine_tune_assets.ledger.deployments import live_deployment
 from fine_tune_assets.ledger.erasures import erased_in, list_erasures
 from fine_tune_assets.lineage.patient_rows import batches_with, count_rows
+from fine_tune_assets.reports.quarantine import Reason
 
 _LEFT = "+"
 """In the version of a batch: before it the erasures that concern it, after it the state of a table that still holds rows."""
@@ -62,6 +64,9 @@ def batches_to_read_again(instance: dg.DagsterInstance, installation: Installati
     for erasure in erasures:
         for batch in erasure.ids.batches:
             of_batch.setdefault(batch, []).append(erasure.erasure_id)
+    for batch in batches_with_refusals(installation.layout.tables / "unreadable_reports"):
+        # Nobody notes who was refused: if any tombstone comes or goes, it is looked at again.
+        of_batch[batch] = [erasure.erasure_id for erasure in erasures]
     left = _left(installation.layout.tables / "reports", frozenset(e.patient_key for e in erasures))
     events = []
     for batch in sorted({*of_batch, *known, *left} & set(instance.get_dynamic_partitions(str(BATCHES.name)))):
@@ -72,6 +77,20 @@ def batches_to_read_again(instance: dg.DagsterInstance, installation: Installati
         if (reported if batch in left else reported.partition(_LEFT)[0]) != version:
             events.append(dg.AssetMaterialization(ERASED_PATIENTS, partition=batch, tags={DATA_VERSION: version}))
     return events
+
+
+def batches_with_refusals(unreadable: Path) -> frozenset[str]:
+    """Batches in which a report of somebody erased still lies in a raw file, and was refused."""
+    return _refusals_in(unreadable, fingerprint_listing(unreadable)) if unreadable.is_dir() else frozenset()
+
+
+@lru_cache(maxsize=1)
+def _refusals_in(unreadable: Path, _listed: str) -> frozenset[str]:
+    refused = [("reason", "==", Reason.ERASED_PATIENT.value)]
+    tables = {
+        path.stem: pq.read_table(path, columns=["batch"], filters=refused) for path in unreadable.glob("*.parquet")
+    }
+    return frozenset(batch for batch, table in tables.items() if table.num_rows)
 
 
 def _reported(instance: dg.DagsterInstance) -> dict[str, str]:

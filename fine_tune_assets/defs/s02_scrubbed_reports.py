@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.core.keys import PATIENTS_KEY
 from fine_tune_assets.defs.automation import on_new_batches, on_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result, table_out
-from fine_tune_assets.defs.resources import PATIENTS_KEY, Installation, Worker, errors_for_people
+from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s01_raw_reports import BATCHES
 from fine_tune_assets.defs.s02_missed_identifiers import (
     gold_files,

@@ -24,6 +24,7 @@ from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.tables import MODEL_DRAFTS, conform, table_of
 from fine_tune_assets.defs.automation import with_new_inputs
+from fine_tune_assets.defs.io import without_patients
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s04_drafting_models import BaseModel, drafting_models, find_drafting_model
@@ -54,7 +55,9 @@ def model_drafts(
 
 def _stored(installation: Installation) -> pa.Table:
     path = installation.layout.table("model_drafts")
-    return conform(pq.read_table(path), MODEL_DRAFTS) if path.is_file() else MODEL_DRAFTS.empty_table()
+    if not path.is_file():
+        return MODEL_DRAFTS.empty_table()
+    return without_patients(conform(pq.read_table(path), MODEL_DRAFTS), installation.erased_patients())
 
 
 def _write(

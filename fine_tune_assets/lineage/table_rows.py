@@ -1,5 +1,6 @@
 """Rows of the tables by one id, without text. Owns the query and which columns it may give away."""
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +15,38 @@ class TableRows:
 
     def __init__(self, tables: Path) -> None:
         self._tables = tables
+        self._queries: dict[str, tuple[str, list[str]] | None] = {}
 
     def one(self, name: str, column: str, value: str) -> dict[str, Any]:
         """The first row with this value, or an empty one."""
-        found = self._query(name, column, value, limit=1)
+        found = self._rows(name, column, value, limit=1)
         return found[0] if found else {}
 
     def values(self, name: str, column: str, value: str, wanted: str) -> list[str]:
         """The values of another column in the rows with this value, sorted."""
-        return sorted({row[wanted] for row in self._query(name, column, value, limit=None)})
+        return sorted({row[wanted] for row in self._rows(name, column, value, limit=None)})
 
-    def _query(self, name: str, column: str, value: str, limit: int | None) -> list[dict[str, Any]]:
+    def _rows(self, name: str, column: str, value: str, limit: int | None) -> list[dict[str, Any]]:
+        if name not in self._queries:
+            self._queries[name] = self._query(name)
+        known = self._queries[name]
+        if known is None:
+            return []
+        query, paths = known
+        asked = f"{query} where {column} = ?" + (f" limit {limit}" if limit else "")
+        found: Any = self._connection.sql(asked, params=[paths, value]).to_arrow_table()
+        return list(found.to_pylist())
+
+    def _query(self, name: str) -> tuple[str, list[str]] | None:
+        """What selects every row of a table, and its files; None while there is none."""
         files = [path for path in sorted((self._tables / name).glob("*.parquet")) if not path.name.startswith(".")]
         if not files:
-            return []
+            return None
         # A table of before may lack a column that the schema has now.
         stored = set.intersection(*(set(pq.read_schema(path).names) for path in files))
-        columns = ", ".join(c for c in shown_columns(TABLES[name]) if c in stored)
-        query = f"select {columns} from read_parquet(?, union_by_name = true) where {column} = ?"
-        with duckdb.connect() as connection:
-            paths = [str(path) for path in files]
-            asked = query + (f" limit {limit}" if limit else "")
-            found: Any = connection.sql(asked, params=[paths, value]).to_arrow_table()
-            return list(found.to_pylist())
+        columns = ", ".join(column for column in shown_columns(TABLES[name]) if column in stored)
+        return f"select {columns} from read_parquet(?, union_by_name = true)", [str(path) for path in files]
+
+    @cached_property
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        return duckdb.connect()

@@ -104,6 +104,7 @@ def test_sources_are_the_assets_that_nobody_computes() -> None:
         "base_model_files",
         "corrections",
         "drafting_models",
+        "erased_patients",
         "expert_decisions",
         "general_files",
         "labelled_reports",
@@ -146,6 +147,7 @@ def test_a_section_of_the_recipe_is_read_by_what_it_decides(section: str, reader
 def test_only_the_ingest_of_batches_is_partitioned() -> None:
     """A batch is read and scrubbed alone; from the third stage on everything is compared with everything."""
     assert {name for name, node in NODES.items() if node.is_partitioned} == {
+        "erased_patients",
         "raw_reports",
         "reports",
         "unreadable_reports",

@@ -195,6 +195,23 @@ def test_a_batch_in_which_a_late_run_stored_the_patient_is_read_again_until_the_
     assert _report(instance) == [], "Nothing is read again for rows that are gone."
 
 
+def test_a_batch_that_came_later_and_was_refused_is_read_again_when_a_tombstone_goes(
+    installation_dir: Path,  # noqa: ARG001
+    instance: dg.DagsterInstance,
+) -> None:
+    """No erasure knows of it; without this the patient's reports in it would stay refused after the erasure was lifted."""
+    instance.add_dynamic_partitions(str(BATCHES.name), ["b1", "later"])
+    _erase(KEY, "b1")
+    assert _report(instance) == ["b1"]
+    store(Installation().layout, "unreadable_reports", [{"batch": "later", "reason": "erased_patient"}], "later")
+    assert _report(instance) == ["later"]
+    assert _report(instance) == []
+    with Installation().ledger() as ledger:
+        lift_erasure(ledger, patient_key=KEY, by="court", reason="Order 4")
+    assert _report(instance) == ["b1", "later"]
+    assert _report(instance) == []
+
+
 @pytest.mark.usefixtures("installation_dir")
 def test_what_is_left_of_an_erased_patient_is_shown() -> None:
     """An erasure that was cut off must not look like one that is done."""

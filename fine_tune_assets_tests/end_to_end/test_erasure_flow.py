@@ -38,6 +38,7 @@ from fine_tune_assets_tests.defs.test_ingest_flow import INGEST
 
 # Each scrub starts a process that loads Presidio, and the story has some ten.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+STAGES = INGEST | {"model_drafts"}
 MARKER = "zyxomarkwort"
 """Written small and known to nobody: no rule takes it for a name, so it goes all the way."""
 MISSED = "quorvelmark"
@@ -66,7 +67,7 @@ class Planted:
         (shared / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
 
     def materialize(self) -> Summary:
-        summary = materialize_stale(defs, self.instance, only=INGEST)
+        summary = materialize_stale(defs, self.instance, only=STAGES)
         assert summary.failed == []
         return summary
 
@@ -224,9 +225,9 @@ def test_a_patient_is_erased_through_a_kill_at_every_step_and_does_not_come_back
     assert planted.places() == before
 
     # A run that began before the tombstone may store what it read: nothing is removed while it is at work.
-    at_work = instance.create_run_for_job(
-        defs.resolve_implicit_global_asset_job_def(), asset_selection=frozenset({dg.AssetKey("reports")})
-    )
+    of_reading = frozenset(dg.AssetKey(name) for name in ("reports", "unreadable_reports"))
+    job = defs.resolve_implicit_global_asset_job_def()
+    at_work = instance.create_run_for_job(job, asset_selection=of_reading)
     instance.report_run_canceling(at_work, "holds the erasure up")
     with pytest.raises(ErasureError, match="1 runs are at work"):
         erase(planted)
@@ -274,7 +275,7 @@ def test_a_patient_is_erased_through_a_kill_at_every_step_and_does_not_come_back
     (later / "new.txt").write_text(report("It is new.", patient="6-6-6", marker="linden"))
     planted.materialize()
     assert [r["report_id"] for r in planted.rows("reports") if r["batch"] == LATER] == [f"{LATER}/new"]
-    assert all(MARKER not in str(planted.rows(asset)) for asset in INGEST)
+    assert all(MARKER not in str(planted.rows(asset)) for asset in STAGES)
     assert fingerprint_table(pq.read_table(installation_dir / "tables/instruction_sets/instruction_sets.parquet"))
 
     # Lifted: what still lies in the raw folders is read once more.
