@@ -61,6 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
 def _endpoint(desk: Desk, route: Route) -> Callable[[Request], Awaitable[Response]]:
     async def respond(request: Request) -> Response:
         form = Form() if request.method in SAFE_METHODS else await read_form(request)
+        request.state.form = form  # whatever goes wrong, its page gives back what was typed
 
         def decide() -> Response:
             return answer(desk, visit_of(desk, request, form), route.allowed, route.endpoint, ask_to_send_again)
@@ -102,10 +103,16 @@ class ErrorPages:
             return self._bare(request, error)
         if visit.is_fragment:
             return page(self._desk, visit, "error_line.html", status=error.status, error=error)
-        return page(self._desk, visit, "error.html", status=error.status, error=error)
+        return page(self._desk, visit, "error.html", status=error.status, error=error, typed=_typed(request))
 
     def _bare(self, request: Request, error: PageError) -> Response:
         theme = request.cookies.get(THEME_COOKIE, "")
         is_fragment = request.headers.get("hx-request") == "true"
         template = "error_line.html" if is_fragment else "error.html"
-        return bare_page(self._desk, template, error.status, theme, error=error)
+        return bare_page(self._desk, template, error.status, theme, error=error, typed=_typed(request))
+
+
+def _typed(request: Request) -> str:
+    """The text that somebody worked on, if the request brought one."""
+    form = getattr(request.state, "form", None)
+    return form.text("output") if isinstance(form, Form) else ""

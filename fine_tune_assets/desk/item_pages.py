@@ -56,7 +56,7 @@ def show_diff(desk: "Desk", visit: Visit) -> Response:
     """What the editor's text changes in the draft; the item stays the reviewer's while they type."""
     opened = find_opened(desk, visit)
     if opened.item.state in TO_REVIEW:
-        take(desk, visit, opened)
+        _keep(desk, visit, opened)
     pieces = word_diff(opened.draft["output"], visit.form.text("output").strip())
     return page(desk, visit, "diff.html", pieces=pieces)
 
@@ -83,6 +83,13 @@ def take(desk: "Desk", visit: Visit, opened: Opened) -> ReviewItem:
     """Make the item this reviewer's for the time that the recipe says. Raises AssignedError if it is another's."""
     minutes = desk.rules().assignment_minutes
     return claim(desk.ledger, opened.item.example_id, visit.who.name, now=visit.now, minutes=minutes)
+
+
+def _keep(desk: "Desk", visit: Visit, opened: Opened) -> None:
+    try:
+        take(desk, visit, opened)
+    except AssignedError as error:
+        raise PageError(409, "Somebody else has it", str(error)) from None
 
 
 def _item_page(desk: "Desk", visit: Visit, typed: str | None) -> Response:

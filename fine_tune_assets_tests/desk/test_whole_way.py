@@ -19,6 +19,7 @@ from fine_tune_assets_tests.defs.test_ingest_flow import INGEST
 from fine_tune_assets_tests.desk.conftest import Site, sign_in_at
 
 pytestmark = pytest.mark.slow  # the scrubber's process loads its models
+STAGES = INGEST | {"model_drafts"}
 WAITS = "2026-04-primary-care"
 """A batch of the sample from a source that no recipe trusts: its drafts wait for reviewers."""
 REPAIRED = "Watery diarrhoea for three days."
@@ -53,7 +54,7 @@ def site(drafted: Path, serve: Callable[..., Site]) -> Site:
 def run_the_graph(instance: dg.DagsterInstance) -> None:
     """In a thread of its own: the browser's library runs a loop of asyncio's in this one, and so does a run of the graph."""
     with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(materialize_stale, defs, instance, only=INGEST).result().failed == []
+        assert pool.submit(materialize_stale, defs, instance, only=STAGES).result().failed == []
 
 
 def sign_and_repair(page: Page, text: str) -> None:

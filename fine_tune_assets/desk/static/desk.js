@@ -27,9 +27,11 @@
   };
   document.addEventListener("htmx:responseError", (event) => {
     const status = event.detail.xhr.status;
-    say(status === 401
-      ? "Your session is over. Sign in again in another tab; what you typed here stays."
-      : `The desk could not do that (${status}). What you typed here stays.`);
+    const words = {
+      401: "Your session is over. Sign in again in another tab; what you typed here stays.",
+      409: "Somebody else has this item by now, or it is held back. What you typed here stays.",
+    };
+    say(words[status] ?? `The desk could not do that (${status}). What you typed here stays.`);
   });
   document.addEventListener("htmx:sendError", () => say("The desk can't be reached. What you typed here stays."));
 
