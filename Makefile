@@ -7,7 +7,7 @@ export TRANSFORMERS_OFFLINE = 1
 export DO_NOT_TRACK = 1
 export DAGSTER_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup check test test-slow test-all demo up down status airgap-proof bench-graph bench-phi bench-phi-memory bench-desk
+.PHONY: help setup check test test-slow test-all demo up down status airgap-proof bench-graph bench-phi bench-phi-memory bench-drafts bench-desk
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort
@@ -61,6 +61,9 @@ bench-desk: setup    ## every page of the desk with 10,000 items, on SQLite and 
 
 bench-phi: setup     ## the scrubber beside plain Presidio: quality, speed, memory
 	$(BIN)/python benchmarks/bench_phi.py
+
+bench-drafts: setup  ## planted errors that the checks of drafts find: DATA=folder of the dialogue corpora
+	$(BIN)/python benchmarks/bench_drafts.py $(DATA)
 
 bench-phi-memory: setup  ## memory and speed of the scrubber over 100,000 reports
 	$(BIN)/python benchmarks/bench_phi_memory.py

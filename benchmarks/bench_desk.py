@@ -97,12 +97,19 @@ def _pages(
         return lambda _: client.get(path)
 
     async def decide(number: int) -> httpx.Response:
-        row = waiting[2000 + number]
+        row = waiting[1000 + number]
         shown = await client.get(f"/items/{row['example_id']}")
         form = {"form_token": token, "decision": "approve", "output": row["output"], "meaning": "approve"}
         form["version"] = re.search(r'name="version" value="(\d+)"', shown.text)[1]  # type: ignore[index]
         started = time.perf_counter()
         reply = await client.post(f"/items/{row['example_id']}/decide", data=form, headers=headers)
+        reply.extensions["started"] = started
+        return reply
+
+    async def after_a_decision(number: int) -> httpx.Response:
+        await decide(1000 + number)
+        started = time.perf_counter()
+        reply = await client.get("/agreement")
         reply.extensions["started"] = started
         return reply
 
@@ -124,6 +131,7 @@ def _pages(
         "GET /disagreements": get("/disagreements"),
         "GET /disagreements/{id}": lambda n: client.get(f"/disagreements/{disagreeing[n]['example_id']}"),
         "GET /agreement": get("/agreement"),
+        "GET /agreement, after a decision": after_a_decision,
         "GET /users": get("/users"),
         "GET /audit": get("/audit"),
         "GET /account": get("/account"),

@@ -158,11 +158,15 @@ def count_about(
 def is_trusted(draft: Mapping[str, Any], trusted_sources: Mapping[str, str]) -> bool:
     """Whether the recipe trusts where the draft comes from.
 
-    A correction can never be trusted, even if it is named, nor what a model wrote about a trusted source's report.
+    A correction can never be trusted, even if it is named, nor what a model wrote about a trusted source's report,
+    nor a draft with a flag for which the recipe wants a reviewer.
     """
     is_by_model = (draft.get("drafted_by") or "").startswith(BY_MODEL)
+    # Absent in a table of before this was asked: then nobody knows, and it waits.
+    is_in_doubt = draft.get("needs_review") is not False
     return (
         not is_by_model
+        and not is_in_doubt
         and draft["source"] != CORRECTION
         and draft["task"] != CORRECTION
         and draft["source"] in trusted_sources

@@ -4,15 +4,18 @@ Owns what a draft is, what a reviewer is warned of, and what an approval is boun
 input and output is in task_kinds. Does not know who approves.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fine_tune_assets.approval.task_kinds import Drafted, drafts_by_tasks
+from fine_tune_assets.approval.checking import check_output
+from fine_tune_assets.approval.consistency import flag_across
+from fine_tune_assets.approval.flags import FLAG_KINDS, kinds_of
+from fine_tune_assets.approval.task_kinds import WRITTEN_BY_MODEL, Drafted, drafts_by_tasks
 from fine_tune_assets.core.fingerprints import fingerprint_json, short
-from fine_tune_assets.core.numbers import unsupported_numbers
+from fine_tune_assets.core.records import PairFinder
 from fine_tune_assets.core.tables import (
     DRAFTED_EXAMPLES,
     MODEL_DRAFTS,
@@ -34,18 +37,32 @@ def content_fingerprint(instruction: str, input_text: str, output: str) -> str:
 
 
 def draft_examples(
-    unique: pa.Table, corrections: pa.Table, tasks: Sequence[Task], written: pa.Table | None = None
+    unique: pa.Table,
+    corrections: pa.Table,
+    tasks: Sequence[Task],
+    written: pa.Table | None = None,
+    *,
+    reviewed_flags: Collection[str] = FLAG_KINDS,
+    find_pairs: PairFinder | None = None,
 ) -> pa.Table:
     """DRAFTED_EXAMPLES of unique reports and scrubbed corrections, sorted by example id.
 
-    `written` are the MODEL_DRAFTS that there are; what a model has not written yet is no draft.
+    `written` are the MODEL_DRAFTS that there are; what a model has not written yet is no draft. A draft with a flag
+    of `reviewed_flags` needs a reviewer. `find_pairs` finds near-same inputs; without it only equal ones are compared.
     """
     check_table(unique, UNIQUE_REPORTS)
     check_table(corrections, SCRUBBED_CORRECTIONS)
     outputs = [] if written is None else list(rows_of(written.select(MODEL_DRAFTS.names)))
     drafts = [_draft(drafted) for drafted in drafts_by_tasks(lambda: rows_of(unique), tasks, outputs)]
     drafts += [_draft_of_correction(correction) for correction in rows_of(corrections)]
-    return table_of(sorted(drafts, key=lambda draft: draft["example_id"]), DRAFTED_EXAMPLES)
+    # By content, not by order of arrival: the same reports in another order make the same table.
+    drafts.sort(key=lambda draft: draft["example_id"])
+    across = flag_across(drafts, find_pairs)
+    always = {*reviewed_flags, WRITTEN_BY_MODEL}
+    for draft in drafts:
+        draft["flags"] += across.get(draft["example_id"], [])
+        draft["needs_review"] = not always.isdisjoint(kinds_of(draft["flags"]))
+    return table_of(drafts, DRAFTED_EXAMPLES)
 
 
 def reports_without_draft(unique: pa.Table, drafts: pa.Table) -> list[str]:
@@ -85,7 +102,8 @@ def _draft_of_correction(correction: Mapping[str, Any]) -> dict[str, Any]:
 
 def _draft(drafted: Drafted) -> dict[str, Any]:
     fingerprint = content_fingerprint(drafted.instruction, drafted.input, drafted.output)
-    numbers = unsupported_numbers(drafted.output, f"{drafted.instruction}\n{drafted.input}")
+    # The instruction may state a number or a side too.
+    unsupported = check_output(drafted.output, f"{drafted.instruction}\n{drafted.input}")
     return {
         "example_id": short(fingerprint_json([drafted.report_id, drafted.task, fingerprint])),
         "report_id": drafted.report_id,
@@ -96,6 +114,6 @@ def _draft(drafted: Drafted) -> dict[str, Any]:
         "input": drafted.input,
         "output": drafted.output,
         "drafted_by": drafted.drafted_by,
-        "flags": [*drafted.flags, *(f"number not in input: {number}" for number in numbers)],
+        "flags": [*drafted.flags, *unsupported],
         "fingerprint": fingerprint,
     }

@@ -64,6 +64,17 @@ def numbers_in(text: str) -> set[str]:
     return values
 
 
+def located_numbers(text: str) -> Iterator[tuple[set[str], int, int]]:
+    """Every number with its place: the values that it can be read as, its start and its end, without a unit."""
+    for match in _DIGITS.finditer(text):
+        yield {_normal(match.group(1))}, match.start(1), match.end(1)
+    for run in _WORD_RUN.finditer(text):
+        words = _split(run.group())
+        # Every reading that ends where the run ends: a unit behind it belongs to those.
+        values = set[str]().union(*(_readings(words[start:]) for start in range(max(0, len(words) - 6), len(words))))
+        yield values, run.start(), run.end()
+
+
 def _plain(text: str) -> str:
     return _LIST_NUMBER.sub("\n", _TAG.sub(" ", text))
 

@@ -124,6 +124,7 @@ DRAFTED_EXAMPLES = pa.schema([
         nullable=True,
     ),
     _column("flags", STRINGS, "What a reviewer should look at, such as a number not in the input", raw_text=True),
+    _column("needs_review", pa.bool_(), "False when a trusted source's name is enough to approve it", nullable=True),
     _column("fingerprint", pa.string(), "SHA-256 of instruction, input and output: what an approval is bound to"),
 ])
 APPROVED_EXAMPLES = pa.schema([

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from fine_tune_assets.approval.agreement import AgreementReport, AgreementVerdict, judge_agreement, measure, pairs_of
 from fine_tune_assets.approval.approving import EXPERT, approve_examples
 from fine_tune_assets.approval.drafting import correction_authors, draft_examples, reports_without_draft, rows_of
-from fine_tune_assets.approval.queue import flag_kind
+from fine_tune_assets.approval.flags import kinds_of
 from fine_tune_assets.approval.reviewing import refresh_items
 from fine_tune_assets.approval.task_kinds import count_unused
 from fine_tune_assets.core.errors import GateClosedError
@@ -43,7 +43,7 @@ expert_decisions = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
-    code_version="2",  # who drafted it is a column
+    code_version="3",  # whether a reviewer has to see it is a column
     deps=[recipe_section("tasks")],
     automation_condition=with_new_inputs(),
     description="Instruction, input and draft output made from each report by the recipe's tasks, and from corrections.",
@@ -56,16 +56,24 @@ def drafted_examples(
 ) -> dg.MaterializeResult[pa.Table]:
     recipe, authors = installation.recipe, correction_authors(scrubbed_corrections)
     with errors_for_people(), installation.ledger() as ledger:
-        drafts = draft_examples(unique_reports, scrubbed_corrections, recipe.tasks, model_drafts)
+        drafts = draft_examples(
+            unique_reports,
+            scrubbed_corrections,
+            recipe.tasks,
+            model_drafts,
+            reviewed_flags=recipe.reviewed_flags,
+            find_pairs=None,
+        )
         unused = count_unused(partial(rows_of, unique_reports), recipe.tasks)
         queue = refresh_items(ledger, drafts, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC))
     flags = drafts.column("flags").to_pylist()
-    by_kind = Counter(kind for of_draft in flags for kind in {flag_kind(flag) for flag in of_draft})
+    by_kind = Counter(kind for of_draft in flags for kind in kinds_of(of_draft))
     return result(
         "drafted_examples",
         drafts,
         fingerprint_table(drafts),
         flagged=sum(bool(of_draft) for of_draft in flags),
+        needs_review=sum(drafts.column("needs_review").to_pylist()),
         by_flag=dg.MetadataValue.md(_counts("flag", by_kind)),
         by_task=dg.MetadataValue.md(_counts("task", Counter(drafts.column("task").to_pylist()))),
         reports_without_draft=len(reports_without_draft(unique_reports, drafts)),

@@ -14,7 +14,7 @@ from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.reviews import words_on_shared_contents
 from fine_tune_assets.ledger.schema import decisions, revocations
 
-_PATIENCE_SECONDS = 0.1
+_PATIENCE_SECONDS = 0.03
 """How long a page waits for new figures: with few decisions they are there at once."""
 
 

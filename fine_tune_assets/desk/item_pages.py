@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
+from fine_tune_assets.approval.flags import flag_spans
 from fine_tune_assets.approval.reviewing import (
     MEANINGS,
     REASON_CODES,
@@ -19,7 +20,6 @@ from fine_tune_assets.approval.reviewing import (
 )
 from fine_tune_assets.core.people import is_same_person
 from fine_tune_assets.desk.errors import PageError, not_found
-from fine_tune_assets.desk.flagged import flag_spans
 from fine_tune_assets.desk.marked_text import with_slots, with_spans, word_diff
 from fine_tune_assets.desk.queue_filter import STATES, query_of_visit
 from fine_tune_assets.desk.rendering import page

@@ -153,6 +153,20 @@ TaskUnion = Annotated[
 ]
 
 
+FlagKind = Literal[
+    "number not in input",
+    "unit not in input",
+    "date not in input",
+    "side not in input",
+    "negation not in input",
+    "flag contradicts range",
+    "contradiction",
+    "label noise",
+    "drafted by a model",
+]
+"""What a reviewer can be warned of."""
+
+
 @dataclass(frozen=True, config=_STRICT)
 class ReviewSettings:
     reviewers: Literal[1, 2]
@@ -263,3 +277,5 @@ class Recipe:
     """GGUF types to export. The first one is what the llama.cpp engine serves."""
     engine: Literal["llama_cpp"]
     retrain: RetrainSettings
+    reviewed_flags: tuple[FlagKind, ...] = ("contradiction", "label noise", "flag contradicts range")
+    """A draft with one of these flags waits for a reviewer even from a trusted source; what a model wrote always does."""

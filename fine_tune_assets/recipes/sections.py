@@ -14,7 +14,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "scrub": ("scrub",),
     "tagger": ("tagger",),
     "dedup": ("dedup",),
-    "tasks": ("tasks",),
+    "tasks": ("tasks", "reviewed_flags"),
     "trusted_sources": ("trusted_sources",),
     "review": ("review.reviewers", "review.own_edits", "review.agreement_floor", "review.minimum_pairs"),
     "instructions": ("name", "system_prompt", "general_fraction", "split", "training.seed"),

@@ -29,6 +29,7 @@ INGEST = {
     "identifier_values",
     "unique_reports",
     "duplicate_reports",
+    "model_drafts",
     "drafted_examples",
     "approved_examples",
     "general_examples",

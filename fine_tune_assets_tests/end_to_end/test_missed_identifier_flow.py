@@ -30,6 +30,7 @@ MISSED = "zyxomarkwort"
 BEHIND_SCRUBBING = {
     "unique_reports",
     "duplicate_reports",
+    "model_drafts",
     "drafted_examples",
     "approved_examples",
     "instruction_sets",

@@ -1,0 +1,92 @@
+"""Finds a unit in an output that its number does not have in the input: mg for mcg is a thousandfold dose.
+
+Owns the units, and which spellings are one. Converts nothing: 0.5 g for 500 mg is a number that the input lacks.
+"""
+
+import re
+
+from fine_tune_assets.core.numbers import located_numbers
+
+_SPELLINGS = {
+    "mcg": "mcg µg μg ug microgram micrograms",
+    "mg": "mg mgs milligram milligrams",
+    "g": "g gm gram grams",
+    "kg": "kg kgs kilo kilos kilogram kilograms",
+    "ng": "ng nanogram nanograms",
+    "ml": "ml mls cc ccs milliliter milliliters millilitre millilitres",
+    "dl": "dl deciliter deciliters",
+    "l": "l liter liters litre litres",
+    "mmol": "mmol millimole millimoles",
+    "meq": "meq milliequivalent milliequivalents",
+    "unit": "unit units iu",
+    "%": "% percent",
+    "bpm": "bpm",
+    "mmhg": "mmhg",
+    "f": "°f ºf fahrenheit",
+    "c": "°c ºc celsius",
+    "mm": "mm millimeter millimeters millimetre millimetres",
+    "cm": "cm centimeter centimeters centimetre centimetres",
+    "m": "meter meters metre metres",
+    "inch": "inch inches",
+    "foot": "foot feet",
+    "pound": "lb lbs pound pounds",
+    "minute": "minute minutes min mins",
+    "hour": "hour hours hr hrs",
+    "day": "day days",
+    "week": "week weeks wk wks",
+    "month": "month months",
+    "year": "year years yr yrs",
+}
+_UNIT_OF = {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in spellings.split()}
+# Spelled out in a transcript: "five M G".
+_UNIT_OF |= {" ".join(unit): unit for unit in ("mg", "mcg", "kg", "ml", "mm", "cm", "iu")} | {"c c": "ml"}
+_ONE = "|".join(re.escape(spelling) for spelling in sorted(_UNIT_OF, key=len, reverse=True))
+_UNIT = re.compile(rf"(?:{_ONE})(?:\s?(?:/|per)\s?(?:{_ONE}|min))?(?![a-z])", re.IGNORECASE)
+_GAP = re.compile(r"[\s-]{0,2}")
+_UNSAID = frozenset({"%", "bpm", "mmhg", "f", "year"})
+"""Units that people leave out when they speak: "her pressure is 120 over 80"."""
+
+
+def unsupported_units(output: str, input_text: str) -> list[str]:
+    """Numbers with a unit of `output`, as they stand there, that `input_text` holds with other units only; each once.
+
+    A number that stands bare in the input takes any unit that the input names, or that goes without saying.
+
+    >>> unsupported_units("Take 40 mcg.", "forty milligrams a day")
+    ['40 mcg']
+    """
+    held: dict[str, set[str]] = {}
+    for values, _, end in located_numbers(input_text):
+        unit, _ = _unit_at(input_text, end)
+        for value in values:
+            held.setdefault(value, set()).add(unit)
+    named = {_normal(match.group()) for match in _UNIT.finditer(input_text)} | _UNSAID
+    found: dict[str, None] = {}
+    for values, start, end in located_numbers(output):
+        unit, unit_end = _unit_at(output, end)
+        beside = set[str]().union(*(held.get(value, set()) for value in values))
+        if (
+            unit
+            and beside
+            and not any(_is_same(unit, other) for other in beside)
+            and not ("" in beside and unit in named)
+        ):
+            found.setdefault(" ".join(output[start:unit_end].split()))
+    return list(found)
+
+
+def _unit_at(text: str, place: int) -> tuple[str, int]:
+    """The unit that stands right behind a place, "" if none does, and where it ends."""
+    gap = _GAP.match(text, place)
+    match = _UNIT.match(text, gap.end() if gap else place)
+    return (_normal(match.group()), match.end()) if match else ("", place)
+
+
+def _is_same(unit: str, other: str) -> bool:
+    """25 mg per week is 25 mg: how often is another number."""
+    return unit == other or (("/" in unit) != ("/" in other) and unit.split("/")[0] == other.split("/")[0])
+
+
+def _normal(written: str) -> str:
+    parts = re.split(r"\s?(?:/|\bper\b)\s?", written.lower())
+    return "/".join(_UNIT_OF.get(" ".join(part.split()), part.strip()) for part in parts)

@@ -1,0 +1,95 @@
+"""What only the whole table shows, and what it does to a trusted source's drafts."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from fine_tune_assets.approval.approving import approve_examples
+from fine_tune_assets.approval.consistency import disagree
+from fine_tune_assets.approval.drafting import draft_examples
+from fine_tune_assets.approval.flags import kinds_of
+from fine_tune_assets.core.records import TextPair
+from fine_tune_assets.core.tables import DRAFTED_EXAMPLES, table_of
+from fine_tune_assets_tests.approval.examples import ONE, PLAN, TRUSTED, corrections, decide, reports
+
+REPORT = "FINDINGS\n{}\nPLAN\n{}"
+
+
+def drafted(*pairs: tuple[str, str], **options: object) -> list[dict]:  # type: ignore[type-arg]
+    texts = [REPORT.format(*pair) for pair in pairs]
+    return draft_examples(reports(*texts), corrections(), [PLAN], **options).to_pylist()  # type: ignore[arg-type]
+
+
+def by_first_word(texts: Sequence[str], _groups: Sequence[str]) -> list[TextPair]:
+    """A finder for tests: texts that start alike are nearly the same."""
+    return [
+        TextPair(a, b, "near", 0.9)
+        for a in range(len(texts)) for b in range(a + 1, len(texts)) if texts[a].split()[0] == texts[b].split()[0]
+    ]  # fmt: skip
+
+
+def test_the_same_input_with_outputs_that_disagree_is_a_contradiction_on_both() -> None:
+    """Which of the two is right can't be told from text, so a person sees both, and none is dropped."""
+    found = drafted(
+        ("Sprain, 40 mg taken, 80 mg too.", "Take 40 mg."), ("sprain,  40 mg taken, 80 mg too", "Take 80 mg.")
+    )
+    assert [kinds_of(draft["flags"]) for draft in found] == [["contradiction"], ["contradiction"]]
+    assert {found[0]["example_id"]} == {flag.split()[-1] for flag in found[1]["flags"]}
+
+
+def test_nearly_the_same_input_is_compared_only_with_a_finder() -> None:
+    """How texts are alike is not known here: it is handed over."""
+    pairs = ("Sprain of ankle.", "Rest and ice."), ("Sprain of an ankle.", "Surgery tomorrow morning at once.")
+    assert not any("contradiction" in kinds_of(draft["flags"]) for draft in drafted(*pairs))
+    found = drafted(*pairs, find_pairs=by_first_word)
+    assert all("contradiction" in kinds_of(draft["flags"]) for draft in found)
+
+
+def test_outputs_that_say_the_same_do_not_disagree() -> None:
+    assert not disagree("Rest, ice.", "rest ice")
+    assert disagree("Denies fever.", "Has a fever.")
+
+
+@pytest.mark.parametrize("output", ["--", "Sprain of the ankle.", "Rest well. " * 30])
+def test_an_output_that_is_no_answer_is_label_noise(output: str) -> None:
+    """Empty, a copy of the input, or much longer than what it was made of."""
+    (draft,) = drafted(("Sprain of the ankle.", output))
+    assert kinds_of(draft["flags"]) == ["label noise"]
+
+
+def test_a_template_under_different_inputs_is_label_noise_and_a_short_answer_is_not() -> None:
+    template = "Follow the usual plan of care and return when symptoms get worse."
+    found = drafted(
+        ("Sprain one.", template), ("Burn of hand.", template), ("Cold and wet.", template), ("Fall.", "None")
+    )
+    assert sorted(kinds_of(draft["flags"]) == ["label noise"] for draft in found) == [False, True, True, True]
+
+
+def test_a_draft_that_may_be_wrong_waits_even_from_a_trusted_source_and_an_expert_can_approve_it() -> None:
+    """The gate: trust by name ends where the draft itself is in doubt."""
+    texts = [REPORT.format("Sprain, 40 or 80.", "Take 40."), REPORT.format("Sprain, 40 or 80.", "Take 80.")]
+    table = draft_examples(reports(*texts), corrections(), [PLAN])
+    approval = approve_examples(table, [], TRUSTED, ONE)
+    assert (approval.approved.num_rows, approval.waiting) == (0, 2)
+    decided = approve_examples(table, [decide(table.to_pylist()[0], "approve")], TRUSTED, ONE)
+    assert (decided.approved.num_rows, decided.waiting) == (1, 1)
+
+
+def test_a_number_alone_does_not_make_a_trusted_draft_wait_unless_the_recipe_says_so() -> None:
+    """Human notes hold what the dialogue left out; a hospital may want to see each of them."""
+    text = reports(REPORT.format("Sprain.", "Take 80 mg."))
+
+    def waiting(*kinds: str) -> int:
+        table = draft_examples(text, corrections(), [PLAN], reviewed_flags=kinds)
+        return approve_examples(table, [], TRUSTED, ONE).waiting
+
+    assert waiting("contradiction") == 0
+    assert waiting("number not in input") == 1
+
+
+def test_a_draft_of_which_nobody_knows_whether_it_needs_review_waits() -> None:
+    """A table of an older version has no such column: absent is not false."""
+    (row,) = drafted(("Sprain.", "Rest."))
+    assert not row["needs_review"]
+    old = table_of([{**row, "needs_review": None}], DRAFTED_EXAMPLES)
+    assert approve_examples(old, [], TRUSTED, ONE).waiting == 1
