@@ -7,7 +7,7 @@ export TRANSFORMERS_OFFLINE = 1
 export DO_NOT_TRACK = 1
 export DAGSTER_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup check test test-slow test-all demo up down status airgap-proof bench-graph bench-phi bench-phi-memory bench-drafts bench-dedup
+.PHONY: help setup check test test-slow test-all demo up down status airgap-proof bench-graph bench-phi bench-phi-memory bench-drafts bench-dedup bench-desk
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort
@@ -41,7 +41,7 @@ test-all: test test-slow   ## everything that needs no GPU
 demo: setup      ## run the whole graph on the sample reports and serve the result
 	$(BIN)/fine-tune demo
 
-up: setup        ## start Dagster, supervisor and gateway
+up: setup        ## start Dagster, supervisor, gateway and desk
 	$(BIN)/fine-tune up
 
 down:            ## stop them
@@ -55,6 +55,9 @@ airgap-proof: setup  ## run demo and services where only loopback exists, and co
 
 bench-graph: setup   ## time and memory of the whole graph on the sample reports
 	$(BIN)/python benchmarks/bench_graph.py
+
+bench-desk: setup    ## every page of the desk with 10,000 items, on SQLite and PostgreSQL
+	$(BIN)/python benchmarks/bench_desk.py
 
 bench-phi: setup     ## the scrubber beside plain Presidio: quality, speed, memory
 	$(BIN)/python benchmarks/bench_phi.py

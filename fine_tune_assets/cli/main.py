@@ -35,6 +35,9 @@ COMMANDS = {
     "status": ("fine_tune_assets.cli.services", "Show what is live and what runs."),
     "serve": ("fine_tune_assets.cli.services", "Run the supervisor in the foreground."),
     "gateway": ("fine_tune_assets.cli.services", "Run the gateway in the foreground."),
+    "desk": ("fine_tune_assets.cli.services", "Run the desk in the foreground."),
+    # Who may do what: cli/users.py.
+    "users": ("fine_tune_assets.cli.users", "Users of the desk, and their roles."),
     "keys": ("fine_tune_assets.cli.keys", "API keys of the gateway."),
     "audit": ("fine_tune_assets.cli.audit", "The audit log."),
 }

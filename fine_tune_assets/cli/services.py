@@ -1,4 +1,4 @@
-"""`fine-tune up`, `down`, `status`, `serve` and `gateway`: running the services and showing what runs."""
+"""`fine-tune up`, `down`, `status`, `serve`, `gateway` and `desk`: running the services and showing what runs."""
 
 import logging
 import os
@@ -43,6 +43,25 @@ def gateway() -> None:
         server_header=False,
         # An answer that is being streamed is finished before the gateway ends, up to this.
         timeout_graceful_shutdown=20,
+    )
+
+
+@click.command()
+def desk() -> None:
+    """Run the desk in the foreground: the pages for reviewers, approvers, operators and auditors."""
+    import uvicorn
+
+    settings = load_settings()
+    uvicorn.run(
+        "fine_tune_assets.desk.app:app_from_environment",
+        factory=True,
+        host=settings.desk_host,
+        port=settings.desk_port,
+        log_level="info",
+        server_header=False,
+        # Whoever speaks to it is on this machine, so what a header says about the caller counts for nothing.
+        proxy_headers=False,
+        timeout_graceful_shutdown=5,
     )
 
 
@@ -122,6 +141,7 @@ def _show(settings: Settings) -> None:
     engine = live.engine_url if live is not None and live.engine_url else "none"
     click.echo(f"Engine         {engine}  ({ONE_AT_A_TIME})")
     click.echo(f"Gateway        http://{settings.gateway_host}:{settings.gateway_port}/v1")
+    click.echo(f"Desk           {settings.desk_address}")
     for other in known:
         is_shown = other.state not in ("live", "stopped", "failed") or other is known[-1]
         if is_shown and other.state != "live":

@@ -16,6 +16,9 @@ import pyarrow.parquet as pq
 
 from fine_tune_assets.core.fingerprints import fingerprint_folder
 
+ROW_GROUP_ROWS = 1000
+"""Whoever looks one row up by its id reads one group: a page of the desk has 200 ms."""
+
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
@@ -64,7 +67,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_table(path: Path, table: pa.Table) -> None:
     with written_aside(path) as aside, _private(aside) as file:
-        pq.write_table(table, file)
+        pq.write_table(table, file, row_group_size=ROW_GROUP_ROWS)
 
 
 def make_folder(folder: Path) -> None:

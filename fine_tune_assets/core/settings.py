@@ -54,6 +54,19 @@ class Settings:
     dagster_home: Path = PROJECT_DIR
     gateway_host: str = "127.0.0.1"
     gateway_port: int = 8060
+    desk_host: str = "127.0.0.1"
+    desk_port: int = 8070
+    desk_url: str = ""
+    """The address that people type, when a proxy with TLS stands in front of the desk; empty means host and port."""
+    desk_idle_minutes: int = 30
+    desk_session_hours: int = 12
+    oidc_issuer: str = ""
+    """Who signs people in, besides the desk's own passwords; empty means nobody."""
+    oidc_client_id: str = ""
+    oidc_client_secret_file: str = ""
+    """Only the file's name: settings are handed on in the environment. Empty for a client without a secret."""
+    oidc_name: str = "single sign-on"
+    """What the button says."""
     dagster_port: int = 3000
     dagster_ui_can_launch: bool = False
     """False: the Dagster UI is read-only, since it has no login and takes commands from any web page."""
@@ -69,6 +82,11 @@ class Settings:
     @property
     def database_url(self) -> str:
         return self.ledger_url or f"sqlite:///{self.data_dir / 'ledger' / 'ledger.db'}"
+
+    @property
+    def desk_address(self) -> str:
+        """Where people reach the desk, without a slash at its end."""
+        return self.desk_url.rstrip("/") or f"http://{self.desk_host}:{self.desk_port}"
 
 
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:

@@ -21,9 +21,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
-from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.fingerprints import fingerprint_file
 from fine_tune_assets.core.keys import read_or_create_key
+from fine_tune_assets.core.loopback import require_loopback
+from fine_tune_assets.core.quiet_asgi import without_messages
 from fine_tune_assets.core.releases import PROMPT, ReleaseError, read_release
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.gateway.engine_client import EngineGoneError, ask_engine, open_client
@@ -32,7 +33,6 @@ from fine_tune_assets.gateway.errors import (
     answer_api_error,
     answer_http_error,
     answer_unexpected_error,
-    without_messages,
 )
 from fine_tune_assets.gateway.requests import LIVE, correction_body, engine_request, read_json
 from fine_tune_assets.ledger.api_keys import KeyHolder, check_key
@@ -43,7 +43,6 @@ from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.errors import IdempotencyError, LedgerError, UnknownRecordError
 from fine_tune_assets.ledger.releases import find_release
 
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost"})
 _ATTEMPTS = 2
 """An engine that goes away before it answered is asked once more: a switch may have come between."""
 _BEING_STARTED = "The model is being started again. Ask again in a moment."
@@ -65,15 +64,6 @@ class Target:
     api_key: str
 
 
-def check_host(host: str) -> None:
-    """Raise SettingsError unless it is loopback: the gateway has no TLS of its own yet."""
-    if host not in LOOPBACK_HOSTS:
-        raise SettingsError(
-            f"The gateway listens on loopback only, and gateway_host is {host}. "
-            "Set it to 127.0.0.1 and put a proxy with TLS in front of it."
-        )
-
-
 def app_from_environment() -> ASGIApp:
     """For uvicorn's `factory`."""
     return without_messages(create_app(load_settings()))
@@ -81,7 +71,7 @@ def app_from_environment() -> ASGIApp:
 
 def create_app(settings: Settings) -> FastAPI:
     """Open the ledger and return the application. Raises SettingsError, LedgerError."""
-    check_host(settings.gateway_host)
+    require_loopback(settings.gateway_host, "gateway")
     gateway = Gateway(settings, open_ledger(settings.database_url))
     app = FastAPI(title="Gateway", openapi_url=None, docs_url=None, redoc_url=None, lifespan=gateway.lifespan)
     for path, method, endpoint in (

@@ -1,14 +1,7 @@
 """Errors of the gateway, in the form that OpenAI's clients understand. Messages never repeat what the caller sent."""
 
-import logging
-
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
-
-from fine_tune_assets.core.errors import without_message
-
-_LOG = logging.getLogger("uvicorn.error")
 
 
 class ApiError(Exception):
@@ -46,17 +39,3 @@ async def answer_http_error(_request: Request, error: Exception) -> JSONResponse
 
 async def answer_unexpected_error(_request: Request, _error: Exception) -> JSONResponse:
     return JSONResponse(error_body(500, "internal_error", "The gateway failed. Its log says where."), status_code=500)
-
-
-def without_messages(app: ASGIApp) -> ASGIApp:
-    """The application, with unexpected errors logged by kind and place: uvicorn would log their message, which may quote."""
-
-    async def run(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":  # uvicorn has to see why the application can't start
-            return await app(scope, receive, send)
-        try:
-            await app(scope, receive, send)
-        except Exception as error:  # noqa: BLE001 (answered already, by answer_unexpected_error)
-            _LOG.error("A request failed: %s", without_message(error))
-
-    return run

@@ -71,6 +71,15 @@ def lines(ledger: Ledger) -> list[AuditLine]:
         return [AuditLine(**row) for row in rows.mappings()]
 
 
+def newest_lines(ledger: Ledger, before: int | None, limit: int) -> list[AuditLine]:
+    """At most `limit` lines, the newest first; only those before a position if one is given."""
+    query = sa.select(audit_lines).order_by(audit_lines.c.position.desc()).limit(limit)
+    if before is not None:
+        query = query.where(audit_lines.c.position < before)
+    with ledger.read() as connection:
+        return [AuditLine(**row) for row in connection.execute(query).mappings()]
+
+
 def verify(ledger: Ledger) -> ChainCheck:
     """Walk the chain from its first line to its newest."""
     previous, sound = FIRST_HASH, 0

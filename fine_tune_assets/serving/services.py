@@ -1,4 +1,4 @@
-"""The services of daily use: supervisor, gateway, Dagster webserver and daemon, each a process in the background.
+"""The services of daily use: supervisor, gateway, desk, Dagster webserver and daemon, each a process in the background.
 
 Owns starting, stopping and finding them through pid files below the run folder. Starting what runs and stopping what
 does not run do nothing.
@@ -68,11 +68,15 @@ def known_services(settings: Settings) -> dict[str, Service]:
     read_only = () if settings.dagster_ui_can_launch else ("--read-only",)
     heartbeat = settings.layout.run / HEARTBEAT
     gateway = f"http://{settings.gateway_host}:{settings.gateway_port}"
+    desk = f"http://{settings.desk_host}:{settings.desk_port}"
     dagster = f"http://{_LOOPBACK}:{settings.dagster_port}"
     address = ("-h", _LOOPBACK, "-p", str(settings.dagster_port))
     services = (
         Service(SUPERVISOR, (*cli, "serve"), lambda since: heartbeat.exists() and heartbeat.stat().st_mtime >= since),
         Service("gateway", (*cli, "gateway"), lambda _: _answers(f"{gateway}/health"), settings.gateway_port, gateway),
+        Service(
+            "desk", (*cli, "desk"), lambda _: _answers(f"{desk}/health"), settings.desk_port, settings.desk_address
+        ),
         Service(
             "dagster-webserver",
             (str(tools / "dagster-webserver"), *address, *workspace, *read_only),

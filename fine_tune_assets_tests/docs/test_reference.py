@@ -8,16 +8,19 @@ from typing import Any, get_args, get_type_hints
 
 import click
 import pytest
-from starlette.routing import Route
+from starlette.routing import Route as AppRoute
 
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import PREFIX, Settings
 from fine_tune_assets.core.tables import TABLES
 from fine_tune_assets.definitions import defs
+from fine_tune_assets.desk.routes import ROUTES, Route
+from fine_tune_assets.desk.visits import Anybody
 from fine_tune_assets.gateway.app import create_app
 from fine_tune_assets.ledger.api_keys import SCOPES
 from fine_tune_assets.ledger.schema import metadata
+from fine_tune_assets.ledger.users import ROLES
 from fine_tune_assets.recipes.schema import Recipe
 from fine_tune_assets.reports.quarantine import Reason
 
@@ -79,7 +82,7 @@ def test_every_setting_is_in_the_reference_with_its_variable_and_default() -> No
     for setting in fields(Settings):
         row = next((r for r in rows if r.startswith(f"| `{setting.name}` | `{PREFIX}{setting.name.upper()}` |")), None)
         assert row is not None, setting.name
-        if isinstance(setting.default, bool | int) or setting.name in ("recipe", "gateway_host"):
+        if isinstance(setting.default, bool | int) or setting.name in ("recipe", "gateway_host", "desk_host"):
             assert f"| `{str(setting.default).lower()}` |" in row
 
 
@@ -133,12 +136,25 @@ def test_no_command_is_in_the_reference_that_does_not_exist() -> None:
 
 def test_every_gateway_route_and_scope_is_in_the_reference(tmp_path: Path) -> None:
     """And no other: whatever is not listed does not exist."""
-    routes = [route for route in create_app(Settings(data_dir=tmp_path)).routes if isinstance(route, Route)]
+    routes = [route for route in create_app(Settings(data_dir=tmp_path)).routes if isinstance(route, AppRoute)]
     listed = {f"{method} {route.path}" for route in routes for method in (route.methods or set()) - {"HEAD"}}
     text = page("gateway.md")
     assert len(listed) >= 5
     assert set(re.findall(r"^\| `((?:GET|POST|PUT|DELETE) \S+)` \|", text, re.MULTILINE)) == listed
     assert missing(list(SCOPES), text) == []
+
+
+def test_every_route_and_role_of_the_desk_is_in_the_reference() -> None:
+    """With exactly the roles that it is for, and no other route: this page is what an auditor reads."""
+    rows = dict(re.findall(r"^\| `((?:GET|POST) \S+)` \| ([a-z, ]+) \|", page("desk.md"), re.MULTILINE))
+    assert rows == {f"{route.method} {route.path}": _for_whom(route) for route in ROUTES}
+    assert missing(list(ROLES), page("desk.md")) == []
+
+
+def _for_whom(route: Route) -> str:
+    if isinstance(route.allowed, Anybody):
+        return "anybody"
+    return ", ".join(role for role in ROLES if role in route.allowed.roles) or "any user"
 
 
 def test_every_error_code_of_the_gateway_is_in_the_reference() -> None:

@@ -57,7 +57,7 @@ class Small:
         if base_model is not None:
             shutil.copytree(base_model, self.data / "base_models" / base_model.name)
         self.write_recipe()
-        self.ports = free_port(), free_port()
+        self.ports = free_port(), free_port(), free_port()
 
     def write_recipe(self, **changes: Mapping[str, Any]) -> None:
         values = yaml.safe_load(shipped_recipes()["demo_smollm2"].read_text(encoding="utf-8"))
@@ -74,6 +74,7 @@ class Small:
             "DAGSTER_HOME": self.home,
             "GATEWAY_PORT": self.ports[0],
             "DAGSTER_PORT": self.ports[1],
+            "DESK_PORT": self.ports[2],
             "THREADS": 1,  # half of the time goes into imports: another worker makes better use of a second core
         }
         kept = {k: v for k, v in os.environ.items() if not k.startswith((PREFIX, "DAGSTER_"))}

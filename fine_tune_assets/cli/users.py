@@ -1,0 +1,103 @@
+"""`fine-tune users`: who may use the desk.
+
+Owns the words on the terminal, and that a password is never an argument: the shell's history and the list of processes
+would keep it.
+"""
+
+import sys
+from datetime import UTC, datetime
+
+import click
+
+from fine_tune_assets.core.settings import load_settings
+from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.users import (
+    ROLES,
+    User,
+    create_user,
+    disable_user,
+    enable_user,
+    list_users,
+    set_password,
+    set_roles,
+)
+
+_ROLE = click.option(
+    "--role", "roles", multiple=True, required=True, type=click.Choice(ROLES), help="What the user may do; several."
+)
+
+
+@click.group()
+def users() -> None:
+    """Users of the desk, and their roles."""
+
+
+@users.command("add")
+@click.argument("name")
+@_ROLE
+@click.option("--oidc", "identity", metavar="ISSUER|SUBJECT", help="Signs in by OIDC instead of a password.")
+def add(name: str, roles: tuple[str, ...], identity: str | None) -> None:
+    """Add a user. The password is asked for, or read from standard input."""
+    password = None if identity else _ask_password()
+    made = create_user(_ledger(), name, roles, password=password, oidc_identity=identity, now=datetime.now(UTC))
+    click.echo(f"{made.name} may sign in as {', '.join(made.roles)}.")
+
+
+@users.command("list")
+def list_() -> None:
+    """List users: name, roles, how they sign in, state."""
+    now = datetime.now(UTC)
+    for user in list_users(_ledger()):
+        way = "password" if user.has_password else "OIDC"
+        click.echo(f"{user.name:<32} {' '.join(user.roles):<32} {way:<9} {_state(user, now)}")
+
+
+def _state(user: User, now: datetime) -> str:
+    if user.disabled_at is not None:
+        return f"disabled {user.disabled_at:%Y-%m-%d}"
+    if user.locked_until is not None and now < user.locked_until:
+        return f"locked until {user.locked_until:%H:%M} UTC"
+    return "enabled"
+
+
+@users.command("disable")
+@click.argument("name")
+def disable(name: str) -> None:
+    """Sign a user out everywhere, and let nobody in under this name."""
+    disable_user(_ledger(), name, now=datetime.now(UTC))
+    click.echo(f"{name} is disabled.")
+
+
+@users.command("enable")
+@click.argument("name")
+def enable(name: str) -> None:
+    """Let a disabled user in again."""
+    enable_user(_ledger(), name)
+    click.echo(f"{name} is enabled.")
+
+
+@users.command("roles")
+@click.argument("name")
+@_ROLE
+def roles(name: str, roles: tuple[str, ...]) -> None:
+    """Give a user exactly these roles."""
+    set_roles(_ledger(), name, roles)
+    click.echo(f"{name}: {', '.join(roles)}")
+
+
+@users.command("reset")
+@click.argument("name")
+def reset(name: str) -> None:
+    """Set a new password, end every session and lift a lock. It is asked for, or read from standard input."""
+    set_password(_ledger(), name, _ask_password())
+    click.echo(f"{name} has a new password.")
+
+
+def _ask_password() -> str:
+    if sys.stdin.isatty():
+        return str(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
+    return sys.stdin.readline().rstrip("\r\n")
+
+
+def _ledger() -> Ledger:
+    return open_ledger(load_settings().database_url)

@@ -1,0 +1,77 @@
+"""What all pages of the desk share: settings, ledger, keys, templates. Owns opening and closing them."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from pathlib import Path
+
+from jinja2 import Environment
+
+from fine_tune_assets.core.keys import read_or_create_key
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.desk.addresses import Addresses, read_addresses
+from fine_tune_assets.desk.agreement_figures import AgreementFigures
+from fine_tune_assets.desk.held_back import HeldBack
+from fine_tune_assets.desk.oidc import Provider, read_provider
+from fine_tune_assets.desk.rendering import make_environment
+from fine_tune_assets.desk.texts import Texts
+from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.encryption import KEY_NAME, derive_key
+from fine_tune_assets.ledger.sessions import SessionLimits
+from fine_tune_assets.recipes.loading import load_recipe, shipped_recipes
+from fine_tune_assets.recipes.schema import ReviewSettings
+
+
+@dataclass(frozen=True)
+class Desk:
+    settings: Settings
+    addresses: Addresses
+    ledger: Ledger
+    key: bytes
+    """The ledger's key: what reviewers mark is encrypted with it."""
+    form_key: bytes
+    sign_in_key: bytes
+    limits: SessionLimits
+    templates: Environment
+    provider: Provider | None
+    texts: Texts
+    held_back: HeldBack
+    agreement: AgreementFigures
+
+    def rules(self) -> ReviewSettings:
+        """How the recipe wants examples reviewed, as it is now. Raises RecipeError."""
+        return _rules(self.settings.recipe, _stamp(self.settings.recipe))
+
+
+def open_desk(settings: Settings) -> Desk:
+    """Raises SettingsError, LedgerError."""
+    addresses, provider = read_addresses(settings), read_provider(settings)
+    key, ledger = read_or_create_key(settings.layout.keys, KEY_NAME), open_ledger(settings.database_url)
+    limits = SessionLimits(timedelta(minutes=settings.desk_idle_minutes), timedelta(hours=settings.desk_session_hours))
+    return Desk(
+        settings,
+        addresses,
+        ledger,
+        key,
+        derive_key(key, "desk-forms"),
+        derive_key(key, "desk-sign-in"),
+        limits,
+        make_environment(),
+        provider,
+        Texts(settings.layout),
+        HeldBack(ledger, key, settings.layout),
+        AgreementFigures(ledger),
+    )
+
+
+@lru_cache(maxsize=4)
+def _rules(recipe: str, _stamp: tuple[int, int]) -> ReviewSettings:
+    """Read again only when the file changed: reading YAML takes longer than most pages."""
+    return load_recipe(recipe).review
+
+
+def _stamp(recipe: str) -> tuple[int, int]:
+    path = shipped_recipes().get(recipe, Path(recipe))
+    if not path.is_file():
+        return (0, 0)
+    return (path.stat().st_mtime_ns, path.stat().st_size)

@@ -1,0 +1,142 @@
+"""Where two reviewers disagree: both side by side, for a third person to settle.
+
+Owns showing both and which text the adjudicator means. Who may settle what is `approval`'s.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import Response
+
+from fine_tune_assets.approval.reviewing import (
+    MEANINGS,
+    REASON_CODES,
+    DecisionLine,
+    NotAllowedError,
+    ReviewError,
+    StaleItemError,
+    adjudicate,
+    history,
+)
+from fine_tune_assets.core.people import is_same_person
+from fine_tune_assets.desk.errors import not_found
+from fine_tune_assets.desk.item_pages import Opened, find_opened, take
+from fine_tune_assets.desk.marked_text import DiffPiece, with_slots, word_diff
+from fine_tune_assets.desk.queue_filter import QueueQuery
+from fine_tune_assets.desk.rendering import go_to, page
+from fine_tune_assets.desk.visits import Visit
+from fine_tune_assets.ledger.review_items import AssignedError, find_item, list_items
+from fine_tune_assets.ledger.review_rows import QueueFilter
+
+if TYPE_CHECKING:
+    from fine_tune_assets.desk.application import Desk
+
+PAGE_ITEMS = 50
+_OWN, _REJECT = "own", "reject"
+"""What an adjudicator chooses, besides one of the two outputs by its number."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One reviewer's word, with what it changes in the draft."""
+
+    line: DecisionLine
+    output: str
+    diff: list[DiffPiece]
+
+
+def show_disagreements(desk: "Desk", visit: Visit) -> Response:
+    held, after = desk.held_back.example_ids(), visit.query("after") or None
+    query = QueueFilter(state="disagreement")
+    limit = PAGE_ITEMS + 1 + len(held)
+    found = list_items(desk.ledger, query, viewer=visit.who.name, limit=limit, after=after)
+    rows = [item for item in found if item.example_id not in held]
+    more = f"/disagreements?after={rows[PAGE_ITEMS - 1].example_id}" if len(rows) > PAGE_ITEMS else ""
+    return page(desk, visit, "disagreements.html", rows=rows[:PAGE_ITEMS], more=more, is_paged=after is not None)
+
+
+def show_disagreement(desk: "Desk", visit: Visit) -> Response:
+    return _disagreement_page(desk, visit, find_opened(desk, visit))
+
+
+def settle(desk: "Desk", visit: Visit) -> Response:
+    opened, form = find_opened(desk, visit), visit.form
+    choice, version = form.text("choice"), form.text("version")
+    decision = "reject" if choice == _REJECT else "approve"
+    try:
+        adjudicate(
+            desk.ledger,
+            opened.draft,
+            version=int(version) if version.isdecimal() and len(version) < 10 else -1,
+            reviewer=visit.who.name,
+            decision=decision,
+            output=None if decision == "reject" else _chosen_output(desk, visit, opened, choice),
+            reason_code=form.text("reason_code") if decision == "reject" else "",
+            reason=form.text("reason"),
+            meaning=f"adjudicate_{decision}",
+            rules=desk.rules(),
+            author=opened.author,
+            now=visit.now,
+        )
+    except (StaleItemError, AssignedError, NotAllowedError, ReviewError) as error:
+        status = 400 if type(error) is ReviewError else 409
+        return _disagreement_page(desk, visit, opened, refusal=str(error), status=status)
+    return go_to("/disagreements?said=settled")
+
+
+def _chosen_output(desk: "Desk", visit: Visit, opened: Opened, choice: str) -> str:
+    """The text that is meant. Raises ReviewError if none is."""
+    if choice == _OWN:
+        return visit.form.text("output")
+    sides = _sides(desk, visit, opened)
+    if choice.isdecimal() and len(choice) == 1 and int(choice) < len(sides):
+        side = sides[int(choice)]
+        if side.line.decision == "approve":
+            return side.output
+    raise ReviewError(f"Choose which text of example {opened.item.example_id} is right, or reject it.")
+
+
+def _sides(desk: "Desk", visit: Visit, opened: Opened) -> list[Side]:
+    """The words that stand against each other: the last one of each person that was not revoked."""
+    lines = history(desk.ledger, opened.item.example_id, viewer=visit.who.name, may_see_all=True)
+    latest: dict[str, DecisionLine] = {}
+    for line in lines:
+        if line.revoked_at is None and line.role == "review":
+            key = next((name for name in latest if is_same_person(name, line.reviewer)), line.reviewer)
+            latest[key] = line
+    return [_side(line, opened.draft) for line in latest.values()]
+
+
+def _side(line: DecisionLine, draft: dict[str, Any]) -> Side:
+    output = draft["output"] if line.output is None else line.output
+    return Side(line, output, word_diff(draft["output"], output))
+
+
+def _disagreement_page(desk: "Desk", visit: Visit, opened: Opened, refusal: str = "", status: int = 200) -> Response:
+    if opened.item.state != "disagreement" and not refusal:
+        raise not_found()
+    item = opened.item
+    try:
+        item = take(desk, visit, opened) if item.state == "disagreement" else item
+    except AssignedError as error:
+        refusal, status = str(error), 409
+    sides = _sides(desk, visit, opened)
+    texts = [side.output for side in sides if side.line.decision == "approve"]
+    report = desk.texts.tagged_report(opened.draft["report_id"])
+    return page(
+        desk,
+        visit,
+        "disagreement.html",
+        status=status,
+        item=find_item(desk.ledger, item.example_id) or item,
+        draft=opened.draft,
+        report=None if report is None else with_slots(report),
+        sides=sides,
+        between=word_diff(texts[0], texts[1]) if len(texts) == 2 else [],
+        refusal=refusal,
+        reasons=REASON_CODES,
+        meanings=MEANINGS,
+        typed=visit.form.text("output") or (texts[-1] if texts else opened.draft["output"]),
+        choice=visit.form.text("choice"),
+        query=QueueQuery(),
+    )

@@ -1,0 +1,71 @@
+"""Which items wait because somebody marked an identifier in them, until their report was scrubbed again without it.
+
+Owns finding them: an item is held back while its draft or its report still holds what was marked for the patient. Asked
+at each page, so the answer is kept until marks, drafts or scrubbed reports change.
+"""
+
+import threading
+from collections.abc import Collection
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from fine_tune_assets.core.fingerprints import fingerprint_listing
+from fine_tune_assets.core.paths import Layout
+from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.missed_identifiers import MissedTerm, marks_fingerprint, missed_terms
+from fine_tune_assets.phi.missed_terms import holds_any
+
+_TEXTS = ("instruction", "input", "output")
+
+
+class HeldBack:
+    """Safe to share between threads."""
+
+    def __init__(self, ledger: Ledger, key: bytes, layout: Layout) -> None:
+        self._ledger, self._key, self._layout = ledger, key, layout
+        self._lock = threading.Lock()
+        self._known: tuple[tuple[str, ...], frozenset[str]] = ((), frozenset())
+
+    def example_ids(self) -> frozenset[str]:
+        """Of the drafts that are held back now."""
+        seen = self._seen()
+        with self._lock:
+            if self._known[0] != seen:
+                self._known = (seen, self._find())
+            return self._known[1]
+
+    def _seen(self) -> tuple[str, ...]:
+        tables = (self._layout.tables / "drafted_examples", self._layout.tables / "scrubbed_reports")
+        return (marks_fingerprint(self._ledger), *(fingerprint_listing(t) if t.is_dir() else "" for t in tables))
+
+    def _find(self) -> frozenset[str]:
+        terms = missed_terms(self._ledger, self._key)
+        path = self._layout.table("drafted_examples")
+        if not terms or not path.is_file():
+            return frozenset()
+        drafts = self._rows(path, ["example_id", "report_id", "patient_key", *_TEXTS], "patient_key", list(terms))
+        reports = self._reports({draft["report_id"] for draft in drafts})
+        return frozenset(
+            draft["example_id"]
+            for draft in drafts
+            if _holds(draft, reports.get(draft["report_id"], ""), terms[draft["patient_key"]])
+        )
+
+    def _reports(self, report_ids: Collection[str]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for batch in {report_id.partition("/")[0] for report_id in report_ids}:
+            path = self._layout.table("scrubbed_reports", batch)
+            if path.is_file():
+                rows = self._rows(path, ["report_id", "text"], "report_id", list(report_ids))
+                found |= {row["report_id"]: row["text"] for row in rows}
+        return found
+
+    @staticmethod
+    def _rows(path: Any, columns: list[str], key: str, values: list[str]) -> list[dict[str, Any]]:
+        rows = pq.read_table(path, columns=columns, filters=[(key, "in", values)], partitioning=None)
+        return list(rows.to_pylist())
+
+
+def _holds(draft: dict[str, Any], report: str, terms: list[MissedTerm]) -> bool:
+    return any(holds_any(text, terms) for text in (*(draft[name] for name in _TEXTS), report))

@@ -1,0 +1,170 @@
+"""One item: the report beside the output, what to look at, and what was changed.
+
+Owns what is shown to whom, and that an item which is opened is its reviewer's for a while. Deciding is in
+`deciding_pages`.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import Response
+
+from fine_tune_assets.approval.flags import flag_spans
+from fine_tune_assets.approval.reviewing import (
+    MEANINGS,
+    REASON_CODES,
+    DecisionLine,
+    history,
+    output_to_review,
+    reviews_blind,
+)
+from fine_tune_assets.core.people import is_same_person
+from fine_tune_assets.desk.errors import PageError, not_found
+from fine_tune_assets.desk.marked_text import with_slots, with_spans, word_diff
+from fine_tune_assets.desk.queue_filter import STATES, query_of_visit
+from fine_tune_assets.desk.rendering import page
+from fine_tune_assets.desk.visits import Visit
+from fine_tune_assets.ledger.review_items import AssignedError, claim, find_item
+from fine_tune_assets.ledger.review_rows import ReviewItem
+from fine_tune_assets.phi.kinds import KINDS
+
+if TYPE_CHECKING:
+    from fine_tune_assets.desk.application import Desk
+
+TO_REVIEW = ("waiting", "second_review")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An item with its texts, as this visit may see it."""
+
+    item: ReviewItem
+    draft: dict[str, Any]
+    author: str | None
+
+
+def show_item(desk: "Desk", visit: Visit) -> Response:
+    return _item_page(desk, visit, typed=None)
+
+
+def open_with_text(desk: "Desk", visit: Visit) -> Response:
+    """The item as it is now, with what was typed before: nobody types it twice."""
+    return _item_page(desk, visit, typed=visit.form.text("output"))
+
+
+def show_diff(desk: "Desk", visit: Visit) -> Response:
+    """What the editor's text changes in the draft; the item stays the reviewer's while they type."""
+    opened = find_opened(desk, visit)
+    if opened.item.state in TO_REVIEW:
+        _keep(desk, visit, opened)
+    pieces = word_diff(opened.draft["output"], visit.form.text("output").strip())
+    return page(desk, visit, "diff.html", pieces=pieces)
+
+
+def find_opened(desk: "Desk", visit: Visit) -> Opened:
+    """Raises PageError if the item is not there, or is held back because of a mark."""
+    example_id = visit.path("example_id")
+    item = find_item(desk.ledger, example_id)
+    draft = desk.texts.draft(example_id) if item is not None and item.gone_at is None else None
+    if item is None or draft is None:
+        raise PageError(
+            404, "This item is gone", "It was drafted anew or removed since. Take another one from the queue."
+        )
+    if example_id in desk.held_back.example_ids():
+        raise PageError(
+            409,
+            "This item is held back",
+            "Somebody saw an identifier in it. It comes back by itself when its report was scrubbed again.",
+        )
+    return Opened(item, draft, desk.texts.author(draft))
+
+
+def take(desk: "Desk", visit: Visit, opened: Opened) -> ReviewItem:
+    """Make the item this reviewer's for the time that the recipe says. Raises AssignedError if it is another's."""
+    minutes = desk.rules().assignment_minutes
+    return claim(desk.ledger, opened.item.example_id, visit.who.name, now=visit.now, minutes=minutes)
+
+
+def _keep(desk: "Desk", visit: Visit, opened: Opened) -> None:
+    try:
+        take(desk, visit, opened)
+    except AssignedError as error:
+        raise PageError(409, "Somebody else has it", str(error)) from None
+
+
+def _item_page(desk: "Desk", visit: Visit, typed: str | None) -> Response:
+    opened = find_opened(desk, visit)
+    own = _own_words(desk, visit, opened)
+    closed = _why_closed(visit, opened, own)
+    item = opened.item
+    if not closed:
+        try:
+            item = take(desk, visit, opened)
+        except AssignedError:
+            return _taken_page(desk, visit, opened)
+    return render_item(desk, visit, Opened(item, opened.draft, opened.author), typed=typed, closed=closed, own=own)
+
+
+def render_item(
+    desk: "Desk",
+    visit: Visit,
+    opened: Opened,
+    *,
+    typed: str | None,
+    closed: str = "",
+    own: list[DecisionLine] | None = None,
+    refusal: str = "",
+    status: int = 200,
+) -> Response:
+    draft = opened.draft
+    shown = output_to_review(desk.ledger, draft, desk.rules())
+    output = shown if typed is None else typed
+    report = desk.texts.tagged_report(draft["report_id"])
+    return page(
+        desk,
+        visit,
+        "item.html",
+        status=status,
+        item=opened.item,
+        draft=draft,
+        output=output,
+        pieces=with_spans(shown, flag_spans(shown, draft["flags"])),
+        report=None if report is None else with_slots(report),
+        diff=word_diff(draft["output"], output.strip()),
+        is_second_output=shown != draft["output"],
+        query=query_of_visit(visit),
+        closed=closed,
+        own=own or [],
+        refusal=refusal,
+        reasons=REASON_CODES,
+        meanings=MEANINGS,
+        kinds=KINDS,
+        states=STATES,
+        is_blind=reviews_blind(desk.rules()),
+    )
+
+
+def _own_words(desk: "Desk", visit: Visit, opened: Opened) -> list[DecisionLine]:
+    lines = history(desk.ledger, opened.item.example_id, viewer=visit.who.name, may_see_all=False)
+    return [x for x in lines if is_same_person(x.reviewer, visit.who.name) and x.revoked_at is None]
+
+
+def _why_closed(visit: Visit, opened: Opened, own: list[DecisionLine]) -> str:
+    """Why this visit can only read; empty if it may decide."""
+    if opened.author is not None and is_same_person(opened.author, visit.who.name):
+        return "You wrote the correction behind this draft. Another reviewer has to decide."
+    if opened.item.state == "disagreement":
+        return "The reviewers disagree. Somebody with the role approver, who is none of them, settles it."
+    if opened.item.state not in TO_REVIEW:
+        return f"This item is {STATES[opened.item.state]}. It opens again if its decision is revoked."
+    if own and opened.item.state == "second_review":
+        return "You gave the first look. Another person gives the second one."
+    return ""
+
+
+def _taken_page(desk: "Desk", visit: Visit, opened: Opened) -> Response:
+    item = find_item(desk.ledger, opened.item.example_id)
+    if item is None:
+        raise not_found()
+    query = query_of_visit(visit)
+    return page(desk, visit, "taken.html", status=409, item=item, query=query, typed=visit.form.text("output"))

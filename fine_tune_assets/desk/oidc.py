@@ -1,0 +1,193 @@
+"""Signing in by OpenID Connect: authorization code with PKCE, state and nonce.
+
+Owns the protocol: what the provider says about itself, the address to send people to, and what an ID token must prove.
+Who that is in the ledger, and the cookie in between, is the pages' matter. Nothing of a token is logged or shown.
+"""
+
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from authlib.common.security import generate_token
+from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
+from authlib.oauth2.rfc7636 import create_s256_code_challenge
+from authlib.oidc.core import CodeIDToken
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+
+from fine_tune_assets.core.errors import FineTuneError, SettingsError
+from fine_tune_assets.core.loopback import LOOPBACK_HOSTS
+from fine_tune_assets.core.settings import Settings
+
+RETURN_PATH = "/sign-in/oidc/return"
+_TIMEOUT_SECONDS = 10.0
+_KEEP_SECONDS = 3600.0
+"""How long what the provider says about itself, and its keys, are remembered. An unknown key is asked for at once."""
+_LEEWAY_SECONDS = 60
+# Of the asymmetric ones: with HS256 whoever knows the public key could sign.
+_ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+
+
+class OidcError(FineTuneError):
+    """The provider can't be reached, or what came back proves nothing."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What is remembered of a sign-in while the person is at the provider."""
+
+    state: str
+    nonce: str
+    verifier: str
+
+    def __repr__(self) -> str:
+        """Without its secrets: a repr ends up in logs."""
+        return "Attempt()"
+
+
+def new_attempt() -> Attempt:
+    return Attempt(generate_token(43), generate_token(43), generate_token(64))
+
+
+@dataclass
+class _Remembered:
+    metadata: dict[str, Any] = field(default_factory=dict)
+    keys: KeySet | None = None
+    at: float = float("-inf")
+
+
+class Provider:
+    """One OpenID provider, by its issuer. Safe to share between threads."""
+
+    def __init__(self, name: str, issuer: str, client_id: str, client_secret: str | None) -> None:
+        self.name, self.issuer, self._client_id, self._client_secret = name, issuer, client_id, client_secret
+        self._known, self._lock = _Remembered(), threading.Lock()
+
+    def address(self, attempt: Attempt, return_to: str) -> str:
+        """Where the person is sent. Raises OidcError."""
+        return str(
+            prepare_grant_uri(
+                self._metadata()["authorization_endpoint"],
+                client_id=self._client_id,
+                response_type="code",
+                redirect_uri=return_to,
+                scope="openid email",
+                state=attempt.state,
+                nonce=attempt.nonce,
+                code_challenge=create_s256_code_challenge(attempt.verifier),
+                code_challenge_method="S256",
+            )
+        )
+
+    def identities(self, attempt: Attempt, code: str, return_to: str) -> list[str]:
+        """Whom the provider vouches for: `ISSUER|SUBJECT`, and by a verified address. Raises OidcError."""
+        claims = self._verified(self._exchange(attempt, code, return_to), attempt.nonce)
+        found = [f"{self.issuer}|{claims['sub']}"]
+        if claims.get("email_verified") is True and isinstance(claims.get("email"), str):
+            found.append(f"{self.issuer}|mailto:{claims['email'].casefold()}")
+        return found
+
+    def _exchange(self, attempt: Attempt, code: str, return_to: str) -> str:
+        form = {"grant_type": "authorization_code", "code": code, "redirect_uri": return_to}
+        form |= {"code_verifier": attempt.verifier, "client_id": self._client_id}
+        secret = (self._client_id, self._client_secret) if self._client_secret else None
+        answer = self._ask("POST", self._metadata()["token_endpoint"], data=form, auth=secret)
+        if not isinstance(answer.get("id_token"), str):
+            raise OidcError("The sign-in provider sent no ID token.")
+        return str(answer["id_token"])
+
+    def _verified(self, id_token: str, nonce: str) -> CodeIDToken:
+        try:
+            token = self._decode(id_token)
+            claims = CodeIDToken(
+                token.claims,
+                token.header,
+                {
+                    "iss": {"essential": True, "value": self.issuer},
+                    "aud": {"essential": True, "value": self._client_id},
+                    "nonce": {"essential": True, "value": nonce},
+                },
+                {"nonce": nonce, "client_id": self._client_id},
+            )
+            claims.validate(leeway=_LEEWAY_SECONDS)
+        except (JoseError, ValueError, KeyError, TypeError):
+            # Without its cause: it may quote the token.
+            raise OidcError("What the sign-in provider sent does not prove who you are.") from None
+        return claims
+
+    def _decode(self, id_token: str) -> jwt.Token:
+        try:
+            return jwt.decode(id_token, self._keys(), algorithms=_ALGORITHMS)
+        except (JoseError, ValueError):
+            # The provider may have changed its keys since they were asked for.
+            self._known.at = float("-inf")
+            return jwt.decode(id_token, self._keys(), algorithms=_ALGORITHMS)
+
+    def _metadata(self) -> dict[str, Any]:
+        self._refresh()
+        return self._known.metadata
+
+    def _keys(self) -> KeySet:
+        self._refresh()
+        assert self._known.keys is not None
+        return self._known.keys
+
+    def _refresh(self) -> None:
+        with self._lock:
+            if time.monotonic() - self._known.at < _KEEP_SECONDS:
+                return
+            metadata = self._ask("GET", f"{self.issuer}/.well-known/openid-configuration")
+            if metadata.get("issuer") != self.issuer:
+                raise OidcError("The sign-in provider calls itself by another issuer than the setting oidc_issuer.")
+            missing = {"authorization_endpoint", "token_endpoint", "jwks_uri"} - set(metadata)
+            if missing:
+                raise OidcError(f"The sign-in provider does not say its {', '.join(sorted(missing))}.")
+            keys = KeySet.import_key_set(self._ask("GET", metadata["jwks_uri"]))  # type: ignore[arg-type]
+            self._known = _Remembered(metadata, keys, time.monotonic())
+
+    def _ask(self, method: str, url: str, **options: Any) -> dict[str, Any]:
+        _require_tls(url)
+        try:
+            reply = httpx.request(method, url, timeout=_TIMEOUT_SECONDS, trust_env=False, **options)
+            answer = reply.json() if reply.status_code == 200 else None
+        except (httpx.HTTPError, ValueError):
+            raise OidcError("The sign-in provider can't be reached, or sent nothing that can be read.") from None
+        if not isinstance(answer, dict):
+            raise OidcError(f"The sign-in provider refused (HTTP {reply.status_code}).")
+        return answer
+
+
+def read_provider(settings: Settings) -> Provider | None:
+    """None without an issuer. Raises SettingsError if half of it is set, or it is reached without TLS."""
+    if not settings.oidc_issuer:
+        return None
+    if not settings.oidc_client_id:
+        raise SettingsError("oidc_issuer is set and oidc_client_id is not. Register the desk with the provider.")
+    try:
+        _require_tls(settings.oidc_issuer)
+    except OidcError as error:
+        raise SettingsError(str(error)) from error
+    secret = _read_secret(settings.oidc_client_secret_file)
+    return Provider(settings.oidc_name, settings.oidc_issuer.rstrip("/"), settings.oidc_client_id, secret)
+
+
+def _read_secret(path: str) -> str | None:
+    if not path:
+        return None
+    try:
+        if Path(path).stat().st_mode & 0o077:
+            raise SettingsError(f"{path} can be read by other users. Run: chmod 600 {path}")
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"oidc_client_secret_file {path} can't be read: {type(error).__name__}.") from error
+
+
+def _require_tls(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS):
+        raise OidcError("The sign-in provider must be reached by https.")

@@ -1,0 +1,28 @@
+"""Which models saw this patient? Asked by patient key, which comes in a form: it stands in no address.
+
+Owns the page only; the steps are `lineage`'s. Ids and counts, never text.
+"""
+
+from typing import TYPE_CHECKING
+
+from starlette.responses import Response
+
+from fine_tune_assets.desk.rendering import page
+from fine_tune_assets.desk.visits import Visit
+from fine_tune_assets.lineage.tracing import UnknownIdError, trace_patient
+
+if TYPE_CHECKING:
+    from fine_tune_assets.desk.application import Desk
+
+
+def ask_for_patient(desk: "Desk", visit: Visit) -> Response:
+    return page(desk, visit, "patient.html", asked="", trace=None, refusal="")
+
+
+def show_patient(desk: "Desk", visit: Visit) -> Response:
+    asked = visit.form.text("patient_key").strip()
+    try:
+        trace = trace_patient(desk.settings.layout, desk.ledger, asked)
+    except UnknownIdError as error:
+        return page(desk, visit, "patient.html", status=404, asked=asked, trace=None, refusal=str(error))
+    return page(desk, visit, "patient.html", asked=asked, trace=trace, refusal="")

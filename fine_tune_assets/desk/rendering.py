@@ -1,0 +1,102 @@
+"""Turns templates into answers. Owns what every page gets: who is here, the menu, the theme, the form's token."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from fine_tune_assets.desk.static_files import static_address
+from fine_tune_assets.desk.visits import Visit, form_token
+
+if TYPE_CHECKING:
+    from fine_tune_assets.desk.application import Desk
+
+THEMES = ("light", "dark")
+THEME_COOKIE = "desk-theme"
+"""Set by the page's own script; holds nothing but a word."""
+
+SAID = {
+    "approved": "Approved, and signed with your name.",
+    "rejected": "Rejected, and signed with your name.",
+    "skipped": "Skipped. It is free for others again.",
+    "marked": "Marked. The report is held back, and its items left the queue until it was scrubbed again without that.",
+    "revoked": "Revoked. What was approved by it waits again.",
+    "settled": "Settled, and signed with your name.",
+    "done": "Nothing is left here that you may decide and nobody else has.",
+}
+"""What is said on the page after a form, by the word in its address."""
+
+
+def make_environment() -> Environment:
+    folder = Path(__file__).parent / "templates"
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["static"] = static_address
+    environment.filters["day"] = lambda at: f"{at.astimezone(UTC):%Y-%m-%d %H:%M}"
+    environment.filters["ago"] = ago
+    return environment
+
+
+def page(desk: "Desk", visit: Visit, template: str, *, status: int = 200, **context: Any) -> Response:
+    """A whole page, or the part of it that a template of its own holds."""
+    html = desk.templates.get_template(template).render(**_surroundings(desk, visit), **context)
+    response = HTMLResponse(html, status_code=status)
+    if visit.is_new_browser and visit.session is None:
+        response.set_cookie(
+            desk.addresses.cookie("browser"),
+            visit.browser,
+            secure=desk.addresses.is_https,
+            httponly=True,
+            samesite="lax",
+        )
+    return response
+
+
+def bare_page(desk: "Desk", template: str, status: int, theme: str, **context: Any) -> Response:
+    """For when it can't be known who is here: no menu, and nothing that needs the ledger."""
+    around = {
+        "session": None,
+        "menu": (),
+        "theme": theme if theme in THEMES else "",
+        "token": "",
+        "path": "",
+        "said": "",
+    }
+    return HTMLResponse(desk.templates.get_template(template).render(**around, **context), status_code=status)
+
+
+def go_to(path: str) -> Response:
+    """After a form: the address that a reload may ask for again."""
+    return RedirectResponse(path, status_code=303)
+
+
+def ago(at: datetime, now: datetime) -> str:
+    """Age for people: "4 min", "3 h", "12 days"."""
+    minutes = max(0, int((now - at).total_seconds() // 60))
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h"
+    return f"{minutes // (24 * 60)} days"
+
+
+def _surroundings(desk: "Desk", visit: Visit) -> dict[str, Any]:
+    from fine_tune_assets.desk.routes import menu
+
+    theme = visit.request.cookies.get(THEME_COOKIE, "")
+    return {
+        "session": visit.session,
+        "menu": menu(visit.session.roles) if visit.session else (),
+        "theme": theme if theme in THEMES else "",
+        "token": form_token(desk.form_key, visit),
+        "path": visit.request.url.path,
+        "now": visit.now,
+        "said": SAID.get(visit.query("said"), ""),
+    }

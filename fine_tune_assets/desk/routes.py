@@ -1,0 +1,143 @@
+"""Every address of the desk and who may use it: one table. Whatever is not in it does not exist.
+
+A route can't be written without saying whom it is for.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from starlette.responses import JSONResponse, Response
+
+from fine_tune_assets.desk import (
+    account_pages,
+    agreement_pages,
+    audit_pages,
+    deciding_pages,
+    decision_pages,
+    disagreement_pages,
+    history_pages,
+    item_pages,
+    oidc_pages,
+    patient_pages,
+    queue_pages,
+    sign_in_pages,
+    static_files,
+    user_pages,
+)
+from fine_tune_assets.desk.oidc import RETURN_PATH
+from fine_tune_assets.desk.visits import Anybody, Endpoint, Users, Visit, is_for, one_of
+
+if TYPE_CHECKING:
+    from fine_tune_assets.desk.application import Desk
+
+
+@dataclass(frozen=True)
+class Route:
+    method: Literal["GET", "POST"]
+    path: str
+    endpoint: Endpoint
+    allowed: Anybody | Users
+    label: str = ""
+    """What the menu calls it; empty if it is not in the menu."""
+    about: str = ""
+
+
+@dataclass(frozen=True)
+class MenuEntry:
+    path: str
+    label: str
+    about: str
+
+
+def _health(_desk: "Desk", _visit: Visit) -> Response:
+    """Whether the process answers; says nothing about anything else."""
+    return JSONResponse({"status": "ok"})
+
+
+ANYBODY = Anybody()
+ANY_USER = Users()
+REVIEWER = one_of("reviewer")
+APPROVER = one_of("approver")
+OPERATOR = one_of("operator")
+AUDITOR = one_of("auditor")
+DECIDES = one_of("reviewer", "approver")
+TRACERS = one_of("approver", "operator", "auditor")
+WHO_SEES_HISTORY = one_of("reviewer", "approver", "operator", "auditor")
+
+ROUTES: tuple[Route, ...] = (
+    Route("GET", "/health", _health, ANYBODY),
+    Route("GET", "/static/{name}", static_files.send_static, ANYBODY),
+    Route("GET", "/sign-in", sign_in_pages.show_sign_in, ANYBODY),
+    Route("POST", "/sign-in", sign_in_pages.sign_in_by_password, ANYBODY),
+    Route("GET", "/sign-in/oidc", oidc_pages.go_to_provider, ANYBODY),
+    Route("GET", RETURN_PATH, oidc_pages.come_back, ANYBODY),
+    Route("POST", "/sign-out", sign_in_pages.sign_out, ANY_USER),
+    Route("GET", "/", account_pages.show_home, ANY_USER),
+    Route("GET", "/account", account_pages.show_account, ANY_USER),
+    Route("POST", "/account/password", account_pages.change_password, ANY_USER),
+    Route("GET", "/queue", queue_pages.show_queue, REVIEWER, "Queue", "Drafts that wait for a reviewer."),
+    Route("GET", "/queue/next", queue_pages.open_next, REVIEWER),
+    Route("GET", "/items/{example_id}", item_pages.show_item, REVIEWER),
+    Route("POST", "/items/{example_id}/open", item_pages.open_with_text, REVIEWER),
+    Route("POST", "/items/{example_id}/diff", item_pages.show_diff, REVIEWER),
+    Route("POST", "/items/{example_id}/decide", deciding_pages.decide_item, REVIEWER),
+    Route("POST", "/items/{example_id}/skip", deciding_pages.skip_item, REVIEWER),
+    Route("POST", "/items/{example_id}/mark", deciding_pages.mark_identifier, REVIEWER),
+    Route("GET", "/items/{example_id}/history", history_pages.show_history, WHO_SEES_HISTORY),
+    Route(
+        "GET",
+        "/decisions",
+        decision_pages.show_decisions,
+        DECIDES,
+        "My decisions",
+        "What you decided, and taking it back.",
+    ),
+    Route("POST", "/decisions/{decision_id}/revoke", decision_pages.revoke_decision, DECIDES),
+    Route(
+        "GET",
+        "/disagreements",
+        disagreement_pages.show_disagreements,
+        APPROVER,
+        "Disagreements",
+        "What two reviewers see differently, for you to settle.",
+    ),
+    Route("GET", "/disagreements/{example_id}", disagreement_pages.show_disagreement, APPROVER),
+    Route("POST", "/disagreements/{example_id}/settle", disagreement_pages.settle, APPROVER),
+    Route(
+        "GET",
+        "/agreement",
+        agreement_pages.show_agreement,
+        one_of("approver", "operator", "auditor"),
+        "Agreement",
+        "How well two reviewers agree, by reviewer and task.",
+    ),
+    Route(
+        "GET",
+        "/patients",
+        patient_pages.ask_for_patient,
+        TRACERS,
+        "Patients",
+        "Which models saw a patient, by patient key.",
+    ),
+    Route("POST", "/patients", patient_pages.show_patient, TRACERS),
+    Route("GET", "/users", user_pages.show_users, OPERATOR, "Users", "Who may sign in, and what they may do."),
+    Route("POST", "/users", user_pages.add_user, OPERATOR),
+    Route("POST", "/users/{user_id}/roles", user_pages.change_roles, OPERATOR),
+    Route("POST", "/users/{user_id}/reset", user_pages.reset_password, OPERATOR),
+    Route("POST", "/users/{user_id}/disable", user_pages.disable, OPERATOR),
+    Route("POST", "/users/{user_id}/enable", user_pages.enable, OPERATOR),
+    Route(
+        "GET",
+        "/audit",
+        audit_pages.show_audit,
+        AUDITOR,
+        "Audit log",
+        "Who did what, and that nothing was changed since.",
+    ),
+)
+
+
+def menu(roles: Collection[str]) -> tuple[MenuEntry, ...]:
+    """The pages that somebody with these roles may open, in the order of the table."""
+    return tuple(MenuEntry(r.path, r.label, r.about) for r in ROUTES if r.label and is_for(r.allowed, roles))

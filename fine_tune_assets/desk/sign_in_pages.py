@@ -1,0 +1,100 @@
+"""Signing in and out with a password, and forms that arrive after their session is over.
+
+Owns the cookies of a session, and how long a refusal takes. Who may sign in is the ledger's.
+"""
+
+import time
+from typing import TYPE_CHECKING
+
+from starlette.responses import Response
+
+from fine_tune_assets.desk.rendering import go_to, page
+from fine_tune_assets.desk.visits import TOKEN, Visit
+from fine_tune_assets.ledger.sessions import end_session, start_session
+from fine_tune_assets.ledger.users import User, sign_in
+
+if TYPE_CHECKING:
+    from fine_tune_assets.desk.application import Desk
+
+REFUSAL = (
+    "Name or password is wrong, or the account can't be used now. After several failures it is locked for a while."
+)
+_REFUSAL_SECONDS = 0.6
+"""A refusal never comes earlier: whether a name exists must not show in the time that it takes."""
+_NOT_CARRIED = frozenset({TOKEN, "password", "old", "new", "again"})
+
+
+def show_sign_in(desk: "Desk", visit: Visit) -> Response:
+    if visit.session is not None:
+        return go_to("/")
+    return _sign_in_page(desk, visit, next_path=safe_path(visit.query("next")), refusal="", status=200)
+
+
+def sign_in_by_password(desk: "Desk", visit: Visit) -> Response:
+    started = time.monotonic()
+    user = sign_in(desk.ledger, visit.form.text("name"), visit.form.text("password"), now=visit.now)
+    next_path = safe_path(visit.form.text("next"))
+    if user is None:
+        time.sleep(max(0.0, _REFUSAL_SECONDS - (time.monotonic() - started)))
+        return _sign_in_page(desk, visit, next_path=next_path, refusal=REFUSAL, status=401)
+    return let_in(desk, visit, user, next_path or "/", how="by password")
+
+
+def let_in(desk: "Desk", visit: Visit, user: User, path: str, how: str) -> Response:
+    """A session of its own for each sign-in: one that somebody planted before is worth nothing."""
+    if visit.session is not None:
+        end_session(desk.ledger, visit.session)
+    token = start_session(desk.ledger, user, desk.limits, now=visit.now, how=how)
+    response = go_to(path)
+    set_session_cookie(desk, response, token)
+    return response
+
+
+def set_session_cookie(desk: "Desk", response: Response, token: str) -> None:
+    response.set_cookie(
+        desk.addresses.cookie("session"), token, secure=desk.addresses.is_https, httponly=True, samesite="lax"
+    )
+
+
+def sign_out(desk: "Desk", visit: Visit) -> Response:
+    end_session(desk.ledger, visit.who)
+    response = go_to("/sign-in")
+    response.delete_cookie(
+        desk.addresses.cookie("session"), secure=desk.addresses.is_https, httponly=True, samesite="lax"
+    )
+    # Whoever uses this browser next finds nothing in it.
+    response.headers["clear-site-data"] = '"cache", "storage"'
+    return response
+
+
+def ask_to_send_again(desk: "Desk", visit: Visit) -> Response:
+    """A form whose session is over, or that was made for another one: shown again with all that was typed.
+
+    It is sent only after another click, on a page that nobody else can frame, with a token of the session that is now.
+    """
+    if visit.is_fragment:
+        return Response(status_code=401)
+    path = visit.request.url.path
+    carried = [(n, v) for n, values in visit.form.values.items() if n not in _NOT_CARRIED for v in values]
+    if path == "/sign-in":
+        return _sign_in_page(desk, visit, next_path="", refusal="The page was old. Sign in once more.", status=403)
+    status = 401 if visit.session is None else 403
+    return page(desk, visit, "send_again.html", status=status, target=path, carried=carried)
+
+
+def safe_path(path: str) -> str:
+    """A path of the desk, or empty: `//elsewhere` and `/\\elsewhere` lead out of it."""
+    is_inside = path.startswith("/") and not path.startswith(("//", "/\\")) and "\\" not in path
+    return path if is_inside and path.isprintable() and len(path) < 500 else ""
+
+
+def _sign_in_page(desk: "Desk", visit: Visit, *, next_path: str, refusal: str, status: int) -> Response:
+    return page(
+        desk,
+        visit,
+        "sign_in.html",
+        status=status,
+        next_path=next_path,
+        refusal=refusal,
+        provider=desk.provider.name if desk.provider else "",
+    )

@@ -1,0 +1,50 @@
+"""The texts that pages show: one draft, who wrote it, and the report that it was made of. Read from the tables in place.
+
+Owns finding one row by its id without reading the rest: tables are written in small groups of rows, whose lowest and
+highest id tell which one to read. Nothing is kept: a table that was made again is seen at once.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fine_tune_assets.approval.drafting import CORRECTION
+from fine_tune_assets.core.paths import Layout
+
+
+@dataclass(frozen=True)
+class Texts:
+    layout: Layout
+
+    def draft(self, example_id: str) -> dict[str, Any] | None:
+        """The row of DRAFTED_EXAMPLES, or None if it is not drafted any more."""
+        return self._row("drafted_examples", None, ("example_id", example_id))
+
+    def author(self, draft: dict[str, Any]) -> str | None:
+        """Who wrote the correction that the draft was made of; None for a report's draft, or if it is not known."""
+        if draft["source"] != CORRECTION:
+            return None
+        correction_id = draft["report_id"].removeprefix(f"{CORRECTION}/")
+        row = self._row("scrubbed_corrections", None, ("correction_id", correction_id), ["author"])
+        return None if row is None else str(row["author"])
+
+    def tagged_report(self, report_id: str) -> str | None:
+        """The scrubbed report with `[KIND]` in each place; None for a correction, or if it was erased."""
+        row = self._row("scrubbed_reports", report_id.partition("/")[0], ("report_id", report_id), ["tagged_text"])
+        return None if row is None else str(row["tagged_text"])
+
+    def _row(
+        self, table: str, partition: str | None, key: tuple[str, str], columns: list[str] | None = None
+    ) -> dict[str, Any] | None:
+        path = self.layout.table(table, partition)
+        # An id comes from an address: it must not lead out of the tables.
+        if not path.is_file() or path.parent.parent != self.layout.tables:
+            return None
+        try:
+            found = pq.read_table(path, columns=columns, filters=[(key[0], "=", key[1])], partitioning=None)
+        except (OSError, pa.ArrowInvalid):
+            # Replaced while it was read. Without its cause, which may quote a text.
+            return None
+        return next(iter(found.slice(0, 1).to_pylist()), None)

@@ -1,0 +1,121 @@
+"""Users, for operators: adding, roles, a new password, disabling.
+
+An operator never chooses somebody's password: it is made here, shown once, and to be changed by its owner.
+"""
+
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from starlette.responses import Response
+
+from fine_tune_assets.desk.errors import not_found
+from fine_tune_assets.desk.rendering import page
+from fine_tune_assets.desk.visits import Visit
+from fine_tune_assets.ledger.errors import LedgerError
+from fine_tune_assets.ledger.users import (
+    ROLES,
+    User,
+    create_user,
+    disable_user,
+    enable_user,
+    list_users,
+    set_password,
+    set_roles,
+)
+
+if TYPE_CHECKING:
+    from fine_tune_assets.desk.application import Desk
+
+
+@dataclass(frozen=True)
+class FirstPassword:
+    name: str
+    word: str
+
+
+def show_users(desk: "Desk", visit: Visit) -> Response:
+    return _users_page(desk, visit)
+
+
+def add_user(desk: "Desk", visit: Visit) -> Response:
+    name, roles = visit.form.text("name"), visit.form.all("role")
+    identity = visit.form.text("identity").strip() or None
+    password = None if identity else _new_password()
+    try:
+        made = create_user(
+            desk.ledger, name, roles, password=password, oidc_identity=identity, now=visit.now, by=visit.who.name
+        )
+    except LedgerError as error:
+        return _users_page(desk, visit, refusal=str(error), typed=True)
+    shown = FirstPassword(made.name, password) if password else None
+    return _users_page(desk, visit, done=f"{made.name} was added.", password=shown)
+
+
+def change_roles(desk: "Desk", visit: Visit) -> Response:
+    user = _user_of(desk, visit)
+    try:
+        set_roles(desk.ledger, user.name, visit.form.all("role"), by=visit.who.name)
+    except LedgerError as error:
+        return _users_page(desk, visit, refusal=str(error))
+    return _users_page(desk, visit, done=f"The roles of {user.name} are changed.")
+
+
+def reset_password(desk: "Desk", visit: Visit) -> Response:
+    user, password = _user_of(desk, visit), _new_password()
+    set_password(desk.ledger, user.name, password, by=visit.who.name)
+    return _users_page(desk, visit, password=FirstPassword(user.name, password))
+
+
+def disable(desk: "Desk", visit: Visit) -> Response:
+    user = _user_of(desk, visit)
+    try:
+        disable_user(desk.ledger, user.name, now=visit.now, by=visit.who.name)
+    except LedgerError as error:
+        return _users_page(desk, visit, refusal=str(error))
+    return _users_page(desk, visit, done=f"{user.name} is disabled and signed out everywhere.")
+
+
+def enable(desk: "Desk", visit: Visit) -> Response:
+    user = _user_of(desk, visit)
+    enable_user(desk.ledger, user.name, by=visit.who.name)
+    return _users_page(desk, visit, done=f"{user.name} is enabled.")
+
+
+def _user_of(desk: "Desk", visit: Visit) -> User:
+    found = next((user for user in list_users(desk.ledger) if user.user_id == visit.path("user_id")), None)
+    if found is None:
+        raise not_found()
+    return found
+
+
+def _new_password() -> str:
+    """Four groups of five letters and digits without those that look alike: 98 random bits, and easy to read out."""
+    letters = "abcdefghjkmnpqrstuvwxyz23456789"
+    return "-".join("".join(secrets.choice(letters) for _ in range(5)) for _ in range(4))
+
+
+def _users_page(
+    desk: "Desk",
+    visit: Visit,
+    *,
+    refusal: str = "",
+    done: str = "",
+    password: FirstPassword | None = None,
+    typed: bool = False,
+) -> Response:
+    return page(
+        desk,
+        visit,
+        "users.html",
+        status=400 if refusal else 200,
+        people=list_users(desk.ledger),
+        all_roles=ROLES,
+        refusal=refusal,
+        done=done,
+        password=password,
+        provider=desk.provider is not None,
+        typed_name=visit.form.text("name") if typed else "",
+        typed_roles=visit.form.all("role") if typed else (),
+        typed_identity=visit.form.text("identity") if typed else "",
+    )

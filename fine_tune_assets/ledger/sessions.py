@@ -1,0 +1,87 @@
+"""Sessions of the desk: a random token in the browser, its hash in the ledger.
+
+Owns starting, finding and ending them, and both kinds of expiry. The token has 256 random bits, so a plain SHA-256 can't
+be reversed by trying candidates. What ends all sessions of a user (a new password, being disabled) is in `users`.
+"""
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from fine_tune_assets.core.fingerprints import fingerprint_text
+from fine_tune_assets.ledger import audit
+from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.schema import sessions, users
+from fine_tune_assets.ledger.users import User
+
+_TOUCH_SECONDS = 60
+"""How often at most a visit is written down: the ledger has one writer."""
+
+
+@dataclass(frozen=True)
+class SessionLimits:
+    idle: timedelta
+    """Ends after this without a click."""
+    longest: timedelta
+    """Ends after this whatever happens."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """Somebody who is signed in. Roles and name are read anew for each request."""
+
+    token: str
+    user_id: str
+    name: str
+    roles: frozenset[str]
+
+    def __repr__(self) -> str:
+        """Without the token: a repr ends up in logs."""
+        return f"Session(name={self.name!r})"
+
+
+def start_session(ledger: Ledger, user: User, limits: SessionLimits, *, now: datetime, how: str) -> str:
+    """A new token for `user`; `how` it was is for the audit log. Clears away sessions that ran out."""
+    token = secrets.token_urlsafe(32)
+    row = {"token_hash": fingerprint_text(token), "user_id": user.user_id, "created_at": now, "last_seen_at": now}
+    with ledger.begin() as connection:
+        connection.execute(sessions.delete().where(_is_over(limits, now)))
+        connection.execute(sessions.insert().values(**row, expires_at=now + limits.longest))
+        audit.append(connection, user.name, "signed in", how)
+    return token
+
+
+def find_session(ledger: Ledger, token: str, limits: SessionLimits, *, now: datetime) -> Session | None:
+    """Whose token it is, or None if it is unknown, ran out, or its user is disabled."""
+    query = (
+        sa.select(users.c.user_id, users.c.name, users.c.roles, sessions.c.last_seen_at)
+        .join(users, users.c.user_id == sessions.c.user_id)
+        .where(sessions.c.token_hash == fingerprint_text(token), users.c.disabled_at.is_(None))
+        .where(sa.not_(_is_over(limits, now)))
+    )
+    with ledger.read() as connection:
+        row = connection.execute(query).mappings().first()
+    if row is None:
+        return None
+    if now - row["last_seen_at"] >= timedelta(seconds=_TOUCH_SECONDS):
+        _touch(ledger, token, now)
+    return Session(token, row["user_id"], row["name"], frozenset(row["roles"].split()))
+
+
+def end_session(ledger: Ledger, session: Session) -> None:
+    with ledger.begin() as connection:
+        connection.execute(sessions.delete().where(sessions.c.token_hash == fingerprint_text(session.token)))
+        audit.append(connection, session.name, "signed out", "desk")
+
+
+def _touch(ledger: Ledger, token: str, now: datetime) -> None:
+    # An update, never an insert: a session that was ended meanwhile stays ended.
+    with ledger.begin() as connection:
+        changed = sessions.update().where(sessions.c.token_hash == fingerprint_text(token))
+        connection.execute(changed.values(last_seen_at=now))
+
+
+def _is_over(limits: SessionLimits, now: datetime) -> sa.ColumnElement[bool]:
+    return sa.or_(sessions.c.expires_at <= now, sessions.c.last_seen_at <= now - limits.idle)

@@ -1,0 +1,195 @@
+"""A running desk for the desk's tests: a real server on loopback, and a real Chromium.
+
+Owns starting both, users to sign in as, and signing in over HTTP and in the browser.
+"""
+
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from fine_tune_assets.core.quiet_asgi import without_messages
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.desk.app import create_app
+from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.users import create_user
+from fine_tune_assets_tests.desk.installation import fill
+
+CHROMIUM = "/usr/bin/chromium"
+PASSWORD = "seven grey herons at dusk"
+_TOKEN = re.compile(r'name="form_token" value="([0-9a-f]{64})"')
+
+
+@dataclass(frozen=True)
+class Site:
+    """A desk that runs."""
+
+    settings: Settings
+    ledger: Ledger
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.settings.desk_port}"
+
+    def add(self, name: str, *roles: str) -> None:
+        create_user(self.ledger, name, roles, password=PASSWORD, oidc_identity=None, now=datetime.now(UTC))
+
+    def visitor(self) -> "Visitor":
+        return Visitor(self.url)
+
+    def signed_in(self, name: str) -> "Visitor":
+        visitor = self.visitor()
+        assert visitor.sign_in(name).status_code == 303
+        return visitor
+
+
+class Visitor:
+    """A browser without a screen: keeps cookies, sends what a page's form would send."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.client = httpx.Client(base_url=url, trust_env=False, timeout=30)
+
+    def get(self, path: str, **options: object) -> httpx.Response:
+        return self.client.get(path, **options)  # type: ignore[arg-type]
+
+    def token(self, path: str) -> str:
+        """The token of the first form on a page."""
+        found = _TOKEN.search(self.get(path).text)
+        assert found is not None, f"{path} has no form"
+        return found[1]
+
+    def post(
+        self, path: str, form: dict[str, object], page: str, headers: dict[str, str] | None = None
+    ) -> httpx.Response:
+        """Send a form as the page would, with its token and the browser's word on where it comes from."""
+        data = {"form_token": self.token(page), **form}
+        return self.client.post(path, data=data, headers={"origin": self.url, **(headers or {})})
+
+    def version(self, example_id: str) -> str:
+        """Of an item, as its page says when it is opened."""
+        found = re.search(r'name="version" value="(\d+)"', self.get(f"/items/{example_id}").text)
+        assert found is not None
+        return found[1]
+
+    def approve(self, draft: dict[str, Any], output: str | None = None, **changes: str) -> httpx.Response:
+        """Open the item and sign; with an `output` as repaired."""
+        item = f"/items/{draft['example_id']}"
+        meaning = "approve" if output is None else "approve_repaired"
+        form = {"decision": "approve", "output": output or draft["output"], "meaning": meaning}
+        form["version"] = self.version(draft["example_id"])
+        return self.post(f"{item}/decide", {**form, **changes}, page="/account")
+
+    def reject(self, draft: dict[str, Any], reason_code: str = "unsupported", **changes: str) -> httpx.Response:
+        item = f"/items/{draft['example_id']}"
+        form = {"decision": "reject", "reason_code": reason_code, "meaning": "reject"}
+        form["version"] = self.version(draft["example_id"])
+        return self.post(f"{item}/decide", {**form, **changes}, page="/account")
+
+    def sign_in(self, name: str, password: str = PASSWORD) -> httpx.Response:
+        return self.post("/sign-in", {"name": name, "password": password}, page="/sign-in")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start_desk(settings: Settings) -> Callable[[], None]:
+    """Serve in a thread, and return what stops it."""
+    config = uvicorn.Config(
+        without_messages(create_app(settings)),  # type: ignore[arg-type]
+        host="127.0.0.1",
+        port=settings.desk_port,
+        log_level="info",
+        proxy_headers=False,
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 30
+    while not server.started:
+        assert thread.is_alive()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+    def stop() -> None:
+        server.should_exit = True
+        thread.join(20)
+
+    return stop
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path / "data", desk_port=free_port())
+
+
+@pytest.fixture
+def serve(settings: Settings) -> Iterator[Callable[..., Site]]:
+    """Start a desk with changed settings; stopped at the end of the test."""
+    stops: list[Callable[[], None]] = []
+
+    def start(**changes: object) -> Site:
+        own = replace(settings, **changes)  # type: ignore[arg-type]
+        ledger = open_ledger(own.database_url)
+        stops.append(start_desk(own))
+        stops.append(ledger.close)
+        return Site(own, ledger)
+
+    yield start
+    for stop in stops:
+        stop()
+
+
+@pytest.fixture
+def ward(serve: Callable[..., Site], settings: Settings) -> Callable[..., Site]:
+    """Start a desk with a queue of notes from a ward; `review` changes how the recipe wants them reviewed."""
+
+    def start(count: int = 6, **review: object) -> Site:
+        ledger = open_ledger(settings.database_url)
+        filled = fill(settings, ledger, count=count, review=review)
+        ledger.close()
+        return serve(recipe=filled.recipe)
+
+    return start
+
+
+@pytest.fixture
+def site(serve: Callable[..., Site]) -> Site:
+    return serve()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """For one module only: as long as it is open nothing else in this thread may run a loop of asyncio's."""
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    yield context.new_page()
+    context.close()
+
+
+def sign_in_at(page: Page, site: Site, name: str) -> None:
+    page.goto(f"{site.url}/sign-in")
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    page.get_by_role("button", name="Sign out").wait_for()

@@ -1,0 +1,152 @@
+"""A small installation for the desk's tests: reports, their scrubbed form, drafts and the queue, written as stages do.
+
+The notes are made up here: nobody's, and short. `MISSED` is a name that the scrubber left in the first one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import yaml
+
+from fine_tune_assets.approval.drafting import correction_authors, draft_examples
+from fine_tune_assets.approval.reviewing import refresh_items
+from fine_tune_assets.core.files import write_table, write_text
+from fine_tune_assets.core.fingerprints import fingerprint_text
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.core.tables import (
+    DRAFTED_EXAMPLES,
+    REPORTS,
+    SCRUBBED_CORRECTIONS,
+    SCRUBBED_REPORTS,
+    UNIQUE_REPORTS,
+    conform,
+    table_of,
+)
+from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.recipes.loading import load_recipe, shipped_recipes
+
+BATCH = "2026-05-ward"
+SOURCE = "ward"
+MISSED = "Quillfeather"
+"""In the raw and the scrubbed text of the first note: an identifier that was missed."""
+INVENTED = "Mara Linden"
+_NOTE = """\
+HISTORY OF PRESENT ILLNESS
+{name} is a {rate}-year-old man with two days of cough and a temperature of 38.4 C. No chest pain. He takes lisinopril 10 mg
+daily and metformin 500 mg twice a day. {extra}
+
+EXAMINATION
+Blood pressure 138/86, heart rate 96. Crackles at the right base. No oedema of the legs.
+
+CHIEF COMPLAINT
+{complaint}
+"""
+_FILLER = """\
+He slept badly, took fluids well and walked to the window with one person's help. Oxygen saturation stayed between 93 and 96 %
+on two litres. The cough brought up yellow sputum, less than yesterday. Urine was clear, bowels opened once."""
+COMPLAINTS = (
+    "Cough and fever for 3 days, temperature 38.4 C.",
+    "Cough and fever, right base.",
+    "Two days of cough with fever.",
+    "Fever. Cough since two days, on lisinopril 20 mg.",
+    "Cough.",
+    "Cough and fever; no chest pain.",
+)
+
+
+def fill(
+    settings: Settings, ledger: Ledger, *, count: int = 6, review: dict[str, Any] | None = None, filler: int = 0
+) -> Settings:
+    """Write the tables and the queue, and return the settings with the recipe that they were made by.
+
+    `filler` lengthens each note by so many paragraphs.
+    """
+    recipe = write_recipe(settings.data_dir, review or {})
+    texts = [_texts(number, filler) for number in range(count)]
+    raw = [{**_row(n, raw), "origin_file": f"{n}.txt", "known_identifiers": []} for n, (raw, _, _) in enumerate(texts)]
+    write_table(settings.layout.table("reports", BATCH), table_of(_with_absent(raw, REPORTS), REPORTS))
+    scrubbed = [
+        {**_row(n, text), "tagged_text": tagged, "span_count": 1, "scrubber_version": "test"}
+        for n, (_, text, tagged) in enumerate(texts)
+    ]
+    scrubbed_table = table_of(_with_absent(scrubbed, SCRUBBED_REPORTS), SCRUBBED_REPORTS)
+    write_table(settings.layout.table("scrubbed_reports", BATCH), scrubbed_table)
+    own = replace(settings, recipe=str(recipe))
+    draft(own, ledger)
+    return own
+
+
+def write_recipe(data: Path, review: dict[str, Any]) -> Path:
+    values = yaml.safe_load(shipped_recipes()["demo_smollm2"].read_text(encoding="utf-8"))
+    values["review"] = {**values["review"], **review}
+    path = data / "recipe.yaml"
+    write_text(path, yaml.safe_dump(values))
+    return path
+
+
+def draft(settings: Settings, ledger: Ledger) -> None:
+    """Draft anew from the scrubbed reports, and bring the queue up to it."""
+    scrubbed = pq.read_table(settings.layout.table("scrubbed_reports", BATCH))
+    unique = table_of(_with_absent(scrubbed.to_pylist(), UNIQUE_REPORTS), UNIQUE_REPORTS)
+    recipe = load_recipe(settings.recipe)
+    path = settings.layout.table("scrubbed_corrections")
+    corrections = pq.read_table(path) if path.is_file() else SCRUBBED_CORRECTIONS.empty_table()
+    drafts = draft_examples(unique, conform(corrections, SCRUBBED_CORRECTIONS), recipe.tasks)
+    write_table(settings.layout.table("drafted_examples"), drafts)
+    authors = correction_authors(corrections)
+    refresh_items(ledger, drafts, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC))
+
+
+def add_correction(settings: Settings, ledger: Ledger, author: str) -> None:
+    """A user's better answer arrives, scrubbed, and is drafted."""
+    row = {"correction_id": "c1", "release_id": "r", "author": author, "patient_key": "user", "input": ""}
+    row |= {"instruction": "Which dose?", "output": "Ask the pharmacist."}
+    write_table(settings.layout.table("scrubbed_corrections"), table_of([row], SCRUBBED_CORRECTIONS))
+    draft(settings, ledger)
+
+
+def drafts_of(settings: Settings) -> list[dict[str, Any]]:
+    """In the order of the queue: most flags first, then by id."""
+    rows = pq.read_table(settings.layout.table("drafted_examples")).select(DRAFTED_EXAMPLES.names).to_pylist()
+    return sorted(rows, key=lambda row: (-len(row["flags"]), row["example_id"]))
+
+
+def scrub_again(settings: Settings, ledger: Ledger, term: str) -> None:
+    """What the next run does with a mark: the term is gone from every scrubbed report."""
+    path = settings.layout.table("scrubbed_reports", BATCH)
+    rows = pq.read_table(path).to_pylist()
+    for row in rows:
+        row["text"] = row["text"].replace(term, INVENTED)
+        row["tagged_text"] = row["tagged_text"].replace(term, "[NAME]")
+    write_table(path, table_of(rows, SCRUBBED_REPORTS))
+    draft(settings, ledger)
+
+
+def _texts(number: int, filler: int) -> tuple[str, str, str]:
+    """Raw, scrubbed and tagged."""
+    extra = (f"Seen with {MISSED}." if number == 0 else "") + f"\n{_FILLER}" * filler
+
+    def note(name: str) -> str:
+        complaint = COMPLAINTS[number % len(COMPLAINTS)]
+        return _NOTE.format(name=name, extra=extra, rate=number + 20, complaint=complaint)
+
+    return note("Otto Reiher"), note(INVENTED), note("[NAME]")
+
+
+def _row(number: int, text: str) -> dict[str, Any]:
+    return {
+        "report_id": f"{BATCH}/{number:05}",
+        "batch": BATCH,
+        "source": SOURCE,
+        "patient_key": fingerprint_text(f"patient {number}"),
+        "text": text,
+        "fingerprint": fingerprint_text(text),
+    }
+
+
+def _with_absent(rows: Sequence[dict[str, Any]], schema: Any) -> list[dict[str, Any]]:
+    return [{name: row.get(name) for name in schema.names} for row in rows]

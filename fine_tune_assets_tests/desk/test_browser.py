@@ -1,0 +1,223 @@
+"""The desk in a real Chromium: accessible in both themes and widths, worked by keys alone, and never talking to elsewhere."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from fine_tune_assets.ledger.missed_identifiers import list_marks
+from fine_tune_assets.ledger.reviews import list_decisions
+from fine_tune_assets.ledger.schema import sessions
+from fine_tune_assets_tests.desk.conftest import Site, sign_in_at
+from fine_tune_assets_tests.desk.installation import MISSED, drafts_of
+
+AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text(encoding="utf-8")
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+LOOKS = list(itertools.product((1280, 800), ("light", "dark")))
+
+
+@pytest.fixture
+def site(ward: Callable[..., Site]) -> Site:
+    made = ward(reviewers=2)
+    for name, *roles in (
+        ("Reviewer One", "reviewer"),
+        ("Reviewer Two", "reviewer"),
+        ("All Roles", "reviewer", "approver", "operator", "auditor"),
+    ):
+        made.add(name, *roles)
+    return made
+
+
+def faults(page: Page) -> list[str]:
+    """What axe finds on the page as it is."""
+    page.evaluate(AXE)
+    found = page.evaluate("tags => axe.run(document, {runOnly: tags})", RULES)
+    return [f"{v['id']}: {node['target']}" for v in found["violations"] for node in v["nodes"]]
+
+
+def is_wider_than_its_window(page: Page) -> bool:
+    return bool(page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"))
+
+
+@pytest.fixture(params=LOOKS, ids=lambda look: f"{look[0]}-{look[1]}")
+def look(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Page]:
+    width, theme = request.param
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
+    yield context.new_page()
+    context.close()
+
+
+def check(page: Page, name: str) -> None:
+    assert faults(page) == [], name
+    assert not is_wider_than_its_window(page), name
+
+
+@pytest.mark.slow
+def test_every_page_and_dialog_passes_the_accessibility_rules_in_every_look(look: Page, site: Site) -> None:
+    """Both widths, both themes, and the states that are seen rarely: empty, refused, taken, gone."""
+    first, second, third = drafts_of(site.settings)[:3]
+    one, two = site.signed_in("Reviewer One"), site.signed_in("Reviewer Two")
+    one.approve(first, "Cough and fever for two days.")
+    two.reject(first)
+    one.get(f"/items/{third['example_id']}")
+    look.goto(f"{site.url}/sign-in")
+    check(look, "sign-in")
+    look.get_by_label("Name").fill("Reviewer One")
+    look.get_by_label("Password").fill("wrong")
+    look.get_by_role("button", name="Sign in", exact=True).click()
+    look.get_by_role("alert").wait_for()
+    check(look, "refused sign-in")
+    sign_in_at(look, site, "All Roles")
+    item = f"/items/{second['example_id']}"
+    for path in (
+        "/", "/account", "/queue", "/queue?task=none", "/decisions", "/disagreements", "/agreement", "/patients", "/users",
+        "/audit?verify=1",
+        "/nothing", f"/disagreements/{first['example_id']}", f"/items/{first['example_id']}/history",
+        f"/items/{first['example_id']}", f"/items/{third['example_id']}", item,
+    ):  # fmt: skip
+        look.goto(site.url + path)
+        check(look, path)
+    for key, dialog in (("a", "approve"), ("r", "reject"), ("?", "help")):
+        look.keyboard.press(key)
+        look.locator(f"#{dialog}-dialog[open]").wait_for()
+        check(look, f"{dialog} dialog")
+        look.keyboard.press("Escape")
+        expect(look.locator("dialog[open]")).to_have_count(0)
+    look.keyboard.press("e")
+    look.locator("#output").fill("Something else entirely.")
+    look.locator("#diff ins").first.wait_for()
+    check(look, "editing")
+
+
+def test_a_reviewer_works_by_keys_alone(page: Page, site: Site) -> None:
+    """From the list to a signed repair and on to the next item, without touching the mouse."""
+    first, second = drafts_of(site.settings)[:2]
+    sign_in_at(page, site, "Reviewer One")
+    page.goto(f"{site.url}/queue")
+    page.keyboard.press("j")
+    page.keyboard.press("k")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/items/{first['example_id']}")
+    page.keyboard.press("e")
+    expect(page.locator("#output")).to_be_focused()
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.type("sneezing and a really raw area, per patient?")
+    expect(page.locator("dialog[open]")).to_have_count(0)
+    expect(page.locator("#diff ins").first).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#editing")).to_be_hidden()
+    page.keyboard.press("a")
+    expect(page.locator("#approve-dialog")).to_be_visible()
+    expect(page.locator("#approve-dialog")).to_contain_text("as I repaired it")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/items/{second['example_id']}?said=approved")
+    page.keyboard.press("r")
+    page.keyboard.press("Space")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**said=rejected")
+    page.keyboard.press("s")
+    page.wait_for_url("**said=skipped")
+    made = list_decisions(site.ledger)
+    assert [(d.decision, d.output) for d in made] == [
+        ("approve", "sneezing and a really raw area, per patient?"), ("reject", None),
+    ]  # fmt: skip
+
+
+def test_what_is_selected_is_marked_and_the_item_leaves_the_queue(page: Page, site: Site) -> None:
+    """ "I see PHI here" on the words themselves, in the input and in the report alike."""
+    marked = next(draft for draft in drafts_of(site.settings) if MISSED in draft["input"])
+    sign_in_at(page, site, "Reviewer One")
+    page.goto(f"{site.url}/items/{marked['example_id']}")
+    page.keyboard.press("p")
+    expect(page.locator("#notice")).to_contain_text("Select the words")
+    page.evaluate(
+        """word => {
+            for (const box of document.querySelectorAll('[data-markable]')) {
+                const walker = document.createTreeWalker(box, NodeFilter.SHOW_TEXT);
+                for (let node; (node = walker.nextNode());) {
+                    const at = node.data.indexOf(word);
+                    if (at >= 0) { getSelection().setBaseAndExtent(node, at, node, at + word.length); return; }
+                }
+            }
+        }""",
+        MISSED,
+    )
+    page.get_by_role("button", name="I see PHI here").click()
+    expect(page.locator("#mark-shown")).to_have_text(MISSED)
+    page.get_by_label("What is it?").select_option("NAME")
+    page.get_by_role("button", name="Mark and hold back").click()
+    page.wait_for_url("**said=marked")
+    expect(page.locator(".said")).to_contain_text("held back")
+    assert [mark.kind for mark in list_marks(site.ledger)] == ["NAME"]
+    page.goto(f"{site.url}/queue")
+    expect(page.locator("table")).not_to_contain_text(marked["example_id"])
+
+
+def test_a_session_that_ran_out_costs_no_text(page: Page, site: Site) -> None:
+    """Signed out while typing: told so, and after signing in elsewhere the same text is sent by one more click."""
+    first = drafts_of(site.settings)[0]
+    sign_in_at(page, site, "Reviewer One")
+    page.goto(f"{site.url}/items/{first['example_id']}")
+    page.keyboard.press("e")
+    with site.ledger.begin() as connection:
+        connection.execute(sessions.update().values(expires_at=datetime.now(UTC) - timedelta(minutes=1)))
+    page.locator("#output").fill("What was typed for half an hour.")
+    expect(page.locator("#notice")).to_contain_text("session is over")
+    page.keyboard.press("Escape")
+    page.keyboard.press("a")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Your session is over")).to_be_visible()
+    with page.context.expect_page() as opened:
+        page.get_by_role("link", name="Sign in, in another tab").click()
+    sign_in_at(opened.value, site, "Reviewer One")
+    page.get_by_role("button", name="Send again").click()
+    expect(page.get_by_role("heading", name="Send it once more")).to_be_visible()
+    page.get_by_role("button", name="Send again").click()
+    page.wait_for_url("**said=approved")
+    assert list_decisions(site.ledger)[0].output == "What was typed for half an hour."
+
+
+def test_the_theme_is_the_systems_until_it_is_chosen_and_then_stays(page: Page, site: Site) -> None:
+    """Without a flash of the other one: the server writes the choice into the page."""
+    page.emulate_media(color_scheme="dark")
+    page.goto(f"{site.url}/sign-in")
+    ground = "getComputedStyle(document.body.parentElement).backgroundColor"
+    dark = page.evaluate(ground)
+    page.get_by_role("button", name="Change between light and dark").click()
+    light = page.evaluate(ground)
+    assert light != dark
+    page.reload()
+    assert page.evaluate(ground) == light
+    assert page.locator("html").get_attribute("data-theme") == "light"
+
+
+def test_nothing_is_fetched_from_elsewhere_and_nothing_is_blocked(page: Page, site: Site) -> None:
+    """No CDN, no inline script: the policy forbids both, and no page needs either."""
+    hosts, complaints = set(), []
+    page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    sign_in_at(page, site, "All Roles")
+    first = drafts_of(site.settings)[0]["example_id"]
+    for path in ("/", "/queue", f"/items/{first}", "/users", "/audit", "/account", "/agreement"):
+        page.goto(site.url + path)
+    page.keyboard.press("?")
+    assert hosts == {site.url.removeprefix("http://")}
+    assert complaints == []
+
+
+def test_motion_stops_and_focus_shows_for_who_wants_it(page: Page, site: Site) -> None:
+    """The skip link is the first stop, and a turning sign turns for nobody who asked for stillness."""
+    page.emulate_media(reduced_motion="reduce")
+    sign_in_at(page, site, "Reviewer One")
+    page.goto(f"{site.url}/queue")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineWidth")
+    assert outline == "3px"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    assert page.evaluate("getComputedStyle(document.querySelector('.skip')).transitionDuration") in ("0s", "1e-05s")

@@ -1,0 +1,323 @@
+"""Reviewing over HTTP: the queue, one item, deciding, and that two people never overwrite each other."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from fine_tune_assets.ledger import audit
+from fine_tune_assets.ledger.missed_identifiers import list_marks
+from fine_tune_assets.ledger.review_items import find_item
+from fine_tune_assets.ledger.reviews import list_decisions
+from fine_tune_assets_tests.desk.conftest import Site, Visitor
+from fine_tune_assets_tests.desk.installation import MISSED, SOURCE, add_correction, drafts_of, scrub_again
+
+Ward = Callable[..., Site]
+
+
+@pytest.fixture
+def site(ward: Ward) -> Site:
+    made = ward()
+    for name in ("Reviewer One", "Reviewer Two"):
+        made.add(name, "reviewer")
+    made.add("Approver One", "approver")
+    return made
+
+
+@pytest.fixture
+def one(site: Site) -> Visitor:
+    return site.signed_in("Reviewer One")
+
+
+@pytest.fixture
+def two(site: Site) -> Visitor:
+    return site.signed_in("Reviewer Two")
+
+
+def listed(visitor: Visitor, path: str = "/queue") -> list[str]:
+    return re.findall(r'<a href="/items/([0-9a-f]{16})', visitor.get(path).text)
+
+
+def state(site: Site, example_id: str) -> str:
+    item = find_item(site.ledger, example_id)
+    assert item is not None
+    return item.state
+
+
+def test_the_queue_lists_what_waits_the_most_flagged_first(site: Site, one: Visitor) -> None:
+    """Reviewers' time goes where the doubt is."""
+    assert listed(one) == [draft["example_id"] for draft in drafts_of(site.settings)]
+
+
+def test_filters_narrow_the_list_and_an_unknown_value_is_no_error(site: Site, one: Visitor) -> None:
+    """A link from a mail of last month must not break."""
+    flagged = [draft["example_id"] for draft in drafts_of(site.settings) if draft["flags"]]
+    assert listed(one, "/queue?flag=number+not+in+input") == flagged
+    assert listed(one, "/queue?task=chief_complaint&source=" + SOURCE + "&state=waiting&age=new") == listed(one)
+    assert "Nothing matches" in one.get("/queue?task=other").text
+    assert "Nothing matches" in one.get("/queue?age=7").text
+    assert one.get("/queue?state=x&age=x&after=x&mine=x").status_code == 200
+    assert listed(one, "/queue?mine=yes") == []
+    one.get(f"/items/{flagged[0]}")
+    assert listed(one, "/queue?mine=yes") == [flagged[0]]
+
+
+def test_a_long_queue_comes_in_parts_without_a_gap_or_a_repeat(ward: Ward) -> None:
+    """Keyset paging: what is decided meanwhile moves nothing."""
+    site = ward(count=120)
+    site.add("Reviewer One", "reviewer")
+    visitor, seen, path = site.signed_in("Reviewer One"), list[str](), "/queue"
+    while path:
+        text = visitor.get(path, headers={"hx-request": "true"} if seen else {}).text
+        seen += re.findall(r'<a href="/items/([0-9a-f]{16})', text)
+        more = re.search(r'hx-get="([^"]+)"', text)
+        path = more[1].replace("&amp;", "&") if more else ""
+    assert seen == [draft["example_id"] for draft in drafts_of(site.settings)]
+
+
+def test_an_approval_is_signed_recorded_and_leads_to_the_next_item(site: Site, one: Visitor) -> None:
+    """Who, when, what exactly, and what the signature means."""
+    first, second = drafts_of(site.settings)[:2]
+    reply = one.approve(first)
+    assert reply.status_code == 303
+    assert one.get(reply.headers["location"]).headers["location"].startswith(f"/items/{second['example_id']}?")
+    decision = list_decisions(site.ledger)[0]
+    assert (decision.reviewer, decision.output, decision.approved_fingerprint) == (
+        "Reviewer One",
+        None,
+        first["fingerprint"],
+    )
+    assert "right as drafted" in decision.meaning
+    assert state(site, first["example_id"]) == "approved"
+    assert any(line.who == "Reviewer One" and line.what == "decided approve" for line in audit.lines(site.ledger))
+
+
+def test_a_repair_is_kept_as_typed_and_line_ends_of_a_browser_are_no_repair(site: Site, one: Visitor) -> None:
+    """Browsers send CR LF; the draft has LF."""
+    first, second = drafts_of(site.settings)[:2]
+    one.approve(first, "Cough and fever\r\nfor two days.")
+    one.approve(second)
+    assert [decision.output for decision in list_decisions(site.ledger)] == ["Cough and fever\nfor two days.", None]
+
+
+def test_what_was_signed_must_be_what_is_decided(site: Site, one: Visitor) -> None:
+    """Signed "as drafted" for another text: nothing is recorded, and the text is still on the page."""
+    first = drafts_of(site.settings)[0]
+    reply = one.approve(first, "Cough for two days.", meaning="approve")
+    assert reply.status_code == 400
+    assert "Cough for two days." in reply.text
+    assert list_decisions(site.ledger) == []
+
+
+def test_a_rejection_needs_a_reason_from_the_list(site: Site, one: Visitor) -> None:
+    """Free text alone can't be counted."""
+    first = drafts_of(site.settings)[0]
+    assert one.reject(first, reason_code="").status_code == 400
+    assert one.reject(first, reason_code="other").status_code == 400
+    assert one.reject(first, reason_code="wrong_value", reason="the days").status_code == 303
+    assert state(site, first["example_id"]) == "rejected"
+
+
+def test_who_opens_an_item_has_it_and_the_other_is_told_by_whom(site: Site, one: Visitor, two: Visitor) -> None:
+    """Two people never edit one item; skipping frees it."""
+    first = drafts_of(site.settings)[0]["example_id"]
+    assert one.get(f"/items/{first}").status_code == 200
+    taken = two.get(f"/items/{first}")
+    assert taken.status_code == 409
+    assert "Reviewer One has this item" in taken.text
+    assert two.get("/queue/next").headers["location"] != f"/items/{first}"
+    one.post(f"/items/{first}/skip", {}, page="/account")
+    assert two.get(f"/items/{first}").status_code == 200
+
+
+def test_a_decision_about_an_older_state_is_refused_and_the_text_is_kept(
+    site: Site, one: Visitor, two: Visitor
+) -> None:
+    """The tab that was left open over lunch: the other's decision stands, and nothing that was typed is lost."""
+    first = drafts_of(site.settings)[0]
+    old = one.version(first["example_id"])
+    one.post(f"/items/{first['example_id']}/skip", {}, page="/account")
+    two.approve(first)
+    form = {"decision": "approve", "output": "My own long text.", "meaning": "approve_repaired", "version": old}
+    reply = one.post(f"/items/{first['example_id']}/decide", form, page="/account")
+    assert reply.status_code == 409
+    assert "My own long text." in reply.text
+    assert "Reviewer Two decided" in reply.text
+    assert [decision.reviewer for decision in list_decisions(site.ledger)] == ["Reviewer Two"]
+    again = one.post(f"/items/{first['example_id']}/open", {"output": "My own long text."}, page="/account")
+    assert "This item is approved" in again.text
+
+
+def test_a_second_reviewer_sees_nothing_of_the_first(ward: Ward) -> None:
+    """Blind: not on the item, not in its history, not in the queue."""
+    site = ward(reviewers=2)
+    for name in ("Reviewer One", "Reviewer Two"):
+        site.add(name, "reviewer")
+    first = drafts_of(site.settings)[0]
+    one, two = site.signed_in("Reviewer One"), site.signed_in("Reviewer Two")
+    one.approve(first, "Cough and fever for two days, repaired.")
+    for path in (
+        f"/items/{first['example_id']}",
+        f"/items/{first['example_id']}/history",
+        "/queue",
+        "/queue?state=second_review",
+    ):
+        text = two.get(path).text
+        assert "Reviewer One" not in text, path
+        assert "repaired." not in text, path
+    assert first["example_id"] not in listed(one)
+    assert "You gave the first look" in one.get(f"/items/{first['example_id']}").text
+    assert "Reviewer One" in one.get(f"/items/{first['example_id']}/history").text
+    two.approve(first, "Cough and fever for two days, repaired.")
+    assert state(site, first["example_id"]) == "approved"
+
+
+def test_what_is_marked_as_phi_leaves_at_once_and_comes_back_when_it_was_scrubbed(site: Site, one: Visitor) -> None:
+    """From the click on nobody sees, approves or trains on it. The term itself is in no answer but the dialog's own page."""
+    marked = next(draft for draft in drafts_of(site.settings) if MISSED in draft["input"])
+    item = f"/items/{marked['example_id']}"
+    reply = one.post(f"{item}/mark", {"kind": "NAME", "term": MISSED}, page=item)
+    assert reply.status_code == 303
+    assert "said=marked" in reply.headers["location"]
+    assert MISSED not in reply.headers["location"]
+    assert [(mark.kind, mark.marked_by) for mark in list_marks(site.ledger)] == [("NAME", "Reviewer One")]
+    assert marked["example_id"] not in listed(one)
+    held = one.get(item)
+    assert held.status_code == 409
+    assert "held back" in held.text
+    assert MISSED not in held.text
+    decide = {"decision": "approve", "output": "Half a repair.", "meaning": "approve_repaired", "version": "1"}
+    late = one.post(f"{item}/decide", decide, page="/account")
+    assert (late.status_code, "Half a repair." in late.text) == (409, True)
+    assert list_decisions(site.ledger) == []
+    scrub_again(site.settings, site.ledger, MISSED)
+    assert len(listed(one)) == len(drafts_of(site.settings))
+
+
+def test_a_mark_that_can_not_be_is_refused_without_repeating_it_and_the_text_is_kept(site: Site, one: Visitor) -> None:
+    """An invented name is nobody's; the message must not carry what was selected into a log or a screenshot."""
+    first = drafts_of(site.settings)[0]
+    item = f"/items/{first['example_id']}"
+    form = {"kind": "NAME", "term": "Zyxomarkwort", "output": "Half a repair."}
+    reply = one.post(f"{item}/mark", form, page=item)
+    assert reply.status_code == 400
+    assert "Zyxomarkwort" not in reply.text
+    assert "Half a repair." in reply.text
+    assert list_marks(site.ledger) == []
+
+
+def test_only_the_own_decision_or_an_approver_can_take_it_back(site: Site, one: Visitor, two: Visitor) -> None:
+    """And then it waits again, with the reason on record."""
+    first, second = drafts_of(site.settings)[:2]
+    one.approve(first)
+    one.approve(second)
+    mine, other = (decision.decision_id for decision in list_decisions(site.ledger))
+    assert two.post(f"/decisions/{mine}/revoke", {"reason": "no"}, page="/account").status_code == 403
+    assert one.post(f"/decisions/{mine}/revoke", {"reason": " "}, page="/account").status_code == 400
+    assert one.post(f"/decisions/{mine}/revoke", {"reason": "read it again"}, page="/account").status_code == 303
+    approver = site.signed_in("Approver One")
+    assert approver.post(f"/decisions/{other}/revoke", {"reason": "wrong"}, page="/account").status_code == 303
+    assert [state(site, draft["example_id"]) for draft in (first, second)] == ["waiting", "waiting"]
+    assert "revoked" in one.get("/decisions").text
+    assert "read it again" in one.get(f"/items/{first['example_id']}/history").text
+
+
+def test_a_disagreement_is_settled_by_a_third_person_only(ward: Ward) -> None:
+    """Both texts side by side; who took part can't settle it."""
+    site = ward(reviewers=2)
+    for name, roles in {
+        "Reviewer One": ["reviewer"],
+        "Reviewer Two": ["reviewer", "approver"],
+        "Third": ["approver"],
+    }.items():
+        site.add(name, *roles)
+    first = drafts_of(site.settings)[0]
+    example_id = first["example_id"]
+    site.signed_in("Reviewer One").approve(first, "Cough and fever for two days.")
+    second, third = site.signed_in("Reviewer Two"), site.signed_in("Third")
+    second.reject(first)
+    assert state(site, example_id) == "disagreement"
+    assert example_id not in second.get("/disagreements").text
+    assert example_id in third.get("/disagreements").text
+    shown = third.get(f"/disagreements/{example_id}").text
+    assert "Reviewer One" in shown
+    assert "States something that the input does not say" in shown
+    version = re.search(r'name="version" value="(\d+)"', shown)
+    assert version is not None
+    settle = f"/disagreements/{example_id}/settle"
+    assert third.post(settle, {"choice": "7", "version": version[1]}, page="/account").status_code == 400
+    assert third.post(settle, {"choice": "0", "version": version[1]}, page="/account").status_code == 303
+    assert state(site, example_id) == "approved"
+    last = list_decisions(site.ledger)[-1]
+    assert (last.role, last.reviewer, last.output) == ("adjudicate", "Third", "Cough and fever for two days.")
+    assert "29 %" not in site.signed_in("Third").get("/agreement").text
+
+
+def test_nothing_of_a_report_stands_in_an_address_or_a_log(
+    site: Site, one: Visitor, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Addresses are in the browser's history and in every proxy's log."""
+    caplog.set_level("DEBUG")
+    first = drafts_of(site.settings)[0]
+    item = f"/items/{first['example_id']}"
+    one.post(f"{item}/diff", {"output": "Zyxomarkwort"}, page=item)
+    one.approve(first, "Zyxomarkwort in the output.")
+    one.post(f"{item}/mark", {"kind": "NAME", "term": "Zyxomarkwort"}, page="/account")
+    own = "\n".join(r.getMessage() for r in caplog.records if not r.name.startswith(("httpx", "httpcore")))
+    assert "POST" in own
+    for word in ("Zyxomarkwort", MISSED, "lisinopril", "Cough"):
+        assert word not in own
+
+
+def test_without_drafts_there_is_an_empty_queue_and_a_gone_item_says_so(serve: Callable[..., Site]) -> None:
+    """The first day of an installation is no error."""
+    site = serve()
+    site.add("Reviewer One", "reviewer")
+    one = site.signed_in("Reviewer One")
+    assert "Nothing waits" in one.get("/queue").text
+    assert one.get("/items/0123456789abcdef").status_code == 404
+    assert one.get("/items/..%2f..%2fkeys").status_code == 404
+    assert "Nothing is left here" in one.get(one.get("/queue/next").headers["location"]).text
+
+
+def test_a_ledger_that_is_away_is_said_on_a_page(ward: Ward) -> None:
+    """Not a traceback, and not "wrong password"."""
+    site = ward()
+    site.add("Reviewer One", "reviewer")
+    one = site.signed_in("Reviewer One")
+    _rename(site, "sessions", "sessions_away")
+    reply = one.get("/queue")
+    _rename(site, "sessions_away", "sessions")
+    assert reply.status_code == 503
+    assert "Go back and try again in a moment" in reply.text
+    assert one.get("/queue").status_code == 200
+
+
+def _rename(site: Site, old: str, new: str) -> None:
+    with site.ledger.begin() as connection:
+        connection.exec_driver_sql(f"ALTER TABLE {old} RENAME TO {new}")
+
+
+def test_who_wrote_the_correction_can_only_read_its_draft(site: Site, one: Visitor, two: Visitor) -> None:
+    """Nobody approves what they wrote themselves: the page says so before they try, and refuses if they do."""
+    add_correction(site.settings, site.ledger, author="reviewer  ONE")
+    draft = next(row for row in drafts_of(site.settings) if row["source"] == "correction")
+    item = f"/items/{draft['example_id']}"
+    assert draft["example_id"] not in listed(one)
+    shown = one.get(item)
+    assert "You wrote the correction" in shown.text
+    assert "Sign and approve" not in shown.text
+    two.get(item)
+    two.post(f"{item}/skip", {}, page="/account")
+    form = {
+        "decision": "approve",
+        "output": draft["output"],
+        "meaning": "approve",
+        "version": two.version(draft["example_id"]),
+    }
+    two.post(f"{item}/skip", {}, page="/account")
+    assert one.post(f"{item}/decide", form, page="/account").status_code == 409
+    assert list_decisions(site.ledger) == []
+    marked = two.post(f"{item}/mark", {"kind": "NAME", "term": "Ask"}, page="/account")
+    assert (marked.status_code, "has no report" in marked.text) == (400, True)
+    assert two.approve(draft).status_code == 303

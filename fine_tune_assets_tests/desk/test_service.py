@@ -1,0 +1,33 @@
+"""The desk as `make up` runs it: a process of its own, on loopback, with a log that holds no text."""
+
+from dataclasses import replace
+
+import httpx
+
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.ledger.database import open_ledger
+from fine_tune_assets.serving.services import log_file, service_states, start_services, stop_services
+from fine_tune_assets_tests.desk.conftest import Site
+from fine_tune_assets_tests.desk.installation import drafts_of, fill
+
+
+def test_it_starts_answers_logs_no_text_and_stops(settings: Settings) -> None:
+    """From the settings in its environment alone."""
+    ledger = open_ledger(settings.database_url)
+    own = replace(fill(settings, ledger), dagster_home=settings.data_dir)
+    site = Site(own, ledger)
+    site.add("Reviewer One", "reviewer")
+    try:
+        start_services(own, ["desk"])
+        assert [state.name for state in service_states(own) if state.is_up] == ["desk"]
+        first = drafts_of(own)[0]
+        assert site.signed_in("Reviewer One").approve(first, "Zyxomarkwort in the output.").status_code == 303
+        assert "server" not in httpx.get(f"{site.url}/health", trust_env=False).headers
+    finally:
+        stop_services(own, ["desk"])
+        ledger.close()
+    assert not any(state.is_running for state in service_states(own))
+    log = log_file(own, "desk").read_text(encoding="utf-8")
+    assert f"POST /items/{first['example_id']}/decide" in log
+    assert "Zyxomarkwort" not in log
+    assert "form_token" not in log
