@@ -7,7 +7,7 @@ export TRANSFORMERS_OFFLINE = 1
 export DO_NOT_TRACK = 1
 export DAGSTER_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup check test test-slow test-all demo up down status airgap-proof bench-graph bench-phi bench-phi-memory bench-drafts bench-desk
+.PHONY: help setup check test test-slow test-all demo up down status airgap-proof bench-graph bench-phi bench-phi-memory bench-drafts bench-dedup bench-desk
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort
@@ -67,3 +67,6 @@ bench-drafts: setup  ## planted errors that the checks of drafts find: DATA=fold
 
 bench-phi-memory: setup  ## memory and speed of the scrubber over 100,000 reports
 	$(BIN)/python benchmarks/bench_phi_memory.py
+
+bench-dedup: setup   ## near duplicates among up to a million notes, beside datasketch: speed, recall, memory
+	$(BIN)/python benchmarks/bench_dedup.py

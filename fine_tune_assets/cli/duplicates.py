@@ -4,8 +4,10 @@ Owns what goes out. The rules are those of stage 3, with the thresholds of the r
 """
 
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -18,6 +20,7 @@ from fine_tune_assets.cli.documents import Document, DocumentError, read_documen
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.core.tables import SCRUBBED_REPORTS, table_of
 from fine_tune_assets.dedup.finding import find_duplicates
+from fine_tune_assets.embeddings.encoder import encode_passages
 from fine_tune_assets.recipes.loading import load_recipe
 
 _SHOWN = ("dropped_id", "kept_id", "kind", "similarity")
@@ -31,19 +34,30 @@ _SHOWN = ("dropped_id", "kept_id", "kind", "similarity")
 def duplicates(files: tuple[Path, ...], output: IO[str]) -> None:
     """Say which documents repeat another one: text files, or JSONL with `id` and `text` a line.
 
-    One JSON object a document that would be dropped: `dropped`, `kept`, `kind` (exact or near) and `similarity` (0 to 1).
+    One JSON object a document that would be dropped: `dropped`, `kept`, `kind` (exact, near or semantic) and `similarity`
+    (0 to 1). What ten documents or more share, line by line, is left out of the comparison.
     """
-    settings = load_recipe(load_settings().recipe).dedup
+    installed = load_settings()
+    settings = load_recipe(installed.recipe).dedup
+    threads = installed.threads or len(os.sched_getaffinity(0))
     table = _as_reports([document for file in files for document in read_documents(file)])
     with Bar(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("Comparing", total=table.num_rows)
-        found = find_duplicates(table, settings, lambda done, _total, _what: bar.update(task, completed=done))
+        found = find_duplicates(
+            table,
+            settings,
+            lambda done, _total, _what: bar.update(task, completed=done),
+            encode=partial(encode_passages, threads=threads) if settings.semantic_threshold is not None else None,
+            threads=threads,
+        )
     for row in found.duplicates.to_pylist():
         output.write(json.dumps({name.removesuffix("_id"): row[name] for name in _SHOWN}, ensure_ascii=False) + "\n")
 
 
 def _as_reports(documents: Sequence[Document]) -> pa.Table:
-    """The documents as stage 3 takes them. Raises DocumentError for an id that occurs twice: a pair could not be told."""
+    """The documents as stage 3 takes them, each of a patient of its own, since none is named.
+
+    Raises DocumentError for an id that occurs twice: a pair could not be told."""
     twice = [i for i, count in Counter(str(d["id"]) for d in documents).items() if count > 1]
     if twice:
         raise DocumentError(f"{len(twice)} ids occur twice, such as {twice[0]}. Give every document an id of its own.")
@@ -51,5 +65,12 @@ def _as_reports(documents: Sequence[Document]) -> pa.Table:
 
 
 def _as_report(report_id: str, text: str) -> dict[str, str | int]:
-    nothing = dict.fromkeys(("batch", "source", "patient_key", "scrubber_version", "fingerprint"), "")
-    return {**nothing, "report_id": report_id, "text": text, "tagged_text": text, "span_count": 0}
+    nothing = dict.fromkeys(("batch", "source", "scrubber_version", "fingerprint"), "")
+    return {
+        **nothing,
+        "report_id": report_id,
+        "patient_key": report_id,
+        "text": text,
+        "tagged_text": text,
+        "span_count": 0,
+    }

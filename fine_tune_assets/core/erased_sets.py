@@ -9,8 +9,9 @@ Does not know what a set holds, or how it is erased.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from fine_tune_assets.core.files import write_text
 
@@ -27,6 +28,8 @@ class ErasedSet:
     erasure_ids: tuple[str, ...]
     examples: dict[str, int]
     """Split → examples of erased patients."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What decided the set, from its manifest: with the ids that remain it still says who was tested by which rule."""
 
 
 def write_erased(folder: Path, erased: ErasedSet) -> None:

@@ -57,8 +57,12 @@ def folder_written_aside(folder: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     with written_aside(path) as aside, _private(aside) as file:
-        file.write(text.encode("utf-8"))
+        file.write(content)
 
 
 def write_table(path: Path, table: pa.Table) -> None:

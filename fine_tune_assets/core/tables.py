@@ -98,13 +98,15 @@ PHI_TAGGERS = pa.schema([
     _column("documents_per_second", pa.float64(), "Labelled documents scrubbed in a second, in one process"),
 ])
 UNIQUE_REPORTS = pa.schema([
-    _REPORT_ID, _BATCH, _SOURCE, _PATIENT, _column("text", pa.string(), "Scrubbed text", raw_text=True), _TEXT_FINGERPRINT,
+    _REPORT_ID, _BATCH, _SOURCE, _PATIENT, _column("text", pa.string(), "Scrubbed text", raw_text=True),
+    _column("scrubber_version", pa.string(), "Fingerprint of the scrubber that left the text", nullable=True),
+    _WRITTEN_ON, _TEXT_FINGERPRINT,
 ])
 DUPLICATE_REPORTS = pa.schema([
     _column("dropped_id", pa.string(), "Report that was dropped"),
     _column("kept_id", pa.string(), "Report that stays in its place"),
-    _column("kind", pa.string(), "`exact` or `near`"),
-    _column("similarity", pa.float64(), "Jaccard similarity of word shingles, 0 to 1"),
+    _column("kind", pa.string(), "`exact`, `near` or `semantic`"),
+    _column("similarity", pa.float64(), "Jaccard similarity of word shingles, or cosine of embeddings (semantic), 0 to 1"),
     _column("reason", pa.string(), "Why this one stayed"),
 ])
 MODEL_DRAFTS = pa.schema([
@@ -140,6 +142,7 @@ APPROVED_EXAMPLES = pa.schema([
 GENERAL_EXAMPLES = pa.schema([
     _EXAMPLE_ID, _SOURCE,
     _column("licence", pa.string(), "Licence of the source"),
+    _column("kind", pa.string(), "Kind of task that the source names, or the source: each has its share in the mix"),
     _INSTRUCTION,
     _column("input", pa.string(), "What it is given; may be empty"),
     _column("output", pa.string(), "Answer written by a person"),
@@ -154,6 +157,20 @@ INSTRUCTION_SETS = pa.schema([
     _column("messages", MESSAGES, "The conversation: system, user, assistant", raw_text=True),
     _column("fingerprint", pa.string(), "SHA-256 of the approved example"),
 ])
+INSTRUCTION_PROVENANCE = pa.schema([
+    _EXAMPLE_ID,
+    _column("split", pa.string(), "`train`, `validation` or `test`"),
+    _column("report_id", pa.string(), "Report or correction it was made from; absent for general data", nullable=True),
+    _column("report_fingerprint", pa.string(), "SHA-256 of that report's scrubbed text; absent without a report", nullable=True),
+    _column("patient_key", pa.string(), "Keyed hash of the patient's id; absent for general data", nullable=True),
+    _TASK, _SOURCE,
+    _column("approved_by", pa.string(), "Who approved it; absent for general data", nullable=True),
+    _column("approval_kind", pa.string(), "`expert` or `trusted_source`; absent for general data", nullable=True),
+    _column("decision_ids", STRINGS, "The decisions in the ledger that it rests on"),
+    _column("fingerprint", pa.string(), "SHA-256 of instruction, input and output as approved"),
+    _column("scrubber_version", pa.string(), "Fingerprint of the scrubber; absent for general data", nullable=True),
+])
+"""`provenance.parquet` beside a stored instruction set: one row for each of its rows, in their order."""
 BASE_MODELS = pa.schema([
     _column("name", pa.string(), "Name in the recipe"),
     _column("fingerprint", pa.string(), "Fingerprint of every file in the folder"),
@@ -164,6 +181,13 @@ BASE_MODELS = pa.schema([
     _column("source_fingerprint", pa.string(), "SHA-256 of what was imported"),
     _column("licence", pa.string(), "Licence of the weights"),
     _column("chat_template_fingerprint", pa.string(), "SHA-256 of the chat template"),
+])
+EXAMPLE_LENGTHS = pa.schema([
+    _EXAMPLE_ID,
+    _column("split", pa.string(), "`train`, `validation` or `test`"),
+    _column("tokens", pa.int64(), "Tokens of prompt and answer with the stop token, in the base model's tokenizer"),
+    _column("learned", pa.int64(), "Of these, tokens of the answer with the stop token"),
+    _column("fits", pa.bool_(), "False for an example that is longer than `training.max_length`: it is left out whole"),
 ])
 ADAPTERS = pa.schema([
     _column("adapter_id", pa.string(), "Fingerprint of the adapter's weights and configuration"),
@@ -288,6 +312,7 @@ TABLES: dict[str, pa.Schema] = {
     "general_examples": GENERAL_EXAMPLES,
     "instruction_sets": INSTRUCTION_SETS,
     "base_models": BASE_MODELS,
+    "example_lengths": EXAMPLE_LENGTHS,
     "adapters": ADAPTERS,
     "judge_agreement": JUDGE_AGREEMENT,
     "judge_scores": JUDGE_SCORES,

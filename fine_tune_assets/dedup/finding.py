@@ -1,31 +1,26 @@
-"""Finds reports that say the same, and chooses the one that stays.
+"""Finds reports that say the same, and drops all but one.
 
-Owns the rule: reports whose words are equal but for case and whitespace are exact duplicates; reports whose word
-shingles have a Jaccard similarity of at least the recipe's threshold are near duplicates. MinHash only proposes pairs;
-each is verified by its true similarity, so an estimate never drops a report. Does not know what a report means, and
-does not ask whose it is: the same text under two patients is one report.
+Owns the result: which report is dropped for which, why, and that none is lost. Does not know what a report means, and does
+not ask whose it is, but for boilerplate: the same text under two patients is one report, a template under many is none.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from rensa import RMinHash, RMinHashLSH
 
-from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.tables import DUPLICATE_REPORTS, SCRUBBED_REPORTS, UNIQUE_REPORTS, check_table, table_of
+from fine_tune_assets.dedup.choosing import Match, dropped_for, reason
+from fine_tune_assets.dedup.comparing import Comparison, Encoder, compare
+from fine_tune_assets.dedup.corpus import Corpus
+from fine_tune_assets.dedup.meaning import Encode
+from fine_tune_assets.dedup.store import InMemory, Kept
+from fine_tune_assets.dedup.words import Ints
+from fine_tune_assets.dedup.workers import open_sketchers
 from fine_tune_assets.recipes.schema import DedupSettings
-
-SEED = 20260101
-"""Seed of the permutations. Which pairs are proposed depends on it; which are accepted does not."""
-MISSED_FRACTION = 0.001
-"""Chance, at most, that a pair exactly at the threshold is never proposed."""
-CACHED_SHINGLES = 4096
-REPORT_EVERY = 100
-
-Shingles = frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -34,106 +29,104 @@ class Duplicates:
 
     unique: pa.Table
     duplicates: pa.Table
+    boilerplate: Mapping[str, int]
+    """What was left out of the comparison: `segments`, `reports_with_some`, `reports_of_nothing_else`."""
+    made: Mapping[str, int]
+    """Of how many reports something had to be computed, since it was not kept: `sketches`, `signatures`, `vectors`."""
 
 
-def find_duplicates(reports: pa.Table, settings: DedupSettings, progress: Progress) -> Duplicates:
-    """Split a SCRUBBED_REPORTS table into unique and duplicate reports, the same for any order of its rows."""
+def find_duplicates(
+    reports: pa.Table,
+    settings: DedupSettings,
+    progress: Progress,
+    encode: Encode | None = None,
+    encoder_version: str = "",
+    kept: Kept | None = None,
+    threads: int = 1,
+) -> Duplicates:
+    """Split a SCRUBBED_REPORTS table into unique and duplicate reports, the same for any order of its rows.
+
+    `kept` holds what was computed of each batch in earlier runs; `threads` changes the time and nothing else. Without
+    `encode` nothing is compared by its meaning.
+    """
     check_table(reports, SCRUBBED_REPORTS)
-    ranked = _best_first(reports)
-    ids = ranked.column("report_id").to_pylist()
-    # Without surrogates, which differ from patient to patient where one note was copied to several.
-    compared = ranked.column("tagged_text")
-    leaders, copies = _exact_groups(compared)
-    near = _near_leaders(compared, leaders, settings, progress)
-    dropped = [_dropped(ids[i], ids[kept], "near", similarity) for i, (kept, similarity) in near.items()]
-    for copy, leader in copies.items():
-        # The leader of a group may itself be near to a better report: then that one stands for the copies as well.
-        kept, similarity = near.get(leader, (leader, 1.0))
-        dropped.append(_dropped(ids[copy], ids[kept], "exact" if kept == leader else "near", similarity))
-    kept_rows = [i for i in leaders if i not in near]
-    unique = ranked.take(pa.array(kept_rows, pa.int64())).select(UNIQUE_REPORTS.names).sort_by("report_id")
+    kept = InMemory() if kept is None else kept
+    reports = reports.sort_by([("batch", "ascending"), ("report_id", "ascending")])
+    corpus = _corpus(reports, settings, kept, threads, progress)
+    kept.keep_only(batch.name for batch in corpus.batches)
+    if not corpus.batches:
+        return Duplicates(_unique(reports), table_of([], DUPLICATE_REPORTS), {}, {})
+    texts = reports["tagged_text"]
+    encoder = encode and Encoder(encode, encoder_version, lambda places: _strings_at(texts, places))
+    comparison = compare(corpus, settings, encoder, threads)
+    dropped = dropped_for_all(comparison)
+    progress(reports.num_rows, reports.num_rows, "reports compared")
+    is_kept = np.ones(reports.num_rows, np.bool_)
+    is_kept[comparison.order[list(dropped)]] = False
     return Duplicates(
-        unique=unique.cast(UNIQUE_REPORTS),
-        duplicates=table_of(sorted(dropped, key=lambda row: row["dropped_id"]), DUPLICATE_REPORTS),
+        _unique(reports.filter(pa.array(is_kept))),
+        _explained(corpus, comparison, dropped),
+        comparison.boilerplate,
+        dict(corpus.made),
     )
 
 
-def jaccard(first: Shingles, second: Shingles) -> float:
-    """Shared shingles divided by all shingles, 0 to 1. Two texts without a word are not alike."""
-    union = len(first | second)
-    return len(first & second) / union if union else 0.0
+def dropped_for_all(comparison: Comparison) -> dict[int, Match]:
+    """Rank → the match for which a report is dropped, copies included."""
+    dropped = dropped_for(comparison.matches)
+    for rank, leader in enumerate(comparison.leaders.tolist()):
+        if leader != rank:
+            # The leader may itself be dropped for a better report: then that one stands for its copies as well.
+            why = dropped.get(leader)
+            dropped[rank] = (
+                Match(why.better, rank, why.kind, why.similarity) if why else Match(leader, rank, "exact", 1.0)
+            )
+    return dropped
 
 
-def shingles_of(text: str, size: int) -> Shingles:
-    """Every run of `size` words, without case; a text with fewer words is one shingle."""
-    words = text.casefold().split()
-    if not words:
-        return frozenset()
-    return frozenset(" ".join(words[i : i + size]) for i in range(max(1, len(words) - size + 1)))
+def _corpus(reports: pa.Table, settings: DedupSettings, kept: Kept, threads: int, progress: Progress) -> Corpus:
+    done = 0
+    with open_sketchers(settings.shingle_words, reports.num_rows, threads) as sketchers:
+        corpus = Corpus(kept, sketchers, settings.shingle_words)
+        for name, batch in _by_batch(reports):
+            corpus.add(name, batch)
+            done += batch.num_rows
+            progress(done, reports.num_rows, "reports read")
+    return corpus
 
 
-def bands_for(threshold: float, permutations: int) -> int:
-    """The fewest LSH bands that propose a pair at `threshold` with a chance of 1 - MISSED_FRACTION.
-
-    b bands of r rows propose a pair of similarity s with probability 1 - (1 - s^r)^b (Leskovec, Rajaraman and Ullman,
-    Mining of Massive Datasets, 3.4.2). Fewer bands propose fewer pairs that then have to be verified.
-    """
-    for bands in range(1, permutations + 1):
-        if permutations % bands == 0 and (1 - threshold ** (permutations // bands)) ** bands <= MISSED_FRACTION:
-            return bands
-    return permutations
+def _by_batch(reports: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    """Each batch's rows; they are sorted by batch."""
+    counts = pc.value_counts(reports["batch"].combine_chunks()).to_pylist()
+    start = 0
+    for entry in counts:
+        yield entry["values"], reports.slice(start, entry["counts"])
+        start += entry["counts"]
 
 
-def _best_first(reports: pa.Table) -> pa.Table:
-    """The longer text first, then the lower id: a row's place is its right to stay."""
-    length = pc.utf8_length(reports.column("text"))
-    return reports.append_column("length", length).sort_by([("length", "descending"), ("report_id", "ascending")])
+def _strings_at(texts: pa.ChunkedArray, places: Ints) -> pa.Array:
+    taken = texts.take(pa.array(places, pa.int64())).cast(pa.large_string())
+    return pa.concat_arrays(taken.chunks) if taken.num_chunks else pa.array([], pa.large_string())
 
 
-def _exact_groups(texts: pa.ChunkedArray) -> tuple[list[int], dict[int, int]]:
-    """Rows that are the first with their words, and for each other row the one that it repeats."""
-    first_with: dict[str, int] = {}
-    copies: dict[int, int] = {}
-    for row, text in enumerate(texts):
-        leader = first_with.setdefault(fingerprint_text(" ".join(text.as_py().casefold().split())), row)
-        if leader != row:
-            copies[row] = leader
-    return list(first_with.values()), copies
+def _unique(reports: pa.Table) -> pa.Table:
+    return reports.select(UNIQUE_REPORTS.names).sort_by("report_id").cast(UNIQUE_REPORTS)
 
 
-def _near_leaders(
-    texts: pa.ChunkedArray, rows: list[int], settings: DedupSettings, progress: Progress
-) -> dict[int, tuple[int, float]]:
-    """For each row that is near to a better one that stays: that one, and the similarity."""
-
-    @lru_cache(CACHED_SHINGLES)
-    def shingles(row: int) -> Shingles:
-        return shingles_of(texts[row].as_py(), settings.shingle_words)
-
-    bands = bands_for(settings.near_threshold, settings.permutations)
-    index = RMinHashLSH(settings.near_threshold, settings.permutations, bands)
-    near: dict[int, tuple[int, float]] = {}
-    for done, row in enumerate(rows, start=1):
-        if shingles(row):
-            sketch = RMinHash(settings.permutations, SEED)
-            sketch.update(shingles(row))
-            scored = [(jaccard(shingles(row), shingles(other)), -other) for other in set(index.query(sketch))]
-            similarity, other = max(scored, default=(0.0, 0))
-            if scored and similarity >= settings.near_threshold:
-                near[row] = (-other, similarity)
-            else:
-                index.insert(row, sketch)
-        if done % REPORT_EVERY == 0 or done == len(rows):
-            progress(done, len(rows), "reports compared")
-    return near
-
-
-def _dropped(dropped_id: str, kept_id: str, kind: str, similarity: float) -> dict[str, str | float]:
-    reason = "The longer text stays; of two as long, the one with the lower id."
-    return {
-        "dropped_id": dropped_id,
-        "kept_id": kept_id,
-        "kind": kind,
-        "similarity": similarity,
-        "reason": reason,
-    }
+def _explained(corpus: Corpus, comparison: Comparison, dropped: Mapping[int, Match]) -> pa.Table:
+    ranks = sorted(dropped)
+    sides = [
+        corpus.facts.take(pa.array(comparison.order[side], pa.int64())).to_pylist()
+        for side in (ranks, [dropped[rank].better for rank in ranks])
+    ]
+    rows = [
+        {
+            "dropped_id": gone["report_id"],
+            "kept_id": stays["report_id"],
+            "kind": dropped[rank].kind,
+            "similarity": dropped[rank].similarity,
+            "reason": reason(stays, gone),
+        }
+        for rank, gone, stays in zip(ranks, *sides, strict=True)
+    ]
+    return table_of(sorted(rows, key=lambda row: row["dropped_id"]), DUPLICATE_REPORTS)

@@ -3,30 +3,38 @@
 Belongs here: joining all batches and dropping duplicates. Must stay out: how similarity is computed (see `dedup/`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fine_tune_assets.core.fingerprints import fingerprint_table
-from fine_tune_assets.core.progress import silent
 from fine_tune_assets.dedup.arriving import missing_by_batch
-from fine_tune_assets.dedup.finding import find_duplicates
+from fine_tune_assets.dedup.finding import Duplicates, find_duplicates
+from fine_tune_assets.dedup.store import Store
 from fine_tune_assets.defs.automation import on_new_inputs_and_at_once
 from fine_tune_assets.defs.io import joined
-from fine_tune_assets.defs.metadata import OWNERS, result, table_out
+from fine_tune_assets.defs.metadata import OWNERS, markdown_table, result, table_out
+from fine_tune_assets.defs.pair_finding import threads_of
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.s02_missed_identifiers import missed_identifiers, terms_of
 from fine_tune_assets.defs.s02_scrubbed_reports import require_measured_scrubber
 from fine_tune_assets.defs.s02_surrogates import batches_with_taken_surrogates
 from fine_tune_assets.defs.sources import recipe_section
+from fine_tune_assets.embeddings.encoder import encode_passages, encoder_version
 from fine_tune_assets.phi.missed_terms import holds_missed_terms
 from fine_tune_assets.phi.scrubbing import scrubber_version
 
 GROUP = "s03_unique_reports"
 WHEN = on_new_inputs_and_at_once(missed_identifiers.key.to_user_string())
 """A report in which a reviewer sees an identifier leaves before its batch is scrubbed again."""
+MEANINGS = {
+    "segments": "different lines, headings and sentences that many patients' reports share",
+    "reports_with_some": "reports that hold some of them",
+    "reports_of_nothing_else": "reports that consist of nothing else: compared as a whole only",
+}
 
 
 @dg.multi_asset(
@@ -52,7 +60,10 @@ WHEN = on_new_inputs_and_at_once(missed_identifiers.key.to_user_string())
     name="drop_duplicates",
 )
 def drop_duplicates(
-    installation: Installation, scrubbed_reports: dict[str, pa.Table], scrub_recall: pa.Table
+    context: dg.AssetExecutionContext,
+    installation: Installation,
+    scrubbed_reports: dict[str, pa.Table],
+    scrub_recall: pa.Table,
 ) -> Iterator[dg.MaterializeResult[pa.Table]]:
     stored = joined(scrubbed_reports, "scrubbed_reports")
     with errors_for_people():
@@ -64,16 +75,47 @@ def drop_duplicates(
         # They choose other surrogates by themselves, and then are taken.
         is_taken = pc.is_in(present["batch"], pa.array(list(batches_with_taken_surrogates(installation)), pa.string()))
         reports = present.filter(pc.invert(pc.or_(held_back, is_taken)))
-        found = find_duplicates(reports, installation.recipe.dedup, silent)
+        found = _found(installation, reports, context.log.info)
     counts = {
         "reports": reports.num_rows,
         "unique": found.unique.num_rows,
         "duplicates": found.duplicates.num_rows,
         "scrubbed_by_an_earlier_scrubber": stored.num_rows - present.num_rows,
         "held_back": present.num_rows - reports.num_rows,
+        **{f"dropped_{kind}": count for kind, count in _by_kind(found.duplicates).items()},
+        **{f"{what}_made": found.made.get(what, 0) for what in ("sketches", "signatures", "vectors")},
+        "boilerplate": dg.MetadataValue.md(_boilerplate_table(found.boilerplate)),
     }
     yield result("unique_reports", found.unique, fingerprint_table(found.unique), **counts)
     yield result("duplicate_reports", found.duplicates, fingerprint_table(found.duplicates), **counts)
+
+
+def _found(installation: Installation, reports: pa.Table, tell: Callable[[str], None]) -> Duplicates:
+    """In this process, although a model runs: the encoder needs onnxruntime and no torch."""
+    settings = installation.recipe.dedup
+    return find_duplicates(
+        reports,
+        settings,
+        lambda done, total, what: tell(f"{done} of {total} {what}"),
+        encode=partial(encode_passages, threads=threads_of(installation))
+        if settings.semantic_threshold is not None
+        else None,
+        encoder_version=encoder_version() if settings.semantic_threshold is not None else "",
+        kept=Store(installation.layout.cache / "dedup"),
+        threads=threads_of(installation),
+    )
+
+
+def _by_kind(duplicates: pa.Table) -> dict[str, int]:
+    kinds = duplicates["kind"].to_pylist()
+    return {kind: kinds.count(kind) for kind in ("exact", "near", "semantic")}
+
+
+def _boilerplate_table(counts: Mapping[str, int]) -> str:
+    """Counts only: what the lines say is text of reports."""
+    return markdown_table(
+        [{"left out of the comparison": MEANINGS[name], "count": counts.get(name, 0)} for name in MEANINGS]
+    )
 
 
 @dg.asset_check(

@@ -3,21 +3,29 @@
 Belongs here: mixing, splitting and storing one instruction set. Must stay out: tokens and models.
 """
 
+from typing import Any
+
 import dagster as dg
 import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.defs.automation import on_new_inputs, with_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, markdown_table, result
-from fine_tune_assets.defs.resources import Installation, errors_for_people
+from fine_tune_assets.defs.prompt_files import prompt_files
+from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s04_approved_examples import require_reviewers_agree
+from fine_tune_assets.defs.s05_evidence import find_identifiers, leak_search, surroundings
 from fine_tune_assets.defs.sources import recipe_section
-from fine_tune_assets.instructions.building import build_instruction_set
-from fine_tune_assets.instructions.certificate import leakage_certificate
+from fine_tune_assets.instructions.building import BuildRules, InstructionSet, build_instruction_set, dropped_by_reason
 from fine_tune_assets.instructions.general import read_general_data
-from fine_tune_assets.instructions.storing import write_instruction_set
+from fine_tune_assets.instructions.measuring import share_table
+from fine_tune_assets.instructions.storing import StoredInstructionSet, write_instruction_set
+from fine_tune_assets.recipes.schema import Recipe
 
 GROUP = "s05_instruction_sets"
+APPROVED, LEFT_OUT = "approved", "left_out"
+"""Metadata by which rows in = rows kept + rows left out is checked."""
+SHOWN_AT_MOST = 200
 
 general_files = dg.AssetSpec(
     "general_files",
@@ -31,6 +39,8 @@ general_files = dg.AssetSpec(
 @dg.asset(
     group_name=GROUP,
     deps=[general_files],
+    # Made again when what is read of a row changes: it has a kind now.
+    code_version="2",
     automation_condition=on_new_inputs(),
     description="General instructions that are mixed in, so that the model keeps what it knew.",
     owners=OWNERS["data"],
@@ -54,49 +64,63 @@ def general_examples(installation: Installation) -> dg.MaterializeResult[pa.Tabl
     metadata=definition_metadata("instruction_sets"),
 )
 def instruction_sets(
-    installation: Installation, approved_examples: pa.Table, general_examples: pa.Table
+    context: dg.AssetExecutionContext,
+    installation: Installation,
+    worker: Worker,
+    approved_examples: pa.Table,
+    drafted_examples: pa.Table,
+    unique_reports: pa.Table,
+    general_examples: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
     recipe = installation.recipe
     with errors_for_people():
         require_reviewers_agree(installation, approved_examples)
-        built = build_instruction_set(
-            approved_examples,
-            general_examples,
-            recipe.system_prompt,
-            recipe.split,
-            recipe.general_fraction,
-            recipe.training.seed,
+        search = leak_search(installation)
+        around = surroundings(installation, approved_examples, unique_reports, search)
+        rules = BuildRules(recipe.system_prompt, recipe.general_fraction, recipe.replay_fraction, recipe.training.seed)
+        built = build_instruction_set(approved_examples, general_examples, rules, around)
+    identifiers = find_identifiers(context, installation, worker, built, drafted_examples)
+    with errors_for_people():
+        evidence = {"identifiers": identifiers, **prompt_files(installation)}
+        stored = write_instruction_set(
+            installation.layout.instruction_sets, built, deciding_facts(recipe), search, evidence
         )
-        facts = {
-            "recipe": recipe.name,
-            "system_prompt": recipe.system_prompt,
-            "general_fraction": recipe.general_fraction,
-            "split_salt": recipe.split.salt,
-            "validation_fraction": recipe.split.validation_fraction,
-            "test_fraction": recipe.split.test_fraction,
-            "seed": recipe.training.seed,
-        }
-        stored = write_instruction_set(installation.layout.instruction_sets, built, facts)
+    return result("instruction_sets", built.table, stored.fingerprint, **_shown(stored, built))
+
+
+def deciding_facts(recipe: Recipe) -> dict[str, Any]:
+    """What of the recipe decides a set. An option that is off is not named: it decides nothing, and a set of before there was
+    the option is the same set."""
+    options = {"test_from": recipe.split.test_from, "replay_fraction": recipe.replay_fraction}
+    return {
+        "recipe": recipe.name,
+        "system_prompt": recipe.system_prompt,
+        "general_fraction": recipe.general_fraction,
+        "split_salt": recipe.split.salt,
+        "validation_fraction": recipe.split.validation_fraction,
+        "test_fraction": recipe.split.test_fraction,
+        "seed": recipe.training.seed,
+        **{name: value for name, value in options.items() if value},
+    }
+
+
+def _shown(stored: StoredInstructionSet, built: InstructionSet) -> dict[str, Any]:
     counts = stored.manifest["counts"]
-    return result(
-        "instruction_sets",
-        built.table,
-        stored.fingerprint,
-        fingerprint=stored.fingerprint,
-        folder=dg.MetadataValue.path(str(stored.folder)),
-        counts=dg.MetadataValue.md(markdown_table([{"split": k, "examples": v} for k, v in counts.items()])),
-        train=int(counts["train"]),
-        left_out=len(built.dropped),
-        general_wanted=built.general_wanted,
-        leakage_certificate=leakage_certificate(built.table).paragraph,
-    )
-
-
-@dg.asset_check(
-    asset="instruction_sets",
-    blocking=True,
-    description="No patient and no input is in two splits; general data only trains.",
-)
-def no_patient_in_two_splits(instruction_sets: pa.Table) -> dg.AssetCheckResult:
-    certificate = leakage_certificate(instruction_sets)
-    return dg.AssetCheckResult(passed=certificate.holds, metadata={"certificate": certificate.paragraph})
+    dropped = [{"example": d.example_id, "reason": d.reason} for d in built.dropped]
+    return {
+        "fingerprint": stored.fingerprint,
+        "folder": dg.MetadataValue.path(str(stored.folder)),
+        "counts": dg.MetadataValue.md(markdown_table([{"split": k, "examples": v} for k, v in counts.items()])),
+        "shares": dg.MetadataValue.md(markdown_table(share_table(built.table))),
+        "train": int(counts["train"]),
+        APPROVED: built.approved,
+        LEFT_OUT: len(built.dropped),
+        "left_out_by_reason": dg.MetadataValue.json(dropped_by_reason(built.dropped)),
+        # The first ones: an event is no place for thousands of lines.
+        "left_out_first": dg.MetadataValue.md(markdown_table(dropped[:SHOWN_AT_MOST])),
+        "general_wanted": built.general_wanted,
+        "general_left_out_by_reason": dg.MetadataValue.json(dropped_by_reason(built.general_left_out)),
+        "replay_wanted": built.replay_wanted,
+        "replayed": built.replayed,
+        "leakage_certificate": stored.manifest["leakage_certificate"],
+    }

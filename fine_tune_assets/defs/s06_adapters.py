@@ -31,6 +31,7 @@ from fine_tune_assets.defs.resources import Installation, Worker, errors_for_peo
 from fine_tune_assets.defs.s01_erased_patients import require_nobody_erased
 from fine_tune_assets.defs.s02_missed_identifiers import examples_with_misses, require_nothing_missed
 from fine_tune_assets.defs.sources import base_model_files, recipe_section
+from fine_tune_assets.instructions.gates import require_evidence
 from fine_tune_assets.instructions.storing import InstructionSetError, StoredInstructionSet, read_instruction_set
 from fine_tune_assets.lineage.trainings import record_training
 from fine_tune_assets.recipes.sections import section_fingerprints
@@ -171,6 +172,7 @@ def adapters(
     worker: Worker,
     instruction_sets: pa.Table,
     base_models: pa.Table,
+    example_lengths: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
     recipe, layout = installation.recipe, installation.layout
     base = base_models.to_pylist()[0]
@@ -179,8 +181,11 @@ def adapters(
         stored = read_instruction_set(layout.instruction_sets, (version.version if version else "") or "missing")
         require_nothing_missed(installation, stored.table)
         require_nobody_erased(installation, stored.table)
+        require_evidence(stored)
     if fingerprint_table(stored.table) != fingerprint_table(instruction_sets):
         raise dg.Failure("The stored instruction set is not the table in hand. Materialize instruction_sets again.")
+    if example_lengths.column("example_id") != instruction_sets.column("example_id"):
+        raise dg.Failure("The lengths that were counted are of another set. Materialize example_lengths again.")
     request = {
         "action": "train",
         "instruction_set": str(stored.folder / "instruction_set.parquet"),

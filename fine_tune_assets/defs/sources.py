@@ -14,6 +14,7 @@ from fine_tune_assets.core.errors import FineTuneError, ModelFolderError
 from fine_tune_assets.core.fingerprints import combine, fingerprint_folder, fingerprint_listing
 from fine_tune_assets.defs.automation import DATA_VERSION, latest_event
 from fine_tune_assets.defs.metadata import OWNERS
+from fine_tune_assets.defs.prompt_files import prompt_files
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s01_erased_patients import batches_to_read_again, news_of_live_release
 from fine_tune_assets.defs.s02_missed_identifiers import changed_batches
@@ -109,6 +110,10 @@ def _versions(installation: Installation) -> Mapping[str, Callable[[], str]]:
 
     return {
         **{f"recipe/{name}": partial(of_recipe, name) for name in _SECTIONS},
+        # A set's manifest names the tokenizer and chat template that it is meant for.
+        "recipe/instructions": lambda: combine(
+            [of_recipe("instructions"), *map(str, prompt_files(installation).values())]
+        ),
         # Not its content: that may be 100 GB. base_models reads it whole once anything here moved.
         "base_model_files": lambda: _base_model_listing(installation),
         # With the scrubber's version: another scrubber on the same texts has to be measured again.

@@ -1,36 +1,43 @@
-"""Builds an instruction set: approved examples in their frozen splits, with general data mixed into train.
+"""Builds an instruction set: approved examples in their frozen splits, with replayed and general data mixed into train.
 
-Owns what is left out and why: exact repetitions, and examples whose input another split already holds. Does not know
-how examples were approved, nor where the set is kept.
+Owns what is left out and why: what was tested on before, exact repetitions, and whatever another split already holds in the
+same, nearly the same or other words. Does not know how examples were approved, nor where the set is kept.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
 from fine_tune_assets.core.chat import conversation
 from fine_tune_assets.core.errors import GateClosedError
-from fine_tune_assets.core.fingerprints import keyed_hash
 from fine_tune_assets.core.tables import (
     APPROVED_EXAMPLES,
     GENERAL_EXAMPLES,
+    INSTRUCTION_PROVENANCE,
     INSTRUCTION_SETS,
     check_table,
     table_of,
 )
-from fine_tune_assets.instructions.splitting import SPLITS, Split, split_of
-from fine_tune_assets.recipes.schema import SplitSettings
+from fine_tune_assets.instructions.leaks import LeakSearch, compared, compared_questions, find_leaks, losers, subject_of
+from fine_tune_assets.instructions.mixing import as_general, choose_general, choose_replayed, mix_counts
+from fine_tune_assets.instructions.provenance import ReportFacts, provenance_row, rows_of
+from fine_tune_assets.instructions.splitting import (
+    PRECEDENCE,
+    SPLITS,
+    EarlierTests,
+    SplitRule,
+    require_same_test,
+)
 
-GENERAL_TASK = "general"
-_BATCH_ROWS = 1024
-_PRECEDENCE: tuple[Split, ...] = ("test", "validation", "train")
-"""Of two splits that hold the same input, the earlier one here keeps it: the exam before the lessons."""
-
-_EXAMPLES = pa.schema(
+EXAMPLES = pa.schema(
     [pa.field(name, pa.string(), nullable=False) for name in ("example_id", "split", "instruction", "input", "output")]
 )
+"""The rows of a set with instruction, input and output apart, for exports and comparisons that need them so."""
+Row = dict[str, Any]
 
 
 class TooFewExamplesError(GateClosedError):
@@ -50,91 +57,139 @@ class Dropped:
 
 
 @dataclass(frozen=True)
+class BuildRules:
+    """What the recipe says about a set."""
+
+    system_prompt: str
+    general_fraction: float
+    replay_fraction: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What is known beside the examples."""
+
+    rule: SplitRule
+    leaks: LeakSearch
+    earlier: EarlierTests = field(default_factory=EarlierTests)
+    reports: Mapping[str, ReportFacts] = field(default_factory=dict)
+    replayable: Sequence[Row] = ()
+    """Rows of earlier sets (`replaying.read_replayable`) whose approval still stands."""
+
+
+@dataclass(frozen=True)
 class InstructionSet:
     table: pa.Table
     """INSTRUCTION_SETS, sorted by split and example id."""
     examples: pa.Table
-    """The same rows in the same order as instruction, input and output, for exports that keep these apart."""
+    """The same rows in the same order as instruction, input and output."""
+    provenance: pa.Table
+    """INSTRUCTION_PROVENANCE of the same rows in the same order."""
+    approved: int
+    """Approved examples that came in: each is in the set or in `dropped`."""
     dropped: tuple[Dropped, ...]
     general_wanted: int
     """General examples that the recipe's fraction asks for; fewer are in the set when there were not more."""
+    general_left_out: tuple[Dropped, ...]
+    """General examples that could not be chosen, since a split or an evaluation set holds them."""
+    licences: Mapping[str, str]
+    """Source of the general examples in the set → its licence."""
+    replay_wanted: int
+    replayed: int
 
 
 def build_instruction_set(
-    approved: pa.Table,
-    general: pa.Table,
-    system_prompt: str,
-    split: SplitSettings,
-    general_fraction: float,
-    seed: int,
+    approved: pa.Table, general: pa.Table, rules: BuildRules, around: Surroundings
 ) -> InstructionSet:
-    """Build the set; the same for any order of rows. `general_fraction` is the share of general data in train.
+    """Build the set; the same for any order of rows.
 
-    Raises TooFewExamplesError below `split.minimum_examples`, and EmptySplitError if a split would be empty.
+    Raises TooFewExamplesError below `minimum_examples`, EmptySplitError if a split would be empty, and RecipeError if
+    somebody whom an earlier set tested on would be trained on.
     """
     check_table(approved, APPROVED_EXAMPLES)
     check_table(general, GENERAL_EXAMPLES)
-    kept, dropped = _without_repetition(_assigned(approved, split))
-    _require_enough(kept, split.minimum_examples)
+    assigned = _assigned(rows_of(approved), around)
+    require_same_test(around.earlier, {row["patient_key"] for row in assigned if row["split"] != "test"})
+    rows, dropped = _without_repetition(*_allowed(assigned, around))
+    replayable = _replayable(around, approved)
+    candidates = [as_general(row) for row in rows_of(general)]
+    gone = _leaking(rows, [*replayable, *candidates], around.leaks)
+    kept = [row for row in rows if row["example_id"] not in gone]
+    dropped += [Dropped(row["example_id"], gone[row["example_id"]]) for row in rows if row["example_id"] in gone]
+    _require_enough(kept, around.rule.settings.minimum_examples)
     trained = sum(row["split"] == "train" for row in kept)
-    wanted = round(trained * general_fraction / (1 - general_fraction))
-    mixed = choose_general(general, wanted, seed, held_out={_subject(r) for r in kept if r["split"] != "train"})
-    rows = sorted([*kept, *mixed], key=lambda row: (row["split"], row["example_id"]))
-    return InstructionSet(
-        table=table_of((_as_conversation(row, system_prompt) for row in rows), INSTRUCTION_SETS),
-        examples=table_of(({name: row[name] for name in _EXAMPLES.names} for row in rows), _EXAMPLES),
+    replayed = choose_replayed(_standing(replayable, gone), rules, trained)
+    general_wanted = mix_counts(rules, trained, len(replayed)).general
+    mixed = choose_general(_standing(candidates, gone), general_wanted, rules.seed)
+    return _finished(
+        [*kept, *replayed, *mixed],
+        rules,
+        around,
+        approved=approved.num_rows,
         dropped=tuple(sorted(dropped, key=lambda d: d.example_id)),
-        general_wanted=wanted,
+        general_wanted=general_wanted,
+        general_left_out=tuple(
+            Dropped(r["example_id"], gone[r["example_id"]]) for r in candidates if r["example_id"] in gone
+        ),
+        licences={row["source"]: row["licence"] for row in mixed},
+        replay_wanted=mix_counts(rules, trained, 0).replayed,
+        replayed=len(replayed),
     )
 
 
-def choose_general(general: pa.Table, count: int, seed: int, held_out: set[str]) -> list[dict[str, Any]]:
-    """`count` rows, each source by its share, or all that there are.
-
-    A keyed hash orders the rows of a source, and each gets its place between 0 and 1; the lowest places of all sources
-    are taken. So a larger count adds rows and takes none away.
-    """
-    by_source: dict[str, list[dict[str, Any]]] = {}
-    for row in _rows(general):
-        if _subject(row) not in held_out:
-            by_source.setdefault(row["source"], []).append(row)
-    key = str(seed).encode()
-    placed: list[tuple[float, str, dict[str, Any]]] = []
-    for rows in by_source.values():
-        hashed = sorted((keyed_hash(key, row["fingerprint"]), row["example_id"], row) for row in rows)
-        placed += [((rank + 0.5) / len(rows), row_id, row) for rank, (_, row_id, row) in enumerate(hashed)]
-    chosen = sorted(placed, key=lambda item: item[:2])[:count]
-    return [
-        {**row, "split": "train", "task": GENERAL_TASK, "is_general": True, "patient_key": None} for *_, row in chosen
-    ]
+def dropped_by_reason(dropped: Iterable[Dropped]) -> dict[str, int]:
+    """Kind of reason → examples: a reason without the ids in it."""
+    return dict(sorted(Counter(_kind_of(d.reason) for d in dropped).items()))
 
 
-def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
-    for batch in table.to_batches(max_chunksize=_BATCH_ROWS):
-        yield from batch.to_pylist()
+def _kind_of(reason: str) -> str:
+    kind, is_leak, _ = reason.partition(" duplicate of ")
+    return f"{kind} duplicate" if is_leak else re.split(r",? as | of set ", reason)[0]
 
 
-def _assigned(approved: pa.Table, split: SplitSettings) -> list[dict[str, Any]]:
+def _finished(rows: list[Row], rules: BuildRules, around: Surroundings, **counts: Any) -> InstructionSet:
+    rows = sorted(rows, key=lambda row: (row["split"], row["example_id"]))
+    return InstructionSet(
+        table=table_of((_as_conversation(row, rules.system_prompt) for row in rows), INSTRUCTION_SETS),
+        examples=table_of(({name: row[name] for name in EXAMPLES.names} for row in rows), EXAMPLES),
+        provenance=table_of((provenance_row(row, around.reports) for row in rows), INSTRUCTION_PROVENANCE),
+        **counts,
+    )
+
+
+def _assigned(rows: Iterable[Row], around: Surroundings) -> list[Row]:
     """Rows with their split, the splits that keep an input first."""
-    rows = [
-        {
-            **row,
-            "split": split_of(row["patient_key"], split.salt, split.validation_fraction, split.test_fraction),
-            "is_general": False,
-        }
-        for row in _rows(approved)
-    ]
-    return sorted(rows, key=lambda row: (_PRECEDENCE.index(row["split"]), row["example_id"]))
+    assigned = [{**row, "split": around.rule.split_of(row["patient_key"]), "is_general": False} for row in rows]
+    return sorted(assigned, key=lambda row: (PRECEDENCE.index(row["split"]), row["example_id"]))
 
 
-def _without_repetition(rows: Iterable[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Dropped]]:
-    kept: list[dict[str, Any]] = []
+def _allowed(rows: Iterable[Row], around: Surroundings) -> tuple[list[Row], list[Dropped]]:
+    """Without what may not be learned now: an old exam, and under a split by time a report that nobody can date."""
+    kept: list[Row] = []
     dropped: list[Dropped] = []
-    first_with_content: dict[str, dict[str, Any]] = {}
-    first_with_subject: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        report = around.reports.get(row["report_id"])
+        exam = around.earlier.examples.get(row["fingerprint"])
+        if row["split"] == "test":
+            kept.append(row)
+        elif exam is not None:
+            dropped.append(Dropped(row["example_id"], f"it is in the test split of set {exam}"))
+        elif around.rule.by_time and (report is None or report.written_on is None):
+            dropped.append(Dropped(row["example_id"], "its report has no date, and split.test_from asks for one"))
+        else:
+            kept.append(row)
+    return kept, dropped
+
+
+def _without_repetition(rows: Iterable[Row], dropped: list[Dropped]) -> tuple[list[Row], list[Dropped]]:
+    kept: list[Row] = []
+    dropped = list(dropped)
+    first_with_content: dict[str, Row] = {}
+    first_with_subject: dict[str, Row] = {}
     for row in rows:
         same = first_with_content.setdefault(row["fingerprint"], row)
-        holder = first_with_subject.setdefault(_subject(row), row)
+        holder = first_with_subject.setdefault(" ".join(subject_of(row).casefold().split()), row)
         if holder["split"] != row["split"]:
             reason = f"its input is in the {holder['split']} split for another patient, as {holder['example_id']}"
             dropped.append(Dropped(row["example_id"], reason))
@@ -145,12 +200,29 @@ def _without_repetition(rows: Iterable[dict[str, Any]]) -> tuple[list[dict[str, 
     return kept, dropped
 
 
-def _subject(row: Mapping[str, Any]) -> str:
-    """What an example is about, as leakage is told by: its input, or the question itself where there is no input."""
-    return " ".join((row["input"].strip() or row["instruction"]).casefold().split())
+def _replayable(around: Surroundings, approved: pa.Table) -> list[Row]:
+    """Earlier examples that the present set could not have, of patients whom it does not test or validate on."""
+    present = set(approved.column("fingerprint").to_pylist())
+    found: dict[str, Row] = {}
+    for row in sorted(around.replayable, key=lambda row: row["example_id"]):
+        is_free = row["fingerprint"] not in present and row["fingerprint"] not in around.earlier.examples
+        if is_free and around.rule.split_of(row["patient_key"]) == "train":
+            found.setdefault(row["fingerprint"], {**row, "split": "train", "is_general": False})
+    return list(found.values())
 
 
-def _require_enough(kept: list[dict[str, Any]], minimum: int) -> None:
+def _leaking(rows: Sequence[Row], candidates: Sequence[Row], search: LeakSearch) -> dict[str, str]:
+    """Id of each row that another split or an evaluation set holds as well → the reason."""
+    everything = [compared(row) for row in (*rows, *candidates)]
+    leaks = find_leaks([*everything, *compared_questions(search.evaluation)], search.find_pairs)
+    return {row_id: leak.reason for row_id, leak in losers(leaks, [row.row_id for row in everything]).items()}
+
+
+def _standing(rows: Iterable[Row], gone: Mapping[str, str]) -> list[Row]:
+    return [row for row in rows if row["example_id"] not in gone]
+
+
+def _require_enough(kept: Sequence[Row], minimum: int) -> None:
     if len(kept) < minimum:
         raise TooFewExamplesError(
             f"There are {len(kept)} distinct approved examples and the recipe asks for {minimum}. "
@@ -165,7 +237,7 @@ def _require_enough(kept: list[dict[str, Any]], minimum: int) -> None:
         )
 
 
-def _as_conversation(row: Mapping[str, Any], system_prompt: str) -> dict[str, Any]:
+def _as_conversation(row: Mapping[str, Any], system_prompt: str) -> Row:
     return {
         **{name: row[name] for name in INSTRUCTION_SETS.names if name in row},
         "messages": conversation(system_prompt, row["instruction"], row["input"], row["output"]),

@@ -1,20 +1,29 @@
-"""Checks a finished instruction set for leakage, and says in words what was checked.
+"""Checks a finished instruction set for leakage, and says in words what was checked and how.
 
-Owns the check and its wording. Works from the table alone, not from how it was built, so that it also finds a fault in
-the building. Exact repetition only: a paraphrase is not found.
+Owns the check and its wording. Works from the finished rows alone, not from how they were built, so that it also finds a fault
+in the building. What is looked for, and so what can be missed, is said in the certificate itself.
 """
 
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import pyarrow as pa
 
+from fine_tune_assets.core.chat import conversation
 from fine_tune_assets.core.tables import INSTRUCTION_SETS, check_table
+from fine_tune_assets.instructions.building import InstructionSet
+from fine_tune_assets.instructions.leaks import EVALUATION, LeakSearch, compared, compared_questions, find_leaks
 from fine_tune_assets.instructions.splitting import SPLITS
+
+KINDS = ("exact", "near", "semantic")
 
 
 @dataclass(frozen=True)
-class LeakageCertificate:
+class Separation:
+    """What the table itself shows, without looking for likeness."""
+
     rows: dict[str, int]
     """Split → examples."""
     patients: int
@@ -36,16 +45,42 @@ class LeakageCertificate:
         )
         return not any(faults) and all(self.rows[split] for split in SPLITS)
 
+
+@dataclass(frozen=True)
+class LeakageCertificate:
+    separation: Separation
+    duplicates: dict[str, int]
+    """`exact`, `near` and `semantic` → pairs of examples in two splits that say the same."""
+    evaluation_texts: int
+    evaluation_in_train: int
+    """Pairs of a training example and an evaluation question that are the same, exactly or nearly."""
+    rows_told_otherwise: int
+    """Rows whose conversation is not made of the parts that were compared."""
+    looked_for: str | None
+    """How likeness was looked for. None: not at all, and then nothing is certified."""
+
+    @property
+    def holds(self) -> bool:
+        faults = (*self.duplicates.values(), self.evaluation_in_train, self.rows_told_otherwise)
+        return self.separation.holds and self.looked_for is not None and not any(faults) and self.evaluation_texts > 0
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """For the manifest."""
+        return {**asdict(self), "holds": self.holds}
+
     @property
     def paragraph(self) -> str:
         """For an auditor who does not program."""
-        sizes = ", ".join(f"{self.rows[split]} {split}" for split in SPLITS)
+        shown = self.separation
+        sizes = ", ".join(f"{shown.rows[split]} {split}" for split in SPLITS)
         return (
-            f"The set holds {sizes} examples of {self.patients} patients. "
-            f"Patients with examples in more than one split: {self.patients_in_two_splits}. "
-            f"Questions, with their input, that occur in more than one split: {self.inputs_in_two_splits}. "
-            f"General examples outside the train split: {self.general_outside_train}. "
-            f"Examples without a patient that are not general: {self.rows_without_patient}. "
+            f"The set holds {sizes} examples of {shown.patients} patients. "
+            f"Patients with examples in more than one split: {shown.patients_in_two_splits}. "
+            f"Questions, with their input, that occur in more than one split: {shown.inputs_in_two_splits}. "
+            f"General examples outside the train split: {shown.general_outside_train}. "
+            f"Examples without a patient that are not general: {shown.rows_without_patient}. "
+            f"{self._told_of_likeness} "
             + (
                 "No example that the model is tested on, and no patient of one, was used to train it."
                 if self.holds
@@ -53,15 +88,26 @@ class LeakageCertificate:
             )
         )
 
+    @property
+    def _told_of_likeness(self) -> str:
+        if self.looked_for is None:
+            return "Nobody looked for examples that say the same in other words."
+        counts = ", ".join(f"{kind} {self.duplicates[kind]}" for kind in KINDS)
+        return (
+            f"Pairs of examples in two splits whose input or whole says the same: {counts}. "
+            f"Training examples that repeat one of {self.evaluation_texts} evaluation questions, exactly or nearly: "
+            f"{self.evaluation_in_train}. Looked for: {self.looked_for}. What is less alike than that is not found."
+        )
 
-def leakage_certificate(table: pa.Table) -> LeakageCertificate:
-    """Check an INSTRUCTION_SETS table."""
+
+def separation(table: pa.Table) -> Separation:
+    """Check an INSTRUCTION_SETS table by itself."""
     check_table(table, INSTRUCTION_SETS)
     splits = table.column("split").to_pylist()
     patients = table.column("patient_key").to_pylist()
     general = table.column("is_general").to_pylist()
     questions = (_question(messages.as_py()) for messages in table.column("messages"))
-    return LeakageCertificate(
+    return Separation(
         rows={name: splits.count(name) for name in SPLITS},
         patients=len({patient for patient in patients if patient is not None}),
         patients_in_two_splits=_in_two((p, s) for p, s in zip(patients, splits, strict=True) if p is not None),
@@ -69,6 +115,34 @@ def leakage_certificate(table: pa.Table) -> LeakageCertificate:
         general_outside_train=sum(g and s != "train" for g, s in zip(general, splits, strict=True)),
         rows_without_patient=sum(p is None and not g for p, g in zip(patients, general, strict=True)),
     )
+
+
+def leakage_certificate(finished: InstructionSet, search: LeakSearch | None) -> LeakageCertificate:
+    """Check a finished set. Without a search there is a certificate that does not hold, not a weaker one."""
+    examples = finished.examples.to_pylist()
+    told_otherwise = abs(len(examples) - finished.table.num_rows) + sum(
+        not _is_told_so(messages.as_py(), row)
+        for messages, row in zip(finished.table.column("messages"), examples, strict=False)
+    )
+    counts: Counter[str] = Counter()
+    if search is not None:
+        everything = [*map(compared, examples), *compared_questions(search.evaluation)]
+        counts.update(
+            EVALUATION if leak.keeper.group == EVALUATION else leak.kind
+            for leak in find_leaks(everything, search.find_pairs)
+        )
+    return LeakageCertificate(
+        separation=separation(finished.table),
+        duplicates={kind: counts[kind] for kind in KINDS},
+        evaluation_texts=len(search.evaluation) if search else 0,
+        evaluation_in_train=counts[EVALUATION],
+        rows_told_otherwise=told_otherwise,
+        looked_for=search.described if search else None,
+    )
+
+
+def _is_told_so(messages: list[dict[str, str]], row: dict[str, Any]) -> bool:
+    return messages == conversation(messages[0]["content"], row["instruction"], row["input"], row["output"])
 
 
 def _question(messages: list[dict[str, str]]) -> str:

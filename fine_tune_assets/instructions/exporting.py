@@ -1,12 +1,13 @@
 """An instruction set in the forms that other trainers read, and the card that says what it is.
 
 Owns Alpaca (`train.alpaca.json`), messages (`<split>.chatml.jsonl`) and ShareGPT (`<split>.sharegpt.jsonl`), which Axolotl,
-LLaMA-Factory and TRL read, and the dataset card (`README.md`), by which `datasets.load_dataset` finds the splits. Does not know
-where a set is kept.
+LLaMA-Factory and TRL read (`loaders` tells the first two how), and the dataset card (`README.md`), by which
+`datasets.load_dataset` finds the splits. Does not know where a set is kept.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ import yaml
 
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.instructions.building import InstructionSet
+from fine_tune_assets.instructions.loaders import loader_files
 from fine_tune_assets.instructions.splitting import SPLITS
 
 ALPACA = "train.alpaca.json"
@@ -37,9 +39,25 @@ def exports(instruction_set: InstructionSet) -> Iterator[tuple[str, str]]:
         conversations = list(_conversations(instruction_set.table, split))
         yield chatml_name(split), "".join(_line({"messages": messages}) for messages in conversations)
         yield sharegpt_name(split), "".join(_line({"conversations": _turns(m)}) for m in conversations)
+    yield from loader_files(ALPACA, chatml_name, sharegpt_name)
 
 
-def dataset_card(fingerprint: str, facts: Mapping[str, Any], counts: Mapping[str, int], certificate: str) -> str:
+def licence_table(table: pa.Table, licences: Mapping[str, str]) -> list[tuple[str, str, int]]:
+    """Source, licence and rows, for every source in the set; reports belong to the organisation."""
+    counts = Counter(table.column("source").to_pylist())
+    return [(source, licences.get(source, _OWN), counts[source]) for source in sorted(counts)]
+
+
+_OWN = "the organisation's own reports, or as their batch says"
+
+
+def dataset_card(
+    fingerprint: str,
+    facts: Mapping[str, Any],
+    counts: Mapping[str, int],
+    licences: Iterable[tuple[str, str, int]],
+    certificate: str,
+) -> str:
     """Markdown with the front matter of a dataset card; `counts` by split, and of general examples."""
     head = {
         "pretty_name": f"Instruction set {short(fingerprint)}",
@@ -58,6 +76,7 @@ def dataset_card(fingerprint: str, facts: Mapping[str, Any], counts: Mapping[str
         fingerprint=fingerprint,
         rows=rows,
         facts=told,
+        licences="\n".join(f"| {source} | {licence} | {count} |" for source, licence, count in licences),
         certificate=certificate,
     )
 
@@ -73,8 +92,11 @@ does not find everything: treat it as confidential.
 | --- | --- |
 {rows}
 
-`general` are among the others: instructions written by people and published, mixed in against forgetting. Their licences are in
-`data/general`.
+`general` are among the others: instructions written by people and published, mixed in against forgetting.
+
+| source | licence | examples |
+| --- | --- | --- |
+{licences}
 
 **Leakage certificate.** {certificate}
 
@@ -84,8 +106,9 @@ does not find everything: treat it as confidential.
 
 Fingerprint: `{fingerprint}`. What every file must be is in `manifest.json`.
 
-Alpaca: `train.alpaca.json`. Messages: `<split>.chatml.jsonl`. ShareGPT: `<split>.sharegpt.jsonl`. What is trained on here is
-`instruction_set.parquet`.
+Alpaca: `train.alpaca.json`. Messages: `<split>.chatml.jsonl`. ShareGPT: `<split>.sharegpt.jsonl`. LLaMA-Factory finds them by
+`dataset_info.json`, Axolotl by `axolotl.yaml`. What is trained on here is `instruction_set.parquet`; where each row comes from,
+`provenance.parquet`.
 """
 
 

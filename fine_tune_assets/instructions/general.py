@@ -1,6 +1,6 @@
 """Reads general instruction data, which is mixed in against forgetting.
 
-Owns the two formats, the limits on what is fit to train on, and the source and licence that stay with every row. Each
+Owns the two formats, the limits on what is fit to train on, and the source, licence and kind that stay with every row. Each
 subfolder holds `source.yaml` (source, licence, format) and JSONL files. Does not choose what is mixed in.
 """
 
@@ -36,8 +36,8 @@ _DOLLY_PROMPT = re.compile(
     r"### Instruction:\n(?P<instruction>.*?)(?:\n\n### Input:\n(?P<input>.*?))?\n\n### Response:\s*\Z", re.DOTALL
 )
 
-Content = tuple[str, str, str]
-"""Instruction, input and output."""
+Content = tuple[str, str, str, str]
+"""Instruction, input, output and kind; no kind where the source names none."""
 
 
 class GeneralDataError(FineTuneError):
@@ -125,12 +125,17 @@ def _dolly_hhrlhf(record: Any) -> Iterator[Content]:
     match = _DOLLY_PROMPT.search(record["prompt"])
     if match is None:
         raise ValueError("no Alpaca template")
-    yield match["instruction"].strip(), (match["input"] or "").strip(), record["response"].strip()
+    kind = str(record.get("category") or "")
+    yield match["instruction"].strip(), (match["input"] or "").strip(), record["response"].strip(), kind
 
 
 def _self_instruct(record: Any) -> Iterator[Content]:
+    # `name` is of one task each, so it tells no kinds apart.
+    kind = (
+        "" if "is_classification" not in record else "classification" if record["is_classification"] else "generation"
+    )
     for instance in record["instances"]:
-        yield record["instruction"].strip(), instance["input"].strip(), instance["output"].strip()
+        yield record["instruction"].strip(), instance["input"].strip(), instance["output"].strip(), kind
 
 
 _FORMATS: dict[str, Callable[[Any], Iterator[Content]]] = {
@@ -140,12 +145,13 @@ _FORMATS: dict[str, Callable[[Any], Iterator[Content]]] = {
 
 
 def _row(content: Content, facts: Mapping[str, str]) -> dict[str, Any]:
-    instruction, input_text, output = content
+    instruction, input_text, output, kind = content
     fingerprint = fingerprint_json({"instruction": instruction, "input": input_text, "output": output})
     return {
         "example_id": short(fingerprint_json([facts["source"], fingerprint])),
         "source": facts["source"],
         "licence": facts["licence"],
+        "kind": kind or facts["source"],
         "instruction": instruction,
         "input": input_text,
         "output": output,

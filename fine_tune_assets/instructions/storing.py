@@ -3,9 +3,14 @@
 Owns the layout below and that a set which was changed is refused:
 
     <short fingerprint>/instruction_set.parquet   what we train and test on
+                        provenance.parquet        report, approval and scrubber behind each of its rows
                         train.alpaca.json, <split>.chatml.jsonl, <split>.sharegpt.jsonl      for other trainers
+                        dataset_info.json, axolotl.yaml    how LLaMA-Factory and Axolotl read these
                         README.md                 the dataset card
-                        manifest.json             facts, counts, the leakage certificate, the hash of each file
+                        manifest.json             facts, evidence, counts, the leakage certificate, the hash of each file
+
+A set's name is the fingerprint of its table, of the facts that decide it and of the evidence it stands on. So another decision
+on the same content is another set, and none is trained for it: see docs/decisions/0016.
 """
 
 import json
@@ -21,12 +26,15 @@ from fine_tune_assets.core.erased_sets import read_erased
 from fine_tune_assets.core.errors import FineTuneError, GateClosedError
 from fine_tune_assets.core.files import folder_written_aside, write_table, write_text
 from fine_tune_assets.core.fingerprints import fingerprint_files, fingerprint_json, fingerprint_table, short
-from fine_tune_assets.core.tables import INSTRUCTION_SETS, check_table
+from fine_tune_assets.core.tables import INSTRUCTION_PROVENANCE, INSTRUCTION_SETS, check_table, conform
 from fine_tune_assets.instructions.building import InstructionSet
-from fine_tune_assets.instructions.certificate import leakage_certificate
-from fine_tune_assets.instructions.exporting import CARD, dataset_card, exports
+from fine_tune_assets.instructions.certificate import LeakageCertificate, leakage_certificate
+from fine_tune_assets.instructions.exporting import CARD, dataset_card, exports, licence_table
+from fine_tune_assets.instructions.leaks import LeakSearch
+from fine_tune_assets.instructions.provenance import summary
 
 TABLE = "instruction_set.parquet"
+PROVENANCE = "provenance.parquet"
 MANIFEST = "manifest.json"
 
 
@@ -45,7 +53,7 @@ class LeakageError(GateClosedError):
 @dataclass(frozen=True)
 class StoredInstructionSet:
     fingerprint: str
-    """Of the table and of the facts that decide it: 64 characters."""
+    """Of the table, of the facts that decide it, and of its evidence: 64 characters."""
     folder: Path
     manifest: dict[str, Any]
 
@@ -53,38 +61,65 @@ class StoredInstructionSet:
     def table(self) -> pa.Table:
         return _read_table(self.folder)
 
+    @property
+    def provenance(self) -> pa.Table | None:
+        """None for a set that was stored before this was kept."""
+        path = self.folder / PROVENANCE
+        return conform(pq.read_table(path), INSTRUCTION_PROVENANCE) if path.is_file() else None
+
 
 def write_instruction_set(
-    root: Path, instruction_set: InstructionSet, facts: Mapping[str, Any]
+    root: Path,
+    instruction_set: InstructionSet,
+    facts: Mapping[str, Any],
+    search: LeakSearch | None,
+    evidence: Mapping[str, Any] | None = None,
 ) -> StoredInstructionSet:
-    """Write the set below `root`, or find it there. `facts` is JSON that decides the content, without clock or path.
+    """Write the set below `root`, or find it there. `facts` and `evidence` are JSON without clock or path: facts decide the
+    content, evidence is what else is known of it.
 
-    Raises LeakageError if its certificate does not hold, ErasedInstructionSetError if just this set was erased; then nothing
-    is written.
+    Raises LeakageError if its certificate, which is computed anew from what is to be written, does not hold, and
+    ErasedInstructionSetError if just this set was erased; then nothing is written.
     """
-    table = instruction_set.table
-    certificate = leakage_certificate(table)
+    certificate = leakage_certificate(instruction_set, search)
     if not certificate.holds:
         raise LeakageError(f"The instruction set is not stored. {certificate.paragraph}")
-    table_fingerprint = fingerprint_table(table)
-    fingerprint = _fingerprint_of(table_fingerprint, facts)
+    named: dict[str, Any] = {
+        "table_fingerprint": fingerprint_table(instruction_set.table),
+        "facts": dict(facts),
+        "evidence": {**(evidence or {}), **_own_evidence(instruction_set, certificate)},
+    }
+    fingerprint = _fingerprint_of(named["table_fingerprint"], named["facts"], named["evidence"])
     _require_not_erased(root / short(fingerprint))
+    counts = {
+        **certificate.separation.rows,
+        "general": sum(instruction_set.table.column("is_general").to_pylist()),
+    }
     with folder_written_aside(root / short(fingerprint)) as folder:
-        write_table(folder / TABLE, table)
+        write_table(folder / TABLE, instruction_set.table)
+        write_table(folder / PROVENANCE, instruction_set.provenance)
         for name, content in exports(instruction_set):
             write_text(folder / name, content)
-        counts = {**certificate.rows, "general": sum(table.column("is_general").to_pylist())}
-        write_text(folder / CARD, dataset_card(fingerprint, facts, counts, certificate.paragraph))
+        licences = licence_table(instruction_set.table, instruction_set.licences)
+        write_text(folder / CARD, dataset_card(fingerprint, facts, counts, licences, certificate.paragraph))
         manifest = {
+            **named,
             "fingerprint": fingerprint,
-            "table_fingerprint": table_fingerprint,
-            "facts": dict(facts),
             "counts": counts,
             "leakage_certificate": certificate.paragraph,
             "files": fingerprint_files(folder),
         }
         write_text(folder / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False))
     return read_instruction_set(root, fingerprint)
+
+
+def _own_evidence(instruction_set: InstructionSet, certificate: LeakageCertificate) -> dict[str, Any]:
+    return {
+        **summary(instruction_set.provenance),
+        "provenance_fingerprint": fingerprint_table(instruction_set.provenance),
+        "general_licences": dict(sorted(instruction_set.licences.items())),
+        "leakage": certificate.figures,
+    }
 
 
 def read_instruction_set(root: Path, fingerprint: str) -> StoredInstructionSet:
@@ -122,9 +157,17 @@ def _verify(stored: StoredInstructionSet, wanted: str) -> None:
             raise _changed(wanted, name)
     if fingerprint_table(stored.table) != manifest.get("table_fingerprint"):
         raise _changed(wanted, TABLE)
-    is_intact = _fingerprint_of(manifest["table_fingerprint"], manifest.get("facts", {})) == stored.fingerprint
-    if not is_intact or not stored.fingerprint.startswith(wanted):
+    evidence = manifest.get("evidence")
+    named = _fingerprint_of(manifest["table_fingerprint"], manifest.get("facts", {}), evidence)
+    if named != stored.fingerprint or not stored.fingerprint.startswith(wanted):
         raise _changed(wanted, MANIFEST)
+    if evidence is not None and not _has_provenance(stored, evidence):
+        raise _changed(wanted, PROVENANCE)
+
+
+def _has_provenance(stored: StoredInstructionSet, evidence: Mapping[str, Any]) -> bool:
+    found = stored.provenance
+    return found is not None and fingerprint_table(found) == evidence.get("provenance_fingerprint")
 
 
 def _changed(fingerprint: str, name: str) -> InstructionSetError:
@@ -134,8 +177,10 @@ def _changed(fingerprint: str, name: str) -> InstructionSetError:
     )
 
 
-def _fingerprint_of(table_fingerprint: str, facts: Mapping[str, Any]) -> str:
-    return fingerprint_json({"table": table_fingerprint, "facts": dict(facts)})
+def _fingerprint_of(table_fingerprint: str, facts: Mapping[str, Any], evidence: Mapping[str, Any] | None) -> str:
+    # Sets of before evidence was kept have none, and keep the names by which adapters know them.
+    named = {} if evidence is None else {"evidence": dict(evidence)}
+    return fingerprint_json({"table": table_fingerprint, "facts": dict(facts), **named})
 
 
 def _read_table(folder: Path) -> pa.Table:

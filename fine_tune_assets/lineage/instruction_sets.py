@@ -7,7 +7,7 @@ Owns reading that from a set's folder, and turning a folder into its tombstone. 
 import json
 import shutil
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ class SetFolder:
     fingerprint: str
     """The full one where the folder still says it, else the folder's name."""
     erased: ErasedSet | None
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What decided a set that is whole."""
 
     @property
     def rows_file(self) -> Path | None:
@@ -69,7 +71,7 @@ def _opened(folder: Path) -> SetFolder:
         return SetFolder(folder, erased.fingerprint, erased)
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        return SetFolder(folder, str(manifest["fingerprint"]), None)
+        return SetFolder(folder, str(manifest["fingerprint"]), None, dict(manifest.get("facts", {})))
     except (OSError, ValueError, KeyError, TypeError):
         # A damaged set is for its reader to refuse; who was in it can be told all the same.
         return SetFolder(folder, folder.name, None)
@@ -106,13 +108,13 @@ def _erase_from(stored: SetFolder, rows: PatientRows, erasure_id: str, now: date
 
 
 def _tombstone(stored: SetFolder, gone: Collection[dict[str, Any]], erasure_id: str, now: datetime) -> ErasedSet:
-    before = stored.erased or ErasedSet(stored.fingerprint, now.isoformat(), (), {})
+    before = stored.erased or ErasedSet(stored.fingerprint, now.isoformat(), (), {}, stored.facts)
     if erasure_id in before.erasure_ids:
         return before
     examples = dict(before.examples)
     for row in gone:
         examples[row["split"]] = examples.get(row["split"], 0) + 1
-    return ErasedSet(before.fingerprint, before.erased_at, (*before.erasure_ids, erasure_id), examples)
+    return replace(before, erasure_ids=(*before.erasure_ids, erasure_id), examples=examples)
 
 
 def finish_tombstone(folder: Path, rows: PatientRows) -> None:

@@ -16,6 +16,7 @@ from fine_tune_assets.core.keys import read_key
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.tables import SCRUBBED_CORRECTIONS
 from fine_tune_assets.core.worker import serve_request
+from fine_tune_assets.phi.final_texts import find_identifiers
 from fine_tune_assets.phi.recall import measure_recall, overall_recall
 from fine_tune_assets.phi.report_tables import ScrubJob, ScrubOutputs, scrub_table
 from fine_tune_assets.phi.report_tables import scrub_corrections as scrub_correction_table
@@ -52,6 +53,13 @@ def scrub_corrections(request: Request, progress: Progress) -> dict[str, Any]:
     return {"corrections": scrubbed.num_rows, "held": held, "scrubber_version": scrubber_version(_settings(request))}
 
 
+def scan_final_texts(request: Request, progress: Progress) -> dict[str, Any]:
+    """`texts` (FINAL_TEXTS) → `findings`: id → kind → count, of identifiers that are no surrogates of ours."""
+    texts = pq.read_table(request["texts"])
+    findings = find_identifiers(texts, _job(request), progress)
+    return {"findings": findings, "texts": texts.num_rows, "scrubber_version": scrubber_version(_settings(request))}
+
+
 def train_tagger(request: Request, progress: Progress) -> dict[str, Any]:
     """`corpora` and `tagger` (settings) → a folder below `taggers`, compared with what is in use on the `gold` sets."""
     # Imported here: torch takes seconds, and the other requests need none of it.
@@ -83,6 +91,7 @@ if __name__ == "__main__":
             "scrub": scrub,
             "measure_recall": measure,
             "scrub_corrections": scrub_corrections,
+            "scan_final_texts": scan_final_texts,
             "train_tagger": train_tagger,
         }
     )

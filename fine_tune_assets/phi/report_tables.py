@@ -74,7 +74,7 @@ def scrub_table(reports: Path, job: ScrubJob, outputs: ScrubOutputs, progress: P
     """REPORTS → SCRUBBED_REPORTS, PHI_SPANS, HELD_REPORTS and IDENTIFIER_VALUES, in the order of the reports."""
     version = scrubber_version(job.settings)
     total = pq.ParquetFile(reports).metadata.num_rows
-    finder = _Finder(job, version)
+    finder = CachedFinder(job, version)
     values: set[str] = set()
     by_label: Counter[str] = Counter()
     held = 0
@@ -103,7 +103,7 @@ def scrub_table(reports: Path, job: ScrubJob, outputs: ScrubOutputs, progress: P
     return ScrubCounts(total - held, held, by_label.total(), finder.from_cache, dict(sorted(by_label.items())))
 
 
-class _Finder:
+class CachedFinder:
     """Finds identifiers; what was found in the same text before is taken from the cache."""
 
     def __init__(self, job: ScrubJob, version: str) -> None:

@@ -45,6 +45,8 @@ class ScrubbedText:
     """Offsets into the raw text."""
     leaks: Mapping[str, int] = field(default_factory=dict)
     """What the second pass still finds: kind → count. A report with any is held back."""
+    doubtful: tuple[Span, ...] = ()
+    """What the tagger is less sure of, from the hold score on; offsets into `text`. Not kept in the cache."""
 
 
 def scrubber_version(settings: ScrubSettings) -> str:
@@ -71,6 +73,7 @@ _DECISIVE = ("entity_model", "minimum_score", "hold_score", "replacement", "prof
 
 _NOT_DECISIVE = {
     "training.py", "examples.py", "building.py", "exporting.py", "measuring.py", "recall.py", "marking.py", "span_cache.py",
+    "final_texts.py",
 }  # fmt: skip
 
 
@@ -140,8 +143,9 @@ class Scrubber:
                 likely += days_like_others(text, likely, getattr(artifacts, "tagged_words", ()))
                 spans = _complete(text, [*likely, *find_known_identifiers(text, known)])
                 scrubbed = replace_spans(text, spans)
-                doubtful = moved_spans(plausible(text, tagged_spans(text, artifacts, self._hold_score)), spans)
-                yield ScrubbedText(scrubbed, spans, find_leaks(scrubbed, known, list(doubtful)).kinds)
+                likely_too = plausible(text, tagged_spans(text, artifacts, self._hold_score))
+                doubtful = tuple(moved_spans(likely_too, spans))
+                yield ScrubbedText(scrubbed, spans, find_leaks(scrubbed, known, doubtful).kinds, doubtful)
 
 
 def _complete(text: str, found: Sequence[Span]) -> tuple[Span, ...]:

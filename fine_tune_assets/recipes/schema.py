@@ -4,14 +4,28 @@ Owns the fields, their meaning and their limits; refuses unknown keys. Does not 
 """
 
 import re
+from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic.dataclasses import dataclass
 
 _STRICT = ConfigDict(extra="forbid")
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
+
+
+def _as_text(value: Any) -> Any:
+    """YAML reads 2026-01-01 as a date; what a recipe holds must be JSON."""
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def _existing_day(value: str) -> str:
+    return date.fromisoformat(value).isoformat()
+
+
+Day = Annotated[str, BeforeValidator(_as_text), AfterValidator(_existing_day)]
+"""As `2026-01-31`."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -52,9 +66,15 @@ class TaggerSettings:
 class DedupSettings:
     near_threshold: Fraction
     """Jaccard similarity of word shingles from which two reports are the same. Lower drops more."""
+    semantic_threshold: Fraction | None = 0.9
+    """Cosine of sentence embeddings from which two reports say the same in other words. Null turns it off."""
+    boilerplate_patients: Positive = 10
+    """Different patients, at least, whose reports must share a line or sentence before it is left out of the comparison."""
+    boilerplate_fraction: Fraction = 0.01
+    """The same as a share of all patients; 100 patients are enough in any case."""
     shingle_words: Positive = 3
-    permutations: Positive = 128
-    """MinHash permutations: more estimate the similarity better and cost time in proportion."""
+    permutations: Positive = 192
+    """MinHash permutations: more miss fewer pairs and propose fewer vain ones, and cost time in proportion."""
 
 
 TaskName = Annotated[str, Field(min_length=1, max_length=200)]
@@ -187,8 +207,10 @@ class SplitSettings:
     test_fraction: Fraction
     salt: str
     """Changing it moves patients between splits: do so only for a new product line."""
-    minimum_examples: Positive
+    minimum_examples: Positive = 500
     """Approved examples below which no instruction set is made."""
+    test_from: Day | None = None
+    """Patients with a report written on or after this day are tested on as well, whatever the hash says."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -279,3 +301,5 @@ class Recipe:
     retrain: RetrainSettings
     reviewed_flags: tuple[FlagKind, ...] = ("contradiction", "label noise", "flag contradicts range")
     """A draft with one of these flags waits for a reviewer even from a trusted source; what a model wrote always does."""
+    replay_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the train split that is taken from earlier sets: examples that are no longer drafted but still approved."""

@@ -65,3 +65,36 @@ def test_a_line_that_is_no_document_is_named_without_its_text(tmp_path: Path) ->
     assert result.exit_code == 1
     assert "Line 2" in result.output
     assert "secretword" not in result.output
+
+
+def test_the_same_in_other_words_is_a_semantic_pair(tmp_path: Path) -> None:
+    """By the model that comes with the package, without a network."""
+    one = "The patient denies tobacco or alcohol use. There is no history of surgery."
+    other = "Denies the use of alcohol or tobacco; the patient has no surgical history."
+    (row,) = map(
+        json.loads, _run(_write(tmp_path / "n.jsonl", [("a", one), ("b", other), ("c", NOTE)])).stdout.splitlines()
+    )
+    assert (row["dropped"], row["kept"], row["kind"]) == ("b", "a", "semantic") or (row["dropped"], row["kept"]) == (
+        "a",
+        "b",
+    )
+    assert 0.9 <= row["similarity"] <= 1
+
+
+def test_a_letterhead_makes_no_pairs(tmp_path: Path) -> None:
+    """Each document counts as a patient: what ten share is a template."""
+    findings = [
+        "cough",
+        "fever",
+        "a rash",
+        "knee pain",
+        "headache",
+        "dizziness",
+        "vomiting",
+        "a fall",
+        "a burn",
+        "asthma",
+    ]
+    notes = [(f"n{i}", f"{LONG.upper()}\nSeen for {finding} in room {i}.") for i, finding in enumerate(findings)]
+    assert _run(_write(tmp_path / "n.jsonl", notes)).stdout == ""
+    assert len(_run(_write(tmp_path / "m.jsonl", notes[:9])).stdout.splitlines()) == 8

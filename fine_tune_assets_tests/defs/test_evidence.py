@@ -12,14 +12,14 @@ from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s07_judge_scores import _evidence
 from fine_tune_assets.instructions.storing import StoredInstructionSet, write_instruction_set
 from fine_tune_assets.ledger.missed_identifiers import record_mark
-from fine_tune_assets_tests.instructions.examples import built
+from fine_tune_assets_tests.instructions.examples import SEARCH, built
 
 pytestmark = pytest.mark.usefixtures("installation_dir")
 
 
 @pytest.fixture
 def stored() -> StoredInstructionSet:
-    return write_instruction_set(Installation().layout.instruction_sets, built(), {"seed": 7})
+    return write_instruction_set(Installation().layout.instruction_sets, built(), {"seed": 7}, SEARCH)
 
 
 def _scores(stored: StoredInstructionSet, split: str, adapter_id: str = "new") -> pa.Table:

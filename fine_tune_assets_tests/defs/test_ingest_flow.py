@@ -13,7 +13,7 @@ import pytest
 from fine_tune_assets.core.tables import TABLES, shown_columns
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs.local_run import Summary, materialize_stale
-from fine_tune_assets.instructions.certificate import leakage_certificate
+from fine_tune_assets.instructions.certificate import separation
 from fine_tune_assets_tests.conftest import drop_dialogues, replace_file, write_recipe
 from fine_tune_assets_tests.reports.making_files import REPORT, WITH_PATIENT, WITH_SIDECAR, front_matter
 
@@ -72,7 +72,7 @@ def test_reports_flow_to_instruction_sets_and_only_what_is_new_runs(
     made = pq.read_table(installation_dir / "tables" / "instruction_sets" / "instruction_sets.parquet")
     assert set(made.column("split").to_pylist()) == {"train", "validation", "test"}
     assert any(made.column("is_general").to_pylist())
-    assert leakage_certificate(made).holds
+    assert separation(made).holds
 
     assert _materialize(instance).runs == []
 

@@ -97,7 +97,12 @@ def test_a_report_that_holds_a_marked_term_of_its_patient_is_no_unique_report() 
     texts = _scrubbed(p=f"Says {TERM.lower()}.", q=f"Another patient's {TERM}, an ordinary word there.")
 
     def unique() -> list[str]:
-        made = drop_duplicates(installation=Installation(), scrubbed_reports=texts, scrub_recall=_recall(other=0.99))
+        made = drop_duplicates(
+            dg.build_asset_context(),
+            installation=Installation(),
+            scrubbed_reports=texts,
+            scrub_recall=_recall(other=0.99),
+        )
         first = next(iter(made))  # type: ignore[call-overload]
         return list(first.value["report_id"].to_pylist())
 

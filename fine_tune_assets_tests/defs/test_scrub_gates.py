@@ -172,7 +172,9 @@ class Batches:
 
     def unique(self) -> list[str]:
         tables = {batch: self.scrubbed(batch) for batch in self.consumed}
-        made = drop_duplicates(installation=Installation(), scrubbed_reports=tables, scrub_recall=_recall(**GOOD))
+        made = drop_duplicates(
+            dg.build_asset_context(), installation=Installation(), scrubbed_reports=tables, scrub_recall=_recall(**GOOD)
+        )
         first: Any = next(iter(made))  # type: ignore[call-overload]
         return list(first.value.column("report_id").to_pylist())
 

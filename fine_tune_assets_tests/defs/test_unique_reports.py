@@ -39,7 +39,9 @@ def _recall(recall: float, version: str) -> pa.Table:
 
 def _unique(recall: pa.Table, **batches: str) -> dg.MaterializeResult[pa.Table]:
     tables: dict[str, Any] = {batch: _scrubbed(batch, version) for batch, version in batches.items()}
-    made = drop_duplicates(installation=Installation(), scrubbed_reports=tables, scrub_recall=recall)
+    made = drop_duplicates(
+        dg.build_asset_context(), installation=Installation(), scrubbed_reports=tables, scrub_recall=recall
+    )
     return next(iter(made))  # type: ignore[call-overload]
 
 
@@ -59,3 +61,23 @@ def test_behind_a_scrubber_that_does_not_meet_its_floor_nothing_goes_on(case: st
     recall = _recall(0.1, present) if case == "below the floor" else _recall(0.99, "earlier")
     with pytest.raises(dg.Failure, match="GateClosedError"):
         _unique(recall, new=present)
+
+
+def test_a_person_sees_what_was_dropped_by_kind_and_how_much_was_boilerplate_but_no_text() -> None:
+    """The table of boilerplate shows counts: a line of a template can hold a name that the scrubber missed."""
+    present = scrubber_version(Installation().recipe.scrub)
+    made = _unique(_recall(0.99, present), a=present, b=present)
+    assert made.metadata is not None
+    assert {kind: made.metadata[f"dropped_{kind}"] for kind in ("exact", "near", "semantic")} == {
+        "exact": 0,
+        "near": 0,
+        "semantic": 1,
+    }
+    assert made.metadata["vectors_made"] == 2
+    table = made.metadata["boilerplate"]
+    assert isinstance(table, dg.MarkdownMetadataValue)
+    assert "reports that hold some of them | 0 |" in table.value
+    assert "Rest" not in table.value
+    again = _unique(_recall(0.99, present), a=present, b=present)
+    assert again.metadata is not None
+    assert [again.metadata[f"{what}_made"] for what in ("sketches", "signatures", "vectors")] == [0, 0, 0]

@@ -1,17 +1,49 @@
-"""Approved and general examples that the tests of this package share."""
+"""Approved and general examples that the tests of this package share, and a simple finder of duplicates."""
 
 from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
 
 import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_json, short
+from fine_tune_assets.core.records import TextPair
 from fine_tune_assets.core.tables import APPROVED_EXAMPLES, GENERAL_EXAMPLES, table_of
-from fine_tune_assets.instructions.building import InstructionSet, build_instruction_set
-from fine_tune_assets.instructions.splitting import split_of
+from fine_tune_assets.instructions.building import BuildRules, InstructionSet, Surroundings, build_instruction_set
+from fine_tune_assets.instructions.leaks import EvaluationText, LeakSearch
+from fine_tune_assets.instructions.splitting import SplitRule, split_of
 from fine_tune_assets.recipes.schema import SplitSettings
 
 SPLIT = SplitSettings(validation_fraction=0.2, test_fraction=0.2, salt="salt", minimum_examples=10)
 PROMPT = "You are careful."
+NEAR = 0.8
+"""Share of two texts' words that both hold, from which the finder here calls them near."""
+EVALUATION = (EvaluationText("copa line 1", "The tap was opened, therefore", "water flowed from it."),)
+
+
+def find_pairs(texts: Sequence[str], groups: Sequence[str]) -> list[TextPair]:
+    """Compares every two texts by their words: slow, and simple enough to be believed."""
+    words = [frozenset(text.casefold().split()) for text in texts]
+    found = []
+    for first, second in combinations(range(len(texts)), 2):
+        if groups[first] != groups[second]:
+            similarity = len(words[first] & words[second]) / (len(words[first] | words[second]) or 1)
+            if texts[first].casefold().split() == texts[second].casefold().split():
+                found.append(TextPair(first, second, "exact", 1.0))
+            elif similarity >= NEAR:
+                found.append(TextPair(first, second, "near", similarity))
+    return found
+
+
+SEARCH = LeakSearch(find_pairs, f"the same words; near from {NEAR} of the words", EVALUATION)
+
+
+def rules(fraction: float = 0.2, replay: float = 0.0) -> BuildRules:
+    return BuildRules(PROMPT, fraction, replay, seed=7)
+
+
+def around(**changes: Any) -> Surroundings:
+    return Surroundings(**{"rule": SplitRule(SPLIT), "leaks": SEARCH, **changes})
 
 
 def split_name(patient: str) -> str:
@@ -60,6 +92,7 @@ def general(per_source: dict[str, int] | None = None, instruction: str = "Questi
                     "example_id": short(fingerprint_json([source, fingerprint])),
                     "source": source,
                     "licence": "MIT",
+                    "kind": f"kind {number % 2}",
                     "instruction": asked,
                     "input": "",
                     "output": "Yes.",
@@ -69,5 +102,5 @@ def general(per_source: dict[str, int] | None = None, instruction: str = "Questi
     return table_of(rows, GENERAL_EXAMPLES)
 
 
-def built(extra: Sequence[dict[str, str | None]] = (), fraction: float = 0.2) -> InstructionSet:
-    return build_instruction_set(approved(extra=extra), general(), PROMPT, SPLIT, fraction, seed=7)
+def built(extra: Sequence[dict[str, str | None]] = (), fraction: float = 0.2, **changes: Any) -> InstructionSet:
+    return build_instruction_set(approved(extra=extra), general(), rules(fraction), around(**changes))

@@ -108,3 +108,21 @@ def test_bytes_that_are_not_utf8_are_named(tmp_path: Path) -> None:
     (tmp_path / "dolly" / "examples.jsonl").write_bytes(b'{"prompt": "\xff"}')
     with pytest.raises(GeneralDataError, match="not UTF-8"):
         read_general(tmp_path)
+
+
+def test_the_kind_is_what_the_source_says_or_the_source(tmp_path: Path) -> None:
+    """Each kind has its share in the mix; a source that names none is one kind."""
+    write(tmp_path, dolly("Open?"), {**dolly("Closed?"), "category": "closed_qa"})
+    instances = [{"input": "", "output": "yes"}]
+    facts = "source: seeds\nlicence: Apache-2.0\nformat: self_instruct\n"
+    tasks = [
+        {"instruction": f"Task {kind}", "instances": instances, "is_classification": kind} for kind in (True, False)
+    ]
+    table = read_general(write(tmp_path, *tasks, facts=facts, folder="seeds"))
+    kinds = {row["instruction"]: row["kind"] for row in table.to_pylist()}
+    assert kinds == {
+        "Open?": "dolly",
+        "Closed?": "closed_qa",
+        "Task True": "classification",
+        "Task False": "generation",
+    }

@@ -10,21 +10,25 @@ import pyarrow.parquet as pq
 import pytest
 
 from fine_tune_assets.core.errors import GateClosedError
-from fine_tune_assets.core.tables import INSTRUCTION_SETS, table_of
+from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_json, fingerprint_table
+from fine_tune_assets.core.tables import INSTRUCTION_PROVENANCE, INSTRUCTION_SETS, table_of
+from fine_tune_assets.instructions.gates import require_evidence
+from fine_tune_assets.instructions.provenance import ReportFacts
 from fine_tune_assets.instructions.storing import (
     InstructionSetError,
     LeakageError,
     read_instruction_set,
     write_instruction_set,
 )
-from fine_tune_assets_tests.instructions.examples import PROMPT, built
+from fine_tune_assets.training.due import count_new_examples
+from fine_tune_assets_tests.instructions.examples import PROMPT, SEARCH, built, example
 
 FACTS = {"recipe": "r", "seed": 7}
 
 
 def test_what_was_written_is_read_back_by_either_form_of_its_fingerprint(tmp_path: Path) -> None:
     """Folders are named by the short form, records hold the full one."""
-    stored = write_instruction_set(tmp_path, built(), FACTS)
+    stored = write_instruction_set(tmp_path, built(), FACTS, SEARCH)
     assert stored.folder == tmp_path / stored.fingerprint[:16]
     for fingerprint in (stored.fingerprint, stored.fingerprint[:16]):
         read = read_instruction_set(tmp_path, fingerprint)
@@ -34,9 +38,9 @@ def test_what_was_written_is_read_back_by_either_form_of_its_fingerprint(tmp_pat
 
 def test_writing_the_same_set_again_changes_nothing(tmp_path: Path) -> None:
     """Unchanged content must not start a training."""
-    first = write_instruction_set(tmp_path, built(), FACTS)
+    first = write_instruction_set(tmp_path, built(), FACTS, SEARCH)
     before = (first.folder / "manifest.json").stat().st_mtime_ns
-    assert write_instruction_set(tmp_path, built(), FACTS) == first
+    assert write_instruction_set(tmp_path, built(), FACTS, SEARCH) == first
     assert (first.folder / "manifest.json").stat().st_mtime_ns == before
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -44,16 +48,16 @@ def test_writing_the_same_set_again_changes_nothing(tmp_path: Path) -> None:
 def test_other_rows_or_other_facts_make_another_fingerprint(tmp_path: Path) -> None:
     """A verdict is bound to exactly one set."""
     sets = [
-        write_instruction_set(tmp_path, built(), FACTS),
-        write_instruction_set(tmp_path, built(fraction=0.0), FACTS),
-        write_instruction_set(tmp_path, built(), {**FACTS, "seed": 8}),
+        write_instruction_set(tmp_path, built(), FACTS, SEARCH),
+        write_instruction_set(tmp_path, built(fraction=0.0), FACTS, SEARCH),
+        write_instruction_set(tmp_path, built(), {**FACTS, "seed": 8}, SEARCH),
     ]
     assert len({stored.fingerprint for stored in sets}) == 3
 
 
 def test_the_manifest_counts_each_split(tmp_path: Path) -> None:
     """The counts that the UI shows are those of the file."""
-    stored = write_instruction_set(tmp_path, built(), FACTS)
+    stored = write_instruction_set(tmp_path, built(), FACTS, SEARCH)
     counted = duckdb.sql(
         f"SELECT split, count(*) FROM '{stored.folder / 'instruction_set.parquet'}' GROUP BY split"
     ).fetchall()
@@ -64,7 +68,7 @@ def test_the_manifest_counts_each_split(tmp_path: Path) -> None:
 
 def test_the_exports_are_read_by_datasets(tmp_path: Path) -> None:
     """Another trainer gets the same rows as ours."""
-    stored = write_instruction_set(tmp_path, built(), FACTS)
+    stored = write_instruction_set(tmp_path, built(), FACTS, SEARCH)
     counts = stored.manifest["counts"]
     names = {split: str(stored.folder / f"{split}.chatml.jsonl") for split in ("train", "validation", "test")}
     chatml = datasets.load_dataset("json", data_files=names, cache_dir=str(tmp_path / "cache"))
@@ -82,7 +86,7 @@ def test_the_exports_are_read_by_datasets(tmp_path: Path) -> None:
 
 def test_the_folder_itself_is_a_data_set(tmp_path: Path) -> None:
     """The card names the files of each split, in both forms: whoever is given the folder needs nothing else."""
-    stored = write_instruction_set(tmp_path, built(), FACTS)
+    stored = write_instruction_set(tmp_path, built(), FACTS, SEARCH)
     messages, sharegpt = (
         datasets.load_dataset(str(stored.folder), name, cache_dir=str(tmp_path / "cache"))
         for name in ("messages", "sharegpt")
@@ -101,7 +105,7 @@ def _as_messages(turns: list[dict[str, str]]) -> list[dict[str, str]]:
 
 def test_the_card_says_what_decided_the_set_and_that_it_is_confidential(tmp_path: Path) -> None:
     """It travels with the data; the reader has neither the graph nor us."""
-    stored = write_instruction_set(tmp_path, built(), FACTS)
+    stored = write_instruction_set(tmp_path, built(), FACTS, SEARCH)
     card = (stored.folder / "README.md").read_text(encoding="utf-8")
     for part in (
         stored.fingerprint,
@@ -116,7 +120,7 @@ def test_the_card_says_what_decided_the_set_and_that_it_is_confidential(tmp_path
 
 def test_a_changed_table_is_refused(tmp_path: Path) -> None:
     """The gate: what was approved is what is trained, or nothing is."""
-    stored = write_instruction_set(tmp_path, built(), FACTS)
+    stored = write_instruction_set(tmp_path, built(), FACTS, SEARCH)
     pq.write_table(stored.table.slice(1), stored.folder / "instruction_set.parquet")
     with pytest.raises(InstructionSetError, match=r"instruction_set\.parquet is not what the manifest says"):
         read_instruction_set(tmp_path, stored.fingerprint)
@@ -124,8 +128,8 @@ def test_a_changed_table_is_refused(tmp_path: Path) -> None:
 
 def test_a_changed_table_is_refused_even_when_the_manifests_file_hash_was_changed_with_it(tmp_path: Path) -> None:
     """Whoever changes the file can change the hash beside it; the folder's name is the fingerprint."""
-    stored = write_instruction_set(tmp_path, built(), FACTS)
-    other = write_instruction_set(tmp_path / "other", built(fraction=0.0), FACTS)
+    stored = write_instruction_set(tmp_path, built(), FACTS, SEARCH)
+    other = write_instruction_set(tmp_path / "other", built(fraction=0.0), FACTS, SEARCH)
     for path in other.folder.iterdir():
         (stored.folder / path.name).write_bytes(path.read_bytes())
     with pytest.raises(InstructionSetError, match="was changed"):
@@ -137,7 +141,7 @@ def test_a_changed_table_is_refused_even_when_the_manifests_file_hash_was_change
 )
 def test_a_changed_export_or_manifest_is_refused(tmp_path: Path, name: str) -> None:
     """Whoever trains from an export relies on it as much."""
-    stored = write_instruction_set(tmp_path, built(), FACTS)
+    stored = write_instruction_set(tmp_path, built(), FACTS, SEARCH)
     (stored.folder / name).write_text("{")
     with pytest.raises(InstructionSetError, match="was changed"):
         read_instruction_set(tmp_path, stored.fingerprint)
@@ -145,7 +149,7 @@ def test_a_changed_export_or_manifest_is_refused(tmp_path: Path, name: str) -> N
 
 def test_changed_facts_are_refused(tmp_path: Path) -> None:
     """Facts say by which recipe a set was made; they are part of its name."""
-    stored = write_instruction_set(tmp_path, built(), FACTS)
+    stored = write_instruction_set(tmp_path, built(), FACTS, SEARCH)
     manifest = {**stored.manifest, "facts": {"recipe": "another"}}
     (stored.folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(InstructionSetError, match="was changed"):
@@ -165,6 +169,93 @@ def test_a_set_with_a_leak_is_not_stored(tmp_path: Path) -> None:
     test = next(row for row in rows if row["split"] == "test")
     leaking = replace(whole, table=table_of([*rows, {**test, "split": "train"}], INSTRUCTION_SETS))
     with pytest.raises(LeakageError, match="not stored"):
-        write_instruction_set(tmp_path, leaking, FACTS)
+        write_instruction_set(tmp_path, leaking, FACTS, SEARCH)
     assert issubclass(LeakageError, GateClosedError)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_search_for_leaks_nothing_is_stored(tmp_path: Path) -> None:
+    """No finder, no certificate; no certificate, no set."""
+    with pytest.raises(LeakageError, match="Nobody looked"):
+        write_instruction_set(tmp_path, built(), FACTS, None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_manifest_says_what_the_set_stands_on(tmp_path: Path) -> None:
+    """Reports, decisions, scrubber, licences and the certificate's figures, for whoever audits a release."""
+    decided = {**example("patient3", "Finding x."), "approval_kind": "expert", "decision_id": "d1"}
+    facts = {decided["report_id"]: ReportFacts("f1", "s1", None)}
+    stored = write_instruction_set(tmp_path, built([decided], reports=facts), FACTS, SEARCH, {"tokenizer": "t"})
+    evidence = stored.manifest["evidence"]
+    assert (evidence["decisions"], evidence["scrubber_versions"], evidence["tokenizer"]) == (1, ["s1"], "t")
+    assert evidence["reports"] == len(set(stored.provenance.column("report_id").to_pylist()) - {None})
+    assert evidence["general_licences"] == {"large": "MIT", "small": "MIT"}
+    assert evidence["leakage"]["holds"]
+    assert evidence["leakage"]["looked_for"] == SEARCH.described
+
+
+def test_another_decision_on_the_same_content_is_another_set_with_the_same_table(tmp_path: Path) -> None:
+    """What was reviewed is part of the name; what is trained on is not changed by it, so nothing is trained again."""
+    rows = [{**example("patient3", "Finding x."), "approval_kind": "expert", "decision_id": d} for d in ("d1", "d2")]
+    first, second = (write_instruction_set(tmp_path, built([row]), FACTS, SEARCH) for row in rows)
+    assert first.fingerprint != second.fingerprint
+    assert first.table.equals(second.table)
+    assert count_new_examples(second.table, first.table) == 0
+
+
+def test_a_changed_provenance_is_refused_even_when_its_hash_was_changed_with_it(tmp_path: Path) -> None:
+    """Who approved what is evidence: nobody may write another name over it."""
+    stored = write_instruction_set(tmp_path, built(), FACTS, SEARCH)
+    rows = stored.provenance.to_pylist()
+    rows[0]["approved_by"] = "Somebody else"
+    path = stored.folder / "provenance.parquet"
+    pq.write_table(table_of(rows, INSTRUCTION_PROVENANCE), path)
+    files = {**stored.manifest["files"], path.name: fingerprint_file(path)}
+    (stored.folder / "manifest.json").write_text(json.dumps({**stored.manifest, "files": files}))
+    with pytest.raises(InstructionSetError, match="was changed"):
+        read_instruction_set(tmp_path, stored.fingerprint)
+
+
+def test_a_set_that_was_stored_before_evidence_was_kept_is_still_read(tmp_path: Path) -> None:
+    """An adapter on record names it; after an update its release must not fall."""
+    stored = write_instruction_set(tmp_path, built(), FACTS, SEARCH)
+    old = fingerprint_json({"table": fingerprint_table(stored.table), "facts": FACTS})
+    folder = stored.folder.rename(tmp_path / old[:16])
+    (folder / "provenance.parquet").unlink()
+    manifest = {name: value for name, value in stored.manifest.items() if name != "evidence"}
+    manifest["files"].pop("provenance.parquet")
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "fingerprint": old}))
+    read = read_instruction_set(tmp_path, old)
+    assert read.table.equals(built().table)
+    assert read.provenance is None
+
+
+def test_a_set_without_evidence_closes_the_gate_before_training(tmp_path: Path) -> None:
+    """Also when the trainer is started by hand, past every check."""
+    stored = write_instruction_set(tmp_path, built(), FACTS, SEARCH)
+    with pytest.raises(GateClosedError, match="Nobody looked for identifiers"):
+        require_evidence(stored)
+    without = replace(stored, manifest={**stored.manifest, "evidence": None})
+    with pytest.raises(GateClosedError, match="no leakage certificate"):
+        require_evidence(without)
+
+
+def test_a_finding_closes_the_gate_before_training_and_nothing_found_opens_it(tmp_path: Path) -> None:
+    """A name that a reviewer typed would be learned."""
+    found = {"findings": {"e1": {"NAME": 1}}, "texts": 40, "scrubber_version": "s"}
+    closed = write_instruction_set(tmp_path, built(), FACTS, SEARCH, {"identifiers": found})
+    with pytest.raises(GateClosedError, match=r"1 examples of instruction set .* hold identifiers: e1\."):
+        require_evidence(closed)
+    require_evidence(
+        write_instruction_set(tmp_path, built(), FACTS, SEARCH, {"identifiers": {**found, "findings": {}}})
+    )
+
+
+def test_the_card_lists_every_source_with_its_licence_and_rows(tmp_path: Path) -> None:
+    """The mix keeps the duties of its parts."""
+    stored = write_instruction_set(tmp_path, built(), FACTS, SEARCH)
+    card = (stored.folder / "README.md").read_text(encoding="utf-8")
+    sources = stored.table.column("source").to_pylist()
+    for source, licence in (("large", "MIT"), ("small", "MIT"), ("clinic", "the organisation's own reports")):
+        assert f"| {source} | {licence}" in card
+        assert f" | {sources.count(source)} |" in card

@@ -9,14 +9,14 @@ from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.core.tables import TABLES, table_of
 from fine_tune_assets.instructions.storing import StoredInstructionSet, write_instruction_set
-from fine_tune_assets_tests.instructions.examples import approved, built, example, patients_in
+from fine_tune_assets_tests.instructions.examples import SEARCH, approved, built, example, patients_in
 
 MARKER = "Zyxomarkwort"
 TRAINED, VALIDATED, TESTED = (patients_in(split, 1)[0] for split in ("train", "validation", "test"))
 
 
 def store_set(layout: Layout, extra: tuple[dict[str, str | None], ...] = ()) -> StoredInstructionSet:
-    return write_instruction_set(layout.instruction_sets, built(extra=extra), {"recipe": "r"})
+    return write_instruction_set(layout.instruction_sets, built(extra=extra), {"recipe": "r"}, SEARCH)
 
 
 def store(layout: Layout, name: str, rows: list[dict[str, Any]], partition: str | None = None) -> Path:

@@ -41,7 +41,7 @@ def test_a_set_that_held_the_patient_is_gone_and_refused_by_name(layout: Layout)
     assert _erase(layout, TRAINED) == {"instruction sets": 1, "examples in instruction sets": 1}
     assert {path.name for path in stored.folder.iterdir()} == {ERASED, REMAINING}
     erased = read_erased(stored.folder)
-    assert erased == ErasedSet(stored.fingerprint, NOW.isoformat(), ("er-1",), {"train": 1})
+    assert erased == ErasedSet(stored.fingerprint, NOW.isoformat(), ("er-1",), {"train": 1}, {"recipe": "r"})
     with pytest.raises(ErasedInstructionSetError, match="removed on 2026-03-01: it held a patient who was erased"):
         read_instruction_set(layout.instruction_sets, stored.fingerprint)
 
@@ -83,7 +83,9 @@ def test_a_kill_in_between_leaves_a_closed_set_that_is_finished_later(
 ) -> None:
     """The tombstone is written first, into the set itself."""
     stored = store_set(layout)
-    write_erased(stored.folder, ErasedSet(stored.fingerprint, NOW.isoformat(), ("er-1",), {"train": 1}))
+    write_erased(
+        stored.folder, ErasedSet(stored.fingerprint, NOW.isoformat(), ("er-1",), {"train": 1}, {"recipe": "r"})
+    )
     if is_remaining_written:
         rows = set_folders(layout.instruction_sets)[0].all_rows().to_pylist()
         write_table(stored.folder / REMAINING, pa.Table.from_pylist([r for r in rows if r["patient_key"] != TRAINED]))

@@ -1,0 +1,213 @@
+"""Near duplicates: how fast and in what memory up to a million notes, and the same notes with datasketch's MinHashLSH.
+
+Notes are made up, with planted copies (`made_up_notes`). Each run is a process of its own. datasketch gets the same words,
+threshold and permutations, by `update` (one shingle at a time, as its documentation shows) and by `update_batch`; it looks a
+note up before it adds it, and keeps pairs whose estimated similarity reaches the threshold. Making notes is not timed.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from made_up_notes import EDITS, Notes, make_notes
+from memory import PeakMemory
+from rich.console import Console
+from rich.table import Table
+
+from fine_tune_assets.dedup.comparing import compare
+from fine_tune_assets.dedup.corpus import Corpus
+from fine_tune_assets.dedup.finding import dropped_for_all
+from fine_tune_assets.dedup.store import Store
+from fine_tune_assets.dedup.workers import Sketchers
+from fine_tune_assets.recipes.loading import load_recipe
+
+SIZES = (100_000, 300_000, 1_000_000)
+BATCH = 20_000
+SEED = 7
+CROWDED, HEADER_WORDS = 10_000, 100
+"""Notes that share a header of as many words, with nothing taken for boilerplate."""
+SETTINGS = load_recipe("demo_smollm2").dedup
+_WORD = re.compile("[a-z0-9]+")
+Found = set[tuple[str, str]]
+
+
+class Clock:
+    """Seconds on the wall, and of the processors, over several stretches; processes that ended count with the stretch."""
+
+    def __init__(self) -> None:
+        self.seconds = self.processor_seconds = 0.0
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter(), _processor_seconds()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += time.perf_counter() - self._start[0]
+        self.processor_seconds += _processor_seconds() - self._start[1]
+
+    def rows(self) -> dict[str, float]:
+        return {"seconds": self.seconds, "processor_seconds": self.processor_seconds}
+
+
+def _processor_seconds() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def batches(count: int, header_words: int = 0) -> Iterator[Notes]:
+    for batch in range(-(-count // BATCH)):
+        yield make_notes(batch, min(BATCH, count - batch * BATCH), SEED, header_words)
+
+
+def quality(found: Found, copied_from: dict[str, tuple[str, float]]) -> dict[str, float]:
+    """Recall of planted copies by share of edits, and the share of found pairs that stem from one note."""
+    either = found | {(b, a) for a, b in found}
+    origin = {copy: original for copy, (original, _) in copied_from.items()}
+    true = sum(origin.get(a, a) == origin.get(b, b) for a, b in found)
+    rows = {"precision": true / max(len(found), 1)}
+    for edits in EDITS:
+        planted = [(copy, original) for copy, (original, share) in copied_from.items() if share == edits]
+        rows[f"recall_{edits:.0%}"] = sum(pair in either for pair in planted) / len(planted)
+    return rows
+
+
+def ours(count: int, processes: int, header_words: int = 0) -> dict[str, Any]:
+    """With `header_words`, a header that all share and that nobody takes for boilerplate: the worst for the buckets."""
+    settings = replace(SETTINGS, boilerplate_patients=10**9) if header_words else SETTINGS
+    copied_from: dict[str, tuple[str, float]] = {}
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        sketchers = Sketchers(settings.shingle_words, processes)
+        corpus = Corpus(Store(Path(folder)), sketchers, settings.shingle_words)
+        for number, notes in enumerate(batches(count, header_words)):
+            copied_from.update(notes.copied_from)
+            with clock:
+                corpus.add(f"{number:04}", notes.table)
+        sketching = clock.seconds
+        with clock:
+            sketchers.close()
+            comparison = compare(corpus, settings, None, processes)
+            dropped = dropped_for_all(comparison)
+        ids = np.array(corpus.facts["report_id"].to_pylist())[comparison.order]
+        found = {(str(a), str(b)) for a, b in ids[comparison.near.rows]}
+    timing = {"seconds_sketching": sketching, "dropped": len(dropped)}
+    return {**clock.rows(), **timing, **quality(found, copied_from)}
+
+
+def datasketch(count: int, add: Callable[[Any, list[bytes]], None]) -> dict[str, Any]:
+    (notes,) = batches(count)
+    ids, texts = notes.table["report_id"].to_pylist(), notes.table["tagged_text"].to_pylist()
+    clock = Clock()
+    with clock:
+        found = _found_by_datasketch(ids, texts, add)
+    return {**clock.rows(), **quality(found, notes.copied_from)}
+
+
+def _found_by_datasketch(ids: list[str], texts: list[str], add: Callable[[Any, list[bytes]], None]) -> Found:
+    from datasketch import MinHash, MinHashLSH
+
+    index = MinHashLSH(threshold=SETTINGS.near_threshold, num_perm=SETTINGS.permutations)
+    sketches: dict[str, Any] = {}
+    found: Found = set()
+    for report_id, text in zip(ids, texts, strict=True):
+        words = _WORD.findall(text.lower())
+        size = SETTINGS.shingle_words
+        shingles = {" ".join(words[i : i + size]) for i in range(max(1, len(words) - size + 1))}
+        sketch = MinHash(num_perm=SETTINGS.permutations)
+        add(sketch, [s.encode() for s in shingles])
+        for other in index.query(sketch):
+            if sketch.jaccard(sketches[other]) >= SETTINGS.near_threshold:
+                found.add((other, report_id))
+        index.insert(report_id, sketch)
+        sketches[report_id] = sketch
+    return found
+
+
+def one_by_one(sketch: Any, shingles: list[bytes]) -> None:
+    for shingle in shingles:
+        sketch.update(shingle)
+
+
+def at_once(sketch: Any, shingles: list[bytes]) -> None:
+    sketch.update_batch(shingles)
+
+
+def measured(measure: Callable[..., dict[str, Any]], count: int, *arguments: Any) -> dict[str, Any]:
+    """In a process of its own: what was measured, notes a second, and the peak of memory of it and its processes."""
+    context = multiprocessing.get_context("fork")
+    answer = context.Queue()
+    process = context.Process(target=_measure, args=(answer, measure, count, arguments))
+    process.start()
+    rows = answer.get()
+    process.join()
+    return dict(rows)
+
+
+def _measure(answer: Any, measure: Callable[..., dict[str, Any]], count: int, arguments: tuple[Any, ...]) -> None:
+    memory = PeakMemory()
+    memory.start()
+    rows = measure(count, *arguments)
+    answer.put({"notes": count, "notes_per_second": count / rows["seconds"], **rows, "peak_bytes": memory.end()})
+
+
+def show(results: dict[str, dict[str, Any]]) -> None:
+    columns = (
+        "notes",
+        "seconds",
+        "CPU seconds",
+        "notes a second",
+        "recall 5 %",
+        "recall 10 %",
+        "precision",
+        "peak memory",
+    )
+    table = Table(title=f"Near duplicates from {SETTINGS.near_threshold}, {SETTINGS.permutations} permutations")
+    table.add_column("run")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for name, r in results.items():
+        measures = (f"{r[key]:.4f}" for key in ("recall_5%", "recall_10%", "precision"))
+        numbers = (
+            f"{r['notes']:,}",
+            f"{r['seconds']:.1f}",
+            f"{r['processor_seconds']:.1f}",
+            f"{r['notes_per_second']:,.0f}",
+        )
+        table.add_row(name, *numbers, *measures, f"{r['peak_bytes'] / 2**30:.2f} GiB")
+    Console(width=150).print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="numbers of notes")
+    parser.add_argument("--beside", type=int, default=BATCH, help="notes that datasketch gets too, 20,000 at most")
+    parser.add_argument("--processes", type=int, default=2)
+    arguments = parser.parse_args()
+    beside = arguments.beside
+    results = {
+        "datasketch, update": measured(datasketch, beside, one_by_one),
+        "datasketch, update_batch": measured(datasketch, beside, at_once),
+        "this, 1 process": measured(ours, beside, 1),
+    }
+    for size in (beside, *arguments.sizes):
+        results[f"this, {arguments.processes} processes, {size:,}"] = measured(ours, size, arguments.processes)
+    results["this, one header, no boilerplate"] = measured(
+        ours, min(CROWDED, beside), arguments.processes, HEADER_WORDS
+    )
+    show(results)
+    fastest = max(r["notes_per_second"] for name, r in results.items() if name.startswith("datasketch"))
+    times = {name: r["notes_per_second"] / fastest for name, r in results.items()}
+    print(json.dumps({"results": results, "times_the_faster_datasketch": times}))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

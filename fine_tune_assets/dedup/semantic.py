@@ -1,0 +1,120 @@
+"""Semantic duplicates among the reports of a corpus: embeds what was not embedded yet, and applies the rule of `meaning`.
+
+Owns which text is embedded (the report without its boilerplate) and which vectors are used again: those of exactly that
+text. Does not know the rule.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fine_tune_assets.dedup.boilerplate import is_among
+from fine_tune_assets.dedup.corpus import Batch, Corpus
+from fine_tune_assets.dedup.meaning import (
+    PASSAGE_MARGIN,
+    Encode,
+    Floats,
+    alike,
+    facts_agree,
+    means_of,
+    passages_agree,
+)
+from fine_tune_assets.dedup.near import Pairs
+from fine_tune_assets.dedup.sketching import flat_places, starts_of
+from fine_tune_assets.dedup.store import IDS, VECTORS, Arrays, id_digests
+from fine_tune_assets.dedup.words import Hashes, Ints, remaining_texts
+
+FEWEST_WORDS = 20
+"""A text that lost boilerplate and has fewer words left is compared by its words only: `unchanged` says too little."""
+TextsAt = Callable[[Ints], pa.Array]
+"""The texts at some places of the corpus."""
+
+
+def semantic_pairs(
+    corpus: Corpus,
+    boilerplate: Hashes,
+    places: Ints,
+    texts_at: TextsAt,
+    threshold: float,
+    encode: Encode,
+    encoder_version: str,
+) -> Pairs:
+    """Semantic duplicates among the reports at `places`, which are in order of rank."""
+    position = np.full(corpus.facts.num_rows, -1, np.int64)
+    position[places] = np.arange(len(places))
+    found: list[Arrays] = []
+    rows: list[Ints] = []
+    for batch, own in corpus.with_places():
+        asked = own[position[own] >= 0]
+        texts, is_told = _told(batch, boilerplate, asked - own[0] if len(own) else asked, texts_at(asked))
+        told = asked[is_told]
+        ids = corpus.ids(batch)[told - own[0]] if len(told) else np.zeros((0, 2), np.uint64)
+        found.append(
+            _vectors(
+                corpus, batch, ids, [t for t, ok in zip(texts, is_told, strict=True) if ok], encode, encoder_version
+            )
+        )
+        rows.append(position[told])
+    return _pairs(corpus, places, found, np.concatenate(rows), threshold)
+
+
+def _told(batch: Batch, boilerplate: Hashes, local: Ints, texts: pa.Array) -> tuple[list[str], NDArray[np.bool_]]:
+    """The texts without boilerplate, and which of them say enough to be compared by their meaning."""
+    starts = starts_of(batch.sketches.segment_counts)
+    flags = is_among(batch.sketches.segments[flat_places(starts, local)], boilerplate)
+    remaining = remaining_texts(texts.to_pylist(), flags)
+    lost = (
+        np.add.reduceat(np.append(flags, False).astype(int), starts_of(np.diff(starts)[local])[:-1])
+        if len(local)
+        else local
+    )
+    lost = np.where(np.diff(starts)[local] > 0, lost, 0)
+    words = np.array([len(text.split()) for text in remaining], dtype=np.int64)
+    return remaining, (words > 0) & ((lost == 0) | (words >= FEWEST_WORDS))
+
+
+def _vectors(corpus: Corpus, batch: Batch, ids: Hashes, texts: list[str], encode: Encode, version: str) -> Arrays:
+    """`vectors` and `counts` of the texts, of which only those are encoded that were not yet."""
+    digests = id_digests(texts)
+    kept = corpus.kept.read(batch.name, VECTORS, version)
+    places = _places_in(kept, digests)
+    missing = np.flatnonzero(places < 0)
+    if kept is not None and not len(missing) and np.array_equal(kept[IDS], ids):
+        return kept
+    vectors, counts = encode([texts[i] for i in missing])
+    corpus.made["vectors"] += len(missing)
+    if kept is not None:
+        vectors, counts = np.concatenate((kept["vectors"], vectors)), np.concatenate((kept["counts"], counts))
+        places = np.where(places < 0, len(kept["counts"]) + np.cumsum(places < 0) - 1, places)
+    else:
+        places = np.arange(len(texts))
+    arrays: Arrays = {
+        "vectors": vectors[flat_places(starts_of(counts), places)],
+        "counts": counts[places],
+        "texts": digests,
+        IDS: ids,
+    }
+    corpus.kept.write(batch.name, VECTORS, version, arrays)
+    return arrays
+
+
+def _places_in(kept: Arrays | None, digests: Hashes) -> Ints:
+    known = {} if kept is None else {bytes(row): place for place, row in enumerate(kept["texts"])}
+    return np.array([known.get(bytes(row), -1) for row in digests], dtype=np.int64)
+
+
+def _pairs(corpus: Corpus, places: Ints, found: list[Arrays], rows: Ints, threshold: float) -> Pairs:
+    counts = np.concatenate([arrays["counts"] for arrays in found]).astype(np.int64)
+    vectors: Floats = np.concatenate([arrays["vectors"] for arrays in found])
+    order = np.argsort(rows)
+    vectors, counts, rows = vectors[flat_places(starts_of(counts), order)], counts[order], rows[order]
+    if not len(rows):
+        return Pairs(np.zeros((0, 2), np.int64), np.zeros(0))
+    pairs, cosine = alike(means_of(vectors, counts), threshold)
+    facts, fact_counts = corpus.all_of("facts"), corpus.all_of("fact_counts")
+    agree = facts_agree(places[rows[pairs]], facts, fact_counts, corpus.all_of("negations"))
+    pairs, cosine = pairs[agree], cosine[agree]
+    agree = passages_agree(pairs, vectors, counts, threshold - PASSAGE_MARGIN)
+    return Pairs(rows[pairs[agree]], cosine[agree])

@@ -1,0 +1,145 @@
+"""What was computed of a batch is kept, so that a new batch costs its own size and not that of all before it.
+
+Owns the files: three a batch, below one folder that only its user may enter. They hold hashes and vectors, never text; what
+is stored of a batch whose reports changed is made again. A vector can be turned back into something like its text (Morris
+et al. 2023), so vectors are guarded, and removed on an erasure, like the reports that they were made of.
+"""
+
+import hashlib
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fine_tune_assets.core.files import make_folder, write_bytes
+from fine_tune_assets.core.fingerprints import fingerprint_text, short
+from fine_tune_assets.dedup.words import Hashes
+
+Arrays = dict[str, NDArray[Any]]
+SKETCHES, BANDS, VECTORS = "sketches", "bands", "vectors"
+IDS = "ids"
+"""In each file: whose its rows are, as digests."""
+_VERSION = "version"
+
+
+class Kept(Protocol):
+    """Where arrays are kept between two runs, or within one."""
+
+    def read(self, batch: str, what: str, version: str, names: Collection[str] = ()) -> Arrays | None:
+        """The arrays that were written with this version (settings, encoder, content), or those of the given names."""
+
+    def write(self, batch: str, what: str, version: str, arrays: Arrays) -> None: ...
+
+    def keep_only(self, batches: Iterable[str]) -> None:
+        """Remove what is kept of all other batches."""
+
+
+class InMemory:
+    """For one run."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[tuple[str, str], tuple[str | None, Arrays]] = {}
+
+    def read(self, batch: str, what: str, version: str, names: Collection[str] = ()) -> Arrays | None:
+        stored, arrays = self._arrays.get((batch, what), (None, {}))
+        return {name: arrays[name] for name in names or arrays} if stored == version else None
+
+    def write(self, batch: str, what: str, version: str, arrays: Arrays) -> None:
+        self._arrays[batch, what] = (version, arrays)
+
+    def keep_only(self, batches: Iterable[str]) -> None:
+        kept = set(batches)
+        self._arrays = {key: value for key, value in self._arrays.items() if key[0] in kept}
+
+
+class Store:
+    """Files below `folder`, each written aside and renamed."""
+
+    def __init__(self, folder: Path) -> None:
+        make_folder(folder)
+        folder.chmod(0o700)
+        self._folder = folder
+
+    def read(self, batch: str, what: str, version: str, names: Collection[str] = ()) -> Arrays | None:
+        return _read(self._path(batch, what), version, names)
+
+    def write(self, batch: str, what: str, version: str, arrays: Arrays) -> None:
+        _write(self._path(batch, what), version, arrays)
+
+    def keep_only(self, batches: Iterable[str]) -> None:
+        kept = {self._path(batch, what) for batch in batches for what in (SKETCHES, BANDS, VECTORS)}
+        for path in set(self._folder.glob("*.safetensors")) - kept:
+            path.unlink()
+
+    def forget(self, report_ids: Collection[str]) -> int:
+        """Remove all that is stored of these reports; returns how many of them were found.
+
+        Files of hashes go whole, since they are made again in seconds; of files of vectors only the reports' rows.
+        """
+        gone = id_digests(sorted(report_ids))
+        found = [_forget(path, gone) for path in sorted(self._folder.glob("*.safetensors"))]
+        return len(set().union(*found))
+
+    def _path(self, batch: str, what: str) -> Path:
+        return self._folder / f"{short(fingerprint_text(batch))}.{what}.safetensors"
+
+
+def id_digests(report_ids: Sequence[str]) -> Hashes:
+    """(reports, 2): 16 bytes of BLAKE2 of each id, or of each text."""
+    digests = (hashlib.blake2b(i.encode("utf-8", "surrogatepass"), digest_size=16).digest() for i in report_ids)
+    return np.frombuffer(b"".join(digests), dtype="<u8").reshape(-1, 2)
+
+
+def rows_among(digests: Hashes, wanted: Hashes) -> NDArray[np.bool_]:
+    """Which rows of `digests` are one of `wanted`."""
+    known = {bytes(row) for row in np.ascontiguousarray(wanted)}
+    return np.array([bytes(row) in known for row in np.ascontiguousarray(digests)], dtype=np.bool_)
+
+
+def _forget(path: Path, gone: Hashes) -> set[bytes]:
+    arrays = _read(path, None, ())
+    if arrays is None:
+        path.unlink()  # nobody can tell whose it is
+        return set()
+    is_gone = rows_among(arrays[IDS], gone)
+    if is_gone.any() and f".{VECTORS}." in path.name:
+        counts = arrays["counts"]
+        _write(
+            path,
+            _version_of(path),
+            {
+                **{name: arrays[name][~is_gone] for name in (IDS, "texts", "counts")},
+                "vectors": arrays["vectors"][np.repeat(~is_gone, counts)],
+            },
+        )
+    elif is_gone.any():
+        path.unlink()
+    return {bytes(row) for row in arrays[IDS][is_gone]}
+
+
+def _read(path: Path, version: str | None, names: Collection[str]) -> Arrays | None:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            if version is not None and (file.metadata() or {}).get(_VERSION) != version:
+                return None
+            return {name: file.get_tensor(name) for name in names or list(file.keys())}
+    except (SafetensorError, OSError):
+        return None  # absent, or damaged: it is made again, and written over
+
+
+def _version_of(path: Path) -> str:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="np") as file:
+        return str(file.metadata()[_VERSION])
+
+
+def _write(path: Path, version: str, arrays: Arrays) -> None:
+    from safetensors.numpy import save
+
+    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    write_bytes(path, save(whole, {_VERSION: version}))

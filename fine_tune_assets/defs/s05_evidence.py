@@ -1,0 +1,115 @@
+"""Stage 5, what a set is built beside: how leaks are looked for, what earlier sets tested, what may be replayed, and the look for
+identifiers in the final texts.
+
+Belongs here: handing the parts of other packages to `instructions/`. Must stay out: what is a leak or an identifier.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fine_tune_assets.approval.approving import EXPERT, is_trusted
+from fine_tune_assets.approval.drafting import CORRECTION
+from fine_tune_assets.core.files import write_table
+from fine_tune_assets.core.tables import table_of
+from fine_tune_assets.defs.pair_finding import words_and_meaning_finder
+from fine_tune_assets.defs.resources import Installation, Worker
+from fine_tune_assets.defs.s02_missed_identifiers import terms_of
+from fine_tune_assets.defs.s02_scrubbed_reports import scrub_request
+from fine_tune_assets.instructions.building import InstructionSet, Surroundings
+from fine_tune_assets.instructions.earlier_sets import earlier_tests
+from fine_tune_assets.instructions.evaluation_texts import read_evaluation_texts
+from fine_tune_assets.instructions.leaks import LeakSearch
+from fine_tune_assets.instructions.provenance import correction_facts, report_facts
+from fine_tune_assets.instructions.replaying import read_replayable, standing
+from fine_tune_assets.instructions.splitting import SplitRule, late_patients, require_fitting_day
+from fine_tune_assets.ledger.standing import erased_patients, standing_approvals
+from fine_tune_assets.phi.final_texts import FINAL_TEXTS
+from fine_tune_assets.phi.missed_terms import holds_missed_terms
+from fine_tune_assets.phi.scrubbing import scrubber_version
+
+
+def leak_search(installation: Installation) -> LeakSearch:
+    find_pairs, described = words_and_meaning_finder(installation)
+    return LeakSearch(find_pairs, described, read_evaluation_texts(installation.layout.evaluation))
+
+
+def surroundings(installation: Installation, approved: pa.Table, reports: pa.Table, search: LeakSearch) -> Surroundings:
+    """What is known beside the examples. `reports`: UNIQUE_REPORTS."""
+    recipe, root = installation.recipe, installation.layout.instruction_sets
+    require_fitting_day(recipe.split, recipe.scrub)
+    earlier = earlier_tests(root, recipe.split)
+    ids = approved.column("report_id")
+    corrections = approved.filter(pc.equal(approved.column("source"), CORRECTION)).column("report_id").to_pylist()
+    facts = report_facts(reports, ids) | correction_facts(iter(corrections), scrubber_version(recipe.scrub))
+    return Surroundings(
+        rule=SplitRule(recipe.split, late_patients(reports, recipe.split.test_from), earlier.by_this_rule),
+        leaks=search,
+        earlier=earlier,
+        reports=facts,
+        replayable=_replayable(installation) if recipe.replay_fraction else (),
+    )
+
+
+def _replayable(installation: Installation) -> list[dict[str, Any]]:
+    """Examples of earlier sets whose approval stands: no decision on them was revoked, their source is still trusted, their
+    patient was not erased, and they hold nothing that a reviewer marked since."""
+    recipe = installation.recipe
+    rows = read_replayable(
+        installation.layout.instruction_sets, recipe.name, recipe.split.salt, scrubber_version(recipe.scrub)
+    )
+    with installation.ledger() as ledger:
+        approvals, erased = standing_approvals(ledger), erased_patients(ledger)
+    approved = frozenset(
+        row["fingerprint"]
+        for row in rows
+        if row["patient_key"] not in erased and _is_still_approved(row, approvals, recipe.trusted_sources)
+    )
+    return _without_missed(installation, standing(rows, approved))
+
+
+def _is_still_approved(row: Mapping[str, Any], approvals: frozenset[str], trusted_sources: Mapping[str, str]) -> bool:
+    if row["approval_kind"] == EXPERT:
+        return bool(row["decision_ids"]) and approvals.issuperset(row["decision_ids"])
+    return is_trusted(row, trusted_sources)
+
+
+def _without_missed(installation: Installation, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def column(name: str) -> pa.ChunkedArray:
+        return pa.chunked_array([pa.array([row[name] for row in rows], pa.string())])
+
+    texts = [column(name) for name in ("instruction", "input", "output")]
+    holds = holds_missed_terms(column("patient_key"), texts, terms_of(installation))
+    return [row for row, is_held in zip(rows, holds.to_pylist(), strict=True) if not is_held]
+
+
+def find_identifiers(
+    context: dg.AssetExecutionContext,
+    installation: Installation,
+    worker: Worker,
+    built: InstructionSet,
+    drafts: pa.Table,
+) -> dict[str, Any]:
+    """Example id → kind → count in what is about to be stored, general data aside, with the scrubber that looked."""
+    corrections = drafts.filter(pc.equal(drafts.column("source"), CORRECTION)).to_pylist()
+    passed = {row["example_id"]: _text_of(row) for row in corrections}
+    patients = built.table.column("patient_key").to_pylist()
+    rows = [
+        {"example_id": row["example_id"], "text": _text_of(row), "passed": passed.get(row["example_id"])}
+        for row, patient in zip(built.examples.to_pylist(), patients, strict=True)
+        if patient is not None
+    ]
+    path = installation.scratch(context, "final_texts")
+    write_table(path, table_of(rows, FINAL_TEXTS))
+    try:
+        request = {"action": "scan_final_texts", "texts": str(path), **scrub_request(installation, None)}
+        return worker.run(context, "phi", request)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _text_of(row: Mapping[str, Any]) -> str:
+    return "\n\n".join(row[name] for name in ("instruction", "input", "output") if row[name])

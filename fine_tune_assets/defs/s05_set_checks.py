@@ -1,0 +1,131 @@
+"""Stage 5, what a set has to show before a GPU is spent on it.
+
+Belongs here: reading the evidence that was stored with a set, and saying what is wrong. Must stay out: how it was found.
+"""
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.defs.automation import latest_event
+from fine_tune_assets.defs.metadata import WHY, markdown_table
+from fine_tune_assets.defs.resources import Installation, errors_for_people
+from fine_tune_assets.defs.s05_instruction_sets import APPROVED, LEFT_OUT, SHOWN_AT_MOST
+from fine_tune_assets.instructions.certificate import separation
+from fine_tune_assets.instructions.earlier_sets import earlier_tests
+from fine_tune_assets.instructions.gates import identifiers_found
+from fine_tune_assets.instructions.storing import StoredInstructionSet, read_instruction_set
+
+
+def _stored(instance: dg.DagsterInstance, installation: Installation, table: pa.Table) -> StoredInstructionSet:
+    """The stored set whose table is the one in hand. Raises GateClosedError, InstructionSetError."""
+    event = latest_event(instance, dg.AssetKey("instruction_sets"))
+    stored = read_instruction_set(installation.layout.instruction_sets, (event.version if event else None) or "missing")
+    if fingerprint_table(stored.table) != fingerprint_table(table):
+        raise GateClosedError(
+            "The stored instruction set is not the table in hand. Materialize instruction_sets again."
+        )
+    return stored
+
+
+@dg.asset_check(
+    asset="instruction_sets",
+    blocking=True,
+    description="No patient is in two splits, nothing in one split says the same as something in another, nothing of an "
+    "evaluation set is trained on, and general data only trains: the leakage certificate holds.",
+)
+def nothing_leaks_between_splits(
+    context: dg.AssetCheckExecutionContext, installation: Installation, instruction_sets: pa.Table
+) -> dg.AssetCheckResult:
+    with errors_for_people():
+        stored = _stored(context.instance, installation, instruction_sets)
+    certified = (stored.manifest.get("evidence") or {}).get("leakage", {}).get("holds", False)
+    holds = certified and separation(instruction_sets).holds
+    certificate = str(stored.manifest["leakage_certificate"])
+    return dg.AssetCheckResult(
+        passed=holds, metadata={"certificate": certificate, **({} if holds else {WHY: certificate})}
+    )
+
+
+@dg.asset_check(
+    asset="instruction_sets",
+    name="test_patients_stay_in_test",
+    blocking=True,
+    description="Whoever and whatever an earlier set with the same salt tested on is not trained on now.",
+)
+def patients_stay_in_test(
+    context: dg.AssetCheckExecutionContext, installation: Installation, instruction_sets: pa.Table
+) -> dg.AssetCheckResult:
+    with errors_for_people():
+        stored = _stored(context.instance, installation, instruction_sets)
+        earlier = earlier_tests(installation.layout.instruction_sets, installation.recipe.split, stored.fingerprint)
+    learned = instruction_sets.filter(pc.not_equal(instruction_sets.column("split"), "test"))
+    patients = earlier.patients.intersection(learned.column("patient_key").to_pylist())
+    examples = set(earlier.examples).intersection(learned.column("fingerprint").to_pylist())
+    why = f"{len(patients)} patients and {len(examples)} examples that were tested on before are trained on now."
+    return dg.AssetCheckResult(
+        passed=not patients and not examples,
+        metadata={
+            "patients_tested_before": len(earlier.patients),
+            "patients_trained_now": len(patients),
+            "examples_trained_now": len(examples),
+            **({WHY: why} if patients or examples else {}),
+        },
+    )
+
+
+@dg.asset_check(
+    asset="instruction_sets",
+    blocking=True,
+    description="Every approved example is in the set, or left out for a reason that is named.",
+)
+def every_approved_example_is_accounted_for(
+    context: dg.AssetCheckExecutionContext, instruction_sets: pa.Table
+) -> dg.AssetCheckResult:
+    event = context.instance.get_latest_materialization_event(dg.AssetKey("instruction_sets"))
+    materialization = event.asset_materialization if event else None
+    shown = materialization.metadata if materialization else {}
+    told = {name: shown[name].value if name in shown else None for name in (APPROVED, LEFT_OUT, "replayed")}
+    own = instruction_sets.num_rows - sum(instruction_sets.column("is_general").to_pylist())
+    is_whole = None not in told.values() and told[APPROVED] + told["replayed"] == own + told[LEFT_OUT]  # type: ignore[operator]
+    return dg.AssetCheckResult(passed=bool(is_whole), metadata={"in_the_set": own, **told})
+
+
+@dg.asset_check(
+    asset="instruction_sets",
+    blocking=True,
+    description="The scrubber looked through the final texts, also what people wrote into them, and found nobody.",
+)
+def final_texts_hold_no_identifier(
+    context: dg.AssetCheckExecutionContext, installation: Installation, instruction_sets: pa.Table
+) -> dg.AssetCheckResult:
+    with errors_for_people():
+        found = identifiers_found(_stored(context.instance, installation, instruction_sets))
+    if found is None:
+        why = "Nobody looked for identifiers in this set. Materialize instruction_sets again."
+        return dg.AssetCheckResult(passed=False, metadata={WHY: why})
+    rows = [{"example": example, **kinds} for example, kinds in sorted(found.items())[:SHOWN_AT_MOST]]
+    listed = [
+        {"example": r["example"], "found": ", ".join(f"{k} {n}" for k, n in r.items() if k != "example")} for r in rows
+    ]
+    why = f"{len(found)} examples seem to hold identifiers. Mark them (fine-tune phi mark), or repair or reject the examples."
+    return dg.AssetCheckResult(
+        passed=not found,
+        metadata={
+            "examples": len(found),
+            **({"findings": dg.MetadataValue.md(markdown_table(listed)), WHY: why} if found else {}),
+        },
+    )
+
+
+@dg.asset_check(
+    asset="instruction_sets",
+    blocking=True,
+    description="The set has as many examples of the organisation's own as the recipe asks for.",
+)
+def set_is_large_enough(installation: Installation, instruction_sets: pa.Table) -> dg.AssetCheckResult:
+    own = instruction_sets.num_rows - sum(instruction_sets.column("is_general").to_pylist())
+    minimum = installation.recipe.split.minimum_examples
+    return dg.AssetCheckResult(passed=own >= minimum, metadata={"examples": own, "minimum": minimum})

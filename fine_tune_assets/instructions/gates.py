@@ -1,0 +1,33 @@
+"""What a stored set has to show before a GPU is spent on it. Reads the evidence that was stored with it, and trusts no memory of
+a check."""
+
+from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.core.fingerprints import short
+from fine_tune_assets.instructions.storing import StoredInstructionSet
+
+
+def identifiers_found(stored: StoredInstructionSet) -> dict[str, dict[str, int]] | None:
+    """Example id → kind → count, of the look for identifiers in the final texts. None if nobody looked."""
+    looked = (stored.manifest.get("evidence") or {}).get("identifiers")
+    return None if looked is None else dict(looked["findings"])
+
+
+def require_evidence(stored: StoredInstructionSet) -> None:
+    """Raise GateClosedError unless the set is certified and nothing that identifies somebody was found in it."""
+    evidence = stored.manifest.get("evidence") or {}
+    if not evidence.get("leakage", {}).get("holds"):
+        raise GateClosedError(
+            f"Instruction set {short(stored.fingerprint)} has no leakage certificate that holds. "
+            "Materialize instruction_sets again."
+        )
+    found = identifiers_found(stored)
+    if found is None:
+        raise GateClosedError(
+            f"Nobody looked for identifiers in instruction set {short(stored.fingerprint)}. Materialize instruction_sets again."
+        )
+    if found:
+        raise GateClosedError(
+            f"{len(found)} examples of instruction set {short(stored.fingerprint)} seem to hold identifiers: "
+            f"{', '.join(sorted(found)[:5])}. Mark them (fine-tune phi mark), repair or reject the examples, and materialize "
+            "instruction_sets again."
+        )

@@ -1,0 +1,128 @@
+"""Finds what two splits, or training and an evaluation set, have in common.
+
+Owns what is compared: the input of an example, and the example as a whole. How two texts are found to say the same is a
+function that the caller hands over. Gives ids, kinds and figures, never text.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fine_tune_assets.core.records import PairFinder
+from fine_tune_assets.instructions.splitting import PRECEDENCE
+
+EVALUATION = "evaluation"
+"""Stands beside the splits as a group of its own: what it holds may not be trained on."""
+TRAIN = "train"
+
+
+@dataclass(frozen=True)
+class EvaluationText:
+    """A question of a set that a model is measured with."""
+
+    text_id: str
+    input: str
+    output: str
+
+
+@dataclass(frozen=True)
+class LeakSearch:
+    """How leaks are looked for."""
+
+    find_pairs: PairFinder
+    described: str
+    """For an auditor: the kinds of likeness with their thresholds, and the encoder."""
+    evaluation: tuple[EvaluationText, ...]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """An example or question, as it is compared."""
+
+    row_id: str
+    group: str
+    subject: str
+    """Its input, or the question itself where there is no input."""
+    whole: str
+
+
+@dataclass(frozen=True)
+class Leak:
+    """Two rows of different groups that say the same; `keeper` is in the split that keeps it."""
+
+    keeper: Compared
+    loser: Compared
+    kind: Literal["exact", "near", "semantic"]
+    similarity: float
+    part: Literal["input", "whole example"]
+
+    @property
+    def reason(self) -> str:
+        return (
+            f"{self.kind} duplicate of {self.keeper.row_id} in {self.keeper.group} ({self.part}), "
+            f"similarity {self.similarity:.2f}"
+        )
+
+
+def subject_of(row: Mapping[str, Any]) -> str:
+    return str(row["input"]).strip() or str(row["instruction"])
+
+
+def compared(row: Mapping[str, Any]) -> Compared:
+    """A row with `example_id`, `split`, `instruction`, `input` and `output`.
+
+    Without the instruction where there is an input: it is the same words in every example of a task, and would make any two
+    short ones alike.
+    """
+    subject = subject_of(row)
+    return Compared(row["example_id"], row["split"], subject, f"{subject}\n{row['output']}")
+
+
+def compared_questions(texts: Iterable[EvaluationText]) -> list[Compared]:
+    return [Compared(t.text_id, EVALUATION, t.input, f"{t.input}\n{t.output}") for t in texts]
+
+
+def find_leaks(rows: Sequence[Compared], find_pairs: PairFinder) -> list[Leak]:
+    """Every pair that may not be, by input and by whole example."""
+    by_input = _leaks(rows, [row.subject for row in rows], find_pairs, "input")
+    return [*by_input, *_leaks(rows, [row.whole for row in rows], find_pairs, "whole example")]
+
+
+def _leaks(
+    rows: Sequence[Compared], texts: Sequence[str], find_pairs: PairFinder, part: Literal["input", "whole example"]
+) -> Iterator[Leak]:
+    for pair in find_pairs(texts, [row.group for row in rows]):
+        ends = sorted((rows[pair.first], rows[pair.second]), key=lambda row: _rank(row.group))
+        leak = Leak(ends[0], ends[1], pair.kind, pair.similarity, part)
+        if _counts(leak):
+            yield leak
+
+
+def _counts(leak: Leak) -> bool:
+    """Whether the pair is a leak. An evaluation set concerns what is trained on, and there a like meaning is no repetition:
+    two questions about energy are two questions."""
+    if leak.keeper.group == leak.loser.group:
+        return False
+    if leak.keeper.group == EVALUATION:
+        return leak.loser.group == TRAIN and leak.kind != "semantic"
+    return True
+
+
+def _rank(group: str) -> int:
+    return -1 if group == EVALUATION else PRECEDENCE.index(group)  # type: ignore[arg-type]
+
+
+def losers(leaks: Iterable[Leak], order: Sequence[str]) -> dict[str, Leak]:
+    """Id of each row that has to go → the most telling leak. `order`: ids of the rows, those that keep first.
+
+    A row that goes takes nothing with it: what is like it only stays.
+    """
+    against: dict[str, list[Leak]] = {}
+    for leak in leaks:
+        against.setdefault(leak.loser.row_id, []).append(leak)
+    gone: dict[str, Leak] = {}
+    for row_id in order:
+        standing = [leak for leak in against.get(row_id, ()) if leak.keeper.row_id not in gone]
+        if standing:
+            gone[row_id] = min(standing, key=lambda leak: (-leak.similarity, leak.keeper.row_id, leak.part))
+    return gone

@@ -1,0 +1,70 @@
+"""Chooses what is mixed into train beside the approved examples: general data, and replayed examples of earlier sets.
+
+Owns how many, and that a choice is seeded, fair to every kind and stable: more wanted rows add to the choice and take nothing
+away. Does not know where rows come from.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fine_tune_assets.core.errors import RecipeError
+from fine_tune_assets.core.fingerprints import keyed_hash
+
+GENERAL_TASK = "general"
+
+
+class Fractions(Protocol):
+    """Shares of the train split."""
+
+    @property
+    def general_fraction(self) -> float: ...
+    @property
+    def replay_fraction(self) -> float: ...
+    @property
+    def seed(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class MixCounts:
+    general: int
+    replayed: int
+
+
+def mix_counts(fractions: Fractions, trained: int, replayed: int) -> MixCounts:
+    """Rows that the fractions ask for beside `trained` approved ones; general ones beside those that are `replayed`.
+
+    Raises RecipeError if nothing of the train split would be left to the approved ones.
+    """
+    own = 1 - fractions.general_fraction - fractions.replay_fraction
+    if own <= 0:
+        raise RecipeError("general_fraction and replay_fraction together must stay below 1.")
+    general = (trained + replayed) * fractions.general_fraction / (1 - fractions.general_fraction)
+    return MixCounts(round(general), round(trained * fractions.replay_fraction / own))
+
+
+def as_general(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {**row, "split": "train", "task": GENERAL_TASK, "is_general": True, "patient_key": None}
+
+
+def choose_general(rows: Iterable[Mapping[str, Any]], count: int, seed: int) -> list[dict[str, Any]]:
+    """`count` rows, each kind of each source by its share, or all that there are."""
+    return _choose(rows, ("source", "kind"), count, seed)
+
+
+def choose_replayed(rows: Iterable[Mapping[str, Any]], fractions: Fractions, trained: int) -> list[dict[str, Any]]:
+    """Rows for the replay fraction, each task of each source by its share."""
+    return _choose(rows, ("source", "task"), mix_counts(fractions, trained, 0).replayed, fractions.seed)
+
+
+def _choose(rows: Iterable[Mapping[str, Any]], by: Sequence[str], count: int, seed: int) -> list[dict[str, Any]]:
+    """A keyed hash orders the rows of a kind, and each gets its place between 0 and 1; the lowest places of all are taken."""
+    kinds: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        kinds.setdefault(tuple(row[name] for name in by), []).append(row)
+    key = str(seed).encode()
+    placed: list[tuple[float, str, Mapping[str, Any]]] = []
+    for of_kind in kinds.values():
+        hashed = sorted((keyed_hash(key, row["fingerprint"]), row["example_id"], row) for row in of_kind)
+        placed += [((rank + 0.5) / len(of_kind), row_id, row) for rank, (_, row_id, row) in enumerate(hashed)]
+    return [dict(row) for *_, row in sorted(placed, key=lambda item: item[:2])[:count]]

@@ -1,0 +1,64 @@
+"""What is kept of a batch: only its user may read it, it holds no text, and an erased report leaves it."""
+
+from pathlib import Path
+
+import numpy as np
+
+from fine_tune_assets.core.progress import silent
+from fine_tune_assets.dedup.finding import find_duplicates
+from fine_tune_assets.dedup.store import SKETCHES, VECTORS, Store
+from fine_tune_assets_tests.dedup.test_finding import SETTINGS, Meaning, reports_of
+
+TEXTS = {"b/1": "plantedword knee hurts since monday", "b/2": "cough and fever without a reason", "b/3": "well"}
+
+
+def _stored(folder: Path) -> tuple[Store, Meaning]:
+    store, meaning = Store(folder), Meaning()
+    find_duplicates(reports_of(TEXTS), SETTINGS, silent, meaning, "v", store)
+    return store, meaning
+
+
+def test_files_are_their_users_alone_and_hold_no_word(tmp_path: Path) -> None:
+    _stored(tmp_path / "dedup")
+    files = sorted((tmp_path / "dedup").iterdir())
+    assert len(files) == 3
+    assert (tmp_path / "dedup").stat().st_mode & 0o777 == 0o700
+    for file in files:
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert b"planted" not in file.read_bytes()
+        assert b"b/1" not in file.read_bytes()
+
+
+def test_a_forgotten_report_leaves_every_file_and_the_vectors_of_others_stay(tmp_path: Path) -> None:
+    """An erasure must reach what was computed of a report; embedding all others again would take an hour."""
+    store, meaning = _stored(tmp_path / "dedup")
+    assert store.forget(["b/1", "elsewhere/9"]) == 1
+    assert store.forget(["b/1"]) == 0
+    assert [path.name.split(".")[1] for path in (tmp_path / "dedup").iterdir()] == [VECTORS]
+    left = reports_of({i: text for i, text in TEXTS.items() if i != "b/1"})
+    made = find_duplicates(left, SETTINGS, silent, meaning, "v", store).made
+    assert made == {"sketches": 2, "signatures": 2}
+    assert meaning.asked == 3
+
+
+def test_a_report_that_is_gone_leaves_with_the_next_run(tmp_path: Path) -> None:
+    """Also without being told: a batch whose content changed is stored anew."""
+    store, meaning = _stored(tmp_path / "dedup")
+    left = reports_of({i: text for i, text in TEXTS.items() if i != "b/1"})
+    find_duplicates(left, SETTINGS, silent, meaning, "v", store)
+    assert store.forget(["b/1"]) == 0
+    other = reports_of({"b/9": "another"})
+    find_duplicates(other.set_column(1, "batch", [["c"]]).cast(other.schema), SETTINGS, silent, meaning, "v", store)
+    assert store.forget(["b/2", "b/3"]) == 0
+
+
+def test_another_version_or_a_damaged_file_counts_as_absent(tmp_path: Path) -> None:
+    store = Store(tmp_path / "dedup")
+    store.write("b", SKETCHES, "1", {"ids": np.zeros((1, 2), np.uint64)})
+    assert store.read("b", SKETCHES, "2") is None
+    assert store.read("b", SKETCHES, "1") is not None
+    (file,) = (tmp_path / "dedup").iterdir()
+    file.write_bytes(b"cut")
+    assert store.read("b", SKETCHES, "1") is None
+    assert store.forget(["b/1"]) == 0
+    assert not file.exists(), "nobody can tell whose it was"

@@ -1,0 +1,213 @@
+"""What an instruction set has to show before a GPU is spent: each check closes."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+
+from fine_tune_assets.core.tables import EXAMPLE_LENGTHS, INSTRUCTION_SETS, table_of
+from fine_tune_assets.defs.automation import DATA_VERSION
+from fine_tune_assets.defs.metadata import WHY
+from fine_tune_assets.defs.resources import Installation
+from fine_tune_assets.defs.s05_evidence import leak_search
+from fine_tune_assets.defs.s05_instruction_sets import APPROVED, LEFT_OUT, deciding_facts
+from fine_tune_assets.defs.s05_set_checks import (
+    every_approved_example_is_accounted_for,
+    final_texts_hold_no_identifier,
+    nothing_leaks_between_splits,
+    patients_stay_in_test,
+    set_is_large_enough,
+)
+from fine_tune_assets.defs.s06_example_lengths import enough_is_left_to_train_on, no_answer_would_be_cut_off
+from fine_tune_assets.instructions.storing import StoredInstructionSet, write_instruction_set
+from fine_tune_assets_tests.conftest import write_recipe
+from fine_tune_assets_tests.instructions.examples import SEARCH, SPLIT, built
+
+NOTHING_FOUND = {"findings": {}, "texts": 40, "scrubber_version": "s"}
+
+
+@pytest.fixture(autouse=True)
+def recipe(installation_dir: Path) -> None:
+    """With the split that the examples of these tests are assigned by."""
+    split = {
+        name: getattr(SPLIT, name) for name in ("validation_fraction", "test_fraction", "salt", "minimum_examples")
+    }
+    write_recipe(installation_dir, split=split)
+
+
+def store(instance: dg.DagsterInstance, identifiers: Any = NOTHING_FOUND, **metadata: Any) -> StoredInstructionSet:
+    whole = built()
+    evidence = {} if identifiers is None else {"identifiers": identifiers}
+    root, facts = Installation().layout.instruction_sets, deciding_facts(Installation().recipe)
+    stored = write_instruction_set(root, whole, facts, SEARCH, evidence)
+    told = {APPROVED: whole.approved, LEFT_OUT: len(whole.dropped), "replayed": whole.replayed, **metadata}
+    tags = {DATA_VERSION: stored.fingerprint}
+    instance.report_runless_asset_event(dg.AssetMaterialization("instruction_sets", tags=tags, metadata=told))
+    return stored
+
+
+def result_of(check: Any, instance: dg.DagsterInstance, table: pa.Table) -> dg.AssetCheckResult:
+    context = dg.build_asset_check_context(instance=instance)
+    needs_installation = check is not every_approved_example_is_accounted_for
+    made = (
+        check(context, installation=Installation(), instruction_sets=table)
+        if needs_installation
+        else check(context, table)
+    )
+    assert isinstance(made, dg.AssetCheckResult)
+    return made
+
+
+CHECKS: list[Callable[..., Any]] = [
+    nothing_leaks_between_splits,
+    patients_stay_in_test,
+    every_approved_example_is_accounted_for,
+    final_texts_hold_no_identifier,
+]
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_a_sound_set_passes(instance: dg.DagsterInstance, check: Any) -> None:
+    """Else the tests below would prove nothing."""
+    stored = store(instance)
+    assert result_of(check, instance, stored.table).passed
+
+
+@pytest.mark.parametrize("check", [nothing_leaks_between_splits, patients_stay_in_test, final_texts_hold_no_identifier])
+def test_a_table_that_is_not_the_stored_one_closes_the_gate(instance: dg.DagsterInstance, check: Any) -> None:
+    """The evidence is of another table."""
+    stored = store(instance)
+    with pytest.raises(dg.Failure, match="not the table in hand"):
+        result_of(check, instance, stored.table.slice(1))
+
+
+def test_a_set_without_a_certificate_closes_the_gate(instance: dg.DagsterInstance) -> None:
+    """A set of before there were certificates, after an update."""
+    stored = store(instance)
+    manifest = {**stored.manifest}
+    del manifest["evidence"]
+    (stored.folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(dg.Failure, match="was changed after it was written"):
+        result_of(nothing_leaks_between_splits, instance, stored.table)
+
+
+def test_a_test_patient_of_an_earlier_set_who_is_trained_on_closes_the_gate(instance: dg.DagsterInstance) -> None:
+    """Old scores and new ones would not be of the same exam, and the exam would be taught."""
+    earlier = store(instance)
+    rows = earlier.table.to_pylist()
+    (moved, *_) = sorted({row["patient_key"] for row in rows if row["split"] == "test"})
+    swapped = [{**row, "split": "train" if row["patient_key"] == moved else row["split"]} for row in rows]
+    swapped.sort(key=lambda row: (row["split"], row["example_id"]))
+    # As a faulty building would leave it: the splits of all three tables agree.
+    order = [row["example_id"] for row in swapped]
+    whole = built()
+
+    def moved_table(table: pa.Table) -> pa.Table:
+        by_id = {row["example_id"]: row for row in table.to_pylist()}
+        splits = {row["example_id"]: row["split"] for row in swapped}
+        return pa.Table.from_pylist([{**by_id[i], "split": splits[i]} for i in order], schema=table.schema)
+
+    faulty = replace(
+        whole,
+        table=table_of(swapped, INSTRUCTION_SETS),
+        examples=moved_table(whole.examples),
+        provenance=moved_table(whole.provenance),
+    )
+    root, facts = Installation().layout.instruction_sets, deciding_facts(Installation().recipe)
+    stored = write_instruction_set(root, faulty, facts, SEARCH, {"identifiers": NOTHING_FOUND})
+    tags = {DATA_VERSION: stored.fingerprint}
+    instance.report_runless_asset_event(dg.AssetMaterialization("instruction_sets", tags=tags))
+    found = result_of(patients_stay_in_test, instance, stored.table)
+    assert not found.passed
+    assert found.metadata["patients_trained_now"].value == 1
+    assert "1 patients and 1 examples" in str(found.metadata[WHY].value)
+
+
+def test_a_stored_set_that_cannot_be_read_closes_the_gate(instance: dg.DagsterInstance) -> None:
+    """Nobody can say whom it tested on."""
+    stored = store(instance)
+    (stored.folder.parent / "0123").mkdir()
+    with pytest.raises(dg.Failure, match="0123 can't be read"):
+        result_of(patients_stay_in_test, instance, stored.table)
+
+
+@pytest.mark.parametrize("told", [{APPROVED: 41}, {LEFT_OUT: 1}, {"replayed": 2}])
+def test_an_example_that_is_neither_kept_nor_named_closes_the_gate(
+    instance: dg.DagsterInstance, told: dict[str, int]
+) -> None:
+    """Rows in are rows kept and rows left out."""
+    stored = store(instance, **told)
+    assert not result_of(every_approved_example_is_accounted_for, instance, stored.table).passed
+
+
+@pytest.mark.parametrize("identifiers", [None, {**NOTHING_FOUND, "findings": {"e1": {"NAME": 2}}}])
+def test_a_finding_in_the_final_texts_or_no_look_at_them_closes_the_gate(
+    instance: dg.DagsterInstance, identifiers: Any
+) -> None:
+    """By kind and id; the text is nowhere."""
+    stored = store(instance, identifiers)
+    found = result_of(final_texts_hold_no_identifier, instance, stored.table)
+    assert not found.passed
+    if identifiers:
+        assert "| e1 | NAME 2 |" in str(found.metadata["findings"].value)
+
+
+def test_a_set_below_the_recipes_minimum_closes_the_gate(installation_dir: Path, instance: dg.DagsterInstance) -> None:
+    """A recipe that asks for more later is asked again, without a new set."""
+    table = store(instance).table
+    own = sum(not general for general in table.column("is_general").to_pylist())
+    for minimum, passes in ((own, True), (own + 1, False)):
+        write_recipe(installation_dir, split={"minimum_examples": minimum})
+        found = set_is_large_enough(installation=Installation(), instruction_sets=table)
+        assert isinstance(found, dg.AssetCheckResult)
+        assert found.passed is passes
+
+
+def _lengths(**fits: list[bool]) -> pa.Table:
+    row = {"tokens": 9, "learned": 3}
+    rows = [
+        {"example_id": f"{split}{number}", "split": split, "fits": fit, **row}
+        for split, all_fits in fits.items()
+        for number, fit in enumerate(all_fits)
+    ]
+    return table_of(rows, EXAMPLE_LENGTHS)
+
+
+def test_examples_that_training_leaves_out_are_listed_by_id() -> None:
+    """A warning: a few long ones are the recipe's choice; that they are gone must be seen."""
+    lengths = _lengths(train=[True, False], validation=[True], test=[False])
+    found = no_answer_would_be_cut_off(example_lengths=lengths)
+    assert isinstance(found, dg.AssetCheckResult)
+    assert not found.passed
+    assert found.severity == dg.AssetCheckSeverity.WARN
+    assert found.metadata["ids"].value == ["train1"]
+    whole = no_answer_would_be_cut_off(example_lengths=_lengths(train=[True], test=[False]))
+    assert isinstance(whole, dg.AssetCheckResult)
+    assert whole.passed
+
+
+@pytest.mark.parametrize(
+    "lengths",
+    [{"train": [False], "validation": [True]}, {"train": [True], "validation": [False]}, {"train": [True]}],
+)
+def test_when_nothing_of_a_split_fits_the_gate_is_closed(lengths: dict[str, list[bool]]) -> None:
+    """The trainer would start, load a model, and stop."""
+    found = enough_is_left_to_train_on(example_lengths=_lengths(**lengths))
+    assert isinstance(found, dg.AssetCheckResult)
+    assert not found.passed
+    assert "max_length" in str(found.metadata[WHY].value)
+
+
+def test_leaks_are_looked_for_with_the_recipes_thresholds_and_every_evaluation_set() -> None:
+    """The certificate says what an auditor can rely on."""
+    search = leak_search(Installation())
+    assert str(Installation().recipe.dedup.near_threshold) in search.described
+    assert len(search.evaluation) > 600
+    long = " ".join(f"word{number}" for number in range(40))
+    pairs = search.find_pairs([long, "something else", f"{long} more"], ["train", "train", "test"])
+    assert [(p.first, p.second, p.kind) for p in pairs] == [(0, 2, "near")]

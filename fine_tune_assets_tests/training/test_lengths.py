@@ -1,0 +1,77 @@
+"""What is said to be too long is what the trainer leaves out: the two count with different libraries."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fine_tune_assets.core.chat import render
+from fine_tune_assets.core.errors import ModelFolderError
+from fine_tune_assets.defs.s06_example_lengths import count_tokens
+from fine_tune_assets.engines.transformers_models import load_tokenizer
+from fine_tune_assets.instructions.measuring import too_long
+from fine_tune_assets.instructions.tokenizing import FolderTokenizer
+from fine_tune_assets.training.base_models import read_chat_template
+from fine_tune_assets.training.supervision import supervise_all
+from fine_tune_assets_tests.instructions.examples import built, example, patients_in
+
+TEXTS = [
+    "Pain 7/10 since 3 days.\n\n 12 mg, 1.5 l/min.",
+    "Größe 1,80 m; naïve café — “quoted” … ½ ≥ 9 µg",
+    "<|im_end|> in the text, and <|im_start|>user too",
+    "日本語の文章。 😀 tabs\tand  spaces   ",
+    "word " * 300,
+]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(smollm2: Path) -> Any:
+    return load_tokenizer(smollm2)
+
+
+@pytest.fixture(scope="module")
+def light(smollm2: Path) -> FolderTokenizer:
+    return FolderTokenizer(smollm2, read_chat_template(smollm2))
+
+
+def test_tokens_are_counted_and_examples_left_out_as_the_trainer_does(tokenizer: Any, light: FolderTokenizer) -> None:
+    """An example that is named as kept and then left out would be a lie about the set."""
+    patients = patients_in("train", len(TEXTS))
+    table = built([example(patient, text, text) for patient, text in zip(patients, TEXTS, strict=True)]).table
+    examples = [(r["example_id"], r["messages"]) for r in table.to_pylist() if r["split"] != "test"]
+    counts = count_tokens(table, light)
+    for max_length in (40, 60, 100, 700):
+        trained = supervise_all(tokenizer, examples, max_length)
+        assert sorted(too_long(counts, max_length)) == sorted(trained.too_long)
+    by_id = {count.example_id: count for count in counts}
+    for row in supervise_all(tokenizer, examples, 10_000).kept:
+        assert (by_id[row.example_id].tokens, by_id[row.example_id].learned) == (len(row.input_ids), row.supervised)
+
+
+@pytest.mark.parametrize("prompt_only", [True, False])
+def test_a_conversation_is_rendered_as_the_trainers_tokenizer_does(
+    tokenizer: Any, light: FolderTokenizer, prompt_only: bool
+) -> None:
+    """Templates live from whitespace."""
+    for row in built().table.to_pylist()[:5]:
+        messages = row["messages"][:-1] if prompt_only else row["messages"]
+        assert render(light, messages, prompt_only) == render(tokenizer, messages, prompt_only)
+
+
+def test_a_template_with_marks_for_generation_and_loop_controls_is_read(smollm2: Path) -> None:
+    """Templates of other models use them."""
+    template = (
+        "{% for m in messages %}{% if m['role'] == 'system' %}{% continue %}{% endif %}"
+        "{% generation %}{{ m['content'] }}{% endgeneration %}{{ eos_token }}{% endfor %}"
+    )
+    light = FolderTokenizer(smollm2, template)
+    said = render(light, [{"role": "system", "content": "s"}, {"role": "user", "content": "hello"}], False)
+    assert said == f"hello{light.eos_token}"
+
+
+def test_a_folder_without_tokenizer_or_with_a_broken_template_is_named(smollm2: Path, tmp_path: Path) -> None:
+    """Closed, with what is missing; not open because nobody could count."""
+    with pytest.raises(ModelFolderError, match=r"no tokenizer\.json"):
+        FolderTokenizer(tmp_path, "x")
+    with pytest.raises(ModelFolderError, match="template can't be read"):
+        FolderTokenizer(smollm2, "{% if %}")
