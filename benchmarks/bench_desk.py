@@ -28,7 +28,7 @@ from fine_tune_assets.ledger.audit import append
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.schema import decisions
 from fine_tune_assets.ledger.users import create_user
-from fine_tune_assets_tests.desk.installation import draft, drafts_of, fill
+from fine_tune_assets_tests.desk.installation import drafts_of, fill, refresh_queue
 from fine_tune_assets_tests.postgres import postgres_server
 
 ITEMS = 10_000
@@ -71,7 +71,7 @@ async def _measure(settings: Settings, items: int, rounds: int) -> list[Timing]:
     settings = fill(settings, ledger, count=items, review={"reviewers": 2}, filler=12)
     rows = drafts_of(settings)
     _decide(ledger, rows)
-    draft(settings, ledger)
+    refresh_queue(settings, ledger)
     roles = ["reviewer", "approver", "operator", "auditor"]
     create_user(ledger, "Reviewer", roles, password=PASSWORD, oidc_identity=None, now=datetime.now(UTC))
     for number in range(200):

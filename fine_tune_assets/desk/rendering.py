@@ -35,12 +35,16 @@ def make_environment() -> Environment:
         loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
+        auto_reload=False,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.globals["static"] = static_address
     environment.filters["day"] = lambda at: f"{at.astimezone(UTC):%Y-%m-%d %H:%M}"
     environment.filters["ago"] = ago
+    # Compiled before somebody asks: the first one would wait for it.
+    for name in environment.list_templates():
+        environment.get_template(name)
     return environment
 
 

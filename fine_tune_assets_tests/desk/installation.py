@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
@@ -92,13 +93,21 @@ def draft(settings: Settings, ledger: Ledger) -> None:
     """Draft anew from the scrubbed reports, and bring the queue up to it."""
     scrubbed = pq.read_table(settings.layout.table("scrubbed_reports", BATCH))
     unique = table_of(_with_absent(scrubbed.to_pylist(), UNIQUE_REPORTS), UNIQUE_REPORTS)
-    recipe = load_recipe(settings.recipe)
-    path = settings.layout.table("scrubbed_corrections")
-    corrections = pq.read_table(path) if path.is_file() else SCRUBBED_CORRECTIONS.empty_table()
-    drafts = draft_examples(unique, conform(corrections, SCRUBBED_CORRECTIONS), recipe.tasks)
+    drafts = draft_examples(unique, _corrections(settings), load_recipe(settings.recipe).tasks)
     write_table(settings.layout.table("drafted_examples"), drafts)
-    authors = correction_authors(corrections)
+    refresh_queue(settings, ledger)
+
+
+def refresh_queue(settings: Settings, ledger: Ledger) -> None:
+    """By the drafts that there are and what is decided now."""
+    drafts = conform(pq.read_table(settings.layout.table("drafted_examples")), DRAFTED_EXAMPLES)
+    recipe, authors = load_recipe(settings.recipe), correction_authors(_corrections(settings))
     refresh_items(ledger, drafts, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC))
+
+
+def _corrections(settings: Settings) -> pa.Table:
+    path = settings.layout.table("scrubbed_corrections")
+    return conform(pq.read_table(path), SCRUBBED_CORRECTIONS) if path.is_file() else SCRUBBED_CORRECTIONS.empty_table()
 
 
 def add_correction(settings: Settings, ledger: Ledger, author: str) -> None:
