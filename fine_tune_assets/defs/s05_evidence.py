@@ -15,7 +15,7 @@ from fine_tune_assets.approval.approving import EXPERT, is_trusted
 from fine_tune_assets.approval.drafting import CORRECTION
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.tables import table_of
-from fine_tune_assets.defs.pair_finding import words_and_meaning_finder
+from fine_tune_assets.defs.pair_finding import words_and_meaning_finder, words_finder
 from fine_tune_assets.defs.resources import Installation, Worker
 from fine_tune_assets.defs.s02_missed_identifiers import terms_of
 from fine_tune_assets.defs.s02_scrubbed_reports import scrub_request
@@ -34,7 +34,8 @@ from fine_tune_assets.phi.scrubbing import scrubber_version
 
 def leak_search(installation: Installation) -> LeakSearch:
     find_pairs, described = words_and_meaning_finder(installation)
-    return LeakSearch(find_pairs, described, read_evaluation_texts(installation.layout.evaluation))
+    evaluation = read_evaluation_texts(installation.layout.evaluation)
+    return LeakSearch(find_pairs, words_finder(installation), described, evaluation)
 
 
 def surroundings(installation: Installation, approved: pa.Table, reports: pa.Table, search: LeakSearch) -> Surroundings:

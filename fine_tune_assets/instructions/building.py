@@ -22,7 +22,7 @@ from fine_tune_assets.core.tables import (
     check_table,
     table_of,
 )
-from fine_tune_assets.instructions.leaks import LeakSearch, compared, compared_questions, find_leaks, losers, subject_of
+from fine_tune_assets.instructions.leaks import LeakSearch, compared, find_leaks, losers, subject_of
 from fine_tune_assets.instructions.mixing import as_general, choose_general, choose_replayed, mix_counts
 from fine_tune_assets.instructions.provenance import ReportFacts, provenance_row, rows_of
 from fine_tune_assets.instructions.splitting import (
@@ -99,6 +99,9 @@ class InstructionSet:
     replayed: int
 
 
+_TO_SPARE = 50
+
+
 def build_instruction_set(
     approved: pa.Table, general: pa.Table, rules: BuildRules, around: Surroundings
 ) -> InstructionSet:
@@ -113,7 +116,7 @@ def build_instruction_set(
     require_same_test(around.earlier, {row["patient_key"] for row in assigned if row["split"] != "test"})
     rows, dropped = _without_repetition(*_allowed(assigned, around))
     replayable = _replayable(around, approved)
-    candidates = [as_general(row) for row in rows_of(general)]
+    candidates = _candidates(general, rows, replayable, rules)
     gone = _leaking(rows, [*replayable, *candidates], around.leaks)
     kept = [row for row in rows if row["example_id"] not in gone]
     dropped += [Dropped(row["example_id"], gone[row["example_id"]]) for row in rows if row["example_id"] in gone]
@@ -121,7 +124,7 @@ def build_instruction_set(
     trained = sum(row["split"] == "train" for row in kept)
     replayed = choose_replayed(_standing(replayable, gone), rules, trained)
     general_wanted = mix_counts(rules, trained, len(replayed)).general
-    mixed = choose_general(_standing(candidates, gone), general_wanted, rules.seed)
+    mixed = _standing(candidates, gone)[:general_wanted]
     return _finished(
         [*kept, *replayed, *mixed],
         rules,
@@ -135,6 +138,16 @@ def build_instruction_set(
         licences={row["source"]: row["licence"] for row in mixed},
         replay_wanted=mix_counts(rules, trained, 0).replayed,
         replayed=len(replayed),
+    )
+
+
+def _candidates(general: pa.Table, rows: Sequence[Row], replayable: Sequence[Row], rules: BuildRules) -> list[Row]:
+    """General examples in the order in which they are taken, with some to spare for those that leak: to look for the leaks of
+    tens of thousands that nobody wants would take most of the time."""
+    trained = sum(row["split"] == "train" for row in rows)
+    most = mix_counts(rules, trained, len(replayable)).general
+    return choose_general(
+        (as_general(row) for row in rows_of(general)), 2 * most + _TO_SPARE if most else 0, rules.seed
     )
 
 
@@ -214,7 +227,7 @@ def _replayable(around: Surroundings, approved: pa.Table) -> list[Row]:
 def _leaking(rows: Sequence[Row], candidates: Sequence[Row], search: LeakSearch) -> dict[str, str]:
     """Id of each row that another split or an evaluation set holds as well → the reason."""
     everything = [compared(row) for row in (*rows, *candidates)]
-    leaks = find_leaks([*everything, *compared_questions(search.evaluation)], search.find_pairs)
+    leaks = find_leaks(everything, search)
     return {row_id: leak.reason for row_id, leak in losers(leaks, [row.row_id for row in everything]).items()}
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 from fine_tune_assets.core.chat import conversation
 from fine_tune_assets.core.tables import INSTRUCTION_SETS, check_table
 from fine_tune_assets.instructions.building import InstructionSet
-from fine_tune_assets.instructions.leaks import EVALUATION, LeakSearch, compared, compared_questions, find_leaks
+from fine_tune_assets.instructions.leaks import EVALUATION, LeakSearch, compared, find_leaks
 from fine_tune_assets.instructions.splitting import SPLITS
 
 KINDS = ("exact", "near", "semantic")
@@ -126,10 +126,9 @@ def leakage_certificate(finished: InstructionSet, search: LeakSearch | None) -> 
     )
     counts: Counter[str] = Counter()
     if search is not None:
-        everything = [*map(compared, examples), *compared_questions(search.evaluation)]
         counts.update(
             EVALUATION if leak.keeper.group == EVALUATION else leak.kind
-            for leak in find_leaks(everything, search.find_pairs)
+            for leak in find_leaks([*map(compared, examples)], search)
         )
     return LeakageCertificate(
         separation=separation(finished.table),

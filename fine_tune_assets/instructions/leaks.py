@@ -30,6 +30,10 @@ class LeakSearch:
     """How leaks are looked for."""
 
     find_pairs: PairFinder
+    """Between splits, by meaning too."""
+    find_words: PairFinder
+    """Between training and evaluation sets, by words alone: there a like meaning is no repetition, two questions about energy
+    are two questions."""
     described: str
     """For an auditor: the kinds of likeness with their thresholds, and the encoder."""
     evaluation: tuple[EvaluationText, ...]
@@ -82,10 +86,15 @@ def compared_questions(texts: Iterable[EvaluationText]) -> list[Compared]:
     return [Compared(t.text_id, EVALUATION, t.input, f"{t.input}\n{t.output}") for t in texts]
 
 
-def find_leaks(rows: Sequence[Compared], find_pairs: PairFinder) -> list[Leak]:
-    """Every pair that may not be, by input and by whole example."""
-    by_input = _leaks(rows, [row.subject for row in rows], find_pairs, "input")
-    return [*by_input, *_leaks(rows, [row.whole for row in rows], find_pairs, "whole example")]
+def find_leaks(rows: Sequence[Compared], search: LeakSearch) -> list[Leak]:
+    """Every pair that may not be, between two splits and between train and an evaluation set, by input and by whole example."""
+    learned = [*(row for row in rows if row.group == TRAIN), *compared_questions(search.evaluation)]
+    return [*_both_parts(rows, search.find_pairs), *_both_parts(learned, search.find_words)]
+
+
+def _both_parts(rows: Sequence[Compared], find_pairs: PairFinder) -> Iterator[Leak]:
+    yield from _leaks(rows, [row.subject for row in rows], find_pairs, "input")
+    yield from _leaks(rows, [row.whole for row in rows], find_pairs, "whole example")
 
 
 def _leaks(
@@ -93,19 +102,8 @@ def _leaks(
 ) -> Iterator[Leak]:
     for pair in find_pairs(texts, [row.group for row in rows]):
         ends = sorted((rows[pair.first], rows[pair.second]), key=lambda row: _rank(row.group))
-        leak = Leak(ends[0], ends[1], pair.kind, pair.similarity, part)
-        if _counts(leak):
-            yield leak
-
-
-def _counts(leak: Leak) -> bool:
-    """Whether the pair is a leak. An evaluation set concerns what is trained on, and there a like meaning is no repetition:
-    two questions about energy are two questions."""
-    if leak.keeper.group == leak.loser.group:
-        return False
-    if leak.keeper.group == EVALUATION:
-        return leak.loser.group == TRAIN and leak.kind != "semantic"
-    return True
+        if ends[0].group != ends[1].group:
+            yield Leak(ends[0], ends[1], pair.kind, pair.similarity, part)
 
 
 def _rank(group: str) -> int:

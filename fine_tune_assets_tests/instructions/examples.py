@@ -35,7 +35,7 @@ def find_pairs(texts: Sequence[str], groups: Sequence[str]) -> list[TextPair]:
     return found
 
 
-SEARCH = LeakSearch(find_pairs, f"the same words; near from {NEAR} of the words", EVALUATION)
+SEARCH = LeakSearch(find_pairs, find_pairs, f"the same words; near from {NEAR} of the words", EVALUATION)
 
 
 def rules(fraction: float = 0.2, replay: float = 0.0) -> BuildRules:
