@@ -12,7 +12,7 @@ from fine_tune_assets.approval.agreement import Agreement, measure, pairs_of
 from fine_tune_assets.approval.reviewing import REASON_CODES, DecisionLine, adjudicate, decide, history, reviews_blind
 from fine_tune_assets.approval.reviewing import revoke as revoke_decision
 from fine_tune_assets.approval.signing import ReviewError
-from fine_tune_assets.cli.review_desk import Desk, open_desk, opened_ledger, read_text, said_plainly
+from fine_tune_assets.cli.review_desk import Desk, open_desk, opened_ledger, read_text, said_plainly, tell_held_back
 from fine_tune_assets.cli.review_files import (
     export_decisions,
     export_label_studio,
@@ -53,11 +53,13 @@ def list_waiting(task: str | None, source: str | None, flag: str | None, state: 
     """List the drafts that wait, those with the most flags first."""
     chosen = QueueFilter(task=task, source=source, flag=flag, state=state)
     with open_desk(load_settings()) as desk:
-        shown = list_items(desk.ledger, chosen, viewer=None, limit=limit, after=None)
+        found = list_items(desk.ledger, chosen, viewer=None, limit=limit + len(desk.held), after=None)
+        shown = [item for item in found if item.example_id not in desk.held][:limit]
         waiting = sum(one.open for one in progress_of(desk.ledger))
     for item in shown:
         click.echo(f"{item.example_id}  {item.task:<24} {item.flag_count:>3} flags  {item.state:<13}  {item.source}")
     click.echo(f"{waiting} waiting" + (f", {len(shown)} shown" if len(shown) < waiting else ""))
+    tell_held_back(sum(item.example_id in desk.held for item in found), "drafts")
 
 
 @review.command()

@@ -10,7 +10,14 @@ from fine_tune_assets.ledger.missed_identifiers import list_marks
 from fine_tune_assets.ledger.review_items import find_item
 from fine_tune_assets.ledger.reviews import list_decisions
 from fine_tune_assets_tests.desk.conftest import Site, Visitor
-from fine_tune_assets_tests.desk.installation import MISSED, SOURCE, add_correction, drafts_of, scrub_again
+from fine_tune_assets_tests.desk.installation import (
+    MISSED,
+    SOURCE,
+    add_copy,
+    add_correction,
+    drafts_of,
+    scrub_again,
+)
 
 Ward = Callable[..., Site]
 
@@ -191,6 +198,21 @@ def test_what_is_marked_as_phi_leaves_at_once_and_comes_back_when_it_was_scrubbe
     late = one.post(f"{item}/decide", decide, page="/account")
     assert (late.status_code, "Half a repair." in late.text) == (409, True)
     assert list_decisions(site.ledger) == []
+    scrub_again(site.settings, site.ledger, MISSED)
+    assert len(listed(one)) == len(drafts_of(site.settings))
+
+
+def test_a_copy_of_a_marked_report_leaves_with_it_whoever_it_is_filed_under(site: Site, one: Visitor) -> None:
+    """The same words show the same identifier."""
+    report_id = add_copy(site.settings, site.ledger)
+    holding = [draft for draft in drafts_of(site.settings) if MISSED in draft["input"]]
+    copy = next(draft for draft in holding if draft["report_id"] == report_id)
+    original = next(draft for draft in holding if draft["report_id"] != report_id)
+    item = f"/items/{original['example_id']}"
+    assert one.post(f"{item}/mark", {"kind": "NAME", "term": MISSED}, page=item).status_code == 303
+    held = one.get(f"/items/{copy['example_id']}")
+    assert (held.status_code, MISSED in held.text) == (409, False)
+    assert copy["example_id"] not in listed(one)
     scrub_again(site.settings, site.ledger, MISSED)
     assert len(listed(one)) == len(drafts_of(site.settings))
 

@@ -1,11 +1,12 @@
-"""Which items wait because somebody marked an identifier in them, until their report was scrubbed again without it.
+"""Which drafts wait because somebody marked an identifier in them, until their report was scrubbed again without it.
 
-Owns finding them: an item is held back while its draft or its report still holds what was marked for the patient. Asked
-at each page, so the answer is kept until marks, drafts or scrubbed reports change.
+Owns finding them, for the desk and for the command line: a draft is held back while it or its report still holds what was
+marked for the patient, or in a report of which the patient has a copy. Asked at each page, so the answer is kept until marks
+or tables change.
 """
 
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -13,7 +14,9 @@ import pyarrow.parquet as pq
 from fine_tune_assets.core.fingerprints import fingerprint_listing
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.missed_identifiers import MissedTerm, marks_fingerprint, missed_terms
+from fine_tune_assets.ledger.missed_identifiers import MissedTerm, marks_fingerprint
+from fine_tune_assets.ledger.reviews import DecisionRecord
+from fine_tune_assets.phi.copied_reports import terms_with_copies
 from fine_tune_assets.phi.missed_terms import holds_any
 
 _TEXTS = ("instruction", "input", "output")
@@ -35,12 +38,34 @@ class HeldBack:
                 self._known = (seen, self._find())
             return self._known[1]
 
+    def decision_ids(self, records: Iterable[DecisionRecord]) -> frozenset[str]:
+        """Of the decisions that are held back: about a draft that is, or with words of a reviewer that hold what was marked."""
+        held, terms = self.example_ids(), terms_with_copies(self._ledger, self._key, self._layout.tables)
+        patients = self._patients(list(terms))
+        return frozenset(
+            record.decision.decision_id
+            for record in records
+            if record.decision.example_id in held
+            or holds_any(
+                f"{record.decision.output or ''}\n{record.reason}",
+                terms.get(patients.get(record.decision.report_id or "", ""), ()),
+            )
+        )
+
+    def _patients(self, wanted: list[str]) -> dict[str, str]:
+        """Report id → patient, of these patients."""
+        found: dict[str, str] = {}
+        for path in sorted((self._layout.tables / "reports").glob("*.parquet")) if wanted else ():
+            rows = self._rows(path, ["report_id", "patient_key"], "patient_key", wanted)
+            found |= {row["report_id"]: row["patient_key"] for row in rows}
+        return found
+
     def _seen(self) -> tuple[str, ...]:
-        tables = (self._layout.tables / "drafted_examples", self._layout.tables / "scrubbed_reports")
+        tables = (self._layout.tables / name for name in ("drafted_examples", "scrubbed_reports", "reports"))
         return (marks_fingerprint(self._ledger), *(fingerprint_listing(t) if t.is_dir() else "" for t in tables))
 
     def _find(self) -> frozenset[str]:
-        terms = missed_terms(self._ledger, self._key)
+        terms = terms_with_copies(self._ledger, self._key, self._layout.tables)
         path = self._layout.table("drafted_examples")
         if not terms or not path.is_file():
             return frozenset()
