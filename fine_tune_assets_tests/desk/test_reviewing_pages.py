@@ -108,6 +108,29 @@ def test_a_repair_is_kept_as_typed_and_line_ends_of_a_browser_are_no_repair(site
     assert [decision.output for decision in list_decisions(site.ledger)] == ["Cough and fever\nfor two days.", None]
 
 
+def test_what_is_marked_in_a_repaired_text_is_what_that_text_says(ward: Ward) -> None:
+    """The number that the first reviewer put right is no fault any more; the one that they brought in is."""
+    site = ward(own_edits="second_person")
+    for name in ("Reviewer One", "Reviewer Two"):
+        site.add(name, "reviewer")
+    one, two = site.signed_in("Reviewer One"), site.signed_in("Reviewer Two")
+    draft = next(d for d in drafts_of(site.settings) if "for 3 days" in d["output"])
+    assert any("3 days" in flag for flag in draft["flags"])
+    item = f"/items/{draft['example_id']}"
+    assert marked(one.get(item).text) == {"3"}
+    typed = {"output": "Cough and fever for 2 days,\r\ntemperature 39.9 C."}
+    assert marked(one.post(f"{item}/diff", typed, page=item).text) == {"39.9"}
+    one.approve(draft, typed["output"])
+    assert "as somebody repaired it" in two.get(item).text
+    assert marked(two.get(item).text) == {"39.9"}
+
+
+def marked(page: str) -> set[str]:
+    """What stands between marks: the first number of it."""
+    found = re.findall(r"<mark[^>]*>(?:<ins>)?([^<]*)", page)
+    return {number[0] for text in found if (number := re.search(r"[\d.]+\d|\d", text))}
+
+
 def test_what_was_signed_must_be_what_is_decided(site: Site, one: Visitor) -> None:
     """Signed "as drafted" for another text: nothing is recorded, and the text is still on the page."""
     first = drafts_of(site.settings)[0]
