@@ -25,14 +25,12 @@ from fine_tune_assets.desk.marked_text import DiffPiece, with_marks, with_slots,
 from fine_tune_assets.desk.queue_filter import STATES, query_of_visit
 from fine_tune_assets.desk.rendering import page
 from fine_tune_assets.desk.visits import Visit
-from fine_tune_assets.ledger.review_items import AssignedError, claim, find_item
+from fine_tune_assets.ledger.review_items import REVIEW_STATES, AssignedError, claim, find_item
 from fine_tune_assets.ledger.review_rows import ReviewItem
 from fine_tune_assets.phi.kinds import KINDS
 
 if TYPE_CHECKING:
     from fine_tune_assets.desk.application import Desk
-
-TO_REVIEW = ("waiting", "second_review")
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ def open_with_text(desk: "Desk", visit: Visit) -> Response:
 def show_diff(desk: "Desk", visit: Visit) -> Response:
     """What the editor's text changes in the draft, and what to look at in it; the item stays the reviewer's while they type."""
     opened = find_opened(desk, visit)
-    if opened.item.state in TO_REVIEW:
+    if opened.item.state in REVIEW_STATES:
         _keep(desk, visit, opened)
     flags, pieces = _against_draft(opened.draft, visit.form.text("output"))
     return page(desk, visit, "edited.html", flags=flags, pieces=pieces)
@@ -167,7 +165,7 @@ def _why_closed(visit: Visit, opened: Opened, own: list[DecisionLine]) -> str:
         return "You wrote the correction behind this draft. Another reviewer has to decide."
     if opened.item.state == "disagreement":
         return "The reviewers disagree. Somebody with the role approver, who is none of them, settles it."
-    if opened.item.state not in TO_REVIEW:
+    if opened.item.state not in REVIEW_STATES:
         return f"This item is {STATES[opened.item.state]}. It opens again if its decision is revoked."
     if own and opened.item.state == "second_review":
         return "You gave the first look. Another person gives the second one."

@@ -111,6 +111,18 @@ def find_item(target: Ledger | sa.Connection, example_id: str) -> ReviewItem | N
     return found[0] if found else None
 
 
+def examples_in_states(ledger: Ledger, example_ids: Collection[str], states: Collection[str]) -> frozenset[str]:
+    """Those of the examples whose content is in one of these states: in their own draft, or in another one that has it now."""
+    present = items.alias()
+    same = sa.exists().where(
+        present.c.fingerprint == items.c.fingerprint, present.c.gone_at.is_(None), present.c.state.in_(states)
+    )
+    gone = sa.and_(items.c.gone_at.is_not(None), items.c.state.in_(states))
+    query = sa.select(items.c.example_id).where(items.c.example_id.in_(example_ids), sa.or_(same, gone))
+    with ledger.read() as connection:
+        return frozenset(connection.execute(query).scalars())
+
+
 def progress(ledger: Ledger) -> list[TaskProgress]:
     """How many items of each task are in each state, by task."""
     with ledger.read() as connection:
