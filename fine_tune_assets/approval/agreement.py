@@ -37,10 +37,6 @@ class Pair:
     first_category: Category
     second_category: Category
 
-    @property
-    def is_alike(self) -> bool:
-        return self.first_category == self.second_category
-
 
 @dataclass(frozen=True)
 class Agreement:

@@ -19,6 +19,7 @@ from fine_tune_assets.approval.signing import ReviewError
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.core.tables import DRAFTED_EXAMPLES, SCRUBBED_CORRECTIONS, conform
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.phi.held_back import HeldBack
@@ -79,13 +80,18 @@ def open_desk(settings: Settings) -> Iterator[Desk]:
     if not path.is_file():
         raise ReviewError("Nothing was drafted yet. Materialise drafted_examples first.")
     corrections = settings.layout.table("scrubbed_corrections")
-    authors = correction_authors(pq.read_table(corrections)) if corrections.is_file() else {}
+    authors = correction_authors(_read(corrections, SCRUBBED_CORRECTIONS)) if corrections.is_file() else {}
     recipe = load_recipe(settings.recipe)
     with opened_ledger(settings) as ledger:
         held = held_drafts(settings, ledger).example_ids()
-        desk = Desk(pq.read_table(path), authors, recipe.review, ledger, held)
+        desk = Desk(_read(path, DRAFTED_EXAMPLES), authors, recipe.review, ledger, held)
         refresh_items(ledger, desk.drafts, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC))
         yield desk
+
+
+def _read(path: Path, schema: pa.Schema) -> pa.Table:
+    """As this version has it, also if an older one stored it. Raises TableError where that can't be."""
+    return conform(pq.read_table(path), schema)
 
 
 @contextmanager

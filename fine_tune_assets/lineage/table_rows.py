@@ -7,12 +7,8 @@ from typing import Any
 import duckdb
 import pyarrow.parquet as pq
 
-from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.errors import OldTableError
 from fine_tune_assets.core.tables import TABLES, shown_columns
-
-
-class OldTableError(FineTuneError):
-    """A table was made by an older version: it does not say what is asked for."""
 
 
 class TableRows:
@@ -47,10 +43,7 @@ class TableRows:
         query, paths, columns = known
         lacking = [wanted for wanted in (column, *needs) if wanted not in columns]
         if lacking:
-            raise OldTableError(
-                f"The table {name} was made by an older version and has no {lacking[0]}. Make it again: fine-tune materialize "
-                f"--again {name}"
-            )
+            raise OldTableError(name, lacking[0])
         asked = f"{query} where {column} = ?" + (f" limit {limit}" if limit else "")
         found: Any = self._connection.sql(asked, params=[paths, value]).to_arrow_table()
         return list(found.to_pylist())

@@ -9,10 +9,9 @@ import threading
 from collections.abc import Collection, Iterable
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from fine_tune_assets.core.fingerprints import fingerprint_listing
 from fine_tune_assets.core.paths import Layout
+from fine_tune_assets.core.stored_rows import read_rows
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.missed_identifiers import MissedTerm, marks_fingerprint
 from fine_tune_assets.ledger.reviews import DecisionRecord
@@ -20,6 +19,7 @@ from fine_tune_assets.phi.copied_reports import terms_with_copies
 from fine_tune_assets.phi.missed_terms import holds_any
 
 _TEXTS = ("instruction", "input", "output")
+_READ = ("example_id", "report_id", "patient_key", *_TEXTS)
 
 
 class HeldBack:
@@ -56,7 +56,7 @@ class HeldBack:
         """Report id → patient, of these patients."""
         found: dict[str, str] = {}
         for path in sorted((self._layout.tables / "reports").glob("*.parquet")) if wanted else ():
-            rows = self._rows(path, ["report_id", "patient_key"], "patient_key", wanted)
+            rows = read_rows(path, "reports", "patient_key", wanted, ["report_id", "patient_key"])
             found |= {row["report_id"]: row["patient_key"] for row in rows}
         return found
 
@@ -69,7 +69,7 @@ class HeldBack:
         path = self._layout.table("drafted_examples")
         if not terms or not path.is_file():
             return frozenset()
-        drafts = self._rows(path, ["example_id", "report_id", "patient_key", *_TEXTS], "patient_key", list(terms))
+        drafts = read_rows(path, "drafted_examples", "patient_key", list(terms), _READ)
         reports = self._reports({draft["report_id"] for draft in drafts})
         return frozenset(
             draft["example_id"]
@@ -82,14 +82,9 @@ class HeldBack:
         for batch in {report_id.partition("/")[0] for report_id in report_ids}:
             path = self._layout.table("scrubbed_reports", batch)
             if path.is_file():
-                rows = self._rows(path, ["report_id", "text"], "report_id", list(report_ids))
+                rows = read_rows(path, "scrubbed_reports", "report_id", report_ids, ["report_id", "text"])
                 found |= {row["report_id"]: row["text"] for row in rows}
         return found
-
-    @staticmethod
-    def _rows(path: Any, columns: list[str], key: str, values: list[str]) -> list[dict[str, Any]]:
-        rows = pq.read_table(path, columns=columns, filters=[(key, "in", values)], partitioning=None)
-        return list(rows.to_pylist())
 
 
 def _holds(draft: dict[str, Any], report: str, terms: list[MissedTerm]) -> bool:
