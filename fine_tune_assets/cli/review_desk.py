@@ -60,7 +60,7 @@ class Desk:
 def held_back(example_id: str) -> ReviewError:
     return ReviewError(
         f"Example {example_id} is held back: somebody marked an identifier in its report. It comes back by itself when the "
-        "report was scrubbed again without it."
+        "report was scrubbed again without it; if a reviewer typed it into a repaired text, when that decision is revoked."
     )
 
 

@@ -80,7 +80,8 @@ def find_opened(desk: "Desk", visit: Visit) -> Opened:
         raise PageError(
             409,
             "This item is held back",
-            "Somebody saw an identifier in it. It comes back by itself when its report was scrubbed again.",
+            "Somebody saw an identifier in it. It comes back by itself when its report was scrubbed again; if a reviewer "
+            "typed it into a repaired text, when that decision is revoked.",
         )
     return Opened(item, draft, desk.texts.author(draft))
 

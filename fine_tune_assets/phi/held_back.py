@@ -1,12 +1,12 @@
 """Which drafts wait because somebody marked an identifier in them, until their report was scrubbed again without it.
 
 Owns finding them, for the desk and for the command line: a draft is held back while it or its report still holds what was
-marked for the patient, or in a report of which the patient has a copy. Asked at each page, so the answer is kept until marks
-or tables change.
+marked for the patient, or in a report of which the patient has a copy; and while a repaired output that stands holds it, which
+no scrubber reads: until that decision is revoked. Asked at each page, so what tables hold is kept until marks or tables change.
 """
 
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from fine_tune_assets.core.fingerprints import fingerprint_listing
@@ -15,8 +15,9 @@ from fine_tune_assets.core.stored_rows import read_rows
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.missed_identifiers import MissedTerm, marks_fingerprint
 from fine_tune_assets.ledger.reviews import DecisionRecord
+from fine_tune_assets.ledger.standing import standing_repairs
 from fine_tune_assets.phi.copied_reports import terms_with_copies
-from fine_tune_assets.phi.missed_terms import holds_any
+from fine_tune_assets.phi.missed_terms import Terms, holds_any
 
 _TEXTS = ("instruction", "input", "output")
 _READ = ("example_id", "report_id", "patient_key", *_TEXTS)
@@ -28,19 +29,17 @@ class HeldBack:
     def __init__(self, ledger: Ledger, key: bytes, layout: Layout) -> None:
         self._ledger, self._key, self._layout = ledger, key, layout
         self._lock = threading.Lock()
-        self._known: tuple[tuple[str, ...], frozenset[str]] = ((), frozenset())
+        self._known: tuple[tuple[str, ...], Terms, frozenset[str]] = ((), {}, frozenset())
 
     def example_ids(self) -> frozenset[str]:
         """Of the drafts that are held back now."""
-        seen = self._seen()
-        with self._lock:
-            if self._known[0] != seen:
-                self._known = (seen, self._find())
-            return self._known[1]
+        terms, held = self._of_now()
+        repairs = standing_repairs(self._ledger, terms)
+        return held | {r.example_id for r in repairs if holds_any(r.output, terms[r.patient_key])}
 
     def decision_ids(self, records: Iterable[DecisionRecord]) -> frozenset[str]:
         """Of the decisions that are held back: about a draft that is, or with words of a reviewer that hold what was marked."""
-        held, terms = self.example_ids(), terms_with_copies(self._ledger, self._key, self._layout.tables)
+        terms, held = self._of_now()[0], self.example_ids()
         patients = self._patients(list(terms))
         return frozenset(
             record.decision.decision_id
@@ -64,8 +63,16 @@ class HeldBack:
         tables = (self._layout.tables / name for name in ("drafted_examples", "scrubbed_reports", "reports"))
         return (marks_fingerprint(self._ledger), *(fingerprint_listing(t) if t.is_dir() else "" for t in tables))
 
-    def _find(self) -> frozenset[str]:
-        terms = terms_with_copies(self._ledger, self._key, self._layout.tables)
+    def _of_now(self) -> tuple[Terms, frozenset[str]]:
+        """What is marked, and the drafts that hold some of it or whose report does."""
+        seen = self._seen()
+        with self._lock:
+            if self._known[0] != seen:
+                terms = terms_with_copies(self._ledger, self._key, self._layout.tables)
+                self._known = (seen, terms, self._find(terms))
+            return self._known[1:]
+
+    def _find(self, terms: Terms) -> frozenset[str]:
         path = self._layout.table("drafted_examples")
         if not terms or not path.is_file():
             return frozenset()
@@ -87,5 +94,5 @@ class HeldBack:
         return found
 
 
-def _holds(draft: dict[str, Any], report: str, terms: list[MissedTerm]) -> bool:
+def _holds(draft: dict[str, Any], report: str, terms: Sequence[MissedTerm]) -> bool:
     return any(holds_any(text, terms) for text in (*(draft[name] for name in _TEXTS), report))

@@ -240,6 +240,26 @@ def test_a_copy_of_a_marked_report_leaves_with_it_whoever_it_is_filed_under(site
     assert len(listed(one)) == len(drafts_of(site.settings))
 
 
+def test_a_marked_name_that_a_reviewer_types_holds_the_item_back_until_the_decision_is_revoked(
+    site: Site, one: Visitor, two: Visitor
+) -> None:
+    """What a person types is scrubbed by nobody; the next one to look must not read it."""
+    holding = next(draft for draft in drafts_of(site.settings) if MISSED in draft["input"])
+    item = f"/items/{holding['example_id']}"
+    one.post(f"{item}/mark", {"kind": "NAME", "term": MISSED}, page=item)
+    scrub_again(site.settings, site.ledger, MISSED)
+    draft = next(d for d in drafts_of(site.settings) if d["report_id"] == holding["report_id"])
+    item = f"/items/{draft['example_id']}"
+    assert one.approve(draft, f"Cough. Seen with {MISSED.lower()}.").status_code == 303
+    held = two.get(item)
+    assert (held.status_code, MISSED.lower() in held.text) == (409, False)
+    (decision,) = list_decisions(site.ledger)
+    assert (
+        one.post(f"/decisions/{decision.decision_id}/revoke", {"reason": "a name"}, page="/account").status_code == 303
+    )
+    assert two.get(item).status_code == 200
+
+
 def test_a_mark_that_can_not_be_is_refused_without_repeating_it_and_the_text_is_kept(site: Site, one: Visitor) -> None:
     """An invented name is nobody's; the message must not carry what was selected into a log or a screenshot."""
     first = drafts_of(site.settings)[0]
