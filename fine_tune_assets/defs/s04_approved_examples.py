@@ -45,7 +45,8 @@ expert_decisions = dg.AssetSpec(
 @dg.asset(
     group_name=GROUP,
     code_version="3",  # whether a reviewer has to see it is a column
-    deps=[recipe_section("tasks")],
+    # The thresholds of stage 3 also say which inputs are nearly the same.
+    deps=[recipe_section("tasks"), recipe_section("dedup")],
     automation_condition=with_new_inputs(),
     description="Instruction, input and draft output made from each report by the recipe's tasks, and from corrections.",
     owners=OWNERS["clinical"],

@@ -33,7 +33,7 @@ _SECTIONS = {
     "tagger": ("s02_scrubbed_reports", "how a tagger of one's own is trained"),
     "dedup": (
         "s03_unique_reports",
-        "from which similarity two reports are the same, and two examples of different splits",
+        "from which similarity two reports, drafts or examples of two splits are the same",
     ),
     "tasks": ("s04_approved_examples", "how a report becomes instruction, input and draft output"),
     "trusted_sources": ("s04_approved_examples", "whose texts count as approved"),

@@ -17,7 +17,7 @@ from fine_tune_assets.defs.metadata import WHY
 from fine_tune_assets.defs.pair_finding import VECTORS
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s05_evidence import leak_search
-from fine_tune_assets.defs.s05_instruction_sets import APPROVED, LEFT_OUT, deciding_facts, instruction_sets
+from fine_tune_assets.defs.s05_instruction_sets import APPROVED, LEFT_OUT, deciding_facts
 from fine_tune_assets.defs.s05_set_checks import (
     every_approved_example_is_accounted_for,
     final_texts_hold_no_identifier,
@@ -26,7 +26,6 @@ from fine_tune_assets.defs.s05_set_checks import (
     set_is_large_enough,
 )
 from fine_tune_assets.defs.s06_example_lengths import enough_is_left_to_train_on, no_answer_would_be_cut_off
-from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.instructions.leaks import LeakSearch
 from fine_tune_assets.instructions.storing import StoredInstructionSet, write_instruction_set
 from fine_tune_assets_tests.conftest import write_recipe
@@ -218,11 +217,6 @@ def test_leaks_are_looked_for_with_the_recipes_thresholds_and_every_evaluation_s
         long = " ".join(f"word{number}" for number in range(40))
         pairs = search.find_pairs([long, "something else", f"{long} more"], ["train", "train", "test"])
         assert [(p.first, p.second, p.kind) for p in pairs] == [(0, 2, "near")]
-
-
-def test_a_set_is_made_again_when_the_thresholds_change_by_which_leaks_are_found() -> None:
-    """Its certificate would speak of other ones than the recipe's, also where no report is dropped for it."""
-    assert recipe_section("dedup") in instruction_sets.dependency_keys
 
 
 def test_a_leak_of_nothing_but_phrases_that_many_share_is_found() -> None:
