@@ -28,7 +28,7 @@ from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.defs.automation import with_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
-from fine_tune_assets.defs.pair_finding import words_finder
+from fine_tune_assets.defs.pair_finding import near_input_finder
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.s02_missed_identifiers import missed_identifiers, terms_of
 from fine_tune_assets.defs.sources import recipe_section
@@ -51,7 +51,7 @@ expert_decisions = dg.AssetSpec(
 @dg.asset(
     group_name=GROUP,
     code_version="3",  # whether a reviewer has to see it is a column
-    deps=[recipe_section("tasks")],
+    deps=[recipe_section("dedup"), recipe_section("tasks")],
     automation_condition=with_new_inputs(),
     description="Instruction, input and draft output made from each report by the recipe's tasks, and from corrections.",
     owners=OWNERS["clinical"],
@@ -69,7 +69,7 @@ def drafted_examples(
             recipe.tasks,
             model_drafts,
             reviewed_flags=recipe.reviewed_flags,
-            find_pairs=words_finder(installation),
+            find_pairs=near_input_finder(installation),
         )
         unused = count_unused(partial(rows_of, unique_reports), recipe.tasks)
         queue = refresh_items(ledger, drafts, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC))
