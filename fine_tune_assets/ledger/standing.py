@@ -30,6 +30,8 @@ def standing_repairs(ledger: Ledger, patients: Collection[str]) -> list[Repair]:
         .where(decisions.c.output.is_not(None), ~is_revoked)
     )
     ordered, found = sorted(patients), list[Repair]()
+    if not ordered:
+        return []
     with ledger.read() as connection:
         for start in range(0, len(ordered), _ASKED_AT_ONCE):
             asked = query.where(review_items.c.patient_key.in_(ordered[start : start + _ASKED_AT_ONCE]))
