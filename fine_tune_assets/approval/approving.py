@@ -41,8 +41,8 @@ class Approval:
     """Decisions about a correction by its own author, or by anyone while its author is not known, and repairs that
     left nothing. They count for nothing."""
     altered_decisions: int
-    """Approvals that were signed for another content than they would approve: a row or a table was changed since. They
-    approve nothing."""
+    """Approvals that were signed for another content than they would approve: a row or a table was changed since. And
+    repairs of before signatures were kept: nobody signed the text that they would approve. Neither approves anything."""
 
     @property
     def waiting(self) -> int:
@@ -61,7 +61,8 @@ class CountedDecisions:
     standings: dict[str, Standing]
     """Example id → what the decisions about it make of it; absent where there are none."""
     doubted: frozenset[str]
-    """Ids of the drafts whose report was last rejected for their task, perhaps when other content was drafted from it."""
+    """Ids of the drafts whose report was last rejected for their task, perhaps when other content was drafted from it, and of
+    those that somebody repaired without a signature that holds."""
     stale: int
     barred: int
     altered: int
@@ -130,18 +131,19 @@ def count_about(
     by_id = {row["example_id"]: row for row in rows}
     votes: dict[str, list[Vote]] = {}
     last_word: dict[tuple[str | None, str | None], str] = {}
+    repaired: set[str] = set()
     barred = altered = 0
     # Sorting is stable: of two decisions in the same instant, the one that was recorded later stands.
     for decision in sorted(decisions, key=lambda d: d.decided_at):
         same = texts.get(decision.fingerprint, ())
         if _is_barred(by_id.get(decision.example_id), decision.reviewer, authors) or _is_blank(decision.output):
             barred += 1
-        elif any(_is_altered(decision, draft) for draft in same):
+        elif _is_unsigned(decision) or any(_is_altered(decision, draft) for draft in same):
             altered += 1
+            if decision.output is not None:
+                repaired.add(decision.fingerprint)
         else:
-            votes.setdefault(decision.fingerprint, []).append(
-                Vote(decision, outcome_of(decision, next(iter(same), None)))
-            )
+            votes.setdefault(decision.fingerprint, []).append(Vote(decision, outcome_of(decision)))
             last_word[decision.report_id, decision.task] = decision.fingerprint
     standings = {}
     for row in rows:
@@ -149,7 +151,11 @@ def count_about(
         if own:
             standings[row["example_id"]] = standing_of(own, rules)
     faulted = {key for key, content in last_word.items() if _finds_fault(standing_of(votes[content], rules))}
-    doubted = frozenset(row["example_id"] for row in rows if (row["report_id"], row["task"]) in faulted)
+    doubted = frozenset(
+        row["example_id"]
+        for row in rows
+        if (row["report_id"], row["task"]) in faulted or row["fingerprint"] in repaired
+    )
     present = {row["fingerprint"] for row in rows}
     stale = sum(len(about) for content, about in votes.items() if content not in present)
     return CountedDecisions(standings, doubted, stale, barred, altered)
@@ -191,8 +197,18 @@ def _is_blank(output: str | None) -> bool:
     return output is not None and not output.strip()
 
 
+def _is_unsigned(decision: Decision) -> bool:
+    """Whether nobody signed what it would approve, as far as that can be told without the draft."""
+    if decision.decision == "reject":
+        return False
+    if decision.output is None:
+        return decision.approved_fingerprint not in (None, decision.fingerprint)
+    return decision.approved_fingerprint is None
+
+
 def _is_altered(decision: Decision, draft: Mapping[str, Any]) -> bool:
-    """Whether the signature is not under what would be approved now. Old decisions have none, and are bound by the draft."""
+    """Whether the signature is not under what would be approved now. Old approvals of a draft as it is have none, and are
+    bound by the draft's own fingerprint."""
     if decision.decision == "reject" or decision.approved_fingerprint is None:
         return False
     output = draft["output"] if decision.output is None else decision.output

@@ -6,9 +6,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.reviews import record_decision
 from fine_tune_assets.ledger.schema import erasures, revocations
 from fine_tune_assets.ledger.standing import erased_patients, standing_approvals
+from fine_tune_assets_tests.ledger.made import record_decision
 
 
 def _decide(ledger: Ledger, example: str, **changes: Any) -> str:
