@@ -128,7 +128,49 @@ def count_about(
     `rows` have the columns that tell what a draft is; `texts` maps a fingerprint to the drafts that say they have it,
     where their texts are at hand: without them nobody can tell whether one was altered.
     """
-    by_id = {row["example_id"]: row for row in rows}
+    counted = count_votes(decisions, {row["example_id"]: row for row in rows}, texts, authors, rules)
+    standings = {
+        row["example_id"]: standing_of(own, rules)
+        for row in rows
+        if (own := counted.about(row, row["fingerprint"], authors))
+    }
+    doubted = frozenset(
+        row["example_id"]
+        for row in rows
+        if (row["report_id"], row["task"]) in counted.faulted or row["fingerprint"] in counted.repaired
+    )
+    present = {row["fingerprint"] for row in rows}
+    stale = sum(len(about) for content, about in counted.by_content.items() if content not in present)
+    return CountedDecisions(standings, doubted, stale, counted.barred, counted.altered)
+
+
+@dataclass(frozen=True)
+class CountedVotes:
+    """The decisions that count, by what they are about."""
+
+    by_content: dict[str, list[Vote]]
+    """Content that was decided on → votes in their order."""
+    faulted: frozenset[tuple[str | None, str | None]]
+    """Report and task of which the last word was a rejection, whatever was drafted of them then."""
+    repaired: frozenset[str]
+    """Contents that somebody repaired without a signature that holds."""
+    barred: int
+    altered: int
+
+    def about(self, row: Mapping[str, Any], content: str, authors: Mapping[str, str]) -> list[Vote]:
+        """Votes about a content, less those of whoever wrote the correction behind the row."""
+        found = self.by_content.get(content, [])
+        return [vote for vote in found if not _is_barred(row, vote.decision.reviewer, authors)]
+
+
+def count_votes(
+    decisions: Iterable[Decision],
+    by_id: Mapping[str, Mapping[str, Any]],
+    texts: Mapping[str, Sequence[Mapping[str, Any]]],
+    authors: Mapping[str, str],
+    rules: ReviewSettings,
+) -> CountedVotes:
+    """Which decisions count. `by_id` holds the drafts that are known by their ids, `texts` those whose texts are at hand."""
     votes: dict[str, list[Vote]] = {}
     last_word: dict[tuple[str | None, str | None], str] = {}
     repaired: set[str] = set()
@@ -145,20 +187,8 @@ def count_about(
         else:
             votes.setdefault(decision.fingerprint, []).append(Vote(decision, outcome_of(decision)))
             last_word[decision.report_id, decision.task] = decision.fingerprint
-    standings = {}
-    for row in rows:
-        own = [v for v in votes.get(row["fingerprint"], []) if not _is_barred(row, v.decision.reviewer, authors)]
-        if own:
-            standings[row["example_id"]] = standing_of(own, rules)
     faulted = {key for key, content in last_word.items() if _finds_fault(standing_of(votes[content], rules))}
-    doubted = frozenset(
-        row["example_id"]
-        for row in rows
-        if (row["report_id"], row["task"]) in faulted or row["fingerprint"] in repaired
-    )
-    present = {row["fingerprint"] for row in rows}
-    stale = sum(len(about) for content, about in votes.items() if content not in present)
-    return CountedDecisions(standings, doubted, stale, barred, altered)
+    return CountedVotes(votes, frozenset(faulted), frozenset(repaired), barred, altered)
 
 
 def is_trusted(draft: Mapping[str, Any], trusted_sources: Mapping[str, str]) -> bool:

@@ -94,6 +94,13 @@ def list_decisions(target: Ledger | sa.Connection) -> list[Decision]:
     return _standing(target, sa.true())
 
 
+def decided_contents(ledger: Ledger) -> dict[str, str]:
+    """Decision id → fingerprint of the content that it is about, of every decision, revoked ones too."""
+    with ledger.read() as connection:
+        rows = connection.execute(sa.select(decisions.c.decision_id, decisions.c.fingerprint))
+        return {row.decision_id: row.fingerprint for row in rows}
+
+
 def decisions_about(
     connection: sa.Connection, fingerprints: Collection[str], report_ids: Collection[str] = ()
 ) -> list[Decision]:
