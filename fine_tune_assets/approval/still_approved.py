@@ -24,9 +24,9 @@ REASONS: Mapping[Fall, str] = {
     "revoked": "its approval was revoked",
     "rejected": "it was rejected since",
     "repaired": "another text was approved in its place",
-    "open": "its reviewers disagree, or more of them are asked for now",
+    "open": "it waits for its reviewers again",
 }
-"""Why an approval does not stand any more."""
+"""Why an approval does not stand any more. Open: they disagree, more of them are asked for, or nobody signed the repair."""
 _AUTHORS = ["correction_id", "author"]
 UNREVIEWED = "nobody reviewed it: its source was trusted"
 """Why an example is not taught again although its approval stands."""
