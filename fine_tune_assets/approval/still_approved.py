@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 import pyarrow.parquet as pq
 
-from fine_tune_assets.approval.approving import EXPERT, CountedVotes, count_votes
+from fine_tune_assets.approval.approving import EXPERT
+from fine_tune_assets.approval.counting import CountedVotes, count_votes
 from fine_tune_assets.approval.drafting import correction_authors
 from fine_tune_assets.approval.states import REJECTED, standing_of
 from fine_tune_assets.ledger.database import Ledger
