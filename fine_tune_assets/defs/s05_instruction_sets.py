@@ -35,6 +35,14 @@ general_files = dg.AssetSpec(
     kinds={"json"},
 )
 
+ability_questions = dg.AssetSpec(
+    "ability_questions",
+    group_name=GROUP,
+    description="General questions kept out of training (`data/evaluation/abilities`). They show what was forgotten.",
+    owners=OWNERS["ml"],
+    kinds={"json"},
+)
+
 
 @dg.asset(
     group_name=GROUP,
@@ -56,7 +64,7 @@ def general_examples(installation: Installation) -> dg.MaterializeResult[pa.Tabl
 
 @dg.asset(
     group_name=GROUP,
-    deps=[recipe_section("instructions")],
+    deps=[ability_questions, recipe_section("dedup"), recipe_section("instructions")],
     automation_condition=with_new_inputs(),
     description="Train, validation and test conversations. A patient is in one split only, for ever.",
     owners=OWNERS["ml"],
