@@ -53,13 +53,13 @@ def require_decisions_stand(installation: Installation, stored: StoredInstructio
     if fallen:
         named = ", ".join(sorted(fallen)[:_NAMED_AT_MOST]) + (", …" if len(fallen) > _NAMED_AT_MOST else "")
         raise GateClosedError(
-            f"{len(fallen)} examples of the instruction set are not approved any more ({in_words(fallen)}): {named}. Nothing is "
-            "trained, judged, merged, released or newly served on it. See who decided: fine-tune review show ID. Then "
+            f"{len(fallen)} examples of the instruction set are not approved any more ({_in_words(fallen)}): {named}. Nothing is "
+            "trained, judged, merged, released or newly served on it. See who decided: fine-tune trace example ID. Then "
             "materialize instruction_sets; then adapters: fine-tune materialize"
         )
 
 
-def in_words(fallen: Mapping[str, Fall]) -> str:
+def _in_words(fallen: Mapping[str, Fall]) -> str:
     """Counts by what happened."""
     return ", ".join(f"{count} {fall}" for fall, count in sorted(Counter(fallen.values()).items()))
 
@@ -70,30 +70,33 @@ def in_words(fallen: Mapping[str, Fall]) -> str:
     description="Every example that the release which answers users learned from is still approved, by the decisions of now.",
 )
 def live_release_learned_only_what_is_approved(installation: Installation) -> dg.AssetCheckResult:
-    told = _told(installation) or {FALLEN: 0}
-    return dg.AssetCheckResult(passed=told[FALLEN] == 0, severity=dg.AssetCheckSeverity.WARN, metadata=told)
+    told = _told(installation)
+    return dg.AssetCheckResult(passed=WHY not in told, severity=dg.AssetCheckSeverity.WARN, metadata=told)
 
 
 def news_of_decisions(instance: dg.DagsterInstance, installation: Installation) -> list[dg.AssetCheckEvaluation]:
     """The check's result when a decision changed it: a revocation makes nothing of `served_models` anew."""
     told = _told(installation)
-    return [] if told is None else news_of_check(instance, LIVE_CHECK, FALLEN, told)
+    return news_of_check(instance, LIVE_CHECK, FALLEN, told) if FALLEN in told else []
 
 
-def _told(installation: Installation) -> dict[str, int | str] | None:
-    """What there is to say of the live release; None while none is live, or where its set does not say who approved it."""
+def _told(installation: Installation) -> dict[str, int | str]:
+    """What there is to say of the live release: nothing while none is live, and no count where nobody can tell."""
     settings, corrections = installation.settings, installation.layout.table("scrubbed_corrections")
     with installation.ledger() as ledger:
         live = live_deployment(ledger)
         if live is None:
-            return None
+            return {}
         decided = decisions_fingerprint(ledger)
     rules = fingerprint_json(asdict(installation.recipe.review))
     authors = fingerprint_listing(corrections) if corrections.is_file() else ""
     place = [str(settings.data_dir), settings.database_url]
     found = _fallen_of_release(live.release_id, combine([*place, decided, rules, authors]))
     if found is None:
-        return None
+        unknown = (
+            "The live release's instruction set is gone, or does not say by which decisions its examples were approved."
+        )
+        return {"release": live.release_id, WHY: unknown}
     why = f"The live release {live.release_id} learned from {len(found)} examples that are not approved any more: train again."
     by_fall = {f"{fall}_since": count for fall, count in sorted(Counter(found.values()).items())}
     return {FALLEN: len(found), "release": live.release_id, **by_fall, **({WHY: why} if found else {})}

@@ -35,7 +35,7 @@ from fine_tune_assets.ledger.verdicts import record_verdict
 from fine_tune_assets.phi.scrubbing import scrubber_version
 from fine_tune_assets.recipes.sections import section_fingerprints
 from fine_tune_assets_tests.instructions.examples import SEARCH, approved, built, example, patients_in
-from fine_tune_assets_tests.ledger.made import make_release, make_verdict, record_decision
+from fine_tune_assets_tests.ledger.made import make_release, make_verdict, record_decision, record_promoted
 from fine_tune_assets_tests.lineage.made import filled, store
 
 pytestmark = pytest.mark.usefixtures("installation_dir")
@@ -210,7 +210,7 @@ def test_the_live_release_that_learned_what_is_not_approved_any_more_is_told_of_
         return result.passed, {name: value.value for name, value in result.metadata.items()}
 
     rows = [_approve(), _approve(TESTED, "A cough at night.")]
-    assert (tick(), checked()) == ([], (True, {FALLEN: 0}))
+    assert (tick(), checked()) == ([], (True, {}))
     release_id = _promote(_store(*rows))
     _go_live(release_id)
     assert (tick(), checked()) == ([], (True, {FALLEN: 0, "release": "r-1"}))
@@ -229,6 +229,17 @@ def test_the_live_release_that_learned_what_is_not_approved_any_more_is_told_of_
     assert "train  not approved any more: revoked" in _call("trace", "example", rows[0]["example_id"])
     _approve()
     assert tick() == [True], "Somebody read it again and approved exactly this text."
+
+
+def test_of_a_live_release_whose_set_is_gone_nobody_can_say_that_all_is_well(instance: dg.DagsterInstance) -> None:
+    """A count of 0 would be a claim."""
+    with Installation().ledger() as ledger:
+        record_promoted(ledger, "r-2")
+    _go_live("r-2")
+    result = live_release_learned_only_what_is_approved(Installation())
+    assert isinstance(result, dg.AssetCheckResult)
+    assert (result.passed, FALLEN in result.metadata, "why" in result.metadata) == (False, False, True)
+    assert news_of_decisions(instance, Installation()) == []
 
 
 def _call(*arguments: str) -> str:
