@@ -22,7 +22,7 @@ from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.defs.automation import with_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
-from fine_tune_assets.defs.pair_finding import words_finder
+from fine_tune_assets.defs.pair_finding import near_input_finder
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.s02_missed_identifiers import missed_identifiers, terms_of
 from fine_tune_assets.defs.sources import recipe_section
@@ -63,7 +63,7 @@ def drafted_examples(
             recipe.tasks,
             model_drafts,
             reviewed_flags=recipe.reviewed_flags,
-            find_pairs=words_finder(installation),
+            find_pairs=near_input_finder(installation),
         )
         unused = count_unused(partial(rows_of, unique_reports), recipe.tasks)
         queue = refresh_items(ledger, drafts, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC))

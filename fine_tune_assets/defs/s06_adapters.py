@@ -187,7 +187,7 @@ def adapters(
         require_nothing_missed(installation, stored.table)
         require_nobody_erased(installation, stored.table)
         require_decisions_stand(installation, stored)
-        require_evidence(stored)
+        require_evidence(stored, certify_without_semantic=recipe.split.certify_without_semantic)
     if fingerprint_table(stored.table) != fingerprint_table(instruction_sets):
         raise dg.Failure("The stored instruction set is not the table in hand. Materialize instruction_sets again.")
     if example_lengths.column("example_id") != instruction_sets.column("example_id"):
