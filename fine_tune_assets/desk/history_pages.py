@@ -32,7 +32,21 @@ def show_history(desk: "Desk", visit: Visit) -> Response:
     is_hidden = is_blind and not may_see_all and item.state in ("waiting", "second_review")
     # A set or a model tells that somebody approved it: that too is for later.
     trace = None if is_hidden else _trace(desk, example_id)
-    return page(desk, visit, "history.html", item=item, lines=lines, is_hidden=is_hidden, trace=trace, states=STATES)
+    report = desk.texts.tagged_report(item.report_id)
+    # The report's id and its file may hold a name: for those who handle the files.
+    origin = trace.report if trace and "operator" in visit.who.roles else None
+    return page(
+        desk,
+        visit,
+        "history.html",
+        item=item,
+        lines=lines,
+        is_hidden=is_hidden,
+        trace=trace,
+        states=STATES,
+        report=report,
+        origin=origin,
+    )
 
 
 def _trace(desk: "Desk", example_id: str) -> ExampleTrace | None:

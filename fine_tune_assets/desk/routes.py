@@ -81,6 +81,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/items/{example_id}", item_pages.show_item, REVIEWER),
     Route("POST", "/items/{example_id}/open", item_pages.open_with_text, REVIEWER),
     Route("POST", "/items/{example_id}/diff", item_pages.show_diff, REVIEWER),
+    Route("POST", "/items/{example_id}/signing", item_pages.show_signing, REVIEWER),
     Route("POST", "/items/{example_id}/decide", deciding_pages.decide_item, REVIEWER),
     Route("POST", "/items/{example_id}/skip", deciding_pages.skip_item, REVIEWER),
     Route("POST", "/items/{example_id}/mark", deciding_pages.mark_identifier, REVIEWER),

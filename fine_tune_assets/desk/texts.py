@@ -12,7 +12,18 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 
 from fine_tune_assets.approval.drafting import CORRECTION
+from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.paths import Layout
+
+
+@dataclass(frozen=True)
+class TaggedReport:
+    """A scrubbed report as people see it."""
+
+    number: str
+    """The first characters of the scrubbed text's fingerprint. Its own id may be the name of a file, and that of a person."""
+    text: str
+    """With `[KIND]` in each identifier's place."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +42,11 @@ class Texts:
         row = self._row("scrubbed_corrections", None, ("correction_id", correction_id), ["author"])
         return None if row is None else str(row["author"])
 
-    def tagged_report(self, report_id: str) -> str | None:
-        """The scrubbed report with `[KIND]` in each place; None for a correction, or if it was erased."""
-        row = self._row("scrubbed_reports", report_id.partition("/")[0], ("report_id", report_id), ["tagged_text"])
-        return None if row is None else str(row["tagged_text"])
+    def tagged_report(self, report_id: str) -> TaggedReport | None:
+        """None for a correction, or if it was erased."""
+        columns = ["tagged_text", "fingerprint"]
+        row = self._row("scrubbed_reports", report_id.partition("/")[0], ("report_id", report_id), columns)
+        return None if row is None else TaggedReport(short(row["fingerprint"]), str(row["tagged_text"]))
 
     def _row(
         self, table: str, partition: str | None, key: tuple[str, str], columns: list[str] | None = None
