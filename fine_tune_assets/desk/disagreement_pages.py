@@ -19,9 +19,10 @@ from fine_tune_assets.approval.reviewing import (
     history,
 )
 from fine_tune_assets.core.people import is_same_person
+from fine_tune_assets.desk.differences import TextDiff, word_diff
 from fine_tune_assets.desk.errors import not_found
 from fine_tune_assets.desk.item_pages import Opened, find_opened, take
-from fine_tune_assets.desk.marked_text import DiffPiece, with_slots, word_diff
+from fine_tune_assets.desk.marked_text import with_slots
 from fine_tune_assets.desk.queue_filter import QueueQuery
 from fine_tune_assets.desk.rendering import go_to, page
 from fine_tune_assets.desk.visits import Visit
@@ -42,7 +43,7 @@ class Side:
 
     line: DecisionLine
     output: str
-    diff: list[DiffPiece]
+    diff: TextDiff
 
 
 def show_disagreements(desk: "Desk", visit: Visit) -> Response:
@@ -133,7 +134,7 @@ def _disagreement_page(desk: "Desk", visit: Visit, opened: Opened, refusal: str 
         report=report,
         report_pieces=[] if report is None else with_slots(report.text),
         sides=sides,
-        between=word_diff(texts[0], texts[1]) if len(texts) == 2 else [],
+        between=word_diff(texts[0], texts[1]) if len(texts) == 2 else None,
         refusal=refusal,
         reasons=REASON_CODES,
         meanings=MEANINGS,

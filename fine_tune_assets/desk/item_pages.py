@@ -20,8 +20,9 @@ from fine_tune_assets.approval.reviewing import (
     reviews_blind,
 )
 from fine_tune_assets.core.people import is_same_person
+from fine_tune_assets.desk.differences import word_diff
 from fine_tune_assets.desk.errors import PageError, not_found
-from fine_tune_assets.desk.marked_text import with_slots, with_spans, word_diff
+from fine_tune_assets.desk.marked_text import with_slots, with_spans
 from fine_tune_assets.desk.queue_filter import STATES, query_of_visit
 from fine_tune_assets.desk.rendering import page
 from fine_tune_assets.desk.signing import signing_of
@@ -59,8 +60,8 @@ def show_diff(desk: "Desk", visit: Visit) -> Response:
     opened = find_opened(desk, visit)
     if opened.item.state in TO_REVIEW:
         _keep(desk, visit, opened)
-    pieces = word_diff(opened.draft["output"], visit.form.text("output").strip())
-    return page(desk, visit, "diff.html", pieces=pieces)
+    diff = word_diff(opened.draft["output"], visit.form.text("output").strip())
+    return page(desk, visit, "diff.html", diff=diff)
 
 
 def show_signing(desk: "Desk", visit: Visit) -> Response:

@@ -128,6 +128,17 @@ def test_an_approval_names_the_fingerprint_of_the_text_that_was_shown(site: Site
     assert "is empty" in one.post(f"/items/{second['example_id']}/signing", {"output": " "}, page="/account").text
 
 
+def test_a_diff_of_a_long_text_that_was_written_anew_says_that_it_is_coarse(site: Site, one: Visitor) -> None:
+    """Whole parts stand there as removed and added: the reviewer must not take them for what was changed."""
+    first = drafts_of(site.settings)[0]["example_id"]
+    words = (f"word{number * 7919 % 10_007}{'.' if number % 9 == 0 else ''}" for number in range(33_000))
+    one.get(f"/items/{first}")
+    short, long = (
+        one.post(f"/items/{first}/diff", {"output": text}, page="/account").text for text in ("Cough.", " ".join(words))
+    )
+    assert ("too much to compare every word" in short, "too much to compare every word" in long) == (False, True)
+
+
 def test_a_rejection_needs_a_reason_from_the_list(site: Site, one: Visitor) -> None:
     """Free text alone can't be counted."""
     first = drafts_of(site.settings)[0]

@@ -173,9 +173,10 @@
     marker.addEventListener("click", () => { markPhi(held || selectedText()); held = ""; });
   }
 
-  // The dock lies over the page's end: what is scrolled to, such as the line that is typed, must come to lie above it.
-  const dock = one(".dock");
-  if (dock) new ResizeObserver(() => { root.style.setProperty("--dock", `${dock.offsetHeight}px`); }).observe(dock);
+  // Menu and dock lie over the page: what is scrolled to, such as the line that is typed, must come to lie between them.
+  for (const [name, bar] of [["--top", one(".top")], ["--dock", one(".dock")]]) {
+    if (bar) new ResizeObserver(() => { root.style.setProperty(name, `${bar.offsetHeight}px`); }).observe(bar);
+  }
 
   // Keys. Never while somebody types, never with Ctrl, Alt or Meta, and not under a dialog.
   const isTyping = (element) => element?.closest?.("input, select, textarea, [contenteditable]") != null;
