@@ -10,8 +10,8 @@ from starlette.responses import Response
 
 from fine_tune_assets.approval.drafting import CORRECTION
 from fine_tune_assets.approval.reviewing import NotAllowedError, ReviewError, StaleItemError, decide
-from fine_tune_assets.desk.differences import word_diff
 from fine_tune_assets.desk.item_pages import Opened, find_opened, open_item
+from fine_tune_assets.desk.marked_text import word_diff
 from fine_tune_assets.desk.queue_filter import query_of_visit
 from fine_tune_assets.desk.rendering import go_to, page
 from fine_tune_assets.desk.signing import signing_of
@@ -89,7 +89,7 @@ def mark_identifier(desk: "Desk", visit: Visit) -> Response:
         return _again(desk, visit, opened, "Choose what kind of identifier it is.")
     report = desk.texts.tagged_report(report_id)
     # Before the raw report is asked: else its answers would tell, guess by guess, what was removed from it.
-    if report is None or not is_seen(report.text, kind, term):
+    if report is None or not is_seen(report, kind, term):
         return _again(desk, visit, opened, _NOT_SEEN)
     try:
         mark_missed(
@@ -124,6 +124,6 @@ def _conflict_page(desk: "Desk", visit: Visit, opened: Opened, refusal: str) -> 
         item=find_item(desk.ledger, opened.item.example_id) or opened.item,
         refusal=refusal,
         typed=typed,
-        diff=word_diff(opened.draft["output"], typed.strip()) if typed else None,
+        diff=word_diff(opened.draft["output"], typed.strip()) if typed else [],
         query=query_of_visit(visit),
     )

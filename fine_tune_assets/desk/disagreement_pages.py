@@ -19,10 +19,9 @@ from fine_tune_assets.approval.reviewing import (
     history,
 )
 from fine_tune_assets.core.people import is_same_person
-from fine_tune_assets.desk.differences import TextDiff, word_diff
 from fine_tune_assets.desk.errors import not_found
 from fine_tune_assets.desk.item_pages import Opened, find_opened, take
-from fine_tune_assets.desk.marked_text import with_slots
+from fine_tune_assets.desk.marked_text import DiffPiece, with_slots, word_diff
 from fine_tune_assets.desk.queue_filter import QueueQuery
 from fine_tune_assets.desk.rendering import go_to, page
 from fine_tune_assets.desk.visits import Visit
@@ -43,7 +42,7 @@ class Side:
 
     line: DecisionLine
     output: str
-    diff: TextDiff
+    diff: list[DiffPiece]
 
 
 def show_disagreements(desk: "Desk", visit: Visit) -> Response:
@@ -131,14 +130,14 @@ def _disagreement_page(desk: "Desk", visit: Visit, opened: Opened, refusal: str 
         status=status,
         item=find_item(desk.ledger, item.example_id) or item,
         draft=opened.draft,
-        report=report,
-        report_pieces=[] if report is None else with_slots(report.text),
+        report=None if report is None else with_slots(report),
         sides=sides,
-        between=word_diff(texts[0], texts[1]) if len(texts) == 2 else None,
+        between=word_diff(texts[0], texts[1]) if len(texts) == 2 else [],
         refusal=refusal,
         reasons=REASON_CODES,
         meanings=MEANINGS,
         typed=visit.form.text("output") or (texts[-1] if texts else opened.draft["output"]),
         choice=visit.form.text("choice"),
         query=QueueQuery(),
+        report_number=desk.texts.report_number(opened.draft["report_id"]),
     )

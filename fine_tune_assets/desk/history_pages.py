@@ -32,7 +32,6 @@ def show_history(desk: "Desk", visit: Visit) -> Response:
     is_hidden = is_blind and not may_see_all and item.state in ("waiting", "second_review")
     # A set or a model tells that somebody approved it: that too is for later.
     trace = None if is_hidden else _trace(desk, example_id)
-    report = desk.texts.tagged_report(item.report_id)
     # The report's id and its file may hold a name: for those who handle the files.
     origin = trace.report if trace and "operator" in visit.who.roles else None
     return page(
@@ -44,7 +43,7 @@ def show_history(desk: "Desk", visit: Visit) -> Response:
         is_hidden=is_hidden,
         trace=trace,
         states=STATES,
-        report=report,
+        report_number=desk.texts.report_number(item.report_id),
         origin=origin,
     )
 

@@ -20,9 +20,8 @@ from fine_tune_assets.approval.reviewing import (
     reviews_blind,
 )
 from fine_tune_assets.core.people import is_same_person
-from fine_tune_assets.desk.differences import word_diff
 from fine_tune_assets.desk.errors import PageError, not_found
-from fine_tune_assets.desk.marked_text import with_slots, with_spans
+from fine_tune_assets.desk.marked_text import with_slots, with_spans, word_diff
 from fine_tune_assets.desk.queue_filter import STATES, query_of_visit
 from fine_tune_assets.desk.rendering import page
 from fine_tune_assets.desk.signing import signing_of
@@ -60,8 +59,8 @@ def show_diff(desk: "Desk", visit: Visit) -> Response:
     opened = find_opened(desk, visit)
     if opened.item.state in TO_REVIEW:
         _keep(desk, visit, opened)
-    diff = word_diff(opened.draft["output"], visit.form.text("output").strip())
-    return page(desk, visit, "diff.html", diff=diff)
+    pieces = word_diff(opened.draft["output"], visit.form.text("output").strip())
+    return page(desk, visit, "diff.html", pieces=pieces)
 
 
 def show_signing(desk: "Desk", visit: Visit) -> Response:
@@ -150,23 +149,23 @@ def _render_item(
         item=opened.item,
         draft=draft,
         output=output,
-        shown=shown,
         pieces=with_spans(shown, flag_spans(shown, draft["flags"])),
-        report=report,
-        report_pieces=[] if report is None else with_slots(report.text),
+        report=None if report is None else with_slots(report),
         diff=word_diff(draft["output"], output.strip()),
         is_second_output=shown != draft["output"],
         query=query_of_visit(visit),
         closed=closed,
         own=own,
-        typed=typed or "",
-        **_signing(draft, output, visit),
         refusal=refusal,
         reasons=REASON_CODES,
         meanings=MEANINGS,
         kinds=KINDS,
         states=STATES,
         is_blind=reviews_blind(desk.rules()),
+        report_number=desk.texts.report_number(draft["report_id"]),
+        shown=shown,
+        typed=typed or "",
+        **_signing(draft, output, visit),
     )
 
 

@@ -1,4 +1,4 @@
-"""Texts cut into pieces that a page shows in different ways: identifiers' places, and flags.
+"""Texts cut into pieces that a page shows in different ways: identifiers' places, flags, and what changed.
 
 Pure: text in, pieces out. A piece is plain text; what is put around it is the template's matter.
 """
@@ -7,10 +7,14 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
+from fine_tune_assets.desk.differences import compare
 from fine_tune_assets.phi.kinds import KINDS
 
 _SLOT = re.compile(r"(\[(?:" + "|".join(KINDS) + r")\])")
+_WORDS = re.compile(r"\w+|\s+|[^\w\s]")
+Change = Literal["same", "added", "removed"]
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,14 @@ class Piece:
     text: str
     kinds: tuple[str, ...] = ()
     """What it is marked as; empty for plain text."""
+
+
+@dataclass(frozen=True)
+class DiffPiece:
+    text: str
+    change: Change
+    is_whole: bool = False
+    """Shown as changed as a whole, since too much differs to compare it word by word: words in it may be the same."""
 
 
 def with_slots(text: str) -> list[Piece]:
@@ -35,3 +47,17 @@ def with_spans(text: str, spans: Iterable[tuple[int, int, str]]) -> list[Piece]:
         kinds = tuple(sorted({kind for s, e, kind in inside if s <= start and end <= e}))
         pieces.append(Piece(text[start:end], kinds))
     return pieces
+
+
+def word_diff(before: str, after: str) -> list[DiffPiece]:
+    """What was removed and added, word by word; the same text is one piece.
+
+    >>> [(piece.text, piece.change) for piece in word_diff("No fever.", "No high fever.")]
+    [('No ', 'same'), ('high ', 'added'), ('fever.', 'same')]
+    """
+    return [
+        DiffPiece(text, change, is_whole=run.is_whole and change != "same")
+        for run in compare(_WORDS.findall(before), _WORDS.findall(after))
+        for change, words in (("same", run.same), ("removed", run.removed), ("added", run.added))
+        if (text := "".join(words))
+    ]

@@ -17,16 +17,6 @@ from fine_tune_assets.core.paths import Layout
 
 
 @dataclass(frozen=True)
-class TaggedReport:
-    """A scrubbed report as people see it."""
-
-    number: str
-    """The first characters of the scrubbed text's fingerprint. Its own id may be the name of a file, and that of a person."""
-    text: str
-    """With `[KIND]` in each identifier's place."""
-
-
-@dataclass(frozen=True)
 class Texts:
     layout: Layout
 
@@ -42,11 +32,21 @@ class Texts:
         row = self._row("scrubbed_corrections", None, ("correction_id", correction_id), ["author"])
         return None if row is None else str(row["author"])
 
-    def tagged_report(self, report_id: str) -> TaggedReport | None:
-        """None for a correction, or if it was erased."""
-        columns = ["tagged_text", "fingerprint"]
-        row = self._row("scrubbed_reports", report_id.partition("/")[0], ("report_id", report_id), columns)
-        return None if row is None else TaggedReport(short(row["fingerprint"]), str(row["tagged_text"]))
+    def tagged_report(self, report_id: str) -> str | None:
+        """The scrubbed report with `[KIND]` in each place; None for a correction, or if it was erased."""
+        return self._of_report(report_id, "tagged_text")
+
+    def report_number(self, report_id: str) -> str | None:
+        """What people call a report by: the first characters of its scrubbed text's fingerprint.
+
+        Its id is often made of the name of a file, and that of a patient's.
+        """
+        fingerprint = self._of_report(report_id, "fingerprint")
+        return None if fingerprint is None else short(fingerprint)
+
+    def _of_report(self, report_id: str, column: str) -> str | None:
+        row = self._row("scrubbed_reports", report_id.partition("/")[0], ("report_id", report_id), [column])
+        return None if row is None else str(row[column])
 
     def _row(
         self, table: str, partition: str | None, key: tuple[str, str], columns: list[str] | None = None

@@ -38,7 +38,7 @@
   // A text that was changed goes with the forms that carry it; whatever else would lose it asks first.
   const editor = one("#output");
   const isChanged = () => editor !== null && editor.value.trim() !== one("#draft-text").value.trim();
-  const isUnsaved = () => editor !== null && editor.value.trim() !== one("#shown-text").value.trim();
+  const isUnsaved = () => editor !== null && editor.value.trim() !== (one("#shown-text") ?? one("#draft-text")).value.trim();
   let leaving = false;
   let goOn = null;
   const askBefore = (event, go) => {
