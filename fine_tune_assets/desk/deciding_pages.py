@@ -24,6 +24,7 @@ from fine_tune_assets.phi.marking import MarkError, is_seen, mark_missed
 if TYPE_CHECKING:
     from fine_tune_assets.desk.application import Desk
 
+_LONGEST_TERM = 500
 _NO_REPORT = "This draft was made of a user's correction, which has no report. Reject it: an identifier is left."
 _NOT_SEEN = (
     "Nothing was marked: the report does not show that as whole words. Mark it as it stands in the report. A name that only "
@@ -89,7 +90,7 @@ def mark_identifier(desk: "Desk", visit: Visit) -> Response:
         return _again(desk, visit, opened, "Choose what kind of identifier it is.")
     report = desk.texts.tagged_report(report_id)
     # Before the raw report is asked: else its answers would tell, guess by guess, what was removed from it.
-    if report is None or not is_seen(report, kind, term):
+    if report is None or len(term) > _LONGEST_TERM or not is_seen(report, kind, term):
         return _again(desk, visit, opened, _NOT_SEEN)
     try:
         mark_missed(

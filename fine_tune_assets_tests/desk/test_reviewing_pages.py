@@ -251,6 +251,14 @@ def test_marking_tells_nothing_of_what_the_report_does_not_show(site: Site, one:
     assert list_marks(site.ledger) == []
 
 
+def test_a_term_as_long_as_a_book_is_not_searched_for(site: Site, one: Visitor) -> None:
+    """Looking for 800,000 characters took 13 seconds of the server."""
+    marked = next(draft for draft in drafts_of(site.settings) if MISSED in draft["input"])
+    item = f"/items/{marked['example_id']}"
+    reply = one.post(f"{item}/mark", {"kind": "NAME", "term": f"{MISSED}{' ' * 500}"}, page="/account")
+    assert (reply.status_code, "Nothing was marked" in reply.text) == (400, True)
+
+
 def test_an_item_that_is_decided_can_still_be_marked(site: Site, one: Visitor, two: Visitor) -> None:
     """Whoever reads it later may be the first to see the name. What is refused is shown to read only."""
     marked = next(draft for draft in drafts_of(site.settings) if MISSED in draft["input"])
