@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from fine_tune_assets.desk import (
     account_pages,
     agreement_pages,
+    arrival_pages,
     audit_pages,
     deciding_pages,
     decision_pages,
@@ -61,6 +62,7 @@ REVIEWER = one_of("reviewer")
 APPROVER = one_of("approver")
 OPERATOR = one_of("operator")
 AUDITOR = one_of("auditor")
+BRINGERS = one_of("ingest", "operator")
 DECIDES = one_of("reviewer", "approver")
 TRACERS = one_of("approver", "operator", "auditor")
 WHO_SEES_HISTORY = one_of("reviewer", "approver", "operator", "auditor")
@@ -113,6 +115,15 @@ ROUTES: tuple[Route, ...] = (
         "Agreement",
         "How well two reviewers agree, by reviewer and task.",
     ),
+    Route(
+        "GET",
+        "/arrivals",
+        arrival_pages.show_arrivals,
+        BRINGERS,
+        "Arrivals",
+        "Batches that were read, and files that were not.",
+    ),
+    Route("GET", "/arrivals/{batch}", arrival_pages.show_batch, BRINGERS),
     Route(
         "GET",
         "/patients",

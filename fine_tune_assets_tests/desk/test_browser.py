@@ -25,7 +25,7 @@ def site(ward: Callable[..., Site]) -> Site:
     for name, *roles in (
         ("Reviewer One", "reviewer"),
         ("Reviewer Two", "reviewer"),
-        ("All Roles", "reviewer", "approver", "operator", "auditor"),
+        ("All Roles", "ingest", "reviewer", "approver", "operator", "auditor"),
     ):
         made.add(name, *roles)
     return made
@@ -74,13 +74,14 @@ def test_every_page_and_dialog_passes_the_accessibility_rules_in_every_look(look
     item = f"/items/{second['example_id']}"
     for path in (
         "/", "/account", "/queue", "/queue?task=none", "/decisions", "/disagreements", "/agreement", "/patients", "/users",
+        "/arrivals",
         "/audit?verify=1",
         "/nothing", f"/disagreements/{first['example_id']}", f"/items/{first['example_id']}/history",
         f"/items/{first['example_id']}", f"/items/{third['example_id']}", item,
     ):  # fmt: skip
         look.goto(site.url + path)
         check(look, path)
-    for key, dialog in (("a", "approve"), ("r", "reject"), ("?", "help")):
+    for key, dialog in (("a", "approve"), ("r", "reject"), ("p", "mark"), ("?", "help")):
         look.keyboard.press(key)
         look.locator(f"#{dialog}-dialog[open]").wait_for()
         check(look, f"{dialog} dialog")
@@ -90,6 +91,14 @@ def test_every_page_and_dialog_passes_the_accessibility_rules_in_every_look(look
     look.locator("#output").fill("Something else entirely.")
     look.locator("#diff ins").first.wait_for()
     check(look, "editing")
+    look.keyboard.press("Control+Enter")
+    look.get_by_role("button", name="Sign and approve as repaired").wait_for()
+    check(look, "signing a repair")
+    look.keyboard.press("Escape")
+    look.keyboard.press("Escape")
+    look.keyboard.press("s")
+    look.locator("#leave-dialog[open]").wait_for()
+    check(look, "leaving")
 
 
 def test_a_reviewer_works_by_keys_alone(page: Page, site: Site) -> None:
