@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from fine_tune_assets.desk.differences import compare
+from fine_tune_assets.desk.differences import Words, compare
 from fine_tune_assets.phi.kinds import KINDS
 
 _SLOT = re.compile(r"(\[(?:" + "|".join(KINDS) + r")\])")
@@ -55,9 +55,9 @@ def word_diff(before: str, after: str) -> list[DiffPiece]:
     >>> [(piece.text, piece.change) for piece in word_diff("No fever.", "No high fever.")]
     [('No ', 'same'), ('high ', 'added'), ('fever.', 'same')]
     """
-    return [
-        DiffPiece(text, change, is_whole=run.is_whole and change != "same")
-        for run in compare(_WORDS.findall(before), _WORDS.findall(after))
-        for change, words in (("same", run.same), ("removed", run.removed), ("added", run.added))
-        if (text := "".join(words))
-    ]
+    pieces: list[DiffPiece] = []
+    for run in compare(_WORDS.findall(before), _WORDS.findall(after)):
+        parts: tuple[tuple[Change, Words], ...] = (("same", run.same), ("removed", run.removed), ("added", run.added))
+        texts = [(change, "".join(words)) for change, words in parts if words]
+        pieces += [DiffPiece(text, change, run.is_whole and change != "same") for change, text in texts]
+    return pieces
