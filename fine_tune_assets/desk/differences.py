@@ -178,5 +178,16 @@ def _joined(runs: Iterable[Run]) -> list[Run]:
             found.append(Run(_flat(run.same for run in parts)))
             continue
         removed, added = _flat(run.removed for run in parts), _flat(run.added for run in parts)
-        found[-1] = Run(found[-1].same, removed, added, any(run.is_whole for run in parts))
+        is_whole, last = any(run.is_whole for run in parts), found[-1]
+        if len(found) > 1 and (found[-2].removed or found[-2].added) and _is_gap(last.same):
+            # Two words that were changed side by side read as one change.
+            before = found.pop(-2)
+            removed, added = [*before.removed, *last.same, *removed], [*before.added, *last.same, *added]
+            last, is_whole = before, is_whole or before.is_whole
+        found[-1] = Run(last.same, removed, added, is_whole)
     return found
+
+
+def _is_gap(words: Words) -> bool:
+    """White space of one line only."""
+    return len(words) == 1 and words[0].isspace() and "\n" not in words[0]

@@ -66,8 +66,10 @@ class Arrivals:
         return sum(batch.refused for batch in self.batches)
 
     @property
-    def held_back(self) -> int:
-        return sum(batch.held_back or 0 for batch in self.batches)
+    def held_back(self) -> int | None:
+        """Of the batches that were scrubbed; None if none was."""
+        known = [batch.held_back for batch in self.batches if batch.held_back is not None]
+        return sum(known) if known else None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from fine_tune_assets.ledger.missed_identifiers import list_marks
 from fine_tune_assets.ledger.reviews import list_decisions
 from fine_tune_assets.ledger.schema import sessions
+from fine_tune_assets.ledger.users import find_user
 from fine_tune_assets_tests.desk.conftest import Site, sign_in_at
 from fine_tune_assets_tests.desk.installation import MISSED, drafts_of
 
@@ -261,6 +262,19 @@ def test_an_unchanged_item_is_left_without_a_question_and_a_closed_tab_warns(pag
     page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
     page.reload()
     assert asked == ["beforeunload"]
+
+
+def test_what_ends_somebodys_sessions_is_asked_before(page: Page, site: Site) -> None:
+    """The buttons stand close to each other, in a row a person."""
+    sign_in_at(page, site, "All Roles")
+    page.goto(f"{site.url}/users")
+    for answer, is_enabled in (("Cancel", True), ("Do it", False)):
+        page.get_by_role("button", name="Disable Reviewer Two").click()
+        expect(page.get_by_role("dialog", name="Disable Reviewer Two?")).to_be_visible()
+        page.get_by_role("button", name=answer).click()
+        if not is_enabled:
+            expect(page.get_by_role("status").first).to_contain_text("Reviewer Two is disabled")
+        assert find_user(site.ledger, "Reviewer Two").is_enabled == is_enabled
 
 
 def test_an_identifier_is_marked_by_keys_alone(page: Page, site: Site) -> None:

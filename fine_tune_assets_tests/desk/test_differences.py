@@ -51,6 +51,12 @@ def test_no_more_words_are_compared_than_the_limit_allows(most_steps: int) -> No
         assert CountedWord.compared <= most_steps + 7_501
 
 
+def test_words_that_were_changed_side_by_side_are_one_change() -> None:
+    """Old and new word in turns can't be read. A line's end stays where it is."""
+    runs = changed(compare(["10", " ", "mg", "\n", "now"], ["15", " ", "ml", "\n", "later"]))
+    assert [("".join(run.removed), "".join(run.added)) for run in runs] == [("10 mg", "15 ml"), ("now", "later")]
+
+
 def changed(runs: list[Run]) -> list[Run]:
     return [run for run in runs if run.removed or run.added]
 

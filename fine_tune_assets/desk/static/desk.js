@@ -41,18 +41,22 @@
   const isUnsaved = () => editor !== null && editor.value.trim() !== (one("#shown-text") ?? one("#draft-text")).value.trim();
   let leaving = false;
   let goOn = null;
-  const askBefore = (event, go) => {
+  const askBefore = (event, go, dialog = "leave-dialog") => {
     event.preventDefault();
     event.stopImmediatePropagation();
     goOn = go;
-    open("leave-dialog");
+    open(dialog);
   };
   document.addEventListener("submit", (event) => {
     const form = event.target;
     if (form.method === "dialog" || form.dataset.leaves) return;
     const fields = all("[data-output]", form);
-    if (fields.length === 0 && isUnsaved()) {
-      askBefore(event, () => { form.dataset.leaves = "yes"; form.requestSubmit(); });
+    const send = () => { form.dataset.leaves = "yes"; form.requestSubmit(); };
+    if (form.dataset.ask) {
+      one("#ask-what").textContent = form.dataset.ask;
+      askBefore(event, send, "ask-dialog");
+    } else if (fields.length === 0 && isUnsaved()) {
+      askBefore(event, send);
     }
     if (editor) fields.forEach((field) => { field.value = editor.value; });
   }, true);
@@ -62,7 +66,7 @@
     if (isHere || leaving || !isUnsaved() || event.ctrlKey || event.metaKey || event.shiftKey) return;
     askBefore(event, () => { leaving = true; link.click(); });
   }, true);
-  one("[data-leave]")?.addEventListener("click", () => { one("#leave-dialog").close(); goOn?.(); });
+  one("[data-go-on]")?.addEventListener("click", (event) => { event.target.closest("dialog").close(); goOn?.(); });
   addEventListener("beforeunload", (event) => {
     if (isUnsaved() && !leaving) event.preventDefault();
   });
