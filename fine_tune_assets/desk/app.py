@@ -46,6 +46,8 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(title="Desk", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     for route in ROUTES:
         app.router.add_route(route.path, _endpoint(desk, route), methods=[route.method])
+    # An address with a slash too many is none of the table's, and the redirect would lead away from TLS.
+    app.router.redirect_slashes = False
     pages = ErrorPages(desk)
     for kind, show in (
         (PageError, pages.of_page_error),
@@ -61,6 +63,8 @@ def create_app(settings: Settings) -> FastAPI:
 
 def _endpoint(desk: Desk, route: Route) -> Callable[[Request], Awaitable[Response]]:
     async def respond(request: Request) -> Response:
+        if "\0" in request.url.path or "%00" in request.url.query:
+            raise not_found()  # PostgreSQL fails over it
         form = Form() if request.method in SAFE_METHODS else await read_form(request)
         request.state.form = form  # whatever goes wrong, its page gives back what was typed
 

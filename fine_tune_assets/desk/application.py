@@ -20,6 +20,7 @@ from fine_tune_assets.ledger.sessions import SessionLimits
 from fine_tune_assets.phi.held_back import HeldBack
 from fine_tune_assets.recipes.loading import load_recipe, shipped_recipes
 from fine_tune_assets.recipes.schema import ReviewSettings
+from fine_tune_assets.reports.arrivals import ArrivalFigures
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Desk:
     texts: Texts
     held_back: HeldBack
     agreement: AgreementFigures
+    arrivals: ArrivalFigures
 
     def rules(self) -> ReviewSettings:
         """How the recipe wants examples reviewed, as it is now. Raises RecipeError."""
@@ -61,6 +63,7 @@ def open_desk(settings: Settings) -> Desk:
         Texts(settings.layout),
         HeldBack(ledger, key, settings.layout),
         AgreementFigures(ledger),
+        ArrivalFigures(settings.layout),
     )
 
 

@@ -10,19 +10,27 @@ from starlette.responses import Response
 
 from fine_tune_assets.approval.drafting import CORRECTION
 from fine_tune_assets.approval.reviewing import NotAllowedError, ReviewError, StaleItemError, decide
-from fine_tune_assets.desk.item_pages import Opened, find_opened, render_item, take
+from fine_tune_assets.desk.item_pages import Opened, find_opened, open_item
 from fine_tune_assets.desk.marked_text import word_diff
 from fine_tune_assets.desk.queue_filter import query_of_visit
 from fine_tune_assets.desk.rendering import go_to, page
+from fine_tune_assets.desk.signing import signing_of
 from fine_tune_assets.desk.visits import Visit
-from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
+from fine_tune_assets.ledger.errors import UnknownRecordError
 from fine_tune_assets.ledger.review_items import AssignedError, find_item, release_claim
-from fine_tune_assets.phi.marking import MarkError, mark_missed
+from fine_tune_assets.phi.kinds import KINDS
+from fine_tune_assets.phi.marking import MarkError, is_seen, mark_missed
 
 if TYPE_CHECKING:
     from fine_tune_assets.desk.application import Desk
 
-_NO_REPORT = "This draft was made of a user's correction and has no report. Reject it: an identifier is left in."
+_LONGEST_TERM = 500
+_NO_REPORT = "This draft was made of a user's correction, which has no report. Reject it: an identifier is left."
+_NOT_SEEN = (
+    "Nothing was marked: the report does not show that as whole words. Mark it as it stands in the report. A name that only "
+    "the input or the output shows is an invented one; if it is not, reject the item: an identifier is left."
+)
+"""The same whatever the raw report holds."""
 _SAID = {"approve": "approved", "reject": "rejected"}
 
 
@@ -32,6 +40,8 @@ def decide_item(desk: "Desk", visit: Visit) -> Response:
     decision = "reject" if form.text("decision") == "reject" else "approve"
     version = form.text("version")
     try:
+        if decision == "approve":
+            _require_seen(opened, form.text("output"), form.text("signed"), visit.who.name)
         decide(
             desk.ledger,
             opened.draft,
@@ -53,6 +63,14 @@ def decide_item(desk: "Desk", visit: Visit) -> Response:
     return go_to(query_of_visit(visit).address("/queue/next", after=opened.item.example_id, said=_SAID[decision]))
 
 
+def _require_seen(opened: Opened, output: str, signed: str, reviewer: str) -> None:
+    """Raise ReviewError unless exactly what is to be recorded is what was shown to be signed."""
+    if signing_of(opened.draft, output, reviewer).fingerprint != signed:
+        raise ReviewError(
+            "What came is not the text that was shown to you to sign. Nothing was recorded: read it again."
+        )
+
+
 def skip_item(desk: "Desk", visit: Visit) -> Response:
     """Give the item back, and go on."""
     example_id = visit.path("example_id")
@@ -64,34 +82,37 @@ def skip_item(desk: "Desk", visit: Visit) -> Response:
 
 def mark_identifier(desk: "Desk", visit: Visit) -> Response:
     """Hold the report back at once: from now on nothing of it is shown, approved or trained on until it is scrubbed again."""
-    opened = find_opened(desk, visit)
+    opened, kind, term = find_opened(desk, visit), visit.form.text("kind"), visit.form.text("term")
+    report_id = opened.draft["report_id"]
     if opened.draft["source"] == CORRECTION:
         return _again(desk, visit, opened, _NO_REPORT)
+    if kind not in KINDS:
+        return _again(desk, visit, opened, "Choose what kind of identifier it is.")
+    report = desk.texts.tagged_report(report_id)
+    # Before the raw report is asked: else its answers would tell, guess by guess, what was removed from it.
+    if report is None or len(term) > _LONGEST_TERM or not is_seen(report, kind, term):
+        return _again(desk, visit, opened, _NOT_SEEN)
     try:
         mark_missed(
             desk.ledger,
             desk.key,
             desk.settings.layout,
-            report_id=opened.draft["report_id"],
-            kind=visit.form.text("kind"),
-            term=visit.form.text("term"),
+            report_id=report_id,
+            kind=kind,
+            term=term,
             marked_by=visit.who.name,
         )
-    except (MarkError, LedgerError) as error:
-        return _again(desk, visit, opened, str(error))
+    except MarkError:
+        return _again(desk, visit, opened, _NOT_SEEN)
     return go_to(query_of_visit(visit).address("/queue/next", after=opened.item.example_id, said="marked"))
 
 
 def _again(desk: "Desk", visit: Visit, opened: Opened, refusal: str) -> Response:
     """The same item with what was typed, and why it was not taken."""
     try:
-        item = take(desk, visit, opened)
+        return open_item(desk, visit, opened, typed=visit.form.text("output") or None, refusal=refusal, status=400)
     except AssignedError as error:
         return _conflict_page(desk, visit, opened, str(error))
-    typed = visit.form.text("output")
-    return render_item(
-        desk, visit, Opened(item, opened.draft, opened.author), typed=typed or None, refusal=refusal, status=400
-    )
 
 
 def _conflict_page(desk: "Desk", visit: Visit, opened: Opened, refusal: str) -> Response:

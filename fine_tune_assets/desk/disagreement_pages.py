@@ -139,4 +139,5 @@ def _disagreement_page(desk: "Desk", visit: Visit, opened: Opened, refusal: str 
         typed=visit.form.text("output") or (texts[-1] if texts else opened.draft["output"]),
         choice=visit.form.text("choice"),
         query=QueueQuery(),
+        report_number=desk.texts.report_number(opened.draft["report_id"]),
     )

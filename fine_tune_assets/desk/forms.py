@@ -45,6 +45,9 @@ async def read_form(request: Request) -> Form:
         raise PageError(400, "Not a form", "What was sent can't be read as a form. Nothing was changed.") from None
     values: dict[str, tuple[str, ...]] = {}
     for name, value in pairs:
+        if "\0" in name + value:
+            # No browser's field can hold it, and PostgreSQL fails over it.
+            raise PageError(400, "Not a form", "What was sent holds a NUL character. Nothing was changed.")
         values[name] = (*values.get(name, ()), value)
     return Form(values)
 

@@ -31,6 +31,8 @@ def show_history(desk: "Desk", visit: Visit) -> Response:
     is_hidden = bool(examples_to_hide(desk, visit, [example_id]))
     # A set or a model tells that somebody approved it: that too is for later.
     trace = None if is_hidden else _trace(desk, example_id)
+    # The report's id and its file may hold a name: for those who handle the files.
+    origin = trace.report if trace and "operator" in visit.who.roles else None
     return page(
         desk,
         visit,
@@ -41,6 +43,8 @@ def show_history(desk: "Desk", visit: Visit) -> Response:
         is_hidden=is_hidden,
         trace=trace,
         states=STATES,
+        report_number=desk.texts.report_number(item.report_id),
+        origin=origin,
     )
 
 

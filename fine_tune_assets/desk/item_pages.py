@@ -15,6 +15,7 @@ from fine_tune_assets.approval.reviewing import (
     MEANINGS,
     REASON_CODES,
     DecisionLine,
+    ReviewError,
     history,
     output_to_review,
     reviews_blind,
@@ -24,6 +25,7 @@ from fine_tune_assets.desk.errors import PageError, not_found
 from fine_tune_assets.desk.marked_text import DiffPiece, with_marks, with_slots, with_spans, word_diff
 from fine_tune_assets.desk.queue_filter import STATES, query_of_visit
 from fine_tune_assets.desk.rendering import page
+from fine_tune_assets.desk.signing import signing_of
 from fine_tune_assets.desk.visits import Visit
 from fine_tune_assets.ledger.review_items import REVIEW_STATES, AssignedError, claim, find_item
 from fine_tune_assets.ledger.review_rows import ReviewItem
@@ -67,6 +69,19 @@ def _against_draft(draft: dict[str, Any], output: str) -> tuple[list[str], list[
     return flags, with_marks(word_diff(draft["output"], text), flag_spans(text, flags))
 
 
+def show_signing(desk: "Desk", visit: Visit) -> Response:
+    """What would be signed now."""
+    opened = find_opened(desk, visit)
+    return page(desk, visit, "signing.html", **_signing(opened.draft, visit.form.text("output"), visit))
+
+
+def _signing(draft: dict[str, Any], output: str, visit: Visit) -> dict[str, Any]:
+    try:
+        return {"signing": signing_of(draft, output, visit.who.name), "unsigned": ""}
+    except ReviewError as error:
+        return {"signing": None, "unsigned": str(error)}
+
+
 def find_opened(desk: "Desk", visit: Visit) -> Opened:
     """Raises PageError if the item is not there, or is held back because of a mark."""
     example_id = visit.path("example_id")
@@ -101,27 +116,33 @@ def _keep(desk: "Desk", visit: Visit, opened: Opened) -> None:
 
 def _item_page(desk: "Desk", visit: Visit, typed: str | None) -> Response:
     opened = find_opened(desk, visit)
+    try:
+        return open_item(desk, visit, opened, typed=typed)
+    except AssignedError:
+        return _taken_page(desk, visit, opened)
+
+
+def open_item(
+    desk: "Desk", visit: Visit, opened: Opened, *, typed: str | None, refusal: str = "", status: int = 200
+) -> Response:
+    """The item to decide on, which is then this reviewer's; only to read where they may not. Raises AssignedError."""
     own = _own_words(desk, visit, opened)
     closed = _why_closed(visit, opened, own)
-    item = opened.item
-    if not closed:
-        try:
-            item = take(desk, visit, opened)
-        except AssignedError:
-            return _taken_page(desk, visit, opened)
-    return render_item(desk, visit, Opened(item, opened.draft, opened.author), typed=typed, closed=closed, own=own)
+    item = opened.item if closed else take(desk, visit, opened)
+    shown = Opened(item, opened.draft, opened.author)
+    return _render_item(desk, visit, shown, typed=typed, closed=closed, own=own, refusal=refusal, status=status)
 
 
-def render_item(
+def _render_item(
     desk: "Desk",
     visit: Visit,
     opened: Opened,
     *,
     typed: str | None,
-    closed: str = "",
-    own: list[DecisionLine] | None = None,
-    refusal: str = "",
-    status: int = 200,
+    closed: str,
+    own: list[DecisionLine],
+    refusal: str,
+    status: int,
 ) -> Response:
     draft = opened.draft
     shown = output_to_review(desk.ledger, draft, desk.rules())
@@ -145,13 +166,17 @@ def render_item(
         is_second_output=shown != draft["output"],
         query=query_of_visit(visit),
         closed=closed,
-        own=own or [],
+        own=own,
         refusal=refusal,
         reasons=REASON_CODES,
         meanings=MEANINGS,
         kinds=KINDS,
         states=STATES,
         is_blind=reviews_blind(desk.rules()),
+        report_number=desk.texts.report_number(draft["report_id"]),
+        shown=shown,
+        typed=typed or "",
+        **_signing(draft, output, visit),
     )
 
 

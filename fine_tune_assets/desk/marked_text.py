@@ -6,16 +6,14 @@ Pure: text in, pieces out. A piece is plain text; what is put around it is the t
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from itertools import pairwise
 from typing import Literal
 
+from fine_tune_assets.desk.differences import Words, compare
 from fine_tune_assets.phi.kinds import KINDS
 
 _SLOT = re.compile(r"(\[(?:" + "|".join(KINDS) + r")\])")
 _WORDS = re.compile(r"\d+(?:[.,]\d+)+|\w+|\s+|[^\w\s]")
-_LONGEST_COMPARED = 20_000
-"""Words. Comparing takes the square of what differs in the worst case: beyond that the whole middle counts as changed."""
 Change = Literal["same", "added", "removed"]
 
 
@@ -30,6 +28,8 @@ class Piece:
 class DiffPiece:
     text: str
     change: Change
+    is_whole: bool = False
+    """Shown as changed as a whole, since too much differs to compare it word by word: words in it may be the same."""
     kinds: tuple[str, ...] = ()
     """What it is marked as; what was removed never is."""
 
@@ -57,12 +57,12 @@ def word_diff(before: str, after: str) -> list[DiffPiece]:
     >>> [(piece.text, piece.change) for piece in word_diff("No fever.", "No high fever.")]
     [('No ', 'same'), ('high ', 'added'), ('fever.', 'same')]
     """
-    old, new = _WORDS.findall(before), _WORDS.findall(after)
-    head = _common(old, new)
-    tail = _common(old[head:][::-1], new[head:][::-1])
-    middle_old, middle_new = old[head : len(old) - tail], new[head : len(new) - tail]
-    pieces = [("same", old[:head]), *_compare(middle_old, middle_new), ("same", old[len(old) - tail :])]
-    return _joined(pieces)
+    pieces: list[DiffPiece] = []
+    for run in compare(_WORDS.findall(before), _WORDS.findall(after)):
+        parts: tuple[tuple[Change, Words], ...] = (("same", run.same), ("removed", run.removed), ("added", run.added))
+        texts = [(change, "".join(words)) for change, words in parts if words]
+        pieces += [DiffPiece(text, change, run.is_whole and change != "same") for change, text in texts]
+    return pieces
 
 
 def with_marks(pieces: Iterable[DiffPiece], spans: Sequence[tuple[int, int, str]]) -> list[DiffPiece]:
@@ -74,39 +74,8 @@ def with_marks(pieces: Iterable[DiffPiece], spans: Sequence[tuple[int, int, str]
             marked.append(piece)
             continue
         inside = [(start - at, end - at, kind) for start, end, kind in spans]
-        marked += [DiffPiece(part.text, piece.change, part.kinds) for part in with_spans(piece.text, inside)]
+        marked += [
+            DiffPiece(part.text, piece.change, piece.is_whole, part.kinds) for part in with_spans(piece.text, inside)
+        ]
         at += len(piece.text)
     return marked
-
-
-def _common(one: Sequence[str], other: Sequence[str]) -> int:
-    count = 0
-    for a, b in zip(one, other, strict=False):
-        if a != b:
-            break
-        count += 1
-    return count
-
-
-def _compare(old: list[str], new: list[str]) -> list[tuple[str, list[str]]]:
-    if max(len(old), len(new)) > _LONGEST_COMPARED:
-        return [("removed", old), ("added", new)]
-    pieces: list[tuple[str, list[str]]] = []
-    for tag, a, b, c, d in SequenceMatcher(None, old, new, autojunk=len(old) > 2000).get_opcodes():
-        if tag == "equal":
-            pieces.append(("same", old[a:b]))
-        else:
-            pieces += [("removed", old[a:b]), ("added", new[c:d])]
-    return pieces
-
-
-def _joined(pieces: Iterable[tuple[str, list[str]]]) -> list[DiffPiece]:
-    found: list[DiffPiece] = []
-    for change, words in pieces:
-        text = "".join(words)
-        if not text:
-            continue
-        if found and found[-1].change == change:
-            text = found.pop().text + text
-        found.append(DiffPiece(text, change))  # type: ignore[arg-type]
-    return found

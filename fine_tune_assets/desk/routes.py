@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from fine_tune_assets.desk import (
     account_pages,
     agreement_pages,
+    arrival_pages,
     audit_pages,
     deciding_pages,
     decision_pages,
@@ -61,6 +62,7 @@ REVIEWER = one_of("reviewer")
 APPROVER = one_of("approver")
 OPERATOR = one_of("operator")
 AUDITOR = one_of("auditor")
+BRINGERS = one_of("ingest", "operator")
 DECIDES = one_of("reviewer", "approver")
 TRACERS = one_of("approver", "operator", "auditor")
 WHO_SEES_HISTORY = one_of("reviewer", "approver", "operator", "auditor")
@@ -81,6 +83,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/items/{example_id}", item_pages.show_item, REVIEWER),
     Route("POST", "/items/{example_id}/open", item_pages.open_with_text, REVIEWER),
     Route("POST", "/items/{example_id}/diff", item_pages.show_diff, REVIEWER),
+    Route("POST", "/items/{example_id}/signing", item_pages.show_signing, REVIEWER),
     Route("POST", "/items/{example_id}/decide", deciding_pages.decide_item, REVIEWER),
     Route("POST", "/items/{example_id}/skip", deciding_pages.skip_item, REVIEWER),
     Route("POST", "/items/{example_id}/mark", deciding_pages.mark_identifier, REVIEWER),
@@ -112,6 +115,15 @@ ROUTES: tuple[Route, ...] = (
         "Agreement",
         "How well two reviewers agree, by reviewer and task.",
     ),
+    Route(
+        "GET",
+        "/arrivals",
+        arrival_pages.show_arrivals,
+        BRINGERS,
+        "Arrivals",
+        "Batches that were read, and files that were not.",
+    ),
+    Route("GET", "/arrivals/{batch}", arrival_pages.show_batch, BRINGERS),
     Route(
         "GET",
         "/patients",

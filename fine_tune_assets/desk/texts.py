@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from fine_tune_assets.approval.drafting import CORRECTION
+from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.core.stored_rows import read_rows
 
@@ -33,8 +34,19 @@ class Texts:
 
     def tagged_report(self, report_id: str) -> str | None:
         """The scrubbed report with `[KIND]` in each place; None for a correction, or if it was erased."""
-        row = self._row("scrubbed_reports", report_id.partition("/")[0], ("report_id", report_id), ["tagged_text"])
-        return None if row is None else str(row["tagged_text"])
+        return self._of_report(report_id, "tagged_text")
+
+    def report_number(self, report_id: str) -> str | None:
+        """What people call a report by: the first characters of its scrubbed text's fingerprint.
+
+        Its id is often made of the name of a file, and that of a patient's.
+        """
+        fingerprint = self._of_report(report_id, "fingerprint")
+        return None if fingerprint is None else short(fingerprint)
+
+    def _of_report(self, report_id: str, column: str) -> str | None:
+        row = self._row("scrubbed_reports", report_id.partition("/")[0], ("report_id", report_id), [column])
+        return None if row is None else str(row[column])
 
     def _row(
         self, table: str, partition: str | None, key: tuple[str, str], columns: list[str] | None = None

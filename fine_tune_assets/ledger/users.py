@@ -56,9 +56,10 @@ def create_user(
 ) -> User:
     """Raises LedgerError for a name or identity that is taken, an unknown role, a weak password, or no way to sign in."""
     spelt = " ".join(name.split())
-    if not spelt or len(spelt) > 200:
+    if not spelt or len(spelt) > 200 or not spelt.isprintable():
         raise LedgerError(
-            "A user needs a name of at most 200 characters: it is who decisions are recorded as coming from."
+            "A user needs a name of at most 200 characters, none of them invisible: it is who decisions are recorded as "
+            "coming from."
         )
     if password is None and oidc_identity is None:
         raise LedgerError(f"{spelt} needs a password or an OIDC identity to sign in with.")

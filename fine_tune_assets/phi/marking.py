@@ -18,7 +18,7 @@ from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.missed_identifiers import MissedTerm, record_mark
 from fine_tune_assets.phi.kinds import KINDS
 from fine_tune_assets.phi.known_identifiers import find_known_identifiers
-from fine_tune_assets.phi.missed_terms import as_known_identifier
+from fine_tune_assets.phi.missed_terms import as_known_identifier, without_tags
 
 WINDOW = 200
 """Characters on each side of the term that its case keeps: enough for the model of names, and no whole report."""
@@ -74,6 +74,17 @@ def find_term(text: str, kind: str, term: str, report_id: str) -> list[Place]:
     if not places:
         raise MarkError(f"Report {report_id} holds that term only inside of longer words. Mark the whole words.")
     return places
+
+
+def is_seen(tagged_text: str, kind: str, term: str) -> bool:
+    """Whether somebody who sees the report in tagged form sees the term there, as whole words.
+
+    Asked before `mark_missed` where who marks must not read the raw report: its answer would tell what else stands there.
+    """
+    try:
+        return bool(find_term(without_tags(tagged_text), kind, " ".join(term.split()), ""))
+    except MarkError:
+        return False
 
 
 def labelled_case(text: str, kind: str, places: Sequence[Place], removed: Sequence[dict[str, Any]]) -> str:

@@ -51,7 +51,12 @@ def with_missed_terms(reports: pa.Table, terms: Terms) -> pa.Table:
 def holds_any(text: str, terms: Sequence[MissedTerm]) -> bool:
     """Whether a scrubbed text still holds one of the terms. `[NAME]` and its like are no text."""
     known = [as_known_identifier(term) for term in terms]
-    return bool(known and find_known_identifiers(TAG.sub(_NOTHING, text), known))
+    return bool(known and find_known_identifiers(without_tags(text), known))
+
+
+def without_tags(text: str) -> str:
+    """The text with nothing that could be read or joined in each tag's place."""
+    return TAG.sub(_NOTHING, text)
 
 
 def holds_missed_terms(patients: pa.ChunkedArray, texts: Sequence[pa.ChunkedArray], terms: Terms) -> pa.Array:

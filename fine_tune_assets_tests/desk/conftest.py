@@ -88,7 +88,13 @@ class Visitor:
         meaning = "approve" if output is None else "approve_repaired"
         form = {"decision": "approve", "output": output or draft["output"], "meaning": meaning}
         form["version"] = self.version(draft["example_id"])
+        form["signed"] = self.signed(draft, form["output"])
         return self.post(f"{item}/decide", {**form, **changes}, page="/account")
+
+    def signed(self, draft: dict[str, Any], output: str) -> str:
+        """The fingerprint in the dialog of an approval."""
+        shown = self.post(f"/items/{draft['example_id']}/signing", {"output": output}, page="/account").text
+        return "".join(re.findall(r'name="signed" value="([0-9a-f]{64})"', shown))
 
     def reject(self, draft: dict[str, Any], reason_code: str = "unsupported", **changes: str) -> httpx.Response:
         item = f"/items/{draft['example_id']}"

@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from fine_tune_assets.ledger.missed_identifiers import list_marks
 from fine_tune_assets.ledger.reviews import list_decisions
 from fine_tune_assets.ledger.schema import sessions
+from fine_tune_assets.ledger.users import find_user
 from fine_tune_assets_tests.desk.conftest import Site, sign_in_at
 from fine_tune_assets_tests.desk.installation import MISSED, drafts_of
 
@@ -25,7 +26,7 @@ def site(ward: Callable[..., Site]) -> Site:
     for name, *roles in (
         ("Reviewer One", "reviewer"),
         ("Reviewer Two", "reviewer"),
-        ("All Roles", "reviewer", "approver", "operator", "auditor"),
+        ("All Roles", "ingest", "reviewer", "approver", "operator", "auditor"),
     ):
         made.add(name, *roles)
     return made
@@ -74,13 +75,14 @@ def test_every_page_and_dialog_passes_the_accessibility_rules_in_every_look(look
     item = f"/items/{second['example_id']}"
     for path in (
         "/", "/account", "/queue", "/queue?task=none", "/decisions", "/disagreements", "/agreement", "/patients", "/users",
+        "/arrivals",
         "/audit?verify=1",
         "/nothing", f"/disagreements/{first['example_id']}", f"/items/{first['example_id']}/history",
         f"/items/{first['example_id']}", f"/items/{third['example_id']}", item,
     ):  # fmt: skip
         look.goto(site.url + path)
         check(look, path)
-    for key, dialog in (("a", "approve"), ("r", "reject"), ("?", "help")):
+    for key, dialog in (("a", "approve"), ("r", "reject"), ("p", "mark"), ("?", "help")):
         look.keyboard.press(key)
         look.locator(f"#{dialog}-dialog[open]").wait_for()
         check(look, f"{dialog} dialog")
@@ -90,6 +92,14 @@ def test_every_page_and_dialog_passes_the_accessibility_rules_in_every_look(look
     look.locator("#output").fill("Something else entirely.")
     look.locator("#diff ins").first.wait_for()
     check(look, "editing")
+    look.keyboard.press("Control+Enter")
+    look.get_by_role("button", name="Sign and approve as repaired").wait_for()
+    check(look, "signing a repair")
+    look.keyboard.press("Escape")
+    look.keyboard.press("Escape")
+    look.keyboard.press("s")
+    look.locator("#leave-dialog[open]").wait_for()
+    check(look, "leaving")
 
 
 def test_a_reviewer_works_by_keys_alone(page: Page, site: Site) -> None:
@@ -131,8 +141,6 @@ def test_what_is_selected_is_marked_and_the_item_leaves_the_queue(page: Page, si
     marked = next(draft for draft in drafts_of(site.settings) if MISSED in draft["input"])
     sign_in_at(page, site, "Reviewer One")
     page.goto(f"{site.url}/items/{marked['example_id']}")
-    page.keyboard.press("p")
-    expect(page.locator("#notice")).to_contain_text("Select the words")
     page.evaluate(
         """word => {
             for (const box of document.querySelectorAll('[data-markable]')) {
@@ -146,7 +154,7 @@ def test_what_is_selected_is_marked_and_the_item_leaves_the_queue(page: Page, si
         MISSED,
     )
     page.get_by_role("button", name="I see PHI here").click()
-    expect(page.locator("#mark-shown")).to_have_text(MISSED)
+    expect(page.locator("#mark-term")).to_have_value(MISSED)
     page.get_by_label("What is it?").select_option("NAME")
     page.get_by_role("button", name="Mark and hold back").click()
     page.wait_for_url("**said=marked")
@@ -168,6 +176,7 @@ def test_a_session_that_ran_out_costs_no_text(page: Page, site: Site) -> None:
     expect(page.locator("#notice")).to_contain_text("session is over")
     page.keyboard.press("Escape")
     page.keyboard.press("a")
+    expect(page.get_by_role("button", name="Open it again, with my text")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Your session is over")).to_be_visible()
     with page.context.expect_page() as opened:
@@ -176,8 +185,142 @@ def test_a_session_that_ran_out_costs_no_text(page: Page, site: Site) -> None:
     page.get_by_role("button", name="Send again").click()
     expect(page.get_by_role("heading", name="Send it once more")).to_be_visible()
     page.get_by_role("button", name="Send again").click()
+    expect(page.locator("#output")).to_have_value("What was typed for half an hour.")
+    page.keyboard.press("Control+Enter")
+    page.get_by_role("button", name="Sign and approve as repaired").click()
     page.wait_for_url("**said=approved")
     assert list_decisions(site.ledger)[0].output == "What was typed for half an hour."
+
+
+def test_the_text_that_will_be_signed_stands_in_the_dialog(page: Page, site: Site) -> None:
+    """As it will be recorded, with the start of its fingerprint; and again as drafted after "Back to the draft"."""
+    first = drafts_of(site.settings)[0]
+    sign_in_at(page, site, "Reviewer One")
+    page.goto(f"{site.url}/items/{first['example_id']}")
+    shown = page.locator("#approve-dialog .tosign")
+    page.keyboard.press("a")
+    expect(shown).to_have_text(first["output"])
+    expect(page.locator("#approve-dialog")).to_contain_text(first["fingerprint"][:16])
+    page.keyboard.press("Escape")
+    page.keyboard.press("e")
+    page.locator("#output").fill("  Cough\nsince Monday. ")
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("button", name="Sign and approve as repaired")).to_be_focused()
+    assert shown.inner_text() == "Cough\nsince Monday."
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Back to the draft").click()
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("button", name="Sign and approve", exact=True)).to_be_focused()
+    expect(shown).to_have_text(first["output"])
+    page.keyboard.press("Enter")
+    page.wait_for_url("**said=approved")
+    assert list_decisions(site.ledger)[0].output is None
+
+
+@pytest.mark.parametrize("way", ["s", "n", "link", "sign out"])
+def test_a_changed_text_is_left_only_after_a_question(page: Page, site: Site, way: str) -> None:
+    """By keys alone. It is kept nowhere in the browser: other people sit at the same machine."""
+    first = drafts_of(site.settings)[0]
+    sign_in_at(page, site, "Reviewer One")
+    page.goto(f"{site.url}/items/{first['example_id']}")
+    page.keyboard.press("e")
+    page.locator("#output").fill("What was typed for half an hour.")
+    page.keyboard.press("Escape")
+
+    def leave() -> None:
+        if way in ("s", "n"):
+            page.keyboard.press(way)
+        elif way == "link":
+            page.get_by_role("link", name="History").click()
+        else:
+            page.get_by_role("button", name="Sign out").click()
+
+    leave()
+    expect(page.get_by_role("dialog", name="You have changed the text")).to_be_visible()
+    page.keyboard.press("Enter")
+    expect(page.locator("dialog[open]")).to_have_count(0)
+    assert page.url.endswith(first["example_id"])
+    expect(page.locator("#output")).to_have_value("What was typed for half an hour.")
+    leave()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_url(lambda url: not url.endswith(first["example_id"]))
+    assert "typed" not in page.evaluate("JSON.stringify([sessionStorage, localStorage])")
+
+
+def test_an_unchanged_item_is_left_without_a_question_and_a_closed_tab_warns(page: Page, site: Site) -> None:
+    """A question that always comes is clicked away unread."""
+    first = drafts_of(site.settings)[0]
+    sign_in_at(page, site, "Reviewer One")
+    page.goto(f"{site.url}/items/{first['example_id']}")
+    page.keyboard.press("n")
+    page.wait_for_url(lambda url: not url.endswith(first["example_id"]))
+    page.goto(f"{site.url}/items/{first['example_id']}")
+    page.keyboard.press("e")
+    page.keyboard.type("Typed. ")
+    asked = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
+    page.reload()
+    assert asked == ["beforeunload"]
+
+
+def test_what_ends_somebodys_sessions_is_asked_before(page: Page, site: Site) -> None:
+    """The buttons stand close to each other, in a row a person."""
+    sign_in_at(page, site, "All Roles")
+    page.goto(f"{site.url}/users")
+    for answer, is_enabled in (("Cancel", True), ("Do it", False)):
+        page.get_by_role("button", name="Disable Reviewer Two").click()
+        expect(page.get_by_role("dialog", name="Disable Reviewer Two?")).to_be_visible()
+        page.get_by_role("button", name=answer).click()
+        if not is_enabled:
+            expect(page.get_by_role("status").first).to_contain_text("Reviewer Two is disabled")
+        assert find_user(site.ledger, "Reviewer Two").is_enabled == is_enabled
+
+
+def test_an_identifier_is_marked_by_keys_alone(page: Page, site: Site) -> None:
+    """Selecting takes a mouse, or a browser's caret mode that hardly anybody knows: the words can be typed."""
+    marked = next(draft for draft in drafts_of(site.settings) if MISSED in draft["input"])
+    sign_in_at(page, site, "Reviewer One")
+    page.goto(f"{site.url}/items/{marked['example_id']}")
+    page.keyboard.press("p")
+    expect(page.get_by_label("The words that tell who somebody is")).to_be_focused()
+    page.keyboard.type(MISSED.upper())
+    page.keyboard.press("Tab")
+    page.keyboard.type("NAME")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**said=marked")
+    assert [mark.kind for mark in list_marks(site.ledger)] == ["NAME"]
+
+
+@pytest.mark.parametrize("size", [(800, 480), (800, 900), (1280, 600)], ids=str)
+def test_the_line_that_is_typed_lies_above_the_buttons(browser: Browser, site: Site, size: tuple[int, int]) -> None:
+    """The buttons stick to the window's lower edge, over the page."""
+    context = browser.new_context(viewport={"width": size[0], "height": size[1]})
+    page = context.new_page()
+    sign_in_at(page, site, "Reviewer One")
+    page.goto(f"{site.url}/items/{drafts_of(site.settings)[0]['example_id']}")
+    page.keyboard.press("e")
+    page.keyboard.press("Control+End")
+    for number in range(40):
+        page.keyboard.type(f"line {number}")
+        page.keyboard.press("Enter")
+    expect(page.locator("#diff ins").first).to_be_attached()
+    dock = page.locator(".dock").bounding_box()
+    box = page.locator("#output").bounding_box()
+    assert dock is not None
+    assert box is not None
+    assert box["y"] + box["height"] <= dock["y"] + 1
+    assert page.evaluate("document.querySelector('.dock').offsetHeight") < size[1] / 3
+    page.keyboard.press("Escape")
+    page.evaluate("scrollTo({top: 1e6, behavior: 'instant'})")
+    last = page.locator("main .pane").last.bounding_box()
+    dock = page.locator(".dock").bounding_box()
+    assert last is not None
+    assert dock is not None
+    assert last["y"] + last["height"] <= dock["y"]
+    context.close()
 
 
 def test_the_theme_is_the_systems_until_it_is_chosen_and_then_stays(page: Page, site: Site) -> None:

@@ -11,7 +11,7 @@ import pytest
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.desk.app import create_app
-from fine_tune_assets.ledger.users import disable_user, find_user, set_roles
+from fine_tune_assets.ledger.users import disable_user, find_user, list_users, set_roles
 from fine_tune_assets_tests.desk.conftest import PASSWORD, Site, Visitor
 
 MARKER = "Zyxomarkwort"
@@ -206,6 +206,34 @@ def test_nothing_that_is_typed_comes_out_in_a_log_or_an_error(
     )
     assert MARKER not in own
     assert MARKER not in broken.text + other_kind.text
+
+
+def test_what_stands_in_no_table_is_not_there_under_another_spelling(operator: Visitor) -> None:
+    """A redirect to "the same without the slash" is made of the Host header, and of http although the proxy has TLS."""
+    for path in ("/users/", "/health/", "/static/../users/", "/users/%00", "/users?before=%00"):
+        reply = operator.get(path)
+        assert (reply.status_code, "location" in reply.headers) == (404, False), path
+    for path in ("/users", "/sign-in"):
+        nul = operator.post(path, {"name": "Some\0Body", "password": "x", "role": "reviewer"}, page="/account")
+        assert nul.status_code == 400, path
+    for method in ("PUT", "DELETE", "OPTIONS", "TRACE"):
+        assert operator.client.request(method, "/users", headers={"origin": operator.url}).status_code == 405
+
+
+@pytest.mark.parametrize("name", ["Reviewer\u200b One", "\u202eenO reweiveR", "Reviewer\x07 One"])
+def test_no_name_holds_what_nobody_sees(site: Site, operator: Visitor, name: str) -> None:
+    """Two users whose names look alike would be two people to the two-person rule, and one to whoever reads the log."""
+    site.add("Reviewer One", "reviewer")
+    assert operator.post("/users", {"name": name, "role": "reviewer"}, page="/users").status_code == 400
+    assert [user.name for user in list_users(site.ledger)] == ["Operator One", "Reviewer One"]
+
+
+@pytest.mark.parametrize("path", ["/sign-out", "/account/password", "/users", "/users/x/reset", "/sign-in"])
+def test_no_form_is_taken_without_its_token_signing_out_included(operator: Visitor, path: str) -> None:
+    """Each POST goes through the one gate."""
+    reply = operator.client.post(path, data={"name": "Operator One"}, headers={"origin": operator.url})
+    assert reply.status_code == 403
+    assert operator.get("/account").status_code == 200
 
 
 @pytest.mark.parametrize(

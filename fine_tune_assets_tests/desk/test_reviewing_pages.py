@@ -11,6 +11,7 @@ from fine_tune_assets.ledger.review_items import find_item
 from fine_tune_assets.ledger.reviews import list_decisions
 from fine_tune_assets_tests.desk.conftest import Site, Visitor
 from fine_tune_assets_tests.desk.installation import (
+    INVENTED,
     MISSED,
     SOURCE,
     add_copy,
@@ -140,6 +141,35 @@ def test_what_was_signed_must_be_what_is_decided(site: Site, one: Visitor) -> No
     assert list_decisions(site.ledger) == []
 
 
+def test_an_approval_names_the_fingerprint_of_the_text_that_was_shown(site: Site, one: Visitor) -> None:
+    """The text in the dialog is the text that is recorded: one that was exchanged on its way is not."""
+    first, second = drafts_of(site.settings)[:2]
+    shown = one.post(
+        f"/items/{first['example_id']}/signing", {"output": "  Cough\r\nand fever. "}, page="/account"
+    ).text
+    assert ">Cough\nand fever.<" in shown
+    assert "as I repaired it" in shown
+    signed = one.signed(first, "Cough\nand fever.")
+    for other in ("", one.signed(second, "Cough\nand fever."), one.signed(first, "Cough and fever.")):
+        reply = one.approve(first, "Cough\nand fever.", signed=other)
+        assert (reply.status_code, "not the text that was shown" in reply.text) == (400, True)
+    assert list_decisions(site.ledger) == []
+    one.approve(first, "Cough\nand fever.")
+    assert list_decisions(site.ledger)[0].approved_fingerprint == signed
+    assert "is empty" in one.post(f"/items/{second['example_id']}/signing", {"output": " "}, page="/account").text
+
+
+def test_a_diff_of_a_long_text_that_was_written_anew_says_that_it_is_coarse(site: Site, one: Visitor) -> None:
+    """Whole parts stand there as removed and added: the reviewer must not take them for what was changed."""
+    first = drafts_of(site.settings)[0]["example_id"]
+    words = (f"word{number * 7919 % 10_007}{'.' if number % 9 == 0 else ''}" for number in range(33_000))
+    one.get(f"/items/{first}")
+    short, long = (
+        one.post(f"/items/{first}/diff", {"output": text}, page="/account").text for text in ("Cough.", " ".join(words))
+    )
+    assert ("too much to compare every word" in short, "too much to compare every word" in long) == (False, True)
+
+
 def test_a_rejection_needs_a_reason_from_the_list(site: Site, one: Visitor) -> None:
     """Free text alone can't be counted."""
     first = drafts_of(site.settings)[0]
@@ -170,6 +200,7 @@ def test_a_decision_about_an_older_state_is_refused_and_the_text_is_kept(
     one.post(f"/items/{first['example_id']}/skip", {}, page="/account")
     two.approve(first)
     form = {"decision": "approve", "output": "My own long text.", "meaning": "approve_repaired", "version": old}
+    form["signed"] = one.signed(first, form["output"])
     reply = one.post(f"/items/{first['example_id']}/decide", form, page="/account")
     assert reply.status_code == 409
     assert "My own long text." in reply.text
@@ -177,6 +208,7 @@ def test_a_decision_about_an_older_state_is_refused_and_the_text_is_kept(
     assert [decision.reviewer for decision in list_decisions(site.ledger)] == ["Reviewer Two"]
     again = one.post(f"/items/{first['example_id']}/open", {"output": "My own long text."}, page="/account")
     assert "This item is approved" in again.text
+    assert "My own long text." in again.text
 
 
 def test_a_second_reviewer_sees_nothing_of_the_first(ward: Ward) -> None:
@@ -270,6 +302,61 @@ def test_a_mark_that_can_not_be_is_refused_without_repeating_it_and_the_text_is_
     assert "Zyxomarkwort" not in reply.text
     assert "Half a repair." in reply.text
     assert list_marks(site.ledger) == []
+
+
+@pytest.mark.parametrize("term", ["Otto Reiher", "Reiher", "otto", "Zyxomarkwort", INVENTED, "NAME", "[NAME]", "ough"])
+def test_marking_tells_nothing_of_what_the_report_does_not_show(site: Site, one: Visitor, term: str) -> None:
+    """The raw report is not to be read guess by guess: the patient's own name gets the answer that a made-up one gets."""
+    first = drafts_of(site.settings)[0]
+    item = f"/items/{first['example_id']}"
+    answers = set()
+    for guess in (term, "Zyxomarkwort"):
+        reply = one.post(f"{item}/mark", {"kind": "NAME", "term": guess, "output": f"I typed {guess}"}, page="/account")
+        answers.add((reply.status_code, re.search(r'role="alert">([^<]+)<', reply.text)[1]))  # type: ignore[index]
+    assert len(answers) == 1
+    assert list_marks(site.ledger) == []
+
+
+def test_a_term_as_long_as_a_book_is_not_searched_for(site: Site, one: Visitor) -> None:
+    """Looking for 800,000 characters took 13 seconds of the server."""
+    marked = next(draft for draft in drafts_of(site.settings) if MISSED in draft["input"])
+    item = f"/items/{marked['example_id']}"
+    reply = one.post(f"{item}/mark", {"kind": "NAME", "term": f"{MISSED}{' ' * 500}"}, page="/account")
+    assert (reply.status_code, "Nothing was marked" in reply.text) == (400, True)
+
+
+def test_an_item_that_is_decided_can_still_be_marked(site: Site, one: Visitor, two: Visitor) -> None:
+    """Whoever reads it later may be the first to see the name. What is refused is shown to read only."""
+    marked = next(draft for draft in drafts_of(site.settings) if MISSED in draft["input"])
+    item = f"/items/{marked['example_id']}"
+    one.approve(marked)
+    assert "I see PHI here" in two.get(item).text
+    refused = two.post(f"{item}/mark", {"kind": "NAME", "term": "Zyxomarkwort"}, page="/account").text
+    assert "Nothing was marked" in refused
+    assert "Sign and approve" not in refused
+    assert two.post(f"{item}/mark", {"kind": "NAME", "term": MISSED}, page="/account").status_code == 303
+    assert two.get(item).status_code == 409
+
+
+def test_the_name_of_a_file_is_for_those_who_handle_the_files(ward: Ward) -> None:
+    """A file is often called as its patient is, and a report's id is made of it."""
+    site = ward(reviewers=2)
+    for role in ("reviewer", "approver", "auditor", "operator"):
+        site.add(f"Some {role}", role)
+    site.add("Reviewer Two", "reviewer")
+    first = drafts_of(site.settings)[0]
+    example_id, report_id = first["example_id"], first["report_id"]
+    site.signed_in("Some reviewer").approve(first)
+    site.signed_in("Reviewer Two").reject(first)
+    paths = {"reviewer": [f"/items/{example_id}"], "approver": [f"/disagreements/{example_id}"]}
+    for role in ("reviewer", "approver", "auditor", "operator"):
+        visitor = site.signed_in(f"Some {role}")
+        shown = "".join(visitor.get(path).text for path in [*paths.get(role, []), f"/items/{example_id}/history"])
+        if role != "reviewer":
+            shown += visitor.post("/patients", {"patient_key": first["patient_key"]}, page="/patients").text
+        file = report_id.partition("/")[2]
+        assert (report_id in shown, f"{int(file)}.txt" in shown) == (role == "operator",) * 2, role
+        assert SOURCE in shown
 
 
 def test_only_the_own_decision_or_an_approver_can_take_it_back(site: Site, one: Visitor, two: Visitor) -> None:
@@ -380,6 +467,7 @@ def test_who_wrote_the_correction_can_only_read_its_draft(site: Site, one: Visit
         "output": draft["output"],
         "meaning": "approve",
         "version": two.version(draft["example_id"]),
+        "signed": two.signed(draft, draft["output"]),
     }
     two.post(f"{item}/skip", {}, page="/account")
     assert one.post(f"{item}/decide", form, page="/account").status_code == 409

@@ -1,5 +1,5 @@
-// The desk's one script. Owns what a page does by itself: theme, dialogs, keys, marking a selection, and what is said when
-// the server could not be asked. Everything that counts is decided by the server.
+// The desk's one script. Owns what a page does by itself: theme, dialogs, keys, marking a selection, asking before a changed
+// text is left, and what is said when the server could not be asked. Everything that counts is decided by the server.
 "use strict";
 
 (() => {
@@ -35,6 +35,42 @@
   });
   document.addEventListener("htmx:sendError", () => say("The desk can't be reached. What you typed here stays."));
 
+  // A text that was changed goes with the forms that carry it; whatever else would lose it asks first.
+  const editor = one("#output");
+  const isChanged = () => editor !== null && editor.value.trim() !== one("#draft-text").value.trim();
+  const isUnsaved = () => editor !== null && editor.value.trim() !== (one("#shown-text") ?? one("#draft-text")).value.trim();
+  let leaving = false;
+  let goOn = null;
+  const askBefore = (event, go, dialog = "leave-dialog") => {
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    goOn = go;
+    open(dialog);
+  };
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (form.method === "dialog" || form.dataset.leaves) return;
+    const fields = all("[data-output]", form);
+    const send = () => { form.dataset.leaves = "yes"; form.requestSubmit(); };
+    if (form.dataset.ask) {
+      one("#ask-what").textContent = form.dataset.ask;
+      askBefore(event, send, "ask-dialog");
+    } else if (fields.length === 0 && isUnsaved()) {
+      askBefore(event, send);
+    }
+    if (editor) fields.forEach((field) => { field.value = editor.value; });
+  }, true);
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[href]");
+    const isHere = !link || link.target === "_blank" || link.getAttribute("href").startsWith("#");
+    if (isHere || leaving || !isUnsaved() || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    askBefore(event, () => { leaving = true; link.click(); });
+  }, true);
+  one("[data-go-on]")?.addEventListener("click", (event) => { event.target.closest("dialog").close(); goOn?.(); });
+  addEventListener("beforeunload", (event) => {
+    if (isUnsaved() && !leaving) event.preventDefault();
+  });
+
   // A form is sent once, however often its button is pressed.
   document.addEventListener("submit", (event) => {
     if (event.defaultPrevented || event.target.method === "dialog") return;
@@ -52,7 +88,12 @@
   const open = (name) => {
     const dialog = document.getElementById(name);
     if (!dialog || dialog.open) return;
+    all("[data-when-unsaved]", dialog).forEach((part) => { part.hidden = !isUnsaved(); });
     dialog.showModal();
+    if (name === "approve-dialog") prepareSigning();
+    focusFirst(dialog);
+  };
+  const focusFirst = (dialog) => {
     const isShown = (part) => part.getClientRects().length > 0;
     const first = [...all("[autofocus]", dialog), ...all("input:not([type=hidden]), select, textarea, button", dialog)];
     first.find(isShown)?.focus();
@@ -65,10 +106,30 @@
     if (event.target.matches?.("dialog[open]")) event.target.close();
   });
 
+  // What is signed is asked of the server, unless it stands in the dialog already: this very text, as it would be recorded.
+  const toSign = one("#to-sign");
+  let prepared = toSign && editor ? editor.value : null;
+  const isSigning = (event) => event.detail.elt === toSign;
+  const prepareSigning = () => {
+    if (editor.value === prepared) return;
+    prepared = null;
+    toSign.replaceChildren(one("#signing-waits").content.cloneNode(true));
+    htmx.ajax("POST", toSign.dataset.from, { source: toSign, target: toSign, swap: "innerHTML", values: { output: editor.value } });
+  };
+  document.addEventListener("htmx:afterSwap", (event) => {
+    if (!toSign || event.detail.target !== toSign) return;
+    prepared = editor.value;
+    focusFirst(one("#approve-dialog"));
+  });
+  const failSigning = (event) => {
+    if (!toSign || !isSigning(event)) return;
+    toSign.replaceChildren(one("#signing-failed").content.cloneNode(true));
+    focusFirst(one("#approve-dialog"));
+  };
+  document.addEventListener("htmx:responseError", failSigning);
+  document.addEventListener("htmx:sendError", failSigning);
+
   // The editor of an item.
-  let leaving = false;
-  const editor = one("#output");
-  const isChanged = () => editor !== null && editor.value.trim() !== one("#draft-text").value.trim();
   const edit = (isOpen) => {
     if (!editor) return;
     one("#editing").hidden = !isOpen;
@@ -90,18 +151,11 @@
       editor.focus();
     });
     editor.addEventListener("input", showState);
-    // The output goes with every form of the page that asks for it, so that a refusal can give it back.
-    document.addEventListener("submit", (event) => {
-      all("[data-output]", event.target).forEach((field) => { field.value = editor.value; });
-    }, true);
-    addEventListener("beforeunload", (event) => {
-      if (isChanged() && !leaving) event.preventDefault();
-    });
     if (isChanged()) edit(true);
     showState();
   }
 
-  // "I see PHI here": the text that is selected in the report, the input or the output.
+  // "I see PHI here": what is selected in the report, the input or the output, or else typed.
   const selectedText = () => {
     const field = document.activeElement;
     if (field === editor && editor !== null) return editor.value.slice(editor.selectionStart, editor.selectionEnd);
@@ -111,11 +165,9 @@
     return inside(selection.anchorNode) && inside(selection.focusNode) ? selection.toString() : "";
   };
   const markPhi = (text) => {
-    if (!one("#mark-dialog")) return;
-    if (!text.trim()) { say("Select the words that tell who somebody is, then press p."); return; }
-    one("#mark-term").value = text.trim();
-    one("#mark-shown").textContent = text.trim();
+    one("#mark-term").value = text.trim().replace(/\s+/g, " ");
     open("mark-dialog");
+    one(text.trim() ? "#mark-kind" : "#mark-term").focus();
   };
   const marker = one("[data-mark]");
   if (marker) {
@@ -123,6 +175,11 @@
     // The click itself would end the selection.
     marker.addEventListener("pointerdown", () => { held = selectedText(); });
     marker.addEventListener("click", () => { markPhi(held || selectedText()); held = ""; });
+  }
+
+  // Menu and dock lie over the page: what is scrolled to, such as the line that is typed, must come to lie between them.
+  for (const [name, bar] of [["--top", one(".top")], ["--dock", one(".dock")]]) {
+    if (bar) new ResizeObserver(() => { root.style.setProperty(name, `${bar.offsetHeight}px`); }).observe(bar);
   }
 
   // Keys. Never while somebody types, never with Ctrl, Alt or Meta, and not under a dialog.
