@@ -11,7 +11,7 @@ from itertools import combinations
 from typing import Any
 
 from fine_tune_assets.approval.flags import flag
-from fine_tune_assets.approval.negation import findings_in
+from fine_tune_assets.approval.mentions import findings_in
 from fine_tune_assets.core.numbers import numbers_in
 from fine_tune_assets.core.records import PairFinder
 

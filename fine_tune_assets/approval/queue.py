@@ -12,7 +12,7 @@ from fine_tune_assets.ledger.review_rows import NewItem
 from fine_tune_assets.recipes.schema import ReviewSettings
 
 _SHOWN = ["example_id", "fingerprint", "report_id", "patient_key", "task", "source"]
-_COLUMNS = [*_SHOWN, "needs_review", "flags", "drafted_by", "needs_review"]
+_COLUMNS = [*_SHOWN, "flags", "drafted_by", "needs_review"]
 
 
 def queue_items(
