@@ -23,7 +23,7 @@ from fine_tune_assets.approval.checking import check_output
 from fine_tune_assets.approval.consistency import noise_of
 from fine_tune_assets.approval.dates import dates_in
 from fine_tune_assets.approval.flags import kind_of
-from fine_tune_assets.approval.negation import findings_in
+from fine_tune_assets.approval.mentions import findings_in
 from fine_tune_assets.approval.sides import sides_in
 from fine_tune_assets.core.fingerprints import fingerprint_text
 

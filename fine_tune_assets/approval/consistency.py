@@ -5,13 +5,15 @@ Owns when two outputs disagree and when an output is suspicious. Drops nothing. 
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
+from fine_tune_assets.approval.dates import unsupported_dates, without_dates
 from fine_tune_assets.approval.flags import flag
-from fine_tune_assets.approval.mentions import findings_in
+from fine_tune_assets.approval.negation import unsupported_negations
+from fine_tune_assets.approval.sides import unsupported_sides
+from fine_tune_assets.approval.units import unsupported_units
 from fine_tune_assets.core.numbers import numbers_in
 from fine_tune_assets.core.records import PairFinder
 
@@ -25,16 +27,6 @@ REPEATED_WORDS = 8
 REPEATED_TIMES = 3
 SHOWN_PAIRS = 20
 """Drafts of one input that are compared with each other; more are compared with the first ones only."""
-
-
-@dataclass(frozen=True)
-class _Said:
-    """What an output says, as far as two can be compared."""
-
-    words: frozenset[str]
-    numbers: frozenset[str]
-    negated: frozenset[str]
-    asserted: frozenset[str]
 
 
 def flag_across(drafts: Sequence[Mapping[str, Any]], find_pairs: PairFinder | None) -> dict[str, list[str]]:
@@ -74,22 +66,25 @@ def disagree(output: str, other: str) -> bool:
     """
     if _normal(output) == _normal(other):
         return False
-    a, b = _said(output), _said(other)
-    if a.negated & (b.asserted - b.negated) or b.negated & (a.asserted - a.negated):
+    if unsupported_negations(output, other) or unsupported_negations(other, output):
         return True
-    if a.numbers - b.numbers and b.numbers - a.numbers:
+    # Each says something that the other has otherwise; what only one of them says is no contradiction.
+    if any(check(output, other) and check(other, output) for check in _NOT_BOTH):
         return True
-    return len(a.words & b.words) < ALIKE * len(a.words | b.words)
+    words, others = set(_normal(output).split()), set(_normal(other).split())
+    return len(words & others) < ALIKE * len(words | others)
 
 
-def _said(output: str) -> _Said:
-    findings = list(findings_in(output))
-    return _Said(
-        frozenset(_normal(output).split()),
-        frozenset(numbers_in(output)),
-        frozenset(f.name for f in findings if f.state == "negated"),
-        frozenset(f.name for f in findings if f.state == "asserted"),
-    )
+def _other_numbers(output: str, other: str) -> list[str]:
+    return sorted(numbers_in(without_dates(output)) - numbers_in(without_dates(other)))
+
+
+_NOT_BOTH: Sequence[Callable[[str, str], list[str]]] = (
+    _other_numbers,
+    unsupported_units,
+    unsupported_dates,
+    unsupported_sides,
+)
 
 
 def _alike(drafts: Sequence[Mapping[str, Any]], find_pairs: PairFinder | None) -> set[tuple[int, int]]:
