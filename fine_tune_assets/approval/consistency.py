@@ -12,7 +12,7 @@ from typing import Any
 from fine_tune_assets.approval.dates import unsupported_dates, without_dates
 from fine_tune_assets.approval.flags import flag
 from fine_tune_assets.approval.negation import unsupported_negations
-from fine_tune_assets.approval.sides import unsupported_sides
+from fine_tune_assets.approval.sides import sides_in, unsupported_sides
 from fine_tune_assets.approval.units import unsupported_units
 from fine_tune_assets.core.numbers import numbers_in
 from fine_tune_assets.core.records import PairFinder
@@ -79,11 +79,23 @@ def _other_numbers(output: str, other: str) -> list[str]:
     return sorted(numbers_in(without_dates(output)) - numbers_in(without_dates(other)))
 
 
+def _other_sides(output: str, other: str) -> list[str]:
+    """Sites of which both speak as often, and not of the same sides: of two knees each, one is the other one."""
+    here, there = Counter(_sides_of(output)), Counter(_sides_of(other))
+    times, others = Counter(site for site, _ in here.elements()), Counter(site for site, _ in there.elements())
+    return sorted({site for site, side in here - there if times[site] == others[site]})
+
+
+def _sides_of(text: str) -> list[tuple[str, str]]:
+    return [(side.site or "", side.side) for side in sides_in(text)]
+
+
 _NOT_BOTH: Sequence[Callable[[str, str], list[str]]] = (
     _other_numbers,
     unsupported_units,
     unsupported_dates,
     unsupported_sides,
+    _other_sides,
 )
 
 

@@ -62,7 +62,7 @@ _NEVER_A_CUE = (
     r"\bnot\s+(?:been\s+)?(?:ruled\s+out|rule\s+out|able|bad|too\s+bad|as\s+\w+\s+as)\b",
     r"\b(?:do|does|did)(?:\s?n't|\s+not)\s+"
     r"(?:know|remember|recall|help|want|mind|stop|matter|work|go\s+away|relieve|understand|feel\s+well)\b",
-    r"\b(?:no|not|n't|\w+n't)\s+(?:\w+\s+)?(?:any\s*)?more\b",
+    r"\b(?:no|not|n't|(?:do|does|did|have|has|had)n't)\s+(?:\w+\s+)?(?:any\s*)?more\b",
     r"\bno(?=\s*,)",  # an answer: what follows is told anew
     r"\bno\s+(?=pain\W+(?:and\s+)?(?:ten|10)\b)",  # the end of a scale
     r"\b(?:is|are|do|does|did|have|has|was)\s?n't\s+(?:you|it|this|that|he|she|there)\b|\bdo\s+you\s+not\b",  # asks

@@ -208,7 +208,10 @@ def _forms(names: str) -> dict[tuple[str, ...], str]:
 
 FINDING_OF: Final[Mapping[tuple[str, ...], str]] = _forms(_NAMES)
 """The words of a form, in lower case, → what the finding is called."""
-LONGEST_FORM: Final = max(len(words) for words in FINDING_OF)
+LONGEST_FORM: Final[Mapping[str, int]] = {
+    first: max(len(words) for words in FINDING_OF if words[0] == first) for first in {words[0] for words in FINDING_OF}
+}
+"""First word → words of the longest form that begins with it."""
 
 _SITES: Final = """
 abdomen: abdomen, abdominal, belly, stomach, tummy, abdo, epigastric

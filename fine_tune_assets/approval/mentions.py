@@ -169,11 +169,13 @@ def _is_heading(text: str, start: int, end: int) -> bool:
 
 def _finding_at(words: Sequence[_Word], at: int) -> tuple[int, str]:
     """How many words from here name a finding, and which; 0 if they name none."""
-    for size in range(min(LONGEST_FORM, len(words) - at), 0, -1):
+    if at >= len(words):
+        return 0, ""
+    for size in range(min(LONGEST_FORM.get(words[at].text, 0), len(words) - at), 0, -1):
         name = FINDING_OF.get(tuple(word.text for word in words[at : at + size]))
         if name:
             return size, name
-    name = NEGATED_FORMS.get(words[at].text) if at < len(words) else None
+    name = NEGATED_FORMS.get(words[at].text)
     return (1, name) if name else (0, "")
 
 

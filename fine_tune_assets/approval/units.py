@@ -60,7 +60,6 @@ def unsupported_units(output: str, input_text: str) -> list[str]:
         unit, _ = _unit_at(input_text, end)
         for value in values:
             held.setdefault(value, set()).add(unit)
-    named = {_normal(match.group()) for match in _UNIT.finditer(input_text)} | _UNSAID
     found: dict[str, None] = {}
     for values, start, end in located_numbers(output):
         unit, unit_end = _unit_at(output, end)
@@ -69,10 +68,14 @@ def unsupported_units(output: str, input_text: str) -> list[str]:
             unit
             and beside
             and not any(_is_same(unit, other) for other in beside)
-            and not ("" in beside and unit in named)
+            and not ("" in beside and unit in _named(input_text))
         ):
             found.setdefault(" ".join(output[start:unit_end].split()))
     return list(found)
+
+
+def _named(text: str) -> set[str]:
+    return {_normal(match.group()) for match in _UNIT.finditer(text)} | _UNSAID
 
 
 def _unit_at(text: str, place: int) -> tuple[str, int]:

@@ -50,6 +50,7 @@ def test_nearly_the_same_input_is_compared_only_with_a_finder() -> None:
     [
         ("Denies fever.", "Has a fever."),
         ("Rest the left knee and take ibuprofen.", "Rest the right knee and take ibuprofen."),
+        ("Pain in the left knee, rest the left knee.", "Pain in the right knee, rest the left knee."),
         ("Take 40 mg each morning with food.", "Take 40 mcg each morning with food."),
         ("Come back on March 9 for the cast.", "Come back on April 9 for the cast."),
         ("Come back on Monday for the cast.", "Come back on Friday for the cast."),
