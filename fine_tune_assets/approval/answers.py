@@ -22,12 +22,16 @@ _YES = (
     r"yes|yeah|yep|yup|yea|ya|mm-hmm|uh-huh|mhm|i\s+(?:do|have|did|am|was)|it\s+(?:does|is)|(?:he|she)\s+(?:does|has)|definitely"
     r"|sure|sometimes|occasionally|a\s+little|a\s+bit|of\s+course|absolutely|exactly|correct|right|unfortunately|just\s+a|only"
 )
-_ANSWER = re.compile(rf"\s*{_SPEAKER}?\s*{_FILLER}{{0,4}}(?:(?P<no>{_NO})|(?P<yes>{_YES}))\b", re.IGNORECASE)
+_ANSWER = re.compile(
+    rf"\s*{_SPEAKER}?\s*{_FILLER}{{0,4}}(?:(?P<no>(?:{_NO})(?!\s*,?\s*(?:just|only|except)\b))|(?P<yes>{_YES}))\b",
+    re.IGNORECASE,
+)
 _ASKS = re.compile(
     r"\b(?:any|ever|(?:have|do|did|are|were)\s+you|(?:has|does|did|is)\s+(?:he|she|it|that|this|there)|(?:how|what)\s+about"
     r"|you\s+have|you're)\b",
     re.IGNORECASE,
 )
+_ASKS_FIRST = re.compile(rf"\s*{_SPEAKER}?\s*{_FILLER}{{0,3}}{_ASKS.pattern}", re.IGNORECASE)
 ASKED_WORDS = 25
 """Words at the end of a turn among which a question without its mark is looked for."""
 _SENTENCE_END = re.compile(r"[.?!](?=\s|$)|\n")
@@ -55,7 +59,8 @@ def sentences_in(text: str) -> Iterator[Sentence]:
             yield from (Sentence(*place, True, answer) for place in asked)
             asked = []
         # A transcript often has no question mark: what a turn asks at its end, the next turn answers.
-        asks = _asked_from(text, start, end) if text[end - 1 : end] == "\n" else end
+        is_last = text[end - 1 : end] == "\n" or text[end : end + 1] in ("\r", "\n")
+        asks = _asked_from(text, start, end) if is_last else end
         answer = _answer_at(text, end) if asks < end else "unclear"
         if answer == "unclear":
             asks = end
@@ -68,9 +73,13 @@ def sentences_in(text: str) -> Iterator[Sentence]:
 
 def _asked_from(text: str, start: int, end: int) -> int:
     """Where a question begins among the last words of a turn; its end if none does."""
-    words = list(re.finditer(r"\S+", text[start:end]))
-    late = start + words[-min(len(words), ASKED_WORDS)].start() if words else end
-    match = _ASKS.search(text, late, end)
+    written = text[start:end].rstrip()
+    if written.endswith("-"):  # broken off by the answer
+        return start
+    if written.endswith("."):  # then only what begins like one
+        return start if _ASKS_FIRST.match(text, start, end) else end
+    words = list(re.finditer(r"\S+", written))
+    match = _ASKS.search(text, start + words[-min(len(words), ASKED_WORDS)].start(), end)
     return match.start() if match else end
 
 

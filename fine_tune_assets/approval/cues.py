@@ -29,7 +29,7 @@ ENDS: Final = _words(
 )
 CLAUSE_ENDS: Final = _words(
     "presents reports complains has have had is are was were there there's states positive admits he she they i it i'm you "
-    "you're who when"
+    "you're who when just only"
 )
 """Verbs and the like: they end a scope, but not right behind the cue ("has not had any pain")."""
 AND_ENDS: Final = _words(
@@ -39,7 +39,7 @@ AND_ENDS: Final = _words(
 """Behind "and" a new clause begins with these."""
 DOUBTS: Final = _words(
     "if should whether any risk could may might would r/o rule watch monitor quit quitting stopped former ex prevent avoid "
-    "call evaluate check checked test tests tested"
+    "call evaluate check checked test tests tested trying try wish hope goal"
 )
 """What follows in the clause is neither asserted nor negated."""
 FAMILY: Final = _words(
@@ -50,6 +50,8 @@ TELLS: Final = _words("denies denied reports reported states stated says said no
 """Behind a relative these make them the one who tells, not the one who has it."""
 OTHERS: Final = _words("other others else first second third worst worse new additional scale")
 """Behind these a finding is one of several: who has no other pain may well have pain."""
+GIVEN: Final = _words("the your this that my same initial still continuing ongoing besides for from")
+"""Behind these a finding is taken for granted: who has no pills for the cough has the cough."""
 NEGATED_FORMS: Final = {
     "nkda": "allergy", "nonsmoker": "smoke", "nontender": "tenderness", "afebrile": "fever", "nondistended": "distension",
     "painless": "pain", "anicteric": "jaundice",
@@ -63,6 +65,8 @@ _NEVER_A_CUE = (
     r"\b(?:do|does|did)(?:\s?n't|\s+not)\s+"
     r"(?:know|remember|recall|help|want|mind|stop|matter|work|go\s+away|relieve|understand|feel\s+well)\b",
     r"\b(?:no|not|n't|(?:do|does|did|have|has|had)n't)\s+(?:\w+\s+)?(?:any\s*)?more\b",
+    r"\bnever\b(?=[^.?!\n]{0,40}\b(?:like\s+this|before)\b)",
+    r"\b(?:ca\s?n't|can\s?not|could\s?n't)\s+\w+\s+without\b",
     r"\bno(?=\s*,)",  # an answer: what follows is told anew
     r"\bno\s+(?=pain\W+(?:and\s+)?(?:ten|10)\b)",  # the end of a scale
     r"\b(?:is|are|do|does|did|have|has|was)\s?n't\s+(?:you|it|this|that|he|she|there)\b|\bdo\s+you\s+not\b",  # asks
@@ -79,3 +83,8 @@ NEGATED_BEHIND: Final = re.compile(
     re.IGNORECASE,
 )
 """What negates a finding from behind: "fever: none"."""
+IN_THE_FAMILY: Final = re.compile(
+    r"\b(?:in|of)\s+(?:my|your|the|his|her)\s+family\b|\brun(?:s|ning)?\s+in\b", re.IGNORECASE
+)
+EVER_BEFORE: Final = re.compile(r"\bbefore\b|\bin\s+the\s+past\b", re.IGNORECASE)
+"""Who had no pain before the visit may have it now."""

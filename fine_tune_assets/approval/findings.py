@@ -12,6 +12,8 @@ abnormality: abnormality, abnormalities, anything abnormal
 abrasion: abrasion, scrape
 abscess: abscess
 alcohol: alcohol, etoh, ethanol, drink, drinks, drinking, beer, wine, liquor, drinker
+accident: accident, collision
+alcohol abuse: alcohol abuse, alcohol problem, heavy alcohol, heavy drinking, alcoholism, alcoholic
 allergy: allergy, allergies, allergic, hay fever
 anemia: anemia, anaemia, anemic
 anxiety: anxiety, anxious, panic attack, nervousness
@@ -27,6 +29,7 @@ blockage: blockage, obstruction
 blood in stool: melena, hematochezia, blood in stool, blood in stools, blood in your stool, blood in your stools,
  blood in my stool, blood in the stool, bloody stool, black stool, tarry stool, bright red blood, rectal bleeding,
  bleeding per rectum, dark stool
+body ache: body ache, bodyache, muscle ache, myalgia, aching all over
 bowel problem: bowel problem, bowel dysfunction, bowel issue, bowel changes, change in bowel habits,
  changes in bowel habits
 bruise: bruise, bruising, bruised, ecchymosis, ecchymoses
@@ -64,7 +67,7 @@ double vision: double vision, diplopia
 drugs: drug use, drug abuse, drugs, illicit drug, illegal drug, illicits, recreational drug, iv drug, iv drug use,
  marijuana, cocaine, heroin, street drugs, substance abuse
 dysphagia: dysphagia, difficulty swallowing, trouble swallowing, problems swallowing, hard to swallow,
- swallowing difficulty, swallowing difficulties, difficulty in swallowing, odynophagia, painful swallowing
+ swallowing difficulty, swallowing difficulties, difficulty in swallowing
 dyspnea: dyspnea, shortness of breath, short of breath, sob, breathless, breathlessness, trouble breathing,
  difficulty breathing, difficulties breathing, problems breathing, difficulty in breathing, hard to breathe,
  difficult to breathe, can't breathe, breathing difficulty, breathing difficulties, breathing problem,
@@ -111,7 +114,7 @@ hypertension: hypertension, htn, high blood pressure, hypertensive
 incontinence: incontinence, incontinent, leak, leaks, leakage, leaking
 infection: infection, infected
 inflammation: inflammation, inflamed
-injury: injury, injuries, injured, trauma, accident, injure
+injury: injury, injuries, injured, trauma, injure
 itching: itching, itchy, itch, itchiness, pruritus, itches
 jaundice: jaundice, yellow skin, yellowing
 jugular distension: jvd, jugular venous distention, jugular venous distension
@@ -140,6 +143,7 @@ numbness: numbness, numb
 odor: odor, smell
 orthopnea: orthopnea
 osteoporosis: osteoporosis
+odynophagia: odynophagia, painful swallowing, pain with swallowing, hurts to swallow
 pain: pain, ache, aches, aching, achy, hurt, hurts, hurting, painful, sore, soreness, discomfort
 palpitation: palpitation, racing heart, heart racing, heart fluttering, heart pounding, fluttering, racing heartbeat
 paralysis: paralysis, paralyzed

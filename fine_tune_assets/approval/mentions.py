@@ -17,8 +17,11 @@ from fine_tune_assets.approval.cues import (
     CUES_BESIDE,
     DOUBTS,
     ENDS,
+    EVER_BEFORE,
     FAMILY,
+    GIVEN,
     HALVES,
+    IN_THE_FAMILY,
     NEGATED_BEHIND,
     NEGATED_FORMS,
     NEVER_A_CUE,
@@ -34,8 +37,10 @@ SCOPE_WORDS = 10
 """Words from a cue, or from the last finding that it negates, to the next one: a list can go on for long."""
 NEAR_WORDS = 8
 """Words on each side that tell which of several mentions is meant. 5 to 12 find the same on the half used for tuning."""
+SHORT_WORDS = 30
+"""A sentence up to which "in your family" is about all of it; in a transcript without full stops it is not."""
 _SITE_BEFORE, _SITE_BEHIND = 3, 5
-_OTHER_WORDS = 2
+_OTHER_WORDS, _GIVEN_WORDS = 2, 1
 _TOKEN = re.compile(r"(?P<word>n't|w/o|r/o|[A-Za-z]+(?:'[A-Za-z]+)?)|(?P<end>[.;!?\n:|])")
 
 
@@ -49,6 +54,8 @@ class Finding:
     """Stem of each word around it → how many words behind it stands, or before with a minus."""
     sites: frozenset[str]
     """Body sites right beside it."""
+    is_given: bool = False
+    """Whether it is taken for granted there, so that no negation is of it."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,7 @@ class _Scope:
     is_doubted: bool = False
     is_family: bool = False
     other_at: int | None = None
+    given_at: int | None = None
 
     @property
     def is_negated(self) -> bool:
@@ -78,13 +86,15 @@ class _Scope:
         word, following = words[at].text, words[at + 1].text if at + 1 < len(words) else ""
         self.is_family |= word in FAMILY and following not in TELLS
         self.other_at = at if word in OTHERS else self.other_at
+        if word in GIVEN and not (word == "for" and at and words[at - 1].text in ("negative", "positive")):
+            self.given_at = at
         if _is_cue(words, at):
             self.cue, self.words_since, self.is_doubted = at, 0, False
         elif not word or word in ENDS or (word == "and" and following in AND_ENDS):
             self.cue, self.is_doubted = None, word in DOUBTS
         elif word in DOUBTS:
             self.is_doubted = True
-        elif word in CLAUSE_ENDS and self.words_since > 0:
+        elif word in CLAUSE_ENDS and self.cue != at - 1 and words[at - 1].text not in ("or", "nor"):
             self.cue = None
         else:
             self.words_since += 1
@@ -99,17 +109,18 @@ def findings_in(text: str) -> Iterator[Finding]:
     plain = NEVER_A_CUE.sub(lambda match: " " * len(match.group()), text)
     for sentence in sentences_in(text):
         found = list(_of_sentence(text, plain, sentence))
-        yield from _answered(found, sentence) if sentence.is_question else found
+        was_before = EVER_BEFORE.search(plain, sentence.start, sentence.end) is not None
+        yield from _answered(found, sentence, was_before) if sentence.is_question else found
 
 
-def _answered(found: Sequence[Finding], question: Sentence) -> Iterator[Finding]:
+def _answered(found: Sequence[Finding], question: Sentence, was_before: bool) -> Iterator[Finding]:
     # A yes to several findings says that there is one of them.
     is_one = len({finding.name for finding in found}) == 1
     for finding in found:
         if finding.state == "negated":
             yield finding
         elif question.answer == "no":
-            yield replace(finding, state="negated")
+            yield replace(finding, state="open" if finding.is_given or was_before else "negated")
         else:
             yield replace(finding, state="asserted" if question.answer == "yes" and is_one else "open")
 
@@ -119,7 +130,9 @@ def _of_sentence(text: str, plain: str, sentence: Sentence) -> Iterator[Finding]
         _Word(match.group().lower() if match["word"] else "", match.start(), match.end())
         for match in _TOKEN.finditer(plain, sentence.start, sentence.end)
     ]
-    scope, at = _Scope(), 0
+    is_short = len(words) <= SHORT_WORDS
+    scope = _Scope(is_family=is_short and bool(IN_THE_FAMILY.search(plain, sentence.start, sentence.end)))
+    at = 0
     while at < len(words):
         size, name = _finding_at(words, at)
         if not size:
@@ -136,8 +149,9 @@ def _finding(text: str, words: Sequence[_Word], at: int, size: int, name: str, s
     start, end = words[at].start, words[at + size - 1].end
     behind = NEGATED_BEHIND.match(text, end)
     state: State = "open" if scope.is_doubted or _is_heading(text, start, end) else "asserted"
+    is_given = scope.given_at is not None and at - scope.given_at <= _GIVEN_WORDS
     if scope.is_negated or behind or words[at].text in NEGATED_FORMS:
-        state = "negated"
+        state = "open" if is_given else "negated"
     if scope.is_negated and scope.cue is not None:
         start = words[scope.cue].start
     elif behind:
@@ -150,6 +164,7 @@ def _finding(text: str, words: Sequence[_Word], at: int, size: int, name: str, s
         written,
         _near(words, at, size),
         frozenset(SITE_OF[word.text] for word in beside if word.text in SITE_OF),
+        is_given,
     )
 
 

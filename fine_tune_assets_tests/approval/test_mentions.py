@@ -27,6 +27,11 @@ from fine_tune_assets.approval.negation import unsupported_negations
         ("ALLERGIES\nPenicillin.", "allergy?"),
         ("Mother had a stroke.", "stroke in the family+"),
         ("Mother denies fever.", "fever-"),
+        ("I never fell or was injured.", "injury-"),
+        ("No abdominal pain, just some nausea.", "pain- nausea+"),
+        ("I wish I had some weight loss.", "weight loss?"),
+        ("I have never felt palpitations like this.", "palpitation+"),
+        ("He does not need the tablets for the pain.", "pain?"),
         ("Eating and drinking well.", ""),
     ],
 )
@@ -47,7 +52,13 @@ def test_a_cue_negates_what_follows_it_in_its_clause(text: str, states: str) -> 
         ("Doctor: Any fever?\nPatient: Yeah, it does come.", "asserted"),
         ("[doctor] okay and have you had any fever with that\n[patient] no", "negated"),
         ("[doctor] okay and have you had any fever with that\n[patient] yeah since monday", "asserted"),
+        ("Doctor: Any fever or-\nPatient: No.", "negated"),
+        ("Doctor: Have you had a fever.\nPatient: No.", "negated"),
         ("Doctor: No fever?\nPatient: Right.", "negated"),
+        ("Doctor: Are you still nauseous?\nPatient: No.", "open"),
+        ("Doctor: Do you take anything for the cough?\nPatient: No.", "open"),
+        ("Doctor: Did you ever have a rash before?\nPatient: No.", "open"),
+        ("Doctor: Any allergies?\nPatient: No just latex.", "open"),
         ("Doctor: Any fever?\nPatient: I wouldn't know.", "open"),
         ("Doctor: Any fever?\nPatient: Not sure.", "open"),
     ],
@@ -55,6 +66,11 @@ def test_a_cue_negates_what_follows_it_in_its_clause(text: str, states: str) -> 
 def test_what_a_question_is_about_is_said_by_its_answer(dialogue: str, state: str) -> None:
     """Half of what a patient denies is denied by a bare no; a transcript often has no question mark."""
     assert [finding.state for finding in findings_in(dialogue)] == [state]
+
+
+def test_what_is_asked_of_the_family_is_not_said_of_the_patient() -> None:
+    (finding,) = findings_in("Doctor: Anyone in your family had a stroke?\nPatient: No.")
+    assert (finding.name, finding.state) == ("stroke in the family", "negated")
 
 
 def test_a_yes_to_several_findings_asserts_none_of_them() -> None:
