@@ -115,8 +115,8 @@ def dates_in(text: str) -> Iterator[tuple[list[Day], str]]:
     for m in _MONTH_YEAR.finditer(text):
         yield [(int(m[2]), _MONTH_OF[m[1].lower()], None)], m.group()
     for m in _MONTH_SLASH_YEAR.finditer(text):
-        month, year = m[1] or m[3], m[2] or m[4]
-        yield [(int(year) if len(year) == 4 else 2000 + int(year), int(month), None)], m.group()
+        written = m[2] or m[4]
+        yield [(int(written) + (0 if len(written) == 4 else 2000), int(m[1] or m[3]), None)], m.group()
 
 
 def _months_alone(text: str) -> Iterator[Day]:

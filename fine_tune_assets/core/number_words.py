@@ -36,10 +36,12 @@ _WHOLE = rf"(?:(?:{_ANY}|o|oh)(?:[\s-]+(?:and\s+)?(?:{_ANY}|o|oh))*|\d+)"
 _FIGURE = rf"(?:{'|'.join([*_DIGIT_WORDS, *_TENS])})"
 _DECIMALS = rf"(?:{_FIGURE}(?:[\s-]+{_FIGURE})*\b|\d+)"
 # A transcript writes "seven . five" for a point that was heard.
-_POINT = re.compile(
-    rf"(?:\b({_WHOLE})\s+)?(?:\bpoint\s+|(?<=\s)\.\s(?=[a-z\d])|(?<=\s)\.(?=\d))({_DECIMALS})(?!\w)", re.IGNORECASE
-)
-_HALF = re.compile(rf"\b({_WHOLE}|an?)(?:\s+\w+)?\s+and\s+a\s+half\b", re.IGNORECASE)
+_POINT = re.compile(rf"(?:\bpoint\s+|(?<=\s)\.\s(?=[a-z\d])|(?<=\s)\.(?=\d))({_DECIMALS})(?!\w)", re.IGNORECASE)
+_AND_A_HALF = re.compile(r"\s+and\s+a\s+half\b", re.IGNORECASE)
+_BEFORE_POINT = re.compile(rf"\b({_WHOLE})\s*$", re.IGNORECASE)
+_BEFORE_HALF = re.compile(rf"\b({_WHOLE}|an?)(?:\s+(?!and\b)[a-z]+)?$", re.IGNORECASE)
+_BEFORE_CHARACTERS = 50
+"""Looked at before a point or a half: the longest "one hundred and twenty three" has 29."""
 _ONE_OF = re.compile(
     r"\b(?:an?|another|per|each|every|last|past|next)\s+(?:year|month|week|day|hour|minute)s?\b", re.IGNORECASE
 )
@@ -60,12 +62,21 @@ def values_said(text: str) -> set[str]:
             for end in range(start + 1, min(len(words), start + _LONGEST_RUN) + 1):
                 values |= readings(words[start:end])
     for match in _POINT.finditer(text):
-        values |= {f"{whole}.{_decimals(match[2])}" for whole in _wholes(match[1] or "zero")}
-    for match in _HALF.finditer(text):
-        values |= {f"{whole}.5" for whole in _wholes("one" if match[1].lower() in ("a", "an") else match[1])}
+        decimals = _decimals(match[1])
+        values |= {f"{whole}.{decimals}" if decimals else whole for whole in _wholes_before(text, match, _BEFORE_POINT)}
+    for match in _AND_A_HALF.finditer(text):
+        values |= {f"{whole}.5" for whole in _wholes_before(text, match, _BEFORE_HALF)}
     values |= {str(_TENS[match[1].lower()[:-3] + "y"]) for match in _MANY_TENS.finditer(text)}
     values |= {value for word, value in _NAMED.items() if re.search(rf"\b{word}\b", text, re.IGNORECASE)}
     return values | ({"1"} if _ONE_OF.search(text) else set())
+
+
+def _wholes_before(text: str, match: re.Match[str], pattern: re.Pattern[str]) -> set[str]:
+    """What stands before a point or a half; a nought if nothing does."""
+    before = pattern.search(text[max(0, match.start() - _BEFORE_CHARACTERS) : match.start()])
+    if before is None:
+        return {"0"}
+    return {"1"} if before[1].lower() in ("a", "an") else _wholes(before[1])
 
 
 def _wholes(written: str) -> set[str]:
@@ -80,9 +91,9 @@ def _wholes(written: str) -> set[str]:
 
 
 def _decimals(written: str) -> str:
-    """The figures behind a point: "one twenty five" and "one two five" are 125."""
+    """The figures behind a point, without noughts at their end: "one twenty five" and "one two five" are 125."""
     if written.isdigit():
-        return written.rstrip("0") or "0"
+        return written.rstrip("0")
     figures = ""
     after_tens = False
     for word in split_run(written):
@@ -90,7 +101,7 @@ def _decimals(written: str) -> str:
         # The nought of twenty gives way to the five of "twenty five".
         figures = figures[:-1] + digit if digit and after_tens else figures + (digit or str(_TENS[word]))
         after_tens = digit is None
-    return figures.rstrip("0") or "0"
+    return figures.rstrip("0")
 
 
 def split_run(run: str) -> list[str]:

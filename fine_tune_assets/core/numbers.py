@@ -27,6 +27,7 @@ _DECADE = re.compile(r"'?s\b")
 _SPAN = re.compile(r"[\s-]?(minute|hour|day|week|month|year)s?\b", re.IGNORECASE)
 _LONGER = {"minute": ("hour", 60), "hour": ("day", 24), "day": ("week", 7), "month": ("year", 12)}
 _YEARS = range(1930, 2060)
+_YEAR_WORD = 8
 _IN_YEAR = re.compile(r"\b(?:in|since|of|from|until|till|to|by)\s+$", re.IGNORECASE)
 
 
@@ -36,12 +37,12 @@ def unsupported_numbers(output: str, input: str) -> list[str]:
     >>> unsupported_numbers("Increase to 80 mg at age 76.", "he is seventy six and takes 40 milligrams")
     ['80 mg']
     """
-    held, spans = numbers_in(input), _spans_in(input)
+    held = numbers_in(input)
     plain = _NO_QUANTITY.sub(" ", _plain(output))
     plain = _AND_A_HALF.sub(lambda match: " " if f"{match[1]}.5" in held else match[0], plain)
     found: dict[str, None] = {}
     for match in _DIGITS.finditer(plain):
-        if not _is_held(plain, match, held, spans):
+        if not _is_held(plain, match, held) and not _is_told_otherwise(plain, match, input):
             found.setdefault(match.group().strip())
     for run in WORD_RUN.finditer(plain):
         words = split_run(run.group())
@@ -69,7 +70,7 @@ def located_numbers(text: str) -> Iterator[tuple[set[str], int, int]]:
         yield values, run.start(), run.end()
 
 
-def _is_held(text: str, match: re.Match[str], held: set[str], spans: set[tuple[int, str]]) -> bool:
+def _is_held(text: str, match: re.Match[str], held: set[str]) -> bool:
     value = _normal(match[1])
     # Nobody says a nought: there is none of it.
     if value in held or (value == "0" and not match[2]):
@@ -80,16 +81,17 @@ def _is_held(text: str, match: re.Match[str], held: set[str], spans: set[tuple[i
     if _DECADE.match(text, match.end(1)) and number % 10 == 0:
         width = 100 if number >= 100 and number % 100 == 0 else 10
         return any(str(other) in held for other in range(number, number + width))
-    if (
-        number in _YEARS and _IN_YEAR.search(text[: match.start(1)][-8:]) and str(number % 100) in held
-    ):  # "in ninety six"
-        return True
-    span = _SPAN.match(text, match.end(1))
-    return span is not None and _is_as_long(number, span[1].lower(), spans)
+    # "in ninety six"
+    is_year = number in _YEARS and _IN_YEAR.search(text[: match.start(1)][-_YEAR_WORD:]) is not None
+    return is_year and str(number % 100) in held
 
 
-def _is_as_long(number: int, unit: str, spans: set[tuple[int, str]]) -> bool:
-    """Whether the time is told in another unit: 14 days are two weeks."""
+def _is_told_otherwise(text: str, match: re.Match[str], input: str) -> bool:
+    """Whether the input tells the time in another unit: 14 days are two weeks."""
+    span, value = _SPAN.match(text, match.end(1)), _normal(match[1])
+    if span is None or not value.isdigit():
+        return False
+    number, unit, spans = int(value), span[1].lower(), _spans_in(input)
     longer, times = _LONGER.get(unit, ("", 1))
     if number % times == 0 and (number // times, longer) in spans:
         return True

@@ -63,7 +63,7 @@ def test_a_number_that_was_not_said_is_found(written: int, said: int) -> None:
         ("died in his 60s", "he was sixty four"),
         ("rate in the 50s", "it came to the fifties"),
         ("Temperature 102.6, A1c 7.4, 0.125 mg", "one o two point six, seven . four, point one twenty five"),
-        ("22.5 mg and 0.5 mg", "twenty two point five, then .5"),
+        ("22.5 mg and 0.5 mg, 2.0 cm", "twenty two point five, then .5, two point zero"),
         ("1.5 hours, 2.5 mg", "an hour and a half, two and a half milligrams"),
         ("1-1/2 packs", "one and a half packs"),
         ("1 week ago, twice, 2 days", "a week ago, two times, a couple of days"),
