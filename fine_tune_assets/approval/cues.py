@@ -18,7 +18,7 @@ CUES: Final = _words(
 NEXT_OF_CUE: Final = {"free": ("of", "from"), "absence": ("of",), "negative": ("for", "any")}
 """Words that negate only before these."""
 CUES_BESIDE: Final = _words("non negative")
-"""Words that negate only what stands right behind them: "non-small cell cancer" is one."""
+"""Words that negate only when a finding stands right behind them, "non" only that one: "non-small cell cancer" is a cancer."""
 NO_CUES: Final = _words("can't couldn't won't wouldn't shouldn't ain't")
 """What these negate is seldom the finding: "I can't stand the pain"."""
 HALVES: Final = _words("ca could wo would should ai")

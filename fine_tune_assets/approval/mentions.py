@@ -142,6 +142,8 @@ def _of_sentence(text: str, plain: str, sentence: Sentence) -> Iterator[Finding]
         if scope.other_at is None or at - scope.other_at > _OTHER_WORDS:
             yield _finding(text, words, at, size, name, scope)
         scope.words_since = 0
+        if scope.cue is not None and words[scope.cue].text == "non":
+            scope.cue = None
         at += size
 
 

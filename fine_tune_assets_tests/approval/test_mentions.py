@@ -18,6 +18,7 @@ from fine_tune_assets.approval.negation import unsupported_negations
         ("NKDA. Afebrile, abdomen nontender.", "allergy- fever- tenderness-"),
         ("Negative headaches, negative for syncope.", "headache- loss of consciousness-"),
         ("Non-small cell cancer.", "cancer+"),
+        ("Non-smoker, social alcohol.", "smoke- alcohol+"),
         ("I can't stand the pain.", "pain+"),
         ("i ca n't stand the pain", "pain+"),
         ("i do n't have a fever", "fever-"),
