@@ -81,11 +81,11 @@ def unsupported_dates(output: str, input_text: str) -> list[str]:
     ['March 9, 2024']
     """
     held = [day for readings, _ in dates_in(input_text) for day in readings]
-    said = {" ".join(match.group().lower().split()) for match in _RELATIVE.finditer(input_text)}
+    said = relative_days_in(input_text)
     found: dict[str, None] = {}
     months = list(_months_alone(input_text))
     for readings, written in dates_in(output):
-        if not any(_agree(day, other) for day in readings for other in held + _months_for(readings, held, months)):
+        if not any(agree(day, other) for day in readings for other in held + _months_for(readings, held, months)):
             found.setdefault(written)
     for match in _RELATIVE.finditer(output):
         if " ".join(match.group().lower().split()) not in said:
@@ -125,6 +125,11 @@ def _months_alone(text: str) -> Iterator[Day]:
         yield None, _MONTH_OF[m[1].lower()], None
 
 
+def relative_days_in(text: str) -> set[str]:
+    """Words such as yesterday and Monday, in lower case."""
+    return {" ".join(match.group().lower().split()) for match in _RELATIVE.finditer(text)}
+
+
 def without_dates(text: str) -> str:
     """The text with blanks in place of each date: its numbers are checked as one day, not one by one."""
     for pattern in (_ISO, _SLASHED, _MONTH_FIRST, _DAY_FIRST, _MONTH_YEAR, _MONTH_SLASH_YEAR):
@@ -140,7 +145,7 @@ def _valid(*days: Day) -> list[Day]:
     return [day for day in days if 1 <= day[1] <= 12 and 1 <= (day[2] or 1) <= 31]
 
 
-def _agree(day: Day, other: Day) -> bool:
+def agree(day: Day, other: Day) -> bool:
     """Whether they can be one day, by what both of them say. Two-digit years stand for any century."""
     return all(
         a is None or b is None or a == b or (place == 0 and a % 100 == b % 100)

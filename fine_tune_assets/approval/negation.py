@@ -14,11 +14,16 @@ def unsupported_negations(output: str, input_text: str) -> list[str]:
     >>> unsupported_negations("Denies chest pain.", "The chest pain is worse.")
     ['Denies chest pain']
     """
+    return turned_round(list(findings_in(output)), list(findings_in(input_text)))
+
+
+def turned_round(findings: Sequence[Finding], others: Sequence[Finding]) -> list[str]:
+    """Those of `findings` that are negated where `others` assert it, or the other way round, as they stand; each once."""
     held: dict[str, list[Finding]] = {}
-    for finding in findings_in(input_text):
-        held.setdefault(finding.name, []).append(finding)
+    for other in others:
+        held.setdefault(other.name, []).append(other)
     found: dict[str, None] = {}
-    for finding in findings_in(output):
+    for finding in findings:
         opposite = {"negated": "asserted", "asserted": "negated"}.get(finding.state)
         states = {other.state for other in _closest(finding, held.get(finding.name, []))}
         if opposite in states and finding.state not in states:

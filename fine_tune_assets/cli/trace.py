@@ -6,7 +6,7 @@ would keep it. The steps are `lineage`'s.
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fine_tune_assets.cli.approvals import why_not_approved_now
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.keys import PATIENTS_KEY, read_key
@@ -44,7 +45,7 @@ def example(example_id: str, is_json: bool) -> None:
     from fine_tune_assets.lineage.tracing import trace_example
 
     with _opened() as (layout, ledger):
-        found = trace_example(layout, ledger, example_id)
+        found = trace_example(layout, ledger, example_id, why_not_approved_now(load_settings(), ledger))
     _print(found, is_json, _example_lines(found))
 
 
@@ -52,7 +53,7 @@ def example(example_id: str, is_json: bool) -> None:
 @click.argument("patient_key")
 @_AS_JSON
 def patient(patient_key: str, is_json: bool) -> None:
-    """Show which reports and examples are a patient's, and which models saw them."""
+    """Show which reports and examples are a patient's, and which models saw them, also as a copy of another patient's."""
     from fine_tune_assets.lineage.tracing import trace_patient
 
     with _opened() as (layout, ledger):
@@ -64,11 +65,12 @@ def patient(patient_key: str, is_json: bool) -> None:
 @click.argument("release_id")
 @_AS_JSON
 def release(release_id: str, is_json: bool) -> None:
-    """Show what a release rests on, how many patients it saw, and which of them were erased since."""
+    """Show what a release rests on, how many patients it saw, which of them were erased since, and which examples that it
+    learned from are not approved any more."""
     from fine_tune_assets.lineage.tracing import trace_release
 
     with _opened() as (layout, ledger):
-        found = trace_release(layout, ledger, release_id)
+        found = trace_release(layout, ledger, release_id, why_not_approved_now(load_settings(), ledger))
     _print(found, is_json, _release_lines(found))
 
 
@@ -128,7 +130,9 @@ def _example_lines(found: "ExampleTrace") -> Iterator[str]:
     if found.approved_by:
         yield f"Approved       by {found.approved_by} ({found.approval_kind})"
     for place in found.sets:
-        yield f"Set            {place.instruction_set}  {place.split}{'  erased since' if place.is_erased else ''}"
+        gone = "  erased since" if place.is_erased else ""
+        fallen = f"  not approved any more: {place.not_approved}" if place.not_approved else ""
+        yield f"Set            {place.instruction_set}  {place.split}{gone}{fallen}"
     for training in found.trainings:
         yield from _training_lines(training)
 
@@ -160,24 +164,38 @@ def _patient_lines(found: "PatientTrace") -> Iterator[str]:
         yield f"Erased         {_day(found.erased_at)}{state}"
     for report in found.reports:
         yield from _report_lines(report)
-    seen = {
-        (made.release_id, training.use, "live" if made.is_live else "not live")
-        for one in found.examples
-        for training in one.trainings
-        for made in training.releases
-    }
+    seen = _releases(found.examples)
     for one in found.examples:
         uses = sorted({f"{short(t.adapter_id)} {t.use}" for t in one.trainings})
         yield f"Example        {one.example_id}  {'; '.join(uses) or 'in no training'}"
+    for copy in found.copies:
+        uses = sorted({f"{short(t.adapter_id)} {t.use}" for t in copy.example.trainings})
+        yield f"Copy           {copy.example.example_id}, another patient's, of {copy.own} ({copy.likeness})  {'; '.join(uses)}"
     for release_id, use, state in sorted(seen):
         yield f"Release        {release_id}  {use}  {state}"
+    for release_id, use, state in sorted(_releases(copy.example for copy in found.copies)):
+        yield f"Release        {release_id}  {use}  {state}  by a copy"
     for mark in found.erased_in_releases:
         yield f"Release        {mark.release_id}  {mark.use}  before it was erased"
-    if not seen and not found.erased_in_releases:
+    for mark in found.erased_copies:
+        yield f"Release        {mark.release_id}  {mark.use}  by a copy, which is another patient's and was not erased"
+    if not found.is_seen:
         yield "Release        none saw this patient"
 
 
+def _releases(examples: "Iterable[ExampleTrace]") -> set[tuple[str, str, str]]:
+    """Id, use and whether it is live of every release that saw one of the examples."""
+    return {
+        (made.release_id, training.use, "live" if made.is_live else "not live")
+        for one in examples
+        for training in one.trainings
+        for made in training.releases
+    }
+
+
 def _release_lines(found: "ReleaseTrace") -> Iterator[str]:
+    from fine_tune_assets.lineage.records import USE_OF_SPLIT
+
     yield f"Release        {found.release_id}"
     yield f"Adapter        {short(found.adapter_id)} on base {short(found.base_fingerprint)}"
     yield f"Set            {found.instruction_set}{'  erased since' if found.is_set_erased else ''}"
@@ -192,5 +210,9 @@ def _release_lines(found: "ReleaseTrace") -> Iterator[str]:
         yield f"Deployment     {step.colour} {step.state}  wanted {_day(step.wanted_at)}  since {_day(step.changed_at)}"
     for mark in found.erased:
         yield f"Saw            an erased patient ({mark.use}, {mark.split})"
+    for fallen in found.not_approved or ():
+        yield f"Not approved   {fallen.example_id} any more ({USE_OF_SPLIT[fallen.split]}): {fallen.why}"
+    if found.not_approved:
+        yield f"Not approved   it learned from {len(found.not_approved)} examples that are not approved any more: train again"
     if found.erased_patients_learned_from:
         yield f"Erased         it learned from {found.erased_patients_learned_from} patients who were erased: train again"

@@ -66,12 +66,7 @@ def mark_identifier(desk: "Desk", visit: Visit) -> Response:
     """Hold the report back at once: from now on nothing of it is shown, approved or trained on until it is scrubbed again."""
     opened = find_opened(desk, visit)
     if opened.draft["source"] == CORRECTION:
-        return _again(
-            desk,
-            visit,
-            opened,
-            "This draft was made of a user's correction, which has no report. Reject it: an identifier is left.",
-        )
+        return _again(desk, visit, opened, _NO_REPORT)
     try:
         mark_missed(
             desk.ledger,

@@ -13,7 +13,7 @@ from typing import Literal
 from fine_tune_assets.phi.kinds import KINDS
 
 _SLOT = re.compile(r"(\[(?:" + "|".join(KINDS) + r")\])")
-_WORDS = re.compile(r"\w+|\s+|[^\w\s]")
+_WORDS = re.compile(r"\d+(?:[.,]\d+)+|\w+|\s+|[^\w\s]")
 _LONGEST_COMPARED = 20_000
 """Words. Comparing takes the square of what differs in the worst case: beyond that the whole middle counts as changed."""
 Change = Literal["same", "added", "removed"]
@@ -30,6 +30,8 @@ class Piece:
 class DiffPiece:
     text: str
     change: Change
+    kinds: tuple[str, ...] = ()
+    """What it is marked as; what was removed never is."""
 
 
 def with_slots(text: str) -> list[Piece]:
@@ -61,6 +63,20 @@ def word_diff(before: str, after: str) -> list[DiffPiece]:
     middle_old, middle_new = old[head : len(old) - tail], new[head : len(new) - tail]
     pieces = [("same", old[:head]), *_compare(middle_old, middle_new), ("same", old[len(old) - tail :])]
     return _joined(pieces)
+
+
+def with_marks(pieces: Iterable[DiffPiece], spans: Sequence[tuple[int, int, str]]) -> list[DiffPiece]:
+    """Cut where the spans (start, end, kind) of the text after the change begin and end."""
+    marked: list[DiffPiece] = []
+    at = 0
+    for piece in pieces:
+        if piece.change == "removed":
+            marked.append(piece)
+            continue
+        inside = [(start - at, end - at, kind) for start, end, kind in spans]
+        marked += [DiffPiece(part.text, piece.change, part.kinds) for part in with_spans(piece.text, inside)]
+        at += len(piece.text)
+    return marked
 
 
 def _common(one: Sequence[str], other: Sequence[str]) -> int:

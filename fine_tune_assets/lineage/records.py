@@ -3,13 +3,18 @@
 Owns their fields. Times are UTC; what is not known is None, never a guess.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 Use = Literal["learned from", "chose the checkpoint", "measured on", "left out as too long"]
 """What a training did with an example: trained on it, took the best checkpoint by it, or only measured with it."""
 USE_OF_SPLIT: dict[str, Use] = {"train": "learned from", "validation": "chose the checkpoint", "test": "measured on"}
+
+
+WhyNot = Callable[[Mapping[str, Any]], str | None]
+"""A row of a set → why it is not approved any more. Who traces hands it over: lineage does not know when approvals stand."""
 
 
 def use_of(split: str, example_id: str, too_long: tuple[str, ...] | None) -> Use:
@@ -50,6 +55,8 @@ class SetStep:
     split: str
     is_erased: bool
     """The set was removed since it held an erased patient; who else was in it is still known."""
+    not_approved: str | None
+    """What became of the approval by which it is in the set; None while it stands, or where nobody asked."""
 
 
 @dataclass(frozen=True)
@@ -116,15 +123,46 @@ class ErasedInRelease:
 
 
 @dataclass(frozen=True)
+class CopyTrace:
+    """An example of another patient with this patient's words, which a model saw."""
+
+    own: str
+    """The patient's report or example of which it is a copy."""
+    likeness: str
+    """`exact` or `near` for a report, `same example` for an example."""
+    example: ExampleTrace
+
+
+@dataclass(frozen=True)
 class PatientTrace:
-    """Which models saw this patient: `examples` for what is there, `erased_in_releases` for what was removed."""
+    """Which models saw this patient: `examples` for what is there, `copies` for what is there under another patient's key, and
+    `erased_in_releases` and `erased_copies` for what was removed."""
 
     patient_key: str
     erased_at: datetime | None
     is_erasure_finished: bool | None
     reports: tuple[ReportStep, ...]
     examples: tuple[ExampleTrace, ...]
+    copies: tuple[CopyTrace, ...]
     erased_in_releases: tuple[ErasedInRelease, ...]
+    erased_copies: tuple[ErasedInRelease, ...]
+    """Releases that saw the erased patient's words under another patient's key, where they stay."""
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether a release saw the patient, by whatever way."""
+        ways = (*self.examples, *(copy.example for copy in self.copies))
+        made = any(training.releases for example in ways for training in example.trainings)
+        return made or bool(self.erased_in_releases or self.erased_copies)
+
+
+@dataclass(frozen=True)
+class NotApproved:
+    """An example that a release learned from and that is not approved any more."""
+
+    example_id: str
+    split: str
+    why: str
 
 
 @dataclass(frozen=True)
@@ -149,3 +187,5 @@ class ReleaseTrace:
     left_out_as_too_long: int | None
     erased: tuple[ErasedInRelease, ...]
     erased_patients_learned_from: int
+    not_approved: tuple[NotApproved, ...] | None
+    """None where the set does not say by which decisions its examples were approved, or where nobody asked."""

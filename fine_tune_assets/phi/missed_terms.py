@@ -22,7 +22,7 @@ Terms = Mapping[str, Sequence[MissedTerm]]
 """Patient key → what was marked for that patient."""
 # A character that is in no word and joins nothing.
 _NOTHING = "\x00"
-_TAG = re.compile(r"\[(?:" + "|".join(KINDS) + r")\]")
+TAG = re.compile(r"\[(?:" + "|".join(KINDS) + r")\]")
 _BATCH_ROWS = 1024
 
 
@@ -51,7 +51,7 @@ def with_missed_terms(reports: pa.Table, terms: Terms) -> pa.Table:
 def holds_any(text: str, terms: Sequence[MissedTerm]) -> bool:
     """Whether a scrubbed text still holds one of the terms. `[NAME]` and its like are no text."""
     known = [as_known_identifier(term) for term in terms]
-    return bool(known and find_known_identifiers(_TAG.sub(_NOTHING, text), known))
+    return bool(known and find_known_identifiers(TAG.sub(_NOTHING, text), known))
 
 
 def holds_missed_terms(patients: pa.ChunkedArray, texts: Sequence[pa.ChunkedArray], terms: Terms) -> pa.Array:

@@ -33,10 +33,10 @@ from fine_tune_assets.defs.s02_scrubbed_reports import overall_recall
 from fine_tune_assets.defs.s03_unique_reports import drop_duplicates
 from fine_tune_assets.defs.s04_approved_examples import approved_examples
 from fine_tune_assets.ledger.missed_identifiers import record_mark, withdraw_mark
-from fine_tune_assets.ledger.reviews import record_decision
 from fine_tune_assets.phi.missed_terms import MARKED_BY_REVIEWERS
 from fine_tune_assets.phi.scrubbing import scrubber_version
 from fine_tune_assets_tests.instructions.examples import built
+from fine_tune_assets_tests.ledger.made import record_decision
 
 TERM = "Zebrafinch"
 
@@ -114,6 +114,25 @@ def test_a_report_that_holds_a_marked_term_of_its_patient_is_no_unique_report() 
     assert unique() == ["b/p", "b/q"]
 
 
+def test_a_copy_under_another_patients_key_is_held_back_and_scrubbed_again_too(
+    installation_dir: Path, instance: dg.DagsterInstance
+) -> None:
+    """Dropped as a duplicate until the mark, it would take the held report's place at the next run."""
+    instance.add_dynamic_partitions("report_batches", ["b", "c", "d"])
+    report = {"source": "s", "known_identifiers": [], "origin_file": "f", "fingerprint": "x"}
+    for batch, patient, text in (("b", "p", TERM), ("c", "q", TERM), ("d", "r", "nobody")):
+        row = {**report, "report_id": f"{batch}/{patient}", "batch": batch, "patient_key": patient}
+        row["text"] = f"Two days of cough. Seen with {text}."
+        write_table(installation_dir / "tables" / "reports" / f"{batch}.parquet", table_of([row], REPORTS))
+    _mark("b/p")
+    texts = _scrubbed(p=f"Two days of cough. Seen with {TERM}.", q=f"Two days of cough. Seen with {TERM}.", r="Cough.")
+    made = drop_duplicates(
+        dg.build_asset_context(), installation=Installation(), scrubbed_reports=texts, scrub_recall=_recall(other=0.99)
+    )
+    assert next(iter(made)).value["report_id"].to_pylist() == ["b/r"]  # type: ignore[call-overload]
+    assert {event.partition for event in changed_batches(instance, Installation())} == {"b", "c"}
+
+
 @pytest.mark.usefixtures("installation_dir")
 def test_an_example_that_holds_a_marked_term_is_not_approved_not_even_as_repaired() -> None:
     """A repaired output is typed by a person and never scrubbed."""
@@ -129,7 +148,15 @@ def test_an_example_that_holds_a_marked_term_is_not_approved_not_even_as_repaire
     drafts = table_of([draft], DRAFTED_EXAMPLES)
     with Installation().ledger() as ledger:
         named = {name: draft[name] for name in ("example_id", "fingerprint", "report_id", "task")}
-        record_decision(ledger, **named, decision="approve", output=f"{TERM} coughs.", reviewer="expert-1")
+        repaired = _renamed({**content, "output": f"{TERM} coughs."})
+        record_decision(
+            ledger,
+            **named,
+            decision="approve",
+            output=repaired["output"],
+            reviewer="expert-1",
+            approved_fingerprint=content_fingerprint(**repaired),
+        )
 
     def approved() -> Any:
         corrections = SCRUBBED_CORRECTIONS.empty_table()
