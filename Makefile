@@ -62,8 +62,8 @@ bench-desk: setup    ## every page of the desk with 10,000 items, on SQLite and 
 bench-phi: setup     ## the scrubber beside plain Presidio: quality, speed, memory
 	$(BIN)/python benchmarks/bench_phi.py
 
-bench-drafts: setup  ## planted errors that the checks of drafts find: DATA=folder of the dialogue corpora
-	$(BIN)/python benchmarks/bench_drafts.py $(DATA)
+bench-drafts: setup  ## planted errors that the checks of drafts find, alarms on right ones, and their time
+	$(BIN)/python benchmarks/bench_drafts.py
 
 bench-phi-memory: setup  ## memory and speed of the scrubber over 100,000 reports
 	$(BIN)/python benchmarks/bench_phi_memory.py

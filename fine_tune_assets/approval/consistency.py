@@ -8,8 +8,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fine_tune_assets.approval.contradictions import contradictions, normal
+from fine_tune_assets.approval.contradictions import contradictions
 from fine_tune_assets.approval.flags import flag
+from fine_tune_assets.approval.saying import normal
 from fine_tune_assets.core.records import PairFinder
 
 LONG_CHARACTERS = 200

@@ -1,22 +1,18 @@
 """Finds drafts that answer the same or nearly the same input with outputs that can't both be right.
 
-Owns when two outputs disagree, and that many drafts of one input cost time in proportion to their number: equal inputs are one
-question, equal outputs one answer. Does not know how near-same texts are found.
+Owns that many drafts of one input cost time in proportion to their number: equal inputs are one question, equal outputs one
+answer. Does not know how near-same texts are found, nor when two outputs disagree (`saying`).
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from fine_tune_assets.approval.negation import findings_in
-from fine_tune_assets.core.numbers import numbers_in
+from fine_tune_assets.approval.saying import is_contrary, normal, said_by
 from fine_tune_assets.core.records import PairFinder
 
-ALIKE = 0.5
-"""Jaccard similarity of words under which two outputs say different things; of short ones it is mostly 0 or 1."""
 COMPARED = 20
 """Each answer to an input is compared with as many others to it, the first ones. More find more contradictions among many
 different answers, and cost time in proportion."""
@@ -37,25 +33,14 @@ Answers = tuple[Answer, ...]
 """All that answer one input, each once."""
 
 
-@dataclass(frozen=True)
-class _Said:
-    """What an output says, as far as two can be compared."""
-
-    normal: str
-    words: frozenset[str]
-    numbers: frozenset[str]
-    negated: frozenset[str]
-    asserted: frozenset[str]
-
-
 def contradictions(
     drafts: Sequence[Mapping[str, Any]], find_pairs: PairFinder | None
 ) -> Iterator[tuple[str, list[str]]]:
     """Example id → the drafts that contradict it, one for each answer. Without `find_pairs` only equal inputs are compared."""
-    said = cache(_said)
+    said = cache(said_by)
     named: dict[Answer, list[str]] = defaultdict(list)
     for one, other in compared_answers(drafts, find_pairs):
-        if _disagree(said(one.output), said(other.output)):
+        if is_contrary(said(one.output), said(other.output)):
             for answer, contrary in ((one, other), (other, one)):
                 if len(named[answer]) < NAMED:
                     named[answer].append(contrary.example_ids[0])
@@ -83,34 +68,7 @@ def disagree(output: str, other: str) -> bool:
     >>> disagree("Take 40 mg.", "Take 80 mg."), disagree("Rest and ice.", "Ice and rest.")
     (True, False)
     """
-    return _disagree(_said(output), _said(other))
-
-
-def normal(text: str) -> str:
-    """Words and numbers, without regard to case, signs and white space."""
-    return " ".join(re.findall(r"\w+(?:[.,]\d+)*", text.lower()))
-
-
-def _said(output: str) -> _Said:
-    findings = list(findings_in(output))
-    words = normal(output)
-    return _Said(
-        words,
-        frozenset(words.split()),
-        frozenset(numbers_in(output)),
-        frozenset(f.name for f in findings if f.state == "negated"),
-        frozenset(f.name for f in findings if f.state == "asserted"),
-    )
-
-
-def _disagree(a: _Said, b: _Said) -> bool:
-    if a.normal == b.normal:
-        return False
-    if a.negated & (b.asserted - b.negated) or b.negated & (a.asserted - a.negated):
-        return True
-    if a.numbers - b.numbers and b.numbers - a.numbers:
-        return True
-    return len(a.words & b.words) < ALIKE * len(a.words | b.words)
+    return is_contrary(said_by(output), said_by(other))
 
 
 def _by_question(drafts: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Answers]]:

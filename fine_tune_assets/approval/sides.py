@@ -4,6 +4,7 @@ Owns what is a side and which body site it belongs to. "Right." and "all right" 
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 _SITES = [
@@ -108,9 +109,13 @@ def unsupported_sides(output: str, input_text: str) -> list[str]:
     >>> unsupported_sides("Pain in the left knee.", "My right knee hurts.")
     ['left knee']
     """
-    held = sides_in(input_text)
+    return unsaid_sides(sides_in(output), sides_in(input_text))
+
+
+def unsaid_sides(sides: Sequence[Side], held: Sequence[Side]) -> list[str]:
+    """Those of `sides`, as they stand, that none of `held` says; each once."""
     found: dict[str, None] = {}
-    for side in sides_in(output):
+    for side in sides:
         same_site = [other.side for other in held if side.site and other.site == side.site]
         # A site whose side the input never says can be meant by any side that it says: "it's the right one".
         if not _is_said(side.side, same_site or [other.side for other in held]):

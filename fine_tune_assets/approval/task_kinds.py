@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fine_tune_assets.approval.flags import flag
 from fine_tune_assets.approval.lab_values import LabValues, abnormal_lines, read_lab_values
 from fine_tune_assets.approval.sections import find_section, headings_of, section_texts, shown_heading
+from fine_tune_assets.approval.shared_words import shared_words
 from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.recipes.schema import FieldTask, ModelTask, PairTask, SectionTask, Task
 
@@ -201,5 +203,14 @@ def _drafted(
         input=input_text,
         output=output,
         drafted_by=drafted_by or task.kind,
-        flags=flags,
+        flags=(*flags, *_of_another_input(output, f"{task.instruction}\n{input_text}", task)),
     )
+
+
+def _of_another_input(output: str, given: str, task: Task) -> list[str]:
+    """What the fields are made of can't be another report's; every other kind has a floor of its own."""
+    floor = 0.0 if isinstance(task, FieldTask) else task.shared_words_floor
+    share = shared_words(output, given) if floor else None
+    if share is None or share >= floor:
+        return []
+    return [flag("label noise", "hardly any of its words stand in the input")]

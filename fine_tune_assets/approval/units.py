@@ -55,12 +55,7 @@ def unsupported_units(output: str, input_text: str) -> list[str]:
     >>> unsupported_units("Take 40 mcg.", "forty milligrams a day")
     ['40 mcg']
     """
-    held: dict[str, set[str]] = {}
-    for values, _, end in located_numbers(input_text):
-        unit, _ = _unit_at(input_text, end)
-        for value in values:
-            held.setdefault(value, set()).add(unit)
-    named = {_normal(match.group()) for match in _UNIT.finditer(input_text)} | _UNSAID
+    held = measures_in(input_text)
     found: dict[str, None] = {}
     for values, start, end in located_numbers(output):
         unit, unit_end = _unit_at(output, end)
@@ -68,11 +63,25 @@ def unsupported_units(output: str, input_text: str) -> list[str]:
         if (
             unit
             and beside
-            and not any(_is_same(unit, other) for other in beside)
-            and not ("" in beside and unit in named)
+            and not any(is_same_unit(unit, other) for other in beside)
+            and not ("" in beside and unit in _named(input_text))
         ):
             found.setdefault(" ".join(output[start:unit_end].split()))
     return list(found)
+
+
+def measures_in(text: str) -> dict[str, set[str]]:
+    """Every value that a number of the text can be read as → the units that stand behind it; "" for none."""
+    held: dict[str, set[str]] = {}
+    for values, _, end in located_numbers(text):
+        unit, _ = _unit_at(text, end)
+        for value in values:
+            held.setdefault(value, set()).add(unit)
+    return held
+
+
+def _named(text: str) -> set[str]:
+    return {_normal(match.group()) for match in _UNIT.finditer(text)} | _UNSAID
 
 
 def _unit_at(text: str, place: int) -> tuple[str, int]:
@@ -82,7 +91,7 @@ def _unit_at(text: str, place: int) -> tuple[str, int]:
     return (_normal(match.group()), match.end()) if match else ("", place)
 
 
-def _is_same(unit: str, other: str) -> bool:
+def is_same_unit(unit: str, other: str) -> bool:
     """25 mg per week is 25 mg: how often is another number."""
     return unit == other or (("/" in unit) != ("/" in other) and unit.split("/")[0] == other.split("/")[0])
 

@@ -1,36 +1,34 @@
 """Finds numbers in an output that its input does not hold: the mistakes in a clinical text that hurt most.
 
-Owns reading numbers from digits and from English number words, as people say them in a dialogue. Does not know units:
-40 mg is supported by any 40. A finding is a hint for a reviewer, not a proof.
+Owns reading numbers from digits, and which digits are none: list numbers, ends of a scale. Does not know units: 40 mg is
+supported by any 40. A finding is a hint for a reviewer, not a proof.
 """
 
 import re
 from collections.abc import Iterator
 
+from fine_tune_assets.core.number_words import ORDINALS, WORD_RUN, readings, split_run, values_said
 
-def _values(words: str, values: range) -> dict[str, int]:
-    return dict(zip(words.split(), values, strict=True))
-
-
-_UNITS = _values(
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-    "seventeen eighteen nineteen",
-    range(20),
-)
-_TENS = _values("twenty thirty forty fifty sixty seventy eighty ninety", range(20, 100, 10))
-_SCALES = {"hundred": 100, "thousand": 1000}
-_ORDINALS = _values(
-    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth "
-    "fifteenth sixteenth seventeenth eighteenth nineteenth twentieth",
-    range(1, 21),
-)
-_WORDS = {**_UNITS, **_TENS, **_SCALES, **_ORDINALS}
 _UNIT_OF_MEASURE = r"mg|mcg|g|kg|ml|cc|l|cm|mm|units?|percent|%|years?|months?|weeks?|days?|hours?|minutes?|times"
 
 _TAG = re.compile(r"\[[A-Z][A-Z0-9_]*\]")
-_LIST_NUMBER = re.compile(r"^\s*\d+[.)]\s", re.MULTILINE)
+_LIST_NUMBER = re.compile(
+    r"^\s*\d+[.)]\s|(?<=[.;)])\s+\d{1,2}[.)](?=\s+[A-Z])|(?<=:)\s+1[.)](?=\s+[A-Z].*?[.;)]\s+2[.)]\s)", re.MULTILINE
+)
+_NO_QUANTITY = re.compile(
+    r"(?<=\d):00\b|\bCOVID[- ]19\b|\bC?O2\b|\boriented\s*x\s*[1-4]\b|\bF2F\b"
+    r"|\b[01]\s?(?:-|to)\s?10\b|(?<=\d)/10\b(?!/)"  # the ends of a scale
+    r"|(?<=\d)/(?:7|12|52)\b(?!/)",  # British for days, months and weeks
+    re.IGNORECASE,
+)
 _DIGITS = re.compile(rf"(\d+(?:,\d{{3}})+(?:\.\d+)?|\d+(?:\.\d+)?)(\s?(?:{_UNIT_OF_MEASURE})(?![a-z]))?", re.IGNORECASE)
-_WORD_RUN = re.compile(rf"\b(?:{'|'.join(_WORDS)})(?:(?:-|\s+|\s+and\s+)(?:{'|'.join(_WORDS)}))*\b", re.IGNORECASE)
+_AND_A_HALF = re.compile(r"\b(\d+)[- ]1/2(?!\d)")
+_DECADE = re.compile(r"'?s\b")
+_SPAN = re.compile(r"[\s-]?(minute|hour|day|week|month|year)s?\b", re.IGNORECASE)
+_LONGER = {"minute": ("hour", 60), "hour": ("day", 24), "day": ("week", 7), "month": ("year", 12)}
+_YEARS = range(1930, 2060)
+_YEAR_WORD = 8
+_IN_YEAR = re.compile(r"\b(?:in|since|of|from|until|till|to|by)\s+$", re.IGNORECASE)
 
 
 def unsupported_numbers(output: str, input: str) -> list[str]:
@@ -40,14 +38,16 @@ def unsupported_numbers(output: str, input: str) -> list[str]:
     ['80 mg']
     """
     held = numbers_in(input)
+    plain = _NO_QUANTITY.sub(" ", _plain(output))
+    plain = _AND_A_HALF.sub(lambda match: " " if f"{match[1]}.5" in held else match[0], plain)
     found: dict[str, None] = {}
-    for value, written in _digits_in(_plain(output)):
-        if value not in held:
-            found.setdefault(written)
-    for run in _WORD_RUN.finditer(_plain(output)):
-        words = _split(run.group())
+    for match in _DIGITS.finditer(plain):
+        if not _is_held(plain, match, held) and not _is_told_otherwise(plain, match, input):
+            found.setdefault(match.group().strip())
+    for run in WORD_RUN.finditer(plain):
+        words = split_run(run.group())
         # "one" and "first" are seldom numbers in prose: a flag on each would teach reviewers to skip flags.
-        if words[-1] not in _ORDINALS and words != ["one"] and not _readings(words) & held:
+        if words[-1] not in ORDINALS and words != ["one"] and not readings(words) & held:
             found.setdefault(" ".join(run.group().split()))
     return list(found)
 
@@ -55,24 +55,55 @@ def unsupported_numbers(output: str, input: str) -> list[str]:
 def numbers_in(text: str) -> set[str]:
     """Every value that the text can be read to hold: digits, and number words in each way in which they are said."""
     plain = _plain(text)
-    values = {value for value, _ in _digits_in(plain)}
-    for run in _WORD_RUN.finditer(plain):
-        words = _split(run.group())
-        for start in range(len(words)):
-            for end in range(start + 1, min(len(words), start + 6) + 1):
-                values |= _readings(words[start:end])
-    return values
+    halves = {f"{match[1]}.5" for match in _AND_A_HALF.finditer(plain)}
+    return {value for value, _ in _digits_in(plain)} | values_said(plain) | halves
 
 
 def located_numbers(text: str) -> Iterator[tuple[set[str], int, int]]:
     """Every number with its place: the values that it can be read as, its start and its end, without a unit."""
     for match in _DIGITS.finditer(text):
         yield {_normal(match.group(1))}, match.start(1), match.end(1)
-    for run in _WORD_RUN.finditer(text):
-        words = _split(run.group())
+    for run in WORD_RUN.finditer(text):
+        words = split_run(run.group())
         # Every reading that ends where the run ends: a unit behind it belongs to those.
-        values = set[str]().union(*(_readings(words[start:]) for start in range(max(0, len(words) - 6), len(words))))
+        values = set[str]().union(*(readings(words[start:]) for start in range(max(0, len(words) - 6), len(words))))
         yield values, run.start(), run.end()
+
+
+def _is_held(text: str, match: re.Match[str], held: set[str]) -> bool:
+    value = _normal(match[1])
+    # Nobody says a nought: there is none of it.
+    if value in held or (value == "0" and not match[2]):
+        return True
+    if not value.isdigit():
+        return False
+    number = int(value)
+    if _DECADE.match(text, match.end(1)) and number % 10 == 0:
+        width = 100 if number >= 100 and number % 100 == 0 else 10
+        return any(str(other) in held for other in range(number, number + width))
+    # "in ninety six"
+    is_year = number in _YEARS and _IN_YEAR.search(text[: match.start(1)][-_YEAR_WORD:]) is not None
+    return is_year and str(number % 100) in held
+
+
+def _is_told_otherwise(text: str, match: re.Match[str], input: str) -> bool:
+    """Whether the input tells the time in another unit: 14 days are two weeks."""
+    span, value = _SPAN.match(text, match.end(1)), _normal(match[1])
+    if span is None or not value.isdigit():
+        return False
+    number, unit, spans = int(value), span[1].lower(), _spans_in(input)
+    longer, times = _LONGER.get(unit, ("", 1))
+    if number % times == 0 and (number // times, longer) in spans:
+        return True
+    return any((number * times, shorter) in spans for shorter, (longer, times) in _LONGER.items() if longer == unit)
+
+
+def _spans_in(text: str) -> set[tuple[int, str]]:
+    spans = set()
+    for values, _, end in located_numbers(text):
+        if span := _SPAN.match(text, end):
+            spans |= {(int(value), span[1].lower()) for value in values if value.isdigit()}
+    return spans
 
 
 def _plain(text: str) -> str:
@@ -88,38 +119,3 @@ def _normal(digits: str) -> str:
     whole, _, decimals = digits.replace(",", "").partition(".")
     decimals = decimals.rstrip("0")
     return (whole.lstrip("0") or "0") + (f".{decimals}" if decimals else "")
-
-
-def _split(run: str) -> list[str]:
-    return [word for word in re.split(r"[\s-]+", run.lower()) if word != "and"]
-
-
-def _readings(words: list[str]) -> set[str]:
-    """Values of one run of words: "two thousand eight" is 2008; "one forty" is 1, 40 or, as blood pressure, 140."""
-    value = _cardinal(words)
-    readings = set() if value is None else {str(value)}
-    if len(words) >= 2 and words[0] in _UNITS and 0 < _UNITS[words[0]] < 100:
-        rest = _cardinal(words[1:])
-        if rest is not None and 10 <= rest < 100:
-            readings.add(str(_UNITS[words[0]] * 100 + rest))
-    return readings
-
-
-def _cardinal(words: list[str]) -> int | None:
-    """The value of well-formed number words, or None: "twenty five" is 25, "five twenty" is no cardinal."""
-    total, part, last = 0, 0, 1000
-    for word in words:
-        if word in _SCALES:
-            if part == 0 or (word == "hundred" and part >= 100):
-                return None
-            part *= _SCALES[word]
-            if word == "thousand":
-                total, part = total + part, 0
-            last = _SCALES[word]
-            continue
-        value = _WORDS[word]
-        size = 10 if value >= 20 and word in _TENS else 1
-        if (size == 10 and last < 100) or (size == 1 and last <= 1) or (size == 1 and value >= 10 and last == 10):
-            return None
-        part, last = part + value, size
-    return total + part

@@ -50,7 +50,7 @@ expert_decisions = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
-    code_version="3",  # whether a reviewer has to see it is a column
+    code_version="4",  # negations in answers, and outputs of another report, are flagged
     deps=[recipe_section("dedup"), recipe_section("tasks")],
     automation_condition=with_new_inputs(),
     description="Instruction, input and draft output made from each report by the recipe's tasks, and from corrections.",

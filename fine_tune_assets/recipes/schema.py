@@ -91,6 +91,9 @@ def _is_pattern_sound(heading: str) -> str:
 
 
 HeadingText = Annotated[str, Field(min_length=1), AfterValidator(_is_pattern_sound)]
+SharedWords = Annotated[float, Field(ge=0, lt=1)]
+"""Share of an output's words that must stand in its input, else it is flagged as label noise; 0 looks at none. Higher finds
+more outputs that belong to another report, and flags more that only say it in other words."""
 Heading = HeadingText | Annotated[tuple[HeadingText, ...], Field(min_length=1)]
 """The heading of a section; several ways to write it; or, between slashes, a regular expression for the whole heading."""
 
@@ -105,6 +108,8 @@ class SectionTask:
     """Headings, in the order in which they are put into the input."""
     output_section: Heading
     kind: Literal["sections"] = "sections"
+    shared_words_floor: SharedWords = 0.0
+    """Off: a plan need not repeat the findings. 0.25 where the output tells the input in other words."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -133,6 +138,8 @@ class PairTask:
     input_ending: Text
     """Ending of the id of the report that is the input, such as `.dialogue`."""
     output_ending: Text
+    shared_words_floor: SharedWords = 0.25
+    """Measured on dialogues and their notes: docs/decisions/0014."""
 
     @model_validator(mode="after")
     def _are_apart(self) -> "PairTask":
@@ -151,6 +158,7 @@ class ModelTask:
     input_sections: Annotated[tuple[Heading, ...], Field(min_length=1)]
     max_new_tokens: Positive
     """More takes longer; an output that reaches it is cut off and flagged."""
+    shared_words_floor: SharedWords = 0.0
 
 
 Task = SectionTask | FieldTask | PairTask | ModelTask

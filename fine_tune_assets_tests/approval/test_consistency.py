@@ -86,9 +86,38 @@ def test_every_answer_to_one_of_two_nearly_equal_inputs_is_compared_with_the_oth
     assert len(across) < 2 * 30 * COMPARED
 
 
-def test_outputs_that_say_the_same_do_not_disagree() -> None:
-    assert not disagree("Rest, ice.", "rest ice")
-    assert disagree("Denies fever.", "Has a fever.")
+@pytest.mark.parametrize(
+    ("output", "other"),
+    [
+        ("Denies fever.", "Has a fever."),
+        ("Rest the left knee and take ibuprofen.", "Rest the right knee and take ibuprofen."),
+        ("Pain in the left knee, rest the left knee.", "Pain in the right knee, rest the left knee."),
+        ("Take 40 mg each morning with food.", "Take 40 mcg each morning with food."),
+        ("Come back on March 9 for the cast.", "Come back on April 9 for the cast."),
+        ("Come back on Monday for the cast.", "Come back on Friday for the cast."),
+        ("Take one tablet each morning.", "Take two tablets each morning."),
+    ],
+)
+def test_outputs_that_can_not_both_be_right_disagree(output: str, other: str) -> None:
+    """One of the two is wrong, and trained on it would be wrong in every patient like this one."""
+    assert disagree(output, other)
+    assert disagree(other, output)
+
+
+@pytest.mark.parametrize(
+    ("output", "other"),
+    [
+        ("Rest, ice.", "rest ice"),
+        ("Rest the left knee and take ibuprofen.", "Rest the knee and take ibuprofen."),
+        ("Take 40 mg each morning with food.", "Take forty milligrams each morning with food."),
+        ("Seen on 3/4/2024 for knee pain and cough.", "Seen on March 4, 2024 for knee pain and cough."),
+        ("No chest pain. Has knee pain, rest.", "Has knee pain, rest and ice."),
+    ],
+)
+def test_outputs_of_which_one_says_less_or_says_it_otherwise_do_not_disagree(output: str, other: str) -> None:
+    """A contradiction makes both drafts wait: it must be one."""
+    assert not disagree(output, other)
+    assert not disagree(other, output)
 
 
 @pytest.mark.parametrize("output", ["--", "Sprain of the ankle.", "Rest well. " * 30])

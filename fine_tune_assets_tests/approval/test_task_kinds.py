@@ -1,5 +1,6 @@
 """The kinds of task: sections, fields, pairs, and what a model writes."""
 
+from dataclasses import asdict, replace
 from typing import Any
 
 import pyarrow as pa
@@ -7,6 +8,7 @@ import pytest
 
 from fine_tune_assets.approval.approving import is_trusted
 from fine_tune_assets.approval.drafting import draft_examples, rows_of
+from fine_tune_assets.approval.flags import kinds_of
 from fine_tune_assets.approval.queue import queue_items
 from fine_tune_assets.approval.task_kinds import Request, count_unused, model_requests
 from fine_tune_assets.approval.writing import draft_row, missing_requests, still_wanted
@@ -51,8 +53,6 @@ def test_a_heading_between_slashes_is_a_regular_expression_for_the_whole_heading
 
 def test_a_recipe_with_a_broken_pattern_or_an_unknown_kind_is_refused() -> None:
     """At its loading, not in the night after."""
-    from dataclasses import asdict
-
     good = asdict(load_recipe("demo_smollm2"))
     for task, word in [
         ({"name": "x", "instruction": "y", "input_sections": ["/((/"], "output_section": "Z"}, "regular expression"),
@@ -156,3 +156,29 @@ def test_a_request_never_shows_its_input() -> None:
     """A repr ends up in a log."""
     (asked,) = requests(reports("FINDINGS\nZyxwvutquark."), SUMMARY)
     assert "Zyxwvutquark" not in repr(asked)
+
+
+DIALOGUE = (
+    "I twisted my right ankle at soccer on Sunday. It is swollen and it hurts to walk, I took some tablets for it."
+)
+OWN = "Twisted right ankle playing soccer. Ankle swollen, hurts to walk. Took tablets on Sunday."
+OTHERS = "Chronic cough with green sputum for weeks. Smokes daily, inhaler prescribed, chest radiograph ordered."
+
+
+@pytest.mark.parametrize(("note", "waiting"), [(OWN, 0), (OTHERS, 1), ("Otitis media.", 0)])
+def test_a_note_that_belongs_to_another_visit_waits_even_from_a_trusted_source(note: str, waiting: int) -> None:
+    """A shifted export pairs every dialogue with the next visit's note. Of a note of two words that can't be told."""
+    visit = renamed(reports(DIALOGUE, note), "b/1.dialogue", "b/1.note")
+    visit = visit.set_column(3, visit.schema.field(3), pa.array(["patient1", "patient1"]))
+    assert approve(draft_examples(visit, corrections(), [PAIRS]), [], TRUSTED).waiting == waiting
+
+
+def test_the_share_of_words_is_the_tasks_to_set() -> None:
+    """A plan need not repeat the findings, so a task by sections looks at it only when told to."""
+    text = f"FINDINGS\n{DIALOGUE}\nPLAN\n{OTHERS}"
+    task = SectionTask("plan", "Plan.", ("FINDINGS",), "PLAN")
+    assert [kinds_of(found["flags"]) for found in draft(reports(text), task)] == [[]]
+    strict = replace(task, shared_words_floor=0.25)
+    assert [kinds_of(found["flags"]) for found in draft(reports(text), strict)] == [["label noise"]]
+    with pytest.raises(RecipeError, match="shared_words_floor"):
+        parse_recipe({**asdict(load_recipe("demo_smollm2")), "tasks": [{**asdict(task), "shared_words_floor": 1}]}, "x")

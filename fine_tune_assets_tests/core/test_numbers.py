@@ -58,6 +58,24 @@ def test_a_number_that_was_not_said_is_found(written: int, said: int) -> None:
         ("on the 10th", "January tenth"),
         ("two tablets", "2 tablets"),
         ("1. Rest\n2. Ice", ""),
+        ("Hypertension. 2. Asthma. 3. Gout.", ""),
+        ("Has: 1. Asthma. 2. Gout.", ""),
+        ("died in his 60s", "he was sixty four"),
+        ("rate in the 50s", "it came to the fifties"),
+        ("Temperature 102.6, A1c 7.4, 0.125 mg", "one o two point six, seven . four, point one twenty five"),
+        ("22.5 mg and 0.5 mg, 2.0 cm", "twenty two point five, then .5, two point zero"),
+        ("1.5 hours, 2.5 mg", "an hour and a half, two and a half milligrams"),
+        ("1-1/2 packs", "one and a half packs"),
+        ("1 week ago, twice, 2 days", "a week ago, two times, a couple of days"),
+        ("14-day average, 18 months", "over two weeks, eighteen months"),
+        ("a 24 month history", "for two years"),
+        ("100 packs, 1000 ml", "a hundred packs, a thousand"),
+        ("in 1996", "in ninety six"),
+        ("at 4:00 PM", "at four"),
+        ("COVID-19, home O2, oriented x3", ""),
+        ("pain 4/10 on a 0 to 10 scale", "a four"),
+        ("for 3/7 and 2/52", "three days, two weeks"),
+        ("none, 0", ""),
         ("Seen on [DATE_12].", ""),
         ("One of the first signs.", ""),
     ],
@@ -65,6 +83,24 @@ def test_a_number_that_was_not_said_is_found(written: int, said: int) -> None:
 def test_ways_of_saying_a_number_are_understood(output: str, said: str) -> None:
     """A false alarm on every example would teach reviewers to ignore the flags."""
     assert unsupported_numbers(output, said) == []
+
+
+@pytest.mark.parametrize(
+    ("output", "said", "found"),
+    [
+        ("in his 60s", "he is seventy four", ["60"]),
+        ("14 days", "three weeks", ["14 days"]),
+        ("oriented x7", "", ["7"]),
+        ("call 1999", "call ninety nine", ["1999"]),
+        ("2.5 mg", "two, five milligrams", ["2.5 mg"]),
+        ("Take 3. Then rest.", "take two", ["3"]),
+    ],
+)
+def test_what_looks_like_a_way_of_saying_it_and_is_another_number_is_found(
+    output: str, said: str, found: list[str]
+) -> None:
+    """Every reading that is granted could let a wrong dose through."""
+    assert unsupported_numbers(output, said) == found
 
 
 def test_each_unsupported_number_is_named_once_with_its_unit() -> None:

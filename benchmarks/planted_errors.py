@@ -1,0 +1,111 @@
+"""Plants one error into a right output: another number, unit, date or side, a negation left out or added.
+
+Owns how each error is made, by patterns and a list of findings of its own: a check that learns new words must not change
+what it is measured on. Does not know how an error is found.
+"""
+
+import random
+import re
+from collections.abc import Callable, Sequence
+
+from fine_tune_assets.approval.dates import dates_in
+from fine_tune_assets.approval.sides import sides_in
+
+Plant = Callable[[str, random.Random], str | None]
+"""Takes an output, and gives it with an error; None where there is nothing to change."""
+
+_FINDINGS = (
+    "ache allergies allergy anemia anxiety arrhythmia asthma bleeding blister bruising cancer chills claudication "
+    "clot confusion congestion constipation convulsion cough cramp cyanosis dementia depression diabetes diarrhea "
+    "discharge distention dizziness drainage dyspnea dysphagia dysuria edema effusion erythema exudate fatigue fever "
+    "fevers fracture gallops goiter guarding headache headaches heartburn hematuria hemorrhage hepatitis hepatomegaly "
+    "hernia hoarseness hypertension incontinence infection inflammation itching jaundice lesion lump lymphadenopathy "
+    "mass masses melena migraine murmur murmurs nausea numbness orthopnea pain pains palpitations paralysis "
+    "paresthesia pneumonia pneumothorax polyuria pregnancy rales rash redness rhonchi seizure seizures smoking spasm "
+    "stiffness stroke swelling syncope tenderness thrombosis tingling tinnitus tremor tuberculosis tumor ulcer "
+    "vertigo vomiting weakness wheeze wheezes wheezing"
+)
+_NAMED = rf"(?:(?!(?:no|not|or|and|for|of)\b)[a-z-]+\s+){{0,2}}(?:{'|'.join(_FINDINGS.split())})\b"
+_NEGATED = re.compile(
+    rf"\b(?P<cue>denies|denied|no|without|negative\s+for)\s+(?P<any>any\s+|evidence\s+of\s+)?(?P<rest>{_NAMED})",
+    re.IGNORECASE,
+)
+_ASSERTED = re.compile(
+    r"\b(?P<cue>reports|endorses|complains\s+of|has|had|having|with|positive\s+for|experiencing)\s+"
+    rf"(?P<any>(?:a|an|some|mild|severe|significant)\s+)?(?P<rest>{_NAMED})",
+    re.IGNORECASE,
+)
+_TURNED = {
+    "denies": "reports", "denied": "reported", "no": "has", "without": "with", "negative for": "positive for",
+    "reports": "denies", "endorses": "denies", "complains of": "denies", "has": "has no", "had": "had no",
+    "having": "having no", "with": "without", "positive for": "negative for", "experiencing": "experiencing no",
+}  # fmt: skip
+_OTHER_UNIT = {
+    "mg": "mcg", "milligrams": "micrograms", "mcg": "mg", "g": "mg", "ml": "l", "cm": "mm", "mm": "cm", "days": "weeks",
+    "day": "week", "weeks": "months", "week": "month", "months": "years", "hours": "days",
+}  # fmt: skip
+_OTHER_SIDE = {"left": "right", "right": "left"}
+_MONTHS = [
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
+]  # fmt: skip
+
+
+def other_number(output: str, rng: random.Random) -> str | None:
+    found = list(re.finditer(r"(?<![\d.,/])\d{1,3}(?![\d.,/])", output))
+    return _swap(output, found, lambda match: str(int(match.group()) * 2 + 1), rng)
+
+
+def other_unit(output: str, rng: random.Random) -> str | None:
+    found = list(re.finditer(rf"(?<=\d )(?:{'|'.join(_OTHER_UNIT)})\b", output, re.IGNORECASE))
+    return _swap(output, found, lambda match: _OTHER_UNIT[match.group().lower()], rng)
+
+
+def other_side(output: str, rng: random.Random) -> str | None:
+    real = {side.written.split()[0] for side in sides_in(output)} & {"left", "right", "Left", "Right"}
+    found = [m for m in re.finditer(r"\b(?:left|right)\b(?= [a-z])", output, re.IGNORECASE) if m.group() in real]
+    return _swap(output, found, lambda match: _OTHER_SIDE[match.group().lower()], rng)
+
+
+def no_negation(output: str, rng: random.Random) -> str | None:
+    """A negated finding is asserted: "denies chest pain" becomes "reports chest pain"."""
+    return _swap(output, list(_NEGATED.finditer(output)), _turned, rng)
+
+
+def more_negation(output: str, rng: random.Random) -> str | None:
+    """An asserted finding is negated: "has a fever" becomes "has no fever"."""
+    return _swap(output, list(_ASSERTED.finditer(output)), _turned, rng)
+
+
+def other_date(output: str, rng: random.Random) -> str | None:
+    if not any(True for _ in dates_in(output)):
+        return None
+    months = list(re.finditer(rf"\b(?:{'|'.join(_MONTHS)})\b(?= \d)", output))
+    if months:
+        return _swap(output, months, lambda match: _MONTHS[(_MONTHS.index(match.group()) + 5) % 12], rng)
+    days = list(re.finditer(r"(?<=[/-])\d{1,2}(?=[/-])", output))
+    return _swap(output, days, lambda match: str(int(match.group()) % 28 + 1), rng)
+
+
+def _turned(match: re.Match[str]) -> str:
+    return f"{_TURNED[' '.join(match['cue'].lower().split())]} {match['rest']}"
+
+
+def _swap(
+    output: str, found: Sequence[re.Match[str]], other: Callable[[re.Match[str]], str], rng: random.Random
+) -> str | None:
+    if not found:
+        return None
+    match = rng.choice(found)
+    return output[: match.start()] + other(match) + output[match.end() :]
+
+
+PLANTS: dict[str, tuple[Plant, str]] = {
+    "another number": (other_number, "number not in input"),
+    "another unit": (other_unit, "unit not in input"),
+    "the other side": (other_side, "side not in input"),
+    "a negation left out": (no_negation, "negation not in input"),
+    "a negation added": (more_negation, "negation not in input"),
+    "another date": (other_date, "date not in input"),
+}
+"""Planted error → how it is made, and the kind of flag that should find it."""

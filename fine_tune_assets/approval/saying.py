@@ -1,0 +1,94 @@
+"""What an output says, read once, and when two of them can't both be right.
+
+Owns what makes two outputs disagree. How numbers, units, dates, sides and negations are read is the business of their modules.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fine_tune_assets.approval.dates import Day, agree, dates_in, relative_days_in, without_dates
+from fine_tune_assets.approval.mentions import Finding, findings_in
+from fine_tune_assets.approval.negation import turned_round
+from fine_tune_assets.approval.sides import Side, sides_in, unsaid_sides
+from fine_tune_assets.approval.units import is_same_unit, measures_in
+from fine_tune_assets.core.numbers import numbers_in
+
+ALIKE = 0.5
+"""Jaccard similarity of words under which two outputs say different things; of short ones it is mostly 0 or 1."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What an output says, as far as two can be compared."""
+
+    normal: str
+    words: frozenset[str]
+    numbers: frozenset[str]
+    measures: Mapping[str, set[str]]
+    days: Sequence[Sequence[Day]]
+    """Each date with every way in which it can be read."""
+    relative_days: set[str]
+    sides: Sequence[Side]
+    findings: Sequence[Finding]
+
+
+def said_by(output: str) -> Said:
+    words = normal(output)
+    return Said(
+        normal=words,
+        words=frozenset(words.split()),
+        numbers=frozenset(numbers_in(without_dates(output))),
+        measures=measures_in(output),
+        days=[readings for readings, _ in dates_in(output)],
+        relative_days=relative_days_in(output),
+        sides=sides_in(output),
+        findings=list(findings_in(output)),
+    )
+
+
+def is_contrary(a: Said, b: Said) -> bool:
+    """Whether two outputs to the same input can't both be right, as far as words show."""
+    if a.normal == b.normal:
+        return False
+    if turned_round(a.findings, b.findings) or turned_round(b.findings, a.findings):
+        return True
+    # Each says something that the other has otherwise; what only one of them says is no contradiction.
+    if a.numbers - b.numbers and b.numbers - a.numbers:
+        return True
+    if _has_other_days(a, b) and _has_other_days(b, a):
+        return True
+    if _has_other_units(a, b) or _has_other_sides(a, b):
+        return True
+    return len(a.words & b.words) < ALIKE * len(a.words | b.words)
+
+
+def normal(text: str) -> str:
+    """Words and numbers, without regard to case, signs and white space."""
+    return " ".join(re.findall(r"\w+(?:[.,]\d+)*", text.lower()))
+
+
+def _has_other_days(a: Said, b: Said) -> bool:
+    if a.relative_days - b.relative_days:
+        return True
+    known = [day for readings in b.days for day in readings]
+    return any(not any(agree(day, other) for day in readings for other in known) for readings in a.days)
+
+
+def _has_other_units(a: Said, b: Said) -> bool:
+    """Whether a number has units in both, and none in common."""
+    for value in a.measures.keys() & b.measures.keys():
+        units, others = a.measures[value] - {""}, b.measures[value] - {""}
+        if units and others and not any(is_same_unit(unit, other) for unit in units for other in others):
+            return True
+    return False
+
+
+def _has_other_sides(a: Said, b: Said) -> bool:
+    if unsaid_sides(a.sides, b.sides) and unsaid_sides(b.sides, a.sides):
+        return True
+    # Both speak of a site as often, and not of the same sides: of two knees each, one is the other one.
+    here, there = (Counter((side.site, side.side) for side in said.sides) for said in (a, b))
+    times, others = (Counter(side.site for side in said.sides) for said in (a, b))
+    return any(times[site] == others[site] for site, _ in here - there)
