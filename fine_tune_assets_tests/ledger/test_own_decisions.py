@@ -2,7 +2,7 @@
 
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.own_decisions import own_decisions
-from fine_tune_assets.ledger.reviews import record_decision
+from fine_tune_assets_tests.ledger.made import record_decision
 
 
 def _decide(ledger: Ledger, example_id: str, reviewer: str) -> None:
