@@ -9,10 +9,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import sqrt
+from pathlib import Path
 from typing import Literal
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fine_tune_assets.approval.approving import EXPERT
 from fine_tune_assets.core.people import is_same_person, person_key
-from fine_tune_assets.ledger.reviews import ReviewWord
+from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.reviews import ReviewWord, words_on_shared_contents
 from fine_tune_assets.recipes.schema import ReviewSettings
 
 Category = Literal["approve", "repaired", "reject"]
@@ -29,10 +36,6 @@ class Pair:
     second: str
     first_category: Category
     second_category: Category
-
-    @property
-    def is_alike(self) -> bool:
-        return self.first_category == self.second_category
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,30 @@ class AgreementReport:
 class AgreementVerdict:
     passed: bool
     reason: str
+
+
+def measured(ledger: Ledger) -> AgreementReport:
+    """The agreement of all decisions in the ledger: what the gate judges and what every page and command shows."""
+    return measure(pairs_of(words_on_shared_contents(ledger)))
+
+
+def count_expert_examples(approved: pa.Table) -> int:
+    """How many APPROVED_EXAMPLES rest on experts' decisions."""
+    return int(pc.sum(pc.equal(approved.column("approval_kind"), EXPERT)).as_py() or 0)
+
+
+def count_stored_expert_examples(approved_examples: Path) -> int:
+    """The same of the table's file; none while there is no table."""
+    if not approved_examples.is_file():
+        return 0
+    return count_expert_examples(pq.read_table(approved_examples, columns=["approval_kind"], partitioning=None))
+
+
+def floor_in_words(rules: ReviewSettings) -> str:
+    """What the gate asks for."""
+    if rules.agreement_floor is None:
+        return "The recipe sets no floor (review.agreement_floor): the gate asks for no agreement."
+    return f"The gate asks for a kappa of at least {rules.agreement_floor:g} over at least {rules.minimum_pairs} pairs."
 
 
 def pairs_of(words: Iterable[ReviewWord]) -> list[Pair]:

@@ -1,50 +1,30 @@
 """Flags what only the whole table shows: contradictions between drafts, and labels that look like noise.
 
-Owns when two outputs disagree and when an output is suspicious. Drops nothing. Does not know how near-same texts are found.
+Owns when an output is suspicious, and how what was found is said. Drops nothing. Does not know when two outputs disagree.
 """
 
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
+from fine_tune_assets.approval.contradictions import contradictions, normal
 from fine_tune_assets.approval.flags import flag
-from fine_tune_assets.approval.negation import findings_in
-from fine_tune_assets.core.numbers import numbers_in
 from fine_tune_assets.core.records import PairFinder
 
-ALIKE = 0.5
-"""Jaccard similarity of words under which two outputs say different things; of short ones it is mostly 0 or 1."""
 LONG_CHARACTERS = 200
 LONGER_TIMES = 1.5
 """An output of that many characters which is so many times as long as its input holds what the input can't."""
 REPEATED_WORDS = 8
 """Words from which an output that stands under different inputs is a template; short ones such as "None." do repeat."""
 REPEATED_TIMES = 3
-SHOWN_PAIRS = 20
-"""Drafts of one input that are compared with each other; more are compared with the first ones only."""
-
-
-@dataclass(frozen=True)
-class _Said:
-    """What an output says, as far as two can be compared."""
-
-    words: frozenset[str]
-    numbers: frozenset[str]
-    negated: frozenset[str]
-    asserted: frozenset[str]
 
 
 def flag_across(drafts: Sequence[Mapping[str, Any]], find_pairs: PairFinder | None) -> dict[str, list[str]]:
     """Example id → flags that the other drafts give it. Without `find_pairs` only equal inputs are compared."""
     flags: dict[str, list[str]] = defaultdict(list)
-    for first, second in sorted(_alike(drafts, find_pairs)):
-        one, other = drafts[first], drafts[second]
-        if disagree(one["output"], other["output"]):
-            flags[one["example_id"]].append(flag("contradiction", f"nearly the same input as {other['example_id']}"))
-            flags[other["example_id"]].append(flag("contradiction", f"nearly the same input as {one['example_id']}"))
+    for example_id, contrary_ids in contradictions(drafts, find_pairs):
+        flags[example_id] += [flag("contradiction", f"nearly the same input as {other}") for other in contrary_ids]
     for draft in drafts:
         flags[draft["example_id"]] += [flag("label noise", why) for why in noise_of(draft["input"], draft["output"])]
     for draft in _templates(drafts):
@@ -59,68 +39,20 @@ def noise_of(input_text: str, output: str) -> list[str]:
     found = []
     if not re.search(r"[A-Za-z0-9]{2}", output):
         found.append("the output says nothing")
-    if input_text and _normal(output) == _normal(input_text):
+    if input_text and normal(output) == normal(input_text):
         found.append("the output repeats the input")
     if len(output) >= LONG_CHARACTERS and 0 < len(input_text) * LONGER_TIMES < len(output):
         found.append("the output is much longer than its input")
     return found
 
 
-def disagree(output: str, other: str) -> bool:
-    """Whether two outputs to the same input can't both be right, as far as words show.
-
-    >>> disagree("Take 40 mg.", "Take 80 mg."), disagree("Rest and ice.", "Ice and rest.")
-    (True, False)
-    """
-    if _normal(output) == _normal(other):
-        return False
-    a, b = _said(output), _said(other)
-    if a.negated & (b.asserted - b.negated) or b.negated & (a.asserted - a.negated):
-        return True
-    if a.numbers - b.numbers and b.numbers - a.numbers:
-        return True
-    return len(a.words & b.words) < ALIKE * len(a.words | b.words)
-
-
-def _said(output: str) -> _Said:
-    findings = list(findings_in(output))
-    return _Said(
-        frozenset(_normal(output).split()),
-        frozenset(numbers_in(output)),
-        frozenset(f.name for f in findings if f.state == "negated"),
-        frozenset(f.name for f in findings if f.state == "asserted"),
-    )
-
-
-def _alike(drafts: Sequence[Mapping[str, Any]], find_pairs: PairFinder | None) -> set[tuple[int, int]]:
-    """Places of two drafts that answer the same question about the same or nearly the same input."""
-    pairs: set[tuple[int, int]] = set()
-    by_input: dict[tuple[str, str, str], list[int]] = defaultdict(list)
-    by_question: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for place, draft in enumerate(drafts):
-        if not draft["input"]:
-            continue
-        question = (draft["task"], draft["instruction"])
-        by_input[*question, _normal(draft["input"])].append(place)
-        by_question[question].append(place)
-    for places in by_input.values():
-        pairs |= set(combinations(places[:SHOWN_PAIRS], 2))
-        pairs |= {(places[0], place) for place in places[SHOWN_PAIRS:]}
-    if find_pairs is None:
-        return pairs
-    for places in by_question.values():
-        found = find_pairs([drafts[place]["input"] for place in places], [drafts[p]["example_id"] for p in places])
-        pairs |= {(places[pair.first], places[pair.second]) for pair in found}
-    return pairs
-
-
 def _templates(drafts: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     """Drafts with a long output that stands under several inputs of the same task."""
 
     def key(draft: Mapping[str, Any]) -> tuple[str, str]:
-        return draft["task"], _normal(draft["output"])
+        return draft["task"], normal(draft["output"])
 
-    inputs = {(*key(draft), _normal(draft["input"])) for draft in drafts}
+    inputs = {(*key(draft), normal(draft["input"])) for draft in drafts}
     times = Counter((task, output) for task, output, _ in inputs)
     for draft in drafts:
         if times[key(draft)] >= REPEATED_TIMES and len(key(draft)[1].split()) >= REPEATED_WORDS:
@@ -131,11 +63,7 @@ def _of_other_tasks(drafts: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str
     """Drafts whose output another task makes of the same report too: one of them took the wrong section."""
     tasks: dict[tuple[str, str], set[str]] = defaultdict(set)
     for draft in drafts:
-        tasks[draft["report_id"], _normal(draft["output"])].add(draft["task"])
+        tasks[draft["report_id"], normal(draft["output"])].add(draft["task"])
     for draft in drafts:
-        if len(tasks[draft["report_id"], _normal(draft["output"])]) > 1:
+        if len(tasks[draft["report_id"], normal(draft["output"])]) > 1:
             yield draft
-
-
-def _normal(text: str) -> str:
-    return " ".join(re.findall(r"\w+(?:[.,]\d+)*", text.lower()))

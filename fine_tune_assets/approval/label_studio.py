@@ -10,6 +10,7 @@ from xml.sax.saxutils import quoteattr
 
 from fine_tune_assets.approval.exchange import Entry, Fault, entry_of
 from fine_tune_assets.approval.signing import REASON_CODES, ReviewError
+from fine_tune_assets.core.people import person_key
 
 _CONTROLS = ("decision", "output", "reason_code", "reason")
 _DRAFT = "draft"
@@ -55,7 +56,7 @@ def read_export(export: Any, reviewers: Mapping[str, str]) -> Iterator[Entry | F
     """
     if not isinstance(export, list) or not all(isinstance(task, dict) for task in export):
         raise ReviewError("This is no Label Studio export: it must be a list of tasks. Export as JSON, not JSON-MIN.")
-    names = {key.casefold(): name for key, name in reviewers.items()}
+    names = {person_key(key): name for key, name in reviewers.items()}
     for number, task in enumerate(export, start=1):
         annotations = task.get("annotations")
         if not isinstance(annotations, list):
@@ -139,7 +140,9 @@ def _values_of(annotation: Mapping[str, Any]) -> dict[str, str]:
 def _reviewer_of(completed_by: Any, names: Mapping[str, str]) -> str:
     """Older and expanded exports hold an object, the usual one a number."""
     keys = [completed_by.get("email"), completed_by.get("id")] if isinstance(completed_by, dict) else [completed_by]
-    found = next((names[str(key).casefold()] for key in keys if key is not None and str(key).casefold() in names), None)
+    found = next(
+        (names[person_key(str(key))] for key in keys if key is not None and person_key(str(key)) in names), None
+    )
     if found is None:
         raise ReviewError("nobody said which reviewer its annotator is: --reviewer ANNOTATOR=NAME")
     return found

@@ -6,13 +6,14 @@ from typing import Any
 import pyarrow as pa
 
 from fine_tune_assets.approval.approving import count_decisions, draft_rows, is_trusted
+from fine_tune_assets.approval.flags import kind_of
 from fine_tune_assets.approval.states import Standing, State
 from fine_tune_assets.core.records import Decision
 from fine_tune_assets.ledger.review_rows import NewItem
 from fine_tune_assets.recipes.schema import ReviewSettings
 
 _SHOWN = ["example_id", "fingerprint", "report_id", "patient_key", "task", "source"]
-_COLUMNS = [*_SHOWN, "needs_review", "flags", "drafted_by", "needs_review"]
+_COLUMNS = [*_SHOWN, "needs_review", "flags", "drafted_by"]
 
 
 def queue_items(
@@ -47,11 +48,6 @@ def who_decided(standing: Standing, rules: ReviewSettings, revoked: Collection[s
     return (*standing.people, *sorted(set(revoked) - set(standing.people))) if is_blind_look else standing.people
 
 
-def flag_kind(flag: str) -> str:
-    """What kind of flag it is, without what it quotes of the report."""
-    return flag.partition(":")[0].strip()
-
-
 def _item(
     draft: Mapping[str, Any], state: State, decided_by: tuple[str, ...], trusted: bool, author: str | None
 ) -> NewItem:
@@ -60,7 +56,7 @@ def _item(
         author=author,
         is_trusted=trusted,
         flag_count=len(draft["flags"]),
-        flag_kinds=tuple(sorted({flag_kind(flag) for flag in draft["flags"]})),
+        flag_kinds=tuple(sorted({kind_of(flag) for flag in draft["flags"]})),
         state=state,
         decided_by=decided_by,
     )

@@ -10,7 +10,8 @@ from typing import Any
 
 from fine_tune_assets.core.people import is_same_person
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.review_items import find_item
+from fine_tune_assets.ledger.review_items import REVIEW_STATES, find_item
+from fine_tune_assets.ledger.review_rows import OPEN_STATES
 from fine_tune_assets.ledger.reviews import DecisionRecord, decisions_about, list_records
 from fine_tune_assets.recipes.schema import ReviewSettings
 
@@ -36,11 +37,11 @@ class DecisionLine:
 
 
 def history(
-    ledger: Ledger, example_id: str, *, viewer: str, may_see_all: bool, is_blind: bool = True
+    ledger: Ledger, example_id: str, *, viewer: str, may_see_all: bool, is_blind: bool = True, may_settle: bool = True
 ) -> list[DecisionLine]:
     """The decisions about the example's content, revoked ones too, in their order.
 
-    Where a second look is still to come the others' words are hidden: from everybody but their own reviewer, unless they
+    In the states that `hidden_states` names the others' words are hidden from everybody but their own reviewer, unless they
     may see all or the recipe is not blind (`reviews_blind` says so). Who may see all must not give the second look.
     """
     with ledger.read() as connection:
@@ -48,9 +49,15 @@ def history(
         if item is None:
             return []
         lines = [_line_of(record) for record in list_records(connection, item.fingerprint)]
-    if item.state in ("waiting", "second_review") and is_blind and not may_see_all:
+    if is_blind and not may_see_all and item.state in hidden_states(may_settle=may_settle):
         return [line for line in lines if is_same_person(line.reviewer, viewer)]
     return lines
+
+
+def hidden_states(*, may_settle: bool) -> tuple[str, ...]:
+    """States of an item in which nobody who may still decide on it learns how others did. Who settles a disagreement sees both;
+    for anybody else it may become a second look again, if one of the two takes their word back."""
+    return REVIEW_STATES if may_settle else OPEN_STATES
 
 
 def reviews_blind(rules: ReviewSettings) -> bool:

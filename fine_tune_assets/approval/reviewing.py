@@ -14,7 +14,13 @@ import sqlalchemy as sa
 
 from fine_tune_assets.approval.approving import CountedDecisions, count_about
 from fine_tune_assets.approval.queue import queue_items, who_decided
-from fine_tune_assets.approval.review_history import DecisionLine, history, output_to_review, reviews_blind
+from fine_tune_assets.approval.review_history import (
+    DecisionLine,
+    hidden_states,
+    history,
+    output_to_review,
+    reviews_blind,
+)
 from fine_tune_assets.approval.signing import (
     MEANINGS,
     REASON_CODES,
@@ -52,7 +58,7 @@ from fine_tune_assets.recipes.schema import ReviewSettings
 
 __all__ = [
     "MEANINGS", "REASON_CODES", "DecisionLine", "NotAllowedError", "ReviewError", "StaleItemError", "adjudicate", "decide",
-    "history", "meaning_of", "output_to_review", "refresh_items", "reviews_blind", "revoke", "say",
+    "hidden_states", "history", "meaning_of", "output_to_review", "refresh_items", "reviews_blind", "revoke", "say",
 ]  # fmt: skip
 """With what a desk needs of `signing`."""
 

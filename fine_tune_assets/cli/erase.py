@@ -6,7 +6,7 @@ Owns the words on the terminal and the question before anything is removed. What
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from fine_tune_assets.ledger.database import Ledger, open_ledger
 
 if TYPE_CHECKING:
     from fine_tune_assets.defs.erasing import Outlook
+    from fine_tune_assets.lineage.copies import ReportCopy
     from fine_tune_assets.reports.patient_files import PatientFiles
 
 _KEY = re.compile("[0-9a-f]{64}")
@@ -74,6 +75,7 @@ def _erase(
         )
     for name, count in sorted(erased.erasure.removed.items()):
         click.echo(f"{count:>8}  {name}")
+    _show_copies(erased.copies)
     _show_left_to_people(erased.files)
     click.echo(
         "Next: fine-tune materialize, unless the daemon runs. What a model learned stays in it until one is trained anew."
@@ -97,9 +99,24 @@ def _show_outlook(outlook: "Outlook") -> None:
     click.echo(f"Raw files      {len(outlook.files.own)} hold nobody else and will be removed")
     for release_id, split in sorted(outlook.releases.items()):
         click.echo(f"Release        {release_id} saw the patient in its {split} split")
+    for release_id, split in sorted(outlook.releases_by_copy.items()):
+        click.echo(
+            f"Release        {release_id} saw the patient's words in its {split} split, in a copy that is another patient's"
+        )
+    _show_copies(outlook.copies)
     _show_left_to_people(outlook.files)
     for fault in outlook.faults:
         click.echo(fault, err=True)
+
+
+def _show_copies(copies: "Sequence[ReportCopy]") -> None:
+    """What an erasure does not remove: the same words in a report that is somebody else's."""
+    for copy in copies:
+        alike = "the same words as" if copy.likeness == "exact" else "nearly the same words as"
+        click.echo(
+            f"Stays          {copy.other_report} has {alike} {copy.own_report} and is of another patient, "
+            f"{copy.other_patient or 'whose key is not known any more'}. Is it the same person? Erase that key too"
+        )
 
 
 def _show_left_to_people(files: "PatientFiles") -> None:

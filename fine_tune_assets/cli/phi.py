@@ -14,7 +14,8 @@ from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME
-from fine_tune_assets.ledger.missed_identifiers import Mark, list_marks, missed_terms, withdraw_mark
+from fine_tune_assets.ledger.missed_identifiers import Mark, list_marks, withdraw_mark
+from fine_tune_assets.phi.copied_reports import terms_with_copies
 from fine_tune_assets.phi.kinds import KINDS
 from fine_tune_assets.phi.marking import mark_missed
 from fine_tune_assets.phi.missed_terms import holds_any, texts_of_patients
@@ -72,11 +73,11 @@ def unmark(mark_id: str, by: str) -> None:
 
 
 def _states(settings: Settings, ledger: Ledger, found: list[Mark]) -> dict[str, str]:
-    """Mark id → whether a scrubbed report of its patient still holds the term."""
+    """Mark id → whether a scrubbed report of its patient, or of one with a copy, still holds the term."""
     states = {m.mark_id: "removed" if m.is_active else "withdrawn" for m in found}
     if not any(m.is_active for m in found):
         return states
-    terms = missed_terms(ledger, read_or_create_key(settings.layout.keys, KEY_NAME))
+    terms = terms_with_copies(ledger, read_or_create_key(settings.layout.keys, KEY_NAME), settings.layout.tables)
     for patient, text in texts_of_patients(settings.layout.tables / "scrubbed_reports", sorted(terms)):
         states |= {term.mark_id: "held back" for term in terms[patient] if holds_any(text, [term])}
     return states

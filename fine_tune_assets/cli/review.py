@@ -8,11 +8,17 @@ from pathlib import Path
 
 import click
 
-from fine_tune_assets.approval.agreement import Agreement, measure, pairs_of
+from fine_tune_assets.approval.agreement import (
+    Agreement,
+    count_stored_expert_examples,
+    floor_in_words,
+    judge_agreement,
+    measured,
+)
 from fine_tune_assets.approval.reviewing import REASON_CODES, DecisionLine, adjudicate, decide, history, reviews_blind
 from fine_tune_assets.approval.reviewing import revoke as revoke_decision
 from fine_tune_assets.approval.signing import ReviewError
-from fine_tune_assets.cli.review_desk import Desk, open_desk, opened_ledger, read_text, said_plainly
+from fine_tune_assets.cli.review_desk import Desk, open_desk, opened_ledger, read_text, said_plainly, tell_held_back
 from fine_tune_assets.cli.review_files import (
     export_decisions,
     export_label_studio,
@@ -23,7 +29,6 @@ from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.ledger.review_items import list_items, present_item
 from fine_tune_assets.ledger.review_items import progress as progress_of
 from fine_tune_assets.ledger.review_rows import OPEN, STATES, QueueFilter
-from fine_tune_assets.ledger.reviews import words_on_shared_contents
 from fine_tune_assets.recipes.loading import load_recipe
 
 _SHOWN = 50
@@ -53,11 +58,13 @@ def list_waiting(task: str | None, source: str | None, flag: str | None, state: 
     """List the drafts that wait, those with the most flags first."""
     chosen = QueueFilter(task=task, source=source, flag=flag, state=state)
     with open_desk(load_settings()) as desk:
-        shown = list_items(desk.ledger, chosen, viewer=None, limit=limit, after=None)
+        found = list_items(desk.ledger, chosen, viewer=None, limit=limit + len(desk.held), after=None)
+        shown = [item for item in found if item.example_id not in desk.held][:limit]
         waiting = sum(one.open for one in progress_of(desk.ledger))
     for item in shown:
         click.echo(f"{item.example_id}  {item.task:<24} {item.flag_count:>3} flags  {item.state:<13}  {item.source}")
     click.echo(f"{waiting} waiting" + (f", {len(shown)} shown" if len(shown) < waiting else ""))
+    tell_held_back(sum(item.example_id in desk.held for item in found), "drafts")
 
 
 @review.command()
@@ -163,9 +170,11 @@ def progress() -> None:
 @review.command()
 @said_plainly
 def agreement() -> None:
-    """Print how well first and second reviewers agree: pairs, raw agreement, Cohen's kappa and its 95 % interval."""
-    with opened_ledger(load_settings()) as ledger:
-        report = measure(pairs_of(words_on_shared_contents(ledger)))
+    """Print how well first and second reviewers agree: pairs, raw agreement, Cohen's kappa and its interval; and the gate."""
+    settings = load_settings()
+    rules = load_recipe(settings.recipe).review
+    with opened_ledger(settings) as ledger:
+        report = measured(ledger)
     rows = {
         "all": report.overall,
         **{f"task {name}": found for name, found in report.by_task.items()},
@@ -174,6 +183,8 @@ def agreement() -> None:
     }
     for name, found in rows.items():
         click.echo(f"{name:<40} {_figures(found)}")
+    by_experts = count_stored_expert_examples(settings.layout.table("approved_examples"))
+    click.echo(f"{floor_in_words(rules)} {judge_agreement(report.overall, rules, by_experts).reason}")
 
 
 for command in (export_decisions, import_file, export_label_studio, import_label_studio):

@@ -15,7 +15,16 @@ import click
 from fine_tune_assets.approval.exchange import Entry, Fault, ImportReport, import_decisions, line_of, read_lines
 from fine_tune_assets.approval.label_studio import label_config, read_export, tasks_of
 from fine_tune_assets.approval.signing import ReviewError
-from fine_tune_assets.cli.review_desk import Desk, open_desk, opened_ledger, read_text, said_plainly
+from fine_tune_assets.cli.review_desk import (
+    Desk,
+    held_back,
+    held_drafts,
+    open_desk,
+    opened_ledger,
+    read_text,
+    said_plainly,
+    tell_held_back,
+)
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.ledger.review_items import REVIEW_STATES, list_items
 from fine_tune_assets.ledger.review_rows import OPEN, QueueFilter
@@ -31,11 +40,15 @@ _BY = click.option("--by", required=True, metavar="NAME", help="Who imports.")
 @click.option("--output", required=True, type=_NEW_FILE, help="JSONL file to write; it holds repaired outputs.")
 @said_plainly
 def export_decisions(output: Path) -> None:
-    """Write every decision as a line of JSON, revoked ones too."""
-    with opened_ledger(load_settings()) as ledger:
+    """Write every decision as a line of JSON, revoked ones too; without those about what is held back."""
+    settings = load_settings()
+    with opened_ledger(settings) as ledger:
         records = list_records(ledger)
-    _write(output, "".join(f"{json.dumps(line_of(record), ensure_ascii=False)}\n" for record in records))
-    click.echo(f"{len(records)} decisions written to {output.name}")
+        held = held_drafts(settings, ledger).decision_ids(records)
+    shown = [line_of(record) for record in records if record.decision.decision_id not in held]
+    _write(output, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in shown))
+    click.echo(f"{len(shown)} decisions written to {output.name}")
+    tell_held_back(len(held), "decisions")
 
 
 @click.command("import")
@@ -61,10 +74,12 @@ def export_label_studio(output: Path, config: Path, task: str | None) -> None:
             desk.ledger, QueueFilter(task=task, state=OPEN), viewer=None, limit=_EVERYTHING, after=None
         )
         wanted = {item.example_id for item in waiting if item.state in REVIEW_STATES}
-        tasks = tasks_of(row for row in desk.drafts.to_pylist() if row["example_id"] in wanted)
+        tasks = tasks_of(row for row in desk.shown_drafts().to_pylist() if row["example_id"] in wanted)
+        left_out = len(wanted & desk.held)
     _write(output, json.dumps(tasks, ensure_ascii=False, indent=1))
     _write(config, label_config())
     click.echo(f"{len(tasks)} tasks written to {output.name}, the labelling interface to {config.name}")
+    tell_held_back(left_out, "drafts")
 
 
 @click.command("import-label-studio")
@@ -93,8 +108,14 @@ def import_label_studio(file: Path, reviewers: tuple[str, ...], by: str) -> None
 def _import(desk: Desk, entries: list[Entry | Fault], by: str) -> ImportReport:
     wanted = {entry.example_id for entry in entries if isinstance(entry, Entry)}
     drafts = {row["example_id"]: row for row in desk.drafts.to_pylist() if row["example_id"] in wanted}
+
+    def find_draft(example_id: str) -> dict[str, Any] | None:
+        if example_id in desk.held:
+            raise held_back(example_id)
+        return drafts.get(example_id)
+
     return import_decisions(
-        desk.ledger, entries, drafts.get, by=by, rules=desk.rules, authors=desk.authors, now=datetime.now(UTC)
+        desk.ledger, entries, find_draft, by=by, rules=desk.rules, authors=desk.authors, now=datetime.now(UTC)
     )
 
 

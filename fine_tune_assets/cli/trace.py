@@ -6,7 +6,7 @@ would keep it. The steps are `lineage`'s.
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
@@ -52,7 +52,7 @@ def example(example_id: str, is_json: bool) -> None:
 @click.argument("patient_key")
 @_AS_JSON
 def patient(patient_key: str, is_json: bool) -> None:
-    """Show which reports and examples are a patient's, and which models saw them."""
+    """Show which reports and examples are a patient's, and which models saw them, also as a copy of another patient's."""
     from fine_tune_assets.lineage.tracing import trace_patient
 
     with _opened() as (layout, ledger):
@@ -160,21 +160,33 @@ def _patient_lines(found: "PatientTrace") -> Iterator[str]:
         yield f"Erased         {_day(found.erased_at)}{state}"
     for report in found.reports:
         yield from _report_lines(report)
-    seen = {
-        (made.release_id, training.use, "live" if made.is_live else "not live")
-        for one in found.examples
-        for training in one.trainings
-        for made in training.releases
-    }
+    seen = _releases(found.examples)
     for one in found.examples:
         uses = sorted({f"{short(t.adapter_id)} {t.use}" for t in one.trainings})
         yield f"Example        {one.example_id}  {'; '.join(uses) or 'in no training'}"
+    for copy in found.copies:
+        uses = sorted({f"{short(t.adapter_id)} {t.use}" for t in copy.example.trainings})
+        yield f"Copy           {copy.example.example_id}, another patient's, of {copy.own} ({copy.likeness})  {'; '.join(uses)}"
     for release_id, use, state in sorted(seen):
         yield f"Release        {release_id}  {use}  {state}"
+    for release_id, use, state in sorted(_releases(copy.example for copy in found.copies)):
+        yield f"Release        {release_id}  {use}  {state}  by a copy"
     for mark in found.erased_in_releases:
         yield f"Release        {mark.release_id}  {mark.use}  before it was erased"
-    if not seen and not found.erased_in_releases:
+    for mark in found.erased_copies:
+        yield f"Release        {mark.release_id}  {mark.use}  by a copy, which is another patient's and was not erased"
+    if not found.is_seen:
         yield "Release        none saw this patient"
+
+
+def _releases(examples: "Iterable[ExampleTrace]") -> set[tuple[str, str, str]]:
+    """Id, use and whether it is live of every release that saw one of the examples."""
+    return {
+        (made.release_id, training.use, "live" if made.is_live else "not live")
+        for one in examples
+        for training in one.trainings
+        for made in training.releases
+    }
 
 
 def _release_lines(found: "ReleaseTrace") -> Iterator[str]:

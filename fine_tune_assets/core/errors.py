@@ -29,6 +29,16 @@ class TableError(FineTuneError):
     """A table does not have the columns that its schema names."""
 
 
+class OldTableError(TableError):
+    """A table was made by an older version and lacks a column that is asked for."""
+
+    def __init__(self, table: str, column: str) -> None:
+        super().__init__(
+            f"The table {table} was made by an older version and has no column {column}. Make it again: fine-tune materialize "
+            f"--again {table}"
+        )
+
+
 class GateClosedError(FineTuneError):
     """A gate found no evidence, or evidence against going on. Nothing was produced."""
 

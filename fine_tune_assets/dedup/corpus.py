@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 from fine_tune_assets.core.fingerprints import combine
 from fine_tune_assets.dedup.choosing import WRITTEN_ON
 from fine_tune_assets.dedup.sketching import VERSION, Sketches, starts_of
-from fine_tune_assets.dedup.store import IDS, SKETCHES, Kept, id_digests
-from fine_tune_assets.dedup.words import Hashes, Ints
+from fine_tune_assets.dedup.store import SKETCHES, Kept
+from fine_tune_assets.dedup.words import Ints
 from fine_tune_assets.dedup.workers import Sketchers
 
 _LIGHT = tuple(f.name for f in fields(Sketches) if f.name != "shingles")
@@ -59,8 +59,7 @@ class Corpus:
         if arrays is None:
             sketches = self._sketchers.sketch(texts)
             whole = {f.name: getattr(sketches, f.name) for f in fields(Sketches)}
-            ids = id_digests(reports["report_id"].to_pylist())
-            self.kept.write(name, SKETCHES, version, {**whole, IDS: ids})
+            self.kept.write(name, SKETCHES, version, whole)
             arrays = {key: whole[key] for key in _LIGHT}
             self.made["sketches"] += len(sketches)
         light = Sketches(**arrays, shingles=np.zeros(0, np.uint64))
@@ -86,9 +85,6 @@ class Corpus:
         if arrays is None:
             raise RuntimeError("What was kept of a batch went while it was compared.")
         return Sketches(**arrays)
-
-    def ids(self, batch: Batch) -> Hashes:
-        return id_digests(batch.facts["report_id"].to_pylist())
 
     def with_places(self) -> Iterator[tuple[Batch, Ints]]:
         for number, batch in enumerate(self.batches):

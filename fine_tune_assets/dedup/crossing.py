@@ -14,7 +14,7 @@ from fine_tune_assets.dedup.choosing import Kind
 from fine_tune_assets.dedup.comparing import Comparison, Encoder, compare
 from fine_tune_assets.dedup.corpus import Corpus
 from fine_tune_assets.dedup.meaning import Encode
-from fine_tune_assets.dedup.store import InMemory, Kept
+from fine_tune_assets.dedup.store import InMemory
 from fine_tune_assets.dedup.words import Ints
 from fine_tune_assets.dedup.workers import open_sketchers
 from fine_tune_assets.recipes.schema import DedupSettings
@@ -27,13 +27,14 @@ def pair_finder(
     settings: DedupSettings,
     encode: Encode | None,
     encoder_version: str = "",
-    kept: Kept | None = None,
+    *,
+    leave_out_boilerplate: bool,
     threads: int = 1,
 ) -> PairFinder:
     """Without `encode`, or with the semantic threshold turned off, meaning is not compared.
 
-    With `kept` the vectors of texts that were asked about the last time are not made again, which is nearly all of the work;
-    its rows are numbered by place, so on an erasure it is deleted as a whole.
+    Whoever looks for leaks compares whole texts: a phrase that many texts share is boilerplate, and what is copied of such
+    phrases would be compared by the little that is left of it.
 
     Of texts with the same words, one pair is named for each text and each other group it is found in, not one for each two:
     a line that 5,000 examples of either split share would else make 25 million pairs.
@@ -44,21 +45,22 @@ def pair_finder(
             raise ValueError("Each text needs a group.")
         if not texts:
             return []
-        comparison = _compared(texts, settings, encode and (encode, encoder_version), kept or InMemory(), threads)
+        corpus = _corpus(texts, settings.shingle_words, threads)
+        array = pa.array(texts, pa.large_string())
+        encoder = encode and Encoder(encode, encoder_version, lambda places: array.take(pa.array(places)))
+        comparison = compare(
+            corpus, settings, encoder, threads, _ALL_PAIRS_UP_TO, leave_out_boilerplate=leave_out_boilerplate
+        )
         return sorted(_pairs(comparison, groups), key=lambda pair: (pair.first, pair.second))
 
     return find
 
 
-def _compared(
-    texts: Sequence[str], settings: DedupSettings, encoder: tuple[Encode, str] | None, kept: Kept, threads: int
-) -> Comparison:
-    with open_sketchers(settings.shingle_words, len(texts), threads) as sketchers:
-        corpus = Corpus(kept, sketchers, settings.shingle_words)
+def _corpus(texts: Sequence[str], shingle_words: int, threads: int) -> Corpus:
+    with open_sketchers(shingle_words, len(texts), threads) as sketchers:
+        corpus = Corpus(InMemory(), sketchers, shingle_words)
         corpus.add("texts", _as_reports(texts))
-    array = pa.array(texts, pa.large_string())
-    asked = encoder and Encoder(*encoder, lambda places: array.take(pa.array(places)))
-    return compare(corpus, settings, asked, threads, _ALL_PAIRS_UP_TO)
+    return corpus
 
 
 def _pairs(comparison: Comparison, groups: Sequence[str]) -> Iterable[TextPair]:

@@ -17,7 +17,7 @@ from fine_tune_assets.dedup.choosing import Match, dropped_for, reason
 from fine_tune_assets.dedup.comparing import Comparison, Encoder, compare
 from fine_tune_assets.dedup.corpus import Corpus
 from fine_tune_assets.dedup.meaning import Encode
-from fine_tune_assets.dedup.store import InMemory, Kept
+from fine_tune_assets.dedup.store import BANDS, SKETCHES, VECTORS, InMemory, Kept
 from fine_tune_assets.dedup.words import Ints
 from fine_tune_assets.dedup.workers import open_sketchers
 from fine_tune_assets.recipes.schema import DedupSettings
@@ -53,7 +53,10 @@ def find_duplicates(
     kept = InMemory() if kept is None else kept
     reports = reports.sort_by([("batch", "ascending"), ("report_id", "ascending")])
     corpus = _corpus(reports, settings, kept, threads, progress)
-    kept.keep_only(batch.name for batch in corpus.batches)
+    is_by_meaning = encode is not None and settings.semantic_threshold is not None
+    # Vectors that nobody asks for any more would not lose what is held back from now on.
+    kinds = (SKETCHES, BANDS, VECTORS) if is_by_meaning else (SKETCHES, BANDS)
+    kept.keep_only((batch.name for batch in corpus.batches), kinds)
     if not corpus.batches:
         return Duplicates(_unique(reports), table_of([], DUPLICATE_REPORTS), {}, {})
     texts = reports["tagged_text"]

@@ -17,7 +17,7 @@ from fine_tune_assets.dedup.corpus import Batch, Corpus
 from fine_tune_assets.dedup.signatures import SEED, band_hashes, bands_for
 from fine_tune_assets.dedup.similarity import distinct_shingles, jaccard_of_pairs, may_reach
 from fine_tune_assets.dedup.sketching import Sketches, flat_places, starts_of
-from fine_tune_assets.dedup.store import BANDS, IDS
+from fine_tune_assets.dedup.store import BANDS
 from fine_tune_assets.dedup.words import Hashes, Ints
 from fine_tune_assets.recipes.schema import DedupSettings
 
@@ -85,8 +85,7 @@ def _bands(corpus: Corpus, batch: Batch, boilerplate: Hashes, bands: int, rows: 
     hashes = made if kept is None else kept["bands"].copy()
     hashes[changed] = made
     corpus.made["signatures"] += len(changed)
-    ids = corpus.ids(batch)
-    corpus.kept.write(batch.name, BANDS, version, {"bands": hashes, "left_out": left_out, IDS: ids})
+    corpus.kept.write(batch.name, BANDS, version, {"bands": hashes, "left_out": left_out})
     return hashes
 
 

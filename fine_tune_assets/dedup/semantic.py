@@ -23,7 +23,7 @@ from fine_tune_assets.dedup.meaning import (
 )
 from fine_tune_assets.dedup.near import Pairs
 from fine_tune_assets.dedup.sketching import flat_places, starts_of
-from fine_tune_assets.dedup.store import IDS, VECTORS, Arrays, id_digests
+from fine_tune_assets.dedup.store import VECTORS, Arrays, text_digests
 from fine_tune_assets.dedup.words import Hashes, Ints, remaining_texts
 
 FEWEST_WORDS = 20
@@ -49,14 +49,9 @@ def semantic_pairs(
     for batch, own in corpus.with_places():
         asked = own[position[own] >= 0]
         texts, is_told = _told(batch, boilerplate, asked - own[0] if len(own) else asked, texts_at(asked))
-        told = asked[is_told]
-        ids = corpus.ids(batch)[told - own[0]] if len(told) else np.zeros((0, 2), np.uint64)
-        found.append(
-            _vectors(
-                corpus, batch, ids, [t for t, ok in zip(texts, is_told, strict=True) if ok], encode, encoder_version
-            )
-        )
-        rows.append(position[told])
+        told = [text for text, ok in zip(texts, is_told, strict=True) if ok]
+        found.append(_vectors(corpus, batch, told, encode, encoder_version))
+        rows.append(position[asked[is_told]])
     return _pairs(corpus, places, found, np.concatenate(rows), threshold)
 
 
@@ -75,13 +70,13 @@ def _told(batch: Batch, boilerplate: Hashes, local: Ints, texts: pa.Array) -> tu
     return remaining, (words > 0) & ((lost == 0) | (words >= FEWEST_WORDS))
 
 
-def _vectors(corpus: Corpus, batch: Batch, ids: Hashes, texts: list[str], encode: Encode, version: str) -> Arrays:
-    """`vectors` and `counts` of the texts, of which only those are encoded that were not yet."""
-    digests = id_digests(texts)
+def _vectors(corpus: Corpus, batch: Batch, texts: list[str], encode: Encode, version: str) -> Arrays:
+    """`vectors` and `counts` of the texts, of which only those are encoded that were not yet. Only theirs stay stored."""
+    digests = text_digests(texts)
     kept = corpus.kept.read(batch.name, VECTORS, version)
     places = _places_in(kept, digests)
     missing = np.flatnonzero(places < 0)
-    if kept is not None and not len(missing) and np.array_equal(kept[IDS], ids):
+    if kept is not None and np.array_equal(kept["texts"], digests):
         return kept
     vectors, counts = encode([texts[i] for i in missing])
     corpus.made["vectors"] += len(missing)
@@ -94,7 +89,6 @@ def _vectors(corpus: Corpus, batch: Batch, ids: Hashes, texts: list[str], encode
         "vectors": vectors[flat_places(starts_of(counts), places)],
         "counts": counts[places],
         "texts": digests,
-        IDS: ids,
     }
     corpus.kept.write(batch.name, VECTORS, version, arrays)
     return arrays

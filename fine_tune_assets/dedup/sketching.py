@@ -47,8 +47,6 @@ class Sketches:
     """(texts, 2), of each text 16 bytes: BLAKE2 of its words without regard to case and white space."""
     shingles: Hashes
     """Of all texts one after the other."""
-    shingle_counts: Counts
-    """Of each text."""
     segments: Hashes
     """Of all texts one after the other."""
     segment_counts: Counts
@@ -105,7 +103,6 @@ def _sketch_block(texts: Sequence[str], shingle_words: int) -> Sketches:
     return Sketches(
         exact=_exact(texts, block),
         shingles=shingles,
-        shingle_counts=np.diff(starting[words.text_starts]).astype(np.int32),
         segments=sequence_hashes(words.hashes, words.segment_starts),
         segment_counts=np.diff(segment_of_text).astype(np.int32),
         segment_sizes=np.diff(starting[words.segment_starts]).astype(np.int32),

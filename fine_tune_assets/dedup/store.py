@@ -2,7 +2,8 @@
 
 Owns the files: three a batch, below one folder that only its user may enter. They hold hashes and vectors, never text; what
 is stored of a batch whose reports changed is made again. A vector can be turned back into something like its text (Morris
-et al. 2023), so vectors are guarded, and removed on an erasure, like the reports that they were made of.
+et al. 2023), so vectors are guarded like the reports that they were made of. A report that is held back leaves with the next run,
+which runs at once; an erasure removes the folder.
 """
 
 import hashlib
@@ -19,8 +20,6 @@ from fine_tune_assets.dedup.words import Hashes
 
 Arrays = dict[str, NDArray[Any]]
 SKETCHES, BANDS, VECTORS = "sketches", "bands", "vectors"
-IDS = "ids"
-"""In each file: whose its rows are, as digests."""
 _VERSION = "version"
 
 
@@ -32,8 +31,8 @@ class Kept(Protocol):
 
     def write(self, batch: str, what: str, version: str, arrays: Arrays) -> None: ...
 
-    def keep_only(self, batches: Iterable[str]) -> None:
-        """Remove what is kept of all other batches."""
+    def keep_only(self, batches: Iterable[str], kinds: Collection[str]) -> None:
+        """Remove what is kept of all other batches, and of these what is of another kind."""
 
 
 class InMemory:
@@ -49,9 +48,9 @@ class InMemory:
     def write(self, batch: str, what: str, version: str, arrays: Arrays) -> None:
         self._arrays[batch, what] = (version, arrays)
 
-    def keep_only(self, batches: Iterable[str]) -> None:
+    def keep_only(self, batches: Iterable[str], kinds: Collection[str]) -> None:
         kept = set(batches)
-        self._arrays = {key: value for key, value in self._arrays.items() if key[0] in kept}
+        self._arrays = {key: value for key, value in self._arrays.items() if key[0] in kept and key[1] in kinds}
 
 
 class Store:
@@ -68,55 +67,19 @@ class Store:
     def write(self, batch: str, what: str, version: str, arrays: Arrays) -> None:
         _write(self._path(batch, what), version, arrays)
 
-    def keep_only(self, batches: Iterable[str]) -> None:
-        kept = {self._path(batch, what) for batch in batches for what in (SKETCHES, BANDS, VECTORS)}
+    def keep_only(self, batches: Iterable[str], kinds: Collection[str]) -> None:
+        kept = {self._path(batch, what) for batch in batches for what in kinds}
         for path in set(self._folder.glob("*.safetensors")) - kept:
             path.unlink()
-
-    def forget(self, report_ids: Collection[str]) -> int:
-        """Remove all that is stored of these reports; returns how many of them were found.
-
-        Files of hashes go whole, since they are made again in seconds; of files of vectors only the reports' rows.
-        """
-        gone = id_digests(sorted(report_ids))
-        found = [_forget(path, gone) for path in sorted(self._folder.glob("*.safetensors"))]
-        return len(set().union(*found))
 
     def _path(self, batch: str, what: str) -> Path:
         return self._folder / f"{short(fingerprint_text(batch))}.{what}.safetensors"
 
 
-def id_digests(report_ids: Sequence[str]) -> Hashes:
-    """(reports, 2): 16 bytes of BLAKE2 of each id, or of each text."""
-    digests = (hashlib.blake2b(i.encode("utf-8", "surrogatepass"), digest_size=16).digest() for i in report_ids)
+def text_digests(texts: Sequence[str]) -> Hashes:
+    """(texts, 2): 16 bytes of BLAKE2 of each."""
+    digests = (hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in texts)
     return np.frombuffer(b"".join(digests), dtype="<u8").reshape(-1, 2)
-
-
-def rows_among(digests: Hashes, wanted: Hashes) -> NDArray[np.bool_]:
-    """Which rows of `digests` are one of `wanted`."""
-    known = {bytes(row) for row in np.ascontiguousarray(wanted)}
-    return np.array([bytes(row) in known for row in np.ascontiguousarray(digests)], dtype=np.bool_)
-
-
-def _forget(path: Path, gone: Hashes) -> set[bytes]:
-    arrays = _read(path, None, ())
-    if arrays is None:
-        path.unlink()  # nobody can tell whose it is
-        return set()
-    is_gone = rows_among(arrays[IDS], gone)
-    if is_gone.any() and f".{VECTORS}." in path.name:
-        counts = arrays["counts"]
-        _write(
-            path,
-            _version_of(path),
-            {
-                **{name: arrays[name][~is_gone] for name in (IDS, "texts", "counts")},
-                "vectors": arrays["vectors"][np.repeat(~is_gone, counts)],
-            },
-        )
-    elif is_gone.any():
-        path.unlink()
-    return {bytes(row) for row in arrays[IDS][is_gone]}
 
 
 def _read(path: Path, version: str | None, names: Collection[str]) -> Arrays | None:
@@ -129,13 +92,6 @@ def _read(path: Path, version: str | None, names: Collection[str]) -> Arrays | N
             return {name: file.get_tensor(name) for name in names or list(file.keys())}
     except (SafetensorError, OSError):
         return None  # absent, or damaged: it is made again, and written over
-
-
-def _version_of(path: Path) -> str:
-    from safetensors import safe_open
-
-    with safe_open(path, framework="np") as file:
-        return str(file.metadata()[_VERSION])
 
 
 def _write(path: Path, version: str, arrays: Arrays) -> None:

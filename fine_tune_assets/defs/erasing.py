@@ -18,13 +18,16 @@ from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s01_erased_patients import batches_with_refusals
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.erasures import Erasure, PatientIds, add_ids, find_erasure, lift_erasure, record_erasure
+from fine_tune_assets.lineage.copies import ReportCopy
 from fine_tune_assets.lineage.erasing import (
     SPAN_CACHE,
     Step,
     erasing_steps,
     find_patient,
     finish,
+    releases_with_copy,
     releases_with_patient,
+    words_that_stay,
 )
 from fine_tune_assets.lineage.instruction_sets import lift_from_sets
 from fine_tune_assets.phi.span_cache import clear_span_caches
@@ -49,6 +52,10 @@ class Outlook:
     """Batches whose raw files can't be looked through, in words."""
     releases: Mapping[str, str]
     """Release → the split in which it saw the patient."""
+    copies: tuple[ReportCopy, ...]
+    """Reports of others with the same words. They stay."""
+    releases_by_copy: Mapping[str, str]
+    """Release → the split in which it saw the patient's words under another patient's key."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,8 @@ class Erased:
     erasure: Erasure
     files: PatientFiles
     """`own` were removed; the others are for people."""
+    copies: tuple[ReportCopy, ...]
+    """Reports of others with the same words. They stayed."""
 
 
 def look_ahead(installation: Installation, ledger: Ledger, patient_key: str) -> Outlook:
@@ -69,7 +78,15 @@ def look_ahead(installation: Installation, ledger: Ledger, patient_key: str) -> 
     _require_no_correction(ids)
     batches = ids.batches | (standing.ids.batches if standing else frozenset())
     files, faults = _raw_files(installation, patient_key, batches)
-    return Outlook(ids, files, tuple(faults), releases_with_patient(installation.layout, ledger, patient_key))
+    layout = installation.layout
+    return Outlook(
+        ids,
+        files,
+        tuple(faults),
+        releases_with_patient(layout, ledger, patient_key),
+        tuple(words_that_stay(layout, patient_key)),
+        releases_with_copy(layout, ledger, patient_key),
+    )
 
 
 def erase_patient(
@@ -85,7 +102,14 @@ def erase_patient(
     """Erase, or go on where an erasure was cut off. Raises ErasureError; the tombstone stands all the same."""
     outlook = look_ahead(installation, ledger, patient_key)
     tell("set the tombstone")
-    erasure = record_erasure(ledger, patient_key=patient_key, by=by, reason=reason, ids=outlook.ids)
+    erasure = record_erasure(
+        ledger,
+        patient_key=patient_key,
+        by=by,
+        reason=reason,
+        ids=outlook.ids,
+        seen_by_copy=outlook.releases_by_copy,
+    )
     _require_no_run_at_work(instance)
     # Once more: a run that has ended since may have stored what was not there at the first look.
     erasure = add_ids(ledger, erasure, find_patient(installation.layout, patient_key))
@@ -97,7 +121,7 @@ def erase_patient(
     if faults:
         raise ErasureError(f"{' '.join(faults)} The tombstone stands, and everything else was removed. Erase again.")
     tell("finish")
-    return Erased(finish(ledger, erasure, by, removed), files)
+    return Erased(finish(ledger, erasure, by, removed), files, outlook.copies)
 
 
 def lift(installation: Installation, ledger: Ledger, *, patient_key: str, by: str, reason: str) -> None:

@@ -20,7 +20,8 @@ from fine_tune_assets.defs.automation import DATA_VERSION
 from fine_tune_assets.defs.metadata import OWNERS
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s01_raw_reports import BATCHES
-from fine_tune_assets.ledger.missed_identifiers import labelled_cases, list_marks, missed_terms
+from fine_tune_assets.ledger.missed_identifiers import labelled_cases, list_marks
+from fine_tune_assets.phi.copied_reports import terms_with_copies
 from fine_tune_assets.phi.missed_terms import MARKED_BY_REVIEWERS, Terms, batches_of_patients, holds_missed_terms
 
 GROUP = "s02_scrubbed_reports"
@@ -45,9 +46,10 @@ missed_terms_of_batches = dg.AssetSpec(
 
 
 def terms_of(installation: Installation) -> Terms:
-    """Patient key → the terms that were marked and not withdrawn. Raises LedgerError if one can't be decrypted."""
+    """Patient key → the terms that were marked and not withdrawn, for the patient or in a report of which the patient has a
+    copy. Raises LedgerError if one can't be decrypted."""
     with installation.ledger() as ledger:
-        return missed_terms(ledger, installation.corrections_key)
+        return terms_with_copies(ledger, installation.corrections_key, installation.layout.tables)
 
 
 def examples_with_misses(installation: Installation, instruction_set: pa.Table) -> int:
@@ -100,10 +102,11 @@ def changed_batches(instance: dg.DagsterInstance, installation: Installation) ->
     known = _reported(instance)
     if not marks and not known:
         return []
-    reports = installation.layout.tables / "reports"
-    patients = _patients_by_batch(reports, _listing(reports), tuple(sorted({mark.patient_key for mark in marks})))
+    reports, terms = installation.layout.tables / "reports", terms_of(installation)
+    patients = _patients_by_batch(reports, _listing(reports), tuple(sorted(terms)))
+    told = {batch: {t.mark_id for p in found for t in terms[p]} for batch, found in patients.items()}
     versions = {
-        batch: combine(m.mark_id for m in marks if m.is_active and m.patient_key in patients.get(batch, ()))
+        batch: combine(m.mark_id for m in marks if m.mark_id in told.get(batch, ()))
         for batch in {*patients, *known} & set(instance.get_dynamic_partitions(str(BATCHES.name)))
     }
     return [

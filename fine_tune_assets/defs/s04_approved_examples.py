@@ -12,8 +12,14 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fine_tune_assets.approval.agreement import AgreementReport, AgreementVerdict, judge_agreement, measure, pairs_of
-from fine_tune_assets.approval.approving import EXPERT, approve_examples
+from fine_tune_assets.approval.agreement import (
+    AgreementReport,
+    AgreementVerdict,
+    count_expert_examples,
+    judge_agreement,
+    measured,
+)
+from fine_tune_assets.approval.approving import approve_examples
 from fine_tune_assets.approval.drafting import correction_authors, draft_examples, reports_without_draft, rows_of
 from fine_tune_assets.approval.flags import kinds_of
 from fine_tune_assets.approval.reviewing import refresh_items
@@ -22,11 +28,11 @@ from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.defs.automation import with_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
-from fine_tune_assets.defs.pair_finding import words_finder
+from fine_tune_assets.defs.pair_finding import near_input_finder
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.s02_missed_identifiers import missed_identifiers, terms_of
 from fine_tune_assets.defs.sources import recipe_section
-from fine_tune_assets.ledger.reviews import list_decisions, words_on_shared_contents
+from fine_tune_assets.ledger.reviews import list_decisions
 from fine_tune_assets.phi.missed_terms import holds_missed_terms
 
 GROUP = "s04_approved_examples"
@@ -45,7 +51,7 @@ expert_decisions = dg.AssetSpec(
 @dg.asset(
     group_name=GROUP,
     code_version="3",  # whether a reviewer has to see it is a column
-    deps=[recipe_section("tasks")],
+    deps=[recipe_section("dedup"), recipe_section("tasks")],
     automation_condition=with_new_inputs(),
     description="Instruction, input and draft output made from each report by the recipe's tasks, and from corrections.",
     owners=OWNERS["clinical"],
@@ -63,7 +69,7 @@ def drafted_examples(
             recipe.tasks,
             model_drafts,
             reviewed_flags=recipe.reviewed_flags,
-            find_pairs=words_finder(installation),
+            find_pairs=near_input_finder(installation),
         )
         unused = count_unused(partial(rows_of, unique_reports), recipe.tasks)
         queue = refresh_items(ledger, drafts, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC))
@@ -107,7 +113,7 @@ def approved_examples(
         approval = approve_examples(
             drafted_examples, list_decisions(ledger), recipe.trusted_sources, recipe.review, authors
         )
-        agreement = measure(pairs_of(words_on_shared_contents(ledger)))
+        agreement = measured(ledger)
         # By what is decided now: what came in since the line above makes this asset again.
         refresh_items(ledger, drafted_examples, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC))
         # Also what a reviewer typed into a repaired output: nobody scrubs that.
@@ -160,8 +166,8 @@ def _judged_agreement(
     installation: Installation, approved_examples: pa.Table
 ) -> tuple[AgreementReport, AgreementVerdict]:
     with installation.ledger() as ledger:
-        agreement = measure(pairs_of(words_on_shared_contents(ledger)))
-    by_experts = pc.sum(pc.equal(approved_examples.column("approval_kind"), EXPERT)).as_py() or 0
+        agreement = measured(ledger)
+    by_experts = count_expert_examples(approved_examples)
     return agreement, judge_agreement(agreement.overall, installation.recipe.review, by_experts)
 
 

@@ -4,7 +4,8 @@ identifiers in the final texts.
 Belongs here: handing the parts of other packages to `instructions/`. Must stay out: what is a leak or an identifier.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
@@ -15,7 +16,7 @@ from fine_tune_assets.approval.approving import EXPERT, is_trusted
 from fine_tune_assets.approval.drafting import CORRECTION
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.tables import table_of
-from fine_tune_assets.defs.pair_finding import words_and_meaning_finder, words_finder
+from fine_tune_assets.defs.pair_finding import leak_finders
 from fine_tune_assets.defs.resources import Installation, Worker
 from fine_tune_assets.defs.s02_missed_identifiers import terms_of
 from fine_tune_assets.defs.s02_scrubbed_reports import scrub_request
@@ -32,10 +33,18 @@ from fine_tune_assets.phi.missed_terms import holds_missed_terms
 from fine_tune_assets.phi.scrubbing import scrubber_version
 
 
-def leak_search(installation: Installation) -> LeakSearch:
-    find_pairs, described = words_and_meaning_finder(installation)
+@contextmanager
+def leak_search(installation: Installation) -> Iterator[LeakSearch]:
     evaluation = read_evaluation_texts(installation.layout.evaluation)
-    return LeakSearch(find_pairs, words_finder(installation), described, evaluation)
+    with leak_finders(installation) as finders:
+        yield LeakSearch(
+            find_pairs=finders.all_kinds,
+            find_words=finders.words,
+            kinds=finders.kinds,
+            described=finders.described,
+            evaluation=evaluation,
+            certify_without_semantic=installation.recipe.split.certify_without_semantic,
+        )
 
 
 def surroundings(installation: Installation, approved: pa.Table, reports: pa.Table, search: LeakSearch) -> Surroundings:

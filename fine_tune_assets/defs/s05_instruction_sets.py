@@ -3,6 +3,7 @@
 Belongs here: mixing, splitting and storing one instruction set. Must stay out: tokens and models.
 """
 
+from contextlib import ExitStack
 from typing import Any
 
 import dagster as dg
@@ -35,6 +36,14 @@ general_files = dg.AssetSpec(
     kinds={"json"},
 )
 
+ability_questions = dg.AssetSpec(
+    "ability_questions",
+    group_name=GROUP,
+    description="General questions kept out of training (`data/evaluation/abilities`). They show what was forgotten.",
+    owners=OWNERS["ml"],
+    kinds={"json"},
+)
+
 
 @dg.asset(
     group_name=GROUP,
@@ -56,7 +65,7 @@ def general_examples(installation: Installation) -> dg.MaterializeResult[pa.Tabl
 
 @dg.asset(
     group_name=GROUP,
-    deps=[recipe_section("instructions")],
+    deps=[ability_questions, recipe_section("dedup"), recipe_section("instructions")],
     automation_condition=with_new_inputs(),
     description="Train, validation and test conversations. A patient is in one split only, for ever.",
     owners=OWNERS["ml"],
@@ -73,19 +82,23 @@ def instruction_sets(
     general_examples: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
     recipe = installation.recipe
-    with errors_for_people():
-        require_reviewers_agree(installation, approved_examples)
-        search = leak_search(installation)
-        around = surroundings(installation, approved_examples, unique_reports, search)
-        rules = BuildRules(recipe.system_prompt, recipe.general_fraction, recipe.replay_fraction, recipe.training.seed)
-        built = build_instruction_set(approved_examples, general_examples, rules, around)
-    identifiers = find_identifiers(context, installation, worker, built, drafted_examples)
-    with errors_for_people():
-        evidence = {"identifiers": identifiers, **prompt_files(installation)}
-        stored = write_instruction_set(
-            installation.layout.instruction_sets, built, deciding_facts(recipe), search, evidence
-        )
+    with ExitStack() as until_stored:
+        with errors_for_people():
+            require_reviewers_agree(installation, approved_examples)
+            search = until_stored.enter_context(leak_search(installation))
+            around = surroundings(installation, approved_examples, unique_reports, search)
+            built = build_instruction_set(approved_examples, general_examples, _rules(recipe), around)
+        identifiers = find_identifiers(context, installation, worker, built, drafted_examples)
+        with errors_for_people():
+            evidence = {"identifiers": identifiers, **prompt_files(installation)}
+            stored = write_instruction_set(
+                installation.layout.instruction_sets, built, deciding_facts(recipe), search, evidence
+            )
     return result("instruction_sets", built.table, stored.fingerprint, **_shown(stored, built))
+
+
+def _rules(recipe: Recipe) -> BuildRules:
+    return BuildRules(recipe.system_prompt, recipe.general_fraction, recipe.replay_fraction, recipe.training.seed)
 
 
 def deciding_facts(recipe: Recipe) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, mar
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s01_erased_patients import require_nobody_erased
 from fine_tune_assets.defs.s02_missed_identifiers import require_nothing_missed
+from fine_tune_assets.defs.s05_instruction_sets import ability_questions
 from fine_tune_assets.defs.s06_adapters import GPU, behind_training
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.instructions.storing import read_instruction_set
@@ -41,13 +42,6 @@ rated_answers = dg.AssetSpec(
     description="Machine-written summaries that clinicians rated (`data/evaluation/judge`). They measure the judge.",
     owners=OWNERS["clinical"],
     kinds={"csv"},
-)
-ability_questions = dg.AssetSpec(
-    "ability_questions",
-    group_name=GROUP,
-    description="General questions kept out of training (`data/evaluation/abilities`). They show what was forgotten.",
-    owners=OWNERS["ml"],
-    kinds={"json"},
 )
 
 

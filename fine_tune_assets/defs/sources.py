@@ -31,7 +31,10 @@ from fine_tune_assets.training.base_models import bundled_gguf
 _SECTIONS = {
     "scrub": ("s02_scrubbed_reports", "how identifiers are found, and the share that must be found"),
     "tagger": ("s02_scrubbed_reports", "how a tagger of one's own is trained"),
-    "dedup": ("s03_unique_reports", "from which similarity two reports are the same"),
+    "dedup": (
+        "s03_unique_reports",
+        "from which similarity two reports, drafts or examples of two splits are the same",
+    ),
     "tasks": ("s04_approved_examples", "how a report becomes instruction, input and draft output"),
     "trusted_sources": ("s04_approved_examples", "whose texts count as approved"),
     "review": ("s04_approved_examples", "how many people decide about an example, and how well they must agree"),

@@ -9,9 +9,8 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from fine_tune_assets.approval.agreement import AgreementReport, measure, pairs_of
+from fine_tune_assets.approval.agreement import AgreementReport, measured
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.reviews import words_on_shared_contents
 from fine_tune_assets.ledger.schema import decisions, revocations
 
 _PATIENCE_SECONDS = 0.03
@@ -58,6 +57,6 @@ class AgreementFigures:
 
     def _count(self, seen: tuple[int | None, int | None]) -> None:
         counted_at = datetime.now(UTC)
-        report = measure(pairs_of(words_on_shared_contents(self._ledger)))
+        report = measured(self._ledger)
         with self._lock:
             self._known = (seen, Figures(report, counted_at, is_of_now=True))

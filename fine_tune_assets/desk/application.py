@@ -11,13 +11,13 @@ from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.desk.addresses import Addresses, read_addresses
 from fine_tune_assets.desk.agreement_figures import AgreementFigures
-from fine_tune_assets.desk.held_back import HeldBack
 from fine_tune_assets.desk.oidc import Provider, read_provider
 from fine_tune_assets.desk.rendering import make_environment
 from fine_tune_assets.desk.texts import Texts
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME, derive_key
 from fine_tune_assets.ledger.sessions import SessionLimits
+from fine_tune_assets.phi.held_back import HeldBack
 from fine_tune_assets.recipes.loading import load_recipe, shipped_recipes
 from fine_tune_assets.recipes.schema import ReviewSettings
 from fine_tune_assets.reports.arrivals import ArrivalFigures

@@ -1,6 +1,6 @@
 """The way of one example: from its report over draft and decisions to the models that learned from it.
 
-Owns that a reviewer who may still give the second look does not see the first one here. The steps after the decisions are
+Owns that whoever may still decide sees of others' decisions only that they were made. The steps after the decisions are
 `lineage`'s.
 """
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
-from fine_tune_assets.approval.reviewing import history, reviews_blind
+from fine_tune_assets.approval.reviewing import DecisionLine, history, reviews_blind
+from fine_tune_assets.desk.blindness import examples_to_hide, may_see_all, may_settle
 from fine_tune_assets.desk.errors import not_found
 from fine_tune_assets.desk.queue_filter import STATES
 from fine_tune_assets.desk.rendering import page
@@ -26,10 +27,8 @@ def show_history(desk: "Desk", visit: Visit) -> Response:
     item = find_item(desk.ledger, example_id)
     if item is None:
         raise not_found()
-    is_blind = reviews_blind(desk.rules())
-    may_see_all = "reviewer" not in visit.who.roles
-    lines = history(desk.ledger, example_id, viewer=visit.who.name, may_see_all=may_see_all, is_blind=is_blind)
-    is_hidden = is_blind and not may_see_all and item.state in ("waiting", "second_review")
+    lines, hidden = _lines(desk, visit, example_id)
+    is_hidden = bool(examples_to_hide(desk, visit, [example_id]))
     # A set or a model tells that somebody approved it: that too is for later.
     trace = None if is_hidden else _trace(desk, example_id)
     # The report's id and its file may hold a name: for those who handle the files.
@@ -40,12 +39,28 @@ def show_history(desk: "Desk", visit: Visit) -> Response:
         "history.html",
         item=item,
         lines=lines,
+        hidden=hidden,
         is_hidden=is_hidden,
         trace=trace,
         states=STATES,
         report_number=desk.texts.report_number(item.report_id),
         origin=origin,
     )
+
+
+def _lines(desk: "Desk", visit: Visit, example_id: str) -> tuple[list[DecisionLine], list[DecisionLine]]:
+    """The decisions that this visit may read, and those of which it may know only that they were made."""
+    every = history(desk.ledger, example_id, viewer=visit.who.name, may_see_all=True)
+    shown = history(
+        desk.ledger,
+        example_id,
+        viewer=visit.who.name,
+        may_see_all=may_see_all(visit),
+        is_blind=reviews_blind(desk.rules()),
+        may_settle=may_settle(visit),
+    )
+    known = {line.decision_id for line in shown}
+    return shown, [line for line in every if line.decision_id not in known]
 
 
 def _trace(desk: "Desk", example_id: str) -> ExampleTrace | None:

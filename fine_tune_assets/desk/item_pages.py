@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
+from fine_tune_assets.approval.checking import flags_of_repair
 from fine_tune_assets.approval.flags import flag_spans
 from fine_tune_assets.approval.reviewing import (
     MEANINGS,
@@ -21,19 +22,17 @@ from fine_tune_assets.approval.reviewing import (
 )
 from fine_tune_assets.core.people import is_same_person
 from fine_tune_assets.desk.errors import PageError, not_found
-from fine_tune_assets.desk.marked_text import with_slots, with_spans, word_diff
+from fine_tune_assets.desk.marked_text import DiffPiece, with_marks, with_slots, with_spans, word_diff
 from fine_tune_assets.desk.queue_filter import STATES, query_of_visit
 from fine_tune_assets.desk.rendering import page
 from fine_tune_assets.desk.signing import signing_of
 from fine_tune_assets.desk.visits import Visit
-from fine_tune_assets.ledger.review_items import AssignedError, claim, find_item
+from fine_tune_assets.ledger.review_items import REVIEW_STATES, AssignedError, claim, find_item
 from fine_tune_assets.ledger.review_rows import ReviewItem
 from fine_tune_assets.phi.kinds import KINDS
 
 if TYPE_CHECKING:
     from fine_tune_assets.desk.application import Desk
-
-TO_REVIEW = ("waiting", "second_review")
 
 
 @dataclass(frozen=True)
@@ -55,12 +54,19 @@ def open_with_text(desk: "Desk", visit: Visit) -> Response:
 
 
 def show_diff(desk: "Desk", visit: Visit) -> Response:
-    """What the editor's text changes in the draft; the item stays the reviewer's while they type."""
+    """What the editor's text changes in the draft, and what to look at in it; the item stays the reviewer's while they type."""
     opened = find_opened(desk, visit)
-    if opened.item.state in TO_REVIEW:
+    if opened.item.state in REVIEW_STATES:
         _keep(desk, visit, opened)
-    pieces = word_diff(opened.draft["output"], visit.form.text("output").strip())
-    return page(desk, visit, "diff.html", pieces=pieces)
+    flags, pieces = _against_draft(opened.draft, visit.form.text("output"))
+    return page(desk, visit, "edited.html", flags=flags, pieces=pieces)
+
+
+def _against_draft(draft: dict[str, Any], output: str) -> tuple[list[str], list[DiffPiece]]:
+    """What to look at in a text, and what it changes in the draft with those places marked."""
+    text = output.replace("\r\n", "\n").strip()
+    flags = flags_of_repair(draft, text)
+    return flags, with_marks(word_diff(draft["output"], text), flag_spans(text, flags))
 
 
 def show_signing(desk: "Desk", visit: Visit) -> Response:
@@ -89,7 +95,8 @@ def find_opened(desk: "Desk", visit: Visit) -> Opened:
         raise PageError(
             409,
             "This item is held back",
-            "Somebody saw an identifier in it. It comes back by itself when its report was scrubbed again.",
+            "Somebody saw an identifier in it. It comes back by itself when its report was scrubbed again; if a reviewer "
+            "typed it into a repaired text, when that decision is revoked.",
         )
     return Opened(item, draft, desk.texts.author(draft))
 
@@ -141,6 +148,8 @@ def _render_item(
     shown = output_to_review(desk.ledger, draft, desk.rules())
     output = shown if typed is None else typed
     report = desk.texts.tagged_report(draft["report_id"])
+    flags = flags_of_repair(draft, shown)
+    edited_flags, diff = _against_draft(draft, output)
     return page(
         desk,
         visit,
@@ -149,9 +158,11 @@ def _render_item(
         item=opened.item,
         draft=draft,
         output=output,
-        pieces=with_spans(shown, flag_spans(shown, draft["flags"])),
+        flags=flags,
+        pieces=with_spans(shown, flag_spans(shown, flags)),
         report=None if report is None else with_slots(report),
-        diff=word_diff(draft["output"], output.strip()),
+        edited_flags=edited_flags,
+        diff=diff,
         is_second_output=shown != draft["output"],
         query=query_of_visit(visit),
         closed=closed,
@@ -180,7 +191,7 @@ def _why_closed(visit: Visit, opened: Opened, own: list[DecisionLine]) -> str:
         return "You wrote the correction behind this draft. Another reviewer has to decide."
     if opened.item.state == "disagreement":
         return "The reviewers disagree. Somebody with the role approver, who is none of them, settles it."
-    if opened.item.state not in TO_REVIEW:
+    if opened.item.state not in REVIEW_STATES:
         return f"This item is {STATES[opened.item.state]}. It opens again if its decision is revoked."
     if own and opened.item.state == "second_review":
         return "You gave the first look. Another person gives the second one."

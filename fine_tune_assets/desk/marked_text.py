@@ -4,8 +4,8 @@ Pure: text in, pieces out. A piece is plain text; what is put around it is the t
 """
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -13,7 +13,7 @@ from fine_tune_assets.desk.differences import Words, compare
 from fine_tune_assets.phi.kinds import KINDS
 
 _SLOT = re.compile(r"(\[(?:" + "|".join(KINDS) + r")\])")
-_WORDS = re.compile(r"\w+|\s+|[^\w\s]")
+_WORDS = re.compile(r"\d+(?:[.,]\d+)+|\w+|\s+|[^\w\s]")
 Change = Literal["same", "added", "removed"]
 
 
@@ -28,6 +28,8 @@ class Piece:
 class DiffPiece:
     text: str
     change: Change
+    kinds: tuple[str, ...] = ()
+    """What it is marked as; what was removed never is."""
     is_whole: bool = False
     """Shown as changed as a whole, since too much differs to compare it word by word: words in it may be the same."""
 
@@ -59,5 +61,19 @@ def word_diff(before: str, after: str) -> list[DiffPiece]:
     for run in compare(_WORDS.findall(before), _WORDS.findall(after)):
         parts: tuple[tuple[Change, Words], ...] = (("same", run.same), ("removed", run.removed), ("added", run.added))
         texts = [(change, "".join(words)) for change, words in parts if words]
-        pieces += [DiffPiece(text, change, run.is_whole and change != "same") for change, text in texts]
+        pieces += [DiffPiece(text, change, is_whole=run.is_whole and change != "same") for change, text in texts]
     return pieces
+
+
+def with_marks(pieces: Iterable[DiffPiece], spans: Sequence[tuple[int, int, str]]) -> list[DiffPiece]:
+    """Cut where the spans (start, end, kind) of the text after the change begin and end."""
+    marked: list[DiffPiece] = []
+    at = 0
+    for piece in pieces:
+        if piece.change == "removed":
+            marked.append(piece)
+            continue
+        inside = [(start - at, end - at, kind) for start, end, kind in spans]
+        marked += [replace(piece, text=part.text, kinds=part.kinds) for part in with_spans(piece.text, inside)]
+        at += len(piece.text)
+    return marked

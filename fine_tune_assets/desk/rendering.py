@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from fine_tune_assets.core.people import is_same_person
 from fine_tune_assets.desk.static_files import static_address
 from fine_tune_assets.desk.visits import Visit, form_token
 
@@ -42,6 +43,7 @@ def make_environment() -> Environment:
     environment.globals["static"] = static_address
     environment.filters["day"] = lambda at: f"{at.astimezone(UTC):%Y-%m-%d %H:%M}"
     environment.filters["ago"] = ago
+    environment.tests["same_person"] = is_same_person
     # Compiled before somebody asks: the first one would wait for it.
     for name in environment.list_templates():
         environment.get_template(name)

@@ -1,19 +1,19 @@
 """The texts that pages show: one draft, who wrote it, and the report that it was made of. Read from the tables in place.
 
 Owns finding one row by its id without reading the rest: tables are written in small groups of rows, whose lowest and
-highest id tell which one to read. Nothing is kept: a table that was made again is seen at once.
+highest id tell which one to read. Nothing is kept: a table that was made again is seen at once. Methods raise OldTableError
+for a table of an older version that lacks what a page needs.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset
-import pyarrow.parquet as pq
 
 from fine_tune_assets.approval.drafting import CORRECTION
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.paths import Layout
+from fine_tune_assets.core.stored_rows import read_rows
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class Texts:
         if not path.is_file() or path.parent.parent != self.layout.tables:
             return None
         try:
-            found = pq.read_table(path, columns=columns, filters=[(key[0], "=", key[1])], partitioning=None)
+            found = read_rows(path, table, key[0], [key[1]], columns)
         except (OSError, pa.ArrowInvalid):
             # Replaced while it was read. Without its cause, which may quote a text.
             return None
-        return next(iter(found.slice(0, 1).to_pylist()), None)
+        return next(iter(found), None)

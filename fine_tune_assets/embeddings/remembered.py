@@ -1,7 +1,8 @@
 """Vectors of texts that were encoded before: encoding is nearly all of the work of comparing meanings.
 
-Owns the one file, which holds what was asked for in the last run that encoded anything. Hashes and vectors only; a vector can be
-turned back into something like its text (Morris et al. 2023), so the file is guarded like the text.
+Owns the one file, which holds what was asked for in the last run that ended. Hashes and vectors only; a vector can be turned
+back into something like its text (Morris et al. 2023), so the file is guarded like the text, and what nobody asks for any more
+leaves it.
 """
 
 import io
@@ -26,8 +27,6 @@ class Remembered:
         self._encode, self._version, self._path = encode, version, path
         self._known = self._read()
         self._asked: set[str] = set()
-        self.encoded = 0
-        """Texts that had to be encoded."""
 
     def __call__(self, texts: Sequence[str]) -> tuple[Floats, NDArray[np.int32]]:
         keys = [fingerprint_text(text) for text in texts]
@@ -36,13 +35,19 @@ class Remembered:
         starts = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
         self._known |= {key: vectors[starts[n] : starts[n + 1]] for n, key in enumerate(new)}
         self._asked |= set(keys)
-        self.encoded += len(new)
         if new:
-            self._write()
+            self._write()  # now: a run that is killed has not worked in vain
         if not keys:
             return vectors, counts
         found = [self._known[key] for key in keys]
         return np.concatenate(found), np.array([len(passages) for passages in found], np.int32)
+
+    def forget_others(self) -> None:
+        """Remove what this run did not ask for: texts that were held back, withdrawn or repaired since. A run that asked for
+        nothing, since it failed before, removes nothing."""
+        if self._asked and self._known.keys() - self._asked:
+            self._known = {key: self._known[key] for key in self._asked}
+            self._write()
 
     def _read(self) -> dict[str, Floats]:
         try:
@@ -56,7 +61,7 @@ class Remembered:
             return {}
 
     def _write(self) -> None:
-        kept = {key: self._known[key] for key in sorted(self._asked)}
+        kept = dict(sorted(self._known.items()))
         content = io.BytesIO()
         np.savez(
             content,

@@ -14,10 +14,10 @@ import pyarrow as pa
 from fine_tune_assets.core.chat import conversation
 from fine_tune_assets.core.tables import INSTRUCTION_SETS, check_table
 from fine_tune_assets.instructions.building import InstructionSet
-from fine_tune_assets.instructions.leaks import EVALUATION, LeakSearch, compared, find_leaks
+from fine_tune_assets.instructions.leaks import EVALUATION, Kind, LeakSearch, compared, find_leaks
 from fine_tune_assets.instructions.splitting import SPLITS
 
-KINDS = ("exact", "near", "semantic")
+SEMANTIC: Kind = "semantic"
 
 
 @dataclass(frozen=True)
@@ -49,20 +49,25 @@ class Separation:
 @dataclass(frozen=True)
 class LeakageCertificate:
     separation: Separation
+    kinds: tuple[Kind, ...]
+    """Kinds of likeness that were looked for between splits."""
     duplicates: dict[str, int]
-    """`exact`, `near` and `semantic` → pairs of examples in two splits that say the same."""
+    """Each of these kinds → pairs of examples in two splits that say the same."""
     evaluation_texts: int
-    evaluation_in_train: int
-    """Pairs of a training example and an evaluation question that are the same, exactly or nearly."""
+    evaluation_repeated: int
+    """Pairs of a training or validation example and an evaluation question that are the same, exactly or nearly."""
     rows_told_otherwise: int
     """Rows whose conversation is not made of the parts that were compared."""
     looked_for: str | None
     """How likeness was looked for. None: not at all, and then nothing is certified."""
+    certify_without_semantic: bool
+    """Whether the recipe allows a set for which meaning was not compared."""
 
     @property
     def holds(self) -> bool:
-        faults = (*self.duplicates.values(), self.evaluation_in_train, self.rows_told_otherwise)
-        return self.separation.holds and self.looked_for is not None and not any(faults) and self.evaluation_texts > 0
+        faults = (*self.duplicates.values(), self.evaluation_repeated, self.rows_told_otherwise)
+        is_searched = self.looked_for is not None and (SEMANTIC in self.kinds or self.certify_without_semantic)
+        return self.separation.holds and is_searched and not any(faults) and self.evaluation_texts > 0
 
     @property
     def figures(self) -> dict[str, Any]:
@@ -81,23 +86,38 @@ class LeakageCertificate:
             f"General examples outside the train split: {shown.general_outside_train}. "
             f"Examples without a patient that are not general: {shown.rows_without_patient}. "
             f"{self._told_of_likeness} "
-            + (
-                "No example that the model is tested on, and no patient of one, was used to train it."
-                if self.holds
-                else "The separation of training and test data is NOT shown: this set must not be used."
-            )
+            f"{self._conclusion}"
         )
+
+    @property
+    def _conclusion(self) -> str:
+        if not self.holds:
+            return "The separation of training and test data is NOT shown: this set must not be used."
+        as_far = "" if SEMANTIC in self.kinds else " in the same or nearly the same words"
+        return f"No example that the model is tested on{as_far}, and no patient of one, was used to train it."
 
     @property
     def _told_of_likeness(self) -> str:
         if self.looked_for is None:
             return "Nobody looked for examples that say the same in other words."
-        counts = ", ".join(f"{kind} {self.duplicates[kind]}" for kind in KINDS)
+        counts = ", ".join(f"{kind} {count}" for kind, count in self.duplicates.items())
         return (
             f"Pairs of examples in two splits whose input or whole says the same: {counts}. "
-            f"Training examples that repeat one of {self.evaluation_texts} evaluation questions, exactly or nearly: "
-            f"{self.evaluation_in_train}. Looked for: {self.looked_for}. What is less alike than that is not found."
+            f"{self._told_of_meaning}"
+            f"Training and validation examples that repeat one of {self.evaluation_texts} evaluation questions, exactly or "
+            f"nearly: {self.evaluation_repeated}. Looked for: {self.looked_for}. What is less alike than that is not found."
         )
+
+    @property
+    def _told_of_meaning(self) -> str:
+        if SEMANTIC in self.kinds:
+            return ""
+        allowed = (
+            "the recipe allows a set without it (split.certify_without_semantic)"
+            if self.certify_without_semantic
+            else "dedup.semantic_threshold is turned off, and split.certify_without_semantic does not allow a set without it"
+        )
+        return f"Examples that say the same in other words were NOT looked for: {allowed}. "
 
 
 def separation(table: pa.Table) -> Separation:
@@ -124,7 +144,8 @@ def leakage_certificate(finished: InstructionSet, search: LeakSearch | None) -> 
         not _is_told_so(messages.as_py(), row)
         for messages, row in zip(finished.table.column("messages"), examples, strict=False)
     )
-    counts: Counter[str] = Counter()
+    kinds = search.kinds if search else ()
+    counts: Counter[str] = Counter(dict.fromkeys(kinds, 0))
     if search is not None:
         counts.update(
             EVALUATION if leak.keeper.group == EVALUATION else leak.kind
@@ -132,11 +153,13 @@ def leakage_certificate(finished: InstructionSet, search: LeakSearch | None) -> 
         )
     return LeakageCertificate(
         separation=separation(finished.table),
-        duplicates={kind: counts[kind] for kind in KINDS},
+        kinds=kinds,
+        evaluation_repeated=counts.pop(EVALUATION, 0),
+        duplicates=dict(counts),
         evaluation_texts=len(search.evaluation) if search else 0,
-        evaluation_in_train=counts[EVALUATION],
         rows_told_otherwise=told_otherwise,
         looked_for=search.described if search else None,
+        certify_without_semantic=search is not None and search.certify_without_semantic,
     )
 
 

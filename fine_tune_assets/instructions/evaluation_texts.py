@@ -1,10 +1,9 @@
 """Reads the sets that models are measured with, so that nothing of them is trained on.
 
-Owns which files these are: the questions of retained abilities and the answers that clinicians rated. A set that can't be
-read closes the gate: without it nobody can say what was kept out.
+Owns which files these are: the questions of retained abilities. A set that can't be read closes the gate: without it nobody
+can say what was kept out. What clinicians rated for the judge isn't among them: it measures the judge, which is not trained.
 """
 
-import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,21 +12,19 @@ from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.instructions.leaks import EvaluationText
 
 ABILITIES = "abilities"
-JUDGE = "judge"
 
 
 def read_evaluation_texts(folder: Path) -> tuple[EvaluationText, ...]:
     """Every question below `folder`, once. Raises GateClosedError if there is none, or a file can't be read."""
-    files = [*sorted((folder / ABILITIES).glob("*.jsonl")), *sorted((folder / JUDGE).glob("*.csv"))]
     texts: dict[tuple[str, str], EvaluationText] = {}
-    for path in files:
+    for path in sorted((folder / ABILITIES).glob("*.jsonl")):
         try:
-            for text in _questions(path) if path.suffix == ".jsonl" else _rated(path):
+            for text in _questions(path):
                 texts.setdefault((text.input, text.output), text)
-        except (OSError, ValueError, KeyError, IndexError, TypeError, csv.Error) as error:
+        except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
             raise GateClosedError(f"The evaluation set {path.name} can't be read ({type(error).__name__}).") from None
     if not texts:
-        raise GateClosedError(f"There is no evaluation set in {folder.name}/{ABILITIES} or {folder.name}/{JUDGE}.")
+        raise GateClosedError(f"There is no evaluation set in {folder.name}/{ABILITIES}.")
     return tuple(texts.values())
 
 
@@ -36,9 +33,3 @@ def _questions(path: Path) -> Iterator[EvaluationText]:
         if line.strip():
             row = json.loads(line)
             yield EvaluationText(f"{path.stem} line {number}", row["query"], row["choices"][int(row["gold"])])
-
-
-def _rated(path: Path) -> Iterator[EvaluationText]:
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            yield EvaluationText(f"{path.stem} {row['ID']}", row["Dialogue"], row["Reference Summary"])

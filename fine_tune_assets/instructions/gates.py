@@ -3,6 +3,7 @@ a check."""
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import short
+from fine_tune_assets.instructions.certificate import SEMANTIC
 from fine_tune_assets.instructions.storing import StoredInstructionSet
 
 
@@ -12,12 +13,21 @@ def identifiers_found(stored: StoredInstructionSet) -> dict[str, dict[str, int]]
     return None if looked is None else dict(looked["findings"])
 
 
-def require_evidence(stored: StoredInstructionSet) -> None:
+def is_certified(stored: StoredInstructionSet, *, certify_without_semantic: bool) -> bool:
+    """Whether the stored leakage certificate holds, and is what the recipe asks for now: it may have allowed more before.
+
+    A certificate of before `kinds` was kept said "semantic 0" whatever was looked for, and counts as one without.
+    """
+    leakage = (stored.manifest.get("evidence") or {}).get("leakage", {})
+    return bool(leakage.get("holds")) and (certify_without_semantic or SEMANTIC in leakage.get("kinds", ()))
+
+
+def require_evidence(stored: StoredInstructionSet, *, certify_without_semantic: bool) -> None:
     """Raise GateClosedError unless the set is certified and nothing that identifies somebody was found in it."""
-    evidence = stored.manifest.get("evidence") or {}
-    if not evidence.get("leakage", {}).get("holds"):
+    if not is_certified(stored, certify_without_semantic=certify_without_semantic):
         raise GateClosedError(
-            f"Instruction set {short(stored.fingerprint)} has no leakage certificate that holds. "
+            f"Instruction set {short(stored.fingerprint)} has no leakage certificate that holds, or one that says nothing of "
+            "examples that say the same in other words, which the recipe does not allow (split.certify_without_semantic). "
             "Materialize instruction_sets again."
         )
     found = identifiers_found(stored)

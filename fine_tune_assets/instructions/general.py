@@ -51,13 +51,8 @@ class GeneralData:
     """Source → reason → rows that were left out."""
 
 
-def read_general(folder: Path) -> pa.Table:
-    """GENERAL_EXAMPLES of every subfolder, sorted by example id. Raises GeneralDataError."""
-    return read_general_data(folder).table
-
-
 def read_general_data(folder: Path) -> GeneralData:
-    """As `read_general`, with the counts of what was left out and why."""
+    """GENERAL_EXAMPLES of every subfolder, sorted by example id. Raises GeneralDataError."""
     if not folder.is_dir():
         raise GeneralDataError(
             f"There is no folder {folder.name} with general data. Set general_fraction to 0 or add it."

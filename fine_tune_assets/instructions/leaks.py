@@ -1,4 +1,4 @@
-"""Finds what two splits, or training and an evaluation set, have in common.
+"""Finds what two splits, or an evaluation set and a split that shapes the model, have in common.
 
 Owns what is compared: the input of an example, and the example as a whole. How two texts are found to say the same is a
 function that the caller hands over. Gives ids, kinds and figures, never text.
@@ -11,9 +11,13 @@ from typing import Any, Literal
 from fine_tune_assets.core.records import PairFinder
 from fine_tune_assets.instructions.splitting import PRECEDENCE
 
+Kind = Literal["exact", "near", "semantic"]
+Part = Literal["input", "whole example"]
 EVALUATION = "evaluation"
-"""Stands beside the splits as a group of its own: what it holds may not be trained on."""
-TRAIN = "train"
+"""Stands beside the splits as a group of its own: what it holds may neither be learned nor choose a checkpoint."""
+TEST = "test"
+LEARNED = "learned"
+"""The splits that shape a model: train, and validation, which chooses the checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,15 @@ class LeakSearch:
     find_pairs: PairFinder
     """Between splits, by meaning too."""
     find_words: PairFinder
-    """Between training and evaluation sets, by words alone: there a like meaning is no repetition, two questions about energy
-    are two questions."""
+    """Between the splits that shape a model and evaluation sets, by words alone: there a like meaning is no repetition, two
+    questions about energy are two questions."""
+    kinds: tuple[Kind, ...]
+    """What `find_pairs` compares."""
     described: str
     """For an auditor: the kinds of likeness with their thresholds, and the encoder."""
     evaluation: tuple[EvaluationText, ...]
+    certify_without_semantic: bool
+    """Whether the recipe allows a set for which meaning was not compared."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +64,9 @@ class Leak:
 
     keeper: Compared
     loser: Compared
-    kind: Literal["exact", "near", "semantic"]
+    kind: Kind
     similarity: float
-    part: Literal["input", "whole example"]
+    part: Part
 
     @property
     def reason(self) -> str:
@@ -87,22 +95,32 @@ def compared_questions(texts: Iterable[EvaluationText]) -> list[Compared]:
 
 
 def find_leaks(rows: Sequence[Compared], search: LeakSearch) -> list[Leak]:
-    """Every pair that may not be, between two splits and between train and an evaluation set, by input and by whole example."""
-    learned = [*(row for row in rows if row.group == TRAIN), *compared_questions(search.evaluation)]
-    return [*_both_parts(rows, search.find_pairs), *_both_parts(learned, search.find_words)]
+    """Every pair that may not be, by input and by whole example: between two splits, and between an evaluation set and a split
+    that shapes the model."""
+    shaping = [*(row for row in rows if row.group != TEST), *compared_questions(search.evaluation)]
+    sides = [row.group if row.group == EVALUATION else LEARNED for row in shaping]
+    return [
+        *_both_parts(rows, [row.group for row in rows], search.find_pairs),
+        *_both_parts(shaping, sides, search.find_words),
+    ]
 
 
-def _both_parts(rows: Sequence[Compared], find_pairs: PairFinder) -> Iterator[Leak]:
-    yield from _leaks(rows, [row.subject for row in rows], find_pairs, "input")
-    yield from _leaks(rows, [row.whole for row in rows], find_pairs, "whole example")
+def _both_parts(rows: Sequence[Compared], sides: Sequence[str], find_pairs: PairFinder) -> Iterator[Leak]:
+    """`sides`: of each row, between which leaks are looked for."""
+    parts: tuple[tuple[Part, list[str]], ...] = (
+        ("input", [row.subject for row in rows]),
+        ("whole example", [row.whole for row in rows]),
+    )
+    for part, texts in parts:
+        yield from _leaks(rows, sides, texts, find_pairs, part)
 
 
 def _leaks(
-    rows: Sequence[Compared], texts: Sequence[str], find_pairs: PairFinder, part: Literal["input", "whole example"]
+    rows: Sequence[Compared], sides: Sequence[str], texts: Sequence[str], find_pairs: PairFinder, part: Part
 ) -> Iterator[Leak]:
-    for pair in find_pairs(texts, [row.group for row in rows]):
+    for pair in find_pairs(texts, sides):
         ends = sorted((rows[pair.first], rows[pair.second]), key=lambda row: _rank(row.group))
-        if ends[0].group != ends[1].group:
+        if sides[pair.first] != sides[pair.second]:
             yield Leak(ends[0], ends[1], pair.kind, pair.similarity, part)
 
 

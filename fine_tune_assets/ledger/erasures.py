@@ -9,8 +9,9 @@ never the patient.
 import json
 import uuid
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
@@ -58,6 +59,8 @@ class Erasure:
     removed: dict[str, int]
     """Table, folder or kind of file → how much of it was removed."""
     is_finished: bool
+    seen_by_copy: dict[str, str] = field(default_factory=dict)
+    """Release → the split in which it saw the patient's words under another patient's key, where they stay."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,16 @@ class ErasedMark:
         return self.split in LEARNED_FROM
 
 
-def record_erasure(ledger: Ledger, *, patient_key: str, by: str, reason: str, ids: PatientIds) -> Erasure:
-    """Set the tombstone, or take up again the one that stands; ids that were found before are kept."""
+def record_erasure(
+    ledger: Ledger,
+    *,
+    patient_key: str,
+    by: str,
+    reason: str,
+    ids: PatientIds,
+    seen_by_copy: Mapping[str, str] = MappingProxyType({}),
+) -> Erasure:
+    """Set the tombstone, or take up again the one that stands; what was found before is kept."""
     if not by.strip() or not reason.strip():
         raise LedgerError("An erasure needs the name of who asks for it, and the reason.")
     with ledger.begin() as connection:
@@ -84,12 +95,16 @@ def record_erasure(ledger: Ledger, *, patient_key: str, by: str, reason: str, id
             values = {"erased_by": by.strip(), "reason": reason.strip(), "erased_at": datetime.now(UTC)}
             connection.execute(
                 erasures.insert().values(
-                    erasure_id=erasure_id, patient_key=patient_key, removed=_state(ids, {}, False), **values
+                    erasure_id=erasure_id,
+                    patient_key=patient_key,
+                    removed=_state(ids, {}, False, seen_by_copy),
+                    **values,
                 )
             )
             audit.append(connection, by.strip(), "began an erasure", f"erasure {erasure_id}")
         else:
-            _set_state(connection, known.erasure_id, ids.and_those(known.ids), known.removed, is_finished=False)
+            seen = {**seen_by_copy, **known.seen_by_copy}
+            _set_state(connection, replace(known, ids=ids.and_those(known.ids), is_finished=False, seen_by_copy=seen))
             audit.append(connection, by.strip(), "took up an erasure again", f"erasure {known.erasure_id}")
         found = _find(connection, patient_key)
         assert found is not None
@@ -102,7 +117,7 @@ def add_ids(ledger: Ledger, erasure: Erasure, ids: PatientIds) -> Erasure:
         known = _find(connection, erasure.patient_key)
         if known is None:
             raise UnknownRecordError("The erasure was lifted meanwhile.")
-        _set_state(connection, known.erasure_id, known.ids.and_those(ids), known.removed, is_finished=False)
+        _set_state(connection, replace(known, ids=known.ids.and_those(ids), is_finished=False))
         found = _find(connection, erasure.patient_key)
         assert found is not None
         return found
@@ -113,7 +128,7 @@ def finish_erasure(ledger: Ledger, erasure: Erasure, by: str, removed: Mapping[s
     counts = {name: erasure.removed.get(name, 0) + removed.get(name, 0) for name in {*erasure.removed, *removed}}
     with ledger.begin() as connection:
         kept = PatientIds(batches=erasure.ids.batches)
-        _set_state(connection, erasure.erasure_id, kept, counts, is_finished=True)
+        _set_state(connection, replace(erasure, ids=kept, removed=counts, is_finished=True))
         audit.append(connection, by.strip(), "finished an erasure", f"erasure {erasure.erasure_id}")
         found = _find(connection, erasure.patient_key)
         assert found is not None
@@ -264,16 +279,20 @@ def _erasure(row: Any) -> Erasure:
     state = json.loads(row["removed"])
     ids = PatientIds(**{name: frozenset(state["ids"][name]) for name in PatientIds.__dataclass_fields__})
     plain = {name: row[name] for name in ("erasure_id", "patient_key", "erased_by", "reason", "erased_at")}
-    return Erasure(**plain, ids=ids, removed=state["removed"], is_finished=state["is_finished"])
+    # Absent in a tombstone of before.
+    seen_by_copy = state.get("seen_by_copy", {})
+    return Erasure(
+        **plain, ids=ids, removed=state["removed"], is_finished=state["is_finished"], seen_by_copy=seen_by_copy
+    )
 
 
-def _state(ids: PatientIds, removed: Mapping[str, int], is_finished: bool) -> str:
+def _state(ids: PatientIds, removed: Mapping[str, int], is_finished: bool, seen_by_copy: Mapping[str, str]) -> str:
     named = {name: sorted(getattr(ids, name)) for name in PatientIds.__dataclass_fields__}
-    return json.dumps({"ids": named, "removed": dict(removed), "is_finished": is_finished}, sort_keys=True)
+    state = {"ids": named, "removed": dict(removed), "is_finished": is_finished, "seen_by_copy": dict(seen_by_copy)}
+    return json.dumps(state, sort_keys=True)
 
 
-def _set_state(
-    connection: sa.Connection, erasure_id: str, ids: PatientIds, removed: Mapping[str, int], *, is_finished: bool
-) -> None:
-    changed = erasures.update().where(erasures.c.erasure_id == erasure_id)
-    connection.execute(changed.values(removed=_state(ids, removed, is_finished)))
+def _set_state(connection: sa.Connection, erasure: Erasure) -> None:
+    state = _state(erasure.ids, erasure.removed, erasure.is_finished, erasure.seen_by_copy)
+    changed = erasures.update().where(erasures.c.erasure_id == erasure.erasure_id)
+    connection.execute(changed.values(removed=state))

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.schema import decisions, revocations
+from fine_tune_assets.ledger.spellings import spellings_of
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class OwnDecision:
 
 
 def own_decisions(ledger: Ledger, reviewer: str, *, before: int | None, limit: int) -> list[OwnDecision]:
-    """Those of `reviewer`, in whatever case it was written; only older ones than the sequence `before`, if it is given."""
+    """Those of `reviewer`, however the name was written; only older ones than the sequence `before`, if it is given."""
     joined = decisions.outerjoin(revocations, revocations.c.decision_id == decisions.c.decision_id)
     plain = (c for c in OwnDecision.__dataclass_fields__ if c not in ("is_repaired", "revoked_at"))
     query = (
@@ -34,11 +35,11 @@ def own_decisions(ledger: Ledger, reviewer: str, *, before: int | None, limit: i
             revocations.c.revoked_at,
         )
         .select_from(joined)
-        .where(sa.func.lower(decisions.c.reviewer) == reviewer.lower())
         .order_by(decisions.c.sequence.desc())
         .limit(limit)
     )
     if before is not None:
         query = query.where(decisions.c.sequence < before)
     with ledger.read() as connection:
+        query = query.where(decisions.c.reviewer.in_(spellings_of(connection, decisions.c.reviewer, reviewer)))
         return [OwnDecision(**row) for row in connection.execute(query).mappings()]

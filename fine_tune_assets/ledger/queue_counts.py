@@ -13,7 +13,7 @@ from fine_tune_assets.ledger.schema import review_items as items
 
 
 def queue_counts(ledger: Ledger) -> tuple[list[TaskProgress], Facets]:
-    """What `progress` and `facets` of `review_items` tell, of one moment."""
+    """How far each task is, and what there is to filter by, of one moment."""
     columns = (items.c.task, items.c.source, items.c.flag_kinds, items.c.state)
     query = sa.select(*columns, sa.func.count()).where(items.c.gone_at.is_(None)).group_by(*columns)
     tasks, sources, flags, states = Counter[str](), Counter[str](), Counter[str](), Counter[str]()

@@ -4,7 +4,6 @@ Owns arriving and leaving, listing, and assignment. Which state follows from whi
 may decide; here a person is only not offered what they wrote or decided themselves. Texts are not here.
 """
 
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,7 +18,6 @@ from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
 from fine_tune_assets.ledger.review_rows import (
     OPEN,
     OPEN_STATES,
-    Facets,
     NewItem,
     QueueFilter,
     ReviewItem,
@@ -31,6 +29,7 @@ from fine_tune_assets.ledger.review_rows import (
     row_of,
 )
 from fine_tune_assets.ledger.schema import review_items as items
+from fine_tune_assets.ledger.spellings import spellings_of
 
 REVIEW_STATES = ("waiting", "second_review")
 """Those that a reviewer is offered; a disagreement is for who adjudicates, and is asked for by name."""
@@ -83,7 +82,7 @@ def list_items(
     the next one decides must not be theirs to watch. With `viewer` None everything is listed.
     """
     with _reading(target) as connection:
-        query = _matching(filter).where(*_following(connection, after))
+        query = _matching(connection, filter).where(*_following(connection, after))
         if viewer is not None:
             query = query.where(sa.or_(items.c.state.not_in(OPEN_STATES), _is_open_to(viewer)))
         return _items_of(connection, _in_order(query).limit(limit))
@@ -96,9 +95,10 @@ def next_item(
 
     Without a state in the filter that is a first or a second look; ask for `disagreement` to adjudicate.
     """
-    free = sa.or_(items.c.assigned_to.is_(None), items.c.assigned_until <= now, items.c.assigned_to == viewer)
     with ledger.read() as connection:
-        query = _matching(filter).where(_is_open_to(viewer), free, *_following(connection, after))
+        is_theirs = items.c.assigned_to.in_(spellings_of(connection, items.c.assigned_to, viewer))
+        free = sa.or_(items.c.assigned_to.is_(None), items.c.assigned_until <= now, is_theirs)
+        query = _matching(connection, filter).where(_is_open_to(viewer), free, *_following(connection, after))
         states = REVIEW_STATES if filter.state is None else OPEN_STATES
         found = _items_of(connection, _in_order(query.where(items.c.state.in_(states))).limit(1))
     return found[0] if found else None
@@ -111,6 +111,18 @@ def find_item(target: Ledger | sa.Connection, example_id: str) -> ReviewItem | N
     return found[0] if found else None
 
 
+def examples_in_states(ledger: Ledger, example_ids: Collection[str], states: Collection[str]) -> frozenset[str]:
+    """Those of the examples whose content is in one of these states: in their own draft, or in another one that has it now."""
+    present = items.alias()
+    same = sa.exists().where(
+        present.c.fingerprint == items.c.fingerprint, present.c.gone_at.is_(None), present.c.state.in_(states)
+    )
+    gone = sa.and_(items.c.gone_at.is_not(None), items.c.state.in_(states))
+    query = sa.select(items.c.example_id).where(items.c.example_id.in_(example_ids), sa.or_(same, gone))
+    with ledger.read() as connection:
+        return frozenset(connection.execute(query).scalars())
+
+
 def progress(ledger: Ledger) -> list[TaskProgress]:
     """How many items of each task are in each state, by task."""
     with ledger.read() as connection:
@@ -119,16 +131,6 @@ def progress(ledger: Ledger) -> list[TaskProgress]:
         for task, state, count in connection.execute(query.group_by(items.c.task, items.c.state)):
             counts.setdefault(task, {})[state] = count
     return [TaskProgress(task, counts[task]) for task in sorted(counts)]
-
-
-def facets(ledger: Ledger) -> Facets:
-    with ledger.read() as connection:
-        columns = (items.c.task, items.c.source, items.c.flag_kinds, items.c.state)
-        tasks, sources, kinds, states = (_counted(connection, column) for column in columns)
-    flags: Counter[str] = Counter()
-    for lines, count in kinds.items():
-        flags.update(dict.fromkeys(in_lines(lines), count))
-    return Facets(tasks, sources, dict(flags.most_common()), states)
 
 
 def claim(ledger: Ledger, example_id: str, by: str, *, now: datetime, minutes: int) -> ReviewItem:
@@ -215,14 +217,17 @@ def _items_of(connection: sa.Connection, query: sa.Select[Any]) -> list[ReviewIt
     return [ReviewItem(**{**row, "flag_kinds": in_lines(row["flag_kinds"])}) for row in rows]
 
 
-def _matching(filter: QueueFilter) -> sa.Select[Any]:
+def _matching(connection: sa.Connection, filter: QueueFilter) -> sa.Select[Any]:
     query = _shown().where(items.c.gone_at.is_(None))
     if filter.state is not None:
         query = query.where(items.c.state.in_(OPEN_STATES if filter.state == OPEN else (filter.state,)))
-    for name in ("task", "source", "assigned_to"):
+    for name in ("task", "source"):
         value = getattr(filter, name)
         if value is not None:
             query = query.where(items.c[name] == value)
+    if filter.assigned_to is not None:
+        names = spellings_of(connection, items.c.assigned_to, filter.assigned_to)
+        query = query.where(items.c.assigned_to.in_(names))
     if filter.flag is not None:
         query = query.where(items.c.flag_kinds.contains(f"\n{filter.flag}\n", autoescape=True))
     if filter.arrived_before is not None:
@@ -252,12 +257,6 @@ def _is_open_to(viewer: str) -> sa.ColumnElement[bool]:
     key = person_key(viewer)
     not_theirs = sa.or_(items.c.author_key.is_(None), items.c.author_key != key)
     return sa.and_(not_theirs, sa.not_(items.c.decided_by.contains(f"\n{key}\n", autoescape=True)))
-
-
-def _counted(connection: sa.Connection, column: sa.Column[Any]) -> dict[str, int]:
-    query = sa.select(column, sa.func.count()).where(items.c.gone_at.is_(None)).group_by(column)
-    found = connection.execute(query.order_by(sa.func.count().desc(), column))
-    return {str(row[0]): int(row[1]) for row in found}
 
 
 def _differs(known: Any, row: dict[str, Any]) -> bool:

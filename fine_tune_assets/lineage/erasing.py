@@ -21,8 +21,12 @@ from fine_tune_assets.ledger.erasures import (
     overwrite_deleted_rows,
 )
 from fine_tune_assets.ledger.releases import list_releases
+from fine_tune_assets.lineage.copies import ReportCopy, copied_reports
 from fine_tune_assets.lineage.instruction_sets import erase_from_sets, ids_in_sets, set_folders
 from fine_tune_assets.lineage.patient_rows import PATIENT, PatientRows, find_ids, names_anybody, remove_rows
+from fine_tune_assets.lineage.records import USE_OF_SPLIT
+from fine_tune_assets.lineage.table_rows import TableRows
+from fine_tune_assets.lineage.tracing import UnknownIdError, trace_patient
 from fine_tune_assets.lineage.trainings import forget_examples
 
 Step = tuple[str, Callable[[], Mapping[str, int]]]
@@ -48,6 +52,25 @@ def releases_with_patient(layout: Layout, ledger: Ledger, patient_key: str) -> d
         for release in list_releases(ledger)
         if short(release.instruction_set_fingerprint) in splits
     }
+
+
+def words_that_stay(layout: Layout, patient_key: str) -> list[ReportCopy]:
+    """Reports of other patients that say the same as one of the patient's: they are theirs, and stay."""
+    tables = TableRows(layout.tables)
+    return copied_reports(tables, tables.values("reports", "patient_key", patient_key, "report_id"))
+
+
+def releases_with_copy(layout: Layout, ledger: Ledger, patient_key: str) -> dict[str, str]:
+    """Release → the split in which it saw the patient's words under another patient's key."""
+    try:
+        copies = trace_patient(layout, ledger, patient_key).copies
+    except UnknownIdError:
+        return {}
+    trainings = [training for copy in copies for training in copy.example.trainings]
+    # What it learned from counts more than what it was measured on.
+    order = list(USE_OF_SPLIT)
+    trainings.sort(key=lambda training: order.index(training.split), reverse=True)
+    return {made.release_id: training.split for training in trainings for made in training.releases}
 
 
 def erasing_steps(layout: Layout, ledger: Ledger, erasure: Erasure) -> list[Step]:

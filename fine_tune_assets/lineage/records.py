@@ -116,15 +116,37 @@ class ErasedInRelease:
 
 
 @dataclass(frozen=True)
+class CopyTrace:
+    """An example of another patient with this patient's words, which a model saw."""
+
+    own: str
+    """The patient's report or example of which it is a copy."""
+    likeness: str
+    """`exact` or `near` for a report, `same example` for an example."""
+    example: ExampleTrace
+
+
+@dataclass(frozen=True)
 class PatientTrace:
-    """Which models saw this patient: `examples` for what is there, `erased_in_releases` for what was removed."""
+    """Which models saw this patient: `examples` for what is there, `copies` for what is there under another patient's key, and
+    `erased_in_releases` and `erased_copies` for what was removed."""
 
     patient_key: str
     erased_at: datetime | None
     is_erasure_finished: bool | None
     reports: tuple[ReportStep, ...]
     examples: tuple[ExampleTrace, ...]
+    copies: tuple[CopyTrace, ...]
     erased_in_releases: tuple[ErasedInRelease, ...]
+    erased_copies: tuple[ErasedInRelease, ...]
+    """Releases that saw the erased patient's words under another patient's key, where they stay."""
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether a release saw the patient, by whatever way."""
+        ways = (*self.examples, *(copy.example for copy in self.copies))
+        made = any(training.releases for example in ways for training in example.trainings)
+        return made or bool(self.erased_in_releases or self.erased_copies)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 import duckdb
 import pyarrow.parquet as pq
 
+from fine_tune_assets.core.errors import OldTableError
 from fine_tune_assets.core.tables import TABLES, shown_columns
 
 
@@ -15,7 +16,7 @@ class TableRows:
 
     def __init__(self, tables: Path) -> None:
         self._tables = tables
-        self._queries: dict[str, tuple[str, list[str]] | None] = {}
+        self._queries: dict[str, tuple[str, list[str], list[str]] | None] = {}
 
     def one(self, name: str, column: str, value: str) -> dict[str, Any]:
         """The first row with this value, or an empty one."""
@@ -24,28 +25,39 @@ class TableRows:
 
     def values(self, name: str, column: str, value: str, wanted: str) -> list[str]:
         """The values of another column in the rows with this value, sorted."""
-        return sorted({row[wanted] for row in self._rows(name, column, value, limit=None)})
+        return sorted({row[wanted] for row in self._rows(name, column, value, limit=None, needs=(wanted,))})
 
-    def _rows(self, name: str, column: str, value: str, limit: int | None) -> list[dict[str, Any]]:
+    def rows(self, name: str, column: str, value: str) -> list[dict[str, Any]]:
+        """Every row with this value."""
+        return self._rows(name, column, value, limit=None)
+
+    def _rows(
+        self, name: str, column: str, value: str, limit: int | None, needs: tuple[str, ...] = ()
+    ) -> list[dict[str, Any]]:
+        """Raises OldTableError if the table lacks what is asked for: an empty answer would be a wrong one."""
         if name not in self._queries:
             self._queries[name] = self._query(name)
         known = self._queries[name]
         if known is None:
             return []
-        query, paths = known
+        query, paths, columns = known
+        lacking = [wanted for wanted in (column, *needs) if wanted not in columns]
+        if lacking:
+            raise OldTableError(name, lacking[0])
         asked = f"{query} where {column} = ?" + (f" limit {limit}" if limit else "")
         found: Any = self._connection.sql(asked, params=[paths, value]).to_arrow_table()
         return list(found.to_pylist())
 
-    def _query(self, name: str) -> tuple[str, list[str]] | None:
-        """What selects every row of a table, and its files; None while there is none."""
+    def _query(self, name: str) -> tuple[str, list[str], list[str]] | None:
+        """What selects every row of a table, its files and its columns; None while there is none."""
         files = [path for path in sorted((self._tables / name).glob("*.parquet")) if not path.name.startswith(".")]
         if not files:
             return None
         # A table of before may lack a column that the schema has now.
         stored = set.intersection(*(set(pq.read_schema(path).names) for path in files))
-        columns = ", ".join(column for column in shown_columns(TABLES[name]) if column in stored)
-        return f"select {columns} from read_parquet(?, union_by_name = true)", [str(path) for path in files]
+        columns = [column for column in shown_columns(TABLES[name]) if column in stored]
+        query = f"select {', '.join(columns)} from read_parquet(?, union_by_name = true)"
+        return query, [str(path) for path in files], columns
 
     @cached_property
     def _connection(self) -> duckdb.DuckDBPyConnection:

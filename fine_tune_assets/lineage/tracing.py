@@ -4,7 +4,7 @@ Owns joining tables, instruction sets, trainings and the ledger by their ids. Re
 to anybody who may know that the ids exist.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from fine_tune_assets.core.errors import FineTuneError
@@ -13,10 +13,12 @@ from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.erasures import erased_in, find_erasure, releases_that_saw
 from fine_tune_assets.ledger.releases import find_release
+from fine_tune_assets.lineage.copies import copied_reports, equal_examples, examples_of_report
 from fine_tune_assets.lineage.instruction_sets import SetFolder, find_set, set_folders
 from fine_tune_assets.lineage.ledger_steps import decisions_on, deployments_of, releases_of, verdicts_on
 from fine_tune_assets.lineage.records import (
     USE_OF_SPLIT,
+    CopyTrace,
     ErasedInRelease,
     ExampleTrace,
     PatientTrace,
@@ -43,7 +45,10 @@ def trace_example(layout: Layout, ledger: Ledger, example_id: str) -> ExampleTra
 
 
 def trace_patient(layout: Layout, ledger: Ledger, patient_key: str) -> PatientTrace:
-    """Every report and example of a patient, and every release that saw one. Raises UnknownIdError."""
+    """Every report and example of a patient, and every release that saw one, also as a copy under another patient's key.
+
+    Raises UnknownIdError.
+    """
     return _Tracer(layout, ledger).patient(patient_key)
 
 
@@ -161,17 +166,35 @@ class _Tracer:
             for example in self._tables.values(name, "patient_key", patient_key, "example_id")
         }
         examples |= {row["example_id"] for s in self._sets for row in s.rows("patient_key", patient_key)}
+        copies = self.copies(patient_key, reports, examples)
         erasure = find_erasure(self._ledger, patient_key)
         if not reports and not examples and erasure is None:
             raise UnknownIdError(
                 "Nothing here is of a patient with this key. Make it from the id: fine-tune trace patient-key"
             )
         marks = releases_that_saw(self._ledger, patient_key)
+        gone = erasure.seen_by_copy if erasure else {}
         return PatientTrace(
             patient_key=patient_key,
             erased_at=erasure.erased_at if erasure else None,
             is_erasure_finished=erasure.is_finished if erasure else None,
             reports=tuple(self.report(report_id) for report_id in reports),
             examples=tuple(self.example(example_id) for example_id in sorted(examples)),
+            copies=copies,
             erased_in_releases=tuple(ErasedInRelease(m.release_id, m.split, USE_OF_SPLIT[m.split]) for m in marks),
+            erased_copies=tuple(
+                ErasedInRelease(release, split, USE_OF_SPLIT[split]) for release, split in sorted(gone.items())
+            ),
         )
+
+    def copies(self, patient_key: str, reports: Sequence[str], own_examples: Collection[str]) -> tuple[CopyTrace, ...]:
+        """What a model saw of the patient under another patient's key."""
+        ways = {
+            example: (copy.own_report, str(copy.likeness))
+            for copy in copied_reports(self._tables, reports)
+            for example in examples_of_report(self._tables, self._sets, copy.other_report)
+        }
+        for example, own in equal_examples(self._tables, self._sets, patient_key).items():
+            ways.setdefault(example, (own, "same example"))
+        found = (CopyTrace(*way, self.example(e)) for e, way in sorted(ways.items()) if e not in own_examples)
+        return tuple(copy for copy in found if copy.example.trainings)

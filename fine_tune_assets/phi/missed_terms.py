@@ -22,7 +22,7 @@ Terms = Mapping[str, Sequence[MissedTerm]]
 """Patient key → what was marked for that patient."""
 # A character that is in no word and joins nothing.
 _NOTHING = "\x00"
-_TAG = re.compile(r"\[(?:" + "|".join(KINDS) + r")\]")
+TAG = re.compile(r"\[(?:" + "|".join(KINDS) + r")\]")
 _BATCH_ROWS = 1024
 
 
@@ -56,7 +56,7 @@ def holds_any(text: str, terms: Sequence[MissedTerm]) -> bool:
 
 def without_tags(text: str) -> str:
     """The text with nothing that could be read or joined in each tag's place."""
-    return _TAG.sub(_NOTHING, text)
+    return TAG.sub(_NOTHING, text)
 
 
 def holds_missed_terms(patients: pa.ChunkedArray, texts: Sequence[pa.ChunkedArray], terms: Terms) -> pa.Array:

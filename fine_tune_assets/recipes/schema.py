@@ -211,6 +211,8 @@ class SplitSettings:
     """Approved examples below which no instruction set is made."""
     test_from: Day | None = None
     """Patients with a report written on or after this day are tested on as well, whatever the hash says."""
+    certify_without_semantic: bool = False
+    """Whether a set is certified although paraphrases were not looked for, with `dedup.semantic_threshold` turned off."""
 
 
 @dataclass(frozen=True, config=_STRICT)

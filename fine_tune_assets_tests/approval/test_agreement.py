@@ -96,7 +96,7 @@ def test_taking_a_word_back_after_the_other_ones_is_in_betters_no_figure() -> No
     seen = [_on("c1", "approve", "Ann", revoked=5), _on("c1", "reject", "Ben"), _on("c1", "reject", "Ann")]
     in_time = [_on("c2", "approve", "Ann", revoked=1), _on("c2", "reject", "Ann"), _on("c2", "reject", "Ben")]
     both = [_on("c3", "approve", "Ann", revoked=5), _on("c3", "reject", "Ben", revoked=5), _on("c3", "reject", "Ann")]
-    assert [pair.is_alike for pair in pairs_of([*seen, *in_time, *both])] == [False, True]
+    assert [pair.first_category == pair.second_category for pair in pairs_of([*seen, *in_time, *both])] == [False, True]
 
 
 def test_figures_are_told_by_task_by_reviewer_and_by_pair_of_reviewers() -> None:

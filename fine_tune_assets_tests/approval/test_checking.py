@@ -2,7 +2,7 @@
 
 import pytest
 
-from fine_tune_assets.approval.checking import check_output
+from fine_tune_assets.approval.checking import check_output, flags_of_repair
 from fine_tune_assets.approval.flags import FLAG_KINDS, flag_spans, kinds_of
 from fine_tune_assets.recipes.loading import load_recipe
 
@@ -60,6 +60,32 @@ def test_each_flag_is_found_again_in_the_output() -> None:
     assert [(output[start:end], kind) for start, end, kind in spans] == [
         (output, "contradiction"), ("80  mg", "number not in input"), ("Left knee", "side not in input"),
     ]  # fmt: skip
+
+
+def test_a_repair_loses_the_flags_that_it_cured_and_gains_those_that_it_brought() -> None:
+    """What is marked in a text must stand in that text."""
+    draft = {
+        "instruction": "Name the dose.",
+        "input": "Takes 20 mg. Left knee.",
+        "output": "Takes 40 mg. Ferritin is low.",
+        "flags": [
+            "number not in input: 40 mg",
+            "flag contradicts range: Ferritin",
+            "contradiction: nearly the same input as e2",
+            "drafted by a model: m",
+            "label noise: the output is that of another task of the same report",
+        ],
+    }
+    about_the_input = ["contradiction: nearly the same input as e2", "drafted by a model: m"]
+    assert flags_of_repair(draft, str(draft["output"])) == draft["flags"]
+    assert flags_of_repair(draft, "Takes 20 mg.") == about_the_input
+    assert flags_of_repair(draft, "Takes 20 mg. Ferritin is high.") == [
+        "flag contradicts range: Ferritin", *about_the_input,
+    ]  # fmt: skip
+    assert flags_of_repair(draft, "Right knee, 80 mg.") == [
+        *about_the_input, "number not in input: 80 mg", "side not in input: Right knee",
+    ]  # fmt: skip
+    assert flags_of_repair(draft, "-") == [*about_the_input, "label noise: the output says nothing"]
 
 
 def test_kinds_hold_no_text_and_stand_in_their_order() -> None:

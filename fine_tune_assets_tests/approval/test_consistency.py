@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from fine_tune_assets.approval.approving import approve_examples
-from fine_tune_assets.approval.consistency import disagree
+from fine_tune_assets.approval.contradictions import COMPARED, NAMED, compared_answers, contradictions, disagree
 from fine_tune_assets.approval.drafting import draft_examples
 from fine_tune_assets.approval.flags import kinds_of
 from fine_tune_assets.core.records import TextPair
@@ -43,6 +43,47 @@ def test_nearly_the_same_input_is_compared_only_with_a_finder() -> None:
     assert not any("contradiction" in kinds_of(draft["flags"]) for draft in drafted(*pairs))
     found = drafted(*pairs, find_pairs=by_first_word)
     assert all("contradiction" in kinds_of(draft["flags"]) for draft in found)
+
+
+def row(number: int, input: str, output: str) -> dict[str, str]:
+    return {"example_id": f"e{number:04}", "task": "plan", "instruction": "Plan.", "input": input, "output": output}
+
+
+def test_many_drafts_of_one_input_cost_time_in_proportion_to_their_number() -> None:
+    """A form that 5,000 reports share would else be compared 12.5 million times."""
+    asked: list[int] = []
+
+    def find_pairs(texts: Sequence[str], _groups: Sequence[str]) -> list[TextPair]:
+        asked.append(len(texts))
+        return []
+
+    equal = [row(n, "Sprain." if n % 2 else "sprain", "Take 40 mg." if n % 3 else "Take 80 mg.") for n in range(5_000)]
+    assert len(list(compared_answers([*equal, row(5_000, "Cough.", "Rest.")], find_pairs))) == 1
+    assert asked == [2]
+    found = dict(contradictions(equal, None))
+    assert len(found) == 5_000
+    assert found["e0000"] == ["e0001"]
+    assert found["e0001"] == ["e0000"]
+
+
+def test_many_answers_to_one_input_are_compared_with_a_few_each_and_all_of_them_are_flagged() -> None:
+    drafts = [row(n, "Sprain.", f"Take {n} mg.") for n in range(5_000)]
+    assert len(list(compared_answers(drafts, None))) < COMPARED * 5_000
+    found = dict(contradictions(drafts, None))
+    assert len(found) == 5_000
+    assert max(len(others) for others in found.values()) == NAMED
+
+
+def test_every_answer_to_one_of_two_nearly_equal_inputs_is_compared_with_the_other() -> None:
+    """Also the last of many, on either side."""
+    drafts = [row(n, f"Sprain of {'an ' if n % 2 else ''}ankle.", f"Rest {n % 2} {n}.") for n in range(60)]
+    across = [
+        {a.output, b.output}
+        for a, b in compared_answers(drafts, by_first_word)
+        if a.output.split()[1] != b.output.split()[1]
+    ]
+    assert set().union(*across) == {draft["output"] for draft in drafts}
+    assert len(across) < 2 * 30 * COMPARED
 
 
 def test_outputs_that_say_the_same_do_not_disagree() -> None:

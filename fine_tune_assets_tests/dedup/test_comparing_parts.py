@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fine_tune_assets.dedup.boilerplate import patients_needed
+from fine_tune_assets.dedup.boilerplate import patients_needed, without
 from fine_tune_assets.dedup.candidates import COMPARED, LEADERS, NEIGHBOURS, candidate_pairs
 from fine_tune_assets.dedup.meaning import alike
 from fine_tune_assets.dedup.signatures import MISSED_FRACTION, band_hashes, bands_for
@@ -66,7 +66,7 @@ def test_similarity_is_that_of_sets() -> None:
     sketches = sketch(pa.array(texts), 3)
     pairs = np.array([[0, 1], [2, 3], [4, 5], [0, 6], [0, 2]])
     expected = [2 / 4, 1.0, 0.0, 1 / 5, 0.0]
-    counts = sketches.shingle_counts.astype(np.int64)
+    _, counts = without(sketches, np.zeros(len(sketches.segments), np.bool_))
     assert jaccard_of_pairs(pairs, sketches.shingles, counts).tolist() == pytest.approx(expected, abs=1e-12)
     assert distinct_shingles(sketches.shingles, counts)[1].tolist() == [3, 3, 1, 1, 0, 0, 3]
 

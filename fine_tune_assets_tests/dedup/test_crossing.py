@@ -8,7 +8,8 @@ from fine_tune_assets.recipes.schema import DedupSettings
 from fine_tune_assets_tests.dedup.test_finding import LONG, Meaning, jaccard
 
 SETTINGS = DedupSettings(near_threshold=0.5)
-FIND = pair_finder(SETTINGS, None)
+FIND = pair_finder(SETTINGS, None, leave_out_boilerplate=True)
+FIND_WHOLE = pair_finder(SETTINGS, None, leave_out_boilerplate=False)
 
 
 def test_only_pairs_across_groups_are_named_by_their_places() -> None:
@@ -34,7 +35,7 @@ def test_every_text_that_occurs_in_another_group_is_in_a_pair() -> None:
 def test_texts_that_mean_the_same_are_found_with_an_encoder() -> None:
     texts = ["knee is swollen and painful", "knee hurts with much swelling", "cough"]
     assert FIND(texts, ["train", "test", "test"]) == []
-    (pair,) = pair_finder(SETTINGS, Meaning())(texts, ["train", "test", "test"])
+    (pair,) = pair_finder(SETTINGS, Meaning(), leave_out_boilerplate=False)(texts, ["train", "test", "test"])
     assert (pair.first, pair.second, pair.kind, pair.similarity) == (0, 1, "semantic", pytest.approx(1.0, abs=1e-6))
 
 
@@ -43,6 +44,18 @@ def test_the_question_that_all_examples_share_is_no_leak() -> None:
     question = "Write the named section of the medical note from this part of the visit, and nothing else.\n"
     texts = [question + " ".join(f"{name}{n}" for n in range(12)) for name in "abcdefghijkl"]
     assert FIND(texts, ["train", "test"] * 6) == []
+
+
+def test_a_copy_of_phrases_that_all_share_is_found_when_whole_texts_are_compared() -> None:
+    """What is left without boilerplate is one line of each, and says nothing of the copy."""
+    phrases = [" ".join(f"phrase{p}word{n}" for n in range(8)) + ".\n" for p in range(6)]
+    texts = ["".join(phrases[n % 2 :: 2]) + f"Own line {n}." for n in range(24)]
+    copied = "".join(phrases[::2]) + "Another line."
+    groups = ["train"] * len(texts) + ["test"]
+    assert FIND([*texts, copied], groups) == []
+    found = FIND_WHOLE([*texts, copied], groups)
+    assert {pair.first for pair in found} == set(range(0, 24, 2))
+    assert all(pair.kind == "near" for pair in found)
 
 
 def test_a_text_without_a_group_is_refused() -> None:

@@ -1,12 +1,14 @@
-"""What is kept of a batch: only its user may read it, it holds no text, and an erased report leaves it."""
+"""What is kept of a batch: only its user may read it, it holds no text, and a report that is gone leaves it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from safetensors import safe_open
 
 from fine_tune_assets.core.progress import silent
 from fine_tune_assets.dedup.finding import find_duplicates
-from fine_tune_assets.dedup.store import SKETCHES, VECTORS, Store
+from fine_tune_assets.dedup.store import BANDS, SKETCHES, VECTORS, Store
 from fine_tune_assets_tests.dedup.test_finding import SETTINGS, Meaning, reports_of
 
 TEXTS = {"b/1": "plantedword knee hurts since monday", "b/2": "cough and fever without a reason", "b/3": "well"}
@@ -29,36 +31,48 @@ def test_files_are_their_users_alone_and_hold_no_word(tmp_path: Path) -> None:
         assert b"b/1" not in file.read_bytes()
 
 
-def test_a_forgotten_report_leaves_every_file_and_the_vectors_of_others_stay(tmp_path: Path) -> None:
-    """An erasure must reach what was computed of a report; embedding all others again would take an hour."""
+def test_a_report_that_is_gone_leaves_every_file_with_the_next_run_and_the_vectors_of_others_stay(
+    tmp_path: Path,
+) -> None:
+    """It was held back: what was computed of it must go too. Embedding all others again would take an hour."""
     store, meaning = _stored(tmp_path / "dedup")
-    assert store.forget(["b/1", "elsewhere/9"]) == 1
-    assert store.forget(["b/1"]) == 0
-    assert [path.name.split(".")[1] for path in (tmp_path / "dedup").iterdir()] == [VECTORS]
     left = reports_of({i: text for i, text in TEXTS.items() if i != "b/1"})
     made = find_duplicates(left, SETTINGS, silent, meaning, "v", store).made
-    assert made == {"sketches": 2, "signatures": 2}
+    assert made == {"sketches": 2, "signatures": 2, "vectors": 0}
     assert meaning.asked == 3
+    rows = {path.name.split(".")[1]: _rows(path) for path in (tmp_path / "dedup").iterdir()}
+    assert rows == {SKETCHES: 2, BANDS: 2, VECTORS: 2}
 
 
-def test_a_report_that_is_gone_leaves_with_the_next_run(tmp_path: Path) -> None:
-    """Also without being told: a batch whose content changed is stored anew."""
+def test_of_a_batch_that_is_gone_nothing_stays(tmp_path: Path) -> None:
     store, meaning = _stored(tmp_path / "dedup")
-    left = reports_of({i: text for i, text in TEXTS.items() if i != "b/1"})
-    find_duplicates(left, SETTINGS, silent, meaning, "v", store)
-    assert store.forget(["b/1"]) == 0
+    before = set((tmp_path / "dedup").iterdir())
     other = reports_of({"b/9": "another"})
     find_duplicates(other.set_column(1, "batch", [["c"]]).cast(other.schema), SETTINGS, silent, meaning, "v", store)
-    assert store.forget(["b/2", "b/3"]) == 0
+    assert before.isdisjoint((tmp_path / "dedup").iterdir())
+
+
+def test_vectors_go_when_meaning_is_no_longer_compared(tmp_path: Path) -> None:
+    """Nobody would ask for them again, and so no report that is held back would leave them."""
+    store, _ = _stored(tmp_path / "dedup")
+    find_duplicates(reports_of(TEXTS), replace(SETTINGS, semantic_threshold=None), silent, kept=store)
+    assert {path.name.split(".")[1] for path in (tmp_path / "dedup").iterdir()} == {SKETCHES, BANDS}
+
+
+def _rows(path: Path) -> int:
+    """Of how many reports a file holds something."""
+    per_report = {SKETCHES: "exact", BANDS: "bands", VECTORS: "texts"}
+    with safe_open(path, framework="np") as file:
+        return len(file.get_tensor(per_report[path.name.split(".")[1]]))
 
 
 def test_another_version_or_a_damaged_file_counts_as_absent(tmp_path: Path) -> None:
     store = Store(tmp_path / "dedup")
-    store.write("b", SKETCHES, "1", {"ids": np.zeros((1, 2), np.uint64)})
+    store.write("b", SKETCHES, "1", {"exact": np.zeros((1, 2), np.uint64)})
     assert store.read("b", SKETCHES, "2") is None
     assert store.read("b", SKETCHES, "1") is not None
     (file,) = (tmp_path / "dedup").iterdir()
     file.write_bytes(b"cut")
     assert store.read("b", SKETCHES, "1") is None
-    assert store.forget(["b/1"]) == 0
-    assert not file.exists(), "nobody can tell whose it was"
+    store.write("b", SKETCHES, "1", {"exact": np.ones((1, 2), np.uint64)})
+    assert store.read("b", SKETCHES, "1") is not None, "what is made again is written over it"

@@ -123,7 +123,7 @@ def test_sources_are_the_assets_that_nobody_computes() -> None:
     [
         ("scrub", {"scrub_recall"}),
         ("tagger", {"phi_taggers"}),
-        ("dedup", {"unique_reports", "duplicate_reports"}),
+        ("dedup", {"unique_reports", "duplicate_reports", "drafted_examples", "instruction_sets"}),
         ("tasks", {"drafted_examples", "model_drafts"}),
         ("trusted_sources", {"approved_examples"}),
         ("review", {"approved_examples"}),

@@ -114,6 +114,25 @@ def test_a_report_that_holds_a_marked_term_of_its_patient_is_no_unique_report() 
     assert unique() == ["b/p", "b/q"]
 
 
+def test_a_copy_under_another_patients_key_is_held_back_and_scrubbed_again_too(
+    installation_dir: Path, instance: dg.DagsterInstance
+) -> None:
+    """Dropped as a duplicate until the mark, it would take the held report's place at the next run."""
+    instance.add_dynamic_partitions("report_batches", ["b", "c", "d"])
+    report = {"source": "s", "known_identifiers": [], "origin_file": "f", "fingerprint": "x"}
+    for batch, patient, text in (("b", "p", TERM), ("c", "q", TERM), ("d", "r", "nobody")):
+        row = {**report, "report_id": f"{batch}/{patient}", "batch": batch, "patient_key": patient}
+        row["text"] = f"Two days of cough. Seen with {text}."
+        write_table(installation_dir / "tables" / "reports" / f"{batch}.parquet", table_of([row], REPORTS))
+    _mark("b/p")
+    texts = _scrubbed(p=f"Two days of cough. Seen with {TERM}.", q=f"Two days of cough. Seen with {TERM}.", r="Cough.")
+    made = drop_duplicates(
+        dg.build_asset_context(), installation=Installation(), scrubbed_reports=texts, scrub_recall=_recall(other=0.99)
+    )
+    assert next(iter(made)).value["report_id"].to_pylist() == ["b/r"]  # type: ignore[call-overload]
+    assert {event.partition for event in changed_batches(instance, Installation())} == {"b", "c"}
+
+
 @pytest.mark.usefixtures("installation_dir")
 def test_an_example_that_holds_a_marked_term_is_not_approved_not_even_as_repaired() -> None:
     """A repaired output is typed by a person and never scrubbed."""

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from fine_tune_assets.core.tables import EXAMPLE_LENGTHS, INSTRUCTION_SETS, table_of
 from fine_tune_assets.defs.automation import DATA_VERSION
 from fine_tune_assets.defs.metadata import WHY
+from fine_tune_assets.defs.pair_finding import VECTORS
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s05_evidence import leak_search
 from fine_tune_assets.defs.s05_instruction_sets import APPROVED, LEFT_OUT, deciding_facts
@@ -24,6 +26,7 @@ from fine_tune_assets.defs.s05_set_checks import (
     set_is_large_enough,
 )
 from fine_tune_assets.defs.s06_example_lengths import enough_is_left_to_train_on, no_answer_would_be_cut_off
+from fine_tune_assets.instructions.leaks import LeakSearch
 from fine_tune_assets.instructions.storing import StoredInstructionSet, write_instruction_set
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.instructions.examples import SEARCH, SPLIT, built
@@ -40,11 +43,13 @@ def recipe(installation_dir: Path) -> None:
     write_recipe(installation_dir, split=split)
 
 
-def store(instance: dg.DagsterInstance, identifiers: Any = NOTHING_FOUND, **metadata: Any) -> StoredInstructionSet:
+def store(
+    instance: dg.DagsterInstance, identifiers: Any = NOTHING_FOUND, search: LeakSearch = SEARCH, **metadata: Any
+) -> StoredInstructionSet:
     whole = built()
     evidence = {} if identifiers is None else {"identifiers": identifiers}
     root, facts = Installation().layout.instruction_sets, deciding_facts(Installation().recipe)
-    stored = write_instruction_set(root, whole, facts, SEARCH, evidence)
+    stored = write_instruction_set(root, whole, facts, search, evidence)
     told = {APPROVED: whole.approved, LEFT_OUT: len(whole.dropped), "replayed": whole.replayed, **metadata}
     tags = {DATA_VERSION: stored.fingerprint}
     instance.report_runless_asset_event(dg.AssetMaterialization("instruction_sets", tags=tags, metadata=told))
@@ -205,9 +210,48 @@ def test_when_nothing_of_a_split_fits_the_gate_is_closed(lengths: dict[str, list
 
 def test_leaks_are_looked_for_with_the_recipes_thresholds_and_every_evaluation_set() -> None:
     """The certificate says what an auditor can rely on."""
-    search = leak_search(Installation())
-    assert str(Installation().recipe.dedup.near_threshold) in search.described
-    assert len(search.evaluation) > 600
-    long = " ".join(f"word{number}" for number in range(40))
-    pairs = search.find_pairs([long, "something else", f"{long} more"], ["train", "train", "test"])
-    assert [(p.first, p.second, p.kind) for p in pairs] == [(0, 2, "near")]
+    with leak_search(Installation()) as search:
+        assert str(Installation().recipe.dedup.near_threshold) in search.described
+        assert search.kinds == ("exact", "near", "semantic")
+        assert len(search.evaluation) >= 600
+        long = " ".join(f"word{number}" for number in range(40))
+        pairs = search.find_pairs([long, "something else", f"{long} more"], ["train", "train", "test"])
+        assert [(p.first, p.second, p.kind) for p in pairs] == [(0, 2, "near")]
+
+
+def test_a_leak_of_nothing_but_phrases_that_many_share_is_found() -> None:
+    """By what is left without boilerplate nobody could tell it from any other note of the template."""
+    normal = [f"Normal finding number {n} of the long template." for n in range(30)]
+    notes = [" ".join(normal[n % 3 :: 3]) + f" Own line {n} of this patient." for n in range(36)]
+    leak = " ".join(normal[::3]) + " Somebody else wrote something else here."
+    with leak_search(Installation()) as search:
+        found = search.find_words([*notes, leak], ["train"] * len(notes) + ["test"])
+    assert {pair.first for pair in found} == set(range(0, 36, 3))
+
+
+def test_with_the_semantic_comparison_turned_off_the_gate_closes_unless_the_recipe_allows_it(
+    installation_dir: Path, instance: dg.DagsterInstance
+) -> None:
+    """Somebody turned it off to save time: nobody looked for paraphrases then."""
+    write_recipe(installation_dir, dedup={"semantic_threshold": None}, split={"certify_without_semantic": True})
+    with leak_search(Installation()) as search:
+        assert search.kinds == ("exact", "near")
+        assert search.certify_without_semantic
+    stored = store(instance, search=replace(SEARCH, kinds=search.kinds, certify_without_semantic=True))
+    assert result_of(nothing_leaks_between_splits, instance, stored.table).passed
+    write_recipe(installation_dir, dedup={"semantic_threshold": None})
+    assert not result_of(nothing_leaks_between_splits, instance, stored.table).passed
+
+
+def test_vectors_of_texts_that_the_set_no_longer_holds_are_not_kept(installation_dir: Path) -> None:
+    """A report that was held back must not live on as a vector; nor may any, when meaning is no longer compared."""
+    file = Installation().layout.cache / VECTORS
+    texts = ["Knee pain since Monday.", "Cough and fever."]
+    for asked in (texts, texts[:1]):
+        with leak_search(Installation()) as search:
+            search.find_pairs(asked, ["train"] * len(asked))
+        with np.load(file) as stored:
+            assert len(stored["keys"]) == len(asked)
+    write_recipe(installation_dir, dedup={"semantic_threshold": None})
+    with leak_search(Installation()):
+        assert not file.exists()

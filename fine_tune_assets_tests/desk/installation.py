@@ -110,6 +110,24 @@ def _corrections(settings: Settings) -> pa.Table:
     return conform(pq.read_table(path), SCRUBBED_CORRECTIONS) if path.is_file() else SCRUBBED_CORRECTIONS.empty_table()
 
 
+def add_copy(settings: Settings, ledger: Ledger) -> str:
+    """The first note arrives once more, under another patient's name and key; the id of that report."""
+    raw, text, tagged = _texts(0, 0)
+    row = {**_row(0, raw.replace("Otto Reiher", "Emil Storch")), "report_id": f"{BATCH}/copy"}
+    row["patient_key"] = fingerprint_text("patient of the copy")
+    stored = {"origin_file": "copy.txt", "known_identifiers": [], "span_count": 1, "scrubber_version": "test"}
+    scrubbed = {**row, **stored, "text": text.replace(INVENTED, "Ida Kranich"), "tagged_text": tagged}
+    for name, schema, added in (
+        ("reports", REPORTS, {**row, **stored}),
+        ("scrubbed_reports", SCRUBBED_REPORTS, scrubbed),
+    ):
+        path = settings.layout.table(name, BATCH)
+        rows = [*pq.read_table(path).to_pylist(), added]
+        write_table(path, table_of(_with_absent(rows, schema), schema))
+    draft(settings, ledger)
+    return str(row["report_id"])
+
+
 def add_correction(settings: Settings, ledger: Ledger, author: str) -> None:
     """A user's better answer arrives, scrubbed, and is drafted."""
     row = {"correction_id": "c1", "release_id": "r", "author": author, "patient_key": "user", "input": ""}

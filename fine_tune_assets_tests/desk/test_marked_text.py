@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fine_tune_assets.desk.marked_text import with_slots, with_spans, word_diff
+from fine_tune_assets.desk.marked_text import with_marks, with_slots, with_spans, word_diff
 
 _TEXT = st.text(alphabet="ab 1.\n[é", max_size=60)
 
@@ -28,6 +28,18 @@ def test_a_changed_word_is_changed_as_a_whole() -> None:
     assert [(p.text, p.change) for p in pieces] == [
         ("Dose ", "same"), ("10", "removed"), ("15", "added"), (" mg.", "same"),
     ]  # fmt: skip
+    assert [p.text for p in word_diff("38.4 C", "39.4 C")] == ["38.4", "39.4", " C"]
+
+
+@given(_TEXT, _TEXT, st.lists(st.tuples(st.integers(-5, 70), st.integers(-5, 70), st.sampled_from("xy")), max_size=5))
+def test_marks_in_a_diff_change_no_text_and_lie_where_they_lie_in_the_text_after(
+    before: str, after: str, spans: list[tuple[int, int, str]]
+) -> None:
+    """The place of a number that is not in the input, whatever was removed in front of it."""
+    pieces = with_marks(word_diff(before, after), spans)
+    assert "".join(p.text for p in pieces if p.change != "added") == before
+    shown = [(c, p.kinds) for p in pieces if p.change != "removed" for c in p.text]
+    assert shown == [(c, p.kinds) for p in with_spans(after, spans) for c in p.text]
 
 
 def test_only_the_kinds_of_identifiers_are_places_of_identifiers() -> None:

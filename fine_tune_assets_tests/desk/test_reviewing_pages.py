@@ -10,7 +10,15 @@ from fine_tune_assets.ledger.missed_identifiers import list_marks
 from fine_tune_assets.ledger.review_items import find_item
 from fine_tune_assets.ledger.reviews import list_decisions
 from fine_tune_assets_tests.desk.conftest import Site, Visitor
-from fine_tune_assets_tests.desk.installation import INVENTED, MISSED, SOURCE, add_correction, drafts_of, scrub_again
+from fine_tune_assets_tests.desk.installation import (
+    INVENTED,
+    MISSED,
+    SOURCE,
+    add_copy,
+    add_correction,
+    drafts_of,
+    scrub_again,
+)
 
 Ward = Callable[..., Site]
 
@@ -99,6 +107,29 @@ def test_a_repair_is_kept_as_typed_and_line_ends_of_a_browser_are_no_repair(site
     one.approve(first, "Cough and fever\r\nfor two days.")
     one.approve(second)
     assert [decision.output for decision in list_decisions(site.ledger)] == ["Cough and fever\nfor two days.", None]
+
+
+def test_what_is_marked_in_a_repaired_text_is_what_that_text_says(ward: Ward) -> None:
+    """The number that the first reviewer put right is no fault any more; the one that they brought in is."""
+    site = ward(own_edits="second_person")
+    for name in ("Reviewer One", "Reviewer Two"):
+        site.add(name, "reviewer")
+    one, two = site.signed_in("Reviewer One"), site.signed_in("Reviewer Two")
+    draft = next(d for d in drafts_of(site.settings) if "for 3 days" in d["output"])
+    assert any("3 days" in flag for flag in draft["flags"])
+    item = f"/items/{draft['example_id']}"
+    assert marked(one.get(item).text) == {"3"}
+    typed = {"output": "Cough and fever for 2 days,\r\ntemperature 39.9 C."}
+    assert marked(one.post(f"{item}/diff", typed, page=item).text) == {"39.9"}
+    one.approve(draft, typed["output"])
+    assert "as somebody repaired it" in two.get(item).text
+    assert marked(two.get(item).text) == {"39.9"}
+
+
+def marked(page: str) -> set[str]:
+    """What stands between marks: the first number of it."""
+    found = re.findall(r"<mark[^>]*>(?:<ins>)?([^<]*)", page)
+    return {number[0] for text in found if (number := re.search(r"[\d.]+\d|\d", text))}
 
 
 def test_what_was_signed_must_be_what_is_decided(site: Site, one: Visitor) -> None:
@@ -224,6 +255,41 @@ def test_what_is_marked_as_phi_leaves_at_once_and_comes_back_when_it_was_scrubbe
     assert list_decisions(site.ledger) == []
     scrub_again(site.settings, site.ledger, MISSED)
     assert len(listed(one)) == len(drafts_of(site.settings))
+
+
+def test_a_copy_of_a_marked_report_leaves_with_it_whoever_it_is_filed_under(site: Site, one: Visitor) -> None:
+    """The same words show the same identifier."""
+    report_id = add_copy(site.settings, site.ledger)
+    holding = [draft for draft in drafts_of(site.settings) if MISSED in draft["input"]]
+    copy = next(draft for draft in holding if draft["report_id"] == report_id)
+    original = next(draft for draft in holding if draft["report_id"] != report_id)
+    item = f"/items/{original['example_id']}"
+    assert one.post(f"{item}/mark", {"kind": "NAME", "term": MISSED}, page=item).status_code == 303
+    held = one.get(f"/items/{copy['example_id']}")
+    assert (held.status_code, MISSED in held.text) == (409, False)
+    assert copy["example_id"] not in listed(one)
+    scrub_again(site.settings, site.ledger, MISSED)
+    assert len(listed(one)) == len(drafts_of(site.settings))
+
+
+def test_a_marked_name_that_a_reviewer_types_holds_the_item_back_until_the_decision_is_revoked(
+    site: Site, one: Visitor, two: Visitor
+) -> None:
+    """What a person types is scrubbed by nobody; the next one to look must not read it."""
+    holding = next(draft for draft in drafts_of(site.settings) if MISSED in draft["input"])
+    item = f"/items/{holding['example_id']}"
+    one.post(f"{item}/mark", {"kind": "NAME", "term": MISSED}, page=item)
+    scrub_again(site.settings, site.ledger, MISSED)
+    draft = next(d for d in drafts_of(site.settings) if d["report_id"] == holding["report_id"])
+    item = f"/items/{draft['example_id']}"
+    assert one.approve(draft, f"Cough. Seen with {MISSED.lower()}.").status_code == 303
+    held = two.get(item)
+    assert (held.status_code, MISSED.lower() in held.text) == (409, False)
+    (decision,) = list_decisions(site.ledger)
+    assert (
+        one.post(f"/decisions/{decision.decision_id}/revoke", {"reason": "a name"}, page="/account").status_code == 303
+    )
+    assert two.get(item).status_code == 200
 
 
 def test_a_mark_that_can_not_be_is_refused_without_repeating_it_and_the_text_is_kept(site: Site, one: Visitor) -> None:

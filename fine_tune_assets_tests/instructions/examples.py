@@ -35,7 +35,14 @@ def find_pairs(texts: Sequence[str], groups: Sequence[str]) -> list[TextPair]:
     return found
 
 
-SEARCH = LeakSearch(find_pairs, find_pairs, f"the same words; near from {NEAR} of the words", EVALUATION)
+SEARCH = LeakSearch(
+    find_pairs=find_pairs,
+    find_words=find_pairs,
+    kinds=("exact", "near", "semantic"),
+    described=f"the same words; near from {NEAR} of the words",
+    evaluation=EVALUATION,
+    certify_without_semantic=False,
+)
 
 
 def rules(fraction: float = 0.2, replay: float = 0.0) -> BuildRules:

@@ -217,6 +217,14 @@ def test_an_evaluation_question_is_not_trained_on() -> None:
     assert not any(result.table.column("is_general").to_pylist())
 
 
+def test_an_evaluation_question_is_not_validated_on() -> None:
+    """Validation chooses the checkpoint, so it would choose the one that knows the question."""
+    validated = example(VALIDATED, EVALUATION[0].input.upper(), EVALUATION[0].output)
+    (dropped,) = built([validated]).dropped
+    assert dropped.example_id == validated["example_id"]
+    assert "duplicate of copa line 1 in evaluation" in dropped.reason
+
+
 def test_an_evaluation_question_may_stand_in_the_test_split() -> None:
     """It is not learned there."""
     assert built([example(TESTED, EVALUATION[0].input, EVALUATION[0].output)]).dropped == ()

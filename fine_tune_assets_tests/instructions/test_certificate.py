@@ -10,7 +10,6 @@ from fine_tune_assets.core.records import TextPair
 from fine_tune_assets.core.tables import INSTRUCTION_SETS, table_of
 from fine_tune_assets.instructions.building import EXAMPLES, InstructionSet
 from fine_tune_assets.instructions.certificate import leakage_certificate, separation
-from fine_tune_assets.instructions.leaks import LeakSearch
 from fine_tune_assets_tests.instructions.examples import EVALUATION, PROMPT, SEARCH, built
 
 BUILT = built()
@@ -97,19 +96,44 @@ def test_a_pair_of_like_meaning_breaks_the_certificate() -> None:
     examples = BUILT.examples.to_pylist()
     first, second = sorted(examples.index(_of(split)) for split in ("train", "test"))
     alike = [TextPair(first, second, "semantic", 0.97)]
-    search = LeakSearch(lambda _texts, _groups: alike, lambda _texts, _groups: [], "meaning", EVALUATION)
+    search = replace(SEARCH, find_pairs=lambda _texts, _groups: alike, find_words=lambda _texts, _groups: [])
     certificate = leakage_certificate(BUILT, search)
     assert certificate.duplicates["semantic"] == 2
     assert not certificate.holds
 
 
-def test_a_trained_evaluation_question_breaks_the_certificate() -> None:
-    """Abilities would be measured on what was taught."""
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_an_evaluation_question_in_train_or_validation_breaks_the_certificate(split: str) -> None:
+    """Abilities would be measured on what was taught, or on what chose the checkpoint."""
     question = EVALUATION[0]
-    certificate = leakage_certificate(with_example("train", question.input, question.output), SEARCH)
-    assert certificate.evaluation_in_train == 2
+    certificate = leakage_certificate(with_example(split, question.input, question.output), SEARCH)
+    assert certificate.evaluation_repeated == 2
     assert not certificate.holds
     assert leakage_certificate(with_example("test", question.input, question.output), SEARCH).holds
+
+
+WORDS_ALONE = replace(SEARCH, kinds=("exact", "near"))
+
+
+def test_without_the_semantic_comparison_the_certificate_does_not_hold_and_says_why() -> None:
+    """Nobody looked for paraphrases: a 0 would be a claim."""
+    certificate = leakage_certificate(BUILT, WORDS_ALONE)
+    assert certificate.duplicates == {"exact": 0, "near": 0}
+    assert not certificate.holds
+    assert "semantic 0" not in certificate.paragraph
+    assert "in other words were NOT looked for" in certificate.paragraph
+    assert "split.certify_without_semantic does not allow" in certificate.paragraph
+    assert "NOT shown" in certificate.paragraph
+
+
+def test_a_recipe_can_allow_a_certificate_without_the_semantic_comparison_and_it_says_so() -> None:
+    """Whoever reads it must not take it for more."""
+    certificate = leakage_certificate(BUILT, replace(WORDS_ALONE, certify_without_semantic=True))
+    assert certificate.holds
+    assert certificate.figures["kinds"] == ("exact", "near")
+    assert "semantic 0" not in certificate.paragraph
+    assert "in other words were NOT looked for: the recipe allows" in certificate.paragraph
+    assert "tested on in the same or nearly the same words, and no patient" in certificate.paragraph
 
 
 def test_without_a_search_nothing_is_certified() -> None:

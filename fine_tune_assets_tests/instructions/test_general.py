@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from fine_tune_assets.core.tables import GENERAL_EXAMPLES, check_table
-from fine_tune_assets.instructions.general import GeneralDataError, read_general, read_general_data
+from fine_tune_assets.instructions.general import GeneralDataError, read_general_data
 
 ALPACA = "Below is an instruction.\n\n### Instruction:\n{}\n\n### Response:\n"
 FACTS = "source: dolly\nlicence: CC BY-SA 3.0\nformat: dolly_hhrlhf\n"
@@ -23,6 +24,10 @@ def write(root: Path, *records: Any, facts: str = FACTS, folder: str = "dolly") 
     lines = (record if isinstance(record, str) else json.dumps(record) for record in records)
     (root / folder / "examples.jsonl").write_text("\n".join(lines))
     return root
+
+
+def read_general(folder: Path) -> pa.Table:
+    return read_general_data(folder).table
 
 
 def test_the_alpaca_template_is_taken_off_and_source_and_licence_stay(tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ import pytest
 
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.errors import UnknownRecordError
+from fine_tune_assets.ledger.queue_counts import queue_counts
 from fine_tune_assets.ledger.review_items import (
     AssignedError,
     claim,
-    facets,
     find_item,
     list_items,
     next_item,
@@ -170,6 +170,20 @@ def test_progress_and_menus_count_what_is_there(ledger: Ledger) -> None:
     plan, summary = progress(ledger)
     assert (plan.task, plan.counts, plan.open, plan.total) == ("plan", {"waiting": 2}, 2, 2)
     assert (summary.task, summary.counts, summary.open, summary.total) == ("summary", {"trusted": 1}, 0, 1)
-    found = facets(ledger)
+    found = queue_counts(ledger)[1]
     assert (found.tasks, found.sources) == ({"plan": 2, "summary": 1}, {"clinic": 3})
     assert (found.flags, found.states) == ({"number": 2, "date": 1}, {"waiting": 2, "trusted": 1})
+
+
+def test_what_is_mine_is_mine_however_my_name_is_written(ledger: Ledger) -> None:
+    """SQLite folds only ASCII, PostgreSQL by its locale: names are compared by neither."""
+    sync_items(ledger, [item("a"), item("b")], NOW)
+    claim(ledger, "a", "Zo\u00eb", now=NOW, minutes=30)
+    mine = list_items(ledger, QueueFilter(assigned_to="ZOE\u0308"), viewer="zo\u00eb", limit=9, after=None)
+    assert [found.example_id for found in mine] == ["a"]
+    following = next_item(ledger, QueueFilter(), viewer="ZO\u00cb", now=NOW, after=None)
+    assert following is not None
+    assert following.example_id == "a"
+    other = next_item(ledger, QueueFilter(), viewer="Zoe", now=NOW, after=None)
+    assert other is not None
+    assert other.example_id == "b"

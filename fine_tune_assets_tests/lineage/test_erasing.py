@@ -66,7 +66,9 @@ def test_caches_lose_the_rows_or_go_and_the_scrubbers_is_left_to_the_scrubber(la
     named = layout.cache / "dedup" / "signatures.parquet"
     write_table(named, pa.table({"report_id": [report_id, "b/other"], "signature": [1, 2]}))
     write_table(layout.cache / "dedup" / "unnamed.parquet", pa.table({"signature": [1]}))
-    (layout.cache / "dedup" / "index.bin").write_bytes(b"vectors")
+    (layout.cache / "dedup" / "0a.vectors.safetensors").write_bytes(b"vectors")
+    (layout.cache / "leaks").mkdir()
+    (layout.cache / "leaks" / "vectors.npz").write_bytes(b"vectors")
     (layout.cache / "scrubbed").mkdir()
     (layout.cache / "scrubbed" / "v.sqlite").write_bytes(b"spans")
     _erase(layout, ledger, TRAINED)

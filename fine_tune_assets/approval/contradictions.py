@@ -1,0 +1,131 @@
+"""Finds drafts that answer the same or nearly the same input with outputs that can't both be right.
+
+Owns when two outputs disagree, and that many drafts of one input cost time in proportion to their number: equal inputs are one
+question, equal outputs one answer. Does not know how near-same texts are found.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from fine_tune_assets.approval.negation import findings_in
+from fine_tune_assets.core.numbers import numbers_in
+from fine_tune_assets.core.records import PairFinder
+
+ALIKE = 0.5
+"""Jaccard similarity of words under which two outputs say different things; of short ones it is mostly 0 or 1."""
+COMPARED = 20
+"""Each answer to an input is compared with as many others to it, the first ones. More find more contradictions among many
+different answers, and cost time in proportion."""
+NAMED = 20
+"""As many contradicting drafts are named at each draft: a reviewer reads no more."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """An output that drafts with the same input have in common."""
+
+    output: str
+    example_ids: list[str]
+    """In the order in which they came."""
+
+
+Answers = tuple[Answer, ...]
+"""All that answer one input, each once."""
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What an output says, as far as two can be compared."""
+
+    normal: str
+    words: frozenset[str]
+    numbers: frozenset[str]
+    negated: frozenset[str]
+    asserted: frozenset[str]
+
+
+def contradictions(
+    drafts: Sequence[Mapping[str, Any]], find_pairs: PairFinder | None
+) -> Iterator[tuple[str, list[str]]]:
+    """Example id → the drafts that contradict it, one for each answer. Without `find_pairs` only equal inputs are compared."""
+    said = cache(_said)
+    named: dict[Answer, list[str]] = defaultdict(list)
+    for one, other in compared_answers(drafts, find_pairs):
+        if _disagree(said(one.output), said(other.output)):
+            for answer, contrary in ((one, other), (other, one)):
+                if len(named[answer]) < NAMED:
+                    named[answer].append(contrary.example_ids[0])
+    for answer, contrary_ids in named.items():
+        for example_id in answer.example_ids:
+            yield example_id, contrary_ids
+
+
+def compared_answers(
+    drafts: Sequence[Mapping[str, Any]], find_pairs: PairFinder | None
+) -> Iterator[tuple[Answer, Answer]]:
+    """Every two answers that are held against each other, to the same question about the same or nearly the same input."""
+    for by_input in _by_question(drafts):
+        answers = list(by_input.values())
+        for own in answers:
+            yield from ((own[first], own[place]) for place in range(len(own)) for first in range(min(place, COMPARED)))
+        if find_pairs is not None and len(answers) > 1:
+            for pair in find_pairs(list(by_input), [str(number) for number in range(len(answers))]):
+                yield from _across(answers[pair.first], answers[pair.second])
+
+
+def disagree(output: str, other: str) -> bool:
+    """Whether two outputs to the same input can't both be right, as far as words show.
+
+    >>> disagree("Take 40 mg.", "Take 80 mg."), disagree("Rest and ice.", "Ice and rest.")
+    (True, False)
+    """
+    return _disagree(_said(output), _said(other))
+
+
+def normal(text: str) -> str:
+    """Words and numbers, without regard to case, signs and white space."""
+    return " ".join(re.findall(r"\w+(?:[.,]\d+)*", text.lower()))
+
+
+def _said(output: str) -> _Said:
+    findings = list(findings_in(output))
+    words = normal(output)
+    return _Said(
+        words,
+        frozenset(words.split()),
+        frozenset(numbers_in(output)),
+        frozenset(f.name for f in findings if f.state == "negated"),
+        frozenset(f.name for f in findings if f.state == "asserted"),
+    )
+
+
+def _disagree(a: _Said, b: _Said) -> bool:
+    if a.normal == b.normal:
+        return False
+    if a.negated & (b.asserted - b.negated) or b.negated & (a.asserted - a.negated):
+        return True
+    if a.numbers - b.numbers and b.numbers - a.numbers:
+        return True
+    return len(a.words & b.words) < ALIKE * len(a.words | b.words)
+
+
+def _by_question(drafts: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Answers]]:
+    """Of each task and instruction: input → its answers. Of equal inputs the first spelling stands for all."""
+    questions: dict[tuple[str, str], dict[str, tuple[str, dict[str, Answer]]]] = defaultdict(dict)
+    for draft in drafts:
+        if draft["input"]:
+            inputs = questions[draft["task"], draft["instruction"]]
+            _, answers = inputs.setdefault(normal(draft["input"]), (draft["input"], {}))
+            answers.setdefault(draft["output"], Answer(draft["output"], [])).example_ids.append(draft["example_id"])
+    for inputs in questions.values():
+        yield {spelled: tuple(answers.values()) for spelled, answers in inputs.values()}
+
+
+def _across(one: Answers, other: Answers) -> Iterator[tuple[Answer, Answer]]:
+    """Every answer of either with the first ones of the other."""
+    yield from ((a, b) for a in one for b in other[:COMPARED])
+    yield from ((a, b) for b in other[COMPARED:] for a in one[:COMPARED])

@@ -1,0 +1,75 @@
+"""Where a patient's words stand under another patient's key: reports that were dropped for each other, and equal examples.
+
+Owns finding them. A model that learned from a copy saw the patient's words, whoever it was filed under. Reports that only mean
+the same (`semantic`) are no copies: their words are others.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from fine_tune_assets.lineage.instruction_sets import SetFolder
+from fine_tune_assets.lineage.table_rows import TableRows
+
+Likeness = Literal["exact", "near"]
+
+
+@dataclass(frozen=True)
+class ReportCopy:
+    """Another patient's report that says the same."""
+
+    own_report: str
+    other_report: str
+    other_patient: str | None
+    """None once its raw table has no such report."""
+    likeness: Likeness
+
+
+def copied_reports(tables: TableRows, own_reports: Sequence[str]) -> list[ReportCopy]:
+    """The reports of others that stay in the place of one of these, or were dropped for it or together with it."""
+    found: dict[tuple[str, str], Likeness] = {}
+    for own in own_reports:
+        for other, likeness in _alike(tables, own).items():
+            if other not in own_reports:
+                found[own, other] = likeness
+    return [
+        ReportCopy(own, other, tables.one("reports", "report_id", other).get("patient_key"), likeness)
+        for (own, other), likeness in sorted(found.items())
+    ]
+
+
+def examples_of_report(tables: TableRows, sets: Iterable[SetFolder], report_id: str) -> set[str]:
+    """Every example that was made of it, now or for a stored set."""
+    names = ("drafted_examples", "approved_examples")
+    now = {example for name in names for example in tables.values(name, "report_id", report_id, "example_id")}
+    return now | {row["example_id"] for stored in sets for row in stored.rows("report_id", report_id)}
+
+
+def equal_examples(tables: TableRows, sets: Sequence[SetFolder], patient_key: str) -> dict[str, str]:
+    """Example of another patient in a stored set → the patient's own example with the same content."""
+    contents: dict[str, str] = {}
+    for name in ("drafted_examples", "approved_examples"):
+        rows = tables.rows(name, "patient_key", patient_key)
+        contents |= {row["fingerprint"]: row["example_id"] for row in rows if "fingerprint" in row}
+    return {
+        row["example_id"]: own
+        for content, own in contents.items()
+        for stored in sets
+        for row in stored.rows("fingerprint", content)
+        if row.get("patient_key") not in (None, patient_key)
+    }
+
+
+def _alike(tables: TableRows, own: str) -> dict[str, Likeness]:
+    """Report → how it is like this one. What was dropped for the same report is alike too, of the weaker kind."""
+    kinds = _kinds(tables, "dropped_id", own, "kept_id") | _kinds(tables, "kept_id", own, "dropped_id")
+    for kept, kind in _kinds(tables, "dropped_id", own, "kept_id").items():
+        for sibling, other in _kinds(tables, "kept_id", kept, "dropped_id").items():
+            if sibling != own:
+                kinds[sibling] = "exact" if kind == other == "exact" else "near"
+    return kinds
+
+
+def _kinds(tables: TableRows, column: str, value: str, other: str) -> dict[str, Likeness]:
+    rows = tables.rows("duplicate_reports", column, value)
+    return {row[other]: row["kind"] for row in rows if row["kind"] in ("exact", "near")}

@@ -1,0 +1,93 @@
+"""What somebody marked leaves the command line as it leaves the desk: no list, no page of text, no export has it."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from fine_tune_assets.cli.main import main
+from fine_tune_assets.core.keys import read_or_create_key
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.encryption import KEY_NAME
+from fine_tune_assets.phi.marking import mark_missed
+from fine_tune_assets_tests.desk.installation import MISSED, add_copy, drafts_of, fill, scrub_again
+
+ALL = 4
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setenv("FINE_TUNE_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("FINE_TUNE_RECIPE", str(tmp_path / "recipe.yaml"))
+    monkeypatch.delenv("FINE_TUNE_LEDGER_URL", raising=False)
+    return Settings(data_dir=tmp_path)
+
+
+@pytest.fixture
+def ledger(settings: Settings) -> Iterator[Ledger]:
+    opened = open_ledger(settings.database_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def filled(settings: Settings, ledger: Ledger) -> Settings:
+    """A queue in which one report holds a missed name, and another patient's report is its copy."""
+    own = fill(settings, ledger, count=ALL - 1)
+    add_copy(own, ledger)
+    return own
+
+
+def call(*arguments: str, fails: bool = False) -> str:
+    done = CliRunner().invoke(main, ["review", *arguments])
+    assert (done.exit_code != 0) == fails, done.output
+    return done.output
+
+
+def mark(settings: Settings, ledger: Ledger, draft: dict[str, Any]) -> None:
+    key = read_or_create_key(settings.layout.keys, KEY_NAME)
+    mark_missed(
+        ledger, key, settings.layout, report_id=draft["report_id"], kind="NAME", term=MISSED, marked_by="Reviewer One"
+    )
+
+
+def test_no_command_hands_out_a_marked_report_or_its_copy(filled: Settings, ledger: Ledger) -> None:
+    """Held back is held back: the text is the same wherever it is shown."""
+    holding = [draft for draft in drafts_of(filled) if MISSED in draft["input"]]
+    assert len({draft["patient_key"] for draft in holding}) == 2
+    tasks, config, decisions = (filled.data_dir / name for name in ("tasks.json", "config.xml", "decisions.jsonl"))
+    export = ("export-label-studio", "--output", str(tasks), "--config", str(config))
+    for draft in holding:
+        repaired = filled.data_dir / "repaired.txt"
+        repaired.write_text(f"Cough. Seen with {MISSED}.")
+        call("approve", draft["example_id"], "--reviewer", "Ann", "--output-file", str(repaired))
+    assert "2 decisions written" in call("export", "--output", str(decisions))
+    decision_lines = decisions.read_text()
+
+    mark(filled, ledger, holding[0])
+    assert f"{ALL - 2} tasks written" in call(*export)
+    assert MISSED not in tasks.read_text()
+    said = call("export", "--output", str(decisions))
+    assert ("0 decisions written" in said, "2 decisions left out" in said) == (True, True)
+    assert decisions.read_text() == ""
+    listed = call("list", "--state", "approved")
+    assert "2 drafts left out" in listed
+    for draft in holding:
+        example_id = draft["example_id"]
+        assert example_id not in listed
+        for command in (("show", example_id), ("reject", example_id, "--reviewer", "Ben", "--code", "style")):
+            refused = call(*command, fails=True)
+            assert "is held back" in refused
+            assert MISSED not in refused
+    back = [{**json.loads(line), "id": f"new {n}"} for n, line in enumerate(decision_lines.splitlines())]
+    decisions.write_text("".join(f"{json.dumps(line)}\n" for line in back))
+    assert call("import", str(decisions), "--by", "Eve", fails=True).count("is held back") == 2
+
+    scrub_again(filled, ledger, MISSED)
+    assert f"{ALL} tasks written" in call(*export)
+    # What a reviewer typed is scrubbed by nobody: it stays out.
+    assert "2 decisions left out" in call("export", "--output", str(decisions))

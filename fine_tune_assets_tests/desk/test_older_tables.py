@@ -1,0 +1,69 @@
+"""Tables of an older version, until the next run makes them again: a page shows what it can, or says what to do."""
+
+from collections.abc import Callable
+from html import unescape
+
+import pyarrow.parquet as pq
+import pytest
+
+from fine_tune_assets.core.files import write_table
+from fine_tune_assets_tests.desk.conftest import Site
+from fine_tune_assets_tests.desk.installation import BATCH, MISSED, drafts_of
+
+Ward = Callable[..., Site]
+
+
+def drop(site: Site, table: str, *columns: str, partition: str | None = None) -> None:
+    path = site.settings.layout.table(table, partition)
+    write_table(path, pq.read_table(path).drop_columns(list(columns)))
+
+
+@pytest.fixture
+def site(ward: Ward) -> Site:
+    made = ward()
+    made.add("One", "reviewer")
+    made.add("Chief", "approver")
+    return made
+
+
+def test_a_column_that_may_be_absent_is_no_hindrance(site: Site) -> None:
+    """The first start after an update: people work on while the tables are made again."""
+    draft = drafts_of(site.settings)[0]
+    drop(site, "drafted_examples", "needs_review", "drafted_by")
+    one = site.signed_in("One")
+    assert one.get(f"/items/{draft['example_id']}").status_code == 200
+    assert one.approve(draft).status_code == 303
+    assert one.get("/queue").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [("drafted_examples", "flags"), ("drafted_examples", "input"), ("scrubbed_reports", "tagged_text")],
+)
+def test_a_column_that_a_page_needs_is_asked_for_in_words(site: Site, table: str, column: str) -> None:
+    """Not "the desk failed": the reader learns what to run."""
+    draft = drafts_of(site.settings)[0]
+    drop(site, table, column, partition=BATCH if table == "scrubbed_reports" else None)
+    shown = site.signed_in("One").get(f"/items/{draft['example_id']}")
+    assert shown.status_code == 400
+    assert f"{table} was made by an older version and has no column {column}" in unescape(shown.text)
+    assert f"--again {table}" in shown.text
+
+
+def test_a_trace_does_not_say_none_where_a_table_can_not_tell(site: Site) -> None:
+    """ "No model saw this patient" from a table that names no patients would be wrong."""
+    draft = drafts_of(site.settings)[0]
+    drop(site, "drafted_examples", "patient_key")
+    asked = {"patient_key": draft["patient_key"]}
+    shown = site.signed_in("Chief").post("/patients", asked, page="/patients")
+    assert (shown.status_code, "has no column patient_key" in shown.text) == (400, True)
+
+
+def test_a_mark_works_beside_batches_of_before(site: Site) -> None:
+    """Looking for copies reads every batch."""
+    draft = next(draft for draft in drafts_of(site.settings) if MISSED in draft["input"])
+    drop(site, "scrubbed_reports", "tagged_text", partition=BATCH)
+    one, item = site.signed_in("One"), f"/items/{draft['example_id']}"
+    marked = one.post(f"{item}/mark", {"kind": "NAME", "term": MISSED}, page="/account")
+    assert marked.status_code == 303
+    assert one.get(item).status_code == 409
