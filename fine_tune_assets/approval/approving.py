@@ -3,7 +3,8 @@
 Owns which decisions count: an expert's decision counts only for the exact content that the expert saw, and for that
 content wherever it stands; a rejection beats any trust, also when other content is drafted from the same report later; a
 trusted source approves only what no expert decided; nobody approves their own correction; what was signed is what is
-approved, to the letter. What they amount to is `states`'. Does not know where decisions are kept.
+approved, to the letter. How votes are counted is `counting`'s, what they amount to is `states`'. Does not know where
+decisions are kept.
 """
 
 from collections import Counter
@@ -14,10 +15,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fine_tune_assets.approval.counting import count_votes
 from fine_tune_assets.approval.drafting import CORRECTION, content_fingerprint
-from fine_tune_assets.approval.states import WAITING, Standing, State, Vote, outcome_of, standing_of
+from fine_tune_assets.approval.states import WAITING, Standing, State, standing_of
 from fine_tune_assets.approval.task_kinds import BY_MODEL
-from fine_tune_assets.core.people import is_same_person
 from fine_tune_assets.core.records import Decision
 from fine_tune_assets.core.tables import APPROVED_EXAMPLES, DRAFTED_EXAMPLES, check_table, table_of
 from fine_tune_assets.recipes.schema import ReviewSettings
@@ -41,8 +42,8 @@ class Approval:
     """Decisions about a correction by its own author, or by anyone while its author is not known, and repairs that
     left nothing. They count for nothing."""
     altered_decisions: int
-    """Approvals that were signed for another content than they would approve: a row or a table was changed since. They
-    approve nothing."""
+    """Approvals that were signed for another content than they would approve: a row or a table was changed since. And
+    repairs of before signatures were kept: nobody signed the text that they would approve. Neither approves anything."""
 
     @property
     def waiting(self) -> int:
@@ -61,7 +62,8 @@ class CountedDecisions:
     standings: dict[str, Standing]
     """Example id → what the decisions about it make of it; absent where there are none."""
     doubted: frozenset[str]
-    """Ids of the drafts whose report was last rejected for their task, perhaps when other content was drafted from it."""
+    """Ids of the drafts whose report was last rejected for their task, perhaps when other content was drafted from it, and of
+    those that somebody repaired without a signature that holds."""
     stale: int
     barred: int
     altered: int
@@ -127,32 +129,20 @@ def count_about(
     `rows` have the columns that tell what a draft is; `texts` maps a fingerprint to the drafts that say they have it,
     where their texts are at hand: without them nobody can tell whether one was altered.
     """
-    by_id = {row["example_id"]: row for row in rows}
-    votes: dict[str, list[Vote]] = {}
-    last_word: dict[tuple[str | None, str | None], str] = {}
-    barred = altered = 0
-    # Sorting is stable: of two decisions in the same instant, the one that was recorded later stands.
-    for decision in sorted(decisions, key=lambda d: d.decided_at):
-        same = texts.get(decision.fingerprint, ())
-        if _is_barred(by_id.get(decision.example_id), decision.reviewer, authors) or _is_blank(decision.output):
-            barred += 1
-        elif any(_is_altered(decision, draft) for draft in same):
-            altered += 1
-        else:
-            votes.setdefault(decision.fingerprint, []).append(
-                Vote(decision, outcome_of(decision, next(iter(same), None)))
-            )
-            last_word[decision.report_id, decision.task] = decision.fingerprint
-    standings = {}
-    for row in rows:
-        own = [v for v in votes.get(row["fingerprint"], []) if not _is_barred(row, v.decision.reviewer, authors)]
-        if own:
-            standings[row["example_id"]] = standing_of(own, rules)
-    faulted = {key for key, content in last_word.items() if _finds_fault(standing_of(votes[content], rules))}
-    doubted = frozenset(row["example_id"] for row in rows if (row["report_id"], row["task"]) in faulted)
+    counted = count_votes(decisions, {row["example_id"]: row for row in rows}, texts, authors, rules)
+    standings = {
+        row["example_id"]: standing_of(own, rules)
+        for row in rows
+        if (own := counted.about(row, row["fingerprint"], authors))
+    }
+    doubted = frozenset(
+        row["example_id"]
+        for row in rows
+        if (row["report_id"], row["task"]) in counted.faulted or row["fingerprint"] in counted.repaired
+    )
     present = {row["fingerprint"] for row in rows}
-    stale = sum(len(about) for content, about in votes.items() if content not in present)
-    return CountedDecisions(standings, doubted, stale, barred, altered)
+    stale = sum(len(about) for content, about in counted.by_content.items() if content not in present)
+    return CountedDecisions(standings, doubted, stale, counted.barred, counted.altered)
 
 
 def is_trusted(draft: Mapping[str, Any], trusted_sources: Mapping[str, str]) -> bool:
@@ -176,32 +166,6 @@ def is_trusted(draft: Mapping[str, Any], trusted_sources: Mapping[str, str]) -> 
 def draft_rows(drafts: pa.Table) -> Iterator[dict[str, Any]]:
     for batch in drafts.to_batches(max_chunksize=_BATCH_ROWS):
         yield from batch.to_pylist()
-
-
-def _is_barred(draft: Mapping[str, Any] | None, reviewer: str, authors: Mapping[str, str]) -> bool:
-    if draft is None:  # the draft that was decided on is gone; others may have its content
-        return False
-    author = authors.get(draft["report_id"])
-    if author is None:
-        return bool(draft["source"] == CORRECTION)
-    return is_same_person(author, reviewer)
-
-
-def _is_blank(output: str | None) -> bool:
-    return output is not None and not output.strip()
-
-
-def _is_altered(decision: Decision, draft: Mapping[str, Any]) -> bool:
-    """Whether the signature is not under what would be approved now. Old decisions have none, and are bound by the draft."""
-    if decision.decision == "reject" or decision.approved_fingerprint is None:
-        return False
-    output = draft["output"] if decision.output is None else decision.output
-    return decision.approved_fingerprint != content_fingerprint(draft["instruction"], draft["input"], output)
-
-
-def _finds_fault(standing: Standing) -> bool:
-    """Whether somebody rejected it and it was not approved over that."""
-    return standing.state != "approved" and any(vote.decision.decision == "reject" for vote in standing.counting)
 
 
 def _by_experts(draft: Mapping[str, Any], standing: Standing) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from fine_tune_assets.approval.reviewing import say
-from fine_tune_assets.approval.signing import ReviewError, Word, completed
+from fine_tune_assets.approval.signing import MEANINGS, ReviewError, Word, approved_content, completed
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.core.people import is_same_person
@@ -28,7 +28,7 @@ FindDraft = Callable[[str], Mapping[str, Any] | None]
 _RECORDED_AT_ONCE = 200
 """Lines of one transaction: others may write in between."""
 _REQUIRED = ("id", "example_id", "fingerprint", "decision", "reviewer")
-_TEXTS = ("output", "reason_code", "reason", "role", "decided_at")
+_TEXTS = ("output", "reason_code", "reason", "role", "decided_at", "meaning", "approved_fingerprint")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,12 @@ class Entry:
     fingerprint: str
     """Content that was decided on."""
     word: Word
+    """With the meaning that was signed, if the line says it."""
     decided_at: datetime | None
+    approved_fingerprint: str | None
+    """Of what was signed; None where the line does not say it."""
+    is_unsigned: bool = False
+    """The line says itself that its repair was never signed."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +119,20 @@ def entry_of(place: str, value: Mapping[str, Any]) -> Entry:
         output=value.get("output"),
         reason_code=value.get("reason_code") or "",
         reason=value.get("reason") or "",
-        meaning="",
+        meaning=value.get("meaning") or "",
     )
-    return Entry(place, value["id"], value["example_id"], value["fingerprint"], word, _time_of(value.get("decided_at")))
+    signed = value.get("approved_fingerprint") or None
+    return Entry(
+        place,
+        value["id"],
+        value["example_id"],
+        value["fingerprint"],
+        word,
+        _time_of(value.get("decided_at")),
+        approved_fingerprint=signed,
+        # Other tools leave the field out; an export of ours has it, and of before signatures were kept it is empty.
+        is_unsigned=signed is None and "approved_fingerprint" in value and word.output is not None,
+    )
 
 
 def import_decisions(
@@ -168,6 +184,10 @@ def _import_one(
         raise ReviewError(f"there is no draft {entry.example_id} now")
     if draft["fingerprint"] != entry.fingerprint:
         raise ReviewError(f"example {entry.example_id} has another content than was decided on")
+    if entry.is_unsigned:
+        raise ReviewError("its repair was never signed: decide on the example anew")
+    if entry.approved_fingerprint not in (None, approved_content(completed(entry.word, draft), draft)):
+        raise ReviewError("it was signed for another text than it would approve")
     if entry.decided_at is not None and entry.decided_at > now:
         raise ReviewError("it was decided in the future")
     author = authors.get(draft["report_id"])
@@ -181,10 +201,22 @@ def _require_same(present: DecisionRecord, entry: Entry, draft: Mapping[str, Any
     """An annotation that was changed after its import must not be passed over as known."""
     made, word = present.decision, entry.word
     same = (made.fingerprint, made.decision, made.role) == (entry.fingerprint, word.decision, word.role)
-    if not same or not is_same_person(made.reviewer, word.reviewer) or _output_differs(made, entry, draft):
+    same = same and is_same_person(made.reviewer, word.reviewer) and _is_same_signature(made, entry)
+    if not same or _output_differs(made, entry, draft):
         raise ReviewError(
             "its id stands for another decision here: revoke that one, and give this one an id of its own"
         )
+
+
+def _is_same_signature(made: Decision, entry: Entry) -> bool:
+    """Whether the same text was signed with the same words, as far as the line says it."""
+    if entry.is_unsigned and made.approved_fingerprint is not None:
+        return False
+    # An old approval of a draft as it is was not signed, and is bound by the draft's fingerprint.
+    signed = made.approved_fingerprint or (None if made.output is not None else made.fingerprint)
+    if entry.approved_fingerprint not in (None, signed):
+        return False
+    return not entry.word.meaning or MEANINGS.get(entry.word.meaning, entry.word.meaning) == made.meaning
 
 
 def _output_differs(made: Decision, entry: Entry, draft: Mapping[str, Any] | None) -> bool:

@@ -6,10 +6,8 @@ it. Takes decisions that count, about one content, in their order; which of them
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from fine_tune_assets.approval.drafting import content_fingerprint
-from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.people import person_key
 from fine_tune_assets.core.records import Decision
 from fine_tune_assets.recipes.schema import ReviewSettings
@@ -49,29 +47,31 @@ class Standing:
         return tuple(vote.person for vote in self.counting)
 
     @property
+    def outcome(self) -> str | None:
+        """What was settled: `reject`, or the fingerprint of what is approved; None while the draft is open."""
+        return next((vote.outcome for vote in self.counting if vote.decision is self.settling), None)
+
+    @property
     def approvers(self) -> tuple[str, ...]:
         """Names of those who stand behind the outcome, in their order."""
         if self.settling is None:
             return ()
-        settled = next(vote.outcome for vote in self.counting if vote.decision is self.settling)
-        return tuple(vote.decision.reviewer for vote in self.counting if vote.outcome == settled)
+        return tuple(vote.decision.reviewer for vote in self.counting if vote.outcome == self.outcome)
 
 
 WAITING = Standing("waiting", None, ())
 
 
-def outcome_of(decision: Decision, draft: Mapping[str, Any] | None) -> str:
-    """What the decision makes of the draft: `reject`, or the fingerprint of the content that it approves.
-
-    Without the draft's texts the record's own fingerprint is believed.
-    """
+def outcome_of(decision: Decision) -> str:
+    """What the decision makes of its draft: `reject`, or the fingerprint of the content that was signed. No repair may come
+    here that nobody signed."""
     if decision.decision == "reject":
         return REJECTED
     if decision.output is None:
         return decision.fingerprint
-    if draft is not None:
-        return content_fingerprint(draft["instruction"], draft["input"], decision.output)
-    return decision.approved_fingerprint or fingerprint_text(decision.output)
+    if decision.approved_fingerprint is None:
+        raise ValueError(f"Decision {decision.decision_id} is a repair that nobody signed.")
+    return decision.approved_fingerprint
 
 
 def standing_of(votes: Sequence[Vote], rules: ReviewSettings) -> Standing:

@@ -138,6 +138,7 @@ def _show(settings: Settings) -> None:
         click.echo(f"Live release   {live.release_id}")
         click.echo(f"Colour         {live.colour}")
         _show_erased(ledger, live.release_id)
+        _show_not_approved(settings, ledger, live.release_id)
     engine = live.engine_url if live is not None and live.engine_url else "none"
     click.echo(f"Engine         {engine}  ({ONE_AT_A_TIME})")
     click.echo(f"Gateway        http://{settings.gateway_host}:{settings.gateway_port}/v1")
@@ -160,6 +161,19 @@ def _show_erased(ledger: "Ledger", release_id: str) -> None:
     count = sum(mark.is_learned_from for mark in erased_in(ledger, release_id))
     if count:
         click.echo(f"Erased         it learned from {count} patients who were erased since: train again")
+
+
+def _show_not_approved(settings: Settings, ledger: "Ledger", release_id: str) -> None:
+    from fine_tune_assets.cli.approvals import count_not_approved
+    from fine_tune_assets.core.errors import RecipeError
+
+    try:
+        count = count_not_approved(settings, ledger, release_id)
+    except RecipeError as error:  # a recipe that is being edited must not hide what serves
+        click.echo(f"Not approved   not known: {error}")
+        return
+    if count:
+        click.echo(f"Not approved   it learned from {count} examples that are not approved any more: train again")
 
 
 def _show_unfinished_erasures(ledger: "Ledger") -> None:

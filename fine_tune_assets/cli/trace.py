@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fine_tune_assets.cli.approvals import why_not_approved_now
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.keys import PATIENTS_KEY, read_key
@@ -44,7 +45,7 @@ def example(example_id: str, is_json: bool) -> None:
     from fine_tune_assets.lineage.tracing import trace_example
 
     with _opened() as (layout, ledger):
-        found = trace_example(layout, ledger, example_id)
+        found = trace_example(layout, ledger, example_id, why_not_approved_now(load_settings(), ledger))
     _print(found, is_json, _example_lines(found))
 
 
@@ -64,11 +65,12 @@ def patient(patient_key: str, is_json: bool) -> None:
 @click.argument("release_id")
 @_AS_JSON
 def release(release_id: str, is_json: bool) -> None:
-    """Show what a release rests on, how many patients it saw, and which of them were erased since."""
+    """Show what a release rests on, how many patients it saw, which of them were erased since, and which examples that it
+    learned from are not approved any more."""
     from fine_tune_assets.lineage.tracing import trace_release
 
     with _opened() as (layout, ledger):
-        found = trace_release(layout, ledger, release_id)
+        found = trace_release(layout, ledger, release_id, why_not_approved_now(load_settings(), ledger))
     _print(found, is_json, _release_lines(found))
 
 
@@ -128,7 +130,9 @@ def _example_lines(found: "ExampleTrace") -> Iterator[str]:
     if found.approved_by:
         yield f"Approved       by {found.approved_by} ({found.approval_kind})"
     for place in found.sets:
-        yield f"Set            {place.instruction_set}  {place.split}{'  erased since' if place.is_erased else ''}"
+        gone = "  erased since" if place.is_erased else ""
+        fallen = f"  not approved any more: {place.not_approved}" if place.not_approved else ""
+        yield f"Set            {place.instruction_set}  {place.split}{gone}{fallen}"
     for training in found.trainings:
         yield from _training_lines(training)
 
@@ -190,6 +194,8 @@ def _releases(examples: "Iterable[ExampleTrace]") -> set[tuple[str, str, str]]:
 
 
 def _release_lines(found: "ReleaseTrace") -> Iterator[str]:
+    from fine_tune_assets.lineage.records import USE_OF_SPLIT
+
     yield f"Release        {found.release_id}"
     yield f"Adapter        {short(found.adapter_id)} on base {short(found.base_fingerprint)}"
     yield f"Set            {found.instruction_set}{'  erased since' if found.is_set_erased else ''}"
@@ -204,5 +210,9 @@ def _release_lines(found: "ReleaseTrace") -> Iterator[str]:
         yield f"Deployment     {step.colour} {step.state}  wanted {_day(step.wanted_at)}  since {_day(step.changed_at)}"
     for mark in found.erased:
         yield f"Saw            an erased patient ({mark.use}, {mark.split})"
+    for fallen in found.not_approved or ():
+        yield f"Not approved   {fallen.example_id} any more ({USE_OF_SPLIT[fallen.split]}): {fallen.why}"
+    if found.not_approved:
+        yield f"Not approved   it learned from {len(found.not_approved)} examples that are not approved any more: train again"
     if found.erased_patients_learned_from:
         yield f"Erased         it learned from {found.erased_patients_learned_from} patients who were erased: train again"

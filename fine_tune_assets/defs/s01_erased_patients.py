@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import combine, fingerprint_listing
 from fine_tune_assets.defs.automation import DATA_VERSION
+from fine_tune_assets.defs.live_checks import news_of_check
 from fine_tune_assets.defs.metadata import OWNERS, WHY
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s01_raw_reports import BATCHES, ERASED_PATIENTS, GROUP
@@ -150,31 +151,7 @@ def erased_patients_of_live_release(installation: Installation) -> int | None:
 def news_of_live_release(instance: dg.DagsterInstance, installation: Installation) -> list[dg.AssetCheckEvaluation]:
     """The check's result once the count is another one than it last said: an erasure makes nothing of `served_models` anew."""
     count = erased_patients_of_live_release(installation)
-    key = dg.AssetCheckKey(dg.AssetKey("served_models"), LIVE_CHECK)
-    if count is None or count == _last_told(instance, key):
-        return []
-    return [
-        dg.AssetCheckEvaluation(
-            asset_key=key.asset_key,
-            check_name=key.name,
-            passed=not count,
-            severity=dg.AssetCheckSeverity.WARN,
-            metadata={
-                name: dg.MetadataValue.int(value) if isinstance(value, int) else dg.MetadataValue.text(value)
-                for name, value in _told(count).items()
-            },
-        )
-    ]
-
-
-def _last_told(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> int:
-    """The count of the newest result; 0 where there is none, which is nothing to tell of."""
-    for record in instance.event_log_storage.get_asset_check_execution_history(key, limit=5):
-        event = record.event.dagster_event if record.event else None
-        if event is not None and event.asset_check_evaluation_data is not None:
-            told = event.asset_check_evaluation_data.metadata.get("erased_patients")
-            return int(str(told.value)) if told is not None else 0
-    return 0
+    return [] if count is None else news_of_check(instance, LIVE_CHECK, "erased_patients", _told(count))
 
 
 def _told(count: int) -> dict[str, int | str]:

@@ -36,7 +36,7 @@ from fine_tune_assets.ledger.reviews import list_decisions
 from fine_tune_assets.phi.missed_terms import holds_missed_terms
 
 GROUP = "s04_approved_examples"
-APPROVED_CODE_VERSION = "two reviewers"
+APPROVED_CODE_VERSION = "signed repairs"
 """Named anew when the columns of approved_examples or the rules of approving change: it is then made once more."""
 
 expert_decisions = dg.AssetSpec(

@@ -12,22 +12,22 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fine_tune_assets.approval.approving import EXPERT, is_trusted
 from fine_tune_assets.approval.drafting import CORRECTION
+from fine_tune_assets.approval.still_approved import why_not_taught_again
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.tables import table_of
 from fine_tune_assets.defs.pair_finding import leak_finders
 from fine_tune_assets.defs.resources import Installation, Worker
 from fine_tune_assets.defs.s02_missed_identifiers import terms_of
 from fine_tune_assets.defs.s02_scrubbed_reports import scrub_request
-from fine_tune_assets.instructions.building import InstructionSet, Surroundings
+from fine_tune_assets.defs.s04_standing_decisions import decisions_of_now
+from fine_tune_assets.instructions.building import Dropped, InstructionSet, Surroundings
 from fine_tune_assets.instructions.earlier_sets import earlier_tests
 from fine_tune_assets.instructions.evaluation_texts import read_evaluation_texts
 from fine_tune_assets.instructions.leaks import LeakSearch
 from fine_tune_assets.instructions.provenance import correction_facts, report_facts
-from fine_tune_assets.instructions.replaying import read_replayable, standing
+from fine_tune_assets.instructions.replaying import read_replayable, sort_out
 from fine_tune_assets.instructions.splitting import SplitRule, late_patients, require_fitting_day
-from fine_tune_assets.ledger.standing import erased_patients, standing_approvals
 from fine_tune_assets.phi.final_texts import FINAL_TEXTS
 from fine_tune_assets.phi.missed_terms import holds_missed_terms
 from fine_tune_assets.phi.scrubbing import scrubber_version
@@ -55,45 +55,50 @@ def surroundings(installation: Installation, approved: pa.Table, reports: pa.Tab
     ids = approved.column("report_id")
     corrections = approved.filter(pc.equal(approved.column("source"), CORRECTION)).column("report_id").to_pylist()
     facts = report_facts(reports, ids) | correction_facts(iter(corrections), scrubber_version(recipe.scrub))
+    replayable, not_replayable = _replayable(installation, approved) if recipe.replay_fraction else ([], [])
     return Surroundings(
         rule=SplitRule(recipe.split, late_patients(reports, recipe.split.test_from), earlier.by_this_rule),
         leaks=search,
         earlier=earlier,
         reports=facts,
-        replayable=_replayable(installation) if recipe.replay_fraction else (),
+        replayable=replayable,
+        not_replayable=not_replayable,
     )
 
 
-def _replayable(installation: Installation) -> list[dict[str, Any]]:
-    """Examples of earlier sets whose approval stands: no decision on them was revoked, their source is still trusted, their
-    patient was not erased, and they hold nothing that a reviewer marked since."""
-    recipe = installation.recipe
-    rows = read_replayable(
+def _replayable(installation: Installation, approved: pa.Table) -> tuple[list[dict[str, Any]], list[Dropped]]:
+    """Examples of earlier sets that are not among the approved ones now, and may be taught again: by the decisions of this
+    moment, if their patient was not erased, and if they hold nothing that a reviewer marked since."""
+    recipe, present = installation.recipe, set(approved.column("fingerprint").to_pylist())
+    found = read_replayable(
         installation.layout.instruction_sets, recipe.name, recipe.split.salt, scrubber_version(recipe.scrub)
     )
-    with installation.ledger() as ledger:
-        approvals, erased = standing_approvals(ledger), erased_patients(ledger)
-    approved = frozenset(
-        row["fingerprint"]
-        for row in rows
-        if row["patient_key"] not in erased and _is_still_approved(row, approvals, recipe.trusted_sources)
+    rows = [row for row in found if row["fingerprint"] not in present]
+    now, erased, missed = (
+        decisions_of_now(installation),
+        installation.erased_patients(),
+        _with_missed(installation, rows),
     )
-    return _without_missed(installation, standing(rows, approved))
+
+    def why_not(row: Mapping[str, Any]) -> str | None:
+        if row["patient_key"] in erased:
+            return "its patient was erased"
+        if row["fingerprint"] in missed:
+            return "it holds an identifier that a reviewer marked"
+        return why_not_taught_again(row, now)
+
+    return sort_out(rows, why_not)
 
 
-def _is_still_approved(row: Mapping[str, Any], approvals: frozenset[str], trusted_sources: Mapping[str, str]) -> bool:
-    if row["approval_kind"] == EXPERT:
-        return bool(row["decision_ids"]) and approvals.issuperset(row["decision_ids"])
-    return is_trusted(row, trusted_sources)
+def _with_missed(installation: Installation, rows: list[dict[str, Any]]) -> set[str]:
+    """Fingerprints of the rows that hold what was marked for their patient."""
 
-
-def _without_missed(installation: Installation, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     def column(name: str) -> pa.ChunkedArray:
         return pa.chunked_array([pa.array([row[name] for row in rows], pa.string())])
 
     texts = [column(name) for name in ("instruction", "input", "output")]
     holds = holds_missed_terms(column("patient_key"), texts, terms_of(installation))
-    return [row for row, is_held in zip(rows, holds.to_pylist(), strict=True) if not is_held]
+    return {row["fingerprint"] for row, is_held in zip(rows, holds.to_pylist(), strict=True) if is_held}
 
 
 def find_identifiers(

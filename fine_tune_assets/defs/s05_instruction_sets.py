@@ -135,5 +135,6 @@ def _shown(stored: StoredInstructionSet, built: InstructionSet) -> dict[str, Any
         "general_left_out_by_reason": dg.MetadataValue.json(dropped_by_reason(built.general_left_out)),
         "replay_wanted": built.replay_wanted,
         "replayed": built.replayed,
+        "replay_left_out_by_reason": dg.MetadataValue.json(dropped_by_reason(built.replay_left_out)),
         "leakage_certificate": stored.manifest["leakage_certificate"],
     }

@@ -30,6 +30,7 @@ from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s01_erased_patients import require_nobody_erased
 from fine_tune_assets.defs.s02_missed_identifiers import examples_with_misses, require_nothing_missed
+from fine_tune_assets.defs.s04_standing_decisions import decisions_of_now, has_fallen, require_decisions_stand
 from fine_tune_assets.defs.sources import base_model_files, recipe_section
 from fine_tune_assets.instructions.gates import require_evidence
 from fine_tune_assets.instructions.storing import InstructionSetError, StoredInstructionSet, read_instruction_set
@@ -112,6 +113,9 @@ def _is_due(instance: dg.DagsterInstance, installation: Installation, minimum: i
         old = None if erased else read_instruction_set(root, adapter["instruction_set_fingerprint"])
     except InstructionSetError:
         return True  # what is wrong with it is for the step to say, not for a tick
+    now = decisions_of_now(installation)
+    if has_fallen(new, now):
+        return False  # it is made again by the decisions of now first
     training = section_fingerprints(recipe)["training"]
     return is_training_due(
         new_examples=count_new_examples(new.table, old.table) if old else 0,
@@ -123,6 +127,7 @@ def _is_due(instance: dg.DagsterInstance, installation: Installation, minimum: i
         and old is not None
         and examples_with_misses(installation, old.table) > 0,
         is_set_erased=old is None,
+        has_revoked=old is not None and has_fallen(old, now),
     )
 
 
@@ -181,6 +186,7 @@ def adapters(
         stored = read_instruction_set(layout.instruction_sets, (version.version if version else "") or "missing")
         require_nothing_missed(installation, stored.table)
         require_nobody_erased(installation, stored.table)
+        require_decisions_stand(installation, stored)
         require_evidence(stored, certify_without_semantic=recipe.split.certify_without_semantic)
     if fingerprint_table(stored.table) != fingerprint_table(instruction_sets):
         raise dg.Failure("The stored instruction set is not the table in hand. Materialize instruction_sets again.")

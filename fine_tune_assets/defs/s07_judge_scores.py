@@ -21,6 +21,7 @@ from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, mar
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s01_erased_patients import require_nobody_erased
 from fine_tune_assets.defs.s02_missed_identifiers import require_nothing_missed
+from fine_tune_assets.defs.s04_standing_decisions import require_decisions_stand
 from fine_tune_assets.defs.s05_instruction_sets import ability_questions
 from fine_tune_assets.defs.s06_adapters import GPU, behind_training
 from fine_tune_assets.defs.sources import recipe_section
@@ -151,6 +152,7 @@ def judge_scores(
     with errors_for_people():
         stored = read_instruction_set(installation.layout.instruction_sets, adapter["instruction_set_fingerprint"])
         require_nobody_erased(installation, stored.table)
+        require_decisions_stand(installation, stored)
         models = {**_model_request(installation, adapter, base), **_incumbent(installation, adapter)}
     output = installation.scratch(context, "judge_scores")
     request = {
@@ -294,6 +296,7 @@ def _evidence(
     stored = read_instruction_set(installation.layout.instruction_sets, adapter["instruction_set_fingerprint"])
     require_nothing_missed(installation, stored.table)
     require_nobody_erased(installation, stored.table)
+    require_decisions_stand(installation, stored)
     tested = stored.table.filter(pc.equal(stored.table.column("split"), "test")).column("example_id").to_pylist()
     if not set(judge_scores.column("example_id").to_pylist()) <= set(tested):
         raise dg.Failure(

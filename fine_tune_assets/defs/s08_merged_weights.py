@@ -18,6 +18,7 @@ from fine_tune_assets.core.tables import MERGED_WEIGHTS, QUANTIZED_WEIGHTS, RELE
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s01_erased_patients import require_nobody_erased
+from fine_tune_assets.defs.s04_standing_decisions import require_decisions_stand
 from fine_tune_assets.defs.s06_adapters import GPU, behind_training
 from fine_tune_assets.defs.s07_judge_scores import VERDICT_KEY
 from fine_tune_assets.defs.sources import recipe_section
@@ -41,9 +42,11 @@ def _instruction_set_file(installation: Installation, adapter: dict[str, Any]) -
 
 
 def _instruction_set(installation: Installation, adapter: dict[str, Any]) -> StoredInstructionSet:
-    """Raises InstructionSetError if it is gone, GateClosedError if it holds a patient who was erased."""
+    """Raises InstructionSetError if it is gone, GateClosedError if it holds a patient who was erased, or what is not
+    approved any more."""
     stored = read_instruction_set(installation.layout.instruction_sets, adapter["instruction_set_fingerprint"])
     require_nobody_erased(installation, stored.table)
+    require_decisions_stand(installation, stored)
     return stored
 
 

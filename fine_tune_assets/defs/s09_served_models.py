@@ -9,8 +9,11 @@ import pyarrow as pa
 from fine_tune_assets.core.tables import SERVED_MODELS, table_of
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, errors_for_people
+from fine_tune_assets.defs.s04_standing_decisions import require_decisions_stand
 from fine_tune_assets.defs.s06_adapters import behind_training
 from fine_tune_assets.defs.sources import recipe_section
+from fine_tune_assets.instructions.storing import read_instruction_set
+from fine_tune_assets.ledger.deployments import live_deployment
 from fine_tune_assets.serving.switching import serve_release
 
 GROUP = "s09_served_models"
@@ -30,12 +33,17 @@ START_SECONDS = 600
 def served_models(
     context: dg.AssetExecutionContext, installation: Installation, releases: pa.Table
 ) -> dg.MaterializeResult[pa.Table]:
-    release_id, settings = releases.to_pylist()[0]["release_id"], installation.settings
+    wanted, settings = releases.to_pylist()[0], installation.settings
+    release_id = wanted["release_id"]
 
     def tell(done: int, total: int, what: str) -> None:
         context.log.info(f"{done} of {total} {what}")
 
     with errors_for_people(), installation.ledger() as ledger:
+        live = live_deployment(ledger)
+        if live is None or live.release_id != release_id:  # what serves is marked, and not stopped
+            root = installation.layout.instruction_sets
+            require_decisions_stand(installation, read_instruction_set(root, wanted["instruction_set_fingerprint"]))
         deployment = serve_release(ledger, release_id, timeout_seconds=START_SECONDS, progress=tell)
     endpoint = f"http://{settings.gateway_host}:{settings.gateway_port}/v1"
     row = {

@@ -20,6 +20,7 @@ from fine_tune_assets.defs.s01_erased_patients import batches_to_read_again, new
 from fine_tune_assets.defs.s02_missed_identifiers import changed_batches
 from fine_tune_assets.defs.s02_surrogates import batches_to_choose_again
 from fine_tune_assets.defs.s04_drafting_models import drafting_model_version
+from fine_tune_assets.defs.s04_standing_decisions import news_of_decisions
 from fine_tune_assets.ledger.corrections import corrections_fingerprint
 from fine_tune_assets.ledger.missed_identifiers import marks_fingerprint
 from fine_tune_assets.ledger.reviews import decisions_fingerprint
@@ -168,6 +169,7 @@ def report_sources(
         try_to(partial(report_one, name, version_of), name)
     try_to(lambda: events.extend(batches_to_read_again(instance, installation)), "erased_patients")
     try_to(lambda: events.extend(news_of_live_release(instance, installation)), "erased_patients of the live release")
+    try_to(lambda: events.extend(news_of_decisions(instance, installation)), "decisions behind the live release")
     try_to(lambda: events.extend(changed_batches(instance, installation)), "missed_terms")
     try_to(lambda: events.extend(batches_to_choose_again(instance, installation)), "taken_surrogates")
     faults = [f"{', '.join(names)} can't be read. {why}" for why, names in unreadable.items()]

@@ -75,7 +75,9 @@ class Surroundings:
     earlier: EarlierTests = field(default_factory=EarlierTests)
     reports: Mapping[str, ReportFacts] = field(default_factory=dict)
     replayable: Sequence[Row] = ()
-    """Rows of earlier sets (`replaying.read_replayable`) whose approval still stands."""
+    """Rows of earlier sets (`replaying.read_replayable`) that experts approved, while their approval stands."""
+    not_replayable: Sequence[Dropped] = ()
+    """Rows of earlier sets that must not be taught again, each with its reason."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ class InstructionSet:
     """Source of the general examples in the set → its licence."""
     replay_wanted: int
     replayed: int
+    replay_left_out: tuple[Dropped, ...]
+    """Examples of earlier sets that the present approved ones lack and that could not be replayed."""
 
 
 _TO_SPARE = 50
@@ -119,7 +123,7 @@ def build_instruction_set(
     candidates = _candidates(general, rows, replayable, rules)
     gone = _leaking(rows, [*replayable, *candidates], around.leaks)
     kept = [row for row in rows if row["example_id"] not in gone]
-    dropped += [Dropped(row["example_id"], gone[row["example_id"]]) for row in rows if row["example_id"] in gone]
+    dropped += _dropped(rows, gone)
     _require_enough(kept, around.rule.settings.minimum_examples)
     trained = sum(row["split"] == "train" for row in kept)
     replayed = choose_replayed(_standing(replayable, gone), rules, trained)
@@ -130,14 +134,13 @@ def build_instruction_set(
         rules,
         around,
         approved=approved.num_rows,
-        dropped=tuple(sorted(dropped, key=lambda d: d.example_id)),
+        dropped=_sorted(dropped),
         general_wanted=general_wanted,
-        general_left_out=tuple(
-            Dropped(r["example_id"], gone[r["example_id"]]) for r in candidates if r["example_id"] in gone
-        ),
+        general_left_out=_dropped(candidates, gone),
         licences={row["source"]: row["licence"] for row in mixed},
         replay_wanted=mix_counts(rules, trained, 0).replayed,
         replayed=len(replayed),
+        replay_left_out=_sorted([*around.not_replayable, *_dropped(replayable, gone)]),
     )
 
 
@@ -233,6 +236,14 @@ def _leaking(rows: Sequence[Row], candidates: Sequence[Row], search: LeakSearch)
 
 def _standing(rows: Iterable[Row], gone: Mapping[str, str]) -> list[Row]:
     return [row for row in rows if row["example_id"] not in gone]
+
+
+def _dropped(rows: Iterable[Row], gone: Mapping[str, str]) -> tuple[Dropped, ...]:
+    return tuple(Dropped(row["example_id"], gone[row["example_id"]]) for row in rows if row["example_id"] in gone)
+
+
+def _sorted(dropped: Iterable[Dropped]) -> tuple[Dropped, ...]:
+    return tuple(sorted(dropped, key=lambda d: (d.example_id, d.reason)))
 
 
 def _require_enough(kept: Sequence[Row], minimum: int) -> None:

@@ -1,11 +1,11 @@
 """Reads what earlier sets of a recipe trained on, so that it can be trained on again.
 
-Owns what may be replayed: rows whose approval still stands and whose text the present scrubber left. A set without provenance
-shows neither, and gives nothing.
+Owns what may be replayed: rows of training whose text the present scrubber left, and of which nobody says why not. A set
+without provenance shows neither where a row comes from nor who approved it, and gives nothing.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fine_tune_assets.core.tables import INSTRUCTION_PROVENANCE, conform
+from fine_tune_assets.instructions.building import Dropped
 from fine_tune_assets.instructions.earlier_sets import stored_manifests
 from fine_tune_assets.instructions.exporting import ALPACA
 from fine_tune_assets.instructions.storing import PROVENANCE, InstructionSetError, read_instruction_set
@@ -34,9 +35,19 @@ def read_replayable(root: Path, recipe: str, salt: str, scrubber_version: str) -
     return [found[fingerprint] for fingerprint in sorted(found)]
 
 
-def standing(rows: Iterable[dict[str, Any]], still_approved: frozenset[str]) -> list[dict[str, Any]]:
-    """Rows whose content is still approved: no decision on it was revoked, and its patient was not erased."""
-    return [row for row in rows if row["fingerprint"] in still_approved]
+def sort_out(
+    rows: Iterable[dict[str, Any]], why_not: Callable[[dict[str, Any]], str | None]
+) -> tuple[list[dict[str, Any]], list[Dropped]]:
+    """The rows that may be replayed, and those that may not, each with the reason that `why_not` gives."""
+    kept: list[dict[str, Any]] = []
+    dropped: list[Dropped] = []
+    for row in rows:
+        reason = why_not(row)
+        if reason is None:
+            kept.append(row)
+        else:
+            dropped.append(Dropped(row["example_id"], reason))
+    return kept, dropped
 
 
 def _train_rows(folder: Path) -> Iterator[dict[str, Any]]:

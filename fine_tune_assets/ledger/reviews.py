@@ -4,11 +4,10 @@ Rows are only ever added: whoever changes their mind decides again, and what was
 revoked decision is never handed out as one that counts.
 """
 
-import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Literal
+from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -52,41 +51,14 @@ class ReviewWord:
     revoked_at: datetime | None
 
 
-def record_decision(
-    ledger: Ledger,
-    *,
-    example_id: str,
-    fingerprint: str,
-    report_id: str,
-    task: str,
-    decision: Literal["approve", "reject"],
-    output: str | None,
-    reviewer: str,
-    reason: str = "",
-) -> Decision:
-    """Keep what `reviewer` decided about the draft with this fingerprint. Raises LedgerError if it makes no sense."""
-    kept = Decision(
-        decision_id=uuid.uuid4().hex,
-        example_id=example_id,
-        fingerprint=fingerprint,
-        report_id=report_id,
-        task=task,
-        decision=decision,
-        output=output,
-        reviewer=reviewer.strip(),
-        decided_at=datetime.now(UTC),
-    )
-    with ledger.begin() as connection:
-        add_decision(connection, kept, reason)
-    return kept
-
-
 def add_decision(connection: sa.Connection, kept: Decision, reason: str) -> None:
-    """The same in a transaction of the caller's. Raises LedgerError if it makes no sense."""
+    """Keep a decision, in a transaction of the caller's. Raises LedgerError if it makes no sense."""
     if kept.decision not in ("approve", "reject"):
         raise LedgerError(f"A decision on example {kept.example_id} must be approve or reject.")
     if kept.decision == "reject" and kept.output is not None:
         raise LedgerError(f"Example {kept.example_id} can't be rejected and repaired at once.")
+    if kept.output is not None and kept.approved_fingerprint is None:
+        raise LedgerError(f"The repair of example {kept.example_id} must say which text was signed.")
     if not kept.reviewer.strip():
         raise LedgerError(f"A decision on example {kept.example_id} needs the reviewer's name.")
     connection.execute(decisions.insert().values(**vars(kept), reason=reason))
@@ -120,6 +92,13 @@ def list_decisions(target: Ledger | sa.Connection) -> list[Decision]:
         with target.read() as connection:
             return _standing(connection, sa.true())
     return _standing(target, sa.true())
+
+
+def decided_contents(ledger: Ledger) -> dict[str, str]:
+    """Decision id → fingerprint of the content that it is about, of every decision, revoked ones too."""
+    with ledger.read() as connection:
+        rows = connection.execute(sa.select(decisions.c.decision_id, decisions.c.fingerprint))
+        return {row.decision_id: row.fingerprint for row in rows}
 
 
 def decisions_about(

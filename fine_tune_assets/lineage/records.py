@@ -3,13 +3,18 @@
 Owns their fields. Times are UTC; what is not known is None, never a guess.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 Use = Literal["learned from", "chose the checkpoint", "measured on", "left out as too long"]
 """What a training did with an example: trained on it, took the best checkpoint by it, or only measured with it."""
 USE_OF_SPLIT: dict[str, Use] = {"train": "learned from", "validation": "chose the checkpoint", "test": "measured on"}
+
+
+WhyNot = Callable[[Mapping[str, Any]], str | None]
+"""A row of a set → why it is not approved any more. Who traces hands it over: lineage does not know when approvals stand."""
 
 
 def use_of(split: str, example_id: str, too_long: tuple[str, ...] | None) -> Use:
@@ -50,6 +55,8 @@ class SetStep:
     split: str
     is_erased: bool
     """The set was removed since it held an erased patient; who else was in it is still known."""
+    not_approved: str | None
+    """What became of the approval by which it is in the set; None while it stands, or where nobody asked."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +157,15 @@ class PatientTrace:
 
 
 @dataclass(frozen=True)
+class NotApproved:
+    """An example that a release learned from and that is not approved any more."""
+
+    example_id: str
+    split: str
+    why: str
+
+
+@dataclass(frozen=True)
 class SplitCount:
     split: str
     use: Use
@@ -171,3 +187,5 @@ class ReleaseTrace:
     left_out_as_too_long: int | None
     erased: tuple[ErasedInRelease, ...]
     erased_patients_learned_from: int
+    not_approved: tuple[NotApproved, ...] | None
+    """None where the set does not say by which decisions its examples were approved, or where nobody asked."""

@@ -15,18 +15,21 @@ from fine_tune_assets.ledger.erasures import erased_in, find_erasure, releases_t
 from fine_tune_assets.ledger.releases import find_release
 from fine_tune_assets.lineage.copies import copied_reports, equal_examples, examples_of_report
 from fine_tune_assets.lineage.instruction_sets import SetFolder, find_set, set_folders
+from fine_tune_assets.lineage.learned import learned_rows
 from fine_tune_assets.lineage.ledger_steps import decisions_on, deployments_of, releases_of, verdicts_on
 from fine_tune_assets.lineage.records import (
     USE_OF_SPLIT,
     CopyTrace,
     ErasedInRelease,
     ExampleTrace,
+    NotApproved,
     PatientTrace,
     ReleaseTrace,
     ReportStep,
     SetStep,
     SplitCount,
     TrainingStep,
+    WhyNot,
     use_of,
 )
 from fine_tune_assets.lineage.table_rows import TableRows
@@ -39,9 +42,9 @@ class UnknownIdError(FineTuneError):
     """Nothing here has that id."""
 
 
-def trace_example(layout: Layout, ledger: Ledger, example_id: str) -> ExampleTrace:
+def trace_example(layout: Layout, ledger: Ledger, example_id: str, why_not: WhyNot | None = None) -> ExampleTrace:
     """The way of one example. Raises UnknownIdError if no table, set or decision names it."""
-    return _Tracer(layout, ledger).example(example_id)
+    return _Tracer(layout, ledger, why_not).example(example_id)
 
 
 def trace_patient(layout: Layout, ledger: Ledger, patient_key: str) -> PatientTrace:
@@ -52,7 +55,7 @@ def trace_patient(layout: Layout, ledger: Ledger, patient_key: str) -> PatientTr
     return _Tracer(layout, ledger).patient(patient_key)
 
 
-def trace_release(layout: Layout, ledger: Ledger, release_id: str) -> ReleaseTrace:
+def trace_release(layout: Layout, ledger: Ledger, release_id: str, why_not: WhyNot | None = None) -> ReleaseTrace:
     """What a release rests on, and how many patients it saw. Raises UnknownIdError."""
     release = find_release(ledger, release_id)
     if release is None:
@@ -74,7 +77,15 @@ def trace_release(layout: Layout, ledger: Ledger, release_id: str) -> ReleaseTra
         left_out_as_too_long=None if too_long is None else len(too_long),
         erased=tuple(ErasedInRelease(m.release_id, m.split, USE_OF_SPLIT[m.split]) for m in marks),
         erased_patients_learned_from=sum(m.is_learned_from for m in marks),
+        not_approved=_not_approved(learned_rows(layout, ledger, release), why_not),
     )
+
+
+def _not_approved(rows: Sequence[Mapping[str, Any]] | None, why_not: WhyNot | None) -> tuple[NotApproved, ...] | None:
+    if rows is None or why_not is None:
+        return None
+    asked = ((row, why_not(row)) for row in rows)
+    return tuple(NotApproved(row["example_id"], row["split"], why) for row, why in asked if why is not None)
 
 
 def _splits(stored: SetFolder | None) -> tuple[SplitCount, ...]:
@@ -97,7 +108,8 @@ def _pair(training: Training) -> tuple[str, str]:
 class _Tracer:
     """What several examples of one trace share: the sets and the trainings are listed once."""
 
-    def __init__(self, layout: Layout, ledger: Ledger) -> None:
+    def __init__(self, layout: Layout, ledger: Ledger, why_not: WhyNot | None = None) -> None:
+        self._why_not = why_not
         self._tables = TableRows(layout.tables)
         self._ledger = ledger
         self._sets = set_folders(layout.instruction_sets)
@@ -122,9 +134,14 @@ class _Tracer:
             decisions=tuple(step for step, _ in decided),
             approved_by=approved.get("approved_by"),
             approval_kind=approved.get("approval_kind"),
-            sets=tuple(SetStep(short(s.fingerprint), row["split"], s.erased is not None) for s, row in in_sets),
+            sets=tuple(self._set_step(stored, row) for stored, row in in_sets),
             trainings=self._trainings_of(example_id, in_sets),
         )
+
+    def _set_step(self, stored: SetFolder, row: Mapping[str, Any]) -> SetStep:
+        is_known = "decision_ids" in row and "approval_kind" in row
+        why = self._why_not(row) if self._why_not is not None and is_known else None
+        return SetStep(short(stored.fingerprint), row["split"], stored.erased is not None, why)
 
     def _trainings_of(
         self, example_id: str, in_sets: Sequence[tuple[SetFolder, Mapping[str, Any]]]

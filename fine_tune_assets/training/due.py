@@ -11,11 +11,12 @@ def is_training_due(
     is_recipe_changed: bool,
     has_learned_misses: bool,
     is_set_erased: bool,
+    has_revoked: bool,
 ) -> bool:
     """Due by enough new examples, because an operator changed what is trained or how, because the last training's examples
-    held an identifier that was missed, or because a patient among them was erased: then the set is gone, and what was trained
-    on it can't be judged or released any more."""
-    is_changed = is_base_changed or is_recipe_changed or has_learned_misses or is_set_erased
+    held an identifier that was missed, because a patient among them was erased, or because one of them is not approved any
+    more: what was trained on such a set can't be judged or released."""
+    is_changed = is_base_changed or is_recipe_changed or has_learned_misses or is_set_erased or has_revoked
     return is_changed or new_examples >= minimum_new_examples
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 
 from fine_tune_assets.approval.approving import Approval, approve_examples
-from fine_tune_assets.approval.drafting import draft_examples
+from fine_tune_assets.approval.drafting import content_fingerprint, draft_examples
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.records import Decision
 from fine_tune_assets.core.tables import SCRUBBED_CORRECTIONS, UNIQUE_REPORTS, table_of
@@ -69,6 +69,9 @@ def decide(
         output=output,
         reviewer=reviewer,
         decided_at=START + timedelta(minutes=minute),
+        approved_fingerprint=None
+        if output is None
+        else content_fingerprint(draft["instruction"], draft["input"], output),
     )
 
 

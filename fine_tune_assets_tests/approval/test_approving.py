@@ -179,6 +179,25 @@ def test_what_was_signed_for_another_text_approves_nothing_and_is_counted() -> N
     assert (approve(rewritten, [signed], {}).approved.num_rows, approve(rewritten, [signed], {}).waiting) == (0, 1)
 
 
+def test_a_repair_of_before_signatures_were_kept_goes_back_to_review() -> None:
+    """Nothing says which text was approved then: the draft may have been another one since. A rejection of then stands."""
+    old = replace(decide(REPORT, "approve", output="Ice."), approved_fingerprint=None)
+    approval = approve(drafts(), [old], {})
+    assert (approval.approved.num_rows, approval.waiting, approval.altered_decisions) == (0, 1, 1)
+    (item,) = queue_items(drafts(), [old], {}, ONE, {}, {})
+    assert (item.state, item.decided_by) == ("waiting", ())
+    assert approve(drafts(), [old], TRUSTED).waiting == 1, "A source's name must not bring in what an expert repaired."
+    signed = decide(REPORT, "approve", minute=1, output="Ice.")
+    assert approve(drafts(), [old, signed], {}).approved.column("output").to_pylist() == ["Ice."]
+    assert approve(drafts(), [decide(REPORT, "reject")], TRUSTED).rejected == 1
+
+
+def test_a_signature_for_another_text_counts_for_nothing_also_where_no_text_is_at_hand() -> None:
+    """The queue counts decisions about a content that is no draft now without its text."""
+    gone = replace(decide(REPORT, "approve"), fingerprint="gone", approved_fingerprint="of something else")
+    assert approve(drafts(), [gone], {}).altered_decisions == 1
+
+
 def test_an_approval_by_two_names_both_and_every_decision() -> None:
     """An auditor must see that two people read it, and find their signatures."""
     two = [decide(REPORT, "approve", 0, "Ann"), decide(REPORT, "approve", 1, "Ben")]

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from fine_tune_assets.approval.drafting import content_fingerprint
 from fine_tune_assets.approval.exchange import Entry, Fault, ImportReport, import_decisions, line_of, read_lines
 from fine_tune_assets.approval.reviewing import refresh_items
-from fine_tune_assets.approval.signing import ReviewError
+from fine_tune_assets.approval.signing import MEANINGS, ReviewError
 from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.review_items import find_item
@@ -66,7 +67,18 @@ def test_what_was_exported_and_is_imported_again_adds_nothing(ledger: Ledger) ->
     assert (first["approved_fingerprint"], first["output"]) == (REPORT["fingerprint"], None)
 
 
-@pytest.mark.parametrize("changes", [{"output": "Heat."}, {"output": None}, {"reviewer": "Ben"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"output": "Heat."},
+        {"output": None},
+        {"reviewer": "Ben"},
+        {"approved_fingerprint": "of another text"},
+        {"approved_fingerprint": None},
+        {"meaning": "approve"},
+        {"meaning": "I saw it."},
+    ],
+)
 def test_a_decision_that_was_changed_elsewhere_after_its_import_is_named(
     ledger: Ledger, changes: dict[str, Any]
 ) -> None:
@@ -76,6 +88,36 @@ def test_a_decision_that_was_changed_elsewhere_after_its_import_is_named(
     changed = {"reviewer": "Ann", "output": "Ice.", **changes}
     (fault,) = bring(ledger, [line("t-1", changed.pop("reviewer"), **changed)]).faults
     assert "another decision here" in fault.reason
+
+
+@pytest.mark.parametrize("draft_is_there", [True, False])
+def test_a_line_that_says_the_same_signature_is_known(ledger: Ledger, draft_is_there: bool) -> None:
+    """An export that is brought back after its draft was made anew must neither conflict nor count twice."""
+    repaired = content_fingerprint(REPORT["instruction"], REPORT["input"], "Ice.")
+    signature = {"output": "Ice.", "approved_fingerprint": repaired, "meaning": MEANINGS["approve_repaired"]}
+    assert bring(ledger, [line("t-1", "Ann", **signature)]).recorded == 1
+    find = BY_ID.get if draft_is_there else {}.get
+    entries = [*read_lines([line("t-1", "Ann", **signature), line("t-1", "Ann", **signature | {"meaning": "reject"})])]
+    report = import_decisions(ledger, entries, find, by="Eve", rules=TWO, authors=AUTHORS, now=NOW)
+    assert (report.recorded, report.known, [fault.place for fault in report.faults]) == (0, 1, ["line 2"])
+
+
+@pytest.mark.parametrize(
+    ("signature", "why"),
+    [
+        ({"approved_fingerprint": "of another text"}, "signed for another text"),
+        ({"meaning": "reject"}, "not what this decision declares"),
+        ({"output": "Ice.", "approved_fingerprint": None}, "never signed"),
+        ({"approved_fingerprint": 7}, "is no text"),
+    ],
+)
+def test_a_line_whose_signature_is_not_under_what_it_says_is_not_recorded(
+    ledger: Ledger, signature: dict[str, Any], why: str
+) -> None:
+    """To sign it anew by importing it would put words into the mouth of its reviewer."""
+    (fault,) = bring(ledger, [line("t-1", "Ann", **signature)]).faults
+    assert why in fault.reason
+    assert list_decisions(ledger) == []
 
 
 def test_bad_lines_are_named_by_number_and_the_good_ones_are_recorded(ledger: Ledger) -> None:

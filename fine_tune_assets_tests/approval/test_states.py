@@ -1,7 +1,6 @@
 """The state machine of review, rule by rule."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -21,7 +20,7 @@ def said(*words: str, rules: ReviewSettings = TWO) -> Standing:
         kind, output = ("reject", None) if what == "no" else ("approve", None if what == "ok" else what)
         decision = decide(DRAFT, kind, minute, name.removeprefix("!"), output)
         decision = replace(decision, role="adjudicate") if name.startswith("!") else decision
-        votes.append(Vote(decision, outcome_of(decision, DRAFT)))
+        votes.append(Vote(decision, outcome_of(decision)))
     return standing_of(votes, rules)
 
 
@@ -122,10 +121,7 @@ def test_a_standing_names_who_decided_and_who_approved() -> None:
     assert standing.settling.reviewer == "Cleo"
 
 
-def test_an_old_repair_without_a_signature_agrees_with_a_signed_one() -> None:
-    """What was decided before signatures were kept still counts, by its text."""
-    old = decide(DRAFT, "approve", 0, "Ann", "Ice.")
-    fields: dict[str, Any] = {"approved_fingerprint": outcome_of(old, DRAFT)}
-    signed = replace(decide(DRAFT, "approve", 1, "Ben", "Ice."), **fields)
-    assert standing_of([Vote(d, outcome_of(d, DRAFT)) for d in (old, signed)], TWO).state == "approved"
-    assert outcome_of(signed, None) == outcome_of(signed, DRAFT)
+def test_a_repair_that_nobody_signed_has_no_outcome() -> None:
+    """It must be kept out before anybody asks: to guess one from its text would approve what was not reviewed."""
+    with pytest.raises(ValueError, match="nobody signed"):
+        outcome_of(replace(decide(DRAFT, "approve", output="Ice."), approved_fingerprint=None))

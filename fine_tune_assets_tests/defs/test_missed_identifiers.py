@@ -33,10 +33,10 @@ from fine_tune_assets.defs.s02_scrubbed_reports import overall_recall
 from fine_tune_assets.defs.s03_unique_reports import drop_duplicates
 from fine_tune_assets.defs.s04_approved_examples import approved_examples
 from fine_tune_assets.ledger.missed_identifiers import record_mark, withdraw_mark
-from fine_tune_assets.ledger.reviews import record_decision
 from fine_tune_assets.phi.missed_terms import MARKED_BY_REVIEWERS
 from fine_tune_assets.phi.scrubbing import scrubber_version
 from fine_tune_assets_tests.instructions.examples import built
+from fine_tune_assets_tests.ledger.made import record_decision
 
 TERM = "Zebrafinch"
 
@@ -148,7 +148,15 @@ def test_an_example_that_holds_a_marked_term_is_not_approved_not_even_as_repaire
     drafts = table_of([draft], DRAFTED_EXAMPLES)
     with Installation().ledger() as ledger:
         named = {name: draft[name] for name in ("example_id", "fingerprint", "report_id", "task")}
-        record_decision(ledger, **named, decision="approve", output=f"{TERM} coughs.", reviewer="expert-1")
+        repaired = _renamed({**content, "output": f"{TERM} coughs."})
+        record_decision(
+            ledger,
+            **named,
+            decision="approve",
+            output=repaired["output"],
+            reviewer="expert-1",
+            approved_fingerprint=content_fingerprint(**repaired),
+        )
 
     def approved() -> Any:
         corrections = SCRUBBED_CORRECTIONS.empty_table()

@@ -15,10 +15,9 @@ from fine_tune_assets.defs.local_run import materialize_stale
 from fine_tune_assets.ledger.corrections import record_correction
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME
-from fine_tune_assets.ledger.reviews import record_decision
 from fine_tune_assets_tests.conftest import drop_dialogues
 from fine_tune_assets_tests.defs.test_ingest_flow import INGEST
-from fine_tune_assets_tests.ledger.made import record_promoted
+from fine_tune_assets_tests.ledger.made import record_decision, record_promoted
 
 pytestmark = pytest.mark.slow  # the scrubber's process loads Presidio
 PATIENT = "Rosalind Quillfeather"

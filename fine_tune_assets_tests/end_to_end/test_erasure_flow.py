@@ -16,6 +16,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from fine_tune_assets.approval.drafting import content_fingerprint
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
@@ -30,11 +31,11 @@ from fine_tune_assets.instructions.storing import ErasedInstructionSetError, rea
 from fine_tune_assets.ledger.deployments import report_state, switch_live, want_release
 from fine_tune_assets.ledger.erasures import find_erasure
 from fine_tune_assets.ledger.releases import record_release
-from fine_tune_assets.ledger.reviews import record_decision
 from fine_tune_assets.ledger.verdicts import record_verdict, verdict_id_of
 from fine_tune_assets.lineage.trainings import record_training
 from fine_tune_assets_tests.conftest import DIALOGUES, drop_dialogues
 from fine_tune_assets_tests.defs.test_ingest_flow import INGEST
+from fine_tune_assets_tests.ledger.made import record_decision
 
 # Each scrub starts a process that loads Presidio, and the story has some ten.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
@@ -85,11 +86,15 @@ class Planted:
             for number, draft in enumerate(
                 r for r in self.rows("drafted_examples") if r["patient_key"] == self.patient
             ):
+                output = f"Better with {MARKER} tea." if number == 0 else None
                 record_decision(
                     ledger,
                     **{name: draft[name] for name in ("example_id", "fingerprint", "report_id", "task")},
                     decision="approve",
-                    output=f"Better with {MARKER} tea." if number == 0 else None,
+                    output=output,
+                    approved_fingerprint=content_fingerprint(
+                        draft["instruction"], draft["input"], output or draft["output"]
+                    ),
                     reviewer="expert-1",
                     reason=f"She said {MARKER}.",
                 )

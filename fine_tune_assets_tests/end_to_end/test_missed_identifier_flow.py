@@ -18,10 +18,10 @@ from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs.local_run import Summary, materialize_stale
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s02_missed_identifiers import require_nothing_missed
-from fine_tune_assets.ledger.reviews import record_decision
 from fine_tune_assets.phi.missed_terms import MARKED_BY_REVIEWERS
 from fine_tune_assets_tests.conftest import drop_dialogues
 from fine_tune_assets_tests.defs.test_ingest_flow import INGEST
+from fine_tune_assets_tests.ledger.made import record_decision
 
 # Each scrub starts a process that loads Presidio, and the story has ten.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]

@@ -9,9 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from fine_tune_assets.core.erased_sets import REMAINING, ErasedSet, write_erased
+from fine_tune_assets.instructions.building import Dropped
 from fine_tune_assets.instructions.earlier_sets import earlier_tests
 from fine_tune_assets.instructions.provenance import ReportFacts
-from fine_tune_assets.instructions.replaying import read_replayable, standing
+from fine_tune_assets.instructions.replaying import read_replayable, sort_out
 from fine_tune_assets.instructions.storing import InstructionSetError, StoredInstructionSet, write_instruction_set
 from fine_tune_assets_tests.instructions.examples import SEARCH, SPLIT, approved, built
 
@@ -82,12 +83,13 @@ def test_another_recipes_examples_and_what_an_earlier_scrubber_left_are_not_repl
     assert read_replayable(tmp_path, recipe, SPLIT.salt, scrubber) == []
 
 
-def test_only_what_is_still_approved_stands(tmp_path: Path) -> None:
-    """A revoked decision takes its example out of every later training."""
+def test_what_may_not_be_replayed_is_counted_with_its_reason(tmp_path: Path) -> None:
+    """A revoked decision takes its example out of every later training, and nothing goes without a word."""
     store(tmp_path)
-    rows = read_replayable(tmp_path, "r", SPLIT.salt, "s1")
-    approved_still = frozenset(row["fingerprint"] for row in rows[1:])
-    assert standing(rows, approved_still) == rows[1:]
+    first, *others = read_replayable(tmp_path, "r", SPLIT.salt, "s1")
+    why = {first["fingerprint"]: "its approval was revoked"}
+    kept, dropped = sort_out([first, *others], lambda row: why.get(row["fingerprint"]))
+    assert (kept, dropped) == (others, [Dropped(first["example_id"], "its approval was revoked")])
 
 
 def test_a_changed_set_is_not_replayed_from(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fine_tune_assets.core.errors import RecipeError
-from fine_tune_assets.instructions.building import build_instruction_set
+from fine_tune_assets.instructions.building import Dropped, build_instruction_set
 from fine_tune_assets.instructions.mixing import choose_general, mix_counts
 from fine_tune_assets_tests.instructions.examples import approved, around, example, general, patients_in, rules
 
@@ -75,12 +75,17 @@ def test_nothing_is_replayed_that_is_tested_on_present_or_like_what_another_spli
     rows = [
         earlier_row(tested, "Of a test patient."),
         earlier_row(OLD[0], present["input"]) | {"fingerprint": present["fingerprint"]},
-        earlier_row(OLD[1], "A rash on the left arm."),
+        earlier_row(OLD[1], "A rash on the left arm. Now"),
     ]
     exam = example(tested, "A rash on the left arm.")
-    result = build_instruction_set(approved(extra=[exam]), general(), rules(0.1, 0.4), around(replayable=rows))
+    fallen = Dropped("e-old", "its approval was revoked")
+    surroundings = around(replayable=rows, not_replayable=[fallen])
+    result = build_instruction_set(approved(extra=[exam]), general(), rules(0.1, 0.4), surroundings)
     assert result.replayed == 0
     assert result.replay_wanted > 0
+    assert fallen in result.replay_left_out, "What could not be replayed is said."
+    reasons = {one.example_id: one.reason for one in result.replay_left_out}
+    assert reasons[str(rows[2]["example_id"])].startswith("near duplicate of ")
 
 
 def test_the_replay_is_the_same_for_any_order() -> None:

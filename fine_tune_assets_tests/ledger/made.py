@@ -1,15 +1,27 @@
-"""Verdicts and releases for tests, with ids that hold."""
+"""Decisions, verdicts and releases for tests, with ids that hold."""
 
+import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fine_tune_assets.core.records import Release, Verdict
+from fine_tune_assets.core.records import Decision, Release, Verdict
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.releases import record_release
+from fine_tune_assets.ledger.reviews import add_decision
 from fine_tune_assets.ledger.switches import serving_adapter
 from fine_tune_assets.ledger.verdicts import record_verdict, verdict_id_of
 
 FINGERPRINTS = {"adapter_id": "adapter-1", "base_fingerprint": "base-1", "instruction_set_fingerprint": "set-1"}
+
+
+def record_decision(ledger: Ledger, *, reason: str = "", **fields: Any) -> Decision:
+    """A decision as it was said, past the queue and its rules. Where nothing is approved, any signature does for a repair."""
+    signed = {"approved_fingerprint": "of a repair"} if fields.get("output") is not None else {}
+    made = Decision(decision_id=uuid.uuid4().hex, decided_at=datetime.now(UTC), **(signed | fields))
+    with ledger.begin() as connection:
+        add_decision(connection, made, reason)
+    return made
 
 
 def make_verdict(decision: str, **changes: Any) -> Verdict:

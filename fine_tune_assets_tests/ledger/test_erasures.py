@@ -22,9 +22,9 @@ from fine_tune_assets.ledger.erasures import (
 )
 from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
 from fine_tune_assets.ledger.missed_identifiers import list_marks, record_mark
-from fine_tune_assets.ledger.reviews import list_decisions, record_decision
+from fine_tune_assets.ledger.reviews import list_decisions
 from fine_tune_assets.ledger.schema import decisions
-from fine_tune_assets_tests.ledger.made import record_promoted
+from fine_tune_assets_tests.ledger.made import record_decision, record_promoted
 
 KEY, OTHER = "a" * 64, "b" * 64
 IDS = PatientIds(frozenset({"b1"}), frozenset({"b1/r"}), frozenset({"e1"}))

@@ -10,11 +10,11 @@ from fine_tune_assets.ledger.reviews import (
     ReviewWord,
     decisions_fingerprint,
     list_decisions,
-    record_decision,
     revoke_decision,
     revoked_reviewers,
     words_on_shared_contents,
 )
+from fine_tune_assets_tests.ledger.made import record_decision
 
 REPAIRED = "Zebrafinch: the repaired output."
 
@@ -43,7 +43,15 @@ def test_the_fingerprint_changes_with_every_decision_and_only_then(ledger: Ledge
     assert len(seen) == 4
 
 
-@pytest.mark.parametrize("changes", [{"decision": "maybe"}, {"decision": "reject", "output": "x"}, {"reviewer": " "}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"decision": "maybe"},
+        {"decision": "reject", "output": "x"},
+        {"reviewer": " "},
+        {"output": "x", "approved_fingerprint": None},
+    ],
+)
 def test_a_decision_that_makes_no_sense_is_refused(ledger: Ledger, changes: dict[str, Any]) -> None:
     """What is stored here decides what a model is trained on."""
     with pytest.raises(LedgerError):

@@ -13,12 +13,11 @@ from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import report_state, switch_live, want_release
 from fine_tune_assets.ledger.erasures import PatientIds, mark_releases, record_erasure
 from fine_tune_assets.ledger.releases import record_release
-from fine_tune_assets.ledger.reviews import record_decision
 from fine_tune_assets.ledger.schema import revocations
 from fine_tune_assets.ledger.verdicts import record_verdict
 from fine_tune_assets.lineage.tracing import UnknownIdError, trace_example, trace_patient, trace_release
 from fine_tune_assets.lineage.trainings import record_training
-from fine_tune_assets_tests.ledger.made import make_release, make_verdict
+from fine_tune_assets_tests.ledger.made import make_release, make_verdict, record_decision
 from fine_tune_assets_tests.lineage.made import (
     MARKER,
     TESTED,

@@ -33,29 +33,31 @@ def test_only_new_training_examples_from_reports_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("new", "base", "recipe", "misses", "erased", "due"),
+    ("new", "reason", "due"),
     [
-        (19, False, False, False, False, False),
-        (20, False, False, False, False, True),
-        (0, True, False, False, False, True),
-        (0, False, True, False, False, True),
-        (0, False, False, True, False, True),
-        (0, False, False, False, True, True),
-        (0, False, False, False, False, False),
+        (19, None, False),
+        (20, None, True),
+        (0, "is_base_changed", True),
+        (0, "is_recipe_changed", True),
+        (0, "has_learned_misses", True),
+        (0, "is_set_erased", True),
+        (0, "has_revoked", True),
+        (0, None, False),
     ],
 )
 def test_training_is_due_by_enough_new_examples_or_a_change_or_what_should_not_have_been_learned(
-    new: int, base: bool, recipe: bool, misses: bool, erased: bool, due: bool
+    new: int, reason: str | None, due: bool
 ) -> None:
     """One example below the recipe's number nothing starts; an operator's change starts it at once."""
     assert (
         is_training_due(
             new_examples=new,
             minimum_new_examples=20,
-            is_base_changed=base,
-            is_recipe_changed=recipe,
-            has_learned_misses=misses,
-            is_set_erased=erased,
+            is_base_changed=reason == "is_base_changed",
+            is_recipe_changed=reason == "is_recipe_changed",
+            has_learned_misses=reason == "has_learned_misses",
+            is_set_erased=reason == "is_set_erased",
+            has_revoked=reason == "has_revoked",
         )
         is due
     )
