@@ -34,6 +34,12 @@ from fine_tune_assets.phi.kinds import KINDS
 if TYPE_CHECKING:
     from fine_tune_assets.desk.application import Desk
 
+LONGEST_CHECKED = 20_000
+"""Characters. Checking 200,000 took a second, and that while somebody types."""
+_NOT_CHECKED = (
+    f"not checked: a text of more than {LONGEST_CHECKED:,} characters is too long to compare it with the input"
+)
+
 
 @dataclass(frozen=True)
 class Opened:
@@ -65,8 +71,16 @@ def show_diff(desk: "Desk", visit: Visit) -> Response:
 def _against_draft(draft: dict[str, Any], output: str) -> tuple[list[str], list[DiffPiece]]:
     """What to look at in a text, and what it changes in the draft with those places marked."""
     text = output.replace("\r\n", "\n").strip()
+    flags, spans = _to_look_at(draft, text)
+    return flags, with_marks(word_diff(draft["output"], text), spans)
+
+
+def _to_look_at(draft: dict[str, Any], text: str) -> tuple[list[str], list[tuple[int, int, str]]]:
+    """The flags of a text, and where they are about it. A long one that is not the draft's is not checked, and said so."""
+    if text != draft["output"] and len(text) > LONGEST_CHECKED:
+        return [_NOT_CHECKED], []
     flags = flags_of_repair(draft, text)
-    return flags, with_marks(word_diff(draft["output"], text), flag_spans(text, flags))
+    return flags, flag_spans(text, flags)
 
 
 def show_signing(desk: "Desk", visit: Visit) -> Response:
@@ -148,7 +162,7 @@ def _render_item(
     shown = output_to_review(desk.ledger, draft, desk.rules())
     output = shown if typed is None else typed
     report = desk.texts.tagged_report(draft["report_id"])
-    flags = flags_of_repair(draft, shown)
+    flags, spans = _to_look_at(draft, shown)
     edited_flags, diff = _against_draft(draft, output)
     return page(
         desk,
@@ -159,7 +173,7 @@ def _render_item(
         draft=draft,
         output=output,
         flags=flags,
-        pieces=with_spans(shown, flag_spans(shown, flags)),
+        pieces=with_spans(shown, spans),
         report=None if report is None else with_slots(report),
         edited_flags=edited_flags,
         diff=diff,

@@ -5,7 +5,7 @@ Pure: text in, pieces out. A piece is plain text; what is put around it is the t
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -28,10 +28,10 @@ class Piece:
 class DiffPiece:
     text: str
     change: Change
-    is_whole: bool = False
-    """Shown as changed as a whole, since too much differs to compare it word by word: words in it may be the same."""
     kinds: tuple[str, ...] = ()
     """What it is marked as; what was removed never is."""
+    is_whole: bool = False
+    """Shown as changed as a whole, since too much differs to compare it word by word: words in it may be the same."""
 
 
 def with_slots(text: str) -> list[Piece]:
@@ -61,7 +61,7 @@ def word_diff(before: str, after: str) -> list[DiffPiece]:
     for run in compare(_WORDS.findall(before), _WORDS.findall(after)):
         parts: tuple[tuple[Change, Words], ...] = (("same", run.same), ("removed", run.removed), ("added", run.added))
         texts = [(change, "".join(words)) for change, words in parts if words]
-        pieces += [DiffPiece(text, change, run.is_whole and change != "same") for change, text in texts]
+        pieces += [DiffPiece(text, change, is_whole=run.is_whole and change != "same") for change, text in texts]
     return pieces
 
 
@@ -74,8 +74,6 @@ def with_marks(pieces: Iterable[DiffPiece], spans: Sequence[tuple[int, int, str]
             marked.append(piece)
             continue
         inside = [(start - at, end - at, kind) for start, end, kind in spans]
-        marked += [
-            DiffPiece(part.text, piece.change, piece.is_whole, part.kinds) for part in with_spans(piece.text, inside)
-        ]
+        marked += [replace(piece, text=part.text, kinds=part.kinds) for part in with_spans(piece.text, inside)]
         at += len(piece.text)
     return marked

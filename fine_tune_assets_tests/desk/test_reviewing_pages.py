@@ -170,6 +170,16 @@ def test_a_diff_of_a_long_text_that_was_written_anew_says_that_it_is_coarse(site
     assert ("too much to compare every word" in short, "too much to compare every word" in long) == (False, True)
 
 
+def test_a_text_that_is_too_long_to_be_checked_says_so(site: Site, one: Visitor) -> None:
+    """No flag must not be taken for no fault."""
+    first = drafts_of(site.settings)[0]["example_id"]
+    one.get(f"/items/{first}")
+    for count, is_checked in ((2, True), (2_000, False)):
+        form = {"output": "He takes 77 mg. " * count}
+        shown = one.post(f"/items/{first}/diff", form, page="/account").text
+        assert ("number not in input" in shown, "not checked" in shown) == (is_checked, not is_checked)
+
+
 def test_a_rejection_needs_a_reason_from_the_list(site: Site, one: Visitor) -> None:
     """Free text alone can't be counted."""
     first = drafts_of(site.settings)[0]
