@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from fine_tune_assets.core.settings import go_offline
 from fine_tune_assets.defs import (
     s01_erased_patients,
     s01_raw_reports,
@@ -27,6 +28,9 @@ from fine_tune_assets.defs import (
 from fine_tune_assets.defs.automation import AUTOMATION_SENSOR
 from fine_tune_assets.defs.local_run import progress_logger
 from fine_tune_assets.defs.resources import Installation, Worker, parquet_tables
+
+# Whoever starts Dagster without our command: step processes load libraries that would tell their makers about it.
+go_offline()
 
 STAGES = (
     sources,

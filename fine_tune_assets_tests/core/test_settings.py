@@ -104,3 +104,28 @@ def test_going_offline_overrides_whatever_the_shell_says() -> None:
         [sys.executable, "-c", code], env=environment, cwd=PROJECT_DIR, capture_output=True, text=True, check=True
     )
     assert json.loads(done.stdout) == OFFLINE_ENVIRONMENT
+
+
+_LOADS_A_MODEL = """
+import importlib, sys
+importlib.import_module(sys.argv[1])
+if "go" in sys.argv:
+    from fine_tune_assets.core.settings import go_offline
+    go_offline()
+import onnxruntime
+from fine_tune_assets.core.paths import PROJECT_DIR
+onnxruntime.InferenceSession(PROJECT_DIR / "fine_tune_assets/phi/tagger/model/model.int8.onnx")
+"""
+
+
+@pytest.mark.parametrize(
+    ("entry", "is_quiet"),
+    [(["fine_tune_assets.core.settings", "go"], True), (["fine_tune_assets.definitions"], True), (["json"], False)],
+)
+def test_onnxruntime_tells_nobody_of_its_use(tmp_path: Path, entry: list[str], is_quiet: bool) -> None:
+    """Where its telemetry is on, it leaves an id of the machine in the user's cache: what our processes load must not."""
+    inherited = {name: value for name, value in os.environ.items() if name not in OFFLINE_ENVIRONMENT}
+    environment = {**inherited, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    subprocess.run([sys.executable, "-c", _LOADS_A_MODEL, *entry], env=environment, cwd=PROJECT_DIR, check=True)
+    told = [path for path in tmp_path.rglob("*") if "onnxruntime" in path.name]
+    assert (told == []) is is_quiet
