@@ -41,8 +41,9 @@ def with_slots(text: str) -> list[Piece]:
 
 
 def with_spans(text: str, spans: Iterable[tuple[int, int, str]]) -> list[Piece]:
-    """Cut at the ends of spans (start, end, kind), which may lie over each other."""
-    inside = [(max(0, s), min(len(text), e), kind) for s, e, kind in spans if s < e]
+    """Cut at the ends of spans (start, end, kind), which may lie over each other and, wholly or in part, outside."""
+    clipped = ((max(0, start), min(len(text), end), kind) for start, end, kind in spans)
+    inside = [(start, end, kind) for start, end, kind in clipped if start < end]
     cuts = sorted({0, len(text), *(s for s, _, _ in inside), *(e for _, e, _ in inside)})
     pieces = []
     for start, end in pairwise(cuts):

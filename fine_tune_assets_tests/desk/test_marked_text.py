@@ -1,6 +1,6 @@
 """How texts are cut for the page: nothing lost, nothing added, and each piece marked as what it is."""
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fine_tune_assets.desk.marked_text import with_marks, with_slots, with_spans, word_diff
@@ -17,6 +17,7 @@ def test_a_diff_holds_both_texts_whole(before: str, after: str) -> None:
 
 
 @given(_TEXT, st.lists(st.tuples(st.integers(-5, 70), st.integers(-5, 70), st.sampled_from("xy")), max_size=5))
+@example("11", [(-2, -1, "x"), (70, 71, "y")])
 def test_marks_that_lie_over_each_other_lose_no_text(text: str, spans: list[tuple[int, int, str]]) -> None:
     """A flagged number stands in a flagged sentence."""
     assert "".join(piece.text for piece in with_spans(text, spans)) == text
