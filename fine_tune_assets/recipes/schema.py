@@ -231,9 +231,34 @@ class BaseModelSettings:
     licence: str = ""
 
 
+_NEVER_ADAPTED = frozenset(
+    {"embed_tokens", "lm_head", "wte", "wpe", "embed_in", "embed_out", "tok_embeddings", "word_embeddings", "output"}
+)
+"""Embeddings and output layers by the names that model families give them."""
+
+
+def _is_adaptable(module: str) -> str:
+    if module.rsplit(".", 1)[-1] in _NEVER_ADAPTED:
+        raise ValueError(f"{module} is an embedding or output layer: LoRA there breaks tied weights and vLLM")
+    return module
+
+
+ModuleName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]+$"), AfterValidator(_is_adaptable)]
+
+
+def _keeps_patients_apart(value: Any) -> Any:
+    if value in ("wrapped", "bfd_split"):
+        raise ValueError(
+            f"{value} cuts examples, and lets one patient's words follow another's: use bfd, never or auto"
+        )
+    return value
+
+
 @dataclass(frozen=True, config=_STRICT)
 class TrainingSettings:
-    method: Literal["lora", "qlora"]
+    method: Literal["lora", "qlora", "dora"]
+    """LoRA (Hu et al. 2021), on a base in 4 bits (QLoRA, Dettmers et al. 2023), or with learned magnitudes (DoRA, Liu et al.
+    2024), which is slower."""
     rank: Positive
     alpha: Positive
     dropout: Fraction
@@ -245,8 +270,20 @@ class TrainingSettings:
     """Tokens of one example. An example that is longer is left out, with its id."""
     warmup_fraction: Fraction
     seed: int
-    target_modules: Literal["all-linear"] = "all-linear"
-    """LoRA on embeddings or the output layer breaks tied weights and vLLM: it can't be asked for."""
+    target_modules: Literal["all-linear"] | Annotated[tuple[ModuleName, ...], Field(min_length=1)] = "all-linear"
+    """Where the adapter sits. LoRA on embeddings or the output layer breaks tied weights and vLLM: it can't be asked for."""
+    weight_decay: Fraction = 0.0
+    evaluations_per_epoch: Positive = 1
+    """How often the validation loss is measured; the checkpoint with the lowest one becomes the adapter."""
+    early_stopping_patience: Positive | None = None
+    """Measurements in a row without a lower validation loss after which training ends; null goes through all epochs."""
+    packing: Annotated[Literal["auto", "never", "bfd"], BeforeValidator(_keeps_patients_apart)] = "auto"
+    """Several examples in one row, each blind to the others (`bfd`: best fit decreasing), or batches of one length (`never`);
+    `auto` takes what computes less on the lengths at hand."""
+    gradient_checkpointing: bool | None = None
+    """Compute activations again instead of keeping them: less memory, about a third more time. Null: on a GPU only."""
+    checkpoint_minutes: Annotated[float, Field(ge=0)] = 10.0
+    """How much of a training a crash may cost. Fewer write more often."""
 
 
 @dataclass(frozen=True, config=_STRICT)

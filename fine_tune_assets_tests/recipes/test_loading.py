@@ -68,13 +68,32 @@ def test_missing_fields_are_named_all_at_once() -> None:
     assert "gate.minimum_gain" in str(caught.value)
 
 
-@pytest.mark.parametrize("targets", [["q_proj", "v_proj"], "embed_tokens", ["lm_head"], "all"])
-def test_lora_targets_other_than_all_linear_are_refused(targets: object) -> None:
-    """LoRA on embeddings or the output layer breaks tied weights."""
+@pytest.mark.parametrize(
+    "targets",
+    ["embed_tokens", "all", [], ["lm_head"], ["q_proj", "model.embed_tokens"], ["wte"], [".*"], ["q_proj|lm_head"]],
+)
+def test_lora_on_embeddings_or_the_output_layer_is_refused(targets: object) -> None:
+    """It breaks tied weights and vLLM; a pattern could hide it."""
     values = demo_values()
     values["training"]["target_modules"] = targets
     with pytest.raises(RecipeError, match=r"training\.target_modules"):
         parse_recipe(values, "mine.yaml")
+
+
+@pytest.mark.parametrize("strategy", ["wrapped", "bfd_split"])
+def test_packing_that_mixes_patients_is_refused_with_the_reason(strategy: str) -> None:
+    """One patient's words would stand before another's in one context."""
+    values = demo_values()
+    values["training"]["packing"] = strategy
+    with pytest.raises(RecipeError, match="patient's words follow another's"):
+        parse_recipe(values, "mine.yaml")
+
+
+def test_lora_sits_where_the_recipe_names_modules() -> None:
+    """Attention alone is a common choice for small sets."""
+    values = demo_values()
+    values["training"]["target_modules"] = ["q_proj", "v_proj"]
+    assert parse_recipe(values, "mine.yaml").training.target_modules == ("q_proj", "v_proj")
 
 
 @pytest.mark.parametrize(
