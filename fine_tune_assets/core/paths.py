@@ -75,6 +75,11 @@ class Layout:
         return self.data_dir / "cache"
 
     @property
+    def training_checkpoints(self) -> Path:
+        """Of the training that is going on. In the cache, which is emptied when a patient is erased."""
+        return self.cache / "training"
+
+    @property
     def run(self) -> Path:
         """Pid files and logs of services."""
         return self.data_dir / "run"

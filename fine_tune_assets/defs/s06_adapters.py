@@ -159,10 +159,15 @@ def behind_training() -> AC:
     )
 
 
+GOES_ON = dg.RetryPolicy(max_retries=2, delay=5)
+"""A trainer that was killed is started again, and goes on from its last checkpoint. What it says itself is not tried again."""
+
+
 @dg.asset(
     group_name=GROUP,
     deps=[recipe_section("training")],
     pool=GPU,
+    retry_policy=GOES_ON,
     automation_condition=(quiet() & inputs_are_final() & InputsPresent() & InputsDiffer() & TrainingIsDue()).with_label(
         "when_training_is_due"
     ),
@@ -198,6 +203,7 @@ def adapters(
         "base_folder": str(installation.path(base["folder"])),
         "base_fingerprint": base["fingerprint"],
         "adapters_dir": str(layout.adapters),
+        "checkpoints_dir": str(layout.training_checkpoints),
         "settings": asdict(recipe.training),
         "threads": installation.settings.threads,
     }
@@ -228,6 +234,11 @@ def adapters(
         rows_trained=trained["rows_trained"],
         rows_too_long=len(trained["rows_too_long"]),
         supervised_tokens=trained["supervised_tokens"],
+        steps=trained["steps"],
+        stopped_early=trained["stopped_early"],
+        resumed_from_step=trained["resumed_from_step"] or 0,
+        packing=trained["packing"],
+        tokens_per_second=trained["tokens_per_second"],
         seconds=trained["seconds"],
         peak_memory_mb=trained["peak_memory_bytes"] / 1e6,
         adapter=short(trained["adapter_id"]),

@@ -30,6 +30,7 @@ def train(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
         base_folder=Path(request["base_folder"]),
         base_fingerprint=request["base_fingerprint"],
         adapters_dir=Path(request["adapters_dir"]),
+        checkpoints_dir=Path(request["checkpoints_dir"]),
         settings=TrainingSettings(**request["settings"]),
         threads=request["threads"],
         progress=progress,

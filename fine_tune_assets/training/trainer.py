@@ -1,41 +1,47 @@
-"""LoRA and QLoRA training with TRL's SFTTrainer and PEFT.
+"""LoRA, QLoRA and DoRA training with TRL's SFTTrainer and PEFT.
 
-Owns one training, from an instruction set and a base model to an adapter folder named by its fingerprint. Does not know
-why it was started or what becomes of the adapter.
+Owns one training, from an instruction set and a base model to an adapter folder named by its fingerprint. Killed and started
+again with the same arguments it goes on from its last checkpoint and ends with the same weights. Does not know why it was
+started or what becomes of the adapter.
 """
 
-import json
-import resource
-import shutil
-import tempfile
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from datasets import Dataset
-from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
-from transformers import PrinterCallback, TrainerCallback
+from transformers import EarlyStoppingCallback, PrinterCallback
 from transformers.trainer_utils import set_seed
-from trl import SFTConfig, SFTTrainer
+from trl import SFTConfig
 
-from fine_tune_assets.core.errors import FineTuneError
-from fine_tune_assets.core.files import folder_written_aside
-from fine_tune_assets.core.fingerprints import fingerprint_folder, short
+from fine_tune_assets.core.fingerprints import fingerprint_json, fingerprint_table, short
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.engines.transformers_models import best_device, load_model, load_tokenizer, use_threads
+from fine_tune_assets.engines.transformers_models import best_device, load_tokenizer, use_threads
 from fine_tune_assets.recipes.schema import TrainingSettings
+from fine_tune_assets.training.adapter_folder import WEIGHTS, store_adapter
+from fine_tune_assets.training.adapting import adapted_model, disk_bytes, uses_checkpointing
+from fine_tune_assets.training.batches import (
+    Batching,
+    LengthBatches,
+    attention_share,
+    choose_batching,
+    evaluation_steps,
+    pack,
+)
+from fine_tune_assets.training.checkpoints import Checkpoint, Checkpoints
+from fine_tune_assets.training.failures import TrainingError, explained, require_number, require_room
+from fine_tune_assets.training.isolation import require_isolation
+from fine_tune_assets.training.sft import ResumableTrainer, Schedule
 from fine_tune_assets.training.supervised_loss import score_learned_positions_only
 from fine_tune_assets.training.supervision import SupervisedRow, SupervisedRows, supervise_all
+from fine_tune_assets.training.telling import Telling, curve_of, peak_memory_bytes
 
-LOGGING_POINTS = 40
-"""Points of the loss curve that are kept: enough for a picture, few enough for an event."""
-
-
-class TrainingError(FineTuneError):
-    """Training could not start or went wrong."""
+TRAINER = 2
+"""Raised when the same inputs train to other weights than before: a checkpoint of before is then not gone on from."""
+NEVER = 10**9
+"""Steps between what `Schedule` decides instead."""
 
 
 @dataclass(frozen=True)
@@ -48,22 +54,25 @@ class TrainingResult:
     rows_too_long: tuple[str, ...]
     supervised_tokens: int
     steps: int
+    stopped_early: bool
+    resumed_from_step: int | None
+    """Of the last attempt; None if it was one go."""
+    packing: str
+    """`bfd` or `never`."""
     first_train_loss: float
     last_train_loss: float
     first_validation_loss: float
     best_validation_loss: float
     seconds: float
+    """Over all attempts, up to the checkpoint that each went on from."""
+    tokens_per_second: float
     peak_memory_bytes: int
 
 
-class _Telling(TrainerCallback):
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-
-    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        loss = (kwargs.get("logs") or {}).get("loss")
-        if loss is not None:
-            self._progress(state.global_step, state.max_steps, f"optimiser steps, loss {float(loss):.3f}")
+@dataclass(frozen=True)
+class _Rows:
+    train: SupervisedRows
+    validation: SupervisedRows
 
 
 def train_adapter(
@@ -71,44 +80,58 @@ def train_adapter(
     base_folder: Path,
     base_fingerprint: str,
     adapters_dir: Path,
+    checkpoints_dir: Path,
     settings: TrainingSettings,
     threads: int,
     progress: Progress,
 ) -> TrainingResult:
     """Train and store one adapter. Raises TrainingError; nothing is left under a final name then."""
     use_threads(threads)
-    set_seed(settings.seed)
     tokenizer = load_tokenizer(base_folder)
-    train = _rows(instruction_set, "train", tokenizer, settings.max_length)
-    validation = _rows(instruction_set, "validation", tokenizer, settings.max_length)
-    model = load_model(base_folder, is_quantized=settings.method == "qlora")
-    if settings.method == "qlora":
-        model = prepare_model_for_kbit_training(model)
-    peft_model = get_peft_model(model, _lora_config(settings))
-    started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="training-") as scratch:
-        trainer = _make_trainer(peft_model, tokenizer, train, validation, settings, Path(scratch), progress)
-        first_validation = float(trainer.evaluate()["eval_loss"])
-        trainer.train()
-        best = min(first_validation, *_logged(trainer.state.log_history, "eval_loss"))
-        losses = _logged(trainer.state.log_history, "loss")
-        _require_finite(losses, first_validation, best)
-        adapter_id, folder = _store(peft_model, adapters_dir, base_fingerprint)
+    rows = _Rows(*(_rows(instruction_set, s, tokenizer, settings.max_length) for s in ("train", "validation")))
+    checkpoints = Checkpoints(checkpoints_dir, training_key(instruction_set, base_fingerprint, settings))
+    with explained(checkpoints.folder):
+        # The adapter's first weights are by chance: the same ones at every start.
+        set_seed(settings.seed)
+        model = adapted_model(base_folder, settings)
+        require_room(checkpoints.folder, disk_bytes(model))
+        last = checkpoints.latest()
+        telling = Telling(progress)
+        trainer = _make_trainer(model, tokenizer, rows, settings, checkpoints, last, telling)
+        first_validation = _first_validation(trainer, checkpoints)
+        set_seed(settings.seed)
+        trainer.train(resume_from_checkpoint=str(last.folder) if last else None)
+        _require_best_is_loaded(trainer, checkpoints)
+        losses = [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
+        best = _best(trainer, first_validation)
+        adapter_id, folder = store_adapter(model, adapters_dir, base_fingerprint)
+    checkpoints.remove()
     return TrainingResult(
         adapter_id=adapter_id,
         folder=folder,
-        curve=({"step": 0.0, "eval_loss": first_validation}, *_curve(trainer.state.log_history)),
-        rows_trained=len(train.kept),
-        rows_too_long=train.too_long + validation.too_long,
-        supervised_tokens=sum(row.supervised for row in train.kept),
+        curve=({"step": 0.0, "eval_loss": first_validation}, *curve_of(trainer.state.log_history)),
+        rows_trained=len(rows.train.kept),
+        rows_too_long=rows.train.too_long + rows.validation.too_long,
+        supervised_tokens=sum(row.supervised for row in rows.train.kept),
         steps=trainer.state.global_step,
+        stopped_early=trainer.state.global_step < trainer.state.max_steps,
+        resumed_from_step=last.step if last else None,
+        packing="bfd" if _is_packed(trainer) else "never",
         first_train_loss=_mean(losses[:3]),
         last_train_loss=_mean(losses[-3:]),
         first_validation_loss=first_validation,
         best_validation_loss=best,
-        seconds=time.monotonic() - started,
-        peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        seconds=trainer.seconds,
+        tokens_per_second=telling.tokens_per_second,
+        peak_memory_bytes=peak_memory_bytes(),
     )
+
+
+def training_key(instruction_set: pa.Table, base_fingerprint: str, settings: TrainingSettings) -> str:
+    """Name of all that decides the weights."""
+    decides = {name: value for name, value in asdict(settings).items() if name != "checkpoint_minutes"}
+    parts = [TRAINER, fingerprint_table(instruction_set), base_fingerprint, decides, best_device()]
+    return short(fingerprint_json(parts))
 
 
 def _rows(table: pa.Table, split: str, tokenizer: Any, max_length: int) -> SupervisedRows:
@@ -122,124 +145,143 @@ def _rows(table: pa.Table, split: str, tokenizer: Any, max_length: int) -> Super
     return rows
 
 
-def _lora_config(settings: TrainingSettings) -> LoraConfig:
-    return LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.alpha,
-        lora_dropout=settings.dropout,
-        target_modules=settings.target_modules,
-        bias="none",
-        task_type="CAUSAL_LM",
-    )
-
-
 def _make_trainer(
     model: Any,
     tokenizer: Any,
-    train: SupervisedRows,
-    validation: SupervisedRows,
+    rows: _Rows,
     settings: TrainingSettings,
-    scratch: Path,
-    progress: Progress,
-) -> SFTTrainer:
-    per_epoch = -(-len(train.kept) // (settings.batch_size * settings.gradient_accumulation))
-    steps = per_epoch * settings.epochs
+    checkpoints: Checkpoints,
+    last: Checkpoint | None,
+    telling: Telling,
+) -> ResumableTrainer:
+    lengths = [len(row.input_ids) for row in rows.train.kept]
+    apart = _dataset(rows.train.kept)
+    packed = pack(apart, settings.max_length)
+    batching = _batching(model, settings, lengths, packed)
+    if batching.strategy == "bfd":
+        require_isolation(model, max(packed, key=lambda row: len(row["seq_lengths"])))
+    dataset = packed if batching.strategy == "bfd" else apart
+    row_lengths = [len(ids) for ids in dataset["input_ids"]]
+    order = LengthBatches(row_lengths, batching.rows_per_step, settings.seed)
+    steps_per_epoch = -(-len(row_lengths) // batching.rows_per_step)
+    evaluations = evaluation_steps(steps_per_epoch, settings.epochs, settings.evaluations_per_epoch)
+    schedule = Schedule(order, evaluations, steps_per_epoch, settings.checkpoint_minutes)
+    patience = settings.early_stopping_patience
+    trainer = ResumableTrainer(
+        model=model,
+        args=_config(settings, batching, steps_per_epoch, checkpoints.folder),
+        train_dataset=dataset,
+        eval_dataset=_dataset(rows.validation.kept),
+        processing_class=tokenizer,
+        callbacks=[telling, schedule, *([EarlyStoppingCallback(patience)] if patience else [])],
+        order=order,
+        checkpoints=checkpoints,
+        seconds=last.seconds if last else 0.0,
+    )
+    trainer.remove_callback(PrinterCallback)  # Telling says it in one line
+    if best_device() == "cpu":
+        score_learned_positions_only(model.get_base_model())
+    _require_all_rows(trainer, rows.train)
+    return trainer
+
+
+def _batching(model: Any, settings: TrainingSettings, lengths: Sequence[int], packed: Dataset) -> Batching:
+    config = model.config.get_text_config()
+    share = attention_share(config.hidden_size, config.num_hidden_layers, model.get_base_model().num_parameters())
+    tokens = [len(ids) for ids in packed["input_ids"]]
+    return choose_batching(
+        settings.packing, lengths, tokens, settings.batch_size, settings.gradient_accumulation, share
+    )
+
+
+def _config(settings: TrainingSettings, batching: Batching, steps_per_epoch: int, folder: Path) -> SFTConfig:
     on_gpu = best_device() == "cuda"
-    config = SFTConfig(
-        output_dir=str(scratch),
+    is_packed = batching.strategy == "bfd"
+    return SFTConfig(
+        output_dir=str(folder),
         num_train_epochs=settings.epochs,
-        per_device_train_batch_size=settings.batch_size,
+        per_device_train_batch_size=batching.rows_per_pass,
         per_device_eval_batch_size=settings.batch_size,
-        gradient_accumulation_steps=settings.gradient_accumulation,
-        gradient_checkpointing=on_gpu,
+        gradient_accumulation_steps=batching.passes_per_step,
+        gradient_checkpointing=uses_checkpointing(settings),
         learning_rate=settings.learning_rate,
-        warmup_steps=round(steps * settings.warmup_fraction),
+        weight_decay=settings.weight_decay,
+        warmup_steps=round(steps_per_epoch * settings.epochs * settings.warmup_fraction),
         lr_scheduler_type="cosine",
-        max_length=settings.max_length,
-        train_sampling_strategy="group_by_length",
-        logging_steps=max(1, steps // LOGGING_POINTS),
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        save_total_limit=1,
+        # Rows are packed and measured already, and nothing may be cut.
+        dataset_kwargs={"skip_prepare_dataset": True},
+        max_length=None,
+        padding_free=is_packed,
+        logging_steps=1,
+        # Its default shows the mean of before in place of a loss that is no number.
+        logging_nan_inf_filter=False,
+        eval_strategy="steps",
+        eval_steps=NEVER,
+        save_strategy="steps",
+        save_steps=NEVER,
         load_best_model_at_end=True,
         metric_for_best_model="eval_loss",
+        restore_callback_states_from_checkpoint=True,
         bf16=on_gpu,
         use_cpu=not on_gpu,
         seed=settings.seed,
         data_seed=settings.seed,
-        full_determinism=False,
         disable_tqdm=True,
         report_to="none",
         dataloader_pin_memory=on_gpu,
     )
-    trainer = SFTTrainer(
-        model=model,
-        args=config,
-        train_dataset=_dataset(train.kept),
-        eval_dataset=_dataset(validation.kept),
-        processing_class=tokenizer,
-        callbacks=[_Telling(progress)],
-    )
-    trainer.remove_callback(PrinterCallback)  # _Telling says it in one line
-    if not on_gpu:
-        score_learned_positions_only(model.get_base_model())
-    _require_all_rows(trainer, train)
-    return trainer
 
 
 def _dataset(rows: Sequence[SupervisedRow]) -> Dataset:
     return Dataset.from_dict({"input_ids": [r.input_ids for r in rows], "labels": [r.labels for r in rows]})
 
 
-def _require_all_rows(trainer: SFTTrainer, train: SupervisedRows) -> None:
+def _require_all_rows(trainer: ResumableTrainer, train: SupervisedRows) -> None:
     """Rows in = rows trained: nothing may be dropped or cut on the way into the trainer."""
     prepared: Any = trainer.train_dataset
+    count = sum(len(lengths) for lengths in prepared["seq_lengths"]) if _is_packed(trainer) else len(prepared)
     supervised = sum(label != -100 for labels in prepared["labels"] for label in labels)
     wanted = sum(row.supervised for row in train.kept)
-    if len(prepared) != len(train.kept) or supervised != wanted:
+    if count != len(train.kept) or supervised != wanted:
         raise TrainingError(
-            f"The trainer prepared {len(prepared)} of {len(train.kept)} rows and {supervised} of {wanted} supervised tokens."
+            f"The trainer prepared {count} of {len(train.kept)} rows and {supervised} of {wanted} supervised tokens."
         )
 
 
-def _store(model: Any, adapters_dir: Path, base_fingerprint: str) -> tuple[str, Path]:
-    """Save the adapter, canonical, under its fingerprint."""
-    with tempfile.TemporaryDirectory(prefix="adapter-") as scratch:
-        saved = Path(scratch) / "adapter"
-        model.save_pretrained(saved, safe_serialization=True)
-        config = json.loads((saved / "adapter_config.json").read_text(encoding="utf-8"))
-        # PEFT writes target_modules in the order of a set and the base's path of this machine: neither is content.
-        config["target_modules"] = sorted(config["target_modules"])
-        config["base_model_name_or_path"] = base_fingerprint
-        canonical = Path(scratch) / "canonical"
-        canonical.mkdir()
-        text = json.dumps(config, indent=2, sort_keys=True)
-        (canonical / "adapter_config.json").write_text(text, encoding="utf-8")
-        shutil.copy(saved / "adapter_model.safetensors", canonical)
-        fingerprint = fingerprint_folder(canonical)
-        folder = adapters_dir / short(fingerprint)
-        with folder_written_aside(folder) as aside:
-            shutil.copytree(canonical, aside, dirs_exist_ok=True)
-    return fingerprint, folder
+def _is_packed(trainer: ResumableTrainer) -> bool:
+    prepared: Any = trainer.train_dataset
+    return "seq_lengths" in prepared.column_names
 
 
-def _logged(history: list[dict[str, float]], name: str) -> list[float]:
-    return [float(entry[name]) for entry in history if name in entry]
+def _first_validation(trainer: ResumableTrainer, checkpoints: Checkpoints) -> float:
+    """Loss before the first step; of a training that goes on, as it was measured then."""
+    known = checkpoints.start.get("first_validation_loss")
+    if known is None:
+        known = float(trainer.evaluate()["eval_loss"])
+        require_number(known, 0)
+        checkpoints.keep_start({"first_validation_loss": known})
+    return float(known)
 
 
-def _curve(history: list[dict[str, float]]) -> list[dict[str, float]]:
-    names = ("step", "loss", "eval_loss", "learning_rate")
-    return [
-        {k: float(entry[k]) for k in names if k in entry}
-        for entry in history
-        if "loss" in entry or "eval_loss" in entry
-    ]
+def _best(trainer: ResumableTrainer, first_validation: float) -> float:
+    if trainer.state.best_metric is None:
+        raise TrainingError("The validation loss was never measured: nothing says which checkpoint is the best.")
+    return min(first_validation, float(trainer.state.best_metric))
 
 
-def _require_finite(losses: list[float], *others: float) -> None:
-    values = [*losses, *others]
-    if not losses or any(value != value or value == float("inf") for value in values):
-        raise TrainingError("The loss is not a number. Lower training.learning_rate in the recipe.")
+def _require_best_is_loaded(trainer: ResumableTrainer, checkpoints: Checkpoints) -> None:
+    """transformers only warns when it can't find the best checkpoint, and goes on with the last weights."""
+    import torch
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    best = checkpoints.of_step(int(trainer.state.best_global_step or 0)) / WEIGHTS
+    if not best.is_file():
+        raise TrainingError(f"The checkpoint with the lowest validation loss is gone: {best.parent.name}.")
+    stored, held = load_file(best), get_peft_model_state_dict(trainer.model)
+    is_same = stored.keys() == held.keys() and all(torch.equal(stored[k], held[k].cpu()) for k in stored)
+    if not is_same:
+        raise TrainingError("The weights in memory are not those of the checkpoint with the lowest validation loss.")
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -1,74 +1,90 @@
-"""A training that goes wrong leaves no adapter behind."""
+"""A training that goes wrong leaves no adapter behind, and one that is done says what it did."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
-from fine_tune_assets.core.chat import conversation
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.core.settings import go_offline
-from fine_tune_assets.recipes.schema import TrainingSettings
+from fine_tune_assets_tests.training.tiny import SETTINGS, base_model, instruction_set
 
 pytestmark = pytest.mark.slow  # TRL takes 13 s to import
-SETTINGS = TrainingSettings(
-    method="lora", rank=2, alpha=2, dropout=0.0, learning_rate=1e-3, epochs=1, batch_size=2, gradient_accumulation=1,
-    max_length=200, warmup_fraction=0.0, seed=1,
-)  # fmt: skip
-TEMPLATE = (
-    "{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ eos_token }}{% endfor %}"
-    "{% if add_generation_prompt %}<assistant>{% endif %}"
-)
 
 
-def _base_model(folder: Path, norm: float) -> Path:
-    """A Llama of one layer that reads bytes, with random weights; each number of its last norm is `norm`."""
-    go_offline()
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    reader = Tokenizer(models.BPE(vocab={letter: number for number, letter in enumerate(alphabet)}, merges=[]))
-    reader.pre_tokenizer, reader.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    tokenizer: Any = PreTrainedTokenizerFast(tokenizer_object=reader, eos_token="<end>", pad_token="<pad>")
-    tokenizer.chat_template = TEMPLATE
-    tokenizer.save_pretrained(folder)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
-    )
-    model: Any = LlamaForCausalLM(config)
-    torch.nn.init.constant_(model.model.norm.weight, norm)
-    model.save_pretrained(folder)
-    return folder
-
-
-def _instruction_set() -> pa.Table:
-    splits = ["train"] * 4 + ["validation"] * 2
-    messages = conversation("Be brief.", "Summarise.", "A cough for three weeks.", "Cough.")
-    return pa.Table.from_pylist(
-        [{"example_id": f"e-{n}", "split": split, "messages": messages} for n, split in enumerate(splits)]
-    )
-
-
-def _train(tmp_path: Path, norm: float) -> Any:
+def _train(tmp_path: Path, norm: float = 1.0, rows: int = 4, progress: Any = silent, **changed: Any) -> Any:
     from fine_tune_assets.training.trainer import train_adapter
 
-    base = _base_model(tmp_path / "base", norm)
-    return train_adapter(_instruction_set(), base, "base-1", tmp_path / "adapters", SETTINGS, 2, silent)
+    base = base_model(tmp_path / "base", norm)
+    return train_adapter(
+        instruction_set(rows),
+        base,
+        "base-1",
+        tmp_path / "adapters",
+        tmp_path / "checkpoints",
+        replace(SETTINGS, **changed),
+        1,
+        progress,
+    )
 
 
-def test_an_adapter_is_stored_under_its_fingerprint(tmp_path: Path) -> None:
+def test_an_adapter_is_stored_under_its_fingerprint_and_its_checkpoints_go(tmp_path: Path) -> None:
     """The ordinary case, without which the next test would say nothing."""
-    result = _train(tmp_path, norm=1.0)
+    result = _train(tmp_path)
     assert list((tmp_path / "adapters").iterdir()) == [result.folder]
+    assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
 def test_a_loss_that_is_not_a_number_leaves_no_adapter(tmp_path: Path) -> None:
     """What lies under a final name is taken for a trained adapter."""
-    from fine_tune_assets.training.trainer import TrainingError
+    from fine_tune_assets.training.failures import TrainingError
 
-    with pytest.raises(TrainingError, match="not a number"):
+    with pytest.raises(TrainingError, match="not a number at step 0"):
         _train(tmp_path, norm=float("nan"))
     assert not (tmp_path / "adapters").exists()
+
+
+def test_a_loss_that_becomes_none_on_the_way_ends_the_training_at_that_step(tmp_path: Path) -> None:
+    """A night of steps on weights that are lost helps nobody; transformers would show the mean of before."""
+    from fine_tune_assets.training.failures import TrainingError
+
+    with pytest.raises(TrainingError, match=r"not a number at step [1-9].*learning_rate"):
+        _train(tmp_path, norm=1e30, rows=12, learning_rate=0.09, epochs=3)
+    assert not (tmp_path / "adapters").exists()
+
+
+@pytest.mark.parametrize("method", ["lora", "dora"])
+def test_the_same_training_gives_the_same_weights(tmp_path: Path, method: str) -> None:
+    """An adapter's name is its content: the same inputs must not give two."""
+    first, second = (_train(tmp_path / name, method=method, dropout=0.1, rows=12) for name in ("one", "two"))
+    assert first.adapter_id == second.adapter_id
+    other = _train(tmp_path / "three", method=method, dropout=0.1, rows=12, seed=2)
+    assert other.adapter_id != first.adapter_id
+
+
+def test_training_ends_when_the_validation_loss_falls_no_more(tmp_path: Path) -> None:
+    """Early stopping guards against learning by heart; the best checkpoint is what is stored."""
+    result = _train(
+        tmp_path, rows=12, epochs=30, learning_rate=0.09, early_stopping_patience=1, evaluations_per_epoch=3
+    )
+    measured = [point["eval_loss"] for point in result.curve if "eval_loss" in point]
+    assert result.stopped_early
+    assert result.best_validation_loss == min(measured) < measured[-1]
+
+
+def test_every_step_is_told_with_loss_rate_speed_memory_and_time_left(tmp_path: Path) -> None:
+    """Somebody looks at it while it goes on."""
+    said: list[tuple[int, int, str]] = []
+    result = _train(tmp_path, rows=12, progress=lambda *what: said.append(what))
+    assert [done for done, _, _ in said] == list(range(1, result.steps + 1))
+    assert all(total == result.steps for _, total, _ in said)
+    for part in ("loss", "learning rate", "tokens/s", "left", "GB"):
+        assert part in said[-1][2]
+
+
+def test_modules_that_the_model_lacks_are_named(tmp_path: Path) -> None:
+    """Names differ between families."""
+    from fine_tune_assets.training.failures import TrainingError
+
+    with pytest.raises(TrainingError, match=r"none of training\.target_modules: c_attn"):
+        _train(tmp_path, target_modules=("c_attn",))

@@ -1,0 +1,51 @@
+"""The base model with an adapter on it that is to be trained: LoRA, QLoRA or DoRA, by PEFT.
+
+Owns how a recipe's method becomes a model in memory, and what its training writes to disk. Does not train.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+
+from fine_tune_assets.engines.transformers_models import best_device, load_model
+from fine_tune_assets.recipes.schema import TrainingSettings
+from fine_tune_assets.training.failures import TrainingError
+
+CHECKPOINTS_KEPT = 3
+"""At most, while one is written: the best, the last and the new one."""
+
+
+def adapted_model(base_folder: Path, settings: TrainingSettings) -> Any:
+    """The base model with an adapter that changes nothing yet."""
+    is_quantized = settings.method == "qlora"
+    model: Any = load_model(base_folder, is_quantized=is_quantized)
+    if is_quantized:
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=uses_checkpointing(settings))
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=settings.target_modules
+        if isinstance(settings.target_modules, str)
+        else list(settings.target_modules),
+        use_dora=settings.method == "dora",
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return get_peft_model(model, config)
+    except ValueError:
+        named = ", ".join(settings.target_modules)
+        raise TrainingError(f"The base model has none of training.target_modules: {named}.") from None
+
+
+def uses_checkpointing(settings: TrainingSettings) -> bool:
+    chosen = settings.gradient_checkpointing
+    return best_device() == "cuda" if chosen is None else chosen
+
+
+def disk_bytes(model: Any) -> int:
+    """Most that checkpoints and the adapter take at once: weights, and two numbers of AdamW for each."""
+    weights = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    return int(weights * (3 * CHECKPOINTS_KEPT + 1))

@@ -1,0 +1,85 @@
+"""What went wrong in a training, in words that say what to change.
+
+Owns telling apart what people can mend: memory, disk, a learning rate that is too high. Anything else stays what it is.
+"""
+
+import errno
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fine_tune_assets.core.errors import FineTuneError
+
+
+class TrainingError(FineTuneError):
+    """Training could not start or went wrong."""
+
+
+NOT_A_NUMBER = (
+    "The loss is not a number at step {step}. Lower training.learning_rate in the recipe; the last checkpoint of before is "
+    "not used. Nothing was stored."
+)
+OUT_OF_MEMORY = (
+    "Out of memory. In the recipe: halve training.batch_size and double gradient_accumulation (the same steps, slower), set "
+    "gradient_checkpointing: true, lower max_length, or train with method: qlora. Nothing was stored."
+)
+DISK_FULL = (
+    "The disk is full: {free} MB are free at {folder}. Make room and start again; it goes on from the last checkpoint."
+)
+
+
+@contextmanager
+def explained(folder: Path) -> Iterator[None]:
+    """Turn what people can mend into a TrainingError. `folder`: where checkpoints are written."""
+    try:
+        yield
+    except FineTuneError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise TrainingError(OUT_OF_MEMORY) from None
+        if is_disk_full(error, folder):
+            raise TrainingError(DISK_FULL.format(free=free_bytes(folder) // 1_000_000, folder=folder.name)) from None
+        raise
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """On a GPU torch has a type for it; on a CPU its allocator says so in words only."""
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
+    )
+
+
+ALMOST_NOTHING = 4_000_000
+"""Bytes. torch's writer that fails with so little room left failed for want of room: it does not say so."""
+
+
+def is_disk_full(error: BaseException, folder: Path) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    said = str(error).lower()
+    if "no space left" in said or "os error 28" in said:
+        return True
+    return "inline_container" in said and free_bytes(folder) < ALMOST_NOTHING
+
+
+def free_bytes(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
+def require_room(folder: Path, needed: int) -> None:
+    """Raise TrainingError unless checkpoints and adapter of `needed` bytes fit."""
+    free = free_bytes(folder)
+    if free < needed:
+        raise TrainingError(
+            f"Checkpoints and adapter need {needed // 1_000_000} MB, and {free // 1_000_000} MB are free at {folder.name}. "
+            "Make room before a GPU hour is spent."
+        )
+
+
+def require_number(value: float, step: int) -> None:
+    """Raise TrainingError unless the loss or the size of the gradient is a finite number."""
+    if value != value or abs(value) == float("inf"):
+        raise TrainingError(NOT_A_NUMBER.format(step=step))

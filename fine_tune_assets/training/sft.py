@@ -1,0 +1,68 @@
+"""TRL's SFTTrainer with an order of its own and checkpoints that are whole or not there.
+
+Owns what must differ from TRL and transformers so that a training that is killed ends with the same weights. Losses, optimiser
+and schedule stay theirs.
+"""
+
+import time
+from collections.abc import Collection
+from typing import Any
+
+from torch.utils.data import Sampler
+from transformers import TrainerCallback
+from trl import SFTTrainer
+
+from fine_tune_assets.training.batches import LengthBatches
+from fine_tune_assets.training.checkpoints import Checkpoints
+
+
+class ResumableTrainer(SFTTrainer):
+    """`order`: in which rows are learned. `seconds`: what earlier attempts took."""
+
+    def __init__(
+        self, *args: Any, order: LengthBatches, checkpoints: Checkpoints, seconds: float, **kwargs: Any
+    ) -> None:
+        self._order, self._checkpoints = order, checkpoints
+        self._began = time.monotonic() - seconds
+        super().__init__(*args, **kwargs)
+
+    @property
+    def seconds(self) -> float:
+        """Over all attempts."""
+        return time.monotonic() - self._began
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:  # noqa: ARG002
+        return self._order
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        if self.args.should_save:
+            self._checkpoints.complete(self.state.global_step, self.state.best_global_step, self.seconds)
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """None: what an adapter was made of is told by the assets, and a card beside every checkpoint costs time."""
+
+
+class Schedule(TrainerCallback):
+    """When to measure the validation loss and when to write a checkpoint, and which epoch's order is the next."""
+
+    def __init__(
+        self, order: LengthBatches, evaluations: Collection[int], steps_per_epoch: int, minutes: float
+    ) -> None:
+        self._order, self._evaluations = order, frozenset(evaluations)
+        self._steps_per_epoch, self._seconds = steps_per_epoch, minutes * 60
+        self._saved = time.monotonic()
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        # Not by state.epoch, which is a fraction after a resume.
+        self._order.set_epoch(state.global_step // self._steps_per_epoch)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:  # noqa: ARG002
+        if state.global_step in self._evaluations:
+            control.should_evaluate = control.should_save = True
+        if time.monotonic() - self._saved >= self._seconds:
+            control.should_save = True
+        return control
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        self._saved = time.monotonic()

@@ -1,0 +1,55 @@
+"""Packed examples lose what they lose one by one, or are not packed."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fine_tune_assets.core.settings import go_offline
+from fine_tune_assets_tests.training.tiny import instruction_set
+
+pytestmark = pytest.mark.slow  # a real model
+
+
+def _packed(tokenizer: Any) -> dict[str, list[int]]:
+    from fine_tune_assets.training.supervision import supervise
+
+    rows = [supervise(tokenizer, r["example_id"], r["messages"]) for r in instruction_set(5, 0).to_pylist()]
+    return {
+        "input_ids": [token for row in rows for token in row.input_ids],
+        "labels": [label for row in rows for label in row.labels],
+        "seq_lengths": [len(row.input_ids) for row in rows],
+    }
+
+
+def test_the_real_model_keeps_packed_examples_apart(smollm2: Path) -> None:
+    """Six decimals of the loss are the same."""
+    from fine_tune_assets.engines.transformers_models import load_model, load_tokenizer
+    from fine_tune_assets.training.isolation import require_isolation
+
+    assert require_isolation(load_model(smollm2), _packed(load_tokenizer(smollm2))) < 1e-6
+
+
+def test_a_model_that_lets_examples_see_each_other_is_not_packed_for(smollm2: Path) -> None:
+    """One patient's words would stand before another's. A model with state space layers carries them over."""
+    go_offline()
+    import torch
+    from transformers import JambaConfig, JambaForCausalLM
+
+    from fine_tune_assets.engines.transformers_models import load_tokenizer
+    from fine_tune_assets.training.failures import TrainingError
+    from fine_tune_assets.training.isolation import require_isolation
+
+    tokenizer = load_tokenizer(smollm2)
+    torch.manual_seed(3)
+    config = JambaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=2, num_experts=1, attn_layer_period=2, attn_layer_offset=1, use_mamba_kernels=False,
+        mamba_dt_rank=4,
+    )  # fmt: skip
+    model = JambaForCausalLM(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(4)
+    with pytest.raises(TrainingError, match=r"packed examples see each other.*packing: never"):
+        require_isolation(model, _packed(tokenizer))

@@ -1,0 +1,53 @@
+"""A Llama of one layer that reads bytes, and examples for it: a training takes seconds."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from fine_tune_assets.core.chat import conversation
+from fine_tune_assets.core.settings import go_offline
+from fine_tune_assets.recipes.schema import TrainingSettings
+
+SETTINGS = TrainingSettings(
+    method="lora", rank=2, alpha=2, dropout=0.0, learning_rate=1e-3, epochs=1, batch_size=2, gradient_accumulation=1,
+    max_length=400, warmup_fraction=0.0, seed=1,
+)  # fmt: skip
+TEMPLATE = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+def base_model(folder: Path, norm: float) -> Path:
+    """A Llama of one layer that reads bytes, with random weights; each number of its last norm is `norm`."""
+    go_offline()
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    reader = Tokenizer(models.BPE(vocab={letter: number for number, letter in enumerate(alphabet)}, merges=[]))
+    reader.pre_tokenizer, reader.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    tokenizer: Any = PreTrainedTokenizerFast(tokenizer_object=reader, eos_token="<end>", pad_token="<pad>")
+    tokenizer.chat_template = TEMPLATE
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
+    )
+    model: Any = LlamaForCausalLM(config)
+    torch.nn.init.constant_(model.model.norm.weight, norm)
+    model.save_pretrained(folder)
+    return folder
+
+
+def instruction_set(train: int = 4, validation: int = 2) -> pa.Table:
+    """Conversations of different lengths."""
+    rows = []
+    for number in range(train + validation):
+        weeks = "A cough for three weeks. " * (1 + number % 5)
+        messages = conversation("Be brief.", "Summarise.", f"{weeks}Visit {number}.", f"Cough, visit {number}.")
+        split = "train" if number < train else "validation"
+        rows.append({"example_id": f"e-{number}", "split": split, "messages": messages})
+    return pa.Table.from_pylist(rows)
