@@ -171,6 +171,11 @@ INSTRUCTION_PROVENANCE = pa.schema([
     _column("scrubber_version", pa.string(), "Fingerprint of the scrubber; absent for general data", nullable=True),
 ])
 """`provenance.parquet` beside a stored instruction set: one row for each of its rows, in their order."""
+LEFT_OUT_EXAMPLES = pa.schema([
+    _EXAMPLE_ID,
+    _column("reason", pa.string(), "Why the set is without it; names ids, never text"),
+])
+"""`<id>.left_out.parquet` beside the folder of an instruction set."""
 BASE_MODELS = pa.schema([
     _column("name", pa.string(), "Name in the recipe"),
     _column("fingerprint", pa.string(), "Fingerprint of every file in the folder"),
