@@ -22,9 +22,9 @@ from fine_tune_assets.approval.writing import (
 )
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.core.stored_tables import without_patients
 from fine_tune_assets.core.tables import MODEL_DRAFTS, conform, table_of
 from fine_tune_assets.defs.automation import with_new_inputs
-from fine_tune_assets.defs.io import without_patients
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s04_drafting_models import BaseModel, drafting_models, find_drafting_model
