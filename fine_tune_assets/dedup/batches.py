@@ -1,4 +1,4 @@
-"""The reports of all batches, read as they are needed: of a million reports the texts alone take more memory than there is.
+"""The reports of all batches, read as they are needed: the two texts of each of a million reports would fill the memory.
 
 Owns the place of a report: batch by batch, and in a batch in the order of ids, whatever order they are stored in. Does not know
 where a batch is stored, nor what is compared.
@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from fine_tune_assets.core.columns import Columns, one_array, places_in_order, rows_at, sorted_by
 from fine_tune_assets.core.tables import SCRUBBED_REPORTS, UNIQUE_REPORTS, check_table
 from fine_tune_assets.dedup.choosing import WRITTEN_ON
-from fine_tune_assets.dedup.columns import Columns, one_array, rows_at
 from fine_tune_assets.dedup.sketching import starts_of
 from fine_tune_assets.dedup.words import Ints
 
@@ -24,12 +24,13 @@ PART_REPORTS = 50_000
 class Batches:
     """All batches by their name. Holds a number for each report, and the texts of one batch at most."""
 
-    def __init__(self, batches: Mapping[str, Columns]) -> None:
+    def __init__(self, batches: Mapping[str, Columns], part_reports: int = PART_REPORTS) -> None:
         # The id of a report begins with its batch and a slash: in this order ids ascend from batch to batch.
         named = sorted(batches.items(), key=lambda item: f"{item[0]}/")
         self._names, self._batches = [name for name, _ in named], [batch for _, batch in named]
-        self._orders = [_order(batch.select(["report_id"])) for batch in self._batches]
+        self._orders = [places_in_order(batch.select(["report_id"]), "report_id") for batch in self._batches]
         self._starts = starts_of(np.array([len(order) for order in self._orders], dtype=np.int64))
+        self._part_reports = part_reports
         self._open: int | None = None
         self._texts: pa.Table | None = None
 
@@ -40,11 +41,8 @@ class Batches:
         """Each batch, a large one in parts: under which name it is stored, and `report_id`, `patient_key`, `length`,
         `written_on` and `tagged_text` of its reports in order of ids."""
         for name, batch, order in zip(self._names, self._batches, self._orders, strict=True):
-            facts, texts = _facts(batch), batch.select(["tagged_text"])
-            for at in range(0, len(order), PART_REPORTS):
-                rows = order[at : at + PART_REPORTS]
-                part = rows_at(facts, rows).append_column("tagged_text", rows_at(texts, rows)["tagged_text"])
-                yield f"{name}/{at // PART_REPORTS}" if at else name, part
+            # In a generator of its own, so that one batch is let go before the next is read.
+            yield from _parts(name, batch, order, self._part_reports)
 
     def texts_at(self, places: Ints) -> pa.Array:
         """What is compared of the reports at some places of one batch."""
@@ -65,8 +63,7 @@ class Batches:
             rows = order[is_kept[start : start + len(order)]]
             if len(rows):
                 tables.append(rows_at(batch.select(UNIQUE_REPORTS.names), rows).cast(UNIQUE_REPORTS))
-        whole = pa.concat_tables(tables)
-        return rows_at(whole, _order(whole))
+        return sorted_by(pa.concat_tables(tables), "report_id")
 
 
 def by_batch(reports: pa.Table) -> dict[str, pa.Table]:
@@ -78,8 +75,12 @@ def by_batch(reports: pa.Table) -> dict[str, pa.Table]:
     return {name: reports.filter(pc.equal(reports["batch"], name)) for name in names}
 
 
-def _order(reports: pa.Table) -> Ints:
-    return np.asarray(pc.sort_indices(reports["report_id"]), dtype=np.int64)
+def _parts(name: str, batch: Columns, order: Ints, part_reports: int) -> Iterator[tuple[str, pa.Table]]:
+    facts, texts = _facts(batch), batch.select(["tagged_text"])
+    for number, at in enumerate(range(0, len(order), part_reports)):
+        rows = order[at : at + part_reports]
+        part = rows_at(facts, rows).append_column("tagged_text", rows_at(texts, rows)["tagged_text"])
+        yield f"{name}/{number}" if number else name, part
 
 
 def _facts(batch: Columns) -> pa.Table:

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fine_tune_assets.core.columns import one_array
 from fine_tune_assets.core.fingerprints import combine
 from fine_tune_assets.dedup.choosing import WRITTEN_ON
-from fine_tune_assets.dedup.columns import one_array
 from fine_tune_assets.dedup.sketching import VERSION, Sketches, starts_of
 from fine_tune_assets.dedup.store import SKETCHES, Kept
 from fine_tune_assets.dedup.words import Ints

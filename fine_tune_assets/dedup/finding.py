@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from fine_tune_assets.core.columns import Columns
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.tables import DUPLICATE_REPORTS, table_of
 from fine_tune_assets.dedup.batches import Batches, by_batch
 from fine_tune_assets.dedup.choosing import Match, dropped_for, reason
-from fine_tune_assets.dedup.columns import Columns
 from fine_tune_assets.dedup.comparing import Comparison, Encoder, compare
 from fine_tune_assets.dedup.corpus import Corpus
 from fine_tune_assets.dedup.meaning import Encode
@@ -64,7 +64,7 @@ def find_among(
     """The same for SCRUBBED_REPORTS by the name of their batch, of which columns are read when they are needed."""
     kept = InMemory() if kept is None else kept
     reports = Batches(batches)
-    corpus = _corpus(reports, settings, kept, threads, progress)
+    corpus = read_corpus(reports, settings, kept, threads, progress)
     is_by_meaning = encode is not None and settings.semantic_threshold is not None
     # Vectors that nobody asks for any more would not lose what is held back from now on.
     kinds = (SKETCHES, BANDS, VECTORS) if is_by_meaning else (SKETCHES, BANDS)
@@ -94,7 +94,8 @@ def dropped_for_all(comparison: Comparison) -> dict[int, Match]:
     return dropped
 
 
-def _corpus(reports: Batches, settings: DedupSettings, kept: Kept, threads: int, progress: Progress) -> Corpus:
+def read_corpus(reports: Batches, settings: DedupSettings, kept: Kept, threads: int, progress: Progress) -> Corpus:
+    """Sketches what is not kept."""
     done = 0
     with open_sketchers(settings.shingle_words, len(reports), threads) as sketchers:
         corpus = Corpus(kept, sketchers, settings.shingle_words)

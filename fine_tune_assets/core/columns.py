@@ -9,9 +9,10 @@ from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from fine_tune_assets.dedup.sketching import starts_of
-from fine_tune_assets.dedup.words import Ints
+Ints = NDArray[np.int64]
 
 _ROWS_AT_ONCE = 1_000
 """As many rows become one chunk. Texts of two million characters each would still fit."""
@@ -28,9 +29,19 @@ def rows_at(table: pa.Table, rows: Ints) -> pa.Table:
     if not len(rows) or (np.diff(rows) == 1).all():
         return table.slice(int(rows[0]) if len(rows) else 0, len(rows))
     chunks = table.to_batches()
-    starts = starts_of(np.array([len(chunk) for chunk in chunks]))
+    starts = np.cumsum([0, *(len(chunk) for chunk in chunks)])
     stretches = (rows[at : at + _ROWS_AT_ONCE] for at in range(0, len(rows), _ROWS_AT_ONCE))
     return pa.Table.from_batches([_taken(chunks, starts, stretch) for stretch in stretches], table.schema)
+
+
+def sorted_by(table: pa.Table, name: str) -> pa.Table:
+    """Ascending by a column that is short enough itself."""
+    return rows_at(table, places_in_order(table, name))
+
+
+def places_in_order(table: pa.Table, name: str) -> Ints:
+    """The numbers of the rows, ascending by a column."""
+    return np.asarray(pc.sort_indices(table[name]), dtype=np.int64)
 
 
 def one_array(texts: pa.ChunkedArray) -> pa.Array:
