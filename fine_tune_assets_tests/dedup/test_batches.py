@@ -1,5 +1,6 @@
 """Reports of many batches: read in parts, in one order whatever theirs is, and more text than one column can hold."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,21 @@ def test_a_large_batch_comes_in_parts_that_are_stored_under_names_of_their_own()
     assert parts == [("a-b", ["a-b/0", "a-b/1"]), ("a", ["a/0", "a/1", "a/2"]), ("a/1", ["a/3"])]
     assert reports.texts_at(np.array([3, 5])).to_pylist() == [f"{LONG} 1", f"{LONG} 0"]
     assert len(reports) == 6
+
+
+def test_a_pair_across_batches_is_held_against_the_passages_of_both() -> None:
+    """A new last page counts, also where its vectors are read again from what is kept of another batch."""
+
+    def encode(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Each of the first five words is a passage; the same word has the same vector."""
+        words = [text.split()[:5] for text in texts]
+        vectors = np.array([np.eye(3)["xyz".index(word)] for of_text in words for word in of_text], np.float32)
+        return vectors.reshape(-1, 3), np.array([len(of_text) for of_text in words], np.int32)
+
+    texts = {"a/1": "x x x x y one", "b/1": "x x x x z two", "c/1": "y x x x x three", "d/1": "z z z z z four"}
+    batches = {name[0]: _of_batch(name[0], {name: text}) for name, text in texts.items()}
+    found = find_among(batches, SETTINGS, silent, encode, "v").duplicates.to_pylist()
+    assert [(row["dropped_id"], row["kept_id"], row["kind"]) for row in found] == [("a/1", "c/1", "semantic")]
 
 
 def test_a_table_with_one_batch_is_not_copied() -> None:
