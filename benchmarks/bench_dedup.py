@@ -16,8 +16,9 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from rich.console import Console
 from rich.table import Table
 from upath import UPath
 
+from fine_tune_assets.core.columns import Columns
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.progress import silent
@@ -38,7 +40,7 @@ from fine_tune_assets.dedup.batches import Batches
 from fine_tune_assets.dedup.comparing import compare
 from fine_tune_assets.dedup.finding import find_among, read_corpus
 from fine_tune_assets.dedup.signatures import bands_for
-from fine_tune_assets.dedup.store import Store
+from fine_tune_assets.dedup.store import InMemory, Kept, Store
 from fine_tune_assets.recipes.loading import load_recipe
 
 SIZES = (100_000, 300_000, 1_000_000)
@@ -74,7 +76,7 @@ def _processor_seconds() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
-def batches(count: int, header_words: int = 0) -> Iterator[Notes]:
+def made_batches(count: int, header_words: int = 0) -> Iterator[Notes]:
     for batch in range(-(-count // BATCH)):
         yield make_notes(batch, min(BATCH, count - batch * BATCH), SEED, header_words)
 
@@ -91,19 +93,23 @@ def quality(found: Found, copied_from: dict[str, tuple[str, float]]) -> dict[str
     return rows
 
 
-def ours(count: int, processes: int, header_words: int = 0) -> dict[str, Any]:
+def ours(count: int, processes: int, header_words: int = 0, *, in_memory: bool = False) -> dict[str, Any]:
     """What stage 3 does but for the encoder, from the batches' files to its own, and then once more with what was kept.
 
-    With `header_words`, a header that all share and that nobody takes for boilerplate: the worst for the buckets.
+    With `header_words`, a header that all share and that nobody takes for boilerplate: the worst for the buckets. With
+    `in_memory` the notes are there already and nothing is kept in files, as datasketch has it.
     """
     settings = replace(SETTINGS, boilerplate_patients=10**9) if header_words else SETTINGS
     finding, writing, again = Clock(), Clock(), Clock()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         copied_from, text_bytes = store(folder / "batches", count, header_words)
-        kept = Store(folder / "kept")
+        kept: Kept = InMemory() if in_memory else Store(folder / "kept")
+        batches: Mapping[str, Columns] = stored_batches(folder / "batches")
+        if in_memory:
+            batches = {name: batch.select(SCRUBBED_REPORTS.names) for name, batch in batches.items()}
         with finding:
-            found = find_among(stored_batches(folder / "batches"), settings, silent, kept=kept, threads=processes)
+            found = find_among(batches, settings, silent, kept=kept, threads=processes)
         with writing:
             for table_name, table in (("unique", found.unique), ("duplicates", found.duplicates)):
                 fingerprint_table(table)
@@ -111,7 +117,7 @@ def ours(count: int, processes: int, header_words: int = 0) -> dict[str, Any]:
         dropped = found.duplicates.num_rows
         del found, table
         with again:
-            reports = Batches(stored_batches(folder / "batches"))
+            reports = Batches(batches)
             corpus = read_corpus(reports, settings, kept, processes, silent)
             comparison = compare(corpus, settings, None, processes)
         ids = np.array(corpus.facts["report_id"].to_pylist())[comparison.order]
@@ -125,7 +131,7 @@ def store(folder: Path, count: int, header_words: int) -> tuple[dict[str, tuple[
     """Write one file a batch; which note is a copy of which, and the bytes of all texts."""
     copied_from: dict[str, tuple[str, float]] = {}
     text_bytes = 0
-    for number, notes in enumerate(batches(count, header_words)):
+    for number, notes in enumerate(made_batches(count, header_words)):
         plain = {
             "batch": f"{number:04}",
             "source": "made up",
@@ -147,7 +153,7 @@ def stored_batches(folder: Path) -> dict[str, StoredTable]:
 
 
 def datasketch(count: int, add: Callable[[Any, list[bytes]], None], is_thorough: bool = False) -> dict[str, Any]:
-    (notes,) = batches(count)
+    (notes,) = made_batches(count)
     ids, texts = notes.table["report_id"].to_pylist(), notes.table["tagged_text"].to_pylist()
     clock = Clock()
     with clock:
@@ -195,11 +201,11 @@ def at_once(sketch: Any, shingles: list[bytes]) -> None:
     sketch.update_batch(shingles)
 
 
-def measured(measure: Callable[..., dict[str, Any]], count: int, *arguments: Any) -> dict[str, Any]:
+def measured(measure: Callable[..., dict[str, Any]], count: int, *arguments: Any, **named: Any) -> dict[str, Any]:
     """In a process of its own: what was measured, notes a second, and the peak of memory of it and its processes."""
     context = multiprocessing.get_context("fork")
     answer = context.Queue()
-    process = context.Process(target=_measure, args=(answer, measure, count, arguments))
+    process = context.Process(target=_measure, args=(answer, partial(measure, **named), count, arguments))
     process.start()
     rows = answer.get()
     process.join()
@@ -253,6 +259,7 @@ def main() -> None:
         "datasketch, update": measured(datasketch, beside, one_by_one),
         "datasketch, update_batch": measured(datasketch, beside, at_once),
         EQUAL_RECALL: measured(datasketch, beside, at_once, True),
+        "this, 1 process, in memory": measured(ours, beside, 1, in_memory=True),
         "this, 1 process": measured(ours, beside, 1),
     }
     for size in (beside, *arguments.sizes):
