@@ -18,7 +18,7 @@ from fine_tune_assets.dedup.sketching import starts_of
 from fine_tune_assets.dedup.words import Ints
 
 PART_REPORTS = 20_000
-"""Reports of a batch that are sketched and stored at once: about 50 MB of texts and as much of shingles. More take more memory."""
+"""Reports of a batch that are sketched and stored at once: about 50 MB of texts and as much of shingles."""
 
 
 class Batches:
