@@ -51,6 +51,22 @@ def test_an_unpartitioned_asset_gets_any_number_of_batches_in_the_same_form(
     }
 
 
+def test_a_check_may_read_one_table_column_by_column(tmp_path: Path) -> None:
+    """`no_batch_is_left_behind` needs the ids of a million reports, and not their texts."""
+
+    @dg.asset
+    def scrub_recall() -> pa.Table:
+        return _rows("v")
+
+    @dg.asset_check(asset=scrub_recall)
+    def is_measured(scrub_recall: StoredTable) -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=scrub_recall.select(["label"]).to_pylist() == [{"label": "all"}])
+
+    resources = {"io_manager": ParquetTables(UPath(tmp_path), frozenset)}
+    made = dg.materialize(dg.with_resources([scrub_recall, is_measured], resources))
+    assert [check.passed for check in made.get_asset_check_evaluations()] == [True]
+
+
 def test_a_table_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     """Half a table under a temporary name is raw text that nobody looks for."""
     stored = ParquetTables(UPath(tmp_path), frozenset)
