@@ -55,6 +55,17 @@ class Batches:
         rows = self._orders[number][places - self._starts[number]]
         return one_array(rows_at(self._texts, rows)["tagged_text"])
 
+    def fingerprints_at(self, places: Ints) -> list[str]:
+        """Of the scrubbed texts at some places, in their order."""
+        found: dict[int, str] = {}
+        numbers = np.searchsorted(self._starts, places, side="right") - 1
+        for number in np.unique(numbers).tolist():
+            chosen = places[numbers == number]
+            rows = self._orders[number][chosen - self._starts[number]]
+            values = rows_at(self._batches[number].select(["fingerprint"]), rows)["fingerprint"].to_pylist()
+            found.update(zip(chosen.tolist(), values, strict=True))
+        return [found[place] for place in places.tolist()]
+
     def unique(self, is_kept: NDArray[np.bool_]) -> pa.Table:
         """UNIQUE_REPORTS of the places with a flag, sorted by id; a chunk or more a batch."""
         self._texts = None

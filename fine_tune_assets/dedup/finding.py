@@ -17,6 +17,7 @@ from fine_tune_assets.dedup.batches import Batches, by_batch
 from fine_tune_assets.dedup.choosing import Match, dropped_for, reason
 from fine_tune_assets.dedup.comparing import Comparison, Encoder, compare
 from fine_tune_assets.dedup.corpus import Corpus
+from fine_tune_assets.dedup.disagreeing import disagreements
 from fine_tune_assets.dedup.meaning import Encode
 from fine_tune_assets.dedup.store import BANDS, SKETCHES, VECTORS, InMemory, Kept
 from fine_tune_assets.dedup.workers import open_sketchers
@@ -77,7 +78,7 @@ def find_among(
     dropped = dropped_for_all(comparison)
     progress(len(reports), len(reports), "reports compared")
     is_kept[comparison.order[list(dropped)]] = False
-    duplicates = _explained(corpus, comparison, dropped)
+    duplicates = _explained(corpus, comparison, dropped, reports)
     return Duplicates(reports.unique(is_kept), duplicates, comparison.boilerplate, dict(corpus.made))
 
 
@@ -106,20 +107,25 @@ def read_corpus(reports: Batches, settings: DedupSettings, kept: Kept, threads: 
     return corpus
 
 
-def _explained(corpus: Corpus, comparison: Comparison, dropped: Mapping[int, Match]) -> pa.Table:
+def _explained(corpus: Corpus, comparison: Comparison, dropped: Mapping[int, Match], reports: Batches) -> pa.Table:
     ranks = sorted(dropped)
-    sides = [
-        corpus.facts.take(pa.array(comparison.order[side], pa.int64())).to_pylist()
-        for side in (ranks, [dropped[rank].better for rank in ranks])
-    ]
+    gone, stays = (
+        comparison.order[np.array(side, dtype=np.int64)] for side in (ranks, [dropped[rank].better for rank in ranks])
+    )
+    facts = [corpus.facts.take(pa.array(places)).to_pylist() for places in (gone, stays)]
+    found = reports.fingerprints_at(gone)
     rows = [
         {
-            "dropped_id": gone["report_id"],
-            "kept_id": stays["report_id"],
+            "dropped_id": own["report_id"],
+            "kept_id": other["report_id"],
             "kind": dropped[rank].kind,
             "similarity": dropped[rank].similarity,
-            "reason": reason(stays, gone),
+            "reason": reason(other, own),
+            "disagrees_on": kinds,
+            "fingerprint": fingerprint,
         }
-        for rank, gone, stays in zip(ranks, *sides, strict=True)
+        for rank, own, other, kinds, fingerprint in zip(
+            ranks, *facts, disagreements(corpus, gone, stays), found, strict=True
+        )
     ]
     return table_of(sorted(rows, key=lambda row: row["dropped_id"]), DUPLICATE_REPORTS)

@@ -29,6 +29,8 @@ from fine_tune_assets.phi.scrubbing import scrubber_version
 GROUP = "s03_unique_reports"
 WHEN = on_new_inputs_and_at_once(missed_identifiers.key.to_user_string())
 """A report in which a reviewer sees an identifier leaves before its batch is scrubbed again."""
+CODE_VERSION = "what the two disagree on"
+"""Named anew when the columns change: both tables are then made once more."""
 MEANINGS = {
     "segments": "different lines, headings and sentences that many patients' reports share",
     "reports_with_some": "reports that hold some of them",
@@ -44,13 +46,15 @@ MEANINGS = {
             description="The distinct scrubbed reports of all batches.",
             owners=OWNERS["data"],
             condition=WHEN,
+            code_version=CODE_VERSION,
         ),
         "duplicate_reports": table_out(
             "duplicate_reports",
             group=GROUP,
-            description="Every report that was dropped, which one stays in its place, and why.",
+            description="Every report that was dropped, which one stays in its place, why, and what they disagree on.",
             owners=OWNERS["data"],
             condition=WHEN,
+            code_version=CODE_VERSION,
         ),
     },
     deps=[recipe_section("dedup"), missed_identifiers],
@@ -78,6 +82,7 @@ def drop_duplicates(
         "scrubbed_by_an_earlier_scrubber": stored - present,
         "held_back": present - reports,
         **{f"dropped_{kind}": count for kind, count in _by_kind(found.duplicates).items()},
+        "dropped_that_disagree": sum(bool(kinds) for kinds in found.duplicates["disagrees_on"].to_pylist()),
         **{f"{what}_made": found.made.get(what, 0) for what in ("sketches", "signatures", "vectors")},
         "boilerplate": dg.MetadataValue.md(_boilerplate_table(found.boilerplate)),
     }

@@ -21,6 +21,7 @@ from fine_tune_assets.approval.reviewing import (
     reviews_blind,
 )
 from fine_tune_assets.core.people import is_same_person
+from fine_tune_assets.desk.dropped_copies import dropped_copies
 from fine_tune_assets.desk.errors import PageError, not_found
 from fine_tune_assets.desk.marked_text import DiffPiece, with_marks, with_slots, with_spans, word_diff
 from fine_tune_assets.desk.queue_filter import STATES, query_of_visit
@@ -175,6 +176,7 @@ def _render_item(
         flags=flags,
         pieces=with_spans(shown, spans),
         report=None if report is None else with_slots(report),
+        dropped=dropped_copies(desk, draft),
         edited_flags=edited_flags,
         diff=diff,
         is_second_output=shown != draft["output"],
