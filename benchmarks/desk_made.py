@@ -157,4 +157,11 @@ def _add_people(ledger: Ledger, people: int) -> None:
     create_user(ledger, "Reviewer", list(ROLES), password=PASSWORD, oidc_identity=None, now=now)
     create_user(ledger, "Changer", ["reviewer"], password=PASSWORD, oidc_identity=None, now=now)
     for number in range(people):
-        create_user(ledger, f"Person {number}", ["reviewer"], password=None, oidc_identity=f"https://id.example|{number}", now=now)
+        create_user(
+            ledger,
+            f"Person {number}",
+            ["reviewer"],
+            password=None,
+            oidc_identity=f"https://id.example|{number}",
+            now=now,
+        )

@@ -68,9 +68,7 @@ class Visits:
         self.taken_ms = (time.perf_counter() - started) * 1000
         return reply
 
-    async def _send(
-        self, client: httpx.AsyncClient, path: str, token: str, form: Mapping[str, str]
-    ) -> httpx.Response:
+    async def _send(self, client: httpx.AsyncClient, path: str, token: str, form: Mapping[str, str]) -> httpx.Response:
         return await client.post(path, data={"form_token": token, **form}, headers={"origin": HOST})
 
 
@@ -225,7 +223,7 @@ async def _add_user(visits: Visits, number: int) -> httpx.Response:
 
 
 def _of_user(what: str, **form: str) -> Ask:
-    async def ask(visits: Visits, number: int) -> httpx.Response:
+    async def ask(visits: Visits, _: int) -> httpx.Response:
         ids = re.findall(rf'action="/users/([^/"]+)/{what}"', (await visits.get("/users")).text)
         return await visits.post(f"/users/{ids[len(ids) // 2]}/{what}", **form)
 

@@ -76,7 +76,10 @@ def against_draft(draft: dict[str, Any], output: str) -> tuple[list[str], list[D
 
 
 def to_look_at(draft: dict[str, Any], text: str) -> tuple[list[str], list[tuple[int, int, str]]]:
-    """The flags of a text, and where they are about it, with the sentences around them. A long one that is not the draft's is not checked, and said so."""
+    """The flags of a text, and where they are about it, with the sentences around them.
+
+    A long one that is not the draft's is not checked, and said so.
+    """
     if text != draft["output"] and len(text) > LONGEST_CHECKED:
         return [_NOT_CHECKED], []
     flags = flags_of_repair(draft, text)

@@ -10,9 +10,9 @@ from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.schema import decisions, deployments, releases, revocations, verdicts
 from fine_tune_assets.lineage.records import DecisionStep, DeploymentStep, ReleaseStep, VerdictStep
 
-
 Pair = tuple[str, str]
 """Of an adapter and the instruction set that it was trained on."""
+_DECISION = ("example_id", "decision_id", "decision", "role", "reviewer", "decided_at", "meaning", "report_id")
 _VERDICT = [verdicts.c[name] for name in VerdictStep.__dataclass_fields__]
 _RELEASE = [releases.c[name] for name in ReleaseStep.__dataclass_fields__ if name != "deployments"]
 _DEPLOYMENT = [deployments.c[name] for name in DeploymentStep.__dataclass_fields__]
@@ -22,10 +22,7 @@ def decisions_on(ledger: Ledger, example_ids: Collection[str]) -> dict[str, list
     """Example → every decision about it in its order, revoked ones too, each with the report that it names."""
     query = (
         sa.select(
-            *(
-                decisions.c[n]
-                for n in ("example_id", "decision_id", "decision", "role", "reviewer", "decided_at", "meaning", "report_id")
-            ),
+            *(decisions.c[name] for name in _DECISION),
             decisions.c.output.is_not(None).label("is_repaired"),
             revocations.c.revoked_by,
             revocations.c.revoked_at,
