@@ -86,7 +86,7 @@ def _databases(wanted: str | None) -> Iterator[tuple[str, str]]:
 async def _measure(settings: Settings, size: Size, rounds: int) -> list[Timing]:
     ledger = open_ledger(settings.database_url)
     made = make_installation(
-        settings, ledger, items=size.items, sets=size.sets, audit_lines=size.audit_lines, people=size.people
+        settings, ledger, items=size.items, sets=size.sets, log_lines=size.audit_lines, people=size.people
     )
     ledger.close()
     app = create_app(made)

@@ -59,19 +59,19 @@ def test_a_line_that_was_changed_after_it_was_found_sound_is_found(serve: Callab
 
 def test_a_long_log_is_checked_beside_the_page_which_waits_for_that_very_check(ledger: Ledger) -> None:
     """Twenty thousand lines take longer than a page may; the page that asks again does not begin anew."""
-    lengthen(ledger, 6000)
+    lengthen(ledger, 2500)
     checks = ChainChecks(ledger)
     begun = checks.begin()
     assert begun.number == 1
     found = finished(checks, begun)
     assert (found.number, found.began_at) == (1, begun.began_at)
     assert found.found is not None
-    assert (found.found.is_intact, found.found.lines) == (True, 6000)
-    change_line(ledger, 5500)
+    assert (found.found.is_intact, found.found.lines) == (True, 2500)
+    change_line(ledger, 2300)
     again = finished(checks, checks.begin())
     assert again.number == 2
     assert again.found is not None
-    assert (again.found.broken_at, again.found.lines) == (5500, 5499)
+    assert (again.found.broken_at, again.found.lines) == (2300, 2299)
 
 
 def test_a_check_that_this_process_did_not_begin_is_no_check(serve: Callable[..., Site]) -> None:
