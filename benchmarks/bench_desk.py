@@ -3,7 +3,7 @@
 Measured is the server's side: the application is called without a network, from the first byte of the request to the last
 of the answer, once it has started. Every route of the desk is asked (`desk_requests.py`) in an installation with 40 instruction
 sets of as many examples and an audit log of 20,000 lines (`desk_made.py`). Ends with 1 where a request took longer than the
-limit; a refused sign-in takes 0.6 s on purpose.
+limit. Where a password is hashed that takes long on purpose, and a refused sign-in takes 0.6 s.
 """
 
 import argparse
@@ -46,6 +46,8 @@ class Timing:
     p50_ms: float
     p95_ms: float
     max_ms: float
+    p50_worked_ms: float
+    """Of this process's processor time, the database server's not counted."""
     is_slow_on_purpose: bool
 
     @property
@@ -104,21 +106,25 @@ def _browser(app: object) -> httpx.AsyncClient:
 
 
 async def _time(request: Request, visits: Visits, rounds: int) -> Timing:
-    taken = []
+    taken, worked = [], []
     for number in range(rounds):
         reply = await request.ask(visits, number)
         assert reply.status_code == request.status, (request.name, reply.status_code)
         taken.append(visits.taken_ms)
+        worked.append(visits.worked_ms)
     cuts = statistics.quantiles(taken, n=20, method="inclusive")
-    times = (round(value, 1) for value in (statistics.median(taken), cuts[-1], max(taken)))
+    times = (round(value, 1) for value in (statistics.median(taken), cuts[-1], max(taken), statistics.median(worked)))
     return Timing(request.name, *times, is_slow_on_purpose=request.is_slow_on_purpose)
 
 
 def _show(name: str, size: Size, timings: list[Timing]) -> None:
-    table = Table("page", "p50 ms", "p95 ms", "max ms", f"below {LIMIT_MS} ms", title=f"{size.items} items, {name}")
+    table = Table(
+        "page", "p50 ms", "p95 ms", "max ms", "p50 CPU ms", f"below {LIMIT_MS} ms", title=f"{size.items} items, {name}"
+    )
     for timing in timings:
         word = "on purpose" if timing.is_slow_on_purpose else "no" if timing.is_too_slow else "yes"
-        table.add_row(timing.page, f"{timing.p50_ms:.1f}", f"{timing.p95_ms:.1f}", f"{timing.max_ms:.1f}", word)
+        numbers = (timing.p50_ms, timing.p95_ms, timing.max_ms, timing.p50_worked_ms)
+        table.add_row(timing.page, *(f"{number:.1f}" for number in numbers), word)
     Console(width=120).print(table)
 
 

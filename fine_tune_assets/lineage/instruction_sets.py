@@ -53,10 +53,9 @@ class SetFolder:
             return _named(self.rows_file, filters=[(column, "in", values)]).to_pylist() if values else []
         if column not in self.known_rows.schema.names:
             return []
-        is_wanted = pc.is_in(
-            self.known_rows[column], value_set=pa.array(values, self.known_rows.schema.field(column).type)
-        )
-        return list(self.known_rows.filter(is_wanted).to_pylist())
+        stored = self.known_rows[column]
+        places = pc.indices_nonzero(pc.is_in(stored, value_set=pa.array(values, stored.type)))
+        return list(self.known_rows.take(places).to_pylist()) if len(places) else []
 
     def all_rows(self) -> pa.Table:
         return _named(self.rows_file, filters=None)

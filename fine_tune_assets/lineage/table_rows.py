@@ -11,6 +11,14 @@ import pyarrow.parquet as pq
 from fine_tune_assets.core.errors import OldTableError
 from fine_tune_assets.core.tables import TABLES, shown_columns
 
+_KEYS = {
+    "reports": "report_id",
+    "scrubbed_reports": "report_id",
+    "drafted_examples": "example_id",
+    "approved_examples": "example_id",
+}
+"""Tables with one row for each value of a column."""
+
 
 class TableRows:
     """Reads tables in place; a table that was not made yet has no rows."""
@@ -29,6 +37,9 @@ class TableRows:
         self._known |= {(name, column, value): [] for value in wanted}
         for row in found:
             self._known[name, column, row[column]].append(row)
+            # What was found by its patient need not be asked for by its own id.
+            if (key := _KEYS.get(name)) is not None and key in row:
+                self._known.setdefault((name, key, row[key]), [row])
 
     def one(self, name: str, column: str, value: str) -> dict[str, Any]:
         """The first row with this value, or an empty one."""
