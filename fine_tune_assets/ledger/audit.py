@@ -95,7 +95,8 @@ def verify(ledger: Ledger) -> ChainCheck:
 
 def _in_order(ledger: Ledger) -> Iterator[AuditLine]:
     """Lines are only ever added, so that what is read part by part is one chain. Also where a line has no place in it."""
-    query, seen = sa.select(audit_lines).order_by(audit_lines.c.position).limit(_READ_AT_ONCE), None
+    query = sa.select(audit_lines).order_by(audit_lines.c.position).limit(_READ_AT_ONCE)
+    seen: int | None = None
     while True:
         with ledger.read() as connection:
             asked = query if seen is None else query.where(audit_lines.c.position > seen)
