@@ -133,8 +133,8 @@ def test_what_is_marked_in_a_repaired_text_is_what_that_text_says(ward: Ward) ->
 
 
 def marked(page: str) -> set[str]:
-    """What stands between marks: the first number of it."""
-    found = re.findall(r"<mark[^>]*>(?:<ins>)?([^<]*)", page)
+    """What is marked itself, not only for its sentence: the first number of it."""
+    found = re.findall(r'<mark title="[^"]*">(?:<ins>)?([^<]*)', page)
     return {number[0] for text in found if (number := re.search(r"[\d.]+\d|\d", text))}
 
 
