@@ -4,7 +4,8 @@ Notes are made up, with planted copies (`made_up_notes`). Each run is a process 
 threshold and permutations, by `update` (one shingle at a time, as its documentation shows) and by `update_batch`; it looks a
 note up before it adds it, and keeps pairs whose estimated similarity reaches the threshold. With bands of its own choice it
 finds fewer copies, so it runs once more for an equal recall: with our bands, and pairs kept by their true similarity. Making
-notes is not timed.
+notes is not timed. This one is timed as stage 3 works, but for the encoder: from a Parquet file a batch, through its store, to
+the tables. What writing these takes, and the comparison once more with all that was kept, stand beside it.
 """
 
 import argparse
@@ -15,23 +16,31 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from made_up_notes import EDITS, Notes, make_notes
 from memory import PeakMemory
 from rich.console import Console
 from rich.table import Table
+from upath import UPath
 
+from fine_tune_assets.core.columns import Columns
+from fine_tune_assets.core.files import write_table
+from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.core.progress import silent
+from fine_tune_assets.core.stored_tables import StoredTable, open_table
+from fine_tune_assets.core.tables import SCRUBBED_REPORTS, conform
+from fine_tune_assets.dedup.batches import Batches
 from fine_tune_assets.dedup.comparing import compare
-from fine_tune_assets.dedup.corpus import Corpus
-from fine_tune_assets.dedup.finding import dropped_for_all
+from fine_tune_assets.dedup.finding import find_among, read_corpus
 from fine_tune_assets.dedup.signatures import bands_for
-from fine_tune_assets.dedup.store import Store
-from fine_tune_assets.dedup.workers import Sketchers
+from fine_tune_assets.dedup.store import InMemory, Kept, Store
 from fine_tune_assets.recipes.loading import load_recipe
 
 SIZES = (100_000, 300_000, 1_000_000)
@@ -67,7 +76,7 @@ def _processor_seconds() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
-def batches(count: int, header_words: int = 0) -> Iterator[Notes]:
+def made_batches(count: int, header_words: int = 0) -> Iterator[Notes]:
     for batch in range(-(-count // BATCH)):
         yield make_notes(batch, min(BATCH, count - batch * BATCH), SEED, header_words)
 
@@ -84,31 +93,67 @@ def quality(found: Found, copied_from: dict[str, tuple[str, float]]) -> dict[str
     return rows
 
 
-def ours(count: int, processes: int, header_words: int = 0) -> dict[str, Any]:
-    """With `header_words`, a header that all share and that nobody takes for boilerplate: the worst for the buckets."""
+def ours(count: int, processes: int, header_words: int = 0, *, in_memory: bool = False) -> dict[str, Any]:
+    """What stage 3 does but for the encoder, from the batches' files to its own, and then once more with what was kept.
+
+    With `header_words`, a header that all share and that nobody takes for boilerplate: the worst for the buckets. With
+    `in_memory` the notes are there already and nothing is kept in files, as datasketch has it.
+    """
     settings = replace(SETTINGS, boilerplate_patients=10**9) if header_words else SETTINGS
-    copied_from: dict[str, tuple[str, float]] = {}
-    clock = Clock()
-    with tempfile.TemporaryDirectory() as folder:
-        sketchers = Sketchers(settings.shingle_words, processes)
-        corpus = Corpus(Store(Path(folder)), sketchers, settings.shingle_words)
-        for number, notes in enumerate(batches(count, header_words)):
-            copied_from.update(notes.copied_from)
-            with clock:
-                corpus.add(f"{number:04}", notes.table)
-        sketching = clock.seconds
-        with clock:
-            sketchers.close()
+    finding, writing, again = Clock(), Clock(), Clock()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        copied_from, text_bytes = store(folder / "batches", count, header_words)
+        kept: Kept = InMemory() if in_memory else Store(folder / "kept")
+        batches: Mapping[str, Columns] = stored_batches(folder / "batches")
+        if in_memory:
+            batches = {name: batch.select(SCRUBBED_REPORTS.names) for name, batch in batches.items()}
+        with finding:
+            found = find_among(batches, settings, silent, kept=kept, threads=processes)
+        with writing:
+            for table_name, table in (("unique", found.unique), ("duplicates", found.duplicates)):
+                fingerprint_table(table)
+                write_table(folder / f"{table_name}.parquet", table)
+        dropped = found.duplicates.num_rows
+        del found, table
+        with again:
+            reports = Batches(batches)
+            corpus = read_corpus(reports, settings, kept, processes, silent)
             comparison = compare(corpus, settings, None, processes)
-            dropped = dropped_for_all(comparison)
         ids = np.array(corpus.facts["report_id"].to_pylist())[comparison.order]
-        found = {(str(a), str(b)) for a, b in ids[comparison.near.rows]}
-    timing = {"seconds_sketching": sketching, "dropped": len(dropped)}
-    return {**clock.rows(), **timing, **quality(found, copied_from)}
+        pairs = {(str(a), str(b)) for a, b in ids[comparison.near.rows]}
+    told = {"dropped": dropped, "text_bytes": text_bytes, "seconds_writing": writing.seconds}
+    rows_again = {"seconds_again": again.seconds, "processor_seconds_again": again.processor_seconds}
+    return {**finding.rows(), **told, **rows_again, **quality(pairs, copied_from)}
+
+
+def store(folder: Path, count: int, header_words: int) -> tuple[dict[str, tuple[str, float]], int]:
+    """Write one file a batch; which note is a copy of which, and the bytes of all texts."""
+    copied_from: dict[str, tuple[str, float]] = {}
+    text_bytes = 0
+    for number, notes in enumerate(made_batches(count, header_words)):
+        plain = {
+            "batch": f"{number:04}",
+            "source": "made up",
+            "scrubber_version": "",
+            "fingerprint": "",
+            "span_count": 0,
+        }
+        table = notes.table
+        for name, value in plain.items():
+            table = table.append_column(name, pa.array([value] * table.num_rows))
+        write_table(folder / f"{number:04}.parquet", conform(table, SCRUBBED_REPORTS))
+        copied_from.update(notes.copied_from)
+        text_bytes += table["text"].nbytes
+    return copied_from, text_bytes
+
+
+def stored_batches(folder: Path) -> dict[str, StoredTable]:
+    return {path.stem: open_table(UPath(path), SCRUBBED_REPORTS) for path in sorted(folder.iterdir())}
 
 
 def datasketch(count: int, add: Callable[[Any, list[bytes]], None], is_thorough: bool = False) -> dict[str, Any]:
-    (notes,) = batches(count)
+    (notes,) = made_batches(count)
     ids, texts = notes.table["report_id"].to_pylist(), notes.table["tagged_text"].to_pylist()
     clock = Clock()
     with clock:
@@ -156,11 +201,11 @@ def at_once(sketch: Any, shingles: list[bytes]) -> None:
     sketch.update_batch(shingles)
 
 
-def measured(measure: Callable[..., dict[str, Any]], count: int, *arguments: Any) -> dict[str, Any]:
+def measured(measure: Callable[..., dict[str, Any]], count: int, *arguments: Any, **named: Any) -> dict[str, Any]:
     """In a process of its own: what was measured, notes a second, and the peak of memory of it and its processes."""
     context = multiprocessing.get_context("fork")
     answer = context.Queue()
-    process = context.Process(target=_measure, args=(answer, measure, count, arguments))
+    process = context.Process(target=_measure, args=(answer, partial(measure, **named), count, arguments))
     process.start()
     rows = answer.get()
     process.join()
@@ -180,6 +225,7 @@ def show(results: dict[str, dict[str, Any]]) -> None:
         "seconds",
         "CPU seconds",
         "notes a second",
+        "once more, s",
         "recall 5 %",
         "recall 10 %",
         "precision",
@@ -196,6 +242,7 @@ def show(results: dict[str, dict[str, Any]]) -> None:
             f"{r['seconds']:.1f}",
             f"{r['processor_seconds']:.1f}",
             f"{r['notes_per_second']:,.0f}",
+            f"{r['seconds_again']:.1f}" if "seconds_again" in r else "",
         )
         table.add_row(name, *numbers, *measures, f"{r['peak_bytes'] / 2**30:.2f} GiB")
     Console(width=150).print(table)
@@ -212,6 +259,7 @@ def main() -> None:
         "datasketch, update": measured(datasketch, beside, one_by_one),
         "datasketch, update_batch": measured(datasketch, beside, at_once),
         EQUAL_RECALL: measured(datasketch, beside, at_once, True),
+        "this, 1 process, in memory": measured(ours, beside, 1, in_memory=True),
         "this, 1 process": measured(ours, beside, 1),
     }
     for size in (beside, *arguments.sizes):

@@ -48,7 +48,7 @@ class Sentence:
 def sentences_in(text: str) -> Iterator[Sentence]:
     """The sentences, in their order. Questions that follow each other in one turn have one answer."""
     asked: list[tuple[int, int]] = []
-    bounds = [(start, end) for start, end in _bounds(text) if text[start:end].strip()]
+    bounds = [(start, end) for start, end in sentence_bounds(text) if text[start:end].strip()]
     for start, end in bounds:
         written = text[start:end].rstrip()
         if written.endswith("?"):
@@ -90,7 +90,8 @@ def _answer_at(text: str, place: int) -> Answer:
     return "no" if match["no"] else "yes"
 
 
-def _bounds(text: str) -> Iterator[tuple[int, int]]:
+def sentence_bounds(text: str) -> Iterator[tuple[int, int]]:
+    """Start and end of each sentence or line; together they are the whole text."""
     start = 0
     for match in _SENTENCE_END.finditer(text):
         yield start, match.end()

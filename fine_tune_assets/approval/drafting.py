@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from fine_tune_assets.approval.checking import check_output
 from fine_tune_assets.approval.consistency import flag_across
+from fine_tune_assets.approval.dropped_reports import DroppedReports, flags_by_dropped, halves_of_pairs
 from fine_tune_assets.approval.flags import FLAG_KINDS, kinds_of
 from fine_tune_assets.approval.task_kinds import WRITTEN_BY_MODEL, Drafted, drafts_by_tasks
 from fine_tune_assets.core.fingerprints import fingerprint_json, short
@@ -44,23 +45,28 @@ def draft_examples(
     *,
     reviewed_flags: Collection[str] = FLAG_KINDS,
     find_pairs: PairFinder | None = None,
+    dropped: DroppedReports | None = None,
 ) -> pa.Table:
     """DRAFTED_EXAMPLES of unique reports and scrubbed corrections, sorted by example id.
 
     `written` are the MODEL_DRAFTS that there are; what a model has not written yet is no draft. A draft with a flag
     of `reviewed_flags` needs a reviewer. `find_pairs` finds near-same inputs; without it only equal ones are compared.
+    `dropped` are the duplicates that `unique` is without: what contradicts them is flagged too.
     """
     check_table(unique, UNIQUE_REPORTS)
     check_table(corrections, SCRUBBED_CORRECTIONS)
     outputs = [] if written is None else list(rows_of(written.select(MODEL_DRAFTS.names)))
-    drafts = [_draft(drafted) for drafted in drafts_by_tasks(lambda: rows_of(unique), tasks, outputs)]
+    halves = {} if dropped is None else halves_of_pairs(dropped, tasks)
+    drafts = [_draft(drafted) for drafted in drafts_by_tasks(lambda: rows_of(unique), tasks, outputs, halves)]
     drafts += [_draft_of_correction(correction) for correction in rows_of(corrections)]
     # By content, not by order of arrival: the same reports in another order make the same table.
     drafts.sort(key=lambda draft: draft["example_id"])
     across = flag_across(drafts, find_pairs)
+    by_dropped = {} if dropped is None else flags_by_dropped(dropped, tasks)
     always = {*reviewed_flags, WRITTEN_BY_MODEL}
     for draft in drafts:
         draft["flags"] += across.get(draft["example_id"], [])
+        draft["flags"] += by_dropped.get((draft["report_id"], draft["task"]), [])
         draft["needs_review"] = not always.isdisjoint(kinds_of(draft["flags"]))
     return table_of(drafts, DRAFTED_EXAMPLES)
 

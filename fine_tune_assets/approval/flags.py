@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final, get_args
 
+from fine_tune_assets.approval.answers import sentence_bounds
 from fine_tune_assets.recipes.schema import FlagKind
 
 FLAG_KINDS: Final[tuple[str, ...]] = get_args(FlagKind)
@@ -42,6 +43,21 @@ def flag_spans(output: str, flags: Sequence[str]) -> list[tuple[int, int, str]]:
         places = [] if kind in ABOUT_THE_WHOLE else _places(output, detail)
         spans |= {(start, end, kind) for start, end in places or [(0, len(output))]}
     return sorted(spans)
+
+
+def sentence_spans(output: str, spans: Sequence[tuple[int, int, str]]) -> list[tuple[int, int]]:
+    """Start and end of each sentence in which something of it is flagged: a phrase alone does not say what is wrong with it.
+
+    >>> sentence_spans("No fever. Take 80 mg.", [(15, 20, "number not in input")])
+    [(10, 21)]
+    """
+    found = []
+    for start, end in sentence_bounds(output):
+        first = start + len(output[start:end]) - len(output[start:end].lstrip())
+        last = first + len(output[first:end].rstrip())
+        if any(begins < last and first < ends for begins, ends, _ in spans):
+            found.append((first, last))
+    return found
 
 
 def _places(output: str, detail: str) -> list[tuple[int, int]]:

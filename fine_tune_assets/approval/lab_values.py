@@ -76,19 +76,28 @@ _FLAGS: dict[str, Direction] = {
     "h": "high", "hh": "high", "high": "high", "l": "low", "ll": "low", "low": "low", "n": "normal", "normal": "normal",
 }  # fmt: skip
 _FLAG = r"(?:\*?\s*(?P<flag>HH|LL|H|L|N|high|low|normal)\s*\*?)"
-_UNIT = r"(?P<unit>%|[A-Za-zµμ°*/^\d²³.·\[\]-]*[A-Za-zµμ°%][A-Za-zµμ°*/^\d²³.·%-]*(?:\s*/\s*[A-Za-zµμ\d.]+)*)"
+_UCUM = r"\[[A-Za-z'_]+\]|\{[^{}\s]+\}"
+"""Parts of a unit that UCUM, the code of units of FHIR, writes in brackets: `mm[Hg]`, `mL/min/{1.73_m2}`."""
+_UNIT = (
+    rf"(?P<unit>%|(?:[A-Za-zµμ°*/^\d²³.·-]|{_UCUM})*(?:[A-Za-zµμ°%]|{_UCUM})(?:[A-Za-zµμ°*/^\d²³.·%-]|{_UCUM})*"
+    r"(?:\s*/\s*[A-Za-zµμ\d.]+)*)"
+)
+_WITH_UNIT = re.compile(rf"(?P<value>(?:<=|>=|[<>≤≥])?\s*{_NUMBER})\s*{_UNIT}(?:\s*\(?{_FLAG}\)?)?", re.IGNORECASE)
+"""A cell of a table that has no column for units."""
 _LINE = re.compile(
     rf"(?P<name>[A-Za-z][A-Za-z0-9 ,./%()+'-]*?)\s*(?:[:=]\s*|\s)"
     rf"(?P<value>(?:<=|>=|[<>≤≥])?\s*{_NUMBER})"
     rf"(?:\s*(?P<power>[x×*]\s*10\s*[\^*]*\s*\d+)?\s*{_UNIT})?"
     rf"(?:\s*{_FLAG.replace('flag', 'early')})?"
-    r"\s*[,;]?\s*(?P<open>[(\[]?)\s*(?P<reference>[^()\[\]]*?)\s*(?P<close>[)\]]?)"
+    r"\s*[,;]?\s*(?P<open>[(\[]?)\s*(?P<reference>(?:[^()\[\]]|\[[A-Za-z'_]+\])*?)\s*(?P<close>[)\]]?)"
     rf"\s*[,;]?\s*{_FLAG}?\s*[.;]?",
     re.IGNORECASE,
 )
 _BRACKETS = {"(": ")", "[": "]", "": ""}
+_UNIT_OF_BOUND = r"(?:\s*[^\s()]{0,20}[A-Za-z%µμ][^\s()]{0,20})?"
 _LOOKS_LIKE_RESULT = re.compile(
-    rf"\d.*(?:[(\[]\s*(?:{_REFERENCE_WORDS})?(?:[<>≤≥]=?\s*{_NUMBER}|{_NUMBER}{_DASH}{_NUMBER})|{_REFERENCE_WORDS}[<>≤≥\d])",
+    rf"\d.*(?:[(\[]\s*(?:{_REFERENCE_WORDS})?(?:[<>≤≥]=?\s*{_NUMBER}|{_NUMBER}{_UNIT_OF_BOUND}{_DASH}{_NUMBER})"
+    rf"|{_REFERENCE_WORDS}[<>≤≥\d])",
     re.IGNORECASE,
 )
 _COLUMNS: dict[str, str] = {
@@ -156,13 +165,13 @@ def _cut(pattern: re.Pattern[str], line: str) -> list[str]:
 
 
 def _of_row(cells: dict[str, str], line: str, has_commas: bool) -> LabValue | None:
-    value, flag = cells["value"], cells.get("flag", "")
+    value, flag, unit = cells["value"], cells.get("flag", ""), cells.get("unit", "")
     trailing = re.fullmatch(rf"(.*?\d)\s*{_FLAG}", value, re.IGNORECASE)
     if trailing and not flag:
         value, flag = trailing[1], trailing["flag"]
-    return _value(
-        cells["name"], value, cells.get("unit", ""), cells["reference"].strip("()[] "), flag, line, has_commas
-    )
+    elif not unit and (whole := _WITH_UNIT.fullmatch(value)) and not (flag and whole["flag"]):
+        value, unit, flag = whole["value"], whole["unit"], flag or whole["flag"] or ""
+    return _value(cells["name"], value, unit, cells["reference"].strip("()[] "), flag, line, has_commas)
 
 
 def _of_line(line: str, has_commas: bool) -> LabValue | None:
@@ -201,7 +210,8 @@ def _range(reference: str, unit: str, has_commas: bool) -> tuple[Decimal | None,
 
     None for what is no range, or one in another unit.
     """
-    match = _BETWEEN.fullmatch(reference) or _BEYOND.fullmatch(reference)
+    bare = _without_unit(reference, unit)
+    match = _BETWEEN.fullmatch(bare) or _BEYOND.fullmatch(bare)
     if match is None or not _is_same_unit(match["unit"], unit):
         return None
     if match.re is _BETWEEN:
@@ -213,6 +223,18 @@ def _range(reference: str, unit: str, has_commas: bool) -> tuple[Decimal | None,
         return None
     shown = match.string[match.start("sign") : match.end("bound")]
     return (None, bound, sign == "<", shown) if sign.startswith("<") else (bound, None, sign == ">", shown)
+
+
+def _without_unit(reference: str, unit: str) -> str:
+    """The range with the value's own unit taken from behind each bound, as in `12.0 g/dL - 15.5 g/dL`; any other unit stays.
+
+    A unit without a letter could be a bound.
+    """
+    if not re.search(r"[A-Za-z%µμ]", unit):
+        return reference
+    written = r"\s*".join(re.escape(part) for part in unit.split())
+    gap = r"\s+" if unit[0].isdigit() else r"\s*"
+    return re.sub(rf"(?<=\d){gap}{written}(?![\w%/^*])", "", reference, flags=re.IGNORECASE)
 
 
 def _is_same_unit(stated: str, unit: str) -> bool:

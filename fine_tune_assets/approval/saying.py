@@ -12,7 +12,7 @@ from fine_tune_assets.approval.dates import Day, agree, dates_in, relative_days_
 from fine_tune_assets.approval.mentions import Finding, findings_in
 from fine_tune_assets.approval.negation import turned_round
 from fine_tune_assets.approval.sides import Side, sides_in, unsaid_sides
-from fine_tune_assets.approval.units import is_same_unit, measures_in
+from fine_tune_assets.approval.units import counted_measures, is_same_unit, measures_in
 from fine_tune_assets.core.numbers import numbers_in
 
 ALIKE = 0.5
@@ -52,6 +52,11 @@ def is_contrary(a: Said, b: Said) -> bool:
     """Whether two outputs to the same input can't both be right, as far as words show."""
     if a.normal == b.normal:
         return False
+    return states_otherwise(a, b) or len(a.words & b.words) < ALIKE * len(a.words | b.words)
+
+
+def states_otherwise(a: Said, b: Said) -> bool:
+    """Whether each states a fact that the other has otherwise, in whatever words the rest is said."""
     if turned_round(a.findings, b.findings) or turned_round(b.findings, a.findings):
         return True
     # Each says something that the other has otherwise; what only one of them says is no contradiction.
@@ -59,9 +64,19 @@ def is_contrary(a: Said, b: Said) -> bool:
         return True
     if _has_other_days(a, b) and _has_other_days(b, a):
         return True
-    if _has_other_units(a, b) or _has_other_sides(a, b):
-        return True
-    return len(a.words & b.words) < ALIKE * len(a.words | b.words)
+    return _has_other_units(a, b) or _has_other_sides(a, b)
+
+
+def are_near_copies_apart(a: str, b: str) -> bool:
+    """Whether of two outputs that are nearly the same each has a number or a measure once more than the other.
+
+    In near copies one was written in the other's place, also where both stand elsewhere in both texts.
+
+    >>> are_near_copies_apart("Took 4 mg of one and 9 mg of the other.", "Took 9 mg of one and 9 mg of the other.")
+    True
+    """
+    counted = zip(*(counted_measures(without_dates(output)) for output in (a, b)), strict=True)
+    return any(one - other and other - one for one, other in counted)
 
 
 def normal(text: str) -> str:

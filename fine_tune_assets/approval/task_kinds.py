@@ -6,7 +6,8 @@ A report that a task can't use makes no draft of it and is counted; nothing is g
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from fine_tune_assets.approval.flags import flag
 from fine_tune_assets.approval.lab_values import LabValues, abnormal_lines, read_lab_values
@@ -19,6 +20,7 @@ BY_MODEL = "model"
 CONTRADICTED = "flag contradicts range"
 WRITTEN_BY_MODEL = "drafted by a model"
 Row = Mapping[str, Any]
+EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 Rows = Callable[[], Iterable[Row]]
 """Gives the rows of UNIQUE_REPORTS, each time anew."""
 
@@ -60,13 +62,20 @@ class Unused:
     unread_lab_lines: dict[str, int]
     """Lines with a range that could not be read for certain."""
     without_partner: dict[str, int]
-    """Reports of a pair whose other one is not there, or is another patient's."""
+    """Reports of a pair whose other one is not there, is another patient's, or was dropped and with it what it would teach."""
+    alone: tuple[tuple[str, str], ...]
+    """Of each of these the report, and the id that the other one would have."""
 
 
-def drafts_by_tasks(rows: Rows, tasks: Sequence[Task], written: Sequence[Row]) -> Iterator[Drafted]:
-    """The drafts of every report by every task, in the order of the reports. `written` are rows of MODEL_DRAFTS."""
+def drafts_by_tasks(
+    rows: Rows, tasks: Sequence[Task], written: Sequence[Row], dropped_halves: Mapping[str, Row] = EMPTY
+) -> Iterator[Drafted]:
+    """The drafts of every report by every task, in the order of the reports. `written` are rows of MODEL_DRAFTS.
+
+    `dropped_halves` are rows of SCRUBBED_REPORTS that were dropped as duplicates: a note still has its dialogue there.
+    """
     outputs = {row["request"]: row for row in written}
-    partners = _partners(rows, tasks)
+    partners = {**dropped_halves, **_partners(rows, tasks)}
     for report in rows():
         sections = _sections(report["text"], tasks)
         for task in tasks:
@@ -91,20 +100,25 @@ def model_requests(rows: Rows, tasks: Sequence[Task]) -> Iterator[Request]:
                 yield Request(request, key, patient, task.name, task.instruction, input_text, task.max_new_tokens)
 
 
-def count_unused(rows: Rows, tasks: Sequence[Task]) -> Unused:
+def count_unused(rows: Rows, tasks: Sequence[Task], dropped_halves: Mapping[str, Row] = EMPTY) -> Unused:
     """What a person should know of that made no draft."""
     unread: dict[str, int] = {task.name: 0 for task in tasks if isinstance(task, FieldTask)}
-    alone: dict[str, int] = {task.name: 0 for task in tasks if isinstance(task, PairTask)}
+    counts: dict[str, int] = {task.name: 0 for task in tasks if isinstance(task, PairTask)}
+    alone: list[tuple[str, str]] = []
     partners = _partners(rows, tasks)
-    for report in rows() if unread or alone else ():
+    for report in rows() if unread or counts else ():
         sections = _sections(report["text"], tasks)
         for task in tasks:
             if isinstance(task, FieldTask):
                 unread[task.name] += _lab_values(report, sections, task).unread
-            elif isinstance(task, PairTask) and (other := _other_id(report["report_id"], task)) is not None:
-                partner = partners.get(other)
-                alone[task.name] += partner is None or partner["patient_key"] != report["patient_key"]
-    return Unused(unread, alone)
+            elif isinstance(task, PairTask) and (other := other_half(report["report_id"], task)) is not None:
+                # Only a note is drafted with a dropped half: a dropped note says what another note says.
+                is_note = report["report_id"].endswith(task.output_ending)
+                partner = partners.get(other) or (dropped_halves.get(other) if is_note else None)
+                if partner is None or partner["patient_key"] != report["patient_key"]:
+                    counts[task.name] += 1
+                    alone.append((report["report_id"], other))
+    return Unused(unread, counts, tuple(alone))
 
 
 def _sections(text: str, tasks: Sequence[Task]) -> dict[str, str]:
@@ -159,7 +173,7 @@ def _by_pairs(report: Row, partners: Mapping[str, Row], task: PairTask) -> Itera
     """The draft belongs to the report that is the output."""
     if not report["report_id"].endswith(task.output_ending):
         return
-    other = partners.get(str(_other_id(report["report_id"], task)))
+    other = partners.get(str(other_half(report["report_id"], task)))
     if other is not None and other["patient_key"] == report["patient_key"]:
         yield _drafted(report, task, other["text"].strip(), report["text"].strip())
 
@@ -169,7 +183,8 @@ def _partners(rows: Rows, tasks: Sequence[Task]) -> dict[str, Row]:
     return {row["report_id"]: row for row in rows() if row["report_id"].endswith(endings)} if endings else {}
 
 
-def _other_id(report_id: str, task: PairTask) -> str | None:
+def other_half(report_id: str, task: PairTask) -> str | None:
+    """The id of the report that this one would be a pair with; None for one that is neither half."""
     for own, other in ((task.output_ending, task.input_ending), (task.input_ending, task.output_ending)):
         if report_id.endswith(own):
             return report_id.removesuffix(own) + other

@@ -4,6 +4,7 @@ Owns the units, and which spellings are one. Converts nothing: 0.5 g for 500 mg 
 """
 
 import re
+from collections import Counter
 
 from fine_tune_assets.core.numbers import located_numbers
 
@@ -78,6 +79,18 @@ def measures_in(text: str) -> dict[str, set[str]]:
         for value in values:
             held.setdefault(value, set()).add(unit)
     return held
+
+
+def counted_measures(text: str) -> tuple[Counter[str], Counter[tuple[str, str]]]:
+    """How often each number stands in a text, and each number with each unit; how often it is taken is no part of a unit."""
+    numbers: Counter[str] = Counter()
+    measures: Counter[tuple[str, str]] = Counter()
+    for values, _, end in located_numbers(text):
+        number, unit = min(values, default=""), _unit_at(text, end)[0].split("/")[0]
+        numbers[number] += 1
+        if unit:
+            measures[number, unit] += 1
+    return numbers, measures
 
 
 def _named(text: str) -> set[str]:

@@ -57,7 +57,7 @@ def export_decisions(output: Path) -> None:
 @said_plainly
 def import_file(file: Path, by: str) -> None:
     """Record the decisions of a JSONL file. Lines that can't be used are named; the others are recorded, and only once."""
-    lines = read_text(file).splitlines()
+    lines = read_text(file).split("\n")  # not splitlines: outputs may hold other line ends, such as U+2028
     with open_desk(load_settings()) as desk:
         _tell(_import(desk, list(read_lines(lines)), by))
 

@@ -108,6 +108,12 @@ DUPLICATE_REPORTS = pa.schema([
     _column("kind", pa.string(), "`exact`, `near` or `semantic`"),
     _column("similarity", pa.float64(), "Jaccard similarity of word shingles, or cosine of embeddings (semantic), 0 to 1"),
     _column("reason", pa.string(), "Why this one stayed"),
+    _column(
+        "disagrees_on", STRINGS,
+        "`numbers`, `sides`: the dropped report states some that the kept one lacks; `denials`: it says no more or less often",
+        nullable=True,
+    ),
+    _column("fingerprint", pa.string(), "SHA-256 of the dropped report's scrubbed text", nullable=True),
 ])
 MODEL_DRAFTS = pa.schema([
     _column("request", pa.string(), "SHA-256 of task, instruction and input: what the model was asked"),
@@ -171,6 +177,11 @@ INSTRUCTION_PROVENANCE = pa.schema([
     _column("scrubber_version", pa.string(), "Fingerprint of the scrubber; absent for general data", nullable=True),
 ])
 """`provenance.parquet` beside a stored instruction set: one row for each of its rows, in their order."""
+LEFT_OUT_EXAMPLES = pa.schema([
+    _EXAMPLE_ID,
+    _column("reason", pa.string(), "Why the set is without it; names ids, never text"),
+])
+"""`<id>.left_out.parquet` beside the folder of an instruction set."""
 BASE_MODELS = pa.schema([
     _column("name", pa.string(), "Name in the recipe"),
     _column("fingerprint", pa.string(), "Fingerprint of every file in the folder"),

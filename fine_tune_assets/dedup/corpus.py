@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fine_tune_assets.core.columns import one_array
 from fine_tune_assets.core.fingerprints import combine
 from fine_tune_assets.dedup.choosing import WRITTEN_ON
 from fine_tune_assets.dedup.sketching import VERSION, Sketches, starts_of
@@ -50,11 +51,10 @@ class Corpus:
         self._manner = (VERSION, str(shingle_words))
 
     def add(self, name: str, reports: pa.Table) -> None:
-        """A table with `report_id`, `patient_key`, `text`, `tagged_text` and, if it is known, `written_on`."""
-        reports = reports.sort_by("report_id").combine_chunks()
+        """A table with `report_id`, `patient_key`, `length`, `tagged_text` and, if it is known, `written_on`, in order of ids."""
         # Without surrogates, which differ from patient to patient where one note was copied to several.
-        texts = _strings(reports["tagged_text"])
-        version = combine([*self._manner, _content(_strings(reports["report_id"]), texts)])
+        texts = one_array(reports["tagged_text"])
+        version = combine([*self._manner, _content(one_array(reports["report_id"]), texts)])
         arrays = self.kept.read(name, SKETCHES, version, _LIGHT)
         if arrays is None:
             sketches = self._sketchers.sketch(texts)
@@ -91,11 +91,6 @@ class Corpus:
             yield batch, np.arange(self.starts[number], self.starts[number + 1])
 
 
-def _strings(column: pa.ChunkedArray) -> pa.Array:
-    whole = column.cast(pa.large_string()).combine_chunks()
-    return pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
-
-
 def _content(ids: pa.Array, texts: pa.Array) -> str:
     digest = hashlib.sha256()
     for array in (ids, texts):
@@ -112,12 +107,6 @@ def _characters(array: pa.Array) -> memoryview:
 
 
 def _facts(reports: pa.Table) -> pa.Table:
+    facts = reports.select(["report_id", "patient_key", "length"])
     date = reports[WRITTEN_ON] if WRITTEN_ON in reports.column_names else pa.nulls(reports.num_rows, pa.date32())
-    return pa.table(
-        {
-            "report_id": reports["report_id"],
-            "patient_key": reports["patient_key"],
-            "length": pc.utf8_length(reports["text"]).cast(pa.int64()),
-            WRITTEN_ON: date,
-        }
-    )
+    return facts.append_column(WRITTEN_ON, date).combine_chunks()

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fine_tune_assets.core.records import PairFinder, TextPair
 from fine_tune_assets.dedup.choosing import Kind
@@ -77,7 +78,8 @@ def _as_reports(texts: Sequence[str]) -> pa.Table:
     """Each of a patient of its own; ids that sort as the texts stand, so that a place is a number in `texts`."""
     ids = [f"{number:09}" for number in range(len(texts))]
     array = pa.array(texts, pa.large_string())
-    return pa.table({"report_id": ids, "patient_key": ids, "text": array, "tagged_text": array})
+    length = pc.utf8_length(array).cast(pa.int64())
+    return pa.table({"report_id": ids, "patient_key": ids, "length": length, "tagged_text": array})
 
 
 def _same(order: Ints, leaders: Ints, groups: Sequence[str]) -> dict[int, dict[str, list[int]]]:

@@ -44,15 +44,17 @@ def semantic_pairs(
     """Semantic duplicates among the reports at `places`, which are in order of rank."""
     position = np.full(corpus.facts.num_rows, -1, np.int64)
     position[places] = np.arange(len(places))
-    found: list[Arrays] = []
+    means: list[Floats] = []
     rows: list[Ints] = []
     for batch, own in corpus.with_places():
         asked = own[position[own] >= 0]
         texts, is_told = _told(batch, boilerplate, asked - own[0] if len(own) else asked, texts_at(asked))
         told = [text for text, ok in zip(texts, is_told, strict=True) if ok]
-        found.append(_vectors(corpus, batch, told, encode, encoder_version))
+        arrays = _vectors(corpus, batch, told, encode, encoder_version)
+        means.append(means_of(arrays["vectors"], arrays["counts"]))
         rows.append(position[asked[is_told]])
-    return _pairs(corpus, places, found, np.concatenate(rows), threshold)
+    stored = _Passages(corpus, encoder_version, [len(of_batch) for of_batch in rows])
+    return _pairs(corpus, places, means, np.concatenate(rows), stored, threshold)
 
 
 def _told(batch: Batch, boilerplate: Hashes, local: Ints, texts: pa.Array) -> tuple[list[str], NDArray[np.bool_]]:
@@ -99,16 +101,61 @@ def _places_in(kept: Arrays | None, digests: Hashes) -> Ints:
     return np.array([known.get(bytes(row), -1) for row in digests], dtype=np.int64)
 
 
-def _pairs(corpus: Corpus, places: Ints, found: list[Arrays], rows: Ints, threshold: float) -> Pairs:
-    counts = np.concatenate([arrays["counts"] for arrays in found]).astype(np.int64)
-    vectors: Floats = np.concatenate([arrays["vectors"] for arrays in found])
-    order = np.argsort(rows)
-    vectors, counts, rows = vectors[flat_places(starts_of(counts), order)], counts[order], rows[order]
+class _Passages:
+    """The vectors of passages, which stay where they are kept: of a million reports they are several gigabytes."""
+
+    def __init__(self, corpus: Corpus, version: str, texts: list[int]) -> None:
+        """`texts`: of each batch how many texts have vectors."""
+        self._corpus, self._version = corpus, version
+        self._starts = starts_of(np.array(texts, dtype=np.int64))
+
+    def of(self, numbers: Ints) -> tuple[Floats, Ints]:
+        """Of the texts with these ascending numbers, counted through all batches: their vectors, and how many each has."""
+        vectors: list[Floats] = []
+        counts: list[Ints] = [np.zeros(0, np.int64)]
+        for number, batch in enumerate(self._corpus.batches):
+            first, end = self._starts[number], self._starts[number + 1]
+            local = numbers[slice(*np.searchsorted(numbers, [first, end]))] - first
+            if len(local):
+                arrays = _kept_vectors(self._corpus, batch, self._version)
+                vectors.append(arrays["vectors"][flat_places(starts_of(arrays["counts"]), local)])
+                counts.append(arrays["counts"][local].astype(np.int64))
+        return np.concatenate(vectors or [np.zeros((0, 1), np.float32)]), np.concatenate(counts)
+
+
+def _kept_vectors(corpus: Corpus, batch: Batch, version: str) -> Arrays:
+    arrays = corpus.kept.read(batch.name, VECTORS, version)
+    if arrays is None:
+        raise RuntimeError("What was kept of a batch went while it was compared.")
+    return arrays
+
+
+def _pairs(
+    corpus: Corpus, places: Ints, of_batches: list[Floats], rows: Ints, stored: _Passages, threshold: float
+) -> Pairs:
+    """`rows`: the rank of each text that has vectors, batch by batch."""
     if not len(rows):
         return Pairs(np.zeros((0, 2), np.int64), np.zeros(0))
-    pairs, cosine = alike(means_of(vectors, counts), threshold)
+    order = np.argsort(rows)
+    pairs, cosine = alike(_in_order(of_batches, order), threshold)
+    ranks = rows[order]
     facts, fact_counts = corpus.all_of("facts"), corpus.all_of("fact_counts")
-    agree = facts_agree(places[rows[pairs]], facts, fact_counts, corpus.all_of("negations"))
+    agree = facts_agree(places[ranks[pairs]], facts, fact_counts, corpus.all_of("negations"))
     pairs, cosine = pairs[agree], cosine[agree]
-    agree = passages_agree(pairs, vectors, counts, threshold - PASSAGE_MARGIN)
-    return Pairs(rows[pairs[agree]], cosine[agree])
+    asked = np.unique(order[pairs])
+    vectors, counts = stored.of(asked)
+    agree = passages_agree(np.searchsorted(asked, order[pairs]), vectors, counts, threshold - PASSAGE_MARGIN)
+    return Pairs(ranks[pairs[agree]], cosine[agree])
+
+
+def _in_order(of_batches: list[Floats], order: Ints) -> Floats:
+    """All means in order of rank. Each batch is let go when it was copied."""
+    back = np.empty(len(order), np.int64)
+    back[order] = np.arange(len(order))
+    means = np.empty((len(order), of_batches[0].shape[1]), np.float32)
+    at = 0
+    while of_batches:
+        part = of_batches.pop(0)
+        means[back[at : at + len(part)]] = part
+        at += len(part)
+    return means

@@ -127,6 +127,11 @@ def _facts(words: Words) -> tuple[Hashes, Counts]:
     return facts[is_new], np.bincount(text_of[is_new], minlength=len(words.text_starts) - 1).astype(np.int32)
 
 
+def side_hashes() -> Hashes:
+    """The hashes of the words among `facts` that are a side of the body; all others are numbers."""
+    return _hashes_of(_SIDES)
+
+
 @lru_cache
 def _hashes_of(words: tuple[str, ...]) -> Hashes:
     return np.array([hash_of(word) for word in words], dtype=np.uint64)

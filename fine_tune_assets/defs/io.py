@@ -6,26 +6,27 @@ reads comes through here.
 
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_origin
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 import dagster as dg
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fine_tune_assets.core.files import make_folder, write_table
+from fine_tune_assets.core.stored_tables import PATIENT_KEY, StoredTable, open_table, without_patients
 from fine_tune_assets.core.tables import TABLES, conform
 
 if TYPE_CHECKING:
     from upath import UPath
 
-
-PATIENT_KEY = "patient_key"
 _LOCAL = ("", "file", "local")
 
 
 class ParquetTables(dg.UPathIOManager):
-    """Stores pyarrow Tables; refuses anything else, and a table that does not fit its schema."""
+    """Stores pyarrow Tables; refuses anything else, and a table that does not fit its schema.
+
+    A step that takes a StoredTable, or a dict of them, reads columns itself when it needs them.
+    """
 
     extension = ".parquet"
 
@@ -53,9 +54,12 @@ class ParquetTables(dg.UPathIOManager):
         else:
             super().make_directory(path)
 
-    def load_from_path(self, context: dg.InputContext, path: "UPath") -> pa.Table:
+    def load_from_path(self, context: dg.InputContext, path: "UPath") -> pa.Table | StoredTable:
+        schema = TABLES[context.asset_key.to_user_string()]
+        if _is_read_later(context):
+            return open_table(path, schema)
         with path.open("rb") as file:
-            return conform(pq.read_table(file), TABLES[context.asset_key.to_user_string()])
+            return conform(pq.read_table(file), schema)
 
     def load_input(self, context: dg.InputContext) -> Any:
         loaded = self._without_erased(super().load_input(context))
@@ -70,7 +74,10 @@ class ParquetTables(dg.UPathIOManager):
         if not any(table is not None and PATIENT_KEY in table.schema.names for table in tables.values()):
             return loaded
         erased = self._erased_patients()
-        kept = {name: without_patients(table, erased) for name, table in tables.items()}
+        kept = {
+            name: table.without(erased) if isinstance(table, StoredTable) else without_patients(table, erased)
+            for name, table in tables.items()
+        }
         return kept if isinstance(loaded, dict) else kept[""]
 
     def get_asset_relative_path(self, context: dg.InputContext | dg.OutputContext) -> "UPath":
@@ -79,16 +86,7 @@ class ParquetTables(dg.UPathIOManager):
         return path if context.has_asset_partitions else path / path.name
 
 
-def without_patients(table: pa.Table, patients: Collection[str]) -> pa.Table:
-    """The rows of everybody else; those of nobody, such as general data, stay."""
-    if not patients:
-        return table
-    is_theirs = pc.is_in(table[PATIENT_KEY], value_set=pa.array(sorted(patients), pa.string()))
-    return table.filter(pc.invert(is_theirs))
-
-
-def joined(partitions: dict[str, pa.Table], name: str) -> pa.Table:
-    """All partitions as one table, in the order of their names."""
-    if not partitions:
-        return TABLES[name].empty_table()
-    return pa.concat_tables(partitions[key] for key in sorted(partitions))
+def _is_read_later(context: dg.InputContext) -> bool:
+    """Whether the step takes StoredTables: one, or one a partition."""
+    kind = context.dagster_type.typing_type
+    return StoredTable in (kind, *get_args(kind))

@@ -8,28 +8,29 @@ from functools import partial
 
 import dagster as dg
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.core.stored_tables import StoredTable
 from fine_tune_assets.dedup.arriving import missing_by_batch
-from fine_tune_assets.dedup.finding import Duplicates, find_duplicates
+from fine_tune_assets.dedup.finding import Duplicates, find_among
 from fine_tune_assets.dedup.store import Store
 from fine_tune_assets.defs.automation import on_new_inputs_and_at_once
-from fine_tune_assets.defs.io import joined
 from fine_tune_assets.defs.metadata import OWNERS, markdown_table, result, table_out
 from fine_tune_assets.defs.pair_finding import threads_of
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.s02_missed_identifiers import missed_identifiers, terms_of
 from fine_tune_assets.defs.s02_scrubbed_reports import require_measured_scrubber
 from fine_tune_assets.defs.s02_surrogates import batches_with_taken_surrogates
+from fine_tune_assets.defs.s03_chosen_reports import ChosenReports, choose_reports
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.embeddings.encoder import encode_passages, encoder_version
-from fine_tune_assets.phi.missed_terms import holds_missed_terms
 from fine_tune_assets.phi.scrubbing import scrubber_version
 
 GROUP = "s03_unique_reports"
 WHEN = on_new_inputs_and_at_once(missed_identifiers.key.to_user_string())
 """A report in which a reviewer sees an identifier leaves before its batch is scrubbed again."""
+CODE_VERSION = "what the two disagree on"
+"""Named anew when the columns change: both tables are then made once more."""
 MEANINGS = {
     "segments": "different lines, headings and sentences that many patients' reports share",
     "reports_with_some": "reports that hold some of them",
@@ -45,13 +46,15 @@ MEANINGS = {
             description="The distinct scrubbed reports of all batches.",
             owners=OWNERS["data"],
             condition=WHEN,
+            code_version=CODE_VERSION,
         ),
         "duplicate_reports": table_out(
             "duplicate_reports",
             group=GROUP,
-            description="Every report that was dropped, which one stays in its place, and why.",
+            description="Every report that was dropped, which one stays in its place, why, and what they disagree on.",
             owners=OWNERS["data"],
             condition=WHEN,
+            code_version=CODE_VERSION,
         ),
     },
     deps=[recipe_section("dedup"), missed_identifiers],
@@ -62,27 +65,24 @@ MEANINGS = {
 def drop_duplicates(
     context: dg.AssetExecutionContext,
     installation: Installation,
-    scrubbed_reports: dict[str, pa.Table],
+    scrubbed_reports: dict[str, StoredTable],
     scrub_recall: pa.Table,
 ) -> Iterator[dg.MaterializeResult[pa.Table]]:
-    stored = joined(scrubbed_reports, "scrubbed_reports")
     with errors_for_people():
         require_measured_scrubber(installation, scrub_recall)
-        # What an earlier scrubber left stays behind: a rule that was added for a leak is of no use otherwise.
-        is_present = pc.equal(stored.column("scrubber_version"), scrubber_version(installation.recipe.scrub))
-        present = stored.filter(is_present)
-        held_back = holds_missed_terms(present["patient_key"], [present["tagged_text"]], terms_of(installation))
-        # They choose other surrogates by themselves, and then are taken.
-        is_taken = pc.is_in(present["batch"], pa.array(list(batches_with_taken_surrogates(installation)), pa.string()))
-        reports = present.filter(pc.invert(pc.or_(held_back, is_taken)))
-        found = _found(installation, reports, context.log.info)
+        version, taken = scrubber_version(installation.recipe.scrub), batches_with_taken_surrogates(installation)
+        chosen = choose_reports(scrubbed_reports, version, terms_of(installation), taken)
+        found = _found(installation, chosen, context.log.info)
+    stored, present = sum(of.stored for of in chosen.values()), sum(of.present for of in chosen.values())
+    reports = sum(of.count for of in chosen.values())
     counts = {
-        "reports": reports.num_rows,
+        "reports": reports,
         "unique": found.unique.num_rows,
         "duplicates": found.duplicates.num_rows,
-        "scrubbed_by_an_earlier_scrubber": stored.num_rows - present.num_rows,
-        "held_back": present.num_rows - reports.num_rows,
+        "scrubbed_by_an_earlier_scrubber": stored - present,
+        "held_back": present - reports,
         **{f"dropped_{kind}": count for kind, count in _by_kind(found.duplicates).items()},
+        "dropped_that_disagree": sum(bool(kinds) for kinds in found.duplicates["disagrees_on"].to_pylist()),
         **{f"{what}_made": found.made.get(what, 0) for what in ("sketches", "signatures", "vectors")},
         "boilerplate": dg.MetadataValue.md(_boilerplate_table(found.boilerplate)),
     }
@@ -90,11 +90,11 @@ def drop_duplicates(
     yield result("duplicate_reports", found.duplicates, fingerprint_table(found.duplicates), **counts)
 
 
-def _found(installation: Installation, reports: pa.Table, tell: Callable[[str], None]) -> Duplicates:
+def _found(installation: Installation, batches: Mapping[str, ChosenReports], tell: Callable[[str], None]) -> Duplicates:
     """In this process, although a model runs: the encoder needs onnxruntime and no torch."""
     settings = installation.recipe.dedup
-    return find_duplicates(
-        reports,
+    return find_among(
+        batches,
         settings,
         lambda done, total, what: tell(f"{done} of {total} {what}"),
         encode=partial(encode_passages, threads=threads_of(installation))
@@ -135,10 +135,10 @@ def no_report_is_lost(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckRe
     description="Every report that could be read is here, named as a duplicate or held back: no batch waits for the scrubber.",
 )
 def no_batch_is_left_behind(
-    installation: Installation, unique_reports: pa.Table, duplicate_reports: pa.Table
+    installation: Installation, unique_reports: StoredTable, duplicate_reports: pa.Table
 ) -> dg.AssetCheckResult:
-    tables = installation.layout.tables
-    missing = missing_by_batch(tables / "reports", tables / "held_reports", unique_reports, duplicate_reports)
+    tables, ids = installation.layout.tables, unique_reports.select(["report_id"])
+    missing = missing_by_batch(tables / "reports", tables / "held_reports", ids, duplicate_reports)
     return dg.AssetCheckResult(
         passed=not missing,
         severity=dg.AssetCheckSeverity.WARN,

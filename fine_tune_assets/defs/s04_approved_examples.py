@@ -21,6 +21,7 @@ from fine_tune_assets.approval.agreement import (
 )
 from fine_tune_assets.approval.approving import approve_examples
 from fine_tune_assets.approval.drafting import correction_authors, draft_examples, reports_without_draft, rows_of
+from fine_tune_assets.approval.dropped_reports import halves_of_pairs
 from fine_tune_assets.approval.flags import kinds_of
 from fine_tune_assets.approval.reviewing import refresh_items
 from fine_tune_assets.approval.task_kinds import count_unused
@@ -31,6 +32,7 @@ from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, mar
 from fine_tune_assets.defs.pair_finding import near_input_finder
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.s02_missed_identifiers import missed_identifiers, terms_of
+from fine_tune_assets.defs.s04_dropped_reports import dropped_reports, partners_dropped, partners_table
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.ledger.reviews import list_decisions
 from fine_tune_assets.phi.missed_terms import holds_missed_terms
@@ -50,7 +52,7 @@ expert_decisions = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
-    code_version="4",  # negations in answers, and outputs of another report, are flagged
+    code_version="5",  # what contradicts a dropped duplicate is flagged; units behind both bounds of a range are read
     deps=[recipe_section("dedup"), recipe_section("tasks")],
     automation_condition=with_new_inputs(),
     description="Instruction, input and draft output made from each report by the recipe's tasks, and from corrections.",
@@ -59,10 +61,15 @@ expert_decisions = dg.AssetSpec(
     metadata=definition_metadata("drafted_examples"),
 )
 def drafted_examples(
-    installation: Installation, unique_reports: pa.Table, scrubbed_corrections: pa.Table, model_drafts: pa.Table
+    installation: Installation,
+    unique_reports: pa.Table,
+    duplicate_reports: pa.Table,
+    scrubbed_corrections: pa.Table,
+    model_drafts: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
     recipe, authors = installation.recipe, correction_authors(scrubbed_corrections)
     with errors_for_people(), installation.ledger() as ledger:
+        dropped = dropped_reports(installation, duplicate_reports)
         drafts = draft_examples(
             unique_reports,
             scrubbed_corrections,
@@ -70,10 +77,13 @@ def drafted_examples(
             model_drafts,
             reviewed_flags=recipe.reviewed_flags,
             find_pairs=near_input_finder(installation),
+            dropped=dropped,
         )
-        unused = count_unused(partial(rows_of, unique_reports), recipe.tasks)
+        halves = halves_of_pairs(dropped, recipe.tasks)
+        unused = count_unused(partial(rows_of, unique_reports), recipe.tasks, halves)
         queue = refresh_items(ledger, drafts, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC))
     flags = drafts.column("flags").to_pylist()
+    lost = partners_dropped(unused, duplicate_reports)
     by_kind = Counter(kind for of_draft in flags for kind in kinds_of(of_draft))
     return result(
         "drafted_examples",
@@ -86,6 +96,8 @@ def drafted_examples(
         reports_without_draft=len(reports_without_draft(unique_reports, drafts)),
         lab_lines_not_read=sum(unused.unread_lab_lines.values()),
         reports_without_partner=sum(unused.without_partner.values()),
+        partner_was_dropped=len(lost),
+        dropped_partners=dg.MetadataValue.md(partners_table(lost)),
         new_in_the_queue=queue.arrived + queue.returned,
         gone_from_the_queue=queue.gone,
     )

@@ -20,11 +20,12 @@ from fine_tune_assets.approval.writing import (
     still_wanted,
     write_with_engine,
 )
+from fine_tune_assets.core.columns import sorted_by
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.core.stored_tables import without_patients
 from fine_tune_assets.core.tables import MODEL_DRAFTS, conform, table_of
 from fine_tune_assets.defs.automation import with_new_inputs
-from fine_tune_assets.defs.io import without_patients
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s04_drafting_models import BaseModel, drafting_models, find_drafting_model
@@ -48,7 +49,7 @@ def model_drafts(
         kept = still_wanted(requests, _stored(installation))
         missing = missing_requests(requests, kept)
     written = _write(context, installation, worker, missing) if missing else MODEL_DRAFTS.empty_table()
-    table = pa.concat_tables([kept, written]).sort_by("request")
+    table = sorted_by(pa.concat_tables([kept, written]), "request")
     waiting = len(missing) - written.num_rows
     return result("model_drafts", table, fingerprint_table(table), new=written.num_rows, not_written=waiting)
 

@@ -4,6 +4,7 @@ Belongs here: mixing, splitting and storing one instruction set. Must stay out: 
 """
 
 from contextlib import ExitStack
+from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
@@ -21,9 +22,13 @@ from fine_tune_assets.instructions.building import BuildRules, InstructionSet, b
 from fine_tune_assets.instructions.general import read_general_data
 from fine_tune_assets.instructions.measuring import share_table
 from fine_tune_assets.instructions.storing import StoredInstructionSet, write_instruction_set
+from fine_tune_assets.lineage.left_out import left_out_file, write_left_out
 from fine_tune_assets.recipes.schema import Recipe
+from fine_tune_assets.recipes.sections import section_values
 
 GROUP = "s05_instruction_sets"
+CURATION = ("scrub", "dedup", "tasks", "trusted_sources", "review", "instructions")
+"""Sections of the recipe by which a report becomes an example of a set."""
 APPROVED, LEFT_OUT = "approved", "left_out"
 """Metadata by which rows in = rows kept + rows left out is checked."""
 SHOWN_AT_MOST = 200
@@ -90,10 +95,14 @@ def instruction_sets(
             built = build_instruction_set(approved_examples, general_examples, _rules(recipe), around)
         identifiers = find_identifiers(context, installation, worker, built, drafted_examples)
         with errors_for_people():
-            evidence = {"identifiers": identifiers, **prompt_files(installation)}
-            stored = write_instruction_set(
-                installation.layout.instruction_sets, built, deciding_facts(recipe), search, evidence
-            )
+            evidence = {
+                "identifiers": identifiers,
+                "recipe": section_values(recipe, CURATION),
+                **prompt_files(installation),
+            }
+            root = installation.layout.instruction_sets
+            stored = write_instruction_set(root, built, deciding_facts(recipe), search, evidence)
+            write_left_out(root, stored.fingerprint, [asdict(dropped) for dropped in built.dropped])
     return result("instruction_sets", built.table, stored.fingerprint, **_shown(stored, built))
 
 
@@ -129,6 +138,7 @@ def _shown(stored: StoredInstructionSet, built: InstructionSet) -> dict[str, Any
         APPROVED: built.approved,
         LEFT_OUT: len(built.dropped),
         "left_out_by_reason": dg.MetadataValue.json(dropped_by_reason(built.dropped)),
+        "left_out_file": dg.MetadataValue.path(str(left_out_file(stored.folder.parent, stored.fingerprint))),
         # The first ones: an event is no place for thousands of lines.
         "left_out_first": dg.MetadataValue.md(markdown_table(dropped[:SHOWN_AT_MOST])),
         "general_wanted": built.general_wanted,

@@ -17,17 +17,22 @@ from fine_tune_assets.instructions.certificate import separation
 from fine_tune_assets.instructions.earlier_sets import earlier_tests
 from fine_tune_assets.instructions.gates import identifiers_found, is_certified
 from fine_tune_assets.instructions.storing import StoredInstructionSet, read_instruction_set
+from fine_tune_assets.lineage.left_out import read_left_out
 
 
 def _stored(instance: dg.DagsterInstance, installation: Installation, table: pa.Table) -> StoredInstructionSet:
     """The stored set whose table is the one in hand. Raises GateClosedError, InstructionSetError."""
-    event = latest_event(instance, dg.AssetKey("instruction_sets"))
-    stored = read_instruction_set(installation.layout.instruction_sets, (event.version if event else None) or "missing")
+    stored = read_instruction_set(installation.layout.instruction_sets, _version(instance))
     if fingerprint_table(stored.table) != fingerprint_table(table):
         raise GateClosedError(
             "The stored instruction set is not the table in hand. Materialize instruction_sets again."
         )
     return stored
+
+
+def _version(instance: dg.DagsterInstance) -> str:
+    event = latest_event(instance, dg.AssetKey("instruction_sets"))
+    return (event.version if event else None) or "missing"
 
 
 @dg.asset_check(
@@ -82,15 +87,23 @@ def patients_stay_in_test(
     description="Every approved example is in the set, or left out for a reason that is named.",
 )
 def every_approved_example_is_accounted_for(
-    context: dg.AssetCheckExecutionContext, instruction_sets: pa.Table
+    context: dg.AssetCheckExecutionContext, installation: Installation, instruction_sets: pa.Table
 ) -> dg.AssetCheckResult:
     event = context.instance.get_latest_materialization_event(dg.AssetKey("instruction_sets"))
     materialization = event.asset_materialization if event else None
     shown = materialization.metadata if materialization else {}
     told = {name: shown[name].value if name in shown else None for name in (APPROVED, LEFT_OUT, "replayed")}
     own = instruction_sets.num_rows - sum(instruction_sets.column("is_general").to_pylist())
-    is_whole = None not in told.values() and told[APPROVED] + told["replayed"] == own + told[LEFT_OUT]  # type: ignore[operator]
-    return dg.AssetCheckResult(passed=bool(is_whole), metadata={"in_the_set": own, **told})
+    named = read_left_out(installation.layout.instruction_sets, _version(context.instance))
+    with_reason = sum(bool(row["reason"]) for row in named or ())
+    is_whole = (
+        None not in told.values()
+        and with_reason == told[LEFT_OUT]
+        and told[APPROVED] + told["replayed"] == own + told[LEFT_OUT]  # type: ignore[operator]
+    )
+    return dg.AssetCheckResult(
+        passed=bool(is_whole), metadata={"in_the_set": own, "left_out_with_a_reason": with_reason, **told}
+    )
 
 
 @dg.asset_check(

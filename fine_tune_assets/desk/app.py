@@ -39,7 +39,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        await run_in_threadpool(desk.agreement.latest)  # counted before somebody asks
+        await run_in_threadpool(desk.warm_up)  # before somebody asks
         yield
         desk.ledger.close()
 

@@ -1,5 +1,6 @@
 """What all pages of the desk share: settings, ledger, keys, templates. Owns opening and closing them."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -11,16 +12,18 @@ from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.desk.addresses import Addresses, read_addresses
 from fine_tune_assets.desk.agreement_figures import AgreementFigures
+from fine_tune_assets.desk.chain_checks import ChainChecks
 from fine_tune_assets.desk.oidc import Provider, read_provider
 from fine_tune_assets.desk.rendering import make_environment
 from fine_tune_assets.desk.texts import Texts
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME, derive_key
 from fine_tune_assets.ledger.sessions import SessionLimits
+from fine_tune_assets.lineage.known_sets import KnownSets
 from fine_tune_assets.phi.held_back import HeldBack
 from fine_tune_assets.recipes.loading import load_recipe, shipped_recipes
 from fine_tune_assets.recipes.schema import ReviewSettings
-from fine_tune_assets.reports.arrivals import ArrivalFigures
+from fine_tune_assets.reports.arrivals import ArrivalFigures, ArrivalsError
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,16 @@ class Desk:
     held_back: HeldBack
     agreement: AgreementFigures
     arrivals: ArrivalFigures
+    chain_checks: ChainChecks
+    known_sets: KnownSets
+
+    def warm_up(self) -> None:
+        """Read what the first page that needs it would wait for."""
+        self.agreement.latest()
+        with suppress(ArrivalsError):
+            self.arrivals.latest()
+        with suppress(OSError, ValueError):  # a damaged set keeps nobody from reviewing: the page that needs it fails
+            self.known_sets.folders()
 
     def rules(self) -> ReviewSettings:
         """How the recipe wants examples reviewed, as it is now. Raises RecipeError."""
@@ -64,6 +77,8 @@ def open_desk(settings: Settings) -> Desk:
         HeldBack(ledger, key, settings.layout),
         AgreementFigures(ledger),
         ArrivalFigures(settings.layout),
+        ChainChecks(ledger),
+        KnownSets(settings.layout.instruction_sets),
     )
 
 

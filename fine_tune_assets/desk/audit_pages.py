@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from fine_tune_assets.core.people import is_same_person
 from fine_tune_assets.desk.blindness import examples_to_hide
+from fine_tune_assets.desk.chain_checks import Check
 from fine_tune_assets.desk.rendering import page
 from fine_tune_assets.desk.visits import Visit
 from fine_tune_assets.ledger import audit
@@ -37,8 +38,16 @@ def show_audit(desk: "Desk", visit: Visit) -> Response:
         has_hidden=shown != rows[:PAGE_LINES],
         is_older=len(rows) > PAGE_LINES,
         is_paged=before is not None,
-        check=audit.verify(desk.ledger) if visit.query("verify") else None,
+        check=_check(desk, visit),
     )
+
+
+def _check(desk: "Desk", visit: Visit) -> Check | None:
+    """The one that is asked for, or that this page waits for."""
+    if visit.query("verify"):
+        return desk.chain_checks.begin()
+    number = visit.query("check")
+    return desk.chain_checks.of_number(int(number)) if number.isdecimal() and len(number) < 10 else None
 
 
 def _without_outcomes(desk: "Desk", visit: Visit, rows: Sequence[AuditLine]) -> list[AuditLine]:

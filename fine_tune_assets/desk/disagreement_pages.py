@@ -5,6 +5,7 @@ Owns showing both and which text the adjudicator means. Who may settle what is `
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
 
 from starlette.responses import Response
 
@@ -20,9 +21,10 @@ from fine_tune_assets.approval.reviewing import (
 )
 from fine_tune_assets.core.people import is_same_person
 from fine_tune_assets.desk.errors import not_found
-from fine_tune_assets.desk.item_pages import Opened, find_opened, take
-from fine_tune_assets.desk.marked_text import DiffPiece, with_slots, word_diff
+from fine_tune_assets.desk.item_pages import Opened, against_draft, find_opened, take, to_look_at
+from fine_tune_assets.desk.marked_text import DiffPiece, Piece, with_slots, with_spans, word_diff
 from fine_tune_assets.desk.queue_filter import QueueQuery
+from fine_tune_assets.desk.queue_pages import find_next
 from fine_tune_assets.desk.rendering import go_to, page
 from fine_tune_assets.desk.visits import Visit
 from fine_tune_assets.ledger.review_items import AssignedError, find_item, list_items
@@ -38,11 +40,12 @@ _OWN, _REJECT = "own", "reject"
 
 @dataclass(frozen=True)
 class Side:
-    """One reviewer's word, with what it changes in the draft."""
+    """One reviewer's word, with what it changes in the draft and what to look at in it."""
 
     line: DecisionLine
     output: str
-    diff: list[DiffPiece]
+    flags: list[str]
+    pieces: list[Piece] | list[DiffPiece]
 
 
 def show_disagreements(desk: "Desk", visit: Visit) -> Response:
@@ -57,6 +60,17 @@ def show_disagreements(desk: "Desk", visit: Visit) -> Response:
 
 def show_disagreement(desk: "Desk", visit: Visit) -> Response:
     return _disagreement_page(desk, visit, find_opened(desk, visit))
+
+
+def open_next_disagreement(desk: "Desk", visit: Visit) -> Response:
+    """Lead to the next one that this person may settle and nobody else has; to the list if there is none."""
+    query, after = QueueFilter(state="disagreement"), visit.query("after")
+    item = find_next(desk, visit, query, after) or (find_next(desk, visit, query, "") if after else None)
+    said = visit.query("said")
+    if item is None:
+        return go_to(f"/disagreements?{urlencode({'said': said or 'done'})}")
+    path = f"/disagreements/{quote(item.example_id, safe='')}"
+    return go_to(f"{path}?{urlencode({'said': said})}" if said else path)
 
 
 def settle(desk: "Desk", visit: Visit) -> Response:
@@ -81,7 +95,7 @@ def settle(desk: "Desk", visit: Visit) -> Response:
     except (StaleItemError, AssignedError, NotAllowedError, ReviewError) as error:
         status = 400 if type(error) is ReviewError else 409
         return _disagreement_page(desk, visit, opened, refusal=str(error), status=status)
-    return go_to("/disagreements?said=settled")
+    return go_to(f"/disagreements/next?{urlencode({'after': opened.item.example_id, 'said': 'settled'})}")
 
 
 def _chosen_output(desk: "Desk", visit: Visit, opened: Opened, choice: str) -> str:
@@ -108,8 +122,10 @@ def _sides(desk: "Desk", visit: Visit, opened: Opened) -> list[Side]:
 
 
 def _side(line: DecisionLine, draft: dict[str, Any]) -> Side:
-    output = draft["output"] if line.output is None else line.output
-    return Side(line, output, word_diff(draft["output"], output))
+    if line.output is None:
+        flags, spans = to_look_at(draft, draft["output"])
+        return Side(line, draft["output"], flags, with_spans(draft["output"], spans))
+    return Side(line, line.output, *against_draft(draft, line.output))
 
 
 def _disagreement_page(desk: "Desk", visit: Visit, opened: Opened, refusal: str = "", status: int = 200) -> Response:

@@ -65,6 +65,6 @@ def _lines(desk: "Desk", visit: Visit, example_id: str) -> tuple[list[DecisionLi
 
 def _trace(desk: "Desk", example_id: str) -> ExampleTrace | None:
     try:
-        return trace_example(desk.settings.layout, desk.ledger, example_id)
+        return trace_example(desk.settings.layout, desk.ledger, example_id, known_sets=desk.known_sets)
     except UnknownIdError:
         return None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response
 
 from fine_tune_assets.approval.checking import flags_of_repair
-from fine_tune_assets.approval.flags import flag_spans
+from fine_tune_assets.approval.flags import flag_spans, sentence_spans
 from fine_tune_assets.approval.reviewing import (
     MEANINGS,
     REASON_CODES,
@@ -21,8 +21,9 @@ from fine_tune_assets.approval.reviewing import (
     reviews_blind,
 )
 from fine_tune_assets.core.people import is_same_person
+from fine_tune_assets.desk.dropped_copies import dropped_copies
 from fine_tune_assets.desk.errors import PageError, not_found
-from fine_tune_assets.desk.marked_text import DiffPiece, with_marks, with_slots, with_spans, word_diff
+from fine_tune_assets.desk.marked_text import IN_SENTENCE, DiffPiece, with_marks, with_slots, with_spans, word_diff
 from fine_tune_assets.desk.queue_filter import STATES, query_of_visit
 from fine_tune_assets.desk.rendering import page
 from fine_tune_assets.desk.signing import signing_of
@@ -64,23 +65,27 @@ def show_diff(desk: "Desk", visit: Visit) -> Response:
     opened = find_opened(desk, visit)
     if opened.item.state in REVIEW_STATES:
         _keep(desk, visit, opened)
-    flags, pieces = _against_draft(opened.draft, visit.form.text("output"))
+    flags, pieces = against_draft(opened.draft, visit.form.text("output"))
     return page(desk, visit, "edited.html", flags=flags, pieces=pieces)
 
 
-def _against_draft(draft: dict[str, Any], output: str) -> tuple[list[str], list[DiffPiece]]:
+def against_draft(draft: dict[str, Any], output: str) -> tuple[list[str], list[DiffPiece]]:
     """What to look at in a text, and what it changes in the draft with those places marked."""
     text = output.replace("\r\n", "\n").strip()
-    flags, spans = _to_look_at(draft, text)
+    flags, spans = to_look_at(draft, text)
     return flags, with_marks(word_diff(draft["output"], text), spans)
 
 
-def _to_look_at(draft: dict[str, Any], text: str) -> tuple[list[str], list[tuple[int, int, str]]]:
-    """The flags of a text, and where they are about it. A long one that is not the draft's is not checked, and said so."""
+def to_look_at(draft: dict[str, Any], text: str) -> tuple[list[str], list[tuple[int, int, str]]]:
+    """The flags of a text, and where they are about it, with the sentences around them.
+
+    A long one that is not the draft's is not checked, and said so.
+    """
     if text != draft["output"] and len(text) > LONGEST_CHECKED:
         return [_NOT_CHECKED], []
     flags = flags_of_repair(draft, text)
-    return flags, flag_spans(text, flags)
+    spans = flag_spans(text, flags)
+    return flags, [*spans, *((start, end, IN_SENTENCE) for start, end in sentence_spans(text, spans))]
 
 
 def show_signing(desk: "Desk", visit: Visit) -> Response:
@@ -162,8 +167,8 @@ def _render_item(
     shown = output_to_review(desk.ledger, draft, desk.rules())
     output = shown if typed is None else typed
     report = desk.texts.tagged_report(draft["report_id"])
-    flags, spans = _to_look_at(draft, shown)
-    edited_flags, diff = _against_draft(draft, output)
+    flags, spans = to_look_at(draft, shown)
+    edited_flags, diff = against_draft(draft, output)
     return page(
         desk,
         visit,
@@ -175,6 +180,7 @@ def _render_item(
         flags=flags,
         pieces=with_spans(shown, spans),
         report=None if report is None else with_slots(report),
+        dropped=dropped_copies(desk, draft),
         edited_flags=edited_flags,
         diff=diff,
         is_second_output=shown != draft["output"],

@@ -14,6 +14,8 @@ from fine_tune_assets.phi.kinds import KINDS
 
 _SLOT = re.compile(r"(\[(?:" + "|".join(KINDS) + r")\])")
 _WORDS = re.compile(r"\d+(?:[.,]\d+)+|\w+|\s+|[^\w\s]")
+IN_SENTENCE = "flagged sentence"
+"""What the words around a flagged place are marked as."""
 Change = Literal["same", "added", "removed"]
 
 

@@ -24,7 +24,7 @@ def ask_for_patient(desk: "Desk", visit: Visit) -> Response:
 def show_patient(desk: "Desk", visit: Visit) -> Response:
     asked = visit.form.text("patient_key").strip()
     try:
-        trace = trace_patient(desk.settings.layout, desk.ledger, asked)
+        trace = trace_patient(desk.settings.layout, desk.ledger, asked, desk.known_sets)
     except UnknownIdError as error:
         return page(desk, visit, "patient.html", status=404, asked=asked, trace=None, hidden=(), refusal=str(error))
     hidden = examples_to_hide(desk, visit, [example.example_id for example in trace.examples])

@@ -12,7 +12,7 @@ from fine_tune_assets.desk.rendering import go_to, page
 from fine_tune_assets.desk.visits import Visit
 from fine_tune_assets.ledger.queue_counts import queue_counts
 from fine_tune_assets.ledger.review_items import list_items, next_item
-from fine_tune_assets.ledger.review_rows import ReviewItem
+from fine_tune_assets.ledger.review_rows import QueueFilter, ReviewItem
 
 if TYPE_CHECKING:
     from fine_tune_assets.desk.application import Desk
@@ -50,9 +50,8 @@ def show_queue(desk: "Desk", visit: Visit) -> Response:
 def open_next(desk: "Desk", visit: Visit) -> Response:
     """Lead to the next item that this reviewer may decide and nobody else has; to the queue if there is none."""
     query = query_of(visit.request.query_params)
-    item = _next(desk, visit, query, visit.query("after") or None)
-    if item is None and visit.query("after"):
-        item = _next(desk, visit, query, None)
+    wanted, after = query.as_filter(visit.who.name, visit.now), visit.query("after")
+    item = find_next(desk, visit, wanted, after) or (find_next(desk, visit, wanted, "") if after else None)
     said = visit.query("said")
     if item is None:
         return go_to(query.address("/queue", said=said or "done"))
@@ -73,11 +72,10 @@ def _listed(desk: "Desk", visit: Visit, query: QueueQuery, after: str) -> list[R
     return [item for item in found if item.example_id not in held]
 
 
-def _next(desk: "Desk", visit: Visit, query: QueueQuery, after: str | None) -> ReviewItem | None:
+def find_next(desk: "Desk", visit: Visit, wanted: QueueFilter, after: str) -> ReviewItem | None:
+    """The first free one behind `after`, or of all, that is not held back."""
     held, name = desk.held_back.example_ids(), visit.who.name
-    item = next_item(desk.ledger, query.as_filter(name, visit.now), viewer=name, now=visit.now, after=after)
+    item = next_item(desk.ledger, wanted, viewer=name, now=visit.now, after=after or None)
     while item is not None and item.example_id in held:
-        item = next_item(
-            desk.ledger, query.as_filter(name, visit.now), viewer=name, now=visit.now, after=item.example_id
-        )
+        item = next_item(desk.ledger, wanted, viewer=name, now=visit.now, after=item.example_id)
     return item

@@ -105,6 +105,7 @@ ROUTES: tuple[Route, ...] = (
         "Disagreements",
         "What two reviewers see differently, for you to settle.",
     ),
+    Route("GET", "/disagreements/next", disagreement_pages.open_next_disagreement, APPROVER),
     Route("GET", "/disagreements/{example_id}", disagreement_pages.show_disagreement, APPROVER),
     Route("POST", "/disagreements/{example_id}/settle", disagreement_pages.settle, APPROVER),
     Route(

@@ -44,6 +44,19 @@ class Texts:
         fingerprint = self._of_report(report_id, "fingerprint")
         return None if fingerprint is None else short(fingerprint)
 
+    def dropped_for(self, report_id: str) -> dict[str, str]:
+        """Fingerprint of its scrubbed text → id, of the reports that were dropped as nearly the same as this one."""
+        path = self.layout.table("duplicate_reports")
+        columns = ["dropped_id", "kind", "fingerprint"]
+        rows = read_rows(path, "duplicate_reports", "kept_id", [report_id], columns) if path.is_file() else []
+        return {row["fingerprint"]: row["dropped_id"] for row in rows if row["fingerprint"] and row["kind"] != "exact"}
+
+    def tagged_of_patient(self, report_id: str) -> tuple[str, str] | None:
+        """Whose a scrubbed report is, and its text with `[KIND]` in each place; None if it is not there any more."""
+        columns = ["patient_key", "tagged_text"]
+        row = self._row("scrubbed_reports", report_id.partition("/")[0], ("report_id", report_id), columns)
+        return None if row is None else (str(row["patient_key"]), str(row["tagged_text"]))
+
     def _of_report(self, report_id: str, column: str) -> str | None:
         row = self._row("scrubbed_reports", report_id.partition("/")[0], ("report_id", report_id), [column])
         return None if row is None else str(row[column])

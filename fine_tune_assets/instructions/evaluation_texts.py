@@ -29,7 +29,7 @@ def read_evaluation_texts(folder: Path) -> tuple[EvaluationText, ...]:
 
 
 def _questions(path: Path) -> Iterator[EvaluationText]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
         if line.strip():
             row = json.loads(line)
             yield EvaluationText(f"{path.stem} line {number}", row["query"], row["choices"][int(row["gold"])])

@@ -31,7 +31,7 @@ class Question:
 def read_questions(path: Path, limit: int) -> list[Question]:
     """At most `limit` questions of a JSONL file with `query`, `choices` and `gold`, always the same ones."""
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
         questions = [Question(row["query"], tuple(row["choices"]), int(row["gold"])) for row in rows]
     except (OSError, ValueError, KeyError) as error:
         raise GateClosedError(f"The questions {path.name} can't be read ({type(error).__name__}).") from error

@@ -4,6 +4,7 @@ Owns appending and checking. A line that was changed, removed or put between oth
 newest lines does not, so keep a note of the newest hash elsewhere. Lines hold ids and names, never text.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -13,6 +14,7 @@ from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.schema import audit_lines
 
+_READ_AT_ONCE = 2000
 FIRST_HASH = "0" * 64
 """What the first line names as the hash before it."""
 
@@ -81,14 +83,28 @@ def newest_lines(ledger: Ledger, before: int | None, limit: int) -> list[AuditLi
 
 
 def verify(ledger: Ledger) -> ChainCheck:
-    """Walk the chain from its first line to its newest."""
+    """Walk the chain from its first line to its newest, a part at a time: a log of years does not fit in memory."""
     previous, sound = FIRST_HASH, 0
-    for line in lines(ledger):
+    for line in _in_order(ledger):
         reason = _fault_of(line, sound + 1, previous)
         if reason:
             return ChainCheck(sound, previous, line.position, reason)
         previous, sound = line.line_hash, sound + 1
     return ChainCheck(sound, previous, None, "")
+
+
+def _in_order(ledger: Ledger) -> Iterator[AuditLine]:
+    """Lines are only ever added, so that what is read part by part is one chain. Also where a line has no place in it."""
+    query = sa.select(audit_lines).order_by(audit_lines.c.position).limit(_READ_AT_ONCE)
+    seen: int | None = None
+    while True:
+        with ledger.read() as connection:
+            asked = query if seen is None else query.where(audit_lines.c.position > seen)
+            part = [AuditLine(**row) for row in connection.execute(asked).mappings()]
+        yield from part
+        if len(part) < _READ_AT_ONCE:
+            return
+        seen = part[-1].position
 
 
 def _fault_of(line: AuditLine, position: int, previous: str) -> str:

@@ -4,7 +4,7 @@ Owns finding them. A model that learned from a copy saw the patient's words, who
 the same (`semantic`) are no copies: their words are others.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,22 +27,33 @@ class ReportCopy:
 
 def copied_reports(tables: TableRows, own_reports: Sequence[str]) -> list[ReportCopy]:
     """The reports of others that stay in the place of one of these, or were dropped for it or together with it."""
+    for column in ("dropped_id", "kept_id"):
+        tables.look_up("duplicate_reports", column, own_reports)
+    kept = {other for own in own_reports for other in _kinds(tables, "dropped_id", own, "kept_id")}
+    tables.look_up("duplicate_reports", "kept_id", kept)
     found: dict[tuple[str, str], Likeness] = {}
     for own in own_reports:
         for other, likeness in _alike(tables, own).items():
             if other not in own_reports:
                 found[own, other] = likeness
+    tables.look_up("reports", "report_id", [other for _, other in found])
     return [
         ReportCopy(own, other, tables.one("reports", "report_id", other).get("patient_key"), likeness)
         for (own, other), likeness in sorted(found.items())
     ]
 
 
-def examples_of_report(tables: TableRows, sets: Iterable[SetFolder], report_id: str) -> set[str]:
-    """Every example that was made of it, now or for a stored set."""
-    names = ("drafted_examples", "approved_examples")
-    now = {example for name in names for example in tables.values(name, "report_id", report_id, "example_id")}
-    return now | {row["example_id"] for stored in sets for row in stored.rows("report_id", report_id)}
+def examples_of_reports(tables: TableRows, sets: Iterable[SetFolder], reports: Collection[str]) -> dict[str, set[str]]:
+    """Report → every example that was made of it, now or for a stored set."""
+    found: dict[str, set[str]] = {report: set() for report in reports}
+    for name in ("drafted_examples", "approved_examples"):
+        tables.look_up(name, "report_id", reports)
+        for report in reports:
+            found[report] |= set(tables.values(name, "report_id", report, "example_id"))
+    for stored in sets if reports else ():
+        for row in stored.rows("report_id", *reports):
+            found[row["report_id"]].add(row["example_id"])
+    return found
 
 
 def equal_examples(tables: TableRows, sets: Sequence[SetFolder], patient_key: str) -> dict[str, str]:
@@ -52,10 +63,9 @@ def equal_examples(tables: TableRows, sets: Sequence[SetFolder], patient_key: st
         rows = tables.rows(name, "patient_key", patient_key)
         contents |= {row["fingerprint"]: row["example_id"] for row in rows if "fingerprint" in row}
     return {
-        row["example_id"]: own
-        for content, own in contents.items()
+        row["example_id"]: contents[row["fingerprint"]]
         for stored in sets
-        for row in stored.rows("fingerprint", content)
+        for row in stored.rows("fingerprint", *contents)
         if row.get("patient_key") not in (None, patient_key)
     }
 

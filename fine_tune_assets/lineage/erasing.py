@@ -23,6 +23,7 @@ from fine_tune_assets.ledger.erasures import (
 from fine_tune_assets.ledger.releases import list_releases
 from fine_tune_assets.lineage.copies import ReportCopy, copied_reports
 from fine_tune_assets.lineage.instruction_sets import erase_from_sets, ids_in_sets, set_folders
+from fine_tune_assets.lineage.left_out import forget_left_out
 from fine_tune_assets.lineage.patient_rows import PATIENT, PatientRows, find_ids, names_anybody, remove_rows
 from fine_tune_assets.lineage.records import USE_OF_SPLIT
 from fine_tune_assets.lineage.table_rows import TableRows
@@ -88,9 +89,14 @@ def erasing_steps(layout: Layout, ledger: Ledger, erasure: Erasure) -> list[Step
     def trainings() -> Mapping[str, int]:
         return _counted("records of trainings", forget_examples(layout.adapters, erasure.ids.example_ids))
 
+    def left_out() -> Mapping[str, int]:
+        found = forget_left_out(layout.instruction_sets, erasure.ids.example_ids)
+        return _counted("examples that sets left out", found)
+
     return [
         ("mark the releases", mark),
         ("remove from instruction sets", sets),
+        ("remove from what sets left out", left_out),
         ("remove from tables", lambda: remove_rows(layout.tables, rows)),
         ("remove from records of trainings", trainings),
         ("remove from caches", lambda: _counted("cached files", _clear_caches(layout.cache, rows))),

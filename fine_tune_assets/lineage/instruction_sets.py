@@ -22,7 +22,8 @@ from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.ledger.erasures import PatientIds
 from fine_tune_assets.lineage.patient_rows import EXAMPLE, PATIENT, PatientRows, remove_rows_of_file
 
-_FILES = (REMAINING, "provenance.parquet", "instruction_set.parquet")
+MANIFEST = "manifest.json"
+ROWS_FILES = (REMAINING, "provenance.parquet", "instruction_set.parquet")
 """Which file names the examples: the first that is there. Sets of before had no provenance."""
 _NAMING = (
     EXAMPLE, "split", "report_id", "report_fingerprint", PATIENT, "task", "source", "approved_by", "approval_kind",
@@ -39,14 +40,22 @@ class SetFolder:
     erased: ErasedSet | None
     facts: dict[str, Any] = field(default_factory=dict)
     """What decided a set that is whole."""
+    known_rows: pa.Table | None = field(default=None, compare=False, repr=False)
+    """What `all_rows` would read, where somebody keeps it."""
 
     @property
     def rows_file(self) -> Path | None:
-        return next((self.folder / name for name in _FILES if (self.folder / name).is_file()), None)
+        return next((self.folder / name for name in ROWS_FILES if (self.folder / name).is_file()), None)
 
-    def rows(self, column: str, value: str) -> list[dict[str, Any]]:
-        """The examples with this value, without text."""
-        return _named(self.rows_file, filters=[(column, "==", value)]).to_pylist()
+    def rows(self, column: str, *values: str) -> list[dict[str, Any]]:
+        """The examples with one of these values, without text."""
+        if self.known_rows is None:
+            return _named(self.rows_file, filters=[(column, "in", values)]).to_pylist() if values else []
+        if column not in self.known_rows.schema.names:
+            return []
+        stored = self.known_rows[column]
+        places = pc.indices_nonzero(pc.is_in(stored, value_set=pa.array(values, stored.type)))
+        return list(self.known_rows.take(places).to_pylist()) if len(places) else []
 
     def all_rows(self) -> pa.Table:
         return _named(self.rows_file, filters=None)
@@ -54,23 +63,26 @@ class SetFolder:
 
 def set_folders(root: Path) -> list[SetFolder]:
     """Every set below `root`, sorted by name."""
+    return [open_set(folder) for folder in list_folders(root)]
+
+
+def list_folders(root: Path) -> list[Path]:
     if not root.is_dir():
         return []
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return [_opened(folder) for folder in folders]
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def find_set(root: Path, fingerprint: str) -> SetFolder | None:
     folder = root / short(fingerprint)
-    return _opened(folder) if folder.is_dir() else None
+    return open_set(folder) if folder.is_dir() else None
 
 
-def _opened(folder: Path) -> SetFolder:
+def open_set(folder: Path) -> SetFolder:
     erased = read_erased(folder)
     if erased is not None:
         return SetFolder(folder, erased.fingerprint, erased)
     try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         return SetFolder(folder, str(manifest["fingerprint"]), None, dict(manifest.get("facts", {})))
     except (OSError, ValueError, KeyError, TypeError):
         # A damaged set is for its reader to refuse; who was in it can be told all the same.
@@ -123,7 +135,7 @@ def finish_tombstone(folder: Path, rows: PatientRows) -> None:
     if remaining.is_file():
         remove_rows_of_file(remaining, rows)
     else:
-        table = _named(_opened(folder).rows_file, filters=None)
+        table = _named(open_set(folder).rows_file, filters=None)
         is_other = pc.fill_null(pc.not_equal(table[PATIENT], rows.patient_key), True)
         write_table(remaining, table.filter(is_other))
     for path in folder.iterdir():

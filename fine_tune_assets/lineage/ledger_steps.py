@@ -1,5 +1,7 @@
 """The steps of a trace that the ledger knows: decisions, verdicts, releases and deployments. Owns the queries."""
 
+from collections.abc import Collection
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -8,30 +10,72 @@ from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.schema import decisions, deployments, releases, revocations, verdicts
 from fine_tune_assets.lineage.records import DecisionStep, DeploymentStep, ReleaseStep, VerdictStep
 
+Pair = tuple[str, str]
+"""Of an adapter and the instruction set that it was trained on."""
+_DECISION = ("example_id", "decision_id", "decision", "role", "reviewer", "decided_at", "meaning", "report_id")
+_VERDICT = [verdicts.c[name] for name in VerdictStep.__dataclass_fields__]
+_RELEASE = [releases.c[name] for name in ReleaseStep.__dataclass_fields__ if name != "deployments"]
+_DEPLOYMENT = [deployments.c[name] for name in DeploymentStep.__dataclass_fields__]
 
-def decisions_on(ledger: Ledger, example_id: str) -> list[tuple[DecisionStep, str | None]]:
-    """Every decision about an example in its order, revoked ones too, each with the report that it names."""
+
+def decisions_on(ledger: Ledger, example_ids: Collection[str]) -> dict[str, list[tuple[DecisionStep, str | None]]]:
+    """Example → every decision about it in its order, revoked ones too, each with the report that it names."""
     query = (
         sa.select(
-            *(
-                decisions.c[n]
-                for n in ("decision_id", "decision", "role", "reviewer", "decided_at", "meaning", "report_id")
-            ),
+            *(decisions.c[name] for name in _DECISION),
             decisions.c.output.is_not(None).label("is_repaired"),
             revocations.c.revoked_by,
             revocations.c.revoked_at,
         )
         .outerjoin(revocations, revocations.c.decision_id == decisions.c.decision_id)
-        .where(decisions.c.example_id == example_id)
+        .where(decisions.c.example_id.in_(example_ids))
         .order_by(decisions.c.sequence)
     )
-    found = [dict(row) for row in _rows(ledger, query)]
-    return [(DecisionStep(**{k: v for k, v in row.items() if k != "report_id"}), row["report_id"]) for row in found]
+    found: dict[str, list[tuple[DecisionStep, str | None]]] = {example_id: [] for example_id in example_ids}
+    for row in _rows(ledger, query):
+        step = DecisionStep(**{k: v for k, v in row.items() if k not in ("example_id", "report_id")})
+        found[row["example_id"]].append((step, row["report_id"]))
+    return found
+
+
+class TrainingSteps:
+    """What became of each training: read once for all of them, since a page asks for every one that saw an example."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def verdicts(self, pair: Pair) -> tuple[VerdictStep, ...]:
+        return tuple(self._verdicts.get(pair, ()))
+
+    def releases(self, pair: Pair) -> tuple[ReleaseStep, ...]:
+        return tuple(self._releases.get(pair, ()))
+
+    @cached_property
+    def _verdicts(self) -> dict[Pair, list[VerdictStep]]:
+        found: dict[Pair, list[VerdictStep]] = {}
+        for row in _rows(self._ledger, sa.select(*_pair_of(verdicts), *_VERDICT).order_by(verdicts.c.sequence)):
+            found.setdefault(_pop_pair(values := dict(row)), []).append(VerdictStep(**values))
+        return found
+
+    @cached_property
+    def _releases(self) -> dict[Pair, list[ReleaseStep]]:
+        deployed: dict[str, list[DeploymentStep]] = {}
+        query = sa.select(deployments.c.release_id, *_DEPLOYMENT).order_by(deployments.c.sequence)
+        for row in _rows(self._ledger, query):
+            values = dict(row)
+            deployed.setdefault(values.pop("release_id"), []).append(DeploymentStep(**values))
+        found: dict[Pair, list[ReleaseStep]] = {}
+        order = (releases.c.recorded_at, releases.c.release_id)
+        for row in _rows(self._ledger, sa.select(*_pair_of(releases), *_RELEASE).order_by(*order)):
+            pair = _pop_pair(values := dict(row))
+            steps = tuple(deployed.get(values["release_id"], ()))
+            found.setdefault(pair, []).append(ReleaseStep(**values, deployments=steps))
+        return found
 
 
 def verdicts_on(ledger: Ledger, adapter_id: str, instruction_set_fingerprint: str) -> tuple[VerdictStep, ...]:
     query = (
-        sa.select(verdicts.c.verdict_id, verdicts.c.decision, verdicts.c.recorded_at)
+        sa.select(*_VERDICT)
         .where(
             verdicts.c.adapter_id == adapter_id,
             verdicts.c.instruction_set_fingerprint == instruction_set_fingerprint,
@@ -41,24 +85,17 @@ def verdicts_on(ledger: Ledger, adapter_id: str, instruction_set_fingerprint: st
     return tuple(VerdictStep(**row) for row in _rows(ledger, query))
 
 
-def releases_of(ledger: Ledger, adapter_id: str, instruction_set_fingerprint: str) -> tuple[ReleaseStep, ...]:
-    query = (
-        sa.select(releases.c.release_id, releases.c.verdict_id, releases.c.recorded_at)
-        .where(
-            releases.c.adapter_id == adapter_id,
-            releases.c.instruction_set_fingerprint == instruction_set_fingerprint,
-        )
-        .order_by(releases.c.recorded_at, releases.c.release_id)
-    )
-    return tuple(
-        ReleaseStep(**row, deployments=deployments_of(ledger, row["release_id"])) for row in _rows(ledger, query)
-    )
-
-
 def deployments_of(ledger: Ledger, release_id: str) -> tuple[DeploymentStep, ...]:
-    columns = [deployments.c[name] for name in DeploymentStep.__dataclass_fields__]
-    query = sa.select(*columns).where(deployments.c.release_id == release_id).order_by(deployments.c.sequence)
+    query = sa.select(*_DEPLOYMENT).where(deployments.c.release_id == release_id).order_by(deployments.c.sequence)
     return tuple(DeploymentStep(**row) for row in _rows(ledger, query))
+
+
+def _pair_of(table: sa.Table) -> tuple[sa.Column[str], sa.Column[str]]:
+    return table.c.adapter_id, table.c.instruction_set_fingerprint
+
+
+def _pop_pair(values: dict[str, Any]) -> Pair:
+    return values.pop("adapter_id"), values.pop("instruction_set_fingerprint")
 
 
 def _rows(ledger: Ledger, query: sa.Select[Any]) -> list[Any]:

@@ -13,13 +13,15 @@ from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.erasures import erased_in, find_erasure, releases_that_saw
 from fine_tune_assets.ledger.releases import find_release
-from fine_tune_assets.lineage.copies import copied_reports, equal_examples, examples_of_report
-from fine_tune_assets.lineage.instruction_sets import SetFolder, find_set, set_folders
+from fine_tune_assets.lineage.copies import copied_reports, equal_examples, examples_of_reports
+from fine_tune_assets.lineage.instruction_sets import SetFolder, find_set
+from fine_tune_assets.lineage.known_sets import KnownSets
 from fine_tune_assets.lineage.learned import learned_rows
-from fine_tune_assets.lineage.ledger_steps import decisions_on, deployments_of, releases_of, verdicts_on
+from fine_tune_assets.lineage.ledger_steps import TrainingSteps, decisions_on, deployments_of, verdicts_on
 from fine_tune_assets.lineage.records import (
     USE_OF_SPLIT,
     CopyTrace,
+    DecisionStep,
     ErasedInRelease,
     ExampleTrace,
     NotApproved,
@@ -42,17 +44,28 @@ class UnknownIdError(FineTuneError):
     """Nothing here has that id."""
 
 
-def trace_example(layout: Layout, ledger: Ledger, example_id: str, why_not: WhyNot | None = None) -> ExampleTrace:
-    """The way of one example. Raises UnknownIdError if no table, set or decision names it."""
-    return _Tracer(layout, ledger, why_not).example(example_id)
+def trace_example(
+    layout: Layout,
+    ledger: Ledger,
+    example_id: str,
+    why_not: WhyNot | None = None,
+    known_sets: KnownSets | None = None,
+) -> ExampleTrace:
+    """The way of one example. Raises UnknownIdError if no table, set or decision names it.
+
+    Whoever asks often keeps the sets and hands them in.
+    """
+    return _Tracer(layout, ledger, known_sets, why_not).example(example_id)
 
 
-def trace_patient(layout: Layout, ledger: Ledger, patient_key: str) -> PatientTrace:
+def trace_patient(
+    layout: Layout, ledger: Ledger, patient_key: str, known_sets: KnownSets | None = None
+) -> PatientTrace:
     """Every report and example of a patient, and every release that saw one, also as a copy under another patient's key.
 
     Raises UnknownIdError.
     """
-    return _Tracer(layout, ledger).patient(patient_key)
+    return _Tracer(layout, ledger, known_sets).patient(patient_key)
 
 
 def trace_release(layout: Layout, ledger: Ledger, release_id: str, why_not: WhyNot | None = None) -> ReleaseTrace:
@@ -106,24 +119,65 @@ def _pair(training: Training) -> tuple[str, str]:
 
 
 class _Tracer:
-    """What several examples of one trace share: the sets and the trainings are listed once."""
+    """What several examples of one trace share: tables, sets, trainings and ledger are asked once for all of them."""
 
-    def __init__(self, layout: Layout, ledger: Ledger, why_not: WhyNot | None = None) -> None:
+    def __init__(
+        self, layout: Layout, ledger: Ledger, known_sets: KnownSets | None, why_not: WhyNot | None = None
+    ) -> None:
         self._why_not = why_not
         self._tables = TableRows(layout.tables)
         self._ledger = ledger
-        self._sets = set_folders(layout.instruction_sets)
+        self._sets = (known_sets or KnownSets(layout.instruction_sets)).folders()
         self._trainings = list_trainings(layout, ledger)
+        self._steps = TrainingSteps(ledger)
+        self._in_sets: dict[str, list[tuple[SetFolder, dict[str, Any]]]] = {}
+        self._decided: dict[str, list[tuple[DecisionStep, str | None]]] = {}
 
     def example(self, example_id: str) -> ExampleTrace:
+        return self.examples([example_id])[0]
+
+    def examples(self, example_ids: Sequence[str]) -> tuple[ExampleTrace, ...]:
+        """In the same order. Raises UnknownIdError."""
+        self._look_up_examples(example_ids)
+        self._look_up_reports([report for example_id in example_ids if (report := self._report_of(example_id))])
+        return tuple(self._example(example_id) for example_id in example_ids)
+
+    def _look_up_examples(self, example_ids: Collection[str]) -> None:
+        new = set(example_ids) - set(self._in_sets)
+        for name in ("drafted_examples", "approved_examples"):
+            self._tables.look_up(name, "example_id", new)
+        self._in_sets |= {example_id: [] for example_id in new}
+        for stored in self._sets if new else ():
+            for row in stored.rows("example_id", *new):
+                self._in_sets[row["example_id"]].append((stored, row))
+        self._decided |= decisions_on(self._ledger, new)
+
+    def _look_up_reports(self, report_ids: Collection[str]) -> None:
+        for name in ("reports", "scrubbed_reports", "held_reports"):
+            self._tables.look_up(name, "report_id", report_ids)
+        for column in ("dropped_id", "kept_id"):
+            self._tables.look_up("duplicate_reports", column, report_ids)
+
+    def _known_of(self, example_id: str) -> Mapping[str, Any]:
+        """What a table says of it, else the newest set that holds it."""
+        for name in ("drafted_examples", "approved_examples"):
+            if found := self._tables.one(name, "example_id", example_id):
+                return found
+        in_sets = self._in_sets[example_id]
+        return in_sets[-1][1] if in_sets else {}
+
+    def _report_of(self, example_id: str) -> str | None:
+        named = (report for _, report in self._decided[example_id] if report)
+        return self._known_of(example_id).get("report_id") or next(named, None)
+
+    def _example(self, example_id: str) -> ExampleTrace:
         draft = self._tables.one("drafted_examples", "example_id", example_id)
         approved = self._tables.one("approved_examples", "example_id", example_id)
-        in_sets = [(s, row) for s in self._sets for row in s.rows("example_id", example_id)]
-        decided = decisions_on(self._ledger, example_id)
-        known: Mapping[str, Any] = draft or approved or (in_sets[-1][1] if in_sets else {})
+        in_sets, decided = self._in_sets[example_id], self._decided[example_id]
+        known = self._known_of(example_id)
         if not known and not decided:
             raise UnknownIdError(f"No table, instruction set or decision names an example {example_id}.")
-        report_id = known.get("report_id") or next((report for _, report in decided if report), None)
+        report_id = self._report_of(example_id)
         return ExampleTrace(
             example_id=example_id,
             patient_key=known.get("patient_key"),
@@ -154,8 +208,8 @@ class _Tracer:
                 split=split,
                 use=use_of(split, example_id, training.too_long),
                 is_too_long_known=training.too_long is not None,
-                verdicts=verdicts_on(self._ledger, *_pair(training)),
-                releases=releases_of(self._ledger, *_pair(training)),
+                verdicts=self._steps.verdicts(_pair(training)),
+                releases=self._steps.releases(_pair(training)),
             )
             for training in self._trainings
             if (split := split_of.get(short(training.instruction_set_fingerprint), NO_SPLIT)) != NO_SPLIT
@@ -189,6 +243,7 @@ class _Tracer:
             raise UnknownIdError(
                 "Nothing here is of a patient with this key. Make it from the id: fine-tune trace patient-key"
             )
+        self._look_up_reports(reports)
         marks = releases_that_saw(self._ledger, patient_key)
         gone = erasure.seen_by_copy if erasure else {}
         return PatientTrace(
@@ -196,7 +251,7 @@ class _Tracer:
             erased_at=erasure.erased_at if erasure else None,
             is_erasure_finished=erasure.is_finished if erasure else None,
             reports=tuple(self.report(report_id) for report_id in reports),
-            examples=tuple(self.example(example_id) for example_id in sorted(examples)),
+            examples=self.examples(sorted(examples)),
             copies=copies,
             erased_in_releases=tuple(ErasedInRelease(m.release_id, m.split, USE_OF_SPLIT[m.split]) for m in marks),
             erased_copies=tuple(
@@ -206,12 +261,13 @@ class _Tracer:
 
     def copies(self, patient_key: str, reports: Sequence[str], own_examples: Collection[str]) -> tuple[CopyTrace, ...]:
         """What a model saw of the patient under another patient's key."""
+        copied = copied_reports(self._tables, reports)
+        made = examples_of_reports(self._tables, self._sets, {copy.other_report for copy in copied})
         ways = {
-            example: (copy.own_report, str(copy.likeness))
-            for copy in copied_reports(self._tables, reports)
-            for example in examples_of_report(self._tables, self._sets, copy.other_report)
+            example: (copy.own_report, str(copy.likeness)) for copy in copied for example in made[copy.other_report]
         }
         for example, own in equal_examples(self._tables, self._sets, patient_key).items():
             ways.setdefault(example, (own, "same example"))
-        found = (CopyTrace(*way, self.example(e)) for e, way in sorted(ways.items()) if e not in own_examples)
+        wanted = {e: way for e, way in sorted(ways.items()) if e not in own_examples}
+        found = (CopyTrace(*wanted[trace.example_id], trace) for trace in self.examples(list(wanted)))
         return tuple(copy for copy in found if copy.example.trainings)

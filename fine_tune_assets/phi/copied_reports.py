@@ -35,7 +35,7 @@ class _Marked:
 
 
 _last: tuple[tuple[object, ...], Copies] | None = None
-"""What was found last, and for which marks and tables: it is asked for at every tick of a sensor, and reads every report."""
+"""What was found, and in which tables: it is asked for at every tick of a sensor, and reads every report once for each mark."""
 
 
 def terms_with_copies(ledger: Ledger, key: bytes, tables: Path) -> dict[str, list[MissedTerm]]:
@@ -60,10 +60,13 @@ def terms_with_copies(ledger: Ledger, key: bytes, tables: Path) -> dict[str, lis
 def _copies(marked: Sequence[_Marked], tables: Path) -> Copies:
     global _last
     listings = (fingerprint_listing(p) if p.is_dir() else "" for p in (tables / "reports", tables / "scrubbed_reports"))
-    asked = (tables, *listings, *sorted(one.term.mark_id for one in marked))
-    if _last is None or _last[0] != asked:
-        _last = (asked, _find_copies(marked, tables))
-    return _last[1]
+    seen = (tables, *listings)
+    known = _last[1] if _last is not None and _last[0] == seen else {}
+    new = [one for one in marked if one.term.mark_id not in known]
+    if new:
+        known = {**known, **_find_copies(new, tables)}
+    _last = (seen, known)
+    return known
 
 
 def _find_copies(marked: Sequence[_Marked], tables: Path) -> Copies:

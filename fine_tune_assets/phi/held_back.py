@@ -51,6 +51,10 @@ class HeldBack:
             )
         )
 
+    def holds(self, patient_key: str, text: str) -> bool:
+        """Whether a text of the patient holds what is marked."""
+        return holds_any(text, self._of_now()[0].get(patient_key, ()))
+
     def _patients(self, wanted: list[str]) -> dict[str, str]:
         """Report id → patient, of these patients."""
         found: dict[str, str] = {}

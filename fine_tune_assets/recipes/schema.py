@@ -332,8 +332,6 @@ class Recipe:
     dedup: DedupSettings
     tasks: tuple[TaskUnion, ...]
     review: ReviewSettings
-    general_fraction: Annotated[float, Field(ge=0, lt=1)]
-    """Share of general data in the train split: it guards against forgetting."""
     split: SplitSettings
     base_model: BaseModelSettings
     training: TrainingSettings
@@ -348,5 +346,7 @@ class Recipe:
     retrain: RetrainSettings
     reviewed_flags: tuple[FlagKind, ...] = ("contradiction", "label noise", "flag contradicts range")
     """A draft with one of these flags waits for a reviewer even from a trusted source; what a model wrote always does."""
+    general_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of general data in the train split: it guards against forgetting."""
     replay_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the train split that is taken from earlier sets: examples that are no longer drafted but still approved."""

@@ -3,7 +3,8 @@
 Owns the division and the fingerprint of each part. Does not know which asset reads which part.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -36,11 +37,13 @@ DESCRIPTIVE = frozenset({"description"})
 
 def section_fingerprints(recipe: Recipe) -> dict[str, str]:
     """Section → fingerprint of its fields' values. Comments and layout of the YAML file do not matter."""
-    values = asdict(recipe)
-    return {
-        name: fingerprint_json({field: _value_at(values, field) for field in field_names})
-        for name, field_names in SECTIONS.items()
-    }
+    return {name: fingerprint_json(values) for name, values in section_values(recipe, SECTIONS).items()}
+
+
+def section_values(recipe: Recipe, sections: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Section → field → value, as JSON has them."""
+    values = json.loads(json.dumps(asdict(recipe)))
+    return {name: {field: _value_at(values, field) for field in SECTIONS[name]} for name in sections}
 
 
 def _value_at(values: Any, dotted: str) -> Any:

@@ -3,7 +3,7 @@
 import pytest
 
 from fine_tune_assets.approval.checking import check_output, flags_of_repair
-from fine_tune_assets.approval.flags import FLAG_KINDS, flag_spans, kinds_of
+from fine_tune_assets.approval.flags import FLAG_KINDS, flag_spans, kinds_of, sentence_spans
 from fine_tune_assets.recipes.loading import load_recipe
 
 
@@ -64,6 +64,15 @@ def test_each_flag_is_found_again_in_the_output() -> None:
     assert [(output[start:end], kind) for start, end, kind in spans] == [
         (output, "contradiction"), ("80  mg", "number not in input"), ("Left knee", "side not in input"),
     ]  # fmt: skip
+
+
+def test_the_sentence_around_each_flagged_place_is_found() -> None:
+    """A reviewer reads what is wrong in its sentence; a full stop in a number ends none, and a line ends one."""
+    output = "No fever.  Ferritin 38.4, low. \nTake 80 mg\nwith water. Walks."
+    spans = flag_spans(output, ["number not in input: 38.4", "number not in input: 80 mg"])
+    found = [output[start:end] for start, end in sentence_spans(output, spans)]
+    assert found == ["Ferritin 38.4, low.", "Take 80 mg"]
+    assert sentence_spans(output, []) == []
 
 
 def test_a_repair_loses_the_flags_that_it_cured_and_gains_those_that_it_brought() -> None:

@@ -91,3 +91,16 @@ def test_no_command_hands_out_a_marked_report_or_its_copy(filled: Settings, ledg
     assert f"{ALL} tasks written" in call(*export)
     # What a reviewer typed is scrubbed by nobody: it stays out.
     assert "2 decisions left out" in call("export", "--output", str(decisions))
+
+
+def test_decisions_come_back_whatever_line_ends_their_outputs_hold(filled: Settings) -> None:
+    """A text that was copied from a PDF may hold U+2028, which Python's splitlines takes for the end of a line."""
+    draft = next(draft for draft in drafts_of(filled) if MISSED not in draft["input"])
+    decisions, repaired = filled.data_dir / "decisions.jsonl", filled.data_dir / "repaired.txt"
+    repaired.write_text("Cough.\u2028No fever.\x85Rest.\x0bFluids.", encoding="utf-8")
+    call("approve", draft["example_id"], "--reviewer", "Ann", "--output-file", str(repaired))
+    call("export", "--output", str(decisions))
+    (line,) = decisions.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    text = json.dumps({**json.loads(line), "id": "new", "reviewer": "Ben"}, ensure_ascii=False)
+    decisions.write_text(text + "\n", encoding="utf-8")
+    assert "1 recorded" in call("import", str(decisions), "--by", "Eve")

@@ -18,6 +18,7 @@ from fine_tune_assets.cli.phi import mark as mark_command
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_text
+from fine_tune_assets.core.stored_tables import StoredTable
 from fine_tune_assets.core.tables import (
     DRAFTED_EXAMPLES,
     PHI_SPANS,
@@ -37,6 +38,7 @@ from fine_tune_assets.phi.missed_terms import MARKED_BY_REVIEWERS
 from fine_tune_assets.phi.scrubbing import scrubber_version
 from fine_tune_assets_tests.instructions.examples import built
 from fine_tune_assets_tests.ledger.made import record_decision
+from fine_tune_assets_tests.stored_tables import stored_in
 
 TERM = "Zebrafinch"
 
@@ -62,8 +64,8 @@ def _mark(report_id: str = "b/1", patient: str = "p", term: str = TERM) -> str:
         )
 
 
-def _scrubbed(**texts: str) -> dict[str, pa.Table]:
-    """One batch with one report a patient."""
+def _scrubbed(**texts: str) -> dict[str, StoredTable]:
+    """One batch with one report a patient, in a file."""
     version = scrubber_version(Installation().recipe.scrub)
     plain = {"batch": "b", "source": "mts-dialog", "span_count": 0, "scrubber_version": version}
     rows = [
@@ -77,7 +79,7 @@ def _scrubbed(**texts: str) -> dict[str, pa.Table]:
         }
         for patient, text in texts.items()
     ]
-    return {"b": table_of(rows, SCRUBBED_REPORTS)}
+    return stored_in(Installation().layout.data_dir, {"b": table_of(rows, SCRUBBED_REPORTS)})
 
 
 def _recall(**recall_of: float) -> pa.Table:

@@ -8,11 +8,13 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from upath import UPath
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.progress import silent
+from fine_tune_assets.core.stored_tables import open_table
 from fine_tune_assets.core.tables import (
     HELD_REPORTS,
     IDENTIFIER_VALUES,
@@ -171,7 +173,8 @@ class Batches:
         )
 
     def unique(self) -> list[str]:
-        tables = {batch: self.scrubbed(batch) for batch in self.consumed}
+        schema, consumed = SCRUBBED_REPORTS, sorted(self.consumed)
+        tables = {batch: open_table(UPath(self.table("scrubbed_reports", batch)), schema) for batch in consumed}
         made = drop_duplicates(
             dg.build_asset_context(), installation=Installation(), scrubbed_reports=tables, scrub_recall=_recall(**GOOD)
         )

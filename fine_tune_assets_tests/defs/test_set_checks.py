@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from fine_tune_assets.defs.s05_set_checks import (
 from fine_tune_assets.defs.s06_example_lengths import enough_is_left_to_train_on, no_answer_would_be_cut_off
 from fine_tune_assets.instructions.leaks import LeakSearch
 from fine_tune_assets.instructions.storing import StoredInstructionSet, write_instruction_set
+from fine_tune_assets.lineage.left_out import left_out_file, write_left_out
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.instructions.examples import SEARCH, SPLIT, built
 
@@ -50,6 +51,7 @@ def store(
     evidence = {} if identifiers is None else {"identifiers": identifiers}
     root, facts = Installation().layout.instruction_sets, deciding_facts(Installation().recipe)
     stored = write_instruction_set(root, whole, facts, search, evidence)
+    write_left_out(root, stored.fingerprint, [asdict(dropped) for dropped in whole.dropped])
     told = {APPROVED: whole.approved, LEFT_OUT: len(whole.dropped), "replayed": whole.replayed, **metadata}
     tags = {DATA_VERSION: stored.fingerprint}
     instance.report_runless_asset_event(dg.AssetMaterialization("instruction_sets", tags=tags, metadata=told))
@@ -58,12 +60,7 @@ def store(
 
 def result_of(check: Any, instance: dg.DagsterInstance, table: pa.Table) -> dg.AssetCheckResult:
     context = dg.build_asset_check_context(instance=instance)
-    needs_installation = check is not every_approved_example_is_accounted_for
-    made = (
-        check(context, installation=Installation(), instruction_sets=table)
-        if needs_installation
-        else check(context, table)
-    )
+    made = check(context, installation=Installation(), instruction_sets=table)
     assert isinstance(made, dg.AssetCheckResult)
     return made
 
@@ -147,6 +144,18 @@ def test_an_example_that_is_neither_kept_nor_named_closes_the_gate(
 ) -> None:
     """Rows in are rows kept and rows left out."""
     stored = store(instance, **told)
+    assert not result_of(every_approved_example_is_accounted_for, instance, stored.table).passed
+
+
+def test_a_left_out_example_without_a_reason_on_record_closes_the_gate(instance: dg.DagsterInstance) -> None:
+    """A count alone does not tell whose example is missing, or why."""
+    stored = store(instance, **{APPROVED: built().approved + 1, LEFT_OUT: 1})
+    path = left_out_file(stored.folder.parent, stored.fingerprint)
+    named = {"example_id": "e-9", "reason": "exactly the same example as e-1"}
+    for rows, passes in (([named], True), ([], False), ([{**named, "reason": ""}], False), ([named, named], False)):
+        write_left_out(stored.folder.parent, stored.fingerprint, rows)
+        assert result_of(every_approved_example_is_accounted_for, instance, stored.table).passed is passes
+    path.unlink()
     assert not result_of(every_approved_example_is_accounted_for, instance, stored.table).passed
 
 

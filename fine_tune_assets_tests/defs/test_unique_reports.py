@@ -1,7 +1,5 @@
 """Stage 3 takes only what the present, measured scrubber left."""
 
-from typing import Any
-
 import dagster as dg
 import pyarrow as pa
 import pytest
@@ -11,6 +9,7 @@ from fine_tune_assets.core.tables import SCRUB_RECALL, SCRUBBED_REPORTS, table_o
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s03_unique_reports import drop_duplicates
 from fine_tune_assets.phi.scrubbing import scrubber_version
+from fine_tune_assets_tests.stored_tables import stored_in
 
 pytestmark = pytest.mark.usefixtures("installation_dir")
 
@@ -38,9 +37,13 @@ def _recall(recall: float, version: str) -> pa.Table:
 
 
 def _unique(recall: pa.Table, **batches: str) -> dg.MaterializeResult[pa.Table]:
-    tables: dict[str, Any] = {batch: _scrubbed(batch, version) for batch, version in batches.items()}
+    installation = Installation()
+    tables = {batch: _scrubbed(batch, version) for batch, version in batches.items()}
     made = drop_duplicates(
-        dg.build_asset_context(), installation=Installation(), scrubbed_reports=tables, scrub_recall=recall
+        dg.build_asset_context(),
+        installation=installation,
+        scrubbed_reports=stored_in(installation.layout.data_dir, tables),
+        scrub_recall=recall,
     )
     return next(iter(made))  # type: ignore[call-overload]
 

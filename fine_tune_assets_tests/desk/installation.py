@@ -14,12 +14,14 @@ import pyarrow.parquet as pq
 import yaml
 
 from fine_tune_assets.approval.drafting import correction_authors, draft_examples
+from fine_tune_assets.approval.dropped_reports import DroppedReports
 from fine_tune_assets.approval.reviewing import refresh_items
 from fine_tune_assets.core.files import write_table, write_text
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.core.tables import (
     DRAFTED_EXAMPLES,
+    DUPLICATE_REPORTS,
     REPORTS,
     SCRUBBED_CORRECTIONS,
     SCRUBBED_REPORTS,
@@ -91,9 +93,17 @@ def write_recipe(data: Path, review: dict[str, Any]) -> Path:
 
 def draft(settings: Settings, ledger: Ledger) -> None:
     """Draft anew from the scrubbed reports, and bring the queue up to it."""
-    scrubbed = pq.read_table(settings.layout.table("scrubbed_reports", BATCH))
-    unique = table_of(_with_absent(scrubbed.to_pylist(), UNIQUE_REPORTS), UNIQUE_REPORTS)
-    drafts = draft_examples(unique, _corrections(settings), load_recipe(settings.recipe).tasks)
+    scrubbed = pq.read_table(settings.layout.table("scrubbed_reports", BATCH)).to_pylist()
+    path = settings.layout.table("duplicate_reports")
+    duplicates = conform(pq.read_table(path), DUPLICATE_REPORTS) if path.is_file() else DUPLICATE_REPORTS.empty_table()
+    gone = set(duplicates["dropped_id"].to_pylist())
+    unique = [row for row in scrubbed if row["report_id"] not in gone]
+    drafts = draft_examples(
+        table_of(_with_absent(unique, UNIQUE_REPORTS), UNIQUE_REPORTS),
+        _corrections(settings),
+        load_recipe(settings.recipe).tasks,
+        dropped=DroppedReports(duplicates, lambda ids: [row for row in scrubbed if row["report_id"] in ids]),
+    )
     write_table(settings.layout.table("drafted_examples"), drafts)
     refresh_queue(settings, ledger)
 
@@ -126,6 +136,21 @@ def add_copy(settings: Settings, ledger: Ledger) -> str:
         write_table(path, table_of(_with_absent(rows, schema), schema))
     draft(settings, ledger)
     return str(row["report_id"])
+
+
+def add_dropped(settings: Settings, ledger: Ledger, output: str) -> str:
+    """A near copy of the second note arrives, with another output, and is dropped for it; the id of the note that stays."""
+    _, text, tagged = (note.replace(COMPLAINTS[1], output) for note in _texts(1, 0))
+    row = {**_row(1, text), "report_id": f"{BATCH}/near", "patient_key": fingerprint_text("patient of the near copy")}
+    path = settings.layout.table("scrubbed_reports", BATCH)
+    added = {**row, "tagged_text": tagged, "span_count": 1, "scrubber_version": "test"}
+    kept = pq.read_table(path).to_pylist()
+    write_table(path, table_of(_with_absent([*kept, added], SCRUBBED_REPORTS), SCRUBBED_REPORTS))
+    pair = {"dropped_id": row["report_id"], "kept_id": f"{BATCH}/00001", "kind": "near", "similarity": 0.9}
+    pair |= {"reason": "The longer text stays.", "disagrees_on": ["numbers"], "fingerprint": row["fingerprint"]}
+    write_table(settings.layout.table("duplicate_reports"), table_of([pair], DUPLICATE_REPORTS))
+    draft(settings, ledger)
+    return pair["kept_id"]
 
 
 def add_correction(settings: Settings, ledger: Ledger, author: str) -> None:

@@ -1,9 +1,7 @@
 """The desk in a real Chromium: accessible in both themes and widths, worked by keys alone, and never talking to elsewhere."""
 
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -12,12 +10,11 @@ from fine_tune_assets.ledger.missed_identifiers import list_marks
 from fine_tune_assets.ledger.reviews import list_decisions
 from fine_tune_assets.ledger.schema import sessions
 from fine_tune_assets.ledger.users import find_user
+from fine_tune_assets_tests.desk.accessibility import check, look
 from fine_tune_assets_tests.desk.conftest import Site, sign_in_at
 from fine_tune_assets_tests.desk.installation import MISSED, drafts_of
 
-AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text(encoding="utf-8")
-RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-LOOKS = list(itertools.product((1280, 800), ("light", "dark")))
+__all__ = ["look"]
 
 
 @pytest.fixture
@@ -30,30 +27,6 @@ def site(ward: Callable[..., Site]) -> Site:
     ):
         made.add(name, *roles)
     return made
-
-
-def faults(page: Page) -> list[str]:
-    """What axe finds on the page as it is."""
-    page.evaluate(AXE)
-    found = page.evaluate("tags => axe.run(document, {runOnly: tags})", RULES)
-    return [f"{v['id']}: {node['target']}" for v in found["violations"] for node in v["nodes"]]
-
-
-def is_wider_than_its_window(page: Page) -> bool:
-    return bool(page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"))
-
-
-@pytest.fixture(params=LOOKS, ids=lambda look: f"{look[0]}-{look[1]}")
-def look(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Page]:
-    width, theme = request.param
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
-    yield context.new_page()
-    context.close()
-
-
-def check(page: Page, name: str) -> None:
-    assert faults(page) == [], name
-    assert not is_wider_than_its_window(page), name
 
 
 @pytest.mark.slow

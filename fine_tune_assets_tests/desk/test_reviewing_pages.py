@@ -5,17 +5,23 @@ from collections.abc import Callable
 
 import pytest
 
+from fine_tune_assets.approval.flags import kinds_of
+from fine_tune_assets.core.fingerprints import fingerprint_text
+from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.ledger import audit
-from fine_tune_assets.ledger.missed_identifiers import list_marks
+from fine_tune_assets.ledger.encryption import KEY_NAME
+from fine_tune_assets.ledger.missed_identifiers import list_marks, record_mark
 from fine_tune_assets.ledger.review_items import find_item
 from fine_tune_assets.ledger.reviews import list_decisions
 from fine_tune_assets_tests.desk.conftest import Site, Visitor
 from fine_tune_assets_tests.desk.installation import (
+    BATCH,
     INVENTED,
     MISSED,
     SOURCE,
     add_copy,
     add_correction,
+    add_dropped,
     drafts_of,
     scrub_again,
 )
@@ -127,8 +133,8 @@ def test_what_is_marked_in_a_repaired_text_is_what_that_text_says(ward: Ward) ->
 
 
 def marked(page: str) -> set[str]:
-    """What stands between marks: the first number of it."""
-    found = re.findall(r"<mark[^>]*>(?:<ins>)?([^<]*)", page)
+    """What is marked itself, not only for its sentence: the first number of it."""
+    found = re.findall(r'<mark title="[^"]*">(?:<ins>)?([^<]*)', page)
     return {number[0] for text in found if (number := re.search(r"[\d.]+\d|\d", text))}
 
 
@@ -485,3 +491,38 @@ def test_who_wrote_the_correction_can_only_read_its_draft(site: Site, one: Visit
     marked = two.post(f"{item}/mark", {"kind": "NAME", "term": "Ask"}, page="/account")
     assert (marked.status_code, "has no report" in marked.text) == (400, True)
     assert two.approve(draft).status_code == 303
+
+
+def test_a_draft_that_a_dropped_near_copy_contradicts_shows_what_that_one_says(site: Site, one: Visitor) -> None:
+    """Which of the two is right, a person can only say who reads both."""
+    kept = add_dropped(site.settings, site.ledger, "No cough. Fever on the left side only, for 9 days.")
+    draft = next(draft for draft in drafts_of(site.settings) if draft["report_id"] == kept)
+    assert kinds_of(draft["flags"])[-1] == "contradiction"
+    shown = one.get(f"/items/{draft['example_id']}").text
+    assert "Dropped as nearly the same" in shown
+    assert "Fever on the left side only" in shown
+    assert "/near" not in shown, "an id can hold a patient's name"
+    other = next(draft for draft in drafts_of(site.settings) if draft["report_id"] != kept)
+    assert "Dropped as nearly the same" not in one.get(f"/items/{other['example_id']}").text
+
+
+def test_a_dropped_near_copy_with_a_marked_identifier_is_not_shown(site: Site, one: Visitor) -> None:
+    """It belongs to another patient, whose marks hold it back everywhere."""
+    kept = add_dropped(site.settings, site.ledger, f"No cough. Left side, seen with {MISSED} for 9 days.")
+    draft = next(draft for draft in drafts_of(site.settings) if draft["report_id"] == kept)
+    item = f"/items/{draft['example_id']}"
+    assert MISSED in one.get(item).text
+    record_mark(
+        site.ledger,
+        read_or_create_key(site.settings.layout.keys, KEY_NAME),
+        report_id=f"{BATCH}/near",
+        batch=BATCH,
+        patient_key=fingerprint_text("patient of the near copy"),
+        kind="NAME",
+        term=MISSED,
+        labelled_case="{}",
+        marked_by="Reviewer Two",
+    )
+    shown = one.get(item).text
+    assert "Dropped as nearly the same" in shown
+    assert MISSED not in shown

@@ -35,3 +35,11 @@ def test_a_question_that_cannot_be_read_closes_the_gate_without_its_text(tmp_pat
     with pytest.raises(GateClosedError, match=r"quiz\.jsonl can't be read") as caught:
         read_evaluation_texts(tmp_path)
     assert "marker-word" not in str(caught.value)
+
+
+def test_a_question_may_hold_any_line_end_that_json_lets_stand(tmp_path: Path) -> None:
+    """U+2028 is a character of a JSON text, and a line end to Python's splitlines."""
+    (tmp_path / "abilities").mkdir()
+    row = {"query": "one\u2028two\x85three", "choices": ["a"], "gold": 0}
+    (tmp_path / "abilities" / "quiz.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert [text.input for text in read_evaluation_texts(tmp_path)] == [row["query"]]

@@ -43,3 +43,10 @@ def test_a_broken_question_file_closes_the_gate(tmp_path: Path) -> None:
     (tmp_path / "broken.jsonl").write_text('{"query": "no choices"}')
     with pytest.raises(GateClosedError, match=r"broken\.jsonl"):
         read_questions(tmp_path / "broken.jsonl", limit=5)
+
+
+def test_a_question_may_hold_any_line_end_that_json_lets_stand(tmp_path: Path) -> None:
+    """U+2028 is a character of a JSON text, and a line end to Python's splitlines."""
+    row = {"query": "one\u2028two\x85three", "choices": ["a"], "gold": 0}
+    (tmp_path / "quiz.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert [question.query for question in read_questions(tmp_path / "quiz.jsonl", limit=5)] == [row["query"]]

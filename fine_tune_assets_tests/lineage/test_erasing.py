@@ -15,6 +15,7 @@ from fine_tune_assets.ledger.erasures import Erasure, erased_in, record_erasure
 from fine_tune_assets.ledger.releases import record_release
 from fine_tune_assets.ledger.verdicts import record_verdict
 from fine_tune_assets.lineage.erasing import erasing_steps, find_patient
+from fine_tune_assets.lineage.left_out import read_left_out, write_left_out
 from fine_tune_assets.lineage.trainings import list_trainings, record_training
 from fine_tune_assets_tests.ledger.made import make_release, make_verdict
 from fine_tune_assets_tests.lineage.made import TESTED, TRAINED, example_of, store, store_examples, store_set
@@ -57,6 +58,22 @@ def test_records_of_trainings_forget_the_examples(layout: Layout, ledger: Ledger
     _erase(layout, ledger, TRAINED)
     (training,) = list_trainings(layout, ledger)
     assert training.too_long == (example_of(TESTED),)
+
+
+def test_what_sets_left_out_forgets_the_examples_and_those_that_were_left_out_for_them(
+    layout: Layout, ledger: Ledger
+) -> None:
+    """A set that is without the patient may still name an example of theirs; the other rows stay."""
+    store_set(layout)
+    other = {"example_id": "e-other", "reason": "its report has no date"}
+    rows = [
+        {"example_id": example_of(TRAINED), "reason": "exactly the same example as e-other"},
+        {"example_id": "e-same", "reason": f"exactly the same example as {example_of(TRAINED)}"},
+        other,
+    ]
+    write_left_out(layout.instruction_sets, "9" * 64, rows)
+    _erase(layout, ledger, TRAINED)
+    assert read_left_out(layout.instruction_sets, "9" * 64) == [other]
 
 
 def test_caches_lose_the_rows_or_go_and_the_scrubbers_is_left_to_the_scrubber(layout: Layout, ledger: Ledger) -> None:

@@ -58,6 +58,20 @@ def test_a_mark_counts_for_whoever_has_a_copy_and_for_nobody_else(ledger: Ledger
     assert _patients(ledger, tmp_path) == set()
 
 
+def test_a_second_mark_finds_its_copies_while_what_the_first_one_found_stays(ledger: Ledger, tmp_path: Path) -> None:
+    """Every report is read once for each mark, not for all of them again: nothing of either may get lost by that."""
+    _store(tmp_path, "a", ("p", f"{LONG} Seen with {TERM}.", None), ("q", "Walks home. Lives with Goldammer.", None))
+    _store(
+        tmp_path, "b", ("copy", f"{LONG} Seen with {TERM}.", None), ("twin", "Walks home. Lives with Goldammer!", None)
+    )
+    first = _mark(ledger)
+    assert _patients(ledger, tmp_path) == {"p", "copy"}
+    _mark(ledger, "a/q", patient_key="q", term="Goldammer")
+    assert _patients(ledger, tmp_path) == {"p", "copy", "q", "twin"}
+    withdraw_mark(ledger, first, "expert-2")
+    assert _patients(ledger, tmp_path) == {"q", "twin"}
+
+
 @pytest.mark.parametrize("scrubbed_again", ["", "a/p", "both"])
 def test_a_copy_with_other_identifiers_is_one_before_and_after_it_is_scrubbed_again(
     ledger: Ledger, tmp_path: Path, scrubbed_again: str

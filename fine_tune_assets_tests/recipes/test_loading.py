@@ -68,6 +68,13 @@ def test_missing_fields_are_named_all_at_once() -> None:
     assert "gate.minimum_gain" in str(caught.value)
 
 
+def test_a_tenth_is_general_data_unless_the_recipe_says_otherwise() -> None:
+    """What guards against forgetting is on by default."""
+    values = demo_values()
+    del values["general_fraction"]
+    assert parse_recipe(values, "mine.yaml").general_fraction == 0.1
+
+
 @pytest.mark.parametrize(
     "targets",
     ["embed_tokens", "all", [], ["lm_head"], ["q_proj", "model.embed_tokens"], ["wte"], [".*"], ["q_proj|lm_head"]],

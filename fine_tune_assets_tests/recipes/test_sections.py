@@ -1,14 +1,22 @@
 """Every field of a recipe decides something known, and a change moves the sections that hold it and no other."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict, is_dataclass
 from typing import Any, get_type_hints
 
 import pytest
 
+from fine_tune_assets.defs.s05_instruction_sets import CURATION
 from fine_tune_assets.recipes.loading import load_recipe, parse_recipe
 from fine_tune_assets.recipes.schema import Recipe
-from fine_tune_assets.recipes.sections import DESCRIPTIVE, READ_AT_EVERY_TICK, SECTIONS, section_fingerprints
+from fine_tune_assets.recipes.sections import (
+    DESCRIPTIVE,
+    READ_AT_EVERY_TICK,
+    SECTIONS,
+    section_fingerprints,
+    section_values,
+)
 
 DEMO = load_recipe("demo_smollm2")
 
@@ -76,3 +84,15 @@ def _paths(schema: Any, prefix: str = "") -> Iterator[str]:
 def test_a_changed_field_moves_its_own_sections_only(path: str, value: Any, moved: set[str]) -> None:
     """A stricter gate must not cost a training, and another prompt no scrubbing of ten years of reports."""
     assert _moved(_changed(path, value)) == moved
+
+
+def test_the_manifest_of_a_set_names_all_of_the_recipe_that_curates() -> None:
+    """Which words of which task made an example is asked years later: a name of a recipe does not tell."""
+    later = {"tagger", "base_model", "training", "judge", "abilities", "gate", "weights", "exports", "engine"}
+    assert set(CURATION) == set(SECTIONS) - later
+    tasks = asdict(DEMO)["tasks"]
+    changed = parse_recipe({**asdict(DEMO), "tasks": [{**tasks[0], "instruction": "In other words."}, *tasks[1:]]}, "c")
+    values = section_values(changed, CURATION)
+    assert values["tasks"]["tasks"][0]["instruction"] == "In other words."
+    assert values != section_values(DEMO, CURATION)
+    assert json.loads(json.dumps(values)) == values

@@ -38,7 +38,10 @@
   // A text that was changed goes with the forms that carry it; whatever else would lose it asks first.
   const editor = one("#output");
   const isChanged = () => editor !== null && editor.value.trim() !== one("#draft-text").value.trim();
-  const isUnsaved = () => editor !== null && editor.value.trim() !== (one("#shown-text") ?? one("#draft-text")).value.trim();
+  const isEdited = () => editor !== null && editor.value.trim() !== (one("#shown-text") ?? one("#draft-text")).value.trim();
+  // An adjudicator's own text goes with the form that it stands in.
+  const own = one("#own-text");
+  const isUnsaved = () => isEdited() || (own !== null && own.value !== own.defaultValue);
   let leaving = false;
   let goOn = null;
   const askBefore = (event, go, dialog = "leave-dialog") => {
@@ -55,7 +58,7 @@
     if (form.dataset.ask) {
       one("#ask-what").textContent = form.dataset.ask;
       askBefore(event, send, "ask-dialog");
-    } else if (fields.length === 0 && isUnsaved()) {
+    } else if (fields.length === 0 && isUnsaved() && !form.contains(own)) {
       askBefore(event, send);
     }
     if (editor) fields.forEach((field) => { field.value = editor.value; });
@@ -183,7 +186,12 @@
   }
 
   // Keys. Never while somebody types, never with Ctrl, Alt or Meta, and not under a dialog.
-  const isTyping = (element) => element?.closest?.("input, select, textarea, [contenteditable]") != null;
+  const typed = "input:not([type=radio], [type=checkbox]), select, textarea, [contenteditable]";
+  const isTyping = (element) => element?.closest?.(typed) != null;
+  all("[data-then-focus]").forEach((choice) => choice.addEventListener("click", (event) => {
+    // A click of the mouse, or a key of ours: not the arrow keys, which only pass by.
+    if (event.detail > 0 || !choice.matches(":focus")) document.getElementById(choice.dataset.thenFocus).focus();
+  }));
   const rows = () => all("[data-row]");
   let chosen = -1;
   const choose = (step) => {
@@ -200,6 +208,7 @@
     // Not left to the browser alone: it may take a second Escape for the second dialog of a page.
     if (event.key === "Escape" && shown) { event.preventDefault(); shown.close(); return; }
     if (event.key === "Escape" && document.activeElement === editor && editor !== null) { edit(false); return; }
+    if (event.key === "Escape" && own !== null && isTyping(event.target)) { event.target.blur(); return; }
     if (event.ctrlKey && event.key === "Enter" && document.activeElement === editor && editor !== null) { event.preventDefault(); open("approve-dialog"); return; }
     if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return;
     if (isTyping(event.target) || shown) return;

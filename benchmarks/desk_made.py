@@ -1,0 +1,179 @@
+"""A made-up installation of the size that the desk is measured with: queue, decisions, instruction sets, trainings, audit log.
+
+The tables are those that stages write; the notes are the desk's tests', of realistic length.
+"""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fine_tune_assets.core.files import write_table, write_text
+from fine_tune_assets.core.fingerprints import fingerprint_text, short
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.core.tables import APPROVED_EXAMPLES, DUPLICATE_REPORTS, TABLES, UNREADABLE_REPORTS, table_of
+from fine_tune_assets.ledger import audit
+from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.releases import record_release
+from fine_tune_assets.ledger.schema import audit_lines, decisions
+from fine_tune_assets.ledger.users import create_user
+from fine_tune_assets.ledger.verdicts import record_verdict
+from fine_tune_assets.lineage.trainings import record_training
+from fine_tune_assets_tests.desk.installation import BATCH, drafts_of, fill, refresh_queue
+from fine_tune_assets_tests.ledger.made import make_release, make_verdict
+
+ROLES = ("ingest", "reviewer", "approver", "operator", "auditor")
+PASSWORD = "seven grey herons at dusk"
+EXAMPLES_OF_A_PATIENT = 5
+
+
+def make_installation(
+    settings: Settings, ledger: Ledger, *, items: int, sets: int, log_lines: int, people: int
+) -> Settings:
+    """Everything that the pages read; the settings with the recipe that goes with it."""
+    made = fill(settings, ledger, count=items, review={"reviewers": 2}, filler=12)
+    _give_patients(made)
+    rows = drafts_of(made)
+    _decide(ledger, rows)
+    refresh_queue(made, ledger)
+    _write_tables(made, rows)
+    for number in range(sets):
+        _train_on_a_set(made, ledger, rows, number)
+    _add_people(ledger, people)
+    _lengthen_log(ledger, log_lines)
+    return made
+
+
+def patient_of(number: int) -> str:
+    return fingerprint_text(f"patient {number // EXAMPLES_OF_A_PATIENT}")
+
+
+def _give_patients(settings: Settings) -> None:
+    """Five reports to each patient."""
+    layout = settings.layout
+    for name, partition in (("reports", BATCH), ("scrubbed_reports", BATCH), ("drafted_examples", None)):
+        path = layout.table(name, partition)
+        table = pq.read_table(path, partitioning=None)
+        keys = [patient_of(int(report.rpartition("/")[2])) for report in table["report_id"].to_pylist()]
+        place = table.schema.get_field_index("patient_key")
+        write_table(path, table.set_column(place, table.schema.field(place), pa.array(keys, pa.string())))
+
+
+def _decide(ledger: Ledger, rows: list[dict[str, Any]]) -> None:
+    """Two words on two of three examples; every second pair disagrees."""
+    said = []
+    for number, row in enumerate(rows):
+        if number % 3 == 2:
+            continue
+        for person in ("First", "Second"):
+            is_rejected = person == "Second" and number % 6 == 0
+            said.append(_decision(row, f"{person} {number % 7}", "reject" if is_rejected else "approve", len(said)))
+    with ledger.begin() as connection:
+        connection.execute(decisions.insert(), said)
+
+
+def _decision(row: dict[str, Any], reviewer: str, decision: str, number: int) -> dict[str, Any]:
+    return {
+        **{name: row[name] for name in ("example_id", "fingerprint", "report_id", "task")},
+        "decision_id": decision_id_of(number),
+        "decision": decision,
+        "output": None,
+        "reviewer": reviewer,
+        "reason": "",
+        "reason_code": "unsupported" if decision == "reject" else "",
+        "decided_at": datetime.now(UTC),
+        "role": "review",
+        "approved_fingerprint": None if decision == "reject" else row["fingerprint"],
+        "meaning": "",
+    }
+
+
+def decision_id_of(number: int) -> str:
+    return f"{number:032x}"
+
+
+def _write_tables(settings: Settings, rows: list[dict[str, Any]]) -> None:
+    """What was approved; a report in ten that was dropped for another patient's; two hundred files that were not read."""
+    layout = settings.layout
+    approved = [{**row, "approved_by": "First 1, Second 1", "approval_kind": "expert"} for row in rows]
+    write_table(layout.table("approved_examples"), _filled("approved_examples", APPROVED_EXAMPLES, approved))
+    reports = [row["report_id"] for row in rows]
+    dropped = [
+        {"dropped_id": a, "kept_id": b, "kind": "near"} for a, b in zip(reports[::10], reports[7::10], strict=False)
+    ]
+    write_table(layout.table("duplicate_reports"), _filled("duplicate_reports", DUPLICATE_REPORTS, dropped))
+    refused = [{"batch": BATCH, "origin_file": f"{number}.csv", "reason": "empty"} for number in range(200)]
+    write_table(layout.table("unreadable_reports", BATCH), _filled("unreadable_reports", UNREADABLE_REPORTS, refused))
+
+
+def _filled(name: str, schema: pa.Schema, rows: list[dict[str, Any]]) -> pa.Table:
+    """Values that a row does not say are filled by type."""
+    assert name in TABLES
+    return table_of([{field.name: row.get(field.name, _plain(field)) for field in schema} for row in rows], schema)
+
+
+def _plain(field: pa.Field) -> Any:
+    if field.nullable:
+        return None
+    if pa.types.is_list(field.type):
+        return []
+    if pa.types.is_string(field.type):
+        return "plain"
+    return False if pa.types.is_boolean(field.type) else 0
+
+
+def _train_on_a_set(settings: Settings, ledger: Ledger, rows: list[dict[str, Any]], number: int) -> None:
+    """A set of every example, the adapter that was trained on it, its verdict and its release."""
+    fingerprint, adapter = fingerprint_text(f"set {number}"), fingerprint_text(f"adapter {number}")
+    folder = settings.layout.instruction_sets / short(fingerprint)
+    write_table(folder / "provenance.parquet", pa.Table.from_pylist([_provenance(row, number) for row in rows]))
+    write_text(folder / "manifest.json", json.dumps({"fingerprint": fingerprint, "facts": {}}))
+    record_training(settings.layout.adapters, adapter, fingerprint, [row["example_id"] for row in rows[:20]])
+    verdict = make_verdict("promote", adapter_id=adapter, instruction_set_fingerprint=fingerprint)
+    record_verdict(ledger, verdict)
+    record_release(ledger, replace(make_release(verdict, f"release-{number}"), adapter_id=adapter))
+
+
+def _provenance(row: dict[str, Any], number: int) -> dict[str, Any]:
+    named = ("example_id", "report_id", "patient_key", "task", "source", "fingerprint")
+    return {
+        **{name: row[name] for name in named},
+        "split": ("train", "train", "train", "validation", "test")[int(row["patient_key"][:4], 16) % 5],
+        "report_fingerprint": fingerprint_text(row["report_id"]),
+        "approved_by": "First 1, Second 1",
+        "approval_kind": "expert",
+        "decision_ids": [fingerprint_text(f"{row['example_id']} {person}")[:32] for person in range(2)],
+        "scrubber_version": f"version {number}",
+    }
+
+
+def _lengthen_log(ledger: Ledger, count: int) -> None:
+    """All at once: one by one they would take longer than what is measured."""
+    newest, at, lines = audit.newest_lines(ledger, None, 1)[0], datetime.now(UTC), []
+    position, previous = newest.position, newest.line_hash
+    for number in range(count):
+        position += 1
+        said = {"position": position, "at": at, "who": "Reviewer", "what": "looked", "about": f"line {number}"}
+        line_hash = audit._hash_line(*said.values(), previous)  # type: ignore[arg-type]
+        lines.append({**said, "previous_hash": previous, "line_hash": line_hash})
+        previous = line_hash
+    with ledger.begin() as connection:
+        connection.execute(audit_lines.insert(), lines)
+
+
+def _add_people(ledger: Ledger, people: int) -> None:
+    now = datetime.now(UTC)
+    create_user(ledger, "Reviewer", list(ROLES), password=PASSWORD, oidc_identity=None, now=now)
+    create_user(ledger, "Changer", ["reviewer"], password=PASSWORD, oidc_identity=None, now=now)
+    for number in range(people):
+        create_user(
+            ledger,
+            f"Person {number}",
+            ["reviewer"],
+            password=None,
+            oidc_identity=f"https://id.example|{number}",
+            now=now,
+        )

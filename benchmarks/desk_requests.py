@@ -1,0 +1,290 @@
+"""Every request that the desk is measured with, by its route in the desk's table: a new route is missing here until it is added.
+
+The last request of each function is the one that is timed; what it needs before is not.
+"""
+
+import os
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import httpx
+from desk_made import EXAMPLES_OF_A_PATIENT, PASSWORD, decision_id_of, patient_of
+
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets_tests.desk.installation import BATCH
+
+HOST = "http://127.0.0.1:8070"
+LEFT_OUT: Mapping[str, str] = MappingProxyType(
+    {
+        "GET /sign-in/oidc": "waits for the OpenID provider",
+        "GET /sign-in/oidc/return": "waits for the OpenID provider",
+    }
+)
+
+
+@dataclass
+class Visits:
+    """Somebody with every role, and a second browser, at a desk that runs in this process."""
+
+    client: httpx.AsyncClient
+    other: httpx.AsyncClient
+    settings: Settings
+    rows: list[dict[str, Any]]
+    """The drafts in the order of the queue."""
+    token: str = ""
+    taken_ms: float = 0.0
+    """By the last request."""
+    worked_ms: float = 0.0
+    """Of the processor, by the last request: what is left of the time on a machine that does other things too."""
+    passwords: list[str] = field(default_factory=lambda: [PASSWORD])
+
+    async def get(self, path: str) -> httpx.Response:
+        return await self._timed(self.client.get(path))
+
+    async def post(self, path: str, **form: str) -> httpx.Response:
+        return await self._timed(self._send(self.client, path, self.token, form))
+
+    async def post_as_other(self, path: str, page: str, **form: str) -> httpx.Response:
+        """With the token of a page that shows a form."""
+        token = form_token(await self.other.get(page))
+        return await self._timed(self._send(self.other, path, token, form))
+
+    async def sign_in(self, name: str, password: str) -> httpx.Response:
+        self.other.cookies.clear()
+        return await self.post_as_other("/sign-in", "/sign-in", name=name, password=password)
+
+    def waits(self, of: int, number: int) -> dict[str, Any]:
+        """A draft that nobody decided on, another one for each request."""
+        return self.rows[2::3][100 * of + number]
+
+    def disagreeing(self, of: int, number: int) -> dict[str, Any]:
+        return self.rows[0::6][100 * of + number]
+
+    async def _timed(self, asking: Awaitable[httpx.Response]) -> httpx.Response:
+        started, worked = time.perf_counter(), time.process_time()
+        reply = await asking
+        self.taken_ms = (time.perf_counter() - started) * 1000
+        self.worked_ms = (time.process_time() - worked) * 1000
+        return reply
+
+    async def _send(self, client: httpx.AsyncClient, path: str, token: str, form: Mapping[str, str]) -> httpx.Response:
+        return await client.post(path, data={"form_token": token, **form}, headers={"origin": HOST})
+
+
+Ask = Callable[[Visits, int], Awaitable[httpx.Response]]
+
+
+@dataclass(frozen=True)
+class Request:
+    route: str
+    """Method and path, as in the desk's table."""
+    ask: Ask
+    case: str = ""
+    """What is special about it, where a route is asked in more than one way."""
+    status: int = 200
+    is_slow_on_purpose: bool = False
+    """A password is hashed, which takes long by design, and a refusal waits besides."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.route}, {self.case}" if self.case else self.route
+
+
+def form_token(reply: httpx.Response) -> str:
+    return _found('name="form_token" value="([0-9a-f]{64})"', reply)
+
+
+def _found(pattern: str, reply: httpx.Response) -> str:
+    found = re.search(pattern, reply.text)
+    assert found is not None, (pattern, reply.status_code)
+    return found[1]
+
+
+def _get(path: str) -> Ask:
+    return lambda visits, _: visits.get(path)
+
+
+async def _later_part(visits: Visits, _: int) -> httpx.Response:
+    return await visits.get(f"/queue?after={visits.rows[len(visits.rows) // 2]['example_id']}")
+
+
+async def _item(visits: Visits, number: int) -> httpx.Response:
+    return await visits.get(f"/items/{visits.waits(0, number)['example_id']}")
+
+
+def _typed(path: str) -> Ask:
+    async def ask(visits: Visits, number: int) -> httpx.Response:
+        row = visits.waits(0, number)
+        return await visits.post(f"/items/{row['example_id']}/{path}", output=row["output"] + " And more.")
+
+    return ask
+
+
+def _decide(of: int) -> Ask:
+    async def ask(visits: Visits, number: int) -> httpx.Response:
+        row = visits.waits(of, number)
+        shown = await visits.get(f"/items/{row['example_id']}")
+        form = {"decision": "approve", "output": row["output"], "meaning": "approve"}
+        form["version"], form["signed"] = _version(shown), _found('name="signed" value="([0-9a-f]{64})"', shown)
+        return await visits.post(f"/items/{row['example_id']}/decide", **form)
+
+    return ask
+
+
+async def _reject(visits: Visits, number: int) -> httpx.Response:
+    item = f"/items/{visits.waits(3, number)['example_id']}"
+    form = {"decision": "reject", "reason_code": "unsupported", "meaning": "reject"}
+    return await visits.post(f"{item}/decide", version=_version(await visits.get(item)), **form)
+
+
+def _version(shown: httpx.Response) -> str:
+    return _found(r'name="version" value="(\d+)"', shown)
+
+
+async def _skip(visits: Visits, number: int) -> httpx.Response:
+    item = f"/items/{visits.waits(4, number)['example_id']}"
+    await visits.get(item)
+    return await visits.post(f"{item}/skip")
+
+
+async def _mark(visits: Visits, number: int) -> httpx.Response:
+    """Words of the report that stand in no other one."""
+    row = visits.waits(5, number)
+    shown = await visits.get(f"/items/{row['example_id']}")
+    term = _found(r"(\d+-year-old)", shown)
+    return await visits.post(f"/items/{row['example_id']}/mark", kind="ID", term=term)
+
+
+async def _after_a_mark(visits: Visits, number: int) -> httpx.Response:
+    await _mark(visits, 50 + number)
+    return await visits.get("/queue")
+
+
+async def _after_a_decision(visits: Visits, number: int) -> httpx.Response:
+    await _decide(2)(visits, number)
+    return await visits.get("/agreement")
+
+
+async def _history(visits: Visits, number: int) -> httpx.Response:
+    return await visits.get(f"/items/{visits.rows[3 * number + 1]['example_id']}/history")
+
+
+async def _revoke(visits: Visits, number: int) -> httpx.Response:
+    """A decision on an example that both approved."""
+    return await visits.post(f"/decisions/{decision_id_of(12 * number + 2)}/revoke", reason="read again")
+
+
+async def _disagreement(visits: Visits, number: int) -> httpx.Response:
+    return await visits.get(f"/disagreements/{visits.disagreeing(0, number)['example_id']}")
+
+
+async def _settle(visits: Visits, number: int) -> httpx.Response:
+    page = f"/disagreements/{visits.disagreeing(1, number)['example_id']}"
+    return await visits.post(f"{page}/settle", choice="0", version=_version(await visits.get(page)))
+
+
+async def _arrivals_after_a_run(visits: Visits, number: int) -> httpx.Response:
+    os.utime(visits.settings.layout.table("reports", BATCH), (number + 1, number + 1))
+    return await visits.get("/arrivals")
+
+
+async def _patient(visits: Visits, number: int) -> httpx.Response:
+    return await visits.post("/patients", patient_key=patient_of(number * 3 * EXAMPLES_OF_A_PATIENT))
+
+
+async def _patient_after_a_new_set(visits: Visits, number: int) -> httpx.Response:
+    newest = sorted(visits.settings.layout.instruction_sets.iterdir())[-1]
+    os.utime(newest / "provenance.parquet", (number + 1, number + 1))
+    return await _patient(visits, number)
+
+
+async def _refused_sign_in(visits: Visits, _: int) -> httpx.Response:
+    return await visits.sign_in("Nobody", "wrong words, more of them")
+
+
+async def _sign_in(visits: Visits, _: int) -> httpx.Response:
+    return await visits.sign_in("Reviewer", PASSWORD)
+
+
+async def _sign_out(visits: Visits, _: int) -> httpx.Response:
+    await visits.sign_in("Reviewer", PASSWORD)
+    return await visits.post_as_other("/sign-out", "/account")
+
+
+async def _new_password(visits: Visits, number: int) -> httpx.Response:
+    old, new = visits.passwords[-1], f"{PASSWORD} {number}"
+    await visits.sign_in("Changer", old)
+    visits.passwords.append(new)
+    return await visits.post_as_other("/account/password", "/account", old=old, new=new, again=new)
+
+
+async def _add_user(visits: Visits, number: int) -> httpx.Response:
+    return await visits.post("/users", name=f"New {number}", role="reviewer")
+
+
+def _of_user(what: str, **form: str) -> Ask:
+    async def ask(visits: Visits, _: int) -> httpx.Response:
+        ids = re.findall(rf'action="/users/([^/"]+)/{what}"', (await visits.get("/users")).text)
+        return await visits.post(f"/users/{ids[len(ids) // 2]}/{what}", **form)
+
+    return ask
+
+
+async def _while_the_chain_is_checked(visits: Visits, _: int) -> httpx.Response:
+    begun = await visits.get("/audit?verify=1")
+    number = re.search(r"check=(\d+)", begun.text)
+    return await visits.get(f"/audit?check={number[1] if number else 1}")
+
+
+REQUESTS: tuple[Request, ...] = (
+    Request("GET /health", _get("/health")),
+    Request("GET /static/{name}", _get("/static/desk.css")),
+    Request("GET /sign-in", _get("/sign-in"), status=303),
+    Request("GET /", _get("/")),
+    Request("GET /account", _get("/account")),
+    Request("GET /queue", _get("/queue")),
+    Request("GET /queue", _get("/queue?flag=number+not+in+input&state=waiting&age=new&source=ward"), "filtered"),
+    Request("GET /queue", _later_part, "a later part"),
+    Request("GET /queue/next", _get("/queue/next"), status=303),
+    Request("GET /items/{example_id}", _item),
+    Request("POST /items/{example_id}/open", _typed("open")),
+    Request("POST /items/{example_id}/diff", _typed("diff")),
+    Request("POST /items/{example_id}/signing", _typed("signing")),
+    Request("POST /items/{example_id}/decide", _decide(1), status=303),
+    Request("POST /items/{example_id}/decide", _reject, "rejected", status=303),
+    Request("POST /items/{example_id}/skip", _skip, status=303),
+    Request("GET /items/{example_id}/history", _history),
+    Request("GET /decisions", _get("/decisions")),
+    Request("POST /decisions/{decision_id}/revoke", _revoke, status=303),
+    Request("GET /disagreements", _get("/disagreements")),
+    Request("GET /disagreements/next", _get("/disagreements/next"), status=303),
+    Request("GET /disagreements/{example_id}", _disagreement),
+    Request("POST /disagreements/{example_id}/settle", _settle, status=303),
+    Request("GET /agreement", _get("/agreement")),
+    Request("GET /agreement", _after_a_decision, "after a decision"),
+    Request("GET /arrivals", _get("/arrivals")),
+    Request("GET /arrivals", _arrivals_after_a_run, "after a run"),
+    Request("GET /arrivals/{batch}", _get(f"/arrivals/{BATCH}")),
+    Request("GET /patients", _get("/patients")),
+    Request("POST /patients", _patient),
+    Request("POST /patients", _patient_after_a_new_set, "after a new set"),
+    Request("GET /users", _get("/users")),
+    Request("POST /users", _add_user, is_slow_on_purpose=True),
+    Request("POST /users/{user_id}/roles", _of_user("roles", role="reviewer")),
+    Request("POST /users/{user_id}/disable", _of_user("disable")),
+    Request("POST /users/{user_id}/enable", _of_user("enable")),
+    Request("POST /users/{user_id}/reset", _of_user("reset"), is_slow_on_purpose=True),
+    Request("GET /audit", _get("/audit")),
+    Request("GET /audit", _get("/audit?verify=1"), "checking the chain"),
+    Request("GET /audit", _while_the_chain_is_checked, "while it is checked"),
+    Request("POST /items/{example_id}/mark", _mark, status=303),
+    Request("GET /queue", _after_a_mark, "after a mark"),
+    Request("POST /sign-in", _sign_in, status=303, is_slow_on_purpose=True),
+    Request("POST /sign-in", _refused_sign_in, "refused", status=401, is_slow_on_purpose=True),
+    Request("POST /account/password", _new_password, is_slow_on_purpose=True),
+    Request("POST /sign-out", _sign_out, status=303),
+)

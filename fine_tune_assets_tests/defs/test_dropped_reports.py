@@ -1,0 +1,123 @@
+"""Stages 3 and 4 in the graph: a near copy is dropped, and what it said otherwise reaches the review queue."""
+
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+import yaml
+
+from fine_tune_assets.core.files import write_table
+from fine_tune_assets.core.fingerprints import fingerprint_text
+from fine_tune_assets.core.tables import MODEL_DRAFTS, SCRUB_RECALL, SCRUBBED_CORRECTIONS, SCRUBBED_REPORTS, table_of
+from fine_tune_assets.defs.resources import Installation
+from fine_tune_assets.defs.s03_unique_reports import drop_duplicates
+from fine_tune_assets.defs.s04_approved_examples import drafted_examples
+from fine_tune_assets.ledger.erasures import PatientIds, record_erasure
+from fine_tune_assets.ledger.review_items import find_item
+from fine_tune_assets.phi.scrubbing import scrubber_version
+from fine_tune_assets_tests.conftest import replace_file, write_recipe
+from fine_tune_assets_tests.stored_tables import stored_in
+
+pytestmark = pytest.mark.usefixtures("installation_dir")
+TRUSTED = "mts-dialog"
+NOTE = (
+    "NOTE\nA patient fell from a bicycle on the way to work, landed on the curb, and was seen by the nurse of the day. "
+    "Walks without a stick, sleeps well, takes an unknown tablet.\n\nPRESENTING COMPLAINT\n{}"
+)
+LEFT, RIGHT = "Pain of the left knee, 40 mg taken, no fever.", "Pain of the right knee, 80 mg taken, fever."
+
+
+def scrubbed(texts: dict[str, tuple[str, str]]) -> pa.Table:
+    """Report id → patient and text."""
+    row = {"batch": "b", "source": TRUSTED, "span_count": 0, "written_on": None}
+    row["scrubber_version"] = scrubber_version(Installation().recipe.scrub)
+    rows = [
+        {**row, "report_id": i, "patient_key": p, "text": t, "tagged_text": t, "fingerprint": fingerprint_text(t)}
+        for i, (p, t) in texts.items()
+    ]
+    return table_of(rows, SCRUBBED_REPORTS)
+
+
+def run(reports: pa.Table) -> tuple[pa.Table, Any]:
+    """What both stages make of a batch: the duplicates, and the result of drafting."""
+    row = {"labelled_set": "set", "measure": "masked_recall", "hits": 99, "total": 100, "low": 0.9, "high": 1.0}
+    row |= {"value": 0.99, "scrubber_version": scrubber_version(Installation().recipe.scrub)}
+    recall = table_of([{**row, "label": label} for label in ("all", "direct")], SCRUB_RECALL)
+    write_table(Installation().layout.table("scrubbed_reports", "b"), reports)
+    stored = stored_in(Installation().layout.data_dir, {"b": reports})
+    unique, duplicates = drop_duplicates(
+        dg.build_asset_context(), installation=Installation(), scrubbed_reports=stored, scrub_recall=recall
+    )  # type: ignore[misc]
+    drafted = drafted_examples(
+        installation=Installation(),
+        unique_reports=unique.value,
+        duplicate_reports=duplicates.value,
+        scrubbed_corrections=SCRUBBED_CORRECTIONS.empty_table(),
+        model_drafts=MODEL_DRAFTS.empty_table(),
+    )
+    return duplicates, drafted
+
+
+def contradictory() -> pa.Table:
+    return scrubbed({"b/1": ("p1", NOTE.format(LEFT)), "b/2": ("p2", NOTE.format(RIGHT))})
+
+
+def test_a_contradiction_with_a_dropped_near_copy_waits_in_the_queue_although_its_source_is_trusted() -> None:
+    """Never silently dropped: the table says on what the two disagree, and a person decides."""
+    duplicates, drafted = run(contradictory())
+    (pair,) = duplicates.value.to_pylist()
+    assert (pair["kind"], pair["disagrees_on"]) == ("near", ["numbers", "sides", "denials"])
+    assert duplicates.metadata["dropped_that_disagree"] == 1
+    (draft,) = drafted.value.to_pylist()
+    assert draft["flags"][-1].startswith("contradiction: report ")
+    with Installation().ledger() as ledger:
+        item = find_item(ledger, draft["example_id"])
+    assert item is not None
+    assert item.state == "waiting"
+
+
+def test_a_copy_that_agrees_leaves_the_trust_in_its_source() -> None:
+    """The other side of the gate."""
+    _, drafted = run(scrubbed({"b/1": ("p1", NOTE.format(LEFT)), "b/2": ("p2", NOTE.format(LEFT + " Seen."))}))
+    (draft,) = drafted.value.to_pylist()
+    assert not draft["needs_review"]
+
+
+def test_a_dropped_report_of_an_erased_patient_is_not_read() -> None:
+    """Its text may still lie in a file while the erasure is going on."""
+    reports = contradictory()
+    duplicates, _ = run(reports)
+    gone = duplicates.value["dropped_id"][0].as_py()
+    patient = next(row["patient_key"] for row in reports.to_pylist() if row["report_id"] == gone)
+    with Installation().ledger() as ledger:
+        record_erasure(ledger, patient_key=patient, by="officer", reason="Art. 17", ids=PatientIds(frozenset({"b"})))
+    (draft,) = run(reports)[1].value.to_pylist()
+    assert not any(flag.startswith("contradiction") for flag in draft["flags"])
+
+
+def test_a_dialogue_whose_note_was_dropped_is_named_with_the_note_that_stays(installation_dir: Any) -> None:
+    """Ids only; what they say is in no metadata."""
+    path = write_recipe(installation_dir)
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    pair = {"name": "note", "instruction": "Write the note.", "kind": "pairs"}
+    values["tasks"] = [{**pair, "input_ending": ".dialogue", "output_ending": ".note"}]
+    replace_file(path, yaml.safe_dump(values).encode())
+    texts = {
+        "b/1.dialogue": (
+            "p1",
+            "Doctor: What brings you in? Patient: My left knee hurts since the fall from my bicycle.",
+        ),
+        "b/1.note": ("p1", LEFT),
+        "b/2.dialogue": (
+            "p2",
+            "Doctor: Any news? Patient: The knee, the left one. It was the curb that I hit in the rain.",
+        ),
+        "b/2.note": ("p2", LEFT.upper()),
+    }
+    _, drafted = run(scrubbed(texts))
+    assert drafted.value["report_id"].to_pylist() == ["b/1.note"]
+    assert (drafted.metadata["reports_without_partner"], drafted.metadata["partner_was_dropped"]) == (1, 1)
+    table = drafted.metadata["dropped_partners"].value
+    assert "| b/2.dialogue | b/2.note | b/1.note |" in table
+    assert "knee" not in table

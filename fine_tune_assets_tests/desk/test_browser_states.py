@@ -1,0 +1,146 @@
+"""States of the desk's pages that are seen rarely, in a real Chromium: something refused, broken, taken, or still on its way."""
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from fine_tune_assets.core.files import write_table
+from fine_tune_assets.core.tables import UNREADABLE_REPORTS, table_of
+from fine_tune_assets.ledger.schema import audit_lines, review_items, sessions
+from fine_tune_assets_tests.desk.accessibility import check, look
+from fine_tune_assets_tests.desk.conftest import Site, sign_in_at
+from fine_tune_assets_tests.desk.installation import BATCH, drafts_of
+
+__all__ = ["look"]
+
+
+@pytest.fixture
+def site(ward: Callable[..., Site]) -> Site:
+    made = ward(reviewers=2)
+    for name, *roles in (
+        ("Reviewer One", "reviewer"),
+        ("Reviewer Two", "reviewer"),
+        ("All Roles", "ingest", "reviewer", "approver", "operator", "auditor"),
+    ):
+        made.add(name, *roles)
+    refused = {"batch": BATCH, "origin_file": "visits.csv", "record": 2, "reason": "no_patient", "size_bytes": 7}
+    rows = [
+        {**refused, "detail": "Name the patient."},
+        {**refused, "record": None, "detail": "There is no text in it."},
+    ]
+    write_table(made.settings.layout.table("unreadable_reports", BATCH), table_of(rows, UNREADABLE_REPORTS))
+    return made
+
+
+def hold(page: Page, address: str) -> threading.Event:
+    """Keep the answer of an address back until the event is set."""
+    go_on = threading.Event()
+
+    def wait(route: Route) -> None:
+        while not go_on.is_set():
+            page.wait_for_timeout(20)
+        route.continue_()
+
+    page.route(address, wait)
+    return go_on
+
+
+@pytest.mark.slow
+def test_what_is_seen_rarely_passes_the_accessibility_rules_in_every_look(look: Page, site: Site) -> None:
+    """A batch with refusals, what became of a patient, a full audit log, and one whose chain is broken."""
+    first = drafts_of(site.settings)[0]
+    site.signed_in("Reviewer One").approve(first, "Cough and fever for two days.")
+    sign_in_at(look, site, "All Roles")
+    look.goto(f"{site.url}/arrivals/{BATCH}")
+    expect(look.locator("main")).to_contain_text("Name the patient.")
+    check(look, "batch")
+    look.goto(f"{site.url}/patients")
+    look.get_by_label("Patient key").fill("nobody")
+    look.keyboard.press("Enter")
+    look.get_by_role("alert").wait_for()
+    check(look, "unknown patient")
+    look.get_by_label("Patient key").fill(first["patient_key"])
+    look.keyboard.press("Enter")
+    expect(look.locator("main")).to_contain_text(first["example_id"])
+    check(look, "patient")
+    look.goto(f"{site.url}/audit?verify=1")
+    expect(look.locator("#chain")).to_contain_text("The chain is sound")
+    expect(look.locator("[aria-label='Audit lines'] tbody tr").nth(3)).to_be_attached()
+    check(look, "audit log")
+    with site.ledger.begin() as connection:
+        connection.execute(audit_lines.update().where(audit_lines.c.position == 2).values(who="somebody else"))
+    look.get_by_role("button", name="Check the chain").click()
+    expect(look.locator("#chain")).to_contain_text("line 2 was changed")
+    check(look, "broken chain")
+
+
+@pytest.mark.slow
+def test_what_comes_too_late_passes_the_accessibility_rules_in_every_look(look: Page, site: Site) -> None:
+    """An item that somebody else has by now, and a form whose session is over, with what was typed on both."""
+    first = drafts_of(site.settings)[0]
+    sign_in_at(look, site, "Reviewer One")
+
+    def repair() -> None:
+        look.goto(f"{site.url}/items/{first['example_id']}")
+        look.keyboard.press("e")
+        look.locator("#output").fill("Cough and fever for two days.")
+        look.keyboard.press("Control+Enter")
+        look.get_by_role("button", name="Sign and approve as repaired").wait_for()
+
+    repair()
+    taken = {"assigned_to": "Reviewer Two", "assigned_until": datetime.now(UTC) + timedelta(hours=1), "version": 9}
+    with site.ledger.begin() as connection:
+        connection.execute(review_items.update().values(taken))
+    look.keyboard.press("Enter")
+    look.get_by_role("heading", name="Not recorded").wait_for()
+    check(look, "conflict")
+    with site.ledger.begin() as connection:
+        connection.execute(review_items.update().values(assigned_to=None, assigned_until=None))
+    repair()
+    with site.ledger.begin() as connection:
+        connection.execute(sessions.update().values(expires_at=datetime.now(UTC) - timedelta(minutes=1)))
+    look.keyboard.press("Enter")
+    look.get_by_role("heading", name="Your session is over").wait_for()
+    check(look, "session is over")
+    with look.context.expect_page() as opened:
+        look.get_by_role("link", name="Sign in, in another tab").click()
+    sign_in_at(opened.value, site, "Reviewer One")
+    look.get_by_role("button", name="Send again").click()
+    look.get_by_role("heading", name="Send it once more").wait_for()
+    check(look, "send once more")
+
+
+def test_while_texts_are_compared_the_page_says_so(page: Page, site: Site) -> None:
+    """Of two texts of pages' length that takes a moment: nobody should read the diff of before as that of now."""
+    first = drafts_of(site.settings)[0]
+    sign_in_at(page, site, "Reviewer One")
+    page.goto(f"{site.url}/items/{first['example_id']}")
+    page.keyboard.press("e")
+    indicator = page.locator("#diffing")
+    expect(indicator).to_be_hidden()
+    go_on = hold(page, "**/diff")
+    page.locator("#output").fill("Cough since Monday.")
+    expect(indicator).to_be_visible()
+    expect(indicator).to_have_text("Comparing")
+    go_on.set()
+    expect(page.locator("#diff ins").first).to_be_visible()
+    expect(indicator).to_be_hidden()
+
+
+def test_while_what_is_signed_is_being_made_nothing_can_be_signed(page: Page, site: Site) -> None:
+    """The dialog is there at once; the text in it, and with it the button, comes from the server."""
+    first = drafts_of(site.settings)[0]
+    sign_in_at(page, site, "Reviewer One")
+    page.goto(f"{site.url}/items/{first['example_id']}")
+    page.keyboard.press("e")
+    go_on = hold(page, "**/signing")
+    page.locator("#output").fill("Cough since Monday.")
+    page.keyboard.press("Control+Enter")
+    dialog = page.locator("#approve-dialog")
+    expect(dialog).to_contain_text("What you sign is being made")
+    expect(dialog.get_by_role("button", name="Sign and approve")).to_have_count(0)
+    go_on.set()
+    expect(dialog.get_by_role("button", name="Sign and approve as repaired")).to_be_focused()
