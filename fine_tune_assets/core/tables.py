@@ -207,7 +207,7 @@ ADAPTERS = pa.schema([
     _column("instruction_set_fingerprint", pa.string(), "Instruction set that it was trained on"),
     _column("recipe_fingerprint", pa.string(), "The recipe's training settings and base model that it was trained by"),
     _column("prompt_fingerprint", pa.string(), "System prompt and chat template that it was trained with"),
-    _column("method", pa.string(), "`lora` or `qlora`"),
+    _column("method", pa.string(), "`lora`, `qlora` or `dora`"),
     _column("rows_trained", pa.int64(), "Examples in the train split"),
     _column("steps", pa.int64(), "Optimiser steps"),
     _column("first_train_loss", pa.float64(), "Mean loss of the first logged steps"),
@@ -216,6 +216,8 @@ ADAPTERS = pa.schema([
     _column("best_validation_loss", pa.float64(), "Loss on the validation split of the checkpoint that was kept"),
     _column("seconds", pa.float64(), "Duration of training"),
     _column("peak_memory_bytes", pa.int64(), "Largest resident memory of the trainer"),
+    _column("base_divergence", pa.float64(), "Mean KL from the base model on validation answers, nats a token", nullable=True),
+    _column("packing", pa.string(), "`bfd` if several examples shared a row, else `never`", nullable=True),
 ])
 JUDGE_AGREEMENT = pa.schema([
     _column("labelled_set", pa.string(), "Human-rated answers that the judge was measured on"),

@@ -33,6 +33,7 @@ from fine_tune_assets.training.batches import (
 from fine_tune_assets.training.checkpoints import Checkpoint, Checkpoints
 from fine_tune_assets.training.failures import TrainingError, explained, require_number, require_room
 from fine_tune_assets.training.isolation import require_isolation
+from fine_tune_assets.training.probing import divergence_from_base
 from fine_tune_assets.training.sft import ResumableTrainer, Schedule
 from fine_tune_assets.training.supervised_loss import score_learned_positions_only
 from fine_tune_assets.training.supervision import SupervisedRow, SupervisedRows, supervise_all
@@ -63,6 +64,8 @@ class TrainingResult:
     last_train_loss: float
     first_validation_loss: float
     best_validation_loss: float
+    base_divergence: float
+    """How far the adapter is from the base model, in nats a token of answers that it did not learn from."""
     seconds: float
     """Over all attempts, up to the checkpoint that each went on from."""
     tokens_per_second: float
@@ -104,6 +107,7 @@ def train_adapter(
         _require_best_is_loaded(trainer, checkpoints)
         losses = [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
         best = _best(trainer, first_validation)
+        divergence = divergence_from_base(model, rows.validation.kept)
         adapter_id, folder = store_adapter(model, adapters_dir, base_fingerprint)
     checkpoints.remove()
     return TrainingResult(
@@ -121,6 +125,7 @@ def train_adapter(
         last_train_loss=_mean(losses[-3:]),
         first_validation_loss=first_validation,
         best_validation_loss=best,
+        base_divergence=divergence,
         seconds=trainer.seconds,
         tokens_per_second=telling.tokens_per_second,
         peak_memory_bytes=peak_memory_bytes(),

@@ -88,3 +88,26 @@ def test_modules_that_the_model_lacks_are_named(tmp_path: Path) -> None:
 
     with pytest.raises(TrainingError, match=r"none of training\.target_modules: c_attn"):
         _train(tmp_path, target_modules=("c_attn",))
+
+
+def test_what_a_training_changed_is_measured_against_the_base_model(tmp_path: Path) -> None:
+    """An adapter whose weights never moved is the base model under another name."""
+    import torch
+
+    from fine_tune_assets.engines.transformers_models import load_tokenizer
+    from fine_tune_assets.training.adapting import adapted_model
+    from fine_tune_assets.training.probing import divergence_from_base
+    from fine_tune_assets.training.supervision import supervise
+
+    result = _train(tmp_path, rows=12, learning_rate=0.05)
+    assert result.base_divergence > 1e-3
+    base = base_model(tmp_path / "again", 1.0)
+    tokenizer = load_tokenizer(base)
+    rows = [supervise(tokenizer, r["example_id"], r["messages"]) for r in instruction_set(2).to_pylist()]
+    untouched = adapted_model(base, SETTINGS)
+    assert divergence_from_base(untouched, rows) == 0.0
+    with torch.no_grad():
+        for name, parameter in untouched.named_parameters():
+            if "lora_B" in name:
+                parameter.add_(0.5)
+    assert divergence_from_base(untouched, rows) > 1e-3

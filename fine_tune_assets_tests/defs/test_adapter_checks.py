@@ -1,0 +1,35 @@
+"""What an adapter has to show before it is judged: each check closes."""
+
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+
+from fine_tune_assets.core.tables import ADAPTERS
+from fine_tune_assets.defs.metadata import WHY
+from fine_tune_assets.defs.s06_adapters import training_changed_the_model, validation_loss_fell
+
+
+def _adapter(**figures: Any) -> pa.Table:
+    row = {field.name: None for field in ADAPTERS} | figures
+    return pa.Table.from_pylist([row], schema=pa.schema([field.with_nullable(True) for field in ADAPTERS]))
+
+
+@pytest.mark.parametrize(
+    ("divergence", "passes"), [(0.8, True), (1e-4, True), (9e-5, False), (0.0, False), (None, False)]
+)
+def test_an_adapter_that_answers_as_the_base_model_closes_the_gate(divergence: float | None, passes: bool) -> None:
+    """And so does one of which nobody measured it, as of before there was the figure."""
+    found = training_changed_the_model(_adapter(base_divergence=divergence))
+    assert isinstance(found, dg.AssetCheckResult)
+    assert found.passed is passes
+    assert (WHY in found.metadata) is not passes
+
+
+@pytest.mark.parametrize(("best", "passes"), [(2.0, True), (3.0, False), (3.5, False), (float("nan"), False)])
+def test_a_validation_loss_that_did_not_fall_closes_the_gate(best: float, passes: bool) -> None:
+    """The first measurement is that of the base model."""
+    found = validation_loss_fell(_adapter(first_validation_loss=3.0, best_validation_loss=best))
+    assert isinstance(found, dg.AssetCheckResult)
+    assert found.passed is passes
