@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,59 +18,98 @@ from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT
 from fine_tune_assets_tests.training.tiny import SETTINGS, base_model, instruction_set
 
-pytestmark = pytest.mark.slow  # TRL takes 13 s to import, in every process
+pytestmark = pytest.mark.slow  # TRL takes 13 s to import
 
-# Writes a checkpoint after each step, and says every step before the next one begins.
-TRAINS = """
-import json, sys
+# Imports once, then forks a process for each training: each can be killed. It says every step before the next one begins,
+# and writes a checkpoint after each.
+SERVES = """
+import json, os, sys
 from pathlib import Path
 import pyarrow.parquet as pq
 from fine_tune_assets.recipes.schema import TrainingSettings
 from fine_tune_assets.training.trainer import train_adapter
-folder, settings = Path(sys.argv[1]), TrainingSettings(**json.loads(sys.argv[2]))
-result = train_adapter(
-    pq.read_table(folder / "set.parquet"), folder.parent / "base", "base-1", folder / "adapters", folder / "checkpoints",
-    settings, 1, lambda done, total, what: print(done, flush=True),
-)
-print(json.dumps({"adapter_id": result.adapter_id, "resumed": result.resumed_from_step, "steps": result.steps,
-                  "best": result.best_validation_loss, "first": result.first_validation_loss,
-                  "curve": [p for p in result.curve]}))
+
+def train(folder, settings):
+    def tell(done, total, what):
+        (folder / "step").write_text(str(done))
+    result = train_adapter(
+        pq.read_table(folder / "set.parquet"), folder.parent / "base", "base-1", folder / "adapters", folder / "checkpoints",
+        TrainingSettings(**settings), 1, tell,
+    )
+    said = {"adapter_id": result.adapter_id, "resumed": result.resumed_from_step, "steps": result.steps, "curve": result.curve,
+            "best": result.best_validation_loss, "first": result.first_validation_loss, "far": result.base_divergence}
+    (folder / "result.json").write_text(json.dumps(said))
+
+for line in sys.stdin:
+    request = json.loads(line)
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            train(Path(request["folder"]), request["settings"])
+            code = 0
+        finally:
+            os._exit(code)
+    print(pid, flush=True)
+    print(os.waitpid(pid, 0)[1], flush=True)
 """
 
 
+class Trainings:
+    """Starts trainings, one at a time."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        environment = {**os.environ, **OFFLINE_ENVIRONMENT, "OMP_NUM_THREADS": "1"}
+        self._server = subprocess.Popen(
+            [sys.executable, "-c", SERVES],
+            env=environment,
+            cwd=PROJECT_DIR,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, name: str, settings: Any, kill_at: int | None = None) -> dict[str, Any] | None:
+        """What a training said that came to its end; None if it was killed after that step."""
+        folder = self._root / name
+        if not folder.exists():
+            folder.mkdir()
+            write_table(folder / "set.parquet", instruction_set(train=18, validation=4))
+        (folder / "step").write_text("0")
+        pid = int(self._say({"folder": str(folder), "settings": asdict(settings)}))
+        if kill_at is not None:
+            while int((folder / "step").read_text() or 0) < kill_at:
+                time.sleep(0.001)
+            os.kill(pid, signal.SIGKILL)
+        status = int(self._hear())
+        assert os.WTERMSIG(status) == signal.SIGKILL if kill_at is not None else status == 0
+        assert (kill_at is None) == any((folder / "adapters").glob("*"))
+        return dict(json.loads((folder / "result.json").read_text())) if kill_at is None else None
+
+    def _say(self, request: dict[str, Any]) -> str:
+        assert self._server.stdin is not None
+        self._server.stdin.write(json.dumps(request) + "\n")
+        self._server.stdin.flush()
+        return self._hear()
+
+    def _hear(self) -> str:
+        assert self._server.stdout is not None
+        return self._server.stdout.readline()
+
+    def end(self) -> None:
+        assert self._server.stdin is not None
+        self._server.stdin.close()
+        self._server.wait(timeout=30)
+
+
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("resuming")
-    base_model(folder / "base", 1.0)
-    return folder
-
-
-def _start(folder: Path, settings: Any) -> "subprocess.Popen[str]":
-    folder.mkdir(exist_ok=True)
-    write_table(folder / "set.parquet", instruction_set(train=18, validation=4))
-    return subprocess.Popen(
-        [sys.executable, "-c", TRAINS, str(folder), json.dumps(asdict(settings))],
-        env={**os.environ, **OFFLINE_ENVIRONMENT},
-        cwd=PROJECT_DIR,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-
-def _killed_at(folder: Path, settings: Any, step: int) -> None:
-    process = _start(folder, settings)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.strip() == str(step):
-            break
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    assert not list((folder / "adapters").glob("*")) if (folder / "adapters").exists() else True
-
-
-def _finished(folder: Path, settings: Any) -> dict[str, Any]:
-    said, _ = _start(folder, settings).communicate(timeout=300)
-    return dict(json.loads(said.strip().splitlines()[-1]))
+def trainings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainings]:
+    root = tmp_path_factory.mktemp("resuming")
+    base_model(root / "base", 1.0)
+    started = Trainings(root)
+    yield started
+    started.end()
 
 
 @pytest.mark.parametrize(
@@ -76,18 +117,20 @@ def _finished(folder: Path, settings: Any) -> dict[str, Any]:
     [
         {"packing": "never", "evaluations_per_epoch": 2, "early_stopping_patience": 4},
         {"packing": "bfd", "gradient_accumulation": 2, "method": "dora"},
+        {"packing": "never", "method": "qlora"},
     ],
 )
-def test_a_killed_training_ends_with_the_same_weights(root: Path, changed: dict[str, Any]) -> None:
+def test_a_killed_training_ends_with_the_same_weights(trainings: Trainings, changed: dict[str, Any]) -> None:
     """Else a power cut would decide what is served. Dropout and the order of examples are by chance, and must be the same."""
     settings = replace(SETTINGS, epochs=3, dropout=0.1, checkpoint_minutes=0.0, **changed)
-    name = changed["packing"]
-    whole = _finished(root / f"{name}-whole", settings)
+    name = "-".join(str(value) for value in changed.values())
+    whole = trainings.run(f"{name}-whole", settings)
+    assert whole is not None
     assert whole["resumed"] is None
-    killed = root / f"{name}-killed"
     middle, later = whole["steps"] // 3, 2 * whole["steps"] // 3 + 1
-    _killed_at(killed, settings, middle)
-    _killed_at(killed, settings, later)
-    resumed = _finished(killed, settings)
+    for step in (middle, later):
+        trainings.run(f"{name}-killed", settings, kill_at=step)
+    resumed = trainings.run(f"{name}-killed", settings)
+    assert resumed is not None
     assert resumed["resumed"] >= later - 1
     assert {**resumed, "resumed": None} == whole

@@ -34,7 +34,7 @@ def base_model(folder: Path, norm: float) -> Path:
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
+        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2
     )
     model: Any = LlamaForCausalLM(config)
     torch.nn.init.constant_(model.model.norm.weight, norm)
