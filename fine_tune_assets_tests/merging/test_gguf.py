@@ -26,7 +26,7 @@ EXPORT = """
 import sys
 from pathlib import Path
 from fine_tune_assets.merging.gguf import export_gguf
-export_gguf(Path("merged"), Path("weights").resolve(), "q8_0", [], 1.0)
+export_gguf(Path("merged"), Path("weights").resolve(), "q8_0", [], 1.0, 2)
 """
 
 

@@ -1,20 +1,23 @@
-"""A base model's tokenizer and chat template from its folder, without the library that trains.
+"""A base model's tokenizer from its folder, without the library that trains.
 
-Owns reading the two files. Renders and counts exactly as the trainer does, which is tested against the trainer's own; so what
-is too long is known before a GPU is used.
+Owns reading its files. Renders and counts exactly as the trainer does, which is tested against the trainer's own; so what is
+too long, and what is learned, is known before a GPU is used.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from fine_tune_assets.core.chat_templates import ChatTemplate
 from fine_tune_assets.core.errors import ModelFolderError
 from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_text
 
 TOKENIZER = "tokenizer.json"
 _CONFIG = "tokenizer_config.json"
+_CONTEXT = 8
+"""Tokens before a piece that its text may depend on, such as whether it begins with a space."""
+_HALF_A_CHARACTER = "\ufffd"
 
 
 class FolderTokenizer:
@@ -30,10 +33,10 @@ class FolderTokenizer:
         self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self._special = _special_tokens(folder)
-        self._template = _compiled(chat_template)
+        self.special_tokens_map = _special_tokens(folder)
+        self._template = ChatTemplate(chat_template, self.special_tokens_map)
         self.chat_template = chat_template
-        self.eos_token = self._special.get("eos_token", "")
+        self.eos_token = self.special_tokens_map.get("eos_token", "")
         self.eos_token_id = self._tokenizer.token_to_id(self.eos_token)
         self.fingerprints = {
             "tokenizer": fingerprint_file(folder / TOKENIZER),
@@ -43,18 +46,36 @@ class FolderTokenizer:
             raise ModelFolderError(f"{folder.name}: the tokenizer has no end-of-text token.")
 
     def apply_chat_template(self, conversation: Sequence[Mapping[str, str]], **options: Any) -> str:
-        return str(
-            self._template.render(
-                messages=list(conversation),
-                tools=None,
-                documents=None,
-                add_generation_prompt=options.get("add_generation_prompt", False),
-                **self._special,
-            )
-        )
+        return self._template.render(conversation, options.get("add_generation_prompt", False)).text
 
     def __call__(self, text: str, add_special_tokens: bool) -> dict[str, list[int]]:
         return {"input_ids": self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids}
+
+    def token_id(self, token: str) -> int | None:
+        found = self._tokenizer.token_to_id(token)
+        return None if found is None else int(found)
+
+    def token(self, token_id: int) -> str | None:
+        return self._tokenizer.id_to_token(token_id)
+
+    def is_special(self, token_id: int) -> bool:
+        """Whether it is a token of its own, such as `<|im_end|>`, and not made of the text's letters."""
+        return token_id in self._tokenizer.get_added_tokens_decoder()
+
+    def pieces(self, ids: Sequence[int], start: int, end: int) -> list[tuple[list[int], str]]:
+        """`ids[start:end]` as text, cut where tokens end. Several tokens make one piece where they share a character."""
+        pieces: list[tuple[list[int], str]] = []
+        first = start
+        for place in range(start, end):
+            context = list(ids[max(0, first - _CONTEXT) : first])
+            text = self._text([*context, *ids[first : place + 1]])[len(self._text(context)) :]
+            if not text.endswith(_HALF_A_CHARACTER) or place + 1 == end:
+                pieces.append((list(ids[first : place + 1]), text))
+                first = place + 1
+        return pieces
+
+    def _text(self, ids: Sequence[int]) -> str:
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
 
 
 def _special_tokens(folder: Path) -> dict[str, str]:
@@ -66,33 +87,3 @@ def _special_tokens(folder: Path) -> dict[str, str]:
     tokens = {name: value for name, value in config.items() if name.endswith("_token")}
     read = {name: value.get("content") if isinstance(value, dict) else value for name, value in tokens.items()}
     return {name: value for name, value in read.items() if isinstance(value, str)}
-
-
-def _compiled(chat_template: str) -> Any:
-    """The template with what Hugging Face templates may use: the same whitespace rules, and the same few functions."""
-    from jinja2 import TemplateError
-    from jinja2.ext import Extension, loopcontrols
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    class Generation(Extension):
-        """Some templates mark the assistant's words by `{% generation %}`: the words are written as they are."""
-
-        tags = {"generation"}
-
-        def parse(self, parser: Any) -> Any:
-            next(parser.stream)
-            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-    def refuse(message: str) -> None:
-        raise ModelFolderError(f"The chat template refuses a conversation: {message}")
-
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
-    )
-    environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
-    environment.globals["raise_exception"] = refuse
-    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
-    try:
-        return environment.from_string(chat_template)
-    except TemplateError as error:
-        raise ModelFolderError(f"The chat template can't be read ({type(error).__name__}).") from None
