@@ -133,7 +133,7 @@ def test_training_is_refused_without_the_record_of_exactly_this(
     assert "of another base" in _refusal(instance, stored, other_base, *tables)
     _recipe(installation_dir, max_length=500, epochs=7)
     assert "of another training" in _refusal(instance, stored, base, *tables)
-    _recipe(installation_dir, max_length=40)
+    _recipe(installation_dir, max_length=40, too_long="refuse")
     found = _look(instance, stored, base)
     tables = [found[name].value for name in ("example_lengths", "training_preflights")]
     assert "longer than training.max_length (40 tokens)" in _refusal(instance, stored, base, *tables)
