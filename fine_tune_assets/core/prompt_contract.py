@@ -79,7 +79,7 @@ def read_prompt_contract(folder: Path, system_prompt: str) -> PromptContract:
 
 def contract_of(tokenizer: FolderTokenizer, folder: Path, system_prompt: str) -> PromptContract:
     """The same with a tokenizer that is read already."""
-    stops = sorted({int(tokenizer.eos_token_id), *_generation_stops(folder)})
+    stops = sorted({int(tokenizer.eos_token_id), *generation_stops(folder)})
     special = [
         SpecialToken(name, text, token_id)
         for name, text in sorted(tokenizer.special_tokens_map.items())
@@ -96,8 +96,8 @@ def contract_of(tokenizer: FolderTokenizer, folder: Path, system_prompt: str) ->
     return PromptContract(system_prompt, tokenizer.chat_template, tuple(special), tuple(stops), turn_end)
 
 
-def _generation_stops(folder: Path) -> list[int]:
-    """What `generate` stops at by default; of config.json where there is no generation_config.json."""
+def generation_stops(folder: Path) -> list[int]:
+    """Ids of the tokens that `generate` stops at by default; of config.json where there is no generation_config.json."""
     for name in ("generation_config.json", "config.json"):
         if not (folder / name).is_file():
             continue

@@ -122,11 +122,9 @@ def _write_page(
     record: dict[str, Any],
 ) -> Path:
     """In the cache, whose files an erasure removes; one page, of the set that was looked through last."""
-    table = stored.table
-    sound = {row["example_id"] for row in rows if not row["fault"]}
-    chosen = [example for example in chosen_examples(table) if example in sound]
-    found = table.filter(pc.is_in(table.column("example_id"), value_set=pa.array(chosen, pa.string()))).to_pylist()
-    by_id = {row["example_id"]: row for row in found}
+    trained = _of_ids(stored.table, [row["example_id"] for row in rows if row["fits"]])
+    chosen = chosen_examples(trained)
+    by_id = {row["example_id"]: row for row in _of_ids(trained, chosen).to_pylist()}
     shown = [
         shown_example(
             supervise(tokenizer, example, by_id[example]["messages"], contract.stop_ids),
@@ -149,6 +147,10 @@ def _write_page(
     page = folder / f"{short(stored.fingerprint)}.html"
     write_text(page, mask_page(shown, facts))
     return page
+
+
+def _of_ids(table: pa.Table, example_ids: Sequence[str]) -> pa.Table:
+    return table.filter(pc.is_in(table.column("example_id"), value_set=pa.array(example_ids, pa.string())))
 
 
 @dg.asset_check(
