@@ -56,16 +56,22 @@ class ChatTemplate:
         self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool, now: datetime | None = None
     ) -> Rendered:
         """Raises ModelFolderError if the template refuses the conversation. `now` is for templates that ask for the date."""
+        from jinja2 import TemplateError
+
         if any(mark in message["content"] for message in messages for mark in (_START, _END)):
             raise ModelFolderError("A message holds a character that is none (U+FDD0 or U+FDD1). Take it out.")
-        text = self._template.render(
-            messages=[dict(message) for message in messages],
-            tools=None,
-            documents=None,
-            add_generation_prompt=add_generation_prompt,
-            strftime_now=(now or datetime.now()).strftime,
-            **self._special,
-        )
+        try:
+            text = self._template.render(
+                messages=[dict(message) for message in messages],
+                tools=None,
+                documents=None,
+                add_generation_prompt=add_generation_prompt,
+                strftime_now=(now or datetime.now()).strftime,
+                **self._special,
+            )
+        # Without its cause, which may quote what it can't render.
+        except (TemplateError, TypeError) as error:
+            raise ModelFolderError(f"The chat template can't render a conversation ({type(error).__name__}).") from None
         return _without_marks(str(text))
 
 

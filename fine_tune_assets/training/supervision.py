@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fine_tune_assets.core.chat import Message, render
-from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.core.errors import GateClosedError, ModelFolderError
 from fine_tune_assets.core.prompt_contract import PromptContractError
 from fine_tune_assets.training.training_templates import TrainingTemplate, training_template
 
@@ -48,11 +48,16 @@ def supervise(
 
     `tokenizer` is the trainer's or a FolderTokenizer. `stop_ids` are the contract's; without them, its end-of-text token.
     """
+    from jinja2 import TemplateError
+
     stops = frozenset(stop_ids or (tokenizer.eos_token_id,))
     try:
         return _supervised(tokenizer, example_id, messages, stops)
     except _Broken as broken:
-        raise PromptContractError(f"Example {example_id}: {broken}", str(broken)) from None
+        reason = str(broken)
+    except (ModelFolderError, TemplateError):  # what the template says may quote the conversation
+        reason = "the chat template refuses the conversation."
+    raise PromptContractError(f"Example {example_id}: {reason}", reason)
 
 
 class _Broken(Exception):

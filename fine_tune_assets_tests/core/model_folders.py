@@ -15,7 +15,7 @@ def make_model_folder(
     folder: Path,
     template: str = TEMPLATE,
     added: Sequence[str] = ROLES,
-    bos: str = "<bos>",
+    bos: str | None = "<bos>",
     eos: str = "<end>",
     stops: Sequence[str] | None = None,
 ) -> Path:
@@ -25,7 +25,7 @@ def make_model_folder(
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     reader = Tokenizer(models.BPE(vocab={letter: number for number, letter in enumerate(alphabet)}, merges=[]))
     reader.pre_tokenizer, reader.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    names = list(dict.fromkeys([*added, bos, eos]))
+    names = list(dict.fromkeys([*added, *([bos] if bos else []), eos]))
     reader.add_special_tokens([AddedToken(name, normalized=False, special=True) for name in names])
     folder.mkdir(parents=True, exist_ok=True)
     reader.save(str(folder / "tokenizer.json"))

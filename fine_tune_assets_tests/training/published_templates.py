@@ -99,10 +99,10 @@ CHATML_TOKENS = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
 LLAMA_TOKENS = ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|end_of_text|>")
 MISTRAL_TOKENS = ("<s>", "</s>", "[INST]", "[/INST]")
 
-FAMILIES: dict[str, tuple[str, tuple[str, ...], str, str]] = {
+FAMILIES: dict[str, tuple[str, tuple[str, ...], str | None, str]] = {
     "smollm2": (SMOLLM2, CHATML_TOKENS, "<|im_start|>", "<|im_end|>"),
-    "qwen2_5": (of_trl("qwen2_5"), CHATML_TOKENS, "<|endoftext|>", "<|im_end|>"),
-    "chatml": (of_trl("qwen3_instruct_2507"), CHATML_TOKENS, "<|endoftext|>", "<|im_end|>"),
+    "qwen2_5": (of_trl("qwen2_5"), CHATML_TOKENS, None, "<|im_end|>"),
+    "chatml": (of_trl("qwen3_instruct_2507"), CHATML_TOKENS, None, "<|im_end|>"),
     "llama3": (of_trl("llama3"), LLAMA_TOKENS, "<|begin_of_text|>", "<|eot_id|>"),
     "llama3_1": (of_trl("llama3_1"), LLAMA_TOKENS, "<|begin_of_text|>", "<|eot_id|>"),
     # In v0.2 the tags are letters, not tokens of their own.
@@ -111,4 +111,4 @@ FAMILIES: dict[str, tuple[str, tuple[str, ...], str, str]] = {
     "mistral_tekken": (MISTRAL_NEMO, MISTRAL_TOKENS, "<s>", "</s>"),
     "mistral_v7": (MISTRAL_SMALL_2501, (*MISTRAL_TOKENS, "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"), "<s>", "</s>"),
 }
-"""Training template → the model's own template, tokens of their own, first token and stop token."""
+"""Training template → the model's own template, tokens of their own, first token (Qwen has none) and stop token."""

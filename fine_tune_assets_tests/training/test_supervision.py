@@ -41,7 +41,7 @@ def plain(tmp_path: Path) -> FolderTokenizer:
     return FolderTokenizer(make_model_folder(tmp_path / "plain"), TEMPLATE)
 
 
-def _model(tmp_path: Path, template: str, added: tuple[str, ...] = ROLES, **tokens: str) -> FolderTokenizer:
+def _model(tmp_path: Path, template: str, added: tuple[str, ...] = ROLES, **tokens: Any) -> FolderTokenizer:
     return FolderTokenizer(make_model_folder(tmp_path / "model", template, added, **tokens), template)
 
 
@@ -143,6 +143,15 @@ def test_a_conversation_that_ends_with_a_question_is_refused(plain: FolderTokeni
     """There is nothing to learn of it."""
     with pytest.raises(PromptContractError, match="does not end with an answer"):
         supervise(plain, "e1", MESSAGES[:-1])
+
+
+def test_a_conversation_that_the_template_refuses_is_named_without_a_word_of_it(tmp_path: Path) -> None:
+    """Some templates quote what they refuse, or fail on it."""
+    for number, begin in enumerate(("{{ raise_exception(messages[1].content) }}", "{{ messages[1].content + 1 }}")):
+        tokenizer = _model(tmp_path / str(number), begin + TEMPLATE)
+        with pytest.raises(PromptContractError, match="e9: the chat template refuses the conversation") as caught:
+            supervise(tokenizer, "e9", MESSAGES)
+        assert "cough" not in str(caught.value)
 
 
 def test_a_long_example_is_left_out_whole_and_named(plain: FolderTokenizer) -> None:

@@ -143,7 +143,7 @@ def test_marks_of_the_models_own_template_are_used() -> None:
 def test_one_changed_letter_of_a_template_is_another_template() -> None:
     """Almost the same prompt is another prompt."""
     template, _, bos, eos = FAMILIES["llama3"]
-    special = {"bos_token": bos, "eos_token": eos}
+    special = {"bos_token": str(bos), "eos_token": eos}
     assert training_template(template.replace("\n\n", "\n"), special) is None
     assert training_template(template.replace("| trim", ""), special) is None
 
