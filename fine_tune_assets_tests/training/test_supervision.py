@@ -17,6 +17,7 @@ from fine_tune_assets.training.supervision import (
     supervise,
     supervise_all,
 )
+from fine_tune_assets.training.training_templates import shipped_templates
 from fine_tune_assets_tests.core.model_folders import ROLES, TEMPLATE, make_model_folder
 from fine_tune_assets_tests.training.published_templates import FAMILIES
 
@@ -183,3 +184,24 @@ def test_the_trainers_tokenizer_gives_the_same_rows_as_the_one_that_counts(smoll
         row = supervise(trainers, str(number), messages)
         assert row == supervise(light, str(number), messages)
         assert trainers.decode([label for label in row.labels if label != IGNORED]) == _learned(light, row)
+
+
+@pytest.mark.slow
+def test_transformers_and_trl_see_the_same_mask_in_our_training_template(smollm2: Path) -> None:
+    """Two other libraries that read the marks: the same tokens are learned, and the stop token is among them."""
+    from trl.chat_template_utils import is_chat_template_stop_token_trained
+
+    from fine_tune_assets.engines.transformers_models import load_tokenizer
+
+    tokenizer: Any = load_tokenizer(smollm2)
+    template = shipped_templates()["smollm2"].read_text(encoding="utf-8")
+    assert is_chat_template_stop_token_trained(tokenizer, template)
+    for messages in (MESSAGES, TWO_TURNS):
+        found = tokenizer.apply_chat_template(
+            messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True, chat_template=template
+        )
+        row = supervise(tokenizer, "e", messages)
+        length = len(row.input_ids)
+        assert found["input_ids"][:length] == row.input_ids
+        assert found["assistant_masks"][:length] == [int(label != IGNORED) for label in row.labels]
+        assert sum(found["assistant_masks"][length:]) == 0

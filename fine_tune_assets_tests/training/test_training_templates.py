@@ -2,10 +2,11 @@
 
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fine_tune_assets.core.chat import Message
+from fine_tune_assets.core.chat import Message, render
 from fine_tune_assets.core.chat_templates import ChatTemplate, read_chat_template
 from fine_tune_assets.core.errors import ModelFolderError
 from fine_tune_assets.core.prompt_contract import PromptContractError, read_prompt_contract
@@ -156,6 +157,24 @@ def test_a_family_whose_prompt_changes_every_day_is_refused_before_it_is_trained
         folder = make_model_folder(tmp_path / name, template, added, bos, eos)
         with pytest.raises(PromptContractError, match="date") if is_refused else nullcontext():
             read_prompt_contract(folder, "You are careful.")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_transformers_renders_the_published_templates_as_we_do(
+    family: str, model: FolderTokenizer, tmp_path: Path
+) -> None:
+    """What is compared above is what the trainer and the judge render: they use that library."""
+    from fine_tune_assets.engines.transformers_models import load_tokenizer
+
+    theirs: Any = load_tokenizer(tmp_path / family)
+    for messages in _conversations():
+        if messages[0]["role"] == "system":
+            for said, is_prompt in ((messages[:-1], True), (messages, False)):
+                assert render(theirs, said, is_prompt) == render(model, said, is_prompt)
+        assert theirs(f"x{messages[-1]['content']}", add_special_tokens=False)["input_ids"] == _ids(
+            model, f"x{messages[-1]['content']}"
+        )
 
 
 @pytest.mark.slow
