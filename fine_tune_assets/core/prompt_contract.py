@@ -79,7 +79,7 @@ def read_prompt_contract(folder: Path, system_prompt: str) -> PromptContract:
 
 def contract_of(tokenizer: FolderTokenizer, folder: Path, system_prompt: str) -> PromptContract:
     """The same with a tokenizer that is read already."""
-    stops = sorted({int(tokenizer.eos_token_id), *generation_stops(folder)})
+    stops = sorted({tokenizer.eos_token_id, *generation_stops(folder)})
     special = [
         SpecialToken(name, text, token_id)
         for name, text in sorted(tokenizer.special_tokens_map.items())

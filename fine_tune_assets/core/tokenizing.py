@@ -37,13 +37,14 @@ class FolderTokenizer:
         self._template = ChatTemplate(chat_template, self.special_tokens_map)
         self.chat_template = chat_template
         self.eos_token = self.special_tokens_map.get("eos_token", "")
-        self.eos_token_id = self._tokenizer.token_to_id(self.eos_token)
+        end = self.token_id(self.eos_token)
+        if end is None:
+            raise ModelFolderError(f"{folder.name}: the tokenizer has no end-of-text token.")
+        self.eos_token_id = end
         self.fingerprints = {
             "tokenizer": fingerprint_file(folder / TOKENIZER),
             "chat_template": fingerprint_text(chat_template),
         }
-        if self.eos_token_id is None:
-            raise ModelFolderError(f"{folder.name}: the tokenizer has no end-of-text token.")
 
     def apply_chat_template(self, conversation: Sequence[Mapping[str, str]], **options: Any) -> str:
         return self._template.render(conversation, options.get("add_generation_prompt", False)).text
