@@ -30,8 +30,11 @@ from fine_tune_assets.recipes.sections import section_fingerprints
 from fine_tune_assets.training.mask_page import LOSS_MASKS, chosen_examples, mask_page, shown_example
 from fine_tune_assets.training.preflight import inspect_rows, masked_by, preflight_row, too_long
 from fine_tune_assets.training.supervision import supervise
+from fine_tune_assets.training.training_templates import templates_version
 
 SHOWN_AT_MOST = 50
+CODE_VERSION = short(templates_version())
+"""Of both tables: an installation that has one of them from an earlier version makes both."""
 
 
 @dg.multi_asset(
@@ -43,6 +46,7 @@ SHOWN_AT_MOST = 50
             "what is wrong with it.",
             owners=OWNERS["ml"],
             condition=on_new_inputs(),
+            code_version=CODE_VERSION,
         ),
         "training_preflights": table_out(
             "training_preflights",
@@ -51,6 +55,7 @@ SHOWN_AT_MOST = 50
             "which tokens are learned.",
             owners=OWNERS["ml"],
             condition=on_new_inputs(),
+            code_version=CODE_VERSION,
         ),
     },
     deps=[recipe_section("training")],

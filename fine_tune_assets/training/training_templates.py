@@ -13,6 +13,7 @@ from pathlib import Path
 from fine_tune_assets.core.chat import Message
 from fine_tune_assets.core.chat_templates import ChatTemplate
 from fine_tune_assets.core.errors import ModelFolderError
+from fine_tune_assets.core.fingerprints import fingerprint_folder
 
 FOLDER = Path(__file__).with_name("templates")
 OWN = "the model's own"
@@ -28,6 +29,11 @@ class TrainingTemplate:
 def training_template(chat_template: str, special_tokens: Mapping[str, str]) -> TrainingTemplate | None:
     """The model's own template if it has marks, else the shipped one that renders the same; None if there is neither."""
     return _chosen(chat_template, tuple(sorted(special_tokens.items())))
+
+
+def templates_version() -> str:
+    """Another one after an update that changed a template: examples are looked through again then."""
+    return fingerprint_folder(FOLDER)
 
 
 def shipped_templates() -> dict[str, Path]:

@@ -12,7 +12,9 @@ import pytest
 from fine_tune_assets.core.fingerprints import fingerprint_folder
 from fine_tune_assets.core.prompt_contract import read_prompt_contract
 from fine_tune_assets.core.tables import BASE_MODELS, EXAMPLE_LENGTHS, table_of
+from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs.automation import DATA_VERSION
+from fine_tune_assets.defs.local_run import requested_runs
 from fine_tune_assets.defs.metadata import WHY
 from fine_tune_assets.defs.resources import Installation, Worker
 from fine_tune_assets.defs.s05_instruction_sets import deciding_facts
@@ -204,3 +206,22 @@ def test_when_nothing_of_a_split_fits_the_gate_is_closed(lengths: dict[str, list
     assert isinstance(found, dg.AssetCheckResult)
     assert not found.passed
     assert "max_length" in str(found.metadata[WHY].value)
+
+
+def test_an_installation_that_has_the_lengths_of_an_earlier_version_makes_both_tables(
+    installation_dir: Path,  # noqa: ARG001
+    instance: dg.DagsterInstance,
+) -> None:
+    """They come out of one step: asked for alone, the new one could not be made, and nothing would be trained any more."""
+    specs = [dg.AssetSpec(name.split("/")) for name in ("instruction_sets", "base_models", "recipe/training")]
+
+    @dg.asset(name="example_lengths", deps=specs)
+    def of_before() -> dg.MaterializeResult[None]:
+        return dg.MaterializeResult(data_version=dg.DataVersion("1"))
+
+    for spec in specs:
+        instance.report_runless_asset_event(dg.AssetMaterialization(spec.key, tags={DATA_VERSION: "1"}))
+    assert dg.materialize([*specs, of_before], instance=instance).success
+    alone = dg.Definitions(assets=[*specs, preflight], resources=defs.resources)
+    asked = dg.evaluate_automation_conditions(defs=alone, instance=instance)
+    assert requested_runs(asked, None) == [(None, ("example_lengths", "training_preflights"))]
