@@ -1,4 +1,4 @@
-"""The prompt contract: how an example becomes a conversation, and a conversation becomes tokens.
+"""How an example becomes a conversation, and a conversation becomes text.
 
 Owns the one way in which a conversation is built and rendered; training, judging, parity checks and the gateway use it,
 so that what was trained is what is asked. Takes any tokenizer object with `apply_chat_template`; imports none.
@@ -6,8 +6,6 @@ so that what was trained is what is asked. Takes any tokenizer object with `appl
 
 from collections.abc import Sequence
 from typing import Any, Protocol
-
-from fine_tune_assets.core.fingerprints import fingerprint_json
 
 Message = dict[str, str]
 
@@ -37,8 +35,3 @@ def render(tokenizer: ChatTokenizer, messages: Sequence[Message], add_generation
     return str(
         tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=add_generation_prompt)
     )
-
-
-def prompt_fingerprint(system_prompt: str, chat_template: str) -> str:
-    """One fingerprint of all that decides how a conversation is rendered."""
-    return fingerprint_json({"system_prompt": system_prompt, "chat_template": chat_template})

@@ -4,7 +4,7 @@ Owns writing, reading and verifying it. `release_id` is the fingerprint of the m
 manifest or files were changed no longer verifies. Layout:
 
     releases/<release_id>/manifest.json   what it is made of, with the hash of each file
-                          prompt.json     {"system_prompt", "chat_template"}
+                          prompt.json     the prompt contract: system prompt, chat template, special tokens, stop ids
                           model.gguf      what the llama.cpp engine serves
 """
 
@@ -16,6 +16,7 @@ from typing import Any
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.fingerprints import fingerprint_files, fingerprint_json, short
+from fine_tune_assets.core.prompt_contract import contract_from_json, prompt_and_template
 
 MANIFEST = "manifest.json"
 PROMPT = "prompt.json"
@@ -38,7 +39,28 @@ class ReleaseFolder:
 
     @property
     def system_prompt(self) -> str:
-        return str(json.loads((self.folder / PROMPT).read_text(encoding="utf-8"))["system_prompt"])
+        """What the model is asked with, if the prompt in the folder is the one of the manifest. Raises ReleaseError."""
+        return _system_prompt(self)
+
+
+def _system_prompt(release: ReleaseFolder) -> str:
+    try:
+        text = (release.folder / PROMPT).read_text(encoding="utf-8")
+        values = json.loads(text)
+        if set(values) == {"system_prompt", "chat_template"}:  # a release of before the contract held more
+            found = prompt_and_template(values["system_prompt"], values["chat_template"])
+        else:
+            found = contract_from_json(text).fingerprint
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ReleaseError(
+            f"Release {release.release_id} has no readable {PROMPT}. Build the release again."
+        ) from error
+    if found != release.manifest.get("prompt_fingerprint"):
+        raise ReleaseError(
+            f"Release {release.release_id}: {PROMPT} is not the prompt contract that its model was trained with. "
+            "Build the release again."
+        )
+    return str(values["system_prompt"])
 
 
 def release_id_of(manifest: dict[str, Any]) -> str:
@@ -75,4 +97,5 @@ def verify_release(folder: Path, release_id: str) -> ReleaseFolder:
             f"Release {release_id}: {len(changed)} files changed or missing {changed}, {len(extra)} unexpected {extra}. "
             "Build the release again."
         )
+    _system_prompt(release)
     return release

@@ -196,9 +196,26 @@ BASE_MODELS = pa.schema([
 EXAMPLE_LENGTHS = pa.schema([
     _EXAMPLE_ID,
     _column("split", pa.string(), "`train`, `validation` or `test`"),
-    _column("tokens", pa.int64(), "Tokens of prompt and answer with the stop token, in the base model's tokenizer"),
-    _column("learned", pa.int64(), "Of these, tokens of the answer with the stop token"),
-    _column("fits", pa.bool_(), "False for an example that is longer than `training.max_length`: it is left out whole"),
+    _column("tokens", pa.int64(), "Tokens of prompt and answer by the model's tokenizer; absent with a fault", nullable=True),
+    _column("learned", pa.int64(), "Of these, tokens of the answers with their stop tokens; absent with a fault", nullable=True),
+    _column("fits", pa.bool_(), "False for an example that is longer than `training.max_length`, or has a fault"),
+    _column("turns", pa.int64(), "Answers in the conversation; absent with a fault", nullable=True),
+    _column("learned_turns", pa.int64(), "Of these, answers that are learned; absent with a fault", nullable=True),
+    _column("fault", pa.string(), "Why it can't be trained on as it is asked; absent where nothing is wrong", nullable=True),
+])
+TRAINING_PREFLIGHTS = pa.schema([
+    _column("instruction_set_fingerprint", pa.string(), "Instruction set that was looked through"),
+    _column("base_fingerprint", pa.string(), "Base model whose tokenizer and chat template were used"),
+    _column("training_fingerprint", pa.string(), "The recipe's training settings"),
+    _column("prompt_fingerprint", pa.string(), "Prompt contract: system prompt, chat template, special tokens, stop ids"),
+    _column("masked_by", pa.string(), "Training template that marks the answers; `last turn` where none fits the model's own"),
+    _column("rows", pa.int64(), "Examples of train and validation"),
+    _column("rows_trained", pa.int64(), "Of these, examples that are trained and validated on"),
+    _column("faults", pa.int64(), "Examples with a fault, test examples too"),
+    _column("too_long", pa.int64(), "Examples of train and validation that are longer than `training.max_length`"),
+    _column("too_long_rule", pa.string(), "`refuse` or `leave_out`: what the recipe says of them"),
+    _column("supervised_tokens", pa.int64(), "Tokens that one epoch learns from"),
+    _column("is_clear", pa.bool_(), "True when training may start"),
 ])
 ADAPTERS = pa.schema([
     _column("adapter_id", pa.string(), "Fingerprint of the adapter's weights and configuration"),
@@ -206,7 +223,7 @@ ADAPTERS = pa.schema([
     _column("base_fingerprint", pa.string(), "Base model that it was trained on"),
     _column("instruction_set_fingerprint", pa.string(), "Instruction set that it was trained on"),
     _column("recipe_fingerprint", pa.string(), "The recipe's training settings and base model that it was trained by"),
-    _column("prompt_fingerprint", pa.string(), "System prompt and chat template that it was trained with"),
+    _column("prompt_fingerprint", pa.string(), "Prompt contract: system prompt, chat template, special tokens, stop ids"),
     _column("method", pa.string(), "`lora`, `qlora` or `dora`"),
     _column("rows_trained", pa.int64(), "Examples in the train split"),
     _column("steps", pa.int64(), "Optimiser steps"),
@@ -290,7 +307,7 @@ RELEASES = pa.schema([
     _column("adapter_id", pa.string(), "Adapter that is in it"),
     _column("weights_fingerprint", pa.string(), "Merged weights that are in it"),
     _column("instruction_set_fingerprint", pa.string(), "What the model was trained on"),
-    _column("prompt_fingerprint", pa.string(), "System prompt and chat template"),
+    _column("prompt_fingerprint", pa.string(), "Prompt contract: system prompt, chat template, special tokens, stop ids"),
 ])
 SERVED_MODELS = pa.schema([
     _column("release_id", pa.string(), "Release that answers"),
@@ -326,6 +343,7 @@ TABLES: dict[str, pa.Schema] = {
     "instruction_sets": INSTRUCTION_SETS,
     "base_models": BASE_MODELS,
     "example_lengths": EXAMPLE_LENGTHS,
+    "training_preflights": TRAINING_PREFLIGHTS,
     "adapters": ADAPTERS,
     "judge_agreement": JUDGE_AGREEMENT,
     "judge_scores": JUDGE_SCORES,

@@ -6,11 +6,12 @@ Belongs here: their hashes, for a set's manifest and for noticing that they chan
 from functools import lru_cache
 from pathlib import Path
 
+from fine_tune_assets.core.chat_templates import read_chat_template
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_listing, fingerprint_text
+from fine_tune_assets.core.tokenizing import TOKENIZER
 from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.instructions.tokenizing import TOKENIZER
-from fine_tune_assets.training.base_models import bundled_gguf, read_chat_template
+from fine_tune_assets.training.base_models import bundled_gguf
 
 
 def prompt_files(installation: Installation) -> dict[str, str | None]:

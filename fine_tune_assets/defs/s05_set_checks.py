@@ -20,7 +20,7 @@ from fine_tune_assets.instructions.storing import StoredInstructionSet, read_ins
 from fine_tune_assets.lineage.left_out import read_left_out
 
 
-def _stored(instance: dg.DagsterInstance, installation: Installation, table: pa.Table) -> StoredInstructionSet:
+def stored_set(instance: dg.DagsterInstance, installation: Installation, table: pa.Table) -> StoredInstructionSet:
     """The stored set whose table is the one in hand. Raises GateClosedError, InstructionSetError."""
     stored = read_instruction_set(installation.layout.instruction_sets, _version(instance))
     if fingerprint_table(stored.table) != fingerprint_table(table):
@@ -45,7 +45,7 @@ def nothing_leaks_between_splits(
     context: dg.AssetCheckExecutionContext, installation: Installation, instruction_sets: pa.Table
 ) -> dg.AssetCheckResult:
     with errors_for_people():
-        stored = _stored(context.instance, installation, instruction_sets)
+        stored = stored_set(context.instance, installation, instruction_sets)
     is_allowed = installation.recipe.split.certify_without_semantic
     holds = is_certified(stored, certify_without_semantic=is_allowed) and separation(instruction_sets).holds
     certificate = str(stored.manifest["leakage_certificate"])
@@ -64,7 +64,7 @@ def patients_stay_in_test(
     context: dg.AssetCheckExecutionContext, installation: Installation, instruction_sets: pa.Table
 ) -> dg.AssetCheckResult:
     with errors_for_people():
-        stored = _stored(context.instance, installation, instruction_sets)
+        stored = stored_set(context.instance, installation, instruction_sets)
         earlier = earlier_tests(installation.layout.instruction_sets, installation.recipe.split, stored.fingerprint)
     learned = instruction_sets.filter(pc.not_equal(instruction_sets.column("split"), "test"))
     patients = earlier.patients.intersection(learned.column("patient_key").to_pylist())
@@ -115,7 +115,7 @@ def final_texts_hold_no_identifier(
     context: dg.AssetCheckExecutionContext, installation: Installation, instruction_sets: pa.Table
 ) -> dg.AssetCheckResult:
     with errors_for_people():
-        found = identifiers_found(_stored(context.instance, installation, instruction_sets))
+        found = identifiers_found(stored_set(context.instance, installation, instruction_sets))
     if found is None:
         why = "Nobody looked for identifiers in this set. Materialize instruction_sets again."
         return dg.AssetCheckResult(passed=False, metadata={WHY: why})

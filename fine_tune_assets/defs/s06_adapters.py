@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from dagster import AutomationCondition as AC
 
-from fine_tune_assets.core.chat import prompt_fingerprint
 from fine_tune_assets.core.erased_sets import read_erased
 from fine_tune_assets.core.fingerprints import combine, fingerprint_json, fingerprint_table, short
 from fine_tune_assets.core.settings import load_settings
@@ -36,8 +35,8 @@ from fine_tune_assets.instructions.gates import require_evidence
 from fine_tune_assets.instructions.storing import InstructionSetError, StoredInstructionSet, read_instruction_set
 from fine_tune_assets.lineage.trainings import record_training
 from fine_tune_assets.recipes.sections import section_fingerprints
-from fine_tune_assets.training.base_models import read_chat_template
 from fine_tune_assets.training.due import count_new_examples, is_training_due
+from fine_tune_assets.training.preflight import require_preflight, require_rows_trained
 
 GROUP = "s06_adapters"
 GPU = "gpu"
@@ -188,9 +187,10 @@ def adapters(
     instruction_sets: pa.Table,
     base_models: pa.Table,
     example_lengths: pa.Table,
+    training_preflights: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
     recipe, layout = installation.recipe, installation.layout
-    base = base_models.to_pylist()[0]
+    base, lengths, sections = base_models.to_pylist()[0], example_lengths.to_pylist(), section_fingerprints(recipe)
     with errors_for_people():
         version = latest_event(context.instance, dg.AssetKey("instruction_sets"))
         stored = read_instruction_set(layout.instruction_sets, (version.version if version else "") or "missing")
@@ -198,6 +198,14 @@ def adapters(
         require_nobody_erased(installation, stored.table)
         require_decisions_stand(installation, stored)
         require_evidence(stored, certify_without_semantic=recipe.split.certify_without_semantic)
+        preflight = require_preflight(
+            training_preflights.to_pylist(),
+            lengths,
+            max_length=recipe.training.max_length,
+            instruction_set_fingerprint=stored.fingerprint,
+            base_fingerprint=base["fingerprint"],
+            training_fingerprint=sections["training"],
+        )
     if fingerprint_table(stored.table) != fingerprint_table(instruction_sets):
         raise dg.Failure("The stored instruction set is not the table in hand. Materialize instruction_sets again.")
     if example_lengths.column("example_id") != instruction_sets.column("example_id"):
@@ -213,16 +221,16 @@ def adapters(
         "threads": installation.settings.threads,
     }
     trained = worker.run(context, "training", request)
+    with errors_for_people():
+        require_rows_trained(lengths, trained["rows_too_long"])
     record_training(layout.adapters, trained["adapter_id"], stored.fingerprint, trained["rows_too_long"])
-    sections = section_fingerprints(recipe)
-    template = read_chat_template(installation.path(base["folder"]))
     row = {
         **{name: trained[name] for name in ADAPTERS.names if name in trained},
         "folder": installation.stored_path(trained["folder"]),
         "base_fingerprint": base["fingerprint"],
         "instruction_set_fingerprint": stored.fingerprint,
         "recipe_fingerprint": combine([sections["training"], sections["base_model"]]),
-        "prompt_fingerprint": prompt_fingerprint(stored.manifest["facts"]["system_prompt"], template),
+        "prompt_fingerprint": preflight["prompt_fingerprint"],
         "method": recipe.training.method,
     }
     table = table_of([row], ADAPTERS)

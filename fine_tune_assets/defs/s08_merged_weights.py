@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_table, short
+from fine_tune_assets.core.prompt_contract import PromptContract, read_prompt_contract
 from fine_tune_assets.core.records import Release, Verdict
 from fine_tune_assets.core.releases import MODEL, verify_release
 from fine_tune_assets.core.tables import MERGED_WEIGHTS, QUANTIZED_WEIGHTS, RELEASES, table_of
@@ -26,7 +27,6 @@ from fine_tune_assets.instructions.storing import StoredInstructionSet, read_ins
 from fine_tune_assets.ledger.releases import record_release
 from fine_tune_assets.ledger.verdicts import require_promotion
 from fine_tune_assets.merging.releasing import build_release
-from fine_tune_assets.training.base_models import read_chat_template
 
 GROUP = "s08_merged_weights"
 
@@ -48,6 +48,18 @@ def _instruction_set(installation: Installation, adapter: dict[str, Any]) -> Sto
     require_nobody_erased(installation, stored.table)
     require_decisions_stand(installation, stored)
     return stored
+
+
+def _kept_contract(installation: Installation, folder: str, adapter: dict[str, Any]) -> PromptContract:
+    """The prompt contract of a model's folder, if it is the one that the adapter was trained with. Raises GateClosedError."""
+    facts = _instruction_set(installation, adapter).manifest["facts"]
+    contract = read_prompt_contract(installation.path(folder), facts["system_prompt"])
+    if not contract.is_named_by(adapter["prompt_fingerprint"]):
+        raise GateClosedError(
+            f"The prompt contract of {installation.path(folder).name} (chat template, special tokens, stop ids, system prompt) "
+            "is not the one that the adapter was trained with. Restore its tokenizer files, or train again."
+        )
+    return contract
 
 
 @dg.asset(
@@ -72,6 +84,7 @@ def merged_weights(
         verdict = required_verdict(installation, adapter)
         if base["fingerprint"] != adapter["base_fingerprint"]:
             raise GateClosedError("The base model is not the one that the adapter was trained on. Train again.")
+        _kept_contract(installation, base["folder"], adapter)
         request = {
             "action": "merge",
             "base_folder": str(installation.path(base["folder"])),
@@ -123,8 +136,10 @@ def quantized_weights(
     with errors_for_people():
         _require_same_adapter(merged, adapter)
         required_verdict(installation, adapter)
+        contract = _kept_contract(installation, merged["folder"], adapter)
         request = {
             "action": "export",
+            "turn_end_id": contract.turn_end_id,
             "merged_folder": str(installation.path(merged["folder"])),
             "weights_fingerprint": merged["weights_fingerprint"],
             "weights_dir": str(installation.layout.weights),
@@ -176,6 +191,8 @@ def releases(
         if export["weights_fingerprint"] != merged["weights_fingerprint"]:
             raise GateClosedError("The export is of other weights. Materialize quantized_weights again.")
         verdict = required_verdict(installation, adapter)
+        if base["fingerprint"] != adapter["base_fingerprint"]:
+            raise GateClosedError("The base model is not the one that the adapter was trained on. Train again.")
         release = _build(installation, merged, export, adapter, base, verdict)
         with installation.ledger() as ledger:
             record_release(ledger, release)
@@ -192,20 +209,20 @@ def _build(
     base: dict[str, Any],
     verdict: Verdict,
 ) -> Release:
+    contract = _kept_contract(installation, merged["folder"], adapter)
     bound = {
         "verdict_id": verdict.verdict_id,
         "adapter_id": adapter["adapter_id"],
         "base_fingerprint": base["fingerprint"],
         "instruction_set_fingerprint": adapter["instruction_set_fingerprint"],
         "weights_fingerprint": merged["weights_fingerprint"],
-        "prompt_fingerprint": adapter["prompt_fingerprint"],
+        "prompt_fingerprint": contract.fingerprint,
     }
     stored = _instruction_set(installation, adapter)
     folder = build_release(
         installation.layout.releases,
         installation.path(export["file"]),
-        stored.manifest["facts"]["system_prompt"],
-        read_chat_template(installation.path(base["folder"])),
+        contract,
         {
             "verdict.json": verdict.evidence,
             "instruction_set.json": (stored.folder / "manifest.json").read_text(encoding="utf-8"),

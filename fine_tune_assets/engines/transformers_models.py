@@ -5,7 +5,7 @@ log-probabilities. Does not know what the text is about.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from fine_tune_assets.core.progress import Progress, silent
 class Answer:
     text: str
     is_finished: bool
-    """True when it ended with the stop token."""
+    """True when it ended with a stop token."""
 
 
 def use_threads(threads: int) -> None:
@@ -95,15 +95,20 @@ def generate(
                 **batch, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id
             )
         for i, tokens in zip(indices, output[:, batch["input_ids"].shape[1] :].tolist(), strict=True):
-            answers[i] = _answer(tokenizer, tokens)
+            answers[i] = _answer(tokenizer, tokens, stop_ids(model, tokenizer))
         progress(len(answers), len(prompts), "answers")
     return [answers[i] for i in range(len(prompts))]
 
 
-def _answer(tokenizer: PreTrainedTokenizerBase, tokens: list[int]) -> Answer:
-    is_finished = tokenizer.eos_token_id in tokens
-    kept = tokens[: tokens.index(tokenizer.eos_token_id)] if is_finished else tokens
-    return Answer(str(tokenizer.decode(kept, skip_special_tokens=True)).strip(), is_finished)
+def stop_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Tokens at which `generate` ends an answer: of the tokenizer, and those that the model's generation_config.json names."""
+    named = model.generation_config.eos_token_id
+    return frozenset({tokenizer.eos_token_id, *([named] if isinstance(named, int) else named or [])})
+
+
+def _answer(tokenizer: PreTrainedTokenizerBase, tokens: list[int], stops: Collection[int]) -> Answer:
+    end = next((place for place, token in enumerate(tokens) if token in stops), None)
+    return Answer(str(tokenizer.decode(tokens[:end], skip_special_tokens=True)).strip(), end is not None)
 
 
 def continuation_log_probabilities(

@@ -6,7 +6,7 @@ Owns the figures and their picture. Lengths come from the caller, who counts as 
 import base64
 import io
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -26,14 +26,6 @@ class TokenCount:
     """Of prompt and answer, with the stop token: what `max_length` is compared with."""
     learned: int
     """Of the answer, with the stop token."""
-
-
-def too_long(counts: Iterable[TokenCount], max_length: int) -> list[str]:
-    """Ids of examples that are longer: the trainer leaves them out whole, since a cut answer teaches to stop anywhere.
-
-    Of train and validation only: test examples are asked, not trained on.
-    """
-    return [c.example_id for c in counts if c.tokens > max_length and c.split != "test"]
 
 
 def token_table(counts: Sequence[TokenCount], max_length: int) -> list[dict[str, Any]]:

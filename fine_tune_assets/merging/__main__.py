@@ -52,7 +52,9 @@ def export(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     probes = _probes(request["instruction_set"], merged)
     exports = []
     for done, gguf_format in enumerate(formats, start=1):
-        exported = export_gguf(merged, Path(request["weights_dir"]), gguf_format, probes, request["maximum_kl"])
+        exported = export_gguf(
+            merged, Path(request["weights_dir"]), gguf_format, probes, request["maximum_kl"], request["turn_end_id"]
+        )
         exports.append({**asdict(exported), "file": str(exported.file)})
         progress(done, len(formats), "exports")
     return {"exports": exports}

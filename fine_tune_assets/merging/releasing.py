@@ -1,6 +1,5 @@
 """Puts a release together: one content-addressed folder with the model, its prompt, and the evidence for it."""
 
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fine_tune_assets.core.files import folder_written_aside, write_text
+from fine_tune_assets.core.prompt_contract import PromptContract
 from fine_tune_assets.core.releases import MODEL, PROMPT, ReleaseFolder, read_release, verify_release, write_manifest
 
 CARD = "README.md"
@@ -16,8 +16,7 @@ CARD = "README.md"
 def build_release(
     releases_dir: Path,
     gguf: Path,
-    system_prompt: str,
-    chat_template: str,
+    contract: PromptContract,
     evidence: Mapping[str, str],
     facts: Mapping[str, Any],
 ) -> ReleaseFolder:
@@ -30,12 +29,11 @@ def build_release(
     scratch.mkdir(parents=True)
     try:
         _link(gguf, scratch / MODEL)
-        prompt = {"system_prompt": system_prompt, "chat_template": chat_template}
-        write_text(scratch / PROMPT, json.dumps(prompt, indent=2, sort_keys=True, ensure_ascii=False))
+        write_text(scratch / PROMPT, contract.as_json())
         for name, text in evidence.items():
             write_text(scratch / "evidence" / name, text)
         write_text(scratch / CARD, _card(facts))
-        release_id = write_manifest(scratch, dict(facts))
+        release_id = write_manifest(scratch, {**facts, "prompt_fingerprint": contract.fingerprint})
         folder = releases_dir / release_id
         with folder_written_aside(folder) as aside:
             aside.rmdir()

@@ -267,7 +267,7 @@ class TrainingSettings:
     batch_size: Positive
     gradient_accumulation: Positive
     max_length: Positive
-    """Tokens of one example. An example that is longer is left out, with its id."""
+    """Tokens of one example: prompt and answer. None is ever cut."""
     warmup_fraction: Fraction
     seed: int
     target_modules: Literal["all-linear"] | Annotated[tuple[ModuleName, ...], Field(min_length=1)] = "all-linear"
@@ -284,6 +284,8 @@ class TrainingSettings:
     """Compute activations again instead of keeping them: less memory, about a third more time. Null: on a GPU only."""
     checkpoint_minutes: Annotated[float, Field(ge=0)] = 10.0
     """How much of a training a crash may cost. Fewer write more often."""
+    too_long: Literal["refuse", "leave_out"] = "refuse"
+    """What becomes of an example that is longer than max_length: nothing is trained, or it is left out, with its id on record."""
 
 
 @dataclass(frozen=True, config=_STRICT)

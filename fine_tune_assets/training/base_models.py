@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from fine_tune_assets.core.chat_templates import read_chat_template
 from fine_tune_assets.core.errors import ModelFolderError
 from fine_tune_assets.core.files import folder_written_aside
 from fine_tune_assets.core.fingerprints import (
@@ -103,18 +104,6 @@ def describe_base_model(name: str, folder: Path, licence: str) -> BaseModel:
 def _source(folder: Path) -> dict[str, str]:
     path = folder / SOURCE_FILE
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
-
-
-def read_chat_template(folder: Path) -> str:
-    """The chat template as the tokenizer uses it. Raises ModelFolderError if there is none."""
-    template = folder / "chat_template.jinja"
-    if template.is_file():
-        return template.read_text(encoding="utf-8")
-    config = folder / "tokenizer_config.json"
-    stored = json.loads(config.read_text(encoding="utf-8")).get("chat_template") if config.is_file() else None
-    if not isinstance(stored, str):
-        raise ModelFolderError(f"{folder.name} has no chat template. An instruction-tuned model is needed.")
-    return stored
 
 
 def _count_parameters(folder: Path) -> int:

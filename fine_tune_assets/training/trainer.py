@@ -18,6 +18,7 @@ from trl import SFTConfig
 
 from fine_tune_assets.core.fingerprints import fingerprint_json, fingerprint_table, short
 from fine_tune_assets.core.progress import Progress
+from fine_tune_assets.core.prompt_contract import generation_stops
 from fine_tune_assets.engines.transformers_models import best_device, load_tokenizer, use_threads
 from fine_tune_assets.recipes.schema import TrainingSettings
 from fine_tune_assets.training.adapter_folder import WEIGHTS, store_adapter
@@ -36,7 +37,7 @@ from fine_tune_assets.training.isolation import require_isolation
 from fine_tune_assets.training.probing import divergence_from_base
 from fine_tune_assets.training.sft import ResumableTrainer, Schedule
 from fine_tune_assets.training.supervised_loss import score_learned_positions_only
-from fine_tune_assets.training.supervision import SupervisedRow, SupervisedRows, supervise_all
+from fine_tune_assets.training.supervision import SupervisedRow, SupervisedRows, require_rows_fit, supervise_all
 from fine_tune_assets.training.telling import Telling, curve_of, peak_memory_bytes
 
 TRAINER = 2
@@ -91,7 +92,8 @@ def train_adapter(
     """Train and store one adapter. Raises TrainingError; nothing is left under a final name then."""
     use_threads(threads)
     tokenizer = load_tokenizer(base_folder)
-    rows = _Rows(*(_rows(instruction_set, s, tokenizer, settings.max_length) for s in ("train", "validation")))
+    stops = {tokenizer.eos_token_id, *generation_stops(base_folder)}
+    rows = _Rows(*(_rows(instruction_set, split, tokenizer, stops, settings) for split in ("train", "validation")))
     checkpoints = Checkpoints(checkpoints_dir, training_key(instruction_set, base_fingerprint, settings))
     with explained(checkpoints.folder):
         # The adapter's first weights are by chance: the same ones at every start.
@@ -139,12 +141,14 @@ def training_key(instruction_set: pa.Table, base_fingerprint: str, settings: Tra
     return short(fingerprint_json(parts))
 
 
-def _rows(table: pa.Table, split: str, tokenizer: Any, max_length: int) -> SupervisedRows:
+def _rows(table: pa.Table, split: str, tokenizer: Any, stops: set[int], settings: TrainingSettings) -> SupervisedRows:
     chosen = [row for row in table.to_pylist() if row["split"] == split]
-    rows = supervise_all(tokenizer, ((r["example_id"], r["messages"]) for r in chosen), max_length)
+    pairs = ((row["example_id"], row["messages"]) for row in chosen)
+    rows = supervise_all(tokenizer, pairs, settings.max_length, stops)
+    require_rows_fit(rows.too_long, settings.too_long, settings.max_length)
     if not rows.kept:
         raise TrainingError(
-            f"The {split} split has no example of at most {max_length} tokens ({len(rows.too_long)} are longer). "
+            f"The {split} split has no example of at most {settings.max_length} tokens ({len(rows.too_long)} are longer). "
             "Raise training.max_length in the recipe or add examples."
         )
     return rows

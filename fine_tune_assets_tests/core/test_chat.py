@@ -2,9 +2,7 @@
 
 from typing import Any
 
-import pytest
-
-from fine_tune_assets.core.chat import conversation, prompt_fingerprint, render, user_content
+from fine_tune_assets.core.chat import conversation, render, user_content
 
 
 class SmallTokenizer:
@@ -45,10 +43,3 @@ def test_the_rendered_prompt_is_the_start_of_the_rendered_example() -> None:
     tokenizer = SmallTokenizer()
     prompt = render(tokenizer, conversation("p", "i", "x"), add_generation_prompt=True)
     assert render(tokenizer, conversation("p", "i", "x", "out"), add_generation_prompt=False) == f"{prompt}out</s>"
-
-
-@pytest.mark.parametrize(("prompt", "template"), [("Be long.", "t"), ("Be brief.", "u"), ("Be brief.t", "")])
-def test_the_prompt_fingerprint_changes_with_prompt_and_template(prompt: str, template: str) -> None:
-    """A release that was judged with another prompt is another release."""
-    assert prompt_fingerprint("Be brief.", "t") == prompt_fingerprint("Be brief.", "t")
-    assert prompt_fingerprint(prompt, template) != prompt_fingerprint("Be brief.", "t")

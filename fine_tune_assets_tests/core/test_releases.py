@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from fine_tune_assets.core.prompt_contract import PromptContract, SpecialToken, prompt_and_template
 from fine_tune_assets.core.releases import (
     MANIFEST,
     MODEL,
@@ -15,15 +16,17 @@ from fine_tune_assets.core.releases import (
     write_manifest,
 )
 
+CONTRACT = PromptContract("Be brief.", "t", (SpecialToken("eos_token", "<end>", 2),), (2,), 2)
+
 
 @pytest.fixture
 def release(tmp_path: Path) -> tuple[Path, str]:
     folder = tmp_path / "release"
     (folder / "evidence").mkdir(parents=True)
     (folder / MODEL).write_bytes(b"GGUF weights")
-    (folder / PROMPT).write_text(json.dumps({"system_prompt": "Be brief.", "chat_template": "t"}), encoding="utf-8")
+    (folder / PROMPT).write_text(CONTRACT.as_json(), encoding="utf-8")
     (folder / "evidence" / "verdict.json").write_text("{}", encoding="utf-8")
-    return folder, write_manifest(folder, {"verdict_id": "v1"})
+    return folder, write_manifest(folder, {"verdict_id": "v1", "prompt_fingerprint": CONTRACT.fingerprint})
 
 
 def test_an_unchanged_release_verifies(release: tuple[Path, str]) -> None:
@@ -101,3 +104,37 @@ def test_how_the_manifest_is_laid_out_does_not_matter(release: tuple[Path, str])
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     (folder / MANIFEST).write_text(json.dumps(dict(reversed(manifest.items()))), encoding="utf-8")
     assert verify_release(folder, release_id).release_id == release_id
+
+
+@pytest.mark.parametrize("named", [None, "f" * 64, prompt_and_template("Be brief.", "t")])
+def test_a_release_of_another_prompt_contract_does_not_verify(release: tuple[Path, str], named: str | None) -> None:
+    """Every file is as the manifest says, and the manifest says that its model was trained with another prompt, or with none."""
+    folder, _ = release
+    (folder / MANIFEST).unlink()
+    release_id = write_manifest(folder, {"verdict_id": "v1"} | ({"prompt_fingerprint": named} if named else {}))
+    with pytest.raises(ReleaseError, match="not the prompt contract that its model was trained with"):
+        verify_release(folder, release_id)
+    with pytest.raises(ReleaseError, match="not the prompt contract"):
+        _ = read_release(folder).system_prompt
+
+
+@pytest.mark.parametrize(
+    "content", ['{"system_prompt": "Be brief."}', "{", "[]", '{"system_prompt": 1, "stop_ids": 2}']
+)
+def test_a_prompt_that_can_not_be_read_does_not_verify(release: tuple[Path, str], content: str) -> None:
+    """A release of unknown form is no release."""
+    folder, _ = release
+    (folder / MANIFEST).unlink()
+    (folder / PROMPT).write_text(content, encoding="utf-8")
+    release_id = write_manifest(folder, {"prompt_fingerprint": CONTRACT.fingerprint})
+    with pytest.raises(ReleaseError, match=r"no readable prompt\.json"):
+        verify_release(folder, release_id)
+
+
+def test_a_release_of_before_the_contract_verifies_by_what_it_named(release: tuple[Path, str]) -> None:
+    """Prompt and template were compared then too; it goes on serving, and a rollback to it is possible."""
+    folder, _ = release
+    (folder / MANIFEST).unlink()
+    (folder / PROMPT).write_text(json.dumps({"system_prompt": "Be brief.", "chat_template": "t"}), encoding="utf-8")
+    release_id = write_manifest(folder, {"prompt_fingerprint": prompt_and_template("Be brief.", "t")})
+    assert verify_release(folder, release_id).system_prompt == "Be brief."

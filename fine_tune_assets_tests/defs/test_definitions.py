@@ -129,7 +129,7 @@ def test_sources_are_the_assets_that_nobody_computes() -> None:
         ("review", {"approved_examples"}),
         ("instructions", {"instruction_sets"}),
         ("base_model", {"base_models"}),
-        ("training", {"adapters", "example_lengths"}),
+        ("training", {"adapters", "example_lengths", "training_preflights"}),
         ("judge", {"judge_scores"}),
         ("abilities", {"retained_abilities"}),
         ("gate", {"judge_agreement", "promotion_verdicts"}),

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fine_tune_assets.core.tables import EXAMPLE_LENGTHS, INSTRUCTION_SETS, table_of
+from fine_tune_assets.core.tables import INSTRUCTION_SETS, table_of
 from fine_tune_assets.defs.automation import DATA_VERSION
 from fine_tune_assets.defs.metadata import WHY
 from fine_tune_assets.defs.pair_finding import VECTORS
@@ -25,7 +25,6 @@ from fine_tune_assets.defs.s05_set_checks import (
     patients_stay_in_test,
     set_is_large_enough,
 )
-from fine_tune_assets.defs.s06_example_lengths import enough_is_left_to_train_on, no_answer_would_be_cut_off
 from fine_tune_assets.instructions.leaks import LeakSearch
 from fine_tune_assets.instructions.storing import StoredInstructionSet, write_instruction_set
 from fine_tune_assets.lineage.left_out import left_out_file, write_left_out
@@ -180,41 +179,6 @@ def test_a_set_below_the_recipes_minimum_closes_the_gate(installation_dir: Path,
         found = set_is_large_enough(installation=Installation(), instruction_sets=table)
         assert isinstance(found, dg.AssetCheckResult)
         assert found.passed is passes
-
-
-def _lengths(**fits: list[bool]) -> pa.Table:
-    row = {"tokens": 9, "learned": 3}
-    rows = [
-        {"example_id": f"{split}{number}", "split": split, "fits": fit, **row}
-        for split, all_fits in fits.items()
-        for number, fit in enumerate(all_fits)
-    ]
-    return table_of(rows, EXAMPLE_LENGTHS)
-
-
-def test_examples_that_training_leaves_out_are_listed_by_id() -> None:
-    """A warning: a few long ones are the recipe's choice; that they are gone must be seen."""
-    lengths = _lengths(train=[True, False], validation=[True], test=[False])
-    found = no_answer_would_be_cut_off(example_lengths=lengths)
-    assert isinstance(found, dg.AssetCheckResult)
-    assert not found.passed
-    assert found.severity == dg.AssetCheckSeverity.WARN
-    assert found.metadata["ids"].value == ["train1"]
-    whole = no_answer_would_be_cut_off(example_lengths=_lengths(train=[True], test=[False]))
-    assert isinstance(whole, dg.AssetCheckResult)
-    assert whole.passed
-
-
-@pytest.mark.parametrize(
-    "lengths",
-    [{"train": [False], "validation": [True]}, {"train": [True], "validation": [False]}, {"train": [True]}],
-)
-def test_when_nothing_of_a_split_fits_the_gate_is_closed(lengths: dict[str, list[bool]]) -> None:
-    """The trainer would start, load a model, and stop."""
-    found = enough_is_left_to_train_on(example_lengths=_lengths(**lengths))
-    assert isinstance(found, dg.AssetCheckResult)
-    assert not found.passed
-    assert "max_length" in str(found.metadata[WHY].value)
 
 
 def test_leaks_are_looked_for_with_the_recipes_thresholds_and_every_evaluation_set() -> None:

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from fine_tune_assets.approval.still_approved import UNREVIEWED
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.errors import GateClosedError
-from fine_tune_assets.core.tables import ADAPTERS, BASE_MODELS, EXAMPLE_LENGTHS, RELEASES
+from fine_tune_assets.core.tables import ADAPTERS, BASE_MODELS, EXAMPLE_LENGTHS, RELEASES, TRAINING_PREFLIGHTS
 from fine_tune_assets.defs.resources import Installation, Worker
 from fine_tune_assets.defs.s04_standing_decisions import (
     FALLEN,
@@ -149,11 +149,11 @@ def test_a_revoked_approval_closes_training_judging_merging_and_serving_and_make
 
     _revoke(row)
     tables = _table("adapters", ADAPTERS, _adapter(old)), _table("base_models", BASE_MODELS, {"fingerprint": "base-1"})
-    lengths = EXAMPLE_LENGTHS.empty_table()
+    looked_at = EXAMPLE_LENGTHS.empty_table(), TRAINING_PREFLIGHTS.empty_table()
     with dg.build_asset_context(instance=instance) as context:
         common = context, installation, Worker()
         refusals = [
-            _refusal(lambda: adapters(*common, old.table, tables[1], lengths)),
+            _refusal(lambda: adapters(*common, old.table, tables[1], *looked_at)),
             _refusal(lambda: judge_scores(*common, *tables)),
             _refusal(lambda: _evidence(installation, _adapter(old), *_no_figures())),
             _refusal(lambda: merged_weights(*common, *tables)),

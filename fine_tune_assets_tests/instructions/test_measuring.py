@@ -1,8 +1,8 @@
-"""Figures before a GPU is spent: what is too long, shares, and the picture."""
+"""Figures before a GPU is spent: tokens, shares, and the picture."""
 
 import base64
 
-from fine_tune_assets.instructions.measuring import TokenCount, length_plot_png, share_table, token_table, too_long
+from fine_tune_assets.instructions.measuring import TokenCount, length_plot_png, share_table, token_table
 from fine_tune_assets_tests.instructions.examples import built
 
 COUNTS = [
@@ -11,12 +11,6 @@ COUNTS = [
     TokenCount("c", "validation", 31, 9),
     TokenCount("d", "test", 99, 50),
 ]
-
-
-def test_examples_that_training_leaves_out_are_named_and_test_examples_are_not_among_them() -> None:
-    """Test examples are asked, not trained on."""
-    assert too_long(COUNTS, 30) == ["c"]
-    assert too_long(COUNTS, 29) == ["b", "c"]
 
 
 def test_the_table_of_tokens_counts_each_split() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.engines.processes import identify, is_alive
+from fine_tune_assets_tests.serving.tiny import tiny_gguf
 
 pytestmark = pytest.mark.slow
 """The exporter loads torch."""
@@ -26,7 +27,7 @@ EXPORT = """
 import sys
 from pathlib import Path
 from fine_tune_assets.merging.gguf import export_gguf
-export_gguf(Path("merged"), Path("weights").resolve(), "q8_0", [], 1.0)
+export_gguf(Path("merged"), Path("weights").resolve(), "q8_0", [], 1.0, 2)
 """
 
 
@@ -65,3 +66,23 @@ def test_the_converter_dies_with_the_worker_and_the_next_export_removes_what_it_
     assert "The GGUF converter failed for merged: no such architecture" in errors
     assert _unfinished(tmp_path) == []
     assert (tmp_path / "weights" / ".other.0f.tmp").is_dir()
+
+
+def test_a_file_with_another_template_or_end_than_the_model_learned_is_refused(smollm2: Path) -> None:
+    """The engine renders with the template inside of the file, and goes on after a token that it takes for no end."""
+    from llama_cpp import Llama
+
+    from fine_tune_assets.core.errors import GateClosedError
+    from fine_tune_assets.core.prompt_contract import read_prompt_contract
+    from fine_tune_assets.merging.gguf import require_contract
+
+    contract = read_prompt_contract(smollm2, "Be brief.")
+    served = Llama(str(tiny_gguf()), vocab_only=True, verbose=False)
+    try:
+        require_contract(served, contract.chat_template, contract.turn_end_id)
+        with pytest.raises(GateClosedError, match="another chat template"):
+            require_contract(served, f"{contract.chat_template} ", contract.turn_end_id)
+        with pytest.raises(GateClosedError, match="would not stop at token 300"):
+            require_contract(served, contract.chat_template, 300)
+    finally:
+        served.close()

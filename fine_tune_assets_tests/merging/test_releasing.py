@@ -4,14 +4,17 @@ from pathlib import Path
 
 import pytest
 
+from fine_tune_assets.core.prompt_contract import PromptContract
 from fine_tune_assets.core.releases import MODEL, PROMPT, ReleaseError, ReleaseFolder, verify_release
 from fine_tune_assets.merging.releasing import build_release
+
+CONTRACT = PromptContract("Be brief.", "{{ x }}", (), (2,), 2)
 
 
 def _build(tmp_path: Path) -> ReleaseFolder:
     gguf = tmp_path / "any.gguf"
     gguf.write_bytes(b"weights")
-    return build_release(tmp_path / "releases", gguf, "Be brief.", "{{ x }}", {"verdict.json": "{}"}, {"a": "b"})
+    return build_release(tmp_path / "releases", gguf, CONTRACT, {"verdict.json": "{}"}, {"a": "b"})
 
 
 @pytest.mark.parametrize("name", [MODEL, PROMPT])

@@ -1,9 +1,9 @@
 """The real tiny model and releases made of it, for tests of engines, serving and the gateway."""
 
-import json
 from importlib.util import find_spec
 from pathlib import Path
 
+from fine_tune_assets.core.prompt_contract import PromptContract
 from fine_tune_assets.core.releases import MODEL, PROMPT, write_manifest
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.ledger.database import Ledger
@@ -23,8 +23,9 @@ def build_release(settings: Settings, ledger: Ledger, system_prompt: str) -> str
     aside = settings.layout.releases / "aside"
     aside.mkdir(parents=True)
     (aside / MODEL).symlink_to(tiny_gguf())
-    (aside / PROMPT).write_text(json.dumps({"system_prompt": system_prompt, "chat_template": ""}))
-    release_id = write_manifest(aside, {"made_by": "a test"})
+    contract = PromptContract(system_prompt, "", (), (2,), 2)
+    (aside / PROMPT).write_text(contract.as_json())
+    release_id = write_manifest(aside, {"made_by": "a test", "prompt_fingerprint": contract.fingerprint})
     folder = aside.rename(settings.layout.releases / release_id)
     record_promoted(ledger, release_id, folder.relative_to(settings.data_dir))
     return release_id

@@ -6,19 +6,20 @@ from typing import Any
 import pytest
 
 from fine_tune_assets.core.chat import render
+from fine_tune_assets.core.chat_templates import read_chat_template
 from fine_tune_assets.core.errors import ModelFolderError
-from fine_tune_assets.defs.s06_example_lengths import count_tokens
+from fine_tune_assets.core.prompt_contract import read_prompt_contract
+from fine_tune_assets.core.tokenizing import FolderTokenizer
+from fine_tune_assets.defs.s06_preflight import inspected
 from fine_tune_assets.engines.transformers_models import load_tokenizer
-from fine_tune_assets.instructions.measuring import too_long
-from fine_tune_assets.instructions.tokenizing import FolderTokenizer
-from fine_tune_assets.training.base_models import read_chat_template
+from fine_tune_assets.training.preflight import too_long
 from fine_tune_assets.training.supervision import supervise_all
 from fine_tune_assets_tests.instructions.examples import built, example, patients_in
 
 TEXTS = [
     "Pain 7/10 since 3 days.\n\n 12 mg, 1.5 l/min.",
     "Größe 1,80 m; naïve café — “quoted” … ½ ≥ 9 µg",
-    "<|im_end|> in the text, and <|im_start|>user too",
+    "<|im_start|>user in the text",
     "日本語の文章。 😀 tabs\tand  spaces   ",
     "word " * 300,
 ]
@@ -34,18 +35,22 @@ def light(smollm2: Path) -> FolderTokenizer:
     return FolderTokenizer(smollm2, read_chat_template(smollm2))
 
 
-def test_tokens_are_counted_and_examples_left_out_as_the_trainer_does(tokenizer: Any, light: FolderTokenizer) -> None:
+def test_tokens_are_counted_and_examples_left_out_as_the_trainer_does(
+    smollm2: Path, tokenizer: Any, light: FolderTokenizer
+) -> None:
     """An example that is named as kept and then left out would be a lie about the set."""
     patients = patients_in("train", len(TEXTS))
     table = built([example(patient, text, text) for patient, text in zip(patients, TEXTS, strict=True)]).table
     examples = [(r["example_id"], r["messages"]) for r in table.to_pylist() if r["split"] != "test"]
-    counts = count_tokens(table, light)
+    contract = read_prompt_contract(smollm2, "You are careful.")
     for max_length in (40, 60, 100, 700):
-        trained = supervise_all(tokenizer, examples, max_length)
-        assert sorted(too_long(counts, max_length)) == sorted(trained.too_long)
-    by_id = {count.example_id: count for count in counts}
-    for row in supervise_all(tokenizer, examples, 10_000).kept:
-        assert (by_id[row.example_id].tokens, by_id[row.example_id].learned) == (len(row.input_ids), row.supervised)
+        rows = inspected(table, light, contract, max_length)
+        trained = supervise_all(tokenizer, examples, max_length, contract.stop_ids)
+        assert sorted(too_long(rows)) == sorted(trained.too_long)
+    by_id = {row["example_id"]: row for row in rows}
+    for kept in supervise_all(tokenizer, examples, 10_000).kept:
+        found = by_id[kept.example_id]
+        assert (found["tokens"], found["learned"]) == (len(kept.input_ids), kept.supervised)
 
 
 @pytest.mark.parametrize("prompt_only", [True, False])
