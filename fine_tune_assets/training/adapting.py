@@ -21,6 +21,7 @@ def adapted_model(base_folder: Path, settings: TrainingSettings) -> Any:
     is_quantized = settings.method == "qlora"
     model: Any = load_model(base_folder, is_quantized=is_quantized)
     if is_quantized:
+        keep_weights_differentiable(model)
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=uses_checkpointing(settings))
     config = LoraConfig(
         r=settings.rank,
@@ -38,6 +39,19 @@ def adapted_model(base_folder: Path, settings: TrainingSettings) -> Any:
     except ValueError:
         named = ", ".join(settings.target_modules)
         raise TrainingError(f"The base model has none of training.target_modules: {named}.") from None
+
+
+def keep_weights_differentiable(model: Any) -> None:
+    """Keep bitsandbytes from repacking 4-bit weights when the model is first evaluated on a CPU with AVX-512 BF16.
+
+    The repacked ones stay for training, and their multiplication has no derivative (bitsandbytes 0.50): the layers below would
+    learn nothing, and only a warning would tell.
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
 
 
 def uses_checkpointing(settings: TrainingSettings) -> bool:

@@ -4,7 +4,9 @@ Owns telling apart what people can mend: memory, disk, a learning rate that is t
 """
 
 import errno
+import re
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,11 +31,17 @@ DISK_FULL = (
 )
 
 
+_NO_DERIVATIVE = r".*an autograd kernel was not registered"
+"""torch only warns, and goes on with gradients that are wrong."""
+
+
 @contextmanager
 def explained(folder: Path) -> Iterator[None]:
     """Turn what people can mend into a TrainingError. `folder`: where checkpoints are written."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message=_NO_DERIVATIVE)
+            yield
     except FineTuneError:
         raise
     except Exception as error:
@@ -41,6 +49,10 @@ def explained(folder: Path) -> Iterator[None]:
             raise TrainingError(OUT_OF_MEMORY) from None
         if is_disk_full(error, folder):
             raise TrainingError(DISK_FULL.format(free=free_bytes(folder) // 1_000_000, folder=folder.name)) from None
+        if re.search(_NO_DERIVATIVE, str(error)):
+            raise TrainingError(
+                "An operation of the model has no derivative on this machine: what lies below it would not be trained, silently."
+            ) from None
         raise
 
 

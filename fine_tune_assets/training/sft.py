@@ -5,7 +5,8 @@ and schedule stay theirs.
 """
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch.utils.data import Sampler
@@ -38,6 +39,23 @@ class ResumableTrainer(SFTTrainer):
         super()._save_checkpoint(model, trial)
         if self.args.should_save:
             self._checkpoints.complete(self.state.global_step, self.state.best_global_step, self.seconds)
+
+    def _load_from_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        with self._number_formats_kept():
+            super()._load_from_checkpoint(*args, **kwargs)
+
+    def _load_best_model(self) -> None:
+        with self._number_formats_kept():
+            super()._load_best_model()
+
+    @contextmanager
+    def _number_formats_kept(self) -> Iterator[None]:
+        """PEFT turns adapter weights of 16 bits, as QLoRA trains them, into 32 bits when it loads them (0.21)."""
+        formats = {name: p.dtype for name, p in self.model.named_parameters() if p.requires_grad}
+        yield
+        for name, parameter in self.model.named_parameters():
+            if name in formats:
+                parameter.data = parameter.data.to(formats[name])
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """None: what an adapter was made of is told by the assets, and a card beside every checkpoint costs time."""
