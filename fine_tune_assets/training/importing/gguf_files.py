@@ -18,9 +18,10 @@ from fine_tune_assets.core.errors import ModelFolderError
 from fine_tune_assets.engines.portable import make_portable
 from fine_tune_assets.training.importing.scanning import shown
 
+INSTEAD = "Import the Hugging Face folder that it was made from."
 MAXIMUM_KL = 0.1
 """Mean nats a token between llama.cpp on the GGUF and the de-quantised folder. llama.cpp rounds activations as well: measured
-.01 for SmolLM2-135M in Q4_1. A wrong rotary base, or query weights in another order, give more than 1."""
+.004 for SmolLM2-135M in Q4_1. A wrong rotary base, or query weights in another order, give more than 1."""
 _DIGITS_THEN_BYTES = ("smollm", "starcoder", "refact", "codeshell", "exaone")
 _BYTES = ("gpt-2", "phi-2", "mpt", "olmo")
 """`tokenizer.ggml.pre` → how text is cut before merges, for those that transformers leaves at bytes alone. For `smollm` that
@@ -95,8 +96,8 @@ def _require_language_model(gguf: Path, values: dict[str, Any], parameters: int)
     pre = str(values.get("tokenizer.ggml.pre") or "")
     if tokenizer != "gpt2" or pre not in known_pre_tokenizers():
         raise ModelFolderError(
-            f"{name} cuts text in a way that is not known here (tokenizer {shown(str(tokenizer))}, {shown(pre) or 'none stated'}): "
-            "its tokens would be others than the model learned. Import the Hugging Face folder that it was made from."
+            f"{name} cuts text in a way that is not known here ({shown(str(tokenizer))}, {shown(pre) or 'none stated'}). "
+            f"Its tokens would be others than the model learned. {INSTEAD}"
         )
 
 
@@ -116,7 +117,7 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
         _write_model(place, folder, facts)
     tokenizer.save_pretrained(folder)
     make_portable(folder)
-    _require_same_predictions(gguf, folder)
+    require_same_predictions(gguf, folder)
 
 
 @contextmanager
@@ -139,8 +140,7 @@ def _write_model(gguf: Path, folder: Path, facts: GgufFacts) -> None:
         )  # fmt: skip
     except (ValueError, KeyError, NotImplementedError) as error:
         raise ModelFolderError(
-            f"transformers can't read a GGUF of the architecture {shown(facts.architecture)} ({type(error).__name__}). "
-            "Import the Hugging Face folder that it was made from."
+            f"transformers can't read a GGUF of the architecture {shown(facts.architecture)} ({type(error).__name__}). {INSTEAD}"
         ) from None
     ends = {model.generation_config.eos_token_id, facts.end_of_turn} - {None}
     if len(ends) > 1:
@@ -174,7 +174,7 @@ def _require_same_tokens(gguf: Path, tokenizer: Any, facts: GgufFacts) -> None:
     if other:
         raise ModelFolderError(
             f"{shown(gguf.name)}: the rebuilt tokenizer ({shown(facts.pre_tokenizer) or 'SentencePiece'}) reads {other} of "
-            f"{len(texts)} sample texts as other tokens than llama.cpp does. Import the Hugging Face folder that it was made from."
+            f"{len(texts)} sample texts as other tokens than llama.cpp does. {INSTEAD}"
         )
 
 
@@ -191,7 +191,8 @@ def llama_cpp_tokens(gguf: Path, texts: Sequence[str]) -> list[list[int]]:
         return [model.tokenize(text.encode(), add_bos=False, special=True) for text in texts]
 
 
-def _require_same_predictions(gguf: Path, folder: Path) -> None:
+def require_same_predictions(gguf: Path, folder: Path) -> None:
+    """Raise ModelFolderError unless the folder predicts what llama.cpp does with the file, but for rounding."""
     import torch
 
     from fine_tune_assets.engines.transformers_models import load_model, load_tokenizer, token_log_probabilities
@@ -203,8 +204,8 @@ def _require_same_predictions(gguf: Path, folder: Path) -> None:
     mean_kl = float((theirs.exp() * (theirs - ours)).sum(dim=-1).mean())
     if not mean_kl <= MAXIMUM_KL:  # NaN is above nothing
         raise ModelFolderError(
-            f"{shown(gguf.name)}: the de-quantised weights predict something else than llama.cpp does (mean KL {mean_kl:.3f} nats "
-            f"a token, limit {MAXIMUM_KL}). Import the Hugging Face folder that it was made from."
+            f"{shown(gguf.name)}: the de-quantised weights predict something else than llama.cpp does (mean KL {mean_kl:.3f} "
+            f"nats a token, limit {MAXIMUM_KL}). {INSTEAD}"
         )
 
 

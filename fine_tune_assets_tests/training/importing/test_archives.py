@@ -84,7 +84,7 @@ def test_a_link_in_a_zip_is_refused(place: Path, tmp_path: Path) -> None:
 
 def test_an_entry_that_comes_twice_is_refused(place: Path, tmp_path: Path) -> None:
     """The second one would replace what was looked at."""
-    with pytest.warns(UserWarning), pytest.raises(ModelFolderError, match="twice"):
+    with pytest.warns(UserWarning, match="Duplicate name"), pytest.raises(ModelFolderError, match="twice"):
         unpack(zipped(tmp_path / "a.zip", ("config.json", b"{}"), ("config.json", b"{ }")), place)
 
 
