@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from fine_tune_assets.core.errors import ModelFolderError
@@ -79,14 +80,14 @@ def _facts(model: BaseModel) -> Table:
         ("source", model.source),
         ("fingerprint", model.fingerprint),
     ):
-        table.add_row(fact, value)
+        table.add_row(fact, escape(value))
     return table
 
 
 def _uses(found: Sequence[Capability]) -> Table:
     table = Table("use", "with", "possible", "why not")
     for use in found:
-        table.add_row(use.use, use.engine, "yes" if use.is_possible else "no", use.reason)
+        table.add_row(use.use, use.engine, "yes" if use.is_possible else "no", escape(use.reason))
     return table
 
 

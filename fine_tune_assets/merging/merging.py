@@ -28,12 +28,14 @@ from fine_tune_assets.engines.transformers_models import (
 SHARD_SIZE = "4GB"
 TOKENIZER_FILES = (
     "tokenizer.json",
+    "tokenizer.model",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "chat_template.jinja",
     "generation_config.json",
 )
-"""Copied from the base: the served template is the original one, byte for byte."""
+"""Copied from the base: the served template is the original one, byte for byte. For some families the converter to GGUF reads
+`tokenizer.model` only."""
 
 
 @dataclass(frozen=True)

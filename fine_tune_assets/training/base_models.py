@@ -150,13 +150,12 @@ def import_bundled_model(folder: Path) -> Path:
 
     with folder_written_aside(folder) as aside:
         convert_gguf(gguf, aside)
-        write_source(aside, source)
+        write_source(aside, source, content=fingerprint_folder(aside))
     return folder
 
 
-def write_source(folder: Path, source: dict[str, str]) -> None:
-    """Write down where the folder came from, with the fingerprint of all that it holds."""
-    content = fingerprint_mapping(fingerprint_files(folder))
+def write_source(folder: Path, source: dict[str, str], content: str) -> None:
+    """Write down where the folder came from, with the fingerprint of all else that it holds."""
     (folder / SOURCE_FILE).write_text(json.dumps({**source, "content": content}, indent=2), encoding="utf-8")
 
 

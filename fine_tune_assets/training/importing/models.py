@@ -11,12 +11,12 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fine_tune_assets.core.errors import ModelFolderError
 from fine_tune_assets.core.files import folder_written_aside, make_folder
-from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_files, fingerprint_mapping, short
+from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_folder, short
 from fine_tune_assets.engines.portable import make_portable
 from fine_tune_assets.training.base_models import BaseModel, describe_base_model, write_source
 from fine_tune_assets.training.importing.archives import is_archive, unpack
@@ -61,22 +61,27 @@ def import_model(path: Path, base_models: Path, name: str, licence: str, source:
         make_portable(folder)
         found = find_licence(folder, licence or staged.licence)
         described = describe_base_model(name, folder, found.name)
-        write_source(folder, {
-            "name": name,
+        origin = {
             "source": source or staged.source or f"imported from {shown(path.name)}",
             "source_fingerprint": staged.fingerprint,
             "licence": described.licence,
-        })  # fmt: skip
-        final = base_models / f"{name}-{short(fingerprint_mapping(fingerprint_files(folder)))}"
+        }
+        write_source(folder, {"name": name, **origin}, content=described.fingerprint)
+        fingerprint = fingerprint_folder(folder)
+        final = base_models / f"{name}-{short(fingerprint)}"
         with folder_written_aside(final) as aside:
             aside.rmdir()
             os.replace(folder, aside)
-    return Imported(describe_base_model(name, final, ""), final, staged.left_out)
+    model = replace(described, fingerprint=fingerprint, folder=str(final), **origin)
+    return Imported(model, final, staged.left_out)
 
 
 def _stage(path: Path, folder: Path, scratch: Path) -> _Staged:
     folder.mkdir(mode=0o700)
     if path.is_dir():
+        # Before every file below is looked into: it may be somebody's home.
+        if not (path / "config.json").is_file():
+            raise ModelFolderError(f"{shown(path.name)} has no config.json: it is no Hugging Face folder.")
         return _stage_folder(path, folder)
     if not path.is_file():
         raise ModelFolderError(f"There is no file or folder {shown(str(path))}.")
@@ -103,7 +108,7 @@ def _stage_folder(path: Path, folder: Path) -> _Staged:
     for name in scan.kept:
         shutil.copyfile(path / name, folder / name)
     # Hashed, and later checked, is the copy: the folder may change meanwhile.
-    fingerprint = fingerprint_mapping(fingerprint_files(folder))
+    fingerprint = fingerprint_folder(folder)
     return _Staged(fingerprint, "", "", tuple(shown(str(name)) for name in scan.left_out))
 
 

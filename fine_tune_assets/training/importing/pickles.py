@@ -21,10 +21,10 @@ _MOST_IN_ALL = 20_000_000
 """Opcodes over all places of one file: a file made to cost more than that is called a pickle too."""
 _MOST_SIMULATED = _LONGEST_LINE = 16 << 20
 _NAME = re.compile(rb"[A-Za-z_][\w.]*\r?")
-# Where a pickle without a header may begin in the middle of a file: an import written as text, or of two strings.
+# Where a pickle may begin in the middle of a file: a header, an import written as text, or one of two strings.
 _BEGINNING = re.compile(
-    rb"\x80[\x00-\x05]|[ci][A-Za-z_][\w.]*\r?\n[A-Za-z_][\w.]*\r?\n"
-    rb"|\x8c.[A-Za-z_][\w.]*\x94?\x8c.[A-Za-z_][\w.]*\x94?\x93",
+    rb"\x80[\x00-\x05]|[ci][A-Za-z_][\w.]{0,200}\r?\n[A-Za-z_][\w.]{0,200}\r?\n"
+    rb"|\x8c.[A-Za-z_][\w.]{0,200}\x94?\x8c.[A-Za-z_][\w.]{0,200}\x94?\x93",
     re.DOTALL,
 )
 _LENGTHS = {

@@ -52,6 +52,7 @@ _ARCHIVES = {
     b"x\x01": "zlib", b"x\x5e": "zlib", b"x\x9c": "zlib", b"x\xda": "zlib", b"ZF": "zlib",
     b"\x93NUMPY": "a NumPy file", b"\x89HDF\r\n\x1a\n": "an HDF5 file",
 }  # fmt: skip
+_LFS_POINTER = b"version https://git-lfs"
 _CODE_KEYS = {"auto_map", "custom_pipelines", "custom_generate", "trust_remote_code"}
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
 LARGEST_JSON = 256 << 20
@@ -158,6 +159,9 @@ def _stays(path: Path, folder: Path) -> bool:
 
 
 def _not_safetensors(path: Path) -> str | None:
+    with path.open("rb") as file:
+        if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
+            return "a pointer of Git LFS: the weights themselves did not come along"
     try:
         read_tensors(path)
     except NotSafetensorsError as error:

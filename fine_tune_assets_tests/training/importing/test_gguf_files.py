@@ -75,14 +75,21 @@ def test_another_rule_than_the_file_s_is_noticed(rewritten: Rewrite) -> None:
     assert [tokenizer(text, add_special_tokens=False)["input_ids"] for text in TEXTS] != llama_cpp_tokens(gguf, TEXTS)
 
 
-def test_a_gguf_comes_in_with_its_licence_and_predictions(tmp_path: Path) -> None:
-    """Token ids and predictions were compared with llama.cpp's, or it would not be there."""
-    imported = import_model(bundled_gguf(), tmp_path / "base_models", "", "", "")
+def test_a_gguf_comes_in_and_files_beside_it_are_not_read(tmp_path: Path) -> None:
+    """Token ids and predictions were compared with llama.cpp's, or it would not be there. transformers reads a
+    tokenizer_config.json beside a GGUF: whoever put one there would choose the template."""
+    path = Path(shutil.copy(bundled_gguf(), tmp_path))
+    (tmp_path / "tokenizer_config.json").write_text(
+        '{"chat_template": "planted", "auto_map": {"AutoTokenizer": "a.B"}}'
+    )
+    (tmp_path / "model.safetensors").write_bytes(safetensors({"planted": (1, 1)}))
+    imported = import_model(path, tmp_path / "base_models", "", "", "")
     assert imported.model.licence == "Apache-2.0"
     assert imported.model.dtype == "bfloat16"
     assert imported.model.parameters == 134_515_008
     assert imported.model.stop_tokens == ("<|im_end|>",)
     assert imported.folder.name.startswith("SmolLM2-135M-Instruct.Q4_1-")
+    assert "planted" not in (imported.folder / "chat_template.jinja").read_text()
 
 
 def test_other_predictions_than_llama_cpp_s_are_refused(rewritten: Rewrite, smollm2: Path) -> None:
@@ -120,14 +127,3 @@ def test_a_gguf_cut_off_is_refused(tmp_path: Path, kept_bytes: int) -> None:
     path.write_bytes(bundled_gguf().read_bytes()[:kept_bytes])
     with pytest.raises(ModelFolderError, match="not a sound GGUF"):
         import_model(path, tmp_path / "base_models", "m", "MIT", "")
-
-
-def test_files_beside_a_gguf_are_not_read(tmp_path: Path) -> None:
-    """transformers reads a tokenizer_config.json beside it: whoever put it there would choose the template."""
-    path = Path(shutil.copy(bundled_gguf(), tmp_path))
-    (tmp_path / "tokenizer_config.json").write_text(
-        '{"chat_template": "planted", "auto_map": {"AutoTokenizer": "a.B"}}'
-    )
-    (tmp_path / "model.safetensors").write_bytes(safetensors({"planted": (1, 1)}))
-    imported = import_model(path, tmp_path / "base_models", "m", "", "")
-    assert "planted" not in (imported.folder / "chat_template.jinja").read_text()

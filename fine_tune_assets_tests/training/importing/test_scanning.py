@@ -191,6 +191,13 @@ def test_safetensors_must_account_for_every_byte(folder: Path, content: bytes) -
         check_model_folder(folder)
 
 
+def test_a_pointer_of_git_lfs_is_named_as_such(folder: Path) -> None:
+    """The usual mistake of a clone without its large files."""
+    (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    with pytest.raises(ModelFolderError, match="pointer of Git LFS"):
+        check_model_folder(folder)
+
+
 def test_real_safetensors_are_read_as_the_library_reads_them(tmp_path: Path) -> None:
     """Our reader is stricter than the library's, and says the same otherwise."""
     import numpy as np
