@@ -48,7 +48,7 @@ def _as_before(rope: dict[str, Any]) -> dict[str, Any]:
         base = {"rope_local_base_freq": local["rope_theta"]} if "rope_theta" in local else {}
         return {**base, **_as_before(rope.get("full_attention") or {})}
     scaling = {name: value for name, value in rope.items() if name not in ("rope_theta", "partial_rotary_factor")}
-    named = {name: rope[name] for name in ("rope_theta", "partial_rotary_factor") if name in rope}
+    named: dict[str, Any] = {name: rope[name] for name in ("rope_theta", "partial_rotary_factor") if name in rope}
     return named if scaling.get("rope_type", "default") == "default" else {**named, "rope_scaling": scaling}
 
 

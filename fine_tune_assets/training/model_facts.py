@@ -36,7 +36,8 @@ class ModelFacts:
 def read_facts(folder: Path) -> ModelFacts:
     """The facts of a folder that was checked. Raises ModelFolderError if a file is no JSON object."""
     config = read_json(folder / "config.json")
-    text = config.get("text_config") if isinstance(config.get("text_config"), dict) else config
+    inner = config.get("text_config")
+    text: dict[str, Any] = inner if isinstance(inner, dict) else config
     tensors = {name: tensor for path in weight_files(folder) for name, tensor in read_tensors(path).items()}
     architectures = config.get("architectures")
     return ModelFacts(

@@ -72,7 +72,13 @@ def import_model(path: Path, base_models: Path, name: str, licence: str, source:
         with folder_written_aside(final) as aside:
             aside.rmdir()
             os.replace(folder, aside)
-    model = replace(described, fingerprint=fingerprint, folder=str(final), **origin)
+    model = replace(
+        described,
+        fingerprint=fingerprint,
+        folder=str(final),
+        source=origin["source"],
+        source_fingerprint=origin["source_fingerprint"],
+    )
     return Imported(model, final, staged.left_out)
 
 

@@ -71,7 +71,9 @@ class Scan:
 
 def scan_folder(folder: Path) -> Scan:
     """Look into every file below `folder`; paths are relative to it. Links must lead to files of the same model."""
-    kept, left_out, refused = [], [], {}
+    kept: list[Path] = []
+    left_out: list[Path] = []
+    refused: dict[Path, str] = {}
     weights = _weight_files(folder)
     for path in sorted(folder.rglob("*")):
         if path.is_dir() and not path.is_symlink():
@@ -174,15 +176,17 @@ def _not_safetensors(path: Path) -> str | None:
 def _not_json(path: Path, has_words: bool) -> str | None:
     if path.stat().st_size > LARGEST_JSON:
         return "larger than any JSON of a model"
+    asking: list[str] = []
+
+    def look(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        asking.extend(key for key, value in pairs if _asks_for_code(key, value))  # of two equal keys, both
+        return dict(pairs)
+
     try:
-        text = path.read_text(encoding="utf-8")
-        pairs: list[tuple[str, Any]] = []
-        json.loads(text, object_pairs_hook=lambda found: pairs.extend(found) or dict(found))
+        json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=None if has_words else look)
     except (ValueError, RecursionError):
         return _harmful(path) or ("a pickle, not JSON" if is_pickle(path) else "no JSON")
-    if not has_words and any(_asks_for_code(key, value) for key, value in pairs):
-        return "asks to run code of its own, such as by auto_map"
-    return None
+    return "asks to run code of its own, such as by auto_map" if asking else None
 
 
 def _asks_for_code(key: str, value: Any) -> bool:

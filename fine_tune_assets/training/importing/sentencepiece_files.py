@@ -17,13 +17,15 @@ def is_sentencepiece_model(path: Path) -> bool:
     """Whether every byte belongs to a field of a SentencePiece model with at least one piece."""
     if path.stat().st_size > _LARGEST:
         return False
+    has_piece = False
     try:
-        fields = list(_fields(path.read_bytes()))
-        pieces = [value for number, _, value in fields if number == 1]
-        are_known = all(number in _MODEL_FIELDS and wire == 2 for number, wire, _ in fields)
-        return are_known and bool(pieces) and all(_is_piece(piece) for piece in pieces)
+        for number, wire, value in _fields(path.read_bytes()):
+            if number not in _MODEL_FIELDS or wire != 2 or (number == 1 and not _is_piece(value)):
+                return False
+            has_piece |= number == 1
     except (IndexError, ValueError):
         return False
+    return has_piece
 
 
 def _is_piece(content: bytes) -> bool:
