@@ -18,7 +18,8 @@ def main() -> None:
     tokenizer = llm.get_tokenizer()
     tokens = [tokenizer.encode(text, add_special_tokens=False) for text in TEXTS]
     options = SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=1)
-    answer = llm.generate([{"prompt_token_ids": tokens[0]}], options)[0]
+    # Without its progress bar: where bars are off, as here, it divides by zero seconds.
+    answer = llm.generate([{"prompt_token_ids": tokens[0]}], options, use_tqdm=False)[0]
     places = [entry for entry in answer.prompt_logprobs if entry]
     best = [max(entry.items(), key=lambda item: item[1].logprob) for entry in places]
     prompt = tokenizer.apply_chat_template(MESSAGES, tokenize=False, add_generation_prompt=True)

@@ -109,14 +109,20 @@ def known_pre_tokenizers() -> set[str]:
 
 def convert_gguf(gguf: Path, folder: Path) -> None:
     """Write the Hugging Face folder, and prove it. Raises ModelFolderError."""
+    from fine_tune_assets.engines.transformers_models import load_tokenizer
+
     facts = read_gguf(gguf)
     # Alone in a folder: transformers would read other files beside it.
     with _alone(gguf) as place:
         tokenizer = gguf_tokenizer(place, facts.pre_tokenizer)
+        if not tokenizer.chat_template:
+            raise ModelFolderError(f"{shown(gguf.name)} has no chat template. An instruction-tuned model is needed.")
         _require_same_tokens(gguf, tokenizer, facts)
         _write_model(place, folder, facts)
     tokenizer.save_pretrained(folder)
     make_portable(folder)
+    # Once more as it will be loaded: the class that a folder names may rebuild the tokenizer in its own way.
+    _require_same_tokens(gguf, load_tokenizer(folder), facts)
     require_same_predictions(gguf, folder)
 
 
@@ -152,7 +158,7 @@ def _write_model(gguf: Path, folder: Path, facts: GgufFacts) -> None:
 
 def gguf_tokenizer(gguf: Path, pre_tokenizer: str) -> Any:
     """The tokenizer of a GGUF that lies alone in its folder, cutting text before merges as `pre_tokenizer` says."""
-    from tokenizers import pre_tokenizers
+    from tokenizers import normalizers, pre_tokenizers
     from transformers import AutoTokenizer
 
     tokenizer: Any = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, local_files_only=True)
@@ -163,11 +169,15 @@ def gguf_tokenizer(gguf: Path, pre_tokenizer: str) -> Any:
         backend.pre_tokenizer = pre_tokenizers.Sequence([*digits, *cut])
     if pre_tokenizer in _WHOLE_WORDS_FIRST:
         backend.model.ignore_merges = True
+    if isinstance(backend.pre_tokenizer, pre_tokenizers.Metaspace):
+        # SentencePiece: llama.cpp, and the models' own files, put a space before a text that begins with one as well.
+        backend.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+        backend.pre_tokenizer = None
     return tokenizer
 
 
 def _require_same_tokens(gguf: Path, tokenizer: Any, facts: GgufFacts) -> None:
-    texts = [*TEXTS, *_conversations(tokenizer)]
+    texts = [*TEXTS, _conversation(tokenizer)]
     ours = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
     theirs = llama_cpp_tokens(gguf, texts)
     other = sum(a != b for a, b in zip(ours, theirs, strict=True))
@@ -178,11 +188,16 @@ def _require_same_tokens(gguf: Path, tokenizer: Any, facts: GgufFacts) -> None:
         )
 
 
-def _conversations(tokenizer: Any) -> list[str]:
-    if not tokenizer.chat_template:
-        return []
+def _conversation(tokenizer: Any) -> str:
+    """With the special tokens of the model's own template."""
     messages = [{"role": "user", "content": TEXTS[0]}, {"role": "assistant", "content": TEXTS[1]}]
-    return [tokenizer.apply_chat_template(messages, tokenize=False)]
+    try:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False))
+    # The template is the stranger's: it raises what it likes.
+    except Exception as error:  # noqa: BLE001
+        raise ModelFolderError(
+            f"The chat template can't render a question and an answer ({type(error).__name__})."
+        ) from None
 
 
 def llama_cpp_tokens(gguf: Path, texts: Sequence[str]) -> list[list[int]]:

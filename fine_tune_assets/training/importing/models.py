@@ -56,8 +56,8 @@ def import_model(path: Path, base_models: Path, name: str, licence: str, source:
     if licence and not spdx_name(licence):
         raise ModelFolderError(f"{shown(licence)} names no licence. Give an SPDX id, or LicenseRef- and a name.")
     with _staging(base_models) as staging:
-        staged = _stage(path, staging / "model", staging / "unpacked")
-        folder = staging / "model"
+        folder = staging / name
+        staged = _stage(path, folder, staging / ".unpacked")
         make_portable(folder)
         found = find_licence(folder, licence or staged.licence)
         described = describe_base_model(name, folder, found.name)
