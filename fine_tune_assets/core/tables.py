@@ -12,6 +12,9 @@ from fine_tune_assets.core.errors import TableError
 
 STRINGS = pa.list_(pa.string())
 KNOWN_IDENTIFIERS = pa.list_(pa.struct([("kind", pa.string()), ("value", pa.string())]))
+USES = pa.list_(
+    pa.struct([("use", pa.string()), ("engine", pa.string()), ("is_possible", pa.bool_()), ("reason", pa.string())])
+)
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
 
@@ -192,6 +195,13 @@ BASE_MODELS = pa.schema([
     _column("source_fingerprint", pa.string(), "SHA-256 of what was imported"),
     _column("licence", pa.string(), "Licence of the weights"),
     _column("chat_template_fingerprint", pa.string(), "SHA-256 of the chat template"),
+    _column("licence_fingerprint", pa.string(), "SHA-256 of the licence's text; empty if the folder has none", nullable=True),
+    _column("dtype", pa.string(), "Number format of most weights", nullable=True),
+    _column("context_tokens", pa.int64(), "Longest prompt and answer that it was made for", nullable=True),
+    _column("vocabulary", pa.int64(), "Number of tokens that it knows", nullable=True),
+    _column("has_tied_embeddings", pa.bool_(), "True when the output layer is the embeddings", nullable=True),
+    _column("stop_tokens", STRINGS, "What ends an answer", nullable=True),
+    _column("uses", USES, "What each engine can do with it, and why not", nullable=True),
 ])
 EXAMPLE_LENGTHS = pa.schema([
     _EXAMPLE_ID,

@@ -1,4 +1,4 @@
-"""Stage 6: base models and the adapters trained on them.
+"""Stage 6: the adapters trained on the base model.
 
 Belongs here: when training is due, and starting it. Must stay out: how a model is trained (see `training/`).
 """
@@ -15,14 +15,13 @@ from dagster import AutomationCondition as AC
 from fine_tune_assets.core.erased_sets import read_erased
 from fine_tune_assets.core.fingerprints import combine, fingerprint_json, fingerprint_table, short
 from fine_tune_assets.core.settings import load_settings
-from fine_tune_assets.core.tables import ADAPTERS, BASE_MODELS, table_of
+from fine_tune_assets.core.tables import ADAPTERS, table_of
 from fine_tune_assets.defs.automation import (
     INPUT_VERSION,
     InputsDiffer,
     InputsPresent,
     inputs_are_final,
     latest_event,
-    on_new_inputs,
     quiet,
 )
 from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, result
@@ -30,7 +29,7 @@ from fine_tune_assets.defs.resources import Installation, Worker, errors_for_peo
 from fine_tune_assets.defs.s01_erased_patients import require_nobody_erased
 from fine_tune_assets.defs.s02_missed_identifiers import examples_with_misses, require_nothing_missed
 from fine_tune_assets.defs.s04_standing_decisions import decisions_of_now, has_fallen, require_decisions_stand
-from fine_tune_assets.defs.sources import base_model_files, recipe_section
+from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.instructions.gates import require_evidence
 from fine_tune_assets.instructions.storing import InstructionSetError, StoredInstructionSet, read_instruction_set
 from fine_tune_assets.lineage.trainings import record_training
@@ -41,34 +40,6 @@ from fine_tune_assets.training.preflight import require_preflight, require_rows_
 GROUP = "s06_adapters"
 GPU = "gpu"
 """Pool with one slot: training, judging and merging take turns on the one card."""
-
-
-@dg.asset(
-    group_name=GROUP,
-    deps=[base_model_files, recipe_section("base_model")],
-    automation_condition=on_new_inputs(),
-    description="The open-weight model that is fine-tuned: a checked local folder, with its source, hash and licence.",
-    owners=OWNERS["ml"],
-    kinds={"huggingface"},
-    metadata=definition_metadata("base_models"),
-)
-def base_models(
-    context: dg.AssetExecutionContext, installation: Installation, worker: Worker
-) -> dg.MaterializeResult[pa.Table]:
-    settings = installation.recipe.base_model
-    request = {
-        "action": "import_base_model",
-        "name": settings.name,
-        "licence": settings.licence,
-        "folder": str(installation.path(settings.folder)) if settings.folder else "",
-        "bundled_folder": str(installation.layout.base_models / settings.name),
-    }
-    model = worker.run(context, "training", request)
-    model["folder"] = installation.stored_path(model["folder"])
-    table = table_of([model], BASE_MODELS)
-    # The same weights in another place are the same model.
-    version = {name: value for name, value in model.items() if name not in ("folder", "source")}
-    return result("base_models", table, fingerprint_json(version), parameters=model["parameters"])
 
 
 SMALLEST_CHANGE = 1e-4

@@ -17,6 +17,7 @@ from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import folder_written_aside
 from fine_tune_assets.core.fingerprints import fingerprint_folder, short
 from fine_tune_assets.core.progress import Progress
+from fine_tune_assets.engines.portable import make_portable
 from fine_tune_assets.engines.transformers_models import (
     load_adapted,
     load_model,
@@ -27,12 +28,14 @@ from fine_tune_assets.engines.transformers_models import (
 SHARD_SIZE = "4GB"
 TOKENIZER_FILES = (
     "tokenizer.json",
+    "tokenizer.model",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "chat_template.jinja",
     "generation_config.json",
 )
-"""Copied from the base unchanged: the served template is the original one, byte for byte."""
+"""Copied from the base: the served template is the original one, byte for byte. For some families the converter to GGUF reads
+`tokenizer.model` only."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ def merge_adapter(
         for name in TOKENIZER_FILES:
             if (base / name).is_file():
                 shutil.copy(base / name, saved)
+        make_portable(saved)
         del adapted, merged  # the comparison loads the merged weights again: one copy at a time
         gc.collect()
         progress(2, 3, "merge steps: merged")

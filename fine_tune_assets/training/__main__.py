@@ -13,10 +13,13 @@ from fine_tune_assets.core.worker import serve_request
 
 def import_base_model(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     from fine_tune_assets.training.base_models import describe_base_model, import_bundled_model
+    from fine_tune_assets.training.capabilities import capabilities
+    from fine_tune_assets.training.model_facts import read_facts
 
     folder = Path(request["folder"]) if request["folder"] else import_bundled_model(Path(request["bundled_folder"]))
     progress(1, 1, "base models imported")
-    return asdict(describe_base_model(request["name"], folder, request["licence"]))
+    model = describe_base_model(request["name"], folder, request["licence"])
+    return {**asdict(model), "uses": [asdict(use) for use in capabilities(read_facts(folder))]}
 
 
 def train(request: dict[str, Any], progress: Progress) -> dict[str, Any]:

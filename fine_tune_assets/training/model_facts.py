@@ -1,0 +1,96 @@
+"""What a model folder is, read from its JSON and the headers of its weights.
+
+Owns the facts that people choose a model by. Needs no torch; reads no numbers of a tensor.
+"""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fine_tune_assets.core.errors import ModelFolderError
+from fine_tune_assets.training.importing.safetensors_files import Tensor, read_tensors
+from fine_tune_assets.training.importing.scanning import weight_files
+
+_DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64"}
+_OUTPUT_LAYERS = ("lm_head.weight", "embed_out.weight")
+_CONTEXT = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    architecture: str
+    parameters: int
+    dtype: str
+    """Number format of most weights."""
+    context_tokens: int | None
+    """None if the folder doesn't say."""
+    vocabulary: int | None
+    has_tied_embeddings: bool
+    stop_tokens: tuple[str, ...]
+    quantization: str
+    """How the weights are packed already; empty if they are plain numbers."""
+
+
+def read_facts(folder: Path) -> ModelFacts:
+    """The facts of a folder that was checked. Raises ModelFolderError if a file is no JSON object."""
+    config = read_json(folder / "config.json")
+    inner = config.get("text_config")
+    text: dict[str, Any] = inner if isinstance(inner, dict) else config
+    tensors = {name: tensor for path in weight_files(folder) for name, tensor in read_tensors(path).items()}
+    architectures = config.get("architectures")
+    return ModelFacts(
+        architecture=str(architectures[0]) if isinstance(architectures, list) and architectures else "unknown",
+        parameters=sum(tensor.numbers for tensor in tensors.values()),
+        dtype=_dtype(tensors),
+        context_tokens=next((int(text[name]) for name in _CONTEXT if _is_count(text.get(name))), None),
+        vocabulary=int(text["vocab_size"]) if _is_count(text.get("vocab_size")) else None,
+        has_tied_embeddings=_has_tied_embeddings(config, text, tensors),
+        stop_tokens=_stop_tokens(folder, config),
+        quantization=_quantization(config),
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises ModelFolderError."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        raise ModelFolderError(f"{path.parent.name}: {path.name} is not valid JSON.") from None
+    if not isinstance(value, dict):
+        raise ModelFolderError(f"{path.parent.name}: {path.name} is no JSON object.")
+    return value
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
+def _dtype(tensors: dict[str, Tensor]) -> str:
+    numbers: Counter[str] = Counter()
+    for tensor in tensors.values():
+        numbers[tensor.dtype] += tensor.numbers
+    most = numbers.most_common(1)
+    return _DTYPES.get(most[0][0], most[0][0].lower()) if most else "none"
+
+
+def _has_tied_embeddings(config: dict[str, Any], text: dict[str, Any], tensors: dict[str, Tensor]) -> bool:
+    stated = config.get("tie_word_embeddings", text.get("tie_word_embeddings"))
+    # Unstated it depends on the model class: the weights tell, since tied ones are stored once.
+    return stated if isinstance(stated, bool) else not any(name.endswith(_OUTPUT_LAYERS) for name in tensors)
+
+
+def _stop_tokens(folder: Path, config: dict[str, Any]) -> tuple[str, ...]:
+    """What ends an answer: the end tokens of generation_config.json, or else of config.json, by their text."""
+    generation = folder / "generation_config.json"
+    ends = (read_json(generation) if generation.is_file() else {}).get("eos_token_id", config.get("eos_token_id"))
+    ids = [i for i in (ends if isinstance(ends, list) else [ends]) if type(i) is int]
+    added = read_json(folder / "tokenizer.json").get("added_tokens") or []
+    names = {token["id"]: str(token["content"]) for token in added if isinstance(token, dict) and "id" in token}
+    return tuple(names.get(i, str(i)) for i in ids)
+
+
+def _quantization(config: dict[str, Any]) -> str:
+    stated = config.get("quantization_config")
+    return str(stated.get("quant_method", "unknown")) if isinstance(stated, dict) else ""
