@@ -52,7 +52,8 @@ def _store(instance: dg.DagsterInstance, *extra: dict[str, Any]) -> StoredInstru
 @pytest.fixture
 def base(installation_dir: Path) -> pa.Table:
     folder = make_model_folder(installation_dir / "base_models" / "tiny")
-    row = dict.fromkeys(BASE_MODELS.names, "x") | {"parameters": 1, "folder": "base_models/tiny"}
+    stated = {field.name: None if field.nullable else "x" for field in BASE_MODELS}
+    row = stated | {"parameters": 1, "folder": "base_models/tiny"}
     return table_of([{**row, "name": "tiny", "fingerprint": fingerprint_folder(folder)}], BASE_MODELS)
 
 
