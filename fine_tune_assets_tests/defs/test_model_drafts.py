@@ -102,5 +102,5 @@ def test_the_base_model_writes_what_is_missing_in_a_process_of_its_own(asked: Pa
 
 
 def _base_model(folder: Path, fingerprint: str) -> dict[str, Any]:
-    names = dict.fromkeys(BASE_MODELS.names, "x")
+    names = {field.name: None if field.nullable else "x" for field in BASE_MODELS}
     return {**names, "folder": str(folder), "fingerprint": fingerprint, "parameters": 1}
