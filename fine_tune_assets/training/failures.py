@@ -74,7 +74,7 @@ def is_disk_full(error: BaseException, folder: Path) -> bool:
     said = str(error).lower()
     if "no space left" in said or "os error 28" in said:
         return True
-    return "inline_container" in said and free_bytes(folder) < ALMOST_NOTHING
+    return ("inline_container" in said or "iostream error" in said) and free_bytes(folder) < ALMOST_NOTHING
 
 
 def free_bytes(folder: Path) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, TimeoutError, expect
 
 from fine_tune_assets.ledger.missed_identifiers import list_marks
 from fine_tune_assets.ledger.reviews import list_decisions
@@ -27,6 +27,18 @@ def site(ward: Callable[..., Site]) -> Site:
     ):
         made.add(name, *roles)
     return made
+
+
+def _press_until_open(look: Page, key: str, dialog: str) -> None:
+    """A key that comes while the dialog before is still closing goes to its field: people press it again, and so does this."""
+    for _ in range(3):
+        look.keyboard.press(key)
+        try:
+            look.locator(dialog).wait_for(timeout=5000)
+        except TimeoutError:
+            continue
+        return
+    raise AssertionError(f"{key} does not open {dialog}")
 
 
 @pytest.mark.slow
@@ -56,8 +68,7 @@ def test_every_page_and_dialog_passes_the_accessibility_rules_in_every_look(look
         look.goto(site.url + path)
         check(look, path)
     for key, dialog in (("a", "approve"), ("r", "reject"), ("p", "mark"), ("?", "help")):
-        look.keyboard.press(key)
-        look.locator(f"#{dialog}-dialog[open]").wait_for()
+        _press_until_open(look, key, f"#{dialog}-dialog[open]")
         check(look, f"{dialog} dialog")
         look.keyboard.press("Escape")
         expect(look.locator("dialog[open]")).to_have_count(0)

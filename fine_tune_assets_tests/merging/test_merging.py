@@ -9,6 +9,7 @@ import pytest
 from fine_tune_assets.core.chat import conversation, render
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.progress import silent
+from fine_tune_assets.core.prompt_contract import PromptContract, read_prompt_contract
 from fine_tune_assets.engines.transformers_models import load_model, load_tokenizer
 from fine_tune_assets.merging.gguf import LOCK, export_gguf
 from fine_tune_assets.merging.merging import compare, merge_adapter
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.slow
 
 MAXIMUM_KL = 0.002
 QUANTIZED_KL = 0.02
+CONTRACT = PromptContract("Be brief.", "{{ x }}", (), (2,), 2)
 
 
 @pytest.fixture(scope="module")
@@ -104,9 +106,13 @@ def test_a_qlora_adapter_is_merged_into_the_dequantised_base(smollm2: Path, prob
     assert "quantization_config" not in config
 
 
+def _turn_end(folder: Path) -> int:
+    return read_prompt_contract(folder, "Be brief.").turn_end_id
+
+
 def test_an_export_reads_the_same_tokens_and_stays_close(merged: Any, probes: list[str], tmp_path: Path) -> None:
     """llama.cpp must see the prompt that the trainer saw; q8_0 costs a little, and how much is known."""
-    exported = export_gguf(merged.folder, tmp_path, "q8_0", probes, QUANTIZED_KL)
+    exported = export_gguf(merged.folder, tmp_path, "q8_0", probes, QUANTIZED_KL, _turn_end(merged.folder))
     assert 0 < exported.parity.mean_kl < QUANTIZED_KL
     assert exported.file.stat().st_size == exported.size_bytes
 
@@ -115,7 +121,7 @@ def test_an_export_that_differs_too_much_is_refused_and_leaves_nothing(
     merged: Any, probes: list[str], tmp_path: Path
 ) -> None:
     with pytest.raises(GateClosedError, match="differs too much"):
-        export_gguf(merged.folder, tmp_path, "q8_0", probes, 0.0)
+        export_gguf(merged.folder, tmp_path, "q8_0", probes, 0.0, _turn_end(merged.folder))
     assert [path.name for path in tmp_path.iterdir()] == [LOCK]
 
 
@@ -124,8 +130,7 @@ def test_the_same_content_is_the_same_release(tmp_path: Path) -> None:
     model = tmp_path / "any.gguf"
     model.write_bytes(b"weights")
     first, second = (
-        build_release(tmp_path / "releases", model, "Be brief.", "{{ x }}", {"verdict.json": "{}"}, {"a": "b"})
-        for _ in range(2)
+        build_release(tmp_path / "releases", model, CONTRACT, {"verdict.json": "{}"}, {"a": "b"}) for _ in range(2)
     )
     assert first.release_id == second.release_id
     assert [p.name for p in (tmp_path / "releases").iterdir()] == [first.release_id]
