@@ -207,28 +207,25 @@ def adapters(
     table = table_of([row], ADAPTERS)
     # The same training on the same inputs gives the same weights: seconds and memory are no part of the version.
     named = [row[n] for n in ("adapter_id", "base_fingerprint", "instruction_set_fingerprint", "prompt_fingerprint")]
-    return result(
-        "adapters",
-        table,
-        fingerprint_json(named),
-        loss_curve=dg.MetadataValue.md(f"![loss](data:image/png;base64,{trained['curve_png']})"),
-        first_train_loss=trained["first_train_loss"],
-        last_train_loss=trained["last_train_loss"],
-        best_validation_loss=trained["best_validation_loss"],
-        rows_trained=trained["rows_trained"],
-        rows_too_long=len(trained["rows_too_long"]),
-        supervised_tokens=trained["supervised_tokens"],
-        steps=trained["steps"],
-        stopped_early=trained["stopped_early"],
-        resumed_from_step=trained["resumed_from_step"] or 0,
-        packing=trained["packing"],
-        base_divergence=trained["base_divergence"],
-        tokens_per_second=trained["tokens_per_second"],
-        seconds=trained["seconds"],
-        peak_memory_mb=trained["peak_memory_bytes"] / 1e6,
-        adapter=short(trained["adapter_id"]),
-        left_out_as_too_long=dg.MetadataValue.json(trained["rows_too_long"]),
-    )
+    return result("adapters", table, fingerprint_json(named), **_shown(trained))
+
+
+_TOLD = (
+    "first_train_loss", "last_train_loss", "best_validation_loss", "rows_trained", "supervised_tokens", "steps", "stopped_early",
+    "packing", "base_divergence", "tokens_per_second", "seconds",
+)  # fmt: skip
+
+
+def _shown(trained: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "loss_curve": dg.MetadataValue.md(f"![loss](data:image/png;base64,{trained['curve_png']})"),
+        **{name: trained[name] for name in _TOLD},
+        "rows_too_long": len(trained["rows_too_long"]),
+        "resumed_from_step": trained["resumed_from_step"] or 0,
+        "peak_memory_mb": trained["peak_memory_bytes"] / 1e6,
+        "adapter": short(trained["adapter_id"]),
+        "left_out_as_too_long": dg.MetadataValue.json(trained["rows_too_long"]),
+    }
 
 
 @dg.asset_check(asset="adapters", blocking=True, description="Training lowered the loss on examples it did not see.")

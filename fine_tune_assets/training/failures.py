@@ -19,8 +19,8 @@ class TrainingError(FineTuneError):
 
 
 NOT_A_NUMBER = (
-    "The loss is not a number at step {step}. Lower training.learning_rate in the recipe; the last checkpoint of before is "
-    "not used. Nothing was stored."
+    "The loss is not a number at step {step}. Lower training.learning_rate in the recipe: a training with "
+    "another one begins anew. Nothing was stored."
 )
 OUT_OF_MEMORY = (
     "Out of memory. In the recipe: halve training.batch_size and double gradient_accumulation (the same steps, slower), set "
@@ -44,6 +44,7 @@ def explained(folder: Path) -> Iterator[None]:
             yield
     except FineTuneError:
         raise
+    # Only to say what people can mend; anything else goes on as it is.
     except Exception as error:
         if is_out_of_memory(error):
             raise TrainingError(OUT_OF_MEMORY) from None
