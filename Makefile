@@ -68,7 +68,7 @@ bench-graph: setup   ## time and memory of the whole graph on the sample reports
 	$(BIN)/python benchmarks/bench_graph.py
 
 bench-desk: setup    ## every page of the desk with 10,000 items, on SQLite and PostgreSQL
-	$(BIN)/python benchmarks/bench_desk.py
+	PYTHONPATH=. $(BIN)/python benchmarks/bench_desk.py
 
 bench-phi: setup     ## the scrubber beside plain Presidio: quality, speed, memory
 	$(BIN)/python benchmarks/bench_phi.py

@@ -6,7 +6,7 @@ taken as known: Cohen's own large-sample interval, but one that stays sensible w
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
@@ -108,36 +108,43 @@ def pairs_of(words: Iterable[ReviewWord]) -> list[Pair]:
 
 def measure(pairs: Sequence[Pair]) -> AgreementReport:
     """Agreement of all pairs, of each task, of each reviewer and of each two reviewers. Names differ by more than case."""
-    names = {person_key(name): name for pair in pairs for name in (pair.second, pair.first)}
+    # Many pairs are alike: each kind of pair is looked at once.
+    counts = Counter(pairs)
+    names = {person_key(name): name for pair in counts for name in (pair.second, pair.first)}
 
     def grouped(keys_of: Callable[[Pair], Iterable[tuple[str, bool]]]) -> dict[str, Agreement]:
-        groups: dict[str, list[tuple[Category, Category]]] = {}
-        for pair in pairs:
+        groups: dict[str, Counter[tuple[Category, Category]]] = {}
+        for pair, count in counts.items():
             for key, is_turned in keys_of(pair):
-                groups.setdefault(key, []).append(_categories(pair, is_turned))
+                groups.setdefault(key, Counter())[_categories(pair, is_turned)] += count
         return {key: agreement_of(groups[key]) for key in sorted(groups)}
 
     by_pair = grouped(lambda pair: [("\n".join(sorted(_people(pair))), _people(pair)[0] > _people(pair)[1])])
     by_reviewer = grouped(lambda pair: zip(_people(pair), (False, True), strict=True))
     return AgreementReport(
-        overall=agreement_of([_categories(pair, False) for pair in pairs]),
+        overall=agreement_of(_categories(pair, False) for pair in pairs),
         by_task=grouped(lambda pair: [(pair.task, False)]),
         by_reviewer={names[key]: found for key, found in by_reviewer.items()},
         by_pair={_two_names(key, names): found for key, found in by_pair.items()},
     )
 
 
-def agreement_of(pairs: Sequence[tuple[str, str]]) -> Agreement:
-    """Raw agreement and Cohen's kappa of pairs of categories, each as the one and the other reviewer gave it.
+def agreement_of(pairs: Iterable[tuple[str, str]] | Mapping[tuple[str, str], int]) -> Agreement:
+    """Raw agreement and Cohen's kappa of pairs of categories, each as the one and the other reviewer gave it; or of how often
+    each pair occurs.
 
     >>> round(agreement_of([("a", "a")] * 20 + [("a", "b")] * 5 + [("b", "a")] * 10 + [("b", "b")] * 15).kappa, 3)
     0.4
     """
-    count = len(pairs)
+    counts = Counter(pairs)
+    count = counts.total()
     if not count:
         return Agreement(0, None, None, None, None, None, None, "nothing was decided by two people")
-    alike = sum(one == other for one, other in pairs)
-    ones, others = Counter(one for one, _ in pairs), Counter(other for _, other in pairs)
+    alike = sum(number for (one, other), number in counts.items() if one == other)
+    ones, others = Counter[str](), Counter[str]()
+    for (one, other), number in counts.items():
+        ones[one] += number
+        others[other] += number
     chance = sum(ones[category] * others[category] for category in ones) / count**2
     raw, (low, high) = alike / count, _wilson(alike, count)
     if chance == 1:

@@ -54,7 +54,10 @@ class SetFolder:
         if column not in self.known_rows.schema.names:
             return []
         stored = self.known_rows[column]
-        places = pc.indices_nonzero(pc.is_in(stored, value_set=pa.array(values, stored.type)))
+        wanted = pa.array(values, stored.type)
+        places = pc.indices_nonzero(
+            pc.equal(stored, wanted[0]) if len(values) == 1 else pc.is_in(stored, value_set=wanted)
+        )
         return list(self.known_rows.take(places).to_pylist()) if len(places) else []
 
     def all_rows(self) -> pa.Table:

@@ -8,6 +8,7 @@ from typing import Any
 import duckdb
 import pyarrow.parquet as pq
 
+from fine_tune_assets.core.duck import cursor
 from fine_tune_assets.core.errors import OldTableError
 from fine_tune_assets.core.tables import TABLES, shown_columns
 
@@ -91,4 +92,4 @@ class TableRows:
 
     @cached_property
     def _connection(self) -> duckdb.DuckDBPyConnection:
-        return duckdb.connect()
+        return cursor()

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow.parquet as pq
 
+from fine_tune_assets.core.duck import cursor
 from fine_tune_assets.core.fingerprints import fingerprint_listing
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.missed_identifiers import MissedTerm, list_marks, missed_terms
@@ -71,31 +71,28 @@ def _copies(marked: Sequence[_Marked], tables: Path) -> Copies:
 
 def _find_copies(marked: Sequence[_Marked], tables: Path) -> Copies:
     texts = _texts(tables / "reports", "text", [one.report_id for one in marked])
-    tagged = _texts(tables / "scrubbed_reports", "tagged_text", [one.report_id for one in marked])
     return {
         one.term.mark_id: frozenset(
-            _patients_with_copy(one, texts[one.report_id], tagged.get(one.report_id), tables)
-            if one.report_id in texts
-            else ()
+            _patients_with_copy(one, texts[one.report_id], tables) if one.report_id in texts else ()
         )
         for one in marked
     }
 
 
-def _patients_with_copy(one: _Marked, text: str, tagged: str | None, tables: Path) -> set[str]:
+def _patients_with_copy(one: _Marked, text: str, tables: Path) -> set[str]:
     words = set(_words(one.term.term))
     raw = _counted(text, words)
-    found, unlike = set(), {}
+    found, unlike = set[str](), dict[str, str]()
     for report_id, patient, other in _candidates(one, text, tables / "reports"):
         if _is_shared(raw, _counted(other, words)):
             found |= {patient} if holds_any(other, [one.term]) else set()
-        elif tagged is not None and holds_any(other, [one.term]):
+        elif holds_any(other, [one.term]):
             unlike[report_id] = patient
-    if tagged is not None and unlike:
-        # Two short notes can differ in their identifiers by more than they share.
-        scrubbed = _counted(tagged, words)
-        others = _texts(tables / "scrubbed_reports", "tagged_text", list(unlike))
-        found |= {unlike[r] for r, other in others.items() if _is_shared(scrubbed, _counted(other, words))}
+    # Two short notes can differ in their identifiers by more than they share.
+    tagged = _texts(tables / "scrubbed_reports", "tagged_text", [one.report_id, *unlike]) if unlike else {}
+    if one.report_id in tagged:
+        scrubbed = _counted(tagged.pop(one.report_id), words)
+        found |= {unlike[r] for r, other in tagged.items() if _is_shared(scrubbed, _counted(other, words))}
     return found
 
 
@@ -121,8 +118,8 @@ def _rows(folder: Path, column: str, query: str, values: Sequence[Any]) -> list[
     files = [str(path) for path in paths if column in pq.read_schema(path).names]
     if not files:
         return []
-    with duckdb.connect() as connection:
-        return connection.execute(query, [files, *values]).fetchall()
+    with cursor() as asking:
+        return asking.execute(query, [files, *values]).fetchall()
 
 
 def _words(text: str) -> list[str]:

@@ -7,6 +7,7 @@ no scrubber reads: until that decision is revoked. Asked at each page, so what t
 
 import threading
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fine_tune_assets.core.fingerprints import fingerprint_listing
@@ -23,6 +24,14 @@ _TEXTS = ("instruction", "input", "output")
 _READ = ("example_id", "report_id", "patient_key", *_TEXTS)
 
 
+@dataclass(frozen=True)
+class _Found:
+    """Which drafts of a patient hold some of these terms."""
+
+    terms: frozenset[MissedTerm]
+    example_ids: frozenset[str]
+
+
 class HeldBack:
     """Safe to share between threads."""
 
@@ -30,6 +39,7 @@ class HeldBack:
         self._ledger, self._key, self._layout = ledger, key, layout
         self._lock = threading.Lock()
         self._known: tuple[tuple[str, ...], Terms, frozenset[str]] = ((), {}, frozenset())
+        self._found: tuple[tuple[str, ...], dict[str, _Found]] = ((), {})
 
     def example_ids(self) -> frozenset[str]:
         """Of the drafts that are held back now."""
@@ -73,20 +83,33 @@ class HeldBack:
         with self._lock:
             if self._known[0] != seen:
                 terms = terms_with_copies(self._ledger, self._key, self._layout.tables)
-                self._known = (seen, terms, self._find(terms))
+                self._known = (seen, terms, self._held(terms, seen[1:]))
             return self._known[1:]
 
-    def _find(self, terms: Terms) -> frozenset[str]:
+    def _held(self, terms: Terms, tables: tuple[str, ...]) -> frozenset[str]:
+        """A mark changes what is held of the patients that it is about: for the others the drafts are not read again."""
+        known = self._found[1] if self._found[0] == tables else {}
+        now = {patient: frozenset(found) for patient, found in terms.items()}
+        kept = {p: found for p, found in known.items() if now.get(p) == found.terms}
+        changed = {patient: found for patient, found in terms.items() if patient not in kept}
+        held = self._find(changed)
+        kept |= {patient: _Found(now[patient], held.get(patient, frozenset())) for patient in changed}
+        self._found = (tables, kept)
+        return frozenset(example_id for found in kept.values() for example_id in found.example_ids)
+
+    def _find(self, terms: Terms) -> dict[str, frozenset[str]]:
+        """Patient → the drafts that hold what is marked."""
         path = self._layout.table("drafted_examples")
         if not terms or not path.is_file():
-            return frozenset()
+            return {}
         drafts = read_rows(path, "drafted_examples", "patient_key", list(terms), _READ)
         reports = self._reports({draft["report_id"] for draft in drafts})
-        return frozenset(
-            draft["example_id"]
-            for draft in drafts
-            if _holds(draft, reports.get(draft["report_id"], ""), terms[draft["patient_key"]])
-        )
+        found: dict[str, set[str]] = {}
+        for draft in drafts:
+            patient = draft["patient_key"]
+            if _holds(draft, reports.get(draft["report_id"], ""), terms[patient]):
+                found.setdefault(patient, set()).add(draft["example_id"])
+        return {patient: frozenset(example_ids) for patient, example_ids in found.items()}
 
     def _reports(self, report_ids: Collection[str]) -> dict[str, str]:
         found: dict[str, str] = {}
