@@ -25,7 +25,7 @@ def _read(folder: Path) -> Any:
 
 
 def _points(events: Any, tag: str) -> list[tuple[int, float]]:
-    return [(event.step, event.value) for event in events.Scalars(tag)]
+    return [(e.step, e.value) for e in events.Scalars(tag)] if tag in events.Tags()["scalars"] else []
 
 
 def _curve(curve: Sequence[dict[str, float]], name: str) -> list[Any]:
