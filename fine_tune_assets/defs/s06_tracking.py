@@ -23,6 +23,9 @@ _FIGURES = (
 )  # fmt: skip
 
 
+NOT_TOLD = "not told: "
+
+
 def tell_tracking(
     context: dg.AssetExecutionContext,
     installation: Installation,
@@ -51,4 +54,4 @@ def tell_tracking(
 
 
 def _said(tracked: Tracked, uri: str) -> str:
-    return f"not told: {tracked.why_not}" if tracked.run_id is None else f"run {tracked.run_id} at {shown_uri(uri)}"
+    return f"{NOT_TOLD}{tracked.why_not}" if tracked.run_id is None else f"run {tracked.run_id} at {shown_uri(uri)}"
