@@ -54,8 +54,12 @@ class Trial:
         return None if self.result is None else self.result["adapter_id"]
 
     @property
-    def loss(self) -> float | None:
-        return None if self.result is None else self.result["best_validation_loss"]
+    def gain(self) -> float | None:
+        """How far the validation loss fell below the base model's. The loss itself is a mean over batches: with another
+        batch size it is another one for the same model."""
+        if self.result is None:
+            return None
+        return float(self.result["first_validation_loss"] - self.result["best_validation_loss"])
 
 
 def sweep_key(
@@ -113,7 +117,7 @@ class Sweep:
                     shutil.rmtree(folder, ignore_errors=True)
 
     def chosen(self) -> Trial:
-        """The one with the lowest validation loss. Raises SweepError if all failed; nothing is kept of them then."""
+        """The one whose validation loss fell furthest. Raises SweepError if all failed; nothing is kept of them then."""
         best = self._best()
         if best is None:
             reasons = "; ".join(f"trial {trial.number}: {trial.why}" for trial in self.trials)
@@ -140,8 +144,8 @@ class Sweep:
         return adapters_dir / name
 
     def _best(self) -> Trial | None:
-        finished = [trial for trial in self.trials if trial.loss is not None]
-        return min(finished, key=lambda trial: (trial.loss, trial.number), default=None)
+        gains = {trial.number: (trial.gain, -trial.number) for trial in self.trials if trial.gain is not None}
+        return max((t for t in self.trials if t.number in gains), key=lambda trial: gains[trial.number], default=None)
 
     def _take_up_again(self) -> None:
         """What a kill left half said: combinations not yet in the queue, trials without all settings, results not told."""
@@ -184,10 +188,10 @@ class Sweep:
     def _tell(self, trial: Trial) -> None:
         from optuna.trial import TrialState
 
-        if trial.loss is None:
+        if trial.gain is None:
             self._study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
         else:
-            self._study.tell(trial.number, trial.loss, skip_if_finished=True)
+            self._study.tell(trial.number, trial.gain, skip_if_finished=True)
 
 
 def read_sweep(root: Path, adapter_id: str, instruction_set_fingerprint: str) -> tuple[str, list[Trial]] | None:
@@ -209,7 +213,7 @@ def _open_study(path: Path) -> "Study":
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna.create_study(
-        storage=f"sqlite:///{path}", study_name="sweep", direction="minimize", load_if_exists=True
+        storage=f"sqlite:///{path}", study_name="sweep", direction="maximize", load_if_exists=True
     )
 
 

@@ -34,7 +34,8 @@ def _adapter(sweep: Sweep, content: str) -> str:
 def _trained(sweep: Sweep, trial: Trial) -> Trial:
     """As if a training had ended: the nearer to rank 30 and a rate of 1e-3, the better."""
     loss = abs(trial.parameters.get("rank", 0) - 30) / 30 + abs(trial.parameters.get("learning_rate", 0) - 1e-3) * 100
-    result = {"adapter_id": _adapter(sweep, json.dumps(trial.parameters)), "best_validation_loss": loss, "seconds": 1.0}
+    result = {"adapter_id": _adapter(sweep, json.dumps(trial.parameters)), "seconds": 1.0}
+    result |= {"first_validation_loss": 20.0, "best_validation_loss": loss}
     return replace(trial, result=result)
 
 
@@ -125,8 +126,19 @@ def test_a_failed_trial_is_on_record_and_never_chosen(tmp_path: Path) -> None:
     assert failed is not None
     sweep.end(replace(failed, why="Out of memory."))
     sweep = _run(tmp_path, GRID)
-    assert [trial.loss is None for trial in sweep.trials] == [True] + [False] * 5
+    assert [trial.gain is None for trial in sweep.trials] == [True] + [False] * 5
     assert sweep.chosen().number != failed.number
+
+
+def test_the_loss_that_fell_furthest_wins(tmp_path: Path) -> None:
+    """Measured in other batches the base model has another loss already; of two that fell alike the first one is taken."""
+    sweep = Sweep(tmp_path, "key", replace(GRID, trials=4))
+    for first, best in ((5.5, 5.25), (6.0, 5.5), (6.5, 6.0), (5.0, 5.0)):
+        trial = sweep.next_trial()
+        assert trial is not None
+        result = {"adapter_id": str(best), "first_validation_loss": first, "best_validation_loss": best}
+        sweep.end(replace(trial, result=result))
+    assert sweep.chosen().number == 1
 
 
 def test_a_sweep_of_which_every_trial_failed_is_an_error_and_can_be_tried_again(tmp_path: Path) -> None:
