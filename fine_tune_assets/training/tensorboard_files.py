@@ -37,21 +37,21 @@ FLUSH_SECONDS = 5
 
 
 class EventFiles(TrainerCallback):
-    """`telling` measures the speed, and is called before this one."""
+    """`telling` measures the speed, and is called before this one. Without a root nothing is written."""
 
-    def __init__(self, root: Path, checkpoints: Checkpoints, telling: Telling) -> None:
+    def __init__(self, root: Path | None, checkpoints: Checkpoints, telling: Telling) -> None:
         self._root, self._checkpoints, self._telling = root, checkpoints, telling
-        self._folder = root / f"{GOING_ON}{checkpoints.folder.name}"
         self._writer: SummaryWriter | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        if not state.is_world_process_zero:
+        if self._root is None or not state.is_world_process_zero:
             return
         # Of the attempt before, with steps behind its last checkpoint that are learned again; or of another training.
         for left in self._root.glob(f"{GOING_ON}*"):
             shutil.rmtree(left, ignore_errors=True)
-        make_folder(self._folder)
-        self._writer = SummaryWriter(str(self._folder), flush_secs=FLUSH_SECONDS)
+        folder = self._root / f"{GOING_ON}{self._checkpoints.folder.name}"
+        make_folder(folder)
+        self._writer = SummaryWriter(str(folder), flush_secs=FLUSH_SECONDS)
         first = self._checkpoints.start.get("first_validation_loss")
         for entry in [{"eval_loss": first, "step": 0} if first is not None else {}, *state.log_history]:
             _add(self._writer, entry)
@@ -70,7 +70,7 @@ class EventFiles(TrainerCallback):
 
     def finish(self, adapter_id: str, params: Mapping[str, Any], figures: Mapping[str, float]) -> None:
         """Close the file and name its folder by the adapter; those of an earlier training of the same adapter give way."""
-        if self._writer is None or self._writer.file_writer is None:
+        if self._root is None or self._writer is None or self._writer.file_writer is None:
             return
         written = {"adapter_id": adapter_id} | {name: _plain(value) for name, value in params.items()}
         for summary in hparams(written, dict(figures)):
@@ -78,9 +78,10 @@ class EventFiles(TrainerCallback):
         for name, value in figures.items():
             self._writer.add_scalar(name, value, 0)
         self._writer.close()
+        going_on = Path(self._writer.logdir)
         folder = self._root / short(adapter_id)
         shutil.rmtree(folder, ignore_errors=True)
-        os.replace(self._folder, folder)
+        os.replace(going_on, folder)
 
 
 def _add(writer: SummaryWriter, entry: Mapping[str, Any]) -> None:

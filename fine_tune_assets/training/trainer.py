@@ -105,9 +105,7 @@ def train_adapter(
         last = checkpoints.latest()
         telling = Telling(progress)
         trainer = _make_trainer(model, tokenizer, rows, settings, checkpoints, last, telling)
-        events = EventFiles(tensorboard_dir, checkpoints, telling) if tensorboard_dir else None
-        if events:
-            trainer.add_callback(events)
+        trainer.add_callback(events := EventFiles(tensorboard_dir, checkpoints, telling))
         first_validation = _first_validation(trainer, checkpoints)
         set_seed(settings.seed)
         trainer.train(resume_from_checkpoint=str(last.folder) if last else None)
@@ -116,9 +114,8 @@ def train_adapter(
         best = _best(trainer, first_validation)
         divergence = divergence_from_base(model, rows.validation.kept)
         adapter_id, folder = store_adapter(model, adapters_dir, base_fingerprint)
-        if events:
-            figures = {"best_validation_loss": best, "base_divergence": divergence}
-            events.finish(adapter_id, {**asdict(settings), "base_fingerprint": base_fingerprint}, figures)
+        figures = {"best_validation_loss": best, "base_divergence": divergence}
+        events.finish(adapter_id, {**asdict(settings), "base_fingerprint": base_fingerprint}, figures)
     checkpoints.remove()
     return TrainingResult(
         adapter_id=adapter_id,
