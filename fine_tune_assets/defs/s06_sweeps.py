@@ -49,7 +49,8 @@ class Trainings:
         key = sweep_key(self._set, self._request["base_fingerprint"], recipe.training, recipe.sweep)
         sweep = Sweep(layout.sweeps, key, recipe.sweep)
         while (trial := sweep.next_trial()) is not None:
-            self._context.log.info(f"Trial {len(sweep.trials)} of {recipe.sweep.wanted}: {_named(trial.parameters)}")
+            done = sum(t.is_over for t in sweep.trials)
+            self._context.log.info(f"{done} of {recipe.sweep.wanted} trials, next {_named(trial.parameters)}")
             sweep.end(self._train(sweep, trial))
         with errors_for_people():
             best = sweep.chosen()

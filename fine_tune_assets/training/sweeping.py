@@ -230,7 +230,8 @@ def _distributions(settings: SweepSettings) -> "dict[str, BaseDistribution]":
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     found: dict[str, BaseDistribution] = {}
-    for name, values in settings.parameters.items():
+    # In one order, whatever the recipe's: draws follow each other.
+    for name, values in sorted(settings.parameters.items()):
         if not isinstance(values, Range):
             found[name] = CategoricalDistribution(values)
         elif name in WHOLE:

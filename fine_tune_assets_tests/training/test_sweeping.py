@@ -60,6 +60,8 @@ def test_the_seed_decides_what_is_tried(tmp_path: Path) -> None:
     assert all(
         1e-5 <= p["learning_rate"] <= 1e-2 and p["rank"] in range(2, 65) and p["alpha"] in (8, 16) for p in first
     )
+    turned = replace(SEARCH, parameters=dict(reversed(SEARCH.parameters.items())))
+    assert _tried(_run(tmp_path / "turned", turned)) == first
     assert _tried(_run(tmp_path / "three", replace(SEARCH, seed=8))) != first
 
 
