@@ -1,6 +1,7 @@
 """Which settings a sweep tries, and that a kill costs nothing that was finished. What a trial costs is a formula here."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,8 @@ def test_only_the_weights_of_the_best_are_kept_unless_the_recipe_says_so(tmp_pat
         found = read_sweep(tmp_path / str(keep), best.adapter_id or "", "set-1")
         assert found == ("key", sweep.trials)
         assert read_sweep(tmp_path / str(keep), best.adapter_id or "", "set-2") is None
+        shutil.rmtree(folder)
+        assert sweep.has_weights(best, tmp_path / "adapters") is keep
 
 
 def test_a_failed_trial_is_on_record_and_never_chosen(tmp_path: Path) -> None:
