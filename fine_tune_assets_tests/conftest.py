@@ -85,7 +85,7 @@ def write_recipe(data: Path, **changes: Mapping[str, Any]) -> Path:
     """Write the installation's recipe: the demo's, small enough for a few reports, with `changes` of its sections."""
     values = yaml.safe_load(shipped_recipes()["demo_smollm2"].read_text(encoding="utf-8"))
     for section, changed in {"split": SMALL_SPLIT, **changes}.items():
-        values[section] = {**values[section], **changed}
+        values[section] = {**values.get(section, {}), **changed}
     path = data / "recipe.yaml"
     replace_file(path, yaml.safe_dump(values).encode())
     return path

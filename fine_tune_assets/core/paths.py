@@ -56,6 +56,16 @@ class Layout:
         return self.data_dir / "adapters"
 
     @property
+    def tensorboard(self) -> Path:
+        """Event files of trainings, a folder each, named by the adapter."""
+        return self.data_dir / "tensorboard"
+
+    @property
+    def sweeps(self) -> Path:
+        """What the trials of each sweep found, a folder each."""
+        return self.data_dir / "sweeps"
+
+    @property
     def weights(self) -> Path:
         """Merged and quantised weights, a folder each, named by their fingerprint."""
         return self.data_dir / "weights"

@@ -73,6 +73,8 @@ class Settings:
     """False: the Dagster UI is read-only, since it has no login and takes commands from any web page."""
     retrain_cron: str = "0 3 * * 0"
     """When training on whatever is new starts, however little it is: Sundays at 3 o'clock."""
+    mlflow_uri: str = ""
+    """Where finished trainings are told: sqlite:////PATH or an MLflow server inside the network; empty means nowhere."""
     threads: int = 0
     """CPU threads for heavy work; 0 means all."""
 

@@ -246,6 +246,18 @@ ADAPTERS = pa.schema([
     _column("base_divergence", pa.float64(), "Mean KL from the base model on validation answers, nats a token", nullable=True),
     _column("packing", pa.string(), "`bfd` if several examples shared a row, else `never`", nullable=True),
 ])
+SWEEP_TRIALS = pa.schema([
+    _column("sweep", pa.string(), "Name of the sweep: instruction set, base model, training settings and what was tried"),
+    _column("trial", pa.int64(), "Its number, from 0"),
+    _column("parameters", pa.string(), "Training settings that it tried, as JSON; all others are the recipe's"),
+    _column("state", pa.string(), "`finished` or `failed`"),
+    _column("is_chosen", pa.bool_(), "True for the one that became the adapter"),
+    _column("first_validation_loss", pa.float64(), "Validation loss before training; absent if it failed", nullable=True),
+    _column("best_validation_loss", pa.float64(), "The same of the checkpoint that was kept", nullable=True),
+    _column("seconds", pa.float64(), "Duration of training", nullable=True),
+    _column("adapter_id", pa.string(), "Adapter that it made; its weights are kept if it was chosen", nullable=True),
+    _column("why", pa.string(), "Why it failed", nullable=True),
+])
 JUDGE_AGREEMENT = pa.schema([
     _column("labelled_set", pa.string(), "Human-rated answers that the judge was measured on"),
     _column("human_measure", pa.string(), "What the people rated"),
@@ -355,6 +367,7 @@ TABLES: dict[str, pa.Schema] = {
     "example_lengths": EXAMPLE_LENGTHS,
     "training_preflights": TRAINING_PREFLIGHTS,
     "adapters": ADAPTERS,
+    "sweep_trials": SWEEP_TRIALS,
     "judge_agreement": JUDGE_AGREEMENT,
     "judge_scores": JUDGE_SCORES,
     "retained_abilities": RETAINED_ABILITIES,

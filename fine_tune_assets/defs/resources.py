@@ -101,6 +101,14 @@ class Installation(dg.ConfigurableResource):
         return folder / f"{name}.parquet"
 
 
+class WorkerRefusal(dg.Failure):
+    """What a worker said instead of a result: the kind of its error, and its words for people."""
+
+    def __init__(self, kind: str, said: str) -> None:
+        super().__init__(f"{kind}: {said}", allow_retries=False)
+        self.kind, self.said = kind, said
+
+
 class Worker(dg.ConfigurableResource):
     """Runs `python -m fine_tune_assets.<package>` with one request, streaming its log and its progress to the UI."""
 
@@ -116,7 +124,7 @@ class Worker(dg.ConfigurableResource):
         if answer is None:
             raise dg.Failure(f"The worker {package} ended without a result. Its log is above.")
         if ERROR in answer:
-            raise dg.Failure(f"{answer['type']}: {answer[ERROR]}", allow_retries=False)
+            raise WorkerRefusal(answer["type"], answer[ERROR])
         return dict(answer[RESULT])
 
 

@@ -29,6 +29,7 @@ from fine_tune_assets.defs.resources import Installation, Worker, errors_for_peo
 from fine_tune_assets.defs.s01_erased_patients import require_nobody_erased
 from fine_tune_assets.defs.s02_missed_identifiers import examples_with_misses, require_nothing_missed
 from fine_tune_assets.defs.s04_standing_decisions import decisions_of_now, has_fallen, require_decisions_stand
+from fine_tune_assets.defs.s06_sweeps import Trainings
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.instructions.gates import require_evidence
 from fine_tune_assets.instructions.storing import InstructionSetError, StoredInstructionSet, read_instruction_set
@@ -188,10 +189,12 @@ def adapters(
         "base_fingerprint": base["fingerprint"],
         "adapters_dir": str(layout.adapters),
         "checkpoints_dir": str(layout.training_checkpoints),
+        "tensorboard_dir": str(layout.tensorboard),
         "settings": asdict(recipe.training),
         "threads": installation.settings.threads,
     }
-    trained = worker.run(context, "training", request)
+    trainings = Trainings(context, installation, worker, request, stored.fingerprint, lengths)
+    trained = trainings.run()
     with errors_for_people():
         require_rows_trained(lengths, trained["rows_too_long"])
     record_training(layout.adapters, trained["adapter_id"], stored.fingerprint, trained["rows_too_long"])
@@ -204,10 +207,11 @@ def adapters(
         "prompt_fingerprint": preflight["prompt_fingerprint"],
         "method": recipe.training.method,
     }
+    told = trainings.tell(row, trained)
     table = table_of([row], ADAPTERS)
     # The same training on the same inputs gives the same weights: seconds and memory are no part of the version.
     named = [row[n] for n in ("adapter_id", "base_fingerprint", "instruction_set_fingerprint", "prompt_fingerprint")]
-    return result("adapters", table, fingerprint_json(named), **_shown(trained))
+    return result("adapters", table, fingerprint_json(named), **_shown(trained), **told)
 
 
 _TOLD = (

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic.dataclasses import dataclass
 
+from fine_tune_assets.recipes.sweep import SweepSettings, require_trainable
+
 _STRICT = ConfigDict(extra="forbid")
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -352,3 +354,11 @@ class Recipe:
     """Share of general data in the train split: it guards against forgetting."""
     replay_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the train split that is taken from earlier sets: examples that are no longer drafted but still approved."""
+    sweep: SweepSettings | None = None
+    """Several trainings with different settings, of which the best on validation becomes the candidate; absent: one training."""
+
+    @model_validator(mode="after")
+    def _sweeps_what_can_be_trained(self) -> "Recipe":
+        if self.sweep is not None:
+            require_trainable(self.sweep, self.training)
+        return self

@@ -20,7 +20,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "review": ("review.reviewers", "review.own_edits", "review.agreement_floor", "review.minimum_pairs"),
     "instructions": ("name", "system_prompt", "general_fraction", "replay_fraction", "split", "training.seed"),
     "base_model": ("base_model",),
-    "training": ("training",),
+    "training": ("training", "sweep"),
     "judge": ("judge.test_examples", "judge.max_new_tokens", "judge.batch_size"),
     "abilities": ("judge.ability_items", "judge.batch_size"),
     "gate": ("gate", "judge.agreement_floor"),

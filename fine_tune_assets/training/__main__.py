@@ -37,6 +37,7 @@ def train(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
         settings=TrainingSettings(**request["settings"]),
         threads=request["threads"],
         progress=progress,
+        tensorboard_dir=Path(request["tensorboard_dir"]),
     )
     return {**asdict(result), "folder": str(result.folder), "curve_png": loss_curve_png(result.curve)}
 

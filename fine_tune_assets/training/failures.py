@@ -18,6 +18,10 @@ class TrainingError(FineTuneError):
     """Training could not start or went wrong."""
 
 
+class UnfitSettingsError(TrainingError):
+    """These settings do not go with this machine or these examples; others may."""
+
+
 NOT_A_NUMBER = (
     "The loss is not a number at step {step}. Lower training.learning_rate in the recipe: a training with "
     "another one begins anew. Nothing was stored."
@@ -47,7 +51,7 @@ def explained(folder: Path) -> Iterator[None]:
     # Only to say what people can mend; anything else goes on as it is.
     except Exception as error:
         if is_out_of_memory(error):
-            raise TrainingError(OUT_OF_MEMORY) from None
+            raise UnfitSettingsError(OUT_OF_MEMORY) from None
         if is_disk_full(error, folder):
             raise TrainingError(DISK_FULL.format(free=free_bytes(folder) // 1_000_000, folder=folder.name)) from None
         if re.search(_NO_DERIVATIVE, str(error)):
@@ -93,6 +97,6 @@ def require_room(folder: Path, needed: int) -> None:
 
 
 def require_number(value: float, step: int) -> None:
-    """Raise TrainingError unless the loss or the size of the gradient is a finite number."""
+    """Raise UnfitSettingsError unless the loss or the size of the gradient is a finite number."""
     if value != value or abs(value) == float("inf"):
-        raise TrainingError(NOT_A_NUMBER.format(step=step))
+        raise UnfitSettingsError(NOT_A_NUMBER.format(step=step))

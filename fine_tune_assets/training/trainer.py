@@ -39,6 +39,7 @@ from fine_tune_assets.training.sft import ResumableTrainer, Schedule
 from fine_tune_assets.training.supervised_loss import score_learned_positions_only
 from fine_tune_assets.training.supervision import SupervisedRow, SupervisedRows, require_rows_fit, supervise_all
 from fine_tune_assets.training.telling import Telling, curve_of, peak_memory_bytes
+from fine_tune_assets.training.tensorboard_files import EventFiles
 
 TRAINER = 2
 """Raised when the same inputs train to other weights than before: a checkpoint of before is then not gone on from."""
@@ -88,6 +89,7 @@ def train_adapter(
     settings: TrainingSettings,
     threads: int,
     progress: Progress,
+    tensorboard_dir: Path | None = None,
 ) -> TrainingResult:
     """Train and store one adapter. Raises TrainingError; nothing is left under a final name then."""
     use_threads(threads)
@@ -103,6 +105,7 @@ def train_adapter(
         last = checkpoints.latest()
         telling = Telling(progress)
         trainer = _make_trainer(model, tokenizer, rows, settings, checkpoints, last, telling)
+        trainer.add_callback(events := EventFiles(tensorboard_dir, checkpoints, telling))
         first_validation = _first_validation(trainer, checkpoints)
         set_seed(settings.seed)
         trainer.train(resume_from_checkpoint=str(last.folder) if last else None)
@@ -111,6 +114,8 @@ def train_adapter(
         best = _best(trainer, first_validation)
         divergence = divergence_from_base(model, rows.validation.kept)
         adapter_id, folder = store_adapter(model, adapters_dir, base_fingerprint)
+        figures = {"best_validation_loss": best, "base_divergence": divergence}
+        events.finish(adapter_id, {**asdict(settings), "base_fingerprint": base_fingerprint}, figures)
     checkpoints.remove()
     return TrainingResult(
         adapter_id=adapter_id,

@@ -64,6 +64,7 @@ def test_a_trainer_that_is_killed_goes_on_in_the_same_run(tmp_path: Path) -> Non
             "base_fingerprint": fingerprint_folder(base),
             "adapters_dir": str(tmp_path / name / "adapters"),
             "checkpoints_dir": str(tmp_path / name / "checkpoints"),
+            "tensorboard_dir": str(tmp_path / name / "tensorboard"),
             "settings": asdict(settings),
             "threads": 1,
         }

@@ -58,6 +58,14 @@ def test_training_lowered_the_loss_and_changed_the_answers(served: Served) -> No
     assert any(pair["base"] != pair["adapter"] for pair in answers.values())
 
 
+def test_the_training_left_its_event_files(served: Served) -> None:
+    """Under the adapter's name, without any setting."""
+    small, _ = served
+    adapter = _rows(small, "adapters")[0]
+    assert Path(adapter["folder"]).name in {path.name for path in (small.data / "tensorboard").iterdir()}
+    assert _rows(small, "sweep_trials") == []
+
+
 def test_what_was_approved_is_what_was_trained_and_what_was_trained_is_served(served: Served) -> None:
     """The promise, followed through the stored fingerprints."""
     small, printed = served

@@ -56,6 +56,7 @@ def _paths(schema: Any, prefix: str = "") -> Iterator[str]:
 @pytest.mark.parametrize(
     ("path", "value", "moved"),
     [
+        ("sweep", {"parameters": {"rank": [8, 16]}, "seed": 1}, {"training"}),
         ("scrub.minimum_score", 0.6, {"scrub"}),
         ("tagger.steps", 5, {"tagger"}),
         ("dedup.near_threshold", 0.9, {"dedup"}),

@@ -1,0 +1,127 @@
+"""Stage 6: one training, or the trials of a sweep, of which the best on validation becomes the adapter.
+
+Belongs here: running each trial as a process of its own, and what is kept and shown of it. Must stay out: which settings are
+tried (see `training/sweeping.py`).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import dagster as dg
+from dagster._core.errors import DagsterPipesExecutionError
+
+from fine_tune_assets.defs.metadata import markdown_table
+from fine_tune_assets.defs.resources import Installation, Worker, WorkerRefusal, errors_for_people
+from fine_tune_assets.defs.s06_tracking import NOT_TOLD, tell_tracking
+from fine_tune_assets.lineage.trainings import record_training
+from fine_tune_assets.training.failures import UnfitSettingsError
+from fine_tune_assets.training.preflight import require_rows_trained, too_long
+from fine_tune_assets.training.sweeping import DEATHS, Sweep, Trial, sweep_key
+
+_KILLED = f"Its process was killed {DEATHS} times: most often for want of memory."
+
+
+class Trainings:
+    """Starts what `request` asks for: one training, or every trial of the recipe's sweep that is not over yet."""
+
+    def __init__(
+        self,
+        context: dg.AssetExecutionContext,
+        installation: Installation,
+        worker: Worker,
+        request: dict[str, Any],
+        instruction_set_fingerprint: str,
+        lengths: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """`lengths`: rows of example_lengths, which say what is left out."""
+        self._context, self._worker, self._request = context, worker, request
+        self._installation, self._set, self._lengths = installation, instruction_set_fingerprint, lengths
+        self._trials: list[Trial] = []
+        self._chosen: Trial | None = None
+
+    def run(self) -> dict[str, Any]:
+        """The trainer's result. Of a sweep: the chosen trial's, stored where adapters lie."""
+        recipe, layout = self._installation.recipe, self._installation.layout
+        if recipe.sweep is None:
+            return self._worker.run(self._context, "training", self._request)
+        key = sweep_key(self._set, self._request["base_fingerprint"], recipe.training, recipe.sweep)
+        sweep = Sweep(layout.sweeps, key, recipe.sweep)
+        while (trial := sweep.next_trial()) is not None:
+            done = sum(t.is_over for t in sweep.trials)
+            self._context.log.info(f"{done} of {recipe.sweep.wanted} trials, next {_named(trial.parameters)}")
+            sweep.end(self._train(sweep, trial))
+        with errors_for_people():
+            best = sweep.chosen()
+        if not sweep.has_weights(best, layout.adapters):
+            self._context.log.warning(f"The weights of trial {best.number} are gone: it is trained again.")
+            sweep.keep(best := replace(best, result=self._once(sweep, best)))
+        with errors_for_people():
+            folder = sweep.publish(best, self._set, layout.adapters)
+        self._trials, self._chosen = sweep.trials, best
+        if recipe.sweep.keep_adapters:
+            for trial in self._trials:
+                if trial.adapter_id is not None:
+                    record_training(layout.adapters, trial.adapter_id, self._set, too_long(self._lengths))
+        return {**(best.result or {}), "folder": str(folder), "rows_too_long": too_long(self._lengths)}
+
+    def tell(self, row: Mapping[str, Any], trained: Mapping[str, Any]) -> dict[str, Any]:
+        """Tell the tracking of each training, and metadata of it. `row`: of the table adapters."""
+        changed = self._chosen.parameters if self._chosen else {}
+        shown = tell_tracking(self._context, self._installation, trained, row, **changed)
+        if self._chosen is None:
+            return shown
+        for trial in self._trials:
+            is_other = trial.result is not None and trial.adapter_id != trained["adapter_id"]
+            if is_other and not shown["mlflow"].startswith(NOT_TOLD):
+                tell_tracking(self._context, self._installation, trial.result or {}, row, **trial.parameters)
+        return {**shown, "sweep": dg.MetadataValue.md(markdown_table(trial_rows(self._trials, trained["adapter_id"])))}
+
+    def _train(self, sweep: Sweep, trial: Trial) -> Trial:
+        """The trial with what came of it. Raises what is no fault of its settings: that ends the sweep, which can go on."""
+        while trial.deaths < DEATHS:
+            try:
+                return replace(trial, result=self._once(sweep, trial))
+            except WorkerRefusal as error:
+                if error.kind != UnfitSettingsError.__name__:
+                    raise
+                self._context.log.warning(f"Trial {trial.number} failed. {error.said}")
+                return replace(trial, why=error.said)
+            except DagsterPipesExecutionError:
+                trial = replace(trial, deaths=trial.deaths + 1)
+                sweep.keep(trial)
+                self._context.log.warning(f"The process of trial {trial.number} was killed; it goes on.")
+        return replace(trial, why=_KILLED)
+
+    def _once(self, sweep: Sweep, trial: Trial) -> dict[str, Any]:
+        settings = {**self._request["settings"], **trial.parameters}
+        request = {**self._request, "settings": settings, "adapters_dir": str(sweep.adapters)}
+        result = self._worker.run(self._context, "training", request)
+        with errors_for_people():
+            require_rows_trained(self._lengths, result["rows_too_long"])
+        # Without the ids of examples: an erasure would have to find them in the record.
+        return {name: value for name, value in result.items() if name != "rows_too_long"}
+
+
+def trial_rows(trials: Sequence[Trial], chosen_adapter: str) -> list[dict[str, Any]]:
+    """Of the table sweep_trials, but for the sweep's name."""
+    chosen = next((trial.number for trial in trials if trial.adapter_id == chosen_adapter), None)
+    return [
+        {
+            "trial": trial.number,
+            "parameters": json.dumps(trial.parameters, sort_keys=True),
+            "state": "failed" if trial.result is None else "finished",
+            "is_chosen": trial.number == chosen,
+            "first_validation_loss": trial.result and trial.result["first_validation_loss"],
+            "best_validation_loss": trial.result and trial.result["best_validation_loss"],
+            "seconds": trial.result and trial.result["seconds"],
+            "adapter_id": trial.adapter_id,
+            "why": trial.why,
+        }
+        for trial in trials
+    ]
+
+
+def _named(parameters: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in parameters.items())

@@ -1,0 +1,156 @@
+"""A sweep in the graph: trials in processes of their own, the best one becomes the adapter, the rest stay on record."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+from mlflow import MlflowClient
+
+from fine_tune_assets.core.files import write_table
+from fine_tune_assets.core.fingerprints import fingerprint_folder, short
+from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.core.tables import ADAPTERS
+from fine_tune_assets.defs.resources import Installation, Worker
+from fine_tune_assets.defs.s06_sweep_trials import sweep_trials
+from fine_tune_assets.defs.s06_sweeps import Trainings
+from fine_tune_assets_tests.conftest import write_recipe
+from fine_tune_assets_tests.training.tiny import SETTINGS, base_model, instruction_set
+
+SWEEP = {"parameters": {"alpha": [2, 16, 10**30]}, "seed": 1}
+"""The first two learn, the second more; the third learns until its loss is no number."""
+SET = "5" * 64
+
+
+def run_sweep(worker: Worker | None = None) -> dict[str, Any]:
+    """One run of an asset that trains as `adapters` does; its metadata. Also started as a process of its own, to be killed."""
+
+    @dg.asset
+    def trained(context: dg.AssetExecutionContext, worker: Worker) -> dg.MaterializeResult[None]:
+        installation = Installation()
+        data = installation.layout.data_dir
+        request = {
+            "action": "train",
+            "instruction_set": str(data / "set.parquet"),
+            "base_folder": str(data / "base"),
+            "base_fingerprint": fingerprint_folder(data / "base"),
+            "adapters_dir": str(installation.layout.adapters),
+            "checkpoints_dir": str(installation.layout.training_checkpoints),
+            "tensorboard_dir": str(installation.layout.tensorboard),
+            "settings": asdict(installation.recipe.training),
+            "threads": 1,
+        }
+        trainings = Trainings(context, installation, worker, request, SET, lengths=[])
+        result = trainings.run()
+        names = ("prompt_fingerprint", "recipe_fingerprint", "method")
+        row = {**dict.fromkeys(names, "x"), "base_fingerprint": "b", "instruction_set_fingerprint": SET}
+        told = trainings.tell(row, result)
+        return dg.MaterializeResult(metadata={"adapter_id": result["adapter_id"], "folder": result["folder"], **told})
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = dg.materialize([trained], resources={"worker": worker or Worker()}, instance=instance)
+        (made,) = run.asset_materializations_for_node("trained")
+        return {name: value.value for name, value in made.metadata.items()}
+
+
+@pytest.fixture
+def data(installation_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    base_model(installation_dir / "base", 1.0)
+    write_table(installation_dir / "set.parquet", instruction_set(train=12, validation=2))
+    training = asdict(SETTINGS) | {"epochs": 2, "learning_rate": 5e-3, "target_modules": "all-linear"}
+    write_recipe(installation_dir, training=training, sweep=SWEEP)
+    monkeypatch.setenv("FINE_TUNE_MLFLOW_URI", f"sqlite:///{installation_dir / 'runs.db'}")
+    return installation_dir
+
+
+def _kill_in_the_second_trial() -> None:
+    """kill -9 of the step, which takes its trainer with it, when the first trial is over and the second one has begun."""
+    code = "from fine_tune_assets_tests.defs.test_sweeps import run_sweep; run_sweep()"
+    step = subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT_DIR, stderr=subprocess.DEVNULL)
+    sweeps = Installation().layout.sweeps
+    while not list(sweeps.glob("*/trial-1.json")):
+        assert step.poll() is None
+        time.sleep(0.02)
+    os.kill(step.pid, signal.SIGKILL)
+    step.wait()
+
+
+def _record(data: Path, trial: int) -> dict[str, Any]:
+    (path,) = (data / "sweeps").glob(f"*/trial-{trial}.json")
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _table(made: dict[str, Any]) -> dg.MaterializeResult[pa.Table]:
+    row = {field.name: None for field in ADAPTERS}
+    row |= {"adapter_id": made["adapter_id"], "instruction_set_fingerprint": SET}
+    adapters = pa.Table.from_pylist([row], schema=pa.schema([field.with_nullable(True) for field in ADAPTERS]))
+    found = sweep_trials(Installation(), adapters)
+    assert isinstance(found, dg.MaterializeResult)
+    return found
+
+
+@pytest.mark.slow  # TRL takes 13 s to import, in every process
+def test_a_sweep_goes_on_after_a_kill_and_its_best_trial_becomes_the_adapter(data: Path) -> None:
+    """What was finished is not trained again, a loss that is no number costs its trial only, and all of it is on record."""
+    _kill_in_the_second_trial()
+    before = _record(data, 0)
+    assert before["result"] is not None
+    assert "rows_too_long" not in before["result"]  # ids of examples, which an erasure would have to find
+    assert _record(data, 1)["result"] is None
+    made = run_sweep()
+    assert _record(data, 0) == before
+    rows = _table(made).value.to_pylist()
+    assert [json.loads(row["parameters"])["alpha"] for row in rows] == [2, 16, 10**30]
+    assert [row["state"] for row in rows] == ["finished", "finished", "failed"]
+    assert "not a number" in rows[2]["why"]
+    assert rows[2]["best_validation_loss"] is None
+    assert rows[1]["best_validation_loss"] < rows[0]["best_validation_loss"]
+    assert [row["is_chosen"] for row in rows] == [False, True, False]
+    assert made["adapter_id"] == rows[1]["adapter_id"] == fingerprint_folder(Path(made["folder"]))
+    assert [path.name for path in (data / "adapters").iterdir()] == [short(made["adapter_id"])]
+    assert "not a number" in made["sweep"]
+    events = {path.name for path in (data / "tensorboard").iterdir() if not path.name.startswith("going-on")}
+    assert events == {short(row["adapter_id"]) for row in rows[:2]}
+    client = MlflowClient(tracking_uri=Installation().settings.mlflow_uri)
+    runs = client.search_runs([client.get_experiment_by_name("demo_smollm2").experiment_id])
+    assert {run.data.tags["adapter_id"]: run.data.params["alpha"] for run in runs} == {
+        rows[0]["adapter_id"]: "2",
+        rows[1]["adapter_id"]: "16",
+    }
+
+
+@pytest.mark.slow  # as above
+def test_a_fault_that_is_not_the_settings_ends_the_sweep(data: Path) -> None:
+    """Another base model would spoil every trial: none may be put down as failed for it."""
+    write_recipe(data, training=asdict(SETTINGS) | {"target_modules": ["c_attn"]}, sweep=SWEEP)
+    with pytest.raises(dg.Failure, match=r"none of training\.target_modules"):
+        run_sweep()
+    assert _record(data, 0)["why"] is None
+
+
+class Dying(Worker):
+    """Its process is killed, whatever it is asked."""
+
+    def run(self, context: dg.AssetExecutionContext, package: str, request: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        dg.PipesSubprocessClient().run(context=context, command=["sh", "-c", "kill -9 $$"])
+        return {}
+
+
+def test_a_trial_whose_process_is_killed_again_and_again_counts_as_failed(data: Path) -> None:
+    """The kernel kills what does not fit: the sweep would never end. All trials failed here, and nothing is kept of that."""
+    with pytest.raises(dg.Failure, match=r"None of the trials.*trial 2: Its process was killed 3 times"):
+        run_sweep(Dying())
+    assert list((data / "sweeps").iterdir()) == []
+
+
+def test_an_adapter_of_no_sweep_has_no_trials(installation_dir: Path) -> None:  # noqa: ARG001
+    """The table is there all the same: what comes after may ask for it."""
+    assert _table({"adapter_id": "a" * 64}).value.num_rows == 0
