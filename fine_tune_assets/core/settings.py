@@ -32,6 +32,7 @@ OFFLINE_ENVIRONMENT = {
     "ORT_DISABLE_TELEMETRY": "1",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_DO_NOT_TRACK": "1",
+    "UNSLOTH_DISABLE_STATISTICS": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "WANDB_MODE": "disabled",
@@ -75,6 +76,9 @@ class Settings:
     """When training on whatever is new starts, however little it is: Sundays at 3 o'clock."""
     threads: int = 0
     """CPU threads for heavy work; 0 means all."""
+    unsloth_python: str = ""
+    """Python of the environment that Unsloth is installed in; empty means `.venv-unsloth/bin/python` below the project. No Path:
+    its link is not followed, since it is what tells Python its environment."""
 
     @cached_property
     def layout(self) -> Layout:
@@ -83,6 +87,10 @@ class Settings:
     @property
     def database_url(self) -> str:
         return self.ledger_url or f"sqlite:///{self.data_dir / 'ledger' / 'ledger.db'}"
+
+    @property
+    def unsloth_interpreter(self) -> Path:
+        return Path(self.unsloth_python) if self.unsloth_python else PROJECT_DIR / ".venv-unsloth" / "bin" / "python"
 
     @property
     def desk_address(self) -> str:
