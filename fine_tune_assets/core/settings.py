@@ -90,7 +90,7 @@ class Settings:
 
     @property
     def unsloth_interpreter(self) -> Path:
-        return Path(self.unsloth_python) if self.unsloth_python else PROJECT_DIR / ".venv-unsloth" / "bin" / "python"
+        return Path(self.unsloth_python or PROJECT_DIR / ".venv-unsloth/bin/python").expanduser().absolute()
 
     @property
     def desk_address(self) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 from fine_tune_assets.recipes.schema import TrainingSettings
 from fine_tune_assets.training.engines import OPTIMISER
 from fine_tune_assets.training.environments import MISSING
-from fine_tune_assets.training.failures import TrainingError, is_out_of_memory
+from fine_tune_assets.training.failures import TrainingError
 from fine_tune_assets.training.model_facts import read_facts
 
 PATCHED = ("trl", "transformers", "peft")
@@ -80,9 +80,7 @@ class UnslothEngine:
                 use_gradient_checkpointing=checkpointing,
                 random_state=settings.seed,
             )
-        except ValueError as error:
-            if is_out_of_memory(error):
-                raise
+        except ValueError:
             raise TrainingError(
                 f"Unsloth can't adapt training.target_modules: {settings.target_modules} of this base model."
             ) from None
