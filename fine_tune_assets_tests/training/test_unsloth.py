@@ -17,6 +17,7 @@ from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.progress import silent
 from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT
 from fine_tune_assets.defs.resources import Worker
+from fine_tune_assets.defs.s06_adapters import _shown as shown_of_training
 from fine_tune_assets.recipes.schema import TrainingSettings
 from fine_tune_assets.training.__main__ import train
 from fine_tune_assets.training.failures import TrainingError
@@ -168,6 +169,17 @@ def test_another_engine_is_another_training(inputs: Path) -> None:
     table = pq.read_table(inputs / "set.parquet")
     keys = {training_key(table, "base-1", replace(SETTINGS, engine=engine)) for engine in ("trl", "unsloth")}
     assert len(keys) == 2
+
+
+@pytest.mark.slow
+def test_what_people_see_of_an_adapter_names_the_engine_and_its_versions(inputs: Path, tmp_path: Path) -> None:
+    """Of the environment that trained it: another one has other versions."""
+    from importlib.metadata import version
+
+    shown = shown_of_training(train(_request(inputs, tmp_path, SETTINGS), silent))
+    assert shown["engine"] == "trl"
+    assert f"trl {version('trl')}" in shown["libraries"]
+    assert f"transformers {version('transformers')}" in shown["libraries"]
 
 
 @pytest.mark.slow
