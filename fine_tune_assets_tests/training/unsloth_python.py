@@ -9,4 +9,4 @@ import pytest
 from fine_tune_assets.core.settings import load_settings
 
 UNSLOTH = load_settings().unsloth_interpreter
-needs_unsloth = pytest.mark.skipif(not UNSLOTH.exists(), reason=f"no {UNSLOTH.parts[-3]}: run make setup-unsloth")
+needs_unsloth = pytest.mark.skipif(not UNSLOTH.exists(), reason="Unsloth is not installed: run make setup-unsloth")
