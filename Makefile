@@ -8,7 +8,7 @@ export DO_NOT_TRACK = 1
 export DAGSTER_DISABLE_TELEMETRY = 1
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup check test test-slow test-all demo up down status airgap-proof compat-proof bench-graph bench-phi bench-phi-memory bench-drafts bench-dedup bench-desk bench-train
+.PHONY: help setup setup-unsloth check test test-slow test-all demo up down status airgap-proof compat-proof bench-graph bench-phi bench-phi-memory bench-drafts bench-dedup bench-desk bench-train bench-unsloth
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort
@@ -64,6 +64,15 @@ $(VLLM)/.installed:
 compat-proof: setup $(VLLM)/.installed   ## load imported and merged weights in vLLM and llama.cpp (first makes .venv-vllm, 3 GB)
 	$(BIN)/python benchmarks/compat_proof.py $(VLLM)/bin/python
 
+UNSLOTH ?= .venv-unsloth
+UNSLOTH_NEEDS := unsloth bitsandbytes dagster-pipes datasets jinja2 matplotlib peft pyarrow pydantic pyyaml safetensors tensorboardX trl
+$(UNSLOTH)/.installed: constraints-unsloth.txt
+	$(PYTHON) -m venv $(UNSLOTH)
+	$(UNSLOTH)/bin/pip install --quiet --disable-pip-version-check -c constraints-unsloth.txt $(UNSLOTH_NEEDS)
+	touch $@
+
+setup-unsloth: $(UNSLOTH)/.installed   ## create .venv-unsloth (3 GB), for recipes with training.engine: unsloth
+
 bench-graph: setup   ## time and memory of the whole graph on the sample reports
 	$(BIN)/python benchmarks/bench_graph.py
 
@@ -84,3 +93,6 @@ bench-dedup: setup   ## near duplicates among up to a million notes, beside data
 
 bench-train: setup   ## this trainer beside a plain TRL script, and QLoRA beside LoRA: speed, memory, loss
 	$(BIN)/python benchmarks/bench_train.py
+
+bench-unsloth: setup setup-unsloth   ## TRL beside Unsloth on the same recipe and rows: speed, memory, loss (needs a GPU)
+	$(BIN)/python benchmarks/bench_unsloth.py

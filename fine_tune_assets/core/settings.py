@@ -32,6 +32,7 @@ OFFLINE_ENVIRONMENT = {
     "ORT_DISABLE_TELEMETRY": "1",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_DO_NOT_TRACK": "1",
+    "UNSLOTH_DISABLE_STATISTICS": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "WANDB_MODE": "disabled",
@@ -77,6 +78,9 @@ class Settings:
     """Where finished trainings are told: sqlite:////PATH or an MLflow server inside the network; empty means nowhere."""
     threads: int = 0
     """CPU threads for heavy work; 0 means all."""
+    unsloth_python: str = ""
+    """Python of the environment that Unsloth is installed in; empty means `.venv-unsloth/bin/python` below the project. No Path:
+    its link is not followed, since it is what tells Python its environment."""
 
     @cached_property
     def layout(self) -> Layout:
@@ -85,6 +89,10 @@ class Settings:
     @property
     def database_url(self) -> str:
         return self.ledger_url or f"sqlite:///{self.data_dir / 'ledger' / 'ledger.db'}"
+
+    @property
+    def unsloth_interpreter(self) -> Path:
+        return Path(self.unsloth_python or PROJECT_DIR / ".venv-unsloth/bin/python").expanduser().absolute()
 
     @property
     def desk_address(self) -> str:

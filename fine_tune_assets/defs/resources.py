@@ -112,9 +112,14 @@ class WorkerRefusal(dg.Failure):
 class Worker(dg.ConfigurableResource):
     """Runs `python -m fine_tune_assets.<package>` with one request, streaming its log and its progress to the UI."""
 
-    def run(self, context: dg.AssetExecutionContext, package: str, request: dict[str, Any]) -> dict[str, Any]:
-        """The worker's result. Raises dg.Failure with the worker's own words, or with the kind of error only."""
-        command = [sys.executable, "-m", f"fine_tune_assets.{package}"]
+    def run(
+        self, context: dg.AssetExecutionContext, package: str, request: dict[str, Any], python: Path | None = None
+    ) -> dict[str, Any]:
+        """The worker's result. Raises dg.Failure with the worker's own words, or with the kind of error only.
+
+        `python`: the interpreter of another environment than this one.
+        """
+        command = [str(python or sys.executable), "-m", f"fine_tune_assets.{package}"]
         with tempfile.TemporaryDirectory(prefix="worker-") as folder:
             file = Path(folder) / "answer.json"
             dg.PipesSubprocessClient(cwd=str(PROJECT_DIR), env=OFFLINE_ENVIRONMENT).run(

@@ -36,6 +36,7 @@ from fine_tune_assets.instructions.storing import InstructionSetError, StoredIns
 from fine_tune_assets.lineage.trainings import record_training
 from fine_tune_assets.recipes.sections import section_fingerprints
 from fine_tune_assets.training.due import count_new_examples, is_training_due
+from fine_tune_assets.training.environments import require_environment
 from fine_tune_assets.training.preflight import require_preflight, require_rows_trained
 
 GROUP = "s06_adapters"
@@ -178,6 +179,7 @@ def adapters(
             base_fingerprint=base["fingerprint"],
             training_fingerprint=sections["training"],
         )
+        python = require_environment(recipe.training.engine, installation.settings.unsloth_interpreter)
     if fingerprint_table(stored.table) != fingerprint_table(instruction_sets):
         raise dg.Failure("The stored instruction set is not the table in hand. Materialize instruction_sets again.")
     if example_lengths.column("example_id") != instruction_sets.column("example_id"):
@@ -193,7 +195,7 @@ def adapters(
         "settings": asdict(recipe.training),
         "threads": installation.settings.threads,
     }
-    trainings = Trainings(context, installation, worker, request, stored.fingerprint, lengths)
+    trainings = Trainings(context, installation, worker, request, python, stored.fingerprint, lengths)
     trained = trainings.run()
     with errors_for_people():
         require_rows_trained(lengths, trained["rows_too_long"])
@@ -216,7 +218,7 @@ def adapters(
 
 _TOLD = (
     "first_train_loss", "last_train_loss", "best_validation_loss", "rows_trained", "supervised_tokens", "steps", "stopped_early",
-    "packing", "base_divergence", "tokens_per_second", "seconds",
+    "packing", "base_divergence", "tokens_per_second", "seconds", "engine",
 )  # fmt: skip
 
 
@@ -228,6 +230,7 @@ def _shown(trained: dict[str, Any]) -> dict[str, Any]:
         "resumed_from_step": trained["resumed_from_step"] or 0,
         "peak_memory_mb": trained["peak_memory_bytes"] / 1e6,
         "adapter": short(trained["adapter_id"]),
+        "libraries": ", ".join(f"{name} {version}" for name, version in trained["libraries"].items()),
         "left_out_as_too_long": dg.MetadataValue.json(trained["rows_too_long"]),
     }
 

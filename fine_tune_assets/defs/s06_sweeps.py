@@ -7,6 +7,7 @@ tried (see `training/sweeping.py`).
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -32,11 +33,12 @@ class Trainings:
         installation: Installation,
         worker: Worker,
         request: dict[str, Any],
+        python: Path,
         instruction_set_fingerprint: str,
         lengths: Sequence[Mapping[str, Any]],
     ) -> None:
-        """`lengths`: rows of example_lengths, which say what is left out."""
-        self._context, self._worker, self._request = context, worker, request
+        """`python`: the interpreter that trains. `lengths`: rows of example_lengths, which say what is left out."""
+        self._context, self._worker, self._request, self._python = context, worker, request, python
         self._installation, self._set, self._lengths = installation, instruction_set_fingerprint, lengths
         self._trials: list[Trial] = []
         self._chosen: Trial | None = None
@@ -45,7 +47,7 @@ class Trainings:
         """The trainer's result. Of a sweep: the chosen trial's, stored where adapters lie."""
         recipe, layout = self._installation.recipe, self._installation.layout
         if recipe.sweep is None:
-            return self._worker.run(self._context, "training", self._request)
+            return self._worker.run(self._context, "training", self._request, self._python)
         key = sweep_key(self._set, self._request["base_fingerprint"], recipe.training, recipe.sweep)
         sweep = Sweep(layout.sweeps, key, recipe.sweep)
         while (trial := sweep.next_trial()) is not None:
@@ -97,7 +99,7 @@ class Trainings:
     def _once(self, sweep: Sweep, trial: Trial) -> dict[str, Any]:
         settings = {**self._request["settings"], **trial.parameters}
         request = {**self._request, "settings": settings, "adapters_dir": str(sweep.adapters)}
-        result = self._worker.run(self._context, "training", request)
+        result = self._worker.run(self._context, "training", request, self._python)
         with errors_for_people():
             require_rows_trained(self._lengths, result["rows_too_long"])
         # Without the ids of examples: an erasure would have to find them in the record.

@@ -288,6 +288,18 @@ class TrainingSettings:
     """How much of a training a crash may cost. Fewer write more often."""
     too_long: Literal["refuse", "leave_out"] = "refuse"
     """What becomes of an example that is longer than max_length: nothing is trained, or it is left out, with its id on record."""
+    engine: Literal["trl", "unsloth"] = "trl"
+    """Which library trains. Unsloth is meant for one GPU, and lives in an environment of its own (`make setup-unsloth`)."""
+
+    @model_validator(mode="after")
+    def _is_within_unsloth(self) -> "TrainingSettings":
+        if self.engine == "unsloth" and self.method == "dora":
+            raise ValueError("engine unsloth has no kernels for method dora: use lora or qlora, or engine trl")
+        if self.engine == "unsloth" and self.packing == "bfd":
+            raise ValueError(
+                "engine unsloth does not keep packed examples apart: use packing never or auto, or engine trl"
+            )
+        return self
 
 
 @dataclass(frozen=True, config=_STRICT)

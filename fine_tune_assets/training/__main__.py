@@ -25,6 +25,11 @@ def import_base_model(request: dict[str, Any], progress: Progress) -> dict[str, 
 def train(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     require_folder(Path(request["base_folder"]), request["base_fingerprint"], "base model")
     from fine_tune_assets.recipes.schema import TrainingSettings
+    from fine_tune_assets.training.engines import library_versions, prepare_engine
+
+    settings = TrainingSettings(**request["settings"])
+    # Before anything below imports TRL, transformers or PEFT.
+    prepare_engine(settings.engine)
     from fine_tune_assets.training.plots import loss_curve_png
     from fine_tune_assets.training.trainer import train_adapter
 
@@ -34,12 +39,18 @@ def train(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
         base_fingerprint=request["base_fingerprint"],
         adapters_dir=Path(request["adapters_dir"]),
         checkpoints_dir=Path(request["checkpoints_dir"]),
-        settings=TrainingSettings(**request["settings"]),
+        settings=settings,
         threads=request["threads"],
         progress=progress,
         tensorboard_dir=Path(request["tensorboard_dir"]),
     )
-    return {**asdict(result), "folder": str(result.folder), "curve_png": loss_curve_png(result.curve)}
+    return {
+        **asdict(result),
+        "folder": str(result.folder),
+        "curve_png": loss_curve_png(result.curve),
+        "engine": settings.engine,
+        "libraries": library_versions(settings.engine),
+    }
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from fine_tune_assets.core.prompt_contract import generation_stops
 from fine_tune_assets.engines.transformers_models import best_device, load_tokenizer, use_threads
 from fine_tune_assets.recipes.schema import TrainingSettings
 from fine_tune_assets.training.adapter_folder import WEIGHTS, store_adapter
-from fine_tune_assets.training.adapting import adapted_model, disk_bytes, uses_checkpointing
+from fine_tune_assets.training.adapting import disk_bytes, uses_checkpointing
 from fine_tune_assets.training.batches import (
     Batching,
     LengthBatches,
@@ -32,11 +32,11 @@ from fine_tune_assets.training.batches import (
     pack,
 )
 from fine_tune_assets.training.checkpoints import Checkpoint, Checkpoints
+from fine_tune_assets.training.engines import OPTIMISER, engine_of
 from fine_tune_assets.training.failures import TrainingError, explained, require_number, require_room
 from fine_tune_assets.training.isolation import require_isolation
 from fine_tune_assets.training.probing import divergence_from_base
 from fine_tune_assets.training.sft import ResumableTrainer, Schedule
-from fine_tune_assets.training.supervised_loss import score_learned_positions_only
 from fine_tune_assets.training.supervision import SupervisedRow, SupervisedRows, require_rows_fit, supervise_all
 from fine_tune_assets.training.telling import Telling, curve_of, peak_memory_bytes
 from fine_tune_assets.training.tensorboard_files import EventFiles
@@ -100,7 +100,7 @@ def train_adapter(
     with explained(checkpoints.folder):
         # The adapter's first weights are by chance: the same ones at every start.
         set_seed(settings.seed)
-        model = adapted_model(base_folder, settings)
+        model = engine_of(settings).adapted_model(base_folder, settings)
         require_room(checkpoints.folder, disk_bytes(model))
         last = checkpoints.latest()
         telling = Telling(progress)
@@ -193,8 +193,7 @@ def _make_trainer(
         seconds=last.seconds if last else 0.0,
     )
     trainer.remove_callback(PrinterCallback)  # Telling says it in one line
-    if best_device() == "cpu":
-        score_learned_positions_only(model.get_base_model())
+    engine_of(settings).settle(trainer, settings, batching)
     _require_all_rows(trainer, rows.train)
     return trainer
 
@@ -203,9 +202,8 @@ def _batching(model: Any, settings: TrainingSettings, lengths: Sequence[int], pa
     config = model.config.get_text_config()
     share = attention_share(config.hidden_size, config.num_hidden_layers, model.get_base_model().num_parameters())
     tokens = [len(ids) for ids in packed["input_ids"]]
-    return choose_batching(
-        settings.packing, lengths, tokens, settings.batch_size, settings.gradient_accumulation, share
-    )
+    packing = settings.packing if engine_of(settings).packs else "never"
+    return choose_batching(packing, lengths, tokens, settings.batch_size, settings.gradient_accumulation, share)
 
 
 def _config(settings: TrainingSettings, batching: Batching, steps_per_epoch: int, folder: Path) -> SFTConfig:
@@ -220,6 +218,7 @@ def _config(settings: TrainingSettings, batching: Batching, steps_per_epoch: int
         gradient_checkpointing=uses_checkpointing(settings),
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
+        optim=OPTIMISER,
         warmup_steps=round(steps_per_epoch * settings.epochs * settings.warmup_fraction),
         lr_scheduler_type="cosine",
         # Rows are packed and measured already, and nothing may be cut.

@@ -142,6 +142,19 @@ def test_training_is_refused_without_the_record_of_exactly_this(
     assert "longer than training.max_length (40 tokens)" in _refusal(instance, stored, base, *tables)
 
 
+def test_training_is_refused_without_the_engine_of_the_recipe(
+    installation_dir: Path, instance: dg.DagsterInstance, base: pa.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a clear preflight too: the environment may be gone since. No process is started."""
+    monkeypatch.setenv("FINE_TUNE_UNSLOTH_PYTHON", str(installation_dir / "no-environment" / "python"))
+    _recipe(installation_dir, max_length=500, engine="unsloth")
+    stored = _store(instance)
+    found = _look(instance, stored, base)
+    tables = [found[name].value for name in ("example_lengths", "training_preflights")]
+    assert "EngineMissingError" in _refusal(instance, stored, base, *tables)
+    assert "make setup-unsloth" in _refusal(instance, stored, base, *tables)
+
+
 def _refusal(instance: dg.DagsterInstance, stored: StoredInstructionSet, *tables: pa.Table) -> str:
     with dg.build_asset_context(instance=instance) as context, pytest.raises(dg.Failure) as refused:
         adapters(context, Installation(), Worker(), stored.table, *tables)

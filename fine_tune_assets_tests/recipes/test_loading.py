@@ -96,6 +96,17 @@ def test_packing_that_mixes_patients_is_refused_with_the_reason(strategy: str) -
         parse_recipe(values, "mine.yaml")
 
 
+@pytest.mark.parametrize(("field", "value", "reason"), [("method", "dora", "no kernels"), ("packing", "bfd", "apart")])
+def test_what_unsloth_cannot_do_is_refused_with_the_reason(field: str, value: str, reason: str) -> None:
+    """It would go on with something else, or let one patient's words follow another's."""
+    values = demo_values()
+    values["training"] |= {field: value}
+    parse_recipe(values, "mine.yaml")
+    values["training"]["engine"] = "unsloth"
+    with pytest.raises(RecipeError, match=reason):
+        parse_recipe(values, "mine.yaml")
+
+
 def test_lora_sits_where_the_recipe_names_modules() -> None:
     """Attention alone is a common choice for small sets."""
     values = demo_values()

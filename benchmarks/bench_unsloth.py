@@ -1,0 +1,168 @@
+"""TRL beside Unsloth: the same recipe, rows and base model, a process each, in their own environments.
+
+Rows are pairs of dialogue and note from MTS-Dialog, as in bench_train. Needs a GPU: on a CPU Unsloth has no kernels of its own,
+and its speed there says nothing. Every adapter is asked for the loss of the same held-out answers afterwards, by plain PEFT.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from bench_train import SETTINGS, Clock, instruction_set
+from rich.console import Console
+from rich.table import Table
+
+from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT, go_offline, load_settings
+from fine_tune_assets.recipes.schema import TrainingSettings
+from fine_tune_assets.training.environments import EngineMissingError, require_environment
+
+ENGINES = ("trl", "unsloth")
+NO_GPU = "No GPU: {python} sees none. Nothing was compared. (--allow-cpu only tries this script.)"
+LEARNING_RATE = 2e-4
+
+
+def train(folder: Path, settings: TrainingSettings) -> dict[str, Any]:
+    """In the environment of the engine."""
+    go_offline()
+    from fine_tune_assets.training.engines import library_versions, prepare_engine
+
+    prepare_engine(settings.engine)
+    from fine_tune_assets.training.trainer import train_adapter
+
+    clock = Clock()
+    base = Path((folder / "base.txt").read_text())
+    root = folder / settings.engine
+    trained = train_adapter(
+        pq.read_table(folder / "set.parquet"), base, "base", root / "adapters", root / "checkpoints", settings, 0, clock
+    )
+    return {
+        "adapter": str(trained.folder),
+        "steps": trained.steps,
+        "seconds_per_step": clock.seconds_per_step,
+        "supervised_tokens_per_second": trained.supervised_tokens
+        * settings.epochs
+        / (trained.steps * clock.seconds_per_step),
+        "peak_bytes": trained.peak_memory_bytes,
+        "first_validation_loss": trained.first_validation_loss,
+        "packing": trained.packing,
+        "libraries": library_versions(settings.engine),
+    }
+
+
+def measure(python: Path, folder: Path, settings: TrainingSettings) -> dict[str, Any]:
+    """In a process of its own, which has the card for itself."""
+    command = [str(python), __file__, "--train", json.dumps(asdict(settings)), "--folder", str(folder)]
+    environment = {**os.environ, **OFFLINE_ENVIRONMENT, "PYTHONPATH": str(PROJECT_DIR)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{settings.engine} failed:\n{done.stderr[-3000:]}")
+    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def held_out_loss(adapter: Path, base: Path, table: pa.Table, settings: TrainingSettings) -> float:
+    """Nats a token of the validation answers, by PEFT without Unsloth."""
+    import torch
+
+    from fine_tune_assets.engines.transformers_models import load_adapted, load_tokenizer
+    from fine_tune_assets.training.supervision import IGNORED, supervise_all
+
+    chosen = ((row["example_id"], row["messages"]) for row in table.to_pylist() if row["split"] == "validation")
+    model: Any = load_adapted(base, adapter, is_quantized=settings.method == "qlora")
+    total, count = 0.0, 0
+    for row in supervise_all(load_tokenizer(base), chosen, settings.max_length).kept:
+        with torch.inference_mode():
+            logits = model(input_ids=torch.tensor([row.input_ids], device=model.device)).logits[0, :-1].float()
+        labels = torch.tensor(row.labels[1:], device=logits.device)
+        total += float(torch.nn.functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum"))
+        count += int((labels != IGNORED).sum())
+    return total / count
+
+
+def require_gpu(python: Path) -> None:
+    """End with a code that is not 0 unless that Python's torch sees a GPU."""
+    command = [str(python), "-c", "import sys, torch; sys.exit(not torch.cuda.is_available())"]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        raise SystemExit(NO_GPU.format(python=python))
+
+
+def show(found: dict[str, dict[str, Any]], method: str) -> None:
+    table = Table(title=f"The same rows with both engines ({method})")
+    for name in ("engine", "answer tokens/s", "s a step", "steps", "peak GB", "first loss", "held-out loss", "packing"):
+        table.add_column(name)
+    for engine, values in found.items():
+        table.add_row(
+            engine,
+            f"{values['supervised_tokens_per_second']:.1f}",
+            f"{values['seconds_per_step']:.3f}",
+            str(values["steps"]),
+            f"{values['peak_bytes'] / 1e9:.2f}",
+            f"{values['first_validation_loss']:.4f}",
+            f"{values['held_out_loss']:.4f}",
+            values["packing"],
+        )
+    Console(width=110).print(table)
+
+
+def ratios(found: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """Unsloth by TRL; losses as differences."""
+    trl, unsloth = found["trl"], found["unsloth"]
+    return {
+        "speed": unsloth["supervised_tokens_per_second"] / trl["supervised_tokens_per_second"],
+        "peak": unsloth["peak_bytes"] / trl["peak_bytes"],
+        "loss_difference": unsloth["held_out_loss"] - trl["held_out_loss"],
+        "first_loss_difference": unsloth["first_validation_loss"] - trl["first_validation_loss"],
+    }
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    try:
+        pythons = {engine: require_environment(engine, load_settings().unsloth_interpreter) for engine in ENGINES}
+    except EngineMissingError as error:
+        raise SystemExit(str(error)) from None
+    for python in () if arguments.allow_cpu else pythons.values():
+        require_gpu(python)
+    from fine_tune_assets.training.base_models import import_bundled_model
+
+    bundled = load_settings().layout.base_models / "SmolLM2-135M-Instruct"
+    base = arguments.base or import_bundled_model(bundled)
+    settings = replace(SETTINGS, method=arguments.method, learning_rate=LEARNING_RATE)
+    table = instruction_set(arguments.rows, arguments.validation)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        (folder / "base.txt").write_text(str(base))
+        pq.write_table(table, folder / "set.parquet")
+        found = {e: measure(python, folder, replace(settings, engine=e)) for e, python in pythons.items()}
+        for values in found.values():
+            values["held_out_loss"] = held_out_loss(Path(values.pop("adapter")), base, table, settings)
+    show(found, arguments.method)
+    summary = {"settings": asdict(settings), "rows": arguments.rows, "base": base.name}
+    print(json.dumps({**summary, "engines": found, "ratios": ratios(found)}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=800, help="training examples; more are steadier and slower")
+    parser.add_argument("--validation", type=int, default=40)
+    parser.add_argument("--method", choices=("lora", "qlora"), default="qlora")
+    parser.add_argument("--base", type=Path, help="a local base model folder; default: the bundled small one")
+    parser.add_argument("--allow-cpu", action="store_true", help="to try this script; its speeds then say nothing")
+    parser.add_argument("--train", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    go_offline()
+    if arguments.train:
+        print(json.dumps(train(arguments.folder, TrainingSettings(**json.loads(arguments.train)))))
+        return
+    compare(arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,248 @@
+"""Unsloth trains what TRL trains, in its own environment; and where it can't, nothing is trained in its place."""
+
+import json
+import os
+import subprocess
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from fine_tune_assets.core.files import write_table
+from fine_tune_assets.core.fingerprints import fingerprint_folder
+from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.core.progress import silent
+from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT
+from fine_tune_assets.defs.resources import Worker
+from fine_tune_assets.defs.s06_adapters import _shown as shown_of_training
+from fine_tune_assets.recipes.schema import TrainingSettings
+from fine_tune_assets.training.__main__ import train
+from fine_tune_assets.training.failures import TrainingError
+from fine_tune_assets_tests.training.tiny import SETTINGS, base_model, instruction_set
+from fine_tune_assets_tests.training.unsloth_python import UNSLOTH, needs_unsloth
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("engines")
+    base_model(root / "base", 1.0)
+    write_table(root / "set.parquet", instruction_set(train=12, validation=4))
+    return root
+
+
+def _request(inputs: Path, folder: Path, settings: TrainingSettings) -> dict[str, Any]:
+    return {
+        "action": "train",
+        "instruction_set": str(inputs / "set.parquet"),
+        "base_folder": str(inputs / "base"),
+        "base_fingerprint": fingerprint_folder(inputs / "base"),
+        "adapters_dir": str(folder / "adapters"),
+        "checkpoints_dir": str(folder / "checkpoints"),
+        "settings": asdict(settings),
+        "threads": 1,
+    }
+
+
+def _trained(request: dict[str, Any], python: Path | None) -> dict[str, Any]:
+    """By one run of an asset that asks the worker as `adapters` does."""
+    found: dict[str, Any] = {}
+
+    @dg.asset
+    def trained(context: dg.AssetExecutionContext, worker: Worker) -> dg.MaterializeResult[None]:
+        found.update(worker.run(context, "training", request, python))
+        return dg.MaterializeResult()
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        dg.materialize([trained], resources={"worker": Worker()}, instance=instance)
+    return found
+
+
+@needs_unsloth
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+def test_both_engines_learn_the_same_in_both_environments(inputs: Path, tmp_path: Path, method: Any) -> None:
+    """Whether an adapter is good must not hang on the library; and the versions that Unsloth asks for are older ones."""
+    settings = replace(SETTINGS, method=method, epochs=3, learning_rate=5e-3)
+    ways = {"trl": None, "trl, older versions": UNSLOTH, "unsloth": UNSLOTH}
+    trl, older, unsloth = (
+        _trained(_request(inputs, tmp_path / way, replace(settings, engine=way.partition(",")[0])), python)
+        for way, python in ways.items()
+    )
+    assert older["adapter_id"] == trl["adapter_id"]
+    assert unsloth["libraries"]["unsloth"]
+    assert unsloth["first_validation_loss"] == pytest.approx(trl["first_validation_loss"], abs=1e-3)
+    assert unsloth["best_validation_loss"] == pytest.approx(trl["best_validation_loss"], abs=5e-3)
+    assert unsloth["best_validation_loss"] < unsloth["first_validation_loss"] - 0.01
+    assert [p["step"] for p in unsloth["curve"]] == [p["step"] for p in trl["curve"]]
+    configs = [json.loads((Path(way["folder"]) / "adapter_config.json").read_text()) for way in (trl, unsloth)]
+    assert configs[0] == configs[1]
+
+
+@needs_unsloth
+@pytest.mark.slow
+def test_its_adapter_loads_without_it_and_differs_from_the_base(inputs: Path, tmp_path: Path) -> None:
+    """Judging, merging and serving know nothing of Unsloth."""
+    import torch
+
+    from fine_tune_assets.engines.transformers_models import load_adapted
+
+    request = _request(inputs, tmp_path, replace(SETTINGS, engine="unsloth", epochs=3, learning_rate=5e-3))
+    made = _trained(request, UNSLOTH)
+    model: Any = load_adapted(inputs / "base", Path(made["folder"]))
+    ids = torch.tensor([[5, 6, 7, 8]])
+    with torch.inference_mode():
+        adapted = model(input_ids=ids).logits
+        with model.disable_adapter():
+            base = model(input_ids=ids).logits
+    assert made["base_divergence"] > 1e-4
+    assert not torch.equal(adapted, base)
+
+
+# Ends itself like kill -9 after the step that is asked for.
+KILLED = """
+import json, os, signal, sys
+from pathlib import Path
+from fine_tune_assets.core.settings import go_offline
+from fine_tune_assets.training.__main__ import train
+
+def progress(done, total, what):
+    if done == kill_at and "optimiser steps" in what:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+request, kill_at = json.loads(sys.argv[1]), int(sys.argv[2])
+go_offline()
+print(json.dumps(train(request, progress)))
+"""
+
+
+@needs_unsloth
+@pytest.mark.slow
+def test_a_killed_training_with_it_ends_with_the_same_weights(inputs: Path, tmp_path: Path) -> None:
+    """As with TRL: a power cut does not decide what is served."""
+    settings = replace(SETTINGS, engine="unsloth", epochs=2, dropout=0.1, checkpoint_minutes=0.0)
+
+    def run(name: str, kill_at: int) -> dict[str, Any]:
+        command = [str(UNSLOTH), "-c", KILLED, json.dumps(_request(inputs, tmp_path / name, settings)), str(kill_at)]
+        environment = {**os.environ, **OFFLINE_ENVIRONMENT, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, cwd=PROJECT_DIR, env=environment, capture_output=True, text=True, check=False)
+        return dict(json.loads(done.stdout.strip().splitlines()[-1])) if done.returncode == 0 else {}
+
+    whole = run("whole", kill_at=-1)
+    assert run("killed", kill_at=7) == {}
+    resumed = run("killed", kill_at=-1)
+    assert resumed["resumed_from_step"] >= 6
+    assert resumed["adapter_id"] == whole["adapter_id"]
+
+
+@needs_unsloth
+@pytest.mark.slow
+def test_where_it_cannot_start_the_run_says_what_to_do(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where there is no GPU: the whole way through Pipes up to its import, and its error back."""
+    monkeypatch.setenv("UNSLOTH_DISABLE_CPU_FALLBACK", "1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(dg.Failure, match=r"TrainingError: Unsloth can't start here.*training\.engine: trl") as failed:
+        _trained(_request(inputs, tmp_path, replace(SETTINGS, engine="unsloth")), UNSLOTH)
+    assert failed.value.allow_retries is False
+    assert not (tmp_path / "adapters").exists()
+
+
+@pytest.mark.slow
+def test_without_the_package_nothing_else_trains_in_its_place(inputs: Path, tmp_path: Path) -> None:
+    """The recipe says Unsloth: an adapter of TRL would have another name on the same record."""
+    with pytest.raises(dg.Failure, match=r"TrainingError: There is no unsloth.*make setup-unsloth"):
+        _trained(_request(inputs, tmp_path, replace(SETTINGS, engine="unsloth")), None)
+    assert not (tmp_path / "adapters").exists()
+
+
+@pytest.mark.slow
+def test_another_engine_is_another_training(inputs: Path) -> None:
+    """Its checkpoints are not gone on from by the other one."""
+    import pyarrow.parquet as pq
+
+    from fine_tune_assets.training.trainer import training_key
+
+    table = pq.read_table(inputs / "set.parquet")
+    keys = {training_key(table, "base-1", replace(SETTINGS, engine=engine)) for engine in ("trl", "unsloth")}
+    assert len(keys) == 2
+
+
+@pytest.mark.slow
+def test_what_people_see_of_an_adapter_names_the_engine_and_its_versions(inputs: Path, tmp_path: Path) -> None:
+    """Of the environment that trained it: another one has other versions."""
+    from importlib.metadata import version
+
+    shown = shown_of_training(train(_request(inputs, tmp_path, SETTINGS), silent))
+    assert shown["engine"] == "trl"
+    assert f"trl {version('trl')}" in shown["libraries"]
+    assert f"transformers {version('transformers')}" in shown["libraries"]
+
+
+@pytest.mark.slow
+def test_it_does_not_start_after_what_it_changes(inputs: Path, tmp_path: Path) -> None:
+    """Imported too late it only warns, and trains slowly with half of its changes."""
+    import trl  # noqa: F401
+
+    request = _request(inputs, tmp_path, replace(SETTINGS, engine="unsloth"))
+    with pytest.raises(TrainingError, match="must be imported before trl"):
+        train(request, silent)
+
+
+@pytest.mark.slow
+def test_rows_beyond_the_context_of_the_model_are_refused(inputs: Path) -> None:
+    """Unsloth would stretch the positions, and what is served has them as they were."""
+    from fine_tune_assets.training.unsloth_engine import require_positions
+
+    require_positions(inputs / "base", 2048)
+    with pytest.raises(TrainingError, match="context has 2048 tokens"):
+        require_positions(inputs / "base", 2049)
+
+
+def test_a_trainer_that_trains_otherwise_than_asked_is_refused() -> None:
+    """Unsloth turns on packing, or 8 bits in the optimiser, by itself; only a line of its output tells."""
+    from fine_tune_assets.training.unsloth_engine import require_as_asked
+
+    asked = {"optim": "adamw_torch_fused", "padding_free": False}
+    require_as_asked(SimpleNamespace(optim="adamw_torch_fused", padding_free=False), asked)
+    with pytest.raises(TrainingError, match="another optim, padding_free than was asked"):
+        require_as_asked(SimpleNamespace(optim="adamw_8bit", padding_free=True), asked)
+
+
+@pytest.mark.slow
+def test_a_base_in_other_bits_than_asked_is_refused() -> None:
+    """Unsloth loads 16 bits where 4 fail: the recipe says QLoRA, and memory is planned for it."""
+    from bitsandbytes.nn import Linear4bit
+    from torch.nn import Linear, Sequential
+
+    from fine_tune_assets.training.unsloth_engine import require_quantized
+
+    packed, plain = Sequential(Linear4bit(64, 64)), Sequential(Linear(64, 64))
+    require_quantized(packed, True)
+    require_quantized(plain, False)
+    with pytest.raises(TrainingError, match="in 16 bits, not in 4"):
+        require_quantized(plain, True)
+    with pytest.raises(TrainingError, match="in 4 bits, not in 16"):
+        require_quantized(packed, False)
+
+
+@needs_unsloth
+@pytest.mark.gpu
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+def test_on_a_gpu_it_learns_what_trl_learns(smollm2: Path, tmp_path: Path, method: Any) -> None:
+    """With its kernels, which no machine without a GPU has run: nobody has run this test yet."""
+    (tmp_path / "base").symlink_to(smollm2)
+    write_table(tmp_path / "set.parquet", instruction_set(train=64, validation=8))
+    settings = replace(SETTINGS, method=method, rank=16, alpha=32, epochs=3, learning_rate=5e-4, batch_size=4)
+    trl = _trained(_request(tmp_path, tmp_path / "trl", settings), None)
+    unsloth = _trained(_request(tmp_path, tmp_path / "unsloth", replace(settings, engine="unsloth")), UNSLOTH)
+    # bfloat16: both round otherwise.
+    assert unsloth["first_validation_loss"] == pytest.approx(trl["first_validation_loss"], abs=0.03)
+    assert unsloth["best_validation_loss"] < unsloth["first_validation_loss"] - 0.1
+    assert unsloth["best_validation_loss"] == pytest.approx(trl["best_validation_loss"], abs=0.1)
+    from fine_tune_assets.engines.transformers_models import load_adapted
+
+    load_adapted(tmp_path / "base", Path(unsloth["folder"]), is_quantized=method == "qlora")
