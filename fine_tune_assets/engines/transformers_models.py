@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from fine_tune_assets.core.progress import Progress, silent
@@ -51,9 +51,11 @@ def nf4_config() -> BitsAndBytesConfig:
     )
 
 
-def load_model(folder: Path, is_quantized: bool = False) -> PreTrainedModel:
-    """Load a causal language model: float32 on a CPU, bfloat16 on a GPU; NF4 with `is_quantized`."""
+def load_model(folder: Path, is_quantized: bool = False, layers: int | None = None) -> PreTrainedModel:
+    """Load a causal language model: float32 on a CPU, bfloat16 on a GPU; NF4 with `is_quantized`; its first `layers` only, if
+    a number is given."""
     device = best_device()
+    cut = {} if layers is None else {"config": _config_of_first(folder, layers)}
     return AutoModelForCausalLM.from_pretrained(
         folder,
         local_files_only=True,
@@ -62,7 +64,17 @@ def load_model(folder: Path, is_quantized: bool = False) -> PreTrainedModel:
         dtype=torch.bfloat16 if device == "cuda" else torch.float32,
         device_map=device,
         quantization_config=nf4_config() if is_quantized else None,
+        **cut,
     )
+
+
+def _config_of_first(folder: Path, layers: int) -> Any:
+    config: Any = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    text = config.get_text_config()
+    text.num_hidden_layers = layers
+    if getattr(text, "layer_types", None):  # one for each layer
+        text.layer_types = text.layer_types[:layers]
+    return config
 
 
 def load_adapted(base: Path, adapter: Path, is_quantized: bool = False) -> PeftModel:

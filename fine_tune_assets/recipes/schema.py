@@ -286,6 +286,9 @@ class TrainingSettings:
     """Compute activations again instead of keeping them: less memory, about a third more time. Null: on a GPU only."""
     checkpoint_minutes: Annotated[float, Field(ge=0)] = 10.0
     """How much of a training a crash may cost. Fewer write more often."""
+    fit_batch_size: bool = False
+    """Learn from batch_size x gradient_accumulation examples a step in the largest batches that fit into this machine's memory;
+    false takes the two as they are written."""
     too_long: Literal["refuse", "leave_out"] = "refuse"
     """What becomes of an example that is longer than max_length: nothing is trained, or it is left out, with its id on record."""
     engine: Literal["trl", "unsloth"] = "trl"

@@ -16,14 +16,22 @@ CHECKPOINTS_KEPT = 3
 """At most, while one is written: the best, the last and the new one."""
 
 
-def adapted_model(base_folder: Path, settings: TrainingSettings) -> Any:
-    """The base model with an adapter that changes nothing yet."""
+def adapted_model(base_folder: Path, settings: TrainingSettings, layers: int | None = None) -> Any:
+    """The base model with an adapter that changes nothing yet; only its first `layers`, if a number is given."""
     is_quantized = settings.method == "qlora"
-    model: Any = load_model(base_folder, is_quantized=is_quantized)
+    model: Any = load_model(base_folder, is_quantized=is_quantized, layers=layers)
     if is_quantized:
         keep_weights_differentiable(model)
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=uses_checkpointing(settings))
-    config = LoraConfig(
+    try:
+        return get_peft_model(model, lora_config(settings))
+    except ValueError:
+        named = ", ".join(settings.target_modules)
+        raise TrainingError(f"The base model has none of training.target_modules: {named}.") from None
+
+
+def lora_config(settings: TrainingSettings) -> LoraConfig:
+    return LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
@@ -34,11 +42,6 @@ def adapted_model(base_folder: Path, settings: TrainingSettings) -> Any:
         bias="none",
         task_type="CAUSAL_LM",
     )
-    try:
-        return get_peft_model(model, config)
-    except ValueError:
-        named = ", ".join(settings.target_modules)
-        raise TrainingError(f"The base model has none of training.target_modules: {named}.") from None
 
 
 def keep_weights_differentiable(model: Any) -> None:

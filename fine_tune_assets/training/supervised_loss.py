@@ -42,11 +42,7 @@ def score_learned_positions_only(model: Any) -> None:
 
 def _scored(hidden: torch.Tensor, labels: torch.Tensor, output_layer: Any, items: Any) -> FusedCausalLMOutput:
     mask = labels != IGNORED
-    distributions = torch.log_softmax(output_layer(hidden[mask]).float(), dim=-1)
-    chosen = distributions.gather(-1, labels[mask].unsqueeze(-1)).squeeze(-1)
-    with torch.no_grad():
-        entropy = -(distributions.exp() * distributions).sum(dim=-1)
-        is_top1 = distributions.argmax(dim=-1) == labels[mask]
+    chosen, entropy, is_top1 = score_positions(hidden[mask], labels[mask], output_layer)
 
     def placed(values: torch.Tensor) -> torch.Tensor:
         return values.new_zeros(mask.shape).masked_scatter(mask, values)
@@ -59,3 +55,15 @@ def _scored(hidden: torch.Tensor, labels: torch.Tensor, output_layer: Any, items
         is_top1=placed(is_top1),
         label_mask=mask,
     )
+
+
+def score_positions(
+    hidden: torch.Tensor, labels: torch.Tensor, output_layer: Any
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Log-probability of each label, entropy, and whether the label is the likeliest. `hidden`: [positions, hidden size]."""
+    distributions = torch.log_softmax(output_layer(hidden).float(), dim=-1)
+    chosen = distributions.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
+    with torch.no_grad():
+        entropy = -(distributions.exp() * distributions).sum(dim=-1)
+        is_top1 = distributions.argmax(dim=-1) == labels
+    return chosen, entropy, is_top1

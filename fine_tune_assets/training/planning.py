@@ -1,0 +1,124 @@
+"""The plan of one training, on this machine or on a card that is not here: what `resource_plan` decides from is gathered here.
+
+Owns asking the machine, the lengths of rows and passes, and the time.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from datasets import Dataset
+
+from fine_tune_assets.engines.transformers_models import best_device
+from fine_tune_assets.recipes.schema import TrainingSettings
+from fine_tune_assets.training.batches import (
+    Batching,
+    LengthBatches,
+    attention_share,
+    choose_batching,
+    evaluation_steps,
+    pack,
+)
+from fine_tune_assets.training.peak_memory import base_facts, step_memory
+from fine_tune_assets.training.resource_plan import Lengths, Machine, Plan, Planner
+from fine_tune_assets.training.shapes import Pass
+from fine_tune_assets.training.step_time import measure_step_time
+
+GPU_CONTEXT_BYTES = 900_000_000
+"""What CUDA's context and the libraries' workspaces take of a card beside torch's tensors: .5 to .9 GB by card and driver."""
+GPU_SPARE = 0.95
+"""Share of a card that tensors can fill: the rest is lost between torch's blocks."""
+_CGROUP_LIMIT, _CGROUP_USED = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
+
+
+@dataclass(frozen=True)
+class Seconds:
+    training: float
+    steps: int
+
+
+def this_machine() -> Machine:
+    """Call it when everything is imported that training imports, and before there is a model."""
+    if best_device() == "cuda":
+        card = torch.cuda.get_device_properties(0)
+        return gpu_of(card.total_memory, card.name)
+    held = psutil.Process().memory_info().rss
+    return Machine("this machine's memory", False, held + _free_memory(), held)
+
+
+def gpu_of(memory_bytes: int, name: str = "a GPU") -> Machine:
+    return Machine(name, True, int(memory_bytes * GPU_SPARE), GPU_CONTEXT_BYTES)
+
+
+def _free_memory() -> int:
+    """What the machine has left, and of that what a container is allowed."""
+    free = psutil.virtual_memory().available
+    try:
+        limit = int(_CGROUP_LIMIT.read_text()) - int(_CGROUP_USED.read_text())
+    except (OSError, ValueError):  # none, or "max"
+        return free
+    return min(free, limit)
+
+
+def planner(base_folder: Path, lengths: Lengths, machine: Machine) -> Planner:
+    """What it plans of `base_folder` is read from config.json alone."""
+
+    def memory_of(settings: TrainingSettings, one: Pass) -> Any:
+        return step_memory(base_folder, settings, one, machine.is_gpu, _is_checkpointed(settings, machine))
+
+    def shape_of(settings: TrainingSettings, kept: Lengths) -> tuple[Pass, str]:
+        passes, batching = passes_of(base_folder, settings, kept)
+        return max(passes, key=lambda one: (one.rows * one.tokens, one.learned)), batching.strategy
+
+    return Planner(machine, lengths, memory_of, shape_of)
+
+
+def _is_checkpointed(settings: TrainingSettings, machine: Machine) -> bool:
+    chosen = settings.gradient_checkpointing
+    return machine.is_gpu if chosen is None else chosen
+
+
+def passes_of(base_folder: Path, settings: TrainingSettings, lengths: Lengths) -> tuple[list[Pass], Batching]:
+    """Every pass of the first epoch, as the trainer makes them."""
+    rows = Dataset.from_dict(
+        {
+            "input_ids": [[0] * tokens for tokens in lengths.tokens],
+            "labels": [[1] * n + [0] * (t - n) for t, n in zip(lengths.tokens, lengths.learned, strict=True)],
+        }
+    )
+    packed = pack(rows, settings.max_length)
+    facts = base_facts(base_folder)
+    share = attention_share(facts.hidden_size, facts.layers, facts.parameters)
+    tokens = [len(ids) for ids in packed["input_ids"]]
+    batching = choose_batching(
+        settings.packing, lengths.tokens, tokens, settings.batch_size, settings.gradient_accumulation, share
+    )
+    chosen = packed if batching.strategy == "bfd" else rows
+    row_tokens, learned = [len(ids) for ids in chosen["input_ids"]], [sum(labels) for labels in chosen["labels"]]
+    order = list(LengthBatches(row_tokens, batching.rows_per_step, settings.seed))
+    return [_pass(row_tokens, learned, rows) for rows in _cut(order, batching.rows_per_pass)], batching
+
+
+def _pass(tokens: Sequence[int], learned: Sequence[int], rows: Sequence[int]) -> Pass:
+    return Pass(len(rows), max(tokens[i] for i in rows), sum(learned[i] for i in rows))
+
+
+def _cut(items: Sequence[int], size: int) -> Iterable[Sequence[int]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def seconds_of(base_folder: Path, plan: Plan, train: Lengths, validation: Lengths) -> Seconds:
+    """How long the planned training takes here, from its first measurement of the validation loss to its last."""
+    settings = plan.settings
+    passes, batching = passes_of(base_folder, settings, train)
+    ordered = sorted(passes, key=lambda one: one.rows * one.tokens)
+    found = measure_step_time(base_folder, settings, ordered[len(ordered) // 4], ordered[-1])
+    steps = -(-len(passes) // batching.passes_per_step)
+    evaluations = 1 + len(evaluation_steps(steps, settings.epochs, settings.evaluations_per_epoch))
+    learning = sum(found.learning.of(one.rows * one.tokens) for one in passes) * settings.epochs
+    read = list(_cut(range(len(validation.tokens)), settings.batch_size))
+    reading = sum(found.reading.of(len(rows) * max(validation.tokens[i] for i in rows)) for rows in read)
+    return Seconds(learning + evaluations * reading, steps * settings.epochs)

@@ -1,0 +1,31 @@
+"""What passes through the model at once, and what a step of it holds: plain numbers, which need no torch."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What goes through the model at once, padding included."""
+
+    rows: int
+    tokens: int
+    """Of each row."""
+    learned: int
+    """Of all rows: where the output layer is applied."""
+
+
+@dataclass(frozen=True)
+class StepMemory:
+    """Bytes."""
+
+    weights: int
+    """Of the base model, which is frozen."""
+    adapter: int
+    gradients: int
+    optimizer: int
+    activations: int
+    """And whatever else lives for a moment, at the peak of the step."""
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.adapter + self.gradients + self.optimizer + self.activations

@@ -1,0 +1,105 @@
+"""How long a pass through the model takes on this machine, measured with its first two layers.
+
+Owns the measurement: the real layers, weights and adapter, forwards and backwards, once with one layer and once with two. What
+the second one adds is what every further one adds. Does not know how many passes there are.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fine_tune_assets.engines.transformers_models import best_device
+from fine_tune_assets.recipes.schema import TrainingSettings
+from fine_tune_assets.training.adapting import adapted_model, uses_checkpointing
+from fine_tune_assets.training.shapes import Pass
+from fine_tune_assets.training.supervised_loss import score_positions
+
+ROUNDS = 3
+"""The fastest counts: whatever else runs only makes it slower."""
+
+
+@dataclass(frozen=True)
+class PassTime:
+    """Seconds of a pass, as a line in its tokens with padding."""
+
+    constant: float
+    per_token: float
+
+    def of(self, tokens: int) -> float:
+        return max(0.0, self.constant + self.per_token * tokens)
+
+
+@dataclass(frozen=True)
+class StepTime:
+    learning: PassTime
+    """Forwards and backwards."""
+    reading: PassTime
+    """Forwards only, as in an evaluation."""
+
+
+def measure_step_time(base_folder: Path, settings: TrainingSettings, small: Pass, large: Pass) -> StepTime:
+    """Takes as long as a few passes through two layers. `small` and `large`: what most passes lie between."""
+    layers = _layers(base_folder)
+    seconds: dict[tuple[int, Pass, bool], float] = {}
+    for count in (1, 2):
+        model = adapted_model(base_folder, settings, layers=count)
+        if uses_checkpointing(settings):
+            model.enable_input_require_grads()
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        for one in (small, large):
+            for is_learning in (True, False):
+                seconds[count, one, is_learning] = _fastest(model, one, is_learning)
+        del model
+
+    def line(is_learning: bool) -> PassTime:
+        whole = {}
+        for one in (small, large):
+            first, second = (seconds[count, one, is_learning] for count in (1, 2))
+            whole[one] = first + max(0.0, second - first) * (layers - 1)
+        return _line(small, large, whole[small], whole[large])
+
+    return StepTime(line(True), line(False))
+
+
+def _line(small: Pass, large: Pass, seconds_small: float, seconds_large: float) -> PassTime:
+    few, many = small.rows * small.tokens, large.rows * large.tokens
+    if many == few:
+        return PassTime(0.0, seconds_large / many)
+    slope = max(0.0, seconds_large - seconds_small) / (many - few)
+    return PassTime(seconds_large - slope * many, slope)
+
+
+def _layers(base_folder: Path) -> int:
+    from transformers import AutoConfig
+
+    config: Any = AutoConfig.from_pretrained(base_folder, local_files_only=True, trust_remote_code=False)
+    return int(config.get_text_config().num_hidden_layers)
+
+
+def _fastest(model: Any, one: Pass, is_learning: bool) -> float:
+    model.train(is_learning)
+    found = []
+    for _ in range(ROUNDS + 1):
+        began = time.perf_counter()
+        _pass(model, one, is_learning)
+        if best_device() == "cuda":
+            torch.cuda.synchronize()
+        found.append(time.perf_counter() - began)
+    return min(found[1:])
+
+
+def _pass(model: Any, one: Pass, is_learning: bool) -> None:
+    base = model.get_base_model()
+    ids = torch.zeros((one.rows, one.tokens), dtype=torch.long, device=base.device)
+    on_gpu = best_device() == "cuda"
+    with torch.set_grad_enabled(is_learning), torch.autocast(base.device.type, torch.bfloat16, enabled=on_gpu):
+        hidden = base.base_model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).last_hidden_state
+        rows = hidden.reshape(-1, hidden.shape[-1])[: max(1, one.learned)]
+        labels = torch.zeros(len(rows), dtype=torch.long, device=rows.device)
+        loss = -score_positions(rows, labels, base.get_output_embeddings())[0].sum()
+    if is_learning:
+        loss.backward()
+        model.zero_grad()
