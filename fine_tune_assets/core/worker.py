@@ -23,6 +23,8 @@ Handler = Callable[[dict[str, Any], Progress], dict[str, Any]]
 
 RESULT = "result"
 ERROR = "error"
+FOR_PEOPLE = "is_for_people"
+"""Whether the error says what to do, in its own words."""
 ANSWER_FILE = "answer_file"
 """Key of a request: where the answer is written. Not a Pipes message: Dagster reads those line by line while they are
 written, and lost a training's result when it met half of a long line (dagster 1.13.27, `_reader_thread`)."""
@@ -39,15 +41,18 @@ def serve_request(handlers: Mapping[str, Handler]) -> None:
     go_offline()
     with open_dagster_pipes() as pipes:
         request = dict(pipes.extras)
-        answer: dict[str, Any]
-        try:
-            answer = {RESULT: handlers[request["action"]](request, _reporting(pipes))}
-        except FineTuneError as error:
-            answer = {ERROR: str(error), "type": type(error).__name__}
-        # Whatever else goes wrong must reach the UI, and its message must not: it may quote a report.
-        except Exception as error:  # noqa: BLE001
-            answer = {ERROR: without_message(error), "type": type(error).__name__}
+        answer = answer_to(request, handlers[request["action"]], _reporting(pipes))
         write_text(Path(request[ANSWER_FILE]), json.dumps(answer))
+
+
+def answer_to(request: dict[str, Any], handler: Handler, progress: Progress) -> dict[str, Any]:
+    try:
+        return {RESULT: handler(request, progress)}
+    except FineTuneError as error:
+        return {ERROR: str(error), "type": type(error).__name__, FOR_PEOPLE: True}
+    # Whatever else goes wrong must reach the UI, and its message must not: it may quote a report.
+    except Exception as error:  # noqa: BLE001
+        return {ERROR: without_message(error), "type": type(error).__name__, FOR_PEOPLE: False}
 
 
 def read_answer(path: Path) -> dict[str, Any] | None:

@@ -286,6 +286,17 @@ class TrainingSettings:
     """How much of a training a crash may cost. Fewer write more often."""
     too_long: Literal["refuse", "leave_out"] = "refuse"
     """What becomes of an example that is longer than max_length: nothing is trained, or it is left out, with its id on record."""
+    processes: Positive = 1
+    """Processes that train together, a GPU each. A step's rows are shared out among them: what is learned from stays the same."""
+    sharding: Literal["none", "fsdp2"] = "none"
+    """Each process holds the whole model, which is faster (`none`), or its part of it, for a model that fits on no one GPU
+    (`fsdp2`)."""
+
+    @model_validator(mode="after")
+    def _has_somebody_to_share_with(self) -> "TrainingSettings":
+        if self.sharding == "fsdp2" and self.processes == 1:
+            raise ValueError("sharding: fsdp2 needs processes of 2 or more: one alone has nobody to share the model with")
+        return self
 
 
 @dataclass(frozen=True, config=_STRICT)

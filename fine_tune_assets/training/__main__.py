@@ -23,6 +23,15 @@ def import_base_model(request: dict[str, Any], progress: Progress) -> dict[str, 
 
 
 def train(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    if request["settings"]["processes"] > 1:
+        from fine_tune_assets.training.launching import train_on_this_machine
+
+        return train_on_this_machine(request, progress)
+    return train_as_one(request, progress)
+
+
+def train_as_one(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """As the only process, or as one of the ranks."""
     require_folder(Path(request["base_folder"]), request["base_fingerprint"], "base model")
     from fine_tune_assets.recipes.schema import TrainingSettings
     from fine_tune_assets.training.plots import loss_curve_png
