@@ -31,13 +31,15 @@ written, and lost a training's result when it met half of a long line (dagster 1
 PROGRESS_EVERY_SECONDS = 2.0
 
 
-def serve_request(handlers: Mapping[str, Handler]) -> None:
+def serve_request(handlers: Mapping[str, Handler], is_started_here: bool = True) -> None:
     """Do the one request that this process was started for.
 
     An expected error (FineTuneError) is sent back as its message. Any other is sent as its type and the lines it came
-    through, without its message, which could hold report text.
+    through, without its message, which could hold report text. `is_started_here`: false for what a cluster started, whose
+    end it sees to itself.
     """
-    die_with_parent()
+    if is_started_here:
+        die_with_parent()
     go_offline()
     with open_dagster_pipes() as pipes:
         request = dict(pipes.extras)

@@ -191,7 +191,7 @@ def adapters(
         "settings": asdict(recipe.training),
         "threads": installation.settings.threads,
     }
-    trained = worker.run(context, "training", request)
+    trained = worker.run_where_set(context, "training", request)
     with errors_for_people():
         require_rows_trained(lengths, trained["rows_too_long"])
     record_training(layout.adapters, trained["adapter_id"], stored.fingerprint, trained["rows_too_long"])

@@ -295,7 +295,9 @@ class TrainingSettings:
     @model_validator(mode="after")
     def _has_somebody_to_share_with(self) -> "TrainingSettings":
         if self.sharding == "fsdp2" and self.processes == 1:
-            raise ValueError("sharding: fsdp2 needs processes of 2 or more: one alone has nobody to share the model with")
+            raise ValueError(
+                "sharding: fsdp2 needs processes of 2 or more: one alone has nobody to share the model with"
+            )
         return self
 
 

@@ -27,6 +27,9 @@ STORE = "store"
 """The file through which the ranks find each other."""
 PROGRESS_PIPE = "FINE_TUNE_PROGRESS_PIPE"
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+RANK_WAIT_SECONDS = 1800
+"""How long a rank waits for another one: loading a large model takes one longer than another. One that is gone is noticed at
+once."""
 LAST_WORDS_SECONDS = 5.0
 """How long the other ranks of one that failed may take to say why: often they only notice that it is gone."""
 
@@ -49,7 +52,7 @@ def train_on_this_machine(request: dict[str, Any], progress: Progress) -> dict[s
         with _started(folder, count) as (ranks, pipe):
             _listen(ranks, pipe, progress)
         answers = [read_answer(answer_file(folder, rank)) for rank in range(count)]
-    return _result(answers, [rank.returncode for rank in ranks])
+    return result_of(answers, [rank.returncode for rank in ranks])
 
 
 @contextmanager
@@ -96,7 +99,8 @@ def _listen(ranks: Sequence[subprocess.Popen[bytes]], pipe: int, progress: Progr
             return
 
 
-def _result(answers: Sequence[dict[str, Any] | None], codes: Sequence[int]) -> dict[str, Any]:
+def result_of(answers: Sequence[dict[str, Any] | None], codes: Sequence[int]) -> dict[str, Any]:
+    """The first rank's result, by what each rank answered and its exit code."""
     killed = [f"{rank} by signal {-code}" for rank, code in enumerate(codes) if code < 0]
     errors = [answer for answer in answers if answer is not None and ERROR in answer]
     said = [answer for answer in errors if answer[FOR_PEOPLE]] or errors

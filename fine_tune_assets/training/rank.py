@@ -11,17 +11,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.parent import die_with_parent
 from fine_tune_assets.core.progress import Progress, silent
 from fine_tune_assets.core.settings import go_offline
 from fine_tune_assets.core.worker import ERROR, answer_to
-from fine_tune_assets.training.launching import PROGRESS_PIPE, REQUEST, STORE, answer_file
-
-WAIT = timedelta(minutes=30)
-"""How long a rank waits for another one: loading a large model takes one longer than another. One that is gone is noticed at
-once by its parent."""
+from fine_tune_assets.training.launching import PROGRESS_PIPE, RANK_WAIT_SECONDS, REQUEST, STORE, answer_file
 
 
 def main(folder: Path) -> int:
@@ -49,7 +44,9 @@ def meet(where: str, rank: int, count: int) -> None:
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("cuda:nccl,cpu:gloo" if on_gpu else "gloo", where, WAIT, count, rank)
+    dist.init_process_group(
+        "cuda:nccl,cpu:gloo" if on_gpu else "gloo", where, timedelta(seconds=RANK_WAIT_SECONDS), count, rank
+    )
 
 
 def _telling() -> Progress:

@@ -30,7 +30,7 @@ class RanksTrainer(ResumableTrainer):
     def __init__(self, *args: Any, eval_rows: int, on_prepared: Callable[[Any], None], **kwargs: Any) -> None:
         """`eval_rows`: rows of the validation set that all ranks together measure in one pass."""
         self._eval_rows, self._on_prepared = eval_rows, on_prepared
-        self._measured = [0.0, 0.0]
+        self._loss_sum, self._rows_measured = 0.0, 0
         super().__init__(*args, **kwargs)
 
     def create_accelerator_and_postprocess(self) -> None:
@@ -57,24 +57,23 @@ class RanksTrainer(ResumableTrainer):
         return float((output.metrics or {})["eval_loss"])
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
-        self._measured = [0.0, 0.0]
-        output = super().evaluation_loop(*args, **kwargs)
-        losses, rows = self._measured
-        output.metrics["eval_loss"] = losses / rows
+        self._loss_sum, self._rows_measured = 0.0, 0
+        output: Any = super().evaluation_loop(*args, **kwargs)
+        output.metrics["eval_loss"] = self._loss_sum / self._rows_measured
         return output
 
     def prediction_step(self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None) -> Any:
         """As one process weighs its passes: the mean over all learned tokens of a pass, by its number of rows."""
         loss, logits, labels = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
-        learned = inputs["labels"][:, 1:] != IGNORED
-        tokens, filled = float(learned.sum()), float(learned.any(dim=1).sum())
-        of_all = ranks.summed([float(loss) * tokens, tokens, filled])
-        weight = 1.0 if getattr(self.data_collator, "padding_free", False) else of_all[2]
-        self._measured[0] += of_all[0] / of_all[1] * weight
-        self._measured[1] += weight
+        tokens = float((inputs["labels"][:, 1:] != IGNORED).sum())
+        losses, tokens = ranks.summed([float(loss) * tokens, tokens])
+        measured: Any = self.eval_dataset
+        rows = min(self._eval_rows, len(measured) - self.blank_rows - self._rows_measured)
+        self._loss_sum += losses / tokens * rows
+        self._rows_measured += rows
         return loss, logits, labels
 
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:  # noqa: ARG002
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """The adapter alone: transformers would gather the base model too, at every checkpoint."""
         weights = adapter_weights(self.model)
         if self.args.should_save:
