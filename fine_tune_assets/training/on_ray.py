@@ -149,8 +149,9 @@ def _told_aloud(file: Path, progress: Progress) -> Iterator[None]:
 
     def tell() -> None:
         with file.open(encoding="utf-8") as told:
-            held = ""
-            while not ended.wait(0.5):
+            held, is_last = "", False
+            while not is_last:
+                is_last = ended.wait(0.5)
                 *lines, held = (held + told.read()).split("\n")
                 for line in lines:
                     progress(**json.loads(line))

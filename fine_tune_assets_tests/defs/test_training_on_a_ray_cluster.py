@@ -12,12 +12,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from fine_tune_assets.defs.ray_cluster import INSTALLATION
 from fine_tune_assets.defs.resources import Worker
 from fine_tune_assets.recipes.schema import TrainingSettings
 from fine_tune_assets_tests.training.forked_ranks import Ranks
 from fine_tune_assets_tests.training.tiny import SETTINGS
-
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("training_on_ranks")]
 
 # A checkpoint after each of 24 steps, so that a node can be lost in their midst.
 STEPS: TrainingSettings = replace(
@@ -66,6 +65,19 @@ def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPa
     return monkeypatch
 
 
+def test_a_cluster_that_does_not_answer_ends_the_step_with_its_address(settings: pytest.MonkeyPatch) -> None:
+    """Training on this machine instead would take days and say nothing."""
+    settings.setenv("FINE_TUNE_RAY_ADDRESS", "http://127.0.0.1:9")
+    ended, trained = _train({})
+    assert not ended.success
+    assert trained == []
+    failure = ended.failure_data_for_node("adapter")
+    assert failure is not None
+    assert "The Ray cluster at http://127.0.0.1:9 does not answer." in str(failure)
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("training_on_ranks")
 def test_a_training_that_loses_a_node_ends_as_it_would_have_on_one_machine(
     settings: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -76,6 +88,7 @@ def test_a_training_that_loses_a_node_ends_as_it_would_have_on_one_machine(
     request = local.request("cluster", STEPS)
     with _cluster(nodes=2) as (cluster, nodes, address):
         settings.setenv("FINE_TUNE_RAY_ADDRESS", address)
+        left, other = (_sleeping_job(address, folder) for folder in (tmp_path / "data", tmp_path / "others"))
         # Ray starts and ends nodes in the main thread only.
         with ThreadPoolExecutor(1) as others:
             training = others.submit(_train, request)
@@ -83,10 +96,25 @@ def test_a_training_that_loses_a_node_ends_as_it_would_have_on_one_machine(
             cluster.remove_node(nodes[1], allow_graceful=False)
             _add_node(cluster)
             ended, trained = training.result(timeout=300)
+        # What a killed step left behind would write the same checkpoints; another installation's job is none of ours.
+        assert (_status(address, left), _status(address, other)) == ("STOPPED", "RUNNING")
     assert ended.success
     assert trained[0]["resumed_from_step"] >= 5
     for same in ("adapter_id", "steps", "curve", "base_divergence"):
         assert trained[0][same] == whole[same]
+
+
+def _sleeping_job(address: str, data_dir: Path) -> str:
+    from ray.job_submission import JobSubmissionClient
+
+    client = JobSubmissionClient(address)
+    return str(client.submit_job(entrypoint="exec sleep 600", metadata={INSTALLATION: str(data_dir)}))
+
+
+def _status(address: str, job: str) -> str:
+    from ray.job_submission import JobSubmissionClient
+
+    return str(JobSubmissionClient(address).get_job_status(job).value)
 
 
 def _wait_for_step(step: int, checkpoints: Path, training: Future[Any]) -> None:
