@@ -43,11 +43,13 @@ def serve_request(handlers: Mapping[str, Handler], is_started_here: bool = True)
     go_offline()
     with open_dagster_pipes() as pipes:
         request = dict(pipes.extras)
-        answer = answer_to(request, handlers[request["action"]], _reporting(pipes))
+        # An action that nobody knows is an answer too, so it is looked up within.
+        answer = answer_to(request, lambda asked, tell: handlers[asked["action"]](asked, tell), _reporting(pipes))
         write_text(Path(request[ANSWER_FILE]), json.dumps(answer))
 
 
 def answer_to(request: dict[str, Any], handler: Handler, progress: Progress) -> dict[str, Any]:
+    """The result, or what is told of an error."""
     try:
         return {RESULT: handler(request, progress)}
     except FineTuneError as error:
