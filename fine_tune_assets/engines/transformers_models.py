@@ -61,13 +61,15 @@ def load_model(folder: Path, is_quantized: bool = False, is_sharded: bool = Fals
     One that will be sharded is loaded into the machine's memory, since it may fit on no GPU, but for NF4, which is made there.
     """
     device = best_device()
+    # With its number: of several processes each has a GPU of its own.
+    where = f"cuda:{torch.cuda.current_device()}" if device == "cuda" else device
     return AutoModelForCausalLM.from_pretrained(
         folder,
         local_files_only=True,
         trust_remote_code=False,
         use_safetensors=True,
         dtype=torch.bfloat16 if device == "cuda" else torch.float32,
-        device_map="cpu" if is_sharded and not is_quantized else device,
+        device_map=None if is_sharded and not is_quantized else where,
         quantization_config=nf4_config(is_sharded) if is_quantized else None,
     )
 

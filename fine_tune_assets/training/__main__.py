@@ -28,7 +28,7 @@ def train(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
         from fine_tune_assets.training.on_ray import train_on_cluster
 
         return train_on_cluster(request, progress)
-    if request["settings"]["processes"] > 1:
+    if request.get("settings", {}).get("processes", 1) > 1:
         from fine_tune_assets.training.launching import train_on_this_machine
 
         return train_on_this_machine(request, progress)

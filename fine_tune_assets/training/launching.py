@@ -51,8 +51,9 @@ def train_on_this_machine(request: dict[str, Any], progress: Progress) -> dict[s
         write_text(folder / REQUEST, json.dumps({**request, "threads": max(1, threads)}))
         with _started(folder, count) as (ranks, pipe):
             _listen(ranks, pipe, progress)
+            codes = [rank.poll() for rank in ranks]  # of those that still run: None, before they are ended
         answers = [read_answer(answer_file(folder, rank)) for rank in range(count)]
-    return result_of(answers, [rank.returncode for rank in ranks])
+    return result_of(answers, codes)
 
 
 @contextmanager
@@ -84,28 +85,28 @@ def _start(folder: Path, rank: int, count: int, pipe: int) -> subprocess.Popen[b
 
 def _listen(ranks: Sequence[subprocess.Popen[bytes]], pipe: int, progress: Progress) -> None:
     """Until all ranks have ended, or one failed and the others had time to say why."""
-    held, failed = b"", None
-    while any(rank.poll() is None for rank in ranks):
-        if select.select([pipe], [], [], 0.2)[0]:
-            read = os.read(pipe, 65536)
-            *lines, held = (held + read).split(b"\n")
-            for line in lines:
-                progress(**json.loads(line))
-            if not read:
-                time.sleep(0.2)
+    held, failed, is_going_on = b"", None, True
+    while is_going_on:
+        is_going_on = any(rank.poll() is None for rank in ranks)
+        read = os.read(pipe, 65536) if select.select([pipe], [], [], 0.2)[0] else b""
+        *lines, held = (held + read).split(b"\n")
+        for line in lines:
+            progress(**json.loads(line))
+        if not read:
+            time.sleep(0.1)
         if failed is None and any(rank.returncode for rank in ranks):
             failed = time.monotonic()
         if failed is not None and time.monotonic() - failed > LAST_WORDS_SECONDS:
             return
 
 
-def result_of(answers: Sequence[dict[str, Any] | None], codes: Sequence[int]) -> dict[str, Any]:
+def result_of(answers: Sequence[dict[str, Any] | None], codes: Sequence[int | None]) -> dict[str, Any]:
     """The first rank's result, by what each rank answered and its exit code."""
-    killed = [f"{rank} by signal {-code}" for rank, code in enumerate(codes) if code < 0]
+    killed = [f"{rank} by signal {-code}" for rank, code in enumerate(codes) if code and code < 0]
     errors = [answer for answer in answers if answer is not None and ERROR in answer]
     said = [answer for answer in errors if answer[FOR_PEOPLE]] or errors
     if said and (said[0][FOR_PEOPLE] or not killed):
-        raise RankError(f"{said[0]['type']}: {said[0][ERROR]}")
+        raise RankError(str(said[0][ERROR]))
     if answers[0] is None or RESULT not in answers[0] or any(codes):
         # Without an answer, as one that was killed itself: the step starts a training again that was killed.
         raise SystemExit(f"Ranks ended without a result; killed: {', '.join(killed) or 'none'}.")

@@ -100,6 +100,19 @@ def test_a_sharded_training_that_is_killed_ends_with_the_same_weights(trainings:
         assert resumed[same] == whole[same]
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+def test_two_gpus_learn_what_one_learns(trainings: Ranks, method: Any) -> None:
+    """Through NCCL, in bfloat16: sums are coarser there, and nothing else may differ."""
+    import torch
+
+    if torch.cuda.device_count() < 2:
+        pytest.skip("needs two GPUs")
+    one = trainings.run(f"{method}-one-gpu", replace(STEPS, method=method))
+    many = trainings.run(f"{method}-two-gpus", replace(STEPS, method=method, **SHARDED))
+    _assert_same(one, many, loss=1e-2, weight=2e-2)
+
+
 def test_early_stopping_and_the_best_checkpoint_work_on_shards(trainings: Ranks) -> None:
     """The adapter is the one with the lowest validation loss, not the last."""
     wild = replace(STEPS, method="dora", learning_rate=0.09, epochs=30, early_stopping_patience=1, **SHARDED)
