@@ -29,7 +29,13 @@ def answer_from_cluster(
     context: dg.AssetExecutionContext, package: str, request: dict[str, Any], settings: Settings
 ) -> dict[str, Any] | None:
     """What the worker wrote; None if it ended before it could. Raises dg.Failure if the cluster can't be reached."""
-    from dagster_ray import PipesRayJobClient
+    try:
+        from dagster_ray import PipesRayJobClient
+    except ImportError:
+        raise dg.Failure(
+            "FINE_TUNE_RAY_ADDRESS is set, and the extra `ray` is not installed: pip install -c constraints.txt '.[ray]'.",
+            allow_retries=False,
+        ) from None
 
     cluster = PipesRayJobClient(address=settings.ray_address)
     jobs = _reached(cluster, settings.ray_address)
