@@ -18,9 +18,9 @@ from fine_tune_assets.recipes.schema import TrainingSettings
 from fine_tune_assets_tests.training.forked_ranks import Ranks
 from fine_tune_assets_tests.training.tiny import SETTINGS
 
-# A checkpoint after each of 60 steps, so that a node can be lost in their midst.
+# A checkpoint after each of 32 steps, so that a node can be lost in their midst.
 STEPS: TrainingSettings = replace(
-    SETTINGS, packing="never", epochs=15, dropout=0.1, checkpoint_minutes=0.0, processes=2, sharding="fsdp2"
+    SETTINGS, packing="never", epochs=8, dropout=0.1, checkpoint_minutes=0.0, processes=2, sharding="fsdp2"
 )
 SMALL = 80 * 2**20
 """Bytes of a node's object store: the least that Ray takes."""
