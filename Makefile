@@ -16,7 +16,7 @@ help:            ## this list
 # The stamp is older than what decides the environment: then it is brought up to date.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,qlora,tagger]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,qlora,ray,tagger]'
 	touch $@
 
 setup: $(VENV)/.installed   ## create .venv and install everything

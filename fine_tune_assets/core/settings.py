@@ -81,6 +81,13 @@ class Settings:
     unsloth_python: str = ""
     """Python of the environment that Unsloth is installed in; empty means `.venv-unsloth/bin/python` below the project. No Path:
     its link is not followed, since it is what tells Python its environment."""
+    ray_address: str = ""
+    """Address of a Ray cluster's dashboard, such as http://10.0.0.5:8265: training runs there; empty means on this machine."""
+    ray_gpus_per_process: int = 1
+    """GPUs of the cluster that each of a training's processes takes; 0 trains on CPUs."""
+    ray_cpus_per_process: int = 1
+    ray_wait_minutes: int = 10
+    """How long a training waits for nodes, at its start and after one was lost."""
 
     @cached_property
     def layout(self) -> Layout:

@@ -23,31 +23,40 @@ Handler = Callable[[dict[str, Any], Progress], dict[str, Any]]
 
 RESULT = "result"
 ERROR = "error"
+FOR_PEOPLE = "is_for_people"
+"""Whether the error says what to do, in its own words."""
 ANSWER_FILE = "answer_file"
 """Key of a request: where the answer is written. Not a Pipes message: Dagster reads those line by line while they are
 written, and lost a training's result when it met half of a long line (dagster 1.13.27, `_reader_thread`)."""
 PROGRESS_EVERY_SECONDS = 2.0
 
 
-def serve_request(handlers: Mapping[str, Handler]) -> None:
+def serve_request(handlers: Mapping[str, Handler], is_started_here: bool = True) -> None:
     """Do the one request that this process was started for.
 
     An expected error (FineTuneError) is sent back as its message. Any other is sent as its type and the lines it came
-    through, without its message, which could hold report text.
+    through, without its message, which could hold report text. `is_started_here`: false for what a cluster started, whose
+    end it sees to itself.
     """
-    die_with_parent()
+    if is_started_here:
+        die_with_parent()
     go_offline()
     with open_dagster_pipes() as pipes:
         request = dict(pipes.extras)
-        answer: dict[str, Any]
-        try:
-            answer = {RESULT: handlers[request["action"]](request, _reporting(pipes))}
-        except FineTuneError as error:
-            answer = {ERROR: str(error), "type": type(error).__name__}
-        # Whatever else goes wrong must reach the UI, and its message must not: it may quote a report.
-        except Exception as error:  # noqa: BLE001
-            answer = {ERROR: without_message(error), "type": type(error).__name__}
+        # An action that nobody knows is an answer too, so it is looked up within.
+        answer = answer_to(request, lambda asked, tell: handlers[asked["action"]](asked, tell), _reporting(pipes))
         write_text(Path(request[ANSWER_FILE]), json.dumps(answer))
+
+
+def answer_to(request: dict[str, Any], handler: Handler, progress: Progress) -> dict[str, Any]:
+    """The result, or what is told of an error."""
+    try:
+        return {RESULT: handler(request, progress)}
+    except FineTuneError as error:
+        return {ERROR: str(error), "type": type(error).__name__, FOR_PEOPLE: True}
+    # Whatever else goes wrong must reach the UI, and its message must not: it may quote a report.
+    except Exception as error:  # noqa: BLE001
+        return {ERROR: without_message(error), "type": type(error).__name__, FOR_PEOPLE: False}
 
 
 def read_answer(path: Path) -> dict[str, Any] | None:

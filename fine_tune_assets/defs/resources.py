@@ -20,6 +20,7 @@ from fine_tune_assets.core.paths import PROJECT_DIR, Layout
 from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT, Settings, load_settings
 from fine_tune_assets.core.worker import ANSWER_FILE, ERROR, RESULT, read_answer
 from fine_tune_assets.defs.io import ParquetTables
+from fine_tune_assets.defs.ray_cluster import answer_from_cluster
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.erasures import erased_patients
@@ -126,6 +127,19 @@ class Worker(dg.ConfigurableResource):
                 context=context, command=command, extras={**request, ANSWER_FILE: str(file)}
             )
             answer = read_answer(file)
+        return self._result(package, answer)
+
+    def run_where_set(
+        self, context: dg.AssetExecutionContext, package: str, request: dict[str, Any], python: Path | None = None
+    ) -> dict[str, Any]:
+        """As `run`, on the Ray cluster if the settings name one: with the interpreter of its nodes."""
+        settings = load_settings()
+        if not settings.ray_address:
+            return self.run(context, package, request, python)
+        return self._result(package, answer_from_cluster(context, package, request, settings))
+
+    @staticmethod
+    def _result(package: str, answer: dict[str, Any] | None) -> dict[str, Any]:
         if answer is None:
             raise dg.Failure(f"The worker {package} ended without a result. Its log is above.")
         if ERROR in answer:

@@ -47,7 +47,7 @@ class Trainings:
         """The trainer's result. Of a sweep: the chosen trial's, stored where adapters lie."""
         recipe, layout = self._installation.recipe, self._installation.layout
         if recipe.sweep is None:
-            return self._worker.run(self._context, "training", self._request, self._python)
+            return self._worker.run_where_set(self._context, "training", self._request, self._python)
         key = sweep_key(self._set, self._request["base_fingerprint"], recipe.training, recipe.sweep)
         sweep = Sweep(layout.sweeps, key, recipe.sweep)
         while (trial := sweep.next_trial()) is not None:
@@ -99,7 +99,7 @@ class Trainings:
     def _once(self, sweep: Sweep, trial: Trial) -> dict[str, Any]:
         settings = {**self._request["settings"], **trial.parameters}
         request = {**self._request, "settings": settings, "adapters_dir": str(sweep.adapters)}
-        result = self._worker.run(self._context, "training", request, self._python)
+        result = self._worker.run_where_set(self._context, "training", request, self._python)
         with errors_for_people():
             require_rows_trained(self._lengths, result["rows_too_long"])
         # Without the ids of examples: an erasure would have to find them in the record.

@@ -41,20 +41,31 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def nf4_config() -> BitsAndBytesConfig:
-    """4-bit NormalFloat with double quantisation and bfloat16 arithmetic (Dettmers et al. 2023, QLoRA)."""
+def nf4_config(is_sharded: bool = False) -> BitsAndBytesConfig:
+    """4-bit NormalFloat with double quantisation and bfloat16 arithmetic (Dettmers et al. 2023, QLoRA).
+
+    `is_sharded`: kept in numbers that FSDP can cut up, instead of in bytes.
+    """
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_quant_storage=torch.bfloat16 if is_sharded else torch.uint8,
     )
 
 
-def load_model(folder: Path, is_quantized: bool = False, layers: int | None = None) -> PreTrainedModel:
+def load_model(
+    folder: Path, is_quantized: bool = False, is_sharded: bool = False, layers: int | None = None
+) -> PreTrainedModel:
     """Load a causal language model: float32 on a CPU, bfloat16 on a GPU; NF4 with `is_quantized`; its first `layers` only, if
-    a number is given."""
+    a number is given.
+
+    One that will be sharded is loaded into the machine's memory, since it may fit on no GPU, but for NF4, which is made there.
+    """
     device = best_device()
+    # With its number: of several processes each has a GPU of its own.
+    where = f"cuda:{torch.cuda.current_device()}" if device == "cuda" else device
     cut = {} if layers is None else {"config": _config_of_first(folder, layers)}
     return AutoModelForCausalLM.from_pretrained(
         folder,
@@ -62,8 +73,8 @@ def load_model(folder: Path, is_quantized: bool = False, layers: int | None = No
         trust_remote_code=False,
         use_safetensors=True,
         dtype=torch.bfloat16 if device == "cuda" else torch.float32,
-        device_map=device,
-        quantization_config=nf4_config() if is_quantized else None,
+        device_map=None if is_sharded and not is_quantized else where,
+        quantization_config=nf4_config(is_sharded) if is_quantized else None,
         **cut,
     )
 

@@ -293,6 +293,11 @@ class TrainingSettings:
     """What becomes of an example that is longer than max_length: nothing is trained, or it is left out, with its id on record."""
     engine: Literal["trl", "unsloth"] = "trl"
     """Which library trains. Unsloth is meant for one GPU, and lives in an environment of its own (`make setup-unsloth`)."""
+    processes: Positive = 1
+    """Processes that train together, a GPU each. A step's rows are shared out among them: what is learned from stays the same."""
+    sharding: Literal["none", "fsdp2"] = "none"
+    """Each process holds the whole model, which is faster (`none`), or its part of it, for a model that fits on no one GPU
+    (`fsdp2`)."""
 
     @model_validator(mode="after")
     def _is_within_unsloth(self) -> "TrainingSettings":
@@ -301,6 +306,16 @@ class TrainingSettings:
         if self.engine == "unsloth" and self.packing == "bfd":
             raise ValueError(
                 "engine unsloth does not keep packed examples apart: use packing never or auto, or engine trl"
+            )
+        if self.engine == "unsloth" and self.processes > 1:
+            raise ValueError("engine unsloth trains in one process: use engine trl for processes above 1")
+        return self
+
+    @model_validator(mode="after")
+    def _has_somebody_to_share_with(self) -> "TrainingSettings":
+        if self.sharding == "fsdp2" and self.processes == 1:
+            raise ValueError(
+                "sharding: fsdp2 needs processes of 2 or more: one alone has nobody to share the model with"
             )
         return self
 

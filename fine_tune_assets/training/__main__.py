@@ -1,5 +1,6 @@
 """The trainer as a process: `import_base_model` and `train`, one request each (see core/worker.py)."""
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,19 @@ def import_base_model(request: dict[str, Any], progress: Progress) -> dict[str, 
 
 
 def train(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    if "cluster" in request:
+        from fine_tune_assets.training.on_ray import train_on_cluster
+
+        return train_on_cluster(request, progress)
+    if request.get("settings", {}).get("processes", 1) > 1:
+        from fine_tune_assets.training.launching import train_on_this_machine
+
+        return train_on_this_machine(request, progress)
+    return train_as_one(request, progress)
+
+
+def train_as_one(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """As the only process, or as one of the ranks."""
     require_folder(Path(request["base_folder"]), request["base_fingerprint"], "base model")
     from fine_tune_assets.recipes.schema import TrainingSettings
     from fine_tune_assets.training.engines import library_versions, prepare_engine
@@ -54,4 +68,6 @@ def train(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    serve_request({"import_base_model": import_base_model, "train": train})
+    serve_request(
+        {"import_base_model": import_base_model, "train": train}, is_started_here="--on-cluster" not in sys.argv
+    )

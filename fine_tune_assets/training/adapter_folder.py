@@ -17,11 +17,16 @@ CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 
 
-def store_adapter(model: Any, adapters_dir: Path, base_fingerprint: str) -> tuple[str, Path]:
-    """Save a PEFT model's adapter under its fingerprint; both are returned."""
+def store_adapter(
+    model: Any, adapters_dir: Path, base_fingerprint: str, weights: dict[str, Any] | None = None
+) -> tuple[str, Path]:
+    """Save a PEFT model's adapter under its fingerprint; both are returned.
+
+    `weights`: the adapter's, by their names in the model, where the model itself holds only a part of each.
+    """
     with tempfile.TemporaryDirectory(prefix="adapter-") as scratch:
         saved, canonical = Path(scratch) / "saved", Path(scratch) / "canonical"
-        model.save_pretrained(saved, safe_serialization=True)
+        model.save_pretrained(saved, safe_serialization=True, state_dict=weights)
         canonical.mkdir()
         config = canonical_config(json.loads((saved / CONFIG).read_text(encoding="utf-8")), base_fingerprint)
         (canonical / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")

@@ -19,7 +19,7 @@ CHECKPOINTS_KEPT = 3
 def adapted_model(base_folder: Path, settings: TrainingSettings, layers: int | None = None) -> Any:
     """The base model with an adapter that changes nothing yet; only its first `layers`, if a number is given."""
     is_quantized = settings.method == "qlora"
-    model: Any = load_model(base_folder, is_quantized=is_quantized, layers=layers)
+    model: Any = load_model(base_folder, is_quantized, is_sharded=settings.sharding == "fsdp2", layers=layers)
     if is_quantized:
         keep_weights_differentiable(model)
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=uses_checkpointing(settings))

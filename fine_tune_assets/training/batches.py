@@ -49,6 +49,31 @@ class LengthBatches(Sampler[int]):
         return _cut(sorted(pool, key=lambda i: (-self._lengths[i], i)), self._step_rows)
 
 
+class FilledSteps(Sampler[int]):
+    """An order for several ranks: each `step_rows` rows are a step, filled up with the `blank` row to whole passes.
+
+    A pass is what all ranks compute at once: none of them may have fewer rows than another.
+    """
+
+    def __init__(self, order: Any, step_rows: int, pass_rows: int, blank: int) -> None:
+        self._order, self._step_rows, self._pass_rows, self._blank = order, step_rows, pass_rows, blank
+
+    def set_epoch(self, epoch: int) -> None:
+        if isinstance(self._order, LengthBatches):
+            self._order.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        full, rest = divmod(len(self._order), self._step_rows)
+        return full * self._filled(self._step_rows) + self._filled(rest)
+
+    def __iter__(self) -> Iterator[int]:
+        for step in _cut(list(self._order), self._step_rows):
+            yield from (*step, *[self._blank] * (self._filled(len(step)) - len(step)))
+
+    def _filled(self, rows: int) -> int:
+        return -(-rows // self._pass_rows) * self._pass_rows
+
+
 def _cut(items: list[int], size: int) -> list[list[int]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
@@ -65,6 +90,13 @@ class Batching:
     @property
     def rows_per_step(self) -> int:
         return self.rows_per_pass * self.passes_per_step
+
+
+def share_out(batching: Batching, ranks: int) -> Batching:
+    """How each of several ranks takes its part of a step: in as few passes as the memory of one pass allows."""
+    rows = batching.rows_per_step
+    passes = -(-rows // (batching.rows_per_pass * ranks))
+    return Batching(batching.strategy, -(-rows // (passes * ranks)), passes)
 
 
 def choose_batching(

@@ -24,7 +24,7 @@ def require_isolation(model: Any, row: dict[str, list[int]]) -> float:
     """
     parts = _cut(row)
     model.eval()
-    with torch.inference_mode():
+    with torch.no_grad():  # not inference_mode, whose tensors a sharded model can't learn with later
         packed = _loss_sum(model, row["input_ids"], _positions(row["seq_lengths"]), _labels(parts))
         apart = sum(_loss_sum(model, ids, range(len(ids)), labels) for ids, labels in parts)
     model.train()

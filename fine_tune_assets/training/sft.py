@@ -13,15 +13,19 @@ from torch.utils.data import Sampler
 from transformers import TrainerCallback
 from trl import SFTTrainer
 
-from fine_tune_assets.training.batches import LengthBatches
+from fine_tune_assets.training import ranks
+from fine_tune_assets.training.batches import FilledSteps, LengthBatches
 from fine_tune_assets.training.checkpoints import Checkpoints
 
 
 class ResumableTrainer(SFTTrainer):
     """`order`: in which rows are learned. `seconds`: what earlier attempts took."""
 
+    blank_rows = 0
+    """Of the training set: they fill up, and nothing is learned of them."""
+
     def __init__(
-        self, *args: Any, order: LengthBatches, checkpoints: Checkpoints, seconds: float, **kwargs: Any
+        self, *args: Any, order: Sampler[int], checkpoints: Checkpoints, seconds: float, **kwargs: Any
     ) -> None:
         self._order, self._checkpoints = order, checkpoints
         self._began = time.monotonic() - seconds
@@ -32,11 +36,15 @@ class ResumableTrainer(SFTTrainer):
         """Over all attempts."""
         return time.monotonic() - self._began
 
+    def measure_validation_loss(self) -> float:
+        return float(self.evaluate()["eval_loss"])
+
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:  # noqa: ARG002
         return self._order
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
+        ranks.wait_for_all()  # each writes its own generators' state, which the hashes cover
         if self.args.should_save:
             self._checkpoints.complete(self.state.global_step, self.state.best_global_step, self.seconds)
 
@@ -66,7 +74,7 @@ class Schedule(TrainerCallback):
     """When to measure the validation loss and when to write a checkpoint, and which epoch's order is the next."""
 
     def __init__(
-        self, order: LengthBatches, evaluations: Collection[int], steps_per_epoch: int, minutes: float
+        self, order: LengthBatches | FilledSteps, evaluations: Collection[int], steps_per_epoch: int, minutes: float
     ) -> None:
         self._order, self._evaluations = order, frozenset(evaluations)
         self._steps_per_epoch, self._seconds = steps_per_epoch, minutes * 60
@@ -79,7 +87,7 @@ class Schedule(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:  # noqa: ARG002
         if state.global_step in self._evaluations:
             control.should_evaluate = control.should_save = True
-        if time.monotonic() - self._saved >= self._seconds:
+        if ranks.as_first_says(time.monotonic() - self._saved >= self._seconds):
             control.should_save = True
         return control
 

@@ -7,6 +7,7 @@ started or what becomes of the adapter.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,18 @@ from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.prompt_contract import generation_stops
 from fine_tune_assets.engines.transformers_models import best_device, load_tokenizer, use_threads
 from fine_tune_assets.recipes.schema import TrainingSettings
+from fine_tune_assets.training import ranks
 from fine_tune_assets.training.adapter_folder import WEIGHTS, store_adapter
 from fine_tune_assets.training.adapting import disk_bytes, uses_checkpointing
 from fine_tune_assets.training.batches import (
     Batching,
+    FilledSteps,
     LengthBatches,
     attention_share,
     choose_batching,
     evaluation_steps,
     pack,
+    share_out,
 )
 from fine_tune_assets.training.checkpoints import Checkpoint, Checkpoints
 from fine_tune_assets.training.engines import OPTIMISER, engine_of
@@ -37,6 +41,8 @@ from fine_tune_assets.training.failures import TrainingError, explained, require
 from fine_tune_assets.training.isolation import require_isolation
 from fine_tune_assets.training.probing import divergence_from_base
 from fine_tune_assets.training.sft import ResumableTrainer, Schedule
+from fine_tune_assets.training.sft_on_ranks import RanksTrainer, with_blank_row
+from fine_tune_assets.training.sharding import adapter_weights, several_ranks
 from fine_tune_assets.training.supervision import SupervisedRow, SupervisedRows, require_rows_fit, supervise_all
 from fine_tune_assets.training.telling import Telling, curve_of, peak_memory_bytes
 from fine_tune_assets.training.tensorboard_files import EventFiles
@@ -96,27 +102,33 @@ def train_adapter(
     tokenizer = load_tokenizer(base_folder)
     stops = {tokenizer.eos_token_id, *generation_stops(base_folder)}
     rows = _Rows(*(_rows(instruction_set, split, tokenizer, stops, settings) for split in ("train", "validation")))
-    checkpoints = Checkpoints(checkpoints_dir, training_key(instruction_set, base_fingerprint, settings))
+    key = training_key(instruction_set, base_fingerprint, settings)
+    checkpoints = ranks.first_before_others(lambda: Checkpoints(checkpoints_dir, key))
     with explained(checkpoints.folder):
         # The adapter's first weights are by chance: the same ones at every start.
         set_seed(settings.seed)
         model = engine_of(settings).adapted_model(base_folder, settings)
         require_room(checkpoints.folder, disk_bytes(model))
-        last = checkpoints.latest()
+        last = ranks.first_before_others(checkpoints.latest)
         telling = Telling(progress)
         trainer = _make_trainer(model, tokenizer, rows, settings, checkpoints, last, telling)
         trainer.add_callback(events := EventFiles(tensorboard_dir, checkpoints, telling))
-        first_validation = _first_validation(trainer, checkpoints)
-        set_seed(settings.seed)
+        set_seed(ranks.own_seed(settings.seed))
         trainer.train(resume_from_checkpoint=str(last.folder) if last else None)
-        _require_best_is_loaded(trainer, checkpoints)
+        weights = adapter_weights(trainer.model)
+        _require_best_is_loaded(trainer, checkpoints, weights)
+        first_validation = float(checkpoints.start["first_validation_loss"])
         losses = [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
         best = _best(trainer, first_validation)
-        divergence = divergence_from_base(model, rows.validation.kept)
-        adapter_id, folder = store_adapter(model, adapters_dir, base_fingerprint)
-        figures = {"best_validation_loss": best, "base_divergence": divergence}
-        events.finish(adapter_id, {**asdict(settings), "base_fingerprint": base_fingerprint}, figures)
-    checkpoints.remove()
+        divergence = divergence_from_base(trainer.model, rows.validation.kept)
+        # Only the first process's result is used, and it stores the adapter.
+        ranks.wait_for_all()
+        adapter_id, folder = "", adapters_dir
+        if ranks.is_first():
+            adapter_id, folder = store_adapter(trainer.model, adapters_dir, base_fingerprint, weights)
+            figures = {"best_validation_loss": best, "base_divergence": divergence}
+            events.finish(adapter_id, {**asdict(settings), "base_fingerprint": base_fingerprint}, figures)
+            checkpoints.remove()
     return TrainingResult(
         adapter_id=adapter_id,
         folder=folder,
@@ -172,20 +184,33 @@ def _make_trainer(
     apart = _dataset(rows.train.kept)
     packed = pack(apart, settings.max_length)
     batching = _batching(model, settings, lengths, packed)
-    if batching.strategy == "bfd":
-        require_isolation(model, max(packed, key=lambda row: len(row["seq_lengths"])))
     dataset = packed if batching.strategy == "bfd" else apart
     row_lengths = [len(ids) for ids in dataset["input_ids"]]
-    order = LengthBatches(row_lengths, batching.rows_per_step, settings.seed)
+    order: LengthBatches | FilledSteps = LengthBatches(row_lengths, batching.rows_per_step, settings.seed)
     steps_per_epoch = -(-len(row_lengths) // batching.rows_per_step)
     evaluations = evaluation_steps(steps_per_epoch, settings.epochs, settings.evaluations_per_epoch)
+    validation, several = _dataset(rows.validation.kept), ranks.count() > 1
+
+    def prove(trainer: ResumableTrainer) -> None:
+        """What is measured before anything is learned."""
+        if batching.strategy == "bfd":
+            require_isolation(trainer.model, max(packed, key=lambda row: len(row["seq_lengths"])))
+        _first_validation(trainer, checkpoints)
+
+    if several:
+        shared = share_out(batching, ranks.count())
+        order = FilledSteps(order, batching.rows_per_step, shared.rows_per_pass * ranks.count(), len(dataset))
+        dataset, validation = (with_blank_row(d, tokenizer.eos_token_id) for d in (dataset, validation))
+        kind: Any = partial(RanksTrainer, eval_rows=settings.batch_size, on_prepared=prove)
+    else:
+        shared, kind = batching, ResumableTrainer
     schedule = Schedule(order, evaluations, steps_per_epoch, settings.checkpoint_minutes)
     patience = settings.early_stopping_patience
-    trainer = ResumableTrainer(
+    trainer: ResumableTrainer = kind(
         model=model,
-        args=_config(settings, batching, steps_per_epoch, checkpoints.folder),
+        args=_config(settings, shared, steps_per_epoch, checkpoints.folder),
         train_dataset=dataset,
-        eval_dataset=_dataset(rows.validation.kept),
+        eval_dataset=validation,
         processing_class=tokenizer,
         callbacks=[telling, schedule, *([EarlyStoppingCallback(patience)] if patience else [])],
         order=order,
@@ -195,6 +220,8 @@ def _make_trainer(
     trainer.remove_callback(PrinterCallback)  # Telling says it in one line
     engine_of(settings).settle(trainer, settings, batching)
     _require_all_rows(trainer, rows.train)
+    if not several:
+        prove(trainer)
     return trainer
 
 
@@ -213,7 +240,7 @@ def _config(settings: TrainingSettings, batching: Batching, steps_per_epoch: int
         output_dir=str(folder),
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=batching.rows_per_pass,
-        per_device_eval_batch_size=settings.batch_size,
+        per_device_eval_batch_size=-(-settings.batch_size // ranks.count()),
         gradient_accumulation_steps=batching.passes_per_step,
         gradient_checkpointing=uses_checkpointing(settings),
         learning_rate=settings.learning_rate,
@@ -242,6 +269,7 @@ def _config(settings: TrainingSettings, batching: Batching, steps_per_epoch: int
         disable_tqdm=True,
         report_to="none",
         dataloader_pin_memory=on_gpu,
+        **(several_ranks(settings.sharding == "fsdp2", on_gpu) if ranks.count() > 1 else {}),
     )
 
 
@@ -253,6 +281,7 @@ def _require_all_rows(trainer: ResumableTrainer, train: SupervisedRows) -> None:
     """Rows in = rows trained: nothing may be dropped or cut on the way into the trainer."""
     prepared: Any = trainer.train_dataset
     count = sum(len(lengths) for lengths in prepared["seq_lengths"]) if _is_packed(trainer) else len(prepared)
+    count -= trainer.blank_rows
     supervised = sum(label != -100 for labels in prepared["labels"] for label in labels)
     wanted = sum(row.supervised for row in train.kept)
     if count != len(train.kept) or supervised != wanted:
@@ -266,14 +295,13 @@ def _is_packed(trainer: ResumableTrainer) -> bool:
     return "seq_lengths" in prepared.column_names
 
 
-def _first_validation(trainer: ResumableTrainer, checkpoints: Checkpoints) -> float:
-    """Loss before the first step; of a training that goes on, as it was measured then."""
-    known = checkpoints.start.get("first_validation_loss")
-    if known is None:
-        known = float(trainer.evaluate()["eval_loss"])
-        require_number(known, 0)
-        checkpoints.keep_start({"first_validation_loss": known})
-    return float(known)
+def _first_validation(trainer: ResumableTrainer, checkpoints: Checkpoints) -> None:
+    """Loss before the first step; of a training that goes on, it was measured then."""
+    if "first_validation_loss" not in checkpoints.start:
+        measured = trainer.measure_validation_loss()
+        require_number(measured, 0)
+        if ranks.is_first():
+            checkpoints.keep_start({"first_validation_loss": measured})
 
 
 def _best(trainer: ResumableTrainer, first_validation: float) -> float:
@@ -282,7 +310,7 @@ def _best(trainer: ResumableTrainer, first_validation: float) -> float:
     return min(first_validation, float(trainer.state.best_metric))
 
 
-def _require_best_is_loaded(trainer: ResumableTrainer, checkpoints: Checkpoints) -> None:
+def _require_best_is_loaded(trainer: ResumableTrainer, checkpoints: Checkpoints, weights: dict[str, Any]) -> None:
     """transformers only warns when it can't find the best checkpoint, and goes on with the last weights."""
     import torch
     from peft import get_peft_model_state_dict
@@ -291,7 +319,7 @@ def _require_best_is_loaded(trainer: ResumableTrainer, checkpoints: Checkpoints)
     best = checkpoints.of_step(int(trainer.state.best_global_step or 0)) / WEIGHTS
     if not best.is_file():
         raise TrainingError(f"The checkpoint with the lowest validation loss is gone: {best.parent.name}.")
-    stored, held = load_file(best), get_peft_model_state_dict(trainer.model)
+    stored, held = load_file(best), get_peft_model_state_dict(trainer.model, state_dict=weights)
     is_same = stored.keys() == held.keys() and all(torch.equal(stored[k], held[k].cpu()) for k in stored)
     if not is_same:
         raise TrainingError("The weights in memory are not those of the checkpoint with the lowest validation loss.")

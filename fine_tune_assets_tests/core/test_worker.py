@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.core.worker import ANSWER_FILE, ERROR, RESULT, read_answer
+from fine_tune_assets.core.worker import ANSWER_FILE, ERROR, FOR_PEOPLE, RESULT, read_answer
 
 MARKER = "Zyxwvutquark"
 WORKER = f"""
@@ -97,6 +97,7 @@ def test_an_expected_error_comes_back_in_its_own_words(tmp_path: Path) -> None:
     assert Run(tmp_path, {"action": "expected"}).answer == {
         ERROR: "Report r-17 has no patient. Add patient_id.",
         "type": "FineTuneError",
+        FOR_PEOPLE: True,
     }
 
 
@@ -107,6 +108,7 @@ def test_the_message_of_an_unexpected_error_never_leaves(
     """It may quote a report: type and place are enough to repair a fault, on the event log, stdout and stderr alike."""
     run = Run(tmp_path, {"action": action})
     assert run.answer["type"] == kind
+    assert not run.answer[FOR_PEOPLE]
     assert run.answer[ERROR].startswith(f"{kind} at {action} line ")
     seen = capfd.readouterr()
     assert MARKER not in run.kept + str(run.answer) + seen.out + seen.err

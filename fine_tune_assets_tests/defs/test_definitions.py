@@ -16,7 +16,19 @@ from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs import automation
 from fine_tune_assets.recipes.sections import SECTIONS
 
-HEAVY = ("torch", "transformers", "trl", "peft", "presidio_analyzer", "spacy", "llama_cpp", "lxml", "docx", "pypdfium2")
+HEAVY = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "presidio_analyzer",
+    "spacy",
+    "llama_cpp",
+    "lxml",
+    "docx",
+    "pypdfium2",
+    "ray",
+)
 GROUPS = [
     "s01_raw_reports",
     "s02_scrubbed_reports",

@@ -107,6 +107,24 @@ def test_what_unsloth_cannot_do_is_refused_with_the_reason(field: str, value: st
         parse_recipe(values, "mine.yaml")
 
 
+def test_unsloth_trains_in_one_process() -> None:
+    """Its kernels are for one GPU; several processes would each train for themselves."""
+    values = demo_values()
+    values["training"] |= {"engine": "unsloth", "processes": 2}
+    with pytest.raises(RecipeError, match="one process"):
+        parse_recipe(values, "mine.yaml")
+
+
+def test_one_process_has_nobody_to_share_the_model_with() -> None:
+    """Who asks for shards thinks that the model does not fit on one GPU; whole, it would fail there at night."""
+    values = demo_values()
+    values["training"]["sharding"] = "fsdp2"
+    with pytest.raises(RecipeError, match=r"needs processes of 2 or more"):
+        parse_recipe(values, "mine.yaml")
+    values["training"]["processes"] = 2
+    assert parse_recipe(values, "mine.yaml").training.sharding == "fsdp2"
+
+
 def test_lora_sits_where_the_recipe_names_modules() -> None:
     """Attention alone is a common choice for small sets."""
     values = demo_values()

@@ -1,0 +1,113 @@
+"""Several processes of one training on this machine: starting them, hearing the first one, ending them together.
+
+Owns the processes. They meet through a file in a private folder and over the loopback interface: torch's own launchers open a
+port on every interface, which anyone in the network may speak to. Imports nothing heavy: each rank does.
+"""
+
+import json
+import os
+import select
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.files import write_text
+from fine_tune_assets.core.progress import Progress
+from fine_tune_assets.core.worker import ERROR, FOR_PEOPLE, RESULT, read_answer
+
+MODULE = "fine_tune_assets.training.rank"
+REQUEST = "request.json"
+STORE = "store"
+"""The file through which the ranks find each other."""
+PROGRESS_PIPE = "FINE_TUNE_PROGRESS_PIPE"
+LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+RANK_WAIT_SECONDS = 1800
+"""How long a rank waits for another one: loading a large model takes one longer than another. One that is gone is noticed at
+once."""
+LAST_WORDS_SECONDS = 5.0
+"""How long the other ranks of one that failed may take to say why: often they only notice that it is gone."""
+
+
+class RankError(FineTuneError):
+    """What a rank said went wrong, in its own words."""
+
+
+def answer_file(folder: Path, rank: int) -> Path:
+    return folder / f"answer-{rank}.json"
+
+
+def train_on_this_machine(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """The first rank's result. Raises RankError if one failed, and ends this process if one was killed."""
+    count = int(request["settings"]["processes"])
+    threads = (int(request["threads"]) or os.cpu_count() or 1) // count
+    with tempfile.TemporaryDirectory(prefix="ranks-") as name:
+        folder = Path(name)
+        write_text(folder / REQUEST, json.dumps({**request, "threads": max(1, threads)}))
+        with _started(folder, count) as (ranks, pipe):
+            _listen(ranks, pipe, progress)
+            codes = [rank.poll() for rank in ranks]  # of those that still run: None, before they are ended
+        answers = [read_answer(answer_file(folder, rank)) for rank in range(count)]
+    return result_of(answers, codes)
+
+
+@contextmanager
+def _started(folder: Path, count: int) -> Iterator[tuple[list[subprocess.Popen[bytes]], int]]:
+    """The ranks, and where the first one's progress is read. None outlives this."""
+    reads, writes = os.pipe()
+    ranks: list[subprocess.Popen[bytes]] = []
+    try:
+        for rank in range(count):
+            ranks.append(_start(folder, rank, count, writes))
+        os.close(writes)
+        yield ranks, reads
+    finally:
+        for started in ranks:
+            started.kill()
+        for started in ranks:
+            started.wait()
+        os.close(reads)
+
+
+def _start(folder: Path, rank: int, count: int, pipe: int) -> subprocess.Popen[bytes]:
+    numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+    environment = {**os.environ, **LOOPBACK, **{name: str(number) for name, number in numbers.items()}}
+    if rank == 0:
+        environment[PROGRESS_PIPE] = str(pipe)
+    command = [sys.executable, "-m", MODULE, str(folder)]
+    return subprocess.Popen(command, env=environment, pass_fds=(pipe,) if rank == 0 else ())
+
+
+def _listen(ranks: Sequence[subprocess.Popen[bytes]], pipe: int, progress: Progress) -> None:
+    """Until all ranks have ended, or one failed and the others had time to say why."""
+    held, failed, is_going_on = b"", None, True
+    while is_going_on:
+        is_going_on = any(rank.poll() is None for rank in ranks)
+        read = os.read(pipe, 65536) if select.select([pipe], [], [], 0.2)[0] else b""
+        *lines, held = (held + read).split(b"\n")
+        for line in lines:
+            progress(**json.loads(line))
+        if not read:
+            time.sleep(0.1)
+        if failed is None and any(rank.returncode for rank in ranks):
+            failed = time.monotonic()
+        if failed is not None and time.monotonic() - failed > LAST_WORDS_SECONDS:
+            return
+
+
+def result_of(answers: Sequence[dict[str, Any] | None], codes: Sequence[int | None]) -> dict[str, Any]:
+    """The first rank's result, by what each rank answered and its exit code."""
+    killed = [f"{rank} by signal {-code}" for rank, code in enumerate(codes) if code and code < 0]
+    errors = [answer for answer in answers if answer is not None and ERROR in answer]
+    said = [answer for answer in errors if answer[FOR_PEOPLE]] or errors
+    if said and (said[0][FOR_PEOPLE] or not killed):
+        raise RankError(str(said[0][ERROR]))
+    if answers[0] is None or RESULT not in answers[0] or any(codes):
+        # Without an answer, as one that was killed itself: the step starts a training again that was killed.
+        raise SystemExit(f"Ranks ended without a result; killed: {', '.join(killed) or 'none'}.")
+    return dict(answers[0][RESULT])
