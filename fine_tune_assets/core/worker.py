@@ -17,7 +17,7 @@ from fine_tune_assets.core.errors import FineTuneError, without_message
 from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.parent import die_with_parent
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.core.settings import go_offline
+from fine_tune_assets.core.settings import go_offline, use_large_pages
 
 Handler = Callable[[dict[str, Any], Progress], dict[str, Any]]
 
@@ -41,6 +41,7 @@ def serve_request(handlers: Mapping[str, Handler], is_started_here: bool = True)
     if is_started_here:
         die_with_parent()
     go_offline()
+    use_large_pages()
     with open_dagster_pipes() as pipes:
         request = dict(pipes.extras)
         # An action that nobody knows is an answer too, so it is looked up within.

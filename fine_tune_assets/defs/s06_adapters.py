@@ -38,6 +38,7 @@ from fine_tune_assets.recipes.sections import section_fingerprints
 from fine_tune_assets.training.due import count_new_examples, is_training_due
 from fine_tune_assets.training.environments import require_environment
 from fine_tune_assets.training.preflight import require_preflight, require_rows_trained
+from fine_tune_assets.training.resource_plan import require_plan
 
 GROUP = "s06_adapters"
 GPU = "gpu"
@@ -161,6 +162,7 @@ def adapters(
     base_models: pa.Table,
     example_lengths: pa.Table,
     training_preflights: pa.Table,
+    training_plans: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
     recipe, layout = installation.recipe, installation.layout
     base, lengths, sections = base_models.to_pylist()[0], example_lengths.to_pylist(), section_fingerprints(recipe)
@@ -171,15 +173,16 @@ def adapters(
         require_nobody_erased(installation, stored.table)
         require_decisions_stand(installation, stored)
         require_evidence(stored, certify_without_semantic=recipe.split.certify_without_semantic)
+        bound = {
+            "instruction_set_fingerprint": stored.fingerprint,
+            "base_fingerprint": base["fingerprint"],
+            "training_fingerprint": sections["training"],
+        }
         preflight = require_preflight(
-            training_preflights.to_pylist(),
-            lengths,
-            max_length=recipe.training.max_length,
-            instruction_set_fingerprint=stored.fingerprint,
-            base_fingerprint=base["fingerprint"],
-            training_fingerprint=sections["training"],
+            training_preflights.to_pylist(), lengths, max_length=recipe.training.max_length, **bound
         )
         python = require_environment(recipe.training.engine, installation.settings.unsloth_interpreter)
+        plan = require_plan(training_plans.to_pylist(), **bound)
     if fingerprint_table(stored.table) != fingerprint_table(instruction_sets):
         raise dg.Failure("The stored instruction set is not the table in hand. Materialize instruction_sets again.")
     if example_lengths.column("example_id") != instruction_sets.column("example_id"):
@@ -192,7 +195,7 @@ def adapters(
         "adapters_dir": str(layout.adapters),
         "checkpoints_dir": str(layout.training_checkpoints),
         "tensorboard_dir": str(layout.tensorboard),
-        "settings": asdict(recipe.training),
+        "settings": {**asdict(recipe.training), **{name: plan[name] for name in PLANNED}},
         "threads": installation.settings.threads,
     }
     trainings = Trainings(context, installation, worker, request, python, stored.fingerprint, lengths)
@@ -208,6 +211,8 @@ def adapters(
         "recipe_fingerprint": combine([sections["training"], sections["base_model"]]),
         "prompt_fingerprint": preflight["prompt_fingerprint"],
         "method": recipe.training.method,
+        "planned_peak_bytes": plan["peak_bytes"],
+        "planned_seconds": plan["seconds"],
     }
     told = trainings.tell(row, trained)
     table = table_of([row], ADAPTERS)
@@ -216,6 +221,8 @@ def adapters(
     return result("adapters", table, fingerprint_json(named), **_shown(trained), **told)
 
 
+PLANNED = ("batch_size", "gradient_accumulation")
+"""As the plan chose them with `fit_batch_size`, else the recipe's own."""
 _TOLD = (
     "first_train_loss", "last_train_loss", "best_validation_loss", "rows_trained", "supervised_tokens", "steps", "stopped_early",
     "packing", "base_divergence", "tokens_per_second", "seconds", "engine",

@@ -67,7 +67,25 @@ def train_as_one(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     }
 
 
+def plan(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """A row of training_plans, but for what it is bound to. Nothing is trained."""
+    require_folder(Path(request["base_folder"]), request["base_fingerprint"], "base model")
+    from fine_tune_assets.recipes.schema import TrainingSettings
+    from fine_tune_assets.training.planned import plan_of_set
+
+    return plan_of_set(
+        lengths=pq.read_table(request["lengths"], partitioning=None).to_pylist(),
+        base_folder=Path(request["base_folder"]),
+        settings=TrainingSettings(**request["settings"]),
+        checkpoints_dir=Path(request["checkpoints_dir"]),
+        threads=request["threads"],
+        gpu_memory_gb=request["gpu_memory_gb"],
+        progress=progress,
+    )
+
+
 if __name__ == "__main__":
     serve_request(
-        {"import_base_model": import_base_model, "train": train}, is_started_here="--on-cluster" not in sys.argv
+        {"import_base_model": import_base_model, "plan": plan, "train": train},
+        is_started_here="--on-cluster" not in sys.argv,
     )

@@ -6,7 +6,8 @@ Owns how a recipe's method becomes a model in memory, and what its training writ
 from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+import torch
+from peft import LoraConfig, get_peft_model
 
 from fine_tune_assets.engines.transformers_models import best_device, load_model
 from fine_tune_assets.recipes.schema import TrainingSettings
@@ -22,7 +23,7 @@ def adapted_model(base_folder: Path, settings: TrainingSettings, layers: int | N
     model: Any = load_model(base_folder, is_quantized, is_sharded=settings.sharding == "fsdp2", layers=layers)
     if is_quantized:
         keep_weights_differentiable(model)
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=uses_checkpointing(settings))
+        freeze(model)
     try:
         return get_peft_model(model, lora_config(settings))
     except ValueError:
@@ -42,6 +43,18 @@ def lora_config(settings: TrainingSettings) -> LoraConfig:
         bias="none",
         task_type="CAUSAL_LM",
     )
+
+
+def freeze(model: Any) -> None:
+    """Nothing of the base learns; its norms compute in 32 bits.
+
+    PEFT's `prepare_model_for_kbit_training` turns embeddings and output layer into 32 bits as well: 2.1 GB of an 8B model and
+    4.2 GB of a 70B one, for products that are computed in 16 bits all the same.
+    """
+    for parameter in model.parameters():
+        parameter.requires_grad = False
+        if parameter.ndim == 1 and parameter.dtype in (torch.bfloat16, torch.float16):
+            parameter.data = parameter.data.to(torch.float32)
 
 
 def keep_weights_differentiable(model: Any) -> None:

@@ -31,7 +31,7 @@ BLOCK, SECOND_BLOCK = 64, 256
 """Weights that share a scale in NF4, and scales that share one when they are quantised again (QLoRA, section 3)."""
 
 
-class _Living(TorchDispatchMode):
+class Living(TorchDispatchMode):
     """Bytes of all tensors that are alive; each storage counts once."""
 
     def __init__(self) -> None:
@@ -114,8 +114,15 @@ def step_memory(
         model.train()
         activations = _peak_of(model, one, is_gpu)
     adapter = _bytes(trained)
+    layers = [_bytes(p for p in layer.parameters() if not p.requires_grad) for layer in _layers(model)]
     # AdamW keeps two numbers for each that is trained.
-    return StepMemory(frozen, adapter, adapter, 2 * adapter, activations)
+    return StepMemory(frozen, adapter, adapter, 2 * adapter, activations, layer=max(layers), root=frozen - sum(layers))
+
+
+def _layers(model: Any) -> list[Any]:
+    """The longest list of modules: the model's repeated blocks."""
+    lists = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
+    return max((list(found) for found in lists), key=len)
 
 
 @dataclass(frozen=True)
@@ -150,7 +157,7 @@ def _shaped_model(base_folder: Path, settings: TrainingSettings, is_gpu: bool) -
             _pack(model)
         adapted: Any = get_peft_model(model, lora_config(settings))
         if is_quantized:
-            _in_formats_of_qlora(adapted)
+            _in_formats_of_qlora(adapted, is_gpu)
     return adapted
 
 
@@ -162,12 +169,12 @@ def _pack(model: Any) -> None:
                 setattr(parent, name, PackedLinear(child))
 
 
-def _in_formats_of_qlora(model: Any) -> None:
-    """PEFT turns what is not packed into 32 bits, and TRL the adapter into 16."""
+def _in_formats_of_qlora(model: Any, is_gpu: bool) -> None:
+    """Norms are of 32 bits, on a CPU all that is not packed; TRL turns the adapter into 16."""
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(torch.bfloat16)
-        elif parameter.dtype in (torch.bfloat16, torch.float16):
+        elif parameter.is_floating_point() and (parameter.ndim == 1 or not is_gpu):
             parameter.data = parameter.data.to(torch.float32)
 
 
@@ -189,7 +196,7 @@ def _give_shapes_only(model: Any) -> None:
 
 def _peak_of(model: Any, one: Pass, is_gpu: bool) -> int:
     """Bytes above what lives before the pass."""
-    living = _Living()
+    living = Living()
     for tensor in (*model.parameters(), *(p.grad for p in model.parameters() if p.grad is not None), *model.buffers()):
         living.count(tensor)
     before = living.bytes

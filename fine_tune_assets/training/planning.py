@@ -3,8 +3,7 @@
 Owns asking the machine, the lengths of rows and passes, and the time.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,10 @@ from fine_tune_assets.training.batches import (
     choose_batching,
     evaluation_steps,
     pack,
+    share_out,
 )
 from fine_tune_assets.training.peak_memory import base_facts, step_memory
-from fine_tune_assets.training.resource_plan import Lengths, Machine, Plan, Planner
+from fine_tune_assets.training.resource_plan import Lengths, Machine, Plan, Planner, Shape
 from fine_tune_assets.training.shapes import Pass
 from fine_tune_assets.training.step_time import measure_step_time
 
@@ -32,12 +32,6 @@ GPU_CONTEXT_BYTES = 900_000_000
 GPU_SPARE = 0.95
 """Share of a card that tensors can fill: the rest is lost between torch's blocks."""
 _CGROUP_LIMIT, _CGROUP_USED = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
-
-
-@dataclass(frozen=True)
-class Seconds:
-    training: float
-    steps: int
 
 
 def this_machine() -> Machine:
@@ -67,11 +61,13 @@ def planner(base_folder: Path, lengths: Lengths, machine: Machine) -> Planner:
     """What it plans of `base_folder` is read from config.json alone."""
 
     def memory_of(settings: TrainingSettings, one: Pass) -> Any:
-        return step_memory(base_folder, settings, one, machine.is_gpu, _is_checkpointed(settings, machine))
+        found = step_memory(base_folder, settings, one, machine.is_gpu, _is_checkpointed(settings, machine))
+        return found.shard(settings.processes) if settings.sharding == "fsdp2" else found
 
-    def shape_of(settings: TrainingSettings, kept: Lengths) -> tuple[Pass, str]:
+    def shape_of(settings: TrainingSettings, kept: Lengths) -> Shape:
         passes, batching = passes_of(base_folder, settings, kept)
-        return max(passes, key=lambda one: (one.rows * one.tokens, one.learned)), batching.strategy
+        largest = max(passes, key=lambda one: (one.rows * one.tokens, one.learned))
+        return Shape(largest, batching.strategy, steps_of(passes, batching) * settings.epochs)
 
     return Planner(machine, lengths, memory_of, shape_of)
 
@@ -82,7 +78,7 @@ def _is_checkpointed(settings: TrainingSettings, machine: Machine) -> bool:
 
 
 def passes_of(base_folder: Path, settings: TrainingSettings, lengths: Lengths) -> tuple[list[Pass], Batching]:
-    """Every pass of the first epoch, as the trainer makes them."""
+    """Every pass of the first epoch, as one process makes them or its share of them."""
     rows = Dataset.from_dict(
         {
             "input_ids": [[0] * tokens for tokens in lengths.tokens],
@@ -93,13 +89,18 @@ def passes_of(base_folder: Path, settings: TrainingSettings, lengths: Lengths) -
     facts = base_facts(base_folder)
     share = attention_share(facts.hidden_size, facts.layers, facts.parameters)
     tokens = [len(ids) for ids in packed["input_ids"]]
+    packing = "never" if settings.engine == "unsloth" else settings.packing
     batching = choose_batching(
-        settings.packing, lengths.tokens, tokens, settings.batch_size, settings.gradient_accumulation, share
+        packing, lengths.tokens, tokens, settings.batch_size, settings.gradient_accumulation, share
     )
     chosen = packed if batching.strategy == "bfd" else rows
     row_tokens, learned = [len(ids) for ids in chosen["input_ids"]], [sum(labels) for labels in chosen["labels"]]
     order = list(LengthBatches(row_tokens, batching.rows_per_step, settings.seed))
-    return [_pass(row_tokens, learned, rows) for rows in _cut(order, batching.rows_per_pass)], batching
+    steps = _cut(order, batching.rows_per_step)
+    batching = share_out(batching, settings.processes)
+    # Of several processes the first one's: its rows are the longest of each step.
+    taken = (step[:: settings.processes] for step in steps)
+    return [_pass(row_tokens, learned, rows) for step in taken for rows in _cut(step, batching.rows_per_pass)], batching
 
 
 def _pass(tokens: Sequence[int], learned: Sequence[int], rows: Sequence[int]) -> Pass:
@@ -110,15 +111,26 @@ def _cut(items: Sequence[int], size: int) -> Iterable[Sequence[int]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def seconds_of(base_folder: Path, plan: Plan, train: Lengths, validation: Lengths) -> Seconds:
+def lengths_of(rows: Iterable[Mapping[str, Any]], split: str) -> Lengths:
+    """Of the rows of example_lengths without a fault."""
+    chosen = [row for row in rows if row["split"] == split and not row["fault"]]
+    return Lengths(tuple(row["tokens"] for row in chosen), tuple(row["learned"] for row in chosen))
+
+
+def seconds_of(base_folder: Path, plan: Plan, train: Lengths, validation: Lengths) -> float:
     """How long the planned training takes here, from its first measurement of the validation loss to its last."""
     settings = plan.settings
     passes, batching = passes_of(base_folder, settings, train)
     ordered = sorted(passes, key=lambda one: one.rows * one.tokens)
     found = measure_step_time(base_folder, settings, ordered[len(ordered) // 4], ordered[-1])
-    steps = -(-len(passes) // batching.passes_per_step)
+    steps = steps_of(passes, batching)
     evaluations = 1 + len(evaluation_steps(steps, settings.epochs, settings.evaluations_per_epoch))
     learning = sum(found.learning.of(one.rows * one.tokens) for one in passes) * settings.epochs
     read = list(_cut(range(len(validation.tokens)), settings.batch_size))
     reading = sum(found.reading.of(len(rows) * max(validation.tokens[i] for i in rows)) for rows in read)
-    return Seconds(learning + evaluations * reading, steps * settings.epochs)
+    return learning + evaluations * reading
+
+
+def steps_of(passes: Sequence[Pass], batching: Batching) -> int:
+    """Of one epoch."""
+    return -(-len(passes) // batching.passes_per_step)

@@ -4,17 +4,19 @@ Owns which pass through the model is the largest, whether it fits, and what to c
 `peak_memory`'s, how long it takes `step_time`'s.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.recipes.schema import TrainingSettings
 from fine_tune_assets.training.shapes import Pass, StepMemory
 
 CHECKPOINT_COPIES = 10
 """Of the adapter's bytes: three checkpoints of weights and AdamW's two numbers for each, and the adapter itself."""
 TOLERANCE = 0.15
-"""How far the plan's memory may be from what is measured."""
+"""How far a plan may be from what is measured."""
+PARTS = ("weights", "adapter", "gradients", "optimizer", "activations")
 
 
 @dataclass(frozen=True)
@@ -36,16 +38,27 @@ class Lengths:
     tokens: tuple[int, ...]
     learned: tuple[int, ...]
 
-    @property
-    def longest(self) -> int:
-        return max(self.tokens)
+    def within(self, settings: TrainingSettings) -> "Lengths":
+        """Those that max_length leaves."""
+        kept = [i for i, tokens in enumerate(self.tokens) if tokens <= settings.max_length]
+        return Lengths(tuple(self.tokens[i] for i in kept), tuple(self.learned[i] for i in kept))
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How rows go through the model."""
+
+    largest: Pass
+    packing: str
+    """`bfd` or `never`."""
+    steps: int
+    """Of all epochs."""
 
 
 @dataclass(frozen=True)
 class Plan:
     settings: TrainingSettings
-    largest: Pass
-    packing: str
+    shape: Shape
     memory: StepMemory
     library_bytes: int
     limit_bytes: int
@@ -62,9 +75,86 @@ class Plan:
         return self.peak_bytes <= self.limit_bytes
 
 
+def plan_row(
+    plan: Plan, nearest: Plan | None, machine: Machine, free_disk: int, seconds: float | None
+) -> dict[str, Any]:
+    """Of the table training_plans, but for what it is bound to."""
+    settings, shape = plan.settings, plan.shape
+    why = _why_not(plan, machine, free_disk)
+    return {
+        "machine": machine.name,
+        "processes": settings.processes,
+        "packing": shape.packing,
+        "batch_size": settings.batch_size,
+        "gradient_accumulation": settings.gradient_accumulation,
+        "largest_rows": shape.largest.rows,
+        "largest_tokens": shape.largest.tokens,
+        **{f"{part}_bytes": getattr(plan.memory, part) for part in PARTS},
+        "library_bytes": plan.library_bytes,
+        "peak_bytes": plan.peak_bytes,
+        "limit_bytes": plan.limit_bytes,
+        "disk_bytes": plan.disk_bytes,
+        "free_disk_bytes": free_disk,
+        "steps": shape.steps,
+        "seconds": seconds,
+        "fits": not why,
+        "why": why,
+        "nearest": None if nearest is None else changes_in_words(settings, nearest.settings),
+    }
+
+
+def _why_not(plan: Plan, machine: Machine, free_disk: int) -> str:
+    reasons = []
+    if not plan.fits:
+        needed, limit = (_gb(value) for value in (plan.peak_bytes, plan.limit_bytes))
+        reasons.append(f"It needs {needed} of memory, and {machine.name} has {limit} for it.")
+    if plan.disk_bytes > free_disk:
+        reasons.append(
+            f"Checkpoints and adapter need {_gb(plan.disk_bytes)}, and {_gb(free_disk)} of the disk are free."
+        )
+    return " ".join(reasons)
+
+
+def _gb(count: int) -> str:
+    return f"{count / 1e9:.2f} GB"
+
+
+class PlanError(GateClosedError):
+    """Training may not start: nobody planned it, what was planned is another training, or it does not fit."""
+
+
+def require_plan(plans: Sequence[Mapping[str, Any]], **bound: str) -> Mapping[str, Any]:
+    """The gate: the plan of exactly this set, base model and settings, and it fits. Raises PlanError."""
+    if len(plans) != 1:
+        raise PlanError("Nobody planned what the training takes. Materialize training_plans.")
+    plan = plans[0]
+    other = sorted(name.removesuffix("_fingerprint") for name, value in bound.items() if plan[name] != value)
+    if other:
+        raise PlanError(
+            f"The plan is of another {', '.join(other)} than is to be trained. Materialize training_plans again."
+        )
+    if not plan["fits"]:
+        raise PlanError(f"{plan['why']} {advice(plan['nearest'])}")
+    return plan
+
+
+def advice(nearest: str | None) -> str:
+    """What to do about a plan that does not fit."""
+    change = (
+        f"In the recipe's training section set {nearest}, or"
+        if nearest
+        else "No smaller batch or shorter example fits:"
+    )
+    return f"{change} use a machine with more. Then materialize training_plans again."
+
+
+def is_as_planned(planned: float, measured: float) -> bool:
+    """Within `TOLERANCE`."""
+    return abs(measured - planned) <= TOLERANCE * planned
+
+
+ShapeOf = Callable[[TrainingSettings, Lengths], Shape]
 MemoryOf = Callable[[TrainingSettings, Pass], StepMemory]
-ShapeOf = Callable[[TrainingSettings, Lengths], tuple[Pass, str]]
-"""The largest pass, and `bfd` or `never`."""
 
 
 class Planner:
@@ -77,21 +167,21 @@ class Planner:
 
     def plan(self, settings: TrainingSettings) -> Plan:
         """Whether it fits or not. Raises ValueError if max_length leaves nothing."""
-        kept = [i for i, tokens in enumerate(self._lengths.tokens) if tokens <= settings.max_length]
-        lengths = Lengths(*(tuple(v[i] for i in kept) for v in (self._lengths.tokens, self._lengths.learned)))
-        if not kept:
+        lengths = self._lengths.within(settings)
+        if not lengths.tokens:
             raise ValueError(f"max_length {settings.max_length} leaves no example")
-        largest, packing = self._shape_of(settings, lengths)
-        memory = self._ask(settings, largest)
+        shape = self._shape_of(settings, lengths)
+        memory = self._ask(settings, shape.largest)
+        # Each process has a GPU of its own; without one they share the machine's memory.
+        sharing = 1 if self._machine.is_gpu else settings.processes
         return Plan(
             settings=settings,
-            largest=largest,
-            packing=packing,
+            shape=shape,
             memory=memory,
             library_bytes=self._machine.library_bytes,
-            limit_bytes=self._machine.memory_bytes,
+            limit_bytes=self._machine.memory_bytes // sharing,
             disk_bytes=CHECKPOINT_COPIES * memory.adapter,
-            left_out=len(self._lengths.tokens) - len(kept),
+            left_out=len(self._lengths.tokens) - len(lengths.tokens),
         )
 
     def chosen(self, settings: TrainingSettings) -> Plan:

@@ -26,6 +26,22 @@ class StepMemory:
     activations: int
     """And whatever else lives for a moment, at the peak of the step."""
 
+    layer: int = 0
+    """Of the weights, the largest layer's."""
+    root: int = 0
+    """Of the weights, what is in no layer: embeddings and output layer."""
+
+    def shard(self, processes: int) -> "StepMemory":
+        """Of each of several processes that hold a part (FSDP2): two layers are put together at a time, and what is in none."""
+        whole = 2 * self.layer + self.root
+        return StepMemory(
+            weights=self.weights // processes + whole,
+            adapter=self.adapter // processes,
+            gradients=self.gradients // processes,
+            optimizer=self.optimizer // processes,
+            activations=self.activations,
+        )
+
     @property
     def total(self) -> int:
         return self.weights + self.adapter + self.gradients + self.optimizer + self.activations

@@ -11,7 +11,7 @@ import pytest
 
 from fine_tune_assets.core.fingerprints import fingerprint_folder
 from fine_tune_assets.core.prompt_contract import read_prompt_contract
-from fine_tune_assets.core.tables import BASE_MODELS, EXAMPLE_LENGTHS, table_of
+from fine_tune_assets.core.tables import BASE_MODELS, EXAMPLE_LENGTHS, TRAINING_PLANS, table_of
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs.automation import DATA_VERSION
 from fine_tune_assets.defs.local_run import requested_runs
@@ -157,7 +157,7 @@ def test_training_is_refused_without_the_engine_of_the_recipe(
 
 def _refusal(instance: dg.DagsterInstance, stored: StoredInstructionSet, *tables: pa.Table) -> str:
     with dg.build_asset_context(instance=instance) as context, pytest.raises(dg.Failure) as refused:
-        adapters(context, Installation(), Worker(), stored.table, *tables)
+        adapters(context, Installation(), Worker(), stored.table, *tables, TRAINING_PLANS.empty_table())
     return str(refused.value.description)
 
 

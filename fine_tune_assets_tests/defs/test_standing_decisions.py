@@ -12,7 +12,14 @@ from click.testing import CliRunner
 from fine_tune_assets.approval.still_approved import UNREVIEWED
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.errors import GateClosedError
-from fine_tune_assets.core.tables import ADAPTERS, BASE_MODELS, EXAMPLE_LENGTHS, RELEASES, TRAINING_PREFLIGHTS
+from fine_tune_assets.core.tables import (
+    ADAPTERS,
+    BASE_MODELS,
+    EXAMPLE_LENGTHS,
+    RELEASES,
+    TRAINING_PLANS,
+    TRAINING_PREFLIGHTS,
+)
 from fine_tune_assets.defs.resources import Installation, Worker
 from fine_tune_assets.defs.s04_standing_decisions import (
     FALLEN,
@@ -149,7 +156,7 @@ def test_a_revoked_approval_closes_training_judging_merging_and_serving_and_make
 
     _revoke(row)
     tables = _table("adapters", ADAPTERS, _adapter(old)), _table("base_models", BASE_MODELS, {"fingerprint": "base-1"})
-    looked_at = EXAMPLE_LENGTHS.empty_table(), TRAINING_PREFLIGHTS.empty_table()
+    looked_at = tuple(schema.empty_table() for schema in (EXAMPLE_LENGTHS, TRAINING_PREFLIGHTS, TRAINING_PLANS))
     with dg.build_asset_context(instance=instance) as context:
         common = context, installation, Worker()
         refusals = [

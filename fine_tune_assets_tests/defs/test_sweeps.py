@@ -48,7 +48,7 @@ def run_sweep(worker: Worker | None = None) -> dict[str, Any]:
             "settings": asdict(installation.recipe.training),
             "threads": 1,
         }
-        trainings = Trainings(context, installation, worker, request, SET, lengths=[])
+        trainings = Trainings(context, installation, worker, request, Path(sys.executable), SET, lengths=[])
         result = trainings.run()
         names = ("prompt_fingerprint", "recipe_fingerprint", "method")
         row = {**dict.fromkeys(names, "x"), "base_fingerprint": "b", "instruction_set_fingerprint": SET}
@@ -139,7 +139,7 @@ def test_a_fault_that_is_not_the_settings_ends_the_sweep(data: Path) -> None:
 class Dying(Worker):
     """Its process is killed, whatever it is asked."""
 
-    def run(self, context: dg.AssetExecutionContext, package: str, request: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+    def run(self, context: dg.AssetExecutionContext, *args: Any, **kwargs: Any) -> dict[str, Any]:  # noqa: ARG002
         dg.PipesSubprocessClient().run(context=context, command=["sh", "-c", "kill -9 $$"])
         return {}
 

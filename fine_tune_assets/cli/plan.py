@@ -1,0 +1,94 @@
+"""`fine-tune plan RECIPE`: what its training would take, on this machine or on a GPU of a given size.
+
+Owns what is printed. How a plan is made is training's.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+
+from fine_tune_assets.core.errors import ModelFolderError
+from fine_tune_assets.core.settings import Settings, load_settings
+from fine_tune_assets.recipes.loading import load_recipe
+from fine_tune_assets.recipes.schema import Recipe
+
+
+@click.command()
+@click.argument("recipe")
+@click.option(
+    "--gpu-memory", type=click.IntRange(min=1), help="Plan for a GPU of so many GiB; this machine if left out."
+)
+@click.option(
+    "--base-folder", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Base model's folder."
+)
+def plan(recipe: str, gpu_memory: int | None, base_folder: Path | None) -> None:
+    """Say what training by RECIPE (a shipped recipe's name, or a file) would take: memory, batch, disk, steps.
+
+    Of the base model only config.json is read. Without an instruction set of this recipe every example is taken to be as long
+    as training.max_length. Ends with 1 if it does not fit, and says what would.
+    """
+    settings, console = load_settings(), Console()
+    chosen = load_recipe(recipe)
+    folder = base_folder or _folder_of(settings, chosen)
+    from fine_tune_assets.training.planned import chosen_machine, plan_before_data, plan_of_lengths
+
+    lengths = _known_lengths(settings, recipe)
+    with console.status("Counting what a step holds"):
+        machine = chosen_machine(gpu_memory or settings.gpu_memory_gb)
+        row = (
+            plan_before_data(folder, chosen.training, machine)
+            if lengths is None
+            else plan_of_lengths(lengths, folder, chosen.training, machine)
+        )
+    console.print(_table(chosen, row, machine.name))
+    source = "every example as long as max_length" if lengths is None else f"{len(lengths)} examples of the stored set"
+    console.print(f"Planned with {source}.", markup=False)
+    if not row["fits"]:
+        console.print(row["why"], markup=False)
+        change = row["nearest"]
+        console.print(f"This would fit: {change}." if change else "No smaller batch or shorter example would fit.")
+        raise SystemExit(1)
+
+
+def _folder_of(settings: Settings, recipe: Recipe) -> Path:
+    """The recipe's base model. Raises ModelFolderError if it is not there."""
+    named = recipe.base_model.folder
+    found = (
+        [settings.data_dir / named] if named else sorted(settings.layout.base_models.glob(f"{recipe.base_model.name}*"))
+    )
+    there = [folder for folder in found if (folder / "config.json").is_file()]
+    if not there:
+        raise ModelFolderError(
+            f"The base model {recipe.base_model.name} is not here yet: bring it in, or name a folder with its config.json "
+            "(--base-folder)."
+        )
+    return there[-1]
+
+
+def _known_lengths(settings: Settings, recipe: str) -> list[dict[str, Any]] | None:
+    """Of the stored set, if it is this recipe's."""
+    path = settings.layout.table("example_lengths")
+    if recipe != settings.recipe or not path.is_file():
+        return None
+    return pq.read_table(path, partitioning=None).to_pylist()
+
+
+def _table(recipe: Recipe, row: dict[str, Any], machine: str) -> Table:
+    table = Table("part", "", title=f"{recipe.name} on {machine}")
+    for part in ("weights", "adapter", "gradients", "optimizer", "activations", "library"):
+        table.add_row(part, f"{row[f'{part}_bytes'] / 1e9:.2f} GB")
+    table.add_section()
+    table.add_row("at its peak", f"{row['peak_bytes'] / 1e9:.2f} GB of {row['limit_bytes'] / 1e9:.2f} GB", style="bold")
+    table.add_section()
+    table.add_row("batch_size", str(row["batch_size"]))
+    table.add_row("gradient_accumulation", str(row["gradient_accumulation"]))
+    table.add_row("packing", row["packing"])
+    table.add_row("largest pass", f"{row['largest_rows']} rows of {row['largest_tokens']} tokens")
+    table.add_row("disk", f"{row['disk_bytes'] / 1e9:.2f} GB of {row['free_disk_bytes'] / 1e9:.0f} GB")
+    if row["steps"]:
+        table.add_row("optimiser steps", str(row["steps"]))
+    return table

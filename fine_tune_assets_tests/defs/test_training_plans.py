@@ -1,0 +1,160 @@
+"""Stage 6 before a GPU is used: the plan that is stored and shown, the gates on it, and what was measured afterwards."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+
+from fine_tune_assets.core.files import write_table
+from fine_tune_assets.core.fingerprints import fingerprint_folder
+from fine_tune_assets.core.tables import (
+    ADAPTERS,
+    BASE_MODELS,
+    EXAMPLE_LENGTHS,
+    TRAINING_PLANS,
+    TRAINING_PREFLIGHTS,
+    table_of,
+)
+from fine_tune_assets.defs.metadata import WHY
+from fine_tune_assets.defs.resources import Installation, Worker
+from fine_tune_assets.defs.s06_training_plans import (
+    memory_rows,
+    planned,
+    training_fits_this_machine,
+    training_plans,
+    training_took_what_was_planned,
+)
+from fine_tune_assets_tests.conftest import write_recipe
+from fine_tune_assets_tests.training.tiny import SETTINGS, base_model
+
+
+def _stated(schema: pa.Schema, **known: Any) -> pa.Table:
+    """A row with something in every column that needs it."""
+    something = {pa.string(): "x", pa.int64(): 1, pa.float64(): 1.0, pa.bool_(): True}
+    row = {field.name: None if field.nullable else something[field.type] for field in schema}
+    return table_of([{**row, **known}], schema)
+
+
+@pytest.fixture
+def inputs(installation_dir: Path) -> tuple[pa.Table, pa.Table]:
+    """Preflight and base model; the lengths lie where the step reads them."""
+    rows = [
+        {
+            "example_id": f"e-{n}",
+            "split": split,
+            "tokens": 40 + n,
+            "learned": 10,
+            "fits": True,
+            "turns": 1,
+            "learned_turns": 1,
+        }
+        for n, split in enumerate(["train"] * 12 + ["validation"] * 2)
+    ]
+    lengths = table_of([{**row, "fault": None} for row in rows], EXAMPLE_LENGTHS)
+    write_table(Installation().layout.table("example_lengths"), lengths)
+    base = base_model(installation_dir / "base_models" / "tiny", 1.0)
+    bound = {
+        "instruction_set_fingerprint": "s",
+        "base_fingerprint": fingerprint_folder(base),
+        "training_fingerprint": "t",
+    }
+    preflight = _stated(TRAINING_PREFLIGHTS, **bound)
+    model = _stated(BASE_MODELS, folder="base_models/tiny", fingerprint=bound["base_fingerprint"])
+    return preflight, model
+
+
+def _recipe(data: Path, **changed: Any) -> None:
+    settings = asdict(replace(SETTINGS, **changed)) | {"target_modules": "all-linear"}
+    write_recipe(data, training=settings)
+
+
+def _planned(instance: dg.DagsterInstance, inputs: tuple[pa.Table, pa.Table]) -> dict[str, Any]:
+    preflight, base = (table.to_pylist()[0] for table in inputs)
+
+    row: dict[str, Any] = {}
+
+    @dg.asset
+    def asking(context: dg.AssetExecutionContext, worker: Worker) -> dg.MaterializeResult[None]:
+        row.update(planned(context, Installation(), worker, base, preflight))
+        return dg.MaterializeResult()
+
+    dg.materialize([asking], resources={"worker": Worker()}, instance=instance)
+    return row
+
+
+@pytest.mark.slow
+def test_a_plan_is_bound_to_what_it_is_of_and_says_what_it_takes(
+    installation_dir: Path, instance: dg.DagsterInstance, inputs: tuple[pa.Table, pa.Table]
+) -> None:
+    """Made by the trainer's own process, so that its libraries count; the largest batch of the step fits here."""
+    _recipe(installation_dir, batch_size=2, gradient_accumulation=3, fit_batch_size=True)
+    row = _planned(instance, inputs)
+    table_of([row], TRAINING_PLANS)
+    assert (row["instruction_set_fingerprint"], row["training_fingerprint"]) == ("s", "t")
+    assert (row["fits"], row["batch_size"], row["gradient_accumulation"], row["steps"]) == (True, 6, 1, 2)
+    assert (row["largest_rows"], row["largest_tokens"]) == (6, 51)
+    assert row["peak_bytes"] > row["library_bytes"] > 200_000_000
+    assert row["seconds"] > 0
+    assert [part["part"] for part in memory_rows(row)][-2:] == ["peak", "limit"]
+
+
+@pytest.mark.slow
+def test_a_card_elsewhere_is_planned_for_without_the_time(
+    installation_dir: Path,
+    instance: dg.DagsterInstance,
+    inputs: tuple[pa.Table, pa.Table],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody can measure how fast it is; a figure would be invented."""
+    _recipe(installation_dir)
+    monkeypatch.setenv("FINE_TUNE_GPU_MEMORY_GB", "24")
+    row = _planned(instance, inputs)
+    assert (row["machine"], row["seconds"], row["fits"]) == ("a GPU of 24 GiB", None, True)
+
+
+def test_a_cluster_of_unknown_cards_is_not_planned_for(
+    installation_dir: Path,
+    instance: dg.DagsterInstance,
+    inputs: tuple[pa.Table, pa.Table],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """This machine's memory says nothing of the cluster's: the gate stays closed."""
+    _recipe(installation_dir)
+    monkeypatch.setenv("FINE_TUNE_RAY_ADDRESS", "http://10.0.0.5:8265")
+    with dg.build_asset_context(instance=instance) as context, pytest.raises(dg.Failure) as refused:
+        training_plans(context, Installation(), Worker(), *inputs)
+    assert "FINE_TUNE_GPU_MEMORY_GB" in str(refused.value.description)
+
+
+def test_what_does_not_fit_fails_its_check_with_what_to_change() -> None:
+    """The check that stops the run before the GPU is asked for; with a plan that fits it passes."""
+    refused = _stated(TRAINING_PLANS, fits=False, why="It needs 9 GB.", nearest="batch_size: 1")
+    found = training_fits_this_machine(refused)
+    assert isinstance(found, dg.AssetCheckResult)
+    assert not found.passed
+    assert "It needs 9 GB. In the recipe's training section set batch_size: 1" in str(found.metadata[WHY].value)
+    passed = training_fits_this_machine(_stated(TRAINING_PLANS))
+    assert isinstance(passed, dg.AssetCheckResult)
+    assert passed.passed
+
+
+@pytest.mark.parametrize(
+    ("asked", "measured", "is_passed"), [((100, 10.0), (110, 9.0), True), ((100, 10.0), (120, 9.0), False),
+                                           ((100, 10.0), (100, 20.0), False), ((None, None), (1, 1.0), True),
+                                           ((100, None), (100, 1.0), True)],
+)  # fmt: skip
+def test_a_training_that_took_something_else_warns(asked: Any, measured: Any, is_passed: bool) -> None:
+    """A plan that is off by more than it promises must not be trusted with the next card; it stops nothing."""
+    row = _stated(
+        ADAPTERS,
+        planned_peak_bytes=asked[0],
+        planned_seconds=asked[1],
+        peak_memory_bytes=measured[0],
+        seconds=measured[1],
+    )
+    found = training_took_what_was_planned(row)
+    assert isinstance(found, dg.AssetCheckResult)
+    assert (found.passed, found.severity) == (is_passed, dg.AssetCheckSeverity.WARN)
