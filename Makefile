@@ -8,7 +8,7 @@ export DO_NOT_TRACK = 1
 export DAGSTER_DISABLE_TELEMETRY = 1
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup setup-unsloth check test test-slow test-all demo up down status airgap-proof compat-proof bench-graph bench-phi bench-phi-memory bench-drafts bench-dedup bench-desk bench-train bench-unsloth
+.PHONY: help setup setup-unsloth check test test-slow test-all demo up down status airgap-proof compat-proof bench-graph bench-phi bench-phi-memory bench-drafts bench-dedup bench-desk bench-train bench-plan bench-unsloth
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort
@@ -90,6 +90,9 @@ bench-phi-memory: setup  ## memory and speed of the scrubber over 100,000 report
 
 bench-dedup: setup   ## near duplicates among up to a million notes, beside datasketch: speed, recall, memory
 	$(BIN)/python benchmarks/bench_dedup.py
+
+bench-plan: setup    ## memory, disk and time as planned before a training, beside what it took
+	$(BIN)/python benchmarks/bench_plan.py
 
 bench-train: setup   ## this trainer beside a plain TRL script, and QLoRA beside LoRA: speed, memory, loss
 	$(BIN)/python benchmarks/bench_train.py

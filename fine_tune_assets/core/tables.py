@@ -246,7 +246,7 @@ TRAINING_PLANS = pa.schema([
     _column("library_bytes", pa.int64(), "Libraries, or a GPU driver's context"),
     _column("peak_bytes", pa.int64(), "Their sum: the most that a process holds at once"),
     _column("limit_bytes", pa.int64(), "What a process may hold"),
-    _column("disk_bytes", pa.int64(), "Checkpoints and adapter"),
+    _column("disk_bytes", pa.int64(), "Checkpoints and adapter, at most"),
     _column("free_disk_bytes", pa.int64(), "Room where they are written"),
     _column("steps", pa.int64(), "Optimiser steps of all epochs"),
     _column("seconds", pa.float64(), "How long it takes; absent where it can't be measured", nullable=True),

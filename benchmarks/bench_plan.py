@@ -1,0 +1,175 @@
+"""What the resource plan says before a training, beside what is measured afterwards: memory, disk and time. `make bench-plan`.
+
+Pairs of dialogue and note as in bench_train, SmolLM2-135M-Instruct. Each plan and each training is a process of its own, as in
+the graph. Ends with 1 where memory or time is off by more than the plan promises, or the disk holds more than its most.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from bench_train import SETTINGS, instruction_set
+from rich.console import Console
+from rich.table import Table
+
+from fine_tune_assets.core.settings import go_offline, load_settings, use_large_pages
+from fine_tune_assets.recipes.schema import TrainingSettings
+from fine_tune_assets.training.resource_plan import is_as_planned
+
+SHORT = replace(SETTINGS, packing="never", max_length=1024)
+CASES = {
+    "LoRA, 4 rows": SHORT,
+    "LoRA, 1 row": replace(SHORT, batch_size=1, gradient_accumulation=4),
+    "LoRA, 8 rows of 256": replace(SHORT, batch_size=8, max_length=256, too_long="leave_out"),
+    "LoRA, computed again": replace(SHORT, gradient_checkpointing=True),
+    "LoRA, packed": replace(SHORT, packing="bfd"),
+    "LoRA, rank 64": replace(SHORT, rank=64),
+    "DoRA, 2 rows": replace(SHORT, method="dora", batch_size=2),
+    "QLoRA, 4 rows": replace(SHORT, method="qlora"),
+    "QLoRA, computed again": replace(SHORT, method="qlora", gradient_checkpointing=True),
+}
+FIGURES = ("memory", "disk", "seconds")
+
+
+def run_plan(settings: TrainingSettings, folder: Path, threads: int) -> dict[str, Any]:
+    from fine_tune_assets.core.progress import silent
+    from fine_tune_assets.engines.transformers_models import load_tokenizer
+    from fine_tune_assets.training.planned import plan_of_set
+    from fine_tune_assets.training.supervision import supervise
+
+    base = Path((folder / "base.txt").read_text())
+    tokenizer, lengths = load_tokenizer(base), []
+    for row in pq.read_table(folder / "set.parquet").to_pylist():
+        found = supervise(tokenizer, row["example_id"], row["messages"])
+        lengths.append(
+            {"split": row["split"], "tokens": len(found.input_ids), "learned": found.supervised, "fault": None}
+        )
+    plan = plan_of_set(lengths, base, settings, folder / "checkpoints", threads, 0, silent)
+    return {
+        "memory": plan["peak_bytes"],
+        "disk": plan["disk_bytes"],
+        "seconds": plan["seconds"],
+        "steps": plan["steps"],
+    }
+
+
+class LargestFolder(threading.Thread):
+    """Bytes of all files below a folder, at their most."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(daemon=True)
+        self.folder, self.bytes, self.over = folder, 0, threading.Event()
+
+    def run(self) -> None:
+        while not self.over.wait(0.02):
+            self.bytes = max(self.bytes, sum(_size(path) for path in self.folder.rglob("*")))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:  # removed meanwhile
+        return 0
+
+
+def run_training(settings: TrainingSettings, folder: Path, threads: int) -> dict[str, Any]:
+    from fine_tune_assets.core.progress import silent
+    from fine_tune_assets.training.trainer import train_adapter
+
+    written = LargestFolder(folder / "written")
+    written.start()
+    done = train_adapter(
+        pq.read_table(folder / "set.parquet"), Path((folder / "base.txt").read_text()), "base",
+        folder / "written" / "adapters", folder / "written" / "checkpoints", settings, threads, silent,
+    )  # fmt: skip
+    written.over.set()
+    return {"memory": done.peak_memory_bytes, "disk": written.bytes, "seconds": done.seconds, "steps": done.steps}
+
+
+def measure(case: str, what: str, folder: Path, threads: int) -> dict[str, Any]:
+    command = [
+        sys.executable,
+        __file__,
+        "--case",
+        case,
+        "--what",
+        what,
+        "--folder",
+        str(folder),
+        "--threads",
+        str(threads),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{case}, {what}, failed:\n{done.stderr[-3000:]}")
+    return dict(json.loads(done.stdout.strip().split("\n")[-1]))
+
+
+def show(found: dict[str, dict[str, dict[str, Any]]]) -> None:
+    table = Table(title="Planned, then measured, SmolLM2-135M-Instruct")
+    for name in ("training", "memory MB", "", "disk MB", "", "seconds", "", "steps"):
+        table.add_column(name)
+    for case, values in found.items():
+        plan, done = values["plan"], values["training"]
+        cells = []
+        for figure, unit in (("memory", 1e6), ("disk", 1e6), ("seconds", 1)):
+            cells += [
+                f"{plan[figure] / unit:.0f}, {done[figure] / unit:.0f}",
+                f"{done[figure] / plan[figure] - 1:+.0%}",
+            ]
+        table.add_row(case, *cells, f"{plan['steps']}, {done['steps']}")
+    Console(width=120).print(table)
+
+
+def _is_off(figure: str, planned: float, measured: float) -> bool:
+    """The disk's is a bound: how many checkpoints lie there at once depends on which one is the best."""
+    return measured > planned if figure == "disk" else not is_as_planned(planned, measured)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=48, help="training examples; more make the time steadier")
+    parser.add_argument("--validation", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES))
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    parser.add_argument("--what", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    go_offline()
+    use_large_pages()
+    if arguments.case:
+        run = run_plan if arguments.what == "plan" else run_training
+        print(json.dumps(run(CASES[arguments.case], arguments.folder, arguments.threads)))
+        return
+    from fine_tune_assets.training.base_models import import_bundled_model
+
+    found: dict[str, Any] = {}
+    for case in arguments.cases:
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            base = import_bundled_model(load_settings().layout.base_models / "SmolLM2-135M-Instruct")
+            (folder / "base.txt").write_text(str(base))
+            pq.write_table(instruction_set(arguments.rows, arguments.validation), folder / "set.parquet")
+            found[case] = {what: measure(case, what, folder, arguments.threads) for what in ("plan", "training")}
+    show(found)
+    off = [
+        f"{case}: {figure}"
+        for case, values in found.items()
+        for figure in FIGURES
+        if _is_off(figure, values["plan"][figure], values["training"][figure])
+    ]
+    print(json.dumps({"settings": asdict(SHORT), "rows": arguments.rows, "cases": found, "off": off}))
+    if off:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
