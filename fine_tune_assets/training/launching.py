@@ -20,6 +20,7 @@ from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.worker import ERROR, FOR_PEOPLE, RESULT, read_answer
+from fine_tune_assets.training.failures import UnfitSettingsError
 
 MODULE = "fine_tune_assets.training.rank"
 REQUEST = "request.json"
@@ -43,7 +44,7 @@ def answer_file(folder: Path, rank: int) -> Path:
 
 
 def train_on_this_machine(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """The first rank's result. Raises RankError if one failed, and ends this process if one was killed."""
+    """The first rank's result. Raises RankError or UnfitSettingsError if one failed, and ends this process if one was killed."""
     count = int(request["settings"]["processes"])
     threads = (int(request["threads"]) or os.cpu_count() or 1) // count
     with tempfile.TemporaryDirectory(prefix="ranks-") as name:
@@ -106,7 +107,9 @@ def result_of(answers: Sequence[dict[str, Any] | None], codes: Sequence[int | No
     errors = [answer for answer in answers if answer is not None and ERROR in answer]
     said = [answer for answer in errors if answer[FOR_PEOPLE]] or errors
     if said and (said[0][FOR_PEOPLE] or not killed):
-        raise RankError(str(said[0][ERROR]))
+        # What a sweep may go on from keeps its name.
+        kind = UnfitSettingsError if said[0].get("type") == UnfitSettingsError.__name__ else RankError
+        raise kind(str(said[0][ERROR]))
     if answers[0] is None or RESULT not in answers[0] or any(codes):
         # Without an answer, as one that was killed itself: the step starts a training again that was killed.
         raise SystemExit(f"Ranks ended without a result; killed: {', '.join(killed) or 'none'}.")

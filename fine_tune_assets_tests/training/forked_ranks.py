@@ -82,6 +82,7 @@ class Ranks:
             "base_fingerprint": fingerprint_folder(self.base),
             "adapters_dir": str(self._root / name / "adapters"),
             "checkpoints_dir": str(self._root / name / "checkpoints"),
+            "tensorboard_dir": str(self._root / name / "tensorboard"),
             "settings": asdict(settings),
             "threads": 1,
         }

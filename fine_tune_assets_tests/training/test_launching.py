@@ -4,6 +4,7 @@ import pytest
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.worker import ERROR, FOR_PEOPLE, RESULT
+from fine_tune_assets.training.failures import UnfitSettingsError
 from fine_tune_assets.training.launching import result_of
 
 SAID = {ERROR: "Lower training.learning_rate.", "type": "TrainingError", FOR_PEOPLE: True}
@@ -28,3 +29,10 @@ def test_a_rank_that_was_killed_ends_the_process_without_an_answer() -> None:
     for answers in ([ITS_NEIGHBOUR, None], [None, None], [{RESULT: {}}, None]):
         with pytest.raises(SystemExit, match="killed: 1 by signal 9"):
             result_of(answers, [1, -9])
+
+
+def test_settings_that_do_not_fit_stay_what_they_are() -> None:
+    """A sweep counts them as a failed trial and goes on; any other error ends it."""
+    unfit = {ERROR: "Out of memory.", "type": "UnfitSettingsError", FOR_PEOPLE: True}
+    with pytest.raises(UnfitSettingsError, match=r"^Out of memory\.$"):
+        result_of([ITS_NEIGHBOUR, unfit], [1, 1])

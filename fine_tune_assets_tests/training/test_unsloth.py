@@ -41,6 +41,7 @@ def _request(inputs: Path, folder: Path, settings: TrainingSettings) -> dict[str
         "base_fingerprint": fingerprint_folder(inputs / "base"),
         "adapters_dir": str(folder / "adapters"),
         "checkpoints_dir": str(folder / "checkpoints"),
+        "tensorboard_dir": str(folder / "tensorboard"),
         "settings": asdict(settings),
         "threads": 1,
     }
