@@ -27,10 +27,10 @@ class WatchedRunLauncher(DefaultRunLauncher):
     def launch_run(self, context: LaunchRunContext) -> None:
         super().launch_run(context)
         run, deadline = context.dagster_run, time.monotonic() + WAIT_SECONDS
-        while not (said := _said(self._instance, run.run_id)) and time.monotonic() < deadline:
+        while not (known := what_is_known(self._instance, run.run_id)) and time.monotonic() < deadline:
             time.sleep(0.05)
         # Not a tag: a retry inherits its parent's, and would be taken for a dead process.
-        identity = identify(int(said[PID])) if said else None
+        identity = identify(int(known[PID])) if known else None
         if identity is not None:
             remembered = EngineEventData({PID: str(identity.pid), STARTED: str(identity.started)})
             self._instance.report_engine_event("Watching the process of this run.", run, remembered)
@@ -41,26 +41,26 @@ class WatchedRunLauncher(DefaultRunLauncher):
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         # One of `fine-tune materialize` has no origin. It may be another machine's.
-        return _health(_said(self._instance, run.run_id) if run.remote_job_origin else {})
+        return health_of(what_is_known(self._instance, run.run_id) if run.remote_job_origin else {})
 
 
-def _said(instance: dg.DagsterInstance, run_id: str) -> dict[str, str]:
+def what_is_known(instance: dg.DagsterInstance, run_id: str) -> dict[str, str]:
     """What is recorded of the run's process: its number and, once it was seen alive, when it started."""
     found: dict[str, str] = {}
     for entry in instance.all_logs(run_id, of_type=DagsterEventType.ENGINE_EVENT):
         data = entry.dagster_event.engine_event_data if entry.dagster_event else None
-        known = data.metadata if data else {}
+        told = data.metadata if data else {}
         # The first number is the run's own.
-        found = {name: str(known[name].value) for name in (PID, STARTED) if name in known} | found
+        found = {name: str(told[name].value) for name in (PID, STARTED) if name in told} | found
     return found
 
 
-def _health(said: Mapping[str, str]) -> CheckRunHealthResult:
+def health_of(known: Mapping[str, str]) -> CheckRunHealthResult:
     """A process with the same number that started at another time is another one. Without a number nothing is known."""
-    if PID not in said:
+    if PID not in known:
         return CheckRunHealthResult(WorkerStatus.RUNNING)
-    pid = int(said[PID])
-    lives = is_alive(ProcessIdentity(pid, int(said[STARTED]))) if STARTED in said else identify(pid) is not None
+    pid = int(known[PID])
+    lives = is_alive(ProcessIdentity(pid, int(known[STARTED]))) if STARTED in known else identify(pid) is not None
     if lives:
         return CheckRunHealthResult(WorkerStatus.RUNNING)
     return CheckRunHealthResult(WorkerStatus.NOT_FOUND, f"Process {pid} of this run is gone.")

@@ -1,5 +1,4 @@
-"""A code location with one asset that trains as `adapters` does, and starts by itself. Its folder is this process's first one
-of a training that is to be killed: FINE_TUNE_DATA_DIR."""
+"""A code location with one asset that trains as `adapters` does, on what lies in the data folder, and starts by itself."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,8 +13,8 @@ from fine_tune_assets.defs.resources import Worker, started_again_when_killed
 from fine_tune_assets.defs.s06_adapters import GPU
 from fine_tune_assets_tests.training.tiny import SETTINGS
 
-TRAINING = replace(SETTINGS, epochs=8, dropout=0.1, checkpoint_minutes=0.0)
-"""A checkpoint after each of 96 steps: about five seconds, so that whoever kills has time to look."""
+TRAINING = replace(SETTINGS, epochs=5, dropout=0.1, checkpoint_minutes=0.0)
+"""A checkpoint after each of 45 steps: about three seconds, so that whoever kills has time to look."""
 
 
 def training_request(data: Path) -> dict[str, Any]:

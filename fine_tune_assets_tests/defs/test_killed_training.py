@@ -14,20 +14,18 @@ import dagster as dg
 import pytest
 import yaml
 
-from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.defs.resources import Worker
 from fine_tune_assets.defs.s06_adapters import GPU, adapters
 from fine_tune_assets.engines.processes import start_process
-from fine_tune_assets_tests.defs.killed_location import trained
-from fine_tune_assets_tests.training.tiny import base_model, instruction_set
+from fine_tune_assets_tests.defs.killed_location import TRAINING, trained
+from fine_tune_assets_tests.training.forked_trainings import Trainings
 
 WAIT_SECONDS = 120
 KINDS = {
     "daemon": b"dagster-daemon",
     "code server": b"dagster\0api\0grpc",
     "step": b"multiprocessing-fork",
-    "trainer": b"fine_tune_assets.training",
+    "trainer": b"-m\0fine_tune_assets.training",
 }
 """What stands on the command line of each."""
 
@@ -35,8 +33,8 @@ KINDS = {
 class Machine:
     """The daemon, with what it starts: processes that carry this installation's data folder in their environment."""
 
-    def __init__(self, data: Path, home: Path) -> None:
-        self._data, self._home = data, home
+    def __init__(self, data: Path) -> None:
+        self._data = data
         self._workspace = data / "workspace.yaml"
         self._workspace.write_text("load_from:\n  - python_module: fine_tune_assets_tests.defs.killed_location\n")
 
@@ -84,13 +82,11 @@ class Machine:
 @pytest.fixture
 def machine(installation_dir: Path) -> Iterator[Machine]:
     home = installation_dir.parent / "dagster"
-    base_model(installation_dir / "base", 1.0)
-    write_table(installation_dir / "set.parquet", instruction_set(train=24, validation=2))
     values = yaml.safe_load((home / "dagster.yaml").read_text(encoding="utf-8"))
     # Only sooner than in daily use.
     values["run_monitoring"] |= {"poll_interval_seconds": 1, "free_slots_after_run_end_seconds": 1}
     (home / "dagster.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
-    machine = Machine(installation_dir, home)
+    machine = Machine(installation_dir)
     yield machine
     machine.kill("daemon", "code server", "step", "trainer")
 
@@ -101,20 +97,21 @@ def _made(instance: dg.DagsterInstance) -> dict[str, object]:
     return {name: value.value for name, value in record.asset_materialization.metadata.items()}
 
 
-def _uninterrupted(data: Path) -> dict[str, object]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        assert dg.materialize([trained], resources={"worker": Worker()}, instance=instance).success
-        made = _made(instance)
-    shutil.rmtree(data / "adapters")
-    return made
+def _uninterrupted(trainings: Trainings, data: Path) -> dict[str, object]:
+    """What such a training says; the same base model and examples are laid into `data`."""
+    whole = trainings.run("uninterrupted", TRAINING)
+    assert whole is not None
+    shutil.copytree(trainings.root / "base", data / "base")
+    shutil.copy(trainings.root / "uninterrupted" / "set.parquet", data)
+    return {"adapter_id": whole["adapter_id"], "resumed_from_step": 0, "steps": whole["steps"]}
 
 
-@pytest.mark.slow  # TRL takes 13 s to import, in each of five trainers
+@pytest.mark.slow  # TRL takes 13 s to import, in each of four trainers
 def test_a_training_goes_on_whatever_is_killed(
-    machine: Machine, installation_dir: Path, instance: dg.DagsterInstance
+    machine: Machine, installation_dir: Path, instance: dg.DagsterInstance, trainings: Trainings
 ) -> None:
     """The kernel kills for want of memory, people by mistake, and power fails: a night's work must not be lost."""
-    whole = _uninterrupted(installation_dir)
+    whole = _uninterrupted(trainings, installation_dir)
     machine.start_daemon()
     step = machine.wait_for_step(2)
     machine.kill("trainer")
