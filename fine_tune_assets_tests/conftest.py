@@ -20,8 +20,9 @@ from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT, PREFIX
 from fine_tune_assets.recipes.loading import shipped_recipes
 from fine_tune_assets_tests.base_model import smollm2
 from fine_tune_assets_tests.postgres import postgres_server
+from fine_tune_assets_tests.training.forked_trainings import trainings
 
-__all__ = ["postgres_server", "smollm2"]
+__all__ = ["postgres_server", "smollm2", "trainings"]
 
 SAMPLE = PROJECT_DIR / "data"
 DIALOGUES = SAMPLE / "raw_reports" / "2026-02-dialogues"
@@ -30,7 +31,7 @@ SMALL_SPLIT = {"validation_fraction": 0.25, "test_fraction": 0.25, "minimum_exam
 
 
 USE_THE_REAL_MODEL = re.compile(
-    r"/(judging|merging|training)/|/approval/test_writing\.py|/defs/test_model_drafts\.py|/end_to_end/test_(air_gap|whole_graph)\.py"
+    r"/(judging|merging|training)/|/approval/test_writing\.py|/defs/test_(killed_training|model_drafts)\.py|/end_to_end/test_(air_gap|whole_graph)\.py"
 )
 
 

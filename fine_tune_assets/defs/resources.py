@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.errors import DagsterPipesExecutionError
 from upath import UPath
 
 from fine_tune_assets.core.errors import FineTuneError, without_message
@@ -161,6 +162,22 @@ def errors_for_people() -> Iterator[None]:
         raise
     except Exception as error:  # noqa: BLE001 (whatever goes wrong, its message may quote a report)
         raise dg.Failure(without_message(error), allow_retries=False) from None
+
+
+@contextmanager
+def started_again_when_killed() -> Iterator[None]:
+    """A worker that was killed is started again, twice: a trainer goes on from its last checkpoint. What it says itself is
+    not tried again.
+
+    Not a RetryPolicy: Dagster applies one to a step that is cancelled or stopped too (1.13.27, `op_execution_error_boundary`),
+    and a cancelled training went on, beside the next one.
+    """
+    try:
+        yield
+    except (DagsterPipesExecutionError, dg.Failure) as error:
+        if isinstance(error, dg.Failure) and not error.allow_retries:
+            raise
+        raise dg.RetryRequested(max_retries=2, seconds_to_wait=5) from error
 
 
 @dg.io_manager

@@ -25,7 +25,7 @@ from fine_tune_assets.defs.automation import (
     quiet,
 )
 from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, result
-from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
+from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people, started_again_when_killed
 from fine_tune_assets.defs.s01_erased_patients import require_nobody_erased
 from fine_tune_assets.defs.s02_missed_identifiers import examples_with_misses, require_nothing_missed
 from fine_tune_assets.defs.s04_standing_decisions import decisions_of_now, has_fallen, require_decisions_stand
@@ -137,15 +137,10 @@ def behind_training() -> AC:
     )
 
 
-GOES_ON = dg.RetryPolicy(max_retries=2, delay=5)
-"""A trainer that was killed is started again, and goes on from its last checkpoint. What it says itself is not tried again."""
-
-
 @dg.asset(
     group_name=GROUP,
     deps=[recipe_section("training")],
     pool=GPU,
-    retry_policy=GOES_ON,
     automation_condition=(quiet() & inputs_are_final() & InputsPresent() & InputsDiffer() & TrainingIsDue()).with_label(
         "when_training_is_due"
     ),
@@ -199,7 +194,8 @@ def adapters(
         "threads": installation.settings.threads,
     }
     trainings = Trainings(context, installation, worker, request, python, stored.fingerprint, lengths)
-    trained = trainings.run()
+    with started_again_when_killed():
+        trained = trainings.run()
     with errors_for_people():
         require_rows_trained(lengths, trained["rows_too_long"])
     record_training(layout.adapters, trained["adapter_id"], stored.fingerprint, trained["rows_too_long"])

@@ -1,115 +1,14 @@
 """A training that is killed goes on by itself and ends with the same weights, bit by bit."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT
-from fine_tune_assets_tests.training.tiny import SETTINGS, base_model, instruction_set
+from fine_tune_assets_tests.training.forked_trainings import Trainings
+from fine_tune_assets_tests.training.tiny import SETTINGS
 
 pytestmark = pytest.mark.slow  # TRL takes 13 s to import
-
-# Imports once, then forks a process for each training: each can be killed. It says every step before the next one begins,
-# and writes a checkpoint after each.
-SERVES = """
-import json, os, sys
-from pathlib import Path
-import pyarrow.parquet as pq
-from fine_tune_assets.recipes.schema import TrainingSettings
-from fine_tune_assets.training.trainer import train_adapter
-
-def train(folder, settings):
-    def tell(done, total, what):
-        (folder / "step").write_text(str(done))
-    result = train_adapter(
-        pq.read_table(folder / "set.parquet"), folder.parent / "base", "base-1", folder / "adapters", folder / "checkpoints",
-        TrainingSettings(**settings), 1, tell,
-    )
-    said = {"adapter_id": result.adapter_id, "resumed": result.resumed_from_step, "steps": result.steps, "curve": result.curve,
-            "best": result.best_validation_loss, "first": result.first_validation_loss, "far": result.base_divergence}
-    (folder / "result.json").write_text(json.dumps(said))
-
-for line in sys.stdin:
-    request = json.loads(line)
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            train(Path(request["folder"]), request["settings"])
-            code = 0
-        finally:
-            os._exit(code)
-    print(pid, flush=True)
-    print(os.waitpid(pid, 0)[1], flush=True)
-"""
-
-
-class Trainings:
-    """Starts trainings, one at a time."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        environment = {**os.environ, **OFFLINE_ENVIRONMENT, "OMP_NUM_THREADS": "1"}
-        self._server = subprocess.Popen(
-            [sys.executable, "-c", SERVES],
-            env=environment,
-            cwd=PROJECT_DIR,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def run(self, name: str, settings: Any, kill_at: int | None = None) -> dict[str, Any] | None:
-        """What a training said that came to its end; None if it was killed after that step."""
-        folder = self._root / name
-        if not folder.exists():
-            folder.mkdir()
-            write_table(folder / "set.parquet", instruction_set(train=18, validation=4))
-        (folder / "step").write_text("0")
-        pid = int(self._say({"folder": str(folder), "settings": asdict(settings)}))
-        if kill_at is not None:
-            while int((folder / "step").read_text() or 0) < kill_at:
-                time.sleep(0.001)
-            os.kill(pid, signal.SIGKILL)
-        status = int(self._hear())
-        assert os.WTERMSIG(status) == signal.SIGKILL if kill_at is not None else status == 0
-        assert (kill_at is None) == any((folder / "adapters").glob("*"))
-        return dict(json.loads((folder / "result.json").read_text())) if kill_at is None else None
-
-    def _say(self, request: dict[str, Any]) -> str:
-        assert self._server.stdin is not None
-        self._server.stdin.write(json.dumps(request) + "\n")
-        self._server.stdin.flush()
-        return self._hear()
-
-    def _hear(self) -> str:
-        assert self._server.stdout is not None
-        return self._server.stdout.readline()
-
-    def end(self) -> None:
-        assert self._server.stdin is not None
-        self._server.stdin.close()
-        self._server.wait(timeout=30)
-
-
-@pytest.fixture(scope="module")
-def trainings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainings]:
-    root = tmp_path_factory.mktemp("resuming")
-    base_model(root / "base", 1.0)
-    started = Trainings(root)
-    yield started
-    started.end()
 
 
 @pytest.mark.parametrize(
