@@ -25,7 +25,8 @@ __all__ = ["postgres_server", "smollm2"]
 
 SAMPLE = PROJECT_DIR / "data"
 DIALOGUES = SAMPLE / "raw_reports" / "2026-02-dialogues"
-LABELLED_ROWS = 12
+LABELLED_ROWS = 6
+"""Of each labelled set."""
 SMALL_SPLIT = {"validation_fraction": 0.25, "test_fraction": 0.25, "minimum_examples": 6}
 
 
@@ -59,7 +60,8 @@ def installation_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         folder.mkdir(parents=True, mode=0o700)
     shutil.copytree(SAMPLE / "general", data / "general")
     shutil.copytree(SAMPLE / "evaluation", data / "evaluation")
-    _keep_lines(data / "evaluation" / "phi" / "asq_phi.jsonl", LABELLED_ROWS)
+    for labelled in (data / "evaluation" / "phi").glob("*.jsonl"):
+        _keep_lines(labelled, LABELLED_ROWS)
     # A fixed key: it decides the patients' splits, and with a random one a split would be empty now and then.
     (data / "keys" / "patients.key").write_bytes(b"k" * 32)
     (data / "keys" / "patients.key").chmod(0o600)
