@@ -31,8 +31,7 @@ def evaluate_conditions(definitions: dg.Definitions, instance: dg.DagsterInstanc
 
     graph = definitions.resolve_asset_graph()
     before = AssetDaemonCursor.empty() if cursor is None else _as_stored(cursor, AssetDaemonCursor)
-    every = dg.AssetSelection.all(include_sources=True)
-    keys = every.resolve(graph) | dg.AssetSelection.all_asset_checks().resolve_checks(graph)
+    keys = (*graph.get_all_asset_keys(), *graph.asset_check_keys)
     evaluator = AutomationConditionEvaluator(
         entity_keys={key for key in keys if graph.get(key).automation_condition is not None},
         instance=instance,

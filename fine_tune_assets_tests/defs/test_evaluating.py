@@ -1,5 +1,6 @@
 """One evaluation of the conditions: what it says, and what it asks the database for."""
 
+import warnings
 from typing import Any
 
 import dagster as dg
@@ -65,3 +66,10 @@ def test_the_names_of_the_batches_are_read_a_few_times_and_not_for_each_conditio
     finally:
         traced_counter.reset(token)
     assert ours < 5 < theirs
+
+
+def test_people_see_no_warnings_of_dagsters(instance: dg.DagsterInstance) -> None:
+    """It runs in the middle of what `fine-tune demo` prints, some twenty times."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert _asked(evaluate_conditions(DEFS, instance)) == {"batched": {"a", "b"}, "whole": 1}
