@@ -33,7 +33,8 @@ check: setup     ## style, types, import rules, unused dependencies, definitions
 test: setup      ## everything but the slow end-to-end tests
 	$(BIN)/pytest -m "not slow and not gpu" -n 2 --dist loadfile
 
-# Two workers with a core each: one takes all that uses torch (a model is imported once), the other one the rest.
+# Two workers with a core each: one takes all that uses torch (a model is imported once), the other one the whole graph, then both
+# what is left, the longest first.
 test-slow: setup ## the slow end-to-end tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "slow and not gpu" -n 2 --dist loadgroup
 

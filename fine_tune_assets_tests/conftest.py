@@ -26,18 +26,29 @@ __all__ = ["postgres_server", "smollm2", "trainings"]
 
 SAMPLE = PROJECT_DIR / "data"
 DIALOGUES = SAMPLE / "raw_reports" / "2026-02-dialogues"
-LABELLED_ROWS = 12
+LABELLED_ROWS = 6
+"""Of each labelled set."""
 SMALL_SPLIT = {"validation_fraction": 0.25, "test_fraction": 0.25, "minimum_examples": 6}
 
 
+WHOLE_GRAPH = re.compile(r"/end_to_end/test_(air_gap|whole_graph)\.py")
+"""They share an installation on which the whole graph ran."""
 USE_THE_REAL_MODEL = re.compile(
-    r"/(judging|merging|training)/|/approval/test_writing\.py|/defs/test_(killed_training|model_drafts)\.py|/end_to_end/test_(air_gap|whole_graph)\.py"
+    r"/(judging|merging|training)/|/approval/test_writing\.py|/defs/test_(killed_training|model_drafts)\.py"
 )
+STORIES = re.compile(r"/end_to_end/|/defs/test_(ingest_flow|sweeps|training_on_a_ray_cluster)\.py")
+"""Each takes a minute or more."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first: with two workers, a long one that comes last leaves the other worker idle."""
+    items.sort(key=lambda item: STORIES.search(f"/{item.nodeid}") is None)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Where workers run side by side, one takes all that uses the real model: it is imported, and served, once.
+    """Where workers run side by side, one takes all that uses the real model (it is imported once), the other one the whole
+    graph (it is made once); then both take what is left.
 
     Not by `xdist_group`: pytest-xdist 3.8 writes it into an attribute that pytest 9.2 no longer has, and groups nothing.
     """
@@ -45,11 +56,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         return None
     from xdist.scheduler import LoadScopeScheduling
 
-    class ByModel(LoadScopeScheduling):
+    class ByWhatIsShared(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
+            if WHOLE_GRAPH.search(f"/{nodeid}"):
+                return "whole graph"
             return "real model" if USE_THE_REAL_MODEL.search(f"/{nodeid}") else nodeid
 
-    return ByModel(config, log)
+    return ByWhatIsShared(config, log)
 
 
 @pytest.fixture
@@ -60,7 +73,8 @@ def installation_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         folder.mkdir(parents=True, mode=0o700)
     shutil.copytree(SAMPLE / "general", data / "general")
     shutil.copytree(SAMPLE / "evaluation", data / "evaluation")
-    _keep_lines(data / "evaluation" / "phi" / "asq_phi.jsonl", LABELLED_ROWS)
+    for labelled in (data / "evaluation" / "phi").glob("*.jsonl"):
+        _keep_lines(labelled, LABELLED_ROWS)
     # A fixed key: it decides the patients' splits, and with a random one a split would be empty now and then.
     (data / "keys" / "patients.key").write_bytes(b"k" * 32)
     (data / "keys" / "patients.key").chmod(0o600)

@@ -18,6 +18,7 @@ import dagster as dg
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_json, short
 from fine_tune_assets.defs.automation import OWN_ATTEMPTS
+from fine_tune_assets.defs.evaluating import evaluate_conditions
 from fine_tune_assets.defs.metadata import WHY
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s01_raw_reports import BATCHES, report_batches
@@ -131,7 +132,7 @@ def _run_requested(
     cursor, requests = None, []
     for _ in range(MAXIMUM_ROUNDS):
         notice_sources(instance)
-        evaluated = dg.evaluate_automation_conditions(defs=definitions, instance=instance, cursor=cursor)
+        evaluated = evaluate_conditions(definitions, instance, cursor)
         cursor = evaluated.cursor
         requests = requested_runs(evaluated, only)
         if not requests:

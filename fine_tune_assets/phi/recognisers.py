@@ -11,20 +11,22 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import spacy
-from presidio_analyzer import AnalyzerEngine, EntityRecognizer, RecognizerRegistry, RecognizerResult
-from presidio_analyzer import predefined_recognizers as presidio
-from presidio_analyzer.context_aware_enhancers import LemmaContextAwareEnhancer
-from presidio_analyzer.nlp_engine import NerModelConfiguration, NlpArtifacts, NlpEngine, SpacyNlpEngine
-from spacy.tokens import Doc
-from spacy.vocab import Vocab
-
 from fine_tune_assets.phi.errors import ScrubberError
+from fine_tune_assets.phi.lean_imports import as_if_not_installed
 from fine_tune_assets.phi.rules.all_rules import RULES, find_by_rules
 from fine_tune_assets.phi.spans import Span
 from fine_tune_assets.phi.tagger.decoding import spans_of_words
 from fine_tune_assets.phi.tagger.labels import LABELS, own_label
 from fine_tune_assets.phi.tagger.predicting import TaggedWord, Tagger
+
+with as_if_not_installed("torch", "transformers"):
+    import spacy
+    from presidio_analyzer import AnalyzerEngine, EntityRecognizer, RecognizerRegistry, RecognizerResult
+    from presidio_analyzer import predefined_recognizers as presidio
+    from presidio_analyzer.context_aware_enhancers import LemmaContextAwareEnhancer
+    from presidio_analyzer.nlp_engine import NerModelConfiguration, NlpArtifacts, NlpEngine, SpacyNlpEngine
+    from spacy.tokens import Doc
+    from spacy.vocab import Vocab
 
 _ENTITY = "PHI_"
 """Ours begin with it, so that they never clash with an entity of Presidio's."""

@@ -23,10 +23,12 @@ PARTITION = "dagster/partition"
 
 
 @pytest.fixture
-def running(installation_dir: Path) -> Iterator[Settings]:
+def running(installation_dir: Path, instance: dg.DagsterInstance) -> Iterator[Settings]:
     """The daemon of an installation whose base model's folder does not exist, so that no training ever starts."""
     write_recipe(installation_dir, base_model={"folder": str(installation_dir / "no-such-model")})
     settings = load_settings()
+    # Makes the databases: daemon and code server, both at once, may write their version twice, and then load nothing.
+    assert [*instance.get_runs(), *instance.all_instigator_state(), *instance.get_asset_keys()] == []
     start_services(settings, DAEMON)
     yield settings
     stop_services(settings, DAEMON)
