@@ -31,7 +31,7 @@ def evaluate_conditions(definitions: dg.Definitions, instance: dg.DagsterInstanc
 
     graph = definitions.resolve_asset_graph()
     before = AssetDaemonCursor.empty() if cursor is None else _as_stored(cursor, AssetDaemonCursor)
-    keys = (*graph.get_all_asset_keys(), *graph.asset_check_keys)
+    keys: list[Any] = [*graph.get_all_asset_keys(), *graph.asset_check_keys]
     evaluator = AutomationConditionEvaluator(
         entity_keys={key for key in keys if graph.get(key).automation_condition is not None},
         instance=instance,

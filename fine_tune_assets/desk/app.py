@@ -4,6 +4,7 @@ Owns putting the table of routes, the gate and the headers together, and which p
 shown or typed is logged.
 """
 
+import gc
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -46,6 +47,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         sys.setswitchinterval(SWITCH_SECONDS)
         await run_in_threadpool(desk.warm_up)  # before somebody asks
+        gc.freeze()  # what is there now stays: looking through it for garbage would hold up a page now and then
         yield
         desk.ledger.close()
 

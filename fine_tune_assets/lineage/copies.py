@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from fine_tune_assets.lineage.instruction_sets import SetFolder
+from fine_tune_assets.lineage.instruction_sets import SetFolder, rows_in_sets
 from fine_tune_assets.lineage.table_rows import TableRows
 
 Likeness = Literal["exact", "near"]
@@ -50,9 +50,8 @@ def examples_of_reports(tables: TableRows, sets: Iterable[SetFolder], reports: C
         tables.look_up(name, "report_id", reports)
         for report in reports:
             found[report] |= set(tables.values(name, "report_id", report, "example_id"))
-    for stored in sets if reports else ():
-        for row in stored.rows("report_id", *reports):
-            found[row["report_id"]].add(row["example_id"])
+    for _, row in rows_in_sets(sets, "report_id", *reports):
+        found[row["report_id"]].add(row["example_id"])
     return found
 
 
@@ -64,8 +63,7 @@ def equal_examples(tables: TableRows, sets: Sequence[SetFolder], patient_key: st
         contents |= {row["fingerprint"]: row["example_id"] for row in rows if "fingerprint" in row}
     return {
         row["example_id"]: contents[row["fingerprint"]]
-        for stored in sets
-        for row in stored.rows("fingerprint", *contents)
+        for _, row in rows_in_sets(sets, "fingerprint", *contents)
         if row.get("patient_key") not in (None, patient_key)
     }
 

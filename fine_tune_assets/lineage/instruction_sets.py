@@ -6,12 +6,13 @@ Owns reading that from a set's folder, and turning a folder into its tombstone. 
 
 import json
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -54,14 +55,44 @@ class SetFolder:
         if column not in self.known_rows.schema.names:
             return []
         stored = self.known_rows[column]
-        wanted = pa.array(values, stored.type)
-        places = pc.indices_nonzero(
-            pc.equal(stored, wanted[0]) if len(values) == 1 else pc.is_in(stored, value_set=wanted)
-        )
+        places = pc.indices_nonzero(pc.is_in(stored, value_set=pa.array(values, stored.type)))
         return list(self.known_rows.take(places).to_pylist()) if len(places) else []
 
     def all_rows(self) -> pa.Table:
         return _named(self.rows_file, filters=None)
+
+
+def rows_in_sets(sets: Iterable[SetFolder], column: str, *values: str) -> Iterator[tuple[SetFolder, dict[str, Any]]]:
+    """The examples with one of these values in each set, in the order of the sets, without text.
+
+    What is kept in memory is searched in one go: forty sets one by one take three times as long.
+    """
+    ordered = list(sets) if values else []
+    known = [s for s in ordered if s.known_rows is not None and column in s.known_rows.schema.names]
+    places = _places(known, column, values) if known else {}
+    for stored in ordered:
+        if stored.folder in places:
+            assert stored.known_rows is not None
+            found = stored.known_rows.take(places[stored.folder]).to_pylist()
+        else:
+            found = [] if stored in known else stored.rows(column, *values)
+        yield from ((stored, row) for row in found)
+
+
+def _places(known: Sequence[SetFolder], column: str, values: Sequence[str]) -> dict[Path, pa.Array]:
+    """Set → the rows with one of the values; sets without any are left out."""
+    chunks = [chunk for s in known if s.known_rows is not None for chunk in s.known_rows[column].chunks]
+    sizes = [s.known_rows.num_rows for s in known if s.known_rows is not None]
+    wanted = pa.array(values, pa.string())
+    found = pc.indices_nonzero(pc.is_in(pa.chunked_array(chunks, pa.string()), value_set=wanted)).to_numpy()
+    ends = np.cumsum(sizes)
+    cuts = np.searchsorted(found, ends)
+    starts = [0, *cuts[:-1]]
+    return {
+        stored.folder: pa.array(found[start:stop].astype(np.int64) - (end - size), pa.int64())
+        for stored, start, stop, end, size in zip(known, starts, cuts, ends, sizes, strict=True)
+        if stop > start
+    }
 
 
 def set_folders(root: Path) -> list[SetFolder]:

@@ -14,7 +14,7 @@ from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.erasures import erased_in, find_erasure, releases_that_saw
 from fine_tune_assets.ledger.releases import find_release
 from fine_tune_assets.lineage.copies import copied_reports, equal_examples, examples_of_reports
-from fine_tune_assets.lineage.instruction_sets import SetFolder, find_set
+from fine_tune_assets.lineage.instruction_sets import SetFolder, find_set, rows_in_sets
 from fine_tune_assets.lineage.known_sets import KnownSets
 from fine_tune_assets.lineage.learned import learned_rows
 from fine_tune_assets.lineage.ledger_steps import TrainingSteps, decisions_on, deployments_of, verdicts_on
@@ -147,9 +147,8 @@ class _Tracer:
         for name in ("drafted_examples", "approved_examples"):
             self._tables.look_up(name, "example_id", new)
         self._in_sets |= {example_id: [] for example_id in new}
-        for stored in self._sets if new else ():
-            for row in stored.rows("example_id", *new):
-                self._in_sets[row["example_id"]].append((stored, row))
+        for stored, row in rows_in_sets(self._sets, "example_id", *new):
+            self._in_sets[row["example_id"]].append((stored, row))
         self._decided |= decisions_on(self._ledger, new)
 
     def _look_up_reports(self, report_ids: Collection[str]) -> None:
@@ -236,7 +235,7 @@ class _Tracer:
             for name in ("drafted_examples", "approved_examples")
             for example in self._tables.values(name, "patient_key", patient_key, "example_id")
         }
-        examples |= {row["example_id"] for s in self._sets for row in s.rows("patient_key", patient_key)}
+        examples |= {row["example_id"] for _, row in rows_in_sets(self._sets, "patient_key", patient_key)}
         copies = self.copies(patient_key, reports, examples)
         erasure = find_erasure(self._ledger, patient_key)
         if not reports and not examples and erasure is None:
