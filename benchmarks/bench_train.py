@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fine_tune_assets.core.chat import conversation
-from fine_tune_assets.core.settings import go_offline, load_settings
+from fine_tune_assets.core.settings import go_offline, load_settings, use_large_pages
 from fine_tune_assets.recipes.schema import TrainingSettings
 
 PAIRS = Path(__file__).parent / "visit_pairs" / "visit_pairs.jsonl.gz"
@@ -178,6 +178,8 @@ def validation_loss(model: Any, table: pa.Table, base: Path, max_length: int) ->
 
 def run_way(way: str, folder: Path, threads: int) -> dict[str, Any]:
     go_offline()
+    if not way.startswith("plain"):
+        use_large_pages()  # as the graph's workers do
     table = pq.read_table(folder / "set.parquet")
     base = Path((folder / "base.txt").read_text())
     if way.startswith("plain"):
@@ -266,6 +268,9 @@ def main() -> None:
     show(found)
     summary = compared(found) if set(found) == set(WAYS) else {}
     print(json.dumps({"settings": asdict(SETTINGS), "rows": arguments.rows, "ways": found, **summary}))
+    missed = [name for name, is_met in summary.get("holds", {}).items() if not is_met]
+    if missed:
+        raise SystemExit(f"Not met: {', '.join(missed)}.")
 
 
 if __name__ == "__main__":

@@ -40,9 +40,9 @@ def plan(recipe: str, gpu_memory: int | None, base_folder: Path | None) -> None:
     with console.status("Counting what a step holds"):
         machine = chosen_machine(gpu_memory or settings.gpu_memory_gb)
         row = (
-            plan_before_data(folder, chosen.training, machine)
+            plan_before_data(folder, chosen.training, machine, settings.data_dir)
             if lengths is None
-            else plan_of_lengths(lengths, folder, chosen.training, machine)
+            else plan_of_lengths(lengths, folder, chosen.training, machine, settings.data_dir)
         )
     console.print(_table(chosen, row, machine.name))
     source = "every example as long as max_length" if lengths is None else f"{len(lengths)} examples of the stored set"
@@ -50,7 +50,7 @@ def plan(recipe: str, gpu_memory: int | None, base_folder: Path | None) -> None:
     if not row["fits"]:
         console.print(row["why"], markup=False)
         change = row["nearest"]
-        console.print(f"This would fit: {change}." if change else "No smaller batch or shorter example would fit.")
+        console.print(f"It would fit with {change}." if change else "No smaller batch or shorter example would fit.")
         raise SystemExit(1)
 
 

@@ -79,7 +79,7 @@ class Settings:
     threads: int = 0
     """CPU threads for heavy work; 0 means all."""
     gpu_memory_gb: int = 0
-    """Memory of one GPU that trains, in GiB, where it is not this machine's; 0 asks the machine."""
+    """Memory of one GPU of the Ray cluster, in GiB: trainings there are planned for it."""
     unsloth_python: str = ""
     """Python of the environment that Unsloth is installed in; empty means `.venv-unsloth/bin/python` below the project. No Path:
     its link is not followed, since it is what tells Python its environment."""
@@ -90,6 +90,11 @@ class Settings:
     ray_cpus_per_process: int = 1
     ray_wait_minutes: int = 10
     """How long a training waits for nodes, at its start and after one was lost."""
+
+    @property
+    def card_elsewhere_gb(self) -> int:
+        """Memory of the GPUs of a Ray cluster, in GiB; 0 where this machine trains."""
+        return self.gpu_memory_gb if self.ray_address else 0
 
     @cached_property
     def layout(self) -> Layout:

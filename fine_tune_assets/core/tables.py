@@ -269,7 +269,7 @@ ADAPTERS = pa.schema([
     _column("first_validation_loss", pa.float64(), "Loss on the validation split before training"),
     _column("best_validation_loss", pa.float64(), "Loss on the validation split of the checkpoint that was kept"),
     _column("seconds", pa.float64(), "Duration of training"),
-    _column("peak_memory_bytes", pa.int64(), "Largest resident memory of the trainer"),
+    _column("peak_memory_bytes", pa.int64(), "Largest resident memory of the trainer; on a GPU, of its tensors"),
     _column("base_divergence", pa.float64(), "Mean KL from the base model on validation answers, nats a token", nullable=True),
     _column("packing", pa.string(), "`bfd` if several examples shared a row, else `never`", nullable=True),
     _column("planned_peak_bytes", pa.int64(), "Largest memory of the trainer as it was planned", nullable=True),

@@ -111,6 +111,10 @@ class WorkerRefusal(dg.Failure):
         self.kind, self.said = kind, said
 
 
+class WorkerDied(dg.Failure):
+    """A worker ended without a word: killed, most often for want of memory."""
+
+
 class Worker(dg.ConfigurableResource):
     """Runs `python -m fine_tune_assets.<package>` with one request, streaming its log and its progress to the UI."""
 
@@ -142,7 +146,7 @@ class Worker(dg.ConfigurableResource):
     @staticmethod
     def _result(package: str, answer: dict[str, Any] | None) -> dict[str, Any]:
         if answer is None:
-            raise dg.Failure(f"The worker {package} ended without a result. Its log is above.")
+            raise WorkerDied(f"The worker {package} ended without a result. Its log is above.")
         if ERROR in answer:
             raise WorkerRefusal(answer["type"], answer[ERROR])
         return dict(answer[RESULT])

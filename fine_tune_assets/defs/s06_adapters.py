@@ -3,6 +3,7 @@
 Belongs here: when training is due, and starting it. Must stay out: how a model is trained (see `training/`).
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.instructions.gates import require_evidence
 from fine_tune_assets.instructions.storing import InstructionSetError, StoredInstructionSet, read_instruction_set
 from fine_tune_assets.lineage.trainings import record_training
+from fine_tune_assets.recipes.schema import Recipe, TrainingSettings
 from fine_tune_assets.recipes.sections import section_fingerprints
 from fine_tune_assets.training.due import count_new_examples, is_training_due
 from fine_tune_assets.training.environments import require_environment
@@ -176,8 +178,10 @@ def adapters(
         preflight = require_preflight(
             training_preflights.to_pylist(), lengths, max_length=recipe.training.max_length, **bound
         )
-        python = require_environment(recipe.training.engine, installation.settings.unsloth_interpreter)
-        plan = require_plan(training_plans.to_pylist(), **bound)
+        python = require_environment(
+            recipe.training.engine, installation.settings.unsloth_interpreter, bool(installation.settings.ray_address)
+        )
+        plan = require_plan(training_plans.to_pylist(), installation.settings.card_elsewhere_gb, **bound)
     if fingerprint_table(stored.table) != fingerprint_table(instruction_sets):
         raise dg.Failure("The stored instruction set is not the table in hand. Materialize instruction_sets again.")
     if example_lengths.column("example_id") != instruction_sets.column("example_id"):
@@ -190,7 +194,7 @@ def adapters(
         "adapters_dir": str(layout.adapters),
         "checkpoints_dir": str(layout.training_checkpoints),
         "tensorboard_dir": str(layout.tensorboard),
-        "settings": {**asdict(recipe.training), **{name: plan[name] for name in PLANNED}},
+        "settings": {**asdict(recipe.training), **_fitted(recipe.training, plan)},
         "threads": installation.settings.threads,
     }
     trainings = Trainings(context, installation, worker, request, python, stored.fingerprint, lengths)
@@ -207,8 +211,7 @@ def adapters(
         "recipe_fingerprint": combine([sections["training"], sections["base_model"]]),
         "prompt_fingerprint": preflight["prompt_fingerprint"],
         "method": recipe.training.method,
-        "planned_peak_bytes": plan["peak_bytes"],
-        "planned_seconds": plan["seconds"],
+        **planned_figures(recipe, plan, trained),
     }
     told = trainings.tell(row, trained)
     table = table_of([row], ADAPTERS)
@@ -217,8 +220,23 @@ def adapters(
     return result("adapters", table, fingerprint_json(named), **_shown(trained), **told)
 
 
-PLANNED = ("batch_size", "gradient_accumulation")
-"""As the plan chose them with `fit_batch_size`, else the recipe's own."""
+def _fitted(training: TrainingSettings, plan: Mapping[str, Any]) -> dict[str, Any]:
+    """How the plan split a step, if the recipe leaves that to it."""
+    return {name: plan[name] for name in ("batch_size", "gradient_accumulation")} if training.fit_batch_size else {}
+
+
+def planned_figures(recipe: Recipe, plan: Mapping[str, Any], trained: Mapping[str, Any]) -> dict[str, Any]:
+    """What the training can be measured by. A trial of a sweep and Unsloth were not what was planned; on a GPU only tensors
+    are measured, and what ended early took less."""
+    if recipe.sweep is not None or recipe.training.engine != "trl":
+        return {"planned_peak_bytes": None, "planned_seconds": None}
+    is_gpu = trained["device"] == "cuda"
+    return {
+        "planned_peak_bytes": plan["peak_bytes"] - (plan["library_bytes"] if is_gpu else 0),
+        "planned_seconds": None if trained["stopped_early"] else plan["seconds"],
+    }
+
+
 _TOLD = (
     "first_train_loss", "last_train_loss", "best_validation_loss", "rows_trained", "supervised_tokens", "steps", "stopped_early",
     "packing", "base_divergence", "tokens_per_second", "seconds", "engine",

@@ -14,7 +14,7 @@ import dagster as dg
 from dagster._core.errors import DagsterPipesExecutionError
 
 from fine_tune_assets.defs.metadata import markdown_table
-from fine_tune_assets.defs.resources import Installation, Worker, WorkerRefusal, errors_for_people
+from fine_tune_assets.defs.resources import Installation, Worker, WorkerDied, WorkerRefusal, errors_for_people
 from fine_tune_assets.defs.s06_tracking import NOT_TOLD, tell_tracking
 from fine_tune_assets.lineage.trainings import record_training
 from fine_tune_assets.training.failures import UnfitSettingsError
@@ -90,7 +90,7 @@ class Trainings:
                     raise
                 self._context.log.warning(f"Trial {trial.number} failed. {error.said}")
                 return replace(trial, why=error.said)
-            except DagsterPipesExecutionError:
+            except (DagsterPipesExecutionError, WorkerDied):
                 trial = replace(trial, deaths=trial.deaths + 1)
                 sweep.keep(trial)
                 self._context.log.warning(f"The process of trial {trial.number} was killed; it goes on.")

@@ -5,7 +5,7 @@ Belongs here: the plan's asset and checks, before and after the training. Must s
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import dagster as dg
@@ -16,9 +16,13 @@ from fine_tune_assets.core.tables import TRAINING_PLANS, table_of
 from fine_tune_assets.defs.automation import on_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
-from fine_tune_assets.defs.s06_adapters import GROUP
+from fine_tune_assets.defs.s06_adapters import GPU, GROUP
+from fine_tune_assets.recipes.schema import Recipe, TrainingSettings
+from fine_tune_assets.recipes.sweep import SweptField, ends
 from fine_tune_assets.training.resource_plan import PARTS, PlanError, advice, is_as_planned
 
+_HOLD_MORE: tuple[SweptField, ...] = ("rank", "batch_size")
+"""Settings of a trial with which it holds more."""
 BOUND = ("instruction_set_fingerprint", "base_fingerprint", "training_fingerprint")
 """What a plan is of, taken from the preflight."""
 _DECIDED = (*BOUND, "packing", "batch_size", "gradient_accumulation", "fits")
@@ -28,6 +32,7 @@ _DECIDED = (*BOUND, "packing", "batch_size", "gradient_accumulation", "fits")
 @dg.asset(
     group_name=GROUP,
     deps=["example_lengths"],
+    pool=GPU,
     automation_condition=on_new_inputs(),
     description="What the training will take: memory at its peak, disk, steps and time; what does not fit, and the nearest "
     "settings that do.",
@@ -66,11 +71,18 @@ def planned(
         "base_folder": str(installation.path(base["folder"])),
         "base_fingerprint": base["fingerprint"],
         "checkpoints_dir": str(layout.training_checkpoints),
-        "settings": asdict(installation.recipe.training),
+        "settings": asdict(most_that_is_tried(installation.recipe)),
         "threads": settings.threads,
-        "gpu_memory_gb": settings.gpu_memory_gb,
+        "gpu_memory_gb": settings.card_elsewhere_gb,
     }
     return {**worker.run(context, "training", request), **{name: preflight[name] for name in BOUND}}
+
+
+def most_that_is_tried(recipe: Recipe) -> TrainingSettings:
+    """The recipe's settings; in a sweep with the largest rank and batch of any trial, which hold most."""
+    parameters = recipe.sweep.parameters if recipe.sweep else {}
+    largest: dict[str, Any] = {name: int(ends(parameters[name])[1]) for name in _HOLD_MORE if name in parameters}
+    return replace(recipe.training, **largest)
 
 
 def memory_rows(plan: dict[str, Any]) -> list[dict[str, Any]]:

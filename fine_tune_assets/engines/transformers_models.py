@@ -34,6 +34,11 @@ def best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def in_training_format() -> Any:
+    """A context in which a model computes as it does while it is trained: in 16 bits on a GPU, whatever its parts are kept in."""
+    return torch.autocast("cuda", torch.bfloat16, enabled=best_device() == "cuda")
+
+
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if tokenizer.pad_token_id is None:

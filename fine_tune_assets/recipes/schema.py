@@ -391,4 +391,8 @@ class Recipe:
     def _sweeps_what_can_be_trained(self) -> "Recipe":
         if self.sweep is not None:
             require_trainable(self.sweep, self.training)
+            if self.training.fit_batch_size and {"batch_size", "gradient_accumulation"} & set(self.sweep.parameters):
+                raise ValueError(
+                    "sweep tries batch_size or gradient_accumulation, which training.fit_batch_size chooses: leave one of the two"
+                )
         return self

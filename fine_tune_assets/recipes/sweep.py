@@ -89,6 +89,11 @@ def _require_sound(name: str, values: tuple[Number, ...] | Range) -> None:
         raise ValueError(f"{name} takes whole numbers")
 
 
+def ends(values: tuple[Number, ...] | Range) -> tuple[Number, Number]:
+    """The least and the most that is tried."""
+    return (values.low, values.high) if isinstance(values, Range) else (min(values), max(values))
+
+
 def require_trainable(sweep: SweepSettings, training: Any) -> None:
     """Raise ValueError unless `training`, a TrainingSettings, takes every value and both ends of every range."""
     for name, number in _tried(sweep.parameters):

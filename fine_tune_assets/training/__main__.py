@@ -44,6 +44,7 @@ def train_as_one(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     settings = TrainingSettings(**request["settings"])
     # Before anything below imports TRL, transformers or PEFT.
     prepare_engine(settings.engine)
+    from fine_tune_assets.engines.transformers_models import best_device
     from fine_tune_assets.training.plots import loss_curve_png
     from fine_tune_assets.training.trainer import train_adapter
 
@@ -63,6 +64,7 @@ def train_as_one(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
         "folder": str(result.folder),
         "curve_png": loss_curve_png(result.curve),
         "engine": settings.engine,
+        "device": best_device(),
         "libraries": library_versions(settings.engine),
     }
 

@@ -14,6 +14,8 @@ from typing import Any
 from fine_tune_assets.core.files import make_folder, write_text
 from fine_tune_assets.core.fingerprints import fingerprint_files
 
+TRAINER = 2
+"""Raised when the same inputs train to other weights than before: a checkpoint of before is then not gone on from."""
 _PREFIX = "checkpoint-"
 _COMPLETE = "complete.json"
 _START = "start.json"

@@ -36,10 +36,14 @@ class EngineMissingError(GateClosedError):
     """The recipe's engine is not installed on this machine."""
 
 
-def require_environment(engine: str, unsloth_python: Path) -> Path:
+def require_environment(engine: str, unsloth_python: Path, is_cluster: bool) -> Path:
     """The Python that trains with `engine`. Raises EngineMissingError before anything is spent."""
     if engine == "trl":
         return Path(sys.executable)
+    if is_cluster:
+        raise EngineMissingError(
+            "Unsloth trains on this machine, not on a Ray cluster: set training.engine: trl in the recipe."
+        )
     found = installed_versions(unsloth_python)
     missing = [name for name in NEEDED if name not in found]
     if missing:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from fine_tune_assets.engines.transformers_models import in_training_format
 from fine_tune_assets.training.failures import TrainingError
 from fine_tune_assets.training.supervision import IGNORED
 
@@ -56,10 +57,11 @@ def _positions(lengths: list[int]) -> list[int]:
 
 
 def _loss_sum(model: Any, ids: list[int], positions: Any, labels: list[int]) -> float:
-    logits = model(
-        input_ids=torch.tensor([ids], device=model.device),
-        position_ids=torch.tensor([list(positions)], device=model.device),
-        use_cache=False,
-    ).logits[0, :-1]
+    with in_training_format():
+        logits = model(
+            input_ids=torch.tensor([ids], device=model.device),
+            position_ids=torch.tensor([list(positions)], device=model.device),
+            use_cache=False,
+        ).logits[0, :-1]
     wanted = torch.tensor(labels[1:], device=model.device)
     return float(torch.nn.functional.cross_entropy(logits.float(), wanted, ignore_index=IGNORED, reduction="sum"))

@@ -14,7 +14,7 @@ from fine_tune_assets.engines.transformers_models import use_threads
 from fine_tune_assets.recipes.schema import TrainingSettings
 from fine_tune_assets.training.failures import TrainingError, free_bytes
 from fine_tune_assets.training.planning import gpu_of, lengths_of, planner, seconds_of, this_machine
-from fine_tune_assets.training.resource_plan import Machine, plan_row
+from fine_tune_assets.training.resource_plan import Machine, elsewhere, plan_row
 
 GIB = 2**30
 
@@ -33,6 +33,7 @@ def plan_of_set(
     train, validation = (lengths_of(lengths, split) for split in ("train", "validation"))
     if not any(tokens <= settings.max_length for tokens in train.tokens):
         raise TrainingError("No example fits into training.max_length: there is nothing to plan.")
+    require_cards(settings.processes, gpu_memory_gb)
     machine = chosen_machine(gpu_memory_gb)
     planning = planner(base_folder, train, machine)
     plan = planning.chosen(settings)
@@ -48,20 +49,37 @@ def plan_of_set(
 
 
 def plan_of_lengths(
-    lengths: Sequence[Mapping[str, Any]], base_folder: Path, settings: TrainingSettings, machine: Machine
+    lengths: Sequence[Mapping[str, Any]],
+    base_folder: Path,
+    settings: TrainingSettings,
+    machine: Machine,
+    written_to: Path,
 ) -> dict[str, Any]:
-    """As `plan_of_set`, for any machine and without the time."""
+    """As `plan_of_set`, for any machine and without the time. `written_to`: a folder on the disk that checkpoints go to."""
     planning = planner(base_folder, lengths_of(lengths, "train"), machine)
     plan = planning.chosen(settings)
-    return plan_row(plan, None if plan.fits else planning.nearest(settings), machine, free_bytes(Path.cwd()), None)
+    return plan_row(plan, None if plan.fits else planning.nearest(settings), machine, free_bytes(written_to), None)
 
 
-def plan_before_data(base_folder: Path, settings: TrainingSettings, machine: Machine) -> dict[str, Any]:
+def plan_before_data(
+    base_folder: Path, settings: TrainingSettings, machine: Machine, written_to: Path
+) -> dict[str, Any]:
     """A step of rows that are all as long as they may be; how many steps there will be nobody knows."""
     step = settings.batch_size * settings.gradient_accumulation
     longest = [{"split": "train", "tokens": settings.max_length, "learned": settings.max_length, "fault": None}] * step
-    return {**plan_of_lengths(longest, base_folder, settings, machine), "steps": 0}
+    return {**plan_of_lengths(longest, base_folder, settings, machine, written_to), "steps": 0}
+
+
+def require_cards(processes: int, gpu_memory_gb: int) -> None:
+    """Raise TrainingError if this machine has GPUs, and fewer than processes."""
+    import torch
+
+    cards = torch.cuda.device_count() if torch.cuda.is_available() and not gpu_memory_gb else processes
+    if processes > cards:
+        raise TrainingError(
+            f"training.processes is {processes}, and this machine has {cards} GPUs: each process needs one."
+        )
 
 
 def chosen_machine(gpu_memory_gb: int) -> Machine:
-    return gpu_of(gpu_memory_gb * GIB, f"a GPU of {gpu_memory_gb} GiB") if gpu_memory_gb else this_machine()
+    return gpu_of(gpu_memory_gb * GIB, elsewhere(gpu_memory_gb)) if gpu_memory_gb else this_machine()

@@ -4,6 +4,7 @@ Owns asking the machine, the lengths of rows and passes, and the time.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,8 @@ _CGROUP_LIMIT, _CGROUP_USED = (Path("/sys/fs/cgroup") / name for name in ("memor
 def this_machine() -> Machine:
     """Call it when everything is imported that training imports, and before there is a model."""
     if best_device() == "cuda":
-        card = torch.cuda.get_device_properties(0)
-        return gpu_of(card.total_memory, card.name)
+        free, _ = torch.cuda.mem_get_info()
+        return gpu_of(free, torch.cuda.get_device_properties(0).name)
     held = psutil.Process().memory_info().rss
     return Machine("this machine's memory", False, held + _free_memory(), held)
 
@@ -62,11 +63,16 @@ def planner(base_folder: Path, lengths: Lengths, machine: Machine) -> Planner:
 
     def memory_of(settings: TrainingSettings, one: Pass) -> Any:
         found = step_memory(base_folder, settings, one, machine.is_gpu, _is_checkpointed(settings, machine))
-        return found.shard(settings.processes) if settings.sharding == "fsdp2" else found
+        if settings.sharding == "none":
+            return found
+        # A plain model is loaded into the machine's memory, one in 4 bits on the card.
+        return found.shard(settings.processes, loads_whole=not machine.is_gpu or settings.method == "qlora")
 
     def shape_of(settings: TrainingSettings, kept: Lengths) -> Shape:
         passes, batching = passes_of(base_folder, settings, kept)
-        largest = max(passes, key=lambda one: (one.rows * one.tokens, one.learned))
+        largest = max(passes, key=lambda one: one.rows * one.tokens)
+        # Packed rows are all about as long: the one that learns most may be any of them.
+        largest = replace(largest, learned=max(one.learned for one in passes))
         return Shape(largest, batching.strategy, steps_of(passes, batching) * settings.epochs)
 
     return Planner(machine, lengths, memory_of, shape_of)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from fine_tune_assets.engines.transformers_models import in_training_format
 from fine_tune_assets.training.supervision import IGNORED, SupervisedRow
 
 PROBES = 16
@@ -33,7 +34,7 @@ def divergence_from_base(model: Any, rows: Sequence[SupervisedRow]) -> float:
 
 def _log_probabilities(model: Any, row: SupervisedRow) -> torch.Tensor:
     """Shape [answer tokens, vocabulary]: of each token of the answer, given all before it."""
-    with torch.no_grad():
+    with torch.no_grad(), in_training_format():
         logits = model(input_ids=torch.tensor([row.input_ids], device=model.device)).logits[0, :-1]
     learned = torch.tensor(row.labels[1:], device=logits.device) != IGNORED
     return torch.log_softmax(logits[learned].float(), dim=-1)

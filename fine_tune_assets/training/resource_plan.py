@@ -16,6 +16,7 @@ CHECKPOINT_COPIES = 10
 """Of the adapter's bytes: three checkpoints of weights and AdamW's two numbers for each, and the adapter itself."""
 TOLERANCE = 0.15
 """How far a plan may be from what is measured."""
+FREE_DISK = "more room on the disk"
 PARTS = ("weights", "adapter", "gradients", "optimizer", "activations")
 
 
@@ -99,8 +100,14 @@ def plan_row(
         "seconds": seconds,
         "fits": not why,
         "why": why,
-        "nearest": None if nearest is None else changes_in_words(settings, nearest.settings),
+        "nearest": _nearest_in_words(plan, nearest, is_disk_short=plan.disk_bytes > free_disk),
     }
+
+
+def _nearest_in_words(plan: Plan, nearest: Plan | None, is_disk_short: bool) -> str | None:
+    if plan.fits:
+        return FREE_DISK if is_disk_short else None
+    return None if nearest is None else changes_in_words(plan.settings, nearest.settings)
 
 
 def _why_not(plan: Plan, machine: Machine, free_disk: int) -> str:
@@ -119,12 +126,23 @@ def _gb(count: int) -> str:
     return f"{count / 1e9:.2f} GB"
 
 
+ELSEWHERE = "a GPU of "
+
+
+def elsewhere(gpu_memory_gb: int) -> str:
+    """Name of a GPU that is not this machine's."""
+    return f"{ELSEWHERE}{gpu_memory_gb} GiB"
+
+
 class PlanError(GateClosedError):
     """Training may not start: nobody planned it, what was planned is another training, or it does not fit."""
 
 
-def require_plan(plans: Sequence[Mapping[str, Any]], **bound: str) -> Mapping[str, Any]:
-    """The gate: the plan of exactly this set, base model and settings, and it fits. Raises PlanError."""
+def require_plan(plans: Sequence[Mapping[str, Any]], gpu_memory_gb: int, **bound: str) -> Mapping[str, Any]:
+    """The gate: the plan of exactly this set, base model and settings, where it will be trained, and it fits. Raises PlanError.
+
+    `gpu_memory_gb`: of the GPU elsewhere that trains; 0 for this machine.
+    """
     if len(plans) != 1:
         raise PlanError("Nobody planned what the training takes. Materialize training_plans.")
     plan = plans[0]
@@ -133,6 +151,10 @@ def require_plan(plans: Sequence[Mapping[str, Any]], **bound: str) -> Mapping[st
         raise PlanError(
             f"The plan is of another {', '.join(other)} than is to be trained. Materialize training_plans again."
         )
+    if plan["machine"] != elsewhere(gpu_memory_gb) and (gpu_memory_gb or plan["machine"].startswith(ELSEWHERE)):
+        raise PlanError(
+            f"The plan is for {plan['machine']}, where nothing is trained now. Materialize training_plans again."
+        )
     if not plan["fits"]:
         raise PlanError(f"{plan['why']} {advice(plan['nearest'])}")
     return plan
@@ -140,6 +162,8 @@ def require_plan(plans: Sequence[Mapping[str, Any]], **bound: str) -> Mapping[st
 
 def advice(nearest: str | None) -> str:
     """What to do about a plan that does not fit."""
+    if nearest == FREE_DISK:
+        return "Make room on the disk. Then materialize training_plans again."
     change = (
         f"In the recipe's training section set {nearest}, or"
         if nearest
@@ -180,7 +204,8 @@ class Planner:
             memory=memory,
             library_bytes=self._machine.library_bytes,
             limit_bytes=self._machine.memory_bytes // sharing,
-            disk_bytes=CHECKPOINT_COPIES * memory.adapter,
+            # Checkpoints are whole, whoever holds which part.
+            disk_bytes=CHECKPOINT_COPIES * memory.adapter * (settings.processes if settings.sharding == "fsdp2" else 1),
             left_out=len(self._lengths.tokens) - len(lengths.tokens),
         )
 
@@ -248,5 +273,7 @@ def changes_in_words(before: TrainingSettings, after: TrainingSettings) -> str:
     """What to write into the recipe."""
     names = ("batch_size", "gradient_accumulation", "gradient_checkpointing", "method", "max_length")
     changed = {name: getattr(after, name) for name in names if getattr(after, name) != getattr(before, name)}
+    if "max_length" in changed and before.too_long == "refuse":
+        changed["too_long"] = "leave_out"
     shown = (f"{name}: {str(value).lower() if isinstance(value, bool) else value}" for name, value in changed.items())
     return ", ".join(shown)

@@ -31,8 +31,14 @@ class StepMemory:
     root: int = 0
     """Of the weights, what is in no layer: embeddings and output layer."""
 
-    def shard(self, processes: int) -> "StepMemory":
-        """Of each of several processes that hold a part (FSDP2): two layers are put together at a time, and what is in none."""
+    loading: int = 0
+    """What is held before anything is cut up."""
+
+    def shard(self, processes: int, loads_whole: bool) -> "StepMemory":
+        """Of each of several processes that hold a part (FSDP2): two layers are put together at a time, and what is in none.
+
+        `loads_whole`: whether the whole model lies in this memory first.
+        """
         whole = 2 * self.layer + self.root
         return StepMemory(
             weights=self.weights // processes + whole,
@@ -40,8 +46,10 @@ class StepMemory:
             gradients=self.gradients // processes,
             optimizer=self.optimizer // processes,
             activations=self.activations,
+            loading=self.weights if loads_whole else 0,
         )
 
     @property
     def total(self) -> int:
-        return self.weights + self.adapter + self.gradients + self.optimizer + self.activations
+        step = self.weights + self.adapter + self.gradients + self.optimizer + self.activations
+        return max(step, self.loading)

@@ -19,7 +19,9 @@ from fine_tune_assets.core.files import folder_written_aside, make_folder, write
 from fine_tune_assets.core.fingerprints import fingerprint_folder, fingerprint_json, require_folder, short
 from fine_tune_assets.recipes.schema import TrainingSettings
 from fine_tune_assets.recipes.sweep import WHOLE, Number, Range, SweepSettings
+from fine_tune_assets.training.checkpoints import TRAINER
 from fine_tune_assets.training.failures import TrainingError
+from fine_tune_assets.training.training_templates import templates_version
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -68,7 +70,9 @@ def sweep_key(
     """Name of all that decides which trials there are and what comes of them."""
     decides = {name: value for name, value in asdict(training).items() if name != "checkpoint_minutes"}
     tried = {name: value for name, value in asdict(sweep).items() if name != "keep_adapters"}
-    return short(fingerprint_json([instruction_set_fingerprint, base_fingerprint, decides, tried]))
+    # Trials of another trainer, or with other labels, are other trials.
+    parts = [TRAINER, templates_version(), instruction_set_fingerprint, base_fingerprint, decides, tried]
+    return short(fingerprint_json(parts))
 
 
 class Sweep:

@@ -21,7 +21,7 @@ from fine_tune_assets.recipes.schema import TrainingSettings
 from fine_tune_assets.training import ranks
 from fine_tune_assets.training.adapter_folder import WEIGHTS, store_adapter
 from fine_tune_assets.training.adapting import disk_bytes
-from fine_tune_assets.training.checkpoints import Checkpoints
+from fine_tune_assets.training.checkpoints import TRAINER, Checkpoints
 from fine_tune_assets.training.engines import engine_of
 from fine_tune_assets.training.failures import TrainingError, explained, require_room
 from fine_tune_assets.training.preparing import is_packed, make_trainer, prepare_rows
@@ -30,9 +30,7 @@ from fine_tune_assets.training.sft import ResumableTrainer
 from fine_tune_assets.training.sharding import adapter_weights
 from fine_tune_assets.training.telling import Telling, curve_of, peak_memory_bytes
 from fine_tune_assets.training.tensorboard_files import EventFiles
-
-TRAINER = 2
-"""Raised when the same inputs train to other weights than before: a checkpoint of before is then not gone on from."""
+from fine_tune_assets.training.training_templates import templates_version
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,7 @@ def train_adapter(
 def training_key(instruction_set: pa.Table, base_fingerprint: str, settings: TrainingSettings) -> str:
     """Name of all that decides the weights."""
     decides = {name: value for name, value in asdict(settings).items() if name != "checkpoint_minutes"}
-    parts = [TRAINER, fingerprint_table(instruction_set), base_fingerprint, decides, best_device()]
+    parts = [TRAINER, templates_version(), fingerprint_table(instruction_set), base_fingerprint, decides, best_device()]
     return short(fingerprint_json(parts))
 
 

@@ -51,7 +51,7 @@ def test_what_does_not_fit_is_refused_with_what_would(installation_dir: Path, tm
     folder = config_folder(tmp_path / "base", LLAMA_31_8B | {"num_hidden_layers": 4})
     result = _plan("llama3_8b_lora_80gb", "--gpu-memory", 9, "--base-folder", folder)
     assert result.exit_code == 1
-    assert "This would fit: batch_size: 1, gradient_accumulation: 16." in result.output
+    assert "It would fit with batch_size: 1, gradient_accumulation: 16." in result.output
 
 
 @pytest.mark.slow

@@ -58,3 +58,11 @@ def test_the_python_of_an_environment_is_not_followed_to_the_one_it_links_to(tmp
     link.symlink_to(sys.executable)
     assert load_settings({"FINE_TUNE_UNSLOTH_PYTHON": str(link)}).unsloth_interpreter == link
     assert Settings().unsloth_interpreter == PROJECT_DIR / ".venv-unsloth" / "bin" / "python"
+
+
+def test_unsloth_is_refused_on_a_cluster(installation_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its environment is this machine's; the job would end for want of it, after the nodes were waited for."""
+    monkeypatch.setenv("FINE_TUNE_RAY_ADDRESS", "http://10.0.0.5:8265")
+    checked = _checked(installation_dir, "unsloth")
+    assert not checked.passed
+    assert "not on a Ray cluster" in str(checked.metadata[WHY].value)

@@ -20,8 +20,10 @@ from fine_tune_assets.core.tables import (
 )
 from fine_tune_assets.defs.metadata import WHY
 from fine_tune_assets.defs.resources import Installation, Worker
+from fine_tune_assets.defs.s06_adapters import planned_figures
 from fine_tune_assets.defs.s06_training_plans import (
     memory_rows,
+    most_that_is_tried,
     planned,
     training_fits_this_machine,
     training_plans,
@@ -111,6 +113,7 @@ def test_a_card_elsewhere_is_planned_for_without_the_time(
     """Nobody can measure how fast it is; a figure would be invented."""
     _recipe(installation_dir)
     monkeypatch.setenv("FINE_TUNE_GPU_MEMORY_GB", "24")
+    monkeypatch.setenv("FINE_TUNE_RAY_ADDRESS", "http://10.0.0.5:8265")
     row = _planned(instance, inputs)
     assert (row["machine"], row["seconds"], row["fits"]) == ("a GPU of 24 GiB", None, True)
 
@@ -158,3 +161,29 @@ def test_a_training_that_took_something_else_warns(asked: Any, measured: Any, is
     found = training_took_what_was_planned(row)
     assert isinstance(found, dg.AssetCheckResult)
     assert (found.passed, found.severity) == (is_passed, dg.AssetCheckSeverity.WARN)
+
+
+def test_a_sweep_is_planned_with_the_most_that_a_trial_holds(installation_dir: Path) -> None:
+    """A trial that does not fit would be killed three times, hours later."""
+    training = asdict(SETTINGS) | {"target_modules": "all-linear"}
+    sweep = {
+        "parameters": {"rank": [2, 64, 8], "batch_size": {"low": 1, "high": 4}, "alpha": [1]},
+        "seed": 1,
+        "trials": 2,
+    }
+    write_recipe(installation_dir, training=training, sweep=sweep)
+    most = most_that_is_tried(Installation().recipe)
+    assert (most.rank, most.batch_size, most.alpha) == (64, 4, SETTINGS.alpha)
+
+
+def test_what_was_not_planned_as_it_was_trained_is_not_compared(installation_dir: Path) -> None:
+    """A trial of a sweep and a training that ended early took something else for good reasons."""
+    _recipe(installation_dir)
+    recipe, plan = Installation().recipe, {"peak_bytes": 100, "library_bytes": 30, "seconds": 9.0}
+    trained = {"device": "cpu", "stopped_early": False}
+    assert planned_figures(recipe, plan, trained) == {"planned_peak_bytes": 100, "planned_seconds": 9.0}
+    on_gpu = planned_figures(recipe, plan, trained | {"device": "cuda"})
+    assert on_gpu["planned_peak_bytes"] == 70
+    assert planned_figures(recipe, plan, trained | {"stopped_early": True})["planned_seconds"] is None
+    unsloth = replace(recipe, training=replace(recipe.training, engine="unsloth"))
+    assert set(planned_figures(unsloth, plan, trained).values()) == {None}

@@ -65,3 +65,13 @@ def test_a_sweep_needs_a_seed() -> None:
     """What is tried by chance must be tried again by whoever repeats it."""
     with pytest.raises(RecipeError, match=r"sweep\.seed"):
         parse_recipe({**demo_values(), "sweep": {"parameters": {"rank": [8, 16]}}}, "mine.yaml")
+
+
+def test_a_step_is_split_by_the_plan_or_by_the_sweep() -> None:
+    """Both at once: a trial would learn from another number of examples a step than it says."""
+    sweep = {"parameters": {"batch_size": [2, 4]}, "seed": 1}
+    values = demo_values()
+    parse_recipe({**values, "sweep": sweep}, "mine.yaml")
+    values["training"]["fit_batch_size"] = True
+    with pytest.raises(RecipeError, match="leave one of the two"):
+        parse_recipe({**values, "sweep": sweep}, "mine.yaml")

@@ -68,7 +68,8 @@ def test_the_peak_is_the_sum_of_what_lives_at_once() -> None:
         (600, "batch_size: 1, gradient_accumulation: 8, gradient_checkpointing: true, method: qlora", 1),
         (
             460,
-            "batch_size: 1, gradient_accumulation: 8, gradient_checkpointing: true, method: qlora, max_length: 40",
+            "batch_size: 1, gradient_accumulation: 8, gradient_checkpointing: true, method: qlora, max_length: 40, "
+            "too_long: leave_out",
             3,
         ),
     ],
@@ -113,8 +114,11 @@ def test_processes_without_gpus_share_the_memory_of_the_machine() -> None:
 def test_a_sharded_model_is_held_in_parts_but_for_what_is_put_together() -> None:
     """Two layers and what is in none are whole in each process while they compute."""
     whole = StepMemory(weights=1000, adapter=10, gradients=10, optimizer=20, activations=7, layer=100, root=50)
-    part = whole.shard(4)
+    part = whole.shard(4, loads_whole=False)
     assert (part.weights, part.adapter, part.optimizer, part.activations) == (250 + 200 + 50, 2, 5, 7)
+    assert part.total == 500 + 2 + 2 + 5 + 7
+    # Where it is loaded as a whole before it is cut up, that is the most.
+    assert whole.shard(4, loads_whole=True).total == 1000
 
 
 def _row(memory: int, free_disk: int = 1000) -> dict[str, Any]:
@@ -126,7 +130,7 @@ def _row(memory: int, free_disk: int = 1000) -> dict[str, Any]:
 
 def test_training_starts_with_the_plan_of_exactly_this_that_fits() -> None:
     """The open gate, without which the closed ones would say nothing."""
-    assert require_plan([_row(10_000)], **BOUND)["batch_size"] == 4
+    assert require_plan([_row(10_000)], 0, **BOUND)["batch_size"] == 4
 
 
 @pytest.mark.parametrize(
@@ -135,17 +139,35 @@ def test_training_starts_with_the_plan_of_exactly_this_that_fits() -> None:
         ([], "Nobody planned"),
         ([{**_row(10_000), "base_fingerprint": "other"}], "of another base"),
         ([_row(4000)], "set batch_size: 2, gradient_accumulation: 4"),
-        ([_row(10_000, free_disk=3)], "of the disk are free"),
+        ([_row(10_000, free_disk=3)], r"of the disk are free\. Make room on the disk"),
+        ([{**_row(10_000), "machine": "a GPU of 80 GiB"}], "where nothing is trained now"),
         ([_row(300)], "No smaller batch"),
     ],
 )
 def test_the_gate_closes_without_a_plan_that_fits(plans: list[dict[str, Any]], reason: str) -> None:
     """A GPU hour that ends in out of memory could have been refused before."""
     with pytest.raises(PlanError, match=reason):
-        require_plan(plans, **BOUND)
+        require_plan(plans, 0, **BOUND)
 
 
 def test_a_plan_is_right_within_fifteen_percent_either_way() -> None:
     """Planned too high it refuses what would fit; too low it fails at night."""
     found = [is_as_planned(100, measured) for measured in (84, 86, 114, 116)]
     assert found == [False, True, True, False]
+
+
+def test_the_plan_of_a_card_elsewhere_opens_the_gate_for_that_card_only() -> None:
+    """Who moves the training to a smaller card has to plan again."""
+    plan = {**_row(10_000), "machine": "a GPU of 80 GiB"}
+    assert require_plan([plan], 80, **BOUND) == plan
+    for elsewhere in (24, 0):
+        with pytest.raises(PlanError, match="Materialize training_plans again"):
+            require_plan([plan], elsewhere, **BOUND)
+    with pytest.raises(PlanError, match="a machine, where nothing is trained now"):
+        require_plan([_row(10_000)], 80, **BOUND)
+
+
+def test_checkpoints_of_a_sharded_training_are_whole() -> None:
+    """Two processes hold half of the adapter each, and the disk holds all of it."""
+    plans = [_planner(10_000).plan(replace(SETTINGS, processes=2, sharding=kind)) for kind in ("none", "fsdp2")]
+    assert [plan.disk_bytes for plan in plans] == [50, 100]
