@@ -6,7 +6,6 @@ the graph. Ends with 1 where memory or time is off by more than the plan promise
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import threading
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from bench_train import SETTINGS, instruction_set
+from bench_train import SETTINGS, instruction_set, said_by
 from rich.console import Console
 from rich.table import Table
 
@@ -106,10 +105,7 @@ def measure(case: str, what: str, folder: Path, threads: int) -> dict[str, Any]:
         "--threads",
         str(threads),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{case}, {what}, failed:\n{done.stderr[-3000:]}")
-    return dict(json.loads(done.stdout.strip().split("\n")[-1]))
+    return said_by(command, f"{case}, {what},")
 
 
 def show(found: dict[str, dict[str, dict[str, Any]]]) -> None:
@@ -151,13 +147,13 @@ def main() -> None:
         return
     from fine_tune_assets.training.base_models import import_bundled_model
 
-    found: dict[str, Any] = {}
+    base = import_bundled_model(load_settings().layout.base_models / "SmolLM2-135M-Instruct")
+    table, found = instruction_set(arguments.rows, arguments.validation), dict[str, Any]()
     for case in arguments.cases:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
-            base = import_bundled_model(load_settings().layout.base_models / "SmolLM2-135M-Instruct")
             (folder / "base.txt").write_text(str(base))
-            pq.write_table(instruction_set(arguments.rows, arguments.validation), folder / "set.parquet")
+            pq.write_table(table, folder / "set.parquet")
             found[case] = {what: measure(case, what, folder, arguments.threads) for what in ("plan", "training")}
     show(found)
     off = [

@@ -169,8 +169,8 @@ def validation_loss(model: Any, table: pa.Table, base: Path, max_length: int) ->
     total, count = 0.0, 0
     for row in _rows(table, base, "validation", max_length):
         with torch.inference_mode():
-            logits = model(input_ids=torch.tensor([row.input_ids])).logits[0, :-1].float()
-        labels = torch.tensor(row.labels[1:])
+            logits = model(input_ids=torch.tensor([row.input_ids], device=model.device)).logits[0, :-1].float()
+        labels = torch.tensor(row.labels[1:], device=logits.device)
         total += float(torch.nn.functional.cross_entropy(logits, labels, ignore_index=-100, reduction="sum"))
         count += int((labels != -100).sum())
     return total / count
@@ -193,13 +193,18 @@ def run_way(way: str, folder: Path, threads: int) -> dict[str, Any]:
     return ours(table, base, replace(SETTINGS, **changed), threads)
 
 
+def said_by(command: list[str], what: str, environment: dict[str, str] | None = None) -> dict[str, Any]:
+    """The JSON that a process says last. Ends with its errors if it failed."""
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{what} failed:\n{done.stderr[-3000:]}")
+    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+
+
 def measure(way: str, folder: Path, threads: int) -> dict[str, Any]:
     """In a process of its own: peak memory is a process's."""
     command = [sys.executable, __file__, "--way", way, "--folder", str(folder), "--threads", str(threads)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{way} failed:\n{done.stderr[-3000:]}")
-    found: dict[str, Any] = json.loads(done.stdout.strip().split("\n")[-1])
+    found = said_by(command, way)
     found["supervised_tokens_per_second"] = found["supervised_tokens"] / (found["steps"] * found["seconds_per_step"])
     return found
 

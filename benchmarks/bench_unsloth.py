@@ -13,9 +13,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
-from bench_train import SETTINGS, Clock, instruction_set
+from bench_train import SETTINGS, Clock, instruction_set, said_by, validation_loss
 from rich.console import Console
 from rich.table import Table
 
@@ -61,29 +60,7 @@ def measure(python: Path, folder: Path, settings: TrainingSettings) -> dict[str,
     """In a process of its own, which has the card for itself."""
     command = [str(python), __file__, "--train", json.dumps(asdict(settings)), "--folder", str(folder)]
     environment = {**os.environ, **OFFLINE_ENVIRONMENT, "PYTHONPATH": str(PROJECT_DIR)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{settings.engine} failed:\n{done.stderr[-3000:]}")
-    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
-
-
-def held_out_loss(adapter: Path, base: Path, table: pa.Table, settings: TrainingSettings) -> float:
-    """Nats a token of the validation answers, by PEFT without Unsloth."""
-    import torch
-
-    from fine_tune_assets.engines.transformers_models import load_adapted, load_tokenizer
-    from fine_tune_assets.training.supervision import IGNORED, supervise_all
-
-    chosen = ((row["example_id"], row["messages"]) for row in table.to_pylist() if row["split"] == "validation")
-    model: Any = load_adapted(base, adapter, is_quantized=settings.method == "qlora")
-    total, count = 0.0, 0
-    for row in supervise_all(load_tokenizer(base), chosen, settings.max_length).kept:
-        with torch.inference_mode():
-            logits = model(input_ids=torch.tensor([row.input_ids], device=model.device)).logits[0, :-1].float()
-        labels = torch.tensor(row.labels[1:], device=logits.device)
-        total += float(torch.nn.functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum"))
-        count += int((labels != IGNORED).sum())
-    return total / count
+    return said_by(command, settings.engine, environment)
 
 
 def require_gpu(python: Path) -> None:
@@ -124,11 +101,13 @@ def ratios(found: dict[str, dict[str, Any]]) -> dict[str, float]:
 
 def compare(arguments: argparse.Namespace) -> None:
     try:
-        pythons = {engine: require_environment(engine, load_settings().unsloth_interpreter) for engine in ENGINES}
+        unsloth = load_settings().unsloth_interpreter
+        pythons = {engine: require_environment(engine, unsloth, is_cluster=False) for engine in ENGINES}
     except EngineMissingError as error:
         raise SystemExit(str(error)) from None
     for python in () if arguments.allow_cpu else pythons.values():
         require_gpu(python)
+    from fine_tune_assets.engines.transformers_models import load_adapted
     from fine_tune_assets.training.base_models import import_bundled_model
 
     bundled = load_settings().layout.base_models / "SmolLM2-135M-Instruct"
@@ -141,7 +120,9 @@ def compare(arguments: argparse.Namespace) -> None:
         pq.write_table(table, folder / "set.parquet")
         found = {e: measure(python, folder, replace(settings, engine=e)) for e, python in pythons.items()}
         for values in found.values():
-            values["held_out_loss"] = held_out_loss(Path(values.pop("adapter")), base, table, settings)
+            # By PEFT without Unsloth.
+            model = load_adapted(base, Path(values.pop("adapter")), is_quantized=settings.method == "qlora")
+            values["held_out_loss"] = validation_loss(model, table, base, settings.max_length)
     show(found, arguments.method)
     summary = {"settings": asdict(settings), "rows": arguments.rows, "base": base.name}
     print(json.dumps({**summary, "engines": found, "ratios": ratios(found)}))

@@ -38,7 +38,7 @@ def plan(recipe: str, gpu_memory: int | None, base_folder: Path | None) -> None:
 
     lengths = _known_lengths(settings, recipe)
     with console.status("Counting what a step holds"):
-        machine = chosen_machine(gpu_memory or settings.gpu_memory_gb)
+        machine = chosen_machine(gpu_memory or settings.card_elsewhere_gb)
         row = (
             plan_before_data(folder, chosen.training, machine, settings.data_dir)
             if lengths is None

@@ -19,6 +19,7 @@ from fine_tune_assets.core.files import make_folder
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT, Settings
 from fine_tune_assets.core.worker import ANSWER_FILE, read_answer
+from fine_tune_assets.training.launching import CLUSTER
 
 INSTALLATION = "fine_tune_data_dir"
 """Key of a job's metadata: whose it is."""
@@ -46,7 +47,7 @@ def answer_from_cluster(
         try:
             cluster.run(
                 context=context,
-                extras={**request, "cluster": _needs(settings), ANSWER_FILE: str(folder / "answer.json")},
+                extras={**request, CLUSTER: _needs(settings), ANSWER_FILE: str(folder / "answer.json")},
                 submit_job_params={
                     "entrypoint": shlex.join(command),
                     "runtime_env": {"env_vars": {**OFFLINE_ENVIRONMENT, "PYTHONPATH": str(PROJECT_DIR)}},

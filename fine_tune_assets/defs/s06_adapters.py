@@ -164,20 +164,14 @@ def adapters(
     recipe, layout = installation.recipe, installation.layout
     base, lengths, sections = base_models.to_pylist()[0], example_lengths.to_pylist(), section_fingerprints(recipe)
     with errors_for_people():
-        version = latest_event(context.instance, dg.AssetKey("instruction_sets"))
-        stored = read_instruction_set(layout.instruction_sets, (version.version if version else "") or "missing")
-        require_nothing_missed(installation, stored.table)
-        require_nobody_erased(installation, stored.table)
-        require_decisions_stand(installation, stored)
-        require_evidence(stored, certify_without_semantic=recipe.split.certify_without_semantic)
+        stored = _allowed_set(context.instance, installation)
         bound = {
             "instruction_set_fingerprint": stored.fingerprint,
             "base_fingerprint": base["fingerprint"],
             "training_fingerprint": sections["training"],
         }
-        preflight = require_preflight(
-            training_preflights.to_pylist(), lengths, max_length=recipe.training.max_length, **bound
-        )
+        looked_at = training_preflights.to_pylist()
+        preflight = require_preflight(looked_at, lengths, max_length=recipe.training.max_length, **bound)
         python = require_environment(
             recipe.training.engine, installation.settings.unsloth_interpreter, bool(installation.settings.ray_address)
         )
@@ -215,9 +209,19 @@ def adapters(
     }
     told = trainings.tell(row, trained)
     table = table_of([row], ADAPTERS)
-    # The same training on the same inputs gives the same weights: seconds and memory are no part of the version.
-    named = [row[n] for n in ("adapter_id", "base_fingerprint", "instruction_set_fingerprint", "prompt_fingerprint")]
-    return result("adapters", table, fingerprint_json(named), **_shown(trained), **told)
+    return result("adapters", table, fingerprint_json([row[name] for name in _NAMED]), **_shown(trained), **told)
+
+
+def _allowed_set(instance: dg.DagsterInstance, installation: Installation) -> StoredInstructionSet:
+    """The newest set, if it may be learned from. Raises what closes the gate."""
+    version = latest_event(instance, dg.AssetKey("instruction_sets"))
+    root = installation.layout.instruction_sets
+    stored = read_instruction_set(root, (version.version if version else "") or "missing")
+    require_nothing_missed(installation, stored.table)
+    require_nobody_erased(installation, stored.table)
+    require_decisions_stand(installation, stored)
+    require_evidence(stored, certify_without_semantic=installation.recipe.split.certify_without_semantic)
+    return stored
 
 
 def _fitted(training: TrainingSettings, plan: Mapping[str, Any]) -> dict[str, Any]:
@@ -237,6 +241,8 @@ def planned_figures(recipe: Recipe, plan: Mapping[str, Any], trained: Mapping[st
     }
 
 
+_NAMED = ("adapter_id", "base_fingerprint", "instruction_set_fingerprint", "prompt_fingerprint")
+"""The same training on the same inputs gives the same weights: seconds and memory are no part of the version."""
 _TOLD = (
     "first_train_loss", "last_train_loss", "best_validation_loss", "rows_trained", "supervised_tokens", "steps", "stopped_early",
     "packing", "base_divergence", "tokens_per_second", "seconds", "engine",

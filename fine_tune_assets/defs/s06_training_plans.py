@@ -18,14 +18,14 @@ from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, mar
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s06_adapters import GPU, GROUP
 from fine_tune_assets.recipes.schema import Recipe, TrainingSettings
-from fine_tune_assets.recipes.sweep import SweptField, ends
+from fine_tune_assets.recipes.sweep import SweptField, numbers_of
 from fine_tune_assets.training.resource_plan import PARTS, PlanError, advice, is_as_planned
 
 _HOLD_MORE: tuple[SweptField, ...] = ("rank", "batch_size")
 """Settings of a trial with which it holds more."""
-BOUND = ("instruction_set_fingerprint", "base_fingerprint", "training_fingerprint")
+_BOUND = ("instruction_set_fingerprint", "base_fingerprint", "training_fingerprint")
 """What a plan is of, taken from the preflight."""
-_DECIDED = (*BOUND, "packing", "batch_size", "gradient_accumulation", "fits")
+_DECIDED = (*_BOUND, "packing", "batch_size", "gradient_accumulation", "fits")
 """What may make a training another one. Free memory and seconds differ from hour to hour."""
 
 
@@ -75,13 +75,15 @@ def planned(
         "threads": settings.threads,
         "gpu_memory_gb": settings.card_elsewhere_gb,
     }
-    return {**worker.run(context, "training", request), **{name: preflight[name] for name in BOUND}}
+    return {**worker.run(context, "training", request), **{name: preflight[name] for name in _BOUND}}
 
 
 def most_that_is_tried(recipe: Recipe) -> TrainingSettings:
     """The recipe's settings; in a sweep with the largest rank and batch of any trial, which hold most."""
     parameters = recipe.sweep.parameters if recipe.sweep else {}
-    largest: dict[str, Any] = {name: int(ends(parameters[name])[1]) for name in _HOLD_MORE if name in parameters}
+    largest: dict[str, Any] = {
+        name: int(max(numbers_of(parameters[name]))) for name in _HOLD_MORE if name in parameters
+    }
     return replace(recipe.training, **largest)
 
 

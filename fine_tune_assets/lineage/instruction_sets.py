@@ -6,7 +6,7 @@ Owns reading that from a set's folder, and turning a folder into its tombstone. 
 
 import json
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -68,29 +68,30 @@ def rows_in_sets(sets: Iterable[SetFolder], column: str, *values: str) -> Iterat
     What is kept in memory is searched in one go: forty sets one by one take three times as long.
     """
     ordered = list(sets) if values else []
-    known = [s for s in ordered if s.known_rows is not None and column in s.known_rows.schema.names]
+    known = {
+        s.folder: s.known_rows for s in ordered if s.known_rows is not None and column in s.known_rows.schema.names
+    }
     places = _places(known, column, values) if known else {}
     for stored in ordered:
-        if stored.folder in places:
-            assert stored.known_rows is not None
-            found = stored.known_rows.take(places[stored.folder]).to_pylist()
+        if stored.folder in known:
+            found = known[stored.folder].take(places[stored.folder]).to_pylist() if stored.folder in places else []
         else:
-            found = [] if stored in known else stored.rows(column, *values)
+            found = stored.rows(column, *values)
         yield from ((stored, row) for row in found)
 
 
-def _places(known: Sequence[SetFolder], column: str, values: Sequence[str]) -> dict[Path, pa.Array]:
+def _places(known: Mapping[Path, pa.Table], column: str, values: Sequence[str]) -> dict[Path, pa.Array]:
     """Set → the rows with one of the values; sets without any are left out."""
-    chunks = [chunk for s in known if s.known_rows is not None for chunk in s.known_rows[column].chunks]
-    sizes = [s.known_rows.num_rows for s in known if s.known_rows is not None]
+    chunks = [chunk for rows in known.values() for chunk in rows[column].chunks]
     wanted = pa.array(values, pa.string())
     found = pc.indices_nonzero(pc.is_in(pa.chunked_array(chunks, pa.string()), value_set=wanted)).to_numpy()
+    sizes = [rows.num_rows for rows in known.values()]
     ends = np.cumsum(sizes)
     cuts = np.searchsorted(found, ends)
     starts = [0, *cuts[:-1]]
     return {
-        stored.folder: pa.array(found[start:stop].astype(np.int64) - (end - size), pa.int64())
-        for stored, start, stop, end, size in zip(known, starts, cuts, ends, sizes, strict=True)
+        folder: pa.array(found[start:stop].astype(np.int64) - (end - size), pa.int64())
+        for folder, start, stop, end, size in zip(known, starts, cuts, ends, sizes, strict=True)
         if stop > start
     }
 

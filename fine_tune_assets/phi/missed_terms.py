@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 
+from fine_tune_assets.core.duck import cursor
 from fine_tune_assets.core.tables import KNOWN_IDENTIFIERS
 from fine_tune_assets.ledger.missed_identifiers import MissedTerm
 from fine_tune_assets.phi.kinds import KINDS
@@ -89,10 +89,9 @@ def texts_of_patients(scrubbed: Path, patients: Sequence[str]) -> list[tuple[str
 def _rows(folder: Path, query: str, patients: Sequence[str]) -> list[tuple[str, str]]:
     if not patients or not any(folder.glob("*.parquet")):
         return []
-    with duckdb.connect() as connection:
+    with cursor() as asking:
         return [
-            (row[0], row[1])
-            for row in connection.execute(query, [str(folder / "*.parquet"), list(patients)]).fetchall()
+            (row[0], row[1]) for row in asking.execute(query, [str(folder / "*.parquet"), list(patients)]).fetchall()
         ]
 
 

@@ -5,7 +5,7 @@ Owns how such batches are found. Compares keyed hashes; the values are nowhere.
 
 from pathlib import Path
 
-import duckdb
+from fine_tune_assets.core.duck import cursor
 
 _QUERY = """
 with found as (select value_hash, role, parse_filename(filename, true) as batch from read_parquet(?, filename = true)),
@@ -19,7 +19,7 @@ def taken_surrogates(values: Path) -> dict[str, list[str]]:
     if not any(values.glob("*.parquet")):
         return {}
     taken: dict[str, list[str]] = {}
-    with duckdb.connect() as connection:
-        for batch, value_hash in connection.execute(_QUERY, [str(values / "*.parquet")]).fetchall():
+    with cursor() as asking:
+        for batch, value_hash in asking.execute(_QUERY, [str(values / "*.parquet")]).fetchall():
             taken.setdefault(batch, []).append(value_hash)
     return taken

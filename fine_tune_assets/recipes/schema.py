@@ -299,6 +299,10 @@ class TrainingSettings:
     """Each process holds the whole model, which is faster (`none`), or its part of it, for a model that fits on no one GPU
     (`fsdp2`)."""
 
+    def computes_again(self, is_gpu: bool) -> bool:
+        """Whether activations are computed again instead of kept."""
+        return is_gpu if self.gradient_checkpointing is None else self.gradient_checkpointing
+
     @model_validator(mode="after")
     def _is_within_unsloth(self) -> "TrainingSettings":
         if self.engine == "unsloth" and self.method == "dora":

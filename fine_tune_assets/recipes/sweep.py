@@ -82,16 +82,16 @@ class SweepSettings:
 
 
 def _require_sound(name: str, values: tuple[Number, ...] | Range) -> None:
-    numbers = (values.low, values.high) if isinstance(values, Range) else values
+    numbers = numbers_of(values)
     if not isinstance(values, Range) and len(set(values)) < len(values):
         raise ValueError(f"{name} names a value twice")
     if name in WHOLE and any(number != int(number) for number in numbers):
         raise ValueError(f"{name} takes whole numbers")
 
 
-def ends(values: tuple[Number, ...] | Range) -> tuple[Number, Number]:
-    """The least and the most that is tried."""
-    return (values.low, values.high) if isinstance(values, Range) else (min(values), max(values))
+def numbers_of(values: tuple[Number, ...] | Range) -> tuple[Number, ...]:
+    """Every value of a list, both ends of a range."""
+    return (values.low, values.high) if isinstance(values, Range) else values
 
 
 def require_trainable(sweep: SweepSettings, training: Any) -> None:
@@ -107,5 +107,5 @@ def require_trainable(sweep: SweepSettings, training: Any) -> None:
 
 def _tried(parameters: Mapping[Any, tuple[Number, ...] | Range]) -> Iterator[tuple[str, Number]]:
     for name, values in parameters.items():
-        for number in (values.low, values.high) if isinstance(values, Range) else values:
+        for number in numbers_of(values):
             yield name, number

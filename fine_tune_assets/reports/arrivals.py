@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 import pyarrow.parquet as pq
 
+from fine_tune_assets.core.duck import cursor
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_listing
 from fine_tune_assets.core.paths import Layout
@@ -137,9 +138,9 @@ class ArrivalFigures:
         paths = [str(path) for path in sorted(self._folder(table).glob("[!.]*.parquet"))]
         if not paths:
             return []
-        with duckdb.connect() as connection:
+        with cursor() as asking:
             query = f"select {what} from read_parquet(?, union_by_name = true, hive_partitioning = false) group by all"
-            found: Any = connection.sql(query, params=[paths]).to_arrow_table()
+            found: Any = asking.sql(query, params=[paths]).to_arrow_table()
             return list(found.to_pylist())
 
     def _times(self, table: str) -> dict[str, datetime]:

@@ -1,4 +1,4 @@
-"""The trainer as a process: `import_base_model` and `train`, one request each (see core/worker.py)."""
+"""The trainer as a process: `import_base_model`, `plan` and `train`, one request each (see core/worker.py)."""
 
 import sys
 from dataclasses import asdict
@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from fine_tune_assets.core.fingerprints import require_folder
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.worker import serve_request
+from fine_tune_assets.training.launching import CLUSTER
 
 
 def import_base_model(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -24,7 +25,7 @@ def import_base_model(request: dict[str, Any], progress: Progress) -> dict[str, 
 
 
 def train(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    if "cluster" in request:
+    if CLUSTER in request:
         from fine_tune_assets.training.on_ray import train_on_cluster
 
         return train_on_cluster(request, progress)

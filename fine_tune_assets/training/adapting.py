@@ -11,10 +11,8 @@ from peft import LoraConfig, get_peft_model
 
 from fine_tune_assets.engines.transformers_models import best_device, load_model
 from fine_tune_assets.recipes.schema import TrainingSettings
+from fine_tune_assets.training.checkpoints import CHECKPOINT_COPIES
 from fine_tune_assets.training.failures import TrainingError
-
-CHECKPOINTS_KEPT = 3
-"""At most, while one is written: the best, the last and the new one."""
 
 
 def adapted_model(base_folder: Path, settings: TrainingSettings, layers: int | None = None) -> Any:
@@ -71,11 +69,10 @@ def keep_weights_differentiable(model: Any) -> None:
 
 
 def uses_checkpointing(settings: TrainingSettings) -> bool:
-    chosen = settings.gradient_checkpointing
-    return best_device() == "cuda" if chosen is None else chosen
+    return settings.computes_again(best_device() == "cuda")
 
 
 def disk_bytes(model: Any) -> int:
     """Most that checkpoints and the adapter take at once: weights, and two numbers of AdamW for each."""
     weights = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-    return int(weights * (3 * CHECKPOINTS_KEPT + 1))
+    return int(weights * CHECKPOINT_COPIES)

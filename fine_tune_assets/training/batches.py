@@ -37,7 +37,7 @@ class LengthBatches(Sampler[int]):
         chance = random.Random(f"{self._seed} {self._epoch}")
         order = list(range(len(self._lengths)))
         chance.shuffle(order)
-        steps = [step for pool in _cut(order, POOL_STEPS * self._step_rows) for step in self._steps_of(pool)]
+        steps = [step for pool in cut(order, POOL_STEPS * self._step_rows) for step in self._steps_of(pool)]
         full, rest = [s for s in steps if len(s) == self._step_rows], [s for s in steps if len(s) < self._step_rows]
         chance.shuffle(full)
         if full:
@@ -46,7 +46,7 @@ class LengthBatches(Sampler[int]):
         return iter([index for step in (*full, *rest) for index in step])
 
     def _steps_of(self, pool: list[int]) -> list[list[int]]:
-        return _cut(sorted(pool, key=lambda i: (-self._lengths[i], i)), self._step_rows)
+        return cut(sorted(pool, key=lambda i: (-self._lengths[i], i)), self._step_rows)
 
 
 class FilledSteps(Sampler[int]):
@@ -67,14 +67,14 @@ class FilledSteps(Sampler[int]):
         return full * self._filled(self._step_rows) + self._filled(rest)
 
     def __iter__(self) -> Iterator[int]:
-        for step in _cut(list(self._order), self._step_rows):
+        for step in cut(list(self._order), self._step_rows):
             yield from (*step, *[self._blank] * (self._filled(len(step)) - len(step)))
 
     def _filled(self, rows: int) -> int:
         return -(-rows // self._pass_rows) * self._pass_rows
 
 
-def _cut(items: list[int], size: int) -> list[list[int]]:
+def cut(items: list[int], size: int) -> list[list[int]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
@@ -117,7 +117,7 @@ def choose_batching(
     packed = Batching("bfd", 1, max(1, round(apart.rows_per_step / per_row)))
     if setting != "auto":
         return packed if setting == "bfd" else apart
-    batches = _cut(sorted(lengths, reverse=True), batch_size)
+    batches = cut(sorted(lengths, reverse=True), batch_size)
     of_apart = sum(_cost(len(batch), batch[0], attention_share) for batch in batches)
     of_packed = sum(_cost(1, tokens, attention_share) for tokens in packed_rows)
     return packed if of_packed < of_apart else apart

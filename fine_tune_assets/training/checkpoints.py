@@ -16,6 +16,11 @@ from fine_tune_assets.core.fingerprints import fingerprint_files
 
 TRAINER = 2
 """Raised when the same inputs train to other weights than before: a checkpoint of before is then not gone on from."""
+CHECKPOINTS_KEPT = 3
+"""At most, while one is written: the best, the last and the new one."""
+CHECKPOINT_COPIES = 3 * CHECKPOINTS_KEPT + 1
+"""Of the adapter's bytes that lie on the disk at most: in each checkpoint weights and AdamW's two numbers for each, and the
+adapter itself."""
 _PREFIX = "checkpoint-"
 _COMPLETE = "complete.json"
 _START = "start.json"

@@ -28,6 +28,8 @@ STORE = "store"
 """The file through which the ranks find each other."""
 PROGRESS_PIPE = "FINE_TUNE_PROGRESS_PIPE"
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+CLUSTER = "cluster"
+"""Key of a request: what each rank takes of the cluster (`gpus`, `cpus`), and how long it is waited for (`wait_seconds`)."""
 RANK_WAIT_SECONDS = 1800
 """How long a rank waits for another one: loading a large model takes one longer than another. One that is gone is noticed at
 once."""

@@ -20,10 +20,8 @@ from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.progress import Progress, silent
 from fine_tune_assets.core.settings import go_offline
 from fine_tune_assets.core.worker import ANSWER_FILE, ERROR, FOR_PEOPLE, answer_to, read_answer
-from fine_tune_assets.training.launching import RANK_WAIT_SECONDS, answer_file, result_of
+from fine_tune_assets.training.launching import CLUSTER, RANK_WAIT_SECONDS, answer_file, result_of
 
-CLUSTER = "cluster"
-"""Key of a request: what each rank takes of the cluster (`gpus`, `cpus`), and how long it is waited for (`wait_seconds`)."""
 ATTEMPTS = 4
 """Each but the first goes on from the last checkpoint, when a node was lost."""
 LOST = -9
@@ -46,7 +44,7 @@ def train_on_cluster(request: dict[str, Any], progress: Progress) -> dict[str, A
     answers: list[dict[str, Any] | None] = []
     with _told_aloud(folder / "told", progress):
         for _ in range(ATTEMPTS):
-            wait_for_places(lambda: ray.nodes(), count, request[CLUSTER])
+            wait_for_places(ray.nodes, count, request[CLUSTER])
             for rank in range(count):
                 answer_file(folder, rank).unlink(missing_ok=True)
             is_done = _attempt(request, folder, count)
@@ -77,12 +75,17 @@ def wait_for_places(nodes: Callable[[], list[dict[str, Any]]], count: int, need:
 
 def places(nodes: Iterable[Mapping[str, Any]], need: Mapping[str, float]) -> int:
     """How many ranks fit on the nodes, of which each rank takes one."""
-    wanted = {name: need[key] for name, key in (("CPU", "cpus"), ("GPU", "gpus")) if need[key]}
+    wanted = _taken(need)
     return sum(
         min(int(node["Resources"].get(name, 0) // amount) for name, amount in wanted.items())
         for node in nodes
         if node["Alive"]
     )
+
+
+def _taken(need: Mapping[str, float]) -> dict[str, float]:
+    """By each rank, in Ray's names."""
+    return {name: need[key] for name, key in (("CPU", "cpus"), ("GPU", "gpus")) if need[key]}
 
 
 def _attempt(request: dict[str, Any], folder: Path, count: int) -> bool:
@@ -95,13 +98,15 @@ def _attempt(request: dict[str, Any], folder: Path, count: int) -> bool:
     from ray.train.v2.api.config import FailureConfig
     from ray.train.v2.api.exceptions import TrainingFailedError
 
-    takes = {name: need[key] for name, key in (("CPU", "cpus"), ("GPU", "gpus")) if need[key]}
     trainer = TorchTrainer(
         be_a_rank,
         train_loop_config={"request": request, "folder": str(folder)},
         torch_config=TorchConfig("cuda:nccl,cpu:gloo" if need["gpus"] else "gloo", timeout_s=RANK_WAIT_SECONDS),
         scaling_config=ScalingConfig(
-            num_workers=count, use_gpu=bool(need["gpus"]), resources_per_worker=takes, placement_strategy="SPREAD"
+            num_workers=count,
+            use_gpu=bool(need["gpus"]),
+            resources_per_worker=_taken(need),
+            placement_strategy="SPREAD",
         ),
         run_config=RunConfig(
             name="training", storage_path=str(folder), failure_config=FailureConfig(0, controller_failure_limit=0)

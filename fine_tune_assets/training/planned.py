@@ -31,8 +31,6 @@ def plan_of_set(
     """`lengths`: rows of example_lengths. `gpu_memory_gb`: of a GPU elsewhere; 0 asks this machine. Raises TrainingError."""
     use_threads(threads)
     train, validation = (lengths_of(lengths, split) for split in ("train", "validation"))
-    if not any(tokens <= settings.max_length for tokens in train.tokens):
-        raise TrainingError("No example fits into training.max_length: there is nothing to plan.")
     require_cards(settings.processes, gpu_memory_gb)
     machine = chosen_machine(gpu_memory_gb)
     planning = planner(base_folder, train, machine)
@@ -67,7 +65,7 @@ def plan_before_data(
     """A step of rows that are all as long as they may be; how many steps there will be nobody knows."""
     step = settings.batch_size * settings.gradient_accumulation
     longest = [{"split": "train", "tokens": settings.max_length, "learned": settings.max_length, "fault": None}] * step
-    return {**plan_of_lengths(longest, base_folder, settings, machine, written_to), "steps": 0}
+    return {**plan_of_lengths(longest, base_folder, settings, machine, written_to), "steps": None}
 
 
 def require_cards(processes: int, gpu_memory_gb: int) -> None:

@@ -19,10 +19,12 @@ from fine_tune_assets.training.batches import (
     LengthBatches,
     attention_share,
     choose_batching,
+    cut,
     evaluation_steps,
     pack,
     share_out,
 )
+from fine_tune_assets.training.engines import engine_of
 from fine_tune_assets.training.peak_memory import base_facts, step_memory
 from fine_tune_assets.training.resource_plan import Lengths, Machine, Plan, Planner, Shape
 from fine_tune_assets.training.shapes import Pass
@@ -44,7 +46,7 @@ def this_machine() -> Machine:
     return Machine("this machine's memory", False, held + _free_memory(), held)
 
 
-def gpu_of(memory_bytes: int, name: str = "a GPU") -> Machine:
+def gpu_of(memory_bytes: int, name: str) -> Machine:
     return Machine(name, True, int(memory_bytes * GPU_SPARE), GPU_CONTEXT_BYTES)
 
 
@@ -62,7 +64,7 @@ def planner(base_folder: Path, lengths: Lengths, machine: Machine) -> Planner:
     """What it plans of `base_folder` is read from config.json alone."""
 
     def memory_of(settings: TrainingSettings, one: Pass) -> Any:
-        found = step_memory(base_folder, settings, one, machine.is_gpu, _is_checkpointed(settings, machine))
+        found = step_memory(base_folder, settings, one, machine.is_gpu, settings.computes_again(machine.is_gpu))
         if settings.sharding == "none":
             return found
         # A plain model is loaded into the machine's memory, one in 4 bits on the card.
@@ -78,11 +80,6 @@ def planner(base_folder: Path, lengths: Lengths, machine: Machine) -> Planner:
     return Planner(machine, lengths, memory_of, shape_of)
 
 
-def _is_checkpointed(settings: TrainingSettings, machine: Machine) -> bool:
-    chosen = settings.gradient_checkpointing
-    return machine.is_gpu if chosen is None else chosen
-
-
 def passes_of(base_folder: Path, settings: TrainingSettings, lengths: Lengths) -> tuple[list[Pass], Batching]:
     """Every pass of the first epoch, as one process makes them or its share of them."""
     rows = Dataset.from_dict(
@@ -95,26 +92,22 @@ def passes_of(base_folder: Path, settings: TrainingSettings, lengths: Lengths) -
     facts = base_facts(base_folder)
     share = attention_share(facts.hidden_size, facts.layers, facts.parameters)
     tokens = [len(ids) for ids in packed["input_ids"]]
-    packing = "never" if settings.engine == "unsloth" else settings.packing
+    packing = settings.packing if engine_of(settings).packs else "never"
     batching = choose_batching(
         packing, lengths.tokens, tokens, settings.batch_size, settings.gradient_accumulation, share
     )
     chosen = packed if batching.strategy == "bfd" else rows
     row_tokens, learned = [len(ids) for ids in chosen["input_ids"]], [sum(labels) for labels in chosen["labels"]]
     order = list(LengthBatches(row_tokens, batching.rows_per_step, settings.seed))
-    steps = _cut(order, batching.rows_per_step)
+    steps = cut(order, batching.rows_per_step)
     batching = share_out(batching, settings.processes)
     # Of several processes the first one's: its rows are the longest of each step.
     taken = (step[:: settings.processes] for step in steps)
-    return [_pass(row_tokens, learned, rows) for step in taken for rows in _cut(step, batching.rows_per_pass)], batching
+    return [_pass(row_tokens, learned, rows) for step in taken for rows in cut(step, batching.rows_per_pass)], batching
 
 
 def _pass(tokens: Sequence[int], learned: Sequence[int], rows: Sequence[int]) -> Pass:
     return Pass(len(rows), max(tokens[i] for i in rows), sum(learned[i] for i in rows))
-
-
-def _cut(items: Sequence[int], size: int) -> Iterable[Sequence[int]]:
-    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def lengths_of(rows: Iterable[Mapping[str, Any]], split: str) -> Lengths:
@@ -132,7 +125,7 @@ def seconds_of(base_folder: Path, plan: Plan, train: Lengths, validation: Length
     steps = steps_of(passes, batching)
     evaluations = 1 + len(evaluation_steps(steps, settings.epochs, settings.evaluations_per_epoch))
     learning = sum(found.learning.of(one.rows * one.tokens) for one in passes) * settings.epochs
-    read = list(_cut(range(len(validation.tokens)), settings.batch_size))
+    read = cut(list(range(len(validation.tokens))), settings.batch_size)
     reading = sum(found.reading.of(len(rows) * max(validation.tokens[i] for i in rows)) for rows in read)
     return learning + evaluations * reading
 

@@ -10,10 +10,9 @@ from typing import Any
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.recipes.schema import TrainingSettings
+from fine_tune_assets.training.checkpoints import CHECKPOINT_COPIES
 from fine_tune_assets.training.shapes import Pass, StepMemory
 
-CHECKPOINT_COPIES = 10
-"""Of the adapter's bytes: three checkpoints of weights and AdamW's two numbers for each, and the adapter itself."""
 TOLERANCE = 0.15
 """How far a plan may be from what is measured."""
 FREE_DISK = "more room on the disk"
@@ -190,10 +189,10 @@ class Planner:
         self._known: dict[tuple[Any, ...], StepMemory] = {}
 
     def plan(self, settings: TrainingSettings) -> Plan:
-        """Whether it fits or not. Raises ValueError if max_length leaves nothing."""
+        """Whether it fits or not. Raises PlanError if max_length leaves nothing."""
         lengths = self._lengths.within(settings)
         if not lengths.tokens:
-            raise ValueError(f"max_length {settings.max_length} leaves no example")
+            raise PlanError("No example fits into training.max_length: there is nothing to plan.")
         shape = self._shape_of(settings, lengths)
         memory = self._ask(settings, shape.largest)
         # Each process has a GPU of its own; without one they share the machine's memory.
@@ -258,7 +257,7 @@ def _changes(settings: TrainingSettings, is_gpu: bool) -> Iterator[TrainingSetti
     smaller = [split for split in splits(settings) if split.batch_size < settings.batch_size]
     yield from smaller
     least = smaller[-1] if smaller else settings
-    if not (is_gpu if settings.gradient_checkpointing is None else settings.gradient_checkpointing):
+    if not settings.computes_again(is_gpu):
         again = [replace(split, gradient_checkpointing=True) for split in (settings, *smaller)]
         yield from again
         least = again[-1]

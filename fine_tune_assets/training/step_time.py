@@ -14,6 +14,7 @@ import torch
 from fine_tune_assets.engines.transformers_models import best_device
 from fine_tune_assets.recipes.schema import TrainingSettings
 from fine_tune_assets.training.adapting import adapted_model, uses_checkpointing
+from fine_tune_assets.training.peak_memory import base_facts
 from fine_tune_assets.training.shapes import Pass
 from fine_tune_assets.training.supervised_loss import score_positions
 
@@ -42,7 +43,7 @@ class StepTime:
 
 def measure_step_time(base_folder: Path, settings: TrainingSettings, small: Pass, large: Pass) -> StepTime:
     """Takes as long as a few passes through two layers. `small` and `large`: what most passes lie between."""
-    layers = _layers(base_folder)
+    layers = base_facts(base_folder).layers
     seconds: dict[tuple[int, Pass, bool], float] = {}
     for count in (1, 2):
         model = adapted_model(base_folder, settings, layers=count)
@@ -70,13 +71,6 @@ def _line(small: Pass, large: Pass, seconds_small: float, seconds_large: float) 
         return PassTime(0.0, seconds_large / many)
     slope = max(0.0, seconds_large - seconds_small) / (many - few)
     return PassTime(seconds_large - slope * many, slope)
-
-
-def _layers(base_folder: Path) -> int:
-    from transformers import AutoConfig
-
-    config: Any = AutoConfig.from_pretrained(base_folder, local_files_only=True, trust_remote_code=False)
-    return int(config.get_text_config().num_hidden_layers)
 
 
 def _fastest(model: Any, one: Pass, is_learning: bool) -> float:

@@ -95,7 +95,7 @@ class Sweep:
     @property
     def trials(self) -> list[Trial]:
         """Those that have begun, in their order."""
-        return sorted((_read(path) for path in self.folder.glob("trial-*.json")), key=lambda trial: trial.number)
+        return _trials_in(self.folder)
 
     def next_trial(self) -> Trial | None:
         """The one that was cut off, else a new one; None when the sweep is whole."""
@@ -148,8 +148,8 @@ class Sweep:
         return adapters_dir / name
 
     def _best(self) -> Trial | None:
-        gains = {trial.number: (trial.gain, -trial.number) for trial in self.trials if trial.gain is not None}
-        return max((t for t in self.trials if t.number in gains), key=lambda trial: gains[trial.number], default=None)
+        learned = (trial for trial in self.trials if trial.gain is not None)
+        return max(learned, key=lambda trial: (trial.gain or 0.0, -trial.number), default=None)
 
     def _take_up_again(self) -> None:
         """What a kill left half said: combinations not yet in the queue, trials without all settings, results not told."""
@@ -203,13 +203,14 @@ def read_sweep(root: Path, adapter_id: str, instruction_set_fingerprint: str) ->
     for path in sorted(root.glob(f"*/{_CHOSEN}")):
         said = json.loads(path.read_text(encoding="utf-8"))
         if (said["adapter_id"], said["instruction_set"]) == (adapter_id, instruction_set_fingerprint):
-            trials = sorted((_read(p) for p in path.parent.glob("trial-*.json")), key=lambda trial: trial.number)
-            return path.parent.name, trials
+            return path.parent.name, _trials_in(path.parent)
     return None
 
 
-def _read(path: Path) -> Trial:
-    return Trial(**json.loads(path.read_text(encoding="utf-8")))
+def _trials_in(folder: Path) -> list[Trial]:
+    """In their order."""
+    read = (Trial(**json.loads(path.read_text(encoding="utf-8"))) for path in folder.glob("trial-*.json"))
+    return sorted(read, key=lambda trial: trial.number)
 
 
 def _open_study(path: Path) -> "Study":

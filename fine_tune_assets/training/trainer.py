@@ -84,29 +84,27 @@ def train_adapter(
         model = engine_of(settings).adapted_model(base_folder, settings)
         require_room(checkpoints.folder, disk_bytes(model))
         last = ranks.first_before_others(checkpoints.latest)
-        telling = Telling(progress)
+        events = EventFiles(tensorboard_dir, checkpoints, telling := Telling(progress))
         trainer = make_trainer(model, tokenizer, rows, settings, checkpoints, last, telling)
-        trainer.add_callback(events := EventFiles(tensorboard_dir, checkpoints, telling))
+        trainer.add_callback(events)
         set_seed(ranks.own_seed(settings.seed))
         trainer.train(resume_from_checkpoint=str(last.folder) if last else None)
         weights = adapter_weights(trainer.model)
         _require_best_is_loaded(trainer, checkpoints, weights)
-        first_validation = float(checkpoints.start["first_validation_loss"])
-        losses = [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
-        best = _best(trainer, first_validation)
+        first = float(checkpoints.start["first_validation_loss"])
+        best = _best(trainer, first)
         divergence = divergence_from_base(trainer.model, rows.validation.kept)
-        # Only the first process's result is used, and it stores the adapter.
         ranks.wait_for_all()
         adapter_id, folder = "", adapters_dir
-        if ranks.is_first():
+        if ranks.is_first():  # only its result is used
             adapter_id, folder = store_adapter(trainer.model, adapters_dir, base_fingerprint, weights)
-            figures = {"best_validation_loss": best, "base_divergence": divergence}
-            events.finish(adapter_id, {**asdict(settings), "base_fingerprint": base_fingerprint}, figures)
+            params = {**asdict(settings), "base_fingerprint": base_fingerprint}
+            events.finish(adapter_id, params, {"best_validation_loss": best, "base_divergence": divergence})
             checkpoints.remove()
     return TrainingResult(
         adapter_id=adapter_id,
         folder=folder,
-        curve=({"step": 0.0, "eval_loss": first_validation}, *curve_of(trainer.state.log_history)),
+        curve=({"step": 0.0, "eval_loss": first}, *curve_of(trainer.state.log_history)),
         rows_trained=len(rows.train.kept),
         rows_too_long=rows.train.too_long + rows.validation.too_long,
         supervised_tokens=sum(row.supervised for row in rows.train.kept),
@@ -114,9 +112,8 @@ def train_adapter(
         stopped_early=trainer.state.global_step < trainer.state.max_steps,
         resumed_from_step=last.step if last else None,
         packing="bfd" if is_packed(trainer) else "never",
-        first_train_loss=_mean(losses[:3]),
-        last_train_loss=_mean(losses[-3:]),
-        first_validation_loss=first_validation,
+        **_train_losses(trainer),
+        first_validation_loss=first,
         best_validation_loss=best,
         base_divergence=divergence,
         seconds=trainer.seconds,
@@ -130,6 +127,11 @@ def training_key(instruction_set: pa.Table, base_fingerprint: str, settings: Tra
     decides = {name: value for name, value in asdict(settings).items() if name != "checkpoint_minutes"}
     parts = [TRAINER, templates_version(), fingerprint_table(instruction_set), base_fingerprint, decides, best_device()]
     return short(fingerprint_json(parts))
+
+
+def _train_losses(trainer: ResumableTrainer) -> dict[str, float]:
+    losses = [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
+    return {"first_train_loss": _mean(losses[:3]), "last_train_loss": _mean(losses[-3:])}
 
 
 def _best(trainer: ResumableTrainer, first_validation: float) -> float:

@@ -1,34 +1,23 @@
 """A code location with one asset that trains as `adapters` does, on what lies in the data folder, and starts by itself."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from fine_tune_assets.core.fingerprints import fingerprint_folder
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.defs.automation import AUTOMATION_SENSOR, on_new_inputs
 from fine_tune_assets.defs.resources import Worker, started_again_when_killed
 from fine_tune_assets.defs.s06_adapters import GPU
-from fine_tune_assets_tests.training.tiny import SETTINGS
+from fine_tune_assets_tests.training.tiny import SETTINGS, train_request
 
 TRAINING = replace(SETTINGS, epochs=5, dropout=0.1, checkpoint_minutes=0.0)
 """A checkpoint after each of 45 steps: about three seconds, so that whoever kills has time to look."""
 
 
 def training_request(data: Path) -> dict[str, Any]:
-    return {
-        "action": "train",
-        "instruction_set": str(data / "set.parquet"),
-        "base_folder": str(data / "base"),
-        "base_fingerprint": fingerprint_folder(data / "base"),
-        "adapters_dir": str(data / "adapters"),
-        "checkpoints_dir": str(data / "checkpoints"),
-        "tensorboard_dir": str(data / "tensorboard"),
-        "settings": asdict(TRAINING),
-        "threads": 1,
-    }
+    return train_request(data, data, TRAINING)
 
 
 @dg.asset(pool=GPU, automation_condition=on_new_inputs())

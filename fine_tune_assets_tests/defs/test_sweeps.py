@@ -23,7 +23,7 @@ from fine_tune_assets.defs.resources import Installation, Worker
 from fine_tune_assets.defs.s06_sweep_trials import sweep_trials
 from fine_tune_assets.defs.s06_sweeps import Trainings
 from fine_tune_assets_tests.conftest import write_recipe
-from fine_tune_assets_tests.training.tiny import SETTINGS, base_model, instruction_set
+from fine_tune_assets_tests.training.tiny import SETTINGS, base_model, instruction_set, train_request
 
 SWEEP = {"parameters": {"alpha": [2, 16, 10**30]}, "seed": 1}
 """The first two learn, the second more; the third learns until its loss is no number."""
@@ -37,17 +37,8 @@ def run_sweep(worker: Worker | None = None) -> dict[str, Any]:
     def trained(context: dg.AssetExecutionContext, worker: Worker) -> dg.MaterializeResult[None]:
         installation = Installation()
         data = installation.layout.data_dir
-        request = {
-            "action": "train",
-            "instruction_set": str(data / "set.parquet"),
-            "base_folder": str(data / "base"),
-            "base_fingerprint": fingerprint_folder(data / "base"),
-            "adapters_dir": str(installation.layout.adapters),
-            "checkpoints_dir": str(installation.layout.training_checkpoints),
-            "tensorboard_dir": str(installation.layout.tensorboard),
-            "settings": asdict(installation.recipe.training),
-            "threads": 1,
-        }
+        request = train_request(data, data, installation.recipe.training)
+        request["checkpoints_dir"] = str(installation.layout.training_checkpoints)
         trainings = Trainings(context, installation, worker, request, Path(sys.executable), SET, lengths=[])
         result = trainings.run()
         names = ("prompt_fingerprint", "recipe_fingerprint", "method")

@@ -3,21 +3,16 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.fingerprints import fingerprint_folder
-from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT
 from fine_tune_assets.core.worker import RESULT, read_answer
 from fine_tune_assets.recipes.schema import TrainingSettings
 from fine_tune_assets.training.launching import LOOPBACK, REQUEST, STORE, answer_file
-from fine_tune_assets_tests.training.tiny import base_model, instruction_set
+from fine_tune_assets_tests.training.forking import Forking
+from fine_tune_assets_tests.training.tiny import base_model, instruction_set, train_request
 
 SERVES = """
 import json, os, sys
@@ -64,28 +59,10 @@ class Ranks:
         self.base = base_model(root / "base", 1.0)
         self.set = root / "set.parquet"
         write_table(self.set, instruction_set(train=rows, validation=3))
-        environment = {**os.environ, **OFFLINE_ENVIRONMENT, **LOOPBACK, "OMP_NUM_THREADS": "1"}
-        self._server = subprocess.Popen(
-            [sys.executable, "-c", SERVES],
-            env=environment,
-            cwd=PROJECT_DIR,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self._server = Forking(SERVES, LOOPBACK)
 
     def request(self, name: str, settings: TrainingSettings) -> dict[str, Any]:
-        return {
-            "action": "train",
-            "instruction_set": str(self.set),
-            "base_folder": str(self.base),
-            "base_fingerprint": fingerprint_folder(self.base),
-            "adapters_dir": str(self._root / name / "adapters"),
-            "checkpoints_dir": str(self._root / name / "checkpoints"),
-            "tensorboard_dir": str(self._root / name / "tensorboard"),
-            "settings": asdict(settings),
-            "threads": 1,
-        }
+        return train_request(self._root, self._root / name, settings)
 
     def run(self, name: str, settings: TrainingSettings, kill_at: int | None = None) -> dict[str, Any]:
         """The first rank's answer; empty if the last rank was killed after that step, and the others with it."""
@@ -94,9 +71,7 @@ class Ranks:
         for left in (STORE, "told"):
             (folder / left).unlink(missing_ok=True)
         (folder / REQUEST).write_text(json.dumps(self.request(name, settings)))
-        assert self._server.stdin is not None
-        self._server.stdin.write(json.dumps({"folder": str(folder), "count": settings.processes}) + "\n")
-        self._server.stdin.flush()
+        self._server.say(json.dumps({"folder": str(folder), "count": settings.processes}))
         pids = self._hear()
         if kill_at is not None:
             while len(_told(folder)) < kill_at:
@@ -109,13 +84,10 @@ class Ranks:
         return dict(answer[RESULT])
 
     def _hear(self) -> list[int]:
-        assert self._server.stdout is not None
-        return [int(number) for number in json.loads(self._server.stdout.readline())]
+        return [int(number) for number in json.loads(self._server.hear())]
 
     def end(self) -> None:
-        assert self._server.stdin is not None
-        self._server.stdin.close()
-        self._server.wait(timeout=30)
+        self._server.end()
 
 
 def _told(folder: Path) -> list[str]:

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -14,8 +12,7 @@ from typing import Any
 import pytest
 
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT
+from fine_tune_assets_tests.training.forking import Forking
 from fine_tune_assets_tests.training.tiny import base_model, instruction_set
 
 # Imports once, then forks a process for each training: each can be killed. It says every step before the next one begins,
@@ -60,15 +57,7 @@ class Trainings:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        environment = {**os.environ, **OFFLINE_ENVIRONMENT, "OMP_NUM_THREADS": "1"}
-        self._server = subprocess.Popen(
-            [sys.executable, "-c", SERVES],
-            env=environment,
-            cwd=PROJECT_DIR,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self._server = Forking(SERVES, {})
 
     def run(self, name: str, settings: Any, kill_at: int | None = None) -> dict[str, Any] | None:
         """What a training said that came to its end; None if it was killed after that step."""
@@ -77,30 +66,19 @@ class Trainings:
             folder.mkdir()
             write_table(folder / "set.parquet", instruction_set(train=18, validation=4))
         (folder / "step").write_text("0")
-        pid = int(self._say({"folder": str(folder), "settings": asdict(settings)}))
+        self._server.say(json.dumps({"folder": str(folder), "settings": asdict(settings)}))
+        pid = int(self._server.hear())
         if kill_at is not None:
             while int((folder / "step").read_text() or 0) < kill_at:
                 time.sleep(0.001)
             os.kill(pid, signal.SIGKILL)
-        status = int(self._hear())
+        status = int(self._server.hear())
         assert os.WTERMSIG(status) == signal.SIGKILL if kill_at is not None else status == 0
         assert (kill_at is None) == any((folder / "adapters").glob("*"))
         return dict(json.loads((folder / "result.json").read_text())) if kill_at is None else None
 
-    def _say(self, request: dict[str, Any]) -> str:
-        assert self._server.stdin is not None
-        self._server.stdin.write(json.dumps(request) + "\n")
-        self._server.stdin.flush()
-        return self._hear()
-
-    def _hear(self) -> str:
-        assert self._server.stdout is not None
-        return self._server.stdout.readline()
-
     def end(self) -> None:
-        assert self._server.stdin is not None
-        self._server.stdin.close()
-        self._server.wait(timeout=30)
+        self._server.end()
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,7 @@ def test_a_node_that_comes_back_is_waited_for() -> None:
     """A machine that restarts takes minutes."""
     answers = iter([[_node(1, 8)], [_node(1, 8), _node(1, 8)]])
     wait_for_places(lambda: next(answers), 2, {**NEED, "wait_seconds": 60})
+    assert list(answers) == []  # asked until there was room, and no longer
 
 
 def test_only_a_training_that_lost_a_node_is_started_again() -> None:

@@ -171,3 +171,9 @@ def test_checkpoints_of_a_sharded_training_are_whole() -> None:
     """Two processes hold half of the adapter each, and the disk holds all of it."""
     plans = [_planner(10_000).plan(replace(SETTINGS, processes=2, sharding=kind)) for kind in ("none", "fsdp2")]
     assert [plan.disk_bytes for plan in plans] == [50, 100]
+
+
+def test_a_limit_that_leaves_nothing_is_said() -> None:
+    """A plan of no example would fit anywhere."""
+    with pytest.raises(PlanError, match="No example fits into training.max_length"):
+        _planner(10_000).plan(replace(SETTINGS, max_length=5))

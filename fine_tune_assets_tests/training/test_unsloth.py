@@ -3,7 +3,7 @@
 import json
 import os
 import subprocess
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,16 +12,14 @@ import dagster as dg
 import pytest
 
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.fingerprints import fingerprint_folder
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.progress import silent
 from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT
 from fine_tune_assets.defs.resources import Worker
 from fine_tune_assets.defs.s06_adapters import _shown as shown_of_training
-from fine_tune_assets.recipes.schema import TrainingSettings
 from fine_tune_assets.training.__main__ import train
 from fine_tune_assets.training.failures import TrainingError
-from fine_tune_assets_tests.training.tiny import SETTINGS, base_model, instruction_set
+from fine_tune_assets_tests.training.tiny import SETTINGS, base_model, instruction_set, train_request
 from fine_tune_assets_tests.training.unsloth_python import UNSLOTH, needs_unsloth
 
 
@@ -31,20 +29,6 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base_model(root / "base", 1.0)
     write_table(root / "set.parquet", instruction_set(train=12, validation=4))
     return root
-
-
-def _request(inputs: Path, folder: Path, settings: TrainingSettings) -> dict[str, Any]:
-    return {
-        "action": "train",
-        "instruction_set": str(inputs / "set.parquet"),
-        "base_folder": str(inputs / "base"),
-        "base_fingerprint": fingerprint_folder(inputs / "base"),
-        "adapters_dir": str(folder / "adapters"),
-        "checkpoints_dir": str(folder / "checkpoints"),
-        "tensorboard_dir": str(folder / "tensorboard"),
-        "settings": asdict(settings),
-        "threads": 1,
-    }
 
 
 def _trained(request: dict[str, Any], python: Path | None) -> dict[str, Any]:
@@ -69,7 +53,7 @@ def test_both_engines_learn_the_same_in_both_environments(inputs: Path, tmp_path
     settings = replace(SETTINGS, method=method, epochs=3, learning_rate=5e-3)
     ways = {"trl": None, "trl, older versions": UNSLOTH, "unsloth": UNSLOTH}
     trl, older, unsloth = (
-        _trained(_request(inputs, tmp_path / way, replace(settings, engine=way.partition(",")[0])), python)
+        _trained(train_request(inputs, tmp_path / way, replace(settings, engine=way.partition(",")[0])), python)
         for way, python in ways.items()
     )
     assert older["adapter_id"] == trl["adapter_id"]
@@ -90,7 +74,7 @@ def test_its_adapter_loads_without_it_and_differs_from_the_base(inputs: Path, tm
 
     from fine_tune_assets.engines.transformers_models import load_adapted
 
-    request = _request(inputs, tmp_path, replace(SETTINGS, engine="unsloth", epochs=3, learning_rate=5e-3))
+    request = train_request(inputs, tmp_path, replace(SETTINGS, engine="unsloth", epochs=3, learning_rate=5e-3))
     made = _trained(request, UNSLOTH)
     model: Any = load_adapted(inputs / "base", Path(made["folder"]))
     ids = torch.tensor([[5, 6, 7, 8]])
@@ -126,7 +110,13 @@ def test_a_killed_training_with_it_ends_with_the_same_weights(inputs: Path, tmp_
     settings = replace(SETTINGS, engine="unsloth", epochs=2, dropout=0.1, checkpoint_minutes=0.0)
 
     def run(name: str, kill_at: int) -> dict[str, Any]:
-        command = [str(UNSLOTH), "-c", KILLED, json.dumps(_request(inputs, tmp_path / name, settings)), str(kill_at)]
+        command = [
+            str(UNSLOTH),
+            "-c",
+            KILLED,
+            json.dumps(train_request(inputs, tmp_path / name, settings)),
+            str(kill_at),
+        ]
         environment = {**os.environ, **OFFLINE_ENVIRONMENT, "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, cwd=PROJECT_DIR, env=environment, capture_output=True, text=True, check=False)
         return dict(json.loads(done.stdout.strip().splitlines()[-1])) if done.returncode == 0 else {}
@@ -147,7 +137,7 @@ def test_where_it_cannot_start_the_run_says_what_to_do(
     monkeypatch.setenv("UNSLOTH_DISABLE_CPU_FALLBACK", "1")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with pytest.raises(dg.Failure, match=r"TrainingError: Unsloth can't start here.*training\.engine: trl") as failed:
-        _trained(_request(inputs, tmp_path, replace(SETTINGS, engine="unsloth")), UNSLOTH)
+        _trained(train_request(inputs, tmp_path, replace(SETTINGS, engine="unsloth")), UNSLOTH)
     assert failed.value.allow_retries is False
     assert not (tmp_path / "adapters").exists()
 
@@ -156,7 +146,7 @@ def test_where_it_cannot_start_the_run_says_what_to_do(
 def test_without_the_package_nothing_else_trains_in_its_place(inputs: Path, tmp_path: Path) -> None:
     """The recipe says Unsloth: an adapter of TRL would have another name on the same record."""
     with pytest.raises(dg.Failure, match=r"TrainingError: There is no unsloth.*make setup-unsloth"):
-        _trained(_request(inputs, tmp_path, replace(SETTINGS, engine="unsloth")), None)
+        _trained(train_request(inputs, tmp_path, replace(SETTINGS, engine="unsloth")), None)
     assert not (tmp_path / "adapters").exists()
 
 
@@ -177,7 +167,7 @@ def test_what_people_see_of_an_adapter_names_the_engine_and_its_versions(inputs:
     """Of the environment that trained it: another one has other versions."""
     from importlib.metadata import version
 
-    shown = shown_of_training(train(_request(inputs, tmp_path, SETTINGS), silent))
+    shown = shown_of_training(train(train_request(inputs, tmp_path, SETTINGS), silent))
     assert shown["engine"] == "trl"
     assert f"trl {version('trl')}" in shown["libraries"]
     assert f"transformers {version('transformers')}" in shown["libraries"]
@@ -188,7 +178,7 @@ def test_it_does_not_start_after_what_it_changes(inputs: Path, tmp_path: Path) -
     """Imported too late it only warns, and trains slowly with half of its changes."""
     import trl  # noqa: F401
 
-    request = _request(inputs, tmp_path, replace(SETTINGS, engine="unsloth"))
+    request = train_request(inputs, tmp_path, replace(SETTINGS, engine="unsloth"))
     with pytest.raises(TrainingError, match="must be imported before trl"):
         train(request, silent)
 
@@ -238,8 +228,8 @@ def test_on_a_gpu_it_learns_what_trl_learns(smollm2: Path, tmp_path: Path, metho
     (tmp_path / "base").symlink_to(smollm2)
     write_table(tmp_path / "set.parquet", instruction_set(train=64, validation=8))
     settings = replace(SETTINGS, method=method, rank=16, alpha=32, epochs=3, learning_rate=5e-4, batch_size=4)
-    trl = _trained(_request(tmp_path, tmp_path / "trl", settings), None)
-    unsloth = _trained(_request(tmp_path, tmp_path / "unsloth", replace(settings, engine="unsloth")), UNSLOTH)
+    trl = _trained(train_request(tmp_path, tmp_path / "trl", settings), None)
+    unsloth = _trained(train_request(tmp_path, tmp_path / "unsloth", replace(settings, engine="unsloth")), UNSLOTH)
     # bfloat16: both round otherwise.
     assert unsloth["first_validation_loss"] == pytest.approx(trl["first_validation_loss"], abs=0.03)
     assert unsloth["best_validation_loss"] < unsloth["first_validation_loss"] - 0.1

@@ -1,11 +1,13 @@
 """A Llama of one layer that reads bytes, and examples for it: a training takes seconds."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from fine_tune_assets.core.chat import conversation
+from fine_tune_assets.core.fingerprints import fingerprint_folder
 from fine_tune_assets.core.settings import go_offline
 from fine_tune_assets.recipes.schema import TrainingSettings
 
@@ -51,3 +53,18 @@ def instruction_set(train: int = 4, validation: int = 2) -> pa.Table:
         split = "train" if number < train else "validation"
         rows.append({"example_id": f"e-{number}", "split": split, "messages": messages})
     return pa.Table.from_pylist(rows)
+
+
+def train_request(data: Path, folder: Path, settings: TrainingSettings) -> dict[str, Any]:
+    """What a trainer is asked for: base model and `set.parquet` below `data`, what it writes below `folder`."""
+    return {
+        "action": "train",
+        "instruction_set": str(data / "set.parquet"),
+        "base_folder": str(data / "base"),
+        "base_fingerprint": fingerprint_folder(data / "base"),
+        "adapters_dir": str(folder / "adapters"),
+        "checkpoints_dir": str(folder / "checkpoints"),
+        "tensorboard_dir": str(folder / "tensorboard"),
+        "settings": asdict(settings),
+        "threads": 1,
+    }
