@@ -175,5 +175,5 @@ def test_checkpoints_of_a_sharded_training_are_whole() -> None:
 
 def test_a_limit_that_leaves_nothing_is_said() -> None:
     """A plan of no example would fit anywhere."""
-    with pytest.raises(PlanError, match="No example fits into training.max_length"):
+    with pytest.raises(PlanError, match=r"No example fits into training\.max_length"):
         _planner(10_000).plan(replace(SETTINGS, max_length=5))
