@@ -274,6 +274,7 @@ ADAPTERS = pa.schema([
     _column("packing", pa.string(), "`bfd` if several examples shared a row, else `never`", nullable=True),
     _column("planned_peak_bytes", pa.int64(), "Largest memory of the trainer as it was planned", nullable=True),
     _column("planned_seconds", pa.float64(), "Duration as it was planned; absent where nobody could measure it", nullable=True),
+    _column("sweep", pa.string(), "Name of the sweep that it was chosen in; absent if there was none", nullable=True),
 ])
 SWEEP_TRIALS = pa.schema([
     _column("sweep", pa.string(), "Name of the sweep: instruction set, base model, training settings and what was tried"),

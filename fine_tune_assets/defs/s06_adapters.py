@@ -39,17 +39,13 @@ from fine_tune_assets.recipes.schema import Recipe, TrainingSettings
 from fine_tune_assets.recipes.sections import section_fingerprints
 from fine_tune_assets.training.due import count_new_examples, is_training_due
 from fine_tune_assets.training.environments import require_environment
+from fine_tune_assets.training.learned import has_better_loss, is_changed
 from fine_tune_assets.training.preflight import require_preflight, require_rows_trained
 from fine_tune_assets.training.resource_plan import require_plan
 
 GROUP = "s06_adapters"
 GPU = "gpu"
 """Pool with one slot: training, judging and merging take turns on the one card."""
-
-
-SMALLEST_CHANGE = 1e-4
-"""Nats a token. Rounding to 16 bits makes 1e-6 to 4e-3 (docs/decisions/0002-merged-dtype.md), but base and adapter are in one
-format here, where an adapter that changes nothing makes 0; the demo's makes about 1."""
 
 
 class TrainingIsDue(AC):
@@ -205,11 +201,13 @@ def adapters(
         "recipe_fingerprint": combine([sections["training"], sections["base_model"]]),
         "prompt_fingerprint": preflight["prompt_fingerprint"],
         "method": recipe.training.method,
+        "sweep": trainings.sweep,
         **planned_figures(recipe, plan, trained),
     }
     told = trainings.tell(row, trained)
     table = table_of([row], ADAPTERS)
-    return result("adapters", table, fingerprint_json([row[name] for name in _NAMED]), **_shown(trained), **told)
+    named = [row[name] for name in _NAMED] + [name for name in [row["sweep"]] if name]
+    return result("adapters", table, fingerprint_json(named), **_shown(trained), **told)
 
 
 def _allowed_set(instance: dg.DagsterInstance, installation: Installation) -> StoredInstructionSet:
@@ -266,7 +264,7 @@ def _shown(trained: dict[str, Any]) -> dict[str, Any]:
 def validation_loss_fell(adapters: pa.Table) -> dg.AssetCheckResult:
     row = adapters.to_pylist()[0]
     return dg.AssetCheckResult(
-        passed=row["best_validation_loss"] < row["first_validation_loss"],
+        passed=has_better_loss(row["first_validation_loss"], row["best_validation_loss"]),
         metadata={"before": row["first_validation_loss"], "after": row["best_validation_loss"]},
     )
 
@@ -278,20 +276,21 @@ def validation_loss_fell(adapters: pa.Table) -> dg.AssetCheckResult:
 )
 def training_changed_the_model(adapters: pa.Table) -> dg.AssetCheckResult:
     divergence = adapters.to_pylist()[0]["base_divergence"]
-    is_changed = divergence is not None and divergence >= SMALLEST_CHANGE
     why = (
         "Nobody measured it. Materialize adapters again."
         if divergence is None
         else "The adapter answers as the base model does: nothing was learned, or it was not stored as it was trained."
     )
     return dg.AssetCheckResult(
-        passed=is_changed, metadata={"nats_per_token": divergence, **({} if is_changed else {WHY: why})}
+        passed=is_changed(divergence),
+        metadata={"nats_per_token": divergence, **({} if is_changed(divergence) else {WHY: why})},
     )
 
 
 @dg.schedule(
     cron_schedule=load_settings().retrain_cron,
-    target=dg.AssetSelection.assets("adapters"),
+    # Planned again too: what did not fit last week may fit now.
+    target=dg.AssetSelection.assets("training_plans", "adapters"),
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Every week: train on whatever was approved since, however little it is.",
 )

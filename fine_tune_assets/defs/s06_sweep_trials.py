@@ -27,8 +27,8 @@ from fine_tune_assets.training.sweeping import read_sweep
 )
 def sweep_trials(installation: Installation, adapters: pa.Table) -> dg.MaterializeResult[pa.Table]:
     adapter = adapters.to_pylist()[0]
-    found = read_sweep(installation.layout.sweeps, adapter["adapter_id"], adapter["instruction_set_fingerprint"])
-    name, trials = found or ("", [])
+    name = adapter["sweep"]
+    trials = read_sweep(installation.layout.sweeps, name) if name else []
     rows = [{"sweep": name, **row} for row in trial_rows(trials, adapter["adapter_id"])]
     table = table_of(rows, SWEEP_TRIALS)
     failed = sum(row["state"] == "failed" for row in rows)

@@ -42,6 +42,8 @@ class Trainings:
         self._installation, self._set, self._lengths = installation, instruction_set_fingerprint, lengths
         self._trials: list[Trial] = []
         self._chosen: Trial | None = None
+        self.sweep: str | None = None
+        """Name of the sweep, once it ran."""
 
     def run(self) -> dict[str, Any]:
         """The trainer's result. Of a sweep: the chosen trial's, stored where adapters lie."""
@@ -49,7 +51,7 @@ class Trainings:
         if recipe.sweep is None:
             return self._worker.run_where_set(self._context, "training", self._request, self._python)
         key = sweep_key(self._set, self._request["base_fingerprint"], recipe.training, recipe.sweep)
-        sweep = Sweep(layout.sweeps, key, recipe.sweep)
+        sweep, self.sweep = Sweep(layout.sweeps, key, recipe.sweep), key
         while (trial := sweep.next_trial()) is not None:
             done = sum(t.is_over for t in sweep.trials)
             self._context.log.info(f"{done} of {recipe.sweep.wanted} trials, next {_named(trial.parameters)}")
@@ -70,14 +72,15 @@ class Trainings:
 
     def tell(self, row: Mapping[str, Any], trained: Mapping[str, Any]) -> dict[str, Any]:
         """Tell the tracking of each training, and metadata of it. `row`: of the table adapters."""
-        changed = self._chosen.parameters if self._chosen else {}
-        shown = tell_tracking(self._context, self._installation, trained, row, **changed)
+        changed, settings = self._chosen.parameters if self._chosen else {}, self._request["settings"]
+        shown = tell_tracking(self._context, self._installation, trained, row, {**settings, **changed})
         if self._chosen is None:
             return shown
         for trial in self._trials:
             is_other = trial.result is not None and trial.adapter_id != trained["adapter_id"]
             if is_other and not shown["mlflow"].startswith(NOT_TOLD):
-                tell_tracking(self._context, self._installation, trial.result or {}, row, **trial.parameters)
+                learned = {**settings, **trial.parameters}
+                tell_tracking(self._context, self._installation, trial.result or {}, row, learned)
         return {**shown, "sweep": dg.MetadataValue.md(markdown_table(trial_rows(self._trials, trained["adapter_id"])))}
 
     def _train(self, sweep: Sweep, trial: Trial) -> Trial:

@@ -5,7 +5,6 @@ Belongs here: what of an adapter and its recipe is told, and saying so to people
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
@@ -31,17 +30,17 @@ def tell_tracking(
     installation: Installation,
     trained: Mapping[str, Any],
     row: Mapping[str, Any],
-    **changed: Any,
+    settings: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Metadata: where the event files lie and where the run is, or why there is none. `row`: of the table adapters.
 
-    `changed`: training settings other than the recipe's, as in a trial of a sweep.
+    `settings`: what was trained with, which a plan and a sweep make another than the recipe's.
     """
     recipe, uri = installation.recipe, installation.settings.mlflow_uri
     told = TrackedTraining(
         experiment=recipe.name,
         adapter_id=trained["adapter_id"],
-        params={**asdict(recipe.training), **changed, "base_fingerprint": row["base_fingerprint"]},
+        params={**settings, "base_fingerprint": row["base_fingerprint"]},
         tags={**{name: str(row[name]) for name in _TAGS}, "base_model": recipe.base_model.name},
         curve=trained["curve"],
         figures={name: trained[name] for name in _FIGURES},

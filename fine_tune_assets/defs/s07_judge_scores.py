@@ -32,6 +32,7 @@ from fine_tune_assets.judging.verdicts import Evidence, compare_scores, decide, 
 from fine_tune_assets.ledger.releases import release_of_adapter
 from fine_tune_assets.ledger.switches import serving_adapter
 from fine_tune_assets.ledger.verdicts import latest_verdict, record_verdict, require_promotion, verdict_id_of
+from fine_tune_assets.training.learned import require_learned
 
 GROUP = "s07_judge_scores"
 VERDICT_KEY = ("adapter_id", "base_fingerprint", "instruction_set_fingerprint")
@@ -88,7 +89,8 @@ def judge_may_decide(installation: Installation, judge_agreement: pa.Table) -> d
 
 
 def _model_request(installation: Installation, adapter: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
-    """Raises GateClosedError when the adapter was trained on another base model than the present one."""
+    """Raises GateClosedError when the adapter learned nothing, or was trained on another base model than the present one."""
+    require_learned(adapter)
     if base["fingerprint"] != adapter["base_fingerprint"]:
         raise GateClosedError("The base model is not the one that the adapter was trained on. Train again.")
     return {
@@ -293,6 +295,7 @@ def _evidence(
     ]
     if about:
         raise dg.Failure("Grades or abilities are about another adapter. Materialize them again.", allow_retries=False)
+    require_learned(adapter)
     stored = read_instruction_set(installation.layout.instruction_sets, adapter["instruction_set_fingerprint"])
     require_nothing_missed(installation, stored.table)
     require_nobody_erased(installation, stored.table)

@@ -33,6 +33,8 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
 READ_AT_EVERY_TICK = frozenset({"retrain", "review.assignment_minutes"})
 """Fields that decide when something starts or how long it waits, not how it comes out."""
 DESCRIPTIVE = frozenset({"description"})
+WITHOUT_EFFECT = frozenset({"training.checkpoint_minutes", "sweep.keep_adapters"})
+"""Fields that decide how often something is written, or how long it is kept. A change is no reason to train again."""
 
 
 def section_fingerprints(recipe: Recipe) -> dict[str, str]:
@@ -43,6 +45,9 @@ def section_fingerprints(recipe: Recipe) -> dict[str, str]:
 def section_values(recipe: Recipe, sections: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Section → field → value, as JSON has them."""
     values = json.loads(json.dumps(asdict(recipe)))
+    for field in WITHOUT_EFFECT:
+        outer, name = field.split(".")
+        (values[outer] or {}).pop(name, None)
     return {name: {field: _value_at(values, field) for field in SECTIONS[name]} for name in sections}
 
 

@@ -99,6 +99,12 @@ def share_out(batching: Batching, ranks: int) -> Batching:
     return Batching(batching.strategy, -(-rows // (passes * ranks)), passes)
 
 
+def evaluation_rows(batching: Batching, batch_size: int, lengths: Sequence[int], row_tokens: int) -> int:
+    """Rows of the validation set that are measured in one pass: no more tokens at once than a packed row has, since memory was
+    planned for that. `lengths`: tokens of each of them."""
+    return batch_size if batching.strategy == "never" else max(1, min(batch_size, row_tokens // max(lengths)))
+
+
 def choose_batching(
     setting: Literal["auto", "never", "bfd"],
     lengths: Sequence[int],

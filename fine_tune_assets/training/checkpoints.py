@@ -14,7 +14,7 @@ from typing import Any
 from fine_tune_assets.core.files import make_folder, write_text
 from fine_tune_assets.core.fingerprints import fingerprint_files
 
-TRAINER = 2
+TRAINER = 3
 """Raised when the same inputs train to other weights than before: a checkpoint of before is then not gone on from."""
 CHECKPOINTS_KEPT = 3
 """At most, while one is written: the best, the last and the new one."""

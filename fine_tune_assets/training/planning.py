@@ -20,6 +20,7 @@ from fine_tune_assets.training.batches import (
     attention_share,
     choose_batching,
     cut,
+    evaluation_rows,
     evaluation_steps,
     pack,
     share_out,
@@ -125,7 +126,8 @@ def seconds_of(base_folder: Path, plan: Plan, train: Lengths, validation: Length
     steps = steps_of(passes, batching)
     evaluations = 1 + len(evaluation_steps(steps, settings.epochs, settings.evaluations_per_epoch))
     learning = sum(found.learning.of(one.rows * one.tokens) for one in passes) * settings.epochs
-    read = cut(list(range(len(validation.tokens))), settings.batch_size)
+    rows = evaluation_rows(batching, settings.batch_size, validation.tokens, settings.max_length)
+    read = cut(list(range(len(validation.tokens))), rows)
     reading = sum(found.reading.of(len(rows) * max(validation.tokens[i] for i in rows)) for rows in read)
     return learning + evaluations * reading
 

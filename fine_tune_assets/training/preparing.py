@@ -25,6 +25,7 @@ from fine_tune_assets.training.batches import (
     LengthBatches,
     attention_share,
     choose_batching,
+    evaluation_rows,
     evaluation_steps,
     pack,
     share_out,
@@ -88,6 +89,9 @@ def make_trainer(
     steps_per_epoch = -(-len(row_lengths) // batching.rows_per_step)
     evaluations = evaluation_steps(steps_per_epoch, settings.epochs, settings.evaluations_per_epoch)
     validation, several = _dataset(rows.validation.kept), ranks.count() > 1
+    read = evaluation_rows(
+        batching, settings.batch_size, [len(row.input_ids) for row in rows.validation.kept], settings.max_length
+    )
 
     def prove(trainer: ResumableTrainer) -> None:
         """What is measured before anything is learned."""
@@ -99,14 +103,14 @@ def make_trainer(
         shared = share_out(batching, ranks.count())
         order = FilledSteps(order, batching.rows_per_step, shared.rows_per_pass * ranks.count(), len(dataset))
         dataset, validation = (with_blank_row(d, tokenizer.eos_token_id) for d in (dataset, validation))
-        kind: Any = partial(RanksTrainer, eval_rows=settings.batch_size, on_prepared=prove)
+        kind: Any = partial(RanksTrainer, eval_rows=read, on_prepared=prove)
     else:
         shared, kind = batching, ResumableTrainer
     schedule = Schedule(order, evaluations, steps_per_epoch, settings.checkpoint_minutes)
     patience = settings.early_stopping_patience
     trainer: ResumableTrainer = kind(
         model=model,
-        args=_config(settings, shared, steps_per_epoch, checkpoints.folder),
+        args=_config(settings, shared, read, steps_per_epoch, checkpoints.folder),
         train_dataset=dataset,
         eval_dataset=validation,
         processing_class=tokenizer,
@@ -125,20 +129,24 @@ def make_trainer(
 
 def _batching(model: Any, settings: TrainingSettings, lengths: Sequence[int], packed: Dataset) -> Batching:
     config = model.config.get_text_config()
-    share = attention_share(config.hidden_size, config.num_hidden_layers, model.get_base_model().num_parameters())
+    # The base model's alone, as the plan counts them: near the limit the two would choose another way.
+    parameters = model.get_base_model().num_parameters() - sum(p.numel() for p in model.parameters() if p.requires_grad)
+    share = attention_share(config.hidden_size, config.num_hidden_layers, parameters)
     tokens = [len(ids) for ids in packed["input_ids"]]
     packing = settings.packing if engine_of(settings).packs else "never"
     return choose_batching(packing, lengths, tokens, settings.batch_size, settings.gradient_accumulation, share)
 
 
-def _config(settings: TrainingSettings, batching: Batching, steps_per_epoch: int, folder: Path) -> SFTConfig:
+def _config(
+    settings: TrainingSettings, batching: Batching, read_rows: int, steps_per_epoch: int, folder: Path
+) -> SFTConfig:
     on_gpu = best_device() == "cuda"
     packs = batching.strategy == "bfd"
     return SFTConfig(
         output_dir=str(folder),
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=batching.rows_per_pass,
-        per_device_eval_batch_size=-(-settings.batch_size // ranks.count()),
+        per_device_eval_batch_size=-(-read_rows // ranks.count()),
         gradient_accumulation_steps=batching.passes_per_step,
         gradient_checkpointing=uses_checkpointing(settings),
         learning_rate=settings.learning_rate,

@@ -34,7 +34,10 @@ def divergence_from_base(model: Any, rows: Sequence[SupervisedRow]) -> float:
 
 def _log_probabilities(model: Any, row: SupervisedRow) -> torch.Tensor:
     """Shape [answer tokens, vocabulary]: of each token of the answer, given all before it."""
+    learned = torch.tensor(row.labels[1:]) != IGNORED
+    # Scores of a long report before its answer would be gigabytes: 8,000 tokens x 128,000 words x 4 bytes.
+    kept = len(learned) - int(learned.nonzero()[0]) + 1
     with torch.no_grad(), in_training_format():
-        logits = model(input_ids=torch.tensor([row.input_ids], device=model.device)).logits[0, :-1]
-    learned = torch.tensor(row.labels[1:], device=logits.device) != IGNORED
-    return torch.log_softmax(logits[learned].float(), dim=-1)
+        found = model(input_ids=torch.tensor([row.input_ids], device=model.device), logits_to_keep=kept)
+    logits = found.logits[0, -kept:-1]
+    return torch.log_softmax(logits[learned[1 - kept :].to(logits.device)].float(), dim=-1)

@@ -1,7 +1,7 @@
 """TRL's SFTTrainer with an order of its own and checkpoints that are whole or not there.
 
-Owns what must differ from TRL and transformers so that a training that is killed ends with the same weights. Losses, optimiser
-and schedule stay theirs.
+Owns what must differ from TRL and transformers so that a training that is killed ends with the same weights. Optimiser,
+schedule and the loss of a step stay theirs; the validation loss is a mean over learned tokens here.
 """
 
 import time
@@ -16,6 +16,7 @@ from trl import SFTTrainer
 from fine_tune_assets.training import ranks
 from fine_tune_assets.training.batches import FilledSteps, LengthBatches
 from fine_tune_assets.training.checkpoints import Checkpoints
+from fine_tune_assets.training.supervision import IGNORED
 
 
 class ResumableTrainer(SFTTrainer):
@@ -29,6 +30,7 @@ class ResumableTrainer(SFTTrainer):
     ) -> None:
         self._order, self._checkpoints = order, checkpoints
         self._began = time.monotonic() - seconds
+        self._loss_sum = self._tokens_measured = 0.0
         super().__init__(*args, **kwargs)
 
     @property
@@ -38,6 +40,21 @@ class ResumableTrainer(SFTTrainer):
 
     def measure_validation_loss(self) -> float:
         return float(self.evaluate()["eval_loss"])
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """transformers means over batches: the loss would be another one with another batch size."""
+        self._loss_sum, self._tokens_measured = 0.0, 0.0
+        output: Any = super().evaluation_loop(*args, **kwargs)
+        output.metrics["eval_loss"] = self._loss_sum / self._tokens_measured
+        return output
+
+    def prediction_step(self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None) -> Any:
+        loss, logits, labels = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+        tokens = float((inputs["labels"][:, 1:] != IGNORED).sum())
+        losses, tokens = ranks.summed([float(loss) * tokens, tokens])
+        self._loss_sum += losses
+        self._tokens_measured += tokens
+        return loss, logits, labels
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:  # noqa: ARG002
         return self._order

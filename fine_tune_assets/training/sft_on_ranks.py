@@ -1,6 +1,6 @@
 """The trainer of several ranks: each learns from its share of a step's rows, and together they do what one process does.
 
-Owns how rows are shared out, and the validation loss of all ranks. A step's rows are those of one process; where they can't
+Owns how rows are shared out. A step's rows are those of one process; where they can't
 be shared out evenly, blank rows fill up, of which nothing is learned. None is left out or learned twice.
 """
 
@@ -30,7 +30,6 @@ class RanksTrainer(ResumableTrainer):
     def __init__(self, *args: Any, eval_rows: int, on_prepared: Callable[[Any], None], **kwargs: Any) -> None:
         """`eval_rows`: rows of the validation set that all ranks together measure in one pass."""
         self._eval_rows, self._on_prepared = eval_rows, on_prepared
-        self._loss_sum, self._rows_measured = 0.0, 0
         super().__init__(*args, **kwargs)
 
     def create_accelerator_and_postprocess(self) -> None:
@@ -55,23 +54,6 @@ class RanksTrainer(ResumableTrainer):
         output = self.evaluation_loop(self.get_eval_dataloader(), "validation", prediction_loss_only=True)
         self._metrics["eval"].clear()
         return float((output.metrics or {})["eval_loss"])
-
-    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
-        self._loss_sum, self._rows_measured = 0.0, 0
-        output: Any = super().evaluation_loop(*args, **kwargs)
-        output.metrics["eval_loss"] = self._loss_sum / self._rows_measured
-        return output
-
-    def prediction_step(self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None) -> Any:
-        """As one process weighs its passes: the mean over all learned tokens of a pass, by its number of rows."""
-        loss, logits, labels = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
-        tokens = float((inputs["labels"][:, 1:] != IGNORED).sum())
-        losses, tokens = ranks.summed([float(loss) * tokens, tokens])
-        measured: Any = self.eval_dataset
-        rows = min(self._eval_rows, len(measured) - self.blank_rows - self._rows_measured)
-        self._loss_sum += losses / tokens * rows
-        self._rows_measured += rows
-        return loss, logits, labels
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """The adapter alone: transformers would gather the base model too, at every checkpoint."""

@@ -57,8 +57,7 @@ class Trial:
 
     @property
     def gain(self) -> float | None:
-        """How far the validation loss fell below the base model's. The loss itself is a mean over batches: with another
-        batch size it is another one for the same model."""
+        """How far the validation loss fell below the base model's, in nats a token."""
         if self.result is None:
             return None
         return float(self.result["first_validation_loss"] - self.result["best_validation_loss"])
@@ -198,13 +197,9 @@ class Sweep:
             self._study.tell(trial.number, trial.gain, skip_if_finished=True)
 
 
-def read_sweep(root: Path, adapter_id: str, instruction_set_fingerprint: str) -> tuple[str, list[Trial]] | None:
-    """Name and trials of the sweep that this adapter of this set was chosen in; None if it comes from no sweep."""
-    for path in sorted(root.glob(f"*/{_CHOSEN}")):
-        said = json.loads(path.read_text(encoding="utf-8"))
-        if (said["adapter_id"], said["instruction_set"]) == (adapter_id, instruction_set_fingerprint):
-            return path.parent.name, _trials_in(path.parent)
-    return None
+def read_sweep(root: Path, name: str) -> list[Trial]:
+    """Trials of the sweep of this name; none if its folder was removed."""
+    return _trials_in(root / name)
 
 
 def _trials_in(folder: Path) -> list[Trial]:

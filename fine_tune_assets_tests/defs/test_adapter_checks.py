@@ -9,6 +9,7 @@ import pytest
 from fine_tune_assets.core.tables import ADAPTERS
 from fine_tune_assets.defs.metadata import WHY
 from fine_tune_assets.defs.s06_adapters import training_changed_the_model, validation_loss_fell
+from fine_tune_assets.training.learned import NothingLearnedError, require_learned
 
 
 def _adapter(**figures: Any) -> pa.Table:
@@ -33,3 +34,14 @@ def test_a_validation_loss_that_did_not_fall_closes_the_gate(best: float, passes
     found = validation_loss_fell(_adapter(first_validation_loss=3.0, best_validation_loss=best))
     assert isinstance(found, dg.AssetCheckResult)
     assert found.passed is passes
+
+
+@pytest.mark.parametrize(
+    "figures", [{"base_divergence": None}, {"base_divergence": 9e-5}, {"best_validation_loss": 3.0}]
+)
+def test_what_learned_nothing_is_not_judged(figures: dict[str, Any]) -> None:
+    """A blocking check stops its own run only: a step that somebody starts by hand asks the adapter's row again."""
+    learned = {"base_divergence": 0.8, "first_validation_loss": 3.0, "best_validation_loss": 2.0}
+    require_learned(_adapter(**learned).to_pylist()[0])
+    with pytest.raises(NothingLearnedError):
+        require_learned(_adapter(**{**learned, **figures}).to_pylist()[0])

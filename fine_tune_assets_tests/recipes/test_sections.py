@@ -69,6 +69,7 @@ def _paths(schema: Any, prefix: str = "") -> Iterator[str]:
         ("base_model.folder", "models/llama", {"base_model"}),
         ("training.rank", 8, {"training"}),
         ("training.seed", 1, {"training", "instructions"}),
+        ("training.checkpoint_minutes", 1.0, set()),
         ("judge.test_examples", 20, {"judge"}),
         ("judge.ability_items", 20, {"abilities"}),
         ("judge.batch_size", 4, {"judge", "abilities"}),
@@ -85,6 +86,14 @@ def _paths(schema: Any, prefix: str = "") -> Iterator[str]:
 def test_a_changed_field_moves_its_own_sections_only(path: str, value: Any, moved: set[str]) -> None:
     """A stricter gate must not cost a training, and another prompt no scrubbing of ten years of reports."""
     assert _moved(_changed(path, value)) == moved
+
+
+def test_keeping_the_weights_of_losers_is_no_reason_to_train_again() -> None:
+    sweep = {"parameters": {"rank": [8, 16]}, "seed": 1}
+    one, other = (
+        parse_recipe({**asdict(DEMO), "sweep": {**sweep, "keep_adapters": keep}}, "swept") for keep in (True, False)
+    )
+    assert section_fingerprints(one) == section_fingerprints(other)
 
 
 def test_the_manifest_of_a_set_names_all_of_the_recipe_that_curates() -> None:

@@ -2,7 +2,14 @@
 
 import pytest
 
-from fine_tune_assets.training.batches import LengthBatches, attention_share, choose_batching, evaluation_steps
+from fine_tune_assets.training.batches import (
+    Batching,
+    LengthBatches,
+    attention_share,
+    choose_batching,
+    evaluation_rows,
+    evaluation_steps,
+)
 
 LENGTHS = [(7 * n) % 90 + 10 for n in range(230)]
 
@@ -58,3 +65,12 @@ def test_the_recipe_decides_if_it_says_so_and_a_step_learns_from_as_many_example
 def test_the_validation_loss_is_measured_evenly_and_at_the_end_of_each_epoch(per_epoch: int, wanted: list[int]) -> None:
     """The last weights of an epoch are a candidate like any other."""
     assert evaluation_steps(10, 2, per_epoch) == wanted
+
+
+def test_an_evaluation_holds_no_more_than_a_packed_row() -> None:
+    """Memory was planned for one row at a time: four long examples at once would not fit where it did."""
+    packed, apart = Batching("bfd", 1, 4), Batching("never", 4, 1)
+    assert evaluation_rows(packed, 4, [100, 500], row_tokens=1024) == 2
+    assert evaluation_rows(packed, 4, [2000], row_tokens=1024) == 1
+    assert evaluation_rows(packed, 4, [10, 20], row_tokens=1024) == 4
+    assert evaluation_rows(apart, 4, [1000], row_tokens=1024) == 4

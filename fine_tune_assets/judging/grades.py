@@ -1,0 +1,98 @@
+"""What is graded and what a grade is: the contract between judges and everybody who asks one.
+
+Owns the records. Does not know how a judge comes to its grades.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from fine_tune_assets.core.progress import Progress
+
+LOWEST, HIGHEST = 1.0, 10.0
+CRITERIA = ("factual_accuracy", "completeness", "tone", "format")
+"""Of the rubric, each graded from 1 to 10."""
+JudgeKind = Literal["offline", "endpoint", "folder"]
+"""`offline` needs no second model; `endpoint` is an OpenAI-compatible server; `folder` a local model that is served meanwhile."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One answer to be graded."""
+
+    id: str
+    task: str
+    instruction: str
+    input: str
+    output: str
+    reference: str | None
+    """What an expert approved; None where there is nothing to compare with."""
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One line of the rubric."""
+
+    score: float
+    """1 to 10."""
+    reason: str = ""
+    """One sentence."""
+    evidence: str = ""
+    """Quoted from the answer or the input: text of a report."""
+
+
+@dataclass(frozen=True)
+class Grade:
+    score: float | None
+    """1 to 10 on the scale of the people that the judge was calibrated on; None when there is no grade, never 0."""
+    reason: str
+    """Why it is what it is, or why there is none."""
+    criteria: Mapping[str, Criterion] = field(default_factory=dict)
+    """By name; those that this judge can't see are absent."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two answers to the same question."""
+
+    id: str
+    task: str
+    instruction: str
+    input: str
+    output_1: str
+    output_2: str
+    reference: str | None
+
+
+@dataclass(frozen=True)
+class Preference:
+    """Asked in both orders; the log-odds are averaged."""
+
+    probability: float | None
+    """That the first answer is the better one; None if one of the two orders gave nothing."""
+    is_consistent: bool | None
+    """Whether both orders prefer the same answer."""
+    reason: str
+
+    @property
+    def preferred(self) -> Literal[0, 1, 2]:
+        """1 or 2; 0 where there is no preference."""
+        if self.probability is None or self.probability == 0.5:
+            return 0
+        return 1 if self.probability > 0.5 else 2
+
+
+class Judge(Protocol):
+    """Grades answers in batches, and compares two answers to the same question."""
+
+    kind: JudgeKind
+
+    @property
+    def version(self) -> str:
+        """Fingerprint of all that decides a grade: model, prompt, rubric, settings. A licence is bound to it."""
+
+    def grade(self, answers: Sequence[Answered], progress: Progress) -> list[Grade]:
+        """One grade an answer, in their order. What can't be graded is a Grade without a score."""
+
+    def compare(self, pairs: Sequence[Pair], progress: Progress) -> list[Preference]:
+        """One preference a pair, in their order."""
