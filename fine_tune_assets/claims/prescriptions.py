@@ -1,0 +1,204 @@
+"""Reads which medicines a text names, and with each the doses and the frequency that stand beside it.
+
+Owns what is a medicine (a list, endings such as -pril, or an unlisted word right before a dose) and what belongs to it. Does not
+know what another text says of it.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from fine_tune_assets.claims.frequencies import Frequency, frequencies_in
+from fine_tune_assets.claims.medicine_names import generic_name, is_medicine
+from fine_tune_assets.claims.units import SPELLINGS
+from fine_tune_assets.core.numbers import located_numbers
+
+_MASSES: Final = ("mg", "mcg", "g", "unit", "meq", "ml")
+_UNIT_OF: Final = {spelling: unit for unit in _MASSES for spelling in SPELLINGS[unit].split()} | {
+    **{" ".join(unit): unit for unit in ("mg", "mcg")},
+    **dict.fromkeys(("tablet", "tablets", "tab", "tabs", "pill", "pills", "capsule", "capsules", "cap", "caps"), "tablet"),
+    **dict.fromkeys(("puff", "puffs", "spray", "sprays"), "puff"),
+    **dict.fromkeys(("drop", "drops", "gtt"), "drop"),
+}
+_UNIT: Final = re.compile(
+    rf"[\s-]{{0,2}}(?P<unit>{'|'.join(sorted(map(re.escape, _UNIT_OF), key=len, reverse=True))})(?![a-z])"
+    r"(?!\s?(?:/|per\b)\s?(?:d?l|dec|lit|kg|kilo|ml|mil|cc|min|m2|1))",
+    re.IGNORECASE,
+)
+"""A unit in which medicines are counted. With another one below it (mg/dL, mg/kg) it is a measured value, or no dose yet."""
+_WORD: Final = re.compile(r"[A-Za-z][A-Za-z-]*[A-Za-z]")
+_BREAK: Final = re.compile(r"[?!;]|\.(?=\s+[A-Z\[])|\n")
+_JOINED_BEHIND: Final = re.compile(
+    r"(?:\s|tablets?|capsules?|pills?|of|po|oral|iv|im|daily|the|a|her|his|worth|dose|extra[- ]strength)*\Z", re.IGNORECASE
+)
+"""Between a dose and the medicine that it is of: "10 mg of methadone"."""
+_JOINED_BEFORE: Final = re.compile(
+    r"(?:[\s,:(-]|tablets?|xr|er|sr|cr|xl|hct|inhaler|solution|at|to|of|is|about|uh|um)*\Z", re.IGNORECASE
+)
+_REACH: Final = 45
+"""Characters from a medicine, or its dose, to what still belongs to it."""
+_CLOSE: Final = 14
+"""From a medicine without a dose to its frequency: "Flovent twice a day"."""
+_NO_NAME: Final = frozenset(
+    "a about above additional after again all almost also am an and another any approximately around as at back be been before below "
+    "between both brand but by capsule capsules continue daily day decrease decreased difficulty dosage dosages dose doses dosed dosing "
+    "down each either every evening extra first for four from full generic gets give given gave half have having he her high higher him "
+    "his hour hours in increase increased increasing initial initiate initially injection intravenous is it just last least less low lower "
+    "maximum maybe maximal milligram milligrams minimum more morning most my namely need needs night no normal not now of off on once one "
+    "only or oral orally over pain per pill pills plus prescribe prescribed prescribing prescription previous probably range receive "
+    "received receives recommend recommended reduce reduced remain remains same second she should single six solution start started "
+    "starting strength tab tablet tablets tabs take taken takes taking than that the their them then therapy these they this three "
+    "through times to today took total twice two under up use used uses using usual usually was week weekly well were when which while "
+    "will with within without year years you your twenty thirty forty fifty sixty hundred thousand point equals approx currently dispense "
+    "dispensed give quantity refill refills number medication medications medicine drug inhaler inhalers spray sprays puff puffs drops "
+    "intramuscularly intravenously subcutaneously weighs weight weighed intake consume limit sodium salt sugar alcohol fluid fluids "
+    "creatinine glucose cholesterol triglycerides protein caffeine fat fiber diet level levels".split()
+)
+"""Words before a dose that name no medicine."""
+_NAME_LETTERS: Final = 4
+
+
+@dataclass(frozen=True)
+class Dose:
+    values: frozenset[str]
+    """Every value that the number can be read as."""
+    unit: str
+    start: int
+    end: int
+
+    @property
+    def is_weighed(self) -> bool:
+        return self.unit in _MASSES
+
+
+@dataclass(frozen=True)
+class Prescription:
+    """A medicine at one place of a text."""
+
+    name: str
+    """Its generic name where that is known, in small letters."""
+    start: int
+    end: int
+    doses: tuple[Dose, ...]
+    """Those that stand beside it."""
+    frequency: Frequency | None
+    is_listed: bool
+    """False for an unlisted word that only its dose makes a medicine."""
+
+
+@dataclass(frozen=True)
+class _Named:
+    name: str
+    start: int
+    end: int
+    is_listed: bool = True
+
+
+def prescriptions_in(text: str, aliases: Mapping[str, str]) -> list[Prescription]:
+    """Every medicine of the text, in its order. `aliases`: other words that name one here, in small letters → its name."""
+    doses = list(_doses_in(text))
+    named = _with_unlisted(text, [*_named_in(text, aliases)], doses)
+    own: dict[int, list[Dose]] = {}
+    for dose in doses:
+        owner = _owner(text, named, dose)
+        if owner is not None:
+            own.setdefault(owner, []).append(dose)
+    frequencies = list(frequencies_in(text)) if named else []
+    return [
+        Prescription(
+            one.name,
+            one.start,
+            one.end,
+            tuple(own.get(at, ())),
+            _frequency(text, one, own.get(at, []), _start_of(named, at + 1, text), frequencies),
+            one.is_listed,
+        )
+        for at, one in enumerate(named)
+    ]
+
+
+def _named_in(text: str, aliases: Mapping[str, str]) -> Iterator[_Named]:
+    for match in _WORD.finditer(text):
+        word = match.group().lower()
+        if word in aliases:
+            yield _Named(aliases[word], match.start(), match.end())
+        elif is_medicine(word):
+            yield _Named(generic_name(word), match.start(), match.end())
+        elif "-" in word:  # hydrocodone-acetaminophen
+            yield from _parts(match.group(), match.start(), aliases)
+
+
+def _parts(word: str, start: int, aliases: Mapping[str, str]) -> Iterator[_Named]:
+    for part in re.finditer(r"[A-Za-z]+", word):
+        name = part.group().lower()
+        if name in aliases or is_medicine(name):
+            yield _Named(aliases.get(name) or generic_name(name), start + part.start(), start + part.end())
+
+
+def _doses_in(text: str) -> Iterator[Dose]:
+    for values, start, end in located_numbers(text):
+        unit = _UNIT.match(text, end)
+        if unit and values:
+            yield Dose(frozenset(values), _UNIT_OF[" ".join(unit["unit"].lower().split())], start, unit.end())
+
+
+def _with_unlisted(text: str, named: list[_Named], doses: Sequence[Dose]) -> list[_Named]:
+    """With the words that only a dose in mg behind them makes a medicine."""
+    taken = {one.end for one in named}
+    found = []
+    for dose in doses:
+        before = _word_before(text, dose.start)
+        if dose.unit in ("mg", "mcg") and before and before.end() not in taken and _may_be_name(before.group()):
+            found.append(_Named(before.group().lower(), before.start(), before.end(), False))
+    return sorted([*named, *found], key=lambda one: one.start) if found else named
+
+
+def _word_before(text: str, place: int) -> re.Match[str] | None:
+    start = max(0, place - 30)
+    joined = _LAST_WORD.search(text[start:place])
+    return _WORD.match(text, start + joined.start("word")) if joined else None
+
+
+_LAST_WORD: Final = re.compile(r"(?<![A-Za-z-])(?P<word>[A-Za-z][A-Za-z-]+[A-Za-z])[\s,]*\Z")
+
+
+def _may_be_name(word: str) -> bool:
+    return len(word) >= _NAME_LETTERS and word.lower() not in _NO_NAME
+
+
+def _owner(text: str, named: Sequence[_Named], dose: Dose) -> int | None:
+    """Which medicine a dose is of: the one that it follows directly, or stands before directly, or follows in its sentence."""
+    before = max((at for at, one in enumerate(named) if one.end <= dose.start), default=None)
+    if before is not None and _is_joined(_JOINED_BEFORE, text, named[before].end, dose.start):
+        return before
+    after = 0 if before is None else before + 1
+    if after < len(named) and _is_joined(_JOINED_BEHIND, text, dose.end, named[after].start):
+        return after
+    if before is not None and _is_near(text, named[before].end, dose.start, _REACH):
+        return before
+    return None
+
+
+def _is_joined(pattern: re.Pattern[str], text: str, start: int, end: int) -> bool:
+    return 0 <= end - start <= _REACH and pattern.match(text, start, end) is not None
+
+
+def _frequency(
+    text: str, named: _Named, doses: Sequence[Dose], limit: int, frequencies: Sequence[Frequency]
+) -> Frequency | None:
+    """The first frequency behind a medicine and its doses, before the next medicine."""
+    start = max([named.end, *(dose.end for dose in doses)])
+    reach = _REACH if doses else _CLOSE
+    for found in frequencies:
+        if start <= found.start < limit:
+            return found if _is_near(text, start, found.start, reach) else None
+    return None
+
+
+def _start_of(named: Sequence[_Named], at: int, text: str) -> int:
+    return named[at].start if at < len(named) else len(text)
+
+
+def _is_near(text: str, start: int, end: int, reach: int) -> bool:
+    return end - start <= reach and _BREAK.search(text, start, end) is None
