@@ -21,6 +21,10 @@ NEAR: Final = 240
 ALIKE: Final = 0.8
 """Share of letters in order (difflib) from which an unlisted word of the input is the name misspelled: "metropolol"."""
 _WORD: Final = re.compile(r"[a-z]+(?:-[a-z]+)*")
+_OTHER_UNIT: Final = re.compile(
+    r"[\s-]{0,2}(?:minutes?|hours?|days?|weeks?|months?|years?|yrs?|times|percent|%|pounds?|lbs?|kg|inch(?:es)?|feet|degrees)(?![a-z])", re.I
+)
+"""Behind a number that counts something else than a medicine."""
 
 
 def unsupported_medications(output: str, input_text: str) -> list[str]:
@@ -29,7 +33,7 @@ def unsupported_medications(output: str, input_text: str) -> list[str]:
     >>> unsupported_medications("Take lisinopril 40 mg twice daily.", "lisinopril, twenty milligrams once a day, for 40 days")
     ['lisinopril 40 mg', 'lisinopril 40 mg twice daily']
     """
-    said = prescriptions_in(output, {})
+    said = prescriptions_in(output)
     if not said:
         return []
     given = _Given(input_text, _aliases(said, input_text))
@@ -54,15 +58,18 @@ def _unsupported_ends(said: Prescription, given: "_Given") -> list[int]:
 
 def _aliases(said: Sequence[Prescription], input_text: str) -> dict[str, str]:
     """Words of the input that are a name of the output in other letters → that name."""
-    words = set(_WORD.findall(input_text.lower()))
+    words = {part for word in _WORD.findall(input_text.lower()) for part in (word, *word.split("-"))}
     named = {generic_name(word) for word in words if is_medicine(word)}
     aliases: dict[str, str] = {}
-    for name in {one.name for one in said} - named:
-        if name in words:
-            aliases[name] = name
+    for one in said:
+        if one.name in named:
             continue
-        unlisted = [word for word in words if word[0] == name[0] and not is_listed(word)]
-        aliases |= {word: name for word in get_close_matches(name, unlisted, n=2, cutoff=ALIKE)}
+        if one.written in words:
+            aliases[one.written] = one.name
+            continue
+        unlisted = [word for word in words if not is_listed(word)]
+        alike = get_close_matches(one.written, [word for word in unlisted if word[0] == one.written[0]], n=2, cutoff=ALIKE)
+        aliases |= dict.fromkeys([*alike, *(word for word in unlisted if one.written in word)], one.name)
     return aliases
 
 
@@ -85,8 +92,17 @@ class _Given:
         return named
 
     @cached_property
+    def plain(self) -> str:
+        """The text with blanks in place of numbers that count something else."""
+        text = self.text
+        for _, start, end in located_numbers(self.text):
+            if _OTHER_UNIT.match(text, end):
+                text = text[:start] + " " * (end - start) + text[end:]
+        return text
+
+    @cached_property
     def numbers(self) -> list[tuple[set[str], int, int]]:
-        return list(located_numbers(self.text))
+        return list(located_numbers(self.plain))
 
     @cached_property
     def frequencies(self) -> list[Frequency]:
@@ -139,7 +155,7 @@ class _Given:
         return any(dose.values & numbers_in(self._without(others, start, end)) for start, end in spans)
 
     def _without(self, others: Sequence[Dose], start: int, end: int) -> str:
-        text = self.text[start:end]
+        text = self.plain[start:end]
         for other in others:
             if start <= other.start and other.end <= end:
                 text = text[: other.start - start] + " " * (other.end - other.start) + text[other.end - start :]

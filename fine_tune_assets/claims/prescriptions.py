@@ -78,6 +78,8 @@ class Prescription:
 
     name: str
     """Its generic name where that is known, in small letters."""
+    written: str
+    """As it stands there, in small letters."""
     start: int
     end: int
     doses: tuple[Dose, ...]
@@ -95,10 +97,15 @@ class _Named:
     is_listed: bool = True
 
 
-def prescriptions_in(text: str, aliases: Mapping[str, str]) -> list[Prescription]:
-    """Every medicine of the text, in its order. `aliases`: other words that name one here, in small letters → its name."""
+def prescriptions_in(text: str, aliases: Mapping[str, str] | None = None) -> list[Prescription]:
+    """Every medicine of the text, in its order, unlisted words before a dose among them.
+
+    With `aliases` (other words that name a medicine here, in small letters → its name) no unlisted word is one but these: people
+    say "giving you 40 mg".
+    """
     doses = list(_doses_in(text))
-    named = _with_unlisted(text, [*_named_in(text, aliases)], doses)
+    named = list(_named_in(text, aliases or {}))
+    named = named if aliases is not None else _with_unlisted(text, named, doses)
     own: dict[int, list[Dose]] = {}
     for dose in doses:
         owner = _owner(text, named, dose)
@@ -108,6 +115,7 @@ def prescriptions_in(text: str, aliases: Mapping[str, str]) -> list[Prescription
     return [
         Prescription(
             one.name,
+            text[one.start : one.end].lower(),
             one.start,
             one.end,
             tuple(own.get(at, ())),
