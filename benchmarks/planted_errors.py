@@ -1,4 +1,4 @@
-"""Plants one error into a right output: another number, unit, date, side, medicine, dose or frequency, a negation left out or added.
+"""Plants one error into a right output: another number, unit, date, side, medicine, dose or frequency, a negation more or less.
 
 Owns how each error is made, by patterns and a list of findings of its own: a check that learns new words must not change
 what it is measured on. Does not know how an error is found.
@@ -87,18 +87,24 @@ def other_date(output: str, rng: random.Random) -> str | None:
     return _swap(output, days, lambda match: str(int(match.group()) % 28 + 1), rng)
 
 
-_MEDICINES = (
-    "acetaminophen albuterol allopurinol amlodipine amoxicillin aspirin atenolol atorvastatin azithromycin benadryl benicar carvedilol "
-    "celebrex cipro citalopram clindamycin clonidine coumadin cymbalta digoxin effexor flexeril flomax flovent furosemide gabapentin "
-    "glipizide hydrochlorothiazide ibuprofen insulin keflex klonopin lantus lasix levaquin levothyroxine lexapro lipitor lisinopril lortab "
-    "losartan meloxicam metformin methotrexate metoprolol mobic morphine motrin naprosyn neurontin nexium norvasc omeprazole paxil "
-    "penicillin percocet plavix prednisone prilosec protonix prozac robaxin seroquel simvastatin singulair symbicort synthroid tramadol "
-    "tylenol ultram valium vicodin warfarin xanax zocor zofran zoloft zyrtec"
-).split()
-_WITHOUT_BRAND = (
-    "allopurinol amoxicillin atenolol atorvastatin azithromycin carvedilol citalopram clindamycin clonidine digoxin glipizide losartan "
-    "methotrexate metoprolol morphine naprosyn penicillin percocet plavix prednisone protonix prozac seroquel valium xanax zofran"
-).split()
+def _words(listed: str) -> list[str]:
+    return listed.split()
+
+
+_MEDICINES = _words(
+    "acetaminophen albuterol allopurinol amlodipine amoxicillin aspirin atenolol atorvastatin azithromycin benadryl "
+    "benicar carvedilol celebrex cipro citalopram clindamycin clonidine coumadin cymbalta digoxin effexor flexeril "
+    "flomax flovent furosemide gabapentin glipizide hydrochlorothiazide ibuprofen insulin keflex klonopin lantus "
+    "lasix levaquin levothyroxine lexapro lipitor lisinopril lortab losartan meloxicam metformin methotrexate "
+    "metoprolol mobic morphine motrin naprosyn neurontin nexium norvasc omeprazole paxil penicillin percocet plavix "
+    "prednisone prilosec protonix prozac robaxin seroquel simvastatin singulair symbicort synthroid tramadol tylenol "
+    "ultram valium vicodin warfarin xanax zocor zofran zoloft zyrtec"
+)
+_WITHOUT_BRAND = _words(
+    "allopurinol amoxicillin atenolol atorvastatin azithromycin carvedilol citalopram clindamycin clonidine digoxin "
+    "glipizide losartan methotrexate metoprolol morphine naprosyn penicillin percocet plavix prednisone protonix "
+    "prozac seroquel valium xanax zofran"
+)
 """None of these is another name of one above."""
 _MEDICINE = rf"\b(?:{'|'.join(_MEDICINES)})\b"
 _DOSE = re.compile(
@@ -106,13 +112,17 @@ _DOSE = re.compile(
     re.IGNORECASE,
 )
 _OTHER_FREQUENCY = {
-    "once daily": "twice daily", "once a day": "three times a day", "twice daily": "once daily", "twice a day": "three times a day",
-    "three times a day": "once a day", "3 times a day": "once a day", "every 4 hours": "every 12 hours", "every 6 hours": "every 12 hours",
+    "once daily": "twice daily", "once a day": "three times a day", "twice daily": "once daily",
+    "twice a day": "three times a day",
+    "three times a day": "once a day", "3 times a day": "once a day", "every 4 hours": "every 12 hours",
+    "every 6 hours": "every 12 hours",
     "every 8 hours": "every 4 hours", "every 12 hours": "every 6 hours", "once weekly": "once daily", "once a week": "once a day",
-    "every week": "every day", "daily": "twice daily", "a day": "every 6 hours", "bid": "tid", "tid": "bid", "b.i.d": "t.i.d", "t.i.d": "b.i.d",
+    "every week": "every day", "daily": "twice daily", "a day": "every 6 hours", "bid": "tid", "tid": "bid", 
+    "b.i.d": "t.i.d", "t.i.d": "b.i.d",
 }  # fmt: skip
 _FREQUENCY = re.compile(
-    rf"{_MEDICINE}[^.;\n]{{0,30}}?(?<!times)\s(?P<frequency>{'|'.join(re.escape(one) for one in _OTHER_FREQUENCY)})\b", re.IGNORECASE
+    rf"{_MEDICINE}[^.;\n]{{0,30}}?(?<!times)\s"
+    rf"(?P<frequency>{'|'.join(re.escape(one) for one in _OTHER_FREQUENCY)})\b", re.IGNORECASE
 )
 
 

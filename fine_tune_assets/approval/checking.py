@@ -15,12 +15,13 @@ CHECKS: Mapping[FlagKind, Check] = {
     "date not in input": CLAIMS["dates"],
     "side not in input": CLAIMS["sides"],
     "negation not in input": CLAIMS["negations"],
+    "medication not in input": CLAIMS["medications"],
 }
 """Kind of flag → the check that finds it."""
 
 
 def check_output(output: str, input_text: str) -> list[str]:
-    """Flags for each number, unit, date, side and negation of `output` that `input_text` does not hold."""
+    """Flags for each number, unit, date, side, negation and medication of `output` that `input_text` does not hold."""
     return [flag(kind, detail) for kind, check in CHECKS.items() for detail in check(output, input_text)]
 
 

@@ -1,7 +1,7 @@
 """Finds a medicine of an output that its input does not name, or names with another dose or another frequency only.
 
-Owns when a prescription is supported. People name a medicine, and tell its dose some turns later: a dose is supported by any number
-near a mention of the medicine, and contradicted only by what the input gives to that medicine or to another one. Converts nothing.
+Owns when a prescription is supported. People name a medicine, and tell its dose some turns later: a dose is supported by any
+number near a mention of the medicine, and contradicted only by what the input gives to that medicine or to another one.
 """
 
 import re
@@ -22,7 +22,8 @@ ALIKE: Final = 0.8
 """Share of letters in order (difflib) from which an unlisted word of the input is the name misspelled: "metropolol"."""
 _WORD: Final = re.compile(r"[a-z]+(?:-[a-z]+)*")
 _OTHER_UNIT: Final = re.compile(
-    r"[\s-]{0,2}(?:minutes?|hours?|days?|weeks?|months?|years?|yrs?|times|percent|%|pounds?|lbs?|kg|inch(?:es)?|feet|degrees)(?![a-z])", re.I
+    r"[\s-]{0,2}(?:minutes?|hours?|days?|weeks?|months?|years?|yrs?|times|percent|%|pounds?|lbs?|kg|inch(?:es)?|feet|degrees)(?![a-z])",
+    re.I,
 )
 """Behind a number that counts something else than a medicine."""
 
@@ -68,7 +69,9 @@ def _aliases(said: Sequence[Prescription], input_text: str) -> dict[str, str]:
             aliases[one.written] = one.name
             continue
         unlisted = [word for word in words if not is_listed(word)]
-        alike = get_close_matches(one.written, [word for word in unlisted if word[0] == one.written[0]], n=2, cutoff=ALIKE)
+        alike = get_close_matches(
+            one.written, [word for word in unlisted if word[0] == one.written[0]], n=2, cutoff=ALIKE
+        )
         aliases |= dict.fromkeys([*alike, *(word for word in unlisted if one.written in word)], one.name)
     return aliases
 
@@ -118,11 +121,12 @@ class _Given:
         return self._holds(dose, [(0, len(self.text))], others)
 
     def supports_frequency(self, name: str, said: Frequency) -> bool:
+        others = {one.frequency.start for one in self.prescriptions if one.frequency and one.name != name}
         near = [
             found
             for start, end in self._near(name)
             for found in self.frequencies
-            if start <= found.start and found.end <= end
+            if start <= found.start and found.end <= end and found.start not in others
         ]
         if any(said.hours & found.hours for found in near):
             return True
@@ -138,7 +142,9 @@ class _Given:
             if mention.name != name:
                 continue
             before = max((one.end for one in self.prescriptions[:at] if one.name != name), default=0)
-            behind = min((one.start for one in self.prescriptions[at + 1 :] if one.name != name), default=len(self.text))
+            behind = min(
+                (one.start for one in self.prescriptions[at + 1 :] if one.name != name), default=len(self.text)
+            )
             spans.append((max(before, mention.start - NEAR), min(behind, mention.end + NEAR)))
         return spans
 

@@ -9,21 +9,27 @@ from typing import Final
 
 from fine_tune_assets.core.medicines import medicines
 
+
+def _words(listed: str) -> frozenset[str]:
+    return frozenset(listed.split())
+
+
 _ENDINGS: Final = (
-    "pril", "sartan", "olol", "vastatin", "dipine", "semide", "thiazide", "formin", "gliptin", "gliflozin", "glitazone", "glutide",
-    "prazole", "conazole", "nidazole", "tidine", "cillin", "mycin", "micin", "cycline", "floxacin", "clovir", "amivir", "tegravir",
-    "profen", "coxib", "triptan", "setron", "zepam", "zolam", "barbital", "codone", "morphone", "xetine", "pramine", "triptyline",
-    "parin", "xaban", "gatran", "lukast", "dronate", "isone", "solone", "sterone", "zosin", "buterol",
-    "meterol", "tropium", "pentin", "gabalin", "racetam", "tinib", "zumab", "ximab", "limumab", "phylline", "fibrate", "oxicam",
-    "cortisone", "sporine", "platin", "rubicin", "caine",
+    "pril", "sartan", "olol", "vastatin", "dipine", "semide", "thiazide", "formin", "gliptin", "gliflozin",
+    "glitazone", "glutide", "prazole", "conazole", "nidazole", "tidine", "cillin", "mycin", "micin", "cycline",
+    "floxacin", "clovir", "amivir", "tegravir", "profen", "coxib", "triptan", "setron", "zepam", "zolam",
+    "barbital", "codone", "morphone", "xetine", "pramine", "triptyline", "parin", "xaban", "gatran", "lukast",
+    "dronate", "isone", "solone", "sterone", "zosin", "buterol", "meterol", "tropium", "pentin", "gabalin",
+    "racetam", "tinib", "zumab", "ximab", "limumab", "phylline", "fibrate", "oxicam", "cortisone", "sporine",
+    "platin", "rubicin", "caine",
 )  # fmt: skip
 _NONE: Final = frozenset({"april", "cocaine"})
 """Words with such an ending that are no medicine."""
 _ENDING_LETTERS: Final = 6
 """A shorter word is none by its ending alone."""
-_ALSO: Final = frozenset(
-    "aspirin melatonin naprosyn tums mylanta pepto dulcolax metamucil excedrin pamprin midol sudafed robitussin nyquil dayquil "
-    "theraflu codeine trizivir enablex lortab ultracet norflex versed darvocet flovent".split()
+_ALSO: Final = _words(
+    "aspirin melatonin naprosyn tums mylanta pepto dulcolax metamucil excedrin pamprin midol sudafed robitussin "
+    "nyquil dayquil theraflu codeine trizivir enablex lortab ultracet norflex versed darvocet flovent"
 )
 
 _SAME: Final = """

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from fine_tune_assets.claims.dialogues import Sentence, sentences_in
 from fine_tune_assets.claims.cues import (
     AND_ENDS,
     CLAUSE_ENDS,
@@ -30,6 +29,7 @@ from fine_tune_assets.claims.cues import (
     OTHERS,
     TELLS,
 )
+from fine_tune_assets.claims.dialogues import Sentence, sentences_in
 from fine_tune_assets.claims.findings import FINDING_OF, LONGEST_FORM, SITE_OF, stem
 
 State = Literal["negated", "asserted", "open"]

@@ -14,10 +14,17 @@ from fine_tune_assets.claims.medicine_names import generic_name, is_medicine
 from fine_tune_assets.claims.units import SPELLINGS
 from fine_tune_assets.core.numbers import located_numbers
 
+
+def _words(listed: str) -> frozenset[str]:
+    return frozenset(listed.split())
+
+
 _MASSES: Final = ("mg", "mcg", "g", "unit", "meq", "ml")
 _UNIT_OF: Final = {spelling: unit for unit in _MASSES for spelling in SPELLINGS[unit].split()} | {
     **{" ".join(unit): unit for unit in ("mg", "mcg")},
-    **dict.fromkeys(("tablet", "tablets", "tab", "tabs", "pill", "pills", "capsule", "capsules", "cap", "caps"), "tablet"),
+    **dict.fromkeys(
+        ("tablet", "tablets", "tab", "tabs", "pill", "pills", "capsule", "capsules", "cap", "caps"), "tablet"
+    ),
     **dict.fromkeys(("puff", "puffs", "spray", "sprays"), "puff"),
     **dict.fromkeys(("drop", "drops", "gtt"), "drop"),
 }
@@ -28,9 +35,11 @@ _UNIT: Final = re.compile(
 )
 """A unit in which medicines are counted. With another one below it (mg/dL, mg/kg) it is a measured value, or no dose yet."""
 _WORD: Final = re.compile(r"[A-Za-z][A-Za-z-]*[A-Za-z]")
+_LAST_WORD: Final = re.compile(r"(?<![A-Za-z-])(?P<word>[A-Za-z][A-Za-z-]+[A-Za-z])\s*\Z")
 _BREAK: Final = re.compile(r"[?!;]|\.(?=\s+[A-Z\[])|\n")
 _JOINED_BEHIND: Final = re.compile(
-    r"(?:\s|tablets?|capsules?|pills?|of|po|oral|iv|im|daily|the|a|her|his|worth|dose|extra[- ]strength)*\Z", re.IGNORECASE
+    r"(?:\s|tablets?|capsules?|pills?|of|po|oral|iv|im|daily|the|a|her|his|worth|dose|extra[- ]strength)*\Z",
+    re.IGNORECASE,
 )
 """Between a dose and the medicine that it is of: "10 mg of methadone"."""
 _JOINED_BEFORE: Final = re.compile(
@@ -40,20 +49,23 @@ _REACH: Final = 45
 """Characters from a medicine, or its dose, to what still belongs to it."""
 _CLOSE: Final = 14
 """From a medicine without a dose to its frequency: "Flovent twice a day"."""
-_NO_NAME: Final = frozenset(
-    "a about above additional after again all almost also am an and another any approximately around as at back be been before below "
-    "between both brand but by capsule capsules continue daily day decrease decreased difficulty dosage dosages dose doses dosed dosing "
-    "down each either every evening extra first for four from full generic gets give given gave half have having he her high higher him "
-    "his hour hours in increase increased increasing initial initiate initially injection intravenous is it just last least less low lower "
-    "maximum maybe maximal milligram milligrams minimum more morning most my namely need needs night no normal not now of off on once one "
-    "only or oral orally over pain per pill pills plus prescribe prescribed prescribing prescription previous probably range receive "
-    "received receives recommend recommended reduce reduced remain remains same second she should single six solution start started "
-    "starting strength tab tablet tablets tabs take taken takes taking than that the their them then therapy these they this three "
-    "through times to today took total twice two under up use used uses using usual usually was week weekly well were when which while "
-    "will with within without year years you your twenty thirty forty fifty sixty hundred thousand point equals approx currently dispense "
-    "dispensed give quantity refill refills number medication medications medicine drug inhaler inhalers spray sprays puff puffs drops "
-    "intramuscularly intravenously subcutaneously weighs weight weighed intake consume limit sodium salt sugar alcohol fluid fluids "
-    "creatinine glucose cholesterol triglycerides protein caffeine fat fiber diet level levels".split()
+_NO_NAME: Final = _words(
+    "acetate chloride cypionate extended hydrochloride release sulfate succinate tartrate "
+    "a about above additional after again alcohol all almost also am an and another any approx approximately around "
+    "as at back be been before below between both brand but by caffeine capsule capsules cholesterol consume continue "
+    "creatinine currently daily day decrease decreased diet difficulty dispense dispensed dosage dosages dose dosed "
+    "doses dosing down drops drug each either equals evening every extra fat fiber fifty first fluid fluids for forty "
+    "four from full gave generic gets give given glucose half have having he her high higher him his hour hours "
+    "hundred in increase increased increasing inhaler inhalers initial initially initiate injection intake "
+    "intramuscularly intravenous intravenously is it just last least less level levels limit low lower maximal "
+    "maximum maybe medication medications medicine milligram milligrams minimum more morning most my namely need "
+    "needs night no normal not now number of off on once one only or oral orally over pain per pill pills plus point "
+    "prescribe prescribed prescribing prescription previous probably protein puff puffs quantity range receive "
+    "received receives recommend recommended reduce reduced refill refills remain remains salt same second she should "
+    "single six sixty sodium solution spray sprays start started starting strength subcutaneously sugar tab tablet "
+    "tablets tabs take taken takes taking than that the their them then therapy these they thirty this thousand three "
+    "through times to today took total triglycerides twenty twice two under up use used uses using usual usually was "
+    "week weekly weighed weighs weight well were when which while will with within without year years you your"
 )
 """Words before a dose that name no medicine."""
 _NAME_LETTERS: Final = 4
@@ -66,10 +78,6 @@ class Dose:
     unit: str
     start: int
     end: int
-
-    @property
-    def is_weighed(self) -> bool:
-        return self.unit in _MASSES
 
 
 @dataclass(frozen=True)
@@ -166,9 +174,6 @@ def _word_before(text: str, place: int) -> re.Match[str] | None:
     start = max(0, place - 30)
     joined = _LAST_WORD.search(text[start:place])
     return _WORD.match(text, start + joined.start("word")) if joined else None
-
-
-_LAST_WORD: Final = re.compile(r"(?<![A-Za-z-])(?P<word>[A-Za-z][A-Za-z-]+[A-Za-z])[\s,]*\Z")
 
 
 def _may_be_name(word: str) -> bool:

@@ -1,7 +1,7 @@
 """Stage 7: does every answer hold to its input and its form?
 
-Belongs here: running the deterministic checks over the judged answers, and showing their figures. Must stay out: what a check looks
-for (see `claims/`), and when one vetoes (see `judging/answer_checks`).
+Belongs here: running the deterministic checks over the judged answers, and showing their figures. Must stay out: what a check
+looks for (see `claims/`), and when one vetoes (see `judging/answer_checks`).
 """
 
 from collections.abc import Sequence
@@ -83,7 +83,7 @@ def answers_hold_to_their_input(installation: Installation, answer_checks: pa.Ta
 
 @dg.asset_check(
     asset="answer_checks",
-    description="The candidate's answers have the format and length of their tasks and end by themselves, as those of what serves.",
+    description="The candidate's answers have the format and length of their tasks, and end by themselves, as what serves does.",
 )
 def answers_keep_their_form(installation: Installation, answer_checks: pa.Table) -> dg.AssetCheckResult:
     return _checked(installation, answer_checks, OF_THE_FORM)

@@ -58,7 +58,9 @@ def check_answers(scores: pa.Table, instruction_set: pa.Table, settings: CheckSe
         )
     own = [(row["task"], row["messages"][-1]["content"]) for row in examples.values() if not row["is_general"]]
     bounds = length_bounds(own, settings)
-    rows = [row for score in scores.to_pylist() for row in _rows(score, examples[score["example_id"]], settings, bounds)]
+    rows = [
+        row for score in scores.to_pylist() for row in _rows(score, examples[score["example_id"]], settings, bounds)
+    ]
     return table_of(rows, ANSWER_CHECKS)
 
 
@@ -80,7 +82,7 @@ def _rows(
 
 
 def check_figures(table: pa.Table) -> list[CheckFigure]:
-    """A figure for each check that the table has, in the order of CHECK_NAMES. What serves is the incumbent, else the base model."""
+    """A figure for each check that the table has, in their order. What serves is the incumbent, else the base model."""
     by_check: dict[str, dict[str, dict[str, Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(dict))
     for row in table.to_pylist():
         by_check[row["check"]][row["model"]][row["example_id"]] = row

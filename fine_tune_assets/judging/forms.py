@@ -54,9 +54,7 @@ def length_bounds(approved: Iterable[tuple[str, str]], settings: CheckSettings) 
     words: dict[str, list[int]] = defaultdict(list)
     for task, answer in approved:
         words[task].append(len(answer.split()))
-    return {
-        task: _bounds(lengths, settings) for task, lengths in words.items() if len(lengths) >= MINIMUM_REFERENCES
-    }
+    return {task: _bounds(lengths, settings) for task, lengths in words.items() if len(lengths) >= MINIMUM_REFERENCES}
 
 
 def _bounds(lengths: list[int], settings: CheckSettings) -> Bounds:

@@ -191,6 +191,7 @@ FlagKind = Literal[
     "date not in input",
     "side not in input",
     "negation not in input",
+    "medication not in input",
     "flag contradicts range",
     "contradiction",
     "label noise",

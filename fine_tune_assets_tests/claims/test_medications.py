@@ -3,8 +3,8 @@
 import pytest
 
 from fine_tune_assets.claims.frequencies import frequencies_in
-from fine_tune_assets.claims.medicine_names import is_medicine
 from fine_tune_assets.claims.medications import unsupported_medications
+from fine_tune_assets.claims.medicine_names import is_medicine
 from fine_tune_assets.claims.prescriptions import prescriptions_in
 
 TWO = "She takes lisinopril 20 mg once daily and metformin 500 mg twice daily. She is 40."
@@ -37,7 +37,10 @@ def test_another_medicine_dose_or_frequency_is_found(output: str, given: str, fo
     [
         ("Lisinopril 20 mg daily, metformin 500 mg bid.", TWO),
         ("Metformin 500 mg every 12 hours.", TWO),
-        ("Continue metformin 500 mg.", "doctor: and the metformin\npatient: yes\ndoctor: five hundred milligrams, right?"),
+        (
+            "Continue metformin 500 mg.",
+            "doctor: and the metformin\npatient: yes\ndoctor: five hundred milligrams, right?",
+        ),
         ("Motrin 600 mg every 6 to 8 hours.", "some ibuprofen six hundred milligrams every eight hours as needed"),
         ("Metoprolol 5 mg IV.", "they gave me metropolol , five milligrams"),
         ("Depo-Medrol 80 mg.", "he gave you eighty milligrams of depomedrol"),
@@ -58,7 +61,8 @@ def test_what_the_input_supports_in_other_words_is_left_alone(output: str, given
 @pytest.mark.parametrize(
     ("text", "hours"),
     [
-        ("twice daily", [12]), ("bid", [12]), ("b.i.d.", [12]), ("two times a day", [12]), ("every twelve hours", [12]), ("q12h", [12]),
+        ("twice daily", [12]), ("bid", [12]), ("b.i.d.", [12]), ("two times a day", [12]), ("every twelve hours", [12]),
+        ("q12h", [12]),
         ("morning and night", [12]), ("three times per day", [8]), ("3x daily", [8]), ("tid", [8]), ("q 8 hours", [8]),
         ("q.6h.", [6]), ("four times a day", [6]), ("every 4-6 hours", [4, 6]), ("two to three times a day", [8, 12]),
         ("once a day", [24]), ("daily", [24]), ("qd", [24]), ("at bedtime", [24]), ("every other day", [48]),
@@ -89,4 +93,6 @@ def test_a_dose_belongs_to_the_medicine_beside_it(text: str, read: list[tuple[st
 
 def test_ordinary_words_are_no_medicine() -> None:
     """They end alike."""
-    assert [word for word in ("april", "cholesterol", "cocaine", "alcohol", "comparison", "toxin") if is_medicine(word)] == []
+    assert [
+        word for word in ("april", "cholesterol", "cocaine", "alcohol", "comparison", "toxin") if is_medicine(word)
+    ] == []

@@ -1,4 +1,4 @@
-"""The checks of answers in the graph: of exactly this adapter's answers on its set's own test split, and never with their text."""
+"""The checks of answers in the graph: of this adapter's answers on its set's own test split, and never with their text."""
 
 import dagster as dg
 import pyarrow as pa

@@ -24,7 +24,7 @@ INPUT = "Pain in the right knee for 3 weeks, no fever. Takes ibuprofen 600 mg th
 RIGHT = "Right knee pain for 3 weeks without fever, on ibuprofen 600 mg tid since 3/4/2024."
 WRONG = {
     "numbers": RIGHT.replace("3 weeks", "7 weeks"),
-    "units": RIGHT.replace("3 weeks", "3 days"),
+    "units": RIGHT.replace("600 mg", "600 mcg"),
     "dates": RIGHT.replace("3/4/2024", "3/9/2024"),
     "sides": RIGHT.replace("Right", "Left"),
     "negations": RIGHT.replace("without fever", "with fever"),
@@ -169,7 +169,9 @@ def test_answers_of_one_model_only_veto() -> None:
 def test_answers_to_other_examples_are_refused() -> None:
     """Somebody grades what was trained on; and no word of the answer is in the error."""
     scores = _scores({"adapter": ["Quixotefever"]}, example_id="train0")
-    with pytest.raises(GateClosedError, match="1 answers are to examples that this instruction set does not test on") as refused:
+    with pytest.raises(
+        GateClosedError, match="1 answers are to examples that this instruction set does not test on"
+    ) as refused:
         check_answers(scores, _set(), CheckSettings())
     assert "Quixote" not in str(refused.value)
 

@@ -55,6 +55,12 @@ def test_an_answer_is_as_long_as_approved_ones_are() -> None:
     approved = [("plan", "word " * words) for words in range(10, 31)] + [("rare", "word")] * 9
     bounds = length_bounds(approved, CheckSettings(shortest=0.5, longest=2.0))
     assert bounds["plan"] == pytest.approx((5.5, 58.0), abs=1e-9)
-    assert [is_within("word " * words, bounds["plan"]) for words in (0, 5, 6, 58, 59)] == [False, False, True, True, False]
+    assert [is_within("word " * words, bounds["plan"]) for words in (0, 5, 6, 58, 59)] == [
+        False,
+        False,
+        True,
+        True,
+        False,
+    ]
     assert "rare" not in bounds
     assert not is_within("", (0.0, 10.0))
