@@ -50,6 +50,7 @@ _REACH: Final = 45
 _CLOSE: Final = 14
 """From a medicine without a dose to its frequency: "Flovent twice a day"."""
 _NO_NAME: Final = _words(
+    "afterwards finally giving later next soon tonight tomorrow yesterday until since here there "
     "acetate chloride cypionate extended hydrochloride release sulfate succinate tartrate "
     "a about above additional after again alcohol all almost also am an and another any approx approximately around "
     "as at back be been before below between both brand but by caffeine capsule capsules cholesterol consume continue "

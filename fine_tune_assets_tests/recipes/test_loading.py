@@ -208,7 +208,7 @@ def test_the_fingerprints_do_not_change_with_comments(tmp_path: Path) -> None:
         ),
         ({"write_section": {"json_schema": {"type": "objekt"}}}, "no JSON schema"),
         (
-            {"write_section": {"json_schema": {"items": [{"$ref": "https://example.org/s.json"}]}}},
+            {"write_section": {"json_schema": {"items": {"$ref": "https://example.org/s.json"}}}},
             "another file or address",
         ),
     ],
