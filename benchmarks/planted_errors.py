@@ -122,7 +122,8 @@ _OTHER_FREQUENCY = {
 }  # fmt: skip
 _FREQUENCY = re.compile(
     rf"{_MEDICINE}[^.;\n]{{0,30}}?(?<!times)\s"
-    rf"(?P<frequency>{'|'.join(re.escape(one) for one in _OTHER_FREQUENCY)})\b", re.IGNORECASE
+    rf"(?P<frequency>{'|'.join(re.escape(one) for one in _OTHER_FREQUENCY)})\b",
+    re.IGNORECASE,
 )
 
 
@@ -136,14 +137,18 @@ def other_medicine(output: str, rng: random.Random) -> str | None:
 
 def other_dose(output: str, rng: random.Random) -> str | None:
     """The half or the double: both are strengths that are sold."""
-    return _swap_group(output, list(_DOSE.finditer(output)), "dose", lambda dose: f"{float(dose) * rng.choice((0.5, 2)):g}", rng)
+    return _swap_group(
+        output, list(_DOSE.finditer(output)), "dose", lambda dose: f"{float(dose) * rng.choice((0.5, 2)):g}", rng
+    )
 
 
 def doses_exchanged(output: str, rng: random.Random) -> str | None:
     """A medicine has the dose of another one, and that one its own."""
     found = list(_DOSE.finditer(output))
     pairs = [(a, b) for a in found for b in found if a.start() < b.start() and a["dose"] != b["dose"]]
-    pairs = [(a, b) for a, b in pairs if a.group().split()[0].lower().strip(",") != b.group().split()[0].lower().strip(",")]
+    pairs = [
+        (a, b) for a, b in pairs if a.group().split()[0].lower().strip(",") != b.group().split()[0].lower().strip(",")
+    ]
     if not pairs:
         return None
     a, b = rng.choice(pairs)
