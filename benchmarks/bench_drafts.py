@@ -25,7 +25,7 @@ from fine_tune_assets.approval.checking import check_output
 from fine_tune_assets.approval.consistency import noise_of
 from fine_tune_assets.approval.contradictions import disagree
 from fine_tune_assets.approval.flags import kind_of
-from fine_tune_assets.approval.shared_words import shared_words
+from fine_tune_assets.claims.shared_words import shared_words
 from fine_tune_assets.core.fingerprints import fingerprint_text
 
 SEED = 20260101

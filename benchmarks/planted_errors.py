@@ -1,4 +1,4 @@
-"""Plants one error into a right output: another number, unit, date or side, a negation left out or added.
+"""Plants one error into a right output: another number, unit, date, side, medicine, dose or frequency, a negation more or less.
 
 Owns how each error is made, by patterns and a list of findings of its own: a check that learns new words must not change
 what it is measured on. Does not know how an error is found.
@@ -8,8 +8,8 @@ import random
 import re
 from collections.abc import Callable, Sequence
 
-from fine_tune_assets.approval.dates import dates_in
-from fine_tune_assets.approval.sides import sides_in
+from fine_tune_assets.claims.dates import dates_in
+from fine_tune_assets.claims.sides import sides_in
 
 Plant = Callable[[str, random.Random], str | None]
 """Takes an output, and gives it with an error; None where there is nothing to change."""
@@ -87,6 +87,89 @@ def other_date(output: str, rng: random.Random) -> str | None:
     return _swap(output, days, lambda match: str(int(match.group()) % 28 + 1), rng)
 
 
+def _words(listed: str) -> list[str]:
+    return listed.split()
+
+
+_MEDICINES = _words(
+    "acetaminophen albuterol allopurinol amlodipine amoxicillin aspirin atenolol atorvastatin azithromycin benadryl "
+    "benicar carvedilol celebrex cipro citalopram clindamycin clonidine coumadin cymbalta digoxin effexor flexeril "
+    "flomax flovent furosemide gabapentin glipizide hydrochlorothiazide ibuprofen insulin keflex klonopin lantus "
+    "lasix levaquin levothyroxine lexapro lipitor lisinopril lortab losartan meloxicam metformin methotrexate "
+    "metoprolol mobic morphine motrin naprosyn neurontin nexium norvasc omeprazole paxil penicillin percocet plavix "
+    "prednisone prilosec protonix prozac robaxin seroquel simvastatin singulair symbicort synthroid tramadol tylenol "
+    "ultram valium vicodin warfarin xanax zocor zofran zoloft zyrtec"
+)
+_WITHOUT_BRAND = _words(
+    "allopurinol amoxicillin atenolol atorvastatin azithromycin carvedilol citalopram clindamycin clonidine digoxin "
+    "glipizide losartan methotrexate metoprolol morphine naprosyn penicillin percocet plavix prednisone protonix "
+    "prozac seroquel valium xanax zofran"
+)
+"""None of these is another name of one above."""
+_MEDICINE = rf"\b(?:{'|'.join(_MEDICINES)})\b"
+_DOSE = re.compile(
+    rf"{_MEDICINE}[\s,]+(?:(?:at|to|of)\s+)?(?P<dose>\d+(?:\.\d+)?)(?=\s?(?:mg|mcg|milligrams?|micrograms?|units|puffs?)\b)",
+    re.IGNORECASE,
+)
+_OTHER_FREQUENCY = {
+    "once daily": "twice daily", "once a day": "three times a day", "twice daily": "once daily",
+    "twice a day": "three times a day",
+    "three times a day": "once a day", "3 times a day": "once a day", "every 4 hours": "every 12 hours",
+    "every 6 hours": "every 12 hours",
+    "every 8 hours": "every 4 hours", "every 12 hours": "every 6 hours", "once weekly": "once daily", "once a week": "once a day",
+    "every week": "every day", "daily": "twice daily", "a day": "every 6 hours", "bid": "tid", "tid": "bid", 
+    "b.i.d": "t.i.d", "t.i.d": "b.i.d",
+}  # fmt: skip
+_FREQUENCY = re.compile(
+    rf"{_MEDICINE}[^.;\n]{{0,30}}?(?<!times)\s"
+    rf"(?P<frequency>{'|'.join(re.escape(one) for one in _OTHER_FREQUENCY)})\b",
+    re.IGNORECASE,
+)
+
+
+def other_medicine(output: str, rng: random.Random) -> str | None:
+    """A medicine with a dose or a frequency becomes one that the output does not name."""
+    found = [*_DOSE.finditer(output), *_FREQUENCY.finditer(output)]
+    others = [name for name in _WITHOUT_BRAND if name not in output.lower()]
+    name = re.compile(r"\w+")
+    return _swap(output, [m for f in found if (m := name.match(output, f.start()))], lambda _: rng.choice(others), rng)
+
+
+def other_dose(output: str, rng: random.Random) -> str | None:
+    """The half or the double: both are strengths that are sold."""
+    return _swap_group(
+        output, list(_DOSE.finditer(output)), "dose", lambda dose: f"{float(dose) * rng.choice((0.5, 2)):g}", rng
+    )
+
+
+def doses_exchanged(output: str, rng: random.Random) -> str | None:
+    """A medicine has the dose of another one, and that one its own."""
+    found = list(_DOSE.finditer(output))
+    pairs = [(a, b) for a in found for b in found if a.start() < b.start() and a["dose"] != b["dose"]]
+    pairs = [
+        (a, b) for a, b in pairs if a.group().split()[0].lower().strip(",") != b.group().split()[0].lower().strip(",")
+    ]
+    if not pairs:
+        return None
+    a, b = rng.choice(pairs)
+    between = output[a.end("dose") : b.start("dose")]
+    return output[: a.start("dose")] + b["dose"] + between + a["dose"] + output[b.end("dose") :]
+
+
+def other_frequency(output: str, rng: random.Random) -> str | None:
+    found = list(_FREQUENCY.finditer(output))
+    return _swap_group(output, found, "frequency", lambda said: _OTHER_FREQUENCY[said.lower()], rng)
+
+
+def _swap_group(
+    output: str, found: Sequence[re.Match[str]], group: str, other: Callable[[str], str], rng: random.Random
+) -> str | None:
+    if not found:
+        return None
+    match = rng.choice(found)
+    return output[: match.start(group)] + other(match[group]) + output[match.end(group) :]
+
+
 def _turned(match: re.Match[str]) -> str:
     return f"{_TURNED[' '.join(match['cue'].lower().split())]} {match['rest']}"
 
@@ -107,5 +190,9 @@ PLANTS: dict[str, tuple[Plant, str]] = {
     "a negation left out": (no_negation, "negation not in input"),
     "a negation added": (more_negation, "negation not in input"),
     "another date": (other_date, "date not in input"),
+    "another medicine": (other_medicine, "medication not in input"),
+    "half or twice the dose": (other_dose, "medication not in input"),
+    "the doses of two medicines exchanged": (doses_exchanged, "medication not in input"),
+    "another frequency": (other_frequency, "medication not in input"),
 }
 """Planted error → how it is made, and the kind of flag that should find it."""

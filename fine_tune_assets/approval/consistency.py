@@ -10,7 +10,7 @@ from typing import Any
 
 from fine_tune_assets.approval.contradictions import contradictions
 from fine_tune_assets.approval.flags import flag
-from fine_tune_assets.approval.saying import normal
+from fine_tune_assets.claims.saying import normal
 from fine_tune_assets.core.records import PairFinder
 
 LONG_CHARACTERS = 200

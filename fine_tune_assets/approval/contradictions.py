@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from fine_tune_assets.approval.saying import is_contrary, normal, said_by
+from fine_tune_assets.claims.saying import is_contrary, normal, said_by
 from fine_tune_assets.core.records import PairFinder
 
 COMPARED = 20

@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 
 from fine_tune_assets.approval.contradictions import NAMED
 from fine_tune_assets.approval.flags import flag
-from fine_tune_assets.approval.saying import are_near_copies_apart, is_contrary, normal, said_by, states_otherwise
 from fine_tune_assets.approval.task_kinds import Drafted, drafts_by_tasks, other_half
+from fine_tune_assets.claims.saying import are_near_copies_apart, is_contrary, normal, said_by, states_otherwise
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.recipes.schema import PairTask, Task
 

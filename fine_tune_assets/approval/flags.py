@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final, get_args
 
-from fine_tune_assets.approval.answers import sentence_bounds
+from fine_tune_assets.claims.dialogues import sentence_bounds
 from fine_tune_assets.recipes.schema import FlagKind
 
 FLAG_KINDS: Final[tuple[str, ...]] = get_args(FlagKind)

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from fine_tune_assets.approval.flags import flag
 from fine_tune_assets.approval.lab_values import LabValues, abnormal_lines, read_lab_values
-from fine_tune_assets.approval.sections import find_section, headings_of, section_texts, shown_heading
-from fine_tune_assets.approval.shared_words import shared_words
+from fine_tune_assets.claims.sections import find_section, headings_of, section_texts, shown_heading
+from fine_tune_assets.claims.shared_words import shared_words
 from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.recipes.schema import FieldTask, ModelTask, PairTask, SectionTask, Task
 

@@ -309,6 +309,18 @@ JUDGE_SCORES = pa.schema([
     _column("is_finished", pa.bool_(), "True when the answer ended with the stop token, not at the length limit"),
     _column("judge_version", pa.string(), "Fingerprint of the judge"),
 ])
+ANSWER_CHECKS = pa.schema([
+    _column("model", pa.string(), "`base`, `adapter` or `incumbent`"),
+    _column("model_fingerprint", pa.string(), "Fingerprint of the model that answered"),
+    _column("adapter_id", pa.string(), "The candidate that this comparison is about"),
+    _EXAMPLE_ID, _PATIENT,
+    _column(
+        "check", pa.string(),
+        "`numbers`, `units`, `dates`, `sides`, `negations`, `medications`, `format`, `finished` or `length`",
+    ),
+    _column("is_held", pa.bool_(), "Whether the answer holds to it; absent where it does not apply to the task", nullable=True),
+    _column("found", pa.int64(), "How many things the input does not support, or faults of form; never text"),
+])
 RETAINED_ABILITIES = pa.schema([
     _column("ability", pa.string(), "General task kept out of training"),
     _column("adapter_id", pa.string(), "The candidate"),
@@ -401,6 +413,7 @@ TABLES: dict[str, pa.Schema] = {
     "sweep_trials": SWEEP_TRIALS,
     "judge_agreement": JUDGE_AGREEMENT,
     "judge_scores": JUDGE_SCORES,
+    "answer_checks": ANSWER_CHECKS,
     "retained_abilities": RETAINED_ABILITIES,
     "promotion_verdicts": PROMOTION_VERDICTS,
     "merged_weights": MERGED_WEIGHTS,

@@ -44,6 +44,7 @@ _SECTIONS = {
     "training": ("s06_adapters", "how an adapter is trained"),
     "judge": ("s07_judge_scores", "how many answers are graded, and how long they may be"),
     "abilities": ("s07_judge_scores", "how many general questions are asked"),
+    "checks": ("s07_judge_scores", "what an answer must look like, and how long it may be"),
     "gate": ("s07_judge_scores", "what a candidate must reach to be promoted, and the judge to decide"),
     "weights": ("s08_merged_weights", "the number format of merged weights, and how little merging may change"),
     "exports": ("s08_merged_weights", "the GGUF formats, and how little an export may change"),

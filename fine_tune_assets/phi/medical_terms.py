@@ -1,6 +1,6 @@
 """What the tagger takes for an identifier and is none: medicines, abbreviations, scales and signs, times, impossible days.
 
-Owns the lists of `reference/` and when a word of them is certainly meant. Asked of the tagger's findings only; a rule has its
+Owns the lists of `reference/` (medicines are in `core`) and when a word of them is certainly meant. Asked of the tagger's findings only; a rule has its
 context, and what the metadata states is certain.
 """
 
@@ -10,6 +10,7 @@ import re
 from functools import cache
 from pathlib import Path
 
+from fine_tune_assets.core.medicines import medicines
 from fine_tune_assets.phi.folding import fold
 from fine_tune_assets.phi.name_words import EPONYM_NOUN, EPONYMS
 from fine_tune_assets.phi.ordinary_words import ORDINARY_WORDS
@@ -62,11 +63,6 @@ _TERM_AFTER = re.compile(
     re.IGNORECASE,
 )  # fmt: skip
 _LETTERED_END = re.compile(r"[ ](?:[A-D]|neg|\d{1,2}|[ivIV]+[abcABC]?)\.?\Z", re.IGNORECASE)
-
-
-@cache
-def medicines() -> frozenset[str]:
-    return _read("medicines.txt")
 
 
 @cache

@@ -4,12 +4,14 @@ Owns the fields, their meaning and their limits; refuses unknown keys. Does not 
 """
 
 import re
+from dataclasses import field
 from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic.dataclasses import dataclass
 
+from fine_tune_assets.recipes.json_schemas import require_schema
 from fine_tune_assets.recipes.sweep import SweepSettings, require_trainable
 
 _STRICT = ConfigDict(extra="forbid")
@@ -189,6 +191,7 @@ FlagKind = Literal[
     "date not in input",
     "side not in input",
     "negation not in input",
+    "medication not in input",
     "flag contradicts range",
     "contradiction",
     "label noise",
@@ -325,6 +328,36 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class OutputFormat:
+    """What every answer to a task must look like: one of the two."""
+
+    headings: tuple[Heading, ...] = ()
+    """Sections that must be there with text in them, each under a heading line of its own."""
+    json_schema: dict[str, Any] | None = None
+    """The whole answer is one JSON value that this schema (2020-12) allows."""
+
+    @model_validator(mode="after")
+    def _is_one_of_two(self) -> "OutputFormat":
+        if bool(self.headings) == (self.json_schema is not None):
+            raise ValueError("a format is either headings or json_schema")
+        if self.json_schema is not None:
+            require_schema(self.json_schema)
+        return self
+
+
+@dataclass(frozen=True, config=_STRICT)
+class CheckSettings:
+    """How answers are checked without a judge."""
+
+    formats: dict[TaskName, OutputFormat] = field(default_factory=dict)
+    """Task → what its answers must look like. Not a part of the task: another format must not draft again."""
+    shortest: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """An answer with fewer words than this multiple of what approved answers to its task have (5th percentile) is too short."""
+    longest: Annotated[float, Field(ge=1)] = 2.0
+    """One with more words than this multiple of the 95th percentile is too long."""
+
+
+@dataclass(frozen=True, config=_STRICT)
 class JudgeSettings:
     test_examples: Positive
     """Test examples that are answered and graded, at most. More narrow the interval and cost time."""
@@ -346,6 +379,9 @@ class GateSettings:
     """Share of answers without a grade above which there is no verdict but `hold`."""
     maximum_ability_loss: Fraction
     """Accuracy that the candidate may lose on a general task."""
+    maximum_check_loss: Fraction
+    """Share of answers by which the candidate may fail each deterministic check more often than the incumbent. Higher lets more
+    unsupported doses, sides and dates pass."""
     maximum_merge_kl: float
     """Mean KL divergence per token between adapter and merged weights, in nats."""
     maximum_quantized_kl: float
@@ -388,8 +424,17 @@ class Recipe:
     """Share of general data in the train split: it guards against forgetting."""
     replay_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the train split that is taken from earlier sets: examples that are no longer drafted but still approved."""
+    checks: CheckSettings = field(default_factory=CheckSettings)
+    """Format and length that answers must have."""
     sweep: SweepSettings | None = None
     """Several trainings with different settings, of which the best on validation becomes the candidate; absent: one training."""
+
+    @model_validator(mode="after")
+    def _formats_its_own_tasks(self) -> "Recipe":
+        unknown = sorted(set(self.checks.formats) - {task.name for task in self.tasks})
+        if unknown:
+            raise ValueError(f"checks.formats names {', '.join(unknown)}, which is no task of the recipe")
+        return self
 
     @model_validator(mode="after")
     def _sweeps_what_can_be_trained(self) -> "Recipe":

@@ -2,7 +2,8 @@
 
 import pytest
 
-from fine_tune_assets.phi.medical_terms import abbreviations, is_no_day, medicines, named_terms
+from fine_tune_assets.core.medicines import medicines
+from fine_tune_assets.phi.medical_terms import abbreviations, is_no_day, named_terms
 from fine_tune_assets.phi.plausibility import plausible
 from fine_tune_assets.phi.spans import Span
 

@@ -195,3 +195,35 @@ def test_the_fingerprints_do_not_change_with_comments(tmp_path: Path) -> None:
     text = shipped_recipes()[DEMO].read_text(encoding="utf-8")
     commented = load_recipe(written(tmp_path, "# Another comment.\n" + text + "\n# And one more.\n"))
     assert section_fingerprints(commented) == section_fingerprints(load_recipe(DEMO))
+
+
+@pytest.mark.parametrize(
+    ("formats", "why"),
+    [
+        ({"write_plan": {"headings": ["PLAN"]}}, "no task of the recipe"),
+        ({"write_section": {}}, "either headings or json_schema"),
+        (
+            {"write_section": {"headings": ["PLAN"], "json_schema": {"type": "object"}}},
+            "either headings or json_schema",
+        ),
+        ({"write_section": {"json_schema": {"type": "objekt"}}}, "no JSON schema"),
+        (
+            {"write_section": {"json_schema": {"items": {"$ref": "https://example.org/s.json"}}}},
+            "another file or address",
+        ),
+    ],
+)
+def test_a_format_that_nothing_could_be_held_to_is_refused(formats: dict[str, Any], why: str) -> None:
+    """A misspelt task would be checked for nothing; and nothing is fetched to check an answer."""
+    with pytest.raises(RecipeError, match=why):
+        parse_recipe({**demo_values(), "checks": {"formats": formats}}, "mine.yaml")
+
+
+def test_a_task_may_have_a_format() -> None:
+    formats = {
+        "write_section": {"json_schema": {"type": "object"}},
+        "chief_complaint": {"headings": [["PLAN", "/P.*/"]]},
+    }
+    recipe = parse_recipe({**demo_values(), "checks": {"formats": formats, "longest": 3}}, "mine.yaml")
+    assert recipe.checks.formats["chief_complaint"].headings == (("PLAN", "/P.*/"),)
+    assert (recipe.checks.shortest, recipe.checks.longest) == (0.5, 3.0)

@@ -74,6 +74,8 @@ def _paths(schema: Any, prefix: str = "") -> Iterator[str]:
         ("judge.ability_items", 20, {"abilities"}),
         ("judge.batch_size", 4, {"judge", "abilities"}),
         ("judge.agreement_floor", 0.9, {"gate"}),
+        ("checks.longest", 3.0, {"checks"}),
+        ("gate.maximum_check_loss", 0.0, {"gate"}),
         ("gate.minimum_gain", 1.0, {"gate"}),
         ("gate.maximum_merge_kl", 0.001, {"gate", "weights"}),
         ("gate.maximum_quantized_kl", 0.001, {"gate", "exports"}),
@@ -98,7 +100,9 @@ def test_keeping_the_weights_of_losers_is_no_reason_to_train_again() -> None:
 
 def test_the_manifest_of_a_set_names_all_of_the_recipe_that_curates() -> None:
     """Which words of which task made an example is asked years later: a name of a recipe does not tell."""
-    later = {"tagger", "base_model", "training", "judge", "abilities", "gate", "weights", "exports", "engine"}
+    later = {
+        "tagger", "base_model", "training", "judge", "abilities", "checks", "gate", "weights", "exports", "engine",
+    }  # fmt: skip
     assert set(CURATION) == set(SECTIONS) - later
     tasks = asdict(DEMO)["tasks"]
     changed = parse_recipe({**asdict(DEMO), "tasks": [{**tasks[0], "instruction": "In other words."}, *tasks[1:]]}, "c")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from fine_tune_assets.approval.mentions import findings_in
-from fine_tune_assets.approval.negation import unsupported_negations
+from fine_tune_assets.claims.mentions import findings_in
+from fine_tune_assets.claims.negation import unsupported_negations
 
 
 @pytest.mark.parametrize(

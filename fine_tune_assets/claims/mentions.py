@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from fine_tune_assets.approval.answers import Sentence, sentences_in
-from fine_tune_assets.approval.cues import (
+from fine_tune_assets.claims.cues import (
     AND_ENDS,
     CLAUSE_ENDS,
     CUES,
@@ -30,7 +29,8 @@ from fine_tune_assets.approval.cues import (
     OTHERS,
     TELLS,
 )
-from fine_tune_assets.approval.findings import FINDING_OF, LONGEST_FORM, SITE_OF, stem
+from fine_tune_assets.claims.dialogues import Sentence, sentences_in
+from fine_tune_assets.claims.findings import FINDING_OF, LONGEST_FORM, SITE_OF, stem
 
 State = Literal["negated", "asserted", "open"]
 SCOPE_WORDS = 10

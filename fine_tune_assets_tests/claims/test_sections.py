@@ -1,6 +1,6 @@
 """How a report is read as sections."""
 
-from fine_tune_assets.approval.sections import section_texts, split_sections
+from fine_tune_assets.claims.sections import section_texts, split_sections
 
 
 def test_a_section_ends_at_the_next_heading() -> None:

@@ -8,7 +8,7 @@ from collections import Counter
 
 from fine_tune_assets.core.numbers import located_numbers
 
-_SPELLINGS = {
+SPELLINGS = {
     "mcg": "mcg µg μg ug microgram micrograms",
     "mg": "mg mgs milligram milligrams",
     "g": "g gm gram grams",
@@ -38,7 +38,7 @@ _SPELLINGS = {
     "month": "month months",
     "year": "year years yr yrs",
 }
-_UNIT_OF = {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in spellings.split()}
+_UNIT_OF = {spelling: unit for unit, spellings in SPELLINGS.items() for spelling in spellings.split()}
 # Spelled out in a transcript: "five M G".
 _UNIT_OF |= {" ".join(unit): unit for unit in ("mg", "mcg", "kg", "ml", "mm", "cm", "iu")} | {"c c": "ml"}
 _ONE = "|".join(re.escape(spelling) for spelling in sorted(_UNIT_OF, key=len, reverse=True))

@@ -5,7 +5,7 @@ Owns which mention of the input an output's mention is compared with. What negat
 
 from collections.abc import Sequence
 
-from fine_tune_assets.approval.mentions import Finding, findings_in
+from fine_tune_assets.claims.mentions import Finding, findings_in
 
 
 def unsupported_negations(output: str, input_text: str) -> list[str]:

@@ -1,0 +1,103 @@
+"""Stage 7: does every answer hold to its input and its form?
+
+Belongs here: running the deterministic checks over the judged answers, and showing their figures. Must stay out: what a check
+looks for (see `claims/`), and when one vetoes (see `judging/answer_checks`).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
+from fine_tune_assets.defs.resources import Installation, errors_for_people
+from fine_tune_assets.defs.s01_erased_patients import require_nobody_erased
+from fine_tune_assets.defs.s04_standing_decisions import require_decisions_stand
+from fine_tune_assets.defs.s06_adapters import behind_training
+from fine_tune_assets.defs.s07_judge_scores import GROUP
+from fine_tune_assets.defs.sources import recipe_section
+from fine_tune_assets.instructions.storing import read_instruction_set
+from fine_tune_assets.judging.answer_checks import (
+    OF_THE_FORM,
+    OF_THE_INPUT,
+    CheckFigure,
+    check_answers,
+    check_figures,
+    vetoes,
+)
+
+
+@dg.asset(
+    group_name=GROUP,
+    deps=[recipe_section("checks")],
+    automation_condition=behind_training(),
+    description="Whether each judged answer holds to its input (numbers, doses, sides, dates, denials) and to its form.",
+    owners=OWNERS["clinical"],
+    kinds={"parquet"},
+    metadata=definition_metadata("answer_checks"),
+)
+def answer_checks(
+    installation: Installation, adapters: pa.Table, judge_scores: pa.Table
+) -> dg.MaterializeResult[pa.Table]:
+    adapter = adapters.to_pylist()[0]
+    if set(judge_scores.column("adapter_id").to_pylist()) - {adapter["adapter_id"]}:
+        raise dg.Failure("The answers are another adapter's. Materialize judge_scores again.", allow_retries=False)
+    with errors_for_people():
+        stored = read_instruction_set(installation.layout.instruction_sets, adapter["instruction_set_fingerprint"])
+        require_nobody_erased(installation, stored.table)
+        require_decisions_stand(installation, stored)
+        table = check_answers(judge_scores, stored.table, installation.recipe.checks)
+    figures = check_figures(table)
+    shown = [_shown(figure) for figure in figures]
+    losses = {f"loss_{figure.check}": figure.loss for figure in figures if figure.loss is not None}
+    return result(
+        "answer_checks",
+        table,
+        fingerprint_table(table),
+        by_check=dg.MetadataValue.md(markdown_table(shown)),
+        **losses,
+    )
+
+
+def _shown(figure: CheckFigure) -> dict[str, Any]:
+    return {
+        "check": figure.check,
+        "examples": figure.examples,
+        "candidate holds": figure.candidate_held,
+        "what serves holds": figure.incumbent_held,
+        "candidate does worse by": figure.loss,
+        "found in the candidate": figure.candidate_found,
+        "found in what serves": figure.incumbent_found,
+    }
+
+
+@dg.asset_check(
+    asset="answer_checks",
+    description="The candidate states no more that its input does not hold than what serves does, in any check.",
+)
+def answers_hold_to_their_input(installation: Installation, answer_checks: pa.Table) -> dg.AssetCheckResult:
+    return _checked(installation, answer_checks, OF_THE_INPUT)
+
+
+@dg.asset_check(
+    asset="answer_checks",
+    description="The candidate's answers have the format and length of their tasks, and end by themselves, as what serves does.",
+)
+def answers_keep_their_form(installation: Installation, answer_checks: pa.Table) -> dg.AssetCheckResult:
+    return _checked(installation, answer_checks, OF_THE_FORM)
+
+
+def _checked(installation: Installation, table: pa.Table, checks: Sequence[str]) -> dg.AssetCheckResult:
+    """By the same function as the verdict. Not blocking: the verdict is the gate."""
+    reasons = vetoes(table, installation.recipe.gate, checks)
+    shown = [_shown(figure) for figure in check_figures(table) if figure.check in checks]
+    return dg.AssetCheckResult(
+        passed=not reasons,
+        metadata={
+            "by_check": dg.MetadataValue.md(markdown_table(shown)),
+            "maximum_check_loss": installation.recipe.gate.maximum_check_loss,
+            **({WHY: "\n".join(reasons)} if reasons else {}),
+        },
+    )
