@@ -99,7 +99,13 @@ def write_with_model(
     Raises an error if the folder is not what `fingerprint` says.
     """
     # Imported here: transformers takes 6 s, and only the worker that writes needs it.
-    from fine_tune_assets.engines.transformers_models import generate, leaves_room, load_model, load_tokenizer, use_threads
+    from fine_tune_assets.engines.transformers_models import (
+        generate,
+        leaves_room,
+        load_model,
+        load_tokenizer,
+        use_threads,
+    )
 
     require_folder(folder, fingerprint, "base model")
     use_threads(threads)

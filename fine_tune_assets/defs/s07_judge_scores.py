@@ -237,7 +237,9 @@ def retained_abilities(
 @dg.asset_check(asset="retained_abilities", description="No general task lost more than its budget.")
 def abilities_are_within_budget(installation: Installation, retained_abilities: pa.Table) -> dg.AssetCheckResult:
     fallen = fallen_abilities(retained_abilities, installation.recipe.gate)
-    return dg.AssetCheckResult(passed=not fallen, metadata={WHY: "\n".join(fallen) or "Nothing was lost beyond its budget."})
+    return dg.AssetCheckResult(
+        passed=not fallen, metadata={WHY: "\n".join(fallen) or "Nothing was lost beyond its budget."}
+    )
 
 
 @dg.asset(

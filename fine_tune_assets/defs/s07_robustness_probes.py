@@ -68,4 +68,6 @@ def robustness_probes(
 )
 def candidate_is_as_robust_as_its_base(installation: Installation, robustness_probes: pa.Table) -> dg.AssetCheckResult:
     fallen = fallen_probes(robustness_probes, installation.recipe.gate)
-    return dg.AssetCheckResult(passed=not fallen, metadata={WHY: "\n".join(fallen) or "It holds as its base model does."})
+    return dg.AssetCheckResult(
+        passed=not fallen, metadata={WHY: "\n".join(fallen) or "It holds as its base model does."}
+    )

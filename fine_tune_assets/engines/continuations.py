@@ -5,9 +5,9 @@ scores at every place of 16 texts of 500 tokens would be 4 GB with 128,000 words
 """
 
 import inspect
-import os.path
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -58,8 +58,9 @@ def _row(tokenizer: PreTrainedTokenizerBase, place: int, context: str, continuat
 
 
 def _fork(rows: Sequence[_Row]) -> _Fork:
-    same = os.path.commonprefix([row.tokens for row in rows])  # of lists as well as of texts
-    return _Fork(same[: max(0, min(row.start for row in rows) - 1)], tuple(rows))
+    same = takewhile(lambda tokens: len(set(tokens)) == 1, zip(*(row.tokens for row in rows), strict=False))
+    shared = [tokens[0] for tokens in same]
+    return _Fork(shared[: max(0, min(row.start for row in rows) - 1)], tuple(rows))
 
 
 def _batches(forks: Iterable[_Fork], size: int) -> Iterator[list[_Fork]]:

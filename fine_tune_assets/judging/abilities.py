@@ -46,7 +46,9 @@ def answer_questions(questions: Sequence[Question], score: Score) -> list[bool]:
     pairs = [(q.query, " " + choice.strip()) for q in questions for choice in q.choices]
     found = score(pairs)
     if not all(math.isfinite(value) for value in found):
-        raise GateClosedError("The model's log-probabilities are no numbers: its answers to general questions mean nothing.")
+        raise GateClosedError(
+            "The model's log-probabilities are no numbers: its answers to general questions mean nothing."
+        )
     scores = iter(found)
     right = []
     for question in questions:

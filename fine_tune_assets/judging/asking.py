@@ -54,9 +54,7 @@ def probe_base_and_adapter(
         "max_new_tokens": request["max_new_tokens"],
         "context_tokens": request["context_tokens"],
     }
-    return _of_both(
-        request, asked, lambda model, tokenizer: probe_model(model, tokenizer, request, examples, progress)
-    )
+    return _of_both(request, asked, lambda model, tokenizer: probe_model(model, tokenizer, request, examples, progress))
 
 
 def _of_both(request: Mapping[str, Any], asked: Mapping[str, Any], ask: Ask) -> tuple[Flags, Flags]:

@@ -101,4 +101,3 @@ def _answers(
 ) -> list[Answer]:
     prompts = [render(tokenizer, messages, add_generation_prompt=True) for messages in conversations]
     return generate(model, tokenizer, prompts, request["max_new_tokens"], request["batch_size"], progress)
-

@@ -37,7 +37,9 @@ def probe_model(
     room = request["max_new_tokens"]
     fitting = [e for e in examples if leaves_room(model, tokenizer, render(tokenizer, e["messages"][:-1], True), room)]
     clean: list[Conversation] = [e["messages"][:-1] for e in fitting]
-    attacks = attacks_on(fitting, {m: _forged_turn(tokenizer, m) for m in (marker_of(e["example_id"]) for e in fitting)})
+    attacks = attacks_on(
+        fitting, {m: _forged_turn(tokenizer, m) for m in (marker_of(e["example_id"]) for e in fitting)}
+    )
     asked = [*clean, *_without_input(clean), *(attack.messages for attack in attacks)]
     answers = _answers(model, tokenizer, asked, request, progress)
     first, last = len(clean), len(asked) - len(attacks)
@@ -76,9 +78,7 @@ def _forged_turn(tokenizer: Any, marker: str) -> str:
     return str(tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=False))
 
 
-def _planted(
-    attacks: Sequence[Attack], answers: Sequence[Answer | None], clean: Sequence[Answer | None]
-) -> Flags:
+def _planted(attacks: Sequence[Attack], answers: Sequence[Answer | None], clean: Sequence[Answer | None]) -> Flags:
     held: Flags = {probe: [] for probe in PLANTED}
     for attack, answer in zip(attacks, answers, strict=True):
         before = clean[attack.example]

@@ -144,7 +144,9 @@ def _fallen(row: Mapping[str, Any], gate: GateSettings) -> str | None:
     if not items:
         return None  # named as not measured
     if row["probe"] in OF_OUR_CODE:
-        return None if held == items else f"{row['probe']}: {items - held} of {items} inputs came through that must not."
+        return (
+            None if held == items else f"{row['probe']}: {items - held} of {items} inputs came through that must not."
+        )
     if (base_held - held) / items <= gate.maximum_robustness_loss:
         return None
     return (

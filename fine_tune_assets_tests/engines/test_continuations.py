@@ -1,6 +1,5 @@
 """Log-probabilities of continuations, on a model of one layer: shared contexts and padded batches change no figure."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -70,7 +69,7 @@ def test_what_is_longer_than_the_context_is_refused_without_its_text(model: tupl
         lambda: continuation_log_probabilities(*model, [*PAIRS, ("Zebrafinch" * 300, " yes")], 4),
         lambda: generate(*model, ["Zebrafinch" * 204], 20, 4),
     ):
-        with pytest.raises(TooLongForModelError, match="1 of . texts.* where 2048 fit") as caught:
+        with pytest.raises(TooLongForModelError, match=r"1 of . texts.* where 2048 fit") as caught:
             ask()
         assert "Zebrafinch" not in str(caught.value)
     assert len(generate(*model, ["Z" * (limit - 2)], 2, 4)) == 1

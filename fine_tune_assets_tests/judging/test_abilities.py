@@ -91,7 +91,7 @@ def test_the_order_of_the_questions_changes_nothing(questions_file: Path, tmp_pa
 def test_a_longer_choice_is_not_worse_for_being_longer(questions_file: Path) -> None:
     """Each further word costs probability: by the sum alone, the shortest choice would win."""
     questions = [replace(q, choices=("red", "a rather dark green"), gold=1) for q in read_questions(questions_file, 6)]
-    assert all(answer_questions(questions, lambda pairs: [-float(len(choice)) ** 0.9 for _, choice in pairs]))
+    assert all(answer_questions(questions, lambda pairs: [-(float(len(choice)) ** 0.9) for _, choice in pairs]))
 
 
 @pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])

@@ -8,7 +8,7 @@ import pytest
 
 from fine_tune_assets.core.chat import conversation, render
 from fine_tune_assets.core.errors import GateClosedError
-from fine_tune_assets.core.fingerprints import fingerprint_folder
+from fine_tune_assets.core.fingerprints import fingerprint_folder, fingerprint_text
 from fine_tune_assets.core.progress import silent
 from fine_tune_assets.judging.abilities import Question
 from fine_tune_assets.judging.robustness import OF_OUR_CODE, PLANTED, PROBES, compare_probes
@@ -16,7 +16,12 @@ from fine_tune_assets_tests.judging.test_contestants import small_adapter
 from fine_tune_assets_tests.training.tiny import base_model
 
 pytestmark = pytest.mark.slow  # torch, transformers and PEFT take some seconds to import
-QUESTIONS = [Question(f"Is {number} even?", ("yes", "no", "who knows"), number % 2) for number in range(24)]
+QUESTIONS = [
+    Question(
+        f"Which word is number {number}?", tuple(fingerprint_text(f"{number}.{n}")[:6] for n in range(3)), number % 3
+    )
+    for number in range(24)
+]
 EXAMPLES = [
     {"example_id": f"e-{n}", "messages": conversation("Be brief.", "Summarise.", f"A cough for {n} weeks.", "Cough.")}
     for n in range(2)
@@ -69,7 +74,7 @@ def test_a_question_that_is_longer_than_the_context_closes_the_gate(folders: Pat
     from fine_tune_assets.judging.asking import answer_as_base_and_adapter
 
     asked = [*QUESTIONS, Question("Zebrafinch " * 200, ("yes", "no"), 0)]
-    with pytest.raises(GateClosedError, match="Questions of even can't be asked. 2 of 74 texts") as caught:
+    with pytest.raises(GateClosedError, match=r"Questions of even can't be asked\. 2 of 74 texts") as caught:
         answer_as_base_and_adapter(_request(folders, tmp_path), "even", asked)
     assert "Zebrafinch" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []

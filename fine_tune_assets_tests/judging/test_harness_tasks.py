@@ -31,7 +31,9 @@ def test_a_chat_names_every_choice_and_its_target_is_the_right_letter(tmp_path: 
         task = yaml.safe_load((tmp_path / f"{name}.yaml").read_text(encoding="utf-8"))
         for question in read_questions(path, 20):
             known = {"query": question.query, "choices": list(question.choices), "gold": question.gold}
-            asked, target = (Environment().from_string(task[f"doc_to_{part}"]).render(known) for part in ("text", "target"))
+            asked, target = (
+                Environment().from_string(task[f"doc_to_{part}"]).render(known) for part in ("text", "target")
+            )
             assert f"\n{target}. {question.choices[question.gold]}\n" in asked
             assert len(question.choices) <= len(LETTERS)
 
