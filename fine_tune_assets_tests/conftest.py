@@ -34,7 +34,7 @@ SMALL_SPLIT = {"validation_fraction": 0.25, "test_fraction": 0.25, "minimum_exam
 WHOLE_GRAPH = re.compile(r"/end_to_end/test_(air_gap|whole_graph)\.py")
 """They share an installation on which the whole graph ran."""
 USE_THE_REAL_MODEL = re.compile(
-    r"/(judging|merging|training)/|/approval/test_writing\.py|/defs/test_(killed_training|model_drafts)\.py"
+    r"/(judging|merging|training)/|/engines/test_continuations\.py|/approval/test_writing\.py|/defs/test_(killed_training|model_drafts)\.py"
 )
 STORIES = re.compile(r"/end_to_end/|/defs/test_(ingest_flow|sweeps|training_on_a_ray_cluster)\.py")
 """Each takes a minute or more."""

@@ -14,10 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fine_tune_assets.approval.task_kinds import BY_MODEL, Request
-from fine_tune_assets.core.chat import conversation, render
+from fine_tune_assets.core.chat import conversation, plain_messages, render
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import require_folder, short
 from fine_tune_assets.core.progress import Progress
+from fine_tune_assets.core.releases import AskedWith
 from fine_tune_assets.core.tables import MODEL_DRAFTS, table_of
 
 READ_TIMEOUT_SECONDS = 900.0
@@ -34,7 +35,7 @@ class LiveEngine:
     """The engine that serves now."""
 
     url: str
-    system_prompt: str
+    asked_with: AskedWith
     release_id: str
     api_key: str = field(repr=False)
 
@@ -69,8 +70,9 @@ def write_with_engine(requests: Sequence[Request], engine: LiveEngine, progress:
 
 def _ask(client: httpx.Client, engine: LiveEngine, request: Request) -> tuple[str, bool] | None:
     """The answer, and whether it came to its end. None if the request is longer than the context."""
+    messages = conversation(engine.asked_with.system_prompt, request.instruction, request.input)
     body = {
-        "messages": conversation(engine.system_prompt, request.instruction, request.input),
+        "messages": plain_messages(messages, engine.asked_with.control_tokens),
         "max_tokens": request.max_new_tokens,
         "temperature": 0,
         "stream": False,
@@ -92,19 +94,34 @@ def _ask(client: httpx.Client, engine: LiveEngine, request: Request) -> tuple[st
 def write_with_model(
     requests: Sequence[Request], folder: Path, fingerprint: str, system_prompt: str, threads: int, progress: Progress
 ) -> pa.Table:
-    """MODEL_DRAFTS by a model in a local folder. Raises an error if the folder is not what `fingerprint` says."""
+    """MODEL_DRAFTS by a model in a local folder. A report that is longer than its context is left out.
+
+    Raises an error if the folder is not what `fingerprint` says.
+    """
     # Imported here: transformers takes 6 s, and only the worker that writes needs it.
-    from fine_tune_assets.engines.transformers_models import generate, load_model, load_tokenizer, use_threads
+    from fine_tune_assets.engines.transformers_models import (
+        generate,
+        leaves_room,
+        load_model,
+        load_tokenizer,
+        use_threads,
+    )
 
     require_folder(folder, fingerprint, "base model")
     use_threads(threads)
     model, tokenizer = load_model(folder).eval(), load_tokenizer(folder)
     rows: list[dict[str, Any]] = []
     for length in sorted({r.max_new_tokens for r in requests}):
-        asked = [r for r in requests if r.max_new_tokens == length]
-        prompts = [render(tokenizer, conversation(system_prompt, r.instruction, r.input), True) for r in asked]
-        answers = generate(model, tokenizer, prompts, length, BATCH_SIZE, progress)
-        rows += [draft_row(r, a.text, a.is_finished, short(fingerprint)) for r, a in zip(asked, answers, strict=True)]
+        rendered = [
+            (r, render(tokenizer, conversation(system_prompt, r.instruction, r.input), True))
+            for r in requests
+            if r.max_new_tokens == length
+        ]
+        asked = [(r, prompt) for r, prompt in rendered if leaves_room(model, tokenizer, prompt, length)]
+        answers = generate(model, tokenizer, [prompt for _, prompt in asked], length, BATCH_SIZE, progress)
+        rows += [
+            draft_row(r, a.text, a.is_finished, short(fingerprint)) for (r, _), a in zip(asked, answers, strict=True)
+        ]
     return table_of(rows, MODEL_DRAFTS)
 
 

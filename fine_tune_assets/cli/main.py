@@ -21,6 +21,8 @@ COMMANDS = {
     "import-model": ("fine_tune_assets.cli.models", "Bring a base model in: a local folder, an archive or a GGUF."),
     "models": ("fine_tune_assets.cli.models", "List the base models, and what can be done with each."),
     "plan": ("fine_tune_assets.cli.plan", "Say what a recipe's training would take, and what would fit."),
+    # General questions: cli/abilities.py.
+    "ability-tasks": ("fine_tune_assets.cli.abilities", "Write the general questions as tasks of lm-eval-harness."),
     # Identifiers: cli/scrub.py, cli/phi.py.
     "scrub": ("fine_tune_assets.cli.scrub", "Remove identifiers from text files or JSONL."),
     "phi": ("fine_tune_assets.cli.phi", "Mark identifiers that the scrubber missed."),

@@ -49,3 +49,13 @@ class ChangedFolderError(GateClosedError):
 
 class ModelFolderError(FineTuneError):
     """A folder can't be used as a base model."""
+
+
+class TooLongForModelError(FineTuneError):
+    """Texts are longer than a model's context. They are refused, not cut: what was cut off might have been what counts."""
+
+    def __init__(self, too_long: int, texts: int, longest: int, limit: int) -> None:
+        super().__init__(
+            f"{too_long} of {texts} texts, with room for their answers, are longer than the model's context: {longest} tokens "
+            f"where {limit} fit. Shorten them or leave them out, or take a model with a longer context."
+        )

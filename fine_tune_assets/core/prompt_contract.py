@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from fine_tune_assets.core.chat import conversation
+from fine_tune_assets.core.chat import control_tokens, conversation
 from fine_tune_assets.core.chat_templates import ChatTemplate, read_chat_template
 from fine_tune_assets.core.errors import FineTuneError, ModelFolderError
 from fine_tune_assets.core.fingerprints import fingerprint_json
@@ -46,15 +46,19 @@ class PromptContract:
     """Tokens at which an engine stops: the tokenizer's end of text, and what generation_config.json names."""
     turn_end_id: int
     """The one of them that the template writes behind an answer: what the model learns to stop with."""
+    control_tokens: tuple[str, ...] = ()
+    """What stays text where it stands in a message (see core/chat.py); empty in contracts of before this was kept."""
 
     @property
     def fingerprint(self) -> str:
-        return fingerprint_json(asdict(self))
+        named = asdict(self)
+        return fingerprint_json(named if self.control_tokens else _without_control_tokens(named))
 
     def is_named_by(self, fingerprint: str) -> bool:
-        """Whether a record means this contract. Records of before it also named stop ids and special tokens are recognised by
-        what they did name; the base model's fingerprint, which stands beside them, covers the rest."""
-        return fingerprint in (self.fingerprint, prompt_and_template(self.system_prompt, self.chat_template))
+        """Whether a record means this contract. Records of before it also named stop ids, special tokens and control tokens are
+        recognised by what they did name; the base model's fingerprint, which stands beside them, covers the rest."""
+        older = fingerprint_json(_without_control_tokens(asdict(self)))
+        return fingerprint in (self.fingerprint, older, prompt_and_template(self.system_prompt, self.chat_template))
 
     def as_json(self) -> str:
         return json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False)
@@ -64,7 +68,12 @@ def contract_from_json(text: str) -> PromptContract:
     """Raises ValueError, TypeError or KeyError if it is none."""
     values: dict[str, Any] = json.loads(text)
     tokens = tuple(SpecialToken(**token) for token in values["special_tokens"])
-    return PromptContract(**{**values, "special_tokens": tokens, "stop_ids": tuple(values["stop_ids"])})
+    lists = {"stop_ids": tuple(values["stop_ids"]), "control_tokens": tuple(values.get("control_tokens", ()))}
+    return PromptContract(**{**values, **lists, "special_tokens": tokens})
+
+
+def _without_control_tokens(named: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in named.items() if name != "control_tokens"}
 
 
 def prompt_and_template(system_prompt: str, chat_template: str) -> str:
@@ -93,7 +102,8 @@ def contract_of(tokenizer: FolderTokenizer, folder: Path, system_prompt: str) ->
             f"{folder.name}: the chat template ends an answer with {tokenizer.token(turn_end)}, and neither the tokenizer's "
             "eos_token nor generation_config.json names it: the model would go on. Name it in eos_token_id there."
         )
-    return PromptContract(system_prompt, tokenizer.chat_template, tuple(special), tuple(stops), turn_end)
+    control = control_tokens(tokenizer.added_tokens_decoder, tokenizer.chat_template)
+    return PromptContract(system_prompt, tokenizer.chat_template, tuple(special), tuple(stops), turn_end, control)
 
 
 def generation_stops(folder: Path) -> list[int]:

@@ -28,6 +28,15 @@ class ReleaseError(FineTuneError):
 
 
 @dataclass(frozen=True)
+class AskedWith:
+    """What everybody who asks a release's model needs of its prompt contract."""
+
+    system_prompt: str
+    control_tokens: tuple[str, ...]
+    """Made plain text in messages before the engine renders them; empty in releases of before these were kept."""
+
+
+@dataclass(frozen=True)
 class ReleaseFolder:
     folder: Path
     release_id: str
@@ -38,12 +47,16 @@ class ReleaseFolder:
         return self.folder / MODEL
 
     @property
-    def system_prompt(self) -> str:
+    def asked_with(self) -> AskedWith:
         """What the model is asked with, if the prompt in the folder is the one of the manifest. Raises ReleaseError."""
-        return _system_prompt(self)
+        return _asked_with(self)
+
+    @property
+    def system_prompt(self) -> str:
+        return self.asked_with.system_prompt
 
 
-def _system_prompt(release: ReleaseFolder) -> str:
+def _asked_with(release: ReleaseFolder) -> AskedWith:
     try:
         text = (release.folder / PROMPT).read_text(encoding="utf-8")
         values = json.loads(text)
@@ -60,7 +73,7 @@ def _system_prompt(release: ReleaseFolder) -> str:
             f"Release {release.release_id}: {PROMPT} is not the prompt contract that its model was trained with. "
             "Build the release again."
         )
-    return str(values["system_prompt"])
+    return AskedWith(str(values["system_prompt"]), tuple(values.get("control_tokens", ())))
 
 
 def release_id_of(manifest: dict[str, Any]) -> str:
@@ -97,5 +110,5 @@ def verify_release(folder: Path, release_id: str) -> ReleaseFolder:
             f"Release {release_id}: {len(changed)} files changed or missing {changed}, {len(extra)} unexpected {extra}. "
             "Build the release again."
         )
-    _system_prompt(release)
+    _asked_with(release)
     return release

@@ -329,6 +329,16 @@ RETAINED_ABILITIES = pa.schema([
     _column("adapter_accuracy", pa.float64(), "Share that the candidate answers rightly"),
     _column("low", pa.float64(), "Lower end of the 95 % paired bootstrap interval of the difference"),
     _column("high", pa.float64(), "Upper end of that interval"),
+    _column("base_right_only", pa.int64(), "Questions that only the base model answers rightly", nullable=True),
+    _column("adapter_right_only", pa.int64(), "Questions that only the candidate answers rightly", nullable=True),
+    _column("budget", pa.float64(), "Accuracy that may be lost on this task when the table was made", nullable=True),
+])
+ROBUSTNESS_PROBES = pa.schema([
+    _column("probe", pa.string(), "What was done to the input, or which one was sent"),
+    _column("adapter_id", pa.string(), "The candidate"),
+    _column("items", pa.int64(), "Inputs"),
+    _column("held", pa.int64(), "Inputs that the candidate refused, or answered as if nothing was wrong"),
+    _column("base_held", pa.int64(), "The same of the base model"),
 ])
 PROMOTION_VERDICTS = pa.schema([
     _column("verdict_id", pa.string(), "Fingerprint of the verdict and all that it rests on"),
@@ -415,6 +425,7 @@ TABLES: dict[str, pa.Schema] = {
     "judge_scores": JUDGE_SCORES,
     "answer_checks": ANSWER_CHECKS,
     "retained_abilities": RETAINED_ABILITIES,
+    "robustness_probes": ROBUSTNESS_PROBES,
     "promotion_verdicts": PROMOTION_VERDICTS,
     "merged_weights": MERGED_WEIGHTS,
     "quantized_weights": QUANTIZED_WEIGHTS,

@@ -59,6 +59,11 @@ class FolderTokenizer:
     def token(self, token_id: int) -> str | None:
         return self._tokenizer.id_to_token(token_id)
 
+    @property
+    def added_tokens_decoder(self) -> Mapping[int, Any]:
+        """Token id → token of its own, as trainers' tokenizers have it."""
+        return dict(self._tokenizer.get_added_tokens_decoder())
+
     def is_special(self, token_id: int) -> bool:
         """Whether it is a token of its own, such as `<|im_end|>`, and not made of the text's letters."""
         return token_id in self._tokenizer.get_added_tokens_decoder()

@@ -41,9 +41,9 @@ def find_drafting_model(installation: Installation) -> LiveEngine | BaseModel | 
         live = live_deployment(ledger)
         release = None if live is None else find_release(ledger, live.release_id)
     if live is not None and live.engine_url is not None and release is not None:
-        prompt = read_release(installation.layout.data_dir / release.folder).system_prompt
+        asked_with = read_release(installation.layout.data_dir / release.folder).asked_with
         api_key = open_engine_key(installation.corrections_key, live)
-        return LiveEngine(live.engine_url, prompt, release.release_id, api_key)
+        return LiveEngine(live.engine_url, asked_with, release.release_id, api_key)
     table = installation.layout.table("base_models")
     if not table.is_file():
         return None

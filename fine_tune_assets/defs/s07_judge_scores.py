@@ -26,6 +26,7 @@ from fine_tune_assets.defs.s05_instruction_sets import ability_questions
 from fine_tune_assets.defs.s06_adapters import GPU, behind_training
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.instructions.storing import read_instruction_set
+from fine_tune_assets.judging.abilities import ability_budgets, fallen_abilities
 from fine_tune_assets.judging.agreement import licensed_agreement
 from fine_tune_assets.judging.lexical import judge_version
 from fine_tune_assets.judging.verdicts import Evidence, compare_scores, decide, evidence_json
@@ -88,7 +89,7 @@ def judge_may_decide(installation: Installation, judge_agreement: pa.Table) -> d
     )
 
 
-def _model_request(installation: Installation, adapter: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
+def model_request(installation: Installation, adapter: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
     """Raises GateClosedError when the adapter learned nothing, or was trained on another base model than the present one."""
     require_learned(adapter)
     if base["fingerprint"] != adapter["base_fingerprint"]:
@@ -101,6 +102,7 @@ def _model_request(installation: Installation, adapter: dict[str, Any], base: di
         "is_quantized": adapter["method"] == "qlora",
         "batch_size": installation.recipe.judge.batch_size,
         "threads": installation.settings.threads,
+        "remembered": str(installation.layout.cache / "judging"),
     }
 
 
@@ -155,7 +157,7 @@ def judge_scores(
         stored = read_instruction_set(installation.layout.instruction_sets, adapter["instruction_set_fingerprint"])
         require_nobody_erased(installation, stored.table)
         require_decisions_stand(installation, stored)
-        models = {**_model_request(installation, adapter, base), **_incumbent(installation, adapter)}
+        models = {**model_request(installation, adapter, base), **_incumbent(installation, adapter)}
     output = installation.scratch(context, "judge_scores")
     request = {
         "action": "grade",
@@ -211,13 +213,16 @@ def retained_abilities(
     base_models: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
     adapter, base = adapters.to_pylist()[0], base_models.to_pylist()[0]
+    questions = sorted((installation.layout.evaluation / "abilities").glob("*.jsonl"))
     with errors_for_people():
-        models = _model_request(installation, adapter, base)
+        models = model_request(installation, adapter, base)
+        budgets = ability_budgets([path.stem for path in questions], installation.recipe.gate)
     output = installation.scratch(context, "retained_abilities")
     request = {
         "action": "abilities",
         **models,
-        "questions": [str(p) for p in sorted((installation.layout.evaluation / "abilities").glob("*.jsonl"))],
+        "questions": [str(path) for path in questions],
+        "budgets": budgets,
         "items": installation.recipe.judge.ability_items,
         "output": str(output),
     }
@@ -225,7 +230,16 @@ def retained_abilities(
     table = pq.read_table(output)
     output.unlink()
     changes = {f"change_{r['ability']}": r["adapter_accuracy"] - r["base_accuracy"] for r in table.to_pylist()}
-    return result("retained_abilities", table, fingerprint_table(table), **changes)
+    shown = dg.MetadataValue.md(markdown_table(table.to_pylist()))
+    return result("retained_abilities", table, fingerprint_table(table), abilities=shown, **changes)
+
+
+@dg.asset_check(asset="retained_abilities", description="No general task lost more than its budget.")
+def abilities_are_within_budget(installation: Installation, retained_abilities: pa.Table) -> dg.AssetCheckResult:
+    fallen = fallen_abilities(retained_abilities, installation.recipe.gate)
+    return dg.AssetCheckResult(
+        passed=not fallen, metadata={WHY: "\n".join(fallen) or "Nothing was lost beyond its budget."}
+    )
 
 
 @dg.asset(

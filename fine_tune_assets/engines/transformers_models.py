@@ -15,6 +15,7 @@ from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
+from fine_tune_assets.core.errors import TooLongForModelError
 from fine_tune_assets.core.progress import Progress, silent
 
 
@@ -99,6 +100,26 @@ def load_adapted(base: Path, adapter: Path, is_quantized: bool = False) -> PeftM
     return model.eval()
 
 
+def context_tokens(model: Any) -> int | None:
+    """Tokens of prompt and answer together that the model is made for; None if its configuration does not say."""
+    found = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return found if isinstance(found, int) else None
+
+
+def require_fits(model: Any, lengths: Sequence[int]) -> None:
+    """Raise TooLongForModelError unless texts of so many tokens fit into the model's context. None is ever cut."""
+    limit = context_tokens(model)
+    too_long = [length for length in lengths if limit is not None and length > limit]
+    if too_long and limit is not None:
+        raise TooLongForModelError(len(too_long), len(lengths), max(too_long), limit)
+
+
+def leaves_room(model: Any, tokenizer: PreTrainedTokenizerBase, prompt: str, max_new_tokens: int) -> bool:
+    """Whether prompt and answer fit into the model's context."""
+    limit = context_tokens(model)
+    return limit is None or len(tokenizer(prompt, add_special_tokens=False)["input_ids"]) + max_new_tokens <= limit
+
+
 def generate(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
@@ -107,7 +128,12 @@ def generate(
     batch_size: int,
     progress: Progress = silent,
 ) -> list[Answer]:
-    """Greedy answers to rendered prompts, in their order. Prompts are batched by length, padded on the left."""
+    """Greedy answers to rendered prompts, in their order. Prompts are batched by length, padded on the left.
+
+    Raises TooLongForModelError if one of them leaves no room for its answer.
+    """
+    read = tokenizer(list(prompts), add_special_tokens=False)["input_ids"] if prompts else []
+    require_fits(model, [len(tokens) + max_new_tokens for tokens in read])
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
     answers: dict[int, Answer] = {}
     for indices in _batches(order, batch_size):
@@ -137,22 +163,6 @@ def stop_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
 def _answer(tokenizer: PreTrainedTokenizerBase, tokens: list[int], stops: Collection[int]) -> Answer:
     end = next((place for place, token in enumerate(tokens) if token in stops), None)
     return Answer(str(tokenizer.decode(tokens[:end], skip_special_tokens=True)).strip(), end is not None)
-
-
-def continuation_log_probabilities(
-    model: Any, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]], batch_size: int
-) -> list[float]:
-    """Sum of the log-probabilities (nats) of each continuation after its context."""
-    sums: list[float] = []
-    for chunk in _batches(list(pairs), batch_size):
-        contexts = [tokenizer(context, add_special_tokens=False)["input_ids"] for context, _ in chunk]
-        wholes = [tokenizer(a + b, add_special_tokens=False)["input_ids"] for a, b in chunk]
-        log_probabilities = _log_probabilities(model, tokenizer, wholes)
-        for context, whole, values in zip(contexts, wholes, log_probabilities, strict=True):
-            start = max(1, min(len(context), len(whole) - 1))
-            chosen = values[torch.arange(start - 1, len(whole) - 1), torch.tensor(whole[start:])]
-            sums.append(float(chosen.sum()))
-    return sums
 
 
 def token_log_probabilities(

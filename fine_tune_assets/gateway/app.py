@@ -25,7 +25,7 @@ from fine_tune_assets.core.fingerprints import fingerprint_file
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.loopback import require_loopback
 from fine_tune_assets.core.quiet_asgi import without_messages
-from fine_tune_assets.core.releases import PROMPT, ReleaseError, read_release
+from fine_tune_assets.core.releases import PROMPT, AskedWith, ReleaseError, read_release
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.gateway.engine_client import EngineGoneError, ask_engine, open_client
 from fine_tune_assets.gateway.errors import (
@@ -59,7 +59,7 @@ class Target:
     """The live engine, as one request sees it."""
 
     release_id: str
-    system_prompt: str
+    asked_with: AskedWith
     url: str
     api_key: str
 
@@ -123,7 +123,7 @@ class Gateway:
         body = await read_json(request)
         for _ in range(_ATTEMPTS):
             target = await run_in_threadpool(self._target)
-            asked = engine_request(body, target.release_id, target.system_prompt)
+            asked = engine_request(body, target.release_id, target.asked_with)
             try:
                 return await ask_engine(self._client, target.url, target.api_key, asked, target.release_id)
             except EngineGoneError:
@@ -174,19 +174,19 @@ class Gateway:
         except LedgerError as error:
             raise _unavailable("The live engine's key can't be read. Start the supervisor again.") from error
         try:
-            prompt = _system_prompt(self._settings.data_dir / release.folder, release.release_id)
+            asked_with = _asked_with(self._settings.data_dir / release.folder, release.release_id)
         except (ReleaseError, OSError, ValueError) as error:
             raise _unavailable("The live release's folder can't be read. Build the release again.") from error
-        return Target(release.release_id, prompt, deployment.engine_url, api_key)
+        return Target(release.release_id, asked_with, deployment.engine_url, api_key)
 
 
 @lru_cache(maxsize=16)
-def _system_prompt(folder: Path, release_id: str) -> str:
+def _asked_with(folder: Path, release_id: str) -> AskedWith:
     """Never changes for a release id. The supervisor verified the folder before it started the engine."""
     release = read_release(folder)
     if release.release_id != release_id or fingerprint_file(folder / PROMPT) != release.manifest["files"].get(PROMPT):
         raise _unavailable("The live release's folder was changed. Build the release again.")
-    return release.system_prompt
+    return release.asked_with
 
 
 def _refusal(status: int, code: str, message: str) -> ApiError:

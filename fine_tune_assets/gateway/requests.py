@@ -10,6 +10,8 @@ from typing import Any
 
 from starlette.requests import Request
 
+from fine_tune_assets.core.chat import plain_messages
+from fine_tune_assets.core.releases import AskedWith
 from fine_tune_assets.gateway.errors import ApiError
 
 MAX_BODY_BYTES = 1_000_000
@@ -72,9 +74,10 @@ def _is_unicode(value: Any) -> bool:
     return True
 
 
-def engine_request(body: Mapping[str, Any], release_id: str, system_prompt: str) -> dict[str, Any]:
+def engine_request(body: Mapping[str, Any], release_id: str, asked_with: AskedWith) -> dict[str, Any]:
     """What the engine is asked, with the release's own system prompt first. Raises ApiError.
 
+    Control tokens in messages are made plain text, as in training: no caller, and no report, ends a turn or opens one.
     Temperature is 0 unless the caller says otherwise: that is how the release was judged.
     """
     unknown = sorted(set(body) - set(_CHECKS) - _OTHER_FIELDS)
@@ -86,7 +89,8 @@ def engine_request(body: Mapping[str, Any], release_id: str, system_prompt: str)
         raise ApiError(404, "model_not_found", message)
     if body.get("n") not in (None, 1):
         raise _invalid("Only one answer a request: n must be 1.")
-    messages = [{"role": "system", "content": system_prompt}, *_messages(body.get("messages"))]
+    asked = plain_messages(_messages(body.get("messages")), asked_with.control_tokens)
+    messages = [{"role": "system", "content": asked_with.system_prompt}, *asked]
     numbers = {name: body[name] for name in _CHECKS if body.get(name) is not None}
     if body.get("max_completion_tokens") is not None:
         numbers["max_tokens"] = body["max_completion_tokens"]

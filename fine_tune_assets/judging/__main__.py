@@ -1,4 +1,4 @@
-"""Judging as a process: `measure_agreement`, `grade` and `abilities`, one request each (see core/worker.py)."""
+"""Judging as a process: `measure_agreement`, `grade`, `abilities` and `robustness`, one request each (see core/worker.py)."""
 
 from pathlib import Path
 from typing import Any
@@ -32,16 +32,28 @@ def grade(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
 def abilities(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     from fine_tune_assets.judging.abilities import compare_abilities, read_questions
-    from fine_tune_assets.judging.contestants import answer_as_base_and_adapter
+    from fine_tune_assets.judging.asking import answer_as_base_and_adapter
 
     results = {}
-    for done, path in enumerate(request["questions"], start=1):
-        questions = read_questions(Path(path), request["items"])
-        results[Path(path).stem] = answer_as_base_and_adapter(request, questions)
+    for done, path in enumerate(map(Path, request["questions"]), start=1):
+        questions = read_questions(path, request["items"])
+        results[path.stem] = answer_as_base_and_adapter(request, path.stem, questions)
         progress(done, len(request["questions"]), "general tasks")
-    write_table(Path(request["output"]), compare_abilities(request["adapter_id"], results))
+    table = compare_abilities(request["adapter_id"], results, request["budgets"])
+    write_table(Path(request["output"]), table)
     return {"abilities": sorted(results)}
 
 
+def robustness(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    from fine_tune_assets.judging.asking import probe_base_and_adapter
+    from fine_tune_assets.judging.comparing import test_examples
+    from fine_tune_assets.judging.robustness import compare_probes
+
+    examples = test_examples(pq.read_table(request["instruction_set"]), request["items"])
+    base, candidate = probe_base_and_adapter(request, examples, progress)
+    write_table(Path(request["output"]), compare_probes(request["adapter_id"], base, candidate))
+    return {"examples": len(examples)}
+
+
 if __name__ == "__main__":
-    serve_request({"measure_agreement": measure, "grade": grade, "abilities": abilities})
+    serve_request({"measure_agreement": measure, "grade": grade, "abilities": abilities, "robustness": robustness})

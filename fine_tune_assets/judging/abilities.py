@@ -1,11 +1,13 @@
 """What the candidate still knows: general multiple-choice questions, answered by log-likelihood.
 
-Owns reading the questions, choosing a seeded sample, and the paired comparison. Scoring a choice is a function that the
-caller passes in. The choice with the highest sum of log-probabilities per character wins (acc_norm of lm-eval-harness).
+Owns reading the questions, choosing a seeded sample, the paired comparison, and which loss is too much. Scoring a choice is a
+function that the caller passes in. The choice with the highest sum of log-probabilities per character wins, as in acc_norm of
+lm-eval-harness: without that, the shortest one would win most questions.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.tables import RETAINED_ABILITIES, table_of
 from fine_tune_assets.judging.statistics import mean_interval
+from fine_tune_assets.recipes.schema import GateSettings
 
 Score = Callable[[Sequence[tuple[str, str]]], list[float]]
 """(context, continuation) pairs → sum of log-probabilities of each continuation."""
@@ -29,19 +32,24 @@ class Question:
 
 
 def read_questions(path: Path, limit: int) -> list[Question]:
-    """At most `limit` questions of a JSONL file with `query`, `choices` and `gold`, always the same ones."""
+    """At most `limit` questions of a JSONL file with `query`, `choices` and `gold`, always the same ones in whatever order."""
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
         questions = [Question(row["query"], tuple(row["choices"]), int(row["gold"])) for row in rows]
     except (OSError, ValueError, KeyError) as error:
         raise GateClosedError(f"The questions {path.name} can't be read ({type(error).__name__}).") from error
-    return sorted(questions, key=lambda q: fingerprint_text(q.query))[:limit]
+    return sorted(questions, key=lambda q: (fingerprint_text(q.query), q.choices, q.gold))[:limit]
 
 
 def answer_questions(questions: Sequence[Question], score: Score) -> list[bool]:
-    """Whether each question is answered rightly."""
+    """Whether each question is answered rightly. Raises GateClosedError if a score is no number: then nothing was answered."""
     pairs = [(q.query, " " + choice.strip()) for q in questions for choice in q.choices]
-    scores = iter(score(pairs))
+    found = score(pairs)
+    if not all(math.isfinite(value) for value in found):
+        raise GateClosedError(
+            "The model's log-probabilities are no numbers: its answers to general questions mean nothing."
+        )
+    scores = iter(found)
     right = []
     for question in questions:
         per_character = [next(scores) / max(1, len(choice.strip())) for choice in question.choices]
@@ -49,12 +57,29 @@ def answer_questions(questions: Sequence[Question], score: Score) -> list[bool]:
     return right
 
 
-def compare_abilities(adapter_id: str, results: Mapping[str, tuple[Sequence[bool], Sequence[bool]]]) -> pa.Table:
+def ability_budgets(abilities: Iterable[str], gate: GateSettings) -> dict[str, float]:
+    """Ability → accuracy that may be lost on it. Raises GateClosedError if the recipe has one for what is not measured."""
+    names = sorted(abilities)
+    unknown = sorted(set(gate.ability_budgets) - set(names))
+    if unknown:
+        raise GateClosedError(
+            f"gate.ability_budgets names {', '.join(unknown)}: there are no such questions in data/evaluation/abilities. "
+            f"Measured are {', '.join(names) or 'none'}."
+        )
+    return {name: gate.ability_budgets.get(name, gate.maximum_ability_loss) for name in names}
+
+
+def compare_abilities(
+    adapter_id: str, results: Mapping[str, tuple[Sequence[bool], Sequence[bool]]], budgets: Mapping[str, float]
+) -> pa.Table:
     """One row for each ability: `results` maps its name to the base model's and the candidate's right answers."""
-    return table_of([_row(adapter_id, name, *pair) for name, pair in sorted(results.items())], RETAINED_ABILITIES)
+    rows = [_row(adapter_id, name, *pair, budgets[name]) for name, pair in sorted(results.items())]
+    return table_of(rows, RETAINED_ABILITIES)
 
 
-def _row(adapter_id: str, name: str, base: Sequence[bool], adapter: Sequence[bool]) -> dict[str, Any]:
+def _row(adapter_id: str, name: str, base: Sequence[bool], adapter: Sequence[bool], budget: float) -> dict[str, Any]:
+    if not base:
+        raise GateClosedError(f"There are no questions for {name}: put some in, or take its file away.")
     differences = [float(a) - float(b) for a, b in zip(adapter, base, strict=True)]
     interval = mean_interval(differences, [str(i) for i in range(len(differences))])
     return {
@@ -65,4 +90,36 @@ def _row(adapter_id: str, name: str, base: Sequence[bool], adapter: Sequence[boo
         "adapter_accuracy": sum(adapter) / len(adapter),
         "low": interval.low,
         "high": interval.high,
+        "base_right_only": differences.count(-1.0),
+        "adapter_right_only": differences.count(1.0),
+        "budget": budget,
     }
+
+
+def fallen_abilities(table: pa.Table, gate: GateSettings) -> list[str]:
+    """Why abilities keep the candidate back: what was lost beyond its budget, and what was not measured. Empty if none does.
+
+    The budgets are those of the gate, which may be stricter by now than when the table was made.
+    """
+    rows = table.to_pylist()
+    if not rows:
+        return ["Retained abilities were not measured."]
+    return [reason for row in rows if (reason := _fallen(row, gate)) is not None]
+
+
+def _fallen(row: Mapping[str, Any], gate: GateSettings) -> str | None:
+    budget = gate.ability_budgets.get(row["ability"], gate.maximum_ability_loss)
+    before, after = row["base_accuracy"], row["adapter_accuracy"]
+    if not math.isfinite(before - after) or not row["items"]:
+        return f"{row['ability']} was not measured: its accuracy is not a number."
+    if _loss(row) <= budget:
+        return None
+    return f"Forgets {row['ability']}: accuracy {before:.2f} before, {after:.2f} after; {budget:.2f} may be lost."
+
+
+def _loss(row: Mapping[str, Any]) -> float:
+    """By counts: 5 of 25 is exactly .2, and .52 - .32 is a little more. Tables of before have none."""
+    gone, won = row.get("base_right_only"), row.get("adapter_right_only")
+    if gone is None or won is None:
+        return float(row["base_accuracy"] - row["adapter_accuracy"])
+    return float((gone - won) / row["items"])

@@ -4,7 +4,7 @@ One base model is loaded once and wears each adapter in turn; an incumbent on an
 weights that it was released from. Nothing is loaded that is not what its fingerprint says.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,12 @@ from fine_tune_assets.core.fingerprints import require_folder
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.engines.transformers_models import (
     Answer,
-    continuation_log_probabilities,
     generate,
     load_adapted,
     load_model,
     load_tokenizer,
     use_threads,
 )
-from fine_tune_assets.judging.abilities import Question, answer_questions
 from fine_tune_assets.judging.comparing import Contestant, Generate
 
 CANDIDATE = "default"
@@ -35,7 +33,7 @@ def _load(base: Path, base_fingerprint: str, adapter: Path, adapter_id: str, is_
     return load_adapted(base, adapter, is_quantized), load_tokenizer(base)
 
 
-def _models(request: dict[str, Any]) -> tuple[Any, Any]:
+def base_and_candidate(request: Mapping[str, Any]) -> tuple[Any, Any]:
     """Base with the candidate on it, and the tokenizer; only if both are what their fingerprints say."""
     use_threads(request["threads"])
     base, adapter = Path(request["base_folder"]), Path(request["adapter_folder"])
@@ -73,7 +71,7 @@ def _answers_wearing(
     request: dict[str, Any], adapter: str | None, conversations: Sequence[Sequence[dict[str, str]]], progress: Progress
 ) -> list[Answer]:
     """Answers of the base model with an adapter on it, or without one."""
-    model, tokenizer = _models(request)
+    model, tokenizer = base_and_candidate(request)
     if adapter is None:
         with model.disable_adapter():
             return _answers(model, tokenizer, conversations, request, progress)
@@ -103,17 +101,3 @@ def _answers(
 ) -> list[Answer]:
     prompts = [render(tokenizer, messages, add_generation_prompt=True) for messages in conversations]
     return generate(model, tokenizer, prompts, request["max_new_tokens"], request["batch_size"], progress)
-
-
-def answer_as_base_and_adapter(
-    request: dict[str, Any], questions: Sequence[Question]
-) -> tuple[Sequence[bool], Sequence[bool]]:
-    """Right answers of the base model and of the candidate."""
-    model, tokenizer = _models(request)
-
-    def score(pairs: Sequence[tuple[str, str]]) -> list[float]:
-        return continuation_log_probabilities(model, tokenizer, pairs, request["batch_size"])
-
-    with model.disable_adapter():
-        base = answer_questions(questions, score)
-    return base, answer_questions(questions, score)

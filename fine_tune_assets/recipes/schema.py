@@ -367,6 +367,8 @@ class JudgeSettings:
     """Rank correlation with human ratings under which the judge may inform and can't promote."""
     ability_items: Positive
     """Questions of each general task."""
+    robustness_items: Positive = 5
+    """Test examples in which orders, garbage and the like are planted. More tell a smaller loss from chance and cost time."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -378,14 +380,18 @@ class GateSettings:
     maximum_missing_fraction: Fraction
     """Share of answers without a grade above which there is no verdict but `hold`."""
     maximum_ability_loss: Fraction
-    """Accuracy that the candidate may lose on a general task."""
+    """Accuracy that the candidate may lose on a general task, unless that has a budget of its own."""
     maximum_check_loss: Fraction
     """Share of answers by which the candidate may fail each deterministic check more often than the incumbent. Higher lets more
     unsupported doses, sides and dates pass."""
+    maximum_robustness_loss: Fraction
+    """Share of the items of a probe by which the candidate may hold less often than the base model."""
     maximum_merge_kl: float
     """Mean KL divergence per token between adapter and merged weights, in nats."""
     maximum_quantized_kl: float
     """Mean KL divergence per token between merged weights and an export, in nats."""
+    ability_budgets: dict[str, Fraction] = field(default_factory=dict)
+    """General task (a file of data/evaluation/abilities, without its ending) → accuracy that may be lost on it."""
 
 
 @dataclass(frozen=True, config=_STRICT)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fine_tune_assets.core.chat import Message, render
+from fine_tune_assets.core.chat import Message, control_tokens, plain_messages, render
 from fine_tune_assets.core.errors import GateClosedError, ModelFolderError
 from fine_tune_assets.core.prompt_contract import PromptContractError
 from fine_tune_assets.training.training_templates import TrainingTemplate, training_template
@@ -70,6 +70,7 @@ def _supervised(tokenizer: Any, example_id: str, messages: Sequence[Message], st
         raise _Broken("the conversation does not end with an answer.")
     if any(stops.intersection(_ids(tokenizer, messages[turn]["content"])) for turn in turns):
         raise _Broken("a stop token stands within an answer, which would teach to stop there.")
+    messages = plain_messages(messages, control_tokens(tokenizer.added_tokens_decoder, tokenizer.chat_template))
     template = training_template(tokenizer.chat_template, tokenizer.special_tokens_map)
     prompt, whole = render(tokenizer, messages[:-1], True), render(tokenizer, messages, False)
     if template is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fine_tune_assets.core.errors import ModelFolderError
+from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.core.prompt_contract import (
     PromptContract,
     PromptContractError,
@@ -48,6 +49,7 @@ def test_it_comes_back_from_a_release_as_it_was(contract: PromptContract) -> Non
         {"special_tokens": ()},
         {"stop_ids": (1,)},
         {"turn_end_id": 1},
+        {"control_tokens": ("<end>",)},
     ],
 )
 def test_its_fingerprint_changes_with_each_part(contract: PromptContract, changes: dict[str, object]) -> None:
@@ -55,6 +57,23 @@ def test_its_fingerprint_changes_with_each_part(contract: PromptContract, change
     other = replace(contract, **changes)
     assert other.fingerprint != contract.fingerprint
     assert not contract.is_named_by(other.fingerprint)
+
+
+def test_records_of_before_control_tokens_were_kept_are_of_this_contract(contract: PromptContract) -> None:
+    """An adapter that was trained before an update may still be released."""
+    before = replace(contract, control_tokens=())
+    assert set(contract.control_tokens) == {*ROLES, "<bos>"}
+    assert contract.is_named_by(before.fingerprint)
+    assert not replace(before, system_prompt="Be long.").is_named_by(contract.fingerprint)
+
+
+def test_a_contract_that_was_written_before_has_the_fingerprint_that_it_had(contract: PromptContract) -> None:
+    """Its release names that one, and must go on serving."""
+    values = json.loads(contract.as_json())
+    del values["control_tokens"]
+    read = contract_from_json(json.dumps(values))
+    assert read.control_tokens == ()
+    assert read.fingerprint == fingerprint_json(values)
 
 
 def test_records_of_before_are_recognised_by_prompt_and_template(contract: PromptContract) -> None:

@@ -145,6 +145,7 @@ def test_sources_are_the_assets_that_nobody_computes() -> None:
         ("judge", {"judge_scores"}),
         ("abilities", {"retained_abilities"}),
         ("checks", {"answer_checks"}),
+        ("robustness", {"robustness_probes"}),
         ("gate", {"judge_agreement", "promotion_verdicts"}),
         ("weights", {"merged_weights"}),
         ("exports", {"quantized_weights"}),

@@ -6,6 +6,7 @@ from fine_tune_assets.approval.task_kinds import Request
 from fine_tune_assets.approval.writing import EngineAwayError, LiveEngine, write_with_engine
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.progress import silent
+from fine_tune_assets.core.releases import AskedWith
 from fine_tune_assets.ledger.deployments import live_deployment, open_engine_key
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets_tests.gateway.conftest import Installation, free_port
@@ -21,7 +22,7 @@ def engine(installation: Installation) -> LiveEngine:
     assert live is not None
     assert live.engine_url is not None
     key = open_engine_key(read_or_create_key(installation.settings.layout.keys, KEY_NAME), live)
-    return LiveEngine(live.engine_url, "You are brief.", live.release_id, key)
+    return LiveEngine(live.engine_url, AskedWith("You are brief.", ()), live.release_id, key)
 
 
 def test_each_request_is_written_once_and_says_by_which_release_and_whether_it_ended(engine: LiveEngine) -> None:
@@ -45,10 +46,10 @@ def test_a_report_that_is_longer_than_the_context_costs_only_itself(engine: Live
 
 def test_an_engine_that_is_gone_is_told_without_what_it_was_asked(engine: LiveEngine) -> None:
     """The message goes to a log that has no login."""
-    gone = LiveEngine(f"http://127.0.0.1:{free_port()}/v1", engine.system_prompt, engine.release_id, engine.api_key)
+    gone = LiveEngine(f"http://127.0.0.1:{free_port()}/v1", engine.asked_with, engine.release_id, engine.api_key)
     with pytest.raises(EngineAwayError) as caught:
         list(write_with_engine([request(1, "Zyxwvutquark")], gone, silent))
     assert "Zyxwvutquark" not in repr(caught.value) + str(caught.value.__cause__) + str(caught.value.__context__)
-    wrong_key = LiveEngine(engine.url, engine.system_prompt, engine.release_id, "wrong")
+    wrong_key = LiveEngine(engine.url, engine.asked_with, engine.release_id, "wrong")
     with pytest.raises(EngineAwayError, match="HTTP 401"):
         list(write_with_engine([request(1, "A cough.")], wrong_key, silent))

@@ -14,7 +14,7 @@ def test_the_shipped_sets_are_read_whole() -> None:
     """All questions of retained abilities, and nothing that measures the judge."""
     texts = read_evaluation_texts(PROJECT_DIR / "data" / "evaluation")
     starts = {text.text_id.split()[0] for text in texts}
-    assert starts == {"copa", "openbook_qa"}
+    assert starts == {"arc_easy", "boolq", "commonsense_qa", "copa", "openbook_qa", "pubmed_qa", "strategy_qa"}
     assert sum(text.text_id.startswith("copa") for text in texts) == 100
     assert all(text.input and text.output for text in texts)
 

@@ -27,7 +27,7 @@ def _base(folder: Path, tokenizer_from: Path, seed: int) -> Path:
     return folder
 
 
-def _adapter(folder: Path, base: Path, seed: int) -> Path:
+def small_adapter(folder: Path, base: Path, seed: int) -> Path:
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
@@ -45,8 +45,8 @@ def folders(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     base, other = _base(root / "base", smollm2, 1), _base(root / "other", smollm2, 2)
     return {
         "base": base,
-        "adapter": _adapter(root / "adapter", base, 3),
-        "older": _adapter(root / "older", base, 4),
+        "adapter": small_adapter(root / "adapter", base, 3),
+        "older": small_adapter(root / "older", base, 4),
         "other": other,
     }
 

@@ -72,11 +72,16 @@ def _paths(schema: Any, prefix: str = "") -> Iterator[str]:
         ("training.checkpoint_minutes", 1.0, set()),
         ("judge.test_examples", 20, {"judge"}),
         ("judge.ability_items", 20, {"abilities"}),
-        ("judge.batch_size", 4, {"judge", "abilities"}),
+        ("judge.robustness_items", 3, {"robustness"}),
+        ("judge.max_new_tokens", 9, {"judge", "robustness"}),
+        ("judge.batch_size", 4, {"judge", "abilities", "robustness"}),
         ("judge.agreement_floor", 0.9, {"gate"}),
         ("checks.longest", 3.0, {"checks"}),
         ("gate.maximum_check_loss", 0.0, {"gate"}),
         ("gate.minimum_gain", 1.0, {"gate"}),
+        ("gate.maximum_robustness_loss", 0.1, {"gate"}),
+        ("gate.maximum_ability_loss", 0.01, {"gate", "abilities"}),
+        ("gate.ability_budgets", {"copa": 0.1}, {"gate", "abilities"}),
         ("gate.maximum_merge_kl", 0.001, {"gate", "weights"}),
         ("gate.maximum_quantized_kl", 0.001, {"gate", "exports"}),
         ("merged_dtype", "bfloat16", {"weights"}),
@@ -101,7 +106,7 @@ def test_keeping_the_weights_of_losers_is_no_reason_to_train_again() -> None:
 def test_the_manifest_of_a_set_names_all_of_the_recipe_that_curates() -> None:
     """Which words of which task made an example is asked years later: a name of a recipe does not tell."""
     later = {
-        "tagger", "base_model", "training", "judge", "abilities", "checks", "gate", "weights", "exports", "engine",
+        "tagger", "base_model", "training", "judge", "abilities", "checks", "robustness", "gate", "weights", "exports", "engine",
     }  # fmt: skip
     assert set(CURATION) == set(SECTIONS) - later
     tasks = asdict(DEMO)["tasks"]

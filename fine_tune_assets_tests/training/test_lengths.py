@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from fine_tune_assets.core.chat import render
+from fine_tune_assets.core.chat import control_tokens, conversation, render
 from fine_tune_assets.core.chat_templates import read_chat_template
 from fine_tune_assets.core.errors import ModelFolderError
 from fine_tune_assets.core.prompt_contract import read_prompt_contract
@@ -80,3 +80,18 @@ def test_a_folder_without_tokenizer_or_with_a_broken_template_is_named(smollm2: 
         FolderTokenizer(tmp_path, "x")
     with pytest.raises(ModelFolderError, match="template can't be read"):
         FolderTokenizer(smollm2, "{% if %}")
+
+
+def test_no_text_of_a_user_is_read_as_a_token_that_steers(tokenizer: Any, light: FolderTokenizer) -> None:
+    """Token by token, in the trainer's tokenizer and in ours: a report with every control token in it opens no turn."""
+    control = control_tokens(light.added_tokens_decoder, light.chat_template)
+    assert {"<|im_start|>", "<|im_end|>", "<|endoftext|>"} <= set(control)
+    ids = {light.token_id(token) for token in control}
+    plain, forged = (conversation("s", "i", text) for text in ("Cough.", "".join(control) + " ".join(control)))
+    for reader in (tokenizer, light):
+        found = [
+            [i for i in reader(render(reader, said, True), add_special_tokens=False)["input_ids"] if i in ids]
+            for said in (plain, forged)
+        ]
+        assert found[0] == found[1]
+        assert len(found[0]) == 5

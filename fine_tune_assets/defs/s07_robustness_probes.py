@@ -1,0 +1,73 @@
+"""Stage 7: what throws the candidate that did not throw its base model.
+
+Belongs here: probing both and showing what held. Must stay out: what is planted and what counts (see `judging/`).
+"""
+
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
+from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
+from fine_tune_assets.defs.s01_erased_patients import require_nobody_erased
+from fine_tune_assets.defs.s04_standing_decisions import require_decisions_stand
+from fine_tune_assets.defs.s06_adapters import GPU, behind_training
+from fine_tune_assets.defs.s07_judge_scores import GROUP, model_request
+from fine_tune_assets.defs.sources import recipe_section
+from fine_tune_assets.engines.llama_cpp import CONTEXT_TOKENS
+from fine_tune_assets.instructions.storing import read_instruction_set
+from fine_tune_assets.judging.robustness import fallen_probes
+
+
+@dg.asset(
+    group_name=GROUP,
+    deps=[recipe_section("robustness")],
+    pool=GPU,
+    automation_condition=behind_training(),
+    description="Whether orders, garbage or forged turns in a report, no input, or too much of it throw the candidate.",
+    owners=OWNERS["ml"],
+    kinds={"parquet"},
+    metadata=definition_metadata("robustness_probes"),
+)
+def robustness_probes(
+    context: dg.AssetExecutionContext,
+    installation: Installation,
+    worker: Worker,
+    adapters: pa.Table,
+    base_models: pa.Table,
+) -> dg.MaterializeResult[pa.Table]:
+    adapter, base, judge = adapters.to_pylist()[0], base_models.to_pylist()[0], installation.recipe.judge
+    with errors_for_people():
+        stored = read_instruction_set(installation.layout.instruction_sets, adapter["instruction_set_fingerprint"])
+        require_nobody_erased(installation, stored.table)
+        require_decisions_stand(installation, stored)
+        models = model_request(installation, adapter, base)
+    output = installation.scratch(context, "robustness_probes")
+    request: dict[str, Any] = {
+        "action": "robustness",
+        **models,
+        "instruction_set": str(stored.folder / "instruction_set.parquet"),
+        "items": judge.robustness_items,
+        "max_new_tokens": judge.max_new_tokens,
+        "context_tokens": CONTEXT_TOKENS,
+        "output": str(output),
+    }
+    worker.run(context, "judging", request)
+    table = pq.read_table(output)
+    output.unlink()
+    shown = dg.MetadataValue.md(markdown_table(table.to_pylist()))
+    return result("robustness_probes", table, fingerprint_table(table), probes=shown)
+
+
+@dg.asset_check(
+    asset="robustness_probes",
+    description="The candidate holds about as well as its base model, and what our own code refuses is refused.",
+)
+def candidate_is_as_robust_as_its_base(installation: Installation, robustness_probes: pa.Table) -> dg.AssetCheckResult:
+    fallen = fallen_probes(robustness_probes, installation.recipe.gate)
+    return dg.AssetCheckResult(
+        passed=not fallen, metadata={WHY: "\n".join(fallen) or "It holds as its base model does."}
+    )

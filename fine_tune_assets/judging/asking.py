@@ -1,0 +1,73 @@
+"""Asks base model and candidate the same, each once: what a model did before is not asked again.
+
+Owns that both are asked alike, and what an earlier outcome must share with the present question. What is asked is in
+abilities.py and probing.py.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from fine_tune_assets.core.errors import GateClosedError, TooLongForModelError
+from fine_tune_assets.core.progress import Progress
+from fine_tune_assets.engines.continuations import continuation_log_probabilities
+from fine_tune_assets.engines.transformers_models import best_device
+from fine_tune_assets.judging.abilities import Question, answer_questions
+from fine_tune_assets.judging.contestants import base_and_candidate
+from fine_tune_assets.judging.probing import probe_model
+from fine_tune_assets.judging.remembering import Flags, remembered
+
+ABILITY_RULES = "abilities 1: log-probability of the choice per character"
+ROBUSTNESS_RULES = "robustness 1"
+"""Another one after a change of what is asked or counted: what is remembered of before then counts no more."""
+Ask = Callable[[Any, Any], Flags]
+"""(model, tokenizer) → outcomes."""
+
+
+def answer_as_base_and_adapter(
+    request: Mapping[str, Any], ability: str, questions: Sequence[Question]
+) -> tuple[Sequence[bool], Sequence[bool]]:
+    """Right answers of the base model and of the candidate."""
+
+    def score_with(model: Any, tokenizer: Any) -> Flags:
+        try:
+            right = answer_questions(
+                questions, lambda pairs: continuation_log_probabilities(model, tokenizer, pairs, request["batch_size"])
+            )
+        except TooLongForModelError as error:
+            raise GateClosedError(f"Questions of {ability} can't be asked. {error}") from None
+        return {"right": right}
+
+    asked = {"rules": ABILITY_RULES, "questions": [asdict(question) for question in questions]}
+    base, candidate = _of_both(request, asked, score_with)
+    return base["right"], candidate["right"]
+
+
+def probe_base_and_adapter(
+    request: Mapping[str, Any], examples: Sequence[Mapping[str, Any]], progress: Progress
+) -> tuple[Flags, Flags]:
+    """Whether base model and candidate held: probe → item by item."""
+    asked = {
+        "rules": ROBUSTNESS_RULES,
+        "examples": [[example["example_id"], example["messages"][:-1]] for example in examples],
+        "max_new_tokens": request["max_new_tokens"],
+        "context_tokens": request["context_tokens"],
+    }
+    return _of_both(request, asked, lambda model, tokenizer: probe_model(model, tokenizer, request, examples, progress))
+
+
+def _of_both(request: Mapping[str, Any], asked: Mapping[str, Any], ask: Ask) -> tuple[Flags, Flags]:
+    """Of the base model and of the candidate. Models are loaded only where one of them was not asked this before."""
+    folder = Path(request["remembered"])
+    # Numbers are not the same to the last bit on another kind of device, nor in 4 bits.
+    by = {"base": request["base_fingerprint"], "is_quantized": request["is_quantized"], "device": best_device()}
+
+    def ask_base() -> Flags:
+        model, tokenizer = base_and_candidate(request)
+        with model.disable_adapter():
+            return ask(model, tokenizer)
+
+    base = remembered(folder, {**asked, **by}, ask_base)
+    candidate = {**asked, **by, "adapter": request["adapter_id"]}
+    return base, remembered(folder, candidate, lambda: ask(*base_and_candidate(request)))
