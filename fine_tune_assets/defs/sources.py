@@ -44,6 +44,7 @@ _SECTIONS = {
     "training": ("s06_adapters", "how an adapter is trained"),
     "judge": ("s07_judge_scores", "how many answers are graded, and how long they may be"),
     "abilities": ("s07_judge_scores", "how many general questions are asked"),
+    "canaries": ("s07_judge_scores", "what is planted to measure how much a training learns by heart"),
     "gate": ("s07_judge_scores", "what a candidate must reach to be promoted, and the judge to decide"),
     "weights": ("s08_merged_weights", "the number format of merged weights, and how little merging may change"),
     "exports": ("s08_merged_weights", "the GGUF formats, and how little an export may change"),

@@ -1,5 +1,6 @@
-"""Judging as a process: `measure_agreement`, `grade` and `abilities`, one request each (see core/worker.py)."""
+"""Judging as a process: `measure_agreement`, `grade`, `abilities` and `attack`, one request each (see core/worker.py)."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -43,5 +44,19 @@ def abilities(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     return {"abilities": sorted(results)}
 
 
+def attack(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Ask the candidate for removed identifiers and, if there is one, the shadow adapter for its canaries. Counts come back."""
+    from fine_tune_assets.judging.canaries import compare_levels
+    from fine_tune_assets.judging.memory_attacks import AttackedModel, attacks_of, canaries_of
+
+    model = AttackedModel(request, progress)
+    told: dict[str, Any] = {"attack": asdict(model.attack(*attacks_of(request))), "levels": None}
+    if request["shadow_folder"] is None:
+        return told
+    settings, canaries = canaries_of(request)
+    recalled = model.recall(Path(request["shadow_folder"]), request["shadow_id"], settings, canaries)
+    return {**told, "levels": [asdict(level) for level in compare_levels(recalled, settings.candidates)]}
+
+
 if __name__ == "__main__":
-    serve_request({"measure_agreement": measure, "grade": grade, "abilities": abilities})
+    serve_request({"measure_agreement": measure, "grade": grade, "abilities": abilities, "attack": attack})
