@@ -21,7 +21,7 @@ REMOVED_IDENTIFIERS = "removed_identifiers"
 IDENTIFIERS_IN_ANSWERS = "identifiers_in_answers"
 MADE_UP_IDENTIFIERS = "made_up_identifiers"
 EXPECTED = (CANARIES, REMOVED_IDENTIFIERS, IDENTIFIERS_IN_ANSWERS)
-"""Each has a row whose name begins so, or it was not measured."""
+"""Each has a row, or it was not measured."""
 NO_CANARIES = "The recipe says nothing of canaries: nobody measured how much is learned by heart. Add its section canaries."
 CANARIES_OFF = "The recipe asks for no canaries (canaries.enabled): how much is learned by heart was not measured."
 Row = dict[str, Any]
@@ -156,8 +156,8 @@ def unknown(table: pa.Table) -> list[str]:
     """Why nobody can say that nothing was learned by heart, in plain words: reasons to hold."""
     rows = table.to_pylist()
     found = [str(row["why"]) for row in rows if row["decides"] and not _is_measured(row)]
-    names = [str(row["probe"]) for row in rows]
-    absent = [name for name in EXPECTED if not any(probe.startswith(name) for probe in names)]
+    probes = {CANARIES if row["probe"].startswith(CANARIES) else row["probe"] for row in rows}
+    absent = [name for name in EXPECTED if name not in probes]
     found += [f"Memorisation was not measured by {name}. Materialize memorization_probes again." for name in absent]
     return [*found, *_without_power(rows)]
 
@@ -167,6 +167,8 @@ def _without_power(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     levels = [row for row in rows if row["repeats"] is not None]
     if not levels:
         return []
+    if not any(row["decides"] for row in levels):
+        return ["No number of repeats of a canary decides. Materialize memorization_probes again."]
     highest = max(levels, key=lambda row: row["repeats"])
     if not highest["decides"] and _is_leak(highest):
         return []
