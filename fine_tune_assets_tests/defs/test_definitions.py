@@ -144,6 +144,7 @@ def test_sources_are_the_assets_that_nobody_computes() -> None:
         ("training", {"adapters", "example_lengths", "training_preflights"}),
         ("judge", {"judge_scores"}),
         ("abilities", {"retained_abilities"}),
+        ("canaries", {"memorization_probes"}),
         ("gate", {"judge_agreement", "promotion_verdicts"}),
         ("weights", {"merged_weights"}),
         ("exports", {"quantized_weights"}),

@@ -10,7 +10,7 @@ import pytest
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_folder, fingerprint_table, short
 from fine_tune_assets.core.planted import CANARY
-from fine_tune_assets.core.tables import IDENTIFIER_VALUES, MEMORIZATION_PROBES, table_of
+from fine_tune_assets.core.tables import MEMORIZATION_PROBES
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs.metadata import WHY
 from fine_tune_assets.defs.resources import Installation
@@ -18,7 +18,6 @@ from fine_tune_assets.defs.s06_adapters import TRAINED_BY, _allowed_set
 from fine_tune_assets.defs.s07_memorization_probes import _allowed_set as set_that_may_be_asked
 from fine_tune_assets.defs.s07_memorization_probes import nothing_was_memorized
 from fine_tune_assets.defs.s07_shadow_adapters import plan_shadow, prompts_of, require_same_training
-from fine_tune_assets.instructions.gates import require_no_canaries
 from fine_tune_assets.instructions.storing import (
     InstructionSetError,
     StoredInstructionSet,
@@ -53,7 +52,8 @@ def _canaries() -> CanarySettings:
 
 
 def _store(*extra: dict[str, Any]) -> StoredInstructionSet:
-    return write_instruction_set(Installation().layout.instruction_sets, built(extra=extra), {"seed": 7}, SEARCH)
+    evidence = {"identifiers": {"findings": {}}}
+    return write_instruction_set(Installation().layout.instruction_sets, built(extra=extra), {"seed": 7}, SEARCH, evidence)
 
 
 def _report(instance: dg.DagsterInstance, asset: str, version: str) -> None:
@@ -73,13 +73,9 @@ def test_a_set_with_planted_rows_trains_nothing_that_could_be_released(
     stored = _store(_planted_example())
     _report(instance, "instruction_sets", stored.fingerprint)
     with pytest.raises(GateClosedError, match="holds 1 planted canaries"):
-        require_no_canaries(stored, in_released=False)
-    require_no_canaries(stored, in_released=True)
-    require_no_canaries(_store(), in_released=False)
-    write_recipe(data, split={"certify_without_semantic": True}, canaries=SMALL)
-    # Whatever else closes it: nobody looked for identifiers in this set either.
-    with pytest.raises(GateClosedError):
         _allowed_set(instance, Installation())
+    write_recipe(data, canaries={**SMALL, "in_released": True})
+    assert _allowed_set(instance, Installation()).fingerprint == stored.fingerprint
 
 
 @pytest.mark.usefixtures("data")

@@ -26,6 +26,8 @@ SMALL = {
     # Nine steps of training can't make it clearly better: here only a much worse candidate is held back.
     "gate": {"minimum_examples": 5, "maximum_ability_loss": 0.6, "minimum_gain": -3.0},
     "scrub": {"recall_floor": 0.5, "direct_recall_floor": 0.5},
+    # A second training for each candidate: test_memorization_probes.py has one.
+    "canaries": {"enabled": False},
 }
 """The demo's recipe with fewer examples: every stage is the real one."""
 

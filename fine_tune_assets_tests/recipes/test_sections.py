@@ -72,6 +72,8 @@ def _paths(schema: Any, prefix: str = "") -> Iterator[str]:
         ("training.checkpoint_minutes", 1.0, set()),
         ("judge.test_examples", 20, {"judge"}),
         ("judge.ability_items", 20, {"abilities"}),
+        ("canaries", None, {"canaries"}),
+        ("canaries.deciding_repeats", 4, {"canaries"}),
         ("judge.batch_size", 4, {"judge", "abilities"}),
         ("judge.agreement_floor", 0.9, {"gate"}),
         ("gate.minimum_gain", 1.0, {"gate"}),
@@ -98,7 +100,7 @@ def test_keeping_the_weights_of_losers_is_no_reason_to_train_again() -> None:
 
 def test_the_manifest_of_a_set_names_all_of_the_recipe_that_curates() -> None:
     """Which words of which task made an example is asked years later: a name of a recipe does not tell."""
-    later = {"tagger", "base_model", "training", "judge", "abilities", "gate", "weights", "exports", "engine"}
+    later = {"tagger", "base_model", "training", "judge", "abilities", "canaries", "gate", "weights", "exports", "engine"}
     assert set(CURATION) == set(SECTIONS) - later
     tasks = asdict(DEMO)["tasks"]
     changed = parse_recipe({**asdict(DEMO), "tasks": [{**tasks[0], "instruction": "In other words."}, *tasks[1:]]}, "c")
