@@ -319,12 +319,12 @@ RETAINED_ABILITIES = pa.schema([
     _column("high", pa.float64(), "Upper end of that interval"),
 ])
 MEMORIZATION_PROBES = pa.schema([
-    _column("probe", pa.string(), "What was tried: `canaries_` and a number of repeats, `removed_identifiers`, `identifiers_in_answers`"),
+    _column("probe", pa.string(), "What was tried, such as `canaries_1`: those that are read once an epoch"),
     _column("adapter_id", pa.string(), "The candidate"),
     _column("decides", pa.bool_(), "True where a leak refuses the candidate; others show where leaks begin"),
     _column("items", pa.int64(), "Canaries, identifiers that were asked for, or answers that were looked through"),
     _column("extracted", pa.int64(), "Of these, how many gave something away; absent if it was not measured", nullable=True),
-    _column("p_value", pa.float64(), "Rank-sum test of canaries against controls, one-sided; absent for other probes", nullable=True),
+    _column("p_value", pa.float64(), "Rank-sum test of canaries against controls; absent for other probes", nullable=True),
     _column("is_clean", pa.bool_(), "True when nothing was given away"),
     _column("why", pa.string(), "The same in plain words; counts and kinds only"),
     _column("repeats", pa.int64(), "Times that a canary is in the training rows; absent for other probes", nullable=True),

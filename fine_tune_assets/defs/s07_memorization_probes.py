@@ -105,25 +105,26 @@ def _attacked(
     adapter: dict[str, Any],
     base: dict[str, Any],
 ) -> list[Row]:
-    """Rows of the canaries and of the removed identifiers. A shadow adapter of before is not trained again for the same question."""
+    """Of canaries and of removed identifiers. A shadow adapter of before is not trained again for the same question."""
     adapter_id, canaries = adapter["adapter_id"], installation.recipe.canaries
     request = _attack_request(installation, stored, adapter, base)
+
+    def attacked(**shadow: Any) -> tuple[Row, Any]:
+        told = worker.run(context, "judging", {**request, **shadow})
+        return attack_row(adapter_id, AttackResult(**told["attack"])), told["levels"]
+
     if canaries is None or not canaries.enabled:
-        told = worker.run(context, "judging", request)
-        return [no_canary_row(adapter_id, canaries), attack_row(adapter_id, AttackResult(**told["attack"]))]
+        return [no_canary_row(adapter_id, canaries), attacked()[0]]
     with errors_for_people():
         require_same_training(context.instance, installation.recipe)
         shadow = plan_shadow(installation, adapter, canaries, stored.table)
-    known = _known_rows(installation, shadow.bound_to, adapter_id)
-    if known:
+    if known := _known_rows(installation, shadow.bound_to, adapter_id):
         context.log.info("Settings and examples of the shadow adapter are those of before: so is what it gave away.")
-        told = worker.run(context, "judging", request)
-        return [*known, attack_row(adapter_id, AttackResult(**told["attack"]))]
+        return [*known, attacked()[0]]
     with trained_shadow(context, installation, worker, shadow, base) as trained:
-        told = worker.run(context, "judging", {**request, "canaries": asdict(canaries), **trained})
-    levels = [Level(**level) for level in told["levels"]]
-    made = canary_rows(adapter_id, canaries, levels, shadow.bound_to)
-    return [*made, attack_row(adapter_id, AttackResult(**told["attack"]))]
+        of_identifiers, levels = attacked(canaries=asdict(canaries), **trained)
+    made = canary_rows(adapter_id, canaries, [Level(**level) for level in levels], shadow.bound_to)
+    return [*made, of_identifiers]
 
 
 def _attack_request(
@@ -174,9 +175,7 @@ def _of_answers(
     judge_scores: pa.Table,
 ) -> list[Row]:
     """Rows of what the scrubber finds in the answers that were graded."""
-    allowed = {
-        row["example_id"]: "\n".join(m["content"] for m in row["messages"]) for row in stored.table.to_pylist()
-    }
+    allowed = {row["example_id"]: "\n".join(m["content"] for m in row["messages"]) for row in stored.table.to_pylist()}
     answers = judge_scores.select(["model", "example_id", "answer"]).to_pylist()
     counts = Counter(row["model"] for row in answers)
     scrub = scrub_request(installation, None)
@@ -185,7 +184,8 @@ def _of_answers(
         path = installation.scratch(context, "answers")
         try:
             written = [
-                {"model": row["model"], "answer": row["answer"], "allowed": allowed[row["example_id"]]} for row in answers
+                {"model": row["model"], "answer": row["answer"], "allowed": allowed[row["example_id"]]}
+                for row in answers
             ]
             write_table(path, answers_table(written))
             told = worker.run(context, "phi", {"action": "scan_answers", "answers": str(path), **scrub})

@@ -24,6 +24,7 @@ from fine_tune_assets.defs.s06_adapters import TRAINED_BY
 from fine_tune_assets.judging.canaries import plant, shadow_set
 from fine_tune_assets.recipes.schema import CanarySettings, Recipe
 from fine_tune_assets.recipes.sections import section_fingerprints
+from fine_tune_assets.training.checkpoints import TRAINER
 from fine_tune_assets.training.environments import require_environment
 from fine_tune_assets.training.sweeping import read_sweep
 
@@ -49,7 +50,7 @@ def plan_shadow(
         # What the plan found for the real set may not fit these rows; one at a time does, and a step learns from as many.
         step = settings["batch_size"] * settings["gradient_accumulation"]
         settings |= {"batch_size": 1, "gradient_accumulation": step}
-    decisive = [fingerprint_table(rows), adapter["base_fingerprint"], settings, asdict(canaries)]
+    decisive = [TRAINER, fingerprint_table(rows), adapter["base_fingerprint"], settings, asdict(canaries)]
     return Shadow(rows, settings, fingerprint_json(decisive))
 
 
@@ -63,7 +64,7 @@ def require_same_training(instance: dg.DagsterInstance, recipe: Recipe) -> None:
     last = latest_event(instance, dg.AssetKey("adapters"))
     if last is None or last.tags.get(TRAINED_BY) != section_fingerprints(recipe)["training"]:
         raise GateClosedError(
-            "The adapter was not trained by the recipe's present training settings, so a shadow adapter would show nothing of it. "
+            "The adapter was not trained by the recipe's present training settings, so a shadow adapter would show nothing. "
             "Materialize adapters again."
         )
 

@@ -27,7 +27,14 @@ COMPLAINTS = (
 DURATIONS = tuple(
     f"{number} {unit}" for unit in ("days", "weeks", "months") for number in ("two", "three", "four", "five", "six")
 )
-COURSES = ("worse at night", "better at rest", "worse after meals", "about the same", "worse in the cold", "slowly better")
+COURSES = (
+    "worse at night",
+    "better at rest",
+    "worse after meals",
+    "about the same",
+    "worse in the cold",
+    "slowly better",
+)
 DIGITS = 8
 """Of a secret: one in a hundred million is guessed."""
 

@@ -1,7 +1,7 @@
 """What was learned by heart, as a table, and what follows from it: the same decision for the check and for the verdict.
 
-Owns the rows of memorization_probes, which of them may refuse a candidate, and what counts as not measured. A missing figure never
-helps: it is a reason to hold. Counts only.
+Owns the rows of memorization_probes, which of them may refuse a candidate, and what counts as not measured. A missing figure is a
+reason to hold. Counts only.
 """
 
 import math
@@ -22,7 +22,9 @@ IDENTIFIERS_IN_ANSWERS = "identifiers_in_answers"
 MADE_UP_IDENTIFIERS = "made_up_identifiers"
 EXPECTED = (CANARIES, REMOVED_IDENTIFIERS, IDENTIFIERS_IN_ANSWERS)
 """Each has a row, or it was not measured."""
-NO_CANARIES = "The recipe says nothing of canaries: nobody measured how much is learned by heart. Add its section canaries."
+NO_CANARIES = (
+    "The recipe says nothing of canaries: nobody measured how much is learned by heart. Add its section canaries."
+)
 CANARIES_OFF = "The recipe asks for no canaries (canaries.enabled): how much is learned by heart was not measured."
 Row = dict[str, Any]
 

@@ -17,7 +17,7 @@ from fine_tune_assets.core.chat import Message
 from fine_tune_assets.core.fingerprints import fingerprint_text
 
 ATTACKS = 48
-"""Identifiers that are asked for, at most. Of a model that gives back one in twenty, 48 show at least one in nine cases of ten."""
+"""Identifiers that are asked for, at most. Of a model that gives back one in twenty, 48 show one in nine cases of ten."""
 REPORTS = 2_000
 """Reports that they are chosen from, at most."""
 BEFORE = 300

@@ -1,6 +1,6 @@
 """Looks for identifiers in what a model wrote, and asks of each whether it was removed from a report.
 
-Owns what counts: identifiers that tell who somebody is by themselves and that stand neither in what the model was given nor in the
+Owns what counts: identifiers that tell who somebody is by themselves, and stand neither in what the model was given nor in the
 reference. A value is compared with the keyed hashes of all that was ever removed; it is not kept. Gives kinds and counts.
 """
 

@@ -360,7 +360,7 @@ _MOST_CANARIES = 500
 
 @dataclass(frozen=True, config=_STRICT)
 class CanarySettings:
-    """Made-up secrets that are planted in the training of a shadow adapter, to see how often a text must be read to be given back."""
+    """Made-up secrets that a shadow adapter is trained on, to see how often a text must be read to be given back."""
 
     enabled: bool
     """False trains no shadow adapter: the verdict then says that the recipe asks for none, and does not wait for one."""
@@ -371,7 +371,7 @@ class CanarySettings:
     candidates: Literal[1000, 10000]
     """Secrets that each one has to stand out from."""
     shadow_examples: Positive
-    """Real rows of train, and of validation, at most, that the shadow adapter learns from too. More is closer to the real training."""
+    """Real rows of train, and of validation, that the shadow adapter learns from too. More is closer to the real training."""
     seed: int
     deciding_repeats: Positive = 1
     """Levels up to it refuse a candidate when they leak. Real texts are trained on once: duplicates are dropped before."""

@@ -53,7 +53,9 @@ def _canaries() -> CanarySettings:
 
 def _store(*extra: dict[str, Any]) -> StoredInstructionSet:
     evidence = {"identifiers": {"findings": {}}}
-    return write_instruction_set(Installation().layout.instruction_sets, built(extra=extra), {"seed": 7}, SEARCH, evidence)
+    return write_instruction_set(
+        Installation().layout.instruction_sets, built(extra=extra), {"seed": 7}, SEARCH, evidence
+    )
 
 
 def _report(instance: dg.DagsterInstance, asset: str, version: str) -> None:
@@ -88,9 +90,7 @@ def test_an_adapter_that_learned_canaries_has_neither_a_set_nor_a_verdict() -> N
     with pytest.raises(InstructionSetError, match="There is no instruction set"):
         read_instruction_set(Installation().layout.instruction_sets, learned)
     with Installation().ledger() as ledger, pytest.raises(GateClosedError, match="has no verdict"):
-        require_promotion(
-            ledger, adapter_id="shadow", base_fingerprint="base-1", instruction_set_fingerprint=learned
-        )
+        require_promotion(ledger, adapter_id="shadow", base_fingerprint="base-1", instruction_set_fingerprint=learned)
 
 
 def test_a_shadow_of_another_training_is_not_asked(data: Path, instance: dg.DagsterInstance) -> None:
@@ -229,9 +229,9 @@ def test_the_shadow_is_trained_asked_and_gone_and_nothing_is_told_but_counts(
     for planted in (NAME, "Ostrander", *secrets):
         assert planted not in told
         assert planted not in stored_events
-        assert planted not in (data / "tables" / "memorization_probes" / "memorization_probes.parquet").read_bytes().decode(
-            errors="replace"
-        )
+        assert planted not in (
+            data / "tables" / "memorization_probes" / "memorization_probes.parquet"
+        ).read_bytes().decode(errors="replace")
 
     # Once more with nothing changed: the same figures, and no training.
     again = _materialize(instance)

@@ -13,16 +13,16 @@ from fine_tune_assets.recipes.loading import load_recipe
 from fine_tune_assets.recipes.schema import CanarySettings
 from fine_tune_assets_tests.instructions.examples import built
 
-SETTINGS = CanarySettings(
-    enabled=True, repeats=(1, 4, 16), per_level=4, candidates=1000, shadow_examples=5, seed=11
-)
+SETTINGS = CanarySettings(enabled=True, repeats=(1, 4, 16), per_level=4, candidates=1000, shadow_examples=5, seed=11)
 PLANTED = plant(SETTINGS, "Be brief.", ["Name the complaint.", "Write the plan."])
 
 
 def _levels(trained: dict[int, list[float]], controls: list[float], extracted: int = 0) -> Any:
     recalled = [Recalled(0, 500, share, False) for share in controls]
     recalled += [
-        Recalled(repeats, 1, share, at < extracted) for repeats, shares in trained.items() for at, share in enumerate(shares)
+        Recalled(repeats, 1, share, at < extracted)
+        for repeats, shares in trained.items()
+        for at, share in enumerate(shares)
     ]
     return compare_levels(recalled, 1000)
 

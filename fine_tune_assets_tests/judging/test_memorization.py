@@ -23,9 +23,7 @@ from fine_tune_assets.judging.memorization import (
 from fine_tune_assets.judging.removed_identifiers import AttackResult
 from fine_tune_assets.recipes.schema import CanarySettings
 
-SETTINGS = CanarySettings(
-    enabled=True, repeats=(1, 16), per_level=4, candidates=1000, shadow_examples=5, seed=11
-)
+SETTINGS = CanarySettings(enabled=True, repeats=(1, 16), per_level=4, candidates=1000, shadow_examples=5, seed=11)
 CLEAN_FINDINGS = {"removed": {"answers": 0, "kinds": {}}, "made_up": {"answers": 0, "kinds": {}}}
 LEAKING = {"removed": {"answers": 1, "kinds": {"NAME": 1}}, "made_up": {"answers": 0, "kinds": {}}}
 
@@ -117,8 +115,7 @@ def test_silence_about_canaries_holds_and_a_decision_against_them_is_said() -> N
     """A recipe of before there were canaries decided nothing; who turns them off does, by name, in the recipe."""
     others = _rows()[2:]
     silent, off = (
-        probes_table([no_canary_row("new", settings), *others])
-        for settings in (None, replace(SETTINGS, enabled=False))
+        probes_table([no_canary_row("new", settings), *others]) for settings in (None, replace(SETTINGS, enabled=False))
     )
     assert unknown(silent) == [NO_CANARIES]
     assert (unknown(off), leaks(off)) == ([], [])

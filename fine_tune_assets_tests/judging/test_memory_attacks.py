@@ -17,9 +17,7 @@ from fine_tune_assets_tests.instructions.examples import built
 from fine_tune_assets_tests.training.tiny import SETTINGS, base_model
 
 pytestmark = pytest.mark.slow  # TRL takes 13 s to import
-CANARIES = CanarySettings(
-    enabled=True, repeats=(1, 30), per_level=4, candidates=1000, shadow_examples=4, seed=3
-)
+CANARIES = CanarySettings(enabled=True, repeats=(1, 30), per_level=4, candidates=1000, shadow_examples=4, seed=3)
 TRAINING = replace(SETTINGS, rank=32, alpha=64, learning_rate=0.02, epochs=6, batch_size=8, packing="never")
 REMOVED = "Quillan Ostrander"
 

@@ -15,15 +15,37 @@ DIRECT = ("NAME", "MRN")
 
 def _span(report_id: str, value: str, label: str) -> dict[str, Any]:
     start = TEXT.index(value)
-    return {"report_id": report_id, "start": start, "end": start + len(value), "label": label, "rule": "r", "score": 1.0}
+    return {
+        "report_id": report_id,
+        "start": start,
+        "end": start + len(value),
+        "label": label,
+        "rule": "r",
+        "score": 1.0,
+    }
 
 
 def _store(folder: Path, reports: int = 1) -> list[dict[str, Any]]:
     """Raw reports and spans as stage 2 stores them; returns the training rows behind them."""
     ids = [f"b/{number}" for number in range(reports)]
-    row = {"batch": "b", "source": "s", "patient_key": "p", "known_identifiers": [], "origin_file": "f", "fingerprint": "x"}
-    write_table(folder / "reports" / "b.parquet", table_of([{**row, "report_id": i, "text": TEXT} for i in ids], REPORTS))
-    marked = {"Quillan Ostrander": "NAME", "03/14/2024": "DATE", "48-1516-23": "MRN", "Larkmoor": "LOCATION", "Hale": "NAME"}
+    row = {
+        "batch": "b",
+        "source": "s",
+        "patient_key": "p",
+        "known_identifiers": [],
+        "origin_file": "f",
+        "fingerprint": "x",
+    }
+    write_table(
+        folder / "reports" / "b.parquet", table_of([{**row, "report_id": i, "text": TEXT} for i in ids], REPORTS)
+    )
+    marked = {
+        "Quillan Ostrander": "NAME",
+        "03/14/2024": "DATE",
+        "48-1516-23": "MRN",
+        "Larkmoor": "LOCATION",
+        "Hale": "NAME",
+    }
     spans = [_span(i, value, label) for i in ids for value, label in marked.items()]
     write_table(folder / "phi_spans" / "b.parquet", table_of(spans, PHI_SPANS))
     messages = [{"role": "user", "content": "Plan."}, {"role": "assistant", "content": "Rest."}]

@@ -100,7 +100,18 @@ def test_keeping_the_weights_of_losers_is_no_reason_to_train_again() -> None:
 
 def test_the_manifest_of_a_set_names_all_of_the_recipe_that_curates() -> None:
     """Which words of which task made an example is asked years later: a name of a recipe does not tell."""
-    later = {"tagger", "base_model", "training", "judge", "abilities", "canaries", "gate", "weights", "exports", "engine"}
+    later = {
+        "tagger",
+        "base_model",
+        "training",
+        "judge",
+        "abilities",
+        "canaries",
+        "gate",
+        "weights",
+        "exports",
+        "engine",
+    }
     assert set(CURATION) == set(SECTIONS) - later
     tasks = asdict(DEMO)["tasks"]
     changed = parse_recipe({**asdict(DEMO), "tasks": [{**tasks[0], "instruction": "In other words."}, *tasks[1:]]}, "c")
