@@ -1,11 +1,11 @@
-"""A small model that learned secrets by heart is caught, and one that did not is not: the whole way, with a real training."""
+"""A small model that learned secrets by heart is caught; of secrets that it never read there is no alarm."""
 
 import json
+from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from fine_tune_assets.core.fingerprints import fingerprint_folder
@@ -14,11 +14,11 @@ from fine_tune_assets.judging.canaries import Canary, Level, compare_levels, pla
 from fine_tune_assets.judging.removed_identifiers import Attack
 from fine_tune_assets.recipes.schema import CanarySettings
 from fine_tune_assets_tests.instructions.examples import built
-from fine_tune_assets_tests.training.tiny import SETTINGS, base_model
+from fine_tune_assets_tests.training.tiny import base_model
 
-pytestmark = pytest.mark.slow  # TRL takes 13 s to import
+pytestmark = pytest.mark.slow  # torch, transformers and PEFT take some seconds to import
 CANARIES = CanarySettings(enabled=True, repeats=(1, 30), per_level=4, candidates=1000, shadow_examples=4, seed=3)
-TRAINING = replace(SETTINGS, rank=32, alpha=64, learning_rate=0.02, epochs=6, batch_size=8, packing="never")
+STEPS = 150
 REMOVED = "Quillan Ostrander"
 
 
@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def base(folder: Path) -> Path:
-    return base_model(folder / "base", 1.0)
+    return base_model(folder / "base", 1.0, layers=2)
 
 
 def _planted(seed: int = CANARIES.seed) -> list[Canary]:
@@ -38,16 +38,38 @@ def _planted(seed: int = CANARIES.seed) -> list[Canary]:
 
 @pytest.fixture(scope="module")
 def shadow(folder: Path, base: Path) -> Path:
-    """Trained on the canaries, and on a report from which nobody removed the name."""
-    from fine_tune_assets.training.trainer import train_adapter
+    """Knows its canaries by heart, and a report from which nobody removed the name."""
+    rows = shadow_set(built().table, _planted(), CANARIES).to_pylist()
+    answers = [row["messages"] for row in rows if row["split"] == "train"]
+    answers += [[*_messages(), {"role": "assistant", "content": f"Seen by Dr. {REMOVED}."}]] * 30
+    return _learned_by_heart(base, answers, folder / "shadow")
 
-    rows = shadow_set(built().table, _planted(), CANARIES)
-    missed = rows.slice(0, 1).to_pylist()[0]
-    missed["messages"] = [*_messages(), {"role": "assistant", "content": f"Seen by Dr. {REMOVED}."}]
-    leaking = pa.Table.from_pylist([missed] * 30, schema=rows.schema)
-    table = pa.concat_tables([rows, leaking])
-    made = folder / "adapters", folder / "checkpoints"
-    return train_adapter(table, base, "base-1", *made, TRAINING, 1, silent).folder
+
+def _learned_by_heart(base: Path, conversations: list[list[dict[str, str]]], folder: Path) -> Path:
+    """An adapter that is trained on each conversation as often as it is there, by a plain loop: TRL takes 13 s to import."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    from fine_tune_assets.core.chat import render
+    from fine_tune_assets.engines.transformers_models import load_model, load_tokenizer
+
+    torch.manual_seed(1)
+    tokenizer: Any = load_tokenizer(base)
+    counts = Counter(render(tokenizer, messages, add_generation_prompt=False) for messages in conversations)
+    batch = tokenizer(list(counts), return_tensors="pt", padding=True, add_special_tokens=False)
+    labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)[:, 1:]
+    weights = torch.tensor([float(count) for count in counts.values()]) / counts.total()
+    config = LoraConfig(r=32, lora_alpha=64, target_modules="all-linear", modules_to_save=["embed_tokens", "lm_head"])
+    model: Any = get_peft_model(load_model(base), config)
+    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=5e-3)
+    for _ in range(STEPS):
+        logits = model(**batch).logits[:, :-1].transpose(1, 2)
+        losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none").sum(dim=1)
+        optimiser.zero_grad()
+        (losses * weights).sum().backward()
+        optimiser.step()
+    model.save_pretrained(folder)
+    return folder
 
 
 def _asked(base: Path, adapter: Path) -> Any:
@@ -71,7 +93,7 @@ def _recalled(base: Path, shadow: Path, canaries: list[Canary]) -> dict[int, Lev
 
 
 def test_what_was_read_thirty_times_is_caught(base: Path, shadow: Path) -> None:
-    """A real training through the real trainer, asked by the real worker's code."""
+    """Asked by the real worker's code."""
     level = _recalled(base, shadow, _planted())[30]
     assert level.p_value < 0.01
     assert level.exposure > 4
