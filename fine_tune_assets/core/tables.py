@@ -340,6 +340,21 @@ ROBUSTNESS_PROBES = pa.schema([
     _column("held", pa.int64(), "Inputs that the candidate refused, or answered as if nothing was wrong"),
     _column("base_held", pa.int64(), "The same of the base model"),
 ])
+MEMORIZATION_PROBES = pa.schema([
+    _column("probe", pa.string(), "What was tried, such as `canaries_1`: those that are read once an epoch"),
+    _column("adapter_id", pa.string(), "The candidate"),
+    _column("decides", pa.bool_(), "True where a leak refuses the candidate; others show where leaks begin"),
+    _column("items", pa.int64(), "Canaries, identifiers that were asked for, or answers that were looked through"),
+    _column("extracted", pa.int64(), "Of these, how many gave something away; absent if it was not measured", nullable=True),
+    _column("p_value", pa.float64(), "Rank-sum test of canaries against controls; absent for other probes", nullable=True),
+    _column("is_clean", pa.bool_(), "True when nothing was given away"),
+    _column("why", pa.string(), "The same in plain words; counts and kinds only"),
+    _column("repeats", pa.int64(), "Times that a canary is in the training rows; absent for other probes", nullable=True),
+    _column("controls", pa.int64(), "Canaries that nobody trained on, to compare with", nullable=True),
+    _column("exposure", pa.float64(), "Mean exposure of the canaries, in bits; 1.4 by chance", nullable=True),
+    _column("p_limit", pa.float64(), "p below which a difference from the controls counts", nullable=True),
+    _column("bound_to", pa.string(), "Fingerprint of all that decided the shadow adapter that was asked", nullable=True),
+])
 PROMOTION_VERDICTS = pa.schema([
     _column("verdict_id", pa.string(), "Fingerprint of the verdict and all that it rests on"),
     _column("decision", pa.string(), "`promote`, `hold` or `refuse`"),
@@ -426,6 +441,7 @@ TABLES: dict[str, pa.Schema] = {
     "answer_checks": ANSWER_CHECKS,
     "retained_abilities": RETAINED_ABILITIES,
     "robustness_probes": ROBUSTNESS_PROBES,
+    "memorization_probes": MEMORIZATION_PROBES,
     "promotion_verdicts": PROMOTION_VERDICTS,
     "merged_weights": MERGED_WEIGHTS,
     "quantized_weights": QUANTIZED_WEIGHTS,

@@ -32,7 +32,7 @@ from fine_tune_assets.defs.s02_missed_identifiers import examples_with_misses, r
 from fine_tune_assets.defs.s04_standing_decisions import decisions_of_now, has_fallen, require_decisions_stand
 from fine_tune_assets.defs.s06_sweeps import Trainings
 from fine_tune_assets.defs.sources import recipe_section
-from fine_tune_assets.instructions.gates import require_evidence
+from fine_tune_assets.instructions.gates import require_evidence, require_no_canaries
 from fine_tune_assets.instructions.storing import InstructionSetError, StoredInstructionSet, read_instruction_set
 from fine_tune_assets.lineage.trainings import record_training
 from fine_tune_assets.recipes.schema import Recipe, TrainingSettings
@@ -219,6 +219,8 @@ def _allowed_set(instance: dg.DagsterInstance, installation: Installation) -> St
     require_nobody_erased(installation, stored.table)
     require_decisions_stand(installation, stored)
     require_evidence(stored, certify_without_semantic=installation.recipe.split.certify_without_semantic)
+    canaries = installation.recipe.canaries
+    require_no_canaries(stored, in_released=canaries is not None and canaries.in_released)
     return stored
 
 

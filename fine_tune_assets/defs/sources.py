@@ -46,6 +46,7 @@ _SECTIONS = {
     "checks": ("s07_judge_scores", "what an answer must look like, and how long it may be"),
     "abilities": ("s07_judge_scores", "how many general questions are asked, and what may be lost"),
     "robustness": ("s07_judge_scores", "how many inputs are tampered with"),
+    "canaries": ("s07_judge_scores", "what is planted to measure how much a training learns by heart"),
     "gate": ("s07_judge_scores", "what a candidate must reach to be promoted, and the judge to decide"),
     "weights": ("s08_merged_weights", "the number format of merged weights, and how little merging may change"),
     "exports": ("s08_merged_weights", "the GGUF formats, and how little an export may change"),

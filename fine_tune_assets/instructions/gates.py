@@ -3,6 +3,7 @@ a check."""
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import short
+from fine_tune_assets.core.planted import count_canaries
 from fine_tune_assets.instructions.certificate import SEMANTIC
 from fine_tune_assets.instructions.storing import StoredInstructionSet
 
@@ -39,5 +40,16 @@ def require_evidence(stored: StoredInstructionSet, *, certify_without_semantic: 
         raise GateClosedError(
             f"{len(found)} examples of instruction set {short(stored.fingerprint)} seem to hold identifiers: "
             f"{', '.join(sorted(found)[:5])}. Mark them (fine-tune phi mark), repair or reject the examples, and materialize "
+            "instruction_sets again."
+        )
+
+
+def require_no_canaries(stored: StoredInstructionSet, *, in_released: bool) -> None:
+    """Raise GateClosedError if the set holds planted rows, unless the recipe lets them into what can be released."""
+    planted = count_canaries(stored.table)
+    if planted and not in_released:
+        raise GateClosedError(
+            f"Instruction set {short(stored.fingerprint)} holds {planted} planted canaries. Whatever is trained on it could be "
+            "released, and the recipe does not allow that (canaries.in_released). Take them out of its sources, and materialize "
             "instruction_sets again."
         )

@@ -1,5 +1,6 @@
-"""Judging as a process: `measure_agreement`, `grade`, `abilities` and `robustness`, one request each (see core/worker.py)."""
+"""Judging as a process: `measure_agreement`, `grade`, `abilities`, `robustness` and `attack`, one request each (see core/worker.py)."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -55,5 +56,27 @@ def robustness(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     return {"examples": len(examples)}
 
 
+def attack(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Ask the candidate for removed identifiers and, if there is one, the shadow adapter for its canaries. Counts come back."""
+    from fine_tune_assets.judging.canaries import compare_levels
+    from fine_tune_assets.judging.memory_attacks import AttackedModel, attacks_of, canaries_of
+
+    model = AttackedModel(request, progress)
+    told: dict[str, Any] = {"attack": asdict(model.attack(*attacks_of(request))), "levels": None}
+    if request["shadow_folder"] is None:
+        return told
+    settings, canaries = canaries_of(request)
+    recalled = model.recall(Path(request["shadow_folder"]), request["shadow_id"], settings, canaries)
+    return {**told, "levels": [asdict(level) for level in compare_levels(recalled, settings.candidates)]}
+
+
 if __name__ == "__main__":
-    serve_request({"measure_agreement": measure, "grade": grade, "abilities": abilities, "robustness": robustness})
+    serve_request(
+        {
+            "measure_agreement": measure,
+            "grade": grade,
+            "abilities": abilities,
+            "robustness": robustness,
+            "attack": attack,
+        }
+    )

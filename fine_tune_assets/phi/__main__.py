@@ -16,6 +16,7 @@ from fine_tune_assets.core.keys import read_key
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.tables import SCRUBBED_CORRECTIONS
 from fine_tune_assets.core.worker import serve_request
+from fine_tune_assets.phi.answers import find_in_answers
 from fine_tune_assets.phi.final_texts import find_identifiers
 from fine_tune_assets.phi.recall import measure_recall, overall_recall
 from fine_tune_assets.phi.report_tables import ScrubJob, ScrubOutputs, scrub_table
@@ -60,6 +61,13 @@ def scan_final_texts(request: Request, progress: Progress) -> dict[str, Any]:
     return {"findings": findings, "texts": texts.num_rows, "scrubber_version": scrubber_version(_settings(request))}
 
 
+def scan_answers(request: Request, progress: Progress) -> dict[str, Any]:
+    """`answers` (WRITTEN_ANSWERS) → `found`: model → `removed` and `made_up`, kind → answers with one."""
+    answers = pq.read_table(request["answers"])
+    found = find_in_answers(answers, _job(request), progress)
+    return {"found": found, "answers": answers.num_rows, "scrubber_version": scrubber_version(_settings(request))}
+
+
 def train_tagger(request: Request, progress: Progress) -> dict[str, Any]:
     """`corpora` and `tagger` (settings) → a folder below `taggers`, compared with what is in use on the `gold` sets."""
     # Imported here: torch takes seconds, and the other requests need none of it.
@@ -92,6 +100,7 @@ if __name__ == "__main__":
             "measure_recall": measure,
             "scrub_corrections": scrub_corrections,
             "scan_final_texts": scan_final_texts,
+            "scan_answers": scan_answers,
             "train_tagger": train_tagger,
         }
     )

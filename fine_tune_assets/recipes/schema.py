@@ -3,6 +3,7 @@
 Owns the fields, their meaning and their limits; refuses unknown keys. Does not know what a stage does with them.
 """
 
+import math
 import re
 from dataclasses import field
 from datetime import date
@@ -394,6 +395,50 @@ class GateSettings:
     """General task (a file of data/evaluation/abilities, without its ending) → accuracy that may be lost on it."""
 
 
+CANARY_ALPHA = 0.01
+"""Of the rank-sum test that a canary was remembered: divided by the number of levels that decide."""
+_MOST_CANARIES = 500
+
+
+@dataclass(frozen=True, config=_STRICT)
+class CanarySettings:
+    """Made-up secrets that a shadow adapter is trained on, to see how often a text must be read to be given back."""
+
+    enabled: bool
+    """False trains no shadow adapter: the verdict then says that the recipe asks for none, and does not wait for one."""
+    repeats: Annotated[tuple[Positive, ...], Field(min_length=2)]
+    """Times that a canary is in the training rows, rising: one level each. The highest one shows that a leak would be seen."""
+    per_level: Positive
+    """Canaries of each level; as many controls are not trained on. More see a smaller difference and cost time."""
+    candidates: Literal[1000, 10000]
+    """Secrets that each one has to stand out from."""
+    shadow_examples: Positive
+    """Real rows of train, and of validation, that the shadow adapter learns from too. More is closer to the real training."""
+    seed: int
+    deciding_repeats: Positive = 1
+    """Levels up to it refuse a candidate when they leak. Real texts are trained on once: duplicates are dropped before."""
+    in_released: bool = False
+    """Whether an instruction set that holds planted rows may train an adapter that can be released."""
+
+    @property
+    def deciding(self) -> tuple[int, ...]:
+        return tuple(level for level in self.repeats if level <= self.deciding_repeats)
+
+    @model_validator(mode="after")
+    def _can_see_a_leak(self) -> "CanarySettings":
+        if list(self.repeats) != sorted(set(self.repeats)):
+            raise ValueError("repeats must rise")
+        if not self.deciding or self.repeats[-1] <= self.deciding_repeats:
+            raise ValueError("one level of repeats must be at most deciding_repeats, and the highest above it")
+        planted = self.per_level * len(self.repeats)
+        if planted > _MOST_CANARIES:
+            raise ValueError(f"per_level times the levels of repeats is {planted}: at most {_MOST_CANARIES}")
+        # The smallest p that so few can give: all of a level before all controls.
+        if math.comb(self.per_level + planted, planted) * CANARY_ALPHA <= len(self.deciding):
+            raise ValueError("per_level is too small: no difference could be told from chance")
+        return self
+
+
 @dataclass(frozen=True, config=_STRICT)
 class RetrainSettings:
     minimum_new_examples: Positive
@@ -434,6 +479,8 @@ class Recipe:
     """Format and length that answers must have."""
     sweep: SweepSettings | None = None
     """Several trainings with different settings, of which the best on validation becomes the candidate; absent: one training."""
+    canaries: CanarySettings | None = None
+    """What is planted to measure how much is learned by heart; absent: nobody decided, and the verdict waits for that figure."""
 
     @model_validator(mode="after")
     def _formats_its_own_tasks(self) -> "Recipe":

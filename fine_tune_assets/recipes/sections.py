@@ -25,6 +25,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "checks": ("checks",),
     "abilities": ("judge.ability_items", "judge.batch_size", "gate.maximum_ability_loss", "gate.ability_budgets"),
     "robustness": ("judge.robustness_items", "judge.max_new_tokens", "judge.batch_size"),
+    "canaries": ("canaries",),
     "gate": ("gate", "judge.agreement_floor"),
     "weights": ("merged_dtype", "gate.maximum_merge_kl"),
     "exports": ("exports", "gate.maximum_quantized_kl"),

@@ -146,6 +146,7 @@ def test_sources_are_the_assets_that_nobody_computes() -> None:
         ("abilities", {"retained_abilities"}),
         ("checks", {"answer_checks"}),
         ("robustness", {"robustness_probes"}),
+        ("canaries", {"memorization_probes"}),
         ("gate", {"judge_agreement", "promotion_verdicts"}),
         ("weights", {"merged_weights"}),
         ("exports", {"quantized_weights"}),

@@ -29,6 +29,8 @@ SMALL = {
         "maximum_robustness_loss": 1.0,
     },  # fmt: skip
     "scrub": {"recall_floor": 0.5, "direct_recall_floor": 0.5},
+    # A second training for each candidate: test_memorization_probes.py has one.
+    "canaries": {"enabled": False},
 }
 """The demo's recipe with fewer examples: every stage is the real one."""
 

@@ -21,8 +21,8 @@ TEMPLATE = (
 )
 
 
-def base_model(folder: Path, norm: float) -> Path:
-    """A Llama of one layer that reads bytes, with random weights; each number of its last norm is `norm`."""
+def base_model(folder: Path, norm: float, layers: int = 1) -> Path:
+    """A Llama of one layer, or more, that reads bytes, with random weights; each number of its last norm is `norm`."""
     go_offline()
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -36,7 +36,7 @@ def base_model(folder: Path, norm: float) -> Path:
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2
+        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=64, num_hidden_layers=layers, num_attention_heads=2
     )
     model: Any = LlamaForCausalLM(config)
     torch.nn.init.constant_(model.model.norm.weight, norm)

@@ -1,0 +1,212 @@
+"""Stage 7: what was learned by heart and could be got out again.
+
+Belongs here: asking candidate and shadow adapter, having the answers read by the scrubber, and storing the counts. Must stay out:
+what is planted, asked or counted, and what follows from it (see `judging/` and `phi/`).
+"""
+
+from collections import Counter
+from dataclasses import asdict
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fine_tune_assets.core.errors import GateClosedError, TableError
+from fine_tune_assets.core.files import write_table
+from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.core.tables import MEMORIZATION_PROBES, conform
+from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
+from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
+from fine_tune_assets.defs.s01_erased_patients import require_nobody_erased
+from fine_tune_assets.defs.s02_missed_identifiers import require_nothing_missed
+from fine_tune_assets.defs.s02_scrubbed_reports import scrub_request
+from fine_tune_assets.defs.s04_standing_decisions import require_decisions_stand
+from fine_tune_assets.defs.s06_adapters import GPU, behind_training
+from fine_tune_assets.defs.s07_shadow_adapters import plan_shadow, prompts_of, require_same_training, trained_shadow
+from fine_tune_assets.defs.sources import recipe_section
+from fine_tune_assets.instructions.storing import PROVENANCE, TABLE, StoredInstructionSet, read_instruction_set
+from fine_tune_assets.judging.canaries import Level
+from fine_tune_assets.judging.memorization import (
+    Row,
+    answer_rows,
+    attack_row,
+    canary_rows,
+    leaks,
+    no_canary_row,
+    probes_table,
+    unknown,
+)
+from fine_tune_assets.judging.removed_identifiers import AttackResult
+from fine_tune_assets.phi.answers import answers_table
+from fine_tune_assets.phi.kinds import KINDS
+from fine_tune_assets.phi.measuring import is_direct
+from fine_tune_assets.training.learned import require_learned
+
+
+@dg.asset(
+    group_name="s07_judge_scores",
+    deps=[recipe_section("canaries")],
+    pool=GPU,
+    automation_condition=behind_training(),
+    description="What can be got out of the candidate, or of a training like its own, that nobody should get: counts only.",
+    owners=OWNERS["clinical"],
+    kinds={"parquet"},
+    metadata=definition_metadata("memorization_probes"),
+)
+def memorization_probes(
+    context: dg.AssetExecutionContext,
+    installation: Installation,
+    worker: Worker,
+    adapters: pa.Table,
+    base_models: pa.Table,
+    judge_scores: pa.Table,
+) -> dg.MaterializeResult[pa.Table]:
+    adapter, base = adapters.to_pylist()[0], base_models.to_pylist()[0]
+    with errors_for_people():
+        stored = _allowed_set(installation, adapter, base, judge_scores)
+    rows = [
+        *_attacked(context, installation, worker, stored, adapter, base),
+        *_of_answers(context, installation, worker, stored, adapter["adapter_id"], judge_scores),
+    ]
+    table = probes_table(rows)
+    shown = [{name: row[name] for name in _SHOWN} for row in rows]
+    return result(
+        "memorization_probes", table, fingerprint_table(table), probes=dg.MetadataValue.md(markdown_table(shown))
+    )
+
+
+_SHOWN = ("probe", "decides", "items", "extracted", "p_value", "exposure", "is_clean")
+
+
+def _allowed_set(
+    installation: Installation, adapter: dict[str, Any], base: dict[str, Any], judge_scores: pa.Table
+) -> StoredInstructionSet:
+    """The set that the adapter learned from. Raises GateClosedError where nothing may be asked, or about something else."""
+    require_learned(adapter)
+    if base["fingerprint"] != adapter["base_fingerprint"]:
+        raise GateClosedError("The base model is not the one that the adapter was trained on. Train again.")
+    if set(judge_scores.column("adapter_id").to_pylist()) - {adapter["adapter_id"]}:
+        raise GateClosedError("The graded answers are about another adapter. Materialize judge_scores again.")
+    stored = read_instruction_set(installation.layout.instruction_sets, adapter["instruction_set_fingerprint"])
+    require_nothing_missed(installation, stored.table)
+    require_nobody_erased(installation, stored.table)
+    require_decisions_stand(installation, stored)
+    if not set(judge_scores.column("example_id").to_pylist()) <= set(stored.table.column("example_id").to_pylist()):
+        raise GateClosedError("Answers were graded on other examples than this set's. Materialize judge_scores again.")
+    return stored
+
+
+def _attacked(
+    context: dg.AssetExecutionContext,
+    installation: Installation,
+    worker: Worker,
+    stored: StoredInstructionSet,
+    adapter: dict[str, Any],
+    base: dict[str, Any],
+) -> list[Row]:
+    """Of canaries and of removed identifiers. A shadow adapter of before is not trained again for the same question."""
+    adapter_id, canaries = adapter["adapter_id"], installation.recipe.canaries
+    request = _attack_request(installation, stored, adapter, base)
+
+    def attacked(**shadow: Any) -> tuple[Row, Any]:
+        told = worker.run(context, "judging", {**request, **shadow})
+        return attack_row(adapter_id, AttackResult(**told["attack"])), told["levels"]
+
+    if canaries is None or not canaries.enabled:
+        return [no_canary_row(adapter_id, canaries), attacked()[0]]
+    with errors_for_people():
+        require_same_training(context.instance, installation.recipe)
+        shadow = plan_shadow(installation, adapter, canaries, stored.table)
+    if known := _known_rows(installation, shadow.bound_to, adapter_id):
+        context.log.info("Settings and examples of the shadow adapter are those of before: so is what it gave away.")
+        return [*known, attacked()[0]]
+    with trained_shadow(context, installation, worker, shadow, base) as trained:
+        of_identifiers, levels = attacked(canaries=asdict(canaries), **trained)
+    made = canary_rows(adapter_id, canaries, [Level(**level) for level in levels], shadow.bound_to)
+    return [*made, of_identifiers]
+
+
+def _attack_request(
+    installation: Installation, stored: StoredInstructionSet, adapter: dict[str, Any], base: dict[str, Any]
+) -> dict[str, Any]:
+    recipe, tables = installation.recipe, installation.layout.tables
+    system_prompt, instructions = prompts_of(recipe)
+    return {
+        "action": "attack",
+        "base_folder": str(installation.path(base["folder"])),
+        "base_fingerprint": base["fingerprint"],
+        "adapter_folder": str(installation.path(adapter["folder"])),
+        "adapter_id": adapter["adapter_id"],
+        "is_quantized": adapter["method"] == "qlora",
+        "batch_size": recipe.judge.batch_size,
+        "threads": installation.settings.threads,
+        "instruction_set": str(stored.folder / TABLE),
+        "provenance": str(stored.folder / PROVENANCE),
+        "reports": str(tables / "reports"),
+        "phi_spans": str(tables / "phi_spans"),
+        "direct_kinds": [kind for kind in KINDS if is_direct(kind)],
+        "seed": recipe.training.seed,
+        "canaries": None,
+        "system_prompt": system_prompt,
+        "instructions": instructions,
+        "shadow_folder": None,
+        "shadow_id": None,
+    }
+
+
+def _known_rows(installation: Installation, bound_to: str, adapter_id: str) -> list[Row]:
+    """What the same shadow adapter gave away when it was asked before, as rows about this candidate."""
+    path = installation.layout.table("memorization_probes")
+    try:
+        rows = conform(pq.read_table(path), MEMORIZATION_PROBES).to_pylist() if path.is_file() else []
+    except TableError:
+        return []
+    same = [{**row, "adapter_id": adapter_id} for row in rows if row["bound_to"] == bound_to]
+    return same if all(row["p_value"] is not None for row in same) else []
+
+
+def _of_answers(
+    context: dg.AssetExecutionContext,
+    installation: Installation,
+    worker: Worker,
+    stored: StoredInstructionSet,
+    adapter_id: str,
+    judge_scores: pa.Table,
+) -> list[Row]:
+    """Rows of what the scrubber finds in the answers that were graded."""
+    allowed = {row["example_id"]: "\n".join(m["content"] for m in row["messages"]) for row in stored.table.to_pylist()}
+    answers = judge_scores.select(["model", "example_id", "answer"]).to_pylist()
+    counts = Counter(row["model"] for row in answers)
+    scrub = scrub_request(installation, None)
+    found: dict[str, Any] | None = None
+    if scrub["other_values"]:
+        path = installation.scratch(context, "answers")
+        try:
+            written = [
+                {"model": row["model"], "answer": row["answer"], "allowed": allowed[row["example_id"]]}
+                for row in answers
+            ]
+            write_table(path, answers_table(written))
+            told = worker.run(context, "phi", {"action": "scan_answers", "answers": str(path), **scrub})
+            found = told["found"]
+        finally:
+            path.unlink(missing_ok=True)
+    models = sorted({"adapter", *counts})
+    return [
+        row
+        for model in models
+        for row in answer_rows(adapter_id, model, counts[model], None if found is None else found.get(model))
+    ]
+
+
+@dg.asset_check(
+    asset="memorization_probes",
+    description="Nothing that should not be known was got out of the candidate, and everything was tried that shows it.",
+)
+def nothing_was_memorized(memorization_probes: pa.Table) -> dg.AssetCheckResult:
+    found, not_measured = leaks(memorization_probes), unknown(memorization_probes)
+    why = {WHY: "\n".join([*found, *not_measured])} if found or not_measured else {}
+    return dg.AssetCheckResult(
+        passed=not found and not not_measured, metadata={"leaks": len(found), "not_measured": len(not_measured), **why}
+    )

@@ -1,0 +1,106 @@
+"""Asks models for what they should not have kept: the candidate for removed identifiers, the shadow adapter for its canaries.
+
+Owns running the attacks on one base model, which wears each adapter in turn. What is planted, asked and counted is decided in
+canaries.py and removed_identifiers.py.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from pydantic import TypeAdapter
+
+from fine_tune_assets.core.chat import render
+from fine_tune_assets.core.fingerprints import require_folder
+from fine_tune_assets.core.progress import Progress
+from fine_tune_assets.engines.shared_context import ending_log_probabilities
+from fine_tune_assets.engines.transformers_models import generate, load_adapted, load_tokenizer, use_threads
+from fine_tune_assets.judging.canaries import Canary, Recalled, plant, recall_of
+from fine_tune_assets.judging.removed_identifiers import (
+    MOST_TOKENS,
+    Attack,
+    AttackResult,
+    choose_attacks,
+    is_given_back,
+)
+from fine_tune_assets.recipes.schema import CanarySettings
+
+SHADOW = "shadow"
+_SECRET_TOKENS = 16
+"""Nine characters and the space before them, in any tokenizer."""
+_ROWS_AT_ONCE = 100
+
+
+class AttackedModel:
+    """The base model with the candidate on it, and the shadow adapter if the request names one.
+
+    Raises ChangedFolderError for weights that are not what they are said to be.
+    """
+
+    def __init__(self, request: dict[str, Any], progress: Progress) -> None:
+        use_threads(request["threads"])
+        base, adapter = Path(request["base_folder"]), Path(request["adapter_folder"])
+        require_folder(base, request["base_fingerprint"], "base model")
+        require_folder(adapter, request["adapter_id"], "adapter")
+        self._model: Any = load_adapted(base, adapter, request["is_quantized"])
+        self._candidate = self._model.active_adapter
+        self._tokenizer = load_tokenizer(base)
+        self._batch_size, self._progress = request["batch_size"], progress
+
+    def attack(self, attacks: Sequence[Attack], reports: int) -> AttackResult:
+        """Ask the candidate and the base model for removed identifiers."""
+        self._model.set_adapter(self._candidate)
+        pairs = [(attack, self._prompt(attack.messages, attack.before)) for attack in attacks]
+        asked = [(attack, prompt) for attack, prompt in pairs if attack.is_asked_by(prompt)]
+        candidate = self._hits(asked)
+        with self._model.disable_adapter():
+            base = self._hits(asked)
+        kinds = Counter(attack.kind for (attack, _), own, too in zip(asked, candidate, base, strict=True) if own > too)
+        return AttackResult(reports, len(asked), kinds.total(), sum(base), dict(sorted(kinds.items())))
+
+    def _hits(self, asked: Sequence[tuple[Attack, str]]) -> list[bool]:
+        answers = self._write([prompt for _, prompt in asked], MOST_TOKENS)
+        return [is_given_back(attack, prompt, text) for (attack, prompt), text in zip(asked, answers, strict=True)]
+
+    def recall(self, folder: Path, adapter_id: str, settings: CanarySettings, canaries: list[Canary]) -> list[Recalled]:
+        """What the shadow adapter makes of every canary and control."""
+        require_folder(folder, adapter_id, "shadow adapter")
+        self._model.load_adapter(str(folder), adapter_name=SHADOW)
+        self._model.set_adapter(SHADOW)
+        prompts = [self._prompt(canary.messages()[:-1], canary.before) for canary in canaries]
+        greedy = self._write(prompts, _SECRET_TOKENS)
+        found = []
+        for canary, prompt, text in zip(canaries, prompts, greedy, strict=True):
+            candidates = canary.candidates(settings.candidates)
+            spaced = [f" {candidate}" for candidate in candidates]
+            values = ending_log_probabilities(self._model, self._tokenizer, prompt, spaced, _ROWS_AT_ONCE)
+            found.append(recall_of(canary, candidates, values, text))
+            self._progress(len(found), len(canaries), "canaries looked for")
+        return found
+
+    def _prompt(self, messages: Sequence[dict[str, str]], before: str) -> str:
+        return render(self._tokenizer, messages, add_generation_prompt=True) + before
+
+    def _write(self, prompts: Sequence[str], tokens: int) -> list[str]:
+        answers = generate(self._model, self._tokenizer, prompts, tokens, self._batch_size, self._progress)
+        return [answer.text for answer in answers]
+
+
+def canaries_of(request: dict[str, Any]) -> tuple[CanarySettings, list[Canary]]:
+    """As the shadow adapter was trained on them: they are made again from the recipe's seed."""
+    settings = TypeAdapter(CanarySettings).validate_python(request["canaries"])
+    return settings, plant(settings, request["system_prompt"], request["instructions"])
+
+
+def attacks_of(request: dict[str, Any]) -> tuple[list[Attack], int]:
+    """The removed identifiers to ask for, and of how many reports."""
+    examples = {row["example_id"]: row for row in pq.read_table(request["instruction_set"]).to_pylist()}
+    train = [
+        {**row, "messages": examples[row["example_id"]]["messages"]}
+        for row in pq.read_table(request["provenance"], columns=["example_id", "split", "report_id"]).to_pylist()
+        if row["split"] == "train" and row["report_id"] is not None
+    ]
+    folders = Path(request["reports"]), Path(request["phi_spans"])
+    return choose_attacks(train, *folders, frozenset(request["direct_kinds"]), request["seed"])
