@@ -29,6 +29,8 @@ SCALE = tuple(range(LOWEST, HIGHEST + 1))
 ERROR_KEYS = dict(zip(ERROR_KINDS, "owhdstfx", strict=True))
 """Kind of error → the key that chooses it."""
 CRITERIA_IN_WORDS = {name: name.replace("_", " ") for name in CRITERIA}
+_GRADES = frozenset(map(str, SCALE))
+_NO_GRADE = f"Choose a grade from {LOWEST} to {HIGHEST}. Nothing was recorded."
 
 
 @dataclass(frozen=True)
@@ -74,34 +76,43 @@ def show_check(desk: "Desk", visit: Visit) -> Response:
 def rate(desk: "Desk", visit: Visit) -> Response:
     """Record the rating, and go on to the next answer."""
     opened = _find(desk, visit)
-    answer, form = opened.answer, visit.form
-    chosen = {name: form.text(f"criterion_{name}") for name in CRITERIA}
+    check = _rating(visit, opened.answer)
+    if check is None:
+        return _check_page(desk, visit, opened, refusal=_NO_GRADE, status=400)
     try:
-        check = SpotCheck(
-            example_id=answer.example_id,
-            task=answer.task,
-            model_fingerprint=answer.model_fingerprint,
-            answer_fingerprint=answer.answer_fingerprint,
-            patient_key=answer.patient_key,
-            rater=visit.who.name,
-            score=_on_scale(form.text("score")),
-            error_kind=form.text("error_kind"),
-            rated_at=visit.now,
-            criteria={name: _on_scale(score) for name, score in chosen.items() if score},
-        )
         is_first = add_spot_check(desk.ledger, check)
     except UnknownRecordError:
         raise _gone() from None
     except LedgerError as error:
         return _check_page(desk, visit, opened, refusal=str(error), status=400)
     said = "rated" if is_first else "already"
-    return go_to(f"/spot-checks/next?{urlencode({'after': answer.answer_id, 'said': said})}")
+    return go_to(f"/spot-checks/next?{urlencode({'after': opened.answer.answer_id, 'said': said})}")
 
 
-def _on_scale(text: str) -> int:
-    if not text.isdecimal() or len(text) > 2 or int(text) not in SCALE:
-        raise LedgerError(f"Choose a grade from {LOWEST} to {HIGHEST}. Nothing was recorded.")
-    return int(text)
+def _rating(visit: Visit, answer: JudgedAnswer) -> SpotCheck | None:
+    """What the form says; None if a grade is missing or on no scale."""
+    score = _grade(visit.form.text("score"))
+    chosen = {name: visit.form.text(f"criterion_{name}") for name in CRITERIA}
+    asked = {name: _grade(text) for name, text in chosen.items() if text}
+    criteria = {name: grade for name, grade in asked.items() if grade is not None}
+    if score is None or len(criteria) < len(asked):
+        return None
+    return SpotCheck(
+        example_id=answer.example_id,
+        task=answer.task,
+        model_fingerprint=answer.model_fingerprint,
+        answer_fingerprint=answer.answer_fingerprint,
+        patient_key=answer.patient_key,
+        rater=visit.who.name,
+        score=score,
+        error_kind=visit.form.text("error_kind"),
+        rated_at=visit.now,
+        criteria=criteria,
+    )
+
+
+def _grade(text: str) -> int | None:
+    return int(text) if text in _GRADES else None
 
 
 def _find(desk: "Desk", visit: Visit) -> _Opened:

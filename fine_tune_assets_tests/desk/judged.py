@@ -1,7 +1,7 @@
 """A comparison of two models for the desk's tests: the set of the ward's drafts, answers to them, and the judge's grades."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -24,21 +24,27 @@ WHY = "recall 0.61, F1 0.58"
 """The judge's reason, which must not be seen by a rater."""
 
 
-def judge_the_drafts(settings: Settings, ledger: Ledger) -> list[dict[str, Any]]:
-    """Every draft is approved, put into a set and answered by base model and candidate; the rows of JUDGE_SCORES."""
-    drafts = drafts_of(settings)
-    decided = [_approve(ledger, draft) for draft in drafts]
-    store_set(settings, drafts, decided)
+def judge_the_drafts(
+    settings: Settings, ledger: Ledger, decided: Mapping[str, list[str]] | None = None, padding: str = ""
+) -> list[dict[str, Any]]:
+    """A set of the drafts is answered by base model and candidate; the rows of JUDGE_SCORES.
+
+    `decided` names the drafts and the decisions that approved them; without it all of them are approved. `padding` lengthens
+    the answers.
+    """
+    known = decided or {draft["example_id"]: [_approve(ledger, draft)] for draft in drafts_of(settings)}
+    drafts = [draft for draft in drafts_of(settings) if draft["example_id"] in known]
+    store_set(settings, drafts, known)
     row = {"adapter_id": ADAPTER, "base_fingerprint": BASE, "instruction_set_fingerprint": SET}
     store(settings.layout, "adapters", [row])
-    scores = [
-        _scored(draft, role, number) for role in ("base", "adapter") for number, draft in enumerate(drafts)
-    ]
+    answered = [(draft, role, number) for role in ("base", "adapter") for number, draft in enumerate(drafts)]
+    scores = [_scored(draft, role, number, padding) for draft, role, number in answered]
     write_table(settings.layout.table("judge_scores"), table_of(scores, JUDGE_SCORES))
     return scores
 
 
-def store_set(settings: Settings, drafts: Sequence[dict[str, Any]], decided: Sequence[str]) -> None:
+def store_set(settings: Settings, drafts: Sequence[dict[str, Any]], decided: Mapping[str, list[str]]) -> None:
+    """Sorted as real sets are."""
     folder = settings.layout.instruction_sets / short(SET)
     rows = [
         {
@@ -49,10 +55,10 @@ def store_set(settings: Settings, drafts: Sequence[dict[str, Any]], decided: Seq
             "report_fingerprint": None,
             "approved_by": "Approver",
             "approval_kind": "expert",
-            "decision_ids": [decision_id],
+            "decision_ids": decided[draft["example_id"]],
             "scrubber_version": None,
         }
-        for draft, decision_id in zip(drafts, decided, strict=True)
+        for draft in sorted(drafts, key=lambda draft: str(draft["example_id"]))
     ]
     for name, schema in (("instruction_set", INSTRUCTION_SETS), ("provenance", INSTRUCTION_PROVENANCE)):
         kept = [{column: row[column] for column in schema.names} for row in rows]
@@ -74,22 +80,22 @@ def regrade(settings: Settings, **changes: Any) -> None:
 
 def _approve(ledger: Ledger, draft: dict[str, Any]) -> str:
     facts = {name: draft[name] for name in ("example_id", "fingerprint", "report_id", "task")}
-    made = record_decision(ledger, decision="approve", output=None, reviewer="Approver", **facts)
-    return made.decision_id
+    return record_decision(ledger, decision="approve", output=None, reviewer="Approver", **facts).decision_id
 
 
-def _scored(draft: dict[str, Any], role: str, number: int) -> dict[str, Any]:
+def _scored(draft: dict[str, Any], role: str, number: int, padding: str) -> dict[str, Any]:
     """The first answer is the same by both; the others get better with their number, the candidate's more so."""
-    text = "It is a cough." if number == 0 else f"{'Cough' if role == 'base' else 'A cough, and fever,'} seen as number {number}."
-    score = 2.2371 if number == 0 else min(9.9371, 1.2371 + number + (2 if role == "adapter" else 0))
+    words = "Cough" if role == "base" else "A cough, and fever,"
+    text = "It is a cough." if number == 0 else f"{words} seen as number {number}."
+    better = 2 if role == "adapter" and number else 0
     return {
         "model": role,
         "model_fingerprint": BASE if role == "base" else ADAPTER,
         "adapter_id": ADAPTER,
         "example_id": draft["example_id"],
         "patient_key": draft["patient_key"],
-        "answer": text,
-        "score": score,
+        "answer": text + padding,
+        "score": min(9.9371, 1.2371 + number % 8 + better),
         "reason": WHY,
         "unsupported_numbers": 0,
         "is_finished": True,
