@@ -38,6 +38,8 @@ class Figure:
     p: float | None
     adjusted_p: float | None
     items: int | None
+    needed: int | None
+    """Items that would be enough to know."""
     margin: float | None
     outcome: str
     """`passes`, `fails` or `unknown`; empty where the document does not say."""
@@ -66,6 +68,8 @@ class Document:
     figures: tuple[Figure, ...]
     judge: JudgeFacts
     examples: int | None
+    missing_grades: int | None
+    """Examples without a grade for one of the two."""
     needed: int | None
     """Examples that would be enough."""
     detectable: float | None
@@ -101,6 +105,7 @@ def read_document(evidence: str) -> Document:
         figures=_former_figures(values) if is_former else tuple(map(_figure, _mappings(values.get("figures")))),
         judge=_judge(values),
         examples=_count(values.get("examples") if is_former else power.get("examples")),
+        missing_grades=_count(values.get("missing_grades")),
         needed=_count(power.get("needed")),
         detectable=_number(power.get("detectable")),
         candidate_grades=_bins(spread.get("candidate")),
@@ -114,16 +119,17 @@ def read_document(evidence: str) -> Document:
 def _figure(row: Mapping[str, Any]) -> Figure:
     texts = {name: _text(row.get(name)) for name in ("family", "name", "unit", "outcome", "why")}
     names = ("candidate", "incumbent", "difference", "low", "high", "p", "adjusted_p", "margin")
-    return Figure(**texts, **{name: _number(row.get(name)) for name in names}, items=_count(row.get("items")))
+    counts = {name: _count(row.get(name)) for name in ("items", "needed")}
+    return Figure(**texts, **{name: _number(row.get(name)) for name in names}, **counts)
 
 
 def _former_figures(values: Mapping[str, Any]) -> tuple[Figure, ...]:
     """Of a document with one gain and abilities as [name, accuracy of the base model, accuracy of the candidate]."""
     gate, gain = _mapping(values.get("gate")), _mapping(values.get("gain"))
-    target = {"family": "target", "name": "mean grade", "unit": "points", "items": values.get("examples")}
+    target: dict[str, Any] = {"family": "target", "name": "mean grade", "unit": "points", "items": values.get("examples")}
     target |= {"candidate": values.get("candidate_score"), "incumbent": values.get("incumbent_score")}
     target |= {"difference": gain.get("value"), "low": gain.get("low"), "high": gain.get("high")}
-    rows = [target | {"margin": gate.get("minimum_gain")}] if "candidate_score" in values else []
+    rows: list[dict[str, Any]] = [target | {"margin": gate.get("minimum_gain")}] if "candidate_score" in values else []
     for ability in _list(values.get("abilities")):
         if isinstance(ability, list) and len(ability) == 3:
             before, after = _number(ability[1]), _number(ability[2])
@@ -148,9 +154,14 @@ def _judge(values: Mapping[str, Any]) -> JudgeFacts:
 
 
 def _fingerprints(values: Mapping[str, Any]) -> dict[str, str]:
+    """Each value once, by the first name that it has."""
     plain = {name: values.get(name) for name in _FINGERPRINTS}
-    found = {**plain, "judge_version": _judge(values).version, **_mapping(values.get("fingerprints"))}
-    return {str(name): value for name, value in found.items() if isinstance(value, str) and value}
+    named = {**plain, "judge_version": _judge(values).version, **_mapping(values.get("fingerprints"))}
+    found: dict[str, str] = {}
+    for name, value in named.items():
+        if isinstance(value, str) and value and value not in found.values():
+            found[name] = value
+    return found
 
 
 def _thresholds(gate: Any) -> dict[str, str]:

@@ -5,7 +5,7 @@ from typing import Any
 
 FIGURE: dict[str, Any] = {
     "family": "target", "name": "mean grade", "unit": "points", "candidate": 7.41, "incumbent": 6.93, "difference": 0.48,
-    "low": 0.12, "high": 0.85, "p": 0.004, "adjusted_p": 0.012, "items": 180, "margin": 0.0, "outcome": "passes", "why": "",
+    "low": 0.12, "high": 0.85, "p": 0.004, "adjusted_p": 0.012, "items": 180, "margin": 0.0, "outcome": "passes", "is_within": True, "needed": 240, "why": "",
 }  # fmt: skip
 FIGURES = [
     FIGURE,
@@ -23,6 +23,8 @@ DOCUMENT: dict[str, Any] = {
     "judge": {"version": "judge-1", "kind": "offline", "agreement": 0.62, "floor": 0.6, "licensed": True, "why_not": ""},
     "gate": {"thresholds": {"minimum_gain": 0.0, "minimum_examples": 100}},
     "figures": FIGURES,
+    "expected": [["target", "mean grade"]],
+    "missing_grades": 2,
     "power": {"examples": 180, "needed": 240, "detectable": 0.35},
     "distributions": {
         "candidate": [[1, 4, 12], [4, 7, 60], [7, 10, 108]],
