@@ -117,7 +117,7 @@ def _intervals(unit: str, figures: Sequence[Figure]) -> Intervals:
     for figure in figures:
         values += [v for v in (figure.difference, figure.low, figure.high, margin_of(figure)) if v is not None]
     low, high = min(values), max(values)
-    room = (high - low or 1.0) * 0.06
+    room = (high - low if high - low > 1e-9 else 1.0) * 0.06
     across = _Scale(low - room, high + room, _LABELS, WIDTH - _RIGHT)
     rows = tuple(_interval_row(across, figure, place) for place, figure in enumerate(figures))
     base = _TOP + _ROW * len(figures)

@@ -5,7 +5,6 @@ Owns reading it without ever failing: a key that is missing, null or of another 
 """
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
@@ -23,6 +22,8 @@ FAMILIES: Mapping[str, str] = {
 _FINGERPRINTS = (
     "adapter_id", "base_fingerprint", "instruction_set_fingerprint", "recipe_fingerprint", "incumbent", "judge_version",
 )  # fmt: skip
+_LARGEST = 1e9
+_NARROWEST_BIN = 1e-6
 
 
 @dataclass(frozen=True)
@@ -176,14 +177,15 @@ def _bins(found: Any) -> tuple[Bin, ...]:
     for row in _list(found):
         if isinstance(row, list) and len(row) == 3:
             start, end, count = _number(row[0]), _number(row[1]), _count(row[2])
-            if start is not None and end is not None and count is not None and end > start and count >= 0:
+            if start is not None and end is not None and count is not None and end - start >= _NARROWEST_BIN and count >= 0:
                 bins.append(Bin(start, end, count))
     return tuple(bins)
 
 
 def _number(found: Any) -> float | None:
+    """None also for what is no number (NaN is below nothing) and for what no figure here can be."""
     is_number = isinstance(found, int | float) and not isinstance(found, bool)
-    return float(found) if is_number and math.isfinite(found) else None
+    return float(found) if is_number and abs(found) <= _LARGEST else None
 
 
 def _count(found: Any) -> int | None:
