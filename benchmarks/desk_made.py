@@ -166,7 +166,9 @@ def _provenance(row: dict[str, Any], number: int) -> dict[str, Any]:
 def _judge(settings: Settings, ledger: Ledger) -> None:
     """Two models' answers to every second example, those that two people approved, their grades, and ten experts who rated
     the whole sample."""
-    judge_the_drafts(settings, ledger, _approved_twice(ledger), padding=" Nothing else was found in that part of the visit." * 10)
+    judge_the_drafts(
+        settings, ledger, _approved_twice(ledger), padding=" Nothing else was found in that part of the visit." * 10
+    )
     known_sets = KnownSets(settings.layout.instruction_sets)
     answers = JudgedAnswers(settings.layout, ledger, known_sets)
     judged = answers.latest()

@@ -34,9 +34,7 @@ def answers_to_rate(desk: "Desk", judged: Judged) -> list[JudgedAnswer]:
     return [answer for answer in chosen if answer.example_id in standing and answer.patient_key not in erased]
 
 
-def left_for(
-    desk: "Desk", rater: str, asked: Sequence[JudgedAnswer], after: str = ""
-) -> list[JudgedAnswer]:
+def left_for(desk: "Desk", rater: str, asked: Sequence[JudgedAnswer], after: str = "") -> list[JudgedAnswer]:
     """Of these, those that this person has not rated, in the order in which they are asked; behind an answer, and then around."""
     order = in_order_for(rater, asked, str(desk.recipe().training.seed))
     passed = next((place + 1 for place, answer in enumerate(order) if answer.answer_id == after), 0)

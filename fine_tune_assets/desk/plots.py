@@ -91,7 +91,10 @@ def histogram(*series: Sequence[Bin]) -> Histogram | None:
     across, base = _Scale(low, high, _LEFT, WIDTH - _RIGHT), _TOP + _PLOT_HEIGHT
     up = _Scale(0, highest, base, _TOP)
     bars = [
-        _bar(across, up, found, place, len(series)) for place, bins in enumerate(series) for found in bins if found.count
+        _bar(across, up, found, place, len(series))
+        for place, bins in enumerate(series)
+        for found in bins
+        if found.count
     ]
     zero = across(0) if low < 0 < high else None
     return Histogram(base + _BOTTOM, base, tuple(bars), across.ticks(), up.ticks(min(6, highest)), zero)

@@ -19,7 +19,14 @@ from fine_tune_assets.desk.visits import Visit
 from fine_tune_assets.judging.grades import CRITERIA
 from fine_tune_assets.judging.spot_checks import JudgedAnswer
 from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
-from fine_tune_assets.ledger.spot_checks import ERROR_KINDS, HIGHEST, LOWEST, SpotCheck, add_spot_check, answers_rated_by
+from fine_tune_assets.ledger.spot_checks import (
+    ERROR_KINDS,
+    HIGHEST,
+    LOWEST,
+    SpotCheck,
+    add_spot_check,
+    answers_rated_by,
+)
 
 if TYPE_CHECKING:
     from fine_tune_assets.desk.application import Desk

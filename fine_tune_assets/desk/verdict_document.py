@@ -127,7 +127,12 @@ def _figure(row: Mapping[str, Any]) -> Figure:
 def _former_figures(values: Mapping[str, Any]) -> tuple[Figure, ...]:
     """Of a document with one gain and abilities as [name, accuracy of the base model, accuracy of the candidate]."""
     gate, gain = _mapping(values.get("gate")), _mapping(values.get("gain"))
-    target: dict[str, Any] = {"family": "target", "name": "mean grade", "unit": "points", "items": values.get("examples")}
+    target: dict[str, Any] = {
+        "family": "target",
+        "name": "mean grade",
+        "unit": "points",
+        "items": values.get("examples"),
+    }
     target |= {"candidate": values.get("candidate_score"), "incumbent": values.get("incumbent_score")}
     target |= {"difference": gain.get("value"), "low": gain.get("low"), "high": gain.get("high")}
     rows: list[dict[str, Any]] = [target | {"margin": gate.get("minimum_gain")}] if "candidate_score" in values else []
@@ -177,7 +182,13 @@ def _bins(found: Any) -> tuple[Bin, ...]:
     for row in _list(found):
         if isinstance(row, list) and len(row) == 3:
             start, end, count = _number(row[0]), _number(row[1]), _count(row[2])
-            if start is not None and end is not None and count is not None and end - start >= _NARROWEST_BIN and count >= 0:
+            if (
+                start is not None
+                and end is not None
+                and count is not None
+                and end - start >= _NARROWEST_BIN
+                and count >= 0
+            ):
                 bins.append(Bin(start, end, count))
     return tuple(bins)
 

@@ -49,7 +49,9 @@ def now(ledger: Ledger, rules: ReviewSettings = ONE, corrections_file: Path = Pa
     return decided_now(ledger, corrections_file, rules)
 
 
-def why(row: dict[str, Any], ledger: Ledger, rules: ReviewSettings = ONE, corrections_file: Path = Path("none")) -> Fall | None:
+def why(
+    row: dict[str, Any], ledger: Ledger, rules: ReviewSettings = ONE, corrections_file: Path = Path("none")
+) -> Fall | None:
     """Asked of all decisions, and as a page does of those that concern the row: the same in every case below."""
     found = why_not_approved(row, now(ledger, rules, corrections_file))
     assert why_not_approved(row, decided_about(ledger, [row], corrections_file, rules)) == found

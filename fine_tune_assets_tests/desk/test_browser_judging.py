@@ -109,4 +109,3 @@ def test_these_pages_pass_the_accessibility_rules_in_every_look(look: Page, site
     look.locator("#ask-dialog[open]").wait_for()
     check(look, "before signing")
     assert told == [], "The content policy refuses nothing that these pages need."
-

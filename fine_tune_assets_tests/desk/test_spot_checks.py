@@ -21,18 +21,24 @@ Ward = Callable[..., Site]
 RATING = {"score": "4", "error_kind": "omission"}
 
 
+ROLES = {
+    "Expert": ["reviewer"],
+    "Second": ["reviewer"],
+    "Chief": ["approver"],
+    "Both": ["reviewer", "approver"],
+    "Auditor": ["auditor"],
+}
+
+
 @pytest.fixture
 def site(ward: Ward) -> Site:
-    made = ward()
-    for name, *roles in (
-        ("Expert", "reviewer"),
-        ("Second", "reviewer", "auditor"),
-        ("Chief", "approver"),
-        ("Both", "reviewer", "approver"),
-        ("Auditor", "auditor"),
-    ):
-        made.add(name, *roles)
-    return made
+    return ward()
+
+
+def enter(site: Site, name: str) -> Visitor:
+    """Add a user and sign in. Only whom a test needs: a password takes long to hash."""
+    site.add(name, *ROLES[name])
+    return site.signed_in(name)
 
 
 @pytest.fixture
@@ -61,7 +67,7 @@ def test_a_rater_is_asked_about_every_answer_once_and_each_in_another_order(
     site: Site, scores: list[dict[str, Any]]
 ) -> None:
     """Two models gave the same answer to the first example: it is read once."""
-    one, two = listed(site.signed_in("Expert")), listed(site.signed_in("Second"))
+    one, two = listed(enter(site, "Expert")), listed(enter(site, "Second"))
     assert set(one) == set(two) == {id_of(row) for row in scores}
     assert len(one) == len(scores) - 1
     assert one != two
@@ -69,7 +75,7 @@ def test_a_rater_is_asked_about_every_answer_once_and_each_in_another_order(
 
 def test_no_page_of_a_rater_holds_grade_model_reference_or_example(site: Site, scores: list[dict[str, Any]]) -> None:
     """Whoever knows one of these rates something else than the answer."""
-    expert = site.signed_in("Expert")
+    expert = enter(site, "Expert")
     drafts = {draft["example_id"]: draft for draft in drafts_of(site.settings)}
     pages = [expert.get("/spot-checks").text]
     for row in scores:
@@ -77,8 +83,8 @@ def test_no_page_of_a_rater_holds_grade_model_reference_or_example(site: Site, s
         assert row["answer"] in shown
         told = (BASE, ADAPTER, WHY, SYSTEM, row["example_id"], str(row["score"]), ".2371", ".9371", "judge_version")
         assert [word for word in told if word in shown] == []
-        asked, _, rest = shown.partition('id="answer"')
-        assert f">{references[row['example_id']]}<" not in asked + rest
+        draft = drafts[row["example_id"]]
+        assert draft["output"] in draft["input"] or draft["output"] not in shown
         pages.append(shown)
     assert [word for word in ("adapter", "incumbent", "candidate", "baseline") if word in "".join(pages)] == []
 
@@ -87,7 +93,7 @@ def test_a_rating_is_recorded_with_its_name_and_the_next_answer_follows(
     site: Site, scores: list[dict[str, Any]]
 ) -> None:
     """Criteria that were left open are absent, not 0."""
-    expert, row = site.signed_in("Expert"), scores[3]
+    expert, row = enter(site, "Expert"), scores[3]
     reply = rate(expert, id_of(row), criterion_tone="9", criterion_format="")
     assert reply.status_code == 303
     after = expert.get(reply.headers["location"])
@@ -96,7 +102,7 @@ def test_a_rating_is_recorded_with_its_name_and_the_next_answer_follows(
     assert (kept.rater, kept.score, kept.error_kind, dict(kept.criteria)) == ("Expert", 4, "omission", {"tone": 9})
     assert (kept.example_id, kept.patient_key, kept.task) == (row["example_id"], row["patient_key"], "chief_complaint")
     assert id_of(row) not in listed(expert)
-    assert id_of(row) in listed(site.signed_in("Second"))
+    assert id_of(row) in listed(enter(site, "Second"))
     assert [(x.who, x.about) for x in audit.lines(site.ledger) if x.what == "rated an answer"] == [
         ("Expert", f"answer {id_of(row)}")
     ]
@@ -104,7 +110,7 @@ def test_a_rating_is_recorded_with_its_name_and_the_next_answer_follows(
 
 def test_sending_twice_stores_one_and_the_first_one_stands(site: Site, scores: list[dict[str, Any]]) -> None:
     """A double click, the back button, or second thoughts after the next answer."""
-    expert, answer_id = site.signed_in("Expert"), id_of(scores[2])
+    expert, answer_id = enter(site, "Expert"), id_of(scores[2])
     rate(expert, answer_id)
     again = rate(expert, answer_id, score="9")
     assert "said=already" in again.headers["location"]
@@ -114,14 +120,23 @@ def test_sending_twice_stores_one_and_the_first_one_stands(site: Site, scores: l
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"score": ""}, {"score": "0"}, {"score": "11"}, {"score": "4.5"}, {"score": "½"}, {"error_kind": ""}, {"error_kind": "typo"}, {"criterion_tone": "0"}],
+    [
+        {"score": ""},
+        {"score": "0"},
+        {"score": "11"},
+        {"score": "4.5"},
+        {"score": "½"},
+        {"error_kind": ""},
+        {"error_kind": "typo"},
+        {"criterion_tone": "0"},
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_what_is_no_rating_is_refused_and_what_was_chosen_stays(
     site: Site, scores: list[dict[str, Any]], wrong: dict[str, str]
 ) -> None:
     """A forgotten grade must not become a bad one."""
-    expert = site.signed_in("Expert")
+    expert = enter(site, "Expert")
     reply = rate(expert, id_of(scores[2]), **{"criterion_completeness": "7", **wrong})
     assert reply.status_code == 400
     assert 'role="alert"' in reply.text
@@ -131,15 +146,16 @@ def test_what_is_no_rating_is_refused_and_what_was_chosen_stays(
 
 def test_a_patient_who_was_erased_is_gone_at_once(site: Site, scores: list[dict[str, Any]]) -> None:
     """From the tombstone on, before a single file was written again; and with the set, when that is gone."""
-    expert, patient = site.signed_in("Expert"), scores[2]["patient_key"]
+    expert, patient = enter(site, "Expert"), scores[2]["patient_key"]
     theirs = of_patient(scores, patient)
     rate(expert, next(iter(theirs)))
     ids = find_patient(site.settings.layout, patient)
     record_erasure(site.ledger, patient_key=patient, by="officer", reason="Art. 17", ids=ids)
     assert not theirs & set(listed(expert))
+    second = enter(site, "Second")
     for answer_id in theirs:
         assert expert.get(f"/spot-checks/{answer_id}").status_code == 404
-        assert rate(site.signed_in("Second"), answer_id).status_code == 404
+        assert rate(second, answer_id).status_code == 404
     (erasure,) = list_erasures(site.ledger)
     for _, step in erasing_steps(site.settings.layout, site.ledger, erasure):
         step()
@@ -150,10 +166,12 @@ def test_a_patient_who_was_erased_is_gone_at_once(site: Site, scores: list[dict[
 
 def test_an_example_that_is_not_approved_any_more_is_not_shown(site: Site, scores: list[dict[str, Any]]) -> None:
     """Nothing is judged on it any more either."""
-    expert, row = site.signed_in("Expert"), scores[2]
+    expert, row = enter(site, "Expert"), scores[2]
     decision = next(d for d in list_decisions(site.ledger) if d.example_id == row["example_id"])
-    chief = site.signed_in("Chief")
-    assert chief.post(f"/decisions/{decision.decision_id}/revoke", {"reason": "slip"}, page="/account").status_code == 303
+    chief = enter(site, "Chief")
+    assert (
+        chief.post(f"/decisions/{decision.decision_id}/revoke", {"reason": "slip"}, page="/account").status_code == 303
+    )
     shown = set(listed(expert))
     assert not {id_of(r) for r in scores if r["example_id"] == row["example_id"]} & shown
     assert shown
@@ -162,7 +180,7 @@ def test_an_example_that_is_not_approved_any_more_is_not_shown(site: Site, score
 
 def test_what_holds_a_marked_identifier_is_not_shown(site: Site, scores: list[dict[str, Any]]) -> None:
     """In its report, or only in what a model answered: the model may have learned it."""
-    expert = site.signed_in("Expert")
+    expert = enter(site, "Expert")
     marked = next(draft for draft in drafts_of(site.settings) if MISSED in draft["input"])
     theirs = of_patient(scores, marked["patient_key"])
     form = {"kind": "NAME", "term": MISSED}
@@ -177,14 +195,14 @@ def test_a_set_that_does_not_say_by_whom_it_was_approved_shows_nothing(
     """Of before provenance was kept: nobody can tell whether its examples still stand."""
     for path in site.settings.layout.instruction_sets.glob("*/provenance.parquet"):
         path.unlink()
-    expert = site.signed_in("Expert")
+    expert = enter(site, "Expert")
     assert listed(expert) == []
     assert expert.get(f"/spot-checks/{id_of(scores[2])}").status_code == 404
 
 
 def test_new_grades_bring_new_answers_and_the_old_ratings_stay(site: Site, scores: list[dict[str, Any]]) -> None:
     """The table is read again when it is another one."""
-    expert = site.signed_in("Expert")
+    expert = enter(site, "Expert")
     rate(expert, id_of(scores[2]))
     regrade(site.settings, answer="The same words to everybody.")
     shown = set(listed(expert))
@@ -193,11 +211,12 @@ def test_new_grades_bring_new_answers_and_the_old_ratings_stay(site: Site, score
     assert len(list_spot_checks(site.ledger)) == 1
 
 
-def test_how_many_are_asked_about_is_the_recipes(site: Site, scores: list[dict[str, Any]]) -> None:
+@pytest.mark.usefixtures("scores")
+def test_how_many_are_asked_about_is_the_recipes(site: Site) -> None:
     """With the next page, without a restart."""
     path = site.settings.data_dir / "recipe.yaml"
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    expert = site.signed_in("Expert")
+    expert = enter(site, "Expert")
     for count, expected in ((3, 3), (0, 0)):
         values["judge"]["spot_checks"] = count
         path.write_text(yaml.safe_dump(values), encoding="utf-8")
@@ -206,7 +225,7 @@ def test_how_many_are_asked_about_is_the_recipes(site: Site, scores: list[dict[s
 
 
 def test_before_anything_was_judged_there_is_nothing_to_rate(site: Site) -> None:
-    expert = site.signed_in("Expert")
+    expert = enter(site, "Expert")
     assert "Nothing was judged yet" in expert.get("/spot-checks").text
     assert expert.get("/spot-checks/next").headers["location"] == "/spot-checks?said=all_rated"
 
@@ -215,14 +234,15 @@ def test_only_approvers_see_how_the_judge_compares_and_raters_among_them_when_th
     site: Site, scores: list[dict[str, Any]]
 ) -> None:
     """To see it before would tell what the judge thinks of what is still to be rated."""
-    both, chief = site.signed_in("Both"), site.signed_in("Chief")
+    both, chief = enter(site, "Both"), enter(site, "Chief")
     assert "Nobody has rated" in chief.get("/agreement").text
-    rate_all(site.signed_in("Expert"), scores, lambda row: max(1, min(10, round(row["score"]))))
+    rate_all(enter(site, "Expert"), scores, lambda row: max(1, min(10, round(row["score"]))))
     assert "You may still rate 11 answers blindly" in both.get("/agreement").text
     assert "Spearman" not in both.get("/agreement").text
-    assert "The judge beside experts" not in site.signed_in("Auditor").get("/agreement").text
+    assert "The judge beside experts" not in enter(site, "Auditor").get("/agreement").text
     shown = chief.get("/agreement").text
-    row = re.search(r"all tasks</th><td class=\"number\">(\d+)</td><td class=\"number\">(\d+)</td>\s*<td class=\"number\"><strong>([0-9.]+)", shown)
+    number = r'<td class="number">(?:<strong>)?([0-9.]+)(?:</strong>)?</td>\s*'
+    row = re.search(rf"all tasks</th>{number}{number}{number}", shown)
     assert row is not None
     assert (row[1], row[2]) == ("11", "1")
     assert float(row[3]) > 0.9
@@ -233,5 +253,5 @@ def test_only_approvers_see_how_the_judge_compares_and_raters_among_them_when_th
 def test_a_rating_of_nobody_is_none(site: Site, scores: list[dict[str, Any]]) -> None:
     """Auditors and approvers read; they are not asked."""
     for name in ("Auditor", "Chief"):
-        assert rate(site.signed_in(name), id_of(scores[2])).status_code == 403
+        assert rate(enter(site, name), id_of(scores[2])).status_code == 403
     assert list_spot_checks(site.ledger) == []

@@ -73,7 +73,9 @@ def test_any_json_is_a_document_without_figures_at_least(value: Any) -> None:
     draw(read_document(evidence(value)))
 
 
-@pytest.mark.parametrize("text", ["", "{", "null", "[]", '{"gain": 1.0}', '{"figures": [null, 3, {"difference": NaN}]}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "null", "[]", '{"gain": 1.0}', '{"figures": [null, 3, {"difference": NaN}]}']
+)
 def test_what_is_no_document_has_no_figure(text: str) -> None:
     """And a NaN is no figure."""
     found = read_document(text)

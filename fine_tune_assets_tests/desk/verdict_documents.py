@@ -4,26 +4,42 @@ import json
 from typing import Any
 
 FIGURE: dict[str, Any] = {
-    "family": "target", "name": "mean grade", "unit": "points", "candidate": 7.41, "incumbent": 6.93, "difference": 0.48,
-    "low": 0.12, "high": 0.85, "p": 0.004, "adjusted_p": 0.012, "items": 180, "margin": 0.0, "outcome": "passes", "is_within": True, "needed": 240, "why": "",
+    "family": "target", "name": "grade", "unit": "points", "candidate": 7.41, "incumbent": 6.93, "difference": 0.48,
+    "low": 0.12, "high": 0.85, "p": 0.004, "adjusted_p": 0.012, "items": 180, "margin": 0.0, "outcome": "passes",
+    "is_within": True, "needed": 240, "why": "",
 }  # fmt: skip
+SHARE: dict[str, Any] = FIGURE | {"unit": "share", "margin": 0.05}
+LOST: dict[str, Any] = {"candidate": 0.61, "incumbent": 0.72, "difference": -0.11, "low": -0.2, "high": -0.02}
+KEPT: dict[str, Any] = {"candidate": 0.5, "incumbent": 0.51, "difference": -0.01, "low": -0.03, "high": 0.01}
+SAME: dict[str, Any] = {"candidate": 1.0, "incumbent": 1.0, "difference": 0.0, "low": -0.02, "high": 0.02}
+NONE: dict[str, Any] = dict.fromkeys(("candidate", "incumbent", "difference", "low", "high", "p", "adjusted_p"))
+GROUP = "age 60 to 79, female, reports of more than 2,000 words"
 FIGURES = [
     FIGURE,
-    FIGURE | {"family": "abilities", "name": "copa", "unit": "share", "candidate": 0.61, "incumbent": 0.72, "difference": -0.11, "low": -0.2, "high": -0.02, "margin": 0.05, "outcome": "fails", "why": "It may have lost more than 0.05."},
-    FIGURE | {"family": "abilities", "name": "pubmedqa", "unit": "share", "candidate": 0.5, "incumbent": 0.51, "difference": -0.01, "low": -0.03, "high": 0.01, "margin": 0.05},
-    FIGURE | {"family": "subgroups", "name": "age 60 to 79, female, reports of more than 2,000 words", "difference": None, "low": None, "high": None, "p": None, "adjusted_p": None, "outcome": "unknown", "why": "Only 3 patients."},
-    FIGURE | {"family": "robustness", "name": "prompt injection", "unit": "share", "candidate": 1.0, "incumbent": 1.0, "difference": 0.0, "adjusted_p": 0.0000004},
-]  # fmt: skip
+    SHARE
+    | LOST
+    | {"family": "abilities", "name": "copa", "outcome": "fails", "why": "It may have lost more than 0.05."},
+    SHARE | KEPT | {"family": "abilities", "name": "pubmedqa"},
+    FIGURE | NONE | {"family": "subgroups", "name": GROUP, "outcome": "unknown", "why": "Only 3 patients."},
+    SHARE | SAME | {"family": "robustness", "name": "prompt injection", "adjusted_p": 0.0000004},
+]
 DOCUMENT: dict[str, Any] = {
     "adapter_id": "adapter-1",
     "base_fingerprint": "base-1",
     "instruction_set_fingerprint": "set-1",
     "recipe_fingerprint": "recipe-1",
     "incumbent": "base-1",
-    "judge": {"version": "judge-1", "kind": "offline", "agreement": 0.62, "floor": 0.6, "licensed": True, "why_not": ""},
+    "judge": {
+        "version": "judge-1",
+        "kind": "offline",
+        "agreement": 0.62,
+        "floor": 0.6,
+        "licensed": True,
+        "why_not": "",
+    },
     "gate": {"thresholds": {"minimum_gain": 0.0, "minimum_examples": 100}},
     "figures": FIGURES,
-    "expected": [["target", "mean grade"]],
+    "expected": [["target", "grade"]],
     "missing_grades": 2,
     "power": {"examples": 180, "needed": 240, "detectable": 0.35},
     "distributions": {

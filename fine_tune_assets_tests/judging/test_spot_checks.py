@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import spearmanr
 
 from fine_tune_assets.judging.spot_checks import (
     BANDS,
@@ -71,8 +72,6 @@ def test_each_rater_is_asked_in_an_order_of_their_own_that_tells_nothing_of_the_
 @given(st.lists(st.tuples(st.integers(1, 10), st.sampled_from([1.0, 2.5, 2.5, 7.0, 9.75])), min_size=3))
 def test_the_rank_correlation_is_scipys(pairs: list[tuple[int, float]]) -> None:
     """It is made anew only because importing scipy takes longer than a page may."""
-    from scipy.stats import spearmanr
-
     first, second = [float(a) for a, _ in pairs], [b for _, b in pairs]
     if len(set(first)) > 1 and len(set(second)) > 1:
         assert spearman(first, second) == pytest.approx(spearmanr(first, second).statistic, abs=1e-9)

@@ -67,7 +67,14 @@ def test_two_clicks_at_once_make_one_rating(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"score": 0}, {"score": 11}, {"error_kind": "typo"}, {"error_kind": ""}, {"criteria": {"tone": 0}}, {"rater": " "}],
+    [
+        {"score": 0},
+        {"score": 11},
+        {"error_kind": "typo"},
+        {"error_kind": ""},
+        {"criteria": {"tone": 0}},
+        {"rater": " "},
+    ],
     ids=str,
 )
 def test_what_is_on_no_scale_is_refused(ledger: Ledger, wrong: dict[str, Any]) -> None:
