@@ -118,10 +118,10 @@ def read_document(evidence: str) -> Document:
 
 
 def _figure(row: Mapping[str, Any]) -> Figure:
-    texts = {name: _text(row.get(name)) for name in ("family", "name", "unit", "outcome", "why")}
-    names = ("candidate", "incumbent", "difference", "low", "high", "p", "adjusted_p", "margin")
-    counts = {name: _count(row.get(name)) for name in ("items", "needed")}
-    return Figure(**texts, **{name: _number(row.get(name)) for name in names}, **counts)
+    values: dict[str, Any] = {name: _text(row.get(name)) for name in ("family", "name", "unit", "outcome", "why")}
+    numbers = ("candidate", "incumbent", "difference", "low", "high", "p", "adjusted_p", "margin")
+    values |= {name: _number(row.get(name)) for name in numbers}
+    return Figure(**values, items=_count(row.get("items")), needed=_count(row.get("needed")))
 
 
 def _former_figures(values: Mapping[str, Any]) -> tuple[Figure, ...]:
