@@ -1,4 +1,4 @@
-"""A made-up installation of the size that the desk is measured with: queue, decisions, instruction sets, trainings, audit log.
+"""A made-up installation of the size that the desk is measured with: queue, decisions, sets, trainings, grades, audit log.
 
 The tables are those that stages write; the notes are the desk's tests', of realistic length.
 """
@@ -10,24 +10,34 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import sqlalchemy as sa
 
 from fine_tune_assets.core.files import write_table, write_text
 from fine_tune_assets.core.fingerprints import fingerprint_text, short
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.core.tables import APPROVED_EXAMPLES, DUPLICATE_REPORTS, TABLES, UNREADABLE_REPORTS, table_of
+from fine_tune_assets.desk.judged_answers import JudgedAnswers
+from fine_tune_assets.judging.spot_checks import JudgedAnswer
 from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.releases import record_release
-from fine_tune_assets.ledger.schema import audit_lines, decisions
+from fine_tune_assets.ledger.schema import audit_lines, decisions, spot_checks
 from fine_tune_assets.ledger.users import create_user
 from fine_tune_assets.ledger.verdicts import record_verdict
+from fine_tune_assets.lineage.known_sets import KnownSets
 from fine_tune_assets.lineage.trainings import record_training
-from fine_tune_assets_tests.desk.installation import BATCH, drafts_of, fill, refresh_queue
+from fine_tune_assets_tests.desk.installation import BATCH, drafts_of, fill, refresh_queue, write_recipe
+from fine_tune_assets_tests.desk.judged import judge_the_drafts
+from fine_tune_assets_tests.desk.verdict_documents import DOCUMENT, FIGURE, evidence
 from fine_tune_assets_tests.ledger.made import make_release, make_verdict
 
 ROLES = ("ingest", "reviewer", "approver", "operator", "auditor")
 PASSWORD = "seven grey herons at dusk"
 EXAMPLES_OF_A_PATIENT = 5
+SPOT_CHECKS = 300
+"""Answers that each rater is asked about."""
+RATERS = 10
+HOLDS = 200
 
 
 def make_installation(
@@ -35,6 +45,7 @@ def make_installation(
 ) -> Settings:
     """Everything that the pages read; the settings with the recipe that goes with it."""
     made = fill(settings, ledger, count=items, review={"reviewers": 2}, filler=12)
+    write_recipe(made.data_dir, {"reviewers": 2}, {"spot_checks": SPOT_CHECKS})
     _give_patients(made)
     rows = drafts_of(made)
     _decide(ledger, rows)
@@ -42,6 +53,8 @@ def make_installation(
     _write_tables(made, rows)
     for number in range(sets):
         _train_on_a_set(made, ledger, rows, number)
+    _judge(made, ledger)
+    _hold(ledger)
     _add_people(ledger, people)
     _lengthen_log(ledger, log_lines)
     return made
@@ -150,6 +163,52 @@ def _provenance(row: dict[str, Any], number: int) -> dict[str, Any]:
     }
 
 
+def _judge(settings: Settings, ledger: Ledger) -> None:
+    """Two models' answers to every second example, those that two people approved, their grades, and ten experts who rated
+    the whole sample."""
+    judge_the_drafts(
+        settings, ledger, _approved_twice(ledger), padding=" Nothing else was found in that part of the visit." * 10
+    )
+    known_sets = KnownSets(settings.layout.instruction_sets)
+    answers = JudgedAnswers(settings.layout, ledger, known_sets)
+    judged = answers.latest()
+    assert judged is not None
+    rows = [
+        {**_rating(answer, f"Rater {number}"), "rater_key": f"rater {number}"}
+        for number in range(RATERS)
+        for answer in answers.to_rate(judged, SPOT_CHECKS, "0")
+    ]
+    with ledger.begin() as connection:
+        connection.execute(spot_checks.insert(), rows)
+
+
+def _approved_twice(ledger: Ledger) -> dict[str, list[str]]:
+    """Example → the two decisions that approved it."""
+    query = sa.select(decisions.c.example_id, decisions.c.decision_id).where(decisions.c.decision == "approve")
+    found: dict[str, list[str]] = {}
+    with ledger.read() as connection:
+        for example_id, decision_id in connection.execute(query.order_by(decisions.c.sequence)):
+            found.setdefault(example_id, []).append(decision_id)
+    return {example_id: ids for example_id, ids in found.items() if len(ids) == 2}
+
+
+def _rating(answer: JudgedAnswer, rater: str) -> dict[str, Any]:
+    named = ("example_id", "task", "model_fingerprint", "answer_fingerprint", "patient_key")
+    said = {"rater": rater, "score": 1 + int(answer.answer_id[0], 16) % 10, "criteria": None, "error_kind": "none"}
+    return {**{name: getattr(answer, name) for name in named}, **said, "rated_at": datetime.now(UTC)}
+
+
+def _hold(ledger: Ledger) -> None:
+    """Verdicts with 60 figures each, to be signed."""
+    document = evidence({**DOCUMENT, "figures": [FIGURE | {"name": f"figure {number}"} for number in range(60)]})
+    for number in range(HOLDS):
+        record_verdict(ledger, make_verdict("hold", adapter_id=held_adapter(number), evidence=document))
+
+
+def held_adapter(number: int) -> str:
+    return fingerprint_text(f"adapter on hold {number}")
+
+
 def _lengthen_log(ledger: Ledger, count: int) -> None:
     """All at once: one by one they would take longer than what is measured."""
     newest, at, lines = audit.newest_lines(ledger, None, 1)[0], datetime.now(UTC), []
@@ -168,6 +227,7 @@ def _add_people(ledger: Ledger, people: int) -> None:
     now = datetime.now(UTC)
     create_user(ledger, "Reviewer", list(ROLES), password=PASSWORD, oidc_identity=None, now=now)
     create_user(ledger, "Changer", ["reviewer"], password=PASSWORD, oidc_identity=None, now=now)
+    create_user(ledger, "Chief", ["approver"], password=PASSWORD, oidc_identity=None, now=now)
     for number in range(people):
         create_user(
             ledger,

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 import httpx
-from desk_made import EXAMPLES_OF_A_PATIENT, PASSWORD, decision_id_of, patient_of
+from desk_made import EXAMPLES_OF_A_PATIENT, HOLDS, PASSWORD, decision_id_of, patient_of
 
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets_tests.desk.installation import BATCH
@@ -47,6 +47,9 @@ class Visits:
 
     async def post(self, path: str, **form: str) -> httpx.Response:
         return await self._timed(self._send(self.client, path, self.token, form))
+
+    async def get_as_other(self, path: str) -> httpx.Response:
+        return await self._timed(self.other.get(path))
 
     async def post_as_other(self, path: str, page: str, **form: str) -> httpx.Response:
         """With the token of a page that shows a form."""
@@ -187,6 +190,43 @@ async def _settle(visits: Visits, number: int) -> httpx.Response:
     return await visits.post(f"{page}/settle", choice="0", version=_version(await visits.get(page)))
 
 
+async def _spot_check(visits: Visits, _: int) -> httpx.Response:
+    return await visits.get((await visits.get("/spot-checks/next")).headers["location"])
+
+
+async def _rate(visits: Visits, _: int) -> httpx.Response:
+    path = (await visits.get("/spot-checks/next")).headers["location"].partition("?")[0]
+    return await visits.post(f"{path}/rate", score="7", error_kind="none")
+
+
+async def _spot_checks_after_judging(visits: Visits, number: int) -> httpx.Response:
+    os.utime(visits.settings.layout.table("judge_scores"), (number + 1, number + 1))
+    return await visits.get("/spot-checks")
+
+
+async def _judge_beside_experts(visits: Visits, number: int) -> httpx.Response:
+    """As an approver who rates nothing."""
+    if number == 0:
+        await visits.sign_in("Chief", PASSWORD)
+    return await visits.get_as_other("/agreement")
+
+
+async def _verdict(visits: Visits, number: int) -> httpx.Response:
+    return await visits.get(await _hold(visits, number))
+
+
+async def _sign(visits: Visits, number: int) -> httpx.Response:
+    return await visits.post(f"{await _hold(visits, number)}/sign", reason="Read by hand.")
+
+
+async def _hold(visits: Visits, number: int) -> str:
+    """The address of one that is on hold, another one for each request: of the list's pages from the newest on."""
+    pages = [await visits.get("/verdicts")]
+    while len(pages) * 50 <= number % HOLDS:
+        pages.append(await visits.get(_found(r'href="(/verdicts\?before=\d+)"', pages[-1])))
+    return str(re.findall(r'href="(/verdicts/[0-9a-f]+)"', "".join(p.text for p in pages))[number % HOLDS])
+
+
 async def _arrivals_after_a_run(visits: Visits, number: int) -> httpx.Response:
     os.utime(visits.settings.layout.table("reports", BATCH), (number + 1, number + 1))
     return await visits.get("/arrivals")
@@ -264,7 +304,16 @@ REQUESTS: tuple[Request, ...] = (
     Request("GET /disagreements/next", _get("/disagreements/next"), status=303),
     Request("GET /disagreements/{example_id}", _disagreement),
     Request("POST /disagreements/{example_id}/settle", _settle, status=303),
+    Request("GET /spot-checks", _get("/spot-checks")),
+    Request("GET /spot-checks", _spot_checks_after_judging, "after judging"),
+    Request("GET /spot-checks/next", _get("/spot-checks/next"), status=303),
+    Request("GET /spot-checks/{answer_id}", _spot_check),
+    Request("POST /spot-checks/{answer_id}/rate", _rate, status=303),
+    Request("GET /verdicts", _get("/verdicts")),
+    Request("GET /verdicts/{verdict_id}", _verdict),
+    Request("POST /verdicts/{verdict_id}/sign", _sign, status=303),
     Request("GET /agreement", _get("/agreement")),
+    Request("GET /agreement", _judge_beside_experts, "the judge beside experts"),
     Request("GET /agreement", _after_a_decision, "after a decision"),
     Request("GET /arrivals", _get("/arrivals")),
     Request("GET /arrivals", _arrivals_after_a_run, "after a run"),

@@ -5,7 +5,7 @@ drafts are approved (`approving`, `states`). Reads no text: a row's fingerprint 
 signature of a decision is of the content that it approves.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 
 from fine_tune_assets.approval.approving import EXPERT
 from fine_tune_assets.approval.counting import CountedVotes, count_votes
-from fine_tune_assets.approval.drafting import correction_authors
+from fine_tune_assets.approval.drafting import CORRECTION, correction_authors
 from fine_tune_assets.approval.states import REJECTED, standing_of
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.reviews import decided_contents, list_decisions
+from fine_tune_assets.ledger.reviews import decided_contents, decisions_about, list_decisions
 from fine_tune_assets.recipes.schema import ReviewSettings
 
 Fall = Literal["revoked", "rejected", "repaired", "open"]
@@ -48,10 +48,31 @@ class DecidedNow:
 
 def decided_now(ledger: Ledger, corrections: Path, rules: ReviewSettings) -> DecidedNow:
     """Read the ledger, and who wrote which correction from the table of SCRUBBED_CORRECTIONS, if there is one."""
-    authors = correction_authors(pq.read_table(corrections, columns=_AUTHORS)) if corrections.is_file() else {}
+    authors = _authors(corrections)
     decisions, contents = list_decisions(ledger), decided_contents(ledger)
     ids = frozenset(decision.decision_id for decision in decisions)
     return DecidedNow(count_votes(decisions, {}, {}, authors, rules), ids, contents, authors, rules)
+
+
+def decided_about(
+    ledger: Ledger, rows: Sequence[Mapping[str, Any]], corrections: Path, rules: ReviewSettings
+) -> DecidedNow:
+    """The same as far as these rows of INSTRUCTION_PROVENANCE go, without reading every other decision: for pages."""
+    named = {decision_id for row in rows for decision_id in row["decision_ids"] or ()}
+    reports = {row["report_id"] for row in rows if row["report_id"]}
+    with ledger.read() as connection:
+        contents = decided_contents(connection, named)
+        fingerprints = {row["fingerprint"] for row in rows} | set(contents.values())
+        about = decisions_about(connection, fingerprints, reports)
+        # What was said of a report's other drafts is weighed by all that was said of their contents, in other reports too.
+        decisions = decisions_about(connection, fingerprints | {decision.fingerprint for decision in about}, reports)
+    ids = frozenset(decision.decision_id for decision in decisions)
+    authors = _authors(corrections) if any(row["source"] == CORRECTION for row in rows) else {}
+    return DecidedNow(count_votes(decisions, {}, {}, authors, rules), ids, contents, authors, rules)
+
+
+def _authors(corrections: Path) -> dict[str, str]:
+    return correction_authors(pq.read_table(corrections, columns=_AUTHORS)) if corrections.is_file() else {}
 
 
 def fallen_in(rows: Iterable[Mapping[str, Any]], now: DecidedNow) -> dict[str, Fall]:

@@ -57,9 +57,18 @@ verdict_signatures = dg.AssetSpec(
 )
 
 
+expert_ratings = dg.AssetSpec(
+    "expert_ratings",
+    group_name=GROUP,
+    description="Experts' blind ratings of judged answers, made in the desk. Kept in the ledger; each names its rater.",
+    owners=OWNERS["clinical"],
+    kinds={"sqlite"},
+)
+
+
 @dg.asset(
     group_name=GROUP,
-    deps=[rated_answers, recipe_section("gate")],
+    deps=[rated_answers, expert_ratings, recipe_section("gate")],
     automation_condition=on_new_inputs(),
     description="How well the judge's grades agree with those of clinicians.",
     owners=OWNERS["clinical"],

@@ -24,6 +24,7 @@ from fine_tune_assets.defs.s04_standing_decisions import news_of_decisions
 from fine_tune_assets.ledger.corrections import corrections_fingerprint
 from fine_tune_assets.ledger.missed_identifiers import marks_fingerprint
 from fine_tune_assets.ledger.reviews import decisions_fingerprint
+from fine_tune_assets.ledger.spot_checks import spot_checks_fingerprint
 from fine_tune_assets.ledger.verdicts import signatures_fingerprint
 from fine_tune_assets.phi.scrubbing import scrubber_version
 from fine_tune_assets.recipes.sections import section_fingerprints
@@ -134,6 +135,7 @@ def _versions(installation: Installation) -> Mapping[str, Callable[[], str]]:
         "drafting_models": lambda: drafting_model_version(installation),
         "expert_decisions": of_ledger(decisions_fingerprint),
         "verdict_signatures": of_ledger(signatures_fingerprint),
+        "expert_ratings": of_ledger(spot_checks_fingerprint),
         "corrections": of_ledger(corrections_fingerprint),
         "missed_identifiers": of_ledger(marks_fingerprint),
     }

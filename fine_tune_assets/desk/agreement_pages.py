@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response
 
 from fine_tune_assets.approval.agreement import count_stored_expert_examples, floor_in_words, judge_agreement
+from fine_tune_assets.desk.beside_judge import beside_judge
 from fine_tune_assets.desk.rendering import page
 from fine_tune_assets.desk.visits import Visit
 
@@ -24,5 +25,13 @@ def show_agreement(desk: "Desk", visit: Visit) -> Response:
         verdict = judge_agreement(report.overall, rules, by_experts)
     floor = floor_in_words(rules)
     return page(
-        desk, visit, "agreement.html", figures=figures, report=report, rules=rules, verdict=verdict, floor=floor
+        desk,
+        visit,
+        "agreement.html",
+        figures=figures,
+        report=report,
+        rules=rules,
+        verdict=verdict,
+        floor=floor,
+        judge=beside_judge(desk, visit),
     )

@@ -13,6 +13,7 @@ from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.desk.addresses import Addresses, read_addresses
 from fine_tune_assets.desk.agreement_figures import AgreementFigures
 from fine_tune_assets.desk.chain_checks import ChainChecks
+from fine_tune_assets.desk.judged_answers import JudgedAnswers
 from fine_tune_assets.desk.oidc import Provider, read_provider
 from fine_tune_assets.desk.rendering import make_environment
 from fine_tune_assets.desk.texts import Texts
@@ -22,7 +23,7 @@ from fine_tune_assets.ledger.sessions import SessionLimits
 from fine_tune_assets.lineage.known_sets import KnownSets
 from fine_tune_assets.phi.held_back import HeldBack
 from fine_tune_assets.recipes.loading import load_recipe, shipped_recipes
-from fine_tune_assets.recipes.schema import ReviewSettings
+from fine_tune_assets.recipes.schema import Recipe, ReviewSettings
 from fine_tune_assets.reports.arrivals import ArrivalFigures, ArrivalsError
 
 
@@ -44,6 +45,7 @@ class Desk:
     arrivals: ArrivalFigures
     chain_checks: ChainChecks
     known_sets: KnownSets
+    judged: JudgedAnswers
 
     def warm_up(self) -> None:
         """Read what the first page that needs it would wait for."""
@@ -52,16 +54,22 @@ class Desk:
             self.arrivals.latest()
         with suppress(OSError, ValueError):  # a damaged set keeps nobody from reviewing: the page that needs it fails
             self.known_sets.folders()
+            self.judged.latest()
 
     def rules(self) -> ReviewSettings:
         """How the recipe wants examples reviewed, as it is now. Raises RecipeError."""
-        return _rules(self.settings.recipe, _stamp(self.settings.recipe))
+        return self.recipe().review
+
+    def recipe(self) -> Recipe:
+        """The recipe as it is now. Raises RecipeError."""
+        return _recipe(self.settings.recipe, _stamp(self.settings.recipe))
 
 
 def open_desk(settings: Settings) -> Desk:
     """Raises SettingsError, LedgerError."""
     addresses, provider = read_addresses(settings), read_provider(settings)
     key, ledger = read_or_create_key(settings.layout.keys, KEY_NAME), open_ledger(settings.database_url)
+    known_sets = KnownSets(settings.layout.instruction_sets)
     limits = SessionLimits(timedelta(minutes=settings.desk_idle_minutes), timedelta(hours=settings.desk_session_hours))
     return Desk(
         settings,
@@ -78,14 +86,15 @@ def open_desk(settings: Settings) -> Desk:
         AgreementFigures(ledger),
         ArrivalFigures(settings.layout),
         ChainChecks(ledger),
-        KnownSets(settings.layout.instruction_sets),
+        known_sets,
+        JudgedAnswers(settings.layout, ledger, known_sets),
     )
 
 
 @lru_cache(maxsize=4)
-def _rules(recipe: str, _stamp: tuple[int, int]) -> ReviewSettings:
+def _recipe(recipe: str, _stamp: tuple[int, int]) -> Recipe:
     """Read again only when the file changed: reading YAML takes longer than most pages."""
-    return load_recipe(recipe).review
+    return load_recipe(recipe)
 
 
 def _stamp(recipe: str) -> tuple[int, int]:

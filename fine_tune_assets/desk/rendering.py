@@ -25,6 +25,10 @@ SAID = {
     "marked": "Marked. The report is held back, and its items left the queue until it was scrubbed again without that.",
     "revoked": "Revoked. What was approved by it waits again.",
     "settled": "Settled, and signed with your name.",
+    "rated": "Rated, and recorded with your name.",
+    "already": "You had rated that answer before: your first rating stands.",
+    "all_rated": "Nothing is left for you to rate.",
+    "signed": "Signed with your name. What was on hold may go on.",
     "done": "Nothing is left here that you may decide and nobody else has.",
 }
 """What is said on the page after a form, by the word in its address."""

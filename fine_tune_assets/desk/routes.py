@@ -23,8 +23,10 @@ from fine_tune_assets.desk import (
     patient_pages,
     queue_pages,
     sign_in_pages,
+    spot_check_pages,
     static_files,
     user_pages,
+    verdict_pages,
 )
 from fine_tune_assets.desk.oidc import RETURN_PATH
 from fine_tune_assets.desk.visits import Anybody, Endpoint, Users, Visit, is_for, one_of
@@ -108,6 +110,27 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/disagreements/next", disagreement_pages.open_next_disagreement, APPROVER),
     Route("GET", "/disagreements/{example_id}", disagreement_pages.show_disagreement, APPROVER),
     Route("POST", "/disagreements/{example_id}/settle", disagreement_pages.settle, APPROVER),
+    Route(
+        "GET",
+        "/spot-checks",
+        spot_check_pages.show_spot_checks,
+        REVIEWER,
+        "Spot-checks",
+        "Answers of models for you to rate, without knowing who gave them.",
+    ),
+    Route("GET", "/spot-checks/next", spot_check_pages.open_next_check, REVIEWER),
+    Route("GET", "/spot-checks/{answer_id}", spot_check_pages.show_check, REVIEWER),
+    Route("POST", "/spot-checks/{answer_id}/rate", spot_check_pages.rate, REVIEWER),
+    Route(
+        "GET",
+        "/verdicts",
+        verdict_pages.show_verdicts,
+        TRACERS,
+        "Verdicts",
+        "Which candidates may be served, and why or why not.",
+    ),
+    Route("GET", "/verdicts/{verdict_id}", verdict_pages.show_verdict, TRACERS),
+    Route("POST", "/verdicts/{verdict_id}/sign", verdict_pages.sign, APPROVER),
     Route(
         "GET",
         "/agreement",

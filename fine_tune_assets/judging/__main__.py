@@ -1,4 +1,4 @@
-"""Judging as a process: `measure_agreement`, `grade`, `abilities`, `robustness` and `attack`, one request each (see core/worker.py)."""
+"""Judging as a process: `measure_agreement`, `grade`, `abilities`, `robustness`, `attack`, one request each (core/worker.py)."""
 
 from dataclasses import asdict
 from pathlib import Path

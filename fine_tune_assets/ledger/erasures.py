@@ -27,6 +27,7 @@ from fine_tune_assets.ledger.schema import (
     missed_identifiers,
     review_items,
     revocations,
+    spot_checks,
 )
 
 LEARNED_FROM = ("train", "validation")
@@ -218,6 +219,7 @@ def forget_patient(ledger: Ledger, erasure: Erasure) -> dict[str, int]:
             "ledger decisions": _delete(connection, decisions, "decision_id", approvals),
             "ledger review_items": _delete(connection, review_items, "patient_key", [erasure.patient_key]),
             "ledger missed_identifiers": _delete(connection, missed_identifiers, "patient_key", [erasure.patient_key]),
+            "ledger spot_checks": _delete(connection, spot_checks, "patient_key", [erasure.patient_key]),
         }
         for chunk in _chunks(rejections):
             wordless = {"reason": "", "report_id": None, "task": None}
@@ -231,7 +233,7 @@ def overwrite_deleted_rows(ledger: Ledger) -> None:
     if ledger.engine.dialect.name == "postgresql":
         # VACUUM can't be part of a transaction.
         with ledger.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            for table in (decisions, revocations, review_items, missed_identifiers, erasures):
+            for table in (decisions, revocations, review_items, missed_identifiers, spot_checks, erasures):
                 connection.exec_driver_sql(f"VACUUM {table.name}")
         return
     raw = ledger.engine.raw_connection()

@@ -94,11 +94,15 @@ def list_decisions(target: Ledger | sa.Connection) -> list[Decision]:
     return _standing(target, sa.true())
 
 
-def decided_contents(ledger: Ledger) -> dict[str, str]:
-    """Decision id → fingerprint of the content that it is about, of every decision, revoked ones too."""
-    with ledger.read() as connection:
-        rows = connection.execute(sa.select(decisions.c.decision_id, decisions.c.fingerprint))
-        return {row.decision_id: row.fingerprint for row in rows}
+def decided_contents(target: Ledger | sa.Connection, decision_ids: Collection[str] | None = None) -> dict[str, str]:
+    """Decision id → fingerprint of the content that it is about, revoked ones too; of every decision, if none are named."""
+    if isinstance(target, Ledger):
+        with target.read() as connection:
+            return decided_contents(connection, decision_ids)
+    query = sa.select(decisions.c.decision_id, decisions.c.fingerprint)
+    if decision_ids is not None:
+        query = query.where(decisions.c.decision_id.in_(decision_ids))
+    return {row.decision_id: row.fingerprint for row in target.execute(query)}
 
 
 def decisions_about(

@@ -1,7 +1,8 @@
 """The tables of the ledger. Owns names, columns and constraints; migrations make them, modules beside this use them.
 
 Says what people and services said: keys, users, review items, decisions, corrections, missed identifiers, verdicts,
-releases, deployments, erasures, audit lines. Texts of drafts are not here: they stay in the tables of the graph.
+spot-checks, releases, deployments, erasures, audit lines. Texts of drafts and answers are not here: they stay in the tables
+of the graph.
 """
 
 from datetime import UTC, datetime
@@ -262,6 +263,29 @@ erased_in_releases = sa.Table(
     sa.Column("split", sa.String(16), nullable=False),
     sa.Column("recorded_at", UtcTime, nullable=False),
     sa.UniqueConstraint("patient_key", "release_id", name="one_mark_a_release_and_patient"),
+)
+
+spot_checks = sa.Table(
+    "spot_checks",
+    metadata,
+    _sequence(),
+    sa.Column("example_id", sa.String(64), nullable=False),
+    sa.Column("task", sa.String(200), nullable=False),
+    sa.Column("model_fingerprint", sa.String(64), nullable=False),
+    # Of the answer's text, which stays in `judge_scores`.
+    sa.Column("answer_fingerprint", sa.String(64), nullable=False),
+    # So that a rating goes with its patient.
+    sa.Column("patient_key", sa.String(64), nullable=False, index=True),
+    sa.Column("rater", sa.String(200), nullable=False),
+    # As `person_key`: two spellings are one person.
+    sa.Column("rater_key", sa.String(200), nullable=False),
+    sa.Column("score", sa.Integer, nullable=False),
+    # Criterion of the rubric → 1 to 10, as JSON; absent if the rater left all of them open.
+    sa.Column("criteria", sa.Text),
+    sa.Column("error_kind", sa.String(32), nullable=False),
+    sa.Column("rated_at", UtcTime, nullable=False),
+    sa.UniqueConstraint("rater_key", "example_id", "answer_fingerprint", name="one_rating_a_rater_and_answer"),
+    sa.CheckConstraint("score BETWEEN 1 AND 10", name="score_is_on_the_scale"),
 )
 
 audit_lines = sa.Table(

@@ -23,7 +23,8 @@ from fine_tune_assets.ledger.switches import serving_adapter_in
 
 DECISIONS = ("promote", "hold", "refuse")
 JUDGE = "promotion_verdicts"
-_SIGNED = "signed hold"
+SIGNED = "signed hold"
+"""What the audit log calls an approver's signature."""
 
 
 def verdict_id_of(
@@ -76,7 +77,7 @@ def sign_hold(ledger: Ledger, verdict_id: str, approver: str, reason: str) -> No
         row = connection.execute(sa.select(verdicts).where(verdicts.c.verdict_id == verdict_id)).mappings().first()
         if row is None:
             raise UnknownRecordError(f"There is no verdict {verdict_id}.")
-        verdict = _verdict(row)
+        verdict = verdict_from(row)
         if verdict.decision != "hold" or not _is_whole(verdict):
             raise GateClosedError(
                 f"Verdict {verdict_id} is {verdict.decision}: only an unchanged `hold` can be signed."
@@ -93,14 +94,14 @@ def sign_hold(ledger: Ledger, verdict_id: str, approver: str, reason: str) -> No
                 verdict_id=verdict_id, approver=approver.strip(), reason=reason, signed_at=datetime.now(UTC)
             )
         )
-        audit.append(connection, approver.strip(), _SIGNED, verdict_id)
+        audit.append(connection, approver.strip(), SIGNED, verdict_id)
 
 
 def list_verdicts(ledger: Ledger, limit: int) -> list[Verdict]:
     """At most `limit` verdicts, the newest first."""
     query = sa.select(verdicts).order_by(verdicts.c.sequence.desc()).limit(limit)
     with ledger.read() as connection:
-        return [_verdict(row) for row in connection.execute(query).mappings()]
+        return [verdict_from(row) for row in connection.execute(query).mappings()]
 
 
 def signers_of(ledger: Ledger, verdict_id: str) -> list[str]:
@@ -173,7 +174,7 @@ def _closed_message(verdict: Verdict) -> str:
 def _signers(connection: sa.Connection, verdict_id: str) -> list[str]:
     """A signature counts only with its line in the audit log: a row added by hand has none."""
     rows = connection.execute(sa.select(signatures.c.approver).where(signatures.c.verdict_id == verdict_id))
-    return [who for who in rows.scalars().all() if audit.has_line(connection, who, _SIGNED, verdict_id)]
+    return [who for who in rows.scalars().all() if audit.has_line(connection, who, SIGNED, verdict_id)]
 
 
 def _latest(
@@ -185,10 +186,11 @@ def _latest(
         verdicts.c.instruction_set_fingerprint == instruction_set_fingerprint,
     )
     row = connection.execute(query.order_by(verdicts.c.sequence.desc()).limit(1)).mappings().first()
-    return None if row is None else _verdict(row)
+    return None if row is None else verdict_from(row)
 
 
-def _verdict(row: Any) -> Verdict:
+def verdict_from(row: Any) -> Verdict:
+    """A verdict from a row of its table."""
     values = {name: row[name] for name in Verdict.__dataclass_fields__}
     return Verdict(**{**values, "reasons": tuple(json.loads(row["reasons"]))})
 

@@ -368,6 +368,8 @@ class JudgeSettings:
     """Rank correlation with human ratings under which the judge may inform and can't promote."""
     ability_items: Positive
     """Questions of each general task."""
+    spot_checks: Annotated[int, Field(ge=0, le=1000)]
+    """Answers of each comparison that experts are asked to rate blindly in the desk; 0 asks for none."""
     robustness_items: Positive = 5
     """Test examples in which orders, garbage and the like are planted. More tell a smaller loss from chance and cost time."""
 

@@ -33,8 +33,8 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
 }
 """Section → the fields of the recipe in it."""
 
-READ_AT_EVERY_TICK = frozenset({"retrain", "review.assignment_minutes"})
-"""Fields that decide when something starts or how long it waits, not how it comes out."""
+READ_AT_EVERY_TICK = frozenset({"retrain", "review.assignment_minutes", "judge.spot_checks"})
+"""Fields that decide when something starts, how long it waits or how much people are asked, not how it comes out."""
 DESCRIPTIVE = frozenset({"description"})
 WITHOUT_EFFECT = frozenset({"training.checkpoint_minutes", "sweep.keep_adapters"})
 """Fields that decide how often something is written, or how long it is kept. A change is no reason to train again."""

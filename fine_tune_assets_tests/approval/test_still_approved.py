@@ -13,6 +13,8 @@ from fine_tune_assets.approval.still_approved import (
     REASONS,
     UNREVIEWED,
     DecidedNow,
+    Fall,
+    decided_about,
     decided_now,
     fallen_in,
     why_not_approved,
@@ -47,6 +49,15 @@ def now(ledger: Ledger, rules: ReviewSettings = ONE, corrections_file: Path = Pa
     return decided_now(ledger, corrections_file, rules)
 
 
+def why(
+    row: dict[str, Any], ledger: Ledger, rules: ReviewSettings = ONE, corrections_file: Path = Path("none")
+) -> Fall | None:
+    """Asked of all decisions, and as a page does of those that concern the row: the same in every case below."""
+    found = why_not_approved(row, now(ledger, rules, corrections_file))
+    assert why_not_approved(row, decided_about(ledger, [row], corrections_file, rules)) == found
+    return found
+
+
 def approved_row(*decisions: Decision, rules: ReviewSettings = ONE, trusts: bool = False) -> dict[str, Any]:
     """How a set keeps what these decisions, or its source, approved."""
     trusted = {"clinic": "Experts of the clinic"} if trusts else {}
@@ -74,7 +85,7 @@ def test_an_experts_approval_stands_until_it_is_taken_back_or_overruled(
     record(ledger, made, *([later] if isinstance(later, Decision) else []))
     if later == "revoked":
         revoke(ledger, made.decision_id)
-    assert why_not_approved(row, now(ledger)) == fall
+    assert why(row, ledger) == fall
     assert fallen_in([row], now(ledger)) == ({} if fall is None else {row["example_id"]: fall})
 
 
@@ -83,30 +94,30 @@ def test_of_two_approvals_both_must_stand_or_be_replaced(ledger: Ledger) -> None
     two = [decide(REPORT, "approve", minute, name) for minute, name in enumerate(("Ann", "Ben"))]
     row = approved_row(*two, rules=TWO)
     record(ledger, *two)
-    assert why_not_approved(row, now(ledger, TWO)) is None
+    assert why(row, ledger, TWO) is None
     revoke(ledger, "d1")
-    assert why_not_approved(row, now(ledger, TWO)) == "revoked"
+    assert why(row, ledger, TWO) == "revoked"
     record(ledger, decide(REPORT, "approve", 2, "Cleo"))
-    assert why_not_approved(row, now(ledger, TWO)) is None
+    assert why(row, ledger, TWO) is None
 
 
 def test_an_open_disagreement_is_no_approval(ledger: Ledger) -> None:
     """Two approved it and a third one rejects it: somebody has to settle that first."""
     two = [decide(REPORT, "approve", minute, name) for minute, name in enumerate(("Ann", "Ben"))]
     record(ledger, *two, decide(REPORT, "reject", 2, "Cleo"))
-    assert why_not_approved(approved_row(*two, rules=TWO), now(ledger, TWO)) == "open"
+    assert why(approved_row(*two, rules=TWO), ledger, TWO) == "open"
 
 
 def test_rules_that_ask_for_more_hold_for_what_was_approved_before(ledger: Ledger) -> None:
     """Who asks for two people from now on does not want a release that one has seen."""
     made = decide(REPORT, "approve", 0, "Ann")
     record(ledger, made)
-    assert why_not_approved(approved_row(made), now(ledger, TWO)) == "open"
+    assert why(approved_row(made), ledger, TWO) == "open"
 
 
 def test_an_approval_that_is_not_in_the_ledger_does_not_stand(ledger: Ledger) -> None:
     """Another installation's ledger, or one that was put back from before."""
-    assert why_not_approved(approved_row(decide(REPORT, "approve")), now(ledger)) == "revoked"
+    assert why(approved_row(decide(REPORT, "approve")), ledger) == "revoked"
 
 
 @pytest.mark.parametrize(
@@ -127,7 +138,7 @@ def test_what_a_trusted_source_wrote_stands_until_an_expert_finds_fault(
     row = approved_row(trusts=True)
     assert row["approval_kind"] == TRUSTED_SOURCE
     record(ledger, *later)
-    assert why_not_approved(row, now(ledger)) == fall
+    assert why(row, ledger) == fall
 
 
 @pytest.mark.parametrize(("word", "fall"), [("approve", None), ("reject", "rejected")])
@@ -136,13 +147,13 @@ def test_a_first_look_at_a_trusted_text_is_fault_only_if_it_finds_one(
 ) -> None:
     """Under the rule of two it waits for the second one; until then nobody said that it must not be trained on."""
     record(ledger, decide(REPORT, word))
-    assert why_not_approved(approved_row(trusts=True), now(ledger, TWO)) == fall
+    assert why(approved_row(trusts=True), ledger, TWO) == fall
 
 
 def test_general_data_is_nobodys_approval(ledger: Ledger) -> None:
     row = {**approved_row(trusts=True), "approval_kind": None}
     record(ledger, decide(REPORT, "reject"))
-    assert why_not_approved(row, now(ledger)) is None
+    assert why(row, ledger) is None
 
 
 def test_the_author_of_a_correction_approves_nothing_here_either(ledger: Ledger, tmp_path: Path) -> None:
@@ -153,10 +164,10 @@ def test_the_author_of_a_correction_approves_nothing_here_either(ledger: Ledger,
     record(ledger, by_another, own)
     found = approve(CORRECTED, [by_another], {}, {"correction/c1": "ward-key"}).approved.to_pylist()
     row = provenance_row({**found[0], "split": "train"}, {})
-    assert why_not_approved(row, now(ledger, corrections_file=path)) is None
-    assert why_not_approved(row, now(ledger)) is not None
+    assert why(row, ledger, corrections_file=path) is None
+    assert why(row, ledger) is not None
     revoke(ledger, by_another.decision_id)
-    assert why_not_approved(row, now(ledger, corrections_file=path)) == "revoked"
+    assert why(row, ledger, corrections_file=path) == "revoked"
 
 
 def test_what_nobody_reviewed_is_never_taught_again(ledger: Ledger) -> None:

@@ -118,6 +118,7 @@ def test_sources_are_the_assets_that_nobody_computes() -> None:
         "drafting_models",
         "erased_patients",
         "expert_decisions",
+        "expert_ratings",
         "general_files",
         "labelled_reports",
         "missed_identifiers",

@@ -32,5 +32,6 @@ def look(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Page]:
 
 
 def check(page: Page, name: str) -> None:
-    assert faults(page) == [], name
+    found = faults(page)
+    assert found == [], f"{name}: {found}"
     assert not is_wider_than_its_window(page), name

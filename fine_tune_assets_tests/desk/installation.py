@@ -83,9 +83,10 @@ def fill(
     return own
 
 
-def write_recipe(data: Path, review: dict[str, Any]) -> Path:
+def write_recipe(data: Path, review: dict[str, Any], judge: dict[str, Any] | None = None) -> Path:
     values = yaml.safe_load(shipped_recipes()["demo_smollm2"].read_text(encoding="utf-8"))
     values["review"] = {**values["review"], **review}
+    values["judge"] = {**values["judge"], **(judge or {})}
     path = data / "recipe.yaml"
     write_text(path, yaml.safe_dump(values))
     return path

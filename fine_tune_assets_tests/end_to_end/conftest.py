@@ -25,9 +25,12 @@ SMALL = {
     "judge": {"test_examples": 8, "max_new_tokens": 24, "ability_items": 4, "robustness_items": 1, "batch_size": 8},
     # Nine steps of training can't make it clearly better: here only a much worse candidate is held back.
     "gate": {
-        "minimum_examples": 5, "maximum_ability_loss": 0.6, "minimum_gain": -3.0, "maximum_check_loss": 1.0,
+        "minimum_examples": 5,
+        "maximum_ability_loss": 0.6,
+        "minimum_gain": -3.0,
+        "maximum_check_loss": 1.0,
         "maximum_robustness_loss": 1.0,
-    },  # fmt: skip
+    },
     "scrub": {"recall_floor": 0.5, "direct_recall_floor": 0.5},
     # A second training for each candidate: test_memorization_probes.py has one.
     "canaries": {"enabled": False},

@@ -80,6 +80,7 @@ def _paths(schema: Any, prefix: str = "") -> Iterator[str]:
         ("judge.agreement_floor", 0.9, {"gate"}),
         ("checks.longest", 3.0, {"checks"}),
         ("gate.maximum_check_loss", 0.0, {"gate"}),
+        ("judge.spot_checks", 5, set()),
         ("gate.minimum_gain", 1.0, {"gate"}),
         ("gate.maximum_robustness_loss", 0.1, {"gate"}),
         ("gate.maximum_ability_loss", 0.01, {"gate", "abilities"}),
@@ -108,8 +109,8 @@ def test_keeping_the_weights_of_losers_is_no_reason_to_train_again() -> None:
 def test_the_manifest_of_a_set_names_all_of_the_recipe_that_curates() -> None:
     """Which words of which task made an example is asked years later: a name of a recipe does not tell."""
     later = {
-        "tagger", "base_model", "training", "judge", "abilities", "checks", "robustness", "canaries", "gate", "weights", "exports",
-        "engine",
+        "tagger", "base_model", "training", "judge", "abilities", "checks", "robustness", "canaries", "gate", "weights",
+        "exports", "engine",
     }  # fmt: skip
     assert set(CURATION) == set(SECTIONS) - later
     tasks = asdict(DEMO)["tasks"]

@@ -1,0 +1,126 @@
+"""Verdicts on candidates: why each may be served or may not, with its figures and plots; and signing one that is on hold.
+
+Owns the pages only. What a verdict says is `judging`'s, what a signature is worth the ledger's: a refusal can't be signed.
+"""
+
+from typing import TYPE_CHECKING
+
+from starlette.responses import Response
+
+from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.desk.errors import not_found
+from fine_tune_assets.desk.plots import WIDTH, histogram, intervals, on_scale
+from fine_tune_assets.desk.rendering import go_to, page
+from fine_tune_assets.desk.verdict_document import Document, read_document
+from fine_tune_assets.desk.visits import Visit
+from fine_tune_assets.ledger.errors import LedgerError
+from fine_tune_assets.ledger.verdict_records import VerdictRecord, find_verdict, verdict_lines
+from fine_tune_assets.ledger.verdicts import require_promotion, sign_hold
+
+if TYPE_CHECKING:
+    from fine_tune_assets.desk.application import Desk
+
+PAGE_LINES = 50
+LONGEST_REASON = 2000
+"""Characters."""
+MEANING = "I have read every reason and figure above, and take the responsibility for letting this candidate serve."
+
+
+def show_verdicts(desk: "Desk", visit: Visit) -> Response:
+    asked = visit.query("before")
+    before = int(asked) if asked.isdecimal() and len(asked) < 16 else None
+    rows = verdict_lines(desk.ledger, before=before, limit=PAGE_LINES + 1)
+    return page(
+        desk,
+        visit,
+        "verdicts.html",
+        rows=rows[:PAGE_LINES],
+        is_older=len(rows) > PAGE_LINES,
+        is_paged=before is not None,
+    )
+
+
+def show_verdict(desk: "Desk", visit: Visit) -> Response:
+    return _verdict_page(desk, visit)
+
+
+def sign(desk: "Desk", visit: Visit) -> Response:
+    """An approver takes the responsibility for a candidate that is on hold, by name and with a reason."""
+    verdict_id, reason = visit.path("verdict_id"), visit.form.text("reason").strip()
+    if find_verdict(desk.ledger, verdict_id) is None:
+        raise not_found()
+    if len(reason) > LONGEST_REASON:
+        return _verdict_page(desk, visit, f"A reason has at most {LONGEST_REASON} characters. Nothing was signed.", 400)
+    try:
+        sign_hold(desk.ledger, verdict_id, visit.who.name, reason)
+    except GateClosedError as error:
+        return _verdict_page(desk, visit, str(error), 409)
+    except LedgerError as error:
+        return _verdict_page(desk, visit, str(error), 400)
+    return go_to(f"/verdicts/{verdict_id}?said=signed")
+
+
+def _verdict_page(desk: "Desk", visit: Visit, refusal: str = "", status: int = 200) -> Response:
+    found = find_verdict(desk.ledger, visit.path("verdict_id"))
+    if found is None:
+        raise not_found()
+    document = read_document(found.verdict.evidence)
+    return page(
+        desk,
+        visit,
+        "verdict.html",
+        status=status,
+        record=found,
+        verdict=found.verdict,
+        document=document,
+        plots=_plots(document),
+        closed=_why_closed(desk, found),
+        may_sign=_may_sign(visit, found),
+        meaning=MEANING,
+        longest=LONGEST_REASON,
+        refusal=refusal,
+        typed=visit.form.text("reason"),
+    )
+
+
+def _plots(document: Document) -> dict[str, object]:
+    """What the templates draw; None or empty where there is nothing to draw."""
+    judge, abilities = document.judge, [figure for figure in document.figures if figure.family == "abilities"]
+    others = [figure for figure in document.figures if figure.family != "abilities"]
+    return {
+        "width": WIDTH,
+        "grades": histogram(document.candidate_grades, document.incumbent_grades),
+        "differences": histogram(document.differences),
+        "intervals": intervals(others),
+        "forgetting": intervals(abilities),
+        "agreement": None if judge.agreement is None else on_scale(judge.agreement, -1, 1),
+        "floor": None if judge.floor is None else on_scale(judge.floor, -1, 1),
+        "scale": [(on_scale(value, -1, 1), f"{value:g}") for value in (-1, -0.5, 0, 0.5, 1)],
+    }
+
+
+def _why_closed(desk: "Desk", found: VerdictRecord) -> str:
+    """What still keeps a candidate back that the verdict or a signature would let through; empty if nothing does."""
+    verdict = found.verdict
+    if not found.is_newest or not (verdict.decision == "promote" or (verdict.decision == "hold" and found.is_signed)):
+        return ""
+    try:
+        require_promotion(
+            desk.ledger,
+            adapter_id=verdict.adapter_id,
+            base_fingerprint=verdict.base_fingerprint,
+            instruction_set_fingerprint=verdict.instruction_set_fingerprint,
+        )
+    except GateClosedError as error:
+        return str(error)
+    return ""
+
+
+def _may_sign(visit: Visit, found: VerdictRecord) -> bool:
+    """What the page offers; the ledger decides."""
+    is_open = found.verdict.decision == "hold" and found.is_newest and found.is_whole
+    return (
+        is_open
+        and "approver" in visit.who.roles
+        and all(signature.approver != visit.who.name for signature in found.signatures if signature.counts)
+    )

@@ -1,0 +1,72 @@
+"""Documents of verdicts for the desk's tests, in the present form and in the one of before. Figures are made up."""
+
+import json
+from typing import Any
+
+FIGURE: dict[str, Any] = {
+    "family": "target", "name": "grade", "unit": "points", "candidate": 7.41, "incumbent": 6.93, "difference": 0.48,
+    "low": 0.12, "high": 0.85, "p": 0.004, "adjusted_p": 0.012, "items": 180, "margin": 0.0, "outcome": "passes",
+    "is_within": True, "needed": 240, "why": "",
+}  # fmt: skip
+SHARE: dict[str, Any] = FIGURE | {"unit": "share", "margin": 0.05}
+LOST: dict[str, Any] = {"candidate": 0.61, "incumbent": 0.72, "difference": -0.11, "low": -0.2, "high": -0.02}
+KEPT: dict[str, Any] = {"candidate": 0.5, "incumbent": 0.51, "difference": -0.01, "low": -0.03, "high": 0.01}
+SAME: dict[str, Any] = {"candidate": 1.0, "incumbent": 1.0, "difference": 0.0, "low": -0.02, "high": 0.02}
+NONE: dict[str, Any] = dict.fromkeys(("candidate", "incumbent", "difference", "low", "high", "p", "adjusted_p"))
+GROUP = "age 60 to 79, female, reports of more than 2,000 words"
+FIGURES = [
+    FIGURE,
+    SHARE
+    | LOST
+    | {"family": "abilities", "name": "copa", "outcome": "fails", "why": "It may have lost more than 0.05."},
+    SHARE | KEPT | {"family": "abilities", "name": "pubmedqa"},
+    FIGURE | NONE | {"family": "subgroups", "name": GROUP, "outcome": "unknown", "why": "Only 3 patients."},
+    SHARE | SAME | {"family": "robustness", "name": "prompt injection", "adjusted_p": 0.0000004},
+]
+DOCUMENT: dict[str, Any] = {
+    "adapter_id": "adapter-1",
+    "base_fingerprint": "base-1",
+    "instruction_set_fingerprint": "set-1",
+    "recipe_fingerprint": "recipe-1",
+    "incumbent": "base-1",
+    "judge": {
+        "version": "judge-1",
+        "kind": "offline",
+        "agreement": 0.62,
+        "floor": 0.6,
+        "licensed": True,
+        "why_not": "",
+    },
+    "gate": {"thresholds": {"minimum_gain": 0.0, "minimum_examples": 100}},
+    "figures": FIGURES,
+    "expected": [["target", "grade"]],
+    "missing_grades": 2,
+    "power": {"examples": 180, "needed": 240, "detectable": 0.35},
+    "distributions": {
+        "candidate": [[1, 4, 12], [4, 7, 60], [7, 10, 108]],
+        "incumbent": [[1, 4, 20], [4, 7, 90], [7, 10, 70]],
+        "differences": [[-3, -1, 11], [-1, 1, 120], [1, 3, 49]],
+    },
+    "fingerprints": {"judge_scores": "scores-1", "judge_agreement": "agreement-1"},
+}
+FORMER: dict[str, Any] = {
+    "adapter_id": "adapter-1",
+    "base_fingerprint": "base-1",
+    "instruction_set_fingerprint": "set-1",
+    "recipe_fingerprint": "recipe-1",
+    "incumbent": "base-1",
+    "judge_version": "judge-0",
+    "judge_agreement": 0.47,
+    "agreement_floor": 0.4,
+    "gate": {"minimum_gain": 0.0, "maximum_ability_loss": 0.2},
+    "examples": 89,
+    "missing_grades": 1,
+    "candidate_score": 5.31,
+    "incumbent_score": 4.47,
+    "gain": {"value": 0.84, "low": 0.48, "high": 1.23},
+    "abilities": [["copa", 0.72, 0.68], ["pubmedqa", 0.5, 0.52]],
+}
+
+
+def evidence(document: Any) -> str:
+    return json.dumps(document, sort_keys=True, ensure_ascii=False)
