@@ -23,7 +23,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "training": ("training", "sweep"),
     "judge": ("judge.test_examples", "judge.max_new_tokens", "judge.batch_size"),
     "abilities": ("judge.ability_items", "judge.batch_size"),
-    "gate": ("gate", "judge.agreement_floor"),
+    "gate": ("gate", "judge.agreement_floor", "judge.accept_score"),
     "weights": ("merged_dtype", "gate.maximum_merge_kl"),
     "exports": ("exports", "gate.maximum_quantized_kl"),
     "engine": ("engine",),

@@ -74,6 +74,7 @@ def _paths(schema: Any, prefix: str = "") -> Iterator[str]:
         ("judge.ability_items", 20, {"abilities"}),
         ("judge.batch_size", 4, {"judge", "abilities"}),
         ("judge.agreement_floor", 0.9, {"gate"}),
+        ("judge.accept_score", 8.0, {"gate"}),
         ("gate.minimum_gain", 1.0, {"gate"}),
         ("gate.maximum_merge_kl", 0.001, {"gate", "weights"}),
         ("gate.maximum_quantized_kl", 0.001, {"gate", "exports"}),
