@@ -3,8 +3,9 @@
     python benchmarks/bench_judge_fit.py [--splits 200]
 
 Prints (1) cross-validation within the fitting half for each set of features, and nested, with the choice made anew in each fold;
-(2) the shipped judge on the other half, beside ROUGE-1 recall, with bootstrap intervals by dialogue; (3) the same procedure on random
-halves; (4) what happens to a grade when a false statement or a wrong number is added; (5) answers a minute. The last line is JSON.
+(2) the shipped judge on the other half, beside ROUGE-1 recall, with bootstrap intervals by dialogue; (3) the same procedure on
+random halves; (4) what becomes of a grade when a false statement or a wrong number is added; (5) answers a minute. The last line
+is JSON.
 """
 
 import argparse
@@ -69,7 +70,9 @@ def in_order(grades: Any, data: Measured, rows: Any) -> float:
 
 def held_out(grades: Any, data: Measured) -> dict[str, Any]:
     groups = data.groups.tolist()
-    found = {name: grouped_interval(lambda i, n=name: spearman(grades[i], data.ratings[n][i]), groups) for name in MEASURES}
+    found = {
+        name: grouped_interval(lambda i, n=name: spearman(grades[i], data.ratings[n][i]), groups) for name in MEASURES
+    }
     shown = {name: [round(v, 3) for v in (f.value, f.low, f.high)] for name, f in found.items() if f}
     return {**shown, "pairs of one dialogue in order": round(in_order(grades, data, np.arange(len(groups))), 3)}
 
@@ -106,7 +109,9 @@ def random_halves(data: Measured, count: int) -> dict[str, Any]:
         found.append([spearman(rest.features @ weights, rest.ratings[name]) for name in MEASURES[:2]])
     values = np.array(found)
     shown = {
-        name: dict(zip(("5 %", "median", "95 %"), np.quantile(values[:, n], [0.05, 0.5, 0.95]).round(3).tolist(), strict=True))
+        name: dict(
+            zip(("5 %", "median", "95 %"), np.quantile(values[:, n], [0.05, 0.5, 0.95]).round(3).tolist(), strict=True)
+        )
         for n, name in enumerate(MEASURES[:2])
     }
     reached = {

@@ -309,14 +309,14 @@ JUDGE_AGREEMENT = pa.schema([
     _column("consistent", pa.float64(), "Share of the pairs in which both orders have the same winner", nullable=True),
     _column("judge_prefers_longer", pa.float64(), "Share of the judge's choices that are the longer answer", nullable=True),
     _column("people_prefer_longer", pa.float64(), "The same of the people's choices", nullable=True),
-    _column("length_partial", pa.float64(), "Rank correlation of grade and length where the human rating is the same", nullable=True),
-    _column("human_length_correlation", pa.float64(), "Rank correlation of the people's rating and length, 10 the best", nullable=True),
+    _column("length_partial", pa.float64(), "Rank correlation of grade and length at the same human rating", nullable=True),
+    _column("human_length_correlation", pa.float64(), "Rank correlation of the people's rating and length", nullable=True),
     _column("repeated_equal", pa.float64(), "Share of grades that stayed the same when given again", nullable=True),
     _column("repeated_difference", pa.float64(), "The most that a grade moved when given again", nullable=True),
     _column("human_threshold", pa.float64(), "The human rating from which on an answer is acceptable", nullable=True),
     _column("sensitivity", pa.float64(), "Share of the acceptable answers that the judge accepts", nullable=True),
     _column("specificity", pa.float64(), "Share of the others that it does not accept", nullable=True),
-    _column("calibration", pa.string(), "Grade to human rating on the scale of 1 to 10: corners of the rising line that fits best, as JSON", nullable=True),
+    _column("calibration", pa.string(), "Grade to human rating, 1 to 10: corners of the line that fits best, as JSON", nullable=True),
     _column("why", pa.string(), "Why figures are absent", nullable=True),
 ])
 JUDGE_SCORES = pa.schema([

@@ -20,7 +20,19 @@ from fine_tune_assets.judging.licence import Licence, expired_because, licence_o
 from fine_tune_assets.judging.offline_judge import offline_judge
 
 GROUP = "s07_judge_scores"
-_SHOWN = ("labelled_set", "task", "human_measure", "answers", "missing", "spearman", "low", "high", "accuracy", "kappa", "why")
+_SHOWN = (
+    "labelled_set",
+    "task",
+    "human_measure",
+    "answers",
+    "missing",
+    "spearman",
+    "low",
+    "high",
+    "accuracy",
+    "kappa",
+    "why",
+)
 
 rated_answers = dg.AssetSpec(
     "rated_answers",

@@ -58,8 +58,10 @@ def measure_agreement(
     """
     rows: list[dict[str, Any]] = []
     for done, labelled in enumerate(labelled_sets, start=1):
-        found = _rated_rows if isinstance(labelled, RatedSet) else _pair_rows
-        rows += found(judge, labelled, accept_score, progress)  # type: ignore[operator]
+        if isinstance(labelled, RatedSet):
+            rows += _rated_rows(judge, labelled, accept_score, progress)
+        else:
+            rows += _pair_rows(judge, labelled, progress)
         progress(done, len(labelled_sets), "labelled sets")
     return table_of(rows, JUDGE_AGREEMENT)
 
@@ -134,10 +136,12 @@ def _repeated(judge: Judge, kept: Sequence[tuple[Rated, float]], progress: Progr
     return {"repeated_equal": sum(by == 0 for by in moved) / len(moved), "repeated_difference": max(moved)}
 
 
-def _pair_rows(judge: Judge, labelled: PairSet, _accept_score: float, progress: Progress) -> Iterator[dict[str, Any]]:
+def _pair_rows(judge: Judge, labelled: PairSet, progress: Progress) -> Iterator[dict[str, Any]]:
     rows = [row for row in labelled.rows if row.majority is not None]
     found = judge.compare([row.pair for row in rows], progress)
-    kept = [(row, preference) for row, preference in zip(rows, found, strict=True) if preference.probability is not None]
+    kept = [
+        (row, preference) for row, preference in zip(rows, found, strict=True) if preference.probability is not None
+    ]
     reasons = [preference.reason for preference in found if preference.probability is None]
     said = [row.majority or 0 for row, _ in kept]
     chosen = [preference.preferred for _, preference in kept]

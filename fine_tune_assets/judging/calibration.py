@@ -6,6 +6,7 @@ figures which differ keep a difference.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ def fit_knots(raw: Sequence[float], human: Sequence[float]) -> Knots:
     fitted = isotonic_regression(means, weights=counts)
     # Neighbours that people rated exactly alike are one pool too, or the line between them would be level.
     starts = [0, *(np.flatnonzero(np.diff(fitted.x) > 0) + 1), len(means)]
-    pools = zip(starts[:-1], starts[1:], strict=True)
+    pools = pairwise(starts)
     return tuple(
         (float(np.average(values[start:end], weights=counts[start:end])), float(fitted.x[start]))
         for start, end in pools

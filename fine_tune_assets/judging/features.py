@@ -1,8 +1,9 @@
 """What can be measured of an answer without a second model: words, numbers, and clauses beside the expert's reference and
 the input; and, where asked for, the meanings of clauses.
 
-Owns the figures. Each is from 0 to 1, and 1 for the reference itself, so that no weight that is at least 0 can turn one around. None rises by
-length alone: with such a figure, a false statement added to a summary raised three grades in four. Does not know grades.
+Owns the figures. Each is from 0 to 1, and 1 for the reference itself, so that no weight that is at least 0 can turn one around.
+None rises by length alone: with such a figure, a false statement added to a summary raised three grades in four. Does not know
+grades.
 """
 
 from collections import Counter

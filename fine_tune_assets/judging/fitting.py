@@ -39,7 +39,7 @@ SEED = 20260101
 OVERALL = ("FactualF1", "OmissionRate")
 """The grade is fitted on the mean of both: each alone is a noisy reading of the same."""
 CRITERIA: Mapping[str, tuple[str, ...]] = {"completeness": ("FactualRecall", "OmissionRate")}
-"""Not factual accuracy: no combination of the features agrees with FactualPrecision on dialogues that were left out (-.05 at best)."""
+"""Not factual accuracy: no combination of the features agrees with FactualPrecision on left-out dialogues (-.05 at best)."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,9 @@ def fit_scale(data: Measured, measures: Sequence[str], choice: Choice) -> dict[s
     ends = (intercept, LOWEST), (intercept + float(weights.sum()), HIGHEST)
     knots = with_ends(fit_knots(out_of_fold(data, target, choice).tolist(), target.tolist()), *ends)
     return {
-        "weights": {name: round(float(weight), 6) for name, weight in zip(FEATURES, weights, strict=True) if weight > 0},
+        "weights": {
+            name: round(float(weight), 6) for name, weight in zip(FEATURES, weights, strict=True) if weight > 0
+        },
         "intercept": round(intercept, 6),
         "knots": [[round(raw, 6), round(grade, 6)] for raw, grade in knots],
     }
@@ -141,7 +143,9 @@ def fit_slope(data: Measured, choice: Choice, knots: Sequence[Sequence[float]]) 
     target = data.target(OVERALL)
     grades = calibrated(out_of_fold(data, target, choice), tuple((raw, grade) for raw, grade in knots))
     pairs = [(i, j) for i, j in combinations(range(len(target)), 2) if data.groups[i] == data.groups[j]]
-    signed = np.array([(grades[i] - grades[j]) * np.sign(target[i] - target[j]) for i, j in pairs if target[i] != target[j]])
+    signed = np.array(
+        [(grades[i] - grades[j]) * np.sign(target[i] - target[j]) for i, j in pairs if target[i] != target[j]]
+    )
     found = minimize_scalar(lambda slope: np.logaddexp(0, -slope * signed).sum(), bounds=(0, 20), method="bounded")
     return round(float(found.x), 4)
 

@@ -224,8 +224,8 @@ def _chosen(number: int, row: Mapping[str, Any]) -> ChosenPair:
         task="",
         instruction=row["instruction"] if has_annotators else row["input"],
         input=row["input"] if has_annotators else "",
-        output_1=row[outputs[0]],
-        output_2=row[outputs[1]],
+        output_1=str(row[outputs[0]]),  # six answers of PandaLM are JSON booleans
+        output_2=str(row[outputs[1]]),
         reference=None,
     )
     return ChosenPair(pair, fingerprint_json([pair.instruction, pair.input]), tuple(int(label) for label in labels))

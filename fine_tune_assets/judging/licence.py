@@ -96,7 +96,10 @@ def _why_not(shipped: list[Row], own: list[Row], floor: float) -> str:
     """Empty if nothing is missing. Asks whether each figure is good, never whether it is bad: NaN is below no floor."""
     if len(shipped) != 1:
         return "This judge was not measured against experts."
-    for row, who in (*((row, "clinicians") for row in shipped), *((row, "this installation's own experts") for row in own)):
+    for row, who in (
+        *((row, "clinicians") for row in shipped),
+        *((row, "this installation's own experts") for row in own),
+    ):
         agreement = agreement_in(row)
         if agreement is None:
             return f"Its agreement with {who} could not be measured: {row.get('why') or 'too many answers without a grade'}."

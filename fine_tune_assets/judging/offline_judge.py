@@ -9,7 +9,7 @@ on dialogues that it was not fitted on.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,8 @@ from fine_tune_assets.judging.offline_model import OfflineModel, shipped_model
 from fine_tune_assets.judging.words import sentences_of
 
 COST_OF_A_NUMBER = 1.0
-"""Points of the grade for each number that neither the input nor the reference holds: a wrong dose is the worst mistake that such a
-text can make. Not fitted: the rated summaries hold too few of them."""
+"""Points of the grade for each number that neither the input nor the reference holds: a wrong dose is the worst mistake that
+such a text can make. Not fitted: the rated summaries hold too few of them."""
 RULES_VERSION = 1
 """Raise it when grades change for another reason than the model's."""
 BATCH = 256
@@ -37,10 +37,10 @@ def offline_judge() -> "OfflineJudge":
     return OfflineJudge(shipped_model())
 
 
-@dataclass(frozen=True)
+@dataclass
 class OfflineJudge:
     model: OfflineModel
-    kind: JudgeKind = "offline"
+    kind: JudgeKind = field(default="offline", init=False)
 
     @property
     def version(self) -> str:
@@ -60,7 +60,9 @@ class OfflineJudge:
 
     def compare(self, pairs: Sequence[Pair], progress: Progress) -> list[Preference]:
         """The difference of the two grades as a probability. Both orders give the same by construction, and it says so."""
-        answers = [answer for pair in pairs for answer in (_answered(pair, pair.output_1), _answered(pair, pair.output_2))]
+        answers = [
+            answer for pair in pairs for answer in (_answered(pair, pair.output_1), _answered(pair, pair.output_2))
+        ]
         grades = self.grade(answers, progress)
         return [self._preference(*two) for two in zip(grades[::2], grades[1::2], strict=True)]
 
@@ -98,10 +100,8 @@ def _without_measuring(answer: Answered) -> Grade | None:
 
 def _grade(answer: Answered, features: dict[str, float], overall: float, criteria: dict[str, float]) -> Grade:
     numbers = unsupported_numbers(answer.output, f"{answer.input}\n{answer.reference}")
-    reason = (
-        f"tells {features['content recall']:.0%} of the reference's words and {features['worst clause told']:.0%} of the clause that it "
-        f"tells least of; {len(numbers)} unsupported numbers"
-    )
+    told, least = features["content recall"], features["worst clause told"]
+    reason = f"tells {told:.0%} of the reference's words, {least:.0%} of its worst clause; {len(numbers)} unsupported numbers"
     return Grade(
         score=max(LOWEST, overall - len(numbers) * COST_OF_A_NUMBER),
         reason=reason,

@@ -33,7 +33,7 @@ class Formula:
     """A judge by any formula over the answer's text, which is a number here."""
 
     formula: Callable[[str], float | None]
-    probability: Callable[[Pair], float | None] = field(default=lambda pair: 0.9)
+    probability: Callable[[Pair], float | None] = field(default=lambda _: 0.9)
     version: str = "formula"
     kind: JudgeKind = "offline"
     is_consistent: bool = True
@@ -104,7 +104,8 @@ def test_a_grade_that_is_missing_is_counted_and_not_zero() -> None:
 
 
 @pytest.mark.parametrize(
-    ("formula", "why"), [(lambda _: None, "by formula"), (lambda _: 5.0, "all alike"), (lambda _: math.nan, "by formula")]
+    ("formula", "why"),
+    [(lambda _: None, "by formula"), (lambda _: 5.0, "all alike"), (lambda _: math.nan, "by formula")],
 )
 def test_what_can_not_be_measured_licenses_nothing(formula: Callable[[str], float | None], why: str) -> None:
     """No figure, with the reason, and never a guess."""
@@ -139,7 +140,11 @@ def _chosen(number: int, labels: tuple[int, ...]) -> ChosenPair:
 PAIRS = PairSet(
     "pairs",
     "set-2",
-    (*(_chosen(n, (1, 1, 0)) for n in range(10)), *(_chosen(n, (2, 2, 2)) for n in range(10, 30)), _chosen(30, (0, 1, 2))),
+    (
+        *(_chosen(n, (1, 1, 0)) for n in range(10)),
+        *(_chosen(n, (2, 2, 2)) for n in range(10, 30)),
+        _chosen(30, (0, 1, 2)),
+    ),
 )
 
 
@@ -158,12 +163,12 @@ def test_one_that_is_not_consistent_when_swapped_is_found_out() -> None:
 
 
 def test_no_preference_is_a_tie_and_not_a_guess() -> None:
-    row = _row(Formula(_truth, probability=lambda pair: 0.5), PAIRS)
+    row = _row(Formula(_truth, probability=lambda _: 0.5), PAIRS)
     assert (row["accuracy"], row["judge_prefers_longer"]) == (0.0, None)
 
 
 def test_pairs_that_can_not_be_compared_have_a_reason_and_no_figures() -> None:
-    row = _row(Formula(_truth, probability=lambda pair: None), PAIRS)
+    row = _row(Formula(_truth, probability=lambda _: None), PAIRS)
     assert (row["answers"], row["missing"], row["accuracy"], row["kappa"]) == (0, 30, None, None)
     assert row["why"] == "by formula"
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fine_tune_assets.judging.calibration import calibrated, fit_knots, with_ends
@@ -13,6 +13,7 @@ from fine_tune_assets.judging.correlation import cohen_kappa, grouped_interval, 
 PAIRS = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 20)), min_size=1, max_size=40)
 
 
+@settings(deadline=None)  # the first call imports scipy
 @given(PAIRS, st.randoms(use_true_random=False))
 def test_calibrating_never_turns_an_order_around_and_no_order_of_rows_matters(
     pairs: list[tuple[int, int]], random: object

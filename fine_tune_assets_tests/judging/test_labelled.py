@@ -26,7 +26,7 @@ JUDGE = PROJECT_DIR / "data" / "evaluation" / "judge"
 def test_the_shipped_sets_are_what_their_source_pages_say() -> None:
     """A figure is about so and so many answers; the pages beside the data name them."""
     sets = {labelled.name: labelled for labelled in read_labelled_sets(JUDGE)}
-    rated, panda, bench = sets["rated_summaries"], sets["testset"], sets["Processed_MT-Bench"]
+    rated, panda, bench = sets["rated_summaries"], sets["pandalm"], sets["Processed_MT-Bench"]
     assert isinstance(rated, RatedSet)
     assert isinstance(panda, PairSet)
     assert isinstance(bench, PairSet)

@@ -89,7 +89,8 @@ def test_too_few_own_ratings_neither_give_nor_take_it() -> None:
 
 
 @given(
-    missing=st.sets(st.sampled_from(["spearman", "row"]), min_size=1), own=st.one_of(st.none(), st.floats(-1, 1, width=32))
+    missing=st.sets(st.sampled_from(["spearman", "row"]), min_size=1),
+    own=st.one_of(st.none(), st.floats(-1, 1, width=32)),
 )
 def test_a_missing_figure_never_licenses(missing: set[str], own: float | None) -> None:
     """However good everything else is."""
