@@ -316,7 +316,7 @@ JUDGE_AGREEMENT = pa.schema([
     _column("human_threshold", pa.float64(), "The human rating from which on an answer is acceptable", nullable=True),
     _column("sensitivity", pa.float64(), "Share of the acceptable answers that the judge accepts", nullable=True),
     _column("specificity", pa.float64(), "Share of the others that it does not accept", nullable=True),
-    _column("calibration", pa.string(), "Grade to human rating, 1 to 10: corners of the line that fits best, as JSON", nullable=True),
+    _column("calibration", pa.string(), "Grade to human rating, 1 to 10: corners of the rising line, as JSON", nullable=True),
     _column("why", pa.string(), "Why figures are absent", nullable=True),
 ])
 JUDGE_SCORES = pa.schema([

@@ -12,11 +12,11 @@ _LIST_NUMBER = re.compile(r"(?:^|(?<=\s))\d{1,2}[.)]\s+")
 _SENTENCE_END = re.compile(r"(?<=[.;!?])\s+|\n+")
 _CLAUSE_END = re.compile(r"(?<=[,:])\s+|\band\b", re.IGNORECASE)
 _WHOLE = re.compile(r"[.!?)]\s*$")
-_COMMON = frozenset(
+_COMMON_WORDS = (
     "a about also an and any are as at be been being but by can could did do does for from had has have he her him his i if in"
     " into is it its me mr mrs ms my no not of on or our out patient report reported reports she so some state stated states"
     " than that the their them then there these they this those to up us was we were what when where which who will with"
-    " would you your".split()  # noqa: SIM905 (a list would take a line a word)
+    " would you your"
 )
 """Words that nearly every note holds: covering them says nothing. "No" and "not" are among them, since one too many or too few is
 not seen by counting words."""
@@ -64,7 +64,7 @@ def _stems(word: str) -> tuple[str, ...]:
 
 @cache
 def _common_stems() -> frozenset[str]:
-    return frozenset(stem for word in _COMMON for stem in _stems(word))
+    return frozenset(stem for word in _COMMON_WORDS.split() for stem in _stems(word))
 
 
 @cache
