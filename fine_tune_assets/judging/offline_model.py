@@ -4,6 +4,7 @@ Owns the file `offline_model.json` beside it, which `make fit-judge` writes (see
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -33,8 +34,9 @@ class Scale:
 
     def grades(self, features: Floats, names: Sequence[str]) -> Floats:
         """`features`: (answers, names)."""
-        raw = features @ np.array([self.weights.get(name, 0.0) for name in names]) + self.intercept
-        return calibrated(raw, self.knots)
+        weighed = features * np.array([self.weights.get(name, 0.0) for name in names])
+        # Not a matrix product: its last digit depends on how many answers are graded at once.
+        return calibrated(np.array([math.fsum([*row, self.intercept]) for row in weighed]), self.knots)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
 """Answers that people judged: the shipped sets as they are, and an installation's own."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.judging.grades import Answered
 from fine_tune_assets.judging.labelled import (
@@ -15,8 +17,10 @@ from fine_tune_assets.judging.labelled import (
     human_grade,
     human_value,
     own_expert_sets,
+    own_ratings_table,
     present_fingerprints,
     read_labelled_sets,
+    read_own_ratings,
     read_rated_summaries,
 )
 
@@ -65,6 +69,14 @@ def test_another_rating_is_another_set() -> None:
     (before,) = own_expert_sets([("summary", 8.0, _answered("Cough."))])
     (after,) = own_expert_sets([("summary", 7.0, _answered("Cough."))])
     assert before.fingerprint != after.fingerprint
+
+
+def test_own_ratings_reach_a_worker_as_they_were_given(tmp_path: Path) -> None:
+    """A task, a score or a reference that got lost on the way would license another task, or none."""
+    bare = replace(_answered("Fever.", "plan"), reference=None)
+    ratings = [("summary", 8.0, _answered("Cough.")), ("plan", 2.5, bare)]
+    write_table(tmp_path / "own.parquet", own_ratings_table(ratings))
+    assert read_own_ratings(tmp_path / "own.parquet") == own_expert_sets(ratings)
 
 
 def test_without_rated_answers_no_judge_is_licensed(tmp_path: Path) -> None:

@@ -87,6 +87,8 @@ def test_a_grade_depends_on_its_answer_alone() -> None:
     outputs = ["Cough for three weeks.", REFERENCE, "", "Takes lisinopril."]
     together = _grades(*outputs)
     assert [_grades(output)[0].score for output in outputs] == [grade.score for grade in together]
+    many = [REFERENCE[:length] for length in range(3, len(REFERENCE))]
+    assert _scores(*many)[:7] == _scores(*many[:7])
     assert [grade.score for grade in _grades(*reversed(outputs))] == [grade.score for grade in reversed(together)]
 
 
