@@ -8,7 +8,7 @@ export DO_NOT_TRACK = 1
 export DAGSTER_DISABLE_TELEMETRY = 1
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup setup-unsloth check test test-slow test-all demo up down status airgap-proof compat-proof bench-graph bench-phi bench-phi-memory bench-drafts bench-dedup bench-desk bench-train bench-plan bench-unsloth
+.PHONY: help setup setup-unsloth check test test-slow test-all demo up down status airgap-proof compat-proof bench-graph bench-phi bench-phi-memory bench-drafts bench-dedup bench-desk bench-train bench-plan bench-unsloth bench-judge-fit fit-judge
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort
@@ -100,3 +100,9 @@ bench-train: setup   ## this trainer beside a plain TRL script, and QLoRA beside
 
 bench-unsloth: setup setup-unsloth   ## TRL beside Unsloth on the same recipe and rows: speed, memory, loss (needs a GPU)
 	$(BIN)/python benchmarks/bench_unsloth.py
+
+fit-judge: setup     ## fit the judge that needs no second model again, on half of the rated dialogues
+	$(BIN)/python -m fine_tune_assets.judging.fitting
+
+bench-judge-fit: setup   ## how well that judge agrees with clinicians, on the other half and on random halves
+	$(BIN)/python benchmarks/bench_judge_fit.py

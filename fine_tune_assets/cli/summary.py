@@ -83,7 +83,7 @@ def demo_figures(tables: Path) -> dict[str, str]:
         "training loss": f"{adapter['first_train_loss']:.3f} → {adapter['last_train_loss']:.3f}",
         "validation loss": f"{adapter['first_validation_loss']:.3f} → {adapter['best_validation_loss']:.3f}",
         "training": f"{adapter['seconds']:.0f} s, {adapter['peak_memory_bytes'] / 1e9:.1f} GB",
-        "judge's agreement with clinicians": f"{_value(tables, 'judge_agreement', 'spearman', 'human_measure', 'FactualF1'):.2f}",
+        "judge's agreement with clinicians": _agreement(tables),
         **{f"judge score of the {model}": _score(mean) for model, mean in _mean_scores(tables).items()},
         "verdict": f"{verdict['decision']}: {verdict['reasons'][0]}",
         "merged weights differ by": f"{merged['mean_kl']:.6f} nats a token",
@@ -120,6 +120,11 @@ def _splits(tables: Path) -> str:
         [str(tables / "instruction_sets" / "*.parquet")],
     ).fetchall()
     return ", ".join(f"{count} {split}" for split, count in rows)
+
+
+def _agreement(tables: Path) -> str:
+    value = _value(tables, "judge_agreement", "spearman", "human_measure", "FactualF1")
+    return "missing" if value is None else f"{value:.2f}"
 
 
 def _score(value: float | None) -> str:

@@ -16,7 +16,6 @@ from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_table, short
 from fine_tune_assets.core.records import Verdict
 from fine_tune_assets.core.tables import PROMOTION_VERDICTS, table_of
-from fine_tune_assets.defs.automation import on_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s01_erased_patients import require_nobody_erased
@@ -28,7 +27,6 @@ from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.instructions.storing import read_instruction_set
 from fine_tune_assets.judging.abilities import ability_budgets, fallen_abilities
 from fine_tune_assets.judging.agreement import licensed_agreement
-from fine_tune_assets.judging.lexical import judge_version
 from fine_tune_assets.judging.verdicts import Evidence, compare_scores, decide, evidence_json
 from fine_tune_assets.ledger.releases import release_of_adapter
 from fine_tune_assets.ledger.switches import serving_adapter
@@ -39,15 +37,6 @@ GROUP = "s07_judge_scores"
 VERDICT_KEY = ("adapter_id", "base_fingerprint", "instruction_set_fingerprint")
 """What a verdict is bound to."""
 
-rated_answers = dg.AssetSpec(
-    "rated_answers",
-    group_name=GROUP,
-    description="Machine-written summaries that clinicians rated (`data/evaluation/judge`). They measure the judge.",
-    owners=OWNERS["clinical"],
-    kinds={"csv"},
-)
-
-
 verdict_signatures = dg.AssetSpec(
     "verdict_signatures",
     group_name=GROUP,
@@ -55,47 +44,6 @@ verdict_signatures = dg.AssetSpec(
     owners=OWNERS["clinical"],
     kinds={"sqlite"},
 )
-
-
-expert_ratings = dg.AssetSpec(
-    "expert_ratings",
-    group_name=GROUP,
-    description="Experts' blind ratings of judged answers, made in the desk. Kept in the ledger; each names its rater.",
-    owners=OWNERS["clinical"],
-    kinds={"sqlite"},
-)
-
-
-@dg.asset(
-    group_name=GROUP,
-    deps=[rated_answers, expert_ratings, recipe_section("gate")],
-    automation_condition=on_new_inputs(),
-    description="How well the judge's grades agree with those of clinicians.",
-    owners=OWNERS["clinical"],
-    kinds={"parquet"},
-    metadata=definition_metadata("judge_agreement"),
-)
-def judge_agreement(
-    context: dg.AssetExecutionContext, installation: Installation, worker: Worker
-) -> dg.MaterializeResult[pa.Table]:
-    output = installation.scratch(context, "judge_agreement")
-    answers = installation.layout.evaluation / "judge" / "rated_summaries.csv"
-    worker.run(
-        context, "judging", {"action": "measure_agreement", "rated_answers": str(answers), "output": str(output)}
-    )
-    table = pq.read_table(output)
-    output.unlink()
-    figures = {f"spearman_{row['human_measure']}": row["spearman"] for row in table.to_pylist()}
-    return result("judge_agreement", table, fingerprint_table(table), **figures)
-
-
-@dg.asset_check(asset="judge_agreement", description="The judge agrees with clinicians well enough to decide.")
-def judge_may_decide(installation: Installation, judge_agreement: pa.Table) -> dg.AssetCheckResult:
-    agreement, floor = licensed_agreement(judge_agreement, judge_version()), installation.recipe.judge.agreement_floor
-    return dg.AssetCheckResult(
-        passed=agreement is not None and agreement >= floor,
-        metadata={"floor": floor, **({} if agreement is None else {"agreement": agreement})},
-    )
 
 
 def model_request(installation: Installation, adapter: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:

@@ -11,13 +11,17 @@ from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.worker import serve_request
 
 
-def measure(request: dict[str, Any], _progress: Progress) -> dict[str, Any]:
+def measure(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """`own_ratings`: the file of own_ratings_table(), or empty where the installation's own experts rated nothing."""
     from fine_tune_assets.judging.agreement import licensed_agreement, measure_agreement
-    from fine_tune_assets.judging.lexical import judge_version
+    from fine_tune_assets.judging.labelled import read_labelled_sets, read_own_ratings
+    from fine_tune_assets.judging.offline_judge import offline_judge
 
-    table = measure_agreement(Path(request["rated_answers"]))
+    judge, own = offline_judge(), request["own_ratings"]
+    sets = [*read_labelled_sets(Path(request["labelled_sets"])), *(read_own_ratings(Path(own)) if own else [])]
+    table = measure_agreement(judge, sets, request["accept_score"], progress)
     write_table(Path(request["output"]), table)
-    return {"agreement": licensed_agreement(table, judge_version())}
+    return {"agreement": licensed_agreement(table, judge.version)}
 
 
 def grade(request: dict[str, Any], progress: Progress) -> dict[str, Any]:

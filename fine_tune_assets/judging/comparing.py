@@ -10,9 +10,12 @@ from typing import Any
 import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_text
+from fine_tune_assets.core.numbers import unsupported_numbers
+from fine_tune_assets.core.progress import silent
 from fine_tune_assets.core.tables import JUDGE_SCORES, table_of
 from fine_tune_assets.engines.transformers_models import Answer
-from fine_tune_assets.judging.lexical import grade_answer, judge_version
+from fine_tune_assets.judging.grades import Answered, Grade
+from fine_tune_assets.judging.offline_judge import offline_judge
 
 Generate = Callable[[Sequence[Sequence[dict[str, str]]]], list[Answer]]
 """Conversations that end at the user's turn → one answer each."""
@@ -37,26 +40,32 @@ def grade_contestants(
 ) -> pa.Table:
     """One row for each contestant and example."""
     rows: list[dict[str, Any]] = []
+    judge = offline_judge()
     for contestant in contestants:
         answers = contestant.generate([example["messages"][:-1] for example in examples])
+        asked = [_answered(example, answer) for example, answer in zip(examples, answers, strict=True)]
+        told = {"adapter_id": adapter_id, "judge_version": judge.version}
         rows += [
-            _row(contestant, example, answer, adapter_id) for example, answer in zip(examples, answers, strict=True)
+            {**told, **_row(contestant, example, answer, grade)}
+            for example, answer, grade in zip(examples, answers, judge.grade(asked, silent), strict=True)
         ]
     return table_of(rows, JUDGE_SCORES)
 
 
-def _row(contestant: Contestant, example: Mapping[str, Any], answer: Answer, adapter_id: str) -> dict[str, Any]:
-    grade = grade_answer(example["messages"][-2]["content"], example["messages"][-1]["content"], answer.text)
+def _answered(example: Mapping[str, Any], answer: Answer) -> Answered:
+    question, reference = (example["messages"][place]["content"] for place in (-2, -1))
+    return Answered(example["example_id"], example["task"], "", question, answer.text, reference)
+
+
+def _row(contestant: Contestant, example: Mapping[str, Any], answer: Answer, grade: Grade) -> dict[str, Any]:
     return {
         "model": contestant.role,
         "model_fingerprint": contestant.fingerprint,
-        "adapter_id": adapter_id,
         "example_id": example["example_id"],
         "patient_key": example["patient_key"],
         "answer": answer.text,
         "score": grade.score,
         "reason": grade.reason,
-        "unsupported_numbers": grade.unsupported_numbers,
+        "unsupported_numbers": len(unsupported_numbers(answer.text, example["messages"][-2]["content"])),
         "is_finished": answer.is_finished,
-        "judge_version": judge_version(),
     }

@@ -366,6 +366,8 @@ class JudgeSettings:
     batch_size: Positive
     agreement_floor: Annotated[float, Field(ge=-1, le=1)]
     """Rank correlation with human ratings under which the judge may inform and can't promote."""
+    accept_score: Annotated[float, Field(ge=1, le=10)]
+    """Grade from which on an answer counts as acceptable, when the judge is measured. Higher asks it to find smaller faults."""
     ability_items: Positive
     """Questions of each general task."""
     spot_checks: Annotated[int, Field(ge=0, le=1000)]

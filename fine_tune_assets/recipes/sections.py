@@ -26,7 +26,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "abilities": ("judge.ability_items", "judge.batch_size", "gate.maximum_ability_loss", "gate.ability_budgets"),
     "robustness": ("judge.robustness_items", "judge.max_new_tokens", "judge.batch_size"),
     "canaries": ("canaries",),
-    "gate": ("gate", "judge.agreement_floor"),
+    "gate": ("gate", "judge.agreement_floor", "judge.accept_score"),
     "weights": ("merged_dtype", "gate.maximum_merge_kl"),
     "exports": ("exports", "gate.maximum_quantized_kl"),
     "engine": ("engine",),

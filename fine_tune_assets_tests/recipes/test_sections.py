@@ -81,6 +81,7 @@ def _paths(schema: Any, prefix: str = "") -> Iterator[str]:
         ("checks.longest", 3.0, {"checks"}),
         ("gate.maximum_check_loss", 0.0, {"gate"}),
         ("judge.spot_checks", 5, set()),
+        ("judge.accept_score", 8.0, {"gate"}),
         ("gate.minimum_gain", 1.0, {"gate"}),
         ("gate.maximum_robustness_loss", 0.1, {"gate"}),
         ("gate.maximum_ability_loss", 0.01, {"gate", "abilities"}),

@@ -1,0 +1,185 @@
+"""The judge that needs no second model: how it was chosen, how well it agrees with clinicians, and how much of that is luck.
+
+    python benchmarks/bench_judge_fit.py [--splits 200]
+
+Prints (1) cross-validation within the fitting half for each set of features, and nested, with the choice made anew in each fold;
+(2) the shipped judge on the other half, beside ROUGE-1 recall, with bootstrap intervals by dialogue; (3) the same procedure on
+random halves; (4) what becomes of a grade when a false statement or a wrong number is added; (5) answers a minute. The last line
+is JSON.
+"""
+
+import argparse
+import json
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+
+from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.core.progress import silent
+from fine_tune_assets.embeddings.encoder import bundled_encoder
+from fine_tune_assets.judging.correlation import grouped_interval, spearman
+from fine_tune_assets.judging.fitting import (
+    FEATURE_SETS,
+    OVERALL,
+    PENALTIES,
+    Choice,
+    Measured,
+    choose,
+    fit_weights,
+    folds,
+    is_fitted_on,
+    measured,
+    out_of_fold,
+)
+from fine_tune_assets.judging.grades import Answered
+from fine_tune_assets.judging.labelled import read_rated_summaries
+from fine_tune_assets.judging.offline_judge import offline_judge
+from fine_tune_assets.judging.words import sentences_of, words_of
+
+RATED = PROJECT_DIR / "data" / "evaluation" / "judge" / "rated_summaries.csv"
+MEASURES = ("FactualF1", "OmissionRate", "FactualPrecision", "HallucinationRate")
+SEED = 20260101
+
+
+def rouge_1_recall(answer: Answered) -> float:
+    said, expected = Counter(words_of(answer.output)), Counter(words_of(answer.reference or ""))
+    return (said & expected).total() / max(1, expected.total())
+
+
+def in_order(grades: Any, data: Measured, rows: Any) -> float:
+    """Share of the pairs about one dialogue that the grades put in the people's order; equal grades count half."""
+    target, right, count = data.target(OVERALL), 0.0, 0
+    index = {group: [r for r in rows if data.groups[r] == group] for group in set(data.groups[rows])}
+    for members in index.values():
+        for i, j in combinations(members, 2):
+            if target[i] != target[j]:
+                count += 1
+                right += 0.5 if grades[i] == grades[j] else (grades[i] > grades[j]) == (target[i] > target[j])
+    return right / count
+
+
+def held_out(grades: Any, data: Measured) -> dict[str, Any]:
+    groups = data.groups.tolist()
+    found = {
+        name: grouped_interval(lambda i, n=name: spearman(grades[i], data.ratings[n][i]), groups) for name in MEASURES
+    }
+    shown = {name: [round(v, 3) for v in (f.value, f.low, f.high)] for name, f in found.items() if f}
+    return {**shown, "pairs of one dialogue in order": round(in_order(grades, data, np.arange(len(groups))), 3)}
+
+
+def nested(data: Measured) -> dict[str, float]:
+    """The whole procedure, with the choice made within each fold's inside."""
+    raw, target = np.zeros(len(data.groups)), data.target(OVERALL)
+    for inside, outside in folds(data.groups):
+        weights, intercept = fit_weights(data.rows(inside), target[inside], choose(data.rows(inside)))
+        raw[outside] = data.features[outside] @ weights + intercept
+    return {name: round(spearman(raw, data.ratings[name]), 3) for name in MEASURES[:2]}
+
+
+def within(data: Measured) -> list[dict[str, Any]]:
+    found = []
+    for name in FEATURE_SETS:
+        best = max(
+            (out_of_fold(data, data.target(OVERALL), Choice(name, penalty)) for penalty in PENALTIES),
+            key=lambda raw: spearman(raw, data.target(OVERALL)),
+        )
+        found.append({"features": name, **{m: round(spearman(best, data.ratings[m]), 3) for m in MEASURES}})
+    return found
+
+
+def random_halves(data: Measured, count: int) -> dict[str, Any]:
+    random, names = np.random.default_rng(SEED), np.unique(data.groups)
+    found, chosen = [], Counter[str]()
+    for _ in range(count):
+        inside = np.isin(data.groups, random.permutation(names)[: len(names) // 2])
+        fit, rest = data.rows(inside), data.rows(~inside)
+        choice = choose(fit)
+        chosen[choice.feature_set] += 1
+        weights, _ = fit_weights(fit, fit.target(OVERALL), choice)
+        found.append([spearman(rest.features @ weights, rest.ratings[name]) for name in MEASURES[:2]])
+    values = np.array(found)
+    shown = {
+        name: dict(
+            zip(("5 %", "median", "95 %"), np.quantile(values[:, n], [0.05, 0.5, 0.95]).round(3).tolist(), strict=True)
+        )
+        for n, name in enumerate(MEASURES[:2])
+    }
+    reached = {
+        "FactualF1 >= .60": float((values[:, 0] >= 0.6).mean()),
+        "OmissionRate <= -.65": float((values[:, 1] <= -0.65).mean()),
+    }
+    return {"splits": count, **shown, "reached": reached, "chosen": dict(chosen)}
+
+
+def probes(answers: Sequence[Answered]) -> dict[str, Any]:
+    """A sentence of another dialogue's reference put first; a number that nobody said added to the last sentence."""
+    random = np.random.default_rng(SEED)
+    others = [[a.reference or "" for a in answers if a.input != answer.input] for answer in answers]
+    foreign = [str(random.choice(sentences_of(str(random.choice(texts))))) for texts in others]
+    said = [f"{text.rstrip('.;')}." for text in foreign]
+    judge = offline_judge()
+    before = scores(judge, answers)
+    added = scores(judge, [replace(a, output=f"{s} {a.output}") for a, s in zip(answers, said, strict=True)])
+    number = scores(judge, [replace(a, output=re.sub(r"\s*$", "", f"{a.output}") + " Takes 713 mg.") for a in answers])
+    return {
+        "false statement raises the grade": round(float((added > before + 1e-9).mean()), 3),
+        "mean change by a false statement": round(float((added - before).mean()), 3),
+        "false dose raises the grade": round(float((number > before + 1e-9).mean()), 3),
+        "mean change by a false dose": round(float((number - before).mean()), 3),
+    }
+
+
+def scores(judge: Any, answers: Sequence[Answered]) -> Any:
+    return np.array([grade.score for grade in judge.grade(answers, silent)])
+
+
+def speed(answers: Sequence[Answered]) -> dict[str, float]:
+    """Texts that nobody saw before, with their words known from other texts, as in a run of some hundred answers."""
+    many = [replace(a, input=f"{a.input} {n}", output=f"{a.output} {n}") for n in range(10) for a in answers]
+    judge = offline_judge()
+    judge.grade(answers, silent)
+    start = time.perf_counter()
+    judge.grade(many, silent)
+    return {"answers": len(many), "a minute": round(60 * len(many) / (time.perf_counter() - start))}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--splits", type=int, default=200)
+    splits = parser.parse_args().splits
+    rated = read_rated_summaries(RATED)
+    whole = measured(rated.rows, bundled_encoder().encode)
+    is_inside = np.array([is_fitted_on(row) for row in rated.rows])
+    inside, outside = whole.rows(is_inside), whole.rows(~is_inside)
+    answers = [row.answered for row in rated.rows if not is_fitted_on(row)]
+    judge = offline_judge()
+    found = {
+        "within the fitting half": within(inside),
+        "nested": nested(inside),
+        "held out": {
+            "this judge": held_out(scores(judge, answers), outside),
+            "ROUGE-1 recall": held_out(np.array([rouge_1_recall(a) for a in answers]), outside),
+        },
+        "random halves": random_halves(whole, splits),
+        "probes": probes(answers),
+        "speed": speed(answers),
+    }
+    for title, figures in found.items():
+        print(f"\n{title}")
+        for line in figures if isinstance(figures, list) else figures.items():
+            print("  ", line)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

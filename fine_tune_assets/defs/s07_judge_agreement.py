@@ -1,0 +1,118 @@
+"""Stage 7: may the judge decide?
+
+Belongs here: measuring the judge on answers that people rated, and showing its licence. Must stay out: how agreement is measured
+and when a licence is given (see `judging/`).
+"""
+
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fine_tune_assets.core.files import write_table
+from fine_tune_assets.core.fingerprints import fingerprint_table, short
+from fine_tune_assets.defs.automation import on_new_inputs
+from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
+from fine_tune_assets.defs.resources import Installation, Worker
+from fine_tune_assets.defs.s07_own_ratings import own_ratings
+from fine_tune_assets.defs.sources import recipe_section
+from fine_tune_assets.judging.labelled import (
+    RATED_SUMMARIES,
+    own_ratings_table,
+)
+from fine_tune_assets.judging.licence import Licence, expired_because, licence_of
+from fine_tune_assets.judging.offline_judge import offline_judge
+
+GROUP = "s07_judge_scores"
+_SHOWN = (
+    "labelled_set",
+    "task",
+    "human_measure",
+    "answers",
+    "missing",
+    "spearman",
+    "low",
+    "high",
+    "accuracy",
+    "kappa",
+    "why",
+)
+
+rated_answers = dg.AssetSpec(
+    "rated_answers",
+    group_name=GROUP,
+    description="Machine-written answers that people rated or chose from (`data/evaluation/judge`). They measure the judge.",
+    owners=OWNERS["clinical"],
+    kinds={"csv"},
+)
+
+expert_ratings = dg.AssetSpec(
+    "expert_ratings",
+    group_name=GROUP,
+    description="Experts' blind ratings of judged answers, made in the desk. Kept in the ledger; each names its rater.",
+    owners=OWNERS["clinical"],
+    kinds={"sqlite"},
+)
+
+
+@dg.asset(
+    group_name=GROUP,
+    deps=[rated_answers, expert_ratings, recipe_section("gate")],
+    automation_condition=on_new_inputs(),
+    description="How well the judge's grades and choices agree with those of people.",
+    owners=OWNERS["clinical"],
+    kinds={"parquet"},
+    metadata=definition_metadata("judge_agreement"),
+    code_version=short(offline_judge().version),
+)
+def judge_agreement(
+    context: dg.AssetExecutionContext, installation: Installation, worker: Worker
+) -> dg.MaterializeResult[pa.Table]:
+    output, own = (installation.scratch(context, name) for name in ("judge_agreement", "own_ratings"))
+    ratings = own_ratings(installation)
+    if ratings:
+        write_table(own, own_ratings_table(ratings))
+    request = {
+        "action": "measure_agreement",
+        "labelled_sets": str(installation.layout.evaluation / "judge"),
+        "own_ratings": str(own) if ratings else "",
+        "accept_score": installation.recipe.judge.accept_score,
+        "output": str(output),
+    }
+    try:
+        worker.run(context, "judging", request)
+    finally:
+        own.unlink(missing_ok=True)
+    table = pq.read_table(output)
+    output.unlink()
+    rows = table.to_pylist()
+    shipped = [row for row in rows if row["labelled_set"] == RATED_SUMMARIES and row["spearman"] is not None]
+    figures = {f"spearman_{row['human_measure']}": row["spearman"] for row in shipped}
+    shown = dg.MetadataValue.md(markdown_table([{name: row[name] for name in _SHOWN} for row in rows]))
+    return result("judge_agreement", table, fingerprint_table(table), figures=shown, **figures)
+
+
+@dg.asset_check(
+    asset="judge_agreement",
+    description="The judge agrees with people well enough to decide, on every task of the recipe.",
+)
+def judge_may_decide(installation: Installation, judge_agreement: pa.Table) -> dg.AssetCheckResult:
+    version, floor = offline_judge().version, installation.recipe.judge.agreement_floor
+    licences = [licence_of(judge_agreement, version, task.name, floor) for task in installation.recipe.tasks]
+    closed = {licence.task: why for licence in licences if (why := _closed_because(installation, licence))}
+    agreements = [licence.agreement for licence in licences if licence.agreement is not None]
+    metadata: dict[str, Any] = {"floor": floor, **({"agreement": min(agreements)} if agreements else {})}
+    if closed:
+        metadata[WHY] = "\n".join(f"{task}: {why}" for task, why in closed.items())
+    return dg.AssetCheckResult(passed=not closed, metadata=metadata)
+
+
+def _closed_because(installation: Installation, licence: Licence) -> str | None:
+    return expired_because(
+        licence,
+        judge_version=licence.judge_version,
+        task=licence.task,
+        floor=licence.floor,
+        labelled_sets=_labelled_sets(installation),
+    )

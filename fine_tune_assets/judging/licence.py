@@ -1,0 +1,116 @@
+"""Whether a judge's grades may decide about a promotion: a licence for exactly one judge, one task and one floor.
+
+Owns when it is given and what ends it. Nothing of it is stored: it is worked out from what was measured every time that somebody
+asks, so a judge with another model, prompt or rubric, labelled answers with other content, or a higher floor have none until
+they are measured. Without one a judge informs and can't promote.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from fine_tune_assets.core.fingerprints import fingerprint_json
+from fine_tune_assets.judging.labelled import DECIDING_MEASURE, OWN_EXPERTS, RATED_SUMMARIES
+
+MINIMUM_RATINGS = 20
+"""Of an installation's own experts about a task, below which they say nothing: with 20, a true correlation of .6 has a 95 %
+interval from .2 to .8."""
+MAXIMUM_MISSING = 0.05
+"""Share of the labelled answers that the judge may leave without a grade: it could leave out the hard ones."""
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Licence:
+    """What was asked and the answer."""
+
+    judge_version: str
+    task: str
+    floor: float
+    agreement: float | None
+    """The lowest rank correlation with people that counts for this task; None where there is none."""
+    labelled_sets: Mapping[str, str]
+    """Name → fingerprint of the answers that it rests on."""
+    why_not: str
+    """Empty when the judge is licensed."""
+
+    @property
+    def is_licensed(self) -> bool:
+        return not self.why_not
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint_json({**asdict(self), "labelled_sets": dict(self.labelled_sets)})
+
+
+def licence_of(table: pa.Table, judge_version: str, task: str, floor: float) -> Licence:
+    """May this judge decide about this task? `table`: JUDGE_AGREEMENT.
+
+    The ratings that are shipped must reach the floor, and so must those of the installation's own experts on this task as soon
+    as there are enough of them.
+    """
+    rows = [row for row in table.to_pylist() if row["judge_version"] == judge_version]
+    shipped = [row for row in rows if _is(row, RATED_SUMMARIES) and row["human_measure"] == DECIDING_MEASURE]
+    own = [row for row in rows if _is(row, OWN_EXPERTS) and row["task"] == task and _says_something(row)]
+    counted = [*shipped, *own]
+    found = [agreement for row in counted if (agreement := agreement_in(row)) is not None]
+    return Licence(
+        judge_version=judge_version,
+        task=task,
+        floor=floor,
+        agreement=min(found) if len(found) == len(counted) and found else None,
+        labelled_sets={row["labelled_set"]: row.get("set_fingerprint") or "" for row in counted},
+        why_not=_why_not(shipped, own, floor),
+    )
+
+
+def expired_because(
+    licence: Licence, *, judge_version: str, task: str, floor: float, labelled_sets: Mapping[str, str]
+) -> str | None:
+    """What ended a licence; None while it holds. `labelled_sets`: the present fingerprints, of which it may rest on some."""
+    if licence.why_not:
+        return licence.why_not
+    if licence.judge_version != judge_version:
+        return "The judge is another one: its model, prompt, rubric or settings changed."
+    if licence.task != task:
+        return f"It is for the task {licence.task}."
+    if not licence.floor >= floor:
+        return f"The floor is {floor:.2f} now, and it was {licence.floor:.2f}."
+    changed = sorted(name for name, found in licence.labelled_sets.items() if labelled_sets.get(name) != found)
+    return f"The labelled answers {', '.join(changed)} changed." if changed else None
+
+
+def agreement_in(row: Row) -> float | None:
+    """A row's rank correlation; None where it is absent, not a number, or of too few of the answers."""
+    value, missing = row["spearman"], row.get("missing") or 0
+    if value is None or not math.isfinite(value):
+        return None
+    return float(value) if missing <= MAXIMUM_MISSING * (row["answers"] + missing) else None
+
+
+def _why_not(shipped: list[Row], own: list[Row], floor: float) -> str:
+    """Empty if nothing is missing. Asks whether each figure is good, never whether it is bad: NaN is below no floor."""
+    if len(shipped) != 1:
+        return "This judge was not measured against experts."
+    for row, who in (
+        *((row, "clinicians") for row in shipped),
+        *((row, "this installation's own experts") for row in own),
+    ):
+        agreement = agreement_in(row)
+        if agreement is None:
+            return f"Its agreement with {who} could not be measured: {row.get('why') or 'too many answers without a grade'}."
+        if not agreement >= floor:
+            return f"Its agreement with {who} is {agreement:.2f}, below {floor:.2f}."
+    return ""
+
+
+def _is(row: Row, name: str) -> bool:
+    return bool(row["labelled_set"] == name)
+
+
+def _says_something(row: Row) -> bool:
+    return bool(row["answers"] + (row.get("missing") or 0) >= MINIMUM_RATINGS)

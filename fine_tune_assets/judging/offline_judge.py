@@ -1,0 +1,126 @@
+"""The judge that needs no second model and no GPU: one calibrated grade from what can be measured.
+
+Owns the grade, its reason, and what it can't see. It compares an answer with an expert's reference: without one there is no
+grade. It sees what was left out, wordiness and numbers that the input does not hold. It can't see a wrong statement that is made
+of the right words: such hallucinations are rare in the summaries that it was fitted on (human mean .023), so nobody could show
+that it finds them. It says nothing of tone and format. How well it agrees with experts is measured by agreement.py at every run,
+on dialogues that it was not fitted on.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fine_tune_assets.core.fingerprints import combine
+from fine_tune_assets.core.numbers import unsupported_numbers
+from fine_tune_assets.core.progress import Progress
+from fine_tune_assets.judging.features import FEATURES_VERSION, measure_answers
+from fine_tune_assets.judging.grades import LOWEST, Answered, Criterion, Grade, JudgeKind, Pair, Preference
+from fine_tune_assets.judging.offline_model import OfflineModel, shipped_model
+from fine_tune_assets.judging.words import sentences_of
+
+COST_OF_A_NUMBER = 1.0
+"""Points of the grade for each number that neither the input nor the reference holds: a wrong dose is the worst mistake that
+such a text can make. Not fitted: the rated summaries hold too few of them."""
+RULES_VERSION = 1
+"""Raise it when grades change for another reason than the model's."""
+BATCH = 256
+"""Answers that are measured at once."""
+NO_REFERENCE = "no reference answer to compare with"
+
+
+def offline_judge() -> "OfflineJudge":
+    """With the shipped weights."""
+    return OfflineJudge(shipped_model())
+
+
+@dataclass
+class OfflineJudge:
+    model: OfflineModel
+    kind: JudgeKind = field(default="offline", init=False)
+
+    @property
+    def version(self) -> str:
+        parts = [self.model.fingerprint, str(FEATURES_VERSION), str(RULES_VERSION)]
+        return combine([*parts, *([_encoder_version()] if self.model.reads_meaning else [])])
+
+    @property
+    def fitted_on(self) -> frozenset[str]:
+        return self.model.fitted_on
+
+    def grade(self, answers: Sequence[Answered], progress: Progress) -> list[Grade]:
+        found: list[Grade] = []
+        for start in range(0, len(answers), BATCH):
+            found += self._grade_batch(answers[start : start + BATCH])
+            progress(len(found), len(answers), "answers graded")
+        return found
+
+    def compare(self, pairs: Sequence[Pair], progress: Progress) -> list[Preference]:
+        """The difference of the two grades as a probability. Both orders give the same by construction, and it says so."""
+        answers = [
+            answer for pair in pairs for answer in (_answered(pair, pair.output_1), _answered(pair, pair.output_2))
+        ]
+        grades = self.grade(answers, progress)
+        return [self._preference(*two) for two in zip(grades[::2], grades[1::2], strict=True)]
+
+    def _grade_batch(self, answers: Sequence[Answered]) -> list[Grade]:
+        refused = {row: grade for row, answer in enumerate(answers) if (grade := _without_measuring(answer))}
+        measured = [answer for row, answer in enumerate(answers) if row not in refused]
+        names = self.model.features
+        features = measure_answers(measured, names, _encode)
+        overall = self.model.overall.grades(features, names).tolist()
+        criteria = {name: scale.grades(features, names).tolist() for name, scale in self.model.criteria.items()}
+        graded = iter(
+            _grade(
+                answer,
+                dict(zip(names, features[row].tolist(), strict=True)),
+                overall[row],
+                {name: grades[row] for name, grades in criteria.items()},
+            )
+            for row, answer in enumerate(measured)
+        )
+        return [refused[row] if row in refused else next(graded) for row in range(len(answers))]
+
+    def _preference(self, first: Grade, second: Grade) -> Preference:
+        if first.score is None or second.score is None:
+            return Preference(None, None, first.reason if first.score is None else second.reason)
+        probability = 1 / (1 + math.exp(-self.model.preference_slope * (first.score - second.score)))
+        return Preference(probability, True, f"grades {first.score:.2f} and {second.score:.2f}; no order is involved")
+
+
+def _without_measuring(answer: Answered) -> Grade | None:
+    """The grade of what has no words to compare."""
+    if not sentences_of(answer.reference or ""):
+        return Grade(None, NO_REFERENCE)
+    return None if sentences_of(answer.output) else Grade(LOWEST, "an answer without words")
+
+
+def _grade(answer: Answered, features: dict[str, float], overall: float, criteria: dict[str, float]) -> Grade:
+    numbers = unsupported_numbers(answer.output, f"{answer.input}\n{answer.reference}")
+    told, least = features["content recall"], features["worst clause told"]
+    reason = f"tells {told:.0%} of the reference's words, {least:.0%} of its worst clause; {len(numbers)} unsupported numbers"
+    return Grade(
+        score=max(LOWEST, overall - len(numbers) * COST_OF_A_NUMBER),
+        reason=reason,
+        criteria={name: Criterion(score, reason) for name, score in criteria.items()},
+    )
+
+
+def _answered(pair: Pair, output: str) -> Answered:
+    return Answered(pair.id, pair.task, pair.instruction, pair.input, output, pair.reference)
+
+
+def _encode(texts: Sequence[str]) -> NDArray[np.float32]:
+    """By the bundled sentence encoder, which is loaded when a weight asks for a meaning."""
+    from fine_tune_assets.embeddings.encoder import bundled_encoder
+
+    return bundled_encoder().encode(texts)
+
+
+def _encoder_version() -> str:
+    from fine_tune_assets.embeddings.encoder import encoder_version
+
+    return encoder_version()

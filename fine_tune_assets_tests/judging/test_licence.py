@@ -1,0 +1,133 @@
+"""The licence: a judge may decide only where exactly it was measured, and found good enough."""
+
+import math
+import re
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fine_tune_assets.core.tables import JUDGE_AGREEMENT, table_of
+from fine_tune_assets.judging.licence import MINIMUM_RATINGS, expired_because, licence_of
+
+SHIPPED: dict[str, Any] = {
+    "labelled_set": "rated_summaries",
+    "human_measure": "FactualF1",
+    "answers": 100,
+    "missing": 0,
+    "spearman": 0.6,
+    "low": 0.5,
+    "high": 0.7,
+    "judge_version": "judge",
+    "set_fingerprint": "set-1",
+}
+OTHER_MEASURE = {**SHIPPED, "human_measure": "OmissionRate", "spearman": -0.7}
+OWN = {
+    **SHIPPED,
+    "labelled_set": "own_experts",
+    "human_measure": "score",
+    "task": "plan",
+    "answers": MINIMUM_RATINGS,
+    "set_fingerprint": "own-1",
+}
+
+
+def _table(*rows: dict[str, Any]) -> pa.Table:
+    return table_of(rows, JUDGE_AGREEMENT)
+
+
+def _licence(*rows: dict[str, Any], task: str = "plan", floor: float = 0.4, version: str = "judge") -> Any:
+    return licence_of(_table(*rows), version, task, floor)
+
+
+def test_a_judge_that_agrees_with_people_is_licensed() -> None:
+    """The refusals below mean nothing if nothing could pass."""
+    licence = _licence(SHIPPED, OTHER_MEASURE, {**OWN, "spearman": 0.5})
+    assert licence.is_licensed
+    assert licence.agreement == 0.5
+    assert licence.labelled_sets == {"rated_summaries": "set-1", "own_experts": "own-1"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "why"),
+    [
+        ([], "not measured"),
+        ([OTHER_MEASURE], "not measured"),
+        ([OWN], "not measured"),
+        ([{**SHIPPED, "judge_version": "another"}], "not measured"),
+        ([SHIPPED, SHIPPED], "not measured"),
+        ([{**SHIPPED, "spearman": 0.39}], r"0\.39, below 0\.40"),
+        ([{**SHIPPED, "spearman": -0.9}], r"-0\.90, below"),
+        ([{**SHIPPED, "spearman": None, "why": "no reference answer"}], "no reference answer"),
+        ([{**SHIPPED, "spearman": math.nan}], "could not be measured"),
+        ([{**SHIPPED, "answers": 90, "missing": 10}], "without a grade"),
+        ([SHIPPED, {**OWN, "spearman": 0.1}], r"own experts is 0\.10, below"),
+        ([SHIPPED, {**OWN, "spearman": None, "why": "grades or ratings are all alike"}], "all alike"),
+        ([SHIPPED, {**OWN, "answers": 1, "missing": MINIMUM_RATINGS}], "own experts could not be measured"),
+    ],
+)
+def test_the_licence_is_refused(rows: list[dict[str, Any]], why: str) -> None:
+    """Missing, bad, of another judge, or of the easy answers only: each leaves it without a vote, and says so."""
+    licence = _licence(*rows)
+    assert not licence.is_licensed
+    assert re.search(why, licence.why_not)
+
+
+def test_experts_who_disagree_about_one_task_take_that_task_only() -> None:
+    """What clinicians elsewhere rated says little about a task that people here say otherwise of."""
+    rows = SHIPPED, {**OWN, "spearman": 0.1}
+    assert not _licence(*rows, task="plan").is_licensed
+    assert _licence(*rows, task="summary").is_licensed
+
+
+def test_too_few_own_ratings_neither_give_nor_take_it() -> None:
+    few = {**OWN, "answers": MINIMUM_RATINGS - 1}
+    assert _licence(SHIPPED, {**few, "spearman": -1.0}).is_licensed
+    assert not _licence({**SHIPPED, "spearman": 0.1}, {**few, "spearman": 1.0}).is_licensed
+
+
+@given(
+    missing=st.sets(st.sampled_from(["spearman", "row"]), min_size=1),
+    own=st.one_of(st.none(), st.floats(-1, 1, width=32)),
+)
+def test_a_missing_figure_never_licenses(missing: set[str], own: float | None) -> None:
+    """However good everything else is."""
+    rows = [] if "row" in missing else [{**SHIPPED, "spearman": None}]
+    assert not _licence(*rows, {**OWN, "spearman": own}, floor=-1.0).is_licensed
+
+
+@given(st.permutations([SHIPPED, OTHER_MEASURE, {**OWN, "spearman": 0.5}, {**OWN, "task": "summary", "spearman": 0.1}]))
+def test_the_order_of_rows_changes_nothing(rows: list[dict[str, Any]]) -> None:
+    expected = _licence(SHIPPED, OTHER_MEASURE, {**OWN, "spearman": 0.5}, {**OWN, "task": "summary", "spearman": 0.1})
+    assert _licence(*rows) == expected
+    assert _licence(*rows).fingerprint == expected.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"judge_version": "with another prompt"}, "another one"),
+        ({"task": "summary"}, "for the task plan"),
+        ({"floor": 0.5}, "The floor is 0.50 now"),
+        ({"labelled_sets": {"rated_summaries": "set-2"}}, "rated_summaries changed"),
+        ({"labelled_sets": {}}, "rated_summaries changed"),
+    ],
+)
+def test_a_licence_expires_when_what_it_is_bound_to_changes(changes: dict[str, Any], why: str) -> None:
+    now: dict[str, Any] = {
+        "judge_version": "judge",
+        "task": "plan",
+        "floor": 0.4,
+        "labelled_sets": {"rated_summaries": "set-1", "new": "set-9"},
+    }
+    licence = _licence(SHIPPED)
+    assert expired_because(licence, **now) is None
+    assert why in (expired_because(licence, **{**now, **changes}) or "")
+
+
+def test_what_was_refused_stays_refused() -> None:
+    licence = _licence()
+    now = {"judge_version": "judge", "task": "plan", "floor": 0.4, "labelled_sets": {}}
+    assert expired_because(licence, **now) == licence.why_not
