@@ -108,11 +108,17 @@ def judge_may_decide(installation: Installation, judge_agreement: pa.Table) -> d
     return dg.AssetCheckResult(passed=not closed, metadata=metadata)
 
 
+def labelled_sets_of_now(installation: Installation, task: str) -> dict[str, str]:
+    """Name → fingerprint of what a judge's licence for a task may rest on, as it is at this moment."""
+    own = {found.name: found.fingerprint for found in own_expert_sets(own_ratings(installation)) if found.task == task}
+    return {**present_fingerprints(installation.layout.evaluation / "judge"), **own}
+
+
 def _closed_because(installation: Installation, licence: Licence) -> str | None:
     return expired_because(
         licence,
         judge_version=licence.judge_version,
         task=licence.task,
         floor=licence.floor,
-        labelled_sets=_labelled_sets(installation),
+        labelled_sets=labelled_sets_of_now(installation, licence.task),
     )
