@@ -346,10 +346,28 @@ class GateSettings:
     """Share of answers without a grade above which there is no verdict but `hold`."""
     maximum_ability_loss: Fraction
     """Accuracy that the candidate may lose on a general task."""
+    maximum_check_loss: Fraction
+    """Share of answers in which a deterministic check may hold no longer, and share of probes that may be passed no longer."""
+    maximum_group_loss: Annotated[float, Field(ge=0)]
+    """Mean grade that a group of examples (site, task, age band, sex, length) may lose."""
+    minimum_group_examples: Positive
+    """Test examples of a group below which it is named and not tested. Lower tests more groups, each with less to go by."""
+    worthwhile_gain: float
+    """Gain that the test examples should be enough to find: the verdict says how many would be. Above `minimum_gain`."""
+    harms: Literal["shown", "observed"]
+    """What a loss within its budget has to be: shown by its interval, or as it was measured. `shown` needs far more items."""
+    requires: tuple[Literal["abilities", "checks", "safety", "robustness", "subgroups"], ...]
+    """What must have been measured: without it the verdict is `hold`."""
     maximum_merge_kl: float
     """Mean KL divergence per token between adapter and merged weights, in nats."""
     maximum_quantized_kl: float
     """Mean KL divergence per token between merged weights and an export, in nats."""
+
+    @model_validator(mode="after")
+    def _finds_more_than_it_asks_for(self) -> "GateSettings":
+        if not self.worthwhile_gain > self.minimum_gain:
+            raise ValueError("gate.worthwhile_gain must be above gate.minimum_gain: what is not asked for is not looked for")
+        return self
 
 
 @dataclass(frozen=True, config=_STRICT)
