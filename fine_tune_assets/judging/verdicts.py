@@ -89,7 +89,7 @@ def _gain(evidence: Evidence) -> Iterator[str]:
     target = evidence.target
     if target is None or target.difference is None:
         yield "There is no comparison with the incumbent."
-    elif target.outcome != "passes":
+    elif target.outcome == "unknown":
         yield not_clearly_better(target, evidence.power)
 
 
