@@ -51,8 +51,9 @@ def _design_effect(changes: Sequence[float], patients: Sequence[str]) -> float:
         sums[patient] += change - mean
     if within == 0 or len(sums) < 2:
         return 1.0
-    between = len(sums) / (len(sums) - 1) * sum(value**2 for value in sums.values())
-    return between / (within * len(changes))
+    items, patients = len(changes), len(sums)
+    between = patients / (patients - 1) * sum(value**2 for value in sums.values())
+    return between / (items / (items - 1) * within * items)
 
 
 def score(pairs: BinaryPairs, difference: float) -> float:

@@ -99,7 +99,7 @@ def _ability(**changes: Any) -> pa.Table:
         ({"adapter_accuracy": 0.58, "base_right_only": 29}, "unknown", False),
         ({"items": 10, "base_right_only": 1, "adapter_right_only": 1}, "unknown", True),
         ({"budget": 0.01}, "unknown", True),
-        ({"base_right_only": None}, "passes", True),
+        ({"base_right_only": None}, "unknown", True),
         ({"adapter_accuracy": math.nan}, "unknown", False),
         ({"items": 0}, "unknown", False),
     ],
