@@ -50,7 +50,7 @@ verdict_signatures = dg.AssetSpec(
     group_name=GROUP,
     deps=[verdict_signatures, recipe_section("gate")],
     automation_condition=behind_training(),
-    description="Promote, hold or refuse: the verdict on a candidate, with every reason and figure, signed and stored in the ledger.",
+    description="Promote, hold or refuse: the verdict on a candidate, with every reason and figure, signed and stored.",
     owners=OWNERS["clinical"],
     kinds={"parquet"},
     metadata=definition_metadata("promotion_verdicts"),
@@ -86,11 +86,11 @@ def promotion_verdicts(
 
 def evidence_on(installation: Installation, adapter: dict[str, Any], tables: Tables) -> Evidence:
     """Only figures about exactly this adapter, on the test split of exactly its instruction set, count."""
-    require_learned(adapter)
     stored = read_instruction_set(installation.layout.instruction_sets, adapter["instruction_set_fingerprint"])
     require_nothing_missed(installation, stored.table)
     require_nobody_erased(installation, stored.table)
     require_decisions_stand(installation, stored)
+    require_learned(adapter)
     tested = stored.table.filter(pc.equal(stored.table.column("split"), "test"))
     graded = set(tables.judge_scores.column("example_id").to_pylist())
     if not graded <= set(tested.column("example_id").to_pylist()):

@@ -16,6 +16,7 @@ from fine_tune_assets.ledger.missed_identifiers import record_mark
 from fine_tune_assets_tests.instructions.examples import SEARCH, built
 
 pytestmark = pytest.mark.usefixtures("installation_dir")
+LEARNED = {"base_divergence": 0.5, "first_validation_loss": 2.0, "best_validation_loss": 1.0}
 
 
 @pytest.fixture
@@ -43,6 +44,7 @@ def _gather(stored: StoredInstructionSet, scores: pa.Table) -> Any:
         "base_fingerprint": "base-1",
         "instruction_set_fingerprint": stored.fingerprint,
         "recipe_fingerprint": "recipe-1",
+        **LEARNED,
     }
     tables = Tables(scores, JUDGE_AGREEMENT.empty_table(), RETAINED_ABILITIES.empty_table())
     return evidence_on(Installation(), adapter, tables)
@@ -92,3 +94,12 @@ def test_a_task_whose_questions_are_there_and_that_was_not_measured_is_named(sto
     asked = [name for family, name in evidence.expected if family == "abilities"]
     assert asked == ["copa", "openbook_qa"]
     assert "copa was not measured (abilities)." in decide(evidence, Installation().recipe.gate).reasons
+
+
+def test_a_candidate_that_learned_nothing_gets_no_verdict(
+    stored: StoredInstructionSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its grades are the base model's, whatever they are."""
+    monkeypatch.setitem(LEARNED, "base_divergence", 0.0)
+    with pytest.raises(GateClosedError, match="answers as the base model does"):
+        _gather(stored, _scores(stored, "test"))

@@ -60,7 +60,7 @@ def _materialized(stored: StoredInstructionSet, gain: float, ability: float) -> 
     ]
     named = {
         "adapter_id": "adapter-1", "base_fingerprint": "base-1", "instruction_set_fingerprint": stored.fingerprint,
-        "recipe_fingerprint": "recipe-1",
+        "recipe_fingerprint": "recipe-1", "base_divergence": 0.5, "first_validation_loss": 2.0, "best_validation_loss": 1.0,
     }  # fmt: skip
     made = promotion_verdicts(
         installation=Installation(),
