@@ -85,7 +85,11 @@ def studentised(sums: np.ndarray, counts: np.ndarray, random: np.random.Generato
     patients = len(counts)
 
     def error(weights: np.ndarray, mean: np.ndarray) -> np.ndarray:
-        squares = weights @ sums**2 - 2 * mean * (weights @ (sums * counts[:, None])) + mean**2 * (weights @ counts**2)[:, None]
+        squares = (
+            weights @ sums**2
+            - 2 * mean * (weights @ (sums * counts[:, None]))
+            + mean**2 * (weights @ counts**2)[:, None]
+        )
         return np.sqrt(patients / (patients - 1) * np.maximum(squares, 0)) / (weights @ counts)[:, None]
 
     own = error(np.ones((1, patients)), value[None, :])[0]

@@ -68,4 +68,6 @@ def require_signed(key: Ed25519PublicKey, content: bytes, signature: bytes, what
     try:
         key.verify(signature, content)
     except InvalidSignature as error:
-        raise SignatureError(f"The signature on {what} does not hold: it was changed, or signed by another key.") from error
+        raise SignatureError(
+            f"The signature on {what} does not hold: it was changed, or signed by another key."
+        ) from error

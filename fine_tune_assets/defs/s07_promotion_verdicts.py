@@ -35,7 +35,19 @@ from fine_tune_assets.ledger.verdict_documents import DOCUMENT, KEY, prove, requ
 from fine_tune_assets.ledger.verdicts import record_verdict, require_promotion, verdict_id_of
 from fine_tune_assets.training.learned import require_learned
 
-_SHOWN = ("family", "name", "candidate", "incumbent", "difference", "low", "high", "adjusted_p", "items", "margin", "outcome")
+_SHOWN = (
+    "family",
+    "name",
+    "candidate",
+    "incumbent",
+    "difference",
+    "low",
+    "high",
+    "adjusted_p",
+    "items",
+    "margin",
+    "outcome",
+)
 
 verdict_signatures = dg.AssetSpec(
     "verdict_signatures",
@@ -62,9 +74,7 @@ def promotion_verdicts(
     retained_abilities: pa.Table,
     judge_agreement: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
-    tables = Tables(
-        judge_scores=judge_scores, judge_agreement=judge_agreement, retained_abilities=retained_abilities
-    )
+    tables = Tables(judge_scores=judge_scores, judge_agreement=judge_agreement, retained_abilities=retained_abilities)
     with errors_for_people():
         evidence = evidence_on(installation, adapters.to_pylist()[0], tables)
         verdict = verdict_on(evidence, installation)
@@ -198,7 +208,9 @@ def required_verdict(installation: Installation, adapter: dict[str, Any]) -> Ver
     return verdict
 
 
-@dg.asset_check(asset="promotion_verdicts", description="The candidate's grades are shown to be higher than the incumbent's.")
+@dg.asset_check(
+    asset="promotion_verdicts", description="The candidate's grades are shown to be higher than the incumbent's."
+)
 def candidate_beats_the_incumbent(installation: Installation, promotion_verdicts: pa.Table) -> dg.AssetCheckResult:
     with errors_for_people():
         evidence = _stored_evidence(installation, promotion_verdicts)

@@ -25,9 +25,7 @@ def target(pairs: Sequence[GradedPair], gate: GateSettings) -> Figure:
     return gain_figure(grades, gate.minimum_gain, gate.worthwhile_gain)
 
 
-def subgroups(
-    pairs: Sequence[GradedPair], groups: Mapping[str, Sequence[str]], gate: GateSettings
-) -> list[Figure]:
+def subgroups(pairs: Sequence[GradedPair], groups: Mapping[str, Sequence[str]], gate: GateSettings) -> list[Figure]:
     """The grade in each group. Groups with fewer than the recipe's minimum are named, and nothing is asked of them."""
     found = []
     for name, example_ids in groups.items():

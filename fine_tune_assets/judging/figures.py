@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Literal
 
-from fine_tune_assets.judging.binary_pairs import BinaryPairs, interval, items_needed, p_loss_within
+from fine_tune_assets.judging.binary_pairs import BinaryPairs, interval, p_loss_within
 from fine_tune_assets.judging.comparisons import ALPHA, PatientMeans, holm
-from fine_tune_assets.judging.power import examples_needed
+from fine_tune_assets.judging.power import examples_needed, items_needed
 
 Family = Literal["target", "abilities", "safety", "checks", "subgroups", "robustness"]
 FAMILIES: tuple[Family, ...] = ("target", "abilities", "safety", "checks", "subgroups", "robustness")

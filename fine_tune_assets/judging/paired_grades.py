@@ -49,9 +49,7 @@ def graded_pairs(scores: pa.Table, incumbent: str) -> list[GradedPair]:
     ]
 
 
-def _grades_of(
-    scores: pa.Table, is_wanted: Callable[[Mapping[str, Any]], bool]
-) -> dict[str, tuple[float | None, str]]:
+def _grades_of(scores: pa.Table, is_wanted: Callable[[Mapping[str, Any]], bool]) -> dict[str, tuple[float | None, str]]:
     rows = [row for row in scores.to_pylist() if is_wanted(row)]
     found = {row["example_id"]: (_grade(row["score"]), row["patient_key"]) for row in rows}
     if len(found) < len(rows):

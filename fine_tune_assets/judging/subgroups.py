@@ -17,9 +17,12 @@ _AGE = (
 )
 _AGE_PATTERN = re.compile(_AGE, re.IGNORECASE)
 _FEMALE, _MALE = r"(?:woman|female|lady|girl|gravida|F)", r"(?:man|male|gentleman|boy|M)"
-_SEX_AFTER_AGE = re.compile(rf"(?:{_AGE})[ ,-]{{0,2}}(?:[A-Za-z-]+[ ]){{0,4}}?(?:(?P<f>{_FEMALE})|(?P<m>{_MALE}))\b", re.IGNORECASE)
+_SEX_AFTER_AGE = re.compile(
+    rf"(?:{_AGE})[ ,-]{{0,2}}(?:[A-Za-z-]+[ ]){{0,4}}?(?:(?P<f>{_FEMALE})|(?P<m>{_MALE}))\b", re.IGNORECASE
+)
 _SEX_STATED = re.compile(
-    r"\b(?:patient|she|he)[ ](?:is|was)[ ]an?[ ](?:[a-z-]+[ ]){0,3}?(?:(?P<f>woman|female|lady|girl)|(?P<m>man|male|gentleman|boy))\b|"
+    r"\b(?:patient|she|he)[ ](?:is|was)[ ]an?[ ](?:[a-z-]+[ ]){0,3}?"
+    r"(?:(?P<f>woman|female|lady|girl)|(?P<m>man|male|gentleman|boy))\b|"
     r"\b(?:sex|gender)[ ]?:[ ]?(?:(?P<f2>f(?:emale)?)|(?P<m2>m(?:ale)?))\b",
     re.IGNORECASE,
 )

@@ -40,7 +40,7 @@ def _distributions(evidence: Mapping[str, Any]) -> bytes | None:
 
 
 def _differences(evidence: Mapping[str, Any]) -> bytes | None:
-    bars = [bar for bar in evidence["distributions"]["differences"]]
+    bars = evidence["distributions"]["differences"]
     if not _counted(bars):
         return None
     figure, axes = _axes(2.4)

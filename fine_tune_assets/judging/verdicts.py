@@ -36,7 +36,13 @@ def decide(evidence: Evidence, gate: GateSettings) -> Decided:
     refusals = (*_failures(evidence, ("target",)), *_failures(evidence, HARMS))
     if refusals:
         return Decided("refuse", refusals)
-    holds = (*_judge(evidence), *_amount(evidence, gate), *_gain(evidence), *_missing(evidence, gate), *_harms(evidence, gate))
+    holds = (
+        *_judge(evidence),
+        *_amount(evidence, gate),
+        *_gain(evidence),
+        *_missing(evidence, gate),
+        *_harms(evidence, gate),
+    )
     if holds:
         return Decided("hold", holds)
     target = evidence.target

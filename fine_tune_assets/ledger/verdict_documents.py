@@ -66,7 +66,9 @@ def prove(document: Path, public_key: Path) -> ProvenVerdict:
     try:
         content, signature = document.read_bytes(), document.with_name(SIGNATURE).read_bytes()
     except OSError as error:
-        raise VerdictDocumentError(f"{error.filename} can't be read. Both {DOCUMENT} and {SIGNATURE} are needed.") from error
+        raise VerdictDocumentError(
+            f"{error.filename} can't be read. Both {DOCUMENT} and {SIGNATURE} are needed."
+        ) from error
     key = read_public_key(public_key)
     require_signed(key, content, signature, document.name)
     verdict = _verdict(content, document)
@@ -82,7 +84,9 @@ def _verdict(content: bytes, document: Path) -> Verdict:
         evidence = json.dumps(values["evidence"], sort_keys=True, ensure_ascii=False, allow_nan=False)
         return Verdict(**{**values, "reasons": tuple(values["reasons"]), "evidence": evidence})
     except (ValueError, TypeError, KeyError) as error:
-        raise VerdictDocumentError(f"{document.name} is not the document of a verdict ({type(error).__name__}).") from error
+        raise VerdictDocumentError(
+            f"{document.name} is not the document of a verdict ({type(error).__name__})."
+        ) from error
 
 
 def require_document(folder: Path, keys: Path, verdict: Verdict) -> None:

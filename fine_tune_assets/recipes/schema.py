@@ -366,7 +366,9 @@ class GateSettings:
     @model_validator(mode="after")
     def _finds_more_than_it_asks_for(self) -> "GateSettings":
         if not self.worthwhile_gain > self.minimum_gain:
-            raise ValueError("gate.worthwhile_gain must be above gate.minimum_gain: what is not asked for is not looked for")
+            raise ValueError(
+                "gate.worthwhile_gain must be above gate.minimum_gain: what is not asked for is not looked for"
+            )
         return self
 
 

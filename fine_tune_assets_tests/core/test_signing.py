@@ -62,5 +62,7 @@ def test_openssl_proves_a_signature_without_this_package(tmp_path: Path) -> None
     (tmp_path / "content").write_bytes(b"signed")
     (tmp_path / "content.sig").write_bytes(sign(tmp_path, "verdicts", b"signed"))
     asked = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", "verdicts.pub", "-rawin", "-in", "content"]
-    done = subprocess.run([*asked, "-sigfile", "content.sig"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*asked, "-sigfile", "content.sig"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert "Verified Successfully" in done.stdout, done.stderr

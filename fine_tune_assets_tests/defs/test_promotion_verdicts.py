@@ -47,7 +47,13 @@ def _materialized(stored: StoredInstructionSet, gain: float, ability: float) -> 
     assert len(examples) >= PATIENTS
     row = {"adapter_id": "adapter-1", "answer": "a", "reason": "r", "unsupported_numbers": 0, "is_finished": True}
     scores = [
-        {**row, "model": model, "model_fingerprint": fingerprint, "score": grade + (i % 3) / 10 * by, "judge_version": "j"}
+        {
+            **row,
+            "model": model,
+            "model_fingerprint": fingerprint,
+            "score": grade + (i % 3) / 10 * by,
+            "judge_version": "j",
+        }
         | {name: asked[name] for name in ("example_id", "patient_key")}
         for model, fingerprint, grade, by in (("base", "base-1", 4.0, 0), ("adapter", "adapter-1", 4.0 + gain, 1))
         for i, asked in enumerate(examples)
@@ -91,7 +97,11 @@ def test_a_better_candidate_is_promoted_and_the_document_is_what_the_ledger_hold
     installation = Installation()
     document = json.loads((installation.layout.verdicts / row["verdict_id"] / DOCUMENT).read_text(encoding="utf-8"))
     with installation.ledger() as ledger:
-        key = {"adapter_id": "adapter-1", "base_fingerprint": "base-1", "instruction_set_fingerprint": stored.fingerprint}
+        key = {
+            "adapter_id": "adapter-1",
+            "base_fingerprint": "base-1",
+            "instruction_set_fingerprint": stored.fingerprint,
+        }
         verdict = latest_verdict(ledger, **key)
     assert verdict is not None
     assert json.loads(verdict.evidence) == document["evidence"] == made.metadata["evidence"].value

@@ -24,7 +24,12 @@ def test_the_order_of_examples_changes_no_bit(differences: list[float], random: 
     shuffled = list(pairs)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     one, other = (compare_means([d for d, _ in some], [p for _, p in some]) for some in (pairs, shuffled))
-    assert (one.value, one.low, one.high, one.standard_error) == (other.value, other.low, other.high, other.standard_error)
+    assert (one.value, one.low, one.high, one.standard_error) == (
+        other.value,
+        other.low,
+        other.high,
+        other.standard_error,
+    )
 
 
 @given(DIFFERENCES, st.integers(0, 29), st.integers(1, 36))

@@ -122,7 +122,13 @@ def test_holms_adjustment_makes_one_finding_of_many_less_sure() -> None:
 
 def _checked(candidate: list[bool | None], incumbent: list[bool | None]) -> pa.Table:
     rows = [
-        {"model": model, "model_fingerprint": model, "adapter_id": "adapter", "example_id": example, "patient_key": example}
+        {
+            "model": model,
+            "model_fingerprint": model,
+            "adapter_id": "adapter",
+            "example_id": example,
+            "patient_key": example,
+        }
         | {"check": "doses", "is_held": held, "found": 0}
         for model, side in (("adapter", candidate), ("base", incumbent))
         for example, held in zip(EXAMPLES, side, strict=False)
@@ -168,7 +174,15 @@ def test_probes_of_robustness_are_compared_by_their_totals() -> None:
 )
 def test_a_probe_of_memorisation_is_clean_or_it_is_not(changes: dict[str, Any], outcome: str) -> None:
     """No budget, and no adjustment for many probes: one extracted secret is one too many."""
-    row = {"probe": "canaries", "adapter_id": "adapter", "items": 20, "extracted": 0, "p_value": 0.3, "is_clean": True, "why": ""}
+    row = {
+        "probe": "canaries",
+        "adapter_id": "adapter",
+        "items": 20,
+        "extracted": 0,
+        "p_value": 0.3,
+        "is_clean": True,
+        "why": "",
+    }
     figure = _one(safety(pa.Table.from_pylist([row | changes])))
     assert figure.outcome == outcome
     assert figure.adjusted_p is None

@@ -14,7 +14,7 @@ from fine_tune_assets.judging.subgroups import AskedInput, age_band, asked_input
         ("This 72 yo M presents with dyspnea.", "65 to 89", "male"),
         ("A 33 year old, G2P1, pleasant white female.", "18 to 39", None),
         ("A 33 year old pleasant white female.", "18 to 39", "female"),
-        ("A 90 or older lady fell.", "90 or older", None),
+        ("A 90 or older lady fell.", "90 or older", "female"),
         ("Age: 17. Sex: F", "0 to 17", "female"),
         ("aged 50 mg", None, None),
         ("She has had pain for 10 years.", None, None),
@@ -55,6 +55,10 @@ def test_the_groups_do_not_depend_on_the_order_of_the_examples() -> None:
 
 def test_the_input_is_what_the_model_was_asked() -> None:
     """Not the answer: an expert's text may name an age that the model was not told."""
-    messages = [{"role": "system", "content": "s"}, {"role": "user", "content": "asked"}, {"role": "assistant", "content": "x"}]
+    messages = [
+        {"role": "system", "content": "s"},
+        {"role": "user", "content": "asked"},
+        {"role": "assistant", "content": "x"},
+    ]
     row = {"example_id": "e", "source": "s", "task": "t", "messages": messages}
     assert asked_inputs([row, {**row, "example_id": "other"}], {"e"}) == [_asked("e", text="asked")]

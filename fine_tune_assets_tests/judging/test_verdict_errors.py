@@ -15,7 +15,9 @@ SPREAD, SHARED = 2.2, 0.4
 """Of a difference of grades, and the share of its variance that a patient's examples have in common. The demo's own spread."""
 
 
-def _differences(patients: int, effect: float, candidates: int, is_skewed: bool, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _differences(
+    patients: int, effect: float, candidates: int, is_skewed: bool, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Differences, a candidate a column, and the patient of each row: one to four examples a patient."""
     random = np.random.default_rng(seed)
     patient = np.repeat(np.arange(patients), random.integers(1, 5, size=patients))
@@ -66,7 +68,9 @@ def test_a_candidate_that_is_no_better_is_promoted_one_time_in_twenty_at_most(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("effect", "is_skewed"), [(0.5, False), (1.0, False), (1.0, True)])
-def test_a_true_gain_is_found_four_times_in_five_with_the_number_that_is_called_enough(effect: float, is_skewed: bool) -> None:
+def test_a_true_gain_is_found_four_times_in_five_with_the_number_that_is_called_enough(
+    effect: float, is_skewed: bool
+) -> None:
     """The number is taken from one test split, the candidates are others."""
     first, patient = _differences(400, effect, 1, is_skewed, seed=3)
     means = compare_means(first[:, 0].tolist(), [f"p{who:03}" for who in patient])

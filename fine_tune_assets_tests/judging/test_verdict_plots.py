@@ -23,6 +23,9 @@ def test_each_picture_is_a_small_png_that_comes_from_the_document() -> None:
 def test_what_was_not_measured_is_not_drawn() -> None:
     """A picture of nothing would look like a figure of zero."""
     nothing = replace(
-        GOOD_TABLES, judge_scores=graded({"a": (None, 4.0)}), judge_agreement=agreement(judge="other"), retained_abilities=None
+        GOOD_TABLES,
+        judge_scores=graded({"a": (None, 4.0)}),
+        judge_agreement=agreement(judge="other"),
+        retained_abilities=None,
     )
     assert verdict_plots(json.loads(evidence_json(evidence(nothing)))) == {}

@@ -47,13 +47,25 @@ def test_a_clearly_better_candidate_with_all_its_evidence_is_promoted() -> None:
 @pytest.mark.parametrize(
     ("changes", "decision", "reason"),
     [
-        ({"judge_scores": graded(gains([-1.0 + (i % 5) / 4 for i in range(40)]))}, "refuse", "Worse than the incumbent"),
+        (
+            {"judge_scores": graded(gains([-1.0 + (i % 5) / 4 for i in range(40)]))},
+            "refuse",
+            "Worse than the incumbent",
+        ),
         ({"retained_abilities": retained(copa=(0.9, 0.3))}, "refuse", "Forgets copa"),
         ({"retained_abilities": retained(copa=(0.6, 0.35))}, "hold", "Forgets copa, perhaps"),
-        ({"judge_scores": graded(gains([0.1, 2.0, -1.5, -0.2, 0.9] * 5))}, "hold", "would be enough to find a gain of 0.50"),
+        (
+            {"judge_scores": graded(gains([0.1, 2.0, -1.5, -0.2, 0.9] * 5))},
+            "hold",
+            "would be enough to find a gain of 0.50",
+        ),
         ({"judge_scores": graded(gains([1.0, 2.0, 1.5]))}, "hold", "Not enough evidence: 3 test examples"),
         ({"judge_scores": graded(dict.fromkeys("abcdef", (None, 4.0)))}, "hold", "no comparison"),
-        ({"judge_scores": graded({**GOOD_GRADES, **dict.fromkeys("abcdef", (9.0, None))})}, "hold", "6 of 66 test examples"),
+        (
+            {"judge_scores": graded({**GOOD_GRADES, **dict.fromkeys("abcdef", (9.0, None))})},
+            "hold",
+            "6 of 66 test examples",
+        ),
         ({"judge_agreement": agreement(judge="another")}, "hold", "not measured against experts"),
         ({"judge_agreement": agreement(0.1)}, "hold", "The judge may not decide"),
         ({"judge_agreement": agreement(math.nan)}, "hold", "The judge may not decide"),
@@ -92,7 +104,14 @@ def test_what_the_recipe_requires_and_nobody_measured_holds(family: Any, reason:
 
 def test_a_secret_that_was_extracted_refuses() -> None:
     """No gain makes up for it, and no signature."""
-    row = {"probe": "canaries", "adapter_id": "adapter", "items": 20, "extracted": 1, "p_value": 0.001, "is_clean": False}
+    row = {
+        "probe": "canaries",
+        "adapter_id": "adapter",
+        "items": 20,
+        "extracted": 1,
+        "p_value": 0.001,
+        "is_clean": False,
+    }
     decided = _decided(memorization_probes=pa.Table.from_pylist([{**row, "why": "1 of 20 canaries was extracted."}]))
     assert decided == Decided("refuse", ("Memorised training data (canaries). 1 of 20 canaries was extracted.",))
 
@@ -225,7 +244,9 @@ def test_the_document_has_what_readers_of_it_ask_for() -> None:
             "margin", "outcome", "why"} <= set(document["figures"][0])  # fmt: skip
     assert {"examples", "needed", "detectable"} <= set(document["power"])
     assert sum(count for _, _, count in document["distributions"]["candidate"]) == 60
-    assert {"judge_scores", "judge_agreement", "retained_abilities", "adapter", "recipe"} <= set(document["fingerprints"])
+    assert {"judge_scores", "judge_agreement", "retained_abilities", "adapter", "recipe"} <= set(
+        document["fingerprints"]
+    )
 
 
 def test_the_decision_follows_from_the_document_alone() -> None:

@@ -18,7 +18,9 @@ from fine_tune_assets.ledger.verdict_documents import (
 )
 from fine_tune_assets_tests.ledger.made import make_verdict
 
-VERDICT = make_verdict("hold", reasons=("Only 3 examples were graded.",), evidence='{"figures": [], "power": {"needed": 90}}')
+VERDICT = make_verdict(
+    "hold", reasons=("Only 3 examples were graded.",), evidence='{"figures": [], "power": {"needed": 90}}'
+)
 
 
 @pytest.fixture
