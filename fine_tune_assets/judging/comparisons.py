@@ -19,8 +19,10 @@ SEED = 20260101
 LEVEL = 0.95
 ALPHA = 0.025
 """One-sided: what lies outside of an interval of 95 % at one end."""
+FEW_PATIENTS = 60
+"""Fewer have to be twice as sure: where differences are skewed (many small gains, few large losses), too many candidates
+without any gain would be promoted (docs/decisions/0032-the-verdict.md has the figures)."""
 _BLOCK = 1000
-_TAIL = round(ALPHA * (DRAWS + 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,21 +44,33 @@ class PatientMeans:
         return DRAWS - len(self.drawn)
 
     @property
+    def _times(self) -> int:
+        return 2 if self.patients < FEW_PATIENTS else 1
+
+    @property
+    def _tail(self) -> int:
+        """Draws outside of the interval at each end."""
+        return round(ALPHA * (DRAWS + 1)) // self._times
+
+    @property
     def low(self) -> float | None:
-        """Lower end of the 95 % interval; None where there are too few patients for one (fewer than six)."""
-        return None if self.empty >= _TAIL else float(self.drawn[_TAIL - 1 - self.empty])
+        """Lower end of the 95 % interval; None where there are too few patients for one (fewer than seven)."""
+        return None if self.empty >= self._tail else float(self.drawn[self._tail - 1 - self.empty])
 
     @property
     def high(self) -> float | None:
-        return None if self.empty >= _TAIL else float(self.drawn[len(self.drawn) - _TAIL + self.empty])
+        return None if self.empty >= self._tail else float(self.drawn[len(self.drawn) - self._tail + self.empty])
 
     def p_not_above(self, bound: float) -> float:
         """How likely such differences are where the true mean is `bound` or less. At most .025 just when `low` > `bound`."""
-        return float(1 + self.empty + np.searchsorted(self.drawn, bound, side="right")) / (DRAWS + 1)
+        return self._p(self.empty + int(np.searchsorted(self.drawn, bound, side="right")))
 
     def p_not_below(self, bound: float) -> float:
         """How likely such differences are where the true mean is `bound` or more."""
-        return float(1 + DRAWS - np.searchsorted(self.drawn, bound, side="left")) / (DRAWS + 1)
+        return self._p(DRAWS - int(np.searchsorted(self.drawn, bound, side="left")))
+
+    def _p(self, draws: int) -> float:
+        return min(1.0, self._times * (1 + draws) / (DRAWS + 1))
 
 
 def compare_means(differences: Sequence[float], patients: Sequence[str]) -> PatientMeans:

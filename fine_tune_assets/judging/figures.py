@@ -93,7 +93,7 @@ def gain_figure(grades: GradeMeans, minimum_gain: float, worthwhile_gain: float)
         p=grades.worst.p_not_above(minimum_gain),
         is_within=grades.worst.value > minimum_gain,
         outcome="passes" if passes else "fails" if fails else "unknown",
-        needed=examples_needed(grades.means, worthwhile_gain - minimum_gain),
+        needed=examples_needed(grades.means, worthwhile_gain),
         why="" if passes or fails else _too_few(grades) or "Neither a gain nor a loss is shown.",
     )
 

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from math import ceil, isfinite, sqrt
 
 from fine_tune_assets.judging.binary_pairs import BinaryPairs, interval
-from fine_tune_assets.judging.comparisons import ALPHA, PatientMeans
+from fine_tune_assets.judging.comparisons import ALPHA, FEW_PATIENTS, PatientMeans
 
 CHANCE = 0.8
-"""Of finding what is there, with the number of examples that is called enough."""
+"""Of finding what is there, at least, with the number of examples that is called enough."""
 MOST = 1_000_000
-_FEWEST_PATIENTS = 6
+_PLANNED = 0.87
+"""What the number is reckoned with, so that skewed differences, which find less, are found as often as promised."""
+_FEWEST_PATIENTS = 7
 """Fewer patients give no interval (see comparisons.py)."""
 
 
@@ -29,20 +31,21 @@ class Power:
     detectable: float | None
     """The smallest gain over the incumbent that the present examples find as often."""
     gain: float
-    """The gain that the recipe calls worth finding."""
+    """The gain over the incumbent that the recipe calls worth finding."""
     intra_patient_correlation: float | None
     """Of differences of the same patient; None where no patient has two examples."""
 
 
-def power_of(means: PatientMeans | None, gain: float, minimum_gain: float) -> Power:
+def power_of(means: PatientMeans | None, worthwhile_gain: float, minimum_gain: float) -> Power:
     """The power of the comparison on the target."""
+    gain = minimum_gain + worthwhile_gain
     if means is None or not isfinite(means.standard_error):
         examples, patients = (means.examples, means.patients) if means else (0, 0)
         return Power(examples, patients, None, None, gain, None)
     return Power(
         means.examples,
         means.patients,
-        examples_needed(means, gain - minimum_gain),
+        examples_needed(means, worthwhile_gain),
         minimum_gain + means.standard_error * _reach(means.patients),
         gain,
         intra_patient_correlation(means),
@@ -68,8 +71,8 @@ def _reach(patients: float) -> float:
     """Standard errors between the bound and a mean that is shown to be above it with the chance above."""
     from scipy.stats import t
 
-    freedom = max(1.0, patients - 1)
-    return float(t.isf(ALPHA, freedom) + t.ppf(CHANCE, freedom))
+    freedom, level = max(1.0, patients - 1), ALPHA / 2 if patients < FEW_PATIENTS else ALPHA
+    return float(t.isf(level, freedom) + t.ppf(_PLANNED, freedom))
 
 
 def intra_patient_correlation(means: PatientMeans) -> float | None:

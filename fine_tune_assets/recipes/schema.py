@@ -352,8 +352,8 @@ class GateSettings:
     """Mean grade that a group of examples (site, task, age band, sex, length) may lose."""
     minimum_group_examples: Positive
     """Test examples of a group below which it is named and not tested. Lower tests more groups, each with less to go by."""
-    worthwhile_gain: float
-    """Gain that the test examples should be enough to find: the verdict says how many would be. Above `minimum_gain`."""
+    worthwhile_gain: Annotated[float, Field(gt=0)]
+    """Gain above `minimum_gain` that the test examples should be enough to find: the verdict says how many would be."""
     harms: Literal["shown", "observed"]
     """What a loss within its budget has to be: shown by its interval, or as it was measured. `shown` needs far more items."""
     requires: tuple[Literal["abilities", "checks", "safety", "robustness", "subgroups"], ...]
@@ -362,14 +362,6 @@ class GateSettings:
     """Mean KL divergence per token between adapter and merged weights, in nats."""
     maximum_quantized_kl: float
     """Mean KL divergence per token between merged weights and an export, in nats."""
-
-    @model_validator(mode="after")
-    def _finds_more_than_it_asks_for(self) -> "GateSettings":
-        if not self.worthwhile_gain > self.minimum_gain:
-            raise ValueError(
-                "gate.worthwhile_gain must be above gate.minimum_gain: what is not asked for is not looked for"
-            )
-        return self
 
 
 @dataclass(frozen=True, config=_STRICT)

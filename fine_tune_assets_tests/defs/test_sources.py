@@ -40,7 +40,7 @@ def test_every_source_is_reported_once(installation_dir: Path, instance: dg.Dags
 
 def test_a_changed_section_is_reported_alone(installation_dir: Path, instance: dg.DagsterInstance) -> None:
     _reported(instance)
-    write_recipe(installation_dir, gate={"minimum_gain": 0.25})
+    write_recipe(installation_dir, gate={"minimum_gain": 0.5})
     assert _reported(instance) == {"recipe/gate"}
 
 

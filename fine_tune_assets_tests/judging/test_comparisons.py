@@ -57,14 +57,14 @@ def test_interval_and_p_value_say_the_same(differences: list[float], bound: floa
 
 
 def test_it_is_the_sign_flip_test_turned_round() -> None:
-    """Against the p-value by all 1,024 flips of ten patients' differences, at three bounds."""
+    """Against the p-value by all 1,024 flips of ten patients' differences, at three bounds; doubled, since they are few."""
     values = np.array([1.4, 0.2, -0.7, 2.2, 0.9, 1.1, -0.3, 0.6, 1.9, 0.4])
     means = compare_means(values.tolist(), _patients(10))
     for bound in (-0.2, 0.0, 0.4):
         shifted = values - bound
         flips = np.array(list(product((1, -1), repeat=10)))
         exact = float(np.mean(flips @ shifted >= shifted.sum() - 1e-12))
-        assert means.p_not_above(bound) == pytest.approx(exact, abs=0.01)
+        assert means.p_not_above(bound) == pytest.approx(min(1.0, 2 * exact), abs=0.02)
 
 
 def test_a_patients_examples_count_together() -> None:
@@ -76,9 +76,9 @@ def test_a_patients_examples_count_together() -> None:
     assert four_times.standard_error == pytest.approx(once.standard_error, abs=1e-12)
 
 
-@pytest.mark.parametrize(("patients", "has_interval"), [(1, False), (5, False), (6, True)])
-def test_fewer_than_six_patients_give_no_interval(patients: int, has_interval: bool) -> None:
-    """Of five, one draw in 32 takes nobody: nothing is known with 97.5 % certainty."""
+@pytest.mark.parametrize(("patients", "has_interval"), [(1, False), (6, False), (7, True)])
+def test_fewer_than_seven_patients_give_no_interval(patients: int, has_interval: bool) -> None:
+    """Of six, one draw in 64 takes nobody: nothing is known with the certainty that so few have to give."""
     means = compare_means([1.0 + i / 10 for i in range(patients)], _patients(patients))
     assert (means.low is not None) == (means.high is not None) == has_interval
 

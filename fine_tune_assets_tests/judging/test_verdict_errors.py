@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fine_tune_assets.judging.comparisons import DRAWS, compare_means, drawn_means
+from fine_tune_assets.judging.comparisons import DRAWS, FEW_PATIENTS, compare_means, drawn_means
 from fine_tune_assets.judging.power import examples_needed
 from fine_tune_assets.judging.verdicts import decide
 from fine_tune_assets_tests.judging.made import GATE, GOOD_TABLES, evidence, graded
@@ -38,7 +38,8 @@ def _promoted_share(differences: np.ndarray, patient: np.ndarray) -> float:
     for part in np.array_split(np.arange(differences.shape[1]), 8):
         drawn = drawn_means(sums[:, part], counts)
         at_or_below = (drawn <= 0).sum(axis=0) + DRAWS - len(drawn)
-        shown += int(np.sum((1 + at_or_below) / (DRAWS + 1) <= 0.025))
+        times = 2 if len(counts) < FEW_PATIENTS else 1
+        shown += int(np.sum(times * (1 + at_or_below) / (DRAWS + 1) <= 0.025))
     return shown / differences.shape[1]
 
 
@@ -57,7 +58,7 @@ def test_the_shares_below_are_of_the_rule_that_decides() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("effect", [0.0, -0.3])
-@pytest.mark.parametrize(("patients", "is_skewed"), [(12, False), (20, False), (20, True), (60, False), (60, True)])
+@pytest.mark.parametrize(("patients", "is_skewed"), [(8, True), (20, False), (20, True), (40, False), (40, True)])
 def test_a_candidate_that_is_no_better_is_promoted_one_time_in_twenty_at_most(
     patients: int, is_skewed: bool, effect: float
 ) -> None:
@@ -67,15 +68,15 @@ def test_a_candidate_that_is_no_better_is_promoted_one_time_in_twenty_at_most(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("effect", "is_skewed"), [(0.5, False), (1.0, False), (1.0, True)])
+@pytest.mark.parametrize(("effect", "is_skewed"), [(0.5, False), (1.0, False), (0.5, True), (1.0, True)])
 def test_a_true_gain_is_found_four_times_in_five_with_the_number_that_is_called_enough(
     effect: float, is_skewed: bool
 ) -> None:
     """The number is taken from one test split, the candidates are others."""
-    first, patient = _differences(400, effect, 1, is_skewed, seed=3)
-    means = compare_means(first[:, 0].tolist(), [f"p{who:03}" for who in patient])
+    first, patient = _differences(4000, effect, 1, is_skewed, seed=3)
+    means = compare_means(first[:, 0].tolist(), [f"p{who:04}" for who in patient])
     needed = examples_needed(means, effect)
     assert needed is not None
-    patients = round(needed / len(patient) * 400)
+    patients = round(needed / len(patient) * 4000)
     found = _promoted_share(*_differences(patients, effect, CANDIDATES, is_skewed, seed=4))
     assert found >= 0.8
