@@ -51,8 +51,8 @@ def _design_effect(changes: Sequence[float], patients: Sequence[str]) -> float:
         sums[patient] += change - mean
     if within == 0 or len(sums) < 2:
         return 1.0
-    items, patients = len(changes), len(sums)
-    between = patients / (patients - 1) * sum(value**2 for value in sums.values())
+    items, groups = len(changes), len(sums)
+    between = groups / (groups - 1) * sum(value**2 for value in sums.values())
     return between / (items / (items - 1) * within * items)
 
 

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
-from typing import Literal
+from typing import Any, Literal
 
 from fine_tune_assets.judging.binary_pairs import BinaryPairs, interval, p_loss_within
 from fine_tune_assets.judging.comparisons import ALPHA, PatientMeans, holm
@@ -187,7 +187,8 @@ def _with_p(figure: Figure, adjusted_p: float) -> Figure:
 
 def _rounded(figure: Figure) -> Figure:
     names = ("candidate", "incumbent", "difference", "low", "high", "p", "adjusted_p", "margin")
-    return replace(figure, **{name: rounded(getattr(figure, name)) for name in names})
+    values: dict[str, Any] = {name: rounded(getattr(figure, name)) for name in names}
+    return replace(figure, **values)
 
 
 def rounded(value: float | None) -> float | None:

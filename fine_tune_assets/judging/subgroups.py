@@ -44,7 +44,7 @@ class AskedInput:
 
 def groups_of(examples: Sequence[AskedInput]) -> dict[str, list[str]]:
     """Group → ids of its examples, sorted. A division into fewer than two groups is left out: it is the whole."""
-    divisions = {
+    divisions: dict[str, Mapping[str, str | None]] = {
         "site": {e.example_id: e.source for e in examples},
         "task": {e.example_id: e.task for e in examples},
         "length": _length_bands(examples),

@@ -102,9 +102,9 @@ def _gain(evidence: Evidence) -> Iterator[str]:
 def _missing(evidence: Evidence, gate: GateSettings) -> Iterator[str]:
     """Families that the recipe requires, and figures that must be there."""
     there = {(figure.family, figure.name) for figure in evidence.figures}
-    for family in gate.requires:
-        if not evidence.of(family):
-            yield missing_family(family)
+    for required in gate.requires:
+        if not evidence.of(required):
+            yield missing_family(required)
     for family, name in evidence.expected:
         if (family, name) not in there and family != "target":
             yield f"{name} was not measured ({family})."

@@ -174,7 +174,7 @@ def test_shuffling_examples_changes_nothing(pairs: Any, random: Any) -> None:
 
 
 @given(GRADES, st.integers(0, 39), st.floats(0.25, 9), st.sampled_from([GATE, STRICT]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_a_worse_answer_never_helps(pairs: Any, place: int, less: float, gate: GateSettings) -> None:
     """Whatever else is in the evidence."""
     rows = _grades(pairs)
@@ -184,7 +184,7 @@ def test_a_worse_answer_never_helps(pairs: Any, place: int, less: float, gate: G
 
 
 @given(GRADES, st.integers(0, 39), st.booleans())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_a_missing_grade_never_promotes(pairs: Any, place: int, of_candidate: bool) -> None:
     """Neither the candidate's nor the incumbent's: a judge that fails on the bad answers would be a way in."""
     rows = _grades(pairs)
@@ -195,7 +195,7 @@ def test_a_missing_grade_never_promotes(pairs: Any, place: int, of_candidate: bo
 
 
 @given(st.integers(0, 100), st.integers(0, 100), st.integers(1, 30), st.sampled_from([GATE, STRICT]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_forgetting_more_never_helps(base: int, adapter: int, less: int, gate: GateSettings) -> None:
     before = _of(GOOD_GRADES, ability=(base / 100, adapter / 100))
     after = _of(GOOD_GRADES, ability=(base / 100, max(0, adapter - less) / 100))
@@ -203,7 +203,7 @@ def test_forgetting_more_never_helps(base: int, adapter: int, less: int, gate: G
 
 
 @given(st.data(), st.sampled_from([GATE, STRICT]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_no_figure_that_is_taken_away_leads_to_a_promotion(data: Any, gate: GateSettings) -> None:
     """Any figure, whatever it said: gone, or there without its numbers."""
     grades = data.draw(GRADES)
