@@ -13,7 +13,7 @@ from fine_tune_assets.recipes.loading import load_recipe
 if TYPE_CHECKING:
     from fine_tune_assets.ledger.database import Ledger
 
-DAEMON = "dagster-daemon"
+DAEMON, WEBSERVER = "dagster-daemon", "dagster-webserver"
 ONE_AT_A_TIME = "The llama.cpp server answers one request at a time; others wait in line."
 
 
@@ -74,8 +74,8 @@ def up(names: tuple[str, ...]) -> None:
     settings = load_settings()
     prepare(settings)
     wanted = names or tuple(known_services(settings))
-    if DAEMON in wanted:
-        _fail_abandoned_runs(settings)
+    if {DAEMON, WEBSERVER} & set(wanted):
+        _prepare_dagster(settings, is_daemon_next=DAEMON in wanted)
     start_services(settings, wanted)
     _show(settings)
     try:
@@ -85,16 +85,19 @@ def up(names: tuple[str, ...]) -> None:
         click.echo(f"\n{error}", err=True)
 
 
-def _fail_abandoned_runs(settings: Settings) -> None:
-    """The daemon would wait for ever for what a `fine-tune demo` that was killed had begun."""
+def _prepare_dagster(settings: Settings, is_daemon_next: bool) -> None:
+    """Make its databases before its services want them at once. The daemon would wait for ever for what a `fine-tune demo` that
+    was killed had begun."""
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
     import dagster as dg
 
-    from fine_tune_assets.defs.local_run import fail_abandoned_runs
+    from fine_tune_assets.defs.local_run import fail_abandoned_runs, make_databases
 
     with dg.DagsterInstance.get() as instance:
-        fail_abandoned_runs(instance)
+        make_databases(instance)
+        if is_daemon_next:
+            fail_abandoned_runs(instance)
 
 
 @click.command()

@@ -153,6 +153,14 @@ def _made_together(definitions: dg.Definitions, name: str) -> tuple[tuple[str, .
     return tuple(sorted(k.to_user_string() for k in node.execution_set_asset_keys)), node.is_partitioned
 
 
+def make_databases(instance: dg.DagsterInstance) -> None:
+    """Have Dagster make its three databases now. Several services that start at once may each write a version into a new one;
+    with two of them none can be opened again (1.13.27)."""
+    instance.get_runs(limit=1)
+    instance.get_asset_keys(limit=1)
+    instance.all_instigator_state()
+
+
 def fail_abandoned_runs(instance: dg.DagsterInstance) -> None:
     """Mark runs of `fine-tune materialize` or `demo` as failed whose process is gone (killed, or power was cut).
 

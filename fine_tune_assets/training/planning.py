@@ -27,6 +27,7 @@ from fine_tune_assets.training.batches import (
 )
 from fine_tune_assets.training.engines import engine_of
 from fine_tune_assets.training.peak_memory import base_facts, step_memory
+from fine_tune_assets.training.probing import PROBES
 from fine_tune_assets.training.resource_plan import Lengths, Machine, Plan, Planner, Shape
 from fine_tune_assets.training.shapes import Pass
 from fine_tune_assets.training.step_time import measure_step_time
@@ -118,7 +119,8 @@ def lengths_of(rows: Iterable[Mapping[str, Any]], split: str) -> Lengths:
 
 
 def seconds_of(base_folder: Path, plan: Plan, train: Lengths, validation: Lengths) -> float:
-    """How long the planned training takes here, from its first measurement of the validation loss to its last."""
+    """How long the planned training takes here: its steps, its measurements of the validation loss, and the comparison with the
+    base model at its end."""
     settings = plan.settings
     passes, batching = passes_of(base_folder, settings, train)
     ordered = sorted(passes, key=lambda one: one.rows * one.tokens)
@@ -129,7 +131,9 @@ def seconds_of(base_folder: Path, plan: Plan, train: Lengths, validation: Length
     rows = evaluation_rows(batching, settings.batch_size, validation.tokens, settings.max_length)
     read = cut(list(range(len(validation.tokens))), rows)
     reading = sum(found.reading.of(len(rows) * max(validation.tokens[i] for i in rows)) for rows in read)
-    return learning + evaluations * reading
+    # Of some validation rows, one by one, with the adapter and without.
+    probing = sum(2 * found.reading.of(tokens) for tokens in validation.tokens[:PROBES])
+    return found.warming_up + learning + evaluations * reading + probing
 
 
 def steps_of(passes: Sequence[Pass], batching: Batching) -> int:

@@ -5,7 +5,7 @@ the second one adds is what every further one adds. Does not know how many passe
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,14 @@ from fine_tune_assets.training.supervised_loss import score_positions
 
 ROUNDS = 3
 """The fastest counts: whatever else runs only makes it slower."""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Seconds of one kind of pass."""
+
+    fastest: float
+    first: float
 
 
 @dataclass(frozen=True)
@@ -39,12 +47,14 @@ class StepTime:
     """Forwards and backwards."""
     reading: PassTime
     """Forwards only, as in an evaluation."""
+    warming_up: float
+    """Seconds that the first of the large passes takes longer: memory is asked for, kernels are chosen."""
 
 
 def measure_step_time(base_folder: Path, settings: TrainingSettings, small: Pass, large: Pass) -> StepTime:
     """Takes as long as a few passes through two layers. `small` and `large`: what most passes lie between."""
     layers = base_facts(base_folder).layers
-    seconds: dict[tuple[int, Pass, bool], float] = {}
+    seconds: dict[tuple[int, Pass, bool], Timed] = {}
     for count in (1, 2):
         model = adapted_model(base_folder, settings, layers=count)
         if uses_checkpointing(settings):
@@ -52,17 +62,22 @@ def measure_step_time(base_folder: Path, settings: TrainingSettings, small: Pass
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         for one in (small, large):
             for is_learning in (True, False):
-                seconds[count, one, is_learning] = _fastest(model, one, is_learning)
+                seconds[count, one, is_learning] = _timed(model, one, is_learning)
         del model
 
-    def line(is_learning: bool) -> PassTime:
-        whole = {}
-        for one in (small, large):
-            first, second = (seconds[count, one, is_learning] for count in (1, 2))
-            whole[one] = first + max(0.0, second - first) * (layers - 1)
-        return _line(small, large, whole[small], whole[large])
+    def whole(one: Pass, is_learning: bool) -> Timed:
+        """Of all layers."""
+        single, double = (seconds[count, one, is_learning] for count in (1, 2))
+        fastest, first = (
+            b + max(0.0, a - b) * (layers - 1) for b, a in zip(astuple(single), astuple(double), strict=True)
+        )
+        return Timed(fastest, first)
 
-    return StepTime(line(True), line(False))
+    def line(is_learning: bool) -> PassTime:
+        return _line(small, large, whole(small, is_learning).fastest, whole(large, is_learning).fastest)
+
+    learned = whole(large, True)
+    return StepTime(line(True), line(False), max(0.0, learned.first - learned.fastest))
 
 
 def _line(small: Pass, large: Pass, seconds_small: float, seconds_large: float) -> PassTime:
@@ -73,7 +88,7 @@ def _line(small: Pass, large: Pass, seconds_small: float, seconds_large: float) 
     return PassTime(seconds_large - slope * many, slope)
 
 
-def _fastest(model: Any, one: Pass, is_learning: bool) -> float:
+def _timed(model: Any, one: Pass, is_learning: bool) -> Timed:
     model.train(is_learning)
     found = []
     for _ in range(ROUNDS + 1):
@@ -82,7 +97,7 @@ def _fastest(model: Any, one: Pass, is_learning: bool) -> float:
         if best_device() == "cuda":
             torch.cuda.synchronize()
         found.append(time.perf_counter() - began)
-    return min(found[1:])
+    return Timed(min(found[1:]), found[0])
 
 
 def _pass(model: Any, one: Pass, is_learning: bool) -> None:

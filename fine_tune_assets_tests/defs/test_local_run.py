@@ -15,6 +15,7 @@ from fine_tune_assets.defs.local_run import (
     PROCESS,
     UnknownAssetError,
     fail_abandoned_runs,
+    make_databases,
     materialize_stale,
     progress_logger,
 )
@@ -117,3 +118,16 @@ def test_a_recipe_with_an_unknown_key_ends_the_command_with_its_name(
     done = CliRunner().invoke(main, list(command))
     assert done.exit_code == 1
     assert "recipe.yaml: gaet" in done.output
+
+
+def test_databases_are_there_before_services_want_them(installation_dir: Path) -> None:
+    """Daemon, web server and code server start at once: two that make the same file leave it with two versions, unreadable."""
+    home = installation_dir / "new-home"
+    home.mkdir()
+    with dg.DagsterInstance.local_temp(str(home)) as instance:
+        make_databases(instance)
+        made = {path.relative_to(home).as_posix() for path in home.rglob("*.db")}
+        versions = instance.event_log_storage.alembic_version(), instance.run_storage.alembic_version()
+    assert {"history/runs.db", "schedules/schedules.db"} <= made
+    assert any("index" in name for name in made)
+    assert all(current == newest for current, newest in versions)

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fine_tune_assets.core.settings import Settings, load_settings
+from fine_tune_assets.defs.local_run import make_databases
 from fine_tune_assets.serving.services import log_file, start_services, stop_services
 from fine_tune_assets_tests.conftest import drop_dialogues, replace_file, write_recipe
 
@@ -27,8 +28,7 @@ def running(installation_dir: Path, instance: dg.DagsterInstance) -> Iterator[Se
     """The daemon of an installation whose base model's folder does not exist, so that no training ever starts."""
     write_recipe(installation_dir, base_model={"folder": str(installation_dir / "no-such-model")})
     settings = load_settings()
-    # Makes the databases: daemon and code server, both at once, may write their version twice, and then load nothing.
-    assert [*instance.get_runs(), *instance.all_instigator_state(), *instance.get_asset_keys()] == []
+    make_databases(instance)
     start_services(settings, DAEMON)
     yield settings
     stop_services(settings, DAEMON)
