@@ -1,10 +1,15 @@
-"""`fine-tune verdicts`: what the gate decided, and an approver's signature on a verdict that is on hold."""
+"""`fine-tune verdicts`: what the gate decided, an approver's signature on a hold, and the proof of a verdict's document."""
+
+from pathlib import Path
 
 import click
 
+from fine_tune_assets.cli.verdict_proofs import document_of, proof_lines
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.settings import load_settings
+from fine_tune_assets.core.signing import public_key_file
 from fine_tune_assets.ledger.database import open_ledger
+from fine_tune_assets.ledger.verdict_documents import KEY, prove
 from fine_tune_assets.ledger.verdicts import list_verdicts, sign_hold, signers_of
 
 _SHOWN = 10
@@ -12,7 +17,7 @@ _SHOWN = 10
 
 @click.group()
 def verdicts() -> None:
-    """Verdicts on candidates: list them, and sign one that is on hold."""
+    """Verdicts on candidates: list them, sign one that is on hold, and prove what one says."""
 
 
 @verdicts.command("list")
@@ -46,3 +51,22 @@ def sign(verdict_id: str, approver: str, reason: str) -> None:
     finally:
         ledger.close()
     click.echo(f"{verdict_id} signed by {approver}")
+
+
+@verdicts.command()
+@click.argument("verdict_or_file")
+@click.option(
+    "--public-key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Whose signature it must be; this installation's if absent.",
+)
+def verify(verdict_or_file: str, public_key: Path | None) -> None:
+    """Prove the document of a verdict: its signature, its id and what it names. Needs no ledger."""
+    layout = load_settings().layout
+    document = document_of(verdict_or_file, layout)
+    proven = prove(document, public_key or public_key_file(layout.keys, KEY))
+    lines = list(proof_lines(proven.verdict, layout))
+    click.echo(f"{proven.verdict.verdict_id}: signed by the key {proven.key_fingerprint}")
+    click.echo("id: the fingerprint of what it says")
+    for line in lines:
+        click.echo(line)

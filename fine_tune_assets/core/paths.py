@@ -75,6 +75,11 @@ class Layout:
         return self.data_dir / "releases"
 
     @property
+    def verdicts(self) -> Path:
+        """Signed documents of verdicts, a folder each, named by its id."""
+        return self.data_dir / "verdicts"
+
+    @property
     def keys(self) -> Path:
         """Secret keys of this installation; readable by its user only."""
         return self.data_dir / "keys"

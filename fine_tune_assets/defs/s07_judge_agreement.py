@@ -19,7 +19,9 @@ from fine_tune_assets.defs.s07_own_ratings import own_ratings
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.judging.labelled import (
     RATED_SUMMARIES,
+    own_expert_sets,
     own_ratings_table,
+    present_fingerprints,
 )
 from fine_tune_assets.judging.licence import Licence, expired_because, licence_of
 from fine_tune_assets.judging.offline_judge import offline_judge

@@ -1,49 +1,33 @@
 """Stage 7: is the candidate better than what serves now?
 
-Belongs here: measuring judge and candidate, and storing the verdict. Must stay out: the rules of the gate (see `judging/`).
+Belongs here: measuring judge and candidate. Must stay out: the verdict (see s07_promotion_verdicts.py).
 """
 
-import json
-from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_table, short
-from fine_tune_assets.core.records import Verdict
-from fine_tune_assets.core.tables import PROMOTION_VERDICTS, table_of
 from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s01_erased_patients import require_nobody_erased
-from fine_tune_assets.defs.s02_missed_identifiers import require_nothing_missed
 from fine_tune_assets.defs.s04_standing_decisions import require_decisions_stand
 from fine_tune_assets.defs.s05_instruction_sets import ability_questions
 from fine_tune_assets.defs.s06_adapters import GPU, behind_training
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.instructions.storing import read_instruction_set
 from fine_tune_assets.judging.abilities import ability_budgets, fallen_abilities
-from fine_tune_assets.judging.agreement import licensed_agreement
-from fine_tune_assets.judging.verdicts import Evidence, compare_scores, decide, evidence_json
 from fine_tune_assets.ledger.releases import release_of_adapter
 from fine_tune_assets.ledger.switches import serving_adapter
-from fine_tune_assets.ledger.verdicts import latest_verdict, record_verdict, require_promotion, verdict_id_of
+from fine_tune_assets.ledger.verdicts import latest_verdict
 from fine_tune_assets.training.learned import require_learned
 
 GROUP = "s07_judge_scores"
 VERDICT_KEY = ("adapter_id", "base_fingerprint", "instruction_set_fingerprint")
 """What a verdict is bound to."""
-
-verdict_signatures = dg.AssetSpec(
-    "verdict_signatures",
-    group_name=GROUP,
-    description="Approvers' signatures on verdicts that are on hold. Kept in the ledger; each names its approver.",
-    owners=OWNERS["clinical"],
-    kinds={"sqlite"},
-)
 
 
 def model_request(installation: Installation, adapter: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
@@ -63,7 +47,7 @@ def model_request(installation: Installation, adapter: dict[str, Any], base: dic
     }
 
 
-def _incumbent(installation: Installation, adapter: dict[str, Any]) -> dict[str, str]:
+def incumbent_of(installation: Installation, adapter: dict[str, Any]) -> dict[str, str]:
     """What users were last switched to, and where its weights lie; the base model before the first release.
 
     A candidate that serves already is compared with what it replaced, so that judging it again changes nothing.
@@ -114,7 +98,7 @@ def judge_scores(
         stored = read_instruction_set(installation.layout.instruction_sets, adapter["instruction_set_fingerprint"])
         require_nobody_erased(installation, stored.table)
         require_decisions_stand(installation, stored)
-        models = {**model_request(installation, adapter, base), **_incumbent(installation, adapter)}
+        models = {**model_request(installation, adapter, base), **incumbent_of(installation, adapter)}
     output = installation.scratch(context, "judge_scores")
     request = {
         "action": "grade",
@@ -197,135 +181,3 @@ def abilities_are_within_budget(installation: Installation, retained_abilities: 
     return dg.AssetCheckResult(
         passed=not fallen, metadata={WHY: "\n".join(fallen) or "Nothing was lost beyond its budget."}
     )
-
-
-@dg.asset(
-    group_name=GROUP,
-    deps=[verdict_signatures, recipe_section("gate")],
-    automation_condition=behind_training(),
-    description="Promote, hold or refuse: the verdict on a candidate, with every reason and figure, stored in the ledger.",
-    owners=OWNERS["clinical"],
-    kinds={"parquet"},
-    metadata=definition_metadata("promotion_verdicts"),
-)
-def promotion_verdicts(
-    installation: Installation,
-    adapters: pa.Table,
-    judge_scores: pa.Table,
-    retained_abilities: pa.Table,
-    judge_agreement: pa.Table,
-) -> dg.MaterializeResult[pa.Table]:
-    adapter = adapters.to_pylist()[0]
-    with errors_for_people():
-        evidence = _evidence(installation, adapter, judge_scores, retained_abilities, judge_agreement)
-        decided = decide(evidence, installation.recipe.gate)
-        facts: dict[str, Any] = {
-            "decision": decided.decision,
-            "adapter_id": adapter["adapter_id"],
-            "base_fingerprint": adapter["base_fingerprint"],
-            "instruction_set_fingerprint": adapter["instruction_set_fingerprint"],
-            "incumbent": evidence.incumbent,
-            "reasons": decided.reasons,
-            "evidence": evidence_json(evidence),
-        }
-        verdict = Verdict(verdict_id=verdict_id_of(**facts), **facts)
-        with installation.ledger() as ledger:
-            record_verdict(ledger, verdict)
-    row = {
-        **facts,
-        "verdict_id": verdict.verdict_id,
-        "reasons": list(decided.reasons),
-        "examples": evidence.examples,
-        "incumbent_score": evidence.incumbent_score,
-        "candidate_score": evidence.candidate_score,
-        "gain_low": evidence.gain.low if evidence.gain else None,
-        "gain_high": evidence.gain.high if evidence.gain else None,
-    }
-    table = table_of([{name: row[name] for name in PROMOTION_VERDICTS.names}], PROMOTION_VERDICTS)
-    reasons = dg.MetadataValue.md(
-        f"**{decided.decision}**\n\n" + "\n".join(f"- {reason}" for reason in decided.reasons)
-    )
-    figures = dg.MetadataValue.json(json.loads(verdict.evidence))
-    return result(
-        "promotion_verdicts", table, verdict.verdict_id, verdict=reasons, evidence=figures, decision=decided.decision
-    )
-
-
-def _evidence(
-    installation: Installation,
-    adapter: dict[str, Any],
-    judge_scores: pa.Table,
-    retained_abilities: pa.Table,
-    judge_agreement: pa.Table,
-) -> Evidence:
-    """Only figures about exactly this adapter, on the test split of exactly its instruction set, count."""
-    about = [
-        t
-        for t in (judge_scores, retained_abilities)
-        if set(t.column("adapter_id").to_pylist()) - {adapter["adapter_id"]}
-    ]
-    if about:
-        raise dg.Failure("Grades or abilities are about another adapter. Materialize them again.", allow_retries=False)
-    require_learned(adapter)
-    stored = read_instruction_set(installation.layout.instruction_sets, adapter["instruction_set_fingerprint"])
-    require_nothing_missed(installation, stored.table)
-    require_nobody_erased(installation, stored.table)
-    require_decisions_stand(installation, stored)
-    tested = stored.table.filter(pc.equal(stored.table.column("split"), "test")).column("example_id").to_pylist()
-    if not set(judge_scores.column("example_id").to_pylist()) <= set(tested):
-        raise dg.Failure(
-            "Grades are about other examples than this instruction set's test split. Materialize judge_scores again.",
-            allow_retries=False,
-        )
-    incumbent = _incumbent(installation, adapter)["incumbent"]
-    examples, missing, old, new, gain = compare_scores(judge_scores, incumbent)
-    versions = set(judge_scores.column("judge_version").to_pylist())
-    version = versions.pop() if len(versions) == 1 else "several"
-    return Evidence(
-        adapter_id=adapter["adapter_id"],
-        base_fingerprint=adapter["base_fingerprint"],
-        instruction_set_fingerprint=adapter["instruction_set_fingerprint"],
-        recipe_fingerprint=adapter["recipe_fingerprint"],
-        incumbent=incumbent,
-        judge_version=version,
-        judge_agreement=licensed_agreement(judge_agreement, version),
-        agreement_floor=installation.recipe.judge.agreement_floor,
-        gate=asdict(installation.recipe.gate),
-        examples=examples,
-        missing_grades=missing,
-        candidate_score=new,
-        incumbent_score=old,
-        gain=gain,
-        abilities=tuple(
-            (r["ability"], r["base_accuracy"], r["adapter_accuracy"]) for r in retained_abilities.to_pylist()
-        ),
-    )
-
-
-@dg.asset_check(
-    asset="promotion_verdicts",
-    blocking=True,
-    description="The verdict is to promote, or an approver signed a verdict that is on hold.",
-)
-def verdict_opens_the_gate(installation: Installation, promotion_verdicts: pa.Table) -> dg.AssetCheckResult:
-    row = promotion_verdicts.to_pylist()[0]
-    scores = {"candidate": row["candidate_score"], "incumbent": row["incumbent_score"]}
-    closed = _closed_because(installation, row)
-    return dg.AssetCheckResult(
-        passed=closed is None,
-        metadata={
-            "decision": row["decision"],
-            WHY: closed or "\n".join(row["reasons"]),
-            **{name: score for name, score in scores.items() if score is not None},
-        },
-    )
-
-
-def _closed_because(installation: Installation, verdict: dict[str, Any]) -> str | None:
-    """Asks the ledger, as everything behind the gate does."""
-    with installation.ledger() as ledger:
-        try:
-            require_promotion(ledger, **{name: verdict[name] for name in VERDICT_KEY})
-        except GateClosedError as error:
-            return str(error)
-    return None

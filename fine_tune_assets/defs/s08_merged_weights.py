@@ -21,20 +21,13 @@ from fine_tune_assets.defs.resources import Installation, Worker, errors_for_peo
 from fine_tune_assets.defs.s01_erased_patients import require_nobody_erased
 from fine_tune_assets.defs.s04_standing_decisions import require_decisions_stand
 from fine_tune_assets.defs.s06_adapters import GPU, behind_training
-from fine_tune_assets.defs.s07_judge_scores import VERDICT_KEY
+from fine_tune_assets.defs.s07_promotion_verdicts import required_verdict
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.instructions.storing import StoredInstructionSet, read_instruction_set
 from fine_tune_assets.ledger.releases import record_release
-from fine_tune_assets.ledger.verdicts import require_promotion
 from fine_tune_assets.merging.releasing import build_release
 
 GROUP = "s08_merged_weights"
-
-
-def required_verdict(installation: Installation, adapter: dict[str, Any]) -> Verdict:
-    """The gate: a verdict in the ledger that promotes exactly this adapter. Raises GateClosedError."""
-    with installation.ledger() as ledger:
-        return require_promotion(ledger, **{name: adapter[name] for name in VERDICT_KEY})
 
 
 def _instruction_set_file(installation: Installation, adapter: dict[str, Any]) -> str:

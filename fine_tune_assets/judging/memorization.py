@@ -151,13 +151,13 @@ def probes_table(rows: Sequence[Row]) -> pa.Table:
 
 def leaks(table: pa.Table) -> list[str]:
     """Why the candidate is refused: what a probe that decides got out of it, in plain words."""
-    return [str(row["why"]) for row in table.to_pylist() if row["decides"] and _is_leak(row)]
+    return [str(row["why"]) for row in table.to_pylist() if row["decides"] and is_leak(row)]
 
 
 def unknown(table: pa.Table) -> list[str]:
     """Why nobody can say that nothing was learned by heart, in plain words: reasons to hold."""
     rows = table.to_pylist()
-    found = [str(row["why"]) for row in rows if row["decides"] and not _is_measured(row)]
+    found = [str(row["why"]) for row in rows if row["decides"] and not is_measured(row)]
     probes = {CANARIES if row["probe"].startswith(CANARIES) else row["probe"] for row in rows}
     absent = [name for name in EXPECTED if name not in probes]
     found += [f"Memorisation was not measured by {name}. Materialize memorization_probes again." for name in absent]
@@ -172,7 +172,7 @@ def _without_power(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if not any(row["decides"] for row in levels):
         return ["No number of repeats of a canary decides. Materialize memorization_probes again."]
     highest = max(levels, key=lambda row: row["repeats"])
-    if not highest["decides"] and _is_leak(highest):
+    if not highest["decides"] and is_leak(highest):
         return []
     return [
         f"The canaries show nothing: not even those that are read {highest['repeats']} times an epoch were remembered. Raise the "
@@ -180,15 +180,15 @@ def _without_power(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _is_measured(row: Mapping[str, Any]) -> bool:
+def is_measured(row: Mapping[str, Any]) -> bool:
     """A rank-sum test that gave no number measured nothing, whatever else is there."""
     return row["extracted"] is not None and (row["repeats"] is None or _is_number(row["p_value"]))
 
 
-def _is_leak(row: Mapping[str, Any]) -> bool:
+def is_leak(row: Mapping[str, Any]) -> bool:
     """By the figures, and by what the row says of itself. One text that came back is enough, whatever else was measured."""
     is_likelier = _is_number(row["p_value"]) and not row["p_value"] >= (row["p_limit"] or 1.0)
-    return bool(row["extracted"]) or is_likelier or (_is_measured(row) and not row["is_clean"])
+    return bool(row["extracted"]) or is_likelier or (is_measured(row) and not row["is_clean"])
 
 
 def _is_number(value: float | None) -> bool:

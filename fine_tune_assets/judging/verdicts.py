@@ -1,149 +1,126 @@
-"""The gate: may this candidate be served? A pure function of the figures.
+"""The gate: may this candidate be served? A pure function of the evidence.
 
-Owns the rules and the reasons in plain words. `refuse`: measured and worse. `hold`: not enough evidence. `promote`: every
-figure is there and good enough. A missing figure never helps, and neither does one that is not a number: NaN is below no
-threshold, so each gate asks whether a figure is good, never whether it is bad.
+Owns the rules and their order. `refuse`: measured, and worse. `hold`: not enough evidence. `promote`: better on the target,
+and nothing that is asked of it is missing, fails, or is left open where the recipe wants it shown. A missing figure never
+helps, and neither does one that is not a number: each rule asks whether a figure is good, never whether it is bad.
 """
 
-import json
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import pyarrow as pa
-
-from fine_tune_assets.core.errors import GateClosedError
-from fine_tune_assets.judging.statistics import Interval, mean_interval
+from fine_tune_assets.judging.evidence import Evidence
+from fine_tune_assets.judging.figures import FAMILIES, Family, Figure
+from fine_tune_assets.judging.reasons import (
+    failure,
+    harms_kept,
+    missing_family,
+    not_clearly_better,
+    not_shown,
+    worse_than_allowed,
+)
 from fine_tune_assets.recipes.schema import GateSettings
 
-Outcome = Literal["promote", "hold", "refuse"]
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """All that a verdict rests on."""
-
-    adapter_id: str
-    base_fingerprint: str
-    instruction_set_fingerprint: str
-    recipe_fingerprint: str
-    incumbent: str
-    """Fingerprint of the model that serves now, or of the base model when none does."""
-    judge_version: str
-    judge_agreement: float | None
-    agreement_floor: float
-    gate: Mapping[str, Any]
-    """The thresholds: with others this is another verdict, and a signature on it does not count for them."""
-    examples: int
-    missing_grades: int
-    candidate_score: float | None
-    incumbent_score: float | None
-    gain: Interval | None
-    abilities: tuple[tuple[str, float, float], ...]
-    """(ability, accuracy of the base model, accuracy of the candidate)"""
+Decision = Literal["promote", "hold", "refuse"]
+HARMS: tuple[Family, ...] = tuple(family for family in FAMILIES if family != "target")
 
 
 @dataclass(frozen=True)
 class Decided:
-    decision: Outcome
+    decision: Decision
     reasons: tuple[str, ...]
 
 
 def decide(evidence: Evidence, gate: GateSettings) -> Decided:
     """The verdict. A reason to refuse outweighs a reason to hold."""
-    refusals = _refusals(evidence, gate)
+    refusals = (*_failures(evidence, ("target",)), *_failures(evidence, HARMS))
     if refusals:
-        return Decided("refuse", tuple(refusals))
-    holds = _holds(evidence, gate)
+        return Decided("refuse", refusals)
+    holds = (
+        *_judge(evidence),
+        *_amount(evidence, gate),
+        *_gain(evidence),
+        *_missing(evidence, gate),
+        *_harms(evidence, gate),
+    )
     if holds:
-        return Decided("hold", tuple(holds))
-    assert evidence.gain is not None  # _holds names a missing gain
-    return Decided(
-        "promote",
-        (
-            f"Better than the incumbent by {evidence.gain.value:.2f} points "
-            f"(95 % interval {evidence.gain.low:.2f} to {evidence.gain.high:.2f}) on {evidence.examples} test examples.",
-            f"No general ability fell by more than {gate.maximum_ability_loss:.0%}.",
-            f"The judge agrees with experts (Spearman {evidence.judge_agreement:.2f}).",
-        ),
+        return Decided("hold", holds)
+    target = evidence.target
+    assert target is not None  # _gain names a missing one
+    return Decided("promote", _for_it(evidence, target))
+
+
+def against_the_gain(evidence: Evidence) -> tuple[str, ...]:
+    """Reasons why the candidate is not better; none where it is."""
+    return (*_failures(evidence, ("target",)), *_gain(evidence))
+
+
+def against_its_harms(evidence: Evidence, gate: GateSettings) -> tuple[str, ...]:
+    """Reasons why it may do harm; none where every loss keeps to its budget, and nothing is missing."""
+    return (*_failures(evidence, HARMS), *_missing(evidence, gate), *_harms(evidence, gate))
+
+
+def _failures(evidence: Evidence, families: Sequence[Family]) -> Iterator[str]:
+    for figure in evidence.figures:
+        if figure.family in families and figure.outcome == "fails":
+            yield failure(figure)
+
+
+def _for_it(evidence: Evidence, target: Figure) -> tuple[str, ...]:
+    return (
+        f"Better than the incumbent by {target.difference:.2f} points (95 % interval {target.low:.2f} to {target.high:.2f}) "
+        f"on {target.items} test examples of {evidence.power.patients} patients.",
+        harms_kept([figure for figure in evidence.figures if figure.family != "target"]),
+        f"The judge agrees with experts (Spearman {evidence.judge.agreement:.2f}).",
     )
 
 
-def _refusals(evidence: Evidence, gate: GateSettings) -> list[str]:
-    found = []
-    if evidence.gain is not None and evidence.gain.high < gate.minimum_gain:
-        found.append(
-            f"Worse than the incumbent: mean difference {evidence.gain.value:.2f} points, "
-            f"95 % interval {evidence.gain.low:.2f} to {evidence.gain.high:.2f}."
-        )
-    for ability, base, candidate in evidence.abilities:
-        if base - candidate > gate.maximum_ability_loss:
-            found.append(f"Forgets {ability}: accuracy {base:.2f} before, {candidate:.2f} after.")
-    return found
-
-
-def _holds(evidence: Evidence, gate: GateSettings) -> list[str]:
-    found = []
-    if evidence.judge_agreement is None:
-        found.append("This judge was not measured against experts.")
-    elif not evidence.judge_agreement >= evidence.agreement_floor:
-        found.append(
-            f"The judge may not decide: its agreement with experts is {evidence.judge_agreement:.2f}, "
-            f"below {evidence.agreement_floor:.2f}."
-        )
-    if evidence.examples < gate.minimum_examples:
-        found.append(
-            f"Not enough evidence: {evidence.examples} examples graded for both, {gate.minimum_examples} needed."
-        )
-    graded = evidence.examples + evidence.missing_grades
-    if graded and not evidence.missing_grades / graded <= gate.maximum_missing_fraction:
-        found.append(f"{evidence.missing_grades} of {graded} examples have no grade.")
-    if evidence.gain is None:
-        found.append("There is no comparison with the incumbent.")
-    elif not evidence.gain.low > gate.minimum_gain:
-        found.append(
-            f"Not clearly better: mean difference {evidence.gain.value:.2f} points, "
-            f"95 % interval {evidence.gain.low:.2f} to {evidence.gain.high:.2f}."
-        )
-    if not evidence.abilities:
-        found.append("Retained abilities were not measured.")
-    for ability, base, candidate in evidence.abilities:
-        if not base - candidate <= gate.maximum_ability_loss:
-            found.append(f"{ability} was not measured: its accuracy is not a number.")
+def _judge(evidence: Evidence) -> Iterator[str]:
+    if not (evidence.judge.licensed and evidence.judge.agreement is not None):
+        yield f"The judge may not decide. {evidence.judge.why_not or 'Its agreement with experts is missing.'}"
     if evidence.incumbent == evidence.adapter_id:
-        found.append("The candidate is the model that serves now.")
-    return found
+        yield "The candidate is the model that serves now."
 
 
-def compare_scores(scores: pa.Table, incumbent: str) -> tuple[int, int, float | None, float | None, Interval | None]:
-    """(examples graded for both, examples missing a grade, incumbent's mean, candidate's mean, gain)."""
-    candidate = _scores_of(scores, lambda row: row["model"] == "adapter")
-    other = _scores_of(scores, lambda row: row["model"] != "adapter" and row["model_fingerprint"] == incumbent)
-    if not other:
-        raise GateClosedError(f"The incumbent {incumbent[:16]} was not graded. Materialize judge_scores again.")
-    if set(candidate) != set(other):
-        raise GateClosedError("Candidate and incumbent were not graded on the same examples.")
-    both = sorted(key for key in candidate if _is_graded(candidate[key][0]) and _is_graded(other[key][0]))
-    missing = len(candidate) - len(both)
-    if not both:
-        return 0, missing, None, None, None
-    new, old = [float(candidate[k][0]) for k in both], [float(other[k][0]) for k in both]
-    gain = mean_interval([a - b for a, b in zip(new, old, strict=True)], [candidate[k][1] for k in both])
-    return len(both), missing, sum(old) / len(old), sum(new) / len(new), gain
+def _amount(evidence: Evidence, gate: GateSettings) -> Iterator[str]:
+    examples, missing = evidence.power.examples, evidence.missing_grades
+    if examples < gate.minimum_examples:
+        yield f"Not enough evidence: {examples} test examples graded for both, {gate.minimum_examples} needed."
+    total = examples + missing
+    if total and not missing / total <= gate.maximum_missing_fraction:
+        yield f"{missing} of {total} test examples have no grade."
 
 
-def _is_graded(score: float | None) -> bool:
-    return score is not None and math.isfinite(score)
+def _gain(evidence: Evidence) -> Iterator[str]:
+    target = evidence.target
+    if target is None or target.difference is None:
+        yield "There is no comparison with the incumbent."
+    elif target.outcome == "unknown":
+        yield not_clearly_better(target, evidence.power)
 
 
-def _scores_of(scores: pa.Table, is_wanted: Any) -> dict[str, tuple[Any, str]]:
-    return {row["example_id"]: (row["score"], row["patient_key"]) for row in scores.to_pylist() if is_wanted(row)}
+def _missing(evidence: Evidence, gate: GateSettings) -> Iterator[str]:
+    """Families that the recipe requires, and figures that must be there."""
+    there = {(figure.family, figure.name) for figure in evidence.figures}
+    for required in gate.requires:
+        if not evidence.of(required):
+            yield missing_family(required)
+    for family, name in evidence.expected:
+        if (family, name) not in there and family != "target":
+            yield f"{name} was not measured ({family})."
 
 
-def evidence_json(evidence: Evidence) -> str:
-    """Every figure as canonical JSON."""
-    from dataclasses import asdict
+def _harms(evidence: Evidence, gate: GateSettings) -> Iterator[str]:
+    for figure in evidence.figures:
+        if figure.family == "target" or figure.outcome in ("passes", "fails") or _asks_nothing(figure):
+            continue
+        if not figure.is_within:
+            yield worse_than_allowed(figure)
+        elif gate.harms == "shown":
+            yield not_shown(figure)
 
-    values: Mapping[str, Any] = asdict(evidence)
-    return json.dumps(values, sort_keys=True, ensure_ascii=False)
+
+def _asks_nothing(figure: Figure) -> bool:
+    """A group too small to be tested, a check that applies to no answer, a probe that is shown only."""
+    optional: tuple[Family, ...] = ("subgroups", "checks", "safety")
+    return figure.margin is None and figure.family in optional

@@ -391,6 +391,16 @@ class GateSettings:
     unsupported doses, sides and dates pass."""
     maximum_robustness_loss: Fraction
     """Share of the items of a probe by which the candidate may hold less often than the base model."""
+    maximum_group_loss: Annotated[float, Field(ge=0)]
+    """Mean grade that a group of examples (site, task, age band, sex, length) may lose."""
+    minimum_group_examples: Positive
+    """Test examples of a group below which it is named and not tested. Lower tests more groups, each with less to go by."""
+    worthwhile_gain: Annotated[float, Field(gt=0)]
+    """Gain above `minimum_gain` that the test examples should be enough to find: the verdict says how many would be."""
+    harms: Literal["shown", "observed"]
+    """What a loss within its budget has to be: shown by its interval, or as it was measured. `shown` needs far more items."""
+    requires: tuple[Literal["abilities", "checks", "safety", "robustness", "subgroups"], ...]
+    """What must have been measured: without it the verdict is `hold`."""
     maximum_merge_kl: float
     """Mean KL divergence per token between adapter and merged weights, in nats."""
     maximum_quantized_kl: float

@@ -2,19 +2,21 @@
 
 from typing import Any
 
-import dagster as dg
 import pyarrow as pa
 import pytest
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.tables import JUDGE_AGREEMENT, JUDGE_SCORES, RETAINED_ABILITIES, table_of
 from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.s07_judge_scores import _evidence
+from fine_tune_assets.defs.s07_promotion_verdicts import evidence_on
 from fine_tune_assets.instructions.storing import StoredInstructionSet, write_instruction_set
+from fine_tune_assets.judging.evidence import Tables
+from fine_tune_assets.judging.verdicts import decide
 from fine_tune_assets.ledger.missed_identifiers import record_mark
 from fine_tune_assets_tests.instructions.examples import SEARCH, built
 
 pytestmark = pytest.mark.usefixtures("installation_dir")
+LEARNED = {"base_divergence": 0.5, "first_validation_loss": 2.0, "best_validation_loss": 1.0}
 
 
 @pytest.fixture
@@ -42,26 +44,27 @@ def _gather(stored: StoredInstructionSet, scores: pa.Table) -> Any:
         "base_fingerprint": "base-1",
         "instruction_set_fingerprint": stored.fingerprint,
         "recipe_fingerprint": "recipe-1",
+        **LEARNED,
     }
-    none_yet = RETAINED_ABILITIES.empty_table(), JUDGE_AGREEMENT.empty_table()
-    return _evidence(Installation(), adapter, scores, *none_yet)
+    tables = Tables(scores, JUDGE_AGREEMENT.empty_table(), RETAINED_ABILITIES.empty_table())
+    return evidence_on(Installation(), adapter, tables)
 
 
 def test_grades_on_the_sets_own_test_split_count(stored: StoredInstructionSet) -> None:
     evidence = _gather(stored, _scores(stored, "test"))
-    assert (evidence.incumbent_score, evidence.candidate_score) == (4.0, 6.0)
+    assert (evidence.target.incumbent, evidence.target.candidate) == (4.0, 6.0)
     assert evidence.instruction_set_fingerprint == stored.fingerprint
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_grades_on_other_examples_do_not(stored: StoredInstructionSet, split: str) -> None:
     """The same adapter may come of a set with another test split; or somebody grades what was trained on."""
-    with pytest.raises(dg.Failure, match="other examples"):
+    with pytest.raises(GateClosedError, match="other examples"):
         _gather(stored, _scores(stored, split))
 
 
 def test_grades_of_another_adapter_do_not(stored: StoredInstructionSet) -> None:
-    with pytest.raises(dg.Failure, match="another adapter"):
+    with pytest.raises(GateClosedError, match="another adapter"):
         _gather(stored, _scores(stored, "test", adapter_id="old"))
 
 
@@ -83,3 +86,20 @@ def test_a_candidate_that_learned_a_missed_identifier_gets_no_verdict(stored: St
         )
     with pytest.raises(GateClosedError, match="nothing that was trained on it is promoted"):
         _gather(stored, scores)
+
+
+def test_a_task_whose_questions_are_there_and_that_was_not_measured_is_named(stored: StoredInstructionSet) -> None:
+    """A table with a row less must not pass for one without a loss."""
+    evidence = _gather(stored, _scores(stored, "test"))
+    asked = [name for family, name in evidence.expected if family == "abilities"]
+    assert asked == ["copa", "openbook_qa"]
+    assert "copa was not measured (abilities)." in decide(evidence, Installation().recipe.gate).reasons
+
+
+def test_a_candidate_that_learned_nothing_gets_no_verdict(
+    stored: StoredInstructionSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its grades are the base model's, whatever they are."""
+    monkeypatch.setitem(LEARNED, "base_divergence", 0.0)
+    with pytest.raises(GateClosedError, match="answers as the base model does"):
+        _gather(stored, _scores(stored, "test"))

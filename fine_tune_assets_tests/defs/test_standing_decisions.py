@@ -30,14 +30,17 @@ from fine_tune_assets.defs.s04_standing_decisions import (
 )
 from fine_tune_assets.defs.s05_evidence import _replayable
 from fine_tune_assets.defs.s06_adapters import TRAINED_BY, _is_due, adapters
-from fine_tune_assets.defs.s07_judge_scores import _evidence, judge_scores
+from fine_tune_assets.defs.s07_judge_scores import judge_scores
+from fine_tune_assets.defs.s07_promotion_verdicts import evidence_on
 from fine_tune_assets.defs.s08_merged_weights import _instruction_set, merged_weights
 from fine_tune_assets.defs.s09_served_models import served_models
 from fine_tune_assets.instructions.building import Dropped
 from fine_tune_assets.instructions.storing import PROVENANCE, StoredInstructionSet, write_instruction_set
+from fine_tune_assets.judging.evidence import Tables
 from fine_tune_assets.ledger.deployments import deployments, report_state, switch_live, want_release
 from fine_tune_assets.ledger.releases import record_release
 from fine_tune_assets.ledger.reviews import revoke_decision
+from fine_tune_assets.ledger.verdict_documents import write_document
 from fine_tune_assets.ledger.verdicts import record_verdict
 from fine_tune_assets.phi.scrubbing import scrubber_version
 from fine_tune_assets.recipes.sections import section_fingerprints
@@ -94,6 +97,8 @@ def _promote(stored: StoredInstructionSet) -> str:
     """The verdict that would let the adapter through, and its release."""
     verdict = make_verdict("promote", instruction_set_fingerprint=stored.fingerprint)
     release = make_release(verdict, "r-1")
+    layout = Installation().layout
+    write_document(layout.verdicts, layout.keys, verdict)
     with Installation().ledger() as ledger:
         record_verdict(ledger, verdict)
         record_release(ledger, release)
@@ -162,7 +167,7 @@ def test_a_revoked_approval_closes_training_judging_merging_and_serving_and_make
         refusals = [
             _refusal(lambda: adapters(*common, old.table, tables[1], *looked_at)),
             _refusal(lambda: judge_scores(*common, *tables)),
-            _refusal(lambda: _evidence(installation, _adapter(old), *_no_figures())),
+            _refusal(lambda: evidence_on(installation, _adapter(old), _no_figures())),
             _refusal(lambda: merged_weights(*common, *tables)),
             _refusal(lambda: _instruction_set(installation, _adapter(old))),
             _refusal(lambda: _served(old, release_id)),
@@ -177,9 +182,8 @@ def test_a_revoked_approval_closes_training_judging_merging_and_serving_and_make
     assert _is_due(instance, installation, minimum=None)
 
 
-def _no_figures() -> tuple[pa.Table, ...]:
-    names = ("judge_scores", "retained_abilities", "judge_agreement")
-    return tuple(filled(name, []) for name in names)
+def _no_figures() -> Tables:
+    return Tables(*(filled(name, []) for name in ("judge_scores", "judge_agreement", "retained_abilities")))
 
 
 def _report(instance: dg.DagsterInstance, stored: StoredInstructionSet) -> None:

@@ -1,5 +1,6 @@
 """The gate as Dagster shows it: closed on a hold, and opened by an approver's signature on exactly that verdict."""
 
+import shutil
 from pathlib import Path
 
 import dagster as dg
@@ -8,18 +9,22 @@ from click.testing import CliRunner, Result
 
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.records import Verdict
+from fine_tune_assets.core.signing import public_key_file
 from fine_tune_assets.core.tables import PROMOTION_VERDICTS, table_of
 from fine_tune_assets.defs.automation import latest_event
 from fine_tune_assets.defs.local_run import notice_sources
 from fine_tune_assets.defs.metadata import WHY
 from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.s07_judge_scores import verdict_opens_the_gate
+from fine_tune_assets.defs.s07_promotion_verdicts import verdict_opens_the_gate
+from fine_tune_assets.ledger.verdict_documents import DOCUMENT, KEY, write_document
 from fine_tune_assets.ledger.verdicts import record_verdict
 from fine_tune_assets_tests.ledger.made import make_verdict
 
 
 def _recorded(decision: str) -> Verdict:
     verdict = make_verdict(decision)
+    layout = Installation().layout
+    write_document(layout.verdicts, layout.keys, verdict)
     with Installation().ledger() as ledger:
         record_verdict(ledger, verdict)
     return verdict
@@ -87,3 +92,44 @@ def test_a_signature_is_noticed(installation_dir: Path, instance: dg.DagsterInst
     assert after is not None
     assert before is not None
     assert after.version != before.version
+
+
+@pytest.mark.usefixtures("installation_dir")
+def test_a_verdict_in_the_ledger_that_this_installation_did_not_sign_opens_nothing() -> None:
+    """The ledger may be a database on another machine: who can write to it alone serves no model."""
+    verdict = make_verdict("promote")
+    with Installation().ledger() as ledger:
+        record_verdict(ledger, verdict)
+    closed = _check(verdict)
+    assert not closed.passed
+    assert "is not proven by a document of this installation" in str(closed.metadata[WHY].value)
+
+
+@pytest.mark.usefixtures("installation_dir")
+def test_a_document_is_proven_on_the_command_line_and_a_changed_one_is_not(tmp_path: Path) -> None:
+    """By its id here, or as a file with a public key anywhere else."""
+    verdict, layout = _recorded("hold"), Installation().layout
+    proven = _verdicts("verify", verdict.verdict_id)
+    assert proven.exit_code == 0, proven.output
+    assert proven.output.startswith(f"{verdict.verdict_id}: signed by the key ")
+    assert "decision: hold" in proven.output
+    elsewhere = shutil.copytree(layout.verdicts / verdict.verdict_id, tmp_path / "elsewhere")
+    key = shutil.copy(public_key_file(layout.keys, KEY), tmp_path / "auditor.pub")
+    assert _verdicts("verify", str(elsewhere / DOCUMENT), "--public-key", str(key)).exit_code == 0
+    document = elsewhere / DOCUMENT
+    document.write_bytes(document.read_bytes().replace(b'"hold"', b'"promote"'))
+    changed = _verdicts("verify", str(elsewhere), "--public-key", str(key))
+    assert changed.exit_code == 1
+    assert "does not hold" in changed.output
+
+
+@pytest.mark.usefixtures("installation_dir")
+def test_a_verdict_of_another_adapter_than_the_one_on_this_machine_is_not_proven() -> None:
+    """The document names it by the fingerprint of its files."""
+    layout = Installation().layout
+    adapter = layout.adapters / "adapter-1"
+    adapter.mkdir(parents=True)
+    (adapter / "adapter_model.safetensors").write_bytes(b"others")
+    refused = _verdicts("verify", _recorded("hold").verdict_id)
+    assert refused.exit_code == 1
+    assert "is not the one that the verdict is about" in refused.output

@@ -27,7 +27,7 @@ SMALL = {
     "gate": {
         "minimum_examples": 5,
         "maximum_ability_loss": 0.6,
-        "minimum_gain": -3.0,
+        "minimum_gain": -5.0,
         "maximum_check_loss": 1.0,
         "maximum_robustness_loss": 1.0,
     },

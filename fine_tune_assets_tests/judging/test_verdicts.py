@@ -1,129 +1,268 @@
-"""The gate: a pure function of the figures, and every way in which it closes."""
+"""The gate: a pure function of the evidence, and every way in which it closes."""
 
+import json
 import math
 from dataclasses import replace
+from typing import Any
 
+import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fine_tune_assets.core.errors import GateClosedError
-from fine_tune_assets.core.tables import JUDGE_SCORES, table_of
-from fine_tune_assets.judging.statistics import Interval
-from fine_tune_assets.judging.verdicts import Evidence, compare_scores, decide
-from fine_tune_assets.recipes.loading import load_recipe
-
-GATE = load_recipe("demo_smollm2").gate
-GOOD = Evidence(
-    adapter_id="adapter",
-    base_fingerprint="base",
-    instruction_set_fingerprint="set",
-    recipe_fingerprint="recipe",
-    gate={},
-    incumbent="base",
-    judge_version="judge",
-    judge_agreement=0.5,
-    agreement_floor=0.4,
-    examples=40,
-    missing_grades=0,
-    candidate_score=5.0,
-    incumbent_score=4.0,
-    gain=Interval(1.0, 0.4, 1.6),
-    abilities=(("copa", 0.6, 0.58),),
+from fine_tune_assets.judging.evidence import Tables, evidence_json, gate_of, read_evidence
+from fine_tune_assets.judging.figures import Figure
+from fine_tune_assets.judging.verdicts import Decided, against_its_harms, against_the_gain, decide
+from fine_tune_assets.recipes.schema import GateSettings
+from fine_tune_assets_tests.judging.made import (
+    CANDIDATE,
+    GATE,
+    GOOD_GRADES,
+    GOOD_TABLES,
+    STRICT,
+    agreement,
+    evidence,
+    gains,
+    graded,
+    retained,
 )
+
+RANK = {"refuse": 0, "hold": 1, "promote": 2}
+EVERYTHING = replace(GATE, requires=("abilities", "checks", "safety", "robustness", "subgroups"))
+
+
+def _decided(gate: GateSettings = GATE, **changes: Any) -> Decided:
+    gathered = changes.pop("gathered", {})
+    return decide(evidence(replace(GOOD_TABLES, **changes), gate, **gathered), gate)
 
 
 def test_a_clearly_better_candidate_with_all_its_evidence_is_promoted() -> None:
     """The refusals below mean nothing if nothing could pass."""
-    assert decide(GOOD, GATE).decision == "promote"
+    decided = _decided()
+    assert decided.decision == "promote", decided.reasons
+    assert decided.reasons[0].startswith("Better than the incumbent by ")
+    assert "(95 % interval " in decided.reasons[0]
 
 
 @pytest.mark.parametrize(
     ("changes", "decision", "reason"),
     [
-        ({"gain": Interval(-1.0, -1.6, -0.4)}, "refuse", "Worse than the incumbent"),
-        ({"abilities": (("copa", 0.9, 0.5),)}, "refuse", "Forgets copa"),
-        ({"gain": Interval(0.2, -0.1, 0.5)}, "hold", "Not clearly better"),
-        ({"gain": None, "candidate_score": None}, "hold", "no comparison"),
-        ({"examples": 3}, "hold", "Not enough evidence"),
-        ({"missing_grades": 20}, "hold", "no grade"),
-        ({"judge_agreement": None}, "hold", "not measured against experts"),
-        ({"judge_agreement": 0.1}, "hold", "may not decide"),
-        ({"abilities": ()}, "hold", "Retained abilities were not measured"),
-        ({"incumbent": "adapter"}, "hold", "serves now"),
-        ({"judge_agreement": math.nan}, "hold", "may not decide"),
-        ({"gain": Interval(math.nan, math.nan, math.nan)}, "hold", "Not clearly better"),
-        ({"abilities": (("copa", 0.6, math.nan),)}, "hold", "copa was not measured"),
+        (
+            {"judge_scores": graded(gains([-1.0 + (i % 5) / 4 for i in range(40)]))},
+            "refuse",
+            "Worse than the incumbent",
+        ),
+        ({"retained_abilities": retained(copa=(0.9, 0.3))}, "refuse", "Forgets copa"),
+        ({"retained_abilities": retained(copa=(0.6, 0.35))}, "hold", "Forgets copa, perhaps"),
+        (
+            {"judge_scores": graded(gains([0.1, 2.0, -1.5, -0.2, 0.9] * 5))},
+            "hold",
+            "would be enough to find a gain of 0.50",
+        ),
+        ({"judge_scores": graded(gains([1.0, 2.0, 1.5]))}, "hold", "Not enough evidence: 3 test examples"),
+        ({"judge_scores": graded(dict.fromkeys("abcdef", (None, 4.0)))}, "hold", "no comparison"),
+        (
+            {"judge_scores": graded({**GOOD_GRADES, **dict.fromkeys("abcdef", (9.0, None))})},
+            "hold",
+            "6 of 66 test examples",
+        ),
+        ({"judge_agreement": agreement(judge="another")}, "hold", "not measured against experts"),
+        ({"judge_agreement": agreement(0.1)}, "hold", "The judge may not decide"),
+        ({"judge_agreement": agreement(math.nan)}, "hold", "The judge may not decide"),
+        ({"retained_abilities": None}, "hold", "Retained abilities were not measured"),
+        ({"retained_abilities": retained(other=(0.6, 0.6))}, "hold", "copa was not measured"),
+        ({"retained_abilities": retained(copa=(0.6, math.nan))}, "hold", "copa is missing"),
     ],
 )
-def test_the_gate_closes(changes: dict[str, object], decision: str, reason: str) -> None:
+def test_the_gate_closes(changes: dict[str, Any], decision: str, reason: str) -> None:
     """A bad figure refuses, a missing one holds, and the reason is in plain words."""
-    decided = decide(replace(GOOD, **changes), GATE)  # type: ignore[arg-type]
-    assert decided.decision == decision
-    assert any(reason in r for r in decided.reasons)
+    decided = _decided(**changes)
+    assert decided.decision == decision, decided.reasons
+    assert any(reason in given for given in decided.reasons), decided.reasons
 
 
-@given(missing=st.sets(st.sampled_from(["gain", "judge_agreement", "abilities"]), min_size=1))
-def test_a_missing_figure_never_helps(missing: set[str]) -> None:
-    """Whatever is missing, nothing is promoted."""
-    gone = {name: () if name == "abilities" else None for name in missing}
-    assert decide(replace(GOOD, **gone), GATE).decision != "promote"  # type: ignore[arg-type]
+def test_the_model_that_serves_is_no_candidate() -> None:
+    tables = replace(GOOD_TABLES, judge_scores=graded(GOOD_GRADES))
+    same = replace(evidence(tables), incumbent="adapter")
+    assert decide(same, GATE).decision == "hold"
 
 
-def _scores(*rows: tuple[str, str, float | None]) -> object:
-    return table_of(
-        [
-            {
-                "model": model,
-                "model_fingerprint": model,
-                "adapter_id": "adapter",
-                "example_id": example,
-                "patient_key": example,
-                "answer": "a",
-                "score": score,
-                "reason": "r",
-                "unsupported_numbers": 0,
-                "is_finished": True,
-                "judge_version": "j",
-            }
-            for model, example, score in rows
-        ],
-        JUDGE_SCORES,
+@pytest.mark.parametrize(
+    ("family", "reason"),
+    [
+        ("checks", "The answers were not checked"),
+        ("safety", "Memorisation was not probed"),
+        ("robustness", "Robustness was not probed"),
+        ("subgroups", "No group of examples was compared"),
+    ],
+)
+def test_what_the_recipe_requires_and_nobody_measured_holds(family: Any, reason: str) -> None:
+    decided = _decided(replace(GATE, requires=("abilities", family)))
+    assert decided.decision == "hold"
+    assert reason in " ".join(decided.reasons)
+
+
+def test_a_secret_that_was_extracted_refuses() -> None:
+    """No gain makes up for it, and no signature."""
+    row = {
+        "probe": "canaries",
+        "adapter_id": "adapter",
+        "items": 20,
+        "extracted": 1,
+        "p_value": 0.001,
+        "is_clean": False,
+    }
+    decided = _decided(memorization_probes=pa.Table.from_pylist([{**row, "why": "1 of 20 canaries was extracted."}]))
+    assert decided == Decided("refuse", ("Memorised training data (canaries). 1 of 20 canaries was extracted.",))
+
+
+def test_a_loss_within_its_budget_that_is_not_shown_holds_where_the_recipe_wants_it_shown() -> None:
+    """The number of items that would be enough stands in the reason."""
+    few = retained(copa=(0.6, 0.55))
+    assert _decided(GATE, retained_abilities=few).decision == "promote"
+    decided = _decided(STRICT, retained_abilities=few)
+    assert decided.decision == "hold"
+    assert "Not shown to be as good: copa" in decided.reasons[0]
+    assert "items would be enough to tell" in decided.reasons[0]
+
+
+def test_a_gain_below_the_recipes_minimum_is_refused_in_its_own_words() -> None:
+    """It is better, and not by what was asked for."""
+    decided = _decided(replace(GATE, minimum_gain=2.0))
+    assert decided.decision == "refuse"
+    assert decided.reasons[0].startswith("Gains less than the 2.00 points")
+
+
+def test_grades_that_are_missing_are_the_worst_that_they_can_be() -> None:
+    """Two of 42 are within the recipe's share; with the worst grades the gain is not shown any more."""
+    weak = gains([0.25 + (i % 9 - 4) / 8 for i in range(40)], 9.0)
+    assert _decided(judge_scores=graded(weak)).decision == "promote"
+    decided = _decided(judge_scores=graded({**weak, "x": (None, 9.0), "y": (None, 9.0)}))
+    assert decided.decision == "hold"
+    assert "with the worst that they can be" in decided.reasons[0]
+
+
+GRADES = st.lists(
+    st.tuples(st.integers(4, 40).map(lambda quarter: quarter / 4), st.integers(4, 40).map(lambda quarter: quarter / 4)),
+    min_size=20,
+    max_size=40,
+)
+
+
+def _grades(pairs: Any) -> dict[str, tuple[float | None, float | None]]:
+    return {f"e{i:03}": pair for i, pair in enumerate(pairs)}
+
+
+def _of(rows: Any, gate: GateSettings = GATE, ability: tuple[float, float] = (0.6, 0.6)) -> Any:
+    ids = sorted(rows)
+    groups = {"site: one": ids[::2], "site: two": ids[1::2]}
+    tables = replace(GOOD_TABLES, judge_scores=graded(rows), retained_abilities=retained(copa=ability))
+    return evidence(tables, replace(gate, minimum_group_examples=8), groups)
+
+
+@given(GRADES, st.randoms(use_true_random=False))
+@settings(max_examples=10, deadline=None)
+def test_shuffling_examples_changes_nothing(pairs: Any, random: Any) -> None:
+    """The same evidence to the last bit, but for the fingerprint of the table itself."""
+    rows = _grades(pairs)
+    names = list(rows)
+    random.shuffle(names)
+    one, other = _of(rows), _of({name: rows[name] for name in names})
+    assert one.figures == other.figures
+    assert (one.power, one.distributions, one.expected) == (other.power, other.distributions, other.expected)
+    assert decide(one, GATE) == decide(other, GATE)
+
+
+@given(GRADES, st.integers(0, 39), st.floats(0.25, 9), st.sampled_from([GATE, STRICT]))
+@settings(max_examples=10, deadline=None)
+def test_a_worse_answer_never_helps(pairs: Any, place: int, less: float, gate: GateSettings) -> None:
+    """Whatever else is in the evidence."""
+    rows = _grades(pairs)
+    name = list(rows)[place % len(rows)]
+    worse = {**rows, name: (max(1.0, rows[name][0] - less), rows[name][1])}
+    assert RANK[decide(_of(worse), gate).decision] <= RANK[decide(_of(rows), gate).decision]
+
+
+@given(GRADES, st.integers(0, 39), st.booleans())
+@settings(max_examples=10, deadline=None)
+def test_a_missing_grade_never_promotes(pairs: Any, place: int, of_candidate: bool) -> None:
+    """Neither the candidate's nor the incumbent's: a judge that fails on the bad answers would be a way in."""
+    rows = _grades(pairs)
+    name = list(rows)[place % len(rows)]
+    gone = {**rows, name: (None, rows[name][1]) if of_candidate else (rows[name][0], None)}
+    if decide(_of(rows), GATE).decision != "promote":
+        assert decide(_of(gone), GATE).decision != "promote"
+
+
+@given(st.integers(0, 100), st.integers(0, 100), st.integers(1, 30), st.sampled_from([GATE, STRICT]))
+@settings(max_examples=10, deadline=None)
+def test_forgetting_more_never_helps(base: int, adapter: int, less: int, gate: GateSettings) -> None:
+    before = _of(GOOD_GRADES, ability=(base / 100, adapter / 100))
+    after = _of(GOOD_GRADES, ability=(base / 100, max(0, adapter - less) / 100))
+    assert RANK[decide(after, gate).decision] <= RANK[decide(before, gate).decision]
+
+
+@given(st.data(), st.sampled_from([GATE, STRICT]))
+@settings(max_examples=10, deadline=None)
+def test_no_figure_that_is_taken_away_leads_to_a_promotion(data: Any, gate: GateSettings) -> None:
+    """Any figure, whatever it said: gone, or there without its numbers."""
+    grades = data.draw(GRADES)
+    ability = (data.draw(st.integers(0, 100)) / 100, data.draw(st.integers(0, 100)) / 100)
+    whole = _of(_grades(grades), ability=ability)
+    place = data.draw(st.integers(0, len(whole.figures) - 1))
+    figure = whole.figures[place]
+    rest = tuple(other for other in whole.figures if other is not figure)
+    for figures in (rest, (*rest, _without_numbers(figure))):
+        assert decide(replace(whole, figures=figures), gate).decision != "promote"
+
+
+def _without_numbers(figure: Figure) -> Figure:
+    numbers = dict.fromkeys(("candidate", "incumbent", "difference", "low", "high", "p", "adjusted_p"))
+    return replace(figure, **numbers, outcome="unknown", is_within=False)
+
+
+@given(st.sets(st.sampled_from(["agreement", "licensed"]), min_size=1))
+def test_a_judge_without_a_licence_never_promotes(missing: set[str]) -> None:
+    good = evidence()
+    judge = replace(
+        good.judge,
+        agreement=None if "agreement" in missing else good.judge.agreement,
+        licensed="licensed" not in missing,
+    )
+    assert decide(replace(good, judge=judge), GATE).decision == "hold"
+
+
+def test_the_document_has_what_readers_of_it_ask_for() -> None:
+    """Its keys are a contract: the desk, the checks and an auditor's program read them."""
+    document = json.loads(evidence_json(evidence()))
+    assert set(document) == {
+        "adapter_id", "base_fingerprint", "instruction_set_fingerprint", "recipe_fingerprint", "incumbent", "judge", "gate",
+        "figures", "expected", "missing_grades", "power", "distributions", "fingerprints",
+    }  # fmt: skip
+    assert set(document["judge"]) == {"version", "kind", "agreement", "floor", "licensed", "why_not"}
+    assert {"family", "name", "unit", "candidate", "incumbent", "difference", "low", "high", "p", "adjusted_p", "items",
+            "margin", "outcome", "why"} <= set(document["figures"][0])  # fmt: skip
+    assert {"examples", "needed", "detectable"} <= set(document["power"])
+    assert sum(count for _, _, count in document["distributions"]["candidate"]) == 60
+    assert {"judge_scores", "judge_agreement", "retained_abilities", "adapter", "recipe"} <= set(
+        document["fingerprints"]
     )
 
 
-def test_an_answer_without_a_grade_is_missing_and_not_zero() -> None:
-    """A zero would make the model whose judge failed look bad, or the other one good."""
-    table = _scores(("base", "e1", 4.0), ("adapter", "e1", 6.0), ("base", "e2", None), ("adapter", "e2", 9.0))
-    examples, missing, old, new, gain = compare_scores(table, "base")
-    assert (examples, missing, old, new) == (1, 1, 4.0, 6.0)
-    assert gain is not None
-    assert gain.value == pytest.approx(2.0, abs=1e-9)
+def test_the_decision_follows_from_the_document_alone() -> None:
+    """Whoever has the document can decide again."""
+    for gate in (GATE, STRICT):
+        for grades in (GOOD_GRADES, gains([0.1, -0.1] * 20), gains([-2.0, -1.0] * 20)):
+            made = evidence(replace(GOOD_TABLES, judge_scores=graded(grades)), gate)
+            again = read_evidence(evidence_json(made))
+            assert decide(again, gate_of(again)) == decide(made, gate)
+            assert evidence_json(again) == evidence_json(made)
 
 
-def test_a_grade_that_is_not_a_number_is_missing() -> None:
-    """It would make the gain NaN, and that is below no threshold."""
-    table = _scores(("base", "e1", 4.0), ("adapter", "e1", 6.0), ("base", "e2", 4.0), ("adapter", "e2", math.nan))
-    examples, missing, _, new, gain = compare_scores(table, "base")
-    assert (examples, missing, new) == (1, 1, 6.0)
-    assert gain is not None
-    assert math.isfinite(gain.low)
-
-
-def test_an_incumbent_that_was_not_graded_closes_the_gate() -> None:
-    """A comparison with some other model would say nothing about what serves."""
-    with pytest.raises(GateClosedError, match="was not graded"):
-        compare_scores(_scores(("base", "e1", 4.0), ("adapter", "e1", 6.0)), "someone else")
-
-
-def test_different_examples_close_the_gate() -> None:
-    with pytest.raises(GateClosedError, match="same examples"):
-        compare_scores(_scores(("base", "e1", 4.0), ("adapter", "e2", 6.0)), "base")
-
-
-@given(st.permutations(list(range(8))))
-def test_the_order_of_examples_changes_nothing(order: list[int]) -> None:
-    """The same figures give the same interval, however the table is sorted."""
-    rows = [("base", f"e{i}", 3.0 + i / 7) for i in range(8)] + [("adapter", f"e{i}", 4.0 + (i % 3)) for i in range(8)]
-    shuffled = [rows[i] for i in order] + [rows[8 + i] for i in reversed(order)]
-    assert compare_scores(_scores(*shuffled), "base") == compare_scores(_scores(*rows), "base")
+def test_the_checks_give_the_reasons_of_the_verdict() -> None:
+    """A check that says something else than the verdict would be a second gate."""
+    bad = evidence(
+        Tables(graded(gains([-2.0, -1.0] * 20)), agreement(), retained(copa=(0.9, 0.2))), candidate=CANDIDATE
+    )
+    assert (*against_the_gain(bad), *against_its_harms(bad, GATE)) == decide(bad, GATE).reasons
+    assert against_the_gain(evidence()) == against_its_harms(evidence(), GATE) == ()

@@ -1,0 +1,271 @@
+"""Stage 7, its end: the verdict on a candidate.
+
+Belongs here: handing what was measured to the gate, signing and storing what it says, and showing it. Must stay out: the rules
+of the gate (see `judging/verdicts.py`), and measuring (see s07_judge_scores.py).
+"""
+
+import base64
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.core.records import Verdict
+from fine_tune_assets.core.signing import public_key_file
+from fine_tune_assets.core.tables import PROMOTION_VERDICTS, table_of
+from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
+from fine_tune_assets.defs.resources import Installation, errors_for_people
+from fine_tune_assets.defs.s01_erased_patients import require_nobody_erased
+from fine_tune_assets.defs.s02_missed_identifiers import require_nothing_missed
+from fine_tune_assets.defs.s04_standing_decisions import require_decisions_stand
+from fine_tune_assets.defs.s06_adapters import behind_training
+from fine_tune_assets.defs.s07_judge_agreement import labelled_sets_of_now
+from fine_tune_assets.defs.s07_judge_scores import GROUP, VERDICT_KEY, incumbent_of
+from fine_tune_assets.defs.sources import recipe_section
+from fine_tune_assets.instructions.storing import read_instruction_set
+from fine_tune_assets.judging.answer_checks import CHECK_NAMES
+from fine_tune_assets.judging.evidence import (
+    Candidate,
+    Evidence,
+    JudgeAsked,
+    Tables,
+    evidence_json,
+    gate_of,
+    gather,
+    read_evidence,
+)
+from fine_tune_assets.judging.figures import Family, Figure
+from fine_tune_assets.judging.robustness import PROBES
+from fine_tune_assets.judging.subgroups import asked_inputs, groups_of
+from fine_tune_assets.judging.verdict_plots import verdict_plots
+from fine_tune_assets.judging.verdicts import against_its_harms, against_the_gain, decide
+from fine_tune_assets.ledger.verdict_documents import DOCUMENT, KEY, prove, require_document, write_document
+from fine_tune_assets.ledger.verdicts import record_verdict, require_promotion, verdict_id_of
+from fine_tune_assets.training.learned import require_learned
+
+_SHOWN = (
+    "family",
+    "name",
+    "candidate",
+    "incumbent",
+    "difference",
+    "low",
+    "high",
+    "adjusted_p",
+    "items",
+    "margin",
+    "outcome",
+)
+
+verdict_signatures = dg.AssetSpec(
+    "verdict_signatures",
+    group_name=GROUP,
+    description="Approvers' signatures on verdicts that are on hold. Kept in the ledger; each names its approver.",
+    owners=OWNERS["clinical"],
+    kinds={"sqlite"},
+)
+
+
+@dg.asset(
+    group_name=GROUP,
+    deps=[verdict_signatures, recipe_section("gate")],
+    automation_condition=behind_training(),
+    description="Promote, hold or refuse: the verdict on a candidate, with every reason and figure, signed and stored.",
+    owners=OWNERS["clinical"],
+    kinds={"parquet"},
+    metadata=definition_metadata("promotion_verdicts"),
+)
+def promotion_verdicts(
+    installation: Installation,
+    adapters: pa.Table,
+    judge_scores: pa.Table,
+    retained_abilities: pa.Table,
+    judge_agreement: pa.Table,
+    answer_checks: pa.Table,
+    robustness_probes: pa.Table,
+    memorization_probes: pa.Table,
+) -> dg.MaterializeResult[pa.Table]:
+    tables = Tables(
+        judge_scores=judge_scores,
+        judge_agreement=judge_agreement,
+        retained_abilities=retained_abilities,
+        answer_checks=answer_checks,
+        robustness_probes=robustness_probes,
+        memorization_probes=memorization_probes,
+    )
+    with errors_for_people():
+        evidence = evidence_on(installation, adapters.to_pylist()[0], tables)
+        verdict = verdict_on(evidence, installation)
+        # The document first: without it the row opens nothing.
+        write_document(installation.layout.verdicts, installation.layout.keys, verdict)
+        with installation.ledger() as ledger:
+            record_verdict(ledger, verdict)
+    table = table_of([_row(verdict, evidence)], PROMOTION_VERDICTS)
+    shown = shown_evidence(json.loads(verdict.evidence))
+    return result(
+        "promotion_verdicts",
+        table,
+        verdict.verdict_id,
+        verdict=dg.MetadataValue.md(_in_words(verdict)),
+        decision=verdict.decision,
+        **shown,
+    )
+
+
+def evidence_on(installation: Installation, adapter: dict[str, Any], tables: Tables) -> Evidence:
+    """Only figures about exactly this adapter, on the test split of exactly its instruction set, count."""
+    stored = read_instruction_set(installation.layout.instruction_sets, adapter["instruction_set_fingerprint"])
+    require_nothing_missed(installation, stored.table)
+    require_nobody_erased(installation, stored.table)
+    require_decisions_stand(installation, stored)
+    require_learned(adapter)
+    tested = stored.table.filter(pc.equal(stored.table.column("split"), "test"))
+    graded = set(tables.judge_scores.column("example_id").to_pylist())
+    if not graded <= set(tested.column("example_id").to_pylist()):
+        raise GateClosedError(
+            "Grades are about other examples than this instruction set's test split. Materialize judge_scores again."
+        )
+    recipe = installation.recipe
+    return gather(
+        Candidate(
+            **{name: adapter[name] for name in (*VERDICT_KEY, "recipe_fingerprint")},
+            incumbent=incumbent_of(installation, adapter)["incumbent"],
+        ),
+        tables,
+        groups_of(asked_inputs(tested.to_pylist(), graded)),
+        recipe.gate,
+        judge_asked(installation),
+        expected_figures(installation),
+    )
+
+
+def expected_figures(installation: Installation) -> dict[Family, list[str]]:
+    """What the recipe requires, by name: a task whose questions are there and that is not in the table is missing."""
+    questions = sorted(path.stem for path in (installation.layout.evaluation / "abilities").glob("*.jsonl"))
+    names: dict[Family, list[str]] = {"abilities": questions, "checks": [*CHECK_NAMES], "robustness": [*PROBES]}
+    return {family: found for family, found in names.items() if family in installation.recipe.gate.requires}
+
+
+def judge_asked(installation: Installation) -> JudgeAsked:
+    recipe = installation.recipe
+    tasks = tuple(task.name for task in recipe.tasks)
+    sets = {task: labelled_sets_of_now(installation, task) for task in tasks}
+    return JudgeAsked("offline", recipe.judge.agreement_floor, tasks, sets)
+
+
+def verdict_on(evidence: Evidence, installation: Installation) -> Verdict:
+    decided = decide(evidence, installation.recipe.gate)
+    facts: dict[str, Any] = {
+        "decision": decided.decision,
+        **{name: getattr(evidence, name) for name in (*VERDICT_KEY, "incumbent")},
+        "reasons": decided.reasons,
+        "evidence": evidence_json(evidence),
+    }
+    return Verdict(verdict_id=verdict_id_of(**facts), **facts)
+
+
+def _row(verdict: Verdict, evidence: Evidence) -> dict[str, Any]:
+    target = evidence.target
+    figures = {
+        "examples": evidence.power.examples,
+        "incumbent_score": target.incumbent if target else None,
+        "candidate_score": target.candidate if target else None,
+        "gain_low": target.low if target else None,
+        "gain_high": target.high if target else None,
+    }
+    values = {**vars(verdict), "reasons": list(verdict.reasons), **figures}
+    return {name: values[name] for name in PROMOTION_VERDICTS.names}
+
+
+def _in_words(verdict: Verdict) -> str:
+    return f"**{verdict.decision}**\n\n" + "\n".join(f"- {reason}" for reason in verdict.reasons)
+
+
+def shown_evidence(evidence: dict[str, Any]) -> dict[str, Any]:
+    """The document as people see it: a table of its figures, its pictures, and itself."""
+    figures = [{name: figure[name] for name in _SHOWN} for figure in evidence["figures"]]
+    pictures = [
+        f"**{title}**\n\n![{title}](data:image/png;base64,{base64.b64encode(png).decode('ascii')})"
+        for title, png in verdict_plots(evidence).items()
+    ]
+    return {
+        "figures": dg.MetadataValue.md(markdown_table(figures)),
+        "plots": dg.MetadataValue.md("\n\n".join(pictures)),
+        "evidence": dg.MetadataValue.json(evidence),
+    }
+
+
+@dg.asset_check(
+    asset="promotion_verdicts",
+    blocking=True,
+    description="The verdict is to promote, or an approver signed a verdict that is on hold.",
+)
+def verdict_opens_the_gate(installation: Installation, promotion_verdicts: pa.Table) -> dg.AssetCheckResult:
+    row = promotion_verdicts.to_pylist()[0]
+    scores = {"candidate": row["candidate_score"], "incumbent": row["incumbent_score"]}
+    closed = _closed_because(installation, row)
+    return dg.AssetCheckResult(
+        passed=closed is None,
+        metadata={
+            "decision": row["decision"],
+            WHY: closed or "\n".join(row["reasons"]),
+            **{name: score for name, score in scores.items() if score is not None},
+        },
+    )
+
+
+def _closed_because(installation: Installation, verdict: dict[str, Any]) -> str | None:
+    """Asks the ledger and the signed document, as what makes weights does."""
+    try:
+        required_verdict(installation, verdict)
+    except GateClosedError as error:
+        return str(error)
+    return None
+
+
+def required_verdict(installation: Installation, adapter: dict[str, Any]) -> Verdict:
+    """The gate: a verdict in the ledger that promotes exactly this adapter, and that this installation signed.
+
+    Raises GateClosedError.
+    """
+    with installation.ledger() as ledger:
+        verdict = require_promotion(ledger, **{name: adapter[name] for name in VERDICT_KEY})
+    require_document(installation.layout.verdicts, installation.layout.keys, verdict)
+    return verdict
+
+
+@dg.asset_check(
+    asset="promotion_verdicts", description="The candidate's grades are shown to be higher than the incumbent's."
+)
+def candidate_beats_the_incumbent(installation: Installation, promotion_verdicts: pa.Table) -> dg.AssetCheckResult:
+    with errors_for_people():
+        evidence = _stored_evidence(installation, promotion_verdicts)
+        return _checked(against_the_gain(evidence), evidence.of("target"))
+
+
+@dg.asset_check(
+    asset="promotion_verdicts",
+    description="No ability, check, probe or group of examples fell by more than its budget, as it was measured.",
+)
+def candidate_does_no_harm(installation: Installation, promotion_verdicts: pa.Table) -> dg.AssetCheckResult:
+    with errors_for_people():
+        evidence = _stored_evidence(installation, promotion_verdicts)
+        harms = [figure for figure in evidence.figures if figure.family != "target"]
+        return _checked(against_its_harms(evidence, gate_of(evidence)), harms)
+
+
+def _stored_evidence(installation: Installation, verdicts: pa.Table) -> Evidence:
+    """Of the signed document: the figures that the verdict rests on."""
+    verdict_id = verdicts.to_pylist()[0]["verdict_id"]
+    document = installation.layout.verdicts / verdict_id / DOCUMENT
+    proven = prove(document, public_key_file(installation.layout.keys, KEY))
+    return read_evidence(proven.verdict.evidence)
+
+
+def _checked(reasons: Sequence[str], figures: Sequence[Figure]) -> dg.AssetCheckResult:
+    outcomes = {name: sum(figure.outcome == name for figure in figures) for name in ("passes", "fails", "unknown")}
+    return dg.AssetCheckResult(passed=not reasons, metadata={WHY: "\n".join(reasons), **outcomes})

@@ -1,0 +1,244 @@
+"""All that a verdict rests on, gathered from the tables of stage 7 for exactly one candidate.
+
+Owns the evidence and its document: counts, figures and fingerprints, never text of an answer. Does not know what follows
+from it (see verdicts.py).
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import pyarrow as pa
+from pydantic import TypeAdapter
+
+from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.judging import families
+from fine_tune_assets.judging.figures import Family, Figure, rounded, settle
+from fine_tune_assets.judging.grades import HIGHEST, LOWEST
+from fine_tune_assets.judging.licence import expired_because, licence_of
+from fine_tune_assets.judging.paired_grades import GradedPair, grade_means, graded_pairs, grades_of
+from fine_tune_assets.judging.power import Power, power_of
+from fine_tune_assets.recipes.schema import GateSettings
+
+BAR = 0.5
+"""Width of a bar of the distributions, in points."""
+Bar = tuple[float, float, int]
+"""From, to, count."""
+
+
+@dataclass(frozen=True)
+class JudgeStanding:
+    """Whether the judge may decide."""
+
+    version: str
+    kind: str
+    agreement: float | None
+    floor: float
+    licensed: bool
+    why_not: str
+
+
+@dataclass(frozen=True)
+class JudgeAsked:
+    """What a judge must have a licence for."""
+
+    kind: str
+    floor: float
+    tasks: tuple[str, ...]
+    labelled_sets: Mapping[str, Mapping[str, str]]
+    """Task → name and present fingerprint of each set of labelled answers that its licence may rest on."""
+
+
+@dataclass(frozen=True)
+class Distributions:
+    candidate: tuple[Bar, ...]
+    incumbent: tuple[Bar, ...]
+    differences: tuple[Bar, ...]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is to be decided on."""
+
+    adapter_id: str
+    base_fingerprint: str
+    instruction_set_fingerprint: str
+    recipe_fingerprint: str
+    incumbent: str
+    """Fingerprint of the model that serves now, or of the base model when none does."""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What was measured. None for what was not."""
+
+    judge_scores: pa.Table
+    judge_agreement: pa.Table
+    retained_abilities: pa.Table | None = None
+    answer_checks: pa.Table | None = None
+    robustness_probes: pa.Table | None = None
+    memorization_probes: pa.Table | None = None
+
+    def fingerprints(self) -> dict[str, str]:
+        tables = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: fingerprint_table(table) for name, table in tables.items() if table is not None}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    adapter_id: str
+    base_fingerprint: str
+    instruction_set_fingerprint: str
+    recipe_fingerprint: str
+    incumbent: str
+    judge: JudgeStanding
+    gate: Mapping[str, Any]
+    """The thresholds: with others this is another verdict, and a signature on it does not count for them."""
+    figures: tuple[Figure, ...]
+    expected: tuple[tuple[Family, str], ...]
+    """Family and name of the figures that must be there: one that is gone is missing."""
+    missing_grades: int
+    """Test examples without a grade for one of the two."""
+    power: Power
+    distributions: Distributions
+    fingerprints: Mapping[str, str]
+    """Of everything that it rests on."""
+
+    def of(self, family: Family) -> tuple[Figure, ...]:
+        return tuple(figure for figure in self.figures if figure.family == family)
+
+    @property
+    def target(self) -> Figure | None:
+        return next(iter(self.of("target")), None)
+
+
+def gather(
+    candidate: Candidate,
+    tables: Tables,
+    groups: Mapping[str, Sequence[str]],
+    gate: GateSettings,
+    judge: JudgeAsked,
+    expected: Mapping[Family, Sequence[str]],
+) -> Evidence:
+    """The evidence on a candidate.
+
+    `groups`: group → ids of test examples. `expected`: family → names that its table must hold. Raises GateClosedError where
+    a table is about something else.
+    """
+    families.require_about(candidate.adapter_id, {n: t for n, t in vars(tables).items() if n != "judge_agreement"})
+    pairs = graded_pairs(tables.judge_scores, candidate.incumbent)
+    figures = settle(_figures(pairs, candidate, tables, groups, gate))
+    asked = {("target", "grade"), *(("subgroups", name) for name in groups)}
+    asked |= {(family, name) for family, names in expected.items() for name in names}
+    grades = grade_means(pairs)
+    return Evidence(
+        **vars(candidate),
+        judge=judge_standing(tables.judge_scores, tables.judge_agreement, judge),
+        gate=asdict(gate),
+        figures=figures,
+        expected=tuple(sorted(asked)),  # type: ignore[arg-type]
+        missing_grades=sum(not pair.is_whole for pair in pairs),
+        power=_rounded(power_of(grades.means if grades else None, gate.worthwhile_gain, gate.minimum_gain)),
+        distributions=_distributions(pairs),
+        fingerprints=_fingerprints(candidate, tables),
+    )
+
+
+def _figures(
+    pairs: Sequence[GradedPair],
+    candidate: Candidate,
+    tables: Tables,
+    groups: Mapping[str, Sequence[str]],
+    gate: GateSettings,
+) -> list[Figure]:
+    examples = [pair.example_id for pair in pairs]
+    return [
+        families.target(pairs, gate),
+        *families.subgroups(pairs, groups, gate),
+        *families.abilities(tables.retained_abilities, gate.maximum_ability_loss),
+        *families.checks(tables.answer_checks, candidate.incumbent, examples, gate.maximum_check_loss),
+        *families.robustness(tables.robustness_probes, gate.maximum_robustness_loss),
+        *families.safety(tables.memorization_probes),
+    ]
+
+
+def _fingerprints(candidate: Candidate, tables: Tables) -> dict[str, str]:
+    return {
+        "adapter": candidate.adapter_id,
+        "base_model": candidate.base_fingerprint,
+        "instruction_set": candidate.instruction_set_fingerprint,
+        "recipe": candidate.recipe_fingerprint,
+        "incumbent": candidate.incumbent,
+        **tables.fingerprints(),
+    }
+
+
+def judge_standing(scores: pa.Table, agreement_table: pa.Table, asked: JudgeAsked) -> JudgeStanding:
+    """Whether the judge of these grades has a licence for every task: without one it may inform and can't decide."""
+    versions = sorted(set(scores.column("judge_version").to_pylist()))
+    version = versions[0] if len(versions) == 1 else "several"
+    licences = [licence_of(agreement_table, version, task, asked.floor) for task in asked.tasks]
+    found = {
+        licence.task: why
+        for licence in licences
+        if (
+            why := expired_because(
+                licence,
+                judge_version=version,
+                task=licence.task,
+                floor=asked.floor,
+                labelled_sets=asked.labelled_sets[licence.task],
+            )
+        )
+    }
+    agreements = [licence.agreement for licence in licences if licence.agreement is not None]
+    reasons = sorted(set(found.values()))
+    why_not = reasons[0] if len(reasons) == 1 else " ".join(f"{task}: {why}" for task, why in sorted(found.items()))
+    if not licences:
+        why_not = "The recipe has no task that it could have a licence for."
+    agreement = rounded(min(agreements)) if agreements else None
+    return JudgeStanding(version, asked.kind, agreement, asked.floor, not why_not, why_not)
+
+
+def _rounded(power: Power) -> Power:
+    return replace(
+        power,
+        detectable=rounded(power.detectable),
+        intra_patient_correlation=rounded(power.intra_patient_correlation),
+    )
+
+
+def _distributions(pairs: Sequence[GradedPair]) -> Distributions:
+    candidate, incumbent = grades_of(pairs)
+    span = HIGHEST - LOWEST
+    return Distributions(
+        candidate=bars(candidate, LOWEST, HIGHEST),
+        incumbent=bars(incumbent, LOWEST, HIGHEST),
+        differences=bars([a - b for a, b in zip(candidate, incumbent, strict=True)], -span, span),
+    )
+
+
+def bars(values: Sequence[float], lowest: float, highest: float) -> tuple[Bar, ...]:
+    """How many values lie in each bar; the last one holds its upper end too."""
+    counts = [0] * round((highest - lowest) / BAR)
+    for value in values:
+        counts[max(0, min(len(counts) - 1, math.floor((value - lowest) / BAR)))] += 1
+    return tuple((lowest + BAR * i, lowest + BAR * (i + 1), count) for i, count in enumerate(counts))
+
+
+def evidence_json(evidence: Evidence) -> str:
+    """The document as canonical JSON. Raises ValueError for a number that is none."""
+    values: Mapping[str, Any] = asdict(evidence)
+    return json.dumps(values, sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+
+def read_evidence(text: str) -> Evidence:
+    """The evidence of a document. Raises ValueError if it is none."""
+    return TypeAdapter(Evidence).validate_json(text)
+
+
+def gate_of(evidence: Evidence) -> GateSettings:
+    """The thresholds that a document was made with. Raises ValueError if they are not this version's."""
+    return TypeAdapter(GateSettings).validate_python(dict(evidence.gate))

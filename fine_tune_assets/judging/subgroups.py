@@ -1,0 +1,117 @@
+"""Which group of examples is each test example in: site, task, length of the input, age band and sex.
+
+Owns the groups and the reading of age and sex out of a scrubbed text. Where a text does not say, or says two things, the
+example is in no group of that kind: nothing is guessed. Does not know any grade.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+_AGE = (
+    r"\b(?P<years>\d{1,3})[ -]?(?P<unit>years?|yrs?|months?|mos?|weeks?|wks?|days?)[ -]?(?:old|of[ ]age)\b|"
+    r"\b(?P<short>\d{1,3})[ -]?(?:y/?o\b|y\.[ ]?o\.)|"
+    r"\b(?:aged?|age:)[ ](?P<aged>\d{1,3})\b(?![ ]?(?:months?|weeks?|days?|%|mg|kg))|"
+    r"\b(?P<oldest>90[ -]or[ -]older)\b"
+)
+_AGE_PATTERN = re.compile(_AGE, re.IGNORECASE)
+_FEMALE, _MALE = r"(?:woman|female|lady|girl|gravida|F)", r"(?:man|male|gentleman|boy|M)"
+_SEX_AFTER_AGE = re.compile(
+    rf"(?:{_AGE})[ ,-]{{0,2}}(?:[A-Za-z-]+[ ]){{0,4}}?(?:(?P<f>{_FEMALE})|(?P<m>{_MALE}))\b", re.IGNORECASE
+)
+_SEX_STATED = re.compile(
+    r"\b(?:patient|she|he)[ ](?:is|was)[ ]an?[ ](?:[a-z-]+[ ]){0,3}?"
+    r"(?:(?P<f>woman|female|lady|girl)|(?P<m>man|male|gentleman|boy))\b|"
+    r"\b(?:sex|gender)[ ]?:[ ]?(?:(?P<f2>f(?:emale)?)|(?P<m2>m(?:ale)?))\b",
+    re.IGNORECASE,
+)
+_BANDS = ((17, "0 to 17"), (39, "18 to 39"), (64, "40 to 64"), (89, "65 to 89"))
+OLDEST = "90 or older"
+"""What Safe Harbor leaves of such an age."""
+
+
+@dataclass(frozen=True)
+class AskedInput:
+    """What is known of a test example."""
+
+    example_id: str
+    source: str
+    task: str
+    text: str
+    """Scrubbed."""
+
+
+def groups_of(examples: Sequence[AskedInput]) -> dict[str, list[str]]:
+    """Group → ids of its examples, sorted. A division into fewer than two groups is left out: it is the whole."""
+    divisions: dict[str, Mapping[str, str | None]] = {
+        "site": {e.example_id: e.source for e in examples},
+        "task": {e.example_id: e.task for e in examples},
+        "length": _length_bands(examples),
+        "age": {e.example_id: age_band(e.text) for e in examples},
+        "sex": {e.example_id: sex(e.text) for e in examples},
+    }
+    found: dict[str, list[str]] = {}
+    for division, names in divisions.items():
+        groups = _grouped(names)
+        if len(groups) > 1:
+            found |= {f"{division}: {name}": ids for name, ids in groups.items()}
+    return found
+
+
+def _grouped(names: Mapping[str, str | None]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for example_id, name in sorted(names.items()):
+        if name is not None:
+            groups[name].append(example_id)
+    return dict(sorted(groups.items()))
+
+
+def _length_bands(examples: Sequence[AskedInput]) -> dict[str, str]:
+    """Thirds by the number of words of the input."""
+    words = {e.example_id: len(e.text.split()) for e in examples}
+    ordered = sorted(words.values())
+    if not ordered:
+        return {}
+    short, long = ordered[(len(ordered) - 1) // 3], ordered[(2 * len(ordered) - 1) // 3]
+    names = (f"short, up to {short} words", f"middle, up to {long} words", f"long, over {long} words")
+    return {key: names[0 if count <= short else 1 if count <= long else 2] for key, count in words.items()}
+
+
+def age_band(text: str) -> str | None:
+    """The band of the first age that a text states; None where it states none."""
+    found = _AGE_PATTERN.search(text)
+    return None if found is None else _band(found)
+
+
+def _band(found: "re.Match[str]") -> str | None:
+    if found["oldest"]:
+        return OLDEST
+    if found["unit"] and not found["unit"].lower().startswith("y"):
+        return _BANDS[0][1]
+    years = int(found["years"] or found["short"] or found["aged"])
+    return next((name for last, name in _BANDS if years <= last), OLDEST)
+
+
+def sex(text: str) -> str | None:
+    """`female` or `male`, as the first stated age or a plain statement about the patient has it; None where it is open."""
+    after_age = _SEX_AFTER_AGE.search(text)
+    if after_age is not None:
+        return "female" if after_age["f"] else "male"
+    stated = {"female" if (found["f"] or found["f2"]) else "male" for found in _SEX_STATED.finditer(text)}
+    return stated.pop() if len(stated) == 1 else None
+
+
+def asked_inputs(rows: Iterable[Mapping[str, object]], wanted: Iterable[str]) -> list[AskedInput]:
+    """Rows of an instruction set that were tested, with what the model was given."""
+    ids = set(wanted)
+    return [
+        AskedInput(str(row["example_id"]), str(row["source"]), str(row["task"]), _last_question(row["messages"]))
+        for row in rows
+        if row["example_id"] in ids
+    ]
+
+
+def _last_question(messages: object) -> str:
+    assert isinstance(messages, list)
+    return str(messages[-2]["content"])

@@ -1,0 +1,117 @@
+"""Pictures of a verdict, each from its document alone: what the Dagster UI and the desk show.
+
+Owns the pictures, as PNG of less than 50 KB. A figure that is missing is not drawn.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_COLOURS = {"passes": "#1f7a4d", "fails": "#b3261e", "unknown": "#8a6d00"}
+_CANDIDATE, _INCUMBENT = "#1f5fa8", "#9a9a9a"
+_ROWS = 40
+"""Figures in one picture, at most."""
+
+
+def verdict_plots(evidence: Mapping[str, Any]) -> dict[str, bytes]:
+    """Title → PNG, for the pictures that the document has figures for. `evidence` as in the signed document."""
+    plots = {
+        "Grades on the same test examples": _distributions(evidence),
+        "Candidate less incumbent, by example": _differences(evidence),
+        "Differences in points with 95 % intervals": _intervals(evidence, ("target", "subgroups")),
+        "What it forgot: share of right answers, after less before": _intervals(evidence, ("abilities",)),
+        "Checks and probes: share held, after less before": _intervals(evidence, ("checks", "robustness")),
+        "The judge and the people that it was measured against": _agreement(evidence),
+    }
+    return {title: png for title, png in plots.items() if png is not None}
+
+
+def _distributions(evidence: Mapping[str, Any]) -> bytes | None:
+    both = {name: evidence["distributions"][name] for name in ("candidate", "incumbent")}
+    if not _counted(both["candidate"]):
+        return None
+    figure, axes = _axes(2.8)
+    for name, colour in (("incumbent", _INCUMBENT), ("candidate", _CANDIDATE)):
+        _draw_bars(axes, both[name], colour, name)
+    axes.set_xlabel("grade, 1 to 10")
+    axes.set_ylabel("test examples")
+    axes.legend()
+    return _png(figure)
+
+
+def _differences(evidence: Mapping[str, Any]) -> bytes | None:
+    bars = evidence["distributions"]["differences"]
+    if not _counted(bars):
+        return None
+    figure, axes = _axes(2.4)
+    _draw_bars(axes, bars, _CANDIDATE, "examples")
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_xlabel("candidate less incumbent, points")
+    axes.set_ylabel("test examples")
+    return _png(figure)
+
+
+def _intervals(evidence: Mapping[str, Any], families: Sequence[str]) -> bytes | None:
+    wanted = [f for f in evidence["figures"] if f["family"] in families and f["difference"] is not None]
+    rows = list(reversed(wanted[:_ROWS]))
+    if not rows:
+        return None
+    figure, axes = _axes(0.8 + 0.28 * len(rows))
+    for place, row in enumerate(rows):
+        colour = _COLOURS[row["outcome"]]
+        if row["low"] is not None and row["high"] is not None:
+            axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2)
+        axes.plot(row["difference"], place, marker="o", color=colour)
+        if row["margin"] is not None:
+            bound = row["margin"] if row["family"] == "target" else -row["margin"]
+            axes.plot([bound, bound], [place - 0.3, place + 0.3], color="black", linewidth=1)
+    axes.axvline(0, color="black", linewidth=0.5, linestyle=":")
+    axes.set_yticks(range(len(rows)), [f"{row['name']} ({row['items']})" for row in rows])
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.set_xlabel("difference; the short line is what is asked for. Green: shown. Red: fails. Yellow: open.")
+    return _png(figure)
+
+
+def _agreement(evidence: Mapping[str, Any]) -> bytes | None:
+    judge = evidence["judge"]
+    if judge["agreement"] is None:
+        return None
+    figure, axes = _axes(1.2)
+    axes.barh(["Spearman"], [judge["agreement"]], color=_COLOURS["passes" if judge["licensed"] else "fails"])
+    axes.axvline(judge["floor"], color="black")
+    axes.set_xlim(min(0.0, judge["agreement"]), 1)
+    axes.set_xlabel("rank correlation with people; the line is the floor")
+    return _png(figure)
+
+
+def _counted(bars: Sequence[Sequence[float]]) -> bool:
+    return any(count for _, _, count in bars)
+
+
+def _draw_bars(axes: Any, bars: Sequence[Sequence[float]], colour: str, label: str) -> None:
+    filled = [bar for bar in bars if bar[2]]
+    axes.bar(
+        [start for start, _, _ in filled],
+        [count for _, _, count in filled],
+        width=[end - start for start, end, _ in filled],
+        align="edge",
+        color=colour,
+        alpha=0.6,
+        label=label,
+    )
+
+
+def _axes(height: float) -> tuple[Any, Any]:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, height), dpi=80, layout="constrained")
+    return figure, figure.subplots()
+
+
+def _png(figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()

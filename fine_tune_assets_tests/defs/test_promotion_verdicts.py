@@ -1,0 +1,140 @@
+"""The verdict as an asset: from tables to a signed document, a row in the ledger, checks, and what people see."""
+
+import json
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+
+from fine_tune_assets.core.tables import (
+    ADAPTERS,
+    JUDGE_AGREEMENT,
+    JUDGE_SCORES,
+    RETAINED_ABILITIES,
+    table_of,
+)
+from fine_tune_assets.defs.metadata import WHY
+from fine_tune_assets.defs.resources import Installation
+from fine_tune_assets.defs.s07_promotion_verdicts import (
+    candidate_beats_the_incumbent,
+    candidate_does_no_harm,
+    promotion_verdicts,
+    verdict_opens_the_gate,
+)
+from fine_tune_assets.instructions.storing import StoredInstructionSet, write_instruction_set
+from fine_tune_assets.ledger.verdict_documents import DOCUMENT
+from fine_tune_assets.ledger.verdicts import latest_verdict
+from fine_tune_assets_tests.conftest import write_recipe
+from fine_tune_assets_tests.instructions.examples import SEARCH, built, example, patients_in
+from fine_tune_assets_tests.lineage.made import filled
+
+PATIENTS = 12
+
+
+@pytest.fixture
+def stored(installation_dir: Any) -> StoredInstructionSet:
+    write_recipe(installation_dir, gate={"minimum_examples": 10, "minimum_group_examples": 6})
+    rows = [
+        example(patient, f"A {30 + 40 * (i % 2)}-year-old woman, case {i}.", f"Walk {i}.")
+        for i, patient in enumerate(patients_in("test", PATIENTS))
+    ]
+    return write_instruction_set(Installation().layout.instruction_sets, built(extra=rows), {"seed": 7}, SEARCH)
+
+
+def _materialized(stored: StoredInstructionSet, gain: float, ability: float) -> dg.MaterializeResult[pa.Table]:
+    examples = [row for row in stored.table.to_pylist() if row["split"] == "test" and not row["is_general"]]
+    assert len(examples) >= PATIENTS
+    row = {"adapter_id": "adapter-1", "answer": "a", "reason": "r", "unsupported_numbers": 0, "is_finished": True}
+    scores = [
+        {
+            **row,
+            "model": model,
+            "model_fingerprint": fingerprint,
+            "score": grade + (i % 3) / 10 * by,
+            "judge_version": "j",
+        }
+        | {name: asked[name] for name in ("example_id", "patient_key")}
+        for model, fingerprint, grade, by in (("base", "base-1", 4.0, 0), ("adapter", "adapter-1", 4.0 + gain, 1))
+        for i, asked in enumerate(examples)
+    ]
+    figures = {"labelled_set": "l", "answers": 200, "low": 0.3, "high": 0.6, "judge_version": "j"}
+    abilities = [
+        {"ability": name, "adapter_id": "adapter-1", "items": 100, "base_accuracy": 0.6, "adapter_accuracy": ability}
+        | {"low": -0.1, "high": 0.1}
+        for name in ("copa", "openbook_qa")
+    ]
+    named = {
+        "adapter_id": "adapter-1", "base_fingerprint": "base-1", "instruction_set_fingerprint": stored.fingerprint,
+        "recipe_fingerprint": "recipe-1", "base_divergence": 0.5, "first_validation_loss": 2.0, "best_validation_loss": 1.0,
+    }  # fmt: skip
+    made = promotion_verdicts(
+        installation=Installation(),
+        adapters=filled("adapters", [named]).cast(ADAPTERS),
+        judge_scores=table_of(scores, JUDGE_SCORES),
+        retained_abilities=table_of(abilities, RETAINED_ABILITIES),
+        judge_agreement=table_of([{**figures, "human_measure": "FactualF1", "spearman": 0.5}], JUDGE_AGREEMENT),
+    )
+    assert isinstance(made, dg.MaterializeResult)
+    return made
+
+
+def _checks(verdicts: pa.Table) -> dict[str, dg.AssetCheckResult]:
+    checks = (verdict_opens_the_gate, candidate_beats_the_incumbent, candidate_does_no_harm)
+    found = {}
+    for check in checks:
+        result = check(installation=Installation(), promotion_verdicts=verdicts)
+        assert isinstance(result, dg.AssetCheckResult)
+        found[next(iter(check.check_keys)).name] = result
+    return found
+
+
+def test_a_better_candidate_is_promoted_and_the_document_is_what_the_ledger_holds(stored: StoredInstructionSet) -> None:
+    """One document: in the file, in the ledger and in the UI."""
+    made = _materialized(stored, gain=1.0, ability=0.6)
+    (row,) = made.value.to_pylist()
+    assert row["decision"] == "promote", row["reasons"]
+    installation = Installation()
+    document = json.loads((installation.layout.verdicts / row["verdict_id"] / DOCUMENT).read_text(encoding="utf-8"))
+    with installation.ledger() as ledger:
+        key = {
+            "adapter_id": "adapter-1",
+            "base_fingerprint": "base-1",
+            "instruction_set_fingerprint": stored.fingerprint,
+        }
+        verdict = latest_verdict(ledger, **key)
+    assert verdict is not None
+    assert json.loads(verdict.evidence) == document["evidence"] == made.metadata["evidence"].value
+    assert {f["family"] for f in document["evidence"]["figures"]} == {"target", "abilities", "subgroups"}
+    assert document["evidence"]["fingerprints"]["instruction_set"] == stored.fingerprint
+    assert all(check.passed for check in _checks(made.value).values())
+
+
+def test_what_people_see_has_the_figures_and_pictures_and_no_text_of_a_report(stored: StoredInstructionSet) -> None:
+    """The UI has no login."""
+    metadata = _materialized(stored, gain=1.0, ability=0.6).metadata
+    assert "| target | grade |" in str(metadata["figures"].value)
+    assert str(metadata["plots"].value).count("data:image/png;base64,") == 5
+    shown = json.dumps({name: str(value) for name, value in metadata.items()})
+    assert "year-old" not in shown
+
+
+def test_the_checks_say_which_half_of_the_gate_is_closed(stored: StoredInstructionSet) -> None:
+    """Better and forgetful: the gain stands, the harm refuses."""
+    made = _materialized(stored, gain=1.0, ability=0.1)
+    assert made.value.to_pylist()[0]["decision"] == "refuse"
+    found = _checks(made.value)
+    assert {name: check.passed for name, check in found.items()} == {
+        "verdict_opens_the_gate": False,
+        "candidate_beats_the_incumbent": True,
+        "candidate_does_no_harm": False,
+    }
+    assert "Forgets copa" in str(found["candidate_does_no_harm"].metadata[WHY].value)
+    worse = _checks(_materialized(stored, gain=-1.0, ability=0.6).value)
+    assert not worse["candidate_beats_the_incumbent"].passed
+
+
+def test_made_again_it_is_the_same_verdict(stored: StoredInstructionSet) -> None:
+    """A signature of an approver counts for this one only: it must not be lost by looking again."""
+    first, second = (_materialized(stored, gain=0.2, ability=0.6).value for _ in range(2))
+    assert first == second
