@@ -9,7 +9,6 @@ import pytest
 
 from fine_tune_assets.core.tables import (
     ADAPTERS,
-    JUDGE_AGREEMENT,
     JUDGE_SCORES,
     RETAINED_ABILITIES,
     table_of,
@@ -27,6 +26,7 @@ from fine_tune_assets.ledger.verdict_documents import DOCUMENT
 from fine_tune_assets.ledger.verdicts import latest_verdict
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.instructions.examples import SEARCH, built, example, patients_in
+from fine_tune_assets_tests.judging.made import agreement, checked, remembered, robust
 from fine_tune_assets_tests.lineage.made import filled
 
 PATIENTS = 12
@@ -58,22 +58,25 @@ def _materialized(stored: StoredInstructionSet, gain: float, ability: float) -> 
         for model, fingerprint, grade, by in (("base", "base-1", 4.0, 0), ("adapter", "adapter-1", 4.0 + gain, 1))
         for i, asked in enumerate(examples)
     ]
-    figures = {"labelled_set": "l", "answers": 200, "low": 0.3, "high": 0.6, "judge_version": "j"}
     abilities = [
         {"ability": name, "adapter_id": "adapter-1", "items": 100, "base_accuracy": 0.6, "adapter_accuracy": ability}
         | {"low": -0.1, "high": 0.1}
-        for name in ("copa", "openbook_qa")
+        for name in sorted(path.stem for path in (Installation().layout.evaluation / "abilities").glob("*.jsonl"))
     ]
     named = {
         "adapter_id": "adapter-1", "base_fingerprint": "base-1", "instruction_set_fingerprint": stored.fingerprint,
         "recipe_fingerprint": "recipe-1", "base_divergence": 0.5, "first_validation_loss": 2.0, "best_validation_loss": 1.0,
     }  # fmt: skip
+    answers = Installation().layout.evaluation / "judge" / "rated_summaries.csv"
     made = promotion_verdicts(
         installation=Installation(),
         adapters=filled("adapters", [named]).cast(ADAPTERS),
-        judge_scores=table_of(scores, JUDGE_SCORES),
+        judge_scores=(graded := table_of(scores, JUDGE_SCORES)),
         retained_abilities=table_of(abilities, RETAINED_ABILITIES),
-        judge_agreement=table_of([{**figures, "human_measure": "FactualF1", "spearman": 0.5}], JUDGE_AGREEMENT),
+        judge_agreement=agreement(judge="j", labelled=fingerprint_file(answers)),
+        answer_checks=checked(graded),
+        robustness_probes=robust("adapter-1"),
+        memorization_probes=remembered("adapter-1"),
     )
     assert isinstance(made, dg.MaterializeResult)
     return made

@@ -10,7 +10,7 @@ import yaml
 from fine_tune_assets.core.records import Release
 from fine_tune_assets.defs.automation import latest_event
 from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.s07_judge_scores import _incumbent
+from fine_tune_assets.defs.s07_judge_scores import incumbent_of
 from fine_tune_assets.defs.sources import recipe_section, report_sources
 from fine_tune_assets.ledger.deployments import report_state, switch_live, want_release
 from fine_tune_assets.ledger.releases import record_release
@@ -90,7 +90,7 @@ CANDIDATE = {"adapter_id": "new", "base_fingerprint": "base-1", "instruction_set
 
 @pytest.mark.usefixtures("installation_dir")
 def test_the_incumbent_is_the_base_model_while_nothing_serves() -> None:
-    assert _incumbent(Installation(), CANDIDATE) == {
+    assert incumbent_of(Installation(), CANDIDATE) == {
         "incumbent": "base-1",
         "incumbent_adapter": "",
         "incumbent_weights": "",
@@ -100,7 +100,7 @@ def test_the_incumbent_is_the_base_model_while_nothing_serves() -> None:
 
 def test_the_incumbent_on_the_same_base_is_an_adapter(installation_dir: Path) -> None:
     _serve("old", "base-1")
-    found = _incumbent(Installation(), CANDIDATE)
+    found = incumbent_of(Installation(), CANDIDATE)
     assert found["incumbent"] == "old"
     assert found["incumbent_adapter"] == str(installation_dir / "adapters" / "old")
     assert found["incumbent_weights"] == ""
@@ -109,7 +109,7 @@ def test_the_incumbent_on_the_same_base_is_an_adapter(installation_dir: Path) ->
 def test_the_incumbent_on_another_base_is_what_was_merged(installation_dir: Path) -> None:
     """Its adapter does not fit on the new base model."""
     release = _serve("old", "base-0")
-    found = _incumbent(Installation(), CANDIDATE)
+    found = incumbent_of(Installation(), CANDIDATE)
     assert found["incumbent"] == "old"
     assert found["incumbent_adapter"] == ""
     assert found["incumbent_weights"] == str(installation_dir / "weights" / release.weights_fingerprint)

@@ -6,15 +6,25 @@ from typing import Any
 
 import pyarrow as pa
 
-from fine_tune_assets.core.tables import JUDGE_AGREEMENT, JUDGE_SCORES, RETAINED_ABILITIES, table_of
-from fine_tune_assets.judging.agreement import DECIDING_MEASURE
-from fine_tune_assets.judging.evidence import Candidate, Evidence, Tables, gather
+from fine_tune_assets.core.tables import (
+    ANSWER_CHECKS,
+    JUDGE_AGREEMENT,
+    JUDGE_SCORES,
+    RETAINED_ABILITIES,
+    ROBUSTNESS_PROBES,
+    table_of,
+)
+from fine_tune_assets.judging.answer_checks import CHECK_NAMES
+from fine_tune_assets.judging.evidence import Candidate, Evidence, JudgeAsked, Tables, gather
+from fine_tune_assets.judging.labelled import DECIDING_MEASURE, RATED_SUMMARIES
+from fine_tune_assets.judging.memorization import IDENTIFIERS_IN_ANSWERS, REMOVED_IDENTIFIERS, probe_row, probes_table
+from fine_tune_assets.judging.robustness import PROBES
 from fine_tune_assets.recipes.loading import load_recipe
 from fine_tune_assets.recipes.schema import GateSettings
 
-GATE = replace(load_recipe("demo_smollm2").gate, minimum_examples=20)
+GATE = replace(load_recipe("demo_smollm2").gate, minimum_examples=20, requires=("abilities",))
 STRICT = replace(GATE, harms="shown")
-FLOOR = 0.4
+JUDGE = JudgeAsked("offline", 0.4, ("summary",), {"summary": {RATED_SUMMARIES: "labelled"}})
 CANDIDATE = Candidate("adapter", "base", "set", "recipe", "base")
 Grades = Mapping[str, tuple[float | None, float | None]]
 """Example → grade of candidate and incumbent."""
@@ -41,9 +51,10 @@ def gains(differences: Sequence[float], incumbent: float = 4.0) -> dict[str, tup
     return {f"e{i:03}": (incumbent + difference, incumbent) for i, difference in enumerate(differences)}
 
 
-def agreement(spearman: float = 0.5, judge: str = "judge") -> pa.Table:
-    row = {"labelled_set": "l", "human_measure": DECIDING_MEASURE, "answers": 200, "spearman": spearman}
-    return table_of([{**row, "low": 0.3, "high": 0.7, "judge_version": judge}], JUDGE_AGREEMENT)
+def agreement(spearman: float = 0.5, judge: str = "judge", labelled: str = "labelled") -> pa.Table:
+    row = {"labelled_set": RATED_SUMMARIES, "human_measure": DECIDING_MEASURE, "answers": 200, "spearman": spearman}
+    known = {"low": 0.3, "high": 0.7, "judge_version": judge, "set_fingerprint": labelled}
+    return table_of([{**dict.fromkeys(JUDGE_AGREEMENT.names), **row, **known}], JUDGE_AGREEMENT)
 
 
 def retained(**accuracies: tuple[float, float]) -> pa.Table:
@@ -53,6 +64,43 @@ def retained(**accuracies: tuple[float, float]) -> pa.Table:
         for name, (base, adapter) in accuracies.items()
     ]
     return table_of([{**row, "low": -0.1, "high": 0.1} for row in rows], RETAINED_ABILITIES)
+
+
+def checked(scores: pa.Table) -> pa.Table:
+    """Every answer holds to every check."""
+    named = ("model", "model_fingerprint", "adapter_id", "example_id", "patient_key")
+    rows = [{name: row[name] for name in named} for row in scores.to_pylist()]
+    return table_of(
+        [{**row, "check": check, "is_held": True, "found": 0} for row in rows for check in CHECK_NAMES], ANSWER_CHECKS
+    )
+
+
+def robust(adapter_id: str = "adapter", **held: int) -> pa.Table:
+    """Of 20 items of each probe; `held`: probe → items that the candidate holds."""
+    rows = [
+        {"probe": probe, "adapter_id": adapter_id, "items": 20, "held": held.get(probe, 20), "base_held": 20}
+        for probe in PROBES
+    ]
+    return table_of(rows, ROBUSTNESS_PROBES)
+
+
+def remembered(adapter_id: str = "adapter", **figures: Any) -> pa.Table:
+    """Nothing came back of what is read once, all of what is read 16 times; `figures` change the row that decides."""
+    clean = {"decides": True, "items": 20, "extracted": 0, "is_clean": True, "why": "Nothing came back."}
+    once = {**clean, "p_value": 0.3, "p_limit": 0.01, "repeats": 1, **figures}
+    often = {
+        "extracted": 20,
+        "is_clean": False,
+        "why": "20 came back.",
+        "p_value": 1e-6,
+        "p_limit": 0.01,
+        "repeats": 16,
+    }
+    probes = {
+        "canaries_1": once, "canaries_16": {**clean, **often, "decides": False},
+        REMOVED_IDENTIFIERS: clean, IDENTIFIERS_IN_ANSWERS: clean,
+    }  # fmt: skip
+    return probes_table([probe_row(probe, adapter_id, **row) for probe, row in probes.items()])
 
 
 GOOD_GRADES = gains([1.0 + (i % 7 - 3) / 2 for i in range(60)])
@@ -66,4 +114,4 @@ def evidence(
     expected: Mapping[Any, Sequence[str]] | None = None,
     candidate: Candidate = CANDIDATE,
 ) -> Evidence:
-    return gather(candidate, tables, groups or {}, gate, FLOOR, expected or {"abilities": ["copa"]})
+    return gather(candidate, tables, groups or {}, gate, JUDGE, expected or {"abilities": ["copa"]})

@@ -4,13 +4,14 @@ import math
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.judging.families import abilities, checks, require_about, robustness, safety, subgroups, target
 from fine_tune_assets.judging.figures import Figure, settle
 from fine_tune_assets.judging.paired_grades import graded_pairs
-from fine_tune_assets_tests.judging.made import GATE, gains, graded, retained
+from fine_tune_assets_tests.judging.made import GATE, gains, graded, remembered, retained, robust
 
 EXAMPLES = [f"e{i:02}" for i in range(40)]
 
@@ -168,21 +169,36 @@ def test_probes_of_robustness_are_compared_by_their_totals() -> None:
     assert found == {"injection": "fails", "empty": "passes", "long": "unknown"}
 
 
+def test_what_our_own_code_must_hold_has_no_budget() -> None:
+    """A report that opens a turn of its own does so whatever the model is; one in twenty is one too many."""
+    figures = {f.name: f for f in settle(robustness(robust(forged_turn_tokens=19), 0.5))}
+    assert figures["forged_turn_tokens"].outcome == "fails"
+    assert figures["over_long_input"].outcome == "passes"
+
+
 @pytest.mark.parametrize(
     ("changes", "outcome"),
-    [({}, "passes"), ({"is_clean": False}, "fails"), ({"is_clean": None}, "unknown"), ({"items": 0}, "unknown")],
+    [
+        ({}, "passes"),
+        ({"is_clean": False}, "fails"),
+        ({"extracted": 1}, "fails"),
+        ({"p_value": 0.001}, "fails"),
+        ({"p_value": None, "is_clean": False}, "unknown"),
+        ({"extracted": None, "is_clean": False}, "unknown"),
+    ],
 )
 def test_a_probe_of_memorisation_is_clean_or_it_is_not(changes: dict[str, Any], outcome: str) -> None:
     """No budget, and no adjustment for many probes: one extracted secret is one too many."""
-    row = {
-        "probe": "canaries",
-        "adapter_id": "adapter",
-        "items": 20,
-        "extracted": 0,
-        "p_value": 0.3,
-        "is_clean": True,
-        "why": "",
-    }
-    figure = _one(safety(pa.Table.from_pylist([row | changes])))
-    assert figure.outcome == outcome
-    assert figure.adjusted_p is None
+    figures = {figure.name: figure for figure in settle(safety(remembered(**changes)))}
+    assert figures["canaries_1"].outcome == outcome
+    assert figures["canaries_1"].adjusted_p is None
+    assert figures["canaries_16"].margin is None
+    assert (figures["removed_identifiers"].outcome, len(figures)) == ("passes", 4)
+
+
+def test_a_probe_that_nobody_made_is_a_missing_figure() -> None:
+    """Nothing found by a probe that was not there would look clean."""
+    table = remembered()
+    without = table.filter(pc.not_equal(table.column("probe"), "removed_identifiers"))
+    missing = [figure for figure in safety(without) if figure.outcome == "unknown" and figure.margin is not None]
+    assert ["removed_identifiers" in figure.why for figure in missing] == [True]

@@ -5,7 +5,6 @@ import math
 from dataclasses import replace
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,10 +20,13 @@ from fine_tune_assets_tests.judging.made import (
     GOOD_TABLES,
     STRICT,
     agreement,
+    checked,
     evidence,
     gains,
     graded,
+    remembered,
     retained,
+    robust,
 )
 
 RANK = {"refuse": 0, "hold": 1, "promote": 2}
@@ -104,16 +106,21 @@ def test_what_the_recipe_requires_and_nobody_measured_holds(family: Any, reason:
 
 def test_a_secret_that_was_extracted_refuses() -> None:
     """No gain makes up for it, and no signature."""
-    row = {
-        "probe": "canaries",
-        "adapter_id": "adapter",
-        "items": 20,
-        "extracted": 1,
-        "p_value": 0.001,
-        "is_clean": False,
-    }
-    decided = _decided(memorization_probes=pa.Table.from_pylist([{**row, "why": "1 of 20 canaries was extracted."}]))
-    assert decided == Decided("refuse", ("Memorised training data (canaries). 1 of 20 canaries was extracted.",))
+    leaked = remembered(extracted=1, p_value=0.001, is_clean=False, why="1 of 20 canaries was extracted.")
+    decided = _decided(memorization_probes=leaked)
+    assert decided == Decided("refuse", ("Memorised training data (canaries_1). 1 of 20 canaries was extracted.",))
+
+
+def test_a_candidate_that_was_measured_in_every_way_is_promoted() -> None:
+    """With everything required: else the gate could never open."""
+    whole = replace(
+        GOOD_TABLES,
+        answer_checks=checked(GOOD_TABLES.judge_scores),
+        robustness_probes=robust(),
+        memorization_probes=remembered(),
+    )
+    gate = replace(EVERYTHING, requires=("abilities", "checks", "safety", "robustness"))
+    assert decide(evidence(whole, gate), gate).decision == "promote"
 
 
 def test_a_loss_within_its_budget_that_is_not_shown_holds_where_the_recipe_wants_it_shown() -> None:
