@@ -48,7 +48,7 @@ def _next_tokens(
     """Log-probability of each token that a beginning goes on with."""
     with torch.inference_mode():
         first = model(input_ids=torch.tensor([prefix], device=model.device), use_cache=True)
-        found = {(): _chosen(first.logits[0, -1], branches[()])}
+        found: dict[Node, dict[int, float]] = {(): _chosen(first.logits[0, -1], branches[()])}
         for rows in _batches(_longest(branches), rows_at_once):
             logits = _after(model, prefix, first.past_key_values, rows)
             for row, of_row in zip(rows, logits, strict=True):

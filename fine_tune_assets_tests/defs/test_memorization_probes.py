@@ -16,7 +16,7 @@ from fine_tune_assets.defs.metadata import WHY
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s06_adapters import TRAINED_BY, _allowed_set
 from fine_tune_assets.defs.s07_memorization_probes import _allowed_set as set_that_may_be_asked
-from fine_tune_assets.defs.s07_memorization_probes import nothing_was_memorized
+from fine_tune_assets.defs.s07_memorization_probes import _known_rows, nothing_was_memorized
 from fine_tune_assets.defs.s07_shadow_adapters import plan_shadow, prompts_of, require_same_training
 from fine_tune_assets.instructions.storing import (
     InstructionSetError,
@@ -233,9 +233,9 @@ def test_the_shadow_is_trained_asked_and_gone_and_nothing_is_told_but_counts(
             data / "tables" / "memorization_probes" / "memorization_probes.parquet"
         ).read_bytes().decode(errors="replace")
 
-    # Once more with nothing changed: the same figures, and no training.
-    again = _materialize(instance)
-    assert again.success
-    assert again.output_for_node("memorization_probes").to_pylist() == rows
-    logs = [event.message for event in again.all_events]
-    assert not any("fine_tune_assets.training" in str(message) for message in logs)
+    # The same shadow for the next candidate is not trained again; of another one nothing is known.
+    (bound_to,) = {row["bound_to"] for row in rows} - {None}
+    known = _known_rows(Installation(), bound_to, "newer")
+    assert [row["probe"] for row in known] == ["canaries_1", "canaries_8"]
+    assert {row["adapter_id"] for row in known} == {"newer"}
+    assert _known_rows(Installation(), "another", "newer") == []
