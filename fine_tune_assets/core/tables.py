@@ -308,6 +308,9 @@ JUDGE_SCORES = pa.schema([
     _column("unsupported_numbers", pa.int64(), "Numbers in the answer that the input does not hold"),
     _column("is_finished", pa.bool_(), "True when the answer ended with the stop token, not at the length limit"),
     _column("judge_version", pa.string(), "Fingerprint of the judge"),
+    _column("judge_kind", pa.string(), "`offline`, `endpoint` or `folder`", nullable=True),
+    _column("task", pa.string(), "Task of the recipe that made the example", nullable=True),
+    _column("criteria", pa.string(), "Each criterion of the rubric with score, reason and evidence, as JSON; absent if the judge has none", nullable=True, raw_text=True),
 ])
 RETAINED_ABILITIES = pa.schema([
     _column("ability", pa.string(), "General task kept out of training"),

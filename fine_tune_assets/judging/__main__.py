@@ -1,5 +1,6 @@
 """Judging as a process: `measure_agreement`, `grade` and `abilities`, one request each (see core/worker.py)."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,19 @@ def measure(request: dict[str, Any], _progress: Progress) -> dict[str, Any]:
 
 
 def grade(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    from fine_tune_assets.judging.comparing import grade_contestants, test_examples
-    from fine_tune_assets.judging.contestants import contestants_of
+    """All answers first; then the models are gone, and the judge has the memory."""
+    from fine_tune_assets.judging.comparing import answer_all, grade_answers, test_examples
+    from fine_tune_assets.judging.contestants import contestants_of, forget_models
+    from fine_tune_assets.judging.grade_cache import GradeCache
+    from fine_tune_assets.judging.judges import judge_of
 
     examples = test_examples(pq.read_table(request["instruction_set"]), request["test_examples"])
     contestants = contestants_of(request, progress)
-    table = grade_contestants(examples, contestants, request["adapter_id"])
-    write_table(Path(request["output"]), table)
+    with closing(GradeCache(Path(request["judge"]["cache"]))) as cache:
+        answers = answer_all(examples, contestants, cache)
+    forget_models()
+    with judge_of(request["judge"]) as judge:
+        write_table(Path(request["output"]), grade_answers(answers, judge, request["adapter_id"], progress))
     return {"examples": len(examples), "contestants": [c.role for c in contestants]}
 
 

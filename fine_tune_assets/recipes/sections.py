@@ -21,7 +21,10 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "instructions": ("name", "system_prompt", "general_fraction", "replay_fraction", "split", "training.seed"),
     "base_model": ("base_model",),
     "training": ("training", "sweep"),
-    "judge": ("judge.test_examples", "judge.max_new_tokens", "judge.batch_size"),
+    "judge": (
+        "judge.test_examples", "judge.max_new_tokens", "judge.batch_size", "judge.kind", "judge.model", "judge.retries",
+        "judge.context_tokens",
+    ),  # fmt: skip
     "abilities": ("judge.ability_items", "judge.batch_size"),
     "gate": ("gate", "judge.agreement_floor"),
     "weights": ("merged_dtype", "gate.maximum_merge_kl"),
@@ -30,7 +33,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
 }
 """Section → the fields of the recipe in it."""
 
-READ_AT_EVERY_TICK = frozenset({"retrain", "review.assignment_minutes"})
+READ_AT_EVERY_TICK = frozenset({"retrain", "review.assignment_minutes", "judge.concurrency"})
 """Fields that decide when something starts or how long it waits, not how it comes out."""
 DESCRIPTIVE = frozenset({"description"})
 WITHOUT_EFFECT = frozenset({"training.checkpoint_minutes", "sweep.keep_adapters"})

@@ -1,0 +1,114 @@
+"""Which judge a recipe names: the one place where a judge is made.
+
+Owns what of settings and recipe makes a judge, as a plain request that a worker is sent, and that what was started for it is
+stopped. Does not know what is graded.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fine_tune_assets.core.errors import SettingsError
+from fine_tune_assets.core.progress import Progress
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.engines.chat_client import ChatServer, read_key_file, require_inside
+from fine_tune_assets.judging import lexical
+from fine_tune_assets.judging.grade_cache import FILE, GradeCache
+from fine_tune_assets.judging.grades import Answered, Grade, Judge, JudgeKind, Pair, Preference
+from fine_tune_assets.judging.judge_models import EndpointModel, FolderModel, JudgeModel
+from fine_tune_assets.judging.llm_judge import LlmJudge
+from fine_tune_assets.recipes.schema import JudgeSettings
+
+RUN_FOLDER = "judges"
+
+
+def judge_request(settings: Settings, judge: JudgeSettings) -> dict[str, Any]:
+    """Everything that `judge_of` needs, as JSON. The key itself is not in it: requests are kept by Dagster."""
+    layout = settings.layout
+    return {
+        "kind": judge.kind,
+        "model": str(layout.data_dir / judge.model) if judge.kind == "folder" else judge.model,
+        "concurrency": judge.concurrency,
+        "retries": judge.retries,
+        "context_tokens": judge.context_tokens,
+        "url": settings.judge_url,
+        "key_file": settings.judge_key_file,
+        "vllm_python": str(settings.vllm_interpreter),
+        "threads": settings.threads,
+        "cache": str(layout.cache / FILE),
+        "run_folder": str(layout.run / RUN_FOLDER),
+    }
+
+
+@contextmanager
+def judge_of(request: Mapping[str, Any]) -> Iterator[Judge]:
+    """The judge of a `judge_request`. What it had to start is stopped at the end.
+
+    Raises SettingsError or RecipeError if it can't be reached or is not there.
+    """
+    if request["kind"] == "offline":
+        yield OfflineJudge()
+        return
+    model, cache = _model(request), GradeCache(Path(request["cache"]))
+    try:
+        yield LlmJudge(model, cache, request["concurrency"], request["retries"])
+    finally:
+        model.close()
+        cache.close()
+
+
+def _model(request: Mapping[str, Any]) -> JudgeModel:
+    if request["kind"] == "folder":
+        return FolderModel(
+            path=Path(request["model"]),
+            run_folder=Path(request["run_folder"]),
+            vllm_python=Path(request["vllm_python"]),
+            context_tokens=request["context_tokens"],
+            threads=request["threads"],
+        )
+    if not request["url"]:
+        raise SettingsError("The recipe's judge is an endpoint, and nothing says where it is. Set FINE_TUNE_JUDGE_URL.")
+    require_inside(request["url"])
+    return EndpointModel(ChatServer(request["url"].rstrip("/"), read_key_file(request["key_file"]), request["model"]))
+
+
+class OfflineJudge:
+    """The judge that needs no model, behind the protocol of all judges."""
+
+    kind: JudgeKind = "offline"
+
+    @property
+    def version(self) -> str:
+        return lexical.judge_version()
+
+    def grade(self, answers: Sequence[Answered], progress: Progress) -> list[Grade]:
+        grades = []
+        for done, answered in enumerate(answers, start=1):
+            grade = lexical.grade_answer(_asked(answered), answered.reference or "", answered.output)
+            grades.append(Grade(grade.score, grade.reason))
+            progress(done, len(answers), "grades")
+        return grades
+
+    def compare(self, pairs: Sequence[Pair], progress: Progress) -> list[Preference]:
+        """By the difference of the two grades, which has no order: logistic, a point is odds of e to 1."""
+        found = []
+        for done, pair in enumerate(pairs, start=1):
+            grades = [
+                lexical.grade_answer(_asked(pair), pair.reference or "", output).score
+                for output in (pair.output_1, pair.output_2)
+            ]
+            found.append(_by_difference(*grades))
+            progress(done, len(pairs), "comparisons")
+        return found
+
+
+def _asked(item: Answered | Pair) -> str:
+    return f"{item.instruction}\n\n{item.input}"
+
+
+def _by_difference(first: float | None, second: float | None) -> Preference:
+    if first is None or second is None:
+        return Preference(None, None, "no reference answer to compare with")
+    return Preference(1 / (1 + math.exp(second - first)), True, f"grades {first:.2f} and {second:.2f}")
