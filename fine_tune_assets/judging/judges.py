@@ -22,6 +22,7 @@ from fine_tune_assets.judging.llm_judge import LlmJudge
 from fine_tune_assets.recipes.schema import JudgeSettings
 
 RUN_FOLDER = "judges"
+PAUSE_SECONDS = 0.5
 
 
 def judge_request(settings: Settings, judge: JudgeSettings) -> dict[str, Any]:
@@ -32,6 +33,7 @@ def judge_request(settings: Settings, judge: JudgeSettings) -> dict[str, Any]:
         "model": str(layout.data_dir / judge.model) if judge.kind == "folder" else judge.model,
         "concurrency": judge.concurrency,
         "retries": judge.retries,
+        "pause_seconds": PAUSE_SECONDS,
         "context_tokens": judge.context_tokens,
         "url": settings.judge_url,
         "key_file": settings.judge_key_file,
@@ -53,7 +55,7 @@ def judge_of(request: Mapping[str, Any]) -> Iterator[Judge]:
         return
     model, cache = _model(request), GradeCache(Path(request["cache"]))
     try:
-        yield LlmJudge(model, cache, request["concurrency"], request["retries"])
+        yield LlmJudge(model, cache, request["concurrency"], request["retries"], request["pause_seconds"])
     finally:
         model.close()
         cache.close()

@@ -34,8 +34,7 @@ from fine_tune_assets.judging.rubric import (
 SAMPLING = {"first_temperature": 0.0, "again_temperature": 0.7, "samples": SAMPLES, "samples_temperature": 1.0}
 """Asked again at 0, a model would give the same unreadable reply again."""
 CHOICE_TOKENS = 12
-PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 20.0
-"""Before a question is asked again that got no reply; doubled each time."""
+LONGEST_PAUSE_SECONDS = 20.0
 Asked = TypeVar("Asked", Answered, Pair)
 Came = TypeVar("Came", Grade, Preference)
 
@@ -48,6 +47,8 @@ class LlmJudge:
     cache: GradeCache
     concurrency: int
     retries: int
+    pause_seconds: float
+    """Before a question is asked again that got no reply; doubled each time."""
 
     @property
     def kind(self) -> JudgeKind:
@@ -136,7 +137,7 @@ class LlmJudge:
             except NoReplyError as error:
                 if attempt == self.retries or not error.is_worth_another_try:
                     raise
-                time.sleep(min(LONGEST_PAUSE_SECONDS, PAUSE_SECONDS * 2**attempt))
+                time.sleep(min(LONGEST_PAUSE_SECONDS, self.pause_seconds * 2**attempt))
         raise AssertionError  # the last attempt returns or raises
 
 
