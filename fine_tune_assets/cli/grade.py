@@ -25,6 +25,7 @@ from fine_tune_assets.recipes.loading import load_recipe
 
 _AT_ONCE = 32
 """Lines, after which what is graded is printed."""
+_SHOWN = 20
 
 
 class LinesLeftOutError(FineTuneError):
@@ -177,4 +178,5 @@ def _line(text: str, without_id: str, required: tuple[str, ...]) -> _Line:
 
 def _require_none_left_out(file: Path, faults: Sequence[int]) -> None:
     if faults:
-        raise LinesLeftOutError(f"{len(faults)} lines of {file} were left out; all others are done. Repair them.")
+        numbers = ", ".join(f"line {number}" for number in faults[:_SHOWN]) + (", …" if len(faults) > _SHOWN else "")
+        raise LinesLeftOutError(f"Left out of {file}: {numbers}. All others are done. Repair these and run again.")

@@ -164,6 +164,7 @@ def judge_scores(
         "instruction_set": str(stored.folder / "instruction_set.parquet"),
         "test_examples": judge.test_examples,
         "max_new_tokens": judge.max_new_tokens,
+        "engine": judge.engine,
         "judge": judge_request(installation.settings, judge),
         "output": str(output),
     }

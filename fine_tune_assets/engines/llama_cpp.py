@@ -137,7 +137,7 @@ def is_healthy(engine: RunningEngine, timeout_seconds: float = 2.0) -> bool:
     try:
         with _client(engine, timeout_seconds) as client:
             reply = client.get("models")
-            return reply.status_code == 200 and [m["id"] for m in reply.json()["data"]] == [engine.alias]
+            return reply.status_code == 200 and engine.alias in [m["id"] for m in reply.json()["data"]]
     except (httpx.HTTPError, ValueError, KeyError):
         return False
 

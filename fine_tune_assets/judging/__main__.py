@@ -1,6 +1,6 @@
 """Judging as a process: `measure_agreement`, `grade` and `abilities`, one request each (see core/worker.py)."""
 
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +23,25 @@ def measure(request: dict[str, Any], _progress: Progress) -> dict[str, Any]:
 def grade(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """All answers first; then the models are gone, and the judge has the memory."""
     from fine_tune_assets.judging.comparing import answer_all, grade_answers, test_examples
-    from fine_tune_assets.judging.contestants import contestants_of, forget_models
     from fine_tune_assets.judging.grade_cache import GradeCache
     from fine_tune_assets.judging.judges import judge_of
 
     examples = test_examples(pq.read_table(request["instruction_set"]), request["test_examples"])
-    contestants = contestants_of(request, progress)
-    with closing(GradeCache(Path(request["judge"]["cache"]))) as cache:
+    with closing(GradeCache(Path(request["judge"]["cache"]))) as cache, _contestants(request, progress) as contestants:
         answers = answer_all(examples, contestants, cache)
-    forget_models()
     with judge_of(request["judge"]) as judge:
         write_table(Path(request["output"]), grade_answers(answers, judge, request["adapter_id"], progress))
     return {"examples": len(examples), "contestants": [c.role for c in contestants]}
+
+
+def _contestants(request: dict[str, Any], progress: Progress) -> AbstractContextManager[list[Any]]:
+    if request["engine"] == "vllm":
+        from fine_tune_assets.judging.served_contestants import served_contestants
+
+        return served_contestants(request, progress)
+    from fine_tune_assets.judging.contestants import loaded_contestants
+
+    return loaded_contestants(request, progress)
 
 
 def abilities(request: dict[str, Any], progress: Progress) -> dict[str, Any]:

@@ -5,7 +5,8 @@ weights that it was released from. Nothing is loaded that is not what its finger
 """
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -81,11 +82,15 @@ def _engine(request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def forget_models() -> None:
-    """Give the memory of all models back, to a judge that needs it."""
-    _load.cache_clear()
-    gc.collect()
-    free_device_memory()
+@contextmanager
+def loaded_contestants(request: dict[str, Any], progress: Progress) -> Iterator[list[Contestant]]:
+    """As `contestants_of`; afterwards their memory is free, for a judge that needs it."""
+    try:
+        yield contestants_of(request, progress)
+    finally:
+        _load.cache_clear()
+        gc.collect()
+        free_device_memory()
 
 
 def _told(progress: Progress, role: str) -> Progress:

@@ -4,8 +4,6 @@ Owns what is known of the model before anything is asked, which is part of a jud
 to be served. Nothing is started before a question needs it: a run whose grades are all kept starts nothing.
 """
 
-import os
-import shutil
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,14 +12,12 @@ from typing import Any, Protocol
 from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_folder
 from fine_tune_assets.engines.chat_client import ChatClient, ChatServer
-from fine_tune_assets.engines.llama_cpp import RunningEngine, start_engine, stop_engine, wait_until_healthy
+from fine_tune_assets.engines.llama_cpp import RunningEngine, start_engine
 from fine_tune_assets.engines.vllm import start_vllm
 from fine_tune_assets.judging.grades import JudgeKind
+from fine_tune_assets.judging.own_server import OwnServer
 
 ALIAS = "judge"
-START_SECONDS = 1800.0
-"""A 70B model is read from the disk first."""
-STOP_SECONDS = 20.0
 
 
 class JudgeModel(Protocol):
@@ -72,13 +68,13 @@ class FolderModel:
     context_tokens: int
     threads: int
     kind: JudgeKind = "folder"
-    _engine: RunningEngine | None = None
     _client: ChatClient | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         is_model = self.path.suffix == ".gguf" if self.path.is_file() else (self.path / "config.json").is_file()
         if not is_model:
             raise RecipeError(f"judge.model: {self.path} is neither a .gguf file nor a Hugging Face folder.")
+        self._server = OwnServer(self.run_folder)
 
     @property
     def is_gguf(self) -> bool:
@@ -93,37 +89,19 @@ class FolderModel:
 
     def client(self) -> ChatClient:
         if self._client is None:
-            self._engine = self._start()
-            self._client = ChatClient(ChatServer(self._engine.url, self._engine.api_key, ALIAS))
+            self._server.start(self._start)
+            self._client = self._server.client(ALIAS)
         return self._client
 
-    def _start(self) -> RunningEngine:
-        _remove_left(self.run_folder)
-        folder = self.run_folder / str(os.getpid())
-        if self.is_gguf:
-            engine = start_engine(
-                self.path, ALIAS, folder, threads=self.threads, die_with_parent=True, context_tokens=self.context_tokens
-            )
-        else:
-            engine = start_vllm(self.vllm_python, self.path, ALIAS, folder, context_tokens=self.context_tokens)
-        try:
-            wait_until_healthy(engine, START_SECONDS)
-        except BaseException:
-            stop_engine(engine, STOP_SECONDS)  # its log stays: the error names it
-            raise
-        return engine
+    def _start(self, folder: Path) -> RunningEngine:
+        if not self.is_gguf:
+            return start_vllm(self.vllm_python, self.path, ALIAS, folder, context_tokens=self.context_tokens)
+        return start_engine(
+            self.path, ALIAS, folder, threads=self.threads, die_with_parent=True, context_tokens=self.context_tokens
+        )
 
     def close(self) -> None:
         if self._client is not None:
             self._client.close()
-        if self._engine is not None:
-            stop_engine(self._engine, STOP_SECONDS)
-            shutil.rmtree(self._engine.folder, ignore_errors=True)
-        self._client = self._engine = None
-
-
-def _remove_left(run_folder: Path) -> None:
-    """What judging left that was killed: its server died with it, and the key to it is of no use."""
-    for left in run_folder.glob("*"):
-        if left.name.isdigit() and not Path(f"/proc/{left.name}").exists():
-            shutil.rmtree(left, ignore_errors=True)
+        self._client = None
+        self._server.stop()

@@ -23,7 +23,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "training": ("training", "sweep"),
     "judge": (
         "judge.test_examples", "judge.max_new_tokens", "judge.batch_size", "judge.kind", "judge.model", "judge.retries",
-        "judge.context_tokens",
+        "judge.context_tokens", "judge.engine",
     ),  # fmt: skip
     "abilities": ("judge.ability_items", "judge.batch_size"),
     "gate": ("gate", "judge.agreement_floor"),

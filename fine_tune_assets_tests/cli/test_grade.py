@@ -124,7 +124,7 @@ def test_a_bad_line_is_named_by_its_number_and_costs_no_other(tmp_path: Path, li
     assert result.exit_code == 1
     assert [row["id"] for row in _rows(result)] == [7, "b"]
     assert "Line 3 of " in result.stderr
-    assert "1 lines of " in result.stderr
+    assert "line 3. All others are done." in result.stderr
     assert MARKER not in result.stderr
 
 
