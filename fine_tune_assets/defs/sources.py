@@ -42,7 +42,7 @@ _SECTIONS = {
     "instructions": ("s05_instruction_sets", "system prompt, splits, and how much general data is mixed in"),
     "base_model": ("s06_adapters", "the base model and its folder"),
     "training": ("s06_adapters", "how an adapter is trained"),
-    "judge": ("s07_judge_scores", "how many answers are graded, and how long they may be"),
+    "judge": ("s07_judge_scores", "who judges, how many answers are graded, and how long they may be"),
     "abilities": ("s07_judge_scores", "how many general questions are asked"),
     "gate": ("s07_judge_scores", "what a candidate must reach to be promoted, and the judge to decide"),
     "weights": ("s08_merged_weights", "the number format of merged weights, and how little merging may change"),

@@ -1,22 +1,18 @@
 """Asks an OpenAI-compatible server for chat completions: one of ours on loopback, or one inside the network.
 
-Owns which addresses may be asked, the key, time limits, how a reply is constrained by a JSON schema, and what each kind of
+Owns time limits, how a reply is constrained by a JSON schema, and what each kind of
 failure means. Safe to use from several threads. Its errors hold no text: neither what was asked nor what came back.
 """
 
-import ipaddress
-import socket
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
 from fine_tune_assets.core.chat import Message
-from fine_tune_assets.core.errors import FineTuneError, SettingsError
+from fine_tune_assets.core.errors import FineTuneError
 
 CONNECT_SECONDS = 10.0
 TOP_TOKENS = 20
@@ -70,39 +66,6 @@ class ChatReply:
     """The likeliest first tokens → log-probability; empty if they were not asked for, or the server tells none."""
 
 
-def require_inside(url: str) -> None:
-    """Raise SettingsError unless every address that the URL's host has lies inside a network: loopback, private, link-local.
-
-    What is sent there is text of reports. Looked up once, before anything is sent: it keeps a mistake out, not somebody who
-    rules the network's name service.
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise SettingsError("The judge's address must begin with http:// or https:// and name a host.")
-    try:
-        found = {info[4][0] for info in socket.getaddrinfo(parts.hostname, None)}
-    except OSError:
-        raise SettingsError(f"The judge's host {parts.hostname} has no address here.") from None
-    public = [address for address in found if ipaddress.ip_address(str(address).partition("%")[0]).is_global]
-    if public:
-        raise SettingsError(
-            f"The judge's host {parts.hostname} has a public address: reports would leave the network. Name a server with a private "
-            "address, or a proxy on this machine that leads to one of yours."
-        )
-
-
-def read_key_file(path: str) -> str:
-    """The key in a file; empty without a file. Raises SettingsError if others can read it."""
-    if not path:
-        return ""
-    try:
-        if Path(path).stat().st_mode & 0o077:
-            raise SettingsError(f"{path} can be read by other users. Run: chmod 600 {path}")
-        return Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"judge_key_file {path} can't be read: {type(error).__name__}.") from error
-
-
 class ChatClient:
     """One server. `close` it."""
 
@@ -127,7 +90,7 @@ class ChatClient:
 
     def describe_model(self) -> dict[str, Any]:
         """What the server says of the model. Raises ChatServerError if it does not have it, or does not answer."""
-        where = f"The judge at {self._server.url}"
+        where = f"The server at {self._server.url}"
         try:
             reply = self._client.get("models")
             entries = [entry for entry in reply.json()["data"] if isinstance(entry, dict)]
@@ -152,12 +115,12 @@ class ChatClient:
             if question.wants_first_token and code in (400, 422, 501) and not is_too_long:
                 return ChatReply("", is_finished=True)  # it tells no probabilities
             if code in (401, 403, 404) or 300 <= code < 400:
-                raise ChatServerError(f"The judge at {self._server.url} refuses (HTTP {code}). {_hint(code)}")
+                raise ChatServerError(f"The server at {self._server.url} refuses (HTTP {code}). {_hint(code)}")
             if is_too_long:
-                raise NoReplyError("question and grade are longer than the judge's context", False)
+                raise NoReplyError("question and reply are longer than the model's context", False)
             may_be_format = question.schema is not None and code in (400, 422) and not self._is_format_proven
             if not may_be_format or form + 1 >= len(_FORMATS):
-                raise NoReplyError(f"the judge failed (HTTP {code})", code == 429 or code >= 500)
+                raise NoReplyError(f"the server failed (HTTP {code})", code == 429 or code >= 500)
             self._format = max(self._format, form + 1)
 
     def _post(self, body: Mapping[str, Any]) -> httpx.Response:
@@ -165,7 +128,7 @@ class ChatClient:
             return self._client.post("chat/completions", json=body)
         except httpx.HTTPError as error:
             # Without its cause: a message of the transport may quote what was sent.
-            raise NoReplyError(f"the judge did not answer ({type(error).__name__})", True) from None
+            raise NoReplyError(f"the server did not answer ({type(error).__name__})", True) from None
 
     def _body(self, question: Question, form: str) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -196,7 +159,7 @@ def _read(reply: httpx.Response) -> ChatReply:
             raise TypeError
         return ChatReply(text, choice.get("finish_reason") != "length", _first_token(choice.get("logprobs")))
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        raise NoReplyError("the judge's reply is no chat completion", True) from None
+        raise NoReplyError("the reply is no chat completion", True) from None
 
 
 def _first_token(given: Any) -> dict[str, float]:

@@ -13,8 +13,9 @@ from typing import Any
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.engines.chat_client import ChatServer, read_key_file, require_inside
+from fine_tune_assets.engines.chat_client import ChatServer
 from fine_tune_assets.judging import lexical
+from fine_tune_assets.judging.address import read_key_file, require_inside
 from fine_tune_assets.judging.grade_cache import FILE, GradeCache
 from fine_tune_assets.judging.grades import Answered, Grade, Judge, JudgeKind, Pair, Preference
 from fine_tune_assets.judging.judge_models import EndpointModel, FolderModel, JudgeModel

@@ -7,7 +7,7 @@ then is missing, never 0. Does not know where the model runs.
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -49,10 +49,10 @@ class LlmJudge:
     retries: int
     pause_seconds: float
     """Before a question is asked again that got no reply; doubled each time."""
+    kind: JudgeKind = field(init=False)
 
-    @property
-    def kind(self) -> JudgeKind:
-        return self.model.kind
+    def __post_init__(self) -> None:
+        self.kind = self.model.kind
 
     @cached_property
     def version(self) -> str:

@@ -110,10 +110,10 @@ def test_a_server_that_takes_the_schema_otherwise_is_asked_so(tmp_path: Path) ->
     [
         (completion("I like it."), "the reply is no JSON"),
         (completion(grade_reply(), finish="length"), "the reply was cut off"),
-        ((200, {"choices": []}), "the judge's reply is no chat completion"),
-        ((200, PLANTED), "the judge's reply is no chat completion"),
-        ((500, {"error": {"message": PLANTED}}), r"the judge failed \(HTTP 500\)"),
-        ((429, {}), r"the judge failed \(HTTP 429\)"),
+        ((200, {"choices": []}), "the reply is no chat completion"),
+        ((200, PLANTED), "the reply is no chat completion"),
+        ((500, {"error": {"message": PLANTED}}), r"the server failed \(HTTP 500\)"),
+        ((429, {}), r"the server failed \(HTTP 429\)"),
     ],
 )
 def test_what_fails_or_cant_be_read_is_asked_again_and_then_missing(tmp_path: Path, said: Said, why: str) -> None:
@@ -144,7 +144,7 @@ def test_what_does_not_fit_into_the_judges_context_is_missing_at_once(tmp_path: 
     with _judge(tmp_path, lambda _: (400, error)) as (judge, server):
         (grade,) = judge.grade([_answered(1)], silent)
     assert grade.score is None
-    assert "longer than the judge's context" in grade.reason
+    assert "longer than the model's context" in grade.reason
     assert len(server.posts) == 1
 
 

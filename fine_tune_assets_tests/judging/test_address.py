@@ -3,7 +3,7 @@
 import pytest
 
 from fine_tune_assets.core.errors import SettingsError
-from fine_tune_assets.engines.chat_client import require_inside
+from fine_tune_assets.judging.address import require_inside
 
 
 @pytest.mark.parametrize(
