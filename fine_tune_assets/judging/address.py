@@ -21,12 +21,17 @@ def require_inside(url: str) -> None:
         found = {info[4][0] for info in socket.getaddrinfo(parts.hostname, None)}
     except OSError:
         raise SettingsError(f"The judge's host {parts.hostname} has no address here.") from None
-    public = [address for address in found if ipaddress.ip_address(str(address).partition("%")[0]).is_global]
-    if public:
+    if any(_is_public(str(address)) for address in found):
         raise SettingsError(
             f"The judge's host {parts.hostname} has a public address: reports would leave the network. Name a server with a private "
             "address, or a proxy on this machine that leads to one of yours."
         )
+
+
+def _is_public(text: str) -> bool:
+    address = ipaddress.ip_address(text.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_global
 
 
 def read_key_file(path: str) -> str:
