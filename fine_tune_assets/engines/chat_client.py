@@ -118,10 +118,12 @@ class ChatClient:
                 raise ChatServerError(f"The server at {self._server.url} refuses (HTTP {code}). {_hint(code)}")
             if is_too_long:
                 raise NoReplyError("question and reply are longer than the model's context", False)
-            may_be_format = question.schema is not None and code in (400, 422) and not self._is_format_proven
-            if not may_be_format or form + 1 >= len(_FORMATS):
+            is_about_form = question.schema is not None and code in (400, 422)
+            if is_about_form and form < self._format:
+                continue  # another thread found out meanwhile
+            if not is_about_form or self._is_format_proven or form + 1 >= len(_FORMATS):
                 raise NoReplyError(f"the server failed (HTTP {code})", code == 429 or code >= 500)
-            self._format = max(self._format, form + 1)
+            self._format = form + 1
 
     def _post(self, body: Mapping[str, Any]) -> httpx.Response:
         try:
