@@ -84,7 +84,9 @@ def measure(request: dict[str, Any], batch_size: int, asked: Sequence[Any], cach
     with contestants(request, batch_size) as found, closing(GradeCache(cache)) as kept:
         counted = [replace(c, generate=_counting(c.generate, generated)) for c in found]
         loading = time.perf_counter()
-        longest = max((example["messages"][:-1] for example in asked), key=lambda messages: len(messages[-1]["content"]))
+        longest = max(
+            (example["messages"][:-1] for example in asked), key=lambda messages: len(messages[-1]["content"])
+        )
         for contestant in found:
             contestant.generate([longest])
         started = time.perf_counter()
@@ -157,7 +159,9 @@ def main() -> None:
             "is_quantized": False,
             "threads": arguments.threads,
             "max_new_tokens": arguments.tokens,
-            **dict.fromkeys(("incumbent", "incumbent_adapter", "incumbent_weights", "incumbent_weights_fingerprint"), ""),
+            **dict.fromkeys(
+                ("incumbent", "incumbent_adapter", "incumbent_weights", "incumbent_weights_fingerprint"), ""
+            ),
             "judge": {"run_folder": f"{scratch}/run", "vllm_python": str(settings.vllm_interpreter)},
         }
         for way, size in ways.items():
@@ -168,7 +172,9 @@ def main() -> None:
         "speed": max(times.values()) >= ASKED_FOR,
         "again": not any(values["generated_again"] for values in found.values()),
     }
-    print(json.dumps({"examples": len(asked), "tokens": arguments.tokens, "ways": found, "times": times, "holds": holds}))
+    print(
+        json.dumps({"examples": len(asked), "tokens": arguments.tokens, "ways": found, "times": times, "holds": holds})
+    )
     missed = [name for name, is_met in holds.items() if not is_met]
     if missed:
         raise SystemExit(f"Not met: {', '.join(missed)}.")

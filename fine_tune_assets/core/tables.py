@@ -310,7 +310,10 @@ JUDGE_SCORES = pa.schema([
     _column("judge_version", pa.string(), "Fingerprint of the judge"),
     _column("judge_kind", pa.string(), "`offline`, `endpoint` or `folder`", nullable=True),
     _column("task", pa.string(), "Task of the recipe that made the example", nullable=True),
-    _column("criteria", pa.string(), "Each criterion of the rubric with score, reason and evidence, as JSON; absent if the judge has none", nullable=True, raw_text=True),
+    _column(
+        "criteria", pa.string(), "Each criterion of the rubric with score, reason and evidence, as JSON; absent without any",
+        nullable=True, raw_text=True,
+    ),
 ])
 RETAINED_ABILITIES = pa.schema([
     _column("ability", pa.string(), "General task kept out of training"),

@@ -97,11 +97,15 @@ class ChatClient:
         except httpx.HTTPError as error:
             raise ChatServerError(f"{where} does not answer ({type(error).__name__}). Is it started?") from None
         except (ValueError, KeyError, TypeError):
-            raise ChatServerError(f"{where} lists no models (HTTP {reply.status_code}). {_hint(reply.status_code)}") from None
+            raise ChatServerError(
+                f"{where} lists no models (HTTP {reply.status_code}). {_hint(reply.status_code)}"
+            ) from None
         for entry in entries:
             if entry.get("id") == self._server.model:
                 return {name: entry[name] for name in _DESCRIBED if name in entry}
-        raise ChatServerError(f"{where} has no model {self._server.model}, but {len(entries)} others. Repair judge.model.")
+        raise ChatServerError(
+            f"{where} has no model {self._server.model}, but {len(entries)} others. Repair judge.model."
+        )
 
     def ask(self, question: Question) -> ChatReply:
         """Raises NoReplyError for this question, ChatServerError if no question will do better."""

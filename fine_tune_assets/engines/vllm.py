@@ -38,7 +38,6 @@ def start_vllm(
     context_tokens: int,
     dtype: str = "auto",
     adapters: Mapping[str, Path] | None = None,
-| None = None,
 ) -> RunningEngine:
     """Start a server for `model` and return at once; it is not healthy yet. It ends with the thread that started it.
 
@@ -48,8 +47,8 @@ def start_vllm(
     """
     if not python.is_file():
         raise EngineError(
-            f"There is no vLLM to serve {model.name} with: {python} is missing. Install vLLM in an environment of its own and name its "
-            "Python in FINE_TUNE_VLLM_PYTHON, or do without it: judge with a GGUF file, and answer with judge.engine: transformers."
+            f"There is no vLLM to serve {model.name} with: {python} is missing. Install vLLM in an environment of its own and "
+            "name its Python in FINE_TUNE_VLLM_PYTHON, or do without: judge with a GGUF file, and judge.engine: transformers."
         )
     command = vllm_command(python, model, alias, context_tokens, dtype, adapters or {})
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -80,13 +79,29 @@ def vllm_command(
         "dtype": dtype,
     }
     named = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
-    command = [str(python), "-m", "vllm.entrypoints.openai.api_server", *named, "--enforce-eager", "--disable-log-stats"]
+    command = [
+        str(python),
+        "-m",
+        "vllm.entrypoints.openai.api_server",
+        *named,
+        "--enforce-eager",
+        "--disable-log-stats",
+    ]
     if not adapters:
         return command
     rank = max(_rank(folder) for folder in adapters.values())
     room = next(size for size in _RANKS if size >= rank)
     worn = [f"{name}={folder}" for name, folder in adapters.items()]
-    return [*command, "--enable-lora", "--max-lora-rank", str(room), "--max-loras", str(len(worn)), "--lora-modules", *worn]
+    return [
+        *command,
+        "--enable-lora",
+        "--max-lora-rank",
+        str(room),
+        "--max-loras",
+        str(len(worn)),
+        "--lora-modules",
+        *worn,
+    ]
 
 
 def context_of(model: Path, wanted: int) -> int:
@@ -103,7 +118,8 @@ def _rank(adapter: Path) -> int:
     ranks = [int(config["r"]), *map(int, (config.get("rank_pattern") or {}).values())]
     if config.get("use_dora") or max(ranks) > _RANKS[-1]:
         raise EngineError(
-            f"vLLM can't wear the adapter {adapter.name}: it knows LoRA up to rank {_RANKS[-1]}, and no DoRA. Set judge.engine: transformers."
+            f"vLLM can't wear the adapter {adapter.name}: it knows LoRA up to rank {_RANKS[-1]}, and no DoRA. "
+            "Set judge.engine: transformers."
         )
     return max(ranks)
 
@@ -112,5 +128,7 @@ def _environment(api_key: str) -> dict[str, str]:
     passed_on = engine_environment(os.environ)
     # PYTHONPATH and PYTHONHOME would bring this environment's packages into that one. Where a progress bar is off, vLLM divides
     # by its seconds; it prints into a log that nobody watches.
-    left = {name: value for name, value in passed_on.items() if name not in ("PYTHONPATH", "PYTHONHOME", "TQDM_DISABLE")}
+    left = {
+        name: value for name, value in passed_on.items() if name not in ("PYTHONPATH", "PYTHONHOME", "TQDM_DISABLE")
+    }
     return {**left, "VLLM_API_KEY": api_key, "VLLM_CPU_KVCACHE_SPACE": _CPU_CACHE_GIB}

@@ -23,8 +23,8 @@ def require_inside(url: str) -> None:
         raise SettingsError(f"The judge's host {parts.hostname} has no address here.") from None
     if any(_is_public(str(address)) for address in found):
         raise SettingsError(
-            f"The judge's host {parts.hostname} has a public address: reports would leave the network. Name a server with a private "
-            "address, or a proxy on this machine that leads to one of yours."
+            f"The judge's host {parts.hostname} has a public address: reports would leave the network. Name a server with a "
+            "private address, or a proxy on this machine that leads to one of yours."
         )
 
 

@@ -117,7 +117,7 @@ def _asked(system: str, parts: Mapping[str, str | None], question: str, **filled
 
 def overall_grade(criteria: Mapping[str, Criterion]) -> float:
     """The weighted mean of the four criteria, 1 to 10."""
-    return sum(WEIGHTS[name] * criteria[name].score for name in CRITERIA)
+    return round(sum(WEIGHTS[name] * criteria[name].score for name in CRITERIA), 2)
 
 
 def read_grade(reply: str, answered: Answered) -> Grade:

@@ -32,8 +32,8 @@ def served_contestants(request: dict[str, Any], progress: Progress) -> Iterator[
     """As `contestants_of` of contestants.py. Raises RecipeError for an adapter on a base in 4 bits."""
     if request["is_quantized"]:
         raise RecipeError(
-            "judge.engine: vllm can't answer for an adapter that was trained with QLoRA: it rounds the base model to other 4 bits. "
-            "Set judge.engine: transformers."
+            "judge.engine: vllm can't answer for an adapter that was trained with QLoRA: it rounds the base model to other 4 "
+            "bits. Set judge.engine: transformers."
         )
     serving = _Serving(request, progress)
     try:
@@ -115,9 +115,7 @@ class _Serving:
         python = Path(self._request["judge"]["vllm_python"])
         tokens = context_of(model, context)
         # As transformers computes on a GPU, whatever the weights are kept in.
-        return start_vllm(
-            python, model, alias, folder, context_tokens=tokens, dtype="bfloat16", adapters=adapters
-        )
+        return start_vllm(python, model, alias, folder, context_tokens=tokens, dtype="bfloat16", adapters=adapters)
 
 
 def _longest(conversations: Sequence[Sequence[Message]]) -> int:

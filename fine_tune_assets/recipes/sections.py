@@ -22,9 +22,15 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "base_model": ("base_model",),
     "training": ("training", "sweep"),
     "judge": (
-        "judge.test_examples", "judge.max_new_tokens", "judge.batch_size", "judge.kind", "judge.model", "judge.retries",
-        "judge.context_tokens", "judge.engine",
-    ),  # fmt: skip
+        "judge.test_examples",
+        "judge.max_new_tokens",
+        "judge.batch_size",
+        "judge.kind",
+        "judge.model",
+        "judge.retries",
+        "judge.context_tokens",
+        "judge.engine",
+    ),
     "abilities": ("judge.ability_items", "judge.batch_size"),
     "gate": ("gate", "judge.agreement_floor"),
     "weights": ("merged_dtype", "gate.maximum_merge_kl"),

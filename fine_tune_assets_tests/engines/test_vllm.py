@@ -1,5 +1,5 @@
-"""How vLLM is started: offline, on loopback, from its own environment, with adapters that it can wear. The server itself is not in
-this environment; `make bench-judge` runs it."""
+"""How vLLM is started: offline, on loopback, from its own environment, with adapters that it can wear. The server itself is
+not in this environment; `make bench-judge` runs it."""
 
 import json
 from pathlib import Path
@@ -38,7 +38,7 @@ def test_adapters_are_worn_by_name_with_room_for_the_largest(tmp_path: Path) -> 
 def test_an_adapter_that_it_cant_wear_is_refused(tmp_path: Path, config: dict[str, object]) -> None:
     """Worn by halves it would answer as another model."""
     adapters = {"candidate": _adapter(tmp_path / "a", **config)}
-    with pytest.raises(EngineError, match="judge.engine: transformers"):
+    with pytest.raises(EngineError, match=r"judge\.engine: transformers"):
         vllm_command(PYTHON, tmp_path, "base", 4096, "bfloat16", adapters)
 
 

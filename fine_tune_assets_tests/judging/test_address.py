@@ -22,7 +22,9 @@ def test_addresses_inside_of_a_network_may_be_asked(url: str) -> None:
     require_inside(url)
 
 
-@pytest.mark.parametrize("url", ["https://1.1.1.1/v1", "http://172.32.0.1/v1", "https://[2a00:1450::1]/v1", "http://[::ffff:8.8.8.8]/v1"])
+@pytest.mark.parametrize(
+    "url", ["https://1.1.1.1/v1", "http://172.32.0.1/v1", "https://[2a00:1450::1]/v1", "http://[::ffff:8.8.8.8]/v1"]
+)
 def test_public_addresses_may_not(url: str) -> None:
     """Encrypted or not: who answers there is not the hospital."""
     with pytest.raises(SettingsError, match="would leave the network"):

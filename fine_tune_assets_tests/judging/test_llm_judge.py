@@ -183,7 +183,10 @@ def test_another_model_is_another_version_and_keeps_no_grade_of_the_first(tmp_pa
     with _judge(tmp_path, _seven) as (judge, _):
         assert judge.version == version  # another address and another start of the server are the same judge
 
-    with ChatServerOfATest(_seven, root="/models/another").running() as server, judge_of(_request(tmp_path, server.url)) as judge:
+    with (
+        ChatServerOfATest(_seven, root="/models/another").running() as server,
+        judge_of(_request(tmp_path, server.url)) as judge,
+    ):
         assert judge.version != version
         judge.grade([_answered(1)], silent)
         assert len(server.posts) == 1
@@ -198,7 +201,9 @@ def test_both_orders_are_asked_and_what_they_agree_on_is_preferred(tmp_path: Pat
         return completion("A", {"A": 0.0, "B": -3.0} if is_better_first else {"A": -0.5, "B": 0.0})
 
     with _judge(tmp_path, say) as (judge, server):
-        one, other = judge.compare([_pair("Cough, three weeks.", "Unclear."), _pair("Unclear.", "Cough, three weeks.")], silent)
+        one, other = judge.compare(
+            [_pair("Cough, three weeks.", "Unclear."), _pair("Unclear.", "Cough, three weeks.")], silent
+        )
     assert (one.preferred, other.preferred) == (1, 2)
     assert one.is_consistent
     assert one.probability == pytest.approx(1 - (other.probability or 0), abs=1e-9)
@@ -296,16 +301,19 @@ def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_without_a_model_or_without_vllm_is_refused(tmp_path: Path) -> None:
     """What to install is said before hours of answers are lost."""
-    with pytest.raises(RecipeError, match="neither a .gguf file nor"), judge_of(
-        _request(tmp_path, "", kind="folder", model=str(tmp_path / "none"))
+    with (
+        pytest.raises(RecipeError, match=r"neither a \.gguf file nor"),
+        judge_of(_request(tmp_path, "", kind="folder", model=str(tmp_path / "none"))),
     ):
         pass
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
-    with judge_of(_request(tmp_path, "", kind="folder", model=str(folder))) as judge:
-        with pytest.raises(EngineError, match="FINE_TUNE_VLLM_PYTHON"):
-            judge.grade([_answered(1)], silent)
+    with (
+        judge_of(_request(tmp_path, "", kind="folder", model=str(folder))) as judge,
+        pytest.raises(EngineError, match="FINE_TUNE_VLLM_PYTHON"),
+    ):
+        judge.grade([_answered(1)], silent)
 
 
 def test_no_word_of_a_report_is_in_a_log_or_an_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -25,7 +25,7 @@ def _answers(request: dict[str, Any], run_folder: Path, engine_python: Path = VL
 
 def test_an_adapter_on_a_base_in_4_bits_does_not_answer_there(folders: dict[str, Path], tmp_path: Path) -> None:
     """vLLM would round the base model otherwise: another model than the one that was trained."""
-    with pytest.raises(RecipeError, match="judge.engine: transformers"):
+    with pytest.raises(RecipeError, match=r"judge\.engine: transformers"):
         _answers({**_request(folders), "is_quantized": True}, tmp_path)
 
 
