@@ -115,14 +115,18 @@ class ChatClient:
             if reply.status_code == 200:
                 self._is_format_proven |= question.schema is not None
                 return _read(reply)
-            code, is_too_long = reply.status_code, _is_too_long(reply)
+            code, error = reply.status_code, _error_of(reply)
+            is_too_long = _is_too_long(error)
             if question.wants_first_token and code in (400, 422, 501) and not is_too_long:
                 return ChatReply("", is_finished=True)  # it tells no probabilities
             if code in (401, 403, 404) or 300 <= code < 400:
                 raise ChatServerError(f"The server at {self._server.url} refuses (HTTP {code}). {_hint(code)}")
             if is_too_long:
                 raise NoReplyError("question and reply are longer than the model's context", False)
-            is_about_form = question.schema is not None and code in (400, 422)
+            # llama-cpp-python 0.3 answers 500, and names the field.
+            is_about_form = question.schema is not None and (
+                code in (400, 422) or "response_format" in error["message"]
+            )
             if is_about_form and form < self._format:
                 continue  # another thread found out meanwhile
             if not is_about_form or self._is_format_proven or form + 1 >= len(_FORMATS):
@@ -177,16 +181,19 @@ def _first_token(given: Any) -> dict[str, float]:
         return {}
 
 
-def _is_too_long(reply: httpx.Response) -> bool:
-    """Looked for in the fields of an OpenAI error only: elsewhere a server may repeat what it was asked."""
+def _error_of(reply: httpx.Response) -> dict[str, str]:
+    """The fields of an OpenAI error. They may repeat what was asked: they are looked at and never passed on."""
     try:
         body = reply.json()
         error = body.get("error", body)
-        code, kind, message = (str(error.get(name)) for name in ("code", "type", "message"))
+        return {name: str(error.get(name)) for name in ("code", "type", "message")}
     except (ValueError, AttributeError):
-        return False
-    is_known = code == "context_length_exceeded" or kind == "exceed_context_size_error"
-    return is_known or "maximum context length" in message
+        return {"code": "", "type": "", "message": ""}
+
+
+def _is_too_long(error: Mapping[str, str]) -> bool:
+    is_known = error["code"] == "context_length_exceeded" or error["type"] == "exceed_context_size_error"
+    return is_known or "maximum context length" in error["message"]
 
 
 def _hint(status: int) -> str:

@@ -93,12 +93,13 @@ def test_the_reply_is_constrained_by_a_schema_and_repeatable(tmp_path: Path) -> 
     assert (body["temperature"], body["seed"], body["model"]) == (0.0, 0, MODEL)
 
 
-def test_a_server_that_takes_the_schema_otherwise_is_asked_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("refusal", [(422, {}), (500, {"error": {"message": "('body', 'response_format', 'type')"}})])
+def test_a_server_that_takes_the_schema_otherwise_is_asked_so(tmp_path: Path, refusal: Said) -> None:
     """llama-cpp-python knows no `json_schema`; after the first question nobody asks it so again."""
 
     def say(body: dict[str, Any]) -> Said:
         is_known = body["response_format"]["type"] == "json_object" and "schema" in body["response_format"]
-        return completion(grade_reply()) if is_known else (422, {"detail": body})
+        return completion(grade_reply()) if is_known else refusal
 
     with _judge(tmp_path, say, concurrency=1) as (judge, server):
         assert all(grade.score == 7.0 for grade in judge.grade([_answered(n) for n in range(3)], silent))

@@ -29,7 +29,7 @@ PAIR = Pair("p-1", "note", ANSWERED.instruction, ANSWERED.input, ANSWERED.output
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEngine]:
     started = start_engine(
-        tiny_gguf(), "judge", tmp_path_factory.mktemp("engine"), threads=2, die_with_parent=True, context_tokens=2048
+        tiny_gguf(), "judge", tmp_path_factory.mktemp("engine"), threads=1, die_with_parent=True, context_tokens=2048
     )
     wait_until_healthy(started, timeout_seconds=60)
     yield started
@@ -47,7 +47,7 @@ def _request(folder: Path, **changes: Any) -> dict[str, Any]:
         "url": "",
         "key_file": "",
         "vllm_python": "",
-        "threads": 2,
+        "threads": 1,
         "cache": str(folder / "cache" / "kept.sqlite"),
         "run_folder": str(folder / "run"),
         **changes,
