@@ -1,4 +1,4 @@
-"""Contestants that answer through vLLM: what is refused. The server itself is not in this environment; `make bench-judge` runs it."""
+"""Contestants that answer through vLLM: what is refused. The server is not in this environment; `make bench-judge` runs it."""
 
 from pathlib import Path
 from typing import Any
