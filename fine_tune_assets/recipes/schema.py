@@ -345,7 +345,7 @@ class JudgeSettings:
     """How often a grade that failed or can't be read is asked for again before it is missing."""
     engine: Literal["transformers", "vllm"] = "transformers"
     """What generates the answers that are judged: transformers in the judging process, or vLLM from an environment of its own,
-    which answers many more a second. For LoRA; adapters of QLoRA and DoRA answer with transformers."""
+    which answers many together. For LoRA; adapters of QLoRA and DoRA answer with transformers."""
     context_tokens: Positive = 8192
     """Of a `folder` judge: tokens of question and grade together. More costs memory; an answer that does not fit has no grade."""
 
