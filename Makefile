@@ -8,7 +8,7 @@ export DO_NOT_TRACK = 1
 export DAGSTER_DISABLE_TELEMETRY = 1
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup setup-unsloth check test test-slow test-all demo up down status airgap-proof compat-proof bench-graph bench-phi bench-phi-memory bench-drafts bench-dedup bench-desk bench-train bench-plan bench-unsloth bench-judge-fit fit-judge bench-verdict
+.PHONY: help setup setup-unsloth check test test-slow test-all demo up down status airgap-proof compat-proof bench-graph bench-phi bench-phi-memory bench-drafts bench-dedup bench-desk bench-train bench-plan bench-unsloth bench-judge-fit fit-judge bench-verdict bench-judge
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort
@@ -100,6 +100,9 @@ bench-plan: setup    ## memory, disk and time as planned before a training, besi
 
 bench-train: setup   ## this trainer beside a plain TRL script, and QLoRA beside LoRA: speed, memory, loss
 	$(BIN)/python benchmarks/bench_train.py
+
+bench-judge: setup    ## answers generated and graded a second: one by one, in batches, through vLLM; and a second run
+	$(BIN)/python benchmarks/bench_judge.py
 
 bench-unsloth: setup setup-unsloth   ## TRL beside Unsloth on the same recipe and rows: speed, memory, loss (needs a GPU)
 	$(BIN)/python benchmarks/bench_unsloth.py

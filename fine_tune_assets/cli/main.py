@@ -35,6 +35,9 @@ COMMANDS = {
     "erase": ("fine_tune_assets.cli.erase", "Remove a patient from everywhere."),
     # Approvers: cli/verdicts.py.
     "verdicts": ("fine_tune_assets.cli.verdicts", "See what the gate decided, and sign a verdict on hold."),
+    # Answers of one's own: cli/grade.py.
+    "grade": ("fine_tune_assets.cli.grade", "Grade answers of your own with the recipe's judge."),
+    "compare": ("fine_tune_assets.cli.grade", "Say which of two answers the recipe's judge prefers."),
     # The served model: cli/services.py, cli/keys.py, cli/audit.py.
     "up": ("fine_tune_assets.cli.services", "Start everything for daily use."),
     "down": ("fine_tune_assets.cli.services", "Stop it."),

@@ -83,6 +83,12 @@ class Settings:
     unsloth_python: str = ""
     """Python of the environment that Unsloth is installed in; empty means `.venv-unsloth/bin/python` below the project. No Path:
     its link is not followed, since it is what tells Python its environment."""
+    judge_url: str = ""
+    """Base address of the server that judges, such as https://judge.intranet:8000/v1, for recipes with judge.kind: endpoint."""
+    judge_key_file: str = ""
+    """File with the key that it asks for; empty for a server without one."""
+    vllm_python: str = ""
+    """Python of the environment that vLLM is installed in; empty means `.venv-vllm/bin/python` below the project."""
     ray_address: str = ""
     """Address of a Ray cluster's dashboard, such as http://10.0.0.5:8265: training runs there; empty means on this machine."""
     ray_gpus_per_process: int = 1
@@ -107,6 +113,10 @@ class Settings:
     @property
     def unsloth_interpreter(self) -> Path:
         return Path(self.unsloth_python or PROJECT_DIR / ".venv-unsloth/bin/python").expanduser().absolute()
+
+    @property
+    def vllm_interpreter(self) -> Path:
+        return Path(self.vllm_python or PROJECT_DIR / ".venv-vllm/bin/python").expanduser().absolute()
 
     @property
     def desk_address(self) -> str:

@@ -330,6 +330,12 @@ JUDGE_SCORES = pa.schema([
     _column("unsupported_numbers", pa.int64(), "Numbers in the answer that the input does not hold"),
     _column("is_finished", pa.bool_(), "True when the answer ended with the stop token, not at the length limit"),
     _column("judge_version", pa.string(), "Fingerprint of the judge"),
+    _column("judge_kind", pa.string(), "`offline`, `endpoint` or `folder`", nullable=True),
+    _column("task", pa.string(), "Task of the recipe that made the example", nullable=True),
+    _column(
+        "criteria", pa.string(), "Each criterion of the rubric with score, reason and evidence, as JSON; absent without any",
+        nullable=True, raw_text=True,
+    ),
 ])
 ANSWER_CHECKS = pa.schema([
     _column("model", pa.string(), "`base`, `adapter` or `incumbent`"),

@@ -17,6 +17,7 @@ from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, mar
 from fine_tune_assets.defs.resources import Installation, Worker
 from fine_tune_assets.defs.s07_own_ratings import own_ratings
 from fine_tune_assets.defs.sources import recipe_section
+from fine_tune_assets.judging.judges import judge_request
 from fine_tune_assets.judging.labelled import (
     RATED_SUMMARIES,
     own_expert_sets,
@@ -60,7 +61,7 @@ expert_ratings = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
-    deps=[rated_answers, expert_ratings, recipe_section("gate")],
+    deps=[rated_answers, expert_ratings, recipe_section("judge"), recipe_section("gate")],
     automation_condition=on_new_inputs(),
     description="How well the judge's grades and choices agree with those of people.",
     owners=OWNERS["clinical"],
@@ -80,6 +81,7 @@ def judge_agreement(
         "labelled_sets": str(installation.layout.evaluation / "judge"),
         "own_ratings": str(own) if ratings else "",
         "accept_score": installation.recipe.judge.accept_score,
+        "judge": judge_request(installation.settings, installation.recipe.judge),
         "output": str(output),
     }
     try:
@@ -100,7 +102,7 @@ def judge_agreement(
     description="The judge agrees with people well enough to decide, on every task of the recipe.",
 )
 def judge_may_decide(installation: Installation, judge_agreement: pa.Table) -> dg.AssetCheckResult:
-    version, floor = offline_judge().version, installation.recipe.judge.agreement_floor
+    version, floor = _judge_version(installation, judge_agreement), installation.recipe.judge.agreement_floor
     licences = [licence_of(judge_agreement, version, task.name, floor) for task in installation.recipe.tasks]
     closed = {licence.task: why for licence in licences if (why := _closed_because(installation, licence))}
     agreements = [licence.agreement for licence in licences if licence.agreement is not None]
@@ -108,6 +110,15 @@ def judge_may_decide(installation: Installation, judge_agreement: pa.Table) -> d
     if closed:
         metadata[WHY] = "\n".join(f"{task}: {why}" for task, why in closed.items())
     return dg.AssetCheckResult(passed=not closed, metadata=metadata)
+
+
+def _judge_version(installation: Installation, measured: pa.Table) -> str:
+    """Of the judge of now. Of one that has to be reached or started: of the one that was measured, which a verdict compares with
+    the one that graded."""
+    if installation.recipe.judge.kind == "offline":
+        return offline_judge().version
+    versions = set(measured.column("judge_version").to_pylist())
+    return str(versions.pop()) if len(versions) == 1 else "several"
 
 
 def labelled_sets_of_now(installation: Installation, task: str) -> dict[str, str]:

@@ -20,6 +20,7 @@ from fine_tune_assets.defs.s06_adapters import GPU, behind_training
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.instructions.storing import read_instruction_set
 from fine_tune_assets.judging.abilities import ability_budgets, fallen_abilities
+from fine_tune_assets.judging.judges import judge_request
 from fine_tune_assets.ledger.releases import release_of_adapter
 from fine_tune_assets.ledger.switches import serving_adapter
 from fine_tune_assets.ledger.verdicts import latest_verdict
@@ -106,6 +107,8 @@ def judge_scores(
         "instruction_set": str(stored.folder / "instruction_set.parquet"),
         "test_examples": judge.test_examples,
         "max_new_tokens": judge.max_new_tokens,
+        "engine": judge.engine,
+        "judge": judge_request(installation.settings, judge),
         "output": str(output),
     }
     worker.run(context, "judging", request)
@@ -129,6 +132,7 @@ def _means(scores: pa.Table) -> dict[str, dict[str, float]]:
         graded = [row["score"] for row in rows if row["score"] is not None]
         found[model] = {
             "answers": len(rows),
+            "without a grade": len(rows) - len(graded),
             "mean grade": sum(graded) / len(graded) if graded else float("nan"),
             "unsupported numbers": sum(row["unsupported_numbers"] for row in rows),
             "finished": sum(row["is_finished"] for row in rows) / len(rows),

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.instructions.storing import InstructionSetError, read_instruction_set
-from fine_tune_assets.judging.grades import Answered
+from fine_tune_assets.judging.grades import Answered, as_asked
 from fine_tune_assets.ledger.spot_checks import SpotCheck, list_spot_checks
 
 LOGGER = logging.getLogger(__name__)
@@ -61,5 +61,4 @@ def _rating(
     text = answers.get((check.example_id, check.answer_fingerprint))
     example = examples.get(check.example_id)
     if text is not None and example is not None:
-        asked, reference = (example["messages"][place]["content"] for place in (-2, -1))
-        yield check.task, float(check.score), Answered(check.answer_id, check.task, "", asked, text, reference)
+        yield check.task, float(check.score), as_asked(example, check.answer_id, text)

@@ -154,7 +154,7 @@ def judge_asked(installation: Installation) -> JudgeAsked:
     recipe = installation.recipe
     tasks = tuple(task.name for task in recipe.tasks)
     sets = {task: labelled_sets_of_now(installation, task) for task in tasks}
-    return JudgeAsked("offline", recipe.judge.agreement_floor, tasks, sets)
+    return JudgeAsked(recipe.judge.kind, recipe.judge.agreement_floor, tasks, sets)
 
 
 def verdict_on(evidence: Evidence, installation: Installation) -> Verdict:

@@ -80,7 +80,7 @@ def start_engine(
 ) -> RunningEngine:
     """Start a server for `model` and return at once; it is not healthy yet. `threads` 0 means all."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    port, api_key = _free_port(), secrets.token_urlsafe(32)
+    port, api_key = free_port(), secrets.token_urlsafe(32)
     count = threads or os.cpu_count() or 1
     model_settings = {
         "model": str(model),
@@ -137,7 +137,7 @@ def is_healthy(engine: RunningEngine, timeout_seconds: float = 2.0) -> bool:
     try:
         with _client(engine, timeout_seconds) as client:
             reply = client.get("models")
-            return reply.status_code == 200 and [m["id"] for m in reply.json()["data"]] == [engine.alias]
+            return reply.status_code == 200 and engine.alias in [m["id"] for m in reply.json()["data"]]
     except (httpx.HTTPError, ValueError, KeyError):
         return False
 
@@ -209,7 +209,8 @@ def _write_private(path: Path, text: str) -> None:
         aside.write_text(text, encoding="utf-8")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody has now."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

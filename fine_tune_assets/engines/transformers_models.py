@@ -35,6 +35,12 @@ def best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def free_device_memory() -> None:
+    """Give a GPU's memory back that nothing uses any more: torch keeps it for itself."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 def in_training_format() -> Any:
     """A context in which a model computes as it does while it is trained: in 16 bits on a GPU, whatever its parts are kept in."""
     return torch.autocast("cuda", torch.bfloat16, enabled=best_device() == "cuda")

@@ -1,5 +1,6 @@
 """Judging as a process: `measure_agreement`, `grade`, `abilities`, `robustness`, `attack`, one request each (core/worker.py)."""
 
+from contextlib import AbstractContextManager, closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,25 +15,40 @@ from fine_tune_assets.core.worker import serve_request
 def measure(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """`own_ratings`: the file of own_ratings_table(), or empty where the installation's own experts rated nothing."""
     from fine_tune_assets.judging.agreement import licensed_agreement, measure_agreement
+    from fine_tune_assets.judging.judges import judge_of
     from fine_tune_assets.judging.labelled import read_labelled_sets, read_own_ratings
-    from fine_tune_assets.judging.offline_judge import offline_judge
 
-    judge, own = offline_judge(), request["own_ratings"]
+    own = request["own_ratings"]
     sets = [*read_labelled_sets(Path(request["labelled_sets"])), *(read_own_ratings(Path(own)) if own else [])]
-    table = measure_agreement(judge, sets, request["accept_score"], progress)
+    with judge_of(request["judge"]) as judge:
+        table = measure_agreement(judge, sets, request["accept_score"], progress)
+        version = judge.version
     write_table(Path(request["output"]), table)
-    return {"agreement": licensed_agreement(table, judge.version)}
+    return {"agreement": licensed_agreement(table, version), "judge_version": version}
 
 
 def grade(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    from fine_tune_assets.judging.comparing import grade_contestants, test_examples
-    from fine_tune_assets.judging.contestants import contestants_of
+    """All answers first; then the models are gone, and the judge has the memory."""
+    from fine_tune_assets.judging.comparing import answer_all, grade_answers, test_examples
+    from fine_tune_assets.judging.grade_cache import GradeCache
+    from fine_tune_assets.judging.judges import judge_of
 
     examples = test_examples(pq.read_table(request["instruction_set"]), request["test_examples"])
-    contestants = contestants_of(request, progress)
-    table = grade_contestants(examples, contestants, request["adapter_id"])
-    write_table(Path(request["output"]), table)
+    with closing(GradeCache(Path(request["judge"]["cache"]))) as cache, _contestants(request, progress) as contestants:
+        answers = answer_all(examples, contestants, cache)
+    with judge_of(request["judge"]) as judge:
+        write_table(Path(request["output"]), grade_answers(answers, judge, request["adapter_id"], progress))
     return {"examples": len(examples), "contestants": [c.role for c in contestants]}
+
+
+def _contestants(request: dict[str, Any], progress: Progress) -> AbstractContextManager[list[Any]]:
+    if request["engine"] == "vllm":
+        from fine_tune_assets.judging.served_contestants import served_contestants
+
+        return served_contestants(request, progress)
+    from fine_tune_assets.judging.contestants import loaded_contestants
+
+    return loaded_contestants(request, progress)
 
 
 def abilities(request: dict[str, Any], progress: Progress) -> dict[str, Any]:

@@ -128,7 +128,7 @@ def _given(grade: Grade) -> float | None:
 def _repeated(judge: Judge, kept: Sequence[tuple[Rated, float]], progress: Progress) -> dict[str, Any]:
     """Grade some of them once more: how many grades stayed the same, and how far one moved."""
     again = kept[:GRADED_TWICE]
-    grades = judge.grade([row.answered for row, _ in again], progress)
+    grades = judge.afresh().grade([row.answered for row, _ in again], progress)
     second = [_given(grade) for grade in grades]
     moved = [abs(one - other) for one, (_, other) in zip(second, again, strict=True) if one is not None]
     if len(moved) < len(again) or not moved:

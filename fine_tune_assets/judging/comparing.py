@@ -1,21 +1,23 @@
-"""Answers of candidate and incumbent to the same frozen test examples, graded one by one.
+"""Answers of candidate and incumbent to the same frozen test examples, and their grades.
 
-Owns choosing the examples and grading. Generation is a function that the caller passes in.
+Owns choosing the examples, keeping answers, and grading. Generation and judge are the caller's: all contestants answer first,
+so that their memory can be given back before a judge takes it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.numbers import unsupported_numbers
-from fine_tune_assets.core.progress import silent
+from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.tables import JUDGE_SCORES, table_of
 from fine_tune_assets.engines.transformers_models import Answer
-from fine_tune_assets.judging.grades import Answered, Grade
-from fine_tune_assets.judging.offline_judge import offline_judge
+from fine_tune_assets.judging.grade_cache import GradeCache, content_key
+from fine_tune_assets.judging.grades import Answered, Grade, Judge, as_asked
 
 Generate = Callable[[Sequence[Sequence[dict[str, str]]]], list[Answer]]
 """Conversations that end at the user's turn → one answer each."""
@@ -27,6 +29,22 @@ class Contestant:
     """`base`, `adapter` or `incumbent`."""
     fingerprint: str
     generate: Generate
+    decided_by: Mapping[str, Any] = field(default_factory=dict)
+    """What decides an answer besides the fingerprint and the conversation, as JSON."""
+
+
+@dataclass(frozen=True)
+class Answering:
+    """A contestant's answer to an example."""
+
+    contestant: Contestant
+    example: Mapping[str, Any]
+    answer: Answer
+
+    @property
+    def answered(self) -> Answered:
+        """As a judge is asked."""
+        return as_asked(self.example, self.example["example_id"], self.answer.text)
 
 
 def test_examples(instruction_set: pa.Table, limit: int) -> list[dict[str, Any]]:
@@ -35,32 +53,45 @@ def test_examples(instruction_set: pa.Table, limit: int) -> list[dict[str, Any]]
     return sorted(rows, key=lambda row: (fingerprint_text(row["example_id"]), row["example_id"]))[:limit]
 
 
-def grade_contestants(
-    examples: Sequence[Mapping[str, Any]], contestants: Sequence[Contestant], adapter_id: str
-) -> pa.Table:
-    """One row for each contestant and example."""
-    rows: list[dict[str, Any]] = []
-    judge = offline_judge()
-    for contestant in contestants:
-        answers = contestant.generate([example["messages"][:-1] for example in examples])
-        asked = [_answered(example, answer) for example, answer in zip(examples, answers, strict=True)]
-        told = {"adapter_id": adapter_id, "judge_version": judge.version}
-        rows += [
-            {**told, **_row(contestant, example, answer, grade)}
-            for example, answer, grade in zip(examples, answers, judge.grade(asked, silent), strict=True)
-        ]
+def answer_all(
+    examples: Sequence[Mapping[str, Any]], contestants: Sequence[Contestant], cache: GradeCache
+) -> list[Answering]:
+    """One for each contestant and example. What a contestant answered before is not generated again."""
+    conversations = [example["messages"][:-1] for example in examples]
+    return [
+        Answering(contestant, example, answer)
+        for contestant in contestants
+        for example, answer in zip(examples, _answers(contestant, conversations, cache), strict=True)
+    ]
+
+
+def _answers(
+    contestant: Contestant, conversations: Sequence[Sequence[dict[str, str]]], cache: GradeCache
+) -> Iterator[Answer]:
+    decided_by = {"model": contestant.fingerprint, **contestant.decided_by}
+    keys = [content_key(answered_by=decided_by, conversation=list(c)) for c in conversations]
+    kept = {key: Answer(**value) for key, value in cache.get(keys).items()}
+    waiting = {key: c for key, c in zip(keys, conversations, strict=True) if key not in kept}
+    if waiting:
+        fresh = dict(zip(waiting, contestant.generate(list(waiting.values())), strict=True))
+        cache.put({key: asdict(answer) for key, answer in fresh.items()})
+        kept |= fresh
+    return (kept[key] for key in keys)
+
+
+def grade_answers(answers: Sequence[Answering], judge: Judge, adapter_id: str, progress: Progress) -> pa.Table:
+    """One row for each answer."""
+    grades = judge.grade([answering.answered for answering in answers], progress)
+    rows = [_row(answering, grade, judge, adapter_id) for answering, grade in zip(answers, grades, strict=True)]
     return table_of(rows, JUDGE_SCORES)
 
 
-def _answered(example: Mapping[str, Any], answer: Answer) -> Answered:
-    question, reference = (example["messages"][place]["content"] for place in (-2, -1))
-    return Answered(example["example_id"], example["task"], "", question, answer.text, reference)
-
-
-def _row(contestant: Contestant, example: Mapping[str, Any], answer: Answer, grade: Grade) -> dict[str, Any]:
+def _row(answering: Answering, grade: Grade, judge: Judge, adapter_id: str) -> dict[str, Any]:
+    example, answer = answering.example, answering.answer
     return {
-        "model": contestant.role,
-        "model_fingerprint": contestant.fingerprint,
+        "model": answering.contestant.role,
+        "model_fingerprint": answering.contestant.fingerprint,
+        "adapter_id": adapter_id,
         "example_id": example["example_id"],
         "patient_key": example["patient_key"],
         "answer": answer.text,
@@ -68,4 +99,13 @@ def _row(contestant: Contestant, example: Mapping[str, Any], answer: Answer, gra
         "reason": grade.reason,
         "unsupported_numbers": len(unsupported_numbers(answer.text, example["messages"][-2]["content"])),
         "is_finished": answer.is_finished,
+        "judge_version": judge.version,
+        "judge_kind": judge.kind,
+        "task": example["task"],
+        "criteria": criteria_json(grade) if grade.criteria else None,
     }
+
+
+def criteria_json(grade: Grade) -> str:
+    """Each criterion with its score, reason and evidence: text of reports."""
+    return json.dumps({name: asdict(criterion) for name, criterion in grade.criteria.items()}, ensure_ascii=False)

@@ -4,8 +4,11 @@ One base model is loaded once and wears each adapter in turn; an incumbent on an
 weights that it was released from. Nothing is loaded that is not what its fingerprint says.
 """
 
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache, partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,8 @@ from fine_tune_assets.core.fingerprints import require_folder
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.engines.transformers_models import (
     Answer,
+    best_device,
+    free_device_memory,
     generate,
     load_adapted,
     load_model,
@@ -50,17 +55,40 @@ def contestants_of(request: dict[str, Any], progress: Progress) -> list[Contesta
     def answering(role: str, adapter: str | None) -> Generate:
         return lambda conversations: _answers_wearing(request, adapter, conversations, _told(progress, role))
 
-    incumbent = partial(Contestant, "incumbent", request["incumbent"])
+    on_base = {**_engine(request), "base": request["base_fingerprint"], "is_quantized": request["is_quantized"]}
     found = [
-        Contestant("base", request["base_fingerprint"], answering("base model", None)),
-        Contestant("adapter", request["adapter_id"], answering("candidate", CANDIDATE)),
+        Contestant("base", request["base_fingerprint"], answering("base model", None), on_base),
+        Contestant("adapter", request["adapter_id"], answering("candidate", CANDIDATE), on_base),
     ]
     if request["incumbent_adapter"]:
-        return [*found, incumbent(answering("incumbent", INCUMBENT))]
+        worn = answering("incumbent", INCUMBENT)
+        return [*found, Contestant("incumbent", request["incumbent"], worn, on_base)]
     if request["incumbent_weights"]:
+        by_itself = partial(_answers_of_weights, request, _told(progress, "incumbent"))
+        weights = {**_engine(request), "weights": request["incumbent_weights_fingerprint"]}
         # First, and gone before the others are loaded: two large models may not fit side by side.
-        return [incumbent(partial(_answers_of_weights, request, _told(progress, "incumbent"))), *found]
+        return [Contestant("incumbent", request["incumbent"], by_itself, weights), *found]
     return found
+
+
+def _engine(request: dict[str, Any]) -> dict[str, Any]:
+    """What computes an answer, and how long it may be. Not the batch: rounding apart, it changes nothing."""
+    return {
+        "engine": f"transformers {version('transformers')}",
+        "device": best_device(),
+        "max_new_tokens": request["max_new_tokens"],
+    }
+
+
+@contextmanager
+def loaded_contestants(request: dict[str, Any], progress: Progress) -> Iterator[list[Contestant]]:
+    """As `contestants_of`; afterwards their memory is free, for a judge that needs it."""
+    try:
+        yield contestants_of(request, progress)
+    finally:
+        _load.cache_clear()
+        gc.collect()
+        free_device_memory()
 
 
 def _told(progress: Progress, role: str) -> Progress:

@@ -5,7 +5,7 @@ Owns the records. Does not know how a judge comes to its grades.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from fine_tune_assets.core.progress import Progress
 
@@ -27,6 +27,14 @@ class Answered:
     output: str
     reference: str | None
     """What an expert approved; None where there is nothing to compare with."""
+
+
+def as_asked(example: Mapping[str, Any], answer_id: str, output: str) -> Answered:
+    """An answer to a row of an instruction set. The instruction is the first paragraph of the user's turn: so a conversation is
+    built (core/chat.py)."""
+    question, reference = (example["messages"][place]["content"] for place in (-2, -1))
+    instruction, _, input_text = question.partition("\n\n")
+    return Answered(answer_id, example["task"], instruction, input_text, output, reference)
 
 
 @dataclass(frozen=True)
@@ -90,6 +98,9 @@ class Judge(Protocol):
     @property
     def version(self) -> str:
         """Fingerprint of all that decides a grade: model, prompt, rubric, settings. A licence is bound to it."""
+
+    def afresh(self) -> "Judge":
+        """The same judge, which remembers no grade that it gave: how repeatable it is can't be seen otherwise."""
 
     def grade(self, answers: Sequence[Answered], progress: Progress) -> list[Grade]:
         """One grade an answer, in their order. What can't be graded is a Grade without a score."""

@@ -51,6 +51,9 @@ class OfflineJudge:
     def fitted_on(self) -> frozenset[str]:
         return self.model.fitted_on
 
+    def afresh(self) -> "OfflineJudge":
+        return self
+
     def grade(self, answers: Sequence[Answered], progress: Progress) -> list[Grade]:
         found: list[Grade] = []
         for start in range(0, len(answers), BATCH):

@@ -374,6 +374,26 @@ class JudgeSettings:
     """Answers of each comparison that experts are asked to rate blindly in the desk; 0 asks for none."""
     robustness_items: Positive = 5
     """Test examples in which orders, garbage and the like are planted. More tell a smaller loss from chance and cost time."""
+    kind: Literal["offline", "endpoint", "folder"] = "offline"
+    """Who grades: figures and small models in this package (`offline`), a server inside the network whose address the settings
+    name (`endpoint`), or a local model that is served for the time of judging (`folder`)."""
+    model: str = ""
+    """The judge's name at the endpoint, or its GGUF file or Hugging Face folder: absolute, or below the data folder."""
+    concurrency: Positive = 8
+    """Questions to the judge that are out at once. More is faster where the server answers many together."""
+    retries: Annotated[int, Field(ge=0, le=10)] = 2
+    """How often a grade that failed or can't be read is asked for again before it is missing."""
+    engine: Literal["transformers", "vllm"] = "transformers"
+    """What generates the answers that are judged: transformers in the judging process, or vLLM from an environment of its own,
+    which answers many together. For LoRA; adapters of QLoRA and DoRA answer with transformers."""
+    context_tokens: Positive = 8192
+    """Of a `folder` judge: tokens of question and grade together. More costs memory; an answer that does not fit has no grade."""
+
+    @model_validator(mode="after")
+    def _has_a_judge(self) -> "JudgeSettings":
+        if self.kind != "offline" and not self.model:
+            raise ValueError(f"kind: {self.kind} needs model: the judge's name at the endpoint, or its file or folder")
+        return self
 
 
 @dataclass(frozen=True, config=_STRICT)

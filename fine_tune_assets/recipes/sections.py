@@ -21,19 +21,28 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "instructions": ("name", "system_prompt", "general_fraction", "replay_fraction", "split", "training.seed"),
     "base_model": ("base_model",),
     "training": ("training", "sweep"),
-    "judge": ("judge.test_examples", "judge.max_new_tokens", "judge.batch_size"),
     "checks": ("checks",),
     "abilities": ("judge.ability_items", "judge.batch_size", "gate.maximum_ability_loss", "gate.ability_budgets"),
     "robustness": ("judge.robustness_items", "judge.max_new_tokens", "judge.batch_size"),
     "canaries": ("canaries",),
     "gate": ("gate", "judge.agreement_floor", "judge.accept_score"),
+    "judge": (
+        "judge.test_examples",
+        "judge.max_new_tokens",
+        "judge.batch_size",
+        "judge.kind",
+        "judge.model",
+        "judge.retries",
+        "judge.context_tokens",
+        "judge.engine",
+    ),
     "weights": ("merged_dtype", "gate.maximum_merge_kl"),
     "exports": ("exports", "gate.maximum_quantized_kl"),
     "engine": ("engine",),
 }
 """Section → the fields of the recipe in it."""
 
-READ_AT_EVERY_TICK = frozenset({"retrain", "review.assignment_minutes", "judge.spot_checks"})
+READ_AT_EVERY_TICK = frozenset({"retrain", "review.assignment_minutes", "judge.spot_checks", "judge.concurrency"})
 """Fields that decide when something starts, how long it waits or how much people are asked, not how it comes out."""
 DESCRIPTIVE = frozenset({"description"})
 WITHOUT_EFFECT = frozenset({"training.checkpoint_minutes", "sweep.keep_adapters"})

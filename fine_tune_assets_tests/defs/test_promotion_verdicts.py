@@ -7,6 +7,7 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
+from fine_tune_assets.core.fingerprints import fingerprint_file
 from fine_tune_assets.core.tables import (
     ADAPTERS,
     JUDGE_SCORES,

@@ -1,0 +1,184 @@
+"""How fast answers are generated and graded, and what a second run costs.
+
+Dialogues of MTS-Dialog (`visit_pairs`), SmolLM2-135M-Instruct and an adapter on it, which answer as in the graph: one by one with
+transformers; in batches; and through vLLM, where its environment is there (`make compat-proof` makes it). Then all answers are
+graded by the judge that needs no model, and everything is asked for once more with nothing changed, where each generation counts.
+"""
+
+import argparse
+import gzip
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from fine_tune_assets.core.chat import conversation
+from fine_tune_assets.core.fingerprints import fingerprint_folder
+from fine_tune_assets.core.progress import silent
+from fine_tune_assets.core.settings import go_offline, load_settings
+
+PAIRS = Path(__file__).parent / "visit_pairs" / "visit_pairs.jsonl.gz"
+SYSTEM = "You write sections of medical notes from visits."
+INSTRUCTION = "Write the section of the note from this part of the visit."
+ONE_BY_ONE = "transformers, one by one"
+ASKED_FOR = 5.0
+"""Times as many answers generated and graded a second as one by one with transformers."""
+
+
+def examples(count: int) -> list[dict[str, Any]]:
+    """The first pairs of MTS-Dialog but for the longest."""
+    found: list[dict[str, Any]] = []
+    with gzip.open(PAIRS, "rt", encoding="utf-8") as file:
+        for line in file:
+            pair = json.loads(line)
+            if "mts" in pair["corpus"].lower() and len(pair["input"]) + len(pair["output"]) <= 2500:
+                messages = conversation(SYSTEM, INSTRUCTION, pair["input"], pair["output"])
+                number = len(found)
+                found.append(
+                    {"example_id": f"e-{number}", "patient_key": f"p-{number}", "task": "section", "messages": messages}
+                )
+            if len(found) == count:
+                return found
+    raise SystemExit(f"There are only {len(found)} pairs.")
+
+
+def adapter_on(base: Path, folder: Path) -> Path:
+    """An adapter with random weights: it costs what a trained one costs."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    from fine_tune_assets.engines.transformers_models import load_model
+
+    torch.manual_seed(7)
+    config = LoraConfig(r=16, lora_alpha=1, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
+    model: Any = get_peft_model(load_model(base), config)
+    model.save_pretrained(folder)
+    return folder
+
+
+def contestants(request: dict[str, Any], batch_size: int) -> AbstractContextManager[list[Any]]:
+    """Base and candidate as the graph has them; a batch of 0 is vLLM's own."""
+    if batch_size:
+        from fine_tune_assets.judging.contestants import loaded_contestants
+
+        return loaded_contestants({**request, "batch_size": batch_size}, silent)
+    from fine_tune_assets.judging.served_contestants import served_contestants
+
+    return served_contestants({**request, "batch_size": 64}, silent)
+
+
+def measure(request: dict[str, Any], batch_size: int, asked: Sequence[Any], cache: Path) -> dict[str, Any]:
+    """Answers generated and graded a second, models already loaded; and the generations of a second run."""
+    from fine_tune_assets.judging.comparing import answer_all, grade_answers
+    from fine_tune_assets.judging.grade_cache import GradeCache
+    from fine_tune_assets.judging.judges import OfflineJudge
+
+    generated: list[int] = []
+    with contestants(request, batch_size) as found, closing(GradeCache(cache)) as kept:
+        counted = [replace(c, generate=_counting(c.generate, generated)) for c in found]
+        loading = time.perf_counter()
+        longest = max(
+            (example["messages"][:-1] for example in asked), key=lambda messages: len(messages[-1]["content"])
+        )
+        for contestant in found:
+            contestant.generate([longest])
+        started = time.perf_counter()
+        answers = answer_all(asked, counted, kept)
+        generating = time.perf_counter() - started
+        table = grade_answers(answers, OfflineJudge(), "candidate", silent)
+        seconds, first = time.perf_counter() - started, sum(generated)
+        again = time.perf_counter()
+        answer_all(asked, counted, kept)
+    return {
+        "answers": len(answers),
+        "per_second": len(answers) / seconds,
+        "generated_per_second": first / generating,
+        "start_seconds": started - loading,
+        "mean_grade": sum(table.column("score").to_pylist()) / table.num_rows,
+        "generated_again": sum(generated) - first,
+        "seconds_again": time.perf_counter() - again,
+    }
+
+
+def _counting(generate: Any, generated: list[int]) -> Any:
+    def counted(conversations: Any) -> Any:
+        generated.append(len(conversations))
+        return generate(conversations)
+
+    return counted
+
+
+def show(found: dict[str, dict[str, Any]]) -> None:
+    table = Table(title="SmolLM2-135M-Instruct and an adapter on dialogues of MTS-Dialog")
+    for name in ("way", "answers graded/s", "times", "generated/s", "start s", "mean grade", "generated again"):
+        table.add_column(name)
+    base = found[ONE_BY_ONE]["per_second"]
+    for way, values in found.items():
+        table.add_row(
+            way,
+            f"{values['per_second']:.2f}",
+            f"{values['per_second'] / base:.1f}",
+            f"{values['generated_per_second']:.2f}",
+            f"{values['start_seconds']:.0f}",
+            f"{values['mean_grade']:.2f}",
+            str(values["generated_again"]),
+        )
+    Console(width=110).print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--examples", type=int, default=48, help="more are steadier and slower")
+    parser.add_argument("--tokens", type=int, default=96, help="of an answer, at most")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batches", type=int, nargs="*", default=[16, 48])
+    arguments = parser.parse_args()
+    go_offline()
+    from fine_tune_assets.training.base_models import import_bundled_model
+
+    settings = load_settings()
+    base = import_bundled_model(settings.layout.base_models / "SmolLM2-135M-Instruct")
+    ways = {ONE_BY_ONE: 1, **{f"transformers, batches of {size}": size for size in arguments.batches}}
+    if settings.vllm_interpreter.is_file():
+        ways["vLLM"] = 0
+    asked, found = examples(arguments.examples), {}
+    with tempfile.TemporaryDirectory(prefix="bench-judge-") as scratch:
+        adapter = adapter_on(base, Path(scratch) / "adapter")
+        request = {
+            "base_folder": str(base),
+            "base_fingerprint": fingerprint_folder(base),
+            "adapter_folder": str(adapter),
+            "adapter_id": fingerprint_folder(adapter),
+            "is_quantized": False,
+            "threads": arguments.threads,
+            "max_new_tokens": arguments.tokens,
+            **dict.fromkeys(
+                ("incumbent", "incumbent_adapter", "incumbent_weights", "incumbent_weights_fingerprint"), ""
+            ),
+            "judge": {"run_folder": f"{scratch}/run", "vllm_python": str(settings.vllm_interpreter)},
+        }
+        for way, size in ways.items():
+            found[way] = measure(request, size, asked, Path(scratch) / f"{size}.sqlite")
+    show(found)
+    times = {way: values["per_second"] / found[ONE_BY_ONE]["per_second"] for way, values in found.items()}
+    holds = {
+        "speed": max(times.values()) >= ASKED_FOR,
+        "again": not any(values["generated_again"] for values in found.values()),
+    }
+    print(
+        json.dumps({"examples": len(asked), "tokens": arguments.tokens, "ways": found, "times": times, "holds": holds})
+    )
+    missed = [name for name, is_met in holds.items() if not is_met]
+    if missed:
+        raise SystemExit(f"Not met: {', '.join(missed)}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""Asks an OpenAI-compatible server for chat completions: one of ours on loopback, or one inside the network.
+
+Owns time limits, how a reply is constrained by a JSON schema, and what each kind of
+failure means. Safe to use from several threads. Its errors hold no text: neither what was asked nor what came back.
+"""
+
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from fine_tune_assets.core.chat import Message
+from fine_tune_assets.core.errors import FineTuneError
+
+CONNECT_SECONDS = 10.0
+TOP_TOKENS = 20
+"""Likeliest first tokens that are asked for: the most that vLLM gives unless told otherwise."""
+_FORMATS = ("json_schema", "json_object")
+"""How a schema is sent: as OpenAI, vLLM and llama.cpp's own server take it; as llama-cpp-python does."""
+_DESCRIBED = ("id", "root", "parent", "owned_by", "max_model_len", "meta")
+"""Of an entry of /models. `created` and `permission` change with every start of a server."""
+
+
+class ChatServerError(FineTuneError):
+    """The server can't be used at all: wrong address, key or name."""
+
+
+class NoReplyError(FineTuneError):
+    """One question got no reply."""
+
+    def __init__(self, why: str, is_worth_another_try: bool) -> None:
+        super().__init__(why)
+        self.is_worth_another_try = is_worth_another_try
+
+
+@dataclass(frozen=True)
+class ChatServer:
+    url: str
+    """Base address, such as http://127.0.0.1:8000/v1."""
+    api_key: str
+    """Empty for a server that asks for none."""
+    model: str
+    timeout_seconds: float = 600.0
+    """Of one reply: a server that answers one at a time lets the others wait in line."""
+
+
+@dataclass(frozen=True)
+class Question:
+    messages: Sequence[Message]
+    max_tokens: int
+    temperature: float
+    seed: int
+    schema: Mapping[str, Any] | None = None
+    """JSON schema that the reply is constrained to."""
+    wants_first_token: bool = False
+
+
+@dataclass(frozen=True)
+class ChatReply:
+    text: str
+    is_finished: bool
+    """False when it was cut off at `max_tokens`."""
+    first_token: Mapping[str, float] = field(default_factory=dict)
+    """The likeliest first tokens → log-probability; empty if they were not asked for, or the server tells none."""
+
+
+class ChatClient:
+    """One server. `close` it."""
+
+    def __init__(self, server: ChatServer) -> None:
+        self._server = server
+        self._format = 0
+        self._is_format_proven = False
+        headers = {"Authorization": f"Bearer {server.api_key}"} if server.api_key else {}
+        self._client = httpx.Client(
+            base_url=server.url,
+            headers=headers,
+            timeout=httpx.Timeout(server.timeout_seconds, connect=CONNECT_SECONDS),
+            limits=httpx.Limits(max_connections=None),
+            # The machine's own certificates, an intranet's among them; and no proxy of the shell, which would lead outside.
+            verify=ssl.create_default_context(),
+            trust_env=False,
+            follow_redirects=False,
+        )
+
+    def close(self) -> None:
+        self._client.close()
+
+    def describe_model(self) -> dict[str, Any]:
+        """What the server says of the model. Raises ChatServerError if it does not have it, or does not answer."""
+        where = f"The server at {self._server.url}"
+        try:
+            reply = self._client.get("models")
+            entries = [entry for entry in reply.json()["data"] if isinstance(entry, dict)]
+        except httpx.HTTPError as error:
+            raise ChatServerError(f"{where} does not answer ({type(error).__name__}). Is it started?") from None
+        except (ValueError, KeyError, TypeError):
+            raise ChatServerError(
+                f"{where} lists no models (HTTP {reply.status_code}). {_hint(reply.status_code)}"
+            ) from None
+        for entry in entries:
+            if entry.get("id") == self._server.model:
+                return {name: entry[name] for name in _DESCRIBED if name in entry}
+        raise ChatServerError(
+            f"{where} has no model {self._server.model}, but {len(entries)} others. Repair judge.model."
+        )
+
+    def ask(self, question: Question) -> ChatReply:
+        """Raises NoReplyError for this question, ChatServerError if no question will do better."""
+        while True:
+            form = self._format
+            reply = self._post(self._body(question, _FORMATS[form]))
+            if reply.status_code == 200:
+                self._is_format_proven |= question.schema is not None
+                return _read(reply)
+            code, error = reply.status_code, _error_of(reply)
+            is_too_long = _is_too_long(error)
+            if question.wants_first_token and code in (400, 422, 501) and not is_too_long:
+                return ChatReply("", is_finished=True)  # it tells no probabilities
+            if code in (401, 403, 404) or 300 <= code < 400:
+                raise ChatServerError(f"The server at {self._server.url} refuses (HTTP {code}). {_hint(code)}")
+            if is_too_long:
+                raise NoReplyError("question and reply are longer than the model's context", False)
+            # llama-cpp-python 0.3 answers 500, and names the field.
+            is_about_form = question.schema is not None and (
+                code in (400, 422) or "response_format" in error["message"]
+            )
+            if is_about_form and form < self._format:
+                continue  # another thread found out meanwhile
+            if not is_about_form or self._is_format_proven or form + 1 >= len(_FORMATS):
+                raise NoReplyError(f"the server failed (HTTP {code})", code == 429 or code >= 500)
+            self._format = form + 1
+
+    def _post(self, body: Mapping[str, Any]) -> httpx.Response:
+        try:
+            return self._client.post("chat/completions", json=body)
+        except httpx.HTTPError as error:
+            # Without its cause: a message of the transport may quote what was sent.
+            raise NoReplyError(f"the server did not answer ({type(error).__name__})", True) from None
+
+    def _body(self, question: Question, form: str) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": self._server.model,
+            "messages": list(question.messages),
+            "max_tokens": question.max_tokens,
+            "temperature": question.temperature,
+            "seed": question.seed,
+        }
+        if question.wants_first_token:
+            body |= {"logprobs": True, "top_logprobs": TOP_TOKENS}
+        if question.schema is not None:
+            body["response_format"] = _response_format(question.schema, form)
+        return body
+
+
+def _response_format(schema: Mapping[str, Any], form: str) -> dict[str, Any]:
+    if form == "json_schema":
+        return {"type": form, "json_schema": {"name": "reply", "strict": True, "schema": schema}}
+    return {"type": form, "schema": schema}
+
+
+def _read(reply: httpx.Response) -> ChatReply:
+    try:
+        choice = reply.json()["choices"][0]
+        text = choice["message"]["content"]
+        if not isinstance(text, str):
+            raise TypeError
+        return ChatReply(text, choice.get("finish_reason") != "length", _first_token(choice.get("logprobs")))
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        raise NoReplyError("the reply is no chat completion", True) from None
+
+
+def _first_token(given: Any) -> dict[str, float]:
+    """Empty where there is nothing, or nothing that can be read."""
+    try:
+        listed = given["content"][0]["top_logprobs"]
+        return {str(entry["token"]): float(entry["logprob"]) for entry in listed}
+    except (KeyError, IndexError, TypeError, ValueError):
+        return {}
+
+
+def _error_of(reply: httpx.Response) -> dict[str, str]:
+    """The fields of an OpenAI error. They may repeat what was asked: they are looked at and never passed on."""
+    try:
+        body = reply.json()
+        error = body.get("error", body)
+        return {name: str(error.get(name)) for name in ("code", "type", "message")}
+    except (ValueError, AttributeError):
+        return {"code": "", "type": "", "message": ""}
+
+
+def _is_too_long(error: Mapping[str, str]) -> bool:
+    is_known = error["code"] == "context_length_exceeded" or error["type"] == "exceed_context_size_error"
+    return is_known or "maximum context length" in error["message"]
+
+
+def _hint(status: int) -> str:
+    if status in (401, 403):
+        return "Put its key into the file that FINE_TUNE_JUDGE_KEY_FILE names."
+    if status == 404:
+        return "FINE_TUNE_JUDGE_URL must end where /chat/completions begins, most often with /v1."
+    return "Is FINE_TUNE_JUDGE_URL the address of an OpenAI-compatible server?"

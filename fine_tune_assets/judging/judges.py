@@ -1,0 +1,75 @@
+"""Which judge a recipe names: the one place where a judge is made.
+
+Owns what of settings and recipe makes a judge, as a plain request that a worker is sent, and that what was started for it is
+stopped. Does not know what is graded.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fine_tune_assets.core.errors import SettingsError
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.engines.chat_client import ChatServer
+from fine_tune_assets.judging.address import read_key_file, require_inside
+from fine_tune_assets.judging.grade_cache import FILE, GradeCache
+from fine_tune_assets.judging.grades import Judge
+from fine_tune_assets.judging.judge_models import EndpointModel, FolderModel, JudgeModel
+from fine_tune_assets.judging.llm_judge import LlmJudge
+from fine_tune_assets.judging.offline_judge import offline_judge
+from fine_tune_assets.recipes.schema import JudgeSettings
+
+RUN_FOLDER = "judges"
+PAUSE_SECONDS = 0.5
+
+
+def judge_request(settings: Settings, judge: JudgeSettings) -> dict[str, Any]:
+    """Everything that `judge_of` needs, as JSON. The key itself is not in it: requests are kept by Dagster."""
+    layout = settings.layout
+    return {
+        "kind": judge.kind,
+        "model": str(layout.data_dir / judge.model) if judge.kind == "folder" else judge.model,
+        "concurrency": judge.concurrency,
+        "retries": judge.retries,
+        "pause_seconds": PAUSE_SECONDS,
+        "context_tokens": judge.context_tokens,
+        "url": settings.judge_url,
+        "key_file": settings.judge_key_file,
+        "vllm_python": str(settings.vllm_interpreter),
+        "threads": settings.threads,
+        "cache": str(layout.cache / FILE),
+        "run_folder": str(layout.run / RUN_FOLDER),
+    }
+
+
+@contextmanager
+def judge_of(request: Mapping[str, Any]) -> Iterator[Judge]:
+    """The judge of a `judge_request`. What it had to start is stopped at the end.
+
+    Raises SettingsError or RecipeError if it can't be reached or is not there.
+    """
+    if request["kind"] == "offline":
+        yield offline_judge()
+        return
+    model, cache = _model(request), GradeCache(Path(request["cache"]))
+    try:
+        yield LlmJudge(model, cache, request["concurrency"], request["retries"], request["pause_seconds"])
+    finally:
+        model.close()
+        cache.close()
+
+
+def _model(request: Mapping[str, Any]) -> JudgeModel:
+    if request["kind"] == "folder":
+        return FolderModel(
+            path=Path(request["model"]),
+            run_folder=Path(request["run_folder"]),
+            vllm_python=Path(request["vllm_python"]),
+            context_tokens=request["context_tokens"],
+            threads=request["threads"],
+        )
+    if not request["url"]:
+        raise SettingsError("The recipe's judge is an endpoint, and nothing says where it is. Set FINE_TUNE_JUDGE_URL.")
+    require_inside(request["url"])
+    return EndpointModel(ChatServer(request["url"].rstrip("/"), read_key_file(request["key_file"]), request["model"]))

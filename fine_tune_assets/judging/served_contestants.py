@@ -1,0 +1,123 @@
+"""The models that are compared, answering through vLLM: many conversations at once, the base model wearing each adapter by name.
+
+Owns serving them and asking. Nothing is served that is not what its fingerprint says, and nothing is started for answers that
+are kept.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fine_tune_assets.core.chat import Message
+from fine_tune_assets.core.errors import RecipeError
+from fine_tune_assets.core.fingerprints import require_folder
+from fine_tune_assets.core.progress import Progress
+from fine_tune_assets.engines.chat_client import ChatClient, NoReplyError, Question
+from fine_tune_assets.engines.llama_cpp import EngineError, RunningEngine
+from fine_tune_assets.engines.transformers_models import Answer
+from fine_tune_assets.engines.vllm import context_of, start_vllm
+from fine_tune_assets.judging.comparing import Contestant, Generate
+from fine_tune_assets.judging.own_server import OwnServer
+
+BASE, CANDIDATE, INCUMBENT = "base", "candidate", "incumbent"
+_TEMPLATE_TOKENS = 512
+"""What a chat template adds to a conversation, at most."""
+
+
+@contextmanager
+def served_contestants(request: dict[str, Any], progress: Progress) -> Iterator[list[Contestant]]:
+    """As `contestants_of` of contestants.py. Raises RecipeError for an adapter on a base in 4 bits."""
+    if request["is_quantized"]:
+        raise RecipeError(
+            "judge.engine: vllm can't answer for an adapter that was trained with QLoRA: it rounds the base model to other 4 "
+            "bits. Set judge.engine: transformers."
+        )
+    serving = _Serving(request, progress)
+    try:
+        yield serving.contestants()
+    finally:
+        serving.server.stop()
+
+
+class _Serving:
+    def __init__(self, request: dict[str, Any], progress: Progress) -> None:
+        self._request, self._progress = request, progress
+        self.server = OwnServer(Path(request["judge"]["run_folder"]))
+        self._served = ""
+        self._context = 0
+
+    def contestants(self) -> list[Contestant]:
+        request = self._request
+        on_base = {"engine": "vllm", "base": request["base_fingerprint"], "max_new_tokens": request["max_new_tokens"]}
+        found = [
+            Contestant("base", request["base_fingerprint"], self._answering(BASE), on_base),
+            Contestant("adapter", request["adapter_id"], self._answering(CANDIDATE), on_base),
+        ]
+        if request["incumbent_adapter"]:
+            return [*found, Contestant("incumbent", request["incumbent"], self._answering(INCUMBENT), on_base)]
+        if request["incumbent_weights"]:
+            weights = {**on_base, "base": request["incumbent_weights_fingerprint"]}
+            return [Contestant("incumbent", request["incumbent"], self._answering(INCUMBENT), weights), *found]
+        return found
+
+    def _answering(self, name: str) -> Generate:
+        return partial(self._answers, name)
+
+    def _answers(self, name: str, conversations: Sequence[Sequence[Message]]) -> list[Answer]:
+        self._serve(name, _longest(conversations) + self._request["max_new_tokens"])
+        client = self.server.client(name)
+        try:
+            with ThreadPoolExecutor(self._request["batch_size"]) as pool:
+                found = []
+                for answer in pool.map(partial(self._ask, client), conversations):
+                    found.append(answer)
+                    self._progress(len(found), len(conversations), f"answers by the {name}")
+                return found
+        finally:
+            client.close()
+
+    def _ask(self, client: ChatClient, conversation: Sequence[Message]) -> Answer:
+        try:
+            reply = client.ask(Question(conversation, self._request["max_new_tokens"], temperature=0.0, seed=0))
+        except NoReplyError as error:
+            raise EngineError(f"vLLM gave no answer to a test example: {error}.") from None
+        return Answer(reply.text.strip(), reply.is_finished)
+
+    def _serve(self, name: str, context: int) -> None:
+        """Base and adapters together; an incumbent on another base model by itself."""
+        is_by_itself = name == INCUMBENT and bool(self._request["incumbent_weights"])
+        wanted = "incumbent" if is_by_itself else "base"
+        if self._served == wanted and context <= self._context:
+            return
+        start = self._start_incumbent if is_by_itself else self._start_base
+        self.server.start(partial(start, context))
+        self._served, self._context = wanted, context
+
+    def _start_base(self, context: int, folder: Path) -> RunningEngine:
+        request = self._request
+        base, adapters = Path(request["base_folder"]), {CANDIDATE: Path(request["adapter_folder"])}
+        require_folder(base, request["base_fingerprint"], "base model")
+        require_folder(adapters[CANDIDATE], request["adapter_id"], "adapter")
+        if request["incumbent_adapter"]:
+            adapters[INCUMBENT] = Path(request["incumbent_adapter"])
+            require_folder(adapters[INCUMBENT], request["incumbent"], "adapter that serves now")
+        return self._start(base, BASE, context, folder, adapters)
+
+    def _start_incumbent(self, context: int, folder: Path) -> RunningEngine:
+        weights = Path(self._request["incumbent_weights"])
+        require_folder(weights, self._request["incumbent_weights_fingerprint"], "merged model that serves now")
+        return self._start(weights, INCUMBENT, context, folder, {})
+
+    def _start(self, model: Path, alias: str, context: int, folder: Path, adapters: dict[str, Path]) -> RunningEngine:
+        python = Path(self._request["judge"]["vllm_python"])
+        tokens = context_of(model, context)
+        # As transformers computes on a GPU, whatever the weights are kept in.
+        return start_vllm(python, model, alias, folder, context_tokens=tokens, dtype="bfloat16", adapters=adapters)
+
+
+def _longest(conversations: Sequence[Sequence[Message]]) -> int:
+    """Tokens of the longest one, at most: a token is a byte or more."""
+    return _TEMPLATE_TOKENS + max(sum(len(m["content"].encode()) for m in c) for c in conversations)

@@ -1,0 +1,56 @@
+"""How vLLM is started: offline, on loopback, from its own environment, with adapters that it can wear. The server itself is
+not in this environment; `make bench-judge` runs it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fine_tune_assets.engines.llama_cpp import EngineError
+from fine_tune_assets.engines.vllm import context_of, start_vllm, vllm_command
+
+PYTHON = Path("/opt/vllm/bin/python")
+
+
+def _adapter(folder: Path, **config: object) -> Path:
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_it_listens_on_loopback_only_and_has_no_key_on_its_command_line(tmp_path: Path) -> None:
+    """Whoever can list processes reads command lines."""
+    command = vllm_command(PYTHON, tmp_path, "judge", 4096, "auto", {})
+    assert command[:3] == [str(PYTHON), "-m", "vllm.entrypoints.openai.api_server"]
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+    assert not any("key" in word or "trust" in word for word in command)
+    assert "--enable-lora" not in command
+
+
+def test_adapters_are_worn_by_name_with_room_for_the_largest(tmp_path: Path) -> None:
+    adapters = {"candidate": _adapter(tmp_path / "a", r=12), "incumbent": _adapter(tmp_path / "b", r=4)}
+    command = vllm_command(PYTHON, tmp_path, "base", 4096, "bfloat16", adapters)
+    assert command[command.index("--max-lora-rank") + 1] == "16"
+    assert command[-2:] == [f"candidate={tmp_path / 'a'}", f"incumbent={tmp_path / 'b'}"]
+
+
+@pytest.mark.parametrize("config", [{"r": 8, "use_dora": True}, {"r": 1024}, {"r": 8, "rank_pattern": {"q_proj": 600}}])
+def test_an_adapter_that_it_cant_wear_is_refused(tmp_path: Path, config: dict[str, object]) -> None:
+    """Worn by halves it would answer as another model."""
+    adapters = {"candidate": _adapter(tmp_path / "a", **config)}
+    with pytest.raises(EngineError, match=r"judge\.engine: transformers"):
+        vllm_command(PYTHON, tmp_path, "base", 4096, "bfloat16", adapters)
+
+
+def test_without_its_environment_it_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="FINE_TUNE_VLLM_PYTHON"):
+        start_vllm(tmp_path / "none", tmp_path, "judge", tmp_path / "run", context_tokens=4096)
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_context_is_longer_than_the_model_was_made_for(tmp_path: Path) -> None:
+    """vLLM refuses to start with one."""
+    (tmp_path / "config.json").write_text('{"max_position_embeddings": 2048}')
+    assert context_of(tmp_path, 9000) == 2048
+    assert context_of(tmp_path, 900) == 900
+    assert context_of(tmp_path / "none", 900) == 900

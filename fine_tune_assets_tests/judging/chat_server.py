@@ -1,0 +1,73 @@
+"""A real HTTP server on loopback that says what a test tells it to: the outside world of a judge."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+Said = tuple[int, Any]
+"""Status and JSON body."""
+MODEL = "llama-judge"
+
+
+class ChatServerOfATest:
+    """`posts` holds the body of every question, in the order in which they came."""
+
+    def __init__(self, say: Callable[[dict[str, Any]], Said], key: str = "", root: str = "/models/llama") -> None:
+        self.posts: list[dict[str, Any]] = []
+        self._lock = threading.Lock()
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                entry = {"id": MODEL, "created": time.time(), "root": root}
+                self._answer(200, {"data": [entry]})
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with server._lock:
+                    server.posts.append(body)
+                self._answer(*say(body))
+
+            def _answer(self, status: int, body: Any) -> None:
+                if key and self.headers.get("Authorization") != f"Bearer {key}":
+                    status, body = 401, {"error": {"message": "no"}}
+                content = json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._http.server_port}/v1"
+
+    @contextmanager
+    def running(self) -> Iterator["ChatServerOfATest"]:
+        thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._http.shutdown()
+            thread.join()
+            self._http.server_close()
+
+
+def completion(text: str, first_token: dict[str, float] | None = None, finish: str = "stop") -> Said:
+    """A chat completion as servers send it."""
+    listed = [{"token": token, "logprob": value} for token, value in (first_token or {}).items()]
+    logprobs = {"content": [{"token": "x", "logprob": 0.0, "top_logprobs": listed}]} if first_token else None
+    choice = {"message": {"content": text}, "finish_reason": finish, "logprobs": logprobs}
+    return 200, {"choices": [choice]}
+
+
+def grade_reply(score: int = 7, evidence: str = "", reason: str = "It is so.") -> str:
+    """A reply with the same score for every criterion."""
+    names = ("factual_accuracy", "completeness", "tone", "format")
+    return json.dumps({name: {"evidence": evidence, "reason": reason, "score": score} for name in names})
