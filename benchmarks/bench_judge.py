@@ -78,7 +78,7 @@ def measure(request: dict[str, Any], batch_size: int, asked: Sequence[Any], cach
     """Answers generated and graded a second, models already loaded; and the generations of a second run."""
     from fine_tune_assets.judging.comparing import answer_all, grade_answers
     from fine_tune_assets.judging.grade_cache import GradeCache
-    from fine_tune_assets.judging.judges import OfflineJudge
+    from fine_tune_assets.judging.offline_judge import offline_judge
 
     generated: list[int] = []
     with contestants(request, batch_size) as found, closing(GradeCache(cache)) as kept:
@@ -92,7 +92,7 @@ def measure(request: dict[str, Any], batch_size: int, asked: Sequence[Any], cach
         started = time.perf_counter()
         answers = answer_all(asked, counted, kept)
         generating = time.perf_counter() - started
-        table = grade_answers(answers, OfflineJudge(), "candidate", silent)
+        table = grade_answers(answers, offline_judge(), "candidate", silent)
         seconds, first = time.perf_counter() - started, sum(generated)
         again = time.perf_counter()
         answer_all(asked, counted, kept)

@@ -24,6 +24,8 @@ from fine_tune_assets.judging.robustness import (
 )
 
 Conversation = list[Message]
+PLANTED_TOKENS = 24
+"""Of an answer, where something is planted: its beginning shows whether it obeys or strays. More take time in proportion."""
 
 
 def probe_model(
@@ -34,20 +36,20 @@ def probe_model(
     progress: Progress,
 ) -> Flags:
     """Probe → whether each item held. Examples that are too long for the model by themselves are left out."""
+    brief = {**request, "max_new_tokens": min(request["max_new_tokens"], PLANTED_TOKENS)}
     room = request["max_new_tokens"]
     fitting = [e for e in examples if leaves_room(model, tokenizer, render(tokenizer, e["messages"][:-1], True), room)]
     clean: list[Conversation] = [e["messages"][:-1] for e in fitting]
     attacks = attacks_on(
         fitting, {m: _forged_turn(tokenizer, m) for m in (marker_of(e["example_id"]) for e in fitting)}
     )
-    asked = [*clean, *_without_input(clean), *(attack.messages for attack in attacks)]
-    answers = _answers(model, tokenizer, asked, request, progress)
-    first, last = len(clean), len(asked) - len(attacks)
+    answers = _answers(model, tokenizer, [*clean, *(attack.messages for attack in attacks)], brief, progress)
+    about_nothing = _answers(model, tokenizer, _without_input(clean), request, progress)
     return {
-        EMPTY: [answer is None or answer.is_finished for answer in answers[first:last]],
-        **_planted(attacks, answers[last:], answers[:first]),
+        EMPTY: [answer is None or answer.is_finished for answer in about_nothing],
+        **_planted(attacks, answers[len(clean) :], answers[: len(clean)]),
         FORGED_TOKENS: _forged_tokens(tokenizer, attacks, clean),
-        **_lengths(model, tokenizer, clean, request),
+        **_lengths(model, tokenizer, clean, brief),
     }
 
 

@@ -143,7 +143,7 @@ def test_sources_are_the_assets_that_nobody_computes() -> None:
         ("instructions", {"instruction_sets"}),
         ("base_model", {"base_models"}),
         ("training", {"adapters", "example_lengths", "training_preflights"}),
-        ("judge", {"judge_scores"}),
+        ("judge", {"judge_scores", "judge_agreement"}),
         ("abilities", {"retained_abilities"}),
         ("checks", {"answer_checks"}),
         ("robustness", {"robustness_probes"}),

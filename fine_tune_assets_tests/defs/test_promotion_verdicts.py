@@ -23,6 +23,7 @@ from fine_tune_assets.defs.s07_promotion_verdicts import (
     verdict_opens_the_gate,
 )
 from fine_tune_assets.instructions.storing import StoredInstructionSet, write_instruction_set
+from fine_tune_assets.judging.figures import FAMILIES
 from fine_tune_assets.ledger.verdict_documents import DOCUMENT
 from fine_tune_assets.ledger.verdicts import latest_verdict
 from fine_tune_assets_tests.conftest import write_recipe
@@ -109,7 +110,7 @@ def test_a_better_candidate_is_promoted_and_the_document_is_what_the_ledger_hold
         verdict = latest_verdict(ledger, **key)
     assert verdict is not None
     assert json.loads(verdict.evidence) == document["evidence"] == made.metadata["evidence"].value
-    assert {f["family"] for f in document["evidence"]["figures"]} == {"target", "abilities", "subgroups"}
+    assert {f["family"] for f in document["evidence"]["figures"]} == set(FAMILIES)
     assert document["evidence"]["fingerprints"]["instruction_set"] == stored.fingerprint
     assert all(check.passed for check in _checks(made.value).values())
 
@@ -118,7 +119,7 @@ def test_what_people_see_has_the_figures_and_pictures_and_no_text_of_a_report(st
     """The UI has no login."""
     metadata = _materialized(stored, gain=1.0, ability=0.6).metadata
     assert "| target | grade |" in str(metadata["figures"].value)
-    assert str(metadata["plots"].value).count("data:image/png;base64,") == 5
+    assert str(metadata["plots"].value).count("data:image/png;base64,") == 6
     shown = json.dumps({name: str(value) for name, value in metadata.items()})
     assert "year-old" not in shown
 

@@ -1,5 +1,6 @@
 """Canaries: what is planted, and that the comparison with controls neither cries wolf nor sleeps."""
 
+import itertools
 import math
 import random
 from dataclasses import asdict, replace
@@ -95,10 +96,22 @@ def test_rank_and_share_are_those_among_the_candidates() -> None:
     assert not recall_of(canary, candidates, values, canary.secret[:-1]).is_extracted
 
 
-@pytest.mark.parametrize("recipe", ["demo_smollm2", "llama3_8b_qlora_24gb"])
-def test_what_was_not_learned_raises_no_alarm_more_often_than_said(recipe: str) -> None:
+def test_with_few_canaries_the_false_alarms_are_counted_exactly() -> None:
+    """Every order of canaries and controls is as likely where nothing was learned: at most 1 of 100 raises the alarm."""
+    settings = load_recipe("demo_smollm2").canaries
+    assert settings is not None
+    both = settings.per_level * (1 + len(settings.repeats))
+    orders = list(itertools.combinations(range(both), settings.per_level))
+    alarms = sum(
+        rank_sum_p([float(at) for at in order], [float(at) for at in range(both) if at not in order]) < 0.01
+        for order in orders
+    )
+    assert 0 < alarms / len(orders) <= 0.01
+
+
+def test_what_was_not_learned_raises_no_alarm_more_often_than_said() -> None:
     """Every false alarm refuses a good candidate: at p < .01 in at most 1.5 of 100, over 3,000 trainings that learned nothing."""
-    settings, draw = load_recipe(recipe).canaries, random.Random(1)
+    settings, draw = load_recipe("llama3_8b_qlora_24gb").canaries, random.Random(1)
     assert settings is not None
     controls = settings.per_level * len(settings.repeats)
 

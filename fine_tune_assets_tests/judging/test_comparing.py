@@ -9,7 +9,7 @@ import pytest
 
 from fine_tune_assets.core.progress import silent
 from fine_tune_assets.judging.grade_cache import GradeCache
-from fine_tune_assets.judging.judges import OfflineJudge
+from fine_tune_assets.judging.offline_judge import offline_judge
 
 pytestmark = pytest.mark.slow  # the engine's module imports torch
 EXAMPLES = [
@@ -77,7 +77,7 @@ def test_a_judge_is_asked_with_instruction_input_and_reference_apart(tmp_path: P
 def test_each_row_says_which_judge_it_is_of(tmp_path: Path) -> None:
     from fine_tune_assets.judging.comparing import grade_answers
 
-    judge = OfflineJudge()
+    judge = offline_judge()
     table = grade_answers(_answered(tmp_path / "kept.sqlite", _Asked()), judge, "a-1", silent)
     right, wrong = table.to_pylist()
     assert (right["judge_kind"], right["judge_version"], right["task"]) == ("offline", judge.version, "note")
