@@ -5,6 +5,7 @@ so that what was trained is what is asked. What people wrote stays text: the tok
 template's alone. Takes any tokenizer object with `apply_chat_template`; imports none.
 """
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -57,6 +58,16 @@ def as_plain_text(text: str, tokens: Collection[str]) -> str:
     for token in sorted(tokens, key=len, reverse=True):
         text = text.replace(token, f"{token[0]} {token[1:]}")
     return text
+
+
+_LOOKS_LIKE_CONTROL = re.compile(
+    r"<\|[^|<>\s]{1,40}\|>|</?s>|<</?SYS>>|\[/?INST\]|<(?:start|end)_of_turn>|<(?:bos|eos|unk|pad)>", re.IGNORECASE
+)
+
+
+def as_plain_for_any(text: str) -> str:
+    """The same where nobody knows the model's tokens: whatever the known families of models write around a turn."""
+    return _LOOKS_LIKE_CONTROL.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
 
 
 def plain_messages(messages: Sequence[Message], tokens: Collection[str]) -> list[Message]:

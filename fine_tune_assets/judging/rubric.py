@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from fine_tune_assets.core.chat import Message
+from fine_tune_assets.core.chat import Message, as_plain_for_any
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_json, short
 from fine_tune_assets.judging.grades import CRITERIA, HIGHEST, LOWEST, Answered, Criterion, Grade, Pair
@@ -106,9 +106,10 @@ def comparing_messages(pair: Pair, is_swapped: bool) -> list[Message]:
 
 
 def _asked(system: str, parts: Mapping[str, str | None], question: str, **filled: str) -> list[Message]:
-    """A fence is marked by a hash of all that it fences, so that no text can hold the mark of its own fence."""
+    """A fence is marked by a hash of all that it fences, so that no text can hold the mark of its own fence. Nor can one end the
+    turn that it stands in: the server would read what looks like a control token as one."""
     mark = short(fingerprint_json(dict(parts)))
-    fenced = [f"[{name} {mark}]\n{text}\n[/{name} {mark}]" for name, text in parts.items() if text]
+    fenced = [f"[{name} {mark}]\n{as_plain_for_any(text)}\n[/{name} {mark}]" for name, text in parts.items() if text]
     return [
         {"role": "system", "content": system.format(data=_DATA.format(mark=mark), **filled)},
         {"role": "user", "content": "\n\n".join([*fenced, question])},

@@ -11,13 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fine_tune_assets.core.chat import Message
+from fine_tune_assets.core.chat import Message, control_tokens, plain_messages
 from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.core.fingerprints import require_folder
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.engines.chat_client import ChatClient, NoReplyError, Question
 from fine_tune_assets.engines.llama_cpp import EngineError, RunningEngine
-from fine_tune_assets.engines.transformers_models import Answer
+from fine_tune_assets.engines.transformers_models import Answer, load_tokenizer
 from fine_tune_assets.engines.vllm import context_of, start_vllm
 from fine_tune_assets.judging.comparing import Contestant, Generate
 from fine_tune_assets.judging.own_server import OwnServer
@@ -72,7 +72,7 @@ class _Serving:
         try:
             with ThreadPoolExecutor(self._request["batch_size"]) as pool:
                 found = []
-                for answer in pool.map(partial(self._ask, client), conversations):
+                for answer in pool.map(partial(self._ask, client), self._plain(conversations)):
                     found.append(answer)
                     self._progress(len(found), len(conversations), f"answers by the {name}")
                 return found
@@ -85,6 +85,12 @@ class _Serving:
         except NoReplyError as error:
             raise EngineError(f"vLLM gave no answer to a test example: {error}.") from None
         return Answer(reply.text.strip(), reply.is_finished)
+
+    def _plain(self, conversations: Sequence[Sequence[Message]]) -> list[list[Message]]:
+        """vLLM renders them itself, and would read a control token in a report as one."""
+        tokenizer = load_tokenizer(Path(self._request["base_folder"]))
+        tokens = control_tokens(tokenizer.added_tokens_decoder, tokenizer.chat_template)
+        return [plain_messages(conversation, tokens) for conversation in conversations]
 
     def _serve(self, name: str, context: int) -> None:
         """Base and adapters together; an incumbent on another base model by itself."""
