@@ -2,6 +2,7 @@
 
 import socket
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ ROW = {
 
 def _tell() -> dict[str, Any]:
     with dg.build_asset_context() as context:
-        return tell_tracking(context, Installation(), TRAINED, ROW)
+        return tell_tracking(context, Installation(), TRAINED, ROW, asdict(Installation().recipe.training))
 
 
 def test_where_a_training_was_told_is_metadata(installation_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,7 +72,7 @@ def _paths(schema: Any, prefix: str = "") -> Iterator[str]:
         ("training.checkpoint_minutes", 1.0, set()),
         ("judge.test_examples", 20, {"judge"}),
         ("judge.ability_items", 20, {"abilities"}),
-        ("judge.robustness_items", 3, {"robustness"}),
+        ("judge.robustness_items", 7, {"robustness"}),
         ("judge.max_new_tokens", 9, {"judge", "robustness"}),
         ("judge.batch_size", 4, {"judge", "abilities", "robustness"}),
         ("canaries", None, {"canaries"}),
