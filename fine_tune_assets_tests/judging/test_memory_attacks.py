@@ -127,8 +127,9 @@ def test_what_the_prompt_holds_is_not_asked_for(base: Path, shadow: Path) -> Non
 
 def test_endings_of_one_text_are_weighed_as_if_each_were_read_alone(base: Path) -> None:
     """Sharing what they begin with saves time and changes no figure: endings of several lengths, in small batches."""
+    from fine_tune_assets.engines.continuations import continuation_log_probabilities
     from fine_tune_assets.engines.shared_context import ending_log_probabilities
-    from fine_tune_assets.engines.transformers_models import continuation_log_probabilities, load_model, load_tokenizer
+    from fine_tune_assets.engines.transformers_models import load_model, load_tokenizer
 
     model, tokenizer = load_model(base).eval(), load_tokenizer(base)
     context, endings = "Record number", [" 4827-0193", " 4827-0194", " 4827-02", " 4827-0", " 4827-09345"]
