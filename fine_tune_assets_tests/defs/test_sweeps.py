@@ -44,7 +44,8 @@ def run_sweep(worker: Worker | None = None) -> dict[str, Any]:
         names = ("prompt_fingerprint", "recipe_fingerprint", "method")
         row = {**dict.fromkeys(names, "x"), "base_fingerprint": "b", "instruction_set_fingerprint": SET}
         told = trainings.tell(row, result)
-        return dg.MaterializeResult(metadata={"adapter_id": result["adapter_id"], "folder": result["folder"], **told})
+        named = {"adapter_id": result["adapter_id"], "folder": result["folder"], "sweep_name": trainings.sweep}
+        return dg.MaterializeResult(metadata={**named, **told})
 
     with dg.DagsterInstance.ephemeral() as instance:
         run = dg.materialize([trained], resources={"worker": worker or Worker()}, instance=instance)
@@ -81,7 +82,7 @@ def _record(data: Path, trial: int) -> dict[str, Any]:
 
 def _table(made: dict[str, Any]) -> dg.MaterializeResult[pa.Table]:
     row = {field.name: None for field in ADAPTERS}
-    row |= {"adapter_id": made["adapter_id"], "instruction_set_fingerprint": SET}
+    row |= {"adapter_id": made["adapter_id"], "instruction_set_fingerprint": SET, "sweep": made["sweep_name"]}
     adapters = pa.Table.from_pylist([row], schema=pa.schema([field.with_nullable(True) for field in ADAPTERS]))
     found = sweep_trials(Installation(), adapters)
     assert isinstance(found, dg.MaterializeResult)
