@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
 from dagster._core.errors import DagsterPipesExecutionError
 from upath import UPath
 
@@ -133,6 +135,15 @@ class Worker(dg.ConfigurableResource):
             )
             answer = read_answer(file)
         return self._result(package, answer)
+
+    def make_table(
+        self, context: dg.AssetExecutionContext, package: str, request: dict[str, Any], output: Path
+    ) -> pa.Table:
+        """What the worker writes to `output`, a scratch file that is gone afterwards."""
+        self.run(context, package, {**request, "output": str(output)})
+        table = pq.read_table(output)
+        output.unlink()
+        return table
 
     def run_where_set(
         self, context: dg.AssetExecutionContext, package: str, request: dict[str, Any], python: Path | None = None

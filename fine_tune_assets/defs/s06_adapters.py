@@ -205,9 +205,16 @@ def adapters(
         **planned_figures(recipe, plan, trained),
     }
     told = trainings.tell(row, trained)
-    table = table_of([row], ADAPTERS)
-    named = [row[name] for name in _NAMED] + [name for name in [row["sweep"]] if name]
-    return result("adapters", table, fingerprint_json(named), **_shown(trained), **told)
+    return result("adapters", table_of([row], ADAPTERS), _version(row), **_shown(trained), **told)
+
+
+def set_learned_from(installation: Installation, adapter: Mapping[str, Any]) -> StoredInstructionSet:
+    """The set of an adapter. Raises InstructionSetError if it is gone, GateClosedError if it holds a patient who was erased, or
+    what is not approved any more."""
+    stored = read_instruction_set(installation.layout.instruction_sets, adapter["instruction_set_fingerprint"])
+    require_nobody_erased(installation, stored.table)
+    require_decisions_stand(installation, stored)
+    return stored
 
 
 def _allowed_set(instance: dg.DagsterInstance, installation: Installation) -> StoredInstructionSet:
@@ -239,6 +246,11 @@ def planned_figures(recipe: Recipe, plan: Mapping[str, Any], trained: Mapping[st
         "planned_peak_bytes": plan["peak_bytes"] - (plan["library_bytes"] if is_gpu else 0),
         "planned_seconds": None if trained["stopped_early"] else plan["seconds"],
     }
+
+
+def _version(row: Mapping[str, Any]) -> str:
+    """Of the adapter, and of the sweep that it was chosen in if there was one."""
+    return fingerprint_json([row[name] for name in _NAMED] + [name for name in [row["sweep"]] if name])
 
 
 _NAMED = ("adapter_id", "base_fingerprint", "instruction_set_fingerprint", "prompt_fingerprint")

@@ -13,12 +13,9 @@ import pyarrow as pa
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.resources import Installation, errors_for_people
-from fine_tune_assets.defs.s01_erased_patients import require_nobody_erased
-from fine_tune_assets.defs.s04_standing_decisions import require_decisions_stand
-from fine_tune_assets.defs.s06_adapters import behind_training
+from fine_tune_assets.defs.s06_adapters import behind_training, set_learned_from
 from fine_tune_assets.defs.s07_judge_scores import GROUP
 from fine_tune_assets.defs.sources import recipe_section
-from fine_tune_assets.instructions.storing import read_instruction_set
 from fine_tune_assets.judging.answer_checks import (
     OF_THE_FORM,
     OF_THE_INPUT,
@@ -45,9 +42,7 @@ def answer_checks(
     if set(judge_scores.column("adapter_id").to_pylist()) - {adapter["adapter_id"]}:
         raise dg.Failure("The answers are another adapter's. Materialize judge_scores again.", allow_retries=False)
     with errors_for_people():
-        stored = read_instruction_set(installation.layout.instruction_sets, adapter["instruction_set_fingerprint"])
-        require_nobody_erased(installation, stored.table)
-        require_decisions_stand(installation, stored)
+        stored = set_learned_from(installation, adapter)
         table = check_answers(judge_scores, stored.table, installation.recipe.checks)
     figures = check_figures(table)
     shown = [_shown(figure) for figure in figures]

@@ -8,7 +8,6 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table, short
@@ -82,14 +81,11 @@ def judge_agreement(
         "own_ratings": str(own) if ratings else "",
         "accept_score": installation.recipe.judge.accept_score,
         "judge": judge_request(installation.settings, installation.recipe.judge),
-        "output": str(output),
     }
     try:
-        worker.run(context, "judging", request)
+        table = worker.make_table(context, "judging", request, output)
     finally:
         own.unlink(missing_ok=True)
-    table = pq.read_table(output)
-    output.unlink()
     rows = table.to_pylist()
     shipped = [row for row in rows if row["labelled_set"] == RATED_SUMMARIES and row["spearman"] is not None]
     figures = {f"spearman_{row['human_measure']}": row["spearman"] for row in shipped}

@@ -7,18 +7,14 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_table, short
 from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
-from fine_tune_assets.defs.s01_erased_patients import require_nobody_erased
-from fine_tune_assets.defs.s04_standing_decisions import require_decisions_stand
 from fine_tune_assets.defs.s05_instruction_sets import ability_questions
-from fine_tune_assets.defs.s06_adapters import GPU, behind_training
+from fine_tune_assets.defs.s06_adapters import GPU, behind_training, set_learned_from
 from fine_tune_assets.defs.sources import recipe_section
-from fine_tune_assets.instructions.storing import read_instruction_set
 from fine_tune_assets.judging.abilities import ability_budgets, fallen_abilities
 from fine_tune_assets.judging.judges import judge_request
 from fine_tune_assets.ledger.releases import release_of_adapter
@@ -96,11 +92,8 @@ def judge_scores(
 ) -> dg.MaterializeResult[pa.Table]:
     adapter, base, judge = adapters.to_pylist()[0], base_models.to_pylist()[0], installation.recipe.judge
     with errors_for_people():
-        stored = read_instruction_set(installation.layout.instruction_sets, adapter["instruction_set_fingerprint"])
-        require_nobody_erased(installation, stored.table)
-        require_decisions_stand(installation, stored)
+        stored = set_learned_from(installation, adapter)
         models = {**model_request(installation, adapter, base), **incumbent_of(installation, adapter)}
-    output = installation.scratch(context, "judge_scores")
     request = {
         "action": "grade",
         **models,
@@ -109,11 +102,8 @@ def judge_scores(
         "max_new_tokens": judge.max_new_tokens,
         "engine": judge.engine,
         "judge": judge_request(installation.settings, judge),
-        "output": str(output),
     }
-    worker.run(context, "judging", request)
-    table = pq.read_table(output)
-    output.unlink()
+    table = worker.make_table(context, "judging", request, installation.scratch(context, "judge_scores"))
     means = _means(table)
     shown = [{"model": model, **figures} for model, figures in means.items()]
     return result(
@@ -162,18 +152,14 @@ def retained_abilities(
     with errors_for_people():
         models = model_request(installation, adapter, base)
         budgets = ability_budgets([path.stem for path in questions], installation.recipe.gate)
-    output = installation.scratch(context, "retained_abilities")
     request = {
         "action": "abilities",
         **models,
         "questions": [str(path) for path in questions],
         "budgets": budgets,
         "items": installation.recipe.judge.ability_items,
-        "output": str(output),
     }
-    worker.run(context, "judging", request)
-    table = pq.read_table(output)
-    output.unlink()
+    table = worker.make_table(context, "judging", request, installation.scratch(context, "retained_abilities"))
     changes = {f"change_{r['ability']}": r["adapter_accuracy"] - r["base_accuracy"] for r in table.to_pylist()}
     shown = dg.MetadataValue.md(markdown_table(table.to_pylist()))
     return result("retained_abilities", table, fingerprint_table(table), abilities=shown, **changes)

@@ -18,14 +18,12 @@ from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.tables import MEMORIZATION_PROBES, conform
 from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
-from fine_tune_assets.defs.s01_erased_patients import require_nobody_erased
 from fine_tune_assets.defs.s02_missed_identifiers import require_nothing_missed
 from fine_tune_assets.defs.s02_scrubbed_reports import scrub_request
-from fine_tune_assets.defs.s04_standing_decisions import require_decisions_stand
-from fine_tune_assets.defs.s06_adapters import GPU, behind_training
+from fine_tune_assets.defs.s06_adapters import GPU, behind_training, set_learned_from
 from fine_tune_assets.defs.s07_shadow_adapters import plan_shadow, prompts_of, require_same_training, trained_shadow
 from fine_tune_assets.defs.sources import recipe_section
-from fine_tune_assets.instructions.storing import PROVENANCE, TABLE, StoredInstructionSet, read_instruction_set
+from fine_tune_assets.instructions.storing import PROVENANCE, TABLE, StoredInstructionSet
 from fine_tune_assets.judging.canaries import Level
 from fine_tune_assets.judging.memorization import (
     Row,
@@ -88,10 +86,8 @@ def _allowed_set(
         raise GateClosedError("The base model is not the one that the adapter was trained on. Train again.")
     if set(judge_scores.column("adapter_id").to_pylist()) - {adapter["adapter_id"]}:
         raise GateClosedError("The graded answers are about another adapter. Materialize judge_scores again.")
-    stored = read_instruction_set(installation.layout.instruction_sets, adapter["instruction_set_fingerprint"])
+    stored = set_learned_from(installation, adapter)
     require_nothing_missed(installation, stored.table)
-    require_nobody_erased(installation, stored.table)
-    require_decisions_stand(installation, stored)
     if not set(judge_scores.column("example_id").to_pylist()) <= set(stored.table.column("example_id").to_pylist()):
         raise GateClosedError("Answers were graded on other examples than this set's. Materialize judge_scores again.")
     return stored

@@ -19,14 +19,11 @@ from fine_tune_assets.core.signing import public_key_file
 from fine_tune_assets.core.tables import PROMOTION_VERDICTS, table_of
 from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.resources import Installation, errors_for_people
-from fine_tune_assets.defs.s01_erased_patients import require_nobody_erased
 from fine_tune_assets.defs.s02_missed_identifiers import require_nothing_missed
-from fine_tune_assets.defs.s04_standing_decisions import require_decisions_stand
-from fine_tune_assets.defs.s06_adapters import behind_training
+from fine_tune_assets.defs.s06_adapters import behind_training, set_learned_from
 from fine_tune_assets.defs.s07_judge_agreement import labelled_sets_of_now
 from fine_tune_assets.defs.s07_judge_scores import GROUP, VERDICT_KEY, incumbent_of
 from fine_tune_assets.defs.sources import recipe_section
-from fine_tune_assets.instructions.storing import read_instruction_set
 from fine_tune_assets.judging.answer_checks import CHECK_NAMES
 from fine_tune_assets.judging.evidence import (
     Candidate,
@@ -118,10 +115,8 @@ def promotion_verdicts(
 
 def evidence_on(installation: Installation, adapter: dict[str, Any], tables: Tables) -> Evidence:
     """Only figures about exactly this adapter, on the test split of exactly its instruction set, count."""
-    stored = read_instruction_set(installation.layout.instruction_sets, adapter["instruction_set_fingerprint"])
+    stored = set_learned_from(installation, adapter)
     require_nothing_missed(installation, stored.table)
-    require_nobody_erased(installation, stored.table)
-    require_decisions_stand(installation, stored)
     require_learned(adapter)
     tested = stored.table.filter(pc.equal(stored.table.column("split"), "test"))
     graded = set(tables.judge_scores.column("example_id").to_pylist())

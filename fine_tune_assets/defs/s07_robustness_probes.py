@@ -7,18 +7,14 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
-from fine_tune_assets.defs.s01_erased_patients import require_nobody_erased
-from fine_tune_assets.defs.s04_standing_decisions import require_decisions_stand
-from fine_tune_assets.defs.s06_adapters import GPU, behind_training
+from fine_tune_assets.defs.s06_adapters import GPU, behind_training, set_learned_from
 from fine_tune_assets.defs.s07_judge_scores import GROUP, model_request
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.engines.llama_cpp import CONTEXT_TOKENS
-from fine_tune_assets.instructions.storing import read_instruction_set
 from fine_tune_assets.judging.robustness import fallen_probes
 
 
@@ -41,11 +37,8 @@ def robustness_probes(
 ) -> dg.MaterializeResult[pa.Table]:
     adapter, base, judge = adapters.to_pylist()[0], base_models.to_pylist()[0], installation.recipe.judge
     with errors_for_people():
-        stored = read_instruction_set(installation.layout.instruction_sets, adapter["instruction_set_fingerprint"])
-        require_nobody_erased(installation, stored.table)
-        require_decisions_stand(installation, stored)
+        stored = set_learned_from(installation, adapter)
         models = model_request(installation, adapter, base)
-    output = installation.scratch(context, "robustness_probes")
     request: dict[str, Any] = {
         "action": "robustness",
         **models,
@@ -53,11 +46,8 @@ def robustness_probes(
         "items": judge.robustness_items,
         "max_new_tokens": judge.max_new_tokens,
         "context_tokens": CONTEXT_TOKENS,
-        "output": str(output),
     }
-    worker.run(context, "judging", request)
-    table = pq.read_table(output)
-    output.unlink()
+    table = worker.make_table(context, "judging", request, installation.scratch(context, "robustness_probes"))
     shown = dg.MetadataValue.md(markdown_table(table.to_pylist()))
     return result("robustness_probes", table, fingerprint_table(table), probes=shown)
 

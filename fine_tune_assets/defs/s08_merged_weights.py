@@ -18,12 +18,9 @@ from fine_tune_assets.core.releases import MODEL, verify_release
 from fine_tune_assets.core.tables import MERGED_WEIGHTS, QUANTIZED_WEIGHTS, RELEASES, table_of
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
-from fine_tune_assets.defs.s01_erased_patients import require_nobody_erased
-from fine_tune_assets.defs.s04_standing_decisions import require_decisions_stand
-from fine_tune_assets.defs.s06_adapters import GPU, behind_training
+from fine_tune_assets.defs.s06_adapters import GPU, behind_training, set_learned_from
 from fine_tune_assets.defs.s07_promotion_verdicts import required_verdict
 from fine_tune_assets.defs.sources import recipe_section
-from fine_tune_assets.instructions.storing import StoredInstructionSet, read_instruction_set
 from fine_tune_assets.ledger.releases import record_release
 from fine_tune_assets.merging.releasing import build_release
 
@@ -31,21 +28,12 @@ GROUP = "s08_merged_weights"
 
 
 def _instruction_set_file(installation: Installation, adapter: dict[str, Any]) -> str:
-    return str(_instruction_set(installation, adapter).folder / "instruction_set.parquet")
-
-
-def _instruction_set(installation: Installation, adapter: dict[str, Any]) -> StoredInstructionSet:
-    """Raises InstructionSetError if it is gone, GateClosedError if it holds a patient who was erased, or what is not
-    approved any more."""
-    stored = read_instruction_set(installation.layout.instruction_sets, adapter["instruction_set_fingerprint"])
-    require_nobody_erased(installation, stored.table)
-    require_decisions_stand(installation, stored)
-    return stored
+    return str(set_learned_from(installation, adapter).folder / "instruction_set.parquet")
 
 
 def _kept_contract(installation: Installation, folder: str, adapter: dict[str, Any]) -> PromptContract:
     """The prompt contract of a model's folder, if it is the one that the adapter was trained with. Raises GateClosedError."""
-    facts = _instruction_set(installation, adapter).manifest["facts"]
+    facts = set_learned_from(installation, adapter).manifest["facts"]
     contract = read_prompt_contract(installation.path(folder), facts["system_prompt"])
     if not contract.is_named_by(adapter["prompt_fingerprint"]):
         raise GateClosedError(
@@ -211,7 +199,7 @@ def _build(
         "weights_fingerprint": merged["weights_fingerprint"],
         "prompt_fingerprint": contract.fingerprint,
     }
-    stored = _instruction_set(installation, adapter)
+    stored = set_learned_from(installation, adapter)
     folder = build_release(
         installation.layout.releases,
         installation.path(export["file"]),

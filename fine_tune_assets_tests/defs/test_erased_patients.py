@@ -27,8 +27,7 @@ from fine_tune_assets.defs.s01_erased_patients import (
     require_nobody_erased,
 )
 from fine_tune_assets.defs.s01_raw_reports import BATCHES
-from fine_tune_assets.defs.s06_adapters import _is_due
-from fine_tune_assets.defs.s08_merged_weights import _instruction_set
+from fine_tune_assets.defs.s06_adapters import _is_due, set_learned_from
 from fine_tune_assets.instructions.storing import ErasedInstructionSetError
 from fine_tune_assets.ledger.deployments import report_state, switch_live, want_release
 from fine_tune_assets.ledger.erasures import (
@@ -114,15 +113,15 @@ def test_nothing_is_merged_or_released_on_such_a_set_nor_on_one_that_is_gone() -
     installation = Installation()
     stored = store_set(installation.layout)
     adapter = {"instruction_set_fingerprint": stored.fingerprint}
-    assert _instruction_set(installation, adapter) == stored
+    assert set_learned_from(installation, adapter) == stored
     erasure = _erase()
     with pytest.raises(GateClosedError):
-        _instruction_set(installation, adapter)
+        set_learned_from(installation, adapter)
     with installation.ledger() as ledger:
         for _, step in erasing_steps(installation.layout, ledger, erasure):
             step()
     with pytest.raises(ErasedInstructionSetError, match="Nothing is trained, judged, merged or released"):
-        _instruction_set(installation, adapter)
+        set_learned_from(installation, adapter)
 
 
 def test_an_erasure_of_a_trained_patient_makes_training_due_once_the_new_set_is_there(

@@ -29,10 +29,10 @@ from fine_tune_assets.defs.s04_standing_decisions import (
     require_decisions_stand,
 )
 from fine_tune_assets.defs.s05_evidence import _replayable
-from fine_tune_assets.defs.s06_adapters import TRAINED_BY, _is_due, adapters
+from fine_tune_assets.defs.s06_adapters import TRAINED_BY, _is_due, adapters, set_learned_from
 from fine_tune_assets.defs.s07_judge_scores import judge_scores
 from fine_tune_assets.defs.s07_promotion_verdicts import evidence_on
-from fine_tune_assets.defs.s08_merged_weights import _instruction_set, merged_weights
+from fine_tune_assets.defs.s08_merged_weights import merged_weights
 from fine_tune_assets.defs.s09_served_models import served_models
 from fine_tune_assets.instructions.building import Dropped
 from fine_tune_assets.instructions.storing import PROVENANCE, StoredInstructionSet, write_instruction_set
@@ -157,7 +157,7 @@ def test_a_revoked_approval_closes_training_judging_merging_and_serving_and_make
     store(installation.layout, "base_models", [{"fingerprint": "base-1"}])
     _report(instance, old)
     assert not _is_due(instance, installation, minimum=None)
-    assert _instruction_set(installation, _adapter(old)) == old
+    assert set_learned_from(installation, _adapter(old)) == old
 
     _revoke(row)
     tables = _table("adapters", ADAPTERS, _adapter(old)), _table("base_models", BASE_MODELS, {"fingerprint": "base-1"})
@@ -169,7 +169,7 @@ def test_a_revoked_approval_closes_training_judging_merging_and_serving_and_make
             _refusal(lambda: judge_scores(*common, *tables)),
             _refusal(lambda: evidence_on(installation, _adapter(old), _no_figures())),
             _refusal(lambda: merged_weights(*common, *tables)),
-            _refusal(lambda: _instruction_set(installation, _adapter(old))),
+            _refusal(lambda: set_learned_from(installation, _adapter(old))),
             _refusal(lambda: _served(old, release_id)),
         ]
     assert ["are not approved any more (1 revoked)" in refusal for refusal in refusals] == [True] * 6

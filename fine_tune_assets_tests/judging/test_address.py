@@ -1,5 +1,7 @@
 """Which servers may be asked: nothing of a report leaves the network."""
 
+from urllib.parse import urlsplit
+
 import pytest
 
 from fine_tune_assets.core.errors import SettingsError
@@ -19,7 +21,10 @@ from fine_tune_assets.judging.address import require_inside
     ],
 )
 def test_addresses_inside_of_a_network_may_be_asked(url: str) -> None:
+    """Each form in which a private address is written; refused, it would raise."""
     require_inside(url)
+    with pytest.raises(SettingsError):
+        require_inside(url.replace(urlsplit(url).netloc, "8.8.8.8"))
 
 
 @pytest.mark.parametrize(
