@@ -96,6 +96,7 @@ def measure(request: dict[str, Any], batch_size: int, asked: Sequence[Any], cach
         seconds, first = time.perf_counter() - started, sum(generated)
         again = time.perf_counter()
         answer_all(asked, counted, kept)
+        seconds_again = time.perf_counter() - again
     return {
         "answers": len(answers),
         "per_second": len(answers) / seconds,
@@ -103,7 +104,7 @@ def measure(request: dict[str, Any], batch_size: int, asked: Sequence[Any], cach
         "start_seconds": started - loading,
         "mean_grade": sum(table.column("score").to_pylist()) / table.num_rows,
         "generated_again": sum(generated) - first,
-        "seconds_again": time.perf_counter() - again,
+        "seconds_again": seconds_again,
     }
 
 

@@ -127,6 +127,7 @@ def _require_live(settings: Settings) -> None:
     """Raise GraphError with the reason why no release answers: the gate that is closed, or the engine that failed."""
     from fine_tune_assets.ledger.database import open_ledger
     from fine_tune_assets.ledger.deployments import deployments, live_deployment
+    from fine_tune_assets.ledger.verdict_documents import require_document
     from fine_tune_assets.ledger.verdicts import list_verdicts, require_promotion
 
     ledger = open_ledger(settings.database_url)
@@ -140,6 +141,7 @@ def _require_live(settings: Settings) -> None:
                 base_fingerprint=verdict.base_fingerprint,
                 instruction_set_fingerprint=verdict.instruction_set_fingerprint,
             )
+            require_document(settings.layout.verdicts, settings.layout.keys, verdict)
         failed = [f"{d.state}: {d.detail}" for d in deployments(ledger)[-1:]]
         raise GraphError(
             f"No release is live. {' '.join(failed)} To try again: fine-tune materialize --again served_models"

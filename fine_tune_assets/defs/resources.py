@@ -140,10 +140,11 @@ class Worker(dg.ConfigurableResource):
         self, context: dg.AssetExecutionContext, package: str, request: dict[str, Any], output: Path
     ) -> pa.Table:
         """What the worker writes to `output`, a scratch file that is gone afterwards."""
-        self.run(context, package, {**request, "output": str(output)})
-        table = pq.read_table(output)
-        output.unlink()
-        return table
+        try:
+            self.run(context, package, {**request, "output": str(output)})
+            return pq.read_table(output)
+        finally:
+            output.unlink(missing_ok=True)
 
     def run_where_set(
         self, context: dg.AssetExecutionContext, package: str, request: dict[str, Any], python: Path | None = None

@@ -209,9 +209,10 @@ def adapters(
 
 
 def set_learned_from(installation: Installation, adapter: Mapping[str, Any]) -> StoredInstructionSet:
-    """The set of an adapter. Raises InstructionSetError if it is gone, GateClosedError if it holds a patient who was erased, or
-    what is not approved any more."""
+    """The set of an adapter. Raises InstructionSetError if it is gone, GateClosedError if it holds an identifier that a reviewer
+    marked, a patient who was erased, or what is not approved any more."""
     stored = read_instruction_set(installation.layout.instruction_sets, adapter["instruction_set_fingerprint"])
+    require_nothing_missed(installation, stored.table)
     require_nobody_erased(installation, stored.table)
     require_decisions_stand(installation, stored)
     return stored

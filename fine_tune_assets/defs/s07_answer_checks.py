@@ -85,7 +85,7 @@ def answers_keep_their_form(installation: Installation, answer_checks: pa.Table)
 
 
 def _checked(installation: Installation, table: pa.Table, checks: Sequence[str]) -> dg.AssetCheckResult:
-    """By the same function as the verdict. Not blocking: the verdict is the gate."""
+    """As measured. The verdict weighs chance too (judging/families.py), and is the gate: this blocks nothing."""
     reasons = vetoes(table, installation.recipe.gate, checks)
     shown = [_shown(figure) for figure in check_figures(table) if figure.check in checks]
     return dg.AssetCheckResult(

@@ -4,6 +4,7 @@ Belongs here: measuring the judge on answers that people rated, and showing its 
 and when a licence is given (see `judging/`).
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
@@ -23,7 +24,7 @@ from fine_tune_assets.judging.labelled import (
     own_ratings_table,
     present_fingerprints,
 )
-from fine_tune_assets.judging.licence import Licence, expired_because, licence_of
+from fine_tune_assets.judging.licence import MINIMUM_RATINGS, Licence, expired_because, licence_of
 from fine_tune_assets.judging.offline_judge import offline_judge
 
 GROUP = "s07_judge_scores"
@@ -100,7 +101,8 @@ def judge_agreement(
 def judge_may_decide(installation: Installation, judge_agreement: pa.Table) -> dg.AssetCheckResult:
     version, floor = _judge_version(installation, judge_agreement), installation.recipe.judge.agreement_floor
     licences = [licence_of(judge_agreement, version, task.name, floor) for task in installation.recipe.tasks]
-    closed = {licence.task: why for licence in licences if (why := _closed_because(installation, licence))}
+    sets = labelled_sets_of_now(installation)
+    closed = {licence.task: why for licence in licences if (why := _closed_because(licence, sets[licence.task]))}
     agreements = [licence.agreement for licence in licences if licence.agreement is not None]
     metadata: dict[str, Any] = {"floor": floor, **({"agreement": min(agreements)} if agreements else {})}
     if closed:
@@ -117,17 +119,21 @@ def _judge_version(installation: Installation, measured: pa.Table) -> str:
     return str(versions.pop()) if len(versions) == 1 else "several"
 
 
-def labelled_sets_of_now(installation: Installation, task: str) -> dict[str, str]:
-    """Name → fingerprint of what a judge's licence for a task may rest on, as it is at this moment."""
-    own = {found.name: found.fingerprint for found in own_expert_sets(own_ratings(installation)) if found.task == task}
-    return {**present_fingerprints(installation.layout.evaluation / "judge"), **own}
+def labelled_sets_of_now(installation: Installation) -> dict[str, dict[str, str]]:
+    """Task → name and fingerprint of what a judge's licence for it may rest on, as it is at this moment."""
+    shipped = present_fingerprints(installation.layout.evaluation / "judge")
+    own = [found for found in own_expert_sets(own_ratings(installation)) if len(found.rows) >= MINIMUM_RATINGS]
+    return {
+        task.name: {**shipped, **{found.name: found.fingerprint for found in own if found.task == task.name}}
+        for task in installation.recipe.tasks
+    }
 
 
-def _closed_because(installation: Installation, licence: Licence) -> str | None:
+def _closed_because(licence: Licence, labelled_sets: Mapping[str, str]) -> str | None:
     return expired_because(
         licence,
         judge_version=licence.judge_version,
         task=licence.task,
         floor=licence.floor,
-        labelled_sets=labelled_sets_of_now(installation, licence.task),
+        labelled_sets=labelled_sets,
     )

@@ -18,9 +18,9 @@ from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.tables import MEMORIZATION_PROBES, conform
 from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
-from fine_tune_assets.defs.s02_missed_identifiers import require_nothing_missed
 from fine_tune_assets.defs.s02_scrubbed_reports import scrub_request
 from fine_tune_assets.defs.s06_adapters import GPU, behind_training, set_learned_from
+from fine_tune_assets.defs.s07_judge_scores import GROUP, model_request
 from fine_tune_assets.defs.s07_shadow_adapters import plan_shadow, prompts_of, require_same_training, trained_shadow
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.instructions.storing import PROVENANCE, TABLE, StoredInstructionSet
@@ -39,11 +39,10 @@ from fine_tune_assets.judging.removed_identifiers import AttackResult
 from fine_tune_assets.phi.answers import answers_table
 from fine_tune_assets.phi.kinds import KINDS
 from fine_tune_assets.phi.measuring import is_direct
-from fine_tune_assets.training.learned import require_learned
 
 
 @dg.asset(
-    group_name="s07_judge_scores",
+    group_name=GROUP,
     deps=[recipe_section("canaries")],
     pool=GPU,
     automation_condition=behind_training(),
@@ -62,9 +61,9 @@ def memorization_probes(
 ) -> dg.MaterializeResult[pa.Table]:
     adapter, base = adapters.to_pylist()[0], base_models.to_pylist()[0]
     with errors_for_people():
-        stored = _allowed_set(installation, adapter, base, judge_scores)
+        models, stored = _allowed(installation, adapter, base, judge_scores)
     rows = [
-        *_attacked(context, installation, worker, stored, adapter, base),
+        *_attacked(context, installation, worker, stored, models, adapter, base),
         *_of_answers(context, installation, worker, stored, adapter["adapter_id"], judge_scores),
     ]
     table = probes_table(rows)
@@ -77,20 +76,18 @@ def memorization_probes(
 _SHOWN = ("probe", "decides", "items", "extracted", "p_value", "exposure", "is_clean")
 
 
-def _allowed_set(
+def _allowed(
     installation: Installation, adapter: dict[str, Any], base: dict[str, Any], judge_scores: pa.Table
-) -> StoredInstructionSet:
-    """The set that the adapter learned from. Raises GateClosedError where nothing may be asked, or about something else."""
-    require_learned(adapter)
-    if base["fingerprint"] != adapter["base_fingerprint"]:
-        raise GateClosedError("The base model is not the one that the adapter was trained on. Train again.")
+) -> tuple[dict[str, Any], StoredInstructionSet]:
+    """What models are asked, and the set that the adapter learned from. Raises GateClosedError where nothing may be asked, or it
+    would be about something else."""
+    models = model_request(installation, adapter, base)
     if set(judge_scores.column("adapter_id").to_pylist()) - {adapter["adapter_id"]}:
         raise GateClosedError("The graded answers are about another adapter. Materialize judge_scores again.")
     stored = set_learned_from(installation, adapter)
-    require_nothing_missed(installation, stored.table)
     if not set(judge_scores.column("example_id").to_pylist()) <= set(stored.table.column("example_id").to_pylist()):
         raise GateClosedError("Answers were graded on other examples than this set's. Materialize judge_scores again.")
-    return stored
+    return models, stored
 
 
 def _attacked(
@@ -98,12 +95,13 @@ def _attacked(
     installation: Installation,
     worker: Worker,
     stored: StoredInstructionSet,
+    models: dict[str, Any],
     adapter: dict[str, Any],
     base: dict[str, Any],
 ) -> list[Row]:
     """Of canaries and of removed identifiers. A shadow adapter of before is not trained again for the same question."""
     adapter_id, canaries = adapter["adapter_id"], installation.recipe.canaries
-    request = _attack_request(installation, stored, adapter, base)
+    request = _attack_request(installation, stored, models)
 
     def attacked(**shadow: Any) -> tuple[Row, Any]:
         told = worker.run(context, "judging", {**request, **shadow})
@@ -123,20 +121,12 @@ def _attacked(
     return [*made, of_identifiers]
 
 
-def _attack_request(
-    installation: Installation, stored: StoredInstructionSet, adapter: dict[str, Any], base: dict[str, Any]
-) -> dict[str, Any]:
+def _attack_request(installation: Installation, stored: StoredInstructionSet, models: dict[str, Any]) -> dict[str, Any]:
     recipe, tables = installation.recipe, installation.layout.tables
     system_prompt, instructions = prompts_of(recipe)
     return {
         "action": "attack",
-        "base_folder": str(installation.path(base["folder"])),
-        "base_fingerprint": base["fingerprint"],
-        "adapter_folder": str(installation.path(adapter["folder"])),
-        "adapter_id": adapter["adapter_id"],
-        "is_quantized": adapter["method"] == "qlora",
-        "batch_size": recipe.judge.batch_size,
-        "threads": installation.settings.threads,
+        **models,
         "instruction_set": str(stored.folder / TABLE),
         "provenance": str(stored.folder / PROVENANCE),
         "reports": str(tables / "reports"),

@@ -11,9 +11,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.instructions.storing import InstructionSetError, read_instruction_set
+from fine_tune_assets.defs.s06_adapters import set_learned_from
+from fine_tune_assets.instructions.storing import InstructionSetError
 from fine_tune_assets.judging.grades import Answered, as_asked
 from fine_tune_assets.ledger.spot_checks import SpotCheck, list_spot_checks
 
@@ -43,14 +45,14 @@ def _answers(path: Path) -> dict[tuple[str, str], str]:
 
 
 def _examples(installation: Installation) -> dict[str, Mapping[str, Any]]:
-    """Of the set that the newest adapter was trained on; none if a patient in it was erased since."""
+    """Of the set that the newest adapter was trained on; none if nothing of it may be judged any more."""
     path = installation.layout.table("adapters")
     if not path.is_file():
         return {}
-    fingerprint = pq.read_table(path, columns=["instruction_set_fingerprint"], partitioning=None).to_pylist()[0]
+    (adapter,) = pq.read_table(path, columns=["instruction_set_fingerprint"], partitioning=None).to_pylist()
     try:
-        stored = read_instruction_set(installation.layout.instruction_sets, fingerprint["instruction_set_fingerprint"])
-    except InstructionSetError:
+        stored = set_learned_from(installation, adapter)
+    except (GateClosedError, InstructionSetError):
         return {}
     return {row["example_id"]: row for row in stored.table.to_pylist() if row["split"] == "test"}
 

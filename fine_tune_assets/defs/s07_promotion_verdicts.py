@@ -19,7 +19,6 @@ from fine_tune_assets.core.signing import public_key_file
 from fine_tune_assets.core.tables import PROMOTION_VERDICTS, table_of
 from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.resources import Installation, errors_for_people
-from fine_tune_assets.defs.s02_missed_identifiers import require_nothing_missed
 from fine_tune_assets.defs.s06_adapters import behind_training, set_learned_from
 from fine_tune_assets.defs.s07_judge_agreement import labelled_sets_of_now
 from fine_tune_assets.defs.s07_judge_scores import GROUP, VERDICT_KEY, incumbent_of
@@ -36,6 +35,7 @@ from fine_tune_assets.judging.evidence import (
     read_evidence,
 )
 from fine_tune_assets.judging.figures import Family, Figure
+from fine_tune_assets.judging.memorization import expected_probes
 from fine_tune_assets.judging.robustness import PROBES
 from fine_tune_assets.judging.subgroups import asked_inputs, groups_of
 from fine_tune_assets.judging.verdict_plots import verdict_plots
@@ -116,7 +116,6 @@ def promotion_verdicts(
 def evidence_on(installation: Installation, adapter: dict[str, Any], tables: Tables) -> Evidence:
     """Only figures about exactly this adapter, on the test split of exactly its instruction set, count."""
     stored = set_learned_from(installation, adapter)
-    require_nothing_missed(installation, stored.table)
     require_learned(adapter)
     tested = stored.table.filter(pc.equal(stored.table.column("split"), "test"))
     graded = set(tables.judge_scores.column("example_id").to_pylist())
@@ -141,15 +140,19 @@ def evidence_on(installation: Installation, adapter: dict[str, Any], tables: Tab
 def expected_figures(installation: Installation) -> dict[Family, list[str]]:
     """What the recipe requires, by name: a task whose questions are there and that is not in the table is missing."""
     questions = sorted(path.stem for path in (installation.layout.evaluation / "abilities").glob("*.jsonl"))
-    names: dict[Family, list[str]] = {"abilities": questions, "checks": [*CHECK_NAMES], "robustness": [*PROBES]}
+    names: dict[Family, list[str]] = {
+        "abilities": questions,
+        "checks": [*CHECK_NAMES],
+        "robustness": [*PROBES],
+        "safety": expected_probes(installation.recipe.canaries),
+    }
     return {family: found for family, found in names.items() if family in installation.recipe.gate.requires}
 
 
 def judge_asked(installation: Installation) -> JudgeAsked:
     recipe = installation.recipe
     tasks = tuple(task.name for task in recipe.tasks)
-    sets = {task: labelled_sets_of_now(installation, task) for task in tasks}
-    return JudgeAsked(recipe.judge.kind, recipe.judge.agreement_floor, tasks, sets)
+    return JudgeAsked(recipe.judge.kind, recipe.judge.agreement_floor, tasks, labelled_sets_of_now(installation))
 
 
 def verdict_on(evidence: Evidence, installation: Installation) -> Verdict:

@@ -11,7 +11,7 @@ from pathlib import Path
 import dagster as dg
 
 from fine_tune_assets.core.errors import FineTuneError, ModelFolderError
-from fine_tune_assets.core.fingerprints import combine, fingerprint_folder, fingerprint_listing
+from fine_tune_assets.core.fingerprints import combine, fingerprint_file, fingerprint_folder, fingerprint_listing
 from fine_tune_assets.defs.automation import DATA_VERSION, latest_event
 from fine_tune_assets.defs.metadata import OWNERS
 from fine_tune_assets.defs.prompt_files import prompt_files
@@ -24,7 +24,7 @@ from fine_tune_assets.defs.s04_standing_decisions import news_of_decisions
 from fine_tune_assets.ledger.corrections import corrections_fingerprint
 from fine_tune_assets.ledger.missed_identifiers import marks_fingerprint
 from fine_tune_assets.ledger.reviews import decisions_fingerprint
-from fine_tune_assets.ledger.spot_checks import spot_checks_fingerprint
+from fine_tune_assets.ledger.spot_checks import list_spot_checks, spot_checks_fingerprint
 from fine_tune_assets.ledger.verdicts import signatures_fingerprint
 from fine_tune_assets.phi.scrubbing import scrubber_version
 from fine_tune_assets.recipes.sections import section_fingerprints
@@ -99,6 +99,17 @@ def _base_model_listing(installation: Installation) -> str:
         return type(error).__name__
 
 
+def _expert_ratings(installation: Installation) -> str:
+    """Of the ratings, and once there are any, of the answers that they are about: their texts are in judge_scores alone, and a
+    judge must be measured again on what is left of them."""
+    with installation.ledger() as ledger:
+        ratings = spot_checks_fingerprint(ledger)
+        if not list_spot_checks(ledger):
+            return ratings
+    answers = installation.layout.table("judge_scores")
+    return combine([ratings, fingerprint_file(answers) if answers.is_file() else "none"])
+
+
 def _versions(installation: Installation) -> Mapping[str, Callable[[], str]]:
     layout = installation.layout
 
@@ -135,7 +146,7 @@ def _versions(installation: Installation) -> Mapping[str, Callable[[], str]]:
         "drafting_models": lambda: drafting_model_version(installation),
         "expert_decisions": of_ledger(decisions_fingerprint),
         "verdict_signatures": of_ledger(signatures_fingerprint),
-        "expert_ratings": of_ledger(spot_checks_fingerprint),
+        "expert_ratings": partial(_expert_ratings, installation),
         "corrections": of_ledger(corrections_fingerprint),
         "missed_identifiers": of_ledger(marks_fingerprint),
     }

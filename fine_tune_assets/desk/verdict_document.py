@@ -171,10 +171,16 @@ def _fingerprints(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _thresholds(gate: Any) -> dict[str, str]:
-    """Also where they stand one level deeper, as `{"thresholds": {…}}`."""
-    values = _mapping(gate)
-    flat = {**{k: v for k, v in values.items() if k != "thresholds"}, **_mapping(values.get("thresholds"))}
-    return {str(name): str(value) for name, value in flat.items() if isinstance(value, str | int | float)}
+    """Name → value as it is shown: all that decides is signed, lists and budgets too."""
+    return {str(name): _in_words(value) for name, value in _mapping(gate).items() if value is not None}
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {inner}" for name, inner in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return str(value)
 
 
 def _bins(found: Any) -> tuple[Bin, ...]:

@@ -14,6 +14,7 @@ from fine_tune_assets.desk.rendering import go_to, page
 from fine_tune_assets.desk.verdict_document import Document, read_document
 from fine_tune_assets.desk.visits import Visit
 from fine_tune_assets.ledger.errors import LedgerError
+from fine_tune_assets.ledger.verdict_documents import require_document
 from fine_tune_assets.ledger.verdict_records import VerdictRecord, find_verdict, verdict_lines
 from fine_tune_assets.ledger.verdicts import require_promotion, sign_hold
 
@@ -111,6 +112,7 @@ def _why_closed(desk: "Desk", found: VerdictRecord) -> str:
             base_fingerprint=verdict.base_fingerprint,
             instruction_set_fingerprint=verdict.instruction_set_fingerprint,
         )
+        require_document(desk.settings.layout.verdicts, desk.settings.layout.keys, verdict)
     except GateClosedError as error:
         return str(error)
     return ""

@@ -41,7 +41,8 @@ def start_vllm(
 ) -> RunningEngine:
     """Start a server for `model` and return at once; it is not healthy yet. It ends with the thread that started it.
 
-    `dtype`: what it computes in; `auto` is what the folder says, as quantised weights need it.
+    `context_tokens`: no more than the model was made for is taken. `dtype`: what it computes in; `auto` is what the folder says,
+    as quantised weights need it.
 
     Raises EngineError if there is no such environment, or vLLM can't wear an adapter.
     """
@@ -50,7 +51,7 @@ def start_vllm(
             f"There is no vLLM to serve {model.name} with: {python} is missing. Install vLLM in an environment of its own and "
             "name its Python in FINE_TUNE_VLLM_PYTHON, or do without: judge with a GGUF file, and judge.engine: transformers."
         )
-    command = vllm_command(python, model, alias, context_tokens, dtype, adapters or {})
+    command = vllm_command(python, model, alias, context_of(model, context_tokens), dtype, adapters or {})
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     port, api_key = free_port(), secrets.token_urlsafe(32)
     process = start_process(

@@ -14,7 +14,7 @@ from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.engines.continuations import continuation_log_probabilities
 from fine_tune_assets.engines.transformers_models import best_device
 from fine_tune_assets.judging.abilities import Question, answer_questions
-from fine_tune_assets.judging.contestants import base_and_candidate
+from fine_tune_assets.judging.contestants import base_and_candidate, engine_name
 from fine_tune_assets.judging.probing import probe_model
 from fine_tune_assets.judging.remembering import Flags, remembered
 
@@ -61,7 +61,12 @@ def _of_both(request: Mapping[str, Any], asked: Mapping[str, Any], ask: Ask) -> 
     """Of the base model and of the candidate. Models are loaded only where one of them was not asked this before."""
     folder = Path(request["remembered"])
     # Numbers are not the same to the last bit on another kind of device, nor in 4 bits.
-    by = {"base": request["base_fingerprint"], "is_quantized": request["is_quantized"], "device": best_device()}
+    by = {
+        "base": request["base_fingerprint"],
+        "is_quantized": request["is_quantized"],
+        "device": best_device(),
+        "engine": engine_name(),
+    }
 
     def ask_base() -> Flags:
         model, tokenizer = base_and_candidate(request)

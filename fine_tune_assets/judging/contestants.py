@@ -71,10 +71,14 @@ def contestants_of(request: dict[str, Any], progress: Progress) -> list[Contesta
     return found
 
 
+def engine_name() -> str:
+    return f"transformers {version('transformers')}"
+
+
 def _engine(request: dict[str, Any]) -> dict[str, Any]:
     """What computes an answer, and how long it may be. Not the batch: rounding apart, it changes nothing."""
     return {
-        "engine": f"transformers {version('transformers')}",
+        "engine": engine_name(),
         "device": best_device(),
         "max_new_tokens": request["max_new_tokens"],
     }

@@ -157,7 +157,7 @@ def _figures(
     return [
         families.target(pairs, gate),
         *families.subgroups(pairs, groups, gate),
-        *families.abilities(tables.retained_abilities, gate.maximum_ability_loss),
+        *families.abilities(tables.retained_abilities, gate),
         *families.checks(tables.answer_checks, candidate.incumbent, examples, gate.maximum_check_loss),
         *families.robustness(tables.robustness_probes, gate.maximum_robustness_loss),
         *families.safety(tables.memorization_probes),

@@ -50,14 +50,13 @@ def subgroups(pairs: Sequence[GradedPair], groups: Mapping[str, Sequence[str]], 
     return found
 
 
-def abilities(table: pa.Table | None, margin: float) -> list[Figure]:
-    """Accuracy on general tasks, base model against candidate."""
-    return [_ability(row, margin) for row in _rows(table)]
+def abilities(table: pa.Table | None, gate: GateSettings) -> list[Figure]:
+    """Accuracy on general tasks, base model against candidate, by the budgets of now: the table's are of when it was made."""
+    return [_ability(row, gate.ability_budgets.get(row["ability"], gate.maximum_ability_loss)) for row in _rows(table)]
 
 
 def _ability(row: Mapping[str, Any], margin: float) -> Figure:
     items, shares = row["items"], (row["adapter_accuracy"], row["base_accuracy"])
-    margin = margin if row.get("budget") is None else row["budget"]
     if not items or not all(0 <= share <= 1 for share in shares):
         return not_measured("abilities", row["ability"], "Its accuracy is not a number.", margin, items or 0)
     worse, better = row.get("base_right_only"), row.get("adapter_right_only")

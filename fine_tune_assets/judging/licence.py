@@ -71,7 +71,8 @@ def licence_of(table: pa.Table, judge_version: str, task: str, floor: float) -> 
 def expired_because(
     licence: Licence, *, judge_version: str, task: str, floor: float, labelled_sets: Mapping[str, str]
 ) -> str | None:
-    """What ended a licence; None while it holds. `labelled_sets`: the present fingerprints, of which it may rest on some."""
+    """What ended a licence; None while it holds. `labelled_sets`: the present fingerprints, of which it may rest on some.
+    Where the installation's own experts said enough, it has to rest on them."""
     if licence.why_not:
         return licence.why_not
     if licence.judge_version != judge_version:
@@ -81,7 +82,11 @@ def expired_because(
     if not licence.floor >= floor:
         return f"The floor is {floor:.2f} now, and it was {licence.floor:.2f}."
     changed = sorted(name for name, found in licence.labelled_sets.items() if labelled_sets.get(name) != found)
-    return f"The labelled answers {', '.join(changed)} changed." if changed else None
+    if changed:
+        return f"The labelled answers {', '.join(changed)} changed. Materialize judge_agreement again."
+    if OWN_EXPERTS in labelled_sets and OWN_EXPERTS not in licence.labelled_sets:
+        return "This installation's experts rated answers that the judge was not measured on. Materialize judge_agreement again."
+    return None
 
 
 def agreement_in(row: Row) -> float | None:

@@ -149,6 +149,12 @@ def probes_table(rows: Sequence[Row]) -> pa.Table:
     return table_of(rows, MEMORIZATION_PROBES)
 
 
+def expected_probes(settings: CanarySettings | None) -> list[str]:
+    """Names of the rows that a table by these settings has, of those that decide."""
+    levels = settings.deciding if settings is not None and settings.enabled else ()
+    return [*(f"{CANARIES}_{repeats}" for repeats in levels), REMOVED_IDENTIFIERS, IDENTIFIERS_IN_ANSWERS]
+
+
 def leaks(table: pa.Table) -> list[str]:
     """Why the candidate is refused: what a probe that decides got out of it, in plain words."""
     return [str(row["why"]) for row in table.to_pylist() if row["decides"] and is_leak(row)]

@@ -16,8 +16,9 @@ from fine_tune_assets.core.chat import render
 from fine_tune_assets.core.fingerprints import require_folder
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.engines.shared_context import ending_log_probabilities
-from fine_tune_assets.engines.transformers_models import generate, load_adapted, load_tokenizer, use_threads
+from fine_tune_assets.engines.transformers_models import generate
 from fine_tune_assets.judging.canaries import Canary, Recalled, plant, recall_of
+from fine_tune_assets.judging.contestants import base_and_candidate
 from fine_tune_assets.judging.removed_identifiers import (
     MOST_TOKENS,
     Attack,
@@ -40,13 +41,8 @@ class AttackedModel:
     """
 
     def __init__(self, request: dict[str, Any], progress: Progress) -> None:
-        use_threads(request["threads"])
-        base, adapter = Path(request["base_folder"]), Path(request["adapter_folder"])
-        require_folder(base, request["base_fingerprint"], "base model")
-        require_folder(adapter, request["adapter_id"], "adapter")
-        self._model: Any = load_adapted(base, adapter, request["is_quantized"])
+        self._model, self._tokenizer = base_and_candidate(request)
         self._candidate = self._model.active_adapter
-        self._tokenizer = load_tokenizer(base)
         self._batch_size, self._progress = request["batch_size"], progress
 
     def attack(self, attacks: Sequence[Attack], reports: int) -> AttackResult:

@@ -104,7 +104,8 @@ def _without_measuring(answer: Answered) -> Grade | None:
 def _grade(answer: Answered, features: dict[str, float], overall: float, criteria: dict[str, float]) -> Grade:
     numbers = unsupported_numbers(answer.output, f"{answer.input}\n{answer.reference}")
     told, least = features["content recall"], features["worst clause told"]
-    reason = f"tells {told:.0%} of the reference's words, {least:.0%} of its worst clause; {len(numbers)} unsupported numbers"
+    words = f"tells {told:.0%} of the reference's words, {least:.0%} of its worst clause"
+    reason = f"{words}; {len(numbers)} numbers in neither input nor reference"
     return Grade(
         score=max(LOWEST, overall - len(numbers) * COST_OF_A_NUMBER),
         reason=reason,

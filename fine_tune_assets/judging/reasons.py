@@ -32,7 +32,7 @@ def missing_family(family: Family) -> str:
 
 def failure(figure: Figure) -> str:
     """A reason to refuse."""
-    if figure.family == "safety":
+    if figure.difference is None:  # a probe that is clean or not, with nothing to compare it with
         return f"{_lost(figure)}. {figure.why}".strip()
     if figure.family == "target":
         if figure.high is not None and figure.high < 0:
@@ -73,7 +73,7 @@ def not_shown(figure: Figure) -> str:
 def harms_kept(figures: Sequence[Figure]) -> str:
     asked = [figure for figure in figures if figure.margin is not None]
     shown = sum(figure.outcome == "passes" for figure in asked)
-    words = f"None of {len(asked)} abilities, groups and checks fell by more than its budget: shown for {shown}"
+    words = f"None of {len(asked)} abilities, groups, checks and probes fell by more than its budget: shown for {shown}"
     rest = len(asked) - shown
     return f"{words}, as measured for {rest}, where more items would be needed to tell." if rest else f"{words}."
 

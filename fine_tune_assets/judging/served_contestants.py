@@ -18,7 +18,7 @@ from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.engines.chat_client import ChatClient, NoReplyError, Question
 from fine_tune_assets.engines.llama_cpp import EngineError, RunningEngine
 from fine_tune_assets.engines.transformers_models import Answer, load_tokenizer
-from fine_tune_assets.engines.vllm import context_of, start_vllm
+from fine_tune_assets.engines.vllm import start_vllm
 from fine_tune_assets.judging.comparing import Contestant, Generate
 from fine_tune_assets.judging.own_server import OwnServer
 
@@ -72,7 +72,7 @@ class _Serving:
         try:
             with ThreadPoolExecutor(self._request["batch_size"]) as pool:
                 found = []
-                for answer in pool.map(partial(self._ask, client), self._plain(conversations)):
+                for answer in pool.map(partial(self._ask, client), self._plain(name, conversations)):
                     found.append(answer)
                     self._progress(len(found), len(conversations), f"answers by the {name}")
                 return found
@@ -86,15 +86,20 @@ class _Serving:
             raise EngineError(f"vLLM gave no answer to a test example: {error}.") from None
         return Answer(reply.text.strip(), reply.is_finished)
 
-    def _plain(self, conversations: Sequence[Sequence[Message]]) -> list[list[Message]]:
+    def _plain(self, name: str, conversations: Sequence[Sequence[Message]]) -> list[list[Message]]:
         """vLLM renders them itself, and would read a control token in a report as one."""
-        tokenizer = load_tokenizer(Path(self._request["base_folder"]))
+        folder = self._request["incumbent_weights"] if self._is_by_itself(name) else self._request["base_folder"]
+        tokenizer = load_tokenizer(Path(folder))
         tokens = control_tokens(tokenizer.added_tokens_decoder, tokenizer.chat_template)
         return [plain_messages(conversation, tokens) for conversation in conversations]
 
+    def _is_by_itself(self, name: str) -> bool:
+        """An incumbent on another base model."""
+        return name == INCUMBENT and bool(self._request["incumbent_weights"])
+
     def _serve(self, name: str, context: int) -> None:
         """Base and adapters together; an incumbent on another base model by itself."""
-        is_by_itself = name == INCUMBENT and bool(self._request["incumbent_weights"])
+        is_by_itself = self._is_by_itself(name)
         wanted = "incumbent" if is_by_itself else "base"
         if self._served == wanted and context <= self._context:
             return
@@ -119,9 +124,8 @@ class _Serving:
 
     def _start(self, model: Path, alias: str, context: int, folder: Path, adapters: dict[str, Path]) -> RunningEngine:
         python = Path(self._request["judge"]["vllm_python"])
-        tokens = context_of(model, context)
         # As transformers computes on a GPU, whatever the weights are kept in.
-        return start_vllm(python, model, alias, folder, context_tokens=tokens, dtype="bfloat16", adapters=adapters)
+        return start_vllm(python, model, alias, folder, context_tokens=context, dtype="bfloat16", adapters=adapters)
 
 
 def _longest(conversations: Sequence[Sequence[Message]]) -> int:

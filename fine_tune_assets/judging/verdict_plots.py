@@ -1,4 +1,4 @@
-"""Pictures of a verdict, each from its document alone: what the Dagster UI and the desk show.
+"""Pictures of a verdict, each from its document alone: what the Dagster UI shows. The desk draws its own, without matplotlib.
 
 Owns the pictures, as PNG of less than 50 KB. A figure that is missing is not drawn.
 """

@@ -385,7 +385,7 @@ class JudgeSettings:
     """How often a grade that failed or can't be read is asked for again before it is missing."""
     engine: Literal["transformers", "vllm"] = "transformers"
     """What generates the answers that are judged: transformers in the judging process, or vLLM from an environment of its own,
-    which answers many together. For LoRA; adapters of QLoRA and DoRA answer with transformers."""
+    which answers many together. For LoRA; refused with QLoRA and DoRA."""
     context_tokens: Positive = 8192
     """Of a `folder` judge: tokens of question and grade together. More costs memory; an answer that does not fit has no grade."""
 
@@ -521,6 +521,14 @@ class Recipe:
         unknown = sorted(set(self.checks.formats) - {task.name for task in self.tasks})
         if unknown:
             raise ValueError(f"checks.formats names {', '.join(unknown)}, which is no task of the recipe")
+        return self
+
+    @model_validator(mode="after")
+    def _judges_what_vllm_can_wear(self) -> "Recipe":
+        if self.judge.engine == "vllm" and self.training.method != "lora":
+            raise ValueError(
+                f"judge.engine: vllm can't answer for an adapter of training.method: {self.training.method}. Use transformers."
+            )
         return self
 
     @model_validator(mode="after")

@@ -15,7 +15,7 @@ from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs.metadata import WHY
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s06_adapters import TRAINED_BY, _allowed_set
-from fine_tune_assets.defs.s07_memorization_probes import _allowed_set as set_that_may_be_asked
+from fine_tune_assets.defs.s07_memorization_probes import _allowed as set_that_may_be_asked
 from fine_tune_assets.defs.s07_memorization_probes import _known_rows, nothing_was_memorized
 from fine_tune_assets.defs.s07_shadow_adapters import plan_shadow, prompts_of, require_same_training
 from fine_tune_assets.instructions.storing import (
@@ -31,6 +31,7 @@ from fine_tune_assets.recipes.schema import CanarySettings
 from fine_tune_assets.recipes.sections import section_fingerprints
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.instructions.examples import SEARCH, built, example, patients_in
+from fine_tune_assets_tests.judging.made import remembered
 from fine_tune_assets_tests.lineage.made import filled, store
 from fine_tune_assets_tests.training.tiny import base_model
 
@@ -141,7 +142,10 @@ def test_nothing_is_asked_about_something_else(
     stored = _store()
     with pytest.raises(GateClosedError, match=why):
         set_that_may_be_asked(
-            Installation(), _learned(stored, **adapter), {"fingerprint": base}, filled("judge_scores", scores)
+            Installation(),
+            _learned(stored, **adapter),
+            {"fingerprint": base, "folder": "base_models/b"},
+            filled("judge_scores", scores),
         )
 
 
@@ -151,6 +155,13 @@ def test_the_check_says_what_leaks_and_what_was_not_measured() -> None:
     assert isinstance(closed, dg.AssetCheckResult)
     assert not closed.passed
     assert "says nothing of canaries" in str(closed.metadata[WHY].value)
+    leaking = nothing_was_memorized(remembered(extracted=1, is_clean=False, why="1 came back."))
+    assert isinstance(leaking, dg.AssetCheckResult)
+    assert not leaking.passed
+    assert "1 came back." in str(leaking.metadata[WHY].value)
+    clean = nothing_was_memorized(remembered())
+    assert isinstance(clean, dg.AssetCheckResult)
+    assert clean.passed
 
 
 def _adapter_folder(root: Path, base: Path) -> Path:

@@ -34,7 +34,12 @@ def test_all_of_it_is_read() -> None:
     assert (found.judge.agreement, found.judge.floor, found.judge.is_licensed) == (0.62, 0.6, True)
     assert found.differences == (Bin(-3, -1, 11), Bin(-1, 1, 120), Bin(1, 3, 49))
     assert found.fingerprints["judge_scores"] == "scores-1"
-    assert found.gate == {"minimum_gain": "0.0", "minimum_examples": "100"}
+    assert found.gate == {
+        "minimum_gain": "0.0",
+        "minimum_examples": "100",
+        "requires": "abilities, safety",
+        "ability_budgets": "copa 0.1",
+    }
 
 
 def test_a_document_of_before_is_shown_as_far_as_it_goes() -> None:

@@ -37,7 +37,12 @@ DOCUMENT: dict[str, Any] = {
         "licensed": True,
         "why_not": "",
     },
-    "gate": {"thresholds": {"minimum_gain": 0.0, "minimum_examples": 100}},
+    "gate": {
+        "minimum_gain": 0.0,
+        "minimum_examples": 100,
+        "requires": ["abilities", "safety"],
+        "ability_budgets": {"copa": 0.1},
+    },
     "figures": FIGURES,
     "expected": [["target", "grade"]],
     "missing_grades": 2,

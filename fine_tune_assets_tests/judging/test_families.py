@@ -1,6 +1,7 @@
 """Each table of stage 7 as figures of a verdict, and what is missing in it."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -99,24 +100,27 @@ def _ability(**changes: Any) -> pa.Table:
         ({"adapter_accuracy": 0.3, "base_right_only": 85}, "fails", False),
         ({"adapter_accuracy": 0.58, "base_right_only": 29}, "unknown", False),
         ({"items": 10, "base_right_only": 1, "adapter_right_only": 1}, "unknown", True),
-        ({"budget": 0.01}, "unknown", True),
+        ({"budget": 0.01}, "passes", True),
         ({"base_right_only": None}, "unknown", True),
         ({"adapter_accuracy": math.nan}, "unknown", False),
         ({"items": 0}, "unknown", False),
     ],
 )
 def test_an_ability_passes_fails_or_is_open(changes: dict[str, Any], outcome: str, is_within: bool) -> None:
-    """200 questions and 10 points of budget; a budget of the table's own goes before the recipe's."""
-    figure = _one(abilities(_ability(**changes), 0.1))
+    """200 questions and 10 points of budget, as the recipe says now: the table says what it was when it was made."""
+    figure = _one(
+        abilities(_ability(**changes), replace(GATE, maximum_ability_loss=0.5, ability_budgets={"copa": 0.1}))
+    )
     assert (figure.outcome, figure.is_within) == (outcome, is_within)
 
 
 def test_holms_adjustment_makes_one_finding_of_many_less_sure() -> None:
     """The same loss that fails alone is open among thirty tasks that lost nothing."""
     lost = {"adapter_accuracy": 0.51, "base_right_only": 43}
-    alone = _one(abilities(_ability(**lost), 0.1))
+    gate = replace(GATE, maximum_ability_loss=0.1)
+    alone = _one(abilities(_ability(**lost), gate))
     others = [_ability(ability=f"task {i}") for i in range(29)]
-    among = settle(abilities(pa.concat_tables([_ability(**lost), *others], promote_options="permissive"), 0.1))
+    among = settle(abilities(pa.concat_tables([_ability(**lost), *others], promote_options="permissive"), gate))
     assert alone.outcome == "fails"
     assert next(f.outcome for f in among if f.name == "copa") == "unknown"
 

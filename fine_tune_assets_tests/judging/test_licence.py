@@ -131,3 +131,14 @@ def test_what_was_refused_stays_refused() -> None:
     licence = _licence()
     now = {"judge_version": "judge", "task": "plan", "floor": 0.4, "labelled_sets": {}}
     assert expired_because(licence, **now) == licence.why_not
+
+
+def test_experts_who_said_enough_can_not_be_left_out() -> None:
+    """Their ratings are in the ledger, and the judge was not measured on them: it might be the measurement that refuses it."""
+    licence = _licence(SHIPPED)
+    asked = {"judge_version": "judge", "task": "plan", "floor": 0.4}
+    sets = {"rated_summaries": "set-1"}
+    assert expired_because(licence, **asked, labelled_sets=sets) is None
+    why = expired_because(licence, **asked, labelled_sets={**sets, "own_experts": "own-1"})
+    assert why is not None
+    assert "was not measured on" in why

@@ -53,7 +53,7 @@ def test_a_number_that_the_input_does_not_hold_costs_a_point() -> None:
     assert wrong.score is not None
     assert right.score is not None
     assert wrong.score <= right.score - 1
-    assert "1 unsupported number" in wrong.reason
+    assert "1 numbers in neither input nor reference" in wrong.reason
 
 
 @pytest.mark.parametrize("reference", [None, "", " ", "-"])

@@ -73,7 +73,7 @@ def test_a_small_models_grade_has_the_form_of_the_rubric(
     assert PLANTED not in caplog.text + engine.log.read_text() + grade.reason + found.reason
 
 
-def test_a_small_model_likes_a_place_and_is_caught_at_it(engine: RunningEngine, tmp_path: Path) -> None:
+def test_exchanging_two_answers_exchanges_their_probabilities(engine: RunningEngine, tmp_path: Path) -> None:
     """The same two answers exchanged: what is about the answers changes sides, and the two probabilities sum to one."""
     key = tmp_path / "key"
     key.touch(mode=0o600)

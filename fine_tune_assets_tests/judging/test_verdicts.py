@@ -119,8 +119,28 @@ def test_a_candidate_that_was_measured_in_every_way_is_promoted() -> None:
         robustness_probes=robust(),
         memorization_probes=remembered(),
     )
-    gate = replace(EVERYTHING, requires=("abilities", "checks", "safety", "robustness"))
-    assert decide(evidence(whole, gate), gate).decision == "promote"
+    ids = sorted(GOOD_GRADES)
+    groups = {"site: one": ids[:30], "site: two": ids[30:]}
+    assert decide(evidence(whole, EVERYTHING, groups), EVERYTHING).decision == "promote"
+
+
+def test_a_report_that_opens_a_turn_of_its_own_refuses() -> None:
+    """Our own code's fault has no difference to be told; the verdict must be reached all the same."""
+    decided = _decided(robustness_probes=robust(forged_turn_tokens=19))
+    assert decided == Decided(
+        "refuse", ("Less robust (forged_turn_tokens). 1 of 20 got through: our own code let them.",)
+    )
+
+
+def test_canaries_that_the_recipe_asks_for_and_that_decided_nothing_hold() -> None:
+    """Measured before the recipe asked for them, or by other settings: what is shown only is no figure that decides."""
+    shown = evidence(
+        replace(GOOD_TABLES, memorization_probes=remembered(decides=False)),
+        expected={"abilities": ["copa"], "safety": ["canaries_1"]},
+    )
+    decided = decide(shown, GATE)
+    assert decided.decision == "hold"
+    assert "canaries_1 was not measured (safety)." in decided.reasons
 
 
 def test_a_loss_within_its_budget_that_is_not_shown_holds_where_the_recipe_wants_it_shown() -> None:
