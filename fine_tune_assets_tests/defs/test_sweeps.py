@@ -82,7 +82,7 @@ def _record(data: Path, trial: int) -> dict[str, Any]:
 
 def _table(made: dict[str, Any]) -> dg.MaterializeResult[pa.Table]:
     row = {field.name: None for field in ADAPTERS}
-    row |= {"adapter_id": made["adapter_id"], "instruction_set_fingerprint": SET, "sweep": made["sweep_name"]}
+    row |= {"adapter_id": made["adapter_id"], "instruction_set_fingerprint": SET, "sweep": made.get("sweep_name")}
     adapters = pa.Table.from_pylist([row], schema=pa.schema([field.with_nullable(True) for field in ADAPTERS]))
     found = sweep_trials(Installation(), adapters)
     assert isinstance(found, dg.MaterializeResult)
