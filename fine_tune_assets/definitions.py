@@ -30,6 +30,8 @@ from fine_tune_assets.defs import (
     s07_promotion_verdicts,
     s07_robustness_probes,
     s08_merged_weights,
+    s08_quantized_weights,
+    s08_releases,
     s09_served_models,
     s10_corrections,
     sources,
@@ -69,6 +71,8 @@ STAGES = (
     s07_memorization_probes,
     s07_promotion_verdicts,
     s08_merged_weights,
+    s08_quantized_weights,
+    s08_releases,
     s09_served_models,
     s10_corrections,
 )

@@ -10,7 +10,7 @@ from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.prompt_contract import PromptContractError, prompt_and_template, read_prompt_contract
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s05_instruction_sets import deciding_facts
-from fine_tune_assets.defs.s08_merged_weights import _kept_contract
+from fine_tune_assets.defs.s08_merged_weights import kept_contract
 from fine_tune_assets.instructions.storing import write_instruction_set
 from fine_tune_assets_tests.core.model_folders import TEMPLATE, make_model_folder
 from fine_tune_assets_tests.instructions.examples import SEARCH, built
@@ -29,10 +29,10 @@ def adapter(installation_dir: Path, instance: dg.DagsterInstance) -> dict[str, A
 
 def test_the_contract_of_training_goes_on(adapter: dict[str, Any]) -> None:
     """Also that of an adapter of before, which named prompt and template."""
-    contract = _kept_contract(Installation(), FOLDER, adapter)
+    contract = kept_contract(Installation(), FOLDER, adapter)
     assert contract.fingerprint == adapter["prompt_fingerprint"]
     of_before = prompt_and_template(Installation().recipe.system_prompt, TEMPLATE)
-    assert _kept_contract(Installation(), FOLDER, {**adapter, "prompt_fingerprint": of_before}) == contract
+    assert kept_contract(Installation(), FOLDER, {**adapter, "prompt_fingerprint": of_before}) == contract
 
 
 @pytest.mark.parametrize(
@@ -50,18 +50,18 @@ def test_a_folder_with_another_contract_closes_the_gate(
     """Somebody repaired the tokenizer's files after the training: users would ask another model than was judged."""
     make_model_folder(installation_dir / FOLDER, **changes)
     with pytest.raises(GateClosedError, match="not the one that the adapter was trained with"):
-        _kept_contract(Installation(), FOLDER, adapter)
+        kept_contract(Installation(), FOLDER, adapter)
 
 
 def test_an_adapter_of_another_system_prompt_closes_the_gate(adapter: dict[str, Any]) -> None:
     """In either form of the record."""
     for named in (prompt_and_template("Another prompt.", TEMPLATE), "f" * 64):
         with pytest.raises(GateClosedError, match="not the one that the adapter was trained with"):
-            _kept_contract(Installation(), FOLDER, {**adapter, "prompt_fingerprint": named})
+            kept_contract(Installation(), FOLDER, {**adapter, "prompt_fingerprint": named})
 
 
 def test_a_folder_that_no_longer_stops_closes_the_gate(installation_dir: Path, adapter: dict[str, Any]) -> None:
     """The end of an answer is no end to the engine any more."""
     make_model_folder(installation_dir / FOLDER, eos="<bos>")
     with pytest.raises(PromptContractError, match="would go on"):
-        _kept_contract(Installation(), FOLDER, adapter)
+        kept_contract(Installation(), FOLDER, adapter)
