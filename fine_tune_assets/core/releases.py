@@ -5,7 +5,8 @@ manifest or files were changed no longer verifies. Layout:
 
     releases/<release_id>/manifest.json   what it is made of, with the hash of each file
                           prompt.json     the prompt contract: system prompt, chat template, special tokens, stop ids
-                          model.gguf      what the llama.cpp engine serves
+                          model.gguf      what the llama.cpp engine serves, or
+                          weights/        what vLLM serves: the merged Safetensors with their tokenizer
 """
 
 import json
@@ -21,6 +22,7 @@ from fine_tune_assets.core.prompt_contract import contract_from_json, prompt_and
 MANIFEST = "manifest.json"
 PROMPT = "prompt.json"
 MODEL = "model.gguf"
+WEIGHTS = "weights"
 
 
 class ReleaseError(FineTuneError):
@@ -43,8 +45,14 @@ class ReleaseFolder:
     manifest: dict[str, Any]
 
     @property
+    def engine(self) -> str:
+        """The engine that serves it; releases of before there was a choice name none."""
+        return str(self.manifest.get("engine", "llama_cpp"))
+
+    @property
     def model(self) -> Path:
-        return self.folder / MODEL
+        """What the engine is started on: a GGUF file, or a folder."""
+        return self.folder / (WEIGHTS if self.engine == "vllm" else MODEL)
 
     @property
     def asked_with(self) -> AskedWith:
