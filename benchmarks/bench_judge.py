@@ -92,7 +92,7 @@ def measure(request: dict[str, Any], batch_size: int, asked: Sequence[Any], cach
         started = time.perf_counter()
         answers = answer_all(asked, counted, kept)
         generating = time.perf_counter() - started
-        table = grade_answers(answers, offline_judge(), "candidate", silent)
+        table = grade_answers(answers, offline_judge(), "candidate", "base", silent)
         seconds, first = time.perf_counter() - started, sum(generated)
         again = time.perf_counter()
         answer_all(asked, counted, kept)

@@ -10,6 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 Message = dict[str, str]
+_BETWEEN = "\n\n"
+"""Between the instruction and what it is about."""
 
 
 class AddedToken(Protocol):
@@ -29,7 +31,17 @@ class ChatTokenizer(Protocol):
 
 def user_content(instruction: str, input_text: str) -> str:
     """The user's turn: the instruction, and below it what it is about."""
-    return f"{instruction}\n\n{input_text}" if input_text else instruction
+    return f"{instruction}{_BETWEEN}{input_text}" if input_text else instruction
+
+
+def parts_of(content: str) -> tuple[str, str]:
+    """Instruction and input of a user's turn: the instruction is its first paragraph, and has no empty line in it.
+
+    >>> parts_of(user_content("Name the complaint.", "A cough.\\n\\nNo fever."))
+    ('Name the complaint.', 'A cough.\\n\\nNo fever.')
+    """
+    instruction, _, input_text = content.partition(_BETWEEN)
+    return instruction, input_text
 
 
 def conversation(system_prompt: str, instruction: str, input_text: str, output: str | None = None) -> list[Message]:

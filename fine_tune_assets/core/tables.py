@@ -336,6 +336,18 @@ JUDGE_SCORES = pa.schema([
         "criteria", pa.string(), "Each criterion of the rubric with score, reason and evidence, as JSON; absent without any",
         nullable=True, raw_text=True,
     ),
+    _column(
+        "compared_with", pa.string(),
+        "Candidate's rows: fingerprint of the model whose answer the judge compared this one with; absent where it compares none",
+        nullable=True,
+    ),
+    _column(
+        "preference", pa.float64(),
+        "How likely this is the better of the two, 0 to 1, asked in both orders; absent where the judge named neither",
+        nullable=True,
+    ),
+    _column("is_consistent", pa.bool_(), "Whether both orders prefer the same answer; absent for equal texts", nullable=True),
+    _column("preference_reason", pa.string(), "How the preference came about, or why it is absent", nullable=True),
 ])
 ANSWER_CHECKS = pa.schema([
     _column("model", pa.string(), "`base`, `adapter` or `incumbent`"),

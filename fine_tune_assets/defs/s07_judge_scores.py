@@ -17,6 +17,7 @@ from fine_tune_assets.defs.s06_adapters import GPU, behind_training, set_learned
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.judging.abilities import ability_budgets, fallen_abilities
 from fine_tune_assets.judging.judges import judge_request
+from fine_tune_assets.judging.preferences import Preferences, in_words, preferences_in
 from fine_tune_assets.ledger.releases import release_of_adapter
 from fine_tune_assets.ledger.switches import serving_adapter
 from fine_tune_assets.ledger.verdicts import latest_verdict
@@ -111,8 +112,18 @@ def judge_scores(
         table,
         fingerprint_table(table),
         means=dg.MetadataValue.md(markdown_table(shown)),
+        **preferences_shown(preferences_in(table, models["incumbent"])),
         **{f"mean_{model}": figures["mean grade"] for model, figures in means.items()},
     )
+
+
+def preferences_shown(found: Preferences | None) -> dict[str, Any]:
+    """Metadata: which answers the judge prefers. Figures that are missing are absent."""
+    if found is None:
+        return {}
+    figures = {"win_share": found.share, "win_share_low": found.low, "win_share_high": found.high}
+    figures["consistent_when_swapped"] = found.consistent
+    return {"preferences": in_words(found), **{name: value for name, value in figures.items() if value is not None}}
 
 
 def _means(scores: pa.Table) -> dict[str, dict[str, float]]:

@@ -21,7 +21,7 @@ from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, mar
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.s06_adapters import behind_training, set_learned_from
 from fine_tune_assets.defs.s07_judge_agreement import labelled_sets_of_now
-from fine_tune_assets.defs.s07_judge_scores import GROUP, VERDICT_KEY, incumbent_of
+from fine_tune_assets.defs.s07_judge_scores import GROUP, VERDICT_KEY, incumbent_of, preferences_shown
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.judging.answer_checks import CHECK_NAMES
 from fine_tune_assets.judging.evidence import (
@@ -109,6 +109,7 @@ def promotion_verdicts(
         verdict.verdict_id,
         verdict=dg.MetadataValue.md(_in_words(verdict)),
         decision=verdict.decision,
+        **preferences_shown(evidence.preferences),
         **shown,
     )
 

@@ -65,6 +65,22 @@ class JudgeFacts:
 
 
 @dataclass(frozen=True)
+class Preferences:
+    """Which answers the judge preferred when it saw both."""
+
+    pairs: int | None
+    missing: int | None
+    better: int | None
+    equal: int | None
+    worse: int | None
+    share: float | None
+    low: float | None
+    high: float | None
+    consistent: float | None
+    why: str
+
+
+@dataclass(frozen=True)
 class Document:
     figures: tuple[Figure, ...]
     judge: JudgeFacts
@@ -79,6 +95,8 @@ class Document:
     incumbent_grades: tuple[Bin, ...]
     differences: tuple[Bin, ...]
     """Of the grades of candidate and incumbent on the same example."""
+    preferences: Preferences | None
+    """None in a document of before."""
     fingerprints: Mapping[str, str]
     gate: Mapping[str, str]
     """Threshold → value."""
@@ -112,6 +130,7 @@ def read_document(evidence: str) -> Document:
         candidate_grades=_bins(spread.get("candidate")),
         incumbent_grades=_bins(spread.get("incumbent")),
         differences=_bins(spread.get("differences")),
+        preferences=_preferences(values.get("preferences")),
         fingerprints=_fingerprints(values),
         gate=_thresholds(values.get("gate")),
     )
@@ -157,6 +176,15 @@ def _judge(values: Mapping[str, Any]) -> JudgeFacts:
         is_licensed=licensed if isinstance(licensed, bool) else None,
         why_not=_text(judge.get("why_not")),
     )
+
+
+def _preferences(found: Any) -> Preferences | None:
+    values = _mapping(found)
+    if not values:
+        return None
+    counts = {name: _count(values.get(name)) for name in ("pairs", "missing", "better", "equal", "worse")}
+    shares = {name: _number(values.get(name)) for name in ("share", "low", "high", "consistent")}
+    return Preferences(**counts, **shares, why=_text(values.get("why")))
 
 
 def _fingerprints(values: Mapping[str, Any]) -> dict[str, str]:

@@ -37,7 +37,8 @@ def grade(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     with closing(GradeCache(Path(request["judge"]["cache"]))) as cache, _contestants(request, progress) as contestants:
         answers = answer_all(examples, contestants, cache)
     with judge_of(request["judge"]) as judge:
-        write_table(Path(request["output"]), grade_answers(answers, judge, request["adapter_id"], progress))
+        table = grade_answers(answers, judge, request["adapter_id"], request["incumbent"], progress)
+    write_table(Path(request["output"]), table)
     return {"examples": len(examples), "contestants": [c.role for c in contestants]}
 
 

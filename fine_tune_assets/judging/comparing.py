@@ -1,7 +1,7 @@
-"""Answers of candidate and incumbent to the same frozen test examples, and their grades.
+"""Answers of candidate and incumbent to the same frozen test examples, their grades, and which of two a judge prefers.
 
-Owns choosing the examples, keeping answers, and grading. Generation and judge are the caller's: all contestants answer first,
-so that their memory can be given back before a judge takes it.
+Owns choosing the examples, keeping answers, grading, and pairing. Generation and judge are the caller's: all contestants answer
+first, so that their memory can be given back before a judge takes it.
 """
 
 import json
@@ -17,10 +17,13 @@ from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.tables import JUDGE_SCORES, table_of
 from fine_tune_assets.engines.transformers_models import Answer
 from fine_tune_assets.judging.grade_cache import GradeCache, content_key
-from fine_tune_assets.judging.grades import Answered, Grade, Judge, as_asked
+from fine_tune_assets.judging.grades import Answered, Grade, Judge, Pair, Preference, as_asked
 
 Generate = Callable[[Sequence[Sequence[dict[str, str]]]], list[Answer]]
 """Conversations that end at the user's turn → one answer each."""
+CANDIDATE = "adapter"
+"""The role of what is judged."""
+_EQUAL = Preference(0.5, None, "the two answers are the same")
 
 
 @dataclass(frozen=True)
@@ -79,11 +82,47 @@ def _answers(
     return (kept[key] for key in keys)
 
 
-def grade_answers(answers: Sequence[Answering], judge: Judge, adapter_id: str, progress: Progress) -> pa.Table:
-    """One row for each answer."""
+def grade_answers(
+    answers: Sequence[Answering], judge: Judge, adapter_id: str, incumbent: str, progress: Progress
+) -> pa.Table:
+    """One row for each answer. The candidate's say as well whether the judge prefers them to the incumbent's."""
     grades = judge.grade([answering.answered for answering in answers], progress)
     rows = [_row(answering, grade, judge, adapter_id) for answering, grade in zip(answers, grades, strict=True)]
+    preferred = {} if judge.kind == "offline" else compare_answers(answers, judge, incumbent, progress)
+    for row in rows:
+        found = preferred.get(row["example_id"]) if row["model"] == CANDIDATE else None
+        row |= {} if found is None else _columns(found, incumbent)
     return table_of(rows, JUDGE_SCORES)
+
+
+def compare_answers(
+    answers: Sequence[Answering], judge: Judge, incumbent: str, progress: Progress
+) -> dict[str, Preference]:
+    """Example → how much the judge prefers the candidate's answer to the incumbent's. Equal texts are not asked about."""
+    candidate = {a.example["example_id"]: a.answered for a in answers if a.contestant.role == CANDIDATE}
+    other = {
+        a.example["example_id"]: a.answer.text
+        for a in answers
+        if a.contestant.role != CANDIDATE and a.contestant.fingerprint == incumbent
+    }
+    pairs = [_pair(answered, other[example]) for example, answered in candidate.items() if example in other]
+    asked = [pair for pair in pairs if pair.output_1 != pair.output_2]
+    found = dict(zip((pair.id for pair in asked), judge.compare(asked, progress), strict=True))
+    return {pair.id: found.get(pair.id, _EQUAL) for pair in pairs}
+
+
+def _pair(answered: Answered, other: str) -> Pair:
+    asked = {name: value for name, value in vars(answered).items() if name != "output"}
+    return Pair(**asked, output_1=answered.output, output_2=other)
+
+
+def _columns(preference: Preference, incumbent: str) -> dict[str, Any]:
+    return {
+        "compared_with": incumbent,
+        "preference": preference.probability,
+        "is_consistent": preference.is_consistent,
+        "preference_reason": preference.reason,
+    }
 
 
 def _row(answering: Answering, grade: Grade, judge: Judge, adapter_id: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from fine_tune_assets.judging.grades import HIGHEST, LOWEST
 from fine_tune_assets.judging.licence import expired_because, licence_of
 from fine_tune_assets.judging.paired_grades import GradedPair, grade_means, graded_pairs, grades_of
 from fine_tune_assets.judging.power import Power, power_of
+from fine_tune_assets.judging.preferences import Preferences, preferences_in
 from fine_tune_assets.recipes.schema import GateSettings
 
 BAR = 0.5
@@ -105,6 +106,8 @@ class Evidence:
     distributions: Distributions
     fingerprints: Mapping[str, str]
     """Of everything that it rests on."""
+    preferences: Preferences | None = None
+    """Informs, and no rule reads it; None in documents of before."""
 
     def of(self, family: Family) -> tuple[Figure, ...]:
         return tuple(figure for figure in self.figures if figure.family == family)
@@ -143,6 +146,7 @@ def gather(
         power=_rounded(power_of(grades.means if grades else None, gate.worthwhile_gain, gate.minimum_gain)),
         distributions=_distributions(pairs),
         fingerprints=_fingerprints(candidate, tables),
+        preferences=preferences_in(tables.judge_scores, candidate.incumbent),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from fine_tune_assets.core.chat import parts_of
 from fine_tune_assets.core.progress import Progress
 
 LOWEST, HIGHEST = 1.0, 10.0
@@ -30,10 +31,9 @@ class Answered:
 
 
 def as_asked(example: Mapping[str, Any], answer_id: str, output: str) -> Answered:
-    """An answer to a row of an instruction set. The instruction is the first paragraph of the user's turn: so a conversation is
-    built (core/chat.py)."""
+    """An answer to a row of an instruction set."""
     question, reference = (example["messages"][place]["content"] for place in (-2, -1))
-    instruction, _, input_text = question.partition("\n\n")
+    instruction, input_text = parts_of(question)
     return Answered(answer_id, example["task"], instruction, input_text, output, reference)
 
 

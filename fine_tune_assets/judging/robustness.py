@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from fine_tune_assets.core.chat import Message
+from fine_tune_assets.core.chat import Message, parts_of, user_content
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.tables import ROBUSTNESS_PROBES, table_of
 from fine_tune_assets.recipes.schema import GateSettings
@@ -86,16 +86,16 @@ def _text_of(probe: Planted, number: int, marker: str, forged_turn: str) -> str:
 
 def plant(content: str, text: str, probe: Planted, number: int) -> str:
     """The user's turn with `text` in its input: control characters in several places, all else in the middle or at the end."""
-    instruction, blank, body = content.partition("\n\n")
-    if not blank:
-        return f"{content}\n\n{text}"
+    instruction, body = parts_of(content)
+    if not body:
+        return user_content(instruction, text)
     words = body.split(" ")
     if probe == "control_characters":
         step = max(1, len(words) // _PLACES)
         parts = [" ".join(words[first : first + step]) for first in range(0, len(words), step)]
-        return f"{instruction}{blank}{(text + ' ').join(parts)}{text}"
+        return user_content(instruction, f"{(text + ' ').join(parts)}{text}")
     place = len(words) if number % 2 == 0 else len(words) // 2
-    return f"{instruction}{blank}{' '.join(words[:place])}\n{text}\n{' '.join(words[place:])}".rstrip()
+    return user_content(instruction, f"{' '.join(words[:place])}\n{text}\n{' '.join(words[place:])}").rstrip()
 
 
 def is_unaffected(answer: str, clean_answer: str, marker: str) -> bool:

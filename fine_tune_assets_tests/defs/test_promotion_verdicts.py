@@ -44,7 +44,9 @@ def stored(installation_dir: Any) -> StoredInstructionSet:
     return write_instruction_set(Installation().layout.instruction_sets, built(extra=rows), {"seed": 7}, SEARCH)
 
 
-def _materialized(stored: StoredInstructionSet, gain: float, ability: float) -> dg.MaterializeResult[pa.Table]:
+def _materialized(
+    stored: StoredInstructionSet, gain: float, ability: float, preference: float | None = None
+) -> dg.MaterializeResult[pa.Table]:
     examples = [row for row in stored.table.to_pylist() if row["split"] == "test" and not row["is_general"]]
     assert len(examples) >= PATIENTS
     row = {"adapter_id": "adapter-1", "answer": "a", "reason": "r", "unsupported_numbers": 0, "is_finished": True}
@@ -55,6 +57,8 @@ def _materialized(stored: StoredInstructionSet, gain: float, ability: float) -> 
             "model_fingerprint": fingerprint,
             "score": grade + (i % 3) / 10 * by,
             "judge_version": "j",
+            "judge_kind": "folder",
+            **({} if preference is None or model == "base" else {"compared_with": "base-1", "preference": preference}),
         }
         | {name: asked[name] for name in ("example_id", "patient_key")}
         for model, fingerprint, grade, by in (("base", "base-1", 4.0, 0), ("adapter", "adapter-1", 4.0 + gain, 1))
@@ -137,6 +141,17 @@ def test_the_checks_say_which_half_of_the_gate_is_closed(stored: StoredInstructi
     assert "Forgets copa" in str(found["candidate_does_no_harm"].metadata[WHY].value)
     worse = _checks(_materialized(stored, gain=-1.0, ability=0.6).value)
     assert not worse["candidate_beats_the_incumbent"].passed
+
+
+def test_what_the_judge_prefers_is_told_and_decides_nothing(stored: StoredInstructionSet) -> None:
+    """An approver sees that the judge, shown both, prefers what serves; the verdict is by the grades, which have a licence."""
+    against, silent = (_materialized(stored, gain=1.0, ability=0.6, preference=found) for found in (0.1, None))
+    assert against.value.to_pylist()[0]["decision"] == "promote"
+    assert against.metadata["win_share"] == 0.0
+    assert "in 0% of" in str(against.metadata["preferences"])
+    assert against.metadata["evidence"].value["preferences"]["worse"] >= PATIENTS
+    assert "win_share" not in silent.metadata
+    assert "was not asked" in str(silent.metadata["preferences"])
 
 
 def test_made_again_it_is_the_same_verdict(stored: StoredInstructionSet) -> None:

@@ -32,6 +32,8 @@ def test_all_of_it_is_read() -> None:
     assert (found.figures[0].difference, found.figures[0].adjusted_p, found.figures[0].items) == (0.48, 0.012, 180)
     assert (found.examples, found.needed, found.detectable) == (180, 240, 0.35)
     assert (found.judge.agreement, found.judge.floor, found.judge.is_licensed) == (0.62, 0.6, True)
+    assert found.preferences is not None
+    assert (found.preferences.share, found.preferences.low, found.preferences.consistent) == (0.601, 0.53, 0.84)
     assert found.differences == (Bin(-3, -1, 11), Bin(-1, 1, 120), Bin(1, 3, 49))
     assert found.fingerprints["judge_scores"] == "scores-1"
     assert found.gate == {
@@ -50,7 +52,7 @@ def test_a_document_of_before_is_shown_as_far_as_it_goes() -> None:
     assert (copa.name, copa.difference, copa.low) == ("copa", pytest.approx(-0.04, abs=1e-9), None)
     assert {figure.outcome for figure in found.figures} == {""}
     assert (found.judge.agreement, found.judge.version, found.judge.is_licensed) == (0.47, "judge-0", None)
-    assert (found.examples, found.candidate_grades) == (89, ())
+    assert (found.examples, found.candidate_grades, found.preferences) == (89, (), None)
 
 
 def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

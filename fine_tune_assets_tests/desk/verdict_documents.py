@@ -52,8 +52,12 @@ DOCUMENT: dict[str, Any] = {
         "incumbent": [[1, 4, 20], [4, 7, 90], [7, 10, 70]],
         "differences": [[-3, -1, 11], [-1, 1, 120], [1, 3, 49]],
     },
+    "preferences": {
+        "pairs": 178, "missing": 2, "better": 96, "equal": 22, "worse": 60, "share": 0.601, "low": 0.53, "high": 0.67,
+        "consistent": 0.84, "why": "",
+    },
     "fingerprints": {"judge_scores": "scores-1", "judge_agreement": "agreement-1"},
-}
+}  # fmt: skip
 FORMER: dict[str, Any] = {
     "adapter_id": "adapter-1",
     "base_fingerprint": "base-1",

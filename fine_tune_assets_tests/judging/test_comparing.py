@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.judging.grade_cache import GradeCache
+from fine_tune_assets.judging.grade_cache import GradeCache, NothingKept
+from fine_tune_assets.judging.judges import judge_of
 from fine_tune_assets.judging.offline_judge import offline_judge
+from fine_tune_assets_tests.judging.chat_server import ChatServerOfATest, Said, completion, grade_reply
+from fine_tune_assets_tests.judging.test_llm_judge import _request
 
 pytestmark = pytest.mark.slow  # the engine's module imports torch
 EXAMPLES = [
@@ -78,8 +81,59 @@ def test_each_row_says_which_judge_it_is_of(tmp_path: Path) -> None:
     from fine_tune_assets.judging.comparing import grade_answers
 
     judge = offline_judge()
-    table = grade_answers(_answered(tmp_path / "kept.sqlite", _Asked()), judge, "a-1", silent)
+    table = grade_answers(_answered(tmp_path / "kept.sqlite", _Asked()), judge, "a-1", "m-2", silent)
     right, wrong = table.to_pylist()
     assert (right["judge_kind"], right["judge_version"], right["task"]) == ("offline", judge.version, "note")
     assert right["score"] > wrong["score"]
     assert (right["unsupported_numbers"], wrong["unsupported_numbers"]) == (0, 1)
+    assert [right["compared_with"], right["preference"], right["preference_reason"]] == [None, None, None]
+
+
+def _contest(**answers: str) -> Any:
+    """A contestant a role, each of which says the same to every example; its fingerprint is `m-` and its role."""
+    from fine_tune_assets.judging.comparing import Contestant, answer_all
+
+    contestants = [Contestant(role, f"m-{role}", _Asked(text)) for role, text in answers.items()]
+    return answer_all(EXAMPLES, contestants, NothingKept())
+
+
+def _prefers_weeks(body: dict[str, Any]) -> Said:
+    """Knows that the length of the cough belongs to the answer."""
+    if "logprobs" not in body:
+        return completion(grade_reply())
+    content = body["messages"][1]["content"]
+    is_first = "weeks" in content.partition("[ANSWER A ")[2].partition("[/ANSWER A ")[0]
+    return completion("A", {"A": 0.0, "B": -3.0} if is_first else {"A": -2.0, "B": 0.0})
+
+
+def test_the_candidates_answers_are_compared_with_the_incumbents_and_no_others(tmp_path: Path) -> None:
+    """In both orders; on the candidate's rows only; and what was asked before is not asked again."""
+    from fine_tune_assets.judging.comparing import grade_answers
+
+    answers = _contest(base="Headache.", adapter="Cough for 2 weeks.", incumbent="Cough.")
+    with ChatServerOfATest(_prefers_weeks).running() as server:
+        with judge_of(_request(tmp_path, server.url)) as judge:
+            table = grade_answers(answers, judge, "a-1", "m-incumbent", silent)
+        compared = [body["messages"][1]["content"] for body in server.posts if "logprobs" in body]
+        asked = len(server.posts)
+        with judge_of(_request(tmp_path, server.url)) as judge:
+            assert grade_answers(answers, judge, "a-1", "m-incumbent", silent) == table
+        assert len(server.posts) == asked
+    assert len(compared) == 2 * len(EXAMPLES)
+    assert not any("Headache." in content for content in compared)
+    rows = table.to_pylist()
+    assert {row["compared_with"] for row in rows if row["model"] == "adapter"} == {"m-incumbent"}
+    assert all(row["preference"] > 0.9 and row["is_consistent"] for row in rows if row["model"] == "adapter")
+    assert not any(row["compared_with"] or row["preference"] for row in rows if row["model"] != "adapter")
+
+
+def test_equal_answers_are_a_tie_that_nobody_is_asked_about(tmp_path: Path) -> None:
+    """Asked all the same, a judge would tell its liking for a place."""
+    from fine_tune_assets.judging.comparing import grade_answers
+
+    answers = _contest(base="Cough for 2 weeks.", adapter="Cough for 2 weeks.")
+    with ChatServerOfATest(_prefers_weeks).running() as server, judge_of(_request(tmp_path, server.url)) as judge:
+        table = grade_answers(answers, judge, "a-1", "m-base", silent)
+        assert not any("logprobs" in body for body in server.posts)
+    tied = [row for row in table.to_pylist() if row["model"] == "adapter"]
+    assert [(row["preference"], row["is_consistent"]) for row in tied] == [(0.5, None)] * len(EXAMPLES)

@@ -24,6 +24,18 @@ ANSWERED = Answered(
     "Cough",
 )
 PAIR = Pair("p-1", "note", ANSWERED.instruction, ANSWERED.input, ANSWERED.output, "Headache.", None)
+EXAMPLES = [
+    {
+        "example_id": f"e-{weeks}",
+        "patient_key": f"p-{weeks}",
+        "task": "note",
+        "messages": [
+            {"role": "user", "content": f"Name the chief complaint.\n\nA cough, for {weeks} weeks."},
+            {"role": "assistant", "content": f"Cough for {weeks} weeks."},
+        ],
+    }
+    for weeks in ("two", "three")
+]
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +98,23 @@ def test_exchanging_two_answers_exchanges_their_probabilities(engine: RunningEng
     assert other.probability is not None
     assert one.probability + other.probability == pytest.approx(1.0, abs=0.02)
     assert one.is_consistent == other.is_consistent
+
+
+def test_a_small_model_compares_candidate_and_incumbent_on_every_example(tmp_path: Path) -> None:
+    """As the judging step asks it: both orders, one preference an example."""
+    from fine_tune_assets.engines.transformers_models import Answer
+    from fine_tune_assets.judging.comparing import Answering, Contestant, compare_answers
+
+    def saying(role: str, text: str) -> list[Answering]:
+        contestant = Contestant(role, role, lambda _: [])
+        return [Answering(contestant, example, Answer(text, True)) for example in EXAMPLES]
+
+    answers = [*saying("base", "Headache."), *saying("adapter", "Cough for three weeks.")]
+    with judge_of(_request(tmp_path)) as judge:
+        found = compare_answers(answers, judge, "base", silent)
+    assert list(found) == [example["example_id"] for example in EXAMPLES]
+    assert all(0 < (preference.probability or 0) < 1 for preference in found.values())
+    assert all(preference.is_consistent is not None for preference in found.values())
 
 
 def test_a_model_file_is_served_for_the_time_of_judging_only(tmp_path: Path) -> None:
