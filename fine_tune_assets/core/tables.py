@@ -367,7 +367,7 @@ RETAINED_ABILITIES = pa.schema([
     _column("items", pa.int64(), "Questions"),
     _column("base_accuracy", pa.float64(), "Share that the base model answers rightly"),
     _column("adapter_accuracy", pa.float64(), "Share that the candidate answers rightly"),
-    _column("low", pa.float64(), "Lower end of the 95 % paired bootstrap interval of the difference"),
+    _column("low", pa.float64(), "Lower end of the 95 % score interval of the difference (Tango 1998)"),
     _column("high", pa.float64(), "Upper end of that interval"),
     _column("base_right_only", pa.int64(), "Questions that only the base model answers rightly", nullable=True),
     _column("adapter_right_only", pa.int64(), "Questions that only the candidate answers rightly", nullable=True),

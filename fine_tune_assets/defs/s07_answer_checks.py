@@ -1,29 +1,25 @@
 """Stage 7: does every answer hold to its input and its form?
 
 Belongs here: running the deterministic checks over the judged answers, and showing their figures. Must stay out: what a check
-looks for (see `claims/`), and when one vetoes (see `judging/answer_checks`).
+looks for (see `claims/`), and when one vetoes (see `judging/families.py`).
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_table
-from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
+from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.s06_adapters import behind_training, set_learned_from
+from fine_tune_assets.defs.s07_figures import figures_checked, figures_shown
 from fine_tune_assets.defs.s07_judge_scores import GROUP
 from fine_tune_assets.defs.sources import recipe_section
-from fine_tune_assets.judging.answer_checks import (
-    OF_THE_FORM,
-    OF_THE_INPUT,
-    CheckFigure,
-    check_answers,
-    check_figures,
-    vetoes,
-)
+from fine_tune_assets.judging import families
+from fine_tune_assets.judging.answer_checks import OF_THE_FORM, OF_THE_INPUT, check_answers, incumbent_in
+from fine_tune_assets.judging.figures import Figure, settle
+from fine_tune_assets.judging.verdicts import against_family
 
 
 @dg.asset(
@@ -44,28 +40,20 @@ def answer_checks(
     with errors_for_people():
         stored = set_learned_from(installation, adapter)
         table = check_answers(judge_scores, stored.table, installation.recipe.checks)
-    figures = check_figures(table)
-    shown = [_shown(figure) for figure in figures]
-    losses = {f"loss_{figure.check}": figure.loss for figure in figures if figure.loss is not None}
+    figures = _figures(installation, table)
+    changes = {f"change_{figure.name}": figure.difference for figure in figures if figure.difference is not None}
     return result(
         "answer_checks",
         table,
         fingerprint_table(table),
-        by_check=dg.MetadataValue.md(markdown_table(shown)),
-        **losses,
+        figures=figures_shown(figures),
+        **changes,
     )
 
 
-def _shown(figure: CheckFigure) -> dict[str, Any]:
-    return {
-        "check": figure.check,
-        "examples": figure.examples,
-        "candidate holds": figure.candidate_held,
-        "what serves holds": figure.incumbent_held,
-        "candidate does worse by": figure.loss,
-        "found in the candidate": figure.candidate_found,
-        "found in what serves": figure.incumbent_found,
-    }
+def _figures(installation: Installation, table: pa.Table) -> tuple[Figure, ...]:
+    examples = set(table.column("example_id").to_pylist())
+    return settle(families.checks(table, incumbent_in(table), examples, installation.recipe.gate.maximum_check_loss))
 
 
 @dg.asset_check(
@@ -84,15 +72,7 @@ def answers_keep_their_form(installation: Installation, answer_checks: pa.Table)
     return _checked(installation, answer_checks, OF_THE_FORM)
 
 
-def _checked(installation: Installation, table: pa.Table, checks: Sequence[str]) -> dg.AssetCheckResult:
-    """As measured. The verdict weighs chance too (judging/families.py), and is the gate: this blocks nothing."""
-    reasons = vetoes(table, installation.recipe.gate, checks)
-    shown = [_shown(figure) for figure in check_figures(table) if figure.check in checks]
-    return dg.AssetCheckResult(
-        passed=not reasons,
-        metadata={
-            "by_check": dg.MetadataValue.md(markdown_table(shown)),
-            "maximum_check_loss": installation.recipe.gate.maximum_check_loss,
-            **({WHY: "\n".join(reasons)} if reasons else {}),
-        },
-    )
+def _checked(installation: Installation, table: pa.Table, names: Sequence[str]) -> dg.AssetCheckResult:
+    """Settled among all checks, as the verdict has them."""
+    figures = [figure for figure in _figures(installation, table) if figure.name in names]
+    return figures_checked(against_family("checks", figures, names, installation.recipe.gate), figures)

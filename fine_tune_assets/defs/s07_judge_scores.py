@@ -3,6 +3,7 @@
 Belongs here: measuring judge and candidate. Must stay out: the verdict (see s07_promotion_verdicts.py).
 """
 
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -10,12 +11,14 @@ import pyarrow as pa
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_table, short
-from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
+from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s05_instruction_sets import ability_questions
 from fine_tune_assets.defs.s06_adapters import GPU, behind_training, set_learned_from
+from fine_tune_assets.defs.s07_figures import family_checked
 from fine_tune_assets.defs.sources import recipe_section
-from fine_tune_assets.judging.abilities import ability_budgets, fallen_abilities
+from fine_tune_assets.judging import families
+from fine_tune_assets.judging.abilities import ability_budgets
 from fine_tune_assets.judging.judges import judge_request
 from fine_tune_assets.judging.preferences import Preferences, in_words, preferences_in
 from fine_tune_assets.ledger.releases import release_of_adapter
@@ -141,6 +144,11 @@ def _means(scores: pa.Table) -> dict[str, dict[str, float]]:
     return found
 
 
+def question_files(installation: Installation) -> list[Path]:
+    """One for each general task."""
+    return sorted((installation.layout.evaluation / "abilities").glob("*.jsonl"))
+
+
 @dg.asset(
     group_name=GROUP,
     deps=[ability_questions, recipe_section("abilities")],
@@ -159,7 +167,7 @@ def retained_abilities(
     base_models: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
     adapter, base = adapters.to_pylist()[0], base_models.to_pylist()[0]
-    questions = sorted((installation.layout.evaluation / "abilities").glob("*.jsonl"))
+    questions = question_files(installation)
     with errors_for_people():
         models = model_request(installation, adapter, base)
         budgets = ability_budgets([path.stem for path in questions], installation.recipe.gate)
@@ -178,7 +186,5 @@ def retained_abilities(
 
 @dg.asset_check(asset="retained_abilities", description="No general task lost more than its budget.")
 def abilities_are_within_budget(installation: Installation, retained_abilities: pa.Table) -> dg.AssetCheckResult:
-    fallen = fallen_abilities(retained_abilities, installation.recipe.gate)
-    return dg.AssetCheckResult(
-        passed=not fallen, metadata={WHY: "\n".join(fallen) or "Nothing was lost beyond its budget."}
-    )
+    gate, names = installation.recipe.gate, [path.stem for path in question_files(installation)]
+    return family_checked("abilities", families.abilities(retained_abilities, gate), names, gate)

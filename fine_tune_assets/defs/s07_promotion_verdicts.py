@@ -6,7 +6,6 @@ of the gate (see `judging/verdicts.py`), and measuring (see s07_judge_scores.py)
 
 import base64
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
@@ -17,11 +16,12 @@ from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.records import Verdict
 from fine_tune_assets.core.signing import public_key_file
 from fine_tune_assets.core.tables import PROMOTION_VERDICTS, table_of
-from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
+from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.s06_adapters import behind_training, set_learned_from
+from fine_tune_assets.defs.s07_figures import figures_checked, figures_shown
 from fine_tune_assets.defs.s07_judge_agreement import labelled_sets_of_now
-from fine_tune_assets.defs.s07_judge_scores import GROUP, VERDICT_KEY, incumbent_of, preferences_shown
+from fine_tune_assets.defs.s07_judge_scores import GROUP, VERDICT_KEY, incumbent_of, preferences_shown, question_files
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.judging.answer_checks import CHECK_NAMES
 from fine_tune_assets.judging.evidence import (
@@ -34,7 +34,7 @@ from fine_tune_assets.judging.evidence import (
     gather,
     read_evidence,
 )
-from fine_tune_assets.judging.figures import Family, Figure
+from fine_tune_assets.judging.figures import Family
 from fine_tune_assets.judging.memorization import expected_probes
 from fine_tune_assets.judging.robustness import PROBES
 from fine_tune_assets.judging.subgroups import asked_inputs, groups_of
@@ -43,20 +43,6 @@ from fine_tune_assets.judging.verdicts import against_its_harms, against_the_gai
 from fine_tune_assets.ledger.verdict_documents import DOCUMENT, KEY, prove, require_document, write_document
 from fine_tune_assets.ledger.verdicts import record_verdict, require_promotion, verdict_id_of
 from fine_tune_assets.training.learned import require_learned
-
-_SHOWN = (
-    "family",
-    "name",
-    "candidate",
-    "incumbent",
-    "difference",
-    "low",
-    "high",
-    "adjusted_p",
-    "items",
-    "margin",
-    "outcome",
-)
 
 verdict_signatures = dg.AssetSpec(
     "verdict_signatures",
@@ -102,7 +88,7 @@ def promotion_verdicts(
         with installation.ledger() as ledger:
             record_verdict(ledger, verdict)
     table = table_of([_row(verdict, evidence)], PROMOTION_VERDICTS)
-    shown = shown_evidence(json.loads(verdict.evidence))
+    shown = shown_evidence(evidence, json.loads(verdict.evidence))
     return result(
         "promotion_verdicts",
         table,
@@ -140,9 +126,8 @@ def evidence_on(installation: Installation, adapter: dict[str, Any], tables: Tab
 
 def expected_figures(installation: Installation) -> dict[Family, list[str]]:
     """What the recipe requires, by name: a task whose questions are there and that is not in the table is missing."""
-    questions = sorted(path.stem for path in (installation.layout.evaluation / "abilities").glob("*.jsonl"))
     names: dict[Family, list[str]] = {
-        "abilities": questions,
+        "abilities": [path.stem for path in question_files(installation)],
         "checks": [*CHECK_NAMES],
         "robustness": [*PROBES],
         "safety": expected_probes(installation.recipe.canaries),
@@ -184,17 +169,16 @@ def _in_words(verdict: Verdict) -> str:
     return f"**{verdict.decision}**\n\n" + "\n".join(f"- {reason}" for reason in verdict.reasons)
 
 
-def shown_evidence(evidence: dict[str, Any]) -> dict[str, Any]:
-    """The document as people see it: a table of its figures, its pictures, and itself."""
-    figures = [{name: figure[name] for name in _SHOWN} for figure in evidence["figures"]]
+def shown_evidence(evidence: Evidence, document: dict[str, Any]) -> dict[str, Any]:
+    """The evidence as people see it: a table of its figures, its pictures, and its document."""
     pictures = [
         f"**{title}**\n\n![{title}](data:image/png;base64,{base64.b64encode(png).decode('ascii')})"
-        for title, png in verdict_plots(evidence).items()
+        for title, png in verdict_plots(document).items()
     ]
     return {
-        "figures": dg.MetadataValue.md(markdown_table(figures)),
+        "figures": figures_shown(evidence.figures),
         "plots": dg.MetadataValue.md("\n\n".join(pictures)),
-        "evidence": dg.MetadataValue.json(evidence),
+        "evidence": dg.MetadataValue.json(document),
     }
 
 
@@ -243,7 +227,7 @@ def required_verdict(installation: Installation, adapter: dict[str, Any]) -> Ver
 def candidate_beats_the_incumbent(installation: Installation, promotion_verdicts: pa.Table) -> dg.AssetCheckResult:
     with errors_for_people():
         evidence = _stored_evidence(installation, promotion_verdicts)
-        return _checked(against_the_gain(evidence), evidence.of("target"))
+        return figures_checked(against_the_gain(evidence), evidence.of("target"))
 
 
 @dg.asset_check(
@@ -254,7 +238,7 @@ def candidate_does_no_harm(installation: Installation, promotion_verdicts: pa.Ta
     with errors_for_people():
         evidence = _stored_evidence(installation, promotion_verdicts)
         harms = [figure for figure in evidence.figures if figure.family != "target"]
-        return _checked(against_its_harms(evidence, gate_of(evidence)), harms)
+        return figures_checked(against_its_harms(evidence, gate_of(evidence)), harms)
 
 
 def _stored_evidence(installation: Installation, verdicts: pa.Table) -> Evidence:
@@ -263,8 +247,3 @@ def _stored_evidence(installation: Installation, verdicts: pa.Table) -> Evidence
     document = installation.layout.verdicts / verdict_id / DOCUMENT
     proven = prove(document, public_key_file(installation.layout.keys, KEY))
     return read_evidence(proven.verdict.evidence)
-
-
-def _checked(reasons: Sequence[str], figures: Sequence[Figure]) -> dg.AssetCheckResult:
-    outcomes = {name: sum(figure.outcome == name for figure in figures) for name in ("passes", "fails", "unknown")}
-    return dg.AssetCheckResult(passed=not reasons, metadata={WHY: "\n".join(reasons), **outcomes})

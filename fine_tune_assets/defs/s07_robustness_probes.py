@@ -9,13 +9,15 @@ import dagster as dg
 import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_table
-from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
+from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s06_adapters import GPU, behind_training, set_learned_from
+from fine_tune_assets.defs.s07_figures import family_checked
 from fine_tune_assets.defs.s07_judge_scores import GROUP, model_request
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.engines.llama_cpp import CONTEXT_TOKENS
-from fine_tune_assets.judging.robustness import fallen_probes
+from fine_tune_assets.judging import families
+from fine_tune_assets.judging.robustness import PROBES
 
 
 @dg.asset(
@@ -57,7 +59,7 @@ def robustness_probes(
     description="The candidate holds about as well as its base model, and what our own code refuses is refused.",
 )
 def candidate_is_as_robust_as_its_base(installation: Installation, robustness_probes: pa.Table) -> dg.AssetCheckResult:
-    fallen = fallen_probes(robustness_probes, installation.recipe.gate)
-    return dg.AssetCheckResult(
-        passed=not fallen, metadata={WHY: "\n".join(fallen) or "It holds as its base model does."}
+    gate = installation.recipe.gate
+    return family_checked(
+        "robustness", families.robustness(robustness_probes, gate.maximum_robustness_loss), PROBES, gate
     )

@@ -182,8 +182,10 @@ def _preferences(found: Any) -> Preferences | None:
     values = _mapping(found)
     if not values:
         return None
-    counts = {name: _count(values.get(name)) for name in ("pairs", "missing", "better", "equal", "worse")}
-    shares = {name: _number(values.get(name)) for name in ("share", "low", "high", "consistent")}
+    counts: dict[str, Any] = {
+        name: _count(values.get(name)) for name in ("pairs", "missing", "better", "equal", "worse")
+    }
+    shares: dict[str, Any] = {name: _number(values.get(name)) for name in ("share", "low", "high", "consistent")}
     return Preferences(**counts, **shares, why=_text(values.get("why")))
 
 

@@ -1,8 +1,8 @@
 """What the candidate still knows: general multiple-choice questions, answered by log-likelihood.
 
-Owns reading the questions, choosing a seeded sample, the paired comparison, and which loss is too much. Scoring a choice is a
-function that the caller passes in. The choice with the highest sum of log-probabilities per character wins, as in acc_norm of
-lm-eval-harness: without that, the shortest one would win most questions.
+Owns reading the questions, choosing a seeded sample, and the paired comparison; which loss is too much, families.py says. Scoring
+a choice is a function that the caller passes in. The choice with the highest sum of log-probabilities per character wins, as in
+acc_norm of lm-eval-harness: without that, the shortest one would win most questions.
 """
 
 import json
@@ -17,7 +17,7 @@ import pyarrow as pa
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.tables import RETAINED_ABILITIES, table_of
-from fine_tune_assets.judging.statistics import mean_interval
+from fine_tune_assets.judging.binary_pairs import BinaryPairs, interval
 from fine_tune_assets.recipes.schema import GateSettings
 
 Score = Callable[[Sequence[tuple[str, str]]], list[float]]
@@ -81,45 +81,17 @@ def _row(adapter_id: str, name: str, base: Sequence[bool], adapter: Sequence[boo
     if not base:
         raise GateClosedError(f"There are no questions for {name}: put some in, or take its file away.")
     differences = [float(a) - float(b) for a, b in zip(adapter, base, strict=True)]
-    interval = mean_interval(differences, [str(i) for i in range(len(differences))])
+    worse, better = differences.count(-1.0), differences.count(1.0)
+    low, high = interval(BinaryPairs(len(base), worse, better))
     return {
         "ability": name,
         "adapter_id": adapter_id,
         "items": len(base),
         "base_accuracy": sum(base) / len(base),
         "adapter_accuracy": sum(adapter) / len(adapter),
-        "low": interval.low,
-        "high": interval.high,
-        "base_right_only": differences.count(-1.0),
-        "adapter_right_only": differences.count(1.0),
+        "low": low,
+        "high": high,
+        "base_right_only": worse,
+        "adapter_right_only": better,
         "budget": budget,
     }
-
-
-def fallen_abilities(table: pa.Table, gate: GateSettings) -> list[str]:
-    """Why abilities keep the candidate back: what was lost beyond its budget, and what was not measured. Empty if none does.
-
-    The budgets are those of the gate, which may be stricter by now than when the table was made.
-    """
-    rows = table.to_pylist()
-    if not rows:
-        return ["Retained abilities were not measured."]
-    return [reason for row in rows if (reason := _fallen(row, gate)) is not None]
-
-
-def _fallen(row: Mapping[str, Any], gate: GateSettings) -> str | None:
-    budget = gate.ability_budgets.get(row["ability"], gate.maximum_ability_loss)
-    before, after = row["base_accuracy"], row["adapter_accuracy"]
-    if not math.isfinite(before - after) or not row["items"]:
-        return f"{row['ability']} was not measured: its accuracy is not a number."
-    if _loss(row) <= budget:
-        return None
-    return f"Forgets {row['ability']}: accuracy {before:.2f} before, {after:.2f} after; {budget:.2f} may be lost."
-
-
-def _loss(row: Mapping[str, Any]) -> float:
-    """By counts: 5 of 25 is exactly .2, and .52 - .32 is a little more. Tables of before have none."""
-    gone, won = row.get("base_right_only"), row.get("adapter_right_only")
-    if gone is None or won is None:
-        return float(row["base_accuracy"] - row["adapter_accuracy"])
-    return float((gone - won) / row["items"])

@@ -15,7 +15,7 @@ import pyarrow as pa
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.tables import JUDGE_AGREEMENT, table_of
 from fine_tune_assets.judging.calibration import fit_knots
-from fine_tune_assets.judging.correlation import cohen_kappa, grouped_interval, partial_spearman, spearman
+from fine_tune_assets.judging.correlation import Interval, cohen_kappa, grouped_interval, partial_spearman, spearman
 from fine_tune_assets.judging.grades import Grade, Judge
 from fine_tune_assets.judging.labelled import (
     DECIDING_MEASURE,
@@ -29,7 +29,6 @@ from fine_tune_assets.judging.labelled import (
     human_value,
 )
 from fine_tune_assets.judging.licence import agreement_in
-from fine_tune_assets.judging.statistics import Interval
 
 GRADED_TWICE = 50
 """Answers that are graded a second time, at most."""

@@ -1,12 +1,9 @@
-"""Deterministic checks of every answer, beside the judge: each is a figure of its own, and each can veto.
+"""Deterministic checks of every answer, beside the judge: each is a figure of its own, and each can veto (families.py).
 
-Owns which checks there are, their table, and when the candidate does too much worse than the incumbent. No model is asked, and no
-text of an answer leaves: counts only.
+Owns which checks there are, and their table. No model is asked, and no text of an answer leaves: counts only.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import pyarrow as pa
@@ -15,36 +12,12 @@ from fine_tune_assets.claims.checking import CHECKS, check_answer
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.tables import ANSWER_CHECKS, table_of
 from fine_tune_assets.judging.forms import Bounds, format_faults, is_within, length_bounds
-from fine_tune_assets.recipes.schema import CheckSettings, GateSettings
+from fine_tune_assets.recipes.schema import CheckSettings
 
 OF_THE_INPUT: Final = tuple(CHECKS)
 """What an answer states must be in its input."""
 OF_THE_FORM: Final = ("format", "finished", "length")
 CHECK_NAMES: Final = (*OF_THE_INPUT, *OF_THE_FORM)
-_ROUNDING: Final = 1e-9
-
-
-@dataclass(frozen=True)
-class CheckFigure:
-    """How often the answers of candidate and incumbent hold to one check, on the same examples."""
-
-    check: str
-    examples: int
-    """On which it applies to the answers of both."""
-    candidate_held: float | None
-    """Share of these; None where there is none."""
-    incumbent_held: float | None
-    candidate_found: int
-    incumbent_found: int
-    unmatched: int
-    """Examples on which it was measured for one of the two only."""
-
-    @property
-    def loss(self) -> float | None:
-        """Share by which the candidate does worse."""
-        if self.candidate_held is None or self.incumbent_held is None:
-            return None
-        return self.incumbent_held - self.candidate_held
 
 
 def check_answers(scores: pa.Table, instruction_set: pa.Table, settings: CheckSettings) -> pa.Table:
@@ -81,50 +54,9 @@ def _rows(
         yield {**about, "check": check, "is_held": None if count is None else count == 0, "found": count or 0}
 
 
-def check_figures(table: pa.Table) -> list[CheckFigure]:
-    """A figure for each check that the table has, in their order. What serves is the incumbent, else the base model."""
-    by_check: dict[str, dict[str, dict[str, Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(dict))
-    for row in table.to_pylist():
-        by_check[row["check"]][row["model"]][row["example_id"]] = row
-    return [_figure(check, by_check[check]) for check in CHECK_NAMES if check in by_check]
-
-
-def _figure(check: str, by_model: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> CheckFigure:
-    candidate = _applying(by_model.get("adapter", {}))
-    incumbent = _applying(by_model.get("incumbent") or by_model.get("base", {}))
-    both = sorted(candidate.keys() & incumbent.keys())
-
-    def held(rows: Mapping[str, Mapping[str, Any]]) -> float | None:
-        return sum(rows[example]["is_held"] for example in both) / len(both) if both else None
-
-    def found(rows: Mapping[str, Mapping[str, Any]]) -> int:
-        return sum(rows[example]["found"] for example in both)
-
-    unmatched = len(candidate.keys() ^ incumbent.keys())
-    return CheckFigure(
-        check, len(both), held(candidate), held(incumbent), found(candidate), found(incumbent), unmatched
-    )
-
-
-def _applying(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    return {example: row for example, row in rows.items() if row["is_held"] is not None}
-
-
-def vetoes(table: pa.Table, gate: GateSettings, checks: Sequence[str] = CHECK_NAMES) -> list[str]:
-    """A reason for each check that speaks against the candidate; empty if none does. What was not measured speaks against it."""
-    figures = {figure.check: figure for figure in check_figures(table)}
-    return [reason for check in checks if (reason := _veto(check, figures.get(check), gate)) is not None]
-
-
-def _veto(check: str, figure: CheckFigure | None, gate: GateSettings) -> str | None:
-    if figure is None:
-        return f"The check of {check} was not made."
-    if figure.unmatched:
-        return f"The check of {check} was made for one of the two models only, on {figure.unmatched} examples."
-    if figure.loss is None or figure.loss <= gate.maximum_check_loss + _ROUNDING:
-        return None
-    return (
-        f"Fails the check of {check} more often than what serves: {1 - (figure.candidate_held or 0):.0%} of "
-        f"{figure.examples} answers against {1 - (figure.incumbent_held or 0):.0%}; "
-        f"{gate.maximum_check_loss:.0%} more are allowed."
-    )
+def incumbent_in(table: pa.Table) -> str:
+    """Fingerprint of what ANSWER_CHECKS compares the candidate with: what serves, else the base model; empty where neither is."""
+    by_role = {
+        row["model"]: row["model_fingerprint"] for row in table.select(["model", "model_fingerprint"]).to_pylist()
+    }
+    return str(by_role.get("incumbent") or by_role.get("base") or "")

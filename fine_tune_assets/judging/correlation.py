@@ -6,15 +6,23 @@ seeded: the same figures give the same interval.
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fine_tune_assets.judging.statistics import LEVEL, SEED, Interval
+from fine_tune_assets.judging.comparisons import LEVEL, SEED
 
 RESAMPLES = 1000
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Interval:
+    value: float
+    low: float
+    high: float
 
 
 def spearman(first: Floats, second: Floats) -> float:

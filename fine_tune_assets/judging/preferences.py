@@ -11,7 +11,9 @@ import pyarrow as pa
 from fine_tune_assets.judging.comparisons import PatientMeans, compare_means
 from fine_tune_assets.judging.figures import rounded
 
-OFFLINE = "The judge without a model has no preference of its own: which answer it prefers follows from the two grades and nothing else."
+OFFLINE = (
+    "The judge without a model has no preference of its own: which answer it prefers follows from its two grades alone."
+)
 NOT_ASKED = "The judge was not asked which answer it prefers. Materialize judge_scores again."
 NONE_GIVEN = "The judge named neither answer in any pair."
 

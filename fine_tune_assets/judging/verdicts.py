@@ -5,7 +5,7 @@ and nothing that is asked of it is missing, fails, or is left open where the rec
 helps, and neither does one that is not a number: each rule asks whether a figure is good, never whether it is bad.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,15 +33,15 @@ class Decided:
 
 def decide(evidence: Evidence, gate: GateSettings) -> Decided:
     """The verdict. A reason to refuse outweighs a reason to hold."""
-    refusals = (*_failures(evidence, ("target",)), *_failures(evidence, HARMS))
+    refusals = (*_failures(evidence.figures, ("target",)), *_failures(evidence.figures, HARMS))
     if refusals:
         return Decided("refuse", refusals)
     holds = (
         *_judge(evidence),
         *_amount(evidence, gate),
         *_gain(evidence),
-        *_missing(evidence, gate),
-        *_harms(evidence, gate),
+        *_missing(evidence.figures, evidence.expected, gate.requires),
+        *_harms(evidence.figures, gate),
     )
     if holds:
         return Decided("hold", holds)
@@ -52,16 +52,28 @@ def decide(evidence: Evidence, gate: GateSettings) -> Decided:
 
 def against_the_gain(evidence: Evidence) -> tuple[str, ...]:
     """Reasons why the candidate is not better; none where it is."""
-    return (*_failures(evidence, ("target",)), *_gain(evidence))
+    return (*_failures(evidence.figures, ("target",)), *_gain(evidence))
 
 
 def against_its_harms(evidence: Evidence, gate: GateSettings) -> tuple[str, ...]:
     """Reasons why it may do harm; none where every loss keeps to its budget, and nothing is missing."""
-    return (*_failures(evidence, HARMS), *_missing(evidence, gate), *_harms(evidence, gate))
+    missing = _missing(evidence.figures, evidence.expected, gate.requires)
+    return (*_failures(evidence.figures, HARMS), *missing, *_harms(evidence.figures, gate))
 
 
-def _failures(evidence: Evidence, families: Sequence[Family]) -> Iterator[str]:
-    for figure in evidence.figures:
+def against_family(
+    family: Family, figures: Sequence[Figure], names: Iterable[str], gate: GateSettings
+) -> tuple[str, ...]:
+    """The reasons that one family gives, before there is a verdict: what its table shows of itself.
+
+    `figures`: settled, of this family; `names`: those that must be there.
+    """
+    missing = _missing(figures, [(family, name) for name in names], (family,))
+    return (*_failures(figures, (family,)), *missing, *_harms(figures, gate))
+
+
+def _failures(figures: Iterable[Figure], families: Sequence[Family]) -> Iterator[str]:
+    for figure in figures:
         if figure.family in families and figure.outcome == "fails":
             yield failure(figure)
 
@@ -99,20 +111,22 @@ def _gain(evidence: Evidence) -> Iterator[str]:
         yield not_clearly_better(target, evidence.power)
 
 
-def _missing(evidence: Evidence, gate: GateSettings) -> Iterator[str]:
-    """Families that the recipe requires, and figures that must be there."""
+def _missing(
+    figures: Sequence[Figure], expected: Iterable[tuple[Family, str]], requires: Iterable[Family]
+) -> Iterator[str]:
+    """Families that are required, and figures that must be there."""
     # In safety, what is shown only is as good as not there where it should decide.
-    there = {(f.family, f.name) for f in evidence.figures if f.family != "safety" or f.margin is not None}
-    for required in gate.requires:
-        if not evidence.of(required):
+    there = {(f.family, f.name) for f in figures if f.family != "safety" or f.margin is not None}
+    for required in requires:
+        if not any(figure.family == required for figure in figures):
             yield missing_family(required)
-    for family, name in evidence.expected:
+    for family, name in expected:
         if (family, name) not in there and family != "target":
             yield f"{name} was not measured ({family})."
 
 
-def _harms(evidence: Evidence, gate: GateSettings) -> Iterator[str]:
-    for figure in evidence.figures:
+def _harms(figures: Iterable[Figure], gate: GateSettings) -> Iterator[str]:
+    for figure in figures:
         if figure.family == "target" or figure.outcome in ("passes", "fails") or _asks_nothing(figure):
             continue
         if not figure.is_within:

@@ -65,9 +65,9 @@ def test_answers_as_good_as_those_of_what_serves_pass_both_checks(stored: Stored
 @pytest.mark.parametrize(
     ("wrong", "passed", "why"),
     [
-        (f"Rest {PLANTED} 99.", [False, True], "the check of numbers"),
-        (f"Left {PLANTED} knee.", [False, True], "the check of sides"),
-        (f"Rest {PLANTED}. " * 9, [True, False], "the check of length"),
+        (f"Rest {PLANTED} 99.", [False, True], "The check numbers "),
+        (f"Left {PLANTED} knee.", [False, True], "The check sides "),
+        (f"Rest {PLANTED}. " * 9, [True, False], "The check length "),
     ],
 )
 def test_a_worse_candidate_closes_its_check(

@@ -11,13 +11,14 @@ from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.tables import ANSWER_CHECKS, INSTRUCTION_SETS, JUDGE_SCORES, table_of
 from fine_tune_assets.judging.answer_checks import (
     CHECK_NAMES,
-    OF_THE_FORM,
     check_answers,
-    check_figures,
-    vetoes,
+    incumbent_in,
 )
+from fine_tune_assets.judging.families import checks
+from fine_tune_assets.judging.figures import Figure, settle
+from fine_tune_assets.judging.verdicts import against_family
 from fine_tune_assets.recipes.loading import load_recipe
-from fine_tune_assets.recipes.schema import CheckSettings, OutputFormat
+from fine_tune_assets.recipes.schema import CheckSettings, GateSettings, OutputFormat
 
 GATE = replace(load_recipe("demo_smollm2").gate, maximum_check_loss=0.1)
 INPUT = "Pain in the right knee for 3 weeks, no fever. Takes ibuprofen 600 mg three times a day, since 3/4/2024."
@@ -87,6 +88,16 @@ def _failed(table: pa.Table, model: str) -> set[str]:
     return {row["check"] for row in table.to_pylist() if row["model"] == model and row["is_held"] is False}
 
 
+def _figures(table: pa.Table, gate: GateSettings = GATE) -> tuple[Figure, ...]:
+    examples = set(table.column("example_id").to_pylist())
+    return settle(checks(table, incumbent_in(table), examples, gate.maximum_check_loss))
+
+
+def _vetoes(table: pa.Table, gate: GateSettings = GATE) -> list[str]:
+    """Reasons of the verdict, of this family alone."""
+    return [*against_family("checks", _figures(table, gate), CHECK_NAMES, gate)]
+
+
 def test_right_answers_hold_to_every_check_and_nothing_vetoes() -> None:
     """One row for each answer and check; the task of these asks for no format."""
     table = _checked([RIGHT] * 10, [RIGHT] * 10)
@@ -94,7 +105,7 @@ def test_right_answers_hold_to_every_check_and_nothing_vetoes() -> None:
     assert table.num_rows == 2 * 10 * len(CHECK_NAMES)
     assert {row["check"] for row in table.to_pylist() if row["is_held"] is None} == {"format"}
     assert _failed(table, "adapter") == set()
-    assert vetoes(table, GATE) == []
+    assert _vetoes(table) == []
 
 
 @pytest.mark.parametrize("check", WRONG)
@@ -102,9 +113,9 @@ def test_each_check_vetoes_by_itself(check: str) -> None:
     """Two of ten answers with one kind of error: no mean over the checks hides it."""
     table = _checked([WRONG[check]] * 2 + [RIGHT] * 8, [RIGHT] * 10)
     assert _failed(table, "adapter") == {check}
-    (reason,) = vetoes(table, GATE)
-    assert f"the check of {check} " in reason
-    assert "20% of 10 answers against 0%" in reason
+    (reason,) = _vetoes(table)
+    assert f"The check {check} holds less often, perhaps: 1.00 before, 0.80 after" in reason
+    assert "on 10 items; 0.10 may be lost" in reason
 
 
 @pytest.mark.parametrize("check", WRONG)
@@ -112,21 +123,21 @@ def test_what_serves_may_be_worse(check: str) -> None:
     """A candidate is not held to what the incumbent does not reach."""
     table = _checked([RIGHT] * 10, [WRONG[check]] * 10)
     assert _failed(table, "base") == {check}
-    assert vetoes(table, GATE) == []
+    assert _vetoes(table) == []
 
 
 def test_a_loss_within_the_gate_is_no_veto() -> None:
     """One of ten, where the gate allows a tenth; and none where it allows nothing."""
     table = _checked([WRONG["sides"]] + [RIGHT] * 9, [RIGHT] * 10)
-    assert vetoes(table, GATE) == []
-    assert len(vetoes(table, replace(GATE, maximum_check_loss=0.0))) == 1
+    assert _vetoes(table) == []
+    assert len(_vetoes(table, replace(GATE, maximum_check_loss=0.0))) == 1
 
 
 def test_an_answer_that_was_cut_off_is_not_finished() -> None:
     cut = _scores({"adapter": [RIGHT] * 10}, is_finished=False)
     table = check_answers(pa.concat_tables([_scores({"base": [RIGHT] * 10}), cut]), _set(), CheckSettings())
     assert _failed(table, "adapter") == {"finished"}
-    assert "the check of finished" in vetoes(table, GATE)[0]
+    assert "The check finished " in _vetoes(table)[0]
 
 
 def test_a_task_with_a_format_is_held_to_it() -> None:
@@ -134,26 +145,27 @@ def test_a_task_with_a_format_is_held_to_it() -> None:
     wanted = CheckSettings(formats={"summary": OutputFormat(headings=("PLAN",))})
     table = _checked([RIGHT] * 10, [f"PLAN\n{RIGHT}"] * 10, wanted)
     assert _failed(table, "adapter") == {"format"}
-    assert "the check of format" in vetoes(table, GATE)[0]
+    assert "The check format " in _vetoes(table)[0]
 
 
 def test_the_incumbent_is_what_serves_and_not_the_base_model() -> None:
     """Better than the base model is not good enough once a model serves."""
     answers = {"base": [WRONG["sides"]] * 10, "incumbent": [RIGHT] * 10, "adapter": [WRONG["sides"]] * 5 + [RIGHT] * 5}
     table = check_answers(_scores(answers), _set(), CheckSettings())
-    figure = next(figure for figure in check_figures(table) if figure.check == "sides")
-    assert (figure.examples, figure.candidate_held, figure.incumbent_held) == (10, 0.5, 1.0)
-    assert (figure.candidate_found, figure.incumbent_found) == (5, 0)
-    assert figure.loss == pytest.approx(0.5, abs=1e-9)
-    assert len(vetoes(table, GATE)) == 1
+    figure = next(figure for figure in _figures(table) if figure.name == "sides")
+    assert (figure.items, figure.candidate, figure.incumbent) == (10, 0.5, 1.0)
+    assert figure.difference == pytest.approx(-0.5, abs=1e-9)
+    assert len(_vetoes(table)) == 1
 
 
 @pytest.mark.parametrize("missing", CHECK_NAMES)
 def test_a_check_that_was_not_made_vetoes(missing: str) -> None:
     """A missing figure never helps."""
     rows = [row for row in _checked([RIGHT] * 10, [RIGHT] * 10).to_pylist() if row["check"] != missing]
-    assert vetoes(table_of(rows, ANSWER_CHECKS), GATE) == [f"The check of {missing} was not made."]
-    assert len(vetoes(ANSWER_CHECKS.empty_table(), GATE)) == len(CHECK_NAMES)
+    assert _vetoes(table_of(rows, ANSWER_CHECKS)) == [f"{missing} was not measured (checks)."]
+    nothing = _vetoes(ANSWER_CHECKS.empty_table())
+    assert nothing[0] == "The answers were not checked (numbers, doses, sides, negations)."
+    assert len(nothing) == 1 + len(CHECK_NAMES)
 
 
 def test_answers_of_one_model_only_veto() -> None:
@@ -161,9 +173,11 @@ def test_answers_of_one_model_only_veto() -> None:
     rows = _checked([WRONG["sides"]] * 10, [RIGHT] * 10).to_pylist()
     for gone in ("base", "adapter"):
         table = table_of([row for row in rows if row["model"] != gone], ANSWER_CHECKS)
-        assert sum("for one of the two models only" in reason for reason in vetoes(table, GATE)) == len(CHECK_NAMES) - 1
+        assert sum("10 of 10 examples were not checked for both" in reason for reason in _vetoes(table)) == len(
+            CHECK_NAMES
+        )
     few = table_of([row for row in rows if row["model"] == "base" or row["example_id"] != "test0"], ANSWER_CHECKS)
-    assert "on 1 examples" in vetoes(few, GATE, OF_THE_FORM)[0]
+    assert "1 of 10 examples were not checked for both" in _vetoes(few)[0]
 
 
 def test_answers_to_other_examples_are_refused() -> None:
@@ -179,6 +193,6 @@ def test_answers_to_other_examples_are_refused() -> None:
 def test_no_text_of_an_answer_is_in_the_table_or_in_a_reason() -> None:
     """The table is shown in the Dagster UI, and a reason in the verdict."""
     table = _checked(["Zanzibarol 77 mg for the left Quixoteknee on 5/6/2024, with fever."] * 10, [RIGHT] * 10)
-    written = str(table.to_pylist()) + str(vetoes(table, GATE)) + str(check_figures(table))
-    assert len(vetoes(table, GATE)) >= 3
-    assert [word for word in ("Zanzibarol", "Quixote", "5/6/2024", "77") if word in written] == []
+    written = str(table.to_pylist()) + str(_vetoes(table)) + str(_figures(table))
+    assert len(_vetoes(table)) >= 3
+    assert [word for word in ("Zanzibarol", "Quixote", "5/6/2024", "77 mg") if word in written] == []

@@ -265,6 +265,7 @@ def test_the_document_has_what_readers_of_it_ask_for() -> None:
     assert set(document) == {
         "adapter_id", "base_fingerprint", "instruction_set_fingerprint", "recipe_fingerprint", "incumbent", "judge", "gate",
         "figures", "expected", "missing_grades", "power", "distributions", "fingerprints",
+        "preferences",
     }  # fmt: skip
     assert set(document["judge"]) == {"version", "kind", "agreement", "floor", "licensed", "why_not"}
     assert {"family", "name", "unit", "candidate", "incumbent", "difference", "low", "high", "p", "adjusted_p", "items",
