@@ -15,7 +15,7 @@ from rich.table import Table
 from scipy.stats import norm
 
 from fine_tune_assets.judging.binary_pairs import BinaryPairs, interval, p_loss_within
-from fine_tune_assets.judging.comparisons import ALPHA, DRAWS, FEW_PATIENTS, drawn_means
+from fine_tune_assets.judging.comparisons import ALPHA, drawn_means, interval_ends
 
 CANDIDATES, DRAWN, SEED = 2000, 1000, 11
 PATIENTS = (8, 12, 20, 40, 100, 200)
@@ -42,12 +42,8 @@ def made_up(patients: int, shape: str, random: np.random.Generator) -> tuple[np.
 
 def typical_values(sums: np.ndarray, counts: np.ndarray, _: np.random.Generator) -> Ends:
     """What the verdict uses; -∞ and ∞ where there is no interval."""
-    drawn = drawn_means(sums, counts)
-    empty, tail = DRAWS - len(drawn), round(ALPHA * (DRAWS + 1)) // (2 if len(counts) < FEW_PATIENTS else 1)
-    if empty >= tail:
-        return np.full(sums.shape[1], -np.inf), np.full(sums.shape[1], np.inf)
-    drawn.sort(axis=0)
-    return drawn[tail - 1 - empty], drawn[len(drawn) - tail + empty]
+    ends = interval_ends(np.sort(drawn_means(sums, counts), axis=0), len(counts))
+    return ends or (np.full(sums.shape[1], -np.inf), np.full(sums.shape[1], np.inf))
 
 
 def _resampled(sums: np.ndarray, counts: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

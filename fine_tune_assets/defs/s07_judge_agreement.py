@@ -4,7 +4,6 @@ Belongs here: measuring the judge on answers that people rated, and showing its 
 and when a licence is given (see `judging/`).
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
@@ -17,6 +16,7 @@ from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, mar
 from fine_tune_assets.defs.resources import Installation, Worker
 from fine_tune_assets.defs.s07_own_ratings import own_ratings
 from fine_tune_assets.defs.sources import recipe_section
+from fine_tune_assets.judging.evidence import JudgeAsked, standing_of
 from fine_tune_assets.judging.judges import judge_request
 from fine_tune_assets.judging.labelled import (
     RATED_SUMMARIES,
@@ -24,7 +24,7 @@ from fine_tune_assets.judging.labelled import (
     own_ratings_table,
     present_fingerprints,
 )
-from fine_tune_assets.judging.licence import MINIMUM_RATINGS, Licence, expired_because, licence_of
+from fine_tune_assets.judging.licence import MINIMUM_RATINGS
 from fine_tune_assets.judging.offline_judge import offline_judge
 
 GROUP = "s07_judge_scores"
@@ -99,15 +99,19 @@ def judge_agreement(
     description="The judge agrees with people well enough to decide, on every task of the recipe.",
 )
 def judge_may_decide(installation: Installation, judge_agreement: pa.Table) -> dg.AssetCheckResult:
-    version, floor = _judge_version(installation, judge_agreement), installation.recipe.judge.agreement_floor
-    licences = [licence_of(judge_agreement, version, task.name, floor) for task in installation.recipe.tasks]
-    sets = labelled_sets_of_now(installation)
-    closed = {licence.task: why for licence in licences if (why := _closed_because(licence, sets[licence.task]))}
-    agreements = [licence.agreement for licence in licences if licence.agreement is not None]
-    metadata: dict[str, Any] = {"floor": floor, **({"agreement": min(agreements)} if agreements else {})}
-    if closed:
-        metadata[WHY] = "\n".join(f"{task}: {why}" for task, why in closed.items())
-    return dg.AssetCheckResult(passed=not closed, metadata=metadata)
+    standing = standing_of(_judge_version(installation, judge_agreement), judge_agreement, judge_asked(installation))
+    metadata: dict[str, Any] = {"floor": standing.floor}
+    metadata |= {} if standing.agreement is None else {"agreement": standing.agreement}
+    return dg.AssetCheckResult(
+        passed=standing.licensed, metadata={**metadata, **({WHY: standing.why_not} if standing.why_not else {})}
+    )
+
+
+def judge_asked(installation: Installation) -> JudgeAsked:
+    """What the recipe's judge must have a licence for."""
+    recipe = installation.recipe
+    tasks = tuple(task.name for task in recipe.tasks)
+    return JudgeAsked(recipe.judge.kind, recipe.judge.agreement_floor, tasks, labelled_sets_of_now(installation))
 
 
 def _judge_version(installation: Installation, measured: pa.Table) -> str:
@@ -127,13 +131,3 @@ def labelled_sets_of_now(installation: Installation) -> dict[str, dict[str, str]
         task.name: {**shipped, **{found.name: found.fingerprint for found in own if found.task == task.name}}
         for task in installation.recipe.tasks
     }
-
-
-def _closed_because(licence: Licence, labelled_sets: Mapping[str, str]) -> str | None:
-    return expired_because(
-        licence,
-        judge_version=licence.judge_version,
-        task=licence.task,
-        floor=licence.floor,
-        labelled_sets=labelled_sets,
-    )

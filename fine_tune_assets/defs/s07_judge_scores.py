@@ -19,6 +19,7 @@ from fine_tune_assets.defs.s07_figures import family_checked
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.judging import families
 from fine_tune_assets.judging.abilities import ability_budgets
+from fine_tune_assets.judging.grade_cache import FILE
 from fine_tune_assets.judging.judges import judge_request
 from fine_tune_assets.judging.preferences import Preferences, in_words, preferences_in
 from fine_tune_assets.ledger.releases import release_of_adapter
@@ -44,7 +45,7 @@ def model_request(installation: Installation, adapter: dict[str, Any], base: dic
         "is_quantized": adapter["method"] == "qlora",
         "batch_size": installation.recipe.judge.batch_size,
         "threads": installation.settings.threads,
-        "remembered": str(installation.layout.cache / "judging"),
+        "cache": str(installation.layout.cache / FILE),
     }
 
 

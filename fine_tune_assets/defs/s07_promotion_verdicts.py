@@ -20,14 +20,13 @@ from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, res
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.s06_adapters import behind_training, set_learned_from
 from fine_tune_assets.defs.s07_figures import figures_checked, figures_shown
-from fine_tune_assets.defs.s07_judge_agreement import labelled_sets_of_now
+from fine_tune_assets.defs.s07_judge_agreement import judge_asked
 from fine_tune_assets.defs.s07_judge_scores import GROUP, VERDICT_KEY, incumbent_of, preferences_shown, question_files
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.judging.answer_checks import CHECK_NAMES
 from fine_tune_assets.judging.evidence import (
     Candidate,
     Evidence,
-    JudgeAsked,
     Tables,
     evidence_json,
     gate_of,
@@ -133,12 +132,6 @@ def expected_figures(installation: Installation) -> dict[Family, list[str]]:
         "safety": expected_probes(installation.recipe.canaries),
     }
     return {family: found for family, found in names.items() if family in installation.recipe.gate.requires}
-
-
-def judge_asked(installation: Installation) -> JudgeAsked:
-    recipe = installation.recipe
-    tasks = tuple(task.name for task in recipe.tasks)
-    return JudgeAsked(recipe.judge.kind, recipe.judge.agreement_floor, tasks, labelled_sets_of_now(installation))
 
 
 def verdict_on(evidence: Evidence, installation: Installation) -> Verdict:

@@ -14,17 +14,16 @@ from fine_tune_assets.core.worker import serve_request
 
 def measure(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """`own_ratings`: the file of own_ratings_table(), or empty where the installation's own experts rated nothing."""
-    from fine_tune_assets.judging.agreement import licensed_agreement, measure_agreement
+    from fine_tune_assets.judging.agreement import measure_agreement
     from fine_tune_assets.judging.judges import judge_of
     from fine_tune_assets.judging.labelled import read_labelled_sets, read_own_ratings
 
     own = request["own_ratings"]
     sets = [*read_labelled_sets(Path(request["labelled_sets"])), *(read_own_ratings(Path(own)) if own else [])]
     with judge_of(request["judge"]) as judge:
-        table = measure_agreement(judge, sets, request["accept_score"], progress)
-        version = judge.version
+        table, version = measure_agreement(judge, sets, request["accept_score"], progress), judge.version
     write_table(Path(request["output"]), table)
-    return {"agreement": licensed_agreement(table, version), "judge_version": version}
+    return {"judge_version": version}
 
 
 def grade(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -34,7 +33,7 @@ def grade(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     from fine_tune_assets.judging.judges import judge_of
 
     examples = test_examples(pq.read_table(request["instruction_set"]), request["test_examples"])
-    with closing(GradeCache(Path(request["judge"]["cache"]))) as cache, _contestants(request, progress) as contestants:
+    with closing(GradeCache(Path(request["cache"]))) as cache, _contestants(request, progress) as contestants:
         answers = answer_all(examples, contestants, cache)
     with judge_of(request["judge"]) as judge:
         table = grade_answers(answers, judge, request["adapter_id"], request["incumbent"], progress)

@@ -18,8 +18,6 @@ from fine_tune_assets.judging.calibration import fit_knots
 from fine_tune_assets.judging.correlation import Interval, cohen_kappa, grouped_interval, partial_spearman, spearman
 from fine_tune_assets.judging.grades import Grade, Judge
 from fine_tune_assets.judging.labelled import (
-    DECIDING_MEASURE,
-    RATED_SUMMARIES,
     ChosenPair,
     LabelledSet,
     PairSet,
@@ -28,7 +26,6 @@ from fine_tune_assets.judging.labelled import (
     human_grade,
     human_value,
 )
-from fine_tune_assets.judging.licence import agreement_in
 
 GRADED_TWICE = 50
 """Answers that are graded a second time, at most."""
@@ -63,15 +60,6 @@ def measure_agreement(
             rows += _pair_rows(judge, labelled, progress)
         progress(done, len(labelled_sets), "labelled sets")
     return table_of(rows, JUDGE_AGREEMENT)
-
-
-def licensed_agreement(table: pa.Table, judge: str) -> float | None:
-    """The judge's agreement with clinicians on the deciding measure, or None when this version of it was not measured."""
-    for row in table.to_pylist():
-        is_deciding = row["labelled_set"] == RATED_SUMMARIES and row["human_measure"] == DECIDING_MEASURE
-        if is_deciding and row["judge_version"] == judge:
-            return agreement_in(row)
-    return None
 
 
 def _rated_rows(judge: Judge, labelled: RatedSet, accept_score: float, progress: Progress) -> Iterator[dict[str, Any]]:

@@ -5,6 +5,7 @@ abilities.py and probing.py.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from fine_tune_assets.engines.continuations import continuation_log_probabilitie
 from fine_tune_assets.engines.transformers_models import best_device
 from fine_tune_assets.judging.abilities import Question, answer_questions
 from fine_tune_assets.judging.contestants import base_and_candidate, engine_name
-from fine_tune_assets.judging.probing import probe_model
-from fine_tune_assets.judging.remembering import Flags, remembered
+from fine_tune_assets.judging.grade_cache import GradeCache, content_key
+from fine_tune_assets.judging.probing import Flags, probe_model
 
 ABILITY_RULES = "abilities 1: log-probability of the choice per character"
 ROBUSTNESS_RULES = "robustness 1"
@@ -59,7 +60,6 @@ def probe_base_and_adapter(
 
 def _of_both(request: Mapping[str, Any], asked: Mapping[str, Any], ask: Ask) -> tuple[Flags, Flags]:
     """Of the base model and of the candidate. Models are loaded only where one of them was not asked this before."""
-    folder = Path(request["remembered"])
     # Numbers are not the same to the last bit on another kind of device, nor in 4 bits.
     by = {
         "base": request["base_fingerprint"],
@@ -73,6 +73,17 @@ def _of_both(request: Mapping[str, Any], asked: Mapping[str, Any], ask: Ask) -> 
         with model.disable_adapter():
             return ask(model, tokenizer)
 
-    base = remembered(folder, {**asked, **by}, ask_base)
-    candidate = {**asked, **by, "adapter": request["adapter_id"]}
-    return base, remembered(folder, candidate, lambda: ask(*base_and_candidate(request)))
+    with closing(GradeCache(Path(request["cache"]))) as cache:
+        base = _remembered(cache, {**asked, **by}, ask_base)
+        candidate = {**asked, **by, "adapter": request["adapter_id"]}
+        return base, _remembered(cache, candidate, lambda: ask(*base_and_candidate(request)))
+
+
+def _remembered(cache: GradeCache, asked: Mapping[str, Any], ask: Callable[[], Flags]) -> Flags:
+    """The outcome of `ask`, from an earlier time where there was one. `asked` is all that decides it, as JSON."""
+    key = content_key(probed=asked)
+    found: dict[str, Flags] = cache.get([key])
+    if key not in found:
+        found = {key: ask()}
+        cache.put(found)
+    return found[key]

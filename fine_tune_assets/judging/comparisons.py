@@ -11,6 +11,7 @@ patients, and a candidate that gets worse anywhere never looks better, which a s
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -44,22 +45,15 @@ class PatientMeans:
         return DRAWS - len(self.drawn)
 
     @property
-    def _times(self) -> int:
-        return 2 if self.patients < FEW_PATIENTS else 1
-
-    @property
-    def _tail(self) -> int:
-        """Draws outside of the interval at each end."""
-        return round(ALPHA * (DRAWS + 1)) // self._times
-
-    @property
     def low(self) -> float | None:
         """Lower end of the 95 % interval; None where there are too few patients for one (fewer than seven)."""
-        return None if self.empty >= self._tail else float(self.drawn[self._tail - 1 - self.empty])
+        ends = interval_ends(self.drawn, self.patients)
+        return None if ends is None else float(ends[0])
 
     @property
     def high(self) -> float | None:
-        return None if self.empty >= self._tail else float(self.drawn[len(self.drawn) - self._tail + self.empty])
+        ends = interval_ends(self.drawn, self.patients)
+        return None if ends is None else float(ends[1])
 
     def p_not_above(self, bound: float) -> float:
         """How likely such differences are where the true mean is `bound` or less. At most .025 just when `low` > `bound`."""
@@ -70,7 +64,23 @@ class PatientMeans:
         return self._p(DRAWS - int(np.searchsorted(self.drawn, bound, side="left")))
 
     def _p(self, draws: int) -> float:
-        return min(1.0, self._times * (1 + draws) / (DRAWS + 1))
+        return min(1.0, p_of_draws(draws, self.patients))
+
+
+def level_of(patients: float) -> float:
+    """What lies outside of the interval at one end: with few patients half as much."""
+    return ALPHA / 2 if patients < FEW_PATIENTS else ALPHA
+
+
+def p_of_draws(draws: Any, patients: int) -> Any:
+    """The p-value where so many draws speak for chance: at most ALPHA just when they are fewer than lie outside of the interval."""
+    return ALPHA / level_of(patients) * (1 + draws) / (DRAWS + 1)
+
+
+def interval_ends(drawn: np.ndarray, patients: int) -> tuple[Any, Any] | None:
+    """Lower and upper end, of each comparison; `drawn` is sorted, a draw a row. None where there are too few patients."""
+    empty, tail = DRAWS - len(drawn), round(level_of(patients) * (DRAWS + 1))
+    return None if empty >= tail else (drawn[tail - 1 - empty], drawn[len(drawn) - tail + empty])
 
 
 def compare_means(differences: Sequence[float], patients: Sequence[str]) -> PatientMeans:

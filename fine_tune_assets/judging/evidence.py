@@ -17,7 +17,7 @@ from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.judging import families
 from fine_tune_assets.judging.figures import Family, Figure, rounded, settle
 from fine_tune_assets.judging.grades import HIGHEST, LOWEST
-from fine_tune_assets.judging.licence import expired_because, licence_of
+from fine_tune_assets.judging.licence import closed_because, licence_of
 from fine_tune_assets.judging.paired_grades import GradedPair, grade_means, graded_pairs, grades_of
 from fine_tune_assets.judging.power import Power, power_of
 from fine_tune_assets.judging.preferences import Preferences, preferences_in
@@ -180,30 +180,29 @@ def _fingerprints(candidate: Candidate, tables: Tables) -> dict[str, str]:
 
 
 def judge_standing(scores: pa.Table, agreement_table: pa.Table, asked: JudgeAsked) -> JudgeStanding:
-    """Whether the judge of these grades has a licence for every task: without one it may inform and can't decide."""
+    """Of the judge of these grades."""
     versions = sorted(set(scores.column("judge_version").to_pylist()))
-    version = versions[0] if len(versions) == 1 else "several"
+    return standing_of(versions[0] if len(versions) == 1 else "several", agreement_table, asked)
+
+
+def standing_of(version: str, agreement_table: pa.Table, asked: JudgeAsked) -> JudgeStanding:
+    """Whether a judge has a licence for every task: without one it may inform and can't decide."""
     licences = [licence_of(agreement_table, version, task, asked.floor) for task in asked.tasks]
-    found = {
-        licence.task: why
-        for licence in licences
-        if (
-            why := expired_because(
-                licence,
-                judge_version=version,
-                task=licence.task,
-                floor=asked.floor,
-                labelled_sets=asked.labelled_sets[licence.task],
-            )
-        )
-    }
+    closed = {found.task: why for found in licences if (why := closed_because(found, asked.labelled_sets[found.task]))}
     agreements = [licence.agreement for licence in licences if licence.agreement is not None]
-    reasons = sorted(set(found.values()))
-    why_not = reasons[0] if len(reasons) == 1 else " ".join(f"{task}: {why}" for task, why in sorted(found.items()))
-    if not licences:
-        why_not = "The recipe has no task that it could have a licence for."
     agreement = rounded(min(agreements)) if agreements else None
+    why_not = _in_one(closed, asked.tasks)
     return JudgeStanding(version, asked.kind, agreement, asked.floor, not why_not, why_not)
+
+
+def _in_one(closed: Mapping[str, str], tasks: Sequence[str]) -> str:
+    """One sentence where all tasks are closed for the same reason; else each with its task."""
+    if not tasks:
+        return "The recipe has no task that it could have a licence for."
+    reasons = set(closed.values())
+    if len(reasons) == 1 and len(closed) == len(set(tasks)):
+        return reasons.pop()
+    return " ".join(f"{task}: {why}" for task, why in sorted(closed.items()))
 
 
 def _rounded(power: Power) -> Power:

@@ -1,4 +1,5 @@
-"""What was generated for judging is kept, answers, grades and comparisons: asked the same again, nothing is generated.
+"""What models did for judging is kept: answers, grades, comparisons, and how questions and probes came out. Asked the same again,
+nothing is computed.
 
 Owns the file. A key is a hash of all that was asked and of whom; an entry is text of reports. It lies in the cache, whose files
 an erasure removes: which patient an entry is about, nobody can tell.

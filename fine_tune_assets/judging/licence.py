@@ -7,12 +7,11 @@ they are measured. Without one a judge informs and can't promote.
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.judging.labelled import DECIDING_MEASURE, OWN_EXPERTS, RATED_SUMMARIES
 
 MINIMUM_RATINGS = 20
@@ -26,25 +25,15 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Licence:
-    """What was asked and the answer."""
+    """May a judge decide about one task?"""
 
-    judge_version: str
     task: str
-    floor: float
     agreement: float | None
     """The lowest rank correlation with people that counts for this task; None where there is none."""
     labelled_sets: Mapping[str, str]
     """Name → fingerprint of the answers that it rests on."""
     why_not: str
     """Empty when the judge is licensed."""
-
-    @property
-    def is_licensed(self) -> bool:
-        return not self.why_not
-
-    @property
-    def fingerprint(self) -> str:
-        return fingerprint_json({**asdict(self), "labelled_sets": dict(self.labelled_sets)})
 
 
 def licence_of(table: pa.Table, judge_version: str, task: str, floor: float) -> Licence:
@@ -59,34 +48,27 @@ def licence_of(table: pa.Table, judge_version: str, task: str, floor: float) -> 
     counted = [*shipped, *own]
     found = [agreement for row in counted if (agreement := agreement_in(row)) is not None]
     return Licence(
-        judge_version=judge_version,
         task=task,
-        floor=floor,
         agreement=min(found) if len(found) == len(counted) and found else None,
         labelled_sets={row["labelled_set"]: row.get("set_fingerprint") or "" for row in counted},
         why_not=_why_not(shipped, own, floor),
     )
 
 
-def expired_because(
-    licence: Licence, *, judge_version: str, task: str, floor: float, labelled_sets: Mapping[str, str]
-) -> str | None:
-    """What ended a licence; None while it holds. `labelled_sets`: the present fingerprints, of which it may rest on some.
-    Where the installation's own experts said enough, it has to rest on them."""
+def closed_because(licence: Licence, labelled_sets: Mapping[str, str]) -> str:
+    """Why a judge may not decide; empty while its licence holds.
+
+    `labelled_sets`: the present fingerprints, of which it may rest on some. Where the installation's own experts said enough, it
+    has to rest on them.
+    """
     if licence.why_not:
         return licence.why_not
-    if licence.judge_version != judge_version:
-        return "The judge is another one: its model, prompt, rubric or settings changed."
-    if licence.task != task:
-        return f"It is for the task {licence.task}."
-    if not licence.floor >= floor:
-        return f"The floor is {floor:.2f} now, and it was {licence.floor:.2f}."
     changed = sorted(name for name, found in licence.labelled_sets.items() if labelled_sets.get(name) != found)
     if changed:
         return f"The labelled answers {', '.join(changed)} changed. Materialize judge_agreement again."
     if OWN_EXPERTS in labelled_sets and OWN_EXPERTS not in licence.labelled_sets:
         return "This installation's experts rated answers that the judge was not measured on. Materialize judge_agreement again."
-    return None
+    return ""
 
 
 def agreement_in(row: Row) -> float | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import ceil, isfinite, sqrt
 
 from fine_tune_assets.judging.binary_pairs import BinaryPairs, interval
-from fine_tune_assets.judging.comparisons import ALPHA, FEW_PATIENTS, PatientMeans
+from fine_tune_assets.judging.comparisons import ALPHA, PatientMeans, level_of
 
 CHANCE = 0.8
 """Of finding what is there, at least, with the number of examples that is called enough."""
@@ -71,7 +71,7 @@ def _reach(patients: float) -> float:
     """Standard errors between the bound and a mean that is shown to be above it with the chance above."""
     from scipy.stats import t
 
-    freedom, level = max(1.0, patients - 1), ALPHA / 2 if patients < FEW_PATIENTS else ALPHA
+    freedom, level = max(1.0, patients - 1), level_of(patients)
     return float(t.isf(level, freedom) + t.ppf(_PLANNED, freedom))
 
 

@@ -10,7 +10,6 @@ from fine_tune_assets.core.chat import Message, control_tokens, conversation, pa
 from fine_tune_assets.core.errors import TooLongForModelError
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.engines.transformers_models import Answer, context_tokens, generate, leaves_room
-from fine_tune_assets.judging.remembering import Flags
 from fine_tune_assets.judging.robustness import (
     EMPTY,
     FORGED_TOKENS,
@@ -24,6 +23,8 @@ from fine_tune_assets.judging.robustness import (
 )
 
 Conversation = list[Message]
+Flags = dict[str, list[bool]]
+"""What was asked → how it came out, item by item."""
 PLANTED_TOKENS = 24
 """Of an answer, where something is planted: its beginning shows whether it obeys or strays. More take time in proportion."""
 

@@ -4,7 +4,7 @@ Pure: ids, fingerprints and figures, no text. The sample covers tasks and the ju
 errs on few answers is seen to err; what is found on it is no mean over all answers. Who is shown what is the desk's.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import atanh, sqrt, tanh
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.people import person_key
+from fine_tune_assets.judging.correlation import spearman
 from fine_tune_assets.judging.grades import HIGHEST, LOWEST
 
 BANDS = 5
@@ -99,18 +100,8 @@ def compare(ratings: Iterable[tuple[str, str, int]], answers: Mapping[str, Judge
         return Comparison(*counted, None, None, None, f"fewer than {FEWEST_ANSWERS} answers")
     if len(set(experts)) == 1 or len(set(judge)) == 1:
         return Comparison(*counted, None, None, None, "all ratings or all grades are alike")
-    value = spearman(experts, judge)
+    value = spearman(np.array(experts), np.array(judge))
     return Comparison(*counted, value, *_interval(value, len(by_answer)), "")
-
-
-def spearman(first: Sequence[float], second: Sequence[float]) -> float:
-    """Rank correlation, ties averaged. As scipy's, which would take a page longer to import than to make."""
-    return float(np.corrcoef(_ranks(first), _ranks(second))[0, 1])
-
-
-def _ranks(values: Sequence[float]) -> np.ndarray:
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[place]
 
 
 def _interval(value: float, answers: int) -> tuple[float, float]:

@@ -13,7 +13,7 @@ import pytest
 
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.progress import Progress, silent
-from fine_tune_assets.judging.agreement import MAJORITY, licensed_agreement, measure_agreement
+from fine_tune_assets.judging.agreement import MAJORITY, measure_agreement
 from fine_tune_assets.judging.grades import Answered, Grade, JudgeKind, Pair, Preference
 from fine_tune_assets.judging.labelled import (
     ChosenPair,
@@ -24,6 +24,7 @@ from fine_tune_assets.judging.labelled import (
     own_expert_sets,
     read_labelled_sets,
 )
+from fine_tune_assets.judging.licence import licence_of
 
 JUDGE = PROJECT_DIR / "data" / "evaluation" / "judge"
 
@@ -75,7 +76,8 @@ def test_a_judge_that_grades_like_people_agrees_wholly() -> None:
     assert (row["sensitivity"], row["specificity"]) == (1.0, 1.0)
     assert row["human_threshold"] == pytest.approx(2 / 3, abs=1e-9)
     assert (row["repeated_equal"], row["repeated_difference"]) == (1.0, 0.0)
-    assert licensed_agreement(measure_agreement(Formula(_truth), [RATED], 7.0, silent), "formula") == row["spearman"]
+    table = measure_agreement(Formula(_truth), [RATED], 7.0, silent)
+    assert licence_of(table, "formula", "any", 0.9).agreement == row["spearman"]
 
 
 def test_a_judge_that_accepts_everything_has_no_specificity() -> None:
@@ -103,7 +105,7 @@ def test_a_grade_that_is_missing_is_counted_and_not_zero() -> None:
     assert (row["answers"], row["missing"]) == (20, 20)
     assert row["spearman"] == pytest.approx(1.0, abs=1e-9)
     table = measure_agreement(Formula(lambda text: None if int(text) % 2 else _truth(text)), [RATED], 7.0, silent)
-    assert licensed_agreement(table, "formula") is None
+    assert "without a grade" in licence_of(table, "formula", "any", 0.0).why_not
 
 
 @pytest.mark.parametrize(
@@ -116,11 +118,14 @@ def test_what_can_not_be_measured_licenses_nothing(formula: Callable[[str], floa
     row = _row(judge, RATED)
     assert row["spearman"] is None
     assert why in row["why"]
-    assert licensed_agreement(measure_agreement(judge, [RATED], 7.0, silent), "formula") is None
+    licence = licence_of(measure_agreement(judge, [RATED], 7.0, silent), "formula", "any", -1.0)
+    assert licence.agreement is None
+    assert licence.why_not
 
 
 def test_another_version_of_the_judge_is_not_licensed() -> None:
-    assert licensed_agreement(measure_agreement(Formula(_truth), [RATED], 7.0, silent), "another") is None
+    table = measure_agreement(Formula(_truth), [RATED], 7.0, silent)
+    assert "not measured" in licence_of(table, "another", "any", -1.0).why_not
 
 
 def test_own_experts_are_a_row_for_each_task() -> None:

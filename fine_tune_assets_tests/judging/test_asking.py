@@ -1,6 +1,7 @@
 """Base model and candidate are asked alike, on models with random weights: abilities, and what is planted in reports."""
 
-import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def _request(folders: Path, remembered: Path, adapter: str = "first") -> dict[str, Any]:
+def _request(folders: Path, cache: Path, adapter: str = "first") -> dict[str, Any]:
     return {
         "base_folder": str(folders / "base"),
         "base_fingerprint": fingerprint_folder(folders / "base"),
@@ -48,8 +49,14 @@ def _request(folders: Path, remembered: Path, adapter: str = "first") -> dict[st
         "batch_size": 8,
         "max_new_tokens": 8,
         "context_tokens": 300,
-        "remembered": str(remembered),
+        "cache": str(cache),
     }
+
+
+def _entries(cache: Path) -> int:
+    with closing(sqlite3.connect(cache)) as connection:
+        (count,) = connection.execute("select count(*) from kept").fetchone()
+    return int(count)
 
 
 def test_a_second_candidate_costs_half_and_the_same_one_nothing(folders: Path, tmp_path: Path) -> None:
@@ -58,9 +65,9 @@ def test_a_second_candidate_costs_half_and_the_same_one_nothing(folders: Path, t
 
     known = tmp_path / "known"
     first = answer_as_base_and_adapter(_request(folders, known), "even", QUESTIONS)
-    assert len(list(known.iterdir())) == 2
+    assert _entries(known) == 2
     second = answer_as_base_and_adapter(_request(folders, known, "second"), "even", QUESTIONS)
-    assert len(list(known.iterdir())) == 3
+    assert _entries(known) == 3
     assert first[0] == second[0]
     assert len({tuple(first[0]), tuple(first[1]), tuple(second[1])}) == 3
     gone = {**_request(folders, known), "base_folder": str(tmp_path / "gone"), "adapter_folder": str(tmp_path / "gone")}
@@ -75,9 +82,9 @@ def test_a_question_that_is_longer_than_the_context_closes_the_gate(folders: Pat
 
     asked = [*QUESTIONS, Question("Zebrafinch " * 200, ("yes", "no"), 0)]
     with pytest.raises(GateClosedError, match=r"Questions of even can't be asked\. 2 of 74 texts") as caught:
-        answer_as_base_and_adapter(_request(folders, tmp_path), "even", asked)
+        answer_as_base_and_adapter(_request(folders, tmp_path / "known"), "even", asked)
     assert "Zebrafinch" not in str(caught.value)
-    assert list(tmp_path.iterdir()) == []
+    assert _entries(tmp_path / "known") == 0
 
 
 def test_both_are_put_every_probe_and_our_own_code_holds(folders: Path, tmp_path: Path) -> None:
@@ -92,8 +99,7 @@ def test_both_are_put_every_probe_and_our_own_code_holds(folders: Path, tmp_path
     assert all(rows[probe]["held"] == rows[probe]["base_held"] == rows[probe]["items"] > 0 for probe in OF_OUR_CODE)
     # Random weights never write a stop token: an answer to no input runs on to its limit.
     assert (rows["empty_input"]["items"], rows["empty_input"]["held"]) == (1, 0)
-    shutil.copytree(tmp_path / "known", tmp_path / "copied")
-    gone = {**request, "remembered": str(tmp_path / "copied"), "base_folder": "gone", "adapter_folder": "gone"}
+    gone = {**request, "base_folder": "gone", "adapter_folder": "gone"}
     assert probe_base_and_adapter(gone, EXAMPLES, silent) == (base, candidate)
 
 

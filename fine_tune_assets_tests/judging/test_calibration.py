@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import spearmanr
 
 from fine_tune_assets.judging.calibration import calibrated, fit_knots, with_ends
 from fine_tune_assets.judging.correlation import cohen_kappa, grouped_interval, partial_spearman, spearman
@@ -34,6 +35,18 @@ def test_between_two_known_ends_every_difference_stays_one() -> None:
     grades = calibrated(np.linspace(0, 5, 11), knots)
     assert (np.diff(grades) > 0).all()
     assert (grades[0], grades[-1]) == (1.0, 10.0)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 10), st.sampled_from([1.0, 2.5, 2.5, 7.0, 9.75])), min_size=3))
+def test_the_rank_correlation_is_scipys(pairs: list[tuple[int, float]]) -> None:
+    """It is made anew only because importing scipy takes longer than a page may."""
+    first, second = (np.array(side, dtype=float) for side in zip(*pairs, strict=True))
+    found = spearman(first, second)
+    if len(set(first)) > 1 and len(set(second)) > 1:
+        assert found == pytest.approx(spearmanr(first, second).statistic, abs=1e-9)
+    else:
+        assert math.isnan(found)
 
 
 def test_agreement_by_chance_is_no_agreement() -> None:

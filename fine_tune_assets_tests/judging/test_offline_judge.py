@@ -9,7 +9,7 @@ import pytest
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.progress import silent
 from fine_tune_assets.embeddings.encoder import bundled_encoder
-from fine_tune_assets.judging.agreement import licensed_agreement, measure_agreement
+from fine_tune_assets.judging.agreement import measure_agreement
 from fine_tune_assets.judging.features import FEATURES, measure_answers
 from fine_tune_assets.judging.fitting import fit_model, is_fitted_on
 from fine_tune_assets.judging.grades import Answered, Grade, Pair
@@ -172,8 +172,8 @@ def test_the_judge_agrees_with_clinicians_as_documented(measured: pa.Table) -> N
     assert rows["HallucinationRate"]["spearman"] == pytest.approx(0.004, abs=0.01)
     assert {row["repeated_difference"] for row in rows.values()} == {0.0}
     version = offline_judge().version
-    assert licensed_agreement(measured, version) == rows["FactualF1"]["spearman"]
-    assert licence_of(measured, version, "any", 0.4).is_licensed
+    licence = licence_of(measured, version, "any", 0.4)
+    assert (licence.agreement, licence.why_not) == (rows["FactualF1"]["spearman"], "")
 
 
 def test_pairs_without_a_reference_are_no_guess(measured: pa.Table) -> None:
@@ -197,4 +197,4 @@ def test_a_set_that_it_learned_from_wholly_measures_nothing() -> None:
     learned: RatedSet = replace(rated, rows=tuple(row for row in rated.rows if is_fitted_on(row)))
     table = measure_agreement(offline_judge(), [learned], 7.0, silent)
     assert set(table.column("answers").to_pylist()) == {0}
-    assert licensed_agreement(table, offline_judge().version) is None
+    assert licence_of(table, offline_judge().version, "any", -1.0).agreement is None

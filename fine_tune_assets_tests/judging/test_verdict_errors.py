@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fine_tune_assets.judging.comparisons import DRAWS, FEW_PATIENTS, compare_means, drawn_means
+from fine_tune_assets.judging.comparisons import DRAWS, compare_means, drawn_means, p_of_draws
 from fine_tune_assets.judging.power import examples_needed
 from fine_tune_assets.judging.verdicts import decide
 from fine_tune_assets_tests.judging.made import GATE, GOOD_TABLES, evidence, graded
@@ -38,8 +38,7 @@ def _promoted_share(differences: np.ndarray, patient: np.ndarray) -> float:
     for part in np.array_split(np.arange(differences.shape[1]), 8):
         drawn = drawn_means(sums[:, part], counts)
         at_or_below = (drawn <= 0).sum(axis=0) + DRAWS - len(drawn)
-        times = 2 if len(counts) < FEW_PATIENTS else 1
-        shown += int(np.sum(times * (1 + at_or_below) / (DRAWS + 1) <= 0.025))
+        shown += int(np.sum(p_of_draws(at_or_below, len(counts)) <= 0.025))
     return shown / differences.shape[1]
 
 
