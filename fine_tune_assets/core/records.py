@@ -45,6 +45,10 @@ class Correction:
     received_at: datetime
 
 
+CANDIDATE_KEY = ("adapter_id", "base_fingerprint", "instruction_set_fingerprint")
+"""The fields that name a candidate: what a verdict is bound to."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """Whether a candidate may be served, bound to everything that it was measured on."""

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_table, short
+from fine_tune_assets.core.records import CANDIDATE_KEY
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s05_instruction_sets import ability_questions
@@ -28,8 +29,6 @@ from fine_tune_assets.ledger.verdicts import latest_verdict
 from fine_tune_assets.training.learned import require_learned
 
 GROUP = "s07_judge_scores"
-VERDICT_KEY = ("adapter_id", "base_fingerprint", "instruction_set_fingerprint")
-"""What a verdict is bound to."""
 
 
 def model_request(installation: Installation, adapter: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
@@ -57,7 +56,7 @@ def incumbent_of(installation: Installation, adapter: dict[str, Any]) -> dict[st
     with installation.ledger() as ledger:
         incumbent = serving_adapter(ledger) or adapter["base_fingerprint"]
         if incumbent == adapter["adapter_id"]:
-            verdict = latest_verdict(ledger, **{name: adapter[name] for name in VERDICT_KEY})
+            verdict = latest_verdict(ledger, **{name: adapter[name] for name in CANDIDATE_KEY})
             incumbent = verdict.incumbent if verdict else adapter["base_fingerprint"]
         served = release_of_adapter(ledger, incumbent)
     found = {

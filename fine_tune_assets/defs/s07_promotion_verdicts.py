@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fine_tune_assets.core.errors import GateClosedError
-from fine_tune_assets.core.records import Verdict
+from fine_tune_assets.core.records import CANDIDATE_KEY, Verdict
 from fine_tune_assets.core.signing import public_key_file
 from fine_tune_assets.core.tables import PROMOTION_VERDICTS, table_of
 from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, result
@@ -21,7 +21,7 @@ from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.s06_adapters import behind_training, set_learned_from
 from fine_tune_assets.defs.s07_figures import figures_checked, figures_shown
 from fine_tune_assets.defs.s07_judge_agreement import judge_asked
-from fine_tune_assets.defs.s07_judge_scores import GROUP, VERDICT_KEY, incumbent_of, preferences_shown, question_files
+from fine_tune_assets.defs.s07_judge_scores import GROUP, incumbent_of, preferences_shown, question_files
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.judging.answer_checks import CHECK_NAMES
 from fine_tune_assets.judging.evidence import (
@@ -112,7 +112,7 @@ def evidence_on(installation: Installation, adapter: dict[str, Any], tables: Tab
     recipe = installation.recipe
     return gather(
         Candidate(
-            **{name: adapter[name] for name in (*VERDICT_KEY, "recipe_fingerprint")},
+            **{name: adapter[name] for name in (*CANDIDATE_KEY, "recipe_fingerprint")},
             incumbent=incumbent_of(installation, adapter)["incumbent"],
         ),
         tables,
@@ -138,7 +138,7 @@ def verdict_on(evidence: Evidence, installation: Installation) -> Verdict:
     decided = decide(evidence, installation.recipe.gate)
     facts: dict[str, Any] = {
         "decision": decided.decision,
-        **{name: getattr(evidence, name) for name in (*VERDICT_KEY, "incumbent")},
+        **{name: getattr(evidence, name) for name in (*CANDIDATE_KEY, "incumbent")},
         "reasons": decided.reasons,
         "evidence": evidence_json(evidence),
     }
@@ -209,7 +209,7 @@ def required_verdict(installation: Installation, adapter: dict[str, Any]) -> Ver
     Raises GateClosedError.
     """
     with installation.ledger() as ledger:
-        verdict = require_promotion(ledger, **{name: adapter[name] for name in VERDICT_KEY})
+        verdict = require_promotion(ledger, **{name: adapter[name] for name in CANDIDATE_KEY})
     require_document(installation.layout.verdicts, installation.layout.keys, verdict)
     return verdict
 

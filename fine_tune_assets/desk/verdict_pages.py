@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response
 
 from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.core.records import CANDIDATE_KEY
 from fine_tune_assets.desk.errors import not_found
 from fine_tune_assets.desk.plots import WIDTH, histogram, intervals, on_scale
 from fine_tune_assets.desk.rendering import go_to, page
@@ -106,12 +107,7 @@ def _why_closed(desk: "Desk", found: VerdictRecord) -> str:
     if not found.is_newest or not (verdict.decision == "promote" or (verdict.decision == "hold" and found.is_signed)):
         return ""
     try:
-        require_promotion(
-            desk.ledger,
-            adapter_id=verdict.adapter_id,
-            base_fingerprint=verdict.base_fingerprint,
-            instruction_set_fingerprint=verdict.instruction_set_fingerprint,
-        )
+        require_promotion(desk.ledger, **{name: getattr(verdict, name) for name in CANDIDATE_KEY})
         require_document(desk.settings.layout.verdicts, desk.settings.layout.keys, verdict)
     except GateClosedError as error:
         return str(error)

@@ -73,7 +73,7 @@ def level_of(patients: float) -> float:
 
 
 def p_of_draws(draws: Any, patients: int) -> Any:
-    """The p-value where so many draws speak for chance: at most ALPHA just when they are fewer than lie outside of the interval."""
+    """The p-value where so many draws speak for chance: at most ALPHA just where fewer than lie outside of the interval do."""
     return ALPHA / level_of(patients) * (1 + draws) / (DRAWS + 1)
 
 

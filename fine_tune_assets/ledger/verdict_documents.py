@@ -23,7 +23,7 @@ from fine_tune_assets.core.signing import (
     require_signed,
     sign,
 )
-from fine_tune_assets.ledger.verdicts import verdict_id_of
+from fine_tune_assets.ledger.verdicts import is_whole
 
 KEY = "verdicts"
 """Name of the pair of keys."""
@@ -72,8 +72,7 @@ def prove(document: Path, public_key: Path) -> ProvenVerdict:
     key = read_public_key(public_key)
     require_signed(key, content, signature, document.name)
     verdict = _verdict(content, document)
-    named = {name: value for name, value in vars(verdict).items() if name != "verdict_id"}
-    if verdict_id_of(**named) != verdict.verdict_id:
+    if not is_whole(verdict):
         raise SignatureError(f"{document.name} does not carry its own fingerprint as its id.")
     return ProvenVerdict(verdict, key_fingerprint(key))
 

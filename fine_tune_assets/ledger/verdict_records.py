@@ -10,12 +10,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from fine_tune_assets.core.records import Verdict
+from fine_tune_assets.core.records import CANDIDATE_KEY, Verdict
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.schema import audit_lines, signatures, verdicts
-from fine_tune_assets.ledger.verdicts import SIGNED, verdict_from, verdict_id_of
-
-_CANDIDATE = ("adapter_id", "base_fingerprint", "instruction_set_fingerprint")
+from fine_tune_assets.ledger.verdicts import SIGNED, is_whole, verdict_from
 
 
 @dataclass(frozen=True)
@@ -79,15 +77,12 @@ def find_verdict(ledger: Ledger, verdict_id: str) -> VerdictRecord | None:
             return None
         signed = _signatures(connection, {verdict_id}).get(verdict_id, ())
     verdict = verdict_from(row)
-    said = {name: value for name, value in vars(verdict).items() if name != "verdict_id"}
-    return VerdictRecord(
-        verdict, row["recorded_at"], row["is_newest"], verdict_id_of(**said) == verdict_id, tuple(signed)
-    )
+    return VerdictRecord(verdict, row["recorded_at"], row["is_newest"], is_whole(verdict), tuple(signed))
 
 
 def _is_newest() -> sa.Label[bool]:
     later = verdicts.alias("later")
-    same = (later.c[name] == verdicts.c[name] for name in _CANDIDATE)
+    same = (later.c[name] == verdicts.c[name] for name in CANDIDATE_KEY)
     return (~sa.exists().where(*same, later.c.sequence > verdicts.c.sequence)).label("is_newest")
 
 

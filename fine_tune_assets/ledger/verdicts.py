@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_json, short
-from fine_tune_assets.core.records import Verdict
+from fine_tune_assets.core.records import CANDIDATE_KEY, Verdict
 from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
@@ -53,9 +53,15 @@ def verdict_id_of(
     )
 
 
+def is_whole(verdict: Verdict) -> bool:
+    """Whether it still says what its id stands for."""
+    said = {name: value for name, value in vars(verdict).items() if name != "verdict_id"}
+    return verdict_id_of(**said) == verdict.verdict_id
+
+
 def record_verdict(ledger: Ledger, verdict: Verdict) -> None:
     """Keep a verdict. Recording the newest one again changes nothing. Raises LedgerError if its id is not its own."""
-    if verdict.decision not in DECISIONS or not _is_whole(verdict):
+    if verdict.decision not in DECISIONS or not is_whole(verdict):
         raise LedgerError(f"Verdict {verdict.verdict_id} does not carry its own fingerprint. Use verdict_id_of().")
     row = {**vars(verdict), "reasons": json.dumps(list(verdict.reasons)), "recorded_at": datetime.now(UTC)}
     with ledger.begin() as connection:
@@ -78,7 +84,7 @@ def sign_hold(ledger: Ledger, verdict_id: str, approver: str, reason: str) -> No
         if row is None:
             raise UnknownRecordError(f"There is no verdict {verdict_id}.")
         verdict = verdict_from(row)
-        if verdict.decision != "hold" or not _is_whole(verdict):
+        if verdict.decision != "hold" or not is_whole(verdict):
             raise GateClosedError(
                 f"Verdict {verdict_id} is {verdict.decision}: only an unchanged `hold` can be signed."
             )
@@ -143,7 +149,7 @@ def require_promotion_in(
             f"Adapter {adapter_id} has no verdict for this base model and instruction set. "
             "Materialize promotion_verdicts first."
         )
-    if not _is_whole(verdict):
+    if not is_whole(verdict):
         raise GateClosedError(
             f"Verdict {verdict.verdict_id} on adapter {adapter_id} was changed after it was recorded. "
             "Materialize promotion_verdicts again, and find out who changed the ledger."
@@ -195,11 +201,5 @@ def verdict_from(row: Any) -> Verdict:
     return Verdict(**{**values, "reasons": tuple(json.loads(row["reasons"]))})
 
 
-def _is_whole(verdict: Verdict) -> bool:
-    fields = {name: value for name, value in vars(verdict).items() if name != "verdict_id"}
-    return verdict_id_of(**fields) == verdict.verdict_id
-
-
 def _fingerprints(verdict: Verdict) -> dict[str, str]:
-    names = ("adapter_id", "base_fingerprint", "instruction_set_fingerprint")
-    return {name: getattr(verdict, name) for name in names}
+    return {name: getattr(verdict, name) for name in CANDIDATE_KEY}
