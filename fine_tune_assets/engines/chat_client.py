@@ -36,6 +36,15 @@ class NoReplyError(FineTuneError):
 
 
 @dataclass(frozen=True)
+class SaidBy:
+    """The settings that say where a server is, which errors name."""
+
+    url: str
+    key: str
+    model: str
+
+
+@dataclass(frozen=True)
 class ChatServer:
     url: str
     """Base address, such as http://127.0.0.1:8000/v1."""
@@ -44,6 +53,8 @@ class ChatServer:
     model: str
     timeout_seconds: float = 600.0
     """Of one reply: a server that answers one at a time lets the others wait in line."""
+    said_by: SaidBy | None = None
+    """None for a server that we started ourselves."""
 
 
 @dataclass(frozen=True)
@@ -98,13 +109,13 @@ class ChatClient:
             raise ChatServerError(f"{where} does not answer ({type(error).__name__}). Is it started?") from None
         except (ValueError, KeyError, TypeError):
             raise ChatServerError(
-                f"{where} lists no models (HTTP {reply.status_code}). {_hint(reply.status_code)}"
+                f"{where} lists no models (HTTP {reply.status_code}). {self._hint(reply.status_code)}"
             ) from None
         for entry in entries:
             if entry.get("id") == self._server.model:
                 return {name: entry[name] for name in _DESCRIBED if name in entry}
         raise ChatServerError(
-            f"{where} has no model {self._server.model}, but {len(entries)} others. Repair judge.model."
+            f"{where} has no model {self._server.model}, but {len(entries)} others. {self._hint(None)}"
         )
 
     def ask(self, question: Question) -> ChatReply:
@@ -120,10 +131,12 @@ class ChatClient:
             if question.wants_first_token and code in (400, 422, 501) and not is_too_long:
                 return ChatReply("", is_finished=True)  # it tells no probabilities
             if code in (401, 403, 404) or 300 <= code < 400:
-                raise ChatServerError(f"The server at {self._server.url} refuses (HTTP {code}). {_hint(code)}")
+                raise ChatServerError(f"The server at {self._server.url} refuses (HTTP {code}). {self._hint(code)}")
             if is_too_long:
                 raise NoReplyError("question and reply are longer than the model's context", False)
-            # llama-cpp-python 0.3 answers 500, and names the field.
+            if question.wants_first_token and "logprobs" in error["message"]:
+                return ChatReply("", is_finished=True)  # llama-cpp-python 0.3 says so with 500
+            # It answers 500 about the form too, and names the field.
             is_about_form = question.schema is not None and (
                 code in (400, 422) or "response_format" in error["message"]
             )
@@ -132,6 +145,19 @@ class ChatClient:
             if not is_about_form or self._is_format_proven or form + 1 >= len(_FORMATS):
                 raise NoReplyError(f"the server failed (HTTP {code})", code == 429 or code >= 500)
             self._format = form + 1
+
+    def _hint(self, status: int | None) -> str:
+        """What to do, in the names of the settings that decide it. `status` None: the model is unknown there."""
+        said_by = self._server.said_by
+        if said_by is None:
+            return "It was started for this run: its log says more."
+        if status is None:
+            return f"Repair {said_by.model}."
+        if status in (401, 403):
+            return f"Put its key into the file that {said_by.key} names."
+        if status == 404:
+            return f"{said_by.url} must end where /chat/completions begins, most often with /v1."
+        return f"Is {said_by.url} the address of an OpenAI-compatible server?"
 
     def _post(self, body: Mapping[str, Any]) -> httpx.Response:
         try:
@@ -194,11 +220,3 @@ def _error_of(reply: httpx.Response) -> dict[str, str]:
 def _is_too_long(error: Mapping[str, str]) -> bool:
     is_known = error["code"] == "context_length_exceeded" or error["type"] == "exceed_context_size_error"
     return is_known or "maximum context length" in error["message"]
-
-
-def _hint(status: int) -> str:
-    if status in (401, 403):
-        return "Put its key into the file that FINE_TUNE_JUDGE_KEY_FILE names."
-    if status == 404:
-        return "FINE_TUNE_JUDGE_URL must end where /chat/completions begins, most often with /v1."
-    return "Is FINE_TUNE_JUDGE_URL the address of an OpenAI-compatible server?"

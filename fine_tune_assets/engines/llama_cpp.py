@@ -76,9 +76,14 @@ def start_engine(
     *,
     threads: int,
     die_with_parent: bool,
+    tells_probabilities: bool = False,
     context_tokens: int = CONTEXT_TOKENS,
 ) -> RunningEngine:
-    """Start a server for `model` and return at once; it is not healthy yet. `threads` 0 means all."""
+    """Start a server for `model` and return at once; it is not healthy yet. `threads` 0 means all.
+
+    `tells_probabilities`: answer questions about tokens' probabilities. It then keeps those of every token of a prompt, 4 bytes
+    for each word of the vocabulary: 1 GB for 2048 tokens of Llama 3.
+    """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     port, api_key = free_port(), secrets.token_urlsafe(32)
     count = threads or os.cpu_count() or 1
@@ -86,6 +91,8 @@ def start_engine(
         "model": str(model),
         "model_alias": alias,
         "n_ctx": context_tokens,
+        # Said in any case: the server's own default is to keep them.
+        "logits_all": tells_probabilities,
         "n_threads": count,
         "n_threads_batch": count,
         "verbose": False,

@@ -97,7 +97,13 @@ class FolderModel:
         if not self.is_gguf:
             return start_vllm(self.vllm_python, self.path, ALIAS, folder, context_tokens=self.context_tokens)
         return start_engine(
-            self.path, ALIAS, folder, threads=self.threads, die_with_parent=True, context_tokens=self.context_tokens
+            self.path,
+            ALIAS,
+            folder,
+            threads=self.threads,
+            die_with_parent=True,
+            tells_probabilities=True,
+            context_tokens=self.context_tokens,
         )
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.engines.chat_client import ChatServer
+from fine_tune_assets.engines.chat_client import ChatServer, SaidBy
 from fine_tune_assets.judging.address import read_key_file, require_inside
 from fine_tune_assets.judging.grade_cache import FILE, GradeCache
 from fine_tune_assets.judging.grades import Judge
@@ -22,6 +22,7 @@ from fine_tune_assets.recipes.schema import JudgeSettings
 
 RUN_FOLDER = "judges"
 PAUSE_SECONDS = 0.5
+_SAID_BY = SaidBy(url="FINE_TUNE_JUDGE_URL", key="FINE_TUNE_JUDGE_KEY_FILE", model="judge.model")
 
 
 def judge_request(settings: Settings, judge: JudgeSettings) -> dict[str, Any]:
@@ -72,4 +73,5 @@ def _model(request: Mapping[str, Any]) -> JudgeModel:
     if not request["url"]:
         raise SettingsError("The recipe's judge is an endpoint, and nothing says where it is. Set FINE_TUNE_JUDGE_URL.")
     require_inside(request["url"])
-    return EndpointModel(ChatServer(request["url"].rstrip("/"), read_key_file(request["key_file"]), request["model"]))
+    key = read_key_file(request["key_file"])
+    return EndpointModel(ChatServer(request["url"].rstrip("/"), key, request["model"], said_by=_SAID_BY))

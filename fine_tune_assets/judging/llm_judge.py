@@ -31,9 +31,15 @@ from fine_tune_assets.judging.rubric import (
     rubric_facts,
 )
 
-SAMPLING = {"first_temperature": 0.0, "again_temperature": 0.7, "samples": SAMPLES, "samples_temperature": 1.0}
-"""Asked again at 0, a model would give the same unreadable reply again."""
 CHOICE_TOKENS = 12
+SAMPLING = {
+    "first_temperature": 0.0,
+    "again_temperature": 0.7,
+    "samples": SAMPLES,
+    "samples_temperature": 1.0,
+    "choice_tokens": CHOICE_TOKENS,
+}
+"""Asked again at 0, a model would give the same unreadable reply again."""
 LONGEST_PAUSE_SECONDS = 20.0
 Asked = TypeVar("Asked", Answered, Pair)
 Came = TypeVar("Came", Grade, Preference)

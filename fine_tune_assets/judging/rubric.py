@@ -87,6 +87,7 @@ def rubric_facts() -> dict[str, Any]:
         "weights": WEIGHTS,
         "grade_schema": GRADE_SCHEMA,
         "choice_schema": CHOICE_SCHEMA,
+        "grade_tokens": GRADE_TOKENS,
         "reading": 1,
     }
 

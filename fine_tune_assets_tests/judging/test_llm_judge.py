@@ -12,7 +12,7 @@ import pytest
 
 from fine_tune_assets.core.errors import RecipeError, SettingsError
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.engines.chat_client import ChatServerError
+from fine_tune_assets.engines.chat_client import ChatClient, ChatServer, ChatServerError, Question
 from fine_tune_assets.engines.llama_cpp import EngineError
 from fine_tune_assets.judging.grades import CRITERIA, Answered, Judge, Pair
 from fine_tune_assets.judging.judges import judge_of
@@ -218,7 +218,10 @@ def test_a_judge_that_says_a_to_everything_prefers_nothing(tmp_path: Path) -> No
     assert found.probability == pytest.approx(0.5, abs=1e-9)
 
 
-@pytest.mark.parametrize("refusal", [completion("A"), (400, {"error": "no logprobs"})])
+@pytest.mark.parametrize(
+    "refusal",
+    [completion("A"), (400, {"error": "none here"}), (500, {"error": {"message": "logprobs is not supported"}})],
+)
 def test_without_probabilities_letters_are_drawn_in_both_orders(tmp_path: Path, refusal: Said) -> None:
     """Some servers tell none: what is drawn says less, and never `certainly`."""
 
@@ -243,6 +246,18 @@ def test_an_order_without_an_answer_is_no_preference(tmp_path: Path) -> None:
     with _judge(tmp_path, lambda _: completion("Well", {"Well": -0.1, "So": -3.0})) as (judge, _):
         (found,) = judge.compare([_pair("one", "two")], silent)
     assert (found.probability, found.preferred) == (None, 0)
+
+
+def test_a_server_that_we_started_names_no_setting_of_the_judge() -> None:
+    """Candidates answer through the same client: nobody should look for a judge's key then."""
+    with ChatServerOfATest(_seven, key="right").running() as server:
+        client = ChatClient(ChatServer(server.url, "wrong", MODEL))
+        question = Question([{"role": "user", "content": "Cough?"}], 4, 0.0, seed=0)
+        for asked in (client.describe_model, lambda: client.ask(question)):
+            with pytest.raises(ChatServerError, match="started for this run") as caught:
+                asked()
+            assert "JUDGE" not in str(caught.value).upper()
+        client.close()
 
 
 def test_a_wrong_key_and_a_wrong_name_end_everything_with_what_to_do(tmp_path: Path) -> None:

@@ -41,7 +41,13 @@ EXAMPLES = [
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEngine]:
     started = start_engine(
-        tiny_gguf(), "judge", tmp_path_factory.mktemp("engine"), threads=1, die_with_parent=True, context_tokens=2048
+        tiny_gguf(),
+        "judge",
+        tmp_path_factory.mktemp("engine"),
+        threads=1,
+        die_with_parent=True,
+        tells_probabilities=True,
+        context_tokens=2048,
     )
     wait_until_healthy(started, timeout_seconds=60)
     yield started
