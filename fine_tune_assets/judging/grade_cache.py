@@ -63,15 +63,5 @@ class GradeCache:
         self._connection.close()
 
 
-class NothingKept:
-    """In the place of a GradeCache: everything is asked for again."""
-
-    def get(self, keys: Sequence[str]) -> dict[str, Any]:  # noqa: ARG002
-        return {}
-
-    def put(self, entries: Mapping[str, Any]) -> None:
-        pass
-
-
 def _today() -> int:
     return int(time.time() // _DAY)

@@ -100,7 +100,7 @@ class Judge(Protocol):
         """Fingerprint of all that decides a grade: model, prompt, rubric, settings. A licence is bound to it."""
 
     def afresh(self) -> "Judge":
-        """The same judge, which remembers no grade that it gave: how repeatable it is can't be seen otherwise."""
+        """The same judge, which judges for a second time: how repeatable it is can't be seen from what it said first."""
 
     def grade(self, answers: Sequence[Answered], progress: Progress) -> list[Grade]:
         """One grade an answer, in their order. What can't be graded is a Grade without a score."""

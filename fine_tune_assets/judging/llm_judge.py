@@ -15,7 +15,7 @@ from fine_tune_assets.core.chat import Message
 from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.engines.chat_client import ChatClient, ChatReply, NoReplyError, Question
-from fine_tune_assets.judging.grade_cache import GradeCache, NothingKept, content_key
+from fine_tune_assets.judging.grade_cache import GradeCache, content_key
 from fine_tune_assets.judging.grades import Answered, Criterion, Grade, JudgeKind, Pair, Preference
 from fine_tune_assets.judging.judge_models import JudgeModel
 from fine_tune_assets.judging.orders import SAMPLES, log_odds_of_samples, log_odds_of_tokens, preference
@@ -50,11 +50,13 @@ class LlmJudge:
     """Use it in one thread; it asks from several."""
 
     model: JudgeModel
-    cache: GradeCache | NothingKept
+    cache: GradeCache
     concurrency: int
     retries: int
     pause_seconds: float
     """Before a question is asked again that got no reply; doubled each time."""
+    is_second: bool = False
+    """Whether it judges for the second time: what it said then is kept beside what it said first."""
     kind: JudgeKind = field(init=False)
 
     def __post_init__(self) -> None:
@@ -65,7 +67,7 @@ class LlmJudge:
         return fingerprint_json({"model": self.model.described, "rubric": rubric_facts(), "sampling": SAMPLING})
 
     def afresh(self) -> "LlmJudge":
-        return replace(self, cache=NothingKept())
+        return replace(self, is_second=True)
 
     def grade(self, answers: Sequence[Answered], progress: Progress) -> list[Grade]:
         return self._kept_or_asked(answers, self._grade, (_grade_json, _grade_of), progress, "grades")
@@ -100,7 +102,8 @@ class LlmJudge:
 
     def _key(self, item: Answered | Pair) -> str:
         asked = {name: value for name, value in asdict(item).items() if name not in ("id", "task")}
-        return content_key(judge=self.version, asked=asked)
+        # With the number only where it is not the first: what was kept before there was one stays known.
+        return content_key(judge=self.version, asked=asked, **({"time": 2} if self.is_second else {}))
 
     def _grade(self, client: ChatClient, answered: Answered) -> Grade:
         messages = grading_messages(answered)

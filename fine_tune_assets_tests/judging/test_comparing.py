@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.judging.grade_cache import GradeCache, NothingKept
+from fine_tune_assets.judging.grade_cache import GradeCache
 from fine_tune_assets.judging.judges import judge_of
 from fine_tune_assets.judging.offline_judge import offline_judge
 from fine_tune_assets_tests.judging.chat_server import ChatServerOfATest, Said, completion, grade_reply
@@ -89,12 +89,13 @@ def test_each_row_says_which_judge_it_is_of(tmp_path: Path) -> None:
     assert [right["compared_with"], right["preference"], right["preference_reason"]] == [None, None, None]
 
 
-def _contest(**answers: str) -> Any:
+def _contest(folder: Path, **answers: str) -> Any:
     """A contestant a role, each of which says the same to every example; its fingerprint is `m-` and its role."""
     from fine_tune_assets.judging.comparing import Contestant, answer_all
 
     contestants = [Contestant(role, f"m-{role}", _Asked(text)) for role, text in answers.items()]
-    return answer_all(EXAMPLES, contestants, NothingKept())
+    with closing(GradeCache(folder / "answers.sqlite")) as cache:
+        return answer_all(EXAMPLES, contestants, cache)
 
 
 def _prefers_weeks(body: dict[str, Any]) -> Said:
@@ -110,7 +111,7 @@ def test_the_candidates_answers_are_compared_with_the_incumbents_and_no_others(t
     """In both orders; on the candidate's rows only; and what was asked before is not asked again."""
     from fine_tune_assets.judging.comparing import grade_answers
 
-    answers = _contest(base="Headache.", adapter="Cough for 2 weeks.", incumbent="Cough.")
+    answers = _contest(tmp_path, base="Headache.", adapter="Cough for 2 weeks.", incumbent="Cough.")
     with ChatServerOfATest(_prefers_weeks).running() as server:
         with judge_of(_request(tmp_path, server.url)) as judge:
             table = grade_answers(answers, judge, "a-1", "m-incumbent", silent)
@@ -131,7 +132,7 @@ def test_equal_answers_are_a_tie_that_nobody_is_asked_about(tmp_path: Path) -> N
     """Asked all the same, a judge would tell its liking for a place."""
     from fine_tune_assets.judging.comparing import grade_answers
 
-    answers = _contest(base="Cough for 2 weeks.", adapter="Cough for 2 weeks.")
+    answers = _contest(tmp_path, base="Cough for 2 weeks.", adapter="Cough for 2 weeks.")
     with ChatServerOfATest(_prefers_weeks).running() as server, judge_of(_request(tmp_path, server.url)) as judge:
         table = grade_answers(answers, judge, "a-1", "m-base", silent)
         assert not any("logprobs" in body for body in server.posts)

@@ -14,8 +14,10 @@ from fine_tune_assets.core.errors import RecipeError, SettingsError
 from fine_tune_assets.core.progress import silent
 from fine_tune_assets.engines.chat_client import ChatClient, ChatServer, ChatServerError, Question
 from fine_tune_assets.engines.llama_cpp import EngineError
+from fine_tune_assets.judging.agreement import measure_agreement
 from fine_tune_assets.judging.grades import CRITERIA, Answered, Judge, Pair
 from fine_tune_assets.judging.judges import judge_of
+from fine_tune_assets.judging.labelled import Rated, RatedSet
 from fine_tune_assets.judging.orders import SAMPLES
 from fine_tune_assets_tests.judging.chat_server import MODEL, ChatServerOfATest, Said, completion, grade_reply
 
@@ -165,6 +167,25 @@ def test_the_same_again_costs_nothing(tmp_path: Path) -> None:
         again = judge.grade(answers, silent), judge.compare(pairs, silent)
     assert server.posts == []
     assert again == first
+
+
+def test_a_further_rating_costs_its_own_answer_twice_and_no_other(tmp_path: Path) -> None:
+    """The judge is measured anew with each expert's rating; the second grades, which show how repeatable it is, are kept too."""
+
+    def rated(count: int) -> RatedSet:
+        rows = [Rated(_answered(n), f"text {n}", {"score": float(1 + n % 10)}) for n in range(count)]
+        return RatedSet("own_experts", f"set-{count}", "note", tuple(rows))
+
+    def say(body: dict[str, Any]) -> Said:
+        number = int(body["messages"][1]["content"].partition("coughs ")[2].partition(".")[0])
+        return completion(grade_reply(number + 1))
+
+    with _judge(tmp_path, say) as (judge, server):
+        (first,) = measure_agreement(judge, [rated(5)], 7.0, silent).to_pylist()
+    assert (first["repeated_equal"], len(server.posts)) == (1.0, 10)
+    with _judge(tmp_path, say) as (judge, server):
+        measure_agreement(judge, [rated(6)], 7.0, silent)
+    assert len(server.posts) == 2
 
 
 def test_what_was_missing_is_asked_again_by_the_next_run(tmp_path: Path) -> None:
