@@ -81,6 +81,14 @@ def test_what_an_engine_is_given_is_no_setting_of_the_server() -> None:
     assert not settings & {name.upper() for name in given}
 
 
+def test_it_keeps_no_probabilities_that_nobody_asks_for(engine: RunningEngine) -> None:
+    """Of every token of a prompt they take a gigabyte with Llama 3; only a judge needs them."""
+    body = {"model": "r-1", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1, "logprobs": True}
+    headers = {"Authorization": f"Bearer {engine.api_key}"}
+    reply = httpx.post(f"{engine.url}/chat/completions", json=body, headers=headers, trust_env=False, timeout=60)
+    assert "logits_all=False" in reply.text
+
+
 def test_its_key_is_in_a_private_file_and_not_on_the_command_line(engine: RunningEngine) -> None:
     """The command line of a process is visible to every user."""
     command = Path(f"/proc/{engine.identity.pid}/cmdline").read_text()
