@@ -83,7 +83,13 @@ def test_what_an_engine_is_given_is_no_setting_of_the_server() -> None:
 
 def test_it_keeps_no_probabilities_that_nobody_asks_for(engine: RunningEngine) -> None:
     """Of every token of a prompt they take a gigabyte with Llama 3; only a judge needs them."""
-    body = {"model": "r-1", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1, "logprobs": True}
+    body = {
+        "model": "r-1",
+        "messages": [{"role": "user", "content": "hi"}],
+        "max_tokens": 1,
+        "logprobs": True,
+        "top_logprobs": 1,
+    }
     headers = {"Authorization": f"Bearer {engine.api_key}"}
     reply = httpx.post(f"{engine.url}/chat/completions", json=body, headers=headers, trust_env=False, timeout=60)
     assert "logits_all=False" in reply.text
