@@ -1,8 +1,8 @@
 """The pair of keys that this installation signs releases with: on the curve P-256, as PEM.
 
-Owns making the pair, and saying what is wrong with one. By the same rules as the pair of verdicts (`signing`): made on first use, the
-private half for its user only, a lost one not replaced in silence. Another pair than that one, which is Ed25519: model signing
-knows the curves P-256, P-384 and P-521 only.
+Owns making the pair, and saying what is wrong with one. By the same rules as the pair of verdicts (`signing`): made on first
+use, the private half for its user only, a lost one not replaced in silence. Another pair than that one, which is Ed25519: model
+signing knows the curves P-256, P-384 and P-521 only.
 """
 
 import os

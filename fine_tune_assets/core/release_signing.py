@@ -16,7 +16,17 @@ from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.file_hashes import RememberedHashes
 from fine_tune_assets.core.fingerprints import fingerprint_file, short
 from fine_tune_assets.core.release_keys import KEY, ensure_signing_key, private_key_file, release_key_fingerprint
-from fine_tune_assets.core.releases import SIGNATURE, HashFile, ReleaseError, ReleaseFolder, release_files, verify_release
+from fine_tune_assets.core.releases import (
+    MANIFEST,
+    SEALS,
+    SIGNATURE,
+    HashFile,
+    ReleaseError,
+    ReleaseFolder,
+    read_release,
+    release_files,
+    verify_release,
+)
 from fine_tune_assets.core.signing import public_key_file
 
 MOST_HASHES = 10_000
@@ -36,13 +46,18 @@ class SignedReleases:
 
 
 def sign_release(folder: Path, release_id: str, keys: Path) -> None:
-    """Add the signature to a folder that holds all other files. Raises SettingsError if the key can't be used."""
+    """Add the signature to a folder that holds all other files, as its manifest names them: weights are not read again.
+
+    Raises SettingsError if the key can't be used.
+    """
     from model_signing import signing  # 0.6 s, and only who signs or verifies needs it
 
     ensure_signing_key(keys)
     (folder / SIGNATURE).unlink(missing_ok=True)
+    small = [name for name in (MANIFEST, *sorted(SEALS)) if (folder / name).is_file()]
+    files = read_release(folder).manifest["files"] | {name: fingerprint_file(folder / name) for name in small}
     config = signing.Config().use_elliptic_key_signer(private_key=private_key_file(keys))
-    config.set_hashing_config(_as_hashed(release_files(folder), release_id)).sign(folder, folder / SIGNATURE)
+    config.set_hashing_config(_as_hashed(files, release_id)).sign(folder, folder / SIGNATURE)
     (folder / SIGNATURE).chmod(0o600)
 
 

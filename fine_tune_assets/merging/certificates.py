@@ -1,0 +1,88 @@
+"""The certificates that a release carries, as JSON: identifiers removed, training and test apart, the judge, parity.
+
+Owns what each says, from rows and documents that others made. What was not measured is null, with the reason beside it. No
+clocks and no paths: the same evidence gives the same bytes.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Row = Mapping[str, Any]
+_NOT_FIGURES = ("folder", "file", "seconds")
+"""Ends of the names of columns that say where something lies or how long it took."""
+
+
+def certificate_json(values: Mapping[str, Any]) -> str:
+    """Canonical JSON; a number that is none is null."""
+    return json.dumps(_plain(values), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def scrub_certificate(versions: Sequence[str], floors: Mapping[str, float], rows: Sequence[Row]) -> dict[str, Any]:
+    """`versions`: of the scrubbers behind the set; `floors`: what the recipe demands; `rows`: of SCRUB_RECALL."""
+    measured = {row["scrubber_version"] for row in rows}
+    missing = sorted(set(versions) - measured)
+    why = (
+        ""
+        if versions
+        else "The instruction set does not say which scrubber was used: it was stored by an older version."
+    )
+    if missing:
+        why = f"{len(missing)} of {len(versions)} scrubbers behind the set are not in scrub_recall any more."
+    return {
+        "scrubber_versions": sorted(versions),
+        "not_measured": missing,
+        "why_not": why,
+        "floors": dict(floors),
+        "measures": sorted(
+            (dict(row) for row in rows if row["scrubber_version"] in versions),
+            key=lambda row: (row["scrubber_version"], row["labelled_set"], row["measure"], row["label"]),
+        ),
+    }
+
+
+def leakage_certificate(set_manifest: Row) -> dict[str, Any]:
+    """What the manifest of the instruction set says about the separation of its splits."""
+    figures = (set_manifest.get("evidence") or {}).get("leakage")
+    return {
+        "instruction_set": set_manifest["fingerprint"],
+        "paragraph": set_manifest.get("leakage_certificate"),
+        "figures": figures,
+        "why_not": "" if figures else "The instruction set was stored by a version that kept the paragraph only.",
+    }
+
+
+def judge_licence(evidence: Row, agreement: Sequence[Row] | None) -> dict[str, Any]:
+    """`evidence`: of the verdict; `agreement`: the rows of JUDGE_AGREEMENT that it rests on, None if the table is another
+    one by now."""
+    judge = evidence.get("judge")
+    return {
+        "judge": judge,
+        "judge_agreement_fingerprint": evidence.get("fingerprints", {}).get("judge_agreement"),
+        "measures": None
+        if agreement is None
+        else [dict(row) for row in agreement if row["judge_version"] == (judge or {}).get("version")],
+        "why_not": "judge_agreement was measured again since the verdict." if agreement is None else "",
+    }
+
+
+def parity_certificate(merged: Row, export: Row | None, limits: Mapping[str, float]) -> dict[str, Any]:
+    """Each step from the adapter to what is served, with every figure of its row. `export` None where the merged weights
+    themselves are served."""
+    steps = {"adapter_to_merged": _figures(merged)}
+    if export is not None:
+        steps["merged_to_export"] = _figures(export)
+    return {"steps": steps, "limits": dict(limits)}
+
+
+def _figures(row: Row) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if not name.endswith(_NOT_FIGURES)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
