@@ -5,6 +5,7 @@ changed, taken away or added no longer verifies; nor does what another key signe
 (docs/how-to/verify-a-release.md). No network: only the signing by key of `model_signing` is used, never Sigstore's.
 """
 
+import base64
 import json
 import time
 from pathlib import Path
@@ -90,15 +91,22 @@ def require_release_signature(folder: Path, name: str, public_key: Path, files: 
     try:
         config.set_hashing_config(_as_hashed(signed, name)).verify(folder, folder / SIGNATURE)
     except (InvalidSignature, ValueError, LookupError, TypeError, AttributeError, OSError) as error:
-        raise ReleaseError(f"The signature on release {name} does not hold{_difference(error)}. {_AGAIN}") from error
+        is_other = isinstance(error, ValueError) and str(error).startswith("Signature mismatch")
+        why = _difference(_signed_files(folder / SIGNATURE), signed) if is_other else "it is broken, or by another key"
+        raise ReleaseError(f"The signature on release {name} does not hold: {why}. {_AGAIN}") from error
 
 
-def _difference(error: Exception) -> str:
-    """Names of files, from the one error that has them."""
-    said = str(error)
-    if isinstance(error, ValueError) and said.startswith("Signature mismatch: "):
-        return f": {said.removeprefix('Signature mismatch: ')}"
-    return ": it is broken, or on something else"
+def _signed_files(signature: Path) -> dict[str, str]:
+    """What a signature that holds is on, for people: file → SHA-256."""
+    payload = json.loads(signature.read_text(encoding="utf-8"))["dsseEnvelope"]["payload"]
+    return {one["name"]: one["digest"] for one in json.loads(base64.b64decode(payload))["predicate"]["resources"]}
+
+
+def _difference(signed: dict[str, str], found: dict[str, str]) -> str:
+    changed = sorted(name for name in signed.keys() & found.keys() if signed[name] != found[name])
+    missing, extra = sorted(signed.keys() - found.keys()), sorted(found.keys() - signed.keys())
+    counted = (("changed", changed), ("missing", missing), ("unexpected", extra))
+    return ", ".join(f"{len(names)} files {what} {names}" for what, names in counted if names)
 
 
 def _signer_named(signature: Path) -> str | None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.files import write_text
-from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_json, short
+from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_json, fingerprint_mapping, short
 from fine_tune_assets.core.prompt_contract import contract_from_json, prompt_and_template
 
 MANIFEST = "manifest.json"
@@ -65,6 +65,15 @@ class ReleaseFolder:
     def model(self) -> Path:
         """What the engine is started on: a GGUF file, or a folder."""
         return self.folder / (WEIGHTS if self.engine == "vllm" else MODEL)
+
+    @property
+    def model_fingerprint(self) -> str:
+        """Of what the engine is started on, by the manifest's hashes: of the file, or of the folder."""
+        files = self.manifest["files"]
+        if self.engine != "vllm":
+            return str(files.get(MODEL, ""))
+        inside = {name: found for name, found in files.items() if name.startswith(f"{WEIGHTS}/")}
+        return fingerprint_mapping({name.removeprefix(f"{WEIGHTS}/"): found for name, found in inside.items()})
 
     @property
     def asked_with(self) -> AskedWith:

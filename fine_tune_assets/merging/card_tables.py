@@ -49,7 +49,11 @@ def figures(rows: Sequence[Row], family: str) -> str:
 def removed_identifiers(scrub: Row) -> str:
     """How many of the labelled identifiers the scrubber removed, from the scrub certificate."""
     recall = [
-        row for row in scrub["measures"] if row["measure"] == "masked_recall" and row["label"] in ("all", "direct")
+        row
+        for row in scrub["measures"]
+        if row["measure"] == "masked_recall"
+        and row["label"] in ("all", "direct")
+        and row["labelled_set"] != scrub["misses_only"]
     ]
     shown = table(
         ("labelled set", "identifiers", "removed", "share", "95 % interval"),

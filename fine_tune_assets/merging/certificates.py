@@ -19,8 +19,11 @@ def certificate_json(values: Mapping[str, Any]) -> str:
     return json.dumps(_plain(values), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def scrub_certificate(versions: Sequence[str], floors: Mapping[str, float], rows: Sequence[Row]) -> dict[str, Any]:
-    """`versions`: of the scrubbers behind the set; `floors`: what the recipe demands; `rows`: of SCRUB_RECALL."""
+def scrub_certificate(
+    versions: Sequence[str], floors: Mapping[str, float], rows: Sequence[Row], misses_only: str
+) -> dict[str, Any]:
+    """`versions`: of the scrubbers behind the set; `floors`: what the recipe demands; `rows`: of SCRUB_RECALL; `misses_only`: the
+    labelled set that is made of what reviewers marked as missed, whose share says nothing about all identifiers."""
     measured = {row["scrubber_version"] for row in rows}
     missing = sorted(set(versions) - measured)
     why = (
@@ -35,6 +38,7 @@ def scrub_certificate(versions: Sequence[str], floors: Mapping[str, float], rows
         "not_measured": missing,
         "why_not": why,
         "floors": dict(floors),
+        "misses_only": misses_only,
         "measures": sorted(
             (dict(row) for row in rows if row["scrubber_version"] in versions),
             key=lambda row: (row["scrubber_version"], row["labelled_set"], row["measure"], row["label"]),

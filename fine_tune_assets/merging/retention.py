@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from fine_tune_assets.core.errors import GateClosedError, SettingsError
 from fine_tune_assets.core.paths import Layout
@@ -19,6 +20,8 @@ from fine_tune_assets.ledger.release_removal import mark_removed, releases_in_us
 from fine_tune_assets.ledger.releases import RecordedRelease, recorded_releases
 
 _GOING = ".removed-"
+_PATHS = ("folder", "file", "probes_file")
+"""Columns of MERGED_WEIGHTS and QUANTIZED_WEIGHTS that say where something lies."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +97,15 @@ def prune(
         shutil.rmtree(left)
     going = [one for one in releases_of_now(ledger, rule, now, named) if not one.kept_because]
     gone = tuple(one.release_id for one in going if remove_release(ledger, layout, one.recorded, by))
-    weights = unused_weights(layout.weights, used, now - timedelta(days=rule.keep_days))
-    for folder in weights:
-        shutil.rmtree(folder)
-    return Pruned(gone, tuple(folder.name for folder in weights))
+    weights = unused_weights_of_now(layout, used, rule, now)
+    for name in weights:
+        shutil.rmtree(layout.weights / name)
+    return Pruned(gone, tuple(weights))
+
+
+def named_paths(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What rows of merged and exported weights name, as tables keep a path."""
+    return [str(row[name]) for row in rows for name in _PATHS if row.get(name)]
 
 
 def remove_release(ledger: Ledger, layout: Layout, recorded: RecordedRelease, by: str) -> bool:
@@ -114,6 +122,12 @@ def remove_release(ledger: Ledger, layout: Layout, recorded: RecordedRelease, by
         return False
     shutil.rmtree(aside, ignore_errors=not aside.exists())
     return True
+
+
+def unused_weights_of_now(layout: Layout, used: Collection[Path], rule: RetentionRule, now: datetime) -> list[str]:
+    """Names of folders. A day at least: a run that is at work names its weights only when it has written them."""
+    before = now - timedelta(days=max(1, rule.keep_days))
+    return [folder.name for folder in unused_weights(layout.weights, used, before)]
 
 
 def unused_weights(weights_dir: Path, used: Collection[Path], before: datetime) -> list[Path]:

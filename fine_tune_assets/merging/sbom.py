@@ -61,11 +61,11 @@ def installed_packages(environment: str, folders: Sequence[Path] | None = None) 
 
 
 def _stated_licence(distribution: Distribution) -> str:
-    known = distribution.metadata
-    stated = known.get("License-Expression") or known.get("License") or ""
+    known = distribution.metadata.json
+    stated = str(known.get("license_expression") or known.get("license") or "")
     if stated and len(stated) <= _LONGEST_LICENCE and "\n" not in stated:
-        return str(stated)
-    named = [c.rpartition(" :: ")[2] for c in known.get_all("Classifier") or () if c.startswith(_CLASSIFIER)]
+        return stated
+    named = [c.rpartition(" :: ")[2] for c in known.get("classifier", ()) if c.startswith(_CLASSIFIER)]
     return "; ".join(named)
 
 
@@ -79,6 +79,7 @@ def bill_of_materials(model: Material, materials: Sequence[Material], packages: 
         ]
     )
     bom.metadata.component = _material(model)
+    bom.register_dependency(bom.metadata.component, bom.components)
     values = json.loads(JsonV1Dot6(bom).output_as_string())
     del values["metadata"]["timestamp"]
     named = json.dumps([values["metadata"], values["components"]], sort_keys=True)

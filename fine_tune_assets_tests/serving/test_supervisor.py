@@ -103,6 +103,7 @@ def test_a_changed_file_in_a_release_folder_never_starts(settings: Settings, led
 def test_a_file_that_is_no_model_fails_with_its_log(settings: Settings, ledger: Ledger) -> None:
     """It verifies, since nobody changed it, and can't be served all the same."""
     from fine_tune_assets.core.prompt_contract import PromptContract
+    from fine_tune_assets.core.release_signing import sign_release
     from fine_tune_assets.core.releases import write_manifest
     from fine_tune_assets_tests.ledger.made import record_promoted
 
@@ -112,6 +113,7 @@ def test_a_file_that_is_no_model_fails_with_its_log(settings: Settings, ledger: 
     contract = PromptContract("One.", "", (), (2,), 2)
     (folder / PROMPT).write_text(contract.as_json())
     release_id = write_manifest(folder, {"prompt_fingerprint": contract.fingerprint})
+    sign_release(folder, release_id, settings.layout.keys)
     record_promoted(ledger, release_id, "releases/broken")
     with _supervisor(settings, ledger) as supervisor:
         deployment = want_release(ledger, release_id).deployment_id
