@@ -6,7 +6,7 @@ folder is written (see `merging/`).
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ from fine_tune_assets.merging.releasing import ReleaseParts
 from fine_tune_assets.merging.sbom import Material, Package, bill_of_materials, installed_packages
 from fine_tune_assets.phi.measuring import ALL, DIRECT
 from fine_tune_assets.phi.missed_terms import MARKED_BY_REVIEWERS
+from fine_tune_assets.recipes.loading import plain_values
 from fine_tune_assets.recipes.schema import Recipe
 
 NO_KNOWLEDGE_INDEX = "This version has none: the model answers from what it learned."
@@ -78,6 +79,10 @@ def served_export(recipe: Recipe, exports: list[dict[str, Any]], merged: Row) ->
     if found is None:
         raise GateClosedError(
             f"There is no {wanted} export, which is what llama.cpp serves. Materialize quantized_weights again."
+        )
+    if not found["file"]:
+        raise GateClosedError(
+            f"The {wanted} export failed its limits, and no other format takes its place. {found.get('why')}"
         )
     if found["weights_fingerprint"] != merged["weights_fingerprint"]:
         raise GateClosedError("The export is of other weights. Materialize quantized_weights again.")
@@ -118,7 +123,7 @@ class Gathered:
     @cached_property
     def _recipe(self) -> dict[str, Any]:
         """As it was in force, with every default: plain values."""
-        return dict(json.loads(json.dumps(asdict(self.installation.recipe))))
+        return plain_values(self.installation.recipe)
 
     @cached_property
     def _set(self) -> StoredInstructionSet:
@@ -183,10 +188,6 @@ class Gathered:
 
     def _model_facts(self) -> ModelFacts:
         document = json.loads(self._verdict_file(DOCUMENT).read_text(encoding="utf-8"))
-        gate = self._recipe["gate"]
-        limits = {"adapter_to_merged.mean_kl": gate["maximum_merge_kl"]}
-        if self.made.export:
-            limits["merged_to_export.mean_kl"] = gate["maximum_quantized_kl"]
         return ModelFacts(
             recipe=self._recipe,
             base=self.made.base,
@@ -199,9 +200,14 @@ class Gathered:
             scrub=self._scrub(),
             leakage=leakage_certificate(self._set.manifest),
             judge=judge_licence(document["evidence"], self._agreement(document["evidence"])),
-            parity=parity_certificate(self.made.merged, self.made.export, limits),
+            parity=parity_certificate(self.made.merged, self.made.export, self._maximum_kl()),
             absent=self._absent,
         )
+
+    def _maximum_kl(self) -> dict[str, float]:
+        gate, to_export = self._recipe["gate"], f"{SAFETENSORS} to {self.made.served_format}"
+        found = {f"adapter to {SAFETENSORS}": gate.get("maximum_merge_kl"), to_export: gate.get("maximum_quantized_kl")}
+        return {hop: limit for hop, limit in found.items() if limit is not None}
 
     def _scrub(self) -> dict[str, Any]:
         versions = (self._set.manifest.get("evidence") or {}).get("scrubber_versions", [])

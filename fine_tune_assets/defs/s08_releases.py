@@ -108,4 +108,3 @@ def release_holds_the_measured_weights(
         measured = {one["weights_fingerprint"] for one in merged_weights.to_pylist()}
     found = verified.model_fingerprint
     return dg.AssetCheckResult(passed=found in measured, metadata={"model": short(found)})
-

@@ -15,6 +15,9 @@ from fine_tune_assets.ledger.schema import deployments, releases
 from fine_tune_assets.ledger.switches import switched_releases_in
 
 ENDED = ("stopped", "failed")
+_SERVED = ("live", "kept for a rollback", "kept for a rollback")
+"""The releases that users were last switched to. Two before the live one: the one before may have been left for a fault, and
+is no way back then."""
 
 
 def releases_in_use(ledger: Ledger) -> dict[str, str]:
@@ -27,7 +30,7 @@ def releases_in_use_in(connection: sa.Connection) -> dict[str, str]:
     query = sa.select(deployments.c.release_id, deployments.c.state).where(deployments.c.state.not_in(ENDED))
     found = {release: _in_words(state) for release, state in connection.execute(query.order_by(deployments.c.sequence))}
     # Who serves is also asked of the log: an engine that failed serves nobody, and is still what users were given.
-    for release, why in zip(switched_releases_in(connection), ("live", "kept for a rollback"), strict=False):
+    for release, why in zip(switched_releases_in(connection), _SERVED, strict=False):
         found.setdefault(release, why)
     return found
 

@@ -10,8 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Row = Mapping[str, Any]
-_NOT_FIGURES = ("folder", "file", "seconds")
-"""Ends of the names of columns that say where something lies or how long it took."""
+_LIMITS = {
+    "mean_kl": "maximum_kl",
+    "top1_agreement": "minimum_top1",
+    "same_greedy": "minimum_same_greedy",
+    "loss_increase": "maximum_loss_increase",
+}
+"""Figure of a hop → its limit. What a row has no column for was not measured by the version that made it."""
+_AMOUNTS = ("parity_tokens", "parity_answers")
 
 
 def certificate_json(values: Mapping[str, Any]) -> str:
@@ -71,17 +77,45 @@ def judge_licence(evidence: Row, agreement: Sequence[Row] | None) -> dict[str, A
     }
 
 
-def parity_certificate(merged: Row, export: Row | None, limits: Mapping[str, float]) -> dict[str, Any]:
-    """Each step from the adapter to what is served, with every figure of its row. `export` None where the merged weights
-    themselves are served."""
-    steps = {"adapter_to_merged": _figures(merged)}
+def parity_certificate(merged: Row, export: Row | None, maximum_kl: Mapping[str, float]) -> dict[str, Any]:
+    """Each hop from the adapter to what is served, with its figures and limits. `export` None where the merged weights themselves
+    are served. `maximum_kl`: hop → limit, for rows that do not say which one held."""
+    hops = [_hop("adapter", "safetensors", merged["adapter_id"], merged["weights_fingerprint"], merged, maximum_kl)]
     if export is not None:
-        steps["merged_to_export"] = _figures(export)
-    return {"steps": steps, "limits": dict(limits)}
+        names = "safetensors", export["format"], export["weights_fingerprint"], export["fingerprint"]
+        hops.append(_hop(*names, export, maximum_kl))
+    return {
+        "base_fingerprint": merged["base_fingerprint"],
+        "merged_dtype": merged.get("dtype"),
+        "probes_fingerprint": merged.get("probes_fingerprint"),
+        "hops": hops,
+    }
 
 
-def _figures(row: Row) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if not name.endswith(_NOT_FIGURES)}
+def _hop(
+    from_form: str, to_form: str, from_print: str, to_print: str, row: Row, maximum_kl: Mapping[str, float]
+) -> dict[str, Any]:
+    limits = {limit: row[limit] for limit in _LIMITS.values() if limit in row}
+    known = maximum_kl.get(f"{from_form} to {to_form}")
+    return {
+        "from": from_form,
+        "to": to_form,
+        "from_fingerprint": from_print,
+        "to_fingerprint": to_print,
+        "figures": {name: row[name] for name in (*_LIMITS, *_AMOUNTS) if name in row},
+        "limits": limits or ({} if known is None else {"maximum_kl": known}),
+        "is_passed": row.get("is_passed"),
+        "why": row.get("why") or "",
+    }
+
+
+def shown_hops(parity: Row) -> list[tuple[Any, ...]]:
+    """Hop, figure, value, limit: for a card."""
+    return [
+        (f"{hop['from']} to {hop['to']}", name, value, hop["limits"].get(_LIMITS.get(name, ""), ""))
+        for hop in parity["hops"]
+        for name, value in hop["figures"].items()
+    ]
 
 
 def _plain(value: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from fine_tune_assets.merging.card_tables import MISSING, Row, cell, figures, removed_identifiers, table
+from fine_tune_assets.merging.certificates import shown_hops
 
 CARD = "README.md"
 _HUB_LICENCES = (
@@ -160,15 +161,8 @@ def _memory(facts: ModelFacts) -> str:
 
 
 def _parity(facts: ModelFacts) -> str:
-    """Whatever was measured of each step; a missing figure that was asked for is named as such."""
-    limits = facts.parity["limits"]
-    rows = [
-        (step.replace("_", " "), name, value, limits.get(f"{step}.{name}", ""))
-        for step, found in facts.parity["steps"].items()
-        for name, value in found.items()
-        if (isinstance(value, int | float) and name != "bytes") or f"{step}.{name}" in limits
-    ]
-    return f"{table(('step', 'figure', 'measured', 'limit'), rows)}\n\nEvery figure: `evidence/parity.json`."
+    rows = shown_hops(facts.parity)
+    return f"{table(('hop', 'figure', 'measured', 'limit'), rows)}\n\nEverything: `evidence/parity.json`."
 
 
 def _limits(facts: ModelFacts) -> Iterator[str]:

@@ -106,11 +106,14 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "verdict on another adapter": ({"facts": {"adapter_id": "adapter-2"}}, "adapter_id differ"),
     "verdict on another set": ({"facts": {"instruction_set_fingerprint": "set-2"}}, "another instruction set"),
     "hold that nobody signed": (
-        {"verdict": make_verdict("hold", evidence=json.dumps(EVIDENCE))},
+        {"verdict": make_verdict("hold", evidence=json.dumps(EVIDENCE, sort_keys=True))},
         "rests on the verdict hold, which nobody signed",
     ),
     "refusal that somebody signed": (
-        {"verdict": make_verdict("refuse", evidence=json.dumps(EVIDENCE)), "facts": {"verdict_signers": ["A"]}},
+        {
+            "verdict": make_verdict("refuse", evidence=json.dumps(EVIDENCE, sort_keys=True)),
+            "facts": {"verdict_signers": ["A"]},
+        },
         "rests on the verdict refuse",
     ),
     "another model": ({"facts": {"served_fingerprint": "0" * 64}}, "not the one whose parity was measured"),
@@ -132,7 +135,7 @@ def test_a_signed_release_without_its_evidence_is_refused(tmp_path: Path, fault:
 
 
 def test_an_approvers_word_stands_in_the_decision(tmp_path: Path) -> None:
-    verdict = make_verdict("hold", evidence=json.dumps(EVIDENCE))
+    verdict = make_verdict("hold", evidence=json.dumps(EVIDENCE, sort_keys=True))
     release = whole_release(tmp_path, verdict=verdict, facts={"verdict_signers": ["An Approver"]})
     done = verify(release.folder, tmp_path / "keys" / "releases.pub")
     assert "decision: hold, signed by An Approver" in done.output

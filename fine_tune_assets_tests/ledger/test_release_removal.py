@@ -27,14 +27,16 @@ def _switch(ledger: Ledger, release_id: str) -> str:
 
 def test_what_serves_served_before_or_is_on_its_way_is_not_removed(ledger: Ledger) -> None:
     """Each state of a deployment that somebody may still need, and an engine that failed: users were given it last."""
-    first, _, third = (_switch(ledger, name) for name in ("r1", "r2", "r3"))
-    record_promoted(ledger, "r4")
-    want_release(ledger, "r4")
-    assert releases_in_use(ledger) == {"r1": "draining", "r2": "draining", "r3": "live", "r4": "on its way"}
-    report_state(ledger, first, "stopped")
-    report_state(ledger, third, "failed")
-    assert releases_in_use(ledger) == {"r2": "draining", "r3": "live", "r4": "on its way"}
-    for name in ("r2", "r3", "r4"):
+    first, second, _, fourth = (_switch(ledger, name) for name in ("r1", "r2", "r3", "r4"))
+    record_promoted(ledger, "r5")
+    want_release(ledger, "r5")
+    in_use = {"r1": "draining", "r2": "draining", "r3": "draining", "r4": "live", "r5": "on its way"}
+    assert releases_in_use(ledger) == in_use
+    for name, state in ((first, "stopped"), (second, "stopped"), (fourth, "failed")):
+        report_state(ledger, name, state)
+    del in_use["r1"]
+    assert releases_in_use(ledger) == in_use | {"r2": "kept for a rollback"}
+    for name in ("r2", "r3", "r4", "r5"):
         with pytest.raises(GateClosedError, match=f"Release {name} is .*: it is not removed"):
             _remove(ledger, name)
     _remove(ledger, "r1")

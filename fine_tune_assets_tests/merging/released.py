@@ -57,6 +57,14 @@ ADAPTER = {
     "method": "lora", "rows_trained": 30, "steps": 9, "first_validation_loss": 2.5, "best_validation_loss": 1.75,
     "instruction_set_fingerprint": "set-1",
 }  # fmt: skip
+MERGED: dict[str, Any] = {
+    "adapter_id": "a" * 64, "weights_fingerprint": "d" * 64, "base_fingerprint": "b" * 64, "dtype": "float16",
+    "mean_kl": 0.0001, "top1_agreement": None, "bytes": 9, "folder": "weights/x",
+}  # fmt: skip
+EXPORT: dict[str, Any] = {
+    "format": "q8_0", "weights_fingerprint": "d" * 64, "fingerprint": "e" * 64, "mean_kl": 0.0015, "top1_agreement": 0.99,
+    "maximum_kl": 0.02, "minimum_top1": 0.95, "is_passed": True, "why": "", "file": "weights/y/model.gguf",
+}  # fmt: skip
 RECIPE: dict[str, Any] = {"name": "demo", "description": "Clinical sections.", "tasks": [{"name": "subjective"}]}
 
 
@@ -75,9 +83,9 @@ def model_facts(verdict: Verdict, **changes: Any) -> ModelFacts:
         "leakage": leakage_certificate(SET),
         "judge": judge_licence(document["evidence"], []),
         "parity": parity_certificate(
-            {"mean_kl": 0.0001, "bytes": 9, "folder": "weights/x"},
-            {"mean_kl": 0.0015, "top1_agreement": 0.99, "seconds": 3.5},
-            {"adapter_to_merged.mean_kl": 0.002},
+            MERGED,
+            EXPORT,
+            {"adapter to safetensors": 0.002},
         ),
         "absent": {"knowledge_index": "None yet."},
     }

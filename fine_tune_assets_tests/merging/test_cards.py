@@ -18,7 +18,7 @@ from fine_tune_assets.merging.certificates import (
 from fine_tune_assets.merging.data_card import data_card
 from fine_tune_assets.merging.model_card import model_card
 from fine_tune_assets_tests.ledger.made import make_verdict
-from fine_tune_assets_tests.merging.released import EVIDENCE, JUDGE, RECALL, SET, model_facts
+from fine_tune_assets_tests.merging.released import EVIDENCE, EXPORT, JUDGE, MERGED, RECALL, SET, model_facts
 
 
 def _verdict(decision: str = "promote", **evidence: Any) -> Verdict:
@@ -58,8 +58,10 @@ def test_a_licence_that_the_hub_does_not_list_keeps_its_name() -> None:
         "**promote**",
         "| grade | 7.25 | 6.5 | 0.75 | 0.31 to 1.19 | 40 |",
         "| copa | not measured | not measured | not measured | not measured | 40 | 0.1 | unknown: It was not measured. |",
-        "| adapter to merged | mean_kl | 0.0001 | 0.002 |",
-        "| merged to export | top1_agreement | 0.99 |",
+        "| adapter to safetensors | mean_kl | 0.0001 | 0.002 |",
+        "| adapter to safetensors | top1_agreement | not measured |  |",
+        "| safetensors to q8_0 | mean_kl | 0.0015 | 0.02 |",
+        "| safetensors to q8_0 | top1_agreement | 0.99 | 0.95 |",
         "1 of 2 figures could not be told",
         "No knowledge index: None yet.",
         "30 train, 5 validation, 10 test",
@@ -86,14 +88,6 @@ def test_what_is_missing_is_called_so_and_a_judge_without_a_licence_is_a_limit()
     assert "95 of 100" not in card  # of another scrubber
 
 
-def test_a_measure_that_was_asked_for_and_is_not_there_stands_in_the_parity_table() -> None:
-    parity = parity_certificate({"bytes": 1}, None, {"adapter_to_merged.mean_kl": 0.002})
-    parity["steps"]["adapter_to_merged"]["mean_kl"] = None
-    assert "| adapter to merged | mean_kl | not measured | 0.002 |" in model_card(
-        model_facts(_verdict(), parity=parity)
-    )
-
-
 def test_the_dataset_card_adds_to_that_of_the_set_how_it_was_cleaned() -> None:
     card = data_card(
         "# Instruction set\n", scrub_certificate(["s1"], {"all": 0.9}, RECALL, "m"), leakage_certificate(SET)
@@ -103,10 +97,14 @@ def test_the_dataset_card_adds_to_that_of_the_set_how_it_was_cleaned() -> None:
     assert "Looked for: exact, near." in card
 
 
-def test_certificates_hold_no_clock_no_path_and_null_for_what_is_no_number() -> None:
+def test_certificates_hold_no_path_and_null_for_what_is_no_number() -> None:
     """Equal evidence is equal bytes on every machine."""
-    parity = parity_certificate({"mean_kl": float("nan"), "folder": "x", "seconds": 2.0, "probes_file": "y"}, None, {})
-    assert json.loads(certificate_json(parity))["steps"] == {"adapter_to_merged": {"mean_kl": None}}
+    text = certificate_json(parity_certificate({**MERGED, "mean_kl": float("nan")}, EXPORT, {}))
+    assert "weights/" not in text
+    merged, export = json.loads(text)["hops"]
+    assert (merged["figures"]["mean_kl"], merged["limits"], merged["is_passed"]) == (None, {}, None)
+    assert (export["to_fingerprint"], export["limits"]["minimum_top1"], export["is_passed"]) == ("e" * 64, 0.95, True)
+    assert len(parity_certificate(MERGED, None, {})["hops"]) == 1
 
 
 def test_reviewers_marks_are_no_recall() -> None:

@@ -11,7 +11,7 @@ from fine_tune_assets.core.errors import GateClosedError, SettingsError
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.database import Ledger, open_ledger
-from fine_tune_assets.ledger.deployments import report_state, switch_live, want_release
+from fine_tune_assets.ledger.deployments import current_deployments, report_state, switch_live, want_release
 from fine_tune_assets.ledger.releases import RecordedRelease, find_release, recorded_releases
 from fine_tune_assets.ledger.switches import record_switch
 from fine_tune_assets.merging.retention import (
@@ -74,6 +74,9 @@ def _switch(ledger: Ledger, release_id: str) -> None:
     report_state(ledger, deployment.deployment_id, "starting")
     report_state(ledger, deployment.deployment_id, "ready", engine_url="http://127.0.0.1:1/v1", engine_key=b"k")
     switch_live(ledger, deployment.deployment_id)
+    for old in current_deployments(ledger):
+        if old.state == "draining":
+            report_state(ledger, old.deployment_id, "stopped")
 
 
 def _prune(ledger: Ledger, layout: Layout, *named: str) -> Pruned:
@@ -89,15 +92,15 @@ def test_what_serves_what_served_before_and_what_is_on_its_way_are_never_removed
     ledger: Ledger, layout: Layout
 ) -> None:
     """A rollback goes to the one before; a switch that is going on must find its folder."""
-    for number in range(1, 5):
+    for number in range(6):
         _release(ledger, layout, f"r{number}")
         _switch(ledger, f"r{number}")
     _release(ledger, layout, "wanted")
     want_release(ledger, "wanted")
     for name in ("named", "newest"):
         _release(ledger, layout, name)
-    assert _prune(ledger, layout, "named").releases == ("r1", "r2")
-    assert _there(layout) == ["named", "newest", "r3", "r4", "wanted"]
+    assert _prune(ledger, layout, "named").releases == ("r0", "r1", "r2")
+    assert _there(layout) == ["named", "newest", "r3", "r4", "r5", "wanted"]
     assert _prune(ledger, layout, "named") == Pruned((), ())
 
 
