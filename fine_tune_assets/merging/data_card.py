@@ -14,7 +14,7 @@ def data_card(card_of_set: str, scrub: Row, leakage: Row) -> str:
     looked = f"Looked for: {figures['looked_for']}." if figures.get("looked_for") else leakage["why_not"]
     return (
         f"{card_of_set.rstrip()}\n\n## Identifiers removed\n\n"
-        f"Measured on labelled texts, of which the scrubber knew nothing:\n\n{removed_identifiers(scrub)}\n\n"
+        f"Measured on labelled texts:\n\n{removed_identifiers(scrub)}\n\n"
         "Each kind of identifier, and how many other words were removed: `evidence/scrub_certificate.json`.\n\n"
         f"## Training and test\n\nEvery figure: `evidence/leakage_certificate.json`. {looked}\n\n"
         "## Limits\n\n"

@@ -157,7 +157,7 @@ def _others(facts: ModelFacts) -> str:
 
 
 def _memory(facts: ModelFacts) -> str:
-    return f"Share of what was tried that gave nothing away:\n\n{figures(facts.figures, 'safety')}"
+    return f"Share of what was tried that gave something away (0 is best):\n\n{figures(facts.figures, 'safety')}"
 
 
 def _parity(facts: ModelFacts) -> str:
@@ -174,9 +174,10 @@ def _limits(facts: ModelFacts) -> Iterator[str]:
         yield "The judge has no licence: its grades inform, and an approver took the responsibility."
     elif judge.get("kind") == "offline":
         yield "The judge is the small one that comes with the package: how well it agrees with people stands above."
-    unknown = sum(row.get("outcome") == "unknown" for row in facts.figures)
+    asked = [row for row in facts.figures if row.get("margin") is not None]
+    unknown = sum(row.get("outcome") == "unknown" for row in asked)
     if unknown:
-        yield f"{unknown} of {len(facts.figures)} figures could not be told, with the examples that there were."
+        yield f"{unknown} of {len(asked)} figures that were asked for could not be told, with the examples that there were."
     if facts.scrub["why_not"]:
         yield facts.scrub["why_not"]
     for name, why in sorted(facts.absent.items()):

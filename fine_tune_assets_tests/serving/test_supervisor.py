@@ -104,7 +104,7 @@ def test_a_changed_file_in_a_release_folder_never_starts(settings: Settings, led
 SIGNATURES = {
     "missing": "is not signed",
     "broken": "does not hold",
-    "of another release": "does not hold: 1 files changed",
+    "of another release": "does not hold: 2 files changed",
     "by another key": "was signed by another key",
 }
 
