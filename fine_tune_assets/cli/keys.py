@@ -1,9 +1,10 @@
-"""`fine-tune keys`: API keys of the gateway."""
+"""`fine-tune keys`: API keys of the gateway, and the pair that signs releases."""
 
 from datetime import UTC, datetime, timedelta
 
 import click
 
+from fine_tune_assets.core.release_keys import ensure_signing_key, release_key_fingerprint
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.ledger.api_keys import SCOPES, KeyHolder, create_key, list_keys, revoke_key
 from fine_tune_assets.ledger.database import open_ledger
@@ -11,7 +12,7 @@ from fine_tune_assets.ledger.database import open_ledger
 
 @click.group()
 def keys() -> None:
-    """API keys of the gateway."""
+    """API keys of the gateway, and the pair that signs releases."""
 
 
 @keys.command("create")
@@ -49,3 +50,11 @@ def revoke(key_id: str) -> None:
     """Revoke a key: from the next request on it opens nothing."""
     revoke_key(open_ledger(load_settings().database_url), key_id)
     click.echo(f"Key {key_id} is revoked.")
+
+
+@keys.command("signing")
+def signing() -> None:
+    """Print the public key that proves this installation's releases, and make the pair if there is none."""
+    public_key = ensure_signing_key(load_settings().layout.keys)
+    click.echo(f"{public_key}")
+    click.echo(f"fingerprint {release_key_fingerprint(public_key)}")

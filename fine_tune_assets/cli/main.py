@@ -48,6 +48,9 @@ COMMANDS = {
     # Who may do what: cli/users.py.
     "users": ("fine_tune_assets.cli.users", "Users of the desk, and their roles."),
     "keys": ("fine_tune_assets.cli.keys", "API keys of the gateway."),
+    # Releases: cli/verify.py, cli/releases.py.
+    "verify": ("fine_tune_assets.cli.verify", "Prove a release: its signature, its files and its verdict."),
+    "releases": ("fine_tune_assets.cli.releases", "List releases, and remove those that nobody needs any more."),
     "audit": ("fine_tune_assets.cli.audit", "The audit log."),
 }
 """Command → the module that has it under the same name (`_` for `-`), and what the overview says."""

@@ -1,28 +1,40 @@
 """A release folder: a manifest that names every file with its hash, and is itself named by its fingerprint.
 
 Owns writing, reading and verifying it. `release_id` is the fingerprint of the manifest's content, so a folder whose
-manifest or files were changed no longer verifies. Layout:
+manifest or files were changed no longer verifies; who signed it is `release_signing`'s. Layout:
 
     releases/<release_id>/manifest.json   what it is made of, with the hash of each file
                           prompt.json     the prompt contract: system prompt, chat template, special tokens, stop ids
                           model.gguf      what the llama.cpp engine serves, or
                           weights/        what vLLM serves: the merged Safetensors with their tokenizer
+                          release.sig     the signature on all other files
+
+What else it holds is in docs/reference/release.md.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.files import write_text
-from fine_tune_assets.core.fingerprints import fingerprint_files, fingerprint_json, short
+from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_json, fingerprint_mapping, short
 from fine_tune_assets.core.prompt_contract import contract_from_json, prompt_and_template
 
 MANIFEST = "manifest.json"
 PROMPT = "prompt.json"
 MODEL = "model.gguf"
 WEIGHTS = "weights"
+PROBES = "probes.json"
+EVIDENCE = "evidence"
+SIGNATURE = "release.sig"
+VERDICT_DOCUMENT, VERDICT_SIGNATURE = f"{EVIDENCE}/verdict.json", f"{EVIDENCE}/verdict.sig"
+VERDICT_KEY = f"{EVIDENCE}/verdicts.pub"
+SEALS = frozenset({SIGNATURE, VERDICT_SIGNATURE, VERDICT_KEY})
+"""What an installation's keys add. It is no part of the id: the same content has the same id wherever it is signed."""
+HashFile = Callable[[Path], str]
 
 
 class ReleaseError(FineTuneError):
@@ -53,6 +65,15 @@ class ReleaseFolder:
     def model(self) -> Path:
         """What the engine is started on: a GGUF file, or a folder."""
         return self.folder / (WEIGHTS if self.engine == "vllm" else MODEL)
+
+    @property
+    def model_fingerprint(self) -> str:
+        """Of what the engine is started on, by the manifest's hashes: of the file, or of the folder."""
+        files = self.manifest["files"]
+        if self.engine != "vllm":
+            return str(files.get(MODEL, ""))
+        inside = {name: found for name, found in files.items() if name.startswith(f"{WEIGHTS}/")}
+        return fingerprint_mapping({name.removeprefix(f"{WEIGHTS}/"): found for name, found in inside.items()})
 
     @property
     def asked_with(self) -> AskedWith:
@@ -88,9 +109,25 @@ def release_id_of(manifest: dict[str, Any]) -> str:
     return short(fingerprint_json(manifest))
 
 
+def release_files(folder: Path, hash_file: HashFile = fingerprint_file) -> dict[str, str]:
+    """Relative path → SHA-256 of every file. Raises ReleaseError for a link or anything else that is no plain file: what it
+    stands for can change without it."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise ReleaseError(
+                f"Release folder {folder.name}: {name} is a link or no plain file. Build the release again."
+            )
+        if path.is_file():
+            found[name] = hash_file(path)
+    return found
+
+
 def write_manifest(folder: Path, facts: dict[str, Any]) -> str:
     """Add `manifest.json` to a folder that holds all other files; return the release id."""
-    manifest = {**facts, "files": fingerprint_files(folder)}
+    files = {name: found for name, found in release_files(folder).items() if name not in SEALS}
+    manifest = {**facts, "files": files}
     write_text(folder / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False))
     return release_id_of(manifest)
 
@@ -99,18 +136,26 @@ def read_release(folder: Path) -> ReleaseFolder:
     """Read the manifest without checking the files. Raises ReleaseError."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if not isinstance(manifest, dict):
+            raise ValueError("no object")
     except (OSError, ValueError) as error:
         raise ReleaseError(f"Release folder {folder.name} has no readable {MANIFEST}.") from error
     return ReleaseFolder(folder, release_id_of(manifest), manifest)
 
 
-def verify_release(folder: Path, release_id: str) -> ReleaseFolder:
-    """Check the manifest against `release_id` and every file against the manifest. Raises ReleaseError."""
+def verify_release(
+    folder: Path, release_id: str, hash_file: HashFile = fingerprint_file, files: dict[str, str] | None = None
+) -> ReleaseFolder:
+    """Check the manifest against `release_id` and every file against the manifest; `files` if they were hashed just now.
+
+    Asks for no signature: `release_signing` does. Raises ReleaseError.
+    """
     release = read_release(folder)
     if release.release_id != release_id:
         raise ReleaseError(f"Release {release_id}: its manifest was changed. Build the release again.")
-    found = {name: value for name, value in fingerprint_files(folder).items() if name != MANIFEST}
-    wanted = release.manifest["files"]
+    there = release_files(folder, hash_file) if files is None else files
+    found = {name: value for name, value in there.items() if name not in {MANIFEST, *SEALS}}
+    wanted = release.manifest.get("files", {})
     changed = sorted(name for name in wanted if found.get(name, "") != wanted[name])
     extra = sorted(set(found) - set(wanted))
     if changed or extra:

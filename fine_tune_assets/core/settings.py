@@ -74,6 +74,10 @@ class Settings:
     """False: the Dagster UI is read-only, since it has no login and takes commands from any web page."""
     retrain_cron: str = "0 3 * * 0"
     """When training on whatever is new starts, however little it is: Sundays at 3 o'clock."""
+    release_keep_last: int = 3
+    """Releases that are kept however old they are. What serves and what served before it are kept besides."""
+    release_keep_days: int = 30
+    """Days that every other release is kept for at least."""
     mlflow_uri: str = ""
     """Where finished trainings are told: sqlite:////PATH or an MLflow server inside the network; empty means nowhere."""
     threads: int = 0

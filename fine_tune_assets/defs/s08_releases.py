@@ -1,9 +1,12 @@
-"""Stage 8: one content-addressed folder with the model, its prompt and the evidence for it.
+"""Stage 8: one signed, content-addressed folder with the model, its prompt and the evidence for it.
 
-Belongs here: what a release is made of, and the gate before it. Must stay out: how its folder is written (see `merging/`).
+Belongs here: the gate before a release, recording it, and the rule by which older ones go. Must stay out: what a release is made
+of (see s08_release_parts.py), and how its folder is written (see `merging/`).
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -11,22 +14,29 @@ import pyarrow as pa
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import short
-from fine_tune_assets.core.records import Release, Verdict
-from fine_tune_assets.core.releases import MODEL, verify_release
+from fine_tune_assets.core.records import Release
+from fine_tune_assets.core.release_keys import KEY
+from fine_tune_assets.core.release_signing import verify_signed_release
+from fine_tune_assets.core.signing import public_key_file
 from fine_tune_assets.core.tables import RELEASES, table_of
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, errors_for_people
-from fine_tune_assets.defs.s06_adapters import behind_training, set_learned_from
+from fine_tune_assets.defs.s06_adapters import behind_training
 from fine_tune_assets.defs.s07_promotion_verdicts import required_verdict
-from fine_tune_assets.defs.s08_merged_weights import GROUP, kept_contract, require_same_adapter
+from fine_tune_assets.defs.s08_merged_weights import GROUP, require_same_adapter
+from fine_tune_assets.defs.s08_release_parts import Gathered, Made, bound_by, served_export
+from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.ledger.releases import record_release
 from fine_tune_assets.merging.releasing import build_release
+from fine_tune_assets.merging.retention import RetentionRule, named_paths, prune
 
 
 @dg.asset(
     group_name=GROUP,
+    # Another engine serves other weights: that is another release.
+    deps=[recipe_section("engine")],
     automation_condition=behind_training(),
-    description="One folder with the model, its prompt and the evidence for it, named by its content. What is served.",
+    description="One signed folder with the model, its prompt and the evidence for it, named by its content. What is served.",
     owners=OWNERS["ops"],
     kinds={"gguf"},
     metadata=definition_metadata("releases"),
@@ -39,74 +49,62 @@ def releases(
     base_models: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
     merged, adapter, base = (t.to_pylist()[0] for t in (merged_weights, adapters, base_models))
-    export = quantized_weights.to_pylist()[0]
     with errors_for_people():
         require_same_adapter(merged, adapter)
-        if export["weights_fingerprint"] != merged["weights_fingerprint"]:
-            raise GateClosedError("The export is of other weights. Materialize quantized_weights again.")
+        export = served_export(installation.recipe, quantized_weights.to_pylist(), merged)
         verdict = required_verdict(installation, adapter)
         if base["fingerprint"] != adapter["base_fingerprint"]:
             raise GateClosedError("The base model is not the one that the adapter was trained on. Train again.")
-        release = _build(installation, merged, export, adapter, base, verdict)
+        made = Made(merged, export, adapter, base, verdict)
+        release = _build(installation, made)
         with installation.ledger() as ledger:
             record_release(ledger, release)
+        gone = _prune(installation, release.release_id, named_paths([merged, *quantized_weights.to_pylist()]))
     row = {name: value for name, value in asdict(release).items() if name in RELEASES.names}
     table = table_of([row], RELEASES)
-    return result("releases", table, release.release_id, release=release.release_id)
+    return result("releases", table, release.release_id, release=release.release_id, **gone)
 
 
-def _build(
-    installation: Installation,
-    merged: dict[str, Any],
-    export: dict[str, Any],
-    adapter: dict[str, Any],
-    base: dict[str, Any],
-    verdict: Verdict,
-) -> Release:
-    contract = kept_contract(installation, merged["folder"], adapter)
-    bound = {
-        "verdict_id": verdict.verdict_id,
-        "adapter_id": adapter["adapter_id"],
-        "base_fingerprint": base["fingerprint"],
-        "instruction_set_fingerprint": adapter["instruction_set_fingerprint"],
-        "weights_fingerprint": merged["weights_fingerprint"],
-        "prompt_fingerprint": contract.fingerprint,
-    }
-    stored = set_learned_from(installation, adapter)
-    folder = build_release(
-        installation.layout.releases,
-        installation.path(export["file"]),
-        contract,
-        {
-            "verdict.json": verdict.evidence,
-            "instruction_set.json": (stored.folder / "manifest.json").read_text(encoding="utf-8"),
-        },
-        {
-            **bound,
-            "format": export["format"],
-            "base_model": base["name"],
-            "base_licence": base["licence"],
-            "merged_mean_kl": merged["mean_kl"],
-            "export_mean_kl": export["mean_kl"],
-            "verdict_reasons": list(verdict.reasons),
-        },
-    )
-    return Release(release_id=folder.release_id, folder=installation.stored_path(str(folder.folder)), **bound)
+def _build(installation: Installation, made: Made) -> Release:
+    parts = Gathered(installation, made).parts()
+    built = build_release(installation.layout.releases, parts, installation.layout.keys)
+    folder = installation.stored_path(str(built.folder))
+    return Release(release_id=built.release_id, folder=folder, **bound_by(made, parts.contract.fingerprint))
+
+
+def _prune(installation: Installation, release_id: str, used: Sequence[str]) -> dict[str, Any]:
+    """Here, since a release that is new is what makes older ones old. A folder that can't be removed stops no release."""
+    settings = installation.settings
+    rule = RetentionRule(settings.release_keep_last, settings.release_keep_days)
+    paths = [installation.path(stored) for stored in used]
+    try:
+        with installation.ledger() as ledger:
+            gone = prune(
+                ledger, installation.layout, rule, datetime.now(UTC), named=[release_id], used=paths, by="releases"
+            )
+    except OSError as error:
+        return {"older_releases": f"not removed: {type(error).__name__}"}
+    return {"removed_releases": ", ".join(gone.releases) or "none", "removed_weights": len(gone.weights)}
 
 
 @dg.asset_check(
     asset="releases",
     blocking=True,
-    additional_ins={"quantized_weights": dg.AssetIn("quantized_weights")},
-    description="The release's model file is the export that was measured, byte for byte.",
+    additional_ins={
+        "quantized_weights": dg.AssetIn("quantized_weights"),
+        "merged_weights": dg.AssetIn("merged_weights"),
+    },
+    description="The release is signed by this installation, and its model is what was measured, byte for byte.",
 )
 def release_holds_the_measured_weights(
-    installation: Installation, releases: pa.Table, quantized_weights: pa.Table
+    installation: Installation, releases: pa.Table, quantized_weights: pa.Table, merged_weights: pa.Table
 ) -> dg.AssetCheckResult:
     row = releases.to_pylist()[0]
     with errors_for_people():
-        verified = verify_release(installation.path(row["folder"]), row["release_id"])
-    wanted = quantized_weights.to_pylist()[0]["fingerprint"]
-    return dg.AssetCheckResult(
-        passed=verified.manifest["files"][MODEL] == wanted, metadata={"model": short(verified.manifest["files"][MODEL])}
-    )
+        public_key = public_key_file(installation.layout.keys, KEY)
+        verified = verify_signed_release(installation.path(row["folder"]), row["release_id"], public_key)
+    measured = {one["fingerprint"] for one in quantized_weights.to_pylist()}
+    if verified.engine == "vllm":
+        measured = {one["weights_fingerprint"] for one in merged_weights.to_pylist()}
+    found = verified.model_fingerprint
+    return dg.AssetCheckResult(passed=found in measured, metadata={"model": short(found)})

@@ -1,5 +1,6 @@
 """Releases that were put together. Owns storing them, behind the gate; the folders are `core.releases`'."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,8 +15,16 @@ from fine_tune_assets.ledger.schema import releases
 from fine_tune_assets.ledger.verdicts import require_promotion_in
 
 
+@dataclass(frozen=True)
+class RecordedRelease:
+    release: Release
+    recorded_at: datetime
+    removed_at: datetime | None
+    """When its folder was removed; None while it is there."""
+
+
 def record_release(ledger: Ledger, release: Release, by: str = "releases") -> None:
-    """Keep a release. The same one again changes nothing.
+    """Keep a release. The same one again changes nothing; one that was removed is there again.
 
     Raises GateClosedError unless the verdict it names lets its fingerprints through, LedgerError when another release
     has its id.
@@ -25,14 +34,33 @@ def record_release(ledger: Ledger, release: Release, by: str = "releases") -> No
         if known is not None:
             if known != release:
                 raise LedgerError(f"Release {release.release_id} is in the ledger with other facts. Build it again.")
+            _bring_back(connection, release, by)
             return
         require_verdict_of(connection, release)
         connection.execute(releases.insert().values(**vars(release), recorded_at=datetime.now(UTC)))
         audit.append(connection, by, "recorded release", release.release_id)
 
 
+def _bring_back(connection: sa.Connection, release: Release, by: str) -> None:
+    if _removed_at(connection, release.release_id) is not None:
+        connection.execute(releases.update().where(releases.c.release_id == release.release_id).values(removed_at=None))
+        require_verdict_of(connection, release)
+        audit.append(connection, by, "built removed release again", release.release_id)
+
+
+def _removed_at(connection: sa.Connection, release_id: str) -> datetime | None:
+    query = sa.select(releases.c.removed_at).where(releases.c.release_id == release_id)
+    found: datetime | None = connection.execute(query).scalar()
+    return found
+
+
 def require_verdict_of(connection: sa.Connection, release: Release) -> None:
-    """Raise GateClosedError unless the newest verdict on the release's fingerprints lets it through."""
+    """Raise GateClosedError unless the release is there, and the newest verdict on its fingerprints lets it through."""
+    removed = _removed_at(connection, release.release_id)
+    if removed is not None:
+        raise GateClosedError(
+            f"Release {release.release_id} was removed on {removed:%Y-%m-%d} by the retention rule. Materialize releases again."
+        )
     verdict = require_promotion_in(
         connection, release.adapter_id, release.base_fingerprint, release.instruction_set_fingerprint
     )
@@ -55,9 +83,15 @@ def find_release_in(connection: sa.Connection, release_id: str) -> Release | Non
 
 def list_releases(ledger: Ledger) -> list[Release]:
     """Every release that was ever recorded, oldest first."""
+    return [recorded.release for recorded in recorded_releases(ledger)]
+
+
+def recorded_releases(ledger: Ledger) -> list[RecordedRelease]:
+    """The same with when they came and went."""
     query = sa.select(releases).order_by(releases.c.recorded_at, releases.c.release_id)
     with ledger.read() as connection:
-        return [_release(row) for row in connection.execute(query).mappings()]
+        rows = connection.execute(query).mappings()
+        return [RecordedRelease(_release(row), row["recorded_at"], row["removed_at"]) for row in rows]
 
 
 def release_of_adapter(ledger: Ledger, adapter_id: str) -> Release | None:

@@ -179,6 +179,8 @@ releases = sa.Table(
     sa.Column("weights_fingerprint", sa.String(64), nullable=False),
     sa.Column("prompt_fingerprint", sa.String(64), nullable=False),
     sa.Column("recorded_at", UtcTime, nullable=False),
+    # When its folder was removed by the retention rule; what is known of it stays.
+    sa.Column("removed_at", UtcTime),
 )
 
 deployments = sa.Table(

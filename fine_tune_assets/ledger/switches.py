@@ -18,6 +18,13 @@ def record_switch(connection: sa.Connection, by: str, colour: str, release_id: s
     audit.append(connection, by, _SWITCHED[colour], f"{_RELEASE}{release_id}")
 
 
+def switched_releases_in(connection: sa.Connection) -> list[str]:
+    """Releases that users were switched to, the latest first, each once."""
+    query = sa.select(audit_lines.c.about).where(audit_lines.c.what.in_(_SWITCHED.values()))
+    lines = connection.execute(query.order_by(audit_lines.c.position.desc())).scalars()
+    return list(dict.fromkeys(about.removeprefix(_RELEASE) for about in lines))
+
+
 def serving_adapter(ledger: Ledger) -> str | None:
     """The adapter in the release that users were last switched to; None before the first switch."""
     with ledger.read() as connection:

@@ -1,59 +1,98 @@
-"""Puts a release together: one content-addressed folder with the model, its prompt, and the evidence for it."""
+"""Puts a release together: one content-addressed, signed folder with the model, its prompt, and the evidence for it.
+
+Owns how the folder is written. What is in it is decided by who calls.
+"""
 
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fine_tune_assets.core.files import folder_written_aside, write_text
+from fine_tune_assets.core.files import folder_written_aside, write_bytes, write_text
 from fine_tune_assets.core.prompt_contract import PromptContract
-from fine_tune_assets.core.releases import MODEL, PROMPT, ReleaseFolder, read_release, verify_release, write_manifest
+from fine_tune_assets.core.release_keys import ensure_signing_key
+from fine_tune_assets.core.release_signing import sign_release, verify_signed_release
+from fine_tune_assets.core.releases import MODEL, PROMPT, WEIGHTS, ReleaseError, ReleaseFolder, write_manifest
 
-CARD = "README.md"
+
+@dataclass(frozen=True)
+class ReleaseParts:
+    """What goes into a release."""
+
+    model: Path
+    """A GGUF file, or the folder of merged weights."""
+    contract: PromptContract
+    facts: Mapping[str, Any]
+    """For the manifest."""
+    documents: Mapping[str, str]
+    """Path in the release → text."""
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """Path in the release → file to take over."""
+    seals: Mapping[str, bytes] = field(default_factory=dict)
+    """Signatures and public keys: no part of the id."""
 
 
-def build_release(
-    releases_dir: Path,
-    gguf: Path,
-    contract: PromptContract,
-    evidence: Mapping[str, str],
-    facts: Mapping[str, Any],
-) -> ReleaseFolder:
-    """Write `releases_dir/<release id>/`. `evidence` maps file names to JSON text; `facts` goes into the manifest.
+def build_release(releases_dir: Path, parts: ReleaseParts, keys: Path) -> ReleaseFolder:
+    """Write `releases_dir/<release id>/`, signed by the pair in `keys`.
 
-    The same content gives the same id, and an existing folder is kept if it is whole, else replaced.
+    The same content gives the same id, and an existing folder is kept if it is whole and signed, else replaced. Raises
+    SettingsError if the key can't be used.
     """
+    public_key = ensure_signing_key(keys)
     scratch = releases_dir / ".building"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
-        _link(gguf, scratch / MODEL)
-        write_text(scratch / PROMPT, contract.as_json())
-        for name, text in evidence.items():
-            write_text(scratch / "evidence" / name, text)
-        write_text(scratch / CARD, _card(facts))
-        release_id = write_manifest(scratch, {**facts, "prompt_fingerprint": contract.fingerprint})
+        release_id = _write(scratch, parts)
         folder = releases_dir / release_id
-        with folder_written_aside(folder) as aside:
-            aside.rmdir()
-            os.replace(scratch, aside)
+        if not _is_whole(folder, release_id, public_key):
+            sign_release(scratch, release_id, keys)
+            with folder_written_aside(folder) as aside:
+                aside.rmdir()
+                os.replace(scratch, aside)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    verify_release(folder, release_id)
-    return read_release(folder)
+    return verify_signed_release(folder, release_id, public_key)
+
+
+def _write(folder: Path, parts: ReleaseParts) -> str:
+    if parts.model.is_dir():
+        _take_folder(parts.model, folder / WEIGHTS)
+    else:
+        _link(parts.model, folder / MODEL)
+    write_text(folder / PROMPT, parts.contract.as_json())
+    for name, source in parts.files.items():
+        _link(source, folder / name)
+    for name, text in parts.documents.items():
+        write_text(folder / name, text)
+    for name, content in parts.seals.items():
+        write_bytes(folder / name, content)
+    return write_manifest(folder, {**parts.facts, "prompt_fingerprint": parts.contract.fingerprint})
+
+
+def _is_whole(folder: Path, release_id: str, public_key: Path) -> bool:
+    if not folder.is_dir():
+        return False
+    try:
+        verify_signed_release(folder, release_id, public_key)
+    except ReleaseError:
+        return False
+    return True
+
+
+def _take_folder(source: Path, target: Path) -> None:
+    for path in sorted(source.rglob("*")):
+        if path.is_file():
+            _link(path, target / path.relative_to(source))
 
 
 def _link(source: Path, target: Path) -> None:
     """A hard link where the file system allows it: a release then costs no second copy of the weights."""
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    real = source.resolve()  # of a symbolic link not the link: a release holds plain files
     try:
-        os.link(source, target)
+        os.link(real, target)
     except OSError:
-        shutil.copy(source, target)
-
-
-def _card(facts: Mapping[str, Any]) -> str:
-    rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items() if not isinstance(value, dict | list))
-    return (
-        f"# Model card\n\nWhat this release is made of. Figures and reasons: `evidence/`.\n\n| | |\n|---|---|\n{rows}\n"
-    )
+        shutil.copy(real, target)

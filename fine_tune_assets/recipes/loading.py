@@ -1,5 +1,7 @@
 """Reads a recipe from YAML. Owns finding the file and saying clearly what is wrong with it."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,11 @@ def load_recipe(name_or_path: str) -> Recipe:
     except (ValueError, yaml.YAMLError) as error:  # bytes that are no UTF-8, or a date that does not exist
         raise RecipeError(f"Recipe {path.name} is not valid YAML: {error}") from error
     return parse_recipe(values, path.name)
+
+
+def plain_values(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as it is in force, with every default: what YAML holds, and what `parse_recipe` reads."""
+    return dict(json.loads(json.dumps(asdict(recipe))))
 
 
 def parse_recipe(values: Any, origin: str) -> Recipe:

@@ -20,7 +20,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.keys import read_or_create_key
-from fine_tune_assets.core.releases import ReleaseError, ReleaseFolder, verify_release
+from fine_tune_assets.core.release_signing import SignedReleases
+from fine_tune_assets.core.releases import ReleaseError, ReleaseFolder
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.llama_cpp import (
     EngineError,
@@ -101,6 +102,7 @@ class Supervisor:
         self._engines_dir = settings.layout.run / ENGINES
         self._engines_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._watched: dict[str, _Watched] = {}
+        self._releases = SignedReleases(settings.layout.keys)
         self._adopt()
 
     def _adopt(self) -> None:
@@ -166,7 +168,7 @@ class Supervisor:
             report_state(self._ledger, deployment.deployment_id, "stopped")
 
     def _start(self, deployment: Deployment, now: datetime) -> None:
-        """Verify every file first: a release that was changed is never started, not even one that is live."""
+        """Verify signature and every file first: a release that was changed is never started, not even one that is live."""
         folder = self._engines_dir / deployment.deployment_id
         threads = self._settings.threads
         try:
@@ -185,7 +187,7 @@ class Supervisor:
         release = find_release(self._ledger, deployment.release_id)
         if release is None:
             raise ReleaseError(f"Release {deployment.release_id} is not in the ledger.")
-        return verify_release(self._settings.data_dir / release.folder, release.release_id)
+        return self._releases.verify(self._settings.data_dir / release.folder, release.release_id)
 
     def _warm(self, deployment: Deployment) -> None:
         watched = self._watched[deployment.deployment_id]

@@ -151,7 +151,7 @@ def test_sources_are_the_assets_that_nobody_computes() -> None:
         ("gate", {"judge_agreement", "promotion_verdicts"}),
         ("weights", {"merged_weights"}),
         ("exports", {"quantized_weights"}),
-        ("engine", {"served_models"}),
+        ("engine", {"releases", "served_models"}),
     ],
 )
 def test_a_section_of_the_recipe_is_read_by_what_it_decides(section: str, readers: set[str]) -> None:

@@ -83,6 +83,31 @@ def test_what_was_approved_is_what_was_trained_and_what_was_trained_is_served(se
     assert manifest["files"]["model.gguf"] == _rows(small, "quantized_weights")[0]["fingerprint"]
 
 
+def test_the_release_is_proven_and_holds_its_evidence(served: Served, tmp_path: Path) -> None:
+    """On another machine: only the folder and the key. What was measured on the way stands in it, and nothing is made up."""
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    from fine_tune_assets.recipes.loading import load_recipe
+
+    small, printed = served
+    folder = shutil.copytree(small.data / _rows(small, "releases")[0]["folder"], tmp_path / "release")
+    key = str(small.data / "keys" / "releases.pub")
+    done = small.run("-m", "fine_tune_assets.cli.main", "verify", str(folder), "--public-key", key)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"release {printed['release']}: " in done.stdout
+    evidence = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("evidence/*.json")}
+    assert evidence["verdict"]["verdict_id"] == _rows(small, "promotion_verdicts")[0]["verdict_id"]
+    assert {row["labelled_set"] for row in evidence["scrub_certificate"]["measures"]} == {"asq_phi"}
+    assert evidence["leakage_certificate"]["figures"]["holds"]
+    assert evidence["judge_licence"]["measures"]
+    measured = [hop["figures"]["mean_kl"] for hop in evidence["parity"]["hops"]]
+    assert measured == [_rows(small, name)[0]["mean_kl"] for name in ("merged_weights", "quantized_weights")]
+    assert load_recipe(str(folder / "recipe.yaml")) == load_recipe(str(small.data / "recipe.yaml"))
+    bill = (folder / "sbom.cdx.json").read_text(encoding="utf-8")
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(bill) is None
+
+
 @pytest.fixture(scope="module")
 def services(served: Served) -> Small:
     small, _ = served

@@ -13,7 +13,6 @@ from fine_tune_assets.core.prompt_contract import PromptContract, read_prompt_co
 from fine_tune_assets.engines.transformers_models import load_model, load_tokenizer
 from fine_tune_assets.merging.gguf import LOCK, export_gguf
 from fine_tune_assets.merging.merging import compare, merge_adapter
-from fine_tune_assets.merging.releasing import build_release
 
 pytestmark = pytest.mark.slow
 
@@ -123,14 +122,3 @@ def test_an_export_that_differs_too_much_is_refused_and_leaves_nothing(
     with pytest.raises(GateClosedError, match="differs too much"):
         export_gguf(merged.folder, tmp_path, "q8_0", probes, 0.0, _turn_end(merged.folder))
     assert [path.name for path in tmp_path.iterdir()] == [LOCK]
-
-
-def test_the_same_content_is_the_same_release(tmp_path: Path) -> None:
-    """A release is named by what it holds: building it again finds it there."""
-    model = tmp_path / "any.gguf"
-    model.write_bytes(b"weights")
-    first, second = (
-        build_release(tmp_path / "releases", model, CONTRACT, {"verdict.json": "{}"}, {"a": "b"}) for _ in range(2)
-    )
-    assert first.release_id == second.release_id
-    assert [p.name for p in (tmp_path / "releases").iterdir()] == [first.release_id]

@@ -1,29 +1,67 @@
-"""A release folder that was damaged is repaired by what its error advises."""
+"""A release folder is named by its content, signed, and repaired by what its error advises."""
 
 from pathlib import Path
 
 import pytest
 
-from fine_tune_assets.core.prompt_contract import PromptContract
-from fine_tune_assets.core.releases import MODEL, PROMPT, ReleaseError, ReleaseFolder, verify_release
+from fine_tune_assets.core.release_signing import SignedReleases
+from fine_tune_assets.core.releases import MODEL, PROMPT, ReleaseError
 from fine_tune_assets.merging.releasing import build_release
-
-CONTRACT = PromptContract("Be brief.", "{{ x }}", (), (2,), 2)
-
-
-def _build(tmp_path: Path) -> ReleaseFolder:
-    gguf = tmp_path / "any.gguf"
-    gguf.write_bytes(b"weights")
-    return build_release(tmp_path / "releases", gguf, CONTRACT, {"verdict.json": "{}"}, {"a": "b"})
+from fine_tune_assets_tests.merging.released import release_parts, whole_release
 
 
-@pytest.mark.parametrize("name", [MODEL, PROMPT])
+@pytest.mark.parametrize("name", [MODEL, PROMPT, "release.sig"])
 def test_building_a_damaged_release_again_repairs_it(tmp_path: Path, name: str) -> None:
     """Otherwise it could be served never again: the same content always has the same folder."""
-    first = _build(tmp_path)
+    first, verifier = whole_release(tmp_path), SignedReleases(tmp_path / "keys")
     (first.folder / name).unlink()
     (first.folder / name).write_bytes(b"damaged")
     with pytest.raises(ReleaseError, match="Build the release again"):
-        verify_release(first.folder, first.release_id)
-    assert _build(tmp_path).release_id == first.release_id
-    verify_release(first.folder, first.release_id)
+        verifier.verify(first.folder, first.release_id)
+    assert whole_release(tmp_path).release_id == first.release_id
+    verifier.verify(first.folder, first.release_id)
+
+
+def test_the_same_content_is_the_same_release_and_its_folder_stays(tmp_path: Path) -> None:
+    """An engine may have it open. A new signature would be other bytes: none is made."""
+    first = whole_release(tmp_path)
+    before = {path: path.stat().st_ino for path in first.folder.rglob("*")}
+    assert whole_release(tmp_path).release_id == first.release_id
+    assert {path: path.stat().st_ino for path in first.folder.rglob("*")} == before
+    assert [path.name for path in (tmp_path / "releases").iterdir()] == [first.release_id]
+
+
+def test_two_installations_give_the_same_content_the_same_id(tmp_path: Path) -> None:
+    """Signatures and public keys are no part of it."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    one, two = whole_release(tmp_path / "one"), whole_release(tmp_path / "two")
+    assert one.release_id == two.release_id
+    with pytest.raises(ReleaseError, match="signed by another key"):
+        SignedReleases(tmp_path / "one" / "keys").verify(two.folder, two.release_id)
+
+
+def test_merged_weights_are_taken_over_as_a_folder_without_a_second_copy(tmp_path: Path) -> None:
+    """What vLLM serves; a symbolic link is taken over as what it stands for."""
+    merged = tmp_path / "merged"
+    (merged / "inside").mkdir(parents=True)
+    (merged / "inside" / "model.safetensors").write_bytes(b"tensors")
+    (tmp_path / "tokenizer.json").write_text("{}", encoding="utf-8")
+    (merged / "tokenizer.json").symlink_to(tmp_path / "tokenizer.json")
+    built = whole_release(tmp_path, model=merged, facts={"engine": "vllm"})
+    assert built.model == built.folder / "weights"
+    taken = built.model / "inside" / "model.safetensors"
+    assert taken.stat().st_ino == (merged / "inside" / "model.safetensors").stat().st_ino
+    assert not (built.model / "tokenizer.json").is_symlink()
+    assert built.model_fingerprint == built.manifest["served_fingerprint"]
+
+
+def test_a_release_that_can_not_be_signed_is_not_there(tmp_path: Path) -> None:
+    """Nothing unsigned is left that somebody might serve."""
+    from fine_tune_assets.core.errors import SettingsError
+
+    parts = release_parts(tmp_path)
+    (tmp_path / "keys" / "releases.pub").write_text("of a pair whose private half is lost", encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"releases\.pem is missing"):
+        build_release(tmp_path / "releases", parts, tmp_path / "keys")
+    assert not (tmp_path / "releases").exists()

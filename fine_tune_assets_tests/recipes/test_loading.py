@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from fine_tune_assets.core.errors import RecipeError
-from fine_tune_assets.recipes.loading import load_recipe, parse_recipe, shipped_recipes
+from fine_tune_assets.recipes.loading import load_recipe, parse_recipe, plain_values, shipped_recipes
 from fine_tune_assets.recipes.sections import section_fingerprints
 
 DEMO = "demo_smollm2"
@@ -30,6 +30,13 @@ def test_every_shipped_recipe_loads_under_its_own_name(name: str) -> None:
     assert recipe.name == name
     assert recipe.tasks
     assert recipe.exports
+
+
+@pytest.mark.parametrize("name", sorted(shipped_recipes()))
+def test_a_recipe_that_was_written_out_with_its_defaults_is_the_same_recipe(name: str) -> None:
+    """As a release carries it: somebody can train by it again."""
+    written_out = yaml.safe_dump(plain_values(load_recipe(name)))
+    assert parse_recipe(yaml.safe_load(written_out), "written out") == load_recipe(name)
 
 
 def test_the_recipes_for_small_and_large_machines_are_shipped() -> None:

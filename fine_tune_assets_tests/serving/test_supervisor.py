@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import socket
 import time
@@ -100,9 +101,45 @@ def test_a_changed_file_in_a_release_folder_never_starts(settings: Settings, led
         assert not (settings.layout.run / "engines" / deployment / LOG).exists()
 
 
+SIGNATURES = {
+    "missing": "is not signed",
+    "broken": "does not hold",
+    "of another release": "does not hold: 2 files changed",
+    "by another key": "was signed by another key",
+}
+
+
+@pytest.mark.parametrize("signature", SIGNATURES)
+def test_a_release_without_our_signature_never_starts(settings: Settings, ledger: Ledger, signature: str) -> None:
+    """Every file may be as its manifest says: who made it is what counts. Of before there were signatures: built again."""
+    from fine_tune_assets.core.release_signing import sign_release
+
+    other = build_release(settings, ledger, "Two.") if signature == "of another release" else ""
+    release_id = build_release(settings, ledger, "One.")
+    folder = settings.layout.releases / release_id
+    if signature == "by another key":
+        sign_release(folder, release_id, settings.data_dir / "foreign")
+    elif other:
+        shutil.copy(settings.layout.releases / other / "release.sig", folder)
+    elif signature == "broken":
+        (folder / "release.sig").write_text("{}")
+    else:
+        (folder / "release.sig").unlink()
+    with _supervisor(settings, ledger) as supervisor:
+        deployment = want_release(ledger, release_id).deployment_id
+        supervisor.tick(datetime.now(UTC))
+    failed = find_deployment(ledger, deployment)
+    assert failed is not None
+    assert failed.state == "failed"
+    assert SIGNATURES[signature] in failed.detail
+    assert "fine-tune materialize --again releases" in failed.detail
+    assert not (settings.layout.run / "engines" / deployment / LOG).exists()
+
+
 def test_a_file_that_is_no_model_fails_with_its_log(settings: Settings, ledger: Ledger) -> None:
     """It verifies, since nobody changed it, and can't be served all the same."""
     from fine_tune_assets.core.prompt_contract import PromptContract
+    from fine_tune_assets.core.release_signing import sign_release
     from fine_tune_assets.core.releases import write_manifest
     from fine_tune_assets_tests.ledger.made import record_promoted
 
@@ -112,6 +149,7 @@ def test_a_file_that_is_no_model_fails_with_its_log(settings: Settings, ledger: 
     contract = PromptContract("One.", "", (), (2,), 2)
     (folder / PROMPT).write_text(contract.as_json())
     release_id = write_manifest(folder, {"prompt_fingerprint": contract.fingerprint})
+    sign_release(folder, release_id, settings.layout.keys)
     record_promoted(ledger, release_id, "releases/broken")
     with _supervisor(settings, ledger) as supervisor:
         deployment = want_release(ledger, release_id).deployment_id

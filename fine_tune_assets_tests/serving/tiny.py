@@ -1,9 +1,12 @@
 """The real tiny model and releases made of it, for tests of engines, serving and the gateway."""
 
+import os
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
 from fine_tune_assets.core.prompt_contract import PromptContract
+from fine_tune_assets.core.release_signing import sign_release
 from fine_tune_assets.core.releases import MODEL, PROMPT, write_manifest
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.ledger.database import Ledger
@@ -22,10 +25,19 @@ def build_release(settings: Settings, ledger: Ledger, system_prompt: str) -> str
     """A release folder with the tiny model, behind an open gate; returns its id."""
     aside = settings.layout.releases / "aside"
     aside.mkdir(parents=True)
-    (aside / MODEL).symlink_to(tiny_gguf())
+    _link_model(aside / MODEL)
     contract = PromptContract(system_prompt, "", (), (2,), 2)
     (aside / PROMPT).write_text(contract.as_json())
     release_id = write_manifest(aside, {"made_by": "a test", "prompt_fingerprint": contract.fingerprint})
+    sign_release(aside, release_id, settings.layout.keys)
     folder = aside.rename(settings.layout.releases / release_id)
     record_promoted(ledger, release_id, folder.relative_to(settings.data_dir))
     return release_id
+
+
+def _link_model(path: Path) -> None:
+    """A release holds no symbolic links. Never write into it: it may be the package's own file."""
+    try:
+        os.link(tiny_gguf(), path)
+    except OSError:
+        shutil.copy(tiny_gguf(), path)

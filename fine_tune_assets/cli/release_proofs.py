@@ -1,0 +1,103 @@
+"""What `fine-tune verify` proves of a release, line by line.
+
+Owns the order, and what a release must hold. The signature comes first: what is read after it was signed as it is. Asks no ledger
+and no settings, and imports nothing that runs a model.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from fine_tune_assets.core.records import Verdict
+from fine_tune_assets.core.release_keys import release_key_fingerprint
+from fine_tune_assets.core.release_signing import require_release_signature
+from fine_tune_assets.core.releases import (
+    EVIDENCE,
+    MANIFEST,
+    PROBES,
+    VERDICT_DOCUMENT,
+    VERDICT_KEY,
+    ReleaseError,
+    ReleaseFolder,
+    read_release,
+    release_files,
+    verify_release,
+)
+from fine_tune_assets.ledger.verdict_documents import prove
+
+_BOUND = ("verdict_id", "adapter_id", "base_fingerprint", "instruction_set_fingerprint")
+HOLDS = {
+    "prompt contract": "prompt.json",
+    "recipe": "recipe.yaml",
+    "manifest of the instruction set": f"{EVIDENCE}/instruction_set.json",
+    "scrub certificate": f"{EVIDENCE}/scrub_certificate.json",
+    "leakage certificate": f"{EVIDENCE}/leakage_certificate.json",
+    "judge licence": f"{EVIDENCE}/judge_licence.json",
+    "parity": f"{EVIDENCE}/parity.json",
+    "bill of materials": "sbom.cdx.json",
+    "model card": "README.md",
+    "dataset card": "DATASET_CARD.md",
+}
+"""What every release holds, and where."""
+_MAY_BE_ABSENT = {"knowledge index": "knowledge_index.json", "probes": PROBES}
+"""What a release may do without, if its manifest says why."""
+
+
+def prove_release(folder: Path, public_key: Path, release_id: str | None) -> Iterator[str]:
+    """A line for each thing that holds. Raises ReleaseError, SettingsError or SignatureError at the first that does not."""
+    key = release_key_fingerprint(public_key)
+    files = release_files(folder)
+    require_release_signature(folder, folder.name, public_key, files)
+    yield f"signature: {len(files) - 1} files, by the key {key}; nothing was changed, removed or added"
+    release = read_release(folder)
+    if release_id is not None and release.release_id != release_id:
+        raise ReleaseError(f"This is release {release.release_id}, and not {release_id}.")
+    verify_release(folder, release.release_id, files=files)
+    yield f"release {release.release_id}: the fingerprint of {MANIFEST}, which names every file with its hash"
+    yield _model(release)
+    yield from _contents(release)
+    yield from _verdict(release)
+
+
+def _model(release: ReleaseFolder) -> str:
+    wanted = release.manifest.get("served_fingerprint")
+    if not wanted or release.model_fingerprint != wanted:
+        raise ReleaseError(f"Release {release.release_id}: its model is not the one whose parity was measured.")
+    return f"model: {release.model.name} for {release.engine}, {wanted}"
+
+
+def _contents(release: ReleaseFolder) -> Iterator[str]:
+    there, absent = release.manifest["files"], release.manifest.get("absent", {})
+    for what, name in HOLDS.items():
+        if name not in there:
+            raise ReleaseError(f"Release {release.release_id} has no {what} ({name}).")
+        yield f"{what}: {name}"
+    for what, name in _MAY_BE_ABSENT.items():
+        why = absent.get(what.replace(" ", "_"))
+        if name not in there and not why:
+            raise ReleaseError(f"Release {release.release_id} has no {what}, and does not say why.")
+        yield f"{what}: {name}" if name in there else f"{what}: none. {why}"
+    stored = json.loads((release.folder / HOLDS["manifest of the instruction set"]).read_text(encoding="utf-8"))
+    if stored.get("fingerprint") != release.manifest["instruction_set_fingerprint"]:
+        raise ReleaseError(f"Release {release.release_id} holds the manifest of another instruction set.")
+
+
+def _verdict(release: ReleaseFolder) -> Iterator[str]:
+    """The document is signed by a pair of its own, whose public half the release carries and signs."""
+    proven = prove(release.folder / VERDICT_DOCUMENT, release.folder / VERDICT_KEY)
+    verdict, manifest = proven.verdict, release.manifest
+    other = [name for name in _BOUND if getattr(verdict, name) != manifest.get(name)]
+    if other:
+        raise ReleaseError(
+            f"Release {release.release_id} holds the verdict on something else: {', '.join(other)} differ."
+        )
+    yield f"verdict {verdict.verdict_id}: signed by the key {proven.key_fingerprint}, about exactly this release"
+    yield f"decision: {_decision(verdict, manifest.get('verdict_signers', []), release.release_id)}"
+
+
+def _decision(verdict: Verdict, signers: list[str], release_id: str) -> str:
+    if verdict.decision == "promote":
+        return "promote"
+    if verdict.decision == "hold" and signers:
+        return f"hold, signed by {', '.join(signers)}"
+    raise ReleaseError(f"Release {release_id} rests on the verdict {verdict.decision}, which nobody signed.")

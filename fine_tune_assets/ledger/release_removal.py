@@ -1,0 +1,50 @@
+"""Taking a release's folder away: which releases may never go, and the audited line that one went.
+
+Owns both. How long the others are kept is a rule of `merging.retention`; folders are its too.
+"""
+
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.ledger import audit
+from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.deployments import PENDING
+from fine_tune_assets.ledger.schema import deployments, releases
+from fine_tune_assets.ledger.switches import switched_releases_in
+
+ENDED = ("stopped", "failed")
+_SERVED = ("live", "kept for a rollback", "kept for a rollback")
+"""The releases that users were last switched to. Two before the live one: the one before may have been left for a fault, and
+is no way back then."""
+
+
+def releases_in_use(ledger: Ledger) -> dict[str, str]:
+    """Release → why it must stay: what serves, what a rollback goes back to, and all that is on its way."""
+    with ledger.read() as connection:
+        return releases_in_use_in(connection)
+
+
+def releases_in_use_in(connection: sa.Connection) -> dict[str, str]:
+    query = sa.select(deployments.c.release_id, deployments.c.state).where(deployments.c.state.not_in(ENDED))
+    found = {release: _in_words(state) for release, state in connection.execute(query.order_by(deployments.c.sequence))}
+    # Who serves is also asked of the log: an engine that failed serves nobody, and is still what users were given.
+    for release, why in zip(switched_releases_in(connection), _SERVED, strict=False):
+        found.setdefault(release, why)
+    return found
+
+
+def _in_words(state: str) -> str:
+    return "on its way" if state in PENDING else state
+
+
+def mark_removed(connection: sa.Connection, release_id: str, by: str) -> None:
+    """Write down that the release's folder goes now. Raises GateClosedError if it is in use by now."""
+    in_use = releases_in_use_in(connection)
+    if release_id in in_use:
+        raise GateClosedError(f"Release {release_id} is {in_use[release_id]}: it is not removed.")
+    connection.execute(
+        releases.update().where(releases.c.release_id == release_id).values(removed_at=datetime.now(UTC))
+    )
+    audit.append(connection, by, "removed release", release_id)

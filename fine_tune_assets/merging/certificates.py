@@ -1,0 +1,126 @@
+"""The certificates that a release carries, as JSON: identifiers removed, training and test apart, the judge, parity.
+
+Owns what each says, from rows and documents that others made. What was not measured is null, with the reason beside it. No
+clocks and no paths: the same evidence gives the same bytes.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Row = Mapping[str, Any]
+_LIMITS = {
+    "mean_kl": "maximum_kl",
+    "top1_agreement": "minimum_top1",
+    "same_greedy": "minimum_same_greedy",
+    "loss_increase": "maximum_loss_increase",
+}
+"""Figure of a hop → its limit. What a row has no column for was not measured by the version that made it."""
+_AMOUNTS = ("parity_tokens", "parity_answers")
+
+
+def certificate_json(values: Mapping[str, Any]) -> str:
+    """Canonical JSON; a number that is none is null."""
+    return json.dumps(_plain(values), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def scrub_certificate(
+    versions: Sequence[str], floors: Mapping[str, float], rows: Sequence[Row], misses_only: str
+) -> dict[str, Any]:
+    """`versions`: of the scrubbers behind the set; `floors`: what the recipe demands; `rows`: of SCRUB_RECALL; `misses_only`: the
+    labelled set that is made of what reviewers marked as missed, whose share says nothing about all identifiers."""
+    measured = {row["scrubber_version"] for row in rows}
+    missing = sorted(set(versions) - measured)
+    why = (
+        ""
+        if versions
+        else "The instruction set does not say which scrubber was used: it was stored by an older version."
+    )
+    if missing:
+        why = f"{len(missing)} of {len(versions)} scrubbers behind the set are not in scrub_recall any more."
+    return {
+        "scrubber_versions": sorted(versions),
+        "not_measured": missing,
+        "why_not": why,
+        "floors": dict(floors),
+        "misses_only": misses_only,
+        "measures": sorted(
+            (dict(row) for row in rows if row["scrubber_version"] in versions),
+            key=lambda row: (row["scrubber_version"], row["labelled_set"], row["measure"], row["label"]),
+        ),
+    }
+
+
+def leakage_certificate(set_manifest: Row) -> dict[str, Any]:
+    """What the manifest of the instruction set says about the separation of its splits."""
+    figures = (set_manifest.get("evidence") or {}).get("leakage")
+    return {
+        "instruction_set": set_manifest["fingerprint"],
+        "paragraph": set_manifest.get("leakage_certificate"),
+        "figures": figures,
+        "why_not": "" if figures else "The instruction set was stored by a version that kept the paragraph only.",
+    }
+
+
+def judge_licence(evidence: Row, agreement: Sequence[Row] | None) -> dict[str, Any]:
+    """`evidence`: of the verdict; `agreement`: the rows of JUDGE_AGREEMENT that it rests on, None if the table is another
+    one by now."""
+    judge = evidence.get("judge")
+    return {
+        "judge": judge,
+        "judge_agreement_fingerprint": evidence.get("fingerprints", {}).get("judge_agreement"),
+        "measures": None
+        if agreement is None
+        else [dict(row) for row in agreement if row["judge_version"] == (judge or {}).get("version")],
+        "why_not": "judge_agreement was measured again since the verdict." if agreement is None else "",
+    }
+
+
+def parity_certificate(merged: Row, export: Row | None, maximum_kl: Mapping[str, float]) -> dict[str, Any]:
+    """Each hop from the adapter to what is served, with its figures and limits. `export` None where the merged weights themselves
+    are served. `maximum_kl`: hop → limit, for rows that do not say which one held."""
+    hops = [_hop("adapter", "safetensors", merged["adapter_id"], merged["weights_fingerprint"], merged, maximum_kl)]
+    if export is not None:
+        names = "safetensors", export["format"], export["weights_fingerprint"], export["fingerprint"]
+        hops.append(_hop(*names, export, maximum_kl))
+    return {
+        "base_fingerprint": merged["base_fingerprint"],
+        "merged_dtype": merged.get("dtype"),
+        "probes_fingerprint": merged.get("probes_fingerprint"),
+        "hops": hops,
+    }
+
+
+def _hop(
+    from_form: str, to_form: str, from_print: str, to_print: str, row: Row, maximum_kl: Mapping[str, float]
+) -> dict[str, Any]:
+    limits = {limit: row[limit] for limit in _LIMITS.values() if limit in row}
+    known = maximum_kl.get(f"{from_form} to {to_form}")
+    return {
+        "from": from_form,
+        "to": to_form,
+        "from_fingerprint": from_print,
+        "to_fingerprint": to_print,
+        "figures": {name: row[name] for name in (*_LIMITS, *_AMOUNTS) if name in row},
+        "limits": limits or ({} if known is None else {"maximum_kl": known}),
+        "is_passed": row.get("is_passed"),
+        "why": row.get("why") or "",
+    }
+
+
+def shown_hops(parity: Row) -> list[tuple[Any, ...]]:
+    """Hop, figure, value, limit: for a card."""
+    return [
+        (f"{hop['from']} to {hop['to']}", name, value, hop["limits"].get(_LIMITS.get(name, ""), ""))
+        for hop in parity["hops"]
+        for name, value in hop["figures"].items()
+    ]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value

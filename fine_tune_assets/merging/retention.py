@@ -1,0 +1,142 @@
+"""How long releases are kept, and taking those away that nobody needs any more.
+
+Owns the rule, as a pure decision, and the removal of folders. Never removed: what serves, what served before it, what is on its
+way, and what the table of releases names. What is known of a release stays in the ledger. Adapters, instruction sets and verdicts
+stay too: they are small, and what is proven rests on them.
+"""
+
+import os
+import shutil
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from fine_tune_assets.core.errors import GateClosedError, SettingsError
+from fine_tune_assets.core.paths import Layout
+from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.release_removal import mark_removed, releases_in_use
+from fine_tune_assets.ledger.releases import RecordedRelease, recorded_releases
+
+_GOING = ".removed-"
+_PATHS = ("folder", "file", "probes_file")
+"""Columns of MERGED_WEIGHTS and QUANTIZED_WEIGHTS that say where something lies."""
+
+
+@dataclass(frozen=True)
+class RetentionRule:
+    """A release goes when it is neither one of the last few nor young."""
+
+    keep_last: int
+    keep_days: int
+
+    def __post_init__(self) -> None:
+        if self.keep_last < 1 or self.keep_days < 0:
+            raise SettingsError("release_keep_last must be at least 1, and release_keep_days at least 0.")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A release that is there, and why it stays; empty if it goes."""
+
+    recorded: RecordedRelease
+    kept_because: str
+
+    @property
+    def release_id(self) -> str:
+        return self.recorded.release.release_id
+
+
+@dataclass(frozen=True)
+class Pruned:
+    releases: tuple[str, ...]
+    weights: tuple[str, ...]
+    """Names of folders below `data/weights`."""
+
+
+def standings(
+    recorded: Sequence[RecordedRelease], in_use: Mapping[str, str], rule: RetentionRule, now: datetime
+) -> list[Standing]:
+    """Of each release that is there, oldest first, as given. `in_use`: release → why it must stay."""
+    there = [one for one in recorded if one.removed_at is None]
+    last = {one.release.release_id for one in there[-rule.keep_last :]}
+    return [Standing(one, _kept_because(one, in_use, last, rule, now)) for one in there]
+
+
+def _kept_because(
+    one: RecordedRelease, in_use: Mapping[str, str], last: Collection[str], rule: RetentionRule, now: datetime
+) -> str:
+    if one.release.release_id in in_use:
+        return in_use[one.release.release_id]
+    if one.release.release_id in last:
+        return f"one of the last {rule.keep_last}"
+    if now - one.recorded_at < timedelta(days=rule.keep_days):
+        return f"younger than {rule.keep_days} days"
+    return ""
+
+
+def releases_of_now(ledger: Ledger, rule: RetentionRule, now: datetime, named: Iterable[str]) -> list[Standing]:
+    """`named`: ids that must stay whatever the ledger says of them, such as that of the table of releases."""
+    in_use = dict.fromkeys(named, "named by the table of releases") | releases_in_use(ledger)
+    return standings(recorded_releases(ledger), in_use, rule, now)
+
+
+def prune(
+    ledger: Ledger,
+    layout: Layout,
+    rule: RetentionRule,
+    now: datetime,
+    *,
+    named: Iterable[str],
+    used: Collection[Path],
+    by: str,
+) -> Pruned:
+    """Remove what the rule lets go. `used`: paths of weights that tables name. What a killed call left is removed too."""
+    for left in layout.releases.glob(f"{_GOING}*"):
+        shutil.rmtree(left)
+    going = [one for one in releases_of_now(ledger, rule, now, named) if not one.kept_because]
+    gone = tuple(one.release_id for one in going if remove_release(ledger, layout, one.recorded, by))
+    weights = unused_weights_of_now(layout, used, rule, now)
+    for name in weights:
+        shutil.rmtree(layout.weights / name)
+    return Pruned(gone, tuple(weights))
+
+
+def named_paths(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What rows of merged and exported weights name, as tables keep a path."""
+    return [str(row[name]) for row in rows for name in _PATHS if row.get(name)]
+
+
+def remove_release(ledger: Ledger, layout: Layout, recorded: RecordedRelease, by: str) -> bool:
+    """False if it came into use meanwhile. The mark and the folder's new name are one transaction: nobody can want it between."""
+    folder = layout.data_dir / recorded.release.folder
+    aside = folder.with_name(f"{_GOING}{folder.name}")
+    try:
+        with ledger.begin() as connection:
+            mark_removed(connection, recorded.release.release_id, by)
+            # A folder elsewhere is none that we made; the ledger alone may not say what is removed.
+            if folder.resolve().parent == layout.releases.resolve() and folder.is_dir():
+                os.replace(folder, aside)
+    except GateClosedError:
+        return False
+    shutil.rmtree(aside, ignore_errors=not aside.exists())
+    return True
+
+
+def unused_weights_of_now(layout: Layout, used: Collection[Path], rule: RetentionRule, now: datetime) -> list[str]:
+    """Names of folders. A day at least: a run that is at work names its weights only when it has written them."""
+    before = now - timedelta(days=max(1, rule.keep_days))
+    return [folder.name for folder in unused_weights(layout.weights, used, before)]
+
+
+def unused_weights(weights_dir: Path, used: Collection[Path], before: datetime) -> list[Path]:
+    """Folders of merged and exported weights that no table names, no release shares a file with, and nothing wrote to since."""
+    folders = [path for path in weights_dir.glob("*") if path.is_dir() and not path.name.startswith(".")]
+    return sorted(
+        folder
+        for folder in folders
+        if not any(path == folder or folder in path.parents for path in used)
+        and folder.stat().st_mtime < before.timestamp()
+        and all(path.stat().st_nlink == 1 for path in folder.rglob("*") if path.is_file())
+    )

@@ -1,0 +1,156 @@
+"""Releases for tests: every part is there and signed, only the weights are a few bytes."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_folder
+from fine_tune_assets.core.prompt_contract import PromptContract
+from fine_tune_assets.core.records import Verdict
+from fine_tune_assets.core.releases import VERDICT_DOCUMENT, VERDICT_KEY, VERDICT_SIGNATURE, ReleaseFolder
+from fine_tune_assets.core.signing import public_key_file
+from fine_tune_assets.ledger.verdict_documents import KEY, SIGNATURE, write_document
+from fine_tune_assets.merging.certificates import (
+    certificate_json,
+    judge_licence,
+    leakage_certificate,
+    parity_certificate,
+    scrub_certificate,
+)
+from fine_tune_assets.merging.data_card import data_card
+from fine_tune_assets.merging.model_card import ModelFacts, model_card
+from fine_tune_assets.merging.releasing import ReleaseParts, build_release
+from fine_tune_assets.merging.sbom import Material, Package, bill_of_materials
+from fine_tune_assets_tests.ledger.made import make_verdict
+
+CONTRACT = PromptContract("Be brief.", "{{ x }}", (), (2,), 2)
+FIGURE: dict[str, Any] = {
+    "family": "target", "name": "grade", "unit": "points", "candidate": 7.25, "incumbent": 6.5, "difference": 0.75,
+    "low": 0.31, "high": 1.19, "p": 0.001, "adjusted_p": 0.001, "items": 40, "margin": 0.0, "outcome": "passes",
+    "is_within": True, "needed": None, "why": "",
+}  # fmt: skip
+UNKNOWN: dict[str, Any] = {
+    **FIGURE, "family": "abilities", "name": "copa", "unit": "share", "candidate": None, "incumbent": None,
+    "difference": None, "low": None, "high": None, "margin": 0.1, "outcome": "unknown", "why": "It was not measured.",
+}  # fmt: skip
+JUDGE = {"version": "j1", "kind": "offline", "agreement": 0.61, "floor": 0.4, "licensed": True, "why_not": ""}
+EVIDENCE = {"judge": JUDGE, "figures": [FIGURE, UNKNOWN], "fingerprints": {"judge_agreement": "a" * 64}}
+RECALL = [
+    {
+        "labelled_set": "asq_phi", "measure": "masked_recall", "label": label, "hits": hits, "total": 100, "value": hits / 100,
+        "low": 0.9, "high": 0.99, "scrubber_version": "s1",
+    }
+    for label, hits in (("all", 95), ("direct", 98))
+]  # fmt: skip
+SET: dict[str, Any] = {
+    "fingerprint": "set-1",
+    "counts": {"train": 30, "validation": 5, "test": 10, "general": 3},
+    "leakage_certificate": "The set holds 30 train, 5 validation, 10 test examples of 20 patients.",
+    "evidence": {"leakage": {"holds": True, "looked_for": "exact, near"}, "scrubber_versions": ["s1"]},
+}
+BASE = {
+    "name": "smollm2-135m-instruct", "architecture": "LlamaForCausalLM", "parameters": 134515008, "source": "a package",
+    "licence": "Apache-2.0", "fingerprint": "b" * 64,
+}  # fmt: skip
+ADAPTER = {
+    "method": "lora", "rows_trained": 30, "steps": 9, "first_validation_loss": 2.5, "best_validation_loss": 1.75,
+    "instruction_set_fingerprint": "set-1",
+}  # fmt: skip
+MERGED: dict[str, Any] = {
+    "adapter_id": "a" * 64, "weights_fingerprint": "d" * 64, "base_fingerprint": "b" * 64, "dtype": "float16",
+    "mean_kl": 0.0001, "top1_agreement": None, "bytes": 9, "folder": "weights/x",
+}  # fmt: skip
+EXPORT: dict[str, Any] = {
+    "format": "q8_0", "weights_fingerprint": "d" * 64, "fingerprint": "e" * 64, "mean_kl": 0.0015, "top1_agreement": 0.99,
+    "maximum_kl": 0.02, "minimum_top1": 0.95, "is_passed": True, "why": "", "file": "weights/y/model.gguf",
+}  # fmt: skip
+RECIPE: dict[str, Any] = {"name": "demo", "description": "Clinical sections.", "tasks": [{"name": "subjective"}]}
+
+
+def model_facts(verdict: Verdict, **changes: Any) -> ModelFacts:
+    document = {**vars(verdict), "reasons": list(verdict.reasons), "evidence": json.loads(verdict.evidence)}
+    values: dict[str, Any] = {
+        "recipe": RECIPE,
+        "base": BASE,
+        "adapter": ADAPTER,
+        "engine": "llama_cpp",
+        "served_format": "q8_0",
+        "counts": SET["counts"],
+        "verdict": document,
+        "signers": (),
+        "scrub": scrub_certificate(["s1"], {"all": 0.9, "direct": 0.95}, RECALL, "marked"),
+        "leakage": leakage_certificate(SET),
+        "judge": judge_licence(document["evidence"], []),
+        "parity": parity_certificate(
+            MERGED,
+            EXPORT,
+            {"adapter to safetensors": 0.002},
+        ),
+        "absent": {"knowledge_index": "None yet."},
+    }
+    return ModelFacts(**{**values, **changes})
+
+
+def release_parts(
+    root: Path,
+    *,
+    verdict: Verdict | None = None,
+    facts: Mapping[str, Any] | None = None,
+    without: tuple[str, ...] = (),
+    model: Path | None = None,
+) -> ReleaseParts:
+    """`facts` change the manifest, `without` leaves files out; keys and verdicts lie below `root`."""
+    verdict = verdict or make_verdict("promote", evidence=json.dumps(EVIDENCE, sort_keys=True))
+    document = write_document(root / "verdicts", root / "keys", verdict)
+    gguf = model or root / "any.gguf"
+    if model is None:
+        gguf.write_bytes(b"weights")
+    told = model_facts(verdict)
+    certificates = {"scrub_certificate": told.scrub, "leakage_certificate": told.leakage}
+    certificates |= {"judge_licence": told.judge, "parity": told.parity}
+    documents = {
+        VERDICT_DOCUMENT: document.read_text(encoding="utf-8"),
+        "evidence/instruction_set.json": json.dumps(SET),
+        **{f"evidence/{name}.json": certificate_json(values) for name, values in certificates.items()},
+        "recipe.yaml": "name: demo\n",
+        "sbom.cdx.json": sbom(),
+        "README.md": model_card(told),
+        "DATASET_CARD.md": data_card("# Instruction set", told.scrub, told.leakage),
+    }
+    bound = ("verdict_id", "adapter_id", "base_fingerprint", "instruction_set_fingerprint")
+    manifest = {
+        **{name: getattr(verdict, name) for name in bound},
+        "engine": "llama_cpp",
+        "served_fingerprint": fingerprint_file(gguf) if gguf.is_file() else fingerprint_folder(gguf),
+        "absent": {"knowledge_index": "None yet.", "probes": "None."},
+    }
+    return ReleaseParts(
+        model=gguf,
+        contract=CONTRACT,
+        facts={**manifest, **(facts or {})},
+        documents={name: text for name, text in documents.items() if name not in without},
+        seals={
+            VERDICT_SIGNATURE: document.with_name(SIGNATURE).read_bytes(),
+            VERDICT_KEY: public_key_file(root / "keys", KEY).read_bytes(),
+        },
+    )
+
+
+def sbom() -> str:
+    model = Material("model", "demo", "c" * 64, "Apache-2.0", "What is served: q8_0")
+    materials = [
+        Material("model", "smollm2", "b" * 64, "LicenseRef-of-our-own", "Base model"),
+        Material("data", "dolly", "", "CC BY-SA 3.0", "General instructions"),
+    ]
+    packages = [
+        Package("torch", "2.11.0", "BSD-3-Clause", "graph"),
+        Package("orjson", "3.1", "MPL-2.0 AND (Apache-2.0 OR MIT)", "graph"),
+        Package("torch", "2.11.0", "", "vllm"),
+    ]
+    return bill_of_materials(model, materials, packages)
+
+
+def whole_release(root: Path, **changes: Any) -> ReleaseFolder:
+    """Signed by the pair in `root/keys`."""
+    return build_release(root / "releases", release_parts(root, **changes), root / "keys")
