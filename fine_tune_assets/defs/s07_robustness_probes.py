@@ -14,7 +14,7 @@ from fine_tune_assets.defs.resources import Installation, Worker, errors_for_peo
 from fine_tune_assets.defs.s06_adapters import GPU, behind_training, set_learned_from
 from fine_tune_assets.defs.s07_judge_scores import GROUP, model_request
 from fine_tune_assets.defs.sources import recipe_section
-from fine_tune_assets.engines.llama_cpp import CONTEXT_TOKENS
+from fine_tune_assets.engines.running import CONTEXT_TOKENS
 from fine_tune_assets.judging.robustness import fallen_probes
 
 

@@ -31,10 +31,11 @@ def record_release(ledger: Ledger, release: Release, by: str = "releases") -> No
         audit.append(connection, by, "recorded release", release.release_id)
 
 
-def require_verdict_of(connection: sa.Connection, release: Release) -> None:
-    """Raise GateClosedError unless the newest verdict on the release's fingerprints lets it through."""
+def require_verdict_of(connection: sa.Connection, release: Release, has_served: bool = False) -> None:
+    """Raise GateClosedError unless the newest verdict on the release's fingerprints lets it through. `has_served`: it is gone
+    back to."""
     verdict = require_promotion_in(
-        connection, release.adapter_id, release.base_fingerprint, release.instruction_set_fingerprint
+        connection, release.adapter_id, release.base_fingerprint, release.instruction_set_fingerprint, has_served
     )
     if verdict.verdict_id != release.verdict_id:
         raise GateClosedError(

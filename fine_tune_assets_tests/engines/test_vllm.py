@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fine_tune_assets.engines.llama_cpp import EngineError
+from fine_tune_assets.engines.running import EngineError
 from fine_tune_assets.engines.vllm import context_of, start_vllm, vllm_command
 
 PYTHON = Path("/opt/vllm/bin/python")

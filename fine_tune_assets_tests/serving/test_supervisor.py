@@ -14,7 +14,7 @@ import pytest
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.releases import MODEL, PROMPT
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.engines.llama_cpp import LOG, adopt_engine
+from fine_tune_assets.engines.running import LOG, adopt_engine
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import (
     find_deployment,
