@@ -71,8 +71,8 @@ def want_release(
 ) -> Deployment:
     """Ask for a release on the idle colour. Already live, or already asked for: that deployment.
 
-    A deployment of another release that is not live yet is given up, and one that is kept makes room. Raises UnknownRecordError, or
-    GateClosedError if the newest verdict on the release does not let it through.
+    A deployment of another release that is not live yet is given up, and one that is kept makes room. Raises UnknownRecordError,
+    or GateClosedError if the newest verdict on the release does not let it through.
     """
     with ledger.begin() as connection:
         release = find_release_in(connection, release_id)

@@ -231,12 +231,16 @@ def supervise(settings: Settings, pace: Pace | None = None) -> None:
 
 def _watch_switches(settings: Settings, ledger: Ledger, pace: Pace, ending: threading.Event) -> None:
     """Take users back from a release that does badly, until `ending`."""
-    limits, engines_dir = Limits.of(settings), settings.layout.run / ENGINES
+    limits, engines_dir, told = Limits.of(settings), settings.layout.run / ENGINES, ""
     while not ending.wait(pace.tick_seconds):
-        with _going_on("watch the live release"):
+        try:
             reason = look_and_roll_back(ledger, engines_dir, limits, datetime.now(UTC))
-            if reason is not None:
-                _log.warning("rolled back: %s", reason)
+            fault = f"rolled back: {reason}" if reason is not None else ""
+        except (FineTuneError, SQLAlchemyError, OSError) as error:  # looked at again in a moment
+            fault = f"watch the live release: {_message(error)}"
+        if fault and fault != told:
+            _log.warning(fault)
+        told = fault
 
 
 def stop_left_engines(settings: Settings, grace_seconds: float) -> None:
@@ -266,8 +270,11 @@ def _going_on(doing: str) -> Iterator[None]:
     try:
         yield
     except (FineTuneError, SQLAlchemyError, OSError) as error:
-        message = str(error) if isinstance(error, FineTuneError) else type(error).__name__
-        _log.error("%s: %s", doing, message)
+        _log.error("%s: %s", doing, _message(error))
+
+
+def _message(error: Exception) -> str:
+    return str(error) if isinstance(error, FineTuneError) else type(error).__name__
 
 
 @contextmanager

@@ -8,10 +8,14 @@ from datetime import UTC, datetime, timedelta
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.progress import Progress, silent
+from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import Deployment, find_deployment, switch_live, want_release
 from fine_tune_assets.ledger.rollbacks import find_back, roll_back
+from fine_tune_assets.serving.fitting import GIB, available_bytes
 
+START_SECONDS = 1800.0
+"""vLLM takes up to 3 minutes to start on a CPU (measured); large weights take longer to load."""
 _TELL_SECONDS = 15.0
 """How often it is told that it is still starting: vLLM takes minutes."""
 _STEPS = ("wanted", "starting", "ready", "live")
@@ -61,11 +65,16 @@ def go_back(
     return switch_live(ledger, wanted.deployment_id, by, keep_until=_until(keep_old))
 
 
-def keeping_time(keep_minutes: int, available_bytes: int, reserve_bytes: int) -> timedelta | None:
+def keeping_time(keep_minutes: int, free_bytes: int, reserve_bytes: int) -> timedelta | None:
     """How long what serves now is kept after a switch; None: not at all, as it was set, or since memory is short."""
-    if keep_minutes == 0 or available_bytes < reserve_bytes:
+    if keep_minutes == 0 or free_bytes < reserve_bytes:
         return None
     return timedelta(minutes=keep_minutes) if keep_minutes > 0 else timedelta(days=36_500)
+
+
+def keeping_here(settings: Settings) -> timedelta | None:
+    """`keeping_time` on this machine, now."""
+    return keeping_time(settings.keep_old_minutes, available_bytes(), settings.memory_reserve_gb * GIB)
 
 
 def keeping_words(keep_old: timedelta | None, keep_minutes: int) -> str:
