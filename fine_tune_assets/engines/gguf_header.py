@@ -13,7 +13,7 @@ _LONGEST_TEXT = 1_000_000
 
 
 def read_gguf_header(path: Path) -> dict[str, Any]:
-    """Name → value, up to the first list or the tokenizer. Empty if the file is no GGUF."""
+    """Name → value, without lists and up to the tokenizer. Empty if the file is no GGUF."""
     found: dict[str, Any] = {}
     try:
         with path.open("rb") as file:
@@ -22,8 +22,11 @@ def read_gguf_header(path: Path) -> dict[str, Any]:
             _tensors, count = _number(file, "<Q"), _number(file, "<Q")
             for _ in range(count):
                 name, kind = _text(file), _number(file, "<I")
-                if kind == _LIST or name.startswith("tokenizer."):
+                if name.startswith("tokenizer."):
                     break
+                if kind == _LIST:
+                    _skip_list(file)
+                    continue
                 found[name] = _text(file) if kind == _TEXT else _number(file, _SCALARS[kind])
     except (struct.error, KeyError, ValueError):  # cut off, or a kind that does not exist
         return found
@@ -39,6 +42,15 @@ def cache_bytes_per_token(header: dict[str, Any]) -> int | None:
         return int(2 * 2 * header[f"{kind}.block_count"] * header.get(f"{kind}.attention.head_count_kv", heads) * width)
     except KeyError:
         return None
+
+
+def _skip_list(file: IO[bytes]) -> None:
+    kind, count = _number(file, "<I"), _number(file, "<Q")
+    if kind != _TEXT:
+        file.seek(struct.calcsize(_SCALARS[kind]) * count, 1)
+        return
+    for _ in range(count):
+        _text(file)
 
 
 def _number(file: IO[bytes], form: str) -> Any:
