@@ -1,7 +1,7 @@
 """Concurrent streams through the gateway, against the same engine alone and transformers one by one; and switches under load.
 
 Starts supervisor, gateway and engines of its own in a scratch folder, all on the bundled 135M model; `--help` says how to run it
-smaller. Prints a table, then one JSON line. Timings mean little on a machine that does other things: the load average is in the line.
+smaller. Prints a table, then one JSON line, with the load average: timings mean little on a machine that does other things.
 """
 
 import argparse

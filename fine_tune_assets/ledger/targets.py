@@ -35,15 +35,19 @@ _QUERY = (
         deployments.c.engine_key,
     )
     .join(releases, releases.c.release_id == deployments.c.release_id)
-    .where(deployments.c.state.in_(("live", *BEHIND)))
+    .where(
+        (deployments.c.state == "live")
+        | (
+            deployments.c.state.in_(BEHIND)
+            & deployments.c.engine_url.is_not(None)
+            & deployments.c.rollback_reason.is_(None)
+        )
+    )
     .order_by(sa.case((deployments.c.state == "live", 0), else_=1), deployments.c.live_since.desc())
 )
 
 
 def find_targets(ledger: Ledger) -> list[Target]:
     """The live one, even without an engine; the others only while their engine is up and they were not left for a fault."""
-    is_fit = (deployments.c.state == "live") | (
-        deployments.c.engine_url.is_not(None) & deployments.c.rollback_reason.is_(None)
-    )
     with ledger.read() as connection:
-        return [Target(*row) for row in connection.execute(_QUERY.where(is_fit))]
+        return [Target(*row) for row in connection.execute(_QUERY)]
