@@ -114,9 +114,9 @@ def down(names: tuple[str, ...]) -> None:
 @click.command()
 def rollback() -> None:
     """Send users back to the release that served before: in seconds while it is kept, else as long as a start takes."""
-    import getpass
     import time
 
+    from fine_tune_assets.ledger.api_keys import OPERATOR
     from fine_tune_assets.ledger.database import open_ledger
     from fine_tune_assets.serving.switching import START_SECONDS, go_back, keeping_here
 
@@ -127,7 +127,7 @@ def rollback() -> None:
         live = go_back(
             ledger,
             timeout_seconds=START_SECONDS,
-            by=f"operator {getpass.getuser()}",
+            by=OPERATOR,
             keep_old=keeping_here(settings),
             progress=lambda done, total, what: click.echo(f"{done} of {total} {what}"),
         )
