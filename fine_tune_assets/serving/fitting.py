@@ -15,11 +15,11 @@ GIB = 2**30
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP_LIMIT, _CGROUP_USED = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
 LLAMA_PROGRAM_BYTES = int(0.5 * GIB)
-"""Program and buffers for computing, which grow with the model. Measured with the bundled one: .11 GiB beside its weights and the keys
-and values of 2,048 tokens."""
+"""Program and buffers for computing, which grow with the model. Measured with the bundled one: .11 GiB beside its weights and the
+keys and values of 2,048 tokens."""
 VLLM_PROGRAM_BYTES = int(2.5 * GIB)
-"""Three processes with torch. Measured on a CPU with a 135M model: 2.5 GiB beside its weights and its cache, shared pages counted in
-each."""
+"""Three processes with torch. Measured on a CPU with a 135M model: 2.5 GiB beside its weights and its cache, shared pages counted
+in each."""
 _UNKNOWN_CACHE_BYTES = 131_072
 """Of one token, where the file does not say: what Llama 3 8B takes."""
 
