@@ -8,7 +8,7 @@ export DO_NOT_TRACK = 1
 export DAGSTER_DISABLE_TELEMETRY = 1
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup setup-unsloth check test test-slow test-all demo up down status airgap-proof compat-proof bench-graph bench-phi bench-phi-memory bench-drafts bench-dedup bench-desk bench-train bench-plan bench-unsloth bench-judge-fit fit-judge bench-verdict bench-judge
+.PHONY: help setup setup-unsloth setup-vllm check test test-slow test-all demo up down status airgap-proof compat-proof bench-graph bench-serve bench-phi bench-phi-memory bench-drafts bench-dedup bench-desk bench-train bench-plan bench-unsloth bench-judge-fit fit-judge bench-verdict bench-judge
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort
@@ -62,6 +62,8 @@ $(VLLM)/.installed:
 	$(VLLM)/bin/pip uninstall --quiet --yes torchaudio torchcodec   # built for another torch: vLLM would not start
 	touch $@
 
+setup-vllm: $(VLLM)/.installed   ## create .venv-vllm (3 GB), for recipes with engine: vllm
+
 compat-proof: setup $(VLLM)/.installed   ## load imported and merged weights in vLLM and llama.cpp (first makes .venv-vllm, 3 GB)
 	$(BIN)/python benchmarks/compat_proof.py $(VLLM)/bin/python
 
@@ -76,6 +78,9 @@ setup-unsloth: $(UNSLOTH)/.installed   ## create .venv-unsloth (3 GB), for recip
 
 bench-graph: setup   ## time and memory of the whole graph on the sample reports
 	$(BIN)/python benchmarks/bench_graph.py
+
+bench-serve: setup   ## streams through the gateway against the engine alone, and switches under load
+	$(BIN)/python benchmarks/bench_serve.py
 
 bench-desk: setup    ## every page of the desk with 10,000 items, on SQLite and PostgreSQL
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_desk.py

@@ -20,6 +20,7 @@ from fine_tune_assets.core.fingerprints import require_folder, short
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.releases import AskedWith
 from fine_tune_assets.core.tables import MODEL_DRAFTS, table_of
+from fine_tune_assets.engines.addresses import open_client
 
 READ_TIMEOUT_SECONDS = 900.0
 _TOO_LONG = "context_length_exceeded"
@@ -57,9 +58,7 @@ def write_with_engine(requests: Sequence[Request], engine: LiveEngine, progress:
 
     Raises EngineAwayError when the engine fails: the rows that came before are whole.
     """
-    headers = {"Authorization": f"Bearer {engine.api_key}"}
-    timeout = httpx.Timeout(READ_TIMEOUT_SECONDS, connect=5.0)
-    with httpx.Client(headers=headers, timeout=timeout, trust_env=False) as client:
+    with open_client(engine.url, engine.api_key, httpx.Timeout(READ_TIMEOUT_SECONDS, connect=5.0)) as client:
         for done, request in enumerate(requests, start=1):
             answer = _ask(client, engine, request)
             progress(done, len(requests), "drafts written")
@@ -78,7 +77,7 @@ def _ask(client: httpx.Client, engine: LiveEngine, request: Request) -> tuple[st
         "stream": False,
     }
     try:
-        reply = client.post(f"{engine.url}/chat/completions", json=body)
+        reply = client.post("chat/completions", json=body)
         content = reply.json()
         if reply.status_code == 400 and content["error"]["code"] == _TOO_LONG:
             return None

@@ -12,9 +12,9 @@ from fine_tune_assets.recipes.loading import load_recipe
 
 if TYPE_CHECKING:
     from fine_tune_assets.ledger.database import Ledger
+    from fine_tune_assets.ledger.deployments import Deployment
 
 DAEMON, WEBSERVER = "dagster-daemon", "dagster-webserver"
-ONE_AT_A_TIME = "The llama.cpp server answers one request at a time; others wait in line."
 
 
 @click.command()
@@ -112,6 +112,31 @@ def down(names: tuple[str, ...]) -> None:
 
 
 @click.command()
+def rollback() -> None:
+    """Send users back to the release that served before: in seconds while it is kept, else as long as a start takes."""
+    import time
+
+    from fine_tune_assets.ledger.api_keys import OPERATOR
+    from fine_tune_assets.ledger.database import open_ledger
+    from fine_tune_assets.serving.switching import START_SECONDS, go_back, keeping_here
+
+    settings = load_settings()
+    ledger = open_ledger(settings.database_url)
+    started = time.monotonic()
+    try:
+        live = go_back(
+            ledger,
+            timeout_seconds=START_SECONDS,
+            by=OPERATOR,
+            keep_old=keeping_here(settings),
+            progress=lambda done, total, what: click.echo(f"{done} of {total} {what}"),
+        )
+    finally:
+        ledger.close()
+    click.echo(f"Release {live.release_id} is live on {live.colour}, after {time.monotonic() - started:.1f} s.")
+
+
+@click.command()
 def status() -> None:
     """Show the live release, its colour and engine, the addresses, and which services run."""
     _show(load_settings())
@@ -142,20 +167,49 @@ def _show(settings: Settings) -> None:
         click.echo(f"Colour         {live.colour}")
         _show_erased(ledger, live.release_id)
         _show_not_approved(settings, ledger, live.release_id)
-    engine = live.engine_url if live is not None and live.engine_url else "none"
-    click.echo(f"Engine         {engine}  ({ONE_AT_A_TIME})")
+        _show_engine(settings, ledger, live)
     click.echo(f"Gateway        http://{settings.gateway_host}:{settings.gateway_port}/v1")
     click.echo(f"Desk           {settings.desk_address}")
     for other in known:
         is_shown = other.state not in ("live", "stopped", "failed") or other is known[-1]
         if is_shown and other.state != "live":
             click.echo(f"Deployment     {other.colour} {other.release_id} {other.state} {other.detail}".rstrip())
+    if live is not None:
+        click.echo(f"Rollback       {_rollback_words(ledger)}")
     click.echo("Services")
     for state in service_states(settings):
         word = "up" if state.is_up else ("starting or stuck" if state.is_running else "stopped")
         place = state.url or str(state.log)
         click.echo(f"  {state.name:<18} {word:<18} {f'pid {state.pid}' if state.pid else '':<12} {place}")
     _show_unfinished_erasures(ledger)
+
+
+def _show_engine(settings: Settings, ledger: "Ledger", live: "Deployment") -> None:
+    from fine_tune_assets.core.errors import FineTuneError
+    from fine_tune_assets.core.releases import read_release
+    from fine_tune_assets.ledger.releases import find_release
+    from fine_tune_assets.serving.probing import findings_of
+    from fine_tune_assets.serving.starting import program_of
+
+    release = find_release(ledger, live.release_id)
+    try:
+        engine = read_release(settings.data_dir / release.folder).engine if release is not None else ""
+        words = program_of(engine, settings).in_words
+    except FineTuneError as error:
+        words = str(error)
+    click.echo(f"Engine         {'up' if live.engine_url else 'none'}  ({words})")
+    findings = findings_of(live.probes)
+    click.echo(f"Probes         {findings.in_words if findings is not None else 'not probed yet'}")
+
+
+def _rollback_words(ledger: "Ledger") -> str:
+    from fine_tune_assets.ledger.rollbacks import find_back
+
+    back = find_back(ledger)
+    if back is None:
+        return "nothing to go back to"
+    how = "in seconds: it is still up" if back.is_up else "as long as a start takes: it is not up"
+    return f"to {back.deployment.release_id}, {how}"
 
 
 def _show_erased(ledger: "Ledger", release_id: str) -> None:

@@ -93,6 +93,41 @@ class Settings:
     """File with the key that it asks for; empty for a server without one."""
     vllm_python: str = ""
     """Python of the environment that vLLM is installed in; empty means `.venv-vllm/bin/python` below the project."""
+    vllm_cache_gb: int = 2
+    """Keys and values that vLLM keeps on a machine without a GPU, in GiB."""
+    vllm_gpu_memory_percent: int = 45
+    """Of a GPU's memory, for one vLLM: at a switch there are two."""
+    vllm_tensor_parallel: int = 1
+    vllm_pipeline_parallel: int = 1
+    """GPUs that one model is cut up over: within layers, and by layers."""
+    vllm_speculative_tokens: int = 0
+    """Tokens that vLLM guesses ahead from the prompt's own words; 0 turns it off."""
+    llama_server: str = ""
+    """llama.cpp's own server, which answers several at once; empty means `llama-server` on PATH, else llama-cpp-python."""
+    llama_parallel: int = 4
+    """Answers that llama-server gives at once."""
+    engine_context_tokens: int = 2048
+    """Tokens of prompt and answer together. More cost memory in proportion."""
+    memory_reserve_gb: int = 1
+    """Memory that stays free on this machine: an engine that would take it is not started, and none is kept in it."""
+    gateway_max_requests: int = 512
+    """Chat requests that one gateway process takes on at once; more are told to come again."""
+    keep_old_minutes: int = 60
+    """How long what served before stays up for a rollback; 0: not at all, -1: until the next release needs its place."""
+    rollback_window_minutes: int = 30
+    """How long after a switch what serves is watched, and left by itself if it does badly; 0: never."""
+    rollback_minimum_requests: int = 20
+    """Fewer say nothing."""
+    rollback_error_percent: int = 20
+    """Of requests since the switch, that failed; 0 turns it off. So do the ones below."""
+    rollback_p95_seconds: int = 0
+    """Longer than that takes one answer in twenty."""
+    rollback_identifiers: int = 0
+    """Identifiers found in answers."""
+    rollback_corrections_percent: int = 0
+    """Corrections, of answers."""
+    rollback_on_death: bool = True
+    """The engine ends or hangs."""
     ray_address: str = ""
     """Address of a Ray cluster's dashboard, such as http://10.0.0.5:8265: training runs there; empty means on this machine."""
     ray_gpus_per_process: int = 1

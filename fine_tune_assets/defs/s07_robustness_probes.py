@@ -15,7 +15,7 @@ from fine_tune_assets.defs.s06_adapters import GPU, behind_training, set_learned
 from fine_tune_assets.defs.s07_figures import family_checked
 from fine_tune_assets.defs.s07_judge_scores import GROUP, model_request
 from fine_tune_assets.defs.sources import recipe_section
-from fine_tune_assets.engines.llama_cpp import CONTEXT_TOKENS
+from fine_tune_assets.engines.running import CONTEXT_TOKENS
 from fine_tune_assets.judging import families
 from fine_tune_assets.judging.robustness import PROBES
 

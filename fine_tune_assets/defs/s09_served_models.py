@@ -6,6 +6,7 @@ Belongs here: asking for a release and switching to it. Must stay out: starting 
 import dagster as dg
 import pyarrow as pa
 
+from fine_tune_assets.core.releases import read_release
 from fine_tune_assets.core.tables import SERVED_MODELS, table_of
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, errors_for_people
@@ -14,11 +15,11 @@ from fine_tune_assets.defs.s06_adapters import behind_training
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.instructions.storing import read_instruction_set
 from fine_tune_assets.ledger.deployments import live_deployment
-from fine_tune_assets.serving.switching import serve_release
+from fine_tune_assets.serving.probing import findings_of
+from fine_tune_assets.serving.starting import program_of
+from fine_tune_assets.serving.switching import START_SECONDS, keeping_here, keeping_words, serve_release
 
 GROUP = "s09_served_models"
-START_SECONDS = 600
-"""vLLM takes up to 180 s to start on a CPU; large weights take longer to load."""
 
 
 @dg.asset(
@@ -44,12 +45,17 @@ def served_models(
         if live is None or live.release_id != release_id:  # what serves is marked, and not stopped
             root = installation.layout.instruction_sets
             require_decisions_stand(installation, read_instruction_set(root, wanted["instruction_set_fingerprint"]))
-        deployment = serve_release(ledger, release_id, timeout_seconds=START_SECONDS, progress=tell)
+        keep_old = keeping_here(settings)
+        deployment = serve_release(ledger, release_id, timeout_seconds=START_SECONDS, keep_old=keep_old, progress=tell)
+        context.log.info(keeping_words(keep_old, settings.keep_old_minutes))
+        engine = read_release(installation.path(wanted["folder"])).engine
+        answers = program_of(engine, settings).in_words
+    findings = findings_of(deployment.probes)
     endpoint = f"http://{settings.gateway_host}:{settings.gateway_port}/v1"
     row = {
         "release_id": release_id,
         "colour": deployment.colour,
-        "engine": installation.recipe.engine,
+        "engine": engine,
         "endpoint": endpoint,
     }
     # Which colour it is on is no part of what is served.
@@ -59,4 +65,9 @@ def served_models(
         release_id,
         endpoint=dg.MetadataValue.url(endpoint),
         colour=deployment.colour,
+        answers=answers,
+        probes=findings.in_words if findings is not None else "not probed",
+        same_prompts=None if findings is None else findings.same_prompt,
+        same_answers=None if findings is None else findings.same_answer,
+        rollback=keeping_words(keep_old, settings.keep_old_minutes),
     )

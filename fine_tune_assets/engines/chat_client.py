@@ -126,13 +126,13 @@ class ChatClient:
             if reply.status_code == 200:
                 self._is_format_proven |= question.schema is not None
                 return _read(reply)
-            code, error = reply.status_code, _error_of(reply)
-            is_too_long = _is_too_long(error)
-            if question.wants_first_token and code in (400, 422, 501) and not is_too_long:
+            code, error = reply.status_code, error_of(reply)
+            exceeds = is_too_long(error)
+            if question.wants_first_token and code in (400, 422, 501) and not exceeds:
                 return ChatReply("", is_finished=True)  # it tells no probabilities
             if code in (401, 403, 404) or 300 <= code < 400:
                 raise ChatServerError(f"The server at {self._server.url} refuses (HTTP {code}). {self._hint(code)}")
-            if is_too_long:
+            if exceeds:
                 raise NoReplyError("question and reply are longer than the model's context", False)
             if question.wants_first_token and "logprobs" in error["message"]:
                 return ChatReply("", is_finished=True)  # llama-cpp-python 0.3 says so with 500
@@ -207,7 +207,7 @@ def _first_token(given: Any) -> dict[str, float]:
         return {}
 
 
-def _error_of(reply: httpx.Response) -> dict[str, str]:
+def error_of(reply: httpx.Response) -> dict[str, str]:
     """The fields of an OpenAI error. They may repeat what was asked: they are looked at and never passed on."""
     try:
         body = reply.json()
@@ -217,6 +217,6 @@ def _error_of(reply: httpx.Response) -> dict[str, str]:
         return {"code": "", "type": "", "message": ""}
 
 
-def _is_too_long(error: Mapping[str, str]) -> bool:
+def is_too_long(error: Mapping[str, str]) -> bool:
     is_known = error["code"] == "context_length_exceeded" or error["type"] == "exceed_context_size_error"
     return is_known or "maximum context length" in error["message"]

@@ -158,10 +158,3 @@ def read_identity(path: Path) -> ProcessIdentity | None:
         return ProcessIdentity(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-
-
-def open_connections(port: int) -> int:
-    """Connections that clients hold to a port of 127.0.0.1 now."""
-    local, established = f"0100007F:{port:04X}", "01"
-    rows = Path("/proc/net/tcp").read_text(encoding="utf-8").splitlines()[1:]
-    return sum(1 for fields in map(str.split, rows) if fields[1] == local and fields[3] == established)

@@ -1,4 +1,4 @@
-"""The vLLM engine: an OpenAI-compatible server on loopback that serves one Hugging Face folder, for as long as it is asked.
+"""The vLLM engine: an OpenAI-compatible server that serves one Hugging Face folder, to users or for as long as judging takes.
 
 Owns starting it from the environment that vLLM lives in (its pins clash with the trainer's), with LoRA adapters under names of
 their own. Watching and stopping it is as with llama.cpp. It answers many requests together, which is what it is for. Its key is
@@ -7,26 +7,43 @@ in its environment, never on the command line.
 
 import json
 import os
-import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fine_tune_assets.engines.llama_cpp import (
+import httpx
+
+from fine_tune_assets.engines.addresses import socket_address
+from fine_tune_assets.engines.running import (
     HOST,
-    LOG,
-    PROCESS,
     EngineError,
     RunningEngine,
     engine_environment,
-    free_port,
+    launch,
+    loopback_url,
+    new_key,
 )
-from fine_tune_assets.engines.processes import identify, start_process, write_identity
 
-_CPU_CACHE_GIB = "2"
+_CPU_CACHE_GIB = 2
 """Keys and values that vLLM keeps on a machine without a GPU; by default it takes half of the memory."""
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """LoRA ranks that it makes room for."""
+SHUTDOWN_SECONDS = 60
+"""Answers that are going on at SIGTERM are finished, up to this. vLLM's own default strands them (measured: 4 of 4)."""
+
+
+@dataclass(frozen=True)
+class ServingOptions:
+    """How it serves users, beyond what judging needs."""
+
+    cpu_cache_gib: int = _CPU_CACHE_GIB
+    gpu_memory_percent: int = 45
+    """Of a GPU, for weights, keys and values together: blue and green are there at once, for the time of a switch."""
+    tensor_parallel: int = 1
+    pipeline_parallel: int = 1
+    speculative_tokens: int = 0
+    """Guessed ahead from the prompt's own words; 0 turns it off."""
 
 
 def start_vllm(
@@ -38,71 +55,90 @@ def start_vllm(
     context_tokens: int,
     dtype: str = "auto",
     adapters: Mapping[str, Path] | None = None,
+    socket: Path | None = None,
+    serving: ServingOptions | None = None,
 ) -> RunningEngine:
-    """Start a server for `model` and return at once; it is not healthy yet. It ends with the thread that started it.
+    """Start a server for `model` and return at once; it is not healthy yet. With `serving` it outlives whoever starts it, else it
+    ends with the thread that did.
 
     `context_tokens`: no more than the model was made for is taken. `dtype`: what it computes in; `auto` is what the folder says,
-    as quantised weights need it.
+    as quantised weights need it. It listens on `socket`, or on a port of loopback if there is none.
 
     Raises EngineError if there is no such environment, or vLLM can't wear an adapter.
     """
     if not python.is_file():
         raise EngineError(
-            f"There is no vLLM to serve {model.name} with: {python} is missing. Install vLLM in an environment of its own and "
-            "name its Python in FINE_TUNE_VLLM_PYTHON, or do without: judge with a GGUF file, and judge.engine: transformers."
+            f"There is no vLLM to serve {model.name} with: {python} is missing. `make setup-vllm` installs it; or name the "
+            "Python of its environment in FINE_TUNE_VLLM_PYTHON, or do without: engine: llama_cpp, a GGUF file as judge, and "
+            "judge.engine: transformers."
         )
-    command = vllm_command(python, model, alias, context_of(model, context_tokens), dtype, adapters or {})
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    port, api_key = free_port(), secrets.token_urlsafe(32)
-    process = start_process(
-        [*command, "--port", str(port)],
-        cwd=folder,
-        environment=_environment(api_key),
-        log=folder / LOG,
-        die_with_parent=True,
+    command = vllm_command(python, model, alias, context_of(model, context_tokens), dtype, adapters or {}, serving)
+    api_key = new_key()
+    url = loopback_url() if socket is None else socket_address(socket)
+    place = ["--host", HOST, "--port", str(httpx.URL(url).port)] if socket is None else ["--uds", str(socket)]
+    cache_gib = serving.cpu_cache_gib if serving is not None else _CPU_CACHE_GIB
+    return launch(
+        [*command, *place],
+        _environment(api_key, cache_gib),
+        alias,
+        url,
+        api_key,
+        folder,
+        die_with_parent=serving is None,
     )
-    identity = identify(process.pid)
-    if identity is None:
-        raise EngineError(f"vLLM ended at once. See {folder / LOG}.")
-    write_identity(folder / PROCESS, identity)
-    return RunningEngine(alias, port, api_key, identity, folder, process)
 
 
 def vllm_command(
-    python: Path, model: Path, alias: str, context_tokens: int, dtype: str, adapters: Mapping[str, Path]
+    python: Path,
+    model: Path,
+    alias: str,
+    context_tokens: int,
+    dtype: str,
+    adapters: Mapping[str, Path],
+    serving: ServingOptions | None = None,
 ) -> list[str]:
-    """Without compiling, which takes longer than a few hundred answers. A model's own code is never run."""
-    options = {
-        "model": model,
-        "served-model-name": alias,
-        "host": HOST,
-        "max-model-len": context_tokens,
-        "dtype": dtype,
-    }
+    """Where it listens is added by whoever starts it. A model's own code is never run."""
+    options = {"model": model, "served-model-name": alias, "max-model-len": context_tokens, "dtype": dtype}
     named = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
-    command = [
-        str(python),
-        "-m",
-        "vllm.entrypoints.openai.api_server",
-        *named,
-        "--enforce-eager",
-        "--disable-log-stats",
-    ]
+    # Nothing of a request goes into the log, and no statistics.
+    quiet = ["--disable-log-stats", "--no-enable-log-requests"]
+    command = [str(python), "-m", "vllm.entrypoints.openai.api_server", *named, *quiet]
+    if serving is not None:
+        return [*command, *_serving_options(serving, has_gpu())]
+    # Without compiling, which takes longer than a few hundred answers.
+    return [*command, "--enforce-eager", *_adapter_options(adapters)]
+
+
+def _serving_options(serving: ServingOptions, is_on_gpu: bool) -> list[str]:
+    """PagedAttention and continuous batching are always on; LoRA adapters are not: a release is one set of weights."""
+    options: dict[str, Any] = {
+        "shutdown-timeout": SHUTDOWN_SECONDS,
+        "tensor-parallel-size": serving.tensor_parallel,
+        "pipeline-parallel-size": serving.pipeline_parallel,
+    }
+    if is_on_gpu:
+        options["gpu-memory-utilization"] = serving.gpu_memory_percent / 100
+    if serving.speculative_tokens:
+        words = {"prompt_lookup_min": 2, "prompt_lookup_max": 4}
+        guessing = {"method": "ngram", "num_speculative_tokens": serving.speculative_tokens, **words}
+        options["speculative-config"] = json.dumps(guessing)
+    named = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
+    # Compiling for a CPU takes minutes and gains little there; on a GPU it is what makes it fast.
+    return [*named, "--enable-prefix-caching", *([] if is_on_gpu else ["--enforce-eager"])]
+
+
+def has_gpu() -> bool:
+    """Whether this machine has an NVIDIA GPU with its driver. Asked without torch, which takes seconds to load."""
+    return any(Path("/dev").glob("nvidia[0-9]*"))
+
+
+def _adapter_options(adapters: Mapping[str, Path]) -> list[str]:
     if not adapters:
-        return command
+        return []
     rank = max(_rank(folder) for folder in adapters.values())
     room = next(size for size in _RANKS if size >= rank)
     worn = [f"{name}={folder}" for name, folder in adapters.items()]
-    return [
-        *command,
-        "--enable-lora",
-        "--max-lora-rank",
-        str(room),
-        "--max-loras",
-        str(len(worn)),
-        "--lora-modules",
-        *worn,
-    ]
+    return ["--enable-lora", "--max-lora-rank", str(room), "--max-loras", str(len(worn)), "--lora-modules", *worn]
 
 
 def context_of(model: Path, wanted: int) -> int:
@@ -125,11 +161,11 @@ def _rank(adapter: Path) -> int:
     return max(ranks)
 
 
-def _environment(api_key: str) -> dict[str, str]:
+def _environment(api_key: str, cache_gib: int) -> dict[str, str]:
     passed_on = engine_environment(os.environ)
     # PYTHONPATH and PYTHONHOME would bring this environment's packages into that one. Where a progress bar is off, vLLM divides
     # by its seconds; it prints into a log that nobody watches.
     left = {
         name: value for name, value in passed_on.items() if name not in ("PYTHONPATH", "PYTHONHOME", "TQDM_DISABLE")
     }
-    return {**left, "VLLM_API_KEY": api_key, "VLLM_CPU_KVCACHE_SPACE": _CPU_CACHE_GIB}
+    return {**left, "VLLM_API_KEY": api_key, "VLLM_CPU_KVCACHE_SPACE": str(cache_gib)}

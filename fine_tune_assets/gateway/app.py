@@ -1,17 +1,14 @@
 """The gateway: the one way in to the served model. Run by uvicorn; `fine-tune gateway` starts it.
 
 Owns the routes and who may use them. Every /v1 route needs an API key; whatever is not listed here does not exist.
-Which release is live is read from the ledger for each request, so that a switch loses none. Nothing of what is asked
-or answered is logged.
+Asking is in `chat`. Nothing of what is asked or answered is logged.
 """
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -21,47 +18,32 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
-from fine_tune_assets.core.fingerprints import fingerprint_file
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.loopback import require_loopback
 from fine_tune_assets.core.quiet_asgi import without_messages
-from fine_tune_assets.core.releases import PROMPT, AskedWith, ReleaseError, read_release
 from fine_tune_assets.core.settings import Settings, load_settings
-from fine_tune_assets.gateway.engine_client import EngineGoneError, ask_engine, open_client
+from fine_tune_assets.gateway.chat import Chat, unavailable
 from fine_tune_assets.gateway.errors import (
     ApiError,
     answer_api_error,
     answer_http_error,
     answer_unexpected_error,
 )
-from fine_tune_assets.gateway.requests import LIVE, correction_body, engine_request, read_json
+from fine_tune_assets.gateway.outcomes import OutcomeCounter
+from fine_tune_assets.gateway.requests import LIVE, correction_body, read_json
 from fine_tune_assets.ledger.api_keys import KeyHolder, check_key
 from fine_tune_assets.ledger.corrections import record_correction
 from fine_tune_assets.ledger.database import Ledger, open_ledger
-from fine_tune_assets.ledger.deployments import live_deployment, open_engine_key
+from fine_tune_assets.ledger.deployments import live_deployment
 from fine_tune_assets.ledger.encryption import KEY_NAME
-from fine_tune_assets.ledger.errors import IdempotencyError, LedgerError, UnknownRecordError
-from fine_tune_assets.ledger.releases import find_release
+from fine_tune_assets.ledger.errors import IdempotencyError, UnknownRecordError
 
-_ATTEMPTS = 2
-"""An engine that goes away before it answered is asked once more: a switch may have come between."""
-_BEING_STARTED = "The model is being started again. Ask again in a moment."
 _REFUSALS = {
     "unknown": (401, "invalid_api_key", "This API key is not known."),
     "expired": (401, "expired_api_key", "This API key has expired. Ask the operator for a new one."),
     "revoked": (401, "revoked_api_key", "This API key was revoked. Ask the operator for a new one."),
     "wrong_scope": (403, "wrong_scope", "This API key may not do that. Ask the operator for one that may."),
 }
-
-
-@dataclass(frozen=True)
-class Target:
-    """The live engine, as one request sees it."""
-
-    release_id: str
-    asked_with: AskedWith
-    url: str
-    api_key: str
 
 
 def app_from_environment() -> ASGIApp:
@@ -95,12 +77,19 @@ class Gateway:
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
         self._settings, self._ledger = settings, ledger
         self._key = read_or_create_key(settings.layout.keys, KEY_NAME)
+        self._counter = OutcomeCounter(ledger)
+        self._chat = Chat(settings, ledger, self._counter)
 
     @asynccontextmanager
     async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
-        async with open_client() as self._client:
+        flushing = asyncio.create_task(self._counter.keep_flushing())
+        try:
             yield
-        self._ledger.close()
+        finally:
+            flushing.cancel()
+            await self._counter.flush()
+            await self._chat.close()
+            self._ledger.close()
 
     async def health(self, _request: Request) -> Response:
         """Whether the process answers; says nothing about anything else."""
@@ -114,21 +103,14 @@ class Gateway:
 
     async def list_models(self, request: Request) -> Response:
         await self._authorise(request, "chat")
-        target = await run_in_threadpool(self._target)
+        target = await run_in_threadpool(self._chat.live)
         models = [{"id": name, "object": "model", "owned_by": "fine-tune"} for name in (LIVE, target.release_id)]
         return JSONResponse({"object": "list", "data": models}, headers={"x-release-id": target.release_id})
 
     async def chat(self, request: Request) -> Response:
         await self._authorise(request, "chat")
-        body = await read_json(request)
-        for _ in range(_ATTEMPTS):
-            target = await run_in_threadpool(self._target)
-            asked = engine_request(body, target.release_id, target.asked_with)
-            try:
-                return await ask_engine(self._client, target.url, target.api_key, asked, target.release_id)
-            except EngineGoneError:
-                continue
-        raise _unavailable(_BEING_STARTED)
+        async with self._chat.place() as hand_on:
+            return await self._chat.answer(await read_json(request), hand_on)
 
     async def correct(self, request: Request) -> Response:
         holder = await self._authorise(request, "correct")
@@ -160,43 +142,11 @@ class Gateway:
             raise _refusal(*_REFUSALS[check.outcome])
         return check.holder
 
-    def _target(self) -> Target:
-        deployment = live_deployment(self._ledger)
-        if deployment is None:
-            raise _unavailable("No release is live. `fine-tune status` tells why.")
-        if deployment.engine_url is None:
-            raise _unavailable(_BEING_STARTED)
-        release = find_release(self._ledger, deployment.release_id)
-        if release is None:
-            raise _unavailable("The live release is not in the ledger.")
-        try:
-            api_key = open_engine_key(self._key, deployment)
-        except LedgerError as error:
-            raise _unavailable("The live engine's key can't be read. Start the supervisor again.") from error
-        try:
-            asked_with = _asked_with(self._settings.data_dir / release.folder, release.release_id)
-        except (ReleaseError, OSError, ValueError) as error:
-            raise _unavailable("The live release's folder can't be read. Build the release again.") from error
-        return Target(release.release_id, asked_with, deployment.engine_url, api_key)
-
-
-@lru_cache(maxsize=16)
-def _asked_with(folder: Path, release_id: str) -> AskedWith:
-    """Never changes for a release id. The supervisor verified the folder before it started the engine."""
-    release = read_release(folder)
-    if release.release_id != release_id or fingerprint_file(folder / PROMPT) != release.manifest["files"].get(PROMPT):
-        raise _unavailable("The live release's folder was changed. Build the release again.")
-    return release.asked_with
-
 
 def _refusal(status: int, code: str, message: str) -> ApiError:
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
     return ApiError(status, code, message, headers)
 
 
-def _unavailable(message: str) -> ApiError:
-    return ApiError(503, "not_available", message, {"Retry-After": "5"})
-
-
 async def _answer_ledger_away(request: Request, _error: Any) -> Response:
-    return await answer_api_error(request, _unavailable("The ledger can't be reached. Ask again in a moment."))
+    return await answer_api_error(request, unavailable("The ledger can't be reached. Ask again in a moment."))

@@ -1,76 +1,145 @@
-"""Hands a chat request to the live engine and its answer back to the caller, whole or as a stream.
+"""Hands a chat request to an engine and its answer back to the caller, whole or as a stream.
 
-Owns the one HTTP client, what happens when the engine went away, and that a stream that breaks says so.
+Owns the HTTP clients, what happens when an engine went away, and that a stream that breaks says so.
 """
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
+from fine_tune_assets.engines.addresses import base_url, socket_of
+from fine_tune_assets.engines.chat_client import error_of, is_too_long
 from fine_tune_assets.gateway.errors import ApiError, error_body
 
 READ_TIMEOUT_SECONDS = 900.0
-"""The llama.cpp server answers one request at a time: a caller may wait in line."""
+"""An engine that answers one request at a time lets the others wait in line."""
 
 
 class EngineGoneError(Exception):
-    """The engine could not be reached, or closed the connection before it answered."""
+    """The engine could not be reached, closed the connection or failed before it answered: asking elsewhere is safe."""
+
+    def __init__(self, status: int | None = None) -> None:
+        super().__init__()
+        self.status = status
+        """HTTP status, if it answered at all."""
 
 
-def open_client() -> httpx.AsyncClient:
-    """No connection is kept: the supervisor sees by the open ones which answers are still out."""
-    return httpx.AsyncClient(
-        timeout=httpx.Timeout(READ_TIMEOUT_SECONDS, connect=5.0),
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
-        trust_env=False,
-    )
+class EngineClients:
+    """One client an engine. No connection is kept: the supervisor sees by the open ones which answers are still out, in whichever
+    gateway process. A new one to a Unix socket costs less than a tenth of a millisecond."""
+
+    def __init__(self) -> None:
+        self._clients: dict[str, httpx.AsyncClient] = {}
+
+    def client(self, url: str) -> httpx.AsyncClient:
+        if url not in self._clients:
+            path = socket_of(url)
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+            transport = httpx.AsyncHTTPTransport(
+                uds=None if path is None else str(path), verify=False, limits=limits, trust_env=False
+            )
+            self._clients[url] = httpx.AsyncClient(
+                base_url=base_url(url),
+                transport=transport,
+                timeout=httpx.Timeout(READ_TIMEOUT_SECONDS, connect=5.0),
+                trust_env=False,
+            )
+        return self._clients[url]
+
+    async def close(self) -> None:
+        for client in self._clients.values():
+            await client.aclose()
 
 
-async def ask_engine(
-    client: httpx.AsyncClient, url: str, api_key: str, body: dict[str, Any], release_id: str
-) -> Response:
-    """Raises EngineGoneError if asking again elsewhere is safe, ApiError if the engine refused."""
+class Answer:
+    """An engine's answer that has begun: its first bytes are here, the others may still come."""
+
+    def __init__(self, reply: httpx.Response, first: bytes, rest: AsyncIterator[bytes]) -> None:
+        self._reply, self._first, self._rest = reply, first, rest
+        self.is_whole = False
+        """Whether it was handed on to its end."""
+        self.is_broken = False
+        """Whether the engine went away before its end."""
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        yield self._first
+        try:
+            async for chunk in self._rest:
+                yield chunk
+        except httpx.TransportError:
+            self.is_broken = True
+            broken = error_body(502, "stream_broken", "The model went away before the end of this answer. Ask again.")
+            yield f"data: {json.dumps(broken)}\n\n".encode()
+            return
+        self.is_whole = True
+
+    def whole(self) -> bytes:
+        """Of an answer that is no stream: all of it has come."""
+        self.is_whole = True
+        return self._first
+
+    async def close(self) -> None:
+        await self._reply.aclose()
+
+
+async def ask_engine(client: httpx.AsyncClient, api_key: str, body: dict[str, Any]) -> Answer:
+    """Ask, and wait for the answer's first bytes; for all of it, if it is no stream.
+
+    Raises EngineGoneError if asking again elsewhere is safe, ApiError if the engine refused.
+    """
     request = client.build_request(
-        "POST", f"{url}/chat/completions", json=body, headers={"Authorization": f"Bearer {api_key}"}
+        "POST", "chat/completions", json=body, headers={"Authorization": f"Bearer {api_key}"}
     )
+    reply: httpx.Response | None = None
     try:
         reply = await client.send(request, stream=True)
         if reply.status_code != 200:
             await _refuse(reply)
-        if body["stream"]:
-            headers = {"x-release-id": release_id, "cache-control": "no-cache"}
-            return StreamingResponse(_stream(reply), media_type="text/event-stream", headers=headers)
-        content = await reply.aread()
-    except httpx.TimeoutException as error:
-        raise ApiError(504, "engine_timeout", "The model did not answer in time.") from error
-    except httpx.TransportError as error:
-        raise EngineGoneError from error
-    await reply.aclose()
-    return Response(content, media_type="application/json", headers={"x-release-id": release_id})
+        chunks = reply.aiter_raw()
+        first = await anext(chunks, b"") if body["stream"] else b"".join([chunk async for chunk in chunks])
+        return Answer(reply, first, chunks)
+    except BaseException as error:
+        if reply is not None:
+            await reply.aclose()
+        if isinstance(error, httpx.TimeoutException):
+            raise ApiError(504, "engine_timeout", "The model did not answer in time.") from error
+        if isinstance(error, httpx.TransportError):
+            raise EngineGoneError from error
+        raise
 
 
 async def _refuse(reply: httpx.Response) -> None:
     """Turn the engine's error into ours: its own message may repeat what it was asked."""
-    content = await reply.aread()
-    await reply.aclose()
-    try:
-        code = json.loads(content)["error"]["code"]
-    except (ValueError, KeyError, TypeError):
-        code = None
-    if code == "context_length_exceeded":
-        raise ApiError(400, code, "The messages and the answer asked for are longer than the model's context.")
+    await reply.aread()
+    if is_too_long(error_of(reply)):
+        message = "The messages and the answer asked for are longer than the model's context."
+        raise ApiError(400, "context_length_exceeded", message)
+    if reply.status_code >= 500:
+        raise EngineGoneError(reply.status_code)
     raise ApiError(502, "engine_error", f"The model failed (HTTP {reply.status_code}).")
 
 
-async def _stream(reply: httpx.Response) -> AsyncIterator[bytes]:
-    try:
-        async for chunk in reply.aiter_raw():
-            yield chunk
-    except httpx.TransportError:
-        broken = error_body(502, "stream_broken", "The model went away before the end of this answer. Ask again.")
-        yield f"data: {json.dumps(broken)}\n\n".encode()
-    finally:
-        await reply.aclose()
+class WatchedResponse(Response):
+    """Sends another response and calls `done` when it is sent, broken off, or the caller has left."""
+
+    def __init__(self, inner: Response, done: Callable[[], None], answer: Answer) -> None:
+        self._inner, self._done, self._answer = inner, done, answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._inner(scope, receive, send)
+        finally:
+            self._done()
+            await self._answer.close()
+
+
+def response_of(answer: Answer, is_stream: bool, release_id: str) -> Response:
+    headers = {"x-release-id": release_id}
+    if not is_stream:
+        return Response(answer.whole(), media_type="application/json", headers=headers)
+    headers["cache-control"] = "no-cache"
+    return StreamingResponse(answer.stream(), media_type="text/event-stream", headers=headers)

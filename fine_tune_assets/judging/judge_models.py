@@ -12,7 +12,8 @@ from typing import Any, Protocol
 from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_folder
 from fine_tune_assets.engines.chat_client import ChatClient, ChatServer
-from fine_tune_assets.engines.llama_cpp import RunningEngine, start_engine
+from fine_tune_assets.engines.llama_cpp import start_engine
+from fine_tune_assets.engines.running import RunningEngine
 from fine_tune_assets.engines.vllm import start_vllm
 from fine_tune_assets.judging.grades import JudgeKind
 from fine_tune_assets.judging.own_server import OwnServer

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fine_tune_assets.engines.chat_client import ChatClient, ChatServer
-from fine_tune_assets.engines.llama_cpp import RunningEngine, stop_engine, wait_until_healthy
+from fine_tune_assets.engines.running import RunningEngine, stop_engine, wait_until_healthy
 
 START_SECONDS = 1800.0
 """A 70B model is read from the disk first."""

@@ -16,7 +16,7 @@ from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.core.fingerprints import require_folder
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.engines.chat_client import ChatClient, NoReplyError, Question
-from fine_tune_assets.engines.llama_cpp import EngineError, RunningEngine
+from fine_tune_assets.engines.running import EngineError, RunningEngine
 from fine_tune_assets.engines.transformers_models import Answer, load_tokenizer
 from fine_tune_assets.engines.vllm import start_vllm
 from fine_tune_assets.judging.comparing import Contestant, Generate

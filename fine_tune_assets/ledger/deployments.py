@@ -19,7 +19,7 @@ from fine_tune_assets.ledger.releases import find_release_in, require_verdict_of
 from fine_tune_assets.ledger.schema import deployments as table
 from fine_tune_assets.ledger.switches import record_switch
 
-State = Literal["wanted", "starting", "ready", "live", "draining", "stopped", "failed"]
+State = Literal["wanted", "starting", "ready", "live", "draining", "kept", "stopped", "failed"]
 Colour = Literal["blue", "green"]
 SUPERVISOR = "supervisor"
 
@@ -28,12 +28,16 @@ MAY_FOLLOW: dict[str, frozenset[str]] = {
     "starting": frozenset({"starting", "ready", "stopped", "failed"}),
     "ready": frozenset({"starting", "live", "stopped", "failed"}),
     "live": frozenset({"live", "draining", "failed"}),
-    "draining": frozenset({"stopped"}),
+    "draining": frozenset({"kept", "stopped", "live"}),
+    "kept": frozenset({"stopped", "live"}),
     "stopped": frozenset(),
     "failed": frozenset(),
 }
-"""State → states that may follow. `live` → `live` is an engine that was started again, at another address."""
+"""State → states that may follow. `live` → `live` is an engine that was started again, at another address. `kept` answers nobody
+and stays up, so that a rollback takes no start."""
 PENDING = ("wanted", "starting", "ready")
+BEHIND = ("draining", "kept")
+"""Served before, and still up."""
 
 
 @dataclass(frozen=True)
@@ -50,28 +54,43 @@ class Deployment:
     """What a person should know about the state; never text of a report."""
     wanted_at: datetime
     changed_at: datetime
+    live_since: datetime | None = None
+    """When users were last sent to it; None for one that never served."""
+    keep_until: datetime | None = None
+    """Until when it stays up after it drained; None: it is stopped then."""
+    is_rollback: bool = False
+    """Wanted to go back to a release that served before."""
+    rollback_reason: str | None = None
+    """Why users were taken from it without a person; it is not gone back to."""
+    probes: str | None = None
+    """What the probes found, as JSON; None until it is warm."""
 
 
-def want_release(ledger: Ledger, release_id: str, by: str = "served_models") -> Deployment:
+def want_release(
+    ledger: Ledger, release_id: str, by: str = "served_models", *, is_rollback: bool = False
+) -> Deployment:
     """Ask for a release on the idle colour. Already live, or already asked for: that deployment.
 
-    A deployment of another release that is not live yet is given up. Raises UnknownRecordError, or GateClosedError if
-    the newest verdict on the release does not let it through.
+    A deployment of another release that is not live yet is given up, and one that is kept makes room. Raises UnknownRecordError,
+    or GateClosedError if the newest verdict on the release does not let it through.
     """
     with ledger.begin() as connection:
         release = find_release_in(connection, release_id)
         if release is None:
             raise UnknownRecordError(f"There is no release {release_id}. Materialize releases first.")
-        live = _find_live(connection)
+        live = find_live_in(connection)
         kept = _give_up_others(connection, release_id, by, keep_same=live is None or live.release_id != release_id)
         if live is not None and live.release_id == release_id:
             return live
-        require_verdict_of(connection, release)
+        require_verdict_of(connection, release, has_served=is_rollback)
         if kept is not None:
             return kept
+        _make_room(connection, release_id, by)
         now = datetime.now(UTC)
         colour: Colour = "green" if live is not None and live.colour == "blue" else "blue"
-        row = Deployment(uuid.uuid4().hex, release_id, colour, "wanted", None, None, "", now, now)
+        row = Deployment(
+            uuid.uuid4().hex, release_id, colour, "wanted", None, None, "", now, now, is_rollback=is_rollback
+        )
         connection.execute(table.insert().values(**vars(row)))
         audit.append(connection, by, f"wanted on {colour}", f"release {release_id}")
         return row
@@ -80,13 +99,20 @@ def want_release(ledger: Ledger, release_id: str, by: str = "served_models") -> 
 def _give_up_others(connection: sa.Connection, release_id: str, by: str, keep_same: bool) -> Deployment | None:
     """Stop pending deployments of other releases; return the pending one of this release, if any."""
     kept = None
-    for pending in _select(connection, table.c.state.in_(PENDING)):
+    for pending in select_in(connection, table.c.state.in_(PENDING)):
         if keep_same and pending.release_id == release_id:
             kept = pending
             continue
-        _set(connection, pending.deployment_id, state="stopped", detail=f"given up for release {release_id}")
+        set_in(connection, pending.deployment_id, state="stopped", detail=f"given up for release {release_id}")
         audit.append(connection, by, "gave up deployment", pending.deployment_id)
     return kept
+
+
+def _make_room(connection: sa.Connection, release_id: str, by: str) -> None:
+    """Two engines fit on the machine, three may not: the one that was kept for a rollback goes before the next one starts."""
+    for kept in select_in(connection, table.c.state == "kept"):
+        set_in(connection, kept.deployment_id, state="stopped", detail=f"made room for release {release_id}")
+        audit.append(connection, by, "stopped keeping deployment", kept.deployment_id)
 
 
 def report_state(
@@ -96,6 +122,7 @@ def report_state(
     *,
     engine_url: str | None = None,
     engine_key: bytes | None = None,
+    probes: str | None = None,
     detail: str = "",
     by: str = SUPERVISOR,
 ) -> Deployment:
@@ -104,75 +131,87 @@ def report_state(
     Nothing becomes live or draining here: only `switch_live` does that.
     """
     with ledger.begin() as connection:
-        current = _require(connection, deployment_id)
+        current = require_in(connection, deployment_id)
         is_switch = state != current.state and state in ("live", "draining")
         if state not in MAY_FOLLOW[current.state] or is_switch:
             raise TransitionError(f"Deployment {deployment_id} is {current.state} and can't become {state}.")
         values: dict[str, Any] = {"state": state, "detail": detail}
         if engine_url is not None:
             values |= {"engine_url": engine_url, "engine_key": engine_key}
+        if probes is not None:
+            values |= {"probes": probes}
         if state in ("stopped", "failed"):
             values |= {"engine_url": None, "engine_key": None}
-        _set(connection, deployment_id, **values)
+        set_in(connection, deployment_id, **values)
         audit.append(connection, by, f"reported {state}", f"deployment {deployment_id}")
-        return _require(connection, deployment_id)
+        return require_in(connection, deployment_id)
 
 
 def withdraw_engine(ledger: Ledger, deployment_id: str, by: str = SUPERVISOR) -> None:
     """Forget the address and the key of an engine that is gone: another program may get its port. None there: nothing."""
     with ledger.begin() as connection:
-        found = _select(connection, (table.c.deployment_id == deployment_id) & table.c.engine_url.is_not(None))
+        found = select_in(connection, (table.c.deployment_id == deployment_id) & table.c.engine_url.is_not(None))
         if found:
-            _set(connection, deployment_id, engine_url=None, engine_key=None)
+            set_in(connection, deployment_id, engine_url=None, engine_key=None)
             audit.append(connection, by, "withdrew engine", f"deployment {deployment_id}")
 
 
-def switch_live(ledger: Ledger, deployment_id: str, by: str = "served_models") -> Deployment:
-    """Send users to a ready deployment; the one that was live drains. Live already: nothing changes.
+def switch_live(
+    ledger: Ledger, deployment_id: str, by: str = "served_models", *, keep_until: datetime | None = None
+) -> Deployment:
+    """Send users to a ready deployment; the one that was live drains, and is kept after that until `keep_until`.
 
-    Raises TransitionError unless it is ready and has an engine, GateClosedError if the verdict on its release no longer
-    lets it through.
+    Live already: nothing changes. Raises TransitionError unless it is ready and has an engine, GateClosedError if the verdict on
+    its release no longer lets it through.
     """
     with ledger.begin() as connection:
-        wanted = _require(connection, deployment_id)
+        wanted = require_in(connection, deployment_id)
         if wanted.state == "live":
             return wanted
         if wanted.state != "ready":
             raise TransitionError(f"Deployment {deployment_id} is {wanted.state}: only a ready one can go live.")
         if wanted.engine_url is None:
             raise TransitionError(f"Deployment {deployment_id} has no engine now: wait until it is started again.")
-        release = find_release_in(connection, wanted.release_id)
-        if release is None:
-            raise UnknownRecordError(f"There is no release {wanted.release_id}.")
-        require_verdict_of(connection, release)
-        live = _find_live(connection)
-        if live is not None:
-            _set(connection, live.deployment_id, state="draining", detail="")
-        _set(connection, deployment_id, state="live", detail="")
-        record_switch(connection, by, wanted.colour, wanted.release_id)
-        return _require(connection, deployment_id)
+        make_live_in(connection, wanted, by, keep_until=keep_until, has_served=wanted.is_rollback)
+        return require_in(connection, deployment_id)
+
+
+def make_live_in(
+    connection: sa.Connection, wanted: Deployment, by: str, *, keep_until: datetime | None, has_served: bool
+) -> None:
+    """Flip users to `wanted`, behind the gate; the one that was live drains."""
+    release = find_release_in(connection, wanted.release_id)
+    if release is None:
+        raise UnknownRecordError(f"There is no release {wanted.release_id}.")
+    require_verdict_of(connection, release, has_served)
+    live = find_live_in(connection)
+    if live is not None:
+        set_in(connection, live.deployment_id, state="draining", detail="", keep_until=keep_until)
+    now = datetime.now(UTC)
+    set_in(connection, wanted.deployment_id, state="live", detail="", live_since=now, keep_until=None)
+    record_switch(connection, by, wanted.colour, wanted.release_id)
 
 
 def live_deployment(ledger: Ledger) -> Deployment | None:
     with ledger.read() as connection:
-        return _find_live(connection)
+        return find_live_in(connection)
 
 
 def find_deployment(ledger: Ledger, deployment_id: str) -> Deployment | None:
     with ledger.read() as connection:
-        return next(iter(_select(connection, table.c.deployment_id == deployment_id)), None)
+        return next(iter(select_in(connection, table.c.deployment_id == deployment_id)), None)
 
 
 def deployments(ledger: Ledger) -> list[Deployment]:
     """Every deployment that ever was, oldest first."""
     with ledger.read() as connection:
-        return _select(connection, sa.true())
+        return select_in(connection, sa.true())
 
 
 def current_deployments(ledger: Ledger) -> list[Deployment]:
     """Those that are not stopped or failed, oldest first."""
     with ledger.read() as connection:
-        return _select(connection, table.c.state.not_in(("stopped", "failed")))
+        return select_in(connection, table.c.state.not_in(("stopped", "failed")))
 
 
 def seal_engine_key(key: bytes, deployment_id: str, engine_key: str) -> bytes:
@@ -181,29 +220,33 @@ def seal_engine_key(key: bytes, deployment_id: str, engine_key: str) -> bytes:
 
 def open_engine_key(key: bytes, deployment: Deployment) -> str:
     """The engine's API key. Raises LedgerError if it can't be decrypted, UnknownRecordError if there is none."""
-    if deployment.engine_key is None:
-        raise UnknownRecordError(f"Deployment {deployment.deployment_id} has no engine.")
-    bound_to = f"engine key of deployment {deployment.deployment_id}"
-    return decrypt(derive_key(key, "engine-keys"), deployment.engine_key, bound_to)
+    return open_sealed_key(key, deployment.engine_key, deployment.deployment_id)
 
 
-def _select(connection: sa.Connection, condition: Any) -> list[Deployment]:
+def open_sealed_key(key: bytes, sealed: bytes | None, deployment_id: str) -> str:
+    """As `open_engine_key`."""
+    if sealed is None:
+        raise UnknownRecordError(f"Deployment {deployment_id} has no engine.")
+    return decrypt(derive_key(key, "engine-keys"), sealed, f"engine key of deployment {deployment_id}")
+
+
+def select_in(connection: sa.Connection, condition: Any) -> list[Deployment]:
     columns = [table.c[name] for name in Deployment.__dataclass_fields__]
     rows = connection.execute(sa.select(*columns).where(condition).order_by(table.c.sequence))
     return [Deployment(**row) for row in rows.mappings()]
 
 
-def _find_live(connection: sa.Connection) -> Deployment | None:
-    return next(iter(_select(connection, table.c.state == "live")), None)
+def find_live_in(connection: sa.Connection) -> Deployment | None:
+    return next(iter(select_in(connection, table.c.state == "live")), None)
 
 
-def _require(connection: sa.Connection, deployment_id: str) -> Deployment:
-    found = _select(connection, table.c.deployment_id == deployment_id)
+def require_in(connection: sa.Connection, deployment_id: str) -> Deployment:
+    found = select_in(connection, table.c.deployment_id == deployment_id)
     if not found:
         raise UnknownRecordError(f"There is no deployment {deployment_id}.")
     return found[0]
 
 
-def _set(connection: sa.Connection, deployment_id: str, **values: Any) -> None:
+def set_in(connection: sa.Connection, deployment_id: str, **values: Any) -> None:
     condition = table.c.deployment_id == deployment_id
     connection.execute(table.update().where(condition).values(**values, changed_at=datetime.now(UTC)))

@@ -54,15 +54,18 @@ def _removed_at(connection: sa.Connection, release_id: str) -> datetime | None:
     return found
 
 
-def require_verdict_of(connection: sa.Connection, release: Release) -> None:
-    """Raise GateClosedError unless the release is there, and the newest verdict on its fingerprints lets it through."""
+def require_verdict_of(connection: sa.Connection, release: Release, has_served: bool = False) -> None:
+    """Raise GateClosedError unless the release is there, and the newest verdict on its fingerprints lets it through.
+
+    `has_served`: it is gone back to.
+    """
     removed = _removed_at(connection, release.release_id)
     if removed is not None:
         raise GateClosedError(
             f"Release {release.release_id} was removed on {removed:%Y-%m-%d} by the retention rule. Materialize releases again."
         )
     verdict = require_promotion_in(
-        connection, release.adapter_id, release.base_fingerprint, release.instruction_set_fingerprint
+        connection, release.adapter_id, release.base_fingerprint, release.instruction_set_fingerprint, has_served
     )
     if verdict.verdict_id != release.verdict_id:
         raise GateClosedError(

@@ -1,8 +1,8 @@
 """The tables of the ledger. Owns names, columns and constraints; migrations make them, modules beside this use them.
 
-Says what people and services said: keys, users, review items, decisions, corrections, missed identifiers, verdicts,
-spot-checks, releases, deployments, erasures, audit lines. Texts of drafts and answers are not here: they stay in the tables
-of the graph.
+Says what people and services said: keys, users, review items, decisions, corrections, missed identifiers, verdicts, spot-checks,
+releases, deployments and how their requests ended, erasures, audit lines. Texts of drafts and answers are not here: they stay in
+the tables of the graph.
 """
 
 from datetime import UTC, datetime
@@ -196,6 +196,16 @@ deployments = sa.Table(
     sa.Column("detail", sa.Text, nullable=False),
     sa.Column("wanted_at", UtcTime, nullable=False),
     sa.Column("changed_at", UtcTime, nullable=False),
+    # When users were last sent to it; NULL for one that never answered any.
+    sa.Column("live_since", UtcTime),
+    # Until when its engine stays up after it drained, for a rollback; NULL: it is stopped then.
+    sa.Column("keep_until", UtcTime),
+    # Whether it was wanted to go back to a release that served before.
+    sa.Column("is_rollback", sa.Boolean, nullable=False, server_default=sa.false()),
+    # Why users were taken from it by itself; NULL for any other.
+    sa.Column("rollback_reason", sa.Text),
+    # What the probes found, as JSON; NULL until it is warm.
+    sa.Column("probes", sa.Text),
     sa.CheckConstraint("colour IN ('blue', 'green')", name="colour_is_known"),
     sa.Index(
         "one_live_deployment",
@@ -204,6 +214,22 @@ deployments = sa.Table(
         sqlite_where=sa.text("state = 'live'"),
         postgresql_where=sa.text("state = 'live'"),
     ),
+)
+
+deployment_outcomes = sa.Table(
+    "deployment_outcomes",
+    metadata,
+    _sequence(),
+    sa.Column("deployment_id", sa.ForeignKey("deployments.deployment_id"), nullable=False),
+    # Requests that ended in the ten seconds from here on.
+    sa.Column("slot", UtcTime, nullable=False),
+    sa.Column("answered", sa.Integer, nullable=False),
+    sa.Column("failed", sa.Integer, nullable=False),
+    # Identifiers that were found in answers; NULL where nobody looked.
+    sa.Column("identifiers", sa.Integer),
+    # How many answers took how long, as JSON: a count for each step of ledger/outcomes.py.
+    sa.Column("durations", sa.Text, nullable=False),
+    sa.UniqueConstraint("deployment_id", "slot", name="one_row_a_deployment_and_slot"),
 )
 
 corrections = sa.Table(

@@ -140,9 +140,16 @@ def require_promotion(
 
 
 def require_promotion_in(
-    connection: sa.Connection, adapter_id: str, base_fingerprint: str, instruction_set_fingerprint: str
+    connection: sa.Connection,
+    adapter_id: str,
+    base_fingerprint: str,
+    instruction_set_fingerprint: str,
+    has_served: bool = False,
 ) -> Verdict:
-    """`require_promotion` inside a transaction that goes on to act on the answer."""
+    """`require_promotion` inside a transaction that goes on to act on the answer.
+
+    `has_served`: users go back to what served them before. It need not be better than what serves now, which failed them.
+    """
     verdict = _latest(connection, adapter_id, base_fingerprint, instruction_set_fingerprint)
     if verdict is None:
         raise GateClosedError(
@@ -157,7 +164,7 @@ def require_promotion_in(
     if verdict.decision != "promote" and not (verdict.decision == "hold" and _signers(connection, verdict.verdict_id)):
         raise GateClosedError(_closed_message(verdict))
     serving = serving_adapter_in(connection) or base_fingerprint
-    if serving not in (verdict.incumbent, adapter_id):
+    if not has_served and serving not in (verdict.incumbent, adapter_id):
         raise GateClosedError(
             f"Verdict {verdict.verdict_id} compared adapter {adapter_id} with {verdict.incumbent}, and {serving} serves now. "
             "Materialize judge_scores and promotion_verdicts again."

@@ -501,7 +501,8 @@ class Recipe:
     .000001; choose bfloat16 only for models whose weights pass 65,504 or that must run in it."""
     exports: tuple[Literal["f16", "bf16", "q8_0"], ...]
     """GGUF types to export. The first one is what the llama.cpp engine serves."""
-    engine: Literal["llama_cpp"]
+    engine: Literal["llama_cpp", "vllm"]
+    """What serves users: llama.cpp a GGUF file, vLLM the merged weights."""
     retrain: RetrainSettings
     reviewed_flags: tuple[FlagKind, ...] = ("contradiction", "label noise", "flag contradicts range")
     """A draft with one of these flags waits for a reviewer even from a trusted source; what a model wrote always does."""

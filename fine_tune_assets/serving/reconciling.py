@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from fine_tune_assets.ledger.deployments import Deployment
+from fine_tune_assets.ledger.deployments import BEHIND, Deployment
 
 
 @dataclass(frozen=True)
@@ -16,9 +16,11 @@ class Pace:
     """How patient the supervisor is. Seconds."""
 
     tick_seconds: float = 0.5
-    startup_seconds: float = 600.0
-    """From the start of an engine to its first answer. Large weights on slow disks take minutes."""
+    startup_seconds: float = 1800.0
+    """From the start of an engine to its first answer. vLLM takes up to 3 minutes with a small model on a CPU (measured), and
+    large weights on slow disks take longer."""
     warm_up_seconds: float = 180.0
+    """Of one answer: the first, and each probe's."""
     drain_minimum_seconds: float = 3.0
     """A request that read the old address just before the switch must have connected by then."""
     drain_maximum_seconds: float = 900.0
@@ -48,9 +50,10 @@ class EngineView:
 
 @dataclass(frozen=True)
 class Action:
-    """`start` an engine, `warm` it up and report it, `fail` the deployment, `retire` it after draining, `stop` it."""
+    """`start` an engine, `warm` it up and report it, `fail` the deployment, `keep` it after draining for a rollback, `retire` it,
+    `stop` the engine."""
 
-    kind: Literal["start", "warm", "fail", "retire", "stop"]
+    kind: Literal["start", "warm", "fail", "keep", "retire", "stop"]
     deployment_id: str
     reason: str = ""
 
@@ -70,8 +73,8 @@ def next_actions(
 
 def _next_action(deployment: Deployment, engine: EngineView | None, now: datetime, pace: Pace) -> Action | None:
     name = deployment.deployment_id
-    if deployment.state == "draining":
-        return Action("retire", name) if _is_drained(deployment, engine, now, pace) else None
+    if deployment.state in BEHIND:
+        return _next_of_old(deployment, engine, now, pace)
     if engine is None or deployment.state == "wanted":
         return Action("start", name)
     if not engine.is_alive:
@@ -89,8 +92,18 @@ def _next_action(deployment: Deployment, engine: EngineView | None, now: datetim
     return Action("stop", name)  # it is dead at the next look, and started again then
 
 
-def _is_drained(deployment: Deployment, engine: EngineView | None, now: datetime, pace: Pace) -> bool:
+def _next_of_old(deployment: Deployment, engine: EngineView | None, now: datetime, pace: Pace) -> Action | None:
+    """What served before: drained first, then kept as long as it was said at the switch."""
+    is_kept = deployment.keep_until is not None and now < deployment.keep_until
     if engine is None or not engine.is_alive:
-        return True
+        return Action("retire", deployment.deployment_id)
+    if deployment.state == "kept":
+        return None if is_kept else Action("retire", deployment.deployment_id)
+    if not _is_drained(deployment, engine, now, pace):
+        return None
+    return Action("keep" if is_kept else "retire", deployment.deployment_id)
+
+
+def _is_drained(deployment: Deployment, engine: EngineView, now: datetime, pace: Pace) -> bool:
     age = (now - deployment.changed_at).total_seconds()
     return age >= pace.drain_maximum_seconds or (age >= pace.drain_minimum_seconds and engine.connections == 0)

@@ -1,7 +1,8 @@
 """The supervisor (`fine-tune serve`): makes what the ledger wants so, one engine a deployment.
 
-Owns engines: it verifies a release, starts an engine on it, warms it up, reports it ready, keeps the live one running,
-and ends the old one when its last answer is out. The decisions are in `reconciling`. It never switches users over.
+Owns engines: it verifies a release, starts an engine on it, warms it up, asks its probes, reports it ready, keeps the live one
+running, and keeps or ends the old one when its last answer is out. The decisions are in `reconciling`. It sends users to nothing
+new: back, at most (`rolling_back`).
 """
 
 import fcntl
@@ -11,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
@@ -23,18 +23,16 @@ from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.release_signing import SignedReleases
 from fine_tune_assets.core.releases import ReleaseError, ReleaseFolder
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.engines.llama_cpp import (
+from fine_tune_assets.engines.addresses import open_connections
+from fine_tune_assets.engines.running import (
     EngineError,
-    RunningEngine,
     adopt_engine,
     is_healthy,
     recorded_engines,
-    start_engine,
     stop_engine,
     stop_recorded_engine,
     warm_up,
 )
-from fine_tune_assets.engines.processes import open_connections, processor_seconds
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.deployments import (
     Deployment,
@@ -47,14 +45,15 @@ from fine_tune_assets.ledger.deployments import (
 )
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.releases import find_release
+from fine_tune_assets.serving.probing import ProbeError, findings_json, probe_engine
 from fine_tune_assets.serving.reconciling import Action, EngineView, Pace, next_actions
+from fine_tune_assets.serving.rolling_back import Limits, look_and_roll_back
+from fine_tune_assets.serving.starting import require_room, start_for
+from fine_tune_assets.serving.watched import Watched, silent_looks_at
 
 HEARTBEAT, ENGINES = "supervisor.heartbeat", "engines"
 _LOCK_SECONDS = 3.0
 """One that was just killed lets go when the last of its threads has ended."""
-_COMPUTES_SECONDS = 0.05
-"""Processor time since the last look, half a second ago or more. A busy engine uses a whole core, one that only waits
-0.002 of one (measured, llama-cpp-python 0.3)."""
 _STABLE_SECONDS = 60.0
 """An engine that ran this long is not in a crash loop: the next restart is at once."""
 _log = logging.getLogger(__name__)
@@ -62,35 +61,6 @@ _log = logging.getLogger(__name__)
 
 class SupervisorError(FineTuneError):
     """The supervisor can't run here."""
-
-
-@dataclass
-class _Watched:
-    engine: RunningEngine
-    started_at: datetime
-    retry_at: datetime
-    is_warm: bool = False
-    was_alive: bool = True
-    failures: int = field(default=0)
-    silent_looks: int = 0
-    processor_seconds: float = 0.0
-    """At the last look."""
-
-
-def _silent_looks(watched: _Watched) -> int:
-    """Count a look at which it hangs; any other starts again at 0.
-
-    It answers one request at a time, so a busy one does not answer us either: but it computes. An idle one does not
-    compute: but it answers us, and is only asked while somebody holds a connection to it.
-    """
-    before, watched.processor_seconds = watched.processor_seconds, processor_seconds(watched.engine.identity)
-    is_silent = (
-        open_connections(watched.engine.port) > 0
-        and watched.processor_seconds - before < _COMPUTES_SECONDS
-        and not is_healthy(watched.engine)
-    )
-    watched.silent_looks = watched.silent_looks + 1 if is_silent else 0
-    return watched.silent_looks
 
 
 class Supervisor:
@@ -101,7 +71,7 @@ class Supervisor:
         self._key = read_or_create_key(settings.layout.keys, KEY_NAME)
         self._engines_dir = settings.layout.run / ENGINES
         self._engines_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._watched: dict[str, _Watched] = {}
+        self._watched: dict[str, Watched] = {}
         self._releases = SignedReleases(settings.layout.keys)
         self._adopt()
 
@@ -113,7 +83,7 @@ class Supervisor:
             if engine is not None:
                 deployment = find_deployment(self._ledger, folder.name)
                 is_warm = deployment is not None and deployment.engine_url == engine.url
-                self._watched[folder.name] = _Watched(engine, now, now, is_warm)
+                self._watched[folder.name] = Watched(engine, now, now, is_warm)
                 _log.info("adopted the engine of deployment %s", folder.name)
         for deployment in current_deployments(self._ledger):
             if deployment.deployment_id not in self._watched:
@@ -144,11 +114,11 @@ class Supervisor:
             is_warm=watched.is_warm,
             started_at=watched.started_at,
             retry_at=watched.retry_at,
-            connections=open_connections(watched.engine.port) if is_draining else 0,
-            silent_looks=_silent_looks(watched) if is_alive and watched.is_warm and not is_draining else 0,
+            connections=open_connections(watched.engine.url) if is_draining else 0,
+            silent_looks=silent_looks_at(watched) if is_alive and watched.is_warm and not is_draining else 0,
         )
 
-    def _note_death(self, watched: _Watched, now: datetime) -> None:
+    def _note_death(self, watched: Watched, now: datetime) -> None:
         has_been_stable = (now - watched.started_at).total_seconds() >= _STABLE_SECONDS
         watched.failures = 0 if has_been_stable else watched.failures + 1
         delay = min(self._pace.backoff_maximum_seconds, 2.0**watched.failures - 1)
@@ -163,25 +133,27 @@ class Supervisor:
             self._warm(deployment)
         elif action.kind == "fail":
             self._fail(deployment, action.reason)
+        elif action.kind == "keep":
+            report_state(self._ledger, deployment.deployment_id, "kept", detail=deployment.detail)
         else:
             self._stop(deployment.deployment_id, forget=True)
-            report_state(self._ledger, deployment.deployment_id, "stopped")
+            report_state(self._ledger, deployment.deployment_id, "stopped", detail=deployment.detail)
 
     def _start(self, deployment: Deployment, now: datetime) -> None:
         """Verify signature and every file first: a release that was changed is never started, not even one that is live."""
         folder = self._engines_dir / deployment.deployment_id
-        threads = self._settings.threads
         try:
             release = self._verify(deployment)
             if deployment.state != "live":
+                require_room(release, self._settings)
                 report_state(self._ledger, deployment.deployment_id, "starting")
-            engine = start_engine(release.model, release.release_id, folder, threads=threads, die_with_parent=False)
+            engine = start_for(release, folder, self._settings)
         except (ReleaseError, EngineError) as error:
             self._fail(deployment, str(error))
             return
         before = self._watched.get(deployment.deployment_id)
         failures = before.failures if before else 0
-        self._watched[deployment.deployment_id] = _Watched(engine, now, now, failures=failures)
+        self._watched[deployment.deployment_id] = Watched(engine, now, now, failures=failures)
 
     def _verify(self, deployment: Deployment) -> ReleaseFolder:
         release = find_release(self._ledger, deployment.release_id)
@@ -192,9 +164,10 @@ class Supervisor:
     def _warm(self, deployment: Deployment) -> None:
         watched = self._watched[deployment.deployment_id]
         try:
-            prompt = self._verify(deployment).system_prompt
-            warm_up(watched.engine, prompt, self._pace.warm_up_seconds)
-        except (EngineError, ReleaseError) as error:
+            release = self._verify(deployment)
+            warm_up(watched.engine, release.system_prompt, self._pace.warm_up_seconds)
+            probes = findings_json(probe_engine(watched.engine, release, self._pace.warm_up_seconds))
+        except (EngineError, ReleaseError, ProbeError) as error:
             if deployment.state == "live" and isinstance(error, EngineError):
                 self._stop(deployment.deployment_id, forget=False)
             else:
@@ -203,7 +176,14 @@ class Supervisor:
         watched.is_warm = True
         state: State = "live" if deployment.state == "live" else "ready"
         sealed = seal_engine_key(self._key, deployment.deployment_id, watched.engine.api_key)
-        report_state(self._ledger, deployment.deployment_id, state, engine_url=watched.engine.url, engine_key=sealed)
+        report_state(
+            self._ledger,
+            deployment.deployment_id,
+            state,
+            engine_url=watched.engine.url,
+            engine_key=sealed,
+            probes=probes,
+        )
 
     def _fail(self, deployment: Deployment, reason: str) -> None:
         log = self._engines_dir / deployment.deployment_id / "engine.log"
@@ -235,6 +215,9 @@ def supervise(settings: Settings, pace: Pace | None = None) -> None:
     with _only_one(settings.layout.run):
         ledger = open_ledger(settings.database_url)
         supervisor = Supervisor(settings, ledger, pace)
+        # A thread of its own: hashing large weights and asking probes hold a tick up, and users must not wait for that.
+        watch = threading.Thread(target=_watch_switches, args=(settings, ledger, pace, ending))
+        watch.start()
         try:
             while not ending.is_set():
                 with _going_on("tick"):
@@ -242,8 +225,24 @@ def supervise(settings: Settings, pace: Pace | None = None) -> None:
                 (settings.layout.run / HEARTBEAT).touch()
                 ending.wait(pace.tick_seconds)
         finally:
+            ending.set()
+            watch.join()
             supervisor.close()
             ledger.close()
+
+
+def _watch_switches(settings: Settings, ledger: Ledger, pace: Pace, ending: threading.Event) -> None:
+    """Take users back from a release that does badly, until `ending`."""
+    limits, engines_dir, told = Limits.of(settings), settings.layout.run / ENGINES, ""
+    while not ending.wait(pace.tick_seconds):
+        try:
+            reason = look_and_roll_back(ledger, engines_dir, limits, datetime.now(UTC))
+            fault = f"rolled back: {reason}" if reason is not None else ""
+        except (FineTuneError, SQLAlchemyError, OSError) as error:  # looked at again in a moment
+            fault = f"watch the live release: {_message(error)}"
+        if fault and fault != told:
+            _log.warning(fault)
+        told = fault
 
 
 def stop_left_engines(settings: Settings, grace_seconds: float) -> None:
@@ -273,8 +272,11 @@ def _going_on(doing: str) -> Iterator[None]:
     try:
         yield
     except (FineTuneError, SQLAlchemyError, OSError) as error:
-        message = str(error) if isinstance(error, FineTuneError) else type(error).__name__
-        _log.error("%s: %s", doing, message)
+        _log.error("%s: %s", doing, _message(error))
+
+
+def _message(error: Exception) -> str:
+    return str(error) if isinstance(error, FineTuneError) else type(error).__name__
 
 
 @contextmanager

@@ -4,12 +4,20 @@ Owns the order of these three. The gate is in the ledger and closes at each of t
 """
 
 import time
+from datetime import UTC, datetime, timedelta
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.progress import Progress, silent
+from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import Deployment, find_deployment, switch_live, want_release
+from fine_tune_assets.ledger.rollbacks import find_back, roll_back
+from fine_tune_assets.serving.fitting import GIB, available_bytes
 
+START_SECONDS = 1800.0
+"""vLLM takes up to 3 minutes to start on a CPU (measured); large weights take longer to load."""
+_TELL_SECONDS = 15.0
+"""How often it is told that it is still starting: vLLM takes minutes."""
 _STEPS = ("wanted", "starting", "ready", "live")
 
 
@@ -18,9 +26,16 @@ class ServingError(FineTuneError):
 
 
 def serve_release(
-    ledger: Ledger, release_id: str, *, timeout_seconds: float, by: str = "served_models", progress: Progress = silent
+    ledger: Ledger,
+    release_id: str,
+    *,
+    timeout_seconds: float,
+    by: str = "served_models",
+    keep_old: timedelta | None = None,
+    progress: Progress = silent,
 ) -> Deployment:
-    """Make a release live and return its deployment. Live already: nothing happens.
+    """Make a release live and return its deployment. Live already: nothing happens. What was live stays up for `keep_old` after
+    its last answer.
 
     Raises ServingError when it fails or takes longer, GateClosedError when its verdict does not let it through.
     Whatever was live before stays live then.
@@ -29,7 +44,52 @@ def serve_release(
     if deployment.state == "live":
         return deployment
     wait_until_ready(ledger, deployment.deployment_id, timeout_seconds, progress)
-    return switch_live(ledger, deployment.deployment_id, by)
+    return switch_live(ledger, deployment.deployment_id, by, keep_until=_until(keep_old))
+
+
+def go_back(
+    ledger: Ledger, *, timeout_seconds: float, by: str, keep_old: timedelta | None = None, progress: Progress = silent
+) -> Deployment:
+    """Send users back to what served before: at once if it is still up, else as long as a start takes.
+
+    Raises ServingError when there is nothing to go back to or it does not come up, GateClosedError when its verdict does not let
+    it through any more. What serves now goes on serving then.
+    """
+    back = find_back(ledger)
+    if back is None:
+        raise ServingError("There is nothing to go back to: no other release has served, or it was left for a fault.")
+    if back.is_up:
+        return roll_back(ledger, by, keep_until=_until(keep_old))
+    wanted = want_release(ledger, back.deployment.release_id, by, is_rollback=True)
+    wait_until_ready(ledger, wanted.deployment_id, timeout_seconds, progress)
+    return switch_live(ledger, wanted.deployment_id, by, keep_until=_until(keep_old))
+
+
+def keeping_time(keep_minutes: int, free_bytes: int, reserve_bytes: int) -> timedelta | None:
+    """How long what serves now is kept after a switch; None: not at all, as it was set, or since memory is short."""
+    if keep_minutes == 0 or free_bytes < reserve_bytes:
+        return None
+    return timedelta(minutes=keep_minutes) if keep_minutes > 0 else timedelta(days=36_500)
+
+
+def keeping_here(settings: Settings) -> timedelta | None:
+    """`keeping_time` on this machine, now."""
+    return keeping_time(settings.keep_old_minutes, available_bytes(), settings.memory_reserve_gb * GIB)
+
+
+def keeping_words(keep_old: timedelta | None, keep_minutes: int) -> str:
+    """What that means for a rollback."""
+    if keep_old is not None:
+        return (
+            "a rollback takes seconds while what served before is kept "
+            f"({f'{keep_minutes} minutes' if keep_minutes > 0 else 'until the next release needs its place'})"
+        )
+    why = "it was set so" if keep_minutes == 0 else "memory is short"
+    return f"a rollback takes as long as a start: what served before is not kept ({why})"
+
+
+def _until(keep_old: timedelta | None) -> datetime | None:
+    return None if keep_old is None else datetime.now(UTC) + keep_old
 
 
 def wait_until_ready(
@@ -37,15 +97,16 @@ def wait_until_ready(
 ) -> Deployment:
     """Wait for the supervisor. Raises ServingError when it gave up, or did not answer in time."""
     deadline = time.monotonic() + timeout_seconds
-    shown = ""
+    shown, since, told = "", time.monotonic(), 0.0
     while True:
         deployment = find_deployment(ledger, deployment_id)
-        if deployment is None or deployment.state in ("failed", "stopped", "draining"):
+        if deployment is None or deployment.state in ("failed", "stopped", "draining", "kept"):
             detail = f"{deployment.state}: {deployment.detail}" if deployment else "gone"
             raise ServingError(f"Deployment {deployment_id} did not come up; it is {detail}")
-        if deployment.state != shown:
-            shown = deployment.state
-            progress(_STEPS.index(shown), len(_STEPS) - 1, f"steps to a served release ({shown})")
+        waited = time.monotonic() - since
+        if deployment.state != shown or waited - told >= _TELL_SECONDS:
+            shown, told = deployment.state, waited
+            progress(_STEPS.index(shown), len(_STEPS) - 1, f"steps to a served release ({shown}, {waited:.0f} s)")
         if deployment.state == "live" or (deployment.state == "ready" and deployment.engine_url is not None):
             return deployment
         if time.monotonic() >= deadline:

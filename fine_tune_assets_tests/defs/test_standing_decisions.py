@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from fine_tune_assets.approval.still_approved import UNREVIEWED
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.core.releases import write_manifest
 from fine_tune_assets.core.tables import (
     ADAPTERS,
     BASE_MODELS,
@@ -114,7 +115,14 @@ def _go_live(release_id: str) -> None:
 
 
 def _served(stored: StoredInstructionSet, release_id: str) -> Any:
-    named = {"release_id": release_id, "instruction_set_fingerprint": stored.fingerprint}
+    folder = Installation().layout.releases / release_id
+    folder.mkdir(parents=True, exist_ok=True)
+    write_manifest(folder, {"engine": "llama_cpp"})
+    named = {
+        "release_id": release_id,
+        "folder": f"releases/{release_id}",
+        "instruction_set_fingerprint": stored.fingerprint,
+    }
     with dg.build_asset_context() as context:
         return served_models(context, Installation(), _table("releases", RELEASES, named))
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fine_tune_assets.engines.llama_cpp import (
+from fine_tune_assets.engines.llama_cpp import start_engine
+from fine_tune_assets.engines.running import (
     CONFIG,
     LOG,
     PROCESS,
@@ -17,7 +18,6 @@ from fine_tune_assets.engines.llama_cpp import (
     adopt_engine,
     engine_environment,
     is_healthy,
-    start_engine,
     stop_engine,
     wait_until_healthy,
     warm_up,
@@ -61,7 +61,7 @@ def test_it_listens_on_loopback_only_whatever_the_environment_says(engine: Runni
     """The server believes HOST and PORT more than its config file."""
     with socket.socket() as probe:
         probe.settimeout(2)
-        assert probe.connect_ex(("127.0.0.2", engine.port)) != 0
+        assert probe.connect_ex(("127.0.0.2", httpx.URL(engine.url).port)) != 0
 
 
 def test_the_environment_cant_change_what_a_verified_release_answers(engine: RunningEngine) -> None:

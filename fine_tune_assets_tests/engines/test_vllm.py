@@ -1,4 +1,4 @@
-"""How vLLM is started: offline, on loopback, from its own environment, with adapters that it can wear. The server itself is
+"""How vLLM is started: offline, from its own environment, with adapters that it can wear. The server itself is
 not in this environment; `make bench-judge` runs it."""
 
 import json
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fine_tune_assets.engines.llama_cpp import EngineError
-from fine_tune_assets.engines.vllm import context_of, start_vllm, vllm_command
+from fine_tune_assets.engines.running import EngineError
+from fine_tune_assets.engines.vllm import ServingOptions, context_of, start_vllm, vllm_command
 
 PYTHON = Path("/opt/vllm/bin/python")
 
@@ -18,11 +18,10 @@ def _adapter(folder: Path, **config: object) -> Path:
     return folder
 
 
-def test_it_listens_on_loopback_only_and_has_no_key_on_its_command_line(tmp_path: Path) -> None:
+def test_no_secret_is_on_its_command_line(tmp_path: Path) -> None:
     """Whoever can list processes reads command lines."""
     command = vllm_command(PYTHON, tmp_path, "judge", 4096, "auto", {})
     assert command[:3] == [str(PYTHON), "-m", "vllm.entrypoints.openai.api_server"]
-    assert command[command.index("--host") + 1] == "127.0.0.1"
     assert not any("key" in word or "trust" in word for word in command)
     assert "--enable-lora" not in command
 
@@ -32,6 +31,19 @@ def test_adapters_are_worn_by_name_with_room_for_the_largest(tmp_path: Path) -> 
     command = vllm_command(PYTHON, tmp_path, "base", 4096, "bfloat16", adapters)
     assert command[command.index("--max-lora-rank") + 1] == "16"
     assert command[-2:] == [f"candidate={tmp_path / 'a'}", f"incumbent={tmp_path / 'b'}"]
+
+
+def test_serving_users_it_finishes_answers_at_its_end_and_wears_nothing(tmp_path: Path) -> None:
+    """Its own default strands whoever waits; and a release is one set of weights."""
+    options = ServingOptions(tensor_parallel=2, pipeline_parallel=4, speculative_tokens=3)
+    command = vllm_command(PYTHON, tmp_path, "r-1", 4096, "auto", {}, options)
+    assert int(command[command.index("--shutdown-timeout") + 1]) > 0
+    assert command[command.index("--tensor-parallel-size") + 1] == "2"
+    assert command[command.index("--pipeline-parallel-size") + 1] == "4"
+    assert json.loads(command[command.index("--speculative-config") + 1])["num_speculative_tokens"] == 3
+    assert {"--enable-prefix-caching", "--no-enable-log-requests"} <= set(command)
+    assert "--enable-lora" not in command
+    assert "--speculative-config" not in vllm_command(PYTHON, tmp_path, "r-1", 4096, "auto", {}, ServingOptions())
 
 
 @pytest.mark.parametrize("config", [{"r": 8, "use_dora": True}, {"r": 1024}, {"r": 8, "rank_pattern": {"q_proj": 600}}])

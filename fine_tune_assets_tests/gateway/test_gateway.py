@@ -4,10 +4,14 @@ import json
 import os
 import signal
 import socket
+import stat
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx
 import openai
@@ -15,6 +19,7 @@ import pytest
 
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.keys import read_or_create_key
+from fine_tune_assets.engines.addresses import open_client, socket_of
 from fine_tune_assets.engines.processes import read_identity
 from fine_tune_assets.gateway.app import create_app
 from fine_tune_assets.ledger.api_keys import create_key, revoke_key
@@ -196,16 +201,38 @@ def test_what_users_write_is_in_no_file_of_the_installation(installation: Instal
 
 
 def test_the_engine_itself_is_not_open_to_a_gateway_key(installation: Installation) -> None:
-    """The gateway is the one way in, even for those who can reach loopback."""
+    """The gateway is the one way in, even for a program of the same user."""
     live = live_deployment(installation.ledger)
     assert live is not None
-    reply = httpx.post(
-        f"{live.engine_url}/chat/completions",
-        json=ASK,
-        headers={"Authorization": f"Bearer {installation.chat_key}"},
-        trust_env=False,
+    assert live.engine_url is not None
+    with open_client(live.engine_url, installation.chat_key, 30) as client:
+        assert client.post("chat/completions", json=ASK).status_code == 401
+
+
+def test_the_engine_is_reached_by_no_port_and_by_no_other_user(installation: Installation) -> None:
+    """vLLM leaves routes open that ask for no key: nobody else may come so far as to ask."""
+    live = live_deployment(installation.ledger)
+    assert live is not None
+    path = socket_of(live.engine_url or "")
+    assert path is not None
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    identity = read_identity(installation.settings.layout.run / "engines" / live.deployment_id / "process.json")
+    assert identity is not None
+    listening = {fields[9] for fields in map(str.split, Path("/proc/net/tcp").read_text().splitlines()[1:])}
+    held = {os.readlink(entry) for entry in Path(f"/proc/{identity.pid}/fd").iterdir() if entry.is_symlink()}
+    assert not {f"socket:[{inode}]" for inode in listening} & held
+    tried = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import os, socket; os.setuid(65534); socket.socket(socket.AF_UNIX).connect({str(path)!r})",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert reply.status_code == 401
+    if os.getuid() == 0:  # only root can try as somebody else
+        assert "PermissionError" in tried.stderr
 
 
 def test_a_gateway_open_to_the_network_is_refused(installation: Installation) -> None:

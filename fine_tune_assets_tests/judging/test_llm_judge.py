@@ -13,7 +13,7 @@ import pytest
 from fine_tune_assets.core.errors import RecipeError, SettingsError
 from fine_tune_assets.core.progress import silent
 from fine_tune_assets.engines.chat_client import ChatClient, ChatServer, ChatServerError, Question
-from fine_tune_assets.engines.llama_cpp import EngineError
+from fine_tune_assets.engines.running import EngineError
 from fine_tune_assets.judging.agreement import measure_agreement
 from fine_tune_assets.judging.grades import CRITERIA, Answered, Judge, Pair
 from fine_tune_assets.judging.judges import judge_of

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.engines.llama_cpp import RunningEngine, start_engine, stop_engine, wait_until_healthy
+from fine_tune_assets.engines.llama_cpp import start_engine
+from fine_tune_assets.engines.running import RunningEngine, stop_engine, wait_until_healthy
 from fine_tune_assets.judging.grades import CRITERIA, Answered, Pair
 from fine_tune_assets.judging.judges import judge_of
 from fine_tune_assets_tests.serving.tiny import tiny_gguf

@@ -1,5 +1,6 @@
 """The supervisor's rules, without a single process."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -70,6 +71,29 @@ def test_draining_ends_when_the_last_answer_is_out(age_seconds: float, connectio
     deployment = _deployment("draining", age_seconds=age_seconds)
     actions = next_actions([deployment], {"d": _engine(connections=connections)}, NOW, PACE)
     assert actions == ([Action("retire", "d")] if is_retired else [])
+
+
+@pytest.mark.parametrize(
+    ("state", "engine", "until", "kind"),
+    [
+        ("draining", _engine(), LATER, "keep"),
+        ("draining", _engine(connections=1), LATER, None),
+        ("draining", _engine(), NOW, "retire"),
+        ("draining", _engine(**DEAD), LATER, "retire"),
+        ("kept", _engine(), LATER, None),
+        ("kept", _engine(), NOW, "retire"),
+        ("kept", _engine(**DEAD), LATER, "retire"),
+        ("kept", None, LATER, "retire"),
+        ("kept", _engine(connections=1), LATER, None),  # a request came over while the live one failed
+    ],
+)
+def test_what_served_before_is_kept_until_its_time_is_up(
+    state: str, engine: EngineView | None, until: datetime, kind: str | None
+) -> None:
+    """A rollback takes no start in that time; after it the memory is free."""
+    deployment = replace(_deployment(state, age_seconds=4), keep_until=until)
+    actions = next_actions([deployment], {} if engine is None else {"d": engine}, NOW, PACE)
+    assert [action.kind for action in actions] == ([] if kind is None else [kind])
 
 
 def test_a_draining_deployment_without_an_engine_is_over() -> None:

@@ -1,21 +1,20 @@
 import os
 import shutil
 import signal
-import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
-import httpx
 import pytest
 
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.releases import MODEL, PROMPT
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.engines.llama_cpp import LOG, adopt_engine
+from fine_tune_assets.engines.addresses import open_client
+from fine_tune_assets.engines.running import LOG, adopt_engine
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import (
     find_deployment,
@@ -28,7 +27,8 @@ from fine_tune_assets.ledger.deployments import (
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.serving.reconciling import Pace
 from fine_tune_assets.serving.supervisor import Supervisor
-from fine_tune_assets_tests.serving.tiny import build_release
+from fine_tune_assets_tests.serving.ticking import tick_until
+from fine_tune_assets_tests.serving.tiny import build_release, held_connection
 
 PACE = Pace(drain_minimum_seconds=0.2, stop_grace_seconds=5, startup_seconds=60, silent_looks=2)
 
@@ -40,14 +40,6 @@ def _supervisor(settings: Settings, ledger: Ledger, pace: Pace = PACE) -> Iterat
         yield supervisor
     finally:
         supervisor.close()
-
-
-def _tick_until(supervisor: Supervisor, is_done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not is_done():
-        assert time.monotonic() < deadline
-        supervisor.tick(datetime.now(UTC))
-        time.sleep(0.05)
 
 
 def _state(ledger: Ledger, deployment_id: str) -> str:
@@ -66,14 +58,14 @@ def test_a_wanted_release_becomes_ready_live_and_is_retired_by_the_next(settings
     """The whole life of a deployment, with real engines."""
     with _supervisor(settings, ledger) as supervisor:
         first = want_release(ledger, build_release(settings, ledger, "One.")).deployment_id
-        _tick_until(supervisor, lambda: _state(ledger, first) == "ready")
+        tick_until(supervisor, lambda: _state(ledger, first) == "ready")
         live = switch_live(ledger, first)
         assert open_engine_key(read_or_create_key(settings.layout.keys, KEY_NAME), live)
         second = want_release(ledger, build_release(settings, ledger, "Two.")).deployment_id
-        _tick_until(supervisor, lambda: _state(ledger, second) == "ready")
+        tick_until(supervisor, lambda: _state(ledger, second) == "ready")
         assert _state(ledger, first) == "live"
         switch_live(ledger, second)
-        _tick_until(supervisor, lambda: _state(ledger, first) == "stopped")
+        tick_until(supervisor, lambda: _state(ledger, first) == "stopped")
         assert adopt_engine(settings.layout.run / "engines" / first) is None
         assert adopt_engine(settings.layout.run / "engines" / second) is not None
 
@@ -153,7 +145,7 @@ def test_a_file_that_is_no_model_fails_with_its_log(settings: Settings, ledger: 
     record_promoted(ledger, release_id, "releases/broken")
     with _supervisor(settings, ledger) as supervisor:
         deployment = want_release(ledger, release_id).deployment_id
-        _tick_until(supervisor, lambda: _state(ledger, deployment) == "failed")
+        tick_until(supervisor, lambda: _state(ledger, deployment) == "failed")
     failed = find_deployment(ledger, deployment)
     assert failed is not None
     assert "engine.log" in failed.detail
@@ -163,13 +155,13 @@ def test_a_live_engine_that_is_killed_comes_back_at_a_new_address(settings: Sett
     """The kernel kills the largest process when memory runs out."""
     with _supervisor(settings, ledger) as supervisor:
         name = want_release(ledger, build_release(settings, ledger, "One.")).deployment_id
-        _tick_until(supervisor, lambda: _state(ledger, name) == "ready")
+        tick_until(supervisor, lambda: _state(ledger, name) == "ready")
         before = switch_live(ledger, name)
         engine = adopt_engine(settings.layout.run / "engines" / name)
         assert engine is not None
         os.kill(engine.identity.pid, signal.SIGKILL)
-        _tick_until(supervisor, lambda: _address(ledger) is None)
-        _tick_until(supervisor, lambda: _address(ledger) is not None)
+        tick_until(supervisor, lambda: _address(ledger) is None)
+        tick_until(supervisor, lambda: _address(ledger) is not None)
         assert _address(ledger) != before.engine_url
         assert _state(ledger, name) == "live"
 
@@ -178,13 +170,13 @@ def test_a_live_engine_that_hangs_while_somebody_waits_is_started_again(settings
     """It is alive, so nobody else would notice: every user would wait for 15 minutes, every time."""
     with _supervisor(settings, ledger, replace(PACE, stop_grace_seconds=0.5)) as supervisor:
         name = want_release(ledger, build_release(settings, ledger, "One.")).deployment_id
-        _tick_until(supervisor, lambda: _state(ledger, name) == "ready")
+        tick_until(supervisor, lambda: _state(ledger, name) == "ready")
         before = switch_live(ledger, name)
         engine = adopt_engine(settings.layout.run / "engines" / name)
         assert engine is not None
-        with socket.create_connection(("127.0.0.1", engine.port)):
+        with held_connection(engine):
             os.kill(engine.identity.pid, signal.SIGSTOP)
-            _tick_until(supervisor, lambda: _address(ledger) not in (before.engine_url, None))
+            tick_until(supervisor, lambda: _address(ledger) not in (before.engine_url, None))
         assert not engine.is_alive
 
 
@@ -192,24 +184,23 @@ def test_a_busy_and_an_idle_engine_are_not_taken_for_one_that_hangs(settings: Se
     """A long answer must never be cut off by a health check that waits in line behind it."""
     with _supervisor(settings, ledger) as supervisor:
         name = want_release(ledger, build_release(settings, ledger, "One.")).deployment_id
-        _tick_until(supervisor, lambda: _state(ledger, name) == "ready")
+        tick_until(supervisor, lambda: _state(ledger, name) == "ready")
         switch_live(ledger, name)
         engine = adopt_engine(settings.layout.run / "engines" / name)
         assert engine is not None
-        ask = {
-            "url": f"{engine.url}/chat/completions",
-            "json": {"messages": [{"role": "user", "content": "Tell a long story."}], "max_tokens": 150},
-            "headers": {"Authorization": f"Bearer {engine.api_key}"},
-            "timeout": 120,
-            "trust_env": False,
-        }
-        with socket.create_connection(("127.0.0.1", engine.port)), ThreadPoolExecutor(2) as pool:
+        body = {"messages": [{"role": "user", "content": "Tell a long story."}], "max_tokens": 150}
+
+        def ask() -> int:
+            with open_client(engine.url, engine.api_key, 120) as client:
+                return client.post("chat/completions", json=body).status_code
+
+        with held_connection(engine), ThreadPoolExecutor(2) as pool:
             looked = [supervisor.tick(datetime.now(UTC)) for _ in range(5)]
-            asked = [pool.submit(httpx.post, **ask) for _ in range(2)]  # type: ignore[arg-type]
+            asked = [pool.submit(ask) for _ in range(2)]
             while not all(answer.done() for answer in asked):
                 looked.append(supervisor.tick(datetime.now(UTC)))
                 time.sleep(0.2)
-        assert [answer.result().status_code for answer in asked] == [200, 200]
+        assert [answer.result() for answer in asked] == [200, 200]
         assert looked == [[]] * len(looked)
 
 
@@ -218,7 +209,7 @@ def test_a_live_release_that_was_changed_is_not_started_again(settings: Settings
     with _supervisor(settings, ledger) as supervisor:
         release_id = build_release(settings, ledger, "One.")
         name = want_release(ledger, release_id).deployment_id
-        _tick_until(supervisor, lambda: _state(ledger, name) == "ready")
+        tick_until(supervisor, lambda: _state(ledger, name) == "ready")
         switch_live(ledger, name)
     (settings.layout.releases / release_id / PROMPT).write_text("{}")
     with _supervisor(settings, ledger) as supervisor:
@@ -241,7 +232,7 @@ def test_an_engine_is_stopped_though_the_ledger_is_away(settings: Settings, ledg
     """A database that is down must not keep the memory occupied after `make down`."""
     supervisor = Supervisor(settings, ledger, PACE)
     name = want_release(ledger, build_release(settings, ledger, "One.")).deployment_id
-    _tick_until(supervisor, lambda: _state(ledger, name) == "ready")
+    tick_until(supervisor, lambda: _state(ledger, name) == "ready")
     engine = adopt_engine(settings.layout.run / "engines" / name)
     assert engine is not None
     with ledger.begin() as connection:
@@ -254,7 +245,7 @@ def test_a_new_supervisor_adopts_the_engines_of_one_that_was_killed(settings: Se
     """A crash of the supervisor must not interrupt those who are being answered."""
     first = Supervisor(settings, ledger, PACE)
     name = want_release(ledger, build_release(settings, ledger, "One.")).deployment_id
-    _tick_until(first, lambda: _state(ledger, name) == "ready")
+    tick_until(first, lambda: _state(ledger, name) == "ready")
     switch_live(ledger, name)
     before = adopt_engine(settings.layout.run / "engines" / name)
     with _supervisor(settings, ledger) as second:

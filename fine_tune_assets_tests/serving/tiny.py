@@ -1,15 +1,26 @@
 """The real tiny model and releases made of it, for tests of engines, serving and the gateway."""
 
+import json
 import os
 import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from fine_tune_assets.core.prompt_contract import PromptContract
 from fine_tune_assets.core.release_signing import sign_release
 from fine_tune_assets.core.releases import MODEL, PROMPT, write_manifest
 from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.engines.addresses import socket_of
+from fine_tune_assets.engines.running import RunningEngine
 from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.deployments import Deployment, State, report_state, switch_live, want_release
+from fine_tune_assets.ledger.releases import find_release
+from fine_tune_assets.serving.probing import PROBES
 from fine_tune_assets_tests.ledger.made import record_promoted
 
 
@@ -21,13 +32,24 @@ def tiny_gguf() -> Path:
     return next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
 
 
-def build_release(settings: Settings, ledger: Ledger, system_prompt: str) -> str:
+@contextmanager
+def held_connection(engine: RunningEngine) -> Iterator[None]:
+    """As somebody who waits for an answer."""
+    path = socket_of(engine.url)
+    with socket.socket(socket.AF_UNIX) as held:
+        held.connect(str(path))
+        yield
+
+
+def build_release(settings: Settings, ledger: Ledger, system_prompt: str, probes: dict[str, Any] | None = None) -> str:
     """A release folder with the tiny model, behind an open gate; returns its id."""
     aside = settings.layout.releases / "aside"
     aside.mkdir(parents=True)
     _link_model(aside / MODEL)
     contract = PromptContract(system_prompt, "", (), (2,), 2)
     (aside / PROMPT).write_text(contract.as_json())
+    if probes is not None:
+        (aside / PROBES).write_text(json.dumps(probes))
     release_id = write_manifest(aside, {"made_by": "a test", "prompt_fingerprint": contract.fingerprint})
     sign_release(aside, release_id, settings.layout.keys)
     folder = aside.rename(settings.layout.releases / release_id)
@@ -41,3 +63,18 @@ def _link_model(path: Path) -> None:
         os.link(tiny_gguf(), path)
     except OSError:
         shutil.copy(tiny_gguf(), path)
+
+
+def make_ready(ledger: Ledger, release_id: str, upto: State = "ready") -> Deployment:
+    """A deployment of a release without a folder, as the supervisor would report it."""
+    if find_release(ledger, release_id) is None:
+        record_promoted(ledger, release_id)
+    wanted = want_release(ledger, release_id)
+    if upto == "wanted":
+        return wanted
+    report_state(ledger, wanted.deployment_id, "starting")
+    return report_state(ledger, wanted.deployment_id, "ready", engine_url="unix:/x", engine_key=b"k")
+
+
+def switched(ledger: Ledger, release_id: str, keep_until: datetime | None = None) -> Deployment:
+    return switch_live(ledger, make_ready(ledger, release_id).deployment_id, keep_until=keep_until)

@@ -1,0 +1,297 @@
+"""Concurrent streams through the gateway, against the same engine alone and transformers one by one; and switches under load.
+
+Starts supervisor, gateway and engines of its own in a scratch folder, all on the bundled 135M model; `--help` says how to run it
+smaller. Prints a table, then one JSON line, with the load average: timings mean little on a machine that does other things.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from fine_tune_assets.core.keys import read_or_create_key
+from fine_tune_assets.core.prompt_contract import read_prompt_contract
+from fine_tune_assets.core.releases import MODEL, PROMPT, WEIGHTS, write_manifest
+from fine_tune_assets.core.settings import Settings, go_offline
+from fine_tune_assets.engines.addresses import base_url, socket_of
+from fine_tune_assets.engines.running import free_port
+from fine_tune_assets.ledger.api_keys import create_key
+from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.deployments import live_deployment, open_engine_key
+from fine_tune_assets.ledger.encryption import KEY_NAME
+from fine_tune_assets.ledger.rollbacks import find_back
+from fine_tune_assets.serving.services import start_services, stop_services
+from fine_tune_assets.serving.switching import go_back, serve_release
+from fine_tune_assets.training.base_models import import_bundled_model
+from fine_tune_assets_tests.ledger.made import record_promoted
+from fine_tune_assets_tests.serving.tiny import tiny_gguf
+
+SERVICES = ("supervisor", "gateway")
+SYSTEM = "You write short visit notes."
+START_SECONDS = 900.0
+
+
+@dataclass(frozen=True)
+class Burst:
+    """Requests that were sent at once, each a stream."""
+
+    streams: int
+    tokens_per_second: float
+    first_word_p50: float
+    whole_p50: float
+    whole_p95: float
+    failed: int
+    told_to_come_again: int
+
+
+@dataclass(frozen=True)
+class Reached:
+    """Where requests go: the gateway, or an engine's socket."""
+
+    url: str
+    key: str
+    socket: Path | None = None
+    system: str = ""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--engines", default="llama_cpp,vllm")
+    parser.add_argument("--streams", default="1,8,32,128,256")
+    parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--switches", type=int, default=50)
+    parser.add_argument("--load", type=int, default=16)
+    parser.add_argument("--one-by-one", type=int, default=8)
+    parser.add_argument(
+        "--vllm-python", default="", help="Python of vLLM's environment; that of the settings if absent"
+    )
+    given = parser.parse_args()
+    go_offline()
+    with tempfile.TemporaryDirectory(prefix="bench-serve-") as scratch:
+        base = import_bundled_model(Path(scratch) / "base")
+        found: dict[str, Any] = {"load_average": os.getloadavg(), "cores": os.cpu_count(), "tokens": given.tokens}
+        found["one_by_one_tokens_per_second"] = _one_by_one(base, given.one_by_one, given.tokens)
+        for engine in given.engines.split(","):
+            found[engine] = _measure(engine, Path(scratch) / engine, base, given)
+    _show(found)
+    print(json.dumps(found))
+
+
+def _measure(engine: str, place: Path, base: Path, given: argparse.Namespace) -> dict[str, Any]:
+    settings = Settings(
+        data_dir=place,
+        gateway_port=free_port(),
+        vllm_python=given.vllm_python,
+        rollback_window_minutes=0,
+        keep_old_minutes=-1,
+    )
+    ledger = open_ledger(settings.database_url)
+    with _running(settings):
+        began = time.monotonic()
+        serve_release(ledger, _release(settings, ledger, engine, base, 1), timeout_seconds=START_SECONDS)
+        started = time.monotonic() - began
+        gateway = Reached(f"http://127.0.0.1:{settings.gateway_port}/v1", create_key(ledger, "bench", ["chat"]).secret)
+        bursts = {}
+        for streams in map(int, given.streams.split(",")):
+            alone = asyncio.run(_burst(_engine(settings, ledger), streams, given.tokens))
+            through = asyncio.run(_burst(gateway, streams, given.tokens))
+            bursts[streams] = {"alone": asdict(alone), "gateway": asdict(through)}
+        overhead = asyncio.run(_overhead(gateway, _engine(settings, ledger)))
+        switches = asyncio.run(_switches(settings, ledger, gateway, engine, base, given))
+    ledger.close()
+    return {"start_seconds": started, "bursts": bursts, "overhead_p50_ms": overhead, "switches": switches}
+
+
+@contextmanager
+def _running(settings: Settings) -> Iterator[None]:
+    try:
+        start_services(settings, SERVICES)
+        yield
+    finally:
+        stop_services(settings, SERVICES)
+
+
+def _release(settings: Settings, ledger: Ledger, engine: str, base: Path, number: int) -> str:
+    aside = settings.layout.releases / "aside"
+    aside.mkdir(parents=True)
+    if engine == "vllm":
+        shutil.copytree(base, aside / WEIGHTS)
+    else:
+        (aside / MODEL).symlink_to(tiny_gguf())
+    contract = read_prompt_contract(base, f"{SYSTEM} Release {number}.")
+    (aside / PROMPT).write_text(contract.as_json())
+    facts = {"engine": engine, "prompt_fingerprint": contract.fingerprint, "number": number}
+    release_id = write_manifest(aside, facts)
+    folder = aside.rename(settings.layout.releases / release_id)
+    record_promoted(ledger, release_id, folder.relative_to(settings.data_dir))
+    return release_id
+
+
+def _engine(settings: Settings, ledger: Ledger) -> Reached:
+    live = live_deployment(ledger)
+    assert live is not None
+    assert live.engine_url is not None
+    key = open_engine_key(read_or_create_key(settings.layout.keys, KEY_NAME), live)
+    return Reached(base_url(live.engine_url), key, socket_of(live.engine_url), f"{SYSTEM} Release 1.")
+
+
+def _client(where: Reached) -> httpx.AsyncClient:
+    limits = httpx.Limits(max_connections=None)
+    transport = httpx.AsyncHTTPTransport(uds=None if where.socket is None else str(where.socket), limits=limits)
+    return httpx.AsyncClient(
+        base_url=where.url,
+        headers={"Authorization": f"Bearer {where.key}"},
+        transport=transport,
+        timeout=httpx.Timeout(900),
+        trust_env=False,
+    )
+
+
+def _body(where: Reached, number: int, tokens: int, is_stream: bool = True) -> dict[str, Any]:
+    asked = [{"role": "user", "content": f"Write a long note about visit {number}. List everything that was done."}]
+    system = [{"role": "system", "content": where.system}] if where.system else []
+    model = {} if where.system else {"model": "live"}
+    return {**model, "messages": system + asked, "max_tokens": tokens, "temperature": 0, "stream": is_stream}
+
+
+async def _burst(where: Reached, streams: int, tokens: int) -> Burst:
+    async with _client(where) as client:
+        began = time.monotonic()
+        ends = await asyncio.gather(*(_stream(client, where, number, tokens) for number in range(streams)))
+        seconds = time.monotonic() - began
+    whole = [end for end in ends if end["is_whole"]]
+    times = sorted(end["seconds"] for end in whole)
+    return Burst(
+        streams,
+        sum(end["words"] for end in whole) / seconds,
+        statistics.median(end["first"] for end in whole) if whole else float("nan"),
+        statistics.median(times) if whole else float("nan"),
+        times[int(0.95 * (len(times) - 1))] if whole else float("nan"),
+        sum(not end["is_whole"] and end["status"] != 429 for end in ends),
+        sum(end["status"] == 429 for end in ends),
+    )
+
+
+async def _stream(client: httpx.AsyncClient, where: Reached, number: int, tokens: int) -> dict[str, Any]:
+    """One stream: when its first and last words came, and whether it came to its end."""
+    began, first, words, is_whole, status = time.monotonic(), 0.0, 0, False, 0
+    try:
+        async with client.stream("POST", "chat/completions", json=_body(where, number, tokens)) as reply:
+            status = reply.status_code
+            async for line in reply.aiter_lines():
+                is_whole |= line == "data: [DONE]"
+                if line.startswith("data: {") and '"content"' in line:
+                    words += 1
+                    first = first or time.monotonic() - began
+                if "stream_broken" in line:
+                    break
+    except httpx.HTTPError:
+        is_whole = False
+    return {"first": first, "seconds": time.monotonic() - began, "words": words, "is_whole": is_whole, "status": status}
+
+
+async def _overhead(gateway: Reached, engine: Reached, count: int = 60) -> float:
+    """Milliseconds that the gateway adds to the median of answers of one token, asked in turn."""
+    times: dict[str, list[float]] = {gateway.url: [], engine.url: []}
+    for where in (gateway, engine) * count:
+        async with _client(where) as client:
+            began = time.monotonic()
+            reply = await client.post("chat/completions", json=_body(where, 1, 1, is_stream=False))
+            times[where.url].append(time.monotonic() - began)
+            reply.raise_for_status()
+    return 1000 * (statistics.median(times[gateway.url][5:]) - statistics.median(times[engine.url][5:]))
+
+
+async def _switches(
+    settings: Settings, ledger: Ledger, gateway: Reached, engine: str, base: Path, given: argparse.Namespace
+) -> dict[str, Any]:
+    """To and fro between two engines that are both up, with streams under way; the second release is new."""
+    ending, ends = asyncio.Event(), list[dict[str, Any]]()
+
+    async def ask_on(number: int) -> None:
+        async with _client(gateway) as client:
+            while not ending.is_set():
+                ends.append(await _stream(client, gateway, number, 8))
+
+    tasks = [asyncio.create_task(ask_on(number)) for number in range(given.load)]
+    seconds = []
+    try:
+        if given.switches:
+            release_id = _release(settings, ledger, engine, base, 2)
+            keep = timedelta(hours=1)
+            await asyncio.to_thread(serve_release, ledger, release_id, timeout_seconds=START_SECONDS, keep_old=keep)
+        for _ in range(given.switches - 1):
+            await asyncio.sleep(0.5)
+            back = find_back(ledger)
+            if back is None or not back.is_up:
+                raise SystemExit("The other colour is not up.")
+            began = time.monotonic()
+            await asyncio.to_thread(go_back, ledger, timeout_seconds=60, by="bench", keep_old=timedelta(hours=1))
+            seconds.append(time.monotonic() - began)
+    finally:
+        ending.set()
+        await asyncio.gather(*tasks)
+    faults = sum(not end["is_whole"] for end in ends)
+    return {
+        "switches": given.switches,
+        "streams": len(ends),
+        "failed_or_cut": faults,
+        "rollback_p50_seconds": statistics.median(seconds) if seconds else None,
+        "rollback_max_seconds": max(seconds, default=None),
+    }
+
+
+def _one_by_one(base: Path, count: int, tokens: int) -> float | None:
+    """Tokens a second of transformers' `generate`, one prompt after another."""
+    if not count:
+        return None
+    from fine_tune_assets.engines.transformers_models import load_model, load_tokenizer
+
+    model, tokenizer = load_model(base).eval(), load_tokenizer(base)
+    made, began = 0, 0.0
+    for number in range(count + 1):  # the first one warms it up
+        if number == 1:
+            made, began = 0, time.monotonic()
+        messages = _body(Reached("", "", None, SYSTEM), number, tokens)["messages"]
+        prompt = tokenizer.apply_chat_template(
+            messages, return_tensors="pt", add_generation_prompt=True, return_dict=True
+        )
+        output = model.generate(**prompt, max_new_tokens=tokens, do_sample=False)
+        made += output.shape[1] - prompt["input_ids"].shape[1]
+    return made / (time.monotonic() - began)
+
+
+def _show(found: dict[str, Any]) -> None:
+    table = Table("engine", "streams", "alone, tokens/s", "gateway, tokens/s", "share", "p95 (s)", "failed", "429")
+    engines = {name: value for name, value in found.items() if isinstance(value, dict)}
+    for name, value in engines.items():
+        for streams, burst in value["bursts"].items():
+            alone, through = burst["alone"]["tokens_per_second"], burst["gateway"]["tokens_per_second"]
+            table.add_row(
+                name, str(streams), f"{alone:.1f}", f"{through:.1f}", f"{through / alone:.2f}" if alone else "",
+                f"{burst['gateway']['whole_p95']:.1f}", str(burst["gateway"]["failed"]),
+                str(burst["gateway"]["told_to_come_again"]),
+            )  # fmt: skip
+    console = Console()
+    console.print(table)
+    for name, value in engines.items():
+        console.print(f"{name}: the gateway adds {value['overhead_p50_ms']:.1f} ms (median); {value['switches']}")
+    console.print(f"transformers one by one: {found['one_by_one_tokens_per_second']} tokens/s")
+
+
+if __name__ == "__main__":
+    main()

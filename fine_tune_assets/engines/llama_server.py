@@ -1,0 +1,80 @@
+"""llama.cpp's own server (`llama-server`): one GGUF file, several answers at once by continuous batching.
+
+Owns finding it and starting it. It is a program that is built or installed apart from this project.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+from fine_tune_assets.engines.addresses import socket_address
+from fine_tune_assets.engines.running import (
+    KEY,
+    EngineError,
+    RunningEngine,
+    engine_environment,
+    launch,
+    new_key,
+    write_private,
+)
+
+PROGRAM = "llama-server"
+
+
+def find_llama_server(named: str) -> Path | None:
+    """The executable that a setting names, else one on PATH; None if there is neither.
+
+    Raises EngineError if the one that is named can't be run: falling back would serve one request at a time, unnoticed.
+    """
+    if not named:
+        found = shutil.which(PROGRAM)
+        return None if found is None else Path(found)
+    path = Path(named).expanduser()
+    if not path.is_file() or not os.access(path, os.X_OK):
+        raise EngineError(f"FINE_TUNE_LLAMA_SERVER names {path}, which is no program. Repair or empty the setting.")
+    return path.absolute()
+
+
+def start_llama_server(
+    program: Path,
+    model: Path,
+    alias: str,
+    folder: Path,
+    *,
+    socket: Path,
+    threads: int,
+    parallel: int,
+    context_tokens: int,
+) -> RunningEngine:
+    """Start it and return at once; it is not healthy yet. It outlives whoever starts it."""
+    api_key = new_key()
+    write_private(folder / KEY, api_key + "\n")
+    return launch(
+        llama_server_command(program, model, alias, folder / KEY, socket, threads, parallel, context_tokens),
+        engine_environment(os.environ),
+        alias,
+        socket_address(socket),
+        api_key,
+        folder,
+        die_with_parent=False,
+    )
+
+
+def llama_server_command(
+    program: Path, model: Path, alias: str, key: Path, socket: Path, threads: int, parallel: int, context_tokens: int
+) -> list[str]:
+    """`context_tokens` is of one answer: the server cuts what it is given into equal parts, one a slot."""
+    options = {
+        "model": model,
+        "alias": alias,
+        "host": socket,
+        "api-key-file": key,
+        "ctx-size": context_tokens * parallel,
+        "parallel": parallel,
+        "threads": threads or os.cpu_count() or 1,
+        # Prompts of earlier callers, kept in memory: a gigabyte is enough for the system prompt that all share.
+        "cache-ram": 1024,
+    }
+    named = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
+    # Without these it would show pages, and tell whoever asks what each slot computes.
+    return [str(program), *named, "--no-ui", "--no-slots", "--offline"]

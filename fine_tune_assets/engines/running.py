@@ -1,0 +1,202 @@
+"""A server that generates text and that we started: watched, asked, stopped, and found again after our own restart.
+
+Owns what all engines have in common; how each is started is in a module of its own. An engine's key lies in a file that only its
+user can read, never on a command line.
+"""
+
+import json
+import secrets
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.files import written_aside
+from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT
+from fine_tune_assets.engines.addresses import open_client, socket_of
+from fine_tune_assets.engines.processes import (
+    ProcessIdentity,
+    identify,
+    is_alive,
+    read_identity,
+    start_process,
+    stop_process,
+    write_identity,
+)
+
+CONTEXT_TOKENS = 2048
+"""Tokens of prompt and answer together. More cost memory in proportion."""
+HOST = "127.0.0.1"
+RECORD, CONFIG, KEY, PROCESS, LOG = "engine.json", "server.json", "key", "process.json", "engine.log"
+_PASSED_ON = ("PATH", "HOME", "LANG", "LANGUAGE", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME")
+_PASSED_ON_PREFIXES = ("LC_", "OMP_", "OPENBLAS_", "CUDA_")
+
+
+class EngineError(FineTuneError):
+    """The engine did not start, died, or does not answer."""
+
+
+@dataclass(frozen=True)
+class RunningEngine:
+    alias: str
+    url: str
+    """`unix:/path/of.sock`, or `http://127.0.0.1:PORT/v1`."""
+    api_key: str
+    identity: ProcessIdentity
+    folder: Path
+    """Its config file, pid file and log."""
+    process: subprocess.Popen[bytes] | None
+    """None when another process of ours started it."""
+
+    @property
+    def log(self) -> Path:
+        return self.folder / LOG
+
+    @property
+    def is_alive(self) -> bool:
+        if self.process is not None:
+            self.process.poll()  # reaps it, so that it does not stay a zombie
+        return is_alive(self.identity)
+
+
+def launch(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    alias: str,
+    url: str,
+    api_key: str,
+    folder: Path,
+    die_with_parent: bool,
+) -> RunningEngine:
+    """Start a server and keep what is needed to find it again. It is not healthy yet."""
+    record = {"alias": alias, "url": url, "api_key": api_key}
+    write_private(folder / RECORD, json.dumps(record))
+    process = start_process(
+        command, cwd=folder, environment=environment, log=folder / LOG, die_with_parent=die_with_parent
+    )
+    identity = identify(process.pid)
+    if identity is None:
+        raise EngineError(f"The engine for {alias} ended at once. See {folder / LOG}.")
+    write_identity(folder / PROCESS, identity)
+    return RunningEngine(alias, url, api_key, identity, folder, process)
+
+
+def engine_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What an engine needs of `environment`, and nothing else.
+
+    A server fills whatever it was not told from variables: LORA_PATH, CHAT_FORMAT or LLAMA_ARG_LORA would change what a verified
+    release answers, HOST would open it to the network.
+    """
+    passed_on = {k: v for k, v in environment.items() if k in _PASSED_ON or k.startswith(_PASSED_ON_PREFIXES)}
+    return passed_on | OFFLINE_ENVIRONMENT
+
+
+def adopt_engine(folder: Path) -> RunningEngine | None:
+    """The engine that was started in `folder` before, if it still runs."""
+    identity = read_identity(folder / PROCESS)
+    if identity is None or not is_alive(identity):
+        return None
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        return RunningEngine(record["alias"], record["url"], record["api_key"], identity, folder, process=None)
+    except (OSError, ValueError, KeyError):
+        stop_process(identity, folder / LOG, grace_seconds=5)  # without its key nobody can use it
+        return None
+
+
+def is_healthy(engine: RunningEngine, timeout_seconds: float = 2.0) -> bool:
+    """Whether it answers, with its model loaded, under its own name."""
+    try:
+        with open_client(engine.url, engine.api_key, timeout_seconds) as client:
+            reply = client.get("models")
+            return reply.status_code == 200 and engine.alias in [m["id"] for m in reply.json()["data"]]
+    except (httpx.HTTPError, ValueError, KeyError):
+        return False
+
+
+def wait_until_healthy(engine: RunningEngine, timeout_seconds: float) -> None:
+    """Raises EngineError when it dies or takes longer."""
+    deadline = time.monotonic() + timeout_seconds
+    while not is_healthy(engine):
+        if not engine.is_alive:
+            raise EngineError(f"The engine for {engine.alias} ended while starting. See {engine.log}.")
+        if time.monotonic() >= deadline:
+            raise EngineError(f"The engine for {engine.alias} is not up after {timeout_seconds:g} s. See {engine.log}.")
+        time.sleep(0.1)
+
+
+def warm_up(engine: RunningEngine, system_prompt: str, timeout_seconds: float) -> None:
+    """One real completion. Raises EngineError unless it gives at least one token."""
+    messages = [{"role": "system", "content": system_prompt}, {"role": "user", "content": "Say yes."}]
+    request = {"model": engine.alias, "messages": messages, "max_tokens": 4, "temperature": 0}
+    try:
+        with open_client(engine.url, engine.api_key, timeout_seconds) as client:
+            reply = client.post("chat/completions", json=request)
+            generated = reply.json()["usage"]["completion_tokens"] if reply.status_code == 200 else 0
+    except (httpx.HTTPError, ValueError, KeyError) as error:
+        raise EngineError(
+            f"The engine for {engine.alias} failed its warm-up ({type(error).__name__}). See {engine.log}."
+        ) from error
+    if generated < 1:
+        raise EngineError(
+            f"The engine for {engine.alias} gave no answer at warm-up (HTTP {reply.status_code}). See {engine.log}."
+        )
+
+
+def stop_engine(engine: RunningEngine, grace_seconds: float) -> None:
+    """Stop it and remove its key; its log stays."""
+    stop_process(engine.identity, engine.log, grace_seconds)
+    if engine.process is not None:
+        engine.process.wait()
+    _forget(engine.folder)
+
+
+def recorded_engines(folder: Path) -> list[Path]:
+    """The folders below `folder` of engines that nobody stopped; they may be dead."""
+    return [path.parent for path in folder.glob(f"*/{PROCESS}")]
+
+
+def stop_recorded_engine(folder: Path, grace_seconds: float) -> None:
+    """Stop the engine that was started in `folder`, whoever did, and remove its key."""
+    identity = read_identity(folder / PROCESS)
+    if identity is not None:
+        stop_process(identity, folder / LOG, grace_seconds)
+    _forget(folder)
+
+
+def _forget(folder: Path) -> None:
+    try:
+        path = socket_of(json.loads((folder / RECORD).read_text(encoding="utf-8"))["url"])
+    except (OSError, ValueError, KeyError):
+        path = None
+    if path is not None:
+        path.unlink(missing_ok=True)
+    for name in (RECORD, CONFIG, KEY, PROCESS):
+        (folder / name).unlink(missing_ok=True)
+
+
+def write_private(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with written_aside(path) as aside:
+        aside.touch(mode=0o600)
+        aside.write_text(text, encoding="utf-8")
+
+
+def new_key() -> str:
+    return secrets.token_urlsafe(32)
+
+
+def loopback_url() -> str:
+    return f"http://{HOST}:{free_port()}/v1"
+
+
+def free_port() -> int:
+    """A port of loopback that nobody has now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])

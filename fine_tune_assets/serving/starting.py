@@ -1,0 +1,94 @@
+"""Starts the engine that a release names, as the settings say. The one place that knows which engines there are.
+
+A served engine listens on a Unix socket in a folder of this user: no other user of the machine, and no other machine, reaches it,
+whatever routes it leaves open. It outlives the supervisor, which finds it again.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fine_tune_assets.core.releases import ReleaseFolder
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.engines.addresses import AddressError, new_socket
+from fine_tune_assets.engines.llama_cpp import start_engine
+from fine_tune_assets.engines.llama_server import find_llama_server, start_llama_server
+from fine_tune_assets.engines.running import EngineError, RunningEngine
+from fine_tune_assets.engines.vllm import ServingOptions, start_vllm
+from fine_tune_assets.serving.fitting import GIB, available_bytes, need_of, refusal
+
+SOCKETS = "sockets"
+
+
+@dataclass(frozen=True)
+class Program:
+    """Which program serves, in words, and how many answers it gives at once (0: as many as fit)."""
+
+    name: str
+    at_once: int
+
+    @property
+    def in_words(self) -> str:
+        if self.at_once == 1:
+            return f"{self.name} answers one request at a time; others wait in line"
+        many = f"{self.at_once} requests" if self.at_once else "as many requests as fit"
+        return f"{self.name} answers {many} at once; others wait in line"
+
+
+def program_of(engine: str, settings: Settings) -> Program:
+    """Raises EngineError if a setting names a program that is none."""
+    if engine == "vllm":
+        return Program("vLLM", 0)
+    if engine != "llama_cpp":
+        raise EngineError(f"No engine is called {engine}. Update this installation, or build the release again.")
+    if find_llama_server(settings.llama_server) is not None:
+        return Program("llama-server", settings.llama_parallel)
+    return Program("The llama-cpp-python server", 1)
+
+
+def require_room(release: ReleaseFolder, settings: Settings) -> None:
+    """Raise EngineError if it would take memory that is not there: the kernel would end some process, perhaps the live one."""
+    program = program_of(release.engine, settings)
+    why = refusal(need_of(release, settings, program.at_once or 1), available_bytes(), settings.memory_reserve_gb * GIB)
+    if why is not None:
+        raise EngineError(why)
+
+
+def start_for(release: ReleaseFolder, folder: Path, settings: Settings) -> RunningEngine:
+    """Raises EngineError."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        socket = new_socket(settings.layout.run / SOCKETS)
+    except AddressError as error:
+        raise EngineError(str(error)) from error
+    name, tokens = release.release_id, settings.engine_context_tokens
+    if release.engine == "vllm":
+        serving = ServingOptions(
+            settings.vllm_cache_gb,
+            settings.vllm_gpu_memory_percent,
+            settings.vllm_tensor_parallel,
+            settings.vllm_pipeline_parallel,
+            settings.vllm_speculative_tokens,
+        )
+        python = settings.vllm_interpreter
+        return start_vllm(python, release.model, name, folder, context_tokens=tokens, socket=socket, serving=serving)
+    program = find_llama_server(settings.llama_server)
+    if program is not None:
+        return start_llama_server(
+            program,
+            release.model,
+            name,
+            folder,
+            socket=socket,
+            threads=settings.threads,
+            parallel=settings.llama_parallel,
+            context_tokens=tokens,
+        )
+    return start_engine(
+        release.model,
+        name,
+        folder,
+        threads=settings.threads,
+        die_with_parent=False,
+        context_tokens=tokens,
+        socket=socket,
+    )

@@ -1,0 +1,41 @@
+"""An engine as the supervisor watches it, and whether it hangs."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from fine_tune_assets.engines.addresses import open_connections
+from fine_tune_assets.engines.processes import processor_seconds
+from fine_tune_assets.engines.running import RunningEngine, is_healthy
+
+_COMPUTES_SECONDS = 0.05
+"""Processor time since the last look, half a second ago or more. A busy engine uses a whole core, one that only waits
+0.002 of one (measured, llama-cpp-python 0.3)."""
+
+
+@dataclass
+class Watched:
+    engine: RunningEngine
+    started_at: datetime
+    retry_at: datetime
+    is_warm: bool = False
+    was_alive: bool = True
+    failures: int = field(default=0)
+    silent_looks: int = 0
+    processor_seconds: float = 0.0
+    """At the last look."""
+
+
+def silent_looks_at(watched: Watched) -> int:
+    """Count a look at which it hangs; any other starts again at 0.
+
+    One that answers one request at a time does not answer us either when it is busy: but it computes. An idle one does not
+    compute: but it answers us, and is only asked while somebody holds a connection to it.
+    """
+    before, watched.processor_seconds = watched.processor_seconds, processor_seconds(watched.engine.identity)
+    is_silent = (
+        open_connections(watched.engine.url) > 0
+        and watched.processor_seconds - before < _COMPUTES_SECONDS
+        and not is_healthy(watched.engine)
+    )
+    watched.silent_looks = watched.silent_looks + 1 if is_silent else 0
+    return watched.silent_looks

@@ -1,0 +1,159 @@
+"""How many requests are taken on, who is asked again when one fails, and what is counted. Engines here are a few lines on a real
+socket, since a real one fails when it likes."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from socketserver import ThreadingMixIn, UnixStreamServer
+
+import pytest
+from starlette.testclient import TestClient
+
+from fine_tune_assets.core.keys import read_or_create_key
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.engines.addresses import open_connections, socket_address
+from fine_tune_assets.gateway.app import create_app
+from fine_tune_assets.ledger.api_keys import create_key
+from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.deployments import Deployment, report_state, seal_engine_key, switch_live, want_release
+from fine_tune_assets.ledger.encryption import KEY_NAME
+from fine_tune_assets.ledger.outcomes import Outcomes, outcomes_since
+from fine_tune_assets_tests.serving.tiny import build_release
+
+
+@dataclass
+class Engine:
+    status: int = 200
+    body: bytes = b'{"choices": []}'
+    may_answer: threading.Event = field(default_factory=threading.Event)
+    asked: int = 0
+
+
+class _Server(ThreadingMixIn, UnixStreamServer):
+    daemon_threads = True
+
+
+@contextmanager
+def _listening(path: Path, engine: Engine) -> Iterator[None]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            engine.asked += 1
+            engine.may_answer.wait(30)
+            self.send_response(engine.status)
+            self.send_header("content-length", str(len(engine.body)))
+            self.end_headers()
+            self.wfile.write(engine.body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    engine.may_answer.set()
+    server = _Server(str(path), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield
+    finally:
+        engine.may_answer.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@dataclass
+class Two:
+    """A live deployment, and the one that served before."""
+
+    client: TestClient
+    ledger: Ledger
+    new: Engine
+    old: Engine
+    live: Deployment
+    before: Deployment
+
+    def ask(self, **fields: object) -> object:
+        return self.client.post(
+            "/v1/chat/completions", json={"messages": [{"role": "user", "content": "hi"}], **fields}
+        )
+
+    def outcomes(self, deployment: Deployment) -> Outcomes:
+        """Handed over within a second."""
+        deadline = time.monotonic() + 20
+        while not (found := outcomes_since(self.ledger, deployment.deployment_id, deployment.wanted_at)).requests:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        return found
+
+
+def _live(settings: Settings, ledger: Ledger, path: Path, prompt: str) -> Deployment:
+    key = read_or_create_key(settings.layout.keys, KEY_NAME)
+    name = want_release(ledger, build_release(settings, ledger, prompt)).deployment_id
+    report_state(ledger, name, "starting")
+    sealed = seal_engine_key(key, name, "sesame")
+    report_state(ledger, name, "ready", engine_url=socket_address(path), engine_key=sealed)
+    return switch_live(ledger, name, keep_until=datetime.now(UTC) + timedelta(hours=1))
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[Two]:
+    settings = Settings(data_dir=tmp_path / "d", gateway_max_requests=1)
+    ledger, old, new = open_ledger(settings.database_url), Engine(), Engine()
+    with _listening(tmp_path / "old.sock", old), _listening(tmp_path / "new.sock", new):
+        before = _live(settings, ledger, tmp_path / "old.sock", "One.")
+        live = _live(settings, ledger, tmp_path / "new.sock", "Two.")
+        headers = {"Authorization": f"Bearer {create_key(ledger, 'asks', ['chat']).secret}"}
+        with TestClient(create_app(settings), headers=headers) as client:
+            yield Two(client, ledger, new, old, live, before)
+    ledger.close()
+
+
+def test_more_than_the_limit_are_told_to_come_again_and_a_place_is_given_back(two: Two) -> None:
+    """A queue without an end helps nobody; and a place that is lost at each request would close the gateway in a day."""
+    two.new.may_answer.clear()
+    first = threading.Thread(target=two.ask)
+    first.start()
+    while not two.new.asked:
+        time.sleep(0.01)
+    assert open_connections(two.live.engine_url or "") == 1
+    refused = two.ask()
+    assert refused.status_code == 429  # type: ignore[attr-defined]
+    assert refused.headers["retry-after"]  # type: ignore[attr-defined]
+    two.new.may_answer.set()
+    first.join()
+    for fields in ({}, {"stream": True}, {"stream": "x"}, {}):
+        assert two.ask(**fields).status_code == (400 if fields.get("stream") == "x" else 200)  # type: ignore[attr-defined]
+    assert two.outcomes(two.live).failed == 0
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_a_request_that_fails_is_asked_once_more_of_what_served_before(two: Two, is_stream: bool) -> None:
+    """Users get their answer, the answer says whose it is, and the failure is counted where it belongs."""
+    two.new.status = 500
+    reply = two.ask(stream=is_stream)
+    assert (reply.status_code, reply.headers["x-release-id"]) == (200, two.before.release_id)  # type: ignore[attr-defined]
+    assert (two.outcomes(two.live).failed, two.outcomes(two.live).answered) == (1, 0)
+    assert two.outcomes(two.before).answered == 1
+
+
+def test_a_request_that_names_its_release_is_answered_by_no_other(two: Two) -> None:
+    """Whoever names one measures it, or corrects it."""
+    two.new.status = 500
+    assert two.ask(model=two.live.release_id).status_code == 502  # type: ignore[attr-defined]
+    assert two.old.asked == 0
+
+
+def test_an_error_of_the_caller_is_asked_of_nobody_else_and_counts_for_nothing(two: Two) -> None:
+    """vLLM, llama-server and llama-cpp-python each say "too long" in words of their own."""
+    two.new.status, two.new.body = 400, b'{"error": {"message": "the maximum context length is 2048", "code": 400}}'
+    reply = two.ask()
+    assert (reply.status_code, reply.json()["error"]["code"]) == (400, "context_length_exceeded")  # type: ignore[attr-defined]
+    assert two.old.asked == 0
+    two.new.status, two.new.body = 200, b"{}"
+    two.ask()
+    assert two.outcomes(two.live).requests == 1

@@ -1,0 +1,176 @@
+"""Going back: one transaction, behind the gate, and never to what was left for a fault."""
+
+import contextlib
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.strategies import sampled_from
+
+from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.ledger import audit
+from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.deployments import (
+    current_deployments,
+    deployments,
+    find_deployment,
+    live_deployment,
+    report_state,
+    switch_live,
+    want_release,
+    withdraw_engine,
+)
+from fine_tune_assets.ledger.errors import LedgerError, TransitionError
+from fine_tune_assets.ledger.rollbacks import find_back, roll_back
+from fine_tune_assets.ledger.switches import serving_adapter
+from fine_tune_assets.ledger.targets import find_targets
+from fine_tune_assets.ledger.verdicts import record_verdict
+from fine_tune_assets_tests.ledger.made import make_verdict
+from fine_tune_assets_tests.serving.tiny import make_ready, switched
+
+LATER = datetime.now(UTC) + timedelta(hours=1)
+
+
+def test_users_go_back_in_one_step_and_forth_again(ledger: Ledger) -> None:
+    """The old release was compared with something older: that it serves again needs no new comparison."""
+    first = switched(ledger, "r-1")
+    second = switched(ledger, "r-2", LATER)
+    report_state(ledger, first.deployment_id, "kept")
+    back = roll_back(ledger, "operator", keep_until=LATER)
+    assert (back.deployment_id, back.state, back.keep_until) == (first.deployment_id, "live", None)
+    assert serving_adapter(ledger) == "adapter of r-1"
+    left = find_deployment(ledger, second.deployment_id)
+    assert left is not None
+    assert (left.state, left.keep_until, left.rollback_reason) == ("draining", LATER, None)
+    assert [(line.who, line.what) for line in audit.lines(ledger)][-2:] == [
+        ("operator", "switched to blue"),
+        ("operator", "rolled back"),
+    ]
+    assert roll_back(ledger, "operator").release_id == "r-2"  # while it still drains
+
+
+def test_the_gate_holds_on_the_way_back(ledger: Ledger) -> None:
+    """A verdict that was taken back meanwhile closes it, and nothing changes."""
+    switched(ledger, "r-1")
+    live = switched(ledger, "r-2", LATER)
+    record_verdict(ledger, make_verdict("refuse", adapter_id="adapter of r-1"))
+    with pytest.raises(GateClosedError):
+        roll_back(ledger, "operator")
+    assert live_deployment(ledger) == live
+
+
+def test_what_was_left_for_a_fault_is_not_gone_back_to(ledger: Ledger) -> None:
+    """Neither by a person's command nor request by request."""
+    switched(ledger, "r-1")
+    bad = switched(ledger, "r-2", LATER)
+    roll_back(ledger, "watch", leaving=bad.deployment_id, reason="9 of 10 requests failed")
+    left = find_deployment(ledger, bad.deployment_id)
+    assert left is not None
+    assert (left.rollback_reason, left.keep_until) == ("9 of 10 requests failed", None)
+    assert find_back(ledger) is None
+    assert [target.release_id for target in find_targets(ledger)] == ["r-1"]
+    with pytest.raises(TransitionError, match="still up"):
+        roll_back(ledger, "operator")
+
+
+def test_a_look_at_one_that_is_no_longer_live_changes_nothing(ledger: Ledger) -> None:
+    """Between the look and the step somebody switched."""
+    first = switched(ledger, "r-1")
+    switched(ledger, "r-2", LATER)
+    with pytest.raises(TransitionError, match="not live any more"):
+        roll_back(ledger, "watch", leaving=first.deployment_id, reason="late")
+    assert serving_adapter(ledger) == "adapter of r-2"
+
+
+def test_one_that_is_not_up_any_more_is_wanted_again(ledger: Ledger) -> None:
+    """It takes a start then, and its verdict must not be asked to beat what users leave."""
+    first = switched(ledger, "r-1")
+    switched(ledger, "r-2")
+    report_state(ledger, first.deployment_id, "stopped")
+    back = find_back(ledger)
+    assert back is not None
+    assert (back.deployment.release_id, back.is_up) == ("r-1", False)
+    with pytest.raises(GateClosedError, match="serves now"):
+        want_release(ledger, "r-1")
+    wanted = want_release(ledger, "r-1", is_rollback=True)
+    for state in ("starting", "ready"):
+        report_state(ledger, wanted.deployment_id, state, engine_url="unix:/x", engine_key=b"k")  # type: ignore[arg-type]
+    assert switch_live(ledger, wanted.deployment_id).release_id == "r-1"
+
+
+def test_the_next_release_takes_the_place_of_the_one_that_is_kept(ledger: Ledger) -> None:
+    """Two engines fit, three may not."""
+    first = switched(ledger, "r-1")
+    switched(ledger, "r-2", LATER)
+    report_state(ledger, first.deployment_id, "kept")
+    make_ready(ledger, "r-3")
+    gone = find_deployment(ledger, first.deployment_id)
+    assert gone is not None
+    assert (gone.state, gone.detail) == ("stopped", "made room for release r-3")
+
+
+class Switching(RuleBasedStateMachine):
+    """Whatever is done in whatever order, and wherever a process dies: users are with one deployment that was let through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        import tempfile
+
+        self._folder = tempfile.TemporaryDirectory()
+        self.ledger = open_ledger(f"sqlite:///{self._folder.name}/ledger.db")
+        self.count, self.has_served = 0, False
+
+    def teardown(self) -> None:
+        self.ledger.close()
+        self._folder.cleanup()
+
+    @rule()
+    def want(self) -> None:
+        self.count += 1
+        make_ready(self.ledger, f"r-{self.count}", upto="wanted")
+
+    @rule(state=sampled_from(["starting", "ready", "kept", "stopped"]), place=sampled_from([0, 1, 2, -1]))
+    def report(self, state: str, place: int) -> None:
+        known = [d for d in current_deployments(self.ledger) if d.state != "live"]
+        if known:
+            url = "unix:/x" if state == "ready" else None
+            name = known[place % len(known)].deployment_id
+            _try(lambda: report_state(self.ledger, name, state, engine_url=url, engine_key=b"k"))  # type: ignore[arg-type]
+
+    @rule(place=sampled_from([0, 1, -1]))
+    def engine_dies(self, place: int) -> None:
+        known = current_deployments(self.ledger)
+        if known:
+            withdraw_engine(self.ledger, known[place % len(known)].deployment_id)
+
+    @rule()
+    def switch(self) -> None:
+        for deployment in current_deployments(self.ledger):
+            if deployment.state == "ready":
+                _try(lambda name=deployment.deployment_id: switch_live(self.ledger, name, keep_until=LATER))  # type: ignore[misc]
+
+    @rule(reason=sampled_from([None, "failed"]))
+    def go_back(self, reason: str | None) -> None:
+        _try(lambda: roll_back(self.ledger, "somebody", reason=reason, keep_until=LATER))
+
+    @invariant()
+    def one_is_live_once_any_was(self) -> None:
+        known = deployments(self.ledger)
+        live = [d for d in known if d.state == "live"]
+        self.has_served |= bool(live)
+        assert len(live) == int(self.has_served)
+        assert all(d.live_since is not None and d.rollback_reason is None for d in live) or not live
+        assert len([d for d in known if d.state in ("wanted", "starting", "ready")]) <= 1
+        assert serving_adapter(self.ledger) == (f"adapter of {live[0].release_id}" if live else None)
+
+
+def _try(step: object) -> None:
+    with contextlib.suppress(LedgerError, GateClosedError):
+        step()  # type: ignore[operator]
+
+
+TestSwitching = Switching.TestCase
+TestSwitching.settings = settings(
+    max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+)

@@ -1,0 +1,105 @@
+"""Which program is started, and whether there is room for it."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fine_tune_assets.core.releases import MODEL, ReleaseFolder
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.engines.addresses import AddressError, new_socket
+from fine_tune_assets.engines.gguf_header import cache_bytes_per_token, read_gguf_header
+from fine_tune_assets.engines.llama_server import llama_server_command
+from fine_tune_assets.engines.running import EngineError
+from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.deployments import find_deployment, want_release
+from fine_tune_assets.serving.fitting import GIB, Need, need_of, refusal
+from fine_tune_assets.serving.reconciling import Pace
+from fine_tune_assets.serving.starting import program_of
+from fine_tune_assets.serving.supervisor import Supervisor
+from fine_tune_assets.serving.switching import keeping_time
+from fine_tune_assets_tests.serving.ticking import tick_until
+from fine_tune_assets_tests.serving.tiny import build_release, tiny_gguf
+
+
+def test_llama_server_shows_nothing_and_has_its_key_in_a_file(tmp_path: Path) -> None:
+    """Whoever can list processes reads command lines; its pages and slots would show what users ask."""
+    command = llama_server_command(Path("/x"), Path("m"), "r-1", tmp_path / "key", tmp_path / "e.sock", 2, 4, 2048)
+    assert {"--no-ui", "--no-slots", "--offline"} <= set(command)
+    assert "--metrics" not in command
+    assert command[command.index("--api-key-file") + 1] == str(tmp_path / "key")
+    assert command[command.index("--host") + 1] == str(tmp_path / "e.sock")
+    # It cuts its context into equal parts, one for each answer.
+    assert command[command.index("--ctx-size") + 1] == "8192"
+
+
+def test_the_program_that_serves_is_said_with_how_many_it_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether users wait in line is the first thing that an operator is asked."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    settings = Settings()
+    assert "one request at a time" in program_of("llama_cpp", settings).in_words
+    assert "as many requests as fit" in program_of("vllm", settings).in_words
+    program = tmp_path / "llama-server"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o700)
+    assert "4 requests at once" in program_of("llama_cpp", settings).in_words
+    with pytest.raises(EngineError, match="FINE_TUNE_LLAMA_SERVER"):
+        program_of("llama_cpp", replace(settings, llama_server=str(tmp_path / "none")))
+    with pytest.raises(EngineError, match="tgi"):
+        program_of("tgi", settings)
+
+
+def test_a_socket_lies_in_a_folder_of_this_user_and_a_path_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    """Engines leave their sockets open to everybody, and Linux cuts long paths off."""
+    assert new_socket(tmp_path / "s").parent.stat().st_mode & 0o777 == 0o700
+    with pytest.raises(AddressError, match="FINE_TUNE_DATA_DIR"):
+        new_socket(tmp_path / ("x" * 100))
+
+
+def test_what_does_not_fit_is_refused_with_the_figures() -> None:
+    """The kernel would end some process, perhaps the one that answers users."""
+    need = Need(3 * GIB, GIB, GIB)
+    assert refusal(need, 6 * GIB, GIB) is None
+    why = refusal(need, 6 * GIB - 1, GIB)
+    assert why is not None
+    assert "about 5.0 GiB (weights 3.0, keys and values 1.0, program 1.0)" in why
+
+
+def test_a_release_that_does_not_fit_is_never_started(settings: Settings, ledger: Ledger) -> None:
+    supervisor = Supervisor(replace(settings, memory_reserve_gb=100_000), ledger, Pace())
+    name = want_release(ledger, build_release(settings, ledger, "One.")).deployment_id
+    tick_until(supervisor, lambda: find_deployment(ledger, name).state == "failed")  # type: ignore[union-attr]
+    found = find_deployment(ledger, name)
+    assert found is not None
+    assert "FINE_TUNE_MEMORY_RESERVE_GB" in found.detail
+    assert not (settings.layout.run / "engines" / name / "engine.log").exists()
+
+
+def test_the_need_is_read_off_the_file(tmp_path: Path) -> None:
+    """SmolLM2-135M: 30 layers, 3 heads for keys of 64 numbers, in 16 bits, twice."""
+    os.symlink(tiny_gguf(), tmp_path / MODEL)
+    assert cache_bytes_per_token(read_gguf_header(tmp_path / MODEL)) == 2 * 2 * 30 * 3 * 64
+    release = ReleaseFolder(tmp_path, "r-1", {"files": {}})
+    need = need_of(release, Settings(), parallel=4)
+    assert need.weights_bytes == tiny_gguf().stat().st_size
+    assert need.cache_bytes == 4 * 2048 * 2 * 2 * 30 * 3 * 64
+    (tmp_path / "none").write_text("no GGUF")
+    assert read_gguf_header(tmp_path / "none") == {}
+    cut = tmp_path / "cut"
+    cut.write_bytes(tiny_gguf().read_bytes()[:40])
+    assert cache_bytes_per_token(read_gguf_header(cut)) is None
+
+
+def test_what_served_before_is_kept_as_it_was_set_and_while_there_is_memory() -> None:
+    """A kept engine must never cost the live one its memory."""
+    assert keeping_time(0, 100, 1) is None
+    assert keeping_time(60, 1, 2) is None
+    minutes = keeping_time(60, 2, 2)
+    assert minutes is not None
+    assert minutes.total_seconds() == 3600
+    forever = keeping_time(-1, 2, 2)
+    assert forever is not None
+    assert forever.days > 10_000
