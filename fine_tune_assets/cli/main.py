@@ -4,6 +4,7 @@ Modules are imported when their command is called, so that `fine-tune --help` is
 """
 
 import importlib
+import signal
 import sys
 from typing import Any
 
@@ -86,6 +87,14 @@ class _LazyGroup(click.Group):
 def main() -> None:
     """Fine-tune open-weight models on confidential reports, inside your own network."""
     go_offline()
+    hear_interrupts()
+
+
+def hear_interrupts() -> None:
+    """A script that starts a command in the background has it ignore SIGINT. Dagster does with SIGTERM as with SIGINT: the
+    command could not be ended then, and each step would wait half a minute for its programs to end."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import pytest
 
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.prompt_contract import read_prompt_contract
+from fine_tune_assets.core.release_signing import sign_release
 from fine_tune_assets.core.releases import PROMPT, WEIGHTS, write_manifest
 from fine_tune_assets.core.settings import Settings, go_offline, load_settings
 from fine_tune_assets.engines.addresses import open_client, open_connections, socket_of
@@ -48,6 +49,7 @@ def _release(settings: Settings, ledger: Ledger) -> str:
     contract = read_prompt_contract(aside / WEIGHTS, "You are brief.")
     (aside / PROMPT).write_text(contract.as_json())
     release_id = write_manifest(aside, {"engine": "vllm", "prompt_fingerprint": contract.fingerprint})
+    sign_release(aside, release_id, settings.layout.keys)
     folder = aside.rename(settings.layout.releases / release_id)
     record_promoted(ledger, release_id, folder.relative_to(settings.data_dir))
     return release_id
