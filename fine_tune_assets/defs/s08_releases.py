@@ -20,6 +20,7 @@ from fine_tune_assets.defs.s06_adapters import behind_training, set_learned_from
 from fine_tune_assets.defs.s07_promotion_verdicts import required_verdict
 from fine_tune_assets.defs.s08_merged_weights import GROUP, kept_contract, require_same_adapter
 from fine_tune_assets.ledger.releases import record_release
+from fine_tune_assets.merging.certificate import parity_certificate, require_parity
 from fine_tune_assets.merging.releasing import build_release
 
 
@@ -44,6 +45,8 @@ def releases(
         require_same_adapter(merged, adapter)
         if export["weights_fingerprint"] != merged["weights_fingerprint"]:
             raise GateClosedError("The export is of other weights. Materialize quantized_weights again.")
+        require_parity(merged)
+        require_parity(export)
         verdict = required_verdict(installation, adapter)
         if base["fingerprint"] != adapter["base_fingerprint"]:
             raise GateClosedError("The base model is not the one that the adapter was trained on. Train again.")
@@ -79,6 +82,7 @@ def _build(
         contract,
         {
             "verdict.json": verdict.evidence,
+            "parity.json": parity_certificate(merged, [export]),
             "instruction_set.json": (stored.folder / "manifest.json").read_text(encoding="utf-8"),
         },
         {
