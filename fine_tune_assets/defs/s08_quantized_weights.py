@@ -101,7 +101,9 @@ def exports_metadata(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def served_export_answers_as_the_merged_weights(quantized_weights: pa.Table) -> dg.AssetCheckResult:
     rows = quantized_weights.slice(0, 1).to_pylist()
     if not rows:
-        return dg.AssetCheckResult(passed=True, metadata={WHY: "The recipe exports nothing: the merged weights are served."})
+        return dg.AssetCheckResult(
+            passed=True, metadata={WHY: "The recipe exports nothing: the merged weights are served."}
+        )
     return dg.AssetCheckResult(passed=rows[0]["is_passed"] is True, metadata=hop_metadata(rows[0]))
 
 
@@ -115,5 +117,9 @@ def every_export_answers_as_the_merged_weights(quantized_weights: pa.Table) -> d
     return dg.AssetCheckResult(
         passed=not failed,
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={"failed": len(failed), "exports": len(rows), WHY: " ".join(f"{r['format']}: {r['why']}" for r in failed)},
+        metadata={
+            "failed": len(failed),
+            "exports": len(rows),
+            WHY: " ".join(f"{r['format']}: {r['why']}" for r in failed),
+        },
     )

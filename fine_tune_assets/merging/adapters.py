@@ -93,9 +93,13 @@ def _named(name: str) -> tuple[str, str]:
 def _delta(layer: str, parts: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> Delta:
     if not {"a", "b"} <= parts.keys() or bool(config.get("use_dora")) != ("magnitude" in parts):
         raise UnmergeableError(f"The adapter is incomplete at {layer}. Train again.")
-    rank, alpha = (_of_layer(layer, config, *names) for names in (("rank_pattern", "r"), ("alpha_pattern", "lora_alpha")))
+    rank, alpha = (
+        _of_layer(layer, config, *names) for names in (("rank_pattern", "r"), ("alpha_pattern", "lora_alpha"))
+    )
     if parts["a"].shape[0] != rank:
-        raise UnmergeableError(f"The adapter's rank at {layer} is {parts['a'].shape[0]}, and its configuration says {rank}.")
+        raise UnmergeableError(
+            f"The adapter's rank at {layer} is {parts['a'].shape[0]}, and its configuration says {rank}."
+        )
     scaling = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
     return Delta(parts["a"], parts["b"], scaling, bool(config.get("fan_in_fan_out")), parts.get("magnitude"))
 

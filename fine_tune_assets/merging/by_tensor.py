@@ -31,7 +31,9 @@ def merge_by_tensor(
     _require_found(stored, deltas.keys() | quantized)
     target: torch.dtype = getattr(torch, dtype)
     kinds = {name: target if t.dtype.is_floating_point else t.dtype for name, t in stored.items()}
-    order = sorted(stored, key=lambda name: -kinds[name].itemsize)  # stable; larger numbers first, so that all are aligned
+    order = sorted(
+        stored, key=lambda name: -kinds[name].itemsize
+    )  # stable; larger numbers first, so that all are aligned
     sizes = {name: stored[name].numbers * kinds[name].itemsize for name in order}
     files = spread(sizes, shard_bytes)
     done = 0

@@ -23,7 +23,9 @@ def require_parity(row: Mapping[str, Any]) -> None:
             f"fine-tune materialize --again {asset}"
         )
     if not row["is_passed"]:
-        raise GateClosedError(f"The {name} weights are not what was judged, and no other format takes their place. {row['why']}")
+        raise GateClosedError(
+            f"The {name} weights are not what was judged, and no other format takes their place. {row['why']}"
+        )
 
 
 def parity_certificate(merged: Mapping[str, Any], exports: Iterable[Mapping[str, Any]]) -> str:

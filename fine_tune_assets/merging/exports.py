@@ -19,7 +19,13 @@ from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.engines.transformers_models import load_tokenizer
 from fine_tune_assets.merging.compressed import compress, read_compressed
 from fine_tune_assets.merging.gguf import Converter
-from fine_tune_assets.merging.llama_cpp_reading import opened, read_gguf, require_contract, require_same_tokens, tensor_types
+from fine_tune_assets.merging.llama_cpp_reading import (
+    opened,
+    read_gguf,
+    require_contract,
+    require_same_tokens,
+    tensor_types,
+)
 from fine_tune_assets.merging.parity import Parity, Reading, parity_of, why_not
 from fine_tune_assets.merging.probes import Probes, make_probes, write_probes_file
 from fine_tune_assets.merging.reading import loaded, read_model

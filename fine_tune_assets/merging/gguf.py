@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +38,21 @@ class Converter:
     def write(self, gguf_format: str, file: Path) -> None:
         """Raises ExportError."""
         if gguf_format in TYPES:
-            command = [sys.executable, "-m", "fine_tune_assets.merging.quantising", str(self._source()), str(file), gguf_format]
-            run_program(command, file, f"llama.cpp could not make a {gguf_format} export of {self.merged.name}")
+            command = [
+                sys.executable,
+                "-m",
+                "fine_tune_assets.merging.quantising",
+                str(self._source()),
+                str(file),
+                gguf_format,
+            ]
+            run_program(command, file, f"llama.cpp could not make a {gguf_format} export", _environment())
         else:
             self._convert(gguf_format, file)
 
     def _convert(self, gguf_format: str, file: Path) -> None:
         command = [sys.executable, "-c", _CONVERTER, "--outtype", gguf_format, "--outfile", str(file), str(self.merged)]
-        run_program(command, file, f"The GGUF converter failed for {self.merged.name}")
+        run_program(command, file, f"The GGUF converter failed for {self.merged.name}", _environment())
 
     def _source(self) -> Path:
         """The weights as they are, in the number format that most of them have."""
@@ -58,16 +65,17 @@ class Converter:
         return self._own
 
 
-def run_program(command: Sequence[str], made: Path, what: str) -> None:
+def run_program(command: Sequence[str], made: Path, what: str, environment: Mapping[str, str]) -> None:
     """Run it to its end; it dies with this process. Raises ExportError with its last line if it fails or `made` is not there."""
     with tempfile.TemporaryDirectory(prefix="exporting-") as scratch:
         log = Path(scratch) / "log"
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*_paths(), str(PROJECT_DIR)])}
         process = start_process(command, cwd=Path.cwd(), environment=environment, log=log, die_with_parent=True)
         if process.wait() or not made.exists():
             last = (log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["no message"])[-1]
             raise ExportError(f"{what}: {last}")
 
 
-def _paths() -> list[str]:
-    return [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+def _environment() -> dict[str, str]:
+    """With this project, whatever folder the process starts in."""
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([*paths, str(PROJECT_DIR)])}

@@ -81,5 +81,7 @@ def why_not(parity: Parity, limits: ParityLimits) -> list[str]:
     if parity.loss_increase is None:
         faults.append(f"{TASK_LOSS} not measured: no test conversation is short enough")
     elif not parity.loss_increase <= limits.maximum_loss_increase:
-        faults.append(f"{TASK_LOSS} up by {parity.loss_increase:.4f} nats per token, limit {limits.maximum_loss_increase:g}")
+        faults.append(
+            f"{TASK_LOSS} up by {parity.loss_increase:.4f} nats per token, limit {limits.maximum_loss_increase:g}"
+        )
     return faults

@@ -56,9 +56,7 @@ class Probes:
 
     @property
     def longest(self) -> int:
-        return max(
-            *(len(text.ids) for text in self.texts), *(len(probe.ids) + MAX_NEW_TOKENS for probe in self.frozen)
-        )
+        return max(*(len(text.ids) for text in self.texts), *(len(probe.ids) + MAX_NEW_TOKENS for probe in self.frozen))
 
 
 def held_out_conversations(instruction_set: Path) -> list[list[Message]]:

@@ -543,7 +543,9 @@ class Recipe:
     @model_validator(mode="after")
     def _exports_what_is_served(self) -> "Recipe":
         if self.engine == "llama_cpp" and (not self.exports or self.exports[0] not in GGUF_FORMATS):
-            raise ValueError(f"engine: llama_cpp serves the first of exports, which must be one of {', '.join(GGUF_FORMATS)}")
+            raise ValueError(
+                f"engine: llama_cpp serves the first of exports, which must be one of {', '.join(GGUF_FORMATS)}"
+            )
         return self
 
     @model_validator(mode="after")
