@@ -409,7 +409,7 @@ _HOP = (
     _column("is_passed", pa.bool_(), "Whether all figures are within their limits; absent: nobody measured", nullable=True),
     _column("why", pa.string(), "What is not, and what to do; empty if it passed", nullable=True),
     _column(
-        "probes_file", pa.string(), "File below the data folder with what it answered to the frozen probes: a server must answer it again",
+        "probes_file", pa.string(), "File below the data folder with its answers to the frozen probes: a server must give them again",
         nullable=True,
     ),
 )
@@ -430,12 +430,12 @@ MERGED_WEIGHTS = pa.schema([
 ])
 QUANTIZED_WEIGHTS = pa.schema([
     _column("format", pa.string(), "GGUF type, such as f16 or q8_0, or kind of compressed Safetensors"),
-    _column("file", pa.string(), "File or folder below the data folder; absent for one that failed and was not kept", nullable=True),
-    _column("fingerprint", pa.string(), "SHA-256 of the file, or of the folder's files; absent for one that failed", nullable=True),
+    _column("file", pa.string(), "File or folder below the data folder; absent for one that failed", nullable=True),
+    _column("fingerprint", pa.string(), "SHA-256 of the file, or of the folder's files; absent likewise", nullable=True),
     _column("weights_fingerprint", pa.string(), "Merged weights that it was made from"),
     _column("bytes", pa.int64(), "Size; absent for one that failed", nullable=True),
     _column(
-        "mean_kl", pa.float64(), "Mean KL divergence per token, merged weights against it, in nats; absent if it could not be asked",
+        "mean_kl", pa.float64(), "Mean KL divergence per token, merged weights against it, in nats; absent if not asked",
         nullable=True,
     ),
     _column("top1_agreement", pa.float64(), "Share of tokens on which both have the same first choice", nullable=True),

@@ -1,7 +1,7 @@
 """Stage 8: merged weights in smaller formats.
 
-Belongs here: exporting behind the verdict in the ledger, and what is shown of each hop. Must stay out: how weights are converted and
-compared (see `merging/`).
+Belongs here: exporting behind the verdict in the ledger, and what is shown of each hop. Must stay out: how weights are
+converted and compared (see `merging/`).
 """
 
 from dataclasses import asdict
@@ -96,7 +96,7 @@ def exports_metadata(rows: list[dict[str, Any]]) -> dict[str, Any]:
 @dg.asset_check(
     asset="quantized_weights",
     blocking=True,
-    description="The first export, which is what llama.cpp serves, answers as the merged weights do, within the limits of its format.",
+    description="The first export, which llama.cpp serves, answers as the merged weights do, within the limits of its format.",
 )
 def served_export_answers_as_the_merged_weights(quantized_weights: pa.Table) -> dg.AssetCheckResult:
     rows = quantized_weights.slice(0, 1).to_pylist()

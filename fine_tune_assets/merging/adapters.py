@@ -1,7 +1,7 @@
 """An adapter's files, read without a model: what it adds to which weight.
 
-Owns PEFT's names and arithmetic for LoRA, rank-stabilised LoRA, patterns of rank and alpha, and DoRA, so that the result is PEFT's
-own bit by bit. What it does not know is refused, never left out.
+Owns PEFT's names and arithmetic for LoRA, rank-stabilised LoRA, patterns of rank and alpha, and DoRA, so that the result is
+PEFT's own bit by bit. What it does not know is refused, never left out.
 """
 
 import json
@@ -22,7 +22,8 @@ _PREFIX = "base_model.model."
 _PARTS = {"lora_A.weight": "a", "lora_B.weight": "b", "lora_magnitude_vector": "magnitude"}
 _NOT_MERGED = (
     "modules_to_save", "trainable_token_indices", "layer_replication", "target_parameters", "lora_bias", "use_qalora",
-    "alora_invocation_tokens", "kasa_config", "use_bdlora", "monteclora_config", "velora_config", "arrow_config", "megatron_config",
+    "alora_invocation_tokens", "kasa_config", "use_bdlora", "monteclora_config", "velora_config", "arrow_config",
+    "megatron_config",
 )  # fmt: skip
 """Settings of PEFT under which an adapter is more than a product of two matrices."""
 
@@ -78,7 +79,8 @@ def require_mergeable(config: Mapping[str, Any]) -> None:
     set_here += ["peft_type"] if config.get("peft_type") != "LORA" else []
     if set_here:
         raise UnmergeableError(
-            f"The adapter uses {', '.join(set_here)}, which is not merged tensor by tensor. Merge it on a machine with more memory."
+            f"The adapter uses {', '.join(set_here)}, which is not merged tensor by tensor. Merge it on a machine "
+            "with more memory."
         )
 
 
@@ -105,5 +107,5 @@ def _delta(layer: str, parts: Mapping[str, torch.Tensor], config: Mapping[str, A
 
 
 def _of_layer(layer: str, config: Mapping[str, Any], pattern: str, usual: str) -> int:
-    patterns = config.get(pattern) or {}
-    return int(patterns.get(get_pattern_key(patterns.keys(), layer), config[usual]))
+    patterns: dict[str, int] = config.get(pattern) or {}
+    return patterns.get(get_pattern_key(list(patterns), layer), int(config[usual]))

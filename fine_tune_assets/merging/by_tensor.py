@@ -1,7 +1,7 @@
 """Merges an adapter into a base model tensor by tensor, from its files into new ones: for models larger than the memory.
 
-Owns the merged folder's weights and configuration. Held at once are the adapter, one tensor, and what it becomes. A base model whose
-files name weights otherwise than its layers are named is refused.
+Owns the merged folder's weights and configuration. Held at once are the adapter, one tensor, and what it becomes. A base
+model whose files name weights otherwise than its layers are named is refused.
 """
 
 from collections.abc import Iterator
@@ -57,8 +57,8 @@ def _require_found(stored: dict[str, Stored], layers: frozenset[str] | set[str])
     missing = sorted(layer for layer in layers if f"{layer}.weight" not in stored)
     if missing:
         raise UnmergeableError(
-            f"The base model's files have no weight for {len(missing)} layers that the adapter knows ({missing[0]} is the first): "
-            "this family can't be merged tensor by tensor. Merge it on a machine with more memory."
+            f"The base model's files have no weight for {len(missing)} layers that the adapter knows ({missing[0]} is the "
+            "first): this family can't be merged tensor by tensor. Merge it on a machine with more memory."
         )
 
 

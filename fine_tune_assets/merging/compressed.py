@@ -1,6 +1,7 @@
 """Compresses merged weights for engines on a GPU (FP8, 4-bit), in an environment of its own, since its pins clash with ours.
 
-Owns starting the worker (`llmcompressor_worker.py`) with that Python, and what goes to it and comes back: files. Imports nothing of it.
+Owns starting the worker (`llmcompressor_worker.py`) with that Python, and what goes to it and comes back: files. Imports
+nothing of it.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Exports merged weights to smaller formats, and measures each against the weights that it was made from.
 
-Owns the order of things for each format (write aside, prove, compare, keep), and that one that fails stops itself alone. How files are
-made: `gguf.py`, `compressed.py`.
+Owns the order of things for each format (write aside, prove, compare, keep), and that one that fails stops itself alone. How
+files are made: `gguf.py`, `compressed.py`.
 """
 
 import fcntl
@@ -78,8 +78,10 @@ def export_all(
     conversations: Sequence[Sequence[Message]],
     progress: Progress,
 ) -> list[Exported]:
-    """One result for each format of `limits`, in their order, whether it passed or not. One at a time in a folder: another one
-    waits."""
+    """One result for each format of `limits`, in their order, whether it passed or not.
+
+    One at a time in a folder: another one waits.
+    """
     probes = make_probes(load_tokenizer(export.merged), conversations, export.system_prompt)
     with loaded(export.merged) as model:
         wanted = read_model(model, export.merged, probes)

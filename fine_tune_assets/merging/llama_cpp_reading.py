@@ -1,6 +1,7 @@
 """What a GGUF file says to the probes, in llama.cpp. Loaded in the merging process only.
 
-Owns opening a file and the proofs before it is asked: the chat template inside, where it stops, and the same tokens as in training.
+Owns opening a file and the proofs before it is asked: the chat template inside, where it stops, and the same tokens as in
+training.
 """
 
 from collections import Counter
@@ -95,8 +96,8 @@ def _reply(served: Any, probe: Probe, system_prompt: str) -> Reply:
     used = answer["usage"]
     if used["prompt_tokens"] != len(probe.ids):
         raise GateClosedError(
-            f"The export renders a conversation as {used['prompt_tokens']} tokens where the trainer has {len(probe.ids)}. Check the "
-            "base model's chat_template.jinja."
+            f"The export renders a conversation as {used['prompt_tokens']} tokens where the trainer has {len(probe.ids)}. Check "
+            "the base model's chat_template.jinja."
         )
     text = answer["choices"][0]["message"]["content"] or ""
     return Reply(text.strip(), used["prompt_tokens"], used["completion_tokens"])

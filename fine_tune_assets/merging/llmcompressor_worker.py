@@ -1,7 +1,7 @@
 """Compresses a model, or asks a compressed one, with llmcompressor: a script for an environment of its own.
 
-`python llmcompressor_worker.py compress MODEL FOLDER SCHEME` and `… read FOLDER QUESTIONS ANSWERS`. Imports nothing of this project, which
-is not installed there. Weights are rounded to the nearest value (no calibration: no report is read).
+`python llmcompressor_worker.py compress MODEL FOLDER SCHEME` and `… read FOLDER QUESTIONS ANSWERS`. Imports nothing of this
+project, which is not installed there. Weights are rounded to the nearest value (no calibration: no report is read).
 """
 
 import json
@@ -38,6 +38,12 @@ def read(folder: str, questions: str, answers: str) -> None:
         replies = [_reply(model, ids, asked) for ids in asked["prompts"]]
     save_file(found, out / "texts.safetensors")
     (out / "replies.json").write_text(json.dumps(replies))
+
+
+def _logits(model: Any, ids: list[int]) -> Any:
+    import torch
+
+    return model(input_ids=torch.tensor([ids], device=model.device)).logits[0]
 
 
 def _reply(model: Any, ids: list[int], asked: dict[str, Any]) -> list[int]:

@@ -1,8 +1,9 @@
 """Merges an adapter into the weights it was trained on, and proves that nothing was lost.
 
-Owns the merged Safetensors folder and its hop of the parity certificate. LoRA merges into the unquantised base; QLoRA into the
-de-quantised NF4 base that it was trained on, as the adapter's own record says (measured on SmolLM2-135M: merged into the unquantised base
-instead, KL is .026 in place of .0003). How the sums are made: `whole.py`, and `by_tensor.py` for models larger than the memory.
+Owns the merged Safetensors folder and its hop of the parity certificate. LoRA merges into the unquantised base; QLoRA into
+the de-quantised NF4 base that it was trained on, as the adapter's own record says (measured on SmolLM2-135M: merged into the
+unquantised base instead, KL is .026 in place of .0003). How the sums are made: `whole.py`, and `by_tensor.py` for models
+larger than the memory.
 """
 
 import fcntl

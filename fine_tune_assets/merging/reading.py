@@ -1,6 +1,7 @@
 """What models in transformers say to the probes, also one that is larger than the memory.
 
-Owns loading a model folder whole, or layer by layer from its files, and asking it. Asked are log-probabilities and greedy answers.
+Owns loading a model folder whole, or layer by layer from its files, and asking it. Asked are log-probabilities and greedy
+answers.
 """
 
 import tempfile

@@ -15,7 +15,7 @@ from fine_tune_assets.merging.shards import SHARD_BYTES
 def merge_whole(base: Path, adapter: Path, quantization: Quantization | None, dtype: str, folder: Path) -> None:
     """Write the merged weights and their configuration into `folder`.
 
-    In 32 bits and on the CPU, whatever trained: in 16 bits the sum would be rounded once more. Only what was quantised on a GPU is
+    In 32 bits and on the CPU, whatever trained: in 16 bits the sum would be rounded once more. What was quantised on a GPU is
     quantised there again.
     """
     model: Any = AutoModelForCausalLM.from_pretrained(
@@ -26,8 +26,9 @@ def merge_whole(base: Path, adapter: Path, quantization: Quantization | None, dt
         dtype=torch.float32,
         device_map="cpu",
     )
-    for name in quantization.modules if quantization else ():
-        weight = model.get_submodule(name).weight
-        weight.data = round_trip(weight.data, quantization, best_device())
+    if quantization is not None:
+        for name in quantization.modules:
+            weight = model.get_submodule(name).weight
+            weight.data = round_trip(weight.data, quantization, best_device())
     merged: Any = PeftModel.from_pretrained(model, adapter, torch_device="cpu").merge_and_unload()
     merged.to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size=SHARD_BYTES)

@@ -4,7 +4,7 @@ Owns the formats and the limits that hold where a recipe names none. Does not me
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -46,5 +46,5 @@ DEFAULT_LIMITS: Mapping[str, ParityLimits] = {
 """Format → what holds where `gate.export_limits` names no other."""
 
 
-def limits_of(export_limits: Mapping[str, ParityLimits], export_format: str) -> ParityLimits:
+def limits_of(export_limits: Mapping[Any, ParityLimits], export_format: str) -> ParityLimits:
     return export_limits.get(export_format, DEFAULT_LIMITS[export_format])
