@@ -409,7 +409,7 @@ _HOP = (
     _column("is_passed", pa.bool_(), "Whether all figures are within their limits; absent: nobody measured", nullable=True),
     _column("why", pa.string(), "What is not, and what to do; empty if it passed", nullable=True),
     _column(
-        "probes_file", pa.string(), "File below the data folder with its answers to the frozen probes: a server must give them again",
+        "probes_file", pa.string(), "File with its answers to the frozen probes: a server must give them again",
         nullable=True,
     ),
 )

@@ -66,8 +66,8 @@ class TooFarError(GateClosedError):
 
     def __init__(self, export_format: str, faults: Sequence[str], parity: Parity) -> None:
         super().__init__(
-            f"The {export_format} export differs too much: {'; '.join(faults)}. Choose a finer format in the recipe's exports, or "
-            "say in gate.export_limits what may be lost."
+            f"The {export_format} export differs too much: {'; '.join(faults)}. Choose a finer format in the recipe's exports, "
+            "or say in gate.export_limits what may be lost."
         )
         self.parity = parity
 

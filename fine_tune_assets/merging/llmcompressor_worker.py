@@ -21,8 +21,10 @@ def compress(model: str, folder: str, scheme: str) -> None:
 
 
 def read(folder: str, questions: str, answers: str) -> None:
-    """`questions`: JSON with `texts` and `prompts` (lists of token ids), `max_new_tokens`, `stops`, `pad`. `answers` becomes a folder
-    with the log-probabilities of each text, and the token ids of each answer."""
+    """`questions`: JSON with `texts` and `prompts` (lists of token ids), `max_new_tokens`, `stops`, `pad`.
+
+    `answers` becomes a folder with the log-probabilities of each text, and the token ids of each answer.
+    """
     import torch
     from safetensors.torch import save_file
 

@@ -34,16 +34,17 @@ class ParityLimits:
 
 
 DEFAULT_LIMITS: Mapping[str, ParityLimits] = {
-    "f16": ParityLimits(0.002, 0.99, 0.5, 0.01),
-    "bf16": ParityLimits(0.01, 0.97, 0.25, 0.02),
-    "q8_0": ParityLimits(0.02, 0.95, 0.25, 0.02),
-    "q6_k": ParityLimits(0.03, 0.93, 0.25, 0.03),
-    "q5_k_m": ParityLimits(0.06, 0.9, 0.0, 0.05),
-    "q4_k_m": ParityLimits(0.15, 0.85, 0.0, 0.1),
+    "f16": ParityLimits(0.002, 0.995, 0.75, 0.01),
+    "bf16": ParityLimits(0.002, 0.99, 0.5, 0.01),
+    "q8_0": ParityLimits(0.02, 0.95, 0.125, 0.03),
+    "q6_k": ParityLimits(0.03, 0.93, 0.0, 0.05),
+    "q5_k_m": ParityLimits(0.08, 0.88, 0.0, 0.08),
+    "q4_k_m": ParityLimits(0.15, 0.84, 0.0, 0.15),
     "fp8_dynamic": ParityLimits(0.06, 0.9, 0.0, 0.05),
-    "w4a16": ParityLimits(0.25, 0.8, 0.0, 0.15),
+    "w4a16": ParityLimits(0.25, 0.8, 0.0, 0.2),
 }
-"""Format → what holds where `gate.export_limits` names no other."""
+"""Format → what holds where `gate.export_limits` names no other: about twice what was measured on SmolLM2-135M, which loses
+more than larger models (docs/explanation/parity-certificate.md)."""
 
 
 def limits_of(export_limits: Mapping[Any, ParityLimits], export_format: str) -> ParityLimits:
