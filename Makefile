@@ -8,7 +8,7 @@ export DO_NOT_TRACK = 1
 export DAGSTER_DISABLE_TELEMETRY = 1
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup setup-unsloth setup-vllm check test test-slow test-all demo up down status airgap-proof compat-proof bench-graph bench-serve bench-phi bench-phi-memory bench-drafts bench-dedup bench-desk bench-train bench-plan bench-unsloth bench-judge-fit fit-judge bench-verdict bench-judge
+.PHONY: help setup setup-unsloth setup-vllm setup-llmcompressor check test test-slow test-all demo up down status airgap-proof compat-proof bench-graph bench-serve bench-phi bench-phi-memory bench-drafts bench-dedup bench-desk bench-train bench-plan bench-unsloth bench-judge-fit fit-judge bench-verdict bench-judge
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort
@@ -75,6 +75,14 @@ $(UNSLOTH)/.installed: constraints-unsloth.txt
 	touch $@
 
 setup-unsloth: $(UNSLOTH)/.installed   ## create .venv-unsloth (3 GB), for recipes with training.engine: unsloth
+
+COMPRESSOR ?= .venv-llmcompressor
+$(COMPRESSOR)/.installed:
+	$(PYTHON) -m venv $(COMPRESSOR)
+	$(COMPRESSOR)/bin/pip install --quiet --disable-pip-version-check llmcompressor==0.14.0.1
+	touch $@
+
+setup-llmcompressor: $(COMPRESSOR)/.installed   ## create .venv-llmcompressor (1 to 5 GB), for recipes with exports fp8_dynamic or w4a16
 
 bench-graph: setup   ## time and memory of the whole graph on the sample reports
 	$(BIN)/python benchmarks/bench_graph.py

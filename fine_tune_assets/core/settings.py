@@ -128,6 +128,9 @@ class Settings:
     """Corrections, of answers."""
     rollback_on_death: bool = True
     """The engine ends or hangs."""
+    llmcompressor_python: str = ""
+    """Python of the environment that llmcompressor is installed in; empty means `.venv-llmcompressor/bin/python` below the
+    project."""
     ray_address: str = ""
     """Address of a Ray cluster's dashboard, such as http://10.0.0.5:8265: training runs there; empty means on this machine."""
     ray_gpus_per_process: int = 1
@@ -156,6 +159,10 @@ class Settings:
     @property
     def vllm_interpreter(self) -> Path:
         return Path(self.vllm_python or PROJECT_DIR / ".venv-vllm/bin/python").expanduser().absolute()
+
+    @property
+    def llmcompressor_interpreter(self) -> Path:
+        return Path(self.llmcompressor_python or PROJECT_DIR / ".venv-llmcompressor/bin/python").expanduser().absolute()
 
     @property
     def desk_address(self) -> str:

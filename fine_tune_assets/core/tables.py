@@ -409,6 +409,23 @@ PROMOTION_VERDICTS = pa.schema([
     _column("gain_low", pa.float64(), "Lower end of the 95 % interval of the mean difference", nullable=True),
     _column("gain_high", pa.float64(), "Upper end of that interval", nullable=True),
 ])
+_HOP = (
+    _column("parity_tokens", pa.int64(), "Tokens that both figures rest on", nullable=True),
+    _column("same_greedy", pa.float64(), "Share of frozen probes that both answer with the same words", nullable=True),
+    _column("parity_answers", pa.int64(), "Frozen probes that both answered", nullable=True),
+    _column("loss_increase", pa.float64(), "Nats per token of held-out answers that it loses more", nullable=True),
+    _column("maximum_kl", pa.float64(), "Limit of mean_kl when it was made", nullable=True),
+    _column("minimum_top1", pa.float64(), "Limit of top1_agreement", nullable=True),
+    _column("minimum_same_greedy", pa.float64(), "Limit of same_greedy", nullable=True),
+    _column("maximum_loss_increase", pa.float64(), "Limit of loss_increase", nullable=True),
+    _column("is_passed", pa.bool_(), "Whether all figures are within their limits; absent: nobody measured", nullable=True),
+    _column("why", pa.string(), "What is not, and what to do; empty if it passed", nullable=True),
+    _column(
+        "probes_file", pa.string(), "File with its answers to the frozen probes: a server must give them again",
+        nullable=True,
+    ),
+)
+"""A hop of the parity certificate."""
 MERGED_WEIGHTS = pa.schema([
     _column("weights_fingerprint", pa.string(), "Fingerprint of every file in the folder"),
     _column("folder", pa.string(), "Folder below the data folder"),
@@ -419,15 +436,23 @@ MERGED_WEIGHTS = pa.schema([
     _column("bytes", pa.int64(), "Size"),
     _column("mean_kl", pa.float64(), "Mean KL divergence per token, adapter against merged weights, in nats"),
     _column("top1_agreement", pa.float64(), "Share of tokens on which both have the same first choice"),
+    *_HOP,
+    _column("route", pa.string(), "`whole` in memory with PEFT, or `by_tensor` from file to file", nullable=True),
+    _column("probes_fingerprint", pa.string(), "Fingerprint of all that both were asked, as token ids", nullable=True),
 ])
 QUANTIZED_WEIGHTS = pa.schema([
-    _column("format", pa.string(), "GGUF type, such as f16 or q8_0"),
-    _column("file", pa.string(), "File below the data folder"),
-    _column("fingerprint", pa.string(), "SHA-256 of the file"),
+    _column("format", pa.string(), "GGUF type, such as f16 or q8_0, or kind of compressed Safetensors"),
+    _column("file", pa.string(), "File or folder below the data folder; absent for one that failed", nullable=True),
+    _column("fingerprint", pa.string(), "SHA-256 of the file, or of the folder's files; absent likewise", nullable=True),
     _column("weights_fingerprint", pa.string(), "Merged weights that it was made from"),
-    _column("bytes", pa.int64(), "Size"),
-    _column("mean_kl", pa.float64(), "Mean KL divergence per token, merged weights against this file, in nats"),
-    _column("top1_agreement", pa.float64(), "Share of tokens on which both have the same first choice"),
+    _column("bytes", pa.int64(), "Size; absent for one that failed", nullable=True),
+    _column(
+        "mean_kl", pa.float64(), "Mean KL divergence per token, merged weights against it, in nats; absent if not asked",
+        nullable=True,
+    ),
+    _column("top1_agreement", pa.float64(), "Share of tokens on which both have the same first choice", nullable=True),
+    *_HOP,
+    _column("tensor_types", pa.string(), "How many tensors of each type are in a GGUF file", nullable=True),
 ])
 RELEASES = pa.schema([
     _column("release_id", pa.string(), "Fingerprint of the release's manifest"),

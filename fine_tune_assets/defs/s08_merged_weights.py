@@ -4,6 +4,7 @@ Belongs here: merging behind the verdict in the ledger, and what exports and rel
 merged (see `merging/`).
 """
 
+from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
@@ -13,13 +14,23 @@ from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.prompt_contract import PromptContract, read_prompt_contract
 from fine_tune_assets.core.tables import MERGED_WEIGHTS, table_of
-from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
+from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s06_adapters import GPU, behind_training, set_learned_from
 from fine_tune_assets.defs.s07_promotion_verdicts import required_verdict
 from fine_tune_assets.defs.sources import recipe_section
+from fine_tune_assets.recipes.exports import ParityLimits
 
 GROUP = "s08_merged_weights"
+_FIGURES = {
+    "mean_kl": "mean_kl",
+    "top1_agreement": "top1_agreement",
+    "parity_tokens": "tokens",
+    "same_greedy": "same_greedy",
+    "parity_answers": "replies",
+    "loss_increase": "loss_increase",
+}
+"""Column of a hop → figure of the worker's."""
 
 
 def instruction_set_file(installation: Installation, adapter: dict[str, Any]) -> str:
@@ -60,7 +71,7 @@ def merged_weights(
         verdict = required_verdict(installation, adapter)
         if base["fingerprint"] != adapter["base_fingerprint"]:
             raise GateClosedError("The base model is not the one that the adapter was trained on. Train again.")
-        kept_contract(installation, base["folder"], adapter)
+        contract = kept_contract(installation, base["folder"], adapter)
         request = {
             "action": "merge",
             "base_folder": str(installation.path(base["folder"])),
@@ -71,7 +82,8 @@ def merged_weights(
             "is_quantized": adapter["method"] == "qlora",
             "dtype": recipe.merged_dtype,
             "instruction_set": instruction_set_file(installation, adapter),
-            "maximum_kl": recipe.gate.maximum_merge_kl,
+            "system_prompt": contract.system_prompt,
+            "limits": asdict(recipe.gate.merge_limits),
         }
     merged = worker.run(context, "merging", request)
     row = {
@@ -82,13 +94,35 @@ def merged_weights(
         "verdict_id": verdict.verdict_id,
         "dtype": merged["dtype"],
         "bytes": merged["size_bytes"],
-        "mean_kl": merged["parity"]["mean_kl"],
-        "top1_agreement": merged["parity"]["top1_agreement"],
+        **hop_columns(merged["parity"], recipe.gate.merge_limits, why=""),
+        "route": merged["route"],
+        "probes_fingerprint": merged["probes_fingerprint"],
+        "probes_file": installation.stored_path(merged["probes_file"]),
     }
     table = table_of([row], MERGED_WEIGHTS)
-    return result(
-        "merged_weights", table, fingerprint_table(table), mean_kl=row["mean_kl"], top1_agreement=row["top1_agreement"]
-    )
+    return result("merged_weights", table, fingerprint_table(table), **hop_metadata(row))
+
+
+def hop_columns(parity: dict[str, Any] | None, limits: ParityLimits, why: str) -> dict[str, Any]:
+    """The columns of a hop: figures, limits, and whether it passed. No figures: it could not be asked."""
+    figures = {column: None if parity is None else parity[name] for column, name in _FIGURES.items()}
+    return {**figures, **asdict(limits), "is_passed": parity is not None and not why, "why": why}
+
+
+def hop_metadata(row: dict[str, Any]) -> dict[str, Any]:
+    """What people see of a hop: figures that there are, and why it failed."""
+    shown = {name: row[name] for name in _FIGURES if row[name] is not None}
+    return {**shown, WHY: row["why"] or "within all limits"}
+
+
+@dg.asset_check(
+    asset="merged_weights",
+    blocking=True,
+    description="The merged weights answer as the adapter did: KL, first choices, greedy answers and loss are within limits.",
+)
+def merged_weights_answer_as_the_adapter(merged_weights: pa.Table) -> dg.AssetCheckResult:
+    row = merged_weights.to_pylist()[0]
+    return dg.AssetCheckResult(passed=row["is_passed"] is True, metadata=hop_metadata(row))
 
 
 def require_same_adapter(merged: dict[str, Any], adapter: dict[str, Any]) -> None:

@@ -1,19 +1,34 @@
 """Stage 8: merged weights in smaller formats.
 
-Belongs here: exporting behind the verdict in the ledger. Must stay out: how weights are converted (see `merging/`).
+Belongs here: exporting behind the verdict in the ledger, and what is shown of each hop. Must stay out: how weights are
+converted and compared (see `merging/`).
 """
+
+from dataclasses import asdict
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.tables import QUANTIZED_WEIGHTS, table_of
-from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
+from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s06_adapters import GPU, behind_training
 from fine_tune_assets.defs.s07_promotion_verdicts import required_verdict
-from fine_tune_assets.defs.s08_merged_weights import GROUP, instruction_set_file, kept_contract, require_same_adapter
+from fine_tune_assets.defs.s08_merged_weights import (
+    GROUP,
+    hop_columns,
+    hop_metadata,
+    instruction_set_file,
+    kept_contract,
+    require_same_adapter,
+)
 from fine_tune_assets.defs.sources import recipe_section
+from fine_tune_assets.merging.certificate import require_parity
+from fine_tune_assets.recipes.exports import ParityLimits, limits_of
+
+_SHOWN = ("format", "is_passed", "mean_kl", "top1_agreement", "same_greedy", "loss_increase", "bytes", "tensor_types")
 
 
 @dg.asset(
@@ -34,32 +49,77 @@ def quantized_weights(
     adapters: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
     merged, adapter, recipe = merged_weights.to_pylist()[0], adapters.to_pylist()[0], installation.recipe
+    limits = {name: limits_of(recipe.gate.export_limits, name) for name in recipe.exports}
     with errors_for_people():
         require_same_adapter(merged, adapter)
         required_verdict(installation, adapter)
+        require_parity(merged)
         contract = kept_contract(installation, merged["folder"], adapter)
         request = {
             "action": "export",
+            "system_prompt": contract.system_prompt,
             "turn_end_id": contract.turn_end_id,
             "merged_folder": str(installation.path(merged["folder"])),
             "weights_fingerprint": merged["weights_fingerprint"],
             "weights_dir": str(installation.layout.weights),
-            "formats": list(recipe.exports),
+            "limits": {name: asdict(limit) for name, limit in limits.items()},
             "instruction_set": instruction_set_file(installation, adapter),
-            "maximum_kl": recipe.gate.maximum_quantized_kl,
+            "llmcompressor_python": str(installation.settings.llmcompressor_interpreter),
         }
     exports = worker.run(context, "merging", request)["exports"]
-    rows = [
-        {
-            "format": export["format"],
-            "file": installation.stored_path(export["file"]),
-            "fingerprint": export["fingerprint"],
-            "weights_fingerprint": merged["weights_fingerprint"],
-            "bytes": export["size_bytes"],
-            **export["parity"],
-        }
-        for export in exports
-    ]
-    table = table_of([{name: row[name] for name in QUANTIZED_WEIGHTS.names} for row in rows], QUANTIZED_WEIGHTS)
-    kl = {f"mean_kl_{row['format']}": row["mean_kl"] for row in rows}
-    return result("quantized_weights", table, fingerprint_table(table), **kl)
+    rows = [_row(installation, export, merged, limits[export["format"]]) for export in exports]
+    table = table_of(rows, QUANTIZED_WEIGHTS)
+    return result("quantized_weights", table, fingerprint_table(table), **exports_metadata(rows))
+
+
+def _row(
+    installation: Installation, export: dict[str, Any], merged: dict[str, Any], limits: ParityLimits
+) -> dict[str, Any]:
+    stored = {name: export[name] and installation.stored_path(export[name]) for name in ("file", "probes_file")}
+    return {
+        "format": export["format"],
+        "fingerprint": export["fingerprint"],
+        "weights_fingerprint": merged["weights_fingerprint"],
+        "bytes": export["size_bytes"],
+        "tensor_types": export["tensor_types"],
+        **hop_columns(export["parity"], limits, export["why"]),
+        **stored,
+    }
+
+
+def exports_metadata(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    kl = {f"mean_kl_{row['format']}": row["mean_kl"] for row in rows if row["mean_kl"] is not None}
+    shown = markdown_table([{name: row[name] for name in _SHOWN} for row in rows])
+    return {**kl, "parity": dg.MetadataValue.md(shown)}
+
+
+@dg.asset_check(
+    asset="quantized_weights",
+    blocking=True,
+    description="The first export, which llama.cpp serves, answers as the merged weights do, within the limits of its format.",
+)
+def served_export_answers_as_the_merged_weights(quantized_weights: pa.Table) -> dg.AssetCheckResult:
+    rows = quantized_weights.slice(0, 1).to_pylist()
+    if not rows:
+        return dg.AssetCheckResult(
+            passed=True, metadata={WHY: "The recipe exports nothing: the merged weights are served."}
+        )
+    return dg.AssetCheckResult(passed=rows[0]["is_passed"] is True, metadata=hop_metadata(rows[0]))
+
+
+@dg.asset_check(
+    asset="quantized_weights",
+    description="No export failed its limits. One that did was not kept; the others go on without it.",
+)
+def every_export_answers_as_the_merged_weights(quantized_weights: pa.Table) -> dg.AssetCheckResult:
+    rows = quantized_weights.to_pylist()
+    failed = [row for row in rows if row["is_passed"] is not True]
+    return dg.AssetCheckResult(
+        passed=not failed,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "failed": len(failed),
+            "exports": len(rows),
+            WHY: " ".join(f"{r['format']}: {r['why']}" for r in failed),
+        },
+    )

@@ -27,11 +27,11 @@ from fine_tune_assets.defs.s08_merged_weights import kept_contract
 from fine_tune_assets.instructions.storing import StoredInstructionSet
 from fine_tune_assets.ledger.verdict_documents import DOCUMENT, KEY, SIGNATURE
 from fine_tune_assets.ledger.verdicts import signers_of
+from fine_tune_assets.merging.certificate import parity_certificate, require_parity
 from fine_tune_assets.merging.certificates import (
     certificate_json,
     judge_licence,
     leakage_certificate,
-    parity_certificate,
     scrub_certificate,
 )
 from fine_tune_assets.merging.data_card import CARD as DATA_CARD
@@ -80,10 +80,7 @@ def served_export(recipe: Recipe, exports: list[dict[str, Any]], merged: Row) ->
         raise GateClosedError(
             f"There is no {wanted} export, which is what llama.cpp serves. Materialize quantized_weights again."
         )
-    if not found["file"]:
-        raise GateClosedError(
-            f"The {wanted} export failed its limits, and no other format takes its place. {found.get('why')}"
-        )
+    require_parity(found)
     if found["weights_fingerprint"] != merged["weights_fingerprint"]:
         raise GateClosedError("The export is of other weights. Materialize quantized_weights again.")
     return found
@@ -200,14 +197,9 @@ class Gathered:
             scrub=self._scrub(),
             leakage=leakage_certificate(self._set.manifest),
             judge=judge_licence(document["evidence"], self._agreement(document["evidence"])),
-            parity=parity_certificate(self.made.merged, self.made.export, self._maximum_kl()),
+            parity=parity_certificate(self.made.merged, self.made.export),
             absent=self._absent,
         )
-
-    def _maximum_kl(self) -> dict[str, float]:
-        gate, to_export = self._recipe["gate"], f"{SAFETENSORS} to {self.made.served_format}"
-        found = {f"adapter to {SAFETENSORS}": gate.get("maximum_merge_kl"), to_export: gate.get("maximum_quantized_kl")}
-        return {hop: limit for hop, limit in found.items() if limit is not None}
 
     def _scrub(self) -> dict[str, Any]:
         versions = (self._set.manifest.get("evidence") or {}).get("scrubber_versions", [])

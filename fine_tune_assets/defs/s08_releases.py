@@ -27,6 +27,7 @@ from fine_tune_assets.defs.s08_merged_weights import GROUP, require_same_adapter
 from fine_tune_assets.defs.s08_release_parts import Gathered, Made, bound_by, served_export
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.ledger.releases import record_release
+from fine_tune_assets.merging.certificate import require_parity
 from fine_tune_assets.merging.releasing import build_release
 from fine_tune_assets.merging.retention import RetentionRule, named_paths, prune
 
@@ -51,6 +52,7 @@ def releases(
     merged, adapter, base = (t.to_pylist()[0] for t in (merged_weights, adapters, base_models))
     with errors_for_people():
         require_same_adapter(merged, adapter)
+        require_parity(merged)
         export = served_export(installation.recipe, quantized_weights.to_pylist(), merged)
         verdict = required_verdict(installation, adapter)
         if base["fingerprint"] != adapter["base_fingerprint"]:

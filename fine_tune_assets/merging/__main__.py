@@ -4,60 +4,53 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
-from fine_tune_assets.core.chat import render
-from fine_tune_assets.core.fingerprints import fingerprint_text, require_folder
+from fine_tune_assets.core.fingerprints import require_folder
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.worker import serve_request
-
-PROBES = 8
-"""Frozen probes: whole test conversations, about 1,500 tokens in the demo."""
-PROBE_CHARACTERS = 3000
-
-
-def _probes(instruction_set: str, model_folder: Path) -> list[str]:
-    from fine_tune_assets.engines.transformers_models import load_tokenizer
-
-    rows = [row for row in pq.read_table(instruction_set).to_pylist() if row["split"] == "test"]
-    chosen = sorted(rows, key=lambda row: fingerprint_text(row["example_id"]))[:PROBES]
-    tokenizer = load_tokenizer(model_folder)
-    return [render(tokenizer, row["messages"], add_generation_prompt=False)[:PROBE_CHARACTERS] for row in chosen]
+from fine_tune_assets.recipes.exports import ParityLimits
 
 
 def merge(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     base, adapter = Path(request["base_folder"]), Path(request["adapter_folder"])
     require_folder(base, request["base_fingerprint"], "base model")
     require_folder(adapter, request["adapter_id"], "adapter")
-    from fine_tune_assets.merging.merging import merge_adapter
+    from fine_tune_assets.merging.merging import Merge, merge_adapter
+    from fine_tune_assets.merging.probes import held_out_conversations
 
     merged = merge_adapter(
-        base=base,
-        adapter=adapter,
+        Merge(base, adapter, request["is_quantized"], request["dtype"]),
         weights_dir=Path(request["weights_dir"]),
-        is_quantized=request["is_quantized"],
-        dtype=request["dtype"],
-        probes=_probes(request["instruction_set"], base),
-        maximum_kl=request["maximum_kl"],
+        conversations=held_out_conversations(Path(request["instruction_set"])),
+        system_prompt=request["system_prompt"],
+        limits=ParityLimits(**request["limits"]),
         progress=progress,
     )
-    return {**asdict(merged), "folder": str(merged.folder)}
+    return _as_json(merged)
 
 
 def export(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    merged, formats = Path(request["merged_folder"]), request["formats"]
+    merged = Path(request["merged_folder"])
     require_folder(merged, request["weights_fingerprint"], "merged model")
-    from fine_tune_assets.merging.gguf import export_gguf
+    from fine_tune_assets.merging.exports import Export, export_all
+    from fine_tune_assets.merging.probes import held_out_conversations
 
-    probes = _probes(request["instruction_set"], merged)
-    exports = []
-    for done, gguf_format in enumerate(formats, start=1):
-        exported = export_gguf(
-            merged, Path(request["weights_dir"]), gguf_format, probes, request["maximum_kl"], request["turn_end_id"]
-        )
-        exports.append({**asdict(exported), "file": str(exported.file)})
-        progress(done, len(formats), "exports")
-    return {"exports": exports}
+    exported = export_all(
+        Export(
+            merged,
+            Path(request["weights_dir"]),
+            request["system_prompt"],
+            request["turn_end_id"],
+            Path(request["llmcompressor_python"]),
+        ),
+        {name: ParityLimits(**limits) for name, limits in request["limits"].items()},
+        held_out_conversations(Path(request["instruction_set"])),
+        progress,
+    )
+    return {"exports": [_as_json(one) for one in exported]}
+
+
+def _as_json(result: Any) -> dict[str, Any]:
+    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(result).items()}
 
 
 if __name__ == "__main__":

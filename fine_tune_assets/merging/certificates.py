@@ -1,4 +1,4 @@
-"""The certificates that a release carries, as JSON: identifiers removed, training and test apart, the judge, parity.
+"""The certificates that a release carries, as JSON: identifiers removed, training and test apart, the judge.
 
 Owns what each says, from rows and documents that others made. What was not measured is null, with the reason beside it. No
 clocks and no paths: the same evidence gives the same bytes.
@@ -10,14 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Row = Mapping[str, Any]
-_LIMITS = {
-    "mean_kl": "maximum_kl",
-    "top1_agreement": "minimum_top1",
-    "same_greedy": "minimum_same_greedy",
-    "loss_increase": "maximum_loss_increase",
-}
-"""Figure of a hop → its limit. What a row has no column for was not measured by the version that made it."""
-_AMOUNTS = ("parity_tokens", "parity_answers")
 
 
 def certificate_json(values: Mapping[str, Any]) -> str:
@@ -75,47 +67,6 @@ def judge_licence(evidence: Row, agreement: Sequence[Row] | None) -> dict[str, A
         else [dict(row) for row in agreement if row["judge_version"] == (judge or {}).get("version")],
         "why_not": "judge_agreement was measured again since the verdict." if agreement is None else "",
     }
-
-
-def parity_certificate(merged: Row, export: Row | None, maximum_kl: Mapping[str, float]) -> dict[str, Any]:
-    """Each hop from the adapter to what is served, with its figures and limits. `export` None where the merged weights themselves
-    are served. `maximum_kl`: hop → limit, for rows that do not say which one held."""
-    hops = [_hop("adapter", "safetensors", merged["adapter_id"], merged["weights_fingerprint"], merged, maximum_kl)]
-    if export is not None:
-        names = "safetensors", export["format"], export["weights_fingerprint"], export["fingerprint"]
-        hops.append(_hop(*names, export, maximum_kl))
-    return {
-        "base_fingerprint": merged["base_fingerprint"],
-        "merged_dtype": merged.get("dtype"),
-        "probes_fingerprint": merged.get("probes_fingerprint"),
-        "hops": hops,
-    }
-
-
-def _hop(
-    from_form: str, to_form: str, from_print: str, to_print: str, row: Row, maximum_kl: Mapping[str, float]
-) -> dict[str, Any]:
-    limits = {limit: row[limit] for limit in _LIMITS.values() if limit in row}
-    known = maximum_kl.get(f"{from_form} to {to_form}")
-    return {
-        "from": from_form,
-        "to": to_form,
-        "from_fingerprint": from_print,
-        "to_fingerprint": to_print,
-        "figures": {name: row[name] for name in (*_LIMITS, *_AMOUNTS) if name in row},
-        "limits": limits or ({} if known is None else {"maximum_kl": known}),
-        "is_passed": row.get("is_passed"),
-        "why": row.get("why") or "",
-    }
-
-
-def shown_hops(parity: Row) -> list[tuple[Any, ...]]:
-    """Hop, figure, value, limit: for a card."""
-    return [
-        (f"{hop['from']} to {hop['to']}", name, value, hop["limits"].get(_LIMITS.get(name, ""), ""))
-        for hop in parity["hops"]
-        for name, value in hop["figures"].items()
-    ]
 
 
 def _plain(value: Any) -> Any:

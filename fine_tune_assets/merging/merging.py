@@ -1,51 +1,50 @@
 """Merges an adapter into the weights it was trained on, and proves that nothing was lost.
 
-Owns the merged Safetensors folder and the parity figures of each hop. LoRA merges into the unquantised base; QLoRA into
-the de-quantised NF4 base that it was trained on (measured on SmolLM2-135M: merged into the unquantised base instead, KL is
-.026 in place of .0003).
+Owns the merged Safetensors folder and its hop of the parity certificate. LoRA merges into the unquantised base; QLoRA into
+the de-quantised NF4 base that it was trained on, as the adapter's own record says (measured on SmolLM2-135M: merged into the
+unquantised base instead, KL is .026 in place of .0003). How the sums are made: `whole.py`, and `by_tensor.py` for models
+larger than the memory.
 """
 
+import fcntl
 import gc
+import os
 import shutil
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from fine_tune_assets.core.chat import Message
 from fine_tune_assets.core.errors import GateClosedError
-from fine_tune_assets.core.files import folder_written_aside
+from fine_tune_assets.core.files import folder_written_aside, make_folder
 from fine_tune_assets.core.fingerprints import fingerprint_folder, short
 from fine_tune_assets.core.progress import Progress
+from fine_tune_assets.engines.nf4 import Quantization, read_quantization
 from fine_tune_assets.engines.portable import make_portable
-from fine_tune_assets.engines.transformers_models import (
-    load_adapted,
-    load_model,
-    load_tokenizer,
-    token_log_probabilities,
-)
+from fine_tune_assets.engines.transformers_models import load_tokenizer
+from fine_tune_assets.merging.by_tensor import merge_by_tensor
+from fine_tune_assets.merging.parity import Parity, Reading, parity_of, why_not
+from fine_tune_assets.merging.probes import Probes, make_probes, write_probes_file
+from fine_tune_assets.merging.reading import adapted, loaded, read_model
+from fine_tune_assets.merging.room import Room, free_room, parameters_of, route
+from fine_tune_assets.merging.whole import merge_whole
+from fine_tune_assets.recipes.exports import ParityLimits
 
-SHARD_SIZE = "4GB"
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
     "chat_template.jinja",
     "generation_config.json",
 )
 """Copied from the base: the served template is the original one, byte for byte. For some families the converter to GGUF reads
 `tokenizer.model` only."""
-
-
-@dataclass(frozen=True)
-class Parity:
-    """How much two models differ over the same probes."""
-
-    mean_kl: float
-    """Mean over tokens of KL(first || second), in nats."""
-    top1_agreement: float
-    tokens: int
+SCRATCH, LOCK = ".merging", ".merging.lock"
 
 
 @dataclass(frozen=True)
@@ -55,65 +54,102 @@ class Merged:
     dtype: str
     size_bytes: int
     parity: Parity
+    route: str
+    probes_file: Path
+    probes_fingerprint: str
+
+
+@dataclass(frozen=True)
+class Merge:
+    """What is merged, and into what."""
+
+    base: Path
+    adapter: Path
+    is_quantized: bool
+    dtype: str
 
 
 def merge_adapter(
-    base: Path,
-    adapter: Path,
+    merge: Merge,
     weights_dir: Path,
-    is_quantized: bool,
-    dtype: str,
-    probes: Sequence[str],
-    maximum_kl: float,
+    conversations: Sequence[Sequence[Message]],
+    system_prompt: str,
+    limits: ParityLimits,
     progress: Progress,
+    room: Room | None = None,
 ) -> Merged:
-    """Merge, save, load again and compare. Raises GateClosedError (nothing is kept) if they differ too much."""
-    import torch
-    from peft import PeftModel
+    """Merge, save, load again and compare. Raises GateClosedError (nothing is kept) if they differ too much.
 
-    tokenizer = load_tokenizer(base)
-    adapted: Any = load_adapted(base, adapter, is_quantized)
-    before = [token_log_probabilities(adapted, tokenizer, probe)[1] for probe in probes]
+    `room`: what is free; measured if it is not given.
+    """
+    quantization = read_quantization(merge.adapter, merge.is_quantized)
+    room = room or free_room()
+    probes = make_probes(load_tokenizer(merge.base), conversations, system_prompt)
+    with adapted(merge.base, merge.adapter, merge.is_quantized, room) as model:
+        before = read_model(model, merge.base, probes)
+    del model
     progress(1, 3, "merge steps: adapter probed")
-    if is_quantized:
-        # What is merged is what the adapter was trained on: the NF4 weights, as plain numbers.
-        adapted = PeftModel.from_pretrained(load_model(base, is_quantized=True).dequantize(), adapter)
-    merged = adapted.merge_and_unload().to(getattr(torch, dtype))
-    with tempfile.TemporaryDirectory(prefix="merging-") as scratch:
-        saved = Path(scratch) / "merged"
-        merged.save_pretrained(saved, max_shard_size=SHARD_SIZE)
-        for name in TOKENIZER_FILES:
-            if (base / name).is_file():
-                shutil.copy(base / name, saved)
-        make_portable(saved)
-        del adapted, merged  # the comparison loads the merged weights again: one copy at a time
-        gc.collect()
+    with _only_merge(weights_dir) as saved:
+        way = _write(merge, quantization, saved, room, progress)
         progress(2, 3, "merge steps: merged")
-        parity = compare(before, _probe(saved, probes))
-        if not parity.mean_kl <= maximum_kl:  # weights that overflowed give NaN, which is above nothing
-            raise GateClosedError(
-                f"Merging changed the model: mean KL {parity.mean_kl:.5f} nats per token, limit {maximum_kl}. "
-                "Check that the adapter was trained on this base model."
-            )
-        fingerprint = fingerprint_folder(saved)
-        folder = weights_dir / short(fingerprint)
-        with folder_written_aside(folder) as aside:
-            shutil.copytree(saved, aside, dirs_exist_ok=True)
+        after = _read(saved, probes, room)
+        parity = _require_parity(before, after, probes, limits)
+        fingerprint, folder = _keep(saved, weights_dir)
+    file = write_probes_file(weights_dir / f"{folder.name}.safetensors.probes.json", probes, after.replies)
     progress(3, 3, "merge steps: compared")
     size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
-    return Merged(fingerprint, folder, dtype, size, parity)
+    return Merged(fingerprint, folder, merge.dtype, size, parity, way, file, probes.fingerprint)
 
 
-def _probe(folder: Path, probes: Sequence[str]) -> list[Any]:
-    tokenizer, model = load_tokenizer(folder), load_model(folder).eval()
-    return [token_log_probabilities(model, tokenizer, probe)[1] for probe in probes]
+@contextmanager
+def _only_merge(weights_dir: Path) -> Iterator[Path]:
+    """An empty folder on the same disk, and nobody else who merges into this one: what a killed merge left goes."""
+    make_folder(weights_dir)
+    saved = weights_dir / SCRATCH
+    with (weights_dir / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        shutil.rmtree(saved, ignore_errors=True)
+        saved.mkdir(mode=0o700)
+        try:
+            yield saved
+        finally:
+            shutil.rmtree(saved, ignore_errors=True)
 
 
-def compare(first: Sequence[Any], second: Sequence[Any]) -> Parity:
-    """Compare log-probabilities of shape [tokens, vocabulary], one array a probe."""
-    kl, same, tokens = 0.0, 0, 0
-    for a, b in zip(first, second, strict=True):
-        kl += float((a.exp() * (a - b)).sum(dim=-1).sum())
-        same += int((a.argmax(dim=-1) == b.argmax(dim=-1)).sum())
-        tokens += a.shape[0]
-    return Parity(kl / tokens, same / tokens, tokens)
+def _write(merge: Merge, quantization: Quantization | None, saved: Path, room: Room, progress: Progress) -> str:
+    way = route(parameters_of(merge.base), room)
+    if way == "whole":
+        merge_whole(merge.base, merge.adapter, quantization, merge.dtype, saved)
+    else:
+        merge_by_tensor(merge.base, merge.adapter, quantization, merge.dtype, saved, progress)
+    for name in TOKENIZER_FILES:
+        if (merge.base / name).is_file():
+            shutil.copy(merge.base / name, saved)
+    make_portable(saved)
+    gc.collect()  # the comparison loads the merged weights again: one copy at a time
+    return way
+
+
+def _read(folder: Path, probes: Probes, room: Room) -> Reading:
+    with loaded(folder, room) as model:
+        return read_model(model, folder, probes)
+
+
+def _require_parity(before: Reading, after: Reading, probes: Probes, limits: ParityLimits) -> Parity:
+    parity = parity_of(before, after, [(text.ids, text.answer_from) for text in probes.texts])
+    faults = why_not(parity, limits)
+    if faults:
+        raise GateClosedError(
+            f"Merging changed the model: {'; '.join(faults)}. Check that the adapter was trained on this base model; where "
+            "merged_dtype is bfloat16 it is its rounding that must fit into the limits."
+        )
+    return parity
+
+
+def _keep(saved: Path, weights_dir: Path) -> tuple[str, Path]:
+    fingerprint = fingerprint_folder(saved)
+    folder = weights_dir / short(fingerprint)
+    with folder_written_aside(folder) as aside:
+        aside.rmdir()
+        os.replace(saved, aside)
+    return fingerprint, folder

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic.dataclasses import dataclass
 
+from fine_tune_assets.recipes.exports import GGUF_FORMATS, ExportFormat, ParityLimits
 from fine_tune_assets.recipes.json_schemas import require_schema
 from fine_tune_assets.recipes.sweep import SweepSettings, require_trainable
 
@@ -421,12 +422,27 @@ class GateSettings:
     """What a loss within its budget has to be: shown by its interval, or as it was measured. `shown` needs far more items."""
     requires: tuple[Literal["abilities", "checks", "safety", "robustness", "subgroups"], ...]
     """What must have been measured: without it the verdict is `hold`."""
-    maximum_merge_kl: float
+    maximum_merge_kl: Annotated[float, Field(ge=0)]
     """Mean KL divergence per token between adapter and merged weights, in nats."""
-    maximum_quantized_kl: float
-    """Mean KL divergence per token between merged weights and an export, in nats."""
+    minimum_merge_top1: Fraction = 0.995
+    """Share of tokens on which both have the same first choice."""
+    minimum_merge_same_greedy: Fraction = 0.75
+    """Share of the frozen probes that both answer with the same words."""
+    maximum_merge_loss_increase: Annotated[float, Field(ge=0)] = 0.01
+    """Nats per token by which the loss on held-out answers may rise by merging."""
+    export_limits: dict[ExportFormat, ParityLimits] = field(default_factory=dict)
+    """Format → how far an export may be from the merged weights, where it is not what is usual for the format."""
     ability_budgets: dict[str, Fraction] = field(default_factory=dict)
     """General task (a file of data/evaluation/abilities, without its ending) → accuracy that may be lost on it."""
+
+    @property
+    def merge_limits(self) -> ParityLimits:
+        return ParityLimits(
+            self.maximum_merge_kl,
+            self.minimum_merge_top1,
+            self.minimum_merge_same_greedy,
+            self.maximum_merge_loss_increase,
+        )
 
 
 CANARY_ALPHA = 0.01
@@ -499,8 +515,9 @@ class Recipe:
     merged_dtype: Literal["float16", "bfloat16"]
     """Number format of merged weights. Measured on SmolLM2-135M: rounding to bfloat16 costs .0039 nats a token, to float16
     .000001; choose bfloat16 only for models whose weights pass 65,504 or that must run in it."""
-    exports: tuple[Literal["f16", "bf16", "q8_0"], ...]
-    """GGUF types to export. The first one is what the llama.cpp engine serves."""
+    exports: tuple[ExportFormat, ...]
+    """What merged weights are exported to: GGUF types, or compressed Safetensors. The first one is what the llama.cpp engine
+    serves; if it fails its limits, nothing is released, whatever the others did."""
     engine: Literal["llama_cpp", "vllm"]
     """What serves users: llama.cpp a GGUF file, vLLM the merged weights."""
     retrain: RetrainSettings
@@ -522,6 +539,14 @@ class Recipe:
         unknown = sorted(set(self.checks.formats) - {task.name for task in self.tasks})
         if unknown:
             raise ValueError(f"checks.formats names {', '.join(unknown)}, which is no task of the recipe")
+        return self
+
+    @model_validator(mode="after")
+    def _exports_what_is_served(self) -> "Recipe":
+        if self.engine == "llama_cpp" and (not self.exports or self.exports[0] not in GGUF_FORMATS):
+            raise ValueError(
+                f"engine: llama_cpp serves the first of exports, which must be one of {', '.join(GGUF_FORMATS)}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -36,8 +36,14 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         "judge.context_tokens",
         "judge.engine",
     ),
-    "weights": ("merged_dtype", "gate.maximum_merge_kl"),
-    "exports": ("exports", "gate.maximum_quantized_kl"),
+    "weights": (
+        "merged_dtype",
+        "gate.maximum_merge_kl",
+        "gate.minimum_merge_top1",
+        "gate.minimum_merge_same_greedy",
+        "gate.maximum_merge_loss_increase",
+    ),
+    "exports": ("exports", "gate.export_limits"),
     "engine": ("engine",),
 }
 """Section → the fields of the recipe in it."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from fine_tune_assets.core.files import folder_written_aside
 from fine_tune_assets.core.fingerprints import fingerprint_folder, short
+from fine_tune_assets.engines.nf4 import QUANTIZATION, quantization_of
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -31,6 +32,9 @@ def store_adapter(
         config = canonical_config(json.loads((saved / CONFIG).read_text(encoding="utf-8")), base_fingerprint)
         (canonical / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
         shutil.copy(saved / WEIGHTS, canonical)
+        quantization = quantization_of(model)
+        if quantization is not None:  # it is merged into what it learned on: the record is a part of it
+            (canonical / QUANTIZATION).write_text(quantization.as_json(), encoding="utf-8")
         fingerprint = fingerprint_folder(canonical)
         folder = adapters_dir / short(fingerprint)
         with folder_written_aside(folder) as aside:

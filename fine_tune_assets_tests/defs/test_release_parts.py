@@ -13,7 +13,7 @@ MERGED = {"weights_fingerprint": "w1"}
 
 
 def _export(name: str, weights: str = "w1") -> dict[str, Any]:
-    return {"format": name, "weights_fingerprint": weights, "file": f"weights/{name}"}
+    return {"format": name, "weights_fingerprint": weights, "file": f"weights/{name}", "is_passed": True}
 
 
 def test_the_recipes_first_export_is_served_wherever_it_stands_in_the_table() -> None:
@@ -28,8 +28,8 @@ def test_the_recipes_first_export_is_served_wherever_it_stands_in_the_table() ->
         ([_export("other")], "There is no .* export"),
         ([_export(RECIPE.exports[0], "w0")], "of other weights"),
         (
-            [_export(RECIPE.exports[0]) | {"file": None, "why": "KL is .5."}, _export("other")],
-            r"failed its limits.*KL is \.5",
+            [_export(RECIPE.exports[0]) | {"file": None, "is_passed": False, "why": "KL is .5."}, _export("other")],
+            r"no other format takes their place.*KL is \.5",
         ),
     ],
 )

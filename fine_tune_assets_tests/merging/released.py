@@ -11,11 +11,11 @@ from fine_tune_assets.core.records import Verdict
 from fine_tune_assets.core.releases import VERDICT_DOCUMENT, VERDICT_KEY, VERDICT_SIGNATURE, ReleaseFolder
 from fine_tune_assets.core.signing import public_key_file
 from fine_tune_assets.ledger.verdict_documents import KEY, SIGNATURE, write_document
+from fine_tune_assets.merging.certificate import parity_certificate
 from fine_tune_assets.merging.certificates import (
     certificate_json,
     judge_licence,
     leakage_certificate,
-    parity_certificate,
     scrub_certificate,
 )
 from fine_tune_assets.merging.data_card import data_card
@@ -57,13 +57,18 @@ ADAPTER = {
     "method": "lora", "rows_trained": 30, "steps": 9, "first_validation_loss": 2.5, "best_validation_loss": 1.75,
     "instruction_set_fingerprint": "set-1",
 }  # fmt: skip
+HOP: dict[str, Any] = {
+    "parity_tokens": 1000, "same_greedy": None, "parity_answers": 8, "loss_increase": 0.0, "maximum_kl": 0.02,
+    "minimum_top1": None, "minimum_same_greedy": None, "maximum_loss_increase": None, "is_passed": True, "why": "",
+}  # fmt: skip
 MERGED: dict[str, Any] = {
     "adapter_id": "a" * 64, "weights_fingerprint": "d" * 64, "base_fingerprint": "b" * 64, "dtype": "float16",
-    "mean_kl": 0.0001, "top1_agreement": None, "bytes": 9, "folder": "weights/x",
+    "mean_kl": 0.0001, "top1_agreement": None, "bytes": 9, "folder": "weights/x", "probes_fingerprint": "p", **HOP,
+    "maximum_kl": 0.002,
 }  # fmt: skip
 EXPORT: dict[str, Any] = {
     "format": "q8_0", "weights_fingerprint": "d" * 64, "fingerprint": "e" * 64, "mean_kl": 0.0015, "top1_agreement": 0.99,
-    "maximum_kl": 0.02, "minimum_top1": 0.95, "is_passed": True, "why": "", "file": "weights/y/model.gguf",
+    **HOP, "minimum_top1": 0.95, "file": "weights/y/model.gguf",
 }  # fmt: skip
 RECIPE: dict[str, Any] = {"name": "demo", "description": "Clinical sections.", "tasks": [{"name": "subjective"}]}
 
@@ -82,11 +87,7 @@ def model_facts(verdict: Verdict, **changes: Any) -> ModelFacts:
         "scrub": scrub_certificate(["s1"], {"all": 0.9, "direct": 0.95}, RECALL, "marked"),
         "leakage": leakage_certificate(SET),
         "judge": judge_licence(document["evidence"], []),
-        "parity": parity_certificate(
-            MERGED,
-            EXPORT,
-            {"adapter to safetensors": 0.002},
-        ),
+        "parity": parity_certificate(MERGED, EXPORT),
         "absent": {"knowledge_index": "None yet."},
     }
     return ModelFacts(**{**values, **changes})

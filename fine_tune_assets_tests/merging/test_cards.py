@@ -8,11 +8,11 @@ import pytest
 import yaml
 
 from fine_tune_assets.core.records import Verdict
+from fine_tune_assets.merging.certificate import parity_certificate
 from fine_tune_assets.merging.certificates import (
     certificate_json,
     judge_licence,
     leakage_certificate,
-    parity_certificate,
     scrub_certificate,
 )
 from fine_tune_assets.merging.data_card import data_card
@@ -99,12 +99,12 @@ def test_the_dataset_card_adds_to_that_of_the_set_how_it_was_cleaned() -> None:
 
 def test_certificates_hold_no_path_and_null_for_what_is_no_number() -> None:
     """Equal evidence is equal bytes on every machine."""
-    text = certificate_json(parity_certificate({**MERGED, "mean_kl": float("nan")}, EXPORT, {}))
+    text = certificate_json(parity_certificate({**MERGED, "mean_kl": float("nan")}, EXPORT))
     assert "weights/" not in text
     merged, export = json.loads(text)["hops"]
-    assert (merged["figures"]["mean_kl"], merged["limits"], merged["is_passed"]) == (None, {}, None)
+    assert (merged["figures"]["mean_kl"], merged["limits"]["minimum_top1"], merged["is_passed"]) == (None, None, True)
     assert (export["to_fingerprint"], export["limits"]["minimum_top1"], export["is_passed"]) == ("e" * 64, 0.95, True)
-    assert len(parity_certificate(MERGED, None, {})["hops"]) == 1
+    assert len(parity_certificate(MERGED, None)["hops"]) == 1
 
 
 def test_reviewers_marks_are_no_recall() -> None:

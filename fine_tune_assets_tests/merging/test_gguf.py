@@ -26,8 +26,13 @@ def main():
 EXPORT = """
 import sys
 from pathlib import Path
-from fine_tune_assets.merging.gguf import export_gguf
-export_gguf(Path("merged"), Path("weights").resolve(), "q8_0", [], 1.0, 2)
+from fine_tune_assets.core.files import written_aside
+from fine_tune_assets.merging.exports import _only_export
+from fine_tune_assets.merging.gguf import Converter
+weights = Path("weights").resolve()
+with _only_export(weights), Converter(Path("merged"), weights) as converter:
+    with written_aside(weights / "merged.q8_0.gguf") as aside:
+        converter.write("q8_0", aside)
 """
 
 
@@ -74,7 +79,7 @@ def test_a_file_with_another_template_or_end_than_the_model_learned_is_refused(s
 
     from fine_tune_assets.core.errors import GateClosedError
     from fine_tune_assets.core.prompt_contract import read_prompt_contract
-    from fine_tune_assets.merging.gguf import require_contract
+    from fine_tune_assets.merging.llama_cpp_reading import require_contract
 
     contract = read_prompt_contract(smollm2, "Be brief.")
     served = Llama(str(tiny_gguf()), vocab_only=True, verbose=False)

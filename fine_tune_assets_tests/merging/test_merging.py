@@ -1,77 +1,104 @@
 """Merging and exporting the real small model: what the adapter answered is what the merged and exported weights answer."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fine_tune_assets.core.chat import conversation, render
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.progress import silent
 from fine_tune_assets.core.prompt_contract import PromptContract, read_prompt_contract
-from fine_tune_assets.engines.transformers_models import load_model, load_tokenizer
-from fine_tune_assets.merging.gguf import LOCK, export_gguf
-from fine_tune_assets.merging.merging import compare, merge_adapter
+from fine_tune_assets.engines.nf4 import QUANTIZATION, read_quantization
+from fine_tune_assets.engines.transformers_models import load_tokenizer
+from fine_tune_assets.merging.exports import LOCK as EXPORT_LOCK
+from fine_tune_assets.merging.exports import Export, TooFarError, _near_enough, _read_gguf, export_all
+from fine_tune_assets.merging.llama_cpp_reading import opened, require_same_tokens
+from fine_tune_assets.merging.merging import LOCK, Merge, merge_adapter
+from fine_tune_assets.merging.parity import parity_of, why_not
+from fine_tune_assets.merging.probes import Probes, make_probes
+from fine_tune_assets.merging.reading import adapted, loaded, read_model
+from fine_tune_assets.merging.room import Room, free_room
+from fine_tune_assets.merging.whole import merge_whole
+from fine_tune_assets.recipes.exports import ParityLimits
+from fine_tune_assets_tests.merging.made import ANYTHING, CONVERSATIONS, LIMITS, SYSTEM_PROMPT, make_adapter
 
 pytestmark = pytest.mark.slow
 
-MAXIMUM_KL = 0.002
-QUANTIZED_KL = 0.02
 CONTRACT = PromptContract("Be brief.", "{{ x }}", (), (2,), 2)
-
-
-@pytest.fixture(scope="module")
-def probes(smollm2: Path) -> list[str]:
-    tokenizer = load_tokenizer(smollm2)
-    texts = ["Patient: I have had a cough for three weeks.", "Patient: I take 40 mg of lisinopril every day."]
-    return [
-        render(
-            tokenizer,
-            conversation("Be brief.", "Summarise.", text, "Cough for three weeks."),
-            add_generation_prompt=False,
-        )
-        for text in texts
-    ]
-
-
-def _adapter(base: Path, folder: Path, is_quantized: bool, scale: float = 1.0) -> Path:
-    """An adapter that changes the model: random, so that no training is needed to have one."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-
-    torch.manual_seed(7)
-    config = LoraConfig(r=4, lora_alpha=4, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
-    model: Any = get_peft_model(load_model(base, is_quantized), config)
-    for name, weights in model.named_parameters():
-        if "lora_B" in name:
-            weights.data *= scale
-    model.save_pretrained(folder)
-    return folder
+NO_ROOM = Room(memory=1)
+NEAR = ParityLimits(maximum_kl=0.05, minimum_top1=0.8, minimum_same_greedy=0, maximum_loss_increase=0.5)
+"""Of q8_0 and a random adapter, which loses more than a trained one."""
 
 
 @pytest.fixture(scope="module")
 def lora(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _adapter(smollm2, tmp_path_factory.mktemp("adapters") / "lora", is_quantized=False)
+    return make_adapter(smollm2, tmp_path_factory.mktemp("adapters") / "lora")
 
 
 @pytest.fixture(scope="module")
-def merged(smollm2: Path, lora: Path, probes: list[str], tmp_path_factory: pytest.TempPathFactory) -> Any:
-    weights = tmp_path_factory.mktemp("weights")
-    return merge_adapter(smollm2, lora, weights, False, "float16", probes, MAXIMUM_KL, silent)
+def qlora(two_layers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_adapter(two_layers, tmp_path_factory.mktemp("adapters") / "qlora", is_quantized=True)
+
+
+def _merge(base: Path, adapter: Path, weights: Path, is_quantized: bool = False, **changes: Any) -> Any:
+    limits: ParityLimits = changes.pop("limits", LIMITS)
+    merge = Merge(base, adapter, is_quantized, changes.pop("dtype", "float16"))
+    return merge_adapter(merge, weights, CONVERSATIONS, SYSTEM_PROMPT, limits, silent, **changes)
+
+
+@pytest.fixture(scope="module")
+def merged(smollm2: Path, lora: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return _merge(smollm2, lora, tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="module")
+def probes(smollm2: Path) -> Probes:
+    return make_probes(load_tokenizer(smollm2), CONVERSATIONS, SYSTEM_PROMPT)
+
+
+@pytest.fixture(scope="module")
+def as_merged(merged: Any, probes: Probes) -> Any:
+    """What the merged weights say."""
+    with loaded(merged.folder) as model:
+        return read_model(model, merged.folder, probes)
+
+
+def _answers(probes: Probes) -> list[tuple[list[int], int]]:
+    return [(text.ids, text.answer_from) for text in probes.texts]
 
 
 def test_merged_weights_answer_as_the_adapter_did(merged: Any) -> None:
     """What was judged is the adapter; what is served is the merged model: they must be one."""
-    assert merged.parity.mean_kl < MAXIMUM_KL
-    assert merged.parity.top1_agreement > 0.99
+    assert merged.route == "whole"
+    assert merged.parity.mean_kl < 1e-4
+    assert merged.parity.same_greedy == 1.0
+    assert abs(merged.parity.loss_increase) < 0.01
 
 
-def test_the_adapter_is_really_in_the_merged_weights(smollm2: Path, merged: Any, probes: list[str]) -> None:
-    """A merge that dropped the adapter would agree with the base model instead."""
-    from fine_tune_assets.merging.merging import _probe
+def test_the_adapter_is_really_in_the_merged_weights(smollm2: Path, as_merged: Any, probes: Probes) -> None:
+    """A merge that dropped the adapter would agree with the base model instead: the gate sees that on every figure."""
+    with loaded(smollm2) as model:
+        base = read_model(model, smollm2, probes)
+    assert len(why_not(parity_of(as_merged, base, _answers(probes)), LIMITS)) >= 3
 
-    assert compare(_probe(smollm2, probes), _probe(merged.folder, probes)).mean_kl > 10 * MAXIMUM_KL
+
+def test_the_probes_file_holds_answers_and_nothing_of_a_patient(merged: Any) -> None:
+    """It travels with a release, and a served endpoint is held to it."""
+    content = json.loads(merged.probes_file.read_text(encoding="utf-8"))
+    assert merged.probes_file.name == f"{merged.folder.name}.safetensors.probes.json"
+    assert content["minimum_same_greedy"] == 0.75
+    assert len(content["probes"]) == 8
+    for probe in content["probes"]:
+        assert [message["role"] for message in probe["messages"]] == ["user"]
+        assert probe["prompt_tokens"] > 10
+        assert 0 < probe["answer_tokens"] <= 32
+        assert probe["answer"]
+    assert not any(
+        text["content"] in merged.probes_file.read_text(encoding="utf-8") for c in CONVERSATIONS for text in c[1:]
+    )
 
 
 def test_the_served_template_is_the_original_one(smollm2: Path, merged: Any) -> None:
@@ -79,46 +106,148 @@ def test_the_served_template_is_the_original_one(smollm2: Path, merged: Any) -> 
     assert (merged.folder / "chat_template.jinja").read_bytes() == (smollm2 / "chat_template.jinja").read_bytes()
 
 
-def test_a_merge_that_changes_the_model_is_refused_and_leaves_nothing(
-    smollm2: Path, lora: Path, probes: list[str], tmp_path: Path
-) -> None:
+def test_a_merge_that_changes_the_model_is_refused_and_leaves_nothing(two_layers: Path, tmp_path: Path) -> None:
     """The gate itself, with a limit that no merge can meet."""
+    lora = make_adapter(two_layers, tmp_path / "lora")
     with pytest.raises(GateClosedError, match="Merging changed the model"):
-        merge_adapter(smollm2, lora, tmp_path, False, "bfloat16", probes, 0.0, silent)
-    assert list(tmp_path.iterdir()) == []
+        _merge(two_layers, lora, tmp_path / "weights", dtype="bfloat16", limits=replace(LIMITS, maximum_kl=0.0))
+    assert [path.name for path in (tmp_path / "weights").iterdir()] == [LOCK]
 
 
-def test_weights_that_overflow_are_refused(smollm2: Path, probes: list[str], tmp_path: Path) -> None:
+def test_weights_that_overflow_are_refused(two_layers: Path, tmp_path: Path) -> None:
     """Above 65,504 a float16 is infinite, the answers are not numbers, and their divergence is above no limit."""
-    adapter = _adapter(smollm2, tmp_path / "huge", is_quantized=False, scale=1e7)
-    with pytest.raises(GateClosedError, match="Merging changed the model"):
-        merge_adapter(smollm2, adapter, tmp_path / "weights", False, "float16", probes, MAXIMUM_KL, silent)
-    assert not (tmp_path / "weights").exists()
+    adapter = make_adapter(two_layers, tmp_path / "huge", scale=1e7)
+    with pytest.raises(GateClosedError, match="Merging changed the model: mean KL nan"):
+        _merge(two_layers, adapter, tmp_path / "weights")
+    assert [path.name for path in (tmp_path / "weights").iterdir()] == [LOCK]
 
 
-def test_a_qlora_adapter_is_merged_into_the_dequantised_base(smollm2: Path, probes: list[str], tmp_path: Path) -> None:
-    """It was trained on NF4 weights: merged into others it would answer differently."""
-    adapter = _adapter(smollm2, tmp_path / "qlora", is_quantized=True)
-    done = merge_adapter(smollm2, adapter, tmp_path / "weights", True, "float16", probes, MAXIMUM_KL, silent)
-    assert done.parity.mean_kl < MAXIMUM_KL
+def test_a_qlora_adapter_is_merged_into_the_dequantised_base_also_where_memory_is_short(
+    two_layers: Path, qlora: Path, tmp_path: Path
+) -> None:
+    """It was trained on NF4 weights. Here tensor by tensor, and compared layer by layer from the files."""
+    limits = replace(LIMITS, minimum_top1=0.9)  # the adapter computes in bfloat16, and is a random one
+    done = _merge(two_layers, qlora, tmp_path / "weights", is_quantized=True, room=NO_ROOM, limits=limits)
+    assert done.route == "by_tensor"
+    assert done.parity.mean_kl < LIMITS.maximum_kl
     config = json.loads((done.folder / "config.json").read_text(encoding="utf-8"))
     assert "quantization_config" not in config
 
 
-def _turn_end(folder: Path) -> int:
-    return read_prompt_contract(folder, "Be brief.").turn_end_id
-
-
-def test_an_export_reads_the_same_tokens_and_stays_close(merged: Any, probes: list[str], tmp_path: Path) -> None:
-    """llama.cpp must see the prompt that the trainer saw; q8_0 costs a little, and how much is known."""
-    exported = export_gguf(merged.folder, tmp_path, "q8_0", probes, QUANTIZED_KL, _turn_end(merged.folder))
-    assert 0 < exported.parity.mean_kl < QUANTIZED_KL
-    assert exported.file.stat().st_size == exported.size_bytes
-
-
-def test_an_export_that_differs_too_much_is_refused_and_leaves_nothing(
-    merged: Any, probes: list[str], tmp_path: Path
+def test_a_qlora_adapter_that_is_merged_into_the_unquantised_base_does_not_pass(
+    two_layers: Path, qlora: Path, probes: Probes, tmp_path: Path
 ) -> None:
-    with pytest.raises(GateClosedError, match="differs too much"):
-        export_gguf(merged.folder, tmp_path, "q8_0", probes, 0.0, _turn_end(merged.folder))
-    assert [path.name for path in tmp_path.iterdir()] == [LOCK]
+    """The usual recipe elsewhere: the merged model answers otherwise than what was judged."""
+    with adapted(two_layers, qlora, True, free_room()) as model:
+        trained = read_model(model, two_layers, probes)
+    merge_whole(two_layers, qlora, None, "float16", tmp_path / "wrecked")
+    with loaded(tmp_path / "wrecked") as model:
+        wrecked = read_model(model, two_layers, probes)
+    faults = why_not(parity_of(trained, wrecked, _answers(probes)), LIMITS)
+    assert any("mean KL" in fault for fault in faults)
+
+
+def test_a_qlora_adapter_without_the_record_of_its_base_is_not_merged(qlora: Path, lora: Path, tmp_path: Path) -> None:
+    """Or with that of another quantisation, or with one although it is said to be of LoRA."""
+    found = read_quantization(qlora, True)
+    assert found is not None
+    assert (found.quant_type, found.double_quant, found.block_size, found.double_block_size) == ("nf4", True, 64, 256)
+    assert (found.compute_dtype, found.loaded_as, len(found.modules)) == ("bfloat16", "float32", 14)
+    assert "lm_head" not in found.modules
+    with pytest.raises(GateClosedError, match="does not say how its base model was quantised"):
+        read_quantization(lora, True)
+    with pytest.raises(GateClosedError, match="its record names another method"):
+        read_quantization(qlora, False)
+    record = json.loads((qlora / QUANTIZATION).read_text(encoding="utf-8"))
+    for name, value in {"quant_type": "fp4", "block_size": 128, "double_quant": False, "compute_dtype": "float16",
+                        "loaded_as": "int8", "modules": []}.items():  # fmt: skip
+        (tmp_path / QUANTIZATION).write_text(json.dumps({**record, name: value}), encoding="utf-8")
+        with pytest.raises(GateClosedError, match=name):
+            read_quantization(tmp_path, True)
+    (tmp_path / QUANTIZATION).write_text("{}", encoding="utf-8")
+    with pytest.raises(GateClosedError, match="can't be read"):
+        read_quantization(tmp_path, True)
+
+
+def _export(folder: Path, exports_dir: Path) -> Export:
+    turn_end = read_prompt_contract(folder, SYSTEM_PROMPT).turn_end_id
+    return Export(folder, exports_dir, SYSTEM_PROMPT, turn_end, Path("no-such-python"))
+
+
+@pytest.fixture(scope="module")
+def exports(merged: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Four formats, of which one has a limit that it can't meet and one an environment that is not there."""
+    limits = {
+        "q8_0": NEAR,
+        "f16": replace(ANYTHING, maximum_kl=0.0),
+        "fp8_dynamic": ANYTHING,
+        "q4_k_m": ANYTHING,
+    }
+    folder = tmp_path_factory.mktemp("exports")
+    return folder, export_all(_export(merged.folder, folder), limits, CONVERSATIONS, silent)
+
+
+def test_exports_stay_close_and_one_that_fails_stops_itself_alone(exports: Any) -> None:
+    """Formats behind it are still made; nothing of the failed one is kept, and it says what to do."""
+    folder, (q8, f16, fp8, q4) = exports
+    assert (q8.why, q4.why) == ("", "")
+    assert 0 < q8.parity.mean_kl < q4.parity.mean_kl
+    assert q8.file.stat().st_size == q8.size_bytes > q4.size_bytes
+    assert (f16.file, f16.probes_file) == (None, None)
+    assert f16.parity.mean_kl > 0
+    assert "differs too much" in f16.why
+    assert "Choose a finer format" in f16.why
+    assert "make setup-llmcompressor" in fp8.why
+    kept = {q8.file, q8.probes_file, q4.file, q4.probes_file, folder / EXPORT_LOCK}
+    assert set(folder.iterdir()) == kept
+
+
+def test_rows_that_are_no_multiple_of_256_are_kept_in_another_type(exports: Any) -> None:
+    """llama.cpp decides so without a word: SmolLM2-135M has rows of 576 and 1,536."""
+    *_, q4 = exports[1]
+    assert "Q5_0" in q4.tensor_types
+    assert "Q4_K" in q4.tensor_types
+
+
+def test_what_a_file_itself_answered_is_what_its_server_must_answer(exports: Any, merged: Any) -> None:
+    """Each form has its own answers: those of a coarser one may differ."""
+    first = exports[1][0]
+    ours, theirs = (
+        json.loads(path.read_text(encoding="utf-8"))["probes"] for path in (first.probes_file, merged.probes_file)
+    )
+    assert [(p["messages"], p["prompt_tokens"]) for p in ours] == [(p["messages"], p["prompt_tokens"]) for p in theirs]
+    assert first.probes_file.name == f"{merged.folder.name}.q8_0.probes.json"
+
+
+def test_a_wrecked_file_does_not_pass(
+    exports: Any, merged: Any, as_merged: Any, probes: Probes, tmp_path: Path
+) -> None:
+    """A part of its weights is gone, and llama.cpp loads it without a complaint."""
+    wrecked = tmp_path / "wrecked.gguf"
+    shutil.copy(exports[1][0].file, wrecked)
+    with wrecked.open("r+b") as file:
+        file.seek(wrecked.stat().st_size - 20_000_000)
+        file.write(bytes(2_000_000))
+    reading = _read_gguf(wrecked, _export(merged.folder, tmp_path), probes)
+    with pytest.raises(TooFarError, match="mean KL"):
+        _near_enough("q8_0", as_merged, reading, probes, NEAR)
+
+
+def test_a_file_with_another_tokenizer_does_not_pass(exports: Any, smollm2: Path, tmp_path: Path) -> None:
+    """Same weights, other tokens: every answer is to another question."""
+    shutil.copytree(smollm2, tmp_path / "other")
+    tokenizer = json.loads((tmp_path / "other" / "tokenizer.json").read_text(encoding="utf-8"))
+    tokenizer["model"]["merges"] = tokenizer["model"]["merges"][:2000]
+    (tmp_path / "other" / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+    other = make_probes(load_tokenizer(tmp_path / "other"), CONVERSATIONS, SYSTEM_PROMPT)
+    with opened(exports[1][0].file, 512) as served, pytest.raises(GateClosedError, match="as other tokens"):
+        require_same_tokens(served, other)
+
+
+def test_a_template_that_renders_otherwise_in_the_engine_does_not_pass(
+    exports: Any, merged: Any, probes: Probes
+) -> None:
+    """The file's template is rendered by llama.cpp's own code: it must give the same prompt."""
+    export = replace(_export(merged.folder, merged.folder), system_prompt="Be brief. And kind.")
+    with pytest.raises(GateClosedError, match="renders a conversation as"):
+        _read_gguf(exports[1][0].file, export, probes)

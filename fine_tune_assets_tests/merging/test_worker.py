@@ -24,7 +24,7 @@ def request_on_record(tmp_path: Path) -> dict[str, Any]:
         "adapter_id": fingerprint_folder(tmp_path / "adapter"),
         "merged_folder": str(tmp_path / "merged"),
         "weights_fingerprint": fingerprint_folder(tmp_path / "merged"),
-        "formats": ["q8_0"],
+        "limits": {"q8_0": {}},
     }
 
 

@@ -19,6 +19,7 @@ from fine_tune_assets.recipes.sections import (
 )
 
 DEMO = load_recipe("demo_smollm2")
+LIMITS = {"maximum_kl": 0.001, "minimum_top1": 0.9, "minimum_same_greedy": 0.5, "maximum_loss_increase": 0.1}
 
 
 def _changed(path: str, value: Any) -> Recipe:
@@ -87,7 +88,10 @@ def _paths(schema: Any, prefix: str = "") -> Iterator[str]:
         ("gate.maximum_ability_loss", 0.01, {"gate", "abilities"}),
         ("gate.ability_budgets", {"copa": 0.1}, {"gate", "abilities"}),
         ("gate.maximum_merge_kl", 0.001, {"gate", "weights"}),
-        ("gate.maximum_quantized_kl", 0.001, {"gate", "exports"}),
+        ("gate.minimum_merge_top1", 0.9, {"gate", "weights"}),
+        ("gate.minimum_merge_same_greedy", 1.0, {"gate", "weights"}),
+        ("gate.maximum_merge_loss_increase", 0.1, {"gate", "weights"}),
+        ("gate.export_limits", {"q8_0": LIMITS}, {"gate", "exports"}),
         ("merged_dtype", "bfloat16", {"weights"}),
         ("exports", ["f16"], {"exports"}),
         ("retrain.minimum_new_examples", 5, set()),

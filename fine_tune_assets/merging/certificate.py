@@ -1,0 +1,79 @@
+"""The parity certificate: every hop from the trained adapter to what is served, as it stands in the tables.
+
+Owns the document and the gate that reads a hop. Pure: it takes rows, and measures nothing.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fine_tune_assets.core.errors import GateClosedError
+
+_LIMITS = {
+    "mean_kl": "maximum_kl",
+    "top1_agreement": "minimum_top1",
+    "same_greedy": "minimum_same_greedy",
+    "loss_increase": "maximum_loss_increase",
+}
+"""Figure of a hop → its limit."""
+_FIGURES = (*_LIMITS, "parity_tokens", "parity_answers")
+
+
+def require_parity(row: Mapping[str, Any]) -> None:
+    """Raise GateClosedError unless a row of merged_weights or quantized_weights passed its hop. One that says nothing has not."""
+    name = row.get("format") or "safetensors"
+    if row.get("is_passed") is None:
+        asset = "quantized_weights" if row.get("format") else "merged_weights"
+        raise GateClosedError(
+            f"There is no parity on record for the {name} weights: they were made by an older version. Make them again: "
+            f"fine-tune materialize --again {asset}"
+        )
+    if not row["is_passed"]:
+        raise GateClosedError(
+            f"The {name} weights are not what was judged, and no other format takes their place. {row['why']}"
+        )
+
+
+def parity_certificate(merged: Mapping[str, Any], export: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Figures, limits and outcome of each hop from the adapter to what is served: counts and fingerprints only.
+
+    `export` None where the merged weights themselves are served.
+    """
+    hops = [_hop("adapter", "safetensors", merged["adapter_id"], merged["weights_fingerprint"], merged)]
+    if export is not None:
+        names = "safetensors", export["format"], export["weights_fingerprint"], export["fingerprint"]
+        hops.append(_hop(*names, export))
+    return {
+        "base_fingerprint": merged["base_fingerprint"],
+        "merged_dtype": merged["dtype"],
+        "probes_fingerprint": merged["probes_fingerprint"],
+        "hops": hops,
+    }
+
+
+def shown_hops(parity: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """Hop, figure, value, limit: for a card."""
+    return [
+        (f"{hop['from']} to {hop['to']}", name, value, _shown_limit(hop, name))
+        for hop in parity["hops"]
+        for name, value in hop["figures"].items()
+    ]
+
+
+def _shown_limit(hop: Mapping[str, Any], figure: str) -> Any:
+    limit = hop["limits"].get(_LIMITS.get(figure))
+    return "" if limit is None else limit
+
+
+def _hop(
+    from_form: str, to_form: str, from_fingerprint: str, to_fingerprint: str | None, row: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {
+        "from": from_form,
+        "to": to_form,
+        "from_fingerprint": from_fingerprint,
+        "to_fingerprint": to_fingerprint,
+        "figures": {name: row[name] for name in _FIGURES},
+        "limits": {name: row[name] for name in _LIMITS.values()},
+        "is_passed": row["is_passed"],
+        "why": row["why"],
+    }

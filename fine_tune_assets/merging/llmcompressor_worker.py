@@ -1,0 +1,81 @@
+"""Compresses a model, or asks a compressed one, with llmcompressor: a script for an environment of its own.
+
+`python llmcompressor_worker.py compress MODEL FOLDER SCHEME` and `… read FOLDER QUESTIONS ANSWERS`. Imports nothing of this
+project, which is not installed there. Weights are rounded to the nearest value (no calibration: no report is read).
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+SCHEMES = {"fp8_dynamic": "FP8_DYNAMIC", "w4a16": "W4A16"}
+
+
+def compress(model: str, folder: str, scheme: str) -> None:
+    from llmcompressor import oneshot
+    from llmcompressor.modifiers.quantization import QuantizationModifier
+
+    recipe = QuantizationModifier(targets="Linear", scheme=SCHEMES[scheme], ignore=["lm_head"])
+    oneshot(model=_load(model), recipe=recipe, output_dir=folder)
+
+
+def read(folder: str, questions: str, answers: str) -> None:
+    """`questions`: JSON with `texts` and `prompts` (lists of token ids), `max_new_tokens`, `stops`, `pad`.
+
+    `answers` becomes a folder with the log-probabilities of each text, and the token ids of each answer.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    asked, model, out = json.loads(Path(questions).read_text()), _load(folder).eval(), Path(answers)
+    out.mkdir()
+    with torch.inference_mode():
+        found = {
+            str(number): torch.log_softmax(
+                model(input_ids=torch.tensor([ids], device=model.device)).logits[0].float().cpu(), -1
+            )
+            for number, ids in enumerate(asked["texts"])
+        }
+        replies = [_reply(model, ids, asked) for ids in asked["prompts"]]
+    save_file(found, out / "texts.safetensors")
+    (out / "replies.json").write_text(json.dumps(replies))
+
+
+def _logits(model: Any, ids: list[int]) -> Any:
+    import torch
+
+    return model(input_ids=torch.tensor([ids], device=model.device)).logits[0]
+
+
+def _reply(model: Any, ids: list[int], asked: dict[str, Any]) -> list[int]:
+    import torch
+
+    output = model.generate(
+        input_ids=torch.tensor([ids], device=model.device),
+        attention_mask=torch.ones(1, len(ids), dtype=torch.long, device=model.device),
+        max_new_tokens=asked["max_new_tokens"],
+        do_sample=False,
+        eos_token_id=asked["stops"],
+        pad_token_id=asked["pad"],
+    )
+    return list(output[0, len(ids) :].tolist())
+
+
+def _load(folder: str) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    where = "cuda" if torch.cuda.is_available() else "cpu"
+    return AutoModelForCausalLM.from_pretrained(
+        folder,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+        dtype=torch.bfloat16,
+        device_map=where,
+    )
+
+
+if __name__ == "__main__":
+    {"compress": compress, "read": read}[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,51 @@
+"""What a recipe may say about exports: their formats, and how far each may be from what it was made from.
+
+Owns the formats and the limits that hold where a recipe names none. Does not measure anything.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+GgufFormat = Literal["f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m"]
+CompressedFormat = Literal["fp8_dynamic", "w4a16"]
+"""Folders of compressed Safetensors, by llmcompressor, for engines on a GPU."""
+ExportFormat = GgufFormat | CompressedFormat
+GGUF_FORMATS: tuple[str, ...] = get_args(GgufFormat)
+COMPRESSED_FORMATS: tuple[str, ...] = get_args(CompressedFormat)
+_Share = Annotated[float, Field(ge=0, le=1)]
+_NotNegative = Annotated[float, Field(ge=0)]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class ParityLimits:
+    """How far a model may be from the one that it was made from, over the same frozen probes."""
+
+    maximum_kl: _NotNegative
+    """Mean KL divergence per token, in nats."""
+    minimum_top1: _Share
+    """Share of tokens on which both have the same first choice."""
+    minimum_same_greedy: _Share
+    """Share of the probes that both answer with the same words."""
+    maximum_loss_increase: _NotNegative
+    """Nats per token by which the loss on held-out answers may rise: the task score of an export."""
+
+
+DEFAULT_LIMITS: Mapping[str, ParityLimits] = {
+    "f16": ParityLimits(0.002, 0.995, 0.75, 0.01),
+    "bf16": ParityLimits(0.002, 0.99, 0.5, 0.01),
+    "q8_0": ParityLimits(0.02, 0.95, 0.125, 0.03),
+    "q6_k": ParityLimits(0.03, 0.93, 0.0, 0.05),
+    "q5_k_m": ParityLimits(0.08, 0.88, 0.0, 0.08),
+    "q4_k_m": ParityLimits(0.15, 0.84, 0.0, 0.15),
+    "fp8_dynamic": ParityLimits(0.06, 0.9, 0.0, 0.05),
+    "w4a16": ParityLimits(0.25, 0.8, 0.0, 0.2),
+}
+"""Format → what holds where `gate.export_limits` names no other: about twice what was measured on SmolLM2-135M, which loses
+more than larger models (docs/explanation/parity-certificate.md)."""
+
+
+def limits_of(export_limits: Mapping[Any, ParityLimits], export_format: str) -> ParityLimits:
+    return export_limits.get(export_format, DEFAULT_LIMITS[export_format])

@@ -1,0 +1,20 @@
+"""A model that is merged in a second. Owns nothing else."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from fine_tune_assets.engines.transformers_models import load_model
+from fine_tune_assets.merging.merging import TOKENIZER_FILES
+
+
+@pytest.fixture(scope="session")
+def two_layers(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first two layers of the small model, in a folder of their own."""
+    folder = tmp_path_factory.mktemp("two-layers") / "base"
+    load_model(smollm2, layers=2).save_pretrained(folder)
+    for name in TOKENIZER_FILES:
+        if (smollm2 / name).is_file():
+            shutil.copy(smollm2 / name, folder)
+    return folder
