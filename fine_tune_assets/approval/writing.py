@@ -21,6 +21,7 @@ from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.releases import AskedWith
 from fine_tune_assets.core.tables import MODEL_DRAFTS, table_of
 from fine_tune_assets.engines.addresses import open_client
+from fine_tune_assets.engines.running import PLAIN_SAMPLING
 
 READ_TIMEOUT_SECONDS = 900.0
 _TOO_LONG = "context_length_exceeded"
@@ -74,6 +75,7 @@ def _ask(client: httpx.Client, engine: LiveEngine, request: Request) -> tuple[st
         "messages": plain_messages(messages, engine.asked_with.control_tokens),
         "max_tokens": request.max_new_tokens,
         "temperature": 0,
+        **PLAIN_SAMPLING,
         "stream": False,
     }
     try:

@@ -29,6 +29,9 @@ from fine_tune_assets.engines.processes import (
     write_identity,
 )
 
+PLAIN_SAMPLING = {"repeat_penalty": 1.0}
+"""Sent with every question to a served model: no penalty for words that were said before. Models are judged without one, and
+llama-cpp-python's server takes 1.1 where nothing is said. vLLM is started with the same."""
 CONTEXT_TOKENS = 2048
 """Tokens of prompt and answer together. More cost memory in proportion."""
 HOST = "127.0.0.1"

@@ -152,7 +152,11 @@ def generate(
         ).to(model.device)
         with torch.inference_mode():
             output = model.generate(
-                **batch, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id
+                **batch,
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                repetition_penalty=1.0,  # whatever generation_config.json says: a served model has none
+                pad_token_id=tokenizer.pad_token_id,
             )
         for i, tokens in zip(indices, output[:, batch["input_ids"].shape[1] :].tolist(), strict=True):
             answers[i] = _answer(tokenizer, tokens, stop_ids(model, tokenizer))

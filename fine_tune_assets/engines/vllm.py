@@ -99,6 +99,7 @@ def vllm_command(
 ) -> list[str]:
     """Where it listens is added by whoever starts it. A model's own code is never run."""
     options = {"model": model, "served-model-name": alias, "max-model-len": context_tokens, "dtype": dtype}
+    options["generation-config"] = "vllm"  # no penalty and no temperature but what is asked for, as in judging
     named = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
     # Nothing of a request goes into the log, and no statistics.
     quiet = ["--disable-log-stats", "--no-enable-log-requests"]

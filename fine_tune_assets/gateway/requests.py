@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from fine_tune_assets.core.chat import plain_messages
 from fine_tune_assets.core.releases import AskedWith
+from fine_tune_assets.engines.running import PLAIN_SAMPLING
 from fine_tune_assets.gateway.errors import ApiError
 
 MAX_BODY_BYTES = 1_000_000
@@ -96,7 +97,7 @@ def engine_request(body: Mapping[str, Any], release_id: str, asked_with: AskedWi
         numbers["max_tokens"] = body["max_completion_tokens"]
     for name, value in numbers.items():
         _check_number(name, value)
-    defaults = {"temperature": 0, "max_tokens": MAX_TOKENS_DEFAULT}
+    defaults = {"temperature": 0, "max_tokens": MAX_TOKENS_DEFAULT, **PLAIN_SAMPLING}
     stop = {"stop": _stop(body["stop"])} if body.get("stop") is not None else {}
     return {"model": release_id, "messages": messages, "stream": is_streaming(body), **defaults, **numbers, **stop}
 

@@ -85,7 +85,11 @@ def _replies(model: Any, tokenizer: Any, frozen: tuple[Probe, ...]) -> list[Repl
     batch = tokenizer.pad(rows, return_tensors="pt", padding_side="left").to(_device(model))
     with torch.inference_mode():
         output = model.generate(
-            **batch, max_new_tokens=MAX_NEW_TOKENS, do_sample=False, pad_token_id=tokenizer.pad_token_id
+            **batch,
+            max_new_tokens=MAX_NEW_TOKENS,
+            do_sample=False,
+            repetition_penalty=1.0,
+            pad_token_id=tokenizer.pad_token_id,
         )
     stops = stop_ids(model, tokenizer)
     answers = output[:, batch["input_ids"].shape[1] :].tolist()

@@ -14,7 +14,7 @@ from fine_tune_assets.core.chat import plain_messages
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.releases import ReleaseError, ReleaseFolder
 from fine_tune_assets.engines.addresses import open_client
-from fine_tune_assets.engines.running import EngineError, RunningEngine
+from fine_tune_assets.engines.running import PLAIN_SAMPLING, EngineError, RunningEngine
 
 PROBES = "probes.json"
 
@@ -127,6 +127,7 @@ def _ask(client: httpx.Client, engine: RunningEngine, release: ReleaseFolder, pr
             *plain_messages(list(probe.messages), asked_with.control_tokens),
         ],
         "temperature": 0,
+        **PLAIN_SAMPLING,
         "max_tokens": max(probe.answer_tokens, 1),
     }
     try:
