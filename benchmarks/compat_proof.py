@@ -18,12 +18,17 @@ from peft import LoraConfig, get_peft_model
 from rich.console import Console
 from rich.table import Table
 
+from fine_tune_assets.core.chat import conversation
+from fine_tune_assets.core.progress import silent
+from fine_tune_assets.core.prompt_contract import read_prompt_contract
 from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT, go_offline
 from fine_tune_assets.engines.transformers_models import load_model, load_tokenizer, token_log_probabilities
-from fine_tune_assets.merging.gguf import export_gguf
-from fine_tune_assets.merging.merging import merge_adapter
+from fine_tune_assets.merging.exports import Export, export_all
+from fine_tune_assets.merging.merging import Merge, merge_adapter
+from fine_tune_assets.recipes.exports import DEFAULT_LIMITS
 from fine_tune_assets.training.base_models import import_bundled_model
 
+SYSTEM = "Be brief."
 LARGEST = 0.001
 """Nats between log-probabilities of the first choice, both in float32."""
 
@@ -34,10 +39,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="compat-") as scratch:
         place = Path(scratch)
         base = import_bundled_model(place / "base")
-        merged = merge_adapter(
-            base, _adapter(base, place / "adapter"), place / "weights", False, "float16", TEXTS, 0.01, lambda *_: None
-        )
-        exported = export_gguf(merged.folder, place / "exports", "f16", TEXTS, 0.01)
+        talks = [conversation(SYSTEM, "Go on.", "", text) for text in TEXTS]
+        merge = Merge(base, _adapter(base, place / "adapter"), is_quantized=False, dtype="float16")
+        merged = merge_adapter(merge, place / "weights", talks, SYSTEM, DEFAULT_LIMITS["f16"], silent)
+        turn_end = read_prompt_contract(merged.folder, SYSTEM).turn_end_id
+        export = Export(merged.folder, place / "exports", SYSTEM, turn_end, Path("none"))
+        (exported,) = export_all(export, {"f16": DEFAULT_LIMITS["f16"]}, talks, silent)
+        if exported.parity is None:
+            raise SystemExit(exported.why)
         rows = [
             _compare(name, folder, vllm_python, place)
             for name, folder in (("imported", base), ("merged", merged.folder))

@@ -17,7 +17,10 @@ def compress(model: str, folder: str, scheme: str) -> None:
     from llmcompressor.modifiers.quantization import QuantizationModifier
 
     recipe = QuantizationModifier(targets="Linear", scheme=SCHEMES[scheme], ignore=["lm_head"])
-    oneshot(model=_load(model), recipe=recipe, output_dir=folder)
+    try:
+        oneshot(model=_load(model), recipe=recipe, output_dir=folder)
+    except ValueError as error:  # such as w4a16 of rows that are no multiple of 128; it names layers and sizes
+        sys.exit(" ".join(str(error).split())[:400])
 
 
 def read(folder: str, questions: str, answers: str) -> None:
@@ -63,6 +66,7 @@ def _reply(model: Any, ids: list[int], asked: dict[str, Any]) -> list[int]:
 
 
 def _load(folder: str) -> Any:
+    """In the number format of its files."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -72,7 +76,7 @@ def _load(folder: str) -> Any:
         local_files_only=True,
         trust_remote_code=False,
         use_safetensors=True,
-        dtype=torch.bfloat16,
+        dtype="auto",
         device_map=where,
     )
 
