@@ -31,7 +31,7 @@ def read(folder: str, questions: str, answers: str) -> None:
     import torch
     from safetensors.torch import save_file
 
-    asked, model, out = json.loads(Path(questions).read_text()), _load(folder).eval(), Path(answers)
+    asked, model, out = json.loads(Path(questions).read_text()), _load_compressed(folder).eval(), Path(answers)
     out.mkdir()
     with torch.inference_mode():
         found = {
@@ -40,7 +40,7 @@ def read(folder: str, questions: str, answers: str) -> None:
             )
             for number, ids in enumerate(asked["texts"])
         }
-        replies = [_reply(model, ids, asked) for ids in asked["prompts"]]
+        replies = _replies(model, asked)
     save_file(found, out / "texts.safetensors")
     (out / "replies.json").write_text(json.dumps(replies))
 
@@ -51,22 +51,26 @@ def _logits(model: Any, ids: list[int]) -> Any:
     return model(input_ids=torch.tensor([ids], device=model.device)).logits[0]
 
 
-def _reply(model: Any, ids: list[int], asked: dict[str, Any]) -> list[int]:
+def _replies(model: Any, asked: dict[str, Any]) -> list[list[int]]:
+    """Greedy, all at once, padded on the left."""
     import torch
 
+    longest = max(len(ids) for ids in asked["prompts"])
+    spaces = [longest - len(ids) for ids in asked["prompts"]]
+    rows = [[asked["pad"]] * space + ids for space, ids in zip(spaces, asked["prompts"], strict=True)]
+    masks = [[0] * space + [1] * (longest - space) for space in spaces]
     output = model.generate(
-        input_ids=torch.tensor([ids], device=model.device),
-        attention_mask=torch.ones(1, len(ids), dtype=torch.long, device=model.device),
+        input_ids=torch.tensor(rows, device=model.device),
+        attention_mask=torch.tensor(masks, device=model.device),
         max_new_tokens=asked["max_new_tokens"],
         do_sample=False,
         eos_token_id=asked["stops"],
         pad_token_id=asked["pad"],
     )
-    return list(output[0, len(ids) :].tolist())
+    return [list(row) for row in output[:, longest:].tolist()]
 
 
-def _load(folder: str) -> Any:
-    """In the number format of its files."""
+def _load(folder: str, **options: Any) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -76,9 +80,18 @@ def _load(folder: str) -> Any:
         local_files_only=True,
         trust_remote_code=False,
         use_safetensors=True,
-        dtype="auto",
         device_map=where,
+        **{"dtype": "auto", **options},
     )
+
+
+def _load_compressed(folder: str) -> Any:
+    """With its weights de-compressed once: without a GPU each token would do it again."""
+    import torch
+    from transformers.utils.quantization_config import CompressedTensorsConfig
+
+    how = {} if torch.cuda.is_available() else {"dtype": torch.float32}
+    return _load(folder, quantization_config=CompressedTensorsConfig(run_compressed=False), **how)
 
 
 if __name__ == "__main__":
