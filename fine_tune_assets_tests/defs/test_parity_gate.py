@@ -14,7 +14,7 @@ from fine_tune_assets.defs.s08_quantized_weights import (
 )
 from fine_tune_assets.defs.s08_releases import releases
 from fine_tune_assets.recipes.exports import DEFAULT_LIMITS
-from fine_tune_assets_tests.stored_tables import filled
+from fine_tune_assets_tests.lineage.made import filled
 
 LIMITS = DEFAULT_LIMITS["q8_0"]
 FIGURES = {
@@ -41,11 +41,8 @@ def test_a_hop_without_figures_has_not_passed() -> None:
 @pytest.mark.parametrize("failed", [TOO_FAR, NOT_MADE])
 def test_only_the_served_export_holds_up_the_graph(failed: dict[str, Any]) -> None:
     """Another one that failed is told, and the served one goes on without it."""
-    for rows, served, every in (
-        ((PASSED, PASSED), True, True),
-        ((PASSED, failed), True, False),
-        ((failed, PASSED), False, False),
-    ):
+    cases = (((PASSED, PASSED), True, True), ((PASSED, failed), True, False), ((failed, PASSED), False, False))
+    for rows, served, every in cases:
         table = _exports(*rows)
         assert served_export_answers_as_the_merged_weights(table).passed is served
         assert every_export_answers_as_the_merged_weights(table).passed is every
@@ -58,6 +55,7 @@ def test_merged_weights_without_a_hop_on_record_do_not_pass() -> None:
     assert not merged_weights_answer_as_the_adapter(filled("merged_weights", [OF_BEFORE])).passed
 
 
+@pytest.mark.usefixtures("installation_dir")
 @pytest.mark.parametrize(
     ("merged", "exports", "said"),
     [
@@ -67,9 +65,7 @@ def test_merged_weights_without_a_hop_on_record_do_not_pass() -> None:
         (PASSED, (NOT_MADE, PASSED), "no other format takes their place. The converter failed."),
     ],
 )
-def test_nothing_is_released_behind_a_failed_hop(
-    installation_dir: object, merged: dict[str, Any], exports: Any, said: str
-) -> None:
+def test_nothing_is_released_behind_a_failed_hop(merged: dict[str, Any], exports: Any, said: str) -> None:
     """Also when the step is started by hand, past every check. No format falls through to another one."""
     tables = filled("merged_weights", [merged]), _exports(*exports)
     others = filled("adapters", [{"adapter_id": "a"}]), filled("base_models", [{}])
