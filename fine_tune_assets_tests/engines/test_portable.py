@@ -14,6 +14,7 @@ from fine_tune_assets.core.progress import silent
 from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT
 from fine_tune_assets.engines.portable import make_portable, portable_config, portable_tokenizer_config
 from fine_tune_assets_tests.engines.loader_proof import FAMILIES, TEXTS, compare, prove, write_family
+from fine_tune_assets_tests.merging.made import CONVERSATIONS, LIMITS, SYSTEM_PROMPT, make_adapter
 
 OLDER = "transformers==4.57.*"
 PROOF = PROJECT_DIR / "fine_tune_assets_tests" / "engines" / "loader_proof.py"
@@ -81,15 +82,10 @@ def older(folder: Path, models: list[Path], out: Path) -> dict[str, Any]:
 
 def merged(base: Path, place: Path) -> Path:
     """A random adapter on the base model, merged as every adapter is."""
-    from peft import LoraConfig, get_peft_model
+    from fine_tune_assets.merging.merging import Merge, merge_adapter
 
-    from fine_tune_assets.engines.transformers_models import load_model
-    from fine_tune_assets.merging.merging import merge_adapter
-
-    config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
-    model: Any = get_peft_model(load_model(base), config)
-    model.save_pretrained(place / "adapter")
-    return merge_adapter(base, place / "adapter", place / "weights", False, "float16", TEXTS, 1.0, silent).folder
+    merge = Merge(base, make_adapter(base, place / "adapter"), is_quantized=False, dtype="float16")
+    return merge_adapter(merge, place / "weights", CONVERSATIONS, SYSTEM_PROMPT, LIMITS, silent).folder
 
 
 @pytest.mark.slow
