@@ -17,6 +17,7 @@ from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.progress import silent
 from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT
+from fine_tune_assets.engines.nf4 import QUANTIZATION
 from fine_tune_assets.training.launching import STORE, train_on_this_machine
 from fine_tune_assets_tests.training.forked_ranks import Ranks
 from fine_tune_assets_tests.training.tiny import SETTINGS
@@ -89,6 +90,9 @@ def test_a_quantised_base_is_sharded_too(trainings: Ranks) -> None:
     many = trainings.run("quantised-shards", replace(STEPS, method="qlora", **SHARDED))
     # Measured: 1e-4 and 1e-3 at a learning rate of 1e-2.
     _assert_same(one, many, loss=1e-3, weight=5e-3)
+    # Merging needs it: a weight that is cut up no longer says how it was quantised.
+    records = {(Path(run["folder"]) / QUANTIZATION).read_text(encoding="utf-8") for run in (one, many)}
+    assert len(records) == 1
 
 
 def test_a_sharded_training_that_is_killed_ends_with_the_same_weights(trainings: Ranks) -> None:
