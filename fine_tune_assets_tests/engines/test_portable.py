@@ -14,7 +14,7 @@ from fine_tune_assets.core.progress import silent
 from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT
 from fine_tune_assets.engines.portable import make_portable, portable_config, portable_tokenizer_config
 from fine_tune_assets_tests.engines.loader_proof import FAMILIES, TEXTS, compare, prove, write_family
-from fine_tune_assets_tests.merging.made import CONVERSATIONS, LIMITS, SYSTEM_PROMPT, make_adapter
+from fine_tune_assets_tests.merging.made import ANYTHING, CONVERSATIONS, SYSTEM_PROMPT, make_adapter
 
 OLDER = "transformers==4.57.*"
 PROOF = PROJECT_DIR / "fine_tune_assets_tests" / "engines" / "loader_proof.py"
@@ -85,7 +85,7 @@ def merged(base: Path, place: Path) -> Path:
     from fine_tune_assets.merging.merging import Merge, merge_adapter
 
     merge = Merge(base, make_adapter(base, place / "adapter"), is_quantized=False, dtype="float16")
-    return merge_adapter(merge, place / "weights", CONVERSATIONS, SYSTEM_PROMPT, LIMITS, silent).folder
+    return merge_adapter(merge, place / "weights", CONVERSATIONS, SYSTEM_PROMPT, ANYTHING, silent).folder
 
 
 @pytest.mark.slow
