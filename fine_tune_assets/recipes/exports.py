@@ -36,8 +36,8 @@ class ParityLimits:
 DEFAULT_LIMITS: Mapping[str, ParityLimits] = {
     "f16": ParityLimits(0.002, 0.995, 0.75, 0.01),
     "bf16": ParityLimits(0.002, 0.99, 0.5, 0.01),
-    "q8_0": ParityLimits(0.02, 0.95, 0.125, 0.03),
-    "q6_k": ParityLimits(0.03, 0.93, 0.0, 0.05),
+    "q8_0": ParityLimits(0.02, 0.93, 0.125, 0.03),
+    "q6_k": ParityLimits(0.03, 0.91, 0.0, 0.05),
     "q5_k_m": ParityLimits(0.08, 0.88, 0.0, 0.08),
     "q4_k_m": ParityLimits(0.15, 0.84, 0.0, 0.15),
     "fp8_dynamic": ParityLimits(0.06, 0.85, 0.0, 0.05),
