@@ -10,7 +10,7 @@ import pytest
 
 from fine_tune_assets.core.errors import ModelFolderError
 from fine_tune_assets.engines.transformers_models import load_tokenizer
-from fine_tune_assets.merging.gguf import _convert
+from fine_tune_assets.merging.gguf import Converter
 from fine_tune_assets.training.base_models import bundled_gguf
 from fine_tune_assets.training.importing.gguf_files import (
     TEXTS,
@@ -84,7 +84,8 @@ def sentencepiece_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model_prefix=str(folder / "tokenizer"), vocab_size=1000, model_type="bpe", byte_fallback=True, split_digits=True,
         normalization_rule_name="identity", remove_extra_whitespaces=False, allow_whitespace_only_pieces=True, minloglevel=2,
     )  # fmt: skip
-    _convert(folder, folder / "converted.gguf", "f16")
+    with Converter(folder, folder) as converter:
+        converter.write("f16", folder / "converted.gguf")
     template = "{% for m in messages %}<s>[{{ m.role }}] {{ m.content }}</s>{% endfor %}"
     changes = {"tokenizer.chat_template": template}
     return rewrite(folder / "converted.gguf", folder / "model.gguf", with_weights=True, **changes)
