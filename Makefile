@@ -88,7 +88,7 @@ bench-graph: setup   ## time and memory of the whole graph on the sample reports
 	$(BIN)/python benchmarks/bench_graph.py
 
 bench-serve: setup   ## streams through the gateway against the engine alone, and switches under load
-	$(BIN)/python benchmarks/bench_serve.py
+	PYTHONPATH=. $(BIN)/python benchmarks/bench_serve.py
 
 bench-desk: setup    ## every page of the desk with 10,000 items, on SQLite and PostgreSQL
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_desk.py

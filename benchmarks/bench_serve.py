@@ -25,7 +25,7 @@ from rich.table import Table
 
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.prompt_contract import read_prompt_contract
-from fine_tune_assets.core.releases import MODEL, PROMPT, WEIGHTS, write_manifest
+from fine_tune_assets.core.releases import MODEL, WEIGHTS
 from fine_tune_assets.core.settings import Settings, go_offline
 from fine_tune_assets.engines.addresses import base_url, socket_of
 from fine_tune_assets.engines.running import free_port
@@ -37,8 +37,7 @@ from fine_tune_assets.ledger.rollbacks import find_back
 from fine_tune_assets.serving.services import start_services, stop_services
 from fine_tune_assets.serving.switching import go_back, serve_release
 from fine_tune_assets.training.base_models import import_bundled_model
-from fine_tune_assets_tests.ledger.made import record_promoted
-from fine_tune_assets_tests.serving.tiny import tiny_gguf
+from fine_tune_assets_tests.serving.tiny import link_model, put_release
 
 SERVICES = ("supervisor", "gateway")
 SYSTEM = "You write short visit notes."
@@ -126,19 +125,14 @@ def _running(settings: Settings) -> Iterator[None]:
 
 
 def _release(settings: Settings, ledger: Ledger, engine: str, base: Path, number: int) -> str:
-    aside = settings.layout.releases / "aside"
-    aside.mkdir(parents=True)
-    if engine == "vllm":
-        shutil.copytree(base, aside / WEIGHTS)
-    else:
-        (aside / MODEL).symlink_to(tiny_gguf())
+    def fill(folder: Path) -> None:
+        if engine == "vllm":
+            shutil.copytree(base, folder / WEIGHTS)
+        else:
+            link_model(folder / MODEL)
+
     contract = read_prompt_contract(base, f"{SYSTEM} Release {number}.")
-    (aside / PROMPT).write_text(contract.as_json())
-    facts = {"engine": engine, "prompt_fingerprint": contract.fingerprint, "number": number}
-    release_id = write_manifest(aside, facts)
-    folder = aside.rename(settings.layout.releases / release_id)
-    record_promoted(ledger, release_id, folder.relative_to(settings.data_dir))
-    return release_id
+    return put_release(settings, ledger, contract, fill, engine=engine, number=number)
 
 
 def _engine(settings: Settings, ledger: Ledger) -> Reached:

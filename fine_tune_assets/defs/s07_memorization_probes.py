@@ -16,24 +16,25 @@ from fine_tune_assets.core.errors import GateClosedError, TableError
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.tables import MEMORIZATION_PROBES, conform
-from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
+from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s02_scrubbed_reports import scrub_request
 from fine_tune_assets.defs.s06_adapters import GPU, behind_training, set_learned_from
+from fine_tune_assets.defs.s07_figures import family_checked
 from fine_tune_assets.defs.s07_judge_scores import GROUP, model_request
 from fine_tune_assets.defs.s07_shadow_adapters import plan_shadow, prompts_of, require_same_training, trained_shadow
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.instructions.storing import PROVENANCE, TABLE, StoredInstructionSet
+from fine_tune_assets.judging import families
 from fine_tune_assets.judging.canaries import Level
 from fine_tune_assets.judging.memorization import (
     Row,
     answer_rows,
     attack_row,
     canary_rows,
-    leaks,
+    expected_probes,
     no_canary_row,
     probes_table,
-    unknown,
 )
 from fine_tune_assets.judging.removed_identifiers import AttackResult
 from fine_tune_assets.phi.answers import answers_table
@@ -190,9 +191,6 @@ def _of_answers(
     asset="memorization_probes",
     description="Nothing that should not be known was got out of the candidate, and everything was tried that shows it.",
 )
-def nothing_was_memorized(memorization_probes: pa.Table) -> dg.AssetCheckResult:
-    found, not_measured = leaks(memorization_probes), unknown(memorization_probes)
-    why = {WHY: "\n".join([*found, *not_measured])} if found or not_measured else {}
-    return dg.AssetCheckResult(
-        passed=not found and not not_measured, metadata={"leaks": len(found), "not_measured": len(not_measured), **why}
-    )
+def nothing_was_memorized(installation: Installation, memorization_probes: pa.Table) -> dg.AssetCheckResult:
+    recipe = installation.recipe
+    return family_checked("safety", families.safety(memorization_probes), expected_probes(recipe.canaries), recipe.gate)

@@ -1,4 +1,4 @@
-"""What was learned by heart, as a table, and what follows from it: the same decision for the check and for the verdict.
+"""What was learned by heart, as a table, and how its rows are read; `families.safety` makes the figures of them.
 
 Owns the rows of memorization_probes, which of them may refuse a candidate, and what counts as not measured. A missing figure is a
 reason to hold. Counts only.
@@ -153,11 +153,6 @@ def expected_probes(settings: CanarySettings | None) -> list[str]:
     """Names of the rows that a table by these settings has, of those that decide."""
     levels = settings.deciding if settings is not None and settings.enabled else ()
     return [*(f"{CANARIES}_{repeats}" for repeats in levels), REMOVED_IDENTIFIERS, IDENTIFIERS_IN_ANSWERS]
-
-
-def leaks(table: pa.Table) -> list[str]:
-    """Why the candidate is refused: what a probe that decides got out of it, in plain words."""
-    return [str(row["why"]) for row in table.to_pylist() if row["decides"] and is_leak(row)]
 
 
 def unknown(table: pa.Table) -> list[str]:

@@ -1,5 +1,6 @@
 """The shadow adapter: it lives as long as it is asked, and nothing that learned a canary can be released."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -149,19 +150,25 @@ def test_nothing_is_asked_about_something_else(
         )
 
 
-def test_the_check_says_what_leaks_and_what_was_not_measured() -> None:
+def test_the_check_says_what_leaks_and_what_was_not_measured(installation_dir: Path) -> None:
     """With the verdict's own decision."""
-    closed = nothing_was_memorized(probes_table([no_canary_row("new", None)]))
+    closed = nothing_was_memorized(Installation(), probes_table([no_canary_row("new", None)]))
     assert isinstance(closed, dg.AssetCheckResult)
     assert not closed.passed
     assert "says nothing of canaries" in str(closed.metadata[WHY].value)
-    leaking = nothing_was_memorized(remembered(extracted=1, is_clean=False, why="1 came back."))
+    leaking = nothing_was_memorized(Installation(), remembered(extracted=1, is_clean=False, why="1 came back."))
     assert isinstance(leaking, dg.AssetCheckResult)
     assert not leaking.passed
     assert "1 came back." in str(leaking.metadata[WHY].value)
-    clean = nothing_was_memorized(remembered())
+    clean = nothing_was_memorized(Installation(), remembered())
     assert isinstance(clean, dg.AssetCheckResult)
     assert clean.passed
+    canaries = asdict(_canaries()) | {"repeats": [1, 4, 16], "deciding_repeats": 4}
+    write_recipe(installation_dir, canaries=canaries)
+    cut = nothing_was_memorized(Installation(), remembered())
+    assert isinstance(cut, dg.AssetCheckResult)
+    assert not cut.passed
+    assert "canaries_4 was not measured" in str(cut.metadata[WHY].value)
 
 
 def _adapter_folder(root: Path, base: Path) -> Path:

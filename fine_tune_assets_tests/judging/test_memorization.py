@@ -8,6 +8,8 @@ import pyarrow as pa
 import pytest
 
 from fine_tune_assets.judging.canaries import Level
+from fine_tune_assets.judging.families import safety
+from fine_tune_assets.judging.figures import settle
 from fine_tune_assets.judging.memorization import (
     CANARIES_OFF,
     NO_CANARIES,
@@ -15,7 +17,6 @@ from fine_tune_assets.judging.memorization import (
     answer_rows,
     attack_row,
     canary_rows,
-    leaks,
     no_canary_row,
     probes_table,
     unknown,
@@ -49,6 +50,11 @@ def _rows(
 
 def _table(**parts: Any) -> pa.Table:
     return probes_table(_rows(**parts))
+
+
+def leaks(table: pa.Table) -> list[str]:
+    """Why the candidate is refused: by the figures that check and verdict go by."""
+    return [figure.why for figure in settle(safety(table)) if figure.outcome == "fails"]
 
 
 def test_clean_probes_that_could_have_seen_a_leak_open_the_gate() -> None:

@@ -15,8 +15,7 @@ import pytest
 
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.prompt_contract import read_prompt_contract
-from fine_tune_assets.core.release_signing import sign_release
-from fine_tune_assets.core.releases import PROMPT, WEIGHTS, write_manifest
+from fine_tune_assets.core.releases import WEIGHTS
 from fine_tune_assets.core.settings import Settings, go_offline, load_settings
 from fine_tune_assets.engines.addresses import open_client, open_connections, socket_of
 from fine_tune_assets.engines.running import RunningEngine, adopt_engine
@@ -25,8 +24,8 @@ from fine_tune_assets.ledger.deployments import find_deployment, open_engine_key
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.serving.reconciling import Pace
 from fine_tune_assets.serving.supervisor import Supervisor
-from fine_tune_assets_tests.ledger.made import record_promoted
 from fine_tune_assets_tests.serving.ticking import tick_until
+from fine_tune_assets_tests.serving.tiny import put_release
 
 PYTHON = load_settings().vllm_interpreter
 pytestmark = [
@@ -43,16 +42,9 @@ def _release(settings: Settings, ledger: Ledger) -> str:
     go_offline()
     from fine_tune_assets.training.base_models import import_bundled_model
 
-    aside = settings.layout.releases / "aside"
-    aside.mkdir(parents=True)
-    import_bundled_model(settings.data_dir / "imported").rename(aside / WEIGHTS)
-    contract = read_prompt_contract(aside / WEIGHTS, "You are brief.")
-    (aside / PROMPT).write_text(contract.as_json())
-    release_id = write_manifest(aside, {"engine": "vllm", "prompt_fingerprint": contract.fingerprint})
-    sign_release(aside, release_id, settings.layout.keys)
-    folder = aside.rename(settings.layout.releases / release_id)
-    record_promoted(ledger, release_id, folder.relative_to(settings.data_dir))
-    return release_id
+    base = import_bundled_model(settings.data_dir / "imported")
+    contract = read_prompt_contract(base, "You are brief.")
+    return put_release(settings, ledger, contract, lambda folder: base.rename(folder / WEIGHTS), engine="vllm")
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from importlib.util import find_spec
@@ -13,14 +13,13 @@ from typing import Any
 
 from fine_tune_assets.core.prompt_contract import PromptContract
 from fine_tune_assets.core.release_signing import sign_release
-from fine_tune_assets.core.releases import MODEL, PROMPT, write_manifest
+from fine_tune_assets.core.releases import MODEL, PROBES, PROMPT, write_manifest
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.addresses import socket_of
 from fine_tune_assets.engines.running import RunningEngine
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import Deployment, State, report_state, switch_live, want_release
 from fine_tune_assets.ledger.releases import find_release
-from fine_tune_assets.serving.probing import PROBES
 from fine_tune_assets_tests.ledger.made import record_promoted
 
 
@@ -43,21 +42,31 @@ def held_connection(engine: RunningEngine) -> Iterator[None]:
 
 def build_release(settings: Settings, ledger: Ledger, system_prompt: str, probes: dict[str, Any] | None = None) -> str:
     """A release folder with the tiny model, behind an open gate; returns its id."""
+
+    def fill(folder: Path) -> None:
+        link_model(folder / MODEL)
+        if probes is not None:
+            (folder / PROBES).write_text(json.dumps(probes))
+
+    return put_release(settings, ledger, PromptContract(system_prompt, "", (), (2,), 2), fill, made_by="a test")
+
+
+def put_release(
+    settings: Settings, ledger: Ledger, contract: PromptContract, fill: Callable[[Path], None], **facts: Any
+) -> str:
+    """A signed release folder behind an open gate, with what `fill` writes into it; returns its id."""
     aside = settings.layout.releases / "aside"
     aside.mkdir(parents=True)
-    _link_model(aside / MODEL)
-    contract = PromptContract(system_prompt, "", (), (2,), 2)
+    fill(aside)
     (aside / PROMPT).write_text(contract.as_json())
-    if probes is not None:
-        (aside / PROBES).write_text(json.dumps(probes))
-    release_id = write_manifest(aside, {"made_by": "a test", "prompt_fingerprint": contract.fingerprint})
+    release_id = write_manifest(aside, {**facts, "prompt_fingerprint": contract.fingerprint})
     sign_release(aside, release_id, settings.layout.keys)
     folder = aside.rename(settings.layout.releases / release_id)
     record_promoted(ledger, release_id, folder.relative_to(settings.data_dir))
     return release_id
 
 
-def _link_model(path: Path) -> None:
+def link_model(path: Path) -> None:
     """A release holds no symbolic links. Never write into it: it may be the package's own file."""
     try:
         os.link(tiny_gguf(), path)
