@@ -221,11 +221,8 @@ def set_learned_from(installation: Installation, adapter: Mapping[str, Any]) -> 
 def _allowed_set(instance: dg.DagsterInstance, installation: Installation) -> StoredInstructionSet:
     """The newest set, if it may be learned from. Raises what closes the gate."""
     version = latest_event(instance, dg.AssetKey("instruction_sets"))
-    root = installation.layout.instruction_sets
-    stored = read_instruction_set(root, (version.version if version else "") or "missing")
-    require_nothing_missed(installation, stored.table)
-    require_nobody_erased(installation, stored.table)
-    require_decisions_stand(installation, stored)
+    newest = (version.version if version else "") or "missing"
+    stored = set_learned_from(installation, {"instruction_set_fingerprint": newest})
     require_evidence(stored, certify_without_semantic=installation.recipe.split.certify_without_semantic)
     canaries = installation.recipe.canaries
     require_no_canaries(stored, in_released=canaries is not None and canaries.in_released)

@@ -82,7 +82,7 @@ def agreement_in(row: Row) -> float | None:
 def _why_not(shipped: list[Row], own: list[Row], floor: float) -> str:
     """Empty if nothing is missing. Asks whether each figure is good, never whether it is bad: NaN is below no floor."""
     if len(shipped) != 1:
-        return "This judge was not measured against experts."
+        return "This judge was not measured against experts. Materialize judge_agreement again."
     for row, who in (
         *((row, "clinicians") for row in shipped),
         *((row, "this installation's own experts") for row in own),

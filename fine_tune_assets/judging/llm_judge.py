@@ -102,8 +102,7 @@ class LlmJudge:
 
     def _key(self, item: Answered | Pair) -> str:
         asked = {name: value for name, value in asdict(item).items() if name not in ("id", "task")}
-        # With the number only where it is not the first: what was kept before there was one stays known.
-        return content_key(judge=self.version, asked=asked, **({"time": 2} if self.is_second else {}))
+        return content_key(judge=self.version, asked=asked, time=2 if self.is_second else 1)
 
     def _grade(self, client: ChatClient, answered: Answered) -> Grade:
         messages = grading_messages(answered)

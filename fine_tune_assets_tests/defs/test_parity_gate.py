@@ -56,7 +56,6 @@ def test_merged_weights_without_a_hop_on_record_do_not_pass() -> None:
 
 
 @pytest.mark.usefixtures("installation_dir")
-@pytest.mark.usefixtures("installation_dir")
 @pytest.mark.parametrize(
     ("merged", "exports", "said"),
     [
