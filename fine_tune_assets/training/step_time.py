@@ -1,12 +1,14 @@
-"""How long a pass through the model takes on this machine, measured with its first two layers.
+"""How long a pass through the model takes on this machine, measured with its first layers.
 
-Owns the measurement: the real layers, weights and adapter, forwards and backwards, once with one layer and once with two. What
-the second one adds is what every further one adds. Does not know how many passes there are.
+Owns the measurement: the real layers, weights and adapter, forwards and backwards, with one layer and with some more. What these
+add is what every further one adds. Does not know how many passes there are.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -19,14 +21,17 @@ from fine_tune_assets.training.shapes import Pass
 from fine_tune_assets.training.supervised_loss import score_positions
 
 ROUNDS = 3
-"""The fastest counts: whatever else runs only makes it slower."""
+"""The middle one counts: a training meets the usual speed of its machine, not the best."""
+MORE_LAYERS = 3
+"""That are added to the first. A layer is a small part of a pass through one layer and the output layer, and its time is
+multiplied by the number of all layers: with a single one more, planned times were up to a third off."""
 
 
 @dataclass(frozen=True)
 class Timed:
     """Seconds of one kind of pass."""
 
-    fastest: float
+    usual: float
     first: float
 
 
@@ -52,32 +57,32 @@ class StepTime:
 
 
 def measure_step_time(base_folder: Path, settings: TrainingSettings, small: Pass, large: Pass) -> StepTime:
-    """Takes as long as a few passes through two layers. `small` and `large`: what most passes lie between."""
+    """Takes as long as some passes through a few layers. `small` and `large`: what most passes lie between."""
     layers = base_facts(base_folder).layers
-    seconds: dict[tuple[int, Pass, bool], Timed] = {}
-    for count in (1, 2):
-        model = adapted_model(base_folder, settings, layers=count)
-        if uses_checkpointing(settings):
-            model.enable_input_require_grads()
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        for one in (small, large):
-            for is_learning in (True, False):
-                seconds[count, one, is_learning] = _timed(model, one, is_learning)
-        del model
+    few, many = 1, min(layers, 1 + MORE_LAYERS)
+    models = [_model_of(base_folder, settings, count) for count in (few, many)]
 
     def whole(one: Pass, is_learning: bool) -> Timed:
         """Of all layers."""
-        single, double = (seconds[count, one, is_learning] for count in (1, 2))
-        fastest, first = (
-            b + max(0.0, a - b) * (layers - 1) for b, a in zip(astuple(single), astuple(double), strict=True)
-        )
-        return Timed(fastest, first)
+        short, long = _timed(models, one, is_learning)
+        further = (layers - many) / max(1, many - few)
+        usual, first = (b + max(0.0, b - a) * further for a, b in zip(astuple(short), astuple(long), strict=True))
+        return Timed(usual, first)
 
-    def line(is_learning: bool) -> PassTime:
-        return _line(small, large, whole(small, is_learning).fastest, whole(large, is_learning).fastest)
+    learning, reading = ([whole(one, is_learning) for one in (small, large)] for is_learning in (True, False))
+    return StepTime(
+        _line(small, large, *(timed.usual for timed in learning)),
+        _line(small, large, *(timed.usual for timed in reading)),
+        max(0.0, learning[1].first - learning[1].usual),
+    )
 
-    learned = whole(large, True)
-    return StepTime(line(True), line(False), max(0.0, learned.first - learned.fastest))
+
+def _model_of(base_folder: Path, settings: TrainingSettings, layers: int) -> Any:
+    model = adapted_model(base_folder, settings, layers=layers)
+    if uses_checkpointing(settings):
+        model.enable_input_require_grads()
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return model
 
 
 def _line(small: Pass, large: Pass, seconds_small: float, seconds_large: float) -> PassTime:
@@ -88,16 +93,19 @@ def _line(small: Pass, large: Pass, seconds_small: float, seconds_large: float) 
     return PassTime(seconds_large - slope * many, slope)
 
 
-def _timed(model: Any, one: Pass, is_learning: bool) -> Timed:
+def _timed(models: Sequence[Any], one: Pass, is_learning: bool) -> list[Timed]:
+    """Of each model. In turns, so that a machine that grows slower meanwhile does so for all."""
+    found = [[_seconds(model, one, is_learning) for model in models] for _ in range(ROUNDS + 1)]
+    return [Timed(median(later), first) for first, *later in zip(*found, strict=True)]
+
+
+def _seconds(model: Any, one: Pass, is_learning: bool) -> float:
     model.train(is_learning)
-    found = []
-    for _ in range(ROUNDS + 1):
-        began = time.perf_counter()
-        _pass(model, one, is_learning)
-        if best_device() == "cuda":
-            torch.cuda.synchronize()
-        found.append(time.perf_counter() - began)
-    return Timed(min(found[1:]), found[0])
+    began = time.perf_counter()
+    _pass(model, one, is_learning)
+    if best_device() == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
 
 
 def _pass(model: Any, one: Pass, is_learning: bool) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from trl.trainer.utils import FusedCausalLMOutput
 
+from fine_tune_assets.training.freed_blocks import give_back_freed_blocks
+
 IGNORED = -100
 RESHAPED_BY = (
     "final_logit_softcapping",
@@ -42,6 +44,7 @@ def score_learned_positions_only(model: Any) -> None:
 
 def _scored(hidden: torch.Tensor, labels: torch.Tensor, output_layer: Any, items: Any) -> FusedCausalLMOutput:
     mask = labels != IGNORED
+    give_back_freed_blocks()
     chosen, entropy, is_top1 = score_positions(hidden[mask], labels[mask], output_layer)
 
     def placed(values: torch.Tensor) -> torch.Tensor:
