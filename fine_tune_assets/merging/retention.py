@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fine_tune_assets.core.errors import GateClosedError, SettingsError
+from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.release_removal import mark_removed, releases_in_use
@@ -96,12 +97,20 @@ def prune(
     """Remove what the rule lets go. `used`: paths of weights that tables name. What a killed call left is removed too."""
     for left in layout.releases.glob(f"{_GOING}*"):
         shutil.rmtree(left)
-    going = [one for one in releases_of_now(ledger, rule, now, named) if not one.kept_because]
+    standing = releases_of_now(ledger, rule, now, named)
+    going = [one for one in standing if not one.kept_because]
     gone = tuple(one.release_id for one in going if remove_release(ledger, layout, one.recorded, by))
-    weights = unused_weights_of_now(layout, used, rule, now)
+    staying = [one for one in standing if one.release_id not in gone]
+    weights = unused_weights_of_now(layout, [*used, *merged_weights_of(layout, staying)], rule, now)
     for path in (layout.weights / name for name in weights):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     return Pruned(gone, tuple(weights))
+
+
+def merged_weights_of(layout: Layout, staying: Iterable[Standing]) -> list[Path]:
+    """What the releases that stay were made from. A candidate on another base model is judged against it: it answers for what
+    serves now, whichever format of it does."""
+    return [layout.weights / short(one.recorded.release.weights_fingerprint) for one in staying]
 
 
 def named_paths(rows: Iterable[Mapping[str, Any]]) -> list[str]:

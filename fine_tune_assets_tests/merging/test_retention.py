@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fine_tune_assets.core.errors import GateClosedError, SettingsError
+from fine_tune_assets.core.fingerprints import fingerprint_text, short
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.database import Ledger, open_ledger
@@ -62,11 +63,11 @@ def layout(tmp_path: Path) -> Layout:
     return Layout(tmp_path / "data")
 
 
-def _release(ledger: Ledger, layout: Layout, release_id: str) -> None:
+def _release(ledger: Ledger, layout: Layout, release_id: str, weights: str = "weights-1") -> None:
     folder = layout.releases / release_id
     folder.mkdir(parents=True)
     (folder / "model.gguf").write_bytes(b"weights")
-    record_promoted(ledger, release_id, f"releases/{release_id}")
+    record_promoted(ledger, release_id, f"releases/{release_id}", weights)
 
 
 def _switch(ledger: Ledger, release_id: str) -> None:
@@ -233,3 +234,17 @@ def test_weights_of_a_removed_release_go_with_it(ledger: Ledger, layout: Layout)
         os.link(layout.releases / name / "model.gguf", layout.weights / name / "model.gguf")
     assert _prune(ledger, layout) == Pruned(("old",), ("old",))
     assert [path.name for path in layout.weights.iterdir()] == ["new"]
+
+
+def test_the_merged_weights_of_releases_that_stay_are_kept(ledger: Ledger, layout: Layout) -> None:
+    """llama.cpp serves an export, so no release shares a file with them; a candidate on another base model is compared with what
+    they answer."""
+    for name in ("gone", "serves", "newest"):
+        _release(ledger, layout, name, fingerprint_text(name))
+        folder = layout.weights / short(fingerprint_text(name))
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(b"x")
+        folder.with_name(f"{folder.name}.safetensors.probes.json").write_bytes(b"x")
+    _switch(ledger, "serves")
+    gone = short(fingerprint_text("gone"))
+    assert _prune(ledger, layout) == Pruned(("gone",), (gone, f"{gone}.safetensors.probes.json"))
