@@ -58,8 +58,8 @@ def prove_release(folder: Path, public_key: Path, release_id: str | None) -> Ite
     yield f"release {release.release_id}: the fingerprint of {MANIFEST}, which names every file with its hash"
     yield _model(release)
     yield from _contents(release)
-    yield _hops(release)
     yield from _verdict(release)
+    yield _hops(release)
 
 
 def _model(release: ReleaseFolder) -> str:

@@ -53,9 +53,10 @@ def build_release(releases_dir: Path, parts: ReleaseParts, keys: Path) -> Releas
             with folder_written_aside(folder) as aside:
                 aside.rmdir()
                 os.replace(scratch, aside)
+        # Before the scratch folder goes: a file that loses a name has another time of change, and would be read again.
+        return verify_signed_release(folder, release_id, public_key, once)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return verify_signed_release(folder, release_id, public_key, once)
 
 
 def _write(folder: Path, parts: ReleaseParts, once: HashedOnce) -> str:
