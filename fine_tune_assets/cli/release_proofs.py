@@ -24,10 +24,12 @@ from fine_tune_assets.core.releases import (
     verify_release,
 )
 from fine_tune_assets.ledger.verdict_documents import prove
+from fine_tune_assets.merging.parity_certificate import missing_proof
 
 _BOUND = ("verdict_id", "adapter_id", "base_fingerprint", "instruction_set_fingerprint")
 HOLDS = {
     "prompt contract": "prompt.json",
+    "probes": PROBES,
     "recipe": "recipe.yaml",
     "manifest of the instruction set": f"{EVIDENCE}/instruction_set.json",
     "scrub certificate": f"{EVIDENCE}/scrub_certificate.json",
@@ -39,7 +41,7 @@ HOLDS = {
     "dataset card": "DATASET_CARD.md",
 }
 """What every release holds, and where."""
-_MAY_BE_ABSENT = {"knowledge index": "knowledge_index.json", "probes": PROBES}
+_MAY_BE_ABSENT = {"knowledge index": "knowledge_index.json"}
 """What a release may do without, if its manifest says why."""
 
 
@@ -57,6 +59,7 @@ def prove_release(folder: Path, public_key: Path, release_id: str | None) -> Ite
     yield _model(release)
     yield from _contents(release)
     yield from _verdict(release)
+    yield _hops(release)
 
 
 def _model(release: ReleaseFolder) -> str:
@@ -80,6 +83,20 @@ def _contents(release: ReleaseFolder) -> Iterator[str]:
     stored = json.loads((release.folder / HOLDS["manifest of the instruction set"]).read_text(encoding="utf-8"))
     if stored.get("fingerprint") != release.manifest["instruction_set_fingerprint"]:
         raise ReleaseError(f"Release {release.release_id} holds the manifest of another instruction set.")
+
+
+def _hops(release: ReleaseFolder) -> str:
+    """Each step from the judged adapter to the served model was measured, and kept within its limits."""
+    manifest = release.manifest
+    try:
+        parity = json.loads((release.folder / HOLDS["parity"]).read_text(encoding="utf-8"))
+        why = missing_proof(parity, manifest["adapter_id"], manifest["served_fingerprint"])
+        forms = [str(hop["to"]) for hop in parity["hops"]]
+    except (ValueError, LookupError, TypeError) as error:
+        raise ReleaseError(f"Release {release.release_id}: {HOLDS['parity']} can't be read.") from error
+    if why:
+        raise ReleaseError(f"Release {release.release_id}: its parity is not proven, since {why}.")
+    return f"hops: adapter to {' to '.join(forms)}, each within its limits and each from where the one before ended"
 
 
 def _verdict(release: ReleaseFolder) -> Iterator[str]:

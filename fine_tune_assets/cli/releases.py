@@ -18,6 +18,7 @@ from fine_tune_assets.ledger.releases import recorded_releases
 from fine_tune_assets.merging.retention import (
     RetentionRule,
     Standing,
+    merged_weights_of,
     named_paths,
     prune,
     releases_of_now,
@@ -97,8 +98,10 @@ def prune_(by: str, dry_run: bool) -> None:
     """Remove releases and weights that the settings don't keep. What serves, and what a rollback needs, always stays."""
     with _here() as here:
         if dry_run:
-            gone = [one.release_id for one in here.standings() if not one.kept_because]
-            weights = unused_weights_of_now(here.layout, here.used, here.rule, here.now)
+            standing = here.standings()
+            gone = [one.release_id for one in standing if not one.kept_because]
+            kept = merged_weights_of(here.layout, (one for one in standing if one.kept_because))
+            weights = unused_weights_of_now(here.layout, [*here.used, *kept], here.rule, here.now)
         else:
             pruned = prune(here.ledger, here.layout, here.rule, here.now, named=here.named, used=here.used, by=by)
             gone, weights = list(pruned.releases), list(pruned.weights)

@@ -1,6 +1,7 @@
 """SHA-256 of files that are asked for again and again: a file is read again only if it may have changed.
 
-Owns when a remembered hash still holds. For evidence and for what is stored, files are hashed anew: core.fingerprints.
+Owns when a remembered hash still holds. For evidence and for what is stored, files are hashed anew in each step:
+core.fingerprints.
 """
 
 import os
@@ -38,6 +39,21 @@ class RememberedHashes:
                 self._known.clear()  # files that are gone would fill it for ever
             self._known[name] = before, found
         return found
+
+
+class HashedOnce:
+    """Reads a file once, by whatever names it is asked for: for one step that looks at the same files several times."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, ...], str] = {}
+
+    def __call__(self, path: Path) -> str:
+        """The file's SHA-256. Raises OSError."""
+        state = path.stat()
+        identity = state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
+        if identity not in self._known:
+            self._known[identity] = fingerprint_file(path)
+        return self._known[identity]
 
 
 def _look(path: Path, now_ns: int) -> tuple[Identity, bool]:

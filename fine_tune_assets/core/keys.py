@@ -1,6 +1,7 @@
 """Secret keys of an installation: 32 random bytes in a file that only its user can read.
 
-Owns creating and reading them. A key that is lost can't be replaced: patient keys change and corrections can't be read.
+Owns creating and reading them, and how any private key lies on the disk. A key that is lost can't be replaced: patient keys
+change and corrections can't be read.
 """
 
 import os
@@ -20,10 +21,9 @@ def read_or_create_key(folder: Path, name: str) -> bytes:
 
     Raises SettingsError if the file is not 32 bytes long or can be read by others.
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / f"{name}.key"
     if not path.exists():
-        _create_key(path)
+        create_private_file(path, secrets.token_bytes(KEY_BYTES))
     return read_key(path)
 
 
@@ -40,12 +40,13 @@ def require_key(folder: Path, name: str, made_with_it: Path) -> None:
         )
 
 
-def _create_key(path: Path) -> None:
-    """Whole or not at all, and never over an existing one: of several processes that try at once, one wins."""
+def create_private_file(path: Path, content: bytes) -> None:
+    """For its user only; whole or not at all, and never over an existing one: of several processes that try at once, one wins."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(secrets.token_bytes(KEY_BYTES))
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         with suppress(FileExistsError):
@@ -54,11 +55,16 @@ def _create_key(path: Path) -> None:
         aside.unlink(missing_ok=True)
 
 
-def read_key(path: Path) -> bytes:
-    """The key in a file. Raises SettingsError if others can read it, or it is not 32 bytes long."""
+def read_private_file(path: Path) -> bytes:
+    """Raises SettingsError if others can read it."""
     if path.stat().st_mode & 0o077:
         raise SettingsError(f"Key file {path} can be read by other users. Run: chmod 600 {path}")
-    key = path.read_bytes()
+    return path.read_bytes()
+
+
+def read_key(path: Path) -> bytes:
+    """The key in a file. Raises SettingsError if others can read it, or it is not 32 bytes long."""
+    key = read_private_file(path)
     if len(key) != KEY_BYTES:
         raise SettingsError(f"Key file {path} holds {len(key)} bytes instead of {KEY_BYTES}. Restore it from a backup.")
     return key

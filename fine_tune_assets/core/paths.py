@@ -67,7 +67,8 @@ class Layout:
 
     @property
     def weights(self) -> Path:
-        """Merged and quantised weights, a folder each, named by their fingerprint."""
+        """Merged weights, a folder each, named by their fingerprint, and beside it its exports and the answers to their probes:
+        files and folders named by the folder and the format."""
         return self.data_dir / "weights"
 
     @property

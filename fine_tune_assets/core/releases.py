@@ -124,9 +124,9 @@ def release_files(folder: Path, hash_file: HashFile = fingerprint_file) -> dict[
     return found
 
 
-def write_manifest(folder: Path, facts: dict[str, Any]) -> str:
+def write_manifest(folder: Path, facts: dict[str, Any], hash_file: HashFile = fingerprint_file) -> str:
     """Add `manifest.json` to a folder that holds all other files; return the release id."""
-    files = {name: found for name, found in release_files(folder).items() if name not in SEALS}
+    files = {name: found for name, found in release_files(folder, hash_file).items() if name not in SEALS}
     manifest = {**facts, "files": files}
     write_text(folder / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False))
     return release_id_of(manifest)

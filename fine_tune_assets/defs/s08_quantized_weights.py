@@ -25,7 +25,7 @@ from fine_tune_assets.defs.s08_merged_weights import (
     require_same_adapter,
 )
 from fine_tune_assets.defs.sources import recipe_section
-from fine_tune_assets.merging.certificate import require_parity
+from fine_tune_assets.merging.parity_certificate import require_parity
 from fine_tune_assets.recipes.exports import ParityLimits, limits_of
 
 _SHOWN = ("format", "is_passed", "mean_kl", "top1_agreement", "same_greedy", "loss_increase", "bytes", "tensor_types")
@@ -66,7 +66,8 @@ def quantized_weights(
             "instruction_set": instruction_set_file(installation, adapter),
             "llmcompressor_python": str(installation.settings.llmcompressor_interpreter),
         }
-    exports = worker.run(context, "merging", request)["exports"]
+    # To export nothing, no model is loaded.
+    exports = worker.run(context, "merging", request)["exports"] if limits else []
     rows = [_row(installation, export, merged, limits[export["format"]]) for export in exports]
     table = table_of(rows, QUANTIZED_WEIGHTS)
     return result("quantized_weights", table, fingerprint_table(table), **exports_metadata(rows))
@@ -96,15 +97,20 @@ def exports_metadata(rows: list[dict[str, Any]]) -> dict[str, Any]:
 @dg.asset_check(
     asset="quantized_weights",
     blocking=True,
-    description="The first export, which llama.cpp serves, answers as the merged weights do, within the limits of its format.",
+    description="What llama.cpp serves, the recipe's first export, answers as the merged weights do, within its format's limits.",
 )
-def served_export_answers_as_the_merged_weights(quantized_weights: pa.Table) -> dg.AssetCheckResult:
-    rows = quantized_weights.slice(0, 1).to_pylist()
-    if not rows:
+def served_export_answers_as_the_merged_weights(
+    installation: Installation, quantized_weights: pa.Table
+) -> dg.AssetCheckResult:
+    recipe = installation.recipe
+    if recipe.engine != "llama_cpp":
         return dg.AssetCheckResult(
-            passed=True, metadata={WHY: "The recipe exports nothing: the merged weights are served."}
+            passed=True, metadata={WHY: f"{recipe.engine} serves the merged weights, no export."}
         )
-    return dg.AssetCheckResult(passed=rows[0]["is_passed"] is True, metadata=hop_metadata(rows[0]))
+    served = [row for row in quantized_weights.to_pylist() if row["format"] == recipe.exports[0]]
+    if not served:
+        return dg.AssetCheckResult(passed=False, metadata={WHY: f"There is no {recipe.exports[0]} export."})
+    return dg.AssetCheckResult(passed=served[0]["is_passed"] is True, metadata=hop_metadata(served[0]))
 
 
 @dg.asset_check(

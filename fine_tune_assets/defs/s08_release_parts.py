@@ -24,19 +24,21 @@ from fine_tune_assets.core.tables import TABLES, conform
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s06_adapters import set_learned_from
 from fine_tune_assets.defs.s08_merged_weights import kept_contract
+from fine_tune_assets.instructions.exporting import CARD as CARD_OF_SET
 from fine_tune_assets.instructions.storing import StoredInstructionSet
 from fine_tune_assets.ledger.verdict_documents import DOCUMENT, KEY, SIGNATURE
 from fine_tune_assets.ledger.verdicts import signers_of
-from fine_tune_assets.merging.certificate import parity_certificate, require_parity
-from fine_tune_assets.merging.certificates import (
+from fine_tune_assets.merging.data_card import CARD as DATA_CARD
+from fine_tune_assets.merging.data_card import data_card
+from fine_tune_assets.merging.evidence_documents import (
     certificate_json,
     judge_licence,
     leakage_certificate,
     scrub_certificate,
 )
-from fine_tune_assets.merging.data_card import CARD as DATA_CARD
-from fine_tune_assets.merging.data_card import data_card
-from fine_tune_assets.merging.model_card import CARD, ModelFacts, model_card
+from fine_tune_assets.merging.model_card import CARD as MODEL_CARD
+from fine_tune_assets.merging.model_card import ModelFacts, model_card
+from fine_tune_assets.merging.parity_certificate import parity_certificate, require_parity
 from fine_tune_assets.merging.releasing import ReleaseParts
 from fine_tune_assets.merging.sbom import Material, Package, bill_of_materials, installed_packages
 from fine_tune_assets.phi.measuring import ALL, DIRECT
@@ -44,8 +46,8 @@ from fine_tune_assets.phi.missed_terms import MARKED_BY_REVIEWERS
 from fine_tune_assets.recipes.loading import plain_values
 from fine_tune_assets.recipes.schema import Recipe
 
-NO_KNOWLEDGE_INDEX = "This version has none: the model answers from what it learned."
-NO_PROBES = "The served weights name none."
+ABSENT = {"knowledge_index": "This version has none: the model answers from what it learned."}
+"""What a release has none of → why."""
 SAFETENSORS = "safetensors"
 Row = Mapping[str, Any]
 
@@ -74,7 +76,7 @@ def served_export(recipe: Recipe, exports: list[dict[str, Any]], merged: Row) ->
     """The export that the recipe's engine serves: the first one. None for vLLM. Raises GateClosedError if it is not there."""
     if recipe.engine != "llama_cpp":
         return None
-    wanted = recipe.exports[0] if recipe.exports else "GGUF"
+    wanted = recipe.exports[0]
     found = next((row for row in exports if row["format"] == wanted), None)
     if found is None:
         raise GateClosedError(
@@ -113,7 +115,7 @@ class Gathered:
             contract=contract,
             facts=self._facts(contract.fingerprint),
             documents=self._documents(),
-            files=self._probes,
+            files={PROBES: self.installation.path(served["probes_file"])},
             seals=self._seals(),
         )
 
@@ -131,15 +133,6 @@ class Gathered:
         with self.installation.ledger() as ledger:
             return tuple(sorted(signers_of(ledger, self.made.verdict.verdict_id)))
 
-    @cached_property
-    def _probes(self) -> dict[str, Path]:
-        named = self.made.served.get("probes_file") or self.made.merged.get("probes_file")
-        return {PROBES: self.installation.path(named)} if named else {}
-
-    @cached_property
-    def _absent(self) -> dict[str, str]:
-        return {"knowledge_index": NO_KNOWLEDGE_INDEX, **({} if self._probes else {"probes": NO_PROBES})}
-
     def _facts(self, prompt_fingerprint: str) -> dict[str, Any]:
         made = self.made
         return {
@@ -153,7 +146,7 @@ class Gathered:
             "verdict_decision": made.verdict.decision,
             "verdict_signers": list(self._signers),
             "verdict_reasons": list(made.verdict.reasons),
-            "absent": self._absent,
+            "absent": ABSENT,
         }
 
     def _verdict_file(self, name: str) -> Path:
@@ -179,8 +172,10 @@ class Gathered:
             **{f"{EVIDENCE}/{name}.json": certificate_json(values) for name, values in certificates.items()},
             "recipe.yaml": yaml.safe_dump(self._recipe, sort_keys=False, allow_unicode=True),
             "sbom.cdx.json": bill_of_materials(*self._materials(), self._packages()),
-            CARD: model_card(facts),
-            DATA_CARD: data_card((self._set.folder / CARD).read_text(encoding="utf-8"), facts.scrub, facts.leakage),
+            MODEL_CARD: model_card(facts),
+            DATA_CARD: data_card(
+                (self._set.folder / CARD_OF_SET).read_text(encoding="utf-8"), facts.scrub, facts.leakage
+            ),
         }
 
     def _model_facts(self) -> ModelFacts:
@@ -198,7 +193,7 @@ class Gathered:
             leakage=leakage_certificate(self._set.manifest),
             judge=judge_licence(document["evidence"], self._agreement(document["evidence"])),
             parity=parity_certificate(self.made.merged, self.made.export),
-            absent=self._absent,
+            absent=ABSENT,
         )
 
     def _scrub(self) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from fine_tune_assets.defs.s08_merged_weights import GROUP, require_same_adapter
 from fine_tune_assets.defs.s08_release_parts import Gathered, Made, bound_by, served_export
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.ledger.releases import record_release
-from fine_tune_assets.merging.certificate import require_parity
+from fine_tune_assets.merging.parity_certificate import require_parity
 from fine_tune_assets.merging.releasing import build_release
 from fine_tune_assets.merging.retention import RetentionRule, named_paths, prune
 

@@ -8,9 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.prompt_contract import generation_stops
@@ -19,8 +17,9 @@ from fine_tune_assets.engines.transformers_models import load_tokenizer
 from fine_tune_assets.merging.gguf import run_program
 from fine_tune_assets.merging.llama_cpp_reading import ExportError
 from fine_tune_assets.merging.merging import TOKENIZER_FILES
-from fine_tune_assets.merging.parity import Reading, Reply
-from fine_tune_assets.merging.probes import MAX_NEW_TOKENS, Probe, Probes
+from fine_tune_assets.merging.parity import Reading
+from fine_tune_assets.merging.probes import MAX_NEW_TOKENS, Probes
+from fine_tune_assets.merging.reading import reply_of
 
 WORKER = Path(__file__).with_name("llmcompressor_worker.py")
 MISSING = (
@@ -62,13 +61,8 @@ def read_compressed(folder: Path, probes: Probes, python: Path) -> Reading:
         replies = json.loads((answers / "replies.json").read_text())
     texts = tuple(found[str(number)] for number in range(len(probes.texts)))
     return Reading(
-        texts, tuple(_reply(tokenizer, p, ids, stops) for p, ids in zip(probes.frozen, replies, strict=True))
+        texts, tuple(reply_of(tokenizer, p, ids, stops) for p, ids in zip(probes.frozen, replies, strict=True))
     )
-
-
-def _reply(tokenizer: Any, probe: Probe, ids: list[int], stops: Sequence[int]) -> Reply:
-    end = next((place for place, token in enumerate(ids) if token in stops), len(ids))
-    return Reply(str(tokenizer.decode(ids[:end], skip_special_tokens=True)).strip(), len(probe.ids), end)
 
 
 def _environment() -> dict[str, str]:

@@ -26,7 +26,7 @@ from fine_tune_assets.merging.llama_cpp_reading import (
     require_same_tokens,
     tensor_types,
 )
-from fine_tune_assets.merging.parity import Parity, Reading, parity_of, why_not
+from fine_tune_assets.merging.parity import Parity, Reading, compared
 from fine_tune_assets.merging.probes import Probes, make_probes, write_probes_file
 from fine_tune_assets.merging.reading import loaded, read_model
 from fine_tune_assets.recipes.exports import GGUF_FORMATS, ParityLimits
@@ -127,8 +127,7 @@ def _read_gguf(file: Path, export: Export, probes: Probes) -> Reading:
 
 
 def _near_enough(name: str, wanted: Reading, reading: Reading, probes: Probes, limits: ParityLimits) -> Parity:
-    parity = parity_of(wanted, reading, [(text.ids, text.answer_from) for text in probes.texts])
-    faults = why_not(parity, limits)
+    parity, faults = compared(wanted, reading, probes.answers, limits)
     if faults:
         raise TooFarError(name, faults, parity)
     return parity

@@ -45,12 +45,6 @@ def read(folder: str, questions: str, answers: str) -> None:
     (out / "replies.json").write_text(json.dumps(replies))
 
 
-def _logits(model: Any, ids: list[int]) -> Any:
-    import torch
-
-    return model(input_ids=torch.tensor([ids], device=model.device)).logits[0]
-
-
 def _replies(model: Any, asked: dict[str, Any]) -> list[list[int]]:
     """Greedy, all at once, padded on the left."""
     import torch

@@ -24,7 +24,7 @@ from fine_tune_assets.engines.nf4 import Quantization, read_quantization
 from fine_tune_assets.engines.portable import make_portable
 from fine_tune_assets.engines.transformers_models import load_tokenizer
 from fine_tune_assets.merging.by_tensor import merge_by_tensor
-from fine_tune_assets.merging.parity import Parity, Reading, parity_of, why_not
+from fine_tune_assets.merging.parity import Parity, Reading, compared
 from fine_tune_assets.merging.probes import Probes, make_probes, write_probes_file
 from fine_tune_assets.merging.reading import adapted, loaded, read_model
 from fine_tune_assets.merging.room import Room, free_room, parameters_of, route
@@ -136,8 +136,7 @@ def _read(folder: Path, probes: Probes, room: Room) -> Reading:
 
 
 def _require_parity(before: Reading, after: Reading, probes: Probes, limits: ParityLimits) -> Parity:
-    parity = parity_of(before, after, [(text.ids, text.answer_from) for text in probes.texts])
-    faults = why_not(parity, limits)
+    parity, faults = compared(before, after, probes.answers, limits)
     if faults:
         raise GateClosedError(
             f"Merging changed the model: {'; '.join(faults)}. Check that the adapter was trained on this base model; where "

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from fine_tune_assets.merging.card_tables import MISSING, Row, cell, figures, removed_identifiers, table
-from fine_tune_assets.merging.certificate import shown_hops
+from fine_tune_assets.merging.parity_certificate import shown_hops
 
 CARD = "README.md"
 _HUB_LICENCES = (

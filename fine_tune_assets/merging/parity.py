@@ -59,6 +59,14 @@ def parity_of(first: Reading, second: Reading, answers: Sequence[tuple[list[int]
     return Parity(kl / tokens, same / tokens, tokens, alike / len(first.replies), len(first.replies), rise)
 
 
+def compared(
+    first: Reading, second: Reading, answers: Sequence[tuple[list[int], int]], limits: ParityLimits
+) -> tuple[Parity, list[str]]:
+    """`parity_of` both, and `why_not` within the limits."""
+    parity = parity_of(first, second, answers)
+    return parity, why_not(parity, limits)
+
+
 def _loss(reading: Reading, answers: Sequence[tuple[list[int], int]]) -> float | None:
     """Mean over the tokens of held-out answers of what the model loses on them, in nats."""
     losses = [
@@ -79,7 +87,7 @@ def why_not(parity: Parity, limits: ParityLimits) -> list[str]:
     if not parity.same_greedy >= limits.minimum_same_greedy:
         faults.append(f"{parity.same_greedy:.0%} of answers the same, limit {limits.minimum_same_greedy:.0%}")
     if parity.loss_increase is None:
-        faults.append(f"{TASK_LOSS} not measured: no test conversation is short enough")
+        faults.append(f"{TASK_LOSS} not measured: no test conversation has an answer")
     elif not parity.loss_increase <= limits.maximum_loss_increase:
         faults.append(
             f"{TASK_LOSS} up by {parity.loss_increase:.4f} nats per token, limit {limits.maximum_loss_increase:g}"

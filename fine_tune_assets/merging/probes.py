@@ -7,23 +7,34 @@ is in it. The test conversations are read and forgotten.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from fine_tune_assets.core.chat import Message, render
+from fine_tune_assets.core.duck import cursor
+from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import write_text
-from fine_tune_assets.core.fingerprints import fingerprint_json, fingerprint_text
+from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.merging.parity import Reply
 
 TEXTS = 8
 """Test conversations, about 1,500 tokens in the demo."""
 TEXT_CHARACTERS = 3000
+"""Of one of them: a longer one is cut, since a model's distributions over its tokens are all kept in memory."""
 MAX_NEW_TOKENS = 32
 MINIMUM_SAME_GREEDY = 0.75
-"""Share of the kept answers that a served endpoint must give again: it is the same file in the same engine, and only the order of
-sums may differ."""
+"""Share of the kept answers that a served endpoint must give again. An export was asked in llama.cpp, as it is served: only the
+order of sums may differ. Merged weights were asked in transformers, and vLLM computes them otherwise: near ties may fall the
+other way."""
+_CHOSEN = """
+SELECT messages
+FROM (
+    SELECT messages, example_id, list_sum(list_transform(messages, lambda message: length(message.content))) AS characters
+    FROM read_parquet(?) WHERE split = 'test'
+)
+ORDER BY greatest(characters, ?), sha256(example_id) LIMIT ?
+"""
 _FROZEN = Path(__file__).with_name("reference") / "probes.json"
 
 
@@ -32,7 +43,7 @@ class Text:
     text: str
     ids: list[int]
     answer_from: int
-    """Token from which on it is the held-out answer; behind the last one where the text was cut."""
+    """Token from which on it is the held-out answer."""
 
 
 @dataclass(frozen=True)
@@ -55,22 +66,48 @@ class Probes:
         return fingerprint_json([[text.ids for text in self.texts], [probe.ids for probe in self.frozen]])
 
     @property
+    def answers(self) -> list[tuple[list[int], int]]:
+        """Of each text its token ids, and the place from which on they are the held-out answer."""
+        return [(text.ids, text.answer_from) for text in self.texts]
+
+    @property
     def longest(self) -> int:
         return max(*(len(text.ids) for text in self.texts), *(len(probe.ids) + MAX_NEW_TOKENS for probe in self.frozen))
 
 
 def held_out_conversations(instruction_set: Path) -> list[list[Message]]:
-    """Of the test split, always the same ones of the same set."""
-    rows = [row for row in pq.read_table(instruction_set).to_pylist() if row["split"] == "test"]
-    return [row["messages"] for row in sorted(rows, key=lambda row: fingerprint_text(row["example_id"]))]
+    """A few of the test split, always the same ones of the same set; those that must be cut, the shortest first, only where there
+    are no others. Raises GateClosedError if there is none."""
+    with cursor() as asking:
+        found = asking.execute(_CHOSEN, [str(instruction_set), TEXT_CHARACTERS, TEXTS]).fetchall()
+    if not found:
+        raise GateClosedError(
+            "The instruction set has no test example: what is merged or exported can't be compared on held-out answers. Approve "
+            "examples of more patients, or give the test split a larger share (`split` in the recipe), and train again."
+        )
+    return [messages for (messages,) in found]
 
 
 def make_probes(tokenizer: Any, conversations: Sequence[Sequence[Message]], system_prompt: str) -> Probes:
-    """Of the conversations the first few; those that need not be cut before the others."""
-    rendered = [(render(tokenizer, messages, add_generation_prompt=False), messages) for messages in conversations]
-    chosen = sorted(rendered, key=lambda found: len(found[0]) > TEXT_CHARACTERS)[:TEXTS]
-    texts = tuple(_text(tokenizer, text, messages) for text, messages in chosen)
+    """Of the conversations the first few."""
+    texts = tuple(_text(tokenizer, shortened(messages)) for messages in conversations[:TEXTS])
     return Probes(texts, tuple(_probe(tokenizer, messages, system_prompt) for messages in frozen_messages()))
+
+
+def shortened(messages: Sequence[Message]) -> list[Message]:
+    """As it is if it is short enough; else the end of what was asked last and the beginning of its answer: there always is an
+    answer to measure."""
+    if sum(len(message["content"]) for message in messages) <= TEXT_CHARACTERS:
+        return list(messages)
+    *before, asked, answer = messages
+    system = [_cut(message, slice(TEXT_CHARACTERS // 4)) for message in before if message["role"] == "system"][:1]
+    answer = _cut(answer, slice(TEXT_CHARACTERS // 2))
+    left = TEXT_CHARACTERS - sum(len(message["content"]) for message in (*system, answer))
+    return [*system, _cut(asked, slice(-left, None)), answer]
+
+
+def _cut(message: Message, part: slice) -> Message:
+    return {**message, "content": message["content"][part]}
 
 
 def frozen_messages() -> list[list[Message]]:
@@ -81,11 +118,13 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def _text(tokenizer: Any, text: str, messages: Sequence[Message]) -> Text:
-    ids = _ids(tokenizer, text[:TEXT_CHARACTERS])
+def _text(tokenizer: Any, messages: Sequence[Message]) -> Text:
+    text = render(tokenizer, messages, add_generation_prompt=False)
+    ids = _ids(tokenizer, text)
     asked = _ids(tokenizer, render(tokenizer, messages[:-1], add_generation_prompt=True))
-    is_whole = len(text) <= TEXT_CHARACTERS and ids[: len(asked)] == asked
-    return Text(text[:TEXT_CHARACTERS], ids, len(asked) if is_whole else len(ids))
+    # Some templates open an answer otherwise than they write a given one: then from where they part.
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(ids, asked, strict=False))
+    return Text(text, ids, sum(1 for _ in same))
 
 
 def _probe(tokenizer: Any, messages: Sequence[Message], system_prompt: str) -> Probe:

@@ -5,7 +5,7 @@ answers.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -93,9 +93,10 @@ def _replies(model: Any, tokenizer: Any, frozen: tuple[Probe, ...]) -> list[Repl
         )
     stops = stop_ids(model, tokenizer)
     answers = output[:, batch["input_ids"].shape[1] :].tolist()
-    return [_reply(tokenizer, probe, ids, stops) for probe, ids in zip(frozen, answers, strict=True)]
+    return [reply_of(tokenizer, probe, ids, stops) for probe, ids in zip(frozen, answers, strict=True)]
 
 
-def _reply(tokenizer: Any, probe: Probe, ids: list[int], stops: frozenset[int]) -> Reply:
+def reply_of(tokenizer: Any, probe: Probe, ids: Sequence[int], stops: Collection[int]) -> Reply:
+    """What was generated, up to the first token that ends a turn."""
     end = next((place for place, token in enumerate(ids) if token in stops), len(ids))
     return Reply(str(tokenizer.decode(ids[:end], skip_special_tokens=True)).strip(), len(probe.ids), end)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fine_tune_assets.core.file_hashes import HashedOnce
 from fine_tune_assets.core.files import folder_written_aside, write_bytes, write_text
 from fine_tune_assets.core.prompt_contract import PromptContract
 from fine_tune_assets.core.release_keys import ensure_signing_key
@@ -35,29 +36,30 @@ class ReleaseParts:
 
 
 def build_release(releases_dir: Path, parts: ReleaseParts, keys: Path) -> ReleaseFolder:
-    """Write `releases_dir/<release id>/`, signed by the pair in `keys`.
+    """Write `releases_dir/<release id>/`, signed by the pair in `keys`. Each file is read once: weights may be 140 GB.
 
     The same content gives the same id, and an existing folder is kept if it is whole and signed, else replaced. Raises
     SettingsError if the key can't be used.
     """
-    public_key = ensure_signing_key(keys)
+    public_key, once = ensure_signing_key(keys), HashedOnce()
     scratch = releases_dir / ".building"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
-        release_id = _write(scratch, parts)
+        release_id = _write(scratch, parts, once)
         folder = releases_dir / release_id
-        if not _is_whole(folder, release_id, public_key):
+        if not _is_whole(folder, release_id, public_key, once):
             sign_release(scratch, release_id, keys)
             with folder_written_aside(folder) as aside:
                 aside.rmdir()
                 os.replace(scratch, aside)
+        # Before the scratch folder goes: a file that loses a name has another time of change, and would be read again.
+        return verify_signed_release(folder, release_id, public_key, once)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return verify_signed_release(folder, release_id, public_key)
 
 
-def _write(folder: Path, parts: ReleaseParts) -> str:
+def _write(folder: Path, parts: ReleaseParts, once: HashedOnce) -> str:
     if parts.model.is_dir():
         _take_folder(parts.model, folder / WEIGHTS)
     else:
@@ -69,14 +71,14 @@ def _write(folder: Path, parts: ReleaseParts) -> str:
         write_text(folder / name, text)
     for name, content in parts.seals.items():
         write_bytes(folder / name, content)
-    return write_manifest(folder, {**parts.facts, "prompt_fingerprint": parts.contract.fingerprint})
+    return write_manifest(folder, {**parts.facts, "prompt_fingerprint": parts.contract.fingerprint}, once)
 
 
-def _is_whole(folder: Path, release_id: str, public_key: Path) -> bool:
+def _is_whole(folder: Path, release_id: str, public_key: Path, once: HashedOnce) -> bool:
     if not folder.is_dir():
         return False
     try:
-        verify_signed_release(folder, release_id, public_key)
+        verify_signed_release(folder, release_id, public_key, once)
     except ReleaseError:
         return False
     return True

@@ -1,8 +1,8 @@
 """How long releases are kept, and taking those away that nobody needs any more.
 
-Owns the rule, as a pure decision, and the removal of folders. Never removed: what serves, what served before it, what is on its
-way, and what the table of releases names. What is known of a release stays in the ledger. Adapters, instruction sets and verdicts
-stay too: they are small, and what is proven rests on them.
+Owns the rule, as a pure decision, and the removal of folders and files. Never removed: what serves, what served before it, what
+is on its way, and what the table of releases names. What is known of a release stays in the ledger. Adapters, instruction sets
+and verdicts stay too: they are small, and what is proven rests on them.
 """
 
 import os
@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from fine_tune_assets.core.errors import GateClosedError, SettingsError
+from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.release_removal import mark_removed, releases_in_use
 from fine_tune_assets.ledger.releases import RecordedRelease, recorded_releases
 
 _GOING = ".removed-"
+_PROBES = ".probes.json"
 _PATHS = ("folder", "file", "probes_file")
 """Columns of MERGED_WEIGHTS and QUANTIZED_WEIGHTS that say where something lies."""
 
@@ -52,7 +54,7 @@ class Standing:
 class Pruned:
     releases: tuple[str, ...]
     weights: tuple[str, ...]
-    """Names of folders below `data/weights`."""
+    """Names below `data/weights`."""
 
 
 def standings(
@@ -95,12 +97,20 @@ def prune(
     """Remove what the rule lets go. `used`: paths of weights that tables name. What a killed call left is removed too."""
     for left in layout.releases.glob(f"{_GOING}*"):
         shutil.rmtree(left)
-    going = [one for one in releases_of_now(ledger, rule, now, named) if not one.kept_because]
+    standing = releases_of_now(ledger, rule, now, named)
+    going = [one for one in standing if not one.kept_because]
     gone = tuple(one.release_id for one in going if remove_release(ledger, layout, one.recorded, by))
-    weights = unused_weights_of_now(layout, used, rule, now)
-    for name in weights:
-        shutil.rmtree(layout.weights / name)
+    staying = [one for one in standing if one.release_id not in gone]
+    weights = unused_weights_of_now(layout, [*used, *merged_weights_of(layout, staying)], rule, now)
+    for path in (layout.weights / name for name in weights):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     return Pruned(gone, tuple(weights))
+
+
+def merged_weights_of(layout: Layout, staying: Iterable[Standing]) -> list[Path]:
+    """What the releases that stay were made from. A candidate on another base model is judged against it: it answers for what
+    serves now, whichever format of it does."""
+    return [layout.weights / short(one.recorded.release.weights_fingerprint) for one in staying]
 
 
 def named_paths(rows: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -125,18 +135,32 @@ def remove_release(ledger: Ledger, layout: Layout, recorded: RecordedRelease, by
 
 
 def unused_weights_of_now(layout: Layout, used: Collection[Path], rule: RetentionRule, now: datetime) -> list[str]:
-    """Names of folders. A day at least: a run that is at work names its weights only when it has written them."""
+    """Names below `data/weights`. A day at least: a run that is at work names its weights only when it has written them."""
     before = now - timedelta(days=max(1, rule.keep_days))
-    return [folder.name for folder in unused_weights(layout.weights, used, before)]
+    return [path.name for path in unused_weights(layout.weights, used, before)]
 
 
 def unused_weights(weights_dir: Path, used: Collection[Path], before: datetime) -> list[Path]:
-    """Folders of merged and exported weights that no table names, no release shares a file with, and nothing wrote to since."""
-    folders = [path for path in weights_dir.glob("*") if path.is_dir() and not path.name.startswith(".")]
-    return sorted(
-        folder
-        for folder in folders
-        if not any(path == folder or folder in path.parents for path in used)
-        and folder.stat().st_mtime < before.timestamp()
-        and all(path.stat().st_nlink == 1 for path in folder.rglob("*") if path.is_file())
+    """Merged and exported weights, folders and files, that nothing names, no release shares a file with, and nobody wrote to
+    since. The answers to their probes go with them, and not before."""
+    together: dict[str, list[Path]] = {}
+    for path in weights_dir.glob("*"):
+        if not path.name.startswith(".") and not path.is_symlink():  # a link is none that we made
+            together.setdefault(_weights_name(path.name), []).append(path)
+    unused = (paths for paths in together.values() if all(_is_unused(path, used, before) for path in paths))
+    return sorted(path for paths in unused for path in paths)
+
+
+def _weights_name(name: str) -> str:
+    """The same for weights and their probes: `<id>` (probes: `<id>.safetensors.probes.json`), `<id>.q8_0.gguf` and
+    `<id>.w4a16` (`<id>.<format>.probes.json`)."""
+    return name.removesuffix(_PROBES).removesuffix(".safetensors").removesuffix(".gguf")
+
+
+def _is_unused(path: Path, used: Collection[Path], before: datetime) -> bool:
+    files = [one for one in (path, *path.rglob("*")) if one.is_file()]
+    return (
+        not any(one == path or path in one.parents for one in used)
+        and path.stat().st_mtime < before.timestamp()
+        and all(one.stat().st_nlink == 1 for one in files)
     )

@@ -4,16 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import psutil
 import torch
 
+from fine_tune_assets.core.memory import available_bytes
 from fine_tune_assets.merging.shards import stored_tensors
 
 WHOLE_BYTES = 6
 """Of one weight while a model is merged whole: 32 bits, and the 16 bits that they become."""
 SPARE = 0.9
 """Share of what is free that may be used."""
-_CGROUP_LIMIT, _CGROUP_USED = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
 
 
 @dataclass(frozen=True)
@@ -26,16 +25,7 @@ class Room:
 
 def free_room() -> Room:
     gpu = int(torch.cuda.mem_get_info()[0] * SPARE) if torch.cuda.is_available() else 0
-    return Room(int(_free_memory() * SPARE), gpu)
-
-
-def _free_memory() -> int:
-    """What the machine has left, and of that what a container is allowed."""
-    free = psutil.virtual_memory().available
-    try:
-        return min(free, int(_CGROUP_LIMIT.read_text()) - int(_CGROUP_USED.read_text()))
-    except (OSError, ValueError):  # none, or "max"
-        return free
+    return Room(int(available_bytes() * SPARE), gpu)
 
 
 def route(parameters: int, room: Room) -> Literal["whole", "by_tensor"]:

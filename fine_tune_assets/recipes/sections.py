@@ -3,12 +3,11 @@
 Owns the division and the fingerprint of each part. Does not know which asset reads which part.
 """
 
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 from fine_tune_assets.core.fingerprints import fingerprint_json
+from fine_tune_assets.recipes.loading import plain_values
 from fine_tune_assets.recipes.schema import Recipe
 
 SECTIONS: Mapping[str, tuple[str, ...]] = {
@@ -62,7 +61,7 @@ def section_fingerprints(recipe: Recipe) -> dict[str, str]:
 
 def section_values(recipe: Recipe, sections: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Section → field → value, as JSON has them."""
-    values = json.loads(json.dumps(asdict(recipe)))
+    values = plain_values(recipe)
     for field in WITHOUT_EFFECT:
         outer, name = field.split(".")
         (values[outer] or {}).pop(name, None)

@@ -1,4 +1,4 @@
-"""Whether an engine fits into the memory that is left: a pure decision on an estimate, and what the machine says.
+"""Whether an engine fits into the memory that is left: a pure decision on an estimate.
 
 Owns the estimate. What vLLM takes of a GPU is its own to refuse: it looks before it loads.
 """
@@ -6,14 +6,13 @@ Owns the estimate. What vLLM takes of a GPU is its own to refuse: it looks befor
 from dataclasses import dataclass
 from pathlib import Path
 
+from fine_tune_assets.core.memory import available_bytes as available_bytes
 from fine_tune_assets.core.releases import ReleaseFolder
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.gguf_header import cache_bytes_per_token, read_gguf_header
 from fine_tune_assets.engines.vllm import has_gpu
 
 GIB = 2**30
-_MEMINFO = Path("/proc/meminfo")
-_CGROUP_LIMIT, _CGROUP_USED = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
 LLAMA_PROGRAM_BYTES = int(0.5 * GIB)
 """Program and buffers for computing, which grow with the model. Measured with the bundled one: .11 GiB beside its weights and the
 keys and values of 2,048 tokens."""
@@ -60,14 +59,3 @@ def need_of(release: ReleaseFolder, settings: Settings, parallel: int) -> Need:
 def _size(model: Path) -> int:
     files = model.rglob("*") if model.is_dir() else [model]
     return sum(path.stat().st_size for path in files if path.is_file())
-
-
-def available_bytes() -> int:
-    """Memory that programs can still get on this machine, or in this container if it may have less."""
-    lines = _MEMINFO.read_text(encoding="utf-8").splitlines()
-    free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    try:
-        limit = int(_CGROUP_LIMIT.read_text()) - int(_CGROUP_USED.read_text())
-    except (OSError, ValueError):  # none, or "max"
-        return free
-    return min(free, limit)

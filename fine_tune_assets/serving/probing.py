@@ -12,11 +12,9 @@ import httpx
 
 from fine_tune_assets.core.chat import plain_messages
 from fine_tune_assets.core.errors import FineTuneError
-from fine_tune_assets.core.releases import ReleaseError, ReleaseFolder
+from fine_tune_assets.core.releases import PROBES, ReleaseError, ReleaseFolder
 from fine_tune_assets.engines.addresses import open_client
 from fine_tune_assets.engines.running import PLAIN_SAMPLING, EngineError, RunningEngine
-
-PROBES = "probes.json"
 
 
 class ProbeError(FineTuneError):

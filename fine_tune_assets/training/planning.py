@@ -12,6 +12,7 @@ import psutil
 import torch
 from datasets import Dataset
 
+from fine_tune_assets.core.memory import available_bytes
 from fine_tune_assets.engines.transformers_models import best_device
 from fine_tune_assets.recipes.schema import TrainingSettings
 from fine_tune_assets.training.batches import (
@@ -36,7 +37,6 @@ GPU_CONTEXT_BYTES = 900_000_000
 """What CUDA's context and the libraries' workspaces take of a card beside torch's tensors: .5 to .9 GB by card and driver."""
 GPU_SPARE = 0.95
 """Share of a card that tensors can fill: the rest is lost between torch's blocks."""
-_CGROUP_LIMIT, _CGROUP_USED = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
 
 
 def this_machine() -> Machine:
@@ -45,21 +45,11 @@ def this_machine() -> Machine:
         free, _ = torch.cuda.mem_get_info()
         return gpu_of(free, torch.cuda.get_device_properties(0).name)
     held = psutil.Process().memory_info().rss
-    return Machine("this machine's memory", False, held + _free_memory(), held)
+    return Machine("this machine's memory", False, held + available_bytes(), held)
 
 
 def gpu_of(memory_bytes: int, name: str) -> Machine:
     return Machine(name, True, int(memory_bytes * GPU_SPARE), GPU_CONTEXT_BYTES)
-
-
-def _free_memory() -> int:
-    """What the machine has left, and of that what a container is allowed."""
-    free = psutil.virtual_memory().available
-    try:
-        limit = int(_CGROUP_LIMIT.read_text()) - int(_CGROUP_USED.read_text())
-    except (OSError, ValueError):  # none, or "max"
-        return free
-    return min(free, limit)
 
 
 def planner(base_folder: Path, lengths: Lengths, machine: Machine) -> Planner:

@@ -1,5 +1,6 @@
 """`fine-tune releases` and `fine-tune keys signing`: the words on the terminal, and what they do."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,6 +48,17 @@ def test_list_says_why_each_stays_and_prune_says_what_it_would_do(ledger: Ledger
     assert not (tmp_path / "releases" / "r1").exists()
     assert run("releases", "prune").output == "Nothing to remove.\n"
     assert "removed 2" in run("releases", "list").output.splitlines()[0]
+
+
+def test_a_dry_run_names_the_weights_that_the_prune_removes(ledger: Ledger, tmp_path: Path) -> None:
+    """Not those that a release which stays was made from."""
+    for name in ("r1", "r2"):
+        (tmp_path / "releases" / name).mkdir(parents=True)
+        record_promoted(ledger, name, f"releases/{name}", weights=f"merged-{name}")
+        (tmp_path / "weights" / f"merged-{name}").mkdir(parents=True)
+        os.utime(tmp_path / "weights" / f"merged-{name}", (0, 0))
+    assert run("releases", "prune", "--dry-run").output == ("Would remove release r1\nWould remove weights merged-r1\n")
+    assert run("releases", "prune").output == "Removed release r1\nRemoved weights merged-r1\n"
 
 
 def test_remove_takes_one_before_its_time_but_none_that_is_in_use(ledger: Ledger, tmp_path: Path) -> None:

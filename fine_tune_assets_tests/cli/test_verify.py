@@ -41,6 +41,7 @@ def test_a_whole_release_is_proven_line_by_line(built: tuple[ReleaseFolder, Path
     assert f"verdict {release.manifest['verdict_id']}: signed by the key" in done.output
     assert "decision: promote" in done.output
     assert "knowledge index: none. None yet." in done.output
+    assert "hops: adapter to safetensors to q8_0, each within its limits" in done.output
     assert done.output.endswith("The release is whole.\n")
     for what, name in HOLDS.items():
         assert f"{what}: {name}" in done.output
@@ -50,7 +51,7 @@ def test_every_single_file_is_watched(built: tuple[ReleaseFolder, Path], tmp_pat
     """Changed by a byte or gone: refused, whichever it is."""
     release, key = built
     names = sorted(p.relative_to(release.folder) for p in release.folder.rglob("*") if p.is_file())
-    assert len(names) == 16
+    assert len(names) == 17
     for number, name in enumerate(names):
         for change in ("changed", "removed"):
             copy = shutil.copytree(release.folder, tmp_path / f"{number}-{change}")
@@ -119,6 +120,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "another model": ({"facts": {"served_fingerprint": "0" * 64}}, "not the one whose parity was measured"),
     "no model that was measured": ({"facts": {"served_fingerprint": ""}}, "not the one whose parity was measured"),
     "no parity": ({"without": ("evidence/parity.json",)}, "has no parity (evidence/parity.json)"),
+    "no probes": ({"without": ("probes.json",)}, "has no probes (probes.json)"),
     "no bill of materials": ({"without": ("sbom.cdx.json",)}, "has no bill of materials"),
     "no reason for no index": ({"facts": {"absent": {}}}, "has no knowledge index, and does not say why"),
 }
@@ -132,6 +134,69 @@ def test_a_signed_release_without_its_evidence_is_refused(tmp_path: Path, fault:
     done = verify(release.folder, tmp_path / "keys" / "releases.pub")
     assert done.exit_code == 1
     assert reason in done.output
+
+
+def _hops(release: ReleaseFolder) -> dict[str, Any]:
+    return dict(json.loads((release.folder / "evidence" / "parity.json").read_text(encoding="utf-8")))
+
+
+HOPS: dict[str, tuple[Callable[[list[dict[str, Any]]], Any], str]] = {
+    "none": (lambda _: [], "there is no hop"),
+    "one that failed": (
+        lambda hops: [hops[0] | {"is_passed": False}, hops[1]],
+        "the hop from adapter to safetensors did not pass",
+    ),
+    "one that says nothing": (
+        lambda hops: [hops[0], hops[1] | {"is_passed": None}],
+        "the hop from safetensors to q8_0 did not pass",
+    ),
+    "of another adapter": (
+        lambda hops: [hops[0] | {"from_fingerprint": "adapter-2"}, hops[1]],
+        "the hop from adapter to safetensors starts at something else",
+    ),
+    "of other merged weights": (
+        lambda hops: [hops[0], hops[1] | {"from_fingerprint": "0" * 64}],
+        "the hop from safetensors to q8_0 starts at something else",
+    ),
+    "the first alone": (lambda hops: hops[:1], "does not end at the model that is served"),
+    "the last alone": (lambda hops: hops[1:], "starts at something else"),
+    "to another model": (
+        lambda hops: [hops[0], hops[1] | {"to_fingerprint": "0" * 64}],
+        "does not end at the model that is served",
+    ),
+    "no list": (lambda _: "passed", "evidence/parity.json can't be read"),
+    "without its ends": (lambda _: [{"is_passed": True}], "evidence/parity.json can't be read"),
+}
+
+
+@pytest.mark.parametrize("hops", HOPS)
+def test_a_release_whose_parity_is_missing_or_broken_is_refused(
+    built: tuple[ReleaseFolder, Path], tmp_path: Path, hops: str
+) -> None:
+    """The document being there proves nothing: what was judged must lead to what is served, and each step must have passed."""
+    change, reason = HOPS[hops]
+    parity = _hops(built[0])
+    parity["hops"] = change(parity["hops"])
+    release = whole_release(tmp_path, other={"evidence/parity.json": json.dumps(parity)})
+    done = verify(release.folder, tmp_path / "keys" / "releases.pub")
+    assert done.exit_code == 1
+    assert reason in done.output
+
+
+def test_a_parity_that_is_no_json_is_refused(tmp_path: Path) -> None:
+    release = whole_release(tmp_path, other={"evidence/parity.json": "passed"})
+    done = verify(release.folder, tmp_path / "keys" / "releases.pub")
+    assert (done.exit_code, "evidence/parity.json can't be read" in done.output) == (1, True)
+
+
+def test_merged_weights_that_are_served_as_they_are_have_one_hop(tmp_path: Path) -> None:
+    merged = tmp_path / "merged"
+    merged.mkdir()
+    (merged / "model.safetensors").write_bytes(b"tensors")
+    release = whole_release(tmp_path, model=merged, facts={"engine": "vllm"})
+    done = verify(release.folder, tmp_path / "keys" / "releases.pub")
+    assert done.exit_code == 0, done.output
+    assert "hops: adapter to safetensors, each within its limits" in done.output
 
 
 def test_an_approvers_word_stands_in_the_decision(tmp_path: Path) -> None:

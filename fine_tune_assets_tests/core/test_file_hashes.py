@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fine_tune_assets.core.file_hashes import SETTLED_NS, RememberedHashes
+from fine_tune_assets.core.file_hashes import SETTLED_NS, HashedOnce, RememberedHashes
 from fine_tune_assets.core.fingerprints import fingerprint_file
 
 
@@ -92,3 +92,17 @@ def test_a_file_that_is_gone_is_an_error_even_if_it_was_known(tmp_path: Path, cl
     (tmp_path / "a").unlink()
     with pytest.raises(FileNotFoundError):
         hashes(tmp_path / "a")
+
+
+def test_a_file_is_read_once_by_whatever_name_and_again_when_it_changed(tmp_path: Path) -> None:
+    """A release holds hard links to weights, and its folder gets its name when it is whole."""
+    file, building, once = tmp_path / "a", tmp_path / "building", HashedOnce()
+    file.write_bytes(b"x" * 5_000_000)
+    building.mkdir()
+    os.link(file, building / "b")
+    first, before = once(file), bytes_read()
+    linked = building.rename(tmp_path / "built") / "b"
+    assert once(linked) == first
+    assert bytes_read() - before < 1_000_000
+    file.write_bytes(b"y" * 5_000_001)
+    assert once(linked) == fingerprint_file(file) != first

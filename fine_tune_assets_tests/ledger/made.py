@@ -35,7 +35,9 @@ def make_verdict(decision: str, **changes: Any) -> Verdict:
     return Verdict(verdict_id=verdict_id_of(**fields), **fields)
 
 
-def make_release(verdict: Verdict, release_id: str, folder: str | Path = "releases/none") -> Release:
+def make_release(
+    verdict: Verdict, release_id: str, folder: str | Path = "releases/none", weights: str = "weights-1"
+) -> Release:
     return Release(
         release_id=release_id,
         folder=str(folder),
@@ -43,16 +45,18 @@ def make_release(verdict: Verdict, release_id: str, folder: str | Path = "releas
         adapter_id=verdict.adapter_id,
         base_fingerprint=verdict.base_fingerprint,
         instruction_set_fingerprint=verdict.instruction_set_fingerprint,
-        weights_fingerprint="weights-1",
+        weights_fingerprint=weights,
         prompt_fingerprint="prompt-1",
     )
 
 
-def record_promoted(ledger: Ledger, release_id: str, folder: str | Path = "releases/none") -> Release:
+def record_promoted(
+    ledger: Ledger, release_id: str, folder: str | Path = "releases/none", weights: str = "weights-1"
+) -> Release:
     """A release with its verdict against what serves now, both in the ledger."""
     incumbent = serving_adapter(ledger) or FINGERPRINTS["base_fingerprint"]
     verdict = make_verdict("promote", adapter_id=f"adapter of {release_id}", incumbent=incumbent)
     record_verdict(ledger, verdict)
-    release = make_release(verdict, release_id, folder)
+    release = make_release(verdict, release_id, folder, weights)
     record_release(ledger, release)
     return release

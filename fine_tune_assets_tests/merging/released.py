@@ -11,15 +11,15 @@ from fine_tune_assets.core.records import Verdict
 from fine_tune_assets.core.releases import VERDICT_DOCUMENT, VERDICT_KEY, VERDICT_SIGNATURE, ReleaseFolder
 from fine_tune_assets.core.signing import public_key_file
 from fine_tune_assets.ledger.verdict_documents import KEY, SIGNATURE, write_document
-from fine_tune_assets.merging.certificate import parity_certificate
-from fine_tune_assets.merging.certificates import (
+from fine_tune_assets.merging.data_card import data_card
+from fine_tune_assets.merging.evidence_documents import (
     certificate_json,
     judge_licence,
     leakage_certificate,
     scrub_certificate,
 )
-from fine_tune_assets.merging.data_card import data_card
 from fine_tune_assets.merging.model_card import ModelFacts, model_card
+from fine_tune_assets.merging.parity_certificate import parity_certificate
 from fine_tune_assets.merging.releasing import ReleaseParts, build_release
 from fine_tune_assets.merging.sbom import Material, Package, bill_of_materials
 from fine_tune_assets_tests.ledger.made import make_verdict
@@ -99,21 +99,24 @@ def release_parts(
     verdict: Verdict | None = None,
     facts: Mapping[str, Any] | None = None,
     without: tuple[str, ...] = (),
+    other: Mapping[str, str] | None = None,
     model: Path | None = None,
 ) -> ReleaseParts:
-    """`facts` change the manifest, `without` leaves files out; keys and verdicts lie below `root`."""
+    """`facts` change the manifest, `without` leaves files out, `other` writes others; keys and verdicts lie below `root`."""
     verdict = verdict or make_verdict("promote", evidence=json.dumps(EVIDENCE, sort_keys=True))
     document = write_document(root / "verdicts", root / "keys", verdict)
     gguf = model or root / "any.gguf"
     if model is None:
         gguf.write_bytes(b"weights")
-    told = model_facts(verdict)
+    served = fingerprint_file(gguf) if gguf.is_file() else fingerprint_folder(gguf)
+    told = model_facts(verdict, parity=_parity(verdict, served, is_file=gguf.is_file()))
     certificates = {"scrub_certificate": told.scrub, "leakage_certificate": told.leakage}
     certificates |= {"judge_licence": told.judge, "parity": told.parity}
     documents = {
         VERDICT_DOCUMENT: document.read_text(encoding="utf-8"),
         "evidence/instruction_set.json": json.dumps(SET),
         **{f"evidence/{name}.json": certificate_json(values) for name, values in certificates.items()},
+        "probes.json": "{}",
         "recipe.yaml": "name: demo\n",
         "sbom.cdx.json": sbom(),
         "README.md": model_card(told),
@@ -123,19 +126,27 @@ def release_parts(
     manifest = {
         **{name: getattr(verdict, name) for name in bound},
         "engine": "llama_cpp",
-        "served_fingerprint": fingerprint_file(gguf) if gguf.is_file() else fingerprint_folder(gguf),
-        "absent": {"knowledge_index": "None yet.", "probes": "None."},
+        "served_fingerprint": served,
+        "absent": {"knowledge_index": "None yet."},
     }
     return ReleaseParts(
         model=gguf,
         contract=CONTRACT,
         facts={**manifest, **(facts or {})},
-        documents={name: text for name, text in documents.items() if name not in without},
+        documents={name: text for name, text in {**documents, **(other or {})}.items() if name not in without},
         seals={
             VERDICT_SIGNATURE: document.with_name(SIGNATURE).read_bytes(),
             VERDICT_KEY: public_key_file(root / "keys", KEY).read_bytes(),
         },
     )
+
+
+def _parity(verdict: Verdict, served: str, *, is_file: bool) -> dict[str, Any]:
+    """From the verdict's adapter to what is served."""
+    merged = {**MERGED, "adapter_id": verdict.adapter_id}
+    if is_file:
+        return parity_certificate(merged, {**EXPORT, "fingerprint": served})
+    return parity_certificate({**merged, "weights_fingerprint": served}, None)
 
 
 def sbom() -> str:

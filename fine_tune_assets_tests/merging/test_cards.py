@@ -8,17 +8,14 @@ import pytest
 import yaml
 
 from fine_tune_assets.core.records import Verdict
-from fine_tune_assets.merging.certificate import parity_certificate
-from fine_tune_assets.merging.certificates import (
-    certificate_json,
-    judge_licence,
+from fine_tune_assets.merging.data_card import data_card
+from fine_tune_assets.merging.evidence_documents import (
     leakage_certificate,
     scrub_certificate,
 )
-from fine_tune_assets.merging.data_card import data_card
 from fine_tune_assets.merging.model_card import model_card
 from fine_tune_assets_tests.ledger.made import make_verdict
-from fine_tune_assets_tests.merging.released import EVIDENCE, EXPORT, JUDGE, MERGED, RECALL, SET, model_facts
+from fine_tune_assets_tests.merging.released import EVIDENCE, JUDGE, RECALL, SET, model_facts
 
 
 def _verdict(decision: str = "promote", **evidence: Any) -> Verdict:
@@ -97,29 +94,9 @@ def test_the_dataset_card_adds_to_that_of_the_set_how_it_was_cleaned() -> None:
     assert "Looked for: exact, near." in card
 
 
-def test_certificates_hold_no_path_and_null_for_what_is_no_number() -> None:
-    """Equal evidence is equal bytes on every machine."""
-    text = certificate_json(parity_certificate({**MERGED, "mean_kl": float("nan")}, EXPORT))
-    assert "weights/" not in text
-    merged, export = json.loads(text)["hops"]
-    assert (merged["figures"]["mean_kl"], merged["limits"]["minimum_top1"], merged["is_passed"]) == (None, None, True)
-    assert (export["to_fingerprint"], export["limits"]["minimum_top1"], export["is_passed"]) == ("e" * 64, 0.95, True)
-    assert len(parity_certificate(MERGED, None)["hops"]) == 1
-
-
 def test_reviewers_marks_are_no_recall() -> None:
     """The set of what was missed holds misses only: its share would frighten or please for nothing."""
     marked = [{**row, "labelled_set": "marked", "hits": 0} for row in RECALL]
     scrub = scrub_certificate(["s1"], {}, [*RECALL, *marked], "marked")
     assert len(scrub["measures"]) == 4
     assert "0 of 100" not in model_card(model_facts(_verdict(), scrub=scrub))
-
-
-def test_a_licence_whose_measures_were_replaced_says_so() -> None:
-    found = judge_licence(EVIDENCE, None)
-    assert found["measures"] is None
-    assert "measured again since" in found["why_not"]
-    kept = judge_licence(
-        EVIDENCE, [{"judge_version": "j1", "spearman": 0.61}, {"judge_version": "j0", "spearman": 0.9}]
-    )
-    assert kept["measures"] == [{"judge_version": "j1", "spearman": 0.61}]

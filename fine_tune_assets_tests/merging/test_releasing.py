@@ -56,6 +56,22 @@ def test_merged_weights_are_taken_over_as_a_folder_without_a_second_copy(tmp_pat
     assert built.model_fingerprint == built.manifest["served_fingerprint"]
 
 
+def _bytes_read() -> int:
+    """What this process has read from files, counted by the kernel."""
+    return int(Path("/proc/self/io").read_text(encoding="utf-8").splitlines()[0].split()[1])
+
+
+def test_weights_are_read_once_also_where_the_release_is_there_already(tmp_path: Path) -> None:
+    """They may be 140 GB: to name them, to look whether it is there, and to verify it are one reading."""
+    model = tmp_path / "large.gguf"
+    model.write_bytes(b"x" * 20_000_000)
+    parts, keys = release_parts(tmp_path, model=model), tmp_path / "keys"
+    for _ in ("made", "kept"):
+        before = _bytes_read()
+        build_release(tmp_path / "releases", parts, keys)
+        assert 20_000_000 <= _bytes_read() - before < 35_000_000
+
+
 def test_a_release_that_can_not_be_signed_is_not_there(tmp_path: Path) -> None:
     """Nothing unsigned is left that somebody might serve."""
     from fine_tune_assets.core.errors import SettingsError

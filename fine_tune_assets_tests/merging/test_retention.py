@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fine_tune_assets.core.errors import GateClosedError, SettingsError
+from fine_tune_assets.core.fingerprints import fingerprint_text, short
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.database import Ledger, open_ledger
@@ -62,11 +63,11 @@ def layout(tmp_path: Path) -> Layout:
     return Layout(tmp_path / "data")
 
 
-def _release(ledger: Ledger, layout: Layout, release_id: str) -> None:
+def _release(ledger: Ledger, layout: Layout, release_id: str, weights: str = "weights-1") -> None:
     folder = layout.releases / release_id
     folder.mkdir(parents=True)
     (folder / "model.gguf").write_bytes(b"weights")
-    record_promoted(ledger, release_id, f"releases/{release_id}")
+    record_promoted(ledger, release_id, f"releases/{release_id}", weights)
 
 
 def _switch(ledger: Ledger, release_id: str) -> None:
@@ -173,6 +174,58 @@ def test_weights_go_only_if_nothing_names_or_shares_them_and_nobody_wrote_to_the
     assert unused_weights(tmp_path / "absent", used, before) == []
 
 
+EXPORTS = ("a1.q8_0.gguf", "a1.q8_0.probes.json", "a1.safetensors.probes.json", "a1.w4a16.probes.json")
+
+
+def _written(weights: Path, *, old: float) -> None:
+    """A merged model and its exports, by the names that merging and exporting give them."""
+    for folder in ("a1", "a1.w4a16"):
+        (weights / folder).mkdir(parents=True)
+        (weights / folder / "model.safetensors").write_bytes(b"x")
+    for file in (*EXPORTS, ".merging.lock"):
+        (weights / file).write_bytes(b"x")
+    for path in weights.iterdir():
+        os.utime(path, (old, old))
+
+
+def test_exports_that_are_files_go_with_the_answers_to_their_probes(ledger: Ledger, layout: Layout) -> None:
+    """llama.cpp serves a file: if only folders went, removing a release would free nothing."""
+    layout.weights.mkdir(parents=True)
+    _written(layout.weights, old=NOW.timestamp())
+    assert _prune(ledger, layout) == Pruned((), tuple(sorted(("a1", "a1.w4a16", *EXPORTS))))
+    assert [path.name for path in layout.weights.iterdir()] == [".merging.lock"]
+
+
+@pytest.mark.parametrize("kept", ["a1", "a1.safetensors.probes.json"])
+def test_weights_and_the_answers_to_their_probes_stay_together(tmp_path: Path, kept: str) -> None:
+    """A merge that is used without its answers, or the other way round, could not be released again."""
+    _written(tmp_path, old=NOW.timestamp() - 100)
+    found = unused_weights(tmp_path, [tmp_path / kept], NOW)
+    assert [path.name for path in found] == ["a1.q8_0.gguf", "a1.q8_0.probes.json", "a1.w4a16", "a1.w4a16.probes.json"]
+
+
+@pytest.mark.parametrize("why", ["named", "shared", "young"])
+def test_an_export_that_is_a_file_stays_for_the_same_reasons_as_a_folder(tmp_path: Path, why: str) -> None:
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    _written(weights, old=NOW.timestamp() - 100)
+    file = weights / "a1.q8_0.gguf"
+    if why == "shared":
+        os.link(file, tmp_path / "model.gguf")
+    if why == "young":
+        os.utime(file, (NOW.timestamp(), NOW.timestamp()))
+    found = unused_weights(weights, [file] if why == "named" else [], NOW)
+    assert [path.name for path in found] == ["a1", "a1.safetensors.probes.json", "a1.w4a16", "a1.w4a16.probes.json"]
+
+
+def test_a_link_among_the_weights_is_left_alone(tmp_path: Path) -> None:
+    """Whoever put the weights on another disk keeps them."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "a1").symlink_to(tmp_path / "elsewhere")
+    assert unused_weights(tmp_path / "weights", [], datetime(2100, 1, 1, tzinfo=UTC)) == []
+
+
 def test_weights_of_a_removed_release_go_with_it(ledger: Ledger, layout: Layout) -> None:
     """Otherwise nothing would be freed: both names are one file."""
     for name in ("old", "new"):
@@ -181,3 +234,17 @@ def test_weights_of_a_removed_release_go_with_it(ledger: Ledger, layout: Layout)
         os.link(layout.releases / name / "model.gguf", layout.weights / name / "model.gguf")
     assert _prune(ledger, layout) == Pruned(("old",), ("old",))
     assert [path.name for path in layout.weights.iterdir()] == ["new"]
+
+
+def test_the_merged_weights_of_releases_that_stay_are_kept(ledger: Ledger, layout: Layout) -> None:
+    """llama.cpp serves an export, so no release shares a file with them; a candidate on another base model is compared with what
+    they answer."""
+    for name in ("gone", "serves", "newest"):
+        _release(ledger, layout, name, fingerprint_text(name))
+        folder = layout.weights / short(fingerprint_text(name))
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(b"x")
+        folder.with_name(f"{folder.name}.safetensors.probes.json").write_bytes(b"x")
+    _switch(ledger, "serves")
+    gone = short(fingerprint_text("gone"))
+    assert _prune(ledger, layout) == Pruned(("gone",), (gone, f"{gone}.safetensors.probes.json"))

@@ -1,6 +1,7 @@
 """The parity certificate: every hop from the trained adapter to what is served, as it stands in the tables.
 
-Owns the document and the gate that reads a hop. Pure: it takes rows, and measures nothing.
+Owns the document, the gate that reads a hop, and what the document must say of a release. Pure: it takes rows, and measures
+nothing.
 """
 
 from collections.abc import Mapping
@@ -48,6 +49,21 @@ def parity_certificate(merged: Mapping[str, Any], export: Mapping[str, Any] | No
         "probes_fingerprint": merged["probes_fingerprint"],
         "hops": hops,
     }
+
+
+def missing_proof(parity: Mapping[str, Any], adapter_id: str, served_fingerprint: str) -> str:
+    """Why the hops do not lead from the adapter to what is served, each passed; empty if they do."""
+    if not parity["hops"]:
+        return "there is no hop"
+    reached = adapter_id
+    for hop in parity["hops"]:
+        name = f"the hop from {hop['from']} to {hop['to']}"
+        if hop["is_passed"] is not True:
+            return f"{name} did not pass"
+        if hop["from_fingerprint"] != reached:
+            return f"{name} starts at something else than what was there before it"
+        reached = hop["to_fingerprint"]
+    return "" if reached == served_fingerprint else "the last hop does not end at the model that is served"
 
 
 def shown_hops(parity: Mapping[str, Any]) -> list[tuple[Any, ...]]:

@@ -1,0 +1,47 @@
+"""A hop that nobody measured is closed, and the certificate names each. No model is loaded."""
+
+from typing import Any
+
+import pytest
+
+from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.merging.parity_certificate import parity_certificate, require_parity
+
+
+def _row(**changes: Any) -> dict[str, Any]:
+    figures = {
+        "mean_kl": 0.001, "top1_agreement": 1.0, "parity_tokens": 1000, "same_greedy": 1.0, "parity_answers": 8,
+        "loss_increase": 0.0, "maximum_kl": 0.002, "minimum_top1": 0.995, "minimum_same_greedy": 0.75,
+        "maximum_loss_increase": 0.01, "is_passed": True, "why": "", "weights_fingerprint": "w",
+    }  # fmt: skip
+    return {**figures, **changes}
+
+
+def test_only_a_hop_that_passed_opens_the_gate() -> None:
+    """An export of before the certificate has no figures on record; one that failed says what to do."""
+    require_parity(_row(format="q8_0"))
+    with pytest.raises(GateClosedError, match=r"no parity on record for the q8_0 weights.*--again quantized_weights"):
+        require_parity(_row(format="q8_0", is_passed=None))
+    with pytest.raises(
+        GateClosedError, match=r"no parity on record for the safetensors weights.*--again merged_weights"
+    ):
+        require_parity(_row(is_passed=None))
+    with pytest.raises(GateClosedError, match=r"no other format takes their place. Choose a finer format"):
+        require_parity(_row(format="q4_k_m", is_passed=False, why="Choose a finer format."))
+
+
+def test_the_certificate_names_every_hop_with_its_figures_and_limits() -> None:
+    """It travels with the release: whoever has it needs no table."""
+    merged = _row(adapter_id="a", base_fingerprint="b", dtype="float16", probes_fingerprint="p")
+    hops = parity_certificate(
+        merged, _row(format="q8_0", fingerprint="q", mean_kl=None, is_passed=False, why="too far")
+    )["hops"]
+    first, second = hops
+    assert (first["from"], first["to"], first["from_fingerprint"], first["to_fingerprint"]) == (
+        "adapter", "safetensors", "a", "w",
+    )  # fmt: skip
+    assert (second["to"], second["from_fingerprint"], second["to_fingerprint"]) == ("q8_0", "w", "q")
+    assert first["figures"]["mean_kl"] == 0.001
+    assert first["limits"]["minimum_top1"] == 0.995
+    assert (second["is_passed"], second["figures"]["mean_kl"], second["why"]) == (False, None, "too far")
+    assert len(parity_certificate(merged, None)["hops"]) == 1
