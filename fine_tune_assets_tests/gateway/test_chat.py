@@ -23,6 +23,7 @@ from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.deployments import Deployment, report_state, seal_engine_key, switch_live, want_release
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.outcomes import Outcomes, outcomes_since
+from fine_tune_assets.ledger.rollbacks import roll_back
 from fine_tune_assets_tests.serving.tiny import build_release
 
 
@@ -139,6 +140,14 @@ def test_a_request_that_fails_is_asked_once_more_of_what_served_before(two: Two,
     assert (reply.status_code, reply.headers["x-release-id"]) == (200, two.before.release_id)  # type: ignore[attr-defined]
     assert (two.outcomes(two.live).failed, two.outcomes(two.live).answered) == (1, 0)
     assert two.outcomes(two.before).answered == 1
+
+
+def test_what_a_person_left_is_asked_nothing_though_the_live_one_fails(two: Two) -> None:
+    """Whoever rolled back by hand may know of a fault that no status shows."""
+    roll_back(two.ledger, "operator", keep_until=datetime.now(UTC) + timedelta(hours=1))
+    two.old.status = 500
+    assert two.ask().status_code == 502  # type: ignore[attr-defined]
+    assert (two.old.asked, two.new.asked) == (2, 0)
 
 
 def test_a_request_that_names_its_release_is_answered_by_no_other(two: Two) -> None:

@@ -12,6 +12,7 @@ from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.deployments import (
+    BY_HAND,
     current_deployments,
     deployments,
     find_deployment,
@@ -26,7 +27,7 @@ from fine_tune_assets.ledger.rollbacks import find_back, roll_back
 from fine_tune_assets.ledger.switches import serving_adapter
 from fine_tune_assets.ledger.targets import find_targets
 from fine_tune_assets.ledger.verdicts import record_verdict
-from fine_tune_assets_tests.ledger.made import make_verdict
+from fine_tune_assets_tests.ledger.made import make_verdict, record_promoted
 from fine_tune_assets_tests.serving.tiny import make_ready, switched
 
 LATER = datetime.now(UTC) + timedelta(hours=1)
@@ -42,7 +43,7 @@ def test_users_go_back_in_one_step_and_forth_again(ledger: Ledger) -> None:
     assert serving_adapter(ledger) == "adapter of r-1"
     left = find_deployment(ledger, second.deployment_id)
     assert left is not None
-    assert (left.state, left.keep_until, left.rollback_reason) == ("draining", LATER, None)
+    assert (left.state, left.keep_until, left.rollback_reason) == ("draining", LATER, BY_HAND)
     assert [(line.who, line.what) for line in audit.lines(ledger)][-2:] == [
         ("operator", "switched to blue"),
         ("operator", "rolled back"),
@@ -72,6 +73,44 @@ def test_what_was_left_for_a_fault_is_not_gone_back_to(ledger: Ledger) -> None:
     assert [target.release_id for target in find_targets(ledger)] == ["r-1"]
     with pytest.raises(TransitionError, match="still up"):
         roll_back(ledger, "operator")
+
+
+def test_what_a_person_left_is_used_again_only_by_a_person(ledger: Ledger) -> None:
+    """Neither request by request nor by the watch: the person may have seen what no count shows."""
+    switched(ledger, "r-1")
+    bad = switched(ledger, "r-2", LATER)
+    live = roll_back(ledger, "operator", keep_until=LATER)
+    report_state(ledger, bad.deployment_id, "kept")
+    assert [target.release_id for target in find_targets(ledger)] == ["r-1"]
+    assert find_back(ledger, by_itself=True) is None
+    with pytest.raises(TransitionError, match="still up"):
+        roll_back(ledger, "watch", leaving=live.deployment_id, reason="9 of 10 requests failed")
+    forth = roll_back(ledger, "operator", keep_until=LATER)
+    assert (forth.deployment_id, forth.rollback_reason) == (bad.deployment_id, None)
+    assert [target.release_id for target in find_targets(ledger)] == ["r-2"]
+
+
+def test_what_a_person_left_for_one_that_had_to_start_is_used_again_only_by_a_person(ledger: Ledger) -> None:
+    """The same, where going back took a start; and where the release was on its way already."""
+    first = switched(ledger, "r-1")
+    switched(ledger, "r-2", LATER)
+    report_state(ledger, first.deployment_id, "stopped")
+    wanted = want_release(ledger, "r-1", is_rollback=True)
+    for state in ("starting", "ready"):
+        report_state(ledger, wanted.deployment_id, state, engine_url="unix:/x", engine_key=b"k")  # type: ignore[arg-type]
+    switch_live(ledger, wanted.deployment_id, keep_until=LATER)
+    assert [target.release_id for target in find_targets(ledger)] == ["r-1"]
+    assert find_back(ledger, by_itself=True) is None
+    back = find_back(ledger)
+    assert back is not None
+    assert (back.deployment.release_id, back.is_up) == ("r-2", True)
+
+
+def test_a_release_that_is_on_its_way_is_gone_back_to_when_a_person_says_so(ledger: Ledger) -> None:
+    pending = want_release(ledger, record_promoted(ledger, "r-1").release_id)
+    assert not pending.is_rollback
+    again = want_release(ledger, "r-1", is_rollback=True)
+    assert (again.deployment_id, again.is_rollback) == (pending.deployment_id, True)
 
 
 def test_a_look_at_one_that_is_no_longer_live_changes_nothing(ledger: Ledger) -> None:
