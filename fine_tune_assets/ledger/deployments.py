@@ -63,8 +63,8 @@ class Deployment:
     is_rollback: bool = False
     """Wanted to go back to a release that served before."""
     rollback_reason: str | None = None
-    """Why users were taken back from it: `BY_HAND`, and only a person's word brings them here again, or a fault, and nothing does.
-    None for any other."""
+    """Why users were taken back from it: `BY_HAND`, and only a person's word brings them here again, or a fault, and nothing
+    does. None for any other."""
     probes: str | None = None
     """What the probes found, as JSON; None until it is warm."""
 
@@ -114,10 +114,18 @@ def _give_up_others(connection: sa.Connection, release_id: str, by: str, keep_sa
 
 
 def _make_room(connection: sa.Connection, release_id: str, by: str) -> None:
-    """Two engines fit on the machine, three may not: the one that was kept for a rollback goes before the next one starts."""
-    for kept in select_in(connection, table.c.state == "kept"):
-        set_in(connection, kept.deployment_id, state="stopped", detail=f"made room for release {release_id}")
-        audit.append(connection, by, "stopped keeping deployment", kept.deployment_id)
+    """Two engines fit on the machine, three may not: what is kept for a rollback goes before the next one starts, and what still
+    drains goes when its last answer is out. Unless no other engine answers users now."""
+    live = find_live_in(connection)
+    if live is None or live.engine_url is None:
+        return
+    detail = f"made room for release {release_id}"
+    for old in select_in(connection, table.c.state.in_(BEHIND) & table.c.keep_until.is_not(None)):
+        state: State = "stopped" if old.state == "kept" else "draining"
+        # Not `set_in`: how long it has drained is counted from its last change.
+        values = {"state": state, "detail": detail, "keep_until": None}
+        connection.execute(table.update().where(table.c.deployment_id == old.deployment_id).values(values))
+        audit.append(connection, by, "stopped keeping deployment", old.deployment_id)
 
 
 def report_state(
@@ -191,8 +199,8 @@ def make_live_in(
     has_served: bool,
     reason: str | None = None,
 ) -> None:
-    """Flip users to `wanted`, behind the gate; the one that was live drains. `reason`: of a rollback. Whatever else still runs the
-    release that is left is left with it."""
+    """Flip users to `wanted`, behind the gate; the one that was live drains. `reason`: of a rollback. Whatever else still runs
+    the release that is left is left with it."""
     release = find_release_in(connection, wanted.release_id)
     if release is None:
         raise UnknownRecordError(f"There is no release {wanted.release_id}.")
