@@ -143,6 +143,10 @@ def _engine(settings: Settings, ledger: Ledger) -> Reached:
     return Reached(base_url(live.engine_url), key, socket_of(live.engine_url), f"{SYSTEM} Release 1.")
 
 
+def _an_hour() -> timedelta:
+    return timedelta(hours=1)
+
+
 def _client(where: Reached) -> httpx.AsyncClient:
     limits = httpx.Limits(max_connections=None)
     transport = httpx.AsyncHTTPTransport(uds=None if where.socket is None else str(where.socket), limits=limits)
@@ -226,15 +230,14 @@ async def _switches(
     try:
         if given.switches:
             release_id = _release(settings, ledger, engine, base, 2)
-            keep = timedelta(hours=1)
-            await asyncio.to_thread(serve_release, ledger, release_id, timeout_seconds=START_SECONDS, keep_old=keep)
+            await asyncio.to_thread(serve_release, ledger, release_id, timeout_seconds=START_SECONDS, keep_old=_an_hour)
         for _ in range(given.switches - 1):
             await asyncio.sleep(0.5)
             back = find_back(ledger)
             if back is None or not back.is_up:
                 raise SystemExit("The other colour is not up.")
             began = time.monotonic()
-            await asyncio.to_thread(go_back, ledger, timeout_seconds=60, by="bench", keep_old=timedelta(hours=1))
+            await asyncio.to_thread(go_back, ledger, timeout_seconds=60, by="bench", keep_old=_an_hour)
             seconds.append(time.monotonic() - began)
     finally:
         ending.set()
