@@ -10,6 +10,8 @@ from typing import Literal
 
 from fine_tune_assets.ledger.deployments import BEHIND, BY_HAND, Deployment
 
+_HANGS = "the engine hangs"
+
 
 @dataclass(frozen=True)
 class Pace:
@@ -101,7 +103,7 @@ def _next_action(deployment: Deployment, engine: EngineView | None, now: datetim
             return Action("fail", name, "the engine ended while starting")
         return Action("start", name) if now >= engine.retry_at else None
     if engine.is_warm:
-        return Action("stop", name, "the engine hangs") if engine.silent_looks >= pace.silent_looks else None
+        return Action("stop", name, _HANGS) if engine.silent_looks >= pace.silent_looks else None
     if engine.is_healthy:
         return Action("warm", name)
     if (now - engine.started_at).total_seconds() < pace.startup_seconds:
@@ -119,6 +121,8 @@ def _next_of_old(
     is_kept = _is_kept(deployment, now)
     if engine is None or not engine.is_alive:
         return Action("retire", deployment.deployment_id)
+    if engine.silent_looks >= pace.silent_looks:
+        return Action("retire", deployment.deployment_id, _HANGS)
     if not is_answered and not is_kept and deployment.rollback_reason in (None, BY_HAND):
         return None
     if deployment.state == "kept":

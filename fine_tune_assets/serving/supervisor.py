@@ -132,8 +132,8 @@ class Supervisor:
             report_state(self._ledger, deployment.deployment_id, "kept", detail=deployment.detail)
         else:
             # Said first: whoever rolls back, or asks for an engine, in this moment must not be sent to one that is going away.
-            report_state(self._ledger, deployment.deployment_id, "stopped", detail=deployment.detail)
-            self._stop(deployment.deployment_id, forget=True)
+            report_state(self._ledger, deployment.deployment_id, "stopped", detail=action.reason or deployment.detail)
+            self._stop(deployment.deployment_id, forget=True, is_hung=bool(action.reason))
 
     def _start(self, deployment: Deployment, now: datetime) -> None:
         """Verify signature and every file first: a release that was changed is never started, not even one that is live."""

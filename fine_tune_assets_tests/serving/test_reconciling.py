@@ -84,6 +84,7 @@ def test_draining_ends_when_the_last_answer_is_out(age_seconds: float, connectio
         ("kept", _engine(), NOW, "retire"),
         ("kept", _engine(**DEAD), LATER, "retire"),
         ("kept", None, LATER, "retire"),
+        ("kept", _engine(silent_looks=PACE.silent_looks), LATER, "retire"),  # it hangs: nobody can go back to it
         ("kept", _engine(connections=1), LATER, None),  # a request came over while the live one failed
     ],
 )
