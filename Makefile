@@ -87,7 +87,7 @@ setup-llmcompressor: $(COMPRESSOR)/.installed   ## create .venv-llmcompressor (1
 bench-graph: setup   ## time and memory of the whole graph on the sample reports
 	$(BIN)/python benchmarks/bench_graph.py
 
-bench-serve: setup   ## streams through the gateway against the engine alone, and switches under load
+bench-serve: setup   ## streams through the gateway against the engine alone, switches under load, rollbacks
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_serve.py
 
 bench-desk: setup    ## every page of the desk with 10,000 items, on SQLite and PostgreSQL

@@ -1,4 +1,5 @@
-"""Concurrent streams through the gateway, against the same engine alone and transformers one by one; and switches under load.
+"""Concurrent streams through the gateway, against the same engine alone and transformers one by one; switches under load; and how
+long a rollback takes that nobody asks for.
 
 Starts supervisor, gateway and engines of its own in a scratch folder, all on the bundled 135M model; `--help` says how to run it
 smaller. Prints a table, then one JSON line, with the load average: timings mean little on a machine that does other things.
@@ -9,6 +10,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import statistics
 import tempfile
 import time
@@ -28,10 +30,11 @@ from fine_tune_assets.core.prompt_contract import read_prompt_contract
 from fine_tune_assets.core.releases import MODEL, WEIGHTS
 from fine_tune_assets.core.settings import Settings, go_offline
 from fine_tune_assets.engines.addresses import base_url, socket_of
+from fine_tune_assets.engines.processes import read_identity
 from fine_tune_assets.engines.running import free_port
 from fine_tune_assets.ledger.api_keys import create_key
 from fine_tune_assets.ledger.database import Ledger, open_ledger
-from fine_tune_assets.ledger.deployments import live_deployment, open_engine_key
+from fine_tune_assets.ledger.deployments import Deployment, live_deployment, open_engine_key
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.rollbacks import find_back
 from fine_tune_assets.serving.services import start_services, stop_services
@@ -74,6 +77,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--switches", type=int, default=50)
     parser.add_argument("--load", type=int, default=16)
+    parser.add_argument("--automatic", type=int, default=3, help="rollbacks without a person, of each kind")
     parser.add_argument("--one-by-one", type=int, default=8)
     parser.add_argument(
         "--vllm-python", default="", help="Python of vLLM's environment; that of the settings if absent"
@@ -95,7 +99,7 @@ def _measure(engine: str, place: Path, base: Path, given: argparse.Namespace) ->
         data_dir=place,
         gateway_port=free_port(),
         vllm_python=given.vllm_python,
-        rollback_window_minutes=0,
+        rollback_window_minutes=60,
         keep_old_minutes=-1,
     )
     ledger = open_ledger(settings.database_url)
@@ -111,8 +115,15 @@ def _measure(engine: str, place: Path, base: Path, given: argparse.Namespace) ->
             bursts[streams] = {"alone": asdict(alone), "gateway": asdict(through)}
         overhead = asyncio.run(_overhead(gateway, _engine(settings, ledger)))
         switches = asyncio.run(_switches(settings, ledger, gateway, engine, base, given))
+        automatic = _automatic(settings, ledger, gateway, engine, base, given.automatic)
     ledger.close()
-    return {"start_seconds": started, "bursts": bursts, "overhead_p50_ms": overhead, "switches": switches}
+    return {
+        "start_seconds": started,
+        "bursts": bursts,
+        "overhead_p50_ms": overhead,
+        "switches": switches,
+        "automatic": automatic,
+    }
 
 
 @contextmanager
@@ -141,6 +152,10 @@ def _engine(settings: Settings, ledger: Ledger) -> Reached:
     assert live.engine_url is not None
     key = open_engine_key(read_or_create_key(settings.layout.keys, KEY_NAME), live)
     return Reached(base_url(live.engine_url), key, socket_of(live.engine_url), f"{SYSTEM} Release 1.")
+
+
+def _an_hour() -> timedelta:
+    return timedelta(hours=1)
 
 
 def _client(where: Reached) -> httpx.AsyncClient:
@@ -226,15 +241,14 @@ async def _switches(
     try:
         if given.switches:
             release_id = _release(settings, ledger, engine, base, 2)
-            keep = timedelta(hours=1)
-            await asyncio.to_thread(serve_release, ledger, release_id, timeout_seconds=START_SECONDS, keep_old=keep)
+            await asyncio.to_thread(serve_release, ledger, release_id, timeout_seconds=START_SECONDS, keep_old=_an_hour)
         for _ in range(given.switches - 1):
             await asyncio.sleep(0.5)
             back = find_back(ledger)
             if back is None or not back.is_up:
                 raise SystemExit("The other colour is not up.")
             began = time.monotonic()
-            await asyncio.to_thread(go_back, ledger, timeout_seconds=60, by="bench", keep_old=timedelta(hours=1))
+            await asyncio.to_thread(go_back, ledger, timeout_seconds=60, by="bench", keep_old=_an_hour)
             seconds.append(time.monotonic() - began)
     finally:
         ending.set()
@@ -247,6 +261,51 @@ async def _switches(
         "rollback_p50_seconds": statistics.median(seconds) if seconds else None,
         "rollback_max_seconds": max(seconds, default=None),
     }
+
+
+def _automatic(
+    settings: Settings, ledger: Ledger, gateway: Reached, engine: str, base: Path, count: int
+) -> dict[str, Any]:
+    """Seconds from the fault to the pointer flipped: from the kill of the live engine, and from the end of the request with which
+    the limit of failed ones is crossed."""
+    seconds: dict[str, list[float]] = {"engine killed": [], "limit of failed requests": []}
+    for number in range(2 * count):
+        kind = list(seconds)[number % 2]
+        release_id = _release(settings, ledger, engine, base, 100 + number)
+        live = serve_release(ledger, release_id, timeout_seconds=START_SECONDS, keep_old=_an_hour)
+        if kind == "engine killed":
+            identity = read_identity(settings.layout.run / "engines" / live.deployment_id / "process.json")
+            assert identity is not None
+            os.kill(identity.pid, signal.SIGKILL)
+            seconds[kind].append(_seconds_until_left(ledger, live.deployment_id))
+        else:
+            seconds[kind].append(_fail_requests(settings, ledger, gateway, live))
+    return {
+        kind: {"median": statistics.median(found), "max": max(found)} if found else None
+        for kind, found in seconds.items()
+    }
+
+
+def _fail_requests(settings: Settings, ledger: Ledger, gateway: Reached, live: Deployment) -> float:
+    """Every request to the live engine fails, each is answered by the kept one."""
+    path = socket_of(live.engine_url or "")
+    assert path is not None
+    path.unlink()  # nobody answers there any more, and the process lives
+    body = _body(gateway, 1, 1, is_stream=False)
+    headers = {"Authorization": f"Bearer {gateway.key}"}
+    for _ in range(settings.rollback_minimum_requests):
+        reply = httpx.post(f"{gateway.url}/chat/completions", json=body, headers=headers, timeout=60, trust_env=False)
+        reply.raise_for_status()
+    return _seconds_until_left(ledger, live.deployment_id)
+
+
+def _seconds_until_left(ledger: Ledger, deployment_id: str) -> float:
+    began = time.monotonic()
+    while (live := live_deployment(ledger)) is None or live.deployment_id == deployment_id:
+        if time.monotonic() - began > 60:
+            raise SystemExit("Users were not taken back within a minute.")
+        time.sleep(0.005)
+    return time.monotonic() - began
 
 
 def _one_by_one(base: Path, count: int, tokens: int) -> float | None:
@@ -284,6 +343,7 @@ def _show(found: dict[str, Any]) -> None:
     console.print(table)
     for name, value in engines.items():
         console.print(f"{name}: the gateway adds {value['overhead_p50_ms']:.1f} ms (median); {value['switches']}")
+        console.print(f"{name}: seconds of a rollback by itself: {value['automatic']}")
     console.print(f"transformers one by one: {found['one_by_one_tokens_per_second']} tokens/s")
 
 

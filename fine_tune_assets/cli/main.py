@@ -43,7 +43,7 @@ COMMANDS = {
     "up": ("fine_tune_assets.cli.services", "Start everything for daily use."),
     "down": ("fine_tune_assets.cli.services", "Stop it."),
     "status": ("fine_tune_assets.cli.services", "Show what is live and what runs."),
-    "rollback": ("fine_tune_assets.cli.services", "Go back to the release that served before."),
+    "rollback": ("fine_tune_assets.cli.services", "Roll back to the release that served before."),
     "serve": ("fine_tune_assets.cli.services", "Run the supervisor in the foreground."),
     "gateway": ("fine_tune_assets.cli.services", "Run the gateway in the foreground."),
     "desk": ("fine_tune_assets.cli.services", "Run the desk in the foreground."),

@@ -113,7 +113,7 @@ def down(names: tuple[str, ...]) -> None:
 
 @click.command()
 def rollback() -> None:
-    """Send users back to the release that served before: in seconds while it is kept, else as long as a start takes."""
+    """Roll back to the release that served before: in seconds while it is kept, else as long as a start takes."""
     import time
 
     from fine_tune_assets.ledger.api_keys import OPERATOR
@@ -128,7 +128,7 @@ def rollback() -> None:
             ledger,
             timeout_seconds=START_SECONDS,
             by=OPERATOR,
-            keep_old=keeping_here(settings),
+            keep_old=lambda: keeping_here(settings),
             progress=lambda done, total, what: click.echo(f"{done} of {total} {what}"),
         )
     finally:
@@ -155,7 +155,9 @@ def prepare(settings: Settings) -> None:
 def _show(settings: Settings) -> None:
     from fine_tune_assets.ledger.database import open_ledger
     from fine_tune_assets.ledger.deployments import deployments
+    from fine_tune_assets.ledger.rollbacks import find_back
     from fine_tune_assets.serving.services import service_states
+    from fine_tune_assets.serving.switching import rollback_words
 
     ledger = open_ledger(settings.database_url)
     known = deployments(ledger)
@@ -174,8 +176,7 @@ def _show(settings: Settings) -> None:
         is_shown = other.state not in ("live", "stopped", "failed") or other is known[-1]
         if is_shown and other.state != "live":
             click.echo(f"Deployment     {other.colour} {other.release_id} {other.state} {other.detail}".rstrip())
-    if live is not None:
-        click.echo(f"Rollback       {_rollback_words(ledger)}")
+    click.echo(f"Rollback       {rollback_words(find_back(ledger))}")
     click.echo("Services")
     for state in service_states(settings):
         word = "up" if state.is_up else ("starting or stuck" if state.is_running else "stopped")
@@ -200,16 +201,6 @@ def _show_engine(settings: Settings, ledger: "Ledger", live: "Deployment") -> No
     click.echo(f"Engine         {'up' if live.engine_url else 'none'}  ({words})")
     findings = findings_of(live.probes)
     click.echo(f"Probes         {findings.in_words if findings is not None else 'not probed yet'}")
-
-
-def _rollback_words(ledger: "Ledger") -> str:
-    from fine_tune_assets.ledger.rollbacks import find_back
-
-    back = find_back(ledger)
-    if back is None:
-        return "nothing to go back to"
-    how = "in seconds: it is still up" if back.is_up else "as long as a start takes: it is not up"
-    return f"to {back.deployment.release_id}, {how}"
 
 
 def _show_erased(ledger: "Ledger", release_id: str) -> None:

@@ -3,6 +3,8 @@
 Belongs here: asking for a release and switching to it. Must stay out: starting engines (the supervisor does).
 """
 
+from datetime import timedelta
+
 import dagster as dg
 import pyarrow as pa
 
@@ -15,9 +17,16 @@ from fine_tune_assets.defs.s06_adapters import behind_training
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.instructions.storing import read_instruction_set
 from fine_tune_assets.ledger.deployments import live_deployment
+from fine_tune_assets.ledger.rollbacks import find_back
 from fine_tune_assets.serving.probing import findings_of
 from fine_tune_assets.serving.starting import program_of
-from fine_tune_assets.serving.switching import START_SECONDS, keeping_here, keeping_words, serve_release
+from fine_tune_assets.serving.switching import (
+    START_SECONDS,
+    keeping_here,
+    keeping_words,
+    rollback_words,
+    serve_release,
+)
 
 GROUP = "s09_served_models"
 
@@ -40,14 +49,18 @@ def served_models(
     def tell(done: int, total: int, what: str) -> None:
         context.log.info(f"{done} of {total} {what}")
 
+    def keep_old() -> timedelta | None:
+        kept = keeping_here(settings)
+        context.log.info(keeping_words(kept, settings.keep_old_minutes))
+        return kept
+
     with errors_for_people(), installation.ledger() as ledger:
         live = live_deployment(ledger)
         if live is None or live.release_id != release_id:  # what serves is marked, and not stopped
             root = installation.layout.instruction_sets
             require_decisions_stand(installation, read_instruction_set(root, wanted["instruction_set_fingerprint"]))
-        keep_old = keeping_here(settings)
         deployment = serve_release(ledger, release_id, timeout_seconds=START_SECONDS, keep_old=keep_old, progress=tell)
-        context.log.info(keeping_words(keep_old, settings.keep_old_minutes))
+        rollback = rollback_words(find_back(ledger))
         engine = read_release(installation.path(wanted["folder"])).engine
         answers = program_of(engine, settings).in_words
     findings = findings_of(deployment.probes)
@@ -69,5 +82,5 @@ def served_models(
         probes=findings.in_words if findings is not None else "not probed",
         same_prompts=None if findings is None else findings.same_prompt,
         same_answers=None if findings is None else findings.same_answer,
-        rollback=keeping_words(keep_old, settings.keep_old_minutes),
+        rollback=rollback,
     )

@@ -66,18 +66,10 @@ def open_client(address: str, api_key: str, timeout: httpx.Timeout | float) -> h
 
 
 def open_connections(address: str) -> int:
-    """Connections that clients hold to an engine now, those it has not accepted yet among them."""
-    path = socket_of(address)
-    return _on_port(httpx.URL(address).port or 0) if path is None else _on_socket(str(path))
+    """Connections that clients hold to the socket of an engine now, those it has not accepted yet among them.
 
-
-def _on_port(port: int) -> int:
-    local, established = f"0100007F:{port:04X}", "01"
-    rows = Path("/proc/net/tcp").read_text(encoding="utf-8").splitlines()[1:]
-    return sum(1 for fields in map(str.split, rows) if fields[1] == local and fields[3] == established)
-
-
-def _on_socket(path: str) -> int:
-    """The server's ends of connections carry its path; so does the socket that listens, in another state."""
+    The server's ends of connections carry its path; so does the socket that listens, in another state.
+    """
+    path = address.removeprefix(_UNIX)
     rows = (line.split(maxsplit=7) for line in Path("/proc/net/unix").read_text(encoding="utf-8").splitlines()[1:])
     return sum(1 for row in rows if len(row) == 8 and row[7] == path and row[5] in (_WAITING, _CONNECTED))

@@ -15,6 +15,7 @@ from fine_tune_assets.engines.running import (
     CONFIG,
     CONTEXT_TOKENS,
     HOST,
+    SHUTDOWN_SECONDS,
     RunningEngine,
     engine_environment,
     launch,
@@ -57,13 +58,16 @@ def start_engine(
     # Without interrupt_requests off, a new request cuts off the answer that is being streamed to somebody else.
     config = {"api_key": api_key, "interrupt_requests": False, "models": [model_settings]}
     write_private(folder / CONFIG, json.dumps(config))
+    serves_users = not die_with_parent
+    waits = ["--timeout-graceful-shutdown", str(SHUTDOWN_SECONDS)] if serves_users else []
     place = ["--host", HOST, "--port", str(httpx.URL(url).port)] if socket is None else ["--uds", str(socket)]
     return launch(
-        [sys.executable, "-m", "uvicorn", "--factory", "llama_cpp.server.app:create_app", *place],
+        [sys.executable, "-m", "uvicorn", "--factory", "llama_cpp.server.app:create_app", *place, *waits],
         {**engine_environment(os.environ), "CONFIG_FILE": str(folder / CONFIG)},
         alias,
         url,
         api_key,
         folder,
         die_with_parent,
+        shutdown_seconds=SHUTDOWN_SECONDS if serves_users else 0,
     )

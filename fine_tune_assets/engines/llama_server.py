@@ -57,6 +57,7 @@ def start_llama_server(
         api_key,
         folder,
         die_with_parent=False,
+        answers_while_busy=True,
     )
 
 

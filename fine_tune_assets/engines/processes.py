@@ -141,11 +141,12 @@ def _ends_within(identity: ProcessIdentity, seconds: float) -> bool:
 
 
 def processor_seconds(identity: ProcessIdentity) -> float:
-    """Processor time that it has used so far, of all its threads; 0 when it is gone."""
-    with contextlib.suppress(OSError):
-        user, system = _stat(identity.pid)[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-    return 0.0
+    """Processor time that it has used so far, with what it started: of all threads that are alive; 0 when it is gone."""
+    ticks = 0
+    for pid in _group(identity.pid) if is_alive(identity) else ():
+        with contextlib.suppress(OSError):
+            ticks += sum(map(int, _stat(pid)[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def write_identity(path: Path, identity: ProcessIdentity) -> None:

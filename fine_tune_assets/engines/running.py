@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -35,6 +36,8 @@ llama-cpp-python's server takes 1.1 where nothing is said. vLLM is started with 
 CONTEXT_TOKENS = 2048
 """Tokens of prompt and answer together. More cost memory in proportion."""
 HOST = "127.0.0.1"
+SHUTDOWN_SECONDS = 60
+"""An engine that serves users is told to finish what it answers at SIGTERM, up to this; so long is waited for it."""
 RECORD, CONFIG, KEY, PROCESS, LOG = "engine.json", "server.json", "key", "process.json", "engine.log"
 _PASSED_ON = ("PATH", "HOME", "LANG", "LANGUAGE", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME")
 _PASSED_ON_PREFIXES = ("LC_", "OMP_", "OPENBLAS_", "CUDA_")
@@ -55,6 +58,10 @@ class RunningEngine:
     """Its config file, pid file and log."""
     process: subprocess.Popen[bytes] | None
     """None when another process of ours started it."""
+    shutdown_seconds: float = 0.0
+    """What it was told it may take to finish its answers when it is stopped."""
+    answers_while_busy: bool = False
+    """Whether it tells that it is well while it computes; one that answers one request at a time does not."""
 
     @property
     def log(self) -> Path:
@@ -75,9 +82,19 @@ def launch(
     api_key: str,
     folder: Path,
     die_with_parent: bool,
+    *,
+    shutdown_seconds: float = 0.0,
+    answers_while_busy: bool = False,
 ) -> RunningEngine:
     """Start a server and keep what is needed to find it again. It is not healthy yet."""
-    record = {"alias": alias, "url": url, "api_key": api_key}
+    _forget_socket(folder)  # of one that died here before
+    record = {
+        "alias": alias,
+        "url": url,
+        "api_key": api_key,
+        "shutdown_seconds": shutdown_seconds,
+        "answers_while_busy": answers_while_busy,
+    }
     write_private(folder / RECORD, json.dumps(record))
     process = start_process(
         command, cwd=folder, environment=environment, log=folder / LOG, die_with_parent=die_with_parent
@@ -86,7 +103,7 @@ def launch(
     if identity is None:
         raise EngineError(f"The engine for {alias} ended at once. See {folder / LOG}.")
     write_identity(folder / PROCESS, identity)
-    return RunningEngine(alias, url, api_key, identity, folder, process)
+    return RunningEngine(alias, url, api_key, identity, folder, process, shutdown_seconds, answers_while_busy)
 
 
 def engine_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -106,8 +123,8 @@ def adopt_engine(folder: Path) -> RunningEngine | None:
         return None
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        return RunningEngine(record["alias"], record["url"], record["api_key"], identity, folder, process=None)
-    except (OSError, ValueError, KeyError):
+        return RunningEngine(**record, identity=identity, folder=folder, process=None)
+    except (OSError, ValueError, TypeError):
         stop_process(identity, folder / LOG, grace_seconds=5)  # without its key nobody can use it
         return None
 
@@ -133,6 +150,16 @@ def wait_until_healthy(engine: RunningEngine, timeout_seconds: float) -> None:
         time.sleep(0.1)
 
 
+def answers_now(engine: RunningEngine, timeout_seconds: float = 2.0) -> bool:
+    """Whether it answers a question with a word. One whose pages are there may compute nothing any more."""
+    body = {"model": engine.alias, "messages": [{"role": "user", "content": "Say yes."}], "max_tokens": 1}
+    try:
+        with open_client(engine.url, engine.api_key, timeout_seconds) as client:
+            return client.post("chat/completions", json=body).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
 def warm_up(engine: RunningEngine, system_prompt: str, timeout_seconds: float) -> None:
     """One real completion. Raises EngineError unless it gives at least one token."""
     messages = [{"role": "system", "content": system_prompt}, {"role": "user", "content": "Say yes."}]
@@ -151,9 +178,10 @@ def warm_up(engine: RunningEngine, system_prompt: str, timeout_seconds: float) -
         )
 
 
-def stop_engine(engine: RunningEngine, grace_seconds: float) -> None:
-    """Stop it and remove its key; its log stays."""
-    stop_process(engine.identity, engine.log, grace_seconds)
+def stop_engine(engine: RunningEngine, grace_seconds: float, *, is_hung: bool = False) -> None:
+    """Stop it and remove its key; its log stays. It gets the time that it was told for its last answers, and `grace_seconds` to
+    end; without the first if it hangs, since it gives none."""
+    stop_process(engine.identity, engine.log, grace_seconds + (0 if is_hung else engine.shutdown_seconds))
     if engine.process is not None:
         engine.process.wait()
     _forget(engine.folder)
@@ -168,17 +196,26 @@ def stop_recorded_engine(folder: Path, grace_seconds: float) -> None:
     """Stop the engine that was started in `folder`, whoever did, and remove its key."""
     identity = read_identity(folder / PROCESS)
     if identity is not None:
-        stop_process(identity, folder / LOG, grace_seconds)
+        stop_process(identity, folder / LOG, grace_seconds + float(_record(folder).get("shutdown_seconds", 0)))
     _forget(folder)
 
 
-def _forget(folder: Path) -> None:
+def _record(folder: Path) -> dict[str, Any]:
+    """What is known of the engine that was started in `folder` last; empty where that can't be read."""
     try:
-        path = socket_of(json.loads((folder / RECORD).read_text(encoding="utf-8"))["url"])
-    except (OSError, ValueError, KeyError):
-        path = None
+        return dict(json.loads((folder / RECORD).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _forget_socket(folder: Path) -> None:
+    path = socket_of(str(_record(folder).get("url", "")))
     if path is not None:
         path.unlink(missing_ok=True)
+
+
+def _forget(folder: Path) -> None:
+    _forget_socket(folder)
     for name in (RECORD, CONFIG, KEY, PROCESS):
         (folder / name).unlink(missing_ok=True)
 

@@ -17,6 +17,7 @@ import httpx
 from fine_tune_assets.engines.addresses import socket_address
 from fine_tune_assets.engines.running import (
     HOST,
+    SHUTDOWN_SECONDS,
     EngineError,
     RunningEngine,
     engine_environment,
@@ -29,8 +30,6 @@ _CPU_CACHE_GIB = 2
 """Keys and values that vLLM keeps on a machine without a GPU; by default it takes half of the memory."""
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """LoRA ranks that it makes room for."""
-SHUTDOWN_SECONDS = 60
-"""Answers that are going on at SIGTERM are finished, up to this. vLLM's own default strands them (measured: 4 of 4)."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +84,8 @@ def start_vllm(
         api_key,
         folder,
         die_with_parent=serving is None,
+        shutdown_seconds=SHUTDOWN_SECONDS if serving is not None else 0,
+        answers_while_busy=True,
     )
 
 
@@ -113,7 +114,7 @@ def vllm_command(
 def _serving_options(serving: ServingOptions, is_on_gpu: bool) -> list[str]:
     """PagedAttention and continuous batching are always on; LoRA adapters are not: a release is one set of weights."""
     options: dict[str, Any] = {
-        "shutdown-timeout": SHUTDOWN_SECONDS,
+        "shutdown-timeout": SHUTDOWN_SECONDS,  # its own default strands answers (measured: 4 of 4)
         "tensor-parallel-size": serving.tensor_parallel,
         "pipeline-parallel-size": serving.pipeline_parallel,
     }

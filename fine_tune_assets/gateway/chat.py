@@ -47,10 +47,22 @@ class Chat:
         self._settings, self._ledger, self._counter = settings, ledger, counter
         self._key = read_or_create_key(settings.layout.keys, KEY_NAME)
         self._clients = EngineClients()
+        self._opened: dict[tuple[str, bytes | None], str] = {}
+        """Keys of engines that may be asked now."""
         self._under_way = 0
 
     async def close(self) -> None:
         await self._clients.close()
+
+    @property
+    def asks(self) -> set[str]:
+        """Addresses of engines that it has a client for."""
+        return self._clients.urls
+
+    @property
+    def holds_keys_of(self) -> set[str]:
+        """Deployments whose engine's key it holds."""
+        return {deployment_id for deployment_id, _ in self._opened}
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[Callable[[], Callable[[], None]]]:
@@ -79,40 +91,53 @@ class Chat:
         """Raises ApiError."""
         started, failed, last = time.monotonic(), set[str](), EngineGoneError()
         for _ in range(_ATTEMPTS):
-            target = self._choose(await run_in_threadpool(find_targets, self._ledger), body, failed)
+            targets = await run_in_threadpool(find_targets, self._ledger)
+            self._forget_all_but(targets)
+            target = self._choose(targets, body, failed)
             asked = engine_request(body, target.release_id, self._asked_with(target))
             try:
-                answer = await self._ask(target, asked)
+                answer = await self._ask(target, asked, failed)
             except EngineGoneError as error:
-                failed.add(target.deployment_id)
                 last = error
                 continue
             response = response_of(answer, asked["stream"], target.release_id)
-            return WatchedResponse(response, self._done(target, answer, started, hand_on()), answer)
+            return WatchedResponse(response, self._done(target, answer, started, hand_on(), failed), answer)
         if last.status is not None:
             raise ApiError(502, "engine_error", f"The model failed (HTTP {last.status}).")
         raise unavailable(_BEING_STARTED)
 
-    async def _ask(self, target: Target, asked: dict[str, Any]) -> Answer:
+    def _forget_all_but(self, targets: list[Target]) -> None:
+        """Clients and keys of engines that are asked nothing any more. An answer that is under way holds its own."""
+        self._clients.forget_all_but({target.engine_url for target in targets})
+        known = {(target.deployment_id, target.engine_key) for target in targets}
+        self._opened = {name: key for name, key in self._opened.items() if name in known}
+
+    async def _ask(self, target: Target, asked: dict[str, Any], failed: set[str]) -> Answer:
         assert target.engine_url is not None
         try:
             return await ask_engine(self._clients.client(target.engine_url), self._engine_key(target), asked)
         except EngineGoneError:
-            self._counter.add(target.deployment_id, FAILED)
+            self._note_failure(target, failed)
             raise
         except ApiError as error:
             if error.status == 504:
-                self._counter.add(target.deployment_id, FAILED)
+                self._note_failure(target, failed)
             raise
 
+    def _note_failure(self, target: Target, failed: set[str]) -> None:
+        """One request is one failure of a deployment, however often that was asked."""
+        if target.deployment_id not in failed:
+            self._counter.add(target.deployment_id, FAILED)
+        failed.add(target.deployment_id)
+
     def _done(
-        self, target: Target, answer: Answer, started: float, give_back: Callable[[], None]
+        self, target: Target, answer: Answer, started: float, give_back: Callable[[], None], failed: set[str]
     ) -> Callable[[], None]:
         def done() -> None:
             give_back()
             # A caller who left says nothing about the model.
             if answer.is_broken:
-                self._counter.add(target.deployment_id, FAILED)
+                self._note_failure(target, failed)
             elif answer.is_whole:
                 self._counter.add(target.deployment_id, answered_after(time.monotonic() - started))
 
@@ -134,8 +159,11 @@ class Chat:
         return (fresh or fit)[0]
 
     def _engine_key(self, target: Target) -> str:
+        name = (target.deployment_id, target.engine_key)
         try:
-            return _opened(self._key, target.engine_key, target.deployment_id)
+            if name not in self._opened:
+                self._opened[name] = open_sealed_key(self._key, target.engine_key, target.deployment_id)
+            return self._opened[name]
         except LedgerError as error:
             raise unavailable("The live engine's key can't be read. Start the supervisor again.") from error
 
@@ -150,11 +178,6 @@ def _live_of(targets: list[Target]) -> Target:
     if not targets or not targets[0].is_live:
         raise unavailable("No release is live. `fine-tune status` tells why.")
     return targets[0]
-
-
-@lru_cache(maxsize=16)
-def _opened(key: bytes, sealed: bytes | None, deployment_id: str) -> str:
-    return open_sealed_key(key, sealed, deployment_id)
 
 
 @lru_cache(maxsize=16)

@@ -4,7 +4,7 @@ Owns the HTTP clients, what happens when an engine went away, and that a stream 
 """
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any
 
 import httpx
@@ -49,6 +49,14 @@ class EngineClients:
                 trust_env=False,
             )
         return self._clients[url]
+
+    @property
+    def urls(self) -> set[str]:
+        return set(self._clients)
+
+    def forget_all_but(self, urls: Collection[str | None]) -> None:
+        """Not closed, since answers may still come through them: with the last of these they are gone."""
+        self._clients = {url: client for url, client in self._clients.items() if url in urls}
 
     async def close(self) -> None:
         for client in self._clients.values():

@@ -38,6 +38,8 @@ and stays up, so that a rollback takes no start."""
 PENDING = ("wanted", "starting", "ready")
 BEHIND = ("draining", "kept")
 """Served before, and still up."""
+BY_HAND = "by hand"
+"""The `rollback_reason` of what a person left."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ class Deployment:
     is_rollback: bool = False
     """Wanted to go back to a release that served before."""
     rollback_reason: str | None = None
-    """Why users were taken from it without a person; it is not gone back to."""
+    """Why users were taken back from it: `BY_HAND`, and only a person's word brings them here again, or a fault, and nothing
+    does. None for any other."""
     probes: str | None = None
     """What the probes found, as JSON; None until it is warm."""
 
@@ -79,12 +82,14 @@ def want_release(
         if release is None:
             raise UnknownRecordError(f"There is no release {release_id}. Materialize releases first.")
         live = find_live_in(connection)
-        kept = _give_up_others(connection, release_id, by, keep_same=live is None or live.release_id != release_id)
+        pending = _give_up_others(connection, release_id, by, keep_same=live is None or live.release_id != release_id)
         if live is not None and live.release_id == release_id:
             return live
         require_verdict_of(connection, release, has_served=is_rollback)
-        if kept is not None:
-            return kept
+        if pending is not None:
+            if is_rollback and not pending.is_rollback:
+                set_in(connection, pending.deployment_id, is_rollback=True)
+            return require_in(connection, pending.deployment_id)
         _make_room(connection, release_id, by)
         now = datetime.now(UTC)
         colour: Colour = "green" if live is not None and live.colour == "blue" else "blue"
@@ -98,21 +103,29 @@ def want_release(
 
 def _give_up_others(connection: sa.Connection, release_id: str, by: str, keep_same: bool) -> Deployment | None:
     """Stop pending deployments of other releases; return the pending one of this release, if any."""
-    kept = None
-    for pending in select_in(connection, table.c.state.in_(PENDING)):
-        if keep_same and pending.release_id == release_id:
-            kept = pending
+    pending = None
+    for deployment in select_in(connection, table.c.state.in_(PENDING)):
+        if keep_same and deployment.release_id == release_id:
+            pending = deployment
             continue
-        set_in(connection, pending.deployment_id, state="stopped", detail=f"given up for release {release_id}")
-        audit.append(connection, by, "gave up deployment", pending.deployment_id)
-    return kept
+        set_in(connection, deployment.deployment_id, state="stopped", detail=f"given up for release {release_id}")
+        audit.append(connection, by, "gave up deployment", deployment.deployment_id)
+    return pending
 
 
 def _make_room(connection: sa.Connection, release_id: str, by: str) -> None:
-    """Two engines fit on the machine, three may not: the one that was kept for a rollback goes before the next one starts."""
-    for kept in select_in(connection, table.c.state == "kept"):
-        set_in(connection, kept.deployment_id, state="stopped", detail=f"made room for release {release_id}")
-        audit.append(connection, by, "stopped keeping deployment", kept.deployment_id)
+    """Two engines fit on the machine, three may not: what is kept for a rollback goes before the next one starts, and what still
+    drains goes when its last answer is out. Unless no other engine answers users now."""
+    live = find_live_in(connection)
+    if live is None or live.engine_url is None:
+        return
+    detail = f"made room for release {release_id}"
+    for old in select_in(connection, table.c.state.in_(BEHIND) & table.c.keep_until.is_not(None)):
+        state: State = "stopped" if old.state == "kept" else "draining"
+        # Not `set_in`: how long it has drained is counted from its last change.
+        values = {"state": state, "detail": detail, "keep_until": None}
+        connection.execute(table.update().where(table.c.deployment_id == old.deployment_id).values(values))
+        audit.append(connection, by, "stopped keeping deployment", old.deployment_id)
 
 
 def report_state(
@@ -172,14 +185,22 @@ def switch_live(
             raise TransitionError(f"Deployment {deployment_id} is {wanted.state}: only a ready one can go live.")
         if wanted.engine_url is None:
             raise TransitionError(f"Deployment {deployment_id} has no engine now: wait until it is started again.")
-        make_live_in(connection, wanted, by, keep_until=keep_until, has_served=wanted.is_rollback)
+        reason = BY_HAND if wanted.is_rollback else None
+        make_live_in(connection, wanted, by, keep_until=keep_until, has_served=wanted.is_rollback, reason=reason)
         return require_in(connection, deployment_id)
 
 
 def make_live_in(
-    connection: sa.Connection, wanted: Deployment, by: str, *, keep_until: datetime | None, has_served: bool
+    connection: sa.Connection,
+    wanted: Deployment,
+    by: str,
+    *,
+    keep_until: datetime | None,
+    has_served: bool,
+    reason: str | None = None,
 ) -> None:
-    """Flip users to `wanted`, behind the gate; the one that was live drains."""
+    """Flip users to `wanted`, behind the gate; the one that was live drains. `reason`: of a rollback. Whatever else still runs
+    the release that is left is left with it."""
     release = find_release_in(connection, wanted.release_id)
     if release is None:
         raise UnknownRecordError(f"There is no release {wanted.release_id}.")
@@ -187,8 +208,12 @@ def make_live_in(
     live = find_live_in(connection)
     if live is not None:
         set_in(connection, live.deployment_id, state="draining", detail="", keep_until=keep_until)
+        if reason is not None:
+            is_left = table.c.state.in_(BEHIND) & (table.c.release_id == live.release_id)
+            connection.execute(table.update().where(is_left).values(rollback_reason=reason))
     now = datetime.now(UTC)
-    set_in(connection, wanted.deployment_id, state="live", detail="", live_since=now, keep_until=None)
+    fresh = {"detail": "", "keep_until": None, "rollback_reason": None}
+    set_in(connection, wanted.deployment_id, state="live", live_since=now, **fresh)
     record_switch(connection, by, wanted.colour, wanted.release_id)
 
 

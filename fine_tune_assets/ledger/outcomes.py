@@ -67,18 +67,21 @@ def percentile_at_least(durations: Sequence[int], fraction: float) -> float | No
 
 
 def add_outcomes(ledger: Ledger, counted: Mapping[str, Outcomes], now: datetime) -> None:
-    """Add what was counted since the last time, deployment → counts. What is older than a week goes."""
+    """Add what was counted since the last time, deployment → counts. What is older than a week goes when a new slot begins."""
     slot = datetime.fromtimestamp(now.timestamp() // SLOT_SECONDS * SLOT_SECONDS, UTC)
+    is_new = False
     with ledger.begin() as connection:
         for deployment_id, counts in counted.items():
             here = (table.c.deployment_id == deployment_id) & (table.c.slot == slot)
             row = connection.execute(sa.select(table).where(here)).mappings().first()
             if row is None:
+                is_new = True
                 values = _values(counts) | {"deployment_id": deployment_id, "slot": slot}
                 connection.execute(table.insert().values(**values))
             else:
                 connection.execute(table.update().where(here).values(**_values(_outcomes(row) + counts)))
-        connection.execute(table.delete().where(table.c.slot < now - timedelta(days=KEPT_DAYS)))
+        if is_new:
+            connection.execute(table.delete().where(table.c.slot < now - timedelta(days=KEPT_DAYS)))
 
 
 def outcomes_since(ledger: Ledger, deployment_id: str, since: datetime) -> Outcomes:

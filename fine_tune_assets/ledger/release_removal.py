@@ -11,13 +11,15 @@ from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import PENDING
+from fine_tune_assets.ledger.rollbacks import ways_back_in
 from fine_tune_assets.ledger.schema import deployments, releases
 from fine_tune_assets.ledger.switches import switched_releases_in
 
 ENDED = ("stopped", "failed")
-_SERVED = ("live", "kept for a rollback", "kept for a rollback")
-"""The releases that users were last switched to. Two before the live one: the one before may have been left for a fault, and
-is no way back then."""
+_SWITCHED = ("live", "served before")
+"""The releases that users were last switched to."""
+_WAYS_BACK = 2
+"""What a rollback goes to now, and what the next one would, should that be left for a fault."""
 
 
 def releases_in_use(ledger: Ledger) -> dict[str, str]:
@@ -30,8 +32,11 @@ def releases_in_use_in(connection: sa.Connection) -> dict[str, str]:
     query = sa.select(deployments.c.release_id, deployments.c.state).where(deployments.c.state.not_in(ENDED))
     found = {release: _in_words(state) for release, state in connection.execute(query.order_by(deployments.c.sequence))}
     # Who serves is also asked of the log: an engine that failed serves nobody, and is still what users were given.
-    for release, why in zip(switched_releases_in(connection), _SERVED, strict=False):
+    for release, why in zip(switched_releases_in(connection), _SWITCHED, strict=False):
         found.setdefault(release, why)
+    for back in ways_back_in(connection)[:_WAYS_BACK]:
+        if found.get(back.deployment.release_id, "served before") == "served before":
+            found[back.deployment.release_id] = "kept for a rollback"
     return found
 
 

@@ -202,7 +202,7 @@ deployments = sa.Table(
     sa.Column("keep_until", UtcTime),
     # Whether it was wanted to go back to a release that served before.
     sa.Column("is_rollback", sa.Boolean, nullable=False, server_default=sa.false()),
-    # Why users were taken from it by itself; NULL for any other.
+    # Why users were taken back from it by a rollback: "by hand", or the fault; NULL for any other.
     sa.Column("rollback_reason", sa.Text),
     # What the probes found, as JSON; NULL until it is warm.
     sa.Column("probes", sa.Text),

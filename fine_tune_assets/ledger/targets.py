@@ -48,6 +48,7 @@ _QUERY = (
 
 
 def find_targets(ledger: Ledger) -> list[Target]:
-    """The live one, even without an engine; the others only while their engine is up and they were not left for a fault."""
+    """The live one, even without an engine; the others only while their engine is up, and unless a rollback left them: for a
+    fault, or since a person said so."""
     with ledger.read() as connection:
         return [Target(*row) for row in connection.execute(_QUERY)]

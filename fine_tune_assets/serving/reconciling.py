@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from fine_tune_assets.ledger.deployments import BEHIND, Deployment
+from fine_tune_assets.ledger.deployments import BEHIND, BY_HAND, Deployment
+
+_HANGS = "the engine hangs"
 
 
 @dataclass(frozen=True)
@@ -64,17 +66,36 @@ def next_actions(
     """At most one action a deployment, the live one's first: users wait for that one."""
     wanted = {d.deployment_id: d for d in deployments if d.state not in ("stopped", "failed")}
     actions = [Action("stop", name) for name in engines if name not in wanted]
+    is_answered = any(d.state == "live" and _answers(engines.get(d.deployment_id)) for d in wanted.values())
+    is_leaving = any(_is_leaving(d, engines.get(d.deployment_id), now) for d in wanted.values()) and is_answered
     for deployment in sorted(wanted.values(), key=lambda d: d.state != "live"):
-        action = _next_action(deployment, engines.get(deployment.deployment_id), now, pace)
+        engine = engines.get(deployment.deployment_id)
+        if deployment.state in BEHIND:
+            action = _next_of_old(deployment, engine, now, pace, is_answered)
+        elif deployment.state == "wanted" and is_leaving:
+            action = None  # two engines fit on the machine, three may not
+        else:
+            action = _next_action(deployment, engine, now, pace)
         if action is not None:
             actions.append(action)
     return actions
 
 
+def _answers(engine: EngineView | None) -> bool:
+    return engine is not None and engine.is_alive and engine.is_warm and engine.silent_looks == 0
+
+
+def _is_leaving(deployment: Deployment, engine: EngineView | None, now: datetime) -> bool:
+    """Served before, is not kept, and still takes its memory."""
+    return deployment.state in BEHIND and not _is_kept(deployment, now) and engine is not None and engine.is_alive
+
+
+def _is_kept(deployment: Deployment, now: datetime) -> bool:
+    return deployment.keep_until is not None and now < deployment.keep_until
+
+
 def _next_action(deployment: Deployment, engine: EngineView | None, now: datetime, pace: Pace) -> Action | None:
     name = deployment.deployment_id
-    if deployment.state in BEHIND:
-        return _next_of_old(deployment, engine, now, pace)
     if engine is None or deployment.state == "wanted":
         return Action("start", name)
     if not engine.is_alive:
@@ -82,7 +103,7 @@ def _next_action(deployment: Deployment, engine: EngineView | None, now: datetim
             return Action("fail", name, "the engine ended while starting")
         return Action("start", name) if now >= engine.retry_at else None
     if engine.is_warm:
-        return Action("stop", name, "the engine hangs") if engine.silent_looks >= pace.silent_looks else None
+        return Action("stop", name, _HANGS) if engine.silent_looks >= pace.silent_looks else None
     if engine.is_healthy:
         return Action("warm", name)
     if (now - engine.started_at).total_seconds() < pace.startup_seconds:
@@ -92,11 +113,18 @@ def _next_action(deployment: Deployment, engine: EngineView | None, now: datetim
     return Action("stop", name)  # it is dead at the next look, and started again then
 
 
-def _next_of_old(deployment: Deployment, engine: EngineView | None, now: datetime, pace: Pace) -> Action | None:
-    """What served before: drained first, then kept as long as it was said at the switch."""
-    is_kept = deployment.keep_until is not None and now < deployment.keep_until
+def _next_of_old(
+    deployment: Deployment, engine: EngineView | None, now: datetime, pace: Pace, is_answered: bool
+) -> Action | None:
+    """What served before: drained first, then kept as long as it was said at the switch, and in any case while the live engine
+    does not answer: it may be the last one that can."""
+    is_kept = _is_kept(deployment, now)
     if engine is None or not engine.is_alive:
         return Action("retire", deployment.deployment_id)
+    if engine.silent_looks >= pace.silent_looks:
+        return Action("retire", deployment.deployment_id, _HANGS)
+    if not is_answered and not is_kept and deployment.rollback_reason in (None, BY_HAND):
+        return None
     if deployment.state == "kept":
         return None if is_kept else Action("retire", deployment.deployment_id)
     if not _is_drained(deployment, engine, now, pace):

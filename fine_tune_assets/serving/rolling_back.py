@@ -85,7 +85,7 @@ def look_and_roll_back(ledger: Ledger, engines_dir: Path, limits: Limits, now: d
     live = live_deployment(ledger)
     if live is None or live.live_since is None or not limits.window or now - live.live_since >= limits.window:
         return None
-    back = find_back(ledger)
+    back = find_back(ledger, by_itself=True)
     if back is None or not back.is_up:
         return None
     reason = reason_to_roll_back(_figures(ledger, live, engines_dir, now), limits)

@@ -28,11 +28,13 @@ from fine_tune_assets.engines.processes import (
     stop_process,
     write_identity,
 )
-from fine_tune_assets.serving.supervisor import HEARTBEAT, stop_left_engines
+from fine_tune_assets.engines.running import SHUTDOWN_SECONDS
+from fine_tune_assets.serving.left_engines import stop_left_engines
+from fine_tune_assets.serving.supervisor import HEARTBEAT
 
 START_TIMEOUT_SECONDS = 120.0
 STOP_GRACE_SECONDS = 30.0
-"""The supervisor stops its engines in it, and Dagster its runs."""
+"""Dagster stops its runs in it. The supervisor gets the time besides that its engines may take for their last answers."""
 SUPERVISOR = "supervisor"
 _LOOPBACK = "127.0.0.1"
 
@@ -107,7 +109,8 @@ def stop_services(settings: Settings, names: Sequence[str], grace_seconds: float
             path = _pid_file(settings, service.name)
             identity = read_identity(path)
             if identity is not None:
-                stop_process(identity, log_file(settings, service.name), grace_seconds)
+                engines_seconds = SHUTDOWN_SECONDS if service.name == SUPERVISOR else 0
+                stop_process(identity, log_file(settings, service.name), grace_seconds + engines_seconds)
             path.unlink(missing_ok=True)
             if service.name == SUPERVISOR:
                 stop_left_engines(settings, grace_seconds)

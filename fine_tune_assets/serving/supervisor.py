@@ -5,16 +5,11 @@ running, and keeps or ends the old one when its last answer is out. The decision
 new: back, at most (`rolling_back`).
 """
 
-import fcntl
 import logging
 import signal
 import threading
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import IO, Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -28,7 +23,6 @@ from fine_tune_assets.engines.running import (
     EngineError,
     adopt_engine,
     is_healthy,
-    recorded_engines,
     stop_engine,
     stop_recorded_engine,
     warm_up,
@@ -45,22 +39,19 @@ from fine_tune_assets.ledger.deployments import (
 )
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.releases import find_release
+from fine_tune_assets.ledger.rollbacks import fail_deployment
+from fine_tune_assets.serving.enduring import going_on, in_words
+from fine_tune_assets.serving.left_engines import ENGINES, forget_dead_sockets, only_one
 from fine_tune_assets.serving.probing import ProbeError, findings_json, probe_engine
 from fine_tune_assets.serving.reconciling import Action, EngineView, Pace, next_actions
 from fine_tune_assets.serving.rolling_back import Limits, look_and_roll_back
 from fine_tune_assets.serving.starting import require_room, start_for
 from fine_tune_assets.serving.watched import Watched, silent_looks_at
 
-HEARTBEAT, ENGINES = "supervisor.heartbeat", "engines"
-_LOCK_SECONDS = 3.0
-"""One that was just killed lets go when the last of its threads has ended."""
+HEARTBEAT = "supervisor.heartbeat"
 _STABLE_SECONDS = 60.0
 """An engine that ran this long is not in a crash loop: the next restart is at once."""
 _log = logging.getLogger(__name__)
-
-
-class SupervisorError(FineTuneError):
-    """The supervisor can't run here."""
 
 
 class Supervisor:
@@ -80,11 +71,14 @@ class Supervisor:
         now = datetime.now(UTC)
         for folder in self._engines_dir.iterdir():
             engine = adopt_engine(folder)
-            if engine is not None:
+            if engine is None:
+                stop_recorded_engine(folder, self._pace.stop_grace_seconds)  # what it left behind
+            else:
                 deployment = find_deployment(self._ledger, folder.name)
                 is_warm = deployment is not None and deployment.engine_url == engine.url
                 self._watched[folder.name] = Watched(engine, now, now, is_warm)
                 _log.info("adopted the engine of deployment %s", folder.name)
+        forget_dead_sockets(self._settings, [watched.engine.url for watched in self._watched.values()])
         for deployment in current_deployments(self._ledger):
             if deployment.deployment_id not in self._watched:
                 withdraw_engine(self._ledger, deployment.deployment_id)
@@ -98,7 +92,7 @@ class Supervisor:
         by_id = {d.deployment_id: d for d in deployments}
         for action in actions:
             _log.info("%s deployment %s %s", action.kind, action.deployment_id, action.reason)
-            with _going_on(f"{action.kind} {action.deployment_id}"):
+            with going_on(f"{action.kind} {action.deployment_id}"):
                 self._do(action, by_id.get(action.deployment_id), now)
         return actions
 
@@ -126,7 +120,8 @@ class Supervisor:
 
     def _do(self, action: Action, deployment: Deployment | None, now: datetime) -> None:
         if action.kind == "stop" or deployment is None:
-            self._stop(action.deployment_id, forget=deployment is None)
+            # What is still wanted is stopped since it hangs.
+            self._stop(action.deployment_id, forget=deployment is None, is_hung=deployment is not None)
         elif action.kind == "start":
             self._start(deployment, now)
         elif action.kind == "warm":
@@ -136,8 +131,9 @@ class Supervisor:
         elif action.kind == "keep":
             report_state(self._ledger, deployment.deployment_id, "kept", detail=deployment.detail)
         else:
-            self._stop(deployment.deployment_id, forget=True)
-            report_state(self._ledger, deployment.deployment_id, "stopped", detail=deployment.detail)
+            # Said first: whoever rolls back, or asks for an engine, in this moment must not be sent to one that is going away.
+            report_state(self._ledger, deployment.deployment_id, "stopped", detail=action.reason or deployment.detail)
+            self._stop(deployment.deployment_id, forget=True, is_hung=bool(action.reason))
 
     def _start(self, deployment: Deployment, now: datetime) -> None:
         """Verify signature and every file first: a release that was changed is never started, not even one that is live."""
@@ -169,7 +165,7 @@ class Supervisor:
             probes = findings_json(probe_engine(watched.engine, release, self._pace.warm_up_seconds))
         except (EngineError, ReleaseError, ProbeError) as error:
             if deployment.state == "live" and isinstance(error, EngineError):
-                self._stop(deployment.deployment_id, forget=False)
+                self._stop(deployment.deployment_id, forget=False, is_hung=True)
             else:
                 self._fail(deployment, str(error))
             return
@@ -188,22 +184,22 @@ class Supervisor:
     def _fail(self, deployment: Deployment, reason: str) -> None:
         log = self._engines_dir / deployment.deployment_id / "engine.log"
         hint = f" See {log}." if log.exists() and "See " not in reason else ""
+        fail_deployment(self._ledger, deployment.deployment_id, reason + hint)
         self._stop(deployment.deployment_id, forget=True)
-        report_state(self._ledger, deployment.deployment_id, "failed", detail=reason + hint)
 
-    def _stop(self, name: str, forget: bool) -> None:
+    def _stop(self, name: str, forget: bool, is_hung: bool = False) -> None:
         """Its address goes first; a ledger that is away must not keep it running."""
         if name in self._watched:
-            with _going_on(f"withdraw {name}"):
+            with going_on(f"withdraw {name}"):
                 withdraw_engine(self._ledger, name)
-            stop_engine(self._watched[name].engine, self._pace.stop_grace_seconds)
+            stop_engine(self._watched[name].engine, self._pace.stop_grace_seconds, is_hung=is_hung)
             if forget:
                 del self._watched[name]
 
     def close(self) -> None:
         """Stop every engine. What the ledger wants stays wanted, and is started again next time."""
-        for name in list(self._watched):
-            self._stop(name, forget=True)
+        with ThreadPoolExecutor() as pool:  # together: each may take a minute for its last answers
+            list(pool.map(lambda name: self._stop(name, forget=True), list(self._watched)))
 
 
 def supervise(settings: Settings, pace: Pace | None = None) -> None:
@@ -212,7 +208,7 @@ def supervise(settings: Settings, pace: Pace | None = None) -> None:
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())
-    with _only_one(settings.layout.run):
+    with only_one(settings.layout.run):
         ledger = open_ledger(settings.database_url)
         supervisor = Supervisor(settings, ledger, pace)
         # A thread of its own: hashing large weights and asking probes hold a tick up, and users must not wait for that.
@@ -220,7 +216,7 @@ def supervise(settings: Settings, pace: Pace | None = None) -> None:
         watch.start()
         try:
             while not ending.is_set():
-                with _going_on("tick"):
+                with going_on("tick"):
                     supervisor.tick(datetime.now(UTC))
                 (settings.layout.run / HEARTBEAT).touch()
                 ending.wait(pace.tick_seconds)
@@ -239,61 +235,7 @@ def _watch_switches(settings: Settings, ledger: Ledger, pace: Pace, ending: thre
             reason = look_and_roll_back(ledger, engines_dir, limits, datetime.now(UTC))
             fault = f"rolled back: {reason}" if reason is not None else ""
         except (FineTuneError, SQLAlchemyError, OSError) as error:  # looked at again in a moment
-            fault = f"watch the live release: {_message(error)}"
+            fault = f"watch the live release: {in_words(error)}"
         if fault and fault != told:
             _log.warning(fault)
         told = fault
-
-
-def stop_left_engines(settings: Settings, grace_seconds: float) -> None:
-    """Stop the engines of a supervisor that was killed. One that runs keeps its own: systemd may have started it."""
-    try:
-        with _only_one(settings.layout.run):
-            folders = recorded_engines(settings.layout.run / ENGINES)
-            for folder in folders:
-                stop_recorded_engine(folder, grace_seconds)
-            with _going_on("withdraw"):
-                _withdraw(settings, [folder.name for folder in folders])
-    except SupervisorError:
-        return
-
-
-def _withdraw(settings: Settings, names: Sequence[str]) -> None:
-    if names:
-        ledger = open_ledger(settings.database_url)
-        for name in names:
-            withdraw_engine(ledger, name)
-        ledger.close()
-
-
-@contextmanager
-def _going_on(doing: str) -> Iterator[None]:
-    """A database that is away for a moment, or one deployment that can't be served, must not end the others."""
-    try:
-        yield
-    except (FineTuneError, SQLAlchemyError, OSError) as error:
-        _log.error("%s: %s", doing, _message(error))
-
-
-def _message(error: Exception) -> str:
-    return str(error) if isinstance(error, FineTuneError) else type(error).__name__
-
-
-@contextmanager
-def _only_one(folder: Path) -> Iterator[Any]:
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (folder / "supervisor.lock").open("w") as lock:
-        deadline = time.monotonic() + _LOCK_SECONDS
-        while not _is_locked_now(lock):
-            if time.monotonic() >= deadline:
-                raise SupervisorError("Another supervisor runs on this data folder. `fine-tune down` stops it.")
-            time.sleep(0.1)
-        yield
-
-
-def _is_locked_now(lock: IO[str]) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

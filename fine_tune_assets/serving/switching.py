@@ -4,6 +4,7 @@ Owns the order of these three. The gate is in the ledger and closes at each of t
 """
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from fine_tune_assets.core.errors import FineTuneError
@@ -11,7 +12,7 @@ from fine_tune_assets.core.progress import Progress, silent
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import Deployment, find_deployment, switch_live, want_release
-from fine_tune_assets.ledger.rollbacks import find_back, roll_back
+from fine_tune_assets.ledger.rollbacks import Back, find_back, roll_back
 from fine_tune_assets.serving.fitting import GIB, available_bytes
 
 START_SECONDS = 1800.0
@@ -19,6 +20,8 @@ START_SECONDS = 1800.0
 _TELL_SECONDS = 15.0
 """How often it is told that it is still starting: vLLM takes minutes."""
 _STEPS = ("wanted", "starting", "ready", "live")
+Keeping = Callable[[], timedelta | None]
+"""How long what serves now is kept, asked right before the switch: only then is the memory taken that the new engine needs."""
 
 
 class ServingError(FineTuneError):
@@ -31,11 +34,11 @@ def serve_release(
     *,
     timeout_seconds: float,
     by: str = "served_models",
-    keep_old: timedelta | None = None,
+    keep_old: Keeping = lambda: None,
     progress: Progress = silent,
 ) -> Deployment:
     """Make a release live and return its deployment. Live already: nothing happens. What was live stays up for `keep_old` after
-    its last answer.
+    the switch, and until its last answer is out.
 
     Raises ServingError when it fails or takes longer, GateClosedError when its verdict does not let it through.
     Whatever was live before stays live then.
@@ -48,16 +51,16 @@ def serve_release(
 
 
 def go_back(
-    ledger: Ledger, *, timeout_seconds: float, by: str, keep_old: timedelta | None = None, progress: Progress = silent
+    ledger: Ledger, *, timeout_seconds: float, by: str, keep_old: Keeping = lambda: None, progress: Progress = silent
 ) -> Deployment:
-    """Send users back to what served before: at once if it is still up, else as long as a start takes.
+    """Roll back: send users to the release that served before, in seconds while it is kept, else as long as a start takes.
 
     Raises ServingError when there is nothing to go back to or it does not come up, GateClosedError when its verdict does not let
     it through any more. What serves now goes on serving then.
     """
     back = find_back(ledger)
     if back is None:
-        raise ServingError("There is nothing to go back to: no other release has served, or it was left for a fault.")
+        raise ServingError(f"There is {rollback_words(None)}: no other release has served, or it was left for a fault.")
     if back.is_up:
         return roll_back(ledger, by, keep_until=_until(keep_old))
     wanted = want_release(ledger, back.deployment.release_id, by, is_rollback=True)
@@ -78,18 +81,24 @@ def keeping_here(settings: Settings) -> timedelta | None:
 
 
 def keeping_words(keep_old: timedelta | None, keep_minutes: int) -> str:
-    """What that means for a rollback."""
+    """Whether what served before is kept, and why not."""
     if keep_old is not None:
-        return (
-            "a rollback takes seconds while what served before is kept "
-            f"({f'{keep_minutes} minutes' if keep_minutes > 0 else 'until the next release needs its place'})"
-        )
-    why = "it was set so" if keep_minutes == 0 else "memory is short"
-    return f"a rollback takes as long as a start: what served before is not kept ({why})"
+        until = f"for {keep_minutes} minutes" if keep_minutes > 0 else "until the next release needs its place"
+        return f"what served before is kept {until}"
+    return f"what served before is not kept: {'it was set so' if keep_minutes == 0 else 'memory is short'}"
 
 
-def _until(keep_old: timedelta | None) -> datetime | None:
-    return None if keep_old is None else datetime.now(UTC) + keep_old
+def rollback_words(back: Back | None) -> str:
+    """What a rollback would do now. The one wording of it, wherever it is shown."""
+    if back is None:
+        return "nothing to go back to"
+    how = "in seconds while it is kept" if back.is_up else "as long as a start takes, since it is not kept"
+    return f"to {back.deployment.release_id}, {how}"
+
+
+def _until(keep_old: Keeping) -> datetime | None:
+    kept = keep_old()
+    return None if kept is None else datetime.now(UTC) + kept
 
 
 def wait_until_ready(

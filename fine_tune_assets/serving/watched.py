@@ -5,7 +5,7 @@ from datetime import datetime
 
 from fine_tune_assets.engines.addresses import open_connections
 from fine_tune_assets.engines.processes import processor_seconds
-from fine_tune_assets.engines.running import RunningEngine, is_healthy
+from fine_tune_assets.engines.running import RunningEngine, answers_now, is_healthy
 
 _COMPUTES_SECONDS = 0.05
 """Processor time since the last look, half a second ago or more. A busy engine uses a whole core, one that only waits
@@ -22,20 +22,21 @@ class Watched:
     failures: int = field(default=0)
     silent_looks: int = 0
     processor_seconds: float = 0.0
-    """At the last look."""
+    """At the last look with somebody waiting for it."""
 
 
 def silent_looks_at(watched: Watched) -> int:
-    """Count a look at which it hangs; any other starts again at 0.
-
-    One that answers one request at a time does not answer us either when it is busy: but it computes. An idle one does not
-    compute: but it answers us, and is only asked while somebody holds a connection to it.
-    """
-    before, watched.processor_seconds = watched.processor_seconds, processor_seconds(watched.engine.identity)
-    is_silent = (
-        open_connections(watched.engine.url) > 0
-        and watched.processor_seconds - before < _COMPUTES_SECONDS
-        and not is_healthy(watched.engine)
-    )
-    watched.silent_looks = watched.silent_looks + 1 if is_silent else 0
+    """Count a look at which it hangs; any other starts again at 0."""
+    watched.silent_looks = watched.silent_looks + 1 if _is_silent(watched) else 0
     return watched.silent_looks
+
+
+def _is_silent(watched: Watched) -> bool:
+    """It must tell that it is well, unless it is one that can't while it computes. And while somebody waits for it and it
+    computes nothing, it must answer a question: a busy one is not asked, since that would wait behind long answers."""
+    if watched.engine.answers_while_busy and not is_healthy(watched.engine):
+        return True
+    if open_connections(watched.engine.url) == 0:
+        return False
+    before, watched.processor_seconds = watched.processor_seconds, processor_seconds(watched.engine.identity)
+    return watched.processor_seconds - before < _COMPUTES_SECONDS and not answers_now(watched.engine)

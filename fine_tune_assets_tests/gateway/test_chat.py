@@ -1,6 +1,8 @@
 """How many requests are taken on, who is asked again when one fails, and what is counted. Engines here are a few lines on a real
 socket, since a real one fails when it likes."""
 
+import asyncio
+import gc
 import threading
 import time
 from collections.abc import Iterator
@@ -18,11 +20,15 @@ from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.addresses import open_connections, socket_address
 from fine_tune_assets.gateway.app import create_app
+from fine_tune_assets.gateway.chat import Chat
+from fine_tune_assets.gateway.engine_client import EngineClients, ask_engine
+from fine_tune_assets.gateway.outcomes import OutcomeCounter
 from fine_tune_assets.ledger.api_keys import create_key
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.deployments import Deployment, report_state, seal_engine_key, switch_live, want_release
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.outcomes import Outcomes, outcomes_since
+from fine_tune_assets.ledger.rollbacks import roll_back
 from fine_tune_assets_tests.serving.tiny import build_release
 
 
@@ -139,6 +145,53 @@ def test_a_request_that_fails_is_asked_once_more_of_what_served_before(two: Two,
     assert (reply.status_code, reply.headers["x-release-id"]) == (200, two.before.release_id)  # type: ignore[attr-defined]
     assert (two.outcomes(two.live).failed, two.outcomes(two.live).answered) == (1, 0)
     assert two.outcomes(two.before).answered == 1
+
+
+def test_a_request_that_fails_twice_at_the_same_deployment_is_one_failure(two: Two) -> None:
+    """One caller who asks once must not count as two towards leaving a release."""
+    two.new.status = two.old.status = 500
+    assert two.ask(model=two.live.release_id).status_code == 502  # type: ignore[attr-defined]
+    assert two.new.asked == 2
+    assert two.outcomes(two.live).failed == 1
+    assert two.ask().status_code == 502  # type: ignore[attr-defined]
+    assert two.outcomes(two.before).failed == 1
+
+
+def test_what_is_known_of_an_engine_that_is_gone_is_forgotten(two: Two, tmp_path: Path) -> None:
+    """Its key most of all; and a gateway that runs for a year sees many engines."""
+    chat = Chat(Settings(data_dir=tmp_path / "d"), two.ledger, OutcomeCounter(two.ledger))
+    body = {"messages": [{"role": "user", "content": "hi"}]}
+
+    async def ask() -> None:
+        await chat.answer(body, lambda: lambda: None)
+        assert (chat.asks, chat.holds_keys_of) == ({two.live.engine_url}, {two.live.deployment_id})
+        roll_back(two.ledger, "operator")
+        await chat.answer(body, lambda: lambda: None)
+        assert (chat.asks, chat.holds_keys_of) == ({two.before.engine_url}, {two.before.deployment_id})
+
+    asyncio.run(ask())
+
+
+def test_an_answer_under_way_comes_to_its_end_though_its_engine_is_forgotten(two: Two) -> None:
+    """After a switch the old engine still answers those who asked before."""
+    two.new.body, url = b"x" * 3_000_000, two.live.engine_url or ""
+
+    async def ask() -> int:
+        clients = EngineClients()
+        answer = await ask_engine(clients.client(url), "sesame", {"stream": True})
+        clients.forget_all_but(())
+        gc.collect()
+        return sum([len(chunk) async for chunk in answer.stream()])
+
+    assert asyncio.run(ask()) == len(two.new.body)
+
+
+def test_what_a_person_left_is_asked_nothing_though_the_live_one_fails(two: Two) -> None:
+    """Whoever rolled back by hand may know of a fault that no status shows."""
+    roll_back(two.ledger, "operator", keep_until=datetime.now(UTC) + timedelta(hours=1))
+    two.old.status = 500
+    assert two.ask().status_code == 502  # type: ignore[attr-defined]
+    assert (two.old.asked, two.new.asked) == (2, 0)
 
 
 def test_a_request_that_names_its_release_is_answered_by_no_other(two: Two) -> None:

@@ -158,9 +158,9 @@ def test_three_switches_under_load_lose_and_cut_nothing_though_green_is_killed_i
     with _streams(running, 4) as streams:
         _wait(lambda: streams.whole >= 4)
         for _ in range(2):
-            serve_release(running.ledger, running.release(), timeout_seconds=120, keep_old=KEEP)
+            serve_release(running.ledger, running.release(), timeout_seconds=120, keep_old=lambda: KEEP)
         _kill_while_starting(running)
-        last = serve_release(running.ledger, running.release(), timeout_seconds=120, keep_old=KEEP)
+        last = serve_release(running.ledger, running.release(), timeout_seconds=120, keep_old=lambda: KEEP)
         reached = streams.whole
         _wait(lambda: streams.whole >= reached + 8)
     assert streams.faults == []
@@ -171,7 +171,7 @@ def test_a_rollback_goes_to_the_engine_that_was_kept(running: Running, monkeypat
     """By the command that an operator types at night. No engine is started, so it takes seconds."""
     old = running.live()
     pid = running.engine_pid(old.deployment_id)
-    serve_release(running.ledger, running.release(), timeout_seconds=120, keep_old=KEEP)
+    serve_release(running.ledger, running.release(), timeout_seconds=120, keep_old=lambda: KEEP)
     _wait(lambda: _state(running, old.deployment_id) == "kept")
     for name, value in service_environment(running.settings).items():
         monkeypatch.setenv(name, value)
@@ -219,7 +219,7 @@ def _answers_500(path: Path) -> Iterator[None]:
 def test_a_release_that_fails_its_requests_is_left_by_itself_and_no_user_sees_one(running: Running) -> None:
     """Each failed request is asked once more of what served before; then users are there again for good."""
     blue = running.live()
-    green = serve_release(running.ledger, running.release(), timeout_seconds=120, keep_old=KEEP)
+    green = serve_release(running.ledger, running.release(), timeout_seconds=120, keep_old=lambda: KEEP)
     path = socket_of(green.engine_url or "")
     assert path is not None
     with _answers_500(path), _streams(running, 2) as streams:
@@ -234,7 +234,7 @@ def test_a_release_that_fails_its_requests_is_left_by_itself_and_no_user_sees_on
 def test_a_green_engine_that_dies_after_the_switch_is_left_by_itself(running: Running) -> None:
     """Restarting it takes as long as a start; blue is there."""
     blue = running.live()
-    green = serve_release(running.ledger, running.release(), timeout_seconds=120, keep_old=KEEP)
+    green = serve_release(running.ledger, running.release(), timeout_seconds=120, keep_old=lambda: KEEP)
     os.kill(running.engine_pid(green.deployment_id), signal.SIGKILL)
     assert running.ask().headers["x-release-id"] == blue.release_id
     _wait(lambda: running.live().deployment_id == blue.deployment_id, seconds=30)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fine_tune_assets.ledger.deployments import Deployment
+from fine_tune_assets.ledger.deployments import BY_HAND, Deployment
 from fine_tune_assets.serving.reconciling import Action, EngineView, Pace, next_actions
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -68,8 +68,8 @@ def test_each_state_has_one_next_step(state: str, engine: EngineView | None, kin
 )
 def test_draining_ends_when_the_last_answer_is_out(age_seconds: float, connections: int, is_retired: bool) -> None:
     """A switch must cut off nobody, and a client that never hangs up must not keep the old engine for ever."""
-    deployment = _deployment("draining", age_seconds=age_seconds)
-    actions = next_actions([deployment], {"d": _engine(connections=connections)}, NOW, PACE)
+    deployments = [_deployment("draining", age_seconds=age_seconds), _deployment("live", "l")]
+    actions = next_actions(deployments, {"d": _engine(connections=connections), "l": _engine()}, NOW, PACE)
     assert actions == ([Action("retire", "d")] if is_retired else [])
 
 
@@ -84,6 +84,7 @@ def test_draining_ends_when_the_last_answer_is_out(age_seconds: float, connectio
         ("kept", _engine(), NOW, "retire"),
         ("kept", _engine(**DEAD), LATER, "retire"),
         ("kept", None, LATER, "retire"),
+        ("kept", _engine(silent_looks=PACE.silent_looks), LATER, "retire"),  # it hangs: nobody can go back to it
         ("kept", _engine(connections=1), LATER, None),  # a request came over while the live one failed
     ],
 )
@@ -92,8 +93,41 @@ def test_what_served_before_is_kept_until_its_time_is_up(
 ) -> None:
     """A rollback takes no start in that time; after it the memory is free."""
     deployment = replace(_deployment(state, age_seconds=4), keep_until=until)
-    actions = next_actions([deployment], {} if engine is None else {"d": engine}, NOW, PACE)
+    engines = {"l": _engine()} | ({} if engine is None else {"d": engine})
+    actions = next_actions([deployment, _deployment("live", "l")], engines, NOW, PACE)
     assert [action.kind for action in actions] == ([] if kind is None else [kind])
+
+
+@pytest.mark.parametrize("live", [None, _engine(**DEAD), _engine(is_warm=False), _engine(silent_looks=1)])
+@pytest.mark.parametrize(
+    ("state", "until", "reason", "kind"),
+    [
+        ("kept", NOW, None, None),
+        ("kept", NOW, BY_HAND, None),
+        ("kept", NOW, "failed", "retire"),  # it answers nobody
+        ("draining", NOW, None, None),
+        ("draining", None, None, None),
+        ("draining", LATER, None, "keep"),
+    ],
+)
+def test_the_last_engine_that_can_answer_is_not_ended(
+    live: EngineView | None, state: str, until: datetime | None, reason: str | None, kind: str | None
+) -> None:
+    """While the live one is started again, requests go to what served before, whatever the clock says."""
+    old = replace(_deployment(state, age_seconds=101), keep_until=until, rollback_reason=reason)
+    engines = {"d": _engine()} | ({} if live is None else {"l": live})
+    actions = next_actions([old, _deployment("live", "l")], engines, NOW, PACE)
+    assert [a.kind for a in actions if a.deployment_id == "d"] == ([] if kind is None else [kind])
+
+
+def test_the_next_release_waits_for_the_memory_of_what_drains() -> None:
+    """Two engines fit, three may not. Where the live one does not answer, it does not wait for one that may not go."""
+    old, live, new = _deployment("draining", "old"), _deployment("live", "l"), _deployment("wanted", "new")
+    engines = {"old": _engine(connections=1), "l": _engine()}
+    assert next_actions([old, live, new], engines, NOW, PACE) == []
+    assert next_actions([replace(old, keep_until=LATER), live, new], engines, NOW, PACE) == [Action("start", "new")]
+    assert next_actions([old, live, new], engines | {"old": _engine(**DEAD)}, NOW, PACE)[-1] == Action("start", "new")
+    assert Action("start", "new") in next_actions([old, live, new], engines | {"l": _engine(**DEAD)}, NOW, PACE)
 
 
 def test_a_draining_deployment_without_an_engine_is_over() -> None:

@@ -19,6 +19,7 @@ from fine_tune_assets.ledger.outcomes import (
     outcomes_since,
     percentile_at_least,
 )
+from fine_tune_assets.ledger.schema import deployment_outcomes
 from fine_tune_assets.serving.rolling_back import Figures, Limits, look_and_roll_back, reason_to_roll_back
 from fine_tune_assets_tests.serving.tiny import make_ready, switched
 
@@ -94,6 +95,25 @@ def test_counts_of_several_gateway_processes_add_up(ledger: Ledger) -> None:
     assert outcomes_since(ledger, name, now + timedelta(seconds=15)).answered == 1
     add_outcomes(ledger, {name: FAILED}, now + timedelta(days=8))
     assert outcomes_since(ledger, name, now) == replace(FAILED)  # what is older than a week is gone
+
+
+def test_old_counts_are_looked_for_only_when_a_new_slot_begins(ledger: Ledger) -> None:
+    """Several gateway processes hand over every second: each would search the table each time."""
+    name, now = make_ready(ledger, "r-1").deployment_id, datetime(2026, 1, 9, 0, 0, 1, tzinfo=UTC)
+    add_outcomes(ledger, {name: FAILED}, now)
+    old = now - timedelta(days=8)
+    with ledger.begin() as connection:
+        row = {"deployment_id": name, "slot": old, "answered": 0, "failed": 1, "durations": "[]"}
+        connection.execute(deployment_outcomes.insert().values(**row))
+
+    def slots() -> int:
+        with ledger.read() as connection:
+            return len(connection.execute(deployment_outcomes.select()).all())
+
+    add_outcomes(ledger, {name: FAILED}, now + timedelta(seconds=2))
+    assert slots() == 2
+    add_outcomes(ledger, {name: FAILED}, now + timedelta(seconds=12))
+    assert slots() == 2  # a new one, and the old one gone
 
 
 def test_a_look_takes_users_back_only_to_what_is_still_up(ledger: Ledger, tmp_path: Path) -> None:

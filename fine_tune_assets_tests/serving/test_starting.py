@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,15 @@ from fine_tune_assets.engines.gguf_header import cache_bytes_per_token, read_ggu
 from fine_tune_assets.engines.llama_server import llama_server_command
 from fine_tune_assets.engines.running import EngineError
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.deployments import find_deployment, want_release
+from fine_tune_assets.ledger.deployments import find_deployment, live_deployment, report_state, want_release
+from fine_tune_assets.ledger.rollbacks import find_back
 from fine_tune_assets.serving.fitting import GIB, Need, need_of, refusal
 from fine_tune_assets.serving.reconciling import Pace
 from fine_tune_assets.serving.starting import program_of
 from fine_tune_assets.serving.supervisor import Supervisor
-from fine_tune_assets.serving.switching import keeping_time
+from fine_tune_assets.serving.switching import keeping_time, rollback_words, serve_release
 from fine_tune_assets_tests.serving.ticking import tick_until
-from fine_tune_assets_tests.serving.tiny import build_release, tiny_gguf
+from fine_tune_assets_tests.serving.tiny import build_release, make_ready, switched, tiny_gguf
 
 
 def test_llama_server_shows_nothing_and_has_its_key_in_a_file(tmp_path: Path) -> None:
@@ -91,6 +93,34 @@ def test_the_need_is_read_off_the_file(tmp_path: Path) -> None:
     cut = tmp_path / "cut"
     cut.write_bytes(tiny_gguf().read_bytes()[:40])
     assert cache_bytes_per_token(read_gguf_header(cut)) is None
+
+
+def test_memory_is_looked_at_when_the_new_engine_has_taken_its_own(ledger: Ledger) -> None:
+    """Before the start it looks as if both fit; what counts is what is left beside both."""
+    asked: list[str] = []
+
+    def keep_old() -> timedelta | None:
+        live = live_deployment(ledger)
+        asked.append(f"{find_deployment(ledger, name).state}, {live.release_id if live else None}")  # type: ignore[union-attr]
+        return timedelta(minutes=5)
+
+    first = switched(ledger, "r-1")
+    name = make_ready(ledger, "r-2").deployment_id
+    serve_release(ledger, "r-2", timeout_seconds=1, keep_old=keep_old)
+    assert asked == ["ready, r-1"]
+    assert find_deployment(ledger, first.deployment_id).keep_until is not None  # type: ignore[union-attr]
+    serve_release(ledger, "r-2", timeout_seconds=1, keep_old=keep_old)
+    assert len(asked) == 1
+
+
+def test_a_rollback_is_told_in_one_wording(ledger: Ledger) -> None:
+    """The command line, the UI and the docs must not seem to speak of different things."""
+    assert rollback_words(find_back(ledger)) == "nothing to go back to"
+    first = switched(ledger, "r-1")
+    switched(ledger, "r-2")
+    assert rollback_words(find_back(ledger)) == "to r-1, in seconds while it is kept"
+    report_state(ledger, first.deployment_id, "stopped")
+    assert rollback_words(find_back(ledger)) == "to r-1, as long as a start takes, since it is not kept"
 
 
 def test_what_served_before_is_kept_as_it_was_set_and_while_there_is_memory() -> None:

@@ -1,22 +1,26 @@
+import json
 import os
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.releases import MODEL, PROMPT
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.engines.addresses import open_client
-from fine_tune_assets.engines.running import LOG, adopt_engine
+from fine_tune_assets.engines.addresses import new_socket, open_client, socket_address
+from fine_tune_assets.engines.processes import ProcessIdentity, write_identity
+from fine_tune_assets.engines.running import LOG, adopt_engine, is_healthy, write_private
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import (
+    Deployment,
     find_deployment,
     live_deployment,
     open_engine_key,
@@ -218,6 +222,53 @@ def test_a_live_release_that_was_changed_is_not_started_again(settings: Settings
     assert live_deployment(ledger) is None
 
 
+def _two(supervisor: Supervisor, settings: Settings, ledger: Ledger, keep: timedelta) -> tuple[Deployment, Deployment]:
+    """What is kept for as long, and what is live."""
+    first = want_release(ledger, build_release(settings, ledger, "One.")).deployment_id
+    tick_until(supervisor, lambda: _state(ledger, first) == "ready")
+    kept = switch_live(ledger, first)
+    second = want_release(ledger, build_release(settings, ledger, "Two.")).deployment_id
+    tick_until(supervisor, lambda: _state(ledger, second) == "ready")
+    live = switch_live(ledger, second, keep_until=datetime.now(UTC) + keep)
+    tick_until(supervisor, lambda: _state(ledger, first) == "kept")
+    return kept, live
+
+
+def test_a_live_release_that_cant_be_started_again_is_left_for_the_kept_one(settings: Settings, ledger: Ledger) -> None:
+    """Its engine is there, and nobody has to type anything."""
+    with _supervisor(settings, ledger) as supervisor:
+        kept, live = _two(supervisor, settings, ledger, timedelta(hours=1))
+        (settings.layout.releases / live.release_id / PROMPT).write_text("{}")
+        engine = adopt_engine(settings.layout.run / "engines" / live.deployment_id)
+        assert engine is not None
+        os.kill(engine.identity.pid, signal.SIGKILL)
+        tick_until(supervisor, lambda: _state(ledger, live.deployment_id) == "failed")
+        now_live = live_deployment(ledger)
+        assert now_live is not None
+        assert (now_live.deployment_id, now_live.engine_url) == (kept.deployment_id, kept.engine_url)
+        assert is_healthy(adopt_engine(settings.layout.run / "engines" / kept.deployment_id))  # type: ignore[arg-type]
+
+
+def test_an_engine_that_ends_is_none_in_the_ledger_before_it_is_gone(settings: Settings, ledger: Ledger) -> None:
+    """Or a rollback in that second would send users to it."""
+    with _supervisor(settings, ledger, replace(PACE, stop_grace_seconds=3)) as supervisor:
+        kept, _ = _two(supervisor, settings, ledger, timedelta(seconds=8))
+        engine = adopt_engine(settings.layout.run / "engines" / kept.deployment_id)
+        assert engine is not None
+        os.kill(engine.identity.pid, signal.SIGSTOP)  # it takes its time to end
+        ticking = threading.Thread(
+            target=tick_until, args=(supervisor, lambda: _state(ledger, kept.deployment_id) == "stopped")
+        )
+        ticking.start()
+        while (found := find_deployment(ledger, kept.deployment_id)) is not None and found.engine_url is not None:
+            time.sleep(0.01)
+        assert engine.is_alive
+        assert found is not None
+        assert found.state == "stopped"
+        ticking.join()
+        assert not engine.is_alive
+
+
 def test_after_a_power_cut_the_old_address_is_forgotten_at_once(settings: Settings, ledger: Ledger) -> None:
     """Neither supervisor nor engine could say that they ended, and another program may have the port."""
     name = want_release(ledger, build_release(settings, ledger, "One.")).deployment_id
@@ -226,6 +277,18 @@ def test_after_a_power_cut_the_old_address_is_forgotten_at_once(settings: Settin
     switch_live(ledger, name)
     with _supervisor(settings, ledger):
         assert _address(ledger) is None
+
+
+def test_what_dead_engines_left_behind_is_removed_at_the_start(settings: Settings, ledger: Ledger) -> None:
+    """After a power cut there are sockets, keys and pid files of engines that nobody stopped."""
+    folder, sockets = settings.layout.run / "engines" / "gone", settings.layout.run / "sockets"
+    dead = new_socket(sockets)
+    dead.touch()
+    write_private(folder / "engine.json", json.dumps({"alias": "r", "url": socket_address(dead), "api_key": "sesame"}))
+    write_identity(folder / "process.json", ProcessIdentity(os.getpid(), 1))
+    new_socket(sockets).touch()  # of one whose folder is lost
+    with _supervisor(settings, ledger):
+        assert (list(sockets.iterdir()), list(folder.iterdir())) == ([], [])
 
 
 def test_an_engine_is_stopped_though_the_ledger_is_away(settings: Settings, ledger: Ledger) -> None:
