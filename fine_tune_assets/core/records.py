@@ -43,6 +43,12 @@ class Correction:
     answer: str
     corrected_answer: str
     received_at: datetime
+    error_kind: str | None = None
+    """One of KINDS_OF_CORRECTION; None if the user did not say."""
+    severity: str | None = None
+    """One of SEVERITIES; None if the user did not say."""
+    seconds_spent: int | None = None
+    """How long the user worked on it."""
 
 
 CANDIDATE_KEY = ("adapter_id", "base_fingerprint", "instruction_set_fingerprint")

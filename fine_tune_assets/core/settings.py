@@ -74,6 +74,8 @@ class Settings:
     """False: the Dagster UI is read-only, since it has no login and takes commands from any web page."""
     retrain_cron: str = "0 3 * * 0"
     """When training on whatever is new starts, however little it is: Sundays at 3 o'clock."""
+    retrain_time_zone: str = ""
+    """Where it is 3 o'clock then, such as Europe/Berlin; empty means this machine's time zone."""
     release_keep_last: int = 3
     """Releases that are kept however old they are. What serves and what served before it are kept besides."""
     release_keep_days: int = 30
@@ -112,6 +114,8 @@ class Settings:
     """Memory that stays free on this machine: an engine that would take it is not started, and none is kept in it."""
     gateway_max_requests: int = 512
     """Chat requests that one gateway process takes on at once; more are told to come again."""
+    corrections_daily_limit: int = 500
+    """Corrections that one author may send in 24 hours, and as many thumbs; 0: no limit. More are refused with 429."""
     keep_old_minutes: int = 60
     """How long what served before stays up for a rollback; 0: not at all, -1: until the next release needs its place."""
     rollback_window_minutes: int = 30
