@@ -34,6 +34,7 @@ from fine_tune_assets.defs import (
     s08_releases,
     s09_served_models,
     s10_corrections,
+    s10_quarantine,
     sources,
 )
 from fine_tune_assets.defs.automation import AUTOMATION_SENSOR
@@ -75,6 +76,7 @@ STAGES = (
     s08_releases,
     s09_served_models,
     s10_corrections,
+    s10_quarantine,
 )
 
 defs = dg.Definitions(

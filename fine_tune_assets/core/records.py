@@ -51,6 +51,23 @@ class Correction:
     """How long the user worked on it."""
 
 
+@dataclass(frozen=True)
+class QuarantineDecision:
+    """What an approver decided about a correction in quarantine, and about which texts of it."""
+
+    decision_id: str
+    correction_id: str
+    fingerprint: str
+    """Of the scrubbed texts that the person saw."""
+    outcome: str
+    """`let_through` or `reject`."""
+    reasons: str
+    """Why it was in quarantine, by code."""
+    person: str
+    reason: str
+    decided_at: datetime
+
+
 CANDIDATE_KEY = ("adapter_id", "base_fingerprint", "instruction_set_fingerprint")
 """The fields that name a candidate: what a verdict is bound to."""
 

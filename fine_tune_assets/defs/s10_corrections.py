@@ -30,6 +30,7 @@ corrections = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
+    code_version="2",  # the model's answer, and what the user says of the error
     deps=[corrections],
     automation_condition=on_new_inputs(),
     description="The corrections without identifiers. They become drafts that somebody else than their author must approve.",

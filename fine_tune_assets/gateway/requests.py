@@ -173,7 +173,7 @@ def _stop(value: Any) -> list[str]:
 
 
 def correction_body(body: Mapping[str, Any]) -> CorrectionBody | FeedbackBody:
-    """A correction; with a `rating` and no texts, feedback. Raises ApiError when a field is unknown, absent or out of its list."""
+    """A correction; with a `rating` and no texts, feedback. Raises ApiError when a field is unknown, absent or on no list."""
     given = {name: value for name, value in body.items() if value is not None}
     kind = FeedbackBody if "rating" in given else CorrectionBody
     unknown = sorted(set(given) - set(kind.__dataclass_fields__))

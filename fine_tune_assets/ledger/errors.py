@@ -21,3 +21,7 @@ class IdempotencyError(LedgerError):
 
 class TooManyError(LedgerError):
     """An author sent as much as one may send in a day."""
+
+
+class OwnCorrectionError(LedgerError):
+    """Nobody decides about a correction that they sent."""
