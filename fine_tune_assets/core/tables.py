@@ -488,7 +488,7 @@ QUARANTINED_CORRECTIONS = pa.schema([
     _column("author", pa.string(), "Name of the key or user that sent it"),
     _column("fingerprint", pa.string(), "Of its scrubbed texts: a decision is bound to it"),
     _column("reasons", pa.list_(pa.string()), "`outlier`, `contradiction`, `flood`"),
-    _column("distance", pa.float64(), "1 less the cosine from the nearest approved output of its task; absent with too few", nullable=True),
+    _column("distance", pa.float64(), "1 less the cosine from the nearest approved output; absent with too few", nullable=True),
     _column("contradicts", pa.list_(pa.string()), "Approved examples that state the opposite of it"),
     _column("near_identical", pa.int64(), "Corrections that say nearly the same to nearly the same, itself included"),
     _column("state", pa.string(), "`waiting`, `let_through` or `rejected`"),

@@ -52,7 +52,7 @@ _SECTIONS = {
     "gate": ("s07_judge_scores", "what a candidate must reach to be promoted, and the judge to decide"),
     "weights": ("s08_merged_weights", "the number format of merged weights, and how little merging may change"),
     "exports": ("s08_merged_weights", "the GGUF formats, and how little an export may change"),
-    "corrections": ("s10_corrections", "which corrections are kept apart, and how much of a set may be one author's"),
+    "corrections": ("s04_approved_examples", "which corrections are kept apart, and how much may be one author's"),
     "engine": ("s08_merged_weights", "the program that serves the model, and so what a release holds for it"),
 }
 
