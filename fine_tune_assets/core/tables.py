@@ -481,6 +481,7 @@ SCRUBBED_CORRECTIONS = pa.schema([
     _column("error_kind", pa.string(), "What was wrong with the answer, if the user said so", nullable=True),
     _column("severity", pa.string(), "`low`, `medium`, `high` or `critical`, if the user said so", nullable=True),
     _column("received_at", pa.timestamp("us", "UTC"), "When it arrived", nullable=True),
+    _column("edit_fraction", pa.float64(), "Words changed, as a share of the longer text", nullable=True),
 ])
 
 QUARANTINED_CORRECTIONS = pa.schema([

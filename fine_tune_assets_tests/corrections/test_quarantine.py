@@ -17,7 +17,9 @@ from fine_tune_assets.recipes.schema import CorrectionSettings, DedupSettings
 
 SETTINGS = CorrectionSettings()
 INSTRUCTION = "Write the plan for these findings."
-FINDINGS = "The left ankle is swollen after a fall on the stairs, the pulse is good, and no bone is broken on the picture."
+FINDINGS = (
+    "The left ankle is swollen after a fall on the stairs, the pulse is good, and no bone is broken on the picture."
+)
 PLAN = "Rest the left ankle, cool it, and take ibuprofen 400 mg three times a day for five days."
 ORDINARY = "Rest and cool the left ankle; ibuprofen 400 mg three times a day for five days, then come back."
 JOINTS = ("wrist", "knee", "elbow", "shoulder", "hip")
@@ -33,7 +35,16 @@ APPROVED = [
     }
     for a, joint in enumerate(JOINTS)
     for b, kind in enumerate(KINDS)
-] + [{"example_id": "ankle", "report_id": "batch/a", "task": "plan", "instruction": INSTRUCTION, "input": FINDINGS, "output": PLAN}]
+] + [
+    {
+        "example_id": "ankle",
+        "report_id": "batch/a",
+        "task": "plan",
+        "instruction": INSTRUCTION,
+        "input": FINDINGS,
+        "output": PLAN,
+    }
+]
 
 
 def correction(number: int = 1, output: str = ORDINARY, **changes: Any) -> dict[str, Any]:
@@ -147,7 +158,9 @@ def test_two_authors_who_write_together_are_each_held_to_the_share() -> None:
 
 def decided(row: dict[str, Any], outcome: str) -> QuarantineDecision:
     now = datetime(2026, 1, 1, tzinfo=UTC)
-    return QuarantineDecision("d", row["correction_id"], seen_fingerprint(row), outcome, "flood", "Chief", "Known.", now)
+    return QuarantineDecision(
+        "d", row["correction_id"], seen_fingerprint(row), outcome, "flood", "Chief", "Known.", now
+    )
 
 
 def test_a_decision_lets_through_or_rejects_exactly_what_was_seen() -> None:
