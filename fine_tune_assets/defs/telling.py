@@ -55,7 +55,7 @@ def failed_run_told(context: dg.RunFailureSensorContext) -> dg.SkipReason | None
 @dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Tells people by webhook and mail of candidates on hold or refused, of rollbacks, and of a quarantine that waits.",
+    description="Tells people by webhook and mail of candidates on hold or refused, rollbacks, and a quarantine that waits.",
 )
 def news_told(context: dg.SensorEvaluationContext, installation: Installation) -> dg.SkipReason:
     settings = installation.settings

@@ -21,6 +21,22 @@ class CorrectionFacts:
     seconds_spent: int | None
 
 
+@dataclass(frozen=True)
+class SentCorrection:
+    """Who sent a correction, when, and about which release's answer."""
+
+    release_id: str
+    author: str
+    received_at: datetime
+
+
+def find_correction(ledger: Ledger, correction_id: str) -> SentCorrection | None:
+    columns = [corrections.c[name] for name in SentCorrection.__dataclass_fields__]
+    with ledger.read() as connection:
+        row = connection.execute(sa.select(*columns).where(corrections.c.correction_id == correction_id)).first()
+    return None if row is None else SentCorrection(*row)
+
+
 def correction_facts(ledger: Ledger) -> list[CorrectionFacts]:
     """Of every correction, in the order of arrival."""
     columns = [corrections.c[name] for name in CorrectionFacts.__dataclass_fields__]

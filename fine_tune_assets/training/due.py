@@ -16,9 +16,9 @@ def is_training_due(
     is_set_erased: bool,
     has_revoked: bool,
 ) -> bool:
-    """Due by enough new examples, by enough new ones from corrections, because an operator changed what is trained or how, because
-    the last training's examples held an identifier that was missed, because a patient among them was erased, or because one of
-    them is not approved any more: what was trained on such a set can't be judged or released."""
+    """Due by enough new examples or enough new ones from corrections, because an operator changed what is trained or how,
+    because the last training's examples held an identifier that was missed, because a patient among them was erased, or because
+    one of them is not approved any more: what was trained on such a set can't be judged or released."""
     is_changed = is_base_changed or is_recipe_changed or has_learned_misses or is_set_erased or has_revoked
     has_enough = new_examples >= minimum_new_examples or new_corrections >= minimum_new_corrections
     return is_changed or has_enough

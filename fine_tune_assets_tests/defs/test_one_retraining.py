@@ -30,7 +30,7 @@ def _weekly(instance: dg.DagsterInstance) -> object:
 
 
 @pytest.mark.usefixtures("due")
-@pytest.mark.parametrize("status", [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTED])
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED])
 def test_the_week_starts_no_second_training_beside_one_that_goes_on(
     instance: dg.DagsterInstance, status: dg.DagsterRunStatus
 ) -> None:
