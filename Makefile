@@ -8,7 +8,7 @@ export DO_NOT_TRACK = 1
 export DAGSTER_DISABLE_TELEMETRY = 1
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup setup-unsloth setup-vllm setup-llmcompressor check test test-slow test-all demo up down status airgap-proof compat-proof bench-graph bench-serve bench-phi bench-phi-memory bench-drafts bench-dedup bench-desk bench-train bench-plan bench-unsloth bench-judge-fit fit-judge bench-verdict bench-judge
+.PHONY: help setup setup-unsloth setup-vllm setup-llmcompressor check test test-slow test-all demo up down status airgap-proof compat-proof bench-graph bench-serve bench-phi bench-phi-memory bench-drafts bench-dedup bench-desk bench-corrections bench-train bench-plan bench-unsloth bench-judge-fit fit-judge bench-verdict bench-judge
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort
@@ -89,6 +89,9 @@ bench-graph: setup   ## time and memory of the whole graph on the sample reports
 
 bench-serve: setup   ## streams through the gateway against the engine alone, switches under load, rollbacks
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_serve.py
+
+bench-corrections: setup   ## 10,000 corrections through a gateway that is killed at random: none lost, none twice, and their time
+	PYTHONPATH=. $(BIN)/python benchmarks/bench_corrections.py
 
 bench-desk: setup    ## every page of the desk with 10,000 items, on SQLite and PostgreSQL
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_desk.py

@@ -20,6 +20,8 @@ from fine_tune_assets_tests.desk.installation import BATCH
 HOST = "http://127.0.0.1:8070"
 LEFT_OUT: Mapping[str, str] = MappingProxyType(
     {
+        "GET /quarantine/{correction_id}": "needs a correction in quarantine; reads one row, as a spot-check does",
+        "POST /quarantine/{correction_id}/decide": "needs a correction in quarantine; writes one row",
         "GET /sign-in/oidc": "waits for the OpenID provider",
         "GET /sign-in/oidc/return": "waits for the OpenID provider",
     }
@@ -304,6 +306,9 @@ REQUESTS: tuple[Request, ...] = (
     Request("GET /disagreements/next", _get("/disagreements/next"), status=303),
     Request("GET /disagreements/{example_id}", _disagreement),
     Request("POST /disagreements/{example_id}/settle", _settle, status=303),
+    Request("GET /quarantine", _get("/quarantine")),
+    Request("GET /value", _get("/value")),
+    Request("GET /value.json", _get("/value.json")),
     Request("GET /spot-checks", _get("/spot-checks")),
     Request("GET /spot-checks", _spot_checks_after_judging, "after judging"),
     Request("GET /spot-checks/next", _get("/spot-checks/next"), status=303),

@@ -34,7 +34,9 @@ from fine_tune_assets.defs import (
     s08_releases,
     s09_served_models,
     s10_corrections,
+    s10_quarantine,
     sources,
+    telling,
 )
 from fine_tune_assets.defs.automation import AUTOMATION_SENSOR
 from fine_tune_assets.defs.local_run import progress_logger
@@ -75,13 +77,20 @@ STAGES = (
     s08_releases,
     s09_served_models,
     s10_corrections,
+    s10_quarantine,
 )
 
 defs = dg.Definitions(
     # Without include_specs the external assets would be stubs: no group, no description, and no partitions.
     assets=[asset for stage in STAGES for asset in dg.load_assets_from_modules([stage], include_specs=True)],
     asset_checks=[check for stage in STAGES for check in dg.load_asset_checks_from_modules([stage])],
-    sensors=[s01_raw_reports.raw_reports_changed, sources.sources_changed, AUTOMATION_SENSOR],
+    sensors=[
+        s01_raw_reports.raw_reports_changed,
+        sources.sources_changed,
+        telling.failed_run_told,
+        telling.news_told,
+        AUTOMATION_SENSOR,
+    ],
     schedules=[s06_adapters.weekly_retraining],
     resources={"installation": Installation(), "worker": Worker(), "io_manager": parquet_tables},
     loggers={"progress": progress_logger},

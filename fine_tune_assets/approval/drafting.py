@@ -4,7 +4,7 @@ Owns what a draft is, what a reviewer is warned of, and what an approval is boun
 input and output is in task_kinds. Does not know who approves.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +15,7 @@ from fine_tune_assets.approval.consistency import flag_across
 from fine_tune_assets.approval.dropped_reports import DroppedReports, flags_by_dropped, halves_of_pairs
 from fine_tune_assets.approval.flags import FLAG_KINDS, kinds_of
 from fine_tune_assets.approval.task_kinds import WRITTEN_BY_MODEL, Drafted, drafts_by_tasks
+from fine_tune_assets.claims.saying import normal
 from fine_tune_assets.core.fingerprints import fingerprint_json, short
 from fine_tune_assets.core.records import PairFinder
 from fine_tune_assets.core.tables import (
@@ -28,7 +29,7 @@ from fine_tune_assets.core.tables import (
 from fine_tune_assets.recipes.schema import Task
 
 CORRECTION = "correction"
-"""Source and task of a draft that was made from a user's correction."""
+"""Source of a draft that was made from a user's correction; and its task, if its instruction is that of no task."""
 _BATCH_ROWS = 1024
 
 
@@ -58,7 +59,8 @@ def draft_examples(
     outputs = [] if written is None else list(rows_of(written.select(MODEL_DRAFTS.names)))
     halves = {} if dropped is None else halves_of_pairs(dropped, tasks)
     drafts = [_draft(drafted) for drafted in drafts_by_tasks(lambda: rows_of(unique), tasks, outputs, halves)]
-    drafts += [_draft_of_correction(correction) for correction in rows_of(corrections)]
+    task_of = task_of_instruction(tasks)
+    drafts += [_draft_of_correction(correction, task_of) for correction in rows_of(corrections)]
     # By content, not by order of arrival: the same reports in another order make the same table.
     drafts.sort(key=lambda draft: draft["example_id"])
     across = flag_across(drafts, find_pairs)
@@ -77,6 +79,12 @@ def reports_without_draft(unique: pa.Table, drafts: pa.Table) -> list[str]:
     return sorted(unique.filter(pc.invert(used)).column("report_id").to_pylist())
 
 
+def task_of_instruction(tasks: Sequence[Task]) -> Callable[[str], str]:
+    """Which task a correction belongs to: the one with its instruction, without regard to case, signs and spaces; else none."""
+    names = {normal(task.instruction): task.name for task in tasks}
+    return lambda instruction: names.get(normal(instruction), CORRECTION)
+
+
 def correction_report_id(correction_id: str) -> str:
     return f"{CORRECTION}/{correction_id}"
 
@@ -91,13 +99,13 @@ def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
         yield from batch.to_pylist()
 
 
-def _draft_of_correction(correction: Mapping[str, Any]) -> dict[str, Any]:
+def _draft_of_correction(correction: Mapping[str, Any], task_of: Callable[[str], str]) -> dict[str, Any]:
     return _draft(
         Drafted(
             report_id=correction_report_id(correction["correction_id"]),
             source=CORRECTION,
             patient_key=correction["patient_key"],
-            task=CORRECTION,
+            task=task_of(correction["instruction"]),
             instruction=correction["instruction"],
             input=correction["input"],
             output=correction["output"],

@@ -23,7 +23,14 @@ from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 
 if TYPE_CHECKING:
-    from fine_tune_assets.lineage.records import ExampleTrace, PatientTrace, ReleaseTrace, ReportStep, TrainingStep
+    from fine_tune_assets.lineage.records import (
+        CorrectionTrace,
+        ExampleTrace,
+        PatientTrace,
+        ReleaseTrace,
+        ReportStep,
+        TrainingStep,
+    )
 
 _AS_JSON = click.option("--json", "is_json", is_flag=True, help="As one JSON object.")
 
@@ -72,6 +79,18 @@ def release(release_id: str, is_json: bool) -> None:
     with _opened() as (layout, ledger):
         found = trace_release(layout, ledger, release_id, why_not_approved_now(load_settings(), ledger))
     _print(found, is_json, _release_lines(found))
+
+
+@trace.command()
+@click.argument("correction_id")
+@_AS_JSON
+def correction(correction_id: str, is_json: bool) -> None:
+    """Show what became of a user's correction: quarantine, decisions, and which models learned from it."""
+    from fine_tune_assets.lineage.tracing import trace_correction
+
+    with _opened() as (layout, ledger):
+        found = trace_correction(layout, ledger, correction_id, why_not_approved_now(load_settings(), ledger))
+    _print(found, is_json, _correction_lines(found))
 
 
 @trace.command("patient-key")
@@ -135,6 +154,16 @@ def _example_lines(found: "ExampleTrace") -> Iterator[str]:
         yield f"Set            {place.instruction_set}  {place.split}{gone}{fallen}"
     for training in found.trainings:
         yield from _training_lines(training)
+
+
+def _correction_lines(found: "CorrectionTrace") -> Iterator[str]:
+    yield f"Correction     {found.correction_id}  by {found.author} {_day(found.received_at)}"
+    yield f"Corrects       an answer of release {found.release_id}"
+    yield f"Quarantine     {found.quarantine or 'never kept apart'}"
+    if not found.examples:
+        yield "Example        none: it waits to be scrubbed or let through, or was held back"
+    for example in found.examples:
+        yield from _example_lines(example)
 
 
 def _report_lines(step: "ReportStep") -> Iterator[str]:
@@ -202,6 +231,8 @@ def _release_lines(found: "ReleaseTrace") -> Iterator[str]:
     for split in found.splits:
         general = f", {split.general_examples} of general data" if split.general_examples else ""
         yield f"  {split.split:<12} {split.examples} examples of {split.patients} patients{general}  ({split.use})"
+    if found.corrections:
+        yield f"Corrections    {len(found.corrections)} were learned from: {', '.join(found.corrections)}"
     left_out = "not known" if found.left_out_as_too_long is None else str(found.left_out_as_too_long)
     yield f"Too long       {left_out} left out"
     for verdict in found.verdicts:

@@ -43,6 +43,29 @@ class Correction:
     answer: str
     corrected_answer: str
     received_at: datetime
+    error_kind: str | None = None
+    """One of KINDS_OF_CORRECTION; None if the user did not say."""
+    severity: str | None = None
+    """One of SEVERITIES; None if the user did not say."""
+    seconds_spent: int | None = None
+    """How long the user worked on it."""
+
+
+@dataclass(frozen=True)
+class QuarantineDecision:
+    """What an approver decided about a correction in quarantine, and about which texts of it."""
+
+    decision_id: str
+    correction_id: str
+    fingerprint: str
+    """Of the scrubbed texts that the person saw."""
+    outcome: str
+    """`let_through` or `reject`."""
+    reasons: str
+    """Why it was in quarantine, by code."""
+    person: str
+    reason: str
+    decided_at: datetime
 
 
 CANDIDATE_KEY = ("adapter_id", "base_fingerprint", "instruction_set_fingerprint")

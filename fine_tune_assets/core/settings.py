@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
 
@@ -70,14 +71,34 @@ class Settings:
     oidc_name: str = "single sign-on"
     """What the button says."""
     dagster_port: int = 3000
+    dagster_url: str = ""
+    """Where people reach the Dagster UI, for links in notifications; empty means this machine."""
     dagster_ui_can_launch: bool = False
     """False: the Dagster UI is read-only, since it has no login and takes commands from any web page."""
     retrain_cron: str = "0 3 * * 0"
     """When training on whatever is new starts, however little it is: Sundays at 3 o'clock."""
+    retrain_time_zone: str = ""
+    """Where it is 3 o'clock then, such as Europe/Berlin; empty means this machine's time zone."""
     release_keep_last: int = 3
     """Releases that are kept however old they are. What serves and what served before it are kept besides."""
     release_keep_days: int = 30
     """Days that every other release is kept for at least."""
+    notify_webhook: str = ""
+    """URL inside the network that gets a POST with JSON when something happened; empty means none."""
+    notify_smtp: str = ""
+    """HOST:PORT of the mail server; empty means no mail."""
+    notify_smtp_starttls: bool = True
+    notify_smtp_user: str = ""
+    notify_smtp_password_file: str = ""
+    """Only the file's name, as for every secret."""
+    notify_mail_from: str = ""
+    """Empty means the first of those who get it."""
+    notify_mail_to: str = ""
+    """Addresses, with commas between them; empty means no mail."""
+    notify_events: str = "run_failed,verdict_hold,verdict_refuse,rolled_back,quarantine"
+    """Of what people are told."""
+    notify_seconds: int = 10
+    """How long a server may take to answer."""
     mlflow_uri: str = ""
     """Where finished trainings are told: sqlite:////PATH or an MLflow server inside the network; empty means nowhere."""
     threads: int = 0
@@ -112,6 +133,8 @@ class Settings:
     """Memory that stays free on this machine: an engine that would take it is not started, and none is kept in it."""
     gateway_max_requests: int = 512
     """Chat requests that one gateway process takes on at once; more are told to come again."""
+    corrections_daily_limit: int = 500
+    """Corrections that one author may send in 24 hours, and as many thumbs; 0: no limit. More are refused with 429."""
     keep_old_minutes: int = 60
     """How long what served before stays up for a rollback; 0: not at all, -1: until the next release needs its place."""
     rollback_window_minutes: int = 30
@@ -144,6 +167,17 @@ class Settings:
         """Memory of the GPUs of a Ray cluster, in GiB; 0 where this machine trains."""
         return self.gpu_memory_gb if self.ray_address else 0
 
+    @property
+    def time_zone(self) -> str:
+        """Where the weekly training's clock hangs. Raises SettingsError for a zone that nobody knows."""
+        name = self.retrain_time_zone or _zone_of_machine()
+        try:
+            return ZoneInfo(name).key
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise SettingsError(
+                f"There is no time zone {name}. Name one as Europe/Berlin in {PREFIX}RETRAIN_TIME_ZONE."
+            ) from error
+
     @cached_property
     def layout(self) -> Layout:
         return Layout(self.data_dir)
@@ -165,9 +199,22 @@ class Settings:
         return Path(self.llmcompressor_python or PROJECT_DIR / ".venv-llmcompressor/bin/python").expanduser().absolute()
 
     @property
+    def dagster_address(self) -> str:
+        return self.dagster_url.rstrip("/") or f"http://127.0.0.1:{self.dagster_port}"
+
+    @property
     def desk_address(self) -> str:
         """Where people reach the desk, without a slash at its end."""
         return self.desk_url.rstrip("/") or f"http://{self.desk_host}:{self.desk_port}"
+
+
+def _zone_of_machine(link: Path = Path("/etc/localtime")) -> str:
+    """By the variable TZ or the link that the system keeps; UTC where neither names a zone."""
+    named = os.environ.get("TZ", "").removeprefix(":") or str(link.resolve()).partition("zoneinfo/")[2]
+    try:
+        return ZoneInfo(named).key if named else "UTC"
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return "UTC"
 
 
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:

@@ -477,6 +477,23 @@ SCRUBBED_CORRECTIONS = pa.schema([
     _column("instruction", pa.string(), "What the user asked, scrubbed", raw_text=True),
     _INPUT,
     _column("output", pa.string(), "The corrected answer, scrubbed", raw_text=True),
+    _column("answer", pa.string(), "What the model had answered, scrubbed", nullable=True, raw_text=True),
+    _column("error_kind", pa.string(), "What was wrong with the answer, if the user said so", nullable=True),
+    _column("severity", pa.string(), "`low`, `medium`, `high` or `critical`, if the user said so", nullable=True),
+    _column("received_at", pa.timestamp("us", "UTC"), "When it arrived", nullable=True),
+    _column("edit_fraction", pa.float64(), "Words changed, as a share of the longer text", nullable=True),
+])
+
+QUARANTINED_CORRECTIONS = pa.schema([
+    _column("correction_id", pa.string(), "Id of the correction in the ledger"),
+    _column("author", pa.string(), "Name of the key or user that sent it"),
+    _column("fingerprint", pa.string(), "Of its scrubbed texts: a decision is bound to it"),
+    _column("reasons", pa.list_(pa.string()), "`outlier`, `contradiction`, `flood`"),
+    _column("distance", pa.float64(), "1 less the cosine from the nearest approved output; absent with too few", nullable=True),
+    _column("contradicts", pa.list_(pa.string()), "Approved examples that state the opposite of it"),
+    _column("near_identical", pa.int64(), "Corrections that say nearly the same to nearly the same, itself included"),
+    _column("state", pa.string(), "`waiting`, `let_through` or `rejected`"),
+    _column("decided_by", pa.string(), "Who let it through or rejected it", nullable=True),
 ])
 
 TABLES: dict[str, pa.Schema] = {
@@ -513,6 +530,7 @@ TABLES: dict[str, pa.Schema] = {
     "releases": RELEASES,
     "served_models": SERVED_MODELS,
     "scrubbed_corrections": SCRUBBED_CORRECTIONS,
+    "quarantined_corrections": QUARANTINED_CORRECTIONS,
 }
 """Every table asset, in the order of the stages."""
 

@@ -26,6 +26,10 @@ def raw_corrections_table(corrections: Sequence[Correction], patient_secret: byt
             "instruction": correction.instruction,
             "input": correction.input,
             "output": correction.corrected_answer,
+            "answer": correction.answer,
+            "error_kind": correction.error_kind,
+            "severity": correction.severity,
+            "received_at": correction.received_at,
         }
         for correction in sorted(corrections, key=lambda c: c.correction_id)
     )

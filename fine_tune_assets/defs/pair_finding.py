@@ -45,11 +45,18 @@ def near_input_finder(installation: Installation) -> PairFinder:
     )
 
 
+def whole_text_finder(installation: Installation) -> PairFinder:
+    """Exact and near duplicates in whole texts: who floods a system must not be taken for boilerplate."""
+    return pair_finder(
+        installation.recipe.dedup, encode=None, leave_out_boilerplate=False, threads=threads_of(installation)
+    )
+
+
 @contextmanager
 def leak_finders(installation: Installation) -> Iterator[LeakFinders]:
     """By meaning too, where the recipe asks for it. At the end the vectors go that were not asked for."""
     settings, threads = installation.recipe.dedup, threads_of(installation)
-    words = pair_finder(settings, encode=None, leave_out_boilerplate=False, threads=threads)
+    words = whole_text_finder(installation)
     described = (
         f"the same words in whole texts; near from a Jaccard similarity of {settings.near_threshold} over shingles of "
         f"{settings.shingle_words} words"

@@ -33,6 +33,7 @@ from fine_tune_assets.defs.pair_finding import near_input_finder
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.s02_missed_identifiers import missed_identifiers, terms_of
 from fine_tune_assets.defs.s04_dropped_reports import dropped_reports, partners_dropped, partners_table
+from fine_tune_assets.defs.s10_quarantine import waits_for_others, without_quarantined
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.ledger.reviews import list_decisions
 from fine_tune_assets.phi.missed_terms import holds_missed_terms
@@ -52,7 +53,7 @@ expert_decisions = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
-    code_version="5",  # what contradicts a dropped duplicate is flagged; units behind both bounds of a range are read
+    code_version="6",  # corrections have the task whose instruction they answer
     deps=[recipe_section("dedup"), recipe_section("tasks")],
     automation_condition=with_new_inputs(),
     description="Instruction, input and draft output made from each report by the recipe's tasks, and from corrections.",
@@ -65,6 +66,7 @@ def drafted_examples(
     unique_reports: pa.Table,
     duplicate_reports: pa.Table,
     scrubbed_corrections: pa.Table,
+    quarantined_corrections: pa.Table,
     model_drafts: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
     recipe, authors = installation.recipe, correction_authors(scrubbed_corrections)
@@ -72,7 +74,7 @@ def drafted_examples(
         dropped = dropped_reports(installation, duplicate_reports)
         drafts = draft_examples(
             unique_reports,
-            scrubbed_corrections,
+            without_quarantined(scrubbed_corrections, quarantined_corrections),
             recipe.tasks,
             model_drafts,
             reviewed_flags=recipe.reviewed_flags,
@@ -109,7 +111,11 @@ def _counts(name: str, counts: Mapping[str, int]) -> str:
 
 @dg.asset(
     group_name=GROUP,
-    deps=[expert_decisions, missed_identifiers, recipe_section("trusted_sources"), recipe_section("review")],
+    deps=[
+        expert_decisions,
+        missed_identifiers,
+        *(recipe_section(name) for name in ("trusted_sources", "review", "corrections")),
+    ],
     automation_condition=with_new_inputs(),
     code_version=APPROVED_CODE_VERSION,
     description="The examples that an expert approved, or that come from a source which the recipe trusts. All others wait.",
@@ -131,7 +137,9 @@ def approved_examples(
         # Also what a reviewer typed into a repaired output: nobody scrubs that.
         texts = [approval.approved[name] for name in ("instruction", "input", "output")]
         held_back = holds_missed_terms(approval.approved["patient_key"], texts, terms_of(installation))
-        approved = approval.approved.filter(pc.invert(held_back))
+        clean = approval.approved.filter(pc.invert(held_back))
+        is_waiting = waits_for_others(clean, scrubbed_corrections, recipe.corrections)
+        approved = clean.filter(pc.invert(is_waiting))
     return result(
         "approved_examples",
         approved,
@@ -143,7 +151,8 @@ def approved_examples(
         decisions_about_older_drafts=approval.stale_decisions,
         decisions_that_do_not_count=approval.barred_decisions,
         decisions_signed_for_other_content=approval.altered_decisions,
-        held_back=approval.approved.num_rows - approved.num_rows,
+        held_back=approval.approved.num_rows - clean.num_rows,
+        waiting_for_examples_of_others=clean.num_rows - approved.num_rows,
         agreement=dg.MetadataValue.md(_agreement_table(agreement)),
     )
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from dagster import AutomationCondition as AC
 
+from fine_tune_assets.approval.drafting import CORRECTION
 from fine_tune_assets.core.erased_sets import read_erased
 from fine_tune_assets.core.fingerprints import combine, fingerprint_json, fingerprint_table, short
 from fine_tune_assets.core.settings import load_settings
@@ -37,7 +38,7 @@ from fine_tune_assets.instructions.storing import InstructionSetError, StoredIns
 from fine_tune_assets.lineage.trainings import record_training
 from fine_tune_assets.recipes.schema import Recipe, TrainingSettings
 from fine_tune_assets.recipes.sections import section_fingerprints
-from fine_tune_assets.training.due import count_new_examples, is_training_due
+from fine_tune_assets.training.due import count_new_corrections, count_new_examples, is_training_due
 from fine_tune_assets.training.environments import require_environment
 from fine_tune_assets.training.learned import has_better_loss, is_changed
 from fine_tune_assets.training.preflight import require_preflight, require_rows_trained
@@ -96,6 +97,8 @@ def _is_due(instance: dg.DagsterInstance, installation: Installation, minimum: i
     return is_training_due(
         new_examples=count_new_examples(new.table, old.table) if old else 0,
         minimum_new_examples=recipe.retrain.minimum_new_examples if minimum is None else minimum,
+        new_corrections=count_new_corrections(new.table, old.table, CORRECTION) if old else 0,
+        minimum_new_corrections=recipe.corrections.minimum_new if minimum is None else minimum,
         is_base_changed=_stored_row(installation, "base_models")["fingerprint"] != adapter["base_fingerprint"],
         is_recipe_changed=training != last.tags.get(TRAINED_BY)
         or (old is not None and _deciding_facts(new) != _deciding_facts(old)),
@@ -301,6 +304,7 @@ def training_changed_the_model(adapters: pa.Table) -> dg.AssetCheckResult:
 
 @dg.schedule(
     cron_schedule=load_settings().retrain_cron,
+    execution_timezone=load_settings().time_zone,
     # Planned again too: what did not fit last week may fit now.
     target=dg.AssetSelection.assets("training_plans", "adapters"),
     default_status=dg.DefaultScheduleStatus.RUNNING,
@@ -309,6 +313,24 @@ def training_changed_the_model(adapters: pa.Table) -> dg.AssetCheckResult:
 def weekly_retraining(
     context: dg.ScheduleEvaluationContext, installation: Installation
 ) -> dg.RunRequest | dg.SkipReason:
+    if _is_being_trained(context.instance):
+        return dg.SkipReason("A training is going on. What is new waits for the next one.")
     if not _is_due(context.instance, installation, minimum=1):
         return dg.SkipReason("Nothing new was approved since the last training.")
     return dg.RunRequest(tags={"trigger": "weekly"})
+
+
+def _is_being_trained(instance: dg.DagsterInstance) -> bool:
+    """Whether a run that is not over makes adapters: one retraining at a time."""
+    adapters_key = dg.AssetKey("adapters")
+    going_on = instance.get_runs(dg.RunsFilter(statuses=_NOT_OVER))
+    return any(run.asset_selection is None or adapters_key in run.asset_selection for run in going_on)
+
+
+_NOT_OVER = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]

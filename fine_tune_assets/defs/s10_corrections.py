@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.corrections.collecting import raw_corrections_table
+from fine_tune_assets.corrections.edits import with_edit_fractions
 from fine_tune_assets.defs.automation import on_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
@@ -30,6 +31,7 @@ corrections = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
+    code_version="2",  # the model's answer, and what the user says of the error
     deps=[corrections],
     automation_condition=on_new_inputs(),
     description="The corrections without identifiers. They become drafts that somebody else than their author must approve.",
@@ -55,7 +57,7 @@ def scrubbed_corrections(
             **scrub_request(installation, None),
         }
         counts = worker.run(context, "phi", request)
-        table = pq.read_table(output)
+        table = with_edit_fractions(pq.read_table(output))
     finally:
         source.unlink()
         output.unlink(missing_ok=True)

@@ -23,6 +23,7 @@ from fine_tune_assets.defs.s04_drafting_models import drafting_model_version
 from fine_tune_assets.defs.s04_standing_decisions import news_of_decisions
 from fine_tune_assets.ledger.corrections import corrections_fingerprint
 from fine_tune_assets.ledger.missed_identifiers import marks_fingerprint
+from fine_tune_assets.ledger.quarantine import quarantine_decisions_fingerprint
 from fine_tune_assets.ledger.reviews import decisions_fingerprint
 from fine_tune_assets.ledger.spot_checks import list_spot_checks, spot_checks_fingerprint
 from fine_tune_assets.ledger.verdicts import signatures_fingerprint
@@ -51,6 +52,7 @@ _SECTIONS = {
     "gate": ("s07_judge_scores", "what a candidate must reach to be promoted, and the judge to decide"),
     "weights": ("s08_merged_weights", "the number format of merged weights, and how little merging may change"),
     "exports": ("s08_merged_weights", "the GGUF formats, and how little an export may change"),
+    "corrections": ("s04_approved_examples", "which corrections are kept apart, and how much may be one author's"),
     "engine": ("s08_merged_weights", "the program that serves the model, and so what a release holds for it"),
 }
 
@@ -148,6 +150,7 @@ def _versions(installation: Installation) -> Mapping[str, Callable[[], str]]:
         "verdict_signatures": of_ledger(signatures_fingerprint),
         "expert_ratings": partial(_expert_ratings, installation),
         "corrections": of_ledger(corrections_fingerprint),
+        "quarantine_decisions": of_ledger(quarantine_decisions_fingerprint),
         "missed_identifiers": of_ledger(marks_fingerprint),
     }
 

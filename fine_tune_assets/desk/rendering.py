@@ -25,6 +25,7 @@ SAID = {
     "marked": "Marked. The report is held back, and its items left the queue until it was scrubbed again without that.",
     "revoked": "Revoked. What was approved by it waits again.",
     "settled": "Settled, and signed with your name.",
+    "let_through": "Let through, and signed with your name. It waits for a reviewer like any other.",
     "rated": "Rated, and recorded with your name.",
     "already": "You had rated that answer before: your first rating stands.",
     "all_rated": "Nothing is left for you to rate.",

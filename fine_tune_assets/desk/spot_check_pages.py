@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 from starlette.responses import Response
 
+from fine_tune_assets.core.error_kinds import ERROR_KINDS
 from fine_tune_assets.desk.answers_to_rate import answers_to_rate, exchange_to_show, left_for
 from fine_tune_assets.desk.errors import PageError
 from fine_tune_assets.desk.judged_answers import Exchange
@@ -20,7 +21,6 @@ from fine_tune_assets.judging.grades import CRITERIA
 from fine_tune_assets.judging.spot_checks import JudgedAnswer
 from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
 from fine_tune_assets.ledger.spot_checks import (
-    ERROR_KINDS,
     HIGHEST,
     LOWEST,
     SpotCheck,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 PAGE_ITEMS = 50
 SCALE = tuple(range(LOWEST, HIGHEST + 1))
-ERROR_KEYS = dict(zip(ERROR_KINDS, "owhdstfx", strict=True))
+ERROR_KEYS = dict(zip(ERROR_KINDS, "owhdsyitfrx", strict=True))
 """Kind of error → the key that chooses it."""
 CRITERIA_IN_WORDS = {name: name.replace("_", " ") for name in CRITERIA}
 _GRADES = frozenset(map(str, SCALE))

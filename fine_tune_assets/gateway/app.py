@@ -30,14 +30,17 @@ from fine_tune_assets.gateway.errors import (
     answer_unexpected_error,
 )
 from fine_tune_assets.gateway.outcomes import OutcomeCounter
-from fine_tune_assets.gateway.requests import LIVE, correction_body, read_json
+from fine_tune_assets.gateway.requests import LIVE, FeedbackBody, correction_body, read_json
 from fine_tune_assets.ledger.api_keys import KeyHolder, check_key
 from fine_tune_assets.ledger.corrections import record_correction
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.deployments import live_deployment
 from fine_tune_assets.ledger.encryption import KEY_NAME
-from fine_tune_assets.ledger.errors import IdempotencyError, UnknownRecordError
+from fine_tune_assets.ledger.errors import IdempotencyError, TooManyError, UnknownRecordError
+from fine_tune_assets.ledger.feedback import record_feedback
 
+_HOUR = "3600"
+"""Seconds: by then somebody who sent too much in a day may send a little more."""
 _REFUSALS = {
     "unknown": (401, "invalid_api_key", "This API key is not known."),
     "expired": (401, "expired_api_key", "This API key has expired. Ask the operator for a new one."),
@@ -119,19 +122,25 @@ class Gateway:
         if len(idempotency_key) > 200:
             raise ApiError(400, "invalid_request", "The Idempotency-Key is longer than 200 characters.")
 
+        sent = {"author": holder.name, "idempotency_key": idempotency_key, **vars(body)}
+        sent["daily_limit"] = self._settings.corrections_daily_limit
+
         def record() -> str:
-            return record_correction(
-                self._ledger, self._key, author=holder.name, idempotency_key=idempotency_key, **vars(body)
-            )
+            if isinstance(body, FeedbackBody):
+                return record_feedback(self._ledger, **sent)
+            return record_correction(self._ledger, self._key, **sent)
 
         try:
-            correction_id = await run_in_threadpool(record)
+            kept_as = await run_in_threadpool(record)
         except UnknownRecordError as error:
             message = "There is no such release. Send the x-release-id of the answer."
             raise ApiError(404, "release_not_found", message) from error
         except IdempotencyError as error:
             raise ApiError(409, "idempotency_conflict", str(error)) from error
-        return JSONResponse({"id": correction_id, "object": "correction"}, status_code=201)
+        except TooManyError as error:
+            raise ApiError(429, "daily_limit_reached", str(error), {"Retry-After": _HOUR}) from error
+        kind = "feedback" if isinstance(body, FeedbackBody) else "correction"
+        return JSONResponse({"id": kept_as, "object": kind}, status_code=201)
 
     async def _authorise(self, request: Request, scope: str) -> KeyHolder:
         scheme, _, presented = request.headers.get("authorization", "").partition(" ")

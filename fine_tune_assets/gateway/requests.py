@@ -11,6 +11,7 @@ from typing import Any
 from starlette.requests import Request
 
 from fine_tune_assets.core.chat import plain_messages
+from fine_tune_assets.core.error_kinds import KINDS_OF_CORRECTION, RATINGS, SEVERITIES
 from fine_tune_assets.core.releases import AskedWith
 from fine_tune_assets.engines.running import PLAIN_SAMPLING
 from fine_tune_assets.gateway.errors import ApiError
@@ -32,7 +33,8 @@ _CHECKS: dict[str, tuple[float, float]] = {
 """Number fields that go through to the engine: lowest, highest."""
 _WHOLE_NUMBERS = frozenset({"max_tokens", "seed"})
 _OTHER_FIELDS = frozenset({"model", "messages", "stream", "stop", "n", "user", "max_completion_tokens"})
-_CORRECTION_FIELDS = ("release_id", "instruction", "input", "answer", "corrected_answer")
+_CORRECTION_TEXTS = ("release_id", "instruction", "input", "answer", "corrected_answer")
+_LONGEST_WORK_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,19 @@ class CorrectionBody:
     input: str
     answer: str
     corrected_answer: str
+    error_kind: str | None = None
+    severity: str | None = None
+    seconds_spent: int | None = None
+
+
+@dataclass(frozen=True)
+class FeedbackBody:
+    """A thumb, without a better answer."""
+
+    release_id: str
+    rating: str
+    error_kind: str | None = None
+    severity: str | None = None
 
 
 async def read_json(request: Request, limit: int = MAX_BODY_BYTES) -> dict[str, Any]:
@@ -157,17 +172,32 @@ def _stop(value: Any) -> list[str]:
     return stops
 
 
-def correction_body(body: Mapping[str, Any]) -> CorrectionBody:
-    """Raises ApiError when a field is unknown, absent or not a text."""
-    unknown = sorted(set(body) - set(_CORRECTION_FIELDS))
+def correction_body(body: Mapping[str, Any]) -> CorrectionBody | FeedbackBody:
+    """A correction; with a `rating` and no texts, feedback. Raises ApiError when a field is unknown, absent or on no list."""
+    given = {name: value for name, value in body.items() if value is not None}
+    kind = FeedbackBody if "rating" in given else CorrectionBody
+    unknown = sorted(set(given) - set(kind.__dataclass_fields__))
     if unknown:
-        raise _invalid(f"These fields are not known: {', '.join(map(repr, unknown))[:200]}.")
-    values = {"input": "", **body}
-    faulty = [name for name in _CORRECTION_FIELDS if not isinstance(values.get(name), str)]
-    empty = [n for n in ("release_id", "instruction", "corrected_answer") if not faulty and not values[n].strip()]
+        hint = " A rating comes without texts; a better answer without a rating." if "rating" in given else ""
+        raise _invalid(f"These fields are not known: {', '.join(map(repr, unknown))[:200]}.{hint}")
+    for name, allowed in (("error_kind", KINDS_OF_CORRECTION), ("severity", SEVERITIES), ("rating", RATINGS)):
+        if name in given and given[name] not in allowed:
+            raise _invalid(f"{name} must be one of {', '.join(allowed)}.")
+    values = {"input": "", **given} if kind is CorrectionBody else given
+    texts = _CORRECTION_TEXTS if kind is CorrectionBody else ("release_id",)
+    faulty = [name for name in texts if not isinstance(values.get(name), str)]
+    required = ("release_id", "instruction", "corrected_answer")
+    empty = [n for n in required if n in texts and not faulty and not values[n].strip()]
     if faulty or empty:
         raise _invalid(f"These fields must be texts, and not empty: {', '.join(faulty or empty)}.")
-    return CorrectionBody(**values)
+    _check_seconds(values.get("seconds_spent"))
+    return kind(**values)
+
+
+def _check_seconds(value: Any) -> None:
+    if value is None or (type(value) is int and 0 <= value <= _LONGEST_WORK_SECONDS):
+        return
+    raise _invalid(f"seconds_spent must be a whole number from 0 to {_LONGEST_WORK_SECONDS}.")
 
 
 def _invalid(message: str) -> ApiError:

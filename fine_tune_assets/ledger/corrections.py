@@ -6,7 +6,6 @@ Owns storing them once and reading them back with the key. Authors, releases and
 import json
 import uuid
 from datetime import UTC, datetime
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -15,8 +14,8 @@ from fine_tune_assets.core.records import Correction
 from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.encryption import decrypt, derive_key, encrypt
-from fine_tune_assets.ledger.errors import IdempotencyError, UnknownRecordError
-from fine_tune_assets.ledger.schema import corrections, releases
+from fine_tune_assets.ledger.schema import corrections
+from fine_tune_assets.ledger.sent_once import id_kept, require_known_words, require_release, require_within_limit
 
 TEXTS = ("instruction", "input", "answer", "corrected_answer")
 
@@ -32,25 +31,31 @@ def record_correction(
     answer: str,
     corrected_answer: str,
     idempotency_key: str,
+    error_kind: str | None = None,
+    severity: str | None = None,
+    seconds_spent: int | None = None,
+    daily_limit: int = 0,
+    now: datetime | None = None,
 ) -> str:
     """Keep a correction and return its id, once it is on disk. The same author and idempotency key: the same id again.
 
-    Raises UnknownRecordError for an unknown release, IdempotencyError when the key came with another content before.
+    `daily_limit`: what one author may send in 24 hours; 0 is no limit. Raises UnknownRecordError for an unknown release,
+    IdempotencyError when the key came with another content before, TooManyError above the limit, and LedgerError for a kind of
+    error or a severity that is on no list.
     """
+    require_known_words(error_kind, severity, seconds_spent)
+    said = {"error_kind": error_kind, "severity": severity, "seconds_spent": seconds_spent}
     texts = {"instruction": instruction, "input": input, "answer": answer, "corrected_answer": corrected_answer}
     # Keyed: a plain hash of a short text that holds a name could be found by trying names.
-    content_hash = keyed_hash(derive_key(key, "correction-hash"), json.dumps([release_id, *texts.values()]))
+    content = [release_id, *texts.values(), *({n: v for n, v in said.items() if v is not None}.items())]
+    content_hash = keyed_hash(derive_key(key, "correction-hash"), json.dumps(content))
+    now = now or datetime.now(UTC)
     with ledger.begin() as connection:
-        known = _find(connection, author, idempotency_key)
+        known = id_kept(connection, corrections.c.correction_id, author, idempotency_key, content_hash)
         if known is not None:
-            if known.content_hash != content_hash:
-                raise IdempotencyError(
-                    f"Correction {known.correction_id} was sent with this idempotency key and another content. "
-                    "Send a new key with a new correction."
-                )
-            return str(known.correction_id)
-        if not connection.execute(sa.select(releases.c.release_id).where(releases.c.release_id == release_id)).first():
-            raise UnknownRecordError(f"There is no release {release_id}. Send the x-release-id of the answer.")
+            return known
+        require_release(connection, release_id)
+        require_within_limit(connection, corrections, author, daily_limit, now)
         correction_id = uuid.uuid4().hex
         connection.execute(
             corrections.insert().values(
@@ -59,19 +64,13 @@ def record_correction(
                 author=author,
                 idempotency_key=idempotency_key,
                 content_hash=content_hash,
-                received_at=datetime.now(UTC),
+                received_at=now,
+                **said,
                 **_encrypted(key, correction_id, texts),
             )
         )
         audit.append(connection, author, "sent correction", correction_id)
     return correction_id
-
-
-def _find(connection: sa.Connection, author: str, idempotency_key: str) -> Any:
-    query = sa.select(corrections.c.correction_id, corrections.c.content_hash).where(
-        corrections.c.author == author, corrections.c.idempotency_key == idempotency_key
-    )
-    return connection.execute(query).first()
 
 
 def _encrypted(key: bytes, correction_id: str, texts: dict[str, str]) -> dict[str, bytes]:

@@ -17,3 +17,11 @@ class TransitionError(LedgerError):
 
 class IdempotencyError(LedgerError):
     """The same idempotency key came with another content."""
+
+
+class TooManyError(LedgerError):
+    """An author sent as much as one may send in a day."""
+
+
+class OwnCorrectionError(LedgerError):
+    """Nobody decides about a correction that they sent."""

@@ -245,8 +245,60 @@ corrections = sa.Table(
     sa.Column("input", sa.LargeBinary, nullable=False),
     sa.Column("answer", sa.LargeBinary, nullable=False),
     sa.Column("corrected_answer", sa.LargeBinary, nullable=False),
-    sa.Column("received_at", UtcTime, nullable=False),
+    sa.Column("received_at", UtcTime, nullable=False, index=True),
+    # What the user says of the error, if anything: of core/error_kinds.py.
+    sa.Column("error_kind", sa.String(32)),
+    sa.Column("severity", sa.String(16)),
+    sa.Column("seconds_spent", sa.Integer),
     sa.UniqueConstraint("author", "idempotency_key", name="one_correction_a_request"),
+)
+
+answer_feedback = sa.Table(
+    "answer_feedback",
+    metadata,
+    _sequence(),
+    sa.Column("feedback_id", sa.String(64), nullable=False, unique=True),
+    sa.Column("release_id", sa.ForeignKey("releases.release_id"), nullable=False),
+    sa.Column("author", sa.String(200), nullable=False),
+    sa.Column("idempotency_key", sa.String(200), nullable=False),
+    sa.Column("content_hash", sa.String(64), nullable=False),
+    sa.Column("rating", sa.String(8), nullable=False),
+    sa.Column("error_kind", sa.String(32)),
+    sa.Column("severity", sa.String(16)),
+    sa.Column("received_at", UtcTime, nullable=False, index=True),
+    sa.UniqueConstraint("author", "idempotency_key", name="one_feedback_a_request"),
+)
+
+quarantine_decisions = sa.Table(
+    "quarantine_decisions",
+    metadata,
+    _sequence(),
+    sa.Column("decision_id", sa.String(64), nullable=False, unique=True),
+    sa.Column("correction_id", sa.String(64), nullable=False, index=True),
+    # Of the scrubbed texts that the person saw.
+    sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("outcome", sa.String(16), nullable=False),
+    # Why it was in quarantine, by its codes.
+    sa.Column("reasons", sa.Text, nullable=False),
+    sa.Column("person", sa.String(200), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    # What the person declared by signing.
+    sa.Column("meaning", sa.Text, nullable=False),
+    sa.Column("decided_at", UtcTime, nullable=False),
+)
+
+notifications = sa.Table(
+    "notifications",
+    metadata,
+    _sequence(),
+    # What happened, and to which run, verdict or deployment.
+    sa.Column("event", sa.String(32), nullable=False),
+    sa.Column("about", sa.String(200), nullable=False),
+    sa.Column("channel", sa.String(16), nullable=False),
+    # The kind of error; absent if it was sent.
+    sa.Column("error", sa.String(200)),
+    sa.Column("tried_at", UtcTime, nullable=False),
+    sa.Index("ix_notifications_event_about", "event", "about"),
 )
 
 missed_identifiers = sa.Table(

@@ -8,10 +8,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from types import MappingProxyType
 
 import sqlalchemy as sa
 
+from fine_tune_assets.core.error_kinds import ERROR_KINDS
 from fine_tune_assets.core.fingerprints import fingerprint_json, fingerprint_text, short
 from fine_tune_assets.core.people import person_key
 from fine_tune_assets.ledger import audit
@@ -20,19 +20,6 @@ from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
 from fine_tune_assets.ledger.schema import erasures, spot_checks
 
 LOWEST, HIGHEST = 1, 10
-ERROR_KINDS: Mapping[str, str] = MappingProxyType(
-    {
-        "omission": "leaves something out that matters",
-        "wrong_fact": "says something wrong",
-        "hallucination": "says what the input does not say",
-        "wrong_number": "wrong dose or number",
-        "wrong_side": "wrong side of the body",
-        "tone": "wrong tone",
-        "format": "wrong format",
-        "none": "no error",
-    }
-)
-"""The gravest error of an answer: as it is stored, and in words."""
 
 
 @dataclass(frozen=True)

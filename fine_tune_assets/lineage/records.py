@@ -189,3 +189,20 @@ class ReleaseTrace:
     erased_patients_learned_from: int
     not_approved: tuple[NotApproved, ...] | None
     """None where the set does not say by which decisions its examples were approved, or where nobody asked."""
+    corrections: tuple[str, ...] | None = None
+    """Ids of the users' corrections that it learned from; None where the set does not say what its examples were made of."""
+
+
+@dataclass(frozen=True)
+class CorrectionTrace:
+    """The way of a user's correction. What became of it in quarantine is told by its state there."""
+
+    correction_id: str
+    release_id: str
+    """The release whose answer it corrects."""
+    author: str
+    received_at: datetime
+    quarantine: str | None
+    """`waiting`, `let_through` or `rejected`; None if it was never kept apart."""
+    examples: tuple["ExampleTrace", ...]
+    """What was made of it, with the sets, trainings and releases that it is in; empty while it is no draft."""

@@ -10,6 +10,7 @@ from typing import Any
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.paths import Layout
+from fine_tune_assets.ledger.correction_counts import find_correction
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.erasures import erased_in, find_erasure, releases_that_saw
 from fine_tune_assets.ledger.releases import find_release
@@ -21,6 +22,7 @@ from fine_tune_assets.lineage.ledger_steps import TrainingSteps, decisions_on, d
 from fine_tune_assets.lineage.records import (
     USE_OF_SPLIT,
     CopyTrace,
+    CorrectionTrace,
     DecisionStep,
     ErasedInRelease,
     ExampleTrace,
@@ -78,6 +80,7 @@ def trace_release(layout: Layout, ledger: Ledger, release_id: str, why_not: WhyN
     stored = find_set(layout.instruction_sets, release.instruction_set_fingerprint)
     marks = erased_in(ledger, release_id)
     too_long = training.too_long if training else None
+    learned = learned_rows(layout, ledger, release)
     return ReleaseTrace(
         release_id=release_id,
         adapter_id=release.adapter_id,
@@ -90,8 +93,38 @@ def trace_release(layout: Layout, ledger: Ledger, release_id: str, why_not: WhyN
         left_out_as_too_long=None if too_long is None else len(too_long),
         erased=tuple(ErasedInRelease(m.release_id, m.split, USE_OF_SPLIT[m.split]) for m in marks),
         erased_patients_learned_from=sum(m.is_learned_from for m in marks),
-        not_approved=_not_approved(learned_rows(layout, ledger, release), why_not),
+        not_approved=_not_approved(learned, why_not),
+        corrections=_corrections(learned),
     )
+
+
+def trace_correction(
+    layout: Layout, ledger: Ledger, correction_id: str, why_not: WhyNot | None = None
+) -> CorrectionTrace:
+    """From a correction to the releases that learned from it. Raises UnknownIdError."""
+    sent = find_correction(ledger, correction_id)
+    if sent is None:
+        raise UnknownIdError(f"There is no correction {correction_id}.")
+    tracer = _Tracer(layout, ledger, None, why_not)
+    return CorrectionTrace(
+        correction_id=correction_id,
+        release_id=sent.release_id,
+        author=sent.author,
+        received_at=sent.received_at,
+        quarantine=tracer.quarantine_of(correction_id),
+        examples=tracer.examples(tracer.made_of(f"{_OF_CORRECTION}{correction_id}")),
+    )
+
+
+_OF_CORRECTION = "correction/"
+"""What the id of a correction has before it where the id of a report would stand."""
+
+
+def _corrections(rows: Sequence[Mapping[str, Any]] | None) -> tuple[str, ...] | None:
+    if rows is None:
+        return None
+    made_of = (str(row.get("report_id") or "") for row in rows)
+    return tuple(sorted({one.removeprefix(_OF_CORRECTION) for one in made_of if one.startswith(_OF_CORRECTION)}))
 
 
 def _not_approved(rows: Sequence[Mapping[str, Any]] | None, why_not: WhyNot | None) -> tuple[NotApproved, ...] | None:
@@ -213,6 +246,18 @@ class _Tracer:
             for training in self._trainings
             if (split := split_of.get(short(training.instruction_set_fingerprint), NO_SPLIT)) != NO_SPLIT
         )
+
+    def made_of(self, report_id: str) -> list[str]:
+        """Ids of the examples that were made of a report or correction, also of those that are in sets only."""
+        examples = {
+            example
+            for name in ("drafted_examples", "approved_examples")
+            for example in self._tables.values(name, "report_id", report_id, "example_id")
+        }
+        return sorted(examples | {row["example_id"] for _, row in rows_in_sets(self._sets, "report_id", report_id)})
+
+    def quarantine_of(self, correction_id: str) -> str | None:
+        return self._tables.one("quarantined_corrections", "correction_id", correction_id).get("state")
 
     def report(self, report_id: str) -> ReportStep:
         raw = self._tables.one("reports", "report_id", report_id)

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.keys import read_key
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.core.tables import SCRUBBED_CORRECTIONS
+from fine_tune_assets.core.tables import SCRUBBED_CORRECTIONS, conform
 from fine_tune_assets.core.worker import serve_request
 from fine_tune_assets.phi.answers import find_in_answers
 from fine_tune_assets.phi.final_texts import find_identifiers
@@ -47,8 +47,8 @@ def measure(request: Request, progress: Progress) -> dict[str, Any]:
 
 
 def scrub_corrections(request: Request, progress: Progress) -> dict[str, Any]:
-    """`corrections` → `output`, with instruction, input and output scrubbed."""
-    corrections = pq.read_table(request["corrections"]).select(SCRUBBED_CORRECTIONS.names).cast(SCRUBBED_CORRECTIONS)
+    """`corrections` → `output`, with instruction, input, output and the model's answer scrubbed."""
+    corrections = conform(pq.read_table(request["corrections"]), SCRUBBED_CORRECTIONS)
     scrubbed, held = scrub_correction_table(corrections, _job(request), progress)
     write_table(Path(request["output"]), scrubbed)
     return {"corrections": scrubbed.num_rows, "held": held, "scrubber_version": scrubber_version(_settings(request))}

@@ -4,18 +4,16 @@ Owns the measures. An identifier is masked if each of its characters but spaces 
 takes documents and findings, reads no file and runs no scrubber.
 """
 
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fine_tune_assets.core.proportions import wilson_interval
 from fine_tune_assets.phi.spans import Span
 
 ALL, DIRECT = "all", "direct"
-_Z = 1.959963984540054
-"""97.5 % quantile of the normal distribution."""
 _WORD = re.compile(r"\w+")
 _GROUPS: Mapping[str, str] = {
     **dict.fromkeys(("NAME", "PERSON", "PATIENT", "DOCTOR"), "NAME"),
@@ -156,11 +154,3 @@ def _by_document(counts: Counter[tuple[str, str]], is_whole: bool) -> Iterator[M
 def _share(name: str, label: str, hits: int, total: int) -> Measure:
     low, high = wilson_interval(hits, total)
     return Measure(name, label, hits, total, hits / total, low, high)
-
-
-def wilson_interval(hits: int, total: int) -> tuple[float, float]:
-    """95 % interval of a share. Wilson, JASA 22 (1927) 209-212: right for small counts, and at 0 and 1."""
-    share, z2 = hits / total, _Z * _Z
-    centre = (share + z2 / (2 * total)) / (1 + z2 / total)
-    half = _Z / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total * total))
-    return max(0.0, centre - half), min(1.0, centre + half)

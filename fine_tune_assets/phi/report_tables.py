@@ -196,9 +196,9 @@ def _shown_day(day: date, patient_key: str, surrogates: Surrogates | None) -> da
 def scrub_corrections(corrections: pa.Table, job: ScrubJob, progress: Progress) -> tuple[pa.Table, int]:
     """SCRUBBED_CORRECTIONS without those that the second pass holds back, and how many these are.
 
-    The three texts of a correction are one report in three parts: what is found in one goes from all.
+    The texts of a correction, the model's answer among them, are one report in parts: what is found in one goes from all.
     """
-    rows = corrections.to_pylist()
+    rows = [row | {"answer": row["answer"] or ""} for row in corrections.to_pylist()]
     with open_workers(job.settings, len(rows)) as workers:
         found = workers.scrub([(_JOINT.join(row[name] for name in _TEXTS), ()) for row in rows])
     spans = [_spans_by_text(row, one.spans) for row, one in zip(rows, found, strict=True)]
@@ -218,7 +218,7 @@ def scrub_corrections(corrections: pa.Table, job: ScrubJob, progress: Progress) 
     return table_of(kept, SCRUBBED_CORRECTIONS), len(rows) - len(kept)
 
 
-_TEXTS = ("instruction", "input", "output")
+_TEXTS = ("instruction", "input", "output", "answer")
 _JOINT = "\n\n"
 
 

@@ -490,6 +490,22 @@ class CanarySettings:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class CorrectionSettings:
+    """Which corrections are kept apart until an approver looks at them, and how many make a training due."""
+
+    minimum_new: Positive = 40
+    """Training starts by itself when the instruction set has this many new training examples from corrections."""
+    maximum_author_fraction: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """Share of the approved examples that one author's corrections may be; the last to arrive wait. 1 turns it off."""
+    maximum_near_identical: Positive = 10
+    """Corrections that say nearly the same, by whomever, above which all of them are kept apart. Lower holds more back."""
+    outlier_distance: Annotated[float, Field(ge=0, le=2)] = 0.75
+    """1 less the cosine from the nearest approved answer to the task, above which one is kept apart. Lower holds more back."""
+    outlier_minimum_examples: Positive = 20
+    """Approved answers to a task below which no distance is measured: what is rare is not yet strange."""
+
+
+@dataclass(frozen=True, config=_STRICT)
 class RetrainSettings:
     minimum_new_examples: Positive
     """Training starts by itself when the instruction set has this many new training examples."""
@@ -531,6 +547,8 @@ class Recipe:
     """Format and length that answers must have."""
     sweep: SweepSettings | None = None
     """Several trainings with different settings, of which the best on validation becomes the candidate; absent: one training."""
+    corrections: CorrectionSettings = field(default_factory=CorrectionSettings)
+    """How users' corrections are kept from poisoning a training, and when they make one due."""
     canaries: CanarySettings | None = None
     """What is planted to measure how much is learned by heart; absent: nobody decided, and the verdict waits for that figure."""
 

@@ -44,10 +44,18 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     ),
     "exports": ("exports", "gate.export_limits"),
     "engine": ("engine",),
+    "corrections": (
+        "corrections.maximum_author_fraction",
+        "corrections.maximum_near_identical",
+        "corrections.outlier_distance",
+        "corrections.outlier_minimum_examples",
+    ),
 }
 """Section → the fields of the recipe in it."""
 
-READ_AT_EVERY_TICK = frozenset({"retrain", "review.assignment_minutes", "judge.spot_checks", "judge.concurrency"})
+READ_AT_EVERY_TICK = frozenset(
+    {"retrain", "corrections.minimum_new", "review.assignment_minutes", "judge.spot_checks", "judge.concurrency"}
+)
 """Fields that decide when something starts, how long it waits or how much people are asked, not how it comes out."""
 DESCRIPTIVE = frozenset({"description"})
 WITHOUT_EFFECT = frozenset({"training.checkpoint_minutes", "sweep.keep_adapters"})

@@ -75,7 +75,11 @@ def test_no_stage_takes_from_a_later_one() -> None:
         for parent in node.parent_keys
         if GRAPH.get(parent).group_name > node.group_name
     }
-    assert back == {("scrubbed_corrections", "drafted_examples"), ("scrubbed_corrections", "approved_examples")}
+    assert back == {
+        ("scrubbed_corrections", "drafted_examples"),
+        ("quarantined_corrections", "drafted_examples"),
+        ("scrubbed_corrections", "approved_examples"),
+    }
 
 
 @pytest.mark.parametrize("name", NODES)

@@ -9,7 +9,14 @@ import yaml
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_text
-from fine_tune_assets.core.tables import MODEL_DRAFTS, SCRUB_RECALL, SCRUBBED_CORRECTIONS, SCRUBBED_REPORTS, table_of
+from fine_tune_assets.core.tables import (
+    MODEL_DRAFTS,
+    QUARANTINED_CORRECTIONS,
+    SCRUB_RECALL,
+    SCRUBBED_CORRECTIONS,
+    SCRUBBED_REPORTS,
+    table_of,
+)
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s03_unique_reports import drop_duplicates
 from fine_tune_assets.defs.s04_approved_examples import drafted_examples
@@ -54,6 +61,7 @@ def run(reports: pa.Table) -> tuple[pa.Table, Any]:
         unique_reports=unique.value,
         duplicate_reports=duplicates.value,
         scrubbed_corrections=SCRUBBED_CORRECTIONS.empty_table(),
+        quarantined_corrections=QUARANTINED_CORRECTIONS.empty_table(),
         model_drafts=MODEL_DRAFTS.empty_table(),
     )
     return duplicates, drafted

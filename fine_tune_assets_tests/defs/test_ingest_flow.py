@@ -35,6 +35,7 @@ INGEST = {
     "general_examples",
     "instruction_sets",
     "scrubbed_corrections",
+    "quarantined_corrections",
 }
 OF_A_BATCH = {"reports", "unreadable_reports", "scrubbed_reports", "phi_spans", "held_reports", "identifier_values"}
 MARKER = "Zyxomarkwort"

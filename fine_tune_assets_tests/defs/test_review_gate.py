@@ -9,7 +9,14 @@ import pytest
 
 from fine_tune_assets.approval.reviewing import decide, revoke
 from fine_tune_assets.core.errors import GateClosedError
-from fine_tune_assets.core.tables import DUPLICATE_REPORTS, MODEL_DRAFTS, SCRUBBED_CORRECTIONS, UNIQUE_REPORTS, table_of
+from fine_tune_assets.core.tables import (
+    DUPLICATE_REPORTS,
+    MODEL_DRAFTS,
+    QUARANTINED_CORRECTIONS,
+    SCRUBBED_CORRECTIONS,
+    UNIQUE_REPORTS,
+    table_of,
+)
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s04_approved_examples import (
     approved_examples,
@@ -47,6 +54,7 @@ def drafted(*complaints: str) -> Any:
         unique_reports=reports(*complaints),
         duplicate_reports=DUPLICATE_REPORTS.empty_table(),
         scrubbed_corrections=NONE,
+        quarantined_corrections=QUARANTINED_CORRECTIONS.empty_table(),
         model_drafts=MODEL_DRAFTS.empty_table(),
     )
     return made.value  # type: ignore[attr-defined]

@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
+from starlette.testclient import TestClient
 
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.keys import read_or_create_key
@@ -26,6 +27,7 @@ from fine_tune_assets.ledger.api_keys import create_key, revoke_key
 from fine_tune_assets.ledger.corrections import list_corrections
 from fine_tune_assets.ledger.deployments import live_deployment
 from fine_tune_assets.ledger.encryption import KEY_NAME
+from fine_tune_assets.ledger.feedback import thumbs_by_release
 from fine_tune_assets.serving.switching import serve_release
 from fine_tune_assets_tests.gateway.conftest import Installation
 from fine_tune_assets_tests.serving.tiny import build_release
@@ -181,6 +183,28 @@ def test_a_correction_is_kept_once_under_the_keys_name(installation: Installatio
         "/v1/corrections", installation.correct_key, json=body | {"answer": "other"}, headers=headers
     )
     assert conflict.status_code == 409
+
+
+def test_a_thumb_is_kept_without_any_text(installation: Installation) -> None:
+    """An answer that was good has no better one."""
+    body = {"release_id": installation.release_id, "rating": "up"}
+    reply = installation.post("/v1/corrections", installation.correct_key, json=body)
+    assert (reply.status_code, reply.json()["object"]) == (201, "feedback")
+    assert thumbs_by_release(installation.ledger)[installation.release_id]["up"] >= 1
+    refused = installation.post("/v1/corrections", installation.correct_key, json=body | {"answer": MARKER})
+    assert refused.status_code == 400
+    assert MARKER not in refused.text
+
+
+def test_who_sends_too_much_in_a_day_is_told_to_come_later(installation: Installation) -> None:
+    """One key must not be able to flood the reviewers."""
+    settings, key = installation.settings, create_key(installation.ledger, "sends much", ["correct"]).secret
+    headers = {"Authorization": f"Bearer {key}"}
+    with TestClient(create_app(replace(settings, corrections_daily_limit=2))) as client:
+        replies = [client.post("/v1/corrections", json=_correction(installation), headers=headers) for _ in range(3)]
+    assert [reply.status_code for reply in replies] == [201, 201, 429]
+    assert replies[-1].json()["error"]["code"] == "daily_limit_reached"
+    assert replies[-1].headers["retry-after"]
 
 
 def test_a_correction_of_an_unknown_release_is_404(installation: Installation) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from fine_tune_assets.core.releases import AskedWith
 from fine_tune_assets.gateway.errors import ApiError
-from fine_tune_assets.gateway.requests import correction_body, engine_request
+from fine_tune_assets.gateway.requests import CorrectionBody, FeedbackBody, correction_body, engine_request
 
 USER = [{"role": "user", "content": "Zebrafinch?"}]
 
@@ -84,7 +84,51 @@ def test_another_model_is_not_found() -> None:
 def test_a_correction_needs_every_text_and_nothing_else(change: dict[str, Any]) -> None:
     """An empty answer that was "corrected" would teach the model to say nothing."""
     good = {"release_id": "r-1", "instruction": "Do.", "answer": "Zebrafinch", "corrected_answer": "Better."}
-    assert correction_body(good).input == ""
+    kept = correction_body(good)
+    assert isinstance(kept, CorrectionBody)
+    assert kept.input == ""
     with pytest.raises(ApiError) as caught:
         correction_body(good | change)
     assert "Zebrafinch" not in str(caught.value)
+
+
+def test_a_correction_may_say_what_was_wrong_how_grave_it_was_and_how_long_it_took() -> None:
+    """What the page for those who pay counts; nobody has to say it."""
+    good = {"release_id": "r-1", "instruction": "Do.", "answer": "", "corrected_answer": "Better."}
+    said = {"error_kind": "wrong_side", "severity": "critical", "seconds_spent": 90}
+    kept = correction_body(good | said)
+    assert isinstance(kept, CorrectionBody)
+    assert (kept.error_kind, kept.severity, kept.seconds_spent) == ("wrong_side", "critical", 90)
+    assert correction_body(good | dict.fromkeys(said)) == correction_body(good)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"error_kind": "typo"},
+        {"error_kind": "none"},
+        {"error_kind": ["omission"]},
+        {"severity": "Zebrafinch"},
+        {"seconds_spent": -1},
+        {"seconds_spent": True},
+        {"seconds_spent": 1.5},
+        {"seconds_spent": 100_000},
+        {"rating": "down"},
+    ],
+)
+def test_what_is_on_no_list_is_refused_and_not_repeated(change: dict[str, Any]) -> None:
+    """A kind that nobody knows could be counted nowhere."""
+    good = {"release_id": "r-1", "instruction": "Do.", "answer": "", "corrected_answer": "Better."}
+    with pytest.raises(ApiError) as caught:
+        correction_body(good | change)
+    assert caught.value.status == 400
+    assert "Zebrafinch" not in str(caught.value)
+
+
+def test_a_thumb_comes_without_texts() -> None:
+    """There is nothing to learn from it, so nothing of what was asked is kept."""
+    assert correction_body({"release_id": "r-1", "rating": "up"}) == FeedbackBody("r-1", "up")
+    with pytest.raises(ApiError):
+        correction_body({"release_id": "r-1", "rating": "5"})
+    with pytest.raises(ApiError):
+        correction_body({"rating": "up"})

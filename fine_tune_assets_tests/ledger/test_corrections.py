@@ -1,4 +1,5 @@
 import secrets
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -7,7 +8,8 @@ import sqlalchemy as sa
 from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.corrections import corrections_fingerprint, list_corrections, record_correction
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.errors import IdempotencyError, LedgerError, UnknownRecordError
+from fine_tune_assets.ledger.errors import IdempotencyError, LedgerError, TooManyError, UnknownRecordError
+from fine_tune_assets.ledger.feedback import record_feedback, thumbs_by_release
 from fine_tune_assets.ledger.schema import corrections
 from fine_tune_assets_tests.ledger.made import record_promoted
 
@@ -87,3 +89,45 @@ def test_the_fingerprint_needs_no_key_and_changes_with_every_correction(ledger: 
     _send(ledger)
     assert before != after
     assert corrections_fingerprint(ledger) == after
+
+
+def test_what_the_user_says_of_the_error_comes_back_and_is_part_of_the_content(ledger: Ledger) -> None:
+    """Kinds of error are counted from release to release."""
+    said: dict[str, Any] = {"error_kind": "wrong_number", "severity": "high", "seconds_spent": 40}
+    _send(ledger, **said)
+    (kept,) = list_corrections(ledger, KEY)
+    assert {name: getattr(kept, name) for name in said} == said
+    with pytest.raises(IdempotencyError):
+        _send(ledger)
+    for wrong in ({"error_kind": "typo"}, {"error_kind": "none"}, {"severity": "huge"}, {"seconds_spent": -1}):
+        with pytest.raises(LedgerError):
+            _send(ledger, **wrong, idempotency_key="k-2")
+
+
+def test_an_author_may_send_so_many_a_day_and_the_same_one_again(ledger: Ledger) -> None:
+    """One author must not be able to flood the reviewers, nor lose what was kept because an answer got lost."""
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    first = _send(ledger, daily_limit=1, now=now)
+    with pytest.raises(TooManyError):
+        _send(ledger, daily_limit=1, now=now + timedelta(hours=23), idempotency_key="k-2")
+    assert _send(ledger, daily_limit=1, now=now + timedelta(hours=23)) == first
+    _send(ledger, daily_limit=1, now=now + timedelta(hours=23), idempotency_key="k-3", author="ward 4")
+    _send(ledger, daily_limit=1, now=now + timedelta(hours=25), idempotency_key="k-2")
+    assert len(list_corrections(ledger, KEY)) == 3
+
+
+def test_a_thumb_is_kept_once_and_counted_by_release(ledger: Ledger) -> None:
+    """What is counted twice would say that twice as many were content."""
+    thumb: dict[str, Any] = {"release_id": "r-1", "author": "ward 3", "rating": "down", "error_kind": "tone"}
+    assert record_feedback(ledger, idempotency_key="k", **thumb) == record_feedback(
+        ledger, idempotency_key="k", **thumb
+    )
+    record_feedback(ledger, idempotency_key="k-2", **thumb | {"rating": "up"})
+    assert thumbs_by_release(ledger) == {"r-1": {"up": 1, "down": 1}}
+    for wrong in ({"rating": "5"}, {"error_kind": "typo"}, {"release_id": "r-2"}):
+        with pytest.raises(LedgerError):
+            record_feedback(ledger, idempotency_key="k-3", **thumb | wrong)
+    with pytest.raises(IdempotencyError):
+        record_feedback(ledger, idempotency_key="k", **thumb | {"rating": "up"})
+    with pytest.raises(TooManyError):
+        record_feedback(ledger, idempotency_key="k-4", daily_limit=2, **thumb)

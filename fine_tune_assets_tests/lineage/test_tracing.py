@@ -1,6 +1,7 @@
 """Every example shows its way, a patient shows which models saw them, and none of it is text."""
 
 import json
+import secrets
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,14 +10,22 @@ import pytest
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.paths import Layout
+from fine_tune_assets.ledger.corrections import record_correction
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import report_state, switch_live, want_release
 from fine_tune_assets.ledger.erasures import PatientIds, mark_releases, record_erasure
 from fine_tune_assets.ledger.releases import record_release
 from fine_tune_assets.ledger.schema import revocations
 from fine_tune_assets.ledger.verdicts import record_verdict
-from fine_tune_assets.lineage.tracing import UnknownIdError, trace_example, trace_patient, trace_release
+from fine_tune_assets.lineage.tracing import (
+    UnknownIdError,
+    trace_correction,
+    trace_example,
+    trace_patient,
+    trace_release,
+)
 from fine_tune_assets.lineage.trainings import record_training
+from fine_tune_assets_tests.instructions.examples import example
 from fine_tune_assets_tests.ledger.made import make_release, make_verdict, record_decision
 from fine_tune_assets_tests.lineage.made import (
     MARKER,
@@ -159,8 +168,32 @@ def test_a_release_says_how_many_patients_it_saw_and_who_of_them_was_erased(layo
     assert erased.is_erasure_finished is False
 
 
+@pytest.mark.usefixtures("set_fingerprint")
+def test_a_correction_is_followed_to_the_release_that_learned_from_it_and_back(layout: Layout, ledger: Ledger) -> None:
+    """A user who corrected an answer can be told that it was heard, and an auditor by whose words a model changed."""
+    texts = dict.fromkeys(("instruction", "input", "answer", "corrected_answer"), MARKER)
+    key = secrets.token_bytes(32)
+    sent = record_correction(ledger, key, release_id="r-1", author="ward 3", idempotency_key="k", **texts)
+    assert trace_correction(layout, ledger, sent).examples == ()
+    made = {**example(TRAINED, f"Finding of {sent}."), "report_id": f"correction/{sent}", "source": "correction"}
+    stored = store_set(layout, extra=(made,))
+    store(layout, "quarantined_corrections", [{"correction_id": sent, "state": "let_through"}])
+    verdict = make_verdict(
+        "promote", adapter_id="adapter-2", instruction_set_fingerprint=stored.fingerprint, incumbent=ADAPTER
+    )
+    record_verdict(ledger, verdict)
+    record_release(ledger, make_release(verdict, "r-2"))
+    found = trace_correction(layout, ledger, sent)
+    assert (found.author, found.release_id, found.quarantine) == ("ward 3", "r-1", "let_through")
+    (step,) = found.examples[0].trainings
+    assert (step.adapter_id, step.use, [r.release_id for r in step.releases]) == ("adapter-2", "learned from", ["r-2"])
+    assert trace_release(layout, ledger, "r-2").corrections == (sent,)
+    assert trace_release(layout, ledger, "r-1").corrections == ()
+    assert MARKER not in json.dumps(asdict(found), default=str)
+
+
 def test_an_id_that_nothing_has_is_an_error_and_no_empty_trace(layout: Layout, ledger: Ledger) -> None:
     """ "No model saw this patient" must not be the answer to a typing error."""
-    for trace in (trace_example, trace_patient, trace_release):
+    for trace in (trace_example, trace_patient, trace_release, trace_correction):
         with pytest.raises(UnknownIdError):
             trace(layout, ledger, "nobody")

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from fine_tune_assets.phi.measuring import ALL, DIRECT, Measure, is_direct, measure, type_group, wilson_interval
+from fine_tune_assets.core.proportions import wilson_interval
+from fine_tune_assets.phi.measuring import ALL, DIRECT, Measure, is_direct, measure, type_group
 from fine_tune_assets.phi.spans import Span
 
 LETTER = "Dr. Anna Collins, born 03/14/1932, lives at 12 Elm Street. MRN 5583920, call 555-0142."

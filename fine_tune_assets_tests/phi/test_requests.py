@@ -65,17 +65,18 @@ def test_scrub_writes_its_tables_and_answers_with_counts(
     assert MARKER.lower().encode() not in cache.lower()
 
 
-def test_corrections_are_scrubbed_in_all_three_texts(tmp_path: Path, request_of: dict[str, Any]) -> None:
+def test_corrections_are_scrubbed_in_all_texts_and_so_is_the_answer(tmp_path: Path, request_of: dict[str, Any]) -> None:
     """What a user types may name a patient in the question, the input or the answer."""
     correction = {"correction_id": "c", "release_id": "r", "author": "u", "patient_key": "k"}
-    texts = dict.fromkeys(("instruction", "input", "output"), "Dr. Quixley came on 03/14/2024.")
+    texts = dict.fromkeys(("instruction", "input", "output", "answer"), "Dr. Quixley came on 03/14/2024.")
     write_table(tmp_path / "in.parquet", table_of([{**correction, **texts}], SCRUBBED_CORRECTIONS))
     files = {"corrections": str(tmp_path / "in.parquet"), "output": str(tmp_path / "out.parquet")}
     settings = {**request_of["settings"], "replacement": "tags"}
     result = scrub_corrections({**request_of, **files, "settings": settings}, silent)
     assert (result["corrections"], result["held"]) == (1, 0)
     (row,) = pq.read_table(tmp_path / "out.parquet").to_pylist()
-    assert row == {**correction, **dict.fromkeys(texts, "[NAME] came on [DATE].")}
+    absent = dict.fromkeys(("error_kind", "severity", "received_at", "edit_fraction"))
+    assert row == {**correction, **dict.fromkeys(texts, "[NAME] came on [DATE]."), **absent}
 
 
 def test_measuring_writes_the_table_and_answers_with_the_recall(tmp_path: Path, settings: ScrubSettings) -> None:

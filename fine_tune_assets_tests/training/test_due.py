@@ -3,7 +3,7 @@
 import pytest
 
 from fine_tune_assets.core.tables import INSTRUCTION_SETS, table_of
-from fine_tune_assets.training.due import count_new_examples, is_training_due
+from fine_tune_assets.training.due import count_new_corrections, count_new_examples, is_training_due
 
 
 def _set(*rows: tuple[str, str, bool]) -> object:
@@ -12,7 +12,7 @@ def _set(*rows: tuple[str, str, bool]) -> object:
             {
                 "example_id": f,
                 "split": split,
-                "source": "s",
+                "source": "correction" if f.startswith("c/") else "s",
                 "task": "t",
                 "patient_key": "p",
                 "is_general": general,
@@ -53,6 +53,8 @@ def test_training_is_due_by_enough_new_examples_or_a_change_or_what_should_not_h
         is_training_due(
             new_examples=new,
             minimum_new_examples=20,
+            new_corrections=0,
+            minimum_new_corrections=40,
             is_base_changed=reason == "is_base_changed",
             is_recipe_changed=reason == "is_recipe_changed",
             has_learned_misses=reason == "has_learned_misses",
@@ -61,3 +63,25 @@ def test_training_is_due_by_enough_new_examples_or_a_change_or_what_should_not_h
         )
         is due
     )
+
+
+def test_enough_corrections_make_a_training_due_before_there_are_enough_examples() -> None:
+    """Users who correct an answer wait for it to change; reports come in by the thousand."""
+    facts = dict.fromkeys(
+        ("is_base_changed", "is_recipe_changed", "has_learned_misses", "is_set_erased", "has_revoked"), False
+    )
+    for new, due in ((39, False), (40, True)):
+        counts = {
+            "new_examples": new,
+            "minimum_new_examples": 500,
+            "new_corrections": new,
+            "minimum_new_corrections": 40,
+        }
+        assert is_training_due(**counts, **facts) is due
+
+
+def test_only_new_corrections_in_the_training_split_count() -> None:
+    """One that is held out, or was learned before, changes no answer."""
+    trained = _set(("c/1", "train", False))
+    current = _set(("c/1", "train", False), ("c/2", "train", False), ("c/3", "test", False), ("r", "train", False))
+    assert count_new_corrections(current, trained, "correction") == 1

@@ -1,0 +1,47 @@
+"""How much of an answer a correction changed. Owns the distance: words, without regard to what they mean."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from fine_tune_assets.core.tables import SCRUBBED_CORRECTIONS
+
+
+def edit_fraction(answer: str, corrected: str) -> float:
+    """Words that were added, removed or replaced, as a share of the longer text: 0 for the same words, 1 for all others.
+
+    >>> edit_fraction("Take 40 mg.", "Take 80 mg."), edit_fraction("", "Rest."), edit_fraction("", "")
+    (0.3333333333333333, 1.0, 0.0)
+    """
+    before, after = answer.split(), corrected.split()
+    longest = max(len(before), len(after))
+    return edit_distance(before, after) / longest if longest else 0.0
+
+
+def edit_distance(before: Sequence[str], after: Sequence[str]) -> int:
+    """Levenshtein's, for whole columns at once in the bits of one number (Hyyrö, Nordic J. Computing 10 (2003) 29-39)."""
+    if not before:
+        return len(after)
+    places: dict[str, int] = {}
+    for place, word in enumerate(before):
+        places[word] = places.get(word, 0) | 1 << place
+    every, last, distance = (1 << len(before)) - 1, 1 << (len(before) - 1), len(before)
+    rises, falls = every, 0  # where the column goes up or down from one row to the next
+    for word in after:
+        same = places.get(word, 0)
+        across = (((same & rises) + rises) ^ rises) | same | falls
+        up = falls | (~(across | rises) & every)
+        down = rises & across
+        distance += bool(up & last) - bool(down & last)
+        up, down = (up << 1 | 1) & every, down << 1 & every
+        vertical = same | falls
+        rises, falls = down | (~(vertical | up) & every), up & vertical
+    return distance
+
+
+def with_edit_fractions(corrections: pa.Table) -> pa.Table:
+    """SCRUBBED_CORRECTIONS with how much each changed; absent where the answer is not known."""
+    rows = corrections.select(["answer", "output"]).to_pylist()
+    fractions = [None if row["answer"] is None else edit_fraction(row["answer"], row["output"]) for row in rows]
+    place = SCRUBBED_CORRECTIONS.get_field_index("edit_fraction")
+    return corrections.set_column(place, SCRUBBED_CORRECTIONS.field(place), pa.array(fractions, pa.float64()))

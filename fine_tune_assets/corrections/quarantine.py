@@ -1,0 +1,85 @@
+"""Which corrections are kept apart before anybody is asked to review them, and why: they could poison the training.
+
+Owns the reasons, their thresholds' use, and what a decision about one is worth. Pure: figures and decisions are handed in.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from fine_tune_assets.core.fingerprints import fingerprint_json
+from fine_tune_assets.core.records import QuarantineDecision
+from fine_tune_assets.core.tables import QUARANTINED_CORRECTIONS, table_of
+from fine_tune_assets.recipes.schema import CorrectionSettings
+
+REASONS: Mapping[str, str] = {
+    "outlier": "far from every approved answer to the same task",
+    "contradiction": "states the opposite of an approved example with nearly the same question",
+    "flood": "one of many that say nearly the same",
+}
+WAITING = "waiting"
+STATE_OF = {"let_through": "let_through", "reject": "rejected"}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was measured of the corrections, by id."""
+
+    distances: Mapping[str, float | None]
+    contradicts: Mapping[str, Sequence[str]]
+    near_identical: Mapping[str, int]
+
+
+def seen_fingerprint(correction: Mapping[str, Any]) -> str:
+    """Of the scrubbed texts: a decision is about exactly these."""
+    texts = {name: correction[name] for name in ("instruction", "input", "output")}
+    return fingerprint_json({**texts, "answer": correction.get("answer") or ""})
+
+
+def reasons_of(correction_id: str, figures: Figures, settings: CorrectionSettings) -> list[str]:
+    """Why it goes into quarantine; empty for an ordinary one. A distance that could not be measured says nothing."""
+    distance = figures.distances.get(correction_id)
+    found = {
+        "outlier": distance is not None and distance > settings.outlier_distance,
+        "contradiction": bool(figures.contradicts.get(correction_id)),
+        "flood": figures.near_identical.get(correction_id, 1) > settings.maximum_near_identical,
+    }
+    return [reason for reason in REASONS if found[reason]]
+
+
+def quarantine(
+    corrections: Sequence[Mapping[str, Any]],
+    figures: Figures,
+    settings: CorrectionSettings,
+    decisions: Iterable[QuarantineDecision],
+) -> pa.Table:
+    """QUARANTINED_CORRECTIONS: those with a reason, sorted by id. The last decision about one and its texts counts."""
+    latest = {(d.correction_id, d.fingerprint): d for d in decisions}
+    rows = []
+    for row in sorted(corrections, key=lambda row: str(row["correction_id"])):
+        own, fingerprint = row["correction_id"], seen_fingerprint(row)
+        decision = latest.get((own, fingerprint))
+        reasons = reasons_of(own, figures, settings)
+        if reasons:
+            rows.append(
+                {
+                    "correction_id": own,
+                    "author": row["author"],
+                    "fingerprint": fingerprint,
+                    "reasons": reasons,
+                    "distance": figures.distances.get(own),
+                    "contradicts": list(figures.contradicts.get(own, ())),
+                    "near_identical": figures.near_identical.get(own, 1),
+                    "state": WAITING if decision is None else STATE_OF[decision.outcome],
+                    "decided_by": None if decision is None else decision.person,
+                }
+            )
+    return table_of(rows, QUARANTINED_CORRECTIONS)
+
+
+def kept_apart(quarantined: pa.Table) -> frozenset[str]:
+    """Ids of the corrections that are no drafts: those that wait, and those that were rejected."""
+    rows = quarantined.select(["correction_id", "state"]).to_pylist()
+    return frozenset(row["correction_id"] for row in rows if row["state"] != "let_through")

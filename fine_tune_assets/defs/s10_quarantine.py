@@ -1,0 +1,118 @@
+"""Stage 10, between scrubbing and drafting: corrections that could poison a training are kept apart.
+
+Belongs here: handing corrections, approved examples and decisions to `corrections/`. Must stay out: what makes one suspicious.
+"""
+
+from collections import Counter
+from functools import partial
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fine_tune_assets.approval.drafting import CORRECTION, correction_report_id, task_of_instruction
+from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.corrections.contradicting import contradicted_examples
+from fine_tune_assets.corrections.floods import near_identical
+from fine_tune_assets.corrections.influence import beyond_influence
+from fine_tune_assets.corrections.outliers import nearest_distances
+from fine_tune_assets.corrections.quarantine import REASONS, Figures, kept_apart, quarantine
+from fine_tune_assets.defs.automation import with_new_inputs
+from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, markdown_table, result
+from fine_tune_assets.defs.pair_finding import threads_of, whole_text_finder
+from fine_tune_assets.defs.resources import Installation, errors_for_people
+from fine_tune_assets.defs.sources import recipe_section
+from fine_tune_assets.embeddings.encoder import encode_passages
+from fine_tune_assets.ledger.quarantine import list_quarantine_decisions
+from fine_tune_assets.recipes.schema import CorrectionSettings
+
+GROUP = "s10_corrections"
+_COMPARED = ["example_id", "report_id", "task", "instruction", "input", "output"]
+
+quarantine_decisions = dg.AssetSpec(
+    "quarantine_decisions",
+    group_name=GROUP,
+    description="Which corrections approvers let out of quarantine or rejected. Kept in the ledger.",
+    owners=OWNERS["clinical"],
+    kinds={"sqlite"},
+)
+
+
+@dg.asset(
+    group_name=GROUP,
+    deps=[quarantine_decisions, recipe_section("corrections"), recipe_section("dedup"), recipe_section("tasks")],
+    automation_condition=with_new_inputs(),
+    description="Corrections that are kept apart until an approver looks at them: strange, contradictory, or one of a flood.",
+    owners=OWNERS["clinical"],
+    kinds={"parquet"},
+    metadata=definition_metadata("quarantined_corrections"),
+)
+def quarantined_corrections(
+    installation: Installation, scrubbed_corrections: pa.Table
+) -> dg.MaterializeResult[pa.Table]:
+    with errors_for_people(), installation.ledger() as ledger:
+        table = _quarantine(installation, scrubbed_corrections, list_quarantine_decisions(ledger))
+    rows = table.select(["reasons", "state"]).to_pylist()
+    waiting = Counter(reason for row in rows if row["state"] == "waiting" for reason in row["reasons"])
+    return result(
+        "quarantined_corrections",
+        table,
+        fingerprint_table(table),
+        waiting=sum(row["state"] == "waiting" for row in rows),
+        let_through=sum(row["state"] == "let_through" for row in rows),
+        rejected=sum(row["state"] == "rejected" for row in rows),
+        waiting_by_reason=dg.MetadataValue.md(
+            markdown_table([{"reason": REASONS[name], "corrections": waiting[name]} for name in REASONS])
+        ),
+    )
+
+
+def _quarantine(installation: Installation, corrections: pa.Table, decisions: list[Any]) -> pa.Table:
+    """Compared with what was approved when the newest correction or decision came. `approved_examples` is read in place: it is
+    made of these very corrections, so Dagster can't know it as an input. What was approved once is not kept apart later."""
+    recipe, path = installation.recipe, installation.layout.table("approved_examples")
+    approved = pq.read_table(path, columns=_COMPARED).to_pylist() if path.is_file() else []
+    stand = {row["report_id"] for row in approved}
+    task_of = task_of_instruction(recipe.tasks)
+    rows = [
+        row | {"task": task_of(row["instruction"])}
+        for row in corrections.to_pylist()
+        if correction_report_id(row["correction_id"]) not in stand
+    ]
+    if not rows:
+        return quarantine([], Figures({}, {}, {}), recipe.corrections, decisions)
+    find_pairs = whole_text_finder(installation)
+    encode = partial(encode_passages, threads=threads_of(installation))
+    figures = Figures(
+        distances=nearest_distances(rows, approved, encode, recipe.corrections.outlier_minimum_examples),
+        contradicts=contradicted_examples(rows, approved, find_pairs),
+        near_identical=near_identical(corrections.to_pylist(), find_pairs),
+    )
+    return quarantine(rows, figures, recipe.corrections, decisions)
+
+
+def without_quarantined(corrections: pa.Table, quarantined: pa.Table) -> pa.Table:
+    """The corrections that become drafts."""
+    apart = kept_apart(quarantined)
+    return corrections.filter(
+        pa.array([one not in apart for one in corrections["correction_id"].to_pylist()], pa.bool_())
+    )
+
+
+def waits_for_others(approved: pa.Table, corrections: pa.Table, settings: CorrectionSettings) -> pa.Array:
+    """Of each approved example whether it waits: its author wrote more than the recipe lets one author write."""
+    known = {correction_report_id(row["correction_id"]): row for row in _arrivals(corrections)}
+    reports = approved.column("report_id").to_pylist()
+    sources = approved.column("source").to_pylist()
+    own = {r for r, source in zip(reports, sources, strict=True) if source == CORRECTION and r in known}
+    arrival = [report for report in known if report in own]
+    authors = {report: known[report]["author"] for report in own}
+    waiting = beyond_influence(authors, arrival, approved.num_rows, settings.maximum_author_fraction)
+    return pa.array([report in waiting for report in reports], pa.bool_())
+
+
+def _arrivals(corrections: pa.Table) -> list[dict[str, Any]]:
+    """In the order in which they arrived; those of before times were kept come first."""
+    rows: list[dict[str, Any]] = corrections.select(["correction_id", "author", "received_at"]).to_pylist()
+    return sorted(rows, key=lambda row: (row["received_at"] is not None, row["received_at"], row["correction_id"]))

@@ -1,0 +1,76 @@
+"""What corrections bring, for those who pay: from release to release, as a page and as JSON.
+
+Owns the page only. The figures are `corrections`'; they come from counts in the ledger and from the scrubbed table, and no text.
+"""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+from starlette.responses import JSONResponse, Response
+
+from fine_tune_assets.core.error_kinds import ERROR_KINDS
+from fine_tune_assets.corrections.value import ReleaseValue, value_by_release
+from fine_tune_assets.desk.plots import WIDTH, intervals
+from fine_tune_assets.desk.rendering import page
+from fine_tune_assets.desk.verdict_document import Figure
+from fine_tune_assets.desk.visits import Visit
+from fine_tune_assets.ledger.correction_counts import answered_by_release, correction_facts
+from fine_tune_assets.ledger.feedback import thumbs_by_release
+from fine_tune_assets.ledger.releases import recorded_releases
+
+if TYPE_CHECKING:
+    from fine_tune_assets.desk.application import Desk
+
+SHOWN = 30
+"""Releases on the page, the newest ones."""
+
+
+def show_value(desk: "Desk", visit: Visit) -> Response:
+    rows = _rows(desk, visit)
+    edits = [_as_figure(row) for row in rows[-SHOWN:]]
+    return page(
+        desk,
+        visit,
+        "value.html",
+        rows=rows[-SHOWN:][::-1],
+        words=ERROR_KINDS,
+        width=WIDTH,
+        plots=intervals([figure for figure in edits if figure is not None]),
+    )
+
+
+def value_as_json(desk: "Desk", visit: Visit) -> Response:
+    return JSONResponse({"releases": [_plain(row) for row in _rows(desk, visit)]})
+
+
+def _plain(row: ReleaseValue) -> dict[str, Any]:
+    return asdict(row)
+
+
+def _rows(desk: "Desk", visit: Visit) -> list[ReleaseValue]:
+    """Oldest first; only releases that served, were corrected or got a thumb."""
+    facts, thumbs = [vars(fact) for fact in correction_facts(desk.ledger)], thumbs_by_release(desk.ledger)
+    releases = [recorded.release.release_id for recorded in recorded_releases(desk.ledger)]
+    return value_by_release(releases, facts, _edits(desk), thumbs, answered_by_release(desk.ledger, visit.now))
+
+
+def _edits(desk: "Desk") -> dict[str, float]:
+    """Correction → share of words changed, of those that were scrubbed by a version that counts it."""
+    path = desk.settings.layout.table("scrubbed_corrections")
+    if not path.is_file() or "edit_fraction" not in pq.read_schema(path).names:
+        return {}
+    rows = pq.read_table(path, columns=["correction_id", "edit_fraction"]).to_pylist()
+    return {row["correction_id"]: row["edit_fraction"] for row in rows if row["edit_fraction"] is not None}
+
+
+def _as_figure(row: ReleaseValue) -> Figure | None:
+    """Median and quartiles of the share of words that was changed."""
+    if row.edited is None:
+        return None
+    low, middle, high = row.edited
+    rest = dict.fromkeys(("candidate", "incumbent", "p", "adjusted_p", "items", "needed", "margin"))
+    return Figure(
+        family="edits", name=row.release_id[:16], unit="share of words", difference=middle, low=low, high=high,
+        outcome="", why="", **rest,
+    )  # fmt: skip

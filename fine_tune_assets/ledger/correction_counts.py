@@ -1,0 +1,60 @@
+"""What is counted of corrections and answers by release. Needs no key: no text is read."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.outcomes import KEPT_DAYS
+from fine_tune_assets.ledger.schema import corrections, deployment_outcomes, deployments
+
+
+@dataclass(frozen=True)
+class CorrectionFacts:
+    """A correction without its texts."""
+
+    correction_id: str
+    release_id: str
+    error_kind: str | None
+    severity: str | None
+    seconds_spent: int | None
+
+
+@dataclass(frozen=True)
+class SentCorrection:
+    """Who sent a correction, when, and about which release's answer."""
+
+    release_id: str
+    author: str
+    received_at: datetime
+
+
+def find_correction(ledger: Ledger, correction_id: str) -> SentCorrection | None:
+    columns = [corrections.c[name] for name in SentCorrection.__dataclass_fields__]
+    with ledger.read() as connection:
+        row = connection.execute(sa.select(*columns).where(corrections.c.correction_id == correction_id)).first()
+    return None if row is None else SentCorrection(*row)
+
+
+def correction_facts(ledger: Ledger) -> list[CorrectionFacts]:
+    """Of every correction, in the order of arrival."""
+    columns = [corrections.c[name] for name in CorrectionFacts.__dataclass_fields__]
+    with ledger.read() as connection:
+        rows = connection.execute(sa.select(*columns).order_by(corrections.c.sequence)).mappings()
+        return [CorrectionFacts(**row) for row in rows]
+
+
+def answered_by_release(ledger: Ledger, now: datetime) -> dict[str, int]:
+    """Release → answers that it gave, where all of them are still counted: a release that served before that is absent."""
+    since = now - timedelta(days=KEPT_DAYS)
+    is_older = deployments.c.live_since.is_not(None) & (deployments.c.live_since < since)
+    older = sa.select(deployments.c.release_id).where(is_older)
+    query = (
+        sa.select(deployments.c.release_id, sa.func.sum(deployment_outcomes.c.answered))
+        .join(deployments, deployments.c.deployment_id == deployment_outcomes.c.deployment_id)
+        .where(deployments.c.release_id.not_in(older))
+        .group_by(deployments.c.release_id)
+    )
+    with ledger.read() as connection:
+        return {release_id: int(count) for release_id, count in connection.execute(query)}

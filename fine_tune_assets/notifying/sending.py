@@ -1,0 +1,80 @@
+"""Sends a message to the webhook and the mail server that the settings name, and to nobody else.
+
+Owns the two channels, their time limits, and that each message is sent once on each. A failure is recorded and never raised.
+"""
+
+import smtplib
+import ssl
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from email.message import EmailMessage
+from pathlib import Path
+
+import httpx
+
+from fine_tune_assets.core.errors import SettingsError
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.notifications import may_try, record_attempt
+from fine_tune_assets.notifying.messages import Message, wanted_events
+
+Send = Callable[[Settings, Message], None]
+
+
+def channels(settings: Settings) -> Mapping[str, Send]:
+    """Those that the settings name: none by default, and nothing is sent."""
+    found: dict[str, Send] = {}
+    if settings.notify_webhook:
+        found["webhook"] = send_webhook
+    if settings.notify_smtp and settings.notify_mail_to:
+        found["mail"] = send_mail
+    return found
+
+
+def notify(settings: Settings, ledger: Ledger, message: Message, now: datetime) -> dict[str, str | None]:
+    """Send on every channel that has not had it yet: channel → kind of error, None if it was sent. Raises no error of sending."""
+    if message.event not in wanted_events(settings.notify_events):
+        return {}
+    outcome: dict[str, str | None] = {}
+    for channel, send in channels(settings).items():
+        if not may_try(ledger, message.event, message.about, channel):
+            continue
+        error = None
+        try:
+            send(settings, message)
+        except Exception as failure:  # noqa: BLE001 (whatever a foreign server does, it fails nothing here)
+            error = type(failure).__name__
+        record_attempt(ledger, message.event, message.about, channel, error, now)
+        outcome[channel] = error
+    return outcome
+
+
+def send_webhook(settings: Settings, message: Message) -> None:
+    """POST as JSON. No redirect is followed and no proxy of the environment used: it would lead to a host that nobody named."""
+    with httpx.Client(timeout=settings.notify_seconds, trust_env=False, follow_redirects=False) as client:
+        reply = client.post(settings.notify_webhook, json=message.as_json)
+    if not reply.is_success:
+        raise ConnectionError(f"The webhook answered {reply.status_code}.")
+
+
+def send_mail(settings: Settings, message: Message) -> None:
+    host, port = _host_and_port(settings.notify_smtp)
+    mail = EmailMessage()
+    mail["Subject"] = message.subject
+    mail["From"] = settings.notify_mail_from or settings.notify_mail_to.split(",")[0].strip()
+    mail["To"] = settings.notify_mail_to
+    mail.set_content(message.body)
+    with smtplib.SMTP(host, port, timeout=settings.notify_seconds) as server:
+        if settings.notify_smtp_starttls:
+            server.starttls(context=ssl.create_default_context())
+        if settings.notify_smtp_user:
+            password = Path(settings.notify_smtp_password_file).read_text(encoding="utf-8").strip()
+            server.login(settings.notify_smtp_user, password)
+        server.send_message(mail)
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise SettingsError("notify_smtp must be HOST:PORT.")
+    return host, int(port)

@@ -1,0 +1,175 @@
+"""Each way to poison a training closes its gate, and an ordinary correction passes all of them."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from fine_tune_assets.core.records import PairFinder, QuarantineDecision
+from fine_tune_assets.corrections.contradicting import contradicted_examples
+from fine_tune_assets.corrections.floods import near_identical
+from fine_tune_assets.corrections.influence import beyond_influence
+from fine_tune_assets.corrections.outliers import nearest_distances
+from fine_tune_assets.corrections.quarantine import Figures, kept_apart, quarantine, seen_fingerprint
+from fine_tune_assets.dedup.crossing import pair_finder
+from fine_tune_assets.embeddings.encoder import encode_passages
+from fine_tune_assets.recipes.schema import CorrectionSettings, DedupSettings
+
+SETTINGS = CorrectionSettings()
+INSTRUCTION = "Write the plan for these findings."
+FINDINGS = (
+    "The left ankle is swollen after a fall on the stairs, the pulse is good, and no bone is broken on the picture."
+)
+PLAN = "Rest the left ankle, cool it, and take ibuprofen 400 mg three times a day for five days."
+ORDINARY = "Rest and cool the left ankle; ibuprofen 400 mg three times a day for five days, then come back."
+JOINTS = ("wrist", "knee", "elbow", "shoulder", "hip")
+KINDS = ("sprain", "bruise", "strain", "tear", "swelling")
+APPROVED = [
+    {
+        "example_id": f"e{a}{b}",
+        "report_id": f"batch/{a}{b}",
+        "task": "plan",
+        "instruction": INSTRUCTION,
+        "input": f"A {kind} of the {joint} since {a + 2} days, after sports, with pain at night and number {b}.",
+        "output": f"Rest the {joint}, cool the {kind}, and see the clinic again in {a + 3} days.",
+    }
+    for a, joint in enumerate(JOINTS)
+    for b, kind in enumerate(KINDS)
+] + [
+    {
+        "example_id": "ankle",
+        "report_id": "batch/a",
+        "task": "plan",
+        "instruction": INSTRUCTION,
+        "input": FINDINGS,
+        "output": PLAN,
+    }
+]
+
+
+def correction(number: int = 1, output: str = ORDINARY, **changes: Any) -> dict[str, Any]:
+    made = {"correction_id": f"c{number:03}", "author": "ward 3", "task": "plan", "instruction": INSTRUCTION}
+    return {**made, "input": FINDINGS, "output": output, "answer": "Rest.", **changes}
+
+
+@pytest.fixture(scope="module")
+def find_pairs() -> PairFinder:
+    settings = DedupSettings(near_threshold=0.8, semantic_threshold=None)
+    return pair_finder(settings, encode=None, leave_out_boilerplate=False)
+
+
+def figures(find_pairs: PairFinder, *corrections: dict[str, Any]) -> Figures:
+    return Figures(
+        nearest_distances(corrections, APPROVED, encode_passages, SETTINGS.outlier_minimum_examples),
+        contradicted_examples(corrections, APPROVED, find_pairs),
+        near_identical(corrections, find_pairs),
+    )
+
+
+def reasons(find_pairs: PairFinder, *corrections: dict[str, Any]) -> dict[str, list[str]]:
+    table = quarantine(corrections, figures(find_pairs, *corrections), SETTINGS, [])
+    return {row["correction_id"]: row["reasons"] for row in table.to_pylist()}
+
+
+def test_an_ordinary_correction_passes(find_pairs: PairFinder) -> None:
+    """A quarantine that holds up good work is turned off by the next person."""
+    assert reasons(find_pairs, correction()) == {}
+    assert reasons(find_pairs, correction(input="", task="correction", instruction="Which dose of iron?")) == {}
+
+
+@pytest.mark.parametrize(
+    ("approved", "output"),
+    [
+        (PLAN, PLAN.replace("400 mg", "4000 mg")),
+        (PLAN, PLAN.replace("left", "right")),
+        ("There is a fracture of the ankle and no bleeding.", "There is no fracture of the ankle and no bleeding."),
+    ],
+    ids=["number", "side", "negation"],
+)
+def test_the_opposite_of_an_approved_answer_to_the_same_question_is_kept_apart(
+    find_pairs: PairFinder, approved: str, output: str
+) -> None:
+    """Ten times the dose, learned from one user, is what a reviewer in a hurry lets through."""
+    known = [*APPROVED[:-1], APPROVED[-1] | {"output": approved}]
+    found = contradicted_examples([correction(output=output), correction(2, approved)], known, find_pairs)
+    assert found == {"c001": ["ankle"]}
+    table = quarantine([correction(output=output)], Figures({}, found, {}), SETTINGS, [])
+    assert table.column("reasons").to_pylist() == [["contradiction"]]
+
+
+def test_what_was_said_of_another_question_contradicts_nothing(find_pairs: PairFinder) -> None:
+    """The knee's dose says nothing of the ankle's."""
+    other = correction(output=PLAN.replace("400", "800"), input="The right knee hurts since yesterday; nothing else.")
+    assert contradicted_examples([other], APPROVED, find_pairs) == {}
+
+
+def test_an_answer_about_something_else_is_an_outlier(find_pairs: PairFinder) -> None:
+    """Spam and planted orders are far from all that was ever approved."""
+    spam = "Buy cheap lottery tickets on our website today and win a new car, wire the money to this account."
+    found = figures(find_pairs, correction(1, spam), correction(2))
+    spam_distance, ordinary_distance = found.distances["c001"], found.distances["c002"]
+    assert spam_distance is not None
+    assert ordinary_distance is not None
+    assert ordinary_distance < SETTINGS.outlier_distance < spam_distance
+    assert reasons(find_pairs, correction(1, spam)) == {"c001": ["outlier"]}
+
+
+def test_with_too_few_approved_answers_no_distance_is_made_up() -> None:
+    """A first correction of a new task is rare, not strange; a reviewer looks at it in any case."""
+    few = APPROVED[: SETTINGS.outlier_minimum_examples - 1]
+    assert nearest_distances([correction()], few, encode_passages, SETTINGS.outlier_minimum_examples) == {"c001": None}
+
+
+def test_a_flood_by_several_authors_is_kept_apart_as_a_whole(find_pairs: PairFinder) -> None:
+    """Eleven keys that say one thing would make it the rule."""
+    most = SETTINGS.maximum_near_identical
+    flood = [correction(n, f"{ORDINARY}{'!' * (n % 3)}", author=f"ward {n}") for n in range(most + 1)]
+    other = correction(500, "Cool the ankle.", input="The ankle is blue, and she can walk on it without any help.")
+    assert reasons(find_pairs, *flood, other) == {row["correction_id"]: ["flood"] for row in flood}
+    assert reasons(find_pairs, *flood[:most], other) == {}
+
+
+def test_near_identical_ones_count_by_a_chain_of_likeness(find_pairs: PairFinder) -> None:
+    """Who changes a word each time floods all the same."""
+    chain = [correction(n, f"{ORDINARY} Word{n} is added by user {n}.") for n in range(12)]
+    assert set(near_identical(chain, find_pairs).values()) == {12}
+
+
+def test_no_author_writes_more_than_a_share_and_the_last_to_arrive_wait() -> None:
+    """What was learned once must not fall out because its author went on writing."""
+    authors = {f"c{n:02}": "Ward  3" if n % 2 else "ward 3" for n in range(30)}
+    arrival = sorted(authors)
+    waiting = beyond_influence(authors, arrival, 90, 0.25)
+    assert sorted(waiting) == arrival[20:]
+    assert (30 - len(waiting)) / (90 - len(waiting)) == 0.25
+    assert beyond_influence(authors, arrival, 120, 0.25) == frozenset()
+    assert beyond_influence(authors, arrival, 30, 1.0) == frozenset()
+    assert beyond_influence(authors, arrival, 30, 0.25) == frozenset(arrival)
+
+
+def test_two_authors_who_write_together_are_each_held_to_the_share() -> None:
+    """What is taken from one must not lift the other above it."""
+    authors = {f"a{n:02}": "one" for n in range(40)} | {f"b{n:02}": "two" for n in range(40)}
+    waiting = beyond_influence(authors, sorted(authors), 100, 0.25)
+    kept = 100 - len(waiting)
+    for letter in "ab":
+        assert sum(one not in waiting for one in authors if one[0] == letter) / kept <= 0.25
+
+
+def decided(row: dict[str, Any], outcome: str) -> QuarantineDecision:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    return QuarantineDecision(
+        "d", row["correction_id"], seen_fingerprint(row), outcome, "flood", "Chief", "Known.", now
+    )
+
+
+def test_a_decision_lets_through_or_rejects_exactly_what_was_seen() -> None:
+    """Another text under the same id was not looked at."""
+    rows = [correction(n) for n in range(3)]
+    found = Figures({}, {}, {row["correction_id"]: 99 for row in rows})
+    said = [decided(rows[0], "let_through"), decided(rows[1], "let_through"), decided(rows[1], "reject")]
+    table = quarantine(rows, found, SETTINGS, said)
+    assert [row["state"] for row in table.to_pylist()] == ["let_through", "rejected", "waiting"]
+    assert kept_apart(table) == {"c001", "c002"}
+    changed = quarantine([rows[0] | {"answer": "Another."}], found, SETTINGS, said)
+    assert changed.column("state").to_pylist() == ["waiting"]

@@ -1,0 +1,63 @@
+"""Figures for those who pay: counted right, and absent where nobody can tell."""
+
+import random
+from typing import Any
+
+import pytest
+
+from fine_tune_assets.corrections.edits import edit_distance, edit_fraction
+from fine_tune_assets.corrections.value import value_by_release
+
+
+def _facts(release: str, kinds: dict[str | None, int], seconds: int | None = None) -> list[dict[str, Any]]:
+    listed = [kind for kind, count in kinds.items() for _ in range(count)]
+    return [
+        {"correction_id": f"{release}-{n}", "release_id": release, "error_kind": kind, "seconds_spent": seconds}
+        for n, kind in enumerate(listed)
+    ]
+
+
+def test_the_distance_is_that_of_the_textbook() -> None:
+    """The fast one in bits beside the plain table, on many short texts."""
+    random.seed(1)
+    for _ in range(500):
+        a, b = ([random.choice("abcd") for _ in range(random.randrange(9))] for _ in range(2))
+        table = [[i + j if i * j == 0 else 0 for j in range(len(b) + 1)] for i in range(len(a) + 1)]
+        for i in range(1, len(a) + 1):
+            for j in range(1, len(b) + 1):
+                replaced = table[i - 1][j - 1] + (a[i - 1] != b[j - 1])
+                table[i][j] = min(table[i - 1][j] + 1, table[i][j - 1] + 1, replaced)
+        assert edit_distance(a, b) == table[-1][-1], (a, b)
+    assert edit_fraction("Take 40 mg.", "Take 80 mg.") == pytest.approx(1 / 3, abs=1e-9)
+    assert (edit_fraction("", ""), edit_fraction("", "Rest."), edit_fraction("Rest.", "Rest.")) == (0, 1, 0)
+
+
+def test_a_release_without_any_figure_has_none_and_no_zero() -> None:
+    """0 minutes would say that corrections cost nothing."""
+    (row,) = value_by_release(["r-1"], _facts("r-1", {None: 2}), {}, {}, {})
+    assert (row.corrections, row.scrubbed) == (2, 0)
+    assert (row.edited, row.minutes_spent, row.median_seconds, row.answered, row.corrected) == (None,) * 5
+    assert row.kinds == ()
+
+
+def test_counts_times_edits_thumbs_and_the_share_of_answers() -> None:
+    facts = _facts("r-1", {"omission": 4}, seconds=30)
+    edits = {"r-1-0": 0.0, "r-1-1": 0.2, "r-1-2": 0.4}
+    (row,) = value_by_release(["r-1"], facts, edits, {"r-1": {"up": 3, "down": 1}}, {"r-1": 40})
+    assert (row.scrubbed, row.edited) == (3, pytest.approx((0.1, 0.2, 0.3), abs=1e-9))
+    assert (row.minutes_spent, row.median_seconds, row.timed) == (2.0, 30, 4)
+    assert row.corrected is not None
+    assert (row.corrected.value, row.thumbs_up, row.thumbs_down) == (0.1, 3, 1)
+    assert 0.03 < row.corrected.low < 0.1 < row.corrected.high < 0.24
+
+
+def test_a_kind_rises_or_falls_only_where_chance_does_not_explain_it() -> None:
+    """A page that calls every wobble a trend is believed by nobody."""
+    facts = _facts("r-1", {"omission": 40, "tone": 10}) + _facts("r-2", {"omission": 5, "tone": 12, "other": 33})
+    facts += _facts("r-3", {"tone": 2})
+    rows = value_by_release(["r-1", "r-2", "r-3"], facts, {}, {}, {})
+    assert {kind.change for kind in rows[0].kinds} == {"no comparison"}
+    assert {kind.kind: kind.change for kind in rows[1].kinds} == {
+        "omission": "falling", "tone": "not clear", "other": "rising",
+    }  # fmt: skip
+    assert {kind.change for kind in rows[2].kinds} == {"no comparison"}

@@ -1,0 +1,86 @@
+"""One retraining at a time: what arrives while it goes on waits for the next one, and is not lost."""
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+import pytest
+
+from fine_tune_assets.core.errors import SettingsError
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.definitions import defs
+from fine_tune_assets.defs import s06_adapters
+from fine_tune_assets.defs.automation import InputsDiffer, InputsPresent, inputs_are_final, quiet
+from fine_tune_assets.defs.resources import Installation
+from fine_tune_assets.defs.s06_adapters import weekly_retraining
+from fine_tune_assets_tests.defs.test_automation import Graph
+
+pytestmark = pytest.mark.usefixtures("installation_dir")
+
+
+@pytest.fixture
+def due(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Something new was approved: what `test_training_is_due…` prove is taken for granted here."""
+    monkeypatch.setattr(s06_adapters, "_is_due", lambda *_, **__: True)
+
+
+def _weekly(instance: dg.DagsterInstance) -> object:
+    context = dg.build_schedule_context(instance=instance, scheduled_execution_time=datetime.now(tz=ZoneInfo("UTC")))
+    return weekly_retraining(context, installation=Installation())
+
+
+@pytest.mark.usefixtures("due")
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED])
+def test_the_week_starts_no_second_training_beside_one_that_goes_on(
+    instance: dg.DagsterInstance, status: dg.DagsterRunStatus
+) -> None:
+    """Two would take turns on the card and end with the older set in front of users."""
+    job = defs.resolve_implicit_global_asset_job_def()
+    run = instance.create_run_for_job(job, asset_selection=frozenset({dg.AssetKey("adapters")}), status=status)
+    assert isinstance(_weekly(instance), dg.SkipReason)
+    instance.report_run_canceled(run)
+    assert isinstance(_weekly(instance), dg.RunRequest)
+
+
+@pytest.mark.usefixtures("due")
+def test_a_run_that_makes_something_else_holds_up_no_training(instance: dg.DagsterInstance) -> None:
+    """Scrubbing goes on all day."""
+    job = defs.resolve_implicit_global_asset_job_def()
+    selection = frozenset({dg.AssetKey("scrubbed_corrections")})
+    instance.create_run_for_job(job, asset_selection=selection, status=dg.DagsterRunStatus.STARTED)
+    assert isinstance(_weekly(instance), dg.RunRequest)
+
+
+def test_what_arrives_during_a_training_starts_the_next_one(instance: dg.DagsterInstance) -> None:
+    """The corrections of the hours that a training takes are the newest ones."""
+
+    @dg.asset(
+        deps=["corrections"], automation_condition=quiet() & inputs_are_final() & InputsPresent() & InputsDiffer()
+    )
+    def adapters() -> dg.MaterializeResult[None]:
+        return dg.MaterializeResult(data_version=graph.compute())
+
+    graph = Graph(dg.Definitions(assets=[dg.AssetSpec("corrections"), adapters]), instance)
+    graph.report("corrections", "40 of them")
+    assert graph.tick() == {"adapters"}
+    ticked_during: list[object] = []
+
+    def more_arrive() -> None:
+        graph.report("corrections", "41 of them")
+        ticked_during.append(graph.tick())
+
+    graph.during = more_arrive
+    assert graph.run("adapters")
+    assert ticked_during == [set()]
+    assert graph.tick() == {"adapters"}
+    assert graph.run("adapters")
+    assert graph.tick() == set()
+
+
+def test_sunday_at_three_is_meant_where_the_installation_stands() -> None:
+    """In New York three o'clock UTC is Saturday evening, when people work."""
+    assert Settings(retrain_time_zone="America/New_York").time_zone == "America/New_York"
+    assert ZoneInfo(Settings().time_zone)
+    assert weekly_retraining.execution_timezone
+    with pytest.raises(SettingsError, match="Nowhere/Land"):
+        _ = Settings(retrain_time_zone="Nowhere/Land").time_zone

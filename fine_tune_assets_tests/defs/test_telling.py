@@ -1,0 +1,75 @@
+"""What the sensors notice, over a real Dagster instance, ledger and HTTP server."""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+import pytest
+
+from fine_tune_assets.core.files import write_table
+from fine_tune_assets.core.tables import QUARANTINED_CORRECTIONS, table_of
+from fine_tune_assets.defs.resources import Installation
+from fine_tune_assets.defs.telling import failed_run_told, news, news_told
+from fine_tune_assets.ledger.verdicts import record_verdict
+from fine_tune_assets_tests.ledger.made import make_verdict
+from fine_tune_assets_tests.notifying.test_sending import web_server
+
+pytestmark = pytest.mark.usefixtures("installation_dir")
+MARKER = "Zebrafinch"
+
+
+def _failed_run(instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
+    @dg.asset
+    def merged_weights() -> None:
+        raise dg.Failure(f"GateClosedError: {MARKER}")
+
+    return dg.Definitions(assets=[merged_weights]).resolve_implicit_global_asset_job_def().execute_in_process(
+        instance=instance, raise_on_error=False
+    )  # fmt: skip
+
+
+def test_a_failed_run_is_told_without_a_word_of_its_error(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator learns which run, which asset and what kind of error; the rest stands in the UI."""
+    run = _failed_run(instance)
+    failure = next(e for e in run.all_events if e.event_type_value == "PIPELINE_FAILURE")
+    context = dg.build_run_status_sensor_context(
+        "failed_run_told", failure, instance, run.dagster_run
+    ).for_run_failure()
+    with web_server() as (url, posted):
+        monkeypatch.setenv("FINE_TUNE_NOTIFY_WEBHOOK", url)
+        failed_run_told(context)
+        failed_run_told(context)
+    ((_, told),) = posted
+    assert (told["event"], told["about"], told["assets"]) == ("run_failed", run.run_id, ["merged_weights"])
+    assert told["error_kind"] == "GateClosedError"
+    assert MARKER not in str(posted)
+
+
+def test_with_nobody_to_tell_the_sensors_look_at_nothing(instance: dg.DagsterInstance) -> None:
+    """The default: no connection to anywhere."""
+    said = news_told(dg.build_sensor_context(instance=instance), installation=Installation())
+    assert isinstance(said, dg.SkipReason)
+    assert "nobody" in str(said.skip_message)
+
+
+def test_a_hold_a_refusal_and_a_quarantine_that_waits_are_news_and_a_promotion_is_none(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What needs a person is told; what goes on by itself is not."""
+    installation, now = Installation(), datetime.now(UTC)
+    with installation.ledger() as ledger:
+        for decision in ("promote", "hold", "refuse"):
+            record_verdict(ledger, make_verdict(decision, adapter_id=decision))
+        row = {"correction_id": "c", "author": "a", "fingerprint": "f", "reasons": ["flood"], "contradicts": []}
+        row |= {"near_identical": 11, "state": "waiting"}
+        write_table(installation.layout.table("quarantined_corrections"), table_of([row], QUARANTINED_CORRECTIONS))
+        assert [m.event for m in news(installation, ledger, now)] == ["verdict_hold", "verdict_refuse", "quarantine"]
+        row["state"] = "rejected"
+        write_table(installation.layout.table("quarantined_corrections"), table_of([row], QUARANTINED_CORRECTIONS))
+        assert [m.event for m in news(installation, ledger, now)] == ["verdict_hold", "verdict_refuse"]
+    with web_server() as (url, posted):
+        monkeypatch.setenv("FINE_TUNE_NOTIFY_WEBHOOK", url)
+        for _ in range(2):
+            news_told(dg.build_sensor_context(instance=instance), installation=Installation())
+    assert [told["event"] for _, told in posted] == ["verdict_hold", "verdict_refuse"]

@@ -1,0 +1,56 @@
+"""The page for those who pay, over HTTP, from a real ledger."""
+
+import secrets
+from collections.abc import Callable
+
+import pytest
+
+from fine_tune_assets.core.files import write_table
+from fine_tune_assets.core.tables import SCRUBBED_CORRECTIONS, table_of
+from fine_tune_assets.ledger.corrections import record_correction
+from fine_tune_assets.ledger.feedback import record_feedback
+from fine_tune_assets_tests.desk.conftest import Site
+from fine_tune_assets_tests.ledger.made import record_promoted
+
+MARKER = "Zebrafinch"
+
+
+@pytest.fixture
+def site(serve: Callable[..., Site]) -> Site:
+    site = serve()
+    site.add("Payer", "auditor")
+    return site
+
+
+def test_without_a_release_the_page_says_so(site: Site) -> None:
+    """The first day of every installation."""
+    assert "No release" in site.signed_in("Payer").get("/value").text
+
+
+def test_the_figures_of_each_release_stand_on_the_page_and_in_the_json_and_no_text_does(site: Site) -> None:
+    """It is shown to people who may read no report."""
+    record_promoted(site.ledger, "r-1")
+    texts = dict.fromkeys(("instruction", "input", "answer", "corrected_answer"), MARKER)
+    sent = {"release_id": "r-1", "author": "ward 3", **texts}
+    ids = [
+        record_correction(
+            site.ledger,
+            secrets.token_bytes(32),
+            idempotency_key=str(n),
+            error_kind="omission",
+            seconds_spent=90,
+            **sent,
+        )
+        for n in range(4)
+    ]
+    record_feedback(site.ledger, release_id="r-1", author="ward 3", rating="up", idempotency_key="t")
+    row = {"release_id": "r-1", "author": "ward 3", "patient_key": "p", "instruction": MARKER, "input": MARKER}
+    rows = [{**row, "correction_id": own, "output": MARKER, "answer": MARKER, "edit_fraction": 0.5} for own in ids]
+    write_table(site.settings.layout.table("scrubbed_corrections"), table_of(rows, SCRUBBED_CORRECTIONS))
+    visitor = site.signed_in("Payer")
+    shown, (told,) = visitor.get("/value").text, visitor.get("/value.json").json()["releases"]
+    assert (told["release_id"], told["corrections"], told["minutes_spent"], told["thumbs_up"]) == ("r-1", 4, 6.0, 1)
+    assert (told["edited"], told["answered"], told["kinds"][0]["kind"]) == ([0.5, 0.5, 0.5], None, "omission")
+    for part in ("50 %", "6.0 in 4", "omission 4", '<svg class="plot"', "not known"):
+        assert part in shown, part
+    assert MARKER not in shown

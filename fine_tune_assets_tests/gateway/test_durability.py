@@ -1,0 +1,34 @@
+"""201 means that it is on disk, whatever becomes of the gateway a moment later."""
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.ledger.database import open_ledger
+from fine_tune_assets_tests.gateway.conftest import free_port
+from fine_tune_assets_tests.gateway.durability import post_under_kills
+
+POSTS, KILLS = 300, 4
+
+
+@pytest.mark.slow
+def test_a_gateway_that_is_killed_loses_nothing_it_acknowledged_and_keeps_nothing_twice(tmp_path: Path) -> None:
+    """Users write a better answer once. The 10,000 of `make bench-corrections`, with fewer posts."""
+    outcome = post_under_kills(
+        Settings(data_dir=tmp_path, gateway_port=free_port()), POSTS, KILLS, clients=8, seed=20260101
+    )
+    assert outcome.kills == KILLS
+    assert outcome.sent_again > 0  # the kills hit something
+    assert len(outcome.acknowledged) == POSTS
+    assert len(set(outcome.acknowledged.values())) == POSTS
+    assert (outcome.lost, outcome.twice) == (0, 0)
+
+
+def test_what_is_committed_is_on_disk_before_the_answer(tmp_path: Path) -> None:
+    """Killing a process says nothing of a power cut: that is SQLite's `synchronous = FULL` in WAL mode."""
+    ledger = open_ledger(f"sqlite:///{tmp_path / 'ledger' / 'ledger.db'}")
+    with ledger.begin() as connection:
+        assert connection.execute(sa.text("PRAGMA synchronous")).scalar_one() == 2
+        assert connection.execute(sa.text("PRAGMA journal_mode")).scalar_one() == "wal"
