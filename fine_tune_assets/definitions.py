@@ -32,6 +32,7 @@ from fine_tune_assets.defs import (
     s08_merged_weights,
     s08_quantized_weights,
     s08_releases,
+    s09_knowledge,
     s09_served_models,
     s10_corrections,
     sources,
@@ -73,6 +74,7 @@ STAGES = (
     s08_merged_weights,
     s08_quantized_weights,
     s08_releases,
+    s09_knowledge,
     s09_served_models,
     s10_corrections,
 )

@@ -503,7 +503,7 @@ KNOWLEDGE_INDEXES = pa.schema([
     _column("store", pa.string(), "`lancedb` or `pgvector`"),
     _column("documents", pa.int64(), "Documents in it"),
     _column("chunks", pa.int64(), "Chunks in it"),
-    _column("recall", pa.float64(), "Share of the labelled questions that find their passage; absent: not measured", nullable=True),
+    _column("recall", pa.float64(), "Share of labelled questions that find their passage; absent: not measured", nullable=True),
     _column("mrr", pa.float64(), "Mean reciprocal rank of that passage", nullable=True),
     _column("refused", pa.float64(), "Share of questions that no document answers for which nothing is found", nullable=True),
     _column("own_questions", pa.int64(), "Questions of the installation's own"),

@@ -17,13 +17,15 @@ import yaml
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.records import Verdict
-from fine_tune_assets.core.releases import EVIDENCE, PROBES, VERDICT_DOCUMENT, VERDICT_KEY, VERDICT_SIGNATURE
+from fine_tune_assets.core.releases import EVIDENCE, PROBES, RETRIEVAL, VERDICT_DOCUMENT, VERDICT_KEY, VERDICT_SIGNATURE
+from fine_tune_assets.core.retrieval_contract import RetrievalContract
 from fine_tune_assets.core.signing import public_key_file
 from fine_tune_assets.core.stored_rows import read_rows
 from fine_tune_assets.core.tables import TABLES, conform
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s06_adapters import set_learned_from
 from fine_tune_assets.defs.s08_merged_weights import kept_contract
+from fine_tune_assets.embeddings.encoder import encoder_version
 from fine_tune_assets.instructions.storing import StoredInstructionSet
 from fine_tune_assets.ledger.verdict_documents import DOCUMENT, KEY, SIGNATURE
 from fine_tune_assets.ledger.verdicts import signers_of
@@ -43,8 +45,8 @@ from fine_tune_assets.phi.measuring import ALL, DIRECT
 from fine_tune_assets.phi.missed_terms import MARKED_BY_REVIEWERS
 from fine_tune_assets.recipes.loading import plain_values
 from fine_tune_assets.recipes.schema import Recipe
+from fine_tune_assets.retrieval.searching import index_format
 
-NO_KNOWLEDGE_INDEX = "This version has none: the model answers from what it learned."
 NO_PROBES = "The served weights name none."
 SAFETENSORS = "safetensors"
 Row = Mapping[str, Any]
@@ -98,6 +100,14 @@ def bound_by(made: Made, prompt_fingerprint: str) -> dict[str, str]:
     }
 
 
+def retrieval_contract(recipe: Recipe) -> RetrievalContract:
+    """How the release answers from documents. Which index does is no part of it: see docs/decisions/0039."""
+    wanted = recipe.retrieval
+    return RetrievalContract(
+        wanted.template, wanted.nothing_found, wanted.passages, wanted.minimum_score, index_format(encoder_version())
+    )
+
+
 @dataclass(frozen=True)
 class Gathered:
     """Gathers the parts of one release."""
@@ -138,7 +148,7 @@ class Gathered:
 
     @cached_property
     def _absent(self) -> dict[str, str]:
-        return {"knowledge_index": NO_KNOWLEDGE_INDEX, **({} if self._probes else {"probes": NO_PROBES})}
+        return {} if self._probes else {"probes": NO_PROBES}
 
     def _facts(self, prompt_fingerprint: str) -> dict[str, Any]:
         made = self.made
@@ -177,6 +187,7 @@ class Gathered:
             VERDICT_DOCUMENT: self._verdict_file(DOCUMENT).read_text(encoding="utf-8"),
             f"{EVIDENCE}/instruction_set.json": (self._set.folder / "manifest.json").read_text(encoding="utf-8"),
             **{f"{EVIDENCE}/{name}.json": certificate_json(values) for name, values in certificates.items()},
+            RETRIEVAL: retrieval_contract(self.installation.recipe).as_json(),
             "recipe.yaml": yaml.safe_dump(self._recipe, sort_keys=False, allow_unicode=True),
             "sbom.cdx.json": bill_of_materials(*self._materials(), self._packages()),
             CARD: model_card(facts),

@@ -1,8 +1,8 @@
 """The tables of the ledger. Owns names, columns and constraints; migrations make them, modules beside this use them.
 
 Says what people and services said: keys, users, review items, decisions, corrections, missed identifiers, verdicts, spot-checks,
-releases, deployments and how their requests ended, live knowledge indexes, erasures, audit lines. Texts of drafts and answers are not here: they stay in
-the tables of the graph.
+releases, deployments and how their requests ended, live knowledge indexes, erasures, audit lines. Texts of drafts and answers are
+not here: they stay in the tables of the graph.
 """
 
 from datetime import UTC, datetime

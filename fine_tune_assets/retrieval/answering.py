@@ -1,10 +1,10 @@
-"""Retrieval for one question in front of users: the live index, the passages in the release's template, and the check of the answer.
+"""Retrieval for one question of users: the live index, passages in the release's template, and the check of the answer.
 
 The gateway's contract, per request:
 
     knowledge = LiveKnowledge(settings, ledger)                             # once a process; safe for threads
     prepared = knowledge.prepare(messages, labels, contract, now)           # messages without the system's, before plain_messages
-    if prepared.answer is not None: answer with it, ask no model            # nothing relevant: the answer says so
+    if prepared.answer is not None: answer with it, ask no model            # nothing relevant: it says so
     else: ask the model with prepared.messages, then
     check = check_answer(answer, prepared)                                  # counts and offsets of what no passage holds
     tell the caller prepared.citations and prepared.passages.index_fingerprint beside the release id

@@ -5,7 +5,7 @@ Owns names, and where in the answer each thing stands; the rest is `claims`'. A 
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from fine_tune_assets.claims.checking import CHECKS
@@ -16,6 +16,11 @@ _MARK = re.compile(r"\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
 _NAME = re.compile(
     r"(?<![\w'’-])(?:[A-ZÀ-Þ][\w'’-]*\w|[A-Z]{2,})(?:\s+(?:of|de|van|von|der|the)?\s*[A-ZÀ-Þ][\w'’-]*\w)*"
 )
+_DAYS = frozenset(
+    """january february march april may june july august september october november december monday tuesday wednesday
+    thursday friday saturday sunday""".split()  # noqa: SIM905
+)
+"""Dates have a check of their own."""
 _SENTENCE_START = re.compile(r"(?:^|[.!?:;\n]|[-*•])[\s\"'(\[*_]*$")
 
 
@@ -52,7 +57,11 @@ def check_citations(answer: str, passages: Sequence[Passage], question: str = ""
     """
     held = "\n".join([question, *(f"{passage.where}\n{passage.text}" for passage in passages)])
     said = _MARK.sub(lambda mark: " " * len(mark.group()), answer)
-    found = [one for kind in _KINDS for text in CHECKS[kind](said, held) for one in _places(kind, text, said)]
+    found = [
+        one
+        for kind in _KINDS
+        for one in _outermost(place for text in CHECKS[kind](said, held) for place in _places(kind, text, said))
+    ]
     found += _names(said, held)
     cited = sorted({int(number) for mark in _MARK.finditer(answer) for number in mark[1].split(",")})
     for mark in _MARK.finditer(answer):
@@ -69,14 +78,20 @@ def _places(kind: str, text: str, answer: str) -> Iterator[Unsupported]:
     yield from (Unsupported(kind, start, end) for start, end in places)
 
 
+def _outermost(places: Iterable[Unsupported]) -> list[Unsupported]:
+    """Without those that lie within another one: a date may be read in two ways."""
+    found = set(places)
+    return [one for one in found if not any(o != one and o.start <= one.start and one.end <= o.end for o in found)]
+
+
 def _names(answer: str, held: str) -> Iterator[Unsupported]:
     """Words in capitals in the middle of a sentence, and several in a row or an abbreviation at its beginning."""
-    known = {word for word in re.findall(r"[\w'’-]*\w", held.lower())}
+    known = {_plain(word) for word in re.findall(r"[\w'’-]*\w", held)}
     for match in _NAME.finditer(answer):
         words = match.group().split()
         starts = _SENTENCE_START.search(answer[: match.start()]) is not None
         checked = words[1:] if starts and not _is_abbreviation(words[0]) else words
-        if any(_plain(word) not in known for word in checked if word[0].isupper() and word != "I"):
+        if any(_plain(word) not in known | _DAYS for word in checked if word[0].isupper() and word != "I"):
             yield Unsupported("names", match.start(), match.end())
 
 

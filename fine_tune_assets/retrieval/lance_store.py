@@ -88,9 +88,9 @@ class _OpenTable:
     def nearest(self, vector: Floats, sees: Sees, limit: int) -> list[Hit]:
         if not sees.sorted_labels:
             return []
-        query = (
-            self._table.search(vector, query_type="vector").distance_type("cosine").where(_where(sees), prefilter=True)
-        )
+        # Its builders are one class by their types, and another one for each kind of search.
+        query: Any = self._table.search(vector, query_type="vector")
+        query = query.distance_type("cosine").where(_where(sees), prefilter=True)
         rows = query.select([*COLUMNS, "_distance"]).limit(limit).to_list()
         return [_hit(row, 1.0 - float(row["_distance"])) for row in rows]
 

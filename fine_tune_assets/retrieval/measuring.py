@@ -1,7 +1,7 @@
 """Measures whether questions find their passages: recall at k, mean reciprocal rank, and what is rightly not found.
 
-Owns the labelled sets (abstracts of PubMedQA that come with the project, questions of the installation's own, and sentences of the
-documents themselves) and the figures. A figure that nobody could measure is absent, never 0.
+Owns the labelled sets (abstracts of PubMedQA that come with the project, questions of the installation's own, and sentences of
+the documents themselves) and the figures. A figure that nobody could measure is absent, never 0.
 """
 
 import json

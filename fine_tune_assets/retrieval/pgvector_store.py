@@ -26,10 +26,14 @@ from fine_tune_assets.retrieval.stores import (
 )
 
 _PREFIX = "knowledge_"
-_SEES = "labels && CAST(:labels AS text[]) AND (valid_from IS NULL OR valid_from <= :day) AND (valid_to IS NULL OR valid_to >= :day)"
+_SEES = (
+    "labels && CAST(:labels AS text[]) AND (valid_from IS NULL OR valid_from <= :day) "
+    "AND (valid_to IS NULL OR valid_to >= :day) AND"
+)
 _NO_EXTENSION = (
-    "The database of knowledge_url has no extension vector. Install pgvector beside the server (Debian: postgresql-17-pgvector, with "
-    "your server's number), and let an administrator run CREATE EXTENSION vector there; or leave knowledge_url empty for LanceDB."
+    "The database of knowledge_url has no extension vector. Install pgvector beside the server (Debian: "
+    "postgresql-17-pgvector, with your server's number), and let an administrator run CREATE EXTENSION vector there; or leave "
+    "knowledge_url empty for LanceDB."
 )
 
 
@@ -104,7 +108,7 @@ class _OpenTable:
             return []
         query = (
             f"SELECT {', '.join(COLUMNS)}, 1 - (embedding <=> CAST(:vector AS vector)) AS cosine FROM {self._name} "
-            f"WHERE {_SEES} AND {where} ORDER BY {order} LIMIT :limit"
+            f"WHERE {_SEES} {where} ORDER BY {order} LIMIT :limit"
         )
         given = {
             "vector": _literal(vector),
@@ -128,8 +132,8 @@ def _said() -> Iterator[None]:
         yield
     except sa.exc.SQLAlchemyError as error:
         raise KnowledgeStoreError(
-            f"The database of knowledge_url refused it ({type(getattr(error, 'orig', None) or error).__name__}). Is it running, and may "
-            "this user make tables there?"
+            f"The database of knowledge_url refused it ({type(getattr(error, 'orig', None) or error).__name__}). Is it running, "
+            "and may this user make tables there?"
         ) from None
 
 

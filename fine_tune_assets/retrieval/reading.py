@@ -123,7 +123,9 @@ _BLOCKS: dict[str, Callable[[str], list[Block]]] = {
 
 def _of_query(source: str, content: bytes, stated: dict[str, Any], run_query: RunQuery) -> Document:
     said = _mapping(_decoded(content, "text"), source)
-    asked = {name: said.pop(name) for name in ("query", "url_env", "url_file", "refresh_minutes") if name in said}
+    asked: dict[str, Any] = {
+        name: said.pop(name) for name in ("query", "url_env", "url_file", "refresh_minutes") if name in said
+    }
     title = _title_of(source.rsplit("/", 1)[-1][: -len(QUERY)])
     facts_of({**stated, **said}, title, "")  # before a database is asked
     blocks = run_query(asked)

@@ -13,8 +13,9 @@ _WORD = re.compile(r"\w+(?:[.,]\d+)*", re.UNICODE)
 _ENDINGS = ("ization", "ations", "ation", "ities", "ingly", "ing", "ies", "ed", "es", "ity", "ic", "al", "ly", "s")
 _STEM_LETTERS = 4
 _COMMON = frozenset(
-    """a an and are as at be been by can do does for from had has have how if in into is it its many may much not of on or our should
-    so than that the their there these they this to was we were what when where which who why will with would you your""".split()  # noqa: SIM905
+    """a an and are as at be been by can do does for from had has have how if in into is it its many may much not of on or our
+    should so than that the their there these they this to was we were what when where which who why will with would you
+    your""".split()  # noqa: SIM905
 )
 
 
