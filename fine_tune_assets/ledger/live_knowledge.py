@@ -34,7 +34,7 @@ def make_knowledge_live(
     ledger: Ledger, *, index_fingerprint: str, format_fingerprint: str, store: str, chunks: int, is_passed: bool | None,
     evidence: Mapping[str, Any], by: str,
 ) -> LiveIndex:  # fmt: skip
-    """Answer from this index from now on; nothing changes if it is live. Raises GateClosedError unless it is known to have passed."""
+    """Answer from this index from now on; nothing changes if it is live. Raises GateClosedError unless it passed."""
     if is_passed is not True:
         raise GateClosedError(
             f"Knowledge index {index_fingerprint[:16]} did not pass its checks, or nobody measured it: it does not become live."
