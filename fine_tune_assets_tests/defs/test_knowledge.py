@@ -151,5 +151,5 @@ def test_the_check_command_names_what_can_not_be_read(knowledge_dir: Path) -> No
 
 def test_a_template_without_its_places_is_refused(installation_dir: Path) -> None:
     write_recipe(installation_dir, retrieval={"template": "{question}"})
-    with pytest.raises(Exception, match="needs {passages} and {question}, each once"):
+    with pytest.raises(Exception, match="each once"):
         _ = Installation().recipe

@@ -43,10 +43,13 @@ def test_figures_that_nobody_asked_for_are_not_missed() -> None:
 def shipped_file(folder: Path, wrong: bool = False) -> Path:
     """Three questions; the third one's abstract is left out. `wrong`: each question stands under another abstract."""
     abstracts = [
-        ("Hand washing with soap removed spores that alcohol left on the hands of nurses.", "Does soap remove spores from the hands of nurses?"),
-        ("Children who slept longer had fewer accidents on the way to school.", "Do children who sleep longer have fewer accidents?"),
-        ("Vaccination of ferrets lowered the fever that influenza causes.", "Does vaccination of ferrets lower fever in influenza?"),
-    ]  # fmt: skip
+        (
+            "Soap removed spores that alcohol left on the hands of nurses.",
+            "Does soap remove spores from hands of nurses?",
+        ),
+        ("Children who slept longer had fewer accidents.", "Do children who sleep longer have fewer accidents?"),
+        ("Vaccination of ferrets lowered the fever of influenza.", "Does vaccination of ferrets lower fever?"),
+    ]
     questions = [question for _, question in abstracts]
     if wrong:
         questions = [questions[1], questions[0], questions[2]]

@@ -47,7 +47,8 @@ def fault(found: ReadKnowledge) -> tuple[DocumentFault, str]:
 
 
 def test_markdown_has_its_headings_and_tables_have_theirs(tmp_path: Path) -> None:
-    text = "---\ntitle: Leave\nversion: 0123\n---\n# Leave\nIntro.\n## Days\nFull: 20.\n\n| Who | Days |\n|---|---|\n| Full | 20 |\n## Ask\nNow.\n"
+    text = "---\ntitle: Leave\nversion: 0123\n---\n# Leave\nIntro.\n## Days\nFull: 20.\n\n"
+    text += "| Who | Days |\n|---|---|\n| Full | 20 |\n## Ask\nNow.\n"
     document = only(read_after(tmp_path, "leave.md", text))
     assert (document.facts.title, document.facts.version) == ("Leave", "0123")
     assert document.blocks == (
@@ -143,7 +144,11 @@ def database(folder: Path) -> str:
     [
         ("query: DELETE FROM prices\nurl_env: KNOWLEDGE_URL_ERP", DocumentFault.BAD_QUERY, "one SELECT"),
         ("query: SELECT 1; DROP TABLE prices\nurl_env: KNOWLEDGE_URL_ERP", DocumentFault.BAD_QUERY, "one SELECT"),
-        ("query: WITH x AS (SELECT 1) INSERT INTO prices SELECT 'a', 1 FROM x\nurl_env: KNOWLEDGE_URL_ERP", DocumentFault.BAD_QUERY, "refused"),
+        (
+            "query: WITH x AS (SELECT 1) INSERT INTO prices SELECT 'a', 1 FROM x\nurl_env: KNOWLEDGE_URL_ERP",
+            DocumentFault.BAD_QUERY,
+            "refused",
+        ),
         ("query: SELECT nothing FROM prices\nurl_env: KNOWLEDGE_URL_ERP", DocumentFault.BAD_QUERY, "OperationalError"),
         ("query: SELECT 1\nurl_env: PATH", DocumentFault.NO_DATABASE, "must start with KNOWLEDGE_URL_"),
         ("query: SELECT 1\nurl_env: KNOWLEDGE_URL_OTHER", DocumentFault.NO_DATABASE, "holds no address"),
