@@ -13,6 +13,7 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
@@ -29,7 +30,7 @@ from fine_tune_assets.reports.isolation import IsolatedDocuments
 from fine_tune_assets.reports.limits import ReadLimits
 from fine_tune_assets.reports.ocr import find_ocr
 from fine_tune_assets.reports.quarantine import UnreadableError
-from fine_tune_assets.retrieval.building import prune_indexes
+from fine_tune_assets.retrieval.building import prune_indexes, require_index
 from fine_tune_assets.retrieval.documents import Block, DocumentFault, UnreadableDocumentError
 from fine_tune_assets.retrieval.indexing import Asked, chunk_table
 from fine_tune_assets.retrieval.measuring import OWN_QUESTIONS
@@ -138,11 +139,26 @@ def knowledge_indexes(
     write_table(source, knowledge_chunks)
     try:
         with errors_for_people():
+            gone = _prune(installation)
             request = index_request(installation.settings, installation.recipe, str(source))
         table = conform(worker.make_table(context, "retrieval", request, output), KNOWLEDGE_INDEXES)
     finally:
         source.unlink(missing_ok=True)
-    return result("knowledge_indexes", table, fingerprint_table(table), **_shown(table.to_pylist()[0]))
+    shown = {**_shown(table.to_pylist()[0]), "removed_indexes": len(gone)}
+    return result("knowledge_indexes", table, fingerprint_table(table), **shown)
+
+
+def _prune(installation: Installation) -> list[str]:
+    """Before an index is made, since no other one is on its way then but that of the last run, which may be about to go live."""
+    layout, settings = installation.layout, installation.settings
+    last = layout.table("knowledge_indexes")
+    named = (
+        pq.read_table(last, columns=["index_fingerprint"])["index_fingerprint"].to_pylist() if last.is_file() else []
+    )
+    with installation.ledger() as ledger:
+        kept = kept_knowledge(ledger, max(1, settings.knowledge_keep_last))
+    store = store_of(layout.knowledge_indexes, settings.knowledge_url)
+    return prune_indexes(layout.knowledge_indexes, store, [*kept, *named])
 
 
 def index_request(settings: Settings, recipe: Recipe, chunks: str) -> dict[str, Any]:
@@ -188,12 +204,10 @@ def retrieval_finds_the_passage(knowledge_indexes: pa.Table) -> dg.AssetCheckRes
     metadata=definition_metadata("served_knowledge"),
 )
 def served_knowledge(installation: Installation, knowledge_indexes: pa.Table) -> dg.MaterializeResult[pa.Table]:
-    row, settings = knowledge_indexes.to_pylist()[0], installation.settings
-    layout = installation.layout
+    row, folder = knowledge_indexes.to_pylist()[0], installation.layout.knowledge_indexes
     with errors_for_people(), installation.ledger() as ledger:
-        store = store_of(layout.knowledge_indexes, settings.knowledge_url)
-        if row["is_passed"] is True:
-            store.open(row["index_fingerprint"]).close()  # what is missing or was changed does not become live
+        if row["is_passed"] is True:  # what is missing or was changed does not become live
+            require_index(folder, store_of(folder, installation.settings.knowledge_url), row["index_fingerprint"])
         live = make_knowledge_live(
             ledger,
             index_fingerprint=row["index_fingerprint"],
@@ -204,9 +218,6 @@ def served_knowledge(installation: Installation, knowledge_indexes: pa.Table) ->
             evidence={name: row[name] for name in _FIGURES},
             by="served_knowledge",
         )
-        gone = prune_indexes(
-            layout.knowledge_indexes, store, kept_knowledge(ledger, max(1, settings.knowledge_keep_last))
-        )
     kept = {name: getattr(live, name) for name in SERVED_KNOWLEDGE.names}
     table = table_of([kept], SERVED_KNOWLEDGE)
-    return result("served_knowledge", table, fingerprint_table(table), removed_indexes=len(gone))
+    return result("served_knowledge", table, fingerprint_table(table))

@@ -39,14 +39,23 @@ def build_index(folder: Path, store: Store, fingerprint: str, chunks: pa.Table, 
 
 def open_index(folder: Path, store: Store, fingerprint: str, encode: Callable[[Sequence[str]], Floats]) -> Index:
     """Raises KnowledgeStoreError."""
+    return Index(fingerprint, store.open(fingerprint), _rarity(folder, fingerprint), encode)
+
+
+def require_index(folder: Path, store: Store, fingerprint: str) -> None:
+    """Raise KnowledgeStoreError unless it is whole."""
+    _rarity(folder, fingerprint)
+    store.open(fingerprint).close()
+
+
+def _rarity(folder: Path, fingerprint: str) -> Rarity:
     try:
         said = json.loads(_words_file(folder, fingerprint).read_text(encoding="utf-8"))
-        rarity = Rarity(int(said["chunks"]), dict(said["counts"]))
+        return Rarity(int(said["chunks"]), dict(said["counts"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise KnowledgeStoreError(
             f"The knowledge index {short(fingerprint)} lacks its list of words. Materialize knowledge_indexes again."
         ) from error
-    return Index(fingerprint, store.open(fingerprint), rarity, encode)
 
 
 def vectors_of(texts: Sequence[str], encode: EncodePassages) -> Floats:

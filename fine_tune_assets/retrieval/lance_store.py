@@ -7,6 +7,7 @@ Owns the folder's layout and the two queries. Vectors are compared one by one, s
 
 import json
 import os
+import re
 import shutil
 import uuid
 from pathlib import Path
@@ -31,6 +32,7 @@ from fine_tune_assets.retrieval.stores import (
 
 RECORD = "index.json"
 _TABLE = "chunks"
+_NAME = re.compile(r"[0-9a-f]{16}")
 _KEPT = (*COLUMNS, "labels", "valid_from", "valid_to")
 
 
@@ -73,7 +75,7 @@ class LanceStore:
     def built(self) -> list[str]:
         if not self._folder.is_dir():
             return []
-        return sorted(path.name for path in self._folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        return sorted(path.name for path in self._folder.iterdir() if _NAME.fullmatch(path.name))
 
     def _of(self, fingerprint: str) -> Path:
         return self._folder / short(fingerprint)

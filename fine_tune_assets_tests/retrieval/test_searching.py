@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from fine_tune_assets.retrieval.building import open_index, prune_indexes
 from fine_tune_assets.retrieval.documents import EVERYONE
 from fine_tune_assets.retrieval.searching import Index, Passages, fuse, retrieve
 from fine_tune_assets.retrieval.stores import Hit, KnowledgeStoreError, Store
@@ -124,3 +125,13 @@ def test_a_changed_index_is_not_opened(tmp_path: Path) -> None:
 def test_fusion_prefers_what_both_ways_find() -> None:
     a, b, c = (Hit({"chunk_id": name}, 0.5) for name in "abc")
     assert fuse([[a, b], [b, c]]) == [b, a, c]
+
+
+def test_indexes_that_nobody_needs_go_with_their_words(tmp_path: Path, store: Store) -> None:
+    old, kept = (make_index(tmp_path / "indexes", store, document("leave.md", text)) for text in (LEAVE, VISITS))
+    assert prune_indexes(tmp_path / "indexes", store, [kept.fingerprint]) == [old.fingerprint[:16]]
+    assert prune_indexes(tmp_path / "indexes", store, [kept.fingerprint]) == []
+    again = open_index(tmp_path / "indexes", store, kept.fingerprint, kept.encode)
+    assert sources(ask(again, "When are visitors welcome on the general wards?")) == ["leave.md"]
+    with pytest.raises(KnowledgeStoreError):
+        open_index(tmp_path / "indexes", store, old.fingerprint, kept.encode)
