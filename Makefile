@@ -8,7 +8,7 @@ export DO_NOT_TRACK = 1
 export DAGSTER_DISABLE_TELEMETRY = 1
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup setup-unsloth setup-vllm setup-llmcompressor check test test-slow test-all demo up down status airgap-proof compat-proof bench-graph bench-serve bench-phi bench-phi-memory bench-drafts bench-dedup bench-desk bench-corrections bench-train bench-plan bench-unsloth bench-judge-fit fit-judge bench-verdict bench-judge
+.PHONY: help setup setup-unsloth setup-vllm setup-llmcompressor check test test-slow test-all demo up down status airgap-proof compat-proof bench-graph bench-serve bench-phi bench-phi-memory bench-drafts bench-dedup bench-desk bench-retrieval bench-corrections bench-train bench-plan bench-unsloth bench-judge-fit fit-judge bench-verdict bench-judge
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort
@@ -107,6 +107,9 @@ bench-phi-memory: setup  ## memory and speed of the scrubber over 100,000 report
 
 bench-dedup: setup   ## near duplicates among up to a million notes, beside datasketch: speed, recall, memory
 	$(BIN)/python benchmarks/bench_dedup.py
+
+bench-retrieval: setup   ## what a question finds among 10,000 chunks, beside plain LanceDB by vectors alone
+	PYTHONPATH=. $(BIN)/python benchmarks/bench_retrieval.py
 
 bench-verdict: setup ## how often the gate is wrong: intervals and tests by simulation, beside the usual bootstraps
 	$(BIN)/python benchmarks/bench_verdict.py

@@ -39,6 +39,8 @@ COMMANDS = {
     # Answers of one's own: cli/grade.py.
     "grade": ("fine_tune_assets.cli.grade", "Grade answers of your own with the recipe's judge."),
     "compare": ("fine_tune_assets.cli.grade", "Say which of two answers the recipe's judge prefers."),
+    # Documents that answers rest on: cli/knowledge.py.
+    "knowledge": ("fine_tune_assets.cli.knowledge", "Search the organisation's documents as an answer would."),
     # The served model: cli/services.py, cli/keys.py, cli/audit.py.
     "up": ("fine_tune_assets.cli.services", "Start everything for daily use."),
     "down": ("fine_tune_assets.cli.services", "Stop it."),

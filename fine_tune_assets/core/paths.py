@@ -81,6 +81,16 @@ class Layout:
         return self.data_dir / "verdicts"
 
     @property
+    def knowledge(self) -> Path:
+        """Documents that answers may rest on, as people drop them."""
+        return self.data_dir / "knowledge"
+
+    @property
+    def knowledge_indexes(self) -> Path:
+        """A folder each, named by its fingerprint."""
+        return self.data_dir / "knowledge_indexes"
+
+    @property
     def keys(self) -> Path:
         """Secret keys of this installation; readable by its user only."""
         return self.data_dir / "keys"

@@ -20,14 +20,22 @@ from typing import Any
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.files import write_text
-from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_json, fingerprint_mapping, short
+from fine_tune_assets.core.fingerprints import (
+    fingerprint_file,
+    fingerprint_json,
+    fingerprint_mapping,
+    fingerprint_text,
+    short,
+)
 from fine_tune_assets.core.prompt_contract import contract_from_json, prompt_and_template
+from fine_tune_assets.core.retrieval_contract import RetrievalContract, retrieval_contract_from_json
 
 MANIFEST = "manifest.json"
 PROMPT = "prompt.json"
 MODEL = "model.gguf"
 WEIGHTS = "weights"
 PROBES = "probes.json"
+RETRIEVAL = "knowledge_index.json"
 EVIDENCE = "evidence"
 SIGNATURE = "release.sig"
 VERDICT_DOCUMENT, VERDICT_SIGNATURE = f"{EVIDENCE}/verdict.json", f"{EVIDENCE}/verdict.sig"
@@ -83,6 +91,21 @@ class ReleaseFolder:
     @property
     def system_prompt(self) -> str:
         return self.asked_with.system_prompt
+
+    @property
+    def retrieval(self) -> RetrievalContract | None:
+        """How it answers from documents; None for releases of before there was a way. Raises ReleaseError."""
+        if RETRIEVAL not in self.manifest["files"]:
+            return None
+        try:
+            content = (self.folder / RETRIEVAL).read_text(encoding="utf-8")
+            if fingerprint_text(content) == self.manifest["files"][RETRIEVAL]:
+                return retrieval_contract_from_json(content)
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        raise ReleaseError(
+            f"Release {self.release_id}: {RETRIEVAL} can't be read or was changed. Build the release again."
+        )
 
 
 def _asked_with(release: ReleaseFolder) -> AskedWith:

@@ -52,6 +52,10 @@ class Settings:
     data_dir: Path = PROJECT_DIR / "data"
     recipe: str = "demo_smollm2"
     """Name of a shipped recipe, or the path of a YAML file."""
+    knowledge_url: str = ""
+    """PostgreSQL with pgvector for knowledge indexes; empty means LanceDB below the data folder."""
+    knowledge_keep_last: int = 3
+    """Knowledge indexes that are kept besides those that answer."""
     ledger_url: str = ""
     """SQLAlchemy URL; empty means SQLite below the data folder."""
     dagster_home: Path = PROJECT_DIR
@@ -255,6 +259,11 @@ def _convert(name: str, value: Any, kind: type) -> Any:
         except ValueError as error:
             raise SettingsError(f"{PREFIX}{name.upper()} must be a whole number.") from error
     return Path(value).expanduser().resolve() if kind is Path else str(value)
+
+
+def knowledge_variable(name: str) -> str | None:
+    """The address of a database that a knowledge query names; nothing else of the environment is asked for by a file."""
+    return os.environ.get(name) if name.startswith("KNOWLEDGE_URL_") else None
 
 
 def use_large_pages() -> None:

@@ -496,6 +496,49 @@ QUARANTINED_CORRECTIONS = pa.schema([
     _column("decided_by", pa.string(), "Who let it through or rejected it", nullable=True),
 ])
 
+KNOWLEDGE_CHUNKS = pa.schema([
+    _column("chunk_id", pa.string(), "Stays the same while the chunk's text and place in its document's headings do"),
+    _column("source", pa.string(), "Path of the document below `data/knowledge`"),
+    _column("kind", pa.string(), "`markdown`, `text`, `html`, `pdf`, `csv` or `sql`"),
+    _column("title", pa.string(), "Title of the document, as citations name it"),
+    _column("version", pa.string(), "Version as the document states it, or a part of its content's hash"),
+    _column("valid_from", pa.string(), "First day on which it holds; absent: it always did", nullable=True),
+    _column("valid_to", pa.string(), "Last day; absent: it has none", nullable=True),
+    _column("labels", STRINGS, "Who may see it: callers with one of these"),
+    _column("heading_path", STRINGS, "Headings above it, the outermost first"),
+    _column("text", pa.string(), "The chunk; a table's rows with their header", raw_text=True),
+    _column("tokens", pa.int64(), "Word pieces of the embedder"),
+])
+UNREADABLE_DOCUMENTS = pa.schema([
+    _column("source", pa.string(), "Path of the document below `data/knowledge`"),
+    _column("reason", pa.string(), "Why it is not in the index"),
+    _column("detail", pa.string(), "The same for who repairs it; never its text"),
+])
+KNOWLEDGE_INDEXES = pa.schema([
+    _column("index_fingerprint", pa.string(), "Fingerprint of its chunks and of how it was made"),
+    _column("format_fingerprint", pa.string(), "Fingerprint of the embedder and of how it is made and searched"),
+    _column("store", pa.string(), "`lancedb` or `pgvector`"),
+    _column("documents", pa.int64(), "Documents in it"),
+    _column("chunks", pa.int64(), "Chunks in it"),
+    _column("recall", pa.float64(), "Share of labelled questions that find their passage; absent: not measured", nullable=True),
+    _column("mrr", pa.float64(), "Mean reciprocal rank of that passage", nullable=True),
+    _column("refused", pa.float64(), "Share of questions that no document answers for which nothing is found", nullable=True),
+    _column("own_questions", pa.int64(), "Questions of the installation's own"),
+    _column("own_recall", pa.float64(), "Share of these that find their passage", nullable=True),
+    _column("known_items", pa.int64(), "Sentences of the documents that were asked for"),
+    _column("known_recall", pa.float64(), "Share of these that find their chunk", nullable=True),
+    _column("recall_floor", pa.float64(), "Floor of the recalls when it was measured"),
+    _column("mrr_floor", pa.float64(), "Floor of mrr"),
+    _column("refused_floor", pa.float64(), "Floor of refused"),
+    _column("is_passed", pa.bool_(), "Whether all figures reach their floors; absent: nobody measured", nullable=True),
+    _column("why", pa.string(), "What does not; empty if it passed"),
+])
+SERVED_KNOWLEDGE = pa.schema([
+    _column("index_fingerprint", pa.string(), "Index that answers"),
+    _column("format_fingerprint", pa.string(), "Releases of this format answer from it"),
+    _column("chunks", pa.int64(), "Chunks in it"),
+])
+
 TABLES: dict[str, pa.Schema] = {
     "reports": REPORTS,
     "unreadable_reports": UNREADABLE_REPORTS,
@@ -528,6 +571,10 @@ TABLES: dict[str, pa.Schema] = {
     "merged_weights": MERGED_WEIGHTS,
     "quantized_weights": QUANTIZED_WEIGHTS,
     "releases": RELEASES,
+    "knowledge_chunks": KNOWLEDGE_CHUNKS,
+    "unreadable_documents": UNREADABLE_DOCUMENTS,
+    "knowledge_indexes": KNOWLEDGE_INDEXES,
+    "served_knowledge": SERVED_KNOWLEDGE,
     "served_models": SERVED_MODELS,
     "scrubbed_corrections": SCRUBBED_CORRECTIONS,
     "quarantined_corrections": QUARANTINED_CORRECTIONS,

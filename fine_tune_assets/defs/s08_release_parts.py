@@ -17,13 +17,15 @@ import yaml
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.records import Verdict
-from fine_tune_assets.core.releases import EVIDENCE, PROBES, VERDICT_DOCUMENT, VERDICT_KEY, VERDICT_SIGNATURE
+from fine_tune_assets.core.releases import EVIDENCE, PROBES, RETRIEVAL, VERDICT_DOCUMENT, VERDICT_KEY, VERDICT_SIGNATURE
+from fine_tune_assets.core.retrieval_contract import RetrievalContract
 from fine_tune_assets.core.signing import public_key_file
 from fine_tune_assets.core.stored_rows import read_rows
 from fine_tune_assets.core.tables import TABLES, conform
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s06_adapters import set_learned_from
 from fine_tune_assets.defs.s08_merged_weights import kept_contract
+from fine_tune_assets.embeddings.encoder import encoder_version
 from fine_tune_assets.instructions.exporting import CARD as CARD_OF_SET
 from fine_tune_assets.instructions.storing import StoredInstructionSet
 from fine_tune_assets.ledger.verdict_documents import DOCUMENT, KEY, SIGNATURE
@@ -45,9 +47,8 @@ from fine_tune_assets.phi.measuring import ALL, DIRECT
 from fine_tune_assets.phi.missed_terms import MARKED_BY_REVIEWERS
 from fine_tune_assets.recipes.loading import plain_values
 from fine_tune_assets.recipes.schema import Recipe
+from fine_tune_assets.retrieval.searching import index_format
 
-ABSENT = {"knowledge_index": "This version has none: the model answers from what it learned."}
-"""What a release has none of → why."""
 SAFETENSORS = "safetensors"
 Row = Mapping[str, Any]
 
@@ -100,6 +101,14 @@ def bound_by(made: Made, prompt_fingerprint: str) -> dict[str, str]:
     }
 
 
+def retrieval_contract(recipe: Recipe) -> RetrievalContract:
+    """How the release answers from documents. Which index does is no part of it: see docs/decisions/0039."""
+    wanted = recipe.retrieval
+    return RetrievalContract(
+        wanted.template, wanted.nothing_found, wanted.passages, wanted.minimum_score, index_format(encoder_version())
+    )
+
+
 @dataclass(frozen=True)
 class Gathered:
     """Gathers the parts of one release."""
@@ -146,7 +155,7 @@ class Gathered:
             "verdict_decision": made.verdict.decision,
             "verdict_signers": list(self._signers),
             "verdict_reasons": list(made.verdict.reasons),
-            "absent": ABSENT,
+            "absent": {},
         }
 
     def _verdict_file(self, name: str) -> Path:
@@ -170,6 +179,7 @@ class Gathered:
             VERDICT_DOCUMENT: self._verdict_file(DOCUMENT).read_text(encoding="utf-8"),
             f"{EVIDENCE}/instruction_set.json": (self._set.folder / "manifest.json").read_text(encoding="utf-8"),
             **{f"{EVIDENCE}/{name}.json": certificate_json(values) for name, values in certificates.items()},
+            RETRIEVAL: retrieval_contract(self.installation.recipe).as_json(),
             "recipe.yaml": yaml.safe_dump(self._recipe, sort_keys=False, allow_unicode=True),
             "sbom.cdx.json": bill_of_materials(*self._materials(), self._packages()),
             MODEL_CARD: model_card(facts),
@@ -193,7 +203,7 @@ class Gathered:
             leakage=leakage_certificate(self._set.manifest),
             judge=judge_licence(document["evidence"], self._agreement(document["evidence"])),
             parity=parity_certificate(self.made.merged, self.made.export),
-            absent=ABSENT,
+            absent={},
         )
 
     def _scrub(self) -> dict[str, Any]:

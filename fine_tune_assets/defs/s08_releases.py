@@ -34,8 +34,8 @@ from fine_tune_assets.merging.retention import RetentionRule, named_paths, prune
 
 @dg.asset(
     group_name=GROUP,
-    # Another engine serves other weights: that is another release.
-    deps=[recipe_section("engine")],
+    # Another engine serves other weights, another template asks in other words: that is another release.
+    deps=[recipe_section("engine"), recipe_section("retrieval")],
     automation_condition=behind_training(),
     description="One signed folder with the model, its prompt and the evidence for it, named by its content. What is served.",
     owners=OWNERS["ops"],

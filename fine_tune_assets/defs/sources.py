@@ -13,6 +13,7 @@ import dagster as dg
 from fine_tune_assets.core.errors import FineTuneError, ModelFolderError
 from fine_tune_assets.core.fingerprints import combine, fingerprint_file, fingerprint_folder, fingerprint_listing
 from fine_tune_assets.defs.automation import DATA_VERSION, latest_event
+from fine_tune_assets.defs.knowledge_files import knowledge_version, labelled_questions_version
 from fine_tune_assets.defs.metadata import OWNERS
 from fine_tune_assets.defs.prompt_files import prompt_files
 from fine_tune_assets.defs.resources import Installation
@@ -54,6 +55,11 @@ _SECTIONS = {
     "exports": ("s08_merged_weights", "the GGUF formats, and how little an export may change"),
     "corrections": ("s04_approved_examples", "which corrections are kept apart, and how much may be one author's"),
     "engine": ("s08_merged_weights", "the program that serves the model, and so what a release holds for it"),
+    "retrieval": (
+        "s08_merged_weights",
+        "how a question and passages of documents become one prompt, and when one is relevant",
+    ),
+    "knowledge": ("s09_served_models", "how documents are cut into chunks, and how well questions must find them"),
 }
 
 
@@ -145,6 +151,8 @@ def _versions(installation: Installation) -> Mapping[str, Callable[[], str]]:
         "general_files": lambda: _folder(layout.general),
         "rated_answers": lambda: _folder(layout.evaluation / "judge"),
         "ability_questions": lambda: _folder(layout.evaluation / "abilities"),
+        "knowledge": lambda: knowledge_version(installation),
+        "labelled_questions": lambda: labelled_questions_version(installation),
         "drafting_models": lambda: drafting_model_version(installation),
         "expert_decisions": of_ledger(decisions_fingerprint),
         "verdict_signatures": of_ledger(signatures_fingerprint),

@@ -1,8 +1,8 @@
 """The tables of the ledger. Owns names, columns and constraints; migrations make them, modules beside this use them.
 
 Says what people and services said: keys, users, review items, decisions, corrections, missed identifiers, verdicts, spot-checks,
-releases, deployments and how their requests ended, erasures, audit lines. Texts of drafts and answers are not here: they stay in
-the tables of the graph.
+releases, deployments and how their requests ended, live knowledge indexes, erasures, audit lines. Texts of drafts and answers are
+not here: they stay in the tables of the graph.
 """
 
 from datetime import UTC, datetime
@@ -366,6 +366,21 @@ spot_checks = sa.Table(
     sa.Column("rated_at", UtcTime, nullable=False),
     sa.UniqueConstraint("rater_key", "example_id", "answer_fingerprint", name="one_rating_a_rater_and_answer"),
     sa.CheckConstraint("score BETWEEN 1 AND 10", name="score_is_on_the_scale"),
+)
+
+live_knowledge = sa.Table(
+    "live_knowledge",
+    metadata,
+    _sequence(),
+    sa.Column("index_fingerprint", sa.String(64), nullable=False),
+    # Of how it is made and searched: a release answers from indexes of its own format only.
+    sa.Column("format_fingerprint", sa.String(64), nullable=False, index=True),
+    sa.Column("store", sa.String(16), nullable=False),
+    sa.Column("chunks", sa.Integer, nullable=False),
+    # The figures that let it through, as JSON.
+    sa.Column("evidence", sa.Text, nullable=False),
+    sa.Column("made_live_by", sa.String(200), nullable=False),
+    sa.Column("made_live_at", UtcTime, nullable=False),
 )
 
 audit_lines = sa.Table(

@@ -489,6 +489,37 @@ class CanarySettings:
         return self
 
 
+def _has_places(template: str) -> str:
+    if any(template.count(place) != 1 for place in ("{passages}", "{question}")):
+        raise ValueError("needs {passages} and {question}, each once")
+    return template
+
+
+@dataclass(frozen=True, config=_STRICT)
+class RetrievalSettings:
+    """Answers from the organisation's documents, in `data/knowledge`."""
+
+    template: Annotated[str, AfterValidator(_has_places)] = (
+        "Answer the question from these documents only. Name the number of each document that you use, such as [1]. If they do "
+        "not hold the answer, say so.\n\n{passages}\n\nQuestion: {question}"
+    )
+    """What the model is asked, with `{passages}` and `{question}` each once."""
+    nothing_found: Text = "No document that you may see answers this question."
+    """What is answered when no document is relevant."""
+    passages: Annotated[int, Field(ge=1, le=20)] = 3
+    """At most as many are given to the model. More hold the answer more often, and take of its context."""
+    minimum_score: Fraction = 0.55
+    """A passage below it is not relevant. Higher refuses more questions, among them some that a document answers."""
+    chunk_tokens: Annotated[int, Field(ge=40, le=230)] = 160
+    """Word pieces of a passage; the embedder reads 254, title and headings among them."""
+    recall_floor: Fraction = 0.9
+    """Share of labelled questions that must find their passage, else the index does not become live."""
+    mrr_floor: Fraction = 0.85
+    """The same of the mean reciprocal rank."""
+    refused_floor: Fraction = 0.9
+    """Share of questions that no document answers for which nothing may be found."""
+
+
 @dataclass(frozen=True, config=_STRICT)
 class CorrectionSettings:
     """Which corrections are kept apart until an approver looks at them, and how many make a training due."""
@@ -551,6 +582,8 @@ class Recipe:
     """How users' corrections are kept from poisoning a training, and when they make one due."""
     canaries: CanarySettings | None = None
     """What is planted to measure how much is learned by heart; absent: nobody decided, and the verdict waits for that figure."""
+    retrieval: RetrievalSettings = field(default_factory=RetrievalSettings)
+    """How a question is answered from documents, when the caller asks for that."""
 
     @model_validator(mode="after")
     def _formats_its_own_tasks(self) -> "Recipe":

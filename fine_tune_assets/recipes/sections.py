@@ -50,6 +50,15 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         "corrections.outlier_distance",
         "corrections.outlier_minimum_examples",
     ),
+    "retrieval": ("retrieval.template", "retrieval.nothing_found", "retrieval.passages", "retrieval.minimum_score"),
+    "knowledge": (
+        "retrieval.chunk_tokens",
+        "retrieval.passages",
+        "retrieval.minimum_score",
+        "retrieval.recall_floor",
+        "retrieval.mrr_floor",
+        "retrieval.refused_floor",
+    ),
 }
 """Section → the fields of the recipe in it."""
 

@@ -1,0 +1,50 @@
+"""Making an index as a process: `make_index`, one request (core/worker.py)."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from fine_tune_assets.core.files import write_table
+from fine_tune_assets.core.progress import Progress
+from fine_tune_assets.core.tables import KNOWLEDGE_CHUNKS, KNOWLEDGE_INDEXES, conform, table_of
+from fine_tune_assets.core.worker import serve_request
+
+
+def make(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    from fine_tune_assets.embeddings.encoder import bundled_encoder, encoder_version, piece_counter
+    from fine_tune_assets.embeddings.remembered import Remembered
+    from fine_tune_assets.retrieval.indexing import Asked, Workplace, make_index
+    from fine_tune_assets.retrieval.measuring import read_own_questions, read_shipped_set
+    from fine_tune_assets.retrieval.searching import index_format
+    from fine_tune_assets.retrieval.stores import store_of
+
+    encoder, threads = bundled_encoder(), int(request["threads"])
+    remembered = Remembered(
+        lambda texts: encoder.encode_passages(texts, threads, progress), encoder_version(), Path(request["cache"])
+    )
+    folder = Path(request["folder"])
+    at = Workplace(
+        folder,
+        store_of(folder, request["knowledge_url"]),
+        index_format(encoder_version()),
+        remembered,
+        lambda texts: remembered(texts)[0],
+        piece_counter(),
+    )
+    row = make_index(
+        conform(pq.read_table(request["chunks"]), KNOWLEDGE_CHUNKS),
+        at,
+        Asked(**request["asked"]),
+        read_shipped_set(Path(request["shipped"])),
+        read_own_questions(Path(request["own"])),
+        datetime.fromisoformat(request["now"]),
+    )
+    remembered.forget_others()
+    write_table(Path(request["output"]), table_of([row], KNOWLEDGE_INDEXES))
+    return {}
+
+
+if __name__ == "__main__":
+    serve_request({"make_index": make})

@@ -1,0 +1,120 @@
+"""Retrieval for one question of users: the live index, passages in the release's template, and the check of the answer.
+
+The gateway's contract, per request:
+
+    knowledge = LiveKnowledge(settings, ledger)                             # once a process; safe for threads
+    prepared = knowledge.prepare(messages, labels, contract, now)           # messages without the system's, before plain_messages
+    if prepared.answer is not None: answer with it, ask no model            # nothing relevant: it says so
+    else: ask the model with prepared.messages, then
+    check = check_answer(answer, prepared)                                  # counts and offsets of what no passage holds
+    tell the caller prepared.citations and prepared.passages.index_fingerprint beside the release id
+
+`labels` are those of the caller's key or token; everybody holds `everyone`. `contract` is the release's `knowledge_index.json`.
+Owns opening and remembering the live index. Which one is live is the ledger's.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from fine_tune_assets.core.chat import Message
+from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.retrieval_contract import Passage, RetrievalContract, with_passages
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.live_knowledge import live_knowledge
+from fine_tune_assets.retrieval.building import open_index
+from fine_tune_assets.retrieval.citing import CitationCheck, check_citations
+from fine_tune_assets.retrieval.documents import EVERYONE
+from fine_tune_assets.retrieval.searching import Index, Passages, last_question, retrieve
+from fine_tune_assets.retrieval.stores import store_of
+
+LOOK_AGAIN_SECONDS = 1.0
+"""How old the knowledge of which index is live may be."""
+
+
+class NoLiveKnowledgeError(FineTuneError):
+    """No index of the release's format passed its checks: nobody is answered from documents."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    messages: tuple[Message, ...]
+    passages: Passages
+    question: str
+    answer: str | None
+    """What is answered without asking the model, since nothing relevant was found; None: ask it."""
+
+    @property
+    def citations(self) -> list[dict[str, Any]]:
+        """What stands beside an answer, in the order of the numbers in it."""
+        return [_citation(number, passage) for number, passage in enumerate(self.passages.found, start=1)]
+
+
+class LiveKnowledge:
+    def __init__(self, settings: Settings, ledger: Ledger, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings, self._ledger, self._clock = settings, ledger, clock
+        self._lock = threading.Lock()
+        self._opened: dict[str, tuple[float, Index]] = {}
+
+    def prepare(
+        self, messages: Sequence[Message], labels: Collection[str], contract: RetrievalContract, now: datetime
+    ) -> Prepared:
+        """Raises NoLiveKnowledgeError, KnowledgeStoreError."""
+        question = last_question(messages)
+        passages = retrieve(
+            self.index(contract.index_format),
+            question,
+            labels={EVERYONE, *labels},
+            now=now,
+            limit=contract.passages,
+            minimum_score=contract.minimum_score,
+        )
+        asked = with_passages(messages, passages.found, contract.template, contract.nothing_found)
+        return Prepared(tuple(asked), passages, question, None if passages.found else contract.nothing_found)
+
+    def index(self, index_format: str) -> Index:
+        """The live index of a format, as the ledger says now or said a second ago. Raises NoLiveKnowledgeError."""
+        with self._lock:
+            known = self._opened.get(index_format)
+            if known is not None and self._clock() - known[0] < LOOK_AGAIN_SECONDS:
+                return known[1]
+            live = live_knowledge(self._ledger, index_format)
+            if live is None:
+                raise NoLiveKnowledgeError(
+                    "No knowledge index that fits the live release has passed its checks. Materialize knowledge_indexes and "
+                    "served_knowledge, or build a release again."
+                )
+            index = (
+                known[1]
+                if known and known[1].fingerprint == live.index_fingerprint
+                else self._open(live.index_fingerprint)
+            )
+            self._opened[index_format] = (self._clock(), index)
+            return index
+
+    def _open(self, fingerprint: str) -> Index:
+        from fine_tune_assets.embeddings.encoder import bundled_encoder
+
+        folder = self._settings.layout.knowledge_indexes
+        store = store_of(folder, self._settings.knowledge_url)
+        return open_index(folder, store, fingerprint, bundled_encoder().encode)
+
+
+def check_answer(answer: str, prepared: Prepared) -> CitationCheck:
+    return check_citations(answer, prepared.passages.found, prepared.question)
+
+
+def _citation(number: int, passage: Passage) -> dict[str, Any]:
+    return {
+        "number": number,
+        "passage_id": passage.passage_id,
+        "title": passage.title,
+        "source": passage.source,
+        "version": passage.version,
+        "headings": list(passage.headings),
+        "score": passage.score,
+    }

@@ -1,0 +1,84 @@
+"""Makes an index of chunks: vectors, the words' rarity and the store, under a name that follows from the content alone.
+
+Owns what an index's fingerprint is made of, opening one again, and which ones are kept.
+"""
+
+import json
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fine_tune_assets.core.files import make_folder, write_text
+from fine_tune_assets.core.fingerprints import combine, fingerprint_table, short
+from fine_tune_assets.retrieval.lance_store import searched_texts
+from fine_tune_assets.retrieval.searching import Index
+from fine_tune_assets.retrieval.stores import Floats, KnowledgeStoreError, Store
+from fine_tune_assets.retrieval.words import Rarity, rarity_of
+
+EncodePassages = Callable[[Sequence[str]], tuple[Floats, NDArray[np.int32]]]
+_WORDS = "words"
+
+
+def index_fingerprint(chunks: pa.Table, format_fingerprint: str, store: str) -> str:
+    """The same documents, read and indexed in the same way, have the same index on every machine."""
+    return combine([format_fingerprint, store, fingerprint_table(chunks)])
+
+
+def build_index(folder: Path, store: Store, fingerprint: str, chunks: pa.Table, encode: EncodePassages) -> None:
+    """Keeps one that is there and sound."""
+    texts = searched_texts(chunks)
+    store.build(fingerprint, chunks, vectors_of(texts, encode))
+    rarity = rarity_of(texts)
+    content = {"chunks": rarity.chunks, "counts": dict(sorted(rarity.counts.items()))}
+    make_folder(folder / _WORDS)
+    write_text(_words_file(folder, fingerprint), json.dumps(content, ensure_ascii=False))
+
+
+def open_index(folder: Path, store: Store, fingerprint: str, encode: Callable[[Sequence[str]], Floats]) -> Index:
+    """Raises KnowledgeStoreError."""
+    return Index(fingerprint, store.open(fingerprint), _rarity(folder, fingerprint), encode)
+
+
+def require_index(folder: Path, store: Store, fingerprint: str) -> None:
+    """Raise KnowledgeStoreError unless it is whole."""
+    _rarity(folder, fingerprint)
+    store.open(fingerprint).close()
+
+
+def _rarity(folder: Path, fingerprint: str) -> Rarity:
+    try:
+        said = json.loads(_words_file(folder, fingerprint).read_text(encoding="utf-8"))
+        return Rarity(int(said["chunks"]), dict(said["counts"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise KnowledgeStoreError(
+            f"The knowledge index {short(fingerprint)} lacks its list of words. Materialize knowledge_indexes again."
+        ) from error
+
+
+def vectors_of(texts: Sequence[str], encode: EncodePassages) -> Floats:
+    """One vector a text, of length 1. Of a text that is longer than the encoder reads at once, the mean."""
+    vectors, counts = encode(texts)
+    if not len(counts):
+        return np.zeros((0, 0), np.float32)
+    starts = np.concatenate(([0], np.cumsum(counts)[:-1])).astype(np.int64)
+    sums = np.add.reduceat(vectors, starts, axis=0)
+    return np.asarray(sums / np.linalg.norm(sums, axis=1, keepdims=True), np.float32)
+
+
+def prune_indexes(folder: Path, store: Store, kept: Collection[str]) -> list[str]:
+    """Remove every index but those; the names of what went, shortened."""
+    names = {short(fingerprint) for fingerprint in kept}
+    gone = [name for name in store.built() if name not in names]
+    for name in gone:
+        store.remove(name)
+    for file in (folder / _WORDS).glob("*.json"):
+        if file.stem not in names:
+            file.unlink(missing_ok=True)
+    return gone
+
+
+def _words_file(folder: Path, fingerprint: str) -> Path:
+    return folder / _WORDS / f"{short(fingerprint)}.json"

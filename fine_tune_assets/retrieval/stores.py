@@ -1,0 +1,100 @@
+"""Where the chunks of an index lie, and the two ways of searching them: by meaning and by words.
+
+Owns the protocol of a store and what a caller may see, which every store applies before it searches. LanceDB and PostgreSQL are
+modules beside this one; whoever opens a store here imports neither before it is needed.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.retrieval.documents import is_label
+
+Floats = NDArray[np.float32]
+COLUMNS = ("chunk_id", "title", "source", "version", "heading_path", "text")
+"""What comes back of a chunk, besides its similarity."""
+LANCEDB, PGVECTOR = "lancedb", "pgvector"
+
+
+class KnowledgeStoreError(FineTuneError):
+    """An index can't be made, opened or searched."""
+
+
+@dataclass(frozen=True)
+class Sees:
+    """What a caller may see: chunks with at least one of the labels, on a day on which they hold."""
+
+    labels: frozenset[str]
+    on: date
+
+    @property
+    def sorted_labels(self) -> list[str]:
+        """Only such that are labels: they become part of a query."""
+        return sorted(label for label in self.labels if is_label(label))
+
+
+@dataclass(frozen=True)
+class Hit:
+    row: dict[str, Any]
+    cosine: float
+
+
+class OpenStore(Protocol):
+    """Safe to share between threads. What a caller may not see is filtered out before anything is scored."""
+
+    def nearest(self, vector: Floats, sees: Sees, limit: int) -> list[Hit]: ...
+
+    def matching(self, question: str, vector: Floats, sees: Sees, limit: int) -> list[Hit]: ...
+
+    def close(self) -> None: ...
+
+
+class Store(Protocol):
+    name: str
+
+    def build(self, fingerprint: str, chunks: pa.Table, vectors: Floats) -> None:
+        """Whole or absent. One that is there is kept, since it may be in use."""
+
+    def open(self, fingerprint: str) -> OpenStore:
+        """Raises KnowledgeStoreError if it is not there or was changed."""
+
+    def remove(self, fingerprint: str) -> None: ...
+
+    def built(self) -> list[str]:
+        """Fingerprints, shortened, of all that are there."""
+
+
+class NoChunks:
+    """An index of no chunk: nothing is ever found in it."""
+
+    def nearest(self, vector: Floats, sees: Sees, limit: int) -> list[Hit]:  # noqa: ARG002
+        return []
+
+    def matching(self, question: str, vector: Floats, sees: Sees, limit: int) -> list[Hit]:  # noqa: ARG002
+        return []
+
+    def close(self) -> None:
+        pass
+
+
+def store_of(folder: Path, url: str) -> Store:
+    """`folder`: of this installation's indexes; `url`: of a PostgreSQL database with pgvector, empty for LanceDB."""
+    if url:
+        from fine_tune_assets.retrieval.pgvector_store import PgvectorStore
+
+        return PgvectorStore(url)
+    from fine_tune_assets.retrieval.lance_store import LanceStore
+
+    return LanceStore(folder)
+
+
+def words_only(question: str) -> Collection[str]:
+    """A question without what a search engine reads as an operator."""
+    return ["".join(letter for letter in word if letter.isalnum()) for word in question.split()]
