@@ -59,7 +59,7 @@ def start_engine(
     write_private(folder / CONFIG, json.dumps(config))
     place = ["--host", HOST, "--port", str(httpx.URL(url).port)] if socket is None else ["--uds", str(socket)]
     return launch(
-        [sys.executable, "-m", "uvicorn", "--factory", "llama_cpp.server.app:create_app", *place],
+        [sys.executable, "-m", "uvicorn", "--factory", "fine_tune_assets.engines.llama_cpp_app:create_app", *place],
         {**engine_environment(os.environ), "CONFIG_FILE": str(folder / CONFIG)},
         alias,
         url,

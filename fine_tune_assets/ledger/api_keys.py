@@ -108,8 +108,8 @@ def check_scopes(scopes: Collection[str]) -> tuple[str, ...]:
     return found
 
 
-def check_key(ledger: Ledger, presented: str, scope: str, now: datetime) -> KeyCheck:
-    """Decide on a presented key. Takes the same time for a wrong secret wherever it differs."""
+def check_key(ledger: Ledger, presented: str, scope: str | None, now: datetime) -> KeyCheck:
+    """Decide on a presented key; `scope` None: any will do. Takes the same time for a wrong secret wherever it differs."""
     prefix, key_id, secret = ([*presented.split("_", 2), "", "", ""])[:3]
     with ledger.read() as connection:
         row = connection.execute(sa.select(api_keys).where(api_keys.c.key_id == key_id)).mappings().first()
@@ -122,12 +122,12 @@ def check_key(ledger: Ledger, presented: str, scope: str, now: datetime) -> KeyC
     return KeyCheck(_outcome(holder, scope, now), holder)
 
 
-def _outcome(holder: KeyHolder, scope: str, now: datetime) -> Outcome:
+def _outcome(holder: KeyHolder, scope: str | None, now: datetime) -> Outcome:
     if holder.revoked_at is not None:
         return "revoked"
     if holder.expires_at is not None and now >= holder.expires_at:
         return "expired"
-    return "ok" if scope in holder.scopes else "wrong_scope"
+    return "ok" if scope is None or scope in holder.scopes else "wrong_scope"
 
 
 def list_keys(ledger: Ledger) -> list[KeyHolder]:

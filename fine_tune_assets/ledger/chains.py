@@ -74,7 +74,7 @@ class Chain:
             last, sound = Start(line["position"], line["line_hash"]), sound + 1
         return ChainCheck(sound, last.line_hash, None, "")
 
-    def hash_line(self, position: int, previous: str, line: Mapping[str, Any]) -> str:
+    def hash_line(self, position: int, previous: str, line: Mapping[str, Any] | sa.RowMapping) -> str:
         at: datetime = line["at"]
         own = [line[name] for name in self.columns]
         return fingerprint_json([position, at.astimezone(UTC).isoformat(), *own, previous])
@@ -86,7 +86,7 @@ class Chain:
         ).first()
         return None if row is None else Start(row.position, row.line_hash)
 
-    def _fault_of(self, line: Mapping[str, Any], last: Start) -> str:
+    def _fault_of(self, line: sa.RowMapping, last: Start) -> str:
         position = last.position + 1
         if line["position"] != position:
             return f"line {position} is missing"
@@ -96,7 +96,7 @@ class Chain:
             return f"line {position} was changed"
         return ""
 
-    def _in_order(self, ledger: Ledger) -> Iterator[Mapping[str, Any]]:
+    def _in_order(self, ledger: Ledger) -> Iterator[sa.RowMapping]:
         """Lines are only ever added, so that what is read part by part is one chain. Also where a line has no place in it."""
         query = sa.select(self.table).order_by(self.table.c.position).limit(_READ_AT_ONCE)
         seen: int | None = None
