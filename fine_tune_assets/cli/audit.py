@@ -1,4 +1,4 @@
-"""`fine-tune audit`: the audit log."""
+"""`fine-tune audit`: the audit log and the log of requests."""
 
 import sys
 
@@ -7,6 +7,7 @@ import click
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.ledger.audit import verify as verify_chain
 from fine_tune_assets.ledger.database import open_ledger
+from fine_tune_assets.ledger.request_audit import verify_requests
 
 
 @click.group()
@@ -16,12 +17,17 @@ def audit() -> None:
 
 @audit.command()
 def verify() -> None:
-    """Check that no line was changed, removed or put between others.
+    """Check that no line was changed, removed or put between others, in the audit log and in the log of requests.
 
-    Note down the newest hash somewhere else: cutting off the newest lines can only be seen by comparing it.
+    Note down the newest hashes somewhere else: cutting off the newest lines can only be seen by comparing them.
     """
-    check = verify_chain(open_ledger(load_settings().database_url))
-    if not check.is_intact:
-        click.echo(f"The audit log is broken: {check.reason}. {check.lines} lines before it are sound.", err=True)
+    ledger = open_ledger(load_settings().database_url)
+    checks = {"audit log": verify_chain(ledger), "log of requests": verify_requests(ledger)}
+    for name, check in checks.items():
+        if check.is_intact:
+            words = f"{check.lines} lines, an unbroken chain. Newest hash: {check.newest_hash}"
+            click.echo(words if name == "audit log" else f"{name}: {words}")
+        else:
+            click.echo(f"The {name} is broken: {check.reason}. {check.lines} lines before it are sound.", err=True)
+    if not all(check.is_intact for check in checks.values()):
         sys.exit(1)
-    click.echo(f"{check.lines} lines, an unbroken chain. Newest hash: {check.newest_hash}")

@@ -33,17 +33,31 @@ def gateway() -> None:
     """Run the gateway in the foreground: the one way in to the served model."""
     import uvicorn
 
+    from fine_tune_assets.gateway.listening import listening_options
+
     settings = load_settings()
+    options = listening_options(settings)
+    _share_metrics(settings)
     uvicorn.run(
         "fine_tune_assets.gateway.app:app_from_environment",
         factory=True,
-        host=settings.gateway_host,
-        port=settings.gateway_port,
+        **options,
         log_level="info",
         server_header=False,
+        proxy_headers=False,
         # An answer that is being streamed is finished before the gateway ends, up to this.
         timeout_graceful_shutdown=20,
     )
+
+
+def _share_metrics(settings: Settings) -> None:
+    """A new folder for the metrics of all gateway processes; prometheus_client reads its name when it is imported."""
+    import shutil
+
+    folder = settings.layout.run / "metrics"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, mode=0o700)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
 
 
 @click.command()
@@ -170,7 +184,7 @@ def _show(settings: Settings) -> None:
         _show_erased(ledger, live.release_id)
         _show_not_approved(settings, ledger, live.release_id)
         _show_engine(settings, ledger, live)
-    click.echo(f"Gateway        http://{settings.gateway_host}:{settings.gateway_port}/v1")
+    click.echo(f"Gateway        {settings.gateway_address}/v1")
     click.echo(f"Desk           {settings.desk_address}")
     for other in known:
         is_shown = other.state not in ("live", "stopped", "failed") or other is known[-1]

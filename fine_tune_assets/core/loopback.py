@@ -1,4 +1,4 @@
-"""Where a service of ours may listen. Owns the rule: on loopback only, since none of them has TLS of its own."""
+"""Where a service of ours may listen. Owns the rule: on loopback only, unless it has TLS (the gateway: see its `listening`)."""
 
 from fine_tune_assets.core.errors import SettingsError
 

@@ -61,6 +61,35 @@ class Settings:
     dagster_home: Path = PROJECT_DIR
     gateway_host: str = "127.0.0.1"
     gateway_port: int = 8060
+    gateway_workers: int = 1
+    """Processes that answer; all share the port."""
+    gateway_tls_cert: str = ""
+    gateway_tls_key: str = ""
+    """Files with the gateway's own certificate and its key; empty: no TLS."""
+    gateway_tls_client_ca: str = ""
+    """File with the authority that callers' certificates must be of; empty: callers need none."""
+    gateway_behind_tls_proxy: bool = False
+    """A proxy with TLS stands in front: the gateway may listen beyond loopback without a certificate of its own."""
+    gateway_oidc_issuer: str = ""
+    """Whose bearer tokens are let in besides API keys; empty means nobody's."""
+    gateway_oidc_audience: str = ""
+    """What tokens must be made out for."""
+    gateway_oidc_jwks: str = ""
+    """The provider's public keys: a file, or an https address."""
+    gateway_oidc_scope_claim: str = "scope"
+    gateway_oidc_scopes: str = ""
+    """THEIRS=OURS with spaces between; empty: they are called as ours."""
+    gateway_oidc_requests_per_minute: int = 0
+    gateway_oidc_tokens_per_day: int = 0
+    """Of one subject; 0: no limit."""
+    gateway_max_tokens: int = 2048
+    """Tokens of one answer that a caller may ask for."""
+    gateway_timeout_seconds: int = 900
+    """For one answer. An engine that answers one request at a time lets the others wait in line."""
+    gateway_audit_days: int = 365
+    """Days that the line of a request is kept; 0: for ever."""
+    gateway_answer_phi: str = "off"
+    """What happens to identifiers in answers: off, flag or block."""
     desk_host: str = "127.0.0.1"
     desk_port: int = 8070
     desk_url: str = ""
@@ -201,6 +230,10 @@ class Settings:
     @property
     def llmcompressor_interpreter(self) -> Path:
         return Path(self.llmcompressor_python or PROJECT_DIR / ".venv-llmcompressor/bin/python").expanduser().absolute()
+
+    @property
+    def gateway_address(self) -> str:
+        return f"{'https' if self.gateway_tls_cert else 'http'}://{self.gateway_host}:{self.gateway_port}"
 
     @property
     def dagster_address(self) -> str:

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from fine_tune_assets.ledger.audit import ChainCheck, verify
+from fine_tune_assets.ledger.audit import verify
+from fine_tune_assets.ledger.chains import ChainCheck
 from fine_tune_assets.ledger.database import Ledger
 
 _PATIENCE_SECONDS = 0.03

@@ -9,9 +9,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import httpx
 from authlib.common.security import generate_token
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
@@ -20,21 +18,13 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
-from fine_tune_assets.core.errors import FineTuneError, SettingsError
-from fine_tune_assets.core.loopback import LOOPBACK_HOSTS
+from fine_tune_assets.core.errors import SettingsError
+from fine_tune_assets.core.oidc import ALGORITHMS, LEEWAY_SECONDS, OidcError, ask_provider, require_tls
 from fine_tune_assets.core.settings import Settings
 
 RETURN_PATH = "/sign-in/oidc/return"
-_TIMEOUT_SECONDS = 10.0
 _KEEP_SECONDS = 3600.0
 """How long what the provider says about itself, and its keys, are remembered. An unknown key is asked for at once."""
-_LEEWAY_SECONDS = 60
-# Of the asymmetric ones: with HS256 whoever knows the public key could sign.
-_ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
-
-
-class OidcError(FineTuneError):
-    """The provider can't be reached, or what came back proves nothing."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +86,7 @@ class Provider:
         form = {"grant_type": "authorization_code", "code": code, "redirect_uri": return_to}
         form |= {"code_verifier": attempt.verifier, "client_id": self._client_id}
         secret = (self._client_id, self._client_secret) if self._client_secret else None
-        answer = self._ask("POST", self._metadata()["token_endpoint"], data=form, auth=secret)
+        answer = ask_provider("POST", self._metadata()["token_endpoint"], data=form, auth=secret)
         if not isinstance(answer.get("id_token"), str):
             raise OidcError("The sign-in provider sent no ID token.")
         return str(answer["id_token"])
@@ -114,7 +104,7 @@ class Provider:
                 },
                 {"nonce": nonce, "client_id": self._client_id},
             )
-            claims.validate(leeway=_LEEWAY_SECONDS)
+            claims.validate(leeway=LEEWAY_SECONDS)
         except (JoseError, ValueError, KeyError, TypeError):
             # Without its cause: it may quote the token.
             raise OidcError("What the sign-in provider sent does not prove who you are.") from None
@@ -122,11 +112,11 @@ class Provider:
 
     def _decode(self, id_token: str) -> jwt.Token:
         try:
-            return jwt.decode(id_token, self._keys(), algorithms=_ALGORITHMS)
+            return jwt.decode(id_token, self._keys(), algorithms=list(ALGORITHMS))
         except (JoseError, ValueError):
             # The provider may have changed its keys since they were asked for.
             self._known.at = float("-inf")
-            return jwt.decode(id_token, self._keys(), algorithms=_ALGORITHMS)
+            return jwt.decode(id_token, self._keys(), algorithms=list(ALGORITHMS))
 
     def _metadata(self) -> dict[str, Any]:
         self._refresh()
@@ -141,25 +131,14 @@ class Provider:
         with self._lock:
             if time.monotonic() - self._known.at < _KEEP_SECONDS:
                 return
-            metadata = self._ask("GET", f"{self.issuer}/.well-known/openid-configuration")
+            metadata = ask_provider("GET", f"{self.issuer}/.well-known/openid-configuration")
             if metadata.get("issuer") != self.issuer:
                 raise OidcError("The sign-in provider calls itself by another issuer than the setting oidc_issuer.")
             missing = {"authorization_endpoint", "token_endpoint", "jwks_uri"} - set(metadata)
             if missing:
                 raise OidcError(f"The sign-in provider does not say its {', '.join(sorted(missing))}.")
-            keys = KeySet.import_key_set(self._ask("GET", metadata["jwks_uri"]))  # type: ignore[arg-type]
+            keys = KeySet.import_key_set(ask_provider("GET", metadata["jwks_uri"]))  # type: ignore[arg-type]
             self._known = _Remembered(metadata, keys, time.monotonic())
-
-    def _ask(self, method: str, url: str, **options: Any) -> dict[str, Any]:
-        _require_tls(url)
-        try:
-            reply = httpx.request(method, url, timeout=_TIMEOUT_SECONDS, trust_env=False, **options)
-            answer = reply.json() if reply.status_code == 200 else None
-        except (httpx.HTTPError, ValueError):
-            raise OidcError("The sign-in provider can't be reached, or sent nothing that can be read.") from None
-        if not isinstance(answer, dict):
-            raise OidcError(f"The sign-in provider refused (HTTP {reply.status_code}).")
-        return answer
 
 
 def read_provider(settings: Settings) -> Provider | None:
@@ -169,7 +148,7 @@ def read_provider(settings: Settings) -> Provider | None:
     if not settings.oidc_client_id:
         raise SettingsError("oidc_issuer is set and oidc_client_id is not. Register the desk with the provider.")
     try:
-        _require_tls(settings.oidc_issuer)
+        require_tls(settings.oidc_issuer)
     except OidcError as error:
         raise SettingsError(str(error)) from error
     secret = _read_secret(settings.oidc_client_secret_file)
@@ -185,9 +164,3 @@ def _read_secret(path: str) -> str | None:
         return Path(path).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"oidc_client_secret_file {path} can't be read: {type(error).__name__}.") from error
-
-
-def _require_tls(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS):
-        raise OidcError("The sign-in provider must be reached by https.")

@@ -62,7 +62,15 @@ def start_engine(
     waits = ["--timeout-graceful-shutdown", str(SHUTDOWN_SECONDS)] if serves_users else []
     place = ["--host", HOST, "--port", str(httpx.URL(url).port)] if socket is None else ["--uds", str(socket)]
     return launch(
-        [sys.executable, "-m", "uvicorn", "--factory", "llama_cpp.server.app:create_app", *place, *waits],
+        [
+            sys.executable,
+            "-m",
+            "uvicorn",
+            "--factory",
+            "fine_tune_assets.engines.llama_cpp_app:create_app",
+            *place,
+            *waits,
+        ],
         {**engine_environment(os.environ), "CONFIG_FILE": str(folder / CONFIG)},
         alias,
         url,

@@ -8,7 +8,6 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -19,19 +18,29 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from fine_tune_assets.core.keys import read_or_create_key
-from fine_tune_assets.core.loopback import require_loopback
+from fine_tune_assets.core.parent import die_with_parent
 from fine_tune_assets.core.quiet_asgi import without_messages
 from fine_tune_assets.core.settings import Settings, load_settings
-from fine_tune_assets.gateway.chat import Chat, unavailable
+from fine_tune_assets.gateway.callers import Caller, Door, require_scope
+from fine_tune_assets.gateway.chat import Chat, Question, unavailable
+from fine_tune_assets.gateway.completions import chat_of_completion, is_raw, raw_completion
+from fine_tune_assets.gateway.embedding import MODEL as EMBEDDING_MODEL
+from fine_tune_assets.gateway.embedding import Embedder
 from fine_tune_assets.gateway.errors import (
     ApiError,
     answer_api_error,
     answer_http_error,
     answer_unexpected_error,
 )
+from fine_tune_assets.gateway.identifiers import open_gate
+from fine_tune_assets.gateway.journal import Journal
+from fine_tune_assets.gateway.limits import Limits
+from fine_tune_assets.gateway.listening import check_listening
+from fine_tune_assets.gateway.metrics import CONTENT_TYPE, FOLDER, Metrics
+from fine_tune_assets.gateway.openapi import openapi_document
 from fine_tune_assets.gateway.outcomes import OutcomeCounter
-from fine_tune_assets.gateway.requests import LIVE, FeedbackBody, correction_body, read_json
-from fine_tune_assets.ledger.api_keys import KeyHolder, check_key
+from fine_tune_assets.gateway.records import Recorded, prompt_key, record_of
+from fine_tune_assets.gateway.requests import LIVE, FeedbackBody, correction_body, engine_request, read_json
 from fine_tune_assets.ledger.corrections import record_correction
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.deployments import live_deployment
@@ -41,32 +50,40 @@ from fine_tune_assets.ledger.feedback import record_feedback
 
 _HOUR = "3600"
 """Seconds: by then somebody who sent too much in a day may send a little more."""
-_REFUSALS = {
-    "unknown": (401, "invalid_api_key", "This API key is not known."),
-    "expired": (401, "expired_api_key", "This API key has expired. Ask the operator for a new one."),
-    "revoked": (401, "revoked_api_key", "This API key was revoked. Ask the operator for a new one."),
-    "wrong_scope": (403, "wrong_scope", "This API key may not do that. Ask the operator for one that may."),
-}
 
 
 def app_from_environment() -> ASGIApp:
     """For uvicorn's `factory`."""
-    return without_messages(create_app(load_settings()))
+    settings = load_settings()
+    if settings.gateway_workers > 1:
+        die_with_parent()  # else a worker would go on answering when the process that watches it was killed
+    return without_messages(create_app(settings))
 
 
 def create_app(settings: Settings) -> FastAPI:
     """Open the ledger and return the application. Raises SettingsError, LedgerError."""
-    require_loopback(settings.gateway_host, "gateway")
+    check_listening(settings)
     gateway = Gateway(settings, open_ledger(settings.database_url))
     app = FastAPI(title="Gateway", openapi_url=None, docs_url=None, redoc_url=None, lifespan=gateway.lifespan)
-    for path, method, endpoint in (
+    routes = (
         ("/health", "GET", gateway.health),
         ("/ready", "GET", gateway.ready),
+        ("/metrics", "GET", gateway.show_metrics),
+        ("/openapi.json", "GET", gateway.show_openapi),
         ("/v1/models", "GET", gateway.list_models),
         ("/v1/chat/completions", "POST", gateway.chat),
+        ("/v1/completions", "POST", gateway.complete),
+        ("/v1/embeddings", "POST", gateway.embed),
         ("/v1/corrections", "POST", gateway.correct),
-    ):
+    )
+    for path, method, endpoint in routes:
         app.router.add_route(path, endpoint, methods=[method])
+    app.add_middleware(
+        Recorded,  # type: ignore[arg-type]
+        routes=[path for path, _, _ in routes],
+        journal=gateway.journal,
+        metrics=gateway.metrics,
+    )
     app.add_exception_handler(ApiError, answer_api_error)
     app.add_exception_handler(HTTPException, answer_http_error)
     app.add_exception_handler(SQLAlchemyError, _answer_ledger_away)
@@ -80,18 +97,28 @@ class Gateway:
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
         self._settings, self._ledger = settings, ledger
         self._key = read_or_create_key(settings.layout.keys, KEY_NAME)
+        self._prompt_key = prompt_key(self._key)
         self._counter = OutcomeCounter(ledger)
-        self._chat = Chat(settings, ledger, self._counter)
+        self._gate = open_gate(settings)
+        self._chat = Chat(settings, ledger, self._counter, self._gate)
+        self._door, self._limits, self._embedder = Door(settings, ledger), Limits(ledger), Embedder()
+        self.journal = Journal(ledger, settings.gateway_audit_days)
+        self.metrics = Metrics(settings.layout.run / FOLDER)
 
     @asynccontextmanager
     async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
-        flushing = asyncio.create_task(self._counter.keep_flushing())
+        running = (self._counter.keep_flushing(), self.journal.keep_cutting(), self._gate.run())
+        tasks = [asyncio.create_task(each) for each in running]
         try:
             yield
         finally:
-            flushing.cancel()
+            for task in tasks:
+                task.cancel()
             await self._counter.flush()
+            await self.journal.close()
             await self._chat.close()
+            self._gate.close()
+            self._embedder.close()
             self._ledger.close()
 
     async def health(self, _request: Request) -> Response:
@@ -99,25 +126,58 @@ class Gateway:
         return JSONResponse({"status": "ok"})
 
     async def ready(self, _request: Request) -> Response:
-        """Whether a release is live and has an engine."""
+        """Whether a release is live and has an engine, and answers can be checked if they have to be."""
         live = await run_in_threadpool(live_deployment, self._ledger)
-        is_ready = live is not None and live.engine_url is not None
+        is_ready = live is not None and live.engine_url is not None and self._gate.is_ready
         return JSONResponse({"status": "ready" if is_ready else "not ready"}, status_code=200 if is_ready else 503)
 
+    async def show_metrics(self, request: Request) -> Response:
+        require_scope(await self._door.let_in(request), "metrics")
+        return Response(await run_in_threadpool(self.metrics.text), media_type=CONTENT_TYPE)
+
+    async def show_openapi(self, request: Request) -> Response:
+        """For whoever has a key; what it allows does not matter."""
+        await self._authorise(request, None)
+        return JSONResponse(openapi_document())
+
     async def list_models(self, request: Request) -> Response:
-        await self._authorise(request, "chat")
+        caller = await self._authorise(request, "chat")
         target = await run_in_threadpool(self._chat.live)
-        models = [{"id": name, "object": "model", "owned_by": "fine-tune"} for name in (LIVE, target.release_id)]
+        names = (LIVE, target.release_id, *((EMBEDDING_MODEL,) if "embed" in caller.scopes else ()))
+        models = [{"id": name, "object": "model", "created": 0, "owned_by": "fine-tune"} for name in names]
         return JSONResponse({"object": "list", "data": models}, headers={"x-release-id": target.release_id})
 
     async def chat(self, request: Request) -> Response:
-        await self._authorise(request, "chat")
+        caller = await self._authorise(request, "chat")
+        body = await read_json(request)
+        record_of(request).hash_prompt(self._prompt_key, body.get("messages"))
+        return await self._ask(request, caller, Question(body, engine_request, "chat/completions", False))
+
+    async def complete(self, request: Request) -> Response:
+        caller = await self._authorise(request, "chat")
+        body = await read_json(request)
+        record_of(request).hash_prompt(self._prompt_key, body.get("prompt"))
+        raw = is_raw(body)
+        to_engine, path = (raw_completion, "completions") if raw else (chat_of_completion, "chat/completions")
+        return await self._ask(request, caller, Question(body, to_engine, path, True, raw))
+
+    async def _ask(self, request: Request, caller: Caller, question: Question) -> Response:
         async with self._chat.place() as hand_on:
-            return await self._chat.answer(await read_json(request), hand_on)
+            return await self._chat.answer(question, caller, record_of(request), hand_on)
+
+    async def embed(self, request: Request) -> Response:
+        await self._authorise(request, "embed")
+        body, record = await read_json(request), record_of(request)
+        record.hash_prompt(self._prompt_key, body.get("input"))
+        answer = await self._embedder.answer(body)
+        record.note_usage({**answer["usage"], "completion_tokens": 0})
+        return JSONResponse(answer)
 
     async def correct(self, request: Request) -> Response:
         holder = await self._authorise(request, "correct")
-        body = correction_body(await read_json(request))
+        sent = await read_json(request)
+        record_of(request).hash_prompt(self._prompt_key, [sent.get("instruction"), sent.get("input")])
+        body = correction_body(sent)
         idempotency_key = request.headers.get("idempotency-key") or uuid.uuid4().hex
         if len(idempotency_key) > 200:
             raise ApiError(400, "invalid_request", "The Idempotency-Key is longer than 200 characters.")
@@ -142,19 +202,14 @@ class Gateway:
         kind = "feedback" if isinstance(body, FeedbackBody) else "correction"
         return JSONResponse({"id": kept_as, "object": kind}, status_code=201)
 
-    async def _authorise(self, request: Request, scope: str) -> KeyHolder:
-        scheme, _, presented = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not presented.strip():
-            raise _refusal(401, "missing_api_key", "Send an API key: `Authorization: Bearer …`.")
-        check = await run_in_threadpool(check_key, self._ledger, presented.strip(), scope, datetime.now(UTC))
-        if check.outcome != "ok" or check.holder is None:
-            raise _refusal(*_REFUSALS[check.outcome])
-        return check.holder
-
-
-def _refusal(status: int, code: str, message: str) -> ApiError:
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-    return ApiError(status, code, message, headers)
+    async def _authorise(self, request: Request, scope: str | None) -> Caller:
+        record = record_of(request)
+        caller = await self._door.let_in(request)
+        record.caller = caller
+        if scope is not None:
+            require_scope(caller, scope)
+        record.headers |= await self._limits.take(caller)
+        return caller
 
 
 async def _answer_ledger_away(request: Request, _error: Any) -> Response:

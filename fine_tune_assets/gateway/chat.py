@@ -1,12 +1,14 @@
-"""One chat request: to the live engine, or once more to the other colour if that one fails before its first byte.
+"""One question to the model: to the live engine, or once more to the other colour if that one fails before its first byte.
 
 Owns how many are under way, how each ended, and finding the engines. Which release is live is read for each request, so that a
 switch loses none.
 """
 
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,19 +18,23 @@ from starlette.responses import Response
 
 from fine_tune_assets.core.fingerprints import fingerprint_file
 from fine_tune_assets.core.keys import read_or_create_key
-from fine_tune_assets.core.releases import PROMPT, AskedWith, ReleaseError, read_release
+from fine_tune_assets.core.releases import PROMPT, AskedWith, ReleaseError, ReleaseFolder, read_release
 from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.gateway.answers import Wanted, response_of
+from fine_tune_assets.gateway.callers import Caller
 from fine_tune_assets.gateway.engine_client import (
     Answer,
     EngineClients,
     EngineGoneError,
     WatchedResponse,
     ask_engine,
-    response_of,
 )
 from fine_tune_assets.gateway.errors import ApiError
+from fine_tune_assets.gateway.features import features_of
+from fine_tune_assets.gateway.identifiers import AnswerGate
 from fine_tune_assets.gateway.outcomes import OutcomeCounter
-from fine_tune_assets.gateway.requests import LIVE, engine_request
+from fine_tune_assets.gateway.records import Record
+from fine_tune_assets.gateway.requests import LIVE, Permits, wants_usage
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import open_sealed_key
 from fine_tune_assets.ledger.encryption import KEY_NAME
@@ -37,16 +43,31 @@ from fine_tune_assets.ledger.outcomes import FAILED, answered_after
 from fine_tune_assets.ledger.targets import Target, find_targets
 
 _ATTEMPTS = 2
+EngineRequest = Callable[[Mapping[str, Any], str, AskedWith, Permits], dict[str, Any]]
+"""Body, release, what it is asked with and what the caller may → what the engine is asked."""
 _BEING_STARTED = "The model is being started again. Ask again in a moment."
+
+
+@dataclass(frozen=True)
+class Question:
+    """A request as it came, and how it is put to the engine and answered."""
+
+    body: Mapping[str, Any]
+    to_engine: EngineRequest
+    path: str
+    """Of the engine."""
+    is_completion: bool
+    """The answer is written as a completion, not as chat."""
+    is_raw: bool = False
 
 
 class Chat:
     """Shared by all requests of a gateway process."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, counter: OutcomeCounter) -> None:
-        self._settings, self._ledger, self._counter = settings, ledger, counter
+    def __init__(self, settings: Settings, ledger: Ledger, counter: OutcomeCounter, gate: AnswerGate) -> None:
+        self._settings, self._ledger, self._counter, self._gate = settings, ledger, counter, gate
         self._key = read_or_create_key(settings.layout.keys, KEY_NAME)
-        self._clients = EngineClients()
+        self._clients = EngineClients(settings.gateway_timeout_seconds)
         self._opened: dict[tuple[str, bytes | None], str] = {}
         """Keys of engines that may be asked now."""
         self._under_way = 0
@@ -87,21 +108,40 @@ class Chat:
     def _give_back(self) -> None:
         self._under_way -= 1
 
-    async def answer(self, body: Mapping[str, Any], hand_on: Callable[[], Callable[[], None]]) -> Response:
+    async def answer(
+        self, question: Question, caller: Caller, record: Record, hand_on: Callable[[], Callable[[], None]]
+    ) -> Response:
         """Raises ApiError."""
+        body = question.body
         started, failed, last = time.monotonic(), set[str](), EngineGoneError()
+        self._gate.require_ready()
         for _ in range(_ATTEMPTS):
             targets = await run_in_threadpool(find_targets, self._ledger)
             self._forget_all_but(targets)
             target = self._choose(targets, body, failed)
-            asked = engine_request(body, target.release_id, self._asked_with(target))
+            folder = self._release(target)
+            asked_with = folder.asked_with
+            asked = question.to_engine(body, target.release_id, asked_with, self._permits(caller, target, folder))
+            record.release_id = target.release_id
             try:
-                answer = await self._ask(target, asked, failed)
+                answer = await self._ask(target, asked, question.path, failed)
             except EngineGoneError as error:
                 last = error
                 continue
-            response = response_of(answer, asked["stream"], target.release_id)
-            return WatchedResponse(response, self._done(target, answer, started, hand_on(), failed), answer)
+            given = _text_of(asked)
+            wanted = Wanted(
+                asked["stream"], wants_usage(body), question.is_completion and not question.is_raw, given,
+                started + self._settings.gateway_timeout_seconds,
+            )  # fmt: skip
+            done = self._done(target, answer, started, record, hand_on(), failed)
+            try:
+                response = await response_of(answer, wanted, record, self._gate)
+            except BaseException:
+                done()
+                await answer.close()
+                raise
+            response.headers["x-release-id"] = target.release_id
+            return WatchedResponse(response, done, answer)
         if last.status is not None:
             raise ApiError(502, "engine_error", f"The model failed (HTTP {last.status}).")
         raise unavailable(_BEING_STARTED)
@@ -112,10 +152,19 @@ class Chat:
         known = {(target.deployment_id, target.engine_key) for target in targets}
         self._opened = {name: key for name, key in self._opened.items() if name in known}
 
-    async def _ask(self, target: Target, asked: dict[str, Any], failed: set[str]) -> Answer:
+    def _permits(self, caller: Caller, target: Target, folder: "_Known") -> Permits:
+        return Permits(
+            may_replace_system_prompt="system_prompt" in caller.scopes,
+            may_be_raw="raw_completions" in caller.scopes,
+            max_tokens=self._settings.gateway_max_tokens,
+            features=features_of(folder.release, self._settings.layout.run / "engines" / target.deployment_id),
+            template=folder.template,
+        )
+
+    async def _ask(self, target: Target, asked: dict[str, Any], path: str, failed: set[str]) -> Answer:
         assert target.engine_url is not None
         try:
-            return await ask_engine(self._clients.client(target.engine_url), self._engine_key(target), asked)
+            return await ask_engine(self._clients.client(target.engine_url), self._engine_key(target), asked, path)
         except EngineGoneError:
             self._note_failure(target, failed)
             raise
@@ -131,7 +180,13 @@ class Chat:
         failed.add(target.deployment_id)
 
     def _done(
-        self, target: Target, answer: Answer, started: float, give_back: Callable[[], None], failed: set[str]
+        self,
+        target: Target,
+        answer: Answer,
+        started: float,
+        record: Record,
+        give_back: Callable[[], None],
+        failed: set[str],
     ) -> Callable[[], None]:
         def done() -> None:
             give_back()
@@ -139,7 +194,7 @@ class Chat:
             if answer.is_broken:
                 self._note_failure(target, failed)
             elif answer.is_whole:
-                self._counter.add(target.deployment_id, answered_after(time.monotonic() - started))
+                self._counter.add(target.deployment_id, answered_after(time.monotonic() - started, record.identifiers))
 
         return done
 
@@ -167,11 +222,26 @@ class Chat:
         except LedgerError as error:
             raise unavailable("The live engine's key can't be read. Start the supervisor again.") from error
 
-    def _asked_with(self, target: Target) -> AskedWith:
+    def _release(self, target: Target) -> "_Known":
         try:
-            return _asked_with(self._settings.data_dir / target.folder, target.release_id)
+            return _known(self._settings.data_dir / target.folder, target.release_id)
         except (ReleaseError, OSError, ValueError) as error:
             raise unavailable("The live release's folder can't be read. Build the release again.") from error
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Of a release, read once."""
+
+    release: ReleaseFolder
+    asked_with: AskedWith
+    template: str
+
+
+def _text_of(asked: Mapping[str, Any]) -> str:
+    """What an answer may repeat: all that the model was given."""
+    said = [message.get("content") or "" for message in asked.get("messages", ())]
+    return "\n".join([*said, asked.get("prompt", "")])
 
 
 def _live_of(targets: list[Target]) -> Target:
@@ -181,12 +251,13 @@ def _live_of(targets: list[Target]) -> Target:
 
 
 @lru_cache(maxsize=16)
-def _asked_with(folder: Path, release_id: str) -> AskedWith:
+def _known(folder: Path, release_id: str) -> _Known:
     """Never changes for a release id. The supervisor verified the folder before it started the engine."""
     release = read_release(folder)
     if release.release_id != release_id or fingerprint_file(folder / PROMPT) != release.manifest["files"].get(PROMPT):
         raise unavailable("The live release's folder was changed. Build the release again.")
-    return release.asked_with
+    template = json.loads((folder / PROMPT).read_text(encoding="utf-8")).get("chat_template")
+    return _Known(release, release.asked_with, str(template or ""))
 
 
 def unavailable(message: str) -> ApiError:

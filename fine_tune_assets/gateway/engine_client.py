@@ -3,20 +3,16 @@
 Owns the HTTP clients, what happens when an engine went away, and that a stream that breaks says so.
 """
 
-import json
 from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any
 
 import httpx
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from fine_tune_assets.engines.addresses import base_url, socket_of
 from fine_tune_assets.engines.chat_client import error_of, is_too_long
-from fine_tune_assets.gateway.errors import ApiError, error_body
-
-READ_TIMEOUT_SECONDS = 900.0
-"""An engine that answers one request at a time lets the others wait in line."""
+from fine_tune_assets.gateway.errors import ApiError
 
 
 class EngineGoneError(Exception):
@@ -28,11 +24,17 @@ class EngineGoneError(Exception):
         """HTTP status, if it answered at all."""
 
 
+class StreamBrokenError(Exception):
+    """The engine went away before the end of an answer."""
+
+
 class EngineClients:
     """One client an engine. No connection is kept: the supervisor sees by the open ones which answers are still out, in whichever
     gateway process. A new one to a Unix socket costs less than a tenth of a millisecond."""
 
-    def __init__(self) -> None:
+    def __init__(self, timeout_seconds: float) -> None:
+        """`timeout_seconds` for each next part of an answer: an engine that answers one at a time lets others wait."""
+        self._timeout_seconds = timeout_seconds
         self._clients: dict[str, httpx.AsyncClient] = {}
 
     def client(self, url: str) -> httpx.AsyncClient:
@@ -45,7 +47,7 @@ class EngineClients:
             self._clients[url] = httpx.AsyncClient(
                 base_url=base_url(url),
                 transport=transport,
-                timeout=httpx.Timeout(READ_TIMEOUT_SECONDS, connect=5.0),
+                timeout=httpx.Timeout(self._timeout_seconds, connect=5.0),
                 trust_env=False,
             )
         return self._clients[url]
@@ -73,16 +75,15 @@ class Answer:
         self.is_broken = False
         """Whether the engine went away before its end."""
 
-    async def stream(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """As they come, wherever they are cut. Raises StreamBrokenError if the engine goes away before the end."""
         yield self._first
         try:
             async for chunk in self._rest:
                 yield chunk
-        except httpx.TransportError:
+        except httpx.TransportError as error:
             self.is_broken = True
-            broken = error_body(502, "stream_broken", "The model went away before the end of this answer. Ask again.")
-            yield f"data: {json.dumps(broken)}\n\n".encode()
-            return
+            raise StreamBrokenError from error
         self.is_whole = True
 
     def whole(self) -> bytes:
@@ -94,14 +95,14 @@ class Answer:
         await self._reply.aclose()
 
 
-async def ask_engine(client: httpx.AsyncClient, api_key: str, body: dict[str, Any]) -> Answer:
+async def ask_engine(
+    client: httpx.AsyncClient, api_key: str, body: dict[str, Any], path: str = "chat/completions"
+) -> Answer:
     """Ask, and wait for the answer's first bytes; for all of it, if it is no stream.
 
     Raises EngineGoneError if asking again elsewhere is safe, ApiError if the engine refused.
     """
-    request = client.build_request(
-        "POST", "chat/completions", json=body, headers={"Authorization": f"Bearer {api_key}"}
-    )
+    request = client.build_request("POST", path, json=body, headers={"Authorization": f"Bearer {api_key}"})
     reply: httpx.Response | None = None
     try:
         reply = await client.send(request, stream=True)
@@ -128,6 +129,8 @@ async def _refuse(reply: httpx.Response) -> None:
         raise ApiError(400, "context_length_exceeded", message)
     if reply.status_code >= 500:
         raise EngineGoneError(reply.status_code)
+    if reply.status_code in (400, 422):
+        raise ApiError(400, "refused_by_engine", "The model's program refused what was asked for.")
     raise ApiError(502, "engine_error", f"The model failed (HTTP {reply.status_code}).")
 
 
@@ -143,11 +146,3 @@ class WatchedResponse(Response):
         finally:
             self._done()
             await self._answer.close()
-
-
-def response_of(answer: Answer, is_stream: bool, release_id: str) -> Response:
-    headers = {"x-release-id": release_id}
-    if not is_stream:
-        return Response(answer.whole(), media_type="application/json", headers=headers)
-    headers["cache-control"] = "no-cache"
-    return StreamingResponse(answer.stream(), media_type="text/event-stream", headers=headers)

@@ -16,6 +16,10 @@ class ApiError(Exception):
         return error_body(self.status, self.code, self.message)
 
 
+def invalid(message: str) -> ApiError:
+    return ApiError(400, "invalid_request", message)
+
+
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error"}
 
 
@@ -24,18 +28,28 @@ def error_body(status: int, code: str, message: str) -> dict[str, dict[str, str 
     return {"error": {"message": message, "type": kind, "param": None, "code": code}}
 
 
-async def answer_api_error(_request: Request, error: Exception) -> JSONResponse:
+async def answer_api_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ApiError)
+    _note(request, error.code)
     return JSONResponse(error.body, status_code=error.status, headers=error.headers)
 
 
-async def answer_http_error(_request: Request, error: Exception) -> JSONResponse:
+def _note(request: Request, code: str) -> None:
+    """For whoever keeps records of requests."""
+    record = getattr(request.state, "record", None)
+    if record is not None:
+        record.code = code
+
+
+async def answer_http_error(request: Request, error: Exception) -> JSONResponse:
     """What the framework itself refuses: an unknown path, or another method."""
     status = int(getattr(error, "status_code", 500))
     code = {404: "not_found", 405: "method_not_allowed"}.get(status, "refused")
+    _note(request, code)
     message = "There is no such route here." if status == 404 else "This can't be done here."
     return JSONResponse(error_body(status, code, message), status_code=status)
 
 
-async def answer_unexpected_error(_request: Request, _error: Exception) -> JSONResponse:
+async def answer_unexpected_error(request: Request, _error: Exception) -> JSONResponse:
+    _note(request, "internal_error")
     return JSONResponse(error_body(500, "internal_error", "The gateway failed. Its log says where."), status_code=500)

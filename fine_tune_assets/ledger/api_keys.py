@@ -1,14 +1,15 @@
 """API keys of the gateway: `fta_<id>_<secret>`, shown once, kept as a hash.
 
-Owns making, checking, listing and revoking them. The secret has 256 random bits, so a plain SHA-256 can't be reversed
-by trying candidates.
+Owns making, checking, listing, rotating and revoking them, and the scopes that there are. The secret has 256 random bits, so a
+plain SHA-256 can't be reversed by trying candidates.
 """
 
 import hmac
+import re
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -19,11 +20,18 @@ from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
 from fine_tune_assets.ledger.schema import api_keys
 
-SCOPES = ("chat", "correct")
+SCOPES = ("chat", "correct", "embed", "metrics", "system_prompt", "raw_completions")
+"""Besides these, `label:NAME`: may see documents with that access label."""
+_LABEL = re.compile(r"label:[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_SCOPES_CHARACTERS = 200
 PREFIX = "fta"
 OPERATOR = "operator"
 """Who the audit log names when nobody is logged in: whoever can run the command line."""
 Outcome = Literal["ok", "unknown", "expired", "revoked", "wrong_scope"]
+
+
+_NO_HASH = "0" * 64
+"""Of no secret."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,18 @@ class KeyHolder:
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    requests_per_minute: int | None = None
+    tokens_per_day: int | None = None
+    """None: no limit."""
+
+
+@dataclass(frozen=True)
+class KeyLimits:
+    requests_per_minute: int | None = None
+    tokens_per_day: int | None = None
+
+
+NO_LIMITS = KeyLimits()
 
 
 @dataclass(frozen=True)
@@ -52,10 +72,15 @@ class KeyCheck:
 
 
 def create_key(
-    ledger: Ledger, name: str, scopes: Collection[str], expires_at: datetime | None = None, by: str = OPERATOR
+    ledger: Ledger,
+    name: str,
+    scopes: Collection[str],
+    expires_at: datetime | None = None,
+    by: str = OPERATOR,
+    limits: KeyLimits = NO_LIMITS,
 ) -> NewKey:
     """Raises LedgerError for an unknown scope, no scope, or a name that an unrevoked key already has."""
-    wanted = _check_scopes(scopes)
+    wanted = check_scopes(scopes)
     if not name.strip():
         raise LedgerError("An API key needs a name: it is who corrections are recorded as coming from.")
     key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
@@ -64,37 +89,45 @@ def create_key(
         if connection.execute(taken).first():
             raise LedgerError(f"There is a key named {name} already. Revoke it first, or choose another name.")
         row = {"key_id": key_id, "name": name, "secret_hash": fingerprint_text(secret), "scopes": " ".join(wanted)}
-        connection.execute(api_keys.insert().values(**row, created_at=datetime.now(UTC), expires_at=expires_at))
+        values = row | vars(limits) | {"created_at": datetime.now(UTC), "expires_at": expires_at}
+        connection.execute(api_keys.insert().values(**values))
         audit.append(connection, by, "created API key", key_id)
     return NewKey(key_id, f"{PREFIX}_{key_id}_{secret}")
 
 
-def _check_scopes(scopes: Collection[str]) -> tuple[str, ...]:
-    unknown = sorted(set(scopes) - set(SCOPES))
+def check_scopes(scopes: Collection[str]) -> tuple[str, ...]:
+    """The scopes in their order. Raises LedgerError for one that does not exist, or none."""
+    labels = sorted(scope for scope in set(scopes) if _LABEL.fullmatch(scope))
+    unknown = sorted(set(scopes) - set(SCOPES) - set(labels))
     if unknown or not scopes:
-        raise LedgerError(f"Scopes must be some of {', '.join(SCOPES)}; got {', '.join(unknown) or 'none'}.")
-    return tuple(scope for scope in SCOPES if scope in scopes)
+        known = f"{', '.join(SCOPES)} or label:NAME"
+        raise LedgerError(f"Scopes must be some of {known}; got {', '.join(unknown) or 'none'}.")
+    found = (*(scope for scope in SCOPES if scope in scopes), *labels)
+    if len(" ".join(found)) > _SCOPES_CHARACTERS:
+        raise LedgerError(f"The scopes are longer than {_SCOPES_CHARACTERS} characters together. Make a second key.")
+    return found
 
 
-def check_key(ledger: Ledger, presented: str, scope: str, now: datetime) -> KeyCheck:
-    """Decide on a presented key. Takes the same time for a wrong secret wherever it differs."""
+def check_key(ledger: Ledger, presented: str, scope: str | None, now: datetime) -> KeyCheck:
+    """Decide on a presented key; `scope` None: any will do. Takes the same time for a wrong secret wherever it differs."""
     prefix, key_id, secret = ([*presented.split("_", 2), "", "", ""])[:3]
     with ledger.read() as connection:
         row = connection.execute(sa.select(api_keys).where(api_keys.c.key_id == key_id)).mappings().first()
-    stored = row["secret_hash"] if row else "0" * 64
-    is_same = hmac.compare_digest(fingerprint_text(secret), stored)
-    if row is None or prefix != PREFIX or not is_same:
+    hashed = fingerprint_text(secret)
+    is_same = hmac.compare_digest(hashed, row["secret_hash"] if row else _NO_HASH)
+    is_old = hmac.compare_digest(hashed, (row["old_secret_hash"] if row else None) or _NO_HASH)
+    if row is None or prefix != PREFIX or not (is_same or (is_old and now < row["old_secret_until"])):
         return KeyCheck("unknown", None)
     holder = _holder(row)
     return KeyCheck(_outcome(holder, scope, now), holder)
 
 
-def _outcome(holder: KeyHolder, scope: str, now: datetime) -> Outcome:
+def _outcome(holder: KeyHolder, scope: str | None, now: datetime) -> Outcome:
     if holder.revoked_at is not None:
         return "revoked"
     if holder.expires_at is not None and now >= holder.expires_at:
         return "expired"
-    return "ok" if scope in holder.scopes else "wrong_scope"
+    return "ok" if scope is None or scope in holder.scopes else "wrong_scope"
 
 
 def list_keys(ledger: Ledger) -> list[KeyHolder]:
@@ -103,17 +136,38 @@ def list_keys(ledger: Ledger) -> list[KeyHolder]:
         return [_holder(row) for row in rows.mappings()]
 
 
+def rotate_key(ledger: Ledger, key_id: str, grace: timedelta, by: str = OPERATOR) -> NewKey:
+    """A new secret; the one of before opens for the grace time, the one before that no more. Scopes, limits and expiry stay.
+
+    Raises UnknownRecordError, and LedgerError for a revoked key.
+    """
+    secret, now = secrets.token_urlsafe(32), datetime.now(UTC)
+    with ledger.begin() as connection:
+        row = _find(connection, key_id)
+        if row["revoked_at"] is not None:
+            raise LedgerError(f"Key {key_id} is revoked. Make a new one with `fine-tune keys create`.")
+        values = {"secret_hash": fingerprint_text(secret), "old_secret_hash": row["secret_hash"]}
+        values["old_secret_until"] = now + grace
+        connection.execute(api_keys.update().where(api_keys.c.key_id == key_id).values(**values))
+        audit.append(connection, by, "rotated API key", key_id)
+    return NewKey(key_id, f"{PREFIX}_{key_id}_{secret}")
+
+
 def revoke_key(ledger: Ledger, key_id: str, by: str = OPERATOR) -> None:
     """Raises UnknownRecordError. Revoking twice changes nothing."""
     with ledger.begin() as connection:
-        row = connection.execute(sa.select(api_keys).where(api_keys.c.key_id == key_id)).mappings().first()
-        if row is None:
-            raise UnknownRecordError(f"There is no API key {key_id}. `fine-tune keys list` shows them.")
-        if row["revoked_at"] is None:
+        if _find(connection, key_id)["revoked_at"] is None:
             connection.execute(
                 api_keys.update().where(api_keys.c.key_id == key_id).values(revoked_at=datetime.now(UTC))
             )
             audit.append(connection, by, "revoked API key", key_id)
+
+
+def _find(connection: sa.Connection, key_id: str) -> Any:
+    row = connection.execute(sa.select(api_keys).where(api_keys.c.key_id == key_id)).mappings().first()
+    if row is None:
+        raise UnknownRecordError(f"There is no API key {key_id}. `fine-tune keys list` shows them.")
+    return row
 
 
 def _holder(row: Any) -> KeyHolder:
@@ -124,4 +178,6 @@ def _holder(row: Any) -> KeyHolder:
         row["created_at"],
         row["expires_at"],
         row["revoked_at"],
+        row["requests_per_minute"],
+        row["tokens_per_day"],
     )

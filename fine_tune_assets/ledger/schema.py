@@ -1,8 +1,8 @@
 """The tables of the ledger. Owns names, columns and constraints; migrations make them, modules beside this use them.
 
 Says what people and services said: keys, users, review items, decisions, corrections, missed identifiers, verdicts, spot-checks,
-releases, deployments and how their requests ended, live knowledge indexes, erasures, audit lines. Texts of drafts and answers are
-not here: they stay in the tables of the graph.
+releases, deployments and how their requests ended, live knowledge indexes, erasures, audit lines, requests and what callers used.
+Texts of drafts and answers are not here: they stay in the tables of the graph.
 """
 
 from datetime import UTC, datetime
@@ -44,6 +44,12 @@ api_keys = sa.Table(
     sa.Column("created_at", UtcTime, nullable=False),
     sa.Column("expires_at", UtcTime),
     sa.Column("revoked_at", UtcTime),
+    # The secret of before the last rotation, and until when it opens.
+    sa.Column("old_secret_hash", sa.String(64)),
+    sa.Column("old_secret_until", UtcTime),
+    # NULL: no limit.
+    sa.Column("requests_per_minute", sa.Integer),
+    sa.Column("tokens_per_day", sa.Integer),
 )
 
 users = sa.Table(
@@ -393,4 +399,41 @@ audit_lines = sa.Table(
     sa.Column("about", sa.String(300), nullable=False),
     sa.Column("previous_hash", sa.String(64), nullable=False, unique=True),
     sa.Column("line_hash", sa.String(64), nullable=False, unique=True),
+)
+
+request_lines = sa.Table(
+    "request_lines",
+    metadata,
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+    # When it ended.
+    sa.Column("at", UtcTime, nullable=False),
+    # `key:ID` or `oidc:SUBJECT`; NULL where nobody proved who they are.
+    sa.Column("who", sa.String(300)),
+    sa.Column("route", sa.String(64), nullable=False),
+    sa.Column("status", sa.Integer, nullable=False),
+    # The error's code, `left` if the caller hung up; NULL for a whole answer.
+    sa.Column("code", sa.String(64)),
+    sa.Column("release_id", sa.String(64)),
+    sa.Column("tokens_in", sa.Integer),
+    sa.Column("tokens_out", sa.Integer),
+    sa.Column("milliseconds", sa.Integer, nullable=False),
+    # HMAC of what was asked: who has the text and the key can show that it was this one.
+    sa.Column("prompt_hash", sa.String(64)),
+    # Found in the answer; NULL where nobody looked.
+    sa.Column("identifiers", sa.Integer),
+    # More than one only for refusals of nobody known, of the same second.
+    sa.Column("requests", sa.Integer, nullable=False),
+    sa.Column("previous_hash", sa.String(64), nullable=False, unique=True),
+    sa.Column("line_hash", sa.String(64), nullable=False, unique=True),
+)
+
+caller_usage = sa.Table(
+    "caller_usage",
+    metadata,
+    sa.Column("caller", sa.String(300), primary_key=True),
+    # `requests` of a minute or `tokens` of a day.
+    sa.Column("what", sa.String(16), primary_key=True),
+    # Where that minute or day begins.
+    sa.Column("slot", UtcTime, primary_key=True),
+    sa.Column("used", sa.Integer, nullable=False),
 )

@@ -66,11 +66,16 @@ def kinds_given_away(
     values: Sequence[tuple[str, str]], allowed: str, is_original: IsOriginal
 ) -> Mapping[str, frozenset[str]]:
     """Of the findings (kind, value) in one answer, the kinds of those that were removed from a report and of the others."""
-    new = [(kind, value) for kind, value in values if is_direct(kind) and not _stands_in(kind, value, allowed)]
+    new = new_identifiers(values, allowed)
     return {
         REMOVED: frozenset(kind for kind, value in new if _was_removed(kind, value, is_original)),
         MADE_UP: frozenset(kind for kind, value in new if not _was_removed(kind, value, is_original)),
     }
+
+
+def new_identifiers(values: Sequence[tuple[str, str]], allowed: str) -> list[tuple[str, str]]:
+    """Of the findings (kind, value), those that tell who somebody is and stand nowhere in what was given."""
+    return [(kind, value) for kind, value in values if is_direct(kind) and not _stands_in(kind, value, allowed)]
 
 
 def _stands_in(kind: str, value: str, allowed: str) -> bool:

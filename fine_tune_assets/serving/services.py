@@ -7,6 +7,7 @@ does not run do nothing.
 import fcntl
 import os
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -69,13 +70,13 @@ def known_services(settings: Settings) -> dict[str, Service]:
     tools, workspace = Path(sys.executable).parent, ("-w", str(PROJECT_DIR / "workspace.yaml"))
     read_only = () if settings.dagster_ui_can_launch else ("--read-only",)
     heartbeat = settings.layout.run / HEARTBEAT
-    gateway = f"http://{settings.gateway_host}:{settings.gateway_port}"
+    gateway = settings.gateway_address
     desk = f"http://{settings.desk_host}:{settings.desk_port}"
     dagster = f"http://{_LOOPBACK}:{settings.dagster_port}"
     address = ("-h", _LOOPBACK, "-p", str(settings.dagster_port))
     services = (
         Service(SUPERVISOR, (*cli, "serve"), lambda since: heartbeat.exists() and heartbeat.stat().st_mtime >= since),
-        Service("gateway", (*cli, "gateway"), lambda _: _answers(f"{gateway}/health"), settings.gateway_port, gateway),
+        Service("gateway", (*cli, "gateway"), lambda _: _gateway_answers(settings), settings.gateway_port, gateway),
         Service(
             "desk", (*cli, "desk"), lambda _: _answers(f"{desk}/health"), settings.desk_port, settings.desk_address
         ),
@@ -205,6 +206,25 @@ def _accepts(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex((_LOOPBACK, port)) == 0
+
+
+def _gateway_answers(settings: Settings) -> bool:
+    """With TLS, whether there is something that speaks it: its certificate is made out for others, and it may ask for one."""
+    if not settings.gateway_tls_cert:
+        return _answers(f"http://{_reached_at(settings.gateway_host)}:{settings.gateway_port}/health")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    place = (_reached_at(settings.gateway_host), settings.gateway_port)
+    try:
+        with socket.create_connection(place, timeout=5) as line, context.wrap_socket(line):
+            return True
+    except OSError:
+        return False
+
+
+def _reached_at(host: str) -> str:
+    """From this machine, whoever listens on all of its addresses."""
+    return _LOOPBACK if host in ("0.0.0.0", "::") else host
 
 
 def _answers(url: str) -> bool:

@@ -45,7 +45,7 @@ class _Server(ThreadingMixIn, UnixStreamServer):
 
 
 @contextmanager
-def _listening(path: Path, engine: Engine) -> Iterator[None]:
+def listening(path: Path, engine: Engine) -> Iterator[None]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["content-length"]))
@@ -97,7 +97,7 @@ class Two:
         return found
 
 
-def _live(settings: Settings, ledger: Ledger, path: Path, prompt: str) -> Deployment:
+def make_live(settings: Settings, ledger: Ledger, path: Path, prompt: str) -> Deployment:
     key = read_or_create_key(settings.layout.keys, KEY_NAME)
     name = want_release(ledger, build_release(settings, ledger, prompt)).deployment_id
     report_state(ledger, name, "starting")
@@ -110,9 +110,9 @@ def _live(settings: Settings, ledger: Ledger, path: Path, prompt: str) -> Deploy
 def two(tmp_path: Path) -> Iterator[Two]:
     settings = Settings(data_dir=tmp_path / "d", gateway_max_requests=1)
     ledger, old, new = open_ledger(settings.database_url), Engine(), Engine()
-    with _listening(tmp_path / "old.sock", old), _listening(tmp_path / "new.sock", new):
-        before = _live(settings, ledger, tmp_path / "old.sock", "One.")
-        live = _live(settings, ledger, tmp_path / "new.sock", "Two.")
+    with listening(tmp_path / "old.sock", old), listening(tmp_path / "new.sock", new):
+        before = make_live(settings, ledger, tmp_path / "old.sock", "One.")
+        live = make_live(settings, ledger, tmp_path / "new.sock", "Two.")
         headers = {"Authorization": f"Bearer {create_key(ledger, 'asks', ['chat']).secret}"}
         with TestClient(create_app(settings), headers=headers) as client:
             yield Two(client, ledger, new, old, live, before)

@@ -4,7 +4,7 @@ import pytest
 import sqlalchemy as sa
 
 from fine_tune_assets.ledger import audit
-from fine_tune_assets.ledger.api_keys import check_key, create_key, list_keys, revoke_key
+from fine_tune_assets.ledger.api_keys import KeyLimits, check_key, create_key, list_keys, revoke_key, rotate_key
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
 from fine_tune_assets.ledger.schema import api_keys
@@ -79,3 +79,37 @@ def test_a_key_without_a_name_a_known_scope_or_with_a_taken_name_is_refused(ledg
     for name, scopes in (("ward 3", ["chat"]), (" ", ["chat"]), ("ward 4", []), ("ward 4", ["admin"])):
         with pytest.raises(LedgerError):
             create_key(ledger, name, scopes)
+
+
+def test_a_rotated_key_opens_by_both_secrets_for_the_grace_time_and_then_by_the_new_one(ledger: Ledger) -> None:
+    """So that an application can be changed over without a minute of refusals."""
+    old = create_key(ledger, "ward 3", ["chat", "label:cardiology"], limits=KeyLimits(60, 1000))
+    new = rotate_key(ledger, old.key_id, timedelta(hours=2), by="tester")
+    later = datetime.now(UTC) + timedelta(hours=3)
+    assert new.key_id == old.key_id
+    assert [check_key(ledger, key.secret, "chat", NOW).outcome for key in (old, new)] == ["ok", "ok"]
+    assert [check_key(ledger, key.secret, "chat", later).outcome for key in (old, new)] == ["unknown", "ok"]
+    holder = check_key(ledger, new.secret, "label:cardiology", NOW).holder
+    assert holder is not None
+    assert (holder.requests_per_minute, holder.tokens_per_day) == (60, 1000)
+    assert audit.lines(ledger)[-1].what == "rotated API key"
+    newest = rotate_key(ledger, old.key_id, timedelta(0))
+    outcomes = [check_key(ledger, key.secret, "chat", datetime.now(UTC)).outcome for key in (old, new, newest)]
+    assert outcomes == ["unknown", "unknown", "ok"]
+
+
+def test_a_revoked_key_is_not_rotated_and_its_old_secret_opens_nothing(ledger: Ledger) -> None:
+    """Revoking is final, also within the grace time."""
+    old = create_key(ledger, "leaked", ["chat"])
+    rotate_key(ledger, old.key_id, timedelta(hours=2))
+    revoke_key(ledger, old.key_id)
+    assert check_key(ledger, old.secret, "chat", NOW).outcome == "revoked"
+    with pytest.raises(LedgerError, match="revoked"):
+        rotate_key(ledger, old.key_id, timedelta(hours=2))
+
+
+@pytest.mark.parametrize("scope", ["label:", "label:a b", "label:ä", "Label:x", "label:" + "x" * 65])
+def test_a_label_scope_is_a_plain_name(ledger: Ledger, scope: str) -> None:
+    """Scopes are kept with spaces between."""
+    with pytest.raises(LedgerError):
+        create_key(ledger, "ward 3", [scope])

@@ -45,7 +45,7 @@ def test_a_line_rewritten_with_its_own_hash_does_not_fit_the_next(ledger: Ledger
     """Someone who knows how the hash is made would have to rewrite every later line too."""
     _fill(ledger)
     line = audit.lines(ledger)[2]
-    forged: dict[str, Any] = {"who": "somebody else", "line_hash": audit._hash_line(
+    forged: dict[str, Any] = {"who": "somebody else", "line_hash": audit.hash_line(
         line.position, line.at, "somebody else", line.what, line.about, line.previous_hash
     )}  # fmt: skip
     with ledger.begin() as connection:

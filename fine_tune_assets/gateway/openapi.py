@@ -1,0 +1,241 @@
+"""The gateway's routes as an OpenAPI 3.1 document. Written by hand: what it says is checked against the running gateway by tests.
+
+Owns that document. `GET /openapi.json` gives it to whoever has a key.
+"""
+
+from typing import Any
+
+from fine_tune_assets.gateway.embedding import MODEL as EMBEDDING_MODEL
+from fine_tune_assets.gateway.embedding import MOST_TEXTS
+
+Json = dict[str, Any]
+_TEXT: Json = {"type": "string"}
+_NAME: Json = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
+_BOOLEAN: Json = {"type": ["boolean", "null"]}
+_REFUSED = {
+    "400": "The body, or a field that is named.",
+    "401": "No key, or one that opens nothing.",
+    "403": "The key may not do that.",
+    "404": "No such route, model or release.",
+    "405": "Another method.",
+    "408": "The body did not come in time.",
+    "413": "The body is too large.",
+    "429": "Too many requests, or a budget is used up.",
+    "500": "A fault of the gateway.",
+    "503": "Not available at the moment.",
+}
+_MODEL_REFUSED = {
+    "422": "The answer held identifiers.",
+    "502": "The model's program failed.",
+    "504": "No answer in time.",
+}
+
+
+def openapi_document() -> Json:
+    """Exactly the routes that exist."""
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Gateway", "version": "1", "description": "The one way in to the served model."},
+        "security": [{"key": []}],
+        "paths": {
+            "/health": {"get": _open("Whether the process answers.", "health", ("200",))},
+            "/ready": {"get": _open("Whether a release is live and has an engine.", "ready", ("200", "503"))},
+            "/metrics": {"get": _metrics()},
+            "/openapi.json": {"get": _get("This document.", "openapi", {"type": "object"})},
+            "/v1/models": {"get": _get("The models that can be named.", "models", _MODELS)},
+            "/v1/chat/completions": {"post": _post("An answer.", "chat", _CHAT, "ChatAnswer", _MODEL_REFUSED, True)},
+            "/v1/completions": {
+                "post": _post("An answer to one text.", "complete", _COMPLETION, "CompletionAnswer", _MODEL_REFUSED, True)
+            },
+            "/v1/embeddings": {"post": _post("Vectors of texts.", "embed", _EMBEDDING, "Embeddings", {})},
+            "/v1/corrections": {"post": _correction()},
+        },
+        "components": {
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "schemas": {
+                "Error": _ERROR, "ChatAnswer": _CHAT_ANSWER, "CompletionAnswer": _COMPLETION_ANSWER,
+                "Embeddings": _EMBEDDINGS, "Correction": _KEPT,
+            },
+        },
+    }  # fmt: skip
+
+
+def _object(required: list[str], is_closed: bool = False, **properties: Json) -> Json:
+    closed = {"additionalProperties": False} if is_closed else {}
+    return {"type": "object", "properties": properties, "required": required, **closed}
+
+
+def _number(kind: str, lowest: float, highest: float) -> Json:
+    return {"type": [kind, "null"], "minimum": lowest, "maximum": highest}
+
+
+_SAMPLING: Json = {
+    "stream": _BOOLEAN,
+    "temperature": _number("number", 0, 2),
+    "top_p": _number("number", 0, 1),
+    "max_tokens": _number("integer", 1, 2048),
+    "frequency_penalty": _number("number", -2, 2),
+    "presence_penalty": _number("number", -2, 2),
+    "seed": _number("integer", 0, 2**32 - 1),
+    "stop": {
+        "anyOf": [
+            {"type": "null"},
+            {"type": "string", "minLength": 1},
+            {"type": "array", "items": {"type": "string", "minLength": 1}, "maxItems": 4},
+        ]
+    },
+    "n": {"enum": [1, None]},
+    "user": _TEXT,
+}
+_CALL = _object(
+    ["id", "type", "function"],
+    id={"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,200}$"},
+    type={"const": "function"},
+    function=_object(["name", "arguments"], name=_NAME, arguments=_TEXT),
+)
+_PARTS: Json = {"type": "array", "items": _object(["type", "text"], type={"const": "text"}, text=_TEXT)}
+_MESSAGE: Json = {
+    "anyOf": [
+        _object(["role", "content"], role={"enum": ["user", "assistant"]}, content={"anyOf": [_TEXT, _PARTS]}),
+        _object(["role", "content"], role={"enum": ["system", "developer"]}, content=_TEXT),
+        _object(["role", "content", "tool_call_id"], role={"const": "tool"}, content=_TEXT, tool_call_id=_TEXT),
+        _object(
+            ["role", "tool_calls"],
+            role={"const": "assistant"},
+            content={"type": ["string", "null"]},
+            tool_calls={"type": "array", "items": _CALL},
+        ),
+    ]
+}
+_TOOL = _object(
+    ["type", "function"],
+    type={"const": "function"},
+    function=_object(
+        ["name"],
+        True,
+        name=_NAME,
+        description=_TEXT,
+        parameters={"type": "object"},
+        strict={"type": ["boolean", "null"]},
+    ),
+)
+_CHAT = _object(
+    ["messages"],
+    True,
+    model=_TEXT,
+    messages={"type": "array", "items": _MESSAGE, "minItems": 1},
+    max_completion_tokens=_number("integer", 1, 2048),
+    stream_options=_object([], True, include_usage=_BOOLEAN, include_obfuscation=_BOOLEAN),
+    tools={"type": "array", "items": _TOOL, "minItems": 1, "maxItems": 64},
+    tool_choice={"anyOf": [{"enum": ["auto", "none", "required"]}, {"type": "object"}]},
+    response_format=_object(
+        ["type"],
+        type={"enum": ["text", "json_object", "json_schema"]},
+        json_schema=_object(["name", "schema"], name=_NAME, schema={"type": "object"}, strict=_BOOLEAN),
+    ),
+    logprobs=_BOOLEAN,
+    top_logprobs=_number("integer", 0, 20),
+    **_SAMPLING,
+)
+_COMPLETION = _object(
+    ["prompt"],
+    True,
+    model=_TEXT,
+    prompt={
+        "anyOf": [
+            {"type": "string", "minLength": 1},
+            {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1, "maxItems": 1},
+        ]
+    },
+    raw=_BOOLEAN,
+    best_of={"enum": [1, None]},
+    echo={"enum": [False, None]},
+    stream_options=_object([], True, include_usage=_BOOLEAN),
+    **_SAMPLING,
+)
+_EMBEDDING = _object(
+    ["input"],
+    True,
+    model={"const": EMBEDDING_MODEL},
+    input={
+        "anyOf": [
+            {"type": "string", "minLength": 1},
+            {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1, "maxItems": MOST_TEXTS},
+        ]
+    },
+    encoding_format={"enum": ["float", "base64"]},
+    dimensions={"enum": [384, None]},
+    user=_TEXT,
+)
+_CORRECTION: Json = {
+    "type": "object",
+    "description": "A better answer: release_id, instruction, input, answer, corrected_answer.",
+    "properties": dict.fromkeys(("release_id", "instruction", "input", "answer", "corrected_answer"), _TEXT),
+    "required": ["release_id"],
+}
+_ERROR = _object(
+    ["error"],
+    error=_object(
+        ["message", "type", "code"], message=_TEXT, type=_TEXT, code=_TEXT, param={"type": ["string", "null"]}
+    ),
+)
+_CHOICES: Json = {"type": "array", "items": {"type": "object"}}
+_CHAT_ANSWER = _object(["choices"], id=_TEXT, object=_TEXT, model=_TEXT, choices=_CHOICES, usage={"type": "object"})
+_COMPLETION_ANSWER = _object(["choices", "object"], id=_TEXT, object=_TEXT, model=_TEXT, choices=_CHOICES)
+_EMBEDDINGS = _object(
+    ["object", "data", "model", "usage"],
+    object={"const": "list"},
+    data={"type": "array", "items": _object(["object", "index", "embedding"])},
+    model=_TEXT,
+    usage={"type": "object"},
+)
+_MODELS = _object(
+    ["object", "data"], object={"const": "list"}, data={"type": "array", "items": _object(["id"], id=_TEXT)}
+)
+_KEPT = _object(["id", "object"], id=_TEXT, object=_TEXT)
+
+
+def _errors(codes: dict[str, str]) -> Json:
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    return {status: {"description": words, "content": content} for status, words in codes.items()}
+
+
+def _good(schema: Json) -> Json:
+    return {"description": "As asked.", "content": {"application/json": {"schema": schema}}}
+
+
+def _open(words: str, name: str, statuses: tuple[str, ...]) -> Json:
+    body = _object(["status"], status=_TEXT)
+    responses = {status: _good(body) for status in statuses} | _errors({"405": _REFUSED["405"]})
+    return {"summary": words, "operationId": name, "security": [], "responses": responses}
+
+
+def _get(words: str, name: str, schema: Json) -> Json:
+    return {"summary": words, "operationId": name, "responses": {"200": _good(schema), **_errors(_REFUSED)}}
+
+
+def _metrics() -> Json:
+    text = {"description": "In Prometheus' form.", "content": {"text/plain": {"schema": _TEXT}}}
+    return {
+        "summary": "Counts and times.", "operationId": "metrics", "responses": {"200": text, **_errors(_REFUSED)},
+    }  # fmt: skip
+
+
+def _post(words: str, name: str, body: Json, answer: str, more: dict[str, str], is_streamed: bool = False) -> Json:
+    good = _good({"$ref": f"#/components/schemas/{answer}"})
+    if is_streamed:
+        good["content"]["text/event-stream"] = {"schema": _TEXT}
+    return {
+        "summary": words,
+        "operationId": name,
+        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+        "responses": {"200": good, **_errors(_REFUSED | more)},
+    }
+
+
+def _correction() -> Json:
+    found = _post("Keep a better answer.", "correct", _CORRECTION, "Correction", {"409": "Used with another content."})
+    responses = {**found["responses"], "201": found["responses"]["200"]}
+    del responses["200"]
+    key = {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "minLength": 1, "maxLength": 200}}
+    return {**found, "parameters": [key], "responses": responses}

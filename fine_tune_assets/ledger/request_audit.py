@@ -1,0 +1,79 @@
+"""A line for each request of the gateway, as a chain of its own: who asked what for, when, of which release, and how it ended.
+
+Owns appending, checking and cutting off old lines. Never text: what was asked is there as a keyed hash. What was cut off is
+named, with its last hash, by a line of the audit log, so that the rest can still be checked and nobody cuts in silence.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from fine_tune_assets.ledger import audit
+from fine_tune_assets.ledger.caller_usage import add_tokens
+from fine_tune_assets.ledger.chains import Chain, ChainCheck, Start
+from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.schema import request_lines
+
+_CUT_BY, _CUT = "gateway", "cut off old request lines up to"
+
+
+@dataclass(frozen=True)
+class RequestLine:
+    """The columns of `request_lines`, but for the chain's own."""
+
+    at: datetime
+    who: str | None
+    route: str
+    status: int
+    code: str | None
+    release_id: str | None
+    tokens_in: int | None
+    tokens_out: int | None
+    milliseconds: int
+    prompt_hash: str | None
+    identifiers: int | None
+    requests: int = 1
+
+
+_CHAIN = Chain(request_lines, tuple(name for name in RequestLine.__dataclass_fields__ if name != "at"))
+
+
+def record_requests(ledger: Ledger, lines: Sequence[RequestLine], tokens: Mapping[str, int], now: datetime) -> None:
+    """All lines, and what callers with a budget used (caller → tokens), or nothing."""
+    with ledger.begin() as connection:
+        _CHAIN.append(connection, [asdict(line) for line in lines], _start)
+        add_tokens(connection, tokens, now)
+
+
+def verify_requests(ledger: Ledger) -> ChainCheck:
+    while True:
+        with ledger.read() as connection:
+            start = _start(connection)
+        check = _CHAIN.verify(ledger, start)
+        with ledger.read() as connection:
+            if check.is_intact or _start(connection) == start:  # else lines were cut off meanwhile
+                return check
+
+
+def cut_requests(ledger: Ledger, before: datetime) -> int:
+    """Remove the lines at the chain's beginning that are older; return how many."""
+    columns = request_lines.c
+    with ledger.begin() as connection:
+        kept = connection.execute(sa.select(sa.func.min(columns.position)).where(columns.at >= before)).scalar()
+        old = sa.select(columns.position, columns.line_hash).order_by(columns.position.desc()).limit(1)
+        last = connection.execute(old if kept is None else old.where(columns.position < kept)).first()
+        if last is None:
+            return 0
+        gone = connection.execute(request_lines.delete().where(columns.position <= last.position))
+        audit.append(connection, _CUT_BY, _CUT, f"{last.position} {last.line_hash}")
+        return int(gone.rowcount)
+
+
+def _start(connection: sa.Connection) -> Start | None:
+    about = audit.newest_about(connection, _CUT_BY, _CUT)
+    if about is None:
+        return None
+    position, _, line_hash = about.partition(" ")
+    return Start(int(position), line_hash)

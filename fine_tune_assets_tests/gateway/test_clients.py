@@ -1,0 +1,170 @@
+"""Clients as people have them, unchanged, against a real gateway and a real engine: OpenAI's, LangChain's and curl."""
+
+import json
+import subprocess
+from typing import Any
+
+import jsonschema
+import numpy as np
+import openai
+import pytest
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
+from pydantic import BaseModel, SecretStr
+
+from fine_tune_assets.core.keys import read_or_create_key
+from fine_tune_assets.core.releases import read_release
+from fine_tune_assets.embeddings.encoder import bundled_encoder
+from fine_tune_assets.engines.addresses import open_client
+from fine_tune_assets.gateway.features import LLAMA_CPP_PYTHON, features_of
+from fine_tune_assets.ledger.api_keys import create_key
+from fine_tune_assets.ledger.deployments import live_deployment, open_engine_key
+from fine_tune_assets.ledger.encryption import KEY_NAME
+from fine_tune_assets.ledger.request_audit import verify_requests
+from fine_tune_assets_tests.gateway.conftest import Installation
+
+ASK: dict[str, Any] = {"model": "live", "messages": [{"role": "user", "content": "Say yes."}], "max_tokens": 6}
+FINDING = {
+    "type": "object",
+    "properties": {"side": {"enum": ["left", "right"]}, "size": {"type": "integer"}},
+    "required": ["side", "size"],
+    "additionalProperties": False,
+}
+
+
+class Finding(BaseModel):
+    side: str
+    is_new: bool
+
+
+@pytest.fixture(scope="module")
+def key(installation: Installation) -> str:
+    return create_key(installation.ledger, "everything", ["chat", "embed", "raw_completions", "system_prompt"]).secret
+
+
+@pytest.fixture(scope="module")
+def client(installation: Installation, key: str) -> openai.OpenAI:
+    return installation.openai(key)
+
+
+def test_a_stream_tells_its_tokens_only_to_who_asks_and_they_are_those_of_the_whole_answer(
+    client: openai.OpenAI,
+) -> None:
+    """Budgets rest on them, so the engine must say the same either way."""
+    whole = client.chat.completions.create(**ASK).usage
+    plain = list(client.chat.completions.create(**ASK, stream=True))
+    told = list(client.chat.completions.create(**ASK, stream=True, stream_options={"include_usage": True}))
+    assert [chunk.usage for chunk in plain] == [None] * len(plain)
+    assert (told[-1].choices, told[-1].usage) == ([], whole)
+    assert whole.prompt_tokens > 10
+
+
+def test_a_schema_is_kept_by_the_real_engine(client: openai.OpenAI) -> None:
+    """The model itself can hardly write JSON: only the grammar makes it."""
+    form: Any = {"type": "json_schema", "json_schema": {"name": "finding", "schema": FINDING, "strict": True}}
+    asked = ASK | {"max_tokens": 60, "response_format": form}
+    jsonschema.validate(json.loads(client.chat.completions.create(**asked).choices[0].message.content), FINDING)
+    text = "".join(c.choices[0].delta.content or "" for c in client.chat.completions.create(**asked, stream=True))
+    jsonschema.validate(json.loads(text), FINDING)
+
+
+def test_what_the_running_engine_cannot_do_is_refused_by_name(
+    client: openai.OpenAI, installation: Installation
+) -> None:
+    """Which program it is, is read from what was started, not from a setting."""
+    live = live_deployment(installation.ledger)
+    assert live is not None
+    folder = installation.settings.layout.run / "engines" / live.deployment_id
+    release = read_release(installation.settings.layout.releases / live.release_id)
+    assert features_of(release, folder) == LLAMA_CPP_PYTHON
+    with pytest.raises(openai.BadRequestError, match="logprobs") as caught:
+        client.chat.completions.create(**ASK, logprobs=True)
+    assert caught.value.code == "not_supported"
+
+
+def test_a_tool_that_is_named_is_called_by_the_real_engine(installation: Installation) -> None:
+    """What the gateway relies on where a release's template has a place for tools: asked of the engine itself."""
+    live = live_deployment(installation.ledger)
+    assert live is not None
+    assert live.engine_url is not None
+    own = open_engine_key(read_or_create_key(installation.settings.layout.keys, KEY_NAME), live)
+    tool = {"type": "function", "function": {"name": "find", "description": "Finds.", "parameters": FINDING}}
+    choice = {"type": "function", "function": {"name": "find"}}
+    body = {**ASK, "max_tokens": 60, "tools": [tool], "tool_choice": choice, "repeat_penalty": 1.0, "temperature": 0}
+    with open_client(live.engine_url, own, 60) as engine:
+        called = engine.post("chat/completions", json=body).json()["choices"][0]["message"]["tool_calls"][0]
+    jsonschema.validate(json.loads(called["function"]["arguments"]), FINDING)
+
+
+def test_completions_are_the_same_answer_and_raw_ones_are_not(client: openai.OpenAI) -> None:
+    """The prompt is the user's turn, unless the key may be raw and says so."""
+    chat = client.chat.completions.create(**ASK).choices[0].message.content
+    done = client.completions.create(model="live", prompt="Say yes.", max_tokens=6)
+    assert (done.choices[0].text, done.object) == (chat, "text_completion")
+    stream = client.completions.create(model="live", prompt="Say yes.", max_tokens=6, stream=True)
+    assert "".join(chunk.choices[0].text for chunk in stream) == chat
+    raw = client.completions.create(model="live", prompt="One, two, three,", max_tokens=4, extra_body={"raw": True})
+    assert "four" in raw.choices[0].text
+    assert raw.usage is not None
+    streamed = client.completions.create(
+        model="live", prompt="One, two, three,", max_tokens=4, stream=True, extra_body={"raw": True}
+    )
+    assert "".join(chunk.choices[0].text for chunk in streamed if chunk.choices) == raw.choices[0].text
+
+
+def test_a_key_that_may_sends_a_system_message_and_another_may_not(
+    client: openai.OpenAI, installation: Installation
+) -> None:
+    """The release's own is what was judged."""
+    asked = ASK | {"messages": [{"role": "system", "content": "You are brief. " * 2}, *ASK["messages"]]}
+    tokens = client.chat.completions.create(**asked).usage.prompt_tokens
+    assert 2 < tokens - client.chat.completions.create(**ASK).usage.prompt_tokens < 8  # in its place, not besides
+    with pytest.raises(openai.BadRequestError, match="system_prompt"):
+        installation.openai().chat.completions.create(**asked)
+
+
+def test_embeddings_are_the_encoders_in_both_forms(client: openai.OpenAI) -> None:
+    """OpenAI's client asks for base64 unless told otherwise."""
+    texts = ["A cough for three weeks.", "A sore knee."]
+    reply = client.embeddings.create(model="all-MiniLM-L6-v2", input=texts)
+    plain = client.embeddings.create(model="all-MiniLM-L6-v2", input=texts, encoding_format="float")
+    own = bundled_encoder().encode(texts)
+    for answer in (reply, plain):
+        assert np.abs(np.array([row.embedding for row in answer.data]) - own).max() < 1e-6
+    assert reply.usage.prompt_tokens > 8
+    for wrong in ("word " * 300, "", [1, 2], ["x"] * 257):
+        with pytest.raises(openai.BadRequestError):
+            client.embeddings.create(model="all-MiniLM-L6-v2", input=wrong)
+    assert "all-MiniLM-L6-v2" in [model.id for model in client.models.list()]
+
+
+def test_langchain_asks_streams_embeds_and_gets_an_answer_in_a_schema(installation: Installation, key: str) -> None:
+    """As in the how-to."""
+    url, secret = f"{installation.url}/v1", SecretStr(key)
+    model = ChatOpenAI(model="live", base_url=url, api_key=secret, max_retries=0, max_completion_tokens=40)
+    answer = model.invoke("Say yes.")
+    assert answer.content
+    assert answer.usage_metadata is not None
+    assert "".join(str(chunk.content) for chunk in model.stream("Say yes.")) == answer.content
+    found = model.with_structured_output(Finding, method="json_schema").invoke("A new lump on the left.")
+    assert isinstance(found, Finding)
+    embedder = OpenAIEmbeddings(
+        model="all-MiniLM-L6-v2", base_url=url, api_key=secret, check_embedding_ctx_length=False
+    )
+    assert len(embedder.embed_query("A cough.")) == 384
+
+
+def test_curl_streams(installation: Installation, key: str) -> None:
+    """The smallest client there is."""
+    command = ["curl", "-sN", "--noproxy", "*", f"{installation.url}/v1/chat/completions"]
+    headers = ["-H", f"Authorization: Bearer {key}", "-H", "Content-Type: application/json"]
+    sent = ["-d", json.dumps(ASK | {"stream": True})]
+    done = subprocess.run([*command, *headers, *sent], capture_output=True, text=True, check=True)
+    assert done.stdout.count("data: {") > 2
+    assert done.stdout.endswith("data: [DONE]\n\n")
+
+
+def test_all_of_it_is_in_an_unbroken_chain(installation: Installation) -> None:
+    """The tests above are a day in the life of a gateway."""
+    check = verify_requests(installation.ledger)
+    assert check.is_intact
+    assert check.lines > 0

@@ -1,0 +1,228 @@
+"""The gate for identifiers: what goes out, what does not, and what happens while nobody can look. Its detector here finds the
+name Zyxomark; the real one is asked once, in `test_the_real_detector`."""
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from fine_tune_assets.core.errors import SettingsError
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.gateway import identifiers
+from fine_tune_assets.gateway.app import create_app
+from fine_tune_assets.gateway.identifiers import AnswerGate, Detector, GateClosedError, guarded, open_gate
+from fine_tune_assets.ledger.api_keys import create_key
+from fine_tune_assets.ledger.database import open_ledger
+from fine_tune_assets.recipes.loading import load_recipe
+from fine_tune_assets_tests.gateway.test_chat import Engine, listening, make_live
+
+SCRUB = load_recipe("demo_smollm2").scrub
+
+
+class Looking(Detector):
+    """The seam: counts the made-up name, in this process."""
+
+    def __init__(self, is_ready: bool = True) -> None:
+        super().__init__(SCRUB)
+        self.is_ready = is_ready
+        self.looked_at: list[str] = []
+
+    async def keep_ready(self) -> None:
+        await asyncio.sleep(3600)
+
+    async def count(self, text: str, given: str) -> int | None:
+        self.looked_at.append(text)
+        return (0 if "Zyxomark" in given else text.count("Zyxomark")) if self.is_ready else None
+
+
+def chunk(text: str | None, **more: Any) -> bytes:
+    delta = {} if text is None else {"content": text}
+    return json.dumps({"id": "c", "choices": [{"index": 0, "delta": delta, "finish_reason": None} | more]}).encode()
+
+
+END = chunk(None, finish_reason="stop")
+
+
+async def _each(payloads: list[bytes]) -> AsyncIterator[bytes]:
+    for payload in payloads:
+        yield payload
+
+
+def through(mode: str, payloads: list[bytes], detector: Looking) -> tuple[list[Any], int | None, bool]:
+    """What came out, what the record says, and whether the gate closed."""
+    record, out = SimpleNamespace(identifiers=None), list[Any]()
+
+    async def run() -> bool:
+        try:
+            async for payload in guarded(_each(payloads), AnswerGate(mode, detector), "asked", record):
+                out.append(payload if payload == b"[DONE]" else json.loads(payload))
+        except GateClosedError:
+            return True
+        return False
+
+    return out, *(lambda closed: (record.identifiers, closed))(asyncio.run(run()))
+
+
+def text_of(out: list[Any]) -> str:
+    return "".join(c["delta"].get("content") or "" for p in out if p != b"[DONE]" for c in p["choices"])
+
+
+def test_a_stream_that_is_held_goes_out_sentence_by_sentence_and_whole() -> None:
+    """The same text, in larger pieces; the end comes last."""
+    first = json.dumps({"choices": [{"index": 0, "delta": {"role": "assistant"}, "finish_reason": None}]}).encode()
+    said = ["The ", "knee. It ", "is so", "re. ", "Rest"]
+    out, found, is_closed = through("block", [first, *map(chunk, said), END, b"[DONE]"], Looking())
+    assert (text_of(out), found, is_closed) == ("The knee. It is sore. Rest", 0, False)
+    assert [p["choices"][0]["delta"].get("content") for p in out[1:4]] == ["The knee. ", "It is sore. ", "Rest"]
+    assert out[-2]["choices"][0]["finish_reason"] == "stop"
+    assert out[-1] == b"[DONE]"
+
+
+def test_a_name_never_goes_out_and_neither_does_what_comes_after_it() -> None:
+    """Also one that comes in pieces."""
+    said = ["The knee. ", "Seen by Zyx", "omark. ", "More. "]
+    out, found, is_closed = through("block", [*map(chunk, said), END, b"[DONE]"], Looking())
+    assert (text_of(out), found, is_closed) == ("The knee. ", 1, True)
+    assert END not in out
+
+
+def test_text_without_an_end_is_not_held_for_ever() -> None:
+    """A list without stops would else come at once, at its end."""
+    said = ["word " * 10] * 30
+    out, _, _ = through("block", [*map(chunk, said), END], Looking())
+    assert text_of(out) == "word " * 300
+    assert len(out) > 2
+
+
+def test_calls_of_tools_probabilities_and_thoughts_do_not_slip_past() -> None:
+    """A name can stand in any of them."""
+    call = chunk(None, delta={"tool_calls": [{"index": 0, "function": {"arguments": '{"a": "Zyxomark"}'}}]})
+    assert through("block", [call, END, b"[DONE]"], Looking()) == ([], 1, True)
+    thought = chunk(None, delta={"reasoning": "Zyxomark"}, logprobs={"content": [{"token": "Zyxomark"}]})
+    out, _, is_closed = through("block", [thought, chunk("Yes. "), END, b"[DONE]"], Looking())
+    assert "Zyxomark" not in repr(out)
+    assert not is_closed
+    last = chunk("by Zyxomark", finish_reason="length")
+    assert through("block", [chunk("Seen. "), last], Looking())[1:] == (1, True)
+
+
+def test_flagged_streams_go_out_as_they_are_and_the_last_event_says_what_was_found() -> None:
+    """Where nobody could look it says so: null is not 0."""
+    payloads = [chunk("By Zyx"), chunk("omark."), END, b"[DONE]"]
+    out, found, _ = through("flag", payloads, Looking())
+    assert (text_of(out), found, out[-2]["identifiers_found"], out[-1]) == ("By Zyxomark.", 1, 1, b"[DONE]")
+    out, found, is_closed = through("flag", payloads, Looking(is_ready=False))
+    assert (found, out[-2]["identifiers_found"], is_closed) == (None, None, False)
+
+
+WHOLE = {"choices": [{"index": 0, "message": {"content": "By Zyxomark."}, "finish_reason": "stop"}]}
+STREAM = b"".join(b"data: " + p + b"\n\n" for p in (chunk("Knee. "), chunk("By Zyxomark."), END, b"[DONE]"))
+
+
+@pytest.fixture(params=["flag", "block"])
+def gated(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    settings = Settings(data_dir=tmp_path / "d", gateway_answer_phi=request.param)
+    ledger, engine, detector = open_ledger(settings.database_url), Engine(), Looking()
+    # Where the real one would be started: the seam of this module.
+    monkeypatch.setattr("fine_tune_assets.gateway.app.open_gate", lambda _: AnswerGate(request.param, detector))
+    with listening(tmp_path / "e.sock", engine):
+        make_live(settings, ledger, tmp_path / "e.sock", "One.")
+        headers = {"Authorization": f"Bearer {create_key(ledger, 'a', ['chat']).secret}"}
+        with TestClient(create_app(settings), headers=headers) as client:
+
+            def ask(content: str = "Who?", stream: bool = False) -> Any:
+                engine.body = STREAM if stream else json.dumps(WHOLE).encode()
+                asked = {"messages": [{"role": "user", "content": content}], "stream": stream}
+                return client.post("/v1/chat/completions", json=asked)
+
+            yield SimpleNamespace(mode=request.param, ask=ask, detector=detector, client=client, engine=engine)
+    ledger.close()
+
+
+def test_whole_answers_are_flagged_or_kept_back(gated: Any) -> None:
+    """What the question held may be repeated."""
+    reply = gated.ask()
+    if gated.mode == "flag":
+        assert (reply.status_code, reply.headers["x-identifiers-found"]) == (200, "1")
+    else:
+        assert (reply.status_code, reply.json()["error"]["code"]) == (422, "identifiers_found")
+        assert "Zyxomark" not in reply.text
+    reply = gated.ask("Who is Zyxomark?")
+    assert (reply.status_code, reply.headers["x-identifiers-found"]) == (200, "0")
+
+
+def test_streams_are_flagged_or_end_with_an_error(gated: Any) -> None:
+    """Half an answer must not pass for a whole one."""
+    reply = gated.ask(stream=True)
+    events = [json.loads(line[6:]) for line in reply.text.splitlines() if line.startswith("data: {")]
+    if gated.mode == "flag":
+        assert (events[-1]["identifiers_found"], reply.text[-8:-2]) == (1, "[DONE]")
+    else:
+        assert events[-1]["error"]["code"] == "identifiers_found"
+        assert "Zyxomark" not in reply.text
+        assert "Knee." in reply.text
+        assert "[DONE]" not in reply.text
+
+
+def test_while_nobody_can_look_the_gate_is_closed_or_says_so(gated: Any) -> None:
+    """A gate without its evidence stays closed; the model is not even asked."""
+    gated.detector.is_ready = False
+    assert gated.client.get("/ready").status_code == 503
+    reply = gated.ask()
+    if gated.mode == "flag":
+        assert (reply.status_code, reply.headers["x-identifiers-found"]) == (200, "not checked")
+    else:
+        assert (reply.status_code, reply.json()["error"]["code"]) == (503, "identifiers_not_checked")
+        assert gated.engine.asked == 0
+    gated.detector.is_ready = True
+    assert gated.client.get("/ready").status_code == 200
+
+
+def test_a_setting_that_says_nothing_known_or_a_recipe_that_is_not_there_is_refused() -> None:
+    """A misspelt `block` must not be `off`."""
+    with pytest.raises(SettingsError, match="off, flag, block"):
+        open_gate(Settings(gateway_answer_phi="blok"))
+    with pytest.raises(SettingsError, match="recipe"):
+        open_gate(replace(Settings(gateway_answer_phi="block"), recipe="/nowhere.yaml"))
+
+
+@pytest.mark.slow
+def test_the_real_detector(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In its own process: finds a name and a number, lets pass what was asked about, and comes back when it is killed."""
+    monkeypatch.setattr(identifiers, "_AGAIN_SECONDS", 0.2)
+
+    async def run() -> None:
+        detector = Detector(SCRUB)
+        assert await detector.count("x", "") is None
+        task = asyncio.create_task(detector.keep_ready())
+
+        async def ready() -> None:
+            deadline = time.monotonic() + 240
+            while not detector.is_ready:
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.1)
+
+        await ready()
+        text = "Mrs. Margaret Holloway was seen on Monday. Call 617-555-0142."
+        assert await detector.count(text, "") == 2
+        assert await detector.count(text, "Margaret Holloway, phone 617-555-0142") == 0
+        assert await detector.count("The knee is sore.", "") == 0
+        assert detector._pool is not None
+        os.kill(next(iter(detector._pool._processes)), signal.SIGKILL)
+        assert await detector.count(text, "") is None
+        assert not detector.is_ready
+        await ready()
+        assert await detector.count(text, "") == 2
+        task.cancel()
+        detector.close()
+
+    asyncio.run(run())

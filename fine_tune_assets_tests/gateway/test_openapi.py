@@ -1,0 +1,68 @@
+"""Whatever the document allows, and much that it does not, is sent to the gateway: it answers as the document says."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from starlette.testclient import TestClient
+
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.gateway.app import create_app
+from fine_tune_assets.gateway.openapi import openapi_document
+from fine_tune_assets.ledger.api_keys import SCOPES, create_key
+from fine_tune_assets.ledger.database import open_ledger
+from fine_tune_assets_tests.gateway.test_chat import Engine, listening, make_live
+from fine_tune_assets_tests.gateway.test_limits import WHOLE
+
+document = openapi_document()
+document["paths"].pop("/ready")  # 503 is one of its answers
+schema = schemathesis.openapi.from_dict(document)
+schema.config.generation.update(modes=list(schemathesis.GenerationMode))
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    folder: Path = tmp_path_factory.mktemp("openapi")
+    chosen = Settings(data_dir=folder / "d", gateway_audit_days=0)
+    ledger, engine = open_ledger(chosen.database_url), Engine(body=json.dumps(WHOLE).encode())
+    with listening(folder / "e.sock", engine):
+        make_live(chosen, ledger, folder / "e.sock", "One.")
+        headers = {"Authorization": f"Bearer {create_key(ledger, 'all', SCOPES).secret}"}
+        with TestClient(create_app(chosen), headers=headers, raise_server_exceptions=False) as client:
+            yield client
+    ledger.close()
+
+
+@pytest.mark.slow
+@schema.parametrize()
+@settings(
+    max_examples=30,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_no_request_makes_the_gateway_fail(case: schemathesis.Case, client: TestClient) -> None:
+    """A 500 is a fault of ours, whatever was sent."""
+    sent = case.as_transport_kwargs(base_url="http://testserver")
+    given = {
+        name: value for name, value in (sent.pop("headers", None) or {}).items() if name.lower() != "authorization"
+    }
+    sent.pop("cookies", None)
+    try:
+        reply = client.request(**sent, headers=given)
+    except (UnicodeEncodeError, httpx.InvalidURL):
+        return  # no HTTP client can send it
+    case.validate_response(reply, checks=CHECKS)

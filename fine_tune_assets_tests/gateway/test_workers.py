@@ -1,0 +1,218 @@
+"""Two gateway processes behind one port, with TLS: what is shared holds for both."""
+
+import datetime as dt
+import ipaddress
+import os
+import signal
+import ssl
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from fine_tune_assets.core.errors import SettingsError
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.engines.processes import read_identity
+from fine_tune_assets.gateway.listening import check_listening
+from fine_tune_assets.ledger.api_keys import KeyLimits, create_key
+from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.request_audit import verify_requests
+from fine_tune_assets.serving.services import start_services, stop_services
+from fine_tune_assets_tests.gateway.conftest import free_port
+from fine_tune_assets_tests.postgres import PostgresServer, postgres_server
+
+__all__ = ["postgres_server"]
+
+
+@dataclass(frozen=True)
+class Issued:
+    certificate: Path
+    key: Path
+
+
+class Authority:
+    """One that issues certificates for loopback."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder, self._name = folder, name
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self.certificate = folder / f"{name}.pem"
+        built = self._builder(name, self._key.public_key(), is_authority=True)
+        self._write(self.certificate, built.public_bytes(serialization.Encoding.PEM))
+
+    def issue(self, name: str) -> Issued:
+        key = ec.generate_private_key(ec.SECP256R1())
+        issued = Issued(self._folder / f"{name}.pem", self._folder / f"{name}.key")
+        built = self._builder(name, key.public_key(), is_authority=False)
+        self._write(issued.certificate, built.public_bytes(serialization.Encoding.PEM))
+        plain = serialization.NoEncryption()
+        text = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+        self._write(issued.key, text)
+        return issued
+
+    def _builder(self, name: str, public: ec.EllipticCurvePublicKey, is_authority: bool) -> x509.Certificate:
+        now = datetime.now(UTC)
+        alternatives = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        return (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self._name)]))
+            .public_key(public)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - dt.timedelta(hours=1))
+            .not_valid_after(now + dt.timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
+            .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
+
+    @staticmethod
+    def _write(path: Path, content: bytes) -> None:
+        path.write_bytes(content)
+        path.chmod(0o600)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Of processes."""
+
+    settings: Settings
+    ledger: Ledger
+    authority: Authority
+    caller: Issued
+
+    def client(self, certificate: Issued | None) -> httpx.Client:
+        context = ssl.create_default_context(cafile=str(self.authority.certificate))
+        if certificate is not None:
+            context.load_cert_chain(certificate.certificate, certificate.key)
+        url = f"https://127.0.0.1:{self.settings.gateway_port}"
+        return httpx.Client(base_url=url, verify=context, trust_env=False, timeout=60)
+
+    @property
+    def workers(self) -> list[int]:
+        identity = read_identity(self.settings.layout.run / "gateway.pid")
+        assert identity is not None
+        children = psutil.Process(identity.pid).children()
+        return [child.pid for child in children if "spawn_main" in " ".join(child.cmdline())]
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    folder = tmp_path_factory.mktemp("pair")
+    url = ""
+    if request.param == "postgresql":
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        url = server.url(server.create_database())
+    authority = Authority(folder, "authority")
+    own, caller = authority.issue("gateway"), authority.issue("caller")
+    settings = Settings(
+        data_dir=folder / "data",
+        ledger_url=url,
+        gateway_port=free_port(),
+        gateway_workers=2,
+        gateway_tls_cert=str(own.certificate),
+        gateway_tls_key=str(own.key),
+        gateway_tls_client_ca=str(authority.certificate),
+    )
+    ledger = open_ledger(settings.database_url)
+    try:
+        start_services(settings, ["gateway"])
+        found = Pair(settings, ledger, authority, caller)
+        deadline = time.monotonic() + 60
+        while len(found.workers) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield found
+    finally:
+        stop_services(settings, ["gateway"])
+        ledger.close()
+
+
+@pytest.mark.slow
+def test_a_limit_holds_for_both_and_their_lines_are_one_chain(pair: Pair) -> None:
+    """Exactly as many as allowed, whichever process answers; and none of the lines of either is lost."""
+    if datetime.now(UTC).second > 40:
+        time.sleep(61 - datetime.now(UTC).second)
+    key = create_key(pair.ledger, "limited", ["chat", "metrics"], limits=KeyLimits(60)).secret
+
+    def ask(_: int) -> int:
+        with pair.client(pair.caller) as client:
+            return client.get("/openapi.json", headers={"Authorization": f"Bearer {key}"}).status_code
+
+    before = verify_requests(pair.ledger).lines
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(ask, range(100)))
+    # A process may hold a part (a twentieth) that it does not come to use.
+    assert 57 <= statuses.count(200) <= 60
+    assert set(statuses) == {200, 429}
+    check = verify_requests(pair.ledger)
+    assert (check.is_intact, check.lines - before) == (True, 100)
+    with pair.client(pair.caller) as client:
+        text = client.get("/metrics", headers={"Authorization": f"Bearer {key}"}).text
+    counted = [float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if 'route="/openapi.json",status="' in line]
+    assert sum(counted) == 100
+
+
+@pytest.mark.slow
+def test_without_a_certificate_of_the_authority_there_is_no_way_in(pair: Pair, tmp_path: Path) -> None:
+    """Not even to /health; one of another authority is none."""
+    with pair.client(pair.caller) as client:
+        assert client.get("/health").status_code == 200
+    stranger = Authority(tmp_path, "stranger").issue("caller")
+    for certificate in (None, stranger):
+        with pair.client(certificate) as client, pytest.raises(httpx.TransportError):
+            client.get("/health")
+    with pytest.raises(httpx.TransportError):
+        httpx.get(f"http://127.0.0.1:{pair.settings.gateway_port}/health", trust_env=False)
+
+
+@pytest.mark.slow
+def test_no_worker_outlives_a_parent_that_is_killed(pair: Pair) -> None:
+    """Else an old one would go on answering on the same port, unwatched. The last test here: it ends the gateway."""
+    workers, identity = pair.workers, read_identity(pair.settings.layout.run / "gateway.pid")
+    assert identity is not None
+    os.kill(identity.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_beyond_loopback_there_must_be_tls(tmp_path: Path) -> None:
+    """Keys would travel in clear text."""
+    issued = Authority(tmp_path, "authority").issue("gateway")
+    certificate = {"gateway_tls_cert": str(issued.certificate), "gateway_tls_key": str(issued.key)}
+    for host in ("0.0.0.0", "::", "10.0.0.5", "gateway.intranet"):
+        with pytest.raises(SettingsError, match="loopback only"):
+            check_listening(Settings(gateway_host=host))
+        check_listening(Settings(gateway_host=host, gateway_behind_tls_proxy=True))
+        check_listening(Settings(gateway_host=host, **certificate))
+    check_listening(Settings())
+
+
+def test_half_of_tls_is_refused(tmp_path: Path) -> None:
+    """A gateway that starts without what was asked for is worse than one that does not start."""
+    issued = Authority(tmp_path, "authority").issue("gateway")
+    both = {"gateway_tls_cert": str(issued.certificate), "gateway_tls_key": str(issued.key)}
+    for wrong in (
+        {"gateway_tls_cert": str(issued.certificate)},
+        {"gateway_tls_key": str(issued.key)},
+        {"gateway_tls_client_ca": str(issued.certificate)},
+        {**both, "gateway_tls_client_ca": "/nowhere"},
+        {"gateway_workers": 0},
+    ):
+        with pytest.raises(SettingsError):
+            check_listening(Settings(**wrong))
+    issued.key.chmod(0o644)
+    with pytest.raises(SettingsError, match="chmod"):
+        check_listening(Settings(**both))
