@@ -27,7 +27,7 @@ from fine_tune_assets.recipes.schema import Recipe
 from fine_tune_assets.recipes.sections import section_values
 
 GROUP = "s05_instruction_sets"
-CURATION = ("scrub", "dedup", "tasks", "trusted_sources", "review", "instructions")
+CURATION = ("scrub", "dedup", "tasks", "trusted_sources", "review", "corrections", "instructions")
 """Sections of the recipe by which a report becomes an example of a set."""
 APPROVED, LEFT_OUT = "approved", "left_out"
 """Metadata by which rows in = rows kept + rows left out is checked."""

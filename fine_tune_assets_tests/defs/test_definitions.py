@@ -127,6 +127,7 @@ def test_sources_are_the_assets_that_nobody_computes() -> None:
         "labelled_reports",
         "missed_identifiers",
         "missed_terms",
+        "quarantine_decisions",
         "rated_answers",
         "raw_reports",
         "tagger_corpora",
@@ -140,8 +141,12 @@ def test_sources_are_the_assets_that_nobody_computes() -> None:
     [
         ("scrub", {"scrub_recall"}),
         ("tagger", {"phi_taggers"}),
-        ("dedup", {"unique_reports", "duplicate_reports", "drafted_examples", "instruction_sets"}),
-        ("tasks", {"drafted_examples", "model_drafts"}),
+        (
+            "dedup",
+            {"unique_reports", "duplicate_reports", "quarantined_corrections", "drafted_examples", "instruction_sets"},
+        ),
+        ("tasks", {"quarantined_corrections", "drafted_examples", "model_drafts"}),
+        ("corrections", {"quarantined_corrections", "approved_examples"}),
         ("trusted_sources", {"approved_examples"}),
         ("review", {"approved_examples"}),
         ("instructions", {"instruction_sets"}),
@@ -190,7 +195,7 @@ def test_sensors_and_schedules_run_without_a_click() -> None:
     """A sensor that is off by default looks exactly like one with nothing to do."""
     repository = defs.get_repository_def()
     sensors = {sensor.name: sensor.default_status for sensor in repository.sensor_defs}
-    assert set(sensors) == {"raw_reports_changed", "sources_changed", "automation"}
+    assert set(sensors) == {"raw_reports_changed", "sources_changed", "failed_run_told", "news_told", "automation"}
     assert set(sensors.values()) == {dg.DefaultSensorStatus.RUNNING}
     assert {s.default_status for s in repository.schedule_defs} == {dg.DefaultScheduleStatus.RUNNING}
 
