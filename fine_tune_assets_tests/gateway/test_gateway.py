@@ -35,6 +35,7 @@ from fine_tune_assets_tests.serving.tiny import build_release
 MARKER = "Zebrafinch-7731"
 ASK = {"model": "live", "messages": [{"role": "user", "content": f"Say yes. {MARKER}"}], "max_tokens": 5}
 V1 = [("GET", "/v1/models"), ("POST", "/v1/chat/completions"), ("POST", "/v1/corrections")]
+"""The others are in `test_matrix`, without a server."""
 
 
 def test_a_question_is_answered_by_the_live_release(installation: Installation) -> None:
@@ -109,7 +110,7 @@ def test_a_callers_system_message_is_refused(installation: Installation) -> None
         )
 
 
-@pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/redoc", "/v1/completions", "/v1/embeddings", "/v1"])
+@pytest.mark.parametrize("path", ["/", "/docs", "/v1/openapi.json", "/redoc", "/v1/responses", "/tokenize", "/v1"])
 def test_routes_that_are_not_listed_do_not_exist(installation: Installation, path: str) -> None:
     """Whatever the frameworks or the engine bring along stays inside."""
     reply = httpx.get(installation.url + path, trust_env=False)
