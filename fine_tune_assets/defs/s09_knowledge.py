@@ -201,6 +201,7 @@ def retrieval_finds_the_passage(knowledge_indexes: pa.Table) -> dg.AssetCheckRes
     automation_condition=with_new_inputs(),
     description="The knowledge index that answers now. The gateway learns of another one within a second.",
     owners=OWNERS["ops"],
+    kinds={"sqlite"},
     metadata=definition_metadata("served_knowledge"),
 )
 def served_knowledge(installation: Installation, knowledge_indexes: pa.Table) -> dg.MaterializeResult[pa.Table]:

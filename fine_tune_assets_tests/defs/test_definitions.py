@@ -123,6 +123,8 @@ def test_sources_are_the_assets_that_nobody_computes() -> None:
         "erased_patients",
         "expert_decisions",
         "expert_ratings",
+        "knowledge",
+        "labelled_questions",
         "general_files",
         "labelled_reports",
         "missed_identifiers",

@@ -92,6 +92,9 @@ def _paths(schema: Any, prefix: str = "") -> Iterator[str]:
         ("gate.minimum_merge_same_greedy", 1.0, {"gate", "weights"}),
         ("gate.maximum_merge_loss_increase", 0.1, {"gate", "weights"}),
         ("gate.export_limits", {"q8_0": LIMITS}, {"gate", "exports"}),
+        ("retrieval.nothing_found", "Nothing.", {"retrieval"}),
+        ("retrieval.minimum_score", 0.6, {"retrieval", "knowledge"}),
+        ("retrieval.recall_floor", 0.5, {"knowledge"}),
         ("merged_dtype", "bfloat16", {"weights"}),
         ("exports", ["f16"], {"exports"}),
         ("retrain.minimum_new_examples", 5, set()),
@@ -115,7 +118,7 @@ def test_the_manifest_of_a_set_names_all_of_the_recipe_that_curates() -> None:
     """Which words of which task made an example is asked years later: a name of a recipe does not tell."""
     later = {
         "tagger", "base_model", "training", "judge", "abilities", "checks", "robustness", "canaries", "gate", "weights",
-        "exports", "engine",
+        "exports", "engine", "retrieval", "knowledge",
     }  # fmt: skip
     assert set(CURATION) == set(SECTIONS) - later
     tasks = asdict(DEMO)["tasks"]
