@@ -20,9 +20,13 @@ from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.addresses import open_connections, socket_address
 from fine_tune_assets.gateway.app import create_app
-from fine_tune_assets.gateway.chat import Chat
+from fine_tune_assets.gateway.callers import Caller
+from fine_tune_assets.gateway.chat import Chat, Question
 from fine_tune_assets.gateway.engine_client import EngineClients, ask_engine
+from fine_tune_assets.gateway.identifiers import OFF, AnswerGate
 from fine_tune_assets.gateway.outcomes import OutcomeCounter
+from fine_tune_assets.gateway.records import Record
+from fine_tune_assets.gateway.requests import engine_request
 from fine_tune_assets.ledger.api_keys import create_key
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.deployments import Deployment, report_state, seal_engine_key, switch_live, want_release
@@ -159,14 +163,16 @@ def test_a_request_that_fails_twice_at_the_same_deployment_is_one_failure(two: T
 
 def test_what_is_known_of_an_engine_that_is_gone_is_forgotten(two: Two, tmp_path: Path) -> None:
     """Its key most of all; and a gateway that runs for a year sees many engines."""
-    chat = Chat(Settings(data_dir=tmp_path / "d"), two.ledger, OutcomeCounter(two.ledger))
+    chat = Chat(Settings(data_dir=tmp_path / "d"), two.ledger, OutcomeCounter(two.ledger), AnswerGate(OFF, None))
     body = {"messages": [{"role": "user", "content": "hi"}]}
+    question = Question(body, engine_request, "chat/completions", is_completion=False)
+    caller = Caller("key:0", "asks", frozenset({"chat"}), None, None)
 
     async def ask() -> None:
-        await chat.answer(body, lambda: lambda: None)
+        await chat.answer(question, caller, Record("/v1/chat/completions"), lambda: lambda: None)
         assert (chat.asks, chat.holds_keys_of) == ({two.live.engine_url}, {two.live.deployment_id})
         roll_back(two.ledger, "operator")
-        await chat.answer(body, lambda: lambda: None)
+        await chat.answer(question, caller, Record("/v1/chat/completions"), lambda: lambda: None)
         assert (chat.asks, chat.holds_keys_of) == ({two.before.engine_url}, {two.before.deployment_id})
 
     asyncio.run(ask())
@@ -177,11 +183,11 @@ def test_an_answer_under_way_comes_to_its_end_though_its_engine_is_forgotten(two
     two.new.body, url = b"x" * 3_000_000, two.live.engine_url or ""
 
     async def ask() -> int:
-        clients = EngineClients()
+        clients = EngineClients(60)
         answer = await ask_engine(clients.client(url), "sesame", {"stream": True})
         clients.forget_all_but(())
         gc.collect()
-        return sum([len(chunk) async for chunk in answer.stream()])
+        return sum([len(chunk) async for chunk in answer.chunks()])
 
     assert asyncio.run(ask()) == len(two.new.body)
 
