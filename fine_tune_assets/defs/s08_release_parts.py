@@ -155,7 +155,6 @@ class Gathered:
             "verdict_decision": made.verdict.decision,
             "verdict_signers": list(self._signers),
             "verdict_reasons": list(made.verdict.reasons),
-            "absent": {},
         }
 
     def _verdict_file(self, name: str) -> Path:
@@ -203,7 +202,6 @@ class Gathered:
             leakage=leakage_certificate(self._set.manifest),
             judge=judge_licence(document["evidence"], self._agreement(document["evidence"])),
             parity=parity_certificate(self.made.merged, self.made.export),
-            absent={},
         )
 
     def _scrub(self) -> dict[str, Any]:

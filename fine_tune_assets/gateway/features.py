@@ -1,7 +1,8 @@
 """What the program that serves can do beyond plain chat. What it can't is refused by name, so that nobody believes that a schema
 or a tool was enforced that was not.
 
-Owns the table, made from the programs' sources (llama-cpp-python 0.3.36, llama-server, vLLM 0.32), and which of them runs.
+Owns the table (llama-cpp-python 0.3.36 and vLLM 0.32 by their sources, llama-server by its documentation), and
+which of them runs.
 """
 
 from dataclasses import dataclass

@@ -47,8 +47,6 @@ class ModelFacts:
     leakage: Row
     judge: Row
     parity: Row
-    absent: Mapping[str, str]
-    """What the release has none of → why."""
 
     @property
     def figures(self) -> list[Row]:
@@ -180,8 +178,6 @@ def _limits(facts: ModelFacts) -> Iterator[str]:
         yield f"{unknown} of {len(asked)} figures that were asked for could not be told, with the examples that there were."
     if facts.scrub["why_not"]:
         yield facts.scrub["why_not"]
-    for name, why in sorted(facts.absent.items()):
-        yield f"No {name.replace('_', ' ')}: {why}"
 
 
 def _proving() -> str:

@@ -88,7 +88,6 @@ def model_facts(verdict: Verdict, **changes: Any) -> ModelFacts:
         "leakage": leakage_certificate(SET),
         "judge": judge_licence(document["evidence"], []),
         "parity": parity_certificate(MERGED, EXPORT),
-        "absent": {"knowledge_index": "None yet."},
     }
     return ModelFacts(**{**values, **changes})
 
@@ -127,7 +126,6 @@ def release_parts(
         **{name: getattr(verdict, name) for name in bound},
         "engine": "llama_cpp",
         "served_fingerprint": served,
-        "absent": {"knowledge_index": "None yet."},
     }
     return ReleaseParts(
         model=gguf,

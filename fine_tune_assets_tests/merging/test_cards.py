@@ -60,7 +60,6 @@ def test_a_licence_that_the_hub_does_not_list_keeps_its_name() -> None:
         "| safetensors to q8_0 | mean_kl | 0.0015 | 0.02 |",
         "| safetensors to q8_0 | top1_agreement | 0.99 | 0.95 |",
         "1 of 2 figures that were asked for could not be told",
-        "No knowledge index: None yet.",
         "30 train, 5 validation, 10 test",
     ],
 )
