@@ -1,6 +1,7 @@
 """Which program is started, and whether there is room for it."""
 
 import os
+import threading
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -105,8 +106,11 @@ def test_memory_is_looked_at_when_the_new_engine_has_taken_its_own(ledger: Ledge
         return timedelta(minutes=5)
 
     first = switched(ledger, "r-1")
-    name = make_ready(ledger, "r-2").deployment_id
-    serve_release(ledger, "r-2", timeout_seconds=1, keep_old=keep_old)
+    name = make_ready(ledger, "r-2", upto="wanted").deployment_id
+    starting = threading.Timer(0.3, lambda: make_ready(ledger, "r-2"))
+    starting.start()
+    serve_release(ledger, "r-2", timeout_seconds=60, keep_old=keep_old)
+    starting.join()
     assert asked == ["ready, r-1"]
     assert find_deployment(ledger, first.deployment_id).keep_until is not None  # type: ignore[union-attr]
     serve_release(ledger, "r-2", timeout_seconds=1, keep_old=keep_old)
