@@ -103,18 +103,20 @@ def start_services(settings: Settings, names: Sequence[str], timeout_seconds: fl
             _wait(settings, service, started[service.name], deadline)
 
 
-def stop_services(settings: Settings, names: Sequence[str], grace_seconds: float = STOP_GRACE_SECONDS) -> None:
-    """Stop those that run, the last started first, and what those that were killed left behind."""
+def stop_services(settings: Settings, names: Sequence[str], grace_seconds: float | None = None) -> None:
+    """Stop those that run, the last started first, and what those that were killed left behind. `grace_seconds`: for each,
+    instead of what it needs."""
     with _one_at_a_time(settings.layout.run):
         for service in reversed(_pick(settings, names)):
             path = _pid_file(settings, service.name)
             identity = read_identity(path)
             if identity is not None:
-                engines_seconds = SHUTDOWN_SECONDS if service.name == SUPERVISOR else 0
-                stop_process(identity, log_file(settings, service.name), grace_seconds + engines_seconds)
+                needed = STOP_GRACE_SECONDS + (SHUTDOWN_SECONDS if service.name == SUPERVISOR else 0)
+                grace = needed if grace_seconds is None else grace_seconds
+                stop_process(identity, log_file(settings, service.name), grace)
             path.unlink(missing_ok=True)
             if service.name == SUPERVISOR:
-                stop_left_engines(settings, grace_seconds)
+                stop_left_engines(settings, STOP_GRACE_SECONDS if grace_seconds is None else grace_seconds)
 
 
 def service_states(settings: Settings) -> list[ServiceState]:
