@@ -20,7 +20,7 @@ from rich.table import Table
 from fine_tune_assets.cli.loop.handovers import read_visits, share_out
 from fine_tune_assets.cli.loop.installation import RECIPE, VISITS, make_installation
 from fine_tune_assets.cli.loop.people import LoopError
-from fine_tune_assets.cli.loop.story import Outcome, turn_the_loop
+from fine_tune_assets.cli.loop.story import Outcome, require_kept, require_learned, turn_the_loop
 from fine_tune_assets.cli.services import prepare, prepare_dagster
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import Settings
@@ -30,10 +30,12 @@ ALL = ("supervisor", "gateway", "desk", "dagster-daemon")
 
 
 @click.command("demo-loop")
-@click.option("--folder", type=click.Path(path_type=Path), help="Where it is made; must be empty. A temporary folder else.")
+@click.option(
+    "--folder", type=click.Path(path_type=Path), help="Where it is made; must be empty. A temporary folder else."
+)
 @click.option("--keep", is_flag=True, help="Leave the folder there at the end. After a failure it is left in any case.")
 @click.option("--recipe", default=RECIPE, show_default=True, help="Another recipe: its name, or a YAML file.")
-@click.option("--reports", default=96, show_default=True, help="Visits that the first release learns from.")
+@click.option("--reports", default=85, show_default=True, help="Visits that the first release learns from.")
 @click.option("--corrections", default=40, show_default=True)
 @click.option("--asked", default=12, show_default=True, help="Questions that nobody corrects, asked before and after.")
 def demo_loop(folder: Path | None, keep: bool, recipe: str, reports: int, corrections: int, asked: int) -> None:
@@ -49,6 +51,9 @@ def demo_loop(folder: Path | None, keep: bool, recipe: str, reports: int, correc
         started = time.monotonic()
         outcome = turn_the_loop(settings, shares, tell)
         outcome_seconds = time.monotonic() - started
+        show(outcome, first_seconds, outcome_seconds)
+        require_kept(outcome)
+        require_learned(outcome, shares.only_asked[0])
         is_done = True
     finally:
         stop_services_of(settings)
@@ -56,7 +61,6 @@ def demo_loop(folder: Path | None, keep: bool, recipe: str, reports: int, correc
             shutil.rmtree(root)
         else:
             tell(f"Left for you to look at: {root}")
-    show(outcome, first_seconds, outcome_seconds)
 
 
 def _teller(console: Console) -> Callable[[str], None]:

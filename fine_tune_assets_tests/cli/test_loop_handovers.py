@@ -14,7 +14,7 @@ def _row(dialogue: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def shares() -> Shares:
-    return share_out(read_visits(VISITS), reported=96, corrected=40, only_asked=12)
+    return share_out(read_visits(VISITS), reported=85, corrected=40, only_asked=12)
 
 
 def test_the_line_is_made_of_nothing_but_the_text() -> None:
@@ -55,7 +55,7 @@ def test_the_sample_is_enough_and_no_dialogue_is_used_twice(shares: Shares) -> N
         *(row["report_id"] for row in shares.reported),
         *(handover.visit_id for handover in (*shares.corrected, *shares.only_asked)),
     ]
-    assert (len(shares.reported), len(shares.corrected), len(shares.only_asked)) == (96, 40, 12)
+    assert (len(shares.reported), len(shares.corrected), len(shares.only_asked)) == (85, 40, 12)
     assert len(set(ids)) == len(ids)
     assert len({handover.input for handover in (*shares.corrected, *shares.only_asked)}) == 52
 

@@ -56,7 +56,9 @@ def _asked(answer: Callable[[BaseHTTPRequestHandler, bool], None], count: int = 
 
 def test_whole_answers_and_whole_streams_count_with_their_release() -> None:
     """So that it is seen which release answered."""
-    tally = _asked(lambda request, is_stream: _send(request, 200, f"{_STREAM}data: [DONE]\n\n" if is_stream else _WHOLE))
+    tally = _asked(
+        lambda request, is_stream: _send(request, 200, f"{_STREAM}data: [DONE]\n\n" if is_stream else _WHOLE)
+    )
     assert tally.failed == {}
     assert tally.by_release == {"r-1": tally.whole}
 

@@ -13,7 +13,7 @@ from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.files import make_folder, write_bytes
 from fine_tune_assets.core.keys import PATIENTS_KEY
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.engines.running import free_port
 
 RECIPE = "demo_loop"
@@ -35,6 +35,7 @@ def make_installation(folder: Path | None, recipe: str, visits: Sequence[Mapping
         data_dir=root / "data",
         recipe=recipe,
         dagster_home=root / "dagster",
+        threads=load_settings().threads,
         gateway_port=free_port(),
         desk_port=free_port(),
         dagster_port=free_port(),
