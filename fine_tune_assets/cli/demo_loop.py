@@ -102,9 +102,11 @@ def figures_of(outcome: Outcome, first_seconds: float, seconds: float) -> dict[s
     target = next(f for f in outcome.verdict["figures"] if f["family"] == "target")
     return {
         "loop_seconds": round(seconds, 1),
+        "loop_processor_seconds": round(outcome.processor_seconds),
         "first_release_seconds": round(first_seconds, 1),
         "steps": {name: round(taken, 1) for name, taken in outcome.steps},
         "corrections": len(outcome.corrections),
+        "approved": outcome.approved,
         "learned_from": len(outcome.learned_from),
         "gain": target["difference"],
         "gain_low": target["low"],
@@ -132,6 +134,7 @@ def show(outcome: Outcome, first_seconds: float, seconds: float) -> None:
             for run in outcome.runs:
                 steps.add_row(f"  {', '.join(run.assets)}", f"  {run.seconds:.0f}")
     steps.add_row("all of it", f"{seconds:.0f}")
+    steps.add_row("processor time of it", f"{outcome.processor_seconds:.0f}")
     console.print(steps)
     console.print(f"Before  {outcome.answer_before}", f"After   {outcome.answer_after}", sep="\n", markup=False)
     print(json.dumps(figures_of(outcome, first_seconds, seconds)))

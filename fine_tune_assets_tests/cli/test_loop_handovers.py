@@ -30,6 +30,7 @@ def test_the_line_is_made_of_nothing_but_the_text() -> None:
         "Doctor: Only the doctor speaks here, for all of the visit.",
         "Doctor: Well?\nPatient: Yes.",
         "Doctor: Well?\nPatient: I take 20 milligrams of it each morning.",
+        "Doctor: Well?\nPatient: It was removed in two thousand and four.",
         "Doctor: Well?\nGuest_clinician: He is fine to go home tomorrow morning.",
         "Doctor: Well?\nPatient: I only take iron in the morning.\n" + "Doctor: Go on.\n" * 40,
     ],

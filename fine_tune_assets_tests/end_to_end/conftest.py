@@ -32,7 +32,7 @@ SMALL = {
         "maximum_robustness_loss": 1.0,
     },
     "scrub": {"recall_floor": 0.5, "direct_recall_floor": 0.5},
-    "corrections": {"minimum_new": 3},
+    "corrections": {"minimum_new": 5},
     # A second training for each candidate: test_memorization_probes.py has one.
     "canaries": {"enabled": False},
 }

@@ -181,12 +181,14 @@ def test_nobody_noticed_the_switch_and_the_lineage_names_the_corrections(service
     """A client asked all the time; and what was learned from whom can be looked up."""
     require_kept(turned)
     assert turned.tally.asked > 20
-    learned = {
-        row["report_id"].partition("/")[2]
-        for row in _rows(services, "instruction_sets")
-        if row["source"] == CORRECTION and row["split"] == "train"
+    corrections = {
+        row["example_id"]: row["report_id"].partition("/")[2]
+        for row in _rows(services, "approved_examples")
+        if row["source"] == CORRECTION
     }
-    assert learned == set(turned.learned_from)
+    assert set(corrections.values()) == set(turned.corrections)
+    trained = [row["example_id"] for row in _rows(services, "instruction_sets") if row["split"] != "test"]
+    assert set(turned.learned_from) <= {corrections[example] for example in trained if example in corrections}
 
 
 def test_one_training_was_enough(turned: Outcome) -> None:

@@ -20,6 +20,7 @@ import dagster as dg
 from fine_tune_assets.approval.drafting import CORRECTION
 from fine_tune_assets.cli.loop.handovers import INSTRUCTION, Handover, Shares, is_right
 from fine_tune_assets.cli.loop.people import LoopError, Reviewer, Ward
+from fine_tune_assets.cli.loop.processor_time import processor_seconds
 from fine_tune_assets.cli.loop.traffic import Tally, Traffic
 from fine_tune_assets.cli.loop.watching import EndedRun, Watch, has_switched
 from fine_tune_assets.core.paths import PROJECT_DIR
@@ -46,6 +47,8 @@ class Outcome:
     first_release: str
     steps: list[tuple[str, float]] = field(default_factory=list)
     """What was done, and its seconds, in order."""
+    processor_seconds: float = 0.0
+    """Of the services and all that they started; of the demo's own process nothing."""
     runs: list[EndedRun] = field(default_factory=list)
     corrections: list[str] = field(default_factory=list)
     answer_before: str = ""
@@ -53,8 +56,8 @@ class Outcome:
     right_before: int = 0
     right_after: int = 0
     """Of the questions that nobody corrected."""
-    right_when_corrected: int = 0
-    """Of the questions that were corrected, answered rightly before: there was nothing to correct."""
+    approved: int = 0
+    """Corrections that were in the desk: what can't be scrubbed is held back, and what looks like poison kept apart."""
     second_release: str = ""
     learned_from: list[str] = field(default_factory=list)
     """Corrections that the lineage names for the second release."""
@@ -78,9 +81,10 @@ def turn_the_loop(settings: Settings, shares: Shares, tell: Tell) -> Outcome:
             dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance,
         ):
             watch = Watch(instance, lambda run: tell(f"    ran {', '.join(run.assets)}  {run.seconds:.0f} s"))
-            outcome = Outcome(live.release_id)
+            outcome, spent = Outcome(live.release_id), processor_seconds(settings)
             _Story(settings, shares, ledger, watch, wards, reviewer, tell, outcome).run()
             outcome.tally, outcome.runs = traffic.stop(), watch.ended
+            outcome.processor_seconds = processor_seconds(settings) - spent
     finally:
         ledger.close()
     return outcome
@@ -139,18 +143,23 @@ class _Story:
         for number, handover in enumerate(self.shares.corrected):
             ward = self.wards[number % len(self.wards)]
             answered = ward.ask(INSTRUCTION, handover.input)
-            self.outcome.right_when_corrected += is_right(answered.text, handover)
             sent = ward.correct(INSTRUCTION, handover.input, answered, handover.line, f"visit-{handover.visit_id}")
             self.outcome.corrections.append(sent)
 
     def _wait_for_queue(self) -> None:
-        wanted = len(self.shares.corrected)
-        what = "all corrections in the desk's queue (some may be held back or in quarantine)"
-        self.watch.until(lambda: len(self.reviewer.waiting(CORRECTION)) >= wanted, what, QUEUE_SECONDS)
+        """For all of them; or for what comes, when nothing more does."""
+        sent = len(self.shares.corrected)
+
+        def are_there() -> bool:
+            waiting = len(self.reviewer.waiting(CORRECTION))
+            return waiting >= sent or (waiting > 0 and self.watch.is_quiet)
+
+        self.watch.until(are_there, "corrections in the desk's queue", QUEUE_SECONDS)
 
     def _approve(self) -> None:
         for example_id in self.reviewer.waiting(CORRECTION):
             self.reviewer.approve(example_id)
+            self.outcome.approved += 1
 
     def _wait_for_switch(self) -> None:
         before, first = list_verdicts(self.ledger, 1)[0].verdict_id, self.outcome.first_release

@@ -53,7 +53,12 @@ class Watch:
     def until_quiet(self, seconds: float) -> None:
         """Until nothing runs and nothing was started for a while."""
         self._quiet_since = time.monotonic()
-        self.until(lambda: time.monotonic() - self._quiet_since >= QUIET_SECONDS, "nothing left to do", seconds)
+        self.until(lambda: self.is_quiet, "nothing left to do", seconds)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing ran, when it was last looked, for a while."""
+        return time.monotonic() - self._quiet_since >= QUIET_SECONDS
 
     def look(self) -> None:
         for record in reversed(self._instance.get_run_records()):
