@@ -8,7 +8,7 @@ export DO_NOT_TRACK = 1
 export DAGSTER_DISABLE_TELEMETRY = 1
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup setup-unsloth setup-vllm setup-llmcompressor check test test-slow test-all demo up down status airgap-proof compat-proof bench-graph bench-serve bench-phi bench-phi-memory bench-drafts bench-dedup bench-desk bench-retrieval bench-corrections bench-train bench-plan bench-unsloth bench-judge-fit fit-judge bench-verdict bench-judge
+.PHONY: help setup setup-unsloth setup-vllm setup-llmcompressor check test test-slow test-all demo demo-loop up down status airgap-proof compat-proof bench-graph bench-serve bench-phi bench-phi-memory bench-drafts bench-dedup bench-desk bench-retrieval bench-corrections bench-train bench-plan bench-unsloth bench-judge-fit fit-judge bench-verdict bench-judge
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort
@@ -42,6 +42,9 @@ test-all: test test-slow   ## everything that needs no GPU
 
 demo: setup      ## run the whole graph on the sample reports and serve the result
 	$(BIN)/fine-tune demo
+
+demo-loop: setup ## correct a wrong answer, and see the next release answer rightly, with no hand on what is in between
+	$(BIN)/fine-tune demo-loop
 
 up: setup        ## start Dagster, supervisor, gateway and desk
 	$(BIN)/fine-tune up

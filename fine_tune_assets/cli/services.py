@@ -89,7 +89,7 @@ def up(names: tuple[str, ...]) -> None:
     prepare(settings)
     wanted = names or tuple(known_services(settings))
     if {DAEMON, WEBSERVER} & set(wanted):
-        _prepare_dagster(settings, is_daemon_next=DAEMON in wanted)
+        prepare_dagster(settings, is_daemon_next=DAEMON in wanted)
     start_services(settings, wanted)
     _show(settings)
     try:
@@ -99,7 +99,7 @@ def up(names: tuple[str, ...]) -> None:
         click.echo(f"\n{error}", err=True)
 
 
-def _prepare_dagster(settings: Settings, is_daemon_next: bool) -> None:
+def prepare_dagster(settings: Settings, is_daemon_next: bool) -> None:
     """Make its databases before its services want them at once. The daemon would wait for ever for what a `fine-tune demo` that
     was killed had begun."""
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)

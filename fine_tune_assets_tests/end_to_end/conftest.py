@@ -32,6 +32,7 @@ SMALL = {
         "maximum_robustness_loss": 1.0,
     },
     "scrub": {"recall_floor": 0.5, "direct_recall_floor": 0.5},
+    "corrections": {"minimum_new": 5},
     # A second training for each candidate: test_memorization_probes.py has one.
     "canaries": {"enabled": False},
 }
@@ -71,7 +72,7 @@ class Small:
         values = yaml.safe_load(shipped_recipes()["demo_smollm2"].read_text(encoding="utf-8"))
         for settings in (SMALL, changes):
             for section, changed in settings.items():
-                values[section] = {**values[section], **changed}
+                values[section] = {**values.get(section, {}), **changed}
         (self.data / "recipe.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
 
     @property

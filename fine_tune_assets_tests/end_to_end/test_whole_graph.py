@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,13 @@ import httpx
 import openai
 import pytest
 
+from fine_tune_assets.approval.drafting import CORRECTION
+from fine_tune_assets.cli.loop.handovers import read_visits, share_out
+from fine_tune_assets.cli.loop.installation import VISITS
+from fine_tune_assets.cli.loop.story import Outcome, require_kept, turn_the_loop
+from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.core.tables import TABLES
-from fine_tune_assets_tests.end_to_end.conftest import Small
+from fine_tune_assets_tests.end_to_end.conftest import REPORTS_A_BATCH, Small
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 Served = tuple[Small, dict[str, Any]]
@@ -145,18 +151,50 @@ def test_status_names_the_live_release(services: Small, served: Served) -> None:
     assert served[1]["release"] in done.stdout
 
 
-def test_the_next_candidate_takes_over_from_what_serves(services: Small, served: Served) -> None:
-    """Other training settings: trained, judged against the live release, merged, released and switched to, in one go."""
-    services.write_recipe(training={"learning_rate": 4.0e-4})
-    done = services.run("-m", "fine_tune_assets.cli.main", "materialize")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "✗" not in done.stdout
+@pytest.fixture(scope="module")
+def turned(services: Small) -> Iterator[Outcome]:
+    """The loop: corrections through the gateway, signatures in the desk, and then the daemon alone. `make demo-loop` is the same
+    with more examples and the demo's gates, and asks whether the answer became right: two real trainings and judgings."""
+    settings = load_settings(services.environment)
+    daily = ("desk", "dagster-daemon")
+    done = services.run("-m", "fine_tune_assets.cli.main", "up", *daily)
+    assert done.returncode == 0, done.stderr
+    # Behind the dialogues that were reported.
+    shares = share_out(read_visits(VISITS)[2 * REPORTS_A_BATCH :], reported=0, corrected=16, only_asked=1)
+    try:
+        yield turn_the_loop(settings, shares, print)
+    finally:
+        services.run("-m", "fine_tune_assets.cli.main", "down", *daily)
+
+
+def test_corrections_bring_the_next_release_with_nobodys_hand(services: Small, served: Served, turned: Outcome) -> None:
+    """Approved by somebody else, trained, judged against the live release, merged, released and switched to."""
     verdict, release = _rows(services, "promotion_verdicts")[0], _rows(services, "releases")[0]
-    assert release["release_id"] != served[1]["release"]
+    assert (turned.first_release, turned.second_release) == (served[1]["release"], release["release_id"])
     assert verdict["adapter_id"] == release["adapter_id"]
     assert verdict["incumbent"] not in (verdict["adapter_id"], verdict["base_fingerprint"])
     assert {row["model"] for row in _rows(services, "judge_scores")} == {"base", "adapter", "incumbent"}
     assert release["release_id"] in services.run("-m", "fine_tune_assets.cli.main", "status").stdout
+
+
+def test_nobody_noticed_the_switch_and_the_lineage_names_the_corrections(services: Small, turned: Outcome) -> None:
+    """A client asked all the time; and what was learned from whom can be looked up."""
+    require_kept(turned)
+    assert turned.tally.asked > 20
+    corrections = {
+        row["example_id"]: row["report_id"].partition("/")[2]
+        for row in _rows(services, "approved_examples")
+        if row["source"] == CORRECTION
+    }
+    assert set(corrections.values()) == set(turned.corrections)
+    trained = [row["example_id"] for row in _rows(services, "instruction_sets") if row["split"] != "test"]
+    assert set(turned.learned_from) <= {corrections[example] for example in trained if example in corrections}
+
+
+def test_one_training_was_enough(turned: Outcome) -> None:
+    """Sixteen signatures one after the other must not start sixteen trainings, nor leave one for later that has nothing new."""
+    trained = [run for run in turned.runs if "adapters" in run.assets]
+    assert len(trained) == 1
 
 
 def test_a_worse_candidate_is_neither_merged_nor_released_nor_served(services: Small) -> None:

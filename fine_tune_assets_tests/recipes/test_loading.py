@@ -1,5 +1,6 @@
 """Recipes from YAML: what is shipped loads, and what is wrong is refused by its name."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.recipes.loading import load_recipe, parse_recipe, plain_values, shipped_recipes
 from fine_tune_assets.recipes.sections import section_fingerprints
 
-DEMO = "demo_smollm2"
+DEMO, DEMO_OF_THE_LOOP = "demo_smollm2", "demo_loop"
 
 
 def demo_values() -> dict[str, Any]:
@@ -40,11 +41,21 @@ def test_a_recipe_that_was_written_out_with_its_defaults_is_the_same_recipe(name
 
 
 def test_the_recipes_for_small_and_large_machines_are_shipped() -> None:
-    """The four that the documentation names."""
-    assert set(shipped_recipes()) == {DEMO, "llama3_8b_qlora_24gb", "llama3_8b_lora_80gb", "llama3_70b_qlora_48gb"}
+    """Those that the documentation names."""
+    real = {"llama3_8b_qlora_24gb", "llama3_8b_lora_80gb", "llama3_70b_qlora_48gb"}
+    assert set(shipped_recipes()) == {DEMO, DEMO_OF_THE_LOOP, *real}
 
 
-@pytest.mark.parametrize("name", sorted(set(shipped_recipes()) - {DEMO}))
+def test_the_demo_of_the_loop_has_the_gates_of_the_demo() -> None:
+    """It is smaller and quicker, and nothing of it is let through more easily."""
+    demo, loop = load_recipe(DEMO), load_recipe(DEMO_OF_THE_LOOP)
+    for section in ("gate", "canaries", "scrub", "checks", "review", "dedup"):
+        assert getattr(loop, section) == getattr(demo, section), section
+    judge = replace(loop.judge, test_examples=demo.judge.test_examples, max_new_tokens=demo.judge.max_new_tokens)
+    assert judge == demo.judge
+
+
+@pytest.mark.parametrize("name", sorted(set(shipped_recipes()) - {DEMO, DEMO_OF_THE_LOOP}))
 def test_a_recipe_for_real_work_trusts_nobody(name: str) -> None:
     """Whoever copies it must decide by themselves whom to trust."""
     assert load_recipe(name).trusted_sources == {}

@@ -1,0 +1,140 @@
+"""`fine-tune demo-loop`: the loop from a wrong answer to the release that answers rightly, on an installation of its own.
+
+Owns starting and stopping what it needs, and how the outcome is shown. What happens in between is `loop.story`'s.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from fine_tune_assets.cli.loop.handovers import read_visits, share_out
+from fine_tune_assets.cli.loop.installation import RECIPE, VISITS, make_installation
+from fine_tune_assets.cli.loop.people import LoopError
+from fine_tune_assets.cli.loop.story import Outcome, require_kept, require_learned, turn_the_loop
+from fine_tune_assets.cli.services import prepare, prepare_dagster
+from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.core.settings import Settings
+
+BEFORE = ("supervisor", "gateway")
+ALL = ("supervisor", "gateway", "desk", "dagster-daemon")
+
+
+@click.command("demo-loop")
+@click.option(
+    "--folder", type=click.Path(path_type=Path), help="Where it is made; must be empty. A temporary folder else."
+)
+@click.option("--keep", is_flag=True, help="Leave the folder there at the end. After a failure it is left in any case.")
+@click.option("--recipe", default=RECIPE, show_default=True, help="Another recipe: its name, or a YAML file.")
+@click.option("--reports", default=85, show_default=True, help="Visits that the first release learns from.")
+@click.option("--corrections", default=40, show_default=True)
+@click.option("--asked", default=12, show_default=True, help="Questions that nobody corrects, asked before and after.")
+def demo_loop(folder: Path | None, keep: bool, recipe: str, reports: int, corrections: int, asked: int) -> None:
+    """Correct a wrong answer, and see the system train, judge, promote and serve a release that answers rightly, by itself."""
+    tell = _teller(Console())
+    shares = share_out(read_visits(VISITS), reports, corrections, asked)
+    settings = make_installation(folder, recipe, shares.reported)
+    root = settings.data_dir.parent
+    is_done = False
+    try:
+        tell(f"An installation of its own in {root}")
+        first_seconds = serve_first_release(settings, tell)
+        started = time.monotonic()
+        outcome = turn_the_loop(settings, shares, tell)
+        outcome_seconds = time.monotonic() - started
+        show(outcome, first_seconds, outcome_seconds)
+        require_kept(outcome)
+        require_learned(outcome, shares.only_asked[0])
+        is_done = True
+    finally:
+        stop_services_of(settings)
+        if is_done and not keep:
+            shutil.rmtree(root)
+        else:
+            tell(f"Left for you to look at: {root}")
+
+
+def _teller(console: Console) -> Callable[[str], None]:
+    started = time.monotonic()
+
+    def tell(line: str) -> None:
+        console.print(f"{time.monotonic() - started:7.1f} s  {line}", markup=False, highlight=False, soft_wrap=True)
+
+    return tell
+
+
+def serve_first_release(settings: Settings, tell: Callable[[str], None]) -> float:
+    """Train, judge and serve what there is, then start all that daily use has. Returns the seconds. Raises LoopError."""
+    from fine_tune_assets.serving.services import service_environment, start_services
+
+    started = time.monotonic()
+    environment = service_environment(settings)
+    os.environ["DAGSTER_HOME"] = environment["DAGSTER_HOME"]
+    prepare(settings)
+    start_services(settings, BEFORE)
+    tell("… a first release is made")
+    command = [sys.executable, "-m", "fine_tune_assets.cli.main"]
+    if subprocess.run([*command, "materialize"], cwd=PROJECT_DIR, env=environment, check=False).returncode:
+        raise LoopError("The first release could not be made: see above.")
+    prepare_dagster(settings, is_daemon_next=True)
+    start_services(settings, ALL)
+    tell(f"✓ a first release is live  {time.monotonic() - started:.1f} s")
+    return time.monotonic() - started
+
+
+def stop_services_of(settings: Settings) -> None:
+    from fine_tune_assets.serving.services import stop_services
+
+    stop_services(settings, ALL)
+
+
+def figures_of(outcome: Outcome, first_seconds: float, seconds: float) -> dict[str, Any]:
+    """For the JSON line."""
+    target = next(f for f in outcome.verdict["figures"] if f["family"] == "target")
+    return {
+        "loop_seconds": round(seconds, 1),
+        "loop_processor_seconds": round(outcome.processor_seconds),
+        "first_release_seconds": round(first_seconds, 1),
+        "steps": {name: round(taken, 1) for name, taken in outcome.steps},
+        "corrections": len(outcome.corrections),
+        "approved": outcome.approved,
+        "learned_from": len(outcome.learned_from),
+        "gain": target["difference"],
+        "gain_low": target["low"],
+        "gain_high": target["high"],
+        "test_examples": target["items"],
+        "requests": outcome.tally.asked,
+        "failed_requests": outcome.tally.failed.total(),
+        "requests_by_release": dict(outcome.tally.by_release),
+        "slowest_request_seconds": round(outcome.tally.slowest_seconds, 1),
+        "right_before": outcome.right_before,
+        "right_after": outcome.right_after,
+        "first_release": outcome.first_release,
+        "second_release": outcome.second_release,
+        "load_average": round(os.getloadavg()[0], 1),
+        "processors": os.cpu_count(),
+    }
+
+
+def show(outcome: Outcome, first_seconds: float, seconds: float) -> None:
+    console = Console()
+    steps = Table("step", "seconds", title="The loop")
+    for name, taken in outcome.steps:
+        steps.add_row(name, f"{taken:.0f}")
+        if "switched" in name:
+            for run in outcome.runs:
+                steps.add_row(f"  {', '.join(run.assets)}", f"  {run.seconds:.0f}")
+    steps.add_row("all of it", f"{seconds:.0f}")
+    steps.add_row("processor time of it", f"{outcome.processor_seconds:.0f}")
+    console.print(steps)
+    console.print(f"Before  {outcome.answer_before}", f"After   {outcome.answer_after}", sep="\n", markup=False)
+    print(json.dumps(figures_of(outcome, first_seconds, seconds)))

@@ -1,0 +1,45 @@
+"""The installation that the demo of the loop makes for itself: beside nobody else's, and never over what is there."""
+
+from pathlib import Path
+
+import pytest
+
+from fine_tune_assets.cli.loop.handovers import read_visits
+from fine_tune_assets.cli.loop.installation import RECIPE, VISITS, LoopFolderError, make_installation
+from fine_tune_assets.core.keys import PATIENTS_KEY, read_key
+from fine_tune_assets.core.settings import Settings
+
+
+def _made(folder: Path) -> Settings:
+    return make_installation(folder, RECIPE, read_visits(VISITS)[:3])
+
+
+def test_it_has_folders_and_ports_of_its_own(tmp_path: Path) -> None:
+    """It can run beside `make up`, and what it leaves behind is below one folder."""
+    settings, usual = _made(tmp_path / "loop"), Settings()
+    assert {settings.data_dir.parent, settings.dagster_home.parent} == {tmp_path / "loop"}
+    ports = {settings.gateway_port, settings.desk_port, settings.dagster_port}
+    assert len(ports) == 3
+    assert not ports & {usual.gateway_port, usual.desk_port, usual.dagster_port}
+    assert (settings.dagster_home / "dagster.yaml").is_file()
+
+
+def test_the_batch_is_whole_and_holds_these_visits(tmp_path: Path) -> None:
+    """With the licence of the texts beside them."""
+    settings = _made(tmp_path / "loop")
+    (batch,) = settings.layout.raw_reports.iterdir()
+    assert read_visits(batch / "visits.csv") == read_visits(VISITS)[:3]
+    assert {path.name for path in batch.iterdir()} == {"visits.csv", "batch.yaml", "LICENSE.txt", "SOURCE.md"}
+    assert len(read_key(settings.layout.keys / f"{PATIENTS_KEY}.key")) == 32
+
+
+@pytest.mark.parametrize("is_file", [True, False])
+def test_a_folder_that_holds_something_is_refused_and_left_as_it_is(tmp_path: Path, is_file: bool) -> None:
+    """It is removed at the end: it must never be one that somebody else filled."""
+    folder = tmp_path / "mine"
+    kept = folder if is_file else folder / "thesis.txt"
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text("four years of work", encoding="utf-8")
+    with pytest.raises(LoopFolderError, match="not empty"):
+        _made(folder)
+    assert kept.read_text(encoding="utf-8") == "four years of work"
