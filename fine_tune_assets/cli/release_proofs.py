@@ -15,6 +15,7 @@ from fine_tune_assets.core.releases import (
     EVIDENCE,
     MANIFEST,
     PROBES,
+    RETRIEVAL,
     VERDICT_DOCUMENT,
     VERDICT_KEY,
     ReleaseError,
@@ -31,6 +32,7 @@ HOLDS = {
     "prompt contract": "prompt.json",
     "probes": PROBES,
     "recipe": "recipe.yaml",
+    "how it answers from documents": RETRIEVAL,
     "manifest of the instruction set": f"{EVIDENCE}/instruction_set.json",
     "scrub certificate": f"{EVIDENCE}/scrub_certificate.json",
     "leakage certificate": f"{EVIDENCE}/leakage_certificate.json",
@@ -41,8 +43,6 @@ HOLDS = {
     "dataset card": "DATASET_CARD.md",
 }
 """What every release holds, and where."""
-_MAY_BE_ABSENT = {"knowledge index": "knowledge_index.json"}
-"""What a release may do without, if its manifest says why."""
 
 
 def prove_release(folder: Path, public_key: Path, release_id: str | None) -> Iterator[str]:
@@ -70,16 +70,11 @@ def _model(release: ReleaseFolder) -> str:
 
 
 def _contents(release: ReleaseFolder) -> Iterator[str]:
-    there, absent = release.manifest["files"], release.manifest.get("absent", {})
+    there = release.manifest["files"]
     for what, name in HOLDS.items():
         if name not in there:
             raise ReleaseError(f"Release {release.release_id} has no {what} ({name}).")
         yield f"{what}: {name}"
-    for what, name in _MAY_BE_ABSENT.items():
-        why = absent.get(what.replace(" ", "_"))
-        if name not in there and not why:
-            raise ReleaseError(f"Release {release.release_id} has no {what}, and does not say why.")
-        yield f"{what}: {name}" if name in there else f"{what}: none. {why}"
     stored = json.loads((release.folder / HOLDS["manifest of the instruction set"]).read_text(encoding="utf-8"))
     if stored.get("fingerprint") != release.manifest["instruction_set_fingerprint"]:
         raise ReleaseError(f"Release {release.release_id} holds the manifest of another instruction set.")

@@ -116,6 +116,7 @@ def release_parts(
         "evidence/instruction_set.json": json.dumps(SET),
         **{f"evidence/{name}.json": certificate_json(values) for name, values in certificates.items()},
         "probes.json": "{}",
+        "knowledge_index.json": "{}",
         "recipe.yaml": "name: demo\n",
         "sbom.cdx.json": sbom(),
         "README.md": model_card(told),
