@@ -6,10 +6,11 @@ Owns starting and stopping what it needs, and how the outcome is shown. What hap
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ ALL = ("supervisor", "gateway", "desk", "dagster-daemon")
 @click.option("--asked", default=12, show_default=True, help="Questions that nobody corrects, asked before and after.")
 def demo_loop(folder: Path | None, keep: bool, recipe: str, reports: int, corrections: int, asked: int) -> None:
     """Correct a wrong answer, and see the system train, judge, promote and serve a release that answers rightly, by itself."""
+    # Ended by a signal, it stops what it started as well.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     tell = _teller(Console())
     shares = share_out(read_visits(VISITS), reports, corrections, asked)
     settings = make_installation(folder, recipe, shares.reported)
@@ -136,5 +139,18 @@ def show(outcome: Outcome, first_seconds: float, seconds: float) -> None:
     steps.add_row("all of it", f"{seconds:.0f}")
     steps.add_row("processor time of it", f"{outcome.processor_seconds:.0f}")
     console.print(steps)
-    console.print(f"Before  {outcome.answer_before}", f"After   {outcome.answer_after}", sep="\n", markup=False)
-    print(json.dumps(figures_of(outcome, first_seconds, seconds)))
+    figures = figures_of(outcome, first_seconds, seconds)
+    for line in _in_words(outcome, figures):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    print(json.dumps(figures))
+
+
+def _in_words(outcome: Outcome, figures: Mapping[str, Any]) -> Iterator[str]:
+    yield f"Before    {outcome.answer_before}"
+    yield f"After     {outcome.answer_after}"
+    yield f"Right     {outcome.right_before} before and {outcome.right_after} after, of the questions that nobody corrected"
+    interval = f"95 % interval {figures['gain_low']:.2f} to {figures['gain_high']:.2f}"
+    yield f"Verdict   promote: better by {figures['gain']:.2f} points ({interval}) on {figures['test_examples']} test examples"
+    yield f"Requests  {figures['requests']}, of which {figures['failed_requests']} failed"
+    learned, sent = figures["learned_from"], figures["corrections"]
+    yield f"Lineage   release {outcome.second_release} learned from {learned} of {sent} corrections"
