@@ -42,6 +42,8 @@ class Engine:
     body: bytes = b'{"choices": []}'
     may_answer: threading.Event = field(default_factory=threading.Event)
     asked: int = 0
+    last: bytes = b""
+    """What it was asked last."""
 
 
 class _Server(ThreadingMixIn, UnixStreamServer):
@@ -52,7 +54,7 @@ class _Server(ThreadingMixIn, UnixStreamServer):
 def listening(path: Path, engine: Engine) -> Iterator[None]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["content-length"]))
+            engine.last = self.rfile.read(int(self.headers["content-length"]))
             engine.asked += 1
             engine.may_answer.wait(30)
             self.send_response(engine.status)
@@ -101,9 +103,11 @@ class Two:
         return found
 
 
-def make_live(settings: Settings, ledger: Ledger, path: Path, prompt: str) -> Deployment:
+def make_live(
+    settings: Settings, ledger: Ledger, path: Path, prompt: str, files: dict[str, str] | None = None
+) -> Deployment:
     key = read_or_create_key(settings.layout.keys, KEY_NAME)
-    name = want_release(ledger, build_release(settings, ledger, prompt)).deployment_id
+    name = want_release(ledger, build_release(settings, ledger, prompt, files=files)).deployment_id
     report_state(ledger, name, "starting")
     sealed = seal_engine_key(key, name, "sesame")
     report_state(ledger, name, "ready", engine_url=socket_address(path), engine_key=sealed)
