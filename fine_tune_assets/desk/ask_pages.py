@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fine_tune_assets.desk.application import Desk
 
 KINDS = {kind: ERROR_KINDS[kind] for kind in KINDS_OF_CORRECTION}
+_TYPED = ("corrected_answer", "error_kind", "severity")
 _NOTHING_ASKED = "Write a question first."
 _NOT_CHOSEN = "Write the better answer, and choose what was wrong and how grave it is. Nothing was recorded."
 _SENT_BEFORE = (
@@ -180,7 +181,8 @@ def _marked(answered: Answered) -> list[tuple[str, str]]:
 
 def _around() -> dict[str, Any]:
     """What the parts of an exchange say before anybody corrected or rated it."""
-    return {"kinds": KINDS, "severities": SEVERITIES, "kept": "", "rated": "", "refusal": "", "typed": {}}
+    typed = dict.fromkeys(_TYPED, "")
+    return {"kinds": KINDS, "severities": SEVERITIES, "kept": "", "rated": "", "refusal": "", "typed": typed}
 
 
 def _ask_page(
@@ -208,7 +210,7 @@ def _part(desk: "Desk", visit: Visit, template: str, status: int, said: Mapping[
     asked = Asked("", form.text("instruction"), form.text("input"))
     answered = Answered(form.text("answer"), form.text("release_id"))
     shown = {"asked": asked, "answered": answered, "marks": [], "release_id": answered.release_id}
-    typed = {name: form.text(name) for name in ("corrected_answer", "error_kind", "severity")}
+    typed = {name: form.text(name) for name in _TYPED}
     context = _around() | shown | {"key": form.text("key"), "typed": typed} | dict(said)
     if visit.is_fragment:  # with 200 also where it was refused: the script puts in what comes, and it says why
         return page(desk, visit, template, **context)

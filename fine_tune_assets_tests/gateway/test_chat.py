@@ -46,7 +46,7 @@ class Engine:
     """What it was asked last."""
 
 
-class _Server(ThreadingMixIn, UnixStreamServer):
+class StreamServer(ThreadingMixIn, UnixStreamServer):
     daemon_threads = True
 
 
@@ -66,7 +66,7 @@ def listening(path: Path, engine: Engine) -> Iterator[None]:
             pass
 
     engine.may_answer.set()
-    server = _Server(str(path), Handler)
+    server = StreamServer(str(path), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -103,11 +103,13 @@ class Two:
         return found
 
 
-def make_live(
-    settings: Settings, ledger: Ledger, path: Path, prompt: str, files: dict[str, str] | None = None
-) -> Deployment:
+def make_live(settings: Settings, ledger: Ledger, path: Path, prompt: str) -> Deployment:
+    return live_at(settings, ledger, path, build_release(settings, ledger, prompt))
+
+
+def live_at(settings: Settings, ledger: Ledger, path: Path, release_id: str) -> Deployment:
     key = read_or_create_key(settings.layout.keys, KEY_NAME)
-    name = want_release(ledger, build_release(settings, ledger, prompt, files=files)).deployment_id
+    name = want_release(ledger, release_id).deployment_id
     report_state(ledger, name, "starting")
     sealed = seal_engine_key(key, name, "sesame")
     report_state(ledger, name, "ready", engine_url=socket_address(path), engine_key=sealed)

@@ -3,6 +3,7 @@ The index is a real one; the engine is a few lines on a socket, which says what 
 `test_live_facts`."""
 
 import json
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,9 +20,10 @@ from fine_tune_assets.gateway.app import create_app
 from fine_tune_assets.ledger.api_keys import create_key
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.schema import corrections, request_lines
-from fine_tune_assets_tests.gateway.test_chat import Engine, listening, make_live
+from fine_tune_assets_tests.gateway.test_chat import Engine, listening, live_at
 from fine_tune_assets_tests.retrieval.made import LEAVE, SALARIES, document
 from fine_tune_assets_tests.retrieval.test_answering import FORMAT, go_live
+from fine_tune_assets_tests.serving.tiny import build_empty_release
 
 QUESTION = "How many days of paid time off do full-time staff have?"
 PAY = "In which band of the pay scale is the salary of a ward head?"
@@ -52,7 +54,9 @@ class House:
     engine: Engine
     release_id: str
 
-    def ask(self, content: str = QUESTION, scopes: tuple[str, ...] = (), said: str = "20 days [1].", **fields: Any) -> Any:
+    def ask(
+        self, content: str = QUESTION, scopes: tuple[str, ...] = (), said: str = "20 days [1].", **fields: Any
+    ) -> Any:
         self.engine.body = json.dumps(
             {"choices": [{"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}]}
         ).encode()
@@ -66,7 +70,7 @@ class House:
         return [json.loads(event) for event in events[:-1]]
 
     def send(self, content: str, scopes: tuple[str, ...], headers: dict[str, str] | None = None, **fields: Any) -> Any:
-        key = create_key(self.ledger, f"k{self.engine.asked} {content[:9]} {len(self.lines())}", ["chat", *scopes]).secret
+        key = create_key(self.ledger, uuid.uuid4().hex, ["chat", *scopes]).secret
         messages = [{"role": "user", "content": content}]
         sent = {"Authorization": f"Bearer {key}", **(headers or {})}
         return self.client.post("/v1/chat/completions", json={"messages": messages, **fields}, headers=sent)
@@ -90,9 +94,10 @@ def house(tmp_path: Path, files: dict[str, str]) -> Iterator[House]:
     settings = Settings(data_dir=tmp_path / "d")
     ledger, engine = open_ledger(settings.database_url), Engine()
     with listening(tmp_path / "e.sock", engine):
-        live = make_live(settings, ledger, tmp_path / "e.sock", "One.", files)
+        release_id = build_empty_release(settings, ledger, "One.", files)
+        live_at(settings, ledger, tmp_path / "e.sock", release_id)
         with TestClient(create_app(settings)) as client:
-            yield House(client, settings, ledger, engine, live.release_id)
+            yield House(client, settings, ledger, engine, release_id)
     ledger.close()
 
 
@@ -185,7 +190,11 @@ def test_the_releases_own_tasks_are_answered_from_their_input(house: House) -> N
 
 def test_without_a_live_index_the_model_is_asked_as_it_is_and_the_answer_says_that(house: House) -> None:
     reply = house.ask()
-    assert (house.asked_last, reply.headers["x-knowledge-index"], "citations" in reply.json()) == (QUESTION, "none", False)
+    assert (house.asked_last, reply.headers["x-knowledge-index"], "citations" in reply.json()) == (
+        QUESTION,
+        "none",
+        False,
+    )
     assert ["citations" in part for part in house.stream()] == [False] * 3
 
 

@@ -59,6 +59,16 @@ def build_release(
     return put_release(settings, ledger, PromptContract(system_prompt, "", (), (2,), 2), fill, made_by="a test")
 
 
+def build_empty_release(settings: Settings, ledger: Ledger, system_prompt: str, files: dict[str, str]) -> str:
+    """One with these files and no model, for engines of a few lines: nothing of 100 MB is hashed."""
+
+    def fill(folder: Path) -> None:
+        for name, content in files.items():
+            (folder / name).write_text(content)
+
+    return put_release(settings, ledger, PromptContract(system_prompt, "", (), (2,), 2), fill, made_by="a test")
+
+
 def put_release(
     settings: Settings, ledger: Ledger, contract: PromptContract, fill: Callable[[Path], None], **facts: Any
 ) -> str:
