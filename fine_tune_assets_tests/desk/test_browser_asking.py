@@ -1,4 +1,4 @@
-"""Asking in a real Chromium: the answer as it comes, what is typed never lost, everything by keys, and axe's rules in every look."""
+"""Asking in a real Chromium: the answer as it comes, what is typed is never lost, all by keys, and axe's rules in every look."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
