@@ -31,7 +31,7 @@ from fine_tune_assets_tests.desk.judged import judge_the_drafts
 from fine_tune_assets_tests.desk.verdict_documents import DOCUMENT, FIGURE, evidence
 from fine_tune_assets_tests.ledger.made import make_release, make_verdict
 
-ROLES = ("ingest", "reviewer", "approver", "operator", "auditor")
+ROLES = ("user", "ingest", "reviewer", "approver", "operator", "auditor")
 PASSWORD = "seven grey herons at dusk"
 EXAMPLES_OF_A_PATIENT = 5
 SPOT_CHECKS = 300

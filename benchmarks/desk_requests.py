@@ -20,6 +20,10 @@ from fine_tune_assets_tests.desk.installation import BATCH
 HOST = "http://127.0.0.1:8070"
 LEFT_OUT: Mapping[str, str] = MappingProxyType(
     {
+        "POST /ask": "waits for the model",
+        "POST /ask/stream": "waits for the model",
+        "POST /ask/correct": "waits for the gateway, which `make bench-corrections` measures",
+        "POST /ask/rate": "waits for the gateway; writes one row",
         "GET /quarantine/{correction_id}": "needs a correction in quarantine; reads one row, as a spot-check does",
         "POST /quarantine/{correction_id}/decide": "needs a correction in quarantine; writes one row",
         "GET /sign-in/oidc": "waits for the OpenID provider",
@@ -288,6 +292,7 @@ REQUESTS: tuple[Request, ...] = (
     Request("GET /sign-in", _get("/sign-in"), status=303),
     Request("GET /", _get("/")),
     Request("GET /account", _get("/account")),
+    Request("GET /ask", _get("/ask")),
     Request("GET /queue", _get("/queue")),
     Request("GET /queue", _get("/queue?flag=number+not+in+input&state=waiting&age=new&source=ward"), "filtered"),
     Request("GET /queue", _later_part, "a later part"),

@@ -30,6 +30,8 @@ class RetrievalContract:
     """A passage below it is not relevant."""
     index_format: str
     """Fingerprint of the embedder and of how an index is made and searched: only an index of this format may answer."""
+    enabled: bool = False
+    """Whether questions are answered from documents at all. Releases of before it could be said do not."""
 
     @property
     def fingerprint(self) -> str:

@@ -94,6 +94,10 @@ class Settings:
     desk_port: int = 8070
     desk_url: str = ""
     """The address that people type, when a proxy with TLS stands in front of the desk; empty means host and port."""
+    desk_gateway_url: str = ""
+    """Where the desk reaches the gateway; empty means where that listens."""
+    desk_gateway_ca: str = ""
+    """File of the authority that signed the gateway's certificate; empty means those that Python knows."""
     desk_idle_minutes: int = 30
     desk_session_hours: int = 12
     oidc_issuer: str = ""
@@ -238,6 +242,11 @@ class Settings:
     @property
     def dagster_address(self) -> str:
         return self.dagster_url.rstrip("/") or f"http://127.0.0.1:{self.dagster_port}"
+
+    @property
+    def gateway_of_desk(self) -> str:
+        """The gateway's address as the desk asks it, without a slash at its end."""
+        return self.desk_gateway_url.rstrip("/") or self.gateway_address.replace("//0.0.0.0:", "//127.0.0.1:")
 
     @property
     def desk_address(self) -> str:

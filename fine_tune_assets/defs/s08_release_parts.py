@@ -105,7 +105,12 @@ def retrieval_contract(recipe: Recipe) -> RetrievalContract:
     """How the release answers from documents. Which index does is no part of it: see docs/decisions/0039."""
     wanted = recipe.retrieval
     return RetrievalContract(
-        wanted.template, wanted.nothing_found, wanted.passages, wanted.minimum_score, index_format(encoder_version())
+        wanted.template,
+        wanted.nothing_found,
+        wanted.passages,
+        wanted.minimum_score,
+        index_format(encoder_version()),
+        wanted.enabled,
     )
 
 

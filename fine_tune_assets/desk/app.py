@@ -128,4 +128,5 @@ class ErrorPages:
 def _typed(request: Request) -> str:
     """The text that somebody worked on, if the request brought one."""
     form = getattr(request.state, "form", None)
-    return form.text("output") if isinstance(form, Form) else ""
+    names = ("output", "corrected_answer", "question")
+    return next((text for name in names if (text := form.text(name))), "") if isinstance(form, Form) else ""

@@ -13,6 +13,7 @@ from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.desk.addresses import Addresses, read_addresses
 from fine_tune_assets.desk.agreement_figures import AgreementFigures
 from fine_tune_assets.desk.chain_checks import ChainChecks
+from fine_tune_assets.desk.gateway_client import GatewayClient
 from fine_tune_assets.desk.judged_answers import JudgedAnswers
 from fine_tune_assets.desk.oidc import Provider, read_provider
 from fine_tune_assets.desk.rendering import make_environment
@@ -46,6 +47,7 @@ class Desk:
     chain_checks: ChainChecks
     known_sets: KnownSets
     judged: JudgedAnswers
+    gateway: GatewayClient
 
     def warm_up(self) -> None:
         """Read what the first page that needs it would wait for."""
@@ -88,6 +90,7 @@ def open_desk(settings: Settings) -> Desk:
         ChainChecks(ledger),
         known_sets,
         JudgedAnswers(settings.layout, ledger, known_sets),
+        GatewayClient(settings, ledger),
     )
 
 

@@ -13,6 +13,7 @@ from fine_tune_assets.desk import (
     account_pages,
     agreement_pages,
     arrival_pages,
+    ask_pages,
     audit_pages,
     deciding_pages,
     decision_pages,
@@ -68,6 +69,7 @@ OPERATOR = one_of("operator")
 AUDITOR = one_of("auditor")
 BRINGERS = one_of("ingest", "operator")
 DECIDES = one_of("reviewer", "approver")
+ASKS = one_of("user", "reviewer", "approver")
 TRACERS = one_of("approver", "operator", "auditor")
 WHO_SEES_HISTORY = one_of("reviewer", "approver", "operator", "auditor")
 
@@ -82,6 +84,11 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/", account_pages.show_home, ANY_USER),
     Route("GET", "/account", account_pages.show_account, ANY_USER),
     Route("POST", "/account/password", account_pages.change_password, ANY_USER),
+    Route("GET", "/ask", ask_pages.show_ask, ASKS, "Ask", "Ask the model that is live, and correct its answers."),
+    Route("POST", "/ask", ask_pages.answer_question, ASKS),
+    Route("POST", "/ask/stream", ask_pages.stream_answer, ASKS),
+    Route("POST", "/ask/correct", ask_pages.correct_answer, ASKS),
+    Route("POST", "/ask/rate", ask_pages.rate_answer, ASKS),
     Route("GET", "/queue", queue_pages.show_queue, REVIEWER, "Queue", "Drafts that wait for a reviewer."),
     Route("GET", "/queue/next", queue_pages.open_next, REVIEWER),
     Route("GET", "/items/{example_id}", item_pages.show_item, REVIEWER),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _FOLDER = Path(__file__).parent / "static"
 _TYPES = MappingProxyType(
     {
+        "ask.js": "text/javascript; charset=utf-8",
         "desk.css": "text/css; charset=utf-8",
         "desk.js": "text/javascript; charset=utf-8",
         "htmx.min.js": "text/javascript; charset=utf-8",

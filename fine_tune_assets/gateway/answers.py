@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from fine_tune_assets.gateway.engine_client import Answer, StreamBrokenError
 from fine_tune_assets.gateway.errors import ApiError, error_body
 from fine_tune_assets.gateway.identifiers import HEADER, AnswerGate, GateClosedError, guarded
+from fine_tune_assets.gateway.knowledge import Consulted, cited, content_of
 from fine_tune_assets.gateway.records import DONE_EVENT, Record
 
 _BETWEEN = re.compile(rb"\r?\n\r?\n")
@@ -32,6 +33,8 @@ class Wanted:
     """To the model: what an answer may repeat."""
     deadline: float
     """Of the monotonic clock."""
+    consulted: Consulted | None = None
+    """The documents that it was answered from."""
 
 
 async def response_of(answer: Answer, wanted: Wanted, record: Record, gate: AnswerGate) -> Response:
@@ -58,6 +61,8 @@ async def response_of(answer: Answer, wanted: Wanted, record: Record, gate: Answ
         headers[HEADER] = _in_words(record.identifiers)
     if wanted.as_completion:
         return JSONResponse(as_completion(body), headers=headers)
+    if wanted.consulted is not None:
+        return JSONResponse(body | await wanted.consulted.fields(content_of(body)), headers=headers)
     return Response(raw, media_type="application/json", headers=headers)
 
 
@@ -65,6 +70,8 @@ async def _events(answer: Answer, wanted: Wanted, record: Record, gate: AnswerGa
     payloads = _noted(_payloads(answer.chunks(), wanted.deadline), wanted, record)
     if gate.is_on:
         payloads = guarded(payloads, gate, wanted.given, record)
+    if wanted.consulted is not None:
+        payloads = cited(payloads, wanted.consulted)
     try:
         async for payload in payloads:
             if payload == _DONE:

@@ -3,15 +3,16 @@
 Owns the door: nobody gets in unknown, and each route asks for a scope. Says why not, never what was presented.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from urllib.parse import unquote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from fine_tune_assets.core.oidc import OidcError
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.gateway.errors import ApiError
+from fine_tune_assets.gateway.errors import ApiError, invalid
 from fine_tune_assets.gateway.oidc_tokens import TokenError, TokenVerifier, read_verifier
 from fine_tune_assets.ledger.api_keys import PREFIX, KeyHolder, check_key
 from fine_tune_assets.ledger.database import Ledger
@@ -23,15 +24,27 @@ _REFUSALS = {
 }
 
 
+ON_BEHALF_OF = "x-on-behalf-of"
+_LONGEST_NAME = 200
+"""As of the desk's users."""
+
+
 @dataclass(frozen=True)
 class Caller:
     caller_id: str
     """`key:ID` or `oidc:SUBJECT`: in the audit chain, and what limits are counted for."""
     name: str
-    """Who corrections come from."""
+    """Who corrections come from: the key's own name, or the person that it acts for."""
     scopes: frozenset[str]
     requests_per_minute: int | None
     tokens_per_day: int | None
+    on_behalf_of: str | None = None
+    """The person that a key with the scope `act_for` says it asks for."""
+
+    @property
+    def who(self) -> str:
+        """In the log of requests: the key, and the person that it acts for."""
+        return self.caller_id if self.on_behalf_of is None else f"{self.caller_id} for {self.on_behalf_of}"
 
     @property
     def labels(self) -> frozenset[str]:
@@ -54,8 +67,10 @@ class Door:
         if scheme.lower() != "bearer" or not presented:
             raise _refusal(401, "missing_api_key", "Send an API key: `Authorization: Bearer …`.")
         if self._verifier is not None and not presented.startswith(f"{PREFIX}_"):
-            return await run_in_threadpool(self._by_token, self._verifier, presented)
-        return await run_in_threadpool(self._by_key, presented)
+            caller = await run_in_threadpool(self._by_token, self._verifier, presented)
+        else:
+            caller = await run_in_threadpool(self._by_key, presented)
+        return acting_for(caller, request.headers.get(ON_BEHALF_OF))
 
     def _by_key(self, presented: str) -> Caller:
         check = check_key(self._ledger, presented, None, datetime.now(UTC))
@@ -75,6 +90,18 @@ class Door:
         who = f"oidc:{token.subject}"
         requests, tokens = self._settings.gateway_oidc_requests_per_minute, self._settings.gateway_oidc_tokens_per_day
         return Caller(who, who, token.scopes, requests or None, tokens or None)
+
+
+def acting_for(caller: Caller, sent: str | None) -> Caller:
+    """The caller, as the person whose name was sent, percent-encoded. Only the scope `act_for` lets a key say so: with any other
+    one it would put words into somebody's mouth. Raises ApiError."""
+    if sent is None:
+        return caller
+    require_scope(caller, "act_for")
+    name = " ".join(unquote(sent).split())
+    if not name or len(name) > _LONGEST_NAME or not name.isprintable() or "\ufffd" in name:
+        raise invalid(f"{ON_BEHALF_OF} must be a name of at most {_LONGEST_NAME} characters, percent-encoded as UTF-8.")
+    return replace(caller, name=name, on_behalf_of=name)
 
 
 def require_scope(caller: Caller, scope: str) -> None:

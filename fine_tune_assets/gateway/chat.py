@@ -19,6 +19,7 @@ from starlette.responses import Response
 from fine_tune_assets.core.fingerprints import fingerprint_file
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.releases import PROMPT, AskedWith, ReleaseError, ReleaseFolder, read_release
+from fine_tune_assets.core.retrieval_contract import RetrievalContract
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.gateway.answers import Wanted, response_of
 from fine_tune_assets.gateway.callers import Caller
@@ -32,6 +33,7 @@ from fine_tune_assets.gateway.engine_client import (
 from fine_tune_assets.gateway.errors import ApiError
 from fine_tune_assets.gateway.features import features_of
 from fine_tune_assets.gateway.identifiers import AnswerGate
+from fine_tune_assets.gateway.knowledge import INDEX_HEADER, Consulted, Knowledge, instructions_of, nothing_found
 from fine_tune_assets.gateway.outcomes import OutcomeCounter
 from fine_tune_assets.gateway.records import Record
 from fine_tune_assets.gateway.requests import LIVE, Permits, wants_usage
@@ -68,6 +70,7 @@ class Chat:
         self._settings, self._ledger, self._counter, self._gate = settings, ledger, counter, gate
         self._key = read_or_create_key(settings.layout.keys, KEY_NAME)
         self._clients = EngineClients(settings.gateway_timeout_seconds)
+        self._knowledge = Knowledge(settings, ledger)
         self._opened: dict[tuple[str, bytes | None], str] = {}
         """Keys of engines that may be asked now."""
         self._under_way = 0
@@ -123,6 +126,9 @@ class Chat:
             asked_with = folder.asked_with
             asked = question.to_engine(body, target.release_id, asked_with, self._permits(caller, target, folder))
             record.release_id = target.release_id
+            consulted = await self._consult(question, asked, folder, caller, record)
+            if consulted is not None and consulted.answer is not None:
+                return nothing_found(consulted, asked, wants_usage(body), record)
             try:
                 answer = await self._ask(target, asked, question.path, failed)
             except EngineGoneError as error:
@@ -131,7 +137,7 @@ class Chat:
             given = _text_of(asked)
             wanted = Wanted(
                 asked["stream"], wants_usage(body), question.is_completion and not question.is_raw, given,
-                started + self._settings.gateway_timeout_seconds,
+                started + self._settings.gateway_timeout_seconds, consulted,
             )  # fmt: skip
             done = self._done(target, answer, started, record, hand_on(), failed)
             try:
@@ -141,10 +147,24 @@ class Chat:
                 await answer.close()
                 raise
             response.headers["x-release-id"] = target.release_id
+            if consulted is not None:
+                response.headers[INDEX_HEADER] = consulted.index
             return WatchedResponse(response, done, answer)
         if last.status is not None:
             raise ApiError(502, "engine_error", f"The model failed (HTTP {last.status}).")
         raise unavailable(_BEING_STARTED)
+
+    async def _consult(
+        self, question: Question, asked: dict[str, Any], folder: "_Known", caller: Caller, record: Record
+    ) -> Consulted | None:
+        """What is known of the question, put before it in `asked`; None where no document is asked."""
+        if question.is_completion:
+            return None
+        found = await self._knowledge.consult(question.body, asked, folder.retrieval, folder.instructions, caller)
+        if found is not None:
+            record.passages = found.passages
+            asked["messages"] = found.messages(asked["messages"], folder.asked_with.control_tokens)
+        return found
 
     def _forget_all_but(self, targets: list[Target]) -> None:
         """Clients and keys of engines that are asked nothing any more. An answer that is under way holds its own."""
@@ -236,6 +256,9 @@ class _Known:
     release: ReleaseFolder
     asked_with: AskedWith
     template: str
+    retrieval: RetrievalContract | None
+    instructions: frozenset[str]
+    """Of the tasks that it was trained on."""
 
 
 def _text_of(asked: Mapping[str, Any]) -> str:
@@ -257,7 +280,7 @@ def _known(folder: Path, release_id: str) -> _Known:
     if release.release_id != release_id or fingerprint_file(folder / PROMPT) != release.manifest["files"].get(PROMPT):
         raise unavailable("The live release's folder was changed. Build the release again.")
     template = json.loads((folder / PROMPT).read_text(encoding="utf-8")).get("chat_template")
-    return _Known(release, release.asked_with, str(template or ""))
+    return _Known(release, release.asked_with, str(template or ""), release.retrieval, instructions_of(release))
 
 
 def unavailable(message: str) -> ApiError:

@@ -30,6 +30,8 @@ class Entry:
     line: RequestLine
     budgeted_tokens: int = 0
     """Of a caller with a budget."""
+    counted_for: str | None = None
+    """Whose budget it is."""
 
 
 class Journal:
@@ -91,8 +93,8 @@ class Journal:
     def _commit(self, entries: list[Entry]) -> SQLAlchemyError | None:
         tokens: dict[str, int] = {}
         for entry in entries:
-            if entry.budgeted_tokens and entry.line.who is not None:
-                tokens[entry.line.who] = tokens.get(entry.line.who, 0) + entry.budgeted_tokens
+            if entry.budgeted_tokens and entry.counted_for is not None:
+                tokens[entry.counted_for] = tokens.get(entry.counted_for, 0) + entry.budgeted_tokens
         try:
             record_requests(self._ledger, folded([e.line for e in entries]), tokens, datetime.now(UTC))
         except SQLAlchemyError as error:

@@ -41,6 +41,8 @@ class Record:
     tokens_out: int | None = None
     identifiers: int | None = None
     """Found in the answer; None where nobody looked."""
+    passages: int | None = None
+    """Of documents that were given to the model; None where none were looked for."""
     status: int | None = None
     code: str | None = None
     first_token_seconds: float | None = None
@@ -68,11 +70,12 @@ class Record:
     def entry(self) -> Entry:
         milliseconds = round((time.monotonic() - self.started) * 1000)
         line = RequestLine(
-            datetime.now(UTC), self.caller.caller_id if self.caller else None, self.route, self.status or 500, self.code,
+            datetime.now(UTC), self.caller.who if self.caller else None, self.route, self.status or 500, self.code,
             self.release_id, self.tokens_in, self.tokens_out, milliseconds, self.prompt_hash, self.identifiers,
         )  # fmt: skip
         has_budget = self.caller is not None and self.caller.tokens_per_day is not None
-        return Entry(line, (self.tokens_in or 0) + (self.tokens_out or 0) if has_budget else 0)
+        tokens = (self.tokens_in or 0) + (self.tokens_out or 0) if has_budget else 0
+        return Entry(line, tokens, self.caller.caller_id if self.caller else None)
 
 
 def record_of(request: Request) -> Record:

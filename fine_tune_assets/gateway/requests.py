@@ -38,7 +38,7 @@ _CHECKS: dict[str, tuple[float, float]] = {
 """Number fields that go through to the engine: lowest, highest."""
 _WHOLE_NUMBERS = frozenset({"max_tokens", "seed"})
 _OTHER_FIELDS = frozenset(
-    {"model", "messages", "stream", "stream_options", "stop", "n", "user", "max_completion_tokens"}
+    {"model", "messages", "stream", "stream_options", "stop", "n", "user", "max_completion_tokens", "knowledge"}
 )
 _READ_SECONDS = 30.0
 """For a whole body: who sends it by the byte holds a place."""
@@ -176,6 +176,16 @@ def wants_usage(body: Mapping[str, Any]) -> bool:
     if not is_known or not is_streaming(body) or options.get("include_usage") not in (None, True, False):
         raise _invalid("stream_options needs a stream, and may hold include_usage only.")
     return bool(options.get("include_usage"))
+
+
+def wants_knowledge(body: Mapping[str, Any]) -> bool | None:
+    """Whether the question shall be answered from documents; None: the caller does not say. Raises ApiError."""
+    wanted = body.get("knowledge")
+    if wanted is not None and not isinstance(wanted, bool):
+        raise _invalid("knowledge must be true or false.")
+    if wanted and (body.get("tools") or body.get("response_format")):
+        raise _invalid("knowledge can't be asked for together with tools or response_format.")
+    return wanted
 
 
 def _conversation(value: Any, asked_with: AskedWith, permits: Permits) -> list[dict[str, Any]]:

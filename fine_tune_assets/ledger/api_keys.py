@@ -20,7 +20,7 @@ from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
 from fine_tune_assets.ledger.schema import api_keys
 
-SCOPES = ("chat", "correct", "embed", "metrics", "system_prompt", "raw_completions")
+SCOPES = ("chat", "correct", "embed", "metrics", "system_prompt", "raw_completions", "act_for")
 """Besides these, `label:NAME`: may see documents with that access label."""
 _LABEL = re.compile(r"label:[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SCOPES_CHARACTERS = 200

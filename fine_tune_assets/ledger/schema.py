@@ -407,7 +407,7 @@ request_lines = sa.Table(
     sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
     # When it ended.
     sa.Column("at", UtcTime, nullable=False),
-    # `key:ID` or `oidc:SUBJECT`; NULL where nobody proved who they are.
+    # `key:ID` or `oidc:SUBJECT`, then ` for NAME` where it acted for a person; NULL where nobody proved who they are.
     sa.Column("who", sa.String(300)),
     sa.Column("route", sa.String(64), nullable=False),
     sa.Column("status", sa.Integer, nullable=False),

@@ -19,7 +19,7 @@ from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
 from fine_tune_assets.ledger.passwords import check_password, hash_password, is_outdated, is_right
 from fine_tune_assets.ledger.schema import sessions, users
 
-ROLES = ("ingest", "reviewer", "approver", "operator", "auditor")
+ROLES = ("user", "ingest", "reviewer", "approver", "operator", "auditor")
 OPERATOR = "operator"
 """The role that manages users; and who the audit log names when the command line does."""
 FREE_FAILURES = 5

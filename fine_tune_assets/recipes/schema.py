@@ -499,6 +499,8 @@ def _has_places(template: str) -> str:
 class RetrievalSettings:
     """Answers from the organisation's documents, in `data/knowledge`."""
 
+    enabled: bool = False
+    """Whether the release answers questions from documents. Its tasks never do: they are answered from their input."""
     template: Annotated[str, AfterValidator(_has_places)] = (
         "Answer the question from these documents only. Name the number of each document that you use, such as [1]. If they do "
         "not hold the answer, say so.\n\n{passages}\n\nQuestion: {question}"

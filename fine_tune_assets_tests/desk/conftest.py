@@ -124,17 +124,21 @@ def start_desk(settings: Settings) -> Callable[[], None]:
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    deadline = time.monotonic() + 30
-    while not server.started:
-        assert thread.is_alive()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until_started(server, thread)
 
     def stop() -> None:
         server.should_exit = True
         thread.join(20)
 
     return stop
+
+
+def until_started(server: uvicorn.Server, thread: threading.Thread) -> None:
+    deadline = time.monotonic() + 30
+    while not server.started:
+        assert thread.is_alive()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.fixture

@@ -1,8 +1,9 @@
-"""The whole way of a draft through the desk, in a real browser and with the real graph on both sides of it."""
+"""The whole way of a draft, and of a correction, through the desk, in a real browser and between real runs of the graph."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from fine_tune_assets.core.settings import load_settings
+from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs.local_run import materialize_stale
+from fine_tune_assets.ledger.reviews import list_decisions
 from fine_tune_assets_tests.conftest import SAMPLE, drop_dialogues, write_recipe
 from fine_tune_assets_tests.defs.test_ingest_flow import INGEST
+from fine_tune_assets_tests.desk.asking import Speaker, asking
 from fine_tune_assets_tests.desk.conftest import Site, sign_in_at
 
 pytestmark = pytest.mark.slow  # the scrubber's process loads its models
@@ -23,6 +26,7 @@ STAGES = INGEST | {"model_drafts"}
 WAITS = "2026-04-primary-care"
 """A batch of the sample from a source that no recipe trusts: its drafts wait for reviewers."""
 REPAIRED = "Watery diarrhoea for three days."
+CORRECTED = "A cough."
 SETTLED = "Three days of watery diarrhoea."
 
 
@@ -42,9 +46,21 @@ def drafted(installation_dir: Path, instance: dg.DagsterInstance) -> Path:
 
 
 @pytest.fixture
-def site(drafted: Path, serve: Callable[..., Site]) -> Site:
-    settings = load_settings()
-    made = serve(data_dir=drafted, recipe=settings.recipe)
+def running(drafted: Path, tmp_path: Path) -> Iterator[tuple[Settings, Speaker]]:
+    with asking(replace(load_settings(), data_dir=drafted), tmp_path / "e.sock") as found:
+        yield found
+
+
+@pytest.fixture
+def speaker(running: tuple[Settings, Speaker]) -> Speaker:
+    return running[1]
+
+
+@pytest.fixture
+def site(drafted: Path, running: tuple[Settings, Speaker], serve: Callable[..., Site]) -> Site:
+    settings = running[0]
+    made = serve(data_dir=drafted, recipe=settings.recipe, gateway_port=settings.gateway_port)
+    made.add("Asker", "user", "reviewer")
     made.add("Reviewer One", "reviewer")
     made.add("Reviewer Two", "reviewer")
     made.add("Adjudicator", "approver")
@@ -68,9 +84,11 @@ def sign_and_repair(page: Page, text: str) -> None:
 
 
 def test_two_reviewers_disagree_a_third_settles_it_and_it_is_trained_on(
-    drafted: Path, instance: dg.DagsterInstance, site: Site, browser: Browser
+    drafted: Path, instance: dg.DagsterInstance, site: Site, browser: Browser, speaker: Speaker
 ) -> None:
-    """A draft waits, one edits and approves, a second one rejects, an adjudicator settles: exactly that text arrives."""
+    """A user corrects an answer meanwhile, which others review.
+
+    A draft waits, one edits and approves, a second one rejects, an adjudicator settles: exactly that text arrives."""
     waiting = next(row for row in rows_of(drafted, "drafted_examples") if row["report_id"].startswith(f"{WAITS}/"))
     example_id = waiting["example_id"]
     assert example_id not in {row["example_id"] for row in rows_of(drafted, "instruction_sets")}
@@ -95,7 +113,9 @@ def test_two_reviewers_disagree_a_third_settles_it_and_it_is_trained_on(
     third.get_by_role("button", name="Sign and settle").click()
     third.wait_for_url("**said=settled")
 
+    asker = ask_and_correct(browser, site, speaker)
     run_the_graph(instance)
+    the_correction_is_reviewed_by_others(drafted, asker, one, site)
     approved = next(row for row in rows_of(drafted, "approved_examples") if row["example_id"] == example_id)
     assert (approved["output"], approved["approved_by"]) == (SETTLED, "Reviewer Two, Adjudicator")
     arrived = next(row for row in rows_of(drafted, "instruction_sets") if row["example_id"] == example_id)
@@ -105,5 +125,41 @@ def test_two_reviewers_disagree_a_third_settles_it_and_it_is_trained_on(
     way = third.locator("main")
     for word in ("primock57", "Reviewer One", "Reviewer Two", "Adjudicator", "I read both decisions", arrived["split"]):
         expect(way).to_contain_text(word)
-    for page in pages.values():
+    for page in (asker, *pages.values()):
         page.context.close()
+
+
+def ask_and_correct(browser: Browser, site: Site, speaker: Speaker) -> Page:
+    """Sign in, ask, see the answer come with its release, correct it."""
+    page = browser.new_context().new_page()
+    speaker.may_end.clear()
+    sign_in_at(page, site, "Asker")
+    page.get_by_role("link", name="Ask", exact=True).first.click()
+    page.get_by_label("Question, or the text").fill("Name the complaint of somebody who coughs.")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    expect(page.locator(".exchange .said")).to_have_text("A cough,")
+    speaker.may_end.set()
+    expect(page.locator(".exchange .id").first).to_have_text(speaker.release_id)
+    page.locator(".exchange summary").click()
+    page.get_by_label("The better answer").fill(CORRECTED)
+    page.get_by_label("What was wrong").select_option("hallucination")
+    page.get_by_label("How grave").select_option("medium")
+    page.get_by_role("button", name="Send the correction").click()
+    expect(page.get_by_text("Your correction is kept")).to_be_visible()
+    return page
+
+
+def the_correction_is_reviewed_by_others(data: Path, asker: Page, one: Page, site: Site) -> None:
+    """It waits in the queue, scrubbed; its author can't decide about it, and somebody else can."""
+    draft = next(row for row in rows_of(data, "drafted_examples") if row["source"] == "correction")
+    assert (draft["output"], draft["input"]) == (CORRECTED, "")
+    asker.goto(f"{site.url}/items/{draft['example_id']}")
+    expect(asker.get_by_role("button", name="Approve", exact=False)).to_have_count(0)
+    one.goto(f"{site.url}/queue?source=correction")
+    one.get_by_role("link", name=draft["example_id"]).click()
+    one.wait_for_url("**/items/*")
+    one.keyboard.press("a")
+    one.get_by_role("button", name="Sign and approve", exact=True).click()
+    one.wait_for_url("**said=approved")
+    decisions = [d for d in list_decisions(site.ledger) if d.example_id == draft["example_id"]]
+    assert [(d.reviewer, d.decision) for d in decisions] == [("Reviewer One", "approve")]

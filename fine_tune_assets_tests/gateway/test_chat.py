@@ -42,9 +42,11 @@ class Engine:
     body: bytes = b'{"choices": []}'
     may_answer: threading.Event = field(default_factory=threading.Event)
     asked: int = 0
+    last: bytes = b""
+    """What it was asked last."""
 
 
-class _Server(ThreadingMixIn, UnixStreamServer):
+class StreamServer(ThreadingMixIn, UnixStreamServer):
     daemon_threads = True
 
 
@@ -52,7 +54,7 @@ class _Server(ThreadingMixIn, UnixStreamServer):
 def listening(path: Path, engine: Engine) -> Iterator[None]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["content-length"]))
+            engine.last = self.rfile.read(int(self.headers["content-length"]))
             engine.asked += 1
             engine.may_answer.wait(30)
             self.send_response(engine.status)
@@ -64,7 +66,7 @@ def listening(path: Path, engine: Engine) -> Iterator[None]:
             pass
 
     engine.may_answer.set()
-    server = _Server(str(path), Handler)
+    server = StreamServer(str(path), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -102,8 +104,12 @@ class Two:
 
 
 def make_live(settings: Settings, ledger: Ledger, path: Path, prompt: str) -> Deployment:
+    return live_at(settings, ledger, path, build_release(settings, ledger, prompt))
+
+
+def live_at(settings: Settings, ledger: Ledger, path: Path, release_id: str) -> Deployment:
     key = read_or_create_key(settings.layout.keys, KEY_NAME)
-    name = want_release(ledger, build_release(settings, ledger, prompt)).deployment_id
+    name = want_release(ledger, release_id).deployment_id
     report_state(ledger, name, "starting")
     sealed = seal_engine_key(key, name, "sesame")
     report_state(ledger, name, "ready", engine_url=socket_address(path), engine_key=sealed)

@@ -40,13 +40,31 @@ def held_connection(engine: RunningEngine) -> Iterator[None]:
         yield
 
 
-def build_release(settings: Settings, ledger: Ledger, system_prompt: str, probes: dict[str, Any] | None = None) -> str:
-    """A release folder with the tiny model, behind an open gate; returns its id."""
+def build_release(
+    settings: Settings,
+    ledger: Ledger,
+    system_prompt: str,
+    probes: dict[str, Any] | None = None,
+    files: dict[str, str] | None = None,
+) -> str:
+    """A release folder with the tiny model and other `files`, behind an open gate; returns its id."""
 
     def fill(folder: Path) -> None:
         link_model(folder / MODEL)
         if probes is not None:
             (folder / PROBES).write_text(json.dumps(probes))
+        for name, content in (files or {}).items():
+            (folder / name).write_text(content)
+
+    return put_release(settings, ledger, PromptContract(system_prompt, "", (), (2,), 2), fill, made_by="a test")
+
+
+def build_empty_release(settings: Settings, ledger: Ledger, system_prompt: str, files: dict[str, str]) -> str:
+    """One with these files and no model, for engines of a few lines: nothing of 100 MB is hashed."""
+
+    def fill(folder: Path) -> None:
+        for name, content in files.items():
+            (folder / name).write_text(content)
 
     return put_release(settings, ledger, PromptContract(system_prompt, "", (), (2,), 2), fill, made_by="a test")
 

@@ -1,0 +1,104 @@
+// The page that asks the model. Owns showing an answer while it comes, stopping it, and how long a correction took. What was asked
+// and answered is in this tab only. Without this script the form asks as well, and the page comes when the answer is whole.
+"use strict";
+
+(() => {
+  const form = document.querySelector("#ask");
+  const list = document.querySelector("#exchanges");
+  const question = document.querySelector("#question");
+  const state = document.querySelector("#ask-state");
+  const stop = document.querySelector("#stop");
+  const send = form.querySelector("button.primary");
+  let asking = null;
+
+  const words = (status) => (status === 401
+    ? "Your session is over. Sign in again in another tab; what you typed here stays."
+    : `The desk could not do that (${status}). What you typed here stays.`);
+
+  // A line a part: text as it comes, then the whole exchange as the server shows it, or why there is none.
+  const read = async (reply, take) => {
+    const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();
+    let held = "";
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      const lines = (held + value).split("\n");
+      held = lines.pop();
+      lines.forEach((line) => take(JSON.parse(line)));
+    }
+  };
+
+  const show = (pending, part) => {
+    if (part.text) pending.querySelector(".said").append(part.text);
+    if (part.error) throw new Error(part.error);
+    if (!part.html) return pending;
+    const made = document.createRange().createContextualFragment(part.html);
+    const whole = made.firstElementChild;
+    pending.replaceWith(whole);
+    window.htmx?.process(whole);
+    state.textContent = `Answered by release ${whole.dataset.release}.`;
+    question.value = "";
+    return whole;
+  };
+
+  const ask = async () => {
+    let shown = document.querySelector("#pending").content.firstElementChild.cloneNode(true);
+    const task = form.querySelector("#ask-task");
+    const instruction = task?.value ? `${task.selectedOptions[0].textContent}\n\n` : "";
+    shown.querySelector(".asked").textContent = instruction + question.value.trim();
+    list.prepend(shown);
+    const body = new URLSearchParams(new FormData(form));
+    const reply = await fetch(form.dataset.stream, { method: "POST", body, signal: asking.signal, headers: { "hx-request": "true" } });
+    const isOurs = reply.headers.get("content-type")?.startsWith("application/x-ndjson");
+    try {
+      if (!reply.ok || !isOurs) throw new Error(words(reply.status));
+      await read(reply, (part) => { shown = show(shown, part); });
+      if (!shown.dataset.release) throw new Error("The answer broke off before its end. Ask again.");
+    } catch (error) {
+      if (!shown.dataset.release) shown.remove();
+      throw error;
+    }
+  };
+
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    if (asking) return;
+    asking = new AbortController();
+    send.disabled = true;
+    stop.hidden = false;
+    state.textContent = "The model is answering.";
+    try {
+      await ask();
+    } catch (error) {
+      list.querySelectorAll(".exchange:not([data-release], [aria-label='Your answer to the model'])").forEach((left) => left.remove());
+      const isStopped = error.name === "AbortError";
+      state.textContent = isStopped ? "Stopped. What you typed is still here." : error instanceof TypeError ? "The desk can't be reached. What you typed here stays." : error.message;
+    }
+    asking = null;
+    send.disabled = false;
+    stop.hidden = true;
+    question.focus();
+  });
+  stop.addEventListener("click", () => asking?.abort());
+
+  // From the moment that somebody opens a correction.
+  const opened = new WeakMap();
+  list.addEventListener("toggle", (event) => {
+    const correction = event.target.querySelector?.("form.correction");
+    if (event.target.open && correction && !opened.has(correction)) opened.set(correction, Date.now());
+  }, true);
+  list.addEventListener("submit", (event) => {
+    const began = opened.get(event.target);
+    if (began) event.target.elements.seconds_spent.value = String(Math.round((Date.now() - began) / 1000));
+  }, true);
+
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || !event.ctrlKey || event.target.tagName !== "TEXTAREA") return;
+    event.preventDefault();
+    event.target.form.requestSubmit();
+  });
+  addEventListener("beforeunload", (event) => {
+    const changed = [...list.querySelectorAll("textarea")].some((text) => text.value !== text.defaultValue);
+    if (changed || asking) event.preventDefault();
+  });
+})();

@@ -1,0 +1,92 @@
+"""A real gateway in front of an engine of a few lines, for tests of the desk's page that asks. It says what it is told to, and
+waits before the last piece if it is told so."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from fine_tune_assets.core.quiet_asgi import without_messages
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.gateway.app import create_app
+from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets_tests.desk.conftest import free_port, until_started
+from fine_tune_assets_tests.gateway.test_chat import StreamServer, live_at
+from fine_tune_assets_tests.serving.tiny import build_empty_release
+
+
+@dataclass
+class Speaker:
+    pieces: list[str] = field(default_factory=lambda: ["A cough, ", "since Monday."])
+    may_end: threading.Event = field(default_factory=threading.Event)
+    asked: list[str] = field(default_factory=list)
+    release_id: str = ""
+
+    def events(self) -> Iterator[bytes]:
+        for number, piece in enumerate(self.pieces):
+            if number == len(self.pieces) - 1:
+                self.may_end.wait(60)
+            yield _event({"index": 0, "delta": {"content": piece}, "finish_reason": None})
+        yield _event({"index": 0, "delta": {}, "finish_reason": "stop"})
+        yield b"data: [DONE]\n\n"
+
+
+def _event(choice: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps({"id": "c", "choices": [choice]}).encode() + b"\n\n"
+
+
+@contextmanager
+def speaking(path: Path) -> Iterator[Speaker]:
+    speaker = Speaker()
+    speaker.may_end.set()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            speaker.asked.append(asked["messages"][-1]["content"])
+            self.send_response(200)
+            self.end_headers()
+            for event in speaker.events():
+                self.wfile.write(event)
+                self.wfile.flush()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = StreamServer(str(path), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield speaker
+    finally:
+        speaker.may_end.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextmanager
+def asking(settings: Settings, socket: Path, files: dict[str, str] | None = None) -> Iterator[tuple[Settings, Speaker]]:
+    """Settings whose gateway runs, with a live release."""
+    own = replace(settings, gateway_port=free_port())
+    ledger: Ledger = open_ledger(own.database_url)
+    with speaking(socket) as speaker:
+        speaker.release_id = build_empty_release(own, ledger, "You are brief.", files or {})
+        live_at(own, ledger, socket, speaker.release_id)
+        app = without_messages(create_app(own))  # type: ignore[arg-type]
+        server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=own.gateway_port, log_level="warning"))
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        until_started(server, thread)
+        try:
+            yield own, speaker
+        finally:
+            server.should_exit = True
+            thread.join(20)
+            ledger.close()

@@ -1,0 +1,85 @@
+"""A changed document changes the served answer, with nothing trained: supervisor, gateway, sensor and the real engine."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import dagster as dg
+import openai
+import pytest
+
+from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.core.releases import RETRIEVAL
+from fine_tune_assets.core.settings import Settings, load_settings
+from fine_tune_assets.defs.resources import Installation
+from fine_tune_assets.defs.s08_release_parts import retrieval_contract
+from fine_tune_assets.ledger.api_keys import create_key
+from fine_tune_assets.ledger.database import open_ledger
+from fine_tune_assets.serving.services import start_services, stop_services
+from fine_tune_assets.serving.switching import serve_release
+from fine_tune_assets_tests.conftest import _keep_lines, replace_file
+from fine_tune_assets_tests.defs.test_knowledge import run
+from fine_tune_assets_tests.defs.test_sources import _reported
+from fine_tune_assets_tests.gateway.conftest import SERVICES, free_port
+from fine_tune_assets_tests.serving.tiny import build_release
+
+pytestmark = pytest.mark.slow  # starts an engine, and embeds the documents twice
+QUESTION = "How many days of paid time off a year do full-time staff have?"
+
+
+@pytest.fixture
+def settings(installation_dir: Path) -> Iterator[Settings]:
+    shutil.copytree(PROJECT_DIR / "data" / "knowledge", installation_dir / "knowledge")
+    _keep_lines(installation_dir / "evaluation" / "abilities" / "pubmed_qa.jsonl", 6)
+    own = replace(load_settings(), gateway_port=free_port(), threads=2)
+    try:
+        start_services(own, SERVICES)
+        yield own
+    finally:
+        stop_services(own, SERVICES)
+
+
+def test_the_served_answer_follows_the_policy_within_a_minute(settings: Settings, instance: dg.DagsterInstance) -> None:
+    """20 days, then 25, from the same release; a stream tells the citations, and OpenAI's client reads it all."""
+    contract = replace(retrieval_contract(Installation().recipe), enabled=True, passages=1)
+    ledger = open_ledger(settings.database_url)
+    release_id = build_release(settings, ledger, "You are brief.", files={RETRIEVAL: contract.as_json()})
+    serve_release(ledger, release_id, timeout_seconds=240)
+    key = create_key(ledger, "asks", ["chat"]).secret
+    client = openai.OpenAI(api_key=key, base_url=f"{settings.gateway_address}/v1", max_retries=0)
+
+    def ask() -> tuple[str, str, str]:
+        raw = client.chat.completions.with_raw_response.create(
+            model="live", messages=[{"role": "user", "content": QUESTION}], max_tokens=40
+        )
+        body = raw.parse()
+        (citation,) = body.citations  # type: ignore[attr-defined]
+        return body.choices[0].message.content or "", citation["source"], raw.headers["x-knowledge-index"]
+
+    _reported(instance)
+    assert run(instance).success
+    text, source, first = ask()
+    assert ("20 days" in text, source) == (True, "paid-time-off.md"), text
+
+    policy = settings.layout.knowledge / "paid-time-off.md"
+    replace_file(policy, policy.read_bytes().replace(b"have 20 days", b"have 25 days"))
+    changed = time.monotonic()
+    assert _reported(instance) == {"knowledge"}
+    assert run(instance).success
+    while (found := ask())[2] == first:
+        assert time.monotonic() - changed < 60
+        time.sleep(0.2)
+    assert ("25 days" in found[0], "20 days" in found[0]) == (True, False), found[0]
+    assert time.monotonic() - changed < 60
+
+    parts = list(
+        client.chat.completions.create(
+            model="live", messages=[{"role": "user", "content": QUESTION}], max_tokens=40, stream=True
+        )
+    )
+    assert "25 days" in "".join(part.choices[0].delta.content or "" for part in parts)
+    assert parts[-1].citations[0]["title"]  # type: ignore[attr-defined]
+    assert parts[-1].citation_check["counts"] == {}  # type: ignore[attr-defined]
+    ledger.close()
