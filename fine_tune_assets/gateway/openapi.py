@@ -135,6 +135,7 @@ _CHAT = _object(
     ),
     logprobs=_BOOLEAN,
     top_logprobs=_number("integer", 0, 20),
+    knowledge=_BOOLEAN,
     **_SAMPLING,
 )
 _COMPLETION = _object(
@@ -180,7 +181,26 @@ _ERROR = _object(
     ),
 )
 _CHOICES: Json = {"type": "array", "items": {"type": "object"}}
-_CHAT_ANSWER = _object(["choices"], id=_TEXT, object=_TEXT, model=_TEXT, choices=_CHOICES, usage={"type": "object"})
+_CITATION = _object(
+    ["number", "title", "version", "source"],
+    number={"type": "integer"},
+    passage_id=_TEXT,
+    title=_TEXT,
+    version=_TEXT,
+    source=_TEXT,
+    headings={"type": "array", "items": _TEXT},
+    score={"type": "number"},
+)
+_CHAT_ANSWER = _object(
+    ["choices"],
+    id=_TEXT,
+    object=_TEXT,
+    model=_TEXT,
+    choices=_CHOICES,
+    usage={"type": "object"},
+    citations={"type": "array", "items": _CITATION},
+    citation_check={"type": ["object", "null"]},
+)
 _COMPLETION_ANSWER = _object(["choices", "object"], id=_TEXT, object=_TEXT, model=_TEXT, choices=_CHOICES)
 _EMBEDDINGS = _object(
     ["object", "data", "model", "usage"],

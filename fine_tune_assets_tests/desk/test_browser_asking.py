@@ -78,7 +78,9 @@ def test_an_answer_is_seen_while_it_comes_and_corrected_by_keys_alone(page: Page
     expect(page.get_by_text("Your thumb down is recorded.")).to_be_visible()
     page.reload()
     expect(page.locator(".exchange")).to_have_count(0)
-    assert page.evaluate("[localStorage.length, sessionStorage.length]") == [0, 0]
+    kept_there = page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])")
+    assert "cough" not in kept_there
+    assert "What is it" not in kept_there
 
 
 def test_stopping_and_a_gateway_that_is_away_keep_the_question(page: Page, site: Site, speaker: Speaker) -> None:
