@@ -35,6 +35,7 @@ from fine_tune_assets.defs import (
     s09_knowledge,
     s09_served_models,
     s10_corrections,
+    s10_production_drift,
     s10_quarantine,
     sources,
     telling,
@@ -79,6 +80,7 @@ STAGES = (
     s09_knowledge,
     s09_served_models,
     s10_corrections,
+    s10_production_drift,
     s10_quarantine,
 )
 

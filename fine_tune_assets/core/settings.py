@@ -90,6 +90,13 @@ class Settings:
     """Days that the line of a request is kept; 0: for ever."""
     gateway_answer_phi: str = "off"
     """What happens to identifiers in answers: off, flag or block."""
+    drift_features: bool = True
+    """Requests are read for `production_drift`: sums of lengths, languages and topics, never a text."""
+    drift_embedded_percent: int = 100
+    """Of requests, whose topic is looked at; 0: none, and no encoder is loaded."""
+    drift_window_hours: int = 24
+    drift_minimum_requests: int = 50
+    """Of fewer no sum is written."""
     desk_host: str = "127.0.0.1"
     desk_port: int = 8070
     desk_url: str = ""
@@ -132,7 +139,7 @@ class Settings:
     """Empty means the first of those who get it."""
     notify_mail_to: str = ""
     """Addresses, with commas between them; empty means no mail."""
-    notify_events: str = "run_failed,verdict_hold,verdict_refuse,rolled_back,quarantine"
+    notify_events: str = "run_failed,verdict_hold,verdict_refuse,rolled_back,quarantine,production_drift"
     """Of what people are told."""
     notify_seconds: int = 10
     """How long a server may take to answer."""

@@ -496,6 +496,21 @@ QUARANTINED_CORRECTIONS = pa.schema([
     _column("decided_by", pa.string(), "Who let it through or rejected it", nullable=True),
 ])
 
+PRODUCTION_DRIFT = pa.schema([
+    _column("release_id", pa.string(), "Release that answered"),
+    _column("window_start", pa.timestamp("us", "UTC"), "When the first request of the window was answered"),
+    _column("window_end", pa.timestamp("us", "UTC"), "When the window ended"),
+    _column("requests", pa.int64(), "Requests in it that were read"),
+    _column("feature", pa.string(), "What was looked at"),
+    _column("measure", pa.string(), "`psi`, `mmd_squared` or `rate`"),
+    _column("value", pa.float64(), "The figure; absent if it could not be told", nullable=True),
+    _column("reference", pa.float64(), "The rate that it is compared with; absent for distances", nullable=True),
+    _column("reference_size", pa.int64(), "Training examples or earlier requests that it is compared with", nullable=True),
+    _column("threshold", pa.float64(), "From where on it is no chance; absent if it is not judged", nullable=True),
+    _column("is_beyond", pa.bool_(), "Whether it is beyond the threshold; absent if it is not judged", nullable=True),
+    _column("why_not_judged", pa.string(), "Why it is not judged", nullable=True),
+])
+
 KNOWLEDGE_CHUNKS = pa.schema([
     _column("chunk_id", pa.string(), "Stays the same while the chunk's text and place in its document's headings do"),
     _column("source", pa.string(), "Path of the document below `data/knowledge`"),
@@ -578,6 +593,7 @@ TABLES: dict[str, pa.Schema] = {
     "served_models": SERVED_MODELS,
     "scrubbed_corrections": SCRUBBED_CORRECTIONS,
     "quarantined_corrections": QUARANTINED_CORRECTIONS,
+    "production_drift": PRODUCTION_DRIFT,
 }
 """Every table asset, in the order of the stages."""
 

@@ -5,6 +5,7 @@ Must stay out: reading the content.
 """
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from fine_tune_assets.defs.s04_standing_decisions import news_of_decisions
 from fine_tune_assets.ledger.corrections import corrections_fingerprint
 from fine_tune_assets.ledger.missed_identifiers import marks_fingerprint
 from fine_tune_assets.ledger.quarantine import quarantine_decisions_fingerprint
+from fine_tune_assets.ledger.request_features import windows_fingerprint
 from fine_tune_assets.ledger.reviews import decisions_fingerprint
 from fine_tune_assets.ledger.spot_checks import list_spot_checks, spot_checks_fingerprint
 from fine_tune_assets.ledger.verdicts import signatures_fingerprint
@@ -54,6 +56,7 @@ _SECTIONS = {
     "weights": ("s08_merged_weights", "the number format of merged weights, and how little merging may change"),
     "exports": ("s08_merged_weights", "the GGUF formats, and how little an export may change"),
     "corrections": ("s04_approved_examples", "which corrections are kept apart, and how much may be one author's"),
+    "drift": ("s10_corrections", "from where on requests are not like the training set any more"),
     "engine": ("s08_merged_weights", "the program that serves the model, and so what a release holds for it"),
     "retrieval": (
         "s08_merged_weights",
@@ -118,7 +121,13 @@ def _expert_ratings(installation: Installation) -> str:
     return combine([ratings, fingerprint_file(answers) if answers.is_file() else "none"])
 
 
-def _versions(installation: Installation) -> Mapping[str, Callable[[], str]]:
+def _request_windows(installation: Installation) -> str | None:
+    """Moves when a window ends. None, and nothing is reported, before the first one did."""
+    with installation.ledger() as ledger:
+        return windows_fingerprint(ledger, datetime.now(UTC))
+
+
+def _versions(installation: Installation) -> Mapping[str, Callable[[], str | None]]:
     layout = installation.layout
 
     def of_ledger(fingerprint: Callable[..., str]) -> Callable[[], str]:
@@ -159,6 +168,7 @@ def _versions(installation: Installation) -> Mapping[str, Callable[[], str]]:
         "expert_ratings": partial(_expert_ratings, installation),
         "corrections": of_ledger(corrections_fingerprint),
         "quarantine_decisions": of_ledger(quarantine_decisions_fingerprint),
+        "request_features": partial(_request_windows, installation),
         "missed_identifiers": of_ledger(marks_fingerprint),
     }
 
@@ -186,10 +196,10 @@ def report_sources(
             why = str(error) if isinstance(error, FineTuneError) else type(error).__name__
             unreadable.setdefault(why, []).append(name)
 
-    def report_one(name: str, version_of: Callable[[], str]) -> None:
+    def report_one(name: str, version_of: Callable[[], str | None]) -> None:
         version, key = version_of(), dg.AssetKey.from_user_string(name)
         known = latest_event(instance, key)
-        if known is None or known.version != version:
+        if version is not None and (known is None or known.version != version):
             events.append(dg.AssetMaterialization(key, tags={DATA_VERSION: version}))
 
     for name, version_of in _versions(installation).items():

@@ -77,6 +77,20 @@ def news(installation: Installation, ledger: Ledger, now: datetime) -> Iterator[
     states = pq.read_table(path, columns=["state"]).column(0).to_pylist() if path.is_file() else []
     if "waiting" in states:
         yield Message("quarantine", f"{now:%Y-%m-%d}", assets=("quarantined_corrections",), link=f"{desk}/quarantine")
+    yield from _drifted(installation)
+
+
+def _drifted(installation: Installation) -> Iterator[Message]:
+    """Once a window: of the newest one."""
+    path = installation.layout.table("production_drift")
+    columns = ["release_id", "window_end", "is_beyond"]
+    rows = pq.read_table(path, columns=columns).to_pylist() if path.is_file() else []
+    newest = max((row["window_end"] for row in rows), default=None)
+    beyond = [row for row in rows if row["window_end"] == newest and row["is_beyond"]]
+    if beyond:
+        link = f"{installation.settings.dagster_address}/assets/production_drift"
+        about = f"{beyond[0]['release_id']} {newest:%Y-%m-%dT%H:%M}"
+        yield Message("production_drift", about, assets=("production_drift",), link=link)
 
 
 def _tell(

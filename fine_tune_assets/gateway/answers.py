@@ -59,6 +59,7 @@ async def response_of(answer: Answer, wanted: Wanted, record: Record, gate: Answ
             record.identifiers = error.found
             raise error.as_api_error() from None
         headers[HEADER] = _in_words(record.identifiers)
+    record.hear(raw)
     if wanted.as_completion:
         return JSONResponse(as_completion(body), headers=headers)
     if wanted.consulted is not None:
@@ -76,7 +77,9 @@ async def _events(answer: Answer, wanted: Wanted, record: Record, gate: AnswerGa
         async for payload in payloads:
             if payload == _DONE:
                 yield DONE_EVENT
-            elif wanted.as_completion:
+                continue
+            record.hear(payload)
+            if wanted.as_completion:
                 yield _event(_dumped(as_completion(json.loads(payload))))
             else:
                 yield _event(payload)

@@ -41,6 +41,7 @@ from fine_tune_assets.gateway.openapi import openapi_document
 from fine_tune_assets.gateway.outcomes import OutcomeCounter
 from fine_tune_assets.gateway.records import Recorded, prompt_key, record_of
 from fine_tune_assets.gateway.requests import LIVE, FeedbackBody, correction_body, engine_request, read_json
+from fine_tune_assets.gateway.traffic import Traffic
 from fine_tune_assets.ledger.corrections import record_correction
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.deployments import live_deployment
@@ -100,7 +101,8 @@ class Gateway:
         self._prompt_key = prompt_key(self._key)
         self._counter = OutcomeCounter(ledger)
         self._gate = open_gate(settings)
-        self._chat = Chat(settings, ledger, self._counter, self._gate)
+        self.traffic = Traffic(settings, ledger)
+        self._chat = Chat(settings, ledger, self._counter, self._gate, self.traffic)
         self._door, self._limits, self._embedder = Door(settings, ledger), Limits(ledger), Embedder()
         self.journal = Journal(ledger, settings.gateway_audit_days)
         self.metrics = Metrics(settings.layout.run / FOLDER)
@@ -109,6 +111,7 @@ class Gateway:
     async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
         running = (self._counter.keep_flushing(), self.journal.keep_cutting(), self._gate.run())
         tasks = [asyncio.create_task(each) for each in running]
+        self.traffic.start()
         try:
             yield
         finally:
@@ -117,6 +120,7 @@ class Gateway:
             await self._counter.flush()
             await self.journal.close()
             await self._chat.close()
+            await run_in_threadpool(self.traffic.close)
             self._gate.close()
             self._embedder.close()
             self._ledger.close()

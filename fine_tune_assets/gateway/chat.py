@@ -37,6 +37,7 @@ from fine_tune_assets.gateway.knowledge import INDEX_HEADER, Consulted, Knowledg
 from fine_tune_assets.gateway.outcomes import OutcomeCounter
 from fine_tune_assets.gateway.records import Record
 from fine_tune_assets.gateway.requests import LIVE, Permits, wants_usage
+from fine_tune_assets.gateway.traffic import Heard, Traffic, asked_text
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import open_sealed_key
 from fine_tune_assets.ledger.encryption import KEY_NAME
@@ -66,8 +67,11 @@ class Question:
 class Chat:
     """Shared by all requests of a gateway process."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, counter: OutcomeCounter, gate: AnswerGate) -> None:
+    def __init__(
+        self, settings: Settings, ledger: Ledger, counter: OutcomeCounter, gate: AnswerGate, traffic: Traffic
+    ) -> None:
         self._settings, self._ledger, self._counter, self._gate = settings, ledger, counter, gate
+        self._traffic = traffic
         self._key = read_or_create_key(settings.layout.keys, KEY_NAME)
         self._clients = EngineClients(settings.gateway_timeout_seconds)
         self._knowledge = Knowledge(settings, ledger)
@@ -118,6 +122,8 @@ class Chat:
         body = question.body
         started, failed, last = time.monotonic(), set[str](), EngineGoneError()
         self._gate.require_ready()
+        # A raw prompt is no turn of the release's conversation: nothing that it was trained on is like it.
+        record.heard = [] if self._traffic.is_on and not question.is_raw else None
         for _ in range(_ATTEMPTS):
             targets = await run_in_threadpool(find_targets, self._ledger)
             self._forget_all_but(targets)
@@ -139,7 +145,7 @@ class Chat:
                 asked["stream"], wants_usage(body), question.is_completion and not question.is_raw, given,
                 started + self._settings.gateway_timeout_seconds, consulted,
             )  # fmt: skip
-            done = self._done(target, answer, started, record, hand_on(), failed)
+            done = self._done(target, answer, started, record, hand_on(), failed, body)
             try:
                 response = await response_of(answer, wanted, record, self._gate)
             except BaseException:
@@ -207,6 +213,7 @@ class Chat:
         record: Record,
         give_back: Callable[[], None],
         failed: set[str],
+        body: Mapping[str, Any],
     ) -> Callable[[], None]:
         def done() -> None:
             give_back()
@@ -215,6 +222,9 @@ class Chat:
                 self._note_failure(target, failed)
             elif answer.is_whole:
                 self._counter.add(target.deployment_id, answered_after(time.monotonic() - started, record.identifiers))
+                if record.heard:
+                    heard = tuple(record.heard)
+                    self._traffic.note(Heard(target.release_id, asked_text(body), heard, record.has_passages))
 
         return done
 

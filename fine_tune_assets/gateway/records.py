@@ -26,6 +26,7 @@ LEFT = "left"
 """The caller hung up."""
 DONE_EVENT = b"data: [DONE]\n\n"
 NOT_WRITTEN = error_body(503, "not_available", "The log of requests can't be written. Ask again in a moment.")
+MOST_HEARD = 1_000_000
 _SILENT = frozenset({"/health", "/ready", "/metrics"})
 """Asked every few seconds by programs: no line."""
 
@@ -43,6 +44,9 @@ class Record:
     """Found in the answer; None where nobody looked."""
     passages: int | None = None
     """Of documents that were given to the model; None where none were looked for."""
+    heard: list[bytes] | None = None
+    """The answer as it went out, for its features; None where nobody reads them."""
+    heard_bytes: int = 0
     status: int | None = None
     code: str | None = None
     first_token_seconds: float | None = None
@@ -59,6 +63,12 @@ class Record:
     def note_first_token(self) -> None:
         if self.first_token_seconds is None:
             self.first_token_seconds = time.monotonic() - self.started
+
+    def hear(self, payload: bytes) -> None:
+        """Of a very long answer the beginning."""
+        if self.heard is not None and self.heard_bytes < MOST_HEARD:
+            self.heard.append(payload)
+            self.heard_bytes += len(payload)
 
     def note_usage(self, usage: Any) -> None:
         """As the engine said it; left alone where it said nothing that can be read."""

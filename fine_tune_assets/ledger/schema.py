@@ -437,3 +437,29 @@ caller_usage = sa.Table(
     sa.Column("slot", UtcTime, primary_key=True),
     sa.Column("used", sa.Integer, nullable=False),
 )
+
+request_features = sa.Table(
+    "request_features",
+    metadata,
+    _sequence(),
+    sa.Column("release_id", sa.String(64), nullable=False),
+    # Fingerprint of how requests were read: only what was read alike is added up and compared.
+    sa.Column("reading", sa.String(64), nullable=False),
+    sa.Column("window_end", UtcTime, nullable=False),
+    # Of its first request: what was too little for a window of its own went into the next.
+    sa.Column("window_start", UtcTime, nullable=False),
+    sa.Column("requests", sa.Integer, nullable=False),
+    # Answered while there was no time to read them.
+    sa.Column("dropped", sa.Integer, nullable=False),
+    # Feature → bin → requests, as JSON.
+    sa.Column("counts", sa.Text, nullable=False),
+    sa.Column("refused", sa.Integer, nullable=False),
+    # Requests for which documents were looked for, and for which some were found.
+    sa.Column("looked_up", sa.Integer, nullable=False),
+    sa.Column("found", sa.Integer, nullable=False),
+    # Requests that the mean is of.
+    sa.Column("embedded", sa.Integer, nullable=False),
+    # Mean of the random Fourier features of the prompts' vectors, as JSON; NULL without any.
+    sa.Column("fourier_mean", sa.Text),
+    sa.UniqueConstraint("release_id", "reading", "window_end", name="one_row_a_release_and_window"),
+)

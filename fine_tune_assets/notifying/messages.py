@@ -15,6 +15,7 @@ EVENTS: Mapping[str, str] = {
     "verdict_refuse": "A candidate was refused",
     "rolled_back": "A release was left by itself",
     "quarantine": "Corrections wait in quarantine",
+    "production_drift": "Requests are not like what the model was trained on",
 }
 """Event → what a message says first."""
 _KIND = re.compile(r"(?:[a-z_.]+\.)?(?:Failure: )?([A-Z][A-Za-z]{2,60})\b")

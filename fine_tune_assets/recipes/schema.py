@@ -539,6 +539,18 @@ class CorrectionSettings:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class DriftSettings:
+    """From where on requests are not like the training set any more. An alarm stops nothing: it tells people."""
+
+    psi: Annotated[float, Field(gt=0)] = 0.2
+    """Population stability index up to which there is no alarm, however sure it is that it is no chance. Higher is quieter."""
+    false_alarm_fraction: Annotated[float, Field(ge=0.0005, le=0.5)] = 0.01
+    """Of windows of requests that are like the training set, over all features together. Lower finds a shift later."""
+    reference_examples: Annotated[int, Field(ge=50, le=10_000)] = 1000
+    """Training examples, at most, whose topic is looked at. More find smaller shifts and take longer, once a release."""
+
+
+@dataclass(frozen=True, config=_STRICT)
 class RetrainSettings:
     minimum_new_examples: Positive
     """Training starts by itself when the instruction set has this many new training examples."""
@@ -582,6 +594,8 @@ class Recipe:
     """Several trainings with different settings, of which the best on validation becomes the candidate; absent: one training."""
     corrections: CorrectionSettings = field(default_factory=CorrectionSettings)
     """How users' corrections are kept from poisoning a training, and when they make one due."""
+    drift: DriftSettings = field(default_factory=DriftSettings)
+    """When requests count as unlike what the model was trained on."""
     canaries: CanarySettings | None = None
     """What is planted to measure how much is learned by heart; absent: nobody decided, and the verdict waits for that figure."""
     retrieval: RetrievalSettings = field(default_factory=RetrievalSettings)

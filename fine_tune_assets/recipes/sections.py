@@ -50,6 +50,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         "corrections.outlier_distance",
         "corrections.outlier_minimum_examples",
     ),
+    "drift": ("drift",),
     "retrieval": ("retrieval.template", "retrieval.nothing_found", "retrieval.passages", "retrieval.minimum_score"),
     "knowledge": (
         "retrieval.chunk_tokens",

@@ -1,0 +1,98 @@
+"""What is kept of one request: lengths in steps, language, pattern of headings, whether it was refused. No word of it.
+
+Owns the features and the one function that reads them, of users' requests and of training examples alike. Each is the name of
+a bin; names come from here and from the recipe, never from the text.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from fine_tune_assets.claims.sections import find_section, headings_of, section_texts
+from fine_tune_assets.core.fingerprints import fingerprint_json
+from fine_tune_assets.drift.fourier import frequencies_fingerprint
+from fine_tune_assets.drift.languages import language_of
+from fine_tune_assets.drift.refusals import is_refusal
+from fine_tune_assets.recipes.schema import FieldTask, Heading, ModelTask, SectionTask, Task
+
+VERSION = 1
+"""Raise it when the reading changes: windows that were read otherwise are then compared with nothing."""
+LETTERS_READ = 32_000
+NO_HEADINGS = "none"
+_STEPS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A question and its answer, on their way to the features."""
+
+    prompt: str
+    """The user's last turn, as it was sent."""
+    answer: str
+    finish_reason: str | None = None
+    has_passages: bool | None = None
+    """Whether documents were found for it; None where none were looked for."""
+
+
+@dataclass(frozen=True)
+class RequestFeatures:
+    prompt_words: str
+    answer_words: str
+    language: str
+    sections: str
+    is_refused: bool
+    has_passages: bool | None
+
+
+def features_of(exchange: Exchange, headings: Sequence[Heading]) -> RequestFeatures:
+    prompt = exchange.prompt[:LETTERS_READ]
+    return RequestFeatures(
+        prompt_words=words_step(len(prompt.split())),
+        answer_words=words_step(len(exchange.answer[:LETTERS_READ].split())),
+        language=language_of(prompt),
+        sections=_pattern(prompt, headings),
+        is_refused=is_refusal(exchange.answer, exchange.finish_reason),
+        has_passages=exchange.has_passages,
+    )
+
+
+def words_step(words: int) -> str:
+    """The step that a number of words falls into.
+
+    >>> words_step(0), words_step(5), words_step(9000)
+    ('0', '4-7', '2048+')
+    """
+    place = max(i for i, step in enumerate(_STEPS) if step <= words)
+    if place == len(_STEPS) - 1:
+        return f"{_STEPS[-1]}+"
+    low, high = _STEPS[place], _STEPS[place + 1] - 1
+    return str(low) if low == high else f"{low}-{high}"
+
+
+def task_headings(tasks: Iterable[Task]) -> tuple[Heading, ...]:
+    """Every heading that a task names, each once."""
+    found: dict[Heading, None] = {}
+    for task in tasks:
+        found |= dict.fromkeys(_headings(task))
+    return tuple(found)
+
+
+def reading_of(headings: Sequence[Heading], encoder: str) -> str:
+    """Fingerprint of how requests are read: only what was read alike is compared."""
+    return fingerprint_json(
+        [VERSION, [headings_of(heading) for heading in headings], encoder, frequencies_fingerprint()]
+    )
+
+
+def _headings(task: Task) -> tuple[Heading, ...]:
+    if isinstance(task, SectionTask):
+        return (*task.input_sections, task.output_section)
+    if isinstance(task, ModelTask):
+        return task.input_sections
+    return task.sections if isinstance(task, FieldTask) else ()
+
+
+def _pattern(prompt: str, headings: Sequence[Heading]) -> str:
+    """By the recipe's own words for a heading: what stands in the text may be a text's."""
+    sections = section_texts(prompt, [name for heading in headings for name in headings_of(heading)])
+    found = [headings_of(heading)[0] for heading in headings if find_section(sections, heading) is not None]
+    return " + ".join(found) or NO_HEADINGS

@@ -1,0 +1,214 @@
+"""What requests are like, for `production_drift`: read off the path of requests, added up, and written as sums only.
+
+Owns the queue, the one thread that empties it, and when sums are written: never of fewer requests than the setting says. A full
+queue drops and counts: no request waits, and the texts in the queue are never written anywhere. What was not written when the
+gateway ends is lost.
+"""
+
+import json
+import logging
+import os
+import queue
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy.exc import SQLAlchemyError
+
+from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.drift.fourier import fourier_features
+from fine_tune_assets.drift.reading import LETTERS_READ, Exchange, features_of, reading_of, task_headings
+from fine_tune_assets.drift.sums import FeatureSums, sums_of
+from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.request_features import WindowRow, add_window
+from fine_tune_assets.recipes.loading import load_recipe
+from fine_tune_assets.recipes.schema import Heading
+
+_LOG = logging.getLogger(__name__)
+QUEUE_LENGTH = 64
+WRITE_SECONDS = 60.0
+_LOOK_SECONDS = 1.0
+_NICENESS = 10
+_CLOSE_SECONDS = 5.0
+_END = None
+Encode = Callable[[Sequence[str]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """An answered request on its way to the features."""
+
+    release_id: str
+    prompt: str
+    payloads: tuple[bytes, ...]
+    """The answer as it went out: one body, or the events of a stream."""
+    has_passages: bool | None
+
+
+@dataclass(frozen=True)
+class _Held:
+    since: datetime
+    sums: FeatureSums
+
+
+class Traffic:
+    """Of one gateway process. `note` is called from the event loop, everything else happens in the thread."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, encode: Encode | None = None) -> None:
+        self._settings, self._ledger, self._encode = settings, ledger, encode or _encode
+        self._queue: queue.Queue[Heard | None] = queue.Queue(QUEUE_LENGTH)
+        self._dropped, self._lock = Counter[str](), threading.Lock()
+        self._held: dict[str, _Held] = {}
+        self._headings: tuple[Heading, ...] = ()
+        self._reading = ""
+        self._seen = 0
+        self._thread = threading.Thread(target=self._work, name="traffic", daemon=True)
+        self.is_on = settings.drift_features
+
+    def start(self) -> None:
+        if self.is_on:
+            self._thread.start()
+
+    def note(self, heard: Heard) -> None:
+        """Waits for nothing."""
+        if not self.is_on or not heard.payloads:
+            return
+        try:
+            self._queue.put_nowait(replace(heard, prompt=heard.prompt[:LETTERS_READ]))
+        except queue.Full:
+            with self._lock:
+                self._dropped[heard.release_id] += 1
+
+    def close(self) -> None:
+        """Write what may be written. A thread that is stuck is left behind: it ends with the process."""
+        if not self._thread.is_alive():
+            return
+        with suppress(queue.Full):
+            self._queue.put(_END, timeout=_CLOSE_SECONDS)
+            self._thread.join(_CLOSE_SECONDS)
+
+    def _work(self) -> None:
+        _be_nice()
+        try:
+            self._prepare()
+        except (FineTuneError, OSError) as error:
+            self.is_on = False
+            _LOG.warning("Requests are not read for production_drift: %s.", type(error).__name__)
+            return
+        written = datetime.now(UTC)
+        while True:
+            is_last = not self._take_one()
+            now = datetime.now(UTC)
+            if (
+                is_last
+                or now - written >= timedelta(seconds=WRITE_SECONDS)
+                or self._end_of(now) != self._end_of(written)
+            ):
+                self.write(written)  # in the window that these requests were in
+                written = now
+            if is_last:
+                return
+
+    def _prepare(self) -> None:
+        from fine_tune_assets.embeddings.encoder import encoder_version
+
+        self._headings = task_headings(load_recipe(self._settings.recipe).tasks)
+        self._reading = reading_of(self._headings, encoder_version())
+
+    def _take_one(self) -> bool:
+        """False when there is nothing more to come."""
+        try:
+            heard = self._queue.get(timeout=_LOOK_SECONDS)
+        except queue.Empty:
+            return True
+        if heard is _END:
+            return False
+        try:
+            self.add(heard, datetime.now(UTC))
+        except Exception as error:  # noqa: BLE001 (a text that can't be read must not end the thread)
+            with self._lock:
+                self._dropped[heard.release_id] += 1
+            _LOG.warning("A request was not read for production_drift: %s.", type(error).__name__)
+        return True
+
+    def add(self, heard: Heard, now: datetime) -> None:
+        exchange = exchange_of(heard)
+        features = features_of(exchange, self._headings)
+        self._seen += 1
+        fourier = None
+        if self._seen * self._settings.drift_embedded_percent % 100 < self._settings.drift_embedded_percent:
+            fourier = fourier_features(self._encode([exchange.prompt]))[0]
+        held = self._held.get(heard.release_id, _Held(now, FeatureSums()))
+        self._held[heard.release_id] = replace(held, sums=held.sums + sums_of(features, fourier))
+
+    def write(self, at: datetime) -> None:
+        """What is of enough requests goes into the window that `at` is in; the rest waits, and goes into a later one."""
+        for release_id, held in list(self._held.items()):
+            if held.sums.requests < max(2, self._settings.drift_minimum_requests):
+                continue
+            with self._lock:
+                dropped = self._dropped.pop(release_id, 0)
+            sums = held.sums + FeatureSums(dropped=dropped)
+            try:
+                add_window(self._ledger, self._row(release_id, _Held(held.since, sums), at))
+                del self._held[release_id]
+            except SQLAlchemyError:  # a ledger that is away gets them the next time
+                self._held[release_id] = _Held(held.since, sums)
+
+    def _row(self, release_id: str, held: _Held, at: datetime) -> WindowRow:
+        values = {name: value for name, value in vars(held.sums).items() if name != "fourier_mean"}
+        mean = held.sums.fourier_mean
+        return WindowRow(
+            release_id=release_id,
+            reading=self._reading,
+            window_end=self._end_of(at),
+            window_start=held.since,
+            fourier_mean=None if mean is None else tuple(mean.tolist()),
+            **values,
+        )
+
+    def _end_of(self, at: datetime) -> datetime:
+        seconds = max(1, self._settings.drift_window_hours) * 3600
+        return datetime.fromtimestamp((at.timestamp() // seconds + 1) * seconds, UTC)
+
+
+def asked_text(body: Mapping[str, Any]) -> str:
+    """The user's last turn of a request that was accepted: without what documents or the release add to it."""
+    if "messages" not in body:
+        prompt = body.get("prompt", "")
+        return str(prompt[0] if isinstance(prompt, list) and prompt else prompt)
+    turns = [message.get("content") for message in body["messages"] if message.get("role") == "user"]
+    last = turns[-1] if turns else ""
+    if isinstance(last, list):
+        return "\n".join(str(part.get("text", "")) for part in last if isinstance(part, dict))
+    return str(last or "")
+
+
+def exchange_of(heard: Heard) -> Exchange:
+    """The answer put together from its events."""
+    texts, finish = list[str](), None
+    for payload in heard.payloads:
+        for choice in json.loads(payload).get("choices", ()):
+            said = choice.get("message") or choice.get("delta") or choice
+            texts.append(said.get("content") or said.get("text") or "")
+            finish = choice.get("finish_reason") or finish
+    return Exchange(heard.prompt, "".join(texts), finish, heard.has_passages)
+
+
+def _encode(texts: Sequence[str]) -> NDArray[np.float32]:
+    from fine_tune_assets.embeddings.encoder import bundled_encoder
+
+    return bundled_encoder().encode(texts)
+
+
+def _be_nice() -> None:
+    """This thread alone: on Linux each has its own niceness."""
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

@@ -1,0 +1,121 @@
+"""What requests were like, added up in windows: counts, and one mean. No text, no caller, no single request.
+
+Owns adding to a window's row and reading windows that have ended. What is added is of enough requests already: see the gateway.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from fine_tune_assets.core.fingerprints import combine
+from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.schema import corrections
+from fine_tune_assets.ledger.schema import request_features as table
+
+KEPT_DAYS = 90
+
+
+@dataclass(frozen=True)
+class WindowRow:
+    """The columns of `request_features`."""
+
+    release_id: str
+    reading: str
+    window_end: datetime
+    window_start: datetime
+    """Of the first request in it: what was too little for a window of its own went into the next."""
+    requests: int
+    dropped: int
+    counts: Mapping[str, Mapping[str, int]]
+    refused: int
+    looked_up: int
+    found: int
+    embedded: int
+    fourier_mean: tuple[float, ...] | None
+
+
+_KEY = ("release_id", "reading", "window_end")
+_ADDED = ("requests", "dropped", "refused", "looked_up", "found", "embedded")
+
+
+def add_window(ledger: Ledger, row: WindowRow) -> None:
+    """Add to the window's row, or begin it. Rows of three months ago go."""
+    here = sa.and_(*(table.c[name] == getattr(row, name) for name in _KEY))
+    with ledger.begin() as connection:
+        stored = connection.execute(sa.select(table).where(here)).mappings().first()
+        if stored is None:
+            connection.execute(table.insert().values(**_values(row)))
+        else:
+            connection.execute(table.update().where(here).values(**_values(_both(_row(stored), row))))
+        connection.execute(table.delete().where(table.c.window_end < row.window_end - timedelta(days=KEPT_DAYS)))
+
+
+def ended_windows(ledger: Ledger, release_id: str, reading: str, now: datetime) -> list[WindowRow]:
+    """Oldest first."""
+    wanted = (table.c.release_id == release_id) & (table.c.reading == reading) & (table.c.window_end <= now)
+    with ledger.read() as connection:
+        rows = connection.execute(sa.select(table).where(wanted).order_by(table.c.window_end)).mappings()
+        return [_row(row) for row in rows]
+
+
+def windows_fingerprint(ledger: Ledger, now: datetime) -> str | None:
+    """Changes when a window ends; None before the first one did."""
+    columns = (table.c.release_id, table.c.reading, table.c.window_end, table.c.requests)
+    with ledger.read() as connection:
+        query = sa.select(*columns).where(table.c.window_end <= now).order_by(table.c.sequence)
+        rows = [
+            f"{release} {reading} {end.timestamp():.0f} {n}" for release, reading, end, n in connection.execute(query)
+        ]
+    return combine(rows) if rows else None
+
+
+def corrections_by_kind(ledger: Ledger, release_id: str, start: datetime, end: datetime) -> dict[str, int]:
+    """Corrections of a release's answers that arrived in between, by the kind of error; `""` for those that name none."""
+    kind = sa.func.coalesce(corrections.c.error_kind, "")
+    wanted = (
+        (corrections.c.release_id == release_id)
+        & (corrections.c.received_at >= start)
+        & (corrections.c.received_at < end)
+    )
+    with ledger.read() as connection:
+        found = connection.execute(sa.select(kind, sa.func.count()).where(wanted).group_by(kind))
+        return {name: int(count) for name, count in found}
+
+
+def _both(one: WindowRow, other: WindowRow) -> WindowRow:
+    summed = {name: getattr(one, name) + getattr(other, name) for name in _ADDED}
+    counts = {
+        name: _added(one.counts.get(name, {}), other.counts.get(name, {}))
+        for name in sorted({*one.counts, *other.counts})
+    }
+    start = min(one.window_start, other.window_start)
+    return replace(one, **summed, counts=counts, window_start=start, fourier_mean=_mean(one, other))
+
+
+def _added(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {name: one.get(name, 0) + other.get(name, 0) for name in sorted({*one, *other})}
+
+
+def _mean(one: WindowRow, other: WindowRow) -> tuple[float, ...] | None:
+    if one.fourier_mean is None or other.fourier_mean is None:
+        return one.fourier_mean or other.fourier_mean
+    total = one.embedded + other.embedded
+    pairs = zip(one.fourier_mean, other.fourier_mean, strict=True)
+    return tuple((a * one.embedded + b * other.embedded) / total for a, b in pairs)
+
+
+def _values(row: WindowRow) -> dict[str, Any]:
+    mean = None if row.fourier_mean is None else json.dumps([round(value, 7) for value in row.fourier_mean])
+    counts = json.dumps({name: dict(bins) for name, bins in row.counts.items()}, sort_keys=True, ensure_ascii=False)
+    return {**vars(row), "counts": counts, "fourier_mean": mean}
+
+
+def _row(stored: Any) -> WindowRow:
+    values = {name: stored[name] for name in WindowRow.__dataclass_fields__}
+    mean = values["fourier_mean"]
+    values["fourier_mean"] = None if mean is None else tuple(json.loads(mean))
+    return WindowRow(**{**values, "counts": json.loads(values["counts"])})
