@@ -8,7 +8,8 @@ import re
 _FORMS = (
     r"(?:i['’]?m|i am) (?:very |so )?(?:sorry|afraid)\b",
     r"sorry\b",
-    r"(?:unfortunately, )?i (?:can['’]?t|can ?not|could not|couldn['’]?t|am (?:not able|unable)|won['’]?t|will not|do(?: not|n['’]?t) have)\b",
+    r"(?:unfortunately, )?i (?:can['’]?t|can ?not|could not|couldn['’]?t|am not able|am unable|won['’]?t|will not)\b",
+    r"i (?:do not|don['’]?t) have\b",
     r"i['’]m (?:not able|unable)\b",
     r"as an? (?:ai|artificial|language model|large language)",
     r"(?:es )?tut mir leid\b",

@@ -86,6 +86,11 @@ class Traffic:
             with self._lock:
                 self._dropped[heard.release_id] += 1
 
+    @property
+    def waiting(self) -> int:
+        """Requests that are not read yet."""
+        return self._queue.qsize()
+
     def close(self) -> None:
         """Write what may be written. A thread that is stuck is left behind: it ends with the process."""
         if not self._thread.is_alive():
