@@ -1,0 +1,179 @@
+"""The asset and its check over a real ledger, a training set in its place, and the real encoder."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from functools import reduce
+from operator import add
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from fine_tune_assets.core.erased_sets import REMAINING, ErasedSet, write_erased
+from fine_tune_assets.core.files import write_table
+from fine_tune_assets.core.tables import INSTRUCTION_SETS, table_of
+from fine_tune_assets.defs.resources import Installation, parquet_tables
+from fine_tune_assets.defs.s10_production_drift import (
+    production_drift,
+    production_is_as_trained,
+    training_exchanges,
+)
+from fine_tune_assets.defs.telling import news
+from fine_tune_assets.drift.fourier import fourier_features
+from fine_tune_assets.drift.reading import Exchange, features_of, reading_of, task_headings
+from fine_tune_assets.drift.sums import sums_of
+from fine_tune_assets.embeddings.encoder import bundled_encoder, encoder_version
+from fine_tune_assets.ledger.deployments import report_state, switch_live, want_release
+from fine_tune_assets.ledger.request_features import WindowRow, add_window
+from fine_tune_assets_tests.ledger.made import record_promoted
+
+pytestmark = pytest.mark.usefixtures("installation_dir")
+MARKER = "Zebrafinch"
+COMPLAINTS = (
+    "cough",
+    "fever",
+    "headache",
+    "back pain",
+    "rash",
+    "nausea",
+    "dizziness",
+    "knee pain",
+    "fatigue",
+    "earache",
+)
+QUESTIONS = [
+    f"The {who} has had a {what} for {days} days and comes to the clinic with it."
+    for what in COMPLAINTS
+    for who in ("patient", "woman", "man")
+    for days in (2, 5)
+]
+GERMAN = "Der Patient klagt seit drei Tagen über Husten und hat kein Fieber, die Lunge ist frei."
+NOW = datetime.now(UTC)
+
+
+def _row(number: int, question: str, **changes: Any) -> dict[str, Any]:
+    said = [("system", "s"), ("user", question), ("assistant", f"{MARKER} is unwell today.")]
+    return {
+        "example_id": f"e-{number}",
+        "split": "train",
+        "source": "a",
+        "task": "t",
+        "patient_key": f"p-{number}",
+        "is_general": False,
+        "messages": [{"role": role, "content": content} for role, content in said],
+        "fingerprint": "f",
+        **changes,
+    }
+
+
+@pytest.fixture
+def release_id(installation_dir: Path) -> str:  # noqa: ARG001
+    """Live, with a training set of sixty examples."""
+    rows = [_row(number, question) for number, question in enumerate(QUESTIONS)]
+    rows += [_row(100, GERMAN, split="test"), _row(101, GERMAN, is_general=True, patient_key=None)]
+    folder = Installation().layout.instruction_sets / "set-1"
+    folder.mkdir(parents=True)
+    write_table(folder / "instruction_set.parquet", table_of(rows, INSTRUCTION_SETS))
+    (folder / "manifest.json").write_text(json.dumps({"fingerprint": "set-1"}))
+    with Installation().ledger() as ledger:
+        record_promoted(ledger, "r-1")
+        deployment_id = want_release(ledger, "r-1").deployment_id
+        report_state(ledger, deployment_id, "starting")
+        report_state(ledger, deployment_id, "ready", engine_url="http://127.0.0.1:1/v1", engine_key=b"k")
+        switch_live(ledger, deployment_id)
+    return "r-1"
+
+
+def _add_window(prompts: Sequence[str], days_ago: int, reading: str | None = None) -> None:
+    headings = task_headings(Installation().recipe.tasks)
+    topics = fourier_features(bundled_encoder().encode(list(prompts)))
+    read = [features_of(Exchange(prompt, "She is unwell today.", "stop"), headings) for prompt in prompts]
+    sums = reduce(add, (sums_of(one, topic) for one, topic in zip(read, topics, strict=True)))
+    values = {name: value for name, value in vars(sums).items() if name != "fourier_mean"}
+    end = NOW - timedelta(days=days_ago)
+    assert sums.fourier_mean is not None
+    row = WindowRow(
+        release_id="r-1",
+        reading=reading or reading_of(headings, encoder_version()),
+        window_end=end,
+        window_start=end - timedelta(days=1),
+        fourier_mean=tuple(sums.fourier_mean.tolist()),
+        **values,
+    )
+    with Installation().ledger() as ledger:
+        add_window(ledger, row)
+
+
+def _materialize(instance: dg.DagsterInstance) -> tuple[dict[str, Any], dg.AssetCheckEvaluation]:
+    """The newest window's rows by feature, and the check."""
+    resources = {"installation": Installation(), "io_manager": parquet_tables}
+    run = dg.materialize([production_drift, production_is_as_trained], instance=instance, resources=resources)
+    rows = pq.read_table(Installation().layout.table("production_drift")).to_pylist()
+    newest = max((row["window_end"] for row in rows), default=None)
+    shown = str(list(instance.all_logs(run.run_id)))
+    assert MARKER not in shown
+    (check,) = run.get_asset_check_evaluations()
+    return {row["feature"]: row for row in rows if row["window_end"] == newest}, check
+
+
+def _news() -> list[str]:
+    with Installation().ledger() as ledger:
+        return [message.event for message in news(Installation(), ledger, datetime.now(UTC))]
+
+
+def test_like_requests_pass_and_unlike_ones_are_an_alarm_that_stops_nothing_and_is_told(
+    release_id: str, instance: dg.DagsterInstance
+) -> None:
+    """The same questions, and then another clinic's."""
+    _add_window(QUESTIONS, days_ago=2)
+    rows, check = _materialize(instance)
+    assert {name: row["is_beyond"] for name, row in rows.items() if name in ("language", "topic", "prompt_words")} == {
+        "language": False, "topic": False, "prompt_words": False,
+    }  # fmt: skip
+    assert (check.passed, check.blocking, _news()) == (True, False, [])
+    _add_window([GERMAN] * 40 + QUESTIONS[:20], days_ago=1)
+    rows, check = _materialize(instance)
+    assert rows["language"]["is_beyond"] is rows["topic"]["is_beyond"] is True
+    assert rows["refusal_rate"]["is_beyond"] is False
+    assert {row["release_id"] for row in rows.values()} == {release_id}
+    assert (check.passed, check.severity, _news()) == (False, dg.AssetCheckSeverity.WARN, ["production_drift"])
+    assert "language" in str(check.metadata["why"].value)
+    for path in [*Installation().layout.tables.rglob("*.parquet"), *Installation().layout.cache.rglob("*.json")]:
+        assert MARKER.encode() not in path.read_bytes()
+
+
+@pytest.mark.usefixtures("release_id")
+def test_without_a_window_the_check_does_not_claim_that_all_is_well(instance: dg.DagsterInstance) -> None:
+    """Nor where requests were read otherwise: by another list of headings, or another encoder."""
+    _add_window(QUESTIONS, days_ago=1, reading="another")
+    rows, check = _materialize(instance)
+    assert (rows, check.passed) == ({}, False)
+    assert "No window" in str(check.metadata["why"].value)
+
+
+@pytest.mark.usefixtures("release_id")
+def test_a_set_that_somebody_was_erased_from_is_a_reference_without_them(instance: dg.DagsterInstance) -> None:
+    """Its sums are made anew from the others' examples, which the newest set holds; what was kept before goes."""
+    _add_window(QUESTIONS, days_ago=1)
+    rows, _ = _materialize(instance)
+    assert rows["language"]["reference_size"] == 60
+    layout = Installation().layout
+    (kept,) = (layout.cache / "drift").glob("*.json")
+    folder = layout.instruction_sets / "set-1"
+    table = pq.read_table(folder / "instruction_set.parquet")
+    left = table.filter(np.array([key != "p-3" for key in table["patient_key"].to_pylist()]))
+    write_table(layout.table("instruction_sets"), left)
+    write_table(folder / REMAINING, left.select(["example_id", "split", "patient_key"]))
+    write_erased(folder, ErasedSet("set-1", NOW.isoformat(), ("x",), {"train": 1}))
+    (folder / "instruction_set.parquet").unlink()
+    assert len(training_exchanges(Installation(), "set-1")) == 59
+    rows, _ = _materialize(instance)
+    assert rows["language"]["reference_size"] == 59
+    assert not kept.exists()
+    layout.table("instruction_sets").unlink()
+    rows, check = _materialize(instance)
+    assert (rows["language"]["value"], check.passed) == (None, False)
