@@ -92,7 +92,7 @@ class Settings:
     """What happens to identifiers in answers: off, flag or block."""
     drift_features: bool = True
     """Requests are read for `production_drift`: sums of lengths, languages and topics, never a text."""
-    drift_embedded_percent: int = 100
+    drift_embedded_percent: int = 25
     """Of requests, whose topic is looked at; 0: none, and no encoder is loaded."""
     drift_window_hours: int = 24
     drift_minimum_requests: int = 50

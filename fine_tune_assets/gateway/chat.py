@@ -37,7 +37,7 @@ from fine_tune_assets.gateway.knowledge import INDEX_HEADER, Consulted, Knowledg
 from fine_tune_assets.gateway.outcomes import OutcomeCounter
 from fine_tune_assets.gateway.records import Record
 from fine_tune_assets.gateway.requests import LIVE, Permits, wants_usage
-from fine_tune_assets.gateway.traffic import Heard, Traffic, asked_text
+from fine_tune_assets.gateway.traffic import Heard, Traffic, asked_text, said_payload
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import open_sealed_key
 from fine_tune_assets.ledger.encryption import KEY_NAME
@@ -134,6 +134,8 @@ class Chat:
             record.release_id = target.release_id
             consulted = await self._consult(question, asked, folder, caller, record)
             if consulted is not None and consulted.answer is not None:
+                record.hear(said_payload(consulted.answer))
+                self._note_traffic(target, record, body)
                 return nothing_found(consulted, asked, wants_usage(body), record)
             try:
                 answer = await self._ask(target, asked, question.path, failed)
@@ -222,11 +224,14 @@ class Chat:
                 self._note_failure(target, failed)
             elif answer.is_whole:
                 self._counter.add(target.deployment_id, answered_after(time.monotonic() - started, record.identifiers))
-                if record.heard:
-                    heard = tuple(record.heard)
-                    self._traffic.note(Heard(target.release_id, asked_text(body), heard, record.has_passages))
+                self._note_traffic(target, record, body)
 
         return done
+
+    def _note_traffic(self, target: Target, record: Record, body: Mapping[str, Any]) -> None:
+        if record.heard:
+            has_passages = None if record.passages is None else record.passages > 0
+            self._traffic.note(Heard(target.release_id, asked_text(body), tuple(record.heard), has_passages))
 
     def live(self) -> Target:
         """The live release, with an engine or without. Raises ApiError if there is none."""

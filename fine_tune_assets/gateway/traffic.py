@@ -196,6 +196,11 @@ def asked_text(body: Mapping[str, Any]) -> str:
     return str(last or "")
 
 
+def said_payload(answer: str) -> bytes:
+    """Of an answer that no engine gave."""
+    return json.dumps({"choices": [{"message": {"content": answer}, "finish_reason": "stop"}]}).encode()
+
+
 def exchange_of(heard: Heard) -> Exchange:
     """The answer put together from its events."""
     texts, finish = list[str](), None

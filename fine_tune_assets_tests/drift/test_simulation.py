@@ -81,12 +81,13 @@ def reference(texts: list[Exchange], topics: Floats) -> Reference:
     return found
 
 
+@pytest.mark.slow
 def test_limits_of_distances_are_passed_as_seldom_as_asked_for() -> None:
     """The stated rate, where both sides are new samples of one source: of PSI and of MMD."""
     random, shares = np.random.default_rng(7), np.array([0.5, 0.3, 0.15, 0.05])
     source = random.standard_normal((5, 384))
     alarms = {"psi": 0, "mmd": 0}
-    trials, rate, size = 60, 0.05, 50
+    trials, rate, size = 40, 0.05, 50
     for trial in range(trials):
         drawn = [dict(zip("abcd", random.multinomial(of, shares).tolist(), strict=True)) for of in (200, size)]
         alarms["psi"] += psi(drawn[1], drawn[0]) > psi_limit(drawn[0], size, rate, trial)
