@@ -1,8 +1,8 @@
 """Random Fourier features of sentence vectors (Rahimi and Recht 2007): their mean over a window is all that is kept of topics.
 
 Owns the frequencies, which follow from a fixed seed, and the distance of two means. The squared distance is the squared MMD
-(Gretton et al. 2012) with a Gaussian kernel, as far as 256 frequencies come to it: of two single texts of the sample the kernel is
-off by 0.04 (root mean square). A limit is found with the same frequencies, so that costs sharpness and no false alarm.
+(Gretton et al. 2012) with a Gaussian kernel, as far as 256 frequencies come to it: of two single texts of the sample the kernel
+is off by 0.04 (root mean square). A limit is found with the same frequencies, so that costs sharpness and no false alarm.
 """
 
 import hashlib

@@ -51,7 +51,13 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         "corrections.outlier_minimum_examples",
     ),
     "drift": ("drift",),
-    "retrieval": ("retrieval.template", "retrieval.nothing_found", "retrieval.passages", "retrieval.minimum_score"),
+    "retrieval": (
+        "retrieval.enabled",
+        "retrieval.template",
+        "retrieval.nothing_found",
+        "retrieval.passages",
+        "retrieval.minimum_score",
+    ),
     "knowledge": (
         "retrieval.chunk_tokens",
         "retrieval.passages",

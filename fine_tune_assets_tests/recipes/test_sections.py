@@ -118,7 +118,7 @@ def test_the_manifest_of_a_set_names_all_of_the_recipe_that_curates() -> None:
     """Which words of which task made an example is asked years later: a name of a recipe does not tell."""
     later = {
         "tagger", "base_model", "training", "judge", "abilities", "checks", "robustness", "canaries", "gate", "weights",
-        "exports", "engine", "retrieval", "knowledge",
+        "exports", "engine", "retrieval", "knowledge", "drift",
     }  # fmt: skip
     assert set(CURATION) == set(SECTIONS) - later
     tasks = asdict(DEMO)["tasks"]
