@@ -58,6 +58,7 @@ def test_the_sample_is_enough_and_no_dialogue_is_used_twice(shares: Shares) -> N
     ]
     assert (len(shares.reported), len(shares.corrected), len(shares.only_asked)) == (85, 40, 12)
     assert len(set(ids)) == len(ids)
+    assert "Told by: patient." in shares.only_asked[0].line
     assert len({handover.input for handover in (*shares.corrected, *shares.only_asked)}) == 52
 
 

@@ -78,9 +78,10 @@ class Shares:
 
 
 def share_out(visits: Sequence[Mapping[str, str]], reported: int, corrected: int, only_asked: int) -> Shares:
-    """By the order of the file: the same each time."""
+    """By the order of the file: the same each time. What is asked begins with what a patient tells: most lines are so."""
     short = [row for row in visits if len(row["dialogue"]) <= LONGEST_DIALOGUE]
     handovers = [found for row in short if (found := handover_of(row))][: only_asked + corrected]
     taken = {handover.visit_id for handover in handovers}
     others = [row for row in short if row["report_id"] not in taken]
-    return Shares(others[:reported], handovers[only_asked:], handovers[:only_asked])
+    asked = sorted(handovers[:only_asked], key=lambda handover: f"Told by: {TELLERS['Patient']}." not in handover.line)
+    return Shares(others[:reported], handovers[only_asked:], asked)
