@@ -133,6 +133,7 @@ def test_sources_are_the_assets_that_nobody_computes() -> None:
         "rated_answers",
         "request_features",
         "raw_reports",
+        "request_features",
         "tagger_corpora",
         "taken_surrogates",
         "verdict_signatures",
@@ -163,6 +164,7 @@ def test_sources_are_the_assets_that_nobody_computes() -> None:
         ("gate", {"judge_agreement", "promotion_verdicts"}),
         ("weights", {"merged_weights"}),
         ("exports", {"quantized_weights"}),
+        ("drift", {"production_drift"}),
         ("engine", {"releases", "served_models"}),
     ],
 )
