@@ -133,7 +133,6 @@ def test_sources_are_the_assets_that_nobody_computes() -> None:
         "rated_answers",
         "request_features",
         "raw_reports",
-        "request_features",
         "tagger_corpora",
         "taken_surrogates",
         "verdict_signatures",
