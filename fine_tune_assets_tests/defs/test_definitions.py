@@ -163,6 +163,7 @@ def test_sources_are_the_assets_that_nobody_computes() -> None:
         ("gate", {"judge_agreement", "promotion_verdicts"}),
         ("weights", {"merged_weights"}),
         ("exports", {"quantized_weights"}),
+        ("drift", {"production_drift"}),
         ("engine", {"releases", "served_models"}),
     ],
 )
