@@ -27,6 +27,7 @@ from fine_tune_assets.gateway.identifiers import OFF, AnswerGate
 from fine_tune_assets.gateway.outcomes import OutcomeCounter
 from fine_tune_assets.gateway.records import Record
 from fine_tune_assets.gateway.requests import engine_request
+from fine_tune_assets.gateway.traffic import Traffic
 from fine_tune_assets.ledger.api_keys import create_key
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.deployments import Deployment, report_state, seal_engine_key, switch_live, want_release
@@ -169,7 +170,9 @@ def test_a_request_that_fails_twice_at_the_same_deployment_is_one_failure(two: T
 
 def test_what_is_known_of_an_engine_that_is_gone_is_forgotten(two: Two, tmp_path: Path) -> None:
     """Its key most of all; and a gateway that runs for a year sees many engines."""
-    chat = Chat(Settings(data_dir=tmp_path / "d"), two.ledger, OutcomeCounter(two.ledger), AnswerGate(OFF, None))
+    settings = Settings(data_dir=tmp_path / "d")
+    counter, gate, traffic = OutcomeCounter(two.ledger), AnswerGate(OFF, None), Traffic(settings, two.ledger)
+    chat = Chat(settings, two.ledger, counter, gate, traffic)
     body = {"messages": [{"role": "user", "content": "hi"}]}
     question = Question(body, engine_request, "chat/completions", is_completion=False)
     caller = Caller("key:0", "asks", frozenset({"chat"}), None, None)
