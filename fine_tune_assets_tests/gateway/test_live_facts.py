@@ -26,6 +26,8 @@ from fine_tune_assets_tests.gateway.conftest import SERVICES, free_port
 from fine_tune_assets_tests.serving.tiny import build_release
 
 pytestmark = pytest.mark.slow  # starts an engine, and embeds the documents twice
+TEMPLATE = "{passages}\n\n{question}"
+"""The recipe's own asks for more than a model of 135M that learned nothing can do: it answers with the number of the document."""
 QUESTION = "How many days of paid time off a year do full-time staff have?"
 
 
@@ -43,16 +45,17 @@ def settings(installation_dir: Path) -> Iterator[Settings]:
 
 def test_the_served_answer_follows_the_policy_within_a_minute(settings: Settings, instance: dg.DagsterInstance) -> None:
     """20 days, then 25, from the same release; a stream tells the citations, and OpenAI's client reads it all."""
-    contract = replace(retrieval_contract(Installation().recipe), enabled=True, passages=1)
+    own = {"enabled": True, "passages": 1, "template": TEMPLATE}
+    contract = replace(retrieval_contract(Installation().recipe), **own)
     ledger = open_ledger(settings.database_url)
-    release_id = build_release(settings, ledger, "You are brief.", files={RETRIEVAL: contract.as_json()})
+    release_id = build_release(settings, ledger, "You answer questions.", files={RETRIEVAL: contract.as_json()})
     serve_release(ledger, release_id, timeout_seconds=240)
     key = create_key(ledger, "asks", ["chat"]).secret
     client = openai.OpenAI(api_key=key, base_url=f"{settings.gateway_address}/v1", max_retries=0)
 
     def ask() -> tuple[str, str, str]:
         raw = client.chat.completions.with_raw_response.create(
-            model="live", messages=[{"role": "user", "content": QUESTION}], max_tokens=40
+            model="live", messages=[{"role": "user", "content": QUESTION}], max_tokens=16
         )
         body = raw.parse()
         (citation,) = body.citations  # type: ignore[attr-defined]
@@ -76,7 +79,7 @@ def test_the_served_answer_follows_the_policy_within_a_minute(settings: Settings
 
     parts = list(
         client.chat.completions.create(
-            model="live", messages=[{"role": "user", "content": QUESTION}], max_tokens=40, stream=True
+            model="live", messages=[{"role": "user", "content": QUESTION}], max_tokens=16, stream=True
         )
     )
     assert "25 days" in "".join(part.choices[0].delta.content or "" for part in parts)
