@@ -8,7 +8,6 @@ taken as known: Cohen's own large-sample interval, but one that stays sensible w
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
 from pathlib import Path
 from typing import Literal
 
@@ -18,12 +17,12 @@ import pyarrow.parquet as pq
 
 from fine_tune_assets.approval.approving import EXPERT
 from fine_tune_assets.core.people import is_same_person, person_key
+from fine_tune_assets.core.proportions import wilson_interval
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.reviews import ReviewWord, words_on_shared_contents
 from fine_tune_assets.recipes.schema import ReviewSettings
 
 Category = Literal["approve", "repaired", "reject"]
-_Z = 1.959964  # two-sided 95 %
 
 
 @dataclass(frozen=True)
@@ -146,7 +145,7 @@ def agreement_of(pairs: Iterable[tuple[str, str]] | Mapping[tuple[str, str], int
         ones[one] += number
         others[other] += number
     chance = sum(ones[category] * others[category] for category in ones) / count**2
-    raw, (low, high) = alike / count, _wilson(alike, count)
+    raw, (low, high) = alike / count, wilson_interval(alike, count)
     if chance == 1:
         reason = "all decisions are in one category: agreement can't be told from chance"
         return Agreement(count, raw, low, high, None, None, None, reason)
@@ -209,11 +208,3 @@ def _categories(pair: Pair, is_turned: bool) -> tuple[Category, Category]:
 def _two_names(key: str, names: dict[str, str]) -> tuple[str, str]:
     one, other = key.split("\n")
     return names[one], names[other]
-
-
-def _wilson(hits: int, total: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share."""
-    share, z2 = hits / total, _Z**2
-    centre = (share + z2 / (2 * total)) / (1 + z2 / total)
-    half = _Z * sqrt(share * (1 - share) / total + z2 / (4 * total**2)) / (1 + z2 / total)
-    return max(0.0, centre - half), min(1.0, centre + half)

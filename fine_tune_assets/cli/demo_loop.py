@@ -5,7 +5,6 @@ Owns starting and stopping what it needs, and how the outcome is shown. What hap
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fine_tune_assets.cli.loop.handovers import read_visits, share_out
-from fine_tune_assets.cli.loop.installation import RECIPE, VISITS, make_installation
+from fine_tune_assets.cli.loop.installation import RECIPE, VISITS, make_installation, remove_installation
 from fine_tune_assets.cli.loop.people import LoopError
 from fine_tune_assets.cli.loop.story import Outcome, require_kept, require_learned, turn_the_loop
 from fine_tune_assets.cli.services import prepare, prepare_dagster
@@ -36,9 +35,21 @@ ALL = ("supervisor", "gateway", "desk", "dagster-daemon")
 )
 @click.option("--keep", is_flag=True, help="Leave the folder there at the end. After a failure it is left in any case.")
 @click.option("--recipe", default=RECIPE, show_default=True, help="Another recipe: its name, or a YAML file.")
-@click.option("--reports", default=85, show_default=True, help="Visits that the first release learns from.")
-@click.option("--corrections", default=40, show_default=True)
-@click.option("--asked", default=12, show_default=True, help="Questions that nobody corrects, asked before and after.")
+@click.option(
+    "--reports",
+    type=click.IntRange(min=1),
+    default=85,
+    show_default=True,
+    help="Visits that the first release learns from.",
+)
+@click.option("--corrections", type=click.IntRange(min=1), default=40, show_default=True)
+@click.option(
+    "--asked",
+    type=click.IntRange(min=1),
+    default=12,
+    show_default=True,
+    help="Questions that nobody corrects, asked before and after.",
+)
 def demo_loop(folder: Path | None, keep: bool, recipe: str, reports: int, corrections: int, asked: int) -> None:
     """Correct a wrong answer, and see the system train, judge, promote and serve a release that answers rightly, by itself."""
     # Ended by a signal, it stops what it started as well.
@@ -61,7 +72,7 @@ def demo_loop(folder: Path | None, keep: bool, recipe: str, reports: int, correc
     finally:
         stop_services_of(settings)
         if is_done and not keep:
-            shutil.rmtree(root)
+            remove_installation(settings, folder)
         else:
             tell(f"Left for you to look at: {root}")
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -51,12 +52,16 @@ def gateway() -> None:
 
 
 def _share_metrics(settings: Settings) -> None:
-    """A new folder for the metrics of all gateway processes; prometheus_client reads its name when it is imported."""
+    """A folder for the metrics of this gateway's processes; prometheus_client reads its name when it is imported. Those of
+    gateways that are gone go."""
     import shutil
 
-    folder = settings.layout.run / "metrics"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, mode=0o700)
+    root = settings.layout.run / "metrics"
+    for left in root.glob("*"):
+        if not Path(f"/proc/{left.name}").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    folder = root / str(os.getpid())
+    folder.mkdir(parents=True, mode=0o700, exist_ok=True)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.desk.gateway_client import tls_to_gateway
 from fine_tune_assets.ledger.api_keys import create_key, revoke_key
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.phi.recall import overall_recall
@@ -44,7 +45,7 @@ def ask_the_model(settings: Settings) -> str:
 def _ask(settings: Settings, secret: str) -> str:
     try:
         response = httpx.post(
-            f"http://{settings.gateway_host}:{settings.gateway_port}/v1/chat/completions",
+            f"{settings.gateway_of_desk}/v1/chat/completions",
             headers={"Authorization": f"Bearer {secret}"},
             json={
                 "model": "live",
@@ -53,6 +54,7 @@ def _ask(settings: Settings, secret: str) -> str:
                 "temperature": 0,
             },
             timeout=ANSWER_SECONDS,
+            verify=tls_to_gateway(settings),
             trust_env=False,  # a proxy for the outside would get key and question
         )
     except httpx.HTTPError as error:
@@ -135,7 +137,7 @@ def print_summary(console: Console, settings: Settings, answer: str, seconds: fl
     shown = Table("", "", show_header=False, title="From raw reports to a served model")
     for name, value in demo_figures(settings.layout.tables).items():
         shown.add_row(name, value)
-    endpoint = f"http://{settings.gateway_host}:{settings.gateway_port}/v1"
+    endpoint = f"{settings.gateway_address}/v1"
     shown.add_row("endpoint", endpoint)
     shown.add_row("this run", f"{seconds:.0f} s")
     console.print(shown)

@@ -244,16 +244,24 @@ class Settings:
 
     @property
     def gateway_address(self) -> str:
-        return f"{'https' if self.gateway_tls_cert else 'http'}://{self.gateway_host}:{self.gateway_port}"
+        return self._gateway_at(self.gateway_host)
 
     @property
     def dagster_address(self) -> str:
         return self.dagster_url.rstrip("/") or f"http://127.0.0.1:{self.dagster_port}"
 
     @property
+    def gateway_reached_at(self) -> str:
+        """The host from this machine, whoever listens on all of its addresses."""
+        return "127.0.0.1" if self.gateway_host in ("0.0.0.0", "::") else self.gateway_host
+
+    @property
     def gateway_of_desk(self) -> str:
-        """The gateway's address as the desk asks it, without a slash at its end."""
-        return self.desk_gateway_url.rstrip("/") or self.gateway_address.replace("//0.0.0.0:", "//127.0.0.1:")
+        """The gateway's address as this machine asks it, without a slash at its end."""
+        return self.desk_gateway_url.rstrip("/") or self._gateway_at(self.gateway_reached_at)
+
+    def _gateway_at(self, host: str) -> str:
+        return f"{'https' if self.gateway_tls_cert else 'http'}://{host}:{self.gateway_port}"
 
     @property
     def desk_address(self) -> str:

@@ -62,7 +62,8 @@ def quarantine(
         own, fingerprint = row["correction_id"], seen_fingerprint(row)
         decision = latest.get((own, fingerprint))
         reasons = reasons_of(own, figures, settings)
-        if reasons:
+        # What an approver rejected stays so, also when the reason has gone.
+        if reasons or (decision is not None and decision.outcome == "reject"):
             rows.append(
                 {
                     "correction_id": own,

@@ -64,7 +64,7 @@ def served_models(
         engine = read_release(installation.path(wanted["folder"])).engine
         answers = program_of(engine, settings).in_words
     findings = findings_of(deployment.probes)
-    endpoint = f"http://{settings.gateway_host}:{settings.gateway_port}/v1"
+    endpoint = f"{settings.gateway_address}/v1"
     row = {
         "release_id": release_id,
         "colour": deployment.colour,

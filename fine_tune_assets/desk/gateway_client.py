@@ -13,9 +13,10 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import httpx
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
-from fine_tune_assets.core.errors import SettingsError
+from fine_tune_assets.core.errors import FineTuneError, SettingsError
 from fine_tune_assets.core.loopback import LOOPBACK_HOSTS
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.desk.gateway_key import desk_key
@@ -133,7 +134,12 @@ class GatewayClient:
         return str(reply.json()["id"])
 
     async def _headers(self, person: str) -> dict[str, str]:
-        key = await run_in_threadpool(desk_key, self._ledger, self._settings.layout.keys)
+        try:
+            key = await run_in_threadpool(desk_key, self._ledger, self._settings.layout.keys)
+        except SQLAlchemyError as error:
+            raise GatewayRefusedError(503, "The ledger can't be reached. Ask again in a moment.") from error
+        except FineTuneError as error:
+            raise GatewayRefusedError(502, str(error)) from error
         return {"authorization": f"Bearer {key}", "x-on-behalf-of": quote(person)}
 
     def _client(self) -> httpx.AsyncClient:
@@ -143,9 +149,14 @@ class GatewayClient:
     @cached_property
     def _tls(self) -> ssl.SSLContext | bool:
         """Read once: it takes longer than most pages."""
-        if not self._url.startswith("https"):
-            return False
-        return ssl.create_default_context(cafile=self._settings.desk_gateway_ca or None)
+        return tls_to_gateway(self._settings)
+
+
+def tls_to_gateway(settings: Settings) -> ssl.SSLContext | bool:
+    """What httpx verifies a gateway at `gateway_of_desk` with; False for plain http."""
+    if not settings.gateway_of_desk.startswith("https"):
+        return False
+    return ssl.create_default_context(cafile=settings.desk_gateway_ca or None)
 
 
 def _refusal(reply: httpx.Response) -> GatewayRefusedError:

@@ -36,7 +36,7 @@ from fine_tune_assets.gateway.identifiers import open_gate
 from fine_tune_assets.gateway.journal import Journal
 from fine_tune_assets.gateway.limits import Limits
 from fine_tune_assets.gateway.listening import check_listening
-from fine_tune_assets.gateway.metrics import CONTENT_TYPE, FOLDER, Metrics
+from fine_tune_assets.gateway.metrics import CONTENT_TYPE, Metrics
 from fine_tune_assets.gateway.openapi import openapi_document
 from fine_tune_assets.gateway.outcomes import OutcomeCounter
 from fine_tune_assets.gateway.records import Recorded, prompt_key, record_of
@@ -105,7 +105,7 @@ class Gateway:
         self._chat = Chat(settings, ledger, self._counter, self._gate, self.traffic)
         self._door, self._limits, self._embedder = Door(settings, ledger), Limits(ledger), Embedder()
         self.journal = Journal(ledger, settings.gateway_audit_days)
-        self.metrics = Metrics(settings.layout.run / FOLDER)
+        self.metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:

@@ -16,6 +16,7 @@ from fine_tune_assets.gateway.errors import ApiError, invalid
 from fine_tune_assets.gateway.oidc_tokens import TokenError, TokenVerifier, read_verifier
 from fine_tune_assets.ledger.api_keys import PREFIX, KeyHolder, check_key
 from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.users import find_by_identity
 
 _REFUSALS = {
     "unknown": (401, "invalid_api_key", "This API key is not known."),
@@ -26,6 +27,7 @@ _REFUSALS = {
 
 ON_BEHALF_OF = "x-on-behalf-of"
 _LONGEST_NAME = 200
+_LONGEST_WHO = 300
 """As of the desk's users."""
 
 
@@ -88,8 +90,10 @@ class Door:
             message = "The sign-in provider's keys can't be read. Ask again in a moment."
             raise ApiError(503, "not_available", message, {"Retry-After": "5"}) from None
         who = f"oidc:{token.subject}"
+        # Who is a user of the desk too is one person in both: nobody reviews their own correction.
+        user = find_by_identity(self._ledger, [f"{self._settings.gateway_oidc_issuer}|{token.subject}"])
         requests, tokens = self._settings.gateway_oidc_requests_per_minute, self._settings.gateway_oidc_tokens_per_day
-        return Caller(who, who, token.scopes, requests or None, tokens or None)
+        return Caller(who, user.name if user else who, token.scopes, requests or None, tokens or None)
 
 
 def acting_for(caller: Caller, sent: str | None) -> Caller:
@@ -101,7 +105,10 @@ def acting_for(caller: Caller, sent: str | None) -> Caller:
     name = " ".join(unquote(sent).split())
     if not name or len(name) > _LONGEST_NAME or not name.isprintable() or "\ufffd" in name:
         raise invalid(f"{ON_BEHALF_OF} must be a name of at most {_LONGEST_NAME} characters, percent-encoded as UTF-8.")
-    return replace(caller, name=name, on_behalf_of=name)
+    acting = replace(caller, name=name, on_behalf_of=name)
+    if len(acting.who) > _LONGEST_WHO:
+        raise invalid(f"{ON_BEHALF_OF} and the token's subject are too long together.")
+    return acting
 
 
 def require_scope(caller: Caller, scope: str) -> None:

@@ -219,10 +219,10 @@ class Chat:
     ) -> Callable[[], None]:
         def done() -> None:
             give_back()
-            # A caller who left says nothing about the model.
-            if answer.is_broken:
+            # A caller who left says nothing about the model. A stream that was cut off for what it held is an answer.
+            if answer.is_broken or record.code == "engine_timeout":
                 self._note_failure(target, failed)
-            elif answer.is_whole:
+            elif answer.is_whole or record.code == "identifiers_found":
                 self._counter.add(target.deployment_id, answered_after(time.monotonic() - started, record.identifiers))
                 self._note_traffic(target, record, body)
 

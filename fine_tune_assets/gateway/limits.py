@@ -66,7 +66,7 @@ class Limits:
         old = [caller_id for caller_id, share in self._shares.items() if share.slot < slot]
         for caller_id in old:
             del self._shares[caller_id]
-            if not self._locks[caller_id].locked():
+            if caller_id in self._locks and not self._locks[caller_id].locked():
                 del self._locks[caller_id]
 
     async def _check_tokens(self, caller_id: str, limit: int, now: datetime) -> dict[str, str]:

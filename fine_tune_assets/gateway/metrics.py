@@ -4,6 +4,7 @@ Owns the metrics. Several processes share them through files in a folder (promet
 `fine-tune gateway` turns on before anything is imported).
 """
 
+import os
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -16,8 +17,6 @@ from prometheus_client.multiprocess import MultiProcessCollector
 if TYPE_CHECKING:
     from fine_tune_assets.gateway.records import Record
 
-FOLDER = "metrics"
-"""Below the run folder."""
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _STEPS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900)
 _NONE = "none"
@@ -26,8 +25,7 @@ _NONE = "none"
 class Metrics:
     """Of one gateway process."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self) -> None:
         own = CollectorRegistry()
         self._own = own
         self._requests = Counter(
@@ -64,9 +62,9 @@ class Metrics:
     def text(self) -> bytes:
         if shared_values.ValueClass is shared_values.MutexValue:  # this process alone
             return generate_latest(self._own)
-        _forget_dead(self._folder)
+        _forget_dead(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
         registry = CollectorRegistry()
-        MultiProcessCollector(registry, path=str(self._folder))  # type: ignore[no-untyped-call]
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry)
 
 

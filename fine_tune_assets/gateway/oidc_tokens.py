@@ -24,7 +24,10 @@ from fine_tune_assets.ledger.errors import LedgerError
 
 KEEP_SECONDS = 3600.0
 ASK_AGAIN_SECONDS = 60.0
-_LONGEST_SUBJECT = 255
+FAILED_SECONDS = 1.0
+"""After a failed attempt, for which nobody else tries."""
+_LONGEST_SUBJECT = 195
+"""Characters: the ledger keeps authors of at most 200, `oidc:` among them."""
 _LONGEST_TOKEN = 16_384
 
 
@@ -49,7 +52,7 @@ class KeySource:
     def __init__(self, place: str) -> None:
         self._place, self._lock = place, threading.Lock()
         self._keys: KeySet | None = None
-        self._read_at = self._asked_at = float("-inf")
+        self._read_at = self._asked_at = self._failed_at = float("-inf")
 
     def keys(self) -> KeySet:
         """Raises OidcError."""
@@ -68,11 +71,15 @@ class KeySource:
             return True
 
     def _read(self) -> None:
-        # Before it is tried: a provider that is away is not asked for every request.
-        if self._keys is None and time.monotonic() - self._asked_at < 1.0:
+        # A provider that is away, or takes long to say nothing, is not asked for every request.
+        if time.monotonic() - self._failed_at < FAILED_SECONDS:
             raise OidcError("The sign-in provider's keys can't be read.")
         self._asked_at = time.monotonic()
-        self._keys = _key_set(self._loaded())
+        try:
+            self._keys = _key_set(self._loaded())
+        except OidcError:
+            self._failed_at = time.monotonic()
+            raise
         self._read_at = time.monotonic()
 
     def _loaded(self) -> Mapping[str, Any]:

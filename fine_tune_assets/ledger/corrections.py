@@ -47,7 +47,9 @@ def record_correction(
     said = {"error_kind": error_kind, "severity": severity, "seconds_spent": seconds_spent}
     texts = {"instruction": instruction, "input": input, "answer": answer, "corrected_answer": corrected_answer}
     # Keyed: a plain hash of a short text that holds a name could be found by trying names.
-    content = [release_id, *texts.values(), *({n: v for n, v in said.items() if v is not None}.items())]
+    # How long it took is measured anew when it is sent again.
+    counted = {n: v for n, v in said.items() if v is not None and n != "seconds_spent"}
+    content = [release_id, *texts.values(), *counted.items()]
     content_hash = keyed_hash(derive_key(key, "correction-hash"), json.dumps(content))
     now = now or datetime.now(UTC)
     with ledger.begin() as connection:

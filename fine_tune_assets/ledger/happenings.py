@@ -5,6 +5,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.deployments import BY_HAND
 from fine_tune_assets.ledger.schema import deployments, verdicts
 
 
@@ -20,7 +21,7 @@ def stopped_candidates(ledger: Ledger, since: datetime) -> list[tuple[str, str]]
 def left_by_themselves(ledger: Ledger, since: datetime) -> list[str]:
     """Ids of the deployments that users were taken from without anybody's hand."""
     query = sa.select(deployments.c.deployment_id).where(
-        deployments.c.rollback_reason.is_not(None), deployments.c.changed_at >= since
+        deployments.c.rollback_reason != BY_HAND, deployments.c.changed_at >= since
     )
     with ledger.read() as connection:
         return list(connection.execute(query.order_by(deployments.c.sequence)).scalars())

@@ -30,7 +30,7 @@ def make(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
         store_of(folder, request["knowledge_url"]),
         index_format(encoder_version()),
         remembered,
-        lambda texts: remembered(texts)[0],
+        lambda texts: encoder.encode(texts, threads),
         piece_counter(),
     )
     row = make_index(

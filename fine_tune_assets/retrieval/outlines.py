@@ -139,7 +139,6 @@ class _Page(HTMLParser):
         self._is_in_cell = False
 
     def finished(self) -> list[Block]:
-        self._end_block()
         self._end_table()
         return self._blocks
 
@@ -149,13 +148,16 @@ class _Page(HTMLParser):
         elif tag == "body":
             self._hidden.clear()  # of a head that was never closed
         elif tag == "table":
-            self._end_block()
             self._end_table()
             self._rows = []
         elif tag == "tr" and self._rows is not None:
+            self._end_cell()
+            self._end_block()
             self._rows.append([])
         elif tag in ("td", "th") and self._rows:
-            self._parts, self._is_in_cell = [], True
+            self._end_cell()
+            self._end_block()
+            self._is_in_cell = True
         elif self._is_in_cell or tag == "br":
             self._parts.append(" ")
         elif tag in _HEADINGS or tag in _BREAKS:
@@ -167,8 +169,7 @@ class _Page(HTMLParser):
         if tag in self._hidden:
             del self._hidden[self._hidden.index(tag) :]
         elif tag in ("td", "th") and self._rows:
-            self._rows[-1].append(_one_line("".join(self._parts)))
-            self._parts, self._is_in_cell = [], False
+            self._end_cell()
         elif tag == "table":
             self._end_table()
         elif tag in _HEADINGS and not self._is_in_cell:
@@ -188,6 +189,18 @@ class _Page(HTMLParser):
             self._blocks.append(Block(text, self._path.now))
         self._parts = []
 
+    def _end_cell(self) -> None:
+        """Its end may be left out, as that of a row."""
+        if self._rows and self._is_in_cell:
+            self._rows[-1].append(_one_line("".join(self._parts)))
+            self._parts, self._is_in_cell = [], False
+
     def _end_table(self) -> None:
+        self._end_cell()
+        self._end_block()
         rows, self._rows, self._is_in_cell = [row for row in self._rows or [] if row], None, False
-        self._blocks += blocks_of_rows(rows, self._path.now)
+        if len(rows) == 1:  # no header: mail and word processors lay out text so
+            text = "; ".join(cell for cell in rows[0] if cell)
+            self._blocks += [Block(text, self._path.now)] if text else []
+        else:
+            self._blocks += blocks_of_rows(rows, self._path.now)

@@ -41,6 +41,8 @@ _KINDS = {
 _FRONT_MATTER = re.compile(r"---[ \t]*\r?\n(.*?)(?:^|\n)---[ \t]*(?:\r?\n|$)", re.DOTALL)
 _CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([A-Za-z0-9_:-]{1,40})", re.IGNORECASE)
 _UNFINISHED = (".partial", ".tmp", "~")
+_ABOUT = frozenset({"readme", "license", "licence", "source"})
+"""Files that tell of the folder."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def _is_document(folder: Path, path: Path) -> bool:
     parts, name = path.relative_to(folder).parts, path.name.lower()
     if any(part.startswith(".") for part in parts) or name.endswith(_UNFINISHED):
         return False
-    return not (name.startswith(("readme", "license", "source.")) or name == FOLDER_FACTS or name.endswith(META))
+    return not (path.stem.lower() in _ABOUT or name == FOLDER_FACTS or name.endswith(META))
 
 
 def _read(folder: Path, path: Path, source: str, read_pdf: ReadPdf, run_query: RunQuery) -> Document:

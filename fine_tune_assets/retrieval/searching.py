@@ -25,8 +25,8 @@ _FUSED = 30
 _RRF = 60
 """Cormack, Clarke and Büttcher 2009."""
 _COSINE, _SHARED = 0.6, 0.4
-_LONGEST_QUESTION = 2000
-"""Characters. Of a longer one the end is taken: that is where people ask."""
+_LONGEST_QUESTION = 800
+"""Characters, which the encoder reads to their end. Of a longer one the end is taken: that is where people ask."""
 
 
 class Encoder(Protocol):

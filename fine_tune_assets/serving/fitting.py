@@ -6,7 +6,6 @@ Owns the estimate. What vLLM takes of a GPU is its own to refuse: it looks befor
 from dataclasses import dataclass
 from pathlib import Path
 
-from fine_tune_assets.core.memory import available_bytes as available_bytes
 from fine_tune_assets.core.releases import ReleaseFolder
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.gguf_header import cache_bytes_per_token, read_gguf_header

@@ -1,6 +1,6 @@
 """Asks a warm engine the release's own probes and compares: does it render, tokenize and answer as what was judged?
 
-Owns reading `probes.json` and the comparison. A release of before there were probes has none, and its manifest says so.
+Owns reading `probes.json` and the comparison. Only a release of an older version has none; nothing is measured of it then.
 """
 
 import json

@@ -47,7 +47,7 @@ class EngineView:
     connections: int
     """Requests that it is answering or has in line."""
     silent_looks: int
-    """How often in a row somebody was waiting for it while it neither computed nor answered us."""
+    """Looks in a row at which it hung, as `watched` says."""
 
 
 @dataclass(frozen=True)

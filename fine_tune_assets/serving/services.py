@@ -213,20 +213,15 @@ def _accepts(port: int) -> bool:
 def _gateway_answers(settings: Settings) -> bool:
     """With TLS, whether there is something that speaks it: its certificate is made out for others, and it may ask for one."""
     if not settings.gateway_tls_cert:
-        return _answers(f"http://{_reached_at(settings.gateway_host)}:{settings.gateway_port}/health")
+        return _answers(f"http://{settings.gateway_reached_at}:{settings.gateway_port}/health")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    place = (_reached_at(settings.gateway_host), settings.gateway_port)
+    place = (settings.gateway_reached_at, settings.gateway_port)
     try:
         with socket.create_connection(place, timeout=5) as line, context.wrap_socket(line):
             return True
     except OSError:
         return False
-
-
-def _reached_at(host: str) -> str:
-    """From this machine, whoever listens on all of its addresses."""
-    return _LOOPBACK if host in ("0.0.0.0", "::") else host
 
 
 def _answers(url: str) -> bool:

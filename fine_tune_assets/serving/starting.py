@@ -7,6 +7,7 @@ whatever routes it leaves open. It outlives the supervisor, which finds it again
 from dataclasses import dataclass
 from pathlib import Path
 
+from fine_tune_assets.core.memory import available_bytes
 from fine_tune_assets.core.releases import ReleaseFolder
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.addresses import AddressError, new_socket
@@ -14,7 +15,7 @@ from fine_tune_assets.engines.llama_cpp import start_engine
 from fine_tune_assets.engines.llama_server import find_llama_server, start_llama_server
 from fine_tune_assets.engines.running import EngineError, RunningEngine
 from fine_tune_assets.engines.vllm import ServingOptions, start_vllm
-from fine_tune_assets.serving.fitting import GIB, available_bytes, need_of, refusal
+from fine_tune_assets.serving.fitting import GIB, need_of, refusal
 
 SOCKETS = "sockets"
 

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.memory import available_bytes
 from fine_tune_assets.core.progress import Progress, silent
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import Deployment, find_deployment, switch_live, want_release
 from fine_tune_assets.ledger.rollbacks import Back, find_back, roll_back
-from fine_tune_assets.serving.fitting import GIB, available_bytes
+from fine_tune_assets.serving.fitting import GIB
 
 START_SECONDS = 1800.0
 """vLLM takes up to 3 minutes to start on a CPU (measured); large weights take longer to load."""

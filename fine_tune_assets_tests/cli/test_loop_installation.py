@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 
 from fine_tune_assets.cli.loop.handovers import read_visits
-from fine_tune_assets.cli.loop.installation import RECIPE, VISITS, LoopFolderError, make_installation
+from fine_tune_assets.cli.loop.installation import (
+    RECIPE,
+    VISITS,
+    LoopFolderError,
+    make_installation,
+    remove_installation,
+)
 from fine_tune_assets.core.keys import PATIENTS_KEY, read_key
 from fine_tune_assets.core.settings import Settings
 
@@ -31,6 +37,16 @@ def test_the_batch_is_whole_and_holds_these_visits(tmp_path: Path) -> None:
     assert read_visits(batch / "visits.csv") == read_visits(VISITS)[:3]
     assert {path.name for path in batch.iterdir()} == {"visits.csv", "batch.yaml", "LICENSE.txt", "SOURCE.md"}
     assert len(read_key(settings.layout.keys / f"{PATIENTS_KEY}.key")) == 32
+
+
+def test_a_folder_that_was_named_stays_and_one_of_its_own_goes(tmp_path: Path) -> None:
+    """It may be a mount point, or the folder that somebody stands in."""
+    settings = _made(tmp_path / "loop")
+    remove_installation(settings, tmp_path / "loop")
+    assert list((tmp_path / "loop").iterdir()) == []
+    own = make_installation(None, RECIPE, read_visits(VISITS)[:3])
+    remove_installation(own, None)
+    assert not own.data_dir.parent.exists()
 
 
 @pytest.mark.parametrize("is_file", [True, False])

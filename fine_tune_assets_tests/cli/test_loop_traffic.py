@@ -84,6 +84,14 @@ def test_every_other_status_is_a_failed_request(status: int) -> None:
     assert tally.failed == {str(status): tally.asked}
 
 
+@pytest.mark.parametrize("body", ["{}", "no JSON"])
+def test_an_answer_that_is_none_is_a_failed_request(body: str) -> None:
+    """It must not end the client: from then on no request could fail."""
+    tally = _asked(lambda request, is_stream: _send(request, 200, f"{_STREAM}data: [DONE]" if is_stream else body))
+    assert tally.failed.total() >= 2
+    assert tally.whole >= 1
+
+
 def test_a_connection_that_ends_early_is_a_failed_request() -> None:
     """An engine or a gateway that was killed."""
     tally = _asked(lambda request, _: _send(request, 200, "half", length=100))

@@ -1,5 +1,6 @@
 """The demo of the loop only looks on: a run that fails, and a verdict that holds, end it with their reason."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,6 +67,18 @@ def test_a_run_that_fails_ends_the_wait(instance: dg.DagsterInstance) -> None:
     _run(makes_it_not, instance)
     with pytest.raises(LoopError, match="failed"):
         watch.until(lambda: False, "anything", 60)
+
+
+def test_what_was_quiet_before_says_nothing_of_now(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While users ask and correct nobody looks, and what runs then is seen at the next look only."""
+    watch = Watch(instance, lambda _: None)
+    monkeypatch.setattr("fine_tune_assets.cli.loop.watching.QUIET_SECONDS", 0.5)
+    time.sleep(0.6)
+    quiet: list[bool] = []
+    watch.until(lambda: quiet.append(watch.is_quiet) is None, "anything", 60)
+    assert quiet == [False]
 
 
 def test_what_does_not_come_in_time_is_named(instance: dg.DagsterInstance) -> None:

@@ -171,5 +171,9 @@ def test_a_decision_lets_through_or_rejects_exactly_what_was_seen() -> None:
     table = quarantine(rows, found, SETTINGS, said)
     assert [row["state"] for row in table.to_pylist()] == ["let_through", "rejected", "waiting"]
     assert kept_apart(table) == {"c001", "c002"}
+    # A rejection stays one, also when what it was kept apart for has gone.
+    calm = quarantine(rows, Figures({}, {}, {}), SETTINGS, said)
+    assert [(row["correction_id"], row["state"]) for row in calm.to_pylist()] == [("c001", "rejected")]
+    assert kept_apart(calm) == {"c001"}
     changed = quarantine([rows[0] | {"answer": "Another."}], found, SETTINGS, said)
     assert changed.column("state").to_pylist() == ["waiting"]

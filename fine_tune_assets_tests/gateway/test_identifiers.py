@@ -22,6 +22,7 @@ from fine_tune_assets.gateway.app import create_app
 from fine_tune_assets.gateway.identifiers import AnswerGate, Detector, GateClosedError, guarded, open_gate
 from fine_tune_assets.ledger.api_keys import create_key
 from fine_tune_assets.ledger.database import open_ledger
+from fine_tune_assets.ledger.outcomes import outcomes_since
 from fine_tune_assets.recipes.loading import load_recipe
 from fine_tune_assets_tests.gateway.test_chat import Engine, listening, make_live
 
@@ -135,7 +136,7 @@ def gated(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     # Where the real one would be started: the seam of this module.
     monkeypatch.setattr("fine_tune_assets.gateway.app.open_gate", lambda _: AnswerGate(request.param, detector))
     with listening(tmp_path / "e.sock", engine):
-        make_live(settings, ledger, tmp_path / "e.sock", "One.")
+        live = make_live(settings, ledger, tmp_path / "e.sock", "One.")
         headers = {"Authorization": f"Bearer {create_key(ledger, 'a', ['chat']).secret}"}
         with TestClient(create_app(settings), headers=headers) as client:
 
@@ -144,7 +145,9 @@ def gated(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
                 asked = {"messages": [{"role": "user", "content": content}], "stream": stream}
                 return client.post("/v1/chat/completions", json=asked)
 
-            yield SimpleNamespace(mode=request.param, ask=ask, detector=detector, client=client, engine=engine)
+            yield SimpleNamespace(
+                mode=request.param, ask=ask, detector=detector, client=client, engine=engine, ledger=ledger, live=live
+            )
     ledger.close()
 
 
@@ -171,6 +174,12 @@ def test_streams_are_flagged_or_end_with_an_error(gated: Any) -> None:
         assert "Zyxomark" not in reply.text
         assert "Knee." in reply.text
         assert "[DONE]" not in reply.text
+    # Going back by itself rests on this count.
+    deadline = time.monotonic() + 20
+    while not (found := outcomes_since(gated.ledger, gated.live.deployment_id, gated.live.wanted_at)).requests:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert (found.answered, found.failed, found.identifiers) == (1, 0, 1)
 
 
 def test_while_nobody_can_look_the_gate_is_closed_or_says_so(gated: Any) -> None:

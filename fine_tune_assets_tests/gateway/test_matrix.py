@@ -13,15 +13,21 @@ from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
 from starlette.testclient import TestClient
 
+from fine_tune_assets.core.oidc import OidcError
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.gateway.app import create_app
+from fine_tune_assets.gateway.oidc_tokens import FAILED_SECONDS, KeySource
 from fine_tune_assets.gateway.openapi import openapi_document
 from fine_tune_assets.ledger.api_keys import SCOPES, create_key, revoke_key
 from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.schema import corrections
+from fine_tune_assets.ledger.users import create_user
+from fine_tune_assets_tests.ledger.made import record_promoted
 
 ISSUER, AUDIENCE = "https://login.test", "gateway"
 ROUTES = {
@@ -150,6 +156,32 @@ def test_a_token_that_is_not_for_us_opens_nothing(house: House, route: tuple[str
     """It may be a good one, for another program of the same provider."""
     reply = house.ask(route, house.token(scope="ask send vectors count", **WRONG[what]))
     assert (reply.status_code, reply.json()["error"]["code"]) == (401, "invalid_token")
+
+
+def test_who_is_a_user_of_the_desk_too_is_one_person_in_both(house: House) -> None:
+    """Nobody may review their own correction, whichever door it came in by."""
+    record_promoted(house.ledger, "r-1")
+    identity, now = f"{ISSUER}|u-17", datetime.now(UTC)
+    create_user(house.ledger, "Ward Three", ("reviewer",), password=None, oidc_identity=identity, now=now)
+    body = {"release_id": "r-1", "instruction": "i", "answer": "a", "corrected_answer": "b"}
+    for subject in ("u-17", "u-18"):
+        headers = {"authorization": f"Bearer {house.token(scope='send', sub=subject)}"}
+        assert house.client.post("/v1/corrections", json=body, headers=headers).status_code == 201
+    with house.ledger.read() as connection:
+        authors = connection.execute(sa.select(corrections.c.author).order_by(corrections.c.sequence)).scalars().all()
+    assert list(authors) == ["Ward Three", "oidc:u-18"]
+
+
+def test_a_provider_that_is_away_is_not_asked_for_every_request(tmp_path: Path) -> None:
+    """Each attempt may take ten seconds, for which everybody waits."""
+    place, key = tmp_path / "jwks.json", ECKey.generate_key("P-256", {"kid": "k1", "use": "sig"})
+    source = KeySource(str(place))
+    for _ in range(2):
+        with pytest.raises(OidcError):
+            source.keys()
+        place.write_text(json.dumps({"keys": [key.as_dict(private=False)]}))
+    time.sleep(FAILED_SECONDS)
+    assert source.keys().keys
 
 
 def test_an_expired_token_says_so_but_for_the_minute_that_clocks_may_differ(house: House) -> None:

@@ -43,6 +43,8 @@ def test_sending_again_with_the_same_key_keeps_one(ledger: Ledger) -> None:
     assert _send(ledger) == _send(ledger)
     assert len(list_corrections(ledger, KEY)) == 1
     assert _send(ledger, author="ward 4") != _send(ledger)
+    timed = [_send(ledger, idempotency_key="k-2", seconds_spent=seconds) for seconds in (20, 31)]
+    assert timed[0] == timed[1]  # it is measured until the last click
 
 
 def test_the_same_idempotency_key_with_another_content_is_refused(ledger: Ledger) -> None:

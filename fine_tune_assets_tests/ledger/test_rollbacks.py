@@ -23,6 +23,7 @@ from fine_tune_assets.ledger.deployments import (
     withdraw_engine,
 )
 from fine_tune_assets.ledger.errors import LedgerError, TransitionError
+from fine_tune_assets.ledger.happenings import left_by_themselves
 from fine_tune_assets.ledger.release_removal import mark_removed, releases_in_use
 from fine_tune_assets.ledger.releases import recorded_releases
 from fine_tune_assets.ledger.rollbacks import fail_deployment, find_back, roll_back, ways_back_in
@@ -47,6 +48,7 @@ def test_users_go_back_in_one_step_and_forth_again(ledger: Ledger) -> None:
     left = find_deployment(ledger, second.deployment_id)
     assert left is not None
     assert (left.state, left.keep_until, left.rollback_reason) == ("draining", LATER, BY_HAND)
+    assert left_by_themselves(ledger, second.wanted_at) == []  # nobody need be told of what somebody did
     assert [(line.who, line.what) for line in audit.lines(ledger)][-2:] == [
         ("operator", "switched to blue"),
         ("operator", "rolled back"),

@@ -84,6 +84,22 @@ def test_html_keeps_headings_and_tables_and_nothing_hidden(tmp_path: Path) -> No
     )
 
 
+@pytest.mark.parametrize(
+    ("page", "texts"),
+    [
+        ("<h1>A</h1><table><tr><td>Layout of a mail.</td></tr></table><p>z</p>", ["Layout of a mail.", "z"]),
+        ("<table><tr><th>Day<th>Hours<tr><td>Mon<td>9-17</table>", ["Day: Mon; Hours: 9-17"]),
+        (
+            "<table><caption>Opening</caption><tr><th>Day</th></tr><tr><td>Mon</td></tr></table>",
+            ["Opening", "Day: Mon"],
+        ),
+    ],
+)
+def test_no_text_of_a_table_is_lost(tmp_path: Path, page: str, texts: list[str]) -> None:
+    """A single row is no header; ends of cells may be left out; a caption is text."""
+    assert [block.text for block in only(read_after(tmp_path, "table.html", page)).blocks] == texts
+
+
 def test_a_row_of_a_table_never_stands_without_its_names(tmp_path: Path) -> None:
     document = only(read_after(tmp_path, "prices.csv", "Medicine;Price\nAspirin;1,20\n\nIbuprofen;2,10\n"))
     assert [block.text for block in document.blocks] == [
@@ -234,6 +250,12 @@ def test_files_about_documents_are_none(tmp_path: Path) -> None:
         put(tmp_path, name, "x")
     assert read(tmp_path) == ReadKnowledge((), ())
     assert read(tmp_path / "nothing") == ReadKnowledge((), ())
+
+
+def test_a_name_that_only_begins_so_is_a_document(tmp_path: Path) -> None:
+    """A hospital has policies on licences."""
+    put(tmp_path, "license-renewal-policy.md", "Every year.")
+    assert [document.source for document in read(tmp_path).documents] == ["license-renewal-policy.md"]
 
 
 def test_the_nearest_folder_says_last(tmp_path: Path) -> None:

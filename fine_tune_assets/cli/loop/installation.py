@@ -1,6 +1,6 @@
 """The installation of the demo of the loop: a data folder, a Dagster home and ports of its own, so that it touches no other.
 
-Owns making it from the sample and removing it. Never removes a folder that it did not make.
+Owns making it from the sample and removing it. Removes what it made, and of the folders around it only a temporary one.
 """
 
 import csv
@@ -48,6 +48,14 @@ def make_installation(folder: Path | None, recipe: str, visits: Sequence[Mapping
     write_bytes(settings.layout.keys / f"{PATIENTS_KEY}.key", _PATIENTS_KEY)
     _drop(settings.layout.raw_reports, visits)
     return settings
+
+
+def remove_installation(settings: Settings, named: Path | None) -> None:
+    """`named`: the folder that was asked for; it stays, empty. A mount point could not be removed, and it may be where one is."""
+    for made in (settings.data_dir, settings.dagster_home):
+        shutil.rmtree(made)
+    if named is None:
+        settings.data_dir.parent.rmdir()
 
 
 def _empty_folder(folder: Path | None) -> Path:

@@ -64,10 +64,6 @@ class Outcome:
     verdict: dict[str, Any] = field(default_factory=dict)
     tally: Tally = field(default_factory=Tally)
 
-    @property
-    def seconds(self) -> float:
-        return sum(seconds for _, seconds in self.steps)
-
 
 def turn_the_loop(settings: Settings, shares: Shares, tell: Tell) -> Outcome:
     """From a live release to the next one. Raises LoopError when a step does not come to its end."""
@@ -93,7 +89,7 @@ def turn_the_loop(settings: Settings, shares: Shares, tell: Tell) -> Outcome:
 @contextmanager
 def _people(settings: Settings, ledger: Ledger) -> Iterator[tuple[list[Ward], Reviewer, Traffic]]:
     """With a key each, a password for the reviewer, and a client that asks as long as the block lasts."""
-    gateway = f"http://{settings.gateway_host}:{settings.gateway_port}"
+    gateway = settings.gateway_address
     keys = [create_key(ledger, name, scopes=("chat", "correct")).secret for name in WARDS]
     password = secrets.token_urlsafe(18)
     create_user(ledger, REVIEWER, ("reviewer",), password=password, oidc_identity=None, now=datetime.now(UTC))

@@ -53,6 +53,8 @@ class Traffic:
         """Let the request that is out end, and return the tally."""
         self._stop.set()
         self._thread.join(ANSWER_SECONDS + 5)
+        if self._thread.is_alive():
+            self.tally.failed["unanswered"] = 1
         return self.tally
 
     def _run(self) -> None:
@@ -68,7 +70,7 @@ class Traffic:
         started = time.monotonic()
         try:
             failure = self._outcome(client, is_stream)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, ValueError, LookupError) as error:  # or an answer that is none
             failure = type(error).__name__
         self.tally.slowest_seconds = max(self.tally.slowest_seconds, time.monotonic() - started)
         if failure is None:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import dagster as dg
-from dagster._core.storage.dagster_run import RunRecord
 
 from fine_tune_assets.cli.loop.people import LoopError
 from fine_tune_assets.ledger.database import Ledger
@@ -25,8 +24,6 @@ class EndedRun:
     assets: tuple[str, ...]
     seconds: float
     """Of the run itself."""
-    waited_seconds: float
-    """From when it was asked for until it began: its process starts."""
     is_success: bool
     run_id: str
 
@@ -43,6 +40,9 @@ class Watch:
     def until(self, is_so: Callable[[], bool], what: str, seconds: float) -> None:
         """Raises LoopError when a run fails, or `what` is not so in time."""
         deadline = time.monotonic() + seconds
+        # What was quiet before nobody looked at.
+        self._quiet_since = time.monotonic()
+        self.look()
         while not is_so():
             self.look()
             if time.monotonic() >= deadline:
@@ -52,7 +52,6 @@ class Watch:
 
     def until_quiet(self, seconds: float) -> None:
         """Until nothing runs and nothing was started for a while."""
-        self._quiet_since = time.monotonic()
         self.until(lambda: self.is_quiet, "nothing left to do", seconds)
 
     @property
@@ -77,11 +76,11 @@ class Watch:
             raise LoopError(f"The run of {', '.join(run.assets)} failed: {run.run_id}.")
 
 
-def _ended(record: RunRecord) -> EndedRun:
+def _ended(record: dg.RunRecord) -> EndedRun:
     run, asked = record.dagster_run, record.create_timestamp.timestamp()
     began, ended = record.start_time or asked, record.end_time or asked
     assets = tuple(sorted(key.to_user_string() for key in run.asset_selection or ()))
-    return EndedRun(assets, ended - began, began - asked, run.is_success, run.run_id)
+    return EndedRun(assets, ended - began, run.is_success, run.run_id)
 
 
 def has_switched(ledger: Ledger, from_release: str, after_verdict: str) -> bool:
