@@ -25,13 +25,13 @@ from rich.table import Table
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.tables import KNOWLEDGE_CHUNKS, table_of
 from fine_tune_assets.embeddings.encoder import bundled_encoder, encode_passages, encoder_version, piece_counter
-from fine_tune_assets.retrieval.building import build_index, index_fingerprint, open_index, vectors_of
+from fine_tune_assets.embeddings.passages import means_of
+from fine_tune_assets.retrieval.building import build_index, index_fingerprint, open_index
 from fine_tune_assets.retrieval.documents import EVERYONE
 from fine_tune_assets.retrieval.indexing import chunk_table
-from fine_tune_assets.retrieval.lance_store import searched_texts
 from fine_tune_assets.retrieval.measuring import measure, read_shipped_set, refused_share
 from fine_tune_assets.retrieval.searching import Passages, index_format, rank, retrieve
-from fine_tune_assets.retrieval.stores import Sees, store_of
+from fine_tune_assets.retrieval.stores import Sees, searched_texts, store_of
 
 DATA = PROJECT_DIR / "data"
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -73,7 +73,7 @@ def main(chunks: int, url: str) -> None:
     shipped, count = read_shipped_set(DATA / "evaluation" / "abilities" / "pubmed_qa.jsonl"), piece_counter()
     held = chunk_table(shipped.documents, 160, count)
     filled = fillers(chunks - held.num_rows)
-    vectors = vectors_of(searched_texts(held), encode_passages)
+    vectors = means_of(*encode_passages(searched_texts(held)))
     noise = np.random.default_rng(2).normal(size=(filled.num_rows, vectors.shape[1])).astype(np.float32)
     every = np.concatenate([vectors, noise / np.linalg.norm(noise, axis=1, keepdims=True)])
     table = pa.concat_tables([held, filled])

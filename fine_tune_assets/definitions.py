@@ -91,7 +91,6 @@ defs = dg.Definitions(
     sensors=[
         s01_raw_reports.raw_reports_changed,
         sources.sources_changed,
-        telling.failed_run_told,
         telling.news_told,
         AUTOMATION_SENSOR,
     ],

@@ -488,11 +488,11 @@ QUARANTINED_CORRECTIONS = pa.schema([
     _column("correction_id", pa.string(), "Id of the correction in the ledger"),
     _column("author", pa.string(), "Name of the key or user that sent it"),
     _column("fingerprint", pa.string(), "Of its scrubbed texts: a decision is bound to it"),
-    _column("reasons", pa.list_(pa.string()), "`outlier`, `contradiction`, `flood`"),
+    _column("reasons", pa.list_(pa.string()), "`outlier`, `contradiction`, `flood`; none for an ordinary one"),
     _column("distance", pa.float64(), "1 less the cosine from the nearest approved output; absent with too few", nullable=True),
     _column("contradicts", pa.list_(pa.string()), "Approved examples that state the opposite of it"),
     _column("near_identical", pa.int64(), "Corrections that say nearly the same to nearly the same, itself included"),
-    _column("state", pa.string(), "`waiting`, `let_through` or `rejected`"),
+    _column("state", pa.string(), "`ordinary`, `waiting`, `let_through` or `rejected`"),
     _column("decided_by", pa.string(), "Who let it through or rejected it", nullable=True),
 ])
 

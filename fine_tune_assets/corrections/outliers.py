@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fine_tune_assets.embeddings.passages import means_of
+
 COMPARED = 500
 """Approved answers of a task that a correction is compared with, the first ones by id. More cost time in proportion."""
 Encode = Callable[[Sequence[str]], tuple[NDArray[np.float32], NDArray[np.int32]]]
@@ -33,15 +35,7 @@ def nearest_distances(
     for task, rows in by_task.items():
         known = outputs[task]
         if len(known) >= minimum_examples:
-            known_vectors = _vectors(known[:COMPARED], encode)
-            distances = 1 - (_vectors([row["output"] for row in rows], encode) @ known_vectors.T).max(axis=1)
+            known_vectors = means_of(*encode(known[:COMPARED]))
+            distances = 1 - (means_of(*encode([row["output"] for row in rows])) @ known_vectors.T).max(axis=1)
             found |= {row["correction_id"]: float(d) for row, d in zip(rows, distances, strict=True)}
     return found
-
-
-def _vectors(texts: Sequence[str], encode: Encode) -> NDArray[np.float32]:
-    """(texts, width), each of length 1: the mean of a text's passages."""
-    passages, counts = encode(texts)
-    starts = np.concatenate(([0], np.cumsum(counts)[:-1])).astype(int)
-    sums = np.add.reduceat(passages, starts, axis=0)
-    return (sums / np.linalg.norm(sums, axis=1, keepdims=True)).astype(np.float32)  # type: ignore[no-any-return]

@@ -3,7 +3,7 @@
 Owns the reasons, their thresholds' use, and what a decision about one is worth. Pure: figures and decisions are handed in.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,8 @@ REASONS: Mapping[str, str] = {
     "contradiction": "states the opposite of an approved example with nearly the same question",
     "flood": "one of many that say nearly the same",
 }
-WAITING = "waiting"
-STATE_OF = {"let_through": "let_through", "reject": "rejected"}
+ORDINARY, WAITING, LET_THROUGH = "ordinary", "waiting", "let_through"
+STATE_OF = {"let_through": LET_THROUGH, "reject": "rejected"}
 
 
 @dataclass(frozen=True)
@@ -54,33 +54,41 @@ def quarantine(
     figures: Figures,
     settings: CorrectionSettings,
     decisions: Iterable[QuarantineDecision],
+    approved_before: Collection[str] = (),
 ) -> pa.Table:
-    """QUARANTINED_CORRECTIONS: those with a reason, sorted by id. The last decision about one and its texts counts."""
+    """QUARANTINED_CORRECTIONS: a row for each, sorted by id. The last decision about one and its texts counts, and those whose
+    ids are in `approved_before` are ordinary whatever they look like now."""
     latest = {(d.correction_id, d.fingerprint): d for d in decisions}
     rows = []
     for row in sorted(corrections, key=lambda row: str(row["correction_id"])):
         own, fingerprint = row["correction_id"], seen_fingerprint(row)
-        decision = latest.get((own, fingerprint))
-        reasons = reasons_of(own, figures, settings)
-        # What an approver rejected stays so, also when the reason has gone.
-        if reasons or (decision is not None and decision.outcome == "reject"):
-            rows.append(
-                {
-                    "correction_id": own,
-                    "author": row["author"],
-                    "fingerprint": fingerprint,
-                    "reasons": reasons,
-                    "distance": figures.distances.get(own),
-                    "contradicts": list(figures.contradicts.get(own, ())),
-                    "near_identical": figures.near_identical.get(own, 1),
-                    "state": WAITING if decision is None else STATE_OF[decision.outcome],
-                    "decided_by": None if decision is None else decision.person,
-                }
-            )
+        is_settled = own in approved_before
+        decision = None if is_settled else latest.get((own, fingerprint))
+        reasons = [] if is_settled else reasons_of(own, figures, settings)
+        rows.append(
+            {
+                "correction_id": own,
+                "author": row["author"],
+                "fingerprint": fingerprint,
+                "reasons": reasons,
+                "distance": figures.distances.get(own),
+                "contradicts": list(figures.contradicts.get(own, ())),
+                "near_identical": figures.near_identical.get(own, 1),
+                "state": _state(bool(reasons), decision),
+                "decided_by": None if decision is None else decision.person,
+            }
+        )
     return table_of(rows, QUARANTINED_CORRECTIONS)
 
 
-def kept_apart(quarantined: pa.Table) -> frozenset[str]:
-    """Ids of the corrections that are no drafts: those that wait, and those that were rejected."""
-    rows = quarantined.select(["correction_id", "state"]).to_pylist()
-    return frozenset(row["correction_id"] for row in rows if row["state"] != "let_through")
+def _state(is_suspicious: bool, decision: QuarantineDecision | None) -> str:
+    """What an approver rejected stays so, also when the reason has gone."""
+    if decision is not None and (is_suspicious or decision.outcome == "reject"):
+        return STATE_OF[decision.outcome]
+    return WAITING if is_suspicious else ORDINARY
+
+
+def may_be_drafted(correction: Mapping[str, Any], quarantined: Mapping[str, tuple[str, str]]) -> bool:
+    """Whether exactly its texts were examined and nothing is against them. `quarantined`: fingerprint and state, by id."""
+    fingerprint, state = quarantined.get(correction["correction_id"], ("", WAITING))
+    return fingerprint == seen_fingerprint(correction) and state in (ORDINARY, LET_THROUGH)

@@ -30,12 +30,6 @@ _ROUNDING = 1e-4
 _BLOCK = 2048
 
 
-def means_of(vectors: Floats, counts: Ints) -> Floats:
-    """(texts, 384), of length 1: the mean of each text's passages. Every text has one at least."""
-    sums = np.add.reduceat(vectors, starts_of(counts)[:-1], axis=0) if len(counts) else vectors
-    return (sums / np.linalg.norm(sums, axis=1, keepdims=True)).astype(np.float32)  # type: ignore[no-any-return]
-
-
 def alike(means: Floats, threshold: float, exact_up_to: int = EXACT_UP_TO) -> tuple[Ints, NDArray[np.float64]]:
     """Pairs of rows (better first) with a cosine of at least `threshold`, and the cosine."""
     rows = _searched(means, threshold) if len(means) > exact_up_to else _compared(means, threshold)

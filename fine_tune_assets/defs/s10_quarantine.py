@@ -17,7 +17,7 @@ from fine_tune_assets.corrections.contradicting import contradicted_examples
 from fine_tune_assets.corrections.floods import near_identical
 from fine_tune_assets.corrections.influence import beyond_influence
 from fine_tune_assets.corrections.outliers import nearest_distances
-from fine_tune_assets.corrections.quarantine import REASONS, Figures, kept_apart, quarantine
+from fine_tune_assets.corrections.quarantine import REASONS, Figures, may_be_drafted, quarantine
 from fine_tune_assets.defs.automation import with_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.pair_finding import threads_of, whole_text_finder
@@ -41,9 +41,10 @@ quarantine_decisions = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
+    code_version="2",  # a row for each correction that was examined
     deps=[quarantine_decisions, recipe_section("corrections"), recipe_section("dedup"), recipe_section("tasks")],
     automation_condition=with_new_inputs(),
-    description="Corrections that are kept apart until an approver looks at them: strange, contradictory, or one of a flood.",
+    description="Every correction examined; strange, contradictory or flooding ones wait until an approver has looked at them.",
     owners=OWNERS["clinical"],
     kinds={"parquet"},
     metadata=definition_metadata("quarantined_corrections"),
@@ -75,29 +76,26 @@ def _quarantine(installation: Installation, corrections: pa.Table, decisions: li
     approved = pq.read_table(path, columns=_COMPARED).to_pylist() if path.is_file() else []
     stand = {row["report_id"] for row in approved}
     task_of = task_of_instruction(recipe.tasks)
-    rows = [
-        row | {"task": task_of(row["instruction"])}
-        for row in corrections.to_pylist()
-        if correction_report_id(row["correction_id"]) not in stand
-    ]
+    every = [row | {"task": task_of(row["instruction"])} for row in corrections.to_pylist()]
+    before = {r["correction_id"] for r in every if correction_report_id(r["correction_id"]) in stand}
+    rows = [row for row in every if row["correction_id"] not in before]
     if not rows:
-        return quarantine([], Figures({}, {}, {}), recipe.corrections, decisions)
+        return quarantine(every, Figures({}, {}, {}), recipe.corrections, decisions, before)
     find_pairs = whole_text_finder(installation)
     encode = partial(encode_passages, threads=threads_of(installation))
     figures = Figures(
         distances=nearest_distances(rows, approved, encode, recipe.corrections.outlier_minimum_examples),
         contradicts=contradicted_examples(rows, approved, find_pairs),
-        near_identical=near_identical(corrections.to_pylist(), find_pairs),
+        near_identical=near_identical(every, find_pairs),
     )
-    return quarantine(rows, figures, recipe.corrections, decisions)
+    return quarantine(every, figures, recipe.corrections, decisions, before)
 
 
 def without_quarantined(corrections: pa.Table, quarantined: pa.Table) -> pa.Table:
-    """The corrections that become drafts."""
-    apart = kept_apart(quarantined)
-    return corrections.filter(
-        pa.array([one not in apart for one in corrections["correction_id"].to_pylist()], pa.bool_())
-    )
+    """The corrections that become drafts: what the table does not say was examined, with exactly these texts, is none."""
+    rows = quarantined.select(["correction_id", "fingerprint", "state"]).to_pylist()
+    examined = {row["correction_id"]: (row["fingerprint"], row["state"]) for row in rows}
+    return corrections.filter(pa.array([may_be_drafted(row, examined) for row in corrections.to_pylist()], pa.bool_()))
 
 
 def waits_for_others(approved: pa.Table, corrections: pa.Table, settings: CorrectionSettings) -> pa.Array:

@@ -9,61 +9,74 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pyarrow.parquet as pq
+from dagster._utils.error import SerializableErrorInfo
 
 from fine_tune_assets.core.errors import FineTuneError
-from fine_tune_assets.core.settings import Settings, load_settings
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.corrections.quarantine import WAITING
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.happenings import left_by_themselves, stopped_candidates
 from fine_tune_assets.notifying.messages import Message, kind_of_error
-from fine_tune_assets.notifying.sending import channels, notify
+from fine_tune_assets.notifying.sending import channels, is_untold, notify
 
+_WILL_RETRY = "dagster/will_retry"
 LOOK_BACK = timedelta(days=1)
 """Older news are none: who turns notifications on is not told of last year."""
-
-
-@dg.run_failure_sensor(
-    name="failed_run_told",
-    minimum_interval_seconds=30,
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    monitor_all_code_locations=False,
-    description="Tells people by webhook and mail that a run failed: its id, assets and kind of error, never a text.",
-)
-def failed_run_told(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
-    settings = load_settings()
-    if not channels(settings):
-        return dg.SkipReason("The settings name nobody to tell.")
-    failures = context.get_step_failure_events()
-    kinds = [kind_of_error(f.step_failure_data.error.message) for f in failures if f.step_failure_data.error]
-    run_id = context.dagster_run.run_id
-    _tell(
-        context,
-        settings,
-        [
-            Message(
-                "run_failed",
-                run_id,
-                assets=tuple(sorted({f.step_key for f in failures if f.step_key})),
-                error_kind=", ".join(dict.fromkeys(kind for kind in kinds if kind)),
-                link=f"{settings.dagster_address}/runs/{run_id}",
-            )
-        ],
-    )
-    return None
+SETTLING = timedelta(seconds=20)
+"""Dagster says of a failed run that it will be retried only after it said that it failed."""
 
 
 @dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Tells people by webhook and mail of candidates on hold or refused, rollbacks, and a quarantine that waits.",
+    description="Tells people by webhook and mail of failed runs, candidates on hold, rollbacks, drift, and a quarantine that waits.",
 )
 def news_told(context: dg.SensorEvaluationContext, installation: Installation) -> dg.SkipReason:
     settings = installation.settings
     if not channels(settings):
         return dg.SkipReason("The settings name nobody to tell.")
-    with installation.ledger() as ledger:
-        told = _tell(context, settings, news(installation, ledger, datetime.now(UTC)))
+    now = datetime.now(UTC)
+    told = 0
+    try:
+        with installation.ledger() as ledger:
+            for message in [*failed_runs(context.instance, settings, ledger, now), *news(installation, ledger, now)]:
+                for channel, error in notify(settings, ledger, message, now).items():
+                    told += error is None
+                    if error is not None:
+                        context.log.warning(f"{channel} could not be told of {message.event} {message.about}: {error}.")
+    except FineTuneError as error:
+        context.log.error(str(error))
     return dg.SkipReason(f"{told} messages were sent." if told else "Nothing new to tell.")
+
+
+def failed_runs(instance: dg.DagsterInstance, settings: Settings, ledger: Ledger, now: datetime) -> Iterator[Message]:
+    """Runs of the last day that failed and are not retried, less those that everybody was told of."""
+    lately = dg.RunsFilter(
+        statuses=[dg.DagsterRunStatus.FAILURE], updated_after=now - LOOK_BACK, updated_before=now - SETTLING
+    )
+    for record in instance.get_run_records(lately):
+        run = record.dagster_run
+        is_retried = run.tags.get(_WILL_RETRY) == "true"
+        if is_retried or not is_untold(settings, ledger, "run_failed", run.run_id):
+            continue
+        events = [log.dagster_event for log in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)]
+        failures = [event for event in events if event is not None and event.step_key]
+        kinds = [_kind(event.step_failure_data.error) for event in failures]
+        yield Message(
+            "run_failed",
+            run.run_id,
+            assets=tuple(sorted({event.step_key for event in failures if event.step_key})),
+            error_kind=", ".join(dict.fromkeys(kind for kind in kinds if kind)),
+            link=f"{settings.dagster_address}/runs/{run.run_id}",
+        )
+
+
+def _kind(error: SerializableErrorInfo | None) -> str:
+    """Of what went wrong first: Dagster puts an error of its own around one that it did not expect."""
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return kind_of_error(error.message) if error else ""
 
 
 def news(installation: Installation, ledger: Ledger, now: datetime) -> Iterator[Message]:
@@ -75,38 +88,19 @@ def news(installation: Installation, ledger: Ledger, now: datetime) -> Iterator[
         yield Message("rolled_back", deployment_id, assets=("served_models",))
     path = installation.layout.table("quarantined_corrections")
     states = pq.read_table(path, columns=["state"]).column(0).to_pylist() if path.is_file() else []
-    if "waiting" in states:
+    if WAITING in states:
         yield Message("quarantine", f"{now:%Y-%m-%d}", assets=("quarantined_corrections",), link=f"{desk}/quarantine")
-    yield from _drifted(installation)
+    yield from _drifted(installation, now - LOOK_BACK)
 
 
-def _drifted(installation: Installation) -> Iterator[Message]:
-    """Once a window: of the newest one."""
+def _drifted(installation: Installation, since: datetime) -> Iterator[Message]:
+    """Once a window: of the newest one, if it ended since then."""
     path = installation.layout.table("production_drift")
     columns = ["release_id", "window_end", "is_beyond"]
     rows = pq.read_table(path, columns=columns).to_pylist() if path.is_file() else []
     newest = max((row["window_end"] for row in rows), default=None)
-    beyond = [row for row in rows if row["window_end"] == newest and row["is_beyond"]]
+    beyond = [row for row in rows if row["window_end"] == newest and newest >= since and row["is_beyond"]]
     if beyond:
         link = f"{installation.settings.dagster_address}/assets/production_drift"
         about = f"{beyond[0]['release_id']} {newest:%Y-%m-%dT%H:%M}"
         yield Message("production_drift", about, assets=("production_drift",), link=link)
-
-
-def _tell(
-    context: dg.SensorEvaluationContext | dg.RunFailureSensorContext,
-    settings: Settings,
-    messages: Iterator[Message] | list[Message],
-) -> int:
-    """How many were sent."""
-    sent = 0
-    try:
-        with Installation().ledger() as ledger:
-            for message in messages:
-                for channel, error in notify(settings, ledger, message, datetime.now(UTC)).items():
-                    sent += error is None
-                    if error is not None:
-                        context.log.warning(f"{channel} could not be told of {message.event} {message.about}: {error}.")
-    except FineTuneError as error:
-        context.log.error(str(error))
-    return sent

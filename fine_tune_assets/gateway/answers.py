@@ -14,12 +14,12 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from fine_tune_assets.gateway.engine_client import Answer, StreamBrokenError
 from fine_tune_assets.gateway.errors import ApiError, error_body
+from fine_tune_assets.gateway.events import DONE, DONE_EVENT, content_of, dumped, event
 from fine_tune_assets.gateway.identifiers import HEADER, AnswerGate, GateClosedError, guarded
-from fine_tune_assets.gateway.knowledge import Consulted, cited, content_of
-from fine_tune_assets.gateway.records import DONE_EVENT, Record
+from fine_tune_assets.gateway.knowledge import Consulted, cited
+from fine_tune_assets.gateway.records import Record
 
 _BETWEEN = re.compile(rb"\r?\n\r?\n")
-_DONE = b"[DONE]"
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,14 @@ async def _events(answer: Answer, wanted: Wanted, record: Record, gate: AnswerGa
         payloads = cited(payloads, wanted.consulted)
     try:
         async for payload in payloads:
-            if payload == _DONE:
+            if payload == DONE:
                 yield DONE_EVENT
                 continue
             record.hear(payload)
             if wanted.as_completion:
-                yield _event(_dumped(as_completion(json.loads(payload))))
+                yield event(dumped(as_completion(json.loads(payload))))
             else:
-                yield _event(payload)
+                yield event(payload)
     except StreamBrokenError:
         message = "The model went away before the end of this answer. Ask again."
         yield _ended(record, error_body(502, "stream_broken", message))
@@ -101,9 +101,9 @@ async def _payloads(chunks: AsyncIterator[bytes], deadline: float) -> AsyncItera
     left = b""
     async for chunk in chunks:
         *whole, left = _BETWEEN.split(left + chunk)
-        for event in whole:
-            if event.startswith(b"data: "):
-                yield event[6:]
+        for one in whole:
+            if one.startswith(b"data: "):
+                yield one[6:]
         if time.monotonic() > deadline:
             raise _TooLateError
 
@@ -119,7 +119,7 @@ async def _noted(payloads: AsyncIterator[bytes], wanted: Wanted, record: Record)
                 if not wanted.has_usage and not chunk.get("choices"):
                     continue
                 if not wanted.has_usage:
-                    payload = _dumped(chunk)
+                    payload = dumped(chunk)
         record.note_first_token()
         yield payload
 
@@ -151,12 +151,4 @@ def _in_words(found: int | None) -> str:
 
 def _ended(record: Record, error: dict[str, Any]) -> bytes:
     record.code = error["error"]["code"]
-    return _event(_dumped(error))
-
-
-def _event(payload: bytes) -> bytes:
-    return b"data: " + payload + b"\n\n"
-
-
-def _dumped(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return event(dumped(error))

@@ -75,7 +75,7 @@ class Door:
         return acting_for(caller, request.headers.get(ON_BEHALF_OF))
 
     def _by_key(self, presented: str) -> Caller:
-        check = check_key(self._ledger, presented, None, datetime.now(UTC))
+        check = check_key(self._ledger, presented, datetime.now(UTC))
         if check.outcome != "ok" or check.holder is None:
             raise _refusal(*_REFUSALS[check.outcome])
         return _caller_of(check.holder)

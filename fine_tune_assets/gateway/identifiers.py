@@ -8,16 +8,21 @@ says that nobody looked.
 import asyncio
 import json
 import multiprocessing
+import os
 import re
+import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from typing import Any, Protocol
 
 from fine_tune_assets.core.errors import FineTuneError, SettingsError
 from fine_tune_assets.core.parent import die_with_parent
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.gateway.errors import ApiError
+from fine_tune_assets.gateway.events import DONE, dumped
 from fine_tune_assets.recipes.schema import ScrubSettings
 
 MODES = OFF, FLAG, BLOCK = "off", "flag", "block"
@@ -58,6 +63,8 @@ class Detector:
     def __init__(self, settings: ScrubSettings, load: Callable[[ScrubSettings], None] | None = None) -> None:
         self._settings, self._load = settings, load or _load
         self._pool: ProcessPoolExecutor | None = None
+        self._worker = 0
+        self._answered_at = 0.0
         self.is_ready = False
 
     async def keep_ready(self) -> None:
@@ -69,7 +76,7 @@ class Detector:
                 context = multiprocessing.get_context("spawn")
                 self._pool = ProcessPoolExecutor(1, context, self._load, (self._settings,))
                 try:
-                    await asyncio.get_running_loop().run_in_executor(self._pool, _count, "", "")
+                    self._worker = await asyncio.get_running_loop().run_in_executor(self._pool, os.getpid)
                     self.is_ready = True
                 except (BrokenProcessPool, OSError):
                     self.is_ready = False
@@ -79,14 +86,22 @@ class Detector:
         """Identifiers in the text that do not stand in what was given; None if nobody could look."""
         if not self.is_ready or self._pool is None:
             return None
+        asked_at, worker = time.monotonic(), self._worker
         try:
             async with asyncio.timeout(LOOK_SECONDS):
-                return await asyncio.get_running_loop().run_in_executor(self._pool, _count, text, given)
+                found = await asyncio.get_running_loop().run_in_executor(self._pool, _count, text, given)
         except TimeoutError:
+            # It may be busy with others' answers. One that answered nobody meanwhile hangs, and is replaced.
+            if self.is_ready and self._worker == worker and self._answered_at < asked_at:
+                self.is_ready = False
+                with suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGKILL)
             return None
         except (BrokenProcessPool, OSError, RuntimeError, ValueError):
             self.is_ready = False
             return None
+        self._answered_at = time.monotonic()
+        return found
 
     def close(self) -> None:
         self.is_ready = False
@@ -188,16 +203,16 @@ async def _flagged(
     """As they come; the last event but [DONE] says what was found."""
     text, last, is_done = [], dict[str, Any](), False
     async for payload in payloads:
-        if payload == b"[DONE]":
+        if payload == DONE:
             is_done = True
             continue
         last = json.loads(payload)
         text.append(_text_in(last) + _arguments_in(last))
         yield payload
     record.identifiers = await gate.look("".join(text), given)
-    yield _dumped({**_head(last), "choices": [], FIELD: record.identifiers})
+    yield dumped({**_head(last), "choices": [], FIELD: record.identifiers})
     if is_done:
-        yield b"[DONE]"
+        yield DONE
 
 
 async def _held(payloads: AsyncIterator[bytes], gate: AnswerGate, given: str, record: _Marked) -> AsyncIterator[bytes]:
@@ -214,16 +229,16 @@ async def _held(payloads: AsyncIterator[bytes], gate: AnswerGate, given: str, re
             raise
 
     async for payload in payloads:
-        if payload == b"[DONE]":
+        if payload == DONE:
             at_end.append(payload)
             continue
         chunk = _cleaned(json.loads(payload))
         said = _text_in(chunk)
         calls.append(_arguments_in(chunk))
         if not _is_plain(chunk):
-            at_end.append(_dumped(_with_text(chunk, None)))
+            at_end.append(dumped(_with_text(chunk, None)))
         elif not said:
-            yield _dumped(chunk)
+            yield dumped(chunk)
         if not said:
             continue
         shape, held = chunk, held + said
@@ -231,10 +246,10 @@ async def _held(payloads: AsyncIterator[bytes], gate: AnswerGate, given: str, re
             sentence, held = held[:cut], held[cut:]
             await look(sentence)
             before += sentence
-            yield _dumped(_with_text(shape, sentence))
+            yield dumped(_with_text(shape, sentence))
     await look(held + "\n" + "".join(calls))
     if held:
-        yield _dumped(_with_text(shape, held))
+        yield dumped(_with_text(shape, held))
     for payload in at_end:
         yield payload
 
@@ -305,7 +320,3 @@ def _with_text(chunk: dict[str, Any], text: str | None) -> dict[str, Any]:
 
 def _head(chunk: dict[str, Any]) -> dict[str, Any]:
     return {name: chunk[name] for name in ("id", "object", "created", "model") if name in chunk}
-
-
-def _dumped(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

@@ -23,7 +23,8 @@ from fine_tune_assets.core.retrieval_contract import RetrievalContract
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.gateway.callers import Caller
 from fine_tune_assets.gateway.errors import ApiError, invalid
-from fine_tune_assets.gateway.records import DONE_EVENT, Record
+from fine_tune_assets.gateway.events import DONE, DONE_EVENT, content_of, dumped, event
+from fine_tune_assets.gateway.records import Record
 from fine_tune_assets.gateway.requests import wants_knowledge
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.retrieval.answering import LiveKnowledge, NoLiveKnowledgeError, Prepared, check_answer
@@ -32,7 +33,6 @@ from fine_tune_assets.retrieval.stores import KnowledgeStoreError
 INDEX_HEADER = "x-knowledge-index"
 NO_INDEX = "none"
 _RECIPE = "recipe.yaml"
-_DONE = b"[DONE]"
 
 
 @dataclass(frozen=True)
@@ -133,17 +133,11 @@ def instructions_of(release: ReleaseFolder) -> frozenset[str]:
     raise ReleaseError(f"Release {release.release_id}: {_RECIPE} can't be read or was changed. Build it again.")
 
 
-def content_of(body: Mapping[str, Any]) -> str:
-    """The text of an answer, or of a part of one."""
-    said = [choice.get("message") or choice.get("delta") or {} for choice in body.get("choices", ())]
-    return "".join(one.get("content") or "" for one in said)
-
-
 async def cited(payloads: AsyncIterator[bytes], consulted: Consulted) -> AsyncIterator[bytes]:
     """A stream whose last event before [DONE] also tells the citations. Nothing is held back but that event."""
     text, held = "", None
     async for payload in payloads:
-        if payload != _DONE:
+        if payload != DONE:
             chunk = json.loads(payload)
             text += content_of(chunk)
             if held is not None:
@@ -165,7 +159,7 @@ def _ends(chunk: Mapping[str, Any]) -> bool:
 
 
 async def _with_fields(payload: bytes, text: str, consulted: Consulted) -> bytes:
-    return _dumped(json.loads(payload) | await consulted.fields(text))
+    return dumped(json.loads(payload) | await consulted.fields(text))
 
 
 def nothing_found(consulted: Consulted, asked: Mapping[str, Any], has_usage: bool, record: Record) -> Response:
@@ -190,11 +184,7 @@ def nothing_found(consulted: Consulted, asked: Mapping[str, Any], has_usage: boo
 
     async def events() -> AsyncIterator[bytes]:
         for part in parts:
-            yield b"data: " + _dumped(part) + b"\n\n"
+            yield event(dumped(part))
         yield DONE_EVENT
 
     return StreamingResponse(events(), media_type="text/event-stream", headers={**headers, "cache-control": "no-cache"})
-
-
-def _dumped(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

@@ -18,13 +18,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fine_tune_assets.gateway.callers import Caller
 from fine_tune_assets.gateway.errors import error_body
+from fine_tune_assets.gateway.events import DONE_EVENT, dumped
 from fine_tune_assets.gateway.journal import Entry, Journal, NotWrittenError
 from fine_tune_assets.gateway.metrics import Metrics
 from fine_tune_assets.ledger.request_audit import RequestLine
 
 LEFT = "left"
 """The caller hung up."""
-DONE_EVENT = b"data: [DONE]\n\n"
 NOT_WRITTEN = error_body(503, "not_available", "The log of requests can't be written. Ask again in a moment.")
 MOST_HEARD = 1_000_000
 _SILENT = frozenset({"/health", "/ready", "/metrics"})
@@ -163,7 +163,7 @@ class _Sender:
             await self._journal.write(self._record.entry)
 
     async def _refuse(self) -> None:
-        body = json.dumps(NOT_WRITTEN).encode()
+        body = dumped(NOT_WRITTEN)
         headers = [(b"content-type", b"application/json"), (b"retry-after", b"5")]
         headers.append((b"content-length", str(len(body)).encode()))
         await self._send({"type": "http.response.start", "status": 503, "headers": headers})

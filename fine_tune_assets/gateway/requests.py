@@ -80,7 +80,6 @@ class Permits:
     """Of the release: whether it has a place for tools."""
 
 
-PLAIN = Permits()
 
 
 async def read_json(request: Request, limit: int = MAX_BODY_BYTES) -> dict[str, Any]:
@@ -119,7 +118,7 @@ def _is_unicode(value: Any) -> bool:
 
 
 def engine_request(
-    body: Mapping[str, Any], release_id: str, asked_with: AskedWith, permits: Permits = PLAIN
+    body: Mapping[str, Any], release_id: str, asked_with: AskedWith, permits: Permits
 ) -> dict[str, Any]:
     """What the engine is asked, with the release's own system prompt first. Raises ApiError.
 

@@ -27,7 +27,7 @@ _SCOPES_CHARACTERS = 200
 PREFIX = "fta"
 OPERATOR = "operator"
 """Who the audit log names when nobody is logged in: whoever can run the command line."""
-Outcome = Literal["ok", "unknown", "expired", "revoked", "wrong_scope"]
+Outcome = Literal["ok", "unknown", "expired", "revoked"]
 
 
 _NO_HASH = "0" * 64
@@ -108,8 +108,8 @@ def check_scopes(scopes: Collection[str]) -> tuple[str, ...]:
     return found
 
 
-def check_key(ledger: Ledger, presented: str, scope: str | None, now: datetime) -> KeyCheck:
-    """Decide on a presented key; `scope` None: any will do. Takes the same time for a wrong secret wherever it differs."""
+def check_key(ledger: Ledger, presented: str, now: datetime) -> KeyCheck:
+    """Decide on a presented key; what its scopes open is not decided here. Takes the same time for a wrong secret wherever it differs."""
     prefix, key_id, secret = ([*presented.split("_", 2), "", "", ""])[:3]
     with ledger.read() as connection:
         row = connection.execute(sa.select(api_keys).where(api_keys.c.key_id == key_id)).mappings().first()
@@ -119,15 +119,15 @@ def check_key(ledger: Ledger, presented: str, scope: str | None, now: datetime) 
     if row is None or prefix != PREFIX or not (is_same or (is_old and now < row["old_secret_until"])):
         return KeyCheck("unknown", None)
     holder = _holder(row)
-    return KeyCheck(_outcome(holder, scope, now), holder)
+    return KeyCheck(_outcome(holder, now), holder)
 
 
-def _outcome(holder: KeyHolder, scope: str | None, now: datetime) -> Outcome:
+def _outcome(holder: KeyHolder, now: datetime) -> Outcome:
     if holder.revoked_at is not None:
         return "revoked"
     if holder.expires_at is not None and now >= holder.expires_at:
         return "expired"
-    return "ok" if scope is None or scope in holder.scopes else "wrong_scope"
+    return "ok"
 
 
 def list_keys(ledger: Ledger) -> list[KeyHolder]:

@@ -10,6 +10,7 @@ from typing import Any
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.paths import Layout
+from fine_tune_assets.corrections.quarantine import ORDINARY
 from fine_tune_assets.ledger.correction_counts import find_correction
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.erasures import erased_in, find_erasure, releases_that_saw
@@ -257,7 +258,9 @@ class _Tracer:
         return sorted(examples | {row["example_id"] for _, row in rows_in_sets(self._sets, "report_id", report_id)})
 
     def quarantine_of(self, correction_id: str) -> str | None:
-        return self._tables.one("quarantined_corrections", "correction_id", correction_id).get("state")
+        """None if it was never kept apart."""
+        state = self._tables.one("quarantined_corrections", "correction_id", correction_id).get("state")
+        return None if state == ORDINARY else state
 
     def report(self, report_id: str) -> ReportStep:
         raw = self._tables.one("reports", "report_id", report_id)

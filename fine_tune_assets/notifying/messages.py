@@ -18,7 +18,10 @@ EVENTS: Mapping[str, str] = {
     "production_drift": "Requests are not like what the model was trained on",
 }
 """Event → what a message says first."""
-_KIND = re.compile(r"(?:[a-z_.]+\.)?(?:Failure: )?([A-Z][A-Za-z]{2,60})\b")
+_KIND = re.compile(
+    r"(?:[A-Za-z_0-9.]+\.)?(?:Failure: )?([A-Z][A-Za-z]{0,60}(?:Error|Exception|Exit|Interrupt|Warning))(?::|\s*$)"
+)
+"""Python's names of errors end so; a word of a report that stands before a colon does not."""
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from fine_tune_assets.core.files import make_folder, write_text
 from fine_tune_assets.core.fingerprints import combine, fingerprint_table, short
-from fine_tune_assets.retrieval.lance_store import searched_texts
+from fine_tune_assets.embeddings.passages import means_of
 from fine_tune_assets.retrieval.searching import Index
-from fine_tune_assets.retrieval.stores import Floats, KnowledgeStoreError, Store
+from fine_tune_assets.retrieval.stores import Floats, KnowledgeStoreError, Store, searched_texts
 from fine_tune_assets.retrieval.words import Rarity, rarity_of
 
 EncodePassages = Callable[[Sequence[str]], tuple[Floats, NDArray[np.int32]]]
@@ -30,7 +30,7 @@ def index_fingerprint(chunks: pa.Table, format_fingerprint: str, store: str) -> 
 def build_index(folder: Path, store: Store, fingerprint: str, chunks: pa.Table, encode: EncodePassages) -> None:
     """Keeps one that is there and sound."""
     texts = searched_texts(chunks)
-    store.build(fingerprint, chunks, vectors_of(texts, encode))
+    store.build(fingerprint, chunks, means_of(*encode(texts)))
     rarity = rarity_of(texts)
     content = {"chunks": rarity.chunks, "counts": dict(sorted(rarity.counts.items()))}
     make_folder(folder / _WORDS)
@@ -58,14 +58,10 @@ def _rarity(folder: Path, fingerprint: str) -> Rarity:
         ) from error
 
 
-def vectors_of(texts: Sequence[str], encode: EncodePassages) -> Floats:
-    """One vector a text, of length 1. Of a text that is longer than the encoder reads at once, the mean."""
-    vectors, counts = encode(texts)
-    if not len(counts):
-        return np.zeros((0, 0), np.float32)
-    starts = np.concatenate(([0], np.cumsum(counts)[:-1])).astype(np.int64)
-    sums = np.add.reduceat(vectors, starts, axis=0)
-    return np.asarray(sums / np.linalg.norm(sums, axis=1, keepdims=True), np.float32)
+def remove_index(folder: Path, store: Store, name: str) -> None:
+    """`name`: its fingerprint, whole or shortened."""
+    store.remove(short(name))
+    _words_file(folder, name).unlink(missing_ok=True)
 
 
 def prune_indexes(folder: Path, store: Store, kept: Collection[str]) -> list[str]:
@@ -73,7 +69,7 @@ def prune_indexes(folder: Path, store: Store, kept: Collection[str]) -> list[str
     names = {short(fingerprint) for fingerprint in kept}
     gone = [name for name in store.built() if name not in names]
     for name in gone:
-        store.remove(name)
+        remove_index(folder, store, name)
     for file in (folder / _WORDS).glob("*.json"):
         if file.stem not in names:
             file.unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from fine_tune_assets.retrieval.building import (
     build_index,
     index_fingerprint,
     open_index,
+    remove_index,
 )
 from fine_tune_assets.retrieval.chunking import CountTokens, chunks_of
 from fine_tune_assets.retrieval.documents import Document
@@ -115,8 +116,7 @@ def _of_shipped(at: Workplace, asked: Asked, shipped: ShippedSet, now: datetime)
         quality = measure(shipped.answered, ask)
         return {"recall": quality.recall, "mrr": quality.mrr, "refused": refused_share(shipped.unanswered, ask)}
     finally:
-        at.store.remove(name)
-        (at.folder / "words" / f"{name[:16]}.json").unlink(missing_ok=True)
+        remove_index(at.folder, at.store, name)
 
 
 def _of_index(

@@ -26,6 +26,7 @@ from fine_tune_assets.retrieval.stores import (
     NoChunks,
     OpenStore,
     Sees,
+    searched_texts,
     words_only,
 )
 
@@ -139,12 +140,6 @@ def _write(folder: Path, chunks: pa.Table, vectors: Floats) -> None:
     table.create_index(
         "searched", config=FTS(language="English", stem=True, remove_stop_words=True, ascii_folding=True)
     )
-
-
-def searched_texts(chunks: pa.Table) -> list[str]:
-    """A chunk's text with the title and headings above it, which often hold the words that are asked for."""
-    rows = chunks.select(["title", "heading_path", "text"]).to_pylist()
-    return ["\n".join(dict.fromkeys((row["title"], *row["heading_path"], row["text"]))) for row in rows]
 
 
 def _record(folder: Path) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from fine_tune_assets.core.fingerprints import short
-from fine_tune_assets.retrieval.lance_store import searched_texts
 from fine_tune_assets.retrieval.stores import (
     COLUMNS,
     PGVECTOR,
@@ -22,6 +21,7 @@ from fine_tune_assets.retrieval.stores import (
     NoChunks,
     OpenStore,
     Sees,
+    searched_texts,
     words_only,
 )
 

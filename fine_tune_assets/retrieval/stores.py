@@ -98,3 +98,9 @@ def store_of(folder: Path, url: str) -> Store:
 def words_only(question: str) -> Collection[str]:
     """A question without what a search engine reads as an operator."""
     return ["".join(letter for letter in word if letter.isalnum()) for word in question.split()]
+
+
+def searched_texts(chunks: pa.Table) -> list[str]:
+    """A chunk's text with the title and headings above it, which often hold the words that are asked for."""
+    rows = chunks.select(["title", "heading_path", "text"]).to_pylist()
+    return ["\n".join(dict.fromkeys((row["title"], *row["heading_path"], row["text"]))) for row in rows]

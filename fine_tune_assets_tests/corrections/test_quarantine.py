@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from fine_tune_assets.core.records import PairFinder, QuarantineDecision
@@ -10,7 +11,7 @@ from fine_tune_assets.corrections.contradicting import contradicted_examples
 from fine_tune_assets.corrections.floods import near_identical
 from fine_tune_assets.corrections.influence import beyond_influence
 from fine_tune_assets.corrections.outliers import nearest_distances
-from fine_tune_assets.corrections.quarantine import Figures, kept_apart, quarantine, seen_fingerprint
+from fine_tune_assets.corrections.quarantine import ORDINARY, Figures, may_be_drafted, quarantine, seen_fingerprint
 from fine_tune_assets.dedup.crossing import pair_finder
 from fine_tune_assets.embeddings.encoder import encode_passages
 from fine_tune_assets.recipes.schema import CorrectionSettings, DedupSettings
@@ -68,7 +69,7 @@ def figures(find_pairs: PairFinder, *corrections: dict[str, Any]) -> Figures:
 
 def reasons(find_pairs: PairFinder, *corrections: dict[str, Any]) -> dict[str, list[str]]:
     table = quarantine(corrections, figures(find_pairs, *corrections), SETTINGS, [])
-    return {row["correction_id"]: row["reasons"] for row in table.to_pylist()}
+    return {row["correction_id"]: row["reasons"] for row in table.to_pylist() if row["state"] != ORDINARY}
 
 
 def test_an_ordinary_correction_passes(find_pairs: PairFinder) -> None:
@@ -156,6 +157,11 @@ def test_two_authors_who_write_together_are_each_held_to_the_share() -> None:
         assert sum(one not in waiting for one in authors if one[0] == letter) / kept <= 0.25
 
 
+def drafted(rows: list[dict[str, Any]], table: pa.Table) -> set[str]:
+    of = {row["correction_id"]: (row["fingerprint"], row["state"]) for row in table.to_pylist()}
+    return {row["correction_id"] for row in rows if may_be_drafted(row, of)}
+
+
 def decided(row: dict[str, Any], outcome: str) -> QuarantineDecision:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     return QuarantineDecision(
@@ -170,10 +176,25 @@ def test_a_decision_lets_through_or_rejects_exactly_what_was_seen() -> None:
     said = [decided(rows[0], "let_through"), decided(rows[1], "let_through"), decided(rows[1], "reject")]
     table = quarantine(rows, found, SETTINGS, said)
     assert [row["state"] for row in table.to_pylist()] == ["let_through", "rejected", "waiting"]
-    assert kept_apart(table) == {"c001", "c002"}
+    assert drafted(rows, table) == {"c000"}
     # A rejection stays one, also when what it was kept apart for has gone.
     calm = quarantine(rows, Figures({}, {}, {}), SETTINGS, said)
-    assert [(row["correction_id"], row["state"]) for row in calm.to_pylist()] == [("c001", "rejected")]
-    assert kept_apart(calm) == {"c001"}
+    assert [row["state"] for row in calm.to_pylist()] == ["ordinary", "rejected", "ordinary"]
+    assert drafted(rows, calm) == {"c000", "c002"}
     changed = quarantine([rows[0] | {"answer": "Another."}], found, SETTINGS, said)
     assert changed.column("state").to_pylist() == ["waiting"]
+
+
+def test_what_was_not_examined_with_exactly_its_texts_is_no_draft() -> None:
+    """A quarantine that did not run, or ran on an earlier text, has said nothing for it."""
+    rows = [correction(n) for n in range(2)]
+    table = quarantine(rows[:1], Figures({}, {}, {}), SETTINGS, [])
+    assert drafted(rows, table) == {"c000"}
+    assert drafted([rows[0] | {"output": "Take forty."}], table) == set()
+
+
+def test_what_was_approved_before_is_not_kept_apart_later() -> None:
+    """A reviewer's word is worth more than a figure that came after it."""
+    flooding = Figures({}, {}, {"c000": 99, "c001": 99})
+    table = quarantine([correction(0), correction(1)], flooding, SETTINGS, [], {"c000"})
+    assert [(row["reasons"], row["state"]) for row in table.to_pylist()] == [([], "ordinary"), (["flood"], "waiting")]

@@ -1,6 +1,6 @@
 """What the sensors notice, over a real Dagster instance, ledger and HTTP server."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
@@ -8,8 +8,9 @@ import pytest
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.tables import QUARANTINED_CORRECTIONS, table_of
 from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.telling import failed_run_told, news, news_told
+from fine_tune_assets.defs.telling import SETTLING, failed_runs, news, news_told
 from fine_tune_assets.ledger.verdicts import record_verdict
+from fine_tune_assets.notifying.sending import notify
 from fine_tune_assets_tests.ledger.made import make_verdict
 from fine_tune_assets_tests.notifying.test_sending import web_server
 
@@ -17,33 +18,59 @@ pytestmark = pytest.mark.usefixtures("installation_dir")
 MARKER = "Zebrafinch"
 
 
-def _failed_run(instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
+def _failed_run(instance: dg.DagsterInstance, error: Exception) -> dg.ExecuteInProcessResult:
     @dg.asset
     def merged_weights() -> None:
-        raise dg.Failure(f"GateClosedError: {MARKER}")
+        raise error
 
     return dg.Definitions(assets=[merged_weights]).resolve_implicit_global_asset_job_def().execute_in_process(
         instance=instance, raise_on_error=False
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (dg.Failure(f"GateClosedError: {MARKER}"), "GateClosedError"),
+        (dg.Failure(f"{MARKER}: a cough"), ""),
+        (KeyError(MARKER), "KeyError"),
+    ],
+    ids=["its own words", "no class", "not expected"],
+)
 def test_a_failed_run_is_told_without_a_word_of_its_error(
-    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: str
 ) -> None:
     """An operator learns which run, which asset and what kind of error; the rest stands in the UI."""
-    run = _failed_run(instance)
-    failure = next(e for e in run.all_events if e.event_type_value == "PIPELINE_FAILURE")
-    context = dg.build_run_status_sensor_context(
-        "failed_run_told", failure, instance, run.dagster_run
-    ).for_run_failure()
-    with web_server() as (url, posted):
+    run = _failed_run(instance, error)
+    settled = datetime.now(UTC) + 2 * SETTLING
+    with web_server() as (url, posted), Installation().ledger() as ledger:
         monkeypatch.setenv("FINE_TUNE_NOTIFY_WEBHOOK", url)
-        failed_run_told(context)
-        failed_run_told(context)
+        settings = Installation().settings
+        assert list(failed_runs(instance, settings, ledger, datetime.now(UTC))) == []  # may yet be retried
+        (message,) = failed_runs(instance, settings, ledger, settled)
+        assert notify(settings, ledger, message, settled) == {"webhook": None}
+        assert list(failed_runs(instance, settings, ledger, settled)) == []
     ((_, told),) = posted
     assert (told["event"], told["about"], told["assets"]) == ("run_failed", run.run_id, ["merged_weights"])
-    assert told["error_kind"] == "GateClosedError"
+    assert told["error_kind"] == kind
     assert MARKER not in str(posted)
+
+
+def test_a_failed_run_is_told_again_when_the_webhook_was_down_and_not_if_it_will_be_retried(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is woken for what mends itself, and nobody misses a failure because the mail server restarted."""
+    run, retried = (_failed_run(instance, KeyError(MARKER)).run_id for _ in range(2))
+    instance.add_run_tags(retried, {"dagster/will_retry": "true"})
+    settled = datetime.now(UTC) + 2 * SETTLING
+    with Installation().ledger() as ledger:
+        monkeypatch.setenv("FINE_TUNE_NOTIFY_WEBHOOK", "http://127.0.0.1:9/")
+        settings = Installation().settings
+        (message,) = failed_runs(instance, settings, ledger, settled)
+        assert message.about == run
+        assert all(notify(settings, ledger, message, settled).values())
+        assert [again.about for again in failed_runs(instance, settings, ledger, settled)] == [run]
+        assert list(failed_runs(instance, settings, ledger, settled + timedelta(days=2))) == []
 
 
 def test_with_nobody_to_tell_the_sensors_look_at_nothing(instance: dg.DagsterInstance) -> None:

@@ -24,6 +24,7 @@ from fine_tune_assets.ledger.api_keys import create_key
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.outcomes import outcomes_since
 from fine_tune_assets.recipes.loading import load_recipe
+from fine_tune_assets.recipes.schema import ScrubSettings
 from fine_tune_assets_tests.gateway.test_chat import Engine, listening, make_live
 
 SCRUB = load_recipe("demo_smollm2").scrub
@@ -202,6 +203,47 @@ def test_a_setting_that_says_nothing_known_or_a_recipe_that_is_not_there_is_refu
         open_gate(Settings(gateway_answer_phi="blok"))
     with pytest.raises(SettingsError, match="recipe"):
         open_gate(replace(Settings(gateway_answer_phi="block"), recipe="/nowhere.yaml"))
+
+
+def _load_nothing(_: ScrubSettings) -> None:
+    """Looking at an empty text needs no scrubber."""
+
+
+def test_a_detector_that_hangs_is_replaced_and_one_that_is_busy_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `block` the gateway would else refuse every answer until somebody restarts it."""
+    monkeypatch.setattr(identifiers, "_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(identifiers, "LOOK_SECONDS", 1.0)
+
+    async def run() -> None:
+        detector = Detector(SCRUB, _load_nothing)
+        task = asyncio.create_task(detector.keep_ready())
+
+        async def ready() -> int:
+            async with asyncio.timeout(60):
+                while not detector.is_ready:
+                    await asyncio.sleep(0.05)
+            return detector._worker
+
+        first = await ready()
+        assert await detector.count("", "") == 0
+        os.kill(first, signal.SIGSTOP)
+        assert await asyncio.gather(detector.count("", ""), detector.count("", "")) == [None, None]
+        second = await ready()
+        assert second != first
+        assert await detector.count("", "") == 0
+        assert not Path(f"/proc/{first}").exists() or "Z" in Path(f"/proc/{first}/stat").read_text(encoding="utf-8")
+        # Others' answers take the time: the worker stays.
+        assert detector._pool is not None
+        ahead = [detector._pool.submit(time.sleep, 0.7) for _ in range(3)]
+        waiting = asyncio.create_task(detector.count("", ""))
+        await asyncio.wrap_future(ahead[0])
+        detector._answered_at = time.monotonic()
+        assert await waiting is None
+        assert (detector.is_ready, detector._worker) == (True, second)
+        task.cancel()
+        detector.close()
+
+    asyncio.run(run())
 
 
 @pytest.mark.slow

@@ -6,13 +6,14 @@ import pytest
 
 from fine_tune_assets.core.releases import AskedWith
 from fine_tune_assets.gateway.errors import ApiError
-from fine_tune_assets.gateway.requests import CorrectionBody, FeedbackBody, correction_body, engine_request
+from fine_tune_assets.gateway.requests import CorrectionBody, FeedbackBody, Permits, correction_body, engine_request
 
 USER = [{"role": "user", "content": "Zebrafinch?"}]
 
 
 def _ask(**body: Any) -> dict[str, Any]:
-    return engine_request({"messages": USER} | body, "r-1", AskedWith("Be brief.", ("<|im_end|>", "<|im_start|>")))
+    asked_with = AskedWith("Be brief.", ("<|im_end|>", "<|im_start|>"))
+    return engine_request({"messages": USER} | body, "r-1", asked_with, Permits())
 
 
 def test_the_releases_system_prompt_comes_first_and_answers_are_as_judged_by_default() -> None:

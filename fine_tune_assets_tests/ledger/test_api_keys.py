@@ -15,31 +15,33 @@ NOW = datetime.now(UTC)
 def test_a_key_opens_its_scopes_and_no_other(ledger: Ledger) -> None:
     """A key for asking must not be able to write training data."""
     key = create_key(ledger, "ward 3", ["chat"])
-    assert check_key(ledger, key.secret, "chat", NOW).outcome == "ok"
-    assert check_key(ledger, key.secret, "correct", NOW).outcome == "wrong_scope"
+    assert check_key(ledger, key.secret, NOW).outcome == "ok"
+    holder = check_key(ledger, key.secret, NOW).holder
+    assert holder is not None
+    assert holder.scopes == ("chat",)
 
 
 @pytest.mark.parametrize("presented", ["", "x", "fta_", "fta__", "fta_0_0", "Bearer", "fta_ä_ö", "_" * 5])
 def test_what_is_no_key_is_unknown(ledger: Ledger, presented: str) -> None:
     """Whatever a caller sends, the answer is no and not an error."""
     create_key(ledger, "ward 3", ["chat"])
-    assert check_key(ledger, presented, "chat", NOW).outcome == "unknown"
+    assert check_key(ledger, presented, NOW).outcome == "unknown"
 
 
 def test_a_key_with_one_changed_character_is_unknown(ledger: Ledger) -> None:
     """The id alone opens nothing."""
     secret = create_key(ledger, "ward 3", ["chat"]).secret
     changed = secret[:-1] + ("a" if secret[-1] != "a" else "b")
-    assert check_key(ledger, changed, "chat", NOW).outcome == "unknown"
-    assert check_key(ledger, "xyz" + secret[3:], "chat", NOW).outcome == "unknown"
+    assert check_key(ledger, changed, NOW).outcome == "unknown"
+    assert check_key(ledger, "xyz" + secret[3:], NOW).outcome == "unknown"
 
 
 def test_an_expired_key_says_so_from_the_very_moment(ledger: Ledger) -> None:
     """The caller learns that a new key is needed, and gets nothing else."""
     expires_at = NOW + timedelta(days=1)
     key = create_key(ledger, "visitor", ["chat"], expires_at)
-    assert check_key(ledger, key.secret, "chat", expires_at - timedelta(seconds=1)).outcome == "ok"
-    assert check_key(ledger, key.secret, "chat", expires_at).outcome == "expired"
+    assert check_key(ledger, key.secret, expires_at - timedelta(seconds=1)).outcome == "ok"
+    assert check_key(ledger, key.secret, expires_at).outcome == "expired"
 
 
 def test_a_revoked_key_opens_nothing(ledger: Ledger) -> None:
@@ -47,7 +49,7 @@ def test_a_revoked_key_opens_nothing(ledger: Ledger) -> None:
     key = create_key(ledger, "leaked", ["chat"])
     revoke_key(ledger, key.key_id)
     revoke_key(ledger, key.key_id)
-    assert check_key(ledger, key.secret, "chat", NOW).outcome == "revoked"
+    assert check_key(ledger, key.secret, NOW).outcome == "revoked"
     with pytest.raises(UnknownRecordError):
         revoke_key(ledger, "nobody")
 
@@ -87,14 +89,14 @@ def test_a_rotated_key_opens_by_both_secrets_for_the_grace_time_and_then_by_the_
     new = rotate_key(ledger, old.key_id, timedelta(hours=2), by="tester")
     later = datetime.now(UTC) + timedelta(hours=3)
     assert new.key_id == old.key_id
-    assert [check_key(ledger, key.secret, "chat", NOW).outcome for key in (old, new)] == ["ok", "ok"]
-    assert [check_key(ledger, key.secret, "chat", later).outcome for key in (old, new)] == ["unknown", "ok"]
-    holder = check_key(ledger, new.secret, "label:cardiology", NOW).holder
+    assert [check_key(ledger, key.secret, NOW).outcome for key in (old, new)] == ["ok", "ok"]
+    assert [check_key(ledger, key.secret, later).outcome for key in (old, new)] == ["unknown", "ok"]
+    holder = check_key(ledger, new.secret, NOW).holder
     assert holder is not None
     assert (holder.requests_per_minute, holder.tokens_per_day) == (60, 1000)
     assert audit.lines(ledger)[-1].what == "rotated API key"
     newest = rotate_key(ledger, old.key_id, timedelta(0))
-    outcomes = [check_key(ledger, key.secret, "chat", datetime.now(UTC)).outcome for key in (old, new, newest)]
+    outcomes = [check_key(ledger, key.secret, datetime.now(UTC)).outcome for key in (old, new, newest)]
     assert outcomes == ["unknown", "unknown", "ok"]
 
 
@@ -103,7 +105,7 @@ def test_a_revoked_key_is_not_rotated_and_its_old_secret_opens_nothing(ledger: L
     old = create_key(ledger, "leaked", ["chat"])
     rotate_key(ledger, old.key_id, timedelta(hours=2))
     revoke_key(ledger, old.key_id)
-    assert check_key(ledger, old.secret, "chat", NOW).outcome == "revoked"
+    assert check_key(ledger, old.secret, NOW).outcome == "revoked"
     with pytest.raises(LedgerError, match="revoked"):
         rotate_key(ledger, old.key_id, timedelta(hours=2))
 

@@ -185,6 +185,8 @@ def test_a_correction_is_followed_to_the_release_that_learned_from_it_and_back(l
     record_release(ledger, make_release(verdict, "r-2"))
     found = trace_correction(layout, ledger, sent)
     assert (found.author, found.release_id, found.quarantine) == ("ward 3", "r-1", "let_through")
+    store(layout, "quarantined_corrections", [{"correction_id": sent, "state": "ordinary"}])
+    assert trace_correction(layout, ledger, sent).quarantine is None
     (step,) = found.examples[0].trainings
     assert (step.adapter_id, step.use, [r.release_id for r in step.releases]) == ("adapter-2", "learned from", ["r-2"])
     assert trace_release(layout, ledger, "r-2").corrections == (sent,)

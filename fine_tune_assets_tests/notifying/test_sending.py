@@ -166,8 +166,11 @@ def test_no_redirect_is_followed(settings: Settings, ledger: Ledger) -> None:
 def test_of_an_error_only_its_class_is_told() -> None:
     """What follows may quote a report."""
     assert kind_of_error("GateClosedError: Zebrafinch") == "GateClosedError"
-    assert kind_of_error("dagster._core.definitions.events.Failure: WorkerDied: Zebrafinch") == "WorkerDied"
-    assert kind_of_error("the patient Zebrafinch") == ""
+    assert kind_of_error("dagster._core.definitions.events.Failure: RecipeError: Zebrafinch") == "RecipeError"
+    assert kind_of_error("OSError") == "OSError"
+    for said in ("the patient Zebrafinch", "Zebrafinch: a cough", "There is no recipe", "Zebrafinch", "Errors seen"):
+        assert kind_of_error(f"dagster._core.definitions.events.Failure: {said}") == ""
+        assert kind_of_error(said) == ""
     assert kind_of_error("") == ""
 
 
