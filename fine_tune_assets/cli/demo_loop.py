@@ -109,9 +109,8 @@ def serve_first_release(settings: Settings, tell: Callable[[str], None]) -> floa
     prepare(settings)
     start_services(settings, BEFORE)
     tell("… a first release is made")
-    if not _materialized(environment):
-        if not sign_first_hold(settings, tell) or not _materialized(environment):
-            raise LoopError("The first release could not be made: see above.")
+    if not _materialized(environment) and (not sign_first_hold(settings, tell) or not _materialized(environment)):
+        raise LoopError("The first release could not be made: see above.")
     prepare_dagster(settings, is_daemon_next=True)
     start_services(settings, ALL)
     tell(f"✓ a first release is live  {time.monotonic() - started:.1f} s")
