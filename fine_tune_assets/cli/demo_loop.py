@@ -109,7 +109,10 @@ def serve_first_release(settings: Settings, tell: Callable[[str], None]) -> floa
     prepare(settings)
     start_services(settings, BEFORE)
     tell("… a first release is made")
-    if not _materialized(environment) and (not sign_first_hold(settings, tell) or not _materialized(environment)):
+    is_made = _materialized(environment)
+    if sign_first_hold(settings, tell):
+        is_made = _materialized(environment)
+    if not is_made:
         raise LoopError("The first release could not be made: see above.")
     prepare_dagster(settings, is_daemon_next=True)
     start_services(settings, ALL)
