@@ -114,6 +114,12 @@ class Settings:
     """Only the file's name: settings are handed on in the environment. Empty for a client without a secret."""
     oidc_name: str = "single sign-on"
     """What the button says."""
+    oidc_scopes: str = ""
+    """Asked for besides `openid email`, with spaces between: some providers name groups only if `groups` is asked for."""
+    oidc_groups_claim: str = "groups"
+    """Where an ID token names a person's groups: a list of texts, or one text."""
+    oidc_group_labels: str = ""
+    """GROUP=LABEL with `;` between: the access labels of documents that members of a group hold on the desk; empty: none."""
     dagster_port: int = 3000
     dagster_url: str = ""
     """Where people reach the Dagster UI, for links in notifications; empty means this machine."""

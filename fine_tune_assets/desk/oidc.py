@@ -6,6 +6,7 @@ Who that is in the ledger, and the cookie in between, is the pages' matter. Noth
 
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
+from fine_tune_assets.core.access_labels import LabelError, check_labels
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.oidc import ALGORITHMS, LEEWAY_SECONDS, OidcError, ask_provider, require_tls
 from fine_tune_assets.core.settings import Settings
@@ -44,6 +46,34 @@ def new_attempt() -> Attempt:
     return Attempt(generate_token(43), generate_token(43), generate_token(64))
 
 
+@dataclass(frozen=True)
+class Person:
+    """Whom the provider vouches for."""
+
+    identities: tuple[str, ...]
+    """`ISSUER|SUBJECT`, and by a verified address."""
+    labels: frozenset[str]
+    """Access labels by the person's groups."""
+
+
+@dataclass(frozen=True)
+class Groups:
+    """How groups become access labels."""
+
+    claim: str = "groups"
+    labels: tuple[tuple[str, str], ...] = ()
+    """(group, label)."""
+
+    def labels_of(self, claims: Mapping[str, Any]) -> frozenset[str]:
+        """What is no list of texts names no group."""
+        said = claims.get(self.claim)
+        named = [said] if isinstance(said, str) else said if isinstance(said, list) else []
+        return frozenset(label for group, label in self.labels if group in named)
+
+
+NO_GROUPS = Groups()
+
+
 @dataclass
 class _Remembered:
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -54,8 +84,17 @@ class _Remembered:
 class Provider:
     """One OpenID provider, by its issuer. Safe to share between threads."""
 
-    def __init__(self, name: str, issuer: str, client_id: str, client_secret: str | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        issuer: str,
+        client_id: str,
+        client_secret: str | None,
+        scopes: Sequence[str] = (),
+        groups: Groups = NO_GROUPS,
+    ) -> None:
         self.name, self.issuer, self._client_id, self._client_secret = name, issuer, client_id, client_secret
+        self._scopes, self._groups = " ".join(("openid", "email", *scopes)), groups
         self._known, self._lock = _Remembered(), threading.Lock()
 
     def address(self, attempt: Attempt, return_to: str) -> str:
@@ -66,7 +105,7 @@ class Provider:
                 client_id=self._client_id,
                 response_type="code",
                 redirect_uri=return_to,
-                scope="openid email",
+                scope=self._scopes,
                 state=attempt.state,
                 nonce=attempt.nonce,
                 code_challenge=create_s256_code_challenge(attempt.verifier),
@@ -74,13 +113,13 @@ class Provider:
             )
         )
 
-    def identities(self, attempt: Attempt, code: str, return_to: str) -> list[str]:
-        """Whom the provider vouches for: `ISSUER|SUBJECT`, and by a verified address. Raises OidcError."""
+    def person(self, attempt: Attempt, code: str, return_to: str) -> Person:
+        """Raises OidcError."""
         claims = self._verified(self._exchange(attempt, code, return_to), attempt.nonce)
         found = [f"{self.issuer}|{claims['sub']}"]
         if claims.get("email_verified") is True and isinstance(claims.get("email"), str):
             found.append(f"{self.issuer}|mailto:{claims['email'].casefold()}")
-        return found
+        return Person(tuple(found), self._groups.labels_of(claims))
 
     def _exchange(self, attempt: Attempt, code: str, return_to: str) -> str:
         form = {"grant_type": "authorization_code", "code": code, "redirect_uri": return_to}
@@ -152,7 +191,21 @@ def read_provider(settings: Settings) -> Provider | None:
     except OidcError as error:
         raise SettingsError(str(error)) from error
     secret = _read_secret(settings.oidc_client_secret_file)
-    return Provider(settings.oidc_name, settings.oidc_issuer.rstrip("/"), settings.oidc_client_id, secret)
+    groups = Groups(settings.oidc_groups_claim, _group_labels(settings.oidc_group_labels))
+    issuer, scopes = settings.oidc_issuer.rstrip("/"), settings.oidc_scopes.split()
+    return Provider(settings.oidc_name, issuer, settings.oidc_client_id, secret, scopes, groups)
+
+
+def _group_labels(text: str) -> tuple[tuple[str, str], ...]:
+    """Groups hold spaces, commas and = where a directory names them; labels hold none."""
+    pairs = [tuple(part.strip() for part in entry.rpartition("=")[::2]) for entry in text.split(";") if entry.strip()]
+    if not all(group for group, _ in pairs):
+        raise SettingsError("oidc_group_labels must be GROUP=LABEL, with ; between.")
+    try:
+        check_labels([label for _, label in pairs])
+    except LabelError as error:
+        raise SettingsError(f"oidc_group_labels: {error}") from error
+    return tuple((group, label) for group, label in pairs)
 
 
 def _read_secret(path: str) -> str | None:
