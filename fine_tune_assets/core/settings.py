@@ -114,6 +114,8 @@ class Settings:
     """Only the file's name: settings are handed on in the environment. Empty for a client without a secret."""
     oidc_name: str = "single sign-on"
     """What the button says."""
+    oidc_ca: str = ""
+    """File of the authority that signed the certificate of the desk's or gateway's provider; empty: those of this machine."""
     oidc_scopes: str = ""
     """Asked for besides `openid email`, with spaces between: some providers name groups only if `groups` is asked for."""
     oidc_groups_claim: str = "groups"

@@ -4,6 +4,7 @@ Owns the protocol: what the provider says about itself, the address to send peop
 Who that is in the ledger, and the cookie in between, is the pages' matter. Nothing of a token is logged or shown.
 """
 
+import ssl
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,15 @@ from joserfc.jwk import KeySet
 
 from fine_tune_assets.core.access_labels import LabelError, check_labels
 from fine_tune_assets.core.errors import SettingsError
-from fine_tune_assets.core.oidc import ALGORITHMS, LEEWAY_SECONDS, OidcError, ask_provider, require_tls
+from fine_tune_assets.core.oidc import (
+    ALGORITHMS,
+    LEEWAY_SECONDS,
+    OidcError,
+    ask_provider,
+    public_keys,
+    require_tls,
+    trusted,
+)
 from fine_tune_assets.core.settings import Settings
 
 RETURN_PATH = "/sign-in/oidc/return"
@@ -92,10 +101,11 @@ class Provider:
         client_secret: str | None,
         scopes: Sequence[str] = (),
         groups: Groups = NO_GROUPS,
+        verify: ssl.SSLContext | bool = True,
     ) -> None:
         self.name, self.issuer, self._client_id, self._client_secret = name, issuer, client_id, client_secret
         self._scopes, self._groups = " ".join(("openid", "email", *scopes)), groups
-        self._known, self._lock = _Remembered(), threading.Lock()
+        self._known, self._lock, self._verify = _Remembered(), threading.Lock(), verify
 
     def address(self, attempt: Attempt, return_to: str) -> str:
         """Where the person is sent. Raises OidcError."""
@@ -125,7 +135,7 @@ class Provider:
         form = {"grant_type": "authorization_code", "code": code, "redirect_uri": return_to}
         form |= {"code_verifier": attempt.verifier, "client_id": self._client_id}
         secret = (self._client_id, self._client_secret) if self._client_secret else None
-        answer = ask_provider("POST", self._metadata()["token_endpoint"], data=form, auth=secret)
+        answer = self._ask("POST", self._metadata()["token_endpoint"], data=form, auth=secret)
         if not isinstance(answer.get("id_token"), str):
             raise OidcError("The sign-in provider sent no ID token.")
         return str(answer["id_token"])
@@ -157,6 +167,9 @@ class Provider:
             self._known.at = float("-inf")
             return jwt.decode(id_token, self._keys(), algorithms=list(ALGORITHMS))
 
+    def _ask(self, method: str, url: str, **options: Any) -> dict[str, Any]:
+        return ask_provider(method, url, verify=self._verify, **options)
+
     def _metadata(self) -> dict[str, Any]:
         self._refresh()
         return self._known.metadata
@@ -170,13 +183,13 @@ class Provider:
         with self._lock:
             if time.monotonic() - self._known.at < _KEEP_SECONDS:
                 return
-            metadata = ask_provider("GET", f"{self.issuer}/.well-known/openid-configuration")
+            metadata = self._ask("GET", f"{self.issuer}/.well-known/openid-configuration")
             if metadata.get("issuer") != self.issuer:
                 raise OidcError("The sign-in provider calls itself by another issuer than the setting oidc_issuer.")
             missing = {"authorization_endpoint", "token_endpoint", "jwks_uri"} - set(metadata)
             if missing:
                 raise OidcError(f"The sign-in provider does not say its {', '.join(sorted(missing))}.")
-            keys = KeySet.import_key_set(ask_provider("GET", metadata["jwks_uri"]))  # type: ignore[arg-type]
+            keys = public_keys(self._ask("GET", metadata["jwks_uri"]))
             self._known = _Remembered(metadata, keys, time.monotonic())
 
 
@@ -188,12 +201,13 @@ def read_provider(settings: Settings) -> Provider | None:
         raise SettingsError("oidc_issuer is set and oidc_client_id is not. Register the desk with the provider.")
     try:
         require_tls(settings.oidc_issuer)
+        verify = trusted(settings.oidc_ca)
     except OidcError as error:
         raise SettingsError(str(error)) from error
     secret = _read_secret(settings.oidc_client_secret_file)
     groups = Groups(settings.oidc_groups_claim, _group_labels(settings.oidc_group_labels))
     issuer, scopes = settings.oidc_issuer.rstrip("/"), settings.oidc_scopes.split()
-    return Provider(settings.oidc_name, issuer, settings.oidc_client_id, secret, scopes, groups)
+    return Provider(settings.oidc_name, issuer, settings.oidc_client_id, secret, scopes, groups, verify)
 
 
 def _group_labels(text: str) -> tuple[tuple[str, str], ...]:

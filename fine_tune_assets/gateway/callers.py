@@ -3,6 +3,7 @@
 Owns the door: nobody gets in unknown, and each route asks for a scope. Says why not, never what was presented.
 """
 
+import asyncio
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from urllib.parse import unquote
@@ -28,6 +29,8 @@ _REFUSALS = {
 
 ON_BEHALF_OF = "x-on-behalf-of"
 THEIR_LABELS = "x-on-behalf-of-labels"
+_TOKENS_AT_ONCE = 8
+"""Threads that verify tokens: a provider that takes long to say nothing holds up no key."""
 _LONGEST_NAME = 200
 _LONGEST_LABELS = 8192
 """Characters of the header."""
@@ -73,6 +76,7 @@ class Door:
         """Raises SettingsError if half of the provider is set."""
         self._settings, self._ledger = settings, ledger
         self._verifier: TokenVerifier | None = read_verifier(settings)
+        self._verifying = asyncio.Semaphore(_TOKENS_AT_ONCE)
 
     async def let_in(self, request: Request) -> Caller:
         """Whoever proves who they are; what they may is asked with `require_scope`. Raises ApiError."""
@@ -81,7 +85,8 @@ class Door:
         if scheme.lower() != "bearer" or not presented:
             raise _refusal(401, "missing_api_key", "Send an API key: `Authorization: Bearer …`.")
         if self._verifier is not None and not presented.startswith(f"{PREFIX}_"):
-            caller = await run_in_threadpool(self._by_token, self._verifier, presented)
+            async with self._verifying:
+                caller = await run_in_threadpool(self._by_token, self._verifier, presented)
         else:
             caller = await run_in_threadpool(self._by_key, presented)
         acting = acting_for(caller, request.headers.get(ON_BEHALF_OF))
