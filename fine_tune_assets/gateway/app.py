@@ -142,7 +142,7 @@ class Gateway:
     async def show_openapi(self, request: Request) -> Response:
         """For whoever has a key; what it allows does not matter."""
         await self._authorise(request, None)
-        return JSONResponse(openapi_document())
+        return JSONResponse(openapi_document(self._settings.gateway_max_tokens))
 
     async def list_models(self, request: Request) -> Response:
         caller = await self._authorise(request, "chat")

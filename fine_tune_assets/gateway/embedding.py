@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MODEL = "all-MiniLM-L6-v2"
 MOST_TEXTS = 256
 DIMENSIONS = 384
-_FIELDS = frozenset({"model", "input", "encoding_format", "dimensions", "user"})
+FIELDS = frozenset({"model", "input", "encoding_format", "dimensions", "user"})
 
 
 class Embedder:
@@ -47,7 +47,7 @@ class Embedder:
 
 
 def _checked(body: Mapping[str, Any]) -> tuple[list[str], bool]:
-    refuse_unknown(body, _FIELDS)
+    refuse_unknown(body, FIELDS)
     if body.get("model", MODEL) != MODEL:
         raise ApiError(404, "model_not_found", f"That model is not served. Name {MODEL!r}.")
     if body.get("dimensions") not in (None, DIMENSIONS):
