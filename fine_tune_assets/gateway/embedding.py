@@ -1,5 +1,5 @@
-"""`/v1/embeddings`: texts to vectors, by the encoder that comes with this project. Loaded at the start where somebody may embed (`warming`),
-else at the first request, in a thread.
+"""`/v1/embeddings`: texts to vectors, by the encoder that comes with this project. It is loaded before the first request where
+a key may embed (`warming`), else with it, in a thread.
 
 Owns the fields and limits of that route. The encoder reads 254 word pieces of a text: a longer one is refused, not cut in
 silence.

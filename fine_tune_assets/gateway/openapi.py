@@ -45,7 +45,7 @@ def openapi_document(max_tokens: int) -> Json:
         "security": [{"key": []}],
         "paths": {
             "/health": {"get": _open("Whether the process answers.", "health", ("200",))},
-            "/ready": {"get": _open("Whether a release is live, has an engine and what it needs is loaded.", "ready", ("200", "503"))},
+            "/ready": {"get": _open("Whether a release is live and all is loaded.", "ready", ("200", "503"))},
             "/metrics": {"get": _metrics()},
             "/openapi.json": {"get": _get("This document.", "openapi", {"type": "object"})},
             "/v1/models": {"get": _get("The models that can be named.", "models", _MODELS)},
