@@ -334,6 +334,7 @@ REQUESTS: tuple[Request, ...] = (
     Request("GET /users", _get("/users")),
     Request("POST /users", _add_user, is_slow_on_purpose=True),
     Request("POST /users/{user_id}/roles", _of_user("roles", role="reviewer")),
+    Request("POST /users/{user_id}/labels", _of_user("labels", labels="pharmacy hr")),
     Request("POST /users/{user_id}/disable", _of_user("disable")),
     Request("POST /users/{user_id}/enable", _of_user("enable")),
     Request("POST /users/{user_id}/reset", _of_user("reset"), is_slow_on_purpose=True),

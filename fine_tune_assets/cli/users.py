@@ -18,12 +18,18 @@ from fine_tune_assets.ledger.users import (
     disable_user,
     enable_user,
     list_users,
+    set_labels,
     set_password,
     set_roles,
 )
 
 _ROLE = click.option(
     "--role", "roles", multiple=True, required=True, type=click.Choice(ROLES), help="What the user may do; several."
+)
+
+
+_LABEL = click.option(
+    "--label", "labels", multiple=True, help="Access label of documents that the user may see; several."
 )
 
 
@@ -36,20 +42,24 @@ def users() -> None:
 @click.argument("name")
 @_ROLE
 @click.option("--oidc", "identity", metavar="ISSUER|SUBJECT", help="Signs in by OIDC instead of a password.")
-def add(name: str, roles: tuple[str, ...], identity: str | None) -> None:
+@_LABEL
+def add(name: str, roles: tuple[str, ...], identity: str | None, labels: tuple[str, ...]) -> None:
     """Add a user. The password is asked for, or read from standard input."""
     password = None if identity else _ask_password()
-    made = create_user(_ledger(), name, roles, password=password, oidc_identity=identity, now=datetime.now(UTC))
+    made = create_user(
+        _ledger(), name, roles, password=password, oidc_identity=identity, now=datetime.now(UTC), labels=labels
+    )
     click.echo(f"{made.name} may sign in as {', '.join(made.roles)}.")
 
 
 @users.command("list")
 def list_() -> None:
-    """List users: name, roles, how they sign in, state."""
+    """List users: name, roles, how they sign in, state, access labels."""
     now = datetime.now(UTC)
     for user in list_users(_ledger()):
         way = "password" if user.has_password else "OIDC"
-        click.echo(f"{user.name:<32} {' '.join(user.roles):<32} {way:<9} {_state(user, now)}")
+        labels = f" labels: {' '.join(user.labels)}" if user.labels else ""
+        click.echo(f"{user.name:<32} {' '.join(user.roles):<32} {way:<9} {_state(user, now)}{labels}")
 
 
 def _state(user: User, now: datetime) -> str:
@@ -83,6 +93,15 @@ def roles(name: str, roles: tuple[str, ...]) -> None:
     """Give a user exactly these roles."""
     set_roles(_ledger(), name, roles)
     click.echo(f"{name}: {', '.join(roles)}")
+
+
+@users.command("labels")
+@click.argument("name")
+@_LABEL
+def labels(name: str, labels: tuple[str, ...]) -> None:
+    """Give a user exactly these access labels of documents; without any, only documents for everyone."""
+    set_labels(_ledger(), name, labels)
+    click.echo(f"{name}: {', '.join(labels) or 'no labels'}")
 
 
 @users.command("reset")

@@ -1,12 +1,18 @@
-"""What all who rely on an OpenID provider share: which signatures count, and how it is reached.
+"""What all who rely on an OpenID provider share: which signatures and keys count, and how it is reached.
 
-Owns the list of algorithms and one request over TLS. What a token must say is the matter of whoever is shown one.
+Owns the list of algorithms, reading a set of keys, and one request over TLS. What a token must say is the matter of whoever is
+shown one.
 """
 
+import ssl
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+from joserfc.errors import JoseError
+from joserfc.jwk import Key, KeySet, import_key
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.loopback import LOOPBACK_HOSTS
@@ -33,6 +39,42 @@ def ask_provider(method: str, url: str, **options: Any) -> dict[str, Any]:
     if not isinstance(answer, dict):
         raise OidcError(f"The sign-in provider refused (HTTP {reply.status_code}).")
     return answer
+
+
+def trusted(authority: str) -> ssl.SSLContext:
+    """What the provider's certificate is verified with: the authority in that file, else those of httpx and of this machine.
+
+    Raises OidcError.
+    """
+    if not authority:
+        found = httpx.create_ssl_context(trust_env=False)
+        found.load_default_certs()
+        return found
+    try:
+        return ssl.create_default_context(cafile=authority)
+    except OSError as error:
+        raise OidcError(
+            f"The file of the sign-in provider's authority can't be used: {type(error).__name__}."
+        ) from None
+
+
+def public_keys(found: Mapping[str, Any]) -> KeySet:
+    """Those of a JWKS that can verify a signature; others are passed over, as RFC 7517 has it. Raises OidcError without one."""
+    entries = found.get("keys")
+    keys = [key for entry in (entries if isinstance(entries, list) else []) if (key := _public_key(entry)) is not None]
+    if not keys:
+        raise OidcError("The sign-in provider's keys can't be used: there must be public keys in the form JWKS.")
+    return KeySet(keys)
+
+
+def _public_key(entry: Any) -> Key | None:
+    # A secret that both sides know is no public key, and one for encryption signs nothing.
+    if not isinstance(entry, dict) or entry.get("kty") not in ("RSA", "EC", "OKP"):
+        return None
+    if entry.get("use", "sig") == "sig" and "d" not in entry:
+        with suppress(JoseError, ValueError, KeyError, TypeError, AttributeError):
+            return import_key(entry)
+    return None
 
 
 def require_tls(url: str) -> None:

@@ -38,7 +38,7 @@ def change_password(desk: "Desk", visit: Visit) -> Response:
     except LedgerError as error:
         return _account_page(desk, visit, str(error))
     token = start_session(desk.ledger, user, desk.limits, now=visit.now, how="after a new password")
-    own = Session(token, user.user_id, user.name, frozenset(user.roles))
+    own = Session(token, user.user_id, user.name, frozenset(user.roles), frozenset(user.labels))
     response = _account_page(desk, replace(visit, session=own), done=True)
     set_session_cookie(desk, response, token)
     return response

@@ -14,6 +14,7 @@ from fine_tune_assets.desk.addresses import Addresses, read_addresses
 from fine_tune_assets.desk.agreement_figures import AgreementFigures
 from fine_tune_assets.desk.chain_checks import ChainChecks
 from fine_tune_assets.desk.gateway_client import GatewayClient
+from fine_tune_assets.desk.gateway_key import bring_up_to_date
 from fine_tune_assets.desk.judged_answers import JudgedAnswers
 from fine_tune_assets.desk.oidc import Provider, read_provider
 from fine_tune_assets.desk.rendering import make_environment
@@ -71,6 +72,7 @@ def open_desk(settings: Settings) -> Desk:
     """Raises SettingsError, LedgerError."""
     addresses, provider = read_addresses(settings), read_provider(settings)
     key, ledger = read_or_create_key(settings.layout.keys, KEY_NAME), open_ledger(settings.database_url)
+    bring_up_to_date(ledger)
     known_sets = KnownSets(settings.layout.instruction_sets)
     limits = SessionLimits(timedelta(minutes=settings.desk_idle_minutes), timedelta(hours=settings.desk_session_hours))
     return Desk(

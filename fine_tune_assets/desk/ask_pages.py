@@ -68,7 +68,7 @@ def answer_question(desk: "Desk", visit: Visit) -> Response:
 
     async def make() -> Response:
         try:
-            parts = [part async for part in desk.gateway.ask(asked.content, visit.who.name)]
+            parts = [part async for part in desk.gateway.ask(asked.content, visit.who)]
         except GatewayRefusedError as error:
             return await run_in_threadpool(_ask_page, desk, visit, refusal=error.message, status=error.status)
         return await run_in_threadpool(_ask_page, desk, visit, exchange=_exchange(asked, parts[-1]))
@@ -84,7 +84,7 @@ def stream_answer(desk: "Desk", visit: Visit) -> Response:
 
     async def lines() -> AsyncIterator[bytes]:
         try:
-            async for part in desk.gateway.ask(asked.content, visit.who.name):
+            async for part in desk.gateway.ask(asked.content, visit.who):
                 if isinstance(part, str):
                     yield _line(text=part)
                 else:
@@ -112,7 +112,7 @@ def correct_answer(desk: "Desk", visit: Visit) -> Response:
 
     async def make() -> Response:
         try:
-            kept = await desk.gateway.correct(body, visit.who.name, f"desk-{form.text('key')}-correction"[:200])
+            kept = await desk.gateway.correct(body, visit.who, f"desk-{form.text('key')}-correction"[:200])
         except GatewayRefusedError as error:
             again = {"refusal": error.message}
             if error.status == 409:
@@ -133,7 +133,7 @@ def rate_answer(desk: "Desk", visit: Visit) -> Response:
     async def make() -> Response:
         key, said = f"desk-{visit.form.text('key')}-rating"[:200], {"rated": rating}
         try:
-            await desk.gateway.correct(body, visit.who.name, key)
+            await desk.gateway.correct(body, visit.who, key)
         except GatewayRefusedError as error:
             said = {"refusal": "You rated this answer before." if error.status == 409 else error.message}
             return await run_in_threadpool(_part, desk, visit, "exchange_rate.html", error.status, said)
@@ -199,6 +199,7 @@ def _ask_page(
         question=typed,
         task=visit.form.text("task"),
         ask_refusal=refusal,
+        labels=sorted(visit.who.labels),
         part="",
         **_around() | own,
     )
@@ -215,6 +216,7 @@ def _part(desk: "Desk", visit: Visit, template: str, status: int, said: Mapping[
     if visit.is_fragment:  # with 200 also where it was refused: the script puts in what comes, and it says why
         return page(desk, visit, template, **context)
     about = {"tasks": _tasks(desk), "question": "", "task": "", "ask_refusal": "", "part": template}
+    about["labels"] = sorted(visit.who.labels)
     return page(desk, visit, "ask.html", status=status, **context, **about)
 
 

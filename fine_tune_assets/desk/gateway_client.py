@@ -21,6 +21,7 @@ from fine_tune_assets.core.loopback import LOOPBACK_HOSTS
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.desk.gateway_key import desk_key
 from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.sessions import Session
 
 _NEXT_SECONDS = 60.0
 """Beyond what the gateway itself waits for an engine."""
@@ -98,7 +99,7 @@ class GatewayClient:
         if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS):
             raise SettingsError("desk_gateway_url must be https://NAME, or http on this machine.")
 
-    async def ask(self, content: str, person: str) -> AsyncIterator[str | Answered]:
+    async def ask(self, content: str, person: Session) -> AsyncIterator[str | Answered]:
         """Pieces of text as they come, then all of it. Raises GatewayRefusedError."""
         body = {"messages": [{"role": "user", "content": content}], "stream": True}
         headers = await self._headers(person)
@@ -121,7 +122,7 @@ class GatewayClient:
             raise GatewayRefusedError(503, _AWAY) from error
         raise GatewayRefusedError(502, "The answer broke off before its end. Ask again.")
 
-    async def correct(self, body: Mapping[str, Any], person: str, idempotency_key: str) -> str:
+    async def correct(self, body: Mapping[str, Any], person: Session, idempotency_key: str) -> str:
         """Keep a correction or a thumb; its id, once it is on disk. Raises GatewayRefusedError."""
         headers = await self._headers(person) | {"idempotency-key": idempotency_key}
         try:
@@ -133,14 +134,19 @@ class GatewayClient:
             raise _refusal(reply)
         return str(reply.json()["id"])
 
-    async def _headers(self, person: str) -> dict[str, str]:
+    async def _headers(self, person: Session) -> dict[str, str]:
         try:
             key = await run_in_threadpool(desk_key, self._ledger, self._settings.layout.keys)
         except SQLAlchemyError as error:
             raise GatewayRefusedError(503, "The ledger can't be reached. Ask again in a moment.") from error
         except FineTuneError as error:
             raise GatewayRefusedError(502, str(error)) from error
-        return {"authorization": f"Bearer {key}", "x-on-behalf-of": quote(person)}
+        labels = " ".join(sorted(person.labels))  # sent where there are none too: else the key's own would count
+        return {
+            "authorization": f"Bearer {key}",
+            "x-on-behalf-of": quote(person.name),
+            "x-on-behalf-of-labels": labels,
+        }
 
     def _client(self) -> httpx.AsyncClient:
         timeout = httpx.Timeout(self._settings.gateway_timeout_seconds + _NEXT_SECONDS, connect=5.0)

@@ -4,8 +4,10 @@ Owns the protocol: what the provider says about itself, the address to send peop
 Who that is in the ledger, and the cookie in between, is the pages' matter. Nothing of a token is logged or shown.
 """
 
+import ssl
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,17 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
+from fine_tune_assets.core.access_labels import LabelError, check_labels
 from fine_tune_assets.core.errors import SettingsError
-from fine_tune_assets.core.oidc import ALGORITHMS, LEEWAY_SECONDS, OidcError, ask_provider, require_tls
+from fine_tune_assets.core.oidc import (
+    ALGORITHMS,
+    LEEWAY_SECONDS,
+    OidcError,
+    ask_provider,
+    public_keys,
+    require_tls,
+    trusted,
+)
 from fine_tune_assets.core.settings import Settings
 
 RETURN_PATH = "/sign-in/oidc/return"
@@ -44,6 +55,34 @@ def new_attempt() -> Attempt:
     return Attempt(generate_token(43), generate_token(43), generate_token(64))
 
 
+@dataclass(frozen=True)
+class Person:
+    """Whom the provider vouches for."""
+
+    identities: tuple[str, ...]
+    """`ISSUER|SUBJECT`, and by a verified address."""
+    labels: frozenset[str]
+    """Access labels by the person's groups."""
+
+
+@dataclass(frozen=True)
+class Groups:
+    """How groups become access labels."""
+
+    claim: str = "groups"
+    labels: tuple[tuple[str, str], ...] = ()
+    """(group, label)."""
+
+    def labels_of(self, claims: Mapping[str, Any]) -> frozenset[str]:
+        """What is no list of texts names no group."""
+        said = claims.get(self.claim)
+        named = [said] if isinstance(said, str) else said if isinstance(said, list) else []
+        return frozenset(label for group, label in self.labels if group in named)
+
+
+NO_GROUPS = Groups()
+
+
 @dataclass
 class _Remembered:
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -54,9 +93,19 @@ class _Remembered:
 class Provider:
     """One OpenID provider, by its issuer. Safe to share between threads."""
 
-    def __init__(self, name: str, issuer: str, client_id: str, client_secret: str | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        issuer: str,
+        client_id: str,
+        client_secret: str | None,
+        scopes: Sequence[str] = (),
+        groups: Groups = NO_GROUPS,
+        verify: ssl.SSLContext | bool = True,
+    ) -> None:
         self.name, self.issuer, self._client_id, self._client_secret = name, issuer, client_id, client_secret
-        self._known, self._lock = _Remembered(), threading.Lock()
+        self._scopes, self._groups = " ".join(("openid", "email", *scopes)), groups
+        self._known, self._lock, self._verify = _Remembered(), threading.Lock(), verify
 
     def address(self, attempt: Attempt, return_to: str) -> str:
         """Where the person is sent. Raises OidcError."""
@@ -66,7 +115,7 @@ class Provider:
                 client_id=self._client_id,
                 response_type="code",
                 redirect_uri=return_to,
-                scope="openid email",
+                scope=self._scopes,
                 state=attempt.state,
                 nonce=attempt.nonce,
                 code_challenge=create_s256_code_challenge(attempt.verifier),
@@ -74,19 +123,19 @@ class Provider:
             )
         )
 
-    def identities(self, attempt: Attempt, code: str, return_to: str) -> list[str]:
-        """Whom the provider vouches for: `ISSUER|SUBJECT`, and by a verified address. Raises OidcError."""
+    def person(self, attempt: Attempt, code: str, return_to: str) -> Person:
+        """Raises OidcError."""
         claims = self._verified(self._exchange(attempt, code, return_to), attempt.nonce)
         found = [f"{self.issuer}|{claims['sub']}"]
         if claims.get("email_verified") is True and isinstance(claims.get("email"), str):
             found.append(f"{self.issuer}|mailto:{claims['email'].casefold()}")
-        return found
+        return Person(tuple(found), self._groups.labels_of(claims))
 
     def _exchange(self, attempt: Attempt, code: str, return_to: str) -> str:
         form = {"grant_type": "authorization_code", "code": code, "redirect_uri": return_to}
         form |= {"code_verifier": attempt.verifier, "client_id": self._client_id}
         secret = (self._client_id, self._client_secret) if self._client_secret else None
-        answer = ask_provider("POST", self._metadata()["token_endpoint"], data=form, auth=secret)
+        answer = self._ask("POST", self._metadata()["token_endpoint"], data=form, auth=secret)
         if not isinstance(answer.get("id_token"), str):
             raise OidcError("The sign-in provider sent no ID token.")
         return str(answer["id_token"])
@@ -118,6 +167,9 @@ class Provider:
             self._known.at = float("-inf")
             return jwt.decode(id_token, self._keys(), algorithms=list(ALGORITHMS))
 
+    def _ask(self, method: str, url: str, **options: Any) -> dict[str, Any]:
+        return ask_provider(method, url, verify=self._verify, **options)
+
     def _metadata(self) -> dict[str, Any]:
         self._refresh()
         return self._known.metadata
@@ -131,13 +183,13 @@ class Provider:
         with self._lock:
             if time.monotonic() - self._known.at < _KEEP_SECONDS:
                 return
-            metadata = ask_provider("GET", f"{self.issuer}/.well-known/openid-configuration")
+            metadata = self._ask("GET", f"{self.issuer}/.well-known/openid-configuration")
             if metadata.get("issuer") != self.issuer:
                 raise OidcError("The sign-in provider calls itself by another issuer than the setting oidc_issuer.")
             missing = {"authorization_endpoint", "token_endpoint", "jwks_uri"} - set(metadata)
             if missing:
                 raise OidcError(f"The sign-in provider does not say its {', '.join(sorted(missing))}.")
-            keys = KeySet.import_key_set(ask_provider("GET", metadata["jwks_uri"]))  # type: ignore[arg-type]
+            keys = public_keys(self._ask("GET", metadata["jwks_uri"]))
             self._known = _Remembered(metadata, keys, time.monotonic())
 
 
@@ -149,10 +201,25 @@ def read_provider(settings: Settings) -> Provider | None:
         raise SettingsError("oidc_issuer is set and oidc_client_id is not. Register the desk with the provider.")
     try:
         require_tls(settings.oidc_issuer)
+        verify = trusted(settings.oidc_ca)
     except OidcError as error:
         raise SettingsError(str(error)) from error
     secret = _read_secret(settings.oidc_client_secret_file)
-    return Provider(settings.oidc_name, settings.oidc_issuer.rstrip("/"), settings.oidc_client_id, secret)
+    groups = Groups(settings.oidc_groups_claim, _group_labels(settings.oidc_group_labels))
+    issuer, scopes = settings.oidc_issuer.rstrip("/"), settings.oidc_scopes.split()
+    return Provider(settings.oidc_name, issuer, settings.oidc_client_id, secret, scopes, groups, verify)
+
+
+def _group_labels(text: str) -> tuple[tuple[str, str], ...]:
+    """Groups hold spaces, commas and = where a directory names them; labels hold none."""
+    pairs = [tuple(part.strip() for part in entry.rpartition("=")[::2]) for entry in text.split(";") if entry.strip()]
+    if not all(group for group, _ in pairs):
+        raise SettingsError("oidc_group_labels must be GROUP=LABEL, with ; between.")
+    try:
+        check_labels([label for _, label in pairs])
+    except LabelError as error:
+        raise SettingsError(f"oidc_group_labels: {error}") from error
+    return tuple((group, label) for group, label in pairs)
 
 
 def _read_secret(path: str) -> str | None:

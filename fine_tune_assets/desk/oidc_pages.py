@@ -53,12 +53,13 @@ def come_back(desk: "Desk", visit: Visit) -> Response:
     if not hmac.compare_digest(visit.query("state").encode(), attempt.state.encode()) or not visit.query("code"):
         raise _failed("The provider did not sign you in, or the answer is not the one that was asked for.")
     try:
-        user = find_by_identity(desk.ledger, provider.identities(attempt, visit.query("code"), _return_to(desk)))
+        person = provider.person(attempt, visit.query("code"), _return_to(desk))
+        user = find_by_identity(desk.ledger, person.identities)
     except OidcError as error:
         raise _failed(str(error)) from None
     if user is None:
         raise PageError(403, "No account", "You are known to the provider, and not to the desk. Ask an operator.")
-    response = let_in(desk, visit, user, next_path or "/", how="by OIDC")
+    response = let_in(desk, visit, user, next_path or "/", how="by OIDC", labels=person.labels)
     response.delete_cookie(
         desk.addresses.cookie(_COOKIE), secure=desk.addresses.is_https, httponly=True, samesite="lax"
     )

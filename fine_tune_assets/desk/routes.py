@@ -188,6 +188,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/users", user_pages.show_users, OPERATOR, "Users", "Who may sign in, and what they may do."),
     Route("POST", "/users", user_pages.add_user, OPERATOR),
     Route("POST", "/users/{user_id}/roles", user_pages.change_roles, OPERATOR),
+    Route("POST", "/users/{user_id}/labels", user_pages.change_labels, OPERATOR),
     Route("POST", "/users/{user_id}/reset", user_pages.reset_password, OPERATOR),
     Route("POST", "/users/{user_id}/disable", user_pages.disable, OPERATOR),
     Route("POST", "/users/{user_id}/enable", user_pages.enable, OPERATOR),

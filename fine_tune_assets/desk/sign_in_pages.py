@@ -4,6 +4,7 @@ Owns the cookies of a session, and how long a refusal takes. Who may sign in is 
 """
 
 import time
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
@@ -40,11 +41,11 @@ def sign_in_by_password(desk: "Desk", visit: Visit) -> Response:
     return let_in(desk, visit, user, next_path or "/", how="by password")
 
 
-def let_in(desk: "Desk", visit: Visit, user: User, path: str, how: str) -> Response:
+def let_in(desk: "Desk", visit: Visit, user: User, path: str, how: str, labels: Collection[str] = ()) -> Response:
     """A session of its own for each sign-in: one that somebody planted before is worth nothing."""
     if visit.session is not None:
         end_session(desk.ledger, visit.session)
-    token = start_session(desk.ledger, user, desk.limits, now=visit.now, how=how)
+    token = start_session(desk.ledger, user, desk.limits, now=visit.now, how=how, labels=labels)
     response = go_to(path)
     set_session_cookie(desk, response, token)
     return response

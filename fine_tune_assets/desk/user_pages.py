@@ -1,4 +1,4 @@
-"""Users, for operators: adding, roles, a new password, disabling.
+"""Users, for operators: adding, roles, access labels, a new password, disabling.
 
 An operator never chooses somebody's password: it is made here, shown once, and to be changed by its owner.
 """
@@ -20,6 +20,7 @@ from fine_tune_assets.ledger.users import (
     disable_user,
     enable_user,
     list_users,
+    set_labels,
     set_password,
     set_roles,
 )
@@ -39,12 +40,19 @@ def show_users(desk: "Desk", visit: Visit) -> Response:
 
 
 def add_user(desk: "Desk", visit: Visit) -> Response:
-    name, roles = visit.form.text("name"), visit.form.all("role")
+    name, roles, labels = visit.form.text("name"), visit.form.all("role"), visit.form.text("labels").split()
     identity = visit.form.text("identity").strip() or None
     password = None if identity else _new_password()
     try:
         made = create_user(
-            desk.ledger, name, roles, password=password, oidc_identity=identity, now=visit.now, by=visit.who.name
+            desk.ledger,
+            name,
+            roles,
+            password=password,
+            oidc_identity=identity,
+            now=visit.now,
+            by=visit.who.name,
+            labels=labels,
         )
     except LedgerError as error:
         return _users_page(desk, visit, refusal=str(error), typed=True)
@@ -59,6 +67,15 @@ def change_roles(desk: "Desk", visit: Visit) -> Response:
     except LedgerError as error:
         return _users_page(desk, visit, refusal=str(error))
     return _users_page(desk, visit, done=f"The roles of {user.name} are changed.")
+
+
+def change_labels(desk: "Desk", visit: Visit) -> Response:
+    user = _user_of(desk, visit)
+    try:
+        set_labels(desk.ledger, user.name, visit.form.text("labels").split(), by=visit.who.name)
+    except LedgerError as error:
+        return _users_page(desk, visit, refusal=str(error))
+    return _users_page(desk, visit, done=f"The labels of {user.name} are changed.")
 
 
 def reset_password(desk: "Desk", visit: Visit) -> Response:
@@ -118,4 +135,5 @@ def _users_page(
         typed_name=visit.form.text("name") if typed else "",
         typed_roles=visit.form.all("role") if typed else (),
         typed_identity=visit.form.text("identity") if typed else "",
+        typed_labels=visit.form.text("labels") if typed else "",
     )

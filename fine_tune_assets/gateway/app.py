@@ -42,6 +42,7 @@ from fine_tune_assets.gateway.outcomes import OutcomeCounter
 from fine_tune_assets.gateway.records import Recorded, prompt_key, record_of
 from fine_tune_assets.gateway.requests import LIVE, FeedbackBody, correction_body, engine_request, read_json
 from fine_tune_assets.gateway.traffic import Traffic
+from fine_tune_assets.gateway.warming import Warming, load_encoder, may_embed
 from fine_tune_assets.ledger.corrections import record_correction
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.deployments import live_deployment
@@ -104,6 +105,7 @@ class Gateway:
         self.traffic = Traffic(settings, ledger)
         self._chat = Chat(settings, ledger, self._counter, self._gate, self.traffic)
         self._door, self._limits, self._embedder = Door(settings, ledger), Limits(ledger), Embedder()
+        self._warming = Warming(self._needs_encoder, self._load_encoder)
         self.journal = Journal(ledger, settings.gateway_audit_days, syncs_each=settings.gateway_audit_syncs_each)
         self.metrics = Metrics()
 
@@ -114,6 +116,7 @@ class Gateway:
             self.journal.keep_cutting(),
             self.journal.keep_syncing(),
             self._gate.run(),
+            self._warming.run(),
         )
         tasks = [asyncio.create_task(each) for each in running]
         self.traffic.start()
@@ -130,14 +133,22 @@ class Gateway:
             self._embedder.close()
             self._ledger.close()
 
+    def _needs_encoder(self) -> bool:
+        return self._chat.answers_from() is not None or may_embed(self._settings, self._ledger)
+
+    def _load_encoder(self) -> None:
+        load_encoder()
+        self._chat.open_documents()
+
     async def health(self, _request: Request) -> Response:
         """Whether the process answers; says nothing about anything else."""
         return JSONResponse({"status": "ok"})
 
     async def ready(self, _request: Request) -> Response:
-        """Whether a release is live and has an engine, and answers can be checked if they have to be."""
+        """Whether a release is live and has an engine, answers can be checked if they have to be, and the encoder is loaded."""
         live = await run_in_threadpool(live_deployment, self._ledger)
-        is_ready = live is not None and live.engine_url is not None and self._gate.is_ready
+        has_engine = live is not None and live.engine_url is not None
+        is_ready = has_engine and self._gate.is_ready and self._warming.is_ready
         return JSONResponse({"status": "ready" if is_ready else "not ready"}, status_code=200 if is_ready else 503)
 
     async def show_metrics(self, request: Request) -> Response:
@@ -147,7 +158,7 @@ class Gateway:
     async def show_openapi(self, request: Request) -> Response:
         """For whoever has a key; what it allows does not matter."""
         await self._authorise(request, None)
-        return JSONResponse(openapi_document())
+        return JSONResponse(openapi_document(self._settings.gateway_max_tokens))
 
     async def list_models(self, request: Request) -> Response:
         caller = await self._authorise(request, "chat")

@@ -3,6 +3,7 @@
 Owns the door: nobody gets in unknown, and each route asks for a scope. Says why not, never what was presented.
 """
 
+import asyncio
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from urllib.parse import unquote
@@ -10,6 +11,7 @@ from urllib.parse import unquote
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
+from fine_tune_assets.core.access_labels import is_label
 from fine_tune_assets.core.oidc import OidcError
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.gateway.errors import ApiError, invalid
@@ -26,7 +28,12 @@ _REFUSALS = {
 
 
 ON_BEHALF_OF = "x-on-behalf-of"
+THEIR_LABELS = "x-on-behalf-of-labels"
+_TOKENS_AT_ONCE = 8
+"""Threads that verify tokens: a provider that takes long to say nothing holds up no key."""
 _LONGEST_NAME = 200
+_LONGEST_LABELS = 8192
+"""Characters of the header."""
 _LONGEST_WHO = 300
 """As of the desk's users."""
 
@@ -42,6 +49,8 @@ class Caller:
     tokens_per_day: int | None
     on_behalf_of: str | None = None
     """The person that a key with the scope `act_for` says it asks for."""
+    their_labels: frozenset[str] | None = None
+    """The labels that it says this person has; None: it said none."""
 
     @property
     def who(self) -> str:
@@ -50,7 +59,13 @@ class Caller:
 
     @property
     def labels(self) -> frozenset[str]:
-        """Access labels of documents that may be shown."""
+        """Access labels of documents that may be shown: of the person, where a key said them, else of the key or token."""
+        if self.their_labels is not None:
+            return self.their_labels
+        return self.own_labels
+
+    @property
+    def own_labels(self) -> frozenset[str]:
         return frozenset(scope.removeprefix("label:") for scope in self.scopes if scope.startswith("label:"))
 
 
@@ -61,6 +76,7 @@ class Door:
         """Raises SettingsError if half of the provider is set."""
         self._settings, self._ledger = settings, ledger
         self._verifier: TokenVerifier | None = read_verifier(settings)
+        self._verifying = asyncio.Semaphore(_TOKENS_AT_ONCE)
 
     async def let_in(self, request: Request) -> Caller:
         """Whoever proves who they are; what they may is asked with `require_scope`. Raises ApiError."""
@@ -69,10 +85,12 @@ class Door:
         if scheme.lower() != "bearer" or not presented:
             raise _refusal(401, "missing_api_key", "Send an API key: `Authorization: Bearer …`.")
         if self._verifier is not None and not presented.startswith(f"{PREFIX}_"):
-            caller = await run_in_threadpool(self._by_token, self._verifier, presented)
+            async with self._verifying:
+                caller = await run_in_threadpool(self._by_token, self._verifier, presented)
         else:
             caller = await run_in_threadpool(self._by_key, presented)
-        return acting_for(caller, request.headers.get(ON_BEHALF_OF))
+        acting = acting_for(caller, request.headers.get(ON_BEHALF_OF))
+        return with_labels(acting, request.headers.get(THEIR_LABELS))
 
     def _by_key(self, presented: str) -> Caller:
         check = check_key(self._ledger, presented, datetime.now(UTC))
@@ -109,6 +127,23 @@ def acting_for(caller: Caller, sent: str | None) -> Caller:
     if len(acting.who) > _LONGEST_WHO:
         raise invalid(f"{ON_BEHALF_OF} and the token's subject are too long together.")
     return acting
+
+
+def with_labels(caller: Caller, sent: str | None) -> Caller:
+    """The caller, with the labels of the person that it acts for, as words with spaces between. Raises ApiError.
+
+    A key hands on labels that it holds itself, or any with the scope `act_for_any_label`: else whoever may name a person could
+    read every document. What it hands on takes the place of its own, also where it is none.
+    """
+    if sent is None:
+        return caller
+    require_scope(caller, "act_for")
+    labels = frozenset(sent.split())
+    if caller.on_behalf_of is None or len(sent) > _LONGEST_LABELS or not all(map(is_label, labels)):
+        raise invalid(f"{THEIR_LABELS} must be labels with spaces between, of the person in {ON_BEHALF_OF}.")
+    if not labels <= caller.own_labels:
+        require_scope(caller, "act_for_any_label")
+    return replace(caller, their_labels=labels)
 
 
 def require_scope(caller: Caller, scope: str) -> None:

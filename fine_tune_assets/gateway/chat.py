@@ -237,6 +237,18 @@ class Chat:
         """The live release, with an engine or without. Raises ApiError if there is none."""
         return _live_of(find_targets(self._ledger))
 
+    def answers_from(self) -> RetrievalContract | None:
+        """How the live release answers from documents; None if it does not, or can't be read."""
+        try:
+            contract = self._release(self.live()).retrieval
+        except ApiError:
+            return None
+        return contract if contract is not None and contract.enabled else None
+
+    def open_documents(self) -> None:
+        if (contract := self.answers_from()) is not None:
+            self._knowledge.open(contract)
+
     def _choose(self, targets: list[Target], body: Mapping[str, Any], failed: set[str]) -> Target:
         """The live one; if that is away or has just failed, what served before, unless the caller named the release. If all
         failed, the live one again: it may have been started again, or the switch have come in between."""

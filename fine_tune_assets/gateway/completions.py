@@ -11,7 +11,7 @@ from fine_tune_assets.core.releases import AskedWith
 from fine_tune_assets.gateway.errors import ApiError, invalid
 from fine_tune_assets.gateway.requests import Permits, check_model, engine_request, refuse_unknown, sampling_fields
 
-_FIELDS = frozenset(
+FIELDS = frozenset(
     {
         "model", "prompt", "raw", "stream", "stream_options", "stop", "n", "best_of", "echo", "user", "temperature", "top_p",
         "max_tokens", "frequency_penalty", "presence_penalty", "seed",
@@ -49,7 +49,7 @@ def raw_completion(
 
 
 def _check(body: Mapping[str, Any]) -> None:
-    refuse_unknown(body, _FIELDS)
+    refuse_unknown(body, FIELDS)
     if body.get("best_of") not in (None, 1) or body.get("echo") not in (None, False):
         raise invalid("best_of must be 1, and echo false.")
 

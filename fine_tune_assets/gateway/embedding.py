@@ -1,4 +1,5 @@
-"""`/v1/embeddings`: texts to vectors, by the encoder that comes with this project. Loaded at the first request, in a thread.
+"""`/v1/embeddings`: texts to vectors, by the encoder that comes with this project. It is loaded before the first request where
+a key may embed (`warming`), else with it, in a thread.
 
 Owns the fields and limits of that route. The encoder reads 254 word pieces of a text: a longer one is refused, not cut in
 silence.
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 MODEL = "all-MiniLM-L6-v2"
 MOST_TEXTS = 256
 DIMENSIONS = 384
-_FIELDS = frozenset({"model", "input", "encoding_format", "dimensions", "user"})
+FIELDS = frozenset({"model", "input", "encoding_format", "dimensions", "user"})
 
 
 class Embedder:
@@ -47,7 +48,7 @@ class Embedder:
 
 
 def _checked(body: Mapping[str, Any]) -> tuple[list[str], bool]:
-    refuse_unknown(body, _FIELDS)
+    refuse_unknown(body, FIELDS)
     if body.get("model", MODEL) != MODEL:
         raise ApiError(404, "model_not_found", f"That model is not served. Name {MODEL!r}.")
     if body.get("dimensions") not in (None, DIMENSIONS):

@@ -15,9 +15,9 @@ from fine_tune_assets.gateway.schemas import SchemaError, enforced_schema
 
 FIELDS = frozenset({"tools", "tool_choice", "response_format", "logprobs", "top_logprobs"})
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_MOST_TOOLS = 64
-_MOST_PROBABILITIES = 20
-_FUNCTION_FIELDS = {"name", "description", "parameters", "strict"}
+MOST_TOOLS = 64
+MOST_PROBABILITIES = 20
+FUNCTION_FIELDS = {"name", "description", "parameters", "strict"}
 
 
 def extra_fields(
@@ -74,8 +74,8 @@ def _kind_of(choice: Any, tools: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _tools(given: Any) -> list[dict[str, Any]]:
-    if not isinstance(given, list) or not 0 < len(given) <= _MOST_TOOLS:
-        raise invalid(f"tools must be a list of 1 to {_MOST_TOOLS}.")
+    if not isinstance(given, list) or not 0 < len(given) <= MOST_TOOLS:
+        raise invalid(f"tools must be a list of 1 to {MOST_TOOLS}.")
     tools = [_tool(entry) for entry in given]
     if len({tool["function"]["name"] for tool in tools}) < len(tools):
         raise invalid("Two tools have the same name.")
@@ -84,7 +84,7 @@ def _tools(given: Any) -> list[dict[str, Any]]:
 
 def _tool(entry: Any) -> dict[str, Any]:
     function = entry.get("function") if isinstance(entry, dict) and entry.get("type") == "function" else None
-    if not isinstance(function, dict) or set(function) - _FUNCTION_FIELDS:
+    if not isinstance(function, dict) or set(function) - FUNCTION_FIELDS:
         raise invalid("Each tool must be a function with name, description and parameters.")
     name, description = function.get("name"), function.get("description") or ""
     if not _is_name(name) or not isinstance(description, str):
@@ -127,9 +127,9 @@ def _probability_fields(body: Mapping[str, Any], features: Features) -> dict[str
     if wanted not in (None, True, False):
         raise invalid("logprobs must be true or false.")
     if count is not None and (
-        not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= _MOST_PROBABILITIES
+        not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= MOST_PROBABILITIES
     ):
-        raise invalid(f"top_logprobs must be a whole number from 0 to {_MOST_PROBABILITIES}.")
+        raise invalid(f"top_logprobs must be a whole number from 0 to {MOST_PROBABILITIES}.")
     if not wanted:
         if count:
             raise invalid("top_logprobs needs logprobs.")
@@ -154,7 +154,7 @@ def tool_message(value: Mapping[str, Any], content: Callable[[Any], str], templa
             "tool_call_id": _call_id(value.get("tool_call_id")),
             "content": content(value.get("content")),
         }
-    if not isinstance(calls, list) or len(calls) > _MOST_TOOLS:
+    if not isinstance(calls, list) or len(calls) > MOST_TOOLS:
         raise invalid("tool_calls must be a list.")
     said = value.get("content")
     return {

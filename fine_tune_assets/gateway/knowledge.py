@@ -8,6 +8,7 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -80,6 +81,11 @@ class Knowledge:
 
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
         self._live = LiveKnowledge(settings, ledger)
+
+    def open(self, contract: RetrievalContract) -> None:
+        """The live index, before somebody asks. One that is not there or can't be read is said to who asks."""
+        with suppress(NoLiveKnowledgeError, KnowledgeStoreError):
+            self._live.index(contract.index_format)
 
     async def consult(
         self,

@@ -1,31 +1,46 @@
 """Bearer tokens of an OpenID provider: whether a token is the provider's, for this gateway and valid now, and what it allows.
 
-Owns the provider's keys (of a file or an address), which are kept for an hour and asked for again when a token names one that is
-not known, at most once a minute. Nothing of a token is logged or shown.
+Owns the provider's keys (of a file or an address). They are asked for again after half an hour, and used for an hour at most
+while the provider is away; and when a token names one that is not known, at most once a minute. Nothing of a token is logged or
+shown.
 """
 
+import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from joserfc import jwt
-from joserfc.errors import ExpiredTokenError, InvalidKeyIdError, JoseError
+from joserfc.errors import BadSignatureError, ExpiredTokenError, InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
 
 from fine_tune_assets.core.errors import SettingsError
-from fine_tune_assets.core.oidc import ALGORITHMS, LEEWAY_SECONDS, OidcError, ask_provider, require_tls
+from fine_tune_assets.core.oidc import (
+    ALGORITHMS,
+    LEEWAY_SECONDS,
+    OidcError,
+    ask_provider,
+    public_keys,
+    require_tls,
+    trusted,
+)
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.ledger.api_keys import check_scopes
 from fine_tune_assets.ledger.errors import LedgerError
 
+FRESH_SECONDS = 1800.0
+"""Older keys are asked for again, and used meanwhile."""
 KEEP_SECONDS = 3600.0
+"""Older keys open nothing."""
 ASK_AGAIN_SECONDS = 60.0
 FAILED_SECONDS = 1.0
 """After a failed attempt, for which nobody else tries."""
+_AWAY = "The sign-in provider's keys can't be read."
 _LONGEST_SUBJECT = 195
 """Characters: the ledger keeps authors of at most 200, `oidc:` among them."""
 _LONGEST_TOKEN = 16_384
@@ -47,44 +62,65 @@ class VerifiedToken:
 
 
 class KeySource:
-    """The provider's public keys. Safe to share between threads."""
+    """The provider's public keys. Safe to share between threads: who asks for them does not hold up those who have some."""
 
-    def __init__(self, place: str) -> None:
-        self._place, self._lock = place, threading.Lock()
-        self._keys: KeySet | None = None
-        self._read_at = self._asked_at = self._failed_at = float("-inf")
+    def __init__(
+        self, place: str, verify: ssl.SSLContext | bool = True, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._place, self._verify, self._clock, self._lock = place, verify, clock, threading.Lock()
+        self._known: tuple[KeySet, float] | None = None
+        self._asked_at = self._failed_at = float("-inf")
 
     def keys(self) -> KeySet:
         """Raises OidcError."""
+        if (found := self._younger_than(FRESH_SECONDS)) is not None:
+            return found
+        if (found := self._younger_than(KEEP_SECONDS)) is not None:
+            return self._refreshed(found)
         with self._lock:
-            if self._keys is None or time.monotonic() - self._read_at > KEEP_SECONDS:
-                self._read()
-            assert self._keys is not None
-            return self._keys
+            return self._younger_than(KEEP_SECONDS) or self._read()
 
     def read_again(self) -> bool:
-        """Whether they were read again: not if that was done within the last minute. Raises OidcError."""
+        """Whether they were read again: not if that was done within the last minute. Raises OidcError if it was and failed."""
         with self._lock:
-            if time.monotonic() - self._asked_at < ASK_AGAIN_SECONDS:
+            if self._clock() - self._asked_at < ASK_AGAIN_SECONDS:
+                if self._failed_at >= self._asked_at:
+                    raise OidcError(_AWAY)
                 return False
             self._read()
             return True
 
-    def _read(self) -> None:
-        # A provider that is away, or takes long to say nothing, is not asked for every request.
-        if time.monotonic() - self._failed_at < FAILED_SECONDS:
-            raise OidcError("The sign-in provider's keys can't be read.")
-        self._asked_at = time.monotonic()
+    def _younger_than(self, seconds: float) -> KeySet | None:
+        known = self._known
+        return known[0] if known is not None and self._clock() - known[1] <= seconds else None
+
+    def _refreshed(self, known: KeySet) -> KeySet:
+        """One at a time asks, once a minute; everybody else goes on with the keys that are known."""
+        if self._clock() - self._asked_at < ASK_AGAIN_SECONDS or not self._lock.acquire(blocking=False):
+            return known
         try:
-            self._keys = _key_set(self._loaded())
+            with suppress(OidcError):
+                return self._read()
+            return known
+        finally:
+            self._lock.release()
+
+    def _read(self) -> KeySet:
+        # A provider that is away, or takes long to say nothing, is not asked for every request.
+        if self._clock() - self._failed_at < FAILED_SECONDS:
+            raise OidcError(_AWAY)
+        self._asked_at = self._clock()
+        try:
+            found = public_keys(self._loaded())
         except OidcError:
-            self._failed_at = time.monotonic()
+            self._failed_at = self._clock()
             raise
-        self._read_at = time.monotonic()
+        self._known = (found, self._clock())
+        return found
 
     def _loaded(self) -> Mapping[str, Any]:
         if "://" in self._place:
-            return ask_provider("GET", self._place)
+            return ask_provider("GET", self._place, verify=self._verify)
         import json
 
         try:
@@ -92,23 +128,6 @@ class KeySource:
         except (OSError, ValueError):
             raise OidcError("The file of the sign-in provider's keys can't be read.") from None
         return found if isinstance(found, dict) else {}
-
-
-def _key_set(found: Mapping[str, Any]) -> KeySet:
-    try:
-        # A secret that both sides know is no public key, and one for encryption signs nothing.
-        public = [
-            key
-            for key in found["keys"]
-            if key.get("kty") in ("RSA", "EC", "OKP") and key.get("use", "sig") == "sig" and "d" not in key
-        ]
-        if not public:
-            raise ValueError("no key")
-        return KeySet.import_key_set({"keys": public})
-    except (JoseError, ValueError, KeyError, TypeError, AttributeError):
-        raise OidcError(
-            "The sign-in provider's keys can't be used: there must be public keys in the form JWKS."
-        ) from None
 
 
 class TokenVerifier:
@@ -146,7 +165,10 @@ class TokenVerifier:
         try:
             try:
                 return jwt.decode(token, self._source.keys(), algorithms=list(ALGORITHMS)).claims
-            except InvalidKeyIdError:
+            except (
+                InvalidKeyIdError,
+                BadSignatureError,
+            ):  # of a token without a key's name only the signature shows it
                 if not self._source.read_again():
                     raise
                 return jwt.decode(token, self._source.keys(), algorithms=list(ALGORITHMS)).claims
@@ -180,10 +202,11 @@ def read_verifier(settings: Settings) -> TokenVerifier | None:
     try:
         if "://" in place:
             require_tls(place)
+        verify = trusted(settings.oidc_ca)
         scopes = _scope_map(settings.gateway_oidc_scopes)
     except (OidcError, LedgerError) as error:
         raise SettingsError(f"gateway_oidc: {error}") from error
-    return TokenVerifier(issuer, audience, KeySource(place), settings.gateway_oidc_scope_claim, scopes)
+    return TokenVerifier(issuer, audience, KeySource(place, verify), settings.gateway_oidc_scope_claim, scopes)
 
 
 def _scope_map(text: str) -> dict[str, str] | None:

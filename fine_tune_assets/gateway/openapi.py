@@ -1,12 +1,17 @@
-"""The gateway's routes as an OpenAPI 3.1 document. Written by hand: what it says is checked against the running gateway by tests.
+"""The gateway's routes as an OpenAPI 3.1 document. Written by hand: what it says is checked against the running gateway by tests,
+and its fields against those that the code takes.
 
 Owns that document. `GET /openapi.json` gives it to whoever has a key.
 """
 
 from typing import Any
 
+from fine_tune_assets.core.error_kinds import KINDS_OF_CORRECTION, RATINGS, SEVERITIES
+from fine_tune_assets.gateway.callers import ON_BEHALF_OF, THEIR_LABELS
+from fine_tune_assets.gateway.embedding import DIMENSIONS, MOST_TEXTS
 from fine_tune_assets.gateway.embedding import MODEL as EMBEDDING_MODEL
-from fine_tune_assets.gateway.embedding import MOST_TEXTS
+from fine_tune_assets.gateway.extras import MOST_PROBABILITIES, MOST_TOOLS
+from fine_tune_assets.gateway.requests import LONGEST_WORK_SECONDS, MOST_STOPS, NUMBERS, WHOLE_NUMBERS
 
 Json = dict[str, Any]
 _TEXT: Json = {"type": "string"}
@@ -31,21 +36,24 @@ _MODEL_REFUSED = {
 }
 
 
-def openapi_document() -> Json:
-    """Exactly the routes that exist."""
+def openapi_document(max_tokens: int) -> Json:
+    """Exactly the routes that exist; `max_tokens` is the most that this installation lets callers ask for."""
+    sampling = _sampling(max_tokens)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Gateway", "version": "1", "description": "The one way in to the served model."},
         "security": [{"key": []}],
         "paths": {
             "/health": {"get": _open("Whether the process answers.", "health", ("200",))},
-            "/ready": {"get": _open("Whether a release is live and has an engine.", "ready", ("200", "503"))},
+            "/ready": {"get": _open("Whether a release is live and all is loaded.", "ready", ("200", "503"))},
             "/metrics": {"get": _metrics()},
             "/openapi.json": {"get": _get("This document.", "openapi", {"type": "object"})},
             "/v1/models": {"get": _get("The models that can be named.", "models", _MODELS)},
-            "/v1/chat/completions": {"post": _post("An answer.", "chat", _CHAT, "ChatAnswer", _MODEL_REFUSED, True)},
+            "/v1/chat/completions": {"post": _post("An answer.", "chat", _chat(sampling), "ChatAnswer", _MODEL_REFUSED, True)},
             "/v1/completions": {
-                "post": _post("An answer to one text.", "complete", _COMPLETION, "CompletionAnswer", _MODEL_REFUSED, True)
+                "post": _post(
+                    "An answer to one text.", "complete", _completion(sampling), "CompletionAnswer", _MODEL_REFUSED, True
+                )
             },
             "/v1/embeddings": {"post": _post("Vectors of texts.", "embed", _EMBEDDING, "Embeddings", {})},
             "/v1/corrections": {"post": _correction()},
@@ -69,24 +77,31 @@ def _number(kind: str, lowest: float, highest: float) -> Json:
     return {"type": [kind, "null"], "minimum": lowest, "maximum": highest}
 
 
-_SAMPLING: Json = {
-    "stream": _BOOLEAN,
-    "temperature": _number("number", 0, 2),
-    "top_p": _number("number", 0, 1),
-    "max_tokens": _number("integer", 1, 2048),
-    "frequency_penalty": _number("number", -2, 2),
-    "presence_penalty": _number("number", -2, 2),
-    "seed": _number("integer", 0, 2**32 - 1),
-    "stop": {
-        "anyOf": [
-            {"type": "null"},
-            {"type": "string", "minLength": 1},
-            {"type": "array", "items": {"type": "string", "minLength": 1}, "maxItems": 4},
-        ]
-    },
-    "n": {"enum": [1, None]},
-    "user": _TEXT,
+_STREAM_OPTIONS = {
+    **_object([], True, include_usage=_BOOLEAN, include_obfuscation=_BOOLEAN),
+    "type": ["object", "null"],
 }
+
+
+def _sampling(max_tokens: int) -> Json:
+    """Fields that chat and completions share."""
+    limits = NUMBERS | {"max_tokens": (1, max_tokens)}
+    numbers = {
+        name: _number("integer" if name in WHOLE_NUMBERS else "number", *limit) for name, limit in limits.items()
+    }
+    text = {"type": "string", "minLength": 1}
+    stops = {"type": "array", "items": text, "maxItems": MOST_STOPS}
+    return {
+        **numbers,
+        "model": _TEXT,
+        "stream": _BOOLEAN,
+        "stream_options": _STREAM_OPTIONS,
+        "stop": {"anyOf": [{"type": "null"}, text, stops]},
+        "n": {"enum": [1, None]},
+        "user": _TEXT,
+    }
+
+
 _CALL = _object(
     ["id", "type", "function"],
     id={"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,200}$"},
@@ -119,41 +134,43 @@ _TOOL = _object(
         strict={"type": ["boolean", "null"]},
     ),
 )
-_CHAT = _object(
-    ["messages"],
-    True,
-    model=_TEXT,
-    messages={"type": "array", "items": _MESSAGE, "minItems": 1},
-    max_completion_tokens=_number("integer", 1, 2048),
-    stream_options=_object([], True, include_usage=_BOOLEAN, include_obfuscation=_BOOLEAN),
-    tools={"type": "array", "items": _TOOL, "minItems": 1, "maxItems": 64},
-    tool_choice={"anyOf": [{"enum": ["auto", "none", "required"]}, {"type": "object"}]},
-    response_format=_object(
+
+
+def _chat(sampling: Json) -> Json:
+    form = _object(
         ["type"],
+        True,
         type={"enum": ["text", "json_object", "json_schema"]},
         json_schema=_object(["name", "schema"], name=_NAME, schema={"type": "object"}, strict=_BOOLEAN),
-    ),
-    logprobs=_BOOLEAN,
-    top_logprobs=_number("integer", 0, 20),
-    knowledge=_BOOLEAN,
-    **_SAMPLING,
-)
-_COMPLETION = _object(
-    ["prompt"],
-    True,
-    model=_TEXT,
-    prompt={
-        "anyOf": [
-            {"type": "string", "minLength": 1},
-            {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1, "maxItems": 1},
-        ]
-    },
-    raw=_BOOLEAN,
-    best_of={"enum": [1, None]},
-    echo={"enum": [False, None]},
-    stream_options=_object([], True, include_usage=_BOOLEAN),
-    **_SAMPLING,
-)
+    )
+    return _object(
+        ["messages"],
+        True,
+        **sampling,
+        messages={"type": "array", "items": _MESSAGE, "minItems": 1},
+        max_completion_tokens=sampling["max_tokens"],
+        tools={"type": "array", "items": _TOOL, "minItems": 1, "maxItems": MOST_TOOLS},
+        tool_choice={"anyOf": [{"enum": ["auto", "none", "required"]}, {"type": "object"}]},
+        response_format=form,
+        logprobs=_BOOLEAN,
+        top_logprobs=_number("integer", 0, MOST_PROBABILITIES),
+        knowledge=_BOOLEAN,
+    )
+
+
+def _completion(sampling: Json) -> Json:
+    text = {"type": "string", "minLength": 1}
+    return _object(
+        ["prompt"],
+        True,
+        **sampling,
+        prompt={"anyOf": [text, {"type": "array", "items": text, "minItems": 1, "maxItems": 1}]},
+        raw=_BOOLEAN,
+        best_of={"enum": [1, None]},
+        echo={"enum": [False, None]},
+    )
+
+
 _EMBEDDING = _object(
     ["input"],
     True,
@@ -165,14 +182,30 @@ _EMBEDDING = _object(
         ]
     },
     encoding_format={"enum": ["float", "base64"]},
-    dimensions={"enum": [384, None]},
+    dimensions={"enum": [DIMENSIONS, None]},
     user=_TEXT,
 )
+_FILLED: Json = {"type": "string", "pattern": r"\S"}
+_ABOUT_THE_ERROR: Json = {
+    "error_kind": {"enum": [*KINDS_OF_CORRECTION, None]},
+    "severity": {"enum": [*SEVERITIES, None]},
+}
 _CORRECTION: Json = {
-    "type": "object",
-    "description": "A better answer: release_id, instruction, input, answer, corrected_answer.",
-    "properties": dict.fromkeys(("release_id", "instruction", "input", "answer", "corrected_answer"), _TEXT),
-    "required": ["release_id"],
+    "description": "A better answer; or a thumb, which comes without texts.",
+    "anyOf": [
+        _object(
+            ["release_id", "instruction", "answer", "corrected_answer"],
+            True,
+            release_id=_FILLED,
+            instruction=_FILLED,
+            input={"type": ["string", "null"]},
+            answer=_TEXT,
+            corrected_answer=_FILLED,
+            seconds_spent=_number("integer", 0, LONGEST_WORK_SECONDS),
+            **_ABOUT_THE_ERROR,
+        ),
+        _object(["release_id", "rating"], True, release_id=_TEXT, rating={"enum": list(RATINGS)}, **_ABOUT_THE_ERROR),
+    ],
 }
 _ERROR = _object(
     ["error"],
@@ -212,7 +245,7 @@ _EMBEDDINGS = _object(
 _MODELS = _object(
     ["object", "data"], object={"const": "list"}, data={"type": "array", "items": _object(["id"], id=_TEXT)}
 )
-_KEPT = _object(["id", "object"], id=_TEXT, object=_TEXT)
+_KEPT = _object(["id", "object"], id=_TEXT, object={"enum": ["correction", "feedback"]})
 
 
 def _errors(codes: dict[str, str]) -> Json:
@@ -241,6 +274,13 @@ def _metrics() -> Json:
     }  # fmt: skip
 
 
+def _header(name: str, longest: int, shortest: int = 0) -> Json:
+    return {"name": name, "in": "header", "schema": {"type": "string", "minLength": shortest, "maxLength": longest}}
+
+
+_FOR_A_PERSON = [_header(ON_BEHALF_OF, 600, 1), _header(THEIR_LABELS, 8192)]
+
+
 def _post(words: str, name: str, body: Json, answer: str, more: dict[str, str], is_streamed: bool = False) -> Json:
     good = _good({"$ref": f"#/components/schemas/{answer}"})
     if is_streamed:
@@ -248,6 +288,7 @@ def _post(words: str, name: str, body: Json, answer: str, more: dict[str, str], 
     return {
         "summary": words,
         "operationId": name,
+        "parameters": _FOR_A_PERSON,
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
         "responses": {"200": good, **_errors(_REFUSED | more)},
     }
@@ -257,5 +298,4 @@ def _correction() -> Json:
     found = _post("Keep a better answer.", "correct", _CORRECTION, "Correction", {"409": "Used with another content."})
     responses = {**found["responses"], "201": found["responses"]["200"]}
     del responses["200"]
-    key = {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "minLength": 1, "maxLength": 200}}
-    return {**found, "parameters": [key], "responses": responses}
+    return {**found, "parameters": [*found["parameters"], _header("Idempotency-Key", 200, 1)], "responses": responses}

@@ -77,11 +77,17 @@ class Record:
             self.tokens_in, self.tokens_out = (count if isinstance(count, int) else None for count in counts)
 
     @property
+    def _labels(self) -> str | None:
+        said = self.caller.their_labels if self.caller else None
+        return None if said is None else " ".join(sorted(said))
+
+    @property
     def entry(self) -> Entry:
         milliseconds = round((time.monotonic() - self.started) * 1000)
         line = RequestLine(
             datetime.now(UTC), self.caller.who if self.caller else None, self.route, self.status or 500, self.code,
             self.release_id, self.tokens_in, self.tokens_out, milliseconds, self.prompt_hash, self.identifiers,
+            labels=self._labels,
         )  # fmt: skip
         has_budget = self.caller is not None and self.caller.tokens_per_day is not None
         tokens = (self.tokens_in or 0) + (self.tokens_out or 0) if has_budget else 0

@@ -27,7 +27,7 @@ MAX_TOKENS_DEFAULT = 512
 LIVE = "live"
 """The model name that always means the release that is live."""
 
-_CHECKS: dict[str, tuple[float, float]] = {
+NUMBERS: dict[str, tuple[float, float]] = {
     "temperature": (0, 2),
     "top_p": (0, 1),
     "max_tokens": (1, 1_000_000),
@@ -36,14 +36,17 @@ _CHECKS: dict[str, tuple[float, float]] = {
     "seed": (0, 2**32 - 1),
 }
 """Number fields that go through to the engine: lowest, highest."""
-_WHOLE_NUMBERS = frozenset({"max_tokens", "seed"})
+WHOLE_NUMBERS = frozenset({"max_tokens", "seed"})
 _OTHER_FIELDS = frozenset(
     {"model", "messages", "stream", "stream_options", "stop", "n", "user", "max_completion_tokens", "knowledge"}
 )
+CHAT_FIELDS = frozenset({*NUMBERS, *_OTHER_FIELDS, *EXTRA_FIELDS})
+STREAM_OPTIONS = frozenset({"include_usage", "include_obfuscation"})
+MOST_STOPS = 4
 _READ_SECONDS = 30.0
 """For a whole body: who sends it by the byte holds a place."""
 _CORRECTION_TEXTS = ("release_id", "instruction", "input", "answer", "corrected_answer")
-_LONGEST_WORK_SECONDS = 86_400
+LONGEST_WORK_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ def engine_request(body: Mapping[str, Any], release_id: str, asked_with: AskedWi
     Control tokens in messages are made plain text, as in training: no caller, and no report, ends a turn or opens one.
     Temperature is 0 unless the caller says otherwise: that is how the release was judged.
     """
-    refuse_unknown(body, {*_CHECKS, *_OTHER_FIELDS, *EXTRA_FIELDS})
+    refuse_unknown(body, CHAT_FIELDS)
     check_model(body, release_id)
     return {
         "model": release_id,
@@ -147,7 +150,7 @@ def sampling_fields(body: Mapping[str, Any], permits: Permits) -> dict[str, Any]
     """How the answer is sampled, how long it may be and whether it is streamed. Raises ApiError."""
     if body.get("n") not in (None, 1):
         raise _invalid("Only one answer a request: n must be 1.")
-    numbers = {name: body[name] for name in _CHECKS if body.get(name) is not None}
+    numbers = {name: body[name] for name in NUMBERS if body.get(name) is not None}
     if body.get("max_completion_tokens") is not None:
         numbers["max_tokens"] = body["max_completion_tokens"]
     for name, value in numbers.items():
@@ -167,7 +170,7 @@ def wants_usage(body: Mapping[str, Any]) -> bool:
     options = body.get("stream_options")
     if options is None:
         return False
-    is_known = isinstance(options, dict) and not set(options) - {"include_usage", "include_obfuscation"}
+    is_known = isinstance(options, dict) and not set(options) - STREAM_OPTIONS
     if not is_known or not is_streaming(body) or options.get("include_usage") not in (None, True, False):
         raise _invalid("stream_options needs a stream, and may hold include_usage only.")
     return bool(options.get("include_usage"))
@@ -250,18 +253,18 @@ def _content(value: Any) -> str:
 
 
 def _check_number(name: str, value: Any) -> None:
-    lowest, highest = _CHECKS[name]
+    lowest, highest = NUMBERS[name]
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and lowest <= value <= highest and (name not in _WHOLE_NUMBERS or isinstance(value, int)):
+    if is_number and lowest <= value <= highest and (name not in WHOLE_NUMBERS or isinstance(value, int)):
         return
-    kind = "a whole number" if name in _WHOLE_NUMBERS else "a number"
+    kind = "a whole number" if name in WHOLE_NUMBERS else "a number"
     raise _invalid(f"{name} must be {kind} from {lowest:g} to {highest:g}.")
 
 
 def _stop(value: Any) -> list[str]:
     stops = [value] if isinstance(value, str) else value
-    if not isinstance(stops, list) or len(stops) > 4 or not all(isinstance(s, str) and s for s in stops):
-        raise _invalid("stop must be a text, or a list of at most four.")
+    if not isinstance(stops, list) or len(stops) > MOST_STOPS or not all(isinstance(s, str) and s for s in stops):
+        raise _invalid(f"stop must be a text, or a list of at most {MOST_STOPS}.")
     return stops
 
 
@@ -288,6 +291,6 @@ def correction_body(body: Mapping[str, Any]) -> CorrectionBody | FeedbackBody:
 
 
 def _check_seconds(value: Any) -> None:
-    if value is None or (type(value) is int and 0 <= value <= _LONGEST_WORK_SECONDS):
+    if value is None or (type(value) is int and 0 <= value <= LONGEST_WORK_SECONDS):
         return
-    raise _invalid(f"seconds_spent must be a whole number from 0 to {_LONGEST_WORK_SECONDS}.")
+    raise _invalid(f"seconds_spent must be a whole number from 0 to {LONGEST_WORK_SECONDS}.")

@@ -20,7 +20,7 @@ from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
 from fine_tune_assets.ledger.schema import api_keys
 
-SCOPES = ("chat", "correct", "embed", "metrics", "system_prompt", "raw_completions", "act_for")
+SCOPES = ("chat", "correct", "embed", "metrics", "system_prompt", "raw_completions", "act_for", "act_for_any_label")
 """Besides these, `label:NAME`: may see documents with that access label."""
 _LABEL = re.compile(r"label:[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SCOPES_CHARACTERS = 200
@@ -151,6 +151,15 @@ def rotate_key(ledger: Ledger, key_id: str, grace: timedelta, by: str = OPERATOR
         connection.execute(api_keys.update().where(api_keys.c.key_id == key_id).values(**values))
         audit.append(connection, by, "rotated API key", key_id)
     return NewKey(key_id, f"{PREFIX}_{key_id}_{secret}")
+
+
+def change_scopes(ledger: Ledger, key_id: str, scopes: Collection[str], by: str = OPERATOR) -> None:
+    """From the next request on. Raises UnknownRecordError, and LedgerError for an unknown scope or none."""
+    wanted = " ".join(check_scopes(scopes))
+    with ledger.begin() as connection:
+        _find(connection, key_id)
+        connection.execute(api_keys.update().where(api_keys.c.key_id == key_id).values(scopes=wanted))
+        audit.append(connection, by, "changed scopes of API key", f"{key_id}: {wanted}")
 
 
 def revoke_key(ledger: Ledger, key_id: str, by: str = OPERATOR) -> None:

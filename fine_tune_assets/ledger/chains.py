@@ -47,6 +47,8 @@ class Chain:
     table: sa.Table
     columns: tuple[str, ...]
     """Its own, in the order in which they are hashed."""
+    later: tuple[str, ...] = ()
+    """Columns that came later, hashed where they hold something: lines of before keep their hash."""
 
     def append(
         self,
@@ -77,6 +79,7 @@ class Chain:
     def hash_line(self, position: int, previous: str, line: Mapping[str, Any] | sa.RowMapping) -> str:
         at: datetime = line["at"]
         own = [line[name] for name in self.columns]
+        own += [[name, line[name]] for name in self.later if line[name] is not None]
         return fingerprint_json([position, at.astimezone(UTC).isoformat(), *own, previous])
 
     def _newest(self, connection: sa.Connection) -> Start | None:

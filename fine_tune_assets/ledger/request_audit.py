@@ -35,9 +35,13 @@ class RequestLine:
     prompt_hash: str | None
     identifiers: int | None
     requests: int = 1
+    labels: str | None = None
 
 
-_CHAIN = Chain(request_lines, tuple(name for name in RequestLine.__dataclass_fields__ if name != "at"))
+_LATER = ("labels",)
+_CHAIN = Chain(
+    request_lines, tuple(name for name in RequestLine.__dataclass_fields__ if name not in ("at", *_LATER)), _LATER
+)
 
 
 def record_requests(

@@ -68,6 +68,8 @@ users = sa.Table(
     sa.Column("disabled_at", UtcTime),
     sa.Column("failed_sign_ins", sa.Integer, nullable=False),
     sa.Column("locked_until", UtcTime),
+    # Access labels that an operator gave, with a space between.
+    sa.Column("labels", sa.Text),
 )
 
 sessions = sa.Table(
@@ -78,6 +80,8 @@ sessions = sa.Table(
     sa.Column("created_at", UtcTime, nullable=False),
     sa.Column("last_seen_at", UtcTime, nullable=False),
     sa.Column("expires_at", UtcTime, nullable=False),
+    # Access labels by the groups that the sign-in provider named.
+    sa.Column("labels", sa.Text),
 )
 
 review_items = sa.Table(
@@ -423,6 +427,8 @@ request_lines = sa.Table(
     sa.Column("identifiers", sa.Integer),
     # More than one only for refusals of nobody known, of the same second.
     sa.Column("requests", sa.Integer, nullable=False),
+    # That a key said the person has for whom it acts; NULL where it said none, empty where it said that there are none.
+    sa.Column("labels", sa.Text),
     sa.Column("previous_hash", sa.String(64), nullable=False, unique=True),
     sa.Column("line_hash", sa.String(64), nullable=False, unique=True),
 )

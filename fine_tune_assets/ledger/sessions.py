@@ -5,6 +5,8 @@ be reversed by trying candidates. What ends all sessions of a user (a new passwo
 """
 
 import secrets
+import textwrap
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -18,6 +20,7 @@ from fine_tune_assets.ledger.users import User
 
 _TOUCH_SECONDS = 60
 """How often at most a visit is written down: the ledger has one writer."""
+_LABELS_OF_A_LINE = 300
 
 
 @dataclass(frozen=True)
@@ -30,33 +33,50 @@ class SessionLimits:
 
 @dataclass(frozen=True)
 class Session:
-    """Somebody who is signed in. Roles and name are read anew for each request."""
+    """Somebody who is signed in. Name, roles and the user's own labels are read anew for each request."""
 
     token: str
     user_id: str
     name: str
     roles: frozenset[str]
+    labels: frozenset[str] = frozenset()
+    """Access labels of documents: the user's own, and those of the groups that the sign-in provider named."""
 
     def __repr__(self) -> str:
         """Without the token: a repr ends up in logs."""
         return f"Session(name={self.name!r})"
 
 
-def start_session(ledger: Ledger, user: User, limits: SessionLimits, *, now: datetime, how: str) -> str:
-    """A new token for `user`; `how` it was is for the audit log. Clears away sessions that ran out."""
+def start_session(
+    ledger: Ledger, user: User, limits: SessionLimits, *, now: datetime, how: str, labels: Collection[str] = ()
+) -> str:
+    """A new token for `user`; `how` it was is for the audit log. `labels`, by the provider's groups, end with the session.
+
+    Clears away sessions that ran out.
+    """
     token = secrets.token_urlsafe(32)
     row = {"token_hash": fingerprint_text(token), "user_id": user.user_id, "created_at": now, "last_seen_at": now}
+    told = " ".join(sorted(labels))
     with ledger.begin() as connection:
         connection.execute(sessions.delete().where(_is_over(limits, now)))
-        connection.execute(sessions.insert().values(**row, expires_at=now + limits.longest))
+        connection.execute(sessions.insert().values(**row, labels=told, expires_at=now + limits.longest))
         audit.append(connection, user.name, "signed in", how)
+        for part in textwrap.wrap(told, _LABELS_OF_A_LINE, break_on_hyphens=False):
+            audit.append(connection, user.name, "has labels by groups", part)
     return token
 
 
 def find_session(ledger: Ledger, token: str, limits: SessionLimits, *, now: datetime) -> Session | None:
     """Whose token it is, or None if it is unknown, ran out, or its user is disabled."""
     query = (
-        sa.select(users.c.user_id, users.c.name, users.c.roles, sessions.c.last_seen_at)
+        sa.select(
+            users.c.user_id,
+            users.c.name,
+            users.c.roles,
+            users.c.labels,
+            sessions.c.labels.label("of_groups"),
+            sessions.c.last_seen_at,
+        )
         .join(users, users.c.user_id == sessions.c.user_id)
         .where(sessions.c.token_hash == fingerprint_text(token), users.c.disabled_at.is_(None))
         .where(sa.not_(_is_over(limits, now)))
@@ -67,7 +87,11 @@ def find_session(ledger: Ledger, token: str, limits: SessionLimits, *, now: date
         return None
     if now - row["last_seen_at"] >= timedelta(seconds=_TOUCH_SECONDS):
         _touch(ledger, token, now)
-    return Session(token, row["user_id"], row["name"], frozenset(row["roles"].split()))
+    return Session(token, row["user_id"], row["name"], frozenset(row["roles"].split()), _labels(row))
+
+
+def _labels(row: sa.RowMapping) -> frozenset[str]:
+    return frozenset(f"{row['labels'] or ''} {row['of_groups'] or ''}".split())
 
 
 def end_session(ledger: Ledger, session: Session) -> None:

@@ -4,14 +4,16 @@ Owns who there is, that one operator always remains, and the lock-out after fail
 case and spacing. Sessions are in the module beside this one; what a role may do is the desk's.
 """
 
+import textwrap
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
+from fine_tune_assets.core.access_labels import LabelError, check_labels
 from fine_tune_assets.core.people import person_key
 from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.database import Ledger
@@ -26,6 +28,8 @@ FREE_FAILURES = 5
 """Failures in a row before a name is locked: NIST SP 800-63B-4 allows 100, with growing waits."""
 FIRST_LOCK_SECONDS = 60
 LONGEST_LOCK_SECONDS = 3600
+_LABELS_OF_A_LINE = 90
+"""Characters, beside the longest name."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class User:
     has_password: bool
     oidc_identity: str | None
     locked_until: datetime | None
+    labels: tuple[str, ...] = ()
+    """Access labels of documents that the user may see, besides those of their groups at the sign-in provider."""
 
     @property
     def is_enabled(self) -> bool:
@@ -53,8 +59,9 @@ def create_user(
     oidc_identity: str | None,
     now: datetime,
     by: str = OPERATOR,
+    labels: Collection[str] = (),
 ) -> User:
-    """Raises LedgerError for a name or identity that is taken, an unknown role, a weak password, or no way to sign in."""
+    """Raises LedgerError for a taken name or identity, an unknown role, a word that is no label, a weak password or no way in."""
     spelt = " ".join(name.split())
     if not spelt or len(spelt) > 200 or not spelt.isprintable():
         raise LedgerError(
@@ -74,11 +81,14 @@ def create_user(
         "roles": " ".join(check_roles(roles)),
         "created_at": now,
         "failed_sign_ins": 0,
+        "labels": " ".join(_checked(labels)),
     }
     with ledger.begin() as connection:
         _refuse_taken(connection, row)
         connection.execute(users.insert().values(**row))
         audit.append(connection, by, "created a user", f"user {spelt}: {row['roles']}")
+        if labels:
+            _tell_labels(connection, by, row)
     return find_user(ledger, spelt)
 
 
@@ -118,6 +128,29 @@ def set_roles(ledger: Ledger, name: str, roles: Collection[str], *, by: str = OP
             _keep_an_operator(connection, row)
         _change(connection, row, roles=" ".join(wanted))
         audit.append(connection, by, "changed roles", f"user {row['name']}: {' '.join(wanted)}")
+
+
+def set_labels(ledger: Ledger, name: str, labels: Collection[str], *, by: str = OPERATOR) -> None:
+    """Exactly these access labels, from the next click on. Raises UnknownRecordError, and LedgerError for a word that is none."""
+    wanted = " ".join(_checked(labels))
+    with ledger.begin() as connection:
+        row = _require(connection, name)
+        if wanted != (row["labels"] or ""):
+            _change(connection, row, labels=wanted)
+            _tell_labels(connection, by, {"name": row["name"], "labels": wanted})
+
+
+def _checked(labels: Collection[str]) -> tuple[str, ...]:
+    try:
+        return check_labels(labels)
+    except LabelError as error:
+        raise LedgerError(str(error)) from error
+
+
+def _tell_labels(connection: sa.Connection, by: str, row: Mapping[str, Any]) -> None:
+    """Of many labels in several lines: one holds so many characters."""
+    for part in textwrap.wrap(row["labels"], _LABELS_OF_A_LINE, break_on_hyphens=False) or ["none"]:
+        audit.append(connection, by, "changed labels", f"user {row['name']}: {part}")
 
 
 def disable_user(ledger: Ledger, name: str, *, now: datetime, by: str = OPERATOR) -> None:
@@ -241,4 +274,5 @@ def _user(row: Any) -> User:
         row["password_hash"] is not None,
         row["oidc_identity"],
         row["locked_until"],
+        tuple((row["labels"] or "").split()),
     )

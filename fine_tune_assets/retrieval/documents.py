@@ -11,10 +11,11 @@ from datetime import date
 from enum import StrEnum
 from typing import Any
 
+from fine_tune_assets.core.access_labels import is_label
+
 EVERYONE = "everyone"
 """The label that every caller holds."""
 FACTS = ("title", "version", "valid_from", "valid_to", "labels", "patient_free")
-_LABEL = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _LONGEST = 300
 
 
@@ -90,10 +91,6 @@ def facts_of(stated: Mapping[str, Any], title: str, version: str) -> Facts:
             DocumentFault.NO_LABELS, f"Say who may see it: `labels: [{EVERYONE}]`, or labels that keys hold."
         )
     return Facts(texts["title"] or title, texts["version"] or version, labels, days["valid_from"], days["valid_to"])
-
-
-def is_label(text: str) -> bool:
-    return _LABEL.fullmatch(text) is not None
 
 
 def _labels(value: Any, faults: list[str]) -> tuple[str, ...]:

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from fine_tune_assets.core.access_labels import is_label
 from fine_tune_assets.core.errors import FineTuneError
-from fine_tune_assets.retrieval.documents import is_label
 
 Floats = NDArray[np.float32]
 COLUMNS = ("chunk_id", "title", "source", "version", "heading_path", "text")

@@ -34,6 +34,18 @@ def test_a_user_is_added_listed_changed_and_disabled() -> None:
     assert "disabled" not in run("list").output
 
 
+def test_labels_are_given_shown_and_taken_away() -> None:
+    """A user sees documents of these labels when asking on the desk."""
+    assert run("add", "Reader One", "--role", "user", "--label", "hr").exit_code == 0
+    assert "labels: hr" in run("list").output
+    assert run("labels", "reader one", "--label", "pharmacy", "--label", "hr").output.strip().endswith("pharmacy, hr")
+    assert "labels: hr pharmacy" in run("list").output
+    assert run("labels", "Reader One").exit_code == 0
+    assert "labels" not in run("list").output
+    refused = run("labels", "Reader One", "--label", "Human Resources")
+    assert (refused.exit_code, "A label is a word" in refused.output) == (1, True)
+
+
 def test_a_password_is_read_from_standard_input_and_never_printed() -> None:
     """No option takes one: the shell's history and the list of processes would keep it."""
     added = run("add", "Reviewer One", "--role", "reviewer")

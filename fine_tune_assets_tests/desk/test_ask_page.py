@@ -16,19 +16,22 @@ import httpx
 import pytest
 
 from fine_tune_assets.core.errors import SettingsError
-from fine_tune_assets.core.keys import read_or_create_key
+from fine_tune_assets.core.keys import create_private_file, read_or_create_key
 from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.desk.app import create_app
 from fine_tune_assets.desk.gateway_client import GatewayClient
-from fine_tune_assets.desk.gateway_key import KEY_FILE
-from fine_tune_assets.ledger.api_keys import list_keys, revoke_key
+from fine_tune_assets.desk.gateway_key import KEY_FILE, desk_key
+from fine_tune_assets.ledger import audit
+from fine_tune_assets.ledger.api_keys import change_scopes, create_key, list_keys, revoke_key
 from fine_tune_assets.ledger.corrections import list_corrections
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.schema import answer_feedback, request_lines
+from fine_tune_assets.ledger.users import find_user
 from fine_tune_assets_tests.desk.asking import Speaker, asking
 from fine_tune_assets_tests.desk.conftest import Site, Visitor, free_port, start_desk
 from fine_tune_assets_tests.gateway.test_knowledge import CONTRACT, FILES
-from fine_tune_assets_tests.retrieval.made import LEAVE, document
+from fine_tune_assets_tests.retrieval.made import LEAVE, SALARIES, document
 from fine_tune_assets_tests.retrieval.test_answering import go_live
 
 MARKER = "Zyxomarkwort"
@@ -116,7 +119,7 @@ def test_an_answer_comes_through_the_gateway_in_the_askers_name(site: Site, aske
         who = connection.execute(request_lines.select()).mappings().all()[-1]["who"]
     (key,) = list_keys(site.ledger)
     assert who == f"key:{key.key_id} for {asker.name}"
-    assert key.scopes == ("chat", "correct", "act_for")
+    assert key.scopes == ("chat", "correct", "act_for", "act_for_any_label")
 
 
 def test_a_task_is_asked_as_it_was_trained_and_corrected_as_that_task(asker: Asker, speaker: Speaker) -> None:
@@ -230,6 +233,51 @@ def test_citations_and_what_no_passage_holds_are_shown(tmp_path: Path) -> None:
         unknown = ask(asker, "What is the boiling point of tungsten?")
     assert CONTRACT.nothing_found in unknown
     assert "No document that you may see answers this." in unknown
+
+
+def test_a_person_sees_the_documents_of_their_own_labels(tmp_path: Path) -> None:
+    """From the next click on, and the log says which they were. Another one on the same desk, through the same key, sees none."""
+    question = "In which band of the pay scale is the salary of a ward head?"
+    with running(tmp_path, FILES) as (site, speaker):
+        go_live(site.settings, site.ledger, document("leave.md", LEAVE), document("pay.md", SALARIES, ("hr",)))
+        speaker.pieces = ["In ", "band 12 [1]."]
+        asker, other = asker_at(site), asker_at(site)
+        assert "pay.md" not in ask(asker, question)
+        site.add("Operator One", "operator")
+        operator = site.signed_in("Operator One")
+        form = {"labels": " hr  pharmacy hr "}
+        who = find_user(site.ledger, asker.name).user_id
+        assert "are changed" in operator.post(f"/users/{who}/labels", form, page="/users").text
+        assert 'value="hr pharmacy"' in operator.get("/users").text
+        shown = ask(asker, question)
+        assert ("pay.md" in shown, "those labelled hr, pharmacy" in shown) == (True, True)
+        assert "pay.md" not in ask(other, question)
+        assert len(speaker.asked) == 1
+        refused = operator.post(f"/users/{who}/labels", {"labels": "HR"}, page="/users")
+        assert (refused.status_code, find_user(site.ledger, asker.name).labels) == (400, ("hr", "pharmacy"))
+        operator.post(f"/users/{who}/labels", {"labels": ""}, page="/users")
+        assert "pay.md" not in ask(asker, question)
+        with site.ledger.read() as connection:
+            lines = list(connection.execute(request_lines.select().order_by(request_lines.c.position)).mappings())
+        told = [line.about for line in audit.lines(site.ledger) if line.what == "changed labels"]
+    assert [line["labels"] for line in lines] == ["", "hr pharmacy", "", ""]
+    assert told == [f"user {asker.name}: hr pharmacy", f"user {asker.name}: none"]
+
+
+def test_the_key_of_an_earlier_version_can_hand_on_labels_after_an_update(settings: Settings) -> None:
+    """Else the desk could ask nothing until somebody removes its key. Another key of that name is left alone."""
+    ledger = open_ledger(settings.database_url)
+    old = create_key(ledger, "desk", ["chat", "correct", "act_for"])
+    create_private_file(settings.layout.keys / KEY_FILE, old.secret.encode())
+    create_app(settings)
+    (key,) = list_keys(ledger)
+    assert key.scopes == ("chat", "correct", "act_for", "act_for_any_label")
+    assert desk_key(ledger, settings.layout.keys) == old.secret
+    assert audit.lines(ledger)[-1].what == "changed scopes of API key"
+    change_scopes(ledger, key.key_id, ["chat"])
+    create_app(settings)
+    assert list_keys(ledger)[0].scopes == ("chat",)
+    ledger.close()
 
 
 def test_no_text_comes_out_in_a_log_or_an_address(

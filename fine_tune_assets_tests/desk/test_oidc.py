@@ -6,13 +6,14 @@ import threading
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+import sqlalchemy as sa
 import uvicorn
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from joserfc import jwt
@@ -22,7 +23,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from fine_tune_assets.ledger.users import create_user, disable_user
+from fine_tune_assets.core.errors import SettingsError
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.desk.app import create_app
+from fine_tune_assets.ledger import audit
+from fine_tune_assets.ledger.schema import sessions
+from fine_tune_assets.ledger.users import create_user, disable_user, find_user
 from fine_tune_assets_tests.desk.conftest import Site, free_port
 
 SECRET = "a secret of the client"
@@ -35,6 +41,7 @@ class Provider:
     port: int
     subject: str = "subject-1"
     claims: dict[str, Any] = field(default_factory=dict)
+    secret: str | None = SECRET
     sign: Callable[[dict[str, Any]], str] | None = None
     key: RSAKey = field(default_factory=lambda: RSAKey.generate_key(2048, {"kid": "one"}))
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -65,7 +72,7 @@ class Provider:
         is_proved = asked is not None and create_s256_code_challenge(sent["code_verifier"]) == asked["code_challenge"]
         if asked is None or not is_proved or sent["redirect_uri"] != asked["redirect_uri"]:
             return JSONResponse({"error": "invalid_grant"}, status_code=400)
-        if httpx.BasicAuth("desk", SECRET)._auth_header != request.headers.get("authorization"):
+        if self.secret and httpx.BasicAuth("desk", self.secret)._auth_header != request.headers.get("authorization"):
             return JSONResponse({"error": "invalid_client"}, status_code=401)
         now = int(time.time())
         claims = {"iss": self.issuer, "sub": self.subject, "aud": "desk", "iat": now, "exp": now + 300}
@@ -124,6 +131,84 @@ def test_a_known_identity_is_signed_in_and_led_to_where_it_wanted(site: Site) ->
     assert (reply.status_code, reply.headers["location"]) == (303, "/account")
     assert "Reviewer One" in client.get("/account").text
     assert not any("oidc" in cookie.name for cookie in client.cookies.jar)
+
+
+@pytest.fixture
+def grouped(serve: Callable[..., Site], provider: Provider) -> Callable[..., Site]:
+    """A desk whose provider's groups are access labels."""
+
+    def start(**changes: object) -> Site:
+        labels = "/wards/Ward 3=ward-3; CN=Pharmacy,OU=Groups,DC=clinic=pharmacy; /wards/Ward 3=hr"
+        made = serve(oidc_issuer=provider.issuer, oidc_client_id="desk", **{"oidc_group_labels": labels} | changes)
+        add(made, "Reviewer One", f"{provider.issuer}|subject-1")
+        return made
+
+    return start
+
+
+@pytest.mark.parametrize(("claims", "labels"), [
+    ({"groups": ["/wards/Ward 3", "others"]}, {"hr", "ward-3"}),
+    ({"groups": "CN=Pharmacy,OU=Groups,DC=clinic"}, {"pharmacy"}),
+    ({"groups": ["/wards/ward 3", "hr", "pharmacy", "CN=Pharmacy"]}, set()),
+    ({"groups": [{"name": "/wards/Ward 3"}, ["/wards/Ward 3"], 3, None]}, set()),
+    ({"groups": {"/wards/Ward 3": True}}, set()),
+    ({"roles": ["/wards/Ward 3"]}, set()),
+    ({}, set()),
+])  # fmt: skip
+def test_groups_of_the_provider_are_access_labels_of_this_session(
+    grouped: Callable[..., Site], provider: Provider, claims: dict[str, Any], labels: set[str]
+) -> None:
+    """By the setting alone, exactly as the provider spells them; a group that is called like a label is none."""
+    provider.claims, provider.secret = claims, None
+    site = grouped()
+    client, reply = sign_in(site)
+    assert reply.status_code == 303
+    (session,) = sessions_of(site)
+    assert set(session.split()) == labels
+    shown = client.get("/account").text
+    assert [f">{label}</span>" in shown for label in ("hr", "pharmacy", "ward-3")] == [
+        label in labels for label in ("hr", "pharmacy", "ward-3")
+    ]
+    told = [line.about for line in audit.lines(site.ledger) if line.what == "has labels by groups"]
+    assert told == ([" ".join(sorted(labels))] if labels else [])
+
+
+def test_who_left_a_group_has_its_label_no_longer_after_signing_in_again(
+    grouped: Callable[..., Site], provider: Provider
+) -> None:
+    """The record keeps nothing of it, so there is nothing that somebody must take away."""
+    provider.claims, provider.secret = {"groups": ["CN=Pharmacy,OU=Groups,DC=clinic"]}, None
+    site = grouped()
+    sign_in(site)
+    provider.claims = {"groups": []}
+    sign_in(site)
+    assert sessions_of(site) == ["pharmacy", ""]
+    assert find_user(site.ledger, "Reviewer One").labels == ()
+
+
+def test_another_claim_and_more_scopes_are_settings(grouped: Callable[..., Site], provider: Provider) -> None:
+    """Providers name groups in claims of their own, some only if they are asked for them."""
+    provider.claims, provider.secret = {"roles": ["/wards/Ward 3"], "groups": ["CN=Pharmacy,OU=Groups,DC=clinic"]}, None
+    site = grouped(oidc_groups_claim="roles", oidc_scopes="groups profile")
+    client = httpx.Client(base_url=site.url, trust_env=False)
+    asked = parse_qs(urlsplit(client.get("/sign-in/oidc").headers["location"]).query)
+    assert asked["scope"] == ["openid email groups profile"]
+    sign_in(site)
+    assert sessions_of(site) == ["hr ward-3"]
+
+
+@pytest.mark.parametrize("labels", ["Ward 3", "=hr", "Ward 3=HR", "Ward 3=", "Ward 3=h r", "a=hr;b"])
+def test_a_map_of_groups_that_says_nothing_starts_no_desk(settings: Settings, labels: str) -> None:
+    """Found out later it would be somebody who can't see what they should, or worse."""
+    with pytest.raises(SettingsError, match="oidc_group_labels"):
+        create_app(
+            replace(settings, oidc_issuer="https://login.example", oidc_client_id="desk", oidc_group_labels=labels)
+        )
+
+
+def sessions_of(site: Site) -> list[str]:
+    with site.ledger.read() as connection:
+        return list(connection.execute(sa.select(sessions.c.labels).order_by(sessions.c.created_at)).scalars())
 
 
 def test_who_is_no_user_gets_no_account(site: Site, provider: Provider) -> None:

@@ -19,6 +19,7 @@ from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.gateway.app import create_app
 from fine_tune_assets.ledger.api_keys import create_key
 from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.request_audit import verify_requests
 from fine_tune_assets.ledger.schema import corrections, request_lines
 from fine_tune_assets_tests.gateway.test_chat import Engine, listening, live_at
 from fine_tune_assets_tests.retrieval.made import LEAVE, SALARIES, document
@@ -241,6 +242,73 @@ def test_a_key_that_acts_for_a_person_is_logged_with_both_and_others_may_not(hou
     assert house.client.post("/v1/corrections", json=body, headers=sent).status_code == 201
     with house.ledger.read() as connection:
         assert connection.execute(corrections.select()).mappings().one()["author"] == "Zoë One"
+
+
+ACTS = {"x-on-behalf-of": "One"}
+
+
+def saying(labels: str) -> dict[str, str]:
+    return {**ACTS, "x-on-behalf-of-labels": labels}
+
+
+@pytest.mark.parametrize(
+    ("scopes", "headers", "sees"),
+    [
+        (("act_for", "act_for_any_label"), saying("hr"), True),
+        (("act_for", "act_for_any_label"), saying("pharmacy hr"), True),
+        (("act_for", "act_for_any_label"), saying("pharmacy"), False),
+        (("act_for", "act_for_any_label"), saying(""), False),
+        (("act_for", "act_for_any_label"), ACTS, False),
+        (("act_for", "label:hr"), saying("hr"), True),
+        (("act_for", "label:hr"), ACTS, True),
+        (("act_for", "label:hr"), saying(""), False),
+        (("act_for", "label:hr", "label:pharmacy"), saying("pharmacy"), False),
+    ],
+)
+def test_what_a_person_sees_is_by_the_persons_labels(
+    house: House, scopes: tuple[str, ...], headers: dict[str, str], sees: bool
+) -> None:
+    """Not by those of the key that asks for them, which only count where it says none."""
+    go_live(house.settings, house.ledger, document("leave.md", LEAVE), document("pay.md", SALARIES, ("hr",)))
+    reply = house.ask(PAY, scopes, said="Band 12 [1].", headers=headers)
+    assert (reply.status_code, "pay.md" in reply.text, house.engine.asked == 1) == (200, sees, sees)
+
+
+@pytest.mark.parametrize("labels", ["hr", "hr pharmacy", ""])
+@pytest.mark.parametrize("scopes", [(), ("label:hr",), ("act_for_any_label",), ("act_for_any_label", "label:hr")])
+def test_no_other_key_says_which_labels_a_person_has(house: House, scopes: tuple[str, ...], labels: str) -> None:
+    """Else every key would open every document. Also where it would take labels away: what is sent in vain misleads."""
+    go_live(house.settings, house.ledger, document("pay.md", SALARIES, ("hr",)))
+    reply = house.ask(PAY, scopes, headers={"x-on-behalf-of-labels": labels})
+    assert (reply.status_code, reply.json()["error"]["code"], house.engine.asked) == (403, "wrong_scope", 0)
+    assert "pay.md" not in reply.text
+
+
+def test_a_key_hands_on_no_label_that_it_lacks(house: House) -> None:
+    """An application that acts for its users reaches no further than its operator let it."""
+    go_live(house.settings, house.ledger, document("pay.md", SALARIES, ("hr",)))
+    for said in ("hr", "pharmacy hr"):
+        reply = house.ask(PAY, ("act_for", "label:pharmacy"), headers=saying(said))
+        assert (reply.status_code, reply.json()["error"]["code"], house.engine.asked) == (403, "wrong_scope", 0)
+
+
+@pytest.mark.parametrize("headers", [
+    {"x-on-behalf-of-labels": "hr"}, saying("HR"), saying("hr,pharmacy"), saying("h%72"), saying("hr " * 3000), saying("*"),
+])  # fmt: skip
+def test_labels_of_nobody_and_words_that_are_none_are_refused(house: House, headers: dict[str, str]) -> None:
+    """And not repeated: the header is the caller's text."""
+    reply = house.ask(PAY, ("act_for", "act_for_any_label"), headers=headers)
+    assert (reply.status_code, reply.json()["error"]["code"], house.engine.asked) == (400, "invalid_request", 0)
+    assert headers["x-on-behalf-of-labels"] not in reply.text.replace("x-on-behalf-of-labels", "")
+
+
+def test_the_log_of_requests_says_which_labels_were_handed_on(house: House) -> None:
+    """Which documents somebody could see at that moment; it differs whether none were said, or that there are none."""
+    for headers in (saying("pharmacy hr"), saying(""), ACTS):
+        assert house.ask(scopes=("act_for", "act_for_any_label"), headers=headers).status_code == 200
+    assert [line["labels"] for line in house.lines()] == ["hr pharmacy", "", None]
+    assert {line["who"].partition(" for ")[2] for line in house.lines()} == {"One"}
+    assert verify_requests(house.ledger).is_intact
 
 
 def test_what_a_person_used_counts_for_the_key(house: House) -> None:

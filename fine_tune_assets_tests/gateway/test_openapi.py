@@ -24,7 +24,7 @@ from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets_tests.gateway.test_chat import Engine, listening, make_live
 from fine_tune_assets_tests.gateway.test_limits import WHOLE
 
-document = openapi_document()
+document = openapi_document(2048)
 document["paths"].pop("/ready")  # 503 is one of its answers
 schema = schemathesis.openapi.from_dict(document)
 schema.config.generation.update(modes=list(schemathesis.GenerationMode))

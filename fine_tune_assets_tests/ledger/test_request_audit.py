@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -41,6 +42,7 @@ def test_an_untouched_chain_is_whole(ledger: Ledger) -> None:
         ("status", 500),
         ("prompt_hash", None),
         ("requests", 2),
+        ("labels", "hr"),
     ],
 )
 def test_a_changed_line_is_found(ledger: Ledger, column: str, value: object) -> None:
@@ -49,6 +51,24 @@ def test_a_changed_line_is_found(ledger: Ledger, column: str, value: object) -> 
     with ledger.begin() as connection:
         connection.execute(request_lines.update().where(request_lines.c.position == 3).values({column: value}))
     assert verify_requests(ledger).reason == "line 3 was changed"
+
+
+@pytest.mark.parametrize("value", [None, "", "hr pharmacy"])
+def test_labels_that_were_handed_on_are_evidence(ledger: Ledger, value: str | None) -> None:
+    """What somebody could read can't be changed or taken away afterwards, nor can "none were said" become "there are none"."""
+    record_requests(ledger, [replace(a_line(1), labels="hr"), a_line(2)], {}, NOW)
+    assert verify_requests(ledger).is_intact
+    with ledger.begin() as connection:
+        connection.execute(request_lines.update().where(request_lines.c.position == 1).values(labels=value))
+    assert verify_requests(ledger).reason == "line 1 was changed"
+
+
+def test_lines_of_before_there_were_labels_keep_their_hash(ledger: Ledger) -> None:
+    """An update must not break a year's chain. The hash below was made by the version before."""
+    fill(ledger, 1)
+    with ledger.read() as connection:
+        (kept,) = connection.execute(sa.select(request_lines.c.line_hash)).scalars()
+    assert kept == "b2a2e4053b54aa667000247a61d09ff6f7f40537fa4f6154efbba412ffbd2833"
 
 
 @pytest.mark.parametrize("position", [1, 3])

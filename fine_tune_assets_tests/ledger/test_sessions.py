@@ -6,7 +6,7 @@ import pytest
 
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.sessions import SessionLimits, end_session, find_session, start_session
-from fine_tune_assets.ledger.users import User, create_user, set_roles
+from fine_tune_assets.ledger.users import User, create_user, set_labels, set_roles
 
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
 LIMITS = SessionLimits(timedelta(minutes=30), timedelta(hours=12))
@@ -51,6 +51,25 @@ def test_roles_are_those_of_this_moment(ledger: Ledger, user: User) -> None:
     found = find_session(ledger, token, LIMITS, now=NOW)
     assert found is not None
     assert found.roles == {"auditor"}
+
+
+def test_labels_of_groups_end_with_the_session_and_the_users_own_are_those_of_this_moment(
+    ledger: Ledger, user: User
+) -> None:
+    """The provider said them at this sign-in; the operator says the others now."""
+    token = start_session(ledger, user, LIMITS, now=NOW, how="by OIDC", labels=["pharmacy"])
+    other = start_session(ledger, user, LIMITS, now=NOW, how="by OIDC")
+
+    def labels(of: str) -> set[str]:
+        found = find_session(ledger, of, LIMITS, now=NOW)
+        assert found is not None
+        return set(found.labels)
+
+    assert (labels(token), labels(other)) == ({"pharmacy"}, set())
+    set_labels(ledger, "Reviewer One", ["hr"])
+    assert (labels(token), labels(other)) == ({"pharmacy", "hr"}, {"hr"})
+    set_labels(ledger, "Reviewer One", [])
+    assert (labels(token), labels(other)) == ({"pharmacy"}, set())
 
 
 def test_signing_out_ends_one_session_and_starting_clears_away_old_ones(ledger: Ledger, user: User) -> None:

@@ -21,6 +21,7 @@ from fine_tune_assets.ledger.users import (
     find_by_identity,
     find_user,
     list_users,
+    set_labels,
     set_password,
     set_roles,
     sign_in,
@@ -146,6 +147,49 @@ def test_the_last_operator_stays(ledger: Ledger) -> None:
     enable_user(ledger, "Operator Two")
     disable_user(ledger, "Operator One", now=NOW)
     assert [user.is_enabled for user in list_users(ledger)] == [False, True]
+
+
+def test_labels_are_given_and_taken_with_a_line_in_the_log(ledger: Ledger) -> None:
+    """Who let whom see which documents is what an auditor asks."""
+    create_user(
+        ledger, "Reader One", ["user"], password=PASSWORD, oidc_identity=None, now=NOW, by="Operator One", labels=["hr"]
+    )
+    assert find_user(ledger, "Reader One").labels == ("hr",)
+    set_labels(ledger, "reader one", ["pharmacy", "hr", "hr"], by="Operator Two")
+    set_labels(ledger, "reader one", ["hr", "pharmacy"], by="Operator Two")  # changes nothing
+    assert find_user(ledger, "Reader One").labels == ("hr", "pharmacy")
+    set_labels(ledger, "reader one", [], by="Operator Two")
+    assert find_user(ledger, "Reader One").labels == ()
+    told = [(line.who, line.about) for line in audit.lines(ledger) if line.what == "changed labels"]
+    assert told == [
+        ("Operator One", "user Reader One: hr"),
+        ("Operator Two", "user Reader One: hr pharmacy"),
+        ("Operator Two", "user Reader One: none"),
+    ]
+
+
+def test_the_log_holds_many_labels_of_a_long_name(ledger: Ledger) -> None:
+    """A line has room for 300 characters, and PostgreSQL refuses more."""
+    name, labels = "x" * 200, [f"{number:02}-{'y' * 60}" for number in range(64)]
+    add(ledger, name)
+    set_labels(ledger, name, labels)
+    told = [line.about.rpartition(": ")[2] for line in audit.lines(ledger) if line.what == "changed labels"]
+    assert " ".join(told).split() == labels
+    token = start_session(ledger, find_user(ledger, name), LIMITS, now=NOW, how="by OIDC", labels=labels)
+    told = [line.about for line in audit.lines(ledger) if line.what == "has labels by groups"]
+    assert " ".join(told).split() == labels
+    assert find_session(ledger, token, LIMITS, now=NOW) is not None
+
+
+@pytest.mark.parametrize("labels", [["HR"], ["h r"], [""], ["hr,pharmacy"], ["x" * 64], [f"l{n}" for n in range(65)]])
+def test_a_word_that_no_document_can_carry_is_refused(ledger: Ledger, labels: list[str]) -> None:
+    """It would open nothing and look as if it did."""
+    add(ledger, "Reader One")
+    with pytest.raises(LedgerError, match="label"):
+        set_labels(ledger, "Reader One", labels)
+    with pytest.raises(LedgerError, match="label"):
+        create_user(ledger, "Reader Two", ["user"], password=PASSWORD, oidc_identity=None, now=NOW, labels=labels)
+    assert [user.labels for user in list_users(ledger)] == [()]
 
 
 @pytest.mark.parametrize("what", ["disable", "password"])

@@ -1,0 +1,199 @@
+"""The OpenAPI document says exactly which bodies the gateway takes: its fields are the code's, and what it allows is taken.
+Clients are generated from it: a field that is missing there does not exist for them."""
+
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from starlette.testclient import TestClient
+
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.gateway.app import create_app
+from fine_tune_assets.gateway.completions import FIELDS as COMPLETION_FIELDS
+from fine_tune_assets.gateway.embedding import FIELDS as EMBEDDING_FIELDS
+from fine_tune_assets.gateway.extras import FUNCTION_FIELDS
+from fine_tune_assets.gateway.openapi import openapi_document
+from fine_tune_assets.gateway.requests import CHAT_FIELDS, STREAM_OPTIONS, CorrectionBody, FeedbackBody
+from fine_tune_assets.ledger.api_keys import SCOPES, create_key
+from fine_tune_assets.ledger.database import open_ledger
+from fine_tune_assets_tests.gateway.test_chat import Engine, listening, live_at
+from fine_tune_assets_tests.gateway.test_limits import WHOLE
+from fine_tune_assets_tests.serving.tiny import build_empty_release
+
+DOCUMENT = openapi_document(2048)
+
+
+def bodies() -> dict[str, dict[str, Any]]:
+    """Route, with the number of the form where a body has several → schema."""
+    found = {}
+    for path, methods in DOCUMENT["paths"].items():
+        if "post" in methods:
+            schema = methods["post"]["requestBody"]["content"]["application/json"]["schema"]
+            for number, form in enumerate(schema.get("anyOf", [schema])):
+                found[f"{path} {number}"] = form
+    return found
+
+
+BODIES = bodies()
+
+
+def names(kind: type) -> Collection[str]:
+    return [f.name for f in fields(kind)]
+
+
+TAKEN: dict[str, Collection[str]] = {
+    "/v1/chat/completions 0": CHAT_FIELDS,
+    "/v1/completions 0": COMPLETION_FIELDS,
+    "/v1/embeddings 0": EMBEDDING_FIELDS,
+    "/v1/corrections 0": names(CorrectionBody),
+    "/v1/corrections 1": names(FeedbackBody),
+}
+"""What the code takes. A route that is not here fails the first test."""
+
+
+def test_each_body_has_exactly_the_fields_that_the_code_takes() -> None:
+    """Whoever adds a field to a body adds it to the document; and no field is there that is refused."""
+    assert {name: sorted(body["properties"]) for name, body in BODIES.items()} == {
+        name: sorted(taken) for name, taken in TAKEN.items()
+    }
+    assert all(body["additionalProperties"] is False for body in BODIES.values())
+
+
+def test_so_have_the_objects_within_them() -> None:
+    """A tool's function, and what a stream may be asked to tell."""
+    chat = BODIES["/v1/chat/completions 0"]["properties"]
+    assert set(chat["tools"]["items"]["properties"]["function"]["properties"]) == FUNCTION_FIELDS
+    for route in ("/v1/chat/completions 0", "/v1/completions 0"):
+        assert set(BODIES[route]["properties"]["stream_options"]["properties"]) == STREAM_OPTIONS
+
+
+def test_what_must_be_sent_of_a_correction_is_what_has_no_default() -> None:
+    """`input` alone is a text that may be absent."""
+    for number, kind in enumerate((CorrectionBody, FeedbackBody)):
+        needed = {f.name for f in fields(kind) if f.default is MISSING} - {"input"}
+        assert set(BODIES[f"/v1/corrections {number}"]["required"]) == needed
+
+
+@dataclass
+class Running:
+    client: TestClient
+    release_id: str
+
+    @property
+    def least(self) -> dict[str, dict[str, Any]]:
+        """The smallest body of each kind."""
+        thumb = {"release_id": self.release_id, "rating": "up"}
+        texts = {"instruction": "i", "answer": "", "corrected_answer": "c"}
+        return {
+            "/v1/chat/completions 0": {"messages": [{"role": "user", "content": "hi"}]},
+            "/v1/completions 0": {"prompt": "hi"},
+            "/v1/embeddings 0": {"input": "hi"},
+            "/v1/corrections 0": {"release_id": self.release_id, **texts},
+            "/v1/corrections 1": thumb,
+        }
+
+    def send(self, route: str, body: dict[str, Any]) -> Any:
+        return self.client.post(route.partition(" ")[0], json=body)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder: Path = tmp_path_factory.mktemp("bodies")
+    settings = Settings(data_dir=folder / "d", corrections_daily_limit=0, gateway_max_tokens=100)
+    ledger, engine = open_ledger(settings.database_url), Engine(body=json.dumps({"object": "x", **WHOLE}).encode())
+    with listening(folder / "e.sock", engine):
+        release_id = build_empty_release(settings, ledger, "One.", {})
+        live_at(settings, ledger, folder / "e.sock", release_id)
+        headers = {"Authorization": f"Bearer {create_key(ledger, 'all', SCOPES).secret}"}
+        with TestClient(create_app(settings), headers=headers) as client:
+            yield Running(client, release_id)
+    ledger.close()
+
+
+def values(schema: dict[str, Any]) -> list[Any]:
+    """Some that a schema allows: each of a list, the ends of a range, nothing where that is allowed."""
+    if "anyOf" in schema:
+        return [value for one in schema["anyOf"] for value in values(one)]
+    if "enum" in schema:
+        return list(schema["enum"])
+    if "const" in schema:
+        return [schema["const"]]
+    kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    found: list[Any] = [None] if "null" in kinds else []
+    if "string" in kinds:
+        found.append("A-1")
+    if "boolean" in kinds:
+        found += [True, False]
+    if {"integer", "number"} & set(kinds):
+        found += [schema["minimum"], schema["maximum"]]
+    if "array" in kinds:
+        found += [[value] for value in values(schema["items"])]
+    if "object" in kinds:
+        given = {name: values(schema["properties"][name])[0] for name in schema.get("required", ())}
+        found.append(given)
+    return found
+
+
+OF_OTHERS = {"not_supported", "model_not_found", "release_not_found"}
+"""The live release and its program say no, or the name of a model is none: the field is one."""
+ALONE = {"stream_options", "top_logprobs", "tool_choice"}
+"""Fields that need another one."""
+
+
+@pytest.mark.parametrize(("route", "name"), [(r, name) for r, body in BODIES.items() for name in body["properties"]])
+def test_the_gateway_takes_what_the_document_allows(running: Running, route: str, name: str) -> None:
+    """Each field of each body with values that the document allows, beside the least that must be sent."""
+    for value in values(BODIES[route]["properties"][name]):
+        if name in ALONE and value is not None:
+            continue
+        if name in ("max_tokens", "max_completion_tokens") and (value or 0) > 100:
+            continue  # as this installation has it: below
+        if name == "messages":
+            value = [*value, *running.least[route]["messages"]]  # the last one is the user's
+        body = running.least[route] | {name: value}
+        if not Draft202012Validator(BODIES[route]).is_valid(body):
+            continue  # what must be sent, sent as nothing
+        reply = running.send(route, body)
+        if reply.status_code not in (200, 201):
+            assert reply.json()["error"]["code"] in OF_OTHERS, (value, reply.text)
+
+
+@pytest.mark.parametrize(("route", "name"), [(r, name) for r, body in BODIES.items() for name in body["required"]])
+def test_what_the_document_requires_is_refused_without_it(running: Running, route: str, name: str) -> None:
+    """A client that was made from the document never runs into it. (A thumb without a rating is half a correction.)"""
+    body = {key: value for key, value in running.least[route].items() if key != name}
+    assert running.send(route, body).status_code == 400
+
+
+@pytest.mark.parametrize("route", BODIES)
+def test_a_field_that_the_document_lacks_is_refused_by_name(running: Running, route: str) -> None:
+    """Nothing that somebody asked for is passed over in silence."""
+    reply = running.send(route, running.least[route] | {"no_such_field": 1})
+    assert (reply.status_code, "no_such_field" in reply.json()["error"]["message"]) == (400, True)
+
+
+@pytest.mark.parametrize(("name", "value"), [("rating", "sideways"), ("error_kind", "none"), ("severity", "x")])
+def test_a_word_that_is_on_no_list_is_refused_and_not_allowed_by_the_document(
+    running: Running, name: str, value: str
+) -> None:
+    """The lists are the code's own."""
+    body = running.least["/v1/corrections 1"] | {name: value}
+    assert running.send("/v1/corrections 1", body).status_code == 400
+    assert not Draft202012Validator(BODIES["/v1/corrections 1"]).is_valid(body)
+
+
+def test_the_document_names_the_longest_answer_of_this_installation(running: Running) -> None:
+    """It is a setting."""
+    told = running.client.get("/openapi.json").json()["paths"]["/v1/chat/completions"]["post"]["requestBody"]
+    properties = told["content"]["application/json"]["schema"]["properties"]
+    for name in ("max_tokens", "max_completion_tokens"):
+        most = properties[name]["maximum"]
+        statuses = [
+            running.send("/v1/chat/completions 0", {**running.least["/v1/chat/completions 0"], name: asked}).status_code
+            for asked in (most, most + 1)
+        ]
+        assert (most, statuses) == (100, [200, 400])
