@@ -7,6 +7,7 @@ from typing import Any
 
 from fine_tune_assets.gateway.embedding import MODEL as EMBEDDING_MODEL
 from fine_tune_assets.gateway.embedding import MOST_TEXTS
+from fine_tune_assets.gateway.requests import MOST_PASSAGES
 
 Json = dict[str, Any]
 _TEXT: Json = {"type": "string"}
@@ -16,7 +17,7 @@ _REFUSED = {
     "400": "The body, or a field that is named.",
     "401": "No key, or one that opens nothing.",
     "403": "The key may not do that.",
-    "404": "No such route, model or release.",
+    "404": "No such route, model, release, knowledge index or passage.",
     "405": "Another method.",
     "408": "The body did not come in time.",
     "413": "The body is too large.",
@@ -170,8 +171,18 @@ _EMBEDDING = _object(
 )
 _CORRECTION: Json = {
     "type": "object",
-    "description": "A better answer: release_id, instruction, input, answer, corrected_answer.",
-    "properties": dict.fromkeys(("release_id", "instruction", "input", "answer", "corrected_answer"), _TEXT),
+    "description": "A better answer: release_id, instruction, input, answer, corrected_answer. Of an answer from documents also "
+    "its x-knowledge-index as knowledge_index, and the passage_id of each of its citations as passages.",
+    "properties": {
+        **dict.fromkeys(("release_id", "instruction", "input", "answer", "corrected_answer"), _TEXT),
+        "knowledge_index": {"type": ["string", "null"], "pattern": "^([0-9a-f]{64}|none)$"},
+        "passages": {
+            "type": ["array", "null"],
+            "items": {"type": "string", "minLength": 1, "maxLength": 64},
+            "maxItems": MOST_PASSAGES,
+            "uniqueItems": True,
+        },
+    },
     "required": ["release_id"],
 }
 _ERROR = _object(
@@ -212,7 +223,7 @@ _EMBEDDINGS = _object(
 _MODELS = _object(
     ["object", "data"], object={"const": "list"}, data={"type": "array", "items": _object(["id"], id=_TEXT)}
 )
-_KEPT = _object(["id", "object"], id=_TEXT, object=_TEXT)
+_KEPT = _object(["id", "object"], id=_TEXT, object=_TEXT, passages={"enum": ["kept", "gone"]})
 
 
 def _errors(codes: dict[str, str]) -> Json:

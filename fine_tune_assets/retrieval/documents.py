@@ -11,8 +11,8 @@ from datetime import date
 from enum import StrEnum
 from typing import Any
 
-EVERYONE = "everyone"
-"""The label that every caller holds."""
+from fine_tune_assets.core.retrieval_contract import EVERYONE
+
 FACTS = ("title", "version", "valid_from", "valid_to", "labels", "patient_free")
 _LABEL = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _LONGEST = 300

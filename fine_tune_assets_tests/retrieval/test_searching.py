@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fine_tune_assets.retrieval.building import open_index, prune_indexes
-from fine_tune_assets.retrieval.documents import EVERYONE
+from fine_tune_assets.core.retrieval_contract import EVERYONE
 from fine_tune_assets.retrieval.searching import Index, Passages, fuse, retrieve
 from fine_tune_assets.retrieval.stores import Hit, KnowledgeStoreError, Store
 from fine_tune_assets_tests.retrieval.made import LEAVE, NOW, SALARIES, VISITS, document, make_index
