@@ -74,7 +74,7 @@ def disagree(output: str, other: str) -> bool:
 
 def _by_question(drafts: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Answers]]:
     """Of each task, instruction and passages: input → its answers. Of equal inputs the first spelling stands for all."""
-    questions: dict[tuple[str, str, str], dict[str, tuple[str, dict[str, Answer]]]] = defaultdict(dict)
+    questions: dict[tuple[str, str, tuple[str, ...]], dict[str, tuple[str, dict[str, Answer]]]] = defaultdict(dict)
     for draft in drafts:
         asked = bare_question(draft["instruction"], draft["input"])
         about = asked.subject if asked.documents else asked.input

@@ -31,6 +31,8 @@ from fine_tune_assets.recipes.schema import Task
 
 CORRECTION = "correction"
 """Source of a draft that was made from a user's correction; and its task, if its instruction is that of no task."""
+WITH_PASSAGES = "correction with passages"
+"""What a draft is made by that has the passages of the corrected answer before its question."""
 _BATCH_ROWS = 1024
 
 
@@ -113,6 +115,7 @@ def asked_of_correction(correction: Mapping[str, Any], passage_template: str | N
 def _draft_of_correction(
     correction: Mapping[str, Any], task_of: Callable[[str], str], passage_template: str | None
 ) -> dict[str, Any]:
+    asked = (correction["instruction"], correction["input"])
     instruction, input_text = asked_of_correction(correction, passage_template)
     return _draft(
         Drafted(
@@ -123,7 +126,7 @@ def _draft_of_correction(
             instruction=instruction,
             input=input_text,
             output=correction["output"],
-            drafted_by=CORRECTION,
+            drafted_by=CORRECTION if (instruction, input_text) == asked else WITH_PASSAGES,
         )
     )
 

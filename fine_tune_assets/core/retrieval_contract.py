@@ -17,7 +17,7 @@ from fine_tune_assets.core.fingerprints import fingerprint_json
 PASSAGES, QUESTION = "{passages}", "{question}"
 _PLACES = re.compile(r"\{(passages|question)\}")
 _FENCE = re.compile(r"<(?=\s*/?\s*document\b)", re.IGNORECASE)
-_FENCED = re.compile(r"<document (\d+)>\n[^\n]*\(version [^\n]*\)\n.*?\n</document \1>", re.DOTALL)
+_FENCED = re.compile(r"<document (\d+)>\n.*?\(version .*?\n</document \1>", re.DOTALL)
 EVERYONE = "everyone"
 """The access label that every caller holds."""
 
@@ -142,8 +142,8 @@ def example_with_passages(
 class BareQuestion:
     """An example's question, with what stands before it apart."""
 
-    documents: str
-    """The passages; empty for an example without any."""
+    documents: tuple[str, ...]
+    """The passages, as they stand there."""
     instruction: str
     input: str
 
@@ -161,11 +161,11 @@ def bare_question(instruction: str, input_text: str) -> BareQuestion:
     >>> bare_question(*example_with_passages("How long?", "", [passage], template)).subject
     'Question: How long?'
     """
-    documents = [found[0] for found in _FENCED.finditer(f"{instruction}\n{input_text}")]
+    documents = tuple(found[0] for found in _FENCED.finditer(f"{instruction}\n{input_text}"))
     if not documents:
-        return BareQuestion("", instruction, input_text)
+        return BareQuestion((), instruction, input_text)
     bare, about = (_FENCED.sub("", text).strip() for text in (instruction, input_text))
-    return BareQuestion("\n\n".join(documents), bare, about)
+    return BareQuestion(documents, bare, about)
 
 
 def _joined(passages: Sequence[PassageText]) -> str:

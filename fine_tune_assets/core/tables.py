@@ -137,7 +137,8 @@ DRAFTED_EXAMPLES = pa.schema([
     _column("report_id", pa.string(), "Report or correction it was made from"),
     _SOURCE, _PATIENT, _TASK, _INSTRUCTION, _INPUT, _OUTPUT,
     _column(
-        "drafted_by", pa.string(), "`sections`, `fields`, `pairs`, `correction`, or `model` with the model's short fingerprint",
+        "drafted_by", pa.string(),
+        "`sections`, `fields`, `pairs`, `correction`, `correction with passages`, or `model` with the model's short fingerprint",
         nullable=True,
     ),
     _column("flags", STRINGS, "What a reviewer should look at, such as a number not in the input", raw_text=True),
@@ -184,6 +185,7 @@ INSTRUCTION_PROVENANCE = pa.schema([
     _column("decision_ids", STRINGS, "The decisions in the ledger that it rests on"),
     _column("fingerprint", pa.string(), "SHA-256 of instruction, input and output as approved"),
     _column("scrubber_version", pa.string(), "Fingerprint of the scrubber; absent for general data", nullable=True),
+    _column("passages", pa.int64(), "Passages of documents before its question; absent without any", nullable=True),
 ])
 """`provenance.parquet` beside a stored instruction set: one row for each of its rows, in their order."""
 LEFT_OUT_EXAMPLES = pa.schema([

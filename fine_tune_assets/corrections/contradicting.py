@@ -33,7 +33,7 @@ def contradicted_examples(
 def _same_questions(
     corrections: Sequence[Mapping[str, Any]], approved: Sequence[Mapping[str, Any]], find_pairs: PairFinder
 ) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    asked: dict[tuple[str, str], tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]] = defaultdict(
+    asked: dict[tuple[str, tuple[str, ...]], tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]] = defaultdict(
         lambda: ([], [])
     )
     for place, rows in enumerate((corrections, approved)):
@@ -54,7 +54,7 @@ def _pairs(
         yield own[first], others[second - len(own)]
 
 
-def _kind_of_question(row: Mapping[str, Any]) -> tuple[str, str]:
+def _kind_of_question(row: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
     """Inputs are compared under one instruction, without an input the instruction is what is asked; and under the same
     passages: of another version of a document another answer is right."""
     asked = bare_question(row["instruction"], row["input"])

@@ -42,8 +42,8 @@ def find_correction(ledger: Ledger, correction_id: str) -> SentCorrection | None
         row = connection.execute(sa.select(*columns).where(corrections.c.correction_id == correction_id)).first()
     if row is None:
         return None
-    *facts, passages = row
-    return SentCorrection(*facts, documents_of(passages))
+    documents = documents_of(row.passages)
+    return SentCorrection(row.release_id, row.author, row.received_at, row.knowledge_index, documents)
 
 
 def correction_facts(ledger: Ledger) -> list[CorrectionFacts]:

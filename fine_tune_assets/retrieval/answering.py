@@ -40,7 +40,7 @@ from fine_tune_assets.ledger.live_knowledge import format_of_knowledge, live_kno
 from fine_tune_assets.retrieval.building import open_index
 from fine_tune_assets.retrieval.citing import CitationCheck, check_citations
 from fine_tune_assets.retrieval.searching import Index, Passages, last_question, retrieve
-from fine_tune_assets.retrieval.stores import store_of
+from fine_tune_assets.retrieval.stores import Store, store_of
 
 LOOK_AGAIN_SECONDS = 1.0
 """How old the knowledge of which index is live may be."""
@@ -100,19 +100,19 @@ class LiveKnowledge:
             known = self._opened.get(index_format)
             if known is not None and self._clock() - known[0] < LOOK_AGAIN_SECONDS:
                 return known[1]
-            live = live_knowledge(self._ledger, index_format)
-            if live is None:
-                raise NoLiveKnowledgeError(
-                    "No knowledge index that fits the live release has passed its checks. Materialize knowledge_indexes and "
-                    "served_knowledge, or build a release again."
-                )
-            index = (
-                known[1]
-                if known and known[1].fingerprint == live.index_fingerprint
-                else self._open(live.index_fingerprint)
-            )
+            live = self._live(index_format)
+            index = known[1] if known and known[1].fingerprint == live else self._open(live)
             self._opened[index_format] = (self._clock(), index)
             return index
+
+    def _live(self, index_format: str) -> str:
+        live = live_knowledge(self._ledger, index_format)
+        if live is None:
+            raise NoLiveKnowledgeError(
+                "No knowledge index that fits the live release has passed its checks. Materialize knowledge_indexes and "
+                "served_knowledge, or build a release again."
+            )
+        return live.index_fingerprint
 
     def carried(self, index_fingerprint: str, passage_ids: Sequence[str], labels: Collection[str]) -> AnsweredFrom:
         """What an answer was given from, by what it told. Of an index that was removed since, passages that the live one still
@@ -123,32 +123,18 @@ class LiveKnowledge:
         index_format = format_of_knowledge(self._ledger, index_fingerprint)
         if index_format is None:
             raise UnknownIndexError("No knowledge index with that fingerprint has answered.")
-        is_there, rows = self._named(index_format, index_fingerprint, passage_ids, {EVERYONE, *labels})
+        store = store_of(self._settings.layout.knowledge_indexes, self._settings.knowledge_url)
+        is_there = short(index_fingerprint) in store.built()
+        # Not what is open for questions: that may be a second old, and its folder gone.
+        rows = _named(
+            store, index_fingerprint if is_there else self._live(index_format), passage_ids, {EVERYONE, *labels}
+        )
         if rows.keys() >= set(passage_ids):
-            return AnsweredFrom(
-                index_fingerprint, tuple(passage_ids), tuple(_carried(rows[one]) for one in passage_ids)
-            )
+            passages = tuple(_carried(rows[one]) for one in passage_ids)
+            return AnsweredFrom(index_fingerprint, tuple(passage_ids), passages)
         if is_there:
             raise UnknownPassageError("That index has no such passage for this caller.")
         return AnsweredFrom(index_fingerprint, tuple(passage_ids), ())
-
-    def _named(
-        self, index_format: str, index_fingerprint: str, passage_ids: Sequence[str], labels: Collection[str]
-    ) -> tuple[bool, dict[str, dict[str, Any]]]:
-        """Whether the index is still there, and rows by id, of it or of the live one."""
-        with self._lock:
-            known = self._opened.get(index_format)
-        if known is not None and known[1].fingerprint == index_fingerprint:
-            return True, {row["chunk_id"]: row for row in known[1].store.named(passage_ids, labels)}
-        store = store_of(self._settings.layout.knowledge_indexes, self._settings.knowledge_url)
-        if short(index_fingerprint) not in store.built():
-            rows = self.index(index_format).store.named(passage_ids, labels)
-            return False, {row["chunk_id"]: row for row in rows}
-        opened = store.open(index_fingerprint)
-        try:
-            return True, {row["chunk_id"]: row for row in opened.named(passage_ids, labels)}
-        finally:
-            opened.close()
 
     def _open(self, fingerprint: str) -> Index:
         from fine_tune_assets.embeddings.encoder import bundled_encoder
@@ -160,6 +146,16 @@ class LiveKnowledge:
 
 def check_answer(answer: str, prepared: Prepared) -> CitationCheck:
     return check_citations(answer, prepared.passages.found, prepared.question)
+
+
+def _named(
+    store: Store, index_fingerprint: str, passage_ids: Sequence[str], labels: Collection[str]
+) -> dict[str, dict[str, Any]]:
+    opened = store.open(index_fingerprint)
+    try:
+        return {row["chunk_id"]: row for row in opened.named(passage_ids, labels)}
+    finally:
+        opened.close()
 
 
 def _carried(row: Mapping[str, Any]) -> CarriedPassage:
