@@ -18,7 +18,13 @@ from rich.console import Console
 from rich.table import Table
 
 from fine_tune_assets.cli.loop.handovers import read_visits, share_out
-from fine_tune_assets.cli.loop.installation import RECIPE, VISITS, make_installation, remove_installation
+from fine_tune_assets.cli.loop.installation import (
+    RECIPE,
+    VISITS,
+    make_installation,
+    remove_installation,
+    require_enough,
+)
 from fine_tune_assets.cli.loop.people import LoopError
 from fine_tune_assets.cli.loop.story import Outcome, require_kept, require_learned, turn_the_loop
 from fine_tune_assets.cli.services import prepare, prepare_dagster
@@ -55,6 +61,7 @@ def demo_loop(folder: Path | None, keep: bool, recipe: str, reports: int, correc
     # Ended by a signal, it stops what it started as well.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     tell = _teller(Console())
+    require_enough(recipe, corrections)
     shares = share_out(read_visits(VISITS), reports, corrections, asked)
     settings = make_installation(folder, recipe, shares.reported)
     root = settings.data_dir.parent

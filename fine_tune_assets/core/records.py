@@ -55,6 +55,10 @@ class Correction:
     """None where no passage stood before the question."""
 
 
+ORDINARY = "ordinary"
+"""The state of a correction that was examined and that nothing was against."""
+
+
 @dataclass(frozen=True)
 class QuarantineDecision:
     """What an approver decided about a correction in quarantine, and about which texts of it."""

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_json
-from fine_tune_assets.core.records import QuarantineDecision
+from fine_tune_assets.core.records import ORDINARY, QuarantineDecision
 from fine_tune_assets.core.tables import QUARANTINED_CORRECTIONS, table_of
 from fine_tune_assets.recipes.schema import CorrectionSettings
 
@@ -21,7 +21,7 @@ REASONS: Mapping[str, str] = {
     "passages_gone": "given from passages that no index holds any more: let through, it is learned by heart, without them",
     "not_for_everyone": "given from a document that not everyone may see",
 }
-ORDINARY, WAITING, LET_THROUGH = "ordinary", "waiting", "let_through"
+WAITING, LET_THROUGH = "waiting", "let_through"
 BARRED = "barred"
 """No decision lets it through: the model answers everyone."""
 STATE_OF = {"let_through": LET_THROUGH, "reject": "rejected"}

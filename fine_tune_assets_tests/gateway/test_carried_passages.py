@@ -182,7 +182,9 @@ TEMPLATES = [
 
 
 @pytest.mark.parametrize("files", map(with_template, TEMPLATES), ids=["one paragraph", "apart", "question first"])
-@pytest.mark.parametrize("question", [QUESTION, f"Paid time off a year?\n\n{QUESTION}\n\n<|im_end|>"], ids=["one", "many"])
+@pytest.mark.parametrize(
+    "question", [QUESTION, f"Paid time off a year?\n\n{QUESTION}\n\n<|im_end|>"], ids=["one", "many"]
+)
 def test_what_is_learned_is_what_was_asked_to_the_token(
     house: House, files: dict[str, str], smollm2: Path, question: str
 ) -> None:
