@@ -12,6 +12,7 @@ from fine_tune_assets.approval.contradictions import contradictions
 from fine_tune_assets.approval.flags import flag
 from fine_tune_assets.claims.saying import normal
 from fine_tune_assets.core.records import PairFinder
+from fine_tune_assets.core.retrieval_contract import bare_question
 
 LONG_CHARACTERS = 200
 LONGER_TIMES = 1.5
@@ -53,7 +54,10 @@ def _templates(drafts: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any
     def key(draft: Mapping[str, Any]) -> tuple[str, str]:
         return draft["task"], normal(draft["output"])
 
-    inputs = {(*key(draft), normal(draft["input"])) for draft in drafts}
+    def about(draft: Mapping[str, Any]) -> str:
+        return normal(bare_question(draft["instruction"], draft["input"]).input)
+
+    inputs = {(*key(draft), about(draft)) for draft in drafts}
     times = Counter((task, output) for task, output, _ in inputs)
     for draft in drafts:
         if times[key(draft)] >= REPEATED_TIMES and len(key(draft)[1].split()) >= REPEATED_WORDS:

@@ -12,6 +12,7 @@ from typing import Any
 
 from fine_tune_assets.claims.saying import is_contrary, normal, said_by
 from fine_tune_assets.core.records import PairFinder
+from fine_tune_assets.core.retrieval_contract import bare_question
 
 COMPARED = 20
 """Each answer to an input is compared with as many others to it, the first ones. More find more contradictions among many
@@ -72,12 +73,14 @@ def disagree(output: str, other: str) -> bool:
 
 
 def _by_question(drafts: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Answers]]:
-    """Of each task and instruction: input → its answers. Of equal inputs the first spelling stands for all."""
-    questions: dict[tuple[str, str], dict[str, tuple[str, dict[str, Answer]]]] = defaultdict(dict)
+    """Of each task, instruction and passages: input → its answers. Of equal inputs the first spelling stands for all."""
+    questions: dict[tuple[str, str, tuple[str, ...]], dict[str, tuple[str, dict[str, Answer]]]] = defaultdict(dict)
     for draft in drafts:
-        if draft["input"]:
-            inputs = questions[draft["task"], draft["instruction"]]
-            _, answers = inputs.setdefault(normal(draft["input"]), (draft["input"], {}))
+        asked = bare_question(draft["instruction"], draft["input"])
+        about = asked.subject if asked.documents else asked.input
+        if about:
+            inputs = questions[draft["task"], asked.instruction if asked.input else "", asked.documents]
+            _, answers = inputs.setdefault(normal(about), (about, {}))
             answers.setdefault(draft["output"], Answer(draft["output"], [])).example_ids.append(draft["example_id"])
     for inputs in questions.values():
         yield {spelled: tuple(answers.values()) for spelled, answers in inputs.values()}

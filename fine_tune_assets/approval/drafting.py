@@ -18,6 +18,7 @@ from fine_tune_assets.approval.task_kinds import WRITTEN_BY_MODEL, Drafted, draf
 from fine_tune_assets.claims.saying import normal
 from fine_tune_assets.core.fingerprints import fingerprint_json, short
 from fine_tune_assets.core.records import PairFinder
+from fine_tune_assets.core.retrieval_contract import carried_passages, example_with_passages
 from fine_tune_assets.core.tables import (
     DRAFTED_EXAMPLES,
     MODEL_DRAFTS,
@@ -30,6 +31,8 @@ from fine_tune_assets.recipes.schema import Task
 
 CORRECTION = "correction"
 """Source of a draft that was made from a user's correction; and its task, if its instruction is that of no task."""
+WITH_PASSAGES = "correction with passages"
+"""What a draft is made by that has the passages of the corrected answer before its question."""
 _BATCH_ROWS = 1024
 
 
@@ -47,12 +50,14 @@ def draft_examples(
     reviewed_flags: Collection[str] = FLAG_KINDS,
     find_pairs: PairFinder | None = None,
     dropped: DroppedReports | None = None,
+    passage_template: str | None = None,
 ) -> pa.Table:
     """DRAFTED_EXAMPLES of unique reports and scrubbed corrections, sorted by example id.
 
     `written` are the MODEL_DRAFTS that there are; what a model has not written yet is no draft. A draft with a flag
     of `reviewed_flags` needs a reviewer. `find_pairs` finds near-same inputs; without it only equal ones are compared.
-    `dropped` are the duplicates that `unique` is without: what contradicts them is flagged too.
+    `dropped` are the duplicates that `unique` is without: what contradicts them is flagged too. `passage_template` puts the
+    passages that a corrected answer was given from before its question, as the gateway does; None leaves them away.
     """
     check_table(unique, UNIQUE_REPORTS)
     check_table(corrections, SCRUBBED_CORRECTIONS)
@@ -60,7 +65,7 @@ def draft_examples(
     halves = {} if dropped is None else halves_of_pairs(dropped, tasks)
     drafts = [_draft(drafted) for drafted in drafts_by_tasks(lambda: rows_of(unique), tasks, outputs, halves)]
     task_of = task_of_instruction(tasks)
-    drafts += [_draft_of_correction(correction, task_of) for correction in rows_of(corrections)]
+    drafts += [_draft_of_correction(correction, task_of, passage_template) for correction in rows_of(corrections)]
     # By content, not by order of arrival: the same reports in another order make the same table.
     drafts.sort(key=lambda draft: draft["example_id"])
     across = flag_across(drafts, find_pairs)
@@ -99,17 +104,29 @@ def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
         yield from batch.to_pylist()
 
 
-def _draft_of_correction(correction: Mapping[str, Any], task_of: Callable[[str], str]) -> dict[str, Any]:
+def asked_of_correction(correction: Mapping[str, Any], passage_template: str | None) -> tuple[str, str]:
+    """Instruction and input of the example that a scrubbed correction becomes."""
+    instruction, input_text = correction["instruction"], correction["input"]
+    if passage_template is None or not correction["passages"]:
+        return instruction, input_text
+    return example_with_passages(instruction, input_text, carried_passages(correction["passages"]), passage_template)
+
+
+def _draft_of_correction(
+    correction: Mapping[str, Any], task_of: Callable[[str], str], passage_template: str | None
+) -> dict[str, Any]:
+    asked = (correction["instruction"], correction["input"])
+    instruction, input_text = asked_of_correction(correction, passage_template)
     return _draft(
         Drafted(
             report_id=correction_report_id(correction["correction_id"]),
             source=CORRECTION,
             patient_key=correction["patient_key"],
             task=task_of(correction["instruction"]),
-            instruction=correction["instruction"],
-            input=correction["input"],
+            instruction=instruction,
+            input=input_text,
             output=correction["output"],
-            drafted_by=CORRECTION,
+            drafted_by=CORRECTION if (instruction, input_text) == asked else WITH_PASSAGES,
         )
     )
 

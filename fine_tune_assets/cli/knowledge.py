@@ -43,10 +43,10 @@ def check() -> None:
 @click.option("--all", "shows_all", is_flag=True, help="Show passages that are not relevant enough, too.")
 def search(question: str, labels: tuple[str, ...], day: datetime | None, shows_all: bool) -> None:
     """Show the passages that an answer to QUESTION would rest on."""
+    from fine_tune_assets.core.retrieval_contract import EVERYONE
     from fine_tune_assets.embeddings.encoder import encoder_version
     from fine_tune_assets.recipes.loading import load_recipe
     from fine_tune_assets.retrieval.answering import LiveKnowledge
-    from fine_tune_assets.retrieval.documents import EVERYONE
     from fine_tune_assets.retrieval.searching import index_format, retrieve
 
     settings = load_settings()

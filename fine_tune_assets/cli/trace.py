@@ -25,6 +25,7 @@ from fine_tune_assets.ledger.database import Ledger, open_ledger
 if TYPE_CHECKING:
     from fine_tune_assets.lineage.records import (
         CorrectionTrace,
+        DocumentStep,
         ExampleTrace,
         PatientTrace,
         ReleaseTrace,
@@ -141,6 +142,8 @@ def _example_lines(found: "ExampleTrace") -> Iterator[str]:
     yield f"Patient        {found.patient_key or 'none'}"
     if found.report:
         yield from _report_lines(found.report)
+    for document in found.documents:
+        yield f"With passage   {_passage(document)}"
     yield f"Draft          {'there is one now' if found.is_drafted else 'none now'}"
     for step in found.decisions:
         revoked = f", revoked by {step.revoked_by} {_day(step.revoked_at)}" if step.revoked_by else ""
@@ -159,11 +162,21 @@ def _example_lines(found: "ExampleTrace") -> Iterator[str]:
 def _correction_lines(found: "CorrectionTrace") -> Iterator[str]:
     yield f"Correction     {found.correction_id}  by {found.author} {_day(found.received_at)}"
     yield f"Corrects       an answer of release {found.release_id}"
+    if found.knowledge_index:
+        yield f"Answered from  knowledge index {short(found.knowledge_index)}"
+    for document in found.documents:
+        yield f"Passage        {_passage(document)}"
     yield f"Quarantine     {found.quarantine or 'never kept apart'}"
     if not found.examples:
         yield "Example        none: it waits to be scrubbed or let through, or was held back"
     for example in found.examples:
         yield from _example_lines(example)
+
+
+def _passage(step: "DocumentStep") -> str:
+    if step.source is None:
+        return f"{step.passage_id}, in no index any more when the correction came"
+    return f"{step.passage_id} of {step.source} version {step.version}"
 
 
 def _report_lines(step: "ReportStep") -> Iterator[str]:

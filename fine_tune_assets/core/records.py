@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from fine_tune_assets.core.retrieval_contract import AnsweredFrom
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -49,6 +51,8 @@ class Correction:
     """One of SEVERITIES; None if the user did not say."""
     seconds_spent: int | None = None
     """How long the user worked on it."""
+    answered_from: AnsweredFrom | None = None
+    """None where no passage stood before the question."""
 
 
 ORDINARY = "ordinary"

@@ -15,6 +15,12 @@ KNOWN_IDENTIFIERS = pa.list_(pa.struct([("kind", pa.string()), ("value", pa.stri
 USES = pa.list_(
     pa.struct([("use", pa.string()), ("engine", pa.string()), ("is_possible", pa.bool_()), ("reason", pa.string())])
 )
+PASSAGES = pa.list_(
+    pa.struct([
+        *((name, pa.string()) for name in ("passage_id", "title", "source", "version")),
+        ("headings", STRINGS), ("text", pa.string()), ("labels", STRINGS),
+    ])
+)  # fmt: skip
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
 
@@ -131,7 +137,8 @@ DRAFTED_EXAMPLES = pa.schema([
     _column("report_id", pa.string(), "Report or correction it was made from"),
     _SOURCE, _PATIENT, _TASK, _INSTRUCTION, _INPUT, _OUTPUT,
     _column(
-        "drafted_by", pa.string(), "`sections`, `fields`, `pairs`, `correction`, or `model` with the model's short fingerprint",
+        "drafted_by", pa.string(),
+        "`sections`, `fields`, `pairs`, `correction`, `correction with passages`, or `model` with the model's short fingerprint",
         nullable=True,
     ),
     _column("flags", STRINGS, "What a reviewer should look at, such as a number not in the input", raw_text=True),
@@ -178,6 +185,7 @@ INSTRUCTION_PROVENANCE = pa.schema([
     _column("decision_ids", STRINGS, "The decisions in the ledger that it rests on"),
     _column("fingerprint", pa.string(), "SHA-256 of instruction, input and output as approved"),
     _column("scrubber_version", pa.string(), "Fingerprint of the scrubber; absent for general data", nullable=True),
+    _column("passages", pa.int64(), "Passages of documents before its question; absent without any", nullable=True),
 ])
 """`provenance.parquet` beside a stored instruction set: one row for each of its rows, in their order."""
 LEFT_OUT_EXAMPLES = pa.schema([
@@ -482,17 +490,22 @@ SCRUBBED_CORRECTIONS = pa.schema([
     _column("severity", pa.string(), "`low`, `medium`, `high` or `critical`, if the user said so", nullable=True),
     _column("received_at", pa.timestamp("us", "UTC"), "When it arrived", nullable=True),
     _column("edit_fraction", pa.float64(), "Words changed, as a share of the longer text", nullable=True),
+    _column("knowledge_index", pa.string(), "Index that the answer was given from; absent without a passage", nullable=True),
+    _column(
+        "passages", PASSAGES, "What stood before the question, scrubbed; none where it is gone, absent for any other answer",
+        nullable=True, raw_text=True,
+    ),
 ])
 
 QUARANTINED_CORRECTIONS = pa.schema([
     _column("correction_id", pa.string(), "Id of the correction in the ledger"),
     _column("author", pa.string(), "Name of the key or user that sent it"),
     _column("fingerprint", pa.string(), "Of its scrubbed texts: a decision is bound to it"),
-    _column("reasons", pa.list_(pa.string()), "`outlier`, `contradiction`, `flood`; none for an ordinary one"),
+    _column("reasons", pa.list_(pa.string()), "Such as `outlier`, `contradiction`, `flood`; none for an ordinary one"),
     _column("distance", pa.float64(), "1 less the cosine from the nearest approved output; absent with too few", nullable=True),
     _column("contradicts", pa.list_(pa.string()), "Approved examples that state the opposite of it"),
     _column("near_identical", pa.int64(), "Corrections that say nearly the same to nearly the same, itself included"),
-    _column("state", pa.string(), "`ordinary`, `waiting`, `let_through` or `rejected`"),
+    _column("state", pa.string(), "`ordinary`, `waiting`, `let_through`, `rejected` or `barred`"),
     _column("decided_by", pa.string(), "Who let it through or rejected it", nullable=True),
 ])
 

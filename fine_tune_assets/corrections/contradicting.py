@@ -10,6 +10,7 @@ from typing import Any
 
 from fine_tune_assets.claims.saying import normal, said_by, states_otherwise
 from fine_tune_assets.core.records import PairFinder
+from fine_tune_assets.core.retrieval_contract import bare_question
 
 NAMED = 20
 """As many contradicting examples are named at each correction: nobody reads more."""
@@ -32,7 +33,9 @@ def contradicted_examples(
 def _same_questions(
     corrections: Sequence[Mapping[str, Any]], approved: Sequence[Mapping[str, Any]], find_pairs: PairFinder
 ) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    asked: dict[str, tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]] = defaultdict(lambda: ([], []))
+    asked: dict[tuple[str, tuple[str, ...]], tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]] = defaultdict(
+        lambda: ([], [])
+    )
     for place, rows in enumerate((corrections, approved)):
         for row in rows:
             asked[_kind_of_question(row)][place].append(row)
@@ -44,13 +47,15 @@ def _same_questions(
 def _pairs(
     own: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]], find_pairs: PairFinder
 ) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    texts = [row["input"] or row["instruction"] for row in (*own, *others)]
+    texts = [bare_question(row["instruction"], row["input"]).subject for row in (*own, *others)]
     groups = [_CORRECTION] * len(own) + [_APPROVED] * len(others)
     for pair in find_pairs(texts, groups):
         first, second = sorted((pair.first, pair.second))
         yield own[first], others[second - len(own)]
 
 
-def _kind_of_question(row: Mapping[str, Any]) -> str:
-    """Inputs are compared under one instruction; without an input the instruction is what is asked."""
-    return normal(row["instruction"]) if row["input"] else ""
+def _kind_of_question(row: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """Inputs are compared under one instruction, without an input the instruction is what is asked; and under the same
+    passages: of another version of a document another answer is right."""
+    asked = bare_question(row["instruction"], row["input"])
+    return normal(asked.instruction) if asked.input else "", asked.documents

@@ -18,8 +18,12 @@ REASONS: Mapping[str, str] = {
     "outlier": "far from every approved answer to the same task",
     "contradiction": "states the opposite of an approved example with nearly the same question",
     "flood": "one of many that say nearly the same",
+    "passages_gone": "given from passages that no index holds any more: let through, it is learned by heart, without them",
+    "not_for_everyone": "given from a document that not everyone may see",
 }
 WAITING, LET_THROUGH = "waiting", "let_through"
+BARRED = "barred"
+"""No decision lets it through: the model answers everyone."""
 STATE_OF = {"let_through": LET_THROUGH, "reject": "rejected"}
 
 
@@ -30,12 +34,16 @@ class Figures:
     distances: Mapping[str, float | None]
     contradicts: Mapping[str, Sequence[str]]
     near_identical: Mapping[str, int]
+    passages_gone: Collection[str] = ()
+    not_for_everyone: Collection[str] = ()
 
 
 def seen_fingerprint(correction: Mapping[str, Any]) -> str:
-    """Of the scrubbed texts: a decision is about exactly these."""
+    """Of the scrubbed texts, the passages among them where there are any: a decision is about exactly these."""
     texts = {name: correction[name] for name in ("instruction", "input", "output")}
-    return fingerprint_json({**texts, "answer": correction.get("answer") or ""})
+    passages = correction.get("passages")
+    told = {} if passages is None else {"passages": passages}
+    return fingerprint_json({**texts, "answer": correction.get("answer") or "", **told})
 
 
 def reasons_of(correction_id: str, figures: Figures, settings: CorrectionSettings) -> list[str]:
@@ -45,6 +53,8 @@ def reasons_of(correction_id: str, figures: Figures, settings: CorrectionSetting
         "outlier": distance is not None and distance > settings.outlier_distance,
         "contradiction": bool(figures.contradicts.get(correction_id)),
         "flood": figures.near_identical.get(correction_id, 1) > settings.maximum_near_identical,
+        "passages_gone": correction_id in figures.passages_gone,
+        "not_for_everyone": correction_id in figures.not_for_everyone,
     }
     return [reason for reason in REASONS if found[reason]]
 
@@ -57,12 +67,13 @@ def quarantine(
     approved_before: Collection[str] = (),
 ) -> pa.Table:
     """QUARANTINED_CORRECTIONS: a row for each, sorted by id. The last decision about one and its texts counts, and those whose
-    ids are in `approved_before` are ordinary whatever they look like now."""
+    ids are in `approved_before` are ordinary whatever they look like now, unless not everyone may see what they rest on."""
     latest = {(d.correction_id, d.fingerprint): d for d in decisions}
     rows = []
     for row in sorted(corrections, key=lambda row: str(row["correction_id"])):
         own, fingerprint = row["correction_id"], seen_fingerprint(row)
-        is_settled = own in approved_before
+        is_barred = own in figures.not_for_everyone
+        is_settled = own in approved_before and not is_barred
         decision = None if is_settled else latest.get((own, fingerprint))
         reasons = [] if is_settled else reasons_of(own, figures, settings)
         rows.append(
@@ -74,7 +85,7 @@ def quarantine(
                 "distance": figures.distances.get(own),
                 "contradicts": list(figures.contradicts.get(own, ())),
                 "near_identical": figures.near_identical.get(own, 1),
-                "state": _state(bool(reasons), decision),
+                "state": BARRED if is_barred else _state(bool(reasons), decision),
                 "decided_by": None if decision is None else decision.person,
             }
         )

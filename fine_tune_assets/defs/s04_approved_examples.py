@@ -33,7 +33,7 @@ from fine_tune_assets.defs.pair_finding import near_input_finder
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.s02_missed_identifiers import missed_identifiers, terms_of
 from fine_tune_assets.defs.s04_dropped_reports import dropped_reports, partners_dropped, partners_table
-from fine_tune_assets.defs.s10_quarantine import waits_for_others, without_quarantined
+from fine_tune_assets.defs.s10_quarantine import barred_reports, waits_for_others, without_quarantined
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.ledger.reviews import list_decisions
 from fine_tune_assets.phi.missed_terms import holds_missed_terms
@@ -54,7 +54,7 @@ expert_decisions = dg.AssetSpec(
 @dg.asset(
     group_name=GROUP,
     code_version="6",  # corrections have the task whose instruction they answer
-    deps=[recipe_section("dedup"), recipe_section("tasks")],
+    deps=[recipe_section("dedup"), recipe_section("passages"), recipe_section("tasks")],
     automation_condition=with_new_inputs(),
     description="Instruction, input and draft output made from each report by the recipe's tasks, and from corrections.",
     owners=OWNERS["clinical"],
@@ -80,6 +80,7 @@ def drafted_examples(
             reviewed_flags=recipe.reviewed_flags,
             find_pairs=near_input_finder(installation),
             dropped=dropped,
+            passage_template=recipe.passage_template,
         )
         halves = halves_of_pairs(dropped, recipe.tasks)
         unused = count_unused(partial(rows_of, unique_reports), recipe.tasks, halves)
@@ -137,7 +138,10 @@ def approved_examples(
         # Also what a reviewer typed into a repaired output: nobody scrubs that.
         texts = [approval.approved[name] for name in ("instruction", "input", "output")]
         held_back = holds_missed_terms(approval.approved["patient_key"], texts, terms_of(installation))
-        clean = approval.approved.filter(pc.invert(held_back))
+        seen = approval.approved.filter(pc.invert(held_back))
+        # Asked once more: a document may have been closed since its corrections were examined.
+        barred = barred_reports(installation, scrubbed_corrections)
+        clean = seen.filter(pa.array([one not in barred for one in seen["report_id"].to_pylist()], pa.bool_()))
         is_waiting = waits_for_others(clean, scrubbed_corrections, recipe.corrections)
         approved = clean.filter(pc.invert(is_waiting))
     return result(
@@ -151,7 +155,8 @@ def approved_examples(
         decisions_about_older_drafts=approval.stale_decisions,
         decisions_that_do_not_count=approval.barred_decisions,
         decisions_signed_for_other_content=approval.altered_decisions,
-        held_back=approval.approved.num_rows - clean.num_rows,
+        held_back=approval.approved.num_rows - seen.num_rows,
+        not_for_everyone=seen.num_rows - clean.num_rows,
         waiting_for_examples_of_others=clean.num_rows - approved.num_rows,
         agreement=dg.MetadataValue.md(_agreement_table(agreement)),
     )

@@ -11,16 +11,18 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from fine_tune_assets.approval.drafting import CORRECTION
 from fine_tune_assets.approval.still_approved import why_not_taught_again
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.tables import table_of
+from fine_tune_assets.core.tables import SCRUBBED_CORRECTIONS, conform, table_of
 from fine_tune_assets.defs.pair_finding import leak_finders
 from fine_tune_assets.defs.resources import Installation, Worker
 from fine_tune_assets.defs.s02_missed_identifiers import terms_of
 from fine_tune_assets.defs.s02_scrubbed_reports import scrub_request
 from fine_tune_assets.defs.s04_standing_decisions import decisions_of_now
+from fine_tune_assets.defs.s10_quarantine import barred_reports
 from fine_tune_assets.instructions.building import Dropped, InstructionSet, Surroundings
 from fine_tune_assets.instructions.earlier_sets import earlier_tests
 from fine_tune_assets.instructions.evaluation_texts import read_evaluation_texts
@@ -79,15 +81,26 @@ def _replayable(installation: Installation, approved: pa.Table) -> tuple[list[di
         installation.erased_patients(),
         _with_missed(installation, rows),
     )
+    barred = _barred(installation)
 
     def why_not(row: Mapping[str, Any]) -> str | None:
         if row["patient_key"] in erased:
             return "its patient was erased"
         if row["fingerprint"] in missed:
             return "it holds an identifier that a reviewer marked"
+        if row["report_id"] in barred:
+            return "it rests on a document that not everyone may see"
         return why_not_taught_again(row, now)
 
     return sort_out(rows, why_not)
+
+
+def _barred(installation: Installation) -> frozenset[str]:
+    """Read in place: an earlier set may hold what is no draft now."""
+    path = installation.layout.table("scrubbed_corrections")
+    if not path.is_file():
+        return frozenset()
+    return barred_reports(installation, conform(pq.read_table(path), SCRUBBED_CORRECTIONS))
 
 
 def _with_missed(installation: Installation, rows: list[dict[str, Any]]) -> set[str]:

@@ -27,7 +27,8 @@ from fine_tune_assets.recipes.schema import Recipe
 from fine_tune_assets.recipes.sections import section_values
 
 GROUP = "s05_instruction_sets"
-CURATION = ("scrub", "dedup", "tasks", "trusted_sources", "review", "corrections", "instructions")
+PASSAGES = "passages"
+CURATION = ("scrub", "dedup", "tasks", "trusted_sources", "review", "corrections", PASSAGES, "instructions")
 """Sections of the recipe by which a report becomes an example of a set."""
 APPROVED, LEFT_OUT = "approved", "left_out"
 """Metadata by which rows in = rows kept + rows left out is checked."""
@@ -97,13 +98,18 @@ def instruction_sets(
         with errors_for_people():
             evidence = {
                 "identifiers": identifiers,
-                "recipe": section_values(recipe, CURATION),
+                "recipe": section_values(recipe, _curation(recipe)),
                 **prompt_files(installation),
             }
             root = installation.layout.instruction_sets
             stored = write_instruction_set(root, built, deciding_facts(recipe), search, evidence)
             write_left_out(root, stored.fingerprint, [asdict(dropped) for dropped in built.dropped])
     return result("instruction_sets", built.table, stored.fingerprint, **_shown(stored, built))
+
+
+def _curation(recipe: Recipe) -> list[str]:
+    """Where no passage stands before a question, a set is what it was before there was the option."""
+    return [name for name in CURATION if name != PASSAGES or recipe.passage_template is not None]
 
 
 def _rules(recipe: Recipe) -> BuildRules:

@@ -16,9 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fine_tune_assets.core.chat import parts_of
 from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.fingerprints import fingerprint_json, fingerprint_table, short
 from fine_tune_assets.core.records import Release
+from fine_tune_assets.core.retrieval_contract import bare_question
 from fine_tune_assets.core.tables import PRODUCTION_DRIFT, table_of
 from fine_tune_assets.defs.automation import on_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
@@ -179,7 +181,14 @@ def _exchanges(path: Path, only: frozenset[str] | None) -> list[Exchange]:
         for row in rows
         if row["split"] == "train" and not row["is_general"] and (only is None or row["example_id"] in only)
     ]
-    return [Exchange(_said(messages, "user"), _said(messages, "assistant"), "stop") for messages in wanted]
+    return [Exchange(_asked(messages), _said(messages, "assistant"), "stop") for messages in wanted]
+
+
+def _asked(messages: Sequence[Mapping[str, str]]) -> str:
+    """As a caller would have sent it: the gateway puts passages before it, and what is compared is what came."""
+    said = _said(messages, "user")
+    asked = bare_question(*parts_of(said))
+    return asked.subject if asked.documents else said
 
 
 def _said(messages: Sequence[Mapping[str, str]], role: str) -> str:

@@ -4,6 +4,7 @@ Belongs here: handing corrections, approved examples and decisions to `correctio
 """
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -11,13 +12,19 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fine_tune_assets.approval.drafting import CORRECTION, correction_report_id, task_of_instruction
+from fine_tune_assets.approval.drafting import (
+    CORRECTION,
+    asked_of_correction,
+    correction_report_id,
+    task_of_instruction,
+)
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.corrections.contradicting import contradicted_examples
 from fine_tune_assets.corrections.floods import near_identical
 from fine_tune_assets.corrections.influence import beyond_influence
 from fine_tune_assets.corrections.outliers import nearest_distances
-from fine_tune_assets.corrections.quarantine import REASONS, Figures, may_be_drafted, quarantine
+from fine_tune_assets.corrections.passages import closed_sources, not_for_everyone, passages_gone
+from fine_tune_assets.corrections.quarantine import BARRED, REASONS, Figures, may_be_drafted, quarantine
 from fine_tune_assets.defs.automation import with_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.pair_finding import threads_of, whole_text_finder
@@ -25,7 +32,7 @@ from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.embeddings.encoder import encode_passages
 from fine_tune_assets.ledger.quarantine import list_quarantine_decisions
-from fine_tune_assets.recipes.schema import CorrectionSettings
+from fine_tune_assets.recipes.schema import CorrectionSettings, Recipe
 
 GROUP = "s10_corrections"
 _COMPARED = ["example_id", "report_id", "task", "instruction", "input", "output"]
@@ -41,8 +48,8 @@ quarantine_decisions = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
-    code_version="2",  # a row for each correction that was examined
-    deps=[quarantine_decisions, recipe_section("corrections"), recipe_section("dedup"), recipe_section("tasks")],
+    code_version="3",  # what an answer was given from
+    deps=[quarantine_decisions, *(recipe_section(name) for name in ("corrections", "dedup", "passages", "tasks"))],
     automation_condition=with_new_inputs(),
     description="Every correction examined; strange, contradictory or flooding ones wait until an approver has looked at them.",
     owners=OWNERS["clinical"],
@@ -63,6 +70,7 @@ def quarantined_corrections(
         waiting=sum(row["state"] == "waiting" for row in rows),
         let_through=sum(row["state"] == "let_through" for row in rows),
         rejected=sum(row["state"] == "rejected" for row in rows),
+        barred=sum(row["state"] == BARRED for row in rows),
         waiting_by_reason=dg.MetadataValue.md(
             markdown_table([{"reason": REASONS[name], "corrections": waiting[name]} for name in REASONS])
         ),
@@ -71,7 +79,8 @@ def quarantined_corrections(
 
 def _quarantine(installation: Installation, corrections: pa.Table, decisions: list[Any]) -> pa.Table:
     """Compared with what was approved when the newest correction or decision came. `approved_examples` is read in place: it is
-    made of these very corrections, so Dagster can't know it as an input. What was approved once is not kept apart later."""
+    made of these very corrections, so Dagster can't know it as an input. What was approved once is not kept apart later, unless
+    a document that it rests on is not for everyone any more."""
     recipe, path = installation.recipe, installation.layout.table("approved_examples")
     approved = pq.read_table(path, columns=_COMPARED).to_pylist() if path.is_file() else []
     stand = {row["report_id"] for row in approved}
@@ -79,16 +88,40 @@ def _quarantine(installation: Installation, corrections: pa.Table, decisions: li
     every = [row | {"task": task_of(row["instruction"])} for row in corrections.to_pylist()]
     before = {r["correction_id"] for r in every if correction_report_id(r["correction_id"]) in stand}
     rows = [row for row in every if row["correction_id"] not in before]
+    closed = not_for_everyone(every, _closed_sources(installation))
     if not rows:
-        return quarantine(every, Figures({}, {}, {}), recipe.corrections, decisions, before)
+        figures = Figures({}, {}, {}, not_for_everyone=closed)
+        return quarantine(every, figures, recipe.corrections, decisions, before)
     find_pairs = whole_text_finder(installation)
     encode = partial(encode_passages, threads=threads_of(installation))
     figures = Figures(
         distances=nearest_distances(rows, approved, encode, recipe.corrections.outlier_minimum_examples),
-        contradicts=contradicted_examples(rows, approved, find_pairs),
+        contradicts=contradicted_examples(_as_drafted(rows, recipe), approved, find_pairs),
         near_identical=near_identical(every, find_pairs),
+        passages_gone=passages_gone(rows) if recipe.passage_template is not None else (),
+        not_for_everyone=closed,
     )
     return quarantine(every, figures, recipe.corrections, decisions, before)
+
+
+def _as_drafted(rows: Iterable[Mapping[str, Any]], recipe: Recipe) -> list[dict[str, Any]]:
+    """With the question as the example will have it: approved ones are compared that have theirs so."""
+    asked = ((row, asked_of_correction(row, recipe.passage_template)) for row in rows)
+    return [{**row, "instruction": instruction, "input": about} for row, (instruction, about) in asked]
+
+
+def _closed_sources(installation: Installation) -> frozenset[str]:
+    """By the documents as they were read last; as an input, each changed document would make this anew."""
+    path = installation.layout.table("knowledge_chunks")
+    chunks = pq.read_table(path, columns=["source", "labels"]).to_pylist() if path.is_file() else []
+    return closed_sources(chunks)
+
+
+def barred_reports(installation: Installation, corrections: pa.Table) -> frozenset[str]:
+    """Of SCRUBBED_CORRECTIONS, what the ids of reports would be, of those that rest on what not everyone may see. Asked again
+    wherever a set is made: a document may have been closed since its corrections were examined."""
+    rows = corrections.select(["correction_id", "passages"]).to_pylist()
+    return frozenset(map(correction_report_id, not_for_everyone(rows, _closed_sources(installation))))
 
 
 def without_quarantined(corrections: pa.Table, quarantined: pa.Table) -> pa.Table:

@@ -56,6 +56,7 @@ _SECTIONS = {
     "weights": ("s08_merged_weights", "the number format of merged weights, and how little merging may change"),
     "exports": ("s08_merged_weights", "the GGUF formats, and how little an export may change"),
     "corrections": ("s04_approved_examples", "which corrections are kept apart, and how much may be one author's"),
+    "passages": ("s04_approved_examples", "whether and how passages stand before the question of a correction"),
     "drift": ("s10_corrections", "from where on requests are not like the training set any more"),
     "engine": ("s08_merged_weights", "the program that serves the model, and so what a release holds for it"),
     "retrieval": (

@@ -109,6 +109,8 @@ def correct_answer(desk: "Desk", visit: Visit) -> Response:
     seconds = form.text("seconds_spent")
     if seconds.isdecimal() and len(seconds) < 6:
         body["seconds_spent"] = min(int(seconds), 86_400)
+    if passages := form.text("passages").split():
+        body |= {"knowledge_index": form.text("knowledge_index"), "passages": passages}
 
     async def make() -> Response:
         try:
@@ -118,7 +120,8 @@ def correct_answer(desk: "Desk", visit: Visit) -> Response:
             if error.status == 409:
                 again = {"refusal": _SENT_BEFORE, "key": secrets.token_urlsafe(16)}
             return await run_in_threadpool(_part, desk, visit, "exchange_correct.html", error.status, again)
-        return await run_in_threadpool(_part, desk, visit, "exchange_correct.html", 200, {"kept": kept})
+        said = {"kept": kept.kept_as, "are_passages_gone": kept.are_passages_gone}
+        return await run_in_threadpool(_part, desk, visit, "exchange_correct.html", 200, said)
 
     return Later(make)
 
@@ -165,6 +168,8 @@ def _exchange(asked: Asked, answered: str | Answered) -> dict[str, Any]:
         "answered": answered,
         "marks": _marked(answered),
         "release_id": answered.release_id,
+        "knowledge_index": answered.index,
+        "passages": " ".join(answered.passage_ids),
         "key": secrets.token_urlsafe(16),
     }
 
@@ -182,7 +187,8 @@ def _marked(answered: Answered) -> list[tuple[str, str]]:
 def _around() -> dict[str, Any]:
     """What the parts of an exchange say before anybody corrected or rated it."""
     typed = dict.fromkeys(_TYPED, "")
-    return {"kinds": KINDS, "severities": SEVERITIES, "kept": "", "rated": "", "refusal": "", "typed": typed}
+    said = {"kept": "", "are_passages_gone": False, "rated": "", "refusal": "", "typed": typed}
+    return {"kinds": KINDS, "severities": SEVERITIES, "knowledge_index": "", "passages": "", **said}
 
 
 def _ask_page(
@@ -212,7 +218,8 @@ def _part(desk: "Desk", visit: Visit, template: str, status: int, said: Mapping[
     answered = Answered(form.text("answer"), form.text("release_id"))
     shown = {"asked": asked, "answered": answered, "marks": [], "release_id": answered.release_id}
     typed = {name: form.text(name) for name in _TYPED}
-    context = _around() | shown | {"key": form.text("key"), "typed": typed} | dict(said)
+    carried = {name: form.text(name) for name in ("key", "knowledge_index", "passages")}
+    context = _around() | shown | carried | {"typed": typed} | dict(said)
     if visit.is_fragment:  # with 200 also where it was refused: the script puts in what comes, and it says why
         return page(desk, visit, template, **context)
     about = {"tasks": _tasks(desk), "question": "", "task": "", "ask_refusal": "", "part": template}

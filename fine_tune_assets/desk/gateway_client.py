@@ -53,6 +53,19 @@ class Answered:
     is_cut: bool = False
     """It reached the longest that an answer may be."""
 
+    @property
+    def passage_ids(self) -> tuple[str, ...]:
+        return tuple(str(one["passage_id"]) for one in self.citations or ())
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What the gateway kept of a correction or a thumb."""
+
+    kept_as: str
+    are_passages_gone: bool = False
+    """It named passages, and no index holds them any more."""
+
 
 @dataclass
 class _Stream:
@@ -122,8 +135,8 @@ class GatewayClient:
             raise GatewayRefusedError(503, _AWAY) from error
         raise GatewayRefusedError(502, "The answer broke off before its end. Ask again.")
 
-    async def correct(self, body: Mapping[str, Any], person: Session, idempotency_key: str) -> str:
-        """Keep a correction or a thumb; its id, once it is on disk. Raises GatewayRefusedError."""
+    async def correct(self, body: Mapping[str, Any], person: Session, idempotency_key: str) -> Kept:
+        """Keep a correction or a thumb: answered once it is on disk. Raises GatewayRefusedError."""
         headers = await self._headers(person) | {"idempotency-key": idempotency_key}
         try:
             async with self._client() as client:
@@ -132,7 +145,8 @@ class GatewayClient:
             raise GatewayRefusedError(503, _AWAY) from error
         if reply.status_code != 201:
             raise _refusal(reply)
-        return str(reply.json()["id"])
+        said = reply.json()
+        return Kept(str(said["id"]), said.get("passages") == "gone")
 
     async def _headers(self, person: Session) -> dict[str, str]:
         try:

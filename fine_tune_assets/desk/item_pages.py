@@ -180,6 +180,7 @@ def _render_item(
         flags=flags,
         pieces=with_spans(shown, spans),
         report=None if report is None else with_slots(report),
+        passages=desk.texts.passages(draft),
         dropped=dropped_copies(desk, draft),
         edited_flags=edited_flags,
         diff=diff,

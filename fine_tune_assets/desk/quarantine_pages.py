@@ -73,7 +73,8 @@ def _find(desk: "Desk", visit: Visit) -> dict[str, Any]:
     texts = read_rows(path, TEXTS, "correction_id", [wanted]) if row is not None and path.is_file() else []
     if row is None or not texts or seen_fingerprint(texts[0]) != row["fingerprint"]:
         raise not_found()
-    shown = "\n".join(texts[0][name] or "" for name in ("instruction", "input", "answer", "output"))
+    passages = (passage["text"] for passage in texts[0].get("passages") or ())
+    shown = "\n".join([*(texts[0][name] or "" for name in ("instruction", "input", "answer", "output")), *passages])
     if desk.held_back.holds(texts[0]["patient_key"], shown):
         raise not_found()
     return {**texts[0], **row}

@@ -13,6 +13,7 @@ import pyarrow as pa
 from fine_tune_assets.approval.drafting import CORRECTION
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.paths import Layout
+from fine_tune_assets.core.retrieval_contract import bare_question
 from fine_tune_assets.core.stored_rows import read_rows
 
 
@@ -26,11 +27,21 @@ class Texts:
 
     def author(self, draft: dict[str, Any]) -> str | None:
         """Who wrote the correction that the draft was made of; None for a report's draft, or if it is not known."""
+        row = self._of_correction(draft, "author")
+        return None if row is None else str(row["author"])
+
+    def passages(self, draft: dict[str, Any]) -> list[dict[str, Any]]:
+        """What stands before the question of a draft that was made of a correction, scrubbed; none for any other."""
+        if not bare_question(draft["instruction"], draft["input"]).documents:
+            return []
+        row = self._of_correction(draft, "passages")
+        return [] if row is None else list(row["passages"] or ())
+
+    def _of_correction(self, draft: dict[str, Any], column: str) -> dict[str, Any] | None:
         if draft["source"] != CORRECTION:
             return None
         correction_id = draft["report_id"].removeprefix(f"{CORRECTION}/")
-        row = self._row("scrubbed_corrections", None, ("correction_id", correction_id), ["author"])
-        return None if row is None else str(row["author"])
+        return self._row("scrubbed_corrections", None, ("correction_id", correction_id), [column])
 
     def tagged_report(self, report_id: str) -> str | None:
         """The scrubbed report with `[KIND]` in each place; None for a correction, or if it was erased."""

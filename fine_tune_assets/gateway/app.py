@@ -40,7 +40,14 @@ from fine_tune_assets.gateway.metrics import CONTENT_TYPE, Metrics
 from fine_tune_assets.gateway.openapi import openapi_document
 from fine_tune_assets.gateway.outcomes import OutcomeCounter
 from fine_tune_assets.gateway.records import Recorded, prompt_key, record_of
-from fine_tune_assets.gateway.requests import LIVE, FeedbackBody, correction_body, engine_request, read_json
+from fine_tune_assets.gateway.requests import (
+    LIVE,
+    CorrectionBody,
+    FeedbackBody,
+    correction_body,
+    engine_request,
+    read_json,
+)
 from fine_tune_assets.gateway.traffic import Traffic
 from fine_tune_assets.gateway.warming import Warming, load_encoder, may_embed
 from fine_tune_assets.ledger.corrections import record_correction
@@ -202,13 +209,17 @@ class Gateway:
         if len(idempotency_key) > 200:
             raise ApiError(400, "invalid_request", "The Idempotency-Key is longer than 200 characters.")
 
-        sent = {"author": holder.name, "idempotency_key": idempotency_key, **vars(body)}
-        sent["daily_limit"] = self._settings.corrections_daily_limit
+        limit = self._settings.corrections_daily_limit
+        sent = {"author": holder.name, "idempotency_key": idempotency_key, "daily_limit": limit, **vars(body)}
+        carried = None
+        if isinstance(body, CorrectionBody):
+            carried = await self._chat.knowledge.carried(body, holder)
+            sent = {name: value for name, value in sent.items() if name not in ("knowledge_index", "passages")}
 
         def record() -> str:
             if isinstance(body, FeedbackBody):
                 return record_feedback(self._ledger, **sent)
-            return record_correction(self._ledger, self._key, **sent)
+            return record_correction(self._ledger, self._key, answered_from=carried, **sent)
 
         try:
             kept_as = await run_in_threadpool(record)
@@ -220,7 +231,8 @@ class Gateway:
         except TooManyError as error:
             raise ApiError(429, "daily_limit_reached", str(error), {"Retry-After": _HOUR}) from error
         kind = "feedback" if isinstance(body, FeedbackBody) else "correction"
-        return JSONResponse({"id": kept_as, "object": kind}, status_code=201)
+        told = {} if carried is None else {"passages": "gone" if carried.is_gone else "kept"}
+        return JSONResponse({"id": kept_as, "object": kind, **told}, status_code=201)
 
     async def _authorise(self, request: Request, scope: str | None) -> Caller:
         record = record_of(request)

@@ -74,7 +74,7 @@ class Chat:
         self._traffic = traffic
         self._key = read_or_create_key(settings.layout.keys, KEY_NAME)
         self._clients = EngineClients(settings.gateway_timeout_seconds)
-        self._knowledge = Knowledge(settings, ledger)
+        self.knowledge = Knowledge(settings, ledger)
         self._opened: dict[tuple[str, bytes | None], str] = {}
         """Keys of engines that may be asked now."""
         self._under_way = 0
@@ -168,7 +168,7 @@ class Chat:
         """What is known of the question, put before it in `asked`; None where no document is asked."""
         if question.is_completion:
             return None
-        found = await self._knowledge.consult(question.body, asked, folder.retrieval, folder.instructions, caller)
+        found = await self.knowledge.consult(question.body, asked, folder.retrieval, folder.instructions, caller)
         if found is not None:
             record.passages = found.passages
             asked["messages"] = found.messages(asked["messages"], folder.asked_with.control_tokens)

@@ -1,7 +1,8 @@
 """Answers from the organisation's documents: passages before the question, citations beside the answer.
 
-Owns which requests are answered so (questions, by a release that says so; never its own tasks), what a caller is told of it, and
-the answer where nothing relevant was found. Finding passages and checking an answer are `retrieval`'s, in threads.
+Owns which requests are answered so (questions, by a release that says so; never its own tasks), what a caller is told of it,
+the answer where nothing relevant was found, and the passages that a correction of such an answer carries. Finding passages and
+checking an answer are `retrieval`'s, in threads.
 """
 
 import json
@@ -20,19 +21,25 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from fine_tune_assets.core.chat import as_plain_text, parts_of
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.releases import ReleaseError, ReleaseFolder
-from fine_tune_assets.core.retrieval_contract import RetrievalContract
+from fine_tune_assets.core.retrieval_contract import AnsweredFrom, RetrievalContract
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.gateway.callers import Caller
 from fine_tune_assets.gateway.errors import ApiError, invalid
 from fine_tune_assets.gateway.events import DONE, DONE_EVENT, content_of, dumped, event
 from fine_tune_assets.gateway.records import Record
-from fine_tune_assets.gateway.requests import wants_knowledge
+from fine_tune_assets.gateway.requests import NO_INDEX, CorrectionBody, wants_knowledge
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.retrieval.answering import LiveKnowledge, NoLiveKnowledgeError, Prepared, check_answer
+from fine_tune_assets.retrieval.answering import (
+    LiveKnowledge,
+    NoLiveKnowledgeError,
+    Prepared,
+    UnknownIndexError,
+    UnknownPassageError,
+    check_answer,
+)
 from fine_tune_assets.retrieval.stores import KnowledgeStoreError
 
 INDEX_HEADER = "x-knowledge-index"
-NO_INDEX = "none"
 _RECIPE = "recipe.yaml"
 
 
@@ -113,9 +120,30 @@ class Knowledge:
         except NoLiveKnowledgeError:
             return Consulted(None)
         except KnowledgeStoreError as error:
-            message = "The documents can't be searched at the moment. Ask again in a moment."
-            raise ApiError(503, "not_available", message, {"Retry-After": "5"}) from error
+            raise _away() from error
         return Consulted(prepared)
+
+    async def carried(self, body: CorrectionBody, caller: Caller) -> AnsweredFrom | None:
+        """The passages that a corrected answer was given from, as it told them; None if it told none. Raises ApiError."""
+        if not body.passages or body.knowledge_index is None:
+            return None
+        try:
+            return await run_in_threadpool(self._live.carried, body.knowledge_index, body.passages, caller.labels)
+        except UnknownIndexError as error:
+            message = "No knowledge index of that fingerprint has answered. Send the x-knowledge-index of the answer."
+            raise ApiError(404, "knowledge_index_not_found", message) from error
+        except UnknownPassageError as error:
+            message = (
+                "That index has no such passage that this key may see. Send the passage_id of the answer's citations."
+            )
+            raise ApiError(404, "passage_not_found", message) from error
+        except (KnowledgeStoreError, NoLiveKnowledgeError) as error:
+            raise _away() from error
+
+
+def _away() -> ApiError:
+    message = "The documents can't be searched at the moment. Ask again in a moment."
+    return ApiError(503, "not_available", message, {"Retry-After": "5"})
 
 
 def _is_question(body: Mapping[str, Any], conversation: list[dict[str, Any]], instructions: Collection[str]) -> bool:

@@ -11,7 +11,14 @@ from fine_tune_assets.gateway.callers import ON_BEHALF_OF, THEIR_LABELS
 from fine_tune_assets.gateway.embedding import DIMENSIONS, MOST_TEXTS
 from fine_tune_assets.gateway.embedding import MODEL as EMBEDDING_MODEL
 from fine_tune_assets.gateway.extras import MOST_PROBABILITIES, MOST_TOOLS
-from fine_tune_assets.gateway.requests import LONGEST_WORK_SECONDS, MOST_STOPS, NUMBERS, WHOLE_NUMBERS
+from fine_tune_assets.gateway.requests import (
+    LONGEST_ID,
+    LONGEST_WORK_SECONDS,
+    MOST_PASSAGES,
+    MOST_STOPS,
+    NUMBERS,
+    WHOLE_NUMBERS,
+)
 
 Json = dict[str, Any]
 _TEXT: Json = {"type": "string"}
@@ -21,7 +28,7 @@ _REFUSED = {
     "400": "The body, or a field that is named.",
     "401": "No key, or one that opens nothing.",
     "403": "The key may not do that.",
-    "404": "No such route, model or release.",
+    "404": "No such route, model, release, knowledge index or passage.",
     "405": "Another method.",
     "408": "The body did not come in time.",
     "413": "The body is too large.",
@@ -191,7 +198,8 @@ _ABOUT_THE_ERROR: Json = {
     "severity": {"enum": [*SEVERITIES, None]},
 }
 _CORRECTION: Json = {
-    "description": "A better answer; or a thumb, which comes without texts.",
+    "description": "A better answer; or a thumb, which comes without texts. Of an answer from documents a better one also has its "
+    "x-knowledge-index as knowledge_index, and the passage_id of each of its citations as passages.",
     "anyOf": [
         _object(
             ["release_id", "instruction", "answer", "corrected_answer"],
@@ -202,6 +210,13 @@ _CORRECTION: Json = {
             answer=_TEXT,
             corrected_answer=_FILLED,
             seconds_spent=_number("integer", 0, LONGEST_WORK_SECONDS),
+            knowledge_index={"type": ["string", "null"], "pattern": "^([0-9a-f]{64}|none)$"},
+            passages={
+                "type": ["array", "null"],
+                "items": {"type": "string", "minLength": 1, "maxLength": LONGEST_ID},
+                "maxItems": MOST_PASSAGES,
+                "uniqueItems": True,
+            },
             **_ABOUT_THE_ERROR,
         ),
         _object(["release_id", "rating"], True, release_id=_TEXT, rating={"enum": list(RATINGS)}, **_ABOUT_THE_ERROR),
@@ -245,7 +260,12 @@ _EMBEDDINGS = _object(
 _MODELS = _object(
     ["object", "data"], object={"const": "list"}, data={"type": "array", "items": _object(["id"], id=_TEXT)}
 )
-_KEPT = _object(["id", "object"], id=_TEXT, object={"enum": ["correction", "feedback"]})
+_KEPT = _object(
+    ["id", "object"],
+    id=_TEXT,
+    object={"enum": ["correction", "feedback"]},
+    passages={"enum": ["kept", "gone"]},
+)
 
 
 def _errors(codes: dict[str, str]) -> Json:

@@ -5,6 +5,7 @@ Owns the allow-list of fields. Pure but for reading the body. Error messages nam
 
 import asyncio
 import json
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,12 @@ _READ_SECONDS = 30.0
 """For a whole body: who sends it by the byte holds a place."""
 _CORRECTION_TEXTS = ("release_id", "instruction", "input", "answer", "corrected_answer")
 LONGEST_WORK_SECONDS = 86_400
+NO_INDEX = "none"
+"""Stands where the fingerprint of a knowledge index would, if none is live."""
+MOST_PASSAGES = 20
+"""As many as a recipe may put before a question."""
+LONGEST_ID = 64
+_INDEX = re.compile(rf"[0-9a-f]{{64}}|{NO_INDEX}")
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,10 @@ class CorrectionBody:
     error_kind: str | None = None
     severity: str | None = None
     seconds_spent: int | None = None
+    knowledge_index: str | None = None
+    """The header `x-knowledge-index` of the answer."""
+    passages: tuple[str, ...] = ()
+    """`passage_id` of each of the answer's citations."""
 
 
 @dataclass(frozen=True)
@@ -287,7 +298,21 @@ def correction_body(body: Mapping[str, Any]) -> CorrectionBody | FeedbackBody:
     if faulty or empty:
         raise _invalid(f"These fields must be texts, and not empty: {', '.join(faulty or empty)}.")
     _check_seconds(values.get("seconds_spent"))
-    return kind(**values)
+    _check_passages(values.get("knowledge_index"), values.get("passages", []))
+    return kind(**values | ({"passages": tuple(values["passages"])} if "passages" in values else {}))
+
+
+def _check_passages(index: Any, passages: Any) -> None:
+    """None, or all that the answer told. An answer for which nothing was found has an index and no passage."""
+    if index is not None and not (isinstance(index, str) and _INDEX.fullmatch(index)):
+        raise _invalid("knowledge_index must be the x-knowledge-index of the answer.")
+    are_ids = isinstance(passages, list) and all(isinstance(p, str) and 0 < len(p) <= LONGEST_ID for p in passages)
+    if not are_ids or len(passages) > MOST_PASSAGES or len(set(passages)) < len(passages):
+        raise _invalid(
+            f"passages must be the passage_id of each of the answer's citations, each once, at most {MOST_PASSAGES}."
+        )
+    if passages and index in (None, NO_INDEX):
+        raise _invalid("passages need knowledge_index, the x-knowledge-index of the answer.")
 
 
 def _check_seconds(value: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from fine_tune_assets.core.chat import conversation
+from fine_tune_assets.core.retrieval_contract import bare_question
 from fine_tune_assets.core.tables import INSTRUCTION_SETS, check_table
 from fine_tune_assets.instructions.building import InstructionSet
 from fine_tune_assets.instructions.leaks import EVALUATION, Kind, LeakSearch, compared, find_leaks
@@ -62,6 +63,8 @@ class LeakageCertificate:
     """How likeness was looked for. None: not at all, and then nothing is certified."""
     certify_without_semantic: bool
     """Whether the recipe allows a set for which meaning was not compared."""
+    rows_with_passages: int = 0
+    """Rows that were compared without the passages before their question."""
 
     @property
     def holds(self) -> bool:
@@ -72,7 +75,9 @@ class LeakageCertificate:
     @property
     def figures(self) -> dict[str, Any]:
         """For the manifest."""
-        return {**asdict(self), "holds": self.holds}
+        figures = {**asdict(self), "holds": self.holds}
+        # A set without any is what it was before there were any.
+        return figures if self.rows_with_passages else {n: v for n, v in figures.items() if n != "rows_with_passages"}
 
     @property
     def paragraph(self) -> str:
@@ -104,9 +109,16 @@ class LeakageCertificate:
         return (
             f"Pairs of examples in two splits whose input or whole says the same: {counts}. "
             f"{self._told_of_meaning}"
+            f"{self._told_of_passages}"
             f"Training and validation examples that repeat one of {self.evaluation_texts} evaluation questions, exactly or "
             f"nearly: {self.evaluation_repeated}. Looked for: {self.looked_for}. What is less alike than that is not found."
         )
+
+    @property
+    def _told_of_passages(self) -> str:
+        if not self.rows_with_passages:
+            return ""
+        return f"{self.rows_with_passages} examples were compared without the passages of documents before their question. "
 
     @property
     def _told_of_meaning(self) -> str:
@@ -160,6 +172,7 @@ def leakage_certificate(finished: InstructionSet, search: LeakSearch | None) -> 
         rows_told_otherwise=told_otherwise,
         looked_for=search.described if search else None,
         certify_without_semantic=search is not None and search.certify_without_semantic,
+        rows_with_passages=sum(bool(bare_question(row["instruction"], row["input"]).documents) for row in examples),
     )
 
 

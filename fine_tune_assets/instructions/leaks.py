@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fine_tune_assets.core.records import PairFinder
+from fine_tune_assets.core.retrieval_contract import bare_question
 from fine_tune_assets.instructions.splitting import PRECEDENCE
 
 Kind = Literal["exact", "near", "semantic"]
@@ -77,7 +78,8 @@ class Leak:
 
 
 def subject_of(row: Mapping[str, Any]) -> str:
-    return str(row["input"]).strip() or str(row["instruction"])
+    """Without passages: a document may stand before a question of the lessons and one of the exam, as it does in use."""
+    return bare_question(row["instruction"], row["input"]).subject
 
 
 def compared(row: Mapping[str, Any]) -> Compared:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fine_tune_assets.core.fingerprints import combine
+from fine_tune_assets.core.retrieval_contract import bare_question
 from fine_tune_assets.core.tables import INSTRUCTION_PROVENANCE
 
 _BATCH_ROWS = 1024
@@ -42,7 +43,9 @@ def correction_facts(report_ids: Iterator[str], scrubber_version: str) -> dict[s
 def provenance_row(row: Mapping[str, Any], reports: Mapping[str, ReportFacts]) -> dict[str, Any]:
     """One row of INSTRUCTION_PROVENANCE. A replayed row brings its own; a general one has no report."""
     report = reports.get(row.get("report_id") or "", ReportFacts(None, None, None))
+    passages = len(bare_question(row["instruction"], row["input"]).documents) or None
     kept = {"report_fingerprint": report.fingerprint, "scrubber_version": report.scrubber_version, **row}
+    kept["passages"] = passages
     return {**{name: kept.get(name) for name in INSTRUCTION_PROVENANCE.names}, "decision_ids": decision_ids(row)}
 
 

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
+from fine_tune_assets.ledger.carried_passages import CarriedDocument, documents_of
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.outcomes import KEPT_DAYS
 from fine_tune_assets.ledger.schema import corrections, deployment_outcomes, deployments
@@ -28,13 +29,21 @@ class SentCorrection:
     release_id: str
     author: str
     received_at: datetime
+    knowledge_index: str | None
+    """None where the answer was given from no passage."""
+    documents: tuple[CarriedDocument, ...]
+    """The passages that it was given from."""
 
 
 def find_correction(ledger: Ledger, correction_id: str) -> SentCorrection | None:
-    columns = [corrections.c[name] for name in SentCorrection.__dataclass_fields__]
+    names = ("release_id", "author", "received_at", "knowledge_index", "passages")
+    columns = [corrections.c[name] for name in names]
     with ledger.read() as connection:
         row = connection.execute(sa.select(*columns).where(corrections.c.correction_id == correction_id)).first()
-    return None if row is None else SentCorrection(*row)
+    if row is None:
+        return None
+    documents = documents_of(row.passages)
+    return SentCorrection(row.release_id, row.author, row.received_at, row.knowledge_index, documents)
 
 
 def correction_facts(ledger: Ledger) -> list[CorrectionFacts]:

@@ -1,17 +1,23 @@
 """Users' better answers, encrypted: they can hold identifiers, and have not been scrubbed yet.
 
-Owns storing them once and reading them back with the key. Authors, releases and times are plain; texts never are.
+Owns storing them once and reading them back with the key. Authors, releases and times are plain, and which passages an answer
+was given from; texts never are.
 """
 
 import json
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
 
 from fine_tune_assets.core.fingerprints import combine, keyed_hash
 from fine_tune_assets.core.records import Correction
+from fine_tune_assets.core.retrieval_contract import AnsweredFrom
 from fine_tune_assets.ledger import audit
+from fine_tune_assets.ledger.carried_passages import answered_from as answered_from_of
+from fine_tune_assets.ledger.carried_passages import columns_of
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.encryption import decrypt, derive_key, encrypt
 from fine_tune_assets.ledger.schema import corrections
@@ -34,6 +40,7 @@ def record_correction(
     error_kind: str | None = None,
     severity: str | None = None,
     seconds_spent: int | None = None,
+    answered_from: AnsweredFrom | None = None,
     daily_limit: int = 0,
     now: datetime | None = None,
 ) -> str:
@@ -49,7 +56,7 @@ def record_correction(
     # Keyed: a plain hash of a short text that holds a name could be found by trying names.
     # How long it took is measured anew when it is sent again.
     counted = {n: v for n, v in said.items() if v is not None and n != "seconds_spent"}
-    content = [release_id, *texts.values(), *counted.items()]
+    content = [release_id, *texts.values(), *counted.items(), *_told(answered_from)]
     content_hash = keyed_hash(derive_key(key, "correction-hash"), json.dumps(content))
     now = now or datetime.now(UTC)
     with ledger.begin() as connection:
@@ -69,6 +76,7 @@ def record_correction(
                 received_at=now,
                 **said,
                 **_encrypted(key, correction_id, texts),
+                **_passages(key, correction_id, answered_from),
             )
         )
         audit.append(connection, author, "sent correction", correction_id)
@@ -80,16 +88,34 @@ def _encrypted(key: bytes, correction_id: str, texts: dict[str, str]) -> dict[st
     return {name: encrypt(own_key, text, _place(correction_id, name)) for name, text in texts.items()}
 
 
+def _told(answered: AnsweredFrom | None) -> list[Any]:
+    """What the sender told of the passages. Not what they say: an index may be gone when it is sent again."""
+    return [] if answered is None else [["answered_from", answered.knowledge_index, *answered.passage_ids]]
+
+
+def _passages(key: bytes, correction_id: str, answered: AnsweredFrom | None) -> dict[str, Any]:
+    if answered is None:
+        return {}
+    own_key, place = derive_key(key, "corrections"), _place(correction_id, "passage_texts")
+    return columns_of(answered, lambda text: encrypt(own_key, text, place))
+
+
 def list_corrections(ledger: Ledger, key: bytes) -> list[Correction]:
     """Every correction in the order of arrival, decrypted. Raises LedgerError if one can't be."""
     own_key = derive_key(key, "corrections")
-    columns = [corrections.c[name] for name in Correction.__dataclass_fields__]
+    names = [name for name in Correction.__dataclass_fields__ if name != "answered_from"]
+    columns = [corrections.c[name] for name in (*names, "knowledge_index", "passages", "passage_texts")]
     with ledger.read() as connection:
         rows = connection.execute(sa.select(*columns).order_by(corrections.c.sequence)).mappings().all()
-    return [
-        Correction(**{**row, **{n: decrypt(own_key, row[n], _place(row["correction_id"], n)) for n in TEXTS}})
-        for row in rows
-    ]
+
+    def opened(row: Mapping[Any, Any]) -> Correction:
+        def text_of(column: str) -> str:
+            return decrypt(own_key, row[column], _place(row["correction_id"], column))
+
+        values: dict[str, Any] = {name: text_of(name) if name in TEXTS else row[name] for name in names}
+        return Correction(**values, answered_from=answered_from_of(row, lambda _: text_of("passage_texts")))
+
+    return [opened(row) for row in rows]
 
 
 def corrections_fingerprint(ledger: Ledger) -> str:

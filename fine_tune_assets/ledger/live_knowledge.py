@@ -62,6 +62,13 @@ def live_knowledge(ledger: Ledger, format_fingerprint: str) -> LiveIndex | None:
         return _newest(connection, format_fingerprint)
 
 
+def format_of_knowledge(ledger: Ledger, index_fingerprint: str) -> str | None:
+    """Format of an index that answered at any time; None for one that never did."""
+    query = sa.select(table.c.format_fingerprint).where(table.c.index_fingerprint == index_fingerprint).limit(1)
+    with ledger.read() as connection:
+        return connection.execute(query).scalar()
+
+
 def kept_knowledge(ledger: Ledger, keep_last: int) -> list[str]:
     """Fingerprints of the indexes that answered last, and of the live one of every format; the newest first."""
     with ledger.read() as connection:

@@ -260,6 +260,11 @@ corrections = sa.Table(
     sa.Column("error_kind", sa.String(32)),
     sa.Column("severity", sa.String(16)),
     sa.Column("seconds_spent", sa.Integer),
+    # Of an answer from documents: the index, and as JSON each passage with what tells which it was; NULL for any other answer.
+    sa.Column("knowledge_index", sa.String(64)),
+    sa.Column("passages", sa.Text),
+    # What the passages said; NULL where no index holds them any more.
+    sa.Column("passage_texts", sa.LargeBinary),
     sa.UniqueConstraint("author", "idempotency_key", name="one_correction_a_request"),
 )
 

@@ -28,7 +28,7 @@ ROWS_FILES = (REMAINING, "provenance.parquet", "instruction_set.parquet")
 """Which file names the examples: the first that is there. Sets of before had no provenance."""
 _NAMING = (
     EXAMPLE, "split", "report_id", "report_fingerprint", PATIENT, "task", "source", "approved_by", "approval_kind",
-    "decision_ids", "fingerprint", "scrubber_version",
+    "decision_ids", "fingerprint", "scrubber_version", "passages",
 )  # fmt: skip
 """Columns that name an example and its way; never its text."""
 

@@ -37,6 +37,16 @@ class ReportStep:
 
 
 @dataclass(frozen=True)
+class DocumentStep:
+    """A passage of a document. Source and version are as the document had them when its answer was corrected."""
+
+    passage_id: str
+    source: str | None
+    """None, as the version, where it was gone from every index before the correction came."""
+    version: str | None
+
+
+@dataclass(frozen=True)
 class DecisionStep:
     decision_id: str
     decision: str
@@ -106,6 +116,8 @@ class ExampleTrace:
     task: str | None
     source: str | None
     report: ReportStep | None
+    documents: tuple["DocumentStep", ...]
+    """The passages before its question, in their order; empty for an example without any."""
     is_drafted: bool
     """It is a draft now. Drafts of before are known by their decisions and sets only."""
     decisions: tuple[DecisionStep, ...]
@@ -203,6 +215,10 @@ class CorrectionTrace:
     author: str
     received_at: datetime
     quarantine: str | None
-    """`waiting`, `let_through` or `rejected`; None if it was never kept apart."""
+    """`waiting`, `let_through`, `rejected` or `barred`; None if it was never kept apart."""
+    knowledge_index: str | None
+    """The index that the answer was given from; None where no passage stood before the question."""
+    documents: tuple[DocumentStep, ...]
+    """The passages that it was given from."""
     examples: tuple["ExampleTrace", ...]
     """What was made of it, with the sets, trainings and releases that it is in; empty while it is no draft."""

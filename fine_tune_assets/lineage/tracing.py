@@ -11,7 +11,7 @@ from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.core.records import ORDINARY
-from fine_tune_assets.ledger.correction_counts import find_correction
+from fine_tune_assets.ledger.correction_counts import SentCorrection, find_correction
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.erasures import erased_in, find_erasure, releases_that_saw
 from fine_tune_assets.ledger.releases import find_release
@@ -25,6 +25,7 @@ from fine_tune_assets.lineage.records import (
     CopyTrace,
     CorrectionTrace,
     DecisionStep,
+    DocumentStep,
     ErasedInRelease,
     ExampleTrace,
     NotApproved,
@@ -113,12 +114,22 @@ def trace_correction(
         author=sent.author,
         received_at=sent.received_at,
         quarantine=tracer.quarantine_of(correction_id),
+        knowledge_index=sent.knowledge_index,
+        documents=_documents(sent),
         examples=tracer.examples(tracer.made_of(f"{_OF_CORRECTION}{correction_id}")),
     )
 
 
 _OF_CORRECTION = "correction/"
 """What the id of a correction has before it where the id of a report would stand."""
+
+
+_WITH_PASSAGES = "correction with passages"
+"""As `drafted_by` says it."""
+
+
+def _documents(sent: SentCorrection | None) -> tuple[DocumentStep, ...]:
+    return () if sent is None else tuple(DocumentStep(**vars(one)) for one in sent.documents)
 
 
 def _corrections(rows: Sequence[Mapping[str, Any]] | None) -> tuple[str, ...] | None:
@@ -217,6 +228,7 @@ class _Tracer:
             task=known.get("task"),
             source=known.get("source"),
             report=self.report(report_id) if report_id else None,
+            documents=self._documents_of(report_id, draft, [row for _, row in in_sets]),
             is_drafted=bool(draft),
             decisions=tuple(step for step, _ in decided),
             approved_by=approved.get("approved_by"),
@@ -224,6 +236,15 @@ class _Tracer:
             sets=tuple(self._set_step(stored, row) for stored, row in in_sets),
             trainings=self._trainings_of(example_id, in_sets),
         )
+
+    def _documents_of(
+        self, report_id: str | None, draft: Mapping[str, Any], in_sets: Sequence[Mapping[str, Any]]
+    ) -> tuple[DocumentStep, ...]:
+        """Of an example of which the draft or a set says that passages stand before its question."""
+        is_with = draft.get("drafted_by") == _WITH_PASSAGES or any(row.get("passages") for row in in_sets)
+        if not is_with or report_id is None:
+            return ()
+        return _documents(find_correction(self._ledger, report_id.removeprefix(_OF_CORRECTION)))
 
     def _set_step(self, stored: SetFolder, row: Mapping[str, Any]) -> SetStep:
         is_known = "decision_ids" in row and "approval_kind" in row

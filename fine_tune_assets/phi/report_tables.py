@@ -196,22 +196,24 @@ def _shown_day(day: date, patient_key: str, surrogates: Surrogates | None) -> da
 def scrub_corrections(corrections: pa.Table, job: ScrubJob, progress: Progress) -> tuple[pa.Table, int]:
     """SCRUBBED_CORRECTIONS without those that the second pass holds back, and how many these are.
 
-    The texts of a correction, the model's answer among them, are one report in parts: what is found in one goes from all.
+    The texts of a correction, the model's answer and the passages that it was given from among them, are one report in parts:
+    what is found in one goes from all.
     """
     rows = [row | {"answer": row["answer"] or ""} for row in corrections.to_pylist()]
+    texts = [_texts_of(row) for row in rows]
     with open_workers(job.settings, len(rows)) as workers:
-        found = workers.scrub([(_JOINT.join(row[name] for name in _TEXTS), ()) for row in rows])
-    spans = [_spans_by_text(row, one.spans) for row, one in zip(rows, found, strict=True)]
+        found = workers.scrub([(_JOINT.join(parts), ()) for parts in texts])
+    spans = [_spans_by_text(parts, one.spans) for parts, one in zip(texts, found, strict=True)]
     values = {
         value
-        for row, by_text in zip(rows, spans, strict=True)
-        for name, of_text in by_text.items()
-        for value in corpus_values(row[name], of_text, job.secret)
+        for parts, by_text in zip(texts, spans, strict=True)
+        for text, of_text in zip(parts, by_text, strict=True)
+        for value in corpus_values(text, of_text, job.secret)
     }
     surrogates = build_surrogates(job, values)
     kept = [
-        row | {name: _replaced(row, name, by_text[name], surrogates) for name in _TEXTS}
-        for row, by_text, one in zip(rows, spans, found, strict=True)
+        _with_texts(row, [_replaced(row, *of_text, surrogates) for of_text in zip(parts, by_text, strict=True)])
+        for row, parts, by_text, one in zip(rows, texts, spans, found, strict=True)
         if not one.leaks
     ]
     progress(len(rows), len(rows), "corrections scrubbed")
@@ -219,25 +221,48 @@ def scrub_corrections(corrections: pa.Table, job: ScrubJob, progress: Progress) 
 
 
 _TEXTS = ("instruction", "input", "output", "answer")
+_OF_PASSAGE = ("title", "version", "text")
 _JOINT = "\n\n"
 
 
-def _spans_by_text(row: Mapping[str, Any], spans: Sequence[Span]) -> dict[str, list[Span]]:
+def _texts_of(row: Mapping[str, Any]) -> list[str]:
+    """All that the model may be shown of a correction, and its answer; the version too, which may be a day."""
+    of_passages = (
+        [passage[name] for name in _OF_PASSAGE] + list(passage["headings"]) for passage in row["passages"] or ()
+    )
+    return [*(row[name] for name in _TEXTS), *(text for texts in of_passages for text in texts)]
+
+
+def _with_texts(row: Mapping[str, Any], texts: Sequence[str]) -> dict[str, Any]:
+    """The row with other texts, in the order of `_texts_of`."""
+    left = iter(texts)
+    changed: dict[str, Any] = {name: next(left) for name in _TEXTS}
+    if row["passages"] is not None:
+        changed["passages"] = [
+            passage
+            | {name: next(left) for name in _OF_PASSAGE}
+            | {"headings": [next(left) for _ in passage["headings"]]}
+            for passage in row["passages"]
+        ]
+    return {**row, **changed}
+
+
+def _spans_by_text(texts: Sequence[str], spans: Sequence[Span]) -> list[list[Span]]:
     """Of each text its own spans. One that reaches over a joint, such as two names with only it between them, is cut there."""
-    by_text: dict[str, list[Span]] = {}
+    by_text: list[list[Span]] = []
     start = 0
-    for name in _TEXTS:
-        end = start + len(row[name])
+    for text in texts:
+        end = start + len(text)
         cut = (replace(s, start=max(s.start, start) - start, end=min(s.end, end) - start) for s in spans)
-        by_text[name] = [s for s in cut if s.start < s.end]
+        by_text.append([s for s in cut if s.start < s.end])
         start = end + len(_JOINT)
     return by_text
 
 
-def _replaced(row: Mapping[str, Any], name: str, spans: Sequence[Span], surrogates: Surrogates | None) -> str:
+def _replaced(row: Mapping[str, Any], text: str, spans: Sequence[Span], surrogates: Surrogates | None) -> str:
     if surrogates is None:
-        return replace_spans(row[name], spans)
-    return surrogates.replace(row[name], spans, row["patient_key"] or row["correction_id"]).text
+        return replace_spans(text, spans)
+    return surrogates.replace(text, spans, row["patient_key"] or row["correction_id"]).text
 
 
 def _span_rows(rows: Sequence[Mapping[str, Any]], found: Sequence[ScrubbedText]) -> pa.Table:

@@ -524,7 +524,7 @@ class RetrievalSettings:
 
 @dataclass(frozen=True, config=_STRICT)
 class CorrectionSettings:
-    """Which corrections are kept apart until an approver looks at them, and how many make a training due."""
+    """Which corrections are kept apart until an approver looks at them, how they are learned, how many make a training due."""
 
     minimum_new: Positive = 40
     """Training starts by itself when the instruction set has this many new training examples from corrections."""
@@ -536,6 +536,9 @@ class CorrectionSettings:
     """1 less the cosine from the nearest approved answer to the task, above which one is kept apart. Lower holds more back."""
     outlier_minimum_examples: Positive = 20
     """Approved answers to a task below which no distance is measured: what is rare is not yet strange."""
+    with_passages: bool = True
+    """Whether a correction of an answer from documents is learned with its passages before the question, as the release puts
+    them there. Without them the model learns by heart what changes with the documents. Only where `retrieval.enabled` is on."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -600,6 +603,11 @@ class Recipe:
     """What is planted to measure how much is learned by heart; absent: nobody decided, and the verdict waits for that figure."""
     retrieval: RetrievalSettings = field(default_factory=RetrievalSettings)
     """How a question is answered from documents, when the caller asks for that."""
+
+    @property
+    def passage_template(self) -> str | None:
+        """How passages stand before the question in an example; None where none do."""
+        return self.retrieval.template if self.retrieval.enabled and self.corrections.with_passages else None
 
     @model_validator(mode="after")
     def _formats_its_own_tasks(self) -> "Recipe":

@@ -50,6 +50,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         "corrections.outlier_distance",
         "corrections.outlier_minimum_examples",
     ),
+    "passages": ("corrections.with_passages", "retrieval.enabled", "retrieval.template"),
     "drift": ("drift",),
     "retrieval": (
         "retrieval.enabled",

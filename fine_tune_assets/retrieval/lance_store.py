@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import uuid
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,15 @@ from fine_tune_assets.core.fingerprints import fingerprint_files, short
 from fine_tune_assets.retrieval.stores import (
     COLUMNS,
     LANCEDB,
+    NAMED_COLUMNS,
     Floats,
     Hit,
     KnowledgeStoreError,
     NoChunks,
     OpenStore,
     Sees,
+    known_ids,
+    known_labels,
     searched_texts,
     words_only,
 )
@@ -111,8 +115,20 @@ class _OpenTable:
             for row, cosine in zip(found.select(COLUMNS).to_pylist(), vectors @ vector, strict=True)
         ]
 
+    def named(self, chunk_ids: Sequence[str], labels: Collection[str]) -> list[dict[str, Any]]:
+        ids, holds = known_ids(chunk_ids), known_labels(labels)
+        if not ids or not holds:
+            return []
+        where = f"chunk_id IN ({_quoted(ids)}) AND array_has_any(labels, [{_quoted(holds)}])"
+        query: Any = self._table.search()
+        return list(query.where(where).select(list(NAMED_COLUMNS)).limit(len(ids)).to_list())
+
     def close(self) -> None:
         pass
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
 
 
 def _hit(row: dict[str, Any], cosine: float) -> Hit:
@@ -121,7 +137,7 @@ def _hit(row: dict[str, Any], cosine: float) -> Hit:
 
 def _where(sees: Sees) -> str:
     """Labels are words in small letters, and the day is a day: nothing in here is the caller's own text."""
-    labels, day = ", ".join(f"'{label}'" for label in sees.sorted_labels), sees.on.isoformat()
+    labels, day = _quoted(sees.sorted_labels), sees.on.isoformat()
     return (
         f"array_has_any(labels, [{labels}]) AND (valid_from IS NULL OR valid_from <= '{day}') "
         f"AND (valid_to IS NULL OR valid_to >= '{day}')"

@@ -14,7 +14,8 @@ from typing import Any
 import pyarrow as pa
 
 from fine_tune_assets.core.errors import FineTuneError
-from fine_tune_assets.retrieval.documents import EVERYONE, Block, Document, Facts
+from fine_tune_assets.core.retrieval_contract import EVERYONE
+from fine_tune_assets.retrieval.documents import Block, Document, Facts
 from fine_tune_assets.retrieval.searching import Passages
 
 Ask = Callable[[str, frozenset[str]], Passages]

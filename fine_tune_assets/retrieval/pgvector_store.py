@@ -4,7 +4,7 @@ Owns the table and the two queries, and saying what the database lacks.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.retrieval.stores import (
     COLUMNS,
+    NAMED_COLUMNS,
     PGVECTOR,
     Floats,
     Hit,
@@ -21,6 +22,8 @@ from fine_tune_assets.retrieval.stores import (
     NoChunks,
     OpenStore,
     Sees,
+    known_ids,
+    known_labels,
     searched_texts,
     words_only,
 )
@@ -120,6 +123,15 @@ class _OpenTable:
         with _said(), self._engine.connect() as connection:
             rows = connection.execute(sa.text(query), given).mappings().all()
         return [Hit({name: row[name] for name in COLUMNS}, float(row["cosine"])) for row in rows]
+
+    def named(self, chunk_ids: Sequence[str], labels: Collection[str]) -> list[dict[str, Any]]:
+        query = (
+            f"SELECT {', '.join(NAMED_COLUMNS)} FROM {self._name} "
+            "WHERE chunk_id = ANY(CAST(:ids AS text[])) AND labels && CAST(:labels AS text[])"
+        )
+        given = {"ids": known_ids(chunk_ids), "labels": known_labels(labels)}
+        with _said(), self._engine.connect() as connection:
+            return [dict(row) for row in connection.execute(sa.text(query), given).mappings()]
 
     def close(self) -> None:
         self._engine.dispose()

@@ -4,7 +4,8 @@ Owns the protocol of a store and what a caller may see, which every store applie
 modules beside this one; whoever opens a store here imports neither before it is needed.
 """
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -20,7 +21,10 @@ from fine_tune_assets.core.errors import FineTuneError
 Floats = NDArray[np.float32]
 COLUMNS = ("chunk_id", "title", "source", "version", "heading_path", "text")
 """What comes back of a chunk, besides its similarity."""
+NAMED_COLUMNS = (*COLUMNS, "labels")
+"""What comes back of a chunk that is asked for by its id."""
 LANCEDB, PGVECTOR = "lancedb", "pgvector"
+_CHUNK_ID = re.compile(r"[0-9a-f]{16}")
 
 
 class KnowledgeStoreError(FineTuneError):
@@ -37,7 +41,16 @@ class Sees:
     @property
     def sorted_labels(self) -> list[str]:
         """Only such that are labels: they become part of a query."""
-        return sorted(label for label in self.labels if is_label(label))
+        return known_labels(self.labels)
+
+
+def known_labels(labels: Collection[str]) -> list[str]:
+    return sorted(label for label in labels if is_label(label))
+
+
+def known_ids(chunk_ids: Sequence[str]) -> list[str]:
+    """Only such that are ids of chunks: they become part of a query."""
+    return [chunk_id for chunk_id in chunk_ids if _CHUNK_ID.fullmatch(chunk_id)]
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,9 @@ class OpenStore(Protocol):
     def nearest(self, vector: Floats, sees: Sees, limit: int) -> list[Hit]: ...
 
     def matching(self, question: str, vector: Floats, sees: Sees, limit: int) -> list[Hit]: ...
+
+    def named(self, chunk_ids: Sequence[str], labels: Collection[str]) -> list[dict[str, Any]]:
+        """NAMED_COLUMNS of those of the chunks that are there and have one of the labels, in no order, whatever the day is."""
 
     def close(self) -> None: ...
 
@@ -78,6 +94,9 @@ class NoChunks:
         return []
 
     def matching(self, question: str, vector: Floats, sees: Sees, limit: int) -> list[Hit]:  # noqa: ARG002
+        return []
+
+    def named(self, chunk_ids: Sequence[str], labels: Collection[str]) -> list[dict[str, Any]]:  # noqa: ARG002
         return []
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fine_tune_assets.approval.drafting import correction_authors, draft_examples, reports_without_draft
+from fine_tune_assets.core.tables import SCRUBBED_CORRECTIONS, table_of
 from fine_tune_assets.recipes.schema import SectionTask
 from fine_tune_assets_tests.approval.examples import PLAN, corrections, reports
 
@@ -89,3 +90,72 @@ def test_drafts_are_the_same_for_any_order_of_reports(order: list[int]) -> None:
     assert draft_examples(shuffled, corrections("a", "b"), [PLAN]).equals(
         draft_examples(table, corrections("a", "b"), [PLAN])
     )
+
+
+TEMPLATE = "Use these documents only.\n\n{passages}\n\nQuestion: {question}"
+
+
+def carrying(passages: list[dict[str, object]] | None, **changes: str) -> pa.Table:
+    row = corrections("ward").to_pylist()[0] | {"passages": passages} | changes
+    return table_of([row], SCRUBBED_CORRECTIONS)
+
+
+def passage(text: str) -> dict[str, object]:
+    plain = {"passage_id": "p1", "title": "Leave", "source": "leave.md", "version": "2", "text": text}
+    return {**plain, "headings": ["Rules"], "labels": ["everyone"]}
+
+
+def test_a_correction_with_passages_becomes_a_question_with_passages() -> None:
+    """So that the model learns to use them. What they hold is supported, and what they don't is flagged."""
+    table = carrying([passage("Full-time staff have 20 days.")], output="You have 20 days [1], and 5 more.")
+    (draft,) = draft_examples(reports(), table, [PLAN], passage_template=TEMPLATE).to_pylist()
+    assert draft["instruction"] == "Use these documents only."
+    assert draft["input"] == (
+        "<document 1>\nLeave > Rules (version 2)\nFull-time staff have 20 days.\n</document 1>\n\nQuestion: Which dose?"
+    )
+    assert (draft["task"], draft["drafted_by"]) == ("correction", "correction with passages")
+    flagged = " ".join(draft["flags"])
+    assert "5" in flagged
+    assert "20" not in flagged
+
+
+def test_it_keeps_the_task_whose_instruction_was_asked() -> None:
+    """The template's own words are no task."""
+    table = carrying([passage("20 days.")], instruction=PLAN.instruction, input="Sprain.")
+    (draft,) = draft_examples(reports(), table, [PLAN], passage_template=TEMPLATE).to_pylist()
+    assert draft["task"] == "plan"
+    assert draft["input"].endswith(f"Question: {PLAN.instruction}\n\nSprain.")
+
+
+def test_without_passages_or_without_a_template_nothing_is_another_example_than_before() -> None:
+    """Ids and fingerprints are what approvals are bound to."""
+    before = draft_examples(reports(), corrections("ward"), [PLAN]).to_pylist()
+    assert draft_examples(reports(), corrections("ward"), [PLAN], passage_template=TEMPLATE).to_pylist() == before
+    assert draft_examples(reports(), carrying([]), [PLAN], passage_template=TEMPLATE).to_pylist() == before
+    assert draft_examples(reports(), carrying([passage("20 days.")]), [PLAN]).to_pylist() == before
+    with_them = draft_examples(
+        reports(), carrying([passage("20 days.")]), [PLAN], passage_template=TEMPLATE
+    ).to_pylist()
+    assert with_them[0]["example_id"] != before[0]["example_id"]
+    assert before[0]["drafted_by"] == "correction"
+
+
+def test_two_answers_from_the_same_passages_contradict_each_other_and_from_two_versions_do_not() -> None:
+    """Of a document that was changed another answer is right."""
+
+    def flags(texts: tuple[str, str], questions: tuple[str, str] = ("How many days?",) * 2) -> list[bool]:
+        rows = [
+            carrying(
+                [passage(text)], correction_id=f"c{n}", instruction=question, output=f"You have {20 + 5 * n} days."
+            )
+            for n, (text, question) in enumerate(zip(texts, questions, strict=True))
+        ]
+        table = draft_examples(reports(), pa.concat_tables(rows), [], passage_template=TEMPLATE)
+        return [any(flag.startswith("contradiction") for flag in one) for one in table["flags"].to_pylist()]
+
+    assert flags(("20 or 25 days.", "20 or 25 days.")) == [True, True]
+    assert flags(("20 days.", "25 days.")) == [False, False]
+    assert flags(("20 or 25 days.",) * 2, ("How many days has part-time staff?", "And full-time staff?")) == [
+        False,
+        False,
+    ]

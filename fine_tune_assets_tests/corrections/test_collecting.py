@@ -1,8 +1,14 @@
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
+import pyarrow.parquet as pq
+
+from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table, keyed_hash
 from fine_tune_assets.core.records import Correction
-from fine_tune_assets.core.tables import SCRUBBED_CORRECTIONS
+from fine_tune_assets.core.retrieval_contract import AnsweredFrom, CarriedPassage
+from fine_tune_assets.core.tables import SCRUBBED_CORRECTIONS, conform
 from fine_tune_assets.corrections.collecting import raw_corrections_table
 
 SECRET = b"s" * 32
@@ -36,3 +42,29 @@ def test_the_order_of_arrival_does_not_change_the_table() -> None:
 def test_no_corrections_make_an_empty_table() -> None:
     """The first run of every installation."""
     assert raw_corrections_table([], SECRET).num_rows == 0
+
+
+def test_the_passages_of_an_answer_go_along_and_what_is_gone_is_told_from_what_never_was() -> None:
+    """The two are treated otherwise: the one waits, the other is learned as it is."""
+    passage = CarriedPassage("p1", "Leave", "leave.md", "2", ("Rules",), "20 days.", ("everyone",))
+    told = (AnsweredFrom("f" * 64, ("p1",), (passage,)), AnsweredFrom("f" * 64, ("p1",), ()), None)
+    rows = [replace(CORRECTIONS[0], correction_id=f"c-{n}", answered_from=one) for n, one in enumerate(told)]
+    table = raw_corrections_table(rows, SECRET)
+    assert table.column("passages").to_pylist() == [
+        [asdict(passage) | {"headings": ["Rules"], "labels": ["everyone"]}], [], None,
+    ]  # fmt: skip
+    assert table.column("knowledge_index").to_pylist() == ["f" * 64, "f" * 64, None]
+
+
+def test_a_table_with_passages_is_the_same_after_parquet(tmp_path: Path) -> None:
+    """A fingerprint of what was seen must not change by being stored."""
+    passage = CarriedPassage("p1", "Leave", "leave.md", "2", ("Rules",), "20 days.", ("everyone",))
+    told = (AnsweredFrom("f" * 64, ("p1",), (passage,)), AnsweredFrom("f" * 64, ("p1",), ()), None)
+    rows = [replace(CORRECTIONS[0], correction_id=f"c-{n}", answered_from=one) for n, one in enumerate(told)]
+    table = raw_corrections_table(rows, SECRET)
+    write_table(tmp_path / "t.parquet", table)
+    read = conform(pq.read_table(tmp_path / "t.parquet"), SCRUBBED_CORRECTIONS)
+    assert read.to_pylist() == table.to_pylist()
+    assert fingerprint_table(read) == fingerprint_table(table)
+    old = conform(pq.read_table(tmp_path / "t.parquet").drop_columns(["passages"]), SCRUBBED_CORRECTIONS)
+    assert old.column("passages").null_count == 3

@@ -7,10 +7,12 @@ import pyarrow as pa
 import pytest
 
 from fine_tune_assets.core.records import PairFinder, QuarantineDecision
+from fine_tune_assets.core.retrieval_contract import carried_passages, example_with_passages
 from fine_tune_assets.corrections.contradicting import contradicted_examples
 from fine_tune_assets.corrections.floods import near_identical
 from fine_tune_assets.corrections.influence import beyond_influence
 from fine_tune_assets.corrections.outliers import nearest_distances
+from fine_tune_assets.corrections.passages import closed_sources, not_for_everyone, passages_gone
 from fine_tune_assets.corrections.quarantine import Figures, may_be_drafted, quarantine, seen_fingerprint
 from fine_tune_assets.dedup.crossing import pair_finder
 from fine_tune_assets.embeddings.encoder import encode_passages
@@ -198,3 +200,70 @@ def test_what_was_approved_before_is_not_kept_apart_later() -> None:
     flooding = Figures({}, {}, {"c000": 99, "c001": 99})
     table = quarantine([correction(0), correction(1)], flooding, SETTINGS, [], {"c000"})
     assert [(row["reasons"], row["state"]) for row in table.to_pylist()] == [([], "ordinary"), (["flood"], "waiting")]
+
+
+PASSAGE = {
+    "passage_id": "p1", "title": "Leave", "source": "leave.md", "version": "1", "headings": [], "text": "20 days.",
+    "labels": ["everyone"],
+}  # fmt: skip
+
+
+def with_passages(number: int, passages: list[dict[str, Any]] | None, **changes: Any) -> dict[str, Any]:
+    return correction(number, **changes) | {"passages": passages}
+
+
+def test_what_was_answered_from_passages_that_are_gone_waits_until_somebody_decides() -> None:
+    """Without them the model would learn by heart what they said. Let through it goes without; nothing of it is lost."""
+    rows = [with_passages(0, []), with_passages(1, [PASSAGE]), with_passages(2, None)]
+    found = Figures({}, {}, {}, passages_gone=passages_gone(rows))
+    table = quarantine(rows, found, SETTINGS, [])
+    assert [(row["reasons"], row["state"]) for row in table.to_pylist()] == [
+        (["passages_gone"], "waiting"), ([], "ordinary"), ([], "ordinary"),
+    ]  # fmt: skip
+    assert drafted(rows, table) == {"c001", "c002"}
+    assert drafted(rows, quarantine(rows, found, SETTINGS, [decided(rows[0], "let_through")])) == {
+        "c000",
+        "c001",
+        "c002",
+    }
+
+
+@pytest.mark.parametrize("is_closed_since", [False, True])
+def test_nobody_lets_through_what_rests_on_a_document_that_not_everyone_may_see(is_closed_since: bool) -> None:
+    """The model answers everyone. A decision, an approval of before and a second passage for everyone change nothing."""
+    closed = PASSAGE if is_closed_since else PASSAGE | {"labels": ["hr"]}
+    rows = [
+        with_passages(0, [PASSAGE | {"source": "visits.md"}, closed]),
+        with_passages(1, [PASSAGE | {"source": "visits.md"}]),
+    ]
+    sources = closed_sources(
+        [{"source": "leave.md", "labels": ["hr"]}, {"source": "visits.md", "labels": ["everyone", "hr"]}]
+    )
+    found = Figures({}, {}, {}, not_for_everyone=not_for_everyone(rows, sources if is_closed_since else ()))
+    table = quarantine(rows, found, SETTINGS, [decided(rows[0], "let_through")], {"c000"})
+    assert [row["state"] for row in table.to_pylist()] == ["barred", "ordinary"]
+    assert drafted(rows, table) == {"c001"}
+    assert not_for_everyone(rows, ()) == (frozenset() if is_closed_since else {"c000"})
+
+
+def test_a_decision_is_about_the_passages_too_and_what_has_none_keeps_its_fingerprint() -> None:
+    """Else an update would send every decision back, or one would stand for a text that nobody saw."""
+    before = seen_fingerprint(correction(0))
+    assert seen_fingerprint(with_passages(0, None)) == before
+    others = [[], [PASSAGE], [PASSAGE | {"text": "25 days."}]]
+    assert len({before, *(seen_fingerprint(with_passages(0, one)) for one in others)}) == 4
+
+
+def test_answers_from_two_versions_of_a_document_contradict_nothing(find_pairs: PairFinder) -> None:
+    """Twenty days were right last year. From the same passages one of the two is wrong."""
+    template = "Use these.\n\n{passages}\n\nQuestion: {question}"
+    question = "How many days of paid time off do full-time staff of the house have in a year, and since when?"
+
+    def asked(text: str) -> dict[str, Any]:
+        passages = carried_passages([PASSAGE | {"text": text}])
+        return dict(zip(("instruction", "input"), example_with_passages(question, "", passages, template), strict=True))
+
+    known = [APPROVED[0] | asked("20 days.") | {"example_id": "leave", "output": "Full-time staff have 20 days [1]."}]
+    new = correction(1, "Full-time staff have 25 days [1].", **asked("25 days."))
+    assert contradicted_examples([new], known, find_pairs) == {}
+    assert contradicted_examples([new | asked("20 days.")], known, find_pairs) == {"c001": ["leave"]}

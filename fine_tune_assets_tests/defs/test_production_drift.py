@@ -13,8 +13,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from fine_tune_assets.core.chat import user_content
 from fine_tune_assets.core.erased_sets import REMAINING, ErasedSet, write_erased
 from fine_tune_assets.core.files import write_table
+from fine_tune_assets.core.retrieval_contract import CarriedPassage, example_with_passages
 from fine_tune_assets.core.tables import INSTRUCTION_SETS, table_of
 from fine_tune_assets.defs.resources import Installation, parquet_tables
 from fine_tune_assets.defs.s10_production_drift import (
@@ -177,3 +179,17 @@ def test_a_set_that_somebody_was_erased_from_is_a_reference_without_them(instanc
     layout.table("instruction_sets").unlink()
     rows, check = _materialize(instance)
     assert (rows["language"]["value"], check.passed) == (None, False)
+
+
+def test_a_training_question_is_compared_without_the_passages_before_it(installation_dir: Path) -> None:  # noqa: ARG001
+    """The gateway hears what the caller sent: passages in the reference alone would look like a shift of everything."""
+    passage = CarriedPassage("p1", "Leave", "leave.md", "2", (), "20 days.\n\n10 days.", ("everyone",))
+    template = "Use these.\n\n{passages}\n\n{question}"
+    asked = user_content(*example_with_passages("How many days?", "", [passage], template))
+    folder = Installation().layout.instruction_sets / "set-1"
+    folder.mkdir(parents=True)
+    rows = [_row(0, asked), _row(1, "Summarise.\n\nA cough.")]
+    write_table(folder / "instruction_set.parquet", table_of(rows, INSTRUCTION_SETS))
+    (folder / "manifest.json").write_text(json.dumps({"fingerprint": "set-1"}))
+    prompts = [one.prompt for one in training_exchanges(Installation(), "set-1")]
+    assert prompts == ["How many days?", "Summarise.\n\nA cough."]

@@ -295,3 +295,22 @@ def _with_scrubber(report_ids: list[str], scrubber: str) -> dict[str, Any]:
     from fine_tune_assets.instructions.provenance import ReportFacts
 
     return {report_id: ReportFacts("f", scrubber, None) for report_id in report_ids}
+
+
+def test_replay_leaves_out_what_rests_on_a_document_that_not_everyone_may_see() -> None:
+    """It was approved when everybody might; the model that is trained now answers everybody."""
+    installation = Installation()
+    patients = patients_in("train", 64)[60:62]
+    kept, closed = (_approve(name, f"Earlier {name}.") | {"report_id": f"correction/{name}"} for name in patients)
+    scrubber = scrubber_version(installation.recipe.scrub)
+    _store(
+        kept,
+        closed,
+        reports=_with_scrubber([row["report_id"] for row in [*approved().to_pylist(), kept, closed]], scrubber),
+    )
+    passage = {"source": "pay.md", "labels": ["hr"]}
+    row = {"correction_id": patients[1], "knowledge_index": "f" * 64, "passages": [passage]}
+    store(installation.layout, "scrubbed_corrections", [row, {"correction_id": patients[0]}])
+    found, dropped = _replayable(installation, approved(patients=20))
+    assert [one["example_id"] for one in found] == [kept["example_id"]]
+    assert Dropped(closed["example_id"], "it rests on a document that not everyone may see") in dropped

@@ -92,7 +92,7 @@ def write_recipe(data: Path, review: dict[str, Any], judge: dict[str, Any] | Non
     return path
 
 
-def draft(settings: Settings, ledger: Ledger) -> None:
+def draft(settings: Settings, ledger: Ledger, passage_template: str | None = None) -> None:
     """Draft anew from the scrubbed reports, and bring the queue up to it."""
     scrubbed = pq.read_table(settings.layout.table("scrubbed_reports", BATCH)).to_pylist()
     path = settings.layout.table("duplicate_reports")
@@ -104,6 +104,7 @@ def draft(settings: Settings, ledger: Ledger) -> None:
         _corrections(settings),
         load_recipe(settings.recipe).tasks,
         dropped=DroppedReports(duplicates, lambda ids: [row for row in scrubbed if row["report_id"] in ids]),
+        passage_template=passage_template,
     )
     write_table(settings.layout.table("drafted_examples"), drafts)
     refresh_queue(settings, ledger)
@@ -154,12 +155,25 @@ def add_dropped(settings: Settings, ledger: Ledger, output: str) -> str:
     return pair["kept_id"]
 
 
-def add_correction(settings: Settings, ledger: Ledger, author: str) -> None:
+def add_correction(
+    settings: Settings,
+    ledger: Ledger,
+    author: str,
+    passages: list[dict[str, Any]] | None = None,
+    template: str | None = None,
+) -> None:
     """A user's better answer arrives, scrubbed, and is drafted."""
-    row = {"correction_id": "c1", "release_id": "r", "author": author, "patient_key": "user", "input": ""}
+    row: dict[str, Any] = {
+        "correction_id": "c1",
+        "release_id": "r",
+        "author": author,
+        "patient_key": "user",
+        "input": "",
+    }
+    row["passages"] = passages
     row |= {"instruction": "Which dose?", "output": "Ask the pharmacist."}
     write_table(settings.layout.table("scrubbed_corrections"), table_of([row], SCRUBBED_CORRECTIONS))
-    draft(settings, ledger)
+    draft(settings, ledger, template)
 
 
 def drafts_of(settings: Settings) -> list[dict[str, Any]]:

@@ -28,10 +28,12 @@ from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.schema import answer_feedback, request_lines
 from fine_tune_assets.ledger.users import find_user
+from fine_tune_assets.retrieval.building import remove_index
+from fine_tune_assets.retrieval.lance_store import LanceStore
 from fine_tune_assets_tests.desk.asking import Speaker, asking
 from fine_tune_assets_tests.desk.conftest import Site, Visitor, free_port, start_desk
 from fine_tune_assets_tests.gateway.test_knowledge import CONTRACT, FILES
-from fine_tune_assets_tests.retrieval.made import LEAVE, SALARIES, document
+from fine_tune_assets_tests.retrieval.made import LEAVE, SALARIES, VISITS, document
 from fine_tune_assets_tests.retrieval.test_answering import go_live
 
 MARKER = "Zyxomarkwort"
@@ -299,3 +301,28 @@ def test_the_desks_key_never_travels_in_clear_text(site: Site) -> None:
         with pytest.raises(SettingsError, match="https"):
             GatewayClient(replace(site.settings, desk_gateway_url=url), site.ledger)
     GatewayClient(replace(site.settings, desk_gateway_url="https://gateway.clinic.example/"), site.ledger)
+
+
+def test_a_correction_carries_the_passages_of_its_answer(tmp_path: Path) -> None:
+    """The page knows them; nobody has to. After a refusal they are still there, and what is gone is said."""
+    question = "How many days of paid time off do full-time staff have?"
+    with running(tmp_path, FILES) as (site, _):
+        asker, folder = asker_at(site), site.settings.layout.knowledge_indexes
+        fingerprint = go_live(site.settings, site.ledger, document("leave.md", LEAVE))
+        form = form_of(ask(asker, question))
+        refused = asker.post("/ask/correct", form | {"severity": "x"})
+        again = form_of(refused.text)
+        assert {name: again[name] for name in ("knowledge_index", "passages")} == {
+            name: form[name] for name in ("knowledge_index", "passages")
+        }
+        assert "is kept" in asker.post("/ask/correct", again).text
+        (kept,) = asker.corrections
+        assert kept.answered_from is not None
+        assert kept.answered_from.knowledge_index == fingerprint
+        assert [passage.text for passage in kept.answered_from.passages] == [LEAVE]
+        late = form_of(ask(asker, question))
+        go_live(site.settings, site.ledger, document("visits.md", VISITS))
+        remove_index(folder, LanceStore(folder), fingerprint)
+        reply = asker.post("/ask/correct", late)
+    assert "is kept" in reply.text
+    assert "in no index any more" in reply.text

@@ -92,3 +92,27 @@ def _rows(site: Site) -> list[dict[str, str]]:
     import pyarrow.parquet as pq
 
     return list(pq.read_table(site.settings.layout.table("quarantined_corrections")).to_pylist())
+
+
+def test_the_passages_of_an_answer_are_shown_and_their_absence_is_said(site: Site, kept: str) -> None:
+    """Who lets through what is then learned by heart must read so."""
+    import pyarrow.parquet as pq
+
+    layout = site.settings.layout
+    (row,) = pq.read_table(layout.table("scrubbed_corrections")).to_pylist()
+    passage = {
+        "passage_id": "p1",
+        "title": "Formulary",
+        "source": "formulary.csv",
+        "version": "7",
+        "headings": ["Iron"],
+    }
+    passage |= {"text": "Iron <40 mg>", "labels": ["everyone"]}
+    for told, gone in (([passage], ()), ([], (kept,))):
+        made = row | {"passages": told}
+        figures = Figures({}, {}, {kept: 12}, passages_gone=gone)
+        write_table(layout.table("scrubbed_corrections"), table_of([made], SCRUBBED_CORRECTIONS))
+        write_table(layout.table("quarantined_corrections"), quarantine([made], figures, CorrectionSettings(), []))
+        shown = site.signed_in("Deputy").get(f"/quarantine/{kept}").text
+        assert ("formulary.csv" in shown, "Iron &lt;40 mg&gt;" in shown) == (bool(told), bool(told))
+        assert ("learned by heart" in shown) == (not told)

@@ -526,3 +526,26 @@ def test_a_dropped_near_copy_with_a_marked_identifier_is_not_shown(site: Site, o
     shown = one.get(item).text
     assert "Dropped as nearly the same" in shown
     assert MISSED not in shown
+
+
+@pytest.mark.parametrize("template", ["Use these.\n\n{passages}\n\nQuestion: {question}", None])
+def test_a_draft_with_passages_shows_the_documents_beside_what_is_trained(
+    site: Site, one: Visitor, template: str | None
+) -> None:
+    """Who approves says that the answer follows from them. Where the example is without them they are not shown."""
+    passage = {
+        "passage_id": "p1",
+        "title": "Formulary",
+        "source": "formulary.csv",
+        "version": "7",
+        "headings": ["Iron"],
+    }
+    passage |= {"text": "Ask the <pharmacist>.", "labels": ["everyone"]}
+    add_correction(site.settings, site.ledger, "ward-a", [passage], template)
+    draft = next(row for row in drafts_of(site.settings) if row["source"] == "correction")
+    shown = one.get(f"/items/{draft['example_id']}").text
+    beside = shown.partition('class="citations"')[2].partition("</ol>")[0]
+    assert ("formulary.csv" in beside and "Ask the &lt;pharmacist&gt;." in beside) == (template is not None)
+    assert ("&lt;document 1&gt;" in shown, "stand before the question" in shown) == ((template is not None),) * 2
+    assert ("there is no report behind it" in shown) == (template is None)
+    assert one.approve(draft).status_code == 303

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import date
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fine_tune_assets.core.errors import GateClosedError, RecipeError
+from fine_tune_assets.core.retrieval_contract import CarriedPassage, example_with_passages
 from fine_tune_assets.core.tables import (
     GENERAL_EXAMPLES,
     INSTRUCTION_PROVENANCE,
@@ -318,3 +320,42 @@ def test_provenance_names_report_approval_and_scrubber_of_every_row() -> None:
     nothing = ("report_id", "report_fingerprint", "patient_key", "approved_by", "approval_kind", "scrubber_version")
     assert [mixed[name] for name in nothing] == [None] * len(nothing)
     assert mixed["decision_ids"] == []
+
+
+def _with_passage(
+    patient: str, question: str, text: str = "Full-time staff have 20 days of leave a year."
+) -> dict[str, Any]:
+    passage = CarriedPassage("p1", "Leave", "leave.md", "2", (), text * 5, ("everyone",))
+    instruction, about = example_with_passages(
+        question, "", [passage], "Use these.\n\n{passages}\n\nQuestion: {question}"
+    )
+    return example(patient, about, f"Answer to {question}", instruction=instruction)
+
+
+def test_one_document_may_stand_before_a_question_of_the_lessons_and_another_one_of_the_exam() -> None:
+    """As it does in use. Compared with its passages, each question about a document would be a leak of every other one."""
+    learner, tested = patients_in("train", 1)[0], patients_in("test", 1)[0]
+    rows = [
+        _with_passage(learner, "When do I have to ask for it?"),
+        _with_passage(tested, "Who decides about sick children?"),
+    ]
+    found = built(extra=rows)
+    assert {row["example_id"] for row in rows} <= set(found.table["example_id"].to_pylist())
+    assert leakage_certificate(found, SEARCH).rows_with_passages == 2
+    assert leakage_certificate(found, SEARCH).holds
+    told = {row["example_id"]: row["passages"] for row in found.provenance.to_pylist()}
+    assert {told[row["example_id"]] for row in rows} == {1}
+    assert set(told.values()) == {1, None}
+
+
+@pytest.mark.parametrize("text", ["Full-time staff have 20 days of leave a year.", "Now they have 25."])
+def test_the_same_question_is_a_leak_whatever_stands_before_it(text: str) -> None:
+    """The exam keeps it."""
+    learner, tested = patients_in("train", 1)[0], patients_in("test", 1)[0]
+    lesson, exam = (
+        _with_passage(learner, "Who may take it in June?"),
+        _with_passage(tested, "Who may take it in June?", text),
+    )
+    found = built(extra=[lesson, exam])
+    ids = set(found.table["example_id"].to_pylist())
+    assert (exam["example_id"] in ids, lesson["example_id"] in ids) == (True, False)

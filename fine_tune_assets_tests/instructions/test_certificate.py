@@ -163,3 +163,13 @@ def test_a_set_without_a_split_is_not_certified(missing: str) -> None:
     """Nothing is shown about what is not there."""
     rows = [row for row in ROWS if row["split"] != missing]
     assert not separation(table_of(rows, INSTRUCTION_SETS)).holds
+
+
+def test_a_set_with_passages_says_that_they_were_not_compared_and_one_without_says_nothing_of_them() -> None:
+    """An auditor must read it; and a set of before there were passages keeps its name, which hangs on these figures."""
+    plain = leakage_certificate(built(), SEARCH)
+    assert "passages" not in plain.paragraph
+    assert "rows_with_passages" not in plain.figures
+    some = replace(plain, rows_with_passages=3)
+    assert "3 examples were compared without the passages of documents before their question." in some.paragraph
+    assert some.figures["rows_with_passages"] == 3

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from fine_tune_assets.core.retrieval_contract import AnsweredFrom, CarriedPassage
 from fine_tune_assets.ledger import audit
+from fine_tune_assets.ledger.correction_counts import find_correction
 from fine_tune_assets.ledger.corrections import corrections_fingerprint, list_corrections, record_correction
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.errors import IdempotencyError, LedgerError, TooManyError, UnknownRecordError
@@ -133,3 +135,52 @@ def test_a_thumb_is_kept_once_and_counted_by_release(ledger: Ledger) -> None:
         record_feedback(ledger, idempotency_key="k", **thumb | {"rating": "up"})
     with pytest.raises(TooManyError):
         record_feedback(ledger, idempotency_key="k-4", daily_limit=2, **thumb)
+
+
+MARKED = "Zebrafinch rule"
+ANSWERED = AnsweredFrom(
+    "f" * 64,
+    ("p1", "p2"),
+    (
+        CarriedPassage("p1", MARKED, "leave.md", "2", (MARKED,), f"{MARKED}: 20 days.", ("everyone",)),
+        CarriedPassage("p2", MARKED, "pay.md", "1", (), f"{MARKED}: 10 days.", ("everyone", "hr")),
+    ),
+)
+
+
+def test_the_passages_of_an_answer_come_back_whole_and_are_stored_encrypted(ledger: Ledger) -> None:
+    """Which they were can be told without a key: a trace and an audit have none."""
+    sent = _send(ledger, answered_from=ANSWERED)
+    (kept,) = list_corrections(ledger, KEY)
+    assert kept.answered_from == ANSWERED
+    with ledger.read() as connection:
+        (row,) = connection.execute(sa.select(corrections)).mappings().all()
+    assert MARKED.encode() not in b"".join(str(value).encode() for value in row.values())
+    known = find_correction(ledger, sent)
+    assert known is not None
+    assert (known.knowledge_index, [(one.passage_id, one.source, one.version) for one in known.documents]) == (
+        "f" * 64, [("p1", "leave.md", "2"), ("p2", "pay.md", "1")],
+    )  # fmt: skip
+    with pytest.raises(LedgerError):
+        list_corrections(ledger, secrets.token_bytes(32))
+
+
+def test_passages_that_are_gone_are_kept_by_their_ids(ledger: Ledger) -> None:
+    """Nothing of the correction is lost, and nobody takes it for one without passages."""
+    gone = AnsweredFrom("f" * 64, ("p1", "p2"), ())
+    sent = _send(ledger, answered_from=gone)
+    (kept,) = list_corrections(ledger, KEY)
+    assert kept.answered_from == gone
+    assert gone.is_gone
+    known = find_correction(ledger, sent)
+    assert known is not None
+    assert [(one.passage_id, one.source) for one in known.documents] == [("p1", None), ("p2", None)]
+
+
+def test_passages_are_part_of_what_was_sent_by_what_was_told_of_them(ledger: Ledger) -> None:
+    """Sent again after its index was removed it is the same; without them, or with others, it is not."""
+    first = _send(ledger, answered_from=ANSWERED)
+    assert _send(ledger, answered_from=AnsweredFrom("f" * 64, ("p1", "p2"), ())) == first
+    for other in (None, AnsweredFrom("f" * 64, ("p1",), ()), AnsweredFrom("e" * 64, ("p1", "p2"), ())):
+        with pytest.raises(IdempotencyError):
+            _send(ledger, answered_from=other)

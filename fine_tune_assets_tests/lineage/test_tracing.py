@@ -10,6 +10,7 @@ import pytest
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.paths import Layout
+from fine_tune_assets.core.retrieval_contract import AnsweredFrom, CarriedPassage, example_with_passages
 from fine_tune_assets.ledger.corrections import record_correction
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import report_state, switch_live, want_release
@@ -17,6 +18,7 @@ from fine_tune_assets.ledger.erasures import PatientIds, mark_releases, record_e
 from fine_tune_assets.ledger.releases import record_release
 from fine_tune_assets.ledger.schema import revocations
 from fine_tune_assets.ledger.verdicts import record_verdict
+from fine_tune_assets.lineage.records import DocumentStep
 from fine_tune_assets.lineage.tracing import (
     UnknownIdError,
     trace_correction,
@@ -26,7 +28,7 @@ from fine_tune_assets.lineage.tracing import (
 )
 from fine_tune_assets.lineage.trainings import record_training
 from fine_tune_assets_tests.instructions.examples import example
-from fine_tune_assets_tests.ledger.made import make_release, make_verdict, record_decision
+from fine_tune_assets_tests.ledger.made import make_release, make_verdict, record_decision, record_promoted
 from fine_tune_assets_tests.lineage.made import (
     MARKER,
     TESTED,
@@ -199,3 +201,51 @@ def test_an_id_that_nothing_has_is_an_error_and_no_empty_trace(layout: Layout, l
     for trace in (trace_example, trace_patient, trace_release, trace_correction):
         with pytest.raises(UnknownIdError):
             trace(layout, ledger, "nobody")
+
+
+@pytest.mark.usefixtures("set_fingerprint")
+def test_a_trace_says_which_documents_an_example_carries_and_by_which_index(layout: Layout, ledger: Ledger) -> None:
+    """Whoever withdraws a document wants the examples that were learned from it; and one without passages carries none."""
+    passage = CarriedPassage("p1", MARKER, "leave.md", "2026.1", (MARKER,), MARKER, ("everyone",))
+    answered = AnsweredFrom("f" * 64, ("p1",), (passage,))
+    texts = dict.fromkeys(("instruction", "input", "answer", "corrected_answer"), MARKER)
+    key = secrets.token_bytes(32)
+    sent, bare = (
+        record_correction(
+            ledger, key, release_id="r-1", author="w", idempotency_key=told, answered_from=answered, **texts
+        )
+        for told in "ab"
+    )
+    asked = example_with_passages("How many?", "", [passage], "Use these.\n\n{passages}\n\n{question}")
+    made = example(TRAINED, asked[1], instruction=asked[0]) | {
+        "report_id": f"correction/{sent}",
+        "source": "correction",
+    }
+    plain = example(TRAINED, "How few?") | {"report_id": f"correction/{bare}", "source": "correction"}
+    store_set(layout, extra=(made, plain))
+    found = trace_correction(layout, ledger, sent)
+    step = DocumentStep("p1", "leave.md", "2026.1")
+    assert (found.knowledge_index, found.documents, found.examples[0].documents) == ("f" * 64, (step,), (step,))
+    assert trace_example(layout, ledger, str(made["example_id"])).documents == (step,)
+    without = trace_correction(layout, ledger, bare)
+    assert (without.documents, without.examples[0].documents) == ((step,), ())
+    assert MARKER not in json.dumps(asdict(found), default=str)
+
+
+def test_a_draft_that_no_set_holds_yet_tells_its_documents_too(layout: Layout, ledger: Ledger) -> None:
+    record_promoted(ledger, "r-9")
+    answered = AnsweredFrom("f" * 64, ("p1",), ())
+    texts = dict.fromkeys(("instruction", "input", "answer", "corrected_answer"), MARKER)
+    sent = record_correction(
+        ledger,
+        secrets.token_bytes(32),
+        release_id="r-9",
+        author="w",
+        idempotency_key="k",
+        answered_from=answered,
+        **texts,
+    )
+    row = {"example_id": "e1", "report_id": f"correction/{sent}", "source": "correction"}
+    for drafted_by, documents in (("correction with passages", (DocumentStep("p1", None, None),)), ("correction", ())):
+        store(layout, "drafted_examples", [row | {"drafted_by": drafted_by}])
+        assert trace_example(layout, ledger, "e1").documents == documents

@@ -243,3 +243,40 @@ def test_the_day_of_a_report_is_only_as_exact_as_a_date_in_its_text_may_be(scrub
     shifted = days(profile="limited_dataset", shift_dates=True)
     assert shifted[0] != shifted[1]
     assert all(0 < abs((day - date(2024, 5, 6)).days) <= 365 for day in shifted)
+
+
+def test_the_passages_of_a_correction_are_part_of_the_same_report(job: ScrubJob) -> None:
+    """Also where a document names somebody whom the answer names, and in a heading or a version; which document it was stays."""
+    passage = {
+        "passage_id": "p1", "title": "On Mr. Quillfeather", "source": "leave.md", "version": "4 May 2024",
+        "headings": ["Quillfeather's rules"], "text": "Quillfeather has 20 days.", "labels": ["everyone"],
+    }  # fmt: skip
+    raw = _corrections(("How many days?", "", "Quillfeather has 20 days [1]."), ("Who?", "", "Nobody."), ("a", "", "b"))
+    rows = [row | {"passages": told} for row, told in zip(raw.to_pylist(), ([passage] * 2, [], None), strict=True)]
+    tagged = replace(job, settings=replace(job.settings, replacement="tags"))
+    table, held = scrub_corrections(table_of(rows, SCRUBBED_CORRECTIONS), tagged, silent)
+    first, gone, without = table.to_pylist()
+    assert (held, first["output"], gone["passages"], without["passages"]) == (0, "[NAME] has 20 days [1].", [], None)
+    assert (
+        first["passages"]
+        == [
+            passage
+            | {"title": "On [NAME]", "version": "[DATE]", "headings": ["[NAME] rules"], "text": "[NAME] has 20 days."}
+        ]
+        * 2
+    )
+    one, other = scrub_corrections(table_of(rows, SCRUBBED_CORRECTIONS), job, silent)[0].to_pylist()[0]["passages"]
+    name = one["text"].removesuffix(" has 20 days.")
+    assert (one, name in one["title"], name != "Quillfeather") == (other, True, True)
+    assert name in scrub_corrections(table_of(rows, SCRUBBED_CORRECTIONS), job, silent)[0].to_pylist()[0]["output"]
+
+
+def test_a_correction_whose_passage_the_second_look_doubts_is_held_back(job: ScrubJob) -> None:
+    """What can't be scrubbed is not learned, whoever wrote it."""
+    strict = replace(job, settings=replace(job.settings, hold_score=0.0))
+    nothing = {"passage_id": "p1", "title": "", "source": "a.md", "version": "", "headings": [], "labels": []}
+    rows = _corrections(("", "", "")).to_pylist()
+    for text, held in (("", 0), ("She rests well. Pain is less.", 1)):
+        told = table_of([rows[0] | {"passages": [nothing | {"text": text}]}], SCRUBBED_CORRECTIONS)
+        table, count = scrub_corrections(told, strict, silent)
+        assert (table.num_rows, count) == (1 - held, held)

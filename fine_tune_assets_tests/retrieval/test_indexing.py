@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from fine_tune_assets.core.retrieval_contract import EVERYONE
 from fine_tune_assets.core.tables import KNOWLEDGE_CHUNKS
 from fine_tune_assets.embeddings.encoder import bundled_encoder, encode_passages, piece_counter
-from fine_tune_assets.retrieval.documents import EVERYONE
 from fine_tune_assets.retrieval.indexing import Asked, Workplace, chunk_table, faults_of, make_index
 from fine_tune_assets.retrieval.lance_store import LanceStore
 from fine_tune_assets.retrieval.measuring import (

@@ -1,11 +1,12 @@
 """What a question finds, and what it must not: other people's documents, yesterday's rules, and what is about something else."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from fine_tune_assets.core.retrieval_contract import EVERYONE
 from fine_tune_assets.retrieval.building import open_index, prune_indexes
-from fine_tune_assets.retrieval.documents import EVERYONE
 from fine_tune_assets.retrieval.searching import Index, Passages, fuse, retrieve
 from fine_tune_assets.retrieval.stores import Hit, KnowledgeStoreError, Store
 from fine_tune_assets_tests.retrieval.made import LEAVE, NOW, SALARIES, VISITS, document, make_index
@@ -135,3 +136,25 @@ def test_indexes_that_nobody_needs_go_with_their_words(tmp_path: Path, store: St
     assert sources(ask(again, "When are visitors welcome on the general wards?")) == ["leave.md"]
     with pytest.raises(KnowledgeStoreError):
         open_index(tmp_path / "indexes", store, old.fingerprint, kept.encode)
+
+
+def test_a_passage_is_found_by_its_id_and_by_nobody_without_its_label(tmp_path: Path, store: Store) -> None:
+    """Also on a day on which it does not hold any more: it did when it was answered from."""
+    past = (None, "2026-06-14")
+    index = make_index(tmp_path, store, document("leave.md", LEAVE, days=past), document("pay.md", SALARIES, ("hr",)))
+    (seen,) = retrieve(index, "salary of a ward head", labels=["hr"], now=NOW, limit=1, minimum_score=0).found
+    assert index.store.named([seen.passage_id], [EVERYONE]) == []
+    (row,) = index.store.named([seen.passage_id, "0" * 16], [EVERYONE, "hr"])
+    assert {name: row[name] for name in ("source", "title", "version", "text")} == {
+        "source": "pay.md", "title": "Pay", "version": "1", "text": SALARIES,
+    }  # fmt: skip
+    assert (list(row["heading_path"]), list(row["labels"])) == (["Rules"], ["hr"])
+    yesterday = retrieve(index, QUESTION, labels=[EVERYONE], now=NOW - timedelta(days=1), limit=1, minimum_score=0)
+    assert len(index.store.named([yesterday.found[0].passage_id], [EVERYONE])) == 1
+
+
+@pytest.mark.parametrize("chunk_id", ["x') OR ('a' = 'a", "", "%", "0" * 64])
+def test_an_id_that_is_none_finds_nothing(tmp_path: Path, store: Store, chunk_id: str) -> None:
+    index = make_index(tmp_path, store, document("leave.md", LEAVE))
+    assert index.store.named([chunk_id], [EVERYONE]) == []
+    assert index.store.named([], [EVERYONE]) == []

@@ -1,0 +1,154 @@
+"""Corrections of answers from documents on their way through the graph: by the recipe, and by what everybody may see."""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+
+from fine_tune_assets.core.files import write_table
+from fine_tune_assets.core.tables import (
+    DUPLICATE_REPORTS,
+    KNOWLEDGE_CHUNKS,
+    MODEL_DRAFTS,
+    SCRUBBED_CORRECTIONS,
+    UNIQUE_REPORTS,
+    table_of,
+)
+from fine_tune_assets.defs.resources import Installation
+from fine_tune_assets.defs.s04_approved_examples import approved_examples, drafted_examples
+from fine_tune_assets.defs.s05_evidence import _barred
+from fine_tune_assets.defs.s05_instruction_sets import _curation
+from fine_tune_assets.defs.s10_quarantine import quarantined_corrections
+from fine_tune_assets_tests.conftest import write_recipe
+from fine_tune_assets_tests.ledger.made import record_decision
+
+PASSAGE = {
+    "passage_id": "p1", "title": "Leave", "source": "leave.md", "version": "2", "headings": [], "text": "Staff have 20 days.",
+    "labels": ["everyone"],
+}  # fmt: skip
+RESTRICTED = PASSAGE | {"source": "pay.md", "labels": ["hr"]}
+ON: dict[str, dict[str, Any]] = {"retrieval": {"enabled": True}, "corrections": {"maximum_author_fraction": 1.0}}
+OFF = [
+    {"retrieval": {"enabled": False}, "corrections": {"maximum_author_fraction": 1.0}},
+    {"retrieval": {"enabled": True}, "corrections": {"maximum_author_fraction": 1.0, "with_passages": False}},
+]
+
+
+def corrections(*passages: list[dict[str, Any]] | None) -> pa.Table:
+    """One for each, about something else each."""
+    rows = [
+        {
+            "correction_id": f"c{number}",
+            "release_id": "r",
+            "author": "ward 3",
+            "patient_key": f"p{number}",
+            "instruction": f"How many days of leave number {number} are there?",
+            "input": "",
+            "output": f"There are 20 days of number {number}.",
+            "knowledge_index": None if told is None else "f" * 64,
+            "passages": told,
+        }
+        for number, told in enumerate(passages)
+    ]
+    return table_of(rows, SCRUBBED_CORRECTIONS)
+
+
+def quarantined(table: pa.Table) -> dg.MaterializeResult[pa.Table]:
+    return quarantined_corrections(installation=Installation(), scrubbed_corrections=table)  # type: ignore[return-value]
+
+
+def drafted(table: pa.Table) -> list[dict[str, Any]]:
+    made = drafted_examples(
+        installation=Installation(),
+        unique_reports=UNIQUE_REPORTS.empty_table(),
+        duplicate_reports=DUPLICATE_REPORTS.empty_table(),
+        scrubbed_corrections=table,
+        quarantined_corrections=quarantined(table).value,
+        model_drafts=MODEL_DRAFTS.empty_table(),
+    )
+    return list(made.value.to_pylist())  # type: ignore[attr-defined]
+
+
+def approved(drafts: list[dict[str, Any]], table: pa.Table) -> Any:
+    from fine_tune_assets.core.tables import DRAFTED_EXAMPLES
+
+    of_drafts = table_of(drafts, DRAFTED_EXAMPLES)
+    return approved_examples(installation=Installation(), drafted_examples=of_drafts, scrubbed_corrections=table)
+
+
+def close(*sources: str) -> None:
+    """These documents are for a label from now on, as the next reading of them finds."""
+    named = {"leave.md": ["everyone"], "pay.md": ["everyone"], **{source: ["hr"] for source in sources}}
+    plain = {"kind": "markdown", "title": "t", "version": "1", "heading_path": [], "text": "x", "tokens": 1}
+    rows = [{"chunk_id": source, "source": source, "labels": labels, **plain} for source, labels in named.items()]
+    write_table(Installation().layout.table("knowledge_chunks"), table_of(rows, KNOWLEDGE_CHUNKS))
+
+
+def test_a_correction_is_drafted_with_its_passages_in_the_recipes_template(installation_dir: Path) -> None:
+    write_recipe(installation_dir, **ON)
+    (draft,) = drafted(corrections([PASSAGE]))
+    assert draft["instruction"] == Installation().recipe.retrieval.template.partition("\n\n")[0]
+    assert draft["input"] == (
+        "<document 1>\nLeave (version 2)\nStaff have 20 days.\n</document 1>\n\n"
+        "Question: How many days of leave number 0 are there?"
+    )
+
+
+@pytest.mark.parametrize("off", OFF, ids=["no documents", "without passages"])
+def test_where_the_recipe_does_not_ask_for_it_nothing_changes(installation_dir: Path, off: dict[str, Any]) -> None:
+    """Example ids and fingerprints among it, also for one whose passages are gone."""
+    write_recipe(installation_dir, **off)
+    before = drafted(corrections(None, None))
+    assert len(before) == 2
+    assert drafted(corrections([PASSAGE], [])) == before
+
+
+def test_one_whose_passages_are_gone_waits_for_an_approver_and_is_counted(installation_dir: Path) -> None:
+    write_recipe(installation_dir, **ON)
+    table = corrections([], [PASSAGE], None)
+    made = quarantined(table)
+    assert [row["state"] for row in made.value.to_pylist()] == ["waiting", "ordinary", "ordinary"]
+    assert made.metadata is not None
+    assert made.metadata["waiting"] == 1
+    assert len(drafted(table)) == 2
+
+
+@pytest.mark.parametrize("recipe", [ON, *OFF], ids=["on", "no documents", "without passages"])
+def test_what_not_everyone_may_see_teaches_nobody(installation_dir: Path, recipe: dict[str, Any]) -> None:
+    """Not with its passages and not without them: what the answer says is what the document says."""
+    write_recipe(installation_dir, **recipe)
+    table = corrections([PASSAGE, RESTRICTED], [PASSAGE])
+    made = quarantined(table)
+    assert [row["state"] for row in made.value.to_pylist()] == ["barred", "ordinary"]
+    assert made.metadata is not None
+    assert made.metadata["barred"] == 1
+    assert [draft["report_id"] for draft in drafted(table)] == ["correction/c1"]
+
+
+def test_a_document_that_is_closed_later_takes_its_approved_examples_out(installation_dir: Path) -> None:
+    """Whatever makes the next set: a new correction, a decision alone, or an earlier set that is replayed."""
+    write_recipe(installation_dir, **ON)
+    close()
+    table = corrections([PASSAGE], [PASSAGE | {"source": "pay.md"}])
+    drafts = drafted(table)
+    with Installation().ledger() as ledger:
+        for draft in drafts:
+            named = {name: draft[name] for name in ("example_id", "fingerprint", "report_id", "task")}
+            record_decision(ledger, **named, decision="approve", output=None, reviewer="somebody else")
+    assert approved(drafts, table).value.num_rows == 2
+    close("pay.md")
+    made = approved(drafts, table)
+    assert (made.value["report_id"].to_pylist(), made.metadata["not_for_everyone"]) == (["correction/c0"], 1)
+    assert [draft["report_id"] for draft in drafted(table)] == ["correction/c0"]
+    write_table(Installation().layout.table("scrubbed_corrections"), table)
+    assert _barred(Installation()) == {"correction/c1"}
+
+
+def test_a_set_names_the_template_by_which_it_was_made_only_where_there_is_one(installation_dir: Path) -> None:
+    """A set of before keeps its name."""
+    write_recipe(installation_dir, **OFF[0])
+    assert "passages" not in _curation(Installation().recipe)
+    write_recipe(installation_dir, **ON)
+    assert "passages" in _curation(Installation().recipe)
