@@ -195,6 +195,7 @@ def _show(settings: Settings) -> None:
         is_shown = other.state not in ("live", "stopped", "failed") or other is known[-1]
         if is_shown and other.state != "live":
             click.echo(f"Deployment     {other.colour} {other.release_id} {other.state} {other.detail}".rstrip())
+            _show_trial(ledger, other)
     click.echo(f"Rollback       {rollback_words(find_back(ledger))}")
     click.echo("Services")
     for state in service_states(settings):
@@ -202,6 +203,14 @@ def _show(settings: Settings) -> None:
         place = state.url or str(state.log)
         click.echo(f"  {state.name:<18} {word:<18} {f'pid {state.pid}' if state.pid else '':<12} {place}")
     _show_unfinished_erasures(ledger)
+
+
+def _show_trial(ledger: "Ledger", deployment: "Deployment") -> None:
+    from fine_tune_assets.serving.trying import trial_words
+
+    words = trial_words(ledger, deployment.deployment_id, deployment.release_id)
+    if words is not None:
+        click.echo(f"Trial          {words}")
 
 
 def _show_engine(settings: Settings, ledger: "Ledger", live: "Deployment") -> None:

@@ -205,6 +205,17 @@ class Settings:
     """Corrections, of answers."""
     rollback_on_death: bool = True
     """The engine ends or hangs."""
+    canary_percent: int = 0
+    """Of callers, who are answered by a release on trial before all are switched to it; 0: none."""
+    shadow_requests: int = 0
+    """The last ones of callers who consented that each gateway process keeps in memory and replays to a release on trial; 0: none
+    is kept."""
+    trial_minutes: int = 30
+    """How long a trial takes, if there is one: with either of the two above."""
+    trial_minimum_requests: int = 20
+    """Of users and replayed together, without which a release does not pass."""
+    trial_maximum_minutes: int = 1440
+    """How long a trial goes on for fewer; then the release fails."""
     llmcompressor_python: str = ""
     """Python of the environment that llmcompressor is installed in; empty means `.venv-llmcompressor/bin/python` below the
     project."""
@@ -288,6 +299,16 @@ def _zone_of_machine(link: Path = Path("/etc/localtime")) -> str:
         return "UTC"
 
 
+_RANGES = {
+    "canary_percent": (0, 100),
+    "shadow_requests": (0, 1000),
+    "trial_minutes": (1, 10_080),
+    "trial_minimum_requests": (1, 1_000_000),
+    "trial_maximum_minutes": (1, 10_080),
+}
+"""Lowest and highest value of whole numbers that have one."""
+
+
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """Read the settings. Raises SettingsError with the name of what is wrong."""
     environment = os.environ if environment is None else environment
@@ -299,7 +320,10 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     unknown = sorted(set(values) - set(kinds))
     if unknown:
         raise SettingsError(f"Unknown settings: {', '.join(unknown)}. Known: {', '.join(sorted(kinds))}.")
-    return Settings(**{name: _convert(name, value, kinds[name]) for name, value in values.items()})
+    settings = Settings(**{name: _convert(name, value, kinds[name]) for name, value in values.items()})
+    if settings.trial_maximum_minutes < settings.trial_minutes:
+        raise SettingsError(f"{PREFIX}TRIAL_MAXIMUM_MINUTES must be at least {PREFIX}TRIAL_MINUTES.")
+    return settings
 
 
 def _read_file(path: str | None) -> dict[str, Any]:
@@ -321,11 +345,19 @@ def _convert(name: str, value: Any, kind: type) -> Any:
             raise SettingsError(f"{PREFIX}{name.upper()} must be true or false.")
         return lowered in {"1", "true", "yes"}
     if kind is int:
-        try:
-            return int(value)
-        except ValueError as error:
-            raise SettingsError(f"{PREFIX}{name.upper()} must be a whole number.") from error
+        return _whole_number(name, value)
     return Path(value).expanduser().resolve() if kind is Path else str(value)
+
+
+def _whole_number(name: str, value: Any) -> int:
+    try:
+        number = int(value)
+    except ValueError as error:
+        raise SettingsError(f"{PREFIX}{name.upper()} must be a whole number.") from error
+    lowest, highest = _RANGES.get(name, (number, number))
+    if not lowest <= number <= highest:
+        raise SettingsError(f"{PREFIX}{name.upper()} must be from {lowest} to {highest}.")
+    return number
 
 
 def knowledge_variable(name: str) -> str | None:

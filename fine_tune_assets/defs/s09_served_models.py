@@ -1,6 +1,6 @@
 """Stage 9: a release in front of users.
 
-Belongs here: asking for a release and switching to it. Must stay out: starting engines (the supervisor does).
+Belongs here: asking for a release and switching to it. Must stay out: starting engines and judging trials (the supervisor does).
 """
 
 from datetime import timedelta
@@ -27,6 +27,7 @@ from fine_tune_assets.serving.switching import (
     rollback_words,
     serve_release,
 )
+from fine_tune_assets.serving.trying import trial_plan, trial_words
 
 GROUP = "s09_served_models"
 
@@ -35,7 +36,8 @@ GROUP = "s09_served_models"
     group_name=GROUP,
     deps=[recipe_section("engine")],
     automation_condition=behind_training(),
-    description="The release that answers users now, and where. The old one keeps answering until the new one is ready.",
+    description="The release that answers users now, and where. The old one keeps answering until the new one is ready, and has "
+    "passed its trial where the settings ask for one.",
     owners=OWNERS["ops"],
     kinds={"fastapi"},
     metadata=definition_metadata("served_models"),
@@ -59,7 +61,15 @@ def served_models(
         if live is None or live.release_id != release_id:  # what serves is marked, and not stopped
             root = installation.layout.instruction_sets
             require_decisions_stand(installation, read_instruction_set(root, wanted["instruction_set_fingerprint"]))
-        deployment = serve_release(ledger, release_id, timeout_seconds=START_SECONDS, keep_old=keep_old, progress=tell)
+        deployment = serve_release(
+            ledger,
+            release_id,
+            timeout_seconds=START_SECONDS,
+            keep_old=keep_old,
+            trial=trial_plan(settings),
+            progress=tell,
+        )
+        trial = trial_words(ledger, deployment.deployment_id, release_id)
         rollback = rollback_words(find_back(ledger))
         engine = read_release(installation.path(wanted["folder"])).engine
         answers = program_of(engine, settings).in_words
@@ -82,5 +92,6 @@ def served_models(
         probes=findings.in_words if findings is not None else "not probed",
         same_prompts=None if findings is None else findings.same_prompt,
         same_answers=None if findings is None else findings.same_answer,
+        trial=trial or "none was asked for",
         rollback=rollback,
     )

@@ -54,7 +54,7 @@ async def response_of(answer: Answer, wanted: Wanted, record: Record, gate: Answ
     headers = {}
     if gate.is_on:
         try:
-            record.identifiers = await gate.look(_all_text(body), wanted.given)
+            record.identifiers = await gate.look(all_text(body), wanted.given)
         except GateClosedError as error:
             record.identifiers = error.found
             raise error.as_api_error() from None
@@ -135,7 +135,7 @@ def as_completion(body: dict[str, Any]) -> dict[str, Any]:
     return {**body, "object": "text_completion", "choices": choices}
 
 
-def _all_text(body: dict[str, Any]) -> str:
+def all_text(body: dict[str, Any]) -> str:
     """All that the model wrote, also as arguments of tools."""
     texts = []
     for choice in body.get("choices", ()):

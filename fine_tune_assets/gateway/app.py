@@ -22,7 +22,7 @@ from fine_tune_assets.core.parent import die_with_parent
 from fine_tune_assets.core.quiet_asgi import without_messages
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.gateway.callers import Caller, Door, require_scope
-from fine_tune_assets.gateway.chat import Chat, Question, unavailable
+from fine_tune_assets.gateway.chat import Chat, Question
 from fine_tune_assets.gateway.completions import chat_of_completion, is_raw, raw_completion
 from fine_tune_assets.gateway.embedding import MODEL as EMBEDDING_MODEL
 from fine_tune_assets.gateway.embedding import Embedder
@@ -31,6 +31,7 @@ from fine_tune_assets.gateway.errors import (
     answer_api_error,
     answer_http_error,
     answer_unexpected_error,
+    unavailable,
 )
 from fine_tune_assets.gateway.identifiers import open_gate
 from fine_tune_assets.gateway.journal import Journal
@@ -40,6 +41,7 @@ from fine_tune_assets.gateway.metrics import CONTENT_TYPE, Metrics
 from fine_tune_assets.gateway.openapi import openapi_document
 from fine_tune_assets.gateway.outcomes import OutcomeCounter
 from fine_tune_assets.gateway.records import Recorded, prompt_key, record_of
+from fine_tune_assets.gateway.replaying import KeptRequests, Replayer
 from fine_tune_assets.gateway.requests import (
     LIVE,
     CorrectionBody,
@@ -110,21 +112,26 @@ class Gateway:
         self._counter = OutcomeCounter(ledger)
         self._gate = open_gate(settings)
         self.traffic = Traffic(settings, ledger)
-        self._chat = Chat(settings, ledger, self._counter, self._gate, self.traffic)
+        self.kept = KeptRequests(settings.shadow_requests)
+        keep = self.kept.keep if settings.shadow_requests else None
+        self._chat = Chat(settings, ledger, self._counter, self._gate, self.traffic, keep)
         self._door, self._limits, self._embedder = Door(settings, ledger), Limits(ledger), Embedder()
         self._warming = Warming(self._needs_encoder, self._load_encoder)
         self.journal = Journal(ledger, settings.gateway_audit_days, syncs_each=settings.gateway_audit_syncs_each)
         self.metrics = Metrics()
+        self.replayer = Replayer(ledger, self._chat, self._gate, self.metrics, self.kept)
 
     @asynccontextmanager
     async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
-        running = (
+        running = [
             self._counter.keep_flushing(),
             self.journal.keep_cutting(),
             self.journal.keep_syncing(),
             self._gate.run(),
             self._warming.run(),
-        )
+        ]
+        if self._settings.shadow_requests:
+            running.append(self.replayer.run())
         tasks = [asyncio.create_task(each) for each in running]
         self.traffic.start()
         try:

@@ -1,24 +1,21 @@
-"""One question to the model: to the live engine, or once more to the other colour if that one fails before its first byte.
+"""One question to the model: to the live engine, or once more to the other colour if that one fails before its first byte. A
+caller who takes part in a trial is answered by the release on trial, and by the live one if that fails.
 
 Owns how many are under way, how each ended, and finding the engines. Which release is live is read for each request, so that a
 switch loses none.
 """
 
-import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from fine_tune_assets.core.fingerprints import fingerprint_file
 from fine_tune_assets.core.keys import read_or_create_key
-from fine_tune_assets.core.releases import PROMPT, AskedWith, ReleaseError, ReleaseFolder, read_release
+from fine_tune_assets.core.releases import AskedWith
 from fine_tune_assets.core.retrieval_contract import RetrievalContract
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.gateway.answers import Wanted, response_of
@@ -30,14 +27,16 @@ from fine_tune_assets.gateway.engine_client import (
     WatchedResponse,
     ask_engine,
 )
-from fine_tune_assets.gateway.errors import ApiError
+from fine_tune_assets.gateway.errors import ApiError, unavailable
 from fine_tune_assets.gateway.features import features_of
 from fine_tune_assets.gateway.identifiers import AnswerGate
-from fine_tune_assets.gateway.knowledge import INDEX_HEADER, Consulted, Knowledge, instructions_of, nothing_found
+from fine_tune_assets.gateway.knowledge import INDEX_HEADER, Consulted, Knowledge, nothing_found
+from fine_tune_assets.gateway.known_releases import KnownRelease, known_release
 from fine_tune_assets.gateway.outcomes import OutcomeCounter
 from fine_tune_assets.gateway.records import Record
 from fine_tune_assets.gateway.requests import LIVE, Permits, wants_usage
 from fine_tune_assets.gateway.traffic import Heard, Traffic, asked_text, said_payload
+from fine_tune_assets.gateway.trying import Trials
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import open_sealed_key
 from fine_tune_assets.ledger.encryption import KEY_NAME
@@ -64,16 +63,39 @@ class Question:
     is_raw: bool = False
 
 
+@dataclass
+class _SoFar:
+    """Of one request: deployments by what became of asking them."""
+
+    started: float
+    """Of the monotonic clock."""
+    failed: set[str] = field(default_factory=set)
+    """Counted so."""
+    tried: set[str] = field(default_factory=set)
+    """On trial."""
+    refused: set[str] = field(default_factory=set)
+    """On trial, and refused it: a failure if another one answers."""
+
+
 class Chat:
     """Shared by all requests of a gateway process."""
 
     def __init__(
-        self, settings: Settings, ledger: Ledger, counter: OutcomeCounter, gate: AnswerGate, traffic: Traffic
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        counter: OutcomeCounter,
+        gate: AnswerGate,
+        traffic: Traffic,
+        on_answered: "Callable[[Question, Caller], None] | None" = None,
     ) -> None:
+        """`on_answered`: told of each question that users' own release answered."""
         self._settings, self._ledger, self._counter, self._gate = settings, ledger, counter, gate
-        self._traffic = traffic
+        self._traffic, self._on_answered = traffic, on_answered
+        self._has_trials = bool(settings.canary_percent or settings.shadow_requests)
         self._key = read_or_create_key(settings.layout.keys, KEY_NAME)
         self._clients = EngineClients(settings.gateway_timeout_seconds)
+        self._trials = Trials(ledger, self._key)
         self.knowledge = Knowledge(settings, ledger)
         self._opened: dict[tuple[str, bytes | None], str] = {}
         """Keys of engines that may be asked now."""
@@ -119,51 +141,107 @@ class Chat:
         self, question: Question, caller: Caller, record: Record, hand_on: Callable[[], Callable[[], None]]
     ) -> Response:
         """Raises ApiError."""
-        body = question.body
-        started, failed, last = time.monotonic(), set[str](), EngineGoneError()
         self._gate.require_ready()
         # A raw prompt is no turn of the release's conversation: nothing that it was trained on is like it.
         record.heard = [] if self._traffic.is_on and not question.is_raw else None
-        for _ in range(_ATTEMPTS):
-            targets = await run_in_threadpool(find_targets, self._ledger)
+        so_far, last, left = _SoFar(time.monotonic()), EngineGoneError(), _ATTEMPTS
+        while left:
+            targets = await run_in_threadpool(find_targets, self._ledger, with_trial=self._has_trials)
             self._forget_all_but(targets)
-            target = self._choose(targets, body, failed)
-            folder = self._release(target)
-            asked_with = folder.asked_with
-            asked = question.to_engine(body, target.release_id, asked_with, self._permits(caller, target, folder))
-            record.release_id = target.release_id
-            consulted = await self._consult(question, asked, folder, caller, record)
-            if consulted is not None and consulted.answer is not None:
-                record.hear(said_payload(consulted.answer))
-                self._note_traffic(target, record, body)
-                return nothing_found(consulted, asked, wants_usage(body), record)
+            target = await self._trials.target_for(caller, targets, question.body, so_far.tried)
+            if target is None:
+                target, left = self._choose(targets, question.body, so_far.failed), left - 1
             try:
-                answer = await self._ask(target, asked, question.path, failed)
+                return await self._answer_of(target, question, caller, record, hand_on, so_far)
             except EngineGoneError as error:
                 last = error
-                continue
-            given = _text_of(asked)
-            wanted = Wanted(
-                asked["stream"], wants_usage(body), question.is_completion and not question.is_raw, given,
-                started + self._settings.gateway_timeout_seconds, consulted,
-            )  # fmt: skip
-            done = self._done(target, answer, started, record, hand_on(), failed, body)
-            try:
-                response = await response_of(answer, wanted, record, self._gate)
-            except BaseException:
-                done()
-                await answer.close()
-                raise
-            response.headers["x-release-id"] = target.release_id
-            if consulted is not None:
-                response.headers[INDEX_HEADER] = consulted.index
-            return WatchedResponse(response, done, answer)
+            except ApiError as error:
+                # What the one on trial refuses or spoils, the live one is asked. After a timeout there is no time left.
+                if not target.is_on_trial or error.status == 504:
+                    raise
+            if target.is_on_trial:
+                record.begin_again()
         if last.status is not None:
             raise ApiError(502, "engine_error", f"The model failed (HTTP {last.status}).")
         raise unavailable(_BEING_STARTED)
 
+    async def _answer_of(
+        self,
+        target: Target,
+        question: Question,
+        caller: Caller,
+        record: Record,
+        hand_on: Callable[[], Callable[[], None]],
+        so_far: "_SoFar",
+    ) -> Response:
+        """Raises EngineGoneError if asking another one is safe, ApiError."""
+        body = question.body
+        try:
+            asked, consulted = await self._put(target, question, caller, record)
+            is_answered = consulted is not None and consulted.answer is not None
+            answer = None if is_answered else await self._ask(target, asked, question.path, so_far.failed)
+        except ApiError:
+            if target.is_on_trial:
+                so_far.refused.add(target.deployment_id)
+            raise
+        for name in so_far.refused - so_far.failed:
+            self._counter.add(name, FAILED)  # what it refused is answered by another
+        so_far.refused.clear()
+        if answer is None:
+            assert consulted is not None
+            record.hear(said_payload(consulted.answer or ""))
+            self._note_traffic(target, record, body)
+            return nothing_found(consulted, asked, wants_usage(body), record)
+        wanted = Wanted(
+            asked["stream"], wants_usage(body), question.is_completion and not question.is_raw, _text_of(asked),
+            so_far.started + self._settings.gateway_timeout_seconds, consulted,
+        )  # fmt: skip
+        count = self._counted(target, answer, record, question, caller, so_far)
+        try:
+            response = await response_of(answer, wanted, record, self._gate)
+        except BaseException as error:
+            if isinstance(error, ApiError) and error.code == "engine_error":
+                answer.is_broken = True
+            count()
+            await answer.close()
+            raise
+        response.headers["x-release-id"] = target.release_id
+        if consulted is not None:
+            response.headers[INDEX_HEADER] = consulted.index
+        give_back = hand_on()
+
+        def done() -> None:
+            give_back()
+            count()
+
+        return WatchedResponse(response, done, answer)
+
+    async def on_trial(self) -> Target | None:
+        """The deployment on trial, if there is one. Whether it may be asked is the ledger's to say."""
+        targets = await run_in_threadpool(find_targets, self._ledger, with_trial=True)
+        return next((target for target in targets if target.is_on_trial), None)
+
+    async def ask_aside(self, question: Question, caller: Caller, target: Target) -> tuple[Answer, str] | None:
+        """What nobody waits for: the answer, and what it may repeat. It takes no place, and is counted and written nowhere. None:
+        the model is not asked, since the documents hold nothing. Raises EngineGoneError, ApiError."""
+        asked, consulted = await self._put(target, question, caller, Record(""))
+        if target.engine_url is None or (consulted is not None and consulted.answer is not None):
+            return None
+        client = self._clients.client(target.engine_url)
+        return await ask_engine(client, self._engine_key(target), asked, question.path), _text_of(asked)
+
+    async def _put(
+        self, target: Target, question: Question, caller: Caller, record: Record
+    ) -> tuple[dict[str, Any], Consulted | None]:
+        """As the engine is asked, with what the documents say. Raises ApiError."""
+        folder = self._release(target)
+        permits = self._permits(caller, target, folder)
+        asked = question.to_engine(question.body, target.release_id, folder.asked_with, permits)
+        record.release_id = target.release_id
+        return asked, await self._consult(question, asked, folder, caller, record)
+
     async def _consult(
-        self, question: Question, asked: dict[str, Any], folder: "_Known", caller: Caller, record: Record
+        self, question: Question, asked: dict[str, Any], folder: KnownRelease, caller: Caller, record: Record
     ) -> Consulted | None:
         """What is known of the question, put before it in `asked`; None where no document is asked."""
         if question.is_completion:
@@ -180,7 +258,7 @@ class Chat:
         known = {(target.deployment_id, target.engine_key) for target in targets}
         self._opened = {name: key for name, key in self._opened.items() if name in known}
 
-    def _permits(self, caller: Caller, target: Target, folder: "_Known") -> Permits:
+    def _permits(self, caller: Caller, target: Target, folder: KnownRelease) -> Permits:
         return Permits(
             may_replace_system_prompt="system_prompt" in caller.scopes,
             may_be_raw="raw_completions" in caller.scopes,
@@ -207,26 +285,21 @@ class Chat:
             self._counter.add(target.deployment_id, FAILED)
         failed.add(target.deployment_id)
 
-    def _done(
-        self,
-        target: Target,
-        answer: Answer,
-        started: float,
-        record: Record,
-        give_back: Callable[[], None],
-        failed: set[str],
-        body: Mapping[str, Any],
+    def _counted(
+        self, target: Target, answer: Answer, record: Record, question: Question, caller: Caller, so_far: "_SoFar"
     ) -> Callable[[], None]:
-        def done() -> None:
-            give_back()
+        def count() -> None:
             # A caller who left says nothing about the model. A stream that was cut off for what it held is an answer.
             if answer.is_broken or record.code == "engine_timeout":
-                self._note_failure(target, failed)
+                self._note_failure(target, so_far.failed)
             elif answer.is_whole or record.code == "identifiers_found":
-                self._counter.add(target.deployment_id, answered_after(time.monotonic() - started, record.identifiers))
-                self._note_traffic(target, record, body)
+                seconds = time.monotonic() - so_far.started
+                self._counter.add(target.deployment_id, answered_after(seconds, record.identifiers))
+                self._note_traffic(target, record, question.body)
+                if self._on_answered is not None and not target.is_on_trial:
+                    self._on_answered(question, caller)
 
-        return done
+        return count
 
     def _note_traffic(self, target: Target, record: Record, body: Mapping[str, Any]) -> None:
         if record.heard:
@@ -247,14 +320,14 @@ class Chat:
 
     def open_documents(self) -> None:
         if (contract := self.answers_from()) is not None:
-            self._knowledge.open(contract)
+            self.knowledge.open(contract)
 
     def _choose(self, targets: list[Target], body: Mapping[str, Any], failed: set[str]) -> Target:
         """The live one; if that is away or has just failed, what served before, unless the caller named the release. If all
         failed, the live one again: it may have been started again, or the switch have come in between."""
         live = _live_of(targets)
         others = targets[1:] if body.get("model", LIVE) == LIVE else []
-        fit = [target for target in (live, *others) if target.engine_url is not None]
+        fit = [target for target in (live, *others) if target.engine_url is not None and not target.is_on_trial]
         fresh = [target for target in fit if target.deployment_id not in failed]
         if not fit:
             raise unavailable(_BEING_STARTED)
@@ -269,23 +342,8 @@ class Chat:
         except LedgerError as error:
             raise unavailable("The live engine's key can't be read. Start the supervisor again.") from error
 
-    def _release(self, target: Target) -> "_Known":
-        try:
-            return _known(self._settings.data_dir / target.folder, target.release_id)
-        except (ReleaseError, OSError, ValueError) as error:
-            raise unavailable("The live release's folder can't be read. Build the release again.") from error
-
-
-@dataclass(frozen=True)
-class _Known:
-    """Of a release, read once."""
-
-    release: ReleaseFolder
-    asked_with: AskedWith
-    template: str
-    retrieval: RetrievalContract | None
-    instructions: frozenset[str]
-    """Of the tasks that it was trained on."""
+    def _release(self, target: Target) -> KnownRelease:
+        return known_release(self._settings.data_dir / target.folder, target.release_id)
 
 
 def _text_of(asked: Mapping[str, Any]) -> str:
@@ -298,17 +356,3 @@ def _live_of(targets: list[Target]) -> Target:
     if not targets or not targets[0].is_live:
         raise unavailable("No release is live. `fine-tune status` tells why.")
     return targets[0]
-
-
-@lru_cache(maxsize=16)
-def _known(folder: Path, release_id: str) -> _Known:
-    """Never changes for a release id. The supervisor verified the folder before it started the engine."""
-    release = read_release(folder)
-    if release.release_id != release_id or fingerprint_file(folder / PROMPT) != release.manifest["files"].get(PROMPT):
-        raise unavailable("The live release's folder was changed. Build the release again.")
-    template = json.loads((folder / PROMPT).read_text(encoding="utf-8")).get("chat_template")
-    return _Known(release, release.asked_with, str(template or ""), release.retrieval, instructions_of(release))
-
-
-def unavailable(message: str) -> ApiError:
-    return ApiError(503, "not_available", message, {"Retry-After": "5"})

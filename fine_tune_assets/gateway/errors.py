@@ -53,3 +53,7 @@ async def answer_http_error(request: Request, error: Exception) -> JSONResponse:
 async def answer_unexpected_error(request: Request, _error: Exception) -> JSONResponse:
     _note(request, "internal_error")
     return JSONResponse(error_body(500, "internal_error", "The gateway failed. Its log says where."), status_code=500)
+
+
+def unavailable(message: str) -> ApiError:
+    return ApiError(503, "not_available", message, {"Retry-After": "5"})

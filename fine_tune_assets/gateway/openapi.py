@@ -198,8 +198,8 @@ _ABOUT_THE_ERROR: Json = {
     "severity": {"enum": [*SEVERITIES, None]},
 }
 _CORRECTION: Json = {
-    "description": "A better answer; or a thumb, which comes without texts. Of an answer from documents a better one also has its "
-    "x-knowledge-index as knowledge_index, and the passage_id of each of its citations as passages.",
+    "description": "A better answer; or a thumb, which comes without texts. Of an answer from documents a better one also has "
+    "its x-knowledge-index as knowledge_index, and the passage_id of each of its citations as passages.",
     "anyOf": [
         _object(
             ["release_id", "instruction", "answer", "corrected_answer"],

@@ -64,6 +64,11 @@ class Record:
         if self.first_token_seconds is None:
             self.first_token_seconds = time.monotonic() - self.started
 
+    def begin_again(self) -> None:
+        """What was noted of an answer that nobody gets is forgotten: another release is asked."""
+        self.tokens_in = self.tokens_out = self.identifiers = self.passages = self.first_token_seconds = None
+        self.heard, self.heard_bytes = None if self.heard is None else [], 0
+
     def hear(self, payload: bytes) -> None:
         """Of a very long answer the beginning."""
         if self.heard is not None and self.heard_bytes < MOST_HEARD:

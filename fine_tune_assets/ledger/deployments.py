@@ -18,6 +18,7 @@ from fine_tune_assets.ledger.errors import TransitionError, UnknownRecordError
 from fine_tune_assets.ledger.releases import find_release_in, require_verdict_of
 from fine_tune_assets.ledger.schema import deployments as table
 from fine_tune_assets.ledger.switches import record_switch
+from fine_tune_assets.ledger.trial_rows import TrialPlan, ask_in, close_in, require_tried_in
 
 State = Literal["wanted", "starting", "ready", "live", "draining", "kept", "stopped", "failed"]
 Colour = Literal["blue", "green"]
@@ -70,12 +71,18 @@ class Deployment:
 
 
 def want_release(
-    ledger: Ledger, release_id: str, by: str = "served_models", *, is_rollback: bool = False
+    ledger: Ledger,
+    release_id: str,
+    by: str = "served_models",
+    *,
+    is_rollback: bool = False,
+    trial: TrialPlan | None = None,
 ) -> Deployment:
     """Ask for a release on the idle colour. Already live, or already asked for: that deployment.
 
-    A deployment of another release that is not live yet is given up, and one that is kept makes room. Raises UnknownRecordError,
-    or GateClosedError if the newest verdict on the release does not let it through.
+    A deployment of another release that is not live yet is given up, and one that is kept makes room. `trial`: what it has to
+    pass before it goes live; a rollback has none, nor has the first release of all. Raises UnknownRecordError, or GateClosedError
+    if the newest verdict on the release does not let it through.
     """
     with ledger.begin() as connection:
         release = find_release_in(connection, release_id)
@@ -89,6 +96,8 @@ def want_release(
         if pending is not None:
             if is_rollback and not pending.is_rollback:
                 set_in(connection, pending.deployment_id, is_rollback=True)
+            is_back = is_rollback or pending.is_rollback
+            ask_in(connection, pending.deployment_id, None if is_back or live is None else trial)
             return require_in(connection, pending.deployment_id)
         _make_room(connection, release_id, by)
         now = datetime.now(UTC)
@@ -98,6 +107,8 @@ def want_release(
         )
         connection.execute(table.insert().values(**vars(row)))
         audit.append(connection, by, f"wanted on {colour}", f"release {release_id}")
+        if live is not None and not is_rollback:
+            ask_in(connection, row.deployment_id, trial)
         return row
 
 
@@ -109,6 +120,7 @@ def _give_up_others(connection: sa.Connection, release_id: str, by: str, keep_sa
             pending = deployment
             continue
         set_in(connection, deployment.deployment_id, state="stopped", detail=f"given up for release {release_id}")
+        close_in(connection, deployment.deployment_id, "given up", f"for release {release_id}")
         audit.append(connection, by, "gave up deployment", deployment.deployment_id)
     return pending
 
@@ -174,8 +186,8 @@ def switch_live(
 ) -> Deployment:
     """Send users to a ready deployment; the one that was live drains, and is kept after that until `keep_until`.
 
-    Live already: nothing changes. Raises TransitionError unless it is ready and has an engine, GateClosedError if the verdict on
-    its release no longer lets it through.
+    Live already: nothing changes. Raises TransitionError unless it is ready, has an engine and passed the trial that was asked
+    for, GateClosedError if the verdict on its release no longer lets it through.
     """
     with ledger.begin() as connection:
         wanted = require_in(connection, deployment_id)
@@ -185,6 +197,8 @@ def switch_live(
             raise TransitionError(f"Deployment {deployment_id} is {wanted.state}: only a ready one can go live.")
         if wanted.engine_url is None:
             raise TransitionError(f"Deployment {deployment_id} has no engine now: wait until it is started again.")
+        if not wanted.is_rollback:
+            require_tried_in(connection, deployment_id, is_anything_live=find_live_in(connection) is not None)
         reason = BY_HAND if wanted.is_rollback else None
         make_live_in(connection, wanted, by, keep_until=keep_until, has_served=wanted.is_rollback, reason=reason)
         return require_in(connection, deployment_id)

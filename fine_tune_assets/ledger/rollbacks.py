@@ -26,6 +26,7 @@ from fine_tune_assets.ledger.deployments import (
 from fine_tune_assets.ledger.errors import TransitionError
 from fine_tune_assets.ledger.schema import deployments as table
 from fine_tune_assets.ledger.schema import releases
+from fine_tune_assets.ledger.trial_rows import close_in
 
 FAILED = "failed"
 """The `rollback_reason` of a deployment whose engine can't be started again."""
@@ -112,6 +113,7 @@ def fail_deployment(ledger: Ledger, deployment_id: str, detail: str, by: str = S
         back = _leave_failed(connection, failed, by) if failed.state == "live" else None
         gone = {"engine_url": None, "engine_key": None, "keep_until": None}
         set_in(connection, deployment_id, state="failed", detail=detail, **gone)
+        close_in(connection, deployment_id, "failed", detail)
         audit.append(connection, by, "reported failed", f"deployment {deployment_id}")
         return back
 

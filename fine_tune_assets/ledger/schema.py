@@ -1,7 +1,8 @@
 """The tables of the ledger. Owns names, columns and constraints; migrations make them, modules beside this use them.
 
 Says what people and services said: keys, users, review items, decisions, corrections, missed identifiers, verdicts, spot-checks,
-releases, deployments and how their requests ended, live knowledge indexes, erasures, audit lines, requests and what callers used.
+releases, deployments, their trials and how their requests ended, live knowledge indexes, erasures, audit lines, requests and what
+callers used.
 Texts of drafts and answers are not here: they stay in the tables of the graph.
 """
 
@@ -240,6 +241,43 @@ deployment_outcomes = sa.Table(
     # How many answers took how long, as JSON: a count for each step of ledger/outcomes.py.
     sa.Column("durations", sa.Text, nullable=False),
     sa.UniqueConstraint("deployment_id", "slot", name="one_row_a_deployment_and_slot"),
+)
+
+trials = sa.Table(
+    "trials",
+    metadata,
+    _sequence(),
+    sa.Column("deployment_id", sa.ForeignKey("deployments.deployment_id"), nullable=False, unique=True),
+    # Of callers, who are answered by it while it goes on.
+    sa.Column("percent", sa.Integer, nullable=False),
+    sa.Column("seconds", sa.Integer, nullable=False),
+    # Without so many it does not pass; it goes on for them up to `maximum_seconds`.
+    sa.Column("minimum_requests", sa.Integer, nullable=False),
+    sa.Column("maximum_seconds", sa.Integer, nullable=False),
+    sa.Column("asked_at", UtcTime, nullable=False),
+    sa.Column("begun_at", UtcTime),
+    sa.Column("ended_at", UtcTime),
+    sa.Column("outcome", sa.String(16)),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.CheckConstraint(
+        "outcome IS NULL OR outcome IN ('passed', 'failed', 'waived', 'given up')", name="outcome_is_known"
+    ),
+)
+
+trial_replays = sa.Table(
+    "trial_replays",
+    metadata,
+    _sequence(),
+    sa.Column("deployment_id", sa.ForeignKey("deployments.deployment_id"), nullable=False, unique=True),
+    sa.Column("answered", sa.Integer, nullable=False),
+    sa.Column("failed", sa.Integer, nullable=False),
+    # As in deployment_outcomes.
+    sa.Column("identifiers", sa.Integer),
+    sa.Column("durations", sa.Text, nullable=False),
+    # Answers that reached the tokens that were asked for.
+    sa.Column("cut_off", sa.Integer, nullable=False),
+    sa.Column("tokens_in", sa.Integer, nullable=False),
+    sa.Column("tokens_out", sa.Integer, nullable=False),
 )
 
 corrections = sa.Table(

@@ -48,6 +48,8 @@ class EngineView:
     """Requests that it is answering or has in line."""
     silent_looks: int
     """Looks in a row at which it hung, as `watched` says."""
+    unwanted_since: datetime | None = None
+    """Since when no deployment wants it: failed, on trial perhaps, or given up."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,11 @@ def next_actions(
 ) -> list[Action]:
     """At most one action a deployment, the live one's first: users wait for that one."""
     wanted = {d.deployment_id: d for d in deployments if d.state not in ("stopped", "failed")}
-    actions = [Action("stop", name) for name in engines if name not in wanted]
+    unwanted = {name: _may_stop(engine, now, pace) for name, engine in engines.items() if name not in wanted}
+    actions = [Action("stop", name) for name, may_stop in unwanted.items() if may_stop]
     is_answered = any(d.state == "live" and _answers(engines.get(d.deployment_id)) for d in wanted.values())
-    is_leaving = any(_is_leaving(d, engines.get(d.deployment_id), now) for d in wanted.values()) and is_answered
+    is_behind = any(_is_leaving(d, engines.get(d.deployment_id), now) for d in wanted.values())
+    is_leaving = (is_behind or not all(unwanted.values())) and is_answered
     for deployment in sorted(wanted.values(), key=lambda d: d.state != "live"):
         engine = engines.get(deployment.deployment_id)
         if deployment.state in BEHIND:
@@ -79,6 +83,13 @@ def next_actions(
         if action is not None:
             actions.append(action)
     return actions
+
+
+def _may_stop(engine: EngineView, now: datetime, pace: Pace) -> bool:
+    """Whoever was sent there while it was on trial gets the answer to its end."""
+    if not engine.is_alive or engine.unwanted_since is None or engine.connections == 0:
+        return True
+    return (now - engine.unwanted_since).total_seconds() >= pace.drain_maximum_seconds
 
 
 def _answers(engine: EngineView | None) -> bool:

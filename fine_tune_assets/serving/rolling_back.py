@@ -16,6 +16,7 @@ from fine_tune_assets.ledger.outcomes import Outcomes, corrections_since, outcom
 from fine_tune_assets.ledger.rollbacks import find_back, roll_back
 
 WATCH = "rollback watch"
+ENGINE_GONE = "its engine ended or hung"
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,13 @@ def reason_to_roll_back(figures: Figures, limits: Limits) -> str | None:
     if figures.age >= limits.window:
         return None
     if limits.on_death and not figures.is_answering:
-        return "its engine ended or hung"
-    found, outcomes = figures.outcomes.identifiers, figures.outcomes
+        return ENGINE_GONE
+    return reason_in_counts(figures.outcomes, figures.corrections, limits)
+
+
+def reason_in_counts(outcomes: Outcomes, corrections: int, limits: Limits) -> str | None:
+    """Of the limits, that of the engine and of the window aside."""
+    found = outcomes.identifiers
     if limits.identifiers and found is not None and found >= limits.identifiers:
         return f"{found} identifiers in answers"  # one is too many: no minimum of requests
     if outcomes.requests < max(limits.minimum_requests, 1):
@@ -70,10 +76,8 @@ def reason_to_roll_back(figures: Figures, limits: Limits) -> str | None:
     p95 = percentile_at_least(outcomes.durations, 0.95)
     if limits.p95_seconds and p95 is not None and p95 >= limits.p95_seconds:
         return f"one answer in twenty took {p95:g} s or more"
-    if limits.corrections_percent and 100 * figures.corrections >= limits.corrections_percent * max(
-        outcomes.answered, 1
-    ):
-        return f"{figures.corrections} corrections of {outcomes.answered} answers"
+    if limits.corrections_percent and 100 * corrections >= limits.corrections_percent * max(outcomes.answered, 1):
+        return f"{corrections} corrections of {outcomes.answered} answers"
     return None
 
 

@@ -1,8 +1,8 @@
 """The supervisor (`fine-tune serve`): makes what the ledger wants so, one engine a deployment.
 
 Owns engines: it verifies a release, starts an engine on it, warms it up, asks its probes, reports it ready, keeps the live one
-running, and keeps or ends the old one when its last answer is out. The decisions are in `reconciling`. It sends users to nothing
-new: back, at most (`rolling_back`).
+running, and keeps or ends the old one when its last answer is out. The decisions are in `reconciling`. It begins and ends trials
+(`trying`), and sends users to nothing new: back, at most (`rolling_back`).
 """
 
 import logging
@@ -40,12 +40,14 @@ from fine_tune_assets.ledger.deployments import (
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.releases import find_release
 from fine_tune_assets.ledger.rollbacks import fail_deployment
+from fine_tune_assets.ledger.trials import fail_trial, interrupt_trial
 from fine_tune_assets.serving.enduring import going_on, in_words
 from fine_tune_assets.serving.left_engines import ENGINES, forget_dead_sockets, only_one
 from fine_tune_assets.serving.probing import ProbeError, findings_json, probe_engine
 from fine_tune_assets.serving.reconciling import Action, EngineView, Pace, next_actions
-from fine_tune_assets.serving.rolling_back import Limits, look_and_roll_back
+from fine_tune_assets.serving.rolling_back import ENGINE_GONE, Limits, look_and_roll_back
 from fine_tune_assets.serving.starting import require_room, start_for
+from fine_tune_assets.serving.trying import look_at_trial
 from fine_tune_assets.serving.watched import Watched, silent_looks_at
 
 HEARTBEAT = "supervisor.heartbeat"
@@ -82,12 +84,15 @@ class Supervisor:
         for deployment in current_deployments(self._ledger):
             if deployment.deployment_id not in self._watched:
                 withdraw_engine(self._ledger, deployment.deployment_id)
+                interrupt_trial(self._ledger, deployment.deployment_id)
 
     def tick(self, now: datetime) -> list[Action]:
         """Do what is to be done now; returns it."""
         deployments = current_deployments(self._ledger)
-        draining = {d.deployment_id for d in deployments if d.state == "draining"}
-        views = {name: self._view(name, now, name in draining) for name in self._watched}
+        stays_up = {d.deployment_id for d in deployments if d.state != "draining"}
+        for name in self._watched.keys() - {d.deployment_id for d in deployments}:
+            self._watched[name].unwanted_since = self._watched[name].unwanted_since or now
+        views = {name: self._view(name, now, name not in stays_up) for name in self._watched}
         actions = next_actions(deployments, views, now, self._pace)
         by_id = {d.deployment_id: d for d in deployments}
         for action in actions:
@@ -101,6 +106,8 @@ class Supervisor:
         is_alive = watched.engine.is_alive
         if watched.was_alive and not is_alive:
             withdraw_engine(self._ledger, name)
+            if self._settings.rollback_on_death and fail_trial(self._ledger, name, ENGINE_GONE):
+                _log.warning("trial of deployment %s failed: %s", name, ENGINE_GONE)
             self._note_death(watched, now)
         return EngineView(
             is_alive=is_alive,
@@ -110,6 +117,7 @@ class Supervisor:
             retry_at=watched.retry_at,
             connections=open_connections(watched.engine.url) if is_draining else 0,
             silent_looks=silent_looks_at(watched) if is_alive and watched.is_warm and not is_draining else 0,
+            unwanted_since=watched.unwanted_since,
         )
 
     def _note_death(self, watched: Watched, now: datetime) -> None:
@@ -228,9 +236,13 @@ def supervise(settings: Settings, pace: Pace | None = None) -> None:
 
 
 def _watch_switches(settings: Settings, ledger: Ledger, pace: Pace, ending: threading.Event) -> None:
-    """Take users back from a release that does badly, until `ending`."""
+    """Take users back from a release that does badly, live or on trial, until `ending`."""
     limits, engines_dir, told = Limits.of(settings), settings.layout.run / ENGINES, ""
     while not ending.wait(pace.tick_seconds):
+        with going_on("look at the trial"):
+            done = look_at_trial(ledger, limits, datetime.now(UTC))
+            if done is not None:
+                _log.info(done)
         try:
             reason = look_and_roll_back(ledger, engines_dir, limits, datetime.now(UTC))
             fault = f"rolled back: {reason}" if reason is not None else ""

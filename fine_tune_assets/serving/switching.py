@@ -1,6 +1,6 @@
-"""Puts a release in front of users: wants it, waits for the supervisor to make it ready, switches.
+"""Puts a release in front of users: wants it, waits for the supervisor to make it ready and for its trial, switches.
 
-Owns the order of these three. The gate is in the ledger and closes at each of them.
+Owns the order of these. The gate is in the ledger and closes at each of them.
 """
 
 import time
@@ -12,14 +12,24 @@ from fine_tune_assets.core.memory import available_bytes
 from fine_tune_assets.core.progress import Progress, silent
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.deployments import Deployment, find_deployment, switch_live, want_release
+from fine_tune_assets.ledger.deployments import (
+    Deployment,
+    find_deployment,
+    live_deployment,
+    switch_live,
+    want_release,
+)
 from fine_tune_assets.ledger.rollbacks import Back, find_back, roll_back
+from fine_tune_assets.ledger.trial_rows import TrialPlan
+from fine_tune_assets.ledger.trials import find_trial
 from fine_tune_assets.serving.fitting import GIB
+from fine_tune_assets.serving.trying import trial_words
 
 START_SECONDS = 1800.0
 """vLLM takes up to 3 minutes to start on a CPU (measured); large weights take longer to load."""
 _TELL_SECONDS = 15.0
 """How often it is told that it is still starting: vLLM takes minutes."""
+_LOOK_SECONDS = 0.2
 _STEPS = ("wanted", "starting", "ready", "live")
 Keeping = Callable[[], timedelta | None]
 """How long what serves now is kept, asked right before the switch: only then is the memory taken that the new engine needs."""
@@ -36,18 +46,20 @@ def serve_release(
     timeout_seconds: float,
     by: str = "served_models",
     keep_old: Keeping = lambda: None,
+    trial: TrialPlan | None = None,
     progress: Progress = silent,
 ) -> Deployment:
     """Make a release live and return its deployment. Live already: nothing happens. What was live stays up for `keep_old` after
-    the switch, and until its last answer is out.
+    the switch, and until its last answer is out. `trial`: what it has to pass before the switch.
 
-    Raises ServingError when it fails or takes longer, GateClosedError when its verdict does not let it through.
-    Whatever was live before stays live then.
+    Raises ServingError when it fails, alone or on trial, or takes longer to come up, GateClosedError when its verdict does not
+    let it through. Whatever was live before stays live then.
     """
-    deployment = want_release(ledger, release_id, by)
+    deployment = want_release(ledger, release_id, by, trial=trial)
     if deployment.state == "live":
         return deployment
     wait_until_ready(ledger, deployment.deployment_id, timeout_seconds, progress)
+    wait_until_tried(ledger, deployment.deployment_id, timeout_seconds, progress)
     return switch_live(ledger, deployment.deployment_id, by, keep_until=_until(keep_old))
 
 
@@ -124,4 +136,28 @@ def wait_until_ready(
                 f"Deployment {deployment_id} is still {deployment.state} after {timeout_seconds:g} s. "
                 "Is the supervisor running? `fine-tune status` tells, `fine-tune up` starts it."
             )
-        time.sleep(0.2)
+        time.sleep(_LOOK_SECONDS)
+
+
+def wait_until_tried(ledger: Ledger, deployment_id: str, timeout_seconds: float, progress: Progress = silent) -> None:
+    """Wait for the end of the trial, if one was asked for; not where nothing is live. Raises ServingError when it failed, or is
+    not begun or ended `timeout_seconds` after it should be."""
+    told, late_since = -_TELL_SECONDS, time.monotonic()
+    while (trial := find_trial(ledger, deployment_id)) is not None:
+        # Its engine may be away for a moment, also after the trial.
+        deployment = wait_until_ready(ledger, deployment_id, timeout_seconds)
+        if trial.lets_through or deployment.state == "live" or live_deployment(ledger) is None:
+            return
+        now = time.monotonic()
+        if trial.given_up_at is not None and datetime.now(UTC) < trial.given_up_at:
+            late_since = now
+        if now - late_since >= timeout_seconds:
+            raise ServingError(
+                f"The trial of deployment {deployment_id} is neither begun nor ended in its time. "
+                "Is the supervisor running? `fine-tune status` tells, `fine-tune up` starts it."
+            )
+        if now - told >= _TELL_SECONDS:
+            told = now
+            words = trial_words(ledger, deployment_id, deployment.release_id)
+            progress(_STEPS.index("ready"), len(_STEPS) - 1, f"steps to a served release (on trial: {words})")
+        time.sleep(_LOOK_SECONDS)

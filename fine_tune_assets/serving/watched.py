@@ -23,6 +23,7 @@ class Watched:
     silent_looks: int = 0
     processor_seconds: float = 0.0
     """At the last look with somebody waiting for it."""
+    unwanted_since: datetime | None = None
 
 
 def silent_looks_at(watched: Watched) -> int:

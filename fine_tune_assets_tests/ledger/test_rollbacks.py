@@ -30,6 +30,15 @@ from fine_tune_assets.ledger.rollbacks import fail_deployment, find_back, roll_b
 from fine_tune_assets.ledger.schema import releases
 from fine_tune_assets.ledger.switches import serving_adapter
 from fine_tune_assets.ledger.targets import find_targets
+from fine_tune_assets.ledger.trial_rows import TrialPlan
+from fine_tune_assets.ledger.trials import (
+    begin_trial,
+    fail_trial,
+    find_trial,
+    interrupt_trial,
+    open_trial,
+    pass_trial,
+)
 from fine_tune_assets.ledger.verdicts import record_verdict
 from fine_tune_assets_tests.ledger.made import make_verdict, record_promoted
 from fine_tune_assets_tests.serving.tiny import make_ready, switched
@@ -266,10 +275,22 @@ class Switching(RuleBasedStateMachine):
         self.ledger.close()
         self._folder.cleanup()
 
-    @rule()
-    def want(self) -> None:
+    @rule(trial=sampled_from([None, TrialPlan(10, 60, 5, 600)]))
+    def want(self, trial: TrialPlan | None) -> None:
         self.count += 1
-        make_ready(self.ledger, f"r-{self.count}", upto="wanted")
+        make_ready(self.ledger, f"r-{self.count}", upto="wanted", trial=trial)
+
+    @rule(end=sampled_from(["begin", "pass", "fail", "interrupt"]))
+    def go_on_with_the_trial(self, end: str) -> None:
+        found = open_trial(self.ledger)
+        if found is not None:
+            name = found[0].deployment_id
+            if end == "begin":
+                begin_trial(self.ledger, name, datetime.now(UTC))
+            elif end == "interrupt":
+                interrupt_trial(self.ledger, name)
+            else:
+                (pass_trial if end == "pass" else fail_trial)(self.ledger, name, "a test")
 
     @rule(state=sampled_from(["starting", "ready", "kept", "stopped"]), place=sampled_from([0, 1, 2, -1]))
     def report(self, state: str, place: int) -> None:
@@ -312,6 +333,12 @@ class Switching(RuleBasedStateMachine):
     def what_a_rollback_goes_to_stays(self) -> None:
         back = find_back(self.ledger)
         assert back is None or back.deployment.release_id in releases_in_use(self.ledger)
+
+    @invariant()
+    def what_was_to_be_tried_is_live_only_after_its_trial(self) -> None:
+        live = live_deployment(self.ledger)
+        trial = None if live is None else find_trial(self.ledger, live.deployment_id)
+        assert trial is None or trial.lets_through
 
     @invariant()
     def one_is_live_once_any_was(self) -> None:

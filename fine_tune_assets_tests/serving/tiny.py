@@ -20,6 +20,7 @@ from fine_tune_assets.engines.running import RunningEngine
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import Deployment, State, report_state, switch_live, want_release
 from fine_tune_assets.ledger.releases import find_release
+from fine_tune_assets.ledger.trial_rows import TrialPlan
 from fine_tune_assets_tests.ledger.made import record_promoted
 
 
@@ -92,11 +93,11 @@ def link_model(path: Path) -> None:
         shutil.copy(tiny_gguf(), path)
 
 
-def make_ready(ledger: Ledger, release_id: str, upto: State = "ready") -> Deployment:
+def make_ready(ledger: Ledger, release_id: str, upto: State = "ready", trial: TrialPlan | None = None) -> Deployment:
     """A deployment of a release without a folder, as the supervisor would report it."""
     if find_release(ledger, release_id) is None:
         record_promoted(ledger, release_id)
-    wanted = want_release(ledger, release_id)
+    wanted = want_release(ledger, release_id, trial=trial)
     if upto == "wanted":
         return wanted
     report_state(ledger, wanted.deployment_id, "starting")

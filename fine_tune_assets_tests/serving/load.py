@@ -1,0 +1,139 @@
+"""An installation under load, for tests of switches, rollbacks and trials: who asks all the time, and an engine that fails."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from socketserver import ThreadingMixIn, UnixStreamServer
+
+import httpx
+
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.engines.processes import read_identity
+from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.deployments import Deployment, find_deployment, live_deployment
+from fine_tune_assets_tests.serving.tiny import build_release
+
+OURS = ("supervisor", "gateway")
+KEEP = timedelta(hours=1)
+
+
+@dataclass
+class Running:
+    settings: Settings
+    ledger: Ledger
+    key: str
+    built: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.settings.gateway_port}/v1/chat/completions"
+
+    def release(self) -> str:
+        self.built += 1
+        return build_release(self.settings, self.ledger, f"You are brief. Number {self.built}.")
+
+    def live(self) -> Deployment:
+        live = live_deployment(self.ledger)
+        assert live is not None
+        return live
+
+    def engine_pid(self, deployment_id: str) -> int:
+        identity = read_identity(self.settings.layout.run / "engines" / deployment_id / "process.json")
+        assert identity is not None
+        return identity.pid
+
+    def ask(self, max_tokens: int = 4) -> httpx.Response:
+        body = {"messages": [{"role": "user", "content": "Say yes."}], "max_tokens": max_tokens}
+        headers = {"Authorization": f"Bearer {self.key}"}
+        return httpx.post(self.url, json=body, headers=headers, timeout=60, trust_env=False)
+
+
+@dataclass
+class Streams:
+    """What callers got who asked one after another, several at once."""
+
+    whole: int = 0
+    faults: list[str] = field(default_factory=list)
+    releases: set[str] = field(default_factory=set)
+    ending: threading.Event = field(default_factory=threading.Event)
+
+    def ask_on(self, running: Running, key: str) -> None:
+        body = {"messages": [{"role": "user", "content": "Count on."}], "max_tokens": 12, "stream": True}
+        headers = {"Authorization": f"Bearer {key}"}
+        while not self.ending.is_set():
+            try:
+                reply = httpx.post(running.url, json=body, headers=headers, timeout=60, trust_env=False)
+            except httpx.HTTPError as error:
+                self.faults.append(type(error).__name__)
+                continue
+            if (
+                reply.status_code == 200
+                and reply.text.rstrip().endswith("[DONE]")
+                and "stream_broken" not in reply.text
+            ):
+                self.whole += 1
+                self.releases.add(reply.headers["x-release-id"])
+            else:
+                self.faults.append(f"HTTP {reply.status_code}, {len(reply.text)} characters")
+
+
+@contextmanager
+def streams_of(running: Running, count: int, keys: Sequence[str] = ()) -> Iterator[Streams]:
+    """`count` at once; each with one of these keys, else with the installation's."""
+    streams, keys = Streams(), keys or [running.key]
+    threads = [threading.Thread(target=streams.ask_on, args=(running, keys[i % len(keys)])) for i in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield streams
+    finally:
+        streams.ending.set()
+        for thread in threads:
+            thread.join()
+
+
+def wait(is_so: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def state_of(running: Running, name: str) -> str:
+    found = find_deployment(running.ledger, name)
+    assert found is not None
+    return found.state
+
+
+class _Failing(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.send_response(500)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class _FailingServer(ThreadingMixIn, UnixStreamServer):
+    daemon_threads = True
+
+
+@contextmanager
+def answers_500(path: Path) -> Iterator[None]:
+    """In the place of an engine's socket: the process lives, and every request fails."""
+    path.unlink()
+    server = _FailingServer(str(path), _Failing)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
