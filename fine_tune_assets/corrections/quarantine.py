@@ -18,8 +18,9 @@ REASONS: Mapping[str, str] = {
     "outlier": "far from every approved answer to the same task",
     "contradiction": "states the opposite of an approved example with nearly the same question",
     "flood": "one of many that say nearly the same",
-    "passages_gone": "given from passages that no index holds any more: let through, it is learned by heart, without them",
-    "not_for_everyone": "given from a document that not everyone may see",
+    "passages_gone": "of an answer from passages that no index holds any more; nobody knows who may see them, and let through "
+    "it is learned by heart",
+    "not_for_everyone": "of an answer from a document that not everyone may see",
 }
 WAITING, LET_THROUGH = "waiting", "let_through"
 BARRED = "barred"

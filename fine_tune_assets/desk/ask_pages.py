@@ -89,7 +89,7 @@ def stream_answer(desk: "Desk", visit: Visit) -> Response:
                     yield _line(text=part)
                 else:
                     shown = await run_in_threadpool(
-                        page, desk, visit, "exchange.html", **_around(), **_exchange(asked, part)
+                        page, desk, visit, "exchange.html", **_around() | _exchange(asked, part)
                     )
                     yield _line(html=bytes(shown.body).decode())
         except GatewayRefusedError as error:

@@ -1,5 +1,6 @@
 """A user's correction on its way back: encrypted in the ledger, scrubbed, drafted, approved by somebody else, trained on."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,15 @@ import pytest
 
 from fine_tune_assets.approval.drafting import CORRECTION
 from fine_tune_assets.core.keys import read_or_create_key
+from fine_tune_assets.core.retrieval_contract import AnsweredFrom, CarriedPassage
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs.local_run import materialize_stale
 from fine_tune_assets.ledger.corrections import record_correction
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME
-from fine_tune_assets_tests.conftest import drop_dialogues
+from fine_tune_assets.recipes.loading import load_recipe
+from fine_tune_assets_tests.conftest import drop_dialogues, write_recipe
 from fine_tune_assets_tests.defs.test_ingest_flow import INGEST
 from fine_tune_assets_tests.ledger.made import record_decision, record_promoted
 
@@ -77,4 +80,48 @@ def test_a_correction_is_trained_on_only_after_somebody_else_approved_it(
     assert [row["fingerprint"] for row in _corrections_in(installation_dir, "instruction_sets")] == [
         approved["fingerprint"]
     ]
+    ledger.close()
+
+
+def test_a_correction_with_passages_is_trained_on_with_them_and_without_what_identifies(
+    installation_dir: Path, instance: dg.DagsterInstance
+) -> None:
+    """A document may name a doctor and a day: both go from passage, version and answer alike, or the look at the final texts
+    would close the gate for the whole set."""
+    write_recipe(installation_dir, retrieval={"enabled": True}, corrections={"maximum_author_fraction": 1.0})
+    settings = load_settings()
+    drop_dialogues(installation_dir, "2026-02", 0, 24)
+    ledger = open_ledger(settings.database_url)
+    answered = record_promoted(ledger, "answered")
+    text = f"Full-time staff have 20 days of leave. Since 4 May 2024 Dr. {PATIENT} grants it, phone 212-555-0187."
+    passage = CarriedPassage("p1", "Leave", "leave.md", "4 May 2024", ("Who grants it",), text, ("everyone",))
+    sent = record_correction(
+        ledger,
+        read_or_create_key(settings.layout.keys, KEY_NAME),
+        release_id=answered.release_id,
+        author="ward-7",
+        instruction="Who grants leave?",
+        input="",
+        answer="Nobody.",
+        corrected_answer=f"Dr. {PATIENT} grants it [1].",
+        idempotency_key="one",
+        answered_from=AnsweredFrom("f" * 64, ("p1",), (passage,)),
+    )
+    assert materialize_stale(defs, instance, only=INGEST).failed == []
+    draft = _corrections_in(installation_dir, "drafted_examples")[0]
+    named = {name: draft[name] for name in ("example_id", "fingerprint", "report_id", "task")}
+    record_decision(ledger, **named, decision="approve", output=None, reviewer="somebody-else")
+    assert materialize_stale(defs, instance, only=INGEST).failed == []
+    (row,) = _corrections_in(installation_dir, "instruction_sets")
+    asked, said = (message["content"] for message in row["messages"][1:])
+    assert asked.startswith(load_recipe(settings.recipe).retrieval.template.partition("{passages}")[0])
+    assert asked.endswith("Question: Who grants leave?")
+    assert "Full-time staff have 20 days of leave." in asked
+    for identifier in (PATIENT, "Quillfeather", "4 May", "0187"):
+        assert identifier not in asked + said
+    (stored,) = (path for path in settings.layout.instruction_sets.iterdir() if path.is_dir())
+    evidence = json.loads((stored / "manifest.json").read_text(encoding="utf-8"))["evidence"]
+    assert evidence["identifiers"]["findings"] == {}
+    (known,) = [r for r in pq.read_table(stored / "provenance.parquet").to_pylist() if r["source"] == CORRECTION]
+    assert (known["report_id"], known["passages"]) == (f"correction/{sent}", 1)
     ledger.close()
