@@ -33,7 +33,8 @@ LLAMA_CPP_PYTHON = Features("llama-cpp-python's server", frozenset({"named"}), T
 LLAMA_SERVER = Features(
     "llama-server", frozenset({"auto", "required", "named"}), True, has_named_as_required=True, has_probabilities=True
 )
-# `auto` needs a parser for the model's own way of writing calls, which nothing here can know.
+# `auto` needs a parser for the model's own way of writing calls, which nothing here can know. What the others need is named by
+# `engines.vllm`; a test asks vLLM itself.
 VLLM = Features("vLLM", frozenset({"required", "named"}), True, has_probabilities=True)
 
 

@@ -1,0 +1,181 @@
+"""Answers in a schema and calls of tools, through gateway, supervisor and vLLM itself. A model of 135M that learned none of it
+keeps to them at any temperature: so it is the engine that holds it to them. Needs the environment of `make setup-vllm`."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from jsonschema import Draft202012Validator
+
+from fine_tune_assets.core.prompt_contract import read_prompt_contract
+from fine_tune_assets.core.releases import WEIGHTS
+from fine_tune_assets.core.settings import Settings, go_offline, load_settings
+from fine_tune_assets.ledger.api_keys import create_key
+from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.serving.services import start_services, stop_services
+from fine_tune_assets.serving.switching import serve_release
+from fine_tune_assets_tests.gateway.conftest import SERVICES, free_port
+from fine_tune_assets_tests.serving.tiny import put_release
+
+PYTHON = load_settings().vllm_interpreter
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1200),
+    pytest.mark.xdist_group("serving"),
+    pytest.mark.skipif(not PYTHON.is_file(), reason="vLLM is not installed: make setup-vllm"),
+]
+START_SECONDS = 600
+FINDING: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "side": {"enum": ["left", "right", "both"]},
+        "is_new": {"type": "boolean"},
+        "signs": {"type": "array", "items": {"enum": ["redness", "swelling", "fever"]}, "minItems": 1, "maxItems": 3},
+    },
+    "required": ["side", "is_new", "signs"],
+    "additionalProperties": False,
+}
+"""Only words of lists: a text could go on until the longest answer cuts it off."""
+WARD: dict[str, Any] = {"type": "object", "properties": {"ward": {"enum": ["3", "4"]}}, "required": ["ward"]}
+TOOLS: list[Any] = [
+    {"type": "function", "function": {"name": "note_finding", "description": "Notes it.", "parameters": FINDING}},
+    {"type": "function", "function": {"name": "call_ward", "description": "Calls a ward.", "parameters": WARD}},
+]
+SCHEMAS = {"note_finding": FINDING, "call_ward": WARD}
+NAMED: Any = {"type": "function", "function": {"name": "note_finding"}}
+QUESTIONS = ("My left knee is swollen since today.", "Tell me a joke.", "Write nothing but the word seven.")
+ANY_TEMPERATURE = (0, 1.5)
+WITH_TOOLS = (
+    "{% if tools %}{{ '<|im_start|>system\nYou can call: ' + (tools | tojson) + '<|im_end|>\n' }}{% endif %}"
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + (message['content'] or '') }}"
+    "{% if message['tool_calls'] %}{{ message['tool_calls'] | tojson }}{% endif %}"
+    "{{ '<|im_end|>\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+"""The bundled model's own has no place for tools."""
+
+
+@dataclass(frozen=True)
+class Served:
+    client: openai.OpenAI
+
+    def ask(self, question: str = QUESTIONS[0], messages: list[Any] | None = None, **fields: Any) -> Any:
+        said = messages or [{"role": "user", "content": question}]
+        return self.client.chat.completions.create(model="live", messages=said, **{"max_tokens": 120} | fields)
+
+
+def _release(settings: Settings, ledger: Ledger) -> str:
+    go_offline()
+    from fine_tune_assets.training.base_models import import_bundled_model
+
+    base = import_bundled_model(settings.data_dir / "imported")
+    config: dict[str, Any] = json.loads((base / "tokenizer_config.json").read_text(encoding="utf-8"))
+    config.pop("chat_template", None)
+    (base / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    (base / "chat_template.jinja").write_text(WITH_TOOLS, encoding="utf-8")
+    contract = read_prompt_contract(base, "You are brief.")
+    assert contract.chat_template == WITH_TOOLS
+    return put_release(settings, ledger, contract, lambda folder: base.rename(folder / WEIGHTS), engine="vllm")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One start for all: it takes a minute or more."""
+    folder: Path = tmp_path_factory.mktemp("vllm")
+    settings = Settings(data_dir=folder, gateway_port=free_port(), vllm_python=str(PYTHON), vllm_cache_gb=1, threads=1)
+    ledger = open_ledger(settings.database_url)
+    try:
+        start_services(settings, SERVICES)
+        serve_release(ledger, _release(settings, ledger), timeout_seconds=START_SECONDS)
+        key = create_key(ledger, "asks", ["chat"]).secret
+        yield Served(openai.OpenAI(api_key=key, base_url=f"{settings.gateway_address}/v1", max_retries=0, timeout=300))
+    finally:
+        stop_services(settings, SERVICES)
+        ledger.close()
+
+
+def fits(schema: dict[str, Any], text: str) -> bool:
+    return Draft202012Validator(schema).is_valid(json.loads(text))
+
+
+def of_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "finding", "strict": True, "schema": schema}}
+
+
+@pytest.mark.parametrize("temperature", ANY_TEMPERATURE)
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_an_answer_keeps_to_the_schema_whatever_is_asked(served: Served, question: str, temperature: float) -> None:
+    """Programs read it without a second look."""
+    answer = served.ask(question, response_format=of_schema(FINDING), temperature=temperature, seed=7).choices[0]
+    assert answer.finish_reason == "stop"
+    assert fits(FINDING, answer.message.content), answer.message.content
+
+
+def test_so_does_a_stream(served: Served) -> None:
+    """Put together from its parts."""
+    parts = list(served.ask(response_format=of_schema(FINDING), temperature=1.5, seed=7, stream=True))
+    assert len(parts) > 3
+    assert fits(FINDING, "".join(part.choices[0].delta.content or "" for part in parts))
+
+
+def test_without_a_schema_the_same_model_writes_no_such_thing(served: Served) -> None:
+    """Else the tests above would show nothing."""
+    for question in QUESTIONS:
+        said = served.ask(question).choices[0].message.content or ""
+        with pytest.raises(ValueError, match=""):
+            json.loads(said)
+
+
+@pytest.mark.parametrize("temperature", ANY_TEMPERATURE)
+@pytest.mark.parametrize(("choice", "names"), [(NAMED, {"note_finding"}), ("required", {"note_finding", "call_ward"})])
+def test_a_tool_is_called_with_arguments_of_its_schema(
+    served: Served, choice: Any, names: set[str], temperature: float
+) -> None:
+    """The one that is named, or some."""
+    for question in QUESTIONS:
+        answer = served.ask(question, tools=TOOLS, tool_choice=choice, temperature=temperature, seed=7).choices[0]
+        (call, *_) = answer.message.tool_calls
+        assert (call.type, call.function.name in names) == ("function", True)
+        assert fits(SCHEMAS[call.function.name], call.function.arguments), call.function.arguments
+
+
+def test_a_call_comes_in_a_stream_too(served: Served) -> None:
+    """Its name first, its arguments in pieces."""
+    parts = list(served.ask(tools=TOOLS, tool_choice=NAMED, stream=True))
+    calls = [call for part in parts for choice in part.choices for call in choice.delta.tool_calls or ()]
+    assert [call.function.name for call in calls if call.function.name] == ["note_finding"]
+    assert fits(FINDING, "".join(call.function.arguments or "" for call in calls))
+
+
+def test_what_a_tool_said_goes_back_to_the_model(served: Served) -> None:
+    """The whole way of a tool: asked, called, answered, and on."""
+    asked = {"role": "user", "content": QUESTIONS[0]}
+    (call, *_) = served.ask(tools=TOOLS, tool_choice=NAMED).choices[0].message.tool_calls
+    said = {"role": "assistant", "content": None, "tool_calls": [call.model_dump()]}
+    result = {"role": "tool", "tool_call_id": call.id, "content": "Noted."}
+    answer = served.ask(messages=[asked, said, result], response_format=of_schema(WARD)).choices[0]
+    assert fits(WARD, answer.message.content)
+
+
+@pytest.mark.parametrize("fields", [
+    {"tools": TOOLS, "tool_choice": "auto"},
+    {"tools": TOOLS},
+    {"response_format": of_schema({"type": "object", "properties": {"a": {"type": "string", "pattern": "^x"}}})},
+])  # fmt: skip
+def test_what_would_not_be_enforced_is_refused_before_the_engine(served: Served, fields: dict[str, Any]) -> None:
+    """Nobody takes an answer for one that was held to something and was not."""
+    with pytest.raises(openai.BadRequestError):
+        served.ask(**fields)
+
+
+def test_probabilities_of_tokens_come_with_the_answer(served: Served) -> None:
+    """As the gateway's table says of vLLM."""
+    told = served.ask(logprobs=True, top_logprobs=3, max_tokens=4).choices[0].logprobs.content
+    assert len(told) == 4
+    assert all(len(token.top_logprobs) == 3 and token.logprob <= 0 for token in told)
