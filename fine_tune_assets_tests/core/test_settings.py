@@ -60,7 +60,16 @@ def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value", "words"),
-    [("GATEWAY_PORT", "eighty", "whole number"), ("DAGSTER_UI_CAN_LAUNCH", "maybe", "true or false")],
+    [
+        ("GATEWAY_PORT", "eighty", "whole number"),
+        ("DAGSTER_UI_CAN_LAUNCH", "maybe", "true or false"),
+        ("CANARY_PERCENT", "101", "from 0 to 100"),
+        ("CANARY_PERCENT", "-1", "from 0 to 100"),
+        ("SHADOW_REQUESTS", "1001", "from 0 to 1000"),
+        ("TRIAL_MINUTES", "0", "from 1 to"),
+        ("TRIAL_MINIMUM_REQUESTS", "0", "from 1 to"),
+        ("TRIAL_MAXIMUM_MINUTES", "29", "at least FINE_TUNE_TRIAL_MINUTES"),
+    ],
 )
 def test_a_value_of_the_wrong_kind_names_its_variable(name: str, value: str, words: str) -> None:
     """The message is all that an operator sees."""

@@ -140,6 +140,22 @@ def test_an_engine_that_nobody_wants_is_stopped() -> None:
     assert next_actions([], {"gone": _engine()}, NOW, PACE) == [Action("stop", "gone")]
 
 
+@pytest.mark.parametrize(
+    ("engine", "is_stopped"),
+    [
+        (_engine(connections=1, unwanted_since=NOW - timedelta(seconds=99)), False),
+        (_engine(connections=1, unwanted_since=NOW - timedelta(seconds=100)), True),
+        (_engine(connections=0, unwanted_since=NOW), True),
+        (_engine(connections=1, unwanted_since=NOW, **DEAD), True),
+    ],
+)
+def test_who_is_answered_by_one_whose_trial_ended_is_answered_to_the_end(engine: EngineView, is_stopped: bool) -> None:
+    """Ending a trial must cut off nobody; and until it is gone no third engine is started beside it."""
+    engines = {"tried": engine, "l": _engine()}
+    actions = next_actions([_deployment("live", "l"), _deployment("wanted", "w")], engines, NOW, PACE)
+    assert actions == ([Action("stop", "tried"), Action("start", "w")] if is_stopped else [])
+
+
 def test_the_live_one_comes_first() -> None:
     """Starting it again must not wait for a new release to be verified."""
     deployments = [_deployment("wanted", "new"), _deployment("live", "old")]

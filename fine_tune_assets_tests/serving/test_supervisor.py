@@ -29,11 +29,14 @@ from fine_tune_assets.ledger.deployments import (
     want_release,
 )
 from fine_tune_assets.ledger.encryption import KEY_NAME
+from fine_tune_assets.ledger.trial_rows import TrialPlan
+from fine_tune_assets.ledger.trials import begin_trial, fail_trial, find_trial
 from fine_tune_assets.serving.reconciling import Pace
 from fine_tune_assets.serving.supervisor import Supervisor
 from fine_tune_assets_tests.serving.ticking import tick_until
 from fine_tune_assets_tests.serving.tiny import build_release, held_connection
 
+PLAN = TrialPlan(percent=10, seconds=600, minimum_requests=1, maximum_seconds=6000)
 PACE = Pace(drain_minimum_seconds=0.2, stop_grace_seconds=5, startup_seconds=60, silent_looks=2)
 
 
@@ -182,6 +185,68 @@ def test_a_live_engine_that_hangs_while_somebody_waits_is_started_again(settings
             os.kill(engine.identity.pid, signal.SIGSTOP)
             tick_until(supervisor, lambda: _address(ledger) not in (before.engine_url, None))
         assert not engine.is_alive
+
+
+def _on_trial(supervisor: Supervisor, settings: Settings, ledger: Ledger) -> tuple[str, str]:
+    """What is live, and what is on trial beside it."""
+    first = want_release(ledger, build_release(settings, ledger, "One.")).deployment_id
+    tick_until(supervisor, lambda: _state(ledger, first) == "ready")
+    switch_live(ledger, first)
+    second = want_release(ledger, build_release(settings, ledger, "Two."), trial=PLAN).deployment_id
+    tick_until(supervisor, lambda: _state(ledger, second) == "ready")
+    begin_trial(ledger, second, datetime.now(UTC))
+    return first, second
+
+
+@pytest.mark.parametrize("on_death", [True, False])
+def test_an_engine_that_dies_on_trial_ends_it_unless_that_is_turned_off(
+    settings: Settings, ledger: Ledger, on_death: bool
+) -> None:
+    """By the same setting as after a switch. Turned off, it is started again and the trial goes on."""
+    with _supervisor(replace(settings, rollback_on_death=on_death), ledger) as supervisor:
+        live, tried = _on_trial(supervisor, settings, ledger)
+        engine = adopt_engine(settings.layout.run / "engines" / tried)
+        assert engine is not None
+        os.kill(engine.identity.pid, signal.SIGKILL)
+        tick_until(supervisor, lambda: not engine.is_alive and _state(ledger, tried) in ("failed", "starting"))
+        assert _state(ledger, live) == "live"
+        trial = find_trial(ledger, tried)
+        assert trial is not None
+        assert (_state(ledger, tried), trial.outcome) == (("failed", "failed") if on_death else ("starting", None))
+        assert trial.begun_at is not None
+
+
+def test_a_trial_begins_anew_with_the_engine_that_a_new_supervisor_starts(settings: Settings, ledger: Ledger) -> None:
+    """`make down` and `make up` in the middle of it are no fault of the release."""
+    with _supervisor(settings, ledger) as supervisor:
+        _, tried = _on_trial(supervisor, settings, ledger)
+    with _supervisor(settings, ledger) as supervisor:
+        trial = find_trial(ledger, tried)
+        assert trial is not None
+        assert (trial.begun_at, trial.outcome) == (None, None)
+        tick_until(supervisor, lambda: _state(ledger, tried) == "ready" and _engine_url(ledger, tried) is not None)
+
+
+def test_who_is_answered_by_an_engine_whose_trial_ends_is_answered_to_the_end(
+    settings: Settings, ledger: Ledger
+) -> None:
+    """Then it is stopped: its memory is needed."""
+    with _supervisor(settings, ledger) as supervisor:
+        _, tried = _on_trial(supervisor, settings, ledger)
+        engine = adopt_engine(settings.layout.run / "engines" / tried)
+        assert engine is not None
+        with held_connection(engine):
+            fail_trial(ledger, tried, "a test")
+            for _ in range(3):
+                assert supervisor.tick(datetime.now(UTC)) == []
+            assert engine.is_alive
+        tick_until(supervisor, lambda: not engine.is_alive)
+
+
+def _engine_url(ledger: Ledger, deployment_id: str) -> str | None:
+    found = find_deployment(ledger, deployment_id)
+    assert found is not None
+    return found.engine_url
 
 
 def test_a_busy_and_an_idle_engine_are_not_taken_for_one_that_hangs(settings: Settings, ledger: Ledger) -> None:
