@@ -42,10 +42,12 @@ from fine_tune_assets.defs import (
 )
 from fine_tune_assets.defs.automation import AUTOMATION_SENSOR
 from fine_tune_assets.defs.local_run import progress_logger
+from fine_tune_assets.defs.pool_waiting import sleep_while_waiting
 from fine_tune_assets.defs.resources import Installation, Worker, parquet_tables
 
 # Whoever starts Dagster without our command: step processes load libraries that would tell their makers about it.
 go_offline()
+sleep_while_waiting()
 
 STAGES = (
     sources,
