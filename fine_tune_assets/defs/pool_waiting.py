@@ -1,9 +1,9 @@
 """A run that waits for a place in a pool sleeps until it may look again.
 
 Dagster 1.13.27 means to: its in-process executor asks how long, and takes the least of that time and 0
-(`InstanceConcurrencyContext.interval_to_next_pending_claim_check`). So a run that waits for the GPU looks 100,000 times a second and
-holds a whole core, beside the training that it waits for. Owns the right answer, put in its place in every process that loads the
-definitions.
+(`InstanceConcurrencyContext.interval_to_next_pending_claim_check`). So a run that waits for the GPU looks 100,000 times a second,
+and holds a whole core beside the training that it waits for. Owns the right answer, put in its place in every process that loads
+the definitions.
 """
 
 import time
