@@ -106,12 +106,18 @@ class Gateway:
         self._chat = Chat(settings, ledger, self._counter, self._gate, self.traffic)
         self._door, self._limits, self._embedder = Door(settings, ledger), Limits(ledger), Embedder()
         self._warming = Warming(self._needs_encoder, self._load_encoder)
-        self.journal = Journal(ledger, settings.gateway_audit_days)
+        self.journal = Journal(ledger, settings.gateway_audit_days, syncs_each=settings.gateway_audit_syncs_each)
         self.metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
-        running = (self._counter.keep_flushing(), self.journal.keep_cutting(), self._gate.run(), self._warming.run())
+        running = (
+            self._counter.keep_flushing(),
+            self.journal.keep_cutting(),
+            self.journal.keep_syncing(),
+            self._gate.run(),
+            self._warming.run(),
+        )
         tasks = [asyncio.create_task(each) for each in running]
         self.traffic.start()
         try:
