@@ -9,7 +9,7 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -33,6 +33,8 @@ from fine_tune_assets.ledger.trials import Replays, add_replays, trial_that_may_
 
 _LOG = logging.getLogger(__name__)
 KEPT_FOR = timedelta(hours=24)
+CONSENTS_ASKED_EVERY = timedelta(minutes=1)
+"""Of whose requests are kept; and right before each replay."""
 PAUSE_SECONDS = 1.0
 """After each replay at least, and as long as its answer took: half of the engine's time is left at any rate."""
 _KEY = "key:"
@@ -66,8 +68,12 @@ class KeptRequests:
         while self._kept and self._kept[0].at < moment:
             self._kept.popleft()
 
-    def forget_caller(self, caller_id: str) -> None:
-        left = [kept for kept in self._kept if kept.caller.caller_id != caller_id]
+    @property
+    def callers(self) -> set[str]:
+        return {kept.caller.caller_id for kept in self._kept}
+
+    def forget_callers(self, caller_ids: Collection[str]) -> None:
+        left = [kept for kept in self._kept if kept.caller.caller_id not in caller_ids]
         self._kept.clear()
         self._kept.extend(left)
 
@@ -83,6 +89,7 @@ class Replayer:
         self._trial: tuple[str, datetime | None] | None = None
         self._sent = 0
         """Number of the last one that was sent in this trial."""
+        self._consents_asked: datetime | None = None
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -101,6 +108,9 @@ class Replayer:
         self._kept.forget_before(now - KEPT_FOR)
         if not len(self._kept):
             return False
+        if self._consents_asked is None or now - self._consents_asked >= CONSENTS_ASKED_EVERY:
+            await self._forget_unless_consenting(self._kept.callers, now)
+            self._consents_asked = now
         found = await self._on_trial(now)
         if found is None:
             return False
@@ -111,12 +121,21 @@ class Replayer:
         if kept is None:
             return False
         self._sent = kept.number
-        key_id = kept.caller.caller_id.removeprefix(_KEY)
-        if not await run_in_threadpool(has_scope, self._ledger, key_id, REPLAY, now):
-            self._kept.forget_caller(kept.caller.caller_id)
+        if await self._forget_unless_consenting({kept.caller.caller_id}, now):
             return False
         await self._replay(kept, target, trial)
         return True
+
+    async def _forget_unless_consenting(self, caller_ids: set[str], now: datetime) -> set[str]:
+        """Forget what is kept of those whose key does not consent any more; who they are."""
+        gone = {
+            caller_id
+            for caller_id in caller_ids
+            if not await run_in_threadpool(has_scope, self._ledger, caller_id.removeprefix(_KEY), REPLAY, now)
+        }
+        if gone:
+            self._kept.forget_callers(gone)
+        return gone
 
     async def _on_trial(self, now: datetime) -> tuple[Target, Trial] | None:
         target = await self._chat.on_trial()

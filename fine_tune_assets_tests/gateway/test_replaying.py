@@ -112,6 +112,21 @@ def test_what_consenting_callers_asked_is_asked_of_the_one_on_trial_and_nowhere_
     assert MARKER not in caplog.text
 
 
+def test_what_a_revoked_key_asked_is_forgotten_within_a_minute_though_there_is_no_trial(tmp_path: Path) -> None:
+    """Consent that ended must not wait for the next release."""
+    with trying(tmp_path, percent=0, shadow_requests=5) as made:
+        aside = _aside(made)
+        fail_trial(made.ledger, made.tried.deployment_id, "a test")
+        aside.keep()
+        start = datetime.now(UTC)
+        asyncio.run(aside.replayer.step(start))
+        revoke_key(made.ledger, aside.caller.caller_id.removeprefix("key:"))
+        asyncio.run(aside.replayer.step(start + timedelta(seconds=59)))
+        assert len(aside.kept) == 1
+        asyncio.run(aside.replayer.step(start + timedelta(seconds=60)))
+        assert len(aside.kept) == 0
+
+
 def test_nothing_is_kept_without_consent_or_when_it_is_off() -> None:
     """None is given by default, and a person's token never gives it."""
     consenting = frozenset({"chat", "replay"})
