@@ -118,8 +118,9 @@ def _serving_options(serving: ServingOptions, is_on_gpu: bool) -> list[str]:
         "tensor-parallel-size": serving.tensor_parallel,
         "pipeline-parallel-size": serving.pipeline_parallel,
     }
-    # A call of a tool by name is refused without one (measured, 0.32). This one leaves the form to the grammar that vLLM makes of
-    # the tool's schema; those for single models take their own way of writing calls for it, which no other model knows.
+    # A call of a tool by name is refused without a parser, which is read only if `auto` is on (measured, 0.32). This one leaves
+    # the form to the grammar that vLLM makes of the tool's schema; those for single models take their own way of writing calls
+    # for it, which no other model knows.
     options["tool-call-parser"] = "xlam"
     # Else a grammar allows any space between two words of an answer, and a small model may go on with it to the end.
     options["structured-outputs-config"] = json.dumps({"backend": "xgrammar", "disable_any_whitespace": True})
@@ -131,7 +132,7 @@ def _serving_options(serving: ServingOptions, is_on_gpu: bool) -> list[str]:
         options["speculative-config"] = json.dumps(guessing)
     named = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
     # Compiling for a CPU takes minutes and gains little there; on a GPU it is what makes it fast.
-    return [*named, "--enable-prefix-caching", *([] if is_on_gpu else ["--enforce-eager"])]
+    return [*named, "--enable-auto-tool-choice", "--enable-prefix-caching", *([] if is_on_gpu else ["--enforce-eager"])]
 
 
 def has_gpu() -> bool:

