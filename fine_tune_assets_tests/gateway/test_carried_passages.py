@@ -171,7 +171,7 @@ def test_a_damaged_index_is_a_fault_and_no_missing_passage(house: House) -> None
 
 
 def with_template(template: str) -> dict[str, str]:
-    return {**FILES, RETRIEVAL: replace(CONTRACT, template=template).as_json()}
+    return {**FILES, RETRIEVAL: replace(CONTRACT, template=template, minimum_score=0.2).as_json()}
 
 
 TEMPLATES = [
