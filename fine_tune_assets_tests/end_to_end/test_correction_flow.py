@@ -119,9 +119,10 @@ def test_a_correction_with_passages_is_trained_on_with_them_and_without_what_ide
     assert "Full-time staff have 20 days of leave." in asked
     for identifier in (PATIENT, "Quillfeather", "4 May", "0187"):
         assert identifier not in asked + said
-    (stored,) = (path for path in settings.layout.instruction_sets.iterdir() if path.is_dir())
+    sets = [path for path in settings.layout.instruction_sets.iterdir() if path.is_dir()]
+    known = {path: pq.read_table(path / "provenance.parquet").to_pylist() for path in sets}
+    ((stored, carried),) = [(path, row) for path in sets for row in known[path] if row["source"] == CORRECTION]
+    assert (carried["report_id"], carried["passages"]) == (f"correction/{sent}", 1)
     evidence = json.loads((stored / "manifest.json").read_text(encoding="utf-8"))["evidence"]
     assert evidence["identifiers"]["findings"] == {}
-    (known,) = [r for r in pq.read_table(stored / "provenance.parquet").to_pylist() if r["source"] == CORRECTION]
-    assert (known["report_id"], known["passages"]) == (f"correction/{sent}", 1)
     ledger.close()
