@@ -83,17 +83,19 @@ def measure(request: dict[str, Any], batch_size: int, asked: Sequence[Any], cach
     generated: list[int] = []
     with contestants(request, batch_size) as found, closing(GradeCache(cache)) as kept:
         counted = [replace(c, generate=_counting(c.generate, generated)) for c in found]
-        loading = time.perf_counter()
         longest = max(
             (example["messages"][:-1] for example in asked), key=lambda messages: len(messages[-1]["content"])
         )
-        for contestant in found:
+        answers, starting, generating = list[Any](), 0.0, 0.0
+        for contestant, asking in zip(found, counted, strict=True):  # vLLM on a CPU serves one after the other
+            began = time.perf_counter()
             contestant.generate([longest])
-        started = time.perf_counter()
-        answers = answer_all(asked, counted, kept)
-        generating = time.perf_counter() - started
+            started = time.perf_counter()
+            answers += answer_all(asked, [asking], kept)
+            starting, generating = starting + started - began, generating + time.perf_counter() - started
+        began = time.perf_counter()
         table = grade_answers(answers, offline_judge(), "candidate", "base", silent)
-        seconds, first = time.perf_counter() - started, sum(generated)
+        seconds, first = generating + time.perf_counter() - began, sum(generated)
         again = time.perf_counter()
         answer_all(asked, counted, kept)
         seconds_again = time.perf_counter() - again
@@ -101,7 +103,7 @@ def measure(request: dict[str, Any], batch_size: int, asked: Sequence[Any], cach
         "answers": len(answers),
         "per_second": len(answers) / seconds,
         "generated_per_second": first / generating,
-        "start_seconds": started - loading,
+        "start_seconds": starting,
         "mean_grade": sum(table.column("score").to_pylist()) / table.num_rows,
         "generated_again": sum(generated) - first,
         "seconds_again": seconds_again,
@@ -158,6 +160,7 @@ def main() -> None:
             "adapter_folder": str(adapter),
             "adapter_id": fingerprint_folder(adapter),
             "is_quantized": False,
+            "merged_dtype": "float16",
             "threads": arguments.threads,
             "max_new_tokens": arguments.tokens,
             **dict.fromkeys(

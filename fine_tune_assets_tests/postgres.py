@@ -109,7 +109,9 @@ def _start(folder: Path, server: PostgresServer) -> "subprocess.Popen[bytes]":
 
 
 def _program(name: str) -> str:
-    found = shutil.which(name) or next(iter(sorted(glob.glob(f"/usr/lib/postgresql/*/bin/{name}"), reverse=True)), None)
+    """Of the newest server that Debian installed, else the one on the path."""
+    installed = sorted(glob.glob(f"/usr/lib/postgresql/*/bin/{name}"), key=lambda path: int(path.split("/")[4]))
+    found = installed[-1] if installed else shutil.which(name)
     if found is None:
         raise RuntimeError(f"The tests need PostgreSQL, and there is no {name}. Install the package postgresql.")
     return str(Path(found).resolve())

@@ -51,6 +51,10 @@ class Correction:
     """How long the user worked on it."""
 
 
+ORDINARY = "ordinary"
+"""The state of a correction that was examined and that nothing was against."""
+
+
 @dataclass(frozen=True)
 class QuarantineDecision:
     """What an approver decided about a correction in quarantine, and about which texts of it."""

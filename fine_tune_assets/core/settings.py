@@ -88,6 +88,8 @@ class Settings:
     """For one answer. An engine that answers one request at a time lets the others wait in line."""
     gateway_audit_days: int = 365
     """Days that the line of a request is kept; 0: for ever."""
+    gateway_audit_syncs_each: bool = False
+    """An answer's last byte waits until the disk holds its line; else a power cut can lose a second of lines, and no kill any."""
     gateway_answer_phi: str = "off"
     """What happens to identifiers in answers: off, flag or block."""
     drift_features: bool = True

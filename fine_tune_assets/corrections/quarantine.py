@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_json
-from fine_tune_assets.core.records import QuarantineDecision
+from fine_tune_assets.core.records import ORDINARY, QuarantineDecision
 from fine_tune_assets.core.tables import QUARANTINED_CORRECTIONS, table_of
 from fine_tune_assets.recipes.schema import CorrectionSettings
 
@@ -19,7 +19,7 @@ REASONS: Mapping[str, str] = {
     "contradiction": "states the opposite of an approved example with nearly the same question",
     "flood": "one of many that say nearly the same",
 }
-ORDINARY, WAITING, LET_THROUGH = "ordinary", "waiting", "let_through"
+WAITING, LET_THROUGH = "waiting", "let_through"
 STATE_OF = {"let_through": LET_THROUGH, "reject": "rejected"}
 
 

@@ -42,6 +42,7 @@ def model_request(installation: Installation, adapter: dict[str, Any], base: dic
         "adapter_folder": str(installation.path(adapter["folder"])),
         "adapter_id": adapter["adapter_id"],
         "is_quantized": adapter["method"] == "qlora",
+        "merged_dtype": installation.recipe.merged_dtype,
         "batch_size": installation.recipe.judge.batch_size,
         "threads": installation.settings.threads,
         "cache": str(installation.layout.cache / FILE),

@@ -30,7 +30,7 @@ SETTLING = timedelta(seconds=20)
 @dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Tells people by webhook and mail of failed runs, candidates on hold, rollbacks, drift, and a quarantine that waits.",
+    description="Tells by webhook and mail of failed runs, candidates on hold, rollbacks, drift, and a quarantine that waits.",
 )
 def news_told(context: dg.SensorEvaluationContext, installation: Installation) -> dg.SkipReason:
     settings = installation.settings

@@ -4,6 +4,7 @@ Owns time limits, how a reply is constrained by a JSON schema, and what each kin
 failure means. Safe to use from several threads. Its errors hold no text: neither what was asked nor what came back.
 """
 
+import json
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -126,7 +127,7 @@ class ChatClient:
             if reply.status_code == 200:
                 self._is_format_proven |= question.schema is not None
                 return _read(reply)
-            code, error = reply.status_code, error_of(reply)
+            code, error = reply.status_code, error_of(reply.content)
             exceeds = is_too_long(error)
             if question.wants_first_token and code in (400, 422, 501) and not exceeds:
                 return ChatReply("", is_finished=True)  # it tells no probabilities
@@ -207,10 +208,10 @@ def _first_token(given: Any) -> dict[str, float]:
         return {}
 
 
-def error_of(reply: httpx.Response) -> dict[str, str]:
+def error_of(content: bytes) -> dict[str, str]:
     """The fields of an OpenAI error. They may repeat what was asked: they are looked at and never passed on."""
     try:
-        body = reply.json()
+        body = json.loads(content)
         error = body.get("error", body)
         return {name: str(error.get(name)) for name in ("code", "type", "message")}
     except (ValueError, AttributeError):

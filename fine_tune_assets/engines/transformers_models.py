@@ -5,6 +5,7 @@ log-probabilities. Does not know what the text is about.
 """
 
 import os
+import shutil
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from fine_tune_assets.core.errors import TooLongForModelError
 from fine_tune_assets.core.progress import Progress, silent
+from fine_tune_assets.engines.portable import make_portable
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,14 @@ def load_adapted(base: Path, adapter: Path, is_quantized: bool = False) -> PeftM
     """The base model with an adapter on it; `with model.disable_adapter():` is the base model alone."""
     model = PeftModel.from_pretrained(load_model(base, is_quantized), adapter, is_trainable=False)
     return model.eval()
+
+
+def write_merged(base: Path, adapter: Path, dtype: str, folder: Path) -> None:
+    """A model folder with the adapter in its weights, for the time of a measurement: what is released is `merging`'s."""
+    shutil.copytree(base, folder, ignore=shutil.ignore_patterns("*.safetensors", "*.safetensors.index.json", "*.gguf"))
+    merged: Any = load_adapted(base, adapter).merge_and_unload()
+    merged.to(getattr(torch, dtype)).save_pretrained(folder)
+    make_portable(folder)
 
 
 def context_tokens(model: Any) -> int | None:

@@ -108,13 +108,18 @@ class Gateway:
         keep = self.kept.keep if settings.shadow_requests else None
         self._chat = Chat(settings, ledger, self._counter, self._gate, self.traffic, keep)
         self._door, self._limits, self._embedder = Door(settings, ledger), Limits(ledger), Embedder()
-        self.journal = Journal(ledger, settings.gateway_audit_days)
+        self.journal = Journal(ledger, settings.gateway_audit_days, syncs_each=settings.gateway_audit_syncs_each)
         self.metrics = Metrics()
         self.replayer = Replayer(ledger, self._chat, self._gate, self.metrics, self.kept)
 
     @asynccontextmanager
     async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
-        running = [self._counter.keep_flushing(), self.journal.keep_cutting(), self._gate.run()]
+        running = [
+            self._counter.keep_flushing(),
+            self.journal.keep_cutting(),
+            self.journal.keep_syncing(),
+            self._gate.run(),
+        ]
         if self._settings.shadow_requests:
             running.append(self.replayer.run())
         tasks = [asyncio.create_task(each) for each in running]

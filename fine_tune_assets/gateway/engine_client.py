@@ -3,16 +3,21 @@
 Owns the HTTP clients, what happens when an engine went away, and that a stream that breaks says so.
 """
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any
 
-import httpx
+import aiohttp
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from fine_tune_assets.engines.addresses import base_url, socket_of
 from fine_tune_assets.engines.chat_client import error_of, is_too_long
 from fine_tune_assets.gateway.errors import ApiError
+
+LONGEST_ANSWER_SECONDS = 7200.0
+"""After a switch the answers of the engine before are out, or given up, by then."""
 
 
 class EngineGoneError(Exception):
@@ -30,25 +35,27 @@ class StreamBrokenError(Exception):
 
 class EngineClients:
     """One client an engine. No connection is kept: the supervisor sees by the open ones which answers are still out, in whichever
-    gateway process. A new one to a Unix socket costs less than a tenth of a millisecond."""
+    gateway process. A new one to a Unix socket costs less than a tenth of a millisecond.
+
+    aiohttp and not httpx, since each token of a stream passes through here: half the time of a processor for each.
+    """
 
     def __init__(self, timeout_seconds: float) -> None:
         """`timeout_seconds` for each next part of an answer: an engine that answers one at a time lets others wait."""
-        self._timeout_seconds = timeout_seconds
-        self._clients: dict[str, httpx.AsyncClient] = {}
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=timeout_seconds)
+        self._clients: dict[str, aiohttp.ClientSession] = {}
+        self._left: dict[aiohttp.ClientSession, float] = {}
 
-    def client(self, url: str) -> httpx.AsyncClient:
+    def client(self, url: str) -> aiohttp.ClientSession:
         if url not in self._clients:
             path = socket_of(url)
-            limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-            transport = httpx.AsyncHTTPTransport(
-                uds=None if path is None else str(path), verify=False, limits=limits, trust_env=False
+            connector = (
+                aiohttp.TCPConnector(limit=0, force_close=True)
+                if path is None
+                else aiohttp.UnixConnector(str(path), limit=0, force_close=True)
             )
-            self._clients[url] = httpx.AsyncClient(
-                base_url=base_url(url),
-                transport=transport,
-                timeout=httpx.Timeout(self._timeout_seconds, connect=5.0),
-                trust_env=False,
+            self._clients[url] = aiohttp.ClientSession(
+                f"{base_url(url)}/", connector=connector, timeout=self._timeout, trust_env=False, auto_decompress=False
             )
         return self._clients[url]
 
@@ -57,18 +64,23 @@ class EngineClients:
         return set(self._clients)
 
     def forget_all_but(self, urls: Collection[str | None]) -> None:
-        """Not closed, since answers may still come through them: with the last of these they are gone."""
-        self._clients = {url: client for url, client in self._clients.items() if url in urls}
+        """Closed later, since answers may still come through them."""
+        now = time.monotonic()
+        for url in set(self._clients) - set(urls):
+            self._left[self._clients.pop(url)] = now
+        for client in [client for client, since in self._left.items() if now - since > LONGEST_ANSWER_SECONDS]:
+            del self._left[client]
+            self._closing = asyncio.get_running_loop().create_task(client.close())
 
     async def close(self) -> None:
-        for client in self._clients.values():
-            await client.aclose()
+        for client in (*self._clients.values(), *self._left):
+            await client.close()
 
 
 class Answer:
     """An engine's answer that has begun: its first bytes are here, the others may still come."""
 
-    def __init__(self, reply: httpx.Response, first: bytes, rest: AsyncIterator[bytes]) -> None:
+    def __init__(self, reply: aiohttp.ClientResponse, first: bytes, rest: AsyncIterator[bytes]) -> None:
         self._reply, self._first, self._rest = reply, first, rest
         self.is_whole = False
         """Whether it was handed on to its end."""
@@ -81,7 +93,7 @@ class Answer:
         try:
             async for chunk in self._rest:
                 yield chunk
-        except httpx.TransportError as error:
+        except (aiohttp.ClientError, OSError) as error:
             self.is_broken = True
             raise StreamBrokenError from error
         self.is_whole = True
@@ -92,46 +104,46 @@ class Answer:
         return self._first
 
     async def close(self) -> None:
-        await self._reply.aclose()
+        self._reply.close()
 
 
 async def ask_engine(
-    client: httpx.AsyncClient, api_key: str, body: dict[str, Any], path: str = "chat/completions"
+    client: aiohttp.ClientSession, api_key: str, body: dict[str, Any], path: str = "chat/completions"
 ) -> Answer:
     """Ask, and wait for the answer's first bytes; for all of it, if it is no stream.
 
     Raises EngineGoneError if asking again elsewhere is safe, ApiError if the engine refused.
     """
-    request = client.build_request("POST", path, json=body, headers={"Authorization": f"Bearer {api_key}"})
-    reply: httpx.Response | None = None
+    reply: aiohttp.ClientResponse | None = None
     try:
-        reply = await client.send(request, stream=True)
-        if reply.status_code != 200:
+        reply = await client.post(
+            path, json=body, headers={"Authorization": f"Bearer {api_key}"}, allow_redirects=False
+        )
+        if reply.status != 200:
             await _refuse(reply)
-        chunks = reply.aiter_raw()
-        first = await anext(chunks, b"") if body["stream"] else b"".join([chunk async for chunk in chunks])
+        chunks = aiter(reply.content.iter_any())
+        first = await anext(chunks, b"") if body["stream"] else await reply.read()
         return Answer(reply, first, chunks)
     except BaseException as error:
         if reply is not None:
-            await reply.aclose()
-        if isinstance(error, httpx.TimeoutException):
+            reply.close()
+        if isinstance(error, TimeoutError):
             raise ApiError(504, "engine_timeout", "The model did not answer in time.") from error
-        if isinstance(error, httpx.TransportError):
+        if isinstance(error, aiohttp.ClientError | OSError):
             raise EngineGoneError from error
         raise
 
 
-async def _refuse(reply: httpx.Response) -> None:
+async def _refuse(reply: aiohttp.ClientResponse) -> None:
     """Turn the engine's error into ours: its own message may repeat what it was asked."""
-    await reply.aread()
-    if is_too_long(error_of(reply)):
+    if is_too_long(error_of(await reply.read())):
         message = "The messages and the answer asked for are longer than the model's context."
         raise ApiError(400, "context_length_exceeded", message)
-    if reply.status_code >= 500:
-        raise EngineGoneError(reply.status_code)
-    if reply.status_code in (400, 422):
+    if reply.status >= 500:
+        raise EngineGoneError(reply.status)
+    if reply.status in (400, 422):
         raise ApiError(400, "refused_by_engine", "The model's program refused what was asked for.")
-    raise ApiError(502, "engine_error", f"The model failed (HTTP {reply.status_code}).")
+    raise ApiError(502, "engine_error", f"The model failed (HTTP {reply.status}).")
 
 
 class WatchedResponse(Response):

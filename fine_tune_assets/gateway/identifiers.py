@@ -1,41 +1,28 @@
 """Identifiers in answers, looked for on their way out: flagged, or kept from going out.
 
-Owns the gate and the process that the detector (the scrubber of the recipe) runs in: loading it takes seconds, and looking must
-not hold up other requests. What the model was given may be repeated. A gate that can't look stays closed: `block` refuses, `flag`
-says that nobody looked.
+Owns the gate. What the model was given may be repeated. A gate that can't look stays closed: `block` refuses, `flag` says that
+nobody looked.
 """
 
-import asyncio
 import json
-import multiprocessing
-import os
 import re
-import signal
-import time
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 from fine_tune_assets.core.errors import FineTuneError, SettingsError
-from fine_tune_assets.core.parent import die_with_parent
 from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.gateway.detecting import Detector
 from fine_tune_assets.gateway.errors import ApiError
 from fine_tune_assets.gateway.events import DONE, dumped
-from fine_tune_assets.recipes.schema import ScrubSettings
 
 MODES = OFF, FLAG, BLOCK = "off", "flag", "block"
 HEADER = "x-identifiers-found"
 FIELD = "identifiers_found"
-LOOK_SECONDS = 30.0
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _LONGEST_HELD = 600
 """Characters without an end of a sentence, after which is looked all the same."""
 _LOOK_BACK = 300
 """Characters before the sentence that are read again with it: an identifier may begin there."""
-_AGAIN_SECONDS = 10.0
-Count = Callable[[str, str], int]
 
 
 class _Marked(Protocol):
@@ -55,82 +42,6 @@ class GateClosedError(Exception):
             return ApiError(503, "identifiers_not_checked", message, {"Retry-After": "5"})
         headers = {HEADER: str(self.found)}
         return ApiError(422, "identifiers_found", "The answer held identifiers and was kept back.", headers)
-
-
-class Detector:
-    """The scrubber in a process of its own. Used from one event loop."""
-
-    def __init__(self, settings: ScrubSettings, load: Callable[[ScrubSettings], None] | None = None) -> None:
-        self._settings, self._load = settings, load or _load
-        self._pool: ProcessPoolExecutor | None = None
-        self._worker = 0
-        self._answered_at = 0.0
-        self.is_ready = False
-
-    async def keep_ready(self) -> None:
-        """Load it, and again when its process died, until cancelled."""
-        while True:
-            if not self.is_ready:
-                self._drop()
-                # Spawned: a fork would take over the event loop's sockets.
-                context = multiprocessing.get_context("spawn")
-                self._pool = ProcessPoolExecutor(1, context, self._load, (self._settings,))
-                try:
-                    self._worker = await asyncio.get_running_loop().run_in_executor(self._pool, os.getpid)
-                    self.is_ready = True
-                except (BrokenProcessPool, OSError):
-                    self.is_ready = False
-            await asyncio.sleep(_AGAIN_SECONDS if not self.is_ready else 0.2)
-
-    async def count(self, text: str, given: str) -> int | None:
-        """Identifiers in the text that do not stand in what was given; None if nobody could look."""
-        if not self.is_ready or self._pool is None:
-            return None
-        asked_at, worker = time.monotonic(), self._worker
-        try:
-            async with asyncio.timeout(LOOK_SECONDS):
-                found = await asyncio.get_running_loop().run_in_executor(self._pool, _count, text, given)
-        except TimeoutError:
-            # It may be busy with others' answers. One that answered nobody meanwhile hangs, and is replaced.
-            if self.is_ready and self._worker == worker and self._answered_at < asked_at:
-                self.is_ready = False
-                with suppress(ProcessLookupError):
-                    os.kill(worker, signal.SIGKILL)
-            return None
-        except (BrokenProcessPool, OSError, RuntimeError, ValueError):
-            self.is_ready = False
-            return None
-        self._answered_at = time.monotonic()
-        return found
-
-    def close(self) -> None:
-        self.is_ready = False
-        self._drop()
-
-    def _drop(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-        self._pool = None
-
-
-_scrubber: Any = None
-
-
-def _load(settings: ScrubSettings) -> None:
-    global _scrubber
-    die_with_parent()
-    from fine_tune_assets.phi.scrubbing import build_scrubber
-
-    _scrubber = build_scrubber(settings)
-
-
-def _count(text: str, given: str) -> int:
-    from fine_tune_assets.phi.answers import new_identifiers
-
-    if not text:
-        return 0
-    spans = _scrubber.scrub(text, ()).spans
-    return len(new_identifiers([(span.label, text[span.start : span.end]) for span in spans], given))
 
 
 class AnswerGate:

@@ -1,7 +1,8 @@
-"""Writes a line for each request into the ledger. A caller gets the last byte only when the line is durable.
+"""Writes a line for each request into the ledger. A caller gets the last byte only when the line is written: no kill loses it.
 
 Owns the group commit: lines that come while a transaction is going on share the next one, so that many requests cost few
-transactions. Refusals of nobody known wait for nothing and share a line a second, so that a flood of them fills no disk.
+transactions. Refusals of nobody known wait for nothing and share a line a second, so that a flood of them fills no disk. The disk
+is waited for once a second, or with each transaction where that is asked for.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from fine_tune_assets.ledger.request_audit import RequestLine, cut_requests, rec
 WAIT_SECONDS = 10.0
 """For a ledger that is busy; then the answer is refused."""
 NOTE_SECONDS = 1.0
+SYNC_SECONDS = 1.0
 _CUT_SECONDS = 3600.0
 
 
@@ -37,15 +39,16 @@ class Entry:
 class Journal:
     """Used from one event loop."""
 
-    def __init__(self, ledger: Ledger, keep_days: int) -> None:
-        self._ledger, self._keep_days = ledger, keep_days
+    def __init__(self, ledger: Ledger, keep_days: int, *, syncs_each: bool) -> None:
+        self._ledger, self._keep_days, self._syncs_each = ledger, keep_days, syncs_each
+        self._is_synced = True
         self._waiting: list[tuple[Entry, asyncio.Future[None] | None]] = []
         self._draining: asyncio.Task[None] | None = None
         self._later: asyncio.TimerHandle | None = None
         self._thread = ThreadPoolExecutor(1, "journal")
 
     async def write(self, entry: Entry) -> None:
-        """Return when it is durable. Raises NotWrittenError."""
+        """Return when it is written. Raises NotWrittenError."""
         done = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, done))
         self._drain_soon()
@@ -69,11 +72,26 @@ class Journal:
                 await asyncio.get_running_loop().run_in_executor(self._thread, cut_requests, self._ledger, before)
             await asyncio.sleep(_CUT_SECONDS)
 
+    async def keep_syncing(self) -> None:
+        """Bring what was written onto the disk every second, until cancelled."""
+        while True:
+            await asyncio.sleep(SYNC_SECONDS)
+            await asyncio.to_thread(self._sync)
+
+    def _sync(self) -> None:
+        if not self._is_synced:
+            self._is_synced = True
+            try:
+                self._ledger.sync()
+            except OSError:  # a disk that fails: said by the next line, which is refused
+                self._is_synced = False
+
     async def close(self) -> None:
         self._drain_soon()
         if self._draining is not None:
             await self._draining
         self._thread.shutdown()
+        self._sync()
 
     def _drain_soon(self) -> None:
         if self._later is not None:
@@ -96,7 +114,9 @@ class Journal:
             if entry.budgeted_tokens and entry.counted_for is not None:
                 tokens[entry.counted_for] = tokens.get(entry.counted_for, 0) + entry.budgeted_tokens
         try:
-            record_requests(self._ledger, folded([e.line for e in entries]), tokens, datetime.now(UTC))
+            lines = folded([e.line for e in entries])
+            record_requests(self._ledger, lines, tokens, datetime.now(UTC), is_synced=self._syncs_each)
+            self._is_synced = self._syncs_each
         except SQLAlchemyError as error:
             return error
         return None

@@ -80,8 +80,6 @@ class Permits:
     """Of the release: whether it has a place for tools."""
 
 
-
-
 async def read_json(request: Request, limit: int = MAX_BODY_BYTES) -> dict[str, Any]:
     """The body as a JSON object. Raises ApiError when it is larger than `limit` bytes, or not one."""
     too_large = ApiError(413, "body_too_large", f"The body is larger than {limit} bytes.")
@@ -117,9 +115,7 @@ def _is_unicode(value: Any) -> bool:
     return True
 
 
-def engine_request(
-    body: Mapping[str, Any], release_id: str, asked_with: AskedWith, permits: Permits
-) -> dict[str, Any]:
+def engine_request(body: Mapping[str, Any], release_id: str, asked_with: AskedWith, permits: Permits) -> dict[str, Any]:
     """What the engine is asked, with the release's own system prompt first. Raises ApiError.
 
     Control tokens in messages are made plain text, as in training: no caller, and no report, ends a turn or opens one.

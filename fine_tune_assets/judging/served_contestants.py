@@ -1,7 +1,8 @@
-"""The models that are compared, answering through vLLM: many conversations at once, the base model wearing each adapter by name.
+"""The models that are compared, answering through vLLM: many conversations at once.
 
-Owns serving them and asking. Nothing is served that is not what its fingerprint says, and nothing is started for answers that
-are kept.
+On a GPU the base model wears each adapter by name. On a CPU that makes vLLM several times slower: there an adapter is merged, and
+each model served by itself, one after the other. Owns serving them and asking. Nothing is served that is not what its fingerprint
+says, and nothing is started for answers that are kept.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from fine_tune_assets.core.fingerprints import require_folder
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.engines.chat_client import ChatClient, NoReplyError, Question
 from fine_tune_assets.engines.running import EngineError, RunningEngine
-from fine_tune_assets.engines.transformers_models import Answer, load_tokenizer
+from fine_tune_assets.engines.transformers_models import Answer, best_device, load_tokenizer, write_merged
 from fine_tune_assets.engines.vllm import start_vllm
 from fine_tune_assets.judging.comparing import Contestant, Generate
 from fine_tune_assets.judging.own_server import OwnServer
@@ -48,10 +49,13 @@ class _Serving:
         self.server = OwnServer(Path(request["judge"]["run_folder"]))
         self._served = ""
         self._context = 0
+        self._is_merging = best_device() == "cpu"
 
     def contestants(self) -> list[Contestant]:
         request = self._request
         on_base = {"engine": "vllm", "base": request["base_fingerprint"], "max_new_tokens": request["max_new_tokens"]}
+        if self._is_merging:
+            on_base |= {"adapters": "merged", "dtype": request["merged_dtype"]}
         found = [
             Contestant("base", request["base_fingerprint"], self._answering(BASE), on_base),
             Contestant("adapter", request["adapter_id"], self._answering(CANDIDATE), on_base),
@@ -98,24 +102,40 @@ class _Serving:
         return name == INCUMBENT and bool(self._request["incumbent_weights"])
 
     def _serve(self, name: str, context: int) -> None:
-        """Base and adapters together; an incumbent on another base model by itself."""
+        """Base and adapters together, but where adapters are merged; an incumbent on another base model by itself."""
         is_by_itself = self._is_by_itself(name)
-        wanted = "incumbent" if is_by_itself else "base"
+        wanted = name if is_by_itself or self._is_merging else BASE
         if self._served == wanted and context <= self._context:
             return
         start = self._start_incumbent if is_by_itself else self._start_base
+        if self._is_merging and not is_by_itself and name != BASE:
+            start = partial(self._start_merged, name)
         self.server.start(partial(start, context))
         self._served, self._context = wanted, context
 
     def _start_base(self, context: int, folder: Path) -> RunningEngine:
         request = self._request
-        base, adapters = Path(request["base_folder"]), {CANDIDATE: Path(request["adapter_folder"])}
-        require_folder(base, request["base_fingerprint"], "base model")
-        require_folder(adapters[CANDIDATE], request["adapter_id"], "adapter")
-        if request["incumbent_adapter"]:
-            adapters[INCUMBENT] = Path(request["incumbent_adapter"])
-            require_folder(adapters[INCUMBENT], request["incumbent"], "adapter that serves now")
-        return self._start(base, BASE, context, folder, adapters)
+        names = [CANDIDATE, *([INCUMBENT] if request["incumbent_adapter"] else [])]
+        base, adapters = self._base(), {name: self._adapter(name) for name in names}
+        return self._start(base, BASE, context, folder, {} if self._is_merging else adapters)
+
+    def _start_merged(self, name: str, context: int, folder: Path) -> RunningEngine:
+        merged = folder / "merged"
+        write_merged(self._base(), self._adapter(name), self._request["merged_dtype"], merged)
+        return self._start(merged, name, context, folder, {})
+
+    def _base(self) -> Path:
+        base = Path(self._request["base_folder"])
+        require_folder(base, self._request["base_fingerprint"], "base model")
+        return base
+
+    def _adapter(self, name: str) -> Path:
+        fields = {CANDIDATE: ("adapter_folder", "adapter_id", "adapter")}
+        fields[INCUMBENT] = ("incumbent_adapter", "incumbent", "adapter that serves now")
+        folder, fingerprint, what = fields[name]
+        adapter = Path(self._request[folder])
+        require_folder(adapter, self._request[fingerprint], what)
+        return adapter
 
     def _start_incumbent(self, context: int, folder: Path) -> RunningEngine:
         weights = Path(self._request["incumbent_weights"])
@@ -124,8 +144,9 @@ class _Serving:
 
     def _start(self, model: Path, alias: str, context: int, folder: Path, adapters: dict[str, Path]) -> RunningEngine:
         python = Path(self._request["judge"]["vllm_python"])
-        # As transformers computes on a GPU, whatever the weights are kept in.
-        return start_vllm(python, model, alias, folder, context_tokens=context, dtype="bfloat16", adapters=adapters)
+        # As it will be served; on a GPU as transformers computes there, whatever the weights are kept in.
+        dtype = self._request["merged_dtype"] if self._is_merging else "bfloat16"
+        return start_vllm(python, model, alias, folder, context_tokens=context, dtype=dtype, adapters=adapters)
 
 
 def _longest(conversations: Sequence[Sequence[Message]]) -> int:

@@ -111,7 +111,7 @@ def check_scopes(scopes: Collection[str]) -> tuple[str, ...]:
 
 
 def check_key(ledger: Ledger, presented: str, now: datetime) -> KeyCheck:
-    """Decide on a presented key; what its scopes open is not decided here. Takes the same time for a wrong secret wherever it differs."""
+    """Decide on a presented key, not on its scopes. Takes the same time for a wrong secret wherever it differs."""
     prefix, key_id, secret = ([*presented.split("_", 2), "", "", ""])[:3]
     with ledger.read() as connection:
         row = connection.execute(sa.select(api_keys).where(api_keys.c.key_id == key_id)).mappings().first()

@@ -40,9 +40,11 @@ class RequestLine:
 _CHAIN = Chain(request_lines, tuple(name for name in RequestLine.__dataclass_fields__ if name != "at"))
 
 
-def record_requests(ledger: Ledger, lines: Sequence[RequestLine], tokens: Mapping[str, int], now: datetime) -> None:
-    """All lines, and what callers with a budget used (caller → tokens), or nothing."""
-    with ledger.begin() as connection:
+def record_requests(
+    ledger: Ledger, lines: Sequence[RequestLine], tokens: Mapping[str, int], now: datetime, *, is_synced: bool = True
+) -> None:
+    """All lines, and what callers with a budget used (caller → tokens), or nothing. `is_synced`: as `Ledger.begin` has it."""
+    with ledger.begin(is_synced=is_synced) as connection:
         _CHAIN.append(connection, [asdict(line) for line in lines], _start)
         add_tokens(connection, tokens, now)
 

@@ -6,7 +6,7 @@ add is what every further one adds. Does not know how many passes there are.
 
 import time
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -32,7 +32,8 @@ class Timed:
     """Seconds of one kind of pass."""
 
     usual: float
-    first: float
+    warming_up: float
+    """That the first one takes longer."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class StepTime:
     reading: PassTime
     """Forwards only, as in an evaluation."""
     warming_up: float
-    """Seconds that the first of the large passes takes longer: memory is asked for, kernels are chosen."""
+    """Seconds that the first passes take longer, together: memory is asked for, kernels are chosen."""
 
 
 def measure_step_time(base_folder: Path, settings: TrainingSettings, small: Pass, large: Pass) -> StepTime:
@@ -66,14 +67,16 @@ def measure_step_time(base_folder: Path, settings: TrainingSettings, small: Pass
         """Of all layers."""
         short, long = _timed(models, one, is_learning)
         further = (layers - many) / max(1, many - few)
-        usual, first = (b + max(0.0, b - a) * further for a, b in zip(astuple(short), astuple(long), strict=True))
-        return Timed(usual, first)
+        # What is done once in a process, the model that goes first has done for both.
+        each = long.warming_up / many
+        once = max(0.0, short.warming_up - each * few)
+        return Timed(long.usual + max(0.0, long.usual - short.usual) * further, once + each * layers)
 
     learning, reading = ([whole(one, is_learning) for one in (small, large)] for is_learning in (True, False))
     return StepTime(
         _line(small, large, *(timed.usual for timed in learning)),
         _line(small, large, *(timed.usual for timed in reading)),
-        max(0.0, learning[1].first - learning[1].usual),
+        sum(timed.warming_up for timed in (*learning, *reading)),
     )
 
 
@@ -96,7 +99,7 @@ def _line(small: Pass, large: Pass, seconds_small: float, seconds_large: float) 
 def _timed(models: Sequence[Any], one: Pass, is_learning: bool) -> list[Timed]:
     """Of each model. In turns, so that a machine that grows slower meanwhile does so for all."""
     found = [[_seconds(model, one, is_learning) for model in models] for _ in range(ROUNDS + 1)]
-    return [Timed(median(later), first) for first, *later in zip(*found, strict=True)]
+    return [Timed(usual := median(later), max(0.0, first - usual)) for first, *later in zip(*found, strict=True)]
 
 
 def _seconds(model: Any, one: Pass, is_learning: bool) -> float:

@@ -9,8 +9,10 @@ from fine_tune_assets.cli.loop.installation import (
     RECIPE,
     VISITS,
     LoopFolderError,
+    TooFewCorrectionsError,
     make_installation,
     remove_installation,
+    require_enough,
 )
 from fine_tune_assets.core.keys import PATIENTS_KEY, read_key
 from fine_tune_assets.core.settings import Settings
@@ -59,3 +61,14 @@ def test_a_folder_that_holds_something_is_refused_and_left_as_it_is(tmp_path: Pa
     with pytest.raises(LoopFolderError, match="not empty"):
         _made(folder)
     assert kept.read_text(encoding="utf-8") == "four years of work"
+
+
+def test_too_few_corrections_are_refused_before_anything_starts() -> None:
+    """Some are tested on; with too few others the demo would train a first release and then wait for ever."""
+    require_enough(RECIPE, 40)
+    with pytest.raises(TooFewCorrectionsError, match=r"--corrections") as refused:
+        require_enough(RECIPE, 20)
+    least = int(str(refused.value).partition("at least ")[2].partition(":")[0])
+    require_enough(RECIPE, least)
+    with pytest.raises(TooFewCorrectionsError):
+        require_enough(RECIPE, least - 1)

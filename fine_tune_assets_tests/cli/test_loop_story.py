@@ -3,14 +3,19 @@
 import json
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from fine_tune_assets.cli.demo_loop import show
+from fine_tune_assets.cli.demo_loop import APPROVER, show, sign_first_hold
 from fine_tune_assets.cli.loop.handovers import Handover
 from fine_tune_assets.cli.loop.people import LoopError
 from fine_tune_assets.cli.loop.story import Outcome, require_kept, require_learned
 from fine_tune_assets.cli.loop.traffic import Tally
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.ledger.database import open_ledger
+from fine_tune_assets.ledger.verdicts import record_verdict, signers_of
+from fine_tune_assets_tests.ledger.made import make_verdict
 
 ASKED = Handover("v-1", "NOTE SECTION\nplan", "Handover: plan. Told by: patient. Own words: I will come back in May.")
 KEPT = Outcome(
@@ -73,3 +78,27 @@ def test_the_last_line_is_json_with_the_figures(capsys: pytest.CaptureFixture[st
     figures = json.loads(printed[-1])
     assert (figures["gain_low"], figures["failed_requests"], figures["learned_from"]) == (0.4, 0, 2)
     assert any("2 of 3 corrections" in line for line in printed)
+
+
+def test_only_a_first_verdict_on_hold_is_signed(tmp_path: Path) -> None:
+    """A refusal ends the demo, and what the loop is about opens its gate by itself or not at all."""
+    settings = Settings(data_dir=tmp_path)
+    ledger = open_ledger(settings.database_url)
+    assert not sign_first_hold(settings, str)
+    first, second = (make_verdict("hold", adapter_id=name) for name in ("a", "b"))
+    record_verdict(ledger, first)
+    assert sign_first_hold(settings, str)
+    assert signers_of(ledger, first.verdict_id) == [APPROVER]
+    assert not sign_first_hold(settings, str)
+    record_verdict(ledger, second)
+    assert not sign_first_hold(settings, str)
+    assert signers_of(ledger, second.verdict_id) == []
+    ledger.close()
+
+
+def test_a_refused_first_verdict_is_not_signed(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    ledger = open_ledger(settings.database_url)
+    record_verdict(ledger, make_verdict("refuse"))
+    assert not sign_first_hold(settings, str)
+    ledger.close()

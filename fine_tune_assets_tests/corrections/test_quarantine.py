@@ -11,7 +11,7 @@ from fine_tune_assets.corrections.contradicting import contradicted_examples
 from fine_tune_assets.corrections.floods import near_identical
 from fine_tune_assets.corrections.influence import beyond_influence
 from fine_tune_assets.corrections.outliers import nearest_distances
-from fine_tune_assets.corrections.quarantine import ORDINARY, Figures, may_be_drafted, quarantine, seen_fingerprint
+from fine_tune_assets.corrections.quarantine import Figures, may_be_drafted, quarantine, seen_fingerprint
 from fine_tune_assets.dedup.crossing import pair_finder
 from fine_tune_assets.embeddings.encoder import encode_passages
 from fine_tune_assets.recipes.schema import CorrectionSettings, DedupSettings
@@ -69,7 +69,7 @@ def figures(find_pairs: PairFinder, *corrections: dict[str, Any]) -> Figures:
 
 def reasons(find_pairs: PairFinder, *corrections: dict[str, Any]) -> dict[str, list[str]]:
     table = quarantine(corrections, figures(find_pairs, *corrections), SETTINGS, [])
-    return {row["correction_id"]: row["reasons"] for row in table.to_pylist() if row["state"] != ORDINARY}
+    return {row["correction_id"]: row["reasons"] for row in table.to_pylist() if row["state"] != "ordinary"}
 
 
 def test_an_ordinary_correction_passes(find_pairs: PairFinder) -> None:

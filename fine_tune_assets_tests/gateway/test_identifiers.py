@@ -17,9 +17,10 @@ from starlette.testclient import TestClient
 
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.gateway import identifiers
+from fine_tune_assets.gateway import detecting
 from fine_tune_assets.gateway.app import create_app
-from fine_tune_assets.gateway.identifiers import AnswerGate, Detector, GateClosedError, guarded, open_gate
+from fine_tune_assets.gateway.detecting import Detector
+from fine_tune_assets.gateway.identifiers import AnswerGate, GateClosedError, guarded, open_gate
 from fine_tune_assets.ledger.api_keys import create_key
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.outcomes import outcomes_since
@@ -211,8 +212,8 @@ def _load_nothing(_: ScrubSettings) -> None:
 
 def test_a_detector_that_hangs_is_replaced_and_one_that_is_busy_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """With `block` the gateway would else refuse every answer until somebody restarts it."""
-    monkeypatch.setattr(identifiers, "_AGAIN_SECONDS", 0.05)
-    monkeypatch.setattr(identifiers, "LOOK_SECONDS", 1.0)
+    monkeypatch.setattr(detecting, "_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(detecting, "LOOK_SECONDS", 1.0)
 
     async def run() -> None:
         detector = Detector(SCRUB, _load_nothing)
@@ -249,7 +250,7 @@ def test_a_detector_that_hangs_is_replaced_and_one_that_is_busy_is_not(monkeypat
 @pytest.mark.slow
 def test_the_real_detector(monkeypatch: pytest.MonkeyPatch) -> None:
     """In its own process: finds a name and a number, lets pass what was asked about, and comes back when it is killed."""
-    monkeypatch.setattr(identifiers, "_AGAIN_SECONDS", 0.2)
+    monkeypatch.setattr(detecting, "_AGAIN_SECONDS", 0.2)
 
     async def run() -> None:
         detector = Detector(SCRUB)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from starlette.testclient import TestClient
 
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.gateway.app import create_app
-from fine_tune_assets.gateway.journal import Entry, Journal, NotWrittenError, folded
+from fine_tune_assets.gateway.journal import SYNC_SECONDS, Entry, Journal, NotWrittenError, folded
 from fine_tune_assets.ledger.api_keys import KeyLimits, create_key
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.request_audit import RequestLine, verify_requests
@@ -184,7 +185,7 @@ async def test_writers_share_transactions_and_a_ledger_that_is_gone_is_said(tmp_
     line = RequestLine(datetime.now(UTC), "key:a", "/v1/models", 200, None, None, None, None, 1, None, None)
     begun: list[object] = []
     sa.event.listen(ledger.engine, "commit", begun.append)
-    journal = Journal(ledger, 0)
+    journal = Journal(ledger, 0, syncs_each=False)
     await asyncio.gather(*(journal.write(Entry(line)) for _ in range(300)))
     assert len(begun) < 30
     assert verify_requests(ledger).lines == 300
@@ -193,6 +194,29 @@ async def test_writers_share_transactions_and_a_ledger_that_is_gone_is_said(tmp_
     with pytest.raises(NotWrittenError):
         await journal.write(Entry(line))
     await journal.close()
+    ledger.close()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("syncs_each", [False, True])
+async def test_written_lines_are_on_the_disk_within_a_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, syncs_each: bool
+) -> None:
+    """A power cut must not lose an hour of them. With each line synced there is nothing left to sync."""
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.readlink(f"/proc/self/fd/{file}")))
+    ledger = open_ledger(f"sqlite:///{tmp_path / 'l.db'}")
+    line = RequestLine(datetime.now(UTC), "key:a", "/v1/models", 200, None, None, None, None, 1, None, None)
+    journal = Journal(ledger, 0, syncs_each=syncs_each)
+    keeping = asyncio.create_task(journal.keep_syncing())
+    await journal.write(Entry(line))
+    assert synced == []
+    await asyncio.sleep(2 * SYNC_SECONDS)
+    assert synced == [] if syncs_each else synced == [f"{tmp_path / 'l.db'}-wal"]
+    keeping.cancel()
+    await journal.write(Entry(line))
+    await journal.close()
+    assert len(synced) == 0 if syncs_each else 2
     ledger.close()
 
 

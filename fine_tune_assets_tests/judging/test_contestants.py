@@ -58,6 +58,7 @@ def _request(folders: dict[str, Path], **changes: str) -> dict[str, Any]:
         "adapter_folder": str(folders["adapter"]),
         "adapter_id": fingerprint_folder(folders["adapter"]),
         "is_quantized": False,
+        "merged_dtype": "float16",
         "threads": 2,
         "max_new_tokens": 12,
         "batch_size": 2,

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from fine_tune_assets.core.errors import ChangedFolderError, RecipeError
+from fine_tune_assets.core.fingerprints import fingerprint_folder
 from fine_tune_assets.core.progress import silent
 from fine_tune_assets_tests.judging.test_contestants import CONVERSATIONS, _request, folders
 
@@ -30,3 +31,20 @@ def test_an_adapter_on_a_base_in_4_bits_does_not_answer_there(folders: dict[str,
 def test_weights_that_were_changed_on_the_disk_are_not_served(folders: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(ChangedFolderError, match="is not the one on record"):
         _answers({**_request(folders), "adapter_id": "another"}, tmp_path)
+
+
+def test_where_adapters_are_merged_the_answer_is_the_adapters(folders: dict[str, Path], tmp_path: Path) -> None:
+    """On a CPU vLLM serves these weights: what is judged must be the adapter, in a folder that a server can read."""
+    import torch
+
+    from fine_tune_assets.engines.transformers_models import load_adapted, load_model, load_tokenizer, write_merged
+
+    request, merged = _request(folders), tmp_path / "merged"
+    write_merged(folders["base"], folders["adapter"], "float16", merged)
+    worn, base = load_adapted(folders["base"], folders["adapter"]), load_model(folders["base"])
+    ids = load_tokenizer(merged)("The knee is sore.", return_tensors="pt").input_ids
+    with torch.no_grad():
+        wanted, found, without = (torch.log_softmax(m(ids).logits, -1) for m in (worn, load_model(merged), base))
+    assert float((wanted.exp() * (wanted - found)).sum(-1).mean()) < 1e-3
+    assert float((wanted.exp() * (wanted - without)).sum(-1).mean()) > 1e-2
+    assert request["base_fingerprint"] == fingerprint_folder(folders["base"])

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.database import MIGRATIONS_DIR, Ledger, open_ledger
 from fine_tune_assets.ledger.errors import LedgerError
 from fine_tune_assets.ledger.reviews import list_decisions
@@ -109,6 +110,24 @@ def test_a_sqlite_ledger_is_private_durable_and_in_wal_mode(tmp_path: Path) -> N
     assert found == {"journal_mode": "wal", "foreign_keys": 1, "synchronous": 2, "busy_timeout": 30_000}
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_only_who_asks_for_it_writes_without_waiting_for_the_disk(tmp_path: Path) -> None:
+    """On one connection in turns: a correction after a request's line must wait again. No end of a process loses either."""
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    ledger = open_ledger(url)
+    for is_synced, level in ((False, 1), (True, 2), (False, 1)):
+        with ledger.begin(is_synced=is_synced) as connection:
+            assert connection.execute(sa.text("PRAGMA synchronous")).scalar() == level
+    code = (
+        "import os, sys; from fine_tune_assets.ledger import audit; from fine_tune_assets.ledger.database import open_ledger\n"
+        "with open_ledger(sys.argv[1]).begin(is_synced=False) as connection: audit.append(connection, 'a', 'wrote', 'x')\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, url], check=False).returncode == -9
+    assert [line.what for line in audit.lines(ledger)] == ["wrote"]
+    ledger.sync()
+    ledger.close()
 
 
 @pytest.mark.parametrize("url", ["mysql://localhost/x", "sqlite://", "nonsense", "postgresql+asyncpg://localhost/x"])

@@ -4,6 +4,7 @@ Owns making it from the sample and removing it. Removes what it made, and of the
 """
 
 import csv
+import math
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from fine_tune_assets.core.keys import PATIENTS_KEY
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.engines.running import free_port
+from fine_tune_assets.recipes.loading import load_recipe
 
 RECIPE = "demo_loop"
 BATCH = "2026-02-dialogues"
@@ -22,6 +24,10 @@ SAMPLE = PROJECT_DIR / "data"
 VISITS = SAMPLE / "raw_reports" / BATCH / "visits.csv"
 _PATIENTS_KEY = b"the key of a demo, of no patient"
 """The same each time: it decides who is tested on, so the first release is the same each time. For made-up installations only."""
+
+
+class TooFewCorrectionsError(FineTuneError):
+    """The demo would wait for a training that never becomes due."""
 
 
 class LoopFolderError(FineTuneError):
@@ -48,6 +54,18 @@ def make_installation(folder: Path | None, recipe: str, visits: Sequence[Mapping
     write_bytes(settings.layout.keys / f"{PATIENTS_KEY}.key", _PATIENTS_KEY)
     _drop(settings.layout.raw_reports, visits)
     return settings
+
+
+def require_enough(recipe_name: str, corrections: int) -> None:
+    """Raise TooFewCorrectionsError if so many corrections would not begin a training: some of them are tested on."""
+    recipe = load_recipe(recipe_name)
+    learned = 1 - recipe.split.validation_fraction - recipe.split.test_fraction
+    needed = min(recipe.corrections.minimum_new, recipe.retrain.minimum_new_examples)
+    if corrections * learned < needed:
+        raise TooFewCorrectionsError(
+            f"Of {corrections} corrections about {corrections * learned:.0f} would be learned from, and {recipe.name} begins a "
+            f"training with {needed}. Ask for at least {math.ceil(needed / learned)}: --corrections."
+        )
 
 
 def remove_installation(settings: Settings, named: Path | None) -> None:
