@@ -218,7 +218,8 @@ _CORRECTION: Json = {
                 "uniqueItems": True,
             },
             **_ABOUT_THE_ERROR,
-        ),
+        )
+        | {"dependentRequired": {"passages": ["knowledge_index"]}},
         _object(["release_id", "rating"], True, release_id=_TEXT, rating={"enum": list(RATINGS)}, **_ABOUT_THE_ERROR),
     ],
 }

@@ -24,8 +24,8 @@ from fine_tune_assets.ledger.deployments import (
 )
 from fine_tune_assets.ledger.outcomes import Outcomes
 from fine_tune_assets.ledger.releases import find_release_in, require_verdict_of
+from fine_tune_assets.ledger.schema import deployment_outcomes, trial_replays, trials
 from fine_tune_assets.ledger.schema import deployments as deployments_table
-from fine_tune_assets.ledger.schema import trial_replays, trials
 from fine_tune_assets.ledger.trial_rows import Trial, close_in, find_trial_in, set_begun_in
 
 
@@ -75,7 +75,9 @@ def begin_trial(ledger: Ledger, deployment_id: str, now: datetime) -> None:
         if live is None or live.engine_url is None:
             close_in(connection, deployment_id, "waived", "no other engine answers users")
             return
-        connection.execute(trial_replays.delete().where(trial_replays.c.deployment_id == deployment_id))
+        # Of a trial that was interrupted: requests that failed since the engine was gone would count against the new one.
+        for table in (trial_replays, deployment_outcomes):
+            connection.execute(table.delete().where(table.c.deployment_id == deployment_id))
         set_begun_in(connection, deployment_id, now)
         audit.append(connection, SUPERVISOR, "began trial", f"deployment {deployment_id}")
 

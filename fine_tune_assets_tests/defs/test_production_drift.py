@@ -90,7 +90,7 @@ def release_id(installation_dir: Path) -> str:  # noqa: ARG001
     return "r-1"
 
 
-def _add_window(prompts: Sequence[str], days_ago: int, reading: str | None = None) -> None:
+def _add_window(prompts: Sequence[str], days_ago: float, reading: str | None = None) -> None:
     headings = task_headings(Installation().recipe.tasks)
     topics = fourier_features(bundled_encoder().encode(list(prompts)))
     read = [features_of(Exchange(prompt, "She is unwell today.", "stop"), headings) for prompt in prompts]
@@ -137,7 +137,7 @@ def test_like_requests_pass_and_unlike_ones_are_an_alarm_that_stops_nothing_and_
         "language": False, "topic": False, "prompt_words": False,
     }  # fmt: skip
     assert (check.passed, check.blocking, _news()) == (True, False, [])
-    _add_window([GERMAN] * 40 + QUESTIONS[:20], days_ago=1)
+    _add_window([GERMAN] * 40 + QUESTIONS[:20], days_ago=0.5)
     rows, check = _materialize(instance)
     assert rows["language"]["is_beyond"] is rows["topic"]["is_beyond"] is True
     assert rows["refusal_rate"]["is_beyond"] is False

@@ -61,7 +61,7 @@ def store_set(settings: Settings, drafts: Sequence[dict[str, Any]], decided: Map
         for draft in sorted(drafts, key=lambda draft: str(draft["example_id"]))
     ]
     for name, schema in (("instruction_set", INSTRUCTION_SETS), ("provenance", INSTRUCTION_PROVENANCE)):
-        kept = [{column: row[column] for column in schema.names} for row in rows]
+        kept = [{column: row.get(column) for column in schema.names} for row in rows]
         write_table(folder / f"{name}.parquet", table_of(kept, schema))
     write_text(folder / "manifest.json", json.dumps({"fingerprint": SET, "facts": {}}))
 

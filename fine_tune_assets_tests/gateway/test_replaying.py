@@ -5,7 +5,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,8 @@ class Aside:
     kept: KeptRequests
     replayer: Replayer
     caller: Caller
+    runner: asyncio.Runner = field(default_factory=asyncio.Runner)
+    """One loop for all steps, as in a gateway."""
 
     def keep(self, text: str = "hi", **fields: Any) -> None:
         self.kept.keep(_question(text, **fields), self.caller)
@@ -74,7 +76,7 @@ def _steps(aside: Aside, count: int) -> list[bool]:
     async def take() -> list[bool]:
         return [await aside.replayer.step(datetime.now(UTC)) for _ in range(count)]
 
-    return asyncio.run(take())
+    return aside.runner.run(take())
 
 
 def test_what_consenting_callers_asked_is_asked_of_the_one_on_trial_and_nowhere_on_disk(
@@ -119,11 +121,11 @@ def test_what_a_revoked_key_asked_is_forgotten_within_a_minute_though_there_is_n
         fail_trial(made.ledger, made.tried.deployment_id, "a test")
         aside.keep()
         start = datetime.now(UTC)
-        asyncio.run(aside.replayer.step(start))
+        aside.runner.run(aside.replayer.step(start))
         revoke_key(made.ledger, aside.caller.caller_id.removeprefix("key:"))
-        asyncio.run(aside.replayer.step(start + timedelta(seconds=59)))
+        aside.runner.run(aside.replayer.step(start + timedelta(seconds=59)))
         assert len(aside.kept) == 1
-        asyncio.run(aside.replayer.step(start + timedelta(seconds=60)))
+        aside.runner.run(aside.replayer.step(start + timedelta(seconds=60)))
         assert len(aside.kept) == 0
 
 
@@ -221,7 +223,7 @@ def test_what_fails_after_the_end_of_a_trial_is_counted_nowhere(tmp_path: Path) 
             made.green.may_answer.set()
             await step
 
-        asyncio.run(end_meanwhile())
+        aside.runner.run(end_meanwhile())
         assert aside.sums() == Replays()
 
 

@@ -18,7 +18,7 @@ from fine_tune_assets.ledger.deployments import (
 )
 from fine_tune_assets.ledger.errors import TransitionError
 from fine_tune_assets.ledger.feedback import record_feedback
-from fine_tune_assets.ledger.outcomes import FAILED, answered_after
+from fine_tune_assets.ledger.outcomes import FAILED, add_outcomes, answered_after, outcomes_since
 from fine_tune_assets.ledger.rollbacks import fail_deployment
 from fine_tune_assets.ledger.targets import find_targets
 from fine_tune_assets.ledger.trial_rows import Trial, TrialPlan
@@ -132,11 +132,15 @@ def test_a_trial_whose_engine_was_lost_begins_anew_with_nothing_counted(ledger: 
     """After a power cut: the new engine is tried, not the one that is gone."""
     green = on_trial(ledger)
     add_replays(ledger, green.deployment_id, Replays(FAILED))
+    add_outcomes(
+        ledger, {green.deployment_id: FAILED}, NOW + timedelta(minutes=5)
+    )  # in the ten seconds of the new beginning
     interrupt_trial(ledger, green.deployment_id)
     assert trial_that_may_ask(ledger, green.deployment_id, NOW) is None
     begin_trial(ledger, green.deployment_id, NOW + timedelta(minutes=5))
     assert trial_of(ledger, green).begun_at == NOW + timedelta(minutes=5)
     assert replays_of(ledger, green.deployment_id) == Replays()
+    assert outcomes_since(ledger, green.deployment_id, NOW).requests == 0
 
 
 def test_a_trial_that_ended_is_not_interrupted(ledger: Ledger) -> None:

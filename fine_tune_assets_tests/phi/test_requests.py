@@ -75,7 +75,7 @@ def test_corrections_are_scrubbed_in_all_texts_and_so_is_the_answer(tmp_path: Pa
     result = scrub_corrections({**request_of, **files, "settings": settings}, silent)
     assert (result["corrections"], result["held"]) == (1, 0)
     (row,) = pq.read_table(tmp_path / "out.parquet").to_pylist()
-    absent = dict.fromkeys(("error_kind", "severity", "received_at", "edit_fraction"))
+    absent = dict.fromkeys(("error_kind", "severity", "received_at", "edit_fraction", "knowledge_index", "passages"))
     assert row == {**correction, **dict.fromkeys(texts, "[NAME] came on [DATE]."), **absent}
 
 
