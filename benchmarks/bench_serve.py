@@ -111,6 +111,8 @@ def _measure(engine: str, place: Path, base: Path, given: argparse.Namespace) ->
         gateway = Reached(f"http://127.0.0.1:{settings.gateway_port}/v1", create_key(ledger, "bench", ["chat"]).secret)
         bursts = {}
         alone = _engine(settings, ledger)
+        for where in (alone, gateway):  # a new engine is slower at first
+            asyncio.run(_burst(where, TWICE_UP_TO, given.tokens))
         for streams in map(int, given.streams.split(",")):
             # Few streams take little time, and their figures jump: both ways twice, the second time the other way round.
             order = [alone, gateway, gateway, alone] if streams <= TWICE_UP_TO else [alone, gateway]
