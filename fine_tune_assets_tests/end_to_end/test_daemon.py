@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -11,8 +11,9 @@ import pytest
 
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.defs.local_run import make_databases
-from fine_tune_assets.serving.services import log_file, start_services, stop_services
+from fine_tune_assets.serving.services import start_services, stop_services
 from fine_tune_assets_tests.conftest import drop_dialogues, replace_file, write_recipe
+from fine_tune_assets_tests.end_to_end.waiting import until, until_quiet
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -34,29 +35,6 @@ def running(installation_dir: Path, instance: dg.DagsterInstance) -> Iterator[Se
     stop_services(settings, DAEMON)
 
 
-def _wait_until(is_so: Callable[[], bool], settings: Settings, what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not is_so():
-        if time.monotonic() >= deadline:
-            log = log_file(settings, DAEMON[0]).read_text(errors="replace")
-            pytest.fail(f"Not within {DEADLINE_SECONDS} s: {what}. The end of the daemon's log:\n{log[-3000:]}")
-        time.sleep(0.5)
-
-
-def _wait_until_quiet(instance: dg.DagsterInstance, settings: Settings) -> None:
-    """Until no run was started and none was going on for a while."""
-    known, since = -1, time.monotonic()
-
-    def is_quiet() -> bool:
-        nonlocal known, since
-        runs = instance.get_runs()
-        if len(runs) != known or any(not run.is_finished for run in runs):
-            known, since = len(runs), time.monotonic()
-        return time.monotonic() - since >= QUIET_SECONDS
-
-    _wait_until(is_quiet, settings, "no more runs")
-
-
 def _examples(data: Path) -> int:
     """Examples made from reports in the newest instruction set."""
     path = data / "tables" / "instruction_sets" / "instruction_sets.parquet"
@@ -76,12 +54,12 @@ def _made_by_partition(instance: dg.DagsterInstance, asset: str) -> dict[str | N
 def test_batches_flow_to_instruction_sets_without_a_click(
     installation_dir: Path, running: Settings, instance: dg.DagsterInstance
 ) -> None:
-    """What the issue promises to whoever drops a folder, also while another one is being worked on."""
+    """What is promised to whoever drops a folder, also while another one is being worked on."""
     visits = drop_dialogues(installation_dir, "2026-02", 0, 24) / "visits.csv"
-    _wait_until(lambda: _is_running(instance, "2026-02"), running, "a run for the first batch")
+    until(lambda: _is_running(instance, "2026-02"), running, DEADLINE_SECONDS, "a run for the first batch")
     drop_dialogues(installation_dir, "2026-03", 30, 4)
-    _wait_until(lambda: _examples(installation_dir) == 28, running, "both batches in the instruction set")
-    _wait_until_quiet(instance, running)
+    until(lambda: _examples(installation_dir) == 28, running, DEADLINE_SECONDS, "both batches in the instruction set")
+    until_quiet(instance, running, QUIET_SECONDS, DEADLINE_SECONDS)
     for asset in OF_A_BATCH:
         assert _made_by_partition(instance, asset) == {"2026-02": 1, "2026-03": 1}, asset
 
@@ -91,7 +69,9 @@ def test_batches_flow_to_instruction_sets_without_a_click(
     assert {run.run_id for run in instance.get_runs()} == runs
 
     drop_dialogues(installation_dir, "2026-04", 40, 3)
-    _wait_until(lambda: _examples(installation_dir) == 31, running, "the third batch in the instruction set")
+    until(
+        lambda: _examples(installation_dir) == 31, running, DEADLINE_SECONDS, "the third batch in the instruction set"
+    )
     for asset in OF_A_BATCH:
         assert _made_by_partition(instance, asset) == {"2026-02": 1, "2026-03": 1, "2026-04": 1}, asset
 

@@ -20,9 +20,10 @@ from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s08_release_parts import retrieval_contract
 from fine_tune_assets.ledger.api_keys import create_key
 from fine_tune_assets.ledger.database import open_ledger
-from fine_tune_assets.serving.services import log_file, start_services, stop_services
+from fine_tune_assets.serving.services import start_services, stop_services
 from fine_tune_assets.serving.switching import serve_release
 from fine_tune_assets_tests.conftest import _keep_lines, replace_file, write_recipe
+from fine_tune_assets_tests.end_to_end.waiting import until, until_quiet
 from fine_tune_assets_tests.gateway.conftest import free_port
 from fine_tune_assets_tests.gateway.test_live_facts import QUESTION, TEMPLATE
 from fine_tune_assets_tests.serving.tiny import build_release
@@ -82,29 +83,6 @@ def asker(settings: Settings) -> Callable[[], Said]:
     return ask
 
 
-def until(is_so: Callable[[], bool], settings: Settings, seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        if time.monotonic() >= deadline:
-            log = log_file(settings, "dagster-daemon").read_text(errors="replace")
-            pytest.fail(f"Not within {seconds:g} s: {what}. The end of the daemon's log:\n{log[-3000:]}")
-        time.sleep(0.25)
-
-
-def until_quiet(instance: dg.DagsterInstance, settings: Settings) -> None:
-    """Until nothing new was made for a while: a change of one document is measured, not the first day of an installation."""
-    known, since = -1, time.monotonic()
-
-    def is_quiet() -> bool:
-        nonlocal known, since
-        runs = instance.get_runs()
-        if len(runs) != known or any(not run.is_finished for run in runs):
-            known, since = len(runs), time.monotonic()
-        return time.monotonic() - since >= QUIET_SECONDS
-
-    until(is_quiet, settings, FIRST_SECONDS, "no more runs")
-
-
 def materializations(instance: dg.DagsterInstance, asset: str) -> int:
     return len(instance.fetch_materializations(dg.AssetKey(asset), limit=100).records)
 
@@ -116,7 +94,7 @@ def test_a_changed_document_changes_the_answer_within_a_minute_and_nobody_does_a
     builds a release: the same one answers."""
     ask = asker(running)
     until(lambda: ask().citations != [], running, FIRST_SECONDS, "an answer from documents")
-    until_quiet(instance, running)
+    until_quiet(instance, running, QUIET_SECONDS, FIRST_SECONDS)
     before, made = ask(), {name: materializations(instance, name) for name in MADE}
     assert ("20 days" in before.text, before.citations[0]["source"]) == (True, "paid-time-off.md"), before.text
 
@@ -136,6 +114,6 @@ def test_a_changed_document_changes_the_answer_within_a_minute_and_nobody_does_a
     assert last.citations[0]["source"] == "paid-time-off.md"
     assert last.citations[0]["passage_id"] != before.citations[0]["passage_id"]
     assert last.release_id == before.release_id
-    until_quiet(instance, running)
+    until_quiet(instance, running, QUIET_SECONDS, FIRST_SECONDS)
     assert {name: materializations(instance, name) - made[name] for name in MADE} == dict.fromkeys(MADE, 1)
     assert not {"adapters", "releases"} & {key.to_user_string() for key in instance.all_asset_keys()}

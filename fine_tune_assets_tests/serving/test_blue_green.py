@@ -12,13 +12,19 @@ from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.addresses import socket_of
 from fine_tune_assets.engines.processes import read_identity
-from fine_tune_assets.ledger.api_keys import create_key
-from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.deployments import find_deployment, switch_live, want_release
-from fine_tune_assets.serving.services import service_environment, start_services, stop_services
+from fine_tune_assets.serving.services import service_environment, start_services
 from fine_tune_assets.serving.switching import ServingError, go_back, serve_release, wait_until_ready
 from fine_tune_assets_tests.gateway.conftest import free_port
-from fine_tune_assets_tests.serving.load import KEEP, OURS, Running, answers_500, state_of, streams_of, wait
+from fine_tune_assets_tests.serving.load import (
+    KEEP,
+    Running,
+    answers_500,
+    installation,
+    state_of,
+    streams_of,
+    wait,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("serving")]
 
@@ -28,15 +34,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     settings = Settings(
         data_dir=tmp_path_factory.mktemp("bg"), gateway_port=free_port(), threads=1, rollback_minimum_requests=5
     )
-    ledger = open_ledger(settings.database_url)
-    try:
-        start_services(settings, OURS)
-        made = Running(settings, ledger, create_key(ledger, "asks", ["chat"]).secret)
-        serve_release(ledger, made.release(), timeout_seconds=120)
+    with installation(settings) as made:
         yield made
-    finally:
-        stop_services(settings, OURS)
-        ledger.close()
 
 
 def _kill_while_starting(running: Running) -> str:

@@ -21,15 +21,23 @@ from fine_tune_assets.engines.addresses import socket_of
 from fine_tune_assets.engines.processes import is_alive, read_identity
 from fine_tune_assets.gateway.trying import takes_part
 from fine_tune_assets.ledger.api_keys import create_key
-from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.deployments import find_deployment
 from fine_tune_assets.ledger.encryption import KEY_NAME, derive_key
 from fine_tune_assets.ledger.trial_rows import Trial, TrialPlan
 from fine_tune_assets.ledger.trials import find_trial, open_trial, replays_of
-from fine_tune_assets.serving.services import service_environment, start_services, stop_services
+from fine_tune_assets.serving.services import service_environment, start_services
 from fine_tune_assets.serving.switching import ServingError, serve_release
 from fine_tune_assets_tests.gateway.conftest import free_port
-from fine_tune_assets_tests.serving.load import KEEP, OURS, Running, answers_500, state_of, streams_of, wait
+from fine_tune_assets_tests.serving.load import (
+    KEEP,
+    OURS,
+    Running,
+    answers_500,
+    installation,
+    state_of,
+    streams_of,
+    wait,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("serving")]
 PLAN = TrialPlan(percent=50, seconds=8, minimum_requests=5, maximum_seconds=90)
@@ -42,15 +50,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         data_dir=tmp_path_factory.mktemp("trial"), gateway_port=free_port(), threads=1, rollback_minimum_requests=5,
         canary_percent=50, shadow_requests=5, drift_features=False,
     )  # fmt: skip
-    ledger = open_ledger(settings.database_url)
-    try:
-        start_services(settings, OURS)
-        made = Running(settings, ledger, create_key(ledger, "asks", ["chat"]).secret)
-        serve_release(ledger, made.release(), timeout_seconds=120)
+    with installation(settings) as made:
         yield made
-    finally:
-        stop_services(settings, OURS)
-        ledger.close()
 
 
 @dataclass
