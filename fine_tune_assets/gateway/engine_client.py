@@ -37,7 +37,7 @@ class EngineClients:
     """One client an engine. No connection is kept: the supervisor sees by the open ones which answers are still out, in whichever
     gateway process. A new one to a Unix socket costs less than a tenth of a millisecond.
 
-    aiohttp and not httpx, since each token of a stream passes through here: half the time of a processor for each.
+    aiohttp and not httpx: each token of a stream passes through here, and the whole gateway takes a quarter less for it.
     """
 
     def __init__(self, timeout_seconds: float) -> None:
