@@ -19,6 +19,7 @@ from upath import UPath
 
 from fine_tune_assets.core.errors import FineTuneError, without_message
 from fine_tune_assets.core.keys import PATIENTS_KEY, read_or_create_key, require_key
+from fine_tune_assets.core.parent import parent_variable
 from fine_tune_assets.core.paths import PROJECT_DIR, Layout
 from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT, Settings, load_settings
 from fine_tune_assets.core.worker import ANSWER_FILE, ERROR, RESULT, read_answer
@@ -130,7 +131,8 @@ class Worker(dg.ConfigurableResource):
         command = [str(python or sys.executable), "-m", f"fine_tune_assets.{package}"]
         with tempfile.TemporaryDirectory(prefix="worker-") as folder:
             file = Path(folder) / "answer.json"
-            dg.PipesSubprocessClient(cwd=str(PROJECT_DIR), env=OFFLINE_ENVIRONMENT).run(
+            environment = {**OFFLINE_ENVIRONMENT, **parent_variable()}
+            dg.PipesSubprocessClient(cwd=str(PROJECT_DIR), env=environment).run(
                 context=context, command=command, extras={**request, ANSWER_FILE: str(file)}
             )
             answer = read_answer(file)

@@ -56,7 +56,7 @@ def start_process(
 ) -> subprocess.Popen[bytes]:
     """Start a program in a session of its own, its output appended to `log` (readable by its user only)."""
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    libc = ctypes.CDLL(None)
+    libc, parent = ctypes.CDLL(None), os.getpid()
 
     def prepare() -> None:
         # An ignored signal is inherited, and Dagster would copy it to everything it starts.
@@ -65,6 +65,8 @@ def start_process(
         signal.pthread_sigmask(signal.SIG_SETMASK, set())
         if die_with_parent:
             libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:
+                os.kill(os.getpid(), signal.SIGKILL)  # the parent ended before the kernel was asked
 
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:

@@ -3,25 +3,21 @@
 Owns what limits it. One request after the other: a JSON line with the document's kind and size, then its bytes.
 """
 
-import ctypes
 import json
 import resource
-import signal
 import sys
 from typing import Any
 
+from fine_tune_assets.core.parent import die_with_parent
 from fine_tune_assets.reports.formats.documents import read_document
 from fine_tune_assets.reports.found import Found
 from fine_tune_assets.reports.isolation import reply_of
 from fine_tune_assets.reports.ocr import OcrProgram
 from fine_tune_assets.reports.quarantine import Reason, UnreadableError
 
-_PR_SET_PDEATHSIG = 1
-
 
 def main(memory_bytes: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the report
     requests, replies = sys.stdin.buffer, sys.stdout.buffer

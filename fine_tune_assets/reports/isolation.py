@@ -15,6 +15,7 @@ from datetime import date
 from types import TracebackType
 from typing import Any
 
+from fine_tune_assets.core.parent import parent_variable
 from fine_tune_assets.reports.facts import Facts
 from fine_tune_assets.reports.found import Found
 from fine_tune_assets.reports.identifiers import Identifier, Kind
@@ -81,7 +82,7 @@ class IsolatedDocuments:
     def _start(self) -> subprocess.Popen[bytes]:
         limit = str(self._limits.document_memory_bytes)
         return subprocess.Popen(
-            [sys.executable, "-m", "fine_tune_assets.reports", limit],
+            [sys.executable, "-m", "fine_tune_assets.reports", limit], env={**os.environ, **parent_variable()},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.files import write_text
+from fine_tune_assets.core.parent import parent_variable
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.worker import ERROR, FOR_PEOPLE, RESULT, read_answer
 from fine_tune_assets.training.failures import UnfitSettingsError
@@ -79,7 +80,12 @@ def _started(folder: Path, count: int) -> Iterator[tuple[list[subprocess.Popen[b
 
 def _start(folder: Path, rank: int, count: int, pipe: int) -> subprocess.Popen[bytes]:
     numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
-    environment = {**os.environ, **LOOPBACK, **{name: str(number) for name, number in numbers.items()}}
+    environment = {
+        **os.environ,
+        **parent_variable(),
+        **LOOPBACK,
+        **{name: str(number) for name, number in numbers.items()},
+    }
     if rank == 0:
         environment[PROGRESS_PIPE] = str(pipe)
     command = [sys.executable, "-m", MODULE, str(folder)]

@@ -1,6 +1,9 @@
 """The worker protocol, over a real process and Dagster Pipes: results and expected errors come back, messages of
 unexpected errors never do."""
 
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,6 +11,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from fine_tune_assets.core.parent import PARENT
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.worker import ANSWER_FILE, ERROR, FOR_PEOPLE, RESULT, read_answer
 
@@ -90,6 +94,19 @@ def test_a_large_result_comes_back_whole_and_passes_by_the_event_log(tmp_path: P
 def test_a_worker_that_was_killed_left_no_answer(tmp_path: Path) -> None:
     """No result is not an empty result."""
     assert read_answer(tmp_path / "answer.json") is None
+
+
+def test_a_worker_whose_parent_ended_before_it_was_up_does_nothing() -> None:
+    """It would go on alone, beside the one that the next run starts: two trainings wrote to the same checkpoints so."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    code = "from fine_tune_assets.core.parent import die_with_parent; die_with_parent(); print('goes on')"
+    for parent, ended, said in ((gone.pid, -signal.SIGKILL, ""), (os.getpid(), 0, "goes on\n")):
+        environment = {**os.environ, PARENT: str(parent)}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout) == (ended, said)
 
 
 def test_an_expected_error_comes_back_in_its_own_words(tmp_path: Path) -> None:

@@ -126,7 +126,8 @@ def test_a_qlora_adapter_is_merged_into_the_dequantised_base_also_where_memory_i
     two_layers: Path, qlora: Path, tmp_path: Path
 ) -> None:
     """It was trained on NF4 weights. Here tensor by tensor, and compared layer by layer from the files."""
-    limits = replace(LIMITS, minimum_top1=0.9)  # the adapter computes in bfloat16, and is a random one
+    # The adapter computes in bfloat16 and is a random one: of what it repeats without end, two words are almost as likely.
+    limits = replace(LIMITS, minimum_top1=0.9, minimum_same_greedy=0.5)
     done = _merge(two_layers, qlora, tmp_path / "weights", is_quantized=True, room=NO_ROOM, limits=limits)
     assert done.route == "by_tensor"
     assert done.parity.mean_kl < LIMITS.maximum_kl
