@@ -16,7 +16,8 @@ from fine_tune_assets.core.oidc import OidcError
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.gateway.errors import ApiError, invalid
 from fine_tune_assets.gateway.oidc_tokens import TokenError, TokenVerifier, read_verifier
-from fine_tune_assets.ledger.api_keys import PREFIX, KeyHolder, check_key
+from fine_tune_assets.gateway.reads import read_ledger
+from fine_tune_assets.ledger.api_keys import PREFIX, KeyCheck, check_key
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.users import find_by_identity
 
@@ -88,15 +89,9 @@ class Door:
             async with self._verifying:
                 caller = await run_in_threadpool(self._by_token, self._verifier, presented)
         else:
-            caller = await run_in_threadpool(self._by_key, presented)
+            caller = _caller_of(await read_ledger(check_key, self._ledger, presented, datetime.now(UTC)))
         acting = acting_for(caller, request.headers.get(ON_BEHALF_OF))
         return with_labels(acting, request.headers.get(THEIR_LABELS))
-
-    def _by_key(self, presented: str) -> Caller:
-        check = check_key(self._ledger, presented, datetime.now(UTC))
-        if check.outcome != "ok" or check.holder is None:
-            raise _refusal(*_REFUSALS[check.outcome])
-        return _caller_of(check.holder)
 
     def _by_token(self, verifier: TokenVerifier, presented: str) -> Caller:
         try:
@@ -153,7 +148,11 @@ def require_scope(caller: Caller, scope: str) -> None:
         raise ApiError(403, "wrong_scope", message)
 
 
-def _caller_of(holder: KeyHolder) -> Caller:
+def _caller_of(check: KeyCheck) -> Caller:
+    """Raises ApiError."""
+    holder = check.holder
+    if check.outcome != "ok" or holder is None:
+        raise _refusal(*_REFUSALS[check.outcome])
     limits = (holder.requests_per_minute, holder.tokens_per_day)
     return Caller(f"key:{holder.key_id}", holder.name, frozenset(holder.scopes), *limits)
 

@@ -1,7 +1,7 @@
 """One question to the model: to the live engine, or once more to the other colour if that one fails before its first byte. A
 caller who takes part in a trial is answered by the release on trial, and by the live one if that fails.
 
-Owns how many are under way, how each ended, and finding the engines. Which release is live is read for each request, so that a
+Owns how many are under way and how each ended. Which release is live is read for each request, so that a
 switch loses none.
 """
 
@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from fine_tune_assets.core.keys import read_or_create_key
@@ -22,32 +21,29 @@ from fine_tune_assets.gateway.answers import Wanted, response_of
 from fine_tune_assets.gateway.callers import Caller
 from fine_tune_assets.gateway.engine_client import (
     Answer,
-    EngineClients,
     EngineGoneError,
     WatchedResponse,
-    ask_engine,
 )
+from fine_tune_assets.gateway.engines import BEING_STARTED, Engines, chosen, live_of
 from fine_tune_assets.gateway.errors import ApiError, unavailable
 from fine_tune_assets.gateway.features import features_of
 from fine_tune_assets.gateway.identifiers import AnswerGate
 from fine_tune_assets.gateway.knowledge import INDEX_HEADER, Consulted, Knowledge, nothing_found
 from fine_tune_assets.gateway.known_releases import KnownRelease, known_release
 from fine_tune_assets.gateway.outcomes import OutcomeCounter
+from fine_tune_assets.gateway.reads import read_ledger
 from fine_tune_assets.gateway.records import Record
-from fine_tune_assets.gateway.requests import LIVE, Permits, wants_usage
+from fine_tune_assets.gateway.requests import Permits, wants_usage
 from fine_tune_assets.gateway.traffic import Heard, Traffic, asked_text, said_payload
 from fine_tune_assets.gateway.trying import Trials
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.deployments import open_sealed_key
 from fine_tune_assets.ledger.encryption import KEY_NAME
-from fine_tune_assets.ledger.errors import LedgerError
 from fine_tune_assets.ledger.outcomes import FAILED, answered_after
 from fine_tune_assets.ledger.targets import Target, find_targets
 
 _ATTEMPTS = 2
 EngineRequest = Callable[[Mapping[str, Any], str, AskedWith, Permits], dict[str, Any]]
 """Body, release, what it is asked with and what the caller may → what the engine is asked."""
-_BEING_STARTED = "The model is being started again. Ask again in a moment."
 
 
 @dataclass(frozen=True)
@@ -93,26 +89,13 @@ class Chat:
         self._settings, self._ledger, self._counter, self._gate = settings, ledger, counter, gate
         self._traffic, self._on_answered = traffic, on_answered
         self._has_trials = bool(settings.canary_percent or settings.shadow_requests)
-        self._key = read_or_create_key(settings.layout.keys, KEY_NAME)
-        self._clients = EngineClients(settings.gateway_timeout_seconds)
-        self._trials = Trials(ledger, self._key)
+        self.engines = Engines(settings)
+        self._trials = Trials(ledger, read_or_create_key(settings.layout.keys, KEY_NAME))
         self.knowledge = Knowledge(settings, ledger)
-        self._opened: dict[tuple[str, bytes | None], str] = {}
-        """Keys of engines that may be asked now."""
         self._under_way = 0
 
     async def close(self) -> None:
-        await self._clients.close()
-
-    @property
-    def asks(self) -> set[str]:
-        """Addresses of engines that it has a client for."""
-        return self._clients.urls
-
-    @property
-    def holds_keys_of(self) -> set[str]:
-        """Deployments whose engine's key it holds."""
-        return {deployment_id for deployment_id, _ in self._opened}
+        await self.engines.close()
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[Callable[[], Callable[[], None]]]:
@@ -146,11 +129,11 @@ class Chat:
         record.heard = [] if self._traffic.is_on and not question.is_raw else None
         so_far, last, left = _SoFar(time.monotonic()), EngineGoneError(), _ATTEMPTS
         while left:
-            targets = await run_in_threadpool(find_targets, self._ledger, with_trial=self._has_trials)
-            self._forget_all_but(targets)
+            targets = await read_ledger(find_targets, self._ledger, with_trial=self._has_trials)
+            self.engines.forget_all_but(targets)
             target = await self._trials.target_for(caller, targets, question.body, so_far.tried)
             if target is None:
-                target, left = self._choose(targets, question.body, so_far.failed), left - 1
+                target, left = chosen(targets, question.body, so_far.failed), left - 1
             try:
                 return await self._answer_of(target, question, caller, record, hand_on, so_far)
             except EngineGoneError as error:
@@ -163,7 +146,7 @@ class Chat:
                 record.begin_again()
         if last.status is not None:
             raise ApiError(502, "engine_error", f"The model failed (HTTP {last.status}).")
-        raise unavailable(_BEING_STARTED)
+        raise unavailable(BEING_STARTED)
 
     async def _answer_of(
         self,
@@ -218,7 +201,7 @@ class Chat:
 
     async def on_trial(self) -> Target | None:
         """The deployment on trial, if there is one. Whether it may be asked is the ledger's to say."""
-        targets = await run_in_threadpool(find_targets, self._ledger, with_trial=True)
+        targets = await read_ledger(find_targets, self._ledger, with_trial=True)
         return next((target for target in targets if target.is_on_trial), None)
 
     async def ask_aside(self, question: Question, caller: Caller, target: Target) -> tuple[Answer, str] | None:
@@ -227,8 +210,7 @@ class Chat:
         asked, consulted = await self._put(target, question, caller, Record(""))
         if target.engine_url is None or (consulted is not None and consulted.answer is not None):
             return None
-        client = self._clients.client(target.engine_url)
-        return await ask_engine(client, self._engine_key(target), asked, question.path), _text_of(asked)
+        return await self.engines.ask(target, asked, question.path), _text_of(asked)
 
     async def _put(
         self, target: Target, question: Question, caller: Caller, record: Record
@@ -252,12 +234,6 @@ class Chat:
             asked["messages"] = found.messages(asked["messages"], folder.asked_with.control_tokens)
         return found
 
-    def _forget_all_but(self, targets: list[Target]) -> None:
-        """Clients and keys of engines that are asked nothing any more. An answer that is under way holds its own."""
-        self._clients.forget_all_but({target.engine_url for target in targets})
-        known = {(target.deployment_id, target.engine_key) for target in targets}
-        self._opened = {name: key for name, key in self._opened.items() if name in known}
-
     def _permits(self, caller: Caller, target: Target, folder: KnownRelease) -> Permits:
         return Permits(
             may_replace_system_prompt="system_prompt" in caller.scopes,
@@ -268,9 +244,8 @@ class Chat:
         )
 
     async def _ask(self, target: Target, asked: dict[str, Any], path: str, failed: set[str]) -> Answer:
-        assert target.engine_url is not None
         try:
-            return await ask_engine(self._clients.client(target.engine_url), self._engine_key(target), asked, path)
+            return await self.engines.ask(target, asked, path)
         except EngineGoneError:
             self._note_failure(target, failed)
             raise
@@ -308,7 +283,7 @@ class Chat:
 
     def live(self) -> Target:
         """The live release, with an engine or without. Raises ApiError if there is none."""
-        return _live_of(find_targets(self._ledger))
+        return live_of(find_targets(self._ledger))
 
     def answers_from(self) -> RetrievalContract | None:
         """How the live release answers from documents; None if it does not, or can't be read."""
@@ -322,26 +297,6 @@ class Chat:
         if (contract := self.answers_from()) is not None:
             self.knowledge.open(contract)
 
-    def _choose(self, targets: list[Target], body: Mapping[str, Any], failed: set[str]) -> Target:
-        """The live one; if that is away or has just failed, what served before, unless the caller named the release. If all
-        failed, the live one again: it may have been started again, or the switch have come in between."""
-        live = _live_of(targets)
-        others = targets[1:] if body.get("model", LIVE) == LIVE else []
-        fit = [target for target in (live, *others) if target.engine_url is not None and not target.is_on_trial]
-        fresh = [target for target in fit if target.deployment_id not in failed]
-        if not fit:
-            raise unavailable(_BEING_STARTED)
-        return (fresh or fit)[0]
-
-    def _engine_key(self, target: Target) -> str:
-        name = (target.deployment_id, target.engine_key)
-        try:
-            if name not in self._opened:
-                self._opened[name] = open_sealed_key(self._key, target.engine_key, target.deployment_id)
-            return self._opened[name]
-        except LedgerError as error:
-            raise unavailable("The live engine's key can't be read. Start the supervisor again.") from error
-
     def _release(self, target: Target) -> KnownRelease:
         return known_release(self._settings.data_dir / target.folder, target.release_id)
 
@@ -350,9 +305,3 @@ def _text_of(asked: Mapping[str, Any]) -> str:
     """What an answer may repeat: all that the model was given."""
     said = [message.get("content") or "" for message in asked.get("messages", ())]
     return "\n".join([*said, asked.get("prompt", "")])
-
-
-def _live_of(targets: list[Target]) -> Target:
-    if not targets or not targets[0].is_live:
-        raise unavailable("No release is live. `fine-tune status` tells why.")
-    return targets[0]

@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from fine_tune_assets.gateway.callers import Caller
 from fine_tune_assets.gateway.errors import ApiError
+from fine_tune_assets.gateway.reads import read_ledger
 from fine_tune_assets.ledger.caller_usage import lease_requests, slot_end, slot_of, tokens_used
 from fine_tune_assets.ledger.database import Ledger
 
@@ -70,7 +71,7 @@ class Limits:
                 del self._locks[caller_id]
 
     async def _check_tokens(self, caller_id: str, limit: int, now: datetime) -> dict[str, str]:
-        left = limit - await run_in_threadpool(tokens_used, self._ledger, caller_id, now)
+        left = limit - await read_ledger(tokens_used, self._ledger, caller_id, now)
         seconds = _seconds_to(slot_end("tokens", now), now)
         headers = _headers("tokens", limit, max(0, left), seconds)
         if left <= 0:

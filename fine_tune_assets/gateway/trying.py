@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
-
 from fine_tune_assets.gateway.callers import Caller
+from fine_tune_assets.gateway.reads import read_ledger
 from fine_tune_assets.gateway.requests import LIVE
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.encryption import derive_key
@@ -35,7 +34,7 @@ class Trials:
         if not takes_part(self._key, target.deployment_id, caller.who, target.trial_percent or 0):
             return None
         tried.add(target.deployment_id)
-        trial = await run_in_threadpool(trial_that_may_ask, self._ledger, target.deployment_id, datetime.now(UTC))
+        trial = await read_ledger(trial_that_may_ask, self._ledger, target.deployment_id, datetime.now(UTC))
         return None if trial is None else target
 
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,15 @@ class Ledger:
         with self.engine.connect() as connection, connection.begin():
             yield connection
 
+    @cached_property
+    def without_waiting(self) -> "Ledger | None":
+        """For reads that take no thread: a connection of its own, which no writer can hold. None where a server is asked. Used by
+        one thread."""
+        return Ledger(_sqlite_engine(self.engine.url)) if self.engine.dialect.name == "sqlite" else None
+
     def close(self) -> None:
+        if (opened := self.__dict__.get("without_waiting")) is not None:
+            opened.close()
         self.engine.dispose()
 
 
@@ -103,15 +112,20 @@ def _open_sqlite(url: sa.URL) -> Ledger:
     path = Path(str(url.database))
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     os.close(os.open(path, os.O_CREAT, 0o600))
-    engine = sa.create_engine(url, hide_parameters=True)
-    sa.event.listen(engine, "connect", _prepare_sqlite)
-    sa.event.listen(engine, "begin", _begin_sqlite)
+    engine = _sqlite_engine(url)
     with path.with_name(path.name + ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _set_wal(engine)
         with Ledger(engine).begin() as connection:
             _migrate(connection)
     return Ledger(engine)
+
+
+def _sqlite_engine(url: sa.URL) -> sa.Engine:
+    engine = sa.create_engine(url, hide_parameters=True)
+    sa.event.listen(engine, "connect", _prepare_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+    return engine
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

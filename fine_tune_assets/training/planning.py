@@ -74,12 +74,7 @@ def planner(base_folder: Path, lengths: Lengths, machine: Machine) -> Planner:
 
 def passes_of(base_folder: Path, settings: TrainingSettings, lengths: Lengths) -> tuple[list[Pass], Batching]:
     """Every pass of the first epoch, as one process makes them or its share of them."""
-    rows = Dataset.from_dict(
-        {
-            "input_ids": [[0] * tokens for tokens in lengths.tokens],
-            "labels": [[1] * n + [0] * (t - n) for t, n in zip(lengths.tokens, lengths.learned, strict=True)],
-        }
-    )
+    rows = _rows_of(lengths)
     packed = pack(rows, settings.max_length)
     facts = base_facts(base_folder)
     share = attention_share(facts.hidden_size, facts.layers, facts.parameters)
@@ -98,6 +93,15 @@ def passes_of(base_folder: Path, settings: TrainingSettings, lengths: Lengths) -
     return [_pass(row_tokens, learned, rows) for step in taken for rows in cut(step, batching.rows_per_pass)], batching
 
 
+def _rows_of(lengths: Lengths) -> Dataset:
+    return Dataset.from_dict(
+        {
+            "input_ids": [[0] * tokens for tokens in lengths.tokens],
+            "labels": [[1] * n + [0] * (t - n) for t, n in zip(lengths.tokens, lengths.learned, strict=True)],
+        }
+    )
+
+
 def _pass(tokens: Sequence[int], learned: Sequence[int], rows: Sequence[int]) -> Pass:
     return Pass(len(rows), max(tokens[i] for i in rows), sum(learned[i] for i in rows))
 
@@ -109,8 +113,8 @@ def lengths_of(rows: Iterable[Mapping[str, Any]], split: str) -> Lengths:
 
 
 def seconds_of(base_folder: Path, plan: Plan, train: Lengths, validation: Lengths) -> float:
-    """How long the planned training takes here: its steps, its measurements of the validation loss, and the comparison with the
-    base model at its end."""
+    """How long the planned training takes here: the proof that packed rows are kept apart, its steps, its measurements of the
+    validation loss, and the comparison with the base model at its end."""
     settings = plan.settings
     passes, batching = passes_of(base_folder, settings, train)
     ordered = sorted(passes, key=lambda one: one.rows * one.tokens)
@@ -123,7 +127,14 @@ def seconds_of(base_folder: Path, plan: Plan, train: Lengths, validation: Length
     reading = sum(found.reading.of(len(rows) * max(validation.tokens[i] for i in rows)) for rows in read)
     # Of some validation rows, one by one, with the adapter and without.
     probing = sum(2 * found.reading.of(tokens) for tokens in validation.tokens[:PROBES])
-    return found.warming_up + learning + evaluations * reading + probing
+    proving = sum(map(found.reading.of, _proven(train, settings.max_length))) if batching.strategy == "bfd" else 0.0
+    return found.warming_up + proving + learning + evaluations * reading + probing
+
+
+def _proven(train: Lengths, max_length: int) -> list[int]:
+    """Tokens of each reading that shows that examples don't see each other: of one packed row, and of its examples."""
+    apart = max(pack(_rows_of(train), max_length)["seq_lengths"], key=len)
+    return [sum(apart), *apart]
 
 
 def steps_of(passes: Sequence[Pass], batching: Batching) -> int:

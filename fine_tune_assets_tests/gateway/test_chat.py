@@ -179,10 +179,10 @@ def test_what_is_known_of_an_engine_that_is_gone_is_forgotten(two: Two, tmp_path
 
     async def ask() -> None:
         await chat.answer(question, caller, Record("/v1/chat/completions"), lambda: lambda: None)
-        assert (chat.asks, chat.holds_keys_of) == ({two.live.engine_url}, {two.live.deployment_id})
+        assert (chat.engines.urls, chat.engines.holds_keys_of) == ({two.live.engine_url}, {two.live.deployment_id})
         roll_back(two.ledger, "operator")
         await chat.answer(question, caller, Record("/v1/chat/completions"), lambda: lambda: None)
-        assert (chat.asks, chat.holds_keys_of) == ({two.before.engine_url}, {two.before.deployment_id})
+        assert (chat.engines.urls, chat.engines.holds_keys_of) == ({two.before.engine_url}, {two.before.deployment_id})
 
     asyncio.run(ask())
 
