@@ -102,12 +102,13 @@ class InputsDiffer(AC):
         if node.is_partitioned:
             subset = _differing_partitions(context, graph, node, instance)
         else:
-            differs = _unpartitioned_differs(graph, node, instance)
+            differs = differs_from_inputs(graph, node, instance)
             subset = context.candidate_subset if differs else context.get_empty_subset()
         return dg.AutomationResult(context, subset)
 
 
-def _unpartitioned_differs(graph: Any, node: Any, instance: DagsterInstance) -> bool:
+def differs_from_inputs(graph: Any, node: Any, instance: DagsterInstance) -> bool:
+    """Of an unpartitioned asset: what `InputsDiffer` says."""
     parents = {key: latest_event(instance, key) for key in node.parent_keys}
     last = latest_event(instance, node.key)
     if last is not None and not _any_input_differs(graph, node, parents, last):

@@ -26,6 +26,7 @@ from fine_tune_assets.defs.automation import (
     latest_event,
     quiet,
 )
+from fine_tune_assets.defs.candidate import is_being_made, is_on_its_way
 from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people, started_again_when_killed
 from fine_tune_assets.defs.s01_erased_patients import require_nobody_erased
@@ -38,7 +39,7 @@ from fine_tune_assets.instructions.storing import InstructionSetError, StoredIns
 from fine_tune_assets.lineage.trainings import record_training
 from fine_tune_assets.recipes.schema import Recipe, TrainingSettings
 from fine_tune_assets.recipes.sections import section_fingerprints
-from fine_tune_assets.training.due import count_new_corrections, count_new_examples, is_training_due
+from fine_tune_assets.training.due import Due, count_new_corrections, count_new_examples, due
 from fine_tune_assets.training.environments import require_environment
 from fine_tune_assets.training.learned import has_better_loss, is_changed
 from fine_tune_assets.training.preflight import require_preflight, require_rows_trained
@@ -51,7 +52,8 @@ GPU = "gpu"
 
 class TrainingIsDue(AC):
     """True when the recipe's number of new training examples is reached, or something else that an adapter is made of
-    changed: base model, training settings, system prompt, splits, share of general data."""
+    changed: base model, training settings, system prompt, splits, share of general data. What is only new waits until the last
+    candidate is served, held or refused."""
 
     @property
     def name(self) -> str:
@@ -64,11 +66,14 @@ class TrainingIsDue(AC):
     def evaluate(self, context: Any) -> dg.AutomationResult:
         instance = context.asset_graph_view.instance
         # Reading two instruction sets costs something: not when the answer is asked for nothing.
-        due = not context.candidate_subset.is_empty and _is_due(instance, Installation(), minimum=None)
-        return dg.AutomationResult(context, context.candidate_subset if due else context.get_empty_subset())
+        found = Due.NOT if context.candidate_subset.is_empty else _due(instance, Installation(), minimum=None)
+        if found is Due.NEXT and is_on_its_way(context.asset_graph_view.asset_graph, instance):
+            found = Due.NOT
+        is_due = found is not Due.NOT
+        return dg.AutomationResult(context, context.candidate_subset if is_due else context.get_empty_subset())
 
 
-def _is_due(instance: dg.DagsterInstance, installation: Installation, minimum: int | None) -> bool:
+def _due(instance: dg.DagsterInstance, installation: Installation, minimum: int | None) -> Due:
     """Read the facts and ask the pure function. `minimum` overrides the recipe's number of new examples: every week whatever
     is new is enough, and also what should never have been learned."""
     recipe = installation.recipe
@@ -78,23 +83,23 @@ def _is_due(instance: dg.DagsterInstance, installation: Installation, minimum: i
     )
     base = latest_event(instance, dg.AssetKey("base_models"))
     if current is None or base is None or current.version is None:
-        return False
+        return Due.NOT
     if last is None:
-        return True
+        return Due.NOW
     adapter, root = _stored_row(installation, "adapters"), installation.layout.instruction_sets
     erased = _erased_sets(root, current.version, adapter["instruction_set_fingerprint"])
     if current.version in erased:
-        return False  # it is made again without the patient first
+        return Due.NOT  # it is made again without the patient first
     try:
         new = read_instruction_set(root, current.version)
         old = None if erased else read_instruction_set(root, adapter["instruction_set_fingerprint"])
     except InstructionSetError:
-        return True  # what is wrong with it is for the step to say, not for a tick
+        return Due.NOW  # what is wrong with it is for the step to say, not for a tick
     now = decisions_of_now(installation)
     if has_fallen(new, now):
-        return False  # it is made again by the decisions of now first
+        return Due.NOT  # it is made again by the decisions of now first
     training = section_fingerprints(recipe)["training"]
-    return is_training_due(
+    return due(
         new_examples=count_new_examples(new.table, old.table) if old else 0,
         minimum_new_examples=recipe.retrain.minimum_new_examples if minimum is None else minimum,
         new_corrections=count_new_corrections(new.table, old.table, CORRECTION) if old else 0,
@@ -302,6 +307,20 @@ def training_changed_the_model(adapters: pa.Table) -> dg.AssetCheckResult:
     )
 
 
+_RETRAINING = frozenset(
+    dg.AssetKey(name)
+    for name in (
+        "adapters",
+        "judge_scores",
+        "promotion_verdicts",
+        "merged_weights",
+        "quantized_weights",
+        "releases",
+        "served_models",
+    )
+)
+
+
 @dg.schedule(
     cron_schedule=load_settings().retrain_cron,
     execution_timezone=load_settings().time_zone,
@@ -313,24 +332,8 @@ def training_changed_the_model(adapters: pa.Table) -> dg.AssetCheckResult:
 def weekly_retraining(
     context: dg.ScheduleEvaluationContext, installation: Installation
 ) -> dg.RunRequest | dg.SkipReason:
-    if _is_being_trained(context.instance):
-        return dg.SkipReason("A training is going on. What is new waits for the next one.")
-    if not _is_due(context.instance, installation, minimum=1):
+    if is_being_made(context.instance, _RETRAINING):
+        return dg.SkipReason("A retraining is going on. What is new waits for the next one.")
+    if _due(context.instance, installation, minimum=1) is Due.NOT:
         return dg.SkipReason("Nothing new was approved since the last training.")
     return dg.RunRequest(tags={"trigger": "weekly"})
-
-
-def _is_being_trained(instance: dg.DagsterInstance) -> bool:
-    """Whether a run that is not over makes adapters: one retraining at a time."""
-    adapters_key = dg.AssetKey("adapters")
-    going_on = instance.get_runs(dg.RunsFilter(statuses=_NOT_OVER))
-    return any(run.asset_selection is None or adapters_key in run.asset_selection for run in going_on)
-
-
-_NOT_OVER = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]

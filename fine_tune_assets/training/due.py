@@ -1,10 +1,22 @@
 """Whether a training is due: a pure decision from counts and comparisons."""
 
+from enum import Enum
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
 
-def is_training_due(
+class Due(Enum):
+    """When a training is due."""
+
+    NOT = "not"
+    NEXT = "next"
+    """When the candidate before it has come to its end."""
+    NOW = "now"
+    """Also in place of a candidate: it was made otherwise, or of what should not have been learned."""
+
+
+def due(
     *,
     new_examples: int,
     minimum_new_examples: int,
@@ -15,13 +27,15 @@ def is_training_due(
     has_learned_misses: bool,
     is_set_erased: bool,
     has_revoked: bool,
-) -> bool:
+) -> Due:
     """Due by enough new examples or enough new ones from corrections, because an operator changed what is trained or how,
     because the last training's examples held an identifier that was missed, because a patient among them was erased, or because
     one of them is not approved any more: what was trained on such a set can't be judged or released."""
     is_changed = is_base_changed or is_recipe_changed or has_learned_misses or is_set_erased or has_revoked
     has_enough = new_examples >= minimum_new_examples or new_corrections >= minimum_new_corrections
-    return is_changed or has_enough
+    if is_changed:
+        return Due.NOW
+    return Due.NEXT if has_enough else Due.NOT
 
 
 def count_new_examples(current: pa.Table, trained: pa.Table) -> int:

@@ -27,7 +27,7 @@ from fine_tune_assets.defs.s01_erased_patients import (
     require_nobody_erased,
 )
 from fine_tune_assets.defs.s01_raw_reports import BATCHES
-from fine_tune_assets.defs.s06_adapters import _is_due, set_learned_from
+from fine_tune_assets.defs.s06_adapters import _due, set_learned_from
 from fine_tune_assets.instructions.storing import ErasedInstructionSetError
 from fine_tune_assets.ledger.deployments import report_state, switch_live, want_release
 from fine_tune_assets.ledger.erasures import (
@@ -39,6 +39,7 @@ from fine_tune_assets.ledger.erasures import (
     record_erasure,
 )
 from fine_tune_assets.lineage.erasing import erasing_steps
+from fine_tune_assets.training.due import Due
 from fine_tune_assets_tests.instructions.examples import approved, built
 from fine_tune_assets_tests.ledger.made import record_promoted
 from fine_tune_assets_tests.lineage.made import TRAINED, filled, store, store_set
@@ -142,14 +143,14 @@ def test_an_erasure_of_a_trained_patient_makes_training_due_once_the_new_set_is_
 
     for asset, version in (("instruction_sets", old.fingerprint), ("adapters", "1"), ("base_models", "b")):
         report(asset, version)
-    assert not _is_due(instance, installation, minimum=None)
+    assert _due(instance, installation, minimum=None) is Due.NOT
     with installation.ledger() as ledger:
         for _, step in erasing_steps(layout, ledger, _erase()):
             step()
-    assert not _is_due(instance, installation, minimum=1)
+    assert _due(instance, installation, minimum=1) is Due.NOT
     new = store_set(layout, extra=({**approved().to_pylist()[0], "example_id": "e-new", "patient_key": "new"},))
     report("instruction_sets", new.fingerprint)
-    assert _is_due(instance, installation, minimum=None)
+    assert _due(instance, installation, minimum=None) is Due.NOW
 
 
 def _trained_by(installation: Installation) -> dict[str, str]:

@@ -13,6 +13,7 @@ from fine_tune_assets.defs import s06_adapters
 from fine_tune_assets.defs.automation import InputsDiffer, InputsPresent, inputs_are_final, quiet
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s06_adapters import weekly_retraining
+from fine_tune_assets.training.due import Due
 from fine_tune_assets_tests.defs.test_automation import Graph
 
 pytestmark = pytest.mark.usefixtures("installation_dir")
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("installation_dir")
 @pytest.fixture
 def due(monkeypatch: pytest.MonkeyPatch) -> None:
     """Something new was approved: what `test_training_is_due…` prove is taken for granted here."""
-    monkeypatch.setattr(s06_adapters, "_is_due", lambda *_, **__: True)
+    monkeypatch.setattr(s06_adapters, "_due", lambda *_, **__: Due.NEXT)
 
 
 def _weekly(instance: dg.DagsterInstance) -> object:
@@ -31,12 +32,14 @@ def _weekly(instance: dg.DagsterInstance) -> object:
 
 @pytest.mark.usefixtures("due")
 @pytest.mark.parametrize("status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED])
+@pytest.mark.parametrize("made", ["adapters", "judge_scores", "served_models"])
 def test_the_week_starts_no_second_training_beside_one_that_goes_on(
-    instance: dg.DagsterInstance, status: dg.DagsterRunStatus
+    instance: dg.DagsterInstance, status: dg.DagsterRunStatus, made: str
 ) -> None:
-    """Two would take turns on the card and end with the older set in front of users."""
+    """Two would take turns on the card and end with the older set in front of users; and a new adapter would take the place of
+    a candidate that is about to be served."""
     job = defs.resolve_implicit_global_asset_job_def()
-    run = instance.create_run_for_job(job, asset_selection=frozenset({dg.AssetKey("adapters")}), status=status)
+    run = instance.create_run_for_job(job, asset_selection=frozenset({dg.AssetKey(made)}), status=status)
     assert isinstance(_weekly(instance), dg.SkipReason)
     instance.report_run_canceled(run)
     assert isinstance(_weekly(instance), dg.RunRequest)

@@ -30,7 +30,7 @@ from fine_tune_assets.defs.s04_standing_decisions import (
     require_decisions_stand,
 )
 from fine_tune_assets.defs.s05_evidence import _replayable
-from fine_tune_assets.defs.s06_adapters import TRAINED_BY, _is_due, adapters, set_learned_from
+from fine_tune_assets.defs.s06_adapters import TRAINED_BY, _due, adapters, set_learned_from
 from fine_tune_assets.defs.s07_judge_scores import judge_scores
 from fine_tune_assets.defs.s07_promotion_verdicts import evidence_on
 from fine_tune_assets.defs.s08_merged_weights import merged_weights
@@ -45,6 +45,7 @@ from fine_tune_assets.ledger.verdict_documents import write_document
 from fine_tune_assets.ledger.verdicts import record_verdict
 from fine_tune_assets.phi.scrubbing import scrubber_version
 from fine_tune_assets.recipes.sections import section_fingerprints
+from fine_tune_assets.training.due import Due
 from fine_tune_assets_tests.instructions.examples import SEARCH, approved, built, example, patients_in
 from fine_tune_assets_tests.ledger.made import make_release, make_verdict, record_decision, record_promoted
 from fine_tune_assets_tests.lineage.made import filled, store
@@ -164,7 +165,7 @@ def test_a_revoked_approval_closes_training_judging_merging_and_serving_and_make
     store(installation.layout, "adapters", [_adapter(old)])
     store(installation.layout, "base_models", [{"fingerprint": "base-1"}])
     _report(instance, old)
-    assert not _is_due(instance, installation, minimum=None)
+    assert _due(instance, installation, minimum=None) is Due.NOT
     assert set_learned_from(installation, _adapter(old)) == old
 
     _revoke(row)
@@ -184,10 +185,10 @@ def test_a_revoked_approval_closes_training_judging_merging_and_serving_and_make
     with installation.ledger() as ledger:
         assert deployments(ledger) == []
     # The set in hand holds it still: a training on it would only be refused.
-    assert not _is_due(instance, installation, minimum=1)
+    assert _due(instance, installation, minimum=1) is Due.NOT
     new = _store()
     _report(instance, new)
-    assert _is_due(instance, installation, minimum=None)
+    assert _due(instance, installation, minimum=None) is Due.NOW
 
 
 def _no_figures() -> Tables:

@@ -3,7 +3,7 @@
 import pytest
 
 from fine_tune_assets.core.tables import INSTRUCTION_SETS, table_of
-from fine_tune_assets.training.due import count_new_corrections, count_new_examples, is_training_due
+from fine_tune_assets.training.due import Due, count_new_corrections, count_new_examples, due
 
 
 def _set(*rows: tuple[str, str, bool]) -> object:
@@ -33,24 +33,25 @@ def test_only_new_training_examples_from_reports_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("new", "reason", "due"),
+    ("new", "reason", "expected"),
     [
-        (19, None, False),
-        (20, None, True),
-        (0, "is_base_changed", True),
-        (0, "is_recipe_changed", True),
-        (0, "has_learned_misses", True),
-        (0, "is_set_erased", True),
-        (0, "has_revoked", True),
-        (0, None, False),
+        (19, None, Due.NOT),
+        (20, None, Due.NEXT),
+        (0, "is_base_changed", Due.NOW),
+        (0, "is_recipe_changed", Due.NOW),
+        (20, "has_learned_misses", Due.NOW),
+        (0, "is_set_erased", Due.NOW),
+        (0, "has_revoked", Due.NOW),
+        (0, None, Due.NOT),
     ],
 )
 def test_training_is_due_by_enough_new_examples_or_a_change_or_what_should_not_have_been_learned(
-    new: int, reason: str | None, due: bool
+    new: int, reason: str | None, expected: Due
 ) -> None:
-    """One example below the recipe's number nothing starts; an operator's change starts it at once."""
+    """One example below the recipe's number nothing starts; what is only new waits for the candidate before it, and an
+    operator's change for nothing."""
     assert (
-        is_training_due(
+        due(
             new_examples=new,
             minimum_new_examples=20,
             new_corrections=0,
@@ -61,7 +62,7 @@ def test_training_is_due_by_enough_new_examples_or_a_change_or_what_should_not_h
             is_set_erased=reason == "is_set_erased",
             has_revoked=reason == "has_revoked",
         )
-        is due
+        is expected
     )
 
 
@@ -70,14 +71,14 @@ def test_enough_corrections_make_a_training_due_before_there_are_enough_examples
     facts = dict.fromkeys(
         ("is_base_changed", "is_recipe_changed", "has_learned_misses", "is_set_erased", "has_revoked"), False
     )
-    for new, due in ((39, False), (40, True)):
+    for new, expected in ((39, Due.NOT), (40, Due.NEXT)):
         counts = {
             "new_examples": new,
             "minimum_new_examples": 500,
             "new_corrections": new,
             "minimum_new_corrections": 40,
         }
-        assert is_training_due(**counts, **facts) is due
+        assert due(**counts, **facts) is expected
 
 
 def test_only_new_corrections_in_the_training_split_count() -> None:
