@@ -121,10 +121,16 @@ class WorkerDied(dg.Failure):
 class Worker(dg.ConfigurableResource):
     """Runs `python -m fine_tune_assets.<package>` with one request, streaming its log and its progress to the UI."""
 
-    def run(
+    def run(self, context: dg.AssetExecutionContext, package: str, request: dict[str, Any]) -> dict[str, Any]:
+        """The worker's result; one that was killed is started again, twice. Raises dg.Failure with the worker's own words, or
+        with the kind of error only."""
+        with started_again_when_killed():
+            return self.run_once(context, package, request)
+
+    def run_once(
         self, context: dg.AssetExecutionContext, package: str, request: dict[str, Any], python: Path | None = None
     ) -> dict[str, Any]:
-        """The worker's result. Raises dg.Failure with the worker's own words, or with the kind of error only.
+        """As `run`, for who sees to a worker's end themselves.
 
         `python`: the interpreter of another environment than this one.
         """
@@ -151,10 +157,10 @@ class Worker(dg.ConfigurableResource):
     def run_where_set(
         self, context: dg.AssetExecutionContext, package: str, request: dict[str, Any], python: Path | None = None
     ) -> dict[str, Any]:
-        """As `run`, on the Ray cluster if the settings name one: with the interpreter of its nodes."""
+        """As `run_once`, on the Ray cluster if the settings name one: with the interpreter of its nodes."""
         settings = load_settings()
         if not settings.ray_address:
-            return self.run(context, package, request, python)
+            return self.run_once(context, package, request, python)
         return self._result(package, answer_from_cluster(context, package, request, settings))
 
     @staticmethod
@@ -184,8 +190,8 @@ def errors_for_people() -> Iterator[None]:
 
 @contextmanager
 def started_again_when_killed() -> Iterator[None]:
-    """A worker that was killed is started again, twice: a trainer goes on from its last checkpoint. What it says itself is
-    not tried again.
+    """A step whose worker was killed is started again, twice: a trainer goes on from its last checkpoint. What a worker says
+    itself is not tried again.
 
     Not a RetryPolicy: Dagster applies one to a step that is cancelled or stopped too (1.13.27, `op_execution_error_boundary`),
     and a cancelled training went on, beside the next one.

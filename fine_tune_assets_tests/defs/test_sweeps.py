@@ -131,7 +131,7 @@ def test_a_fault_that_is_not_the_settings_ends_the_sweep(data: Path) -> None:
 class Dying(Worker):
     """Its process is killed, whatever it is asked."""
 
-    def run(self, context: dg.AssetExecutionContext, *args: Any, **kwargs: Any) -> dict[str, Any]:  # noqa: ARG002
+    def run_once(self, context: dg.AssetExecutionContext, *args: Any, **kwargs: Any) -> dict[str, Any]:  # noqa: ARG002
         dg.PipesSubprocessClient().run(context=context, command=["sh", "-c", "kill -9 $$"])
         return {}
 
