@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,17 @@ from fine_tune_assets.approval.drafting import CORRECTION
 from fine_tune_assets.cli.loop.handovers import read_visits, share_out
 from fine_tune_assets.cli.loop.installation import VISITS
 from fine_tune_assets.cli.loop.story import Outcome, require_kept, turn_the_loop
+from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.core.tables import TABLES
+from fine_tune_assets.ledger.corrections import list_corrections
+from fine_tune_assets.ledger.database import open_ledger
+from fine_tune_assets.ledger.encryption import KEY_NAME
+from fine_tune_assets_tests.end_to_end.at_the_desk import add_user, ask, correct, signed_in
 from fine_tune_assets_tests.end_to_end.conftest import REPORTS_A_BATCH, Small
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+ASKER, CORRECTED = "Asks At The Desk", "A cough."
 Served = tuple[Small, dict[str, Any]]
 
 
@@ -150,8 +157,16 @@ def test_status_names_the_live_release(services: Small, served: Served) -> None:
     assert served[1]["release"] in done.stdout
 
 
+@dataclass(frozen=True)
+class AtTheDesk:
+    """What somebody saw in the browser: which release answered, before the loop turned and after."""
+
+    first_release: str
+    second_release: str
+
+
 @pytest.fixture(scope="module")
-def turned(services: Small) -> Outcome:
+def loop(services: Small) -> tuple[Outcome, AtTheDesk]:
     """The loop: corrections through the gateway, signatures in the desk, and then the daemon alone. `make demo-loop` is the same
     with more examples and the demo's gates, and asks whether the answer became right: two real trainings and judgings."""
     settings = load_settings(services.environment)
@@ -160,10 +175,38 @@ def turned(services: Small) -> Outcome:
     assert done.returncode == 0, done.stderr
     # Behind the dialogues that were reported.
     shares = share_out(read_visits(VISITS)[2 * REPORTS_A_BATCH :], reported=0, corrected=16, only_asked=1)
+    add_user(settings, ASKER)
     try:
-        return turn_the_loop(settings, shares, print)
+        with signed_in(settings, ASKER) as page:
+            first = ask(page)
+        outcome = turn_the_loop(settings, shares, print)
+        with signed_in(settings, ASKER) as page:
+            second = ask(page)
+            correct(page, CORRECTED)
+        return outcome, AtTheDesk(first, second)
     finally:
         services.run("-m", "fine_tune_assets.cli.main", "down", *daily)
+
+
+@pytest.fixture(scope="module")
+def turned(loop: tuple[Outcome, AtTheDesk]) -> Outcome:
+    return loop[0]
+
+
+def test_somebody_at_the_desk_is_answered_by_the_next_release_and_corrects_that_one_too(
+    services: Small, loop: tuple[Outcome, AtTheDesk]
+) -> None:
+    """In the browser: the page names the release that answered, and what it is corrected to is kept for the next turn."""
+    outcome, seen = loop
+    assert seen == AtTheDesk(outcome.first_release, outcome.second_release)
+    settings = load_settings(services.environment)
+    ledger = open_ledger(settings.database_url)
+    try:
+        kept = list_corrections(ledger, read_or_create_key(settings.layout.keys, KEY_NAME))
+    finally:
+        ledger.close()
+    (own,) = [one for one in kept if one.author == ASKER]
+    assert (own.corrected_answer, own.release_id) == (CORRECTED, seen.second_release)
 
 
 def test_corrections_bring_the_next_release_with_nobodys_hand(services: Small, served: Served, turned: Outcome) -> None:
