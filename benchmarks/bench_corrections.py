@@ -1,7 +1,8 @@
 """Corrections through a real gateway that is killed at random moments: what is lost, what is kept twice, and how fast it is.
 
 Starts the gateway as a process of its own on a SQLite ledger in a scratch folder; `--help` says how to run it smaller. Prints a
-table, then one JSON line, with the load average: timings mean little on a machine that does other things.
+table, then one JSON line, with the load average: timings mean little on a machine that does other things. Exit status 1
+if anything was lost or kept twice.
 """
 
 import argparse
@@ -31,6 +32,8 @@ def main() -> None:
         settings = Settings(data_dir=Path(folder), gateway_port=free_port())
         outcome = post_under_kills(settings, asked.posts, asked.kills, asked.clients, asked.seed)
     _show(_figures(outcome, asked.posts, asked.clients))
+    if outcome.lost or outcome.twice:
+        raise SystemExit(1)
 
 
 def _figures(outcome: Outcome, posts: int, clients: int) -> dict[str, float | int]:

@@ -217,13 +217,15 @@ def _show_engine(settings: Settings, ledger: "Ledger", live: "Deployment") -> No
     from fine_tune_assets.core.errors import FineTuneError
     from fine_tune_assets.core.releases import read_release
     from fine_tune_assets.ledger.releases import find_release
+    from fine_tune_assets.serving.left_engines import ENGINES
     from fine_tune_assets.serving.probing import findings_of
-    from fine_tune_assets.serving.starting import program_of
+    from fine_tune_assets.serving.starting import program_serving
 
     release = find_release(ledger, live.release_id)
     try:
         engine = read_release(settings.data_dir / release.folder).engine if release is not None else ""
-        words = program_of(engine, settings).in_words
+        folder = settings.layout.run / ENGINES / live.deployment_id
+        words = program_serving(folder, engine, settings).in_words
     except FineTuneError as error:
         words = str(error)
     click.echo(f"Engine         {'up' if live.engine_url else 'none'}  ({words})")

@@ -200,7 +200,7 @@ class Settings:
     rollback_p95_seconds: int = 0
     """Longer than that takes one answer in twenty."""
     rollback_identifiers: int = 0
-    """Identifiers found in answers."""
+    """Identifiers found in answers; refused while gateway_answer_phi is off, since none would ever be found."""
     rollback_corrections_percent: int = 0
     """Corrections, of answers."""
     rollback_on_death: bool = True
@@ -323,6 +323,11 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     settings = Settings(**{name: _convert(name, value, kinds[name]) for name, value in values.items()})
     if settings.trial_maximum_minutes < settings.trial_minutes:
         raise SettingsError(f"{PREFIX}TRIAL_MAXIMUM_MINUTES must be at least {PREFIX}TRIAL_MINUTES.")
+    if settings.rollback_identifiers > 0 and settings.gateway_answer_phi == "off":
+        raise SettingsError(
+            f"{PREFIX}ROLLBACK_IDENTIFIERS is {settings.rollback_identifiers}, and no answer is read for identifiers: set "
+            f"{PREFIX}GATEWAY_ANSWER_PHI to flag or block, or {PREFIX}ROLLBACK_IDENTIFIERS to 0."
+        )
     return settings
 
 

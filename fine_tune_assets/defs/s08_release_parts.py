@@ -63,6 +63,8 @@ class Made:
     adapter: Row
     base: Row
     verdict: Verdict
+    exports: tuple[Row, ...] = ()
+    """All that were made, the one that is served too."""
 
     @property
     def served(self) -> Row:
@@ -206,7 +208,7 @@ class Gathered:
             scrub=self._scrub(),
             leakage=leakage_certificate(self._set.manifest),
             judge=judge_licence(document["evidence"], self._agreement(document["evidence"])),
-            parity=parity_certificate(self.made.merged, self.made.export),
+            parity=parity_certificate(self.made.merged, self.made.export, self.made.exports),
         )
 
     def _scrub(self) -> dict[str, Any]:

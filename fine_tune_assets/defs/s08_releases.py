@@ -57,7 +57,7 @@ def releases(
         verdict = required_verdict(installation, adapter)
         if base["fingerprint"] != adapter["base_fingerprint"]:
             raise GateClosedError("The base model is not the one that the adapter was trained on. Train again.")
-        made = Made(merged, export, adapter, base, verdict)
+        made = Made(merged, export, adapter, base, verdict, tuple(quantized_weights.to_pylist()))
         release = _build(installation, made)
         with installation.ledger() as ledger:
             record_release(ledger, release)

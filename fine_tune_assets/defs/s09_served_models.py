@@ -18,8 +18,9 @@ from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.instructions.storing import read_instruction_set
 from fine_tune_assets.ledger.deployments import live_deployment
 from fine_tune_assets.ledger.rollbacks import find_back
+from fine_tune_assets.serving.left_engines import ENGINES
 from fine_tune_assets.serving.probing import findings_of
-from fine_tune_assets.serving.starting import program_of
+from fine_tune_assets.serving.starting import program_serving
 from fine_tune_assets.serving.switching import (
     START_SECONDS,
     keeping_here,
@@ -72,7 +73,7 @@ def served_models(
         trial = trial_words(ledger, deployment.deployment_id, release_id)
         rollback = rollback_words(find_back(ledger))
         engine = read_release(installation.path(wanted["folder"])).engine
-        answers = program_of(engine, settings).in_words
+        answers = program_serving(settings.layout.run / ENGINES / deployment.deployment_id, engine, settings).in_words
     findings = findings_of(deployment.probes)
     endpoint = f"{settings.gateway_address}/v1"
     row = {

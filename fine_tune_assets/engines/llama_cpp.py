@@ -24,6 +24,8 @@ from fine_tune_assets.engines.running import (
     write_private,
 )
 
+PROGRAM = "The llama-cpp-python server"
+
 
 def start_engine(
     model: Path,
@@ -77,5 +79,7 @@ def start_engine(
         api_key,
         folder,
         die_with_parent,
+        program=PROGRAM,
+        at_once=1,
         shutdown_seconds=SHUTDOWN_SECONDS if serves_users else 0,
     )

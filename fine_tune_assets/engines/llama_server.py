@@ -10,6 +10,7 @@ from pathlib import Path
 from fine_tune_assets.engines.addresses import socket_address
 from fine_tune_assets.engines.running import (
     KEY,
+    SHUTDOWN_SECONDS,
     EngineError,
     RunningEngine,
     engine_environment,
@@ -57,6 +58,9 @@ def start_llama_server(
         api_key,
         folder,
         die_with_parent=False,
+        program=PROGRAM,
+        at_once=parallel,
+        shutdown_seconds=SHUTDOWN_SECONDS,
         answers_while_busy=True,
     )
 

@@ -95,6 +95,11 @@ def read_quantization(adapter: Path, is_quantized: bool) -> Quantization | None:
     return _supported(adapter.name, path) if is_quantized else None
 
 
+def learned_on(adapter: Path) -> Quantization | None:
+    """As `read_quantization`, of an adapter whose method only its own folder tells: one that serves, or did."""
+    return read_quantization(adapter, (adapter / QUANTIZATION).is_file())
+
+
 def _supported(adapter: str, path: Path) -> Quantization:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

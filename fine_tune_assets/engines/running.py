@@ -62,6 +62,10 @@ class RunningEngine:
     """What it was told it may take to finish its answers when it is stopped."""
     answers_while_busy: bool = False
     """Whether it tells that it is well while it computes; one that answers one request at a time does not."""
+    program: str = ""
+    """Which program answers, in words."""
+    at_once: int = 0
+    """Answers that it gives together; 0: as many as fit."""
 
     @property
     def log(self) -> Path:
@@ -83,17 +87,21 @@ def launch(
     folder: Path,
     die_with_parent: bool,
     *,
+    program: str = "",
+    at_once: int = 0,
     shutdown_seconds: float = 0.0,
     answers_while_busy: bool = False,
 ) -> RunningEngine:
     """Start a server and keep what is needed to find it again. It is not healthy yet."""
     _forget_socket(folder)  # of one that died here before
-    record = {
+    record: dict[str, Any] = {
         "alias": alias,
         "url": url,
         "api_key": api_key,
         "shutdown_seconds": shutdown_seconds,
         "answers_while_busy": answers_while_busy,
+        "program": program,
+        "at_once": at_once,
     }
     write_private(folder / RECORD, json.dumps(record))
     process = start_process(
@@ -103,7 +111,7 @@ def launch(
     if identity is None:
         raise EngineError(f"The engine for {alias} ended at once. See {folder / LOG}.")
     write_identity(folder / PROCESS, identity)
-    return RunningEngine(alias, url, api_key, identity, folder, process, shutdown_seconds, answers_while_busy)
+    return RunningEngine(**record, identity=identity, folder=folder, process=process)
 
 
 def engine_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -198,6 +206,12 @@ def stop_recorded_engine(folder: Path, grace_seconds: float) -> None:
     if identity is not None:
         stop_process(identity, folder / LOG, grace_seconds + float(_record(folder).get("shutdown_seconds", 0)))
     _forget(folder)
+
+
+def recorded_program(folder: Path) -> tuple[str, int] | None:
+    """Which program was started in `folder`, and how many answers it gives at once; None if none is, or it does not say."""
+    record = _record(folder)
+    return (record["program"], record["at_once"]) if record.get("program") else None
 
 
 def _record(folder: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from fine_tune_assets.core.errors import TooLongForModelError
 from fine_tune_assets.core.progress import Progress, silent
+from fine_tune_assets.engines.nf4 import read_quantization
 from fine_tune_assets.engines.portable import make_portable
 
 
@@ -103,7 +104,11 @@ def _config_of_first(folder: Path, layers: int) -> Any:
 
 
 def load_adapted(base: Path, adapter: Path, is_quantized: bool = False) -> PeftModel:
-    """The base model with an adapter on it; `with model.disable_adapter():` is the base model alone."""
+    """The base model with an adapter on it; `with model.disable_adapter():` is the base model alone.
+
+    Raises GateClosedError for an adapter that learned on the base in another precision: it would be another model.
+    """
+    read_quantization(adapter, is_quantized)
     model = PeftModel.from_pretrained(load_model(base, is_quantized), adapter, is_trainable=False)
     return model.eval()
 

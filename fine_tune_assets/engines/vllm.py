@@ -26,6 +26,7 @@ from fine_tune_assets.engines.running import (
     new_key,
 )
 
+PROGRAM = "vLLM"
 _CPU_CACHE_GIB = 2
 """Keys and values that vLLM keeps on a machine without a GPU; by default it takes half of the memory."""
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
@@ -84,6 +85,8 @@ def start_vllm(
         api_key,
         folder,
         die_with_parent=serving is None,
+        program=PROGRAM,
+        at_once=0,
         shutdown_seconds=SHUTDOWN_SECONDS if serving is not None else 0,
         answers_while_busy=True,
     )

@@ -1,7 +1,8 @@
 """The models that are compared: base, candidate and, where there is one, the incumbent.
 
-One base model is loaded once and wears each adapter in turn; an incumbent on another base model answers with the merged
-weights that it was released from. Nothing is loaded that is not what its fingerprint says.
+One base model is loaded once and wears each adapter in turn; an incumbent that learned on it in another precision answers on a
+copy of its own, one on another base model with the merged weights that it was released from. Nothing is loaded that is not what
+its fingerprint says.
 """
 
 import gc
@@ -15,6 +16,7 @@ from typing import Any
 from fine_tune_assets.core.chat import render
 from fine_tune_assets.core.fingerprints import require_folder
 from fine_tune_assets.core.progress import Progress
+from fine_tune_assets.engines.nf4 import learned_on
 from fine_tune_assets.engines.transformers_models import (
     Answer,
     best_device,
@@ -61,6 +63,13 @@ def contestants_of(request: dict[str, Any], progress: Progress) -> list[Contesta
         Contestant("adapter", request["adapter_id"], answering("candidate", CANDIDATE), on_base),
     ]
     if request["incumbent_adapter"]:
+        is_quantized = learned_on(Path(request["incumbent_adapter"])) is not None
+        if is_quantized != request["is_quantized"]:
+            on_own = partial(_answers_on_own_copy, request, is_quantized, _told(progress, "incumbent"))
+            return [
+                Contestant("incumbent", request["incumbent"], on_own, {**on_base, "is_quantized": is_quantized}),
+                *found,
+            ]
         worn = answering("incumbent", INCUMBENT)
         return [*found, Contestant("incumbent", request["incumbent"], worn, on_base)]
     if request["incumbent_weights"]:
@@ -113,6 +122,17 @@ def _answers_wearing(
         model.load_adapter(str(folder), adapter_name=INCUMBENT)
     model.set_adapter(adapter)
     return _answers(model, tokenizer, conversations, request, progress)
+
+
+def _answers_on_own_copy(
+    request: dict[str, Any], is_quantized: bool, progress: Progress, conversations: Sequence[Sequence[dict[str, str]]]
+) -> list[Answer]:
+    """Of an incumbent beside a candidate of the other method, LoRA or QLoRA: it wears the base as it learned on it."""
+    use_threads(request["threads"])
+    base, adapter = Path(request["base_folder"]), Path(request["incumbent_adapter"])
+    require_folder(base, request["base_fingerprint"], "base model")
+    require_folder(adapter, request["incumbent"], "adapter that serves now")
+    return _answers(load_adapted(base, adapter, is_quantized), load_tokenizer(base), conversations, request, progress)
 
 
 def _answers_of_weights(

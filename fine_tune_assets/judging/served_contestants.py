@@ -17,6 +17,7 @@ from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.core.fingerprints import require_folder
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.engines.chat_client import ChatClient, NoReplyError, Question
+from fine_tune_assets.engines.nf4 import learned_on
 from fine_tune_assets.engines.running import EngineError, RunningEngine
 from fine_tune_assets.engines.transformers_models import Answer, best_device, load_tokenizer, write_merged
 from fine_tune_assets.engines.vllm import start_vllm
@@ -31,9 +32,11 @@ _TEMPLATE_TOKENS = 512
 @contextmanager
 def served_contestants(request: dict[str, Any], progress: Progress) -> Iterator[list[Contestant]]:
     """As `contestants_of` of contestants.py. Raises RecipeError for an adapter on a base in 4 bits."""
-    if request["is_quantized"]:
+    incumbent = request["incumbent_adapter"]
+    if request["is_quantized"] or (incumbent and learned_on(Path(incumbent)) is not None):
+        which = "an adapter" if request["is_quantized"] else "the adapter that serves now, one"
         raise RecipeError(
-            "judge.engine: vllm can't answer for an adapter that was trained with QLoRA: it rounds the base model to other 4 "
+            f"judge.engine: vllm can't answer for {which} that was trained with QLoRA: it rounds the base model to other 4 "
             "bits. Set judge.engine: transformers."
         )
     serving = _Serving(request, progress)

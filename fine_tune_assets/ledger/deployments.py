@@ -34,8 +34,8 @@ MAY_FOLLOW: dict[str, frozenset[str]] = {
     "stopped": frozenset(),
     "failed": frozenset(),
 }
-"""State → states that may follow. `live` → `live` is an engine that was started again, at another address. `kept` answers nobody
-and stays up, so that a rollback takes no start."""
+"""State → states that may follow. `live` → `live` is an engine that was started again, at another address. `kept` stays up,
+so that a rollback takes no start, and answers only whom the live one failed."""
 PENDING = ("wanted", "starting", "ready")
 BEHIND = ("draining", "kept")
 """Served before, and still up."""

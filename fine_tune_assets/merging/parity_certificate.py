@@ -4,7 +4,7 @@ Owns the document, the gate that reads a hop, and what the document must say of 
 nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fine_tune_assets.core.errors import GateClosedError
@@ -34,20 +34,25 @@ def require_parity(row: Mapping[str, Any]) -> None:
         )
 
 
-def parity_certificate(merged: Mapping[str, Any], export: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Figures, limits and outcome of each hop from the adapter to what is served: counts and fingerprints only.
+def parity_certificate(
+    merged: Mapping[str, Any], export: Mapping[str, Any] | None, exports: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    """Figures, limits and outcome of each hop from the adapter to what is served, and apart from them of what else was made
+    of the same weights: counts and fingerprints only.
 
-    `export` None where the merged weights themselves are served.
+    `export` None where the merged weights themselves are served. `exports`: all rows of quantized_weights.
     """
     hops = [_hop("adapter", "safetensors", merged["adapter_id"], merged["weights_fingerprint"], merged)]
     if export is not None:
-        names = "safetensors", export["format"], export["weights_fingerprint"], export["fingerprint"]
-        hops.append(_hop(*names, export))
+        hops.append(_hop_of_export(export))
+    served = export["format"] if export is not None else ""
+    same = [row for row in exports if row["weights_fingerprint"] == merged["weights_fingerprint"]]
     return {
         "base_fingerprint": merged["base_fingerprint"],
         "merged_dtype": merged["dtype"],
         "probes_fingerprint": merged["probes_fingerprint"],
         "hops": hops,
+        "not_served": [_hop_of_export(row) for row in same if row["format"] != served],
     }
 
 
@@ -68,16 +73,25 @@ def missing_proof(parity: Mapping[str, Any], adapter_id: str, served_fingerprint
 
 def shown_hops(parity: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """Hop, figure, value, limit: for a card."""
+    shown = [(hop, "") for hop in parity["hops"]] + [(hop, _not_served(hop)) for hop in parity["not_served"]]
     return [
-        (f"{hop['from']} to {hop['to']}", name, value, _shown_limit(hop, name))
-        for hop in parity["hops"]
+        (f"{hop['from']} to {hop['to']}{mark}", name, value, _shown_limit(hop, name))
+        for hop, mark in shown
         for name, value in hop["figures"].items()
     ]
+
+
+def _not_served(hop: Mapping[str, Any]) -> str:
+    return " (not served)" if hop["is_passed"] is True else " (not served, did not pass)"
 
 
 def _shown_limit(hop: Mapping[str, Any], figure: str) -> Any:
     limit = hop["limits"].get(_LIMITS.get(figure))
     return "" if limit is None else limit
+
+
+def _hop_of_export(row: Mapping[str, Any]) -> dict[str, Any]:
+    return _hop("safetensors", row["format"], row["weights_fingerprint"], row["fingerprint"], row)
 
 
 def _hop(

@@ -49,15 +49,15 @@ class EngineView:
     silent_looks: int
     """Looks in a row at which it hung, as `watched` says."""
     unwanted_since: datetime | None = None
-    """Since when no deployment wants it: failed, on trial perhaps, or given up."""
+    """Since when no deployment wants it: failed, on trial perhaps, given up, or kept long enough."""
 
 
 @dataclass(frozen=True)
 class Action:
     """`start` an engine, `warm` it up and report it, `fail` the deployment, `keep` it after draining for a rollback, `retire` it,
-    `stop` the engine."""
+    `dismiss` it: nobody is sent there any more, and the engine stops when its last answer is out; `stop` the engine."""
 
-    kind: Literal["start", "warm", "fail", "keep", "retire", "stop"]
+    kind: Literal["start", "warm", "fail", "keep", "dismiss", "retire", "stop"]
     deployment_id: str
     reason: str = ""
 
@@ -86,7 +86,7 @@ def next_actions(
 
 
 def _may_stop(engine: EngineView, now: datetime, pace: Pace) -> bool:
-    """Whoever was sent there while it was on trial gets the answer to its end."""
+    """Whoever was sent there while it was on trial, or kept, gets the answer to its end."""
     if not engine.is_alive or engine.unwanted_since is None or engine.connections == 0:
         return True
     return (now - engine.unwanted_since).total_seconds() >= pace.drain_maximum_seconds
@@ -128,7 +128,7 @@ def _next_of_old(
     deployment: Deployment, engine: EngineView | None, now: datetime, pace: Pace, is_answered: bool
 ) -> Action | None:
     """What served before: drained first, then kept as long as it was said at the switch, and in any case while the live engine
-    does not answer: it may be the last one that can."""
+    does not answer: it may be the last one that can. Kept, it answers whom the live one failed, and ends no sooner than that."""
     is_kept = _is_kept(deployment, now)
     if engine is None or not engine.is_alive:
         return Action("retire", deployment.deployment_id)
@@ -137,7 +137,7 @@ def _next_of_old(
     if not is_answered and not is_kept and deployment.rollback_reason in (None, BY_HAND):
         return None
     if deployment.state == "kept":
-        return None if is_kept else Action("retire", deployment.deployment_id)
+        return None if is_kept else Action("dismiss", deployment.deployment_id)
     if not _is_drained(deployment, engine, now, pace):
         return None
     return Action("keep" if is_kept else "retire", deployment.deployment_id)

@@ -10,10 +10,11 @@ from pathlib import Path
 from fine_tune_assets.core.memory import available_bytes
 from fine_tune_assets.core.releases import ReleaseFolder
 from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.engines import llama_cpp, llama_server, vllm
 from fine_tune_assets.engines.addresses import AddressError, new_socket
 from fine_tune_assets.engines.llama_cpp import start_engine
 from fine_tune_assets.engines.llama_server import find_llama_server, start_llama_server
-from fine_tune_assets.engines.running import EngineError, RunningEngine
+from fine_tune_assets.engines.running import EngineError, RunningEngine, recorded_program
 from fine_tune_assets.engines.vllm import ServingOptions, start_vllm
 from fine_tune_assets.serving.fitting import GIB, need_of, refusal
 
@@ -36,14 +37,21 @@ class Program:
 
 
 def program_of(engine: str, settings: Settings) -> Program:
-    """Raises EngineError if a setting names a program that is none."""
+    """What would be started now. Raises EngineError if a setting names a program that is none."""
     if engine == "vllm":
-        return Program("vLLM", 0)
+        return Program(vllm.PROGRAM, 0)
     if engine != "llama_cpp":
         raise EngineError(f"No engine is called {engine}. Update this installation, or build the release again.")
     if find_llama_server(settings.llama_server) is not None:
-        return Program("llama-server", settings.llama_parallel)
-    return Program("The llama-cpp-python server", 1)
+        return Program(llama_server.PROGRAM, settings.llama_parallel)
+    return Program(llama_cpp.PROGRAM, 1)
+
+
+def program_serving(engine_folder: Path, engine: str, settings: Settings) -> Program:
+    """What was started in `engine_folder`, whatever settings and PATH of whoever asks say; where nothing runs, what would be.
+    Raises EngineError as `program_of`."""
+    running = recorded_program(engine_folder)
+    return Program(*running) if running is not None else program_of(engine, settings)
 
 
 def require_room(release: ReleaseFolder, settings: Settings) -> None:

@@ -138,6 +138,9 @@ class Supervisor:
             self._fail(deployment, action.reason)
         elif action.kind == "keep":
             report_state(self._ledger, deployment.deployment_id, "kept", detail=deployment.detail)
+        elif action.kind == "dismiss":
+            # Its engine is nobody's then, and is stopped as one: without connections, or when those took too long.
+            report_state(self._ledger, deployment.deployment_id, "stopped", detail=deployment.detail)
         else:
             # Said first: whoever rolls back, or asks for an engine, in this moment must not be sent to one that is going away.
             report_state(self._ledger, deployment.deployment_id, "stopped", detail=action.reason or deployment.detail)

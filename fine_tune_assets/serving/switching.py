@@ -115,9 +115,16 @@ def _until(keep_old: Keeping) -> datetime | None:
 
 
 def wait_until_ready(
-    ledger: Ledger, deployment_id: str, timeout_seconds: float, progress: Progress = silent
+    ledger: Ledger,
+    deployment_id: str,
+    timeout_seconds: float,
+    progress: Progress = silent,
+    tell_seconds: float = _TELL_SECONDS,
 ) -> Deployment:
-    """Wait for the supervisor. Raises ServingError when it gave up, or did not answer in time."""
+    """Wait for the supervisor; progress is told at each new state, and every `tell_seconds`.
+
+    Raises ServingError when it gave up, or did not answer in time.
+    """
     deadline = time.monotonic() + timeout_seconds
     shown, since, told = "", time.monotonic(), 0.0
     while True:
@@ -126,7 +133,7 @@ def wait_until_ready(
             detail = f"{deployment.state}: {deployment.detail}" if deployment else "gone"
             raise ServingError(f"Deployment {deployment_id} did not come up; it is {detail}")
         waited = time.monotonic() - since
-        if deployment.state != shown or waited - told >= _TELL_SECONDS:
+        if deployment.state != shown or waited - told >= tell_seconds:
             shown, told = deployment.state, waited
             progress(_STEPS.index(shown), len(_STEPS) - 1, f"steps to a served release ({shown}, {waited:.0f} s)")
         if deployment.state == "live" or (deployment.state == "ready" and deployment.engine_url is not None):

@@ -53,6 +53,14 @@ def test_a_file_that_is_missing_or_no_yaml_is_refused(tmp_path: Path) -> None:
         load_settings(settings_file(tmp_path, "a: [\n"))
 
 
+def test_a_limit_of_identifiers_that_nobody_looks_for_is_refused() -> None:
+    """Whoever set it believes that users are taken back when patients' names come out."""
+    limit = {PREFIX + "ROLLBACK_IDENTIFIERS": "1"}
+    with pytest.raises(SettingsError, match="FINE_TUNE_GATEWAY_ANSWER_PHI to flag or block"):
+        load_settings(limit)
+    assert load_settings(limit | {PREFIX + "GATEWAY_ANSWER_PHI": "flag"}).rollback_identifiers == 1
+
+
 def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
     """A file of comments only is a good place to start."""
     assert load_settings(settings_file(tmp_path, "# nothing yet\n")) == Settings()

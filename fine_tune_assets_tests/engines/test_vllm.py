@@ -2,11 +2,12 @@
 not in this environment; `make bench-judge` runs it."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
-from fine_tune_assets.engines.running import EngineError
+from fine_tune_assets.engines.running import EngineError, stop_engine
 from fine_tune_assets.engines.vllm import ServingOptions, context_of, start_vllm, vllm_command
 
 PYTHON = Path("/opt/vllm/bin/python")
@@ -61,6 +62,28 @@ def test_without_its_environment_it_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="FINE_TUNE_VLLM_PYTHON"):
         start_vllm(tmp_path / "none", tmp_path, "judge", tmp_path / "run", context_tokens=4096)
     assert not (tmp_path / "run").exists()
+
+
+def test_it_is_told_how_much_to_keep_and_to_tell_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the first it takes half of the memory; and our own packages and settings are not its."""
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nenv > part; mv part seen\nexec sleep 60\n")
+    python.chmod(0o700)
+    for name, value in {"PYTHONPATH": "/ours", "PYTHONHOME": "/ours", "VLLM_NO_USAGE_STATS": "0"}.items():
+        monkeypatch.setenv(name, value)
+    options, folder = ServingOptions(cpu_cache_gib=7), tmp_path / "run"
+    engine = start_vllm(python, tmp_path, "r-1", folder, context_tokens=64, socket=tmp_path / "e.sock", serving=options)
+    try:
+        deadline = time.monotonic() + 30
+        while not (folder / "seen").is_file():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        stop_engine(engine, 1, is_hung=True)
+    told = dict(line.split("=", 1) for line in (folder / "seen").read_text().splitlines() if "=" in line)
+    assert (told["VLLM_CPU_KVCACHE_SPACE"], told["VLLM_API_KEY"]) == ("7", engine.api_key)
+    assert (told["VLLM_NO_USAGE_STATS"], told["DO_NOT_TRACK"], told["HF_HUB_OFFLINE"]) == ("1", "1", "1")
+    assert not {"PYTHONPATH", "PYTHONHOME", "TQDM_DISABLE"} & told.keys()
 
 
 def test_no_context_is_longer_than_the_model_was_made_for(tmp_path: Path) -> None:

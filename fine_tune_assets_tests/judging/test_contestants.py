@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fine_tune_assets.core.errors import ChangedFolderError
+from fine_tune_assets.core.errors import ChangedFolderError, GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_folder
 from fine_tune_assets.core.progress import silent
 
@@ -21,7 +21,7 @@ def _base(folder: Path, tokenizer_from: Path, seed: int) -> Path:
 
     torch.manual_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_from)
-    sizes = {"vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+    sizes = {"vocab_size": len(tokenizer), "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
     LlamaForCausalLM(LlamaConfig(**sizes, num_attention_heads=4, num_key_value_heads=2)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
@@ -39,6 +39,18 @@ def small_adapter(folder: Path, base: Path, seed: int) -> Path:
     return folder
 
 
+def quantized_adapter(folder: Path, base: Path, seed: int) -> Path:
+    """As QLoRA leaves one: with the record of the 4 bits that it learned on."""
+    from fine_tune_assets.engines.nf4 import QUANTIZATION, quantization_of
+    from fine_tune_assets.engines.transformers_models import load_model
+
+    record = quantization_of(load_model(base, is_quantized=True))
+    assert record is not None
+    small_adapter(folder, base, seed)
+    (folder / QUANTIZATION).write_text(record.as_json(), encoding="utf-8")
+    return folder
+
+
 @pytest.fixture(scope="module")
 def folders(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("contestants")
@@ -48,10 +60,11 @@ def folders(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         "adapter": small_adapter(root / "adapter", base, 3),
         "older": small_adapter(root / "older", base, 4),
         "other": other,
+        "quantized": quantized_adapter(root / "quantized", base, 4),
     }
 
 
-def _request(folders: dict[str, Path], **changes: str) -> dict[str, Any]:
+def _request(folders: dict[str, Path], **changes: Any) -> dict[str, Any]:
     return {
         "base_folder": str(folders["base"]),
         "base_fingerprint": fingerprint_folder(folders["base"]),
@@ -84,6 +97,45 @@ def test_base_candidate_and_incumbent_each_answer_with_their_own_weights(folders
     assert answers["incumbent"] == alone["adapter"]
     assert answers["base"] == alone["base"]
     assert len({json.dumps(texts) for texts in answers.values()}) == 3
+
+
+def _as_candidate(folders: dict[str, Path], name: str, is_quantized: bool) -> dict[str, Any]:
+    adapter = folders[name]
+    named = {"adapter_folder": str(adapter), "adapter_id": fingerprint_folder(adapter)}
+    return _request(folders, **named, is_quantized=is_quantized)
+
+
+def _as_incumbent(folders: dict[str, Path], name: str) -> dict[str, str]:
+    return {"incumbent": fingerprint_folder(folders[name]), "incumbent_adapter": str(folders[name])}
+
+
+@pytest.mark.parametrize(("candidate", "incumbent"), [("adapter", "quantized"), ("quantized", "older")])
+def test_an_incumbent_of_the_other_method_answers_on_the_base_as_it_learned_on_it(
+    folders: dict[str, Path], candidate: str, incumbent: str
+) -> None:
+    """LoRA beside QLoRA: worn on the candidate's precision it would be another model than the one that serves. `older` and
+    `quantized` are the same numbers, so only the base beneath them differs."""
+    from fine_tune_assets.judging.contestants import contestants_of
+
+    is_quantized = incumbent == "quantized"
+    request = {**_as_candidate(folders, candidate, not is_quantized), **_as_incumbent(folders, incumbent)}
+    alone = _answers(_as_candidate(folders, incumbent, is_quantized))
+    assert _answers(request)["incumbent"] == alone["adapter"]
+    assert (
+        alone["adapter"]
+        != _answers(_as_candidate(folders, "older" if is_quantized else "quantized", not is_quantized))["adapter"]
+    )
+    decided = {c.role: c.decided_by["is_quantized"] for c in contestants_of(request, silent)}
+    assert decided == {"base": not is_quantized, "adapter": not is_quantized, "incumbent": is_quantized}
+
+
+@pytest.mark.parametrize(("name", "is_quantized"), [("adapter", True), ("quantized", False)])
+def test_an_adapter_is_not_worn_on_another_precision_than_it_learned_on(
+    folders: dict[str, Path], name: str, is_quantized: bool
+) -> None:
+    """Whatever the request says: its own folder tells what it was trained on."""
+    with pytest.raises(GateClosedError, match="Train again"):
+        _answers(_as_candidate(folders, name, is_quantized))
 
 
 def test_an_incumbent_on_another_base_model_answers_with_its_merged_weights(folders: dict[str, Path]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from fine_tune_assets.core.errors import ChangedFolderError, RecipeError
 from fine_tune_assets.core.fingerprints import fingerprint_folder
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets_tests.judging.test_contestants import CONVERSATIONS, _request, folders
+from fine_tune_assets_tests.judging.test_contestants import CONVERSATIONS, _as_incumbent, _request, folders
 
 __all__ = ["folders"]
 pytestmark = pytest.mark.slow
@@ -26,6 +26,14 @@ def test_an_adapter_on_a_base_in_4_bits_does_not_answer_there(folders: dict[str,
     """vLLM would round the base model otherwise: another model than the one that was trained."""
     with pytest.raises(RecipeError, match=r"judge\.engine: transformers"):
         _answers({**_request(folders), "is_quantized": True}, tmp_path)
+
+
+def test_an_incumbent_on_a_base_in_4_bits_does_not_answer_there_either(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    """Merged into the unquantised base it is not the model that serves: a candidate would be compared with nobody's."""
+    with pytest.raises(RecipeError, match="the adapter that serves now"):
+        _answers({**_request(folders), **_as_incumbent(folders, "quantized")}, tmp_path)
 
 
 def test_weights_that_were_changed_on_the_disk_are_not_served(folders: dict[str, Path], tmp_path: Path) -> None:

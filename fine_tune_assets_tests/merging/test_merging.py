@@ -16,7 +16,7 @@ from fine_tune_assets.engines.transformers_models import load_tokenizer
 from fine_tune_assets.merging.exports import LOCK as EXPORT_LOCK
 from fine_tune_assets.merging.exports import Export, TooFarError, _near_enough, _read_gguf, export_all
 from fine_tune_assets.merging.llama_cpp_reading import opened, require_same_tokens
-from fine_tune_assets.merging.merging import LOCK, Merge, merge_adapter
+from fine_tune_assets.merging.merging import LOCK, SCRATCH, Merge, merge_adapter
 from fine_tune_assets.merging.parity import parity_of, why_not
 from fine_tune_assets.merging.probes import Probes, make_probes
 from fine_tune_assets.merging.reading import adapted, loaded, read_model
@@ -104,6 +104,27 @@ def test_the_probes_file_holds_answers_and_nothing_of_a_patient(merged: Any) -> 
 def test_the_served_template_is_the_original_one(smollm2: Path, merged: Any) -> None:
     """Byte for byte: another template would ask the model what it was not trained on."""
     assert (merged.folder / "chat_template.jinja").read_bytes() == (smollm2 / "chat_template.jinja").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def after_a_kill(two_layers: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A merge where one that was killed had written its weights."""
+    root = tmp_path_factory.mktemp("killed")
+    (root / "weights" / SCRATCH).mkdir(parents=True)
+    (root / "weights" / SCRATCH / "model-00002-of-00002.safetensors").write_bytes(b"half of it")
+    return _merge(two_layers, make_adapter(two_layers, root / "lora"), root / "weights", limits=ANYTHING)
+
+
+def test_what_a_killed_merge_left_is_in_no_merged_model(after_a_kill: Any) -> None:
+    """Files of another adapter would get into this one's fingerprint, and on to users."""
+    assert "model-00002-of-00002.safetensors" not in {path.name for path in after_a_kill.folder.iterdir()}
+    assert not (after_a_kill.folder.parent / SCRATCH).exists()
+
+
+def test_the_generation_config_is_the_base_models(two_layers: Path, after_a_kill: Any) -> None:
+    """It names where an answer ends: without one of the tokens an answer goes on into the next turn."""
+    name = "generation_config.json"
+    assert (after_a_kill.folder / name).read_bytes() == (two_layers / name).read_bytes()
 
 
 def test_a_merge_that_changes_the_model_is_refused_and_leaves_nothing(two_layers: Path, tmp_path: Path) -> None:

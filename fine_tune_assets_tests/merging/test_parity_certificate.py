@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from fine_tune_assets.core.errors import GateClosedError
-from fine_tune_assets.merging.parity_certificate import parity_certificate, require_parity
+from fine_tune_assets.merging.parity_certificate import missing_proof, parity_certificate, require_parity, shown_hops
 
 
 def _row(**changes: Any) -> dict[str, Any]:
@@ -45,3 +45,21 @@ def test_the_certificate_names_every_hop_with_its_figures_and_limits() -> None:
     assert first["limits"]["minimum_top1"] == 0.995
     assert (second["is_passed"], second["figures"]["mean_kl"], second["why"]) == (False, None, "too far")
     assert len(parity_certificate(merged, None)["hops"]) == 1
+
+
+def test_other_exports_are_told_as_not_served_and_are_no_part_of_the_chain() -> None:
+    """Whoever has the release sees what finer and coarser formats cost; none of them proves what is served."""
+    merged = _row(adapter_id="a", base_fingerprint="b", dtype="float16", probes_fingerprint="p")
+    served = _row(format="q8_0", fingerprint="q")
+    coarse = _row(format="q4_k_m", fingerprint=None, mean_kl=0.3, is_passed=False, why="too far")
+    of_others = _row(format="f16", fingerprint="f", weights_fingerprint="older")
+    parity = parity_certificate(merged, served, [served, coarse, of_others])
+    assert [hop["to"] for hop in parity["hops"]] == ["safetensors", "q8_0"]
+    assert [(hop["to"], hop["figures"]["mean_kl"], hop["is_passed"]) for hop in parity["not_served"]] == [
+        ("q4_k_m", 0.3, False)
+    ]
+    assert missing_proof(parity, "a", "q") == ""
+    assert ("safetensors to q4_k_m (not served, did not pass)", "mean_kl", 0.3, 0.002) in shown_hops(parity)
+    by_vllm = parity_certificate(merged, None, [served, coarse])
+    assert [hop["to"] for hop in by_vllm["not_served"]] == ["q8_0", "q4_k_m"]
+    assert missing_proof(by_vllm, "a", "w") == ""

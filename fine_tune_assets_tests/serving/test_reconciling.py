@@ -81,7 +81,8 @@ def test_draining_ends_when_the_last_answer_is_out(age_seconds: float, connectio
         ("draining", _engine(), NOW, "retire"),
         ("draining", _engine(**DEAD), LATER, "retire"),
         ("kept", _engine(), LATER, None),
-        ("kept", _engine(), NOW, "retire"),
+        ("kept", _engine(), NOW, "dismiss"),
+        ("kept", _engine(connections=1), NOW, "dismiss"),  # it ends when that answer is out
         ("kept", _engine(**DEAD), LATER, "retire"),
         ("kept", None, LATER, "retire"),
         ("kept", _engine(silent_looks=PACE.silent_looks), LATER, "retire"),  # it hangs: nobody can go back to it
@@ -104,7 +105,7 @@ def test_what_served_before_is_kept_until_its_time_is_up(
     [
         ("kept", NOW, None, None),
         ("kept", NOW, BY_HAND, None),
-        ("kept", NOW, "failed", "retire"),  # it answers nobody
+        ("kept", NOW, "failed", "dismiss"),  # it answers nobody
         ("draining", NOW, None, None),
         ("draining", None, None, None),
         ("draining", LATER, None, "keep"),

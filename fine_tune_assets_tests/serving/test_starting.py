@@ -12,16 +12,22 @@ from fine_tune_assets.core.releases import MODEL, ReleaseFolder
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.addresses import AddressError, new_socket
 from fine_tune_assets.engines.gguf_header import cache_bytes_per_token, read_gguf_header
-from fine_tune_assets.engines.llama_server import llama_server_command
-from fine_tune_assets.engines.running import EngineError
+from fine_tune_assets.engines.llama_server import llama_server_command, start_llama_server
+from fine_tune_assets.engines.running import SHUTDOWN_SECONDS, EngineError, adopt_engine, stop_engine
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import find_deployment, live_deployment, report_state, want_release
 from fine_tune_assets.ledger.rollbacks import find_back
 from fine_tune_assets.serving.fitting import GIB, Need, need_of, refusal
 from fine_tune_assets.serving.reconciling import Pace
-from fine_tune_assets.serving.starting import program_of
+from fine_tune_assets.serving.starting import program_of, program_serving
 from fine_tune_assets.serving.supervisor import Supervisor
-from fine_tune_assets.serving.switching import keeping_time, rollback_words, serve_release
+from fine_tune_assets.serving.switching import (
+    ServingError,
+    keeping_time,
+    rollback_words,
+    serve_release,
+    wait_until_ready,
+)
 from fine_tune_assets_tests.serving.ticking import tick_until
 from fine_tune_assets_tests.serving.tiny import build_release, make_ready, switched, tiny_gguf
 
@@ -53,6 +59,28 @@ def test_the_program_that_serves_is_said_with_how_many_it_answers(
         program_of("llama_cpp", replace(settings, llama_server=str(tmp_path / "none")))
     with pytest.raises(EngineError, match="tgi"):
         program_of("tgi", settings)
+
+
+def test_the_program_that_runs_is_told_and_it_gets_time_for_its_last_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks may have other settings and another PATH than the supervisor; and a record without a time means 10 seconds."""
+    program, folder = tmp_path / "any-server", tmp_path / "engine"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", "/bin:/usr/bin")
+    socket = new_socket(tmp_path / "s")
+    engine = start_llama_server(
+        program, Path("m"), "r-1", folder, socket=socket, threads=1, parallel=3, context_tokens=64
+    )
+    try:
+        assert "llama-server answers 3 requests at once" in program_serving(folder, "llama_cpp", Settings()).in_words
+        adopted = adopt_engine(folder)
+        assert adopted is not None
+        assert (engine.shutdown_seconds, adopted.shutdown_seconds) == (SHUTDOWN_SECONDS, SHUTDOWN_SECONDS)
+    finally:
+        stop_engine(engine, 1, is_hung=True)
+    assert "one request at a time" in program_serving(folder, "llama_cpp", Settings()).in_words
 
 
 def test_a_socket_lies_in_a_folder_of_this_user_and_a_path_that_is_too_long_is_refused(tmp_path: Path) -> None:
@@ -115,6 +143,22 @@ def test_memory_is_looked_at_when_the_new_engine_has_taken_its_own(ledger: Ledge
     assert find_deployment(ledger, first.deployment_id).keep_until is not None  # type: ignore[union-attr]
     serve_release(ledger, "r-2", timeout_seconds=1, keep_old=keep_old)
     assert len(asked) == 1
+
+
+def test_whoever_waits_for_an_engine_is_told_again_and_again(ledger: Ledger) -> None:
+    """vLLM takes minutes to start: without a word it looks as if nothing happened."""
+    told: list[tuple[int, int, str]] = []
+    name = make_ready(ledger, "r-1", upto="wanted").deployment_id
+    starting = threading.Timer(0.9, lambda: report_state(ledger, name, "starting"))
+    starting.start()
+    with pytest.raises(ServingError, match="still starting"):
+        wait_until_ready(ledger, name, 2, lambda *words: told.append(words), tell_seconds=0.3)
+    starting.join()
+    states = [(done, total, what.partition("(")[2].partition(",")[0]) for done, total, what in told]
+    assert set(states) == {(0, 3, "wanted"), (1, 3, "starting")}
+    assert states == sorted(states)
+    assert states.count((0, 3, "wanted")) >= 2
+    assert states.count((1, 3, "starting")) >= 2
 
 
 def test_a_rollback_is_told_in_one_wording(ledger: Ledger) -> None:

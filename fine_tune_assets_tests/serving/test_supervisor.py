@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -29,12 +30,13 @@ from fine_tune_assets.ledger.deployments import (
     want_release,
 )
 from fine_tune_assets.ledger.encryption import KEY_NAME
+from fine_tune_assets.ledger.targets import find_targets
 from fine_tune_assets.ledger.trial_rows import TrialPlan
 from fine_tune_assets.ledger.trials import begin_trial, fail_trial, find_trial
-from fine_tune_assets.serving.reconciling import Pace
+from fine_tune_assets.serving.reconciling import Action, Pace
 from fine_tune_assets.serving.supervisor import Supervisor
 from fine_tune_assets_tests.serving.ticking import tick_until
-from fine_tune_assets_tests.serving.tiny import build_release, held_connection
+from fine_tune_assets_tests.serving.tiny import build_empty_release, build_release, held_connection, switched
 
 PLAN = TrialPlan(percent=10, seconds=600, minimum_requests=1, maximum_seconds=6000)
 PACE = Pace(drain_minimum_seconds=0.2, stop_grace_seconds=5, startup_seconds=60, silent_looks=2)
@@ -171,6 +173,40 @@ def test_a_live_engine_that_is_killed_comes_back_at_a_new_address(settings: Sett
         tick_until(supervisor, lambda: _address(ledger) is not None)
         assert _address(ledger) != before.engine_url
         assert _state(ledger, name) == "live"
+
+
+def test_an_engine_that_ends_again_and_again_is_started_ever_later(
+    settings: Settings, ledger: Ledger, tmp_path: Path
+) -> None:
+    """Started at once each time it would take the machine's processors. One that ran for a minute starts afresh."""
+    program = tmp_path / "ends"
+    program.write_text("#!/bin/sh\nsleep 0.5\nexit 1\n")
+    program.chmod(0o700)
+    release_id = build_empty_release(settings, ledger, "One.", {})
+    name = switched(ledger, release_id).deployment_id
+    own, now = replace(settings, llama_server=str(program)), datetime.now(UTC)
+    with _supervisor(own, ledger, replace(PACE, backoff_maximum_seconds=5)) as supervisor:
+
+        def started(after_seconds: float) -> bool:
+            return supervisor.tick(now + timedelta(seconds=after_seconds)) == [Action("start", name)]
+
+        assert started(0)
+        since = 0.0
+        for wait in (1, 3, 5, 5):  # 2 ** failures - 1, and no more than five
+            _wait_until_ended(settings, name)
+            assert not started(since)  # its end is noticed
+            assert not started(since + wait - 0.1)
+            assert started(since + wait)
+            since += wait
+        _wait_until_ended(settings, name)
+        assert started(since + 60)
+
+
+def _wait_until_ended(settings: Settings, name: str) -> None:
+    deadline = time.monotonic() + 60
+    while adopt_engine(settings.layout.run / "engines" / name) is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_a_live_engine_that_hangs_while_somebody_waits_is_started_again(settings: Settings, ledger: Ledger) -> None:
@@ -321,9 +357,7 @@ def test_an_engine_that_ends_is_none_in_the_ledger_before_it_is_gone(settings: S
         engine = adopt_engine(settings.layout.run / "engines" / kept.deployment_id)
         assert engine is not None
         os.kill(engine.identity.pid, signal.SIGSTOP)  # it takes its time to end
-        ticking = threading.Thread(
-            target=tick_until, args=(supervisor, lambda: _state(ledger, kept.deployment_id) == "stopped")
-        )
+        ticking = threading.Thread(target=tick_until, args=(supervisor, lambda: not engine.is_alive))
         ticking.start()
         while (found := find_deployment(ledger, kept.deployment_id)) is not None and found.engine_url is not None:
             time.sleep(0.01)
@@ -332,6 +366,21 @@ def test_an_engine_that_ends_is_none_in_the_ledger_before_it_is_gone(settings: S
         assert found.state == "stopped"
         ticking.join()
         assert not engine.is_alive
+
+
+def test_who_is_answered_by_a_kept_engine_is_answered_to_the_end(settings: Settings, ledger: Ledger) -> None:
+    """A request that the live one failed went over to it: the end of its time must not cut that answer off."""
+    with _supervisor(settings, ledger) as supervisor:
+        kept, _ = _two(supervisor, settings, ledger, timedelta(seconds=8))
+        engine = adopt_engine(settings.layout.run / "engines" / kept.deployment_id)
+        assert engine is not None
+        with held_connection(engine):
+            tick_until(supervisor, lambda: _state(ledger, kept.deployment_id) == "stopped")
+            assert kept.deployment_id not in {target.deployment_id for target in find_targets(ledger)}
+            for _ in range(3):
+                supervisor.tick(datetime.now(UTC))
+            assert engine.is_alive
+        tick_until(supervisor, lambda: not engine.is_alive)
 
 
 def test_after_a_power_cut_the_old_address_is_forgotten_at_once(settings: Settings, ledger: Ledger) -> None:
