@@ -14,6 +14,7 @@ from fine_tune_assets.core.fingerprints import fingerprint_table, short
 from fine_tune_assets.defs.automation import on_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.resources import Installation, Worker
+from fine_tune_assets.defs.s06_adapters import GPU
 from fine_tune_assets.defs.s07_own_ratings import own_ratings
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.judging.evidence import JudgeAsked, standing_of
@@ -62,6 +63,7 @@ expert_ratings = dg.AssetSpec(
 @dg.asset(
     group_name=GROUP,
     deps=[rated_answers, expert_ratings, recipe_section("judge"), recipe_section("gate")],
+    pool=GPU,
     automation_condition=on_new_inputs(),
     description="How well the judge's grades and choices agree with those of people.",
     owners=OWNERS["clinical"],
