@@ -220,7 +220,7 @@ def required_verdict(installation: Installation, adapter: dict[str, Any]) -> Ver
 def candidate_beats_the_incumbent(installation: Installation, promotion_verdicts: pa.Table) -> dg.AssetCheckResult:
     with errors_for_people():
         evidence = _stored_evidence(installation, promotion_verdicts)
-        return figures_checked(against_the_gain(evidence), evidence.of("target"))
+        return figures_checked(against_the_gain(evidence, gate_of(evidence)), evidence.of("target"))
 
 
 @dg.asset_check(

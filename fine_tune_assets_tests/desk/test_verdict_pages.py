@@ -132,6 +132,20 @@ def test_only_a_hold_can_be_signed(site: Site, decision: str) -> None:
     assert signers_of(site.ledger, verdict.verdict_id) == []
 
 
+def test_a_hold_that_most_grades_are_missing_from_is_not_offered_and_not_taken(site: Site) -> None:
+    """The page says why, so that nobody looks for the button."""
+    gate = {**DOCUMENT["gate"], "maximum_missing_fraction": 0.05}
+    verdict = record(site, document=DOCUMENT | {"missing_grades": 600, "gate": gate})
+    path, chief = f"/verdicts/{verdict.verdict_id}", enter(site, "Chief")
+    shown = unescape(chief.get(path).text)
+    assert f"{path}/sign" not in shown
+    assert "Nobody can sign it: more grades are missing than the recipe allows" in shown
+    reply = chief.post(f"{path}/sign", {"reason": REASON}, page="/account")
+    assert reply.status_code == 409
+    assert "600 of 780 test examples have no grade" in unescape(reply.text)
+    assert signers_of(site.ledger, verdict.verdict_id) == []
+
+
 def test_a_hold_that_was_superseded_can_not_be_signed(site: Site) -> None:
     """The newest verdict decides; a signature on an older one would be worth nothing."""
     old = record(site)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fine_tune_assets.core.missing_grades import why_unsignable
 from fine_tune_assets.judging.evidence import Tables, evidence_json, gate_of, read_evidence
 from fine_tune_assets.judging.figures import Figure
 from fine_tune_assets.judging.verdicts import Decided, against_its_harms, against_the_gain, decide
@@ -62,7 +63,7 @@ def test_a_clearly_better_candidate_with_all_its_evidence_is_promoted() -> None:
             "would be enough to find a gain of 0.50",
         ),
         ({"judge_scores": graded(gains([1.0, 2.0, 1.5]))}, "hold", "Not enough evidence: 3 test examples"),
-        ({"judge_scores": graded(dict.fromkeys("abcdef", (None, 4.0)))}, "hold", "no comparison"),
+        ({"judge_scores": graded(dict.fromkeys("abcdef", (None, 4.0)))}, "hold", "6 of 6 test examples"),
         (
             {"judge_scores": graded({**GOOD_GRADES, **dict.fromkeys("abcdef", (9.0, None))})},
             "hold",
@@ -167,6 +168,41 @@ def test_grades_that_are_missing_are_the_worst_that_they_can_be() -> None:
     decided = _decided(judge_scores=graded({**weak, "x": (None, 9.0), "y": (None, 9.0)}))
     assert decided.decision == "hold"
     assert "with the worst that they can be" in decided.reasons[0]
+
+
+BAD_REST = graded({**gains([-2.0 + (i % 5) / 4 for i in range(20)]), **{f"x{i}": (None, 4.0) for i in range(60)}})
+"""20 grades that say "worse", of 80 examples."""
+
+
+def test_with_too_many_grades_missing_the_rest_neither_refuses_nor_lets_through() -> None:
+    """A refusal can't be signed away: it must not come from the few grades of a judge that failed on most."""
+    groups = {"site: one": [f"e{i:03}" for i in range(20)]}
+    decided = _decided(replace(GATE, minimum_group_examples=8), judge_scores=BAD_REST, gathered={"groups": groups})
+    assert decided.decision == "hold"
+    assert decided.reasons == (
+        "60 of 80 test examples have no grade, more than the 5% that the recipe allows: grades decide nothing. Materialize "
+        "judge_scores again.",
+    )
+    whole = _decided(judge_scores=graded(gains([-2.0 + (i % 5) / 4 for i in range(20)])))
+    assert whole.decision == "refuse"
+
+
+def test_what_is_measured_without_grades_refuses_all_the_same() -> None:
+    """A secret that came back is no less bad where the judge was away."""
+    leaked = remembered(extracted=1, p_value=0.001, is_clean=False, why="1 of 20 canaries was extracted.")
+    decided = _decided(judge_scores=BAD_REST, memorization_probes=leaked)
+    assert decided == Decided("refuse", ("Memorised training data (canaries_1). 1 of 20 canaries was extracted.",))
+    forgetful = _decided(judge_scores=BAD_REST, retained_abilities=retained(copa=(0.9, 0.3)))
+    assert forgetful.decision == "refuse"
+    assert "Forgets copa" in forgetful.reasons[0]
+
+
+def test_the_hold_for_missing_grades_is_the_one_that_nobody_can_sign() -> None:
+    """The ledger reads the rule out of the document that the gate wrote."""
+    few, enough = (evidence(replace(GOOD_TABLES, judge_scores=scores)) for scores in (BAD_REST, graded(GOOD_GRADES)))
+    assert why_unsignable(evidence_json(few)) in decide(few, GATE).reasons
+    assert why_unsignable(evidence_json(enough)) == ""
+    assert against_the_gain(few, GATE) == decide(few, GATE).reasons
 
 
 GRADES = st.lists(
@@ -292,5 +328,5 @@ def test_the_checks_give_the_reasons_of_the_verdict() -> None:
     bad = evidence(
         Tables(graded(gains([-2.0, -1.0] * 20)), agreement(), retained(copa=(0.9, 0.2))), candidate=CANDIDATE
     )
-    assert (*against_the_gain(bad), *against_its_harms(bad, GATE)) == decide(bad, GATE).reasons
-    assert against_the_gain(evidence()) == against_its_harms(evidence(), GATE) == ()
+    assert (*against_the_gain(bad, GATE), *against_its_harms(bad, GATE)) == decide(bad, GATE).reasons
+    assert against_the_gain(evidence(), GATE) == against_its_harms(evidence(), GATE) == ()
