@@ -134,7 +134,9 @@ def test_a_model_file_is_served_for_the_time_of_judging_only(tmp_path: Path) -> 
         (running,) = (tmp_path / "run").iterdir()
         assert (running / "process.json").is_file()
         (served,) = json.loads((running / CONFIG).read_text())["models"]
-        assert served["n_gpu_layers"] == -1  # a GPU does it many times faster; without one, as here, it is computed all the same
+        assert (
+            served["n_gpu_layers"] == -1
+        )  # a GPU does it many times faster; without one, as here, it is computed all the same
     assert not running.exists()
     with judge_of(_request(tmp_path)) as judge:
         assert judge.compare([PAIR], silent) == [first]

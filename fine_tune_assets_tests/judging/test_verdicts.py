@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fine_tune_assets.core.missing_grades import why_unsignable
-from fine_tune_assets.judging.evidence import Tables, evidence_json, gate_of, read_evidence
+from fine_tune_assets.core.tables import JUDGE_AGREEMENT, JUDGE_SCORES, table_of
+from fine_tune_assets.judging.evidence import Tables, evidence_json, gate_of, gather, read_evidence
 from fine_tune_assets.judging.figures import Figure
 from fine_tune_assets.judging.verdicts import Decided, against_its_harms, against_the_gain, decide
 from fine_tune_assets.recipes.schema import GateSettings
@@ -19,6 +20,7 @@ from fine_tune_assets_tests.judging.made import (
     GATE,
     GOOD_GRADES,
     GOOD_TABLES,
+    JUDGE,
     STRICT,
     agreement,
     checked,
@@ -301,9 +303,11 @@ def test_the_document_has_what_readers_of_it_ask_for() -> None:
     assert set(document) == {
         "adapter_id", "base_fingerprint", "instruction_set_fingerprint", "recipe_fingerprint", "incumbent", "judge", "gate",
         "figures", "expected", "missing_grades", "power", "distributions", "fingerprints",
-        "preferences",
+        "preferences", "on_peoples_scale",
     }  # fmt: skip
-    assert set(document["judge"]) == {"version", "kind", "agreement", "floor", "licensed", "why_not"}
+    assert set(document["judge"]) == {
+        "version", "kind", "agreement", "floor", "licensed", "why_not", "cannot_see", "labelled_sets",
+    }  # fmt: skip
     assert {"family", "name", "unit", "candidate", "incumbent", "difference", "low", "high", "p", "adjusted_p", "items",
             "margin", "outcome", "why"} <= set(document["figures"][0])  # fmt: skip
     assert {"examples", "needed", "detectable"} <= set(document["power"])
@@ -311,6 +315,54 @@ def test_the_document_has_what_readers_of_it_ask_for() -> None:
     assert {"judge_scores", "judge_agreement", "retained_abilities", "adapter", "recipe"} <= set(
         document["fingerprints"]
     )
+
+
+def test_the_document_names_the_rated_answers_behind_the_licence_and_whatever_else_was_asked() -> None:
+    """An auditor who has the files can tell whether they are the ones."""
+    made = gather(CANDIDATE, GOOD_TABLES, {}, GATE, JUDGE, {}, {"ability_questions_copa": "questions-1"})
+    assert made.judge.labelled_sets == {"rated_summaries": "labelled"}
+    assert made.fingerprints["labelled_set_rated_summaries"] == "labelled"
+    assert made.fingerprints["ability_questions_copa"] == "questions-1"
+
+
+def test_the_document_says_what_the_judge_can_not_see() -> None:
+    """A high grade is no proof that nothing was made up."""
+    assert "hallucination" in evidence().judge.cannot_see
+
+
+def test_a_document_of_before_is_read_and_decided_as_it_was() -> None:
+    """It has neither what the judge can't see nor what its licence rests on."""
+    made = evidence()
+    document = json.loads(evidence_json(made))
+    del document["on_peoples_scale"], document["judge"]["cannot_see"], document["judge"]["labelled_sets"]
+    again = read_evidence(json.dumps(document))
+    assert (again.judge.cannot_see, again.judge.labelled_sets, again.on_peoples_scale) == ("", {}, None)
+    assert decide(again, gate_of(again)) == decide(made, GATE)
+
+
+def _with_map(knots: list[list[float]], spearman: float = 0.5) -> Any:
+    row = agreement(spearman).to_pylist()[0]
+    scores = [{**row, "task": "summary"} for row in GOOD_TABLES.judge_scores.to_pylist()]
+    measured = table_of([{**row, "calibration": json.dumps(knots)}], JUDGE_AGREEMENT)
+    return evidence(replace(GOOD_TABLES, judge_agreement=measured, judge_scores=table_of(scores, JUDGE_SCORES)))
+
+
+def test_what_people_would_have_said_is_shown_and_decides_nothing() -> None:
+    """Beyond its ends a map is level: there it would hide that a candidate got worse."""
+    halved = _with_map([[1.0, 1.0], [10.0, 5.5]])
+    assert halved.on_peoples_scale is not None
+    target = halved.target
+    assert target is not None
+    assert target.candidate is not None
+    assert halved.on_peoples_scale.candidate == pytest.approx(1 + (target.candidate - 1) / 2, abs=0.01)
+    assert halved.on_peoples_scale.labelled_sets == ("rated_summaries",)
+    level = _with_map([[1.0, 5.0], [2.0, 5.1]])
+    assert (level.figures, decide(level, GATE)) == (halved.figures, decide(halved, GATE))
+
+
+def test_without_a_licence_nothing_is_put_on_peoples_scale() -> None:
+    """A judge that people disagree with has no map to their grades."""
+    assert _with_map([[1.0, 1.0], [10.0, 5.5]], spearman=0.1).on_peoples_scale is None
 
 
 def test_the_decision_follows_from_the_document_alone() -> None:
