@@ -14,7 +14,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress as Bar
 
-from fine_tune_assets.claims.checking import check_answer
+from fine_tune_assets.cli.answer_facts import facts_of_answers
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.progress import Progress
@@ -52,13 +52,19 @@ def grade(file: Path, output: IO[str]) -> None:
     """Grade answers of your own with the recipe's judge.
 
     JSONL with `id`, `instruction`, `input`, `output` and, where there is one, `reference` a line. One JSON object a line comes
-    out, in the same order: `id`, `score` from 1 to 10 or null, `reason`, `criteria`, `checks`, `judge`.
+    out, in the same order: `id`, `score` from 1 to 10 or null, `on_peoples_scale`, `cannot_see`, `reason`, `criteria`, `checks`,
+    `judge`. With a `task` of the recipe, the checks of its format and length are among them.
     """
     lines, faults = _read(file, ("instruction", "input", "output"))
+    facts = facts_of_answers()
 
     def graded(judge: Judge, part: Sequence[_Line], progress: Progress) -> list[dict[str, Any]]:
         answers = [Answered(str(line.given_id), **line.values) for line in part]
-        return [_graded(line, found) for line, found in zip(part, judge.grade(answers, progress), strict=True)]
+        grades = judge.grade(answers, progress)
+        return [
+            _graded(line, found) | facts.about(judge, answered, found)
+            for line, answered, found in zip(part, answers, grades, strict=True)
+        ]
 
     _run(lines, graded, output, "Grading")
     _require_none_left_out(file, faults)
@@ -90,7 +96,6 @@ def _graded(line: _Line, found: Grade) -> dict[str, Any]:
         "score": found.score,
         "reason": found.reason,
         "criteria": {name: asdict(criterion) for name, criterion in found.criteria.items()},
-        "checks": check_answer(line.values["output"], line.values["input"]),
     }
 
 

@@ -14,9 +14,11 @@ from fine_tune_assets.core.fingerprints import fingerprint_table, short
 from fine_tune_assets.defs.automation import on_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.resources import Installation, Worker
+from fine_tune_assets.defs.s06_adapters import GPU
 from fine_tune_assets.defs.s07_own_ratings import own_ratings
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.judging.evidence import JudgeAsked, standing_of
+from fine_tune_assets.judging.grades import what_it_cant_see
 from fine_tune_assets.judging.judges import judge_request
 from fine_tune_assets.judging.labelled import (
     RATED_SUMMARIES,
@@ -62,6 +64,7 @@ expert_ratings = dg.AssetSpec(
 @dg.asset(
     group_name=GROUP,
     deps=[rated_answers, expert_ratings, recipe_section("judge"), recipe_section("gate")],
+    pool=GPU,
     automation_condition=on_new_inputs(),
     description="How well the judge's grades and choices agree with those of people.",
     owners=OWNERS["clinical"],
@@ -91,7 +94,8 @@ def judge_agreement(
     shipped = [row for row in rows if row["labelled_set"] == RATED_SUMMARIES and row["spearman"] is not None]
     figures = {f"spearman_{row['human_measure']}": row["spearman"] for row in shipped}
     shown = dg.MetadataValue.md(markdown_table([{name: row[name] for name in _SHOWN} for row in rows]))
-    return result("judge_agreement", table, fingerprint_table(table), figures=shown, **figures)
+    blind = what_it_cant_see(installation.recipe.judge.kind, has_reference=True)
+    return result("judge_agreement", table, fingerprint_table(table), figures=shown, cannot_see=blind, **figures)
 
 
 @dg.asset_check(

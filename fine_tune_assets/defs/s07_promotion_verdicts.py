@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.core.fingerprints import fingerprint_file
 from fine_tune_assets.core.records import CANDIDATE_KEY, Verdict
 from fine_tune_assets.core.signing import public_key_file
 from fine_tune_assets.core.tables import PROMOTION_VERDICTS, table_of
@@ -109,18 +110,25 @@ def evidence_on(installation: Installation, adapter: dict[str, Any], tables: Tab
         raise GateClosedError(
             "Grades are about other examples than this instruction set's test split. Materialize judge_scores again."
         )
-    recipe = installation.recipe
+    recipe, incumbent = installation.recipe, incumbent_of(installation, adapter)
     return gather(
         Candidate(
             **{name: adapter[name] for name in (*CANDIDATE_KEY, "recipe_fingerprint")},
-            incumbent=incumbent_of(installation, adapter)["incumbent"],
+            incumbent=incumbent["incumbent"],
         ),
         tables,
         groups_of(asked_inputs(tested.to_pylist(), graded)),
         recipe.gate,
         judge_asked(installation),
         expected_figures(installation),
+        rests_on(installation, incumbent["incumbent_weights_fingerprint"]),
     )
+
+
+def rests_on(installation: Installation, incumbent_weights: str) -> dict[str, str]:
+    """Name → fingerprint of the ability questions, and of the merged weights where those answered for the incumbent."""
+    asked = {f"ability_questions_{path.stem}": fingerprint_file(path) for path in question_files(installation)}
+    return {**asked, **({"incumbent_weights": incumbent_weights} if incumbent_weights else {})}
 
 
 def expected_figures(installation: Installation) -> dict[Family, list[str]]:
@@ -220,7 +228,7 @@ def required_verdict(installation: Installation, adapter: dict[str, Any]) -> Ver
 def candidate_beats_the_incumbent(installation: Installation, promotion_verdicts: pa.Table) -> dg.AssetCheckResult:
     with errors_for_people():
         evidence = _stored_evidence(installation, promotion_verdicts)
-        return figures_checked(against_the_gain(evidence), evidence.of("target"))
+        return figures_checked(against_the_gain(evidence, gate_of(evidence)), evidence.of("target"))
 
 
 @dg.asset_check(

@@ -62,6 +62,8 @@ class JudgeFacts:
     floor: float | None
     is_licensed: bool | None
     why_not: str
+    cannot_see: str
+    """Empty in a document of before."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,9 @@ class Document:
     """Of the grades of candidate and incumbent on the same example."""
     preferences: Preferences | None
     """None in a document of before."""
+    mapped_candidate: float | None
+    """Mean grade on the scale of the people that the judge was measured against; None where nothing maps it."""
+    mapped_incumbent: float | None
     fingerprints: Mapping[str, str]
     gate: Mapping[str, str]
     """Threshold → value."""
@@ -131,6 +136,8 @@ def read_document(evidence: str) -> Document:
         incumbent_grades=_bins(spread.get("incumbent")),
         differences=_bins(spread.get("differences")),
         preferences=_preferences(values.get("preferences")),
+        mapped_candidate=_number(_mapping(values.get("on_peoples_scale")).get("candidate")),
+        mapped_incumbent=_number(_mapping(values.get("on_peoples_scale")).get("incumbent")),
         fingerprints=_fingerprints(values),
         gate=_thresholds(values.get("gate")),
     )
@@ -175,6 +182,7 @@ def _judge(values: Mapping[str, Any]) -> JudgeFacts:
         floor=_number(judge.get("floor", values.get("agreement_floor"))),
         is_licensed=licensed if isinstance(licensed, bool) else None,
         why_not=_text(judge.get("why_not")),
+        cannot_see=_text(judge.get("cannot_see")),
     )
 
 

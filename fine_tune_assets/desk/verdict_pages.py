@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response
 
 from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.core.missing_grades import why_unsignable
 from fine_tune_assets.core.records import CANDIDATE_KEY
 from fine_tune_assets.desk.errors import not_found
 from fine_tune_assets.desk.plots import WIDTH, histogram, intervals, on_scale
@@ -78,6 +79,7 @@ def _verdict_page(desk: "Desk", visit: Visit, refusal: str = "", status: int = 2
         plots=_plots(document),
         closed=_why_closed(desk, found),
         may_sign=_may_sign(visit, found),
+        unsignable=found.verdict.decision == "hold" and bool(why_unsignable(found.verdict.evidence)),
         meaning=MEANING,
         longest=LONGEST_REASON,
         refusal=refusal,
@@ -117,6 +119,7 @@ def _why_closed(desk: "Desk", found: VerdictRecord) -> str:
 def _may_sign(visit: Visit, found: VerdictRecord) -> bool:
     """What the page offers; the ledger decides."""
     is_open = found.verdict.decision == "hold" and found.is_newest and found.is_whole
+    is_open = is_open and not why_unsignable(found.verdict.evidence)
     return (
         is_open
         and "approver" in visit.who.roles

@@ -25,6 +25,8 @@ from fine_tune_assets.engines.running import (
 )
 
 PROGRAM = "The llama-cpp-python server"
+ALL_LAYERS = -1
+"""On the GPU. llama.cpp looks for one itself, and computes on the processor where there is none."""
 
 
 def start_engine(
@@ -36,13 +38,14 @@ def start_engine(
     die_with_parent: bool,
     tells_probabilities: bool = False,
     context_tokens: int = CONTEXT_TOKENS,
+    gpu_layers: int = 0,
     socket: Path | None = None,
 ) -> RunningEngine:
     """Start a server for `model` and return at once; it is not healthy yet. `threads` 0 means all.
 
     It listens on `socket`, or on a port of loopback if there is none. `tells_probabilities`: answer questions about tokens'
     probabilities. It then keeps those of every token of a prompt, 4 bytes for each word of the vocabulary: 1 GB for 2048 tokens
-    of Llama 3.
+    of Llama 3. `gpu_layers`: how many of its layers a GPU computes. What was installed without support for one takes no notice.
     """
     api_key = new_key()
     url = loopback_url() if socket is None else socket_address(socket)
@@ -51,6 +54,7 @@ def start_engine(
         "model": str(model),
         "model_alias": alias,
         "n_ctx": context_tokens,
+        "n_gpu_layers": gpu_layers,
         # Said in any case: the server's own default is to keep them.
         "logits_all": tells_probabilities,
         "n_threads": count,

@@ -7,7 +7,7 @@ from it (see verdicts.py).
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import pyarrow as pa
@@ -16,9 +16,11 @@ from pydantic import TypeAdapter
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.judging import families
 from fine_tune_assets.judging.figures import Family, Figure, rounded, settle
-from fine_tune_assets.judging.grades import HIGHEST, LOWEST
-from fine_tune_assets.judging.licence import closed_because, licence_of
+from fine_tune_assets.judging.grades import HIGHEST, LOWEST, JudgeKind, what_it_cant_see
+from fine_tune_assets.judging.labelled import OWN_EXPERTS
+from fine_tune_assets.judging.licence import Licence, closed_because, licence_of
 from fine_tune_assets.judging.paired_grades import GradedPair, grade_means, graded_pairs, grades_of
+from fine_tune_assets.judging.peoples_scale import MappedMeans, mapped_means
 from fine_tune_assets.judging.power import Power, power_of
 from fine_tune_assets.judging.preferences import Preferences, preferences_in
 from fine_tune_assets.recipes.schema import GateSettings
@@ -39,13 +41,17 @@ class JudgeStanding:
     floor: float
     licensed: bool
     why_not: str
+    cannot_see: str = ""
+    """In plain words; empty in documents of before."""
+    labelled_sets: Mapping[str, str] = field(default_factory=dict)
+    """Name → fingerprint of the answers that its licences rest on; absent in documents of before."""
 
 
 @dataclass(frozen=True)
 class JudgeAsked:
     """What a judge must have a licence for."""
 
-    kind: str
+    kind: JudgeKind
     floor: float
     tasks: tuple[str, ...]
     labelled_sets: Mapping[str, Mapping[str, str]]
@@ -108,6 +114,8 @@ class Evidence:
     """Of everything that it rests on."""
     preferences: Preferences | None = None
     """Informs, and no rule reads it; None in documents of before."""
+    on_peoples_scale: MappedMeans | None = None
+    """The same; None too where the judge has no licence, and so no map."""
 
     def of(self, family: Family) -> tuple[Figure, ...]:
         return tuple(figure for figure in self.figures if figure.family == family)
@@ -124,11 +132,12 @@ def gather(
     gate: GateSettings,
     judge: JudgeAsked,
     expected: Mapping[Family, Sequence[str]],
+    rests_on: Mapping[str, str] | None = None,
 ) -> Evidence:
     """The evidence on a candidate.
 
-    `groups`: group → ids of test examples. `expected`: family → names that its table must hold. Raises GateClosedError where
-    a table is about something else.
+    `groups`: group → ids of test examples. `expected`: family → names that its table must hold. `rests_on`: name → fingerprint of
+    what else answered or was asked. Raises GateClosedError where a table is about something else.
     """
     families.require_about(candidate.adapter_id, {n: t for n, t in vars(tables).items() if n != "judge_agreement"})
     pairs = graded_pairs(tables.judge_scores, candidate.incumbent)
@@ -136,18 +145,40 @@ def gather(
     asked = {("target", "grade"), *(("subgroups", name) for name in groups)}
     asked |= {(family, name) for family, names in expected.items() for name in names}
     grades = grade_means(pairs)
+    standing = judge_standing(tables.judge_scores, tables.judge_agreement, judge)
     return Evidence(
         **vars(candidate),
-        judge=judge_standing(tables.judge_scores, tables.judge_agreement, judge),
+        judge=standing,
         gate=asdict(gate),
         figures=figures,
         expected=tuple(sorted(asked)),  # type: ignore[arg-type]
         missing_grades=sum(not pair.is_whole for pair in pairs),
         power=_rounded(power_of(grades.means if grades else None, gate.worthwhile_gain, gate.minimum_gain)),
         distributions=_distributions(pairs),
-        fingerprints=_fingerprints(candidate, tables),
+        fingerprints={
+            **_fingerprints(candidate, tables),
+            **{f"labelled_set_{name}": found for name, found in standing.labelled_sets.items()},
+            **(rests_on or {}),
+        },
         preferences=preferences_in(tables.judge_scores, candidate.incumbent),
+        on_peoples_scale=_on_peoples_scale(pairs, tables, judge, standing),
     )
+
+
+def _on_peoples_scale(
+    pairs: Sequence[GradedPair], tables: Tables, judge: JudgeAsked, standing: JudgeStanding
+) -> MappedMeans | None:
+    if not standing.licensed:
+        return None
+    columns = tables.judge_scores.select(["example_id", "task"]).to_pylist()
+    tasks = {row["example_id"]: row["task"] for row in columns}
+    licences = [licence_of(tables.judge_agreement, standing.version, task, judge.floor) for task in judge.tasks]
+    graded = [
+        (tasks[pair.example_id], pair.candidate, pair.incumbent)
+        for pair in pairs
+        if pair.candidate is not None and pair.incumbent is not None
+    ]
+    return mapped_means(graded, {found.task: found.scale for found in licences if found.scale is not None})
 
 
 def _figures(
@@ -192,7 +223,25 @@ def standing_of(version: str, agreement_table: pa.Table, asked: JudgeAsked) -> J
     agreements = [licence.agreement for licence in licences if licence.agreement is not None]
     agreement = rounded(min(agreements)) if agreements else None
     why_not = _in_one(closed, asked.tasks)
-    return JudgeStanding(version, asked.kind, agreement, asked.floor, not why_not, why_not)
+    return JudgeStanding(
+        version=version,
+        kind=asked.kind,
+        agreement=agreement,
+        floor=asked.floor,
+        licensed=not why_not,
+        why_not=why_not,
+        cannot_see=what_it_cant_see(asked.kind, has_reference=True),  # every test example has an approved answer
+        labelled_sets=_labelled_sets(licences),
+    )
+
+
+def _labelled_sets(licences: Sequence[Licence]) -> dict[str, str]:
+    """The own experts' ratings are a set of their own for each task."""
+    return {
+        f"{name}_{licence.task}" if name == OWN_EXPERTS else name: found
+        for licence in licences
+        for name, found in sorted(licence.labelled_sets.items())
+    }
 
 
 def _in_one(closed: Mapping[str, str], tasks: Sequence[str]) -> str:

@@ -16,6 +16,25 @@ CRITERIA = ("factual_accuracy", "completeness", "tone", "format")
 JudgeKind = Literal["offline", "endpoint", "folder"]
 """`offline` needs no second model; `endpoint` is an OpenAI-compatible server; `folder` a local model that is served meanwhile."""
 
+_BLIND: Mapping[JudgeKind, str] = {
+    "offline": "It compares words with an expert's answer: it can't see a false statement that is made of the right words (a "
+    "hallucination), nor tone, format, or the same thing in other words.",
+    "endpoint": "It is a language model that looks nothing up: it may overlook what was made up (a hallucination), and can't see "
+    "what is wrong in the input itself.",
+}
+_WITHOUT_REFERENCE: Mapping[JudgeKind, str] = {
+    "offline": "Without a reference answer it sees nothing, and gives no grade.",
+    "endpoint": "Without a reference answer it can't see what an expert would have said beyond the input.",
+}
+
+
+def what_it_cant_see(kind: JudgeKind, has_reference: bool) -> str:
+    """In plain words, for whoever reads a grade: no judge here knows the truth about a patient."""
+    said: JudgeKind = (
+        "offline" if kind == "offline" else "endpoint"
+    )  # a local model and one on a server are blind alike
+    return _BLIND[said] if has_reference else f"{_BLIND[said]} {_WITHOUT_REFERENCE[said]}"
+
 
 @dataclass(frozen=True)
 class Answered:
@@ -52,7 +71,8 @@ class Criterion:
 @dataclass(frozen=True)
 class Grade:
     score: float | None
-    """1 to 10 on the scale of the people that the judge was calibrated on; None when there is no grade, never 0."""
+    """1 to 10 as this judge says it; None when there is no grade, never 0. What people would have said is shown beside it
+    (peoples_scale.py)."""
     reason: str
     """Why it is what it is, or why there is none."""
     criteria: Mapping[str, Criterion] = field(default_factory=dict)

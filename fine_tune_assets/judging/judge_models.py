@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_folder
 from fine_tune_assets.engines.chat_client import ChatClient, ChatServer
-from fine_tune_assets.engines.llama_cpp import start_engine
+from fine_tune_assets.engines.llama_cpp import ALL_LAYERS, start_engine
 from fine_tune_assets.engines.running import RunningEngine
 from fine_tune_assets.engines.vllm import start_vllm
 from fine_tune_assets.judging.grades import JudgeKind
@@ -90,11 +90,12 @@ class FolderModel:
 
     def client(self) -> ChatClient:
         if self._client is None:
-            self._server.start(self._start)
+            self._server.start(self.start_in)
             self._client = self._server.client(ALIAS)
         return self._client
 
-    def _start(self, folder: Path) -> RunningEngine:
+    def start_in(self, folder: Path) -> RunningEngine:
+        """On the GPU where there is one: judging holds its pool, and whoever answered is gone from its memory."""
         if not self.is_gguf:
             return start_vllm(self.vllm_python, self.path, ALIAS, folder, context_tokens=self.context_tokens)
         return start_engine(
@@ -105,6 +106,7 @@ class FolderModel:
             die_with_parent=True,
             tells_probabilities=True,
             context_tokens=self.context_tokens,
+            gpu_layers=ALL_LAYERS,
         )
 
     def close(self) -> None:

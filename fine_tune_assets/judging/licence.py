@@ -5,6 +5,7 @@ asks, so a judge with another model, prompt or rubric, labelled answers with oth
 they are measured. Without one a judge informs and can't promote.
 """
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from fine_tune_assets.judging.labelled import DECIDING_MEASURE, OWN_EXPERTS, RATED_SUMMARIES
+from fine_tune_assets.judging.peoples_scale import PeoplesScale
 
 MINIMUM_RATINGS = 20
 """Of an installation's own experts about a task, below which they say nothing: with 20, a true correlation of .6 has a 95 %
@@ -34,6 +36,8 @@ class Licence:
     """Name → fingerprint of the answers that it rests on."""
     why_not: str
     """Empty when the judge is licensed."""
+    scale: PeoplesScale | None = None
+    """What its grades are on people's scale: on the own experts' where they said enough. None without a licence."""
 
 
 def licence_of(table: pa.Table, judge_version: str, task: str, floor: float) -> Licence:
@@ -47,11 +51,23 @@ def licence_of(table: pa.Table, judge_version: str, task: str, floor: float) -> 
     own = [row for row in rows if _is(row, OWN_EXPERTS) and row["task"] == task and _says_something(row)]
     counted = [*shipped, *own]
     found = [agreement for row in counted if (agreement := agreement_in(row)) is not None]
+    why_not = _why_not(shipped, own, floor)
     return Licence(
         task=task,
         agreement=min(found) if len(found) == len(counted) and found else None,
         labelled_sets={row["labelled_set"]: row.get("set_fingerprint") or "" for row in counted},
-        why_not=_why_not(shipped, own, floor),
+        why_not=why_not,
+        scale=None if why_not else _scale(counted[-1]),
+    )
+
+
+def _scale(row: Row) -> PeoplesScale | None:
+    """None in a table of before there were maps."""
+    knots = json.loads(row.get("calibration") or "[]")
+    if not knots:
+        return None
+    return PeoplesScale(
+        row["labelled_set"], row.get("set_fingerprint") or "", tuple((raw, human) for raw, human in knots)
     )
 
 

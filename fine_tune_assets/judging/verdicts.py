@@ -2,13 +2,15 @@
 
 Owns the rules and their order. `refuse`: measured, and worse. `hold`: not enough evidence. `promote`: better on the target,
 and nothing that is asked of it is missing, fails, or is left open where the recipe wants it shown. A missing figure never
-helps, and neither does one that is not a number: each rule asks whether a figure is good, never whether it is bad.
+helps, and neither does one that is not a number: each rule asks whether a figure is good, never whether it is bad. Where more
+grades are missing than the recipe allows, no figure of grades is asked at all: neither for the candidate nor against it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from fine_tune_assets.core.missing_grades import too_many_missing
 from fine_tune_assets.judging.evidence import Evidence
 from fine_tune_assets.judging.figures import FAMILIES, Family, Figure
 from fine_tune_assets.judging.reasons import (
@@ -23,6 +25,8 @@ from fine_tune_assets.recipes.schema import GateSettings
 
 Decision = Literal["promote", "hold", "refuse"]
 HARMS: tuple[Family, ...] = tuple(family for family in FAMILIES if family != "target")
+OF_GRADES: tuple[Family, ...] = ("target", "subgroups")
+"""Families whose figures are the judge's grades. The others are complete without any."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +37,16 @@ class Decided:
 
 def decide(evidence: Evidence, gate: GateSettings) -> Decided:
     """The verdict. A reason to refuse outweighs a reason to hold."""
-    refusals = (*_failures(evidence.figures, ("target",)), *_failures(evidence.figures, HARMS))
+    figures = _telling(evidence, gate)
+    refusals = (*_failures(figures, ("target",)), *_failures(figures, HARMS))
     if refusals:
         return Decided("refuse", refusals)
     holds = (
         *_judge(evidence),
         *_amount(evidence, gate),
-        *_gain(evidence),
+        *_gain(evidence, gate),
         *_missing(evidence.figures, evidence.expected, gate.requires),
-        *_harms(evidence.figures, gate),
+        *_harms(figures, gate),
     )
     if holds:
         return Decided("hold", holds)
@@ -50,15 +55,17 @@ def decide(evidence: Evidence, gate: GateSettings) -> Decided:
     return Decided("promote", _for_it(evidence, target))
 
 
-def against_the_gain(evidence: Evidence) -> tuple[str, ...]:
-    """Reasons why the candidate is not better; none where it is."""
-    return (*_failures(evidence.figures, ("target",)), *_gain(evidence))
+def against_the_gain(evidence: Evidence, gate: GateSettings) -> tuple[str, ...]:
+    """Reasons why the candidate is not shown to be better; none where it is."""
+    too_few = [why] if (why := _too_many_missing(evidence, gate)) else []
+    return (*_failures(_telling(evidence, gate), ("target",)), *too_few, *_gain(evidence, gate))
 
 
 def against_its_harms(evidence: Evidence, gate: GateSettings) -> tuple[str, ...]:
     """Reasons why it may do harm; none where every loss keeps to its budget, and nothing is missing."""
     missing = _missing(evidence.figures, evidence.expected, gate.requires)
-    return (*_failures(evidence.figures, HARMS), *missing, *_harms(evidence.figures, gate))
+    figures = _telling(evidence, gate)
+    return (*_failures(figures, HARMS), *missing, *_harms(figures, gate))
 
 
 def against_family(
@@ -70,6 +77,17 @@ def against_family(
     """
     missing = _missing(figures, [(family, name) for name in names], (family,))
     return (*_failures(figures, (family,)), *missing, *_harms(figures, gate))
+
+
+def _too_many_missing(evidence: Evidence, gate: GateSettings) -> str:
+    return too_many_missing(evidence.missing_grades, evidence.power.examples, gate.maximum_missing_fraction)
+
+
+def _telling(evidence: Evidence, gate: GateSettings) -> tuple[Figure, ...]:
+    """The figures that may decide. A few grades that are there say nothing of the many that are not."""
+    if not _too_many_missing(evidence, gate):
+        return evidence.figures
+    return tuple(figure for figure in evidence.figures if figure.family not in OF_GRADES)
 
 
 def _failures(figures: Iterable[Figure], families: Sequence[Family]) -> Iterator[str]:
@@ -95,16 +113,17 @@ def _judge(evidence: Evidence) -> Iterator[str]:
 
 
 def _amount(evidence: Evidence, gate: GateSettings) -> Iterator[str]:
-    examples, missing = evidence.power.examples, evidence.missing_grades
+    examples = evidence.power.examples
     if examples < gate.minimum_examples:
         yield f"Not enough evidence: {examples} test examples graded for both, {gate.minimum_examples} needed."
-    total = examples + missing
-    if total and not missing / total <= gate.maximum_missing_fraction:
-        yield f"{missing} of {total} test examples have no grade."
+    if why := _too_many_missing(evidence, gate):
+        yield why
 
 
-def _gain(evidence: Evidence) -> Iterator[str]:
+def _gain(evidence: Evidence, gate: GateSettings) -> Iterator[str]:
     target = evidence.target
+    if _too_many_missing(evidence, gate):
+        return
     if target is None or target.difference is None:
         yield "There is no comparison with the incumbent."
     elif target.outcome == "unknown":

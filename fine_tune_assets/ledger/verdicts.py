@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_json, short
+from fine_tune_assets.core.missing_grades import why_unsignable
 from fine_tune_assets.core.records import CANDIDATE_KEY, Verdict
 from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.database import Ledger
@@ -75,7 +76,8 @@ def sign_hold(ledger: Ledger, verdict_id: str, approver: str, reason: str) -> No
     """An approver takes the responsibility for a candidate that is on hold.
 
     Raises UnknownRecordError, LedgerError for a second signature of the same approver, or GateClosedError when the verdict
-    is not `hold` (a refusal can't be signed) or not the newest on its candidate.
+    is not `hold` (a refusal can't be signed), not the newest on its candidate, or one that more grades are missing from than
+    the recipe allows: an approver may weigh evidence, and here is none.
     """
     if not approver.strip() or not reason.strip():
         raise LedgerError(f"Signing verdict {verdict_id} needs an approver's name and a reason.")
@@ -88,6 +90,8 @@ def sign_hold(ledger: Ledger, verdict_id: str, approver: str, reason: str) -> No
             raise GateClosedError(
                 f"Verdict {verdict_id} is {verdict.decision}: only an unchanged `hold` can be signed."
             )
+        if why := why_unsignable(verdict.evidence):
+            raise GateClosedError(f"Verdict {verdict_id} can't be signed. {why}")
         newest = _latest(connection, **_fingerprints(verdict))
         if newest is None or newest.verdict_id != verdict_id:
             raise GateClosedError(
@@ -174,7 +178,9 @@ def require_promotion_in(
 
 def _closed_message(verdict: Verdict) -> str:
     reasons = " ".join(verdict.reasons) or "No reason was recorded."
-    if verdict.decision == "hold":
+    if verdict.decision == "hold" and why_unsignable(verdict.evidence):
+        step = "Add the evidence it lacks: without it nobody can sign."
+    elif verdict.decision == "hold":
         step = f"Add the evidence it lacks, or let an approver sign it: fine-tune verdicts sign {verdict.verdict_id}"
     else:
         step = "Train a better adapter: a refusal can't be signed."

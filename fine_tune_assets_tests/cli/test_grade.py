@@ -5,13 +5,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from click.testing import CliRunner, Result
 
 from fine_tune_assets.cli.main import main
-from fine_tune_assets.recipes.loading import shipped_recipes
+from fine_tune_assets.core.paths import Layout
+from fine_tune_assets.core.tables import JUDGE_AGREEMENT, table_of
+from fine_tune_assets.judging.offline_judge import offline_judge
+from fine_tune_assets.recipes.loading import load_recipe, shipped_recipes
 from fine_tune_assets_tests.judging.chat_server import MODEL, ChatServerOfATest, completion, grade_reply
+from fine_tune_assets_tests.judging.made import agreement
 
 MARKER = "Zyxwvutquark"
 ASKED = {"instruction": "Name the complaint.", "input": "A cough for 3 weeks."}
@@ -66,7 +72,59 @@ def test_grades_come_out_line_by_line_in_the_order_of_the_file(tmp_path: Path) -
     assert 1 <= bad["score"] < good["score"] <= 10
     assert bad["checks"]["numbers"] == ["5 days"]
     assert not any(good["checks"].values())
-    assert set(good) == {"id", "score", "reason", "criteria", "checks", "judge"}
+    assert set(good) == {
+        "id", "score", "on_peoples_scale", "cannot_see", "reason", "criteria", "checks", "judge",
+    }  # fmt: skip
+
+
+def _recipe(folder: Path, monkeypatch: pytest.MonkeyPatch, **sections: Any) -> None:
+    values = yaml.safe_load(shipped_recipes()["demo_smollm2"].read_text(encoding="utf-8"))
+    for name, changes in sections.items():
+        values[name] |= changes
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(values))
+    monkeypatch.setenv("FINE_TUNE_RECIPE", str(folder / "recipe.yaml"))
+
+
+def test_a_line_with_a_task_is_checked_for_the_form_of_that_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inside the graph the same answer would be held against it: a team must see that before."""
+    task = load_recipe("demo_smollm2").tasks[0].name
+    _recipe(tmp_path, monkeypatch, checks={"formats": {task: {"headings": ["ASSESSMENT", "PLAN"]}}})
+    approved = [{"task": task, "output": "one two three four"}] * 10
+    table = Layout(tmp_path / "none").table("approved_examples")
+    table.parent.mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(approved), table)
+    told, untold = _rows(_run("grade", _file(tmp_path, {**GOOD, "task": task}, GOOD)))
+    assert told["checks"]["format"] == {"faults": 2}
+    assert (told["checks"]["length"]["words"], told["checks"]["length"]["is_within"]) == (4, True)
+    assert told["checks"].keys() - untold["checks"].keys() == {"format", "length"}
+
+
+@pytest.mark.usefixtures("endpoint")
+def test_each_grade_says_what_this_judge_can_not_see(tmp_path: Path) -> None:
+    """A grade without it reads like the truth."""
+    with_reference, without = _rows(_run("grade", _file(tmp_path, GOOD, {**GOOD, "reference": None})))
+    assert "hallucination" in with_reference["cannot_see"]
+    assert without["cannot_see"].startswith(with_reference["cannot_see"])
+    assert "Without a reference answer" in without["cannot_see"]
+
+
+def test_the_grade_on_peoples_scale_stands_beside_the_judges_own(tmp_path: Path) -> None:
+    """With the rated answers that the map comes from; of a judge that was not measured here there is none."""
+    path = Layout(tmp_path / "none").table("judge_agreement")
+    (own,) = _rows(_run("grade", _file(tmp_path, GOOD)))
+    assert own["on_peoples_scale"] is None
+    row = agreement(judge=offline_judge().version).to_pylist()[0]
+    path.parent.mkdir(parents=True)
+    pq.write_table(table_of([{**row, "calibration": "[[1, 1], [10, 5.5]]"}], JUDGE_AGREEMENT), path)
+    (mapped,) = _rows(_run("grade", _file(tmp_path, GOOD)))
+    assert mapped["score"] == own["score"]
+    assert mapped["on_peoples_scale"]["score"] == pytest.approx(1 + (own["score"] - 1) / 2, abs=0.01)
+    assert (mapped["on_peoples_scale"]["by"], mapped["on_peoples_scale"]["fingerprint"]) == (
+        "rated_summaries",
+        "labelled",
+    )
 
 
 def test_the_judge_is_the_recipes(endpoint: ChatServerOfATest, tmp_path: Path) -> None:

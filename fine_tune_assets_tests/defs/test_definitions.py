@@ -14,6 +14,7 @@ from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.tables import TABLES
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs import automation
+from fine_tune_assets.defs.s06_adapters import GPU
 from fine_tune_assets.recipes.sections import SECTIONS
 
 HEAVY = (
@@ -215,6 +216,30 @@ def test_dg_accepts_the_project(tmp_path: Path) -> None:
     """The newer command reads pyproject.toml instead of workspace.yaml."""
     done = _run(tmp_path, str(Path(sys.executable).parent / "dg"), "check", "defs")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+NO_GPU = {
+    "base_models": "reads a folder's files",
+    "held_reports": "scrubs on the processor",
+    "identifier_values": "scrubs on the processor",
+    "phi_spans": "scrubs on the processor",
+    "scrub_recall": "scrubs on the processor",
+    "scrubbed_reports": "scrubs on the processor",
+    "scrubbed_corrections": "scrubs on the processor",
+    "instruction_sets": "scrubs on the processor",
+    "phi_taggers": "learns to tag on the processor",
+    "knowledge_indexes": "its encoder runs on the processor",
+    "model_drafts": "would keep reports from the desk for as long as a training lasts",
+}
+"""What has a worker and does not wait for the GPU, and why."""
+
+
+@pytest.mark.parametrize("name", EXECUTABLE)
+def test_whatever_may_run_a_model_waits_for_the_gpu(name: str) -> None:
+    """A judge that starts beside a training takes the memory that the training counts on: one of them dies."""
+    step = defs.resolve_assets_def(name)
+    if "worker" in step.required_resource_keys and name not in NO_GPU:
+        assert step.op.pool == GPU
 
 
 @pytest.mark.parametrize("path", sorted(Path(str(automation.__file__)).parent.glob("*.py")), ids=lambda path: path.stem)

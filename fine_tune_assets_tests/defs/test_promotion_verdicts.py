@@ -20,6 +20,7 @@ from fine_tune_assets.defs.s07_promotion_verdicts import (
     candidate_beats_the_incumbent,
     candidate_does_no_harm,
     promotion_verdicts,
+    rests_on,
     verdict_opens_the_gate,
 )
 from fine_tune_assets.instructions.storing import StoredInstructionSet, write_instruction_set
@@ -117,6 +118,15 @@ def test_a_better_candidate_is_promoted_and_the_document_is_what_the_ledger_hold
     assert {f["family"] for f in document["evidence"]["figures"]} == set(FAMILIES)
     assert document["evidence"]["fingerprints"]["instruction_set"] == stored.fingerprint
     assert all(check.passed for check in _checks(made.value).values())
+
+
+@pytest.mark.usefixtures("installation_dir")
+def test_the_document_names_the_questions_and_the_weights_that_answered_for_the_incumbent() -> None:
+    """An incumbent on another base model answers with what it was released from: its adapter alone is not what was compared."""
+    copa = fingerprint_file(Installation().layout.evaluation / "abilities" / "copa.jsonl")
+    named = rests_on(Installation(), "weights-1")
+    assert (named["ability_questions_copa"], named["incumbent_weights"]) == (copa, "weights-1")
+    assert "incumbent_weights" not in rests_on(Installation(), "")
 
 
 def test_what_people_see_has_the_figures_and_pictures_and_no_text_of_a_report(stored: StoredInstructionSet) -> None:

@@ -56,6 +56,7 @@ def test_a_verdict_shows_its_reasons_every_figure_and_what_it_rests_on(site: Sit
         "7.41", "6.93", "0.48", "(0.12 to 0.85)", "0.012", "-0.110", "(-0.200 to -0.020)", "It may have lost more than 0.05.",
         "Only 3 patients.", "< 0.001", "adapter-1", "base-1", "set-1", "recipe-1", "scores-1", "judge-1", "0.62",
         "minimum examples", "60 %", "178 pairs", "(95 % interval 53 to 67 %)", "84 %",
+        "It can't see what was made up.", "candidate 6.31, incumbent 5.92",
     ):  # fmt: skip
         assert told in shown, told
 
@@ -129,6 +130,20 @@ def test_only_a_hold_can_be_signed(site: Site, decision: str) -> None:
     assert reply.status_code == 409
     assert "only an unchanged `hold` can be signed" in unescape(reply.text)
     assert REASON in reply.text
+    assert signers_of(site.ledger, verdict.verdict_id) == []
+
+
+def test_a_hold_that_most_grades_are_missing_from_is_not_offered_and_not_taken(site: Site) -> None:
+    """The page says why, so that nobody looks for the button."""
+    gate = {**DOCUMENT["gate"], "maximum_missing_fraction": 0.05}
+    verdict = record(site, document=DOCUMENT | {"missing_grades": 600, "gate": gate})
+    path, chief = f"/verdicts/{verdict.verdict_id}", enter(site, "Chief")
+    shown = unescape(chief.get(path).text)
+    assert f"{path}/sign" not in shown
+    assert "Nobody can sign it: more grades are missing than the recipe allows" in shown
+    reply = chief.post(f"{path}/sign", {"reason": REASON}, page="/account")
+    assert reply.status_code == 409
+    assert "600 of 780 test examples have no grade" in unescape(reply.text)
     assert signers_of(site.ledger, verdict.verdict_id) == []
 
 

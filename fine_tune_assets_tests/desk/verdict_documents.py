@@ -36,7 +36,9 @@ DOCUMENT: dict[str, Any] = {
         "floor": 0.6,
         "licensed": True,
         "why_not": "",
+        "cannot_see": "It can't see what was made up.",
     },
+    "on_peoples_scale": {"candidate": 6.31, "incumbent": 5.92, "labelled_sets": ["rated_summaries"]},
     "gate": {
         "minimum_gain": 0.0,
         "minimum_examples": 100,

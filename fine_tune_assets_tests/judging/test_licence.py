@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fine_tune_assets.core.tables import JUDGE_AGREEMENT, table_of
+from fine_tune_assets.judging.grades import Answered
+from fine_tune_assets.judging.labelled import own_expert_sets
 from fine_tune_assets.judging.licence import MINIMUM_RATINGS, closed_because, licence_of
 
 SHIPPED: dict[str, Any] = {
@@ -32,6 +34,32 @@ OWN = {
     "answers": MINIMUM_RATINGS,
     "set_fingerprint": "own-1",
 }
+
+
+def test_the_map_to_peoples_grades_comes_with_the_licence() -> None:
+    """Of the own experts where they said enough; none where the licence is closed, or from a table of before."""
+    shipped, own = {**SHIPPED, "calibration": "[[1, 2], [9, 8]]"}, {**OWN, "calibration": "[[1, 1], [9, 5]]"}
+    found = _licence(shipped, own).scale
+    assert found is not None
+    assert (found.labelled_set, found.fingerprint, found.of(5.0), found.of(10.0)) == ("own_experts", "own-1", 3.0, 5.0)
+    general = _licence(shipped, own, task="another").scale
+    assert general is not None
+    assert (general.labelled_set, general.of(5.0)) == ("rated_summaries", 5.0)
+    assert _licence({**shipped, "spearman": 0.1}).scale is None
+    assert _licence(SHIPPED).scale is None
+
+
+@pytest.mark.parametrize("changed", ["instruction", "output", "reference"])
+def test_a_task_that_is_asked_otherwise_has_other_ratings_of_its_own(changed: str) -> None:
+    """Experts rated answers to what was asked then: a licence that rests on them ends with the question."""
+    asked = {"instruction": "Summarise.", "input": "A cough.", "output": "Cough.", "reference": "A cough."}
+    before, after = (
+        own_expert_sets([("plan", 7.0, Answered("a", "plan", **words))])[0].fingerprint
+        for words in (asked, {**asked, changed: "Something else."})
+    )
+    licence = _licence(SHIPPED, {**OWN, "set_fingerprint": before})
+    assert closed_because(licence, {"rated_summaries": "set-1", "own_experts": before}) == ""
+    assert "own_experts changed" in closed_because(licence, {"rated_summaries": "set-1", "own_experts": after})
 
 
 def _table(*rows: dict[str, Any]) -> pa.Table:

@@ -1,5 +1,6 @@
 """A real model judges through a real llama.cpp server: as an endpoint, and served from its file for the time of judging."""
 
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from fine_tune_assets.core.progress import silent
 from fine_tune_assets.engines.llama_cpp import start_engine
-from fine_tune_assets.engines.running import RunningEngine, stop_engine, wait_until_healthy
+from fine_tune_assets.engines.running import CONFIG, RunningEngine, stop_engine, wait_until_healthy
 from fine_tune_assets.judging.grades import CRITERIA, Answered, Pair
 from fine_tune_assets.judging.judges import judge_of
 from fine_tune_assets_tests.serving.tiny import tiny_gguf
@@ -132,6 +133,10 @@ def test_a_model_file_is_served_for_the_time_of_judging_only(tmp_path: Path) -> 
         (first,) = judge.compare([PAIR], silent)
         (running,) = (tmp_path / "run").iterdir()
         assert (running / "process.json").is_file()
+        (served,) = json.loads((running / CONFIG).read_text())["models"]
+        assert (
+            served["n_gpu_layers"] == -1
+        )  # a GPU does it many times faster; without one, as here, it is computed all the same
     assert not running.exists()
     with judge_of(_request(tmp_path)) as judge:
         assert judge.compare([PAIR], silent) == [first]

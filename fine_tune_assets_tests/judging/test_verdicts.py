@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fine_tune_assets.judging.evidence import Tables, evidence_json, gate_of, read_evidence
+from fine_tune_assets.core.missing_grades import why_unsignable
+from fine_tune_assets.core.tables import JUDGE_AGREEMENT, JUDGE_SCORES, table_of
+from fine_tune_assets.judging.evidence import Tables, evidence_json, gate_of, gather, read_evidence
 from fine_tune_assets.judging.figures import Figure
 from fine_tune_assets.judging.verdicts import Decided, against_its_harms, against_the_gain, decide
 from fine_tune_assets.recipes.schema import GateSettings
@@ -18,6 +20,7 @@ from fine_tune_assets_tests.judging.made import (
     GATE,
     GOOD_GRADES,
     GOOD_TABLES,
+    JUDGE,
     STRICT,
     agreement,
     checked,
@@ -62,7 +65,7 @@ def test_a_clearly_better_candidate_with_all_its_evidence_is_promoted() -> None:
             "would be enough to find a gain of 0.50",
         ),
         ({"judge_scores": graded(gains([1.0, 2.0, 1.5]))}, "hold", "Not enough evidence: 3 test examples"),
-        ({"judge_scores": graded(dict.fromkeys("abcdef", (None, 4.0)))}, "hold", "no comparison"),
+        ({"judge_scores": graded(dict.fromkeys("abcdef", (None, 4.0)))}, "hold", "6 of 6 test examples"),
         (
             {"judge_scores": graded({**GOOD_GRADES, **dict.fromkeys("abcdef", (9.0, None))})},
             "hold",
@@ -169,6 +172,41 @@ def test_grades_that_are_missing_are_the_worst_that_they_can_be() -> None:
     assert "with the worst that they can be" in decided.reasons[0]
 
 
+BAD_REST = graded({**gains([-2.0 + (i % 5) / 4 for i in range(20)]), **{f"x{i}": (None, 4.0) for i in range(60)}})
+"""20 grades that say "worse", of 80 examples."""
+
+
+def test_with_too_many_grades_missing_the_rest_neither_refuses_nor_lets_through() -> None:
+    """A refusal can't be signed away: it must not come from the few grades of a judge that failed on most."""
+    groups = {"site: one": [f"e{i:03}" for i in range(20)]}
+    decided = _decided(replace(GATE, minimum_group_examples=8), judge_scores=BAD_REST, gathered={"groups": groups})
+    assert decided.decision == "hold"
+    assert decided.reasons == (
+        "60 of 80 test examples have no grade, more than the 5% that the recipe allows: grades decide nothing. Materialize "
+        "judge_scores again.",
+    )
+    whole = _decided(judge_scores=graded(gains([-2.0 + (i % 5) / 4 for i in range(20)])))
+    assert whole.decision == "refuse"
+
+
+def test_what_is_measured_without_grades_refuses_all_the_same() -> None:
+    """A secret that came back is no less bad where the judge was away."""
+    leaked = remembered(extracted=1, p_value=0.001, is_clean=False, why="1 of 20 canaries was extracted.")
+    decided = _decided(judge_scores=BAD_REST, memorization_probes=leaked)
+    assert decided == Decided("refuse", ("Memorised training data (canaries_1). 1 of 20 canaries was extracted.",))
+    forgetful = _decided(judge_scores=BAD_REST, retained_abilities=retained(copa=(0.9, 0.3)))
+    assert forgetful.decision == "refuse"
+    assert "Forgets copa" in forgetful.reasons[0]
+
+
+def test_the_hold_for_missing_grades_is_the_one_that_nobody_can_sign() -> None:
+    """The ledger reads the rule out of the document that the gate wrote."""
+    few, enough = (evidence(replace(GOOD_TABLES, judge_scores=scores)) for scores in (BAD_REST, graded(GOOD_GRADES)))
+    assert why_unsignable(evidence_json(few)) in decide(few, GATE).reasons
+    assert why_unsignable(evidence_json(enough)) == ""
+    assert against_the_gain(few, GATE) == decide(few, GATE).reasons
+
+
 GRADES = st.lists(
     st.tuples(st.integers(4, 40).map(lambda quarter: quarter / 4), st.integers(4, 40).map(lambda quarter: quarter / 4)),
     min_size=20,
@@ -265,9 +303,11 @@ def test_the_document_has_what_readers_of_it_ask_for() -> None:
     assert set(document) == {
         "adapter_id", "base_fingerprint", "instruction_set_fingerprint", "recipe_fingerprint", "incumbent", "judge", "gate",
         "figures", "expected", "missing_grades", "power", "distributions", "fingerprints",
-        "preferences",
+        "preferences", "on_peoples_scale",
     }  # fmt: skip
-    assert set(document["judge"]) == {"version", "kind", "agreement", "floor", "licensed", "why_not"}
+    assert set(document["judge"]) == {
+        "version", "kind", "agreement", "floor", "licensed", "why_not", "cannot_see", "labelled_sets",
+    }  # fmt: skip
     assert {"family", "name", "unit", "candidate", "incumbent", "difference", "low", "high", "p", "adjusted_p", "items",
             "margin", "outcome", "why"} <= set(document["figures"][0])  # fmt: skip
     assert {"examples", "needed", "detectable"} <= set(document["power"])
@@ -275,6 +315,54 @@ def test_the_document_has_what_readers_of_it_ask_for() -> None:
     assert {"judge_scores", "judge_agreement", "retained_abilities", "adapter", "recipe"} <= set(
         document["fingerprints"]
     )
+
+
+def test_the_document_names_the_rated_answers_behind_the_licence_and_whatever_else_was_asked() -> None:
+    """An auditor who has the files can tell whether they are the ones."""
+    made = gather(CANDIDATE, GOOD_TABLES, {}, GATE, JUDGE, {}, {"ability_questions_copa": "questions-1"})
+    assert made.judge.labelled_sets == {"rated_summaries": "labelled"}
+    assert made.fingerprints["labelled_set_rated_summaries"] == "labelled"
+    assert made.fingerprints["ability_questions_copa"] == "questions-1"
+
+
+def test_the_document_says_what_the_judge_can_not_see() -> None:
+    """A high grade is no proof that nothing was made up."""
+    assert "hallucination" in evidence().judge.cannot_see
+
+
+def test_a_document_of_before_is_read_and_decided_as_it_was() -> None:
+    """It has neither what the judge can't see nor what its licence rests on."""
+    made = evidence()
+    document = json.loads(evidence_json(made))
+    del document["on_peoples_scale"], document["judge"]["cannot_see"], document["judge"]["labelled_sets"]
+    again = read_evidence(json.dumps(document))
+    assert (again.judge.cannot_see, again.judge.labelled_sets, again.on_peoples_scale) == ("", {}, None)
+    assert decide(again, gate_of(again)) == decide(made, GATE)
+
+
+def _with_map(knots: list[list[float]], spearman: float = 0.5) -> Any:
+    row = agreement(spearman).to_pylist()[0]
+    scores = [{**row, "task": "summary"} for row in GOOD_TABLES.judge_scores.to_pylist()]
+    measured = table_of([{**row, "calibration": json.dumps(knots)}], JUDGE_AGREEMENT)
+    return evidence(replace(GOOD_TABLES, judge_agreement=measured, judge_scores=table_of(scores, JUDGE_SCORES)))
+
+
+def test_what_people_would_have_said_is_shown_and_decides_nothing() -> None:
+    """Beyond its ends a map is level: there it would hide that a candidate got worse."""
+    halved = _with_map([[1.0, 1.0], [10.0, 5.5]])
+    assert halved.on_peoples_scale is not None
+    target = halved.target
+    assert target is not None
+    assert target.candidate is not None
+    assert halved.on_peoples_scale.candidate == pytest.approx(1 + (target.candidate - 1) / 2, abs=0.01)
+    assert halved.on_peoples_scale.labelled_sets == ("rated_summaries",)
+    level = _with_map([[1.0, 5.0], [2.0, 5.1]])
+    assert (level.figures, decide(level, GATE)) == (halved.figures, decide(halved, GATE))
+
+
+def test_without_a_licence_nothing_is_put_on_peoples_scale() -> None:
+    """A judge that people disagree with has no map to their grades."""
+    assert _with_map([[1.0, 1.0], [10.0, 5.5]], spearman=0.1).on_peoples_scale is None
 
 
 def test_the_decision_follows_from_the_document_alone() -> None:
@@ -292,5 +380,5 @@ def test_the_checks_give_the_reasons_of_the_verdict() -> None:
     bad = evidence(
         Tables(graded(gains([-2.0, -1.0] * 20)), agreement(), retained(copa=(0.9, 0.2))), candidate=CANDIDATE
     )
-    assert (*against_the_gain(bad), *against_its_harms(bad, GATE)) == decide(bad, GATE).reasons
-    assert against_the_gain(evidence()) == against_its_harms(evidence(), GATE) == ()
+    assert (*against_the_gain(bad, GATE), *against_its_harms(bad, GATE)) == decide(bad, GATE).reasons
+    assert against_the_gain(evidence(), GATE) == against_its_harms(evidence(), GATE) == ()

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -70,6 +71,27 @@ def test_only_a_hold_can_be_signed(ledger: Ledger, decision: str) -> None:
         sign_hold(ledger, "none", "approver one", "I want to")
     with pytest.raises(LedgerError):
         sign_hold(ledger, verdict.verdict_id, "", "I want to")
+
+
+GATE = {"maximum_missing_fraction": 0.05}
+
+
+def _graded(missing: int, examples: int) -> str:
+    return json.dumps({"missing_grades": missing, "power": {"examples": examples}, "gate": GATE})
+
+
+def test_a_hold_that_most_grades_are_missing_from_can_not_be_signed(ledger: Ledger) -> None:
+    """An approver weighs evidence: where the judge gave next to none, a signature would be a promotion by nobody."""
+    verdict = make_verdict("hold", evidence=_graded(60, 20))
+    record_verdict(ledger, verdict)
+    with pytest.raises(GateClosedError, match=r"can't be signed\. 60 of 80 test examples have no grade"):
+        sign_hold(ledger, verdict.verdict_id, "approver one", "I want to")
+    with pytest.raises(GateClosedError, match="without it nobody can sign"):
+        require_promotion(ledger, **FINGERPRINTS)
+    within = make_verdict("hold", evidence=_graded(4, 76))
+    record_verdict(ledger, within)
+    sign_hold(ledger, within.verdict_id, "approver one", "graded by hand")
+    assert require_promotion(ledger, **FINGERPRINTS) == within
 
 
 def test_only_the_newest_verdict_on_a_candidate_can_be_signed_and_by_each_approver_once(ledger: Ledger) -> None:
