@@ -29,24 +29,29 @@ def plan(recipe: str, gpu_memory: int | None, base_folder: Path | None) -> None:
     """Say what training by RECIPE (a shipped recipe's name, or a file) would take: memory, batch, disk, steps.
 
     Of the base model only config.json is read. Without an instruction set of this recipe every example is taken to be as long
-    as training.max_length. Ends with 1 if it does not fit, and says what would.
+    as training.max_length. A sweep is planned with the largest rank and batch that a trial may have. Ends with 1 if it does not
+    fit, and says what would.
     """
     settings, console = load_settings(), Console()
     chosen = load_recipe(recipe)
     folder = base_folder or _folder_of(settings, chosen)
+    from fine_tune_assets.training.most_tried import most_that_is_tried
     from fine_tune_assets.training.planned import chosen_machine, plan_before_data, plan_of_lengths
 
-    lengths = _known_lengths(settings, recipe)
+    lengths, training = _known_lengths(settings, recipe), most_that_is_tried(chosen)
     with console.status("Counting what a step holds"):
         machine = chosen_machine(gpu_memory or settings.card_elsewhere_gb)
         row = (
-            plan_before_data(folder, chosen.training, machine, settings.data_dir)
+            plan_before_data(folder, training, machine, settings.data_dir)
             if lengths is None
-            else plan_of_lengths(lengths, folder, chosen.training, machine, settings.data_dir)
+            else plan_of_lengths(lengths, folder, training, machine, settings.data_dir)
         )
     console.print(_table(chosen, row, machine.name))
     source = "every example as long as max_length" if lengths is None else f"{len(lengths)} examples of the stored set"
     console.print(f"Planned with {source}.", markup=False)
+    if chosen.sweep:
+        most = f"rank {training.rank}, batch_size {training.batch_size}"
+        console.print(f"Of the sweep's trials the one that holds most: {most}.", markup=False)
     if not row["fits"]:
         console.print(row["why"], markup=False)
         change = row["nearest"]

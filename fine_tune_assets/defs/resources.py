@@ -118,6 +118,14 @@ class WorkerDied(dg.Failure):
     """A worker ended without a word: killed, most often for want of memory."""
 
 
+KILLED = (
+    "The worker was killed or ended without a word, each time that it was started: most often for want of memory. In the "
+    "recipe: halve training.batch_size and double gradient_accumulation (the same steps, slower), lower max_length, or set "
+    "gradient_checkpointing: true; `fine-tune plan RECIPE` says what a training takes. Or stop what else needs memory here."
+)
+_RETRIES = 2
+
+
 class Worker(dg.ConfigurableResource):
     """Runs `python -m fine_tune_assets.<package>` with one request, streaming its log and its progress to the UI."""
 
@@ -191,7 +199,7 @@ def errors_for_people() -> Iterator[None]:
 @contextmanager
 def started_again_when_killed() -> Iterator[None]:
     """A step whose worker was killed is started again, twice: a trainer goes on from its last checkpoint. What a worker says
-    itself is not tried again.
+    itself is not tried again. The last one's end is told in words: Dagster's own name a code.
 
     Not a RetryPolicy: Dagster applies one to a step that is cancelled or stopped too (1.13.27, `op_execution_error_boundary`),
     and a cancelled training went on, beside the next one.
@@ -201,7 +209,10 @@ def started_again_when_killed() -> Iterator[None]:
     except (DagsterPipesExecutionError, dg.Failure) as error:
         if isinstance(error, dg.Failure) and not error.allow_retries:
             raise
-        raise dg.RetryRequested(max_retries=2, seconds_to_wait=5) from error
+        was_killed = isinstance(error, DagsterPipesExecutionError | WorkerDied)
+        if was_killed and dg.AssetExecutionContext.get().op_execution_context.retry_number >= _RETRIES:
+            raise dg.Failure(KILLED, allow_retries=False) from error
+        raise dg.RetryRequested(max_retries=_RETRIES, seconds_to_wait=5) from error
 
 
 @dg.io_manager

@@ -299,7 +299,7 @@ def training_changed_the_model(adapters: pa.Table) -> dg.AssetCheckResult:
     why = (
         "Nobody measured it. Materialize adapters again."
         if divergence is None
-        else "The adapter answers as the base model does: nothing was learned, or it was not stored as it was trained."
+        else "The adapter answers as the base model does: nothing was learned."
     )
     return dg.AssetCheckResult(
         passed=is_changed(divergence),

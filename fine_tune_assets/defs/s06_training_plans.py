@@ -5,7 +5,7 @@ Belongs here: the plan's asset and checks, before and after the training. Must s
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
@@ -17,12 +17,9 @@ from fine_tune_assets.defs.automation import on_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s06_adapters import GPU, GROUP
-from fine_tune_assets.recipes.schema import Recipe, TrainingSettings
-from fine_tune_assets.recipes.sweep import SweptField, numbers_of
+from fine_tune_assets.training.most_tried import most_that_is_tried
 from fine_tune_assets.training.resource_plan import PARTS, PlanError, advice, is_as_planned
 
-_HOLD_MORE: tuple[SweptField, ...] = ("rank", "batch_size")
-"""Settings of a trial with which it holds more."""
 _BOUND = ("instruction_set_fingerprint", "base_fingerprint", "training_fingerprint")
 """What a plan is of, taken from the preflight."""
 _DECIDED = (*_BOUND, "packing", "batch_size", "gradient_accumulation", "fits")
@@ -76,15 +73,6 @@ def planned(
         "gpu_memory_gb": settings.card_elsewhere_gb,
     }
     return {**worker.run(context, "training", request), **{name: preflight[name] for name in _BOUND}}
-
-
-def most_that_is_tried(recipe: Recipe) -> TrainingSettings:
-    """The recipe's settings; in a sweep with the largest rank and batch of any trial, which hold most."""
-    parameters = recipe.sweep.parameters if recipe.sweep else {}
-    largest: dict[str, Any] = {
-        name: int(max(numbers_of(parameters[name]))) for name in _HOLD_MORE if name in parameters
-    }
-    return replace(recipe.training, **largest)
 
 
 def memory_rows(plan: dict[str, Any]) -> list[dict[str, Any]]:

@@ -74,5 +74,8 @@ def uses_checkpointing(settings: TrainingSettings) -> bool:
 
 def disk_bytes(model: Any) -> int:
     """Most that checkpoints and the adapter take at once: weights, and two numbers of AdamW for each."""
-    weights = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-    return int(weights * CHECKPOINT_COPIES)
+    return adapter_bytes(model) * CHECKPOINT_COPIES
+
+
+def adapter_bytes(model: Any) -> int:
+    return sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)

@@ -1,7 +1,7 @@
 """Whether a training changed the model at all, measured on examples that it did not learn from.
 
-An adapter that was saved wrongly, or whose weights never moved, answers as the base model does, and every later score would be
-that of the base. Owns one figure.
+An adapter whose weights never moved answers as the base model does, and every later score would be that of the base. Measured in
+memory; that the same weights were stored is `adapter_folder`'s to prove. Owns one figure.
 """
 
 from collections.abc import Sequence

@@ -19,8 +19,8 @@ from fine_tune_assets.core.prompt_contract import generation_stops
 from fine_tune_assets.engines.transformers_models import best_device, load_tokenizer, use_threads
 from fine_tune_assets.recipes.schema import TrainingSettings
 from fine_tune_assets.training import ranks
-from fine_tune_assets.training.adapter_folder import WEIGHTS, store_adapter
-from fine_tune_assets.training.adapting import disk_bytes
+from fine_tune_assets.training.adapter_folder import WEIGHTS, holds_weights_of, store_adapter
+from fine_tune_assets.training.adapting import adapter_bytes, disk_bytes
 from fine_tune_assets.training.checkpoints import TRAINER, Checkpoints
 from fine_tune_assets.training.engines import engine_of
 from fine_tune_assets.training.failures import TrainingError, explained, require_room
@@ -53,7 +53,8 @@ class TrainingResult:
     first_validation_loss: float
     best_validation_loss: float
     base_divergence: float
-    """How far the adapter is from the base model, in nats a token of answers that it did not learn from."""
+    """How far the adapter is from the base model, in nats a token of answers that it did not learn from. Measured on the model
+    in memory, whose weights the stored ones equal bit by bit: `store_adapter` reads them back."""
     seconds: float
     """Over all attempts, up to the checkpoint that each went on from."""
     tokens_per_second: float
@@ -78,11 +79,12 @@ def train_adapter(
     rows = prepare_rows(instruction_set, tokenizer, stops, settings)
     key = training_key(instruction_set, base_fingerprint, settings)
     checkpoints = ranks.first_before_others(lambda: Checkpoints(checkpoints_dir, key))
-    with explained(checkpoints.folder):
+    with explained(checkpoints.folder, adapters_dir):
         # The adapter's first weights are by chance: the same ones at every start.
         set_seed(settings.seed)
         model = engine_of(settings).adapted_model(base_folder, settings)
         require_room(checkpoints.folder, disk_bytes(model))
+        require_room(adapters_dir, adapter_bytes(model))
         last = ranks.first_before_others(checkpoints.latest)
         events = EventFiles(tensorboard_dir, checkpoints, telling := Telling(progress))
         trainer = make_trainer(model, tokenizer, rows, settings, checkpoints, last, telling)
@@ -142,16 +144,10 @@ def _best(trainer: ResumableTrainer, first_validation: float) -> float:
 
 def _require_best_is_loaded(trainer: ResumableTrainer, checkpoints: Checkpoints, weights: dict[str, Any]) -> None:
     """transformers only warns when it can't find the best checkpoint, and goes on with the last weights."""
-    import torch
-    from peft import get_peft_model_state_dict
-    from safetensors.torch import load_file
-
-    best = checkpoints.of_step(int(trainer.state.best_global_step or 0)) / WEIGHTS
-    if not best.is_file():
-        raise TrainingError(f"The checkpoint with the lowest validation loss is gone: {best.parent.name}.")
-    stored, held = load_file(best), get_peft_model_state_dict(trainer.model, state_dict=weights)
-    is_same = stored.keys() == held.keys() and all(torch.equal(stored[k], held[k].cpu()) for k in stored)
-    if not is_same:
+    best = checkpoints.of_step(int(trainer.state.best_global_step or 0))
+    if not (best / WEIGHTS).is_file():
+        raise TrainingError(f"The checkpoint with the lowest validation loss is gone: {best.name}.")
+    if not holds_weights_of(best, trainer.model, weights):
         raise TrainingError("The weights in memory are not those of the checkpoint with the lowest validation loss.")
 
 

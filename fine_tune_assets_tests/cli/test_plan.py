@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.recipes.loading import load_recipe
+from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.training.published_configs import LLAMA_31_8B, LLAMA_31_70B, config_folder
 from fine_tune_assets_tests.training.tiny import base_model
 
@@ -60,3 +61,15 @@ def test_this_machine_is_planned_for_where_no_card_is_named(installation_dir: Pa
     result = _plan("demo_smollm2", "--base-folder", base_model(tmp_path / "base", 1.0))
     assert result.exit_code == 0, result.output
     assert "every example as long as max_length" in result.output
+
+
+@pytest.mark.slow
+def test_a_sweep_is_planned_as_the_asset_plans_it(installation_dir: Path, tmp_path: Path) -> None:
+    """With what any trial holds at most: it said that a sweep fits of which the last trials would be killed."""
+    base = base_model(tmp_path / "base", 1.0)
+    plain = _plan(write_recipe(installation_dir, training={"batch_size": 2}), "--base-folder", base)
+    sweep = {"parameters": {"batch_size": [1, 2, 7]}, "seed": 1}
+    swept = _plan(write_recipe(installation_dir, training={"batch_size": 2}, sweep=sweep), "--base-folder", base)
+    assert "2 rows of" in plain.output
+    assert "7 rows of" in swept.output
+    assert "batch_size 7" in swept.output

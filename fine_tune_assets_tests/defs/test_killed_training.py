@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.defs.resources import started_again_when_killed
 from fine_tune_assets.defs.s06_adapters import GPU, adapters
 from fine_tune_assets.engines.processes import start_process
 from fine_tune_assets_tests.defs.killed_location import TRAINING, trained
@@ -160,3 +161,23 @@ def test_a_training_that_is_cancelled_is_not_started_again() -> None:
     assert step.stdout.readline() == b"started\n"
     step.send_signal(signal.SIGINT)
     assert step.communicate(timeout=WAIT_SECONDS)[0] in (b"", b"False\n")
+
+
+def test_a_worker_that_is_killed_each_time_is_told_in_words_that_name_memory() -> None:
+    """Nobody who does not program knows what code -9 means. A real process that kills itself, three times."""
+    kills_itself = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]
+    starts: list[int] = []
+
+    @dg.asset
+    def trained(context: dg.AssetExecutionContext) -> None:
+        starts.append(context.op_execution_context.retry_number)
+        with started_again_when_killed():
+            dg.PipesSubprocessClient().run(context=context, command=kills_itself)
+
+    result = dg.materialize([trained], raise_on_error=False)
+    assert starts == [0, 1, 2]
+    (failed,) = result.get_step_failure_events()
+    failure = failed.step_failure_data.user_failure_data
+    assert failure is not None
+    for word in ("killed", "memory", "batch_size", "max_length", "gradient_checkpointing", "fine-tune plan"):
+        assert word in str(failure.description)

@@ -23,12 +23,12 @@ from fine_tune_assets.defs.resources import Installation, Worker
 from fine_tune_assets.defs.s06_adapters import planned_figures
 from fine_tune_assets.defs.s06_training_plans import (
     memory_rows,
-    most_that_is_tried,
     planned,
     training_fits_this_machine,
     training_plans,
     training_took_what_was_planned,
 )
+from fine_tune_assets.training.most_tried import most_that_is_tried
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.training.tiny import SETTINGS, base_model
 

@@ -70,6 +70,13 @@ def test_the_same_training_gives_the_same_weights(tmp_path: Path, method: str) -
     assert other.adapter_id != first.adapter_id
 
 
+def test_packed_rows_are_learned_in_4_bits_too(tmp_path: Path) -> None:
+    """On a CPU nothing else runs the two together."""
+    result = _train(tmp_path, method="qlora", packing="bfd", rows=12)
+    assert result.packing == "bfd"
+    assert result.rows_trained == 12
+
+
 def test_training_ends_when_the_validation_loss_falls_no_more(tmp_path: Path) -> None:
     """Early stopping guards against learning by heart; the best checkpoint is what is stored."""
     result = _train(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fine_tune_assets.core.errors import ModelFolderError
+from fine_tune_assets.training.importing.compressed_files import CONTAINERS, is_compressed
 from fine_tune_assets.training.importing.pickles import holds_pickle, is_pickle
 from fine_tune_assets.training.importing.safetensors_files import NotSafetensorsError, read_tensors
 from fine_tune_assets.training.importing.sentencepiece_files import is_sentencepiece_model
@@ -46,15 +47,11 @@ _CODE_SUFFIXES = {
     ".class",
 }
 _PROGRAMS = (b"\x7fELF", b"MZ", b"#!", b"\xca\xfe\xba\xbe", b"\xfe\xed\xfa", b"\xcf\xfa\xed\xfe", b"\0asm")
-_ARCHIVES = {
-    b"PK\x03\x04": "a ZIP archive", b"PK\x05\x06": "a ZIP archive", b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz",
-    b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4", b"7z\xbc\xaf": "a 7z archive", b"Rar!": "a RAR archive",
-    b"x\x01": "zlib", b"x\x5e": "zlib", b"x\x9c": "zlib", b"x\xda": "zlib", b"ZF": "zlib",
-    b"\x93NUMPY": "a NumPy file", b"\x89HDF\r\n\x1a\n": "an HDF5 file",
-}  # fmt: skip
 _LFS_POINTER = b"version https://git-lfs"
 _CODE_KEYS = {"auto_map", "custom_pipelines", "custom_generate", "trust_remote_code"}
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
+_SHORTEST_TEXT = 64
+"""Characters. By chance a shorter one may be the beginning of a zlib stream; none of printable bytes alone holds a pickle."""
 LARGEST_JSON = 256 << 20
 LARGEST_TEXT = 64 << 20
 
@@ -207,6 +204,8 @@ def _not_text(path: Path) -> str | None:
         return "a pickle written as text, which runs code when loaded"
     if _CONTROL.search(text):
         return _harmful(path) or "no plain text: it has control characters"
+    if len(text) >= _SHORTEST_TEXT and is_compressed(path):
+        return "compressed data written as text: pickles hide in such files"
     return "a program" if text.startswith("#!") else None
 
 
@@ -216,8 +215,9 @@ def _harmful(path: Path) -> str | None:
         start = file.read(16)
     if start.startswith(_PROGRAMS):
         return "a program"
-    found = next((kind for magic, kind in _ARCHIVES.items() if start.startswith(magic)), None)
+    found = next((kind for magic, kind in CONTAINERS.items() if start.startswith(magic)), None)
     found = found or ("a ZIP archive" if _is_zip(path) else "a tar archive" if _is_tar(path) else None)
+    found = found or ("compressed data" if is_compressed(path) else None)
     return f"{found}: pickles hide in such files" if found else None
 
 

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import io
+import lzma
 import pickle
 import pickletools
 import struct
@@ -35,6 +36,20 @@ def _tarred(content: bytes, mode: str = "w") -> bytes:
         entry.size = len(content)
         archive.addfile(entry, io.BytesIO(content))
     return file.getvalue()
+
+
+def _zlib(level: int, window: int = 15) -> bytes:
+    packer = zlib.compressobj(level, wbits=window)
+    return packer.compress(_LATEST) + packer.flush()
+
+
+def _lzma(**settings: int) -> bytes:
+    return lzma.compress(_LATEST, lzma.FORMAT_ALONE, filters=[{"id": lzma.FILTER_LZMA1, **settings}])
+
+
+def _lz4_stored() -> bytes:
+    """A frame of one block that is stored as it is, by the format's description; its checksum is left out of account."""
+    return b"\x04\x22\x4d\x18\x60\x40\x82" + struct.pack("<I", 1 << 31 | len(_LATEST)) + _LATEST + bytes(4)
 
 
 def _objects() -> bytes:
@@ -75,6 +90,16 @@ PICKLES: dict[str, bytes] = {
     "joblib (zlib)": zlib.compress(_LATEST),
     "joblib (gzip)": gzip.compress(_LATEST),
     "bzip2": bz2.compress(_LATEST),
+    "joblib (lzma)": lzma.compress(_LATEST, lzma.FORMAT_ALONE),
+    "LZMA, another dictionary": _lzma(dict_size=3 << 15),
+    "LZMA, other settings": _lzma(dict_size=1 << 16, lc=1, lp=2, pb=0),
+    "LZMA that asks for much memory": _lzma(dict_size=1 << 30)[:40],
+    "xz": lzma.compress(_LATEST),
+    "lz4": _lz4_stored(),
+    "lz4 after a frame to be skipped": b"\x5a\x2a\x4d\x18" + struct.pack("<I", 3) + b"abc" + _lz4_stored(),
+    **{f"zlib, level {level}": _zlib(level) for level in (0, 1, 3, 6, 9)},
+    **{f"zlib, window {window}": _zlib(6, window) for window in (9, 10, 12, 14)},
+    "zlib, broken off": _zlib(6)[:-5],
     "HDF5, as Keras": b"\x89HDF\r\n\x1a\n" + bytes(600),
     "inside other bytes": bytes(range(128, 256)) * 40 + _LATEST + bytes(500),
     "text inside other bytes": b"\xff" * 999 + _TEXT,
@@ -97,3 +122,28 @@ def safetensors_and_pickle() -> bytes:
             header = entry + filler + b'"}}'.rjust(left - 2)
             return struct.pack("<Q", length) + header + payload
     raise AssertionError("No padding fits.")
+
+
+def printable_zlib(length: int) -> bytes:
+    """The beginning of a zlib stream in printable characters alone: each is one after which it can still be unpacked."""
+    tried = [(b"x^", iter(_PRINTABLE))]
+    while len(tried[-1][0]) < length:
+        found, left = tried[-1]
+        byte = next(left, None)
+        if byte is None:
+            tried.pop()
+        elif _unpacks(found + bytes([byte])):
+            tried.append((found + bytes([byte]), iter(_PRINTABLE)))
+    return tried[-1][0]
+
+
+def _unpacks(content: bytes) -> bool:
+    unpacker = zlib.decompressobj()
+    try:
+        unpacker.decompress(content)
+    except zlib.error:
+        return False
+    return not unpacker.eof
+
+
+_PRINTABLE = bytes(range(33, 127))
