@@ -121,7 +121,8 @@ def _with_saved(rows: Sequence[ReleaseValue]) -> list[ReleaseValue]:
 def _minutes_per_hundred(corrections: int, answered: int | None, seconds: Sequence[int]) -> float | None:
     """Corrections per hundred answers, each as long as those were on average that say it.
 
-    Said where all of them say it, so also where there is none, or `FEWEST` do. More corrections than answers: one of the two is wrong.
+    Said where all of them say it, so also where there is none, or `FEWEST` do. More corrections than answers: one of the two
+    is wrong.
     """
     if not answered or corrections > answered or len(seconds) < min(FEWEST, corrections):
         return None
