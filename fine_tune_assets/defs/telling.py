@@ -51,7 +51,7 @@ def news_told(context: dg.SensorEvaluationContext, installation: Installation) -
 
 
 def failed_runs(instance: dg.DagsterInstance, settings: Settings, ledger: Ledger, now: datetime) -> Iterator[Message]:
-    """Runs of the last day that failed and are not retried, less those that everybody was told of, or whose next try is not due."""
+    """Runs of the last day that failed and are not retried, less those whose message was sent or is not due."""
     lately = dg.RunsFilter(
         statuses=[dg.DagsterRunStatus.FAILURE], updated_after=now - LOOK_BACK, updated_before=now - SETTLING
     )
