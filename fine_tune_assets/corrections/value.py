@@ -5,14 +5,17 @@ Owns which figures there are and when a kind of error rises or falls. A figure t
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from statistics import quantiles
+from dataclasses import dataclass, replace
+from statistics import mean, quantiles
 from typing import Any
 
 from fine_tune_assets.core.proportions import wilson_interval
 
 FEWEST = 5
-"""Corrections with a kind of error, in each of two releases, below which no kind is said to rise or fall."""
+"""Corrections with a kind of error, in each of two releases, below which no kind is said to rise or fall.
+
+Also those that say how long they took: with fewer, nothing is said for the rest of a release's corrections.
+"""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,18 @@ class KindShare:
 
 
 @dataclass(frozen=True)
+class Saved:
+    """Of users' time, against the first release of which as much is known. Negative: this one cost more."""
+
+    minutes: float
+    """In all, over this release's answers."""
+    against: str
+    """That first release."""
+    against_per_hundred: float
+    """Its minutes per hundred answers."""
+
+
+@dataclass(frozen=True)
 class ReleaseValue:
     release_id: str
     corrections: int
@@ -55,6 +70,10 @@ class ReleaseValue:
     corrected: Share | None
     thumbs_up: int
     thumbs_down: int
+    minutes_per_hundred: float | None
+    """Of correcting, on a hundred answers; None where answers are not known or too few corrections say how long they took."""
+    saved: Saved | None = None
+    """None for the first release that has `minutes_per_hundred`, and for those that have none."""
 
 
 def value_by_release(
@@ -80,7 +99,34 @@ def value_by_release(
         )
         # A release that nobody corrected says nothing of kinds: the one before it is compared with.
         before = kinds or before
-    return rows
+    return _with_saved(rows)
+
+
+def _with_saved(rows: Sequence[ReleaseValue]) -> list[ReleaseValue]:
+    """(Minutes per answer with the first release, less those with this one) x this one's answers."""
+    known = [row for row in rows if row.minutes_per_hundred is not None]
+    if not known:
+        return list(rows)
+    first = known[0]
+
+    def saved(row: ReleaseValue) -> Saved | None:
+        before, now = first.minutes_per_hundred, row.minutes_per_hundred
+        if row is first or before is None or now is None or row.answered is None:
+            return None
+        return Saved((before - now) / 100 * row.answered, first.release_id, before)
+
+    return [replace(row, saved=saved(row)) for row in rows]
+
+
+def _minutes_per_hundred(corrections: int, answered: int | None, seconds: Sequence[int]) -> float | None:
+    """Corrections per hundred answers, each as long as those were on average that say it.
+
+    Said where all of them say it, so also where there is none, or `FEWEST` do. More corrections than answers: one of the two
+    is wrong.
+    """
+    if not answered or corrections > answered or len(seconds) < min(FEWEST, corrections):
+        return None
+    return 100 * corrections / answered * mean(seconds or [0]) / 60
 
 
 def _row(
@@ -106,6 +152,7 @@ def _row(
         corrected=share_of(len(own), answered) if answered and answered >= len(own) else None,
         thumbs_up=thumbs.get("up", 0),
         thumbs_down=thumbs.get("down", 0),
+        minutes_per_hundred=_minutes_per_hundred(len(own), answered, seconds),
     )
 
 

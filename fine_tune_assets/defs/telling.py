@@ -51,14 +51,14 @@ def news_told(context: dg.SensorEvaluationContext, installation: Installation) -
 
 
 def failed_runs(instance: dg.DagsterInstance, settings: Settings, ledger: Ledger, now: datetime) -> Iterator[Message]:
-    """Runs of the last day that failed and are not retried, less those that everybody was told of."""
+    """Runs of the last day that failed and are not retried, less those whose message was sent or is not due."""
     lately = dg.RunsFilter(
         statuses=[dg.DagsterRunStatus.FAILURE], updated_after=now - LOOK_BACK, updated_before=now - SETTLING
     )
     for record in instance.get_run_records(lately):
         run = record.dagster_run
         is_retried = run.tags.get(_WILL_RETRY) == "true"
-        if is_retried or not is_untold(settings, ledger, "run_failed", run.run_id):
+        if is_retried or not is_untold(settings, ledger, "run_failed", run.run_id, now):
             continue
         events = [log.dagster_event for log in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)]
         failures = [event for event in events if event is not None and event.step_key]
@@ -94,13 +94,16 @@ def news(installation: Installation, ledger: Ledger, now: datetime) -> Iterator[
 
 
 def _drifted(installation: Installation, since: datetime) -> Iterator[Message]:
-    """Once a window: of the newest one, if it ended since then."""
+    """Once a window: of the newest one that was beyond a limit, if it ended since then.
+
+    Also when requests were as trained after it: while a server was away, the next window may have come.
+    """
     path = installation.layout.table("production_drift")
     columns = ["release_id", "window_end", "is_beyond"]
     rows = pq.read_table(path, columns=columns).to_pylist() if path.is_file() else []
-    newest = max((row["window_end"] for row in rows), default=None)
-    beyond = [row for row in rows if row["window_end"] == newest and newest >= since and row["is_beyond"]]
+    beyond = [row for row in rows if row["window_end"] >= since and row["is_beyond"]]
     if beyond:
+        newest = max(beyond, key=lambda row: row["window_end"])
         link = f"{installation.settings.dagster_address}/assets/production_drift"
-        about = f"{beyond[0]['release_id']} {newest:%Y-%m-%dT%H:%M}"
+        about = f"{newest['release_id']} {newest['window_end']:%Y-%m-%dT%H:%M}"
         yield Message("production_drift", about, assets=("production_drift",), link=link)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from starlette.responses import JSONResponse, Response
 
 from fine_tune_assets.core.error_kinds import ERROR_KINDS
-from fine_tune_assets.corrections.value import ReleaseValue, value_by_release
+from fine_tune_assets.corrections.value import FEWEST, ReleaseValue, value_by_release
 from fine_tune_assets.desk.plots import WIDTH, intervals
 from fine_tune_assets.desk.rendering import page
 from fine_tune_assets.desk.verdict_document import Figure
@@ -27,7 +27,7 @@ SHOWN = 30
 
 
 def show_value(desk: "Desk", visit: Visit) -> Response:
-    rows = _rows(desk, visit)
+    rows = _rows(desk)
     edits = [_as_figure(row) for row in rows[-SHOWN:]]
     return page(
         desk,
@@ -35,24 +35,25 @@ def show_value(desk: "Desk", visit: Visit) -> Response:
         "value.html",
         rows=rows[-SHOWN:][::-1],
         words=ERROR_KINDS,
+        fewest=FEWEST,
         width=WIDTH,
         plots=intervals([figure for figure in edits if figure is not None]),
     )
 
 
-def value_as_json(desk: "Desk", visit: Visit) -> Response:
-    return JSONResponse({"releases": [_plain(row) for row in _rows(desk, visit)]})
+def value_as_json(desk: "Desk", _visit: Visit) -> Response:
+    return JSONResponse({"releases": [_plain(row) for row in _rows(desk)]})
 
 
 def _plain(row: ReleaseValue) -> dict[str, Any]:
     return asdict(row)
 
 
-def _rows(desk: "Desk", visit: Visit) -> list[ReleaseValue]:
+def _rows(desk: "Desk") -> list[ReleaseValue]:
     """Oldest first; only releases that served, were corrected or got a thumb."""
     facts, thumbs = [vars(fact) for fact in correction_facts(desk.ledger)], thumbs_by_release(desk.ledger)
     releases = [recorded.release.release_id for recorded in recorded_releases(desk.ledger)]
-    return value_by_release(releases, facts, _edits(desk), thumbs, answered_by_release(desk.ledger, visit.now))
+    return value_by_release(releases, facts, _edits(desk), thumbs, answered_by_release(desk.ledger))
 
 
 def _edits(desk: "Desk") -> dict[str, float]:

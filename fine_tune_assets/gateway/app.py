@@ -177,6 +177,7 @@ class Gateway:
     async def list_models(self, request: Request) -> Response:
         caller = await self._authorise(request, "chat")
         target = await run_in_threadpool(self._chat.live)
+        record_of(request).release_id = target.release_id
         names = (LIVE, target.release_id, *((EMBEDDING_MODEL,) if "embed" in caller.scopes else ()))
         models = [{"id": name, "object": "model", "created": 0, "owned_by": "fine-tune"} for name in names]
         return JSONResponse({"object": "list", "data": models}, headers={"x-release-id": target.release_id})
@@ -237,6 +238,8 @@ class Gateway:
             raise ApiError(409, "idempotency_conflict", str(error)) from error
         except TooManyError as error:
             raise ApiError(429, "daily_limit_reached", str(error), {"Retry-After": _HOUR}) from error
+        # Only now: the ledger kept it, so there is such a release. What a caller sends stands in no log before.
+        record_of(request).release_id = body.release_id
         kind = "feedback" if isinstance(body, FeedbackBody) else "correction"
         told = {} if carried is None else {"passages": "gone" if carried.is_gone else "kept"}
         return JSONResponse({"id": kept_as, "object": kind, **told}, status_code=201)

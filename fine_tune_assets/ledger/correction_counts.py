@@ -1,14 +1,17 @@
 """What is counted of corrections and answers by release. Needs no key: no text is read."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import sqlalchemy as sa
 
 from fine_tune_assets.ledger.carried_passages import CarriedDocument, documents_of
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.outcomes import KEPT_DAYS
-from fine_tune_assets.ledger.schema import corrections, deployment_outcomes, deployments
+from fine_tune_assets.ledger.request_audit import is_cut
+from fine_tune_assets.ledger.schema import corrections, deployments, request_lines
+
+ANSWERING = ("/v1/chat/completions", "/v1/completions")
+"""Routes whose answers are a release's."""
 
 
 @dataclass(frozen=True)
@@ -54,16 +57,20 @@ def correction_facts(ledger: Ledger) -> list[CorrectionFacts]:
         return [CorrectionFacts(**row) for row in rows]
 
 
-def answered_by_release(ledger: Ledger, now: datetime) -> dict[str, int]:
-    """Release → answers that it gave, where all of them are still counted: a release that served before that is absent."""
-    since = now - timedelta(days=KEPT_DAYS)
-    is_older = deployments.c.live_since.is_not(None) & (deployments.c.live_since < since)
-    older = sa.select(deployments.c.release_id).where(is_older)
-    query = (
-        sa.select(deployments.c.release_id, sa.func.sum(deployment_outcomes.c.answered))
-        .join(deployments, deployments.c.deployment_id == deployment_outcomes.c.deployment_id)
-        .where(deployments.c.release_id.not_in(older))
-        .group_by(deployments.c.release_id)
-    )
+def answered_by_release(ledger: Ledger) -> dict[str, int]:
+    """Release → whole answers that it gave users, by the log of requests.
+
+    A release is absent that was wanted before the oldest line that is kept: some of its answers may have been cut off.
+    """
+    columns = request_lines.c
+    is_answer = columns.route.in_(ANSWERING) & (columns.status == 200) & columns.code.is_(None)
+    query = sa.select(columns.release_id, sa.func.count()).where(is_answer, columns.release_id.is_not(None))
     with ledger.read() as connection:
-        return {release_id: int(count) for release_id, count in connection.execute(query)}
+        counted = {name: int(count) for name, count in connection.execute(query.group_by(columns.release_id))}
+        if not is_cut(connection):
+            return counted
+        oldest = connection.execute(sa.select(sa.func.min(columns.at))).scalar()
+        older = set(
+            connection.execute(sa.select(deployments.c.release_id).where(deployments.c.wanted_at < oldest)).scalars()
+        )
+    return {name: count for name, count in counted.items() if name not in older}

@@ -1,21 +1,42 @@
-"""Who was told of what. Owns that a message goes out once on a channel, and that a server that is away is not asked for ever."""
+"""Who was told of what. Owns that a message goes out once on a channel, and when a server that was away is asked again."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.schema import notifications as table
 
-MOST_TRIES = 3
+FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=30), timedelta(minutes=30)
+"""After the first try in vain, doubled after each further one, and the most. A server that restarts is asked again soon; one
+that is away for the night is asked some twenty times, and told within half an hour of its return."""
+GIVEN_UP_AFTER = timedelta(days=1)
+"""After the first try: by then somebody has looked, or nobody reads that channel."""
+MOST_TRIES = 60
+"""In a day there are 52: a clock that jumps ahead makes no more of them."""
 
 
-def may_try(ledger: Ledger, event: str, about: str, channel: str) -> bool:
-    """Whether it was neither sent nor tried three times in vain."""
+def may_try(ledger: Ledger, event: str, about: str, channel: str, now: datetime) -> bool:
+    """Whether it was not sent yet, and its next try is due."""
     here = (table.c.event == event) & (table.c.about == about) & (table.c.channel == channel)
+    query = sa.select(table.c.error, table.c.tried_at).where(here).order_by(table.c.sequence)
     with ledger.read() as connection:
-        errors = connection.execute(sa.select(table.c.error).where(here)).scalars().all()
-    return len(errors) < MOST_TRIES and None not in errors
+        tries = connection.execute(query).all()
+    if not tries:
+        return True
+    if len(tries) >= MOST_TRIES or any(error is None for error, _ in tries):
+        return False
+    first, newest = tries[0].tried_at, tries[-1].tried_at
+    return first + GIVEN_UP_AFTER > now >= newest + wait_after(len(tries))
+
+
+def wait_after(tries: int) -> timedelta:
+    """Before the next one.
+
+    >>> [wait_after(tries).total_seconds() / 60 for tries in (1, 2, 6, 7, 60)]
+    [0.5, 1.0, 16.0, 30.0, 30.0]
+    """
+    return min(FIRST_WAIT * 2 ** min(tries - 1, 20), LONGEST_WAIT)
 
 
 def record_attempt(ledger: Ledger, event: str, about: str, channel: str, error: str | None, now: datetime) -> None:

@@ -77,6 +77,11 @@ def cut_requests(ledger: Ledger, before: datetime) -> int:
         return int(gone.rowcount)
 
 
+def is_cut(connection: sa.Connection) -> bool:
+    """Whether lines at the beginning were ever removed: what is counted from the rest is then not all."""
+    return _start(connection) is not None
+
+
 def _start(connection: sa.Connection) -> Start | None:
     about = audit.newest_about(connection, _CUT_BY, _CUT)
     if about is None:

@@ -31,19 +31,22 @@ def channels(settings: Settings) -> Mapping[str, Send]:
     return found
 
 
-def is_untold(settings: Settings, ledger: Ledger, event: str, about: str) -> bool:
-    """Whether a message about it would be tried on any channel."""
+def is_untold(settings: Settings, ledger: Ledger, event: str, about: str, now: datetime) -> bool:
+    """Whether a message about it would be tried on any channel now."""
     wanted = event in wanted_events(settings.notify_events)
-    return wanted and any(may_try(ledger, event, about, channel) for channel in channels(settings))
+    return wanted and any(may_try(ledger, event, about, channel, now) for channel in channels(settings))
 
 
 def notify(settings: Settings, ledger: Ledger, message: Message, now: datetime) -> dict[str, str | None]:
-    """Send on every channel that has not had it yet: channel → kind of error, None if it was sent. Raises no error of sending."""
+    """Send on every channel that has not had it yet and is due: channel → kind of error, None if it was sent.
+
+    Raises no error of sending.
+    """
     if message.event not in wanted_events(settings.notify_events):
         return {}
     outcome: dict[str, str | None] = {}
     for channel, send in channels(settings).items():
-        if not may_try(ledger, message.event, message.about, channel):
+        if not may_try(ledger, message.event, message.about, channel, now):
             continue
         error = None
         try:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fine_tune_assets.corrections.edits import edit_distance, edit_fraction
-from fine_tune_assets.corrections.value import value_by_release
+from fine_tune_assets.corrections.value import Saved, value_by_release
 
 
 def _facts(release: str, kinds: dict[str | None, int], seconds: int | None = None) -> list[dict[str, Any]]:
@@ -49,6 +49,25 @@ def test_counts_times_edits_thumbs_and_the_share_of_answers() -> None:
     assert row.corrected is not None
     assert (row.corrected.value, row.thumbs_up, row.thumbs_down) == (0.1, 3, 1)
     assert 0.03 < row.corrected.low < 0.1 < row.corrected.high < 0.24
+
+
+def test_minutes_saved_are_what_this_releases_answers_would_have_cost_with_the_first() -> None:
+    """By hand: 20 corrections of 2 minutes on 100 answers are 40 a hundred; 5 on 50 are 20; so (40 - 20) x 50 / 100 are saved."""
+    facts = _facts("r-1", {None: 20}, seconds=120) + _facts("r-2", {None: 5}, seconds=120)
+    facts += _facts("r-4", {None: 30}, seconds=120)
+    rows = value_by_release(["r-1", "r-2", "r-3", "r-4"], facts, {}, {}, {"r-1": 100, "r-2": 50, "r-3": 10, "r-4": 60})
+    assert [row.minutes_per_hundred for row in rows] == [40, 20, 0, 100]
+    assert [row.saved for row in rows] == [None, Saved(10, "r-1", 40), Saved(4, "r-1", 40), Saved(-36, "r-1", 40)]
+
+
+def test_where_few_say_how_long_it_took_no_minutes_are_saved() -> None:
+    """4 of 20 do not speak for the rest, 5 do; and of answers that are not counted nobody knows what they cost."""
+    for timed, per_hundred in ((4, None), (5, 10.0)):
+        facts = _facts("r-2", {None: 20}, seconds=30)
+        facts = facts[:timed] + [fact | {"seconds_spent": None} for fact in facts[timed:]]
+        rows = value_by_release(["r-1", "r-2", "r-3"], facts, {}, {}, {"r-1": 10, "r-2": 100})
+        assert [row.minutes_per_hundred for row in rows] == [0, per_hundred, None], timed
+        assert [row.saved is None for row in rows] == [True, per_hundred is None, True]
 
 
 def test_a_kind_rises_or_falls_only_where_chance_does_not_explain_it() -> None:

@@ -5,9 +5,10 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
+from dagster._utils.schedules import schedule_execution_time_iterator
 
 from fine_tune_assets.core.errors import SettingsError
-from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs import s06_adapters
 from fine_tune_assets.defs.automation import InputsDiffer, InputsPresent, inputs_are_final, quiet
@@ -87,3 +88,21 @@ def test_sunday_at_three_is_meant_where_the_installation_stands() -> None:
     assert weekly_retraining.execution_timezone
     with pytest.raises(SettingsError, match="Nowhere/Land"):
         _ = Settings(retrain_time_zone="Nowhere/Land").time_zone
+
+
+def test_the_week_begins_on_sunday_at_three_of_the_installations_own_time() -> None:
+    """Also where the clock is put forward in that night: the default is the requirement's, and Dagster reads it so."""
+    assert Settings().retrain_cron == "0 3 * * 0"
+    assert (weekly_retraining.cron_schedule, weekly_retraining.execution_timezone) == (
+        Settings().retrain_cron,
+        load_settings().time_zone,
+    )
+    zone = ZoneInfo("America/New_York")
+    since = datetime(2026, 3, 4, tzinfo=zone).timestamp()
+    ticks = schedule_execution_time_iterator(since, Settings().retrain_cron, "America/New_York")
+    found = [next(ticks).astimezone(zone) for _ in range(3)]
+    assert [(tick.strftime("%A %H:%M"), tick.day) for tick in found] == [
+        ("Sunday 03:00", 8),
+        ("Sunday 03:00", 15),
+        ("Sunday 03:00", 22),
+    ]

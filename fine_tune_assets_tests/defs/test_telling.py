@@ -6,9 +6,10 @@ import dagster as dg
 import pytest
 
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.tables import QUARANTINED_CORRECTIONS, table_of
+from fine_tune_assets.core.tables import PRODUCTION_DRIFT, QUARANTINED_CORRECTIONS, table_of
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.telling import SETTLING, failed_runs, news, news_told
+from fine_tune_assets.ledger.notifications import FIRST_WAIT
 from fine_tune_assets.ledger.verdicts import record_verdict
 from fine_tune_assets.notifying.sending import notify
 from fine_tune_assets_tests.ledger.made import make_verdict
@@ -69,7 +70,9 @@ def test_a_failed_run_is_told_again_when_the_webhook_was_down_and_not_if_it_will
         (message,) = failed_runs(instance, settings, ledger, settled)
         assert message.about == run
         assert all(notify(settings, ledger, message, settled).values())
-        assert [again.about for again in failed_runs(instance, settings, ledger, settled)] == [run]
+        assert list(failed_runs(instance, settings, ledger, settled)) == []  # it is asked again after a wait
+        for later in (FIRST_WAIT, timedelta(hours=5)):
+            assert [again.about for again in failed_runs(instance, settings, ledger, settled + later)] == [run]
         assert list(failed_runs(instance, settings, ledger, settled + timedelta(days=2))) == []
 
 
@@ -100,3 +103,19 @@ def test_a_hold_a_refusal_and_a_quarantine_that_waits_are_news_and_a_promotion_i
         for _ in range(2):
             news_told(dg.build_sensor_context(instance=instance), installation=Installation())
     assert [told["event"] for _, told in posted] == ["verdict_hold", "verdict_refuse"]
+
+
+def test_drift_is_told_though_the_window_after_it_was_ordinary() -> None:
+    """While the mail server was away the next window came; the one that was beyond a limit is still news, once."""
+    installation, now = Installation(), datetime.now(UTC)
+    ends = [now - timedelta(hours=hours) for hours in (30, 5, 3, 1)]
+    row = dict.fromkeys(PRODUCTION_DRIFT.names) | {"window_start": now - timedelta(days=2), "requests": 1}
+    row |= {"release_id": "r-1", "feature": "length", "measure": "psi"}
+    rows = [
+        row | {"window_end": end, "is_beyond": beyond}
+        for end, beyond in zip(ends, (True, True, True, False), strict=True)
+    ]
+    write_table(installation.layout.table("production_drift"), table_of(rows, PRODUCTION_DRIFT))
+    with installation.ledger() as ledger:
+        told = [(message.event, message.about) for message in news(installation, ledger, now)]
+    assert told == [("production_drift", f"r-1 {ends[2]:%Y-%m-%dT%H:%M}")]

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 
@@ -9,10 +10,12 @@ from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.tables import SCRUBBED_CORRECTIONS, table_of
 from fine_tune_assets.ledger.corrections import record_correction
 from fine_tune_assets.ledger.feedback import record_feedback
+from fine_tune_assets.ledger.request_audit import RequestLine, record_requests
 from fine_tune_assets_tests.desk.conftest import Site
 from fine_tune_assets_tests.ledger.made import record_promoted
 
 MARKER = "Zebrafinch"
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -54,3 +57,23 @@ def test_the_figures_of_each_release_stand_on_the_page_and_in_the_json_and_no_te
     for part in ("50 %", "6.0 in 4", "omission 4", '<svg class="plot"', "not known"):
         assert part in shown, part
     assert MARKER not in shown
+
+
+def test_minutes_saved_stand_beside_the_formula_and_what_they_are_compared_with(site: Site) -> None:
+    """Who pays can check it: 4 corrections of 3 minutes on 8 answers, then none on 10: 15 minutes."""
+    for release, answers in (("r-1", 8), ("r-2", 10)):
+        record_promoted(site.ledger, release)
+        lines = [RequestLine(NOW, "k", "/v1/completions", 200, None, release, 1, 1, 1, None, None)] * answers
+        record_requests(site.ledger, lines, {}, NOW)
+    texts = dict.fromkeys(("instruction", "input", "answer", "corrected_answer"), MARKER)
+    for n in range(4):
+        record_correction(
+            site.ledger, b"k" * 32, idempotency_key=str(n), seconds_spent=180, release_id="r-1", author="ward 3", **texts
+        )  # fmt: skip
+    visitor = site.signed_in("Payer")
+    first, second = visitor.get("/value.json").json()["releases"]
+    assert (first["minutes_per_hundred"], first["saved"]) == (150, None)
+    assert second["saved"] == {"minutes": 15, "against": "r-1", "against_per_hundred": 150}
+    shown = visitor.get("/value").text
+    for part in ("150.0 min", "15 of correcting, against r-1", "÷ 100 × answers of this one"):
+        assert part in shown, part

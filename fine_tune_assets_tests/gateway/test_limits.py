@@ -121,6 +121,24 @@ def test_each_request_leaves_a_line_without_text(running: Running) -> None:
     assert verify_requests(running.ledger).is_intact
 
 
+def test_the_line_of_a_correction_names_its_release_and_only_one_that_there_is(running: Running) -> None:
+    """Who looks for what happened to a release finds its corrections; what a caller made up stands in no log."""
+    key = create_key(running.ledger, "a", ["chat", "correct"]).secret
+    texts = dict.fromkeys(("instruction", "answer", "corrected_answer"), "x")
+    for release_id, status in ((running.release_id, 201), (f"r-{MARKER}", 404)):
+        assert running.ask(key, "/v1/corrections", {"release_id": release_id, **texts}).status_code == status
+    running.ask(key, "/v1/corrections", {"release_id": running.release_id, "rating": "up"})
+    running.client.get("/v1/models", headers={"Authorization": f"Bearer {key}"})
+    lines = running.lines()
+    assert [(line["route"], line["release_id"]) for line in lines] == [
+        ("/v1/corrections", running.release_id),
+        ("/v1/corrections", None),
+        ("/v1/corrections", running.release_id),
+        ("/v1/models", running.release_id),
+    ]
+    assert MARKER not in repr(lines)
+
+
 def test_the_line_is_there_when_the_answer_is(running: Running) -> None:
     """A kill at any moment after the last byte loses no line."""
     key = create_key(running.ledger, "a", ["chat"]).secret

@@ -9,9 +9,12 @@ import pytest
 import sqlalchemy as sa
 
 from fine_tune_assets.ledger import audit
+from fine_tune_assets.ledger.correction_counts import answered_by_release
 from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.deployments import want_release
 from fine_tune_assets.ledger.request_audit import RequestLine, cut_requests, record_requests, verify_requests
-from fine_tune_assets.ledger.schema import request_lines
+from fine_tune_assets.ledger.schema import deployments, request_lines
+from fine_tune_assets_tests.ledger.made import record_promoted
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -130,3 +133,22 @@ def test_several_processes_at_once_keep_one_chain(ledger: Ledger, ledger_url: st
     assert [process.wait() for process in processes] == [0, 0]
     check = verify_requests(ledger)
     assert (check.is_intact, check.lines) == (True, 210)
+
+
+def test_answers_are_counted_by_release_as_long_as_none_of_them_was_cut_off(ledger: Ledger) -> None:
+    """A share of what is left of the answers would be too large; what is no whole answer is none."""
+    now = datetime.now(UTC)
+    old = now - timedelta(days=9)
+    for release in ("r-1", "r-2"):
+        record_promoted(ledger, release)
+    want_release(ledger, "r-1")
+    with ledger.begin() as connection:
+        connection.execute(deployments.update().values(wanted_at=old))
+    want_release(ledger, "r-2")
+    answer, refused = a_line(1, old), replace(a_line(1, now), status=422)
+    correction, left = replace(a_line(1, now), route="/v1/corrections"), replace(a_line(1, now), code="left")
+    later = replace(a_line(1, datetime.now(UTC)), release_id="r-2")
+    record_requests(ledger, [answer, a_line(2, now), refused, correction, left, later, later], {}, now)
+    assert answered_by_release(ledger) == {"r-1": 2, "r-2": 2}
+    cut_requests(ledger, now)
+    assert answered_by_release(ledger) == {"r-2": 2}

@@ -7,8 +7,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.ledger.database import Ledger, open_ledger
-from fine_tune_assets.ledger.notifications import MOST_TRIES
+from fine_tune_assets.ledger.notifications import FIRST_WAIT, GIVEN_UP_AFTER, LONGEST_WAIT, MOST_TRIES
 from fine_tune_assets.notifying.messages import EVENTS, Message, kind_of_error, wanted_events
 from fine_tune_assets.notifying.sending import notify
 
@@ -135,7 +136,7 @@ def test_an_event_that_nobody_wants_is_not_told(settings: Settings, ledger: Ledg
         ("no server", {"webhook", "mail"}),
     ],
 )
-def test_a_server_that_fails_fails_nothing_and_is_left_alone_after_three_times(
+def test_a_server_that_fails_fails_nothing_and_is_asked_again_later(
     settings: Settings, ledger: Ledger, fault: str, fails: set[str]
 ) -> None:
     """The run has failed; that the mail failed too must not be the end of the sensor."""
@@ -148,12 +149,35 @@ def test_a_server_that_fails_fails_nothing_and_is_left_alone_after_three_times(
         told = replace(told, notify_smtp_starttls=fault == "no tls")
         if fault == "no password file":
             told = replace(told, notify_smtp_user="ops", notify_smtp_password_file="/nowhere")
-        outcomes = [notify(told, ledger, MESSAGE, NOW) for _ in range(MOST_TRIES)]
-        assert notify(told, ledger, MESSAGE, NOW) == {}
+        outcomes = [notify(told, ledger, MESSAGE, NOW + wait) for wait in (timedelta(0), FIRST_WAIT)]
+        assert notify(told, ledger, MESSAGE, NOW + FIRST_WAIT) == {}
     for channel in ("webhook", "mail"):
         tried = [outcome[channel] for outcome in outcomes if channel in outcome]
-        assert tried == [None] if channel not in fails else len(tried) == MOST_TRIES and all(tried)
+        assert tried == [None] if channel not in fails else len(tried) == 2 and all(tried)
     assert len(mails) == ("mail" not in fails)
+
+
+def test_a_server_that_is_away_for_hours_is_told_when_it_is_back(settings: Settings, ledger: Ledger) -> None:
+    """A mail server that is mended in the night loses no failed run, and is not asked every half minute till then."""
+    told = replace(settings, notify_webhook="http://127.0.0.1:9/hook")
+    ticks = [NOW + timedelta(seconds=30 * n) for n in range(6 * 120)]
+    tries = [tick for tick in ticks if notify(told, ledger, MESSAGE, tick) == {"webhook": "ConnectError"}]
+    waits = [round((later - earlier).total_seconds() / 30) for earlier, later in pairwise(tries)]
+    assert waits == [1, 2, 4, 8, 16, 32, *[60] * 10]
+    with web_server() as (url, posted):
+        told = replace(settings, notify_webhook=url)
+        assert notify(told, ledger, MESSAGE, tries[-1] + LONGEST_WAIT) == {"webhook": None}
+        assert notify(told, ledger, MESSAGE, tries[-1] + 2 * LONGEST_WAIT) == {}
+    assert len(posted) == 1
+
+
+def test_a_server_that_never_comes_back_is_given_up(settings: Settings, ledger: Ledger) -> None:
+    """A host that was switched off is not asked for ever."""
+    told = replace(settings, notify_webhook="http://127.0.0.1:9/hook")
+    ticks = [NOW + timedelta(minutes=20 * n) for n in range(2 * 72)]
+    tries = [tick for tick in ticks if notify(told, ledger, MESSAGE, tick)]
+    assert len(tries) < MOST_TRIES
+    assert timedelta(hours=23) < tries[-1] - NOW < GIVEN_UP_AFTER
 
 
 def test_no_redirect_is_followed(settings: Settings, ledger: Ledger) -> None:
