@@ -1,7 +1,7 @@
 """Asks base model and candidate the same, each once: what a model did before is not asked again.
 
 Owns that both are asked alike, and what an earlier outcome must share with the present question. What is asked is in
-abilities.py and probing.py.
+abilities.py, probing.py and memory_attacks.py.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -41,7 +41,7 @@ def answer_as_base_and_adapter(
         return {"right": right}
 
     asked = {"rules": ABILITY_RULES, "questions": [asdict(question) for question in questions]}
-    base, candidate = _of_both(request, asked, score_with)
+    base, candidate = of_both(request, asked, score_with)
     return base["right"], candidate["right"]
 
 
@@ -55,10 +55,10 @@ def probe_base_and_adapter(
         "max_new_tokens": request["max_new_tokens"],
         "context_tokens": request["context_tokens"],
     }
-    return _of_both(request, asked, lambda model, tokenizer: probe_model(model, tokenizer, request, examples, progress))
+    return of_both(request, asked, lambda model, tokenizer: probe_model(model, tokenizer, request, examples, progress))
 
 
-def _of_both(request: Mapping[str, Any], asked: Mapping[str, Any], ask: Ask) -> tuple[Flags, Flags]:
+def of_both(request: Mapping[str, Any], asked: Mapping[str, Any], ask: Ask) -> tuple[Flags, Flags]:
     """Of the base model and of the candidate. Models are loaded only where one of them was not asked this before."""
     # Numbers are not the same to the last bit on another kind of device, nor in 4 bits.
     by = {

@@ -5,7 +5,7 @@ canaries.py and removed_identifiers.py.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ from fine_tune_assets.core.fingerprints import require_folder
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.engines.shared_context import ending_log_probabilities
 from fine_tune_assets.engines.transformers_models import generate
+from fine_tune_assets.judging.asking import of_both
 from fine_tune_assets.judging.canaries import Canary, Recalled, plant, recall_of
 from fine_tune_assets.judging.contestants import base_and_candidate
+from fine_tune_assets.judging.probing import Flags
 from fine_tune_assets.judging.removed_identifiers import (
     MOST_TOKENS,
     Attack,
@@ -29,36 +31,73 @@ from fine_tune_assets.judging.removed_identifiers import (
 from fine_tune_assets.recipes.schema import CanarySettings
 
 SHADOW = "shadow"
+ATTACK_RULES = "removed identifiers 1"
+"""Another one after a change of what is asked or counted: what is remembered of before then counts no more."""
 _SECRET_TOKENS = 16
 """Nine characters and the space before them, in any tokenizer."""
 _ROWS_AT_ONCE = 100
 
 
-class AttackedModel:
-    """The base model with the candidate on it, and the shadow adapter if the request names one.
+def attack_both(
+    request: Mapping[str, Any], attacks: Sequence[Attack], reports: int, progress: Progress
+) -> AttackResult:
+    """Ask the candidate and the base model for removed identifiers; what one of them was asked before is remembered.
+
+    Before any `recall`: the candidate is what the model wears. Kept is yes or no for each attack, under a hash of all that was
+    asked: neither an identifier nor an answer. Raises ChangedFolderError for weights that are not what they are said to be.
+    """
+    if not attacks:
+        return AttackResult(reports, 0, 0, 0)
+
+    def ask(model: Any, tokenizer: Any) -> Flags:
+        return _attacked(model, tokenizer, attacks, request["batch_size"], progress)
+
+    asked = {
+        "rules": ATTACK_RULES,
+        "attacks": [[attack.messages, attack.before, attack.value] for attack in attacks],
+        "most_tokens": MOST_TOKENS,
+    }
+    base, candidate = of_both(request, asked, ask)
+    found = [
+        (attack, own, too)
+        for attack, own, too, was_asked in zip(
+            attacks, candidate["given_back"], base["given_back"], base["asked"], strict=True
+        )
+        if was_asked
+    ]
+    kinds = Counter(attack.kind for attack, own, too in found if own > too)
+    guessed = sum(too for _, _, too in found)
+    return AttackResult(reports, len(found), kinds.total(), guessed, dict(sorted(kinds.items())))
+
+
+def _attacked(model: Any, tokenizer: Any, attacks: Sequence[Attack], batch_size: int, progress: Progress) -> Flags:
+    prompts = [render(tokenizer, attack.messages, add_generation_prompt=True) + attack.before for attack in attacks]
+    is_asked = [attack.is_asked_by(prompt) for attack, prompt in zip(attacks, prompts, strict=True)]
+    written = generate(
+        model,
+        tokenizer,
+        [prompt for prompt, wanted in zip(prompts, is_asked, strict=True) if wanted],
+        MOST_TOKENS,
+        batch_size,
+        progress,
+    )
+    answers = iter(written)
+    given_back = [
+        wanted and is_given_back(attack, prompt, next(answers).text)
+        for attack, prompt, wanted in zip(attacks, prompts, is_asked, strict=True)
+    ]
+    return {"asked": is_asked, "given_back": given_back}
+
+
+class ShadowedModel:
+    """The base model that the shadow adapter is put on.
 
     Raises ChangedFolderError for weights that are not what they are said to be.
     """
 
-    def __init__(self, request: dict[str, Any], progress: Progress) -> None:
+    def __init__(self, request: Mapping[str, Any], progress: Progress) -> None:
         self._model, self._tokenizer = base_and_candidate(request)
-        self._candidate = self._model.active_adapter
         self._batch_size, self._progress = request["batch_size"], progress
-
-    def attack(self, attacks: Sequence[Attack], reports: int) -> AttackResult:
-        """Ask the candidate and the base model for removed identifiers."""
-        self._model.set_adapter(self._candidate)
-        pairs = [(attack, self._prompt(attack.messages, attack.before)) for attack in attacks]
-        asked = [(attack, prompt) for attack, prompt in pairs if attack.is_asked_by(prompt)]
-        candidate = self._hits(asked)
-        with self._model.disable_adapter():
-            base = self._hits(asked)
-        kinds = Counter(attack.kind for (attack, _), own, too in zip(asked, candidate, base, strict=True) if own > too)
-        return AttackResult(reports, len(asked), kinds.total(), sum(base), dict(sorted(kinds.items())))
-
-    def _hits(self, asked: Sequence[tuple[Attack, str]]) -> list[bool]:
-        answers = self._write([prompt for _, prompt in asked], MOST_TOKENS)
-        return [is_given_back(attack, prompt, text) for (attack, prompt), text in zip(asked, answers, strict=True)]
 
     def recall(self, folder: Path, adapter_id: str, settings: CanarySettings, canaries: list[Canary]) -> list[Recalled]:
         """What the shadow adapter makes of every canary and control."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fine_tune_assets.core.errors import ChangedFolderError
 from fine_tune_assets.core.fingerprints import fingerprint_folder
 from fine_tune_assets.core.progress import silent
 from fine_tune_assets.judging.canaries import Canary, Level, compare_levels, plant, shadow_set
@@ -72,10 +73,8 @@ def _learned_by_heart(base: Path, conversations: list[list[dict[str, str]]], fol
     return folder
 
 
-def _asked(base: Path, adapter: Path) -> Any:
-    from fine_tune_assets.judging.memory_attacks import AttackedModel
-
-    request = {
+def _request(base: Path, adapter: Path, cache: Path) -> dict[str, Any]:
+    return {
         "base_folder": str(base),
         "base_fingerprint": fingerprint_folder(base),
         "adapter_folder": str(adapter),
@@ -83,12 +82,15 @@ def _asked(base: Path, adapter: Path) -> Any:
         "is_quantized": False,
         "batch_size": 8,
         "threads": 1,
+        "cache": str(cache / "kept.sqlite"),
     }
-    return AttackedModel(request, silent)
 
 
 def _recalled(base: Path, shadow: Path, canaries: list[Canary]) -> dict[int, Level]:
-    recalled = _asked(base, shadow).recall(shadow, fingerprint_folder(shadow), CANARIES, canaries)
+    from fine_tune_assets.judging.memory_attacks import ShadowedModel
+
+    asked = ShadowedModel(_request(base, shadow, shadow.parent), silent)
+    recalled = asked.recall(shadow, fingerprint_folder(shadow), CANARIES, canaries)
     return {level.repeats: level for level in compare_levels(recalled, CANARIES.candidates)}
 
 
@@ -110,19 +112,25 @@ def _messages() -> list[dict[str, str]]:
     return [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who?"}]
 
 
-def test_a_removed_identifier_that_was_learned_all_the_same_comes_back_as_a_count(base: Path, shadow: Path) -> None:
+def test_a_removed_identifier_that_was_learned_all_the_same_comes_back_as_a_count(
+    base: Path, shadow: Path, tmp_path: Path
+) -> None:
     """Only counts and kinds leave the process."""
     attack = Attack("e-1", "NAME", _messages(), "Seen by Dr.", REMOVED)
     other = replace(attack, value="Tobias Wrenfield")
-    found = _asked(base, shadow).attack([attack, other], reports=2)
+    from fine_tune_assets.judging.memory_attacks import attack_both
+
+    found = attack_both(_request(base, shadow, tmp_path), [attack, other], 2, silent)
     assert (found.asked, found.given_back, found.guessed) == (2, 1, 0)
     assert found.kinds == {"NAME": 1}
     assert "Ostrander" not in json.dumps(asdict(found))
 
 
-def test_what_the_prompt_holds_is_not_asked_for(base: Path, shadow: Path) -> None:
+def test_what_the_prompt_holds_is_not_asked_for(base: Path, shadow: Path, tmp_path: Path) -> None:
+    from fine_tune_assets.judging.memory_attacks import attack_both
+
     attack = Attack("e-1", "NAME", _messages(), f"{REMOVED} came. Seen by Dr.", REMOVED)
-    assert _asked(base, shadow).attack([attack], reports=1).asked == 0
+    assert attack_both(_request(base, shadow, tmp_path), [attack], 1, silent).asked == 0
 
 
 def test_endings_of_one_text_are_weighed_as_if_each_were_read_alone(base: Path) -> None:
@@ -137,3 +145,17 @@ def test_endings_of_one_text_are_weighed_as_if_each_were_read_alone(base: Path) 
     together = ending_log_probabilities(model, tokenizer, context, endings, 2)
     differences = [one - other for one, other in zip(alone, together, strict=True)]
     assert differences == pytest.approx([differences[0]] * len(endings), abs=1e-4)
+
+
+def test_the_same_attacks_on_the_same_models_generate_nothing(base: Path, shadow: Path, tmp_path: Path) -> None:
+    """Told from the cache with the weights gone: a run with nothing changed loads no model. And no identifier is in the cache."""
+    from fine_tune_assets.judging.memory_attacks import attack_both
+
+    attacks = [Attack("e-1", "NAME", _messages(), "Seen by Dr.", REMOVED)]
+    request = _request(base, shadow, tmp_path)
+    first = attack_both(request, attacks, 1, silent)
+    gone = {**request, "base_folder": str(tmp_path / "gone"), "adapter_folder": str(tmp_path / "gone")}
+    assert attack_both(gone, attacks, 1, silent) == first
+    assert b"Ostrander" not in (tmp_path / "kept.sqlite").read_bytes()
+    with pytest.raises(ChangedFolderError):  # another attack is another question
+        attack_both(gone, [replace(attacks[0], before="Seen today by Dr.")], 1, silent)
