@@ -44,9 +44,11 @@ from fine_tune_assets.defs.automation import AUTOMATION_SENSOR
 from fine_tune_assets.defs.local_run import progress_logger
 from fine_tune_assets.defs.pool_waiting import sleep_while_waiting
 from fine_tune_assets.defs.resources import Installation, Worker, parquet_tables
+from fine_tune_assets.defs.sqlite_engines import keep_engines
 
 # Whoever starts Dagster without our command: step processes load libraries that would tell their makers about it.
 go_offline()
+keep_engines()
 sleep_while_waiting()
 
 STAGES = (

@@ -38,12 +38,20 @@ class Known:
 
 def latest_event(instance: DagsterInstance, key: dg.AssetKey) -> Known | None:
     """The newest materialization of an unpartitioned asset (of any partition, for a partitioned one)."""
-    records = instance.fetch_materializations(key, limit=1).records
-    if not records:
-        return None
-    materialization = records[0].asset_materialization
-    tags = dict(materialization.tags or {}) if materialization else {}
-    return Known(records[0].storage_id, tags.get(DATA_VERSION), tags, records[0].run_id)
+    return latest_events(instance, [key])[key]
+
+
+def latest_events(instance: DagsterInstance, keys: Collection[dg.AssetKey]) -> dict[dg.AssetKey, Known | None]:
+    """The same of several, in one query: a tick asks some 300 times."""
+    found: dict[dg.AssetKey, Known | None] = dict.fromkeys(keys)
+    for record in instance.get_asset_records(list(keys)) if keys else ():
+        entry = record.asset_entry
+        newest = entry.last_materialization_record
+        if newest is not None:
+            materialization = newest.asset_materialization
+            tags = dict(materialization.tags or {}) if materialization else {}
+            found[entry.asset_key] = Known(newest.storage_id, tags.get(DATA_VERSION), tags, newest.run_id)
+    return found
 
 
 def latest_by_partition(instance: DagsterInstance, key: dg.AssetKey) -> dict[str, Known]:
@@ -109,8 +117,8 @@ class InputsDiffer(AC):
 
 def differs_from_inputs(graph: Any, node: Any, instance: DagsterInstance) -> bool:
     """Of an unpartitioned asset: what `InputsDiffer` says."""
-    parents = {key: latest_event(instance, key) for key in node.parent_keys}
-    last = latest_event(instance, node.key)
+    parents = latest_events(instance, [*node.parent_keys, node.key])
+    last = parents.pop(node.key)
     if last is not None and not _any_input_differs(graph, node, parents, last):
         return False
     planned = instance.event_log_storage.get_latest_planned_materialization_info(node.key)
@@ -132,7 +140,7 @@ def _any_input_differs(graph: Any, node: Any, parents: Mapping[dg.AssetKey, Know
 
 def _differing_partitions(context: Any, graph: Any, node: Any, instance: DagsterInstance) -> Any:
     own = latest_by_partition(instance, node.key)
-    single = {k: latest_event(instance, k) for k in node.parent_keys if not graph.get(k).is_partitioned}
+    single = latest_events(instance, [k for k in node.parent_keys if not graph.get(k).is_partitioned])
     many = {k: latest_by_partition(instance, k) for k in node.parent_keys if graph.get(k).is_partitioned}
     attempts = instance.event_log_storage.get_latest_asset_partition_materialization_attempts_without_materializations(
         node.key
@@ -203,7 +211,7 @@ class InputsPresent(AC):
         if context.candidate_subset.is_empty:
             return dg.AutomationResult(context, context.candidate_subset)
         graph, instance = context.asset_graph_view.asset_graph, context.asset_graph_view.instance
-        present = all(latest_event(instance, key) is not None for key in graph.get(context.key).parent_keys)
+        present = all(latest_events(instance, graph.get(context.key).parent_keys).values())
         return dg.AutomationResult(context, context.candidate_subset if present else context.get_empty_subset())
 
 
@@ -247,7 +255,7 @@ class SourceDiffers(AC):
 
 
 def _source_differs(instance: DagsterInstance, key: dg.AssetKey, source: dg.AssetKey) -> bool:
-    last, now = latest_event(instance, key), latest_event(instance, source)
+    last, now = latest_events(instance, [key, source]).values()
     if last is None or now is None or not input_differs(_name(source), now, now.version, last.tags):
         return False
     planned = instance.event_log_storage.get_latest_planned_materialization_info(key)
