@@ -350,6 +350,7 @@ def test_a_live_release_that_cant_be_started_again_is_left_for_the_kept_one(sett
         assert is_healthy(adopt_engine(settings.layout.run / "engines" / kept.deployment_id))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow  # the minute that an engine is given to end
 def test_an_engine_that_ends_is_none_in_the_ledger_before_it_is_gone(settings: Settings, ledger: Ledger) -> None:
     """Or a rollback in that second would send users to it."""
     with _supervisor(settings, ledger, replace(PACE, stop_grace_seconds=3)) as supervisor:

@@ -122,28 +122,3 @@ def safetensors_and_pickle() -> bytes:
             header = entry + filler + b'"}}'.rjust(left - 2)
             return struct.pack("<Q", length) + header + payload
     raise AssertionError("No padding fits.")
-
-
-def printable_zlib(length: int) -> bytes:
-    """The beginning of a zlib stream in printable characters alone: each is one after which it can still be unpacked."""
-    tried = [(b"x^", iter(_PRINTABLE))]
-    while len(tried[-1][0]) < length:
-        found, left = tried[-1]
-        byte = next(left, None)
-        if byte is None:
-            tried.pop()
-        elif _unpacks(found + bytes([byte])):
-            tried.append((found + bytes([byte]), iter(_PRINTABLE)))
-    return tried[-1][0]
-
-
-def _unpacks(content: bytes) -> bool:
-    unpacker = zlib.decompressobj()
-    try:
-        unpacker.decompress(content)
-    except zlib.error:
-        return False
-    return not unpacker.eof
-
-
-_PRINTABLE = bytes(range(33, 127))

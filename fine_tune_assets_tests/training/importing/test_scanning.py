@@ -14,7 +14,7 @@ from fine_tune_assets.training.base_models import check_model_folder
 from fine_tune_assets.training.importing.pickles import holds_pickle, is_pickle
 from fine_tune_assets.training.importing.safetensors_files import read_tensors
 from fine_tune_assets.training.importing.scanning import INDEX, scan_folder
-from fine_tune_assets_tests.training.importing.planted import PICKLES, printable_zlib, safetensors_and_pickle
+from fine_tune_assets_tests.training.importing.planted import PICKLES, safetensors_and_pickle
 from fine_tune_assets_tests.training.importing.small_model import (
     CONFIG,
     WEIGHTS,
@@ -105,12 +105,6 @@ def test_random_bytes_are_no_pickle(tmp_path: Path) -> None:
     path = tmp_path / "bytes"
     path.write_bytes(np.random.default_rng(0).bytes(4_000_000))
     assert not holds_pickle(path)
-
-
-def test_a_stream_of_printable_bytes_alone_is_refused_as_a_text(folder: Path) -> None:
-    """zlib can be written so (`Rosetta Flash`), and joblib goes by the first byte, whatever the name."""
-    plant(folder / "README.md", printable_zlib(200))
-    assert "compressed data" in scan_folder(folder).refused[Path("README.md")]
 
 
 def test_texts_and_other_bytes_are_not_taken_for_compressed_data(folder: Path) -> None:
