@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
-from fine_tune_assets.defs.automation import differs_from_inputs, latest_event
+from fine_tune_assets.defs.automation import differs_from_inputs, latest_events
 
 FIRST, LAST = dg.AssetKey("adapters"), dg.AssetKey("served_models")
 NOT_OVER = [
@@ -25,7 +25,7 @@ NOT_OVER = [
 def is_on_its_way(graph: Any, instance: dg.DagsterInstance) -> bool:
     """Whether anything between the adapter and what is served is being made, or is the next to be. What failed, and what
     waits behind a closed gate, for a signature or for ever, is not."""
-    stages = _stages(graph)
+    stages = stages_of(graph)
     if is_being_made(instance, stages):
         return True
     waiting: set[dg.AssetKey] = set()
@@ -33,7 +33,7 @@ def is_on_its_way(graph: Any, instance: dg.DagsterInstance) -> bool:
         if key not in stages or not differs_from_inputs(graph, graph.get(key), instance):
             continue
         parents = graph.get(key).parent_keys
-        if not waiting.isdisjoint(parents) or not all(_is_open(graph, instance, parent) for parent in parents):
+        if not waiting.isdisjoint(parents) or not _are_open(graph, instance, parents):
             waiting.add(key)
         else:
             return True
@@ -46,7 +46,7 @@ def is_being_made(instance: dg.DagsterInstance, keys: AbstractSet[dg.AssetKey]) 
     return any(run.asset_selection is None or not keys.isdisjoint(run.asset_selection) for run in going_on)
 
 
-def _stages(graph: Any) -> set[dg.AssetKey]:
+def stages_of(graph: Any) -> set[dg.AssetKey]:
     """What is made of an adapter on its way to the users."""
     return _reached(graph, FIRST, "child_keys") & (_reached(graph, LAST, "parent_keys") | {LAST})
 
@@ -61,11 +61,11 @@ def _reached(graph: Any, start: dg.AssetKey, towards: str) -> set[dg.AssetKey]:
     return found
 
 
-def _is_open(graph: Any, instance: dg.DagsterInstance, key: dg.AssetKey) -> bool:
-    """Whether it is there, and each of its blocking checks passed."""
-    if latest_event(instance, key) is None:
+def _are_open(graph: Any, instance: dg.DagsterInstance, keys: AbstractSet[dg.AssetKey]) -> bool:
+    """Whether all are there, and each of their blocking checks passed."""
+    if not all(latest_events(instance, keys).values()):
         return False
-    blocking = [check for check in graph.get(key).check_keys if graph.get(check).blocking]
+    blocking = [check for key in keys for check in graph.get(key).check_keys if graph.get(check).blocking]
     found = instance.event_log_storage.get_latest_asset_check_execution_by_key(blocking) if blocking else {}
     passed = [record.status == AssetCheckExecutionRecordStatus.SUCCEEDED for record in found.values()]
     return len(passed) == len(blocking) and all(passed)

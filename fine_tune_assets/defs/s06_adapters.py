@@ -26,7 +26,7 @@ from fine_tune_assets.defs.automation import (
     latest_event,
     quiet,
 )
-from fine_tune_assets.defs.candidate import is_being_made, is_on_its_way
+from fine_tune_assets.defs.candidate import FIRST, is_being_made, is_on_its_way, stages_of
 from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people, started_again_when_killed
 from fine_tune_assets.defs.s01_erased_patients import require_nobody_erased
@@ -307,20 +307,6 @@ def training_changed_the_model(adapters: pa.Table) -> dg.AssetCheckResult:
     )
 
 
-_RETRAINING = frozenset(
-    dg.AssetKey(name)
-    for name in (
-        "adapters",
-        "judge_scores",
-        "promotion_verdicts",
-        "merged_weights",
-        "quantized_weights",
-        "releases",
-        "served_models",
-    )
-)
-
-
 @dg.schedule(
     cron_schedule=load_settings().retrain_cron,
     execution_timezone=load_settings().time_zone,
@@ -332,7 +318,7 @@ _RETRAINING = frozenset(
 def weekly_retraining(
     context: dg.ScheduleEvaluationContext, installation: Installation
 ) -> dg.RunRequest | dg.SkipReason:
-    if is_being_made(context.instance, _RETRAINING):
+    if is_being_made(context.instance, {FIRST} | stages_of(context.repository_def.asset_graph)):
         return dg.SkipReason("A retraining is going on. What is new waits for the next one.")
     if _due(context.instance, installation, minimum=1) is Due.NOT:
         return dg.SkipReason("Nothing new was approved since the last training.")

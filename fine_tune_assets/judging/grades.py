@@ -30,9 +30,7 @@ _WITHOUT_REFERENCE: Mapping[JudgeKind, str] = {
 
 def what_it_cant_see(kind: JudgeKind, has_reference: bool) -> str:
     """In plain words, for whoever reads a grade: no judge here knows the truth about a patient."""
-    said: JudgeKind = (
-        "offline" if kind == "offline" else "endpoint"
-    )  # a local model and one on a server are blind alike
+    said: JudgeKind = "offline" if kind == "offline" else "endpoint"  # a model is as blind here as on a server
     return _BLIND[said] if has_reference else f"{_BLIND[said]} {_WITHOUT_REFERENCE[said]}"
 
 

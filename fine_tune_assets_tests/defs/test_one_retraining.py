@@ -27,13 +27,14 @@ def due(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _weekly(instance: dg.DagsterInstance) -> object:
-    context = dg.build_schedule_context(instance=instance, scheduled_execution_time=datetime.now(tz=ZoneInfo("UTC")))
+    now, repository = datetime.now(tz=ZoneInfo("UTC")), defs.get_repository_def()
+    context = dg.build_schedule_context(instance, scheduled_execution_time=now, repository_def=repository)
     return weekly_retraining(context, installation=Installation())
 
 
 @pytest.mark.usefixtures("due")
 @pytest.mark.parametrize("status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED])
-@pytest.mark.parametrize("made", ["adapters", "judge_scores", "served_models"])
+@pytest.mark.parametrize("made", ["adapters", "judge_scores", "memorization_probes", "served_models"])
 def test_the_week_starts_no_second_training_beside_one_that_goes_on(
     instance: dg.DagsterInstance, status: dg.DagsterRunStatus, made: str
 ) -> None:

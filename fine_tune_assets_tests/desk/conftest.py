@@ -198,7 +198,21 @@ def page(browser: Browser) -> Iterator[Page]:
 
 
 def sign_in_at(page: Page, site: Site, name: str) -> None:
-    page.goto(f"{site.url}/sign-in")
+    sign_in_on(page, site.url, name)
+
+
+def correct_on(page: Page, better: str, kind: str) -> None:
+    """The one answer that stands there, until the page says that the correction is kept."""
+    page.locator(".exchange summary").click()
+    page.get_by_label("The better answer").fill(better)
+    page.get_by_label("What was wrong").select_option(kind)
+    page.get_by_label("How grave").select_option("medium")
+    page.get_by_role("button", name="Send the correction").click()
+    page.get_by_text("Your correction is kept").wait_for()
+
+
+def sign_in_on(page: Page, url: str, name: str) -> None:
+    page.goto(f"{url}/sign-in")
     page.get_by_label("Name").fill(name)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in", exact=True).click()

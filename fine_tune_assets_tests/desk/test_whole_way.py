@@ -19,7 +19,7 @@ from fine_tune_assets.ledger.reviews import list_decisions
 from fine_tune_assets_tests.conftest import SAMPLE, drop_dialogues, write_recipe
 from fine_tune_assets_tests.defs.test_ingest_flow import INGEST
 from fine_tune_assets_tests.desk.asking import Speaker, asking
-from fine_tune_assets_tests.desk.conftest import Site, sign_in_at
+from fine_tune_assets_tests.desk.conftest import Site, correct_on, sign_in_at
 
 pytestmark = pytest.mark.slow  # the scrubber's process loads its models
 STAGES = INGEST | {"model_drafts"}
@@ -140,12 +140,7 @@ def ask_and_correct(browser: Browser, site: Site, speaker: Speaker) -> Page:
     expect(page.locator(".exchange .said")).to_have_text("A cough,")
     speaker.may_end.set()
     expect(page.locator(".exchange .id").first).to_have_text(speaker.release_id)
-    page.locator(".exchange summary").click()
-    page.get_by_label("The better answer").fill(CORRECTED)
-    page.get_by_label("What was wrong").select_option("hallucination")
-    page.get_by_label("How grave").select_option("medium")
-    page.get_by_role("button", name="Send the correction").click()
-    expect(page.get_by_text("Your correction is kept")).to_be_visible()
+    correct_on(page, CORRECTED, "hallucination")
     return page
 
 

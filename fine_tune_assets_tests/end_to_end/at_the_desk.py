@@ -1,4 +1,4 @@
-"""Somebody at the desk in a real Chromium, on a whole installation: asks the live model, and corrects what it says."""
+"""Somebody at the desk in a real Chromium, on a whole installation: asks the live model."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.users import create_user
-from fine_tune_assets_tests.desk.conftest import CHROMIUM, PASSWORD
+from fine_tune_assets_tests.desk.conftest import CHROMIUM, PASSWORD, sign_in_on
 
 ANSWER_MS = 120_000
 QUESTION = "What brings somebody to the doctor who coughs?"
@@ -29,11 +29,7 @@ def signed_in(settings: Settings, name: str) -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page()
-        page.goto(f"{settings.desk_address}/sign-in")
-        page.get_by_label("Name").fill(name)
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name="Sign in", exact=True).click()
-        page.get_by_role("button", name="Sign out").wait_for()
+        sign_in_on(page, settings.desk_address, name)
         yield page
         browser.close()
 
@@ -46,13 +42,3 @@ def ask(page: Page) -> str:
     expect(page.locator("#ask-state")).to_contain_text("Answered by release", timeout=ANSWER_MS)
     expect(page.locator(".exchange .said")).not_to_be_empty()
     return page.locator(".exchange .id").first.inner_text()
-
-
-def correct(page: Page, better: str) -> None:
-    """The answer that stands there, in its place, until the page says that it is kept."""
-    page.locator(".exchange summary").click()
-    page.get_by_label("The better answer").fill(better)
-    page.get_by_label("What was wrong").select_option("wrong_fact")
-    page.get_by_label("How grave").select_option("medium")
-    page.get_by_role("button", name="Send the correction").click()
-    expect(page.get_by_text("Your correction is kept")).to_be_visible()

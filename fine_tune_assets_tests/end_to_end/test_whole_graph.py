@@ -24,7 +24,8 @@ from fine_tune_assets.core.tables import TABLES
 from fine_tune_assets.ledger.corrections import list_corrections
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME
-from fine_tune_assets_tests.end_to_end.at_the_desk import add_user, ask, correct, signed_in
+from fine_tune_assets_tests.desk.conftest import correct_on
+from fine_tune_assets_tests.end_to_end.at_the_desk import add_user, ask, signed_in
 from fine_tune_assets_tests.end_to_end.conftest import REPORTS_A_BATCH, Small
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
@@ -182,7 +183,7 @@ def loop(services: Small) -> tuple[Outcome, AtTheDesk]:
         outcome = turn_the_loop(settings, shares, print)
         with signed_in(settings, ASKER) as page:
             second = ask(page)
-            correct(page, CORRECTED)
+            correct_on(page, CORRECTED, "wrong_fact")
         return outcome, AtTheDesk(first, second)
     finally:
         services.run("-m", "fine_tune_assets.cli.main", "down", *daily)
