@@ -119,9 +119,10 @@ class WorkerDied(dg.Failure):
 
 
 KILLED = (
-    "The worker was killed or ended without a word, each time that it was started: most often for want of memory. In the "
-    "recipe: halve training.batch_size and double gradient_accumulation (the same steps, slower), lower max_length, or set "
-    "gradient_checkpointing: true; `fine-tune plan RECIPE` says what a training takes. Or stop what else needs memory here."
+    "The worker was killed or ended without a word, each time that it was started: most often for want of memory. If it was "
+    "training: in the recipe halve training.batch_size and double gradient_accumulation (the same steps, slower), lower "
+    "max_length, or set gradient_checkpointing: true; `fine-tune plan RECIPE` says what a training takes. If it was judging: "
+    "lower judge.batch_size. Or stop what else needs memory here."
 )
 _RETRIES = 2
 
