@@ -37,7 +37,7 @@ def _trained(request: dict[str, Any], python: Path | None) -> dict[str, Any]:
 
     @dg.asset
     def trained(context: dg.AssetExecutionContext, worker: Worker) -> dg.MaterializeResult[None]:
-        found.update(worker.run(context, "training", request, python))
+        found.update(worker.run_once(context, "training", request, python))
         return dg.MaterializeResult()
 
     with dg.DagsterInstance.ephemeral() as instance:
