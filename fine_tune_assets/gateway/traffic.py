@@ -10,6 +10,7 @@ import logging
 import os
 import queue
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -37,6 +38,8 @@ WRITE_SECONDS = 60.0
 _LOOK_SECONDS = 1.0
 _NICENESS = 10
 _CLOSE_SECONDS = 5.0
+_EMBEDDING_SHARE = 0.05
+"""Of a core, at most: an encoder that takes longer while the engine computes is asked less often."""
 _END = None
 Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 
@@ -61,14 +64,21 @@ class _Held:
 class Traffic:
     """Of one gateway process. `note` is called from the event loop, everything else happens in the thread."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, encode: Encode | None = None) -> None:
-        self._settings, self._ledger, self._encode = settings, ledger, encode or _encode
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        encode: Encode | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`clock`: seconds, monotonic."""
+        self._settings, self._ledger, self._encode, self._clock = settings, ledger, encode or _encode, clock
         self._queue: queue.Queue[Heard | None] = queue.Queue(QUEUE_LENGTH)
         self._dropped, self._lock = Counter[str](), threading.Lock()
         self._held: dict[str, _Held] = {}
         self._headings: tuple[Heading, ...] = ()
         self._reading = ""
-        self._seen = 0
+        self._seen, self._may_embed_at = 0, 0.0
         self._thread = threading.Thread(target=self._work, name="traffic", daemon=True)
         self.is_on = settings.drift_features
 
@@ -146,12 +156,21 @@ class Traffic:
     def add(self, heard: Heard, now: datetime) -> None:
         exchange = exchange_of(heard)
         features = features_of(exchange, self._headings)
-        self._seen += 1
-        fourier = None
-        if self._seen * self._settings.drift_embedded_percent % 100 < self._settings.drift_embedded_percent:
-            fourier = fourier_features(self._encode([exchange.prompt]))[0]
+        fourier = fourier_features(self._embedded(exchange.prompt))[0] if self._is_to_be_embedded() else None
         held = self._held.get(heard.release_id, _Held(now, FeatureSums()))
         self._held[heard.release_id] = replace(held, sums=held.sums + sums_of(features, fourier))
+
+    def _is_to_be_embedded(self) -> bool:
+        percent = self._settings.drift_embedded_percent
+        self._seen += 1
+        return self._seen * percent % 100 < percent and self._clock() >= self._may_embed_at
+
+    def _embedded(self, text: str) -> NDArray[np.float32]:
+        began = self._clock()
+        vectors = self._encode([text])
+        ended = self._clock()
+        self._may_embed_at = ended + (ended - began) * (1 / _EMBEDDING_SHARE - 1)
+        return vectors
 
     def write(self, at: datetime) -> None:
         """What is of enough requests goes into the window that `at` is in; the rest waits, and goes into a later one."""

@@ -54,7 +54,7 @@ def _rows(ledger: Ledger) -> list[dict[str, Any]]:
 
 def test_a_window_of_too_few_is_not_written_and_goes_into_the_next(settings: Settings, ledger: Ledger) -> None:
     """Sums of three requests would say something of each."""
-    traffic, noon = Traffic(settings, ledger, _encode), datetime(2026, 5, 1, 12, 30, tzinfo=UTC)
+    traffic, noon = Traffic(settings, ledger, _encode, lambda: 0.0), datetime(2026, 5, 1, 12, 30, tzinfo=UTC)
     for _ in range(3):
         traffic.add(_heard(), noon)
     traffic.write(noon)
@@ -121,12 +121,31 @@ def test_a_share_of_the_requests_is_embedded_and_with_none_no_encoder_is_loaded(
 ) -> None:
     """What the encoder costs is a setting."""
     for percent, expected in ((100, 20), (25, 5), (0, 0)):
-        traffic = Traffic(Settings(**{**vars(settings), "drift_embedded_percent": percent}), ledger, _encode)
+        traffic = Traffic(
+            Settings(**{**vars(settings), "drift_embedded_percent": percent}), ledger, _encode, lambda: 0.0
+        )
         at = datetime(2026, 5, 1, percent % 24, tzinfo=UTC)
         for _ in range(20):
             traffic.add(_heard(), at)
         traffic.write(at)
         assert _rows(ledger)[-1]["embedded"] == expected
+
+
+def test_an_encoder_that_takes_long_is_asked_less_often(settings: Settings, ledger: Ledger) -> None:
+    """It computes on the cores that the engine computes on: a twentieth of one at most."""
+    seconds = [0.0]
+
+    def slow(texts: Sequence[str]) -> NDArray[np.float32]:
+        seconds[0] += 0.125
+        return _encode(texts)
+
+    traffic, at = Traffic(settings, ledger, slow, lambda: seconds[0]), datetime(2026, 5, 1, tzinfo=UTC)
+    for _ in range(100):
+        traffic.add(_heard(), at)
+        seconds[0] += 0.125
+    traffic.write(at)
+    (row,) = _rows(ledger)
+    assert (row["requests"], row["embedded"]) == (100, 6)
 
 
 def test_a_ledger_that_is_away_gets_the_sums_later(settings: Settings, ledger: Ledger) -> None:
@@ -188,7 +207,8 @@ def test_a_real_gateway_counts_each_form_of_a_request_once_and_writes_no_word(tm
         stop_services(settings, SERVICES)
         rows = _rows(ledger)
         ledger.close()
-    assert [(row["release_id"], row["requests"], row["embedded"]) for row in rows] == [(release_id, 3, 3)]
+    assert [(row["release_id"], row["requests"]) for row in rows] == [(release_id, 3)]
+    assert 1 <= rows[0]["embedded"] <= 3  # more take more of a core than may be taken
     assert json.loads(rows[0]["counts"])["language"] == {"en": 3}
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or path.suffix == ".gguf" or MARKER.encode() not in path.read_bytes(), path.name
