@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
 
+from fine_tune_assets.approval.drafting import CORRECTION
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.definitions import defs
@@ -14,8 +15,11 @@ from fine_tune_assets.defs import s06_adapters
 from fine_tune_assets.defs.automation import InputsDiffer, InputsPresent, inputs_are_final, quiet
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s06_adapters import weekly_retraining
+from fine_tune_assets.recipes.sections import section_fingerprints
 from fine_tune_assets.training.due import Due
 from fine_tune_assets_tests.defs.test_automation import Graph
+from fine_tune_assets_tests.instructions.examples import example, patients_in
+from fine_tune_assets_tests.lineage.made import store, store_set
 
 pytestmark = pytest.mark.usefixtures("installation_dir")
 
@@ -107,3 +111,32 @@ def test_the_week_begins_on_sunday_at_three_of_the_installations_own_time() -> N
         ("Sunday 03:00", 15),
         ("Sunday 03:00", 22),
     ]
+
+
+def _report(instance: dg.DagsterInstance, asset: str, version: str) -> None:
+    """As a run of now that made it."""
+    learned_by = section_fingerprints(Installation().recipe)["training"]
+    tags = {"dagster/data_version": version, s06_adapters.TRAINED_BY: learned_by}
+    instance.report_runless_asset_event(dg.AssetMaterialization(asset, tags=tags))
+
+
+@pytest.mark.parametrize("source", ["clinic", CORRECTION])
+def test_one_new_example_is_enough_for_the_week_and_for_nothing_else(instance: dg.DagsterInstance, source: str) -> None:
+    """What a ward corrects once is known a week later; and with nothing new there is nothing to train."""
+    layout = Installation().layout
+    trained = store_set(layout).fingerprint
+    store(layout, "adapters", [{"base_fingerprint": "b", "instruction_set_fingerprint": trained}])
+    store(layout, "base_models", [{"fingerprint": "b"}])
+    for asset, version in (("base_models", "b"), ("instruction_sets", trained), ("adapters", "1")):
+        _report(instance, asset, version)
+    assert isinstance(_weekly(instance), dg.SkipReason)
+
+    (patient,) = patients_in("train", 1)
+    new = store_set(layout, extra=({**example(patient, "A finding of today.", "Come back."), "source": source},))
+    _report(instance, "instruction_sets", new.fingerprint)
+    assert s06_adapters._due(instance, Installation(), minimum=None) is Due.NOT
+    assert isinstance(_weekly(instance), dg.RunRequest)
+
+    store(layout, "adapters", [{"base_fingerprint": "b", "instruction_set_fingerprint": new.fingerprint}])
+    _report(instance, "adapters", "2")
+    assert isinstance(_weekly(instance), dg.SkipReason)

@@ -12,17 +12,19 @@ import pytest
 
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.releases import RETRIEVAL
-from fine_tune_assets.core.settings import Settings, load_settings
+from fine_tune_assets.core.settings import PREFIX, Settings, load_settings
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s08_release_parts import retrieval_contract
 from fine_tune_assets.ledger.api_keys import create_key
 from fine_tune_assets.ledger.database import open_ledger
+from fine_tune_assets.retrieval.lance_store import LanceStore
 from fine_tune_assets.serving.services import start_services, stop_services
 from fine_tune_assets.serving.switching import serve_release
 from fine_tune_assets_tests.conftest import _keep_lines, replace_file
 from fine_tune_assets_tests.defs.test_knowledge import run
 from fine_tune_assets_tests.defs.test_sources import _reported
 from fine_tune_assets_tests.gateway.conftest import SERVICES, free_port
+from fine_tune_assets_tests.retrieval.conftest import pgvector_url
 from fine_tune_assets_tests.serving.tiny import build_release
 
 pytestmark = pytest.mark.slow  # starts an engine, and embeds the documents twice
@@ -31,8 +33,13 @@ TEMPLATE = "{passages}\n\n{question}"
 QUESTION = "How many days of paid time off a year do full-time staff have?"
 
 
-@pytest.fixture
-def settings(installation_dir: Path) -> Iterator[Settings]:
+@pytest.fixture(params=["lancedb", "pgvector"])
+def settings(
+    request: pytest.FixtureRequest, installation_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Settings]:
+    """With the documents' index beside the data, and by one setting in PostgreSQL."""
+    if request.param == "pgvector":
+        monkeypatch.setenv(f"{PREFIX}KNOWLEDGE_URL", pgvector_url(request))
     shutil.copytree(PROJECT_DIR / "data" / "knowledge", installation_dir / "knowledge")
     _keep_lines(installation_dir / "evaluation" / "abilities" / "pubmed_qa.jsonl", 6)
     own = replace(load_settings(), gateway_port=free_port(), threads=2)
@@ -71,6 +78,7 @@ def test_the_served_answer_follows_the_policy_within_a_minute(settings: Settings
     changed = time.monotonic()
     assert _reported(instance) == {"knowledge"}
     assert run(instance).success
+    assert bool(LanceStore(settings.layout.knowledge_indexes).built()) == (not settings.knowledge_url)
     while (found := ask())[2] == first:
         assert time.monotonic() - changed < 60
         time.sleep(0.2)

@@ -297,6 +297,14 @@ def test_a_judge_without_a_licence_never_promotes(missing: set[str]) -> None:
     assert decide(replace(good, judge=judge), GATE).decision == "hold"
 
 
+def test_a_judge_without_a_licence_still_closes_the_gate() -> None:
+    """A licence is for opening it: what any judge finds clearly worse is not for a signature to serve."""
+    worse = graded(gains([-1.0 + (i % 5) / 4 for i in range(40)]))
+    decided = _decided(judge_scores=worse, judge_agreement=agreement(0.1))
+    assert decided.decision == "refuse"
+    assert decided.reasons[0].startswith("Worse than the incumbent")
+
+
 def test_the_document_has_what_readers_of_it_ask_for() -> None:
     """Its keys are a contract: the desk, the checks and an auditor's program read them."""
     document = json.loads(evidence_json(evidence()))

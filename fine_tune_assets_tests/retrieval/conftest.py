@@ -22,19 +22,24 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     if request.param == "lancedb":
         yield LanceStore(tmp_path / "indexes")
         return
-    found = PgvectorStore(PGVECTOR_URL or request.getfixturevalue("new_database"))
+    found = PgvectorStore(pgvector_url(request))
+    yield found
+    _empty(found)
+
+
+def pgvector_url(request: pytest.FixtureRequest) -> str:
+    """Of an empty store; the test is skipped where no server has the extension."""
+    url = PGVECTOR_URL
+    if url is None:
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        url = server.url(server.create_database())
+    found = PgvectorStore(url)
     try:
         found.build("0" * 64, KNOWLEDGE_CHUNKS.empty_table(), np.zeros((0, 0), np.float32))
     except KnowledgeStoreError as error:
         pytest.skip(str(error))
     _empty(found)
-    yield found
-    _empty(found)
-
-
-@pytest.fixture
-def new_database(postgres_server: PostgresServer) -> str:
-    return postgres_server.url(postgres_server.create_database())
+    return url
 
 
 def _empty(store: Store) -> None:
