@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import hypothesis
 import pytest
 import yaml
 
@@ -23,6 +24,10 @@ from fine_tune_assets_tests.postgres import postgres_server
 from fine_tune_assets_tests.training.forked_trainings import trainings
 
 __all__ = ["postgres_server", "smollm2", "trainings"]
+
+# Nothing is timed in a test: a first call that imports something would fail now and then.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 SAMPLE = PROJECT_DIR / "data"
 DIALOGUES = SAMPLE / "raw_reports" / "2026-02-dialogues"
