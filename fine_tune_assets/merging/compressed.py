@@ -13,6 +13,7 @@ from pathlib import Path
 from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.prompt_contract import generation_stops
 from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT
+from fine_tune_assets.engines.portable import make_portable
 from fine_tune_assets.engines.transformers_models import load_tokenizer
 from fine_tune_assets.merging.gguf import run_program
 from fine_tune_assets.merging.llama_cpp_reading import ExportError
@@ -37,6 +38,7 @@ def compress(merged: Path, folder: Path, name: str, python: Path) -> None:
     for file in TOKENIZER_FILES:
         if (merged / file).is_file():
             shutil.copy(merged / file, folder)
+    make_portable(folder)
 
 
 def read_compressed(folder: Path, probes: Probes, python: Path) -> Reading:
