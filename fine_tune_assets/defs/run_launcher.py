@@ -3,9 +3,10 @@
 Owns that knowledge. Dagster's own launcher has none: a run whose processes were all killed (power cut, `kill -9` of the daemon
 and what it started) counted as going on for ever, kept the GPU's slot, and nothing that it was to make was ever made again.
 With it run monitoring marks such a run as failed, and run retries start it again. Named in `dagster.yaml`; every process that
-opens the instance loads this file.
+opens the instance loads this file. In the daemon it has code servers kept (`code_servers.py`) besides.
 """
 
+import sys
 import time
 from collections.abc import Mapping
 
@@ -15,6 +16,11 @@ from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, Wor
 from dagster._core.launcher.base import LaunchRunContext
 
 from fine_tune_assets.engines.processes import ProcessIdentity, identify, is_alive
+
+if "dagster._daemon.controller" in sys.modules:  # in the daemon alone: others would import it for a second
+    from fine_tune_assets.defs.code_servers import keep_code_servers
+
+    keep_code_servers()
 
 PID, STARTED = "pid", "started"
 WAIT_SECONDS = 10.0

@@ -20,7 +20,7 @@ from fine_tune_assets.judging.grade_cache import GradeCache, content_key
 from fine_tune_assets.judging.probing import Flags, probe_model
 
 ABILITY_RULES = "abilities 1: log-probability of the choice per character"
-ROBUSTNESS_RULES = "robustness 1"
+ROBUSTNESS_RULES = "robustness 2"
 """Another one after a change of what is asked or counted: what is remembered of before then counts no more."""
 Ask = Callable[[Any, Any], Flags]
 """(model, tokenizer) → outcomes."""

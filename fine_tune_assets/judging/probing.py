@@ -6,7 +6,7 @@ Owns rendering them and counting what held, item by item. What is planted and wh
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fine_tune_assets.core.chat import Message, control_tokens, conversation, parts_of, render
+from fine_tune_assets.core.chat import Message, control_tokens, conversation, parts_of, render, user_content
 from fine_tune_assets.core.errors import TooLongForModelError
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.engines.transformers_models import Answer, context_tokens, generate, leaves_room
@@ -14,6 +14,7 @@ from fine_tune_assets.judging.robustness import (
     EMPTY,
     FORGED_TOKENS,
     LONGEST,
+    NOTHING,
     PLANTED,
     TOO_LONG,
     Attack,
@@ -67,11 +68,13 @@ def _answers(
 
 
 def _without_input(clean: Sequence[Conversation]) -> list[Conversation]:
-    """Each instruction once, about nothing. An answer to it that has no end is about a patient who does not exist."""
+    """Each instruction, about nothing. An answer to it that has no end is about a patient who does not exist."""
     found = {}
     for said in clean:
         instruction, _ = parts_of(said[-1]["content"])
-        found[instruction] = [*said[:-1], {**said[-1], "content": instruction}]
+        for nothing in NOTHING:
+            content = user_content(instruction, nothing)
+            found[content] = [*said[:-1], {**said[-1], "content": content}]
     return list(found.values())
 
 

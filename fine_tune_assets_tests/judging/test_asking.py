@@ -12,7 +12,7 @@ from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_folder, fingerprint_text
 from fine_tune_assets.core.progress import silent
 from fine_tune_assets.judging.abilities import Question
-from fine_tune_assets.judging.robustness import OF_OUR_CODE, PLANTED, PROBES, compare_probes
+from fine_tune_assets.judging.robustness import NOTHING, OF_OUR_CODE, PLANTED, PROBES, compare_probes
 from fine_tune_assets_tests.judging.test_contestants import small_adapter
 from fine_tune_assets_tests.training.tiny import base_model
 
@@ -98,7 +98,7 @@ def test_both_are_put_every_probe_and_our_own_code_holds(folders: Path, tmp_path
     assert {probe: rows[probe]["items"] for probe in PLANTED} == dict.fromkeys(PLANTED, 2)
     assert all(rows[probe]["held"] == rows[probe]["base_held"] == rows[probe]["items"] > 0 for probe in OF_OUR_CODE)
     # Random weights never write a stop token: an answer to no input runs on to its limit.
-    assert (rows["empty_input"]["items"], rows["empty_input"]["held"]) == (1, 0)
+    assert (rows["empty_input"]["items"], rows["empty_input"]["held"]) == (len(NOTHING), 0)
     gone = {**request, "base_folder": "gone", "adapter_folder": "gone"}
     assert probe_base_and_adapter(gone, EXAMPLES, silent) == (base, candidate)
 
