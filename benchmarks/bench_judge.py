@@ -142,6 +142,9 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=96, help="of an answer, at most")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batches", type=int, nargs="*", default=[16, 48])
+    parser.add_argument(
+        "--merged-dtype", default="bfloat16", help="of what vLLM serves, as the recipe's merged_dtype; AMX knows no float16"
+    )
     arguments = parser.parse_args()
     go_offline()
     from fine_tune_assets.training.base_models import import_bundled_model
@@ -160,7 +163,7 @@ def main() -> None:
             "adapter_folder": str(adapter),
             "adapter_id": fingerprint_folder(adapter),
             "is_quantized": False,
-            "merged_dtype": "float16",
+            "merged_dtype": arguments.merged_dtype,
             "threads": arguments.threads,
             "max_new_tokens": arguments.tokens,
             **dict.fromkeys(

@@ -46,7 +46,8 @@ from fine_tune_assets_tests.serving.tiny import link_model, put_release
 SERVICES = ("supervisor", "gateway")
 SYSTEM = "You write short visit notes."
 START_SECONDS = 900.0
-TWICE_UP_TO = 32
+TWICE_UP_TO, BRIEF = 32, 32
+"""A line of an answer, such as a chief complaint, has some 20 tokens, a section of a note 100 to 300."""
 LEAST_SHARE, AT_STREAMS, MOST_OVERHEAD_MS = 0.95, 32, 5.0
 """Of the engine's own tokens per second through the gateway, and what the gateway may add to an answer."""
 SHORTLY = timedelta(seconds=6)
@@ -80,7 +81,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engines", default="llama_cpp,vllm")
     parser.add_argument("--streams", default="1,8,32,128,256")
-    parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument(
+        "--tokens", type=int, default=128, help=f"of an answer, at up to {TWICE_UP_TO} streams; {BRIEF} with more"
+    )
     parser.add_argument("--switches", type=int, default=50)
     parser.add_argument(
         "--full-switches", type=int, default=10, help="to a new release each, the engine before ended (llama_cpp only)"
@@ -96,7 +99,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-serve-") as scratch:
         base = import_bundled_model(Path(scratch) / "base")
         found: dict[str, Any] = {"load_average": os.getloadavg(), "cores": os.cpu_count(), "tokens": given.tokens}
-        found["one_by_one_tokens_per_second"] = _one_by_one(base, given.one_by_one, given.tokens)
+        found["one_by_one_tokens_per_second"] = _one_by_one(base, given.one_by_one, BRIEF)
         for engine in given.engines.split(","):
             found[engine] = _measure(engine, Path(scratch) / engine, base, given)
     found["off"] = off_target(found)
@@ -145,13 +148,14 @@ def _measure(engine: str, place: Path, base: Path, given: argparse.Namespace) ->
         bursts = {}
         alone = _engine(settings, ledger)
         for where in (alone, gateway):  # a new engine is slower at first
-            asyncio.run(_burst(where, TWICE_UP_TO, given.tokens))
+            asyncio.run(_burst(where, TWICE_UP_TO, BRIEF))
         for streams in map(int, given.streams.split(",")):
             # Few streams take little time, and their figures jump: both ways twice, the second time the other way round.
             order = [alone, gateway, gateway, alone] if streams <= TWICE_UP_TO else [alone, gateway]
+            tokens = given.tokens if streams <= TWICE_UP_TO else min(BRIEF, given.tokens)
             seen: dict[str, list[Burst]] = {alone.url: [], gateway.url: []}
             for where in order:
-                seen[where.url].append(asyncio.run(_burst(where, streams, given.tokens)))
+                seen[where.url].append(asyncio.run(_burst(where, streams, tokens)))
             both = {"alone": seen[alone.url], "gateway": seen[gateway.url]}
             bursts[streams] = {way: asdict(_together(found)) for way, found in both.items()}
         overhead = asyncio.run(_overhead(gateway, alone))

@@ -16,6 +16,8 @@ import dagster as dg
 from dagster import AutomationCondition as AC
 from dagster import DagsterEventType, DagsterInstance
 
+from fine_tune_assets.defs.automation_sensor import AutomationSensor
+
 DATA_VERSION = "dagster/data_version"
 CODE_VERSION = "dagster/code_version"
 INPUT_VERSION = "dagster/input_data_version/"
@@ -287,7 +289,7 @@ def on_new_batches(optional: dg.AssetSelection | None = None) -> AC:
 with warnings.catch_warnings():
     # Two parameters are in beta. Dagster is pinned, and every step process would say so.
     warnings.simplefilter("ignore", dg.BetaWarning)
-    AUTOMATION_SENSOR = dg.AutomationConditionSensorDefinition(
+    AUTOMATION_SENSOR = AutomationSensor(
         "automation",
         target=dg.AssetSelection.all(include_sources=True) | dg.AssetSelection.all_asset_checks(),
         # Custom conditions are silently ignored without it.
