@@ -143,7 +143,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batches", type=int, nargs="*", default=[16, 48])
     parser.add_argument(
-        "--merged-dtype", default="bfloat16", help="of what vLLM serves, as the recipe's merged_dtype; AMX knows no float16"
+        "--merged-dtype",
+        default="bfloat16",
+        help="of what vLLM serves, as the recipe's merged_dtype; AMX knows no float16",
     )
     arguments = parser.parse_args()
     go_offline()

@@ -85,12 +85,15 @@ def passes_of(base_folder: Path, settings: TrainingSettings, lengths: Lengths) -
     )
     chosen = packed if batching.strategy == "bfd" else rows
     row_tokens, learned = [len(ids) for ids in chosen["input_ids"]], [sum(labels) for labels in chosen["labels"]]
+    examples = [len(parts) for parts in chosen["seq_lengths"]] if chosen is packed else [1] * len(row_tokens)
     order = list(LengthBatches(row_tokens, batching.rows_per_step, settings.seed))
     steps = cut(order, batching.rows_per_step)
     batching = share_out(batching, settings.processes)
     # Of several processes the first one's: its rows are the longest of each step.
     taken = (step[:: settings.processes] for step in steps)
-    return [_pass(row_tokens, learned, rows) for step in taken for rows in cut(step, batching.rows_per_pass)], batching
+    return [
+        _pass(row_tokens, learned, examples, rows) for step in taken for rows in cut(step, batching.rows_per_pass)
+    ], batching
 
 
 def _rows_of(lengths: Lengths) -> Dataset:
@@ -102,8 +105,9 @@ def _rows_of(lengths: Lengths) -> Dataset:
     )
 
 
-def _pass(tokens: Sequence[int], learned: Sequence[int], rows: Sequence[int]) -> Pass:
-    return Pass(len(rows), max(tokens[i] for i in rows), sum(learned[i] for i in rows))
+def _pass(tokens: Sequence[int], learned: Sequence[int], examples: Sequence[int], rows: Sequence[int]) -> Pass:
+    longest = max(rows, key=lambda i: tokens[i])
+    return Pass(len(rows), tokens[longest], sum(learned[i] for i in rows), examples[longest])
 
 
 def lengths_of(rows: Iterable[Mapping[str, Any]], split: str) -> Lengths:

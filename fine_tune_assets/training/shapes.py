@@ -12,6 +12,8 @@ class Pass:
     """Of each row."""
     learned: int
     """Of all rows: where the output layer is applied."""
+    examples: int = 1
+    """Of each row: packed ones are kept apart by a mask, which takes time."""
 
 
 @dataclass(frozen=True)

@@ -116,10 +116,18 @@ def _pass(model: Any, one: Pass, is_learning: bool) -> None:
     ids = torch.zeros((one.rows, one.tokens), dtype=torch.long, device=base.device)
     on_gpu = best_device() == "cuda"
     with torch.set_grad_enabled(is_learning), torch.autocast(base.device.type, torch.bfloat16, enabled=on_gpu):
-        hidden = base.base_model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).last_hidden_state
+        hidden = base.base_model(input_ids=ids, use_cache=False, **_read_as(one, ids)).last_hidden_state
         rows = hidden.reshape(-1, hidden.shape[-1])[: max(1, one.learned)]
         labels = torch.zeros(len(rows), dtype=torch.long, device=rows.device)
         loss = -score_positions(rows, labels, base.get_output_embeddings())[0].sum()
     if is_learning:
         loss.backward()
         model.zero_grad()
+
+
+def _read_as(one: Pass, ids: torch.Tensor) -> dict[str, torch.Tensor]:
+    """As the trainer has it read: packed examples each with positions of their own, others with a mask of what is padding."""
+    if one.examples == 1:
+        return {"attention_mask": torch.ones_like(ids)}
+    places = torch.arange(one.tokens, device=ids.device) % -(-one.tokens // one.examples)
+    return {"position_ids": places.expand_as(ids)}
