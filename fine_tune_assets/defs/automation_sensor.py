@@ -1,8 +1,9 @@
 """The one automation sensor: it asks every condition again where something happened, and each minute.
 
 A look at all conditions takes 2 seconds of a core, and is due every 5 seconds, also during hours of training. Owns when it can be
-left out: the last look asked for nothing, and since then no event of an asset was recorded and no run changed. What conditions
-read besides (the recipe's numbers, decisions in the ledger) is recorded as an event when it changes, or seen within the minute.
+left out: the last look asked for nothing, no backfill was going on (its end is neither an event nor a run), and since then no
+event of an asset was recorded and no run changed. What conditions read besides (the recipe's numbers, decisions in the ledger) is
+recorded as an event when it changes, or seen within the minute.
 """
 
 import time
@@ -10,9 +11,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+import sqlalchemy as sa
 from dagster._core.definitions.sensor_definition import SensorExecutionData
+from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, EVENT_TYPE_TO_PIPELINE_RUN_STATUS
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 
 LOOK_EACH_SECONDS = 60.0
+_TELLING = sorted(kind.value for kind in {*ASSET_EVENTS, *ASSET_CHECK_EVENTS, *EVENT_TYPE_TO_PIPELINE_RUN_STATUS})
+"""Events. PostgreSQL keeps a run's log in the same table, and a worker writes into it every other second."""
+_RUNS = 5
+"""One more than go on at once: a run's row is written after its event."""
+_GOES_ON = BulkActionsFilter(
+    statuses=[BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING]
+)
 
 
 @dataclass(frozen=True)
@@ -33,13 +45,18 @@ class AutomationSensor(dg.AutomationConditionSensorDefinition):
         idle = self._idle
         if idle is not None and idle.seen == seen and now - idle.at < LOOK_EACH_SECONDS:
             return SensorExecutionData(skip_message="Nothing happened since the last look.", cursor=context.cursor)
+        is_open = bool(context.instance.get_backfills(filters=_GOES_ON, limit=1))
         found = super().evaluate_tick(context)
-        self._idle = None if found.run_requests else _Idle(now, seen)
+        self._idle = None if found.run_requests or is_open else _Idle(now, seen)
         return found
 
 
 def what_happened(instance: dg.DagsterInstance) -> tuple[Any, ...]:
-    """Changes with every event of an asset or check, and with every change of a run."""
-    last = instance.event_log_storage.get_maximum_record_id()
-    runs = instance.get_run_records(limit=1, order_by="update_timestamp")
+    """Changes with every event of an asset, a check or a run's state, and with every change of a run."""
+    events = SqlEventLogStorageTable.c
+    newest = sa.select(events.id).where(events.dagster_event_type.in_(_TELLING)).order_by(events.id.desc()).limit(1)
+    storage: Any = instance.event_log_storage
+    with storage.index_connection() as connection:
+        last = connection.execute(newest).scalar()
+    runs = instance.get_run_records(limit=_RUNS, order_by="update_timestamp")
     return last, *((run.dagster_run.run_id, run.dagster_run.status, run.update_timestamp) for run in runs)

@@ -1,4 +1,4 @@
-"""The daemon's code server, kept as long as it answers and nothing that it read has changed.
+"""The daemon's code server, kept for hours as long as it answers and neither code, libraries nor settings have changed.
 
 Dagster 1.13.27's daemon starts a new one each minute (`check_workspace_freshness`), in case the code is another one: it imports
 everything, and what ticks remember is gone. Owns when a new one is needed, put in the place of Dagster's in every process that
@@ -6,6 +6,8 @@ opens the instance.
 """
 
 import os
+import shutil
+import sysconfig
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +25,9 @@ from fine_tune_assets.core.settings import SETTINGS_FILE
 
 KEPT_SECONDS = 6 * 3600.0
 """A process that lives for weeks holds what it never gives back."""
-_CODE = PROJECT_DIR / "fine_tune_assets"
+OCR = "tesseract"
+"""A program whose version is part of what a table is made by."""
+_CODE, _WORKSPACE = PROJECT_DIR / "fine_tune_assets", PROJECT_DIR / "workspace.yaml"
 
 
 @dataclass(frozen=True)
@@ -41,14 +45,13 @@ def keep_code_servers() -> None:
 
 
 def check_workspace_freshness(controller: Any, last_workspace_update_time: float) -> float:
-    """As Dagster's: when the workspace was last found to be fresh, in Unix seconds."""
+    """As Dagster's: when the workspace was last found to be fresh, in Unix seconds. The first look is Dagster's own: what was
+    read before it nobody knows."""
     now = time.time()
-    if controller not in _kept:
-        _kept[controller] = _Kept(now, what_was_read())
     if now - last_workspace_update_time <= daemon.RELOAD_WORKSPACE_INTERVAL:
         return last_workspace_update_time
-    kept, read = _kept[controller], what_was_read()
-    if kept.read == read and now - kept.since < KEPT_SECONDS and _all_answer(controller):
+    kept, read = _kept.get(controller), what_was_read()
+    if kept is not None and kept.read == read and now - kept.since < KEPT_SECONDS and _all_answer(controller):
         return now
     fresh_since = _refresh(controller, last_workspace_update_time)
     if fresh_since != last_workspace_update_time:
@@ -57,22 +60,27 @@ def check_workspace_freshness(controller: Any, last_workspace_update_time: float
 
 
 def what_was_read() -> str:
-    """Changes with any file of the code, and with the settings."""
-    return combine(f"{path}:{found.st_mtime_ns}:{found.st_size}" for path in _files() if (found := _stat(path)))
+    """Changes with any file of the code, what is installed beside it, and the settings; and where they can't be read."""
+    try:
+        return combine([str(shutil.which(OCR)), *(f"{path}:{_state(path)}" for path in _files())])
+    except OSError:  # a folder that was just removed
+        return f"not known at {time.time()}"
 
 
 def _files() -> Iterator[Path]:
+    """And the folder of the libraries, which changes when one is installed."""
+    yield from (_WORKSPACE, Path(sysconfig.get_paths()["purelib"]))
     if settings := os.environ.get(SETTINGS_FILE):
         yield Path(settings)
-    for pattern in ("*.py", "*.json", "*.yaml"):
-        yield from sorted(_CODE.rglob(pattern))
+    yield from (path for path in sorted(_CODE.rglob("*")) if "__pycache__" not in path.parts and not path.is_dir())
 
 
-def _stat(path: Path) -> os.stat_result | None:
+def _state(path: Path) -> str:
     try:
-        return path.stat()
+        found = path.stat()
     except OSError:  # removed meanwhile
-        return None
+        return "none"
+    return f"{found.st_mtime_ns} {found.st_size}"
 
 
 def _all_answer(controller: Any) -> bool:

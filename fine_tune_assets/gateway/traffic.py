@@ -78,7 +78,7 @@ class Traffic:
         self._held: dict[str, _Held] = {}
         self._headings: tuple[Heading, ...] = ()
         self._reading = ""
-        self._seen, self._may_embed_at = 0, 0.0
+        self._seen, self._may_embed_at, self._is_loaded = 0, 0.0, False
         self._thread = threading.Thread(target=self._work, name="traffic", daemon=True)
         self.is_on = settings.drift_features
 
@@ -166,6 +166,9 @@ class Traffic:
         return self._seen * percent % 100 < percent and self._clock() >= self._may_embed_at
 
     def _embedded(self, text: str) -> NDArray[np.float32]:
+        if not self._is_loaded:  # it takes seconds, once
+            self._encode([text])
+            self._is_loaded = True
         began = self._clock()
         vectors = self._encode([text])
         ended = self._clock()

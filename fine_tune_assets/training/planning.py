@@ -6,6 +6,7 @@ Owns asking the machine, the lengths of rows and passes, and the time.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import psutil
@@ -122,7 +123,10 @@ def seconds_of(base_folder: Path, plan: Plan, train: Lengths, validation: Length
     settings = plan.settings
     passes, batching = passes_of(base_folder, settings, train)
     ordered = sorted(passes, key=lambda one: one.rows * one.tokens)
-    found = measure_step_time(base_folder, settings, ordered[len(ordered) // 4], ordered[-1])
+    # Both read alike: packed rows are, and one that a single example fills would stand for a line of its own.
+    examples = max(1, round(median(one.examples for one in passes)))
+    small, large = (replace(one, examples=examples) for one in (ordered[len(ordered) // 4], ordered[-1]))
+    found = measure_step_time(base_folder, settings, small, large)
     steps = steps_of(passes, batching)
     evaluations = 1 + len(evaluation_steps(steps, settings.epochs, settings.evaluations_per_epoch))
     learning = sum(found.learning.of(one.rows * one.tokens) for one in passes) * settings.epochs

@@ -1,5 +1,6 @@
 """When the automation sensor looks at all conditions, and when it need not. With Dagster's own storage in files."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -92,6 +93,22 @@ def test_a_run_that_changes_is_seen(settled: Daemon) -> None:
     assert settled.tick()[0]
 
 
+def test_while_a_backfill_goes_on_it_is_looked_at_each_time(settled: Daemon) -> None:
+    """Several partitions of an asset are asked for as one: that it ended is written where neither events nor runs are."""
+    from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+
+    backfill = PartitionBackfill(
+        backfill_id="b1", partition_set_origin=None, status=BulkActionStatus.REQUESTED, partition_names=None,
+        from_failure=False, reexecution_steps=None, tags={}, backfill_timestamp=time.time(),
+        asset_selection=[dg.AssetKey("model")], serialized_asset_backfill_data=None,
+    )  # fmt: skip
+    settled.instance.add_backfill(backfill)
+    settled.report("1")
+    looked = [settled.tick()[0] for _ in range(3)]
+    settled.instance.update_backfill(backfill.with_status(BulkActionStatus.COMPLETED_SUCCESS))
+    assert [*looked, settled.tick()[0], settled.tick()[0]] == [True, True, True, True, False]
+
+
 def test_what_happens_during_a_look_is_looked_at_once_more(settled: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the change that a look just missed would wait for the next one."""
     whole = dg.AutomationConditionSensorDefinition.evaluate_tick
@@ -110,8 +127,6 @@ def test_what_happens_during_a_look_is_looked_at_once_more(settled: Daemon, monk
 
 def test_each_minute_it_is_looked_at_in_any_case(settled: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     """Conditions read files and the ledger too."""
-    import time
-
     settled.tick()
     later = time.monotonic() + LOOK_EACH_SECONDS
     monkeypatch.setattr(automation_sensor.time, "monotonic", lambda: later)
