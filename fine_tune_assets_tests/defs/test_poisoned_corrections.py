@@ -101,3 +101,26 @@ def test_poison_waits_while_what_is_ordinary_is_drafted_and_a_decision_is_about_
     assert {row["output"] for row in approve(table).to_pylist()} == {PLAN, other["output"], FLOOD}
     states = [row["state"] for row in quarantined(table).value.to_pylist()]
     assert (states.count("waiting"), states.count("rejected")) == (len(flood) - 1, 1)
+
+
+def test_what_one_author_sent_beyond_the_share_waits_for_examples_of_others(installation_dir: Path) -> None:
+    """Approved it is, and it is learned as soon as others have sent as much."""
+    write_recipe(installation_dir, corrections={"maximum_author_fraction": 0.5})
+    with Installation().ledger() as ledger:
+        record_promoted(ledger, "r")
+    joints = ("wrist", "knee", "elbow", "shoulder", "hip")
+    own = [sent("ward 1", f"The {joint} hurts after sports.", f"Cool the {joint}.") for joint in joints]
+    for day, row in enumerate(own, start=1):
+        row["received_at"] = datetime(2026, 1, day, tzinfo=UTC)
+    said = {
+        "rash": "Keep the skin dry.",
+        "cough": "Drink, and rest for a week.",
+        "fever": "Paracetamol, and come back on Monday.",
+    }
+    of_others = [sent(f"ward {n}", f"A {what} since Monday.", said[what]) for n, what in enumerate(said, start=2)]
+    learned = {row["output"] for row in approve(table_of([*own, *of_others], SCRUBBED_CORRECTIONS)).to_pylist()}
+    assert learned == {*said.values(), *(row["output"] for row in own[:3])}
+
+    more = [sent(f"ward {n}", f"The {what} hurts.", f"See the {what} clinic.") for n, what in ((7, "ear"), (8, "eye"))]
+    table = table_of([*own, *of_others, *more], SCRUBBED_CORRECTIONS)
+    assert {row["output"] for row in own} <= {row["output"] for row in approve(table).to_pylist()}
