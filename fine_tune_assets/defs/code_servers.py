@@ -1,8 +1,7 @@
 """The daemon's code server, kept for hours as long as it answers and neither code, libraries nor settings have changed.
 
 Dagster 1.13.27's daemon starts a new one each minute (`check_workspace_freshness`), in case the code is another one: it imports
-everything, and what ticks remember is gone. Owns when a new one is needed, put in the place of Dagster's in every process that
-opens the instance.
+everything, and what ticks remember is gone. Owns when a new one is needed, put in the place of Dagster's in the daemon.
 """
 
 import os
