@@ -8,7 +8,7 @@ export DO_NOT_TRACK = 1
 export DAGSTER_DISABLE_TELEMETRY = 1
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup setup-unsloth setup-vllm setup-llmcompressor check test test-slow test-all demo demo-loop up down status airgap-proof compat-proof bench-graph bench-serve bench-phi bench-phi-memory bench-drafts bench-dedup bench-desk bench-retrieval bench-corrections bench-train bench-plan bench-unsloth bench-judge-fit fit-judge bench-verdict bench-judge
+.PHONY: help setup setup-unsloth setup-vllm setup-llama-server setup-llmcompressor check test test-slow test-all demo demo-loop up down status airgap-proof compat-proof bench-graph bench-serve bench-phi bench-phi-memory bench-drafts bench-dedup bench-desk bench-retrieval bench-corrections bench-train bench-plan bench-unsloth bench-judge-fit fit-judge bench-verdict bench-judge
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort
@@ -69,6 +69,25 @@ setup-vllm: $(VLLM)/.installed   ## create .venv-vllm (3 GB), for recipes with e
 
 compat-proof: setup $(VLLM)/.installed   ## load imported and merged weights in vLLM and llama.cpp (first makes .venv-vllm, 3 GB)
 	$(BIN)/python benchmarks/compat_proof.py $(VLLM)/bin/python
+
+# llama.cpp's own server, from the sources in llama-cpp-python's package: the llama.cpp that exports are compared with. Without what
+# it could start programs, fetch files or show pages with.
+LLAMA ?= .llama-server
+LLAMA_VERSION := $(shell sed -n 's/^llama_cpp_python==//p' constraints.txt)
+LLAMA_OPTIONS := -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_APP=OFF \
+	-DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_SUBPROCESS=OFF
+$(LLAMA)/llama-server-$(LLAMA_VERSION):
+	$(PYTHON) -m venv $(LLAMA)/tools
+	$(LLAMA)/tools/bin/pip install --quiet --disable-pip-version-check cmake ninja
+	$(LLAMA)/tools/bin/pip download --quiet --disable-pip-version-check --no-deps --no-binary llama-cpp-python --dest $(LLAMA) llama-cpp-python==$(LLAMA_VERSION)
+	tar -xzf $(LLAMA)/llama_cpp_python-$(LLAMA_VERSION).tar.gz -C $(LLAMA)
+	cd $(LLAMA) && PATH="$$PWD/tools/bin:$$PATH" cmake -G Ninja -S llama_cpp_python-$(LLAMA_VERSION)/vendor/llama.cpp -B build $(LLAMA_OPTIONS)
+	cd $(LLAMA) && PATH="$$PWD/tools/bin:$$PATH" cmake --build build --target llama-server
+	mv $(LLAMA)/build/bin/llama-server $@
+	rm -rf $(LLAMA)/build $(LLAMA)/tools $(LLAMA)/llama_cpp_python-$(LLAMA_VERSION) $(LLAMA)/llama_cpp_python-$(LLAMA_VERSION).tar.gz
+
+setup-llama-server: $(LLAMA)/llama-server-$(LLAMA_VERSION)   ## build llama.cpp's own server (20 minutes on two cores), which answers several at once
+	@echo "To serve with it, set FINE_TUNE_LLAMA_SERVER=$(abspath $<)"
 
 UNSLOTH ?= .venv-unsloth
 UNSLOTH_NEEDS := unsloth bitsandbytes dagster-pipes datasets jinja2 matplotlib peft pyarrow pydantic pyyaml safetensors tensorboardX trl

@@ -29,7 +29,7 @@ from rich.table import Table
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.prompt_contract import read_prompt_contract
 from fine_tune_assets.core.releases import MODEL, WEIGHTS
-from fine_tune_assets.core.settings import Settings, go_offline
+from fine_tune_assets.core.settings import Settings, go_offline, load_settings
 from fine_tune_assets.engines.addresses import base_url, socket_of
 from fine_tune_assets.engines.processes import is_alive, read_identity
 from fine_tune_assets.engines.running import free_port
@@ -79,29 +79,28 @@ class Reached:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--engines", default="llama_cpp,vllm")
+    parser.add_argument("--engines", default="llama_cpp,llama_server,vllm", help="what is not installed is left out")
     parser.add_argument("--streams", default="1,8,32,128,256")
     parser.add_argument(
         "--tokens", type=int, default=128, help=f"of an answer, at up to {TWICE_UP_TO} streams; {BRIEF} with more"
     )
     parser.add_argument("--switches", type=int, default=50)
     parser.add_argument(
-        "--full-switches", type=int, default=10, help="to a new release each, the engine before ended (llama_cpp only)"
+        "--full-switches", type=int, default=10, help="to a new release each, the engine before ended (not vLLM's)"
     )
     parser.add_argument("--load", type=int, default=16)
     parser.add_argument("--automatic", type=int, default=3, help="rollbacks without a person, of each kind")
     parser.add_argument("--one-by-one", type=int, default=8)
-    parser.add_argument(
-        "--vllm-python", default="", help="Python of vLLM's environment; that of the settings if absent"
-    )
     given = parser.parse_args()
     go_offline()
+    installed = load_settings()
+    engines = [name for name in given.engines.split(",") if _is_installed(name, installed)]
     with tempfile.TemporaryDirectory(prefix="bench-serve-") as scratch:
         base = import_bundled_model(Path(scratch) / "base")
         found: dict[str, Any] = {"load_average": os.getloadavg(), "cores": os.cpu_count(), "tokens": given.tokens}
         found["one_by_one_tokens_per_second"] = _one_by_one(base, given.one_by_one, BRIEF)
-        for engine in given.engines.split(","):
-            found[engine] = _measure(engine, Path(scratch) / engine, base, given)
+        for engine in engines:
+            found[engine] = _measure(engine, Path(scratch) / engine, base, given, installed)
     found["off"] = off_target(found)
     _show(found)
     print(json.dumps(found))
@@ -131,11 +130,17 @@ def _engines(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: value for name, value in found.items() if isinstance(value, dict)}
 
 
-def _measure(engine: str, place: Path, base: Path, given: argparse.Namespace) -> dict[str, Any]:
+def _is_installed(engine: str, installed: Settings) -> bool:
+    needs = {"llama_server": Path(installed.llama_server or "-"), "vllm": installed.vllm_interpreter}
+    return engine not in needs or needs[engine].is_file()
+
+
+def _measure(engine: str, place: Path, base: Path, given: argparse.Namespace, installed: Settings) -> dict[str, Any]:
     settings = Settings(
         data_dir=place,
         gateway_port=free_port(),
-        vllm_python=given.vllm_python,
+        vllm_python=installed.vllm_python,
+        llama_server=installed.llama_server if engine == "llama_server" else "",
         rollback_window_minutes=60,
         keep_old_minutes=-1,
     )
@@ -161,8 +166,8 @@ def _measure(engine: str, place: Path, base: Path, given: argparse.Namespace) ->
         overhead = asyncio.run(_overhead(gateway, alone))
         switches = asyncio.run(_switches(settings, ledger, gateway, engine, base, given))
         full = None
-        if engine == "llama_cpp" and given.full_switches:  # vLLM takes minutes to start, each time
-            full = asyncio.run(_full_switches(settings, ledger, gateway, base, given))
+        if engine != "vllm" and given.full_switches:  # vLLM takes minutes to start, each time
+            full = asyncio.run(_full_switches(settings, ledger, gateway, engine, base, given))
         automatic = _automatic(settings, ledger, gateway, engine, base, given.automatic)
     ledger.close()
     return {
@@ -192,7 +197,8 @@ def _release(settings: Settings, ledger: Ledger, engine: str, base: Path, number
             link_model(folder / MODEL)
 
     contract = read_prompt_contract(base, f"{SYSTEM} Release {number}.")
-    return put_release(settings, ledger, contract, fill, engine=engine, number=number)
+    named = "vllm" if engine == "vllm" else "llama_cpp"
+    return put_release(settings, ledger, contract, fill, engine=named, number=number)
 
 
 def _engine(settings: Settings, ledger: Ledger) -> Reached:
@@ -337,7 +343,7 @@ def _counted(ends: list[dict[str, Any]]) -> dict[str, int]:
 
 
 async def _full_switches(
-    settings: Settings, ledger: Ledger, gateway: Reached, base: Path, given: argparse.Namespace
+    settings: Settings, ledger: Ledger, gateway: Reached, engine: str, base: Path, given: argparse.Namespace
 ) -> dict[str, Any]:
     """Each to a new release on an engine of its own, the engine before drained and ended, with streams under way."""
     seconds = []
@@ -345,7 +351,7 @@ async def _full_switches(
         for number in range(given.full_switches):
             old = live_deployment(ledger)
             assert old is not None
-            release_id = await asyncio.to_thread(_release, settings, ledger, "llama_cpp", base, 1000 + number)
+            release_id = await asyncio.to_thread(_release, settings, ledger, engine, base, 1000 + number)
             began = time.monotonic()
             await asyncio.to_thread(
                 serve_release, ledger, release_id, timeout_seconds=START_SECONDS, keep_old=lambda: SHORTLY

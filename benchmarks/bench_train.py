@@ -28,15 +28,18 @@ PAIRS = Path(__file__).parent / "visit_pairs" / "visit_pairs.jsonl.gz"
 SYSTEM = "You write sections of medical notes from visits."
 INSTRUCTION = "Write the section of the note from this part of the visit."
 SETTINGS = TrainingSettings(
-    method="lora", rank=16, alpha=32, dropout=0.0, learning_rate=5e-4, epochs=1, batch_size=4, gradient_accumulation=1,
+    method="lora", rank=16, alpha=32, dropout=0.0, learning_rate=5e-4, epochs=1, batch_size=2, gradient_accumulation=2,
     max_length=1024, warmup_fraction=0.1, seed=1, packing="auto",
 )  # fmt: skip
+"""Four examples a step, as the plain script has them. In two passes: more at once are hardly faster on a CPU, and hold twice the
+activations."""
 WAYS = {
-    "plain TRL": "TRL's defaults in float32: padded batches by chance, loss over the whole conversation",
+    "plain TRL": "TRL's defaults in float32: padded batches of four by chance, loss over the whole conversation",
     "plain TRL, activations kept": "the same without gradient checkpointing, which TRL has on by default",
     "this trainer": "batches or packing as it chooses",
     "this trainer, packed": "packing: bfd",
     "this trainer, batches": "packing: never",
+    "this trainer, one pass": "packing: never, batch_size: 4, gradient_accumulation: 1",
     "this trainer, QLoRA": "the base in NF4",
 }
 FASTER, LIGHTER, QLORA_WEIGHTS, QLORA_STEP = 1.6, 1.0, 0.45, 1.15
@@ -83,7 +86,8 @@ def ours(table: pa.Table, base: Path, settings: TrainingSettings, threads: int) 
         root = Path(folder)
         trained = train_adapter(table, base, "base", root / "adapters", root / "checkpoints", settings, threads, clock)
         weights = adapting.adapted_model(base, settings).get_base_model().get_memory_footprint()
-        loss = validation_loss(load_adapted(base, trained.folder), table, base, settings.max_length)
+        adapted = load_adapted(base, trained.folder, is_quantized=settings.method == "qlora")
+        loss = validation_loss(adapted, table, base, settings.max_length)
     return {
         "steps": trained.steps,
         "seconds_per_step": clock.seconds_per_step,
@@ -121,7 +125,7 @@ def plain(table: pa.Table, base: Path, settings: TrainingSettings, threads: int,
             args=SFTConfig(
                 output_dir=folder,
                 num_train_epochs=settings.epochs,
-                per_device_train_batch_size=settings.batch_size,
+                per_device_train_batch_size=settings.batch_size * settings.gradient_accumulation,
                 learning_rate=settings.learning_rate,
                 max_length=settings.max_length,
                 gradient_checkpointing=checkpointing,
@@ -188,6 +192,7 @@ def run_way(way: str, folder: Path, threads: int) -> dict[str, Any]:
         "this trainer": {},
         "this trainer, packed": {"packing": "bfd"},
         "this trainer, batches": {"packing": "never"},
+        "this trainer, one pass": {"packing": "never", "batch_size": 4, "gradient_accumulation": 1},
         "this trainer, QLoRA": {"method": "qlora", "packing": "never"},
     }[way]
     return ours(table, base, replace(SETTINGS, **changed), threads)
@@ -206,6 +211,7 @@ def measure(way: str, folder: Path, threads: int) -> dict[str, Any]:
     command = [sys.executable, __file__, "--way", way, "--folder", str(folder), "--threads", str(threads)]
     found = said_by(command, way)
     found["supervised_tokens_per_second"] = found["supervised_tokens"] / (found["steps"] * found["seconds_per_step"])
+    print(f"{way}: {json.dumps(found)}", file=sys.stderr)  # the others take a while
     return found
 
 
@@ -228,8 +234,8 @@ def show(found: dict[str, dict[str, Any]]) -> None:
 
 def compared(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """What is asked for, and whether it holds: at least 1.6 times as many answer tokens a second as plain TRL, the faster of
-    the two, at no higher loss and no higher peak than that one; packed also at no higher peak than the leaner of the two; QLoRA
-    with .45 of LoRA's weights at 1.15 times its step."""
+    the two, at no higher loss than that one and no higher peak than the leaner of the two, packed too; QLoRA with .45 of LoRA's
+    weights at 1.15 times its step."""
     plain_ways = [found[way] for way in WAYS if way.startswith("plain")]
     fastest = max(plain_ways, key=lambda values: float(values["supervised_tokens_per_second"]))
     leanest = min(plain_ways, key=lambda values: int(values["peak_bytes"]))
@@ -241,7 +247,7 @@ def compared(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "peak_to_leanest": own["peak_bytes"] / leanest["peak_bytes"],
         "speed": own["supervised_tokens_per_second"] / fastest["supervised_tokens_per_second"],
         "loss_difference": own["validation_loss"] - fastest["validation_loss"],
-        "peak": own["peak_bytes"] / fastest["peak_bytes"],
+        "peak_to_fastest": own["peak_bytes"] / fastest["peak_bytes"],
         "qlora_weights": qlora["weights_bytes"] / batches["weights_bytes"],
         "qlora_step": qlora["seconds_per_step"] / batches["seconds_per_step"],
     }
@@ -251,7 +257,7 @@ def compared(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "packed_peak_to_leanest": ratios["packed_peak_to_leanest"] <= LIGHTER,
         "speed": ratios["speed"] >= FASTER,
         "loss_difference": ratios["loss_difference"] <= 0,
-        "peak": ratios["peak"] <= LIGHTER,
+        "peak_to_leanest": ratios["peak_to_leanest"] <= LIGHTER,
         "qlora_weights": ratios["qlora_weights"] <= QLORA_WEIGHTS,
         "qlora_step": ratios["qlora_step"] <= QLORA_STEP,
     }

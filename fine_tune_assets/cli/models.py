@@ -85,7 +85,7 @@ def _facts(model: BaseModel) -> Table:
 
 
 def _uses(found: Sequence[Capability]) -> Table:
-    table = Table("use", "with", "possible", "why not")
+    table = Table("use", "with", "possible", "why not, or what to know")
     for use in found:
         table.add_row(use.use, use.engine, "yes" if use.is_possible else "no", escape(use.reason))
     return table

@@ -19,7 +19,7 @@ import httpx
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.files import written_aside
 from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT
-from fine_tune_assets.engines.addresses import open_client, socket_of
+from fine_tune_assets.engines.addresses import open_client, open_connections, socket_of
 from fine_tune_assets.engines.processes import (
     ProcessIdentity,
     identify,
@@ -39,6 +39,7 @@ HOST = "127.0.0.1"
 SHUTDOWN_SECONDS = 60
 """An engine that serves users is told to finish what it answers at SIGTERM, up to this; so long is waited for it."""
 RECORD, CONFIG, KEY, PROCESS, LOG = "engine.json", "server.json", "key", "process.json", "engine.log"
+_LOOK_SECONDS = 0.1
 _PASSED_ON = ("PATH", "HOME", "LANG", "LANGUAGE", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME")
 _PASSED_ON_PREFIXES = ("LC_", "OMP_", "OPENBLAS_", "CUDA_")
 
@@ -62,6 +63,8 @@ class RunningEngine:
     """What it was told it may take to finish its answers when it is stopped."""
     answers_while_busy: bool = False
     """Whether it tells that it is well while it computes; one that answers one request at a time does not."""
+    cuts_off: bool = False
+    """Whether SIGTERM cuts off what it answers: then it gets the signal when its last answer is out."""
     program: str = ""
     """Which program answers, in words."""
     at_once: int = 0
@@ -91,6 +94,7 @@ def launch(
     at_once: int = 0,
     shutdown_seconds: float = 0.0,
     answers_while_busy: bool = False,
+    cuts_off: bool = False,
 ) -> RunningEngine:
     """Start a server and keep what is needed to find it again. It is not healthy yet."""
     _forget_socket(folder)  # of one that died here before
@@ -100,6 +104,7 @@ def launch(
         "api_key": api_key,
         "shutdown_seconds": shutdown_seconds,
         "answers_while_busy": answers_while_busy,
+        "cuts_off": cuts_off,
         "program": program,
         "at_once": at_once,
     }
@@ -189,7 +194,11 @@ def warm_up(engine: RunningEngine, system_prompt: str, timeout_seconds: float) -
 def stop_engine(engine: RunningEngine, grace_seconds: float, *, is_hung: bool = False) -> None:
     """Stop it and remove its key; its log stays. It gets the time that it was told for its last answers, and `grace_seconds` to
     end; without the first if it hangs, since it gives none."""
-    stop_process(engine.identity, engine.log, grace_seconds + (0 if is_hung else engine.shutdown_seconds))
+    answering_seconds = 0 if is_hung else engine.shutdown_seconds
+    if engine.cuts_off:
+        _wait_for_answers(engine.identity, engine.url, answering_seconds)
+        answering_seconds = 0
+    stop_process(engine.identity, engine.log, grace_seconds + answering_seconds)
     if engine.process is not None:
         engine.process.wait()
     _forget(engine.folder)
@@ -204,8 +213,20 @@ def stop_recorded_engine(folder: Path, grace_seconds: float) -> None:
     """Stop the engine that was started in `folder`, whoever did, and remove its key."""
     identity = read_identity(folder / PROCESS)
     if identity is not None:
-        stop_process(identity, folder / LOG, grace_seconds + float(_record(folder).get("shutdown_seconds", 0)))
+        record = _record(folder)
+        answering_seconds = float(record.get("shutdown_seconds", 0))
+        if record.get("cuts_off"):
+            _wait_for_answers(identity, str(record["url"]), answering_seconds)
+            answering_seconds = 0
+        stop_process(identity, folder / LOG, grace_seconds + answering_seconds)
     _forget(folder)
+
+
+def _wait_for_answers(identity: ProcessIdentity, url: str, seconds: float) -> None:
+    """Until nobody is connected to it, or it is gone; so long at most."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and is_alive(identity) and open_connections(url):
+        time.sleep(_LOOK_SECONDS)
 
 
 def recorded_program(folder: Path) -> tuple[str, int] | None:

@@ -1,8 +1,7 @@
 """What the program that serves can do beyond plain chat. What it can't is refused by name, so that nobody believes that a schema
 or a tool was enforced that was not.
 
-Owns the table (llama-cpp-python 0.3.36 and vLLM 0.32 by their sources, llama-server by its documentation), and
-which of them runs.
+Owns the table (llama-cpp-python 0.3.36 and the llama-server of its llama.cpp, vLLM 0.32: read and tried), and which of them runs.
 """
 
 from dataclasses import dataclass
@@ -29,7 +28,8 @@ NOTHING_KNOWN = Features("The program that serves")
 # `auto` and `required` would come as text that nobody reads as a call. A schema under `json_schema` is silently ignored; under
 # `json_object` it is enforced by a grammar. Probabilities would need those of every token kept: a gigabyte.
 LLAMA_CPP_PYTHON = Features("llama-cpp-python's server", frozenset({"named"}), True, is_schema_nested=False)
-# A choice that is no text is silently taken for `auto`.
+# A choice that is no text is silently taken for `auto`. Text may come before a call that is required: the answer can't end without
+# one (tried).
 LLAMA_SERVER = Features(
     "llama-server", frozenset({"auto", "required", "named"}), True, has_named_as_required=True, has_probabilities=True
 )

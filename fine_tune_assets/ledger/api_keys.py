@@ -36,6 +36,8 @@ Outcome = Literal["ok", "unknown", "expired", "revoked"]
 
 _NO_HASH = "0" * 64
 """Of no secret."""
+_BY_ID = sa.select(api_keys).where(api_keys.c.key_id == sa.bindparam("key_id"))
+"""Built once: every request of the gateway waits for it."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def check_key(ledger: Ledger, presented: str, now: datetime) -> KeyCheck:
     """Decide on a presented key, not on its scopes. Takes the same time for a wrong secret wherever it differs."""
     prefix, key_id, secret = ([*presented.split("_", 2), "", "", ""])[:3]
     with ledger.read() as connection:
-        row = connection.execute(sa.select(api_keys).where(api_keys.c.key_id == key_id)).mappings().first()
+        row = connection.execute(_BY_ID, {"key_id": key_id}).mappings().first()
     hashed = fingerprint_text(secret)
     is_same = hmac.compare_digest(hashed, row["secret_hash"] if row else _NO_HASH)
     is_old = hmac.compare_digest(hashed, (row["old_secret_hash"] if row else None) or _NO_HASH)
@@ -137,7 +139,7 @@ def _outcome(holder: KeyHolder, now: datetime) -> Outcome:
 def has_scope(ledger: Ledger, key_id: str, scope: str, now: datetime) -> bool:
     """Whether a key has it now: one that was revoked or has expired has none."""
     with ledger.read() as connection:
-        row = connection.execute(sa.select(api_keys).where(api_keys.c.key_id == key_id)).mappings().first()
+        row = connection.execute(_BY_ID, {"key_id": key_id}).mappings().first()
     return row is not None and _outcome(_holder(row), now) == "ok" and scope in row["scopes"].split()
 
 
@@ -184,7 +186,7 @@ def revoke_key(ledger: Ledger, key_id: str, by: str = OPERATOR) -> None:
 
 
 def _find(connection: sa.Connection, key_id: str) -> Any:
-    row = connection.execute(sa.select(api_keys).where(api_keys.c.key_id == key_id)).mappings().first()
+    row = connection.execute(_BY_ID, {"key_id": key_id}).mappings().first()
     if row is None:
         raise UnknownRecordError(f"There is no API key {key_id}. `fine-tune keys list` shows them.")
     return row

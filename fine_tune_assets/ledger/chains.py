@@ -8,6 +8,7 @@ not show: keep a note of the newest hash elsewhere.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -64,7 +65,7 @@ class Chain:
             newest = Start(position, self.hash_line(position, previous, line))
             rows.append({**line, "position": position, "previous_hash": previous, "line_hash": newest.line_hash})
         if rows:
-            connection.execute(self.table.insert(), rows)
+            connection.execute(self._insertion, rows)
 
     def verify(self, ledger: Ledger, start: Start | None = None) -> ChainCheck:
         """Walk it from its first line to its newest, a part at a time: years of lines do not fit in memory."""
@@ -82,11 +83,18 @@ class Chain:
         own += [[name, line[name]] for name in self.later if line[name] is not None]
         return fingerprint_json([position, at.astimezone(UTC).isoformat(), *own, previous])
 
-    def _newest(self, connection: sa.Connection) -> Start | None:
+    @cached_property
+    def _newest_line(self) -> sa.Select[Any]:
+        """Built once: that costs as much as asking, and each request of the gateway waits for it."""
         columns = self.table.c
-        row = connection.execute(
-            sa.select(columns.position, columns.line_hash).order_by(columns.position.desc()).limit(1)
-        ).first()
+        return sa.select(columns.position, columns.line_hash).order_by(columns.position.desc()).limit(1)
+
+    @cached_property
+    def _insertion(self) -> sa.Insert:
+        return self.table.insert()
+
+    def _newest(self, connection: sa.Connection) -> Start | None:
+        row = connection.execute(self._newest_line).first()
         return None if row is None else Start(row.position, row.line_hash)
 
     def _fault_of(self, line: sa.RowMapping, last: Start) -> str:

@@ -5,7 +5,7 @@ named, with its last hash, by a line of the audit log, so that the rest can stil
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -49,7 +49,7 @@ def record_requests(
 ) -> None:
     """All lines, and what callers with a budget used (caller → tokens), or nothing. `is_synced`: as `Ledger.begin` has it."""
     with ledger.begin(is_synced=is_synced) as connection:
-        _CHAIN.append(connection, [asdict(line) for line in lines], _start)
+        _CHAIN.append(connection, [vars(line) for line in lines], _start)
         add_tokens(connection, tokens, now)
 
 

@@ -1,6 +1,6 @@
 """What the engines can do with a model: train it, merge it into a GGUF, serve it.
 
-Owns asking each engine for the architectures that it knows. vLLM is a program of another environment: what it knows lies
+Owns asking each engine for the architectures that it knows. vLLM and Unsloth are of other environments: what they know lies
 beside this file, with the version that it was read from. A yes means that the engine has the architecture, not that the
 model fits into memory.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 from fine_tune_assets.training.model_facts import ModelFacts
 
 VLLM_ARCHITECTURES = Path(__file__).with_name("vllm_architectures.json")
+UNSLOTH_ARCHITECTURES = Path(__file__).with_name("unsloth_architectures.json")
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Capability:
     """With its version."""
     is_possible: bool
     reason: str
-    """Empty where it is possible without more."""
+    """Why not, or what there is to know; empty where it is possible without more."""
 
 
 def capabilities(facts: ModelFacts) -> tuple[Capability, ...]:
@@ -30,7 +31,7 @@ def capabilities(facts: ModelFacts) -> tuple[Capability, ...]:
     return (*_training(facts), _gguf(facts), *_vllm(facts))
 
 
-def _training(facts: ModelFacts) -> tuple[Capability, Capability]:
+def _training(facts: ModelFacts) -> tuple[Capability, Capability, Capability]:
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     engine = f"transformers {version('transformers')}"
@@ -49,7 +50,17 @@ def _training(facts: ModelFacts) -> tuple[Capability, Capability]:
             not (reason or lacking),
             reason or lacking,
         ),
+        _unsloth(facts, reason),
     )
+
+
+def _unsloth(facts: ModelFacts, untrainable: str) -> Capability:
+    """Architectures without kernels of Unsloth's own are trained too: as transformers computes them, compiled."""
+    table = json.loads(UNSLOTH_ARCHITECTURES.read_text(encoding="utf-8"))
+    has_kernels = facts.architecture in table["has_kernels"]
+    slower = "" if has_kernels else f"it has no kernels of its own for {facts.architecture}: little is gained"
+    use = "train with LoRA or QLoRA on one GPU"
+    return Capability(use, f"Unsloth {table['version']}", not untrainable, untrainable or slower)
 
 
 def _flat(values: object) -> set[str]:

@@ -43,7 +43,7 @@ def test_serving_users_it_finishes_answers_at_its_end_and_wears_nothing(tmp_path
     assert command[command.index("--pipeline-parallel-size") + 1] == "4"
     assert json.loads(command[command.index("--speculative-config") + 1])["num_speculative_tokens"] == 3
     assert {"--enable-prefix-caching", "--no-enable-log-requests", "--enable-auto-tool-choice"} <= set(command)
-    # What the gateway says that vLLM can: see gateway/test_vllm_forms.py, which asks it.
+    # What the gateway says that vLLM can: see gateway/test_engine_forms.py, which asks it.
     assert command[command.index("--tool-call-parser") + 1] == "xlam"
     assert json.loads(command[command.index("--structured-outputs-config") + 1])["disable_any_whitespace"] is True
     assert "--enable-lora" not in command

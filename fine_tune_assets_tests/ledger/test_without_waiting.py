@@ -8,7 +8,10 @@ import pytest
 import sqlalchemy as sa
 
 from fine_tune_assets.gateway.reads import read_ledger
+from fine_tune_assets.ledger import audit
+from fine_tune_assets.ledger.api_keys import create_key, list_keys
 from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.errors import LedgerError
 
 POOL = 15
 """Connections that SQLAlchemy gives out before it lets others wait."""
@@ -41,3 +44,62 @@ def test_it_waits_for_no_writer_and_for_no_connection_of_the_others(ledger: Ledg
         began = time.monotonic()
         _thread_of(ledger.without_waiting)
         assert time.monotonic() - began < 5
+
+
+@pytest.fixture
+def kept(ledger: Ledger) -> Ledger:
+    if ledger.without_waiting is None:
+        pytest.skip("A server is asked in a thread.")
+    return ledger.without_waiting
+
+
+def test_each_read_sees_what_was_written_before_it(ledger: Ledger, kept: Ledger) -> None:
+    """A connection that stays open must not stay at what it saw first: a revoked key would open for ever."""
+    assert list_keys(kept) == []
+    create_key(ledger, "one", ["chat"])
+    assert [key.name for key in list_keys(kept)] == ["one"]
+
+
+def test_one_read_sees_one_state(ledger: Ledger, kept: Ledger) -> None:
+    """A trial and the verdict on it are looked up one after the other: nothing may come in between."""
+    count = sa.text("SELECT count(*) FROM api_keys")
+    with kept.read() as connection:
+        before = connection.execute(count).scalar_one()
+        create_key(ledger, "one", ["chat"])
+        assert connection.execute(count).scalar_one() == before
+    with kept.read() as connection:
+        assert connection.execute(count).scalar_one() == before + 1
+
+
+def test_nothing_is_written_with_it(kept: Ledger) -> None:
+    """It would go round the lock that keeps the chains one line after the other."""
+    with pytest.raises(LedgerError):
+        audit.append(kept, "somebody", "wrote", "something")
+    with pytest.raises(sa.exc.OperationalError), kept.read() as connection:
+        connection.execute(sa.text("DELETE FROM api_keys"))
+
+
+def test_after_an_error_the_next_read_is_answered(ledger: Ledger, kept: Ledger) -> None:
+    """A disk that failed once must not shut the door until somebody restarts the gateway."""
+    create_key(ledger, "one", ["chat"])
+    with pytest.raises(sa.exc.OperationalError), kept.read() as connection:
+        connection.execute(sa.text("SELECT * FROM no_such_table"))
+    with kept.read() as connection:
+        driver = connection.connection.driver_connection
+    assert driver is not None
+    driver.close()
+    with pytest.raises(sa.exc.OperationalError):  # what the gateway answers with "ask again"
+        list_keys(kept)
+    assert [key.name for key in list_keys(kept)] == ["one"]
+
+
+def test_what_a_query_refuses_leaves_the_connection_as_it_was(ledger: Ledger, kept: Ledger) -> None:
+    """An error of ours is none of the connection's: it is kept, and holds no old state."""
+    with kept.read() as connection:
+        first = connection
+    with pytest.raises(LedgerError), kept.read():
+        raise LedgerError("refused")
+    create_key(ledger, "one", ["chat"])
+    with kept.read() as connection:
+        assert connection is first
+    assert [key.name for key in list_keys(kept)] == ["one"]

@@ -11,11 +11,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.prompt_contract import PromptContract
 from fine_tune_assets.core.release_signing import sign_release
 from fine_tune_assets.core.releases import MODEL, PROBES, PROMPT, write_manifest
-from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.engines.addresses import socket_of
+from fine_tune_assets.engines.llama_server import find_llama_server
 from fine_tune_assets.engines.running import RunningEngine
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import Deployment, State, report_state, switch_live, want_release
@@ -30,6 +34,15 @@ def tiny_gguf() -> Path:
     assert spec is not None
     assert spec.submodule_search_locations is not None
     return next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
+
+
+def built_llama_server() -> Path:
+    """llama.cpp's own server, as `make setup-llama-server` builds it, or one that is installed. Skips the test without any."""
+    built = sorted((PROJECT_DIR / ".llama-server").glob("llama-server-*"))
+    found = built[-1] if built else find_llama_server(load_settings().llama_server)
+    if found is None:
+        pytest.skip("llama-server is not installed: make setup-llama-server")
+    return found
 
 
 @contextmanager

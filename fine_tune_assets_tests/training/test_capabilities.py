@@ -1,10 +1,16 @@
 """What is said of the engines is what they say themselves."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from fine_tune_assets.training.capabilities import VLLM_ARCHITECTURES, Capability, capabilities
+from fine_tune_assets.training.capabilities import (
+    UNSLOTH_ARCHITECTURES,
+    VLLM_ARCHITECTURES,
+    Capability,
+    capabilities,
+)
 from fine_tune_assets.training.model_facts import ModelFacts
 
 
@@ -52,3 +58,27 @@ def test_the_list_of_vllm_says_of_which_version_it_is() -> None:
     assert table["version"]
     assert set(table["takes_lora"]) < set(table["generates_text"])
     assert len(table["generates_text"]) > 200
+
+
+@pytest.mark.parametrize(
+    ("architecture", "is_told"),
+    [("Qwen3ForCausalLM", False), ("Gemma3ForCausalLM", True), ("InventedForCausalLM", True)],
+)
+def test_unsloth_says_where_it_brings_little(architecture: str, is_told: bool) -> None:
+    """It trains other architectures as transformers computes them: who builds its environment for those gains little."""
+    uses = {use.use: use for use in capabilities(facts(architecture))}
+    found = uses["train with LoRA or QLoRA on one GPU"]
+    assert found.is_possible == (architecture != "InventedForCausalLM")
+    assert (architecture in found.reason) == is_told
+
+
+def test_unsloth_does_not_train_what_is_packed_already() -> None:
+    """As the other engine: an adapter on it could not be merged."""
+    assert not possible(capabilities(facts("LlamaForCausalLM", "gptq")))["train with LoRA or QLoRA on one GPU"]
+
+
+def test_the_list_of_unsloth_is_of_the_version_that_is_installed_with_it() -> None:
+    """`make setup-unsloth` and the list are moved together."""
+    table = json.loads(UNSLOTH_ARCHITECTURES.read_text(encoding="utf-8"))
+    pinned = (Path(__file__).parents[2] / "constraints-unsloth.txt").read_text(encoding="utf-8").splitlines()
+    assert f"unsloth=={table['version']}" in pinned
