@@ -41,7 +41,7 @@ SHUTDOWN_SECONDS = 60
 RECORD, CONFIG, KEY, PROCESS, LOG = "engine.json", "server.json", "key", "process.json", "engine.log"
 _LOOK_SECONDS = 0.1
 _PASSED_ON = ("PATH", "HOME", "LANG", "LANGUAGE", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME")
-_PASSED_ON_PREFIXES = ("LC_", "OMP_", "OPENBLAS_", "CUDA_")
+_PASSED_ON_PREFIXES = ("LC_", "OMP_", "GOMP_", "OPENBLAS_", "CUDA_")
 
 
 class EngineError(FineTuneError):

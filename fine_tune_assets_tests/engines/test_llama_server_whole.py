@@ -167,3 +167,20 @@ def test_one_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
         stop_engine(engine, grace_seconds=1, is_hung=True)
         assert time.monotonic() - began < 30
     assert not engine.is_alive
+
+
+def test_its_threads_do_not_spin_against_those_of_another_one(
+    tmp_path: Path, engine: RunningEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """During a switch two are there on the same cores: with OpenMP's own setting both nearly stood still. An operator's wins."""
+    assert "GOMP_SPINCOUNT=300" in _environment_of(engine)
+    monkeypatch.setenv("GOMP_SPINCOUNT", "5000")
+    other = started(tmp_path)
+    try:
+        assert "GOMP_SPINCOUNT=5000" in _environment_of(other)
+    finally:
+        stop_engine(other, grace_seconds=5)
+
+
+def _environment_of(engine: RunningEngine) -> list[str]:
+    return Path(f"/proc/{engine.identity.pid}/environ").read_text().split("\0")

@@ -1,9 +1,12 @@
 """Which program is started, and whether there is room for it."""
 
 import os
+import sys
 import threading
+import time
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,13 @@ from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.addresses import AddressError, new_socket
 from fine_tune_assets.engines.gguf_header import cache_bytes_per_token, read_gguf_header
 from fine_tune_assets.engines.llama_server import llama_server_command, start_llama_server
-from fine_tune_assets.engines.running import SHUTDOWN_SECONDS, EngineError, adopt_engine, stop_engine
+from fine_tune_assets.engines.running import (
+    SHUTDOWN_SECONDS,
+    EngineError,
+    adopt_engine,
+    stop_engine,
+    stop_recorded_engine,
+)
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import find_deployment, live_deployment, report_state, want_release
 from fine_tune_assets.ledger.rollbacks import find_back
@@ -29,7 +38,7 @@ from fine_tune_assets.serving.switching import (
     wait_until_ready,
 )
 from fine_tune_assets_tests.serving.ticking import tick_until
-from fine_tune_assets_tests.serving.tiny import build_release, make_ready, switched, tiny_gguf
+from fine_tune_assets_tests.serving.tiny import build_release, held_connection, make_ready, switched, tiny_gguf
 
 
 def test_llama_server_shows_nothing_and_has_its_key_in_a_file(tmp_path: Path) -> None:
@@ -81,6 +90,42 @@ def test_the_program_that_runs_is_told_and_it_gets_time_for_its_last_answers(
     finally:
         stop_engine(engine, 1, is_hung=True)
     assert "one request at a time" in program_serving(folder, "llama_cpp", Settings()).in_words
+
+
+LISTENS = """#!{python}
+import socket, sys, time
+with socket.socket(socket.AF_UNIX) as server:
+    server.bind(sys.argv[sys.argv.index("--host") + 1])
+    server.listen()
+    print("listens", flush=True)
+    connection, _ = server.accept()
+    connection.recv(1)
+    connection.close()
+    time.sleep(60)
+"""
+"""Ends at SIGTERM, whoever waits for it."""
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+def test_one_that_would_cut_off_its_answers_is_stopped_when_nobody_waits_for_it(tmp_path: Path, is_own: bool) -> None:
+    """llama-server does; its own test (engines/test_llama_server_whole.py) needs it built."""
+    program, path = tmp_path / "any-server", new_socket(tmp_path / "s")
+    program.write_text(LISTENS.format(python=sys.executable))
+    program.chmod(0o700)
+    engine = start_llama_server(
+        program, Path("m"), "r-1", tmp_path / "engine", socket=path, threads=1, parallel=1, context_tokens=64
+    )
+    while "listens" not in engine.log.read_text():
+        time.sleep(0.05)
+    with held_connection(engine):
+        stop = partial(stop_engine, engine) if is_own else partial(stop_recorded_engine, engine.folder)
+        stopping = threading.Thread(target=stop, args=(1,))
+        stopping.start()
+        stopping.join(1)
+        assert stopping.is_alive()
+        assert engine.is_alive
+    stopping.join(30)
+    assert not engine.is_alive
 
 
 def test_a_socket_lies_in_a_folder_of_this_user_and_a_path_that_is_too_long_is_refused(tmp_path: Path) -> None:
