@@ -28,8 +28,8 @@ NOTHING_KNOWN = Features("The program that serves")
 # `auto` and `required` would come as text that nobody reads as a call. A schema under `json_schema` is silently ignored; under
 # `json_object` it is enforced by a grammar. Probabilities would need those of every token kept: a gigabyte.
 LLAMA_CPP_PYTHON = Features("llama-cpp-python's server", frozenset({"named"}), True, is_schema_nested=False)
-# A choice that is no text is silently taken for `auto`. Text may come before a call that is required: the answer can't end without
-# one (tried).
+# A choice that is no text is silently taken for `auto`. Text may come before a call that is required; the answer can't end
+# without one (tried).
 LLAMA_SERVER = Features(
     "llama-server", frozenset({"auto", "required", "named"}), True, has_named_as_required=True, has_probabilities=True
 )
