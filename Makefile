@@ -72,21 +72,23 @@ compat-proof: setup $(VLLM)/.installed   ## load imported and merged weights in 
 
 # llama.cpp's own server, from the sources in llama-cpp-python's package: the llama.cpp that exports are compared with. Without what
 # it could start programs, fetch files or show pages with.
-LLAMA ?= .llama-server
+LLAMA_SERVER := .llama-server
 LLAMA_VERSION := $(shell sed -n 's/^llama_cpp_python==//p' constraints.txt)
 LLAMA_OPTIONS := -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_APP=OFF \
 	-DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_SUBPROCESS=OFF
-$(LLAMA)/llama-server-$(LLAMA_VERSION):
-	$(PYTHON) -m venv $(LLAMA)/tools
-	$(LLAMA)/tools/bin/pip install --quiet --disable-pip-version-check cmake ninja
-	$(LLAMA)/tools/bin/pip download --quiet --disable-pip-version-check --no-deps --no-binary llama-cpp-python --dest $(LLAMA) llama-cpp-python==$(LLAMA_VERSION)
-	tar -xzf $(LLAMA)/llama_cpp_python-$(LLAMA_VERSION).tar.gz -C $(LLAMA)
-	cd $(LLAMA) && PATH="$$PWD/tools/bin:$$PATH" cmake -G Ninja -S llama_cpp_python-$(LLAMA_VERSION)/vendor/llama.cpp -B build $(LLAMA_OPTIONS)
-	cd $(LLAMA) && PATH="$$PWD/tools/bin:$$PATH" cmake --build build --target llama-server
-	mv $(LLAMA)/build/bin/llama-server $@
-	rm -rf $(LLAMA)/build $(LLAMA)/tools $(LLAMA)/llama_cpp_python-$(LLAMA_VERSION) $(LLAMA)/llama_cpp_python-$(LLAMA_VERSION).tar.gz
+$(LLAMA_SERVER)/llama-server-$(LLAMA_VERSION): MADE_IN := $(LLAMA_SERVER)/building
+$(LLAMA_SERVER)/llama-server-$(LLAMA_VERSION):
+	rm -rf $(MADE_IN)
+	$(PYTHON) -m venv $(MADE_IN)/tools
+	$(MADE_IN)/tools/bin/pip install --quiet --disable-pip-version-check cmake ninja
+	cd $(MADE_IN) && tools/bin/pip download --quiet --disable-pip-version-check --no-deps --no-binary llama-cpp-python llama-cpp-python==$(LLAMA_VERSION)
+	cd $(MADE_IN) && tar -xzf llama_cpp_python-$(LLAMA_VERSION).tar.gz
+	cd $(MADE_IN) && PATH="$$PWD/tools/bin:$$PATH" cmake -G Ninja -S llama_cpp_python-$(LLAMA_VERSION)/vendor/llama.cpp -B made $(LLAMA_OPTIONS)
+	cd $(MADE_IN) && PATH="$$PWD/tools/bin:$$PATH" cmake --build made --target llama-server
+	mv $(MADE_IN)/made/bin/llama-server $@
+	rm -rf $(MADE_IN)
 
-setup-llama-server: $(LLAMA)/llama-server-$(LLAMA_VERSION)   ## build llama.cpp's own server (20 minutes on two cores), which answers several at once
+setup-llama-server: $(LLAMA_SERVER)/llama-server-$(LLAMA_VERSION)   ## build llama.cpp's own server (20 minutes on two cores), which answers several at once
 	@echo "To serve with it, set FINE_TUNE_LLAMA_SERVER=$(abspath $<)"
 
 UNSLOTH ?= .venv-unsloth

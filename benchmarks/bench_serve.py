@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -27,10 +28,12 @@ from rich.console import Console
 from rich.table import Table
 
 from fine_tune_assets.core.keys import read_or_create_key
+from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.prompt_contract import read_prompt_contract
 from fine_tune_assets.core.releases import MODEL, WEIGHTS
 from fine_tune_assets.core.settings import Settings, go_offline, load_settings
 from fine_tune_assets.engines.addresses import base_url, socket_of
+from fine_tune_assets.engines.llama_server import find_llama_server
 from fine_tune_assets.engines.processes import is_alive, read_identity
 from fine_tune_assets.engines.running import free_port
 from fine_tune_assets.ledger.api_keys import create_key
@@ -43,6 +46,7 @@ from fine_tune_assets.serving.switching import go_back, serve_release
 from fine_tune_assets.training.base_models import import_bundled_model
 from fine_tune_assets_tests.serving.tiny import link_model, put_release
 
+ENGINES = ("llama_cpp", "llama_server", "vllm")
 SERVICES = ("supervisor", "gateway")
 SYSTEM = "You write short visit notes."
 START_SECONDS = 900.0
@@ -79,7 +83,9 @@ class Reached:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--engines", default="llama_cpp,llama_server,vllm", help="what is not installed is left out")
+    parser.add_argument(
+        "--engines", nargs="+", default=list(ENGINES), choices=ENGINES, help="what is not installed is left out"
+    )
     parser.add_argument("--streams", default="1,8,32,128,256")
     parser.add_argument(
         "--tokens", type=int, default=128, help=f"of an answer, at up to {TWICE_UP_TO} streams; {BRIEF} with more"
@@ -94,7 +100,12 @@ def main() -> None:
     given = parser.parse_args()
     go_offline()
     installed = load_settings()
-    engines = [name for name in given.engines.split(",") if _is_installed(name, installed)]
+    left_out = {name: why for name in given.engines if (why := _why_not(name, installed))}
+    for name, why in left_out.items():
+        print(f"{name} is left out: {why}", file=sys.stderr)
+    engines = [name for name in given.engines if name not in left_out]
+    if not engines:
+        raise SystemExit("Nothing to measure.")
     with tempfile.TemporaryDirectory(prefix="bench-serve-") as scratch:
         base = import_bundled_model(Path(scratch) / "base")
         found: dict[str, Any] = {"load_average": os.getloadavg(), "cores": os.cpu_count(), "tokens": given.tokens}
@@ -130,9 +141,17 @@ def _engines(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: value for name, value in found.items() if isinstance(value, dict)}
 
 
-def _is_installed(engine: str, installed: Settings) -> bool:
-    needs = {"llama_server": Path(installed.llama_server or "-"), "vllm": installed.vllm_interpreter}
-    return engine not in needs or needs[engine].is_file()
+def _why_not(engine: str, installed: Settings) -> str | None:
+    if engine == "vllm":
+        return None if installed.vllm_interpreter.is_file() else "make setup-vllm"
+    if engine == "llama_server":
+        return None if _llama_server(installed) else "make setup-llama-server"
+    return "llama-server on PATH would be started in its place" if find_llama_server("") else None
+
+
+def _llama_server(installed: Settings) -> Path | None:
+    built = sorted((PROJECT_DIR / ".llama-server").glob("llama-server-*"))
+    return find_llama_server(installed.llama_server or str(built[-1] if built else ""))
 
 
 def _measure(engine: str, place: Path, base: Path, given: argparse.Namespace, installed: Settings) -> dict[str, Any]:
@@ -140,7 +159,7 @@ def _measure(engine: str, place: Path, base: Path, given: argparse.Namespace, in
         data_dir=place,
         gateway_port=free_port(),
         vllm_python=installed.vllm_python,
-        llama_server=installed.llama_server if engine == "llama_server" else "",
+        llama_server=str(_llama_server(installed)) if engine == "llama_server" else "",
         rollback_window_minutes=60,
         keep_old_minutes=-1,
     )

@@ -221,3 +221,9 @@ def error_of(content: bytes) -> dict[str, str]:
 def is_too_long(error: Mapping[str, str]) -> bool:
     is_known = error["code"] == "context_length_exceeded" or error["type"] == "exceed_context_size_error"
     return is_known or "maximum context length" in error["message"]
+
+
+def is_unreadable_call(error: Mapping[str, str]) -> bool:
+    """llama-server's word for an answer that is no call in the way that it read off the model's template. The program is well: it
+    says so whenever it is asked that again."""
+    return "does not match the expected" in error["message"]

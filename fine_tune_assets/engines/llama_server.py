@@ -20,7 +20,7 @@ from fine_tune_assets.engines.running import (
 )
 
 PROGRAM = "llama-server"
-_SHARING_CORES = {"GOMP_SPINCOUNT": "300"}
+_SPIN_COUNT = "300"
 """Its threads wait for each other some hundred times a token, spinning. By default so long that two of them on the same cores, as
 during a switch, stand in each other's way: 87 tokens/s together, and at times next to none, where one alone gives 233. With
 this 210, and as many alone (two cores, 8 streams each, SmolLM2-135M)."""
@@ -56,7 +56,7 @@ def start_llama_server(
     write_private(folder / KEY, api_key + "\n")
     return launch(
         llama_server_command(program, model, alias, folder / KEY, socket, threads, parallel, context_tokens),
-        _SHARING_CORES | engine_environment(os.environ),
+        _sharing_cores(engine_environment(os.environ)),
         alias,
         socket_address(socket),
         api_key,
@@ -68,6 +68,12 @@ def start_llama_server(
         answers_while_busy=True,
         cuts_off=True,  # measured: streams stand still at SIGTERM, and break off after 30 seconds
     )
+
+
+def _sharing_cores(environment: dict[str, str]) -> dict[str, str]:
+    """An operator's own OMP_WAIT_POLICY or GOMP_SPINCOUNT stays: the second one would undo the first."""
+    has_own = environment.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}
+    return environment if has_own else {**environment, "GOMP_SPINCOUNT": _SPIN_COUNT}
 
 
 def llama_server_command(

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from fine_tune_assets.engines.addresses import base_url, socket_of
-from fine_tune_assets.engines.chat_client import error_of, is_too_long
+from fine_tune_assets.engines.chat_client import error_of, is_too_long, is_unreadable_call
 from fine_tune_assets.gateway.errors import ApiError
 
 LONGEST_ANSWER_SECONDS = 7200.0
@@ -136,9 +136,13 @@ async def ask_engine(
 
 async def _refuse(reply: aiohttp.ClientResponse) -> None:
     """Turn the engine's error into ours: its own message may repeat what it was asked."""
-    if is_too_long(error_of(await reply.read())):
+    error = error_of(await reply.read())
+    if is_too_long(error):
         message = "The messages and the answer asked for are longer than the model's context."
         raise ApiError(400, "context_length_exceeded", message)
+    if is_unreadable_call(error):
+        message = "What the model wrote is no call of a tool that can be read. Ask again, or without tools."
+        raise ApiError(502, "unreadable_call", message)
     if reply.status >= 500:
         raise EngineGoneError(reply.status)
     if reply.status in (400, 422):

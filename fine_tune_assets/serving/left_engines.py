@@ -6,6 +6,7 @@ Owns the lock, and ending engines and removing sockets that nobody watches.
 import fcntl
 import time
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -33,10 +34,10 @@ def stop_left_engines(settings: Settings, grace_seconds: float) -> None:
     try:
         with only_one(settings.layout.run):
             folders = recorded_engines(settings.layout.run / ENGINES)
-            for folder in folders:
-                stop_recorded_engine(folder, grace_seconds)
-            with going_on("withdraw"):
+            with going_on("withdraw"):  # first: else the gateway would go on asking them
                 _withdraw(settings, [folder.name for folder in folders])
+            with ThreadPoolExecutor() as pool:  # together: each may take a minute for its last answers
+                list(pool.map(lambda folder: stop_recorded_engine(folder, grace_seconds), folders))
     except SupervisorError:
         return
 

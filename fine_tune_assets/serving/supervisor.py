@@ -198,19 +198,22 @@ class Supervisor:
         fail_deployment(self._ledger, deployment.deployment_id, reason + hint)
         self._stop(deployment.deployment_id, forget=True)
 
-    def _stop(self, name: str, forget: bool, is_hung: bool = False) -> None:
+    def _stop(self, name: str, forget: bool, is_hung: bool = False, *, is_closing: bool = False) -> None:
         """Its address goes first; a ledger that is away must not keep it running."""
         if name in self._watched:
             with going_on(f"withdraw {name}"):
                 withdraw_engine(self._ledger, name)
-            stop_engine(self._watched[name].engine, self._pace.stop_grace_seconds, is_hung=is_hung)
+            engine = self._watched[name].engine
+            # In a tick nobody is answered any more, or draining took too long: what SIGTERM cuts off is not waited for again.
+            is_waited_for = is_closing or not engine.cuts_off
+            stop_engine(engine, self._pace.stop_grace_seconds, is_hung=is_hung or not is_waited_for)
             if forget:
                 del self._watched[name]
 
     def close(self) -> None:
         """Stop every engine. What the ledger wants stays wanted, and is started again next time."""
         with ThreadPoolExecutor() as pool:  # together: each may take a minute for its last answers
-            list(pool.map(lambda name: self._stop(name, forget=True), list(self._watched)))
+            list(pool.map(lambda name: self._stop(name, forget=True, is_closing=True), list(self._watched)))
 
 
 def supervise(settings: Settings, pace: Pace | None = None) -> None:

@@ -65,8 +65,7 @@ class Small:
 
     project = PROJECT_DIR
 
-    def __init__(self, root: Path, base_model: Path | None = None) -> None:
-        """`base_model`: an imported copy of the bundled model, which saves its import."""
+    def __init__(self, root: Path) -> None:
         self.data, self.home = root / "data", root / "dagster"
         for folder in (self.data / "raw_reports", self.data / "keys", self.home):
             folder.mkdir(parents=True, mode=0o700)
@@ -84,8 +83,6 @@ class Small:
             drop_dialogues(
                 self.data, f"2026-0{number + 1}-dialogues", first=number * REPORTS_A_BATCH, count=REPORTS_A_BATCH
             )
-        if base_model is not None:
-            shutil.copytree(base_model, self.data / "base_models" / base_model.name)
         self.write_recipe()
         self.ports = free_port(), free_port(), free_port()
 
@@ -121,6 +118,18 @@ class Small:
             check=False,
         )
 
+    def processes(self) -> list[str]:
+        """Numbers of those that run for it."""
+        own = str(self.data).encode()
+        return [path.parent.name for path in Path("/proc").glob("[0-9]*/environ") if own in _read(path)]
+
+
+def _read(environ: Path) -> bytes:
+    try:
+        return environ.read_bytes()
+    except OSError:
+        return b""
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -130,31 +139,39 @@ def free_port() -> int:
 
 @dataclass(frozen=True)
 class Day:
-    """The installation of somebody's first day, and what each command printed there, in order."""
+    """The installation of somebody's first day, and what it was when the day was over: others go on with it."""
 
     small: Small
     printed: list[tuple[str, str]]
+    """Each command and what it printed, in order."""
+    release_id: str
+    """That of the demo."""
+    left: list[str]
+    """Processes that `down` left behind."""
 
     def of(self, command: str) -> list[str]:
         return [text for name, text in self.printed if name == command]
-
-    @property
-    def release_id(self) -> str:
-        """That of the demo."""
-        return demo_figures(self.small.data / "tables")["release"]
 
 
 @pytest.fixture(scope="session")
 def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
     """The whole graph, run where only loopback exists. Without a base model: it is imported from its package there."""
     small = Small(tmp_path_factory.mktemp("alone"))
-    done = subprocess.run(
-        [*ALONE, sys.executable], env=small.environment, capture_output=True, text=True, check=False, cwd=small.project
-    )
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-4000:]
-    parts = re.split(r"^== (.+)\n", done.stdout, flags=re.MULTILINE)[1:]
-    yield Day(small, list(zip(parts[::2], parts[1::2], strict=True)))
-    small.run("-m", "fine_tune_assets.cli.main", "down")
+    try:
+        done = subprocess.run(
+            [*ALONE, sys.executable],
+            env=small.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=small.project,
+        )
+        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-4000:]
+        parts = re.split(r"^== (.+)\n", done.stdout, flags=re.MULTILINE)[1:]
+        printed = list(zip(parts[::2], parts[1::2], strict=True))
+        yield Day(small, printed, demo_figures(small.data / "tables")["release"], small.processes())
+    finally:
+        small.run("-m", "fine_tune_assets.cli.main", "down")
 
 
 @pytest.fixture(scope="session")

@@ -43,7 +43,7 @@ def test_the_whole_graph_ends_with_a_release_that_is_promoted(served: Served) ->
     """The one test that nothing of the path may break."""
     small, release_id = served
     assert _rows(small, "promotion_verdicts")[0]["decision"] == "promote"
-    assert release_id == _rows(small, "releases")[0]["release_id"]
+    assert _rows(small, "served_models")[0]["release_id"] == release_id
 
 
 def test_every_table_is_there_and_readable_with_plain_duckdb(served: Served) -> None:

@@ -225,3 +225,15 @@ def test_an_error_of_the_caller_is_asked_of_nobody_else_and_counts_for_nothing(t
     two.new.status, two.new.body = 200, b"{}"
     two.ask()
     assert two.outcomes(two.live).requests == 1
+
+
+def test_a_call_that_cant_be_read_is_not_held_against_the_release(two: Two) -> None:
+    """llama-server says 500 to it, each time that it is asked: callers could have a release rolled back with tools."""
+    message = b"The model produced output that does not match the expected peg-native format"
+    two.new.status, two.new.body = 500, b'{"error": {"code": 500, "type": "server_error", "message": "%s"}}' % message
+    reply = two.ask()
+    assert (reply.status_code, reply.json()["error"]["code"]) == (502, "unreadable_call")  # type: ignore[attr-defined]
+    assert two.old.asked == 0
+    two.new.status, two.new.body = 200, b"{}"
+    two.ask()
+    assert (two.outcomes(two.live).requests, two.outcomes(two.live).failed) == (1, 0)
