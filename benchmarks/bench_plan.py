@@ -22,7 +22,7 @@ from fine_tune_assets.core.settings import go_offline, load_settings, use_large_
 from fine_tune_assets.recipes.schema import TrainingSettings
 from fine_tune_assets.training.resource_plan import is_as_planned
 
-SHORT = replace(SETTINGS, packing="never", max_length=1024)
+SHORT = replace(SETTINGS, packing="never", max_length=1024, batch_size=4, gradient_accumulation=1)
 CASES = {
     "LoRA, 4 rows": SHORT,
     "LoRA, 1 row": replace(SHORT, batch_size=1, gradient_accumulation=4),

@@ -122,11 +122,7 @@ def seconds_of(base_folder: Path, plan: Plan, train: Lengths, validation: Length
     validation loss, and the comparison with the base model at its end."""
     settings = plan.settings
     passes, batching = passes_of(base_folder, settings, train)
-    ordered = sorted(passes, key=lambda one: one.rows * one.tokens)
-    # Both read alike: packed rows are, and one that a single example fills would stand for a line of its own.
-    examples = max(1, round(median(one.examples for one in passes)))
-    small, large = (replace(one, examples=examples) for one in (ordered[len(ordered) // 4], ordered[-1]))
-    found = measure_step_time(base_folder, settings, small, large)
+    found = measure_step_time(base_folder, settings, *timed_passes(passes))
     steps = steps_of(passes, batching)
     evaluations = 1 + len(evaluation_steps(steps, settings.epochs, settings.evaluations_per_epoch))
     learning = sum(found.learning.of(one.rows * one.tokens) for one in passes) * settings.epochs
@@ -137,6 +133,20 @@ def seconds_of(base_folder: Path, plan: Plan, train: Lengths, validation: Length
     probing = sum(2 * found.reading.of(tokens) for tokens in validation.tokens[:PROBES])
     proving = sum(map(found.reading.of, _proven(train, settings.max_length))) if batching.strategy == "bfd" else 0.0
     return found.warming_up + proving + learning + evaluations * reading + probing
+
+
+def timed_passes(passes: Sequence[Pass]) -> tuple[Pass, Pass]:
+    """The two that are timed: a usual one and the largest, or half of that where all are about as large, as packed rows are. The
+    line through two near each other says nothing of a shorter one, such as an example of a packed row by itself."""
+    ordered = sorted(passes, key=lambda one: one.rows * one.tokens)
+    # Both read alike: packed rows are, and one that a single example fills would stand for a line of its own.
+    examples = max(1, round(median(one.examples for one in passes)))
+    small, large = (replace(one, examples=examples) for one in (ordered[len(ordered) // 4], ordered[-1]))
+    if small.tokens * small.rows > large.tokens * large.rows // 2 and large.tokens > 1:
+        # Two at least, where there are several: one by itself is read another way.
+        parts = max(min(examples, 2), examples // 2)
+        small = replace(large, tokens=large.tokens // 2, learned=large.learned // 2, examples=parts)
+    return small, large
 
 
 def _proven(train: Lengths, max_length: int) -> list[int]:

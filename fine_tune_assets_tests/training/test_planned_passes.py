@@ -42,7 +42,22 @@ def test_packed_rows_say_how_many_examples_they_hold_and_both_measured_ones_the_
     monkeypatch.setattr(planning, "measure_step_time", measure)
     plan: Any = type("Plan", (), {"settings": packed})()
     assert planning.seconds_of(base, plan, lengths, Lengths((100,), (20,))) == pytest.approx(5.0)
-    assert [one.examples for one in measured] == [4, 4]
+    assert all(one.examples > 1 for one in measured)
+
+
+def test_two_passes_that_are_timed_are_far_enough_apart_for_a_line() -> None:
+    """Packed rows are all about as long: a second of noise between 1,000 and 1,024 tokens would be 40 at 100 tokens."""
+    from fine_tune_assets.training.planning import timed_passes
+    from fine_tune_assets.training.shapes import Pass
+
+    packed = [Pass(1, tokens, 200, examples=3) for tokens in (1000, 1010, 1020, 1024)]
+    small, large = timed_passes(packed)
+    assert large == packed[-1]
+    assert (small.tokens, small.learned) == (512, 100)
+    assert small.examples == 2  # still several: one by itself is read another way
+    spread = [Pass(4, tokens, 200) for tokens in (50, 100, 300, 400)]
+    assert timed_passes(spread) == (spread[1], spread[-1])
+    assert timed_passes([Pass(1, 1, 1)]) == (Pass(1, 1, 1), Pass(1, 1, 1))
 
 
 def test_packed_examples_are_timed_with_positions_of_their_own() -> None:
