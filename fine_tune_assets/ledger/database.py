@@ -75,8 +75,8 @@ class Ledger:
 
 
 class _KeptOpen(Ledger):
-    """Reads of one SQLite connection that stays open. Asking a pool for one and SQLAlchemy's own transaction take longer than the
-    read of a row by its index (.3 and .1 ms)."""
+    """Reads of one SQLite connection that stays open: a row by its index takes .02 ms, and .09 with a connection from a pool and
+    SQLAlchemy's own transaction."""
 
     @contextmanager
     def begin(self, *, is_synced: bool = True) -> Iterator[sa.Connection]:  # noqa: ARG002

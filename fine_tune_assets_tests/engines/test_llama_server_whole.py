@@ -2,11 +2,9 @@
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -22,10 +20,10 @@ from fine_tune_assets.engines.running import (
     wait_until_healthy,
     warm_up,
 )
+from fine_tune_assets_tests.serving.story_streams import MARKER, streams_begun
 from fine_tune_assets_tests.serving.tiny import built_llama_server, held_connection, tiny_gguf
 
 pytestmark = pytest.mark.slow
-MARKER = "zebrafinch7731"
 MISLEADING = {
     "LLAMA_ARG_TOOLS": "all",
     "LLAMA_ARG_HOST": "0.0.0.0",
@@ -62,38 +60,6 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEngine]:
     stop_engine(running, grace_seconds=5)
 
 
-def _ask(engine: RunningEngine, tokens: int, begun: threading.Semaphore, got: list[Any]) -> None:
-    body = {
-        "model": engine.alias,
-        "messages": [{"role": "user", "content": f"Tell a long story about {MARKER}."}],
-        "max_tokens": tokens,
-        "temperature": 0,
-        "stream": True,
-    }
-    try:
-        with (
-            open_client(engine.url, engine.api_key, 120) as client,
-            client.stream("POST", "chat/completions", json=body) as reply,
-        ):
-            parts = reply.iter_text()
-            text = next(parts)
-            begun.release()
-            got.append((text + "".join(parts)).rstrip().endswith("[DONE]"))
-    except httpx.HTTPError as error:
-        got.append(type(error).__name__)
-
-
-def _asked(engine: RunningEngine, count: int, tokens: int) -> tuple[list[threading.Thread], list[Any]]:
-    """So many streams, all of which have begun."""
-    got, begun = list[Any](), threading.Semaphore(0)
-    threads = [threading.Thread(target=_ask, args=(engine, tokens, begun, got)) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    for _ in threads:
-        assert begun.acquire(timeout=60)
-    return threads, got
-
-
 def test_it_answers_and_is_warm(engine: RunningEngine) -> None:
     assert is_healthy(engine)
     warm_up(engine, "You are brief.", timeout_seconds=60)
@@ -101,7 +67,7 @@ def test_it_answers_and_is_warm(engine: RunningEngine) -> None:
 
 def test_two_are_answered_at_once_and_it_says_that_it_is_well_meanwhile(engine: RunningEngine) -> None:
     """Each stream has begun before one has ended: nobody waits in line. The supervisor asks how it is all the time."""
-    threads, got = _asked(engine, 2, 200)
+    threads, got = streams_begun(engine, 2, 200)
     assert got == []
     assert open_connections(engine.url) == 2
     assert is_healthy(engine)
@@ -134,7 +100,7 @@ def test_it_listens_on_no_port(engine: RunningEngine) -> None:
 
 
 def test_nothing_of_what_was_asked_is_in_its_log(engine: RunningEngine) -> None:
-    threads, got = _asked(engine, 1, 5)
+    threads, got = streams_begun(engine, 1, 5)
     threads[0].join()
     assert got == [True]
     assert engine.log.read_text()
@@ -145,7 +111,7 @@ def test_nothing_of_what_was_asked_is_in_its_log(engine: RunningEngine) -> None:
 def test_its_end_cuts_nobody_off(tmp_path: Path, is_own: bool) -> None:
     """At SIGTERM it would: it is stopped when its last answer is out, by whoever started it or found it."""
     engine = started(tmp_path)
-    threads, got = _asked(engine, 2, 200)
+    threads, got = streams_begun(engine, 2, 200)
     if is_own:
         stop_engine(engine, grace_seconds=5)
     else:

@@ -4,11 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -17,13 +15,14 @@ from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.prompt_contract import read_prompt_contract
 from fine_tune_assets.core.releases import WEIGHTS
 from fine_tune_assets.core.settings import Settings, go_offline, load_settings
-from fine_tune_assets.engines.addresses import open_client, open_connections, socket_of
+from fine_tune_assets.engines.addresses import open_connections, socket_of
 from fine_tune_assets.engines.running import RunningEngine, adopt_engine
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.deployments import find_deployment, open_engine_key, want_release
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.serving.reconciling import Pace
 from fine_tune_assets.serving.supervisor import Supervisor
+from fine_tune_assets_tests.serving.story_streams import MARKER, streams_begun
 from fine_tune_assets_tests.serving.ticking import tick_until
 from fine_tune_assets_tests.serving.tiny import put_release
 
@@ -33,7 +32,6 @@ pytestmark = [
     pytest.mark.xdist_group("serving"),
     pytest.mark.skipif(not PYTHON.is_file(), reason="vLLM is not installed: make setup-vllm"),
 ]
-MARKER = "zebrafinch7731"
 OPEN_ROUTES = ("/metrics", "/version", "/load", "/ping")
 """That vLLM answers without a key (measured, 0.32)."""
 
@@ -70,26 +68,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Superviso
         ledger.close()
 
 
-def _ask(engine: RunningEngine, tokens: int, begun: threading.Semaphore, got: list[Any]) -> None:
-    body = {
-        "model": engine.alias,
-        "messages": [{"role": "user", "content": f"Tell a long story about {MARKER}."}],
-        "max_tokens": tokens,
-        "stream": True,
-    }
-    try:
-        with (
-            open_client(engine.url, engine.api_key, 300) as client,
-            client.stream("POST", "chat/completions", json=body) as reply,
-        ):
-            parts = reply.iter_text()
-            text = next(parts)
-            begun.release()
-            got.append((text + "".join(parts)).rstrip().endswith("[DONE]"))
-    except httpx.HTTPError as error:
-        got.append(type(error).__name__)
-
-
 def test_its_open_routes_are_reached_by_nobody_else(served: tuple[Supervisor, Ledger, RunningEngine]) -> None:
     """They ask for no key: so no other user may come as far as its socket, and there is no port."""
     engine = served[2]
@@ -111,12 +89,8 @@ def test_what_is_asked_is_not_in_its_log_and_its_end_cuts_nobody_off(
     served: tuple[Supervisor, Ledger, RunningEngine],
 ) -> None:
     """By default it strands who is being answered at SIGTERM. Connections held tell how many are."""
-    engine, got, begun = served[2], list[Any](), threading.Semaphore(0)
-    threads = [threading.Thread(target=_ask, args=(engine, 120, begun, got)) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for _ in threads:
-        assert begun.acquire(timeout=120)
+    engine = served[2]
+    threads, got = streams_begun(engine, 3, 120)
     assert open_connections(engine.url) == 3
     os.kill(engine.identity.pid, signal.SIGTERM)
     for thread in threads:
