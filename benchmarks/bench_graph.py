@@ -1,42 +1,16 @@
 """Time and peak memory of the whole asset graph on the sample reports, from an empty data folder."""
 
 import json
-import os
-import shutil
-import socket
-import tempfile
 import time
-from pathlib import Path
 
 from memory import PeakMemory
 from rich.console import Console
 from rich.table import Table
-
-from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.core.settings import go_offline
-
-INPUTS = ("raw_reports", "general", "evaluation")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from sample_installation import sample_installation
 
 
 def main() -> None:
-    go_offline()
-    with tempfile.TemporaryDirectory(prefix="bench-graph-") as scratch:
-        data, home = Path(scratch) / "data", Path(scratch) / "dagster"
-        for name in INPUTS:
-            shutil.copytree(PROJECT_DIR / "data" / name, data / name)
-        home.mkdir()
-        shutil.copy(PROJECT_DIR / "dagster.yaml", home)
-        os.environ |= {
-            "FINE_TUNE_DATA_DIR": str(data),
-            "FINE_TUNE_DAGSTER_HOME": str(home),
-            "FINE_TUNE_GATEWAY_PORT": str(_free_port()),
-        }
+    with sample_installation("bench-graph-"):
         _measure()
 
 
@@ -50,7 +24,7 @@ def _measure() -> None:
     settings, console = load_settings(), Console(stderr=True)
     prepare(settings)
     start_services(settings, ("supervisor", "gateway"))
-    peak, started = PeakMemory(), time.monotonic()
+    peak, started = PeakMemory(sample_seconds=10), time.monotonic()
     peak.start()
     try:
         first = run_graph(settings, console)

@@ -28,12 +28,10 @@ from rich.console import Console
 from rich.table import Table
 
 from fine_tune_assets.core.keys import read_or_create_key
-from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.prompt_contract import read_prompt_contract
 from fine_tune_assets.core.releases import MODEL, WEIGHTS
 from fine_tune_assets.core.settings import Settings, go_offline, load_settings
 from fine_tune_assets.engines.addresses import base_url, socket_of
-from fine_tune_assets.engines.llama_server import find_llama_server
 from fine_tune_assets.engines.processes import is_alive, read_identity
 from fine_tune_assets.engines.running import free_port
 from fine_tune_assets.ledger.api_keys import create_key
@@ -145,13 +143,8 @@ def _why_not(engine: str, installed: Settings) -> str | None:
     if engine == "vllm":
         return None if installed.vllm_interpreter.is_file() else "make setup-vllm"
     if engine == "llama_server":
-        return None if _llama_server(installed) else "make setup-llama-server"
-    return "llama-server on PATH would be started in its place" if find_llama_server("") else None
-
-
-def _llama_server(installed: Settings) -> Path | None:
-    built = sorted((PROJECT_DIR / ".llama-server").glob("llama-server-*"))
-    return find_llama_server(installed.llama_server or str(built[-1] if built else ""))
+        return None if installed.llama_server else "FINE_TUNE_LLAMA_SERVER names no program"
+    return None
 
 
 def _measure(engine: str, place: Path, base: Path, given: argparse.Namespace, installed: Settings) -> dict[str, Any]:
@@ -159,7 +152,7 @@ def _measure(engine: str, place: Path, base: Path, given: argparse.Namespace, in
         data_dir=place,
         gateway_port=free_port(),
         vllm_python=installed.vllm_python,
-        llama_server=str(_llama_server(installed)) if engine == "llama_server" else "",
+        llama_server=installed.llama_server if engine == "llama_server" else "",
         rollback_window_minutes=60,
         keep_old_minutes=-1,
     )

@@ -43,7 +43,7 @@ def main() -> None:
         merge = Merge(base, _adapter(base, place / "adapter"), is_quantized=False, dtype="float16")
         merged = merge_adapter(merge, place / "weights", talks, SYSTEM, DEFAULT_LIMITS["f16"], silent)
         turn_end = read_prompt_contract(merged.folder, SYSTEM).turn_end_id
-        export = Export(merged.folder, place / "exports", SYSTEM, turn_end, Path("none"))
+        export = Export(merged.folder, place / "exports", SYSTEM, turn_end, Path("none"), place / "adapter", "")
         (exported,) = export_all(export, {"f16": DEFAULT_LIMITS["f16"]}, talks, silent)
         if exported.parity is None:
             raise SystemExit(exported.why)

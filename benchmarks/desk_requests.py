@@ -26,6 +26,8 @@ LEFT_OUT: Mapping[str, str] = MappingProxyType(
         "POST /ask/rate": "waits for the gateway; writes one row",
         "GET /quarantine/{correction_id}": "needs a correction in quarantine; reads one row, as a spot-check does",
         "POST /quarantine/{correction_id}/decide": "needs a correction in quarantine; writes one row",
+        "GET /sign-in/link": "reads nothing",
+        "POST /sign-in/link": "uses a link up; writes one row",
         "GET /sign-in/oidc": "waits for the OpenID provider",
         "GET /sign-in/oidc/return": "waits for the OpenID provider",
     }
@@ -291,6 +293,7 @@ REQUESTS: tuple[Request, ...] = (
     Request("GET /static/{name}", _get("/static/desk.css")),
     Request("GET /sign-in", _get("/sign-in"), status=303),
     Request("GET /", _get("/")),
+    Request("GET /overview", _get("/overview")),
     Request("GET /account", _get("/account")),
     Request("GET /ask", _get("/ask")),
     Request("GET /queue", _get("/queue")),

@@ -4,6 +4,7 @@ import dagster as dg
 
 from fine_tune_assets.core.settings import go_offline
 from fine_tune_assets.defs import (
+    named_assets,
     s01_erased_patients,
     s01_raw_reports,
     s02_missed_identifiers,
@@ -93,6 +94,7 @@ defs = dg.Definitions(
     assets=[asset for stage in STAGES for asset in dg.load_assets_from_modules([stage], include_specs=True)],
     asset_checks=[check for stage in STAGES for check in dg.load_asset_checks_from_modules([stage])],
     sensors=[
+        named_assets.named_assets_requested,
         s01_raw_reports.raw_reports_changed,
         sources.sources_changed,
         telling.news_told,

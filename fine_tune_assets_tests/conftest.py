@@ -1,11 +1,11 @@
-"""What tests of more than one package need: a small installation of their own, and a real PostgreSQL server.
+"""What tests of more than one package need: a small installation, and a real PostgreSQL server.
 
 Owns the small installation: its folders, its recipe, and dropping batches into it. The sample in `data/` is the input.
 """
 
 import csv
+import gc
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,19 +15,44 @@ import dagster as dg
 import hypothesis
 import pytest
 import yaml
+from argon2 import PasswordHasher
 
+from fine_tune_assets.core.fork_server import fork_server
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT, PREFIX
-from fine_tune_assets.recipes.loading import shipped_recipes
-from fine_tune_assets_tests.base_model import smollm2
+from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT, PREFIX, Settings
+from fine_tune_assets.defs.resources import WORKERS_IMPORT
+from fine_tune_assets.ledger import passwords
+from fine_tune_assets.recipes.loading import load_recipe, shipped_recipes
+from fine_tune_assets_tests.base_model import smollm2, smollm2_tokenizer
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.postgres import postgres_server
+from fine_tune_assets_tests.schedule import (
+    pytest_addoption,
+    pytest_collection_modifyitems,
+    pytest_configure,
+    pytest_runtest_makereport,
+    pytest_xdist_make_scheduler,
+)
 from fine_tune_assets_tests.training.forked_trainings import trainings
 
-__all__ = ["postgres_server", "smollm2", "trainings"]
+__all__ = [
+    "postgres_server",
+    "pytest_addoption",
+    "pytest_collection_modifyitems",
+    "pytest_configure",
+    "pytest_runtest_makereport",
+    "pytest_xdist_make_scheduler",
+    "smollm2",
+    "smollm2_tokenizer",
+    "trainings",
+]
 
-# Nothing is timed in a test: a first call that imports something would fail now and then.
+# Nothing is timed in a test: a first call that imports something would sometimes fail.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+# With Python's thresholds, a third of the time goes into looking for garbage among a million objects of imported modules.
+gc.set_threshold(50_000, 20, 20)
 
 SAMPLE = PROJECT_DIR / "data"
 DIALOGUES = SAMPLE / "raw_reports" / "2026-02-dialogues"
@@ -36,54 +61,61 @@ LABELLED_ROWS = 6
 SMALL_SPLIT = {"validation_fraction": 0.25, "test_fraction": 0.25, "minimum_examples": 6}
 
 
-WHOLE_GRAPH = re.compile(r"/end_to_end/test_(air_gap|whole_graph)\.py")
-"""They share an installation on which the whole graph ran."""
-USE_THE_REAL_MODEL = re.compile(
-    r"/(judging|merging|training)/|/engines/test_continuations\.py|/approval/test_writing\.py|/defs/test_(killed_training|model_drafts)\.py"
-)
-STORIES = re.compile(r"/end_to_end/|/defs/test_(ingest_flow|sweeps|training_on_a_ray_cluster)\.py")
-"""Each takes a minute or more."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """What the collection makes and imports stays until the end: it is never looked through for garbage."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first: with two workers, a long one that comes last leaves the other worker idle."""
-    items.sort(key=lambda item: STORIES.search(f"/{item.nodeid}") is None)
+@pytest.fixture(scope="session", autouse=True)
+def forked_workers() -> Iterator[None]:
+    """As in one run of the graph: a worker does not import torch each time. Services and the daemon start theirs anew."""
+    with fork_server(WORKERS_IMPORT):
+        yield
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Where workers run side by side, one takes all that uses the real model (it is imported once), the other one the whole
-    graph (it is made once); then both take what is left.
+@pytest.fixture(scope="session", autouse=True)
+def shipped_hasher() -> Iterator[PasswordHasher]:
+    """The hasher as it is shipped. Tests create a thousand users, so the one that they use is quick: it takes 8 kB, once."""
+    shipped = passwords._HASHER
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "_HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+        yield shipped
 
-    Not by `xdist_group`: pytest-xdist 3.8 writes it into an attribute that pytest 9.2 no longer has, and groups nothing.
-    """
-    if config.getvalue("dist") != "loadgroup":
-        return None
-    from xdist.scheduler import LoadScopeScheduling
 
-    class ByWhatIsShared(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            if WHOLE_GRAPH.search(f"/{nodeid}"):
-                return "whole graph"
-            return "real model" if USE_THE_REAL_MODEL.search(f"/{nodeid}") else nodeid
-
-    return ByWhatIsShared(config, log)
+@pytest.fixture(scope="session")
+def dagster_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with empty storages, to copy: Dagster's migrations take a third of a second."""
+    home = tmp_path_factory.mktemp("dagster-home")
+    shutil.copy(PROJECT_DIR / "dagster.yaml", home)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", str(home))
+        with dg.DagsterInstance.get() as opened:
+            opened.get_asset_keys()
+            opened.all_instigator_state()
+    return home
 
 
 @pytest.fixture
-def installation_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def installation_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dagster_home: Path) -> Path:
     """The data folder of a small installation without any batch; the environment names it, its recipe and its home."""
     data, home = tmp_path / "data", tmp_path / "dagster"
-    for folder in (data / "raw_reports", data / "keys", home):
+    for folder in (data / "raw_reports", data / "keys"):
         folder.mkdir(parents=True, mode=0o700)
+    fresh_ledger(Settings(data_dir=data).database_url).close()
+    shutil.copytree(dagster_home, home)
     shutil.copytree(SAMPLE / "general", data / "general")
     shutil.copytree(SAMPLE / "evaluation", data / "evaluation")
     for labelled in (data / "evaluation" / "phi").glob("*.jsonl"):
         _keep_lines(labelled, LABELLED_ROWS)
-    # A fixed key: it decides the patients' splits, and with a random one a split would be empty now and then.
+    # A fixed key: it decides the patients' splits, and with a random one a split would sometimes be empty.
     (data / "keys" / "patients.key").write_bytes(b"k" * 32)
     (data / "keys" / "patients.key").chmod(0o600)
-    shutil.copy(PROJECT_DIR / "dagster.yaml", home)
     for name in [n for n in os.environ if n.startswith((PREFIX, "DAGSTER_"))]:
         monkeypatch.delenv(name)
     environment = {"DATA_DIR": data, "RECIPE": write_recipe(data), "DAGSTER_HOME": home, "THREADS": 2}
@@ -111,12 +143,25 @@ def write_recipe(data: Path, **changes: Mapping[str, Any]) -> Path:
     return path
 
 
-def drop_dialogues(data: Path, batch: str, first: int, count: int, edit: Callable[[str], str] = str) -> Path:
-    """Drop a batch of `count` of the sample's dialogues from number `first` on, as people do: whole, at once."""
+def _dialogues(first: int, count: int) -> tuple[list[str], list[list[str]]]:
+    """The header and `count` rows of the sample's dialogues from number `first` on."""
     with (DIALOGUES / "visits.csv").open(encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
     chosen = rows[first : first + count]
     assert len(chosen) == count, "The sample has fewer dialogues."
+    return header, chosen
+
+
+def count_of_examples(first: int, count: int) -> int:
+    """How many of these dialogues become an example by the demo's recipe: only some sections are labels."""
+    header, rows = _dialogues(first, count)
+    labels = load_recipe("demo_smollm2").tasks[0].labels
+    return sum(row[header.index("section_name")] in labels for row in rows)
+
+
+def drop_dialogues(data: Path, batch: str, first: int, count: int, edit: Callable[[str], str] = str) -> Path:
+    """Drop a batch of `count` of the sample's dialogues from number `first` on, as people do: whole, at once."""
+    header, chosen = _dialogues(first, count)
     folder = data / "raw_reports" / f"{batch}.partial"
     folder.mkdir()
     shutil.copy(DIALOGUES / "batch.yaml", folder)

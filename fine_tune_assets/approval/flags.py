@@ -11,7 +11,7 @@ from fine_tune_assets.claims.dialogues import sentence_bounds
 from fine_tune_assets.recipes.schema import FlagKind
 
 FLAG_KINDS: Final[tuple[str, ...]] = get_args(FlagKind)
-ABOUT_THE_WHOLE: Final = frozenset({"contradiction", "label noise", "drafted by a model"})
+ABOUT_THE_WHOLE: Final = frozenset({"contradiction", "label noise", "may be cut short", "drafted by a model"})
 """Kinds whose detail quotes nothing: the whole output is what they are about."""
 
 _JOINED_BEFORE = re.compile(r"(?:[\w.]|\d,)\Z")

@@ -11,13 +11,22 @@ from typing import Any, Final
 
 from fine_tune_assets.approval.flags import flag
 from fine_tune_assets.approval.lab_values import LabValues, abnormal_lines, read_lab_values
-from fine_tune_assets.claims.sections import find_section, headings_of, section_texts, shown_heading
+from fine_tune_assets.claims.sections import (
+    Section,
+    find_section,
+    headings_of,
+    shown_heading,
+    split_sections,
+    texts_of,
+    words_cut_off,
+)
 from fine_tune_assets.claims.shared_words import shared_words
 from fine_tune_assets.core.fingerprints import fingerprint_json
-from fine_tune_assets.recipes.schema import FieldTask, ModelTask, PairTask, SectionTask, Task
+from fine_tune_assets.recipes.schema import FieldTask, Heading, ModelTask, PairTask, SectionTask, Task
 
 BY_MODEL = "model"
 CONTRADICTED = "flag contradicts range"
+CUT_SHORT: Final = "may be cut short"
 WRITTEN_BY_MODEL = "drafted by a model"
 Row = Mapping[str, Any]
 EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
@@ -77,7 +86,7 @@ def drafts_by_tasks(
     outputs = {row["request"]: row for row in written}
     partners = {**dropped_halves, **_partners(rows, tasks)}
     for report in rows():
-        sections = _sections(report["text"], tasks)
+        sections = report_sections(report["text"], tasks)
         for task in tasks:
             if isinstance(task, SectionTask):
                 yield from _by_sections(report, sections, task)
@@ -92,9 +101,9 @@ def drafts_by_tasks(
 def model_requests(rows: Rows, tasks: Sequence[Task]) -> Iterator[Request]:
     """What a model has to write for the tasks of that kind."""
     for report in rows() if any(isinstance(task, ModelTask) for task in tasks) else ():
-        sections = _sections(report["text"], tasks)
+        sections = report_sections(report["text"], tasks)
         for task in tasks:
-            if isinstance(task, ModelTask) and (input_text := _input_of(sections, task.input_sections)):
+            if isinstance(task, ModelTask) and (input_text := _input_of(texts_of(sections), task.input_sections)):
                 request = _request_of(task, input_text)
                 key, patient = report["report_id"], report["patient_key"]
                 yield Request(request, key, patient, task.name, task.instruction, input_text, task.max_new_tokens)
@@ -107,7 +116,7 @@ def count_unused(rows: Rows, tasks: Sequence[Task], dropped_halves: Mapping[str,
     alone: list[tuple[str, str]] = []
     partners = _partners(rows, tasks)
     for report in rows() if unread or counts else ():
-        sections = _sections(report["text"], tasks)
+        sections = report_sections(report["text"], tasks)
         for task in tasks:
             if isinstance(task, FieldTask):
                 unread[task.name] += _lab_values(report, sections, task).unread
@@ -121,11 +130,20 @@ def count_unused(rows: Rows, tasks: Sequence[Task], dropped_halves: Mapping[str,
     return Unused(unread, counts, tuple(alone))
 
 
-def _sections(text: str, tasks: Sequence[Task]) -> dict[str, str]:
-    return section_texts(text, [name for task in tasks for heading in _headings(task) for name in headings_of(heading)])
+def report_sections(text: str, tasks: Sequence[Task]) -> list[Section]:
+    return split_sections(text, named_headings(tasks))
 
 
-def _headings(task: Task) -> tuple[Any, ...]:
+def named_headings(tasks: Iterable[Task]) -> list[str]:
+    """Every way in which a task writes a heading, used or not."""
+    headings = [
+        h for task in tasks if not isinstance(task, PairTask) for h in (*used_headings(task), *task.other_headings)
+    ]
+    return [written for heading in headings for written in headings_of(heading)]
+
+
+def used_headings(task: Task) -> tuple[Heading, ...]:
+    """The headings of the sections that a task makes input and output of."""
     if isinstance(task, SectionTask):
         return (*task.input_sections, task.output_section)
     if isinstance(task, ModelTask):
@@ -133,11 +151,17 @@ def _headings(task: Task) -> tuple[Any, ...]:
     return task.sections if isinstance(task, FieldTask) else ()
 
 
-def _by_sections(report: Row, sections: Mapping[str, str], task: SectionTask) -> Iterator[Drafted]:
-    output = find_section(sections, task.output_section)
-    input_text = _input_of(sections, task.input_sections)
-    if output is not None and input_text:
-        yield _drafted(report, task, input_text, output[1])
+def _cut_short(sections: Sequence[Section], task: Task) -> tuple[str, ...]:
+    words = words_cut_off(sections, used_headings(task))
+    return (flag(CUT_SHORT, f"{words} words after a line in capitals that may be no heading"),) if words else ()
+
+
+def _by_sections(report: Row, sections: Sequence[Section], task: SectionTask) -> Iterator[Drafted]:
+    texts = texts_of(sections)
+    output = find_section(texts, task.output_section)
+    input_text = _input_of(texts, task.input_sections)
+    if output is not None and input_text and (not task.labels or output[1] in task.labels):
+        yield _drafted(report, task, input_text, output[1], flags=_cut_short(sections, task))
 
 
 def _input_of(sections: Mapping[str, str], headings: Sequence[Any]) -> str:
@@ -154,17 +178,19 @@ def _input_of(sections: Mapping[str, str], headings: Sequence[Any]) -> str:
     return "\n\n".join(f"{heading}\n{text}" for heading, text in texts)
 
 
-def _by_fields(report: Row, sections: Mapping[str, str], task: FieldTask) -> Iterator[Drafted]:
+def _by_fields(report: Row, sections: Sequence[Section], task: FieldTask) -> Iterator[Drafted]:
     values = _lab_values(report, sections, task).values
     if len(values) < task.minimum_values:
         return
     output = "\n".join(abnormal_lines(values)) or task.answer_if_normal
-    flags = tuple(f"{CONTRADICTED}: {value.name}" for value in values if value.is_contradicted)
+    contradicted = tuple(f"{CONTRADICTED}: {value.name}" for value in values if value.is_contradicted)
+    flags = (*contradicted, *_cut_short(sections, task))
     yield _drafted(report, task, "\n".join(value.line for value in values), output, flags=flags)
 
 
-def _lab_values(report: Row, sections: Mapping[str, str], task: FieldTask) -> LabValues:
-    found = [find_section(sections, heading) for heading in task.sections]
+def _lab_values(report: Row, sections: Sequence[Section], task: FieldTask) -> LabValues:
+    by_heading = texts_of(sections)
+    found = [find_section(by_heading, heading) for heading in task.sections]
     texts = [section[1] for section in found if section is not None] if task.sections else [report["text"]]
     return read_lab_values("\n\n".join(texts), task.decimal_commas)
 
@@ -192,13 +218,14 @@ def other_half(report_id: str, task: PairTask) -> str | None:
 
 
 def _by_model(
-    report: Row, sections: Mapping[str, str], task: ModelTask, outputs: Mapping[str, Row]
+    report: Row, sections: Sequence[Section], task: ModelTask, outputs: Mapping[str, Row]
 ) -> Iterator[Drafted]:
-    input_text = _input_of(sections, task.input_sections)
+    input_text = _input_of(texts_of(sections), task.input_sections)
     written = outputs.get(_request_of(task, input_text)) if input_text else None
     if written is not None and written["output"].strip():
         end = "" if written["is_finished"] else ", cut off"
-        flags = (f"{WRITTEN_BY_MODEL}: {written['drafted_by'].removeprefix(BY_MODEL).strip()}{end}",)
+        by_model = f"{WRITTEN_BY_MODEL}: {written['drafted_by'].removeprefix(BY_MODEL).strip()}{end}"
+        flags = (by_model, *_cut_short(sections, task))
         yield _drafted(report, task, input_text, written["output"].strip(), written["drafted_by"], flags)
 
 

@@ -21,10 +21,10 @@ from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.releases import AskedWith
 from fine_tune_assets.core.tables import MODEL_DRAFTS, table_of
 from fine_tune_assets.engines.addresses import open_client
+from fine_tune_assets.engines.chat_client import error_of, is_too_long
 from fine_tune_assets.engines.running import PLAIN_SAMPLING
 
 READ_TIMEOUT_SECONDS = 900.0
-_TOO_LONG = "context_length_exceeded"
 BATCH_SIZE = 8
 
 
@@ -81,7 +81,7 @@ def _ask(client: httpx.Client, engine: LiveEngine, request: Request) -> tuple[st
     try:
         reply = client.post("chat/completions", json=body)
         content = reply.json()
-        if reply.status_code == 400 and content["error"]["code"] == _TOO_LONG:
+        if is_too_long(error_of(reply.content)):
             return None
         choice = content["choices"][0] if reply.status_code == 200 else None
         if choice is not None:

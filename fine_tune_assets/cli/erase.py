@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fine_tune_assets.core.hints import materialize_hint
+from fine_tune_assets.core.sample_subjects import SUBJECT_KEY
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from fine_tune_assets.lineage.copies import ReportCopy
     from fine_tune_assets.reports.patient_files import PatientFiles
 
-_KEY = re.compile("[0-9a-f]{64}")
+_KEY = re.compile(SUBJECT_KEY)
 
 
 @click.command()
@@ -36,9 +38,7 @@ def erase(patient_key: str, by: str, reason: str, dry_run: bool, yes: bool, is_l
     PATIENT_KEY is what `fine-tune trace patient-key` prints. Run again after a kill: it goes on where it was.
     """
     if not _KEY.fullmatch(patient_key):
-        raise click.BadParameter(
-            "A patient's key has 64 characters, 0 to 9 and a to f. See: fine-tune trace patient-key"
-        )
+        raise click.BadParameter("A patient's key has 64 characters, as `fine-tune trace patient-key` prints it.")
     settings = load_settings()
     with _ledger(settings) as ledger:
         if is_lift:
@@ -77,9 +77,7 @@ def _erase(
         click.echo(f"{count:>8}  {name}")
     _show_copies(erased.copies)
     _show_left_to_people(erased.files)
-    click.echo(
-        "Next: fine-tune materialize, unless the daemon runs. What a model learned stays in it until one is trained anew."
-    )
+    click.echo(f"{materialize_hint()} What a model learned stays in it until a new one is trained.")
 
 
 def _lift(ledger: Ledger, patient_key: str, by: str, reason: str, *, is_asked: bool) -> None:

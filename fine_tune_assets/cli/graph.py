@@ -1,9 +1,8 @@
-"""`fine-tune demo`, `materialize` and `tables`: the asset graph from the command line."""
+"""`fine-tune materialize` and `tables`: the asset graph from the command line."""
 
 import logging
 import os
-import re
-import time
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,15 +10,17 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from fine_tune_assets.cli.services import DAEMON, prepare
+from fine_tune_assets.cli.services import DAEMON
+from fine_tune_assets.cli.stage_lines import stage_lines
 from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.files import make_folder
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.recipes.loading import load_recipe
 
-_DONE_OF_TOTAL = re.compile(r"(\d+) of (\d+) (.+)$")
+LOG = "graph.log"
+"""In the run folder: what libraries and workers of the last call printed."""
 
 
 class GraphError(FineTuneError):
@@ -27,17 +28,45 @@ class GraphError(FineTuneError):
 
 
 @click.command()
-@click.option("--only", multiple=True, metavar="ASSET", help="Only this asset; may be given several times.")
-@click.option("--again", multiple=True, metavar="ASSET", help="First make this asset again, even if nothing changed.")
-def materialize(only: tuple[str, ...], again: tuple[str, ...]) -> None:
-    """Bring every asset up to date that is not, in the order of the stages, and try once more what failed before."""
+@click.argument("assets", nargs=-1, metavar="[ASSET]...")
+@click.option("--only", multiple=True, metavar="ASSET", help="Update only this asset; repeatable.")
+def materialize(assets: tuple[str, ...], only: tuple[str, ...]) -> None:
+    """Materialize each ASSET, even if it is up to date; then every asset that is not up to date, in the order of the stages.
+
+    What failed before is tried once more. While the Dagster daemon runs, name an ASSET: the daemon materializes it, and then
+    what follows from it.
+    """
     from fine_tune_assets.serving.services import service_states
 
     settings, console = load_settings(), Console()
     load_recipe(settings.recipe)
     if any(state.name == DAEMON and state.is_running for state in service_states(settings)):
-        raise GraphError("The daemon runs and does this by itself. To do it here: fine-tune down dagster-daemon")
-    _require_no_failures(run_graph(settings, console, set(only) or None, again))
+        _ask_daemon(settings, assets)
+    else:
+        require_no_failures(run_graph(settings, console, set(only) or None, assets).failed)
+
+
+def _ask_daemon(settings: Settings, assets: tuple[str, ...]) -> None:
+    """Raises GraphError, UnknownAssetError."""
+    if not assets:
+        raise GraphError(
+            "The Dagster daemon is running and updates every asset automatically. To run one again, name it: "
+            f"`fine-tune materialize ASSET`. To run the graph in this terminal, first run `fine-tune down {DAEMON}`."
+        )
+    os.environ["DAGSTER_HOME"] = str(_home(settings))
+    import dagster as dg
+
+    from fine_tune_assets.definitions import defs
+    from fine_tune_assets.defs.local_run import named_runs
+    from fine_tune_assets.defs.named_assets import INTERVAL_SECONDS, request_assets
+
+    with dg.DagsterInstance.get() as instance:
+        named_runs(defs.resolve_asset_graph(), instance, assets)
+    request_assets(settings.layout.run, assets)
+    click.echo(
+        f"Requested {', '.join(assets)}. The Dagster daemon starts the run within about {INTERVAL_SECONDS} seconds: "
+        f"http://127.0.0.1:{settings.dagster_port}/runs"
+    )
 
 
 @click.command()
@@ -58,56 +87,62 @@ def tables() -> None:
     console.print(shown)
 
 
-@click.command()
-@click.option("--ui/--no-ui", default=True, help="Also start the Dagster webserver and daemon at the end.")
-def demo(ui: bool) -> None:
-    """Run the whole graph on the sample reports, serve the result, and ask it a question."""
-    from fine_tune_assets.cli.summary import ask_the_model, print_summary
-    from fine_tune_assets.serving.services import known_services, start_services, stop_services
-
-    settings, console = load_settings(), Console()
-    load_recipe(settings.recipe)
-    prepare(settings)
-    started = time.monotonic()
-    stop_services(settings, (DAEMON,))  # two at work on the same assets would do everything twice
-    start_services(settings, ("supervisor", "gateway"))
-    _require_no_failures(run_graph(settings, console))
-    _require_live(settings)
-    answer = ask_the_model(settings)
-    if ui:
-        start_services(settings, tuple(known_services(settings)))
-    print_summary(console, settings, answer, time.monotonic() - started, ui)
-
-
 def run_graph(settings: Settings, console: Console, only: set[str] | None = None, again: Sequence[str] = ()) -> Any:
-    """Make the assets `again`, then run what is not up to date, showing each stage and a bar for long work.
+    """Make the assets `again`, then run what is not up to date, showing how far each stage is.
 
-    Returns the Summary of all of it.
+    Returns the Summary of all of it. What libraries and worker processes print goes into `graph.log` of the run folder.
     """
     os.environ["DAGSTER_HOME"] = str(_home(settings))
+    with library_output_in(settings.layout.run / LOG, console) as shown:
+        return _run_graph(shown, only, again)
+
+
+def _run_graph(console: Console, only: set[str] | None, again: Sequence[str]) -> Any:
     import dagster as dg
 
     from fine_tune_assets.definitions import defs
-    from fine_tune_assets.defs.local_run import StageRun, materialize_stale
+    from fine_tune_assets.defs.local_run import (
+        PROGRESS_LOGGER,
+        SOURCES_LOGGER,
+        StageRun,
+        materialize_stale,
+        stages_of_steps,
+    )
 
-    _quiet_loggers()
-    with dg.DagsterInstance.get() as instance, _bars(console) as bars:
+    def show_errors(run: StageRun) -> None:
+        if not run.is_success and not run.is_stopped_by_verdict:
+            for line in (f"✗ {_name_of(run)}", *(f"  {error}" for error in run.errors)):
+                console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
 
-        def started(assets: tuple[str, ...], partition: str | None) -> None:
-            bars.start(", ".join(assets) + (f" [{partition}]" if partition else ""))
-
-        def ended(run: StageRun) -> None:
-            bars.end(run.is_success, run.errors)
-
-        summary = materialize_stale(defs, instance, started, ended, only, again)
+    logger, sources, faults = logging.getLogger(PROGRESS_LOGGER), logging.getLogger(SOURCES_LOGGER), _Faults(console)
+    sources.addHandler(faults)
+    try:
+        with dg.DagsterInstance.get() as instance, stage_lines(console, logger, stages_of_steps(defs)):
+            summary = materialize_stale(defs, instance, on_end=show_errors, only=only, again=again)
+    finally:
+        sources.removeHandler(faults)
     if summary.unfinished:
         console.print(
             f"{len(summary.unfinished)} runs that were not started here have not ended; what they make was left to them. "
             "If they were cut off, `fine-tune up dagster-daemon` ends them."
         )
-    elif not summary.runs:
+    elif all(run.is_stopped_by_verdict for run in summary.runs):
         console.print("Everything is up to date.")
     return summary
+
+
+def require_no_failures(failed: Sequence[Any]) -> None:
+    """Raise GraphError if there are failed runs."""
+    if failed:
+        names = "; ".join(_name_of(run) for run in failed)
+        verdicts = " ".join(error for run in failed if run.is_stopped_by_verdict for error in run.errors)
+        raise GraphError(
+            f"Not everything could be made: {names}. {verdicts or 'The reasons are above and in the Dagster UI.'}"
+        )
+
+
+def _name_of(run: Any) -> str:
+    return ", ".join(run.assets) + (f" [{run.partition}]" if run.partition else "")
 
 
 def _home(settings: Settings) -> Path:
@@ -115,78 +150,39 @@ def _home(settings: Settings) -> Path:
     return settings.dagster_home
 
 
-def _require_no_failures(summary: Any) -> None:
-    if summary.failed:
-        names = "; ".join(
-            ", ".join(run.assets) + (f" [{run.partition}]" if run.partition else "") for run in summary.failed
-        )
-        raise GraphError(f"Not everything could be made: {names}. The reasons are above and in the Dagster UI.")
-
-
-def _require_live(settings: Settings) -> None:
-    """Raise GraphError with the reason why no release answers: the gate that is closed, or the engine that failed."""
-    from fine_tune_assets.ledger.database import open_ledger
-    from fine_tune_assets.ledger.deployments import deployments, live_deployment
-    from fine_tune_assets.ledger.verdict_documents import require_document
-    from fine_tune_assets.ledger.verdicts import list_verdicts, require_promotion
-
-    ledger = open_ledger(settings.database_url)
+@contextmanager
+def library_output_in(log: Path, console: Console) -> Iterator[Console]:
+    """While the block runs, standard output and error of this process and its children go into `log`. Yields a console that
+    still writes where `console` does."""
+    make_folder(log.parent)
+    _flush()
+    kept = {number: os.dup(number) for number in (1, 2)}
+    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+    shown = _console_at(kept, console)
     try:
-        if live_deployment(ledger) is not None:
-            return
-        for verdict in list_verdicts(ledger, 1):
-            require_promotion(
-                ledger,
-                adapter_id=verdict.adapter_id,
-                base_fingerprint=verdict.base_fingerprint,
-                instruction_set_fingerprint=verdict.instruction_set_fingerprint,
-            )
-            require_document(settings.layout.verdicts, settings.layout.keys, verdict)
-        failed = [f"{d.state}: {d.detail}" for d in deployments(ledger)[-1:]]
-        raise GraphError(
-            f"No release is live. {' '.join(failed)} To try again: fine-tune materialize --again served_models"
-        )
+        for standard in kept:
+            os.dup2(target, standard)
+        yield shown
     finally:
-        ledger.close()
+        _flush()
+        for standard, original in kept.items():
+            os.dup2(original, standard)
+            os.close(original)
+        os.close(target)
 
 
-def _quiet_loggers() -> None:
-    import warnings
+def _console_at(kept: dict[int, int], console: Console) -> Console:
+    """A console at the original of the descriptor that `console` writes to; `console` itself where it writes to a file."""
+    try:
+        original = kept[console.file.fileno()]
+    except (OSError, ValueError, KeyError):
+        return console
+    return Console(file=os.fdopen(os.dup(original), "w", encoding="utf-8", buffering=1))
 
-    warnings.filterwarnings("ignore", module="dagster")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
 
-
-class _Bars(logging.Handler):
-    """One line a run, with a bar once a worker tells how far it is."""
-
-    def __init__(self, console: Console, progress: Progress) -> None:
-        super().__init__(logging.INFO)
-        self._console, self._progress = console, progress
-        self._task: Any = None
-        self._name, self._since = "", 0.0
-
-    def start(self, name: str) -> None:
-        self._name, self._since = name, time.monotonic()
-        self._task = self._progress.add_task(name, total=None, detail="")
-        if not self._console.is_terminal:
-            self._console.print(f"… {name}")
-
-    def end(self, is_success: bool, errors: tuple[str, ...]) -> None:
-        self._progress.remove_task(self._task)
-        seconds = time.monotonic() - self._since
-        mark = "[green]✓[/green]" if is_success else "[red]✗[/red]"
-        self._console.print(f"{mark} {self._name.replace('[', chr(92) + '[')}  {seconds:.1f} s")
-        for error in errors:
-            self._console.print(f"  {error}", style="red", markup=False, soft_wrap=True)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        found = _DONE_OF_TOTAL.search(record.getMessage())
-        if found and self._task is not None:
-            done, total, what = int(found[1]), int(found[2]), found[3]
-            self._progress.update(self._task, completed=done, total=total, detail=what)
-            if not self._console.is_terminal:
-                self._console.print(f"    {done} of {total} {what}", markup=False)
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
 
 
 class _Faults(logging.Handler):
@@ -202,27 +198,3 @@ class _Faults(logging.Handler):
         if fault not in self._told:
             self._told.add(fault)
             self._console.print(fault, style="red", markup=False, soft_wrap=True)
-
-
-@contextmanager
-def _bars(console: Console) -> Iterator[_Bars]:
-    from fine_tune_assets.defs.local_run import PROGRESS_LOGGER, SOURCES_LOGGER
-
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[detail]}", markup=False),
-        TimeElapsedColumn(),
-    )
-    logger, sources, faults = logging.getLogger(PROGRESS_LOGGER), logging.getLogger(SOURCES_LOGGER), _Faults(console)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bars = _Bars(console, progress)
-        logger.addHandler(bars)
-        sources.addHandler(faults)
-        try:
-            yield bars
-        finally:
-            logger.removeHandler(bars)
-            sources.removeHandler(faults)

@@ -14,8 +14,8 @@ from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.settings import go_offline
 
 COMMANDS = {
-    # The asset graph: cli/graph.py.
-    "demo": ("fine_tune_assets.cli.graph", "Run the whole asset graph on the sample reports, and serve the result."),
+    # The asset graph: cli/demo.py, cli/graph.py.
+    "demo": ("fine_tune_assets.cli.demo", "Run the whole asset graph on the sample reports, and serve the result."),
     "demo-loop": ("fine_tune_assets.cli.demo_loop", "Correct a wrong answer, and see the next release answer rightly."),
     "materialize": ("fine_tune_assets.cli.graph", "Bring every asset up to date, or only some."),
     "tables": ("fine_tune_assets.cli.graph", "List the tables that were written."),
@@ -49,13 +49,13 @@ COMMANDS = {
     "rollback": ("fine_tune_assets.cli.services", "Roll back to the release that served before."),
     "serve": ("fine_tune_assets.cli.services", "Run the supervisor in the foreground."),
     "gateway": ("fine_tune_assets.cli.services", "Run the gateway in the foreground."),
-    "desk": ("fine_tune_assets.cli.services", "Run the desk in the foreground."),
+    "desk": ("fine_tune_assets.cli.services", "Run the desk, or make a sign-in link."),
     # Who may do what: cli/users.py.
     "users": ("fine_tune_assets.cli.users", "Users of the desk, and their roles."),
     "keys": ("fine_tune_assets.cli.keys", "API keys of the gateway."),
     # Releases: cli/verify.py, cli/releases.py.
     "verify": ("fine_tune_assets.cli.verify", "Prove a release: its signature, its files and its verdict."),
-    "releases": ("fine_tune_assets.cli.releases", "List releases, and remove those that nobody needs any more."),
+    "releases": ("fine_tune_assets.cli.releases", "List, move, serve and remove releases."),
     "audit": ("fine_tune_assets.cli.audit", "The audit log."),
 }
 """Command → the module that has it under the same name (`_` for `-`), and what the overview says."""

@@ -26,7 +26,8 @@ from fine_tune_assets.training.model_facts import ModelFacts, read_facts
 def import_model(path: Path, name: str, licence: str, source: str) -> None:
     """Bring a model in: a local Hugging Face folder, an archive of one (ZIP, tar, tar.gz), or a GGUF.
 
-    Every file is looked into: pickles, code and whatever is not what its name says are refused. Nothing is downloaded.
+    Copies the files that a model is made of: Safetensors weights, JSON and text, each checked. The rest is named and left out.
+    Nothing is downloaded.
     """
     from fine_tune_assets.training.importing import models as importing
 
@@ -48,7 +49,7 @@ def models() -> None:
     console, layout = Console(), load_settings().layout
     folders = sorted(p for p in layout.base_models.glob("[!.]*") if p.is_dir())
     if not folders:
-        console.print("There is none yet. Bring one in with: fine-tune import-model PATH")
+        console.print("There is no base model yet. Import one: `fine-tune import-model PATH`.")
         return
     for folder in folders:
         console.print(str(folder.relative_to(layout.data_dir)), style="bold", markup=False)

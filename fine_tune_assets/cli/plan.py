@@ -15,6 +15,7 @@ from fine_tune_assets.core.errors import ModelFolderError
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.recipes.loading import load_recipe
 from fine_tune_assets.recipes.schema import Recipe
+from fine_tune_assets.training.published_shapes import PublishedShape, published_shapes, shape_folder
 
 
 @click.command()
@@ -28,13 +29,30 @@ from fine_tune_assets.recipes.schema import Recipe
 def plan(recipe: str, gpu_memory: int | None, base_folder: Path | None) -> None:
     """Say what training by RECIPE (a shipped recipe's name, or a file) would take: memory, batch, disk, steps.
 
-    Of the base model only config.json is read. Without an instruction set of this recipe every example is taken to be as long
+    Of the base model only config.json is read; while it is not here, the shipped shape of a model that a shipped recipe names. A
+    training is never planned from a shape. Without an instruction set of this recipe every example is taken to be as long
     as training.max_length. A sweep is planned with the largest rank and batch that a trial may have. Ends with 1 if it does not
     fit, and says what would.
     """
     settings, console = load_settings(), Console()
     chosen = load_recipe(recipe)
     folder = base_folder or _folder_of(settings, chosen)
+    if folder is not None:
+        _plan(settings, console, recipe, chosen, folder, gpu_memory)
+        return
+    shape = _shape_of(chosen)
+    console.print(
+        f"{shape.model} is not here: this plan rests on its published shape, not on the model itself. A training is planned from "
+        f"the model. Source of the shape: {shape.source}.",
+        markup=False,
+    )
+    with shape_folder(shape) as folder_of_shape:
+        _plan(settings, console, recipe, chosen, folder_of_shape, gpu_memory)
+
+
+def _plan(
+    settings: Settings, console: Console, recipe: str, chosen: Recipe, folder: Path, gpu_memory: int | None
+) -> None:
     from fine_tune_assets.training.most_tried import most_that_is_tried
     from fine_tune_assets.training.planned import chosen_machine, plan_before_data, plan_of_lengths
 
@@ -59,19 +77,25 @@ def plan(recipe: str, gpu_memory: int | None, base_folder: Path | None) -> None:
         raise SystemExit(1)
 
 
-def _folder_of(settings: Settings, recipe: Recipe) -> Path:
-    """The recipe's base model. Raises ModelFolderError if it is not there."""
+def _folder_of(settings: Settings, recipe: Recipe) -> Path | None:
+    """The recipe's base model; None if it is not here."""
     named = recipe.base_model.folder
     found = (
         [settings.data_dir / named] if named else sorted(settings.layout.base_models.glob(f"{recipe.base_model.name}*"))
     )
     there = [folder for folder in found if (folder / "config.json").is_file()]
-    if not there:
+    return there[-1] if there else None
+
+
+def _shape_of(recipe: Recipe) -> PublishedShape:
+    """Raises ModelFolderError for a model whose shape is not shipped."""
+    name, known = recipe.base_model.name, published_shapes()
+    if name not in known:
         raise ModelFolderError(
-            f"The base model {recipe.base_model.name} is not here yet: bring it in, or name a folder with its config.json "
-            "(--base-folder)."
+            f"The base model {name} is not here, and its shape is not among those that are shipped ({', '.join(known)}). Import "
+            "it (`fine-tune import-model PATH`), or name a folder with its config.json (--base-folder)."
         )
-    return there[-1]
+    return known[name]
 
 
 def _known_lengths(settings: Settings, recipe: str) -> list[dict[str, Any]] | None:

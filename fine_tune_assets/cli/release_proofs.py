@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from fine_tune_assets.core.fingerprints import fingerprint_file
 from fine_tune_assets.core.records import Verdict
 from fine_tune_assets.core.release_keys import release_key_fingerprint
 from fine_tune_assets.core.release_signing import require_release_signature
@@ -18,12 +19,14 @@ from fine_tune_assets.core.releases import (
     RETRIEVAL,
     VERDICT_DOCUMENT,
     VERDICT_KEY,
+    HashFile,
     ReleaseError,
     ReleaseFolder,
     read_release,
     release_files,
     verify_release,
 )
+from fine_tune_assets.ledger.imported_releases import lets_through
 from fine_tune_assets.ledger.verdict_documents import prove
 from fine_tune_assets.merging.parity_certificate import missing_proof
 
@@ -45,10 +48,12 @@ HOLDS = {
 """What every release holds, and where."""
 
 
-def prove_release(folder: Path, public_key: Path, release_id: str | None) -> Iterator[str]:
+def prove_release(
+    folder: Path, public_key: Path, release_id: str | None, hash_file: HashFile = fingerprint_file
+) -> Iterator[str]:
     """A line for each thing that holds. Raises ReleaseError, SettingsError or SignatureError at the first that does not."""
     key = release_key_fingerprint(public_key)
-    files = release_files(folder)
+    files = release_files(folder, hash_file)
     require_release_signature(folder, folder.name, public_key, files)
     yield f"signature: {len(files) - 1} files, by the key {key}; nothing was changed, removed or added"
     release = read_release(folder)
@@ -108,8 +113,6 @@ def _verdict(release: ReleaseFolder) -> Iterator[str]:
 
 
 def _decision(verdict: Verdict, signers: list[str], release_id: str) -> str:
-    if verdict.decision == "promote":
-        return "promote"
-    if verdict.decision == "hold" and signers:
-        return f"hold, signed by {', '.join(signers)}"
-    raise ReleaseError(f"Release {release_id} rests on the verdict {verdict.decision}, which nobody signed.")
+    if not lets_through(verdict, signers):
+        raise ReleaseError(f"Release {release_id} rests on the verdict {verdict.decision}, which nobody signed.")
+    return "promote" if verdict.decision == "promote" else f"hold, signed by {', '.join(signers)}"

@@ -234,7 +234,9 @@ def _output(desk: Desk, example_id: str, file: Path | None, as_in: str | None) -
     lines = history(desk.ledger, example_id, viewer="", may_see_all=False, is_blind=reviews_blind(desk.rules))
     found = next((line for line in lines if line.decision_id == as_in and line.decision == "approve"), None)
     if found is None:
-        raise ReviewError(f"{as_in} is no approval of {example_id} that you may see. fine-tune review show lists them.")
+        raise ReviewError(
+            f"{as_in} is no approval of {example_id} that you may see. `fine-tune review show` lists them."
+        )
     return found.output
 
 

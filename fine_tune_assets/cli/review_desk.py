@@ -17,6 +17,7 @@ from fine_tune_assets.approval.drafting import correction_authors
 from fine_tune_assets.approval.reviewing import refresh_items
 from fine_tune_assets.approval.signing import ReviewError
 from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.core.tables import DRAFTED_EXAMPLES, SCRUBBED_CORRECTIONS, conform
@@ -48,7 +49,7 @@ class Desk:
             raise held_back(example_id)
         found = self.find_draft(example_id)
         if found is None:
-            raise ReviewError(f"There is no draft {example_id}. List what waits: fine-tune review list.")
+            raise ReviewError(f"There is no draft {example_id}. List what waits: `fine-tune review list`.")
         return found
 
     def shown_drafts(self) -> pa.Table:
@@ -66,7 +67,7 @@ def held_back(example_id: str) -> ReviewError:
 
 def tell_held_back(count: int, what: str) -> None:
     if count:
-        click.echo(f"{count} {what} left out: held back because of a mark (fine-tune phi marks)")
+        click.echo(f"{count} {what} left out: held back because of a mark (`fine-tune phi marks`)")
 
 
 def held_drafts(settings: Settings, ledger: Ledger) -> HeldBack:
@@ -78,7 +79,7 @@ def open_desk(settings: Settings) -> Iterator[Desk]:
     """The desk of this installation, with its queue brought up to what is drafted now."""
     path = settings.layout.table("drafted_examples")
     if not path.is_file():
-        raise ReviewError("Nothing was drafted yet. Materialise drafted_examples first.")
+        raise ReviewError(f"Nothing was drafted yet. {materialize_hint('drafted_examples')}")
     corrections = settings.layout.table("scrubbed_corrections")
     authors = correction_authors(_read(corrections, SCRUBBED_CORRECTIONS)) if corrections.is_file() else {}
     recipe = load_recipe(settings.recipe)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fine_tune_assets.ledger.database import Ledger
     from fine_tune_assets.ledger.deployments import Deployment
 
-DAEMON, WEBSERVER = "dagster-daemon", "dagster-webserver"
+DAEMON, WEBSERVER, DESK = "dagster-daemon", "dagster-webserver", "desk"
 
 
 @click.command()
@@ -65,12 +65,30 @@ def _share_metrics(settings: Settings) -> None:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
 
 
-@click.command()
-def desk() -> None:
+@click.group(invoke_without_command=True)
+@click.pass_context
+def desk(context: click.Context) -> None:
     """Run the desk in the foreground: the pages for reviewers, approvers, operators and auditors."""
+    if context.invoked_subcommand is None:
+        _run_desk(load_settings())
+
+
+@desk.command()
+@click.argument("name", required=False)
+def link(name: str | None) -> None:
+    """Print a one-time link that signs the user NAME in to the desk.
+
+    Without NAME: the user `demo`, who is made if there are no users yet.
+    """
+    from fine_tune_assets.cli.desk_link import LINK_WORDS, link_for
+
+    click.echo(link_for(load_settings(), name))
+    click.echo(f"({LINK_WORDS})", err=True)
+
+
+def _run_desk(settings: Settings) -> None:
     import uvicorn
 
-    settings = load_settings()
     uvicorn.run(
         "fine_tune_assets.desk.app:app_from_environment",
         factory=True,
@@ -184,7 +202,7 @@ def _show(settings: Settings) -> None:
     if live is None:
         click.echo("Live release   none")
     else:
-        click.echo(f"Live release   {live.release_id}")
+        click.echo(f"Live release   {live.release_id}{_origin(ledger, live.release_id)}")
         click.echo(f"Colour         {live.colour}")
         _show_erased(ledger, live.release_id)
         _show_not_approved(settings, ledger, live.release_id)
@@ -203,6 +221,14 @@ def _show(settings: Settings) -> None:
         place = state.url or str(state.log)
         click.echo(f"  {state.name:<18} {word:<18} {f'pid {state.pid}' if state.pid else '':<12} {place}")
     _show_unfinished_erasures(ledger)
+
+
+def _origin(ledger: "Ledger", release_id: str) -> str:
+    from fine_tune_assets.core.fingerprints import short
+    from fine_tune_assets.ledger.imported_releases import key_of_import
+
+    key = key_of_import(ledger, release_id)
+    return "" if key is None else f"  (imported, key {short(key)})"
 
 
 def _show_trial(ledger: "Ledger", deployment: "Deployment") -> None:

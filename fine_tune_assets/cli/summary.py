@@ -17,11 +17,10 @@ from fine_tune_assets.ledger.api_keys import create_key, revoke_key
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.phi.recall import overall_recall
 
-QUESTION = (
-    "Write the named section of the medical note from this part of the visit.\n\n"
-    "NOTE SECTION\nchief complaint\n\n"
-    "DIALOGUE\nDoctor: What brings you in today?\nPatient: I have had a cough for three weeks."
-)
+QUESTION = """Name the section of the note.
+
+Doctor: Have you had any surgeries?
+Patient: I had my appendix out when I was twelve."""
 ANSWER_SECONDS = 120
 
 
@@ -65,13 +64,8 @@ def _ask(settings: Settings, secret: str) -> str:
 
 
 def demo_figures(tables: Path) -> dict[str, str]:
-    """The figures of the summary, read from the Parquet tables."""
+    """The figures of the summary, read from the Parquet tables. Of a candidate that is not served: up to its verdict."""
     adapter, verdict = _row(tables, "adapters"), _row(tables, "promotion_verdicts")
-    merged, export, release = (
-        _row(tables, "merged_weights"),
-        _row(tables, "quantized_weights"),
-        _row(tables, "releases"),
-    )
     approvals = _value(tables, "approved_examples", "count(*)")
     return {
         "reports read": str(_value(tables, "reports", "count(*)")),
@@ -88,6 +82,18 @@ def demo_figures(tables: Path) -> dict[str, str]:
         "judge's agreement with clinicians": _agreement(tables),
         **{f"judge score of the {model}": _score(mean) for model, mean in _mean_scores(tables).items()},
         "verdict": f"{verdict['decision']}: {verdict['reasons'][0]}",
+        **_release_figures(tables, verdict["verdict_id"]),
+    }
+
+
+def _release_figures(tables: Path, verdict_id: str) -> dict[str, str]:
+    """Of the release that rests on this verdict; none where the verdict let nothing through."""
+    if not any((tables / "releases").glob("*.parquet")):
+        return {}
+    merged, export, release = (_row(tables, name) for name in ("merged_weights", "quantized_weights", "releases"))
+    if release["verdict_id"] != verdict_id:
+        return {}
+    return {
         "merged weights differ by": f"{merged['mean_kl']:.6f} nats a token",
         f"export {export['format']} differs by": f"{export['mean_kl']:.6f} nats a token",
         "release": release["release_id"],
@@ -107,7 +113,7 @@ def _value(tables: Path, name: str, expression: str, column: str = "", value: st
 
 
 def _mean_scores(tables: Path) -> dict[str, float | None]:
-    """Mean grade of `base`, `adapter` and, where it is another model, the incumbent; None where nothing was graded."""
+    """Mean grade of `base`, `adapter` and, if it is a different model, the incumbent; None without graded answers."""
     rows = duckdb.execute(
         "select model, avg(score) from read_parquet(?) group by model order by model = 'adapter', model",
         [str(tables / "judge_scores" / "*.parquet")],
@@ -133,7 +139,10 @@ def _score(value: float | None) -> str:
     return "missing" if value is None else f"{value:.2f} of 10"
 
 
-def print_summary(console: Console, settings: Settings, answer: str, seconds: float, has_ui: bool) -> None:
+def print_summary(
+    console: Console, settings: Settings, answer: str, answering: str, stopped: str, seconds: float, has_ui: bool
+) -> None:
+    """`answering`: which release answers. `stopped`: why the newest candidate is not served, and the next step; or empty."""
     shown = Table("", "", show_header=False, title="From raw reports to a served model")
     for name, value in demo_figures(settings.layout.tables).items():
         shown.add_row(name, value)
@@ -141,7 +150,9 @@ def print_summary(console: Console, settings: Settings, answer: str, seconds: fl
     shown.add_row("endpoint", endpoint)
     shown.add_row("this run", f"{seconds:.0f} s")
     console.print(shown)
-    below = ["", "Question", QUESTION, "", "Answer", answer, ""]
+    below = ["", "Question", QUESTION, "", "Answer", answer, ""] if answer else [""]
+    below += ["The newest candidate is not served.", stopped, ""] if stopped else []
+    below += [f"Answering   {answering}"]
     below += [f"Dagster UI  http://127.0.0.1:{settings.dagster_port}"] if has_ui else []
     below += [
         f"Endpoint    {endpoint}",

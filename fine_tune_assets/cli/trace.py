@@ -19,7 +19,9 @@ from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.keys import PATIENTS_KEY, read_key
 from fine_tune_assets.core.paths import Layout
+from fine_tune_assets.core.sample_subjects import sample_subject_key
 from fine_tune_assets.core.settings import load_settings
+from fine_tune_assets.core.stored_rows import read_rows
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 
 if TYPE_CHECKING:
@@ -98,17 +100,31 @@ def correction(correction_id: str, is_json: bool) -> None:
 @click.option("--by-name", is_flag=True, help="Enter the name of a patient whose reports state no id.")
 def patient_key(by_name: bool) -> None:
     """Print the key of a patient. The id is asked for, or read from standard input."""
-    from fine_tune_assets.reports.identifiers import key_of_patient, values_of
+    from fine_tune_assets.reports.identifiers import patient_of, values_of
 
     wanted = "name" if by_name else "id"
     said = click.prompt(f"Patient's {wanted}", hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.read()
     text = next(iter(values_of(said)), "")
-    path = load_settings().layout.keys / f"{PATIENTS_KEY}.key"
+    layout = load_settings().layout
+    path = layout.keys / f"{PATIENTS_KEY}.key"
     if not text:
         raise PatientIdError(f"No {wanted} was entered.")
     if not path.is_file():
         raise PatientIdError("There is no key for patients yet: no report was read here.")
-    click.echo(key_of_patient(read_key(path), "" if by_name else text, text if by_name else ""))
+    for key in _keys_of(layout, patient_of("" if by_name else text, text if by_name else ""), read_key(path)):
+        click.echo(key)
+
+
+def _keys_of(layout: Layout, patient: str, secret: bytes) -> list[str]:
+    """The key that the installation's secret makes; for a subject of the unchanged sample, the public one. Both, where the
+    sample's subject and another one have the same id."""
+    from fine_tune_assets.reports.identifiers import patient_key
+
+    keys = [sample_subject_key(patient), patient_key(secret, patient)]
+    files = sorted((layout.tables / "reports").glob("*.parquet"))
+    rows = (row for file in files for row in read_rows(file, "reports", "patient_key", keys, ("patient_key",)))
+    stored = {row["patient_key"] for row in rows}
+    return [key for key in keys if key in stored] or keys[1:]
 
 
 @contextmanager

@@ -57,7 +57,7 @@ def list_() -> None:
     """List users: name, roles, how they sign in, state, access labels."""
     now = datetime.now(UTC)
     for user in list_users(_ledger()):
-        way = "password" if user.has_password else "OIDC"
+        way = "password" if user.has_password else "OIDC" if user.oidc_identity else "link"
         labels = f" labels: {' '.join(user.labels)}" if user.labels else ""
         click.echo(f"{user.name:<32} {' '.join(user.roles):<32} {way:<9} {_state(user, now)}{labels}")
 

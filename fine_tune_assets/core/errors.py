@@ -6,6 +6,8 @@ and what to do next. It never holds report text: ids, kinds and counts only.
 
 import traceback
 
+from fine_tune_assets.core.hints import materialize_hint
+
 
 def without_message(error: BaseException) -> str:
     """An unexpected error as its type and the functions it came through: its message may quote a report."""
@@ -34,8 +36,7 @@ class OldTableError(TableError):
 
     def __init__(self, table: str, column: str) -> None:
         super().__init__(
-            f"The table {table} was made by an older version and has no column {column}. Make it again: fine-tune materialize "
-            f"--again {table}"
+            f"The table {table} was made by an older version and has no column {column}. " + materialize_hint(table)
         )
 
 

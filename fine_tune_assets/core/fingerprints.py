@@ -64,7 +64,7 @@ def require_folder(folder: Path, fingerprint: str, what: str) -> None:
     if not folder.is_dir() or fingerprint_folder(folder) != fingerprint:
         raise ChangedFolderError(
             f"The {what} {folder.name} is not the one on record ({short(fingerprint)}): restore it, "
-            "or materialize the asset that made it again."
+            "or make it again: `fine-tune materialize ASSET`."
         )
 
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fine_tune_assets.core.errors import SettingsError
+from fine_tune_assets.core.hints import materialize_hint
 
 KEY_BYTES = 32
 PATIENTS_KEY = "patients"
@@ -35,8 +36,8 @@ def require_key(folder: Path, name: str, made_with_it: Path) -> None:
     if is_used and not path.exists():
         raise SettingsError(
             f"The key file {path} is missing, and what lies in {made_with_it} was made with it. Restore the key from the "
-            f"backup. If there is none: remove {made_with_it}, then `fine-tune materialize --again reports` reads every batch "
-            "again under a new key."
+            f"backup. If there is none: remove {made_with_it}; every batch is then read again under a new key. "
+            + materialize_hint("reports")
         )
 
 

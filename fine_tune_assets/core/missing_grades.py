@@ -6,6 +6,8 @@ Owns the rule alone: the gate asks it of its figures, the ledger of a verdict th
 import json
 from typing import Any
 
+from fine_tune_assets.core.hints import materialize_hint
+
 
 def too_many_missing(missing: int, graded: int, allowed: float) -> str:
     """Why nothing is decided by grades; empty where enough are there. `graded`: test examples with a grade for both."""
@@ -14,7 +16,7 @@ def too_many_missing(missing: int, graded: int, allowed: float) -> str:
         return ""
     return (
         f"{missing} of {total} test examples have no grade, more than the {allowed:.0%} that the recipe allows: grades decide "
-        "nothing. Materialize judge_scores again."
+        f"nothing. {materialize_hint('judge_scores')}"
     )
 
 

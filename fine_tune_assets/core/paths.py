@@ -110,6 +110,11 @@ class Layout:
         """Pid files and logs of services."""
         return self.data_dir / "run"
 
+    @property
+    def running_steps(self) -> Path:
+        """A small file for each step that runs: how far it is."""
+        return self.run / "steps"
+
     def table(self, asset: str, partition: str | None = None) -> Path:
         """The Parquet file of an asset, or of one of its partitions."""
         return self.tables / asset / f"{partition or asset}.parquet"

@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from fine_tune_assets.core.errors import SettingsError
-from fine_tune_assets.core.fingerprints import fingerprint_bytes
+from fine_tune_assets.core.files import write_bytes
+from fine_tune_assets.core.fingerprints import fingerprint_bytes, short
 from fine_tune_assets.core.keys import create_private_file, read_private_file
 from fine_tune_assets.core.signing import (
     keep_public_half,
@@ -27,6 +28,8 @@ from fine_tune_assets.core.signing import (
 
 KEY = "releases"
 """Name of the pair: `keys/releases.pem`, for its user only, and `keys/releases.pub`."""
+IMPORTED = "imported"
+"""Folder of the public keys of imported releases, one a release: `keys/imported/<release id>.pub`."""
 CURVES = ("secp256r1", "secp384r1", "secp521r1")
 
 
@@ -65,3 +68,28 @@ def release_key_fingerprint(public_key: Path) -> str:
     if not isinstance(key, EllipticCurvePublicKey) or key.curve.name not in CURVES:
         raise SettingsError(f"The public key in {public_key} is not one that releases are signed with (P-256).")
     return fingerprint_bytes(public_pem(key))
+
+
+def imported_key_file(keys: Path, release_id: str) -> Path:
+    """The public key that proves one imported release, and no other."""
+    return keys / IMPORTED / f"{release_id}.pub"
+
+
+def keep_imported_key(keys: Path, release_id: str, public_key: Path) -> Path:
+    """Trust the key for this release from now on. Raises SettingsError if there is no such key in the file."""
+    release_key_fingerprint(public_key)
+    path = imported_key_file(keys, release_id)
+    write_bytes(path, public_pem(load_public_key(public_key)))
+    return path
+
+
+def require_imported_key(keys: Path, release_id: str, fingerprint: str) -> Path:
+    """The key that the release was imported with. Raises SettingsError unless it is there and has the fingerprint that the
+    ledger has on record: the file and the row must agree."""
+    path = imported_key_file(keys, release_id)
+    if release_key_fingerprint(path) != fingerprint:
+        raise SettingsError(
+            f"The key in {path} is not the one that release {release_id} was imported with ({short(fingerprint)}). Find out "
+            "who changed it, then import the release again."
+        )
+    return path

@@ -16,7 +16,14 @@ from cryptography.exceptions import InvalidSignature
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.file_hashes import RememberedHashes
 from fine_tune_assets.core.fingerprints import fingerprint_file, short
-from fine_tune_assets.core.release_keys import KEY, ensure_signing_key, private_key_file, release_key_fingerprint
+from fine_tune_assets.core.hints import materialize_hint
+from fine_tune_assets.core.release_keys import (
+    KEY,
+    ensure_signing_key,
+    private_key_file,
+    release_key_fingerprint,
+    require_imported_key,
+)
 from fine_tune_assets.core.releases import (
     MANIFEST,
     SEALS,
@@ -31,19 +38,35 @@ from fine_tune_assets.core.releases import (
 from fine_tune_assets.core.signing import public_key_file
 
 MOST_HASHES = 10_000
-_AGAIN = "Nothing is started on it. Build the release again: fine-tune materialize --again releases"
+_AGAIN = (
+    f"Nothing is started on it. {materialize_hint('releases')} If it came from another installation, import it again: "
+    "`fine-tune releases import`."
+)
 
 
 class SignedReleases:
     """Releases of this installation, verified again and again: a file is read once as long as it can't have changed."""
 
     def __init__(self, keys: Path) -> None:
-        self._public_key = public_key_file(keys, KEY)
+        self._keys = keys
         self._hash_file = RememberedHashes(MOST_HASHES, time.time_ns)
 
-    def verify(self, folder: Path, release_id: str) -> ReleaseFolder:
-        """Raises ReleaseError."""
-        return verify_signed_release(folder, release_id, self._public_key, self._hash_file)
+    def verify(self, folder: Path, release_id: str, imported_key: str | None = None) -> ReleaseFolder:
+        """`imported_key`: fingerprint of the key that the ledger has for an imported release; None for one that was made here.
+        Raises ReleaseError."""
+        public_key = verifying_key(self._keys, release_id, imported_key)
+        return verify_signed_release(folder, release_id, public_key, self._hash_file)
+
+
+def verifying_key(keys: Path, release_id: str, imported_key: str | None) -> Path:
+    """The public key that must have signed the release: this installation's own, or the one that it was imported with.
+    Raises ReleaseError if the latter is gone or another one."""
+    if imported_key is None:
+        return public_key_file(keys, KEY)
+    try:
+        return require_imported_key(keys, release_id, imported_key)
+    except SettingsError as error:
+        raise ReleaseError(f"Imported release {release_id} can't be verified. {error}") from error
 
 
 def sign_release(folder: Path, release_id: str, keys: Path) -> None:
@@ -94,6 +117,19 @@ def require_release_signature(folder: Path, name: str, public_key: Path, files: 
         is_other = isinstance(error, ValueError) and str(error).startswith("Signature mismatch")
         why = _difference(_signed_files(folder / SIGNATURE), signed) if is_other else "it is broken, or by another key"
         raise ReleaseError(f"The signature on release {name} does not hold: {why}. {_AGAIN}") from error
+
+
+def signed_files(signature: Path, name: str, public_key: Path) -> dict[str, str]:
+    """File → SHA-256 of all that the owner of the key signed, from the signature alone: what a release must turn out to be.
+
+    Raises ReleaseError unless the signature is by this key.
+    """
+    try:
+        files = _signed_files(signature)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ReleaseError(f"{SIGNATURE} of {name} can't be read ({type(error).__name__}): it was changed.") from error
+    require_release_signature(signature.parent, name, public_key, {**files, SIGNATURE: ""})
+    return files
 
 
 def _signed_files(signature: Path) -> dict[str, str]:

@@ -6,6 +6,7 @@ manifest or files were changed no longer verifies; who signed it is `release_sig
     releases/<release_id>/manifest.json   what it is made of, with the hash of each file
                           prompt.json     the prompt contract: system prompt, chat template, special tokens, stop ids
                           model.gguf      what the llama.cpp engine serves, or
+                          adapter.gguf    a LoRA that llama.cpp applies to a base GGUF, which the manifest names by its hash, or
                           weights/        what vLLM serves: the merged Safetensors with their tokenizer
                           release.sig     the signature on all other files
 
@@ -13,6 +14,7 @@ What else it holds is in docs/reference/release.md.
 """
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,12 +29,14 @@ from fine_tune_assets.core.fingerprints import (
     fingerprint_text,
     short,
 )
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.prompt_contract import contract_from_json, prompt_and_template
 from fine_tune_assets.core.retrieval_contract import RetrievalContract, retrieval_contract_from_json
 
 MANIFEST = "manifest.json"
 PROMPT = "prompt.json"
 MODEL = "model.gguf"
+ADAPTER = "adapter.gguf"
 WEIGHTS = "weights"
 PROBES = "probes.json"
 RETRIEVAL = "knowledge_index.json"
@@ -42,6 +46,17 @@ VERDICT_DOCUMENT, VERDICT_SIGNATURE = f"{EVIDENCE}/verdict.json", f"{EVIDENCE}/v
 VERDICT_KEY = f"{EVIDENCE}/verdicts.pub"
 SEALS = frozenset({SIGNATURE, VERDICT_SIGNATURE, VERDICT_KEY})
 """What an installation's keys add. It is no part of the id: the same content has the same id wherever it is signed."""
+HASHES, SIZES = "files", "bytes"
+"""Keys of the manifest: path → SHA-256, and path → size in bytes."""
+MEMBERS = frozenset(
+    {MANIFEST, PROMPT, MODEL, ADAPTER, PROBES, RETRIEVAL, *SEALS, VERDICT_DOCUMENT}
+    | {"recipe.yaml", "sbom.cdx.json", "README.md", "DATASET_CARD.md"}
+    | {f"{EVIDENCE}/{name}.json" for name in ("instruction_set", "scrub_certificate", "leakage_certificate")}
+    | {f"{EVIDENCE}/{name}.json" for name in ("judge_licence", "parity")}
+)
+"""Every file that a release may hold, besides those in `weights/`."""
+_WEIGHTS_FILE = re.compile(rf"{WEIGHTS}/[A-Za-z0-9_][A-Za-z0-9._-]{{0,80}}\.(safetensors|json|txt|jinja|model)")
+"""Tensors, configuration and tokenizer; nothing that is run or unpickled."""
 HashFile = Callable[[Path], str]
 
 
@@ -70,16 +85,27 @@ class ReleaseFolder:
         return str(self.manifest.get("engine", "llama_cpp"))
 
     @property
+    def base_gguf(self) -> str:
+        """SHA-256 of the installed GGUF that its adapter is applied to; empty for a release that holds a whole model."""
+        return str((self.manifest.get("base_gguf") or {}).get("sha256", ""))
+
+    @property
+    def _model_name(self) -> str:
+        if self.engine == "vllm":
+            return WEIGHTS
+        return ADAPTER if self.base_gguf else MODEL
+
+    @property
     def model(self) -> Path:
-        """What the engine is started on: a GGUF file, or a folder."""
-        return self.folder / (WEIGHTS if self.engine == "vllm" else MODEL)
+        """What the release holds of the model: a GGUF file, or a folder."""
+        return self.folder / self._model_name
 
     @property
     def model_fingerprint(self) -> str:
-        """Of what the engine is started on, by the manifest's hashes: of the file, or of the folder."""
+        """Of `model`, by the manifest's hashes: of the file, or of the folder."""
         files = self.manifest["files"]
         if self.engine != "vllm":
-            return str(files.get(MODEL, ""))
+            return str(files.get(self._model_name, ""))
         inside = {name: found for name, found in files.items() if name.startswith(f"{WEIGHTS}/")}
         return fingerprint_mapping({name.removeprefix(f"{WEIGHTS}/"): found for name, found in inside.items()})
 
@@ -104,7 +130,7 @@ class ReleaseFolder:
         except (OSError, ValueError, KeyError, TypeError):
             pass
         raise ReleaseError(
-            f"Release {self.release_id}: {RETRIEVAL} can't be read or was changed. Build the release again."
+            f"Release {self.release_id}: {RETRIEVAL} can't be read or was changed. {materialize_hint('releases')}"
         )
 
 
@@ -118,14 +144,19 @@ def _asked_with(release: ReleaseFolder) -> AskedWith:
             found = contract_from_json(text).fingerprint
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ReleaseError(
-            f"Release {release.release_id} has no readable {PROMPT}. Build the release again."
+            f"Release {release.release_id} has no readable {PROMPT}. {materialize_hint('releases')}"
         ) from error
     if found != release.manifest.get("prompt_fingerprint"):
         raise ReleaseError(
             f"Release {release.release_id}: {PROMPT} is not the prompt contract that its model was trained with. "
-            "Build the release again."
+            f"{materialize_hint('releases')}"
         )
     return AskedWith(str(values["system_prompt"]), tuple(values.get("control_tokens", ())))
+
+
+def is_member(name: str) -> bool:
+    """Whether a release may hold a file of this name: what an archive of a release may hold, too."""
+    return name in MEMBERS or _WEIGHTS_FILE.fullmatch(name) is not None
 
 
 def release_id_of(manifest: dict[str, Any]) -> str:
@@ -140,7 +171,7 @@ def release_files(folder: Path, hash_file: HashFile = fingerprint_file) -> dict[
         name = path.relative_to(folder).as_posix()
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise ReleaseError(
-                f"Release folder {folder.name}: {name} is a link or no plain file. Build the release again."
+                f"Release folder {folder.name}: {name} is a link or no plain file. {materialize_hint('releases')}"
             )
         if path.is_file():
             found[name] = hash_file(path)
@@ -150,7 +181,7 @@ def release_files(folder: Path, hash_file: HashFile = fingerprint_file) -> dict[
 def write_manifest(folder: Path, facts: dict[str, Any], hash_file: HashFile = fingerprint_file) -> str:
     """Add `manifest.json` to a folder that holds all other files; return the release id."""
     files = {name: found for name, found in release_files(folder, hash_file).items() if name not in SEALS}
-    manifest = {**facts, "files": files}
+    manifest = {**facts, HASHES: files, SIZES: {name: (folder / name).stat().st_size for name in files}}
     write_text(folder / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False))
     return release_id_of(manifest)
 
@@ -175,7 +206,7 @@ def verify_release(
     """
     release = read_release(folder)
     if release.release_id != release_id:
-        raise ReleaseError(f"Release {release_id}: its manifest was changed. Build the release again.")
+        raise ReleaseError(f"Release {release_id}: its manifest was changed. {materialize_hint('releases')}")
     there = release_files(folder, hash_file) if files is None else files
     found = {name: value for name, value in there.items() if name not in {MANIFEST, *SEALS}}
     wanted = release.manifest.get("files", {})
@@ -184,7 +215,7 @@ def verify_release(
     if changed or extra:
         raise ReleaseError(
             f"Release {release_id}: {len(changed)} files changed or missing {changed}, {len(extra)} unexpected {extra}. "
-            "Build the release again."
+            f"{materialize_hint('releases')}"
         )
     _asked_with(release)
     return release

@@ -85,7 +85,7 @@ class Settings:
     gateway_max_tokens: int = 2048
     """Tokens of one answer that a caller may ask for."""
     gateway_timeout_seconds: int = 900
-    """For one answer. An engine that answers one request at a time lets the others wait in line."""
+    """Seconds for one answer, including the wait for a free slot of the engine."""
     gateway_audit_days: int = 365
     """Days that the line of a request is kept; 0: for ever."""
     gateway_audit_syncs_each: bool = False
@@ -93,9 +93,7 @@ class Settings:
     gateway_answer_phi: str = "off"
     """What happens to identifiers in answers: off, flag or block."""
     drift_features: bool = True
-    """Requests are read for `production_drift`: sums of lengths, languages and topics, never a text."""
-    drift_embedded_percent: int = 25
-    """Of requests, whose topic is looked at; 0: none, and no encoder is loaded."""
+    """Requests are read for `production_drift`: sums of lengths and languages, never a text."""
     drift_window_hours: int = 24
     drift_minimum_requests: int = 50
     """Of fewer no sum is written."""
@@ -178,9 +176,9 @@ class Settings:
     vllm_speculative_tokens: int = 0
     """Tokens that vLLM guesses ahead from the prompt's own words; 0 turns it off."""
     llama_server: str = ""
-    """llama.cpp's own server, which answers several at once; empty means `llama-server` on PATH, else llama-cpp-python."""
+    """Path of a `llama-server` to use instead of the bundled one, such as a build for your GPU."""
     llama_parallel: int = 4
-    """Answers that llama-server gives at once."""
+    """Requests that llama.cpp answers at the same time."""
     engine_context_tokens: int = 2048
     """Tokens of prompt and answer together. More cost memory in proportion."""
     memory_reserve_gb: int = 1
@@ -207,13 +205,10 @@ class Settings:
     """The engine ends or hangs."""
     canary_percent: int = 0
     """Of callers, who are answered by a release on trial before all are switched to it; 0: none."""
-    shadow_requests: int = 0
-    """The last ones of callers who consented that each gateway process keeps in memory and replays to a release on trial; 0: none
-    is kept."""
     trial_minutes: int = 30
-    """How long a trial takes, if there is one: with either of the two above."""
+    """How long a trial takes, if there is one."""
     trial_minimum_requests: int = 20
-    """Of users and replayed together, without which a release does not pass."""
+    """Without which a release does not pass."""
     trial_maximum_minutes: int = 1440
     """How long a trial goes on for fewer; then the release fails."""
     llmcompressor_python: str = ""
@@ -301,7 +296,6 @@ def _zone_of_machine(link: Path = Path("/etc/localtime")) -> str:
 
 _RANGES = {
     "canary_percent": (0, 100),
-    "shadow_requests": (0, 1000),
     "trial_minutes": (1, 10_080),
     "trial_minimum_requests": (1, 1_000_000),
     "trial_maximum_minutes": (1, 10_080),

@@ -515,7 +515,7 @@ PRODUCTION_DRIFT = pa.schema([
     _column("window_end", pa.timestamp("us", "UTC"), "When the window ended"),
     _column("requests", pa.int64(), "Requests in it that were read"),
     _column("feature", pa.string(), "What was looked at"),
-    _column("measure", pa.string(), "`psi`, `mmd_squared` or `rate`"),
+    _column("measure", pa.string(), "`psi` or `rate`"),
     _column("value", pa.float64(), "The figure; absent if it could not be told", nullable=True),
     _column("reference", pa.float64(), "The rate that it is compared with; absent for distances", nullable=True),
     _column("reference_size", pa.int64(), "Training examples or earlier requests that it is compared with", nullable=True),

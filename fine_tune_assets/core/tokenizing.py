@@ -12,6 +12,7 @@ from typing import Any
 from fine_tune_assets.core.chat_templates import ChatTemplate
 from fine_tune_assets.core.errors import ModelFolderError
 from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_text
+from fine_tune_assets.core.hints import materialize_hint
 
 TOKENIZER = "tokenizer.json"
 _CONFIG = "tokenizer_config.json"
@@ -28,7 +29,7 @@ class FolderTokenizer:
 
         if not (folder / TOKENIZER).is_file():
             raise ModelFolderError(
-                f"{folder.name} has no {TOKENIZER}: tokens can't be counted. Materialize base_models."
+                f"{folder.name} has no {TOKENIZER}: tokens can't be counted. {materialize_hint('base_models')}"
             )
         self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         self._tokenizer.no_truncation()

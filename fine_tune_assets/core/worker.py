@@ -16,7 +16,7 @@ from dagster_pipes import PipesContext, open_dagster_pipes
 from fine_tune_assets.core.errors import FineTuneError, without_message
 from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.parent import die_with_parent
-from fine_tune_assets.core.progress import Progress
+from fine_tune_assets.core.progress import Progress, reports_into, silent
 from fine_tune_assets.core.settings import go_offline, use_large_pages
 
 Handler = Callable[[dict[str, Any], Progress], dict[str, Any]]
@@ -28,6 +28,8 @@ FOR_PEOPLE = "is_for_people"
 ANSWER_FILE = "answer_file"
 """Key of a request: where the answer is written. Not a Pipes message: Dagster reads those line by line while they are
 written, and lost a training's result when it met half of a long line (dagster 1.13.27, `_reader_thread`)."""
+RUNNING_FILE = "running_file"
+"""Key of a request: the file of its step, into which the worker writes how far it is. Absent on another machine."""
 PROGRESS_EVERY_SECONDS = 2.0
 
 
@@ -45,7 +47,9 @@ def serve_request(handlers: Mapping[str, Handler], is_started_here: bool = True)
     with open_dagster_pipes() as pipes:
         request = dict(pipes.extras)
         # An action that nobody knows is an answer too, so it is looked up within.
-        answer = answer_to(request, lambda asked, tell: handlers[asked["action"]](asked, tell), _reporting(pipes))
+        answer = answer_to(
+            request, lambda asked, tell: handlers[asked["action"]](asked, tell), _reporting(pipes, request)
+        )
         write_text(Path(request[ANSWER_FILE]), json.dumps(answer))
 
 
@@ -65,8 +69,9 @@ def read_answer(path: Path) -> dict[str, Any] | None:
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
-def _reporting(pipes: PipesContext) -> Progress:
-    last = 0.0
+def _reporting(pipes: PipesContext, request: Mapping[str, Any]) -> Progress:
+    file, last = request.get(RUNNING_FILE), 0.0
+    write = silent if file is None else reports_into(Path(file))
 
     def report(done: int, total: int, what: str) -> None:
         nonlocal last
@@ -74,5 +79,6 @@ def _reporting(pipes: PipesContext) -> Progress:
         if done >= total or now - last >= PROGRESS_EVERY_SECONDS:
             last = now
             pipes.log.info(f"{done} of {total} {what}")
+            write(done, total, what)
 
     return report

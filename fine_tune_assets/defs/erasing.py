@@ -13,6 +13,7 @@ from pathlib import Path
 import dagster as dg
 
 from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.defs.local_run import fail_abandoned_runs, runs_at_work
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s01_erased_patients import batches_with_refusals
@@ -72,8 +73,8 @@ def look_ahead(installation: Installation, ledger: Ledger, patient_key: str) -> 
     ids, standing = find_patient(installation.layout, patient_key), find_erasure(ledger, patient_key)
     if ids == PatientIds() and standing is None:
         raise ErasureError(
-            "Nothing here is of a patient with this key. Make it from the id: fine-tune trace patient-key. A batch that was not "
-            "read yet: fine-tune materialize --only reports --only unreadable_reports"
+            "Nothing here is of a patient with this key. Make the key from the id: `fine-tune trace patient-key`. If their "
+            "batch was not read yet: " + materialize_hint("reports")
         )
     _require_no_correction(ids)
     batches = ids.batches | (standing.ids.batches if standing else frozenset())

@@ -8,7 +8,7 @@ import logging
 import os
 import platform
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ import dagster as dg
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_json, short
+from fine_tune_assets.core.fork_server import fork_server
 from fine_tune_assets.defs.automation import OWN_ATTEMPTS
 from fine_tune_assets.defs.evaluating import evaluate_conditions
 from fine_tune_assets.defs.metadata import WHY
-from fine_tune_assets.defs.resources import Installation
+from fine_tune_assets.defs.resources import WORKERS_IMPORT, Installation
 from fine_tune_assets.defs.s01_raw_reports import BATCHES, report_batches
 from fine_tune_assets.defs.sources import report_sources
 from fine_tune_assets.engines.processes import ProcessIdentity, identify, is_alive
@@ -31,6 +32,8 @@ MAXIMUM_ROUNDS = 200
 """A graph of ten stages settles in about fifteen rounds; a condition that never does is a bug, and is reported."""
 
 
+VERDICT_CHECK = "verdict_opens_the_gate"
+"""The blocking check of `promotion_verdicts`."""
 PROCESS = "fine_tune/process"
 """Tag of a run that is made in a process of ours: the machine, the process's id, and the moment it started."""
 OnStart = Callable[[tuple[str, ...], str | None], None]
@@ -53,6 +56,8 @@ class StageRun:
     is_success: bool
     run_id: str
     errors: tuple[str, ...] = ()
+    is_stopped_by_verdict: bool = False
+    """Nothing failed in it: the newest verdict lets nothing through."""
 
 
 OnEnd = Callable[[StageRun], None]
@@ -75,9 +80,9 @@ class Summary:
 
 @dg.logger
 def progress_logger(_context: dg.InitLoggerContext) -> logging.Logger:
-    """Hands log lines of steps to whoever listens on PROGRESS_LOGGER."""
+    """Hands log lines and events of steps to whoever listens on PROGRESS_LOGGER."""
     logger = logging.getLogger(PROGRESS_LOGGER)
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.DEBUG)
     logger.propagate = False
     return logger
 
@@ -96,26 +101,25 @@ def materialize_stale(
     `only` limits the second part to those assets: what others ask for is left as it is. Gates hold all the same: they are
     in the steps themselves.
     """
-    steps = [_made_together(definitions, name) for name in again]
     fail_abandoned_runs(instance)
     notice_sources(instance)
+    wanted = named_runs(definitions.resolve_asset_graph(), instance, again)
     summary = Summary()
     own: set[str] = set()
 
     def run(assets: tuple[str, ...], partition: str | None) -> None:
         on_start(assets, partition)
-        done = _execute(definitions, instance, assets, partition)
+        done = execute_assets(definitions, instance, assets, partition)
         own.add(done.run_id)
         summary.runs.append(done)
         on_end(done)
 
     token = OWN_ATTEMPTS.set(own)
     try:
-        for assets, is_partitioned in steps:
-            batches = instance.get_dynamic_partitions(str(BATCHES.name)) if is_partitioned else [None]
-            for partition in sorted(batches, key=lambda p: p or ""):
+        with fork_server(WORKERS_IMPORT):
+            for partition, assets in wanted:
                 run(assets, partition)
-        _run_requested(definitions, instance, only, run)
+            _run_requested(definitions, instance, only, run)
     finally:
         OWN_ATTEMPTS.reset(token)
     summary.unfinished = tuple(left.run_id for left in _unfinished_runs(instance))
@@ -142,15 +146,39 @@ def _run_requested(
     raise NotSettledError(f"The graph did not settle after {MAXIMUM_ROUNDS} rounds. Last: {requests[-1][1]}.")
 
 
-def _made_together(definitions: dg.Definitions, name: str) -> tuple[tuple[str, ...], bool]:
+def named_runs(
+    graph: Any, instance: dg.DagsterInstance, names: Sequence[str]
+) -> list[tuple[str | None, tuple[str, ...]]]:
+    """(partition, assets) of each run that makes these assets: one for each batch, and one for all unpartitioned assets. Raises
+    UnknownAssetError."""
+    wanted: dict[str | None, set[str]] = defaultdict(set)
+    for name in names:
+        assets, is_partitioned = _made_together(graph, name)
+        for partition in instance.get_dynamic_partitions(str(BATCHES.name)) if is_partitioned else [None]:
+            wanted[partition].update(assets)
+    return _batches_first(wanted)
+
+
+def _made_together(graph: Any, name: str) -> tuple[tuple[str, ...], bool]:
     """What the asset's step makes, and whether it does so for each batch. Raises UnknownAssetError."""
-    graph = definitions.resolve_asset_graph()
     key = dg.AssetKey.from_user_string(name)
     if key not in graph.executable_asset_keys:
         known = sorted(k.to_user_string() for k in graph.executable_asset_keys)
         raise UnknownAssetError(f"There is no asset {name} that can be made. Known: {', '.join(known)}.")
     node = graph.get(key)
     return tuple(sorted(k.to_user_string() for k in node.execution_set_asset_keys)), node.is_partitioned
+
+
+def stages_of_steps(definitions: dg.Definitions) -> dict[str, str]:
+    """Step → the group of the assets that it makes or checks."""
+    graph = definitions.resolve_asset_graph()
+    found: dict[str, str] = {}
+    for made in graph.assets_defs:
+        keys = [*made.keys, *(spec.asset_key for spec in made.check_specs)]
+        groups = {graph.get(key).group_name for key in keys if graph.has(key)}
+        if made.is_executable and (named := sorted(name for name in groups if name)):
+            found[made.op.name] = named[0]
+    return found
 
 
 def make_databases(instance: dg.DagsterInstance) -> None:
@@ -212,15 +240,20 @@ def requested_runs(evaluated: Any, only: set[str] | None) -> list[tuple[str | No
         )
         for partition in partitions:
             wanted[partition].append(name)
+    return _batches_first(wanted)
+
+
+def _batches_first(wanted: Mapping[str | None, Iterable[str]]) -> list[tuple[str | None, tuple[str, ...]]]:
     return [
         (partition, tuple(sorted(wanted[partition])))
         for partition in sorted(wanted, key=lambda p: (p is None, p or ""))
     ]
 
 
-def _execute(
+def execute_assets(
     definitions: dg.Definitions, instance: dg.DagsterInstance, assets: tuple[str, ...], partition: str | None
 ) -> StageRun:
+    """One run of these assets in this process, and how it ended."""
     result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
         instance=instance,
         asset_selection=[dg.AssetKey(name) for name in assets],
@@ -229,12 +262,21 @@ def _execute(
         raise_on_error=False,
         tags={"trigger": "local", PROCESS: _this_process()},
     )
-    errors = tuple(
-        str(event.step_failure_data.error.message).strip() if event.step_failure_data.error else "failed"
-        for event in result.all_events
-        if event.is_step_failure
-    )
-    return StageRun(assets, partition, result.success, result.run_id, (*errors, *_closed_gates(result)))
+    failures = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
+    errors = tuple(str(error.message).strip() if error else "failed" for error in failures)
+    closed = [check for check in result.get_asset_check_evaluations() if not check.passed and check.blocking]
+    is_stopped = bool(failures) and all(_is_by_verdict(error, closed) for error in failures)
+    why = tuple(f"{check.check_name}: {check.metadata[WHY].value}" for check in closed if WHY in check.metadata)
+    return StageRun(assets, partition, result.success, result.run_id, (*errors, *why), is_stopped)
+
+
+def _is_by_verdict(error: Any, closed: Sequence[dg.AssetCheckEvaluation]) -> bool:
+    """Whether a step failed over the verdict alone: its own check, or a step that asked the ledger for it."""
+    if error is None:
+        return False
+    if error.cls_name == "DagsterAssetCheckFailedError":
+        return {check.check_name for check in closed} == {VERDICT_CHECK}
+    return "GateClosedError: Verdict " in str(error.message)
 
 
 def _this_process() -> str:
@@ -248,12 +290,3 @@ def _this_machine() -> str:
     machine = Path("/etc/machine-id")
     named = machine.read_text(encoding="utf-8").strip() if machine.is_file() else ""
     return short(fingerprint_json([named, platform.node(), os.readlink("/proc/self/ns/pid")]))
-
-
-def _closed_gates(result: dg.ExecuteInProcessResult) -> list[str]:
-    """What the blocking checks that did not pass say."""
-    return [
-        f"{check.check_name}: {check.metadata[WHY].value}"
-        for check in result.get_asset_check_evaluations()
-        if not check.passed and check.blocking and WHY in check.metadata
-    ]

@@ -15,6 +15,7 @@ from typing import Any
 
 import dagster as dg
 
+from fine_tune_assets.core.extras import MissingExtraError, extra_for
 from fine_tune_assets.core.files import make_folder
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT, Settings
@@ -31,12 +32,10 @@ def answer_from_cluster(
 ) -> dict[str, Any] | None:
     """What the worker wrote; None if it ended before it could. Raises dg.Failure if the cluster can't be reached."""
     try:
-        from dagster_ray import PipesRayJobClient
-    except ImportError:
-        raise dg.Failure(
-            "FINE_TUNE_RAY_ADDRESS is set, and the extra `ray` is not installed: pip install -c constraints.txt '.[ray]'.",
-            allow_retries=False,
-        ) from None
+        with extra_for("FINE_TUNE_RAY_ADDRESS is set, and training on a Ray cluster"):
+            from dagster_ray import PipesRayJobClient
+    except MissingExtraError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
 
     cluster = PipesRayJobClient(address=settings.ray_address)
     jobs = _reached(cluster, settings.ray_address)

@@ -3,10 +3,12 @@
 Must not hold: anything about one stage.
 """
 
+import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,11 +20,13 @@ from dagster._core.errors import DagsterPipesExecutionError
 from upath import UPath
 
 from fine_tune_assets.core.errors import FineTuneError, without_message
+from fine_tune_assets.core.fork_server import ForkServer, idle_server
 from fine_tune_assets.core.keys import PATIENTS_KEY, read_or_create_key, require_key
 from fine_tune_assets.core.parent import parent_variable
 from fine_tune_assets.core.paths import PROJECT_DIR, Layout
+from fine_tune_assets.core.progress import Progress, RunningStep, reports_into, shown_running
 from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT, Settings, load_settings
-from fine_tune_assets.core.worker import ANSWER_FILE, ERROR, RESULT, read_answer
+from fine_tune_assets.core.worker import ANSWER_FILE, ERROR, RESULT, RUNNING_FILE, read_answer
 from fine_tune_assets.defs.io import ParquetTables
 from fine_tune_assets.defs.ray_cluster import answer_from_cluster
 from fine_tune_assets.ledger.database import Ledger, open_ledger
@@ -106,6 +110,18 @@ class Installation(dg.ConfigurableResource):
         return folder / f"{name}.parquet"
 
 
+WORKERS_IMPORT = (
+    "fine_tune_assets.training.trainer",
+    "fine_tune_assets.judging.contestants",
+    "fine_tune_assets.judging.judges",
+    "fine_tune_assets.merging.exports",
+    "fine_tune_assets.merging.merging",
+    "fine_tune_assets.phi.recall",
+    "fine_tune_assets.retrieval.measuring",
+)
+"""What a fork server imports for them."""
+
+
 class WorkerRefusal(dg.Failure):
     """What a worker said instead of a result: the kind of its error, and its words for people."""
 
@@ -143,13 +159,15 @@ class Worker(dg.ConfigurableResource):
 
         `python`: the interpreter of another environment than this one.
         """
-        command = [str(python or sys.executable), "-m", f"fine_tune_assets.{package}"]
-        with tempfile.TemporaryDirectory(prefix="worker-") as folder:
+        module = f"fine_tune_assets.{package}"
+        with tempfile.TemporaryDirectory(prefix="worker-") as folder, step_shown(context) as running:
             file = Path(folder) / "answer.json"
-            environment = {**OFFLINE_ENVIRONMENT, **parent_variable()}
-            dg.PipesSubprocessClient(cwd=str(PROJECT_DIR), env=environment).run(
-                context=context, command=command, extras={**request, ANSWER_FILE: str(file)}
-            )
+            extras = {**request, ANSWER_FILE: str(file), RUNNING_FILE: str(running)}
+            with idle_server() as server:
+                if server is None or python is not None or _is_unsloth(request):
+                    _run_program(context, [str(python or sys.executable), "-m", module], extras)
+                else:
+                    _run_forked(context, server, module, extras)
             answer = read_answer(file)
         return self._result(package, answer)
 
@@ -170,7 +188,8 @@ class Worker(dg.ConfigurableResource):
         settings = load_settings()
         if not settings.ray_address:
             return self.run_once(context, package, request, python)
-        return self._result(package, answer_from_cluster(context, package, request, settings))
+        with step_shown(context):
+            return self._result(package, answer_from_cluster(context, package, request, settings))
 
     @staticmethod
     def _result(package: str, answer: dict[str, Any] | None) -> dict[str, Any]:
@@ -179,6 +198,54 @@ class Worker(dg.ConfigurableResource):
         if ERROR in answer:
             raise WorkerRefusal(answer["type"], answer[ERROR])
         return dict(answer[RESULT])
+
+
+def _is_unsloth(request: dict[str, Any]) -> bool:
+    """It changes other libraries while they are imported, so it must come first."""
+    return bool((request.get("settings") or {}).get("engine") == "unsloth")
+
+
+def _run_program(context: dg.AssetExecutionContext, command: Sequence[str], extras: dict[str, Any]) -> None:
+    environment = {**OFFLINE_ENVIRONMENT, **parent_variable()}
+    client = dg.PipesSubprocessClient(cwd=str(PROJECT_DIR), env=environment)
+    client.run(context=context, command=command, extras=extras)
+
+
+def _run_forked(context: dg.AssetExecutionContext, server: ForkServer, module: str, extras: dict[str, Any]) -> None:
+    """As Dagster's own client runs a program."""
+    injector, reader = dg.PipesTempFileContextInjector(), dg.PipesTempFileMessageReader()
+    with dg.open_pipes_session(context, injector, reader, extras) as session:
+        code = server.run(module, {**os.environ, **OFFLINE_ENVIRONMENT, **session.get_bootstrap_env_vars()})
+        if code:
+            raise DagsterPipesExecutionError(f"The worker {module} ended with code {code}.")
+
+
+@contextmanager
+def step_shown(context: dg.AssetExecutionContext) -> Iterator[Path]:
+    """The desk's first page shows the step while the block runs. Yields the step's file."""
+    keys = sorted(context.selected_asset_keys)
+    groups = {spec.group_name for spec in context.assets_def.specs if spec.key in keys}
+    step = RunningStep(
+        stage=min((name for name in groups if name), default=""),
+        assets=tuple(key.to_user_string() for key in keys),
+        partition=context.partition_key if context.has_partition_key else None,
+        started_at=time.time(),
+    )
+    with shown_running(load_settings().layout.running_steps, step) as file:
+        yield file
+
+
+@contextmanager
+def progress_shown(context: dg.AssetExecutionContext) -> Iterator[Progress]:
+    """Progress of a step that works in its own process: into its log, and onto the desk's first page."""
+    with step_shown(context) as file:
+        write = reports_into(file)
+
+        def report(done: int, total: int, what: str) -> None:
+            context.log.info(f"{done} of {total} {what}")
+            write(done, total, what)
+
+        yield report
 
 
 @contextmanager

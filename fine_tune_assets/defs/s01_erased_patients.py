@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import combine, fingerprint_listing
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.defs.automation import DATA_VERSION
 from fine_tune_assets.defs.live_checks import news_of_check
 from fine_tune_assets.defs.metadata import OWNERS, WHY
@@ -46,7 +47,8 @@ def require_nobody_erased(installation: Installation, instruction_set: pa.Table)
     if held:
         raise GateClosedError(
             f"{held} examples of the instruction set are of patients who were erased. Nothing is trained, judged, merged or "
-            "released on it. Finish the erasure: run `fine-tune erase` again; then fine-tune materialize."
+            "released on it. Finish the erasure: run `fine-tune erase PATIENT_KEY --by NAME --reason WHY` again. "
+            + materialize_hint()
         )
 
 

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.fingerprints import combine, fingerprint_listing
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.defs.automation import DATA_VERSION
 from fine_tune_assets.defs.metadata import OWNERS
 from fine_tune_assets.defs.resources import Installation
@@ -68,8 +69,8 @@ def require_nothing_missed(installation: Installation, instruction_set: pa.Table
     if held:
         raise GateClosedError(
             f"{held} examples of the instruction set hold an identifier that a reviewer marked. Nothing is trained on it, and "
-            "nothing that was trained on it is promoted. Wait until their batches were scrubbed again, or materialize "
-            "instruction_sets; then adapters."
+            "nothing that was trained on it is promoted. Wait until their batches were scrubbed again. "
+            + materialize_hint("instruction_sets", "adapters")
         )
 
 

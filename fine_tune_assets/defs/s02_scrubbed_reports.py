@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.keys import PATIENTS_KEY
 from fine_tune_assets.defs.automation import on_new_batches, on_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result, table_out
@@ -230,7 +231,7 @@ def require_measured_scrubber(installation: Installation, scrub_recall: pa.Table
     for floor in floors:
         if floor.recall is None:
             raise GateClosedError(
-                f"This version of the scrubber was not measured ({floor.label}). Materialize scrub_recall first; the labelled "
+                f"This version of the scrubber was not measured ({floor.label}). {materialize_hint('scrub_recall')} The labelled "
                 "sets must hold direct identifiers, such as names."
             )
         if not floor.is_met:

@@ -17,7 +17,7 @@ from fine_tune_assets.dedup.store import Store
 from fine_tune_assets.defs.automation import on_new_inputs_and_at_once
 from fine_tune_assets.defs.metadata import OWNERS, markdown_table, result, table_out
 from fine_tune_assets.defs.pair_finding import threads_of
-from fine_tune_assets.defs.resources import Installation, errors_for_people
+from fine_tune_assets.defs.resources import Installation, errors_for_people, step_shown
 from fine_tune_assets.defs.s02_missed_identifiers import missed_identifiers, terms_of
 from fine_tune_assets.defs.s02_scrubbed_reports import require_measured_scrubber
 from fine_tune_assets.defs.s02_surrogates import batches_with_taken_surrogates
@@ -68,7 +68,7 @@ def drop_duplicates(
     scrubbed_reports: dict[str, StoredTable],
     scrub_recall: pa.Table,
 ) -> Iterator[dg.MaterializeResult[pa.Table]]:
-    with errors_for_people():
+    with errors_for_people(), step_shown(context):
         require_measured_scrubber(installation, scrub_recall)
         version, taken = scrubber_version(installation.recipe.scrub), batches_with_taken_surrogates(installation)
         chosen = choose_reports(scrubbed_reports, version, terms_of(installation), taken)

@@ -5,6 +5,7 @@ Belongs here: drafting, the decisions in the ledger as an external asset, and ap
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 
@@ -24,6 +25,7 @@ from fine_tune_assets.approval.drafting import correction_authors, draft_example
 from fine_tune_assets.approval.dropped_reports import halves_of_pairs
 from fine_tune_assets.approval.flags import kinds_of
 from fine_tune_assets.approval.reviewing import refresh_items
+from fine_tune_assets.approval.section_accounting import account_sections
 from fine_tune_assets.approval.task_kinds import count_unused
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_table
@@ -42,6 +44,12 @@ GROUP = "s04_approved_examples"
 APPROVED_CODE_VERSION = "signed repairs"
 """Named anew when the columns of approved_examples or the rules of approving change: it is then made once more."""
 
+_WHY_NOT_WHOLE = (
+    "Reports have lines in capitals of which only the form says that they are headings, or headings with text on the same "
+    "line. Look at the drafts with the flag `may be cut short`. Real headings belong into the task's `other_headings`; text "
+    "after a heading belongs on the next line."
+)
+
 expert_decisions = dg.AssetSpec(
     "expert_decisions",
     group_name=GROUP,
@@ -53,7 +61,7 @@ expert_decisions = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
-    code_version="6",  # corrections have the task whose instruction they answer
+    code_version="7",  # a line such as NKDA cuts no section
     deps=[recipe_section("dedup"), recipe_section("passages"), recipe_section("tasks")],
     automation_condition=with_new_inputs(),
     description="Instruction, input and draft output made from each report by the recipe's tasks, and from corrections.",
@@ -84,6 +92,7 @@ def drafted_examples(
         )
         halves = halves_of_pairs(dropped, recipe.tasks)
         unused = count_unused(partial(rows_of, unique_reports), recipe.tasks, halves)
+        account = account_sections(partial(rows_of, unique_reports), recipe.tasks, drafts)
         queue = refresh_items(ledger, drafts, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC))
     flags = drafts.column("flags").to_pylist()
     lost = partners_dropped(unused, duplicate_reports)
@@ -97,12 +106,29 @@ def drafted_examples(
         by_flag=dg.MetadataValue.md(_counts("flag", by_kind)),
         by_task=dg.MetadataValue.md(_counts("task", Counter(drafts.column("task").to_pylist()))),
         reports_without_draft=len(reports_without_draft(unique_reports, drafts)),
+        **asdict(account),
         lab_lines_not_read=sum(unused.unread_lab_lines.values()),
         reports_without_partner=sum(unused.without_partner.values()),
         partner_was_dropped=len(lost),
         dropped_partners=dg.MetadataValue.md(partners_table(lost)),
         new_in_the_queue=queue.arrived + queue.returned,
         gone_from_the_queue=queue.gone,
+    )
+
+
+@dg.asset_check(
+    asset="drafted_examples",
+    additional_ins={"unique_reports": dg.AssetIn("unique_reports")},
+    description="No draft lacks text of its sections: none was cut at a line that may be no heading, and none was overlooked.",
+)
+def drafts_hold_whole_sections(
+    installation: Installation, drafted_examples: pa.Table, unique_reports: pa.Table
+) -> dg.AssetCheckResult:
+    """A warning: a draft that may be cut short waits for a reviewer, so it is not taught unseen."""
+    account = account_sections(partial(rows_of, unique_reports), installation.recipe.tasks, drafted_examples)
+    said = {} if account.is_whole else {WHY: _WHY_NOT_WHOLE}
+    return dg.AssetCheckResult(
+        passed=account.is_whole, severity=dg.AssetCheckSeverity.WARN, metadata={**asdict(account), **said}
     )
 
 

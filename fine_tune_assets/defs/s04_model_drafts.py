@@ -23,11 +23,12 @@ from fine_tune_assets.approval.writing import (
 from fine_tune_assets.core.columns import sorted_by
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.stored_tables import without_patients
 from fine_tune_assets.core.tables import MODEL_DRAFTS, conform, table_of
 from fine_tune_assets.defs.automation import with_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
-from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
+from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people, progress_shown
 from fine_tune_assets.defs.s04_drafting_models import BaseModel, drafting_models, find_drafting_model
 from fine_tune_assets.defs.sources import recipe_section
 
@@ -67,7 +68,7 @@ def _write(
     with errors_for_people():
         model = find_drafting_model(installation)
     if model is None:
-        context.log.warning(f"{len(missing)} drafts wait for a model. Materialise base_models, or serve a release.")
+        context.log.warning(f"{len(missing)} drafts wait for a model. {materialize_hint('base_models')}")
         return MODEL_DRAFTS.empty_table()
     if isinstance(model, LiveEngine):
         return _by_engine(context, missing, model)
@@ -76,11 +77,9 @@ def _write(
 
 def _by_engine(context: dg.AssetExecutionContext, missing: Sequence[Request], engine: LiveEngine) -> pa.Table:
     rows = []
-    with errors_for_people():
+    with errors_for_people(), progress_shown(context) as report:
         try:
-            for row in write_with_engine(
-                missing, engine, lambda done, total, what: context.log.info(f"{done} of {total} {what}")
-            ):
+            for row in write_with_engine(missing, engine, report):
                 rows.append(row)  # what was written before the engine went away is kept
         except EngineAwayError as error:
             context.log.warning(str(error))

@@ -14,6 +14,7 @@ import dagster as dg
 from fine_tune_assets.approval.still_approved import DecidedNow, Fall, decided_now, fallen_in
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import combine, fingerprint_json, fingerprint_listing
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.defs.live_checks import news_of_check
 from fine_tune_assets.defs.metadata import WHY
 from fine_tune_assets.defs.resources import Installation
@@ -47,15 +48,15 @@ def require_decisions_stand(installation: Installation, stored: StoredInstructio
     if provenance is None:
         raise GateClosedError(
             f"Instruction set {stored.folder.name} does not say by which decisions its examples were approved: it was stored "
-            "before that was kept. Materialize instruction_sets; then adapters."
+            "before that was kept. " + materialize_hint("instruction_sets", "adapters")
         )
     fallen = fallen_in(provenance.to_pylist(), decisions_of_now(installation))
     if fallen:
         named = ", ".join(sorted(fallen)[:_NAMED_AT_MOST]) + (", …" if len(fallen) > _NAMED_AT_MOST else "")
         raise GateClosedError(
             f"{len(fallen)} examples of the instruction set are not approved any more ({_in_words(fallen)}): {named}. Nothing is "
-            "trained, judged, merged, released or newly served on it. See who decided: fine-tune trace example ID. Then "
-            "materialize instruction_sets; then adapters: fine-tune materialize"
+            "trained, judged, merged, released or newly served on it. See who decided: `fine-tune trace example ID`. "
+            + materialize_hint("instruction_sets", "adapters")
         )
 
 

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.defs.automation import latest_event
 from fine_tune_assets.defs.metadata import WHY, markdown_table
 from fine_tune_assets.defs.resources import Installation, errors_for_people
@@ -25,7 +26,7 @@ def stored_set(instance: dg.DagsterInstance, installation: Installation, table: 
     stored = read_instruction_set(installation.layout.instruction_sets, _version(instance))
     if fingerprint_table(stored.table) != fingerprint_table(table):
         raise GateClosedError(
-            "The stored instruction set is not the table in hand. Materialize instruction_sets again."
+            f"The stored instruction set is not the table in hand. {materialize_hint('instruction_sets')}"
         )
     return stored
 
@@ -117,13 +118,13 @@ def final_texts_hold_no_identifier(
     with errors_for_people():
         found = identifiers_found(stored_set(context.instance, installation, instruction_sets))
     if found is None:
-        why = "Nobody looked for identifiers in this set. Materialize instruction_sets again."
+        why = f"Nobody looked for identifiers in this set. {materialize_hint('instruction_sets')}"
         return dg.AssetCheckResult(passed=False, metadata={WHY: why})
     rows = [{"example": example, **kinds} for example, kinds in sorted(found.items())[:SHOWN_AT_MOST]]
     listed = [
         {"example": r["example"], "found": ", ".join(f"{k} {n}" for k, n in r.items() if k != "example")} for r in rows
     ]
-    why = f"{len(found)} examples seem to hold identifiers. Mark them (fine-tune phi mark), or repair or reject the examples."
+    why = f"{len(found)} examples seem to hold identifiers. Mark them (`fine-tune phi mark`), or repair or reject the examples."
     return dg.AssetCheckResult(
         passed=not found,
         metadata={

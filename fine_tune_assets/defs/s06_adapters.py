@@ -16,6 +16,7 @@ from dagster import AutomationCondition as AC
 from fine_tune_assets.approval.drafting import CORRECTION
 from fine_tune_assets.core.erased_sets import read_erased
 from fine_tune_assets.core.fingerprints import combine, fingerprint_json, fingerprint_table, short
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.core.tables import ADAPTERS, table_of
 from fine_tune_assets.defs.automation import (
@@ -34,6 +35,7 @@ from fine_tune_assets.defs.s02_missed_identifiers import examples_with_misses, r
 from fine_tune_assets.defs.s04_standing_decisions import decisions_of_now, has_fallen, require_decisions_stand
 from fine_tune_assets.defs.s06_sweeps import Trainings
 from fine_tune_assets.defs.sources import recipe_section
+from fine_tune_assets.drift.windows import beyond_in_newest
 from fine_tune_assets.instructions.gates import require_evidence, require_no_canaries
 from fine_tune_assets.instructions.storing import InstructionSetError, StoredInstructionSet, read_instruction_set
 from fine_tune_assets.lineage.trainings import record_training
@@ -51,9 +53,9 @@ GPU = "gpu"
 
 
 class TrainingIsDue(AC):
-    """True when the recipe's number of new training examples is reached, or something else that an adapter is made of
-    changed: base model, training settings, system prompt, splits, share of general data. What is only new waits until the last
-    candidate is served, held or refused."""
+    """True when the recipe's number of new training examples is reached (fewer while requests are unlike the training set), or
+    something else that an adapter is made of changed: base model, training settings, system prompt, splits, general data.
+    What is only new waits until the last candidate is served, held or refused."""
 
     @property
     def name(self) -> str:
@@ -101,7 +103,7 @@ def _due(instance: dg.DagsterInstance, installation: Installation, minimum: int 
     training = section_fingerprints(recipe)["training"]
     return due(
         new_examples=count_new_examples(new.table, old.table) if old else 0,
-        minimum_new_examples=recipe.retrain.minimum_new_examples if minimum is None else minimum,
+        minimum_new_examples=_minimum_new(installation) if minimum is None else minimum,
         new_corrections=count_new_corrections(new.table, old.table, CORRECTION) if old else 0,
         minimum_new_corrections=recipe.corrections.minimum_new if minimum is None else minimum,
         is_base_changed=_stored_row(installation, "base_models")["fingerprint"] != adapter["base_fingerprint"],
@@ -113,6 +115,16 @@ def _due(instance: dg.DagsterInstance, installation: Installation, minimum: int 
         is_set_erased=old is None,
         has_revoked=old is not None and has_fallen(old, now),
     )
+
+
+def _minimum_new(installation: Installation) -> int:
+    """By the recipe; while requests are not like the training set, fewer new examples are enough."""
+    rule, path = installation.recipe.retrain, installation.layout.table("production_drift")
+    columns = ["window_end", "feature", "is_beyond"]
+    rows = pq.read_table(path, columns=columns).to_pylist() if path.is_file() else []
+    if beyond_in_newest(rows):
+        return min(rule.minimum_new_examples, rule.minimum_new_after_drift)
+    return rule.minimum_new_examples
 
 
 def _erased_sets(root: Path, *fingerprints: str) -> set[str]:
@@ -181,9 +193,9 @@ def adapters(
         )
         plan = require_plan(training_plans.to_pylist(), installation.settings.card_elsewhere_gb, **bound)
     if fingerprint_table(stored.table) != fingerprint_table(instruction_sets):
-        raise dg.Failure("The stored instruction set is not the table in hand. Materialize instruction_sets again.")
+        raise dg.Failure(f"The stored instruction set is not the table in hand. {materialize_hint('instruction_sets')}")
     if example_lengths.column("example_id") != instruction_sets.column("example_id"):
-        raise dg.Failure("The lengths that were counted are of another set. Materialize example_lengths again.")
+        raise dg.Failure(f"The lengths that were counted are of another set. {materialize_hint('example_lengths')}")
     request = {
         "action": "train",
         "instruction_set": str(stored.folder / "instruction_set.parquet"),
@@ -297,7 +309,7 @@ def validation_loss_fell(adapters: pa.Table) -> dg.AssetCheckResult:
 def training_changed_the_model(adapters: pa.Table) -> dg.AssetCheckResult:
     divergence = adapters.to_pylist()[0]["base_divergence"]
     why = (
-        "Nobody measured it. Materialize adapters again."
+        f"Nobody measured it. {materialize_hint('adapters')}"
         if divergence is None
         else "The adapter answers as the base model does: nothing was learned."
     )

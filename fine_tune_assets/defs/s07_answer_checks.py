@@ -10,6 +10,7 @@ import dagster as dg
 import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.s06_adapters import behind_training, set_learned_from
@@ -36,7 +37,7 @@ def answer_checks(
 ) -> dg.MaterializeResult[pa.Table]:
     adapter = adapters.to_pylist()[0]
     if set(judge_scores.column("adapter_id").to_pylist()) - {adapter["adapter_id"]}:
-        raise dg.Failure("The answers are another adapter's. Materialize judge_scores again.", allow_retries=False)
+        raise dg.Failure(f"The answers are another adapter's. {materialize_hint('judge_scores')}", allow_retries=False)
     with errors_for_people():
         stored = set_learned_from(installation, adapter)
         table = check_answers(judge_scores, stored.table, installation.recipe.checks)

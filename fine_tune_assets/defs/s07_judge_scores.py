@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_table, short
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.records import CANDIDATE_KEY
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
@@ -23,6 +24,7 @@ from fine_tune_assets.judging.abilities import ability_budgets
 from fine_tune_assets.judging.grade_cache import FILE
 from fine_tune_assets.judging.judges import judge_request
 from fine_tune_assets.judging.preferences import Preferences, in_words, preferences_in
+from fine_tune_assets.ledger.imported_releases import find_import
 from fine_tune_assets.ledger.releases import release_of_adapter
 from fine_tune_assets.ledger.switches import serving_adapter
 from fine_tune_assets.ledger.verdicts import latest_verdict
@@ -35,7 +37,9 @@ def model_request(installation: Installation, adapter: dict[str, Any], base: dic
     """Raises GateClosedError when the adapter learned nothing, or was trained on another base model than the present one."""
     require_learned(adapter)
     if base["fingerprint"] != adapter["base_fingerprint"]:
-        raise GateClosedError("The base model is not the one that the adapter was trained on. Train again.")
+        raise GateClosedError(
+            f"The base model is not the one that the adapter was trained on. {materialize_hint('adapters')}"
+        )
     return {
         "base_folder": str(installation.path(base["folder"])),
         "base_fingerprint": base["fingerprint"],
@@ -60,6 +64,7 @@ def incumbent_of(installation: Installation, adapter: dict[str, Any]) -> dict[st
             verdict = latest_verdict(ledger, **{name: adapter[name] for name in CANDIDATE_KEY})
             incumbent = verdict.incumbent if verdict else adapter["base_fingerprint"]
         served = release_of_adapter(ledger, incumbent)
+        is_imported = served is not None and find_import(ledger, served.release_id) is not None
     found = {
         "incumbent": incumbent,
         "incumbent_adapter": "",
@@ -68,6 +73,12 @@ def incumbent_of(installation: Installation, adapter: dict[str, Any]) -> dict[st
     }
     if incumbent == adapter["base_fingerprint"]:
         return found
+    if served is not None and is_imported:
+        raise GateClosedError(
+            f"Release {served.release_id}, which serves, was imported, and what it was made from is not here: no candidate "
+            "can be compared with it. To let the first promoted candidate replace it, import it again as a placeholder: "
+            "`fine-tune releases import FILE --public-key KEY --placeholder`."
+        )
     if served is None or served.base_fingerprint == adapter["base_fingerprint"]:
         return {**found, "incumbent_adapter": str(installation.layout.adapters / short(incumbent))}
     # Its adapter does not fit on this base model: the merged weights that it was released from do the answering.

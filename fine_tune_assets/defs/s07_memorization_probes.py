@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from fine_tune_assets.core.errors import GateClosedError, TableError
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.tables import MEMORIZATION_PROBES, conform
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
@@ -84,10 +85,12 @@ def _allowed(
     would be about something else."""
     models = model_request(installation, adapter, base)
     if set(judge_scores.column("adapter_id").to_pylist()) - {adapter["adapter_id"]}:
-        raise GateClosedError("The graded answers are about another adapter. Materialize judge_scores again.")
+        raise GateClosedError(f"The graded answers are about another adapter. {materialize_hint('judge_scores')}")
     stored = set_learned_from(installation, adapter)
     if not set(judge_scores.column("example_id").to_pylist()) <= set(stored.table.column("example_id").to_pylist()):
-        raise GateClosedError("Answers were graded on other examples than this set's. Materialize judge_scores again.")
+        raise GateClosedError(
+            f"Answers were graded on other examples than this set's. {materialize_hint('judge_scores')}"
+        )
     return models, stored
 
 

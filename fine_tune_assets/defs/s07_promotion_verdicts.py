@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_file
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.records import CANDIDATE_KEY, Verdict
 from fine_tune_assets.core.signing import public_key_file
 from fine_tune_assets.core.tables import PROMOTION_VERDICTS, table_of
@@ -108,7 +109,8 @@ def evidence_on(installation: Installation, adapter: dict[str, Any], tables: Tab
     graded = set(tables.judge_scores.column("example_id").to_pylist())
     if not graded <= set(tested.column("example_id").to_pylist()):
         raise GateClosedError(
-            "Grades are about other examples than this instruction set's test split. Materialize judge_scores again."
+            "Grades are about other examples than this instruction set's test split. "
+            + materialize_hint("judge_scores")
         )
     recipe, incumbent = installation.recipe, incumbent_of(installation, adapter)
     return gather(

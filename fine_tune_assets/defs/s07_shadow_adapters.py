@@ -17,6 +17,7 @@ import pyarrow as pa
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_json, fingerprint_table
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.planted import CANARY
 from fine_tune_assets.defs.automation import latest_event
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people, started_again_when_killed
@@ -65,7 +66,7 @@ def require_same_training(instance: dg.DagsterInstance, recipe: Recipe) -> None:
     if last is None or last.tags.get(TRAINED_BY) != section_fingerprints(recipe)["training"]:
         raise GateClosedError(
             "The adapter was not trained by the recipe's present training settings, so a shadow adapter would show nothing. "
-            "Materialize adapters again."
+            + materialize_hint("adapters")
         )
 
 
@@ -76,7 +77,8 @@ def _chosen_in_sweep(installation: Installation, adapter: dict[str, Any]) -> dic
     chosen = [trial.parameters for trial in trials if trial.adapter_id == adapter["adapter_id"]]
     if name and not chosen:
         raise GateClosedError(
-            "The trial of the sweep that the adapter came from is gone, and with it its settings. Materialize adapters again."
+            "The trial of the sweep that the adapter came from is gone, and with it its settings. "
+            + materialize_hint("adapters")
         )
     return dict(chosen[0]) if chosen else {}
 

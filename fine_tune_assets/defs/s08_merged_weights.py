@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.prompt_contract import PromptContract, read_prompt_contract
 from fine_tune_assets.core.tables import MERGED_WEIGHTS, table_of
 from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, result
@@ -69,8 +70,7 @@ def merged_weights(
     adapter, base, recipe = adapters.to_pylist()[0], base_models.to_pylist()[0], installation.recipe
     with errors_for_people():
         verdict = required_verdict(installation, adapter)
-        if base["fingerprint"] != adapter["base_fingerprint"]:
-            raise GateClosedError("The base model is not the one that the adapter was trained on. Train again.")
+        require_same_base(base, adapter)
         contract = kept_contract(installation, base["folder"], adapter)
         request = {
             "action": "merge",
@@ -127,4 +127,11 @@ def merged_weights_answer_as_the_adapter(merged_weights: pa.Table) -> dg.AssetCh
 
 def require_same_adapter(merged: dict[str, Any], adapter: dict[str, Any]) -> None:
     if merged["adapter_id"] != adapter["adapter_id"]:
-        raise GateClosedError("The merged weights are of another adapter. Materialize merged_weights again.")
+        raise GateClosedError(f"The merged weights are of another adapter. {materialize_hint('merged_weights')}")
+
+
+def require_same_base(base: dict[str, Any], adapter: dict[str, Any]) -> None:
+    if base["fingerprint"] != adapter["base_fingerprint"]:
+        raise GateClosedError(
+            f"The base model is not the one that the adapter was trained on. {materialize_hint('adapters')}"
+        )

@@ -23,6 +23,7 @@ from fine_tune_assets.defs.s08_merged_weights import (
     instruction_set_file,
     kept_contract,
     require_same_adapter,
+    require_same_base,
 )
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.merging.parity_certificate import require_parity
@@ -47,11 +48,14 @@ def quantized_weights(
     worker: Worker,
     merged_weights: pa.Table,
     adapters: pa.Table,
+    base_models: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
-    merged, adapter, recipe = merged_weights.to_pylist()[0], adapters.to_pylist()[0], installation.recipe
+    merged, adapter, base = (table.to_pylist()[0] for table in (merged_weights, adapters, base_models))
+    recipe = installation.recipe
     limits = {name: limits_of(recipe.gate.export_limits, name) for name in recipe.exports}
     with errors_for_people():
         require_same_adapter(merged, adapter)
+        require_same_base(base, adapter)
         required_verdict(installation, adapter)
         require_parity(merged)
         contract = kept_contract(installation, merged["folder"], adapter)
@@ -61,6 +65,9 @@ def quantized_weights(
             "turn_end_id": contract.turn_end_id,
             "merged_folder": str(installation.path(merged["folder"])),
             "weights_fingerprint": merged["weights_fingerprint"],
+            "adapter_folder": str(installation.path(adapter["folder"])),
+            "adapter_id": adapter["adapter_id"],
+            "base_gguf": base["source_fingerprint"],
             "weights_dir": str(installation.layout.weights),
             "limits": {name: asdict(limit) for name, limit in limits.items()},
             "instruction_set": instruction_set_file(installation, adapter),

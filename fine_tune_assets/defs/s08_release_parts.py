@@ -16,6 +16,7 @@ import yaml
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.records import Verdict
 from fine_tune_assets.core.releases import EVIDENCE, PROBES, RETRIEVAL, VERDICT_DOCUMENT, VERDICT_KEY, VERDICT_SIGNATURE
 from fine_tune_assets.core.retrieval_contract import RetrievalContract
@@ -45,6 +46,7 @@ from fine_tune_assets.merging.releasing import ReleaseParts
 from fine_tune_assets.merging.sbom import Material, Package, bill_of_materials, installed_packages
 from fine_tune_assets.phi.measuring import ALL, DIRECT
 from fine_tune_assets.phi.missed_terms import MARKED_BY_REVIEWERS
+from fine_tune_assets.recipes.exports import LORA
 from fine_tune_assets.recipes.loading import plain_values
 from fine_tune_assets.recipes.schema import Recipe
 from fine_tune_assets.retrieval.searching import index_format
@@ -83,12 +85,19 @@ def served_export(recipe: Recipe, exports: list[dict[str, Any]], merged: Row) ->
     found = next((row for row in exports if row["format"] == wanted), None)
     if found is None:
         raise GateClosedError(
-            f"There is no {wanted} export, which is what llama.cpp serves. Materialize quantized_weights again."
+            f"There is no {wanted} export, which is what llama.cpp serves. {materialize_hint('quantized_weights')}"
         )
     require_parity(found)
     if found["weights_fingerprint"] != merged["weights_fingerprint"]:
-        raise GateClosedError("The export is of other weights. Materialize quantized_weights again.")
+        raise GateClosedError(f"The export is of other weights. {materialize_hint('quantized_weights')}")
     return found
+
+
+def base_gguf_facts(made: Made) -> dict[str, Any]:
+    """For a release that holds an adapter only: the file that it belongs to."""
+    if made.served_format != LORA:
+        return {}
+    return {"base_gguf": {"name": made.base["source"], "sha256": made.base["source_fingerprint"]}}
 
 
 def bound_by(made: Made, prompt_fingerprint: str) -> dict[str, str]:
@@ -155,6 +164,7 @@ class Gathered:
             **bound_by(made, prompt_fingerprint),
             "engine": self._recipe["engine"],
             "format": made.served_format,
+            **base_gguf_facts(made),
             "served_fingerprint": made.export["fingerprint"] if made.export else made.merged["weights_fingerprint"],
             "recipe": self._recipe["name"],
             "base_model": made.base["name"],

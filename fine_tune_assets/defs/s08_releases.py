@@ -12,7 +12,6 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.records import Release
 from fine_tune_assets.core.release_keys import KEY
@@ -23,7 +22,7 @@ from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.s06_adapters import behind_training
 from fine_tune_assets.defs.s07_promotion_verdicts import required_verdict
-from fine_tune_assets.defs.s08_merged_weights import GROUP, require_same_adapter
+from fine_tune_assets.defs.s08_merged_weights import GROUP, require_same_adapter, require_same_base
 from fine_tune_assets.defs.s08_release_parts import Gathered, Made, bound_by, served_export
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.ledger.releases import record_release
@@ -55,8 +54,7 @@ def releases(
         require_parity(merged)
         export = served_export(installation.recipe, quantized_weights.to_pylist(), merged)
         verdict = required_verdict(installation, adapter)
-        if base["fingerprint"] != adapter["base_fingerprint"]:
-            raise GateClosedError("The base model is not the one that the adapter was trained on. Train again.")
+        require_same_base(base, adapter)
         made = Made(merged, export, adapter, base, verdict, tuple(quantized_weights.to_pylist()))
         release = _build(installation, made)
         with installation.ledger() as ledger:

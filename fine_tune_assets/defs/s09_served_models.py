@@ -11,7 +11,7 @@ import pyarrow as pa
 from fine_tune_assets.core.releases import read_release
 from fine_tune_assets.core.tables import SERVED_MODELS, table_of
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
-from fine_tune_assets.defs.resources import Installation, errors_for_people
+from fine_tune_assets.defs.resources import Installation, errors_for_people, progress_shown
 from fine_tune_assets.defs.s04_standing_decisions import require_decisions_stand
 from fine_tune_assets.defs.s06_adapters import behind_training
 from fine_tune_assets.defs.sources import recipe_section
@@ -49,15 +49,12 @@ def served_models(
     wanted, settings = releases.to_pylist()[0], installation.settings
     release_id = wanted["release_id"]
 
-    def tell(done: int, total: int, what: str) -> None:
-        context.log.info(f"{done} of {total} {what}")
-
     def keep_old() -> timedelta | None:
         kept = keeping_here(settings)
         context.log.info(keeping_words(kept, settings.keep_old_minutes))
         return kept
 
-    with errors_for_people(), installation.ledger() as ledger:
+    with errors_for_people(), installation.ledger() as ledger, progress_shown(context) as tell:
         live = live_deployment(ledger)
         if live is None or live.release_id != release_id:  # what serves is marked, and not stopped
             root = installation.layout.instruction_sets

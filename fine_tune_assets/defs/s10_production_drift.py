@@ -7,12 +7,10 @@ of a request (see `gateway/traffic.py`), and how far is too far (see `drift/`).
 import base64
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -24,15 +22,13 @@ from fine_tune_assets.core.retrieval_contract import bare_question
 from fine_tune_assets.core.tables import PRODUCTION_DRIFT, table_of
 from fine_tune_assets.defs.automation import on_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
-from fine_tune_assets.defs.pair_finding import threads_of
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.drift.plots import drift_plot
 from fine_tune_assets.drift.reading import Exchange, reading_of, task_headings
 from fine_tune_assets.drift.references import Reference, as_json, from_json, make_reference
 from fine_tune_assets.drift.sums import FeatureSums
-from fine_tune_assets.drift.windows import JUDGED, Figure, Window, figures_of
-from fine_tune_assets.embeddings.encoder import bundled_encoder, encoder_version
+from fine_tune_assets.drift.windows import JUDGED, Figure, Window, beyond_in_newest, figures_of
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import live_deployment
 from fine_tune_assets.ledger.releases import find_release
@@ -84,9 +80,9 @@ def production_drift(context: dg.AssetExecutionContext, installation: Installati
 )
 def production_is_as_trained(production_drift: pa.Table) -> dg.AssetCheckResult:
     rows = production_drift.to_pylist()
+    beyond = beyond_in_newest(rows)
     newest = max((row["window_end"] for row in rows), default=None)
     rows = [row for row in rows if row["window_end"] == newest]
-    beyond = [row["feature"] for row in rows if row["is_beyond"]]
     judged = [row for row in rows if row["is_beyond"] is not None]
     columns = ("feature", "measure", "value", "reference", "threshold", "is_beyond", "why_not_judged")
     why = _why(newest, beyond, len(judged))
@@ -117,7 +113,7 @@ def _figures(
 ) -> list[Figure]:
     settings = installation.recipe.drift
     level = settings.false_alarm_fraction / len(JUDGED)
-    reading = reading_of(task_headings(installation.recipe.tasks), encoder_version())
+    reading = reading_of(task_headings(installation.recipe.tasks))
     rows = ended_windows(ledger, release.release_id, reading, datetime.now(UTC))
     context.log.info(f"{len(rows)} windows of release {release.release_id}")
     if not rows:
@@ -133,16 +129,14 @@ def _spans(rows: Sequence[WindowRow]) -> list[tuple[WindowRow, tuple[datetime, d
 
 
 def _window(row: WindowRow, corrections: Mapping[str, int]) -> Window:
-    sums = {name: getattr(row, name) for name in FeatureSums.__dataclass_fields__ if name != "fourier_mean"}
-    mean = None if row.fourier_mean is None else np.array(row.fourier_mean)
-    return Window(row.window_start, row.window_end, FeatureSums(**sums, fourier_mean=mean), corrections)
+    sums = FeatureSums(**{name: getattr(row, name) for name in FeatureSums.__dataclass_fields__})
+    return Window(row.window_start, row.window_end, sums, corrections)
 
 
 def _reference(installation: Installation, release: Release, reading: str, level: float) -> Reference | None:
     """Made once for a training set, and again when that set is another one: also one that somebody was erased from."""
     exchanges = training_exchanges(installation, release.instruction_set_fingerprint)
-    embedded = installation.recipe.drift.reference_examples
-    key = fingerprint_json([reading, level, embedded, _SEED, sorted((e.prompt, e.answer) for e in exchanges)])
+    key = fingerprint_json([reading, level, _SEED, sorted((e.prompt, e.answer) for e in exchanges)])
     folder = installation.layout.cache / "drift"
     path = folder / f"{short(key)}.json"
     try:
@@ -150,8 +144,7 @@ def _reference(installation: Installation, release: Release, reading: str, level
     except (OSError, ValueError, KeyError, TypeError):
         pass
     headings = task_headings(installation.recipe.tasks)
-    embed = partial(bundled_encoder().encode, threads=threads_of(installation))
-    made = make_reference(exchanges, headings, embed, embedded=embedded, level=level, seed=_SEED)
+    made = make_reference(exchanges, headings, level=level, seed=_SEED)
     for old in folder.glob("*.json"):
         old.unlink()
     if made is not None:

@@ -13,7 +13,7 @@ import dagster as dg
 
 from fine_tune_assets.core.errors import FineTuneError, ModelFolderError
 from fine_tune_assets.core.fingerprints import combine, fingerprint_file, fingerprint_folder, fingerprint_listing
-from fine_tune_assets.defs.automation import DATA_VERSION, latest_event
+from fine_tune_assets.defs.automation import DATA_VERSION, latest_events
 from fine_tune_assets.defs.knowledge_files import knowledge_version, labelled_questions_version
 from fine_tune_assets.defs.metadata import OWNERS
 from fine_tune_assets.defs.prompt_files import prompt_files
@@ -189,6 +189,8 @@ def report_sources(
     """Report each source whose content is not the one last reported. `tell` is told what can't be read; others go on."""
     events: list[dg.AssetMaterialization | dg.AssetCheckEvaluation] = []
     unreadable: dict[str, list[str]] = {}
+    versions = {dg.AssetKey.from_user_string(name): read for name, read in _versions(installation).items()}
+    known_sources = latest_events(instance, versions)  # in one query: each costs as much as all
 
     def try_to(report: Callable[[], None], name: str) -> None:
         try:
@@ -197,14 +199,13 @@ def report_sources(
             why = str(error) if isinstance(error, FineTuneError) else type(error).__name__
             unreadable.setdefault(why, []).append(name)
 
-    def report_one(name: str, version_of: Callable[[], str | None]) -> None:
-        version, key = version_of(), dg.AssetKey.from_user_string(name)
-        known = latest_event(instance, key)
+    def report_one(key: dg.AssetKey, version_of: Callable[[], str | None]) -> None:
+        version, known = version_of(), known_sources[key]
         if version is not None and (known is None or known.version != version):
             events.append(dg.AssetMaterialization(key, tags={DATA_VERSION: version}))
 
-    for name, version_of in _versions(installation).items():
-        try_to(partial(report_one, name, version_of), name)
+    for key, version_of in versions.items():
+        try_to(partial(report_one, key, version_of), key.to_user_string())
     try_to(lambda: events.extend(batches_to_read_again(instance, installation)), "erased_patients")
     try_to(lambda: events.extend(news_of_live_release(instance, installation)), "erased_patients of the live release")
     try_to(lambda: events.extend(news_of_decisions(instance, installation)), "decisions behind the live release")

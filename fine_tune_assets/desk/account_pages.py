@@ -1,4 +1,4 @@
-"""A user's own account: the start page, and changing one's password."""
+"""A user's own account: roles, labels, and changing one's password."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -15,10 +15,6 @@ from fine_tune_assets.ledger.users import find_user, set_password, sign_in
 
 if TYPE_CHECKING:
     from fine_tune_assets.desk.application import Desk
-
-
-def show_home(desk: "Desk", visit: Visit) -> Response:
-    return page(desk, visit, "home.html")
 
 
 def show_account(desk: "Desk", visit: Visit) -> Response:

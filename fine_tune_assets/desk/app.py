@@ -77,7 +77,13 @@ def _endpoint(desk: Desk, route: Route) -> Callable[[Request], Awaitable[Respons
         request.state.form = form  # whatever goes wrong, its page gives back what was typed
 
         def decide() -> Response:
-            return answer(desk, visit_of(desk, request, form), route.allowed, route.endpoint, ask_to_send_again)
+            return answer(
+                desk,
+                visit_of(desk, request, form, is_click=not route.is_by_itself),
+                route.allowed,
+                route.endpoint,
+                ask_to_send_again,
+            )
 
         return await run_in_threadpool(decide)
 

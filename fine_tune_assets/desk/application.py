@@ -16,7 +16,9 @@ from fine_tune_assets.desk.chain_checks import ChainChecks
 from fine_tune_assets.desk.gateway_client import GatewayClient
 from fine_tune_assets.desk.gateway_key import bring_up_to_date
 from fine_tune_assets.desk.judged_answers import JudgedAnswers
+from fine_tune_assets.desk.link_pages import WrongLinks
 from fine_tune_assets.desk.oidc import Provider, read_provider
+from fine_tune_assets.desk.overview import TableCounts
 from fine_tune_assets.desk.rendering import make_environment
 from fine_tune_assets.desk.texts import Texts
 from fine_tune_assets.ledger.database import Ledger, open_ledger
@@ -49,6 +51,8 @@ class Desk:
     known_sets: KnownSets
     judged: JudgedAnswers
     gateway: GatewayClient
+    table_counts: TableCounts
+    wrong_links: WrongLinks
 
     def warm_up(self) -> None:
         """Read what the first page that needs it would wait for."""
@@ -93,6 +97,8 @@ def open_desk(settings: Settings) -> Desk:
         known_sets,
         JudgedAnswers(settings.layout, ledger, known_sets),
         GatewayClient(settings, ledger),
+        TableCounts(settings.layout),
+        WrongLinks(),
     )
 
 

@@ -1,6 +1,7 @@
 """Turns templates into answers. Owns what every page gets: who is here, the menu, the theme, the form's token."""
 
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,9 @@ SAID = {
 """What is said on the page after a form, by the word in its address."""
 
 
+@cache
 def make_environment() -> Environment:
+    """The templates, compiled once for each process."""
     folder = Path(__file__).parent / "templates"
     environment = Environment(
         loader=FileSystemLoader(folder),

@@ -19,7 +19,9 @@ from fine_tune_assets.desk import (
     decision_pages,
     disagreement_pages,
     history_pages,
+    home_pages,
     item_pages,
+    link_pages,
     oidc_pages,
     patient_pages,
     quarantine_pages,
@@ -47,6 +49,8 @@ class Route:
     label: str = ""
     """What the menu calls it; empty if it is not in the menu."""
     about: str = ""
+    is_by_itself: bool = False
+    """An open page asks for it without a click, so it does not keep a session from ending."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,8 @@ OPERATOR = one_of("operator")
 AUDITOR = one_of("auditor")
 BRINGERS = one_of("ingest", "operator")
 DECIDES = one_of("reviewer", "approver")
-ASKS = one_of("user", "reviewer", "approver")
-TRACERS = one_of("approver", "operator", "auditor")
+ASKS = home_pages.ASKS
+TRACERS = home_pages.SEES_VERDICTS
 WHO_SEES_HISTORY = one_of("reviewer", "approver", "operator", "auditor")
 
 ROUTES: tuple[Route, ...] = (
@@ -80,8 +84,11 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/sign-in", sign_in_pages.sign_in_by_password, ANYBODY),
     Route("GET", "/sign-in/oidc", oidc_pages.go_to_provider, ANYBODY),
     Route("GET", RETURN_PATH, oidc_pages.come_back, ANYBODY),
+    Route("GET", sign_in_pages.LINK_PATH, link_pages.show_link, ANYBODY),
+    Route("POST", sign_in_pages.LINK_PATH, link_pages.sign_in_by_link, ANYBODY),
     Route("POST", "/sign-out", sign_in_pages.sign_out, ANY_USER),
-    Route("GET", "/", account_pages.show_home, ANY_USER),
+    Route("GET", "/", home_pages.show_home, ANY_USER),
+    Route("GET", "/overview", home_pages.show_overview, ANY_USER, is_by_itself=True),
     Route("GET", "/account", account_pages.show_account, ANY_USER),
     Route("POST", "/account/password", account_pages.change_password, ANY_USER),
     Route("GET", "/ask", ask_pages.show_ask, ASKS, "Ask", "Ask the model that is live, and correct its answers."),

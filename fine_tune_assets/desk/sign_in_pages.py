@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 REFUSAL = (
     "Name or password is wrong, or the account can't be used now. After several failures it is locked for a while."
 )
-_REFUSAL_SECONDS = 0.6
+LINK_PATH = "/sign-in/link"
+REFUSAL_SECONDS = 0.6
 """A refusal never comes earlier: whether a name exists must not show in the time that it takes."""
-_NOT_CARRIED = frozenset({TOKEN, "password", "old", "new", "again"})
+_NOT_CARRIED = frozenset({TOKEN, "password", "old", "new", "again", "code"})
 
 
 def show_sign_in(desk: "Desk", visit: Visit) -> Response:
@@ -36,7 +37,7 @@ def sign_in_by_password(desk: "Desk", visit: Visit) -> Response:
     user = sign_in(desk.ledger, visit.form.text("name"), visit.form.text("password"), now=visit.now)
     next_path = safe_path(visit.form.text("next"))
     if user is None:
-        time.sleep(max(0.0, _REFUSAL_SECONDS - (time.monotonic() - started)))
+        time.sleep(max(0.0, REFUSAL_SECONDS - (time.monotonic() - started)))
         return _sign_in_page(desk, visit, next_path=next_path, refusal=REFUSAL, status=401)
     return let_in(desk, visit, user, next_path or "/", how="by password")
 
@@ -79,6 +80,8 @@ def ask_to_send_again(desk: "Desk", visit: Visit) -> Response:
     carried = [(n, v) for n, values in visit.form.values.items() if n not in _NOT_CARRIED for v in values]
     if path == "/sign-in":
         return _sign_in_page(desk, visit, next_path="", refusal="The page was old. Sign in once more.", status=403)
+    if path == LINK_PATH:
+        return page(desk, visit, "link.html", status=403, refusal="The page was old. Open the link once more.")
     status = 401 if visit.session is None else 403
     return page(desk, visit, "send_again.html", status=status, target=path, carried=carried)
 

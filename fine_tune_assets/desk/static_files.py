@@ -21,6 +21,7 @@ _TYPES = MappingProxyType(
         "ask.js": "text/javascript; charset=utf-8",
         "desk.css": "text/css; charset=utf-8",
         "desk.js": "text/javascript; charset=utf-8",
+        "link.js": "text/javascript; charset=utf-8",
         "htmx.min.js": "text/javascript; charset=utf-8",
         "mark.svg": "image/svg+xml",
     }

@@ -80,10 +80,11 @@ Late = Callable[["Desk", Visit], Response]
 """What is answered to a form whose session or token is over: it holds what was typed."""
 
 
-def visit_of(desk: "Desk", request: Request, form: Form) -> Visit:
+def visit_of(desk: "Desk", request: Request, form: Form, is_click: bool = True) -> Visit:
+    """`is_click`: whether somebody did something, or an open page asks by itself."""
     now = datetime.now(UTC)
     token = request.cookies.get(desk.addresses.cookie("session"), "")
-    session = find_session(desk.ledger, token, desk.limits, now=now) if token else None
+    session = find_session(desk.ledger, token, desk.limits, now=now, is_click=is_click) if token else None
     browser = request.cookies.get(desk.addresses.cookie("browser"), "")
     return Visit(request, session, form, now, browser or secrets.token_urlsafe(24), not browser)
 

@@ -7,11 +7,10 @@ window's size, of rates by what a beta-binomial foresees after the requests that
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fine_tune_assets.drift.fourier import Floats
-
+Floats = NDArray[np.float64]
 RESAMPLES = 4000
-_AT_ONCE = 500
 _HALF = 0.5
 """Added to each bin (Jeffreys), so that an empty one does not make the distance endless."""
 
@@ -43,21 +42,6 @@ def psi_limit(reference: Mapping[str, int], size: int, level: float, seed: int) 
     random = np.random.default_rng(seed)
     drawn = [random.multinomial(of, shares, RESAMPLES).astype(np.float64) for of in (size, total)]
     return float(np.quantile(_psi(drawn[0], drawn[1]), 1 - level))
-
-
-def mmd_limit(features: Floats, size: int, level: float, seed: int) -> float:
-    """The same of the squared MMD. `features`: (examples, 512) of the training set.
-
-    Both sides are drawn anew, since the training set too is only a sample of what could be asked.
-    """
-    examples, random = len(features), np.random.default_rng(seed)
-    even = np.full(examples, 1 / examples)
-    found = []
-    for _ in range(0, RESAMPLES, _AT_ONCE):
-        window = random.multinomial(size, even, _AT_ONCE) / size
-        training = random.multinomial(examples, even, _AT_ONCE) / examples
-        found.append((((window - training) @ features) ** 2).sum(axis=1))
-    return float(np.quantile(np.concatenate(found), 1 - level))
 
 
 def highest_rate(count: int, of: int, size: int, level: float) -> float:

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 
 from fine_tune_assets.claims.sections import find_section, headings_of, section_texts
 from fine_tune_assets.core.fingerprints import fingerprint_json
-from fine_tune_assets.drift.fourier import frequencies_fingerprint
 from fine_tune_assets.drift.languages import language_of
 from fine_tune_assets.drift.refusals import is_refusal
 from fine_tune_assets.recipes.schema import FieldTask, Heading, ModelTask, SectionTask, Task
 
-VERSION = 1
+VERSION = 2
 """Raise it when the reading changes: windows that were read otherwise are then compared with nothing."""
 LETTERS_READ = 32_000
 NO_HEADINGS = "none"
@@ -76,11 +75,9 @@ def task_headings(tasks: Iterable[Task]) -> tuple[Heading, ...]:
     return tuple(found)
 
 
-def reading_of(headings: Sequence[Heading], encoder: str) -> str:
+def reading_of(headings: Sequence[Heading]) -> str:
     """Fingerprint of how requests are read: only what was read alike is compared."""
-    return fingerprint_json(
-        [VERSION, [headings_of(heading) for heading in headings], encoder, frequencies_fingerprint()]
-    )
+    return fingerprint_json([VERSION, [headings_of(heading) for heading in headings]])
 
 
 def _headings(task: Task) -> tuple[Heading, ...]:

@@ -4,30 +4,22 @@ Owns making it and its form as JSON. It holds sums over all examples and no exam
 who is erased there is nothing to take out, and the sums are made anew without them.
 """
 
-import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from fine_tune_assets.drift.comparing import mmd_limit, psi_limit
-from fine_tune_assets.drift.fourier import Floats, fourier_features
-from fine_tune_assets.drift.reading import LETTERS_READ, Exchange, features_of
+from fine_tune_assets.drift.comparing import psi_limit
+from fine_tune_assets.drift.reading import Exchange, features_of
 from fine_tune_assets.drift.sums import COUNTED, FeatureSums, sums_of
 from fine_tune_assets.recipes.schema import Heading
 
-TOPIC = "topic"
 SMALLEST = 25
 SIZES = tuple(SMALLEST * 2**power for power in range(10))
 """Of windows that a limit is known for, up to 12,800 requests; one in between has the limit of the next smaller size."""
 FEWEST_EXAMPLES = 50
 """Of which sums are kept: fewer would say something of each."""
-Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -43,36 +35,24 @@ class Reference:
 
 
 def make_reference(
-    exchanges: Sequence[Exchange], headings: Sequence[Heading], embed: Embed, *, embedded: int, level: float, seed: int
+    exchanges: Sequence[Exchange], headings: Sequence[Heading], *, level: float, seed: int
 ) -> Reference | None:
-    """`embedded`: examples at most whose topic is looked at. `level`: how often chance may pass each limit. None of fewer than
-    50 examples."""
+    """`level`: how often chance may pass each limit. None of fewer than 50 examples."""
     if len(exchanges) < FEWEST_EXAMPLES:
         return None
-    features = fourier_features(embed([one.prompt[:LETTERS_READ] for one in _drawn(exchanges, embedded)]))
     sums = reduce(add, (sums_of(features_of(one, headings)) for one in exchanges))
-    sums = sums + FeatureSums(embedded=len(features), fourier_mean=features.mean(axis=0))
-    limits = {name: tuple(psi_limit(sums.counts[name], size, level, seed) for size in SIZES) for name in COUNTED}
-    limits[TOPIC] = tuple(mmd_limit(features, size, level, seed) for size in SIZES)
-    return Reference(sums, limits)
-
-
-def _drawn(exchanges: Sequence[Exchange], most: int) -> list[Exchange]:
-    """The same ones each time, in no order that means anything."""
-    return sorted(exchanges, key=lambda one: hashlib.sha256(one.prompt.encode()).digest())[:most]
+    return Reference(
+        sums, {name: tuple(psi_limit(sums.counts[name], size, level, seed) for size in SIZES) for name in COUNTED}
+    )
 
 
 def as_json(reference: Reference) -> str:
-    sums: dict[str, Any] = dict(vars(reference.sums))
-    mean: Floats | None = reference.sums.fourier_mean
-    sums["fourier_mean"] = None if mean is None else [round(value, 7) for value in mean.tolist()]
-    sums["counts"] = {name: dict(bins) for name, bins in reference.sums.counts.items()}
+    counts = {name: dict(bins) for name, bins in reference.sums.counts.items()}
+    sums = {**vars(reference.sums), "counts": counts}
     return json.dumps({"sums": sums, "limits": reference.limits}, sort_keys=True, ensure_ascii=False)
 
 
 def from_json(content: str) -> Reference:
     """Raises ValueError, KeyError or TypeError for what is none."""
     values = json.loads(content)
-    sums, mean = values["sums"], values["sums"]["fourier_mean"]
-    limits = {name: tuple(found) for name, found in values["limits"].items()}
-    return Reference(FeatureSums(**{**sums, "fourier_mean": None if mean is None else np.array(mean)}), limits)
+    return Reference(FeatureSums(**values["sums"]), {name: tuple(found) for name, found in values["limits"].items()})

@@ -1,4 +1,4 @@
-"""What is kept of many requests together: counts by bin, and the mean of their Fourier features.
+"""What is kept of many requests together: counts by bin.
 
 Owns adding up. A sum says nothing of one request once it is of enough of them: how many that is, is the gateway's setting.
 """
@@ -7,9 +7,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from fine_tune_assets.drift.fourier import Floats
 from fine_tune_assets.drift.reading import RequestFeatures
 
 COUNTED = ("prompt_words", "answer_words", "language", "sections")
@@ -27,9 +24,6 @@ class FeatureSums:
     looked_up: int = 0
     """Requests for which documents were looked for."""
     found: int = 0
-    embedded: int = 0
-    fourier_mean: Floats | None = None
-    """Of the embedded ones; None without any."""
 
     def __add__(self, other: "FeatureSums") -> "FeatureSums":
         return FeatureSums(
@@ -39,12 +33,10 @@ class FeatureSums:
             self.refused + other.refused,
             self.looked_up + other.looked_up,
             self.found + other.found,
-            self.embedded + other.embedded,
-            _mean(self, other),
         )
 
 
-def sums_of(features: RequestFeatures, fourier: Floats | None = None) -> FeatureSums:
+def sums_of(features: RequestFeatures) -> FeatureSums:
     """Of one request."""
     return FeatureSums(
         requests=1,
@@ -52,16 +44,4 @@ def sums_of(features: RequestFeatures, fourier: Floats | None = None) -> Feature
         refused=int(features.is_refused),
         looked_up=int(features.has_passages is not None),
         found=int(features.has_passages is True),
-        embedded=int(fourier is not None),
-        fourier_mean=fourier,
     )
-
-
-def _mean(one: FeatureSums, other: FeatureSums) -> Floats | None:
-    parts = [(s.embedded, s.fourier_mean) for s in (one, other) if s.embedded and s.fourier_mean is not None]
-    if not parts:
-        return None
-    weights = np.array([count for count, _ in parts], dtype=np.float64)
-    stacked = np.stack([mean for _, mean in parts])
-    mean: Floats = weights @ stacked / weights.sum()
-    return mean

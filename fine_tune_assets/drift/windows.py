@@ -7,17 +7,15 @@ documents found), the windows before of the same release.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-
-import numpy as np
+from typing import Any
 
 from fine_tune_assets.drift.comparing import highest_rate, lowest_rate, psi
-from fine_tune_assets.drift.fourier import mmd_squared
-from fine_tune_assets.drift.references import TOPIC, Reference
+from fine_tune_assets.drift.references import Reference
 from fine_tune_assets.drift.sums import COUNTED, FeatureSums
 
 REFUSALS, FOUND, CORRECTIONS = "refusal_rate", "retrieval_hit_rate", "correction_rate"
-JUDGED = (*COUNTED, TOPIC, REFUSALS, FOUND, CORRECTIONS)
-"""The rate of false alarms is of a whole window: each of these gets an eighth of it."""
+JUDGED = (*COUNTED, REFUSALS, FOUND, CORRECTIONS)
+"""The rate of false alarms is of a whole window: each of these gets a seventh of it."""
 NO_REFERENCE = "the training set has too few examples, or is not there any more"
 TOO_FEW = "too few requests"
 NOTHING_BEFORE = "no window before it"
@@ -43,10 +41,10 @@ class Figure:
     window: Window
     feature: str
     measure: str
-    """`psi`, `mmd_squared` or `rate`."""
+    """`psi` or `rate`."""
     value: float | None
     reference: float | None
-    """A rate of what it is compared with; None for distances."""
+    """A rate of what it is compared with; None for a PSI."""
     reference_size: int | None
     """Examples, or requests, that it is compared with."""
     threshold: float | None
@@ -65,8 +63,8 @@ def figures_of(windows: Sequence[Window], reference: Reference | None, least_psi
     found, before = list[Figure](), list[Window]()
     for window in windows:
         found += [_distance(window, name, reference, least_psi) for name in COUNTED]
-        found += [_topic(window, reference), _refusals(window, reference, level)]
-        found += [_documents_found(window, before, level), *_corrections(window, before, level)]
+        found += [_refusals(window, reference, level), _documents_found(window, before, level)]
+        found += _corrections(window, before, level)
         before.append(window)
     return found
 
@@ -79,17 +77,6 @@ def _distance(window: Window, name: str, reference: Reference | None, least: flo
     threshold = None if limit is None else max(least, limit)
     why = TOO_FEW if limit is None else None
     return Figure(window, name, "psi", value, None, reference.sums.requests, threshold, why)
-
-
-def _topic(window: Window, reference: Reference | None) -> Figure:
-    if reference is None or reference.sums.fourier_mean is None:
-        return Figure(window, TOPIC, "mmd_squared", None, None, None, None, NO_REFERENCE)
-    if window.sums.fourier_mean is None:
-        return Figure(window, TOPIC, "mmd_squared", None, None, reference.sums.embedded, None, NOT_COUNTED)
-    value = mmd_squared(np.asarray(window.sums.fourier_mean), np.asarray(reference.sums.fourier_mean))
-    limit = reference.limit(TOPIC, window.sums.embedded)
-    why = TOO_FEW if limit is None else None
-    return Figure(window, TOPIC, "mmd_squared", value, None, reference.sums.embedded, limit, why)
 
 
 def _refusals(window: Window, reference: Reference | None, level: float) -> Figure:
@@ -134,3 +121,9 @@ def _rate(
 
 def _share(count: int, of: int) -> float | None:
     return count / of if of else None
+
+
+def beyond_in_newest(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Features of the newest window that are beyond their limits. `rows`: of PRODUCTION_DRIFT."""
+    newest = max((row["window_end"] for row in rows), default=None)
+    return [row["feature"] for row in rows if row["window_end"] == newest and row["is_beyond"]]

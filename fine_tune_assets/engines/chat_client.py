@@ -1,7 +1,7 @@
 """Asks an OpenAI-compatible server for chat completions: one of ours on loopback, or one inside the network.
 
-Owns time limits, how a reply is constrained by a JSON schema, and what each kind of
-failure means. Safe to use from several threads. Its errors hold no text: neither what was asked nor what came back.
+Owns time limits, how a reply is constrained by a JSON schema, and what each kind of failure means. It is safe to use
+from several threads. Its errors hold no text: neither what was asked nor what came back.
 """
 
 import json
@@ -18,8 +18,6 @@ from fine_tune_assets.core.errors import FineTuneError
 CONNECT_SECONDS = 10.0
 TOP_TOKENS = 20
 """Likeliest first tokens that are asked for: the most that vLLM gives unless told otherwise."""
-_FORMATS = ("json_schema", "json_object")
-"""How a schema is sent: as OpenAI, vLLM and llama.cpp's own server take it; as llama-cpp-python does."""
 _DESCRIBED = ("id", "root", "parent", "owned_by", "max_model_len", "meta")
 """Of an entry of /models. `created` and `permission` change with every start of a server."""
 
@@ -53,7 +51,7 @@ class ChatServer:
     """Empty for a server that asks for none."""
     model: str
     timeout_seconds: float = 600.0
-    """Of one reply: a server that answers one at a time lets the others wait in line."""
+    """Of one reply, including the wait for a free slot of the server."""
     said_by: SaidBy | None = None
     """None for a server that we started ourselves."""
 
@@ -83,8 +81,6 @@ class ChatClient:
 
     def __init__(self, server: ChatServer) -> None:
         self._server = server
-        self._format = 0
-        self._is_format_proven = False
         headers = {"Authorization": f"Bearer {server.api_key}"} if server.api_key else {}
         self._client = httpx.Client(
             base_url=server.url,
@@ -121,31 +117,18 @@ class ChatClient:
 
     def ask(self, question: Question) -> ChatReply:
         """Raises NoReplyError for this question, ChatServerError if no question will do better."""
-        while True:
-            form = self._format
-            reply = self._post(self._body(question, _FORMATS[form]))
-            if reply.status_code == 200:
-                self._is_format_proven |= question.schema is not None
-                return _read(reply)
-            code, error = reply.status_code, error_of(reply.content)
-            exceeds = is_too_long(error)
-            if question.wants_first_token and code in (400, 422, 501) and not exceeds:
-                return ChatReply("", is_finished=True)  # it tells no probabilities
-            if code in (401, 403, 404) or 300 <= code < 400:
-                raise ChatServerError(f"The server at {self._server.url} refuses (HTTP {code}). {self._hint(code)}")
-            if exceeds:
-                raise NoReplyError("question and reply are longer than the model's context", False)
-            if question.wants_first_token and "logprobs" in error["message"]:
-                return ChatReply("", is_finished=True)  # llama-cpp-python 0.3 says so with 500
-            # It answers 500 about the form too, and names the field.
-            is_about_form = question.schema is not None and (
-                code in (400, 422) or "response_format" in error["message"]
-            )
-            if is_about_form and form < self._format:
-                continue  # another thread found out meanwhile
-            if not is_about_form or self._is_format_proven or form + 1 >= len(_FORMATS):
-                raise NoReplyError(f"the server failed (HTTP {code})", code == 429 or code >= 500)
-            self._format = form + 1
+        reply = self._post(self._body(question))
+        if reply.status_code == 200:
+            return _read(reply)
+        code, error = reply.status_code, error_of(reply.content)
+        exceeds = is_too_long(error)
+        if question.wants_first_token and code in (400, 422, 501) and not exceeds:
+            return ChatReply("", is_finished=True)  # it tells no probabilities
+        if code in (401, 403, 404) or 300 <= code < 400:
+            raise ChatServerError(f"The server at {self._server.url} refuses (HTTP {code}). {self._hint(code)}")
+        if exceeds:
+            raise NoReplyError("question and reply are longer than the model's context", False)
+        raise NoReplyError(f"the server failed (HTTP {code})", code == 429 or code >= 500)
 
     def _hint(self, status: int | None) -> str:
         """What to do, in the names of the settings that decide it. `status` None: the model is unknown there."""
@@ -167,7 +150,7 @@ class ChatClient:
             # Without its cause: a message of the transport may quote what was sent.
             raise NoReplyError(f"the server did not answer ({type(error).__name__})", True) from None
 
-    def _body(self, question: Question, form: str) -> dict[str, Any]:
+    def _body(self, question: Question) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": self._server.model,
             "messages": list(question.messages),
@@ -178,14 +161,9 @@ class ChatClient:
         if question.wants_first_token:
             body |= {"logprobs": True, "top_logprobs": TOP_TOKENS}
         if question.schema is not None:
-            body["response_format"] = _response_format(question.schema, form)
+            named = {"name": "reply", "strict": True, "schema": question.schema}
+            body["response_format"] = {"type": "json_schema", "json_schema": named}
         return body
-
-
-def _response_format(schema: Mapping[str, Any], form: str) -> dict[str, Any]:
-    if form == "json_schema":
-        return {"type": form, "json_schema": {"name": "reply", "strict": True, "schema": schema}}
-    return {"type": form, "schema": schema}
 
 
 def _read(reply: httpx.Response) -> ChatReply:
@@ -224,6 +202,6 @@ def is_too_long(error: Mapping[str, str]) -> bool:
 
 
 def is_unreadable_call(error: Mapping[str, str]) -> bool:
-    """llama-server's word for an answer that is no call in the way that it read off the model's template. The program is well: it
+    """llama.cpp's word for an answer that is no call in the way that it read off the model's template. The program is well: it
     says so whenever it is asked that again."""
     return "does not match the expected" in error["message"]

@@ -1,11 +1,13 @@
-"""llama.cpp through llama-cpp-python's server: one GGUF file, one answer at a time; others wait in line.
+"""Serves one GGUF file with llama.cpp's own server: several answers at once by continuous batching.
 
-Owns starting it. It is there after `make setup`; `llama_server` starts llama.cpp's own server, which answers several at once.
+The server comes in the package `xllamacpp` and runs in a process of its own. A setting names another `llama-server`, such as one
+built for a GPU; it takes the same model and answers in the same way.
 """
 
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -15,7 +17,9 @@ from fine_tune_assets.engines.running import (
     CONFIG,
     CONTEXT_TOKENS,
     HOST,
+    KEY,
     SHUTDOWN_SECONDS,
+    EngineError,
     RunningEngine,
     engine_environment,
     launch,
@@ -24,66 +28,90 @@ from fine_tune_assets.engines.running import (
     write_private,
 )
 
-PROGRAM = "The llama-cpp-python server"
+BUNDLED = "llama.cpp's server"
+PROGRAM = "llama-server"
 ALL_LAYERS = -1
-"""On the GPU. llama.cpp looks for one itself, and computes on the processor where there is none."""
+"""Layers on the GPU. A build without GPU support ignores it."""
+CACHE_MIB = 1024
+"""Prompts of earlier requests that are kept in memory. Enough for the system prompt that all requests share."""
+_SPIN_COUNT = "300"
+"""OpenMP threads synchronize some hundred times per token by spinning. With the default, two engines on the same cores, as during
+a switch, block each other: 87 tokens/s together where one alone gives 233; with this 210 together (2 cores, 8 streams each,
+SmolLM2-135M)."""
 
 
-def start_engine(
+def find_llama_server(named: str) -> Path | None:
+    """The `llama-server` that a setting names; None for the bundled one. Raises EngineError if it cannot be run."""
+    if not named:
+        return None
+    path = Path(named).expanduser()
+    if not path.is_file() or not os.access(path, os.X_OK):
+        raise EngineError(
+            f"FINE_TUNE_LLAMA_SERVER names {path}, which is not an executable file. Fix or empty the setting."
+        )
+    return path.absolute()
+
+
+def start_llama_cpp(
     model: Path,
     alias: str,
     folder: Path,
     *,
     threads: int,
     die_with_parent: bool,
-    tells_probabilities: bool = False,
+    parallel: int = 1,
     context_tokens: int = CONTEXT_TOKENS,
+    adapter: Path | None = None,
     gpu_layers: int = 0,
     socket: Path | None = None,
+    program: Path | None = None,
 ) -> RunningEngine:
-    """Start a server for `model` and return at once; it is not healthy yet. `threads` 0 means all.
+    """Start a server for `model` and return at once; it is not healthy yet.
 
-    It listens on `socket`, or on a port of loopback if there is none. `tells_probabilities`: answer questions about tokens'
-    probabilities. It then keeps those of every token of a prompt, 4 bytes for each word of the vocabulary: 1 GB for 2048 tokens
-    of Llama 3. `gpu_layers`: how many of its layers a GPU computes. What was installed without support for one takes no notice.
+    `threads` 0 means all cores. `context_tokens` is per answer, prompt included. `adapter` is a LoRA GGUF that is applied to
+    `model`. Without `socket` it listens on a loopback port. `program` replaces the bundled server.
     """
     api_key = new_key()
     url = loopback_url() if socket is None else socket_address(socket)
-    count = threads or os.cpu_count() or 1
-    model_settings = {
+    write_private(folder / KEY, api_key + "\n")
+    options = {
         "model": str(model),
-        "model_alias": alias,
-        "n_ctx": context_tokens,
-        "n_gpu_layers": gpu_layers,
-        # Said in any case: the server's own default is to keep them.
-        "logits_all": tells_probabilities,
-        "n_threads": count,
-        "n_threads_batch": count,
-        "verbose": False,
+        "alias": alias,
+        "host": HOST if socket is None else str(socket),
+        "port": httpx.URL(url).port if socket is None else 0,
+        "api-key-file": str(folder / KEY),
+        "ctx-size": context_tokens * parallel,  # the server divides it among its slots
+        "parallel": parallel,
+        "threads": threads or os.cpu_count() or 1,
+        "n-gpu-layers": gpu_layers,
+        "cache-ram": CACHE_MIB,
+        "lora": "" if adapter is None else str(adapter),
     }
-    # Without interrupt_requests off, a new request cuts off the answer that is being streamed to somebody else.
-    config = {"api_key": api_key, "interrupt_requests": False, "models": [model_settings]}
-    write_private(folder / CONFIG, json.dumps(config))
-    serves_users = not die_with_parent
-    waits = ["--timeout-graceful-shutdown", str(SHUTDOWN_SECONDS)] if serves_users else []
-    place = ["--host", HOST, "--port", str(httpx.URL(url).port)] if socket is None else ["--uds", str(socket)]
+    write_private(folder / CONFIG, json.dumps(options))
+    bundled = [sys.executable, "-m", "fine_tune_assets.engines.llama_cpp_process", str(folder / CONFIG)]
     return launch(
-        [
-            sys.executable,
-            "-m",
-            "uvicorn",
-            "--factory",
-            "fine_tune_assets.engines.llama_cpp_app:create_app",
-            *place,
-            *waits,
-        ],
-        {**engine_environment(os.environ), "CONFIG_FILE": str(folder / CONFIG)},
+        bundled if program is None else llama_server_command(program, options),
+        _sharing_cores(engine_environment(os.environ)),
         alias,
         url,
         api_key,
         folder,
         die_with_parent,
-        program=PROGRAM,
-        at_once=1,
-        shutdown_seconds=SHUTDOWN_SECONDS if serves_users else 0,
+        program=BUNDLED if program is None else PROGRAM,
+        at_once=parallel,
+        shutdown_seconds=0 if die_with_parent else SHUTDOWN_SECONDS,
+        cuts_off=not die_with_parent,  # measured: at SIGTERM streams stall, and break after 30 seconds
     )
+
+
+def llama_server_command(program: Path, options: Mapping[str, object]) -> list[str]:
+    """The command line that serves what the bundled server would. Options without a value keep the server's default."""
+    named = [str(word) for name, value in options.items() if value not in ("", 0) for word in (f"--{name}", value)]
+    # Without these it serves web pages, and tells any client what each slot computes.
+    return [str(program), *named, "--no-ui", "--no-slots", "--offline"]
+
+
+def _sharing_cores(environment: dict[str, str]) -> dict[str, str]:
+    """An operator's own OMP_WAIT_POLICY or GOMP_SPINCOUNT takes precedence: GOMP_SPINCOUNT would override the former."""
+    has_own = environment.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}
+    return environment if has_own else {**environment, "GOMP_SPINCOUNT": _SPIN_COUNT}

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.core.extras import extra_for
 
 QUANTIZATION = "quantization.json"
 _LOADED_AS = ("float32", "bfloat16", "float16")
@@ -119,7 +120,8 @@ def _supported(adapter: str, path: Path) -> Quantization:
 
 def round_trip(weight: torch.Tensor, how: Quantization, device: str) -> torch.Tensor:
     """The weight as the adapter saw it: quantised and de-quantised on `device`; float32, on the CPU."""
-    from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+    with extra_for("Merging a QLoRA adapter"):
+        from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
     loaded = weight.to(device=device, dtype=getattr(torch, how.loaded_as))
     packed, state = quantize_4bit(

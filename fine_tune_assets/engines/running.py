@@ -31,8 +31,7 @@ from fine_tune_assets.engines.processes import (
 )
 
 PLAIN_SAMPLING = {"repeat_penalty": 1.0}
-"""Sent with every question to a served model: no penalty for words that were said before. Models are judged without one, and
-llama-cpp-python's server takes 1.1 where nothing is said. vLLM is started with the same."""
+"""Sent with every request to a served model: no penalty for repeated tokens, as in judging, whatever an engine's default is."""
 CONTEXT_TOKENS = 2048
 """Tokens of prompt and answer together. More cost memory in proportion."""
 HOST = "127.0.0.1"
@@ -61,8 +60,6 @@ class RunningEngine:
     """None when another process of ours started it."""
     shutdown_seconds: float = 0.0
     """What it was told it may take to finish its answers when it is stopped."""
-    answers_while_busy: bool = False
-    """Whether it tells that it is well while it computes; one that answers one request at a time does not."""
     cuts_off: bool = False
     """Whether SIGTERM cuts off what it answers: then it gets the signal when its last answer is out."""
     program: str = ""
@@ -93,7 +90,6 @@ def launch(
     program: str = "",
     at_once: int = 0,
     shutdown_seconds: float = 0.0,
-    answers_while_busy: bool = False,
     cuts_off: bool = False,
 ) -> RunningEngine:
     """Start a server and keep what is needed to find it again. It is not healthy yet."""
@@ -103,7 +99,6 @@ def launch(
         "url": url,
         "api_key": api_key,
         "shutdown_seconds": shutdown_seconds,
-        "answers_while_busy": answers_while_busy,
         "cuts_off": cuts_off,
         "program": program,
         "at_once": at_once,

@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAn
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from fine_tune_assets.core.errors import TooLongForModelError
+from fine_tune_assets.core.extras import extra_for
 from fine_tune_assets.core.progress import Progress, silent
 from fine_tune_assets.engines.nf4 import read_quantization
 from fine_tune_assets.engines.portable import make_portable
@@ -74,10 +75,13 @@ def load_model(
     folder: Path, is_quantized: bool = False, is_sharded: bool = False, layers: int | None = None
 ) -> PreTrainedModel:
     """Load a causal language model: float32 on a CPU, bfloat16 on a GPU; NF4 with `is_quantized`; its first `layers` only, if
-    a number is given.
+    a number is given. Raises MissingExtraError for NF4 without bitsandbytes.
 
     One that will be sharded is loaded into the machine's memory, since it may fit on no GPU, but for NF4, which is made there.
     """
+    if is_quantized:
+        with extra_for("QLoRA"):
+            import bitsandbytes  # noqa: F401 (transformers would name a command that does not follow the locks)
     device = best_device()
     # With its number: of several processes each has a GPU of its own.
     where = f"cuda:{torch.cuda.current_device()}" if device == "cuda" else device

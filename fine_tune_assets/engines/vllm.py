@@ -88,7 +88,6 @@ def start_vllm(
         program=PROGRAM,
         at_once=0,
         shutdown_seconds=SHUTDOWN_SECONDS if serving is not None else 0,
-        answers_while_busy=True,
     )
 
 

@@ -41,7 +41,6 @@ from fine_tune_assets.gateway.metrics import CONTENT_TYPE, Metrics
 from fine_tune_assets.gateway.openapi import openapi_document
 from fine_tune_assets.gateway.outcomes import OutcomeCounter
 from fine_tune_assets.gateway.records import Recorded, prompt_key, record_of
-from fine_tune_assets.gateway.replaying import KeptRequests, Replayer
 from fine_tune_assets.gateway.requests import (
     LIVE,
     CorrectionBody,
@@ -112,14 +111,11 @@ class Gateway:
         self._counter = OutcomeCounter(ledger)
         self._gate = open_gate(settings)
         self.traffic = Traffic(settings, ledger)
-        self.kept = KeptRequests(settings.shadow_requests)
-        keep = self.kept.keep if settings.shadow_requests else None
-        self._chat = Chat(settings, ledger, self._counter, self._gate, self.traffic, keep)
+        self._chat = Chat(settings, ledger, self._counter, self._gate, self.traffic)
         self._door, self._limits, self._embedder = Door(settings, ledger), Limits(ledger), Embedder()
         self._warming = Warming(self._needs_encoder, self._load_encoder)
         self.journal = Journal(ledger, settings.gateway_audit_days, syncs_each=settings.gateway_audit_syncs_each)
         self.metrics = Metrics()
-        self.replayer = Replayer(ledger, self._chat, self._gate, self.metrics, self.kept)
 
     @asynccontextmanager
     async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
@@ -130,8 +126,6 @@ class Gateway:
             self._gate.run(),
             self._warming.run(),
         ]
-        if self._settings.shadow_requests:
-            running.append(self.replayer.run())
         tasks = [asyncio.create_task(each) for each in running]
         self.traffic.start()
         try:

@@ -83,12 +83,9 @@ class Chat:
         counter: OutcomeCounter,
         gate: AnswerGate,
         traffic: Traffic,
-        on_answered: "Callable[[Question, Caller], None] | None" = None,
     ) -> None:
-        """`on_answered`: told of each question that users' own release answered."""
         self._settings, self._ledger, self._counter, self._gate = settings, ledger, counter, gate
-        self._traffic, self._on_answered = traffic, on_answered
-        self._has_trials = bool(settings.canary_percent or settings.shadow_requests)
+        self._traffic, self._has_trials = traffic, bool(settings.canary_percent)
         self.engines = Engines(settings)
         self._trials = Trials(ledger, read_or_create_key(settings.layout.keys, KEY_NAME))
         self.knowledge = Knowledge(settings, ledger)
@@ -179,7 +176,7 @@ class Chat:
             asked["stream"], wants_usage(body), question.is_completion and not question.is_raw, _text_of(asked),
             so_far.started + self._settings.gateway_timeout_seconds, consulted,
         )  # fmt: skip
-        count = self._counted(target, answer, record, question, caller, so_far)
+        count = self._counted(target, answer, record, question, so_far)
         try:
             response = await response_of(answer, wanted, record, self._gate)
         except BaseException as error:
@@ -199,25 +196,12 @@ class Chat:
 
         return WatchedResponse(response, done, answer)
 
-    async def on_trial(self) -> Target | None:
-        """The deployment on trial, if there is one. Whether it may be asked is the ledger's to say."""
-        targets = await read_ledger(find_targets, self._ledger, with_trial=True)
-        return next((target for target in targets if target.is_on_trial), None)
-
-    async def ask_aside(self, question: Question, caller: Caller, target: Target) -> tuple[Answer, str] | None:
-        """What nobody waits for: the answer, and what it may repeat. It takes no place, and is counted and written nowhere. None:
-        the model is not asked, since the documents hold nothing. Raises EngineGoneError, ApiError."""
-        asked, consulted = await self._put(target, question, caller, Record(""))
-        if target.engine_url is None or (consulted is not None and consulted.answer is not None):
-            return None
-        return await self.engines.ask(target, asked, question.path), _text_of(asked)
-
     async def _put(
         self, target: Target, question: Question, caller: Caller, record: Record
     ) -> tuple[dict[str, Any], Consulted | None]:
         """As the engine is asked, with what the documents say. Raises ApiError."""
         folder = self._release(target)
-        permits = self._permits(caller, target, folder)
+        permits = self._permits(caller, folder)
         asked = question.to_engine(question.body, target.release_id, folder.asked_with, permits)
         record.release_id = target.release_id
         return asked, await self._consult(question, asked, folder, caller, record)
@@ -234,12 +218,12 @@ class Chat:
             asked["messages"] = found.messages(asked["messages"], folder.asked_with.control_tokens)
         return found
 
-    def _permits(self, caller: Caller, target: Target, folder: KnownRelease) -> Permits:
+    def _permits(self, caller: Caller, folder: KnownRelease) -> Permits:
         return Permits(
             may_replace_system_prompt="system_prompt" in caller.scopes,
             may_be_raw="raw_completions" in caller.scopes,
             max_tokens=self._settings.gateway_max_tokens,
-            features=features_of(folder.release, self._settings.layout.run / "engines" / target.deployment_id),
+            features=features_of(folder.release),
             template=folder.template,
         )
 
@@ -261,7 +245,7 @@ class Chat:
         failed.add(target.deployment_id)
 
     def _counted(
-        self, target: Target, answer: Answer, record: Record, question: Question, caller: Caller, so_far: "_SoFar"
+        self, target: Target, answer: Answer, record: Record, question: Question, so_far: "_SoFar"
     ) -> Callable[[], None]:
         def count() -> None:
             # A caller who left says nothing about the model. A stream that was cut off for what it held is an answer.
@@ -271,8 +255,6 @@ class Chat:
                 seconds = time.monotonic() - so_far.started
                 self._counter.add(target.deployment_id, answered_after(seconds, record.identifiers))
                 self._note_traffic(target, record, question.body)
-                if self._on_answered is not None and not target.is_on_trial:
-                    self._on_answered(question, caller)
 
         return count
 

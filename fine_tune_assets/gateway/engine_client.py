@@ -41,7 +41,7 @@ class EngineClients:
     """
 
     def __init__(self, timeout_seconds: float) -> None:
-        """`timeout_seconds` for each next part of an answer: an engine that answers one at a time lets others wait."""
+        """`timeout_seconds` for each next part of an answer, including the wait for a free slot of the engine."""
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=timeout_seconds)
         self._clients: dict[str, aiohttp.ClientSession] = {}
         self._left: dict[aiohttp.ClientSession, float] = {}

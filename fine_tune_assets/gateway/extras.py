@@ -117,8 +117,6 @@ def _form_fields(given: Any, features: Features) -> dict[str, Any]:
         schema = enforced_schema(named.get("schema"))
     except SchemaError as error:
         raise invalid(f"The schema can't be enforced: it {error}.") from None
-    if not features.is_schema_nested:
-        return {"response_format": {"type": "json_object", "schema": schema}}
     return {"response_format": {"type": kind, "json_schema": {"name": named["name"], "strict": True, "schema": schema}}}
 
 

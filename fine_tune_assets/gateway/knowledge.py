@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from fine_tune_assets.core.chat import as_plain_text, parts_of
 from fine_tune_assets.core.fingerprints import fingerprint_text
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.releases import ReleaseError, ReleaseFolder
 from fine_tune_assets.core.retrieval_contract import AnsweredFrom, RetrievalContract
 from fine_tune_assets.core.settings import Settings
@@ -164,7 +165,9 @@ def instructions_of(release: ReleaseFolder) -> frozenset[str]:
             return frozenset(str(task["instruction"]).strip() for task in tasks)
     except (OSError, ValueError, AttributeError, KeyError, TypeError, yaml.YAMLError):
         pass
-    raise ReleaseError(f"Release {release.release_id}: {_RECIPE} can't be read or was changed. Build it again.")
+    raise ReleaseError(
+        f"Release {release.release_id}: {_RECIPE} can't be read or was changed. {materialize_hint('releases')}"
+    )
 
 
 async def cited(payloads: AsyncIterator[bytes], consulted: Consulted) -> AsyncIterator[bytes]:

@@ -38,9 +38,6 @@ class Metrics:
             "fine_tune_first_token_seconds", "To an answer's first token.", ("release",), buckets=_STEPS, registry=own
         )
         self._tokens = Counter("fine_tune_tokens", "As engines counted.", ("direction", "release"), registry=own)
-        self._replays = Counter(
-            "fine_tune_replays", "Requests replayed to a release on trial.", ("release", "outcome"), registry=own
-        )
         self._identifiers = Counter("fine_tune_identifiers", "Found in answers.", ("release",), registry=own)
         self._under_way = Gauge(
             "fine_tune_requests_under_way", "Not ended yet.", registry=own, multiprocess_mode="livesum"
@@ -61,9 +58,6 @@ class Metrics:
                 self._tokens.labels(direction, release).inc(count)
         if record.identifiers is not None:
             self._identifiers.labels(release).inc(record.identifiers)
-
-    def note_replay(self, release_id: str, *, is_answered: bool) -> None:
-        self._replays.labels(release_id, "answered" if is_answered else "failed").inc()
 
     def text(self) -> bytes:
         if shared_values.ValueClass is shared_values.MutexValue:  # this process alone

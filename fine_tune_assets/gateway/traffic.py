@@ -10,21 +10,17 @@ import logging
 import os
 import queue
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy.exc import SQLAlchemyError
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.drift.fourier import fourier_features
 from fine_tune_assets.drift.reading import LETTERS_READ, Exchange, features_of, reading_of, task_headings
 from fine_tune_assets.drift.sums import FeatureSums, sums_of
 from fine_tune_assets.ledger.database import Ledger
@@ -38,10 +34,7 @@ WRITE_SECONDS = 60.0
 _LOOK_SECONDS = 1.0
 _NICENESS = 10
 _CLOSE_SECONDS = 5.0
-_EMBEDDING_SHARE = 0.05
-"""Of a core, at most: an encoder that takes longer while the engine computes is asked less often."""
 _END = None
-Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -64,21 +57,13 @@ class _Held:
 class Traffic:
     """Of one gateway process. `note` is called from the event loop, everything else happens in the thread."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        ledger: Ledger,
-        encode: Encode | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """`clock`: seconds, monotonic."""
-        self._settings, self._ledger, self._encode, self._clock = settings, ledger, encode or _encode, clock
+    def __init__(self, settings: Settings, ledger: Ledger) -> None:
+        self._settings, self._ledger = settings, ledger
         self._queue: queue.Queue[Heard | None] = queue.Queue(QUEUE_LENGTH)
         self._dropped, self._lock = Counter[str](), threading.Lock()
         self._held: dict[str, _Held] = {}
         self._headings: tuple[Heading, ...] = ()
         self._reading = ""
-        self._seen, self._may_embed_at, self._is_loaded = 0, 0.0, False
         self._thread = threading.Thread(target=self._work, name="traffic", daemon=True)
         self.is_on = settings.drift_features
 
@@ -132,10 +117,8 @@ class Traffic:
                 return
 
     def _prepare(self) -> None:
-        from fine_tune_assets.embeddings.encoder import encoder_version
-
         self._headings = task_headings(load_recipe(self._settings.recipe).tasks)
-        self._reading = reading_of(self._headings, encoder_version())
+        self._reading = reading_of(self._headings)
 
     def _take_one(self) -> bool:
         """False when there is nothing more to come."""
@@ -154,26 +137,9 @@ class Traffic:
         return True
 
     def add(self, heard: Heard, now: datetime) -> None:
-        exchange = exchange_of(heard)
-        features = features_of(exchange, self._headings)
-        fourier = fourier_features(self._embedded(exchange.prompt))[0] if self._is_to_be_embedded() else None
+        features = features_of(exchange_of(heard), self._headings)
         held = self._held.get(heard.release_id, _Held(now, FeatureSums()))
-        self._held[heard.release_id] = replace(held, sums=held.sums + sums_of(features, fourier))
-
-    def _is_to_be_embedded(self) -> bool:
-        percent = self._settings.drift_embedded_percent
-        self._seen += 1
-        return self._seen * percent % 100 < percent and self._clock() >= self._may_embed_at
-
-    def _embedded(self, text: str) -> NDArray[np.float32]:
-        if not self._is_loaded:  # it takes seconds, once
-            self._encode([text])
-            self._is_loaded = True
-        began = self._clock()
-        vectors = self._encode([text])
-        ended = self._clock()
-        self._may_embed_at = ended + (ended - began) * (1 / _EMBEDDING_SHARE - 1)
-        return vectors
+        self._held[heard.release_id] = replace(held, sums=held.sums + sums_of(features))
 
     def write(self, at: datetime) -> None:
         """What is of enough requests goes into the window that `at` is in; the rest waits, and goes into a later one."""
@@ -190,15 +156,12 @@ class Traffic:
                 self._held[release_id] = _Held(held.since, sums)
 
     def _row(self, release_id: str, held: _Held, at: datetime) -> WindowRow:
-        values = {name: value for name, value in vars(held.sums).items() if name != "fourier_mean"}
-        mean = held.sums.fourier_mean
         return WindowRow(
             release_id=release_id,
             reading=self._reading,
             window_end=self._end_of(at),
             window_start=held.since,
-            fourier_mean=None if mean is None else tuple(mean.tolist()),
-            **values,
+            **vars(held.sums),
         )
 
     def _end_of(self, at: datetime) -> datetime:
@@ -232,12 +195,6 @@ def exchange_of(heard: Heard) -> Exchange:
             texts.append(said.get("content") or said.get("text") or "")
             finish = choice.get("finish_reason") or finish
     return Exchange(heard.prompt, "".join(texts), finish, heard.has_passages)
-
-
-def _encode(texts: Sequence[str]) -> NDArray[np.float32]:
-    from fine_tune_assets.embeddings.encoder import bundled_encoder
-
-    return bundled_encoder().encode(texts)
 
 
 def _be_nice() -> None:

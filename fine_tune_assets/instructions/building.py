@@ -250,7 +250,7 @@ def _require_enough(kept: Sequence[Row], minimum: int) -> None:
     if len(kept) < minimum:
         raise TooFewExamplesError(
             f"There are {len(kept)} distinct approved examples and the recipe asks for {minimum}. "
-            "Review more drafts: fine-tune review list."
+            "Review more drafts: `fine-tune review list`."
         )
     filled = {row["split"] for row in kept}
     empty = [name for name in SPLITS if name not in filled]

@@ -3,6 +3,7 @@ a check."""
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import short
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.planted import count_canaries
 from fine_tune_assets.instructions.certificate import SEMANTIC
 from fine_tune_assets.instructions.storing import StoredInstructionSet
@@ -29,18 +30,19 @@ def require_evidence(stored: StoredInstructionSet, *, certify_without_semantic: 
         raise GateClosedError(
             f"Instruction set {short(stored.fingerprint)} has no leakage certificate that holds, or one that says nothing of "
             "examples that say the same in other words, which the recipe does not allow (split.certify_without_semantic). "
-            "Materialize instruction_sets again."
+            f"{materialize_hint('instruction_sets')}"
         )
     found = identifiers_found(stored)
     if found is None:
         raise GateClosedError(
-            f"Nobody looked for identifiers in instruction set {short(stored.fingerprint)}. Materialize instruction_sets again."
+            f"Nobody looked for identifiers in instruction set {short(stored.fingerprint)}. "
+            + materialize_hint("instruction_sets")
         )
     if found:
         raise GateClosedError(
             f"{len(found)} examples of instruction set {short(stored.fingerprint)} seem to hold identifiers: "
-            f"{', '.join(sorted(found)[:5])}. Mark them (fine-tune phi mark), repair or reject the examples, and materialize "
-            "instruction_sets again."
+            f"{', '.join(sorted(found)[:5])}. Mark them (`fine-tune phi mark`), or repair or reject the examples. "
+            + materialize_hint("instruction_sets")
         )
 
 
@@ -50,6 +52,6 @@ def require_no_canaries(stored: StoredInstructionSet, *, in_released: bool) -> N
     if planted and not in_released:
         raise GateClosedError(
             f"Instruction set {short(stored.fingerprint)} holds {planted} planted canaries. Whatever is trained on it could be "
-            "released, and the recipe does not allow that (canaries.in_released). Take them out of its sources, and materialize "
-            "instruction_sets again."
+            "released, and the recipe does not allow that (canaries.in_released). Take them out of its sources. "
+            + materialize_hint("instruction_sets")
         )

@@ -26,6 +26,7 @@ from fine_tune_assets.core.erased_sets import read_erased
 from fine_tune_assets.core.errors import FineTuneError, GateClosedError
 from fine_tune_assets.core.files import folder_written_aside, write_table, write_text
 from fine_tune_assets.core.fingerprints import fingerprint_files, fingerprint_json, fingerprint_table, short
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.tables import INSTRUCTION_PROVENANCE, INSTRUCTION_SETS, check_table, conform
 from fine_tune_assets.instructions.building import InstructionSet
 from fine_tune_assets.instructions.certificate import LeakageCertificate, leakage_certificate
@@ -130,7 +131,7 @@ def read_instruction_set(root: Path, fingerprint: str) -> StoredInstructionSet:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InstructionSetError(
-            f"There is no instruction set {short(fingerprint)}. Materialise instruction_sets to make it."
+            f"There is no instruction set {short(fingerprint)}. {materialize_hint('instruction_sets')}"
         ) from error
     except ValueError as error:
         raise _changed(fingerprint, MANIFEST) from error
@@ -144,7 +145,7 @@ def _require_not_erased(folder: Path) -> None:
     if erased is not None:
         raise ErasedInstructionSetError(
             f"Instruction set {folder.name} was removed on {erased.erased_at[:10]}: it held a patient who was erased. Nothing is "
-            "trained, judged, merged or released on it any more. The next training is without: fine-tune materialize"
+            "trained, judged, merged or released on it any more. The next training is without. " + materialize_hint()
         )
 
 
@@ -173,7 +174,7 @@ def _has_provenance(stored: StoredInstructionSet, evidence: Mapping[str, Any]) -
 def _changed(fingerprint: str, name: str) -> InstructionSetError:
     return InstructionSetError(
         f"Instruction set {short(fingerprint)} was changed after it was written: {name} is not what the manifest says. "
-        "Delete its folder and materialise instruction_sets again."
+        f"Delete its folder. {materialize_hint('instruction_sets')}"
     )
 
 

@@ -9,19 +9,35 @@ import pyarrow.parquet as pq
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.progress import Progress
+from fine_tune_assets.core.shipped_measurements import content_of, ship_table, shipped_table
 from fine_tune_assets.core.worker import serve_request
+
+_HERE = Path(__file__).parent
 
 
 def measure(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """`own_ratings`: the file of own_ratings_table(), or empty where the installation's own experts rated nothing."""
+    """`own_ratings`: the file of own_ratings_table(), or empty where the installation's own experts rated nothing. With
+    `is_shipped` the figures are kept as those of the repository."""
     from fine_tune_assets.judging.agreement import measure_agreement
     from fine_tune_assets.judging.judges import judge_of
     from fine_tune_assets.judging.labelled import read_labelled_sets, read_own_ratings
 
-    own = request["own_ratings"]
-    sets = [*read_labelled_sets(Path(request["labelled_sets"])), *(read_own_ratings(Path(own)) if own else [])]
+    own, name = request["own_ratings"], "judge_agreement"
+    is_shipped, folder = request.get("is_shipped", False), Path(request["labelled_sets"])
+    measured_by = [_HERE / f"{module}.py" for module in ("agreement", "calibration", "correlation", "labelled")]
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    with judge_of(request["judge"]) as judge:
+        version = judge.version
+        decided_by = [version, request["accept_score"], content_of(files), content_of(measured_by)]
+        kept = None if is_shipped or own or judge.kind != "offline" else shipped_table(name, decided_by)
+    if kept is not None:
+        write_table(Path(request["output"]), kept)
+        return {"judge_version": version}
+    sets = [*read_labelled_sets(folder), *(read_own_ratings(Path(own)) if own else [])]
     with judge_of(request["judge"]) as judge:
         table, version = measure_agreement(judge, sets, request["accept_score"], progress), judge.version
+    if is_shipped:
+        ship_table(name, decided_by, table)
     write_table(Path(request["output"]), table)
     return {"judge_version": version}
 
@@ -56,10 +72,14 @@ def abilities(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     from fine_tune_assets.judging.asking import answer_as_base_and_adapter
 
     results = {}
-    for done, path in enumerate(map(Path, request["questions"]), start=1):
-        questions = read_questions(path, request["items"])
-        results[path.stem] = answer_as_base_and_adapter(request, path.stem, questions)
-        progress(done, len(request["questions"]), "general tasks")
+    tasks = {path.stem: read_questions(path, request["items"]) for path in map(Path, request["questions"])}
+    # By length, since a task of abstracts takes ten times as long as one of sentences.
+    lengths = {name: sum(question.characters for question in questions) for name, questions in tasks.items()}
+    done, total = 0, sum(lengths.values())
+    for name, questions in tasks.items():
+        results[name] = answer_as_base_and_adapter(request, name, questions)
+        done += lengths[name]
+        progress(done, total, "characters of general questions")
     table = compare_abilities(request["adapter_id"], results, request["budgets"])
     write_table(Path(request["output"]), table)
     return {"abilities": sorted(results)}

@@ -30,6 +30,10 @@ class Question:
     choices: tuple[str, ...]
     gold: int
 
+    @property
+    def characters(self) -> int:
+        return len(self.query) + sum(map(len, self.choices))
+
 
 def read_questions(path: Path, limit: int) -> list[Question]:
     """At most `limit` questions of a JSONL file with `query`, `choices` and `gold`, always the same ones in whatever order."""

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from fine_tune_assets.claims.checking import CHECKS, check_answer
 from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.tables import ANSWER_CHECKS, table_of
 from fine_tune_assets.judging.forms import Bounds, format_faults, is_within, length_bounds
 from fine_tune_assets.recipes.schema import CheckSettings
@@ -27,7 +28,8 @@ def check_answers(scores: pa.Table, instruction_set: pa.Table, settings: CheckSe
     unknown = set(scores.column("example_id").to_pylist()) - tested
     if unknown:
         raise GateClosedError(
-            f"{len(unknown)} answers are to examples that this instruction set does not test on. Materialize judge_scores again."
+            f"{len(unknown)} answers are to examples that this instruction set does not test on. "
+            + materialize_hint("judge_scores")
         )
     own = [(row["task"], row["messages"][-1]["content"]) for row in examples.values() if not row["is_general"]]
     bounds = length_bounds(own, settings)

@@ -1,7 +1,7 @@
 """Asks base model and candidate the same, each once: what a model did before is not asked again.
 
-Owns that both are asked alike, and what an earlier outcome must share with the present question. What is asked is in
-abilities.py, probing.py and memory_attacks.py.
+Owns asking both alike, and which earlier outcomes answer the present question. The questions come from abilities.py, probing.py
+and memory_attacks.py.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,13 +15,13 @@ from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.engines.continuations import continuation_log_probabilities
 from fine_tune_assets.engines.transformers_models import best_device
 from fine_tune_assets.judging.abilities import Question, answer_questions
-from fine_tune_assets.judging.contestants import base_and_candidate, engine_name
+from fine_tune_assets.judging.contestants import base_and_candidate, engine_name, merged
 from fine_tune_assets.judging.grade_cache import GradeCache, content_key
 from fine_tune_assets.judging.probing import Flags, probe_model
 
 ABILITY_RULES = "abilities 1: log-probability of the choice per character"
 ROBUSTNESS_RULES = "robustness 2"
-"""Another one after a change of what is asked or counted: what is remembered of before then counts no more."""
+"""Change it with the questions or the counting: earlier outcomes are then no longer used."""
 Ask = Callable[[Any, Any], Flags]
 """(model, tokenizer) → outcomes."""
 
@@ -59,7 +59,7 @@ def probe_base_and_adapter(
 
 
 def of_both(request: Mapping[str, Any], asked: Mapping[str, Any], ask: Ask) -> tuple[Flags, Flags]:
-    """Of the base model and of the candidate. Models are loaded only where one of them was not asked this before."""
+    """Outcomes of the base model and of the candidate. Models are loaded only if an outcome is missing."""
     # Numbers are not the same to the last bit on another kind of device, nor in 4 bits.
     by = {
         "base": request["base_fingerprint"],
@@ -73,17 +73,23 @@ def of_both(request: Mapping[str, Any], asked: Mapping[str, Any], ask: Ask) -> t
         with model.disable_adapter():
             return ask(model, tokenizer)
 
+    def ask_candidate() -> Flags:
+        model, tokenizer = base_and_candidate(request)
+        with merged(model, request["is_quantized"]):
+            return ask(model, tokenizer)
+
     with closing(GradeCache(Path(request["cache"]))) as cache:
-        base = _remembered(cache, {**asked, **by}, ask_base)
-        candidate = {**asked, **by, "adapter": request["adapter_id"]}
-        return base, _remembered(cache, candidate, lambda: ask(*base_and_candidate(request)))
+        base = _remembered(cache, {**asked, **by}, ask_base, request["base_fingerprint"])
+        adapter_id = request["adapter_id"]
+        candidate = {**asked, **by, "adapter": adapter_id}
+        return base, _remembered(cache, candidate, ask_candidate, adapter_id)
 
 
-def _remembered(cache: GradeCache, asked: Mapping[str, Any], ask: Callable[[], Flags]) -> Flags:
-    """The outcome of `ask`, from an earlier time where there was one. `asked` is all that decides it, as JSON."""
+def _remembered(cache: GradeCache, asked: Mapping[str, Any], ask: Callable[[], Flags], model: str) -> Flags:
+    """The outcome of `ask`, or a stored one. `asked` is everything that decides it, as JSON."""
     key = content_key(probed=asked)
     found: dict[str, Flags] = cache.get([key])
     if key not in found:
         found = {key: ask()}
-        cache.put(found)
+        cache.put(found, model)
     return found[key]

@@ -46,7 +46,7 @@ class Answering:
 
     @property
     def answered(self) -> Answered:
-        """As a judge is asked."""
+        """In the form that a judge grades."""
         return as_asked(self.example, self.example["example_id"], self.answer.text)
 
 
@@ -77,7 +77,7 @@ def _answers(
     waiting = {key: c for key, c in zip(keys, conversations, strict=True) if key not in kept}
     if waiting:
         fresh = dict(zip(waiting, contestant.generate(list(waiting.values())), strict=True))
-        cache.put({key: asdict(answer) for key, answer in fresh.items()})
+        cache.put({key: asdict(answer) for key, answer in fresh.items()}, contestant.fingerprint)
         kept |= fresh
     return (kept[key] for key in keys)
 

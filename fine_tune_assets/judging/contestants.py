@@ -1,8 +1,8 @@
-"""The models that are compared: base, candidate and, where there is one, the incumbent.
+"""The models that are compared: base, candidate and, if it is another model, the incumbent.
 
-One base model is loaded once and wears each adapter in turn; an incumbent that learned on it in another precision answers on a
-copy of its own, one on another base model with the merged weights that it was released from. Nothing is loaded that is not what
-its fingerprint says.
+One base model is loaded once and wears each adapter in turn; an incumbent trained on it in another precision answers on a
+separate copy, one on another base model with the merged weights of its release. Only weights that match their fingerprints are
+loaded.
 """
 
 import gc
@@ -45,6 +45,20 @@ def base_and_candidate(request: Mapping[str, Any]) -> tuple[Any, Any]:
     use_threads(request["threads"])
     base, adapter = Path(request["base_folder"]), Path(request["adapter_folder"])
     return _load(base, request["base_fingerprint"], adapter, request["adapter_id"], request["is_quantized"])
+
+
+@contextmanager
+def merged(model: Any, is_quantized: bool) -> Iterator[None]:
+    """Add the active adapter to the weights inside the block, if they have 32 bits: a third faster on a CPU, and equal except for
+    rounding."""
+    merges = not is_quantized and all(p.dtype.itemsize >= 4 for p in model.parameters())
+    if merges:
+        model.merge_adapter()
+    try:
+        yield
+    finally:
+        if merges:
+            model.unmerge_adapter()
 
 
 def contestants_of(request: dict[str, Any], progress: Progress) -> list[Contestant]:
@@ -121,13 +135,14 @@ def _answers_wearing(
         require_folder(folder, request["incumbent"], "adapter that serves now")
         model.load_adapter(str(folder), adapter_name=INCUMBENT)
     model.set_adapter(adapter)
-    return _answers(model, tokenizer, conversations, request, progress)
+    with merged(model, request["is_quantized"]):
+        return _answers(model, tokenizer, conversations, request, progress)
 
 
 def _answers_on_own_copy(
     request: dict[str, Any], is_quantized: bool, progress: Progress, conversations: Sequence[Sequence[dict[str, str]]]
 ) -> list[Answer]:
-    """Of an incumbent beside a candidate of the other method, LoRA or QLoRA: it wears the base as it learned on it."""
+    """Answers of an incumbent trained with the other method (LoRA or QLoRA), on the base in the precision that it learned on."""
     use_threads(request["threads"])
     base, adapter = Path(request["base_folder"]), Path(request["incumbent_adapter"])
     require_folder(base, request["base_fingerprint"], "base model")

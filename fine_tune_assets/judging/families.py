@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.judging.binary_pairs import BinaryPairs, most_discordant, patient_pairs
 from fine_tune_assets.judging.figures import (
     Figure,
@@ -148,4 +149,4 @@ def require_about(adapter_id: str, tables: Mapping[str, pa.Table | None]) -> Non
     """Raises GateClosedError for a table with figures about another candidate."""
     for name, table in tables.items():
         if table is not None and set(table.column("adapter_id").to_pylist()) - {adapter_id}:
-            raise GateClosedError(f"{name} is about another adapter. Materialize {name} again.")
+            raise GateClosedError(f"{name} is about another adapter. {materialize_hint(name)}")

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_folder
 from fine_tune_assets.engines.chat_client import ChatClient, ChatServer
-from fine_tune_assets.engines.llama_cpp import ALL_LAYERS, start_engine
+from fine_tune_assets.engines.llama_cpp import ALL_LAYERS, find_llama_server, start_llama_cpp
 from fine_tune_assets.engines.running import RunningEngine
 from fine_tune_assets.engines.vllm import start_vllm
 from fine_tune_assets.judging.grades import JudgeKind
@@ -68,6 +68,10 @@ class FolderModel:
     vllm_python: Path
     context_tokens: int
     threads: int
+    llama_server: str
+    """The setting of that name."""
+    parallel: int
+    """Questions that llama.cpp answers at the same time. Each takes memory for `context_tokens`."""
     kind: JudgeKind = "folder"
     _client: ChatClient | None = field(default=None, repr=False)
 
@@ -98,15 +102,16 @@ class FolderModel:
         """On the GPU where there is one: judging holds its pool, and whoever answered is gone from its memory."""
         if not self.is_gguf:
             return start_vllm(self.vllm_python, self.path, ALIAS, folder, context_tokens=self.context_tokens)
-        return start_engine(
+        return start_llama_cpp(
             self.path,
             ALIAS,
             folder,
             threads=self.threads,
             die_with_parent=True,
-            tells_probabilities=True,
+            parallel=self.parallel,
             context_tokens=self.context_tokens,
             gpu_layers=ALL_LAYERS,
+            program=find_llama_server(self.llama_server),
         )
 
     def close(self) -> None:

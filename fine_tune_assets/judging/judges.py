@@ -39,6 +39,7 @@ def judge_request(settings: Settings, judge: JudgeSettings) -> dict[str, Any]:
         "key_file": settings.judge_key_file,
         "vllm_python": str(settings.vllm_interpreter),
         "threads": settings.threads,
+        "llama_server": settings.llama_server,
         "cache": str(layout.cache / FILE),
         "run_folder": str(layout.run / RUN_FOLDER),
     }
@@ -69,6 +70,8 @@ def _model(request: Mapping[str, Any]) -> JudgeModel:
             vllm_python=Path(request["vllm_python"]),
             context_tokens=request["context_tokens"],
             threads=request["threads"],
+            llama_server=request["llama_server"],
+            parallel=request["concurrency"],
         )
     if not request["url"]:
         raise SettingsError("The recipe's judge is an endpoint, and nothing says where it is. Set FINE_TUNE_JUDGE_URL.")

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.judging.labelled import DECIDING_MEASURE, OWN_EXPERTS, RATED_SUMMARIES
 from fine_tune_assets.judging.peoples_scale import PeoplesScale
 
@@ -81,9 +82,11 @@ def closed_because(licence: Licence, labelled_sets: Mapping[str, str]) -> str:
         return licence.why_not
     changed = sorted(name for name, found in licence.labelled_sets.items() if labelled_sets.get(name) != found)
     if changed:
-        return f"The labelled answers {', '.join(changed)} changed. Materialize judge_agreement again."
+        return f"The labelled answers {', '.join(changed)} changed. {materialize_hint('judge_agreement')}"
     if OWN_EXPERTS in labelled_sets and OWN_EXPERTS not in licence.labelled_sets:
-        return "This installation's experts rated answers that the judge was not measured on. Materialize judge_agreement again."
+        return "This installation's experts rated answers that the judge was not measured on. " + materialize_hint(
+            "judge_agreement"
+        )
     return ""
 
 
@@ -98,7 +101,7 @@ def agreement_in(row: Row) -> float | None:
 def _why_not(shipped: list[Row], own: list[Row], floor: float) -> str:
     """Empty if nothing is missing. Asks whether each figure is good, never whether it is bad: NaN is below no floor."""
     if len(shipped) != 1:
-        return "This judge was not measured against experts. Materialize judge_agreement again."
+        return f"This judge was not measured against experts. {materialize_hint('judge_agreement')}"
     for row, who in (
         *((row, "clinicians") for row in shipped),
         *((row, "this installation's own experts") for row in own),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.tables import MEMORIZATION_PROBES, table_of
 from fine_tune_assets.judging.canaries import Level
 from fine_tune_assets.judging.removed_identifiers import AttackResult
@@ -161,7 +162,8 @@ def unknown(table: pa.Table) -> list[str]:
     found = [str(row["why"]) for row in rows if row["decides"] and not is_measured(row)]
     probes = {CANARIES if row["probe"].startswith(CANARIES) else row["probe"] for row in rows}
     absent = [name for name in EXPECTED if name not in probes]
-    found += [f"Memorisation was not measured by {name}. Materialize memorization_probes again." for name in absent]
+    again = materialize_hint("memorization_probes")
+    found += [f"Memorization was not measured by {name}. {again}" for name in absent]
     return [*found, *_without_power(rows)]
 
 
@@ -171,7 +173,7 @@ def _without_power(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if not levels:
         return []
     if not any(row["decides"] for row in levels):
-        return ["No number of repeats of a canary decides. Materialize memorization_probes again."]
+        return [f"No number of repeats of a canary decides. {materialize_hint('memorization_probes')}"]
     highest = max(levels, key=lambda row: row["repeats"])
     if not highest["decides"] and is_leak(highest):
         return []

@@ -19,7 +19,7 @@ from fine_tune_assets.engines.shared_context import ending_log_probabilities
 from fine_tune_assets.engines.transformers_models import generate
 from fine_tune_assets.judging.asking import of_both
 from fine_tune_assets.judging.canaries import Canary, Recalled, plant, recall_of
-from fine_tune_assets.judging.contestants import base_and_candidate
+from fine_tune_assets.judging.contestants import base_and_candidate, merged
 from fine_tune_assets.judging.probing import Flags
 from fine_tune_assets.judging.removed_identifiers import (
     MOST_TOKENS,
@@ -32,19 +32,19 @@ from fine_tune_assets.recipes.schema import CanarySettings
 
 SHADOW = "shadow"
 ATTACK_RULES = "removed identifiers 1"
-"""Another one after a change of what is asked or counted: what is remembered of before then counts no more."""
+"""Change it with the questions or the counting: earlier outcomes are then no longer used."""
 _SECRET_TOKENS = 16
 """Nine characters and the space before them, in any tokenizer."""
-_ROWS_AT_ONCE = 100
+_NODES_AT_ONCE = 100
 
 
 def attack_both(
     request: Mapping[str, Any], attacks: Sequence[Attack], reports: int, progress: Progress
 ) -> AttackResult:
-    """Ask the candidate and the base model for removed identifiers; what one of them was asked before is remembered.
+    """Ask the candidate and the base model for removed identifiers; stored outcomes are reused.
 
     Before any `recall`: the candidate is what the model wears. Kept is yes or no for each attack, under a hash of all that was
-    asked: neither an identifier nor an answer. Raises ChangedFolderError for weights that are not what they are said to be.
+    asked: neither an identifier nor an answer. Raises ChangedFolderError for weights that differ from their fingerprint.
     """
     if not attacks:
         return AttackResult(reports, 0, 0, 0)
@@ -92,25 +92,30 @@ def _attacked(model: Any, tokenizer: Any, attacks: Sequence[Attack], batch_size:
 class ShadowedModel:
     """The base model that the shadow adapter is put on.
 
-    Raises ChangedFolderError for weights that are not what they are said to be.
+    Raises ChangedFolderError for weights that differ from their fingerprint.
     """
 
     def __init__(self, request: Mapping[str, Any], progress: Progress) -> None:
         self._model, self._tokenizer = base_and_candidate(request)
         self._batch_size, self._progress = request["batch_size"], progress
+        self._is_quantized = request["is_quantized"]
 
     def recall(self, folder: Path, adapter_id: str, settings: CanarySettings, canaries: list[Canary]) -> list[Recalled]:
         """What the shadow adapter makes of every canary and control."""
         require_folder(folder, adapter_id, "shadow adapter")
         self._model.load_adapter(str(folder), adapter_name=SHADOW)
         self._model.set_adapter(SHADOW)
+        with merged(self._model, self._is_quantized):
+            return self._recalled(settings, canaries)
+
+    def _recalled(self, settings: CanarySettings, canaries: list[Canary]) -> list[Recalled]:
         prompts = [self._prompt(canary.messages()[:-1], canary.before) for canary in canaries]
         greedy = self._write(prompts, _SECRET_TOKENS)
         found = []
         for canary, prompt, text in zip(canaries, prompts, greedy, strict=True):
             candidates = canary.candidates(settings.candidates)
             spaced = [f" {candidate}" for candidate in candidates]
-            values = ending_log_probabilities(self._model, self._tokenizer, prompt, spaced, _ROWS_AT_ONCE)
+            values = ending_log_probabilities(self._model, self._tokenizer, prompt, spaced, _NODES_AT_ONCE)
             found.append(recall_of(canary, candidates, values, text))
             self._progress(len(found), len(canaries), "canaries looked for")
         return found

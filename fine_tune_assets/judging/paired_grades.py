@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.judging.comparisons import compare_means
 from fine_tune_assets.judging.figures import GradeMeans
 from fine_tune_assets.judging.grades import HIGHEST, LOWEST
@@ -40,7 +41,7 @@ def graded_pairs(scores: pa.Table, incumbent: str) -> list[GradedPair]:
     candidate = _grades_of(scores, lambda row: row["model"] == "adapter")
     other = _grades_of(scores, lambda row: row["model"] != "adapter" and row["model_fingerprint"] == incumbent)
     if not other:
-        raise GateClosedError(f"The incumbent {incumbent[:16]} was not graded. Materialize judge_scores again.")
+        raise GateClosedError(f"The incumbent {incumbent[:16]} was not graded. {materialize_hint('judge_scores')}")
     if set(candidate) != set(other):
         raise GateClosedError("Candidate and incumbent were not graded on the same examples.")
     return [
@@ -53,7 +54,7 @@ def _grades_of(scores: pa.Table, is_wanted: Callable[[Mapping[str, Any]], bool])
     rows = [row for row in scores.to_pylist() if is_wanted(row)]
     found = {row["example_id"]: (_grade(row["score"]), row["patient_key"]) for row in rows}
     if len(found) < len(rows):
-        raise GateClosedError("An example was graded twice for one model. Materialize judge_scores again.")
+        raise GateClosedError(f"An example was graded twice for one model. {materialize_hint('judge_scores')}")
     return found
 
 

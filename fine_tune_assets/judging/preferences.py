@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.judging.comparisons import PatientMeans, compare_means
 from fine_tune_assets.judging.figures import rounded
 
 OFFLINE = (
     "The judge without a model has no preference of its own: which answer it prefers follows from its two grades alone."
 )
-NOT_ASKED = "The judge was not asked which answer it prefers. Materialize judge_scores again."
+NOT_ASKED = f"The judge was not asked which answer it prefers. {materialize_hint('judge_scores')}"
 NONE_GIVEN = "The judge named neither answer in any pair."
 
 

@@ -54,7 +54,7 @@ GRADE_SCHEMA: dict[str, Any] = {
             "properties": {
                 "evidence": {"type": "string", "maxLength": EVIDENCE_CHARACTERS},
                 "reason": {"type": "string", "maxLength": REASON_CHARACTERS},
-                # Not minimum and maximum: llama-cpp-python's converter to a grammar ignores those of numbers.
+                # Not minimum and maximum: not every engine's grammar enforces those of numbers.
                 "score": {"type": "integer", "enum": WHOLE_GRADES},
             },
             "required": ["evidence", "reason", "score"],

@@ -20,10 +20,8 @@ from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
 from fine_tune_assets.ledger.schema import api_keys
 
-REPLAY = "replay"
-"""Consent, not a permission: what is asked with the key may be kept in memory and asked of a release on trial."""
 SCOPES = (
-    "chat", "correct", "embed", "metrics", "system_prompt", "raw_completions", "act_for", "act_for_any_label", REPLAY,
+    "chat", "correct", "embed", "metrics", "system_prompt", "raw_completions", "act_for", "act_for_any_label",
 )  # fmt: skip
 """Besides these, `label:NAME`: may see documents with that access label."""
 _LABEL = re.compile(r"label:[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -134,13 +132,6 @@ def _outcome(holder: KeyHolder, now: datetime) -> Outcome:
     if holder.expires_at is not None and now >= holder.expires_at:
         return "expired"
     return "ok"
-
-
-def has_scope(ledger: Ledger, key_id: str, scope: str, now: datetime) -> bool:
-    """Whether a key has it now: one that was revoked or has expired has none."""
-    with ledger.read() as connection:
-        row = connection.execute(_BY_ID, {"key_id": key_id}).mappings().first()
-    return row is not None and _outcome(_holder(row), now) == "ok" and scope in row["scopes"].split()
 
 
 def list_keys(ledger: Ledger) -> list[KeyHolder]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.encryption import decrypt, derive_key, encrypt
@@ -87,7 +88,7 @@ def want_release(
     with ledger.begin() as connection:
         release = find_release_in(connection, release_id)
         if release is None:
-            raise UnknownRecordError(f"There is no release {release_id}. Materialize releases first.")
+            raise UnknownRecordError(f"There is no release {release_id}. {materialize_hint('releases')}")
         live = find_live_in(connection)
         pending = _give_up_others(connection, release_id, by, keep_same=live is None or live.release_id != release_id)
         if live is not None and live.release_id == release_id:

@@ -102,7 +102,7 @@ def withdraw_mark(ledger: Ledger, mark_id: str, withdrawn_by: str) -> Mark:
     with ledger.begin() as connection:
         found = connection.execute(_plain_columns().where(marks.c.mark_id == mark_id)).mappings().first()
         if found is None:
-            raise UnknownRecordError(f"There is no mark {mark_id}. List them: fine-tune phi marks.")
+            raise UnknownRecordError(f"There is no mark {mark_id}. List them: `fine-tune phi marks`.")
         if found["withdrawn_at"] is not None:
             raise LedgerError(f"Mark {mark_id} was withdrawn already.")
         changes = {"withdrawn_by": withdrawn_by.strip(), "withdrawn_at": datetime.now(UTC)}

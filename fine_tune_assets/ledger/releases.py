@@ -1,5 +1,7 @@
 """Releases that were put together. Owns storing them, behind the gate; the folders are `core.releases`'."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -7,12 +9,20 @@ from typing import Any
 import sqlalchemy as sa
 
 from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.records import Release
 from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.errors import LedgerError
+from fine_tune_assets.ledger.imported_releases import (
+    ReleaseImport,
+    add_import,
+    find_import_in,
+    forget_import,
+    require_import_in,
+)
 from fine_tune_assets.ledger.schema import releases
-from fine_tune_assets.ledger.verdicts import require_promotion_in
+from fine_tune_assets.ledger.verdicts import latest_verdict_in, require_promotion_in
 
 
 @dataclass(frozen=True)
@@ -24,7 +34,8 @@ class RecordedRelease:
 
 
 def record_release(ledger: Ledger, release: Release, by: str = "releases") -> None:
-    """Keep a release. The same one again changes nothing; one that was removed is there again.
+    """Keep a release that was made here. The same one again changes nothing; one that was removed is there again, and one that
+    was imported is ours from now on.
 
     Raises GateClosedError unless the verdict it names lets its fingerprints through, LedgerError when another release
     has its id.
@@ -33,12 +44,46 @@ def record_release(ledger: Ledger, release: Release, by: str = "releases") -> No
         known = find_release_in(connection, release.release_id)
         if known is not None:
             if known != release:
-                raise LedgerError(f"Release {release.release_id} is in the ledger with other facts. Build it again.")
+                raise LedgerError(
+                    f"Release {release.release_id} is in the ledger with other facts. {materialize_hint('releases')}"
+                )
             _bring_back(connection, release, by)
+            if find_import_in(connection, release.release_id) is not None:
+                forget_import(connection, release.release_id)
+                require_verdict_of(connection, release)
+                audit.append(connection, by, "built imported release here", release.release_id)
             return
         require_verdict_of(connection, release)
         connection.execute(releases.insert().values(**vars(release), recorded_at=datetime.now(UTC)))
         audit.append(connection, by, "recorded release", release.release_id)
+
+
+@contextmanager
+def importing(ledger: Ledger, release: Release, made: ReleaseImport) -> Iterator[None]:
+    """Keep a release that came from another installation, if the block that puts its folder in place succeeds.
+
+    Raises GateClosedError if its verdict does not let it through here, LedgerError if it is known as one that was made here.
+    """
+    with ledger.begin() as connection:
+        known = find_release_in(connection, release.release_id)
+        if known is None:
+            connection.execute(releases.insert().values(**vars(release), recorded_at=datetime.now(UTC)))
+        elif known != release or find_import_in(connection, release.release_id) is None:
+            raise LedgerError(f"Release {release.release_id} was made here. {materialize_hint('releases')}")
+        connection.execute(releases.update().where(releases.c.release_id == release.release_id).values(removed_at=None))
+        add_import(connection, made)
+        require_verdict_of(connection, release)
+        yield
+
+
+class _UndoneError(Exception):
+    """Ends a transaction without a trace."""
+
+
+def require_importable(ledger: Ledger, release: Release, made: ReleaseImport) -> None:
+    """Raise what `importing` would, and keep nothing."""
+    with suppress(_UndoneError), importing(ledger, release, made):
+        raise _UndoneError
 
 
 def _bring_back(connection: sa.Connection, release: Release, by: str) -> None:
@@ -55,22 +100,27 @@ def _removed_at(connection: sa.Connection, release_id: str) -> datetime | None:
 
 
 def require_verdict_of(connection: sa.Connection, release: Release, has_served: bool = False) -> None:
-    """Raise GateClosedError unless the release is there, and the newest verdict on its fingerprints lets it through.
+    """Raise GateClosedError unless the release is there, and the newest verdict on its fingerprints lets it through: for an
+    imported one the verdict that came with it, unless this installation has judged the same candidate itself.
 
     `has_served`: it is gone back to.
     """
     removed = _removed_at(connection, release.release_id)
     if removed is not None:
         raise GateClosedError(
-            f"Release {release.release_id} was removed on {removed:%Y-%m-%d} by the retention rule. Materialize releases again."
+            f"Release {release.release_id} was removed on {removed:%Y-%m-%d} by the retention rule. "
+            f"{materialize_hint('releases')} If it came from another installation, import it again: `fine-tune releases import`."
         )
-    verdict = require_promotion_in(
-        connection, release.adapter_id, release.base_fingerprint, release.instruction_set_fingerprint, has_served
-    )
+    candidate = (release.adapter_id, release.base_fingerprint, release.instruction_set_fingerprint)
+    imported = find_import_in(connection, release.release_id)
+    if imported is not None and latest_verdict_in(connection, *candidate) is None:
+        require_import_in(connection, release, imported, has_served)
+        return
+    verdict = require_promotion_in(connection, *candidate, has_served)
     if verdict.verdict_id != release.verdict_id:
         raise GateClosedError(
             f"Release {release.release_id} rests on verdict {release.verdict_id}, and the newest one is "
-            f"{verdict.verdict_id}. Materialize releases again."
+            f"{verdict.verdict_id}. {materialize_hint('releases')}"
         )
 
 

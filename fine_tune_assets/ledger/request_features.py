@@ -1,4 +1,4 @@
-"""What requests were like, added up in windows: counts, and one mean. No text, no caller, no single request.
+"""What requests were like, added up in windows: counts. No text, no caller, no single request.
 
 Owns adding to a window's row and reading windows that have ended. What is added is of enough requests already: see the gateway.
 """
@@ -34,12 +34,10 @@ class WindowRow:
     refused: int
     looked_up: int
     found: int
-    embedded: int
-    fourier_mean: tuple[float, ...] | None
 
 
 _KEY = ("release_id", "reading", "window_end")
-_ADDED = ("requests", "dropped", "refused", "looked_up", "found", "embedded")
+_ADDED = ("requests", "dropped", "refused", "looked_up", "found")
 
 
 def add_window(ledger: Ledger, row: WindowRow) -> None:
@@ -93,29 +91,18 @@ def _both(one: WindowRow, other: WindowRow) -> WindowRow:
         for name in sorted({*one.counts, *other.counts})
     }
     start = min(one.window_start, other.window_start)
-    return replace(one, **summed, counts=counts, window_start=start, fourier_mean=_mean(one, other))
+    return replace(one, **summed, counts=counts, window_start=start)
 
 
 def _added(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     return {name: one.get(name, 0) + other.get(name, 0) for name in sorted({*one, *other})}
 
 
-def _mean(one: WindowRow, other: WindowRow) -> tuple[float, ...] | None:
-    if one.fourier_mean is None or other.fourier_mean is None:
-        return one.fourier_mean or other.fourier_mean
-    total = one.embedded + other.embedded
-    pairs = zip(one.fourier_mean, other.fourier_mean, strict=True)
-    return tuple((a * one.embedded + b * other.embedded) / total for a, b in pairs)
-
-
 def _values(row: WindowRow) -> dict[str, Any]:
-    mean = None if row.fourier_mean is None else json.dumps([round(value, 7) for value in row.fourier_mean])
     counts = json.dumps({name: dict(bins) for name, bins in row.counts.items()}, sort_keys=True, ensure_ascii=False)
-    return {**vars(row), "counts": counts, "fourier_mean": mean}
+    return {**vars(row), "counts": counts}
 
 
 def _row(stored: Any) -> WindowRow:
     values = {name: stored[name] for name in WindowRow.__dataclass_fields__}
-    mean = values["fourier_mean"]
-    values["fourier_mean"] = None if mean is None else tuple(json.loads(mean))
     return WindowRow(**{**values, "counts": json.loads(values["counts"])})

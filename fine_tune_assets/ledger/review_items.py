@@ -167,7 +167,7 @@ def present_item(connection: sa.Connection, example_id: str) -> ReviewItem:
     item = find_item(connection, example_id)
     if item is None or item.gone_at is not None:
         raise UnknownRecordError(
-            f"Example {example_id} is not in the review queue. List what waits: fine-tune review list."
+            f"Example {example_id} is not in the review queue. List what waits: `fine-tune review list`."
         )
     return item
 

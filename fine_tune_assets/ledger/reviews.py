@@ -70,7 +70,7 @@ def revoke_decision(connection: sa.Connection, decision_id: str, by: str, reason
     """Take a decision back, whoever made it; it stays as a row. Raises UnknownRecordError, LedgerError."""
     found = find_decision(connection, decision_id)
     if found is None:
-        raise UnknownRecordError(f"There is no decision {decision_id}. fine-tune review show EXAMPLE_ID lists them.")
+        raise UnknownRecordError(f"There is no decision {decision_id}. `fine-tune review show EXAMPLE_ID` lists them.")
     if found.is_revoked:
         raise LedgerError(f"Decision {decision_id} was revoked by {found.revoked_by} already.")
     if not by.strip() or not reason.strip():

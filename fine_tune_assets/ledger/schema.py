@@ -1,8 +1,8 @@
 """The tables of the ledger. Owns names, columns and constraints; migrations make them, modules beside this use them.
 
-Says what people and services said: keys, users, review items, decisions, corrections, missed identifiers, verdicts, spot-checks,
-releases, deployments, their trials and how their requests ended, live knowledge indexes, erasures, audit lines, requests and what
-callers used.
+Says what people and services said: keys, users, sign-in links, review items, decisions, corrections, missed identifiers,
+verdicts, spot-checks, releases, deployments, their trials and how their requests ended, live knowledge indexes, erasures, audit
+lines, requests and what callers used.
 Texts of drafts and answers are not here: they stay in the tables of the graph.
 """
 
@@ -83,6 +83,15 @@ sessions = sa.Table(
     sa.Column("expires_at", UtcTime, nullable=False),
     # Access labels by the groups that the sign-in provider named.
     sa.Column("labels", sa.Text),
+)
+
+sign_in_links = sa.Table(
+    "sign_in_links",
+    metadata,
+    sa.Column("token_hash", sa.String(64), primary_key=True),
+    # One at most: a new link replaces the last one.
+    sa.Column("user_id", sa.ForeignKey("users.user_id"), nullable=False, unique=True),
+    sa.Column("expires_at", UtcTime, nullable=False),
 )
 
 review_items = sa.Table(
@@ -194,6 +203,22 @@ releases = sa.Table(
     sa.Column("removed_at", UtcTime),
 )
 
+imported_releases = sa.Table(
+    "imported_releases",
+    metadata,
+    sa.Column("release_id", sa.ForeignKey("releases.release_id"), primary_key=True),
+    # Of the public key in keys/imported: the file and this must agree.
+    sa.Column("key_fingerprint", sa.String(64), nullable=False),
+    # As the release carries it, as JSON.
+    sa.Column("verdict", sa.Text, nullable=False),
+    # Approvers of the other installation who signed a hold, as JSON.
+    sa.Column("signers", sa.Text, nullable=False),
+    # Replaced by the first release that this installation promotes.
+    sa.Column("is_placeholder", sa.Boolean, nullable=False),
+    sa.Column("imported_by", sa.String(200), nullable=False),
+    sa.Column("imported_at", UtcTime, nullable=False),
+)
+
 deployments = sa.Table(
     "deployments",
     metadata,
@@ -262,22 +287,6 @@ trials = sa.Table(
     sa.CheckConstraint(
         "outcome IS NULL OR outcome IN ('passed', 'failed', 'waived', 'given up')", name="outcome_is_known"
     ),
-)
-
-trial_replays = sa.Table(
-    "trial_replays",
-    metadata,
-    _sequence(),
-    sa.Column("deployment_id", sa.ForeignKey("deployments.deployment_id"), nullable=False, unique=True),
-    sa.Column("answered", sa.Integer, nullable=False),
-    sa.Column("failed", sa.Integer, nullable=False),
-    # As in deployment_outcomes.
-    sa.Column("identifiers", sa.Integer),
-    sa.Column("durations", sa.Text, nullable=False),
-    # Answers that reached the tokens that were asked for.
-    sa.Column("cut_off", sa.Integer, nullable=False),
-    sa.Column("tokens_in", sa.Integer, nullable=False),
-    sa.Column("tokens_out", sa.Integer, nullable=False),
 )
 
 corrections = sa.Table(
@@ -506,9 +515,5 @@ request_features = sa.Table(
     # Requests for which documents were looked for, and for which some were found.
     sa.Column("looked_up", sa.Integer, nullable=False),
     sa.Column("found", sa.Integer, nullable=False),
-    # Requests that the mean is of.
-    sa.Column("embedded", sa.Integer, nullable=False),
-    # Mean of the random Fourier features of the prompts' vectors, as JSON; NULL without any.
-    sa.Column("fourier_mean", sa.Text),
     sa.UniqueConstraint("release_id", "reading", "window_end", name="one_row_a_release_and_window"),
 )

@@ -66,8 +66,10 @@ def start_session(
     return token
 
 
-def find_session(ledger: Ledger, token: str, limits: SessionLimits, *, now: datetime) -> Session | None:
-    """Whose token it is, or None if it is unknown, ran out, or its user is disabled."""
+def find_session(
+    ledger: Ledger, token: str, limits: SessionLimits, *, now: datetime, is_click: bool = True
+) -> Session | None:
+    """Whose token it is, or None if it is unknown, ran out, or its user is disabled. Only a click puts its end off."""
     query = (
         sa.select(
             users.c.user_id,
@@ -85,7 +87,7 @@ def find_session(ledger: Ledger, token: str, limits: SessionLimits, *, now: date
         row = connection.execute(query).mappings().first()
     if row is None:
         return None
-    if now - row["last_seen_at"] >= timedelta(seconds=_TOUCH_SECONDS):
+    if is_click and now - row["last_seen_at"] >= timedelta(seconds=_TOUCH_SECONDS):
         _touch(ledger, token, now)
     return Session(token, row["user_id"], row["name"], frozenset(row["roles"].split()), _labels(row))
 

@@ -12,6 +12,10 @@ from fine_tune_assets.ledger.schema import audit_lines, releases
 
 _SWITCHED = {"blue": "switched to blue", "green": "switched to green"}
 _RELEASE = "release "
+IMPORTED = "imported release"
+"""What the audit log calls an import."""
+AS_PLACEHOLDER = " as a placeholder"
+"""Ends the line of an import that candidates are not compared with."""
 
 
 def record_switch(connection: sa.Connection, by: str, colour: str, release_id: str) -> None:
@@ -26,7 +30,10 @@ def switched_releases_in(connection: sa.Connection) -> list[str]:
 
 
 def serving_adapter(ledger: Ledger) -> str | None:
-    """The adapter in the release that users were last switched to; None before the first switch."""
+    """The adapter in the release that users were last switched to, which the next candidate has to beat.
+
+    None before the first switch, and while an imported placeholder serves: candidates are compared with the base model then.
+    """
     with ledger.read() as connection:
         return serving_adapter_in(connection)
 
@@ -36,5 +43,17 @@ def serving_adapter_in(connection: sa.Connection) -> str | None:
     about = connection.execute(switches.order_by(audit_lines.c.position.desc()).limit(1)).scalar()
     if about is None:
         return None
-    found = sa.select(releases.c.adapter_id).where(releases.c.release_id == about.removeprefix(_RELEASE))
+    release_id = about.removeprefix(_RELEASE)
+    if is_placeholder_in(connection, release_id):
+        return None
+    found = sa.select(releases.c.adapter_id).where(releases.c.release_id == release_id)
     return str(connection.execute(found).scalar_one())
+
+
+def is_placeholder_in(connection: sa.Connection, release_id: str) -> bool:
+    """Whether its newest import was as a placeholder, by the audit log alone."""
+    lines = sa.select(audit_lines.c.about).where(
+        audit_lines.c.what == IMPORTED, audit_lines.c.about.startswith(f"{release_id} with key ", autoescape=True)
+    )
+    newest = connection.execute(lines.order_by(audit_lines.c.position.desc()).limit(1)).scalar()
+    return newest is not None and newest.endswith(AS_PLACEHOLDER)

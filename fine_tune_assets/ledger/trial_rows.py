@@ -20,10 +20,10 @@ _LETS_THROUGH = ("passed", "waived")
 @dataclass(frozen=True)
 class TrialPlan:
     percent: int
-    """Of callers, who are answered by it meanwhile; 0: nobody, and only what is replayed counts."""
+    """Of callers, who are answered by it meanwhile."""
     seconds: int
     minimum_requests: int
-    """Of users and replayed together, without which it does not pass."""
+    """Without which it does not pass."""
     maximum_seconds: int
     """With fewer requests it goes on up to this, and fails then."""
 

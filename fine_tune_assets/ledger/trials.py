@@ -1,11 +1,9 @@
-"""A ready deployment on trial: some users are answered by it, or requests are replayed to it, before all are switched to it.
+"""A ready deployment on trial: some users are answered by it before all are switched to it.
 
 Owns its beginning and its ends, and who may be asked anything in between. What is judged is in `serving.trying`. The rows are
 `trial_rows`'.
 """
 
-import json
-from dataclasses import dataclass, field
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -22,30 +20,10 @@ from fine_tune_assets.ledger.deployments import (
     select_in,
     set_in,
 )
-from fine_tune_assets.ledger.outcomes import Outcomes
 from fine_tune_assets.ledger.releases import find_release_in, require_verdict_of
-from fine_tune_assets.ledger.schema import deployment_outcomes, trial_replays, trials
+from fine_tune_assets.ledger.schema import deployment_outcomes, trials
 from fine_tune_assets.ledger.schema import deployments as deployments_table
 from fine_tune_assets.ledger.trial_rows import Trial, close_in, find_trial_in, set_begun_in
-
-
-@dataclass(frozen=True)
-class Replays:
-    """Of requests that were sent again, and whose answers nobody got."""
-
-    outcomes: Outcomes = field(default_factory=Outcomes)
-    cut_off: int = 0
-    """Answers that reached the number of tokens that was asked for."""
-    tokens_in: int = 0
-    tokens_out: int = 0
-
-    def __add__(self, other: "Replays") -> "Replays":
-        return Replays(
-            self.outcomes + other.outcomes,
-            self.cut_off + other.cut_off,
-            self.tokens_in + other.tokens_in,
-            self.tokens_out + other.tokens_out,
-        )
 
 
 def find_trial(ledger: Ledger, deployment_id: str) -> Trial | None:
@@ -76,8 +54,8 @@ def begin_trial(ledger: Ledger, deployment_id: str, now: datetime) -> None:
             close_in(connection, deployment_id, "waived", "no other engine answers users")
             return
         # Of a trial that was interrupted: requests that failed since the engine was gone would count against the new one.
-        for table in (trial_replays, deployment_outcomes):
-            connection.execute(table.delete().where(table.c.deployment_id == deployment_id))
+        counted = deployment_outcomes.c.deployment_id == deployment_id
+        connection.execute(deployment_outcomes.delete().where(counted))
         set_begun_in(connection, deployment_id, now)
         audit.append(connection, SUPERVISOR, "began trial", f"deployment {deployment_id}")
 
@@ -137,42 +115,3 @@ def _closed_gate_in(connection: sa.Connection, release_id: str) -> str | None:
     except GateClosedError as error:
         return str(error)
     return None
-
-
-def add_replays(ledger: Ledger, deployment_id: str, counted: Replays) -> None:
-    here = trial_replays.c.deployment_id == deployment_id
-    with ledger.begin() as connection:
-        known = _replays_in(connection, deployment_id)
-        values = _values(counted if known is None else known + counted)
-        if known is None:
-            connection.execute(trial_replays.insert().values(deployment_id=deployment_id, **values))
-        else:
-            connection.execute(trial_replays.update().where(here).values(**values))
-
-
-def replays_of(ledger: Ledger, deployment_id: str) -> Replays:
-    """Since its trial began."""
-    with ledger.read() as connection:
-        return _replays_in(connection, deployment_id) or Replays()
-
-
-def _replays_in(connection: sa.Connection, deployment_id: str) -> Replays | None:
-    query = sa.select(trial_replays).where(trial_replays.c.deployment_id == deployment_id)
-    row = connection.execute(query).mappings().first()
-    if row is None:
-        return None
-    outcomes = Outcomes(row["answered"], row["failed"], tuple(json.loads(row["durations"])), row["identifiers"])
-    return Replays(outcomes, row["cut_off"], row["tokens_in"], row["tokens_out"])
-
-
-def _values(replays: Replays) -> dict[str, object]:
-    outcomes = replays.outcomes
-    return {
-        "answered": outcomes.answered,
-        "failed": outcomes.failed,
-        "identifiers": outcomes.identifiers,
-        "durations": json.dumps(outcomes.durations),
-        "cut_off": replays.cut_off,
-        "tokens_in": replays.tokens_in,
-        "tokens_out": replays.tokens_out,
-    }

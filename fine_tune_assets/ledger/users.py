@@ -60,15 +60,19 @@ def create_user(
     now: datetime,
     by: str = OPERATOR,
     labels: Collection[str] = (),
+    is_by_link: bool = False,
 ) -> User:
-    """Raises LedgerError for a taken name or identity, an unknown role, a word that is no label, a weak password or no way in."""
+    """`is_by_link`: signs in by one-time links, and needs neither password nor identity.
+
+    Raises LedgerError for a taken name or identity, an unknown role, a word that is no label, a weak password or no way in.
+    """
     spelt = " ".join(name.split())
     if not spelt or len(spelt) > 200 or not spelt.isprintable():
         raise LedgerError(
             "A user needs a name of at most 200 characters, none of them invisible: it is who decisions are recorded as "
             "coming from."
         )
-    if password is None and oidc_identity is None:
+    if password is None and oidc_identity is None and not is_by_link:
         raise LedgerError(f"{spelt} needs a password or an OIDC identity to sign in with.")
     if password is not None:
         check_password(password, spelt)

@@ -14,6 +14,7 @@ from typing import Any
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.files import folder_written_aside, write_bytes
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.records import Verdict
 from fine_tune_assets.core.signing import (
     SignatureError,
@@ -99,10 +100,10 @@ def require_document(folder: Path, keys: Path, verdict: Verdict) -> None:
     except FineTuneError as error:
         raise SignatureError(
             f"Verdict {verdict.verdict_id} is not proven by a document of this installation. {error} "
-            "Materialize promotion_verdicts again."
+            f"{materialize_hint('promotion_verdicts')}"
         ) from error
     if not is_same:
         raise SignatureError(
-            f"Verdict {verdict.verdict_id} in the ledger is not what was signed. Materialize promotion_verdicts again, and find "
-            "out who changed it."
+            f"Verdict {verdict.verdict_id} in the ledger is not what was signed. Find out who changed it. "
+            + materialize_hint("promotion_verdicts")
         )

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_json, short
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.missing_grades import why_unsignable
 from fine_tune_assets.core.records import CANDIDATE_KEY, Verdict
 from fine_tune_assets.ledger import audit
@@ -66,7 +67,7 @@ def record_verdict(ledger: Ledger, verdict: Verdict) -> None:
         raise LedgerError(f"Verdict {verdict.verdict_id} does not carry its own fingerprint. Use verdict_id_of().")
     row = {**vars(verdict), "reasons": json.dumps(list(verdict.reasons)), "recorded_at": datetime.now(UTC)}
     with ledger.begin() as connection:
-        newest = _latest(connection, **_fingerprints(verdict))
+        newest = latest_verdict_in(connection, **_fingerprints(verdict))
         if newest is None or newest.verdict_id != verdict.verdict_id:
             connection.execute(verdicts.insert().values(**row))
             audit.append(connection, JUDGE, f"recorded verdict {verdict.decision}", verdict.verdict_id)
@@ -92,7 +93,7 @@ def sign_hold(ledger: Ledger, verdict_id: str, approver: str, reason: str) -> No
             )
         if why := why_unsignable(verdict.evidence):
             raise GateClosedError(f"Verdict {verdict_id} can't be signed. {why}")
-        newest = _latest(connection, **_fingerprints(verdict))
+        newest = latest_verdict_in(connection, **_fingerprints(verdict))
         if newest is None or newest.verdict_id != verdict_id:
             raise GateClosedError(
                 f"Verdict {verdict_id} is not the newest on its candidate: it decides nothing any more."
@@ -132,7 +133,7 @@ def latest_verdict(
 ) -> Verdict | None:
     """The newest verdict on exactly these fingerprints, whatever it says."""
     with ledger.read() as connection:
-        return _latest(connection, adapter_id, base_fingerprint, instruction_set_fingerprint)
+        return latest_verdict_in(connection, adapter_id, base_fingerprint, instruction_set_fingerprint)
 
 
 def require_promotion(
@@ -154,16 +155,16 @@ def require_promotion_in(
 
     `has_served`: users go back to what served them before. It need not be better than what serves now, which failed them.
     """
-    verdict = _latest(connection, adapter_id, base_fingerprint, instruction_set_fingerprint)
+    verdict = latest_verdict_in(connection, adapter_id, base_fingerprint, instruction_set_fingerprint)
     if verdict is None:
         raise GateClosedError(
             f"Adapter {adapter_id} has no verdict for this base model and instruction set. "
-            "Materialize promotion_verdicts first."
+            f"{materialize_hint('promotion_verdicts')}"
         )
     if not is_whole(verdict):
         raise GateClosedError(
             f"Verdict {verdict.verdict_id} on adapter {adapter_id} was changed after it was recorded. "
-            "Materialize promotion_verdicts again, and find out who changed the ledger."
+            f"Find out who changed the ledger. {materialize_hint('promotion_verdicts')}"
         )
     if verdict.decision != "promote" and not (verdict.decision == "hold" and _signers(connection, verdict.verdict_id)):
         raise GateClosedError(_closed_message(verdict))
@@ -171,7 +172,7 @@ def require_promotion_in(
     if not has_served and serving not in (verdict.incumbent, adapter_id):
         raise GateClosedError(
             f"Verdict {verdict.verdict_id} compared adapter {adapter_id} with {verdict.incumbent}, and {serving} serves now. "
-            "Materialize judge_scores and promotion_verdicts again."
+            f"{materialize_hint('judge_scores', 'promotion_verdicts')}"
         )
     return verdict
 
@@ -181,7 +182,7 @@ def _closed_message(verdict: Verdict) -> str:
     if verdict.decision == "hold" and why_unsignable(verdict.evidence):
         step = "Add the evidence it lacks: without it nobody can sign."
     elif verdict.decision == "hold":
-        step = f"Add the evidence it lacks, or let an approver sign it: fine-tune verdicts sign {verdict.verdict_id}"
+        step = f"Add the evidence it lacks, or let an approver sign it: `fine-tune verdicts sign {verdict.verdict_id}`"
     else:
         step = "Train a better adapter: a refusal can't be signed."
     return (
@@ -196,7 +197,7 @@ def _signers(connection: sa.Connection, verdict_id: str) -> list[str]:
     return [who for who in rows.scalars().all() if audit.has_line(connection, who, SIGNED, verdict_id)]
 
 
-def _latest(
+def latest_verdict_in(
     connection: sa.Connection, adapter_id: str, base_fingerprint: str, instruction_set_fingerprint: str
 ) -> Verdict | None:
     query = sa.select(verdicts).where(

@@ -309,7 +309,7 @@ class _Tracer:
         erasure = find_erasure(self._ledger, patient_key)
         if not reports and not examples and erasure is None:
             raise UnknownIdError(
-                "Nothing here is of a patient with this key. Make it from the id: fine-tune trace patient-key"
+                "Nothing here is of a patient with this key. Make it from the id: `fine-tune trace patient-key`"
             )
         self._look_up_reports(reports)
         marks = releases_that_saw(self._ledger, patient_key)

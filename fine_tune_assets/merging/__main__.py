@@ -31,6 +31,7 @@ def merge(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
 def export(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     merged = Path(request["merged_folder"])
     require_folder(merged, request["weights_fingerprint"], "merged model")
+    require_folder(Path(request["adapter_folder"]), request["adapter_id"], "adapter")
     from fine_tune_assets.merging.exports import Export, export_all
     from fine_tune_assets.merging.probes import held_out_conversations
 
@@ -41,6 +42,8 @@ def export(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
             request["system_prompt"],
             request["turn_end_id"],
             Path(request["llmcompressor_python"]),
+            Path(request["adapter_folder"]),
+            request["base_gguf"],
         ),
         {name: ParityLimits(**limits) for name, limits in request["limits"].items()},
         held_out_conversations(Path(request["instruction_set"])),

@@ -16,7 +16,7 @@ from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT
 from fine_tune_assets.engines.portable import make_portable
 from fine_tune_assets.engines.transformers_models import load_tokenizer
 from fine_tune_assets.merging.gguf import run_program
-from fine_tune_assets.merging.llama_cpp_reading import ExportError
+from fine_tune_assets.merging.gguf_reading import ExportError
 from fine_tune_assets.merging.merging import TOKENIZER_FILES
 from fine_tune_assets.merging.parity import Reading
 from fine_tune_assets.merging.probes import MAX_NEW_TOKENS, Probes

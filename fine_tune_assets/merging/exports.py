@@ -16,20 +16,16 @@ from fine_tune_assets.core.errors import FineTuneError, GateClosedError
 from fine_tune_assets.core.files import folder_written_aside, written_aside
 from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_folder
 from fine_tune_assets.core.progress import Progress
+from fine_tune_assets.engines.bundled_model import find_base_gguf
 from fine_tune_assets.engines.transformers_models import load_tokenizer
 from fine_tune_assets.merging.compressed import compress, read_compressed
 from fine_tune_assets.merging.gguf import Converter
-from fine_tune_assets.merging.llama_cpp_reading import (
-    opened,
-    read_gguf,
-    require_contract,
-    require_same_tokens,
-    tensor_types,
-)
+from fine_tune_assets.merging.gguf_reading import ExportError, GgufFiles, read_gguf, tensor_types
+from fine_tune_assets.merging.lora_gguf import base_config_of, write_lora_gguf
 from fine_tune_assets.merging.parity import Parity, Reading, compared
 from fine_tune_assets.merging.probes import Probes, make_probes, write_probes_file
 from fine_tune_assets.merging.reading import loaded, read_model
-from fine_tune_assets.recipes.exports import GGUF_FORMATS, ParityLimits
+from fine_tune_assets.recipes.exports import GGUF_FORMATS, LORA, ParityLimits
 
 LOCK = ".exporting.lock"
 
@@ -45,6 +41,10 @@ class Export:
     """The token that the model learned to stop with."""
     compressing_python: Path
     """Of the environment with llmcompressor."""
+    adapter: Path
+    """What was merged, as PEFT stores it."""
+    base_gguf: str
+    """SHA-256 of the GGUF that the base model was made from; empty for a base of another origin."""
 
 
 @dataclass(frozen=True)
@@ -110,20 +110,28 @@ def _gguf(
 ) -> Exported:
     file = export.exports_dir / f"{export.merged.name}.{name}.gguf"
     with written_aside(file) as aside:
-        converter.write(name, aside)
-        reading = _read_gguf(aside, export, probes)
+        files = _written(export, name, aside, converter)
+        reading = read_gguf(files, probes, export.system_prompt, read_chat_template(export.merged), export.turn_end_id)
         parity = _near_enough(name, wanted, reading, probes, limits)
         types = tensor_types(aside)
-    converter.made[name] = file
+    if name != LORA:
+        converter.made[name] = file
     answers = write_probes_file(file.with_suffix(".probes.json"), probes, reading.replies)
     return Exported(name, "", parity, file, fingerprint_file(file), file.stat().st_size, types, answers)
 
 
-def _read_gguf(file: Path, export: Export, probes: Probes) -> Reading:
-    with opened(file, probes.longest) as served:
-        require_contract(served, read_chat_template(export.merged), export.turn_end_id)
-        require_same_tokens(served, probes)
-        return read_gguf(served, probes, export.system_prompt)
+def _written(export: Export, name: str, file: Path, converter: Converter) -> GgufFiles:
+    if name != LORA:
+        converter.write(name, file)
+        return GgufFiles(file)
+    base = find_base_gguf(export.base_gguf)
+    if base is None:
+        raise ExportError(
+            f"{LORA} is served on top of the GGUF that the base model was made from, which is not installed. Choose "
+            "another export."
+        )
+    write_lora_gguf(export.adapter, base_config_of(export.merged), file)
+    return GgufFiles(base, file)
 
 
 def _near_enough(name: str, wanted: Reading, reading: Reading, probes: Probes, limits: ParityLimits) -> Parity:

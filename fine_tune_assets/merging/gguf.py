@@ -13,7 +13,7 @@ from typing import Any
 
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.engines.processes import start_process
-from fine_tune_assets.merging.llama_cpp_reading import ExportError
+from fine_tune_assets.merging.gguf_reading import ExportError
 from fine_tune_assets.merging.quantising import TYPES
 from fine_tune_assets.merging.shards import stored_tensors
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.core.hints import materialize_hint
 
 _LIMITS = {
     "mean_kl": "maximum_kl",
@@ -25,8 +26,8 @@ def require_parity(row: Mapping[str, Any]) -> None:
     if row.get("is_passed") is None:
         asset = "quantized_weights" if row.get("format") else "merged_weights"
         raise GateClosedError(
-            f"There is no parity on record for the {name} weights: they were made by an older version. Make them again: "
-            f"fine-tune materialize --again {asset}"
+            f"There is no parity on record for the {name} weights: they were made by an older version. "
+            + materialize_hint(asset)
         )
     if not row["is_passed"]:
         raise GateClosedError(
@@ -57,7 +58,8 @@ def parity_certificate(
 
 
 def missing_proof(parity: Mapping[str, Any], adapter_id: str, served_fingerprint: str) -> str:
-    """Why the hops do not lead from the adapter to what is served, each passed; empty if they do."""
+    """Why the hops do not lead from the adapter to what is served, each passed and each figure within its limit; empty if they
+    do. Figures are compared with limits anew: that a hop passed is not taken on its word."""
     if not parity["hops"]:
         return "there is no hop"
     reached = adapter_id
@@ -65,10 +67,23 @@ def missing_proof(parity: Mapping[str, Any], adapter_id: str, served_fingerprint
         name = f"the hop from {hop['from']} to {hop['to']}"
         if hop["is_passed"] is not True:
             return f"{name} did not pass"
+        if beyond := _beyond_limits(hop):
+            return f"{name} is said to have passed, and {beyond}"
         if hop["from_fingerprint"] != reached:
             return f"{name} starts at something else than what was there before it"
         reached = hop["to_fingerprint"]
     return "" if reached == served_fingerprint else "the last hop does not end at the model that is served"
+
+
+def _beyond_limits(hop: Mapping[str, Any]) -> str:
+    """The first figure that is not within its limit, in words; one that is missing or no number is within none."""
+    for figure, limit in _LIMITS.items():
+        value, bound = hop["figures"].get(figure), hop["limits"].get(limit)
+        if not all(isinstance(one, int | float) and not isinstance(one, bool) for one in (value, bound)):
+            return f"its {figure} or the limit of it is missing"
+        if not (value >= bound if limit.startswith("minimum") else value <= bound):
+            return f"its {figure} is {value:g}, limit {bound:g}"
+    return ""
 
 
 def shown_hops(parity: Mapping[str, Any]) -> list[tuple[Any, ...]]:

@@ -15,7 +15,7 @@ from fine_tune_assets.core.files import folder_written_aside, write_bytes, write
 from fine_tune_assets.core.prompt_contract import PromptContract
 from fine_tune_assets.core.release_keys import ensure_signing_key
 from fine_tune_assets.core.release_signing import sign_release, verify_signed_release
-from fine_tune_assets.core.releases import MODEL, PROMPT, WEIGHTS, ReleaseError, ReleaseFolder, write_manifest
+from fine_tune_assets.core.releases import ADAPTER, MODEL, PROMPT, WEIGHTS, ReleaseError, ReleaseFolder, write_manifest
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class ReleaseParts:
     """What goes into a release."""
 
     model: Path
-    """A GGUF file, or the folder of merged weights."""
+    """A GGUF file, or the folder of merged weights. With `base_gguf` among the facts, the file is an adapter on top of it."""
     contract: PromptContract
     facts: Mapping[str, Any]
     """For the manifest."""
@@ -63,7 +63,7 @@ def _write(folder: Path, parts: ReleaseParts, once: HashedOnce) -> str:
     if parts.model.is_dir():
         _take_folder(parts.model, folder / WEIGHTS)
     else:
-        _link(parts.model, folder / MODEL)
+        _link(parts.model, folder / (ADAPTER if "base_gguf" in parts.facts else MODEL))
     write_text(folder / PROMPT, parts.contract.as_json())
     for name, source in parts.files.items():
         _link(source, folder / name)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 
 from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.sample_subjects import key_for
 from fine_tune_assets.phi import surrogate_numbers as numbers
 from fine_tune_assets.phi.ages import UNKNOWN_AGE, generalise_age, is_recognised_age
 from fine_tune_assets.phi.date_shifts import shifted
@@ -45,7 +46,8 @@ class SurrogateText:
 
 @dataclass(frozen=True, repr=False)
 class Surrogates:
-    """Replaces findings. What it gives depends on key, profile, patient and value, never on the order of reports.
+    """Replaces findings. What it gives depends on key, profile, patient and value, never on the order of reports; for subjects
+    of the unchanged sample the key is public.
 
     `is_taken` is asked with a normalised value; build it with `corpus_lookup`. It has to know the whole corpus from the
     start: a value that it learns of later may be in use already, which `SurrogateText.values` lets you find.
@@ -82,7 +84,7 @@ class Surrogates:
         return days if days < 0 else days + 1
 
     def _source(self, patient_key: str) -> KeyedSource:
-        return KeyedSource(self.secret, ("surrogates", self.profile.name, patient_key))
+        return KeyedSource(key_for(patient_key, self.secret), ("surrogates", self.profile.name, patient_key))
 
     def _surrogate(self, text: str, span: Span, source: KeyedSource, used: Used) -> str:
         value = text[span.start : span.end]

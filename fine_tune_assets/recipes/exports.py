@@ -9,10 +9,12 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-GgufFormat = Literal["f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m"]
+GgufFormat = Literal["lora_f16", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m"]
 CompressedFormat = Literal["fp8_dynamic", "w4a16"]
 """Folders of compressed Safetensors, by llmcompressor, for engines on a GPU."""
 ExportFormat = GgufFormat | CompressedFormat
+LORA = "lora_f16"
+"""The adapter alone, which llama.cpp applies to the GGUF that the base model was made from."""
 GGUF_FORMATS: tuple[str, ...] = get_args(GgufFormat)
 COMPRESSED_FORMATS: tuple[str, ...] = get_args(CompressedFormat)
 _Share = Annotated[float, Field(ge=0, le=1)]
@@ -34,6 +36,7 @@ class ParityLimits:
 
 
 DEFAULT_LIMITS: Mapping[str, ParityLimits] = {
+    LORA: ParityLimits(0.02, 0.88, 0.125, 0.03),
     "f16": ParityLimits(0.002, 0.995, 0.75, 0.01),
     "bf16": ParityLimits(0.002, 0.99, 0.5, 0.01),
     "q8_0": ParityLimits(0.02, 0.88, 0.125, 0.03),

@@ -103,6 +103,9 @@ more outputs that belong to another report, and flags more that only say it in o
 Heading = HeadingText | Annotated[tuple[HeadingText, ...], Field(min_length=1)]
 """The heading of a section; several ways to write it; or, between slashes, a regular expression for the whole heading."""
 
+OtherHeadings = tuple[Heading, ...]
+"""Headings of sections that the task does not use: they end the section before them. Common ones are known by themselves."""
+
 
 @dataclass(frozen=True, config=_STRICT)
 class SectionTask:
@@ -116,6 +119,9 @@ class SectionTask:
     kind: Literal["sections"] = "sections"
     shared_words_floor: SharedWords = 0.0
     """Off: a plan need not repeat the findings. 0.25 where the output tells the input in other words."""
+    labels: tuple[Text, ...] = ()
+    """For a task that sorts reports: the outputs that there are. A report with another output makes no example."""
+    other_headings: OtherHeadings = ()
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -132,6 +138,7 @@ class FieldTask:
     answer_if_normal: Text = "No abnormal value."
     decimal_commas: bool = False
     """Whether 5,2 is five and a fifth."""
+    other_headings: OtherHeadings = ()
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -165,6 +172,7 @@ class ModelTask:
     max_new_tokens: Positive
     """More takes longer; an output that reaches it is cut off and flagged."""
     shared_words_floor: SharedWords = 0.0
+    other_headings: OtherHeadings = ()
 
 
 Task = SectionTask | FieldTask | PairTask | ModelTask
@@ -197,6 +205,7 @@ FlagKind = Literal[
     "flag contradicts range",
     "contradiction",
     "label noise",
+    "may be cut short",
     "drafted by a model",
 ]
 """What a reviewer can be warned of."""
@@ -543,20 +552,21 @@ class CorrectionSettings:
 
 @dataclass(frozen=True, config=_STRICT)
 class DriftSettings:
-    """From where on requests are not like the training set any more. An alarm stops nothing: it tells people."""
+    """From where on requests are not like the training set any more. An alarm stops nothing: it tells people, and the next
+    training needs fewer new examples."""
 
     psi: Annotated[float, Field(gt=0)] = 0.2
     """Population stability index up to which there is no alarm, however sure it is that it is no chance. Higher is quieter."""
     false_alarm_fraction: Annotated[float, Field(ge=0.0005, le=0.5)] = 0.01
     """Of windows of requests that are like the training set, over all features together. Lower finds a shift later."""
-    reference_examples: Annotated[int, Field(ge=50, le=10_000)] = 1000
-    """Training examples, at most, whose topic is looked at. More find smaller shifts and take longer, once a release."""
 
 
 @dataclass(frozen=True, config=_STRICT)
 class RetrainSettings:
     minimum_new_examples: Positive
     """Training starts by itself when the instruction set has this many new training examples."""
+    minimum_new_after_drift: Positive = 10
+    """And when it has this many, if fewer, while the newest window of requests is not like the training set."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -585,7 +595,12 @@ class Recipe:
     engine: Literal["llama_cpp", "vllm"]
     """What serves users: llama.cpp a GGUF file, vLLM the merged weights."""
     retrain: RetrainSettings
-    reviewed_flags: tuple[FlagKind, ...] = ("contradiction", "label noise", "flag contradicts range")
+    reviewed_flags: tuple[FlagKind, ...] = (
+        "contradiction",
+        "label noise",
+        "flag contradicts range",
+        "may be cut short",
+    )
     """A draft with one of these flags waits for a reviewer even from a trusted source; what a model wrote always does."""
     general_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of general data in the train split: it guards against forgetting."""

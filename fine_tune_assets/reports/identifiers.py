@@ -52,11 +52,6 @@ def patient_key(secret: bytes, patient: str) -> str:
     return keyed_hash(secret, patient)
 
 
-def key_of_patient(secret: bytes, patient_id: str, patient_name: str) -> str:
-    """The key under which the reports of a patient stand. Raises UnreadableError if neither id nor name is given."""
-    return patient_key(secret, patient_of(patient_id, patient_name))
-
-
 def patient_of(patient_id: str, patient_name: str) -> str:
     """What the patient's key is made from: the id, else the name without case and spacing. Raises UnreadableError."""
     patient = composed(patient_id) or " ".join(unicodedata.normalize("NFKC", patient_name).casefold().split())

@@ -6,6 +6,7 @@ A file that holds anybody else, or anything that could not be read, is never tou
 
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from fine_tune_assets.core.errors import FineTuneError
@@ -14,11 +15,12 @@ from fine_tune_assets.reports.batches import Ignored, fingerprint_batch, list_fi
 from fine_tune_assets.reports.contents import BatchContents
 from fine_tune_assets.reports.dispatching import FHIR_FORMATS, BatchReader, Outcome
 from fine_tune_assets.reports.found import ReadDocument
-from fine_tune_assets.reports.identifiers import ReadReport, patient_key
+from fine_tune_assets.reports.identifiers import ReadReport
 from fine_tune_assets.reports.isolation import IsolatedDocuments
 from fine_tune_assets.reports.limits import ReadLimits
 from fine_tune_assets.reports.ocr import find_ocr
 from fine_tune_assets.reports.quarantine import UnreadableError
+from fine_tune_assets.reports.sample_reports import SubjectKeys, keys_of_outcomes
 
 _OF_NO_REPORT = frozenset({Ignored.ARCHIVE, Ignored.SIDECAR})
 """Entries of an archive that are accounted for by the reports in it."""
@@ -55,15 +57,17 @@ def patient_files(
     before = fingerprint_batch(folder)
     contents = BatchContents(folder, list_files(folder))
     reader = BatchReader(limits, read_document)
+    about = read_batch_file(contents)
     by_file: dict[Path, list[Outcome]] = defaultdict(list)
-    for outcome in reader.read(contents, read_batch_file(contents)):
+    for outcome in reader.read(contents, about):
         by_file[_file_of(outcome.path, contents)].append(outcome)
+    keys = keys_of_outcomes(chain(*by_file.values()), secret, folder.name, about.source)
     if fingerprint_batch(folder) != before or contents.version() != before:
         raise ChangedMeanwhileError(f"Batch {folder.name} was written to meanwhile. Erase again once that is over.")
     own: list[Path] = []
     shared: list[SharedFile] = []
     for path, outcomes in by_file.items():
-        of_patient = [o for o in outcomes if _is_of(o, secret, key)]
+        of_patient = [o for o in outcomes if _is_of(o, keys, key)]
         if of_patient and len(of_patient) == len(outcomes) and not _may_hold_more(path, reader):
             own += [folder / path, *(folder / sidecar for sidecar in _own_sidecars(path, contents))]
         elif of_patient:
@@ -106,8 +110,8 @@ def _own_sidecars(path: Path, contents: BatchContents) -> list[Path]:
     return [] if sidecar is None or others else [sidecar]
 
 
-def _is_of(outcome: Outcome, secret: bytes, key: str) -> bool:
-    return isinstance(outcome.came, ReadReport) and patient_key(secret, outcome.came.patient) == key
+def _is_of(outcome: Outcome, keys: SubjectKeys, key: str) -> bool:
+    return isinstance(outcome.came, ReadReport) and keys.key_of(outcome.came.patient) == key
 
 
 def _may_hold_more(path: Path, reader: BatchReader) -> bool:

@@ -3,7 +3,7 @@
 Owns the order, the ids and that nothing is lost. How a file is read is in dispatching.py and formats/.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +20,12 @@ from fine_tune_assets.reports.batches import BATCH_FILE, BatchFiles, BatchFolder
 from fine_tune_assets.reports.contents import BatchContents
 from fine_tune_assets.reports.dispatching import BatchReader, Outcome
 from fine_tune_assets.reports.found import ReadDocument
-from fine_tune_assets.reports.identifiers import ReadReport, composed, patient_key
+from fine_tune_assets.reports.identifiers import ReadReport, composed
 from fine_tune_assets.reports.isolation import IsolatedDocuments
 from fine_tune_assets.reports.limits import ReadLimits
 from fine_tune_assets.reports.ocr import find_ocr
 from fine_tune_assets.reports.quarantine import Reason, UnreadableError
+from fine_tune_assets.reports.sample_reports import SubjectKeys, keys_of_outcomes
 
 
 @dataclass(frozen=True)
@@ -112,15 +113,16 @@ def read_files(
         reader = BatchReader(limits, read_document)
         try:
             about = read_batch_file(contents)
-            outcomes = _without_repeated_ids(_without_erased(reader.read(contents, about), patient_secret, erased))
+            outcomes = list(reader.read(contents, about))
         except UnreadableError as error:
             about = BatchFile()
-            outcomes = iter(reader.refuse(contents, Path(BATCH_FILE), error))
+            outcomes = reader.refuse(contents, Path(BATCH_FILE), error)
+        keys = keys_of_outcomes(outcomes, patient_secret, batch, about.source)
         reports: list[dict[str, Any]] = []
         unreadable: list[dict[str, Any]] = []
-        for outcome in outcomes:
+        for outcome in _without_repeated_ids(_without_erased(outcomes, keys, erased)):
             if isinstance(outcome.came, ReadReport):
-                reports.append(_report_row(outcome.came, outcome.path, batch, about.source, patient_secret))
+                reports.append(_report_row(outcome.came, outcome.path, batch, about.source, keys))
             else:
                 unreadable.append(_unreadable_row(outcome, outcome.came, batch))
     if not reports and not unreadable:
@@ -146,24 +148,24 @@ def _without_repeated_ids(outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
             yield outcome
 
 
-def _without_erased(outcomes: Iterator[Outcome], secret: bytes, erased: Collection[str]) -> Iterator[Outcome]:
+def _without_erased(outcomes: Iterable[Outcome], keys: SubjectKeys, erased: Collection[str]) -> Iterator[Outcome]:
     """Refuse the reports of erased patients, and say where they lie: whoever sends them can leave them out."""
     for outcome in outcomes:
-        if erased and isinstance(outcome.came, ReadReport) and patient_key(secret, outcome.came.patient) in erased:
+        if isinstance(outcome.came, ReadReport) and keys.is_erased(outcome.came.patient, erased):
             refused = UnreadableError(Reason.ERASED_PATIENT, "Its patient was erased. Remove it from the batch folder.")
             yield Outcome(outcome.path, outcome.record, refused, outcome.size_bytes)
         else:
             yield outcome
 
 
-def _report_row(report: ReadReport, path: Path, batch: str, source: str, secret: bytes) -> dict[str, Any]:
+def _report_row(report: ReadReport, path: Path, batch: str, source: str, keys: SubjectKeys) -> dict[str, Any]:
     # Else a name that the metadata writes in one form of Unicode is not found where the text has it in the other.
     text = composed(report.text)
     return {
         "report_id": f"{batch}/{report.local_id}",
         "batch": batch,
         "source": source,
-        "patient_key": patient_key(secret, report.patient),
+        "patient_key": keys.key_of(report.patient),
         "text": text,
         "known_identifiers": [{"kind": i.kind.value, "value": composed(i.value)} for i in report.identifiers],
         "origin_file": shown_path(path),

@@ -24,6 +24,6 @@ def reader_version() -> str:
 
 
 def version_of_rules(folder: Path, parsers: Iterable[str], has_ocr: bool) -> str:
-    """Changes with the code below `folder`, the parsing libraries, and the presence of an OCR program."""
-    rules = [fingerprint_file(path) for path in sorted(folder.rglob("*.py"))]
+    """Changes with the code and lists below `folder`, the parsing libraries, and the presence of an OCR program."""
+    rules = [fingerprint_file(path) for kind in ("*.py", "*.txt") for path in sorted(folder.rglob(kind))]
     return combine([*rules, *parsers, f"ocr {has_ocr}"])

@@ -26,6 +26,7 @@ from typing import Any
 from fine_tune_assets.core.chat import Message
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import short
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.retrieval_contract import (
     EVERYONE,
     AnsweredFrom,
@@ -109,8 +110,8 @@ class LiveKnowledge:
         live = live_knowledge(self._ledger, index_format)
         if live is None:
             raise NoLiveKnowledgeError(
-                "No knowledge index that fits the live release has passed its checks. Materialize knowledge_indexes and "
-                "served_knowledge, or build a release again."
+                "No knowledge index that fits the live release has passed its checks. "
+                + materialize_hint("knowledge_indexes", "served_knowledge")
             )
         return live.index_fingerprint
 

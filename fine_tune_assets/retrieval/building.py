@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fine_tune_assets.core.files import make_folder, write_text
 from fine_tune_assets.core.fingerprints import combine, fingerprint_table, short
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.embeddings.passages import means_of
 from fine_tune_assets.retrieval.searching import Index
 from fine_tune_assets.retrieval.stores import Floats, KnowledgeStoreError, Store, searched_texts
@@ -54,7 +55,7 @@ def _rarity(folder: Path, fingerprint: str) -> Rarity:
         return Rarity(int(said["chunks"]), dict(said["counts"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise KnowledgeStoreError(
-            f"The knowledge index {short(fingerprint)} lacks its list of words. Materialize knowledge_indexes again."
+            f"The knowledge index {short(fingerprint)} lacks its list of words. {materialize_hint('knowledge_indexes')}"
         ) from error
 
 

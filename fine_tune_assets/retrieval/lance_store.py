@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import uuid
+import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pyarrow as pa
 
 from fine_tune_assets.core.files import make_folder, write_text
 from fine_tune_assets.core.fingerprints import fingerprint_files, short
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.retrieval.stores import (
     COLUMNS,
     LANCEDB,
@@ -69,7 +71,7 @@ class LanceStore:
         folder = self._of(fingerprint)
         if not _is_sound(folder, fingerprint):
             raise KnowledgeStoreError(
-                f"The knowledge index {folder.name} is missing or was changed. Materialize knowledge_indexes again."
+                f"The knowledge index {folder.name} is missing or was changed. {materialize_hint('knowledge_indexes')}"
             )
         return _OpenTable(folder) if _record(folder)["chunks"] else NoChunks()
 
@@ -87,9 +89,7 @@ class LanceStore:
 
 class _OpenTable:
     def __init__(self, folder: Path) -> None:
-        import lancedb
-
-        self._table = lancedb.connect(folder).open_table(_TABLE)
+        self._table = _lancedb().connect(folder).open_table(_TABLE)
 
     def nearest(self, vector: Floats, sees: Sees, limit: int) -> list[Hit]:
         if not sees.sorted_labels:
@@ -144,15 +144,22 @@ def _where(sees: Sees) -> str:
     )
 
 
-def _write(folder: Path, chunks: pa.Table, vectors: Floats) -> None:
+def _lancedb() -> Any:
+    """The library, imported late. Its warning about forks concerns children that use it: ours execute another program."""
     import lancedb
+
+    warnings.filterwarnings("ignore", "lancedb fork support is experimental", RuntimeWarning)
+    return lancedb
+
+
+def _write(folder: Path, chunks: pa.Table, vectors: Floats) -> None:
     from lancedb.index import FTS
 
     kept = chunks.select(_KEPT).append_column(
         "vector", pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
     )
     kept = kept.append_column("searched", pa.array(searched_texts(chunks)))
-    table = lancedb.connect(folder).create_table(_TABLE, kept)
+    table = _lancedb().connect(folder).create_table(_TABLE, kept)
     table.create_index(
         "searched", config=FTS(language="English", stem=True, remove_stop_words=True, ascii_folding=True)
     )

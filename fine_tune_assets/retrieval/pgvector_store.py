@@ -12,6 +12,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from fine_tune_assets.core.fingerprints import short
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.retrieval.stores import (
     COLUMNS,
     NAMED_COLUMNS,
@@ -72,7 +73,7 @@ class PgvectorStore:
         name = _PREFIX + short(fingerprint)
         with _said(), self._engine.connect() as connection:
             if not _is_there(connection, name):
-                raise KnowledgeStoreError(f"There is no table {name}. Materialize knowledge_indexes again.")
+                raise KnowledgeStoreError(f"There is no table {name}. {materialize_hint('knowledge_indexes')}")
             is_empty = connection.execute(sa.text(f"SELECT 1 FROM {name} LIMIT 1")).first() is None
         return NoChunks() if is_empty else _OpenTable(self._engine, name)
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from fine_tune_assets.core.releases import ReleaseFolder
 from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.engines.bundled_model import find_base_gguf
 from fine_tune_assets.engines.gguf_header import cache_bytes_per_token, read_gguf_header
+from fine_tune_assets.engines.running import EngineError
 from fine_tune_assets.engines.vllm import has_gpu
 
 GIB = 2**30
@@ -20,6 +22,27 @@ VLLM_PROGRAM_BYTES = int(2.5 * GIB)
 in each."""
 _UNKNOWN_CACHE_BYTES = 131_072
 """Of one token, where the file does not say: what Llama 3 8B takes."""
+
+
+@dataclass(frozen=True)
+class GgufFiles:
+    """What llama.cpp is started on."""
+
+    model: Path
+    adapter: Path | None
+
+
+def gguf_files_of(release: ReleaseFolder) -> GgufFiles:
+    """Raises EngineError if the base GGUF that the release's adapter belongs to is not installed."""
+    if not release.base_gguf:
+        return GgufFiles(release.model, None)
+    base = find_base_gguf(release.base_gguf)
+    if base is None:
+        raise EngineError(
+            f"Release {release.release_id} is an adapter on the base model {release.base_gguf[:12]}, which is not installed "
+            "here. Run `make setup`, or build the release with an export that holds the whole model."
+        )
+    return GgufFiles(base, release.model)
 
 
 @dataclass(frozen=True)
@@ -51,8 +74,10 @@ def need_of(release: ReleaseFolder, settings: Settings, parallel: int) -> Need:
             return Need(0, 0, VLLM_PROGRAM_BYTES)
         return Need(_size(release.model), settings.vllm_cache_gb * GIB, VLLM_PROGRAM_BYTES)
     tokens = settings.engine_context_tokens * parallel
-    per_token = cache_bytes_per_token(read_gguf_header(release.model)) or _UNKNOWN_CACHE_BYTES
-    return Need(_size(release.model), per_token * tokens, LLAMA_PROGRAM_BYTES)
+    files = gguf_files_of(release)
+    per_token = cache_bytes_per_token(read_gguf_header(files.model)) or _UNKNOWN_CACHE_BYTES
+    weights = _size(files.model) + (0 if files.adapter is None else _size(files.adapter))
+    return Need(weights, per_token * tokens, LLAMA_PROGRAM_BYTES)
 
 
 def _size(model: Path) -> int:

@@ -12,6 +12,7 @@ import httpx
 
 from fine_tune_assets.core.chat import plain_messages
 from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.releases import PROBES, ReleaseError, ReleaseFolder
 from fine_tune_assets.engines.addresses import open_client
 from fine_tune_assets.engines.running import PLAIN_SAMPLING, EngineError, RunningEngine
@@ -85,10 +86,10 @@ def read_probes(release: ReleaseFolder) -> ProbeSet | None:
         minimum = float(values["minimum_same_greedy"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ReleaseError(
-            f"Release {release.release_id} has no readable {PROBES}. Build the release again."
+            f"Release {release.release_id} has no readable {PROBES}. {materialize_hint('releases')}"
         ) from error
     if not probes or not 0 <= minimum <= 1:
-        raise ReleaseError(f"Release {release.release_id}: {PROBES} proves nothing. Build the release again.")
+        raise ReleaseError(f"Release {release.release_id}: {PROBES} proves nothing. {materialize_hint('releases')}")
     return ProbeSet(minimum, probes)
 
 

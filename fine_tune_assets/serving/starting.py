@@ -10,13 +10,12 @@ from pathlib import Path
 from fine_tune_assets.core.memory import available_bytes
 from fine_tune_assets.core.releases import ReleaseFolder
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.engines import llama_cpp, llama_server, vllm
+from fine_tune_assets.engines import llama_cpp, vllm
 from fine_tune_assets.engines.addresses import AddressError, new_socket
-from fine_tune_assets.engines.llama_cpp import start_engine
-from fine_tune_assets.engines.llama_server import find_llama_server, start_llama_server
+from fine_tune_assets.engines.llama_cpp import find_llama_server, start_llama_cpp
 from fine_tune_assets.engines.running import EngineError, RunningEngine, recorded_program
 from fine_tune_assets.engines.vllm import ServingOptions, start_vllm
-from fine_tune_assets.serving.fitting import GIB, need_of, refusal
+from fine_tune_assets.serving.fitting import GIB, gguf_files_of, need_of, refusal
 
 SOCKETS = "sockets"
 
@@ -42,13 +41,12 @@ def program_of(engine: str, settings: Settings) -> Program:
         return Program(vllm.PROGRAM, 0)
     if engine != "llama_cpp":
         raise EngineError(f"No engine is called {engine}. Update this installation, or build the release again.")
-    if find_llama_server(settings.llama_server) is not None:
-        return Program(llama_server.PROGRAM, settings.llama_parallel)
-    return Program(llama_cpp.PROGRAM, 1)
+    is_bundled = find_llama_server(settings.llama_server) is None
+    return Program(llama_cpp.BUNDLED if is_bundled else llama_cpp.PROGRAM, settings.llama_parallel)
 
 
 def program_serving(engine_folder: Path, engine: str, settings: Settings) -> Program:
-    """What was started in `engine_folder`, whatever settings and PATH of whoever asks say; where nothing runs, what would be.
+    """What was started in `engine_folder`, whatever the settings of whoever asks say; where nothing runs, what would be.
     Raises EngineError as `program_of`."""
     running = recorded_program(engine_folder)
     return Program(*running) if running is not None else program_of(engine, settings)
@@ -81,23 +79,17 @@ def start_for(release: ReleaseFolder, folder: Path, settings: Settings) -> Runni
         python = settings.vllm_interpreter
         return start_vllm(python, release.model, name, folder, context_tokens=tokens, socket=socket, serving=serving)
     program = find_llama_server(settings.llama_server)
-    if program is not None:
-        return start_llama_server(
-            program,
-            release.model,
-            name,
-            folder,
-            socket=socket,
-            threads=settings.threads,
-            parallel=settings.llama_parallel,
-            context_tokens=tokens,
-        )
-    return start_engine(
-        release.model,
+    files = gguf_files_of(release)
+    return start_llama_cpp(
+        files.model,
         name,
         folder,
         threads=settings.threads,
         die_with_parent=False,
+        parallel=settings.llama_parallel,
         context_tokens=tokens,
+        adapter=files.adapter,
+        gpu_layers=llama_cpp.ALL_LAYERS if program is not None else 0,
         socket=socket,
+        program=program,
     )

@@ -38,6 +38,7 @@ from fine_tune_assets.ledger.deployments import (
     withdraw_engine,
 )
 from fine_tune_assets.ledger.encryption import KEY_NAME
+from fine_tune_assets.ledger.imported_releases import key_of_import
 from fine_tune_assets.ledger.releases import find_release
 from fine_tune_assets.ledger.rollbacks import fail_deployment
 from fine_tune_assets.ledger.trials import fail_trial, interrupt_trial
@@ -166,7 +167,8 @@ class Supervisor:
         release = find_release(self._ledger, deployment.release_id)
         if release is None:
             raise ReleaseError(f"Release {deployment.release_id} is not in the ledger.")
-        return self._releases.verify(self._settings.data_dir / release.folder, release.release_id)
+        key = key_of_import(self._ledger, release.release_id)
+        return self._releases.verify(self._settings.data_dir / release.folder, release.release_id, key)
 
     def _warm(self, deployment: Deployment) -> None:
         watched = self._watched[deployment.deployment_id]

@@ -13,14 +13,12 @@ from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.outcomes import Outcomes, corrections_since, outcomes_since
 from fine_tune_assets.ledger.trial_rows import Trial, TrialPlan
 from fine_tune_assets.ledger.trials import (
-    Replays,
     begin_trial,
     closed_gate_of,
     fail_trial,
     find_trial,
     open_trial,
     pass_trial,
-    replays_of,
 )
 from fine_tune_assets.serving.rolling_back import Limits, reason_in_counts
 
@@ -30,12 +28,7 @@ class TrialFigures:
     """Since the trial began."""
 
     users: Outcomes
-    replays: Replays
     corrections: int
-
-    @property
-    def requests(self) -> int:
-        return self.users.requests + self.replays.outcomes.requests
 
 
 @dataclass(frozen=True)
@@ -46,7 +39,7 @@ class Judgement:
 
 def trial_plan(settings: Settings) -> TrialPlan | None:
     """None: a release goes live without a trial, as it was set."""
-    if not settings.canary_percent and not settings.shadow_requests:
+    if not settings.canary_percent:
         return None
     return TrialPlan(
         settings.canary_percent,
@@ -65,18 +58,15 @@ def judge_trial(trial: Trial, figures: TrialFigures, limits: Limits, now: dateti
     if trial.ends_at is None or trial.given_up_at is None:
         return None
     wanted = trial.plan.minimum_requests
-    is_last = now >= trial.ends_at and figures.requests >= wanted
+    is_last = now >= trial.ends_at and figures.users.requests >= wanted
     counted = replace(limits, minimum_requests=1) if is_last else limits
     reason = reason_in_counts(figures.users, figures.corrections, counted)
-    replayed = reason_in_counts(figures.replays.outcomes, 0, counted)
     if reason is not None:
         return Judgement("failed", reason)
-    if replayed is not None:
-        return Judgement("failed", f"of what was replayed: {replayed}")
     if is_last:
         return Judgement("passed", counts_in_words(figures))
     if now >= trial.given_up_at:
-        reason = f"only {figures.requests} of {wanted} requests in {trial.plan.maximum_seconds / 60:g} minutes"
+        reason = f"only {figures.users.requests} of {wanted} requests in {trial.plan.maximum_seconds / 60:g} minutes"
         return Judgement("failed", reason)
     return None
 
@@ -105,20 +95,15 @@ def look_at_trial(ledger: Ledger, limits: Limits, now: datetime) -> str | None:
 def trial_figures(ledger: Ledger, trial: Trial, release_id: str) -> TrialFigures:
     """Nothing was counted of one that has not begun."""
     if trial.begun_at is None:
-        return TrialFigures(Outcomes(), Replays(), 0)
+        return TrialFigures(Outcomes(), 0)
     return TrialFigures(
         outcomes_since(ledger, trial.deployment_id, trial.begun_at),
-        replays_of(ledger, trial.deployment_id),
         corrections_since(ledger, release_id, trial.begun_at),
     )
 
 
 def counts_in_words(figures: TrialFigures) -> str:
-    users, replays = figures.users, figures.replays
-    words = f"{users.requests} requests of users, {users.failed} failed"
-    if replays.outcomes.requests:
-        words += f"; {replays.outcomes.requests} replayed, {replays.outcomes.failed} failed, {replays.cut_off} cut off"
-    return words
+    return f"{figures.users.requests} requests of users, {figures.users.failed} failed"
 
 
 def trial_words(ledger: Ledger, deployment_id: str, release_id: str) -> str | None:

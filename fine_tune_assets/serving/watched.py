@@ -9,7 +9,7 @@ from fine_tune_assets.engines.running import RunningEngine, answers_now, is_heal
 
 _COMPUTES_SECONDS = 0.05
 """Processor time since the last look, half a second ago or more. A busy engine uses a whole core, one that only waits
-0.002 of one (measured, llama-cpp-python 0.3)."""
+0.002 of one (measured)."""
 
 
 @dataclass
@@ -33,9 +33,9 @@ def silent_looks_at(watched: Watched) -> int:
 
 
 def _is_silent(watched: Watched) -> bool:
-    """It must tell that it is well, unless it is one that can't while it computes. And while somebody waits for it and it
-    computes nothing, it must answer a question: a busy one is not asked, since that would wait behind long answers."""
-    if watched.engine.answers_while_busy and not is_healthy(watched.engine):
+    """It must report that it is healthy. And while a client waits for it and it computes nothing, it must answer a request: a
+    busy engine is not asked, since the request would wait behind long answers."""
+    if not is_healthy(watched.engine):
         return True
     if open_connections(watched.engine.url) == 0:
         return False

@@ -71,14 +71,20 @@ def train_as_one(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
 
 def plan(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """A row of training_plans, but for what it is bound to. Nothing is trained."""
-    require_folder(Path(request["base_folder"]), request["base_fingerprint"], "base model")
+    """A row of training_plans, but for what it is bound to. Nothing is trained. Raises PlanError for a folder without weights, as
+    of a published shape: a training is planned from what is trained."""
+    folder = Path(request["base_folder"])
+    require_folder(folder, request["base_fingerprint"], "base model")
     from fine_tune_assets.recipes.schema import TrainingSettings
+    from fine_tune_assets.training.importing.model_files import weight_files
     from fine_tune_assets.training.planned import plan_of_set
+    from fine_tune_assets.training.resource_plan import PlanError
 
+    if not any(path.is_file() for path in weight_files(folder)):
+        raise PlanError(f"{folder.name} holds no weights: a training is planned from the model, not from its shape.")
     return plan_of_set(
         lengths=pq.read_table(request["lengths"], partitioning=None).to_pylist(),
-        base_folder=Path(request["base_folder"]),
+        base_folder=folder,
         settings=TrainingSettings(**request["settings"]),
         checkpoints_dir=Path(request["checkpoints_dir"]),
         threads=request["threads"],

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model
 
+from fine_tune_assets.core.extras import extra_for
 from fine_tune_assets.engines.transformers_models import best_device, load_model
 from fine_tune_assets.recipes.schema import TrainingSettings
 from fine_tune_assets.training.checkpoints import CHECKPOINT_COPIES
@@ -61,7 +62,8 @@ def keep_weights_differentiable(model: Any) -> None:
     The repacked ones stay for training, and their multiplication has no derivative (bitsandbytes 0.50): the layers below would
     learn nothing, and only a warning would tell.
     """
-    from bitsandbytes.nn import Linear4bit
+    with extra_for("QLoRA"):
+        from bitsandbytes.nn import Linear4bit
 
     for module in model.modules():
         if isinstance(module, Linear4bit):

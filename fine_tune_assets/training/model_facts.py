@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fine_tune_assets.core.errors import ModelFolderError
-from fine_tune_assets.training.importing.safetensors_files import Tensor, read_tensors
-from fine_tune_assets.training.importing.scanning import weight_files
+from fine_tune_assets.training.importing.model_files import Tensor, read_tensors, weight_files
 
 _DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64"}
 _OUTPUT_LAYERS = ("lm_head.weight", "embed_out.weight")

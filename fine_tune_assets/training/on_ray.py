@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.extras import extra_for
 from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.progress import Progress, silent
 from fine_tune_assets.core.settings import go_offline
@@ -37,7 +38,8 @@ class RankFailedError(Exception):
 
 def train_on_cluster(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """The first rank's result. Raises FineTuneError, and ends this process if nodes were lost again and again."""
-    import ray
+    with extra_for("Training on a Ray cluster"):
+        import ray
 
     ray.init(logging_level=logging.ERROR, log_to_driver=False)
     folder, count = Path(request[ANSWER_FILE]).parent, int(request["settings"]["processes"])

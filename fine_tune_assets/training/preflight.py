@@ -10,6 +10,7 @@ from typing import Any
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import short
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.prompt_contract import PromptContractError
 from fine_tune_assets.recipes.schema import TrainingSettings
 from fine_tune_assets.training.supervision import NAMED_AT_MOST, SupervisedRow, require_rows_fit, supervise
@@ -107,13 +108,13 @@ def require_preflight(
     `bound` has the record's fingerprints of these three. Returns the record. Raises PreflightError, TooLongError.
     """
     if len(preflights) != 1:
-        raise PreflightError("Nobody looked through the examples. Materialize training_preflights.")
+        raise PreflightError(f"No preflight of the examples found. {materialize_hint('training_preflights')}")
     record = preflights[0]
     other = sorted(name for name, value in bound.items() if record[name] != value)
     if other:
         raise PreflightError(
             f"The preflight is of another {', '.join(name.removesuffix('_fingerprint') for name in other)} than is to be trained "
-            f"({', '.join(short(bound[name]) for name in other)}). Materialize training_preflights again."
+            f"({', '.join(short(bound[name]) for name in other)}). {materialize_hint('training_preflights')}"
         )
     faulty = [row["example_id"] for row in lengths if row["fault"]]
     if faulty or record["faults"]:
@@ -123,7 +124,7 @@ def require_preflight(
         )
     require_rows_fit(too_long(lengths), record["too_long_rule"], max_length)
     if not record["is_clear"]:
-        raise PreflightError("The preflight is not clear. Materialize training_preflights again.")
+        raise PreflightError(f"The preflight is not clear. {materialize_hint('training_preflights')}")
     return record
 
 

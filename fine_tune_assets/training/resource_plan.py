@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.recipes.schema import TrainingSettings
 from fine_tune_assets.training.checkpoints import CHECKPOINT_COPIES
 from fine_tune_assets.training.shapes import Pass, StepMemory
@@ -143,16 +144,16 @@ def require_plan(plans: Sequence[Mapping[str, Any]], gpu_memory_gb: int, **bound
     `gpu_memory_gb`: of the GPU elsewhere that trains; 0 for this machine.
     """
     if len(plans) != 1:
-        raise PlanError("Nobody planned what the training takes. Materialize training_plans.")
+        raise PlanError(f"No training plan found. {materialize_hint('training_plans')}")
     plan = plans[0]
     other = sorted(name.removesuffix("_fingerprint") for name, value in bound.items() if plan[name] != value)
     if other:
         raise PlanError(
-            f"The plan is of another {', '.join(other)} than is to be trained. Materialize training_plans again."
+            f"The plan is of another {', '.join(other)} than is to be trained. {materialize_hint('training_plans')}"
         )
     if plan["machine"] != elsewhere(gpu_memory_gb) and (gpu_memory_gb or plan["machine"].startswith(ELSEWHERE)):
         raise PlanError(
-            f"The plan is for {plan['machine']}, where nothing is trained now. Materialize training_plans again."
+            f"The plan is for {plan['machine']}, where nothing is trained now. {materialize_hint('training_plans')}"
         )
     if not plan["fits"]:
         raise PlanError(f"{plan['why']} {advice(plan['nearest'])}")
@@ -162,13 +163,13 @@ def require_plan(plans: Sequence[Mapping[str, Any]], gpu_memory_gb: int, **bound
 def advice(nearest: str | None) -> str:
     """What to do about a plan that does not fit."""
     if nearest == FREE_DISK:
-        return "Make room on the disk. Then materialize training_plans again."
+        return f"Make room on the disk. {materialize_hint('training_plans')}"
     change = (
         f"In the recipe's training section set {nearest}, or"
         if nearest
         else "No smaller batch or shorter example fits:"
     )
-    return f"{change} use a machine with more. Then materialize training_plans again."
+    return f"{change} use a machine with more memory. {materialize_hint('training_plans')}"
 
 
 def is_as_planned(planned: float, measured: float) -> bool:

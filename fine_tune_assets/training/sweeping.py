@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fine_tune_assets.core.extras import extra_for
 from fine_tune_assets.core.files import folder_written_aside, make_folder, write_text
 from fine_tune_assets.core.fingerprints import fingerprint_folder, fingerprint_json, require_folder, short
 from fine_tune_assets.recipes.schema import TrainingSettings
@@ -209,7 +210,8 @@ def _trials_in(folder: Path) -> list[Trial]:
 
 
 def _open_study(path: Path) -> "Study":
-    import optuna
+    with extra_for("A sweep"):
+        import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna.create_study(

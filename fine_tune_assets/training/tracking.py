@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from fine_tune_assets.core.extras import MissingExtraError, extra_for
 from fine_tune_assets.core.fingerprints import short
 
 if TYPE_CHECKING:
@@ -61,9 +62,10 @@ def track(training: TrackedTraining, uri: str) -> Tracked:
     os.environ.update(PATIENCE)
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every table that it makes
     try:
-        from mlflow import MlflowClient
-    except ImportError:
-        return Tracked(None, "MLflow is not installed: pip install 'fine_tune_assets[mlflow]'.")
+        with extra_for("Reporting to MLflow"):
+            from mlflow import MlflowClient
+    except MissingExtraError as error:
+        return Tracked(None, str(error))
     try:
         return Tracked(_tell(MlflowClient(tracking_uri=uri), training))
     # Whatever a foreign server or its database says: the adapter is worth more than its entry.

@@ -10,10 +10,10 @@ from fine_tune_assets.approval.approving import Approval
 from fine_tune_assets.cli.review import review
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.paths import Layout
-from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.reviews import list_decisions
 from fine_tune_assets_tests.approval.examples import approve, corrections, drafts
 from fine_tune_assets_tests.conftest import write_recipe
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 
 DRAFTS = drafts(source="elsewhere", authors=("ward-key",))
 (CORRECTION,) = [draft for draft in DRAFTS.to_pylist() if draft["source"] == "correction"]
@@ -34,7 +34,7 @@ def call(*arguments: str) -> Result:
 
 
 def approval_of(data_dir: Path) -> Approval:
-    ledger = open_ledger(f"sqlite:///{data_dir / 'ledger' / 'ledger.db'}")
+    ledger = fresh_ledger(f"sqlite:///{data_dir / 'ledger' / 'ledger.db'}")
     try:
         return approve(DRAFTS, list_decisions(ledger), {}, {"correction/c1": "ward-key"})
     finally:
@@ -90,7 +90,7 @@ def test_an_empty_repair_and_an_unknown_draft_are_refused(data_dir: Path) -> Non
 def test_without_drafts_the_command_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first thing that a new user tries."""
     monkeypatch.setenv("FINE_TUNE_DATA_DIR", str(tmp_path))
-    assert "Materialise drafted_examples first" in call("list").output
+    assert "fine-tune materialize drafted_examples" in call("list").output
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def two_reviewers(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _decision_ids(data_dir: Path) -> list[str]:
-    ledger = open_ledger(f"sqlite:///{data_dir / 'ledger' / 'ledger.db'}")
+    ledger = fresh_ledger(f"sqlite:///{data_dir / 'ledger' / 'ledger.db'}")
     try:
         return [decision.decision_id for decision in list_decisions(ledger)]
     finally:

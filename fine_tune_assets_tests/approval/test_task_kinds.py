@@ -16,7 +16,7 @@ from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.core.tables import MODEL_DRAFTS, table_of
 from fine_tune_assets.recipes.loading import load_recipe, parse_recipe
 from fine_tune_assets.recipes.schema import FieldTask, ModelTask, PairTask, SectionTask, Task
-from fine_tune_assets_tests.approval.examples import ONE, TRUSTED, approve, corrections, reports
+from fine_tune_assets_tests.approval.examples import ONE, PLAN, TRUSTED, approve, corrections, reports
 
 FIELDS = FieldTask("abnormal", "Name the abnormal values.", "fields", ("LABORATORY",))
 PAIRS = PairTask("note", "Write the note of this visit.", "pairs", ".dialogue", ".note")
@@ -41,6 +41,34 @@ def test_a_section_may_have_several_headings_and_looks_the_same_in_the_input(hea
     task = SectionTask("plan", "Plan.", (("HPI", "History of present illness"), "FINDINGS"), "PLAN")
     (found,) = draft(reports(f"{heading}\nFell.\nFINDINGS\nSprain.\nPLAN\nRest."), task)
     assert found["input"] == "HPI\nFell.\n\nFINDINGS\nSprain."
+
+
+def test_a_note_with_abbreviations_on_lines_of_their_own_is_drafted_whole() -> None:
+    """3 of the 8 sample notes lost allergies, history and plan at `NKDA` and `SOBAR`."""
+    task = SectionTask("complaint", "Name it.", ("NOTE",), "PRESENTING COMPLAINT")
+    note = "2/5 hx of SOB\nSOBAR\n\nDH: aspirin\nNKDA\nFH: nil\n\nPlan:\n1. Bloods"
+    (found,) = draft(reports(f"PRESENTING COMPLAINT\n\nhard to breathe\n\nNOTE\n\n{note}"), task)
+    assert (found["input"], found["flags"]) == (note, [])
+
+
+@pytest.mark.parametrize(("output", "drafts"), [("allergies", 1), ("plan", 0)])
+def test_a_task_that_sorts_reports_takes_its_labels_only(output: str, drafts: int) -> None:
+    """A kind with three reports teaches nothing, and a typing error would be a kind of its own."""
+    task = SectionTask("sort", "Name the kind.", ("TEXT",), "KIND", labels=("allergies", "medications"))
+    assert len(draft(reports(f"KIND\n{output}\nTEXT\nPenicillin gives a rash."), task)) == drafts
+
+
+@pytest.mark.parametrize("cut", ["FINDINGS\nSprain.\n\nFOOT CLINIC TODAY\nSwollen.\n\nPLAN\nRest.",
+                                 "FINDINGS\nSprain.\n\nPLAN\nRest.\n\nFOOT CLINIC TODAY\nIce."])  # fmt: skip
+def test_a_draft_that_may_be_cut_short_waits_even_from_a_trusted_source(cut: str) -> None:
+    """Of its input and of its output alike: nobody would teach half of a plan with their eyes open."""
+    reviewed = load_recipe("demo_smollm2").reviewed_flags
+    drafted = draft_examples(reports(cut), corrections(), [PLAN], reviewed_flags=reviewed)
+    assert [kinds_of(flags) for flags in drafted["flags"].to_pylist()] == [["may be cut short"]]
+    assert approve(drafted, [], TRUSTED).waiting == 1
+    known = replace(PLAN, other_headings=("/FOOT CLINIC.*/",))
+    drafted = draft_examples(reports(cut), corrections(), [known], reviewed_flags=reviewed)
+    assert approve(drafted, [], TRUSTED).waiting == 0
 
 
 def test_a_heading_between_slashes_is_a_regular_expression_for_the_whole_heading() -> None:

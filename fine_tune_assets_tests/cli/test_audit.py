@@ -11,9 +11,9 @@ from click.testing import CliRunner, Result
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.settings import PREFIX, load_settings
 from fine_tune_assets.ledger import audit
-from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.request_audit import RequestLine, record_requests
 from fine_tune_assets.ledger.schema import audit_lines, request_lines
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 CHAINS = {"audit log": audit_lines, "log of requests": request_lines}
@@ -23,7 +23,7 @@ CHAINS = {"audit log": audit_lines, "log of requests": request_lines}
 def filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Five lines in each log."""
     monkeypatch.setenv(f"{PREFIX}DATA_DIR", str(tmp_path))
-    ledger = open_ledger(load_settings().database_url)
+    ledger = fresh_ledger(load_settings().database_url)
     for number in range(5):
         audit.append(ledger, "tester", "did", f"thing {number}")
     lines = [RequestLine(NOW, f"key:{n}", "/v1/models", 200, None, "r-1", 1, n, 5, None, None) for n in range(5)]
@@ -36,7 +36,7 @@ def verify() -> Result:
 
 
 def tamper(table: sa.Table, change: Callable[[sa.Connection, sa.Table], object]) -> None:
-    ledger = open_ledger(load_settings().database_url)
+    ledger = fresh_ledger(load_settings().database_url)
     with ledger.begin() as connection:
         change(connection, table)
     ledger.close()

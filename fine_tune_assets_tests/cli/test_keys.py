@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.settings import PREFIX, load_settings
 from fine_tune_assets.ledger.api_keys import KeyCheck, check_key, list_keys
-from fine_tune_assets.ledger.database import open_ledger
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def run(*words: str) -> Result:
 
 
 def checked(secret: str, after: timedelta = timedelta(0)) -> KeyCheck:
-    ledger = open_ledger(load_settings().database_url)
+    ledger = fresh_ledger(load_settings().database_url)
     try:
         return check_key(ledger, secret, datetime.now(UTC) + after)
     finally:
@@ -52,7 +52,7 @@ def test_a_limit_of_nothing_is_refused_and_no_key_is_made(option: str) -> None:
     """0 could be read as none."""
     refused = run("create", "ward 3", option, "0")
     assert (refused.exit_code, option in refused.output) == (2, True)
-    ledger = open_ledger(load_settings().database_url)
+    ledger = fresh_ledger(load_settings().database_url)
     assert list_keys(ledger) == []
     ledger.close()
 

@@ -13,8 +13,8 @@ from fine_tune_assets.cli.loop.people import LoopError
 from fine_tune_assets.cli.loop.story import Outcome, require_kept, require_learned
 from fine_tune_assets.cli.loop.traffic import Tally
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.verdicts import record_verdict, signers_of
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.ledger.made import make_verdict
 
 ASKED = Handover("v-1", "NOTE SECTION\nplan", "Handover: plan. Told by: patient. Own words: I will come back in May.")
@@ -83,7 +83,7 @@ def test_the_last_line_is_json_with_the_figures(capsys: pytest.CaptureFixture[st
 def test_only_a_first_verdict_on_hold_is_signed(tmp_path: Path) -> None:
     """A refusal ends the demo, and what the loop is about opens its gate by itself or not at all."""
     settings = Settings(data_dir=tmp_path)
-    ledger = open_ledger(settings.database_url)
+    ledger = fresh_ledger(settings.database_url)
     assert not sign_first_hold(settings, str)
     first, second = (make_verdict("hold", adapter_id=name) for name in ("a", "b"))
     record_verdict(ledger, first)
@@ -98,7 +98,7 @@ def test_only_a_first_verdict_on_hold_is_signed(tmp_path: Path) -> None:
 
 def test_a_refused_first_verdict_is_not_signed(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
-    ledger = open_ledger(settings.database_url)
+    ledger = fresh_ledger(settings.database_url)
     record_verdict(ledger, make_verdict("refuse"))
     assert not sign_first_hold(settings, str)
     ledger.close()

@@ -11,8 +11,9 @@ from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.settings import PREFIX, Settings
 from fine_tune_assets.core.tables import RELEASES, table_of
-from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import want_release
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.ledger.made import record_promoted
 
 
@@ -24,7 +25,7 @@ def run(*words: str) -> Result:
 def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
     for name, value in (("DATA_DIR", str(tmp_path)), ("RELEASE_KEEP_LAST", "1"), ("RELEASE_KEEP_DAYS", "0")):
         monkeypatch.setenv(PREFIX + name, value)
-    opened = open_ledger(Settings(data_dir=tmp_path).database_url)
+    opened = fresh_ledger(Settings(data_dir=tmp_path).database_url)
     yield opened
     opened.close()
 

@@ -11,10 +11,11 @@ from click.testing import CliRunner
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.phi.marking import mark_missed
 from fine_tune_assets_tests.desk.installation import MISSED, add_copy, drafts_of, fill, scrub_again
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 
 ALL = 4
 
@@ -29,7 +30,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 @pytest.fixture
 def ledger(settings: Settings) -> Iterator[Ledger]:
-    opened = open_ledger(settings.database_url)
+    opened = fresh_ledger(settings.database_url)
     yield opened
     opened.close()
 

@@ -7,10 +7,13 @@ import pytest
 from click.testing import CliRunner
 
 from fine_tune_assets.cli.main import main
+from fine_tune_assets.core.files import write_table
+from fine_tune_assets.core.sample_subjects import is_sample_subject, sample_subject_key
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.lineage.trainings import record_training
 from fine_tune_assets.reports.limits import ReadLimits
 from fine_tune_assets.reports.reading import read_batch
+from fine_tune_assets_tests.conftest import SAMPLE
 from fine_tune_assets_tests.ledger.made import make_release, make_verdict
 from fine_tune_assets_tests.lineage.made import MARKER, TRAINED, example_of, store_examples, store_set
 
@@ -39,6 +42,19 @@ def test_the_key_of_an_id_is_the_one_that_reading_gives_its_reports(
     (tmp_path / "batch" / "a.txt").write_text(f"---\n{stated}\n---\nPLAN\n\nRest.\n")
     (report,) = read_batch(tmp_path / "batch", "b", b"k" * 32, ReadLimits()).reports.to_pylist()
     assert call("patient-key", *options, entered=entered) == report["patient_key"] + "\n"
+
+
+def test_the_key_of_a_subject_of_the_sample_is_the_public_one_once_it_was_read(installation_dir: Path) -> None:
+    """It is what the reports stand under. Before, and of everybody else, the installation's secret makes the key."""
+    secret_key = call("patient-key", entered="VA049\n").strip()
+    assert not is_sample_subject(secret_key)
+    batch = "2026-01-visit-notes"
+    read = read_batch(SAMPLE / "raw_reports" / batch, batch, b"k" * 32, ReadLimits())
+    write_table(installation_dir / "tables" / "reports" / f"{batch}.parquet", read.reports)
+    assert call("patient-key", entered="VA049\n").strip() == sample_subject_key("VA049")
+    own = read.reports.slice(0, 1).set_column(3, read.reports.schema.field(3), [[secret_key]])
+    write_table(installation_dir / "tables" / "reports" / "own.parquet", own)
+    assert call("patient-key", entered="VA049\n").split() == [sample_subject_key("VA049"), secret_key]
 
 
 def test_no_key_is_made_of_nothing_or_without_the_installations_secret(installation_dir: Path) -> None:

@@ -90,7 +90,7 @@ def test_whatever_was_changed_no_longer_verifies(release: tuple[Path, str], tmp_
     folder, release_id = release
     do, reason = CHANGES[change]
     do(folder)
-    with pytest.raises(ReleaseError, match=f"(?s){reason}.*Build the release again"):
+    with pytest.raises(ReleaseError, match=f"(?s){reason}.*fine-tune materialize releases"):
         SignedReleases(tmp_path / "keys").verify(folder, release_id)
 
 

@@ -73,7 +73,6 @@ def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
         ("DAGSTER_UI_CAN_LAUNCH", "maybe", "true or false"),
         ("CANARY_PERCENT", "101", "from 0 to 100"),
         ("CANARY_PERCENT", "-1", "from 0 to 100"),
-        ("SHADOW_REQUESTS", "1001", "from 0 to 1000"),
         ("TRIAL_MINUTES", "0", "from 1 to"),
         ("TRIAL_MINIMUM_REQUESTS", "0", "from 1 to"),
         ("TRIAL_MAXIMUM_MINUTES", "29", "at least FINE_TUNE_TRIAL_MINUTES"),

@@ -200,7 +200,13 @@ def test_sensors_and_schedules_run_without_a_click() -> None:
     """A sensor that is off by default looks exactly like one with nothing to do."""
     repository = defs.get_repository_def()
     sensors = {sensor.name: sensor.default_status for sensor in repository.sensor_defs}
-    assert set(sensors) == {"raw_reports_changed", "sources_changed", "news_told", "automation"}
+    assert set(sensors) == {
+        "raw_reports_changed",
+        "sources_changed",
+        "news_told",
+        "named_assets_requested",
+        "automation",
+    }
     assert set(sensors.values()) == {dg.DefaultSensorStatus.RUNNING}
     assert {s.default_status for s in repository.schedule_defs} == {dg.DefaultScheduleStatus.RUNNING}
 

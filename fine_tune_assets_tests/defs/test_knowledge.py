@@ -128,7 +128,7 @@ def test_an_index_that_is_not_there_does_not_become_live() -> None:
     table = filled(
         "knowledge_indexes", [{"index_fingerprint": "a" * 64, "format_fingerprint": "f" * 64, "is_passed": True}]
     )
-    with pytest.raises(dg.Failure, match="Materialize knowledge_indexes again"):
+    with pytest.raises(dg.Failure, match="fine-tune materialize knowledge_indexes"):
         served_knowledge(Installation(), table)
 
 

@@ -10,14 +10,18 @@ from click.testing import CliRunner
 
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.core.stages import STAGES
 from fine_tune_assets.defs.automation import on_new_inputs
 from fine_tune_assets.defs.local_run import (
     PROCESS,
+    VERDICT_CHECK,
     UnknownAssetError,
+    execute_assets,
     fail_abandoned_runs,
     make_databases,
     materialize_stale,
     progress_logger,
+    stages_of_steps,
 )
 from fine_tune_assets_tests.conftest import replace_file
 
@@ -97,6 +101,59 @@ def test_what_fails_again_is_not_tried_twice_in_one_call(instance: dg.DagsterIns
     graph = Graph()
     graph.is_broken = True
     assert len(materialize_stale(graph.defs, instance, again=["model"]).failed) == graph.attempts == 1
+
+
+def judged(check: str, error: Exception | None = None) -> dg.Definitions:
+    """A verdict behind a blocking check of this name."""
+
+    @dg.asset
+    def promotion_verdicts() -> dg.MaterializeResult[None]:
+        if error is not None:
+            raise error
+        return dg.MaterializeResult(data_version=dg.DataVersion("1"))
+
+    @dg.asset_check(asset="promotion_verdicts", name=check, blocking=True)
+    def closed() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=False, metadata={"why": "Verdict v is hold and nobody signed it."})
+
+    return dg.Definitions(assets=[promotion_verdicts], asset_checks=[closed], loggers={"progress": progress_logger})
+
+
+@pytest.mark.parametrize(
+    ("check", "error", "is_stopped"),
+    [
+        (VERDICT_CHECK, None, True),
+        ("validation_loss_fell", None, False),
+        (VERDICT_CHECK, dg.Failure("GateClosedError: Verdict v on adapter a is hold."), True),
+        (VERDICT_CHECK, dg.Failure("GateClosedError: Grades are about other examples."), False),
+        (VERDICT_CHECK, dg.Failure("out of memory"), False),
+    ],
+)
+def test_a_run_that_only_the_verdict_stopped_is_told_apart_from_one_that_failed(
+    check: str, error: Exception | None, is_stopped: bool
+) -> None:
+    """The demo ends well on the first kind, and never on the second."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = execute_assets(judged(check, error), instance, ("promotion_verdicts",), None)
+    assert not run.is_success
+    assert run.is_stopped_by_verdict == is_stopped
+
+
+def test_the_check_that_the_verdict_closes_is_in_the_graph() -> None:
+    """Its name is written twice."""
+    from fine_tune_assets.definitions import defs
+
+    keys = {key.name for key in defs.resolve_asset_graph().asset_check_keys}
+    assert VERDICT_CHECK in keys
+
+
+def test_every_step_of_the_graph_belongs_to_a_stage() -> None:
+    """What belongs to none would run without a line on the terminal."""
+    from fine_tune_assets.definitions import defs
+
+    job = defs.resolve_implicit_global_asset_job_def()
+    assert {node.name for node in job.nodes} == set(stages_of_steps(defs))
+    assert set(stages_of_steps(defs).values()) == set(STAGES)
 
 
 @pytest.mark.usefixtures("installation_dir")

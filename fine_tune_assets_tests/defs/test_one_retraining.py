@@ -1,6 +1,7 @@
 """One retraining at a time: what arrives while it goes on waits for the next one, and is not lost."""
 
-from datetime import datetime
+from datetime import UTC, datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -17,6 +18,7 @@ from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s06_adapters import weekly_retraining
 from fine_tune_assets.recipes.sections import section_fingerprints
 from fine_tune_assets.training.due import Due
+from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.defs.test_automation import Graph
 from fine_tune_assets_tests.instructions.examples import example, patients_in
 from fine_tune_assets_tests.lineage.made import store, store_set
@@ -140,3 +142,29 @@ def test_one_new_example_is_enough_for_the_week_and_for_nothing_else(instance: d
     store(layout, "adapters", [{"base_fingerprint": "b", "instruction_set_fingerprint": new.fingerprint}])
     _report(instance, "adapters", "2")
     assert isinstance(_weekly(instance), dg.SkipReason)
+
+
+@pytest.mark.parametrize(
+    ("newest_is_beyond", "new", "expected"), [(True, 2, Due.NEXT), (True, 1, Due.NOT), (False, 2, Due.NOT)]
+)
+def test_fewer_new_examples_are_enough_while_requests_have_drifted(
+    instance: dg.DagsterInstance, installation_dir: Path, newest_is_beyond: bool, new: int, expected: Due
+) -> None:
+    """An alarm that leads nowhere is not looked at for long. Only the newest window counts."""
+    write_recipe(installation_dir, retrain={"minimum_new_examples": 100, "minimum_new_after_drift": 2})
+    layout = Installation().layout
+    trained = store_set(layout).fingerprint
+    store(layout, "adapters", [{"base_fingerprint": "b", "instruction_set_fingerprint": trained}])
+    store(layout, "base_models", [{"fingerprint": "b"}])
+    ends = datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 5, 2, tzinfo=UTC)
+    windows = zip(ends, (not newest_is_beyond, newest_is_beyond), strict=True)
+    store(
+        layout,
+        "production_drift",
+        [{"window_end": end, "feature": "language", "is_beyond": is_} for end, is_ in windows],
+    )
+    patients = patients_in("train", new)
+    current = store_set(layout, extra=tuple(example(patient, f"Seen by {patient}.", "Rest.") for patient in patients))
+    for asset, version in (("base_models", "b"), ("instruction_sets", current.fingerprint), ("adapters", "1")):
+        _report(instance, asset, version)
+    assert s06_adapters._due(instance, Installation(), minimum=None) is expected

@@ -41,7 +41,7 @@ OF_BEFORE = {"weights_fingerprint": "w", "adapter_id": "a", "is_passed": None, "
 
 def _exports(*rows: dict[str, Any]) -> Any:
     return filled(
-        "quantized_weights", [{"format": name, **row} for name, row in zip(("q8_0", "q4_k_m"), rows, strict=False)]
+        "quantized_weights", [{"format": name, **row} for name, row in zip(("lora_f16", "q4_k_m"), rows, strict=False)]
     )
 
 
@@ -77,7 +77,7 @@ def _write_engine(data: Path, **changes: Any) -> None:
 
 def test_the_served_export_is_the_recipes_first_one_wherever_its_row_stands(installation_dir: Path) -> None:
     """And one that is not in the table has not passed."""
-    _write_engine(installation_dir, exports=["q4_k_m", "q8_0"])
+    _write_engine(installation_dir, exports=["q4_k_m", "lora_f16"])
     assert not _served(_exports(PASSED, TOO_FAR))
     assert _served(_exports(TOO_FAR, PASSED))
     assert not _served(_exports(PASSED))
@@ -98,7 +98,9 @@ def test_to_export_nothing_no_process_is_started(installation_dir: Path, instanc
     _write_engine(installation_dir, engine="vllm", exports=[])
     adapter = _promoted(installation_dir)
     merged = PASSED | {"adapter_id": adapter["adapter_id"], "folder": "weights/tiny"}
+    base = filled("base_models", [{"fingerprint": adapter["base_fingerprint"]}])
     tables = {"merged_weights": filled("merged_weights", [merged]), "adapters": filled("adapters", [adapter])}
+    tables["base_models"] = base
     run = partial(quantized_weights, dg.build_asset_context(), installation=Installation(), worker=Worker())
     made = run(**tables)
     assert made.value.num_rows == 0
@@ -129,7 +131,7 @@ def test_merged_weights_without_a_hop_on_record_do_not_pass() -> None:
     ("merged", "exports", "said"),
     [
         (OF_BEFORE, (PASSED,), "no parity on record for the safetensors weights"),
-        (PASSED, (OF_BEFORE, PASSED), "no parity on record for the q8_0 weights"),
+        (PASSED, (OF_BEFORE, PASSED), "no parity on record for the lora_f16 weights"),
         (PASSED, (TOO_FAR, PASSED), "no other format takes their place. It differs too much."),
         (PASSED, (NOT_MADE, PASSED), "no other format takes their place. The converter failed."),
     ],

@@ -1,5 +1,6 @@
 """Dagster's own storage in PostgreSQL: the home in deploy/postgres against a real server."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ STORED_ELSEWHERE = {"storage", "local_artifact_storage", "compute_logs"}
 def postgres_instance(
     installation_dir: Path, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[dg.DagsterInstance]:
+    shutil.rmtree(installation_dir / "ledger")
     environment = {
         "DAGSTER_HOME": HOME,
         "DAGSTER_PG_HOST": postgres_server.host,

@@ -1,4 +1,4 @@
-"""The asset and its check over a real ledger, a training set in its place, and the real encoder."""
+"""The asset and its check over a real ledger and a training set in its place."""
 
 import json
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -25,10 +25,8 @@ from fine_tune_assets.defs.s10_production_drift import (
     training_exchanges,
 )
 from fine_tune_assets.defs.telling import news
-from fine_tune_assets.drift.fourier import fourier_features
 from fine_tune_assets.drift.reading import Exchange, features_of, reading_of, task_headings
 from fine_tune_assets.drift.sums import sums_of
-from fine_tune_assets.embeddings.encoder import bundled_encoder, encoder_version
 from fine_tune_assets.ledger.deployments import report_state, switch_live, want_release
 from fine_tune_assets.ledger.request_features import WindowRow, add_window
 from fine_tune_assets_tests.ledger.made import record_promoted
@@ -92,19 +90,15 @@ def release_id(installation_dir: Path) -> str:  # noqa: ARG001
 
 def _add_window(prompts: Sequence[str], days_ago: float, reading: str | None = None) -> None:
     headings = task_headings(Installation().recipe.tasks)
-    topics = fourier_features(bundled_encoder().encode(list(prompts)))
     read = [features_of(Exchange(prompt, "She is unwell today.", "stop"), headings) for prompt in prompts]
-    sums = reduce(add, (sums_of(one, topic) for one, topic in zip(read, topics, strict=True)))
-    values = {name: value for name, value in vars(sums).items() if name != "fourier_mean"}
+    sums = reduce(add, map(sums_of, read))
     end = NOW - timedelta(days=days_ago)
-    assert sums.fourier_mean is not None
     row = WindowRow(
         release_id="r-1",
-        reading=reading or reading_of(headings, encoder_version()),
+        reading=reading or reading_of(headings),
         window_end=end,
         window_start=end - timedelta(days=1),
-        fourier_mean=tuple(sums.fourier_mean.tolist()),
-        **values,
+        **vars(sums),
     )
     with Installation().ledger() as ledger:
         add_window(ledger, row)
@@ -133,13 +127,13 @@ def test_like_requests_pass_and_unlike_ones_are_an_alarm_that_stops_nothing_and_
     """The same questions, and then another clinic's."""
     _add_window(QUESTIONS, days_ago=2)
     rows, check = _materialize(instance)
-    assert {name: row["is_beyond"] for name, row in rows.items() if name in ("language", "topic", "prompt_words")} == {
-        "language": False, "topic": False, "prompt_words": False,
+    assert {name: row["is_beyond"] for name, row in rows.items() if name in ("language", "prompt_words")} == {
+        "language": False, "prompt_words": False,
     }  # fmt: skip
     assert (check.passed, check.blocking, _news()) == (True, False, [])
     _add_window([GERMAN] * 40 + QUESTIONS[:20], days_ago=0.5)
     rows, check = _materialize(instance)
-    assert rows["language"]["is_beyond"] is rows["topic"]["is_beyond"] is True
+    assert rows["language"]["is_beyond"] is True
     assert rows["refusal_rate"]["is_beyond"] is False
     assert {row["release_id"] for row in rows.values()} == {release_id}
     assert (check.passed, check.severity, _news()) == (False, dg.AssetCheckSeverity.WARN, ["production_drift"])
@@ -150,7 +144,7 @@ def test_like_requests_pass_and_unlike_ones_are_an_alarm_that_stops_nothing_and_
 
 @pytest.mark.usefixtures("release_id")
 def test_without_a_window_the_check_does_not_claim_that_all_is_well(instance: dg.DagsterInstance) -> None:
-    """Nor where requests were read otherwise: by another list of headings, or another encoder."""
+    """Nor where requests were read otherwise: by another list of headings."""
     _add_window(QUESTIONS, days_ago=1, reading="another")
     rows, check = _materialize(instance)
     assert (rows, check.passed) == ({}, False)
@@ -167,7 +161,7 @@ def test_a_set_that_somebody_was_erased_from_is_a_reference_without_them(instanc
     (kept,) = (layout.cache / "drift").glob("*.json")
     folder = layout.instruction_sets / "set-1"
     table = pq.read_table(folder / "instruction_set.parquet")
-    left = table.filter(np.array([key != "p-3" for key in table["patient_key"].to_pylist()]))
+    left = table.filter(pa.array([key != "p-3" for key in table["patient_key"].to_pylist()]))
     write_table(layout.table("instruction_sets"), left)
     write_table(folder / REMAINING, left.select(["example_id", "split", "patient_key"]))
     write_erased(folder, ErasedSet("set-1", NOW.isoformat(), ("x",), {"train": 1}))

@@ -7,17 +7,20 @@ import dagster as dg
 import pytest
 import yaml
 
+from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.records import Release
 from fine_tune_assets.defs.automation import latest_event
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s07_judge_scores import incumbent_of
 from fine_tune_assets.defs.sources import recipe_section, report_sources
 from fine_tune_assets.ledger.deployments import report_state, switch_live, want_release
-from fine_tune_assets.ledger.releases import record_release
+from fine_tune_assets.ledger.imported_releases import import_made_now
+from fine_tune_assets.ledger.releases import importing, record_release
 from fine_tune_assets.ledger.verdicts import record_verdict
 from fine_tune_assets.recipes.sections import SECTIONS
 from fine_tune_assets_tests.conftest import replace_file, write_recipe
 from fine_tune_assets_tests.ledger.made import make_release, make_verdict
+from fine_tune_assets_tests.serving.tiny import switched
 
 
 def _reported(instance: dg.DagsterInstance) -> set[str]:
@@ -104,6 +107,23 @@ def test_the_incumbent_on_the_same_base_is_an_adapter(installation_dir: Path) ->
     assert found["incumbent"] == "old"
     assert found["incumbent_adapter"] == str(installation_dir / "adapters" / "old")
     assert found["incumbent_weights"] == ""
+
+
+def test_no_candidate_is_judged_against_an_imported_release(installation_dir: Path) -> None:
+    """Its adapter is at the installation that trained it: grades of it could only be made up. A placeholder may be replaced."""
+    del installation_dir
+    verdict = make_verdict("promote", adapter_id="far", base_fingerprint="base-1", incumbent="base-1")
+    for name, is_placeholder in (("r1", False), ("r2", True)):
+        with Installation().ledger() as ledger:
+            made = import_made_now(name, "k" * 64, verdict, (), "An Operator", is_placeholder=is_placeholder)
+            with importing(ledger, make_release(verdict, name), made):
+                pass
+            switched(ledger, name)
+        if is_placeholder:
+            assert incumbent_of(Installation(), CANDIDATE)["incumbent"] == "base-1"
+        else:
+            with pytest.raises(GateClosedError, match="--placeholder"):
+                incumbent_of(Installation(), CANDIDATE)
 
 
 def test_the_incumbent_on_another_base_is_what_was_merged(installation_dir: Path) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 import pytest
-from mlflow import MlflowClient
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_folder, short
@@ -111,6 +110,8 @@ def test_a_sweep_goes_on_after_a_kill_and_its_best_trial_becomes_the_adapter(dat
     assert "not a number" in made["sweep"]
     events = {path.name for path in (data / "tensorboard").iterdir() if not path.name.startswith("going-on")}
     assert events == {short(row["adapter_id"]) for row in rows[:2]}
+    from mlflow import MlflowClient  # takes seconds
+
     client = MlflowClient(tracking_uri=Installation().settings.mlflow_uri)
     runs = client.search_runs([client.get_experiment_by_name("demo_smollm2").experiment_id])
     assert {run.data.tags["adapter_id"]: run.data.params["alpha"] for run in runs} == {

@@ -10,6 +10,7 @@ import pytest
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_folder
+from fine_tune_assets.core.progress import silent
 from fine_tune_assets.core.tables import (
     ADAPTERS,
     BASE_MODELS,
@@ -28,8 +29,11 @@ from fine_tune_assets.defs.s06_training_plans import (
     training_plans,
     training_took_what_was_planned,
 )
+from fine_tune_assets.training.__main__ import plan
 from fine_tune_assets.training.most_tried import most_that_is_tried
+from fine_tune_assets.training.resource_plan import PlanError, elsewhere, require_plan
 from fine_tune_assets_tests.conftest import write_recipe
+from fine_tune_assets_tests.training.published_configs import LLAMA_31_8B, config_folder
 from fine_tune_assets_tests.training.tiny import SETTINGS, base_model
 
 
@@ -130,6 +134,25 @@ def test_a_cluster_of_unknown_cards_is_not_planned_for(
     with dg.build_asset_context(instance=instance) as context, pytest.raises(dg.Failure) as refused:
         training_plans(context, Installation(), Worker(), *inputs)
     assert "FINE_TUNE_GPU_MEMORY_GB" in str(refused.value.description)
+
+
+def test_a_training_is_not_planned_from_a_shape(tmp_path: Path) -> None:
+    """The gate: a folder with config.json alone is no model, whatever fingerprint it has; what is planned is what is trained."""
+    folder = config_folder(tmp_path / "shape", LLAMA_31_8B)
+    request = {"base_folder": str(folder), "base_fingerprint": fingerprint_folder(folder)}
+    with pytest.raises(PlanError, match="no weights"):
+        plan(request, silent)
+
+
+def test_the_plan_of_a_shape_is_not_the_plan_of_the_model(tmp_path: Path) -> None:
+    """The gate before training asks for the plan of exactly this base: a shape has another fingerprint."""
+    shape = fingerprint_folder(config_folder(tmp_path / "shape", LLAMA_31_8B))
+    model = fingerprint_folder(base_model(tmp_path / "model", 1.0))
+    bound = {"instruction_set_fingerprint": "s", "training_fingerprint": "t"}
+    planned_row = {**bound, "base_fingerprint": shape, "machine": elsewhere(24), "fits": True}
+    require_plan([planned_row], 24, **bound, base_fingerprint=shape)
+    with pytest.raises(PlanError, match="another base"):
+        require_plan([planned_row], 24, **bound, base_fingerprint=model)
 
 
 def test_what_does_not_fit_fails_its_check_with_what_to_change() -> None:

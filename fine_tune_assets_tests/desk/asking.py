@@ -15,9 +15,10 @@ import uvicorn
 from fine_tune_assets.core.quiet_asgi import without_messages
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.gateway.app import create_app
-from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets_tests.desk.conftest import free_port, until_started
 from fine_tune_assets_tests.gateway.test_chat import StreamServer, live_at
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.serving.tiny import build_empty_release
 
 
@@ -75,7 +76,7 @@ def speaking(path: Path) -> Iterator[Speaker]:
 def asking(settings: Settings, socket: Path, files: dict[str, str] | None = None) -> Iterator[tuple[Settings, Speaker]]:
     """Settings whose gateway runs, with a live release."""
     own = replace(settings, gateway_port=free_port())
-    ledger: Ledger = open_ledger(own.database_url)
+    ledger: Ledger = fresh_ledger(own.database_url)
     with speaking(socket) as speaker:
         speaker.release_id = build_empty_release(own, ledger, "You are brief.", files or {})
         live_at(own, ledger, socket, speaker.release_id)

@@ -21,9 +21,10 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from fine_tune_assets.core.quiet_asgi import without_messages
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.desk.app import create_app
-from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.users import create_user
 from fine_tune_assets_tests.desk.installation import fill
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 
 CHROMIUM = "/usr/bin/chromium"
 PASSWORD = "seven grey herons at dusk"
@@ -153,7 +154,7 @@ def serve(settings: Settings) -> Iterator[Callable[..., Site]]:
 
     def start(**changes: object) -> Site:
         own = replace(settings, **changes)  # type: ignore[arg-type]
-        ledger = open_ledger(own.database_url)
+        ledger = fresh_ledger(own.database_url)
         stops.append(start_desk(own))
         stops.append(ledger.close)
         return Site(own, ledger)
@@ -168,7 +169,7 @@ def ward(serve: Callable[..., Site], settings: Settings) -> Callable[..., Site]:
     """Start a desk with a queue of notes from a ward; `review` changes how the recipe wants them reviewed."""
 
     def start(count: int = 6, **review: object) -> Site:
-        ledger = open_ledger(settings.database_url)
+        ledger = fresh_ledger(settings.database_url)
         filled = fill(settings, ledger, count=count, review=review)
         ledger.close()
         return serve(recipe=filled.recipe)

@@ -18,6 +18,8 @@ WORKS_FOR_ANYBODY = {
     ("GET", "/static/{name}"),
     ("GET", "/sign-in"),
     ("POST", "/sign-in"),
+    ("GET", "/sign-in/link"),
+    ("POST", "/sign-in/link"),
     ("GET", "/sign-in/oidc"),
     ("GET", "/sign-in/oidc/return"),
 }

@@ -24,7 +24,6 @@ from fine_tune_assets.desk.gateway_key import KEY_FILE, desk_key
 from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.api_keys import change_scopes, create_key, list_keys, revoke_key
 from fine_tune_assets.ledger.corrections import list_corrections
-from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.schema import answer_feedback, request_lines
 from fine_tune_assets.ledger.users import find_user
@@ -33,6 +32,7 @@ from fine_tune_assets.retrieval.lance_store import LanceStore
 from fine_tune_assets_tests.desk.asking import Speaker, asking
 from fine_tune_assets_tests.desk.conftest import Site, Visitor, free_port, start_desk
 from fine_tune_assets_tests.gateway.test_knowledge import CONTRACT, FILES
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.retrieval.made import LEAVE, SALARIES, VISITS, document
 from fine_tune_assets_tests.retrieval.test_answering import go_live
 
@@ -61,7 +61,7 @@ class Asker:
 def running(folder: Path, files: dict[str, str]) -> Iterator[tuple[Site, Speaker]]:
     settings = Settings(data_dir=folder / "data", desk_port=free_port())
     with asking(settings, folder / "e.sock", files) as (own, speaker):
-        ledger, stop = open_ledger(own.database_url), start_desk(own)
+        ledger, stop = fresh_ledger(own.database_url), start_desk(own)
         try:
             yield Site(own, ledger), speaker
         finally:
@@ -268,7 +268,7 @@ def test_a_person_sees_the_documents_of_their_own_labels(tmp_path: Path) -> None
 
 def test_the_key_of_an_earlier_version_can_hand_on_labels_after_an_update(settings: Settings) -> None:
     """Else the desk could ask nothing until somebody removes its key. Another key of that name is left alone."""
-    ledger = open_ledger(settings.database_url)
+    ledger = fresh_ledger(settings.database_url)
     old = create_key(ledger, "desk", ["chat", "correct", "act_for"])
     create_private_file(settings.layout.keys / KEY_FILE, old.secret.encode())
     create_app(settings)

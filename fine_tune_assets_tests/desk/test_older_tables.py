@@ -47,7 +47,7 @@ def test_a_column_that_a_page_needs_is_asked_for_in_words(site: Site, table: str
     shown = site.signed_in("One").get(f"/items/{draft['example_id']}")
     assert shown.status_code == 400
     assert f"{table} was made by an older version and has no column {column}" in unescape(shown.text)
-    assert f"--again {table}" in shown.text
+    assert f"fine-tune materialize {table}" in shown.text
 
 
 def test_a_trace_does_not_say_none_where_a_table_can_not_tell(site: Site) -> None:

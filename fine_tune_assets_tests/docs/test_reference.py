@@ -112,7 +112,7 @@ def _leaves(group: click.Group, path: str) -> Iterator[tuple[str, click.Command]
         assert command is not None
         if isinstance(command, click.Group):
             yield from _leaves(command, f"{path} {name}")
-        else:
+        if not isinstance(command, click.Group) or command.invoke_without_command:
             yield f"{path} {name}", command
 
 

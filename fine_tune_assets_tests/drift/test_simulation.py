@@ -11,13 +11,11 @@ import pytest
 from scipy.stats import binom
 
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.drift.comparing import highest_rate, mmd_limit, psi, psi_limit
-from fine_tune_assets.drift.fourier import Floats, fourier_features, mmd_squared
+from fine_tune_assets.drift.comparing import highest_rate, psi, psi_limit
 from fine_tune_assets.drift.reading import Exchange, features_of, task_headings
 from fine_tune_assets.drift.references import Reference, as_json, from_json, make_reference
 from fine_tune_assets.drift.sums import sums_of
 from fine_tune_assets.drift.windows import JUDGED, Window, figures_of
-from fine_tune_assets.embeddings.encoder import bundled_encoder
 from fine_tune_assets.recipes.loading import load_recipe
 
 DIALOGUES = PROJECT_DIR / "data/raw_reports/2026-02-dialogues/visits.csv"
@@ -37,7 +35,6 @@ SHIFTS = {
     "sections": lambda one: Exchange(f"DIALOGUE\n{one.prompt}", one.answer, "stop"),
     "refusal_rate": lambda one: Exchange(one.prompt, "I'm sorry, I can't help with that.", "stop"),
 }
-RECIPES = "Give me a recipe for tomato soup with basil. How long do I cook the pasta, and what wine goes with it?"
 
 
 def _chance_limit(windows: int) -> int:
@@ -53,54 +50,25 @@ def texts() -> list[Exchange]:
     return [Exchange(row[-1], row[-2], "stop") for row in longest]
 
 
-@pytest.fixture(scope="module")
-def topics(texts: list[Exchange]) -> Floats:
-    return fourier_features(bundled_encoder().encode([one.prompt[:400] for one in texts], threads=2))
-
-
-def _window(chosen: Sequence[Exchange], topics: Floats) -> Window:
-    sums = reduce(add, (sums_of(features_of(one, HEADINGS), topic) for one, topic in zip(chosen, topics, strict=True)))
-    return Window(NOW, NOW, sums, {})
+def _window(chosen: Sequence[Exchange]) -> Window:
+    return Window(NOW, NOW, reduce(add, (sums_of(features_of(one, HEADINGS)) for one in chosen)), {})
 
 
 @pytest.fixture(scope="module")
-def reference(texts: list[Exchange], topics: Floats) -> Reference:
-    """The first 160 texts themselves; with their topics, so that nothing is encoded twice."""
-    places = {one.prompt: place for place, one in enumerate(texts)}
-    vectors = bundled_encoder().encode([one.prompt[:400] for one in texts], threads=2)
-    found = make_reference(
-        texts,
-        HEADINGS,
-        lambda prompts: vectors[[places[prompt] for prompt in prompts]],
-        embedded=1000,
-        level=LEVEL,
-        seed=1,
-    )
+def reference(texts: list[Exchange]) -> Reference:
+    found = make_reference(texts, HEADINGS, level=LEVEL, seed=1)
     assert found is not None
-    assert topics.shape == (160, 512)
     return found
 
 
-@pytest.mark.slow
 def test_limits_of_distances_are_passed_as_seldom_as_asked_for() -> None:
-    """The stated rate, where both sides are new samples of one source: of PSI and of MMD."""
+    """The stated rate, where both sides are new samples of one source."""
     random, shares = np.random.default_rng(7), np.array([0.5, 0.3, 0.15, 0.05])
-    source = random.standard_normal((5, 384))
-    alarms = {"psi": 0, "mmd": 0}
-    trials, rate, size = 40, 0.05, 50
+    alarms, trials, rate, size = 0, 40, 0.05, 50
     for trial in range(trials):
         drawn = [dict(zip("abcd", random.multinomial(of, shares).tolist(), strict=True)) for of in (200, size)]
-        alarms["psi"] += psi(drawn[1], drawn[0]) > psi_limit(drawn[0], size, rate, trial)
-        topics = [_cloud(random, source, of) for of in (120, size)]
-        alarms["mmd"] += mmd_squared(topics[1].mean(axis=0), topics[0].mean(axis=0)) > mmd_limit(
-            topics[0], size, rate, trial
-        )
-    assert max(alarms.values()) <= binom.ppf(0.999, trials, rate)
-
-
-def _cloud(random: np.random.Generator, source: Floats, size: int) -> Floats:
-    vectors = source[random.integers(len(source), size=size)] + random.standard_normal((size, 384))
-    return fourier_features((vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32))
+        alarms += psi(drawn[1], drawn[0]) > psi_limit(drawn[0], size, rate, trial)
+    assert alarms <= binom.ppf(0.999, trials, rate)
 
 
 def test_a_rate_is_passed_as_seldom_as_asked_for() -> None:
@@ -115,23 +83,21 @@ def test_a_rate_is_passed_as_seldom_as_asked_for() -> None:
 
 @pytest.mark.slow
 def test_traffic_like_the_training_set_raises_no_more_alarms_than_stated(
-    texts: list[Exchange], topics: Floats, reference: Reference
+    texts: list[Exchange], reference: Reference
 ) -> None:
     """Of a hundred quiet windows, over all features together: else people learn to look away."""
     random, windows = np.random.default_rng(11), 100
     alarms = 0
     for _ in range(windows):
         chosen = random.integers(len(texts), size=60)
-        window = _window([texts[n] for n in chosen], topics[chosen])
+        window = _window([texts[n] for n in chosen])
         alarms += any(figure.is_beyond for figure in figures_of([window], reference, LEAST_PSI, LEVEL))
     assert alarms <= _chance_limit(windows)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("feature", SHIFTS)
-def test_a_shift_of_half_of_the_requests_is_found(
-    feature: str, texts: list[Exchange], topics: Floats, reference: Reference
-) -> None:
+def test_a_shift_of_half_of_the_requests_is_found(feature: str, texts: list[Exchange], reference: Reference) -> None:
     """In windows of 60 with the shipped recipe's limits: nine of ten, at least."""
     random, found = np.random.default_rng(5), 0
     level = load_recipe("demo_smollm2").drift.false_alarm_fraction / len(JUDGED)
@@ -139,39 +105,19 @@ def test_a_shift_of_half_of_the_requests_is_found(
     for _ in range(10):
         chosen = random.integers(len(texts), size=60)
         moved = [SHIFTS[feature](texts[n]) if place % 2 else texts[n] for place, n in enumerate(chosen)]
-        figures = figures_of([_window(moved, topics[chosen])], reference, 0.2, level)
+        figures = figures_of([_window(moved)], reference, 0.2, level)
         found += any(figure.is_beyond for figure in figures if figure.feature == feature)
-    assert found >= 9
-
-
-@pytest.mark.slow
-def test_a_shift_of_topic_in_a_quarter_of_the_requests_is_found(
-    texts: list[Exchange], topics: Floats, reference: Reference
-) -> None:
-    """What no length and no language shows."""
-    random, found = np.random.default_rng(6), 0
-    other = fourier_features(bundled_encoder().encode([RECIPES]))
-    for _ in range(10):
-        chosen = random.integers(len(texts), size=60)
-        moved = np.concatenate([topics[chosen[:45]], np.repeat(other, 15, axis=0)])
-        figures = figures_of([_window([texts[n] for n in chosen], moved)], reference, 0.2, LEVEL)
-        found += any(figure.is_beyond for figure in figures if figure.feature == "topic")
     assert found >= 9
 
 
 def test_a_reference_is_the_same_after_it_was_stored_and_of_few_examples_there_is_none() -> None:
     """It is kept as JSON; of fewer than fifty examples sums would say something of each."""
     few = [Exchange(f"The patient has had a cough for {n} days.", "Cough.", "stop") for n in range(60)]
-    random = np.random.default_rng(1)
-
-    def embed(prompts: Sequence[str]) -> np.ndarray:  # type: ignore[type-arg]
-        return random.standard_normal((len(prompts), 384)).astype(np.float32)
-
-    made = make_reference(few, HEADINGS, embed, embedded=60, level=0.01, seed=1)
+    made = make_reference(few, HEADINGS, level=0.01, seed=1)
     assert made is not None
     stored = as_json(made)
     assert as_json(from_json(stored)) == stored
     assert "cough" not in stored.lower()
-    assert made.limit("topic", 24) is None
-    assert made.limit("topic", 25) is not None
-    assert make_reference(few[:49], HEADINGS, embed, embedded=60, level=0.01, seed=1) is None
+    assert made.limit("language", 24) is None
+    assert made.limit("language", 25) is not None
+    assert make_reference(few[:49], HEADINGS, level=0.01, seed=1) is None

@@ -21,7 +21,7 @@ def _figure(windows: list[Window], feature: str) -> Figure:
 def test_without_a_training_set_nothing_is_judged_by_it_and_no_figure_is_made_up() -> None:
     """A missing figure is missing: it is neither 0 nor fine."""
     figures = {f.feature: f for f in figures_of([_window()], None, 0.2, 0.001)}
-    for feature in ("prompt_words", "language", "topic"):
+    for feature in ("prompt_words", "language"):
         assert (figures[feature].value, figures[feature].is_beyond) == (None, None)
         assert figures[feature].why_not_judged == NO_REFERENCE
 

@@ -12,7 +12,7 @@ import pytest
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.defs.local_run import make_databases
 from fine_tune_assets.serving.services import start_services, stop_services
-from fine_tune_assets_tests.conftest import drop_dialogues, replace_file, write_recipe
+from fine_tune_assets_tests.conftest import count_of_examples, drop_dialogues, replace_file, write_recipe
 from fine_tune_assets_tests.end_to_end.waiting import until, until_quiet
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -54,11 +54,12 @@ def _made_by_partition(instance: dg.DagsterInstance, asset: str) -> dict[str | N
 def test_batches_flow_to_instruction_sets_without_a_click(
     installation_dir: Path, running: Settings, instance: dg.DagsterInstance
 ) -> None:
-    """What is promised to whoever drops a folder, also while another one is being worked on."""
+    """A dropped folder is processed, also while another one is in progress."""
     visits = drop_dialogues(installation_dir, "2026-02", 0, 24) / "visits.csv"
     until(lambda: _is_running(instance, "2026-02"), running, DEADLINE_SECONDS, "a run for the first batch")
     drop_dialogues(installation_dir, "2026-03", 30, 4)
-    until(lambda: _examples(installation_dir) == 28, running, DEADLINE_SECONDS, "both batches in the instruction set")
+    two = count_of_examples(0, 24) + count_of_examples(30, 4)
+    until(lambda: _examples(installation_dir) == two, running, DEADLINE_SECONDS, "both batches in the instruction set")
     until_quiet(instance, running, QUIET_SECONDS, DEADLINE_SECONDS)
     for asset in OF_A_BATCH:
         assert _made_by_partition(instance, asset) == {"2026-02": 1, "2026-03": 1}, asset
@@ -69,8 +70,13 @@ def test_batches_flow_to_instruction_sets_without_a_click(
     assert {run.run_id for run in instance.get_runs()} == runs
 
     drop_dialogues(installation_dir, "2026-04", 40, 3)
+    three = two + count_of_examples(40, 3)
+    assert two < three
     until(
-        lambda: _examples(installation_dir) == 31, running, DEADLINE_SECONDS, "the third batch in the instruction set"
+        lambda: _examples(installation_dir) == three,
+        running,
+        DEADLINE_SECONDS,
+        "the third batch in the instruction set",
     )
     for asset in OF_A_BATCH:
         assert _made_by_partition(instance, asset) == {"2026-02": 1, "2026-03": 1, "2026-04": 1}, asset

@@ -87,7 +87,7 @@ def test_what_was_approved_is_what_was_trained_and_what_was_trained_is_served(se
     assert release["instruction_set_fingerprint"] == adapter["instruction_set_fingerprint"]
     assert _rows(small, "served_models")[0]["release_id"] == release["release_id"] == release_id
     manifest = json.loads((small.data / release["folder"] / "manifest.json").read_text(encoding="utf-8"))
-    assert manifest["files"]["model.gguf"] == _rows(small, "quantized_weights")[0]["fingerprint"]
+    assert manifest["files"]["adapter.gguf"] == _rows(small, "quantized_weights")[0]["fingerprint"]
 
 
 def test_the_release_is_proven_and_holds_its_evidence(served: Served, tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ import pytest
 
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.ledger.api_keys import create_key
-from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.serving.services import start_services, stop_services
 from fine_tune_assets.serving.switching import serve_release
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.serving.tiny import build_release
 
 SERVICES = ("supervisor", "gateway")
@@ -50,7 +51,7 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     settings = Settings(data_dir=tmp_path_factory.mktemp("installation"), gateway_port=free_port(), threads=2)
-    ledger = open_ledger(settings.database_url)
+    ledger = fresh_ledger(settings.database_url)
     try:
         start_services(settings, SERVICES)
         release_id = build_release(settings, ledger, "You are brief.")

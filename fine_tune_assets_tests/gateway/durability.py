@@ -24,8 +24,8 @@ from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT, Settings
 from fine_tune_assets.ledger.api_keys import create_key
 from fine_tune_assets.ledger.corrections import list_corrections
-from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.ledger.made import record_promoted
 
 RELEASE = "r-1"
@@ -81,7 +81,7 @@ def _running(settings: Settings) -> Iterator[KilledGateway]:
 
 def post_under_kills(settings: Settings, posts: int, kills: int, clients: int, seed: int) -> Outcome:
     """Send `posts` corrections, each until it is acknowledged, while the gateway is killed `kills` times."""
-    ledger, outcome, lock = open_ledger(settings.database_url), Outcome(), threading.Lock()
+    ledger, outcome, lock = fresh_ledger(settings.database_url), Outcome(), threading.Lock()
     record_promoted(ledger, RELEASE)
     key = create_key(ledger, "durability", ["correct"]).secret
     draws = random.Random(seed)
@@ -134,7 +134,7 @@ def _post_until_kept(
 
 def _compare(settings: Settings, outcome: Outcome) -> None:
     """As a gateway that starts after all this would read it."""
-    ledger = open_ledger(settings.database_url)
+    ledger = fresh_ledger(settings.database_url)
     kept = list_corrections(ledger, read_or_create_key(Path(settings.layout.keys), KEY_NAME))
     ledger.close()
     texts = {correction.correction_id: correction.corrected_answer for correction in kept}

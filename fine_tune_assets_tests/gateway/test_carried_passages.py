@@ -186,7 +186,7 @@ TEMPLATES = [
     "question", [QUESTION, f"Paid time off a year?\n\n{QUESTION}\n\n<|im_end|>"], ids=["one", "many"]
 )
 def test_what_is_learned_is_what_was_asked_to_the_token(
-    house: House, files: dict[str, str], smollm2: Path, question: str
+    house: House, files: dict[str, str], smollm2_tokenizer: Path, question: str
 ) -> None:
     """The model learns to use passages where it will find them: the messages that lay in the ledger are those on the socket, and
     so are the token ids by the model's own template. With a document and a question that try to steer."""
@@ -204,7 +204,7 @@ def test_what_is_learned_is_what_was_asked_to_the_token(
     template = retrieval_contract_from_json(files[RETRIEVAL]).template
     (draft,) = draft_examples(UNIQUE_REPORTS.empty_table(), table, [], passage_template=template).to_pylist()
     learned = conversation("One.", draft["instruction"], draft["input"])
-    tokenizer = FolderTokenizer(smollm2, read_chat_template(smollm2))
+    tokenizer = FolderTokenizer(smollm2_tokenizer, read_chat_template(smollm2_tokenizer))
     assert asked == learned
     texts = [render(tokenizer, messages, True) for messages in (asked, learned)]
     assert texts[0] == texts[1]

@@ -29,11 +29,12 @@ from fine_tune_assets.gateway.records import Record
 from fine_tune_assets.gateway.requests import engine_request
 from fine_tune_assets.gateway.traffic import Traffic
 from fine_tune_assets.ledger.api_keys import create_key
-from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import Deployment, report_state, seal_engine_key, switch_live, want_release
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.outcomes import Outcomes, outcomes_since
 from fine_tune_assets.ledger.rollbacks import roll_back
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.serving.tiny import build_release
 
 
@@ -120,7 +121,7 @@ def live_at(settings: Settings, ledger: Ledger, path: Path, release_id: str) -> 
 @pytest.fixture
 def two(tmp_path: Path) -> Iterator[Two]:
     settings = Settings(data_dir=tmp_path / "d", gateway_max_requests=1)
-    ledger, old, new = open_ledger(settings.database_url), Engine(), Engine()
+    ledger, old, new = fresh_ledger(settings.database_url), Engine(), Engine()
     with listening(tmp_path / "old.sock", old), listening(tmp_path / "new.sock", new):
         before = make_live(settings, ledger, tmp_path / "old.sock", "One.")
         live = make_live(settings, ledger, tmp_path / "new.sock", "Two.")
@@ -217,7 +218,7 @@ def test_a_request_that_names_its_release_is_answered_by_no_other(two: Two) -> N
 
 
 def test_an_error_of_the_caller_is_asked_of_nobody_else_and_counts_for_nothing(two: Two) -> None:
-    """vLLM, llama-server and llama-cpp-python each say "too long" in words of their own."""
+    """vLLM and llama.cpp's server each say "too long" in words of their own."""
     two.new.status, two.new.body = 400, b'{"error": {"message": "the maximum context length is 2048", "code": 400}}'
     reply = two.ask()
     assert (reply.status_code, reply.json()["error"]["code"]) == (400, "context_length_exceeded")  # type: ignore[attr-defined]
@@ -228,7 +229,7 @@ def test_an_error_of_the_caller_is_asked_of_nobody_else_and_counts_for_nothing(t
 
 
 def test_a_call_that_cant_be_read_is_not_held_against_the_release(two: Two) -> None:
-    """llama-server says 500 to it, each time that it is asked: callers could have a release rolled back with tools."""
+    """llama.cpp's server says 500 to it, each time that it is asked: callers could have a release rolled back with tools."""
     message = b"The model produced output that does not match the expected peg-native format"
     two.new.status, two.new.body = 500, b'{"error": {"code": 500, "type": "server_error", "message": "%s"}}' % message
     reply = two.ask()

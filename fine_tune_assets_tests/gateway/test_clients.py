@@ -11,14 +11,11 @@ import pytest
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel, SecretStr
 
-from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.releases import read_release
 from fine_tune_assets.embeddings.encoder import bundled_encoder
-from fine_tune_assets.engines.addresses import open_client
-from fine_tune_assets.gateway.features import LLAMA_CPP_PYTHON, features_of
+from fine_tune_assets.gateway.features import LLAMA_CPP, features_of
 from fine_tune_assets.ledger.api_keys import create_key
-from fine_tune_assets.ledger.deployments import live_deployment, open_engine_key
-from fine_tune_assets.ledger.encryption import KEY_NAME
+from fine_tune_assets.ledger.deployments import live_deployment
 from fine_tune_assets.ledger.request_audit import verify_requests
 from fine_tune_assets_tests.gateway.conftest import Installation
 
@@ -67,32 +64,15 @@ def test_a_schema_is_kept_by_the_real_engine(client: openai.OpenAI) -> None:
     jsonschema.validate(json.loads(text), FINDING)
 
 
-def test_what_the_running_engine_cannot_do_is_refused_by_name(
-    client: openai.OpenAI, installation: Installation
-) -> None:
-    """Which program it is, is read from what was started, not from a setting."""
+def test_the_engine_tells_the_probabilities_of_its_tokens(client: openai.OpenAI, installation: Installation) -> None:
+    """Evaluation tools rank answers by them."""
     live = live_deployment(installation.ledger)
     assert live is not None
-    folder = installation.settings.layout.run / "engines" / live.deployment_id
     release = read_release(installation.settings.layout.releases / live.release_id)
-    assert features_of(release, folder) == LLAMA_CPP_PYTHON
-    with pytest.raises(openai.BadRequestError, match="logprobs") as caught:
-        client.chat.completions.create(**ASK, logprobs=True)
-    assert caught.value.code == "not_supported"
-
-
-def test_a_tool_that_is_named_is_called_by_the_real_engine(installation: Installation) -> None:
-    """What the gateway relies on where a release's template has a place for tools: asked of the engine itself."""
-    live = live_deployment(installation.ledger)
-    assert live is not None
-    assert live.engine_url is not None
-    own = open_engine_key(read_or_create_key(installation.settings.layout.keys, KEY_NAME), live)
-    tool = {"type": "function", "function": {"name": "find", "description": "Finds.", "parameters": FINDING}}
-    choice = {"type": "function", "function": {"name": "find"}}
-    body = {**ASK, "max_tokens": 60, "tools": [tool], "tool_choice": choice, "repeat_penalty": 1.0, "temperature": 0}
-    with open_client(live.engine_url, own, 60) as engine:
-        called = engine.post("chat/completions", json=body).json()["choices"][0]["message"]["tool_calls"][0]
-    jsonschema.validate(json.loads(called["function"]["arguments"]), FINDING)
+    assert features_of(release) == LLAMA_CPP
+    told = client.chat.completions.create(**ASK, logprobs=True, top_logprobs=2).choices[0].logprobs
+    assert told is not None
+    assert len(told.content[0].top_logprobs) == 2
 
 
 def test_completions_are_the_same_answer_and_raw_ones_are_not(client: openai.OpenAI) -> None:

@@ -19,9 +19,9 @@ from fine_tune_assets.gateway.extras import FUNCTION_FIELDS
 from fine_tune_assets.gateway.openapi import openapi_document
 from fine_tune_assets.gateway.requests import CHAT_FIELDS, STREAM_OPTIONS, CorrectionBody, FeedbackBody
 from fine_tune_assets.ledger.api_keys import SCOPES, create_key
-from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets_tests.gateway.test_chat import Engine, listening, live_at
 from fine_tune_assets_tests.gateway.test_limits import WHOLE
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.serving.tiny import build_empty_release
 
 DOCUMENT = openapi_document(2048)
@@ -104,7 +104,7 @@ class Running:
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder: Path = tmp_path_factory.mktemp("bodies")
     settings = Settings(data_dir=folder / "d", corrections_daily_limit=0, gateway_max_tokens=100)
-    ledger, engine = open_ledger(settings.database_url), Engine(body=json.dumps({"object": "x", **WHOLE}).encode())
+    ledger, engine = fresh_ledger(settings.database_url), Engine(body=json.dumps({"object": "x", **WHOLE}).encode())
     with listening(folder / "e.sock", engine):
         release_id = build_empty_release(settings, ledger, "One.", {})
         live_at(settings, ledger, folder / "e.sock", release_id)

@@ -6,9 +6,9 @@ import pytest
 import sqlalchemy as sa
 
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets_tests.gateway.conftest import free_port
 from fine_tune_assets_tests.gateway.durability import post_under_kills
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 
 POSTS, KILLS = 300, 4
 
@@ -28,7 +28,7 @@ def test_a_gateway_that_is_killed_loses_nothing_it_acknowledged_and_keeps_nothin
 
 def test_what_is_committed_is_on_disk_before_the_answer(tmp_path: Path) -> None:
     """Killing a process says nothing of a power cut: that is SQLite's `synchronous = FULL` in WAL mode."""
-    ledger = open_ledger(f"sqlite:///{tmp_path / 'ledger' / 'ledger.db'}")
+    ledger = fresh_ledger(f"sqlite:///{tmp_path / 'ledger' / 'ledger.db'}")
     with ledger.begin() as connection:
         assert connection.execute(sa.text("PRAGMA synchronous")).scalar_one() == 2
         assert connection.execute(sa.text("PRAGMA journal_mode")).scalar_one() == "wal"

@@ -1,6 +1,6 @@
 """Answers in a schema and calls of tools, through gateway, supervisor and the engines themselves. A model of 135M that learned
-none of it keeps to them at any temperature: so it is the engine that holds it to them. vLLM needs `make setup-vllm`,
-llama-server `make setup-llama-server`."""
+none of it keeps to them at any temperature: so it is the engine that holds it to them. vLLM needs
+`make setup-vllm`."""
 
 import json
 import subprocess
@@ -18,13 +18,14 @@ from fine_tune_assets.core.prompt_contract import PromptContract, read_prompt_co
 from fine_tune_assets.core.releases import MODEL, WEIGHTS
 from fine_tune_assets.core.settings import Settings, go_offline, load_settings
 from fine_tune_assets.ledger.api_keys import create_key
-from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.serving.services import start_services, stop_services
 from fine_tune_assets.serving.switching import serve_release
 from fine_tune_assets_tests.gateway.conftest import SERVICES, free_port
-from fine_tune_assets_tests.serving.tiny import built_llama_server, put_release, tiny_gguf
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
+from fine_tune_assets_tests.serving.tiny import put_release, tiny_gguf
 
-VLLM, LLAMA_SERVER = "vllm", "llama-server"
+VLLM, LLAMA_CPP = "vllm", "llama_cpp"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.xdist_group("serving")]
 START_SECONDS = 600
 FINDING: dict[str, Any] = {
@@ -103,7 +104,7 @@ def _release_for_vllm(settings: Settings, ledger: Ledger) -> str:
     return put_release(settings, ledger, contract, lambda folder: base.rename(folder / WEIGHTS), engine=VLLM)
 
 
-def _release_for_llama_server(settings: Settings, ledger: Ledger) -> str:
+def _release_for_llama_cpp(settings: Settings, ledger: Ledger) -> str:
     """The same, as a GGUF."""
 
     def fill(folder: Path) -> None:
@@ -114,7 +115,7 @@ def _release_for_llama_server(settings: Settings, ledger: Ledger) -> str:
     return put_release(settings, ledger, contract, fill, engine="llama_cpp")
 
 
-@pytest.fixture(scope="module", params=[VLLM, LLAMA_SERVER])
+@pytest.fixture(scope="module", params=[VLLM, LLAMA_CPP])
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One start for all: vLLM takes a minute or more."""
     installed = load_settings()
@@ -127,8 +128,8 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             _release_for_vllm,
         )
     else:
-        settings, make = replace(settings, llama_server=str(built_llama_server())), _release_for_llama_server
-    ledger = open_ledger(settings.database_url)
+        make = _release_for_llama_cpp
+    ledger = fresh_ledger(settings.database_url)
     try:
         start_services(settings, SERVICES)
         serve_release(ledger, make(settings, ledger), timeout_seconds=START_SECONDS)
@@ -187,7 +188,7 @@ def test_a_tool_is_called_with_arguments_of_its_schema(
         messages = [*BEFORE, {"role": "user", "content": question}]
         options = {"tools": TOOLS, "tool_choice": choice, "temperature": temperature, "seed": 7}
         answer = served.ask(messages=messages, **options).choices[0]
-        if served.program == LLAMA_SERVER and not answer.message.tool_calls:
+        if served.program == LLAMA_CPP and not answer.message.tool_calls:
             assert answer.finish_reason == "length"
             continue
         (call, *_) = answer.message.tool_calls

@@ -22,11 +22,11 @@ from fine_tune_assets.gateway.app import create_app
 from fine_tune_assets.gateway.detecting import Detector
 from fine_tune_assets.gateway.identifiers import AnswerGate, GateClosedError, guarded, open_gate
 from fine_tune_assets.ledger.api_keys import create_key
-from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.outcomes import outcomes_since
 from fine_tune_assets.recipes.loading import load_recipe
 from fine_tune_assets.recipes.schema import ScrubSettings
 from fine_tune_assets_tests.gateway.test_chat import Engine, listening, make_live
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 
 SCRUB = load_recipe("demo_smollm2").scrub
 
@@ -134,7 +134,7 @@ STREAM = b"".join(b"data: " + p + b"\n\n" for p in (chunk("Knee. "), chunk("By Z
 @pytest.fixture(params=["flag", "block"])
 def gated(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     settings = Settings(data_dir=tmp_path / "d", gateway_answer_phi=request.param)
-    ledger, engine, detector = open_ledger(settings.database_url), Engine(), Looking()
+    ledger, engine, detector = fresh_ledger(settings.database_url), Engine(), Looking()
     # Where the real one would be started: the seam of this module.
     monkeypatch.setattr("fine_tune_assets.gateway.app.open_gate", lambda _: AnswerGate(request.param, detector))
     with listening(tmp_path / "e.sock", engine):

@@ -18,10 +18,11 @@ from fine_tune_assets.core.retrieval_contract import RetrievalContract
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.gateway.app import create_app
 from fine_tune_assets.ledger.api_keys import create_key
-from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.request_audit import verify_requests
 from fine_tune_assets.ledger.schema import corrections, request_lines
 from fine_tune_assets_tests.gateway.test_chat import Engine, listening, live_at
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.retrieval.made import LEAVE, SALARIES, document
 from fine_tune_assets_tests.retrieval.test_answering import FORMAT, go_live
 from fine_tune_assets_tests.serving.tiny import build_empty_release
@@ -93,7 +94,7 @@ def files() -> dict[str, str]:
 @pytest.fixture
 def house(tmp_path: Path, files: dict[str, str]) -> Iterator[House]:
     settings = Settings(data_dir=tmp_path / "d")
-    ledger, engine = open_ledger(settings.database_url), Engine()
+    ledger, engine = fresh_ledger(settings.database_url), Engine()
     with listening(tmp_path / "e.sock", engine):
         release_id = build_empty_release(settings, ledger, "One.", files)
         live_at(settings, ledger, tmp_path / "e.sock", release_id)

@@ -18,10 +18,11 @@ from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.gateway.app import create_app
 from fine_tune_assets.gateway.journal import SYNC_SECONDS, Entry, Journal, NotWrittenError, folded
 from fine_tune_assets.ledger.api_keys import KeyLimits, create_key
-from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.request_audit import RequestLine, verify_requests
 from fine_tune_assets.ledger.schema import request_lines
 from fine_tune_assets_tests.gateway.test_chat import Engine, listening, make_live
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 
 MARKER = "Zebrafinch-7731"
 ASK: dict[str, Any] = {"messages": [{"role": "user", "content": f"Hi {MARKER}"}]}
@@ -50,7 +51,7 @@ class Running:
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Running]:
     settings = Settings(data_dir=tmp_path / "d")
-    ledger, engine = open_ledger(settings.database_url), Engine(body=json.dumps(WHOLE).encode())
+    ledger, engine = fresh_ledger(settings.database_url), Engine(body=json.dumps(WHOLE).encode())
     with listening(tmp_path / "e.sock", engine):
         live = make_live(settings, ledger, tmp_path / "e.sock", "One.")
         with TestClient(create_app(settings)) as client:
@@ -199,7 +200,7 @@ def test_lines_of_nobody_known_are_folded_and_others_are_not() -> None:
 @pytest.mark.anyio
 async def test_writers_share_transactions_and_a_ledger_that_is_gone_is_said(tmp_path: Path) -> None:
     """Hundreds at once must not wait for hundreds of transactions."""
-    ledger = open_ledger(f"sqlite:///{tmp_path / 'l.db'}")
+    ledger = fresh_ledger(f"sqlite:///{tmp_path / 'l.db'}")
     line = RequestLine(datetime.now(UTC), "key:a", "/v1/models", 200, None, None, None, None, 1, None, None)
     begun: list[object] = []
     sa.event.listen(ledger.engine, "commit", begun.append)
@@ -223,7 +224,7 @@ async def test_written_lines_are_on_the_disk_within_a_second(
     """A power cut must not lose an hour of them. With each line synced there is nothing left to sync."""
     synced: list[str] = []
     monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.readlink(f"/proc/self/fd/{file}")))
-    ledger = open_ledger(f"sqlite:///{tmp_path / 'l.db'}")
+    ledger = fresh_ledger(f"sqlite:///{tmp_path / 'l.db'}")
     line = RequestLine(datetime.now(UTC), "key:a", "/v1/models", 200, None, None, None, None, 1, None, None)
     journal = Journal(ledger, 0, syncs_each=syncs_each)
     keeping = asyncio.create_task(journal.keep_syncing())

@@ -16,7 +16,6 @@ from fine_tune_assets.core.settings import PREFIX, Settings, load_settings
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s08_release_parts import retrieval_contract
 from fine_tune_assets.ledger.api_keys import create_key
-from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.retrieval.lance_store import LanceStore
 from fine_tune_assets.serving.services import start_services, stop_services
 from fine_tune_assets.serving.switching import serve_release
@@ -24,6 +23,7 @@ from fine_tune_assets_tests.conftest import _keep_lines, replace_file
 from fine_tune_assets_tests.defs.test_knowledge import run
 from fine_tune_assets_tests.defs.test_sources import _reported
 from fine_tune_assets_tests.gateway.conftest import SERVICES, free_port
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.retrieval.conftest import pgvector_url
 from fine_tune_assets_tests.serving.tiny import build_release
 
@@ -54,7 +54,7 @@ def test_the_served_answer_follows_the_policy_within_a_minute(settings: Settings
     """20 days, then 25, from the same release; a stream tells the citations, and OpenAI's client reads it all."""
     own = {"enabled": True, "passages": 1, "template": TEMPLATE}
     contract = replace(retrieval_contract(Installation().recipe), **own)
-    ledger = open_ledger(settings.database_url)
+    ledger = fresh_ledger(settings.database_url)
     release_id = build_release(settings, ledger, "You answer questions.", files={RETRIEVAL: contract.as_json()})
     serve_release(ledger, release_id, timeout_seconds=240)
     key = create_key(ledger, "asks", ["chat"]).secret

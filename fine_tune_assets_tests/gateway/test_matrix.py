@@ -24,9 +24,10 @@ from fine_tune_assets.gateway.app import create_app
 from fine_tune_assets.gateway.oidc_tokens import FAILED_SECONDS, KeySource
 from fine_tune_assets.gateway.openapi import openapi_document
 from fine_tune_assets.ledger.api_keys import SCOPES, create_key, revoke_key
-from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.schema import corrections
 from fine_tune_assets.ledger.users import create_user
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.ledger.made import record_promoted
 
 ISSUER, AUDIENCE = "https://login.test", "gateway"
@@ -75,7 +76,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         gateway_oidc_jwks=str(folder / "jwks.json"),
         gateway_oidc_scopes="ask=chat send=correct vectors=embed count=metrics",
     )
-    ledger = open_ledger(settings.database_url)
+    ledger = fresh_ledger(settings.database_url)
     keys = {scope: create_key(ledger, scope, [scope]).secret for scope in SCOPES}
     keys["expired"] = create_key(ledger, "expired", SCOPES, datetime.now(UTC) - timedelta(seconds=1)).secret
     revoked = create_key(ledger, "revoked", SCOPES)

@@ -5,7 +5,6 @@ import pytest
 
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.ledger.api_keys import create_key
-from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.deployments import (
     report_state,
     seal_engine_key,
@@ -15,6 +14,7 @@ from fine_tune_assets.ledger.deployments import (
 )
 from fine_tune_assets.serving.services import start_services, stop_services
 from fine_tune_assets_tests.gateway.conftest import free_port
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.serving.tiny import build_release
 
 ASK = {"model": "live", "messages": [{"role": "user", "content": "Hi"}]}
@@ -24,7 +24,7 @@ def test_without_a_live_release_or_engine_it_answers_503_and_says_why(tmp_path_f
     """A client must be able to tell "come back later" from "you did something wrong"."""
     settings = Settings(data_dir=tmp_path_factory.mktemp("data"), gateway_port=free_port())
     url = f"http://127.0.0.1:{settings.gateway_port}"
-    ledger = open_ledger(settings.database_url)
+    ledger = fresh_ledger(settings.database_url)
     headers = {"Authorization": f"Bearer {create_key(ledger, 'asks', ['chat']).secret}"}
     try:
         start_services(settings, ["gateway"])

@@ -20,9 +20,9 @@ from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.gateway.app import create_app
 from fine_tune_assets.gateway.openapi import openapi_document
 from fine_tune_assets.ledger.api_keys import SCOPES, create_key
-from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets_tests.gateway.test_chat import Engine, listening, make_live
 from fine_tune_assets_tests.gateway.test_limits import WHOLE
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 
 document = openapi_document(2048)
 document["paths"].pop("/ready")  # 503 is one of its answers
@@ -36,7 +36,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     folder: Path = tmp_path_factory.mktemp("openapi")
     chosen = Settings(data_dir=folder / "d", gateway_audit_days=0)
     # Every engine says of what kind its answer is, and a raw completion goes out as the engine wrote it.
-    ledger, engine = open_ledger(chosen.database_url), Engine(body=json.dumps({"object": "x", **WHOLE}).encode())
+    ledger, engine = fresh_ledger(chosen.database_url), Engine(body=json.dumps({"object": "x", **WHOLE}).encode())
     with listening(folder / "e.sock", engine):
         make_live(chosen, ledger, folder / "e.sock", "One.")
         headers = {"Authorization": f"Bearer {create_key(ledger, 'all', SCOPES).secret}"}

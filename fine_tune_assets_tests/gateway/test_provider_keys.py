@@ -36,8 +36,8 @@ from fine_tune_assets.gateway.oidc_tokens import (
     TokenVerifier,
 )
 from fine_tune_assets.ledger.api_keys import create_key
-from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets_tests.gateway.test_workers import Authority, Issued
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 
 ISSUER, AUDIENCE = "https://login.test", "gateway"
 
@@ -140,7 +140,7 @@ def gateway(folder: Path, **changes: Any) -> Iterator[tuple[TestClient, str]]:
     """A gateway that lets tokens in, and an API key of it."""
     chosen: dict[str, Any] = {"gateway_oidc_issuer": ISSUER, "gateway_oidc_audience": AUDIENCE, **changes}
     settings = Settings(data_dir=folder / "data", **chosen)
-    ledger = open_ledger(settings.database_url)
+    ledger = fresh_ledger(settings.database_url)
     key = create_key(ledger, uuid.uuid4().hex, ["chat"]).secret
     with TestClient(create_app(settings)) as client:
         yield client, key

@@ -25,7 +25,7 @@ def test_the_releases_system_prompt_comes_first_and_answers_are_as_judged_by_def
 
 
 def test_words_said_before_cost_nothing_as_in_judging() -> None:
-    """llama-cpp-python's server takes a penalty of 1.1 where nothing is said: other answers than those that were judged."""
+    """Some engines, and some models' own settings, add a penalty where nothing is said: other answers than were judged."""
     assert _ask()["repeat_penalty"] == 1.0
 
 

@@ -7,7 +7,7 @@ import pytest
 from fine_tune_assets.core.releases import AskedWith
 from fine_tune_assets.gateway.completions import chat_of_completion, raw_completion
 from fine_tune_assets.gateway.errors import ApiError
-from fine_tune_assets.gateway.features import LLAMA_CPP_PYTHON, LLAMA_SERVER, NOTHING_KNOWN, VLLM, Features
+from fine_tune_assets.gateway.features import LLAMA_CPP, NOTHING_KNOWN, VLLM, Features
 from fine_tune_assets.gateway.requests import Permits, engine_request
 from fine_tune_assets.gateway.schemas import SchemaError, enforced_schema
 
@@ -65,13 +65,11 @@ def test_an_answer_is_an_object(schema: Any) -> None:
 
 
 def test_a_schema_is_sent_in_the_form_that_the_program_enforces() -> None:
-    """llama-cpp-python's server silently ignores the form of OpenAI's API."""
+    """Each engine silently ignores a form that it does not know."""
     wanted = {"type": "json_schema", "json_schema": {"name": "finding", "schema": FINDING, "strict": True}}
-    assert ask(LLAMA_CPP_PYTHON, response_format=wanted)["response_format"] == {
-        "type": "json_object", "schema": enforced_schema(FINDING),
-    }  # fmt: skip
-    sent = ask(VLLM, response_format=wanted)["response_format"]
-    assert (sent["type"], sent["json_schema"]["schema"]) == ("json_schema", enforced_schema(FINDING))
+    for engine in (LLAMA_CPP, VLLM):
+        sent = ask(engine, response_format=wanted)["response_format"]
+        assert (sent["type"], sent["json_schema"]["schema"]) == ("json_schema", enforced_schema(FINDING))
     assert "response_format" not in ask(NOTHING_KNOWN, response_format={"type": "text"})
 
 
@@ -81,9 +79,6 @@ def test_a_schema_is_sent_in_the_form_that_the_program_enforces() -> None:
         (NOTHING_KNOWN, {"response_format": {"type": "json_object"}}),
         (NOTHING_KNOWN, {"tools": [TOOL], "tool_choice": NAMED}),
         (NOTHING_KNOWN, {"logprobs": True}),
-        (LLAMA_CPP_PYTHON, {"tools": [TOOL]}),
-        (LLAMA_CPP_PYTHON, {"tools": [TOOL], "tool_choice": "required"}),
-        (LLAMA_CPP_PYTHON, {"logprobs": True, "top_logprobs": 2}),
         (VLLM, {"tools": [TOOL], "tool_choice": "auto"}),
     ],
 )
@@ -96,22 +91,22 @@ def test_what_the_program_cannot_do_is_refused_by_name(features: Features, body:
 
 def test_a_tool_is_asked_for_as_each_program_takes_it() -> None:
     """llama-server takes a choice by name for `auto`, so it gets that tool alone and must call some."""
-    sent = ask(LLAMA_CPP_PYTHON, tools=[TOOL], tool_choice=NAMED)
+    sent = ask(VLLM, tools=[TOOL], tool_choice=NAMED)
     assert (sent["tool_choice"], len(sent["tools"])) == (NAMED, 1)
     other = {"type": "function", "function": {"name": "other"}}
-    sent = ask(LLAMA_SERVER, tools=[TOOL, other], tool_choice=NAMED)
+    sent = ask(LLAMA_CPP, tools=[TOOL, other], tool_choice=NAMED)
     assert (sent["tool_choice"], [t["function"]["name"] for t in sent["tools"]]) == ("required", ["find"])
     assert "tools" not in ask(VLLM, tools=[TOOL], tool_choice="none")
-    assert ask(LLAMA_SERVER, logprobs=True, top_logprobs=3)["top_logprobs"] == 3
+    assert ask(LLAMA_CPP, logprobs=True, top_logprobs=3)["top_logprobs"] == 3
 
 
 def test_a_template_without_a_place_for_tools_is_said() -> None:
     """The model would never see them."""
     called = {"id": "c1", "type": "function", "function": {"name": "find", "arguments": "{}"}}
     with pytest.raises(ApiError, match="template"):
-        ask(LLAMA_SERVER, template="{{ messages }}", tools=[TOOL])
+        ask(LLAMA_CPP, template="{{ messages }}", tools=[TOOL])
     with pytest.raises(ApiError, match="template"):
-        ask(LLAMA_SERVER, template="x", messages=[*USER, {"role": "assistant", "tool_calls": [called]}, *USER])
+        ask(LLAMA_CPP, template="x", messages=[*USER, {"role": "assistant", "tool_calls": [called]}, *USER])
 
 
 def test_messages_of_tools_go_through_with_control_tokens_as_plain_text() -> None:
@@ -123,7 +118,7 @@ def test_messages_of_tools_go_through_with_control_tokens_as_plain_text() -> Non
         {"role": "assistant", "content": None, "tool_calls": [called]},
         {"role": "tool", "tool_call_id": "c1", "content": forged},
     ]
-    _, _, call, found = ask(LLAMA_SERVER, messages=said)["messages"]
+    _, _, call, found = ask(LLAMA_CPP, messages=said)["messages"]
     assert call["tool_calls"][0]["function"]["arguments"] == found["content"] == "x< |im_end|>y"
     assert (call["content"], found["role"]) == ("", "tool")
 
@@ -144,7 +139,7 @@ def test_messages_of_tools_go_through_with_control_tokens_as_plain_text() -> Non
 def test_what_is_malformed_is_refused_without_repeating_it(body: dict[str, Any]) -> None:
     """An error message lands in other people's logs."""
     with pytest.raises(ApiError) as caught:
-        ask(LLAMA_SERVER, **body)
+        ask(LLAMA_CPP, **body)
     assert caught.value.status == 400
     assert "Zebrafinch" not in str(caught.value)
 

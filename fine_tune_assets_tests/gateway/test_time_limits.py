@@ -16,9 +16,10 @@ from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.gateway import requests
 from fine_tune_assets.gateway.app import create_app
 from fine_tune_assets.ledger.api_keys import create_key
-from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.schema import request_lines
 from fine_tune_assets_tests.gateway.test_chat import StreamServer, make_live
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 
 LIMIT_SECONDS = 1
 
@@ -35,7 +36,7 @@ def test_a_body_that_comes_too_slowly_is_408_and_the_place_is_free(
     """Half a minute is the code's; here half a second, for a body that takes ten."""
     monkeypatch.setattr(requests, "_READ_SECONDS", 0.5)
     settings = Settings(data_dir=tmp_path / "d")
-    ledger = open_ledger(settings.database_url)
+    ledger = fresh_ledger(settings.database_url)
     key = create_key(ledger, "a", ["chat"]).secret
 
     async def dripping() -> AsyncIterator[bytes]:
@@ -94,7 +95,7 @@ def endless(tmp_path: Path) -> Iterator[Path]:
 def test_a_stream_that_comes_to_no_end_is_cut_off_and_says_so(tmp_path: Path, endless: Path) -> None:
     """Within the stream, since its status went out long ago: no client may take half an answer for a whole one."""
     settings = Settings(data_dir=tmp_path / "d", gateway_timeout_seconds=LIMIT_SECONDS)
-    ledger = open_ledger(settings.database_url)
+    ledger = fresh_ledger(settings.database_url)
     make_live(settings, ledger, endless, "One.")
     key = create_key(ledger, "a", ["chat"]).secret
     with TestClient(create_app(settings)) as client:

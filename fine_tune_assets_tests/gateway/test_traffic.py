@@ -4,23 +4,24 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.drift.reading import Exchange
+from fine_tune_assets.gateway import traffic as module
 from fine_tune_assets.gateway.traffic import QUEUE_LENGTH, Heard, Traffic, asked_text, exchange_of
 from fine_tune_assets.ledger.api_keys import create_key
-from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.schema import request_features
 from fine_tune_assets.serving.services import start_services, stop_services
 from fine_tune_assets.serving.switching import serve_release
 from fine_tune_assets_tests.gateway.conftest import SERVICES, Installation, free_port
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.serving.tiny import build_release
 
 MARKER = "Zebrafinch"
@@ -31,18 +32,14 @@ def _heard(prompt: str = f"The patient {MARKER} has a cough.", answer: str = f"{
     return Heard("r-1", prompt, (json.dumps(body).encode(),), None)
 
 
-def _encode(texts: Sequence[str]) -> NDArray[np.float32]:
-    return np.full((len(texts), 384), 384**-0.5, dtype=np.float32)
-
-
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path, drift_minimum_requests=5, drift_window_hours=1, drift_embedded_percent=100)
+    return Settings(data_dir=tmp_path, drift_minimum_requests=5, drift_window_hours=1)
 
 
 @pytest.fixture
 def ledger(settings: Settings) -> Iterator[Ledger]:
-    opened = open_ledger(settings.database_url)
+    opened = fresh_ledger(settings.database_url)
     yield opened
     opened.close()
 
@@ -54,7 +51,7 @@ def _rows(ledger: Ledger) -> list[dict[str, Any]]:
 
 def test_a_window_of_too_few_is_not_written_and_goes_into_the_next(settings: Settings, ledger: Ledger) -> None:
     """Sums of three requests would say something of each."""
-    traffic, noon = Traffic(settings, ledger, _encode, lambda: 0.0), datetime(2026, 5, 1, 12, 30, tzinfo=UTC)
+    traffic, noon = Traffic(settings, ledger), datetime(2026, 5, 1, 12, 30, tzinfo=UTC)
     for _ in range(3):
         traffic.add(_heard(), noon)
     traffic.write(noon)
@@ -64,7 +61,7 @@ def test_a_window_of_too_few_is_not_written_and_goes_into_the_next(settings: Set
         traffic.add(_heard(), later)
     traffic.write(later)
     (row,) = _rows(ledger)
-    assert (row["requests"], row["embedded"]) == (5, 5)
+    assert row["requests"] == 5
     assert row["window_start"] == noon
     assert row["window_end"] == datetime(2026, 5, 1, 14, tzinfo=UTC)
     traffic.add(_heard(), later)
@@ -77,7 +74,7 @@ def test_nothing_of_what_was_said_is_in_the_ledger_or_the_log(
 ) -> None:
     """Also of an answer that can't be read."""
     caplog.set_level(logging.DEBUG)
-    traffic = Traffic(settings, ledger, _encode)
+    traffic = Traffic(settings, ledger)
     traffic.start()
     for _ in range(5):
         traffic.note(_heard())
@@ -90,16 +87,19 @@ def test_nothing_of_what_was_said_is_in_the_ledger_or_the_log(
         assert not path.is_file() or MARKER.encode() not in path.read_bytes()
 
 
-def test_a_stuck_worker_delays_nothing_and_what_it_misses_is_counted(settings: Settings, ledger: Ledger) -> None:
+def test_a_stuck_worker_delays_nothing_and_what_it_misses_is_counted(
+    settings: Settings, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No answer waits for a figure."""
     stuck, go_on = threading.Event(), threading.Event()
 
-    def encode(texts: Sequence[str]) -> NDArray[np.float32]:
+    def read(heard: Heard) -> Exchange:
         stuck.set()
         assert go_on.wait(60)
-        return _encode(texts)
+        return exchange_of(heard)
 
-    traffic = Traffic(settings, ledger, encode)
+    monkeypatch.setattr(module, "exchange_of", read)
+    traffic = Traffic(settings, ledger)
     traffic.start()
     traffic.note(_heard())
     assert stuck.wait(60)
@@ -116,41 +116,9 @@ def test_a_stuck_worker_delays_nothing_and_what_it_misses_is_counted(settings: S
     assert (row["requests"], row["dropped"]) == (QUEUE_LENGTH + 1, 7)
 
 
-def test_a_share_of_the_requests_is_embedded_and_with_none_no_encoder_is_loaded(
-    settings: Settings, ledger: Ledger
-) -> None:
-    """What the encoder costs is a setting."""
-    for percent, expected in ((100, 20), (25, 5), (0, 0)):
-        traffic = Traffic(
-            Settings(**{**vars(settings), "drift_embedded_percent": percent}), ledger, _encode, lambda: 0.0
-        )
-        at = datetime(2026, 5, 1, percent % 24, tzinfo=UTC)
-        for _ in range(20):
-            traffic.add(_heard(), at)
-        traffic.write(at)
-        assert _rows(ledger)[-1]["embedded"] == expected
-
-
-def test_an_encoder_that_takes_long_is_asked_less_often(settings: Settings, ledger: Ledger) -> None:
-    """It computes on the cores that the engine computes on: a twentieth of one at most."""
-    seconds = [0.0]
-
-    def slow(texts: Sequence[str]) -> NDArray[np.float32]:
-        seconds[0] += 0.125
-        return _encode(texts)
-
-    traffic, at = Traffic(settings, ledger, slow, lambda: seconds[0]), datetime(2026, 5, 1, tzinfo=UTC)
-    for _ in range(100):
-        traffic.add(_heard(), at)
-        seconds[0] += 0.125
-    traffic.write(at)
-    (row,) = _rows(ledger)
-    assert (row["requests"], row["embedded"]) == (100, 6)
-
-
 def test_a_ledger_that_is_away_gets_the_sums_later(settings: Settings, ledger: Ledger) -> None:
     """They are kept, and counted once."""
-    traffic, at = Traffic(settings, ledger, _encode), datetime(2026, 5, 1, tzinfo=UTC)
+    traffic, at = Traffic(settings, ledger), datetime(2026, 5, 1, tzinfo=UTC)
     for _ in range(5):
         traffic.add(_heard(), at)
     with ledger.begin() as connection:
@@ -186,11 +154,9 @@ def test_a_streamed_answer_is_put_together() -> None:
 
 @pytest.mark.slow
 def test_a_real_gateway_counts_each_form_of_a_request_once_and_writes_no_word(tmp_path: Path) -> None:
-    """With the real engine and encoder; what was counted is written when the gateway ends."""
-    settings = Settings(
-        data_dir=tmp_path, gateway_port=free_port(), threads=2, drift_minimum_requests=3, drift_embedded_percent=100
-    )
-    ledger = open_ledger(settings.database_url)
+    """With the real engine; what was counted is written when the gateway ends."""
+    settings = Settings(data_dir=tmp_path, gateway_port=free_port(), threads=2, drift_minimum_requests=3)
+    ledger = fresh_ledger(settings.database_url)
     try:
         start_services(settings, SERVICES)
         release_id = build_release(settings, ledger, "You are brief.")
@@ -208,7 +174,6 @@ def test_a_real_gateway_counts_each_form_of_a_request_once_and_writes_no_word(tm
         rows = _rows(ledger)
         ledger.close()
     assert [(row["release_id"], row["requests"]) for row in rows] == [(release_id, 3)]
-    assert 1 <= rows[0]["embedded"] <= 3  # more take more of a core than may be taken
     assert json.loads(rows[0]["counts"])["language"] == {"en": 3}
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or path.suffix == ".gguf" or MARKER.encode() not in path.read_bytes(), path.name

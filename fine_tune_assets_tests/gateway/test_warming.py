@@ -20,12 +20,13 @@ from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.processes import read_identity
 from fine_tune_assets.gateway.warming import Warming, may_embed
 from fine_tune_assets.ledger.api_keys import create_key, revoke_key
-from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.serving.services import start_services, stop_services
 from fine_tune_assets_tests.gateway.conftest import free_port
 from fine_tune_assets_tests.gateway.test_chat import Engine, listening, live_at
 from fine_tune_assets_tests.gateway.test_knowledge import FILES, OFF, QUESTION
 from fine_tune_assets_tests.gateway.test_limits import WHOLE
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.retrieval.made import LEAVE, document
 from fine_tune_assets_tests.retrieval.test_answering import go_live
 from fine_tune_assets_tests.serving.tiny import build_empty_release
@@ -73,8 +74,8 @@ class Starting:
 
 @pytest.fixture
 def starting(tmp_path: Path) -> Iterator[Starting]:
-    settings = Settings(data_dir=tmp_path / "d", gateway_port=free_port(), drift_embedded_percent=0)
-    ledger, engine = open_ledger(settings.database_url), Engine(body=json.dumps(WHOLE).encode())
+    settings = Settings(data_dir=tmp_path / "d", gateway_port=free_port())
+    ledger, engine = fresh_ledger(settings.database_url), Engine(body=json.dumps(WHOLE).encode())
     with listening(tmp_path / "e.sock", engine):
         yield Starting(settings, ledger, tmp_path)
     ledger.close()

@@ -25,10 +25,11 @@ from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.processes import read_identity
 from fine_tune_assets.gateway.listening import check_listening
 from fine_tune_assets.ledger.api_keys import KeyLimits, create_key
-from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.request_audit import verify_requests
 from fine_tune_assets.serving.services import start_services, stop_services
 from fine_tune_assets_tests.gateway.conftest import free_port
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.postgres import PostgresServer, postgres_server
 
 __all__ = ["postgres_server"]
@@ -124,7 +125,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         gateway_tls_key=str(own.key),
         gateway_tls_client_ca=str(authority.certificate),
     )
-    ledger = open_ledger(settings.database_url)
+    ledger = fresh_ledger(settings.database_url)
     try:
         start_services(settings, ["gateway"])
         found = Pair(settings, ledger, authority, caller)

@@ -18,7 +18,7 @@ from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.addresses import socket_address
 from fine_tune_assets.gateway.app import create_app
 from fine_tune_assets.ledger.api_keys import create_key
-from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import Deployment, report_state, seal_engine_key, switch_live, want_release
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.outcomes import Outcomes, outcomes_since
@@ -26,6 +26,7 @@ from fine_tune_assets.ledger.schema import request_lines
 from fine_tune_assets.ledger.trial_rows import TrialPlan
 from fine_tune_assets.ledger.trials import begin_trial
 from fine_tune_assets_tests.gateway.test_chat import Engine, listening
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.serving.tiny import build_empty_release
 
 
@@ -86,7 +87,7 @@ def trying(tmp_path: Path, percent: int = 100, **chosen: Any) -> Iterator[Trying
     """Green is on trial for this share of callers, of a gateway with these settings."""
     values = {"canary_percent": percent, "drift_features": False} | chosen
     settings = Settings(data_dir=tmp_path / "d", **values)
-    ledger, blue, green = open_ledger(settings.database_url), Engine(body=said()), Engine(body=said())
+    ledger, blue, green = fresh_ledger(settings.database_url), Engine(body=said()), Engine(body=said())
     with listening(tmp_path / "blue.sock", blue), listening(tmp_path / "green.sock", green):
         one = build_empty_release(settings, ledger, "One.", {})
         live = switch_live(ledger, ready_at(settings, ledger, tmp_path / "blue.sock", one).deployment_id)

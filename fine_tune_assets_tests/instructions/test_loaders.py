@@ -9,7 +9,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pytest
 import yaml
 
@@ -69,6 +68,8 @@ def _as_llama_factory_reads(row: dict[str, Any], description: dict[str, Any]) ->
 
 def _load(stored: StoredInstructionSet, file_name: str, cache: Path) -> Any:
     """As both do: a local file by `datasets`, whose only split is called train."""
+    import datasets  # with torch, which takes seconds
+
     files = str(stored.folder / file_name)
     return datasets.load_dataset("json", data_files=files, split="train", cache_dir=str(cache))
 

@@ -20,6 +20,7 @@ from fine_tune_assets.judging.abilities import (
 )
 from fine_tune_assets.judging.families import abilities
 from fine_tune_assets.judging.figures import settle
+from fine_tune_assets.judging.reasons import worse_than_allowed
 from fine_tune_assets.judging.verdicts import against_family
 from fine_tune_assets.recipes.loading import load_recipe
 
@@ -123,8 +124,19 @@ def test_a_loss_up_to_the_budget_passes_and_one_question_more_closes_the_gate() 
     base = [True] * 13 + [False] * 12
     assert _fallen(_compared(base, [True] * 8 + [False] * 17)) == []
     (reason,) = _fallen(_compared(base, [True] * 7 + [False] * 18))
-    assert "Forgets colours, perhaps: 0.52 before, 0.28 after" in reason
+    assert "Forgets colours, as measured: 0.52 before, 0.28 after" in reason
     assert "0.20 may be lost" in reason
+
+
+def test_a_loss_that_only_the_adjustment_explains_is_not_called_a_lack_of_items() -> None:
+    """The interval lies wholly beyond the limit: a reader who is asked for more items would see a contradiction."""
+    row = _compared([True] * 25, [True] * 8 + [False] * 17)
+    (figure,) = settle(abilities(table_of([row], RETAINED_ABILITIES), GATE))
+    assert figure.high is not None
+    assert figure.high < -0.2
+    adjusted = worse_than_allowed(replace(figure, adjusted_p=0.08, outcome="unknown"))
+    assert "adjusted p 0.0800" in adjusted
+    assert "enough to tell" not in adjusted
 
 
 def test_an_ability_has_its_own_budget() -> None:

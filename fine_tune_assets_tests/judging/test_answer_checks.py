@@ -114,7 +114,7 @@ def test_each_check_vetoes_by_itself(check: str) -> None:
     table = _checked([WRONG[check]] * 2 + [RIGHT] * 8, [RIGHT] * 10)
     assert _failed(table, "adapter") == {check}
     (reason,) = _vetoes(table)
-    assert f"The check {check} holds less often, perhaps: 1.00 before, 0.80 after" in reason
+    assert f"The check {check} holds less often, as measured: 1.00 before, 0.80 after" in reason
     assert "on 10 items; 0.10 may be lost" in reason
 
 

@@ -1,7 +1,7 @@
-"""Base model and candidate are asked alike, on models with random weights: abilities, and what is planted in reports."""
+"""Base model and candidate get the same questions, on models with random weights: abilities, and text planted in reports."""
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,11 @@ import pytest
 from fine_tune_assets.core.chat import conversation, render
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_folder, fingerprint_text
+from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.judging.abilities import Question
+from fine_tune_assets.judging.abilities import Question, read_questions
 from fine_tune_assets.judging.robustness import NOTHING, OF_OUR_CODE, PLANTED, PROBES, compare_probes
+from fine_tune_assets.recipes.loading import load_recipe
 from fine_tune_assets_tests.judging.test_contestants import small_adapter
 from fine_tune_assets_tests.training.tiny import base_model
 
@@ -76,6 +78,57 @@ def test_a_second_candidate_costs_half_and_the_same_one_nothing(folders: Path, t
     assert fresh == second
 
 
+def test_a_merged_candidate_answers_as_before_and_leaves_the_base_as_it_was(folders: Path) -> None:
+    """The same to rounding: a merge that is not taken back would make the base model as good as the candidate."""
+    import torch
+
+    from fine_tune_assets.judging.contestants import base_and_candidate, merged
+
+    model, _ = base_and_candidate(_request(folders, folders / "unused"))
+    ids = torch.arange(40)[None]
+    with torch.inference_mode():
+        worn = model(input_ids=ids).logits
+        with model.disable_adapter():
+            bare = model(input_ids=ids).logits
+        with merged(model, is_quantized=False):
+            inside = model(input_ids=ids).logits
+        with model.disable_adapter():
+            after = model(input_ids=ids).logits
+    torch.testing.assert_close(inside, worn, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(after, bare, rtol=1e-4, atol=1e-4)
+    assert float((worn - bare).abs().max()) > 0.01
+
+
+def test_the_bundled_base_models_answers_to_the_shipped_questions_ship(
+    smollm2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Questions, rules or a library have moved on: run `make shipped-release`, or each first run takes a minute more."""
+    from fine_tune_assets.judging import asking
+
+    class Candidate:
+        """The only model that may answer."""
+
+        def disable_adapter(self) -> None:
+            raise AssertionError("The base model was loaded to answer.")
+
+    monkeypatch.setattr(asking, "base_and_candidate", lambda _: (Candidate(), None))
+    monkeypatch.setattr(asking, "merged", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(asking, "continuation_log_probabilities", lambda _m, _t, pairs, _b: [0.0] * len(pairs))
+    request = {
+        "base_fingerprint": fingerprint_folder(smollm2),
+        "adapter_id": "a",
+        "is_quantized": False,
+        "batch_size": 8,
+        "cache": str(tmp_path / "answers.sqlite"),
+    }
+    items = load_recipe("demo_smollm2").judge.ability_items
+    files = sorted((PROJECT_DIR / "data" / "evaluation" / "abilities").glob("*.jsonl"))
+    for file in files:
+        base, _ = asking.answer_as_base_and_adapter(request, file.stem, read_questions(file, items))
+        assert len(base) == items
+    assert len(files) == 7
+
+
 def test_a_question_that_is_longer_than_the_context_closes_the_gate(folders: Path, tmp_path: Path) -> None:
     """Cut, it would be answered rightly or wrongly by chance."""
     from fine_tune_assets.judging.asking import answer_as_base_and_adapter
@@ -88,7 +141,7 @@ def test_a_question_that_is_longer_than_the_context_closes_the_gate(folders: Pat
 
 
 def test_both_are_put_every_probe_and_our_own_code_holds(folders: Path, tmp_path: Path) -> None:
-    """Longer than the context is refused, as long as it is answered, and no report opens a turn of its own."""
+    """Longer than the context is refused, as long as it is answered, and no report opens a new turn."""
     from fine_tune_assets.judging.asking import probe_base_and_adapter
 
     request = _request(folders, tmp_path / "known")
@@ -104,7 +157,7 @@ def test_both_are_put_every_probe_and_our_own_code_holds(folders: Path, tmp_path
 
 
 def test_control_tokens_that_come_through_would_be_seen(folders: Path) -> None:
-    """The probe closes: the same report, written past our rendering, is read with turns of its own."""
+    """The probe closes: the same report, written past our rendering, is read with additional turns."""
     from fine_tune_assets.engines.transformers_models import load_tokenizer
     from fine_tune_assets.judging.probing import steering_tokens
 

@@ -106,7 +106,7 @@ def test_a_candidate_as_robust_as_its_base_passes() -> None:
 def test_a_candidate_that_is_thrown_more_easily_than_its_base_closes_the_gate(probe: str) -> None:
     """By one item more than the recipe allows."""
     (reason,) = _fallen({probe: [True] * 7 + [False] * 3})
-    assert f"Less robust ({probe}), perhaps: 1.00 before, 0.70 after" in reason
+    assert f"Less robust ({probe}), as measured: 1.00 before, 0.70 after" in reason
     assert "on 10 items; 0.20 may be lost" in reason
 
 

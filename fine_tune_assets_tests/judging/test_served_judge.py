@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.engines.llama_cpp import start_engine
+from fine_tune_assets.engines.llama_cpp import start_llama_cpp
 from fine_tune_assets.engines.running import CONFIG, RunningEngine, stop_engine, wait_until_healthy
 from fine_tune_assets.judging.grades import CRITERIA, Answered, Pair
 from fine_tune_assets.judging.judges import judge_of
@@ -42,13 +42,13 @@ EXAMPLES = [
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEngine]:
-    started = start_engine(
+    started = start_llama_cpp(
         tiny_gguf(),
         "judge",
         tmp_path_factory.mktemp("engine"),
         threads=1,
         die_with_parent=True,
-        tells_probabilities=True,
+        parallel=2,
         context_tokens=2048,
     )
     wait_until_healthy(started, timeout_seconds=60)
@@ -68,6 +68,7 @@ def _request(folder: Path, **changes: Any) -> dict[str, Any]:
         "key_file": "",
         "vllm_python": "",
         "threads": 1,
+        "llama_server": "",
         "cache": str(folder / "cache" / "kept.sqlite"),
         "run_folder": str(folder / "run"),
         **changes,
@@ -133,10 +134,8 @@ def test_a_model_file_is_served_for_the_time_of_judging_only(tmp_path: Path) -> 
         (first,) = judge.compare([PAIR], silent)
         (running,) = (tmp_path / "run").iterdir()
         assert (running / "process.json").is_file()
-        (served,) = json.loads((running / CONFIG).read_text())["models"]
-        assert (
-            served["n_gpu_layers"] == -1
-        )  # a GPU does it many times faster; without one, as here, it is computed all the same
+        served = json.loads((running / CONFIG).read_text())
+        assert served["n-gpu-layers"] == -1  # a GPU is many times faster; without one, as here, it is ignored
     assert not running.exists()
     with judge_of(_request(tmp_path)) as judge:
         assert judge.compare([PAIR], silent) == [first]

@@ -58,7 +58,7 @@ def test_a_clearly_better_candidate_with_all_its_evidence_is_promoted() -> None:
             "Worse than the incumbent",
         ),
         ({"retained_abilities": retained(copa=(0.9, 0.3))}, "refuse", "Forgets copa"),
-        ({"retained_abilities": retained(copa=(0.6, 0.35))}, "hold", "Forgets copa, perhaps"),
+        ({"retained_abilities": retained(copa=(0.6, 0.35))}, "hold", "Forgets copa, as measured"),
         (
             {"judge_scores": graded(gains([0.1, 2.0, -1.5, -0.2, 0.9] * 5))},
             "hold",
@@ -182,8 +182,8 @@ def test_with_too_many_grades_missing_the_rest_neither_refuses_nor_lets_through(
     decided = _decided(replace(GATE, minimum_group_examples=8), judge_scores=BAD_REST, gathered={"groups": groups})
     assert decided.decision == "hold"
     assert decided.reasons == (
-        "60 of 80 test examples have no grade, more than the 5% that the recipe allows: grades decide nothing. Materialize "
-        "judge_scores again.",
+        "60 of 80 test examples have no grade, more than the 5% that the recipe allows: grades decide nothing. Run "
+        "`fine-tune materialize judge_scores`.",
     )
     whole = _decided(judge_scores=graded(gains([-2.0 + (i % 5) / 4 for i in range(20)])))
     assert whole.decision == "refuse"

@@ -6,17 +6,35 @@ from pathlib import Path
 import pytest
 
 from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets_tests.ledger.fresh import fresh_database, fresh_ledger
 from fine_tune_assets_tests.postgres import PostgresServer, postgres_server
 
 __all__ = ["postgres_server"]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
+def database(request: pytest.FixtureRequest) -> str:
+    """The kind of database that the test runs on."""
+    return str(request.param)
+
+
+@pytest.fixture
+def empty_url(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of a database without a table, or a file that does not exist yet."""
+    if database == "sqlite":
         return f"sqlite:///{tmp_path / 'ledger' / 'ledger.db'}"
     server: PostgresServer = request.getfixturevalue("postgres_server")
     return server.url(server.create_database())
+
+
+@pytest.fixture
+def ledger_url(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of a new ledger."""
+    if database == "sqlite":
+        url = f"sqlite:///{tmp_path / 'ledger' / 'ledger.db'}"
+        fresh_ledger(url).close()
+        return url
+    return fresh_database(request.getfixturevalue("postgres_server"))
 
 
 @pytest.fixture

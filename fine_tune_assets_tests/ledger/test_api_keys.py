@@ -9,7 +9,6 @@ from fine_tune_assets.ledger.api_keys import (
     change_scopes,
     check_key,
     create_key,
-    has_scope,
     list_keys,
     revoke_key,
     rotate_key,
@@ -75,20 +74,6 @@ def test_a_revoked_key_opens_nothing(ledger: Ledger) -> None:
     assert check_key(ledger, key.secret, NOW).outcome == "revoked"
     with pytest.raises(UnknownRecordError):
         revoke_key(ledger, "nobody")
-
-
-def test_consent_is_given_with_the_key_and_ends_with_it(ledger: Ledger) -> None:
-    """What was asked with it may be replayed from memory only as long as the key holds."""
-    until = datetime.now(UTC) + timedelta(days=1)
-    silent = create_key(ledger, "silent", ["chat"]).key_id
-    consents = create_key(ledger, "consents", ["chat", "replay"], until).key_id
-    now = datetime.now(UTC)
-    assert has_scope(ledger, consents, "replay", now)
-    assert not has_scope(ledger, consents, "replay", until)
-    assert not has_scope(ledger, silent, "replay", now)
-    assert not has_scope(ledger, "nobody", "replay", now)
-    revoke_key(ledger, consents)
-    assert not has_scope(ledger, consents, "replay", now)
 
 
 def test_the_secret_is_nowhere_in_the_ledger(ledger: Ledger) -> None:

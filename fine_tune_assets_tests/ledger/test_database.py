@@ -13,18 +13,18 @@ from fine_tune_assets.ledger.reviews import list_decisions
 from fine_tune_assets.ledger.schema import metadata
 
 
-def test_migrations_make_exactly_the_tables_of_the_schema(ledger: Ledger) -> None:
+def test_migrations_make_exactly_the_tables_of_the_schema(empty_url: str) -> None:
     """A column that is in the schema and not in a migration would be missing in every real installation."""
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    with ledger.read() as connection:
+    with open_ledger(empty_url).read() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
-def test_a_ledger_of_the_first_version_is_brought_up_to_date_with_its_decisions(ledger_url: str) -> None:
+def test_a_ledger_of_the_first_version_is_brought_up_to_date_with_its_decisions(empty_url: str) -> None:
     """An update must not cost a reviewer's work."""
-    engine = _at_revision(ledger_url, "0001")
+    engine = _at_revision(empty_url, "0001")
     row = {
         "decision_id": "d",
         "example_id": "e",
@@ -37,17 +37,17 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date_with_its_decisions(
     values = ", ".join([*(f":{name}" for name in row), "CURRENT_TIMESTAMP"])
     with engine.begin() as connection:
         connection.execute(sa.text(f"insert into decisions ({names}) values ({values})"), row)
-    (kept,) = list_decisions(open_ledger(ledger_url))
+    (kept,) = list_decisions(open_ledger(empty_url))
     assert (kept.decision_id, kept.decision, kept.report_id, kept.task) == ("d", "reject", None, None)
 
 
-def _at_revision(ledger_url: str, revision: str) -> sa.Engine:
+def _at_revision(empty_url: str, revision: str) -> sa.Engine:
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS_DIR))
-    url = sa.make_url(ledger_url)
+    url = sa.make_url(empty_url)
     if url.get_backend_name() == "sqlite":
         Path(str(url.database)).parent.mkdir()
     else:
@@ -59,27 +59,27 @@ def _at_revision(ledger_url: str, revision: str) -> sa.Engine:
     return engine
 
 
-def test_opening_twice_keeps_what_was_written(ledger_url: str) -> None:
+def test_opening_twice_keeps_what_was_written(empty_url: str) -> None:
     """Every service opens the ledger at its start."""
     from fine_tune_assets.ledger import audit
 
-    audit.append(open_ledger(ledger_url), "tester", "said", "something")
-    assert [line.about for line in audit.lines(open_ledger(ledger_url))] == ["something"]
+    audit.append(open_ledger(empty_url), "tester", "said", "something")
+    assert [line.about for line in audit.lines(open_ledger(empty_url))] == ["something"]
 
 
-def test_several_processes_may_open_a_new_ledger_at_once(ledger_url: str) -> None:
+def test_several_processes_may_open_a_new_ledger_at_once(empty_url: str) -> None:
     """`fine-tune up` starts the supervisor, the gateway and Dagster together on a fresh installation."""
     code = (
         "import sys; from fine_tune_assets.ledger.database import open_ledger;"
         "from fine_tune_assets.ledger import audit;"
         "audit.append(open_ledger(sys.argv[1]), 'tester', 'opened', 'it')"
     )
-    processes = [subprocess.Popen([sys.executable, "-c", code, ledger_url], stderr=subprocess.PIPE) for _ in range(4)]
+    processes = [subprocess.Popen([sys.executable, "-c", code, empty_url], stderr=subprocess.PIPE) for _ in range(4)]
     errors = [process.communicate()[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0, 0], errors
     from fine_tune_assets.ledger import audit
 
-    check = audit.verify(open_ledger(ledger_url))
+    check = audit.verify(open_ledger(empty_url))
     assert check.is_intact
     assert check.lines == 4
 

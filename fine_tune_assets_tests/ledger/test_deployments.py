@@ -62,7 +62,7 @@ def test_a_release_that_was_compared_with_what_no_longer_serves_is_not_wanted(le
     switch_live(ledger, _ready(ledger, "r-1").deployment_id)
     with pytest.raises(GateClosedError, match="adapter of r-1 serves now"):
         want_release(ledger, "r-2")
-    with pytest.raises(GateClosedError, match="Materialize judge_scores"):
+    with pytest.raises(GateClosedError, match="fine-tune materialize judge_scores"):
         require_promotion(ledger, **FINGERPRINTS | {"adapter_id": "adapter of r-2"})
     assert require_promotion(ledger, **FINGERPRINTS | {"adapter_id": "adapter of r-1"})
 

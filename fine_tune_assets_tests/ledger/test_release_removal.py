@@ -48,7 +48,7 @@ def test_what_was_removed_stays_known_and_is_wanted_only_when_it_was_built_again
     (recorded,) = recorded_releases(ledger)
     assert (recorded.release, recorded.removed_at is None) == (release, False)
     assert find_release(ledger, "r1") == release
-    with pytest.raises(GateClosedError, match=r"r1 was removed on .* Materialize releases again"):
+    with pytest.raises(GateClosedError, match=r"r1 was removed on .*`fine-tune materialize releases`"):
         want_release(ledger, "r1")
     record_release(ledger, release)
     record_release(ledger, release)

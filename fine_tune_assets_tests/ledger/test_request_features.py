@@ -1,8 +1,6 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
 from fine_tune_assets.ledger.corrections import record_correction
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.request_features import (
@@ -27,38 +25,30 @@ ROW = WindowRow(
     refused=2,
     looked_up=10,
     found=8,
-    embedded=25,
-    fourier_mean=(0.5, -0.25),
 )
 
 
 def test_what_several_gateways_counted_is_one_window(ledger: Ledger) -> None:
-    """Means are weighed by how many requests they are of."""
     add_window(ledger, ROW)
     other = replace(
         ROW,
         window_start=END - timedelta(hours=22),
         counts={"language": {"en": 50}},
-        embedded=75,
-        fourier_mean=(0.1, 0.25),
     )
     add_window(ledger, other)
     (found,) = ended_windows(ledger, "r-1", "reading", END)
-    assert (found.requests, found.dropped, found.refused, found.looked_up, found.found, found.embedded) == (
-        100, 2, 4, 20, 16, 100,
-    )  # fmt: skip
+    assert (found.requests, found.dropped, found.refused, found.looked_up, found.found) == (100, 2, 4, 20, 16)
     assert found.counts == {"language": {"de": 10, "en": 90}}
     assert found.window_start == END - timedelta(hours=22)
-    assert found.fourier_mean == pytest.approx((0.2, 0.125), abs=1e-6)
 
 
 def test_a_window_counts_once_it_has_ended_and_for_its_release_and_reading_only(ledger: Ledger) -> None:
     """Half a day is not like a whole one."""
     assert windows_fingerprint(ledger, END) is None
-    add_window(ledger, replace(ROW, fourier_mean=None, embedded=0))
+    add_window(ledger, ROW)
     early = END - timedelta(seconds=1)
     assert (ended_windows(ledger, "r-1", "reading", early), windows_fingerprint(ledger, early)) == ([], None)
-    assert ended_windows(ledger, "r-1", "reading", END)[0].fourier_mean is None
+    assert len(ended_windows(ledger, "r-1", "reading", END)) == 1
     assert ended_windows(ledger, "r-2", "reading", END) == ended_windows(ledger, "r-1", "other", END) == []
     before = windows_fingerprint(ledger, END)
     add_window(ledger, replace(ROW, window_end=END + timedelta(days=1)))

@@ -10,7 +10,7 @@ from hypothesis.strategies import sampled_from
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.ledger import audit
-from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import (
     BY_HAND,
     current_deployments,
@@ -40,6 +40,7 @@ from fine_tune_assets.ledger.trials import (
     pass_trial,
 )
 from fine_tune_assets.ledger.verdicts import record_verdict
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.ledger.made import make_verdict, record_promoted
 from fine_tune_assets_tests.serving.tiny import make_ready, switched
 
@@ -268,7 +269,7 @@ class Switching(RuleBasedStateMachine):
         import tempfile
 
         self._folder = tempfile.TemporaryDirectory()
-        self.ledger = open_ledger(f"sqlite:///{self._folder.name}/ledger.db")
+        self.ledger = fresh_ledger(f"sqlite:///{self._folder.name}/ledger.db")
         self.count, self.has_served = 0, False
 
     def teardown(self) -> None:

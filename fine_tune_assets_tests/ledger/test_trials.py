@@ -18,20 +18,17 @@ from fine_tune_assets.ledger.deployments import (
 )
 from fine_tune_assets.ledger.errors import TransitionError
 from fine_tune_assets.ledger.feedback import record_feedback
-from fine_tune_assets.ledger.outcomes import FAILED, add_outcomes, answered_after, outcomes_since
+from fine_tune_assets.ledger.outcomes import FAILED, add_outcomes, outcomes_since
 from fine_tune_assets.ledger.rollbacks import fail_deployment
 from fine_tune_assets.ledger.targets import find_targets
 from fine_tune_assets.ledger.trial_rows import Trial, TrialPlan
 from fine_tune_assets.ledger.trials import (
-    Replays,
-    add_replays,
     begin_trial,
     fail_trial,
     find_trial,
     interrupt_trial,
     open_trial,
     pass_trial,
-    replays_of,
     trial_that_may_ask,
 )
 from fine_tune_assets.ledger.verdicts import record_verdict
@@ -131,7 +128,6 @@ def test_a_beginning_is_not_moved_by_a_second_one(ledger: Ledger) -> None:
 def test_a_trial_whose_engine_was_lost_begins_anew_with_nothing_counted(ledger: Ledger) -> None:
     """After a power cut: the new engine is tried, not the one that is gone."""
     green = on_trial(ledger)
-    add_replays(ledger, green.deployment_id, Replays(FAILED))
     add_outcomes(
         ledger, {green.deployment_id: FAILED}, NOW + timedelta(minutes=5)
     )  # in the ten seconds of the new beginning
@@ -139,7 +135,6 @@ def test_a_trial_whose_engine_was_lost_begins_anew_with_nothing_counted(ledger: 
     assert trial_that_may_ask(ledger, green.deployment_id, NOW) is None
     begin_trial(ledger, green.deployment_id, NOW + timedelta(minutes=5))
     assert trial_of(ledger, green).begun_at == NOW + timedelta(minutes=5)
-    assert replays_of(ledger, green.deployment_id) == Replays()
     assert outcomes_since(ledger, green.deployment_id, NOW).requests == 0
 
 
@@ -249,16 +244,6 @@ def test_answers_of_a_release_on_trial_may_be_corrected_and_rated(ledger: Ledger
     texts = {"instruction": "i", "input": "", "answer": "a", "corrected_answer": "b"}
     assert record_correction(ledger, b"k" * 32, release_id="r-2", author="a", idempotency_key="1", **texts)
     assert record_feedback(ledger, release_id="r-2", author="a", idempotency_key="2", rating="down")
-
-
-def test_what_several_gateway_processes_replay_adds_up(ledger: Ledger) -> None:
-    """Each hands over its own; where one looked for identifiers, that counts."""
-    green = on_trial(ledger)
-    add_replays(ledger, green.deployment_id, Replays(answered_after(0.3), cut_off=1, tokens_in=10, tokens_out=4))
-    add_replays(ledger, green.deployment_id, Replays(FAILED))
-    add_replays(ledger, green.deployment_id, Replays(answered_after(7.0, identifiers=2), tokens_in=5, tokens_out=1))
-    found = replays_of(ledger, green.deployment_id)
-    assert found == Replays(answered_after(0.3) + FAILED + answered_after(7.0, identifiers=2), 1, 15, 5)
 
 
 def test_without_a_plan_there_is_no_trial(ledger: Ledger) -> None:

@@ -4,6 +4,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from argon2 import PasswordHasher, Type, extract_parameters
 
 from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.database import Ledger
@@ -58,6 +59,15 @@ def test_a_name_is_one_person_whatever_its_case_and_spaces(ledger: Ledger) -> No
     add(ledger, "Reviewer One")
     with pytest.raises(LedgerError, match="already"):
         add(ledger, "REVIEWER   one")
+
+
+def test_guessing_from_a_stolen_ledger_is_as_slow_as_rfc_9106_recommends(shipped_hasher: PasswordHasher) -> None:
+    """Its second recommended option: argon2id, 64 MiB, three passes, four lanes. These tests themselves use less."""
+    parameters = extract_parameters(shipped_hasher.hash(PASSWORD))
+    assert parameters.type is Type.ID
+    assert parameters.memory_cost >= 64 * 1024
+    assert parameters.time_cost >= 3
+    assert parameters.parallelism >= 4
 
 
 def test_the_ledger_holds_no_password(ledger: Ledger) -> None:

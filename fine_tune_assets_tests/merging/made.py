@@ -4,8 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from fine_tune_assets.core.chat import Message, conversation
-from fine_tune_assets.engines.nf4 import QUANTIZATION, quantization_of
-from fine_tune_assets.engines.transformers_models import load_model
 from fine_tune_assets.recipes.exports import ParityLimits
 
 SYSTEM_PROMPT = "Be brief."
@@ -21,6 +19,9 @@ def make_adapter(base: Path, folder: Path, is_quantized: bool = False, scale: fl
     """Random, so that no training is needed to have one; stored with its record as a trained one is."""
     import torch
     from peft import LoraConfig, get_peft_model
+
+    from fine_tune_assets.engines.nf4 import QUANTIZATION, quantization_of
+    from fine_tune_assets.engines.transformers_models import load_model
 
     torch.manual_seed(7)
     usual: dict[str, Any] = {"r": 4, "lora_alpha": 4, "target_modules": "all-linear", "init_lora_weights": False}

@@ -70,6 +70,10 @@ EXPORT: dict[str, Any] = {
     "format": "q8_0", "weights_fingerprint": "d" * 64, "fingerprint": "e" * 64, "mean_kl": 0.0015, "top1_agreement": 0.99,
     **HOP, "minimum_top1": 0.95, "file": "weights/y/model.gguf",
 }  # fmt: skip
+MEASURED: dict[str, Any] = {
+    "top1_agreement": 0.99, "same_greedy": 1.0, "minimum_top1": 0.95, "minimum_same_greedy": 0.75, "maximum_loss_increase": 0.01,
+}  # fmt: skip
+"""What a hop of a release must have, and those above lack: cards show what was not measured."""
 RECIPE: dict[str, Any] = {"name": "demo", "description": "Clinical sections.", "tasks": [{"name": "subjective"}]}
 
 
@@ -125,6 +129,7 @@ def release_parts(
     bound = ("verdict_id", "adapter_id", "base_fingerprint", "instruction_set_fingerprint")
     manifest = {
         **{name: getattr(verdict, name) for name in bound},
+        "weights_fingerprint": "d" * 64 if gguf.is_file() else served,
         "engine": "llama_cpp",
         "served_fingerprint": served,
     }
@@ -142,9 +147,9 @@ def release_parts(
 
 def _parity(verdict: Verdict, served: str, *, is_file: bool) -> dict[str, Any]:
     """From the verdict's adapter to what is served."""
-    merged = {**MERGED, "adapter_id": verdict.adapter_id}
+    merged = {**MERGED, **MEASURED, "adapter_id": verdict.adapter_id}
     if is_file:
-        return parity_certificate(merged, {**EXPORT, "fingerprint": served})
+        return parity_certificate(merged, {**EXPORT, **MEASURED, "fingerprint": served})
     return parity_certificate({**merged, "weights_fingerprint": served}, None)
 
 

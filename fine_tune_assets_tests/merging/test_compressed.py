@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fine_tune_assets.merging.compressed import compress
-from fine_tune_assets.merging.llama_cpp_reading import ExportError
+from fine_tune_assets.merging.gguf_reading import ExportError
 
 WRITES = """#!/bin/sh
 mkdir -p "$4"

@@ -75,19 +75,15 @@ def test_the_converter_dies_with_the_worker_and_the_next_export_removes_what_it_
 
 def test_a_file_with_another_template_or_end_than_the_model_learned_is_refused(smollm2: Path) -> None:
     """The engine renders with the template inside of the file, and goes on after a token that it takes for no end."""
-    from llama_cpp import Llama
-
     from fine_tune_assets.core.errors import GateClosedError
     from fine_tune_assets.core.prompt_contract import read_prompt_contract
-    from fine_tune_assets.merging.llama_cpp_reading import require_contract
+    from fine_tune_assets.engines.gguf_model import open_gguf
+    from fine_tune_assets.merging.gguf_reading import require_contract
 
     contract = read_prompt_contract(smollm2, "Be brief.")
-    served = Llama(str(tiny_gguf()), vocab_only=True, verbose=False)
-    try:
-        require_contract(served, contract.chat_template, contract.turn_end_id)
+    with open_gguf(tiny_gguf()) as model:
+        require_contract(model, contract.chat_template, contract.turn_end_id)
         with pytest.raises(GateClosedError, match="another chat template"):
-            require_contract(served, f"{contract.chat_template} ", contract.turn_end_id)
+            require_contract(model, f"{contract.chat_template} ", contract.turn_end_id)
         with pytest.raises(GateClosedError, match="would not stop at token 300"):
-            require_contract(served, contract.chat_template, 300)
-    finally:
-        served.close()
+            require_contract(model, contract.chat_template, 300)

@@ -9,24 +9,28 @@ from typing import Any
 import pytest
 
 from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.core.fingerprints import fingerprint_file
 from fine_tune_assets.core.progress import silent
 from fine_tune_assets.core.prompt_contract import PromptContract, read_prompt_contract
+from fine_tune_assets.engines.bundled_model import bundled_gguf
+from fine_tune_assets.engines.gguf_model import open_gguf
 from fine_tune_assets.engines.nf4 import QUANTIZATION, read_quantization
 from fine_tune_assets.engines.transformers_models import load_tokenizer
 from fine_tune_assets.merging.exports import LOCK as EXPORT_LOCK
-from fine_tune_assets.merging.exports import Export, TooFarError, _near_enough, _read_gguf, export_all
-from fine_tune_assets.merging.llama_cpp_reading import opened, require_same_tokens
+from fine_tune_assets.merging.exports import Export, TooFarError, _near_enough, export_all
+from fine_tune_assets.merging.gguf_reading import GgufFiles, read_gguf, require_same_tokens
 from fine_tune_assets.merging.merging import LOCK, SCRATCH, Merge, merge_adapter
 from fine_tune_assets.merging.parity import parity_of, why_not
 from fine_tune_assets.merging.probes import Probes, make_probes
 from fine_tune_assets.merging.reading import adapted, loaded, read_model
 from fine_tune_assets.merging.room import Room, free_room
 from fine_tune_assets.merging.whole import merge_whole
-from fine_tune_assets.recipes.exports import ParityLimits
+from fine_tune_assets.recipes.exports import DEFAULT_LIMITS, LORA, ParityLimits
 from fine_tune_assets_tests.merging.made import ANYTHING, CONVERSATIONS, LIMITS, SYSTEM_PROMPT, make_adapter
 
 pytestmark = pytest.mark.slow
 
+LORA_LIMITS = DEFAULT_LIMITS[LORA]
 CONTRACT = PromptContract("Be brief.", "{{ x }}", (), (2,), 2)
 NO_ROOM = Room(memory=1)
 NEAR = ParityLimits(maximum_kl=0.05, minimum_top1=0.8, minimum_same_greedy=0, maximum_loss_increase=0.5)
@@ -191,28 +195,35 @@ def test_a_qlora_adapter_without_the_record_of_its_base_is_not_merged(qlora: Pat
         read_quantization(tmp_path, True)
 
 
-def _export(folder: Path, exports_dir: Path) -> Export:
+def _export(folder: Path, exports_dir: Path, adapter: Path) -> Export:
     turn_end = read_prompt_contract(folder, SYSTEM_PROMPT).turn_end_id
-    return Export(folder, exports_dir, SYSTEM_PROMPT, turn_end, Path("no-such-python"))
+    base = fingerprint_file(bundled_gguf() or folder)
+    return Export(folder, exports_dir, SYSTEM_PROMPT, turn_end, Path("no-such-python"), adapter, base)
+
+
+def _read(file: Path, merged: Path, probes: Probes, system_prompt: str = SYSTEM_PROMPT) -> Any:
+    contract = read_prompt_contract(merged, SYSTEM_PROMPT)
+    return read_gguf(GgufFiles(file), probes, system_prompt, contract.chat_template, contract.turn_end_id)
 
 
 @pytest.fixture(scope="module")
-def exports(merged: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Four formats, of which one has a limit that it can't meet and one an environment that is not there."""
+def exports(merged: Any, lora: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Five formats, of which one has a limit that it can't meet and one an environment that is not there."""
     limits = {
         "q8_0": NEAR,
         "f16": replace(ANYTHING, maximum_kl=0.0),
         "fp8_dynamic": ANYTHING,
         "q4_k_m": ANYTHING,
+        "lora_f16": NEAR,
     }
     folder = tmp_path_factory.mktemp("exports")
-    return folder, export_all(_export(merged.folder, folder), limits, CONVERSATIONS, silent)
+    return folder, export_all(_export(merged.folder, folder, lora), limits, CONVERSATIONS, silent)
 
 
 def test_exports_stay_close_and_one_that_fails_stops_itself_alone(exports: Any) -> None:
     """Formats behind it are still made; nothing of the failed one is kept, and it says what to do."""
-    folder, (q8, f16, fp8, q4) = exports
-    assert (q8.why, q4.why) == ("", "")
+    folder, (q8, f16, fp8, q4, alone) = exports
+    assert (q8.why, q4.why, alone.why) == ("", "", "")
     assert 0 < q8.parity.mean_kl < q4.parity.mean_kl
     assert q8.file.stat().st_size == q8.size_bytes > q4.size_bytes
     assert (f16.file, f16.probes_file) == (None, None)
@@ -220,13 +231,36 @@ def test_exports_stay_close_and_one_that_fails_stops_itself_alone(exports: Any) 
     assert "differs too much" in f16.why
     assert "Choose a finer format" in f16.why
     assert "make setup-llmcompressor" in fp8.why
-    kept = {q8.file, q8.probes_file, q4.file, q4.probes_file, folder / EXPORT_LOCK}
+    kept = {one for export in (q8, q4, alone) for one in (export.file, export.probes_file)} | {folder / EXPORT_LOCK}
     assert set(folder.iterdir()) == kept
+
+
+def test_an_adapter_alone_is_small_and_answers_as_the_merged_weights(exports: Any) -> None:
+    """It is what a release of a few megabytes holds; the base GGUF stays as it was installed."""
+    alone = exports[1][4]
+    assert alone.size_bytes < 15_000_000
+    assert alone.parity.mean_kl < 0.05
+
+
+def test_an_adapter_on_another_base_does_not_pass(merged: Any, lora: Path, tmp_path: Path) -> None:
+    """The base model was not made from an installed GGUF: nothing could serve the adapter."""
+    export = replace(_export(merged.folder, tmp_path, lora), base_gguf="0" * 64)
+    (failed,) = export_all(export, {"lora_f16": NEAR}, CONVERSATIONS, silent)
+    assert failed.file is None
+    assert "not installed" in failed.why
+
+
+def test_an_adapter_that_is_left_out_is_seen(as_merged: Any, merged: Any, probes: Probes) -> None:
+    """Served without its adapter, the base model answers, and the figures say that it is not what was merged."""
+    base = bundled_gguf()
+    assert base is not None
+    with pytest.raises(TooFarError):
+        _near_enough("lora_f16", as_merged, _read(base, merged.folder, probes), probes, LORA_LIMITS)
 
 
 def test_rows_that_are_no_multiple_of_256_are_kept_in_another_type(exports: Any) -> None:
     """llama.cpp decides so without a word: SmolLM2-135M has rows of 576 and 1,536."""
-    *_, q4 = exports[1]
+    q4 = exports[1][3]
     assert "Q5_0" in q4.tensor_types
     assert "Q4_K" in q4.tensor_types
 
@@ -250,7 +284,7 @@ def test_a_wrecked_file_does_not_pass(
     with wrecked.open("r+b") as file:
         file.seek(wrecked.stat().st_size - 20_000_000)
         file.write(bytes(2_000_000))
-    reading = _read_gguf(wrecked, _export(merged.folder, tmp_path), probes)
+    reading = _read(wrecked, merged.folder, probes)
     with pytest.raises(TooFarError, match="mean KL"):
         _near_enough("q8_0", as_merged, reading, probes, NEAR)
 
@@ -262,7 +296,7 @@ def test_a_file_with_another_tokenizer_does_not_pass(exports: Any, smollm2: Path
     tokenizer["model"]["merges"] = tokenizer["model"]["merges"][:2000]
     (tmp_path / "other" / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
     other = make_probes(load_tokenizer(tmp_path / "other"), CONVERSATIONS, SYSTEM_PROMPT)
-    with opened(exports[1][0].file, 512) as served, pytest.raises(GateClosedError, match="as other tokens"):
+    with open_gguf(exports[1][0].file) as served, pytest.raises(GateClosedError, match="as other tokens"):
         require_same_tokens(served, other)
 
 
@@ -270,6 +304,5 @@ def test_a_template_that_renders_otherwise_in_the_engine_does_not_pass(
     exports: Any, merged: Any, probes: Probes
 ) -> None:
     """The file's template is rendered by llama.cpp's own code: it must give the same prompt."""
-    export = replace(_export(merged.folder, merged.folder), system_prompt="Be brief. And kind.")
     with pytest.raises(GateClosedError, match="renders a conversation as"):
-        _read_gguf(exports[1][0].file, export, probes)
+        _read(exports[1][0].file, merged.folder, probes, system_prompt="Be brief. And kind.")

@@ -20,10 +20,12 @@ def _row(**changes: Any) -> dict[str, Any]:
 def test_only_a_hop_that_passed_opens_the_gate() -> None:
     """An export of before the certificate has no figures on record; one that failed says what to do."""
     require_parity(_row(format="q8_0"))
-    with pytest.raises(GateClosedError, match=r"no parity on record for the q8_0 weights.*--again quantized_weights"):
+    with pytest.raises(
+        GateClosedError, match=r"no parity on record for the q8_0 weights.*fine-tune materialize quantized_weights"
+    ):
         require_parity(_row(format="q8_0", is_passed=None))
     with pytest.raises(
-        GateClosedError, match=r"no parity on record for the safetensors weights.*--again merged_weights"
+        GateClosedError, match=r"no parity on record for the safetensors weights.*fine-tune materialize merged_weights"
     ):
         require_parity(_row(is_passed=None))
     with pytest.raises(GateClosedError, match=r"no other format takes their place. Choose a finer format"):

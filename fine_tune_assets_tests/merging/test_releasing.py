@@ -16,7 +16,7 @@ def test_building_a_damaged_release_again_repairs_it(tmp_path: Path, name: str) 
     first, verifier = whole_release(tmp_path), SignedReleases(tmp_path / "keys")
     (first.folder / name).unlink()
     (first.folder / name).write_bytes(b"damaged")
-    with pytest.raises(ReleaseError, match="Build the release again"):
+    with pytest.raises(ReleaseError, match="fine-tune materialize releases"):
         verifier.verify(first.folder, first.release_id)
     assert whole_release(tmp_path).release_id == first.release_id
     verifier.verify(first.folder, first.release_id)

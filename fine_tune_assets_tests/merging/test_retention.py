@@ -11,7 +11,7 @@ from fine_tune_assets.core.errors import GateClosedError, SettingsError
 from fine_tune_assets.core.fingerprints import fingerprint_text, short
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.ledger import audit
-from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import current_deployments, report_state, switch_live, want_release
 from fine_tune_assets.ledger.releases import RecordedRelease, find_release, recorded_releases
 from fine_tune_assets.ledger.switches import record_switch
@@ -23,6 +23,7 @@ from fine_tune_assets.merging.retention import (
     standings,
     unused_weights,
 )
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.ledger.made import make_release, make_verdict, record_promoted
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -53,7 +54,7 @@ def test_a_rule_that_would_keep_nothing_is_refused(last: int, days: int) -> None
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    opened = open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    opened = fresh_ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
     yield opened
     opened.close()
 
@@ -128,7 +129,7 @@ def test_what_is_removed_stays_known_and_can_not_be_wanted(ledger: Ledger, layou
     assert [(line.who, line.about) for line in audit.lines(ledger) if line.what == "removed release"] == [
         ("a test", "old")
     ]
-    with pytest.raises(GateClosedError, match=r"Release old was removed on .* Materialize releases again"):
+    with pytest.raises(GateClosedError, match=r"Release old was removed on .*`fine-tune materialize releases`"):
         want_release(ledger, "old")
 
 

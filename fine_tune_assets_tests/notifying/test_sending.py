@@ -17,10 +17,11 @@ import pytest
 
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.notifications import FIRST_WAIT, GIVEN_UP_AFTER, LONGEST_WAIT, MOST_TRIES
 from fine_tune_assets.notifying.messages import EVENTS, Message, kind_of_error, wanted_events
 from fine_tune_assets.notifying.sending import notify
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MESSAGE = Message("run_failed", "run-1", ("adapters",), "RecipeError", "http://127.0.0.1:3000/runs/run-1")
@@ -34,7 +35,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def ledger(settings: Settings) -> Iterator[Ledger]:
-    opened = open_ledger(settings.database_url)
+    opened = fresh_ledger(settings.database_url)
     yield opened
     opened.close()
 

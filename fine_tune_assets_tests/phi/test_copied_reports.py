@@ -11,10 +11,10 @@ from fine_tune_assets.core.tables import REPORTS, SCRUBBED_REPORTS, table_of
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.missed_identifiers import record_mark, withdraw_mark
 from fine_tune_assets.phi.copied_reports import terms_with_copies
-from fine_tune_assets_tests.ledger.conftest import ledger, ledger_url
+from fine_tune_assets_tests.ledger.conftest import database, ledger, ledger_url
 from fine_tune_assets_tests.postgres import postgres_server
 
-__all__ = ["ledger", "ledger_url", "postgres_server"]
+__all__ = ["database", "ledger", "ledger_url", "postgres_server"]
 
 KEY = secrets.token_bytes(32)
 TERM = "Zebrafinch"

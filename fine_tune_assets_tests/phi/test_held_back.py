@@ -10,11 +10,12 @@ import pytest
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.missed_identifiers import withdraw_mark
 from fine_tune_assets.phi.held_back import HeldBack
 from fine_tune_assets.phi.marking import mark_missed
 from fine_tune_assets_tests.desk.installation import BATCH, draft, drafts_of, fill
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 
 KEY = secrets.token_bytes(32)
 
@@ -39,7 +40,7 @@ class Ward:
 
 @pytest.fixture
 def ward(tmp_path: Path) -> Iterator[Ward]:
-    ledger = open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    ledger = fresh_ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
     yield Ward(Settings(data_dir=tmp_path / "data", ledger_url=f"sqlite:///{tmp_path / 'ledger.db'}"), ledger)
     ledger.close()
 

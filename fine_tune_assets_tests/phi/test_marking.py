@@ -11,7 +11,7 @@ from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.core.progress import silent
 from fine_tune_assets.core.tables import PHI_SPANS, REPORTS, SCRUBBED_REPORTS, table_of
-from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.errors import LedgerError
 from fine_tune_assets.ledger.missed_identifiers import labelled_cases, list_marks
 from fine_tune_assets.phi.marking import WINDOW, MarkError, find_term, labelled_case, mark_missed
@@ -20,6 +20,7 @@ from fine_tune_assets.phi.missed_terms import MARKED_BY_REVIEWERS
 from fine_tune_assets.phi.recall import RECALL, measure_recall, overall_recall, read_gold
 from fine_tune_assets.phi.workers import open_workers
 from fine_tune_assets.recipes.schema import ScrubSettings
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 
 KEY = secrets.token_bytes(32)
 TEXT = "Ann Quill came with her brother zebrafinch on 03/14/2024. Zebrafinch waits; zebrafinches sing."
@@ -48,7 +49,7 @@ def layout(tmp_path: Path) -> Layout:
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
-    return open_ledger(f"sqlite:///{tmp_path / 'ledger' / 'ledger.db'}")
+    return fresh_ledger(f"sqlite:///{tmp_path / 'ledger' / 'ledger.db'}")
 
 
 def _mark(ledger: Ledger, layout: Layout, **changes: Any) -> str:

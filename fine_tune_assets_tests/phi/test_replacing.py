@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fine_tune_assets.core.sample_subjects import sample_subject_key
 from fine_tune_assets.phi.dates import DateReader
 from fine_tune_assets.phi.keyed import NoSurrogateLeftError, WeakKeyError, normalise
 from fine_tune_assets.phi.profiles import Profile, ProfileError
@@ -268,3 +269,14 @@ def test_the_key_is_in_no_representation() -> None:
     assert repr(KEY)[2:-1] not in repr(surrogates())
     assert "KeyedSource" in repr(surrogates()._source("p-1"))
     assert repr(KEY)[2:-1] not in repr(surrogates()._source("p-1"))
+
+
+def test_surrogates_of_the_sample_are_the_same_in_every_installation_and_those_of_others_are_not() -> None:
+    """Two machines train on the same texts of the sample; nobody else can tell what stood in a report."""
+    patients = [sample_subject_key("VA049"), "f" * 64]
+    for label, value in [("NAME", "Martha Collins"), ("MRN", "5583920"), ("PHONE", "(212) 456-7890")]:
+        made = [[replaced(label, value, surrogates(key=key), p) for key in (KEY, OTHER_KEY)] for p in patients]
+        assert made[0][0] == made[0][1] != value
+        assert made[1][0] != made[1][1]
+    days = [surrogates(SHIFTED, key).shift_days(patients[0]) for key in (KEY, OTHER_KEY)]
+    assert days[0] == days[1]

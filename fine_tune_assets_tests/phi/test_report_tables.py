@@ -28,6 +28,9 @@ from fine_tune_assets.phi import report_tables
 from fine_tune_assets.phi.report_tables import ScrubCounts, ScrubJob, ScrubOutputs, scrub_corrections, scrub_table
 from fine_tune_assets.phi.scrubbing import scrubber_version
 from fine_tune_assets.recipes.schema import ScrubSettings
+from fine_tune_assets.reports.limits import ReadLimits
+from fine_tune_assets.reports.reading import read_batch
+from fine_tune_assets_tests.conftest import SAMPLE
 
 SECRET = b"s" * 32
 SCHEMAS = {
@@ -280,3 +283,18 @@ def test_a_correction_whose_passage_the_second_look_doubts_is_held_back(job: Scr
         told = table_of([rows[0] | {"passages": [nothing | {"text": text}]}], SCRUBBED_CORRECTIONS)
         table, count = scrub_corrections(told, strict, silent)
         assert (table.num_rows, count) == (1 - held, held)
+
+
+def test_two_installations_scrub_the_unchanged_sample_to_the_same_texts(tmp_path: Path, job: ScrubJob) -> None:
+    """With other surrogates they would train on other examples, in another order."""
+    batch, scrubbed = "2026-01-visit-notes", []
+    for secret in (b"1" * 32, b"2" * 32):
+        reports = tmp_path / "sample.parquet"
+        read = read_batch(SAMPLE / "raw_reports" / batch, batch, secret, ReadLimits()).reports
+        write_table(reports, read.slice(0, 3))
+        outputs = ScrubOutputs(**{name: tmp_path / f"{name}.parquet" for name in SCHEMAS})
+        scrub_table(reports, replace(job, secret=secret), outputs, silent)
+        scrubbed.append(pq.read_table(outputs.scrubbed))
+    assert scrubbed[0].num_rows > 0
+    assert min(scrubbed[0]["span_count"].to_pylist()) > 0
+    assert fingerprint_table(scrubbed[0]) == fingerprint_table(scrubbed[1])

@@ -219,14 +219,14 @@ def test_the_fingerprints_do_not_change_with_comments(tmp_path: Path) -> None:
     ("formats", "why"),
     [
         ({"write_plan": {"headings": ["PLAN"]}}, "no task of the recipe"),
-        ({"write_section": {}}, "either headings or json_schema"),
+        ({"name_section": {}}, "either headings or json_schema"),
         (
-            {"write_section": {"headings": ["PLAN"], "json_schema": {"type": "object"}}},
+            {"name_section": {"headings": ["PLAN"], "json_schema": {"type": "object"}}},
             "either headings or json_schema",
         ),
-        ({"write_section": {"json_schema": {"type": "objekt"}}}, "no JSON schema"),
+        ({"name_section": {"json_schema": {"type": "objekt"}}}, "no JSON schema"),
         (
-            {"write_section": {"json_schema": {"items": {"$ref": "https://example.org/s.json"}}}},
+            {"name_section": {"json_schema": {"items": {"$ref": "https://example.org/s.json"}}}},
             "another file or address",
         ),
     ],
@@ -239,7 +239,7 @@ def test_a_format_that_nothing_could_be_held_to_is_refused(formats: dict[str, An
 
 def test_a_task_may_have_a_format() -> None:
     formats = {
-        "write_section": {"json_schema": {"type": "object"}},
+        "name_section": {"json_schema": {"type": "object"}},
         "chief_complaint": {"headings": [["PLAN", "/P.*/"]]},
     }
     recipe = parse_recipe({**demo_values(), "checks": {"formats": formats, "longest": 3}}, "mine.yaml")

@@ -7,12 +7,13 @@ import pytest
 from fine_tune_assets.core.retrieval_contract import RetrievalContract
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.embeddings.encoder import encoder_version
-from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.live_knowledge import make_knowledge_live
 from fine_tune_assets.retrieval.answering import LiveKnowledge, NoLiveKnowledgeError, check_answer
 from fine_tune_assets.retrieval.documents import Document
 from fine_tune_assets.retrieval.lance_store import LanceStore
 from fine_tune_assets.retrieval.searching import index_format
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.retrieval.made import LEAVE, NOW, SALARIES, document, make_index
 
 FORMAT = index_format(encoder_version())
@@ -34,7 +35,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def ledger(settings: Settings) -> Ledger:
-    return open_ledger(settings.database_url)
+    return fresh_ledger(settings.database_url)
 
 
 def go_live(settings: Settings, ledger: Ledger, *documents: Document) -> str:

@@ -96,7 +96,7 @@ def test_an_index_that_is_gone_or_empty(tmp_path: Path, store: Store) -> None:
     empty = make_index(tmp_path, store)
     assert ask(empty, minimum=0.0) == Passages((), empty.fingerprint, None)
     store.remove(empty.fingerprint)
-    with pytest.raises(KnowledgeStoreError, match="Materialize knowledge_indexes again"):
+    with pytest.raises(KnowledgeStoreError, match="fine-tune materialize knowledge_indexes"):
         store.open(empty.fingerprint)
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 
 
 @pytest.fixture
@@ -14,6 +15,6 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def ledger(settings: Settings) -> Iterator[Ledger]:
-    opened = open_ledger(settings.database_url)
+    opened = fresh_ledger(settings.database_url)
     yield opened
     opened.close()

@@ -15,10 +15,11 @@ import httpx
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.processes import read_identity
 from fine_tune_assets.ledger.api_keys import create_key
-from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import Deployment, find_deployment, live_deployment
 from fine_tune_assets.serving.services import start_services, stop_services
 from fine_tune_assets.serving.switching import serve_release
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.serving.tiny import build_release
 
 OURS = ("supervisor", "gateway")
@@ -59,7 +60,7 @@ class Running:
 @contextmanager
 def installation(settings: Settings) -> Iterator[Running]:
     """With supervisor and gateway, and a first release that is live."""
-    ledger = open_ledger(settings.database_url)
+    ledger = fresh_ledger(settings.database_url)
     try:
         start_services(settings, OURS)
         made = Running(settings, ledger, create_key(ledger, "asks", ["chat"]).secret)

@@ -10,7 +10,7 @@ from fine_tune_assets.core.chat import plain_messages
 from fine_tune_assets.core.releases import ReleaseError, ReleaseFolder
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.addresses import open_client
-from fine_tune_assets.engines.llama_cpp import start_engine
+from fine_tune_assets.engines.llama_cpp import start_llama_cpp
 from fine_tune_assets.engines.running import stop_engine, wait_until_healthy
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import find_deployment, want_release
@@ -28,7 +28,7 @@ QUESTIONS = ("Name a colour.", "Say zanzibarplant.")
 @pytest.fixture(scope="module")
 def probes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """As the real engine answers them."""
-    engine = start_engine(tiny_gguf(), "judged", tmp_path_factory.mktemp("judged"), threads=2, die_with_parent=True)
+    engine = start_llama_cpp(tiny_gguf(), "judged", tmp_path_factory.mktemp("judged"), threads=2, die_with_parent=True)
     wait_until_healthy(engine, 60)
     with open_client(engine.url, engine.api_key, 60) as client:
         found = [_probe(client, question) for question in QUESTIONS]

@@ -15,10 +15,11 @@ from fine_tune_assets.core.releases import MODEL, ReleaseFolder
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.addresses import AddressError, new_socket
 from fine_tune_assets.engines.gguf_header import cache_bytes_per_token, read_gguf_header
-from fine_tune_assets.engines.llama_server import llama_server_command, start_llama_server
+from fine_tune_assets.engines.llama_cpp import llama_server_command, start_llama_cpp
 from fine_tune_assets.engines.running import (
     SHUTDOWN_SECONDS,
     EngineError,
+    RunningEngine,
     adopt_engine,
     stop_engine,
     stop_recorded_engine,
@@ -41,15 +42,14 @@ from fine_tune_assets_tests.serving.ticking import tick_until
 from fine_tune_assets_tests.serving.tiny import build_release, held_connection, make_ready, switched, tiny_gguf
 
 
-def test_llama_server_shows_nothing_and_has_its_key_in_a_file(tmp_path: Path) -> None:
+def test_llama_server_shows_nothing_and_has_its_key_in_a_file() -> None:
     """Whoever can list processes reads command lines; its pages and slots would show what users ask."""
-    command = llama_server_command(Path("/x"), Path("m"), "r-1", tmp_path / "key", tmp_path / "e.sock", 2, 4, 2048)
+    options = {"model": "m", "host": "/run/e.sock", "port": 0, "api-key-file": "/run/key", "lora": ""}
+    command = llama_server_command(Path("/x"), options)
     assert {"--no-ui", "--no-slots", "--offline"} <= set(command)
-    assert "--metrics" not in command
-    assert command[command.index("--api-key-file") + 1] == str(tmp_path / "key")
-    assert command[command.index("--host") + 1] == str(tmp_path / "e.sock")
-    # It cuts its context into equal parts, one for each answer.
-    assert command[command.index("--ctx-size") + 1] == "8192"
+    assert not {"--metrics", "--port", "--lora"} & set(command)
+    assert command[command.index("--api-key-file") + 1] == "/run/key"
+    assert command[command.index("--host") + 1] == "/run/e.sock"
 
 
 def test_the_program_that_serves_is_said_with_how_many_it_answers(
@@ -58,12 +58,14 @@ def test_the_program_that_serves_is_said_with_how_many_it_answers(
     """Whether users wait in line is the first thing that an operator is asked."""
     monkeypatch.setenv("PATH", str(tmp_path))
     settings = Settings()
-    assert "one request at a time" in program_of("llama_cpp", settings).in_words
+    assert "llama.cpp's server answers 4 requests" in program_of("llama_cpp", settings).in_words
     assert "as many requests as fit" in program_of("vllm", settings).in_words
     program = tmp_path / "llama-server"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o700)
-    assert "4 requests at once" in program_of("llama_cpp", settings).in_words
+    assert "llama.cpp's server" in program_of("llama_cpp", settings).in_words  # no other one is taken from PATH
+    own = program_of("llama_cpp", replace(settings, llama_server=str(program), llama_parallel=2))
+    assert "llama-server answers 2 requests" in own.in_words
     with pytest.raises(EngineError, match="FINE_TUNE_LLAMA_SERVER"):
         program_of("llama_cpp", replace(settings, llama_server=str(tmp_path / "none")))
     with pytest.raises(EngineError, match="tgi"):
@@ -79,9 +81,7 @@ def test_the_program_that_runs_is_told_and_it_gets_time_for_its_last_answers(
     program.chmod(0o700)
     monkeypatch.setenv("PATH", "/bin:/usr/bin")
     socket = new_socket(tmp_path / "s")
-    engine = start_llama_server(
-        program, Path("m"), "r-1", folder, socket=socket, threads=1, parallel=3, context_tokens=64
-    )
+    engine = _own_program(program, folder, socket, parallel=3)
     try:
         assert "llama-server answers 3 requests at once" in program_serving(folder, "llama_cpp", Settings()).in_words
         adopted = adopt_engine(folder)
@@ -89,7 +89,23 @@ def test_the_program_that_runs_is_told_and_it_gets_time_for_its_last_answers(
         assert (engine.shutdown_seconds, adopted.shutdown_seconds) == (SHUTDOWN_SECONDS, SHUTDOWN_SECONDS)
     finally:
         stop_engine(engine, 1, is_hung=True)
-    assert "one request at a time" in program_serving(folder, "llama_cpp", Settings()).in_words
+    assert "llama.cpp's server" in program_serving(folder, "llama_cpp", Settings()).in_words
+
+
+def _own_program(program: Path, folder: Path, socket: Path, parallel: int) -> RunningEngine:
+    """An engine that the setting names, started for users."""
+    folder.mkdir()
+    return start_llama_cpp(
+        Path("m"),
+        "r-1",
+        folder,
+        threads=1,
+        die_with_parent=False,
+        parallel=parallel,
+        context_tokens=64,
+        socket=socket,
+        program=program,
+    )
 
 
 LISTENS = """#!{python}
@@ -108,13 +124,11 @@ with socket.socket(socket.AF_UNIX) as server:
 
 @pytest.mark.parametrize("is_own", [True, False])
 def test_one_that_would_cut_off_its_answers_is_stopped_when_nobody_waits_for_it(tmp_path: Path, is_own: bool) -> None:
-    """llama-server does; its own test (engines/test_llama_server_whole.py) needs it built."""
+    """llama.cpp's server does."""
     program, path = tmp_path / "any-server", new_socket(tmp_path / "s")
     program.write_text(LISTENS.format(python=sys.executable))
     program.chmod(0o700)
-    engine = start_llama_server(
-        program, Path("m"), "r-1", tmp_path / "engine", socket=path, threads=1, parallel=1, context_tokens=64
-    )
+    engine = _own_program(program, tmp_path / "engine", path, parallel=1)
     while "listens" not in engine.log.read_text():
         time.sleep(0.05)
     with held_connection(engine):

@@ -36,7 +36,12 @@ from fine_tune_assets.ledger.trials import begin_trial, fail_trial, find_trial
 from fine_tune_assets.serving.reconciling import Action, Pace
 from fine_tune_assets.serving.supervisor import Supervisor
 from fine_tune_assets_tests.serving.ticking import tick_until
-from fine_tune_assets_tests.serving.tiny import build_empty_release, build_release, held_connection, switched
+from fine_tune_assets_tests.serving.tiny import (
+    build_empty_release,
+    build_release,
+    held_connection,
+    switched,
+)
 
 PLAN = TrialPlan(percent=10, seconds=600, minimum_requests=1, maximum_seconds=6000)
 PACE = Pace(drain_minimum_seconds=0.2, stop_grace_seconds=5, startup_seconds=60, silent_looks=2)
@@ -133,7 +138,7 @@ def test_a_release_without_our_signature_never_starts(settings: Settings, ledger
     assert failed is not None
     assert failed.state == "failed"
     assert SIGNATURES[signature] in failed.detail
-    assert "fine-tune materialize --again releases" in failed.detail
+    assert "fine-tune materialize releases" in failed.detail
     assert not (settings.layout.run / "engines" / deployment / LOG).exists()
 
 
@@ -375,7 +380,7 @@ def test_who_is_answered_by_a_kept_engine_is_answered_to_the_end(settings: Setti
         kept, _ = _two(supervisor, settings, ledger, timedelta(seconds=8))
         engine = adopt_engine(settings.layout.run / "engines" / kept.deployment_id)
         assert engine is not None
-        with held_connection(engine):
+        with held_connection(engine, is_request=True):
             tick_until(supervisor, lambda: _state(ledger, kept.deployment_id) == "stopped")
             assert kept.deployment_id not in {target.deployment_id for target in find_targets(ledger)}
             for _ in range(3):

@@ -13,7 +13,7 @@ from fine_tune_assets.ledger.deployments import Deployment, find_deployment, liv
 from fine_tune_assets.ledger.outcomes import FAILED, Outcomes, add_outcomes, answered_after
 from fine_tune_assets.ledger.rollbacks import fail_deployment
 from fine_tune_assets.ledger.trial_rows import Trial, TrialPlan
-from fine_tune_assets.ledger.trials import Replays, add_replays, begin_trial, find_trial, interrupt_trial
+from fine_tune_assets.ledger.trials import begin_trial, find_trial, interrupt_trial
 from fine_tune_assets.ledger.verdicts import record_verdict
 from fine_tune_assets.serving.rolling_back import Limits
 from fine_tune_assets.serving.switching import ServingError, wait_until_tried
@@ -40,8 +40,8 @@ def outcomes(answered: int, failed: int = 0, seconds: float = 0.3) -> Outcomes:
     return sum([answered_after(seconds)] * answered + [FAILED] * failed, Outcomes())
 
 
-def figures(users: Outcomes, replayed: Outcomes | None = None, corrections: int = 0) -> TrialFigures:
-    return TrialFigures(users, Replays(replayed or Outcomes()), corrections)
+def figures(users: Outcomes, corrections: int = 0) -> TrialFigures:
+    return TrialFigures(users, corrections)
 
 
 @pytest.mark.parametrize(
@@ -52,18 +52,12 @@ def figures(users: Outcomes, replayed: Outcomes | None = None, corrections: int 
         (OVER, figures(outcomes(19)), None, ""),  # too few: it goes on
         (LAST, figures(outcomes(19)), "failed", "only 19 of 20 requests in 60 minutes"),
         (LAST, figures(outcomes(0)), "failed", "only 0 of 20"),
-        (OVER, figures(outcomes(12), outcomes(8)), "passed", "8 replayed"),  # whoever's they are
         (GOING, figures(outcomes(16, 4)), "failed", "4 of 20 requests failed"),
         (GOING, figures(outcomes(17, 3)), None, ""),
         (GOING, figures(outcomes(0, 19)), None, ""),  # too few to say so, with time left
-        (GOING, figures(outcomes(30), outcomes(16, 4)), "failed", "of what was replayed: 4 of 20 requests failed"),
         (GOING, figures(outcomes(100, seconds=11)), "failed", "10 s or more"),
         (GOING, figures(Outcomes(identifiers=1)), "failed", "1 identifiers"),
-        (GOING, figures(outcomes(1), Outcomes(identifiers=1)), "failed", "of what was replayed: 1 identifiers"),
         (GOING, figures(outcomes(40), corrections=10), "failed", "10 corrections of 40"),
-        # At its end what it got counts, however little: many replays must not hide that users' requests fail.
-        (OVER, figures(outcomes(2, 3), outcomes(100)), "failed", "3 of 5 requests failed"),
-        (OVER, figures(outcomes(100), outcomes(2, 3)), "failed", "of what was replayed: 3 of 5"),
     ],
 )
 def test_each_limit_ends_a_trial_and_too_little_evidence_does_not_pass_one(
@@ -75,18 +69,11 @@ def test_each_limit_ends_a_trial_and_too_little_evidence_does_not_pass_one(
     assert judged is None or word in judged.reason
 
 
-@given(
-    st.integers(0, 60), st.integers(0, 60), st.integers(0, 60), st.integers(0, 60), st.integers(1, 30),
-    st.sampled_from([GOING, OVER, LAST]), st.booleans(),
-)  # fmt: skip
-def test_more_failures_never_let_a_release_through(
-    answered: int, failed: int, replayed: int, failed_replays: int, more: int, now: datetime, is_user: bool
-) -> None:
-    """Neither of users nor of what is replayed, and though a failure makes one request more."""
-    before = judge_trial(TRIAL, figures(outcomes(answered, failed), outcomes(replayed, failed_replays)), LIMITS, now)
-    worse = figures(
-        outcomes(answered, failed + more * is_user), outcomes(replayed, failed_replays + more * (not is_user))
-    )
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(1, 30), st.sampled_from([GOING, OVER, LAST]))
+def test_more_failures_never_let_a_release_through(answered: int, failed: int, more: int, now: datetime) -> None:
+    """Though a failure makes one request more."""
+    before = judge_trial(TRIAL, figures(outcomes(answered, failed)), LIMITS, now)
+    worse = figures(outcomes(answered, failed + more))
     after = judge_trial(TRIAL, worse, LIMITS, now)
     if after is not None and after.outcome == "passed":
         assert before is None or before.outcome == "passed" or "only" in before.reason
@@ -107,12 +94,11 @@ def test_one_that_has_not_begun_is_not_judged() -> None:
     assert judge_trial(replace(TRIAL, begun_at=None), figures(outcomes(0, 100)), LIMITS, LAST) is None
 
 
-def test_a_trial_is_asked_for_by_either_of_the_two_settings_and_by_nothing_else() -> None:
-    """Both are off by default: nothing changes for whoever asks for nothing."""
+def test_a_trial_is_asked_for_by_its_share_and_by_nothing_else() -> None:
+    """It is off by default: nothing changes for whoever asks for nothing."""
     assert trial_plan(Settings()) is None
     assert trial_plan(Settings(trial_minutes=5)) is None
     assert trial_plan(Settings(canary_percent=10)) == TrialPlan(10, 1800, 20, 86_400)
-    assert trial_plan(Settings(shadow_requests=50, trial_minutes=2)) == TrialPlan(0, 120, 20, 86_400)
 
 
 def green_on_trial(ledger: Ledger) -> Deployment:
@@ -137,20 +123,15 @@ def test_a_look_begins_the_trial_and_passes_it_at_its_end(ledger: Ledger) -> Non
     make_ready(ledger, "r-2", trial=PLAN)
     add_outcomes(ledger, {green.deployment_id: outcomes(0, 50)}, NOW - timedelta(minutes=1))
     look_at_trial(ledger, LIMITS, NOW)
-    add_outcomes(ledger, {green.deployment_id: outcomes(15)}, NOW + timedelta(seconds=20))
-    add_replays(ledger, green.deployment_id, Replays(outcomes(5), cut_off=2))
+    add_outcomes(ledger, {green.deployment_id: outcomes(20)}, NOW + timedelta(seconds=20))
     assert look_at_trial(ledger, LIMITS, GOING) is None
     words = trial_words(ledger, green.deployment_id, "r-2")
-    assert words == (
-        "10 % of callers until 00:10 UTC and 20 requests: 15 requests of users, 0 failed; 5 replayed, 0 failed, 2 cut off"
-    )
+    assert words == "10 % of callers until 00:10 UTC and 20 requests: 20 requests of users, 0 failed"
     assert "passed" in (look_at_trial(ledger, LIMITS, OVER) or "")
     assert look_at_trial(ledger, LIMITS, LAST) is None
     wait_until_tried(ledger, green.deployment_id, 5)
     assert switch_live(ledger, green.deployment_id).state == "live"
-    assert trial_words(ledger, green.deployment_id, "r-2") == (
-        "passed: 15 requests of users, 0 failed; 5 replayed, 0 failed, 2 cut off"
-    )
+    assert trial_words(ledger, green.deployment_id, "r-2") == "passed: 20 requests of users, 0 failed"
 
 
 def test_a_look_fails_what_does_badly_and_whoever_waits_is_told_why(ledger: Ledger) -> None:

@@ -17,11 +17,12 @@ from fine_tune_assets.core.releases import WEIGHTS
 from fine_tune_assets.core.settings import Settings, go_offline, load_settings
 from fine_tune_assets.engines.addresses import open_connections, socket_of
 from fine_tune_assets.engines.running import RunningEngine, adopt_engine
-from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import find_deployment, open_engine_key, want_release
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.serving.reconciling import Pace
 from fine_tune_assets.serving.supervisor import Supervisor
+from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.serving.story_streams import MARKER, streams_begun
 from fine_tune_assets_tests.serving.ticking import tick_until
 from fine_tune_assets_tests.serving.tiny import put_release
@@ -51,7 +52,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Superviso
     settings = replace(
         Settings(data_dir=tmp_path_factory.mktemp("vllm")), vllm_python=str(PYTHON), vllm_cache_gb=1, threads=1
     )
-    ledger = open_ledger(settings.database_url)
+    ledger = fresh_ledger(settings.database_url)
     supervisor = Supervisor(settings, ledger, Pace(warm_up_seconds=300, stop_grace_seconds=60))
     try:
         name = want_release(ledger, _release(settings, ledger)).deployment_id

@@ -99,25 +99,16 @@ def _looks(engine: RunningEngine, count: int = 3) -> int:
 @pytest.mark.parametrize("fault", ["spins", "waits"])
 def test_an_engine_that_accepts_connections_and_never_tells_that_it_is_well_hangs(start: Start, fault: str) -> None:
     """As vLLM would, which tells it while it computes: nobody has to wait for it first, and computing is no excuse."""
-    engine = start(fault, answers_while_busy=True)
+    engine = start(fault)
     assert _looks(engine) == 0
     _hang(engine)
     assert not is_healthy(engine, 0.5)
     assert _looks(engine) == 3
 
 
-def test_one_that_answers_one_request_at_a_time_may_be_silent_while_it_computes(start: Start) -> None:
-    """llama-cpp-python's server: a long answer must not be cut off."""
-    engine = start("spins", answers_while_busy=False)
-    with held_connection(engine):
-        _hang(engine)
-        assert not is_healthy(engine, 0.5)
-        assert _looks(engine) < 3
-
-
 def test_one_that_says_it_is_well_and_answers_nothing_hangs(start: Start) -> None:
     """The pages of a server go on when what computes behind them is stuck: only a question tells."""
-    engine = start("computes nothing", answers_while_busy=True)
+    engine = start("computes nothing")
     with held_connection(engine):
         # The first look has nothing to compare with.
         assert _looks(engine) == 2

@@ -11,15 +11,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.prompt_contract import PromptContract
 from fine_tune_assets.core.release_signing import sign_release
 from fine_tune_assets.core.releases import MODEL, PROBES, PROMPT, write_manifest
-from fine_tune_assets.core.settings import Settings, load_settings
+from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.addresses import socket_of
-from fine_tune_assets.engines.llama_server import find_llama_server
 from fine_tune_assets.engines.running import RunningEngine
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import Deployment, State, report_state, switch_live, want_release
@@ -36,21 +32,16 @@ def tiny_gguf() -> Path:
     return next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
 
 
-def built_llama_server() -> Path:
-    """llama.cpp's own server, as `make setup-llama-server` builds it, or one that is installed. Skips the test without any."""
-    built = sorted((PROJECT_DIR / ".llama-server").glob("llama-server-*"))
-    found = built[-1] if built else find_llama_server(load_settings().llama_server)
-    if found is None:
-        pytest.skip("llama-server is not installed: make setup-llama-server")
-    return found
-
-
 @contextmanager
-def held_connection(engine: RunningEngine) -> Iterator[None]:
-    """As somebody who waits for an answer."""
+def held_connection(engine: RunningEngine, *, is_request: bool = False) -> Iterator[None]:
+    """Held by a client that waits. llama.cpp closes one that sends nothing after 5 seconds; with `is_request` it waits for the
+    rest of a request."""
     path = socket_of(engine.url)
     with socket.socket(socket.AF_UNIX) as held:
         held.connect(str(path))
+        if is_request:
+            head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: engine\r\nAuthorization: Bearer {engine.api_key}\r\n"
+            held.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{".encode())
         yield
 
 

@@ -102,19 +102,14 @@ def test_an_imported_model_that_was_damaged_is_imported_again(smollm2: Path, tmp
 @pytest.mark.slow
 def test_the_imported_tokenizer_reads_as_llama_cpp_does(smollm2: Path) -> None:
     """What is served is read by llama.cpp: a text that the trainer cuts in other tokens is another question there."""
-    from llama_cpp import Llama
-
+    from fine_tune_assets.engines.gguf_model import open_gguf
     from fine_tune_assets.engines.transformers_models import load_tokenizer
 
     texts = [path.read_text(encoding="utf-8") for path in sorted((SAMPLE / "raw_reports").glob("*/*.csv"))]
     texts += [path.read_text(encoding="utf-8") for path in sorted((SAMPLE / "raw_reports").glob("*/*.jsonl"))]
     texts += ["out for an MRI.\n\n2. Type 2 diabetes", "10 mg\n\n\n8 months", " \t 1,200 ml\n"]
     tokenizer = load_tokenizer(smollm2)
-    served = Llama(str(bundled_gguf()), vocab_only=True, verbose=False)
-    try:
-        assert len(texts) > 4
+    assert len(texts) > 4
+    with open_gguf(bundled_gguf()) as model:
         for text in texts:
-            wanted = served.tokenize(text.encode(), add_bos=False, special=True)
-            assert tokenizer(text, add_special_tokens=False)["input_ids"] == wanted
-    finally:
-        served.close()
+            assert tokenizer(text, add_special_tokens=False)["input_ids"] == model.tokenize(text)

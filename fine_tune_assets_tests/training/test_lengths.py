@@ -26,23 +26,23 @@ TEXTS = [
 
 
 @pytest.fixture(scope="module")
-def tokenizer(smollm2: Path) -> Any:
-    return load_tokenizer(smollm2)
+def tokenizer(smollm2_tokenizer: Path) -> Any:
+    return load_tokenizer(smollm2_tokenizer)
 
 
 @pytest.fixture(scope="module")
-def light(smollm2: Path) -> FolderTokenizer:
-    return FolderTokenizer(smollm2, read_chat_template(smollm2))
+def light(smollm2_tokenizer: Path) -> FolderTokenizer:
+    return FolderTokenizer(smollm2_tokenizer, read_chat_template(smollm2_tokenizer))
 
 
 def test_tokens_are_counted_and_examples_left_out_as_the_trainer_does(
-    smollm2: Path, tokenizer: Any, light: FolderTokenizer
+    smollm2_tokenizer: Path, tokenizer: Any, light: FolderTokenizer
 ) -> None:
     """An example that is named as kept and then left out would be a lie about the set."""
     patients = patients_in("train", len(TEXTS))
     table = built([example(patient, text, text) for patient, text in zip(patients, TEXTS, strict=True)]).table
     examples = [(r["example_id"], r["messages"]) for r in table.to_pylist() if r["split"] != "test"]
-    contract = read_prompt_contract(smollm2, "You are careful.")
+    contract = read_prompt_contract(smollm2_tokenizer, "You are careful.")
     for max_length in (40, 60, 100, 700):
         rows = inspected(table, light, contract, max_length)
         trained = supervise_all(tokenizer, examples, max_length, contract.stop_ids)
@@ -63,23 +63,23 @@ def test_a_conversation_is_rendered_as_the_trainers_tokenizer_does(
         assert render(light, messages, prompt_only) == render(tokenizer, messages, prompt_only)
 
 
-def test_a_template_with_marks_for_generation_and_loop_controls_is_read(smollm2: Path) -> None:
+def test_a_template_with_marks_for_generation_and_loop_controls_is_read(smollm2_tokenizer: Path) -> None:
     """Templates of other models use them."""
     template = (
         "{% for m in messages %}{% if m['role'] == 'system' %}{% continue %}{% endif %}"
         "{% generation %}{{ m['content'] }}{% endgeneration %}{{ eos_token }}{% endfor %}"
     )
-    light = FolderTokenizer(smollm2, template)
+    light = FolderTokenizer(smollm2_tokenizer, template)
     said = render(light, [{"role": "system", "content": "s"}, {"role": "user", "content": "hello"}], False)
     assert said == f"hello{light.eos_token}"
 
 
-def test_a_folder_without_tokenizer_or_with_a_broken_template_is_named(smollm2: Path, tmp_path: Path) -> None:
+def test_a_folder_without_tokenizer_or_with_a_broken_template_is_named(smollm2_tokenizer: Path, tmp_path: Path) -> None:
     """Closed, with what is missing; not open because nobody could count."""
     with pytest.raises(ModelFolderError, match=r"no tokenizer\.json"):
         FolderTokenizer(tmp_path, "x")
     with pytest.raises(ModelFolderError, match="template can't be read"):
-        FolderTokenizer(smollm2, "{% if %}")
+        FolderTokenizer(smollm2_tokenizer, "{% if %}")
 
 
 def test_no_text_of_a_user_is_read_as_a_token_that_steers(tokenizer: Any, light: FolderTokenizer) -> None:

@@ -80,7 +80,7 @@ def test_the_record_of_anything_else_closes_the_gate(looked_at: Any, name: str) 
 def test_without_a_record_the_gate_is_closed(looked_at: Any) -> None:
     """A gate without its evidence."""
     lengths, _ = looked_at(train=[SHORT], validation=[SHORT])
-    with pytest.raises(PreflightError, match="Nobody looked"):
+    with pytest.raises(PreflightError, match="No preflight"):
         _pass(lengths, [])
 
 

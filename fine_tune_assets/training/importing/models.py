@@ -1,6 +1,6 @@
 """Brings a model into the base models of the data folder: from a Hugging Face folder, an archive, or a GGUF.
 
-Owns the order: look into everything, write aside, check what was written, rename. Nothing half-written is ever under a
+Owns the order: look into what a model needs, write aside, check what was written, rename. Nothing half-written is ever under a
 model's name, and no hub is asked.
 """
 
@@ -22,7 +22,7 @@ from fine_tune_assets.training.base_models import BaseModel, describe_base_model
 from fine_tune_assets.training.importing.archives import is_archive, unpack
 from fine_tune_assets.training.importing.gguf_files import convert_gguf, read_gguf
 from fine_tune_assets.training.importing.licences import find_licence, spdx_name
-from fine_tune_assets.training.importing.scanning import require_safe, scan_folder, shown
+from fine_tune_assets.training.importing.model_files import model_files, require_sound, shown
 
 LOCK, STAGING = ".importing.lock", "importing-"
 _GGUF = b"GGUF"
@@ -85,7 +85,6 @@ def import_model(path: Path, base_models: Path, name: str, licence: str, source:
 def _stage(path: Path, folder: Path, scratch: Path) -> _Staged:
     folder.mkdir(mode=0o700)
     if path.is_dir():
-        # Before every file below is looked into: it may be somebody's home.
         if not (path / "config.json").is_file():
             raise ModelFolderError(f"{shown(path.name)} has no config.json: it is no Hugging Face folder.")
         return _stage_folder(path, folder)
@@ -98,8 +97,9 @@ def _stage(path: Path, folder: Path, scratch: Path) -> _Staged:
     if is_archive(path):
         scratch.mkdir(mode=0o700)
         fingerprint = fingerprint_file(path)
-        staged = _stage_folder(unpack(path, scratch), folder)
-        return _Staged(fingerprint, staged.licence, staged.source, staged.left_out)
+        unpacked, left_out = unpack(path, scratch)
+        staged = _stage_folder(unpacked, folder)
+        return replace(staged, fingerprint=fingerprint, left_out=(*map(shown, left_out), *staged.left_out))
     raise ModelFolderError(
         f"{shown(path.name)} is no Hugging Face folder, no ZIP or tar archive of one, and no GGUF. A single weights file is not "
         "enough: bring the folder with config.json and tokenizer.json."
@@ -107,15 +107,15 @@ def _stage(path: Path, folder: Path, scratch: Path) -> _Staged:
 
 
 def _stage_folder(path: Path, folder: Path) -> _Staged:
-    """Copy what a model is made of, once every file was looked into."""
-    scan = scan_folder(path)
-    require_safe(scan, path.name)
-    _require_space(folder, sum((path / name).stat().st_size for name in scan.kept))
-    for name in scan.kept:
+    """Copy what a model is made of, once each of these files was looked into."""
+    kept, others = model_files(path)
+    require_sound(path, kept)
+    _require_space(folder, sum((path / name).stat().st_size for name in kept))
+    for name in kept:
         shutil.copyfile(path / name, folder / name)
     # Hashed, and later checked, is the copy: the folder may change meanwhile.
     fingerprint = fingerprint_folder(folder)
-    return _Staged(fingerprint, "", "", tuple(shown(str(name)) for name in scan.left_out))
+    return _Staged(fingerprint, "", "", tuple(map(shown, others)))
 
 
 def _stage_gguf(path: Path, folder: Path) -> _Staged:

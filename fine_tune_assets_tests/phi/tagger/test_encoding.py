@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
+from fine_tune_assets.embeddings.encoder import bundled_folder
 from fine_tune_assets.phi.tagger import encoding
-from fine_tune_assets.phi.tagger.building import bundled_encoder
 from fine_tune_assets.phi.tagger.encoding import OVERLAP, WINDOW, judged_part, load_tokenizer, split_texts, windows
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
-    return load_tokenizer(bundled_encoder())
+    return load_tokenizer(bundled_folder())
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.phi.tagger.building import build_tagger, bundled_encoder, compare_taggers
+from fine_tune_assets.embeddings.encoder import bundled_folder
+from fine_tune_assets.phi.tagger.building import build_tagger, compare_taggers
 from fine_tune_assets.phi.tagger.encoding import load_tokenizer
 from fine_tune_assets.phi.tagger.examples import CorporaMissingError, pools, read_corpora
 from fine_tune_assets.phi.tagger.exporting import export_tagger
@@ -27,7 +28,7 @@ TEXTS = ["Anna Collins came on 03/14/2024.", "", "Rest. " * 300 + "Call 555-0142
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
-    train_tagger(bundled_encoder(), pools(read_corpora(CORPORA), 20, 11), SETTINGS, folder, silent)
+    train_tagger(bundled_folder(), pools(read_corpora(CORPORA), 20, 11), SETTINGS, folder, silent)
     return folder
 
 
@@ -38,7 +39,7 @@ def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_labelled_word_is_learned_in_all_its_pieces_and_an_unknown_one_in_none() -> None:
     """A rare name falls into five pieces: each is a target. About a TITLE or a DATE_TIME nothing is learned."""
-    tokenizer = load_tokenizer(bundled_encoder())
+    tokenizer = load_tokenizer(bundled_folder())
     (example,) = encode_examples(
         tokenizer, [("Dr Zyxomarkwort, two weeks", [(0, 2, "TITLE"), (3, 15, "PERSON"), (17, 26, "DATE_TIME")])]
     )
@@ -55,7 +56,7 @@ def test_a_labelled_word_is_learned_in_all_its_pieces_and_an_unknown_one_in_none
 def test_every_example_is_in_one_batch() -> None:
     import random
 
-    tokenizer = load_tokenizer(bundled_encoder())
+    tokenizer = load_tokenizer(bundled_folder())
     examples = list(encode_examples(tokenizer, next(pools(read_corpora(CORPORA), 40, 1))))
     made = list(batches(examples, random.Random(1)))
     assert sorted(id(e) for batch in made for e in batch) == sorted(map(id, examples))
@@ -64,7 +65,7 @@ def test_every_example_is_in_one_batch() -> None:
 
 def test_training_again_gives_the_same_weights(trained: Path, tmp_path: Path) -> None:
     """One seed decides everything."""
-    train_tagger(bundled_encoder(), pools(read_corpora(CORPORA), 20, 11), SETTINGS, tmp_path, silent)
+    train_tagger(bundled_folder(), pools(read_corpora(CORPORA), 20, 11), SETTINGS, tmp_path, silent)
     one, two = (_weights(folder) for folder in (trained, tmp_path))
     assert one.keys() == two.keys()
     assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-4
@@ -80,7 +81,7 @@ def test_the_word_embeddings_stay_those_of_the_encoder(trained: Path) -> None:
     """Rare names keep what the encoder knows of them."""
     from safetensors.torch import load_file
 
-    before = load_file(bundled_encoder() / "model.safetensors")
+    before = load_file(bundled_folder() / "model.safetensors")
     (name,) = [n for n in before if n.endswith("word_embeddings.weight")]
     after = next(w for n, w in _weights(trained).items() if n.endswith("word_embeddings.weight"))
     assert float((before[name].float() - after.float()).abs().max()) == 0

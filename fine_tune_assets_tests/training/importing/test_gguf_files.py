@@ -142,7 +142,7 @@ def test_other_predictions_than_llama_cpp_s_are_refused(rewritten: Rewrite, smol
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"general.type": "adapter"}, "no whole model"),
+        ({"general.type": "adapter"}, "not a whole model"),
         ({"tokenizer.ggml.model": "rwkv"}, "cuts text in a way"),
     ],
 )
@@ -156,7 +156,7 @@ def test_what_is_no_language_model_of_a_known_kind_is_refused(
 
 def test_a_gguf_without_weights_is_refused(rewritten: Rewrite, tmp_path: Path) -> None:
     """A vocabulary alone."""
-    with pytest.raises(ModelFolderError, match="no whole model"):
+    with pytest.raises(ModelFolderError, match="not a whole model"):
         import_model(rewritten(), tmp_path / "base_models", "m", "MIT", "")
 
 

@@ -23,8 +23,6 @@ def upgrade() -> None:
         sa.Column("refused", sa.Integer(), nullable=False),
         sa.Column("looked_up", sa.Integer(), nullable=False),
         sa.Column("found", sa.Integer(), nullable=False),
-        sa.Column("embedded", sa.Integer(), nullable=False),
-        sa.Column("fourier_mean", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("sequence"),
         sa.UniqueConstraint("release_id", "reading", "window_end", name="one_row_a_release_and_window"),
     )

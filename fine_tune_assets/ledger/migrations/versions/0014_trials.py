@@ -1,4 +1,4 @@
-"""Trials of ready deployments, and sums of what was replayed to them."""
+"""Trials of ready deployments."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -27,17 +27,4 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "outcome IS NULL OR outcome IN ('passed', 'failed', 'waived', 'given up')", name="outcome_is_known"
         ),
-    )
-    op.create_table(
-        "trial_replays",
-        sa.Column("sequence", sa.Integer(), primary_key=True, autoincrement=True),
-        sa.Column("deployment_id", sa.String(32), sa.ForeignKey("deployments.deployment_id"), nullable=False),
-        sa.Column("answered", sa.Integer(), nullable=False),
-        sa.Column("failed", sa.Integer(), nullable=False),
-        sa.Column("identifiers", sa.Integer(), nullable=True),
-        sa.Column("durations", sa.Text(), nullable=False),
-        sa.Column("cut_off", sa.Integer(), nullable=False),
-        sa.Column("tokens_in", sa.Integer(), nullable=False),
-        sa.Column("tokens_out", sa.Integer(), nullable=False),
-        sa.UniqueConstraint("deployment_id"),
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from fine_tune_assets.core.extras import extra_for
 from fine_tune_assets.phi.tagger.synthetic import words
 
 LOCALES = (
@@ -28,7 +29,8 @@ _SURNAME_ENDS = "sen son ström berg mann stein ford field wood worth ley ton we
 @cache
 def _fakers() -> tuple[list[Any], list[int]]:
     # Imported here: only training needs it.
-    from faker import Faker
+    with extra_for("Training a tagger"):
+        from faker import Faker
 
     return [Faker(locale) for locale, _ in LOCALES], [weight for _, weight in LOCALES]
 

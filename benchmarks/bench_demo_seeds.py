@@ -1,0 +1,107 @@
+"""Whether the demo's gate opens whatever the training's seed is: stages 1 to 5 once, then training and judging for each seed.
+
+    bench_demo_seeds.py [--seeds 10]
+
+Exit status 1 if a verdict is not `promote`.
+"""
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import sys
+import time
+from typing import Any
+
+import pyarrow.parquet as pq
+import yaml
+from rich.console import Console
+from rich.table import Table
+from sample_installation import sample_installation, use
+
+from fine_tune_assets.cli.graph import run_graph
+from fine_tune_assets.cli.services import prepare
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.recipes.loading import load_recipe, plain_values
+
+RECIPE = "demo_smollm2"
+UP_TO_SET = {
+    "reports", "unreadable_reports", "scrub_recall", "scrubbed_reports", "phi_spans", "held_reports", "identifier_values",
+    "unique_reports", "duplicate_reports", "scrubbed_corrections", "quarantined_corrections", "model_drafts", "drafted_examples",
+    "approved_examples", "general_examples", "base_models", "instruction_sets", "judge_agreement",
+}  # fmt: skip
+UP_TO_VERDICT = {
+    "example_lengths", "training_plans", "training_preflights", "adapters", "judge_scores", "retained_abilities", "answer_checks",
+    "robustness_probes", "memorization_probes", "promotion_verdicts",
+}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first", type=int, default=1)
+    given = parser.parse_args()
+    console, rows = Console(stderr=True), list[dict[str, Any]]()
+    with sample_installation("bench-seeds-") as settings:
+        prepare(settings)
+        run_graph(settings, console, only=UP_TO_SET)
+        for seed in range(given.first, given.first + given.seeds):
+            rows.append(_verdict_of(settings, seed, console))
+            print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+    _show(rows)
+
+
+def _verdict_of(made: Settings, seed: int, console: Console) -> dict[str, Any]:
+    """On a copy of the installation, with a recipe that differs in the seed alone."""
+    data = made.data_dir.with_name(f"seed-{seed}")
+    shutil.copytree(made.data_dir, data)
+    shutil.copytree(made.dagster_home, data.with_name(f"{data.name}-dagster"))
+    values = plain_values(load_recipe(RECIPE))
+    values["training"]["seed"] = seed
+    recipe = data / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    settings = use(data, str(recipe))
+    began, cpu = time.monotonic(), _cpu_seconds()
+    run_graph(settings, console, only=UP_TO_SET | UP_TO_VERDICT)
+    row = pq.read_table(settings.layout.table("promotion_verdicts")).to_pylist()[0]
+    shutil.rmtree(data)
+    return {
+        "seed": seed,
+        "decision": row["decision"],
+        "gain": row["candidate_score"] - row["incumbent_score"],
+        "low": row["gain_low"],
+        "high": row["gain_high"],
+        "examples": row["examples"],
+        "seconds": round(time.monotonic() - began),
+        "cpu_seconds": round(_cpu_seconds() - cpu),
+        "reasons": row["reasons"],
+    }
+
+
+def _cpu_seconds() -> float:
+    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+
+
+def _show(rows: list[dict[str, Any]]) -> None:
+    table = Table(
+        "seed", "verdict", "gain", "95 % interval", "seconds", "CPU seconds", title="The demo in several seeds"
+    )
+    for row in rows:
+        interval = f"{row['low']:.2f} to {row['high']:.2f}"
+        table.add_row(
+            str(row["seed"]),
+            row["decision"],
+            f"{row['gain']:.2f}",
+            interval,
+            str(row["seconds"]),
+            str(row["cpu_seconds"]),
+        )
+    Console().print(table)
+    promoted = sum(row["decision"] == "promote" for row in rows)
+    print(json.dumps({"seeds": len(rows), "promoted": promoted, "cores": os.cpu_count(), "rows": rows}))
+    sys.exit(0 if promoted == len(rows) else 1)
+
+
+if __name__ == "__main__":
+    main()

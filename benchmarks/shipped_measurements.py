@@ -1,0 +1,43 @@
+"""Measures the shipped scrubber and judge on the shipped labelled sets, and keeps the figures with the repository.
+
+Every installation that changed none of them takes these figures instead of measuring for a minute (core/shipped_measurements.py).
+"""
+
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.core.shipped_measurements import FOLDER
+from fine_tune_assets.judging.__main__ import measure as measure_agreement
+from fine_tune_assets.judging.judges import judge_request
+from fine_tune_assets.phi.__main__ import measure as measure_recall
+from fine_tune_assets.recipes.loading import load_recipe
+
+
+def show(done: int, total: int, what: str) -> None:
+    print(f"{done} of {total} {what}", flush=True)
+
+
+def main() -> None:
+    recipe, evaluation = load_recipe("demo_smollm2"), PROJECT_DIR / "data" / "evaluation"
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        output = str(Path(scratch) / "measured.parquet")
+        gold = [str(path) for path in sorted((evaluation / "phi").glob("*.jsonl"))]
+        settings = asdict(recipe.scrub)
+        measure_recall({"gold": gold, "output": output, "settings": settings, "is_shipped": True}, show)
+        request = {
+            "labelled_sets": str(evaluation / "judge"),
+            "own_ratings": "",
+            "accept_score": recipe.judge.accept_score,
+            "judge": judge_request(Settings(data_dir=Path(scratch)), recipe.judge),
+            "output": output,
+            "is_shipped": True,
+        }
+        measure_agreement(request, show)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""How the graph's progress is shown: on a terminal one line a stage, elsewhere a line every 30 seconds at most.
+
+Owns the display. What a stage has done comes from the log of its steps.
+"""
+
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
+from rich.table import Column
+from rich.text import Text
+
+from fine_tune_assets.core.progress import Counted, counted, duration_words
+from fine_tune_assets.core.stages import STAGES
+
+LINE_SECONDS = 30.0
+"""Seconds between two lines where nobody sees them change."""
+_DONE_OF_TOTAL = re.compile(r"(\d+) of (\d+) (.+)$")
+_STARTS = frozenset({"STEP_START", "STEP_RESTARTED"})
+_ENDS = frozenset({"STEP_SUCCESS", "STEP_FAILURE", "STEP_UP_FOR_RETRY", "STEP_SKIPPED"})
+
+
+@dataclass
+class StageState:
+    """What is known of one stage in this call."""
+
+    running: dict[str, float] = field(default_factory=dict)
+    """Step → when it started, in seconds of the clock."""
+    seconds: float = 0.0
+    """Of all its steps that have ended."""
+    has_failed: bool = False
+    count: Counted | None = None
+
+    def elapsed(self, now: float) -> float:
+        return self.seconds + sum(now - since for since in self.running.values())
+
+
+class StageStates:
+    """Follows the stages by what their steps log. `stages`: step → its stage."""
+
+    def __init__(self, stages: Mapping[str, str], clock: Callable[[], float] = time.time) -> None:
+        self._stages, self._clock = stages, clock
+        self.states: dict[str, StageState] = {}
+
+    def hear(self, step: str | None, event: str | None, message: str) -> str | None:
+        """The stage that changed, if one did."""
+        stage = self._stages.get(step or "")
+        if stage is None or step is None or stage not in STAGES:
+            return None
+        state, now = self.states.setdefault(stage, StageState()), self._clock()
+        if event in _STARTS:
+            state.running[step], state.count = now, None
+        elif event in _ENDS:
+            state.seconds += now - state.running.pop(step, now)
+            state.count = None
+            state.has_failed = state.has_failed or event == "STEP_FAILURE"
+        elif event is None and (found := _DONE_OF_TOTAL.search(message)):
+            state.count = counted(state.count, int(found[1]), int(found[2]), found[3], now)
+        else:
+            return None
+        return stage
+
+
+def count_words(count: Counted | None, now: float) -> str:
+    """ "120 of 240 optimiser steps, 2.1/s, 57 s left" """
+    if count is None:
+        return ""
+    rate, left = rate_words(count), count.seconds_left(now)
+    words = [f"{count.done:,} of {count.total:,} {count.name}", rate]
+    words += [f"{duration_words(left)} left"] if left else []
+    return ", ".join(word for word in words if word)
+
+
+def rate_words(count: Counted) -> str:
+    """Items a second, or a minute where that is less than one."""
+    if count.rate is None:
+        return ""
+    if count.rate >= 100:
+        return f"{count.rate:,.0f}/s"
+    return f"{count.rate:.3g}/s" if count.rate >= 1 else f"{count.rate * 60:.3g}/min"
+
+
+class _Heard(logging.Handler):
+    """Hands log lines of steps to the stages, and to what shows them."""
+
+    def __init__(self, states: StageStates, show: Callable[[str], None]) -> None:
+        super().__init__(logging.DEBUG)
+        self._states, self._show = states, show
+
+    def emit(self, record: logging.LogRecord) -> None:
+        about: Mapping[str, Any] = getattr(record, "dagster_meta", {})
+        event = getattr(record, "dagster_event", None)
+        message = str(about.get("orig_message") or record.getMessage())
+        changed = self._states.hear(about.get("step_key"), event and event.event_type_value, message)
+        if changed is not None:
+            self._show(changed)
+
+
+@contextmanager
+def stage_lines(
+    console: Console, logger: logging.Logger, stages: Mapping[str, str], clock: Callable[[], float] = time.time
+) -> Iterator[StageStates]:
+    """Show the stages while the block runs; the last state of each stays on the terminal."""
+    states = StageStates(stages, clock)
+    with _terminal(console, states, clock) if console.is_terminal else _lines(console, states, clock) as show:
+        handler = _Heard(states, show)
+        logger.addHandler(handler)
+        try:
+            yield states
+        finally:
+            logger.removeHandler(handler)
+
+
+@contextmanager
+def _lines(console: Console, states: StageStates, clock: Callable[[], float]) -> Iterator[Callable[[str], None]]:
+    last: float | None = None
+
+    def show(stage: str) -> None:
+        nonlocal last
+        now, state = clock(), states.states[stage]
+        if last is not None and now - last < LINE_SECONDS:
+            return
+        last = now
+        words = count_words(state.count, now) or f"{duration_words(state.elapsed(now))} so far"
+        console.print(f"{stage[:3]} {STAGES[stage]}: {words}", markup=False, highlight=False, soft_wrap=True)
+
+    yield show
+
+
+@contextmanager
+def _terminal(console: Console, states: StageStates, clock: Callable[[], float]) -> Iterator[Callable[[str], None]]:
+    columns = (
+        _Mark(),
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=20, finished_style="green"),
+        TextColumn(
+            "{task.fields[words]}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
+        ),
+        TextColumn("{task.fields[elapsed]}", markup=False, justify="right", table_column=Column(no_wrap=True)),
+    )
+    with _Stages(*columns, console=console, expand=True, refresh_per_second=4) as bars:
+        bars.states, bars.clock = states, clock
+        for stage, title in STAGES.items():
+            bars.tasks_of[stage] = bars.add_task(
+                f"{stage[:3]} {title}", total=None, visible=False, words="", elapsed="", mark=""
+            )
+        yield lambda _stage: bars.refresh()
+        bars.bring_up_to_date(is_over=True)
+
+
+class _Stages(Progress):
+    """Reads the states at each refresh, so that times run on where a step is silent."""
+
+    states: StageStates | None = None
+    clock: Callable[[], float] = time.time
+
+    def __init__(self, *columns: ProgressColumn, **options: Any) -> None:
+        self.tasks_of: dict[str, Any] = {}
+        super().__init__(*columns, **options)
+
+    def get_renderables(self) -> Any:
+        self.bring_up_to_date()
+        return super().get_renderables()
+
+    def bring_up_to_date(self, is_over: bool = False) -> None:
+        for stage, state in list(self.states.states.items()) if self.states else []:
+            task, now = self._tasks.get(self.tasks_of.get(stage, -1)), self.clock()
+            if task is None:
+                continue
+            is_running, count = bool(state.running) and not is_over, state.count
+            task.visible = True
+            task.fields |= {
+                "mark": "running" if is_running else "failed" if state.has_failed else "done",
+                "words": count_words(count, now) if is_running else "",
+                "elapsed": duration_words(state.elapsed(now)),
+            }
+            if is_running:
+                task.total, task.completed = (None, 0) if count is None else (count.total, count.done)
+            else:
+                task.total = task.completed = 1
+
+
+class _Mark(ProgressColumn):
+    """A spinner while the stage runs, then whether it succeeded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._spinner = SpinnerColumn()
+
+    def render(self, task: Task) -> Any:
+        marks = {"done": Text("✓", style="green"), "failed": Text("✗", style="red")}
+        return marks.get(task.fields["mark"]) or self._spinner.render(task)

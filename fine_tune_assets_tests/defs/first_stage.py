@@ -1,0 +1,16 @@
+"""The definitions of stage 1 alone: one look at the conditions of the whole graph takes a second."""
+
+import dagster as dg
+
+from fine_tune_assets.definitions import defs as whole
+from fine_tune_assets.defs import s01_erased_patients, s01_raw_reports, sources
+
+STAGES = (sources, s01_erased_patients, s01_raw_reports)
+
+defs = dg.Definitions(
+    assets=[asset for stage in STAGES for asset in dg.load_assets_from_modules([stage], include_specs=True)],
+    asset_checks=[check for stage in STAGES for check in dg.load_asset_checks_from_modules([stage])],
+    resources=whole.resources,
+    loggers=whole.loggers,
+    executor=whole.executor,
+)

@@ -1,0 +1,57 @@
+"""Drafts in the graph: what was cut off a report is shown and checked."""
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from fine_tune_assets.core.tables import (
+    DUPLICATE_REPORTS,
+    MODEL_DRAFTS,
+    QUARANTINED_CORRECTIONS,
+    SCRUBBED_CORRECTIONS,
+)
+from fine_tune_assets.defs.resources import Installation
+from fine_tune_assets.defs.s04_approved_examples import drafted_examples, drafts_hold_whole_sections
+from fine_tune_assets_tests.approval.examples import reports
+
+pytestmark = pytest.mark.usefixtures("installation_dir")
+NOTE = "PRESENTING COMPLAINT\n\nhard to breathe\n\nNOTE\n\n2/5 hx of SOB\n{}\nDH: aspirin"
+
+
+def drafted(unique: pa.Table) -> Any:
+    return drafted_examples(
+        installation=Installation(),
+        unique_reports=unique,
+        duplicate_reports=DUPLICATE_REPORTS.empty_table(),
+        scrubbed_corrections=SCRUBBED_CORRECTIONS.empty_table(),
+        quarantined_corrections=QUARANTINED_CORRECTIONS.empty_table(),
+        model_drafts=MODEL_DRAFTS.empty_table(),
+    )
+
+
+def checked(unique: pa.Table) -> Any:
+    return drafts_hold_whole_sections(Installation(), drafted(unique).value, unique)
+
+
+def test_the_check_passes_where_each_draft_has_its_whole_sections() -> None:
+    """`NKDA` cuts nothing."""
+    unique = reports(NOTE.format("NKDA"))
+    assert checked(unique).passed
+    assert drafted(unique).metadata["words_in_drafts"] == 10
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        (NOTE.format("\nSHORT OF BREATH AT REST"), "drafts_cut_short"),
+        ("PRESENTING COMPLAINT: hard to breathe\nNOTE: SOB", "sections_within_a_line"),
+    ],
+)
+def test_the_check_warns_of_text_that_a_draft_may_lack(text: str, count: str) -> None:
+    """Counts alone: a metadata value is no place for a word of a report."""
+    unique = reports(text)
+    result = checked(unique)
+    assert not result.passed
+    assert drafted(unique).metadata[count] > 0
+    assert "BREATH" not in str(result.metadata)

@@ -1,0 +1,218 @@
+"""The first page: stages with counts, what runs, the production model with its verdict, a box to ask. By role, and by itself."""
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from html import unescape
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from fine_tune_assets.core.progress import RunningStep, reports_into, shown_running
+from fine_tune_assets.core.records import Verdict
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.core.stages import STAGES
+from fine_tune_assets.desk.overview import TableCounts, next_step, read_models, read_stages
+from fine_tune_assets.ledger.database import open_ledger
+from fine_tune_assets.ledger.imported_releases import import_made_now
+from fine_tune_assets.ledger.releases import importing
+from fine_tune_assets.ledger.schema import sessions
+from fine_tune_assets.ledger.verdicts import record_verdict, sign_hold
+from fine_tune_assets_tests.desk.accessibility import check, look
+from fine_tune_assets_tests.desk.asking import asking
+from fine_tune_assets_tests.desk.conftest import Site, free_port, sign_in_at, start_desk
+from fine_tune_assets_tests.desk.installation import fill, scrub_again
+from fine_tune_assets_tests.desk.verdict_documents import DOCUMENT, evidence
+from fine_tune_assets_tests.ledger.made import make_release, make_verdict
+from fine_tune_assets_tests.serving.tiny import build_empty_release, make_ready, switched
+
+__all__ = ["look"]
+STEP = RunningStep("s06_adapters", ("adapters",), None, started_at=0.0)
+
+
+def record_hold(site: Site) -> Verdict:
+    verdict = make_verdict(
+        "hold", evidence=evidence(DOCUMENT), reasons=("It may have lost arithmetic.",), adapter_id="new"
+    )
+    record_verdict(site.ledger, verdict)
+    return verdict
+
+
+def test_every_stage_is_there_with_what_it_made(ward: Callable[..., Site]) -> None:
+    """Six notes that were read and scrubbed, and a draft of each that waits; nothing else was made yet."""
+    site = ward(count=6)
+    stages = read_stages(site.settings.layout, site.ledger, TableCounts(site.settings.layout), time.time())
+    assert [stage.group for stage in stages] == list(STAGES)
+    shown = {
+        stage.number: [(count.number, count.what) for count in (*([stage.main] if stage.main else []), *stage.more)]
+        for stage in stages
+    }
+    assert shown[1] == [(6, "reports read")]
+    assert shown[2] == [(6, "reports scrubbed")]
+    assert shown[4] == [(6, "drafted"), (6, "wait for review")]
+    assert [shown[n] for n in (3, 5, 6, 7, 8, 9, 10)] == [[]] * 7
+
+
+def test_counts_follow_a_file_that_is_replaced(settings: Settings) -> None:
+    ledger = open_ledger(settings.database_url)
+    filled = fill(settings, ledger, count=3)
+    counts = TableCounts(filled.layout)
+    assert counts.rows("scrubbed_reports") == 3
+    fill(settings, ledger, count=5)
+    assert counts.rows("scrubbed_reports") == 5
+    scrub_again(filled, ledger, "nothing")
+    assert counts.rows("scrubbed_reports") == 5
+    assert counts.rows("adapters") is None
+    ledger.close()
+
+
+def test_the_production_model_names_its_release_its_origin_and_its_verdict(site: Site) -> None:
+    release_id = build_empty_release(site.settings, site.ledger, "You are brief.", {})
+    assert read_models(site.ledger).production is None
+    switched(site.ledger, release_id)
+    production = read_models(site.ledger).production
+    assert production is not None
+    assert (production.release_id, production.origin, production.is_up) == (release_id, "own", True)
+    assert production.verdict is not None
+    assert production.verdict.decision == "promote"
+
+
+def test_an_imported_release_says_so_and_shows_the_verdict_that_came_with_it(site: Site) -> None:
+    """The page and the terminal say which of the two answers: the user's own, or one from elsewhere."""
+    verdict = make_verdict("promote", evidence=evidence(DOCUMENT))
+    made = import_made_now("r1", "k" * 64, verdict, (), "An Operator")
+    with importing(site.ledger, make_release(verdict, "r1"), made):
+        pass
+    switched(site.ledger, "r1")
+    production = read_models(site.ledger).production
+    assert production is not None
+    assert production.origin == "imported"
+    assert production.verdict is not None
+    assert (production.verdict.verdict_id, production.verdict.is_whole) == (verdict.verdict_id, True)
+    assert production.verdict.target is not None
+    site.add("Operator", "operator")
+    shown = site.signed_in("Operator").get("/").text
+    assert "promote" in shown
+    assert f"/verdicts/{verdict.verdict_id}" not in shown  # its page is at the installation that judged it
+
+
+def test_a_hold_shows_why_and_the_next_step_and_that_the_release_before_stays(site: Site) -> None:
+    """A hold is a result: whoever sees it knows what to do."""
+    switched(site.ledger, build_empty_release(site.settings, site.ledger, "You are brief.", {}))
+    verdict = record_hold(site)
+    site.add("Operator", "operator")
+    shown = unescape(site.signed_in("Operator").get("/").text)
+    for words in ("stays in service", "It may have lost arithmetic.", f"fine-tune verdicts sign {verdict.verdict_id}"):
+        assert words in shown
+    assert f"/verdicts/{verdict.verdict_id}" in shown
+
+
+def test_a_signed_hold_and_a_promotion_stop_nothing(site: Site) -> None:
+    verdict = record_hold(site)
+    stopped = read_models(site.ledger).stopped
+    assert stopped is not None
+    assert stopped.is_whole
+    assert "sign" in next_step(stopped, site.ledger)
+    sign_hold(site.ledger, verdict.verdict_id, "Chief", "Read fifty answers.")
+    assert read_models(site.ledger).stopped is None
+    record_verdict(site.ledger, make_verdict("promote"))
+    assert read_models(site.ledger).stopped is None
+
+
+def test_a_candidate_in_flight_is_shown_beside_the_model_that_answers(site: Site) -> None:
+    release_id = build_empty_release(site.settings, site.ledger, "You are brief.", {})
+    make_ready(site.ledger, release_id, upto="wanted")
+    candidate = read_models(site.ledger).candidate
+    assert candidate is not None
+    assert (candidate.release_id, candidate.state) == (release_id, "wanted")
+
+
+@pytest.mark.parametrize(
+    ("role", "sees"),
+    [
+        ("user", {"ask", "model"}),
+        ("ingest", {"stages"}),
+        ("reviewer", {"ask", "model", "stages"}),
+        ("approver", {"ask", "model", "stages", "verdict", "graph"}),
+        ("operator", {"model", "stages", "verdict", "graph"}),
+        ("auditor", {"model", "stages", "verdict", "graph"}),
+    ],
+)
+def test_a_role_sees_only_its_parts(serve: Callable[..., Site], role: str, sees: set[str]) -> None:
+    """A reviewer rates answers blindly, so no figure of a model is on their page."""
+    site = serve()
+    switched(site.ledger, build_empty_release(site.settings, site.ledger, "You are brief.", {}))
+    record_hold(site)
+    site.add("Some One", role)
+    visitor = site.signed_in("Some One")
+    parts = {
+        "ask": 'id="question"', "model": "model-title", "stages": "stages-title",
+        "verdict": "/verdicts/", "graph": site.settings.dagster_address,
+    }  # fmt: skip
+    home, part = visitor.get("/").text, visitor.get("/overview").text
+    assert {name for name, mark in parts.items() if mark in home} == sees
+    assert {name for name, mark in parts.items() if mark in part} == sees - {"ask"}
+    assert ("lost arithmetic" in home) == ("verdict" in sees)
+
+
+def test_an_open_page_does_not_keep_a_session_alive(site: Site) -> None:
+    """It asks every few seconds. Whoever left their desk must be signed out all the same."""
+    site.add("Someone", "reviewer")
+    visitor, before = site.signed_in("Someone"), datetime.now(UTC) - timedelta(minutes=20)
+    with site.ledger.begin() as connection:
+        connection.execute(sessions.update().values(last_seen_at=before))
+    seen = []
+    for path in ("/overview", "/"):
+        assert visitor.get(path).status_code == 200
+        with site.ledger.read() as connection:
+            seen.append(connection.execute(sessions.select()).mappings().one()["last_seen_at"])
+    assert seen[0] == before
+    assert seen[1] > before
+
+
+def test_the_page_shows_progress_by_itself(page: Page, site: Site) -> None:
+    """What a worker reports arrives without a click, and is gone when the step is over."""
+    site.add("Someone", "reviewer")
+    with shown_running(site.settings.layout.running_steps, replace(STEP, started_at=time.time())) as file:
+        sign_in_at(page, site, "Someone")
+        report, row = reports_into(file), page.locator(".stages li").nth(5)
+        expect(row).to_contain_text("running")
+        report(60, 240, "optimiser steps, loss 2.1")
+        expect(row).to_contain_text("60 of 240 optimiser steps", timeout=15_000)
+        assert row.locator("progress").evaluate("bar => bar.value / bar.max") == 0.25
+    expect(row).not_to_contain_text("running", timeout=15_000)
+
+
+def test_the_box_on_the_first_page_asks_and_shows_the_answer_there(
+    page: Page, settings: Settings, tmp_path: Path
+) -> None:
+    """The first thing that a new user does."""
+    with asking(replace(settings, desk_port=free_port()), tmp_path / "engine.sock") as (own, speaker):
+        stop = start_desk(own)
+        ledger = open_ledger(own.database_url)
+        site = Site(own, ledger)
+        site.add("Someone", "user")
+        sign_in_at(page, site, "Someone")
+        page.get_by_label("Ask the production model").fill("What brings the patient in?")
+        page.get_by_role("button", name="Ask", exact=True).click()
+        expect(page.locator(".exchange")).to_contain_text("A cough, since Monday.")
+        assert re.fullmatch(rf"{site.url}/?", page.url)
+        assert speaker.asked == ["What brings the patient in?"]
+        ledger.close()
+        stop()
+
+
+@pytest.mark.slow
+def test_the_first_page_is_accessible_in_every_look(look: Page, ward: Callable[..., Site]) -> None:
+    """With all that may be on it: steps that run, a model, a hold."""
+    site = ward()
+    switched(site.ledger, build_empty_release(site.settings, site.ledger, "You are brief.", {}))
+    record_hold(site)
+    site.add("Someone", "reviewer", "operator")
+    with shown_running(site.settings.layout.running_steps, replace(STEP, started_at=time.time())) as file:
+        reports_into(file)(60, 240, "optimiser steps")
+        sign_in_at(look, site, "Someone")
+        check(look, "first page")

@@ -1,0 +1,83 @@
+"""The release that comes with the repository: a new installation answers with it before it has trained anything."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fine_tune_assets.cli.release_imports import Given, import_release
+from fine_tune_assets.core.fingerprints import fingerprint_file
+from fine_tune_assets.core.release_archives import unpack_release
+from fine_tune_assets.core.releases import ReleaseFolder, read_release
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.core.shipped_release import ShippedRelease, shipped_release
+from fine_tune_assets.engines.bundled_model import bundled_gguf
+from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.imported_releases import find_import
+from fine_tune_assets.ledger.switches import serving_adapter
+from fine_tune_assets.recipes.loading import load_recipe, plain_values
+from fine_tune_assets_tests.serving.tiny import switched
+
+MOST_BYTES = 15_000_000
+
+
+@pytest.fixture(scope="module")
+def shipped() -> ShippedRelease:
+    found = shipped_release()
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="module")
+def release(shipped: ShippedRelease, tmp_path_factory: pytest.TempPathFactory) -> ReleaseFolder:
+    folder = tmp_path_factory.mktemp("shipped")
+    unpack_release(shipped.archive, shipped.public_key, folder)
+    return read_release(folder)
+
+
+def test_it_is_small_and_the_only_one(shipped: ShippedRelease) -> None:
+    """It is cloned by everybody. Its private key was never committed: only the archive and the public key lie here."""
+    assert shipped.archive.stat().st_size <= MOST_BYTES
+    assert {path.name for path in shipped.archive.parent.iterdir()} == {shipped.archive.name, shipped.public_key.name}
+    assert b"PRIVATE" not in shipped.public_key.read_bytes()
+
+
+def test_it_was_made_by_the_demos_present_recipe(release: ReleaseFolder) -> None:
+    """The recipe, or the form of a recipe, has moved on: run `make shipped-release`."""
+    made_by = yaml.safe_load((release.folder / "recipe.yaml").read_text(encoding="utf-8"))
+    assert made_by == yaml.safe_load(yaml.safe_dump(plain_values(load_recipe("demo_smollm2"))))
+    assert release.manifest["verdict_decision"] == "promote"
+
+
+def test_it_belongs_to_the_base_model_that_is_installed_with_it(release: ReleaseFolder) -> None:
+    base = bundled_gguf()
+    assert base is not None
+    assert release.base_gguf == fingerprint_file(base)
+
+
+def test_a_new_installation_imports_it_with_its_probes(
+    shipped: ShippedRelease, settings: Settings, ledger: Ledger
+) -> None:
+    """As `make demo` does. Candidates are compared with the base model while it serves."""
+    told: list[str] = []
+    given = Given(shipped.archive, shipped.public_key, "demo", is_placeholder=True)
+    assert import_release(given, settings, ledger, told.append) == shipped.release_id
+    assert any("probes on this machine" in line for line in told)
+    switched(ledger, shipped.release_id)
+    found = find_import(ledger, shipped.release_id)
+    assert found is not None
+    assert found.is_placeholder
+    assert serving_adapter(ledger) is None
+
+
+def test_a_changed_byte_of_it_is_refused(
+    shipped: ShippedRelease, settings: Settings, ledger: Ledger, tmp_path: Path
+) -> None:
+    changed = bytearray(shipped.archive.read_bytes())
+    changed[len(changed) // 2] ^= 1
+    (tmp_path / shipped.archive.name).write_bytes(changed)
+    with pytest.raises(Exception, match=r"adapter\.gguf"):
+        import_release(
+            Given(tmp_path / shipped.archive.name, shipped.public_key, "demo"), settings, ledger, lambda _: None
+        )
+    assert find_import(ledger, shipped.release_id) is None

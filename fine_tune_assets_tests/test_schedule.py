@@ -1,0 +1,45 @@
+"""The order of the tests: what is expensive comes first, and what shares something expensive is one worker's."""
+
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from fine_tune_assets_tests.schedule import DURATIONS, sort_by_duration, unit_of
+
+PACKAGE = "fine_tune_assets_tests"
+BUDGET_SECONDS = 850
+"""Of a processor, measured file by file beside other work. Two idle cores have 600 in five minutes: the aim."""
+
+
+@dataclass
+class Item:
+    """As much of a pytest item as its place depends on."""
+
+    nodeid: str
+
+
+def test_the_longest_unit_comes_first_and_its_files_stay_together() -> None:
+    """A long file that starts last leaves the other worker idle; a model that two workers import costs twice."""
+    names = ["core/test_a.py::a", "desk/test_b.py::b", "phi/test_c.py::c", "desk/test_b.py::d", "phi/test_e.py::e"]
+    items = [Item(name) for name in names]
+    sort_by_duration(items, {"desk/test_b.py": 5, "phi/test_c.py": 4, "phi/test_e.py": 3})  # type: ignore[arg-type]
+    assert [item.nodeid[-1] for item in items] == ["c", "e", "b", "d", "a"]
+
+
+@pytest.mark.parametrize(
+    ("nodeid", "unit"),
+    [
+        ("merging/test_merging.py::test_a[x]", "real model"),
+        ("phi/tagger/test_synthetic.py::test_a", "scrubber"),
+        ("end_to_end/test_air_gap.py::test_a", "whole graph"),
+        ("core/test_files.py::test_a[x::y]", f"{PACKAGE}/core/test_files.py"),
+    ],
+)
+def test_files_that_share_something_expensive_are_one_unit(nodeid: str, unit: str) -> None:
+    assert unit_of(f"{PACKAGE}/{nodeid}") == unit
+
+
+def test_the_tests_stay_within_their_budget() -> None:
+    """A change that exceeds it speeds something else up first. `make test-durations` measures again."""
+    assert sum(json.loads(DURATIONS.read_text(encoding="utf-8"))["test"].values()) <= BUDGET_SECONDS
