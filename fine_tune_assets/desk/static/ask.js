@@ -81,15 +81,16 @@
   });
   stop.addEventListener("click", () => asking?.abort());
 
-  // From the moment that somebody opens a correction.
+  // Seconds since the correction was first opened. A click, also by keyboard, arrives at once; a toggle event may arrive after the submit.
   const opened = new WeakMap();
-  list.addEventListener("toggle", (event) => {
-    const correction = event.target.querySelector?.("form.correction");
-    if (event.target.open && correction && !opened.has(correction)) opened.set(correction, Date.now());
-  }, true);
+  list.addEventListener("click", (event) => {
+    const exchange = event.target.closest(".correct summary")?.closest(".exchange");
+    if (exchange && !opened.has(exchange)) opened.set(exchange, performance.now());
+  });
   list.addEventListener("submit", (event) => {
-    const began = opened.get(event.target);
-    if (began) event.target.elements.seconds_spent.value = String(Math.round((Date.now() - began) / 1000));
+    const since = opened.get(event.target.closest(".exchange"));
+    const seconds = event.target.elements.seconds_spent;
+    if (seconds && since !== undefined) seconds.value = String(Math.round((performance.now() - since) / 1000));
   }, true);
 
   document.addEventListener("keydown", (event) => {
