@@ -3,8 +3,9 @@
 Owns the figures of a hop (adapter → merged weights → export) and the decision. Does not load or run a model.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from fine_tune_assets.recipes.exports import ParityLimits
@@ -39,6 +40,7 @@ class Parity:
     """Mean over tokens of KL(first || second), in nats."""
     top1_agreement: float
     tokens: int
+    """Tokens compared: those of a prefix that several texts share are counted once."""
     same_greedy: float
     """Share of probes that both answer with the same words."""
     replies: int
@@ -47,9 +49,14 @@ class Parity:
 
 
 def parity_of(first: Reading, second: Reading, answers: Sequence[tuple[list[int], int]]) -> Parity:
-    """`answers`: the token ids of each text, and the place from which on they are the held-out answer."""
+    """`answers`: the token ids of each text, and the place from which on they are the held-out answer.
+
+    KL and top-1 count each context once. The texts share a prompt: one near tie in it would count once for each of them.
+    """
     kl, same, tokens = 0.0, 0, 0
-    for a, b in zip(first.log_probabilities, second.log_probabilities, strict=True):
+    fresh = _first_new_tokens([ids for ids, _ in answers])
+    for whole, other, start in zip(first.log_probabilities, second.log_probabilities, fresh, strict=True):
+        a, b = whole[start:], other[start:]
         kl += float((a.exp() * (a - b)).sum(dim=-1).sum())
         same += int((a.argmax(dim=-1) == b.argmax(dim=-1)).sum())
         tokens += a.shape[0]
@@ -57,6 +64,16 @@ def parity_of(first: Reading, second: Reading, answers: Sequence[tuple[list[int]
     before, after = (_loss(reading, answers) for reading in (first, second))
     rise = None if before is None or after is None else after - before
     return Parity(kl / tokens, same / tokens, tokens, alike / len(first.replies), len(first.replies), rise)
+
+
+def _first_new_tokens(texts: Sequence[Sequence[int]]) -> Iterator[int]:
+    """For each text, the number of its leading tokens that an earlier text starts with too."""
+    for index, ids in enumerate(texts):
+        yield max((_common_prefix(ids, earlier) for earlier in texts[:index]), default=0)
+
+
+def _common_prefix(ids: Sequence[int], others: Sequence[int]) -> int:
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(ids, others, strict=False)))
 
 
 def compared(

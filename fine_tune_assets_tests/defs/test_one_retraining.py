@@ -34,8 +34,12 @@ def due(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _weekly(instance: dg.DagsterInstance) -> object:
     now, repository = datetime.now(tz=ZoneInfo("UTC")), defs.get_repository_def()
-    context = dg.build_schedule_context(instance, scheduled_execution_time=now, repository_def=repository)
-    return weekly_retraining(context, installation=Installation())
+    # With resources as an argument the schedule makes a second context, and only the garbage collector closes its instance: that
+    # resets Dagster's defs state storage in the middle of another test.
+    with dg.build_schedule_context(
+        instance, resources={"installation": Installation()}, scheduled_execution_time=now, repository_def=repository
+    ) as context:
+        return weekly_retraining(context)
 
 
 @pytest.mark.usefixtures("due")
