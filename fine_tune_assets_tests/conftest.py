@@ -8,9 +8,12 @@ import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import alembic.util
 import dagster as dg
 import hypothesis
 import pytest
@@ -76,6 +79,20 @@ def pytest_collection() -> Iterator[None]:
 def forked_workers() -> Iterator[None]:
     """As in one run of the graph: a worker does not import torch each time. Services and the daemon start theirs anew."""
     with fork_server(WORKERS_IMPORT):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def migrations_read_once() -> Iterator[None]:
+    """Alembic runs the files of all migrations for each new database, and Dagster makes one for each run: 60 ms."""
+    load = alembic.util.load_python_file
+    cached = cache(load)
+
+    def load_python_file(folder: str, name: str) -> ModuleType:
+        return load(folder, name) if name == "env.py" else cached(folder, name)  # env.py is what migrates
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(alembic.util, "load_python_file", load_python_file)
         yield
 
 

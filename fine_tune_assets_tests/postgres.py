@@ -35,7 +35,7 @@ class PostgresServer:
     def create_database(self, template: str = "template1") -> str:
         """Create a database from a template, which nobody may have open, and return its name."""
         name = f"test_{secrets.token_hex(6)}"
-        connection = self._connect("postgres")
+        connection = self.connect("postgres")
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
@@ -45,7 +45,7 @@ class PostgresServer:
     def url(self, database: str, driver: str = "postgresql") -> str:
         return f"{driver}://{self.user}:{self.password}@{self.host}:{self.port}/{database}"
 
-    def _connect(self, database: str) -> Any:
+    def connect(self, database: str) -> Any:
         return psycopg2.connect(host=self.host, port=self.port, user=self.user, password=self.password, dbname=database)
 
 
@@ -100,7 +100,7 @@ def _start(folder: Path, server: PostgresServer) -> "subprocess.Popen[bytes]":
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while True:
         try:
-            server._connect("postgres").close()
+            server.connect("postgres").close()
             return process
         except psycopg2.OperationalError:
             if process.poll() is not None or time.monotonic() > deadline:

@@ -27,11 +27,16 @@ class _NoRepeatedKeys:
         return mapping
 
 
-class _ValueLoader(_NoRepeatedKeys, yaml.SafeLoader):
+# libyaml's parser takes a tenth of the time. PyYAML has it in its wheels, not in every build.
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_BaseLoader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+
+
+class _ValueLoader(_NoRepeatedKeys, _SafeLoader):
     pass
 
 
-class _TextLoader(_NoRepeatedKeys, yaml.BaseLoader):
+class _TextLoader(_NoRepeatedKeys, _BaseLoader):
     pass
 
 

@@ -1,7 +1,6 @@
 """The client that asks all the time: a request that fails or is cut is counted, once, as what it was."""
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from fine_tune_assets.cli.loop.traffic import Tally, Traffic
+from fine_tune_assets_tests.loopback import serving
 
 _WHOLE = json.dumps({"choices": [{"finish_reason": "stop", "message": {"content": "Hello."}}]})
 _STREAM = 'data: {"choices": []}\n\n'
@@ -28,14 +28,8 @@ def _server(answer: Callable[[BaseHTTPRequestHandler, bool], None]) -> Iterator[
             """Nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with serving(server):
         yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(5)
 
 
 def _send(request: BaseHTTPRequestHandler, status: int, body: str, length: int | None = None) -> None:

@@ -10,15 +10,14 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
-import uvicorn
-
 from fine_tune_assets.core.quiet_asgi import without_messages
 from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.engines.running import free_port
 from fine_tune_assets.gateway.app import create_app
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets_tests.desk.conftest import free_port, until_started
-from fine_tune_assets_tests.gateway.test_chat import StreamServer, live_at
+from fine_tune_assets_tests.gateway.test_chat import live_at
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
+from fine_tune_assets_tests.loopback import StreamServer, serving, start_app
 from fine_tune_assets_tests.serving.tiny import build_empty_release
 
 
@@ -60,16 +59,11 @@ def speaking(path: Path) -> Iterator[Speaker]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = StreamServer(str(path), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield speaker
-    finally:
-        speaker.may_end.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(StreamServer(str(path), Handler)):
+        try:
+            yield speaker
+        finally:
+            speaker.may_end.set()
 
 
 @contextmanager
@@ -81,13 +75,9 @@ def asking(settings: Settings, socket: Path, files: dict[str, str] | None = None
         speaker.release_id = build_empty_release(own, ledger, "You are brief.", files or {})
         live_at(own, ledger, socket, speaker.release_id)
         app = without_messages(create_app(own))  # type: ignore[arg-type]
-        server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=own.gateway_port, log_level="warning"))
-        thread = threading.Thread(target=server.run, daemon=True)
-        thread.start()
-        until_started(server, thread)
+        stop = start_app(app, own.gateway_port, log_level="warning")
         try:
             yield own, speaker
         finally:
-            server.should_exit = True
-            thread.join(20)
+            stop()
             ledger.close()

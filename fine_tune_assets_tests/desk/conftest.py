@@ -4,9 +4,6 @@ Owns starting both, users to sign in as, and signing in over HTTP and in the bro
 """
 
 import re
-import socket
-import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,16 +12,17 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from fine_tune_assets.core.quiet_asgi import without_messages
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.desk.app import create_app
+from fine_tune_assets.engines.running import free_port
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.users import create_user
 from fine_tune_assets_tests.desk.installation import fill
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
+from fine_tune_assets_tests.loopback import start_app
 
 CHROMIUM = "/usr/bin/chromium"
 PASSWORD = "seven grey herons at dusk"
@@ -107,39 +105,10 @@ class Visitor:
         return self.post("/sign-in", {"name": name, "password": password}, page="/sign-in")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def start_desk(settings: Settings) -> Callable[[], None]:
     """Serve in a thread, and return what stops it."""
-    config = uvicorn.Config(
-        without_messages(create_app(settings)),  # type: ignore[arg-type]
-        host="127.0.0.1",
-        port=settings.desk_port,
-        log_level="info",
-        proxy_headers=False,
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    until_started(server, thread)
-
-    def stop() -> None:
-        server.should_exit = True
-        thread.join(20)
-
-    return stop
-
-
-def until_started(server: uvicorn.Server, thread: threading.Thread) -> None:
-    deadline = time.monotonic() + 30
-    while not server.started:
-        assert thread.is_alive()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    app = without_messages(create_app(settings))  # type: ignore[arg-type]
+    return start_app(app, settings.desk_port, log_level="info", proxy_headers=False)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.desk.app import create_app
 from fine_tune_assets.desk.gateway_client import GatewayClient
 from fine_tune_assets.desk.gateway_key import KEY_FILE, desk_key
+from fine_tune_assets.engines.running import free_port
 from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.api_keys import change_scopes, create_key, list_keys, revoke_key
 from fine_tune_assets.ledger.corrections import list_corrections
@@ -30,7 +31,7 @@ from fine_tune_assets.ledger.users import find_user
 from fine_tune_assets.retrieval.building import remove_index
 from fine_tune_assets.retrieval.lance_store import LanceStore
 from fine_tune_assets_tests.desk.asking import Speaker, asking
-from fine_tune_assets_tests.desk.conftest import Site, Visitor, free_port, start_desk
+from fine_tune_assets_tests.desk.conftest import Site, Visitor, start_desk
 from fine_tune_assets_tests.gateway.test_knowledge import CONTRACT, FILES
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.retrieval.made import LEAVE, SALARIES, VISITS, document

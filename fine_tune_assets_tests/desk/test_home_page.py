@@ -16,6 +16,7 @@ from fine_tune_assets.core.records import Verdict
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.core.stages import STAGES
 from fine_tune_assets.desk.overview import TableCounts, next_step, read_models, read_stages
+from fine_tune_assets.engines.running import free_port
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.imported_releases import import_made_now
 from fine_tune_assets.ledger.releases import importing
@@ -23,7 +24,7 @@ from fine_tune_assets.ledger.schema import sessions
 from fine_tune_assets.ledger.verdicts import record_verdict, sign_hold
 from fine_tune_assets_tests.desk.accessibility import check, look
 from fine_tune_assets_tests.desk.asking import asking
-from fine_tune_assets_tests.desk.conftest import Site, free_port, sign_in_at, start_desk
+from fine_tune_assets_tests.desk.conftest import Site, sign_in_at, start_desk
 from fine_tune_assets_tests.desk.installation import fill, scrub_again
 from fine_tune_assets_tests.desk.verdict_documents import DOCUMENT, evidence
 from fine_tune_assets_tests.ledger.made import make_release, make_verdict

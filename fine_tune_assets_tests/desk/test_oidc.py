@@ -2,7 +2,6 @@
 
 import hmac
 import json
-import threading
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
@@ -14,7 +13,6 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 import sqlalchemy as sa
-import uvicorn
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from joserfc import jwt
 from joserfc.jwk import RSAKey
@@ -26,10 +24,12 @@ from starlette.routing import Route
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.desk.app import create_app
+from fine_tune_assets.engines.running import free_port
 from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.schema import sessions
 from fine_tune_assets.ledger.users import create_user, disable_user, find_user
-from fine_tune_assets_tests.desk.conftest import Site, free_port
+from fine_tune_assets_tests.desk.conftest import Site
+from fine_tune_assets_tests.loopback import start_app
 
 SECRET = "a secret of the client"
 
@@ -90,16 +90,9 @@ def provider() -> Iterator[Provider]:
         Route("/authorize", made.authorize),
         Route("/token", made.token, methods=["POST"]),
     ]
-    server = uvicorn.Server(
-        uvicorn.Config(Starlette(routes=routes), host="127.0.0.1", port=made.port, log_level="error")
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
+    stop = start_app(Starlette(routes=routes), made.port, log_level="error")
     yield made
-    server.should_exit = True
-    thread.join(20)
+    stop()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ import yaml
 from fine_tune_assets.cli.summary import demo_figures
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT, PREFIX
+from fine_tune_assets.engines.running import free_port
 from fine_tune_assets.recipes.loading import shipped_recipes
 from fine_tune_assets_tests.conftest import SAMPLE, drop_dialogues
 
@@ -129,12 +129,6 @@ def _read(environ: Path) -> bytes:
         return environ.read_bytes()
     except OSError:
         return b""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,14 @@ from fine_tune_assets.core.retrieval_contract import RetrievalContract
 from fine_tune_assets.core.settings import PREFIX, Settings
 from fine_tune_assets.engines.addresses import open_client
 from fine_tune_assets.engines.processes import is_alive, read_identity
-from fine_tune_assets.engines.running import PLAIN_SAMPLING, PROCESS, recorded_engines, stop_engine, wait_until_healthy
+from fine_tune_assets.engines.running import (
+    PLAIN_SAMPLING,
+    PROCESS,
+    free_port,
+    recorded_engines,
+    stop_engine,
+    wait_until_healthy,
+)
 from fine_tune_assets.ledger.api_keys import create_key
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.deployments import live_deployment
@@ -32,7 +39,6 @@ from fine_tune_assets.ledger.verdicts import record_verdict
 from fine_tune_assets.serving.left_engines import ENGINES
 from fine_tune_assets.serving.services import start_services, stop_services
 from fine_tune_assets.serving.starting import start_for
-from fine_tune_assets_tests.gateway.conftest import free_port
 from fine_tune_assets_tests.merging.released import whole_release
 from fine_tune_assets_tests.serving.tiny import tiny_gguf
 

@@ -1,6 +1,5 @@
 """A whole installation for the gateway's tests: supervisor, gateway and a real engine, each a process of its own."""
 
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,6 +8,7 @@ import openai
 import pytest
 
 from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.engines.running import free_port
 from fine_tune_assets.ledger.api_keys import create_key
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.serving.services import start_services, stop_services
@@ -40,12 +40,6 @@ class Installation:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         headers |= options.pop("headers", {})  # type: ignore[arg-type]
         return httpx.post(self.url + path, headers=headers, timeout=60, trust_env=False, **options)  # type: ignore[arg-type]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from socketserver import ThreadingMixIn, UnixStreamServer
 
 import pytest
 from starlette.testclient import TestClient
@@ -35,6 +34,7 @@ from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.outcomes import Outcomes, outcomes_since
 from fine_tune_assets.ledger.rollbacks import roll_back
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
+from fine_tune_assets_tests.loopback import StreamServer, serving
 from fine_tune_assets_tests.serving.tiny import build_release
 
 
@@ -46,10 +46,6 @@ class Engine:
     asked: int = 0
     last: bytes = b""
     """What it was asked last."""
-
-
-class StreamServer(ThreadingMixIn, UnixStreamServer):
-    daemon_threads = True
 
 
 @contextmanager
@@ -68,16 +64,11 @@ def listening(path: Path, engine: Engine) -> Iterator[None]:
             pass
 
     engine.may_answer.set()
-    server = StreamServer(str(path), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield
-    finally:
-        engine.may_answer.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(StreamServer(str(path), Handler)):
+        try:
+            yield
+        finally:
+            engine.may_answer.set()
 
 
 @dataclass

@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets_tests.gateway.conftest import free_port
+from fine_tune_assets.engines.running import free_port
 from fine_tune_assets_tests.gateway.durability import post_under_kills
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 

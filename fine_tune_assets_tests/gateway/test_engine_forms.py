@@ -17,11 +17,12 @@ from jsonschema import Draft202012Validator
 from fine_tune_assets.core.prompt_contract import PromptContract, read_prompt_contract
 from fine_tune_assets.core.releases import MODEL, WEIGHTS
 from fine_tune_assets.core.settings import Settings, go_offline, load_settings
+from fine_tune_assets.engines.running import free_port
 from fine_tune_assets.ledger.api_keys import create_key
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.serving.services import start_services, stop_services
 from fine_tune_assets.serving.switching import serve_release
-from fine_tune_assets_tests.gateway.conftest import SERVICES, free_port
+from fine_tune_assets_tests.gateway.conftest import SERVICES
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.serving.tiny import put_release, tiny_gguf
 

@@ -15,6 +15,7 @@ from fine_tune_assets.core.releases import RETRIEVAL
 from fine_tune_assets.core.settings import PREFIX, Settings, load_settings
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s08_release_parts import retrieval_contract
+from fine_tune_assets.engines.running import free_port
 from fine_tune_assets.ledger.api_keys import create_key
 from fine_tune_assets.retrieval.lance_store import LanceStore
 from fine_tune_assets.serving.services import start_services, stop_services
@@ -22,7 +23,7 @@ from fine_tune_assets.serving.switching import serve_release
 from fine_tune_assets_tests.conftest import _keep_lines, replace_file
 from fine_tune_assets_tests.defs.test_knowledge import run
 from fine_tune_assets_tests.defs.test_sources import _reported
-from fine_tune_assets_tests.gateway.conftest import SERVICES, free_port
+from fine_tune_assets_tests.gateway.conftest import SERVICES
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.retrieval.conftest import pgvector_url
 from fine_tune_assets_tests.serving.tiny import build_release

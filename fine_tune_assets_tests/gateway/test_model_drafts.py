@@ -7,9 +7,10 @@ from fine_tune_assets.approval.writing import EngineAwayError, LiveEngine, write
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.progress import silent
 from fine_tune_assets.core.releases import AskedWith
+from fine_tune_assets.engines.running import free_port
 from fine_tune_assets.ledger.deployments import live_deployment, open_engine_key
 from fine_tune_assets.ledger.encryption import KEY_NAME
-from fine_tune_assets_tests.gateway.conftest import Installation, free_port
+from fine_tune_assets_tests.gateway.conftest import Installation
 
 
 def request(number: int, text: str, max_new_tokens: int = 12) -> Request:

@@ -4,6 +4,7 @@ import httpx
 import pytest
 
 from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.engines.running import free_port
 from fine_tune_assets.ledger.api_keys import create_key
 from fine_tune_assets.ledger.deployments import (
     report_state,
@@ -13,7 +14,6 @@ from fine_tune_assets.ledger.deployments import (
     withdraw_engine,
 )
 from fine_tune_assets.serving.services import start_services, stop_services
-from fine_tune_assets_tests.gateway.conftest import free_port
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.serving.tiny import build_release
 

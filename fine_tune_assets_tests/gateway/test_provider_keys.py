@@ -38,6 +38,7 @@ from fine_tune_assets.gateway.oidc_tokens import (
 from fine_tune_assets.ledger.api_keys import create_key
 from fine_tune_assets_tests.gateway.test_workers import Authority, Issued
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
+from fine_tune_assets_tests.loopback import serving
 
 ISSUER, AUDIENCE = "https://login.test", "gateway"
 
@@ -97,16 +98,12 @@ def publishing(provider: Provider, certificate: Issued | None = None) -> Iterato
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate.certificate, certificate.key)
         server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
     provider.may_answer.set()
-    try:
-        yield provider
-    finally:
-        provider.may_answer.set()
-        server.shutdown()
-        server.server_close()
-        thread.join(20)
+    with serving(server):
+        try:
+            yield provider
+        finally:
+            provider.may_answer.set()
 
 
 @dataclass

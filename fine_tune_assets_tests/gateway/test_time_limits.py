@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 
 import httpx
 import pytest
@@ -18,8 +17,9 @@ from fine_tune_assets.gateway.app import create_app
 from fine_tune_assets.ledger.api_keys import create_key
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.schema import request_lines
-from fine_tune_assets_tests.gateway.test_chat import StreamServer, make_live
+from fine_tune_assets_tests.gateway.test_chat import make_live
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
+from fine_tune_assets_tests.loopback import StreamServer, serving
 
 LIMIT_SECONDS = 1
 
@@ -83,13 +83,8 @@ class _Endless(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def endless(tmp_path: Path) -> Iterator[Path]:
-    server = StreamServer(str(tmp_path / "e.sock"), _Endless)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    yield tmp_path / "e.sock"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(StreamServer(str(tmp_path / "e.sock"), _Endless)):
+        yield tmp_path / "e.sock"
 
 
 def test_a_stream_that_comes_to_no_end_is_cut_off_and_says_so(tmp_path: Path, endless: Path) -> None:

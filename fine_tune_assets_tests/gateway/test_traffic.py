@@ -13,6 +13,7 @@ import pytest
 
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.drift.reading import Exchange
+from fine_tune_assets.engines.running import free_port
 from fine_tune_assets.gateway import traffic as module
 from fine_tune_assets.gateway.traffic import QUEUE_LENGTH, Heard, Traffic, asked_text, exchange_of
 from fine_tune_assets.ledger.api_keys import create_key
@@ -20,7 +21,7 @@ from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.schema import request_features
 from fine_tune_assets.serving.services import start_services, stop_services
 from fine_tune_assets.serving.switching import serve_release
-from fine_tune_assets_tests.gateway.conftest import SERVICES, Installation, free_port
+from fine_tune_assets_tests.gateway.conftest import SERVICES, Installation
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.serving.tiny import build_release
 

@@ -148,9 +148,11 @@ def test_one_caller_is_on_one_side_and_both_sides_get_some(tmp_path: Path) -> No
     """A program that saw two models in turns could be told apart from one by its users, and not from a fault."""
     with trying(tmp_path, percent=50) as made:
         sides: dict[str, set[str]] = {}
-        for number in range(12):
+        for number in range(64):
             secret = create_key(made.ledger, f"program {number}", ["chat"]).secret
             sides[secret] = {made.ask(secret).headers["x-release-id"] for _ in range(3)}
+            if number >= 11 and len(set.union(*sides.values())) == 2:
+                break
         assert all(len(side) == 1 for side in sides.values())
         assert set.union(*sides.values()) == {made.live.release_id, made.tried.release_id}
 
@@ -160,10 +162,12 @@ def test_people_whom_one_key_acts_for_are_callers_of_their_own(tmp_path: Path) -
     with trying(tmp_path, percent=50) as made:
         made.secret = create_key(made.ledger, "desk", ["chat", "act_for"]).secret
         body = {"messages": [{"role": "user", "content": "hi"}]}
-        found = set()
-        for number in range(12):
+        found: set[str] = set()
+        for number in range(64):
             headers = {"Authorization": f"Bearer {made.secret}", "x-on-behalf-of": f"Person {number}"}
             found.add(made.client.post("/v1/chat/completions", json=body, headers=headers).headers["x-release-id"])
+            if len(found) == 2:
+                break
         assert found == {made.live.release_id, made.tried.release_id}
 
 

@@ -18,11 +18,11 @@ from sqlalchemy.exc import OperationalError
 
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.processes import read_identity
+from fine_tune_assets.engines.running import free_port
 from fine_tune_assets.gateway.warming import Warming, may_embed
 from fine_tune_assets.ledger.api_keys import create_key, revoke_key
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.serving.services import start_services, stop_services
-from fine_tune_assets_tests.gateway.conftest import free_port
 from fine_tune_assets_tests.gateway.test_chat import Engine, listening, live_at
 from fine_tune_assets_tests.gateway.test_knowledge import FILES, OFF, QUESTION
 from fine_tune_assets_tests.gateway.test_limits import WHOLE

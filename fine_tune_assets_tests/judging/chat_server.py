@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from fine_tune_assets_tests.loopback import serving
+
 Said = tuple[int, Any]
 """Status and JSON body."""
 MODEL = "llama-judge"
@@ -49,14 +51,8 @@ class ChatServerOfATest:
 
     @contextmanager
     def running(self) -> Iterator["ChatServerOfATest"]:
-        thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
+        with serving(self._http):
             yield self
-        finally:
-            self._http.shutdown()
-            thread.join()
-            self._http.server_close()
 
 
 def completion(text: str, first_token: dict[str, float] | None = None, finish: str = "stop") -> Said:

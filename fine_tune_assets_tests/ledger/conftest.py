@@ -28,13 +28,15 @@ def empty_url(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> 
 
 
 @pytest.fixture
-def ledger_url(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def ledger_url(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Of a new ledger."""
     if database == "sqlite":
         url = f"sqlite:///{tmp_path / 'ledger' / 'ledger.db'}"
         fresh_ledger(url).close()
-        return url
-    return fresh_database(request.getfixturevalue("postgres_server"))
+        yield url
+        return
+    with fresh_database(request.getfixturevalue("postgres_server")) as url:
+        yield url
 
 
 @pytest.fixture

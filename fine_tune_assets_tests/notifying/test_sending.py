@@ -2,7 +2,6 @@
 
 import json
 import socketserver
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from fine_tune_assets.ledger.notifications import FIRST_WAIT, GIVEN_UP_AFTER, LO
 from fine_tune_assets.notifying.messages import EVENTS, Message, kind_of_error, wanted_events
 from fine_tune_assets.notifying.sending import notify
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
+from fine_tune_assets_tests.loopback import serving
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MESSAGE = Message("run_failed", "run-1", ("adapters",), "RecipeError", "http://127.0.0.1:3000/runs/run-1")
@@ -59,12 +59,8 @@ def web_server(status: int = 200, wait_seconds: float = 0, headers: dict[str, st
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with serving(server):
         yield f"http://127.0.0.1:{server.server_port}/hook", posted
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @contextmanager
@@ -93,12 +89,8 @@ def mail_server(is_silent: bool = False) -> Iterator[tuple[str, list[str]]]:
 
     server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with serving(server):
         yield f"127.0.0.1:{server.server_address[1]}", mails
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def test_both_are_told_once(settings: Settings, ledger: Ledger) -> None:

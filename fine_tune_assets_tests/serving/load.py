@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from socketserver import ThreadingMixIn, UnixStreamServer
 
 import httpx
 
@@ -20,6 +19,7 @@ from fine_tune_assets.ledger.deployments import Deployment, find_deployment, liv
 from fine_tune_assets.serving.services import start_services, stop_services
 from fine_tune_assets.serving.switching import serve_release
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
+from fine_tune_assets_tests.loopback import StreamServer, serving
 from fine_tune_assets_tests.serving.tiny import build_release
 
 OURS = ("supervisor", "gateway")
@@ -138,20 +138,9 @@ class _Failing(BaseHTTPRequestHandler):
         pass
 
 
-class _FailingServer(ThreadingMixIn, UnixStreamServer):
-    daemon_threads = True
-
-
 @contextmanager
 def answers_500(path: Path) -> Iterator[None]:
     """In the place of an engine's socket: the process lives, and every request fails."""
     path.unlink()
-    server = _FailingServer(str(path), _Failing)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with serving(StreamServer(str(path), _Failing)):
         yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

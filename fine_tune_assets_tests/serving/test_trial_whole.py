@@ -19,6 +19,7 @@ from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.addresses import socket_of
 from fine_tune_assets.engines.processes import is_alive, read_identity
+from fine_tune_assets.engines.running import free_port
 from fine_tune_assets.gateway.trying import takes_part
 from fine_tune_assets.ledger.api_keys import create_key
 from fine_tune_assets.ledger.deployments import find_deployment
@@ -27,7 +28,6 @@ from fine_tune_assets.ledger.trial_rows import Trial, TrialPlan
 from fine_tune_assets.ledger.trials import find_trial, open_trial
 from fine_tune_assets.serving.services import service_environment, start_services
 from fine_tune_assets.serving.switching import ServingError, serve_release
-from fine_tune_assets_tests.gateway.conftest import free_port
 from fine_tune_assets_tests.serving.load import (
     KEEP,
     OURS,
