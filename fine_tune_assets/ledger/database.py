@@ -118,7 +118,8 @@ class _KeptOpen(Ledger):
 def open_ledger(url: str) -> Ledger:
     """Open the ledger at a SQLAlchemy URL, creating and migrating it when needed.
 
-    Several processes may do so at once. Raises LedgerError for another kind of database, or one that can't be reached.
+    Several processes may do so at once. Raises LedgerError for another kind of database, one that can't be reached, or one whose
+    schema another version made.
     """
     parsed = _parse(url)
     try:
@@ -217,8 +218,15 @@ def _migrate(connection: sa.Connection) -> None:
     from alembic.config import Config
     from alembic.runtime.migration import MigrationContext
 
-    if MigrationContext.configure(connection).get_current_revision() == _newest_revision():
+    revision = MigrationContext.configure(connection).get_current_revision()
+    if revision == _revisions()[0]:
         return
+    if revision is not None and revision not in _revisions():
+        where = connection.engine.url.render_as_string(hide_password=True)
+        raise LedgerError(
+            f"The ledger at {where} has schema revision {revision}, which this version does not know. Use the version that wrote "
+            "it, or name another database in FINE_TUNE_LEDGER_URL."
+        )
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS_DIR).replace("%", "%%"))
     config.attributes["connection"] = connection
@@ -226,8 +234,8 @@ def _migrate(connection: sa.Connection) -> None:
 
 
 @cache
-def _newest_revision() -> str | None:
-    """Read once for each process: a sensor opens the ledger several times a second."""
+def _revisions() -> tuple[str, ...]:
+    """The newest first. Read once for each process: a sensor opens the ledger several times a second."""
     from alembic.script import ScriptDirectory
 
-    return ScriptDirectory(str(MIGRATIONS_DIR)).get_current_head()
+    return tuple(script.revision for script in ScriptDirectory(str(MIGRATIONS_DIR)).walk_revisions())
