@@ -211,19 +211,6 @@ def test_sensors_and_schedules_run_without_a_click() -> None:
     assert {s.default_status for s in repository.schedule_defs} == {dg.DefaultScheduleStatus.RUNNING}
 
 
-def test_dagster_accepts_the_workspace(tmp_path: Path) -> None:
-    """What `make up` starts loads the code location through this file."""
-    tool = Path(sys.executable).parent / "dagster"
-    done = _run(tmp_path, str(tool), "definitions", "validate", "-w", "workspace.yaml")
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_dg_accepts_the_project(tmp_path: Path) -> None:
-    """The newer command reads pyproject.toml instead of workspace.yaml."""
-    done = _run(tmp_path, str(Path(sys.executable).parent / "dg"), "check", "defs")
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 NO_GPU = {
     "base_models": "reads a folder's files",
     "held_reports": "scrubs on the processor",
