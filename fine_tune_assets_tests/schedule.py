@@ -38,7 +38,9 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(_Durations(config.getoption("--write-durations")))
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Last: `-m` has left the tests of one suite only."""
     if hasattr(config, "workerinput"):
         sort_by_duration(items, _seconds_of_files(items))
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from fine_tune_assets_tests import schedule
 from fine_tune_assets_tests.schedule import DURATIONS, sort_by_duration, unit_of
 
 PACKAGE = "fine_tune_assets_tests"
@@ -38,6 +39,12 @@ def test_the_longest_unit_comes_first_and_its_files_stay_together() -> None:
 )
 def test_files_that_share_something_expensive_are_one_unit(nodeid: str, unit: str) -> None:
     assert unit_of(f"{PACKAGE}/{nodeid}") == unit
+
+
+def test_it_sorts_the_tests_that_the_marker_expression_left() -> None:
+    """Before that, fast and slow tests are mixed, and the slow ones would be sorted by what the fast ones of their files cost."""
+    options: dict[str, object] = schedule.pytest_collection_modifyitems.pytest_impl  # type: ignore[attr-defined]
+    assert options["trylast"]
 
 
 def test_the_tests_stay_within_their_budget() -> None:
