@@ -4,7 +4,7 @@ A file holds one entry a line. `[name]` alone on a line starts a list, and a lin
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -22,3 +22,12 @@ def read_lists(file: Path) -> Mapping[str, tuple[str, ...]]:
         elif line and not line.startswith("# "):
             lists.setdefault(name, []).append(line)
     return {name: tuple(entries) for name, entries in lists.items()}
+
+
+def read_variants(entries: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Name → its forms, of entries such as `name: form, form`.
+
+    >>> read_variants(["foot: foot, feet"])
+    {'foot': ('foot', 'feet')}
+    """
+    return {name: tuple(forms.split(", ")) for name, _, forms in (entry.partition(": ") for entry in entries)}
