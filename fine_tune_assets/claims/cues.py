@@ -1,56 +1,40 @@
 """The words that negate a finding, those that end what a word negates, and those that leave it open.
 
-Owns the lists, after NegEx and ConText (Chapman et al. 2001, Harkema et al. 2009), with what dialogues and telegraphic notes
-add. Does not know where a word stands.
+Owns what each list in `reference/cues.txt` is for, after NegEx and ConText (Chapman et al. 2001, Harkema et al. 2009), with what
+dialogues and telegraphic notes add. Does not know where a word stands.
 """
 
 import re
+from pathlib import Path
 from typing import Final
 
+from fine_tune_assets.core.word_lists import read_lists
 
-def _words(listed: str) -> frozenset[str]:
-    return frozenset(listed.split())
-
-
-CUES: Final = _words(
-    "no not nil without w/o never none denies denied deny denying nor neither nope lack lacks lacking nothing"
-)
+_LISTS: Final = {
+    name: frozenset(words) for name, words in read_lists(Path(__file__).parent / "reference" / "cues.txt").items()
+}
+CUES: Final = _LISTS["cues"]
 NEXT_OF_CUE: Final = {"free": ("of", "from"), "absence": ("of",), "negative": ("for", "any")}
 """Words that negate only before these."""
-CUES_BESIDE: Final = _words("non negative")
+CUES_BESIDE: Final = _LISTS["cues_beside"]
 """Words that negate only when a finding stands right behind them, "non" only that one: "non-small cell cancer" is a cancer."""
-NO_CUES: Final = _words("can't couldn't won't wouldn't shouldn't ain't")
+NO_CUES: Final = _LISTS["no_cues"]
 """What these negate is seldom the finding: "I can't stand the pain"."""
-HALVES: Final = _words("ca could wo would should ai")
+HALVES: Final = _LISTS["halves"]
 """The same, as a transcript cuts it: "ca n't"."""
-ENDS: Final = _words(
-    "but however except although though apart aside besides because still yet until since cause causes due secondary okay ok "
-    "alright then so which if should"
-)
-CLAUSE_ENDS: Final = _words(
-    "presents reports complains has have had is are was were there there's states positive admits he she they i it i'm you "
-    "you're who when just only"
-)
+ENDS: Final = _LISTS["ends"]
+CLAUSE_ENDS: Final = _LISTS["clause_ends"]
 """Verbs and the like: they end a scope, but not right behind the cue ("has not had any pain")."""
-AND_ENDS: Final = _words(
-    "i he she they it you we had has have is was are were felt feels feel appeared developed noticed reports states then now "
-    "so there your his her"
-)
+AND_ENDS: Final = _LISTS["and_ends"]
 """Behind "and" a new clause begins with these."""
-DOUBTS: Final = _words(
-    "if should whether any risk could may might would r/o rule watch monitor quit quitting stopped former ex prevent avoid "
-    "call evaluate check checked test tests tested trying try wish hope goal"
-)
+DOUBTS: Final = _LISTS["doubts"]
 """What follows in the clause is neither asserted nor negated."""
-FAMILY: Final = _words(
-    "family mother father brother sister mom dad grandmother grandfather wife husband daughter son parents siblings uncle aunt "
-    "cousin mother's father's maternal paternal fh"
-)
-TELLS: Final = _words("denies denied reports reported states stated says said notes noted thinks feels")
+FAMILY: Final = _LISTS["family"]
+TELLS: Final = _LISTS["tells"]
 """Behind a relative these make them the one who tells, not the one who has it."""
-OTHERS: Final = _words("other others else first second third worst worse new additional scale")
+OTHERS: Final = _LISTS["others"]
 """Behind these a finding is one of several: who has no other pain may well have pain."""
-GIVEN: Final = _words("the your this that my same initial still continuing ongoing besides for from")
+GIVEN: Final = _LISTS["given"]
 """Behind these a finding is taken for granted: who has no pills for the cough has the cough."""
 NEGATED_FORMS: Final = {
     "nkda": "allergy", "nonsmoker": "smoke", "nontender": "tenderness", "afebrile": "fever", "nondistended": "distension",

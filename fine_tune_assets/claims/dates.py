@@ -6,47 +6,17 @@ Owns reading dates, weekdays and words such as yesterday. "today" is not looked 
 import re
 from collections.abc import Iterator
 
+from fine_tune_assets.core.number_words import ORDINALS
+
 _MONTHS = [
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
-]
+    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december",
+]  # fmt: skip
 _MONTH_OF = {name[:size]: number for number, name in enumerate(_MONTHS, start=1) for size in (3, len(name))} | {
     "sept": 9
 }
 _MONTH = "|".join(sorted(_MONTH_OF, key=len, reverse=True))
 _DAY = r"(\d{1,2})(?:st|nd|rd|th)?"
-_FIRST_DAYS = [
-    "first",
-    "second",
-    "third",
-    "fourth",
-    "fifth",
-    "sixth",
-    "seventh",
-    "eighth",
-    "ninth",
-    "tenth",
-    "eleventh",
-    "twelfth",
-    "thirteenth",
-    "fourteenth",
-    "fifteenth",
-    "sixteenth",
-    "seventeenth",
-    "eighteenth",
-    "nineteenth",
-    "twentieth",
-]
+_FIRST_DAYS = list(ORDINALS)
 _DAY_SAID = {name: day for day, name in enumerate(_FIRST_DAYS, start=1)} | {
     **{f"twenty {name}": 20 + day for day, name in enumerate(_FIRST_DAYS[:9], start=1)},
     "thirtieth": 30,

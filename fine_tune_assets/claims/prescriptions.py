@@ -7,20 +7,17 @@ know what another text says of it.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from fine_tune_assets.claims.frequencies import Frequency, frequencies_in
 from fine_tune_assets.claims.medicine_names import generic_name, is_medicine
 from fine_tune_assets.claims.units import SPELLINGS
 from fine_tune_assets.core.numbers import located_numbers
-
-
-def _words(listed: str) -> frozenset[str]:
-    return frozenset(listed.split())
-
+from fine_tune_assets.core.word_lists import read_lists
 
 _MASSES: Final = ("mg", "mcg", "g", "unit", "meq", "ml")
-_UNIT_OF: Final = {spelling: unit for unit in _MASSES for spelling in SPELLINGS[unit].split()} | {
+_UNIT_OF: Final = {spelling: unit for unit in _MASSES for spelling in SPELLINGS[unit]} | {
     **{" ".join(unit): unit for unit in ("mg", "mcg")},
     **dict.fromkeys(
         ("tablet", "tablets", "tab", "tabs", "pill", "pills", "capsule", "capsules", "cap", "caps"), "tablet"
@@ -49,25 +46,7 @@ _REACH: Final = 45
 """Characters from a medicine, or its dose, to what still belongs to it."""
 _CLOSE: Final = 14
 """From a medicine without a dose to its frequency: "Flovent twice a day"."""
-_NO_NAME: Final = _words(
-    "afterwards finally giving later next soon tonight tomorrow yesterday until since here there "
-    "acetate chloride cypionate extended hydrochloride release sulfate succinate tartrate "
-    "a about above additional after again alcohol all almost also am an and another any approx approximately around "
-    "as at back be been before below between both brand but by caffeine capsule capsules cholesterol consume continue "
-    "creatinine currently daily day decrease decreased diet difficulty dispense dispensed dosage dosages dose dosed "
-    "doses dosing down drops drug each either equals evening every extra fat fiber fifty first fluid fluids for forty "
-    "four from full gave generic gets give given glucose half have having he her high higher him his hour hours "
-    "hundred in increase increased increasing inhaler inhalers initial initially initiate injection intake "
-    "intramuscularly intravenous intravenously is it just last least less level levels limit low lower maximal "
-    "maximum maybe medication medications medicine milligram milligrams minimum more morning most my namely need "
-    "needs night no normal not now number of off on once one only or oral orally over pain per pill pills plus point "
-    "prescribe prescribed prescribing prescription previous probably protein puff puffs quantity range receive "
-    "received receives recommend recommended reduce reduced refill refills remain remains salt same second she should "
-    "single six sixty sodium solution spray sprays start started starting strength subcutaneously sugar tab tablet "
-    "tablets tabs take taken takes taking than that the their them then therapy these they thirty this thousand three "
-    "through times to today took total triglycerides twenty twice two under up use used uses using usual usually was "
-    "week weekly weighed weighs weight well were when which while will with within without year years you your"
-)
+_NO_NAME: Final = frozenset(read_lists(Path(__file__).parent / "reference" / "prescriptions.txt")["no_names"])
 """Words before a dose that name no medicine."""
 _NAME_LETTERS: Final = 4
 

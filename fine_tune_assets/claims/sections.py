@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from fine_tune_assets.core.word_lists import read_lists
 from fine_tune_assets.recipes.schema import Heading
 
 # Letters in capitals and the signs that join them: no digits, so that "BP 120" is no heading; no brackets, so that a
@@ -73,8 +74,7 @@ def _pattern(heading: str) -> re.Pattern[str] | None:
 @cache
 def section_names() -> frozenset[str]:
     """The known names of sections, in capitals."""
-    lines = _SECTION_NAMES.read_text(encoding="utf-8").splitlines()
-    return frozenset(line for line in lines if line and not line.startswith("#"))
+    return frozenset(read_lists(_SECTION_NAMES)[""])
 
 
 def split_sections(text: str, named: Iterable[str] = ()) -> list[Section]:

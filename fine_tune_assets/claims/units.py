@@ -5,40 +5,13 @@ Owns the units, and which spellings are one. Converts nothing: 0.5 g for 500 mg 
 
 import re
 from collections import Counter
+from pathlib import Path
 
 from fine_tune_assets.core.numbers import located_numbers
+from fine_tune_assets.core.word_lists import read_lists, read_variants
 
-SPELLINGS = {
-    "mcg": "mcg µg μg ug microgram micrograms",
-    "mg": "mg mgs milligram milligrams",
-    "g": "g gm gram grams",
-    "kg": "kg kgs kilo kilos kilogram kilograms",
-    "ng": "ng nanogram nanograms",
-    "ml": "ml mls cc ccs milliliter milliliters millilitre millilitres",
-    "dl": "dl deciliter deciliters",
-    "l": "l liter liters litre litres",
-    "mmol": "mmol millimole millimoles",
-    "meq": "meq milliequivalent milliequivalents",
-    "unit": "unit units iu",
-    "%": "% percent",
-    "bpm": "bpm",
-    "mmhg": "mmhg",
-    "f": "°f ºf fahrenheit",
-    "c": "°c ºc celsius",
-    "mm": "mm millimeter millimeters millimetre millimetres",
-    "cm": "cm centimeter centimeters centimetre centimetres",
-    "m": "meter meters metre metres",
-    "inch": "inch inches",
-    "foot": "foot feet",
-    "pound": "lb lbs pound pounds",
-    "minute": "minute minutes min mins",
-    "hour": "hour hours hr hrs",
-    "day": "day days",
-    "week": "week weeks wk wks",
-    "month": "month months",
-    "year": "year years yr yrs",
-}
-_UNIT_OF = {spelling: unit for unit, spellings in SPELLINGS.items() for spelling in spellings.split()}
+SPELLINGS = read_variants(read_lists(Path(__file__).parent / "reference" / "units.txt")["units"])
+_UNIT_OF = {spelling: unit for unit, spellings in SPELLINGS.items() for spelling in spellings}
 # Spelled out in a transcript: "five M G".
 _UNIT_OF |= {" ".join(unit): unit for unit in ("mg", "mcg", "kg", "ml", "mm", "cm", "iu")} | {"c c": "ml"}
 _ONE = "|".join(re.escape(spelling) for spelling in sorted(_UNIT_OF, key=len, reverse=True))

@@ -1,34 +1,23 @@
 """Which language a text is in: by its script, and among languages in Latin letters by their commonest words.
 
-Owns the lists. Nothing is learned and nothing loaded. A text that is too short or too terse to tell is `unknown`, which counts
-as a language of its own: notes in key words are told from sentences by it.
+Owns the choice; the words are in `reference/languages.txt`. Nothing is learned and no model loaded. A text that is too short or
+too terse to tell is `unknown`, which counts as a language of its own: notes in key words are told from sentences by it.
 """
 
 import re
 import unicodedata
 from collections import Counter
+from pathlib import Path
+
+from fine_tune_assets.core.word_lists import read_lists, read_variants
 
 UNKNOWN = "unknown"
 _FEWEST_WORDS = 4
 _LOWEST_SHARE = 0.08
 """Of the words. English prose has 0.3 to 0.5, notes in key words 0.05 to 0.2."""
 _LETTERS_READ = 4_000
-_WORDS = {
-    "en": "the and of to is in was with for that on has this are not be he she it at from or you her his have patient",
-    "de": "der die das und ist nicht mit von den dem ein eine zu im auf für sich wird wurde bei hat auch des sie er es ich",
-    "fr": "le la les des est et une un dans pour pas avec sur au du que qui il elle ce sont par plus nous vous de",
-    "es": "el la los las de que y en un una es por con no para se del al su está como ha sin lo",
-    "it": "il lo la gli di che è e un una per non con del della nel si da sono al ha come alla dei",
-    "pt": "o a os as de que e do da em um uma para com não por no na se foi ao está como dos",
-    "nl": "de het een en van is dat niet op te met voor zijn in er aan ook bij naar wordt heeft ik",
-    "pl": "i w na z jest nie się do że to o po od jak przez przy dla oraz był ma są",
-    "sv": "och att det som en är av för på med den inte har till om ett var från jag",
-    "da": "og at det som en er af for på med den ikke har til om et var fra jeg",
-    "fi": "ja on ei että se hän oli ovat joka mutta kun myös tai sekä niin ole",
-    "tr": "ve bir bu da de için ile olarak çok daha olan var gibi ne değil",
-    "cs": "a je se na v že to s z do o jsem ale jako který byl pro po není",
-}
-_COMMON = {language: frozenset(words.split()) for language, words in _WORDS.items()}
+_WORDS = read_variants(read_lists(Path(__file__).parent / "reference" / "languages.txt")["languages"])
+_COMMON = {language: frozenset(words) for language, words in _WORDS.items()}
 _SCRIPTS = {
     "CYRILLIC": "cyrillic", "GREEK": "greek", "ARABIC": "arabic", "HEBREW": "hebrew", "CJK": "chinese", "HIRAGANA": "japanese",
     "KATAKANA": "japanese", "HANGUL": "korean", "DEVANAGARI": "devanagari", "THAI": "thai",

@@ -8,6 +8,7 @@ LLaMA-Factory and TRL read (`loaders` tells the first two how), and the dataset 
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -21,6 +22,7 @@ from fine_tune_assets.instructions.splitting import SPLITS
 
 ALPACA = "train.alpaca.json"
 CARD = "README.md"
+_CARD = Path(__file__).parent / "reference" / "dataset_card.md"
 _SHAREGPT_ROLES = {"system": "system", "user": "human", "assistant": "gpt"}
 
 
@@ -70,7 +72,7 @@ def dataset_card(
     }
     rows = "\n".join(f"| {name} | {count} |" for name, count in counts.items())
     told = "\n".join(f"| {name} | {json.dumps(value, ensure_ascii=False)} |" for name, value in facts.items())
-    return _CARD.format(
+    return _CARD.read_text(encoding="utf-8").format(
         head=yaml.safe_dump(head, sort_keys=False),
         short=short(fingerprint),
         fingerprint=fingerprint,
@@ -79,37 +81,6 @@ def dataset_card(
         licences="\n".join(f"| {source} | {licence} | {count} |" for source, licence, count in licences),
         certificate=certificate,
     )
-
-
-_CARD = """---
-{head}---
-# Instruction set {short}
-
-Made from an organisation's own reports, without the identifiers that were found, and approved example by example. A scrubber
-does not find everything: treat it as confidential.
-
-| split | examples |
-| --- | --- |
-{rows}
-
-`general` are among the others: instructions written by people and published, mixed in against forgetting.
-
-| source | licence | examples |
-| --- | --- | --- |
-{licences}
-
-**Leakage certificate.** {certificate}
-
-| decided by | |
-| --- | --- |
-{facts}
-
-Fingerprint: `{fingerprint}`. What every file must be is in `manifest.json`.
-
-Alpaca: `train.alpaca.json`. Messages: `<split>.chatml.jsonl`. ShareGPT: `<split>.sharegpt.jsonl`. LLaMA-Factory finds them by
-`dataset_info.json`, Axolotl by `axolotl.yaml`. What is trained on here is `instruction_set.parquet`; where each row comes from,
-`provenance.parquet`.
-"""
 
 
 def _data_files(file_name: Any) -> list[dict[str, str]]:

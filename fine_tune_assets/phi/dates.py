@@ -7,7 +7,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 
+from fine_tune_assets.core.word_lists import read_lists
 from fine_tune_assets.phi.number_words import ORDINALS, YEAR_IN_WORDS, read_ordinal, read_year
 
 THAT_DAY = "that day"
@@ -59,12 +61,7 @@ _TIME = re.compile(
     re.IGNORECASE,
 )
 # What may stand in a date beside its numbers and names; anything else in it is not passed on.
-_DATE_WORDS = frozenset(
-    """a about ago am and around as at before after beginning between by date day days dob during early end evening fall spring
-    from hours in last late later mid middle midnight month months morning next night noon now of on or pm past previous
-    since start summer autumn the this through till time to today tomorrow tonight until week weekend weeks winter year years
-    yesterday s christmas eve easter thanksgiving new""".split()  # noqa: SIM905
-)
+_DATE_WORDS = frozenset(read_lists(Path(__file__).parent / "reference" / "date_words.txt")["date_words"])
 _WORDS = re.compile(r"[^\W\d_]+|\d")
 _DECADE = re.compile(r"s\b")
 _SEASON = re.compile(r"\b(?:spring|summer|autumn|fall|winter|christmas|easter|thanksgiving|new)\b", re.IGNORECASE)

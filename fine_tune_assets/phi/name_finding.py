@@ -18,7 +18,7 @@ from fine_tune_assets.phi.name_words import (
     SPOKEN_TITLES,
     TITLES,
 )
-from fine_tune_assets.phi.ordinary_words import HEADING_WORDS
+from fine_tune_assets.phi.ordinary_words import BODY_HEADINGS, HEADING_WORDS
 from fine_tune_assets.phi.stated_names import Care, NameIndex
 
 Offsets = tuple[int, int]
@@ -31,24 +31,7 @@ _EPONYM = re.compile(rf"(?:'[sS]?)?(?:[-/ ][A-Z]\w+)?[\s-]{{1,3}}(?i:{EPONYM_NOU
 _COLON = re.compile(r"[ \t]*:")
 _DOTTED = re.compile(r"[A-Z]\.[ ]?(?:[A-Z]\.[ ]?){0,2}[A-Z](?:\.|(?!\w))")
 _FEWEST_DICTATED_WORDS = 5
-_BODY_HEADINGS = HEADING_WORDS | frozenset(
-    [
-        "BACK",
-        "BREAST",
-        "EYE",
-        "EYES",
-        "FACE",
-        "FEET",
-        "FOOT",
-        "HAIR",
-        "HAND",
-        "HANDS",
-        "HEART",
-        "JOINTS",
-        "MOUTH",
-        "NOSE",
-    ]
-)
+_BODY_HEADINGS = HEADING_WORDS | BODY_HEADINGS
 
 
 class _Reading:

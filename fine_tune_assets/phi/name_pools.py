@@ -27,19 +27,8 @@ _ENDINGS = {
 }
 _SURNAME_MIDDLES = ("er", "en", "ing", "el", "am", "or")
 _SURNAME_ENDINGS = (
-    "quist",
-    "wick",
-    "hurst",
-    "combe",
-    "stad",
-    "haug",
-    "mann",
-    "sley",
-    "thorpe",
-    "gard",
-    "bourne",
-    "vik",
-)
+    "quist", "wick", "hurst", "combe", "stad", "haug", "mann", "sley", "thorpe", "gard", "bourne", "vik",
+)  # fmt: skip
 
 
 def surnames(draw: Draws, initial: str) -> Iterator[str]:

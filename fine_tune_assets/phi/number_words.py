@@ -5,15 +5,15 @@ Owns English number words up to those of a year. Does not know what a date is.
 
 # ruff: noqa: SIM905 (lists of words)
 
-_UNITS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
+UNITS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
     eighteen nineteen""".split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
 _IRREGULAR = {"one": "first", "two": "second", "three": "third", "five": "fifth"}
 _IRREGULAR |= {"eight": "eighth", "nine": "ninth", "twelve": "twelfth"}
 
-_UNIT = "|".join(_UNITS[1:10])
-_BELOW_20 = "|".join(sorted(_UNITS[1:], key=len, reverse=True))
-BELOW_100 = rf"(?:(?:{'|'.join(_TENS)})(?:[-\s](?:{_UNIT}))?|(?:oh[-\s])?(?:{_BELOW_20}))"
+_UNIT = "|".join(UNITS[1:10])
+_BELOW_20 = "|".join(sorted(UNITS[1:], key=len, reverse=True))
+BELOW_100 = rf"(?:(?:{'|'.join(TENS)})(?:[-\s](?:{_UNIT}))?|(?:oh[-\s])?(?:{_BELOW_20}))"
 YEAR_IN_WORDS = (
     rf"(?:two\s+thousand(?:\s+(?:and\s+)?{BELOW_100})?|(?:nineteen|twenty)[-\s]{BELOW_100}|nineteen\s+hundred)"
 )
@@ -21,10 +21,10 @@ YEAR_IN_WORDS = (
 
 def cardinal(number: int) -> str:
     """One to ninety-nine."""
-    if number < len(_UNITS):
-        return _UNITS[number]
-    tens, unit = _TENS[number // 10 - 2], number % 10
-    return f"{tens}-{_UNITS[unit]}" if unit else tens
+    if number < len(UNITS):
+        return UNITS[number]
+    tens, unit = TENS[number // 10 - 2], number % 10
+    return f"{tens}-{UNITS[unit]}" if unit else tens
 
 
 def ordinal(number: int) -> str:

@@ -1,68 +1,31 @@
 """Words of addresses and of sites of care: which say a kind and stay, and which invented names are made of.
 
-Owns the lists.
+Owns what each list in `reference/place_words.txt` is for.
 """
 
-# ruff: noqa: SIM905 (lists of words)
+from pathlib import Path
 
+from fine_tune_assets.core.word_lists import read_lists
 
-def _names(names: str) -> frozenset[str]:
-    return frozenset(" ".join(name.split()) for name in names.split(";"))
-
-
-STATE_CODES = frozenset(
-    """AL AK AZ AR CA CO CT DE DC FL GA HI ID IL IN IA KS KY LA ME MD MA MI MN MS MO MT NE NV NH NJ NM NY NC ND OH OK OR PA
-    RI SC SD TN TX UT VT VA WA WV WI WY PR GU VI AS MP""".split()
-)
-STATE_NAMES = _names(
-    """alabama;alaska;arizona;arkansas;california;colorado;connecticut;delaware;district of columbia;florida;georgia;hawaii
-    ;idaho;illinois;indiana;iowa;kansas;kentucky;louisiana;maine;maryland;massachusetts;michigan;minnesota;mississippi;missouri
-    ;montana;nebraska;nevada;new hampshire;new jersey;new mexico;new york;north carolina;north dakota;ohio;oklahoma;oregon
-    ;pennsylvania;puerto rico;rhode island;south carolina;south dakota;tennessee;texas;utah;vermont;virginia;washington
-    ;west virginia;wisconsin;wyoming"""
-)
-COUNTRIES = _names(
-    """afghanistan;argentina;australia;austria;bangladesh;belgium;bolivia;bulgaria;cambodia;canada;colombia;croatia
-    ;dominican republic;ecuador;el salvador;england;ethiopia;finland;france;germany;ghana;great britain;guatemala;haiti
-    ;honduras;hungary;iceland;india;indonesia;iran;iraq;ireland;israel;italy;japan;kenya;laos;malaysia;nepal;netherlands
-    ;new zealand;nicaragua;nigeria;northern ireland;pakistan;philippines;portugal;romania;russia;saudi arabia;scotland;serbia
-    ;singapore;slovakia;slovenia;somalia;south africa;south korea;spain;sri lanka;sudan;switzerland;syria;taiwan;thailand
-    ;the netherlands;the philippines;the united kingdom;the united states;turkey;u.k;u.s;u.s.a;uk;ukraine;united kingdom
-    ;united states;united states of america;us;usa;venezuela;vietnam;wales;zimbabwe"""
-)
+_LISTS = read_lists(Path(__file__).parent / "reference" / "place_words.txt")
+_WORDS = {name: frozenset(words) for name, words in _LISTS.items()}
+STATE_CODES, STATE_NAMES = _WORDS["state_codes"], _WORDS["state_names"]
+COUNTRIES = _WORDS["countries"]
 """Without those that are well-known American places as well, such as Lebanon, Cuba, Peru, Poland, Mexico, Jamaica."""
-USA = _names("u.s;u.s.a;us;usa;the united states;united states;united states of america")
-
-STREET_WORDS = (
-    "street|st|avenue|ave|road|rd|boulevard|blvd|lane|ln|drive|dr|court|ct|circle|cir|place|pl|terrace|ter|way|parkway|pkwy"
-    "|highway|hwy|square|sq|trail|trl|row|close|crescent|alley|loop|turnpike|pike|route|rte|rue|via|calle|rua"
-)
-BUILDING_WORDS = frozenset(
-    """apt apartment apartments suite ste unit room rm floor fl bldg building box po p.o pobox tower towers block lot ward wing
-    house hall residence residences manor lodge dormitory campus office shelter""".split()
-)
-AREA_WORDS = frozenset("county parish borough township village city town district region area neighborhood".split())
-SITE_WORDS = frozenset(
-    """hospital hospitals medical center centre centers group associates health system systems services service clinic
-    clinics healthcare infirmary nursing home homes rehabilitation rehab care family primary urgent specialty
-    surgery surgical cancer heart trauma dialysis imaging institute pharmacy sanatorium memorial general university
-    college regional community county city state childrens children's women's womens veterans va sleep wellness
-    outpatient inpatient department dept unit ward floor room emergency intensive icu er ed pediatrics pediatric
-    orthopedic orthopaedic oncology cardiology radiology diagnostic laboratory laboratories lab labs hospice
-    pavilion building wing tower practice physicians partners school medicine treatment infusion eye dental ent ob
-    gyn hosp gen med ctr campus hall foundation trust nhs behavioral mental psychiatric assisted living senior
-    skilled facility public""".split()
-)
-
-HEADS = tuple(
-    """Alder Amber Arden Ashen Bramble Brander Brindle Cairn Calder Carrow Cinder Copper Corran Crannel Dapple Darrow Denner Dovel
-    Drayle Elder Ember Ennis Fallow Farrow Fenner Fennel Gander Garrow Gilder Gorran Hadder Harrow Hazel Hether Inner Ivel Juniper
-    Kelder Kerrow Kestrel Lander Larken Linnet Lorrel Mallow Marrel Merrow Minnow Nettle Norrel Otter Ouzel Padder Pellow Perrin
-    Quarrel Ranner Raven Rowan Rushel Sable Selder Silver Sorrel Starrel Swallow Tamber Tarrel Teasel Thistle Tolder Umber Varrow
-    Vennel Verrel Walder Warrel Willow Winder Yarrow Zannel""".split()
-)
-MIDDLES = ("ing", "en", "er", "an", "el")
-TAILS = tuple(
-    """mere wick brook ford bury combe stead holm thorpe dale leigh worth haven vale ridge mont croft gate burn den
-    bourne beck fleet shaw lea minster garth hythe""".split()
-)
+USA = _WORDS["usa"]
+STREET_WORDS = "|".join(_LISTS["street_words"])
+BUILDING_WORDS, AREA_WORDS, SITE_WORDS = _WORDS["building_words"], _WORDS["area_words"], _WORDS["site_words"]
+HEADS, MIDDLES, TAILS = _LISTS["heads"], _LISTS["middles"], _LISTS["tails"]
+"""What an invented name is put together from."""
+SHORT_FORMS = {long: short for long, _, short in (entry.partition(": ") for entry in _LISTS["short_forms"])}
+"""street → st: both are looked for."""
+STREET_TYPES = _WORDS["street_types"]
+STATES = _WORDS["states"]
+"""States and countries in small letters: alone they are not removed."""
+GENERIC, KINDS_OF_PLACE = _WORDS["generic"], _WORDS["kinds_of_place"]
+"""Words of the name of a site, in their short forms, that do not tell which site it is."""
+TOWNS_THAT_ARE_WORDS = _WORDS["towns_that_are_words"]
+STRONG_SITE_WORDS, WEAK_SITE_WORDS = _LISTS["strong_site_words"], _LISTS["weak_site_words"]
+"""Words that a name of a site goes on with: a weak one only beside a strong one."""
+NO_SITES = _WORDS["no_sites"]
+"""Capitalised words before such a word that belong to no name."""

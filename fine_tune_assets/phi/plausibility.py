@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from fine_tune_assets.phi.folding import fold
 from fine_tune_assets.phi.medical_terms import abbreviations, is_medical_term, is_scale_or_sign, named_terms
-from fine_tune_assets.phi.name_words import EPONYM_NOUN, EPONYMS
+from fine_tune_assets.phi.name_words import DISEASES_ALONE, EPONYM_NOUN, EPONYMS
 from fine_tune_assets.phi.ordinary_words import name_like_parts, protected_lines
 from fine_tune_assets.phi.spans import Span
 from fine_tune_assets.phi.tagger.decoding import RULE as TAGGER_RULE
@@ -21,22 +21,6 @@ _TRUSTED_RULES = {
 }  # fmt: skip
 """Rules whose context makes even an ordinary word a name: Dr. Bell."""
 _EPONYM_NOUN = re.compile(rf"(?:['’]s?)?[ -]{EPONYM_NOUN}\b", re.IGNORECASE)
-_DISEASES_ALONE = EPONYMS & {
-    "addison",
-    "alzheimer",
-    "crohn",
-    "cushing",
-    "graves",
-    "hashimoto",
-    "hodgkin",
-    "huntington",
-    "kawasaki",
-    "marfan",
-    "meniere",
-    "parkinson",
-    "raynaud",
-}
-"""Said without "disease", in lists of such: "Hashimoto's, Graves, Crohn's"."""
 _NEIGHBOURS = 30
 _TITLE_BEFORE = re.compile(r"\b(?:dr|mr|mrs|ms|miss|prof|doctor|professor)\.?\s+(?:\w+\s+)?$", re.IGNORECASE)
 _PLAIN_AGE = re.compile(r"[0-8]?\d(?:\D.*)?", re.DOTALL)
@@ -138,7 +122,7 @@ def _is_eponym(text: str, span: Span) -> bool:
     if _EPONYM_NOUN.match(text, span.end):
         return True
     around = text[max(0, span.start - _NEIGHBOURS) : span.start] + " " + text[span.end : span.end + _NEIGHBOURS]
-    return len(words) == 1 and words[0] in _DISEASES_ALONE and not _DISEASES_ALONE.isdisjoint(_words(around))
+    return len(words) == 1 and words[0] in DISEASES_ALONE and not DISEASES_ALONE.isdisjoint(_words(around))
 
 
 def _words(text: str) -> list[str]:

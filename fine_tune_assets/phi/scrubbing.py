@@ -72,7 +72,7 @@ _DECISIVE = ("entity_model", "minimum_score", "hold_score", "replacement", "prof
 
 
 _NOT_DECISIVE = {
-    "training.py", "examples.py", "building.py", "exporting.py", "measuring.py", "recall.py", "marking.py", "span_cache.py",
+    "training.py", "examples.py", "building.py", "measuring.py", "recall.py", "marking.py", "span_cache.py",
     "final_texts.py", "answers.py",
 }  # fmt: skip
 

@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from fine_tune_assets.phi.folding import fold, key_of, spellings
-from fine_tune_assets.phi.name_words import ABBREVIATIONS, ALSO_WORDS, CREDENTIALS, NO_NAMES, PARTICLES, TITLES
+from fine_tune_assets.phi.name_words import (
+    ABBREVIATIONS,
+    ALSO_WORDS,
+    CREDENTIALS,
+    NO_NAMES,
+    PARTICLES,
+    PERSONS_IN_ORDINARY_WORDS,
+    TITLES,
+)
 from fine_tune_assets.phi.ordinary_words import ORDINARY_WORDS
 
 _SHORTEST_JOINED = 6
@@ -160,16 +168,7 @@ class NameIndex:
 
 
 def _is_word(key: str) -> bool:
-    return key in ALSO_WORDS or (key in ORDINARY_WORDS and key not in _PERSONS_IN_ORDINARY)
-
-
-# The clinical list also holds persons after whom something is called; where such a name is the patient's, it is a name.
-_PERSONS_IN_ORDINARY = frozenset(
-    """addison alzheimer apgar babinski barrett brudzinski chaddock charcot crohn cushing dupuytren foley framingham
-    gleason graves gordon guillain hashimoto hodgkin hoffman homan homans kernig lachman marfan mcburney mcisaac mcmurray
-    meniere murphy parkinson phalen raynaud romberg sjogren spurling spurlings tinel trendelenburg valsalva willebrand
-    uhthoff hoffmann""".split()  # noqa: SIM905
-)
+    return key in ALSO_WORDS or (key in ORDINARY_WORDS and key not in PERSONS_IN_ORDINARY_WORDS)
 
 
 def _first_letters(name: Name) -> frozenset[str]:

@@ -10,21 +10,10 @@ from dataclasses import dataclass
 
 from fine_tune_assets.phi import name_pools
 from fine_tune_assets.phi.keyed import IsTaken, KeyedSource, first_free, normalise, pick
+from fine_tune_assets.phi.name_words import SHORT_NAMES, SURROGATE_CREDENTIALS, SURROGATE_PARTICLES, SURROGATE_TITLES
 
-_TITLES = frozenset(
-    """dr drs doctor mr mrs ms mx miss prof professor rev reverend sgt sergeant capt captain lt col sir madam nurse patient
-    pt""".split()  # noqa: SIM905
-)
 _SUFFIXES = frozenset({"jr", "sr", "ii", "iii", "iv", "esq"})
-_CREDENTIALS = frozenset(
-    """md do phd rn np pa pac dds dmd dpm dpt lpn lvn cna mbbs mbchb frcs frcp facs facp facc dnp aprn fnp crna msn bsn pharmd mph
-    lcsw psyd pt ot ma""".split()  # noqa: SIM905
-)
-_PARTICLES = frozenset(
-    """van von der den de del della di da dos das du la le los las ter ten zu zur bin ibn al el abu ap mac mc st""".split()  # noqa: SIM905
-)
 _JOINING_WORDS = frozenset({"and", "or", "aka", "nee", "y"})
-_SHORT_NAMES = frozenset("al bo cy di ed em jo li lu ma mo ng oz ty vi wu xu yo yu ho ko le lo do ha ly vo an".split())  # noqa: SIM905
 
 _DOTTED = r"(?:[^\W\d_]\.){1,3}[^\W\d_]\b\.?"
 _WORD = r"(?:[^\W\d_][\u0300-\u036f]*)+(?:['’ʼ‘](?![sSʼ’']\b)(?:[^\W\d_][\u0300-\u036f]*)+)*"
@@ -108,17 +97,17 @@ def _classify(text: str, tokens: list[tuple[int, int, str, str]]) -> list[_Part]
 
 def _kind(word: str, has_name_before: bool, has_comma_before: bool, is_all_capitals: bool) -> str:
     plain = normalise(word)
-    if plain in _TITLES and not (has_name_before and is_all_capitals):
+    if plain in SURROGATE_TITLES and not (has_name_before and is_all_capitals):
         return "kept"
     if has_name_before and plain in _SUFFIXES:
         return "kept"
     # In "YO-YO MA" it is a name, in "SMITH, MA" and "Smith MA" a degree.
-    is_degree = plain in _CREDENTIALS and (word == word.upper() or len(plain) > 3)
+    is_degree = plain in SURROGATE_CREDENTIALS and (word == word.upper() or len(plain) > 3)
     if has_name_before and is_degree and (has_comma_before or not is_all_capitals):
         return "kept"
     if plain in _JOINING_WORDS and word == word.lower() and len(plain) > 1:
         return "kept"
-    if plain in _PARTICLES and plain not in _SHORT_NAMES | {"al"}:
+    if plain in SURROGATE_PARTICLES and plain not in SHORT_NAMES | {"al"}:
         return "particle"
     return "initials" if _are_initials(word, plain) else "name"
 
@@ -127,7 +116,7 @@ def _are_initials(word: str, plain: str) -> bool:
     if len(plain) <= 1 or "." in word:
         return plain.isascii()
     is_short = len(plain) <= 3 and word == word.upper() and word != word.lower()
-    is_known = plain in _SHORT_NAMES or plain in name_pools.known_given_names()
+    is_known = plain in SHORT_NAMES or plain in name_pools.known_given_names()
     return is_short and not is_known and (len(plain) == 2 or not set(plain) & set("aeiouy"))
 
 

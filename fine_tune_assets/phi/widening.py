@@ -3,7 +3,7 @@
 Owns which words beside a finding belong to it. Finds nothing by itself.
 """
 
-# ruff: noqa: E501, SIM905 (a pattern is easier to read on one line, words as text)
+# ruff: noqa: E501 (a pattern is easier to read on one line)
 
 import itertools
 import re
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from fine_tune_assets.phi.name_words import ABBREVIATIONS, DOTTED_ABBREVIATIONS
 from fine_tune_assets.phi.ordinary_words import HEADING_WORDS
+from fine_tune_assets.phi.place_words import NO_SITES, STRONG_SITE_WORDS, WEAK_SITE_WORDS
 from fine_tune_assets.phi.spans import Span
 
 RULE = "widened"
@@ -22,15 +23,7 @@ _LISTING_GLUE = " & "
 _WHOLE_SITE = re.compile(r"\b(?:Hospital|Clinic|Center|Centre|University|Pharmacy|School)['’]?s?\Z")
 _DEPARTMENT = re.compile(r"\b(?:Department|Dept\.?|Division|Section|Secretary|Office)(?:[ ]of)?\Z", re.IGNORECASE)
 
-_STRONG = """Clinic Clinics Imaging Endocrine Endocrinology Associates Specialists Suites Respiratory Dermatology Orthopedics Orthopaedics
-    Urology Cardiology Nephrology Neurology Oncology Radiology Pediatrics Gastroenterology Rheumatology Pulmonology Podiatry Hospice
-    Pharmacy Apothecary Daycare Preschool Academy Elementary Laboratory Laboratories Diagnostics Rehab Rehabilitation Infirmary Physicians
-    Partners Practice Supply Village Manor Terrace Lodge Houses Apartments Towers Gardens Dental Dentistry Optometry Orthodontics Endoscopy
-    Ambulatory Surgicenter Wellness Institute Center Centre Hospital Library Church Temple Mosque Prison Jail Shelter Co-op"""
-_WEAK = """Pain Care Medical Health Healthcare Group Lab Labs Surgery Surgical Spine Eye Skin Sleep Epilepsy Family Women's Children's
-    Behavioral Psychiatric Therapy Physical Senior Home Nursing Drug Drugs Vision Heart Vascular Cancer Kidney Dialysis Urgent Primary
-    Community Regional General Memorial Outpatient Treatment Services Systems System Consultants Store House School"""
-_STRONG_WORD, _WEAK_WORD = ("|".join(map(re.escape, words.split())) for words in (_STRONG, _WEAK))
+_STRONG_WORD, _WEAK_WORD = ("|".join(map(re.escape, words)) for words in (STRONG_SITE_WORDS, WEAK_SITE_WORDS))
 _JOINT = r"[ ](?:(?:&|and|for|of)[ ])?"
 _SITE_AFTER = re.compile(
     rf"(?:{_JOINT}(?:{_WEAK_WORD}|{_STRONG_WORD})\b(?!['’:])){{1,4}}(?![ ]?:|[ ]?\d|[ ](?:Plan|History|Note|Records?|Visit|Instructions|Proxy)\b)"
@@ -42,10 +35,6 @@ _CAPITALISED_BEFORE = re.compile(
 )
 _KIND_BEFORE = re.compile(
     r"\b(?:Univ\.?|University|Inst\.?|Institute|College|School|Cent(?:er|re)|Church|Hospital|Clinic|Friends|Sisters)[ ]of(?:[ ]the)?[ ]\Z"
-)
-_NO_SITE = frozenset(
-    """Department Dept Division Section Service The Dr Drs Mr Mrs Ms Miss Patient Pt January February March April May June July August
-    September October November December Monday Tuesday Wednesday Thursday Friday Saturday Sunday Nurse Attending""".split()
 )
 
 _INITIALS_BEFORE = re.compile(r"(?<![\w.'’-])(?:[A-Z]\.[ ]?){1,2}\Z|(?<![\w.])[a-z]\.\Z")
@@ -106,7 +95,7 @@ def _site_start(text: str, span: Span) -> int:
     if kind:
         return span.start - len(kind[0])
     match = _CAPITALISED_BEFORE.search(before)
-    if span.label != "FACILITY" or match is None or not _NO_SITE.isdisjoint(match[1].split()):
+    if span.label != "FACILITY" or match is None or not NO_SITES.isdisjoint(match[1].split()):
         return span.start
     return span.start - len(match[1])
 

@@ -3,42 +3,28 @@
 Owns the forms of a date. A day that is not known is not found here, and a bare year never.
 """
 
-# ruff: noqa: SIM905 (a list of words is easier to read, and to add to, as text)
-
 import re
 from collections.abc import Iterable, Iterator
 from datetime import date
 from typing import NamedTuple
 
+from fine_tune_assets.phi.dates import MONTHS
 from fine_tune_assets.phi.folding import FoldedText, Word
+from fine_tune_assets.phi.number_words import TENS, UNITS, ordinal
 
-_MONTHS = "january february march april may june july august september october november december".split()
-_MONTH_NUMBERS = {name: number for number, name in enumerate(_MONTHS, start=1)}
+_MONTH_NUMBERS = {name: number for number, name in enumerate(MONTHS, start=1)}
 _MONTH_NUMBERS |= {name[:3]: number for name, number in _MONTH_NUMBERS.items()} | {"sept": 9}
-_SMALL = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-    "sixteen seventeen eighteen nineteen"
-).split()
-_TENS = {"twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
-_CARDINALS = {word: number for number, word in enumerate(_SMALL)} | _TENS | {"oh": 0, "o": 0}
-_ORDINALS = {
-    word: number
-    for number, word in enumerate(
-        (
-            "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth "
-            "fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth"
-        ).split(),
-        start=1,
-    )
-} | {"thirtieth": 30}
+_TENS = {word: 10 * ten for ten, word in enumerate(TENS, start=2)}
+_CARDINALS = {word: number for number, word in enumerate(UNITS)} | _TENS | {"oh": 0, "o": 0}
+_ORDINALS = {ordinal(number): number for number in (*range(1, 21), 30)}
 
 _GAP = r"[\s,-]+"
 _DAY = (
-    rf"(?:(?:twenty|thirty)[\s-]+)?(?:{'|'.join([*_ORDINALS, *_SMALL[1:]])})|twenty|thirty"
+    rf"(?:(?:twenty|thirty)[\s-]+)?(?:{'|'.join([*_ORDINALS, *UNITS[1:]])})|twenty|thirty"
     r"|(?:0?[1-9]|[12]\d|3[01])(?:\s?(?:st|nd|rd|th)\b)?(?!\d)"
 )
-_DIGIT = "|".join(_SMALL[1:10])
-_BELOW_100 = rf"(?:(?:{'|'.join(_TENS)})(?:[\s-]+(?:{_DIGIT}))?|{'|'.join(_SMALL[10:])}|(?:oh?[\s-]+)?(?:{_DIGIT}))"
+_DIGIT = "|".join(UNITS[1:10])
+_BELOW_100 = rf"(?:(?:{'|'.join(_TENS)})(?:[\s-]+(?:{_DIGIT}))?|{'|'.join(UNITS[10:])}|(?:oh?[\s-]+)?(?:{_DIGIT}))"
 _YEAR = (
     rf"(?:eighteen|nineteen|twenty)[\s-]+(?:hundred(?:[\s-]+and)?[\s-]+)?{_BELOW_100}|nineteen[\s-]+hundred"
     rf"|two[\s-]+thousand(?:[\s-]+(?:and[\s-]+)?{_BELOW_100})?|(?:18|19|20)\d\d|'\d\d"

@@ -12,30 +12,20 @@ from functools import lru_cache
 from fine_tune_assets.phi.folding import FoldedText, fold, key_of
 from fine_tune_assets.phi.name_words import ABBREVIATIONS, ALSO_WORDS, NO_NAMES
 from fine_tune_assets.phi.ordinary_words import HEADING_WORDS, ORDINARY_WORDS
+from fine_tune_assets.phi.place_words import (
+    GENERIC,
+    KINDS_OF_PLACE,
+    SHORT_FORMS,
+    STATES,
+    STREET_TYPES,
+    TOWNS_THAT_ARE_WORDS,
+)
 from fine_tune_assets.phi.written_numbers import find_id
 
 Offsets = tuple[int, int]
 
-_SHORT = {
-    "street": "st", "saint": "st", "str": "st", "avenue": "ave", "av": "ave", "road": "rd", "boulevard": "blvd", "lane": "ln",
-    "drive": "dr", "court": "ct", "circle": "cir", "place": "pl", "terrace": "ter", "parkway": "pkwy", "highway": "hwy",
-    "square": "sq", "trail": "trl", "north": "n", "south": "s", "east": "e", "west": "w", "northeast": "ne",
-    "northwest": "nw", "southeast": "se", "southwest": "sw", "apartment": "apt", "suite": "ste", "mount": "mt", "fort": "ft",
-    "hospital": "hosp", "center": "ctr", "centre": "ctr", "medical": "med", "building": "bldg", "floor": "fl", "room": "rm",
-}  # fmt: skip
-_STREET_TYPES = frozenset(
-    "st ave rd blvd ln dr ct cir pl ter pkwy hwy sq trl way row close crescent alley loop plaza".split()
-)
 _DIRECTIONS = frozenset("n s e w ne nw se sw".split())
 _UNIT_WORDS = frozenset("apt ste unit rm bldg fl box".split())
-_STATES = frozenset(
-    """alabama alaska arizona arkansas california colorado connecticut delaware florida georgia hawaii idaho illinois indiana
-    iowa kansas kentucky louisiana maine maryland massachusetts michigan minnesota mississippi missouri montana nebraska
-    nevada ohio oklahoma oregon pennsylvania tennessee texas utah vermont virginia washington wisconsin wyoming al ak az ar ca
-    co ct de fl ga hi id il in ia ks ky la me md ma mi mn ms mo mt ne nv nh nj nm ny nc nd oh ok or pa ri sc sd tn tx ut vt
-    va wa wv wi wy dc usa us uk gb england scotland wales ireland canada australia germany france""".split()
-) | {"new york", "new jersey", "new mexico", "new hampshire", "north carolina", "south carolina", "north dakota",
-     "south dakota", "west virginia", "rhode island", "united states", "united kingdom"}  # fmt: skip
 _POST_CODE = re.compile(r"\b(?:\d{5}(?:-?\d{4})?|[A-Z]{1,2}\d[A-Z\d]?\s?\d[A-Z]{2})$", re.IGNORECASE)
 _ZIP_PLUS = re.compile(r"[- ]?\d{4}(?!\d)")
 _LAST_STATE = re.compile(r"[\s,]+(?P<state>[A-Z]{2})\.?$")
@@ -44,18 +34,6 @@ _BETWEEN = re.compile(r"[\s.,#'/&()\-]{0,4}")
 _NEXT_PART = re.compile(r"[ \t,.]{1,3}(?:\r?\n[ \t]*)?|\r?\n[ \t]*")
 _PREPOSITION = re.compile(r"\b(?:at|to|from|in|of|near|by|with|via)\s(?:the\s)?$", re.IGNORECASE)
 _SMALL = frozenset("of the and at for in on a".split())
-_GENERIC = frozenset(
-    """hosp clinic ctr med health healthcare care system service infirmary practice surgery associate group general memorial
-    community regional university county city state national central north south east west st saint mt department dept division
-    unit ward urgent emergency family primary specialty cancer heart children childrens women womens veteran rehabilitation rehab
-    nursing home hospice institute pharmacy laboratory lab imaging radiology cardiology oncology pediatric pediatrics
-    physician doctor provider office outpatient inpatient intensive dental eye trauma dialysis academic teaching inc llc
-    foundation trust network campus main building the of and""".split()
-)
-_KIND_OF_PLACE = frozenset(
-    """hosp clinic ctr med health healthcare care system service infirmary practice surgery associate group nursing home institute
-    pharmacy rehabilitation rehab hospice department dept unit office inc llc university laboratory lab""".split()
-)
 _SHORTEST_ACRONYM, _SHORTEST_ALONE = 3, 4
 
 
@@ -83,7 +61,7 @@ def _is_named(text: FoldedText, places: range, needs_capitals: bool) -> bool:
 @lru_cache(4096)
 def _forms(key: str) -> frozenset[str]:
     """street, streets, str and st for st."""
-    words = {key, *(long for long, short in _SHORT.items() if short == key)}
+    words = {key, *(long for long, short in SHORT_FORMS.items() if short == key)}
     return frozenset(words | {f"{word}s" for word in words if len(word) > 3})
 
 
@@ -91,7 +69,7 @@ def _short(word: str) -> str:
     key = key_of(word)
     if len(key) > 4 and key.endswith("s") and not key.endswith("ss"):
         key = key[:-1]
-    return _SHORT.get(key, key)
+    return SHORT_FORMS.get(key, key)
 
 
 @lru_cache(4096)
@@ -110,7 +88,7 @@ def find_address(text: FoldedText, value: str) -> Iterator[Offsets]:
 
 
 def _states_in(value: str) -> set[str]:
-    return {word for word in re.findall(r"\b[A-Z]{2}\b", value) if word.lower() in _STATES}
+    return {word for word in re.findall(r"\b[A-Z]{2}\b", value) if word.lower() in STATES}
 
 
 def _part(text: FoldedText, part: str, position: int) -> Iterator[Offsets]:
@@ -118,11 +96,11 @@ def _part(text: FoldedText, part: str, position: int) -> Iterator[Offsets]:
         yield from _post_code(text, code[0])
         part = part[: code.start()].strip(" ,.")
     if state := _LAST_STATE.search(part):
-        part = part[: state.start()] if state["state"].lower() in _STATES else part
+        part = part[: state.start()] if state["state"].lower() in STATES else part
     keys = _keys(part)
-    if not any(key.isalpha() and len(key) > 1 for key in keys) or part.lower() in _STATES or " ".join(keys) in _STATES:
+    if not any(key.isalpha() and len(key) > 1 for key in keys) or part.lower() in STATES or " ".join(keys) in STATES:
         return
-    ends = [n for n, key in enumerate(keys) if key in _STREET_TYPES and n > 0]
+    ends = [n for n, key in enumerate(keys) if key in STREET_TYPES and n > 0]
     if keys[0][0].isdecimal() or ends:
         yield from _street(text, keys, ends[-1] + 1 if ends else len(keys))
     elif keys[0] in _UNIT_WORDS or (keys[0] in ("po", "p") and "box" in keys):
@@ -148,9 +126,9 @@ def _street(text: FoldedText, keys: tuple[str, ...], end: int) -> Iterator[Offse
     has_number = line[0][0].isdecimal()
     name = tuple(key for key in line[has_number:] if key not in _DIRECTIONS) if len(line) > 2 else line[has_number:]
     if has_number and name:
-        for middle in {name, name[:-1] if name[-1] in _STREET_TYPES and len(name) > 1 else name}:
+        for middle in {name, name[:-1] if name[-1] in STREET_TYPES and len(name) > 1 else name}:
             yield from _find(text, (line[0], *middle), True)
-    if len(name) > 1 and name[-1] in _STREET_TYPES:
+    if len(name) > 1 and name[-1] in STREET_TYPES:
         yield from _find(text, name, True)
         yield from _find(text, line[has_number:], True)
     if rest and rest[0] not in _UNIT_WORDS and not any(key[0].isdecimal() for key in rest):
@@ -171,16 +149,8 @@ def _town(text: FoldedText, keys: tuple[str, ...], is_alone: bool) -> Iterator[O
             yield start, end
 
 
-_TOWNS_THAT_ARE_WORDS = frozenset(
-    """normal mobile reading orange buffalo independence surprise enterprise liberty bath nice cork sandwich battle deal rugby
-    sale phoenix aurora eureka opportunity defiance hazard tombstone boulder flint troy union auburn concord commerce corona
-    jackson lincoln madison washington houston dallas austin florence charlotte savannah victoria chester lancaster clearwater
-    fairfield riverside lakewood plant center mission ontario progress speed truth friendship hope paradise""".split()
-)
-
-
 def _is_word(key: str) -> bool:
-    return key in _GENERIC or key in ALSO_WORDS or key in ORDINARY_WORDS or key in _TOWNS_THAT_ARE_WORDS
+    return key in GENERIC or key in ALSO_WORDS or key in ORDINARY_WORDS or key in TOWNS_THAT_ARE_WORDS
 
 
 def _chained(folded: str, found: Sequence[Offsets], states: set[str]) -> Iterator[Offsets]:
@@ -216,7 +186,7 @@ def find_facility(text: FoldedText, value: str) -> Iterator[Offsets]:
         return
     yield from _find(text, keys, len(keys) == 1 and _is_word(keys[0]))
     rest = keys
-    while len(rest) > 1 and rest[-1] in _KIND_OF_PLACE:
+    while len(rest) > 1 and rest[-1] in KINDS_OF_PLACE:
         rest = rest[:-1]
     if rest != keys:
         yield from _short_facility(text, rest)
@@ -225,7 +195,7 @@ def find_facility(text: FoldedText, value: str) -> Iterator[Offsets]:
 
 def _short_facility(text: FoldedText, rest: tuple[str, ...]) -> Iterator[Offsets]:
     rest = rest[1:] if rest[0] == "the" else rest
-    if not rest or all(key in _GENERIC for key in rest) or (len(rest) == 1 and len(rest[0]) < _SHORTEST_ALONE):
+    if not rest or all(key in GENERIC for key in rest) or (len(rest) == 1 and len(rest[0]) < _SHORTEST_ALONE):
         return
     if len(rest) > 1 or not _is_word(rest[0]):
         yield from _find(text, rest, all(map(_is_word, rest)))
@@ -237,7 +207,7 @@ def _short_facility(text: FoldedText, rest: tuple[str, ...]) -> Iterator[Offsets
 
 def _says_nothing(key: str) -> bool:
     is_clinical = key in ORDINARY_WORDS or key.upper() in HEADING_WORDS or key.upper() in ABBREVIATIONS
-    return key in _GENERIC or key in NO_NAMES or is_clinical or key.isdecimal()
+    return key in GENERIC or key in NO_NAMES or is_clinical or key.isdecimal()
 
 
 def _acronym(text: FoldedText, stated: str) -> Iterator[Offsets]:

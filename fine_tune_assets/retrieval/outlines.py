@@ -18,25 +18,9 @@ _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _HIDDEN = frozenset(
     {"script", "style", "head", "template", "noscript", "del", "iframe", "object", "svg", "math", "nav"}
 )
-_BREAKS = frozenset(
-    {
-        "p",
-        "div",
-        "section",
-        "article",
-        "header",
-        "footer",
-        "main",
-        "ul",
-        "ol",
-        "dl",
-        "dt",
-        "dd",
-        "table",
-        "pre",
-        "blockquote",
-    }
-)
+_BREAKS = frozenset({
+    "p", "div", "section", "article", "header", "footer", "main", "ul", "ol", "dl", "dt", "dd", "table", "pre", "blockquote",
+})  # fmt: skip
 _MOST_ROWS = 100_000
 
 

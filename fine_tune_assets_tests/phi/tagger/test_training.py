@@ -13,10 +13,9 @@ from fine_tune_assets.embeddings.encoder import bundled_folder
 from fine_tune_assets.phi.tagger.building import build_tagger, compare_taggers
 from fine_tune_assets.phi.tagger.encoding import load_tokenizer
 from fine_tune_assets.phi.tagger.examples import CorporaMissingError, pools, read_corpora
-from fine_tune_assets.phi.tagger.exporting import export_tagger
 from fine_tune_assets.phi.tagger.labels import LABELS
 from fine_tune_assets.phi.tagger.predicting import MODEL_FILE, Tagger
-from fine_tune_assets.phi.tagger.training import _SKIPPED, batches, encode_examples, padded, train_tagger
+from fine_tune_assets.phi.tagger.training import _SKIPPED, batches, encode_examples, export_tagger, padded, train_tagger
 from fine_tune_assets.recipes.schema import ScrubSettings, TaggerSettings
 
 pytestmark = pytest.mark.slow  # torch, transformers and onnx take ten seconds to import
