@@ -5,7 +5,6 @@ is anybody's: names are drawn from Faker's lists and from syllables, and put tog
 """
 
 # ruff: noqa: E501 (a form a line would hide how many there are)
-# fmt: off
 
 import random
 import string
@@ -24,9 +23,27 @@ PLACES = read_lists(REFERENCE / "places.txt")
 WORDS = read_lists(REFERENCE / "names_and_dates.txt")
 _FIRST_DAY, _DAYS = date(1930, 1, 1), 36_500
 _LOCALES = (
-    ("en_US", 14), ("en_GB", 3), ("es_MX", 3), ("es_ES", 1), ("fr_FR", 1), ("de_DE", 1), ("it_IT", 1), ("pl_PL", 1),
-    ("pt_BR", 1), ("nl_NL", 1), ("sv_SE", 1), ("fi_FI", 1), ("tr_TR", 1), ("vi_VN", 1), ("en_IN", 2), ("ga_IE", 1),
-    ("ro_RO", 1), ("hr_HR", 1), ("id_ID", 1), ("en_NG", 1), ("zu_ZA", 1),
+    ("en_US", 14),
+    ("en_GB", 3),
+    ("es_MX", 3),
+    ("es_ES", 1),
+    ("fr_FR", 1),
+    ("de_DE", 1),
+    ("it_IT", 1),
+    ("pl_PL", 1),
+    ("pt_BR", 1),
+    ("nl_NL", 1),
+    ("sv_SE", 1),
+    ("fi_FI", 1),
+    ("tr_TR", 1),
+    ("vi_VN", 1),
+    ("en_IN", 2),
+    ("ga_IE", 1),
+    ("ro_RO", 1),
+    ("hr_HR", 1),
+    ("id_ID", 1),
+    ("en_NG", 1),
+    ("zu_ZA", 1),
 )
 """Faker locale and its weight: mostly the names of a North American hospital, and everybody else's."""
 
@@ -81,7 +98,9 @@ class Values:
             return Person(self.invented().capitalize(), self._invented_surname(), self.invented().capitalize())
         source = self.us if self.chance(0.5) else self.fake
         if self.chance(0.07):
-            return Person(self.pick(WORDS["given_names_that_are_words"]), self._surname(source), source.first_name().split()[0])
+            return Person(
+                self.pick(WORDS["given_names_that_are_words"]), self._surname(source), source.first_name().split()[0]
+            )
         return Person(source.first_name().split()[0], self._surname(source), source.first_name().split()[0])
 
     def _surname(self, source: Any) -> str:
@@ -102,16 +121,38 @@ class Values:
 
     def name(self, p: Person) -> str:
         suffix = self.pick(("Jr.", "Sr.", "III", "II"))
-        return self._case(self._form("name_forms", p=p, suffix=suffix, last_initial=p.last[0].upper(), first_upper=p.first.upper(), last_upper=p.last.upper()))
+        return self._case(
+            self._form(
+                "name_forms",
+                p=p,
+                suffix=suffix,
+                last_initial=p.last[0].upper(),
+                first_upper=p.first.upper(),
+                last_upper=p.last.upper(),
+            )
+        )
 
     def initials(self, p: Person) -> str:
         """Of who dictated and who typed, or alone."""
         own = f"{p.first[0]}{p.middle[0]}{p.last[0]}".upper()
-        return str(self.pick((f"{own}/{self.letters(2).lower()}", f"{own}:{self.letters(2).lower()}", own,
-                              f"{p.first[0]}.{p.last[0].upper()}.", f"{p.first[0]}{p.last[0]}".lower())))
+        return str(
+            self.pick(
+                (
+                    f"{own}/{self.letters(2).lower()}",
+                    f"{own}:{self.letters(2).lower()}",
+                    own,
+                    f"{p.first[0]}.{p.last[0].upper()}.",
+                    f"{p.first[0]}{p.last[0]}".lower(),
+                )
+            )
+        )
 
     def doctor(self, p: Person) -> str:
-        return self._case(self.pick((p.last, p.last, p.last, f"{p.first} {p.last}", f"{p.first[0]}. {p.last}", f"{p.first} {p.last[0]}.")))
+        return self._case(
+            self.pick(
+                (p.last, p.last, p.last, f"{p.first} {p.last}", f"{p.first[0]}. {p.last}", f"{p.first} {p.last[0]}.")
+            )
+        )
 
     def _case(self, text: str) -> str:
         roll = self.rng.random()
@@ -124,12 +165,25 @@ class Values:
 
     def date(self) -> str:
         d = self._day()
-        return self._form("date_forms", d=d, nth=_nth(d.day), ordinal=WORDS["ordinals"][d.day - 1], short_upper=d.strftime("%b").upper(), clock=self.clock())
+        return self._form(
+            "date_forms",
+            d=d,
+            nth=_nth(d.day),
+            ordinal=WORDS["ordinals"][d.day - 1],
+            short_upper=d.strftime("%b").upper(),
+            clock=self.clock(),
+        )
 
     def short_date(self) -> str:
         """Month and day as they stand in a ward's notes."""
         d = self._day()
-        forms = (f"{d.month}/{d.day}", f"{d.month:02d}/{d.day:02d}", f"{d.month}-{d.day}", f"{d:%b} {d.day}", self.date())
+        forms = (
+            f"{d.month}/{d.day}",
+            f"{d.month:02d}/{d.day:02d}",
+            f"{d.month}-{d.day}",
+            f"{d:%b} {d.day}",
+            self.date(),
+        )
         return self.rng.choices(forms, (8, 2, 0.7, 1, 1.5))[0]
 
     def ordinal(self) -> str:
@@ -147,7 +201,9 @@ class Values:
     def spoken_date(self) -> str:
         d = self._day()
         century, rest = divmod(d.year, 100)
-        year = "two thousand" if d.year == 2000 else f"{'nineteen' if century == 19 else 'twenty'} {_below_hundred(rest)}"
+        year = (
+            "two thousand" if d.year == 2000 else f"{'nineteen' if century == 19 else 'twenty'} {_below_hundred(rest)}"
+        )
         return f"{d.strftime('%B').lower()} {WORDS['ordinals'][d.day - 1].replace('-', ' ')} {year}"
 
     def numbers_in_words(self, count: int) -> str:
@@ -170,7 +226,9 @@ class Values:
             return str(self.us.city())
         if roll < 0.85:
             return str(self.fake.city())
-        return self.invented().capitalize() + self.pick(("", "ton", "ville", " Falls", " Heights", "burg", "haven", " Bay"))
+        return self.invented().capitalize() + self.pick(
+            ("", "ton", "ville", " Falls", " Heights", "burg", "haven", " Bay")
+        )
 
     def _state(self) -> tuple[str, str]:
         """Name and code."""
@@ -180,7 +238,9 @@ class Values:
     def place(self) -> str:
         state, code = self._state()
         city = self.city()
-        return self.pick((city, city, f"{city}, {code}", f"{city}, {code}", f"{city}, {state}", f"{self.us.last_name()} County"))
+        return self.pick(
+            (city, city, f"{city}, {code}", f"{city}, {code}", f"{city}, {state}", f"{self.us.last_name()} County")
+        )
 
     def zip_code(self) -> str:
         return self.digits(5) + (f"-{self.digits(4)}" if self.chance(0.15) else "")
@@ -188,10 +248,26 @@ class Values:
     def street(self) -> str:
         number = str(self.rng.randint(1, 19_999))
         side = self.pick(("", "", "", "N ", "S. ", "West ", "NE ", "E "))
-        stem = self.pick((self.us.last_name(), self.pick(PLACES["street_stems"]), self.invented().capitalize(), f"{self.rng.randint(1, 200)}th"))
+        stem = self.pick(
+            (
+                self.us.last_name(),
+                self.pick(PLACES["street_stems"]),
+                self.invented().capitalize(),
+                f"{self.rng.randint(1, 200)}th",
+            )
+        )
         kind = self.pick(PLACES["street_kinds"])
-        unit = self.pick(("", "", "", f", Apt {self.rng.randint(1, 40)}{self.pick('ABC')}", f" #{self.rng.randint(1, 900)}",
-                          f", Suite {self.rng.randint(100, 900)}", f" Unit {self.rng.randint(1, 99)}"))
+        unit = self.pick(
+            (
+                "",
+                "",
+                "",
+                f", Apt {self.rng.randint(1, 40)}{self.pick('ABC')}",
+                f" #{self.rng.randint(1, 900)}",
+                f", Suite {self.rng.randint(100, 900)}",
+                f" Unit {self.rng.randint(1, 99)}",
+            )
+        )
         return f"{number} {side}{stem} {kind}{unit}"
 
     def _street_stem(self) -> str:
@@ -201,8 +277,16 @@ class Values:
         stem = self._street_stem()
         if not self.chance(0.3):
             return f"{stem} {self.pick(PLACES['street_kinds'])}"
-        return str(self.pick((f"{stem} {self.pick(PLACES['street_kinds'])}", f"Route {self.rng.randint(1, 400)}",
-                              f"I-{self.rng.randint(4, 95)}", f"Hwy {self.rng.randint(1, 99)}")))
+        return str(
+            self.pick(
+                (
+                    f"{stem} {self.pick(PLACES['street_kinds'])}",
+                    f"Route {self.rng.randint(1, 400)}",
+                    f"I-{self.rng.randint(4, 95)}",
+                    f"Hwy {self.rng.randint(1, 99)}",
+                )
+            )
+        )
 
     def address(self) -> str:
         if self.chance(0.06):
@@ -211,8 +295,14 @@ class Values:
             return str(self.fake.address()).replace("\n", self.pick((", ", "\n")))
         street, state = self.street(), self._state()[1]
         joint = self.pick((", ", ", ", ", ", "\n", " "))
-        return self.pick((street, f"{street}{joint}{self.city()}, {state} {self.zip_code()}", f"{street}{joint}{self.city()}, {state}",
-                          f"{street}{joint}{self.city()}"))
+        return self.pick(
+            (
+                street,
+                f"{street}{joint}{self.city()}, {state} {self.zip_code()}",
+                f"{street}{joint}{self.city()}, {state}",
+                f"{street}{joint}{self.city()}",
+            )
+        )
 
     def uk_address(self) -> str:
         """As in the United Kingdom, Ireland or Canada: often no number, and a postcode of letters and digits."""
@@ -220,62 +310,159 @@ class Values:
         stem = self._street_stem()
         number = self.pick(("", f"{n(1, 200)} ", f"Flat {n(1, 30)}, {n(1, 90)} "))
         kind = self.pick(PLACES["uk_street_kinds"])
-        post = self.pick((f"{lt(2)}{d(2)} {d(1)}{lt(2)}", f"{lt(1)}{d(1)} {d(1)}{lt(2)}", f"{lt(1)}{d(1)}{lt(1)} {d(1)}{lt(1)}{d(1)}"))
+        post = self.pick(
+            (
+                f"{lt(2)}{d(2)} {d(1)}{lt(2)}",
+                f"{lt(1)}{d(1)} {d(1)}{lt(2)}",
+                f"{lt(1)}{d(1)}{lt(1)} {d(1)}{lt(1)}{d(1)}",
+            )
+        )
         return f"{number}{stem} {kind}, {self.city()}{self.pick((', ', ' '))}{post}"
 
     def facility(self) -> str:
         if self.chance(0.3):
             return str(self.pick(PLACES["care_sites"]))
-        stem = self.pick((self.city(), self.us.last_name(), self.pick(PLACES["site_stems"]), f"St. {self.us.first_name()}'s",
-                          f"{self.pick(PLACES['street_stems'])} {self.pick(('Valley', 'Hill', 'Park', 'Lake', 'Ridge', 'Creek'))}",
-                          self.invented().capitalize(), f"Saint {self.us.first_name()}", f"{self.us.last_name()} Memorial",
-                          f"University of {self._state()[0]}"))
+        stem = self.pick(
+            (
+                self.city(),
+                self.us.last_name(),
+                self.pick(PLACES["site_stems"]),
+                f"St. {self.us.first_name()}'s",
+                f"{self.pick(PLACES['street_stems'])} {self.pick(('Valley', 'Hill', 'Park', 'Lake', 'Ridge', 'Creek'))}",
+                self.invented().capitalize(),
+                f"Saint {self.us.first_name()}",
+                f"{self.us.last_name()} Memorial",
+                f"University of {self._state()[0]}",
+            )
+        )
         return f"{stem} {self.pick(PLACES['site_kinds'])}"
 
     def site(self) -> str:
         """A place of care under the names that they really have: with a speciality, two stems, "of the", "&" or nothing more."""
-        stem = self.pick((self.city(), self.city(), self.us.last_name(), self.pick(PLACES["site_stems"]), self.invented().capitalize(),
-                          f"{self.pick(PLACES['street_stems'])} {self.pick(('Valley', 'Hill', 'Lake', 'Ridge', 'Grove', 'Point'))}",
-                          f"{self.pick(('North', 'South', 'East', 'West', 'Pacific', 'Great', 'Upper', 'Lower', 'Mid'))} {self.city()}",
-                          f"{self.us.last_name()} County", f"{self.us.last_name()}-{self.us.last_name()}"))
+        stem = self.pick(
+            (
+                self.city(),
+                self.city(),
+                self.us.last_name(),
+                self.pick(PLACES["site_stems"]),
+                self.invented().capitalize(),
+                f"{self.pick(PLACES['street_stems'])} {self.pick(('Valley', 'Hill', 'Lake', 'Ridge', 'Grove', 'Point'))}",
+                f"{self.pick(('North', 'South', 'East', 'West', 'Pacific', 'Great', 'Upper', 'Lower', 'Mid'))} {self.city()}",
+                f"{self.us.last_name()} County",
+                f"{self.us.last_name()}-{self.us.last_name()}",
+            )
+        )
         what, practices = self.pick(PLACES["specialities"]), PLACES["practices"]
-        return str(self.pick((f"{stem} {what}", f"{stem} {what} {self.pick(practices)}", f"{stem} {what} {self.pick(practices)}",
-                              f"{what} {self.pick(('of', 'of the', 'at'))} {stem}", f"{stem} {what} & {self.pick(PLACES['specialities'])}",
-                              f"{what} {self.pick(practices)} of {stem}", f"{stem} {self.pick(practices)}", stem,
-                              f"{stem} Center for {what}", self.facility(), self.facility())))
+        return str(
+            self.pick(
+                (
+                    f"{stem} {what}",
+                    f"{stem} {what} {self.pick(practices)}",
+                    f"{stem} {what} {self.pick(practices)}",
+                    f"{what} {self.pick(('of', 'of the', 'at'))} {stem}",
+                    f"{stem} {what} & {self.pick(PLACES['specialities'])}",
+                    f"{what} {self.pick(practices)} of {stem}",
+                    f"{stem} {self.pick(practices)}",
+                    stem,
+                    f"{stem} Center for {what}",
+                    self.facility(),
+                    self.facility(),
+                )
+            )
+        )
 
     def school(self) -> str:
-        stem = self.pick((self.city(), self.us.last_name(), f"{self.us.first_name()} {self.us.last_name()}", self.pick(PLACES["street_stems"])))
-        return str(self.pick((f"PS {self.rng.randint(2, 340)}", f"{stem} Elementary", f"{stem} Middle School", f"{stem} High", f"{stem} High School",
-                              f"{stem} Academy", f"{stem} Prep", f"{stem} Montessori", f"{stem} State", f"{stem} Head Start", f"St. {self.us.first_name()} School")))
+        stem = self.pick(
+            (
+                self.city(),
+                self.us.last_name(),
+                f"{self.us.first_name()} {self.us.last_name()}",
+                self.pick(PLACES["street_stems"]),
+            )
+        )
+        return str(
+            self.pick(
+                (
+                    f"PS {self.rng.randint(2, 340)}",
+                    f"{stem} Elementary",
+                    f"{stem} Middle School",
+                    f"{stem} High",
+                    f"{stem} High School",
+                    f"{stem} Academy",
+                    f"{stem} Prep",
+                    f"{stem} Montessori",
+                    f"{stem} State",
+                    f"{stem} Head Start",
+                    f"St. {self.us.first_name()} School",
+                )
+            )
+        )
 
     def employer(self) -> str:
         if self.chance(0.2):
-            return str(self.pick((self.invented().capitalize(), self.us.last_name() + self.pick(("'s", " & Sons", " Bros", " Farms", " Trucking")),
-                                  self.school())))
+            return str(
+                self.pick(
+                    (
+                        self.invented().capitalize(),
+                        self.us.last_name() + self.pick(("'s", " & Sons", " Bros", " Farms", " Trucking")),
+                        self.school(),
+                    )
+                )
+            )
         return str(self.us.company()) if self.chance(0.5) else f"{self.city()} {self.pick(PLACES['employer_kinds'])}"
 
     # Contacts and numbers
 
     def phone(self) -> str:
         a, b, c = str(self.rng.randint(201, 989)), str(self.rng.randint(200, 999)), self.digits(4)
-        forms = (f"{a}-{b}-{c}", f"({a}) {b}-{c}", f"{a}.{b}.{c}", f"+1 {a} {b} {c}", f"1-{a}-{b}-{c}", f"{a}{b}{c}", f"{a} {b} {c}",
-                 f"+1 ({a}) {b}-{c}", f"({a}){b}-{c}", f"{b}-{c}", f"{a}-{b}-{c} ext. {self.digits(3)}", f"{a}-{b}-{c} x{self.digits(4)}",
-                 f"+44 20 {self.digits(4)} {self.digits(4)}", f"+{self.rng.randint(30, 90)} {self.digits(3)} {self.digits(6)}")
+        forms = (
+            f"{a}-{b}-{c}",
+            f"({a}) {b}-{c}",
+            f"{a}.{b}.{c}",
+            f"+1 {a} {b} {c}",
+            f"1-{a}-{b}-{c}",
+            f"{a}{b}{c}",
+            f"{a} {b} {c}",
+            f"+1 ({a}) {b}-{c}",
+            f"({a}){b}-{c}",
+            f"{b}-{c}",
+            f"{a}-{b}-{c} ext. {self.digits(3)}",
+            f"{a}-{b}-{c} x{self.digits(4)}",
+            f"+44 20 {self.digits(4)} {self.digits(4)}",
+            f"+{self.rng.randint(30, 90)} {self.digits(3)} {self.digits(6)}",
+        )
         return str(self.rng.choices(forms, (8, 6, 3, 2, 2, 2, 2, 1, 1, 2, 1, 1, 0.5, 0.5))[0])
 
     def email(self, person: Person | None = None) -> str:
         p = person or self.person()
         first, last = (_ascii(x.lower()) for x in (p.first, p.last))
-        local = self.pick((f"{first}.{last}", f"{first[0]}{last}", f"{first}{self.digits(2)}", f"{first}_{last}", f"{first}.{last[0]}"))
+        local = self.pick(
+            (
+                f"{first}.{last}",
+                f"{first[0]}{last}",
+                f"{first}{self.digits(2)}",
+                f"{first}_{last}",
+                f"{first}.{last[0]}",
+            )
+        )
         return f"{local}@{self.domain()}"
 
     def domain(self) -> str:
-        stem = _ascii(self.pick((self.city(), self.invented(), self.us.last_name(), self.pick(PLACES["site_stems"]))).lower())
+        stem = _ascii(
+            self.pick((self.city(), self.invented(), self.us.last_name(), self.pick(PLACES["site_stems"]))).lower()
+        )
         return f"{stem}{self.pick(('', '-health', 'clinic', 'med', 'mail'))}.{self.pick(('com', 'org', 'net', 'edu', 'example', 'co.uk'))}"
 
     def url(self) -> str:
-        path = self.pick(("", f"/patient/{self.digits(6)}", f"/u/{_ascii(self.person().first.lower())}", "/portal", f"/records?id={self.digits(7)}"))
+        path = self.pick(
+            (
+                "",
+                f"/patient/{self.digits(6)}",
+                f"/u/{_ascii(self.person().first.lower())}",
+                "/portal",
+                f"/records?id={self.digits(7)}",
+            )
+        )
         return f"{self.pick(('https://', 'http://', 'www.', 'https://portal.', ''))}{self.domain()}{path}"
 
     def ip(self) -> str:
@@ -285,16 +472,29 @@ class Values:
 
     def ssn(self) -> str:
         a, b, c = self.digits(3), self.digits(2), self.digits(4)
-        return self.pick((f"{a}-{b}-{c}", f"{a}-{b}-{c}", f"{a} {b} {c}", f"{a}{b}{c}", f"XXX-XX-{c}", f"***-**-{c}", f"{a}.{b}.{c}"))
+        return self.pick(
+            (f"{a}-{b}-{c}", f"{a}-{b}-{c}", f"{a} {b} {c}", f"{a}{b}{c}", f"XXX-XX-{c}", f"***-**-{c}", f"{a}.{b}.{c}")
+        )
 
     def code(self) -> str:
         d, lt, n = self.digits, self.letters, self.rng.randint
         forms: Sequence[Callable[[], str]] = (
-            lambda: d(n(4, 10)), lambda: d(n(6, 8)), lambda: f"{lt(n(1, 3))}{d(n(4, 8))}", lambda: f"{lt(n(1, 4))}-{d(n(4, 8))}",
-            lambda: f"{d(3)}-{d(2)}-{d(3)}", lambda: f"{d(n(3, 4))}-{d(n(3, 4))}", lambda: f"{d(n(2, 5))}/{d(n(2, 5))}",
-            lambda: f"{lt(2)}-{d(n(2, 4))}-{d(n(2, 6))}", lambda: f"{lt(1)}{d(2)}-{d(n(3, 6))}", lambda: f"{d(n(4, 6))}{lt(n(1, 2))}",
-            lambda: f"{d(2)}-{lt(1)}-{d(n(4, 6))}", lambda: f"{lt(n(2, 4))}{d(n(1, 3))}-{d(n(3, 6))}{lt(1)}", lambda: f"#{d(n(4, 8))}",
-            lambda: f"{d(4)}-{lt(3)}", lambda: f"{d(n(3, 4))} {d(n(3, 4))} {d(n(2, 4))}", lambda: f"{lt(n(2, 4))}-20{d(2)}-{d(n(3, 6))}",
+            lambda: d(n(4, 10)),
+            lambda: d(n(6, 8)),
+            lambda: f"{lt(n(1, 3))}{d(n(4, 8))}",
+            lambda: f"{lt(n(1, 4))}-{d(n(4, 8))}",
+            lambda: f"{d(3)}-{d(2)}-{d(3)}",
+            lambda: f"{d(n(3, 4))}-{d(n(3, 4))}",
+            lambda: f"{d(n(2, 5))}/{d(n(2, 5))}",
+            lambda: f"{lt(2)}-{d(n(2, 4))}-{d(n(2, 6))}",
+            lambda: f"{lt(1)}{d(2)}-{d(n(3, 6))}",
+            lambda: f"{d(n(4, 6))}{lt(n(1, 2))}",
+            lambda: f"{d(2)}-{lt(1)}-{d(n(4, 6))}",
+            lambda: f"{lt(n(2, 4))}{d(n(1, 3))}-{d(n(3, 6))}{lt(1)}",
+            lambda: f"#{d(n(4, 8))}",
+            lambda: f"{d(4)}-{lt(3)}",
+            lambda: f"{d(n(3, 4))} {d(n(3, 4))} {d(n(2, 4))}",
+            lambda: f"{lt(n(2, 4))}-20{d(2)}-{d(n(3, 6))}",
         )
         return str(self.pick(forms)())
 
