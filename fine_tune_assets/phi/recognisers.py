@@ -3,6 +3,7 @@
 Owns what Presidio's analyzer is made of. Imported only where a scrubber is built: Presidio takes seconds to import.
 """
 
+import importlib
 import itertools
 import json
 import re
@@ -25,6 +26,7 @@ with as_if_not_installed("torch", "transformers"):
     from presidio_analyzer import predefined_recognizers as presidio
     from presidio_analyzer.context_aware_enhancers import LemmaContextAwareEnhancer
     from presidio_analyzer.nlp_engine import NerModelConfiguration, NlpArtifacts, NlpEngine, SpacyNlpEngine
+    from presidio_analyzer.predefined_recognizers.ner import huggingface_ner_recognizer
     from spacy.tokens import Doc
     from spacy.vocab import Vocab
 
@@ -257,7 +259,9 @@ def hugging_face_analyzer(folder: Path, threshold: float) -> AnalyzerEngine:
         raise ScrubberError(
             f"The folder {folder.name} is no token classifier with labels such as PER, LOC or DATE in its config.json."
         )
-    recogniser = presidio.HuggingFaceNerRecognizer(
+    if huggingface_ner_recognizer.hf_pipeline is None:  # imported above, as if transformers were not installed
+        importlib.reload(huggingface_ner_recognizer)
+    recogniser = huggingface_ner_recognizer.HuggingFaceNerRecognizer(
         model_name=str(folder),
         supported_entities=sorted(set(mapping.values())),
         label_mapping=mapping,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_json, fingerprint_listing
+from fine_tune_assets.core.paths import PACKAGE_DIR
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.phi.errors import ScrubberError
 from fine_tune_assets.phi.known_identifiers import find_known_identifiers
@@ -79,10 +80,17 @@ _NOT_DECISIVE = {
 
 @cache
 def own_rules_fingerprint() -> str:
-    """Over every module of this package and its lists, but those that only train or measure."""
-    every = (p for p in _HERE.rglob("*") if p.suffix in (".py", ".txt", ".csv"))
-    files = sorted(p for p in every if "synthetic" not in p.parts and p.name not in _NOT_DECISIVE)
-    return fingerprint_json({str(p.relative_to(_HERE)): fingerprint_file(p) for p in files})
+    """Fingerprint of `decisive_files`, by their names below the package."""
+    return fingerprint_json({str(path.relative_to(PACKAGE_DIR)): fingerprint_file(path) for path in decisive_files()})
+
+
+def decisive_files() -> list[Path]:
+    """Modules and lists that decide what is removed: all of this package but those that only train or measure, and the medicines
+    and the reader of lists in `core`."""
+    every = (path for path in _HERE.rglob("*") if path.suffix in (".py", ".txt", ".csv"))
+    own = (path for path in every if "synthetic" not in path.parts and path.name not in _NOT_DECISIVE)
+    shared = (PACKAGE_DIR / "core" / name for name in ("medicines.py", "reference/medicines.txt", "word_lists.py"))
+    return sorted([*own, *shared])
 
 
 def _model_fingerprint(entity_model: str) -> str | None:

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from fine_tune_assets.phi.scrubbing import Scrubber, ScrubberError, build_scrubber, model_folder, scrubber_version
+from fine_tune_assets.core.paths import PACKAGE_DIR
+from fine_tune_assets.phi.scrubbing import (
+    Scrubber,
+    ScrubberError,
+    build_scrubber,
+    decisive_files,
+    model_folder,
+    scrubber_version,
+)
 from fine_tune_assets.recipes.schema import ScrubSettings
 
 NAME = [{"kind": "name", "value": "Quixley Van Zandt"}]
@@ -213,3 +221,10 @@ def test_a_classifier_of_something_else_is_refused(settings: ScrubSettings, tmp_
     folder = _token_classifier(tmp_path / "other", ["O", "VERB"], always=1)
     with pytest.raises(ScrubberError, match="no token classifier"):
         build_scrubber(replace(settings, entity_model=str(folder)))
+
+
+def test_the_lists_that_it_reads_are_part_of_its_version() -> None:
+    """A changed list changes what is removed: reports are scrubbed again, and the shipped recall is no longer its own."""
+    named = {str(path.relative_to(PACKAGE_DIR)) for path in decisive_files()}
+    assert {"core/reference/medicines.txt", "core/word_lists.py", "phi/scrubbing.py"} <= named
+    assert {str(p.relative_to(PACKAGE_DIR)) for p in (PACKAGE_DIR / "phi" / "reference").glob("*.txt")} <= named
