@@ -1,11 +1,14 @@
 """`fine-tune verdicts`: what the gate decided, an approver's signature on a hold, and the proof of a verdict's document."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from fine_tune_assets.cli.verdict_proofs import document_of, proof_lines
 from fine_tune_assets.core.fingerprints import short
+from fine_tune_assets.core.records import Verdict
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.core.signing import public_key_file
 from fine_tune_assets.ledger.database import open_ledger
@@ -22,19 +25,30 @@ def verdicts() -> None:
 
 @verdicts.command("list")
 @click.option("--limit", default=_SHOWN, show_default=True, type=click.IntRange(min=1), help="Verdicts to print.")
-def list_them(limit: int) -> None:
+@click.option("--json", "is_json", is_flag=True, help="As a JSON array.")
+def list_them(limit: int, is_json: bool) -> None:
     """List the verdicts with their reasons, the newest first."""
     ledger = open_ledger(load_settings().database_url)
     try:
-        found = list_verdicts(ledger, limit)
-        for verdict in found:
-            signers = signers_of(ledger, verdict.verdict_id)
-            signed = f", signed by {', '.join(signers)}" if signers else ""
-            click.echo(f"{verdict.verdict_id}  {verdict.decision}{signed}  adapter {short(verdict.adapter_id)}")
-            for reason in verdict.reasons:
-                click.echo(f"  {reason}")
+        found = [(verdict, signers_of(ledger, verdict.verdict_id)) for verdict in list_verdicts(ledger, limit)]
     finally:
         ledger.close()
+    if is_json:
+        click.echo(json.dumps([_as_json(*one) for one in found], indent=2))
+    else:
+        _print_list(found)
+
+
+def _as_json(verdict: Verdict, signers: Sequence[str]) -> dict[str, object]:
+    return {**vars(verdict), "evidence": json.loads(verdict.evidence), "signed_by": list(signers)}
+
+
+def _print_list(found: Sequence[tuple[Verdict, Sequence[str]]]) -> None:
+    for verdict, signers in found:
+        signed = f", signed by {', '.join(signers)}" if signers else ""
+        click.echo(f"{verdict.verdict_id}  {verdict.decision}{signed}  adapter {short(verdict.adapter_id)}")
+        for reason in verdict.reasons:
+            click.echo(f"  {reason}")
     if not found:
         click.echo("There is no verdict yet.")
 

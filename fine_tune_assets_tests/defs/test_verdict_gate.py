@@ -1,5 +1,6 @@
 """The gate as Dagster shows it: closed on a hold, and opened by an approver's signature on exactly that verdict."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -59,6 +60,20 @@ def test_a_hold_is_closed_until_an_approver_signs_it() -> None:
     assert signed.exit_code == 0, signed.output
     assert _check(verdict).passed
     assert f"{verdict.verdict_id}  hold, signed by approver-1" in _verdicts("list").output
+
+
+@pytest.mark.usefixtures("installation_dir")
+def test_a_script_reads_the_list_of_verdicts_as_json() -> None:
+    """The newest first, with the figures as values and not as text within text."""
+    assert json.loads(_verdicts("list", "--json").output) == []
+    first = _recorded("hold")
+    _verdicts("sign", first.verdict_id, "--approver", "approver-1", "--reason", "Graded by hand.")
+    second = _recorded("refuse")
+    newest, oldest = json.loads(_verdicts("list", "--json").output)
+    assert (newest["verdict_id"], newest["decision"], newest["signed_by"]) == (second.verdict_id, "refuse", [])
+    assert (oldest["verdict_id"], oldest["decision"], oldest["signed_by"]) == (first.verdict_id, "hold", ["approver-1"])
+    assert (oldest["evidence"], oldest["reasons"]) == ({"gain": 1.0}, ["Measured in a test."])
+    assert len(json.loads(_verdicts("list", "--limit", "1", "--json").output)) == 1
 
 
 @pytest.mark.usefixtures("installation_dir")
