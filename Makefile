@@ -64,8 +64,8 @@ test-all: test test-slow   ## everything that needs no GPU
 demo: setup      ## serve a model, print the link to the first page, and run the whole graph behind it
 	$(BIN)/fine-tune demo
 
-demo-loop: setup ## correct a wrong answer, and see the next release answer rightly, with no hand on what is in between
-	$(BIN)/fine-tune demo-loop
+demo-loop: setup ## run examples/correction_loop: correct answers, and see the next release answer rightly
+	$(BIN)/python -m examples.correction_loop.loop
 
 up: setup        ## start Dagster, supervisor, gateway and desk
 	$(BIN)/fine-tune up

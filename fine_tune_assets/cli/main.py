@@ -16,7 +16,6 @@ from fine_tune_assets.core.settings import go_offline
 COMMANDS = {
     # The asset graph: cli/demo.py, cli/graph.py.
     "demo": ("fine_tune_assets.cli.demo", "Run the whole asset graph on the sample reports, and serve the result."),
-    "demo-loop": ("fine_tune_assets.cli.demo_loop", "Correct a wrong answer, and see the next release answer rightly."),
     "materialize": ("fine_tune_assets.cli.graph", "Bring every asset up to date, or only some."),
     "tables": ("fine_tune_assets.cli.graph", "List the tables that were written."),
     # Base models: cli/models.py.

@@ -42,6 +42,7 @@ def all_calls() -> list[Call]:
 def _in_pages() -> Iterator[Call]:
     pages = [*PROJECT_DIR.glob("*.md"), *PROJECT_DIR.glob("docs/**/*.md"), *PROJECT_DIR.glob("data/**/*.md")]
     pages += [*PROJECT_DIR.glob("deploy/**/*.md"), *PROJECT_DIR.glob("benchmarks/**/*.md")]
+    pages += PROJECT_DIR.glob("examples/**/*.md")
     for page in sorted(set(pages)):
         text, place = page.read_text(encoding="utf-8"), _place(page)
         for block in _SHELL_BLOCK.findall(text):

@@ -25,7 +25,14 @@ from fine_tune_assets.recipes.schema import Recipe
 from fine_tune_assets.reports.quarantine import Reason
 
 REFERENCE = PROJECT_DIR / "docs" / "reference"
-PAGES = sorted([*PROJECT_DIR.glob("*.md"), *(PROJECT_DIR / "docs").rglob("*.md"), PROJECT_DIR / "data" / "README.md"])
+PAGES = sorted(
+    [
+        *PROJECT_DIR.glob("*.md"),
+        *(PROJECT_DIR / "docs").rglob("*.md"),
+        *(PROJECT_DIR / "examples").rglob("*.md"),
+        PROJECT_DIR / "data" / "README.md",
+    ]
+)
 _LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]*))?\)")
 
 

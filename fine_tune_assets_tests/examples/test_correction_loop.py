@@ -1,0 +1,140 @@
+"""The correction loop's example: its installation, whose verdict it signs, and what ends it with a reason."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from examples.correction_loop.clients import Answer, LoopError, Tally
+from examples.correction_loop.handovers import Handover, read_visits
+from examples.correction_loop.installation import VISITS, make_installation
+from examples.correction_loop.loop import Outcome, Watch, first_hold, require_kept, require_learned, show
+from fine_tune_assets.core.settings import Settings, load_settings
+
+ASKED = Handover("v-1", "NOTE SECTION\nplan", "Handover: plan. Told by: patient. Own words: I will come back in May.")
+KEPT = Outcome(
+    Tally(complete=9, by_release=Counter({"r-1": 6, "r-2": 3})),
+    runs=[],
+    steps=[("ask 1 questions", 2.0), ("wait for the daemon", 300.0)],
+    corrections=["c-1", "c-2", "c-3"],
+    learned_from=["c-1", "c-3"],
+    before=[Answer("The patient will come back.", "r-1")],
+    after=[Answer(ASKED.line, "r-2")],
+    verdict={"evidence": {"figures": [{"family": "target", "difference": 1.1, "low": 0.4, "high": 1.8, "items": 37}]}},
+)
+
+
+def test_the_installation_shares_nothing_with_another_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be made beside one in use, whose ledger must not be written to."""
+    monkeypatch.setenv("FINE_TUNE_LEDGER_URL", "postgresql://ledger.intranet/production")
+    monkeypatch.setenv("FINE_TUNE_THREADS", "1")
+    settings = load_settings(make_installation(tmp_path / "loop", read_visits(VISITS)[:3]).environment)
+    assert {settings.data_dir.parent, settings.dagster_home.parent} == {tmp_path / "loop"}
+    assert (settings.ledger_url, settings.threads, settings.recipe) == ("", 1, "demo_loop")
+    ports, usual = {settings.gateway_port, settings.desk_port, settings.dagster_port}, Settings()
+    assert len(ports - {usual.gateway_port, usual.desk_port, usual.dagster_port}) == 3
+    (batch,) = settings.layout.raw_reports.iterdir()
+    assert read_visits(batch / "visits.csv") == read_visits(VISITS)[:3]
+    assert (batch / "LICENSE.txt").is_file()
+
+
+def test_an_installation_is_never_made_over_another_one(tmp_path: Path) -> None:
+    make_installation(tmp_path, read_visits(VISITS)[:3])
+    with pytest.raises(FileExistsError):
+        make_installation(tmp_path, read_visits(VISITS)[:3])
+
+
+def test_only_a_first_verdict_on_hold_is_signed() -> None:
+    """A refusal ends the example, and the verdict of the loop opens its gate by itself or not at all."""
+    hold: dict[str, Any] = {"verdict_id": "v-1", "decision": "hold", "signed_by": []}
+    assert first_hold([hold]) == hold
+    for others in ([], [hold, hold], [{**hold, "signed_by": ["approver-one"]}], [{**hold, "decision": "refuse"}]):
+        assert first_hold(others) is None
+
+
+def test_an_outcome_that_keeps_every_promise_passes_and_is_printed_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """The last line is for scripts."""
+    require_kept(KEPT)
+    require_learned(KEPT, ASKED)
+    show(KEPT, [ASKED])
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (figures["right_before"], figures["right_after"], figures["failed_requests"]) == (0, 1, 0)
+    assert (figures["gain_low"], figures["learned_from"], figures["corrections"]) == (0.4, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        ({"tally": Tally(999, Counter({"502": 1}), KEPT.tally.by_release)}, "502"),
+        ({"tally": Tally(6, by_release=Counter({"r-1": 6}))}, "both releases"),
+        ({"learned_from": []}, "lineage"),
+        ({"learned_from": ["c-1", "of somebody else"]}, "lineage"),
+    ],
+)
+def test_a_failed_request_and_a_lineage_without_the_corrections_end_the_example(
+    broken: dict[str, Any], reason: str
+) -> None:
+    """Traffic that never saw the second release would prove nothing about the switch."""
+    with pytest.raises(LoopError, match=reason):
+        require_kept(replace(KEPT, **broken))
+
+
+@pytest.mark.parametrize("broken", [{"before": KEPT.after}, {"after": [Answer("Handover: plan.", "r-2")]}])
+def test_an_answer_that_was_right_before_or_is_wrong_after_ends_the_example(broken: dict[str, Any]) -> None:
+    """Also when the verdict was to promote."""
+    with pytest.raises(LoopError):
+        require_learned(replace(KEPT, **broken), ASKED)
+
+
+@dg.asset
+def succeeds() -> None:
+    """Ends well."""
+
+
+@dg.asset
+def fails() -> None:
+    raise RuntimeError("no")
+
+
+def _run(asset: dg.AssetsDefinition, instance: dg.DagsterInstance) -> None:
+    dg.materialize([asset], instance=instance, raise_on_error=False)
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as made:
+        yield made
+
+
+def test_each_new_run_is_noted_once_and_a_failed_one_ends_the_wait(instance: dg.DagsterInstance) -> None:
+    """Nobody should wait an hour for what will not come. The verdict is checked first: it may say why."""
+    _run(succeeds, instance)
+    checked: list[int] = []
+    watch = Watch(instance, lambda _: checked.append(len(checked)))
+    _run(succeeds, instance)
+    for _ in range(2):
+        watch.until(lambda: True, "anything")
+    assert [run.is_success for run in watch.ended] == [True]
+    _run(fails, instance)
+    with pytest.raises(LoopError, match="failed"):
+        watch.until(lambda: False, "anything")
+    assert checked == [0, 1]
+
+
+def test_what_does_not_come_in_time_is_named_and_a_time_without_a_look_is_not_quiet(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While users ask and correct nobody looks, and what runs then is seen at the next look only."""
+    monkeypatch.setattr("examples.correction_loop.loop.QUIET_SECONDS", 0.2)
+    watch, quiet = Watch(instance, lambda _: None), list[bool]()
+    time.sleep(0.3)
+    watch.until(lambda: quiet.append(watch.is_quiet()) is None, "anything")
+    assert quiet == [False]
+    with pytest.raises(LoopError, match="in vain for: another release"):
+        watch.until(lambda: False, "another release", 0)

@@ -1,0 +1,61 @@
+"""What the correction loop teaches: a rule on the sample's own texts, and dialogues of which each is used once."""
+
+import pytest
+
+from examples.correction_loop.handovers import Handover, Shares, handover_of, read_visits, share_out
+from examples.correction_loop.installation import VISITS
+from examples.correction_loop.loop import CORRECTED, ONLY_ASKED, REPORTED
+from fine_tune_assets.recipes.loading import load_recipe
+
+
+def _found(dialogue: str) -> Handover | None:
+    return handover_of({"report_id": "v-1", "section_name": "medications", "dialogue": dialogue})
+
+
+@pytest.fixture(scope="module")
+def shares() -> Shares:
+    return share_out(read_visits(VISITS), REPORTED, CORRECTED, ONLY_ASKED)
+
+
+def test_only_the_same_words_as_the_line_are_right() -> None:
+    """A nearly right answer does not count: the loop would then prove nothing."""
+    found = _found("Doctor: And your medicines?\nPatient: I only take iron in the morning.\nDoctor: Good.")
+    assert found is not None
+    assert found.line == "Handover: medications. Told by: patient. Own words: I only take iron in the morning."
+    assert found.is_right(found.line.upper().replace(".", " ."))
+    for wrong in (found.line.replace("iron", "zinc"), f"{found.line} Iron.", ""):
+        assert not found.is_right(wrong)
+
+
+@pytest.mark.parametrize(
+    "dialogue",
+    [
+        "Doctor: Only the doctor speaks here, for all of the visit.",
+        "Doctor: Well?\nPatient: Yes.",
+        "Doctor: Well?\nPatient: I take 20 milligrams of it each morning.",
+        "Doctor: Well?\nPatient: It was removed in two thousand and four.",
+        "Doctor: Well?\nGuest_clinician: He is fine to go home tomorrow morning.",
+        "Doctor: Well?\nPatient: I only take iron in the morning.\n" + "Doctor: And?\n" * 40,
+    ],
+)
+def test_a_dialogue_without_a_certain_line_is_left_out(dialogue: str) -> None:
+    """A line that somebody would have to guess would teach a guess."""
+    assert _found(dialogue) is None
+
+
+def test_the_sample_is_large_enough_and_no_dialogue_is_used_twice(shares: Shares) -> None:
+    """What is asked before and after must not be among what was taught."""
+    handovers = (*shares.corrected, *shares.only_asked)
+    ids = [visit["report_id"] for visit in shares.reported] + [handover.visit_id for handover in handovers]
+    assert (len(shares.reported), len(shares.corrected), len(shares.only_asked)) == (REPORTED, CORRECTED, ONLY_ASKED)
+    assert len(set(ids)) == len(ids)
+    assert len({handover.input for handover in handovers}) == len(handovers)
+    assert "Told by: patient." in shares.only_asked[0].line
+    assert all(handover.line.partition("Own words: ")[2] in handover.input for handover in handovers)
+
+
+def test_the_corrections_are_enough_for_a_training() -> None:
+    """Some of them are tested on. With too few others the loop would wait an hour for a training that never becomes due."""
+    recipe = load_recipe("demo_loop")
+    learned = CORRECTED * (1 - recipe.split.validation_fraction - recipe.split.test_fraction)
+    assert learned >= 1.5 * max(recipe.corrections.minimum_new, recipe.retrain.minimum_new_examples)
