@@ -144,7 +144,9 @@ def _terminal(console: Console, states: StageStates, clock: Callable[[], float])
         ),
         TextColumn("{task.fields[elapsed]}", markup=False, justify="right", table_column=Column(no_wrap=True)),
     )
-    with _Stages(*columns, console=console, expand=True, refresh_per_second=4) as bars:
+    # Rich would show what libraries print above the bars, instead of leaving it to the run's log.
+    options = {"console": console, "expand": True, "refresh_per_second": 4}
+    with _Stages(*columns, **options, redirect_stdout=False, redirect_stderr=False) as bars:
         bars.states, bars.clock = states, clock
         for stage, title in STAGES.items():
             bars.tasks_of[stage] = bars.add_task(

@@ -211,11 +211,12 @@ def _production(ledger: Ledger, live: Deployment) -> ProductionModel:
 
 
 def origin_of(ledger: Ledger, release_id: str) -> Origin:
-    """Whether a release came with the repository, was imported, or was made here."""
+    """Whether a release came with the repository, was imported, or was made here. The demo's recipe makes the shipped release
+    again on many machines: from then on it is their own."""
+    if find_import(ledger, release_id) is None:
+        return "own"
     shipped = shipped_release()
-    if shipped is not None and shipped.release_id == release_id:
-        return "shipped"
-    return "own" if find_import(ledger, release_id) is None else "imported"
+    return "shipped" if shipped is not None and shipped.release_id == release_id else "imported"
 
 
 def _newest_verdict(ledger: Ledger) -> VerdictFigures | None:

@@ -98,6 +98,20 @@ def test_a_terminal_shows_bar_rate_and_time_left_while_a_stage_runs(clock: Clock
     assert "10 of 40 optimiser steps, 30/min, 1 min 00 s left" in written.getvalue()
 
 
+def test_a_terminal_does_not_show_what_libraries_print(
+    clock: Clock, logger: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Dagster warned once for each worker, between the stages."""
+    written = io.StringIO()
+    console = Console(file=written, width=120, force_terminal=True, color_system=None, _environ={"TERM": "xterm"})
+    with stage_lines(console, logger, STAGES, clock):
+        tell(logger, "train", event="STEP_START")
+        print("a library's warning", file=sys.stderr)
+        print("a library's output")
+    assert "a library's" not in written.getvalue()
+    assert capsys.readouterr() == ("a library's output\n", "a library's warning\n")
+
+
 def test_times_of_a_stage_add_up_over_its_steps_and_a_new_step_counts_anew(clock: Clock) -> None:
     states = StageStates(STAGES, clock)
     states.hear("answer", "STEP_START", "")

@@ -14,12 +14,13 @@ from playwright.sync_api import Page, expect
 from fine_tune_assets.core.progress import RunningStep, reports_into, shown_running
 from fine_tune_assets.core.records import Verdict
 from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.core.shipped_release import shipped_release
 from fine_tune_assets.core.stages import STAGES
-from fine_tune_assets.desk.overview import TableCounts, next_step, read_models, read_stages
+from fine_tune_assets.desk.overview import TableCounts, next_step, origin_of, read_models, read_stages
 from fine_tune_assets.engines.running import free_port
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.imported_releases import import_made_now
-from fine_tune_assets.ledger.releases import importing
+from fine_tune_assets.ledger.releases import importing, record_release
 from fine_tune_assets.ledger.schema import sessions
 from fine_tune_assets.ledger.verdicts import record_verdict, sign_hold
 from fine_tune_assets_tests.desk.accessibility import check, look
@@ -79,6 +80,21 @@ def test_the_production_model_names_its_release_its_origin_and_its_verdict(site:
     assert (production.release_id, production.origin, production.is_up) == (release_id, "own", True)
     assert production.verdict is not None
     assert production.verdict.decision == "promote"
+
+
+def test_the_shipped_release_is_ones_own_once_it_was_made_here(site: Site) -> None:
+    """The demo's recipe gives the same bits on many machines: the answer is then the user's own work."""
+    shipped = shipped_release()
+    assert shipped is not None
+    verdict = make_verdict("promote", evidence=evidence(DOCUMENT))
+    made = import_made_now(shipped.release_id, "k" * 64, verdict, (), "An Operator")
+    release = make_release(verdict, shipped.release_id)
+    with importing(site.ledger, release, made):
+        pass
+    assert origin_of(site.ledger, shipped.release_id) == "shipped"
+    record_verdict(site.ledger, verdict)
+    record_release(site.ledger, release)
+    assert origin_of(site.ledger, shipped.release_id) == "own"
 
 
 def test_an_imported_release_says_so_and_shows_the_verdict_that_came_with_it(site: Site) -> None:
