@@ -24,6 +24,7 @@ from fine_tune_assets.engines.processes import (
     ProcessIdentity,
     identify,
     is_alive,
+    is_killed,
     read_identity,
     start_process,
     stop_process,
@@ -191,7 +192,7 @@ def _pid_file(settings: Settings, name: str) -> Path:
 
 def _running(settings: Settings, name: str) -> ProcessIdentity | None:
     identity = read_identity(_pid_file(settings, name))
-    return identity if identity is not None and is_alive(identity) else None
+    return None if identity is None or is_killed(identity) else identity
 
 
 def _is_taken(port: int) -> bool:

@@ -11,6 +11,7 @@ from fine_tune_assets.engines.processes import (
     ProcessIdentity,
     identify,
     is_alive,
+    is_killed,
     read_identity,
     start_process,
     stop_process,
@@ -144,3 +145,24 @@ def test_a_pid_file_that_cant_be_read_names_nobody(tmp_path: Path, content: str)
     assert read_identity(path) is None
     write_identity(path, ProcessIdentity(1, 2))
     assert read_identity(path) == ProcessIdentity(1, 2)
+
+
+def test_a_killed_process_counts_as_gone_before_the_kernel_has_ended_it(tmp_path: Path) -> None:
+    """Else `up` right after a kill takes the dying supervisor for a running one, and starts none."""
+    busy, process = (_start(tmp_path, "while True: pass") for _ in range(2))
+    try:
+        for started in (busy, process):
+            os.sched_setaffinity(started.pid, [min(os.sched_getaffinity(0))])
+        # It runs only when nothing else wants its core, so that it can't end at once.
+        os.sched_setscheduler(process.pid, os.SCHED_IDLE, os.sched_param(0))
+        identity = identify(process.pid)
+        assert identity is not None
+        assert not is_killed(identity)
+        os.kill(process.pid, signal.SIGKILL)
+        assert is_alive(identity)
+        assert is_killed(identity)
+    finally:
+        for started in (busy, process):
+            started.kill()
+            started.wait()
+    assert is_killed(identity)
