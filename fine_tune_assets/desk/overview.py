@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.paths import Layout
@@ -18,7 +19,8 @@ from fine_tune_assets.core.progress import RunningStep, running_steps
 from fine_tune_assets.core.records import CANDIDATE_KEY
 from fine_tune_assets.core.shipped_release import shipped_release
 from fine_tune_assets.core.stages import STAGES
-from fine_tune_assets.desk.verdict_document import Figure, read_document
+from fine_tune_assets.judging.evidence import read_evidence
+from fine_tune_assets.judging.figures import Figure
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import PENDING, Deployment, current_deployments
 from fine_tune_assets.ledger.imported_releases import find_import
@@ -254,7 +256,10 @@ def _figures_of_import(ledger: Ledger, release_id: str) -> VerdictFigures | None
 
 
 def _target_of(evidence: str) -> Figure | None:
-    return next((figure for figure in read_document(evidence).figures if figure.family == "target"), None)
+    try:
+        return read_evidence(evidence).target
+    except ValidationError:  # it was written by another version
+        return None
 
 
 def next_step(stopped: VerdictFigures, ledger: Ledger) -> str:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10
 
-from fine_tune_assets.desk.verdict_document import Bin, Figure
+from fine_tune_assets.judging.evidence import Bar as Bin
+from fine_tune_assets.judging.figures import Figure
 
 WIDTH = 640
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 10, 26
@@ -46,6 +47,18 @@ class Histogram:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """A value with its interval, before it has a place in a plot."""
+
+    label: str
+    value: float
+    low: float | None
+    high: float | None
+    margin: float | None = None
+    outcome: str = ""
+
+
+@dataclass(frozen=True)
 class IntervalRow:
     label: str
     y: float
@@ -63,7 +76,7 @@ class Intervals:
     base: float
     rows: tuple[IntervalRow, ...]
     ticks: tuple[Tick, ...]
-    zero: float | None
+    zero: float
 
 
 @dataclass(frozen=True)
@@ -84,73 +97,65 @@ class _Scale:
 def histogram(*series: Sequence[Bin]) -> Histogram | None:
     """One or two distributions over the same scale, side by side in each bin; None where there is nothing to draw."""
     drawn = [bins for bins in series if bins]
-    highest = max((found.count for bins in drawn for found in bins), default=0)
+    highest = max((count for bins in drawn for _, _, count in bins), default=0)
     if not highest:
         return None
-    low, high = min(b.start for bins in drawn for b in bins), max(b.end for bins in drawn for b in bins)
+    low, high = min(start for bins in drawn for start, _, _ in bins), max(end for bins in drawn for _, end, _ in bins)
     across, base = _Scale(low, high, _LEFT, WIDTH - _RIGHT), _TOP + _PLOT_HEIGHT
     up = _Scale(0, highest, base, _TOP)
     bars = [
-        _bar(across, up, found, place, len(series))
-        for place, bins in enumerate(series)
-        for found in bins
-        if found.count
+        _bar(across, up, found, place, len(series)) for place, bins in enumerate(series) for found in bins if found[2]
     ]
     zero = across(0) if low < 0 < high else None
     return Histogram(base + _BOTTOM, base, tuple(bars), across.ticks(), up.ticks(min(6, highest)), zero)
 
 
 def _bar(across: _Scale, up: _Scale, found: Bin, place: int, of: int) -> Bar:
-    left, right = across(found.start), across(found.end)
+    start, end, count = found
+    left, right = across(start), across(end)
     gap = min(2.0, (right - left) * 0.1)
     width = (right - left - 2 * gap) / of
-    top = up(found.count)
+    top = up(count)
     return Bar(round(left + gap + place * width, 1), top, round(max(width, 0.5), 1), round(up(0) - top, 1), place)
 
 
-def intervals(figures: Sequence[Figure]) -> list[Intervals]:
+def figure_intervals(figures: Sequence[Figure]) -> list[Intervals]:
     """The differences that there are, one picture a unit: points and shares have no scale in common."""
-    drawn = [figure for figure in figures if figure.difference is not None]
-    units = dict.fromkeys(figure.unit for figure in drawn)
-    return [_intervals(unit, [figure for figure in drawn if figure.unit == unit]) for unit in units]
+    by_unit: dict[str, list[Difference]] = {}
+    for one in figures:
+        if one.difference is not None:
+            # A gain has to exceed its margin; a loss may not reach it.
+            margin = -one.margin if one.margin is not None and one.family != "target" else one.margin
+            row = Difference(one.name, one.difference, one.low, one.high, margin, one.outcome)
+            by_unit.setdefault(one.unit, []).append(row)
+    return [intervals(unit, rows) for unit, rows in by_unit.items()]
 
 
-def _intervals(unit: str, figures: Sequence[Figure]) -> Intervals:
-    values = [0.0]
-    for figure in figures:
-        values += [v for v in (figure.difference, figure.low, figure.high, margin_of(figure)) if v is not None]
+def intervals(unit: str, rows: Sequence[Difference]) -> Intervals:
+    values = [0.0, *(v for row in rows for v in (row.value, row.low, row.high, row.margin) if v is not None)]
     low, high = min(values), max(values)
     room = (high - low if high - low > 1e-9 else 1.0) * 0.06
     across = _Scale(low - room, high + room, _LABELS, WIDTH - _RIGHT)
-    rows = tuple(_interval_row(across, figure, place) for place, figure in enumerate(figures))
-    base = _TOP + _ROW * len(figures)
-    return Intervals(unit, base + _BOTTOM, base, rows, across.ticks(), across(0))
+    base = _TOP + _ROW * len(rows)
+    placed = tuple(_interval_row(across, row, place) for place, row in enumerate(rows))
+    return Intervals(unit, base + _BOTTOM, base, placed, across.ticks(), across(0))
 
 
-def _interval_row(across: _Scale, figure: Figure, place: int) -> IntervalRow:
-    assert figure.difference is not None
-    margin = margin_of(figure)
+def _interval_row(across: _Scale, row: Difference, place: int) -> IntervalRow:
     return IntervalRow(
-        label=figure.name if len(figure.name) <= LONGEST_LABEL else f"{figure.name[: LONGEST_LABEL - 1]}…",
+        label=row.label if len(row.label) <= LONGEST_LABEL else f"{row.label[: LONGEST_LABEL - 1]}…",
         y=_TOP + _ROW * place + _ROW / 2,
-        at=across(figure.difference),
-        low=None if figure.low is None else across(figure.low),
-        high=None if figure.high is None else across(figure.high),
-        margin=None if margin is None else across(margin),
-        outcome=figure.outcome,
+        at=across(row.value),
+        low=None if row.low is None else across(row.low),
+        high=None if row.high is None else across(row.high),
+        margin=None if row.margin is None else across(row.margin),
+        outcome=row.outcome,
     )
 
 
-def margin_of(figure: Figure) -> float | None:
-    """The difference that has to be exceeded: a gain on the task itself, elsewhere a loss that is allowed, however its sign."""
-    if figure.margin is None:
-        return None
-    return figure.margin if figure.family == "target" else -abs(figure.margin)
-
-
-def on_scale(value: float, low: float, high: float) -> float:
-    """Where a value of one scale stands in a plot without labels at its left."""
-    return _Scale(low, high, _LEFT, WIDTH - _RIGHT)(min(max(value, low), high))
+def at_correlation(value: float) -> float:
+    """Where a correlation from -1 to 1 stands in a plot without labels at its left."""
+    return _Scale(-1, 1, _LEFT, WIDTH - _RIGHT)(value)
 
 
 def nice_ticks(low: float, high: float, about: int = 6) -> list[tuple[float, str]]:

@@ -4,16 +4,15 @@ Owns the page only. The figures are `corrections`'; they come from counts in the
 """
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 from starlette.responses import JSONResponse, Response
 
 from fine_tune_assets.core.error_kinds import ERROR_KINDS
 from fine_tune_assets.corrections.value import FEWEST, ReleaseValue, value_by_release
-from fine_tune_assets.desk.plots import WIDTH, intervals
+from fine_tune_assets.desk.plots import WIDTH, Difference, intervals
 from fine_tune_assets.desk.rendering import page
-from fine_tune_assets.desk.verdict_document import Figure
 from fine_tune_assets.desk.visits import Visit
 from fine_tune_assets.ledger.correction_counts import answered_by_release, correction_facts
 from fine_tune_assets.ledger.feedback import thumbs_by_release
@@ -27,26 +26,22 @@ SHOWN = 30
 
 
 def show_value(desk: "Desk", visit: Visit) -> Response:
-    rows = _rows(desk)
-    edits = [_as_figure(row) for row in rows[-SHOWN:]]
+    rows = _rows(desk)[-SHOWN:]
+    edits = [Difference(row.release_id[:16], row.edited[1], row.edited[0], row.edited[2]) for row in rows if row.edited]
     return page(
         desk,
         visit,
         "value.html",
-        rows=rows[-SHOWN:][::-1],
+        rows=rows[::-1],
         words=ERROR_KINDS,
         fewest=FEWEST,
         width=WIDTH,
-        plots=intervals([figure for figure in edits if figure is not None]),
+        plot=intervals("share of words", edits) if edits else None,
     )
 
 
 def value_as_json(desk: "Desk", _visit: Visit) -> Response:
-    return JSONResponse({"releases": [_plain(row) for row in _rows(desk)]})
-
-
-def _plain(row: ReleaseValue) -> dict[str, Any]:
-    return asdict(row)
+    return JSONResponse({"releases": [asdict(row) for row in _rows(desk)]})
 
 
 def _rows(desk: "Desk") -> list[ReleaseValue]:
@@ -57,21 +52,9 @@ def _rows(desk: "Desk") -> list[ReleaseValue]:
 
 
 def _edits(desk: "Desk") -> dict[str, float]:
-    """Correction → share of words changed, of those that were scrubbed by a version that counts it."""
+    """Correction → share of words changed, of those that could be compared."""
     path = desk.settings.layout.table("scrubbed_corrections")
-    if not path.is_file() or "edit_fraction" not in pq.read_schema(path).names:
+    if not path.is_file():
         return {}
     rows = pq.read_table(path, columns=["correction_id", "edit_fraction"]).to_pylist()
     return {row["correction_id"]: row["edit_fraction"] for row in rows if row["edit_fraction"] is not None}
-
-
-def _as_figure(row: ReleaseValue) -> Figure | None:
-    """Median and quartiles of the share of words that was changed."""
-    if row.edited is None:
-        return None
-    low, middle, high = row.edited
-    rest = dict.fromkeys(("candidate", "incumbent", "p", "adjusted_p", "items", "needed", "margin"))
-    return Figure(
-        family="edits", name=row.release_id[:16], unit="share of words", difference=middle, low=low, high=high,
-        outcome="", why="", **rest,
-    )  # fmt: skip

@@ -3,18 +3,22 @@
 Owns the pages only. What a verdict says is `judging`'s, what a signature is worth the ledger's: a refusal can't be signed.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
 from starlette.responses import Response
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.missing_grades import why_unsignable
 from fine_tune_assets.core.records import CANDIDATE_KEY
 from fine_tune_assets.desk.errors import not_found
-from fine_tune_assets.desk.plots import WIDTH, histogram, intervals, on_scale
+from fine_tune_assets.desk.plots import WIDTH, at_correlation, figure_intervals, histogram
 from fine_tune_assets.desk.rendering import go_to, page
-from fine_tune_assets.desk.verdict_document import Document, read_document
 from fine_tune_assets.desk.visits import Visit
+from fine_tune_assets.judging.evidence import Evidence, read_evidence
+from fine_tune_assets.judging.figures import Family
 from fine_tune_assets.ledger.errors import LedgerError
 from fine_tune_assets.ledger.verdict_documents import require_document
 from fine_tune_assets.ledger.verdict_records import VerdictRecord, find_verdict, verdict_lines
@@ -26,6 +30,14 @@ if TYPE_CHECKING:
 PAGE_LINES = 50
 LONGEST_REASON = 2000
 """Characters."""
+FAMILIES: Mapping[Family, str] = {
+    "target": "The task itself",
+    "abilities": "General abilities",
+    "safety": "Safety",
+    "checks": "Clinical checks",
+    "subgroups": "Subgroups",
+    "robustness": "Robustness",
+}
 MEANING = "I have read every reason and figure above, and take the responsibility for letting this candidate serve."
 
 
@@ -67,7 +79,10 @@ def _verdict_page(desk: "Desk", visit: Visit, refusal: str = "", status: int = 2
     found = find_verdict(desk.ledger, visit.path("verdict_id"))
     if found is None:
         raise not_found()
-    document = read_document(found.verdict.evidence)
+    try:
+        document = read_evidence(found.verdict.evidence)
+    except ValidationError:  # the page says that this version can't read it
+        document = None
     return page(
         desk,
         visit,
@@ -76,7 +91,7 @@ def _verdict_page(desk: "Desk", visit: Visit, refusal: str = "", status: int = 2
         record=found,
         verdict=found.verdict,
         document=document,
-        plots=_plots(document),
+        **({} if document is None else _shown(document)),
         closed=_why_closed(desk, found),
         may_sign=_may_sign(visit, found),
         unsignable=found.verdict.decision == "hold" and bool(why_unsignable(found.verdict.evidence)),
@@ -87,20 +102,31 @@ def _verdict_page(desk: "Desk", visit: Visit, refusal: str = "", status: int = 2
     )
 
 
-def _plots(document: Document) -> dict[str, object]:
-    """What the templates draw; None or empty where there is nothing to draw."""
-    judge, abilities = document.judge, [figure for figure in document.figures if figure.family == "abilities"]
-    others = [figure for figure in document.figures if figure.family != "abilities"]
-    return {
+def _shown(document: Evidence) -> dict[str, Any]:
+    """What the template shows of a document besides its own fields; a plot is None or empty where there is nothing to draw."""
+    judge, grades = document.judge, document.distributions
+    plots = {
         "width": WIDTH,
-        "grades": histogram(document.candidate_grades, document.incumbent_grades),
-        "differences": histogram(document.differences),
-        "intervals": intervals(others),
-        "forgetting": intervals(abilities),
-        "agreement": None if judge.agreement is None else on_scale(judge.agreement, -1, 1),
-        "floor": None if judge.floor is None else on_scale(judge.floor, -1, 1),
-        "scale": [(on_scale(value, -1, 1), f"{value:g}") for value in (-1, -0.5, 0, 0.5, 1)],
+        "grades": histogram(grades.candidate, grades.incumbent),
+        "differences": histogram(grades.differences),
+        "intervals": figure_intervals([figure for figure in document.figures if figure.family != "abilities"]),
+        "forgetting": figure_intervals(document.of("abilities")),
+        "agreement": None if judge.agreement is None else at_correlation(judge.agreement),
+        "floor": at_correlation(judge.floor),
+        "scale": [(at_correlation(value), f"{value:g}") for value in (-1, -0.5, 0, 0.5, 1)],
     }
+    families = groupby(document.figures, key=lambda figure: figure.family)
+    return {
+        "plots": plots,
+        "families": [(FAMILIES[name], list(figures)) for name, figures in families],
+        "thresholds": {name: _in_words(value) for name, value in document.gate.items()},
+    }
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {inner}" for name, inner in value.items()) or "none"
+    return (", ".join(map(str, value)) or "none") if isinstance(value, list) else str(value)
 
 
 def _why_closed(desk: "Desk", found: VerdictRecord) -> str:

@@ -7,7 +7,7 @@ from it (see verdicts.py).
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import pyarrow as pa
@@ -41,10 +41,10 @@ class JudgeStanding:
     floor: float
     licensed: bool
     why_not: str
-    cannot_see: str = ""
-    """In plain words; empty in documents of before."""
-    labelled_sets: Mapping[str, str] = field(default_factory=dict)
-    """Name → fingerprint of the answers that its licences rest on; absent in documents of before."""
+    cannot_see: str
+    """In plain words."""
+    labelled_sets: Mapping[str, str]
+    """Name → fingerprint of the answers that its licences rest on."""
 
 
 @dataclass(frozen=True)
@@ -112,10 +112,10 @@ class Evidence:
     distributions: Distributions
     fingerprints: Mapping[str, str]
     """Of everything that it rests on."""
-    preferences: Preferences | None = None
-    """Informs, and no rule reads it; None in documents of before."""
-    on_peoples_scale: MappedMeans | None = None
-    """The same; None too where the judge has no licence, and so no map."""
+    preferences: Preferences
+    """Informs, and no rule reads it."""
+    on_peoples_scale: MappedMeans | None
+    """The same; None where the judge has no licence, and so no map."""
 
     def of(self, family: Family) -> tuple[Figure, ...]:
         return tuple(figure for figure in self.figures if figure.family == family)
@@ -280,6 +280,9 @@ def bars(values: Sequence[float], lowest: float, highest: float) -> tuple[Bar, .
     return tuple((lowest + BAR * i, lowest + BAR * (i + 1), count) for i, count in enumerate(counts))
 
 
+_DOCUMENT = TypeAdapter(Evidence)
+
+
 def evidence_json(evidence: Evidence) -> str:
     """The document as canonical JSON. Raises ValueError for a number that is none."""
     values: Mapping[str, Any] = asdict(evidence)
@@ -288,7 +291,7 @@ def evidence_json(evidence: Evidence) -> str:
 
 def read_evidence(text: str) -> Evidence:
     """The evidence of a document. Raises ValueError if it is none."""
-    return TypeAdapter(Evidence).validate_json(text)
+    return _DOCUMENT.validate_json(text)
 
 
 def gate_of(evidence: Evidence) -> GateSettings:

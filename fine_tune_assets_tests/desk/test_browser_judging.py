@@ -10,12 +10,12 @@ from fine_tune_assets.ledger.verdicts import record_verdict, signers_of
 from fine_tune_assets_tests.desk.accessibility import check, look
 from fine_tune_assets_tests.desk.conftest import Site, sign_in_at
 from fine_tune_assets_tests.desk.judged import judge_the_drafts
-from fine_tune_assets_tests.desk.verdict_documents import DOCUMENT, FORMER, evidence
+from fine_tune_assets_tests.desk.verdict_documents import DOCUMENT, evidence
 from fine_tune_assets_tests.ledger.made import make_verdict
 
 __all__ = ["look"]
 HOLD = make_verdict("hold", evidence=evidence(DOCUMENT), reasons=("Not enough evidence: 180 examples, 240 needed.",))
-OLD = make_verdict("refuse", evidence=evidence(FORMER), adapter_id="adapter-0", reasons=("Forgets copa.",))
+OLD = make_verdict("refuse", evidence=evidence({}), adapter_id="adapter-0", reasons=("Forgets copa.",))
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from fine_tune_assets.core.records import Verdict
 from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.verdicts import record_verdict, require_promotion, signers_of
 from fine_tune_assets_tests.desk.conftest import Site, Visitor
-from fine_tune_assets_tests.desk.verdict_documents import DOCUMENT, FORMER, evidence
+from fine_tune_assets_tests.desk.verdict_documents import DOCUMENT, evidence
 from fine_tune_assets_tests.ledger.made import FINGERPRINTS, make_verdict
 
 REASON = "Read fifty answers by hand; the loss on copa does not matter for a discharge letter."
@@ -90,17 +90,16 @@ def test_the_plots_are_whole_pictures_with_words_and_without_style_or_script(sit
     assert not re.search(r"\sstyle=|<style|<script(?! src=)", shown.text)
 
 
-def test_a_verdict_of_before_and_one_without_a_document_are_shown_too(site: Site) -> None:
-    """A ledger of years holds them, and an auditor asks for just those."""
+def test_a_verdict_whose_document_can_not_be_read_is_shown_with_its_reasons(site: Site) -> None:
+    """An auditor still learns what was decided and why; no figure is made up."""
     auditor = enter(site, "Auditor")
-    for number, document in enumerate((FORMER, {"gain": 1.0}, {}, [], {"figures": [{}]}, None)):
+    for number, document in enumerate(({}, [], None, DOCUMENT | {"figures": [{}]})):
         verdict = record(site, document=document, reasons=("Measured then.",), adapter_id=f"adapter-{number}")
         shown = auditor.get(f"/verdicts/{verdict.verdict_id}")
         assert shown.status_code == 200, document
         assert "Measured then." in shown.text
-        if document == FORMER:
-            assert "(0.48 to 1.23)" in shown.text
-            assert "-0.040" in shown.text
+        assert "another version wrote it" in shown.text
+        assert '<svg class="plot"' not in shown.text
 
 
 def test_an_approver_signs_a_hold_with_a_reason_and_the_gate_is_open(site: Site) -> None:

@@ -1,4 +1,4 @@
-"""Documents of verdicts for the desk's tests, in the present form and in the one of before. Figures are made up."""
+"""The document of a verdict for the desk's tests. Figures are made up."""
 
 import json
 from typing import Any
@@ -37,6 +37,7 @@ DOCUMENT: dict[str, Any] = {
         "licensed": True,
         "why_not": "",
         "cannot_see": "It can't see what was made up.",
+        "labelled_sets": {"rated_summaries": "labelled-1"},
     },
     "on_peoples_scale": {"candidate": 6.31, "incumbent": 5.92, "labelled_sets": ["rated_summaries"]},
     "gate": {
@@ -48,7 +49,9 @@ DOCUMENT: dict[str, Any] = {
     "figures": FIGURES,
     "expected": [["target", "grade"]],
     "missing_grades": 2,
-    "power": {"examples": 180, "needed": 240, "detectable": 0.35},
+    "power": {
+        "examples": 180, "patients": 90, "needed": 240, "detectable": 0.35, "gain": 0.3, "intra_patient_correlation": None,
+    },
     "distributions": {
         "candidate": [[1, 4, 12], [4, 7, 60], [7, 10, 108]],
         "incumbent": [[1, 4, 20], [4, 7, 90], [7, 10, 70]],
@@ -58,25 +61,8 @@ DOCUMENT: dict[str, Any] = {
         "pairs": 178, "missing": 2, "better": 96, "equal": 22, "worse": 60, "share": 0.601, "low": 0.53, "high": 0.67,
         "consistent": 0.84, "why": "",
     },
-    "fingerprints": {"judge_scores": "scores-1", "judge_agreement": "agreement-1"},
+    "fingerprints": {"recipe": "recipe-1", "judge_scores": "scores-1", "judge_agreement": "agreement-1"},
 }  # fmt: skip
-FORMER: dict[str, Any] = {
-    "adapter_id": "adapter-1",
-    "base_fingerprint": "base-1",
-    "instruction_set_fingerprint": "set-1",
-    "recipe_fingerprint": "recipe-1",
-    "incumbent": "base-1",
-    "judge_version": "judge-0",
-    "judge_agreement": 0.47,
-    "agreement_floor": 0.4,
-    "gate": {"minimum_gain": 0.0, "maximum_ability_loss": 0.2},
-    "examples": 89,
-    "missing_grades": 1,
-    "candidate_score": 5.31,
-    "incumbent_score": 4.47,
-    "gain": {"value": 0.84, "low": 0.48, "high": 1.23},
-    "abilities": [["copa", 0.72, 0.68], ["pubmedqa", 0.5, 0.52]],
-}
 
 
 def evidence(document: Any) -> str:

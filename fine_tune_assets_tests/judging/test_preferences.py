@@ -81,13 +81,11 @@ def test_it_is_said_in_words() -> None:
 def test_no_preference_opens_or_closes_the_gate(preference: float | None) -> None:
     """Nobody measured whether people agree with these choices: the licence is for grades."""
     found = evidence(replace(GOOD_TABLES, judge_scores=_asked([preference] * 60)))
-    assert found.preferences is not None
     assert found.preferences.share == preference
     assert decide(found, GATE) == decide(evidence(), GATE)
     assert decide(found, GATE).decision == "promote"
 
 
-def test_it_is_in_the_document_and_documents_of_before_are_still_read() -> None:
+def test_it_is_in_the_document() -> None:
     found = evidence(replace(GOOD_TABLES, judge_scores=_asked([0.9] * 60)))
     assert read_evidence(evidence_json(found)).preferences == found.preferences
-    assert read_evidence(evidence_json(replace(found, preferences=None))).preferences is None

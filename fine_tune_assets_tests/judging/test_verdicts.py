@@ -338,16 +338,6 @@ def test_the_document_says_what_the_judge_can_not_see() -> None:
     assert "hallucination" in evidence().judge.cannot_see
 
 
-def test_a_document_of_before_is_read_and_decided_as_it_was() -> None:
-    """It has neither what the judge can't see nor what its licence rests on."""
-    made = evidence()
-    document = json.loads(evidence_json(made))
-    del document["on_peoples_scale"], document["judge"]["cannot_see"], document["judge"]["labelled_sets"]
-    again = read_evidence(json.dumps(document))
-    assert (again.judge.cannot_see, again.judge.labelled_sets, again.on_peoples_scale) == ("", {}, None)
-    assert decide(again, gate_of(again)) == decide(made, GATE)
-
-
 def _with_map(knots: list[list[float]], spearman: float = 0.5) -> Any:
     row = agreement(spearman).to_pylist()[0]
     scores = [{**row, "task": "summary"} for row in GOOD_TABLES.judge_scores.to_pylist()]
