@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from starlette.responses import Response
+
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.loopback import LOOPBACK_HOSTS, require_loopback
 from fine_tune_assets.core.settings import Settings
@@ -25,6 +27,12 @@ class Addresses:
     def cookie(self, name: str) -> str:
         """`__Host-`: the browser refuses it from a subdomain, without TLS, or for another path."""
         return f"__Host-desk-{name}" if self.is_https else f"desk-{name}-{self.suffix}"
+
+    def set_cookie(self, response: Response, name: str, value: str, max_age: int | None = None) -> None:
+        response.set_cookie(self.cookie(name), value, max_age, secure=self.is_https, httponly=True, samesite="lax")
+
+    def delete_cookie(self, response: Response, name: str) -> None:
+        response.delete_cookie(self.cookie(name), secure=self.is_https, httponly=True, samesite="lax")
 
     def is_ours(self, host: str) -> bool:
         return host.lower() in self.hosts

@@ -22,12 +22,11 @@ from fine_tune_assets.core.quiet_asgi import without_messages
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.desk.application import Desk, open_desk
 from fine_tune_assets.desk.errors import PageError, ledger_away, not_found, unexpected
-from fine_tune_assets.desk.forms import Form, read_form
 from fine_tune_assets.desk.headers import Headers
 from fine_tune_assets.desk.rendering import THEME_COOKIE, bare_page, page
 from fine_tune_assets.desk.routes import ROUTES, Route
 from fine_tune_assets.desk.sign_in_pages import ask_to_send_again
-from fine_tune_assets.desk.visits import SAFE_METHODS, answer, visit_of
+from fine_tune_assets.desk.visits import SAFE_METHODS, Form, answer, read_form, visit_of
 
 SWITCH_SECONDS = 0.0005
 """How long a thread may keep Python to itself while another one waits. A page asks the ledger a dozen times, and after each

@@ -11,15 +11,14 @@ from jinja2 import Environment
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.desk.addresses import Addresses, read_addresses
-from fine_tune_assets.desk.agreement_figures import AgreementFigures
-from fine_tune_assets.desk.chain_checks import ChainChecks
+from fine_tune_assets.desk.agreement_pages import AgreementFigures
+from fine_tune_assets.desk.audit_pages import ChainChecks
 from fine_tune_assets.desk.gateway_client import GatewayClient
-from fine_tune_assets.desk.gateway_key import bring_up_to_date
 from fine_tune_assets.desk.judged_answers import JudgedAnswers
-from fine_tune_assets.desk.link_pages import WrongLinks
 from fine_tune_assets.desk.oidc import Provider, read_provider
 from fine_tune_assets.desk.overview import TableCounts
 from fine_tune_assets.desk.rendering import make_environment
+from fine_tune_assets.desk.sign_in_pages import WrongLinks
 from fine_tune_assets.desk.texts import Texts
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME, derive_key
@@ -76,7 +75,6 @@ def open_desk(settings: Settings) -> Desk:
     """Raises SettingsError, LedgerError."""
     addresses, provider = read_addresses(settings), read_provider(settings)
     key, ledger = read_or_create_key(settings.layout.keys, KEY_NAME), open_ledger(settings.database_url)
-    bring_up_to_date(ledger)
     known_sets = KnownSets(settings.layout.instruction_sets)
     limits = SessionLimits(timedelta(minutes=settings.desk_idle_minutes), timedelta(hours=settings.desk_session_hours))
     return Desk(

@@ -21,7 +21,7 @@ _NOTHING = NotBatches((), 0)
 
 
 def show_arrivals(desk: "Desk", visit: Visit) -> Response:
-    first = _first(visit)
+    first = visit.number("first") or 0
     try:
         arrivals = desk.arrivals.latest()
         waiting, beside = desk.arrivals.waiting(), desk.arrivals.beside()
@@ -44,7 +44,7 @@ def show_arrivals(desk: "Desk", visit: Visit) -> Response:
 
 
 def show_batch(desk: "Desk", visit: Visit) -> Response:
-    first, name = _first(visit), visit.path("batch")
+    first, name = visit.number("first") or 0, visit.path("batch")
     try:
         batch = next((batch for batch in desk.arrivals.latest().batches if batch.name == name), None)
         if batch is None:
@@ -61,11 +61,6 @@ def show_batch(desk: "Desk", visit: Visit) -> Response:
         next_first=first + PAGE_LINES if len(refused) > first + PAGE_LINES else 0,
         first=first,
     )
-
-
-def _first(visit: Visit) -> int:
-    asked = visit.query("first")
-    return int(asked) if asked.isdecimal() and len(asked) < 8 else 0
 
 
 def _later(error: ArrivalsError) -> PageError:

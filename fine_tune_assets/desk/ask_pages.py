@@ -56,22 +56,38 @@ class Later(Response):
         await (await self._make())(scope, receive, send)
 
 
-def show_ask(desk: "Desk", visit: Visit) -> Response:
-    return _ask_page(desk, visit)
+def show_ask(
+    desk: "Desk", visit: Visit, exchange: Mapping[str, Any] | None = None, refusal: str = "", status: int = 200
+) -> Response:
+    own = {"asked": None, "answered": None, "marks": [], "release_id": "", "key": "", **(exchange or {})}
+    typed = "" if exchange else visit.form.text("question")
+    return page(
+        desk,
+        visit,
+        "ask.html",
+        status=status,
+        tasks=_tasks(desk),
+        question=typed,
+        task=visit.form.text("task"),
+        ask_refusal=refusal,
+        labels=sorted(visit.who.labels),
+        part="",
+        **_around() | own,
+    )
 
 
 def answer_question(desk: "Desk", visit: Visit) -> Response:
     """For browsers without scripts: the page again, once the answer is whole."""
     asked = _asked(desk, visit)
     if asked is None:
-        return _ask_page(desk, visit, refusal=_NOTHING_ASKED, status=400)
+        return show_ask(desk, visit, refusal=_NOTHING_ASKED, status=400)
 
     async def make() -> Response:
         try:
             parts = [part async for part in desk.gateway.ask(asked.content, visit.who)]
         except GatewayRefusedError as error:
-            return await run_in_threadpool(_ask_page, desk, visit, refusal=error.message, status=error.status)
-        return await run_in_threadpool(_ask_page, desk, visit, exchange=_exchange(asked, parts[-1]))
+            return await run_in_threadpool(show_ask, desk, visit, refusal=error.message, status=error.status)
+        return await run_in_threadpool(show_ask, desk, visit, exchange=_exchange(asked, parts[-1]))
 
     return Later(make)
 
@@ -106,9 +122,8 @@ def correct_answer(desk: "Desk", visit: Visit) -> Response:
     body: dict[str, Any] = {name: form.text(name) for name in (*texts, "error_kind", "severity")}
     if not body["corrected_answer"].strip() or body["error_kind"] not in KINDS or body["severity"] not in SEVERITIES:
         return _part(desk, visit, "exchange_correct.html", 400, {"refusal": _NOT_CHOSEN})
-    seconds = form.text("seconds_spent")
-    if seconds.isdecimal() and len(seconds) < 6:
-        body["seconds_spent"] = min(int(seconds), 86_400)
+    if (seconds := form.number("seconds_spent")) is not None:
+        body["seconds_spent"] = min(seconds, 86_400)
     if passages := form.text("passages").split():
         body |= {"knowledge_index": form.text("knowledge_index"), "passages": passages}
 
@@ -189,26 +204,6 @@ def _around() -> dict[str, Any]:
     typed = dict.fromkeys(_TYPED, "")
     said = {"kept": "", "are_passages_gone": False, "rated": "", "refusal": "", "typed": typed}
     return {"kinds": KINDS, "severities": SEVERITIES, "knowledge_index": "", "passages": "", **said}
-
-
-def _ask_page(
-    desk: "Desk", visit: Visit, exchange: Mapping[str, Any] | None = None, refusal: str = "", status: int = 200
-) -> Response:
-    own = {"asked": None, "answered": None, "marks": [], "release_id": "", "key": "", **(exchange or {})}
-    typed = "" if exchange else visit.form.text("question")
-    return page(
-        desk,
-        visit,
-        "ask.html",
-        status=status,
-        tasks=_tasks(desk),
-        question=typed,
-        task=visit.form.text("task"),
-        ask_refusal=refusal,
-        labels=sorted(visit.who.labels),
-        part="",
-        **_around() | own,
-    )
 
 
 def _part(desk: "Desk", visit: Visit, template: str, status: int, said: Mapping[str, Any]) -> Response:

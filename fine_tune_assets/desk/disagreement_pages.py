@@ -23,17 +23,16 @@ from fine_tune_assets.core.people import is_same_person
 from fine_tune_assets.desk.errors import not_found
 from fine_tune_assets.desk.item_pages import Opened, against_draft, find_opened, take, to_look_at
 from fine_tune_assets.desk.marked_text import DiffPiece, Piece, with_slots, with_spans, word_diff
-from fine_tune_assets.desk.queue_filter import QueueQuery
-from fine_tune_assets.desk.queue_pages import find_next
+from fine_tune_assets.desk.queue_pages import PAGE_ITEMS, QueueQuery, find_next, list_shown
 from fine_tune_assets.desk.rendering import go_to, page
 from fine_tune_assets.desk.visits import Visit
-from fine_tune_assets.ledger.review_items import AssignedError, find_item, list_items
+from fine_tune_assets.ledger.review_items import AssignedError, find_item
 from fine_tune_assets.ledger.review_rows import QueueFilter
 
 if TYPE_CHECKING:
     from fine_tune_assets.desk.application import Desk
 
-PAGE_ITEMS = 50
+_OPEN = QueueFilter(state="disagreement")
 _OWN, _REJECT = "own", "reject"
 """What an adjudicator chooses, besides one of the two outputs by its number."""
 
@@ -49,13 +48,10 @@ class Side:
 
 
 def show_disagreements(desk: "Desk", visit: Visit) -> Response:
-    held, after = desk.held_back.example_ids(), visit.query("after") or None
-    query = QueueFilter(state="disagreement")
-    limit = PAGE_ITEMS + 1 + len(held)
-    found = list_items(desk.ledger, query, viewer=visit.who.name, limit=limit, after=after)
-    rows = [item for item in found if item.example_id not in held]
+    after = visit.query("after")
+    rows = list_shown(desk, visit, _OPEN, after)
     more = f"/disagreements?after={rows[PAGE_ITEMS - 1].example_id}" if len(rows) > PAGE_ITEMS else ""
-    return page(desk, visit, "disagreements.html", rows=rows[:PAGE_ITEMS], more=more, is_paged=after is not None)
+    return page(desk, visit, "disagreements.html", rows=rows[:PAGE_ITEMS], more=more, is_paged=bool(after))
 
 
 def show_disagreement(desk: "Desk", visit: Visit) -> Response:
@@ -64,9 +60,7 @@ def show_disagreement(desk: "Desk", visit: Visit) -> Response:
 
 def open_next_disagreement(desk: "Desk", visit: Visit) -> Response:
     """Lead to the next one that this person may settle and nobody else has; to the list if there is none."""
-    query, after = QueueFilter(state="disagreement"), visit.query("after")
-    item = find_next(desk, visit, query, after) or (find_next(desk, visit, query, "") if after else None)
-    said = visit.query("said")
+    item, said = find_next(desk, visit, _OPEN), visit.query("said")
     if item is None:
         return go_to(f"/disagreements?{urlencode({'said': said or 'done'})}")
     path = f"/disagreements/{quote(item.example_id, safe='')}"
@@ -75,13 +69,13 @@ def open_next_disagreement(desk: "Desk", visit: Visit) -> Response:
 
 def settle(desk: "Desk", visit: Visit) -> Response:
     opened, form = find_opened(desk, visit), visit.form
-    choice, version = form.text("choice"), form.text("version")
+    choice, version = form.text("choice"), form.number("version")
     decision = "reject" if choice == _REJECT else "approve"
     try:
         adjudicate(
             desk.ledger,
             opened.draft,
-            version=int(version) if version.isdecimal() and len(version) < 10 else -1,
+            version=-1 if version is None else version,
             reviewer=visit.who.name,
             decision=decision,
             output=None if decision == "reject" else _chosen_output(desk, visit, opened, choice),

@@ -1,14 +1,20 @@
 """Asks the gateway in the name of whoever is signed in: answers as they come, corrections and thumbs.
 
-Owns the HTTP. The desk never asks an engine, so that every answer passes the gateway's limits, its log and its checks. Nothing of
-what is asked or answered is kept or logged here.
+Owns the HTTP and the desk's own key, which is made at first use and lies in the keys folder for this user alone. With it the desk
+may ask and correct in the name of whoever is signed in, with the labels that they have, and nothing else. The desk never asks an
+engine, so that every answer passes the gateway's limits, its log and its checks. Nothing of what is asked or answered is kept or
+logged here.
 """
 
 import json
 import ssl
+import time
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -17,12 +23,18 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from fine_tune_assets.core.errors import FineTuneError, SettingsError
+from fine_tune_assets.core.keys import create_private_file, read_private_file
 from fine_tune_assets.core.loopback import LOOPBACK_HOSTS
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.desk.gateway_key import desk_key
+from fine_tune_assets.ledger.api_keys import create_key, list_keys, rotate_key
 from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.errors import LedgerError
 from fine_tune_assets.ledger.sessions import Session
 
+KEY_FILE = "desk-gateway.key"
+NAME = "desk"
+SCOPES = ("chat", "correct", "act_for", "act_for_any_label")
+_WAIT_SECONDS = 2.0
 _NEXT_SECONDS = 60.0
 """Beyond what the gateway itself waits for an engine."""
 _AWAY = "The gateway can't be reached. Ask again in a moment; tell an operator if it stays so."
@@ -187,3 +199,32 @@ def _refusal(reply: httpx.Response) -> GatewayRefusedError:
     except (ValueError, KeyError, TypeError):
         message = f"The gateway failed (HTTP {reply.status_code})."
     return GatewayRefusedError(reply.status_code, message)
+
+
+def desk_key(ledger: Ledger, folder: Path) -> str:
+    """The key. Raises SettingsError if others can read its file, LedgerError if the ledger holds another key of its name."""
+    path = folder / KEY_FILE
+    if not path.is_file():
+        with suppress(LedgerError):  # another process of the desk was quicker
+            create_private_file(path, create_key(ledger, NAME, SCOPES, by=NAME).secret.encode())
+        _wait_for(path)
+    if not path.is_file():
+        create_private_file(path, _made_anew(ledger).encode())
+    return read_private_file(path).decode().strip()
+
+
+def _wait_for(path: Path) -> None:
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while not path.is_file() and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def _made_anew(ledger: Ledger) -> str:
+    """The file is lost: the key that is there gets another secret, and the lost one opens nothing any more."""
+    own = next((key for key in list_keys(ledger) if key.name == NAME and key.revoked_at is None), None)
+    if own is None or set(own.scopes) != set(SCOPES):
+        raise LedgerError(
+            f"The desk needs a gateway key named {NAME} with the scopes {', '.join(SCOPES)}, and there is another one of that "
+            "name. Revoke it: `fine-tune keys list`, then `fine-tune keys revoke ID`."
+        )
+    return rotate_key(ledger, own.key_id, timedelta(0), by=NAME).secret

@@ -1,16 +1,17 @@
-"""One item: the report beside the output, what to look at, and what was changed.
+"""One item: the report beside the output, what to look at, what was changed, and what would be signed.
 
-Owns what is shown to whom, and that an item which is opened is its reviewer's for a while. Deciding is in
-`deciding_pages`.
+Owns what is shown to whom, and that an item which is opened is its reviewer's for a while. Deciding is in `decision_pages`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
 from fine_tune_assets.approval.checking import flags_of_repair
-from fine_tune_assets.approval.flags import flag_spans, sentence_spans
+from fine_tune_assets.approval.dropped_reports import contradiction_with
+from fine_tune_assets.approval.flags import flag_spans, kind_of, sentence_spans
 from fine_tune_assets.approval.reviewing import (
     MEANINGS,
     REASON_CODES,
@@ -20,13 +21,21 @@ from fine_tune_assets.approval.reviewing import (
     output_to_review,
     reviews_blind,
 )
+from fine_tune_assets.approval.signing import Word, approved_content, completed
+from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.people import is_same_person
-from fine_tune_assets.desk.dropped_copies import dropped_copies
 from fine_tune_assets.desk.errors import PageError, not_found
-from fine_tune_assets.desk.marked_text import IN_SENTENCE, DiffPiece, with_marks, with_slots, with_spans, word_diff
-from fine_tune_assets.desk.queue_filter import STATES, query_of_visit
+from fine_tune_assets.desk.marked_text import (
+    IN_SENTENCE,
+    DiffPiece,
+    Piece,
+    with_marks,
+    with_slots,
+    with_spans,
+    word_diff,
+)
+from fine_tune_assets.desk.queue_pages import STATES, query_of_visit
 from fine_tune_assets.desk.rendering import page
-from fine_tune_assets.desk.signing import signing_of
 from fine_tune_assets.desk.visits import Visit
 from fine_tune_assets.ledger.review_items import REVIEW_STATES, AssignedError, claim, find_item
 from fine_tune_assets.ledger.review_rows import ReviewItem
@@ -43,6 +52,56 @@ _NOT_CHECKED = (
 
 
 @dataclass(frozen=True)
+class Signing:
+    """An approval before it is signed."""
+
+    text: str
+    fingerprint: str
+    """Of instruction, input and this text."""
+    is_repaired: bool
+
+    @property
+    def meaning_key(self) -> str:
+        return "approve_repaired" if self.is_repaired else "approve"
+
+    @property
+    def meaning(self) -> str:
+        return MEANINGS[self.meaning_key]
+
+
+def signing_of(draft: Mapping[str, Any], output: str, reviewer: str) -> Signing:
+    """What is recorded if `reviewer` approves this output of the draft. Raises ReviewError where nothing can be."""
+    word = completed(Word(reviewer, "review", "approve", output, "", "", ""), draft)
+    fingerprint = approved_content(word, draft)
+    assert fingerprint is not None
+    return Signing(draft["output"] if word.output is None else word.output, fingerprint, word.output is not None)
+
+
+@dataclass(frozen=True)
+class DroppedCopy:
+    number: str
+    """As the flag says it."""
+    pieces: list[Piece] | None
+    """None while it is held back, or was removed since."""
+
+
+def dropped_copies(desk: "Desk", draft: dict[str, Any]) -> list[DroppedCopy]:
+    """In the order of the flags."""
+    flags = [flag for flag in draft["flags"] if kind_of(flag) == "contradiction"]
+    if not flags:
+        return []
+    ids = {
+        contradiction_with(found): (short(found), i) for found, i in desk.texts.dropped_for(draft["report_id"]).items()
+    }
+    return [DroppedCopy(number, _pieces(desk, report_id)) for number, report_id in (ids[f] for f in flags if f in ids)]
+
+
+def _pieces(desk: "Desk", report_id: str) -> list[Piece] | None:
+    found = desk.texts.tagged_of_patient(report_id)
+    return None if found is None or desk.held_back.holds(*found) else with_slots(found[1])
+
+
+@dataclass(frozen=True)
 class Opened:
     """An item with its texts, as this visit may see it."""
 
@@ -51,13 +110,21 @@ class Opened:
     author: str | None
 
 
-def show_item(desk: "Desk", visit: Visit) -> Response:
-    return _item_page(desk, visit, typed=None)
+def show_item(desk: "Desk", visit: Visit, typed: str | None = None) -> Response:
+    opened = find_opened(desk, visit)
+    try:
+        return open_item(desk, visit, opened, typed=typed)
+    except AssignedError:
+        item = find_item(desk.ledger, opened.item.example_id)
+        if item is None:
+            raise not_found() from None
+        query = query_of_visit(visit)
+        return page(desk, visit, "taken.html", status=409, item=item, query=query, typed=visit.form.text("output"))
 
 
 def open_with_text(desk: "Desk", visit: Visit) -> Response:
     """The item as it is now, with what was typed before: nobody types it twice."""
-    return _item_page(desk, visit, typed=visit.form.text("output"))
+    return show_item(desk, visit, typed=visit.form.text("output"))
 
 
 def show_diff(desk: "Desk", visit: Visit) -> Response:
@@ -133,38 +200,15 @@ def _keep(desk: "Desk", visit: Visit, opened: Opened) -> None:
         raise PageError(409, "Somebody else has it", str(error)) from None
 
 
-def _item_page(desk: "Desk", visit: Visit, typed: str | None) -> Response:
-    opened = find_opened(desk, visit)
-    try:
-        return open_item(desk, visit, opened, typed=typed)
-    except AssignedError:
-        return _taken_page(desk, visit, opened)
-
-
 def open_item(
     desk: "Desk", visit: Visit, opened: Opened, *, typed: str | None, refusal: str = "", status: int = 200
 ) -> Response:
     """The item to decide on, which is then this reviewer's; only to read where they may not. Raises AssignedError."""
-    own = _own_words(desk, visit, opened)
-    closed = _why_closed(visit, opened, own)
+    lines = history(desk.ledger, opened.item.example_id, viewer=visit.who.name, may_see_all=False)
+    own = [x for x in lines if is_same_person(x.reviewer, visit.who.name) and x.revoked_at is None]
+    closed, draft, rules = _why_closed(visit, opened, own), opened.draft, desk.rules()
     item = opened.item if closed else take(desk, visit, opened)
-    shown = Opened(item, opened.draft, opened.author)
-    return _render_item(desk, visit, shown, typed=typed, closed=closed, own=own, refusal=refusal, status=status)
-
-
-def _render_item(
-    desk: "Desk",
-    visit: Visit,
-    opened: Opened,
-    *,
-    typed: str | None,
-    closed: str,
-    own: list[DecisionLine],
-    refusal: str,
-    status: int,
-) -> Response:
-    draft = opened.draft
-    shown = output_to_review(desk.ledger, draft, desk.rules())
+    shown = output_to_review(desk.ledger, draft, rules)
     output = shown if typed is None else typed
     report = desk.texts.tagged_report(draft["report_id"])
     flags, spans = to_look_at(draft, shown)
@@ -174,7 +218,7 @@ def _render_item(
         visit,
         "item.html",
         status=status,
-        item=opened.item,
+        item=item,
         draft=draft,
         output=output,
         flags=flags,
@@ -193,17 +237,12 @@ def _render_item(
         meanings=MEANINGS,
         kinds=KINDS,
         states=STATES,
-        is_blind=reviews_blind(desk.rules()),
+        is_blind=reviews_blind(rules),
         report_number=desk.texts.report_number(draft["report_id"]),
         shown=shown,
         typed=typed or "",
         **_signing(draft, output, visit),
     )
-
-
-def _own_words(desk: "Desk", visit: Visit, opened: Opened) -> list[DecisionLine]:
-    lines = history(desk.ledger, opened.item.example_id, viewer=visit.who.name, may_see_all=False)
-    return [x for x in lines if is_same_person(x.reviewer, visit.who.name) and x.revoked_at is None]
 
 
 def _why_closed(visit: Visit, opened: Opened, own: list[DecisionLine]) -> str:
@@ -217,11 +256,3 @@ def _why_closed(visit: Visit, opened: Opened, own: list[DecisionLine]) -> str:
     if own and opened.item.state == "second_review":
         return "You gave the first look. Another person gives the second one."
     return ""
-
-
-def _taken_page(desk: "Desk", visit: Visit, opened: Opened) -> Response:
-    item = find_item(desk.ledger, opened.item.example_id)
-    if item is None:
-        raise not_found()
-    query = query_of_visit(visit)
-    return page(desk, visit, "taken.html", status=409, item=item, query=query, typed=visit.form.text("output"))

@@ -35,14 +35,7 @@ def go_to_provider(desk: "Desk", visit: Visit) -> Response:
         raise PageError(502, "Sign-in failed", str(error)) from None
     kept = json.dumps({**vars(attempt), "next": safe_path(visit.query("next")), "at": visit.now.timestamp()})
     sealed = urlsafe_b64encode(encrypt(desk.sign_in_key, kept, _BOUND_TO)).decode()
-    response.set_cookie(
-        desk.addresses.cookie(_COOKIE),
-        sealed,
-        max_age=_LIFE_SECONDS,
-        secure=desk.addresses.is_https,
-        httponly=True,
-        samesite="lax",
-    )
+    desk.addresses.set_cookie(response, _COOKIE, sealed, _LIFE_SECONDS)
     return response
 
 
@@ -60,9 +53,7 @@ def come_back(desk: "Desk", visit: Visit) -> Response:
     if user is None:
         raise PageError(403, "No account", "You are known to the provider, and not to the desk. Ask an operator.")
     response = let_in(desk, visit, user, next_path or "/", how="by OIDC", labels=person.labels)
-    response.delete_cookie(
-        desk.addresses.cookie(_COOKIE), secure=desk.addresses.is_https, httponly=True, samesite="lax"
-    )
+    desk.addresses.delete_cookie(response, _COOKIE)
     return response
 
 

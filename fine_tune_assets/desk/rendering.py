@@ -63,13 +63,7 @@ def page(desk: "Desk", visit: Visit, template: str, *, status: int = 200, **cont
     html = desk.templates.get_template(template).render(**_surroundings(desk, visit), **context)
     response = HTMLResponse(html, status_code=status)
     if visit.is_new_browser and visit.session is None:
-        response.set_cookie(
-            desk.addresses.cookie("browser"),
-            visit.browser,
-            secure=desk.addresses.is_https,
-            httponly=True,
-            samesite="lax",
-        )
+        desk.addresses.set_cookie(response, "browser", visit.browser)
     return response
 
 

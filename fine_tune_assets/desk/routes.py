@@ -10,25 +10,21 @@ from typing import TYPE_CHECKING, Literal
 from starlette.responses import JSONResponse, Response
 
 from fine_tune_assets.desk import (
-    account_pages,
     agreement_pages,
     arrival_pages,
     ask_pages,
     audit_pages,
-    deciding_pages,
     decision_pages,
     disagreement_pages,
-    history_pages,
     home_pages,
     item_pages,
-    link_pages,
     oidc_pages,
-    patient_pages,
     quarantine_pages,
     queue_pages,
     sign_in_pages,
     spot_check_pages,
     static_files,
+    trace_pages,
     user_pages,
     value_pages,
     verdict_pages,
@@ -51,13 +47,6 @@ class Route:
     about: str = ""
     is_by_itself: bool = False
     """An open page asks for it without a click, so it does not keep a session from ending."""
-
-
-@dataclass(frozen=True)
-class MenuEntry:
-    path: str
-    label: str
-    about: str
 
 
 def _health(_desk: "Desk", _visit: Visit) -> Response:
@@ -84,13 +73,13 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/sign-in", sign_in_pages.sign_in_by_password, ANYBODY),
     Route("GET", "/sign-in/oidc", oidc_pages.go_to_provider, ANYBODY),
     Route("GET", RETURN_PATH, oidc_pages.come_back, ANYBODY),
-    Route("GET", sign_in_pages.LINK_PATH, link_pages.show_link, ANYBODY),
-    Route("POST", sign_in_pages.LINK_PATH, link_pages.sign_in_by_link, ANYBODY),
+    Route("GET", sign_in_pages.LINK_PATH, sign_in_pages.show_link, ANYBODY),
+    Route("POST", sign_in_pages.LINK_PATH, sign_in_pages.sign_in_by_link, ANYBODY),
     Route("POST", "/sign-out", sign_in_pages.sign_out, ANY_USER),
     Route("GET", "/", home_pages.show_home, ANY_USER),
     Route("GET", "/overview", home_pages.show_overview, ANY_USER, is_by_itself=True),
-    Route("GET", "/account", account_pages.show_account, ANY_USER),
-    Route("POST", "/account/password", account_pages.change_password, ANY_USER),
+    Route("GET", "/account", user_pages.show_account, ANY_USER),
+    Route("POST", "/account/password", user_pages.change_password, ANY_USER),
     Route("GET", "/ask", ask_pages.show_ask, ASKS, "Ask", "Ask the model that is live, and correct its answers."),
     Route("POST", "/ask", ask_pages.answer_question, ASKS),
     Route("POST", "/ask/stream", ask_pages.stream_answer, ASKS),
@@ -102,10 +91,10 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/items/{example_id}/open", item_pages.open_with_text, REVIEWER),
     Route("POST", "/items/{example_id}/diff", item_pages.show_diff, REVIEWER),
     Route("POST", "/items/{example_id}/signing", item_pages.show_signing, REVIEWER),
-    Route("POST", "/items/{example_id}/decide", deciding_pages.decide_item, REVIEWER),
-    Route("POST", "/items/{example_id}/skip", deciding_pages.skip_item, REVIEWER),
-    Route("POST", "/items/{example_id}/mark", deciding_pages.mark_identifier, REVIEWER),
-    Route("GET", "/items/{example_id}/history", history_pages.show_history, WHO_SEES_HISTORY),
+    Route("POST", "/items/{example_id}/decide", decision_pages.decide_item, REVIEWER),
+    Route("POST", "/items/{example_id}/skip", decision_pages.skip_item, REVIEWER),
+    Route("POST", "/items/{example_id}/mark", decision_pages.mark_identifier, REVIEWER),
+    Route("GET", "/items/{example_id}/history", trace_pages.show_history, WHO_SEES_HISTORY),
     Route(
         "GET",
         "/decisions",
@@ -186,12 +175,12 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET",
         "/patients",
-        patient_pages.ask_for_patient,
+        trace_pages.ask_for_patient,
         TRACERS,
         "Patients",
         "Which models saw a patient, by patient key.",
     ),
-    Route("POST", "/patients", patient_pages.show_patient, TRACERS),
+    Route("POST", "/patients", trace_pages.show_patient, TRACERS),
     Route("GET", "/users", user_pages.show_users, OPERATOR, "Users", "Who may sign in, and what they may do."),
     Route("POST", "/users", user_pages.add_user, OPERATOR),
     Route("POST", "/users/{user_id}/roles", user_pages.change_roles, OPERATOR),
@@ -210,6 +199,6 @@ ROUTES: tuple[Route, ...] = (
 )
 
 
-def menu(roles: Collection[str]) -> tuple[MenuEntry, ...]:
+def menu(roles: Collection[str]) -> tuple[Route, ...]:
     """The pages that somebody with these roles may open, in the order of the table."""
-    return tuple(MenuEntry(r.path, r.label, r.about) for r in ROUTES if r.label and is_for(r.allowed, roles))
+    return tuple(r for r in ROUTES if r.label and is_for(r.allowed, roles))

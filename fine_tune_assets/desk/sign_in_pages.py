@@ -1,9 +1,15 @@
-"""Signing in and out with a password, and forms that arrive after their session is over.
+"""Signing in with a password or a one-time link, signing out, and forms that arrive after their session is over.
 
-Owns the cookies of a session, and how long a refusal takes. Who may sign in is the ledger's.
+Owns the cookies of a session, how long a refusal takes, and the limit on wrong links. Who may sign in is the ledger's.
+
+The token of a link, as `fine-tune demo` and `fine-tune desk link` print it, stands behind the `#` of the address. A browser sends
+that part to nobody, so no log, proxy, preview or Referer header has it. Opening the page uses nothing up: its button sends the
+token in a form.
 """
 
+import threading
 import time
+from collections import deque
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
@@ -12,6 +18,7 @@ from starlette.responses import Response
 from fine_tune_assets.desk.rendering import go_to, page
 from fine_tune_assets.desk.visits import TOKEN, Visit
 from fine_tune_assets.ledger.sessions import end_session, start_session
+from fine_tune_assets.ledger.sign_in_links import use_link
 from fine_tune_assets.ledger.users import User, sign_in
 
 if TYPE_CHECKING:
@@ -23,6 +30,14 @@ REFUSAL = (
 LINK_PATH = "/sign-in/link"
 REFUSAL_SECONDS = 0.6
 """A refusal never comes earlier: whether a name exists must not show in the time that it takes."""
+WRONG_LINKS = 10
+WINDOW_SECONDS = 60.0
+_WRONG_LINK = (
+    "This link has been used or has expired, or it is incomplete. Get a new one on this machine: `fine-tune desk link`"
+)
+_TOO_MANY = (
+    "There were too many wrong links in the last minute. Wait a minute, then try again: your link is still valid."
+)
 _NOT_CARRIED = frozenset({TOKEN, "password", "old", "new", "again", "code"})
 
 
@@ -48,22 +63,14 @@ def let_in(desk: "Desk", visit: Visit, user: User, path: str, how: str, labels: 
         end_session(desk.ledger, visit.session)
     token = start_session(desk.ledger, user, desk.limits, now=visit.now, how=how, labels=labels)
     response = go_to(path)
-    set_session_cookie(desk, response, token)
+    desk.addresses.set_cookie(response, "session", token)
     return response
-
-
-def set_session_cookie(desk: "Desk", response: Response, token: str) -> None:
-    response.set_cookie(
-        desk.addresses.cookie("session"), token, secure=desk.addresses.is_https, httponly=True, samesite="lax"
-    )
 
 
 def sign_out(desk: "Desk", visit: Visit) -> Response:
     end_session(desk.ledger, visit.who)
     response = go_to("/sign-in")
-    response.delete_cookie(
-        desk.addresses.cookie("session"), secure=desk.addresses.is_https, httponly=True, samesite="lax"
-    )
+    desk.addresses.delete_cookie(response, "session")
     # Whoever uses this browser next finds nothing in it.
     response.headers["clear-site-data"] = '"cache", "storage"'
     return response
@@ -81,7 +88,7 @@ def ask_to_send_again(desk: "Desk", visit: Visit) -> Response:
     if path == "/sign-in":
         return _sign_in_page(desk, visit, next_path="", refusal="The page was old. Sign in once more.", status=403)
     if path == LINK_PATH:
-        return page(desk, visit, "link.html", status=403, refusal="The page was old. Open the link once more.")
+        return show_link(desk, visit, "The page was old. Open the link once more.", 403)
     status = 401 if visit.session is None else 403
     return page(desk, visit, "send_again.html", status=status, target=path, carried=carried)
 
@@ -102,3 +109,35 @@ def _sign_in_page(desk: "Desk", visit: Visit, *, next_path: str, refusal: str, s
         refusal=refusal,
         provider=desk.provider.name if desk.provider else "",
     )
+
+
+class WrongLinks:
+    """Counts wrong links. After `WRONG_LINKS` within `WINDOW_SECONDS` none is looked at. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque(maxlen=WRONG_LINKS)
+        self._lock = threading.Lock()
+
+    def are_too_many(self, now: float) -> bool:
+        with self._lock:
+            return len(self._times) == WRONG_LINKS and now - self._times[0] < WINDOW_SECONDS
+
+    def add(self, now: float) -> None:
+        with self._lock:
+            self._times.append(now)
+
+
+def show_link(desk: "Desk", visit: Visit, refusal: str = "", status: int = 200) -> Response:
+    return page(desk, visit, "link.html", status=status, refusal=refusal)
+
+
+def sign_in_by_link(desk: "Desk", visit: Visit) -> Response:
+    started = time.monotonic()
+    if desk.wrong_links.are_too_many(started):
+        return show_link(desk, visit, _TOO_MANY, 429)
+    user = use_link(desk.ledger, visit.form.text("code").strip(), now=visit.now)
+    if user is None:
+        desk.wrong_links.add(started)
+        time.sleep(max(0.0, REFUSAL_SECONDS - (time.monotonic() - started)))
+        return show_link(desk, visit, _WRONG_LINK, 401)
+    return let_in(desk, visit, user, "/", how="by a one-time link")

@@ -12,9 +12,8 @@ from urllib.parse import urlencode
 from starlette.responses import Response
 
 from fine_tune_assets.core.error_kinds import ERROR_KINDS
-from fine_tune_assets.desk.answers_to_rate import answers_to_rate, exchange_to_show, left_for
 from fine_tune_assets.desk.errors import PageError
-from fine_tune_assets.desk.judged_answers import Exchange
+from fine_tune_assets.desk.judged_answers import Exchange, answers_to_rate, exchange_to_show, left_for
 from fine_tune_assets.desk.rendering import go_to, page
 from fine_tune_assets.desk.visits import Visit
 from fine_tune_assets.judging.grades import CRITERIA

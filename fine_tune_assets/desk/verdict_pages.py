@@ -42,8 +42,7 @@ MEANING = "I have read every reason and figure above, and take the responsibilit
 
 
 def show_verdicts(desk: "Desk", visit: Visit) -> Response:
-    asked = visit.query("before")
-    before = int(asked) if asked.isdecimal() and len(asked) < 16 else None
+    before = visit.number("before")
     rows = verdict_lines(desk.ledger, before=before, limit=PAGE_LINES + 1)
     return page(
         desk,
@@ -55,27 +54,7 @@ def show_verdicts(desk: "Desk", visit: Visit) -> Response:
     )
 
 
-def show_verdict(desk: "Desk", visit: Visit) -> Response:
-    return _verdict_page(desk, visit)
-
-
-def sign(desk: "Desk", visit: Visit) -> Response:
-    """An approver takes the responsibility for a candidate that is on hold, by name and with a reason."""
-    verdict_id, reason = visit.path("verdict_id"), visit.form.text("reason").strip()
-    if find_verdict(desk.ledger, verdict_id) is None:
-        raise not_found()
-    if len(reason) > LONGEST_REASON:
-        return _verdict_page(desk, visit, f"A reason has at most {LONGEST_REASON} characters. Nothing was signed.", 400)
-    try:
-        sign_hold(desk.ledger, verdict_id, visit.who.name, reason)
-    except GateClosedError as error:
-        return _verdict_page(desk, visit, str(error), 409)
-    except LedgerError as error:
-        return _verdict_page(desk, visit, str(error), 400)
-    return go_to(f"/verdicts/{verdict_id}?said=signed")
-
-
-def _verdict_page(desk: "Desk", visit: Visit, refusal: str = "", status: int = 200) -> Response:
+def show_verdict(desk: "Desk", visit: Visit, refusal: str = "", status: int = 200) -> Response:
     found = find_verdict(desk.ledger, visit.path("verdict_id"))
     if found is None:
         raise not_found()
@@ -100,6 +79,22 @@ def _verdict_page(desk: "Desk", visit: Visit, refusal: str = "", status: int = 2
         refusal=refusal,
         typed=visit.form.text("reason"),
     )
+
+
+def sign(desk: "Desk", visit: Visit) -> Response:
+    """An approver takes the responsibility for a candidate that is on hold, by name and with a reason."""
+    verdict_id, reason = visit.path("verdict_id"), visit.form.text("reason").strip()
+    if find_verdict(desk.ledger, verdict_id) is None:
+        raise not_found()
+    if len(reason) > LONGEST_REASON:
+        return show_verdict(desk, visit, f"A reason has at most {LONGEST_REASON} characters. Nothing was signed.", 400)
+    try:
+        sign_hold(desk.ledger, verdict_id, visit.who.name, reason)
+    except GateClosedError as error:
+        return show_verdict(desk, visit, str(error), 409)
+    except LedgerError as error:
+        return show_verdict(desk, visit, str(error), 400)
+    return go_to(f"/verdicts/{verdict_id}?said=signed")
 
 
 def _shown(document: Evidence) -> dict[str, Any]:

@@ -1,27 +1,89 @@
-"""A visit: one request, who makes it, and whether it may. The gate in front of every page.
+"""A visit: one request, who makes it, what its form sent, and whether it may. The gate in front of every page.
 
 Owns the order of the checks (where it comes from, who it is, which role, whether the form is one that we made for this
-person) and that a form which arrives too late is not lost. Which roles a route needs is in `routes`.
+person) and that a form which arrives too late is not lost. A form is read within a limit, as text by name; uploads and JSON are
+not read at all. Which roles a route needs is in `routes`.
 """
 
 import hmac
 import secrets
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from fine_tune_assets.desk.errors import forbidden, not_from_here
-from fine_tune_assets.desk.forms import Form
+from fine_tune_assets.desk.errors import PageError, forbidden, not_from_here, too_large
 from fine_tune_assets.ledger.sessions import Session, find_session
 
 if TYPE_CHECKING:
     from fine_tune_assets.desk.application import Desk
+
+MAX_BODY_BYTES = 2_000_000
+_MAX_FIELDS = 200
+
+
+def whole_number(text: str) -> int | None:
+    """None also for one that no column of the ledger holds."""
+    return int(text) if text.isdecimal() and len(text) < 16 else None
+
+
+@dataclass(frozen=True)
+class Form:
+    """Fields by name. Several values of one name are kept in their order."""
+
+    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def text(self, name: str) -> str:
+        """Empty if absent. Browsers send line ends as CR LF: here they are LF, as in the drafts."""
+        return self.values.get(name, ("",))[0].replace("\r\n", "\n")
+
+    def number(self, name: str) -> int | None:
+        """None for anything but a whole number."""
+        return whole_number(self.text(name))
+
+    def all(self, name: str) -> tuple[str, ...]:
+        return self.values.get(name, ())
+
+    def __repr__(self) -> str:
+        """Names only: a repr ends up in logs."""
+        return f"Form({', '.join(sorted(self.values))})"
+
+
+async def read_form(request: Request) -> Form:
+    """Raises PageError when the body is too large, or no form."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    content = await _read_body(request)
+    if not content:
+        return Form()
+    if kind != "application/x-www-form-urlencoded":
+        raise PageError(415, "Not a form", "The desk takes forms only. Nothing was changed.")
+    try:
+        pairs = parse_qsl(content.decode("ascii"), keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="strict")
+    except ValueError:
+        # Without its cause, which may quote what was typed.
+        raise PageError(400, "Not a form", "What was sent can't be read as a form. Nothing was changed.") from None
+    values: dict[str, tuple[str, ...]] = {}
+    for name, value in pairs:
+        if "\0" in name + value:
+            # No browser's field can hold it, and PostgreSQL fails over it.
+            raise PageError(400, "Not a form", "What was sent holds a NUL character. Nothing was changed.")
+        values[name] = (*values.get(name, ()), value)
+    return Form(values)
+
+
+async def _read_body(request: Request) -> bytes:
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > MAX_BODY_BYTES:
+            raise too_large()
+    return bytes(content)
+
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 TOKEN = "form_token"
@@ -38,9 +100,6 @@ class Users:
     """Who a route is for: whoever has one of the roles, or any user if none is named."""
 
     roles: frozenset[str] = frozenset()
-
-    def has(self, session: Session) -> bool:
-        return not self.roles or bool(self.roles & session.roles)
 
 
 @dataclass(frozen=True)
@@ -74,6 +133,10 @@ class Visit:
     def query(self, name: str) -> str:
         return str(self.request.query_params.get(name, ""))
 
+    def number(self, name: str) -> int | None:
+        """Of the address; None for anything but a whole number."""
+        return whole_number(self.query(name))
+
 
 Endpoint = Callable[["Desk", Visit], Response]
 Late = Callable[["Desk", Visit], Response]
@@ -97,7 +160,7 @@ def answer(desk: "Desk", visit: Visit, allowed: Anybody | Users, endpoint: Endpo
     if isinstance(allowed, Users):
         if visit.session is None:
             return _to_sign_in(visit) if is_safe else late(desk, visit)
-        if not allowed.has(visit.session):
+        if not is_for(allowed, visit.session.roles):
             raise forbidden()
     if not is_safe and not _has_token(desk, visit):
         return late(desk, visit)
@@ -127,5 +190,5 @@ def one_of(*roles: str) -> Users:
 
 
 def is_for(allowed: Anybody | Users, roles: Collection[str]) -> bool:
-    """Whether somebody with these roles gets through; for menus."""
+    """Whether somebody with these roles gets through."""
     return isinstance(allowed, Anybody) or not allowed.roles or bool(allowed.roles & set(roles))

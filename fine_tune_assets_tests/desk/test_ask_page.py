@@ -16,14 +16,12 @@ import httpx
 import pytest
 
 from fine_tune_assets.core.errors import SettingsError
-from fine_tune_assets.core.keys import create_private_file, read_or_create_key
+from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.desk.app import create_app
-from fine_tune_assets.desk.gateway_client import GatewayClient
-from fine_tune_assets.desk.gateway_key import KEY_FILE, desk_key
+from fine_tune_assets.desk.gateway_client import KEY_FILE, GatewayClient
 from fine_tune_assets.engines.running import free_port
 from fine_tune_assets.ledger import audit
-from fine_tune_assets.ledger.api_keys import change_scopes, create_key, list_keys, revoke_key
+from fine_tune_assets.ledger.api_keys import list_keys, revoke_key
 from fine_tune_assets.ledger.corrections import list_corrections
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.schema import answer_feedback, request_lines
@@ -265,22 +263,6 @@ def test_a_person_sees_the_documents_of_their_own_labels(tmp_path: Path) -> None
         told = [line.about for line in audit.lines(site.ledger) if line.what == "changed labels"]
     assert [line["labels"] for line in lines] == ["", "hr pharmacy", "", ""]
     assert told == [f"user {asker.name}: hr pharmacy", f"user {asker.name}: none"]
-
-
-def test_the_key_of_an_earlier_version_can_hand_on_labels_after_an_update(settings: Settings) -> None:
-    """Else the desk could ask nothing until somebody removes its key. Another key of that name is left alone."""
-    ledger = fresh_ledger(settings.database_url)
-    old = create_key(ledger, "desk", ["chat", "correct", "act_for"])
-    create_private_file(settings.layout.keys / KEY_FILE, old.secret.encode())
-    create_app(settings)
-    (key,) = list_keys(ledger)
-    assert key.scopes == ("chat", "correct", "act_for", "act_for_any_label")
-    assert desk_key(ledger, settings.layout.keys) == old.secret
-    assert audit.lines(ledger)[-1].what == "changed scopes of API key"
-    change_scopes(ledger, key.key_id, ["chat"])
-    create_app(settings)
-    assert list_keys(ledger)[0].scopes == ("chat",)
-    ledger.close()
 
 
 def test_no_text_comes_out_in_a_log_or_an_address(

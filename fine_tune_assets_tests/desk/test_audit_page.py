@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.exc import SQLAlchemyError
 
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.desk.chain_checks import ChainChecks, Check
+from fine_tune_assets.desk.audit_pages import ChainChecks, Check
 from fine_tune_assets.ledger.audit import append
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.schema import audit_lines

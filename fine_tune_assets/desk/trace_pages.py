@@ -1,7 +1,8 @@
-"""The way of one example: from its report over draft and decisions to the models that learned from it.
+"""The way of one example, from its report over draft and decisions to the models that learned from it; and which models saw a
+patient, asked by patient key, which comes in a form: it stands in no address.
 
-Owns that whoever may still decide sees of others' decisions only that they were made. The steps after the decisions are
-`lineage`'s.
+Owns that whoever may still decide sees of others' decisions only that they were made. Which models saw an example is shown: the
+patient's question comes first. The steps are `lineage`'s: ids and counts, never text.
 """
 
 from typing import TYPE_CHECKING
@@ -11,12 +12,12 @@ from starlette.responses import Response
 from fine_tune_assets.approval.reviewing import DecisionLine, history, reviews_blind
 from fine_tune_assets.desk.blindness import examples_to_hide, may_see_all, may_settle
 from fine_tune_assets.desk.errors import not_found
-from fine_tune_assets.desk.queue_filter import STATES
+from fine_tune_assets.desk.queue_pages import STATES
 from fine_tune_assets.desk.rendering import page
 from fine_tune_assets.desk.visits import Visit
 from fine_tune_assets.ledger.review_items import find_item
 from fine_tune_assets.lineage.records import ExampleTrace
-from fine_tune_assets.lineage.tracing import UnknownIdError, trace_example
+from fine_tune_assets.lineage.tracing import UnknownIdError, trace_example, trace_patient
 
 if TYPE_CHECKING:
     from fine_tune_assets.desk.application import Desk
@@ -68,3 +69,18 @@ def _trace(desk: "Desk", example_id: str) -> ExampleTrace | None:
         return trace_example(desk.settings.layout, desk.ledger, example_id, known_sets=desk.known_sets)
     except UnknownIdError:
         return None
+
+
+def ask_for_patient(desk: "Desk", visit: Visit, asked: str = "", refusal: str = "") -> Response:
+    status = 404 if refusal else 200
+    return page(desk, visit, "patient.html", status=status, asked=asked, trace=None, hidden=(), refusal=refusal)
+
+
+def show_patient(desk: "Desk", visit: Visit) -> Response:
+    asked = visit.form.text("patient_key").strip()
+    try:
+        trace = trace_patient(desk.settings.layout, desk.ledger, asked, desk.known_sets)
+    except UnknownIdError as error:
+        return ask_for_patient(desk, visit, asked, str(error))
+    hidden = examples_to_hide(desk, visit, [example.example_id for example in trace.examples])
+    return page(desk, visit, "patient.html", asked=asked, trace=trace, hidden=hidden, refusal="")
