@@ -24,7 +24,7 @@ from fine_tune_assets.ledger.releases import record_release
 from fine_tune_assets.ledger.schema import audit_lines, decisions, spot_checks
 from fine_tune_assets.ledger.users import create_user
 from fine_tune_assets.ledger.verdicts import record_verdict
-from fine_tune_assets.lineage.known_sets import KnownSets
+from fine_tune_assets.lineage.instruction_sets import KnownSets
 from fine_tune_assets.lineage.trainings import record_training
 from fine_tune_assets_tests.desk.installation import BATCH, drafts_of, fill, refresh_queue, write_recipe
 from fine_tune_assets_tests.desk.judged import judge_the_drafts

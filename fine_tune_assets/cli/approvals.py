@@ -27,7 +27,7 @@ def why_not_approved_now(settings: Settings, ledger: "Ledger") -> "WhyNot":
 def count_not_approved(settings: Settings, ledger: "Ledger", release_id: str) -> int:
     """Examples that a release learned from and that are not approved any more, as far as its set says how they were."""
     from fine_tune_assets.ledger.releases import find_release
-    from fine_tune_assets.lineage.learned import learned_rows
+    from fine_tune_assets.lineage.trainings import learned_rows
 
     release = find_release(ledger, release_id)
     rows = None if release is None else learned_rows(settings.layout, ledger, release)

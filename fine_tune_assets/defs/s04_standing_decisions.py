@@ -22,7 +22,7 @@ from fine_tune_assets.instructions.storing import StoredInstructionSet
 from fine_tune_assets.ledger.deployments import live_deployment
 from fine_tune_assets.ledger.releases import find_release
 from fine_tune_assets.ledger.reviews import decisions_fingerprint
-from fine_tune_assets.lineage.learned import learned_rows
+from fine_tune_assets.lineage.trainings import learned_rows
 
 LIVE_CHECK = "live_release_learned_only_what_is_approved"
 FALLEN = "examples_not_approved_any_more"

@@ -96,7 +96,7 @@ def every_approved_example_is_accounted_for(
     told = {name: shown[name].value if name in shown else None for name in (APPROVED, LEFT_OUT, "replayed")}
     own = instruction_sets.num_rows - sum(instruction_sets.column("is_general").to_pylist())
     named = read_left_out(installation.layout.instruction_sets, _version(context.instance))
-    with_reason = sum(bool(row["reason"]) for row in named or ())
+    with_reason = sum(bool(row["reason"]) for row in named)
     is_whole = (
         None not in told.values()
         and with_reason == told[LEFT_OUT]

@@ -23,7 +23,7 @@ from fine_tune_assets.desk.texts import Texts
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME, derive_key
 from fine_tune_assets.ledger.sessions import SessionLimits
-from fine_tune_assets.lineage.known_sets import KnownSets
+from fine_tune_assets.lineage.instruction_sets import KnownSets
 from fine_tune_assets.phi.held_back import HeldBack
 from fine_tune_assets.recipes.loading import load_recipe, shipped_recipes
 from fine_tune_assets.recipes.schema import Recipe, ReviewSettings

@@ -22,8 +22,7 @@ from fine_tune_assets.judging.spot_checks import JudgedAnswer, in_order_for, sam
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.erasures import erased_patients
 from fine_tune_assets.ledger.spot_checks import answer_id_of, answers_rated_by
-from fine_tune_assets.lineage.instruction_sets import SetFolder
-from fine_tune_assets.lineage.known_sets import KnownSets
+from fine_tune_assets.lineage.instruction_sets import KnownSets, SetFolder
 from fine_tune_assets.lineage.trainings import list_trainings
 
 if TYPE_CHECKING:
@@ -131,8 +130,6 @@ class JudgedAnswers:
         if found is None:
             return {}
         rows = found.known_rows if found.known_rows is not None else found.all_rows()
-        if "task" not in rows.schema.names:
-            return {}
         return dict(zip(rows["example_id"].to_pylist(), rows["task"].to_pylist(), strict=True))
 
 
@@ -150,17 +147,13 @@ def _stamp(path: Path) -> _Stamp:
     return (facts.st_mtime_ns, facts.st_size, facts.st_ino)
 
 
-_NEEDED = frozenset({"approval_kind", "decision_ids"})
-"""What a set of before provenance was kept does not say."""
-
-
 def answers_to_rate(desk: "Desk", judged: Judged) -> list[JudgedAnswer]:
     """In the order of the sample; empty once a patient of the set was erased, since its texts are gone."""
     recipe, stored = desk.recipe(), desk.judged.set_of(judged)
     chosen = desk.judged.to_rate(judged, recipe.judge.spot_checks, str(recipe.training.seed))
     if stored is None or stored.erased is not None or not chosen:
         return []
-    rows = [row for row in stored.rows("example_id", *(c.example_id for c in chosen)) if row.keys() >= _NEEDED]
+    rows = stored.rows("example_id", *(c.example_id for c in chosen))
     corrections = desk.settings.layout.table("scrubbed_corrections")
     fallen = fallen_in(rows, decided_about(desk.ledger, rows, corrections, recipe.review))
     standing = {row["example_id"] for row in rows} - fallen.keys() - desk.held_back.example_ids()

@@ -38,7 +38,7 @@ SPAN_CACHE = "scrubbed"
 
 def find_patient(layout: Layout, patient_key: str) -> PatientIds:
     """What there is of a patient in tables and instruction sets."""
-    return find_ids(layout.tables, [], patient_key).and_those(ids_in_sets(layout.instruction_sets, patient_key))
+    return find_ids(layout.tables, patient_key).and_those(ids_in_sets(layout.instruction_sets, patient_key))
 
 
 def releases_with_patient(layout: Layout, ledger: Ledger, patient_key: str) -> dict[str, str]:

@@ -1,18 +1,18 @@
 """Stored instruction sets as lineage sees them: who is in which split of which set, also of sets that were erased.
 
-Owns reading that from a set's folder, and turning a folder into its tombstone. How a set is built and verified is
-`instructions`'.
+Owns reading that from a set's folder, turning a folder into its tombstone, and keeping sets in memory between questions: one page
+asks forty of them. Ids only, never text. How a set is built and verified is `instructions`'.
 """
 
 import json
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -20,17 +20,15 @@ import pyarrow.parquet as pq
 from fine_tune_assets.core.erased_sets import ERASED, REMAINING, ErasedSet, read_erased, write_erased
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import short
+from fine_tune_assets.core.tables import INSTRUCTION_PROVENANCE
 from fine_tune_assets.ledger.erasures import PatientIds
 from fine_tune_assets.lineage.patient_rows import EXAMPLE, PATIENT, PatientRows, remove_rows_of_file
 
 MANIFEST = "manifest.json"
-ROWS_FILES = (REMAINING, "provenance.parquet", "instruction_set.parquet")
-"""Which file names the examples: the first that is there. Sets of before had no provenance."""
-_NAMING = (
-    EXAMPLE, "split", "report_id", "report_fingerprint", PATIENT, "task", "source", "approved_by", "approval_kind",
-    "decision_ids", "fingerprint", "scrubber_version", "passages",
-)  # fmt: skip
-"""Columns that name an example and its way; never its text."""
+KEPT_BYTES = 256 * 2**20
+"""About 80 sets of 10,000 examples. Sets beyond are read from their files each time, at 2 to 12 ms a set."""
+ROWS_FILES = (REMAINING, "provenance.parquet")
+"""Which file names the examples and their way, without any text: the first that is there."""
 
 
 @dataclass(frozen=True)
@@ -50,50 +48,21 @@ class SetFolder:
 
     def rows(self, column: str, *values: str) -> list[dict[str, Any]]:
         """The examples with one of these values, without text."""
-        if self.known_rows is None:
-            return _named(self.rows_file, filters=[(column, "in", values)]).to_pylist() if values else []
-        if column not in self.known_rows.schema.names:
+        if not values:
             return []
+        if self.known_rows is None:
+            return _named(self.rows_file, [(column, "in", values)]).to_pylist()
         stored = self.known_rows[column]
         places = pc.indices_nonzero(pc.is_in(stored, value_set=pa.array(values, stored.type)))
         return list(self.known_rows.take(places).to_pylist()) if len(places) else []
 
     def all_rows(self) -> pa.Table:
-        return _named(self.rows_file, filters=None)
+        return _named(self.rows_file)
 
 
 def rows_in_sets(sets: Iterable[SetFolder], column: str, *values: str) -> Iterator[tuple[SetFolder, dict[str, Any]]]:
-    """The examples with one of these values in each set, in the order of the sets, without text.
-
-    What is kept in memory is searched in one go: forty sets one by one take three times as long.
-    """
-    ordered = list(sets) if values else []
-    known = {
-        s.folder: s.known_rows for s in ordered if s.known_rows is not None and column in s.known_rows.schema.names
-    }
-    places = _places(known, column, values) if known else {}
-    for stored in ordered:
-        if stored.folder in known:
-            found = known[stored.folder].take(places[stored.folder]).to_pylist() if stored.folder in places else []
-        else:
-            found = stored.rows(column, *values)
-        yield from ((stored, row) for row in found)
-
-
-def _places(known: Mapping[Path, pa.Table], column: str, values: Sequence[str]) -> dict[Path, pa.Array]:
-    """Set → the rows with one of the values; sets without any are left out."""
-    chunks = [chunk for rows in known.values() for chunk in rows[column].chunks]
-    wanted = pa.array(values, pa.string())
-    found = pc.indices_nonzero(pc.is_in(pa.chunked_array(chunks, pa.string()), value_set=wanted)).to_numpy()
-    sizes = [rows.num_rows for rows in known.values()]
-    ends = np.cumsum(sizes)
-    cuts = np.searchsorted(found, ends)
-    starts = [0, *cuts[:-1]]
-    return {
-        folder: pa.array(found[start:stop].astype(np.int64) - (end - size), pa.int64())
-        for folder, start, stop, end, size in zip(known, starts, cuts, ends, sizes, strict=True)
-        if stop > start
-    }
+    """The examples with one of these values in each set, in the order of the sets, without text."""
+    return ((stored, row) for stored in sets for row in stored.rows(column, *values))
 
 
 def set_folders(root: Path) -> list[SetFolder]:
@@ -124,14 +93,10 @@ def open_set(folder: Path) -> SetFolder:
         return SetFolder(folder, folder.name, None)
 
 
-def _named(path: Path | None, filters: Any) -> pa.Table:
+def _named(path: Path | None, filters: Any = None) -> pa.Table:
     if path is None:
-        return pa.table({name: pa.array([], pa.string()) for name in _NAMING})
-    schema = pq.read_schema(path)
-    columns = [name for name in _NAMING if name in schema.names]
-    if filters and filters[0][0] not in columns:
-        return schema.empty_table().select(columns)
-    return pq.read_table(path, columns=columns, filters=filters)
+        return INSTRUCTION_PROVENANCE.empty_table()
+    return pq.read_table(path, schema=INSTRUCTION_PROVENANCE, filters=filters)
 
 
 def erase_from_sets(root: Path, rows: PatientRows, erasure_id: str, now: datetime) -> dict[str, int]:
@@ -170,7 +135,7 @@ def finish_tombstone(folder: Path, rows: PatientRows) -> None:
     if remaining.is_file():
         remove_rows_of_file(remaining, rows)
     else:
-        table = _named(open_set(folder).rows_file, filters=None)
+        table = open_set(folder).all_rows()
         is_other = pc.fill_null(pc.not_equal(table[PATIENT], rows.patient_key), True)
         write_table(remaining, table.filter(is_other))
     for path in folder.iterdir():
@@ -189,3 +154,46 @@ def ids_in_sets(root: Path, patient_key: str) -> PatientIds:
     found = [row for stored in set_folders(root) for row in stored.rows(PATIENT, patient_key)]
     reports = frozenset(row["report_id"] for row in found if row.get("report_id"))
     return PatientIds(frozenset(), reports, frozenset(row[EXAMPLE] for row in found))
+
+
+_Stamp = tuple[tuple[str, int, int, int], ...]
+
+
+class KnownSets:
+    """Reads a set again whenever one of its files is another one: sets are named by their content, but erasing a patient puts a
+    tombstone in their place. Safe to share between threads."""
+
+    def __init__(self, root: Path, kept_bytes: int = KEPT_BYTES) -> None:
+        self._root, self._kept_bytes = root, kept_bytes
+        self._lock = threading.Lock()
+        self._known: dict[Path, tuple[_Stamp, SetFolder]] = {}
+
+    def folders(self) -> list[SetFolder]:
+        """Every set, sorted by name, as it is now."""
+        with self._lock:
+            stamps = {folder: _stamp(folder) for folder in list_folders(self._root)}
+            self._known = {f: known for f, known in self._known.items() if stamps.get(f) == known[0]}
+            return [self._folder(folder, stamp) for folder, stamp in stamps.items()]
+
+    def _folder(self, folder: Path, stamp: _Stamp) -> SetFolder:
+        if folder not in self._known:
+            found = open_set(folder)
+            # In one piece: each piece is searched on its own, and a file has one for every 1,000 rows.
+            rows = found.all_rows().combine_chunks() if self._held() < self._kept_bytes else None
+            self._known[folder] = (stamp, replace(found, known_rows=rows))
+        return self._known[folder][1]
+
+    def _held(self) -> int:
+        return sum(found.known_rows.nbytes for _, found in self._known.values() if found.known_rows is not None)
+
+
+def _stamp(folder: Path) -> _Stamp:
+    """Of the files that say what the set is and who is in it; each is written aside and renamed, so that its number changes."""
+    found = []
+    for name in (ERASED, MANIFEST, *ROWS_FILES):
+        try:
+            facts = (folder / name).stat()
+        except FileNotFoundError:
+            continue
+        found.append((name, facts.st_mtime_ns, facts.st_size, facts.st_ino))
+    return tuple(found)

@@ -45,57 +45,39 @@ class TrainingSteps:
         self._ledger = ledger
 
     def verdicts(self, pair: Pair) -> tuple[VerdictStep, ...]:
-        return tuple(self._verdicts.get(pair, ()))
+        return tuple(VerdictStep(**values) for values in self._verdicts.get(pair, ()))
 
     def releases(self, pair: Pair) -> tuple[ReleaseStep, ...]:
-        return tuple(self._releases.get(pair, ()))
+        return tuple(
+            ReleaseStep(**values, deployments=tuple(self._deployments.get(values["release_id"], ())))
+            for values in self._releases.get(pair, ())
+        )
 
     @cached_property
-    def _verdicts(self) -> dict[Pair, list[VerdictStep]]:
-        found: dict[Pair, list[VerdictStep]] = {}
-        for row in _rows(self._ledger, sa.select(*_pair_of(verdicts), *_VERDICT).order_by(verdicts.c.sequence)):
-            found.setdefault(_pop_pair(values := dict(row)), []).append(VerdictStep(**values))
-        return found
+    def _verdicts(self) -> dict[Pair, list[dict[str, Any]]]:
+        return self._by_pair(verdicts, _VERDICT, verdicts.c.sequence)
 
     @cached_property
-    def _releases(self) -> dict[Pair, list[ReleaseStep]]:
-        deployed: dict[str, list[DeploymentStep]] = {}
+    def _releases(self) -> dict[Pair, list[dict[str, Any]]]:
+        return self._by_pair(releases, _RELEASE, releases.c.recorded_at, releases.c.release_id)
+
+    @cached_property
+    def _deployments(self) -> dict[str, list[DeploymentStep]]:
+        found: dict[str, list[DeploymentStep]] = {}
         query = sa.select(deployments.c.release_id, *_DEPLOYMENT).order_by(deployments.c.sequence)
         for row in _rows(self._ledger, query):
             values = dict(row)
-            deployed.setdefault(values.pop("release_id"), []).append(DeploymentStep(**values))
-        found: dict[Pair, list[ReleaseStep]] = {}
-        order = (releases.c.recorded_at, releases.c.release_id)
-        for row in _rows(self._ledger, sa.select(*_pair_of(releases), *_RELEASE).order_by(*order)):
-            pair = _pop_pair(values := dict(row))
-            steps = tuple(deployed.get(values["release_id"], ()))
-            found.setdefault(pair, []).append(ReleaseStep(**values, deployments=steps))
+            found.setdefault(values.pop("release_id"), []).append(DeploymentStep(**values))
         return found
 
-
-def verdicts_on(ledger: Ledger, adapter_id: str, instruction_set_fingerprint: str) -> tuple[VerdictStep, ...]:
-    query = (
-        sa.select(*_VERDICT)
-        .where(
-            verdicts.c.adapter_id == adapter_id,
-            verdicts.c.instruction_set_fingerprint == instruction_set_fingerprint,
-        )
-        .order_by(verdicts.c.sequence)
-    )
-    return tuple(VerdictStep(**row) for row in _rows(ledger, query))
-
-
-def deployments_of(ledger: Ledger, release_id: str) -> tuple[DeploymentStep, ...]:
-    query = sa.select(*_DEPLOYMENT).where(deployments.c.release_id == release_id).order_by(deployments.c.sequence)
-    return tuple(DeploymentStep(**row) for row in _rows(ledger, query))
-
-
-def _pair_of(table: sa.Table) -> tuple[sa.Column[str], sa.Column[str]]:
-    return table.c.adapter_id, table.c.instruction_set_fingerprint
-
-
-def _pop_pair(values: dict[str, Any]) -> Pair:
-    return values.pop("adapter_id"), values.pop("instruction_set_fingerprint")
+    def _by_pair(self, table: sa.Table, columns: list[Any], *order: Any) -> dict[Pair, list[dict[str, Any]]]:
+        found: dict[Pair, list[dict[str, Any]]] = {}
+        pair = (table.c.adapter_id, table.c.instruction_set_fingerprint)
+        for row in _rows(self._ledger, sa.select(*pair, *columns).order_by(*order)):
+            values = dict(row)
+            key = values.pop("adapter_id"), values.pop("instruction_set_fingerprint")
+            found.setdefault(key, []).append(values)
+        return found
 
 
 def _rows(ledger: Ledger, query: sa.Select[Any]) -> list[Any]:

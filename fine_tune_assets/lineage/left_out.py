@@ -27,10 +27,10 @@ def write_left_out(root: Path, fingerprint: str, rows: Sequence[Mapping[str, str
     return path
 
 
-def read_left_out(root: Path, fingerprint: str) -> list[dict[str, str]] | None:
-    """None if nobody kept it, as before there was this table."""
+def read_left_out(root: Path, fingerprint: str) -> list[dict[str, str]]:
+    """Empty if no set with this fingerprint was made here."""
     path = left_out_file(root, fingerprint)
-    return conform(pq.read_table(path), LEFT_OUT_EXAMPLES).to_pylist() if path.is_file() else None
+    return conform(pq.read_table(path), LEFT_OUT_EXAMPLES).to_pylist() if path.is_file() else []
 
 
 def forget_left_out(root: Path, example_ids: Collection[str]) -> int:

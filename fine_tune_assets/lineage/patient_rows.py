@@ -47,10 +47,10 @@ class PatientRows:
         return _is_in(batch[EXAMPLE], self.ids.example_ids) if not columns and EXAMPLE in names else held
 
 
-def find_ids(tables: Path, others: Collection[Path], patient_key: str) -> PatientIds:
-    """Reports, examples and batches of the patient in all tables below `tables` and in the files `others`."""
+def find_ids(tables: Path, patient_key: str) -> PatientIds:
+    """Reports, examples and batches of the patient in all tables below `tables`."""
     found = PatientIds()
-    for path in [*_files(tables), *others]:
+    for path in _files(tables):
         found = found.and_those(_ids_in(path, patient_key))
     return found
 

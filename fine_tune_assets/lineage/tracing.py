@@ -16,10 +16,8 @@ from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.erasures import erased_in, find_erasure, releases_that_saw
 from fine_tune_assets.ledger.releases import find_release
 from fine_tune_assets.lineage.copies import copied_reports, equal_examples, examples_of_reports
-from fine_tune_assets.lineage.instruction_sets import SetFolder, find_set, rows_in_sets
-from fine_tune_assets.lineage.known_sets import KnownSets
-from fine_tune_assets.lineage.learned import learned_rows
-from fine_tune_assets.lineage.ledger_steps import TrainingSteps, decisions_on, deployments_of, verdicts_on
+from fine_tune_assets.lineage.instruction_sets import KnownSets, SetFolder, find_set, rows_in_sets
+from fine_tune_assets.lineage.ledger_steps import TrainingSteps, decisions_on
 from fine_tune_assets.lineage.records import (
     USE_OF_SPLIT,
     CopyTrace,
@@ -39,9 +37,7 @@ from fine_tune_assets.lineage.records import (
     use_of,
 )
 from fine_tune_assets.lineage.table_rows import TableRows
-from fine_tune_assets.lineage.trainings import Training, list_trainings
-
-NO_SPLIT = ""
+from fine_tune_assets.lineage.trainings import Training, learned_rows, list_trainings
 
 
 class UnknownIdError(FineTuneError):
@@ -83,14 +79,15 @@ def trace_release(layout: Layout, ledger: Ledger, release_id: str, why_not: WhyN
     marks = erased_in(ledger, release_id)
     too_long = training.too_long if training else None
     learned = learned_rows(layout, ledger, release)
+    steps = TrainingSteps(ledger)
     return ReleaseTrace(
         release_id=release_id,
         adapter_id=release.adapter_id,
         base_fingerprint=release.base_fingerprint,
         instruction_set=short(release.instruction_set_fingerprint),
         is_set_erased=stored is not None and stored.erased is not None,
-        verdicts=verdicts_on(ledger, *pair),
-        deployments=deployments_of(ledger, release_id),
+        verdicts=steps.verdicts(pair),
+        deployments=next(made.deployments for made in steps.releases(pair) if made.release_id == release_id),
         splits=_splits(stored),
         left_out_as_too_long=None if too_long is None else len(too_long),
         erased=tuple(ErasedInRelease(m.release_id, m.split, USE_OF_SPLIT[m.split]) for m in marks),
@@ -247,8 +244,7 @@ class _Tracer:
         return _documents(find_correction(self._ledger, report_id.removeprefix(_OF_CORRECTION)))
 
     def _set_step(self, stored: SetFolder, row: Mapping[str, Any]) -> SetStep:
-        is_known = "decision_ids" in row and "approval_kind" in row
-        why = self._why_not(row) if self._why_not is not None and is_known else None
+        why = self._why_not(row) if self._why_not is not None else None
         return SetStep(short(stored.fingerprint), row["split"], stored.erased is not None, why)
 
     def _trainings_of(
@@ -266,17 +262,18 @@ class _Tracer:
                 releases=self._steps.releases(_pair(training)),
             )
             for training in self._trainings
-            if (split := split_of.get(short(training.instruction_set_fingerprint), NO_SPLIT)) != NO_SPLIT
+            if (split := split_of.get(short(training.instruction_set_fingerprint))) is not None
         )
 
     def made_of(self, report_id: str) -> list[str]:
         """Ids of the examples that were made of a report or correction, also of those that are in sets only."""
-        examples = {
-            example
-            for name in ("drafted_examples", "approved_examples")
-            for example in self._tables.values(name, "report_id", report_id, "example_id")
-        }
-        return sorted(examples | {row["example_id"] for _, row in rows_in_sets(self._sets, "report_id", report_id)})
+        return sorted(self._examples_with("report_id", report_id))
+
+    def _examples_with(self, column: str, value: str) -> set[str]:
+        found = {row["example_id"] for _, row in rows_in_sets(self._sets, column, value)}
+        for name in ("drafted_examples", "approved_examples"):
+            found |= set(self._tables.values(name, column, value, "example_id"))
+        return found
 
     def quarantine_of(self, correction_id: str) -> str | None:
         """None if it was never kept apart."""
@@ -299,12 +296,7 @@ class _Tracer:
 
     def patient(self, patient_key: str) -> PatientTrace:
         reports = self._tables.values("reports", "patient_key", patient_key, "report_id")
-        examples = {
-            example
-            for name in ("drafted_examples", "approved_examples")
-            for example in self._tables.values(name, "patient_key", patient_key, "example_id")
-        }
-        examples |= {row["example_id"] for _, row in rows_in_sets(self._sets, "patient_key", patient_key)}
+        examples = self._examples_with("patient_key", patient_key)
         copies = self.copies(patient_key, reports, examples)
         erasure = find_erasure(self._ledger, patient_key)
         if not reports and not examples and erasure is None:

@@ -1,22 +1,25 @@
-"""Which adapter was trained on which instruction set, and which examples of it were left out as too long.
+"""Which adapter was trained on which instruction set, which examples were left out as too long, and what a release learned from.
 
-Owns the record that a training leaves beside its adapter, and joining it with what the ledger knows of older adapters. The
-record is no part of the adapter: its folder is named by its content.
+Owns the record that a training leaves beside its adapter, and joining it with what the ledger knows. The record is no part of the
+adapter: its folder is named by its content.
 """
 
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.paths import Layout
+from fine_tune_assets.core.records import Release
 from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.erasures import LEARNED_FROM
 from fine_tune_assets.ledger.schema import releases, verdicts
+from fine_tune_assets.lineage.instruction_sets import find_set
 
 _ENDING = ".training.json"
 
@@ -26,7 +29,7 @@ class Training:
     adapter_id: str
     instruction_set_fingerprint: str
     too_long: tuple[str, ...] | None
-    """Examples that the model did not see; None where nobody kept it, as before there were records."""
+    """Examples that the model did not see; None where its record is lost."""
 
 
 def record_training(adapters: Path, adapter_id: str, instruction_set_fingerprint: str, too_long: Sequence[str]) -> None:
@@ -41,10 +44,10 @@ def record_training(adapters: Path, adapter_id: str, instruction_set_fingerprint
 
 
 def list_trainings(layout: Layout, ledger: Ledger) -> list[Training]:
-    """Every training that is known, by its record, the table of adapters, a verdict or a release."""
+    """Every training that is known, by its record, a verdict or a release."""
     recorded = [_read(path) for path in sorted(layout.adapters.glob(f"*{_ENDING}"))]
     known = {(t.adapter_id, t.instruction_set_fingerprint): t for t in recorded}
-    for pair in (*_in_ledger(ledger), *_in_table(layout.table("adapters"))):
+    for pair in _in_ledger(ledger):
         known.setdefault(pair, Training(*pair, too_long=None))
     return [known[pair] for pair in sorted(known)]
 
@@ -76,8 +79,20 @@ def _in_ledger(ledger: Ledger) -> list[tuple[str, str]]:
         ]
 
 
-def _in_table(path: Path) -> list[tuple[str, str]]:
-    if not path.is_file():
-        return []
-    columns = ["adapter_id", "instruction_set_fingerprint"]
-    return [(row[columns[0]], row[columns[1]]) for row in pq.read_table(path, columns=columns).to_pylist()]
+def learned_rows(layout: Layout, ledger: Ledger, release: Release) -> list[dict[str, Any]] | None:
+    """The rows that decided what it became, less those that were left out as too long; without text.
+
+    None where the set is gone, or an erasure left nothing of it.
+    """
+    stored = find_set(layout.instruction_sets, release.instruction_set_fingerprint)
+    rows = None if stored is None else stored.all_rows()
+    if rows is None or not rows.num_rows:
+        return None
+    pair = (release.adapter_id, release.instruction_set_fingerprint)
+    too_long = {
+        example_id
+        for training in list_trainings(layout, ledger)
+        if (training.adapter_id, training.instruction_set_fingerprint) == pair
+        for example_id in training.too_long or ()
+    }
+    return [row for row in rows.to_pylist() if row["split"] in LEARNED_FROM and row["example_id"] not in too_long]

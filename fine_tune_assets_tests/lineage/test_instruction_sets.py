@@ -21,7 +21,7 @@ from fine_tune_assets.lineage.instruction_sets import (
     set_folders,
 )
 from fine_tune_assets.lineage.patient_rows import PatientRows
-from fine_tune_assets_tests.lineage.made import TESTED, TRAINED, example_of, store_set
+from fine_tune_assets_tests.lineage.made import TESTED, TRAINED, store_set
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -101,13 +101,12 @@ def test_a_kill_in_between_leaves_a_closed_set_that_is_finished_later(
 def test_the_provenance_of_others_is_kept(layout: Layout) -> None:
     """Sets that say where each example came from say it still."""
     stored = store_set(layout)
-    named = [
-        {"example_id": example_of(p), "split": "train", "report_id": f"b/{p}", "patient_key": p} for p in (TRAINED, "x")
-    ]
-    write_table(stored.folder / "provenance.parquet", pa.Table.from_pylist(named))
-    assert ids_in_sets(layout.instruction_sets, TRAINED).report_ids == {f"b/{TRAINED}"}
+    assert stored.provenance is not None
+    rows = stored.provenance.to_pylist()
+    own = {row["report_id"] for row in rows if row["patient_key"] == TRAINED}
+    assert ids_in_sets(layout.instruction_sets, TRAINED).report_ids == own
     _erase(layout, TRAINED)
-    assert pq.read_table(stored.folder / REMAINING).to_pylist() == [named[1]]
+    assert pq.read_table(stored.folder / REMAINING).to_pylist() == [r for r in rows if r["patient_key"] != TRAINED]
 
 
 def test_a_damaged_set_is_erased_all_the_same(layout: Layout) -> None:

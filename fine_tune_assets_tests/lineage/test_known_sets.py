@@ -1,26 +1,19 @@
 """Sets that are kept in memory say what the files say now: above all, who is in them no more."""
 
-from collections.abc import Iterable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
 import pytest
 
-from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.erasures import PatientIds
 from fine_tune_assets.lineage.instruction_sets import (
-    SetFolder,
+    KnownSets,
     erase_from_sets,
     lift_from_sets,
-    rows_in_sets,
     set_folders,
 )
-from fine_tune_assets.lineage.known_sets import KnownSets
 from fine_tune_assets.lineage.patient_rows import PatientRows
 from fine_tune_assets.lineage.tracing import trace_example, trace_patient
 from fine_tune_assets_tests.lineage.made import TESTED, TRAINED, example_of, store_examples, store_set
@@ -47,40 +40,8 @@ def test_what_is_kept_is_what_a_set_says_itself(layout: Layout) -> None:
         ("patient_key", TRAINED, TESTED, "nobody"),
         ("example_id", example_of(TESTED)),
         ("report_id",),
-        ("no_such_column", "x"),
     ):
         assert kept.rows(column, *values) == read.rows(column, *values)
-
-
-def _described(found: Iterable[tuple[SetFolder, dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
-    return [(stored.folder.name, row) for stored, row in found]
-
-
-def test_sets_searched_together_say_what_each_says_itself(layout: Layout) -> None:
-    """Kept ones are searched in one go: a row that is counted into its neighbour would tell another patient's story. Some are
-    kept and some are read, one has no such column, and one is empty."""
-    for number, size in enumerate((3, 1, 0, 4)):
-        rows = [
-            {"example_id": f"e-{n}", "patient_key": f"p-{n % 2}", "split": "train"}
-            for n in range(number, number + size)
-        ]
-        folder = layout.instruction_sets / f"set-{number}"
-        schema = pa.schema([(name, pa.string()) for name in ("example_id", "patient_key", "split")])
-        table = pa.Table.from_pylist(rows, schema).rename_columns(
-            ["example_id", "patient_key" if number != 1 else "task", "split"]
-        )
-        write_table(folder / "provenance.parquet", table)
-    sets = set_folders(layout.instruction_sets)
-    kept = [replace(s, known_rows=s.all_rows()) if s.folder.name != "set-0" else s for s in sets]
-    for column, *values in (
-        ("example_id", "e-2", "e-4", "e-5"),
-        ("patient_key", "p-1"),
-        ("patient_key",),
-        ("split", "train"),
-    ):
-        one_by_one = [(s, row) for s in sets for row in s.rows(column, *values)]
-        assert _described(rows_in_sets(kept, column, *values)) == _described(one_by_one)
-    assert len(_described(rows_in_sets(kept, "split", "train"))) == 8
 
 
 def test_an_erased_patient_is_gone_from_what_is_kept_and_the_others_stay(layout: Layout) -> None:

@@ -70,9 +70,9 @@ def test_a_patient_is_found_in_every_table_that_names_one(layout: Layout) -> Non
     """A draft of before may be the only trace of a report that is gone."""
     store(layout, "reports", [{"report_id": "b/1", "patient_key": KEY, "batch": "b"}], "b")
     store(layout, "approved_examples", [{"example_id": "e9", "report_id": "x/9", "patient_key": KEY}])
-    found = find_ids(layout.tables, [], KEY)
+    found = find_ids(layout.tables, KEY)
     assert found == PatientIds(frozenset({"b"}), frozenset({"b/1", "x/9"}), frozenset({"e9"}))
-    assert find_ids(layout.tables, [], "nobody") == PatientIds()
+    assert find_ids(layout.tables, "nobody") == PatientIds()
     assert count_rows(layout.tables, [KEY]) == {"reports": 1, "approved_examples": 1}
 
 
