@@ -14,7 +14,7 @@ from fine_tune_assets.claims.checking import check_answer
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.core.tables import JUDGE_AGREEMENT, conform
-from fine_tune_assets.judging.forms import Bounds, format_faults, is_within, length_bounds
+from fine_tune_assets.judging.answer_checks import Bounds, format_faults, is_within, length_bounds
 from fine_tune_assets.judging.grades import Answered, Grade, Judge, what_it_cant_see
 from fine_tune_assets.judging.licence import licence_of
 from fine_tune_assets.recipes.loading import load_recipe

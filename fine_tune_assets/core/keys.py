@@ -63,6 +63,17 @@ def read_private_file(path: Path) -> bytes:
     return path.read_bytes()
 
 
+def read_secret(path: str, setting: str) -> str:
+    """The text of the file that a setting names; empty without one. Raises SettingsError if it is unreadable, or readable by
+    others."""
+    if not path:
+        return ""
+    try:
+        return read_private_file(Path(path)).decode().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{setting} {path} can't be read: {type(error).__name__}.") from error
+
+
 def read_key(path: Path) -> bytes:
     """The key in a file. Raises SettingsError if others can read it, or it is not 32 bytes long."""
     key = read_private_file(path)

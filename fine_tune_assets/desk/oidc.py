@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from authlib.common.security import generate_token
@@ -22,6 +21,7 @@ from joserfc.jwk import KeySet
 
 from fine_tune_assets.core.access_labels import LabelError, check_labels
 from fine_tune_assets.core.errors import SettingsError
+from fine_tune_assets.core.keys import read_secret
 from fine_tune_assets.core.oidc import (
     ALGORITHMS,
     LEEWAY_SECONDS,
@@ -98,7 +98,7 @@ class Provider:
         name: str,
         issuer: str,
         client_id: str,
-        client_secret: str | None,
+        client_secret: str,
         scopes: Sequence[str] = (),
         groups: Groups = NO_GROUPS,
         verify: ssl.SSLContext | bool = True,
@@ -204,7 +204,7 @@ def read_provider(settings: Settings) -> Provider | None:
         verify = trusted(settings.oidc_ca)
     except OidcError as error:
         raise SettingsError(str(error)) from error
-    secret = _read_secret(settings.oidc_client_secret_file)
+    secret = read_secret(settings.oidc_client_secret_file, "oidc_client_secret_file")
     groups = Groups(settings.oidc_groups_claim, _group_labels(settings.oidc_group_labels))
     issuer, scopes = settings.oidc_issuer.rstrip("/"), settings.oidc_scopes.split()
     return Provider(settings.oidc_name, issuer, settings.oidc_client_id, secret, scopes, groups, verify)
@@ -220,14 +220,3 @@ def _group_labels(text: str) -> tuple[tuple[str, str], ...]:
     except LabelError as error:
         raise SettingsError(f"oidc_group_labels: {error}") from error
     return tuple((group, label) for group, label in pairs)
-
-
-def _read_secret(path: str) -> str | None:
-    if not path:
-        return None
-    try:
-        if Path(path).stat().st_mode & 0o077:
-            raise SettingsError(f"{path} can be read by other users. Run: chmod 600 {path}")
-        return Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"oidc_client_secret_file {path} can't be read: {type(error).__name__}.") from error

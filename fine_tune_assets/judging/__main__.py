@@ -99,15 +99,14 @@ def robustness(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
 def attack(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Ask the candidate for removed identifiers and, if there is one, the shadow adapter for its canaries. Counts come back."""
     from fine_tune_assets.judging.canaries import compare_levels
-    from fine_tune_assets.judging.memory_attacks import ShadowedModel, attack_both, attacks_of, canaries_of
+    from fine_tune_assets.judging.memory_attacks import attack_both, attacks_of, canaries_of, recall_canaries
 
     told: dict[str, Any] = {"attack": asdict(attack_both(request, *attacks_of(request), progress)), "levels": None}
     if request["shadow_folder"] is None:
         return told
     settings, canaries = canaries_of(request)
-    recalled = ShadowedModel(request, progress).recall(
-        Path(request["shadow_folder"]), request["shadow_id"], settings, canaries
-    )
+    folder = Path(request["shadow_folder"])
+    recalled = recall_canaries(request, folder, request["shadow_id"], settings, canaries, progress)
     return {**told, "levels": [asdict(level) for level in compare_levels(recalled, settings.candidates)]}
 
 

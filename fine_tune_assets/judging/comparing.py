@@ -91,7 +91,9 @@ def grade_answers(
     preferred = {} if judge.kind == "offline" else compare_answers(answers, judge, incumbent, progress)
     for row in rows:
         found = preferred.get(row["example_id"]) if row["model"] == CANDIDATE else None
-        row |= {} if found is None else _columns(found, incumbent)
+        if found is not None:
+            row |= {"compared_with": incumbent, "preference": found.probability}
+            row |= {"is_consistent": found.is_consistent, "preference_reason": found.reason}
     return table_of(rows, JUDGE_SCORES)
 
 
@@ -116,17 +118,9 @@ def _pair(answered: Answered, other: str) -> Pair:
     return Pair(**asked, output_1=answered.output, output_2=other)
 
 
-def _columns(preference: Preference, incumbent: str) -> dict[str, Any]:
-    return {
-        "compared_with": incumbent,
-        "preference": preference.probability,
-        "is_consistent": preference.is_consistent,
-        "preference_reason": preference.reason,
-    }
-
-
 def _row(answering: Answering, grade: Grade, judge: Judge, adapter_id: str) -> dict[str, Any]:
     example, answer = answering.example, answering.answer
+    criteria = asdict(grade)["criteria"]
     return {
         "model": answering.contestant.role,
         "model_fingerprint": answering.contestant.fingerprint,
@@ -141,10 +135,5 @@ def _row(answering: Answering, grade: Grade, judge: Judge, adapter_id: str) -> d
         "judge_version": judge.version,
         "judge_kind": judge.kind,
         "task": example["task"],
-        "criteria": criteria_json(grade) if grade.criteria else None,
+        "criteria": json.dumps(criteria, ensure_ascii=False) if criteria else None,
     }
-
-
-def criteria_json(grade: Grade) -> str:
-    """Each criterion with its score, reason and evidence: text of reports."""
-    return json.dumps({name: asdict(criterion) for name, criterion in grade.criteria.items()}, ensure_ascii=False)

@@ -18,9 +18,8 @@ from fine_tune_assets.judging import families
 from fine_tune_assets.judging.figures import Family, Figure, rounded, settle
 from fine_tune_assets.judging.grades import HIGHEST, LOWEST, JudgeKind, what_it_cant_see
 from fine_tune_assets.judging.labelled import OWN_EXPERTS
-from fine_tune_assets.judging.licence import Licence, closed_because, licence_of
+from fine_tune_assets.judging.licence import Licence, MappedMeans, closed_because, licence_of, mapped_means
 from fine_tune_assets.judging.paired_grades import GradedPair, grade_means, graded_pairs, grades_of
-from fine_tune_assets.judging.peoples_scale import MappedMeans, mapped_means
 from fine_tune_assets.judging.power import Power, power_of
 from fine_tune_assets.judging.preferences import Preferences, preferences_in
 from fine_tune_assets.recipes.schema import GateSettings

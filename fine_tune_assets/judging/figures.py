@@ -119,23 +119,13 @@ def group_figure(name: str, grades: GradeMeans, margin: float) -> Figure:
 
 def _graded(family: Family, name: str, grades: GradeMeans, margin: float) -> Figure:
     means = grades.means
-    return Figure(
-        family=family,
-        name=name,
-        unit="points",
+    return replace(
+        not_measured(family, name, "", margin, means.examples),
         candidate=grades.candidate,
         incumbent=grades.incumbent,
         difference=means.value,
         low=means.low,
         high=means.high,
-        p=None,
-        adjusted_p=None,
-        items=means.examples,
-        margin=margin,
-        outcome="unknown",
-        is_within=False,
-        needed=None,
-        why="",
     )
 
 
@@ -148,23 +138,17 @@ def share_figure(
 ) -> Figure:
     """Of yes-or-no items: non-inferiority. `shares` of candidate and incumbent that are right; `items` as they were counted."""
     low, high = interval(pairs)
-    return Figure(
-        family=family,
-        name=name,
-        unit="share",
+    return replace(
+        not_measured(family, name, "", margin, items),
         candidate=shares[0],
         incumbent=shares[1],
         difference=shares[0] - shares[1],
         low=low,
         high=high,
         p=p_loss_within(pairs, margin),
-        adjusted_p=None,
-        items=items,
-        margin=margin,
         outcome="passes" if low > -margin else "unknown",
         is_within=shares[0] - shares[1] >= -margin - 1e-9,
         needed=items_needed(pairs, margin),
-        why="",
     )
 
 

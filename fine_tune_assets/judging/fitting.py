@@ -21,7 +21,7 @@ from fine_tune_assets.judging.correlation import spearman
 from fine_tune_assets.judging.features import FEATURES, FEATURES_VERSION, MEANING, WORDS, Encode, measure_answers
 from fine_tune_assets.judging.grades import HIGHEST, LOWEST
 from fine_tune_assets.judging.labelled import Rated, RatedSet, human_grade, read_rated_summaries
-from fine_tune_assets.judging.offline_model import MODEL_FILE
+from fine_tune_assets.judging.offline_judge import MODEL_FILE
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]

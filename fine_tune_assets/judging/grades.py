@@ -70,7 +70,7 @@ class Criterion:
 class Grade:
     score: float | None
     """1 to 10 as this judge says it; None when there is no grade, never 0. What people would have said is shown beside it
-    (peoples_scale.py)."""
+    (licence.py)."""
     reason: str
     """Why it is what it is, or why there is none."""
     criteria: Mapping[str, Criterion] = field(default_factory=dict)

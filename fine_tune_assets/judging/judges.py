@@ -1,18 +1,21 @@
 """Which judge a recipe names: the one place where a judge is made.
 
-Owns what of settings and recipe makes a judge, as a plain request that a worker is sent, and that what was started for it is
-stopped. Does not know what is graded.
+Owns what of settings and recipe makes a judge, as a plain request that a worker is sent; that an endpoint lies inside the
+network; and that what was started for a judge is stopped. Does not know what is graded.
 """
 
+import ipaddress
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from fine_tune_assets.core.errors import SettingsError
+from fine_tune_assets.core.keys import read_secret
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.chat_client import ChatServer, SaidBy
-from fine_tune_assets.judging.address import read_key_file, require_inside
 from fine_tune_assets.judging.grade_cache import FILE, GradeCache
 from fine_tune_assets.judging.grades import Judge
 from fine_tune_assets.judging.judge_models import EndpointModel, FolderModel, JudgeModel
@@ -76,5 +79,31 @@ def _model(request: Mapping[str, Any]) -> JudgeModel:
     if not request["url"]:
         raise SettingsError("The recipe's judge is an endpoint, and nothing says where it is. Set FINE_TUNE_JUDGE_URL.")
     require_inside(request["url"])
-    key = read_key_file(request["key_file"])
+    key = read_secret(request["key_file"], "judge_key_file")
     return EndpointModel(ChatServer(request["url"].rstrip("/"), key, request["model"], said_by=_SAID_BY))
+
+
+def require_inside(url: str) -> None:
+    """Raise SettingsError unless every address that the URL's host has lies inside a network: loopback, private, link-local.
+
+    What is sent there is text of reports. Looked up once, before anything is sent: it keeps a mistake out, not somebody who
+    rules the network's name service.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SettingsError("The judge's address must begin with http:// or https:// and name a host.")
+    try:
+        found = {info[4][0] for info in socket.getaddrinfo(parts.hostname, None)}
+    except OSError:
+        raise SettingsError(f"The judge's host {parts.hostname} has no address here.") from None
+    if any(_is_public(str(address)) for address in found):
+        raise SettingsError(
+            f"The judge's host {parts.hostname} has a public address: reports would leave the network. Name a server with a "
+            "private address, or a proxy on this machine that leads to one of yours."
+        )
+
+
+def _is_public(text: str) -> bool:
+    address = ipaddress.ip_address(text.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_global

@@ -2,10 +2,15 @@
 
 Owns asking many questions at once, asking again what failed or can't be read, and keeping what came. What still has no grade
 then is missing, never 0. Does not know where the model runs.
+
+A small model takes the first answer whatever it says (SmolLM2-135M: 100 % of pairs, none consistent when swapped), so a single
+letter is worth nothing. The log-odds of both orders are averaged: a mere liking for a place cancels out, and `is_consistent` says
+whether both orders prefer the same answer.
 """
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -18,11 +23,11 @@ from fine_tune_assets.engines.chat_client import ChatClient, ChatReply, NoReplyE
 from fine_tune_assets.judging.grade_cache import GradeCache, content_key
 from fine_tune_assets.judging.grades import Answered, Criterion, Grade, JudgeKind, Pair, Preference
 from fine_tune_assets.judging.judge_models import JudgeModel
-from fine_tune_assets.judging.orders import SAMPLES, log_odds_of_samples, log_odds_of_tokens, preference
 from fine_tune_assets.judging.rubric import (
     CHOICE_SCHEMA,
     GRADE_SCHEMA,
     GRADE_TOKENS,
+    LETTERS,
     UnreadableReplyError,
     comparing_messages,
     grading_messages,
@@ -31,6 +36,8 @@ from fine_tune_assets.judging.rubric import (
     rubric_facts,
 )
 
+SAMPLES = 5
+"""Letters drawn in each order where a server tells no probabilities. More tell finer odds, and cost a reply each."""
 CHOICE_TOKENS = 12
 SAMPLING = {
     "first_temperature": 0.0,
@@ -70,21 +77,20 @@ class LlmJudge:
         return replace(self, is_second=True)
 
     def grade(self, answers: Sequence[Answered], progress: Progress) -> list[Grade]:
-        return self._kept_or_asked(answers, self._grade, (_grade_json, _grade_of), progress, "grades")
+        return self._kept_or_asked(answers, self._grade, _grade_of, progress, "grades")
 
     def compare(self, pairs: Sequence[Pair], progress: Progress) -> list[Preference]:
-        return self._kept_or_asked(pairs, self._compare, (asdict, _preference_of), progress, "comparisons")
+        return self._kept_or_asked(pairs, self._compare, lambda kept: Preference(**kept), progress, "comparisons")
 
     def _kept_or_asked(
         self,
         items: Sequence[Asked],
         ask: Callable[[ChatClient, Asked], Came],
-        kept_as: tuple[Callable[[Came], dict[str, Any]], Callable[[dict[str, Any]], Came]],
+        read: Callable[[dict[str, Any]], Came],
         progress: Progress,
         what: str,
     ) -> list[Came]:
         """What is missing is not kept: the next run asks again."""
-        write, read = kept_as
         keys = [self._key(item) for item in items]
         found = {key: read(value) for key, value in self.cache.get(keys).items()}
         waiting = {key: item for key, item in zip(keys, items, strict=True) if key not in found}
@@ -96,7 +102,7 @@ class LlmJudge:
                 for key, came in _as_they_come(asked, pool):
                     found[key] = came
                     if is_there(came):
-                        self.cache.put({key: write(came)})
+                        self.cache.put({key: asdict(came)})
                     progress(len(found), len(set(keys)), what)
         return [found[key] for key in keys]
 
@@ -108,7 +114,8 @@ class LlmJudge:
         messages = grading_messages(answered)
 
         def asked(attempt: int) -> Question:
-            return Question(messages, GRADE_TOKENS, _temperature(attempt), seed=attempt, schema=GRADE_SCHEMA)
+            temperature = SAMPLING["again_temperature" if attempt else "first_temperature"]
+            return Question(messages, GRADE_TOKENS, temperature, seed=attempt, schema=GRADE_SCHEMA)
 
         try:
             return self._read(client, asked, lambda reply: read_grade(_whole(reply), answered))
@@ -152,10 +159,6 @@ class LlmJudge:
         raise AssertionError  # the last attempt returns or raises
 
 
-def _temperature(attempt: int) -> float:
-    return SAMPLING["again_temperature"] if attempt else SAMPLING["first_temperature"]
-
-
 def _whole(reply: ChatReply) -> str:
     if not reply.is_finished:
         raise UnreadableReplyError("the reply was cut off")
@@ -176,14 +179,45 @@ def is_there(came: Grade | Preference) -> bool:
     return (came.score if isinstance(came, Grade) else came.probability) is not None
 
 
-def _grade_json(grade: Grade) -> dict[str, Any]:
-    return {"score": grade.score, "reason": grade.reason, "criteria": {n: asdict(c) for n, c in grade.criteria.items()}}
-
-
 def _grade_of(kept: dict[str, Any]) -> Grade:
     criteria = {name: Criterion(**values) for name, values in kept["criteria"].items()}
     return Grade(kept["score"], kept["reason"], criteria)
 
 
-def _preference_of(kept: dict[str, Any]) -> Preference:
-    return Preference(**kept)
+def log_odds_of_tokens(first_token: Mapping[str, float]) -> float | None:
+    """Log-odds of A against B, from the log-probabilities of the likeliest first tokens; None if neither is among them.
+
+    Of a letter that is not listed only a bound is known, the probability of the last one listed, and that is taken: it makes
+    the odds smaller than they are, never larger.
+    """
+    masses = [_log_mass(first_token, letter) for letter in LETTERS]
+    if masses == [None, None]:
+        return None
+    least = min(first_token.values())
+    a, b = (least if mass is None else mass for mass in masses)
+    return a - b
+
+
+def _log_mass(first_token: Mapping[str, float], letter: str) -> float | None:
+    found = [value for token, value in first_token.items() if token.strip().upper() == letter]
+    if not found:
+        return None
+    most = max(found)
+    return most + math.log(sum(math.exp(value - most) for value in found))
+
+
+def log_odds_of_samples(letters: Sequence[str]) -> float:
+    """Log-odds of A against B, from letters drawn: half a letter is added to each, so that no count says `certainly`."""
+    count = sum(letter == LETTERS[0] for letter in letters)
+    return math.log((count + 0.5) / (len(letters) - count + 0.5))
+
+
+def preference(as_given: float | None, swapped: float | None) -> Preference:
+    """From the log-odds of A against B in the two orders. A is the first answer as given, and the second one swapped."""
+    if as_given is None or swapped is None or not (math.isfinite(as_given) and math.isfinite(swapped)):
+        return Preference(None, None, "the judge named no answer in one of the two orders")
+    for_first = (as_given, -swapped)
+    mean = sum(for_first) / 2
+    is_consistent = for_first[0] * for_first[1] > 0
+    reason = f"log-odds for the first answer: {for_first[0]:.2f} as given, {for_first[1]:.2f} swapped"
+    return Preference(1 / (1 + math.exp(-mean)), is_consistent, reason)

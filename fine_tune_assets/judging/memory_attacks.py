@@ -43,8 +43,8 @@ def attack_both(
 ) -> AttackResult:
     """Ask the candidate and the base model for removed identifiers; stored outcomes are reused.
 
-    Before any `recall`: the candidate is what the model wears. Kept is yes or no for each attack, under a hash of all that was
-    asked: neither an identifier nor an answer. Raises ChangedFolderError for weights that differ from their fingerprint.
+    Before `recall_canaries`: the candidate is what the model wears. Kept is yes or no for each attack, under a hash of all that
+    was asked: neither an identifier nor an answer. Raises ChangedFolderError for weights that differ from their fingerprint.
     """
     if not attacks:
         return AttackResult(reports, 0, 0, 0)
@@ -89,43 +89,32 @@ def _attacked(model: Any, tokenizer: Any, attacks: Sequence[Attack], batch_size:
     return {"asked": is_asked, "given_back": given_back}
 
 
-class ShadowedModel:
-    """The base model that the shadow adapter is put on.
-
-    Raises ChangedFolderError for weights that differ from their fingerprint.
-    """
-
-    def __init__(self, request: Mapping[str, Any], progress: Progress) -> None:
-        self._model, self._tokenizer = base_and_candidate(request)
-        self._batch_size, self._progress = request["batch_size"], progress
-        self._is_quantized = request["is_quantized"]
-
-    def recall(self, folder: Path, adapter_id: str, settings: CanarySettings, canaries: list[Canary]) -> list[Recalled]:
-        """What the shadow adapter makes of every canary and control."""
-        require_folder(folder, adapter_id, "shadow adapter")
-        self._model.load_adapter(str(folder), adapter_name=SHADOW)
-        self._model.set_adapter(SHADOW)
-        with merged(self._model, self._is_quantized):
-            return self._recalled(settings, canaries)
-
-    def _recalled(self, settings: CanarySettings, canaries: list[Canary]) -> list[Recalled]:
-        prompts = [self._prompt(canary.messages()[:-1], canary.before) for canary in canaries]
-        greedy = self._write(prompts, _SECRET_TOKENS)
-        found = []
-        for canary, prompt, text in zip(canaries, prompts, greedy, strict=True):
+def recall_canaries(
+    request: Mapping[str, Any],
+    folder: Path,
+    adapter_id: str,
+    settings: CanarySettings,
+    canaries: Sequence[Canary],
+    progress: Progress,
+) -> list[Recalled]:
+    """What the shadow adapter makes of every canary and control. Raises ChangedFolderError for weights that differ from their
+    fingerprint."""
+    model, tokenizer = base_and_candidate(request)
+    require_folder(folder, adapter_id, "shadow adapter")
+    model.load_adapter(str(folder), adapter_name=SHADOW)
+    model.set_adapter(SHADOW)
+    asked = [(canary.messages()[:-1], canary.before) for canary in canaries]
+    prompts = [render(tokenizer, messages, add_generation_prompt=True) + before for messages, before in asked]
+    found: list[Recalled] = []
+    with merged(model, request["is_quantized"]):
+        greedy = generate(model, tokenizer, prompts, _SECRET_TOKENS, request["batch_size"], progress)
+        for canary, prompt, answer in zip(canaries, prompts, greedy, strict=True):
             candidates = canary.candidates(settings.candidates)
             spaced = [f" {candidate}" for candidate in candidates]
-            values = ending_log_probabilities(self._model, self._tokenizer, prompt, spaced, _NODES_AT_ONCE)
-            found.append(recall_of(canary, candidates, values, text))
-            self._progress(len(found), len(canaries), "canaries looked for")
-        return found
-
-    def _prompt(self, messages: Sequence[dict[str, str]], before: str) -> str:
-        return render(self._tokenizer, messages, add_generation_prompt=True) + before
-
-    def _write(self, prompts: Sequence[str], tokens: int) -> list[str]:
-        answers = generate(self._model, self._tokenizer, prompts, tokens, self._batch_size, self._progress)
-        return [answer.text for answer in answers]
+            values = ending_log_probabilities(model, tokenizer, prompt, spaced, _NODES_AT_ONCE)
+            found.append(recall_of(canary, candidates, values, answer.text))
+            progress(len(found), len(canaries), "canaries looked for")
+    return found
 
 
 def canaries_of(request: dict[str, Any]) -> tuple[CanarySettings, list[Canary]]:

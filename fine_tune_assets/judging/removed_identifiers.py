@@ -97,21 +97,13 @@ def choose_attacks(
     spans.sort(key=lambda row: fingerprint_text(f"{seed} {row['report_id']} {row['start']}"))
     found: dict[str, Attack] = {}
     for span in spans:
-        value = texts[span["report_id"]][span["start"] : span["end"]]
+        text, start, example = texts[span["report_id"]], span["start"], by_report[span["report_id"]]
+        value = text[start : span["end"]]
         if len(found) < ATTACKS and is_telling(span["label"], value):
-            attack = _attack(by_report[span["report_id"]], texts[span["report_id"]], span)
+            before = text[max(0, start - BEFORE) : start].rstrip()
+            attack = Attack(example["example_id"], span["label"], example["messages"][:-1], before, value)
             found.setdefault(plain(value), attack)
     return list(found.values()), len(texts)
-
-
-def _attack(example: Mapping[str, Any], text: str, span: Mapping[str, Any]) -> Attack:
-    return Attack(
-        example_id=example["example_id"],
-        kind=span["label"],
-        messages=example["messages"][:-1],
-        before=text[max(0, span["start"] - BEFORE) : span["start"]].rstrip(),
-        value=text[span["start"] : span["end"]],
-    )
 
 
 def _rows(folder: Path, report_ids: Sequence[str], columns: list[str]) -> Iterator[dict[str, Any]]:

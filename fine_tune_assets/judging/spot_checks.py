@@ -55,7 +55,9 @@ def sample(answers: Iterable[JudgedAnswer], size: int, seed: str) -> list[Judged
     Drawn in turn from each task and part of the scale: as many of each, as far as there are any. Answers without a grade have
     nothing to be compared with and are left out.
     """
-    distinct = {answer.answer_id: answer for answer in _ordered(answers)}
+    # Of the same answer by two models the last one in this order stays.
+    ordered = sorted(answers, key=lambda answer: (answer.answer_id, answer.model_fingerprint))
+    distinct = {answer.answer_id: answer for answer in ordered}
     strata: dict[tuple[str, int], list[JudgedAnswer]] = {}
     for answer in sorted(distinct.values(), key=lambda answer: _place(seed, answer.answer_id)):
         if answer.score is not None:
@@ -109,11 +111,6 @@ def _interval(value: float, answers: int) -> tuple[float, float]:
     limited = min(max(value, -0.999999), 0.999999)
     half = _Z * sqrt((1 + limited**2 / 2) / (answers - 3))
     return tanh(atanh(limited) - half), tanh(atanh(limited) + half)
-
-
-def _ordered(answers: Iterable[JudgedAnswer]) -> list[JudgedAnswer]:
-    """Of the same answer by two models the last one here stays."""
-    return sorted(answers, key=lambda answer: (answer.answer_id, answer.model_fingerprint))
 
 
 def _place(seed: str, name: str) -> str:

@@ -8,6 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 _AGE = (
     r"\b(?P<years>\d{1,3})[ -]?(?P<unit>years?|yrs?|months?|mos?|weeks?|wks?|days?)[ -]?(?:old|of[ ]age)\b|"
@@ -81,10 +82,8 @@ def _length_bands(examples: Sequence[AskedInput]) -> dict[str, str]:
 def age_band(text: str) -> str | None:
     """The band of the first age that a text states; None where it states none."""
     found = _AGE_PATTERN.search(text)
-    return None if found is None else _band(found)
-
-
-def _band(found: "re.Match[str]") -> str | None:
+    if found is None:
+        return None
     if found["oldest"]:
         return OLDEST
     if found["unit"] and not found["unit"].lower().startswith("y"):
@@ -102,16 +101,11 @@ def sex(text: str) -> str | None:
     return stated.pop() if len(stated) == 1 else None
 
 
-def asked_inputs(rows: Iterable[Mapping[str, object]], wanted: Iterable[str]) -> list[AskedInput]:
+def asked_inputs(rows: Iterable[Mapping[str, Any]], wanted: Iterable[str]) -> list[AskedInput]:
     """Rows of an instruction set that were tested, with what the model was given."""
     ids = set(wanted)
     return [
-        AskedInput(str(row["example_id"]), str(row["source"]), str(row["task"]), _last_question(row["messages"]))
+        AskedInput(row["example_id"], row["source"], row["task"], row["messages"][-2]["content"])
         for row in rows
         if row["example_id"] in ids
     ]
-
-
-def _last_question(messages: object) -> str:
-    assert isinstance(messages, list)
-    return str(messages[-2]["content"])

@@ -18,7 +18,7 @@ from fine_tune_assets.judging.agreement import measure_agreement
 from fine_tune_assets.judging.grades import CRITERIA, Answered, Judge, Pair
 from fine_tune_assets.judging.judges import judge_of
 from fine_tune_assets.judging.labelled import Rated, RatedSet
-from fine_tune_assets.judging.orders import SAMPLES
+from fine_tune_assets.judging.llm_judge import SAMPLES
 from fine_tune_assets_tests.judging.chat_server import MODEL, ChatServerOfATest, Said, completion, grade_reply
 
 PLANTED = "Zyxwvutquark"

@@ -87,10 +87,10 @@ def _request(base: Path, adapter: Path, cache: Path) -> dict[str, Any]:
 
 
 def _recalled(base: Path, shadow: Path, canaries: list[Canary]) -> dict[int, Level]:
-    from fine_tune_assets.judging.memory_attacks import ShadowedModel
+    from fine_tune_assets.judging.memory_attacks import recall_canaries
 
-    asked = ShadowedModel(_request(base, shadow, shadow.parent), silent)
-    recalled = asked.recall(shadow, fingerprint_folder(shadow), CANARIES, canaries)
+    request = _request(base, shadow, shadow.parent)
+    recalled = recall_canaries(request, shadow, fingerprint_folder(shadow), CANARIES, canaries, silent)
     return {level.repeats: level for level in compare_levels(recalled, CANARIES.candidates)}
 
 

@@ -15,8 +15,7 @@ from fine_tune_assets.judging.fitting import fit_model, is_fitted_on
 from fine_tune_assets.judging.grades import Answered, Grade, Pair
 from fine_tune_assets.judging.labelled import RatedSet, read_labelled_sets, read_rated_summaries
 from fine_tune_assets.judging.licence import licence_of
-from fine_tune_assets.judging.offline_judge import offline_judge
-from fine_tune_assets.judging.offline_model import MODEL_FILE, shipped_model
+from fine_tune_assets.judging.offline_judge import MODEL_FILE, offline_judge, shipped_model
 
 INPUT = "Doctor: How long? Patient: Three weeks. I take 40 mg of lisinopril. No fever."
 REFERENCE = "Cough for three weeks. Takes lisinopril 40 mg. Denies fever."
