@@ -26,7 +26,6 @@ import numpy as np
 
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.embeddings.encoder import bundled_encoder
 from fine_tune_assets.judging.correlation import grouped_interval, spearman
 from fine_tune_assets.judging.fitting import (
     FEATURE_SETS,
@@ -158,7 +157,7 @@ def main() -> None:
     parser.add_argument("--splits", type=int, default=200)
     splits = parser.parse_args().splits
     rated = read_rated_summaries(RATED)
-    whole = measured(rated.rows, bundled_encoder().encode)
+    whole = measured(rated.rows)
     is_inside = np.array([is_fitted_on(row) for row in rated.rows])
     inside, outside = whole.rows(is_inside), whole.rows(~is_inside)
     answers = [row.answered for row in rated.rows if not is_fitted_on(row)]

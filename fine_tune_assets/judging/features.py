@@ -1,5 +1,5 @@
 """What can be measured of an answer without a second model: words, numbers, and clauses beside the expert's reference and
-the input; and, where asked for, the meanings of clauses.
+the input.
 
 Owns the figures. Each is from 0 to 1, and 1 for the reference itself, so that no weight that is at least 0 can turn one around.
 None rises by length alone: with such figures a false statement at the end of a summary raised 76 of 100 grades, without them 42.
@@ -7,7 +7,7 @@ Does not know grades.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,7 +20,7 @@ from fine_tune_assets.judging.words import clauses_of, content_words, ends_whole
 
 FEATURES_VERSION = 1
 """Raise it when a figure changes: the weights were fitted on the old ones, and a licence holds for those."""
-WORDS = (
+FEATURES = (
     "content recall",
     "content F1",
     "grounded recall",
@@ -30,12 +30,6 @@ WORDS = (
     "clauses",
     "ends whole",
 )
-MEANING = ("meaning", "clauses covered", "worst clause covered", "clauses supported")
-"""From the sentence encoder: each clause beside the most similar one of the other text."""
-FEATURES = (*WORDS, *MEANING)
-Encode = Callable[[Sequence[str]], NDArray[np.float32]]
-"""Texts → one vector of length 1 each."""
-Vectors = Mapping[str, NDArray[np.float32]]
 Floats = NDArray[np.float64]
 
 
@@ -71,19 +65,14 @@ class _Text:
         return numbers_in(self.text)
 
 
-def measure_answers(answers: Sequence[Answered], names: Sequence[str], encode: Encode) -> Floats:
-    """(answers, names). Every answer needs words, and a reference with words. Nothing is encoded that no name asks for."""
+def measure_answers(answers: Sequence[Answered]) -> Floats:
+    """(answers, FEATURES). Every answer needs words, and a reference with words."""
     texts = {text: _Text(text) for a in answers for text in (a.output, a.reference or "", a.input)}
-    vectors = _vectors(answers, texts, encode) if set(names) & set(MEANING) else None
-    found = [_measure(texts[a.output], texts[a.reference or ""], texts[a.input], vectors) for a in answers]
-    return np.array([[row[name] for name in names] for row in found]).reshape(len(answers), len(names))
+    found = [_measure(texts[a.output], texts[a.reference or ""], texts[a.input]) for a in answers]
+    return np.array([[row[name] for name in FEATURES] for row in found]).reshape(len(answers), len(FEATURES))
 
 
-def _measure(said: _Text, expected: _Text, given: _Text, vectors: Vectors | None) -> dict[str, float]:
-    return {**_words(said, expected, given), **(_meaning(said, expected, vectors) if vectors is not None else {})}
-
-
-def _words(said: _Text, expected: _Text, given: _Text) -> dict[str, float]:
+def _measure(said: _Text, expected: _Text, given: _Text) -> dict[str, float]:
     shared, told = (said.content & expected.content).total(), set(said.words)
     grounded = expected.content.keys() & set(given.words) or expected.content.keys()
     numbers = expected.numbers
@@ -103,25 +92,6 @@ def _grounded_clauses(said: _Text, expected: _Text, given: _Text) -> int:
     """Clauses with a content word of the reference or the input: commas alone tell nothing."""
     grounds = {*expected.words, *given.words}
     return sum(bool(content & grounds) for content in said.clause_contents)
-
-
-def _meaning(said: _Text, expected: _Text, vectors: Vectors) -> dict[str, float]:
-    ours, theirs = (np.stack([vectors[clause] for clause in text.clauses]) for text in (said, expected))
-    alike = np.clip((ours @ theirs.T).astype(float), 0, 1)
-    covered, supported = alike.max(axis=0), alike.max(axis=1)
-    return {
-        "meaning": float(np.clip(vectors[said.text] @ vectors[expected.text], 0, 1)),
-        "clauses covered": float(covered.mean()),
-        "worst clause covered": float(covered.min()),
-        "clauses supported": float(supported.mean()),
-    }
-
-
-def _vectors(answers: Sequence[Answered], texts: Mapping[str, _Text], encode: Encode) -> Vectors:
-    """Of every answer and reference, and of each of their clauses, once."""
-    compared = [text for a in answers for text in (a.output, a.reference or "")]
-    asked = dict.fromkeys(piece for text in compared for piece in (text, *texts[text].clauses))
-    return dict(zip(asked, encode(list(asked)), strict=True))
 
 
 def _contents(pieces: Sequence[str]) -> list[set[str]]:

@@ -18,7 +18,7 @@ from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.judging.calibration import calibrated, fit_knots, with_ends
 from fine_tune_assets.judging.correlation import spearman
-from fine_tune_assets.judging.features import FEATURES, FEATURES_VERSION, MEANING, WORDS, Encode, measure_answers
+from fine_tune_assets.judging.features import FEATURES, FEATURES_VERSION, measure_answers
 from fine_tune_assets.judging.grades import HIGHEST, LOWEST
 from fine_tune_assets.judging.labelled import Rated, RatedSet, human_grade, read_rated_summaries
 from fine_tune_assets.judging.offline_judge import MODEL_FILE
@@ -28,9 +28,7 @@ Rows = NDArray[np.int64]
 
 FEATURE_SETS: Mapping[str, tuple[str, ...]] = {
     "content recall": ("content recall",),
-    "words": WORDS,
-    "meaning": MEANING,
-    "words and meaning": FEATURES,
+    "words": FEATURES,
 }
 PENALTIES = (10.0, 30.0, 100.0)
 """Of the ridge, on standardised features."""
@@ -72,8 +70,8 @@ def is_fitted_on(row: Rated) -> bool:
     return int(row.answered.id) % 2 == 0
 
 
-def measured(rows: Sequence[Rated], encode: Encode) -> Measured:
-    features = measure_answers([row.answered for row in rows], FEATURES, encode)
+def measured(rows: Sequence[Rated]) -> Measured:
+    features = measure_answers([row.answered for row in rows])
     ratings = {name: np.array([row.ratings[name] for row in rows]) for name in rows[0].ratings}
     return Measured(features, ratings, np.array([row.group for row in rows]))
 
@@ -150,10 +148,10 @@ def fit_slope(data: Measured, choice: Choice, knots: Sequence[Sequence[float]]) 
     return round(float(found.x), 4)
 
 
-def fit_model(rated: RatedSet, encode: Encode) -> dict[str, Any]:
+def fit_model(rated: RatedSet) -> dict[str, Any]:
     """The content of `offline_model.json`."""
     rows = [row for row in rated.rows if is_fitted_on(row)]
-    data = measured(rows, encode)
+    data = measured(rows)
     choice = choose(data)
     overall = fit_scale(data, OVERALL, choice)
     return {
@@ -170,10 +168,8 @@ def fit_model(rated: RatedSet, encode: Encode) -> dict[str, Any]:
 
 
 def main() -> None:
-    from fine_tune_assets.embeddings.encoder import bundled_encoder
-
     rated = read_rated_summaries(PROJECT_DIR / "data" / "evaluation" / "judge" / "rated_summaries.csv")
-    content = fit_model(rated, bundled_encoder().encode)
+    content = fit_model(rated)
     write_text(MODEL_FILE, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     Path(MODEL_FILE).chmod(0o644)  # it holds no text, and is part of the program
     print(f"Wrote {MODEL_FILE.name}: {content['chosen']}, fitted on {content['rated']['answers']} answers.")

@@ -4,8 +4,8 @@ Owns the grade, its reason, and the file `offline_model.json` beside it, which `
 
 It compares an answer with an expert's reference: without one there is no grade. It sees what was left out, wordiness and numbers
 that the input does not hold. It can't see a wrong statement that is made of the right words: such hallucinations are rare in the
-summaries that it was fitted on (human mean .023), so nobody could show that it finds them. It says nothing of tone and format. How
-well it agrees with experts is measured by agreement.py at every run, on dialogues that it was not fitted on.
+summaries that it was fitted on (human mean .023), so nobody could show that it finds them. It says nothing of tone and format.
+How well it agrees with experts is measured by agreement.py at every run, on dialogues that it was not fitted on.
 """
 
 import json
@@ -23,7 +23,7 @@ from fine_tune_assets.core.fingerprints import combine, fingerprint_json
 from fine_tune_assets.core.numbers import unsupported_numbers
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.judging.calibration import Knots, calibrated
-from fine_tune_assets.judging.features import FEATURES, FEATURES_VERSION, MEANING, WORDS, measure_answers
+from fine_tune_assets.judging.features import FEATURES, FEATURES_VERSION, measure_answers
 from fine_tune_assets.judging.grades import LOWEST, Answered, Criterion, Grade, JudgeKind, Pair, Preference
 from fine_tune_assets.judging.words import sentences_of
 
@@ -49,9 +49,9 @@ class Scale:
     knots: Knots
     """From the weighted sum to 1 to 10."""
 
-    def grades(self, features: Floats, names: Sequence[str]) -> Floats:
-        """`features`: (answers, names)."""
-        weighed = features * np.array([self.weights.get(name, 0.0) for name in names])
+    def grades(self, features: Floats) -> Floats:
+        """`features`: (answers, FEATURES)."""
+        weighed = features * np.array([self.weights.get(name, 0.0) for name in FEATURES])
         # Not a matrix product: its last digit depends on how many answers are graded at once.
         return calibrated(np.array([math.fsum([*row, self.intercept]) for row in weighed]), self.knots)
 
@@ -66,16 +66,6 @@ class OfflineModel:
     fitted_on: frozenset[str]
     """Fingerprints of the dialogues whose summaries it was fitted on."""
     fingerprint: str
-
-    @property
-    def features(self) -> tuple[str, ...]:
-        """What must be measured: words are cheap and give the reasons, meanings are only where they have a weight."""
-        weighed = {name for scale in (self.overall, *self.criteria.values()) for name in scale.weights}
-        return tuple(name for name in FEATURES if name in WORDS or name in weighed)
-
-    @property
-    def reads_meaning(self) -> bool:
-        return not set(self.features).isdisjoint(MEANING)
 
 
 def model_of(content: Mapping[str, Any]) -> OfflineModel:
@@ -110,8 +100,7 @@ class OfflineJudge:
 
     @property
     def version(self) -> str:
-        parts = [self.model.fingerprint, str(FEATURES_VERSION), str(RULES_VERSION)]
-        return combine([*parts, *([_encoder_version()] if self.model.reads_meaning else [])])
+        return combine([self.model.fingerprint, str(FEATURES_VERSION), str(RULES_VERSION)])
 
     @property
     def fitted_on(self) -> frozenset[str]:
@@ -138,14 +127,13 @@ class OfflineJudge:
     def _grade_batch(self, answers: Sequence[Answered]) -> list[Grade]:
         refused = {row: grade for row, answer in enumerate(answers) if (grade := _without_measuring(answer))}
         measured = [answer for row, answer in enumerate(answers) if row not in refused]
-        names = self.model.features
-        features = measure_answers(measured, names, _encode)
-        overall = self.model.overall.grades(features, names).tolist()
-        criteria = {name: scale.grades(features, names).tolist() for name, scale in self.model.criteria.items()}
+        features = measure_answers(measured)
+        overall = self.model.overall.grades(features).tolist()
+        criteria = {name: scale.grades(features).tolist() for name, scale in self.model.criteria.items()}
         graded = iter(
             _grade(
                 answer,
-                dict(zip(names, features[row].tolist(), strict=True)),
+                dict(zip(FEATURES, features[row].tolist(), strict=True)),
                 overall[row],
                 {name: grades[row] for name, grades in criteria.items()},
             )
@@ -181,16 +169,3 @@ def _grade(answer: Answered, features: dict[str, float], overall: float, criteri
 
 def _answered(pair: Pair, output: str) -> Answered:
     return Answered(pair.id, pair.task, pair.instruction, pair.input, output, pair.reference)
-
-
-def _encode(texts: Sequence[str]) -> NDArray[np.float32]:
-    """By the bundled sentence encoder, which is loaded when a weight asks for a meaning."""
-    from fine_tune_assets.embeddings.encoder import bundled_encoder
-
-    return bundled_encoder().encode(texts)
-
-
-def _encoder_version() -> str:
-    from fine_tune_assets.embeddings.encoder import encoder_version
-
-    return encoder_version()

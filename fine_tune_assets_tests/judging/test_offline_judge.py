@@ -8,7 +8,6 @@ import pytest
 
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.embeddings.encoder import bundled_encoder
 from fine_tune_assets.judging.agreement import measure_agreement
 from fine_tune_assets.judging.features import FEATURES, measure_answers
 from fine_tune_assets.judging.fitting import fit_model, is_fitted_on
@@ -94,9 +93,7 @@ def test_a_grade_depends_on_its_answer_alone() -> None:
 def test_every_figure_of_the_reference_is_one() -> None:
     """The upper end of the scale rests on it."""
     answer = Answered("1", "t", "", INPUT, REFERENCE, REFERENCE)
-    assert measure_answers([answer], FEATURES, bundled_encoder().encode)[0] == pytest.approx(
-        [1.0] * len(FEATURES), abs=1e-5
-    )
+    assert measure_answers([answer])[0] == pytest.approx([1.0] * len(FEATURES), abs=1e-9)
 
 
 def _pair(first: str, second: str, reference: str | None = REFERENCE) -> Pair:
@@ -136,7 +133,7 @@ def test_better_figures_never_lower_a_grade() -> None:
 def test_fitting_again_gives_the_shipped_weights() -> None:
     """What decides a promotion can be made again by anybody, from the data that it names."""
     rated = read_rated_summaries(JUDGE / "rated_summaries.csv")
-    again = fit_model(rated, bundled_encoder().encode)
+    again = fit_model(rated)
     shipped = json.loads(MODEL_FILE.read_text(encoding="utf-8"))
     named = ("rated", "dialogues", "fitted_on", "features_version", "chosen")
     assert {name: again[name] for name in named} == {name: shipped[name] for name in named}
