@@ -7,7 +7,7 @@ shown or typed is logged.
 import gc
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
@@ -55,15 +55,8 @@ def create_app(settings: Settings) -> FastAPI:
         app.router.add_route(route.path, _endpoint(desk, route), methods=[route.method])
     # An address with a slash too many is none of the table's, and the redirect would lead away from TLS.
     app.router.redirect_slashes = False
-    pages = ErrorPages(desk)
-    for kind, show in (
-        (PageError, pages.of_page_error),
-        (FineTuneError, pages.of_refusal),
-        (HTTPException, pages.of_http_error),
-        (SQLAlchemyError, pages.of_ledger_away),
-        (Exception, pages.of_fault),
-    ):
-        app.add_exception_handler(kind, show)
+    for kind in (PageError, FineTuneError, HTTPException, SQLAlchemyError, Exception):
+        app.add_exception_handler(kind, _error_handler(desk))
     app.add_middleware(Headers, addresses=desk.addresses)
     return app
 
@@ -89,45 +82,36 @@ def _endpoint(desk: Desk, route: Route) -> Callable[[Request], Awaitable[Respons
     return respond
 
 
-class ErrorPages:
-    """Which page an error becomes. A part of a page gets a line of text, which the page shows where it is."""
+def _error_handler(desk: Desk) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """A part of a page gets a line of text, which the page shows where it is."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    async def respond(request: Request, error: Exception) -> Response:
+        return await run_in_threadpool(_error_page, desk, request, error)
 
-    async def of_page_error(self, request: Request, error: Exception) -> Response:
-        assert isinstance(error, PageError)
-        return await run_in_threadpool(self._show, request, error)
+    return respond
 
-    async def of_refusal(self, request: Request, error: Exception) -> Response:
-        """What a module refuses in words for people."""
-        return await self.of_page_error(request, PageError(400, "That is not possible", str(error)))
 
-    async def of_http_error(self, request: Request, error: Exception) -> Response:
-        status = int(getattr(error, "status_code", 500))
+def _error_page(desk: Desk, request: Request, error: Exception) -> Response:
+    shown, typed = _page_error_of(error), _typed(request)
+    is_fragment = request.headers.get("hx-request") == "true"
+    template = "error_line.html" if is_fragment else "error.html"
+    with suppress(SQLAlchemyError):  # then it can't be known who is here
+        if isinstance(error, PageError | FineTuneError | HTTPException):
+            visit = visit_of(desk, request, Form())
+            return page(desk, visit, template, status=shown.status, error=shown, typed=typed)
+    theme = request.cookies.get(THEME_COOKIE, "")
+    return bare_page(desk, template, shown.status, theme, error=shown, typed=typed)
+
+
+def _page_error_of(error: Exception) -> PageError:
+    if isinstance(error, PageError):
+        return error
+    if isinstance(error, FineTuneError):  # what a module refuses in words for people
+        return PageError(400, "That is not possible", str(error))
+    if isinstance(error, HTTPException):
         gone = not_found()
-        return await self.of_page_error(request, PageError(status, gone.title, gone.message))
-
-    async def of_ledger_away(self, request: Request, _error: Exception) -> Response:
-        return self._bare(request, ledger_away())
-
-    async def of_fault(self, request: Request, _error: Exception) -> Response:
-        return self._bare(request, unexpected())
-
-    def _show(self, request: Request, error: PageError) -> Response:
-        try:
-            visit = visit_of(self._desk, request, Form())
-        except SQLAlchemyError:
-            return self._bare(request, error)
-        if visit.is_fragment:
-            return page(self._desk, visit, "error_line.html", status=error.status, error=error)
-        return page(self._desk, visit, "error.html", status=error.status, error=error, typed=_typed(request))
-
-    def _bare(self, request: Request, error: PageError) -> Response:
-        theme = request.cookies.get(THEME_COOKIE, "")
-        is_fragment = request.headers.get("hx-request") == "true"
-        template = "error_line.html" if is_fragment else "error.html"
-        return bare_page(self._desk, template, error.status, theme, error=error, typed=_typed(request))
+        return PageError(error.status_code, gone.title, gone.message)
+    return ledger_away() if isinstance(error, SQLAlchemyError) else unexpected()
 
 
 def _typed(request: Request) -> str:

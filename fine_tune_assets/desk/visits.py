@@ -139,8 +139,6 @@ class Visit:
 
 
 Endpoint = Callable[["Desk", Visit], Response]
-Late = Callable[["Desk", Visit], Response]
-"""What is answered to a form whose session or token is over: it holds what was typed."""
 
 
 def visit_of(desk: "Desk", request: Request, form: Form, is_click: bool = True) -> Visit:
@@ -152,8 +150,11 @@ def visit_of(desk: "Desk", request: Request, form: Form, is_click: bool = True) 
     return Visit(request, session, form, now, browser or secrets.token_urlsafe(24), not browser)
 
 
-def answer(desk: "Desk", visit: Visit, allowed: Anybody | Users, endpoint: Endpoint, late: Late) -> Response:
-    """Let the visit in, or say why not. Raises PageError."""
+def answer(desk: "Desk", visit: Visit, allowed: Anybody | Users, endpoint: Endpoint, late: Endpoint) -> Response:
+    """Let the visit in, or say why not. Raises PageError.
+
+    `late`: what is answered to a form whose session or token is over. It holds what was typed.
+    """
     is_safe = visit.method in SAFE_METHODS
     if not is_safe and not desk.addresses.is_same_origin(visit.request.headers):
         raise not_from_here()

@@ -144,7 +144,8 @@ def gather(
     asked = {("target", "grade"), *(("subgroups", name) for name in groups)}
     asked |= {(family, name) for family, names in expected.items() for name in names}
     grades = grade_means(pairs)
-    standing = judge_standing(tables.judge_scores, tables.judge_agreement, judge)
+    versions = sorted(set(tables.judge_scores.column("judge_version").to_pylist()))
+    standing = standing_of(versions[0] if len(versions) == 1 else "several", tables.judge_agreement, judge)
     return Evidence(
         **vars(candidate),
         judge=standing,
@@ -155,7 +156,12 @@ def gather(
         power=_rounded(power_of(grades.means if grades else None, gate.worthwhile_gain, gate.minimum_gain)),
         distributions=_distributions(pairs),
         fingerprints={
-            **_fingerprints(candidate, tables),
+            "adapter": candidate.adapter_id,
+            "base_model": candidate.base_fingerprint,
+            "instruction_set": candidate.instruction_set_fingerprint,
+            "recipe": candidate.recipe_fingerprint,
+            "incumbent": candidate.incumbent,
+            **tables.fingerprints(),
             **{f"labelled_set_{name}": found for name, found in standing.labelled_sets.items()},
             **(rests_on or {}),
         },
@@ -196,23 +202,6 @@ def _figures(
         *families.robustness(tables.robustness_probes, gate.maximum_robustness_loss),
         *families.safety(tables.memorization_probes),
     ]
-
-
-def _fingerprints(candidate: Candidate, tables: Tables) -> dict[str, str]:
-    return {
-        "adapter": candidate.adapter_id,
-        "base_model": candidate.base_fingerprint,
-        "instruction_set": candidate.instruction_set_fingerprint,
-        "recipe": candidate.recipe_fingerprint,
-        "incumbent": candidate.incumbent,
-        **tables.fingerprints(),
-    }
-
-
-def judge_standing(scores: pa.Table, agreement_table: pa.Table, asked: JudgeAsked) -> JudgeStanding:
-    """Of the judge of these grades."""
-    versions = sorted(set(scores.column("judge_version").to_pylist()))
-    return standing_of(versions[0] if len(versions) == 1 else "several", agreement_table, asked)
 
 
 def standing_of(version: str, agreement_table: pa.Table, asked: JudgeAsked) -> JudgeStanding:
