@@ -1,18 +1,46 @@
-"""Under which addresses the desk answers, and what its cookies are called there.
+"""Under which addresses the desk answers, what its cookies are called there, and which headers every answer carries.
 
 Owns the Host and Origin rules: a name that points here but is not ours (DNS rebinding) and a page of another site get
-nothing. The scheme is what the setting says, never what a header says.
+nothing. The scheme is what the setting says, never what a header says. The content policy allows nothing inline and nothing from
+elsewhere: a text that got past escaping still runs nothing.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from starlette.responses import Response
+from starlette.datastructures import MutableHeaders
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.loopback import LOOPBACK_HOSTS, require_loopback
 from fine_tune_assets.core.settings import Settings
+
+CONTENT_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+_ALWAYS = {
+    "content-security-policy": CONTENT_POLICY,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    # Not `no-referrer`: with it a browser sends forms with the origin "null".
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "x-robots-tag": "noindex",
+}
+_TLS = {"strict-transport-security": "max-age=31536000"}
 
 
 @dataclass(frozen=True)
@@ -59,3 +87,34 @@ def read_addresses(settings: Settings) -> Addresses:
             "desk_url must be https://NAME or https://NAME:PORT, the address of the proxy with TLS in front of the desk."
         )
     return Addresses({**local, parts.netloc.lower(): public.lower()}, public, is_https, str(settings.desk_port))
+
+
+class Headers:
+    """Middleware around the whole desk."""
+
+    def __init__(self, app: ASGIApp, addresses: Addresses) -> None:
+        self._app, self._addresses = app, addresses
+        self._headers = _ALWAYS | (_TLS if addresses.is_https else {})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
+        app = self._app if self._addresses.is_ours(host) else _refuse_host
+        await app(scope, receive, self._with_headers(send))
+
+    def _with_headers(self, send: Send) -> Send:
+        async def add(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in self._headers.items():
+                    headers[name] = value
+                # Pages hold text of reports: no cache keeps them, not even the browser's for its back button.
+                headers.setdefault("cache-control", "no-store")
+            await send(message)
+
+        return add
+
+
+_refuse_host = PlainTextResponse("This address is not the desk's.\n", status_code=421)

@@ -20,9 +20,9 @@ from starlette.types import ASGIApp
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.quiet_asgi import without_messages
 from fine_tune_assets.core.settings import Settings, load_settings
+from fine_tune_assets.desk.addresses import Headers
 from fine_tune_assets.desk.application import Desk, open_desk
 from fine_tune_assets.desk.errors import PageError, ledger_away, not_found, unexpected
-from fine_tune_assets.desk.headers import Headers
 from fine_tune_assets.desk.rendering import THEME_COOKIE, bare_page, page
 from fine_tune_assets.desk.routes import ROUTES, Route
 from fine_tune_assets.desk.sign_in_pages import ask_to_send_again

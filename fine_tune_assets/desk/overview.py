@@ -189,7 +189,9 @@ def read_models(ledger: Ledger) -> Models:
     live = next((deployment for deployment in current if deployment.state == "live"), None)
     pending = next((deployment for deployment in current if deployment.state in PENDING), None)
     production = None if live is None else _production(ledger, live)
-    newest = _newest_verdict(ledger)
+    lines = verdict_lines(ledger, before=None, limit=1)
+    record = find_verdict(ledger, lines[0].verdict_id) if lines else None
+    newest = None if record is None else _figures_of(record)
     is_stopped = newest is not None and not newest.opens_the_gate
     return Models(
         production,
@@ -219,12 +221,6 @@ def origin_of(ledger: Ledger, release_id: str) -> Origin:
         return "own"
     shipped = shipped_release()
     return "shipped" if shipped is not None and shipped.release_id == release_id else "imported"
-
-
-def _newest_verdict(ledger: Ledger) -> VerdictFigures | None:
-    lines = verdict_lines(ledger, before=None, limit=1)
-    record = find_verdict(ledger, lines[0].verdict_id) if lines else None
-    return None if record is None else _figures_of(record)
 
 
 def _figures_of(record: VerdictRecord) -> VerdictFigures:

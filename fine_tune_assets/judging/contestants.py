@@ -76,22 +76,19 @@ def contestants_of(request: dict[str, Any], progress: Progress) -> list[Contesta
         Contestant("base", request["base_fingerprint"], answering("base model", None), on_base),
         Contestant("adapter", request["adapter_id"], answering("candidate", CANDIDATE), on_base),
     ]
+    is_quantized = False
     if request["incumbent_adapter"]:
         is_quantized = learned_on(Path(request["incumbent_adapter"])) is not None
-        if is_quantized != request["is_quantized"]:
-            on_own = partial(_answers_on_own_copy, request, is_quantized, _told(progress, "incumbent"))
-            return [
-                Contestant("incumbent", request["incumbent"], on_own, {**on_base, "is_quantized": is_quantized}),
-                *found,
-            ]
-        worn = answering("incumbent", INCUMBENT)
-        return [*found, Contestant("incumbent", request["incumbent"], worn, on_base)]
-    if request["incumbent_weights"]:
-        by_itself = partial(_answers_of_weights, request, _told(progress, "incumbent"))
-        weights = {**_engine(request), "weights": request["incumbent_weights_fingerprint"]}
-        # First, and gone before the others are loaded: two large models may not fit side by side.
-        return [Contestant("incumbent", request["incumbent"], by_itself, weights), *found]
-    return found
+        if is_quantized == request["is_quantized"]:
+            return [*found, Contestant("incumbent", request["incumbent"], answering("incumbent", INCUMBENT), on_base)]
+        decided_by = {**on_base, "is_quantized": is_quantized}
+    elif request["incumbent_weights"]:
+        decided_by = {**_engine(request), "weights": request["incumbent_weights_fingerprint"]}
+    else:
+        return found
+    # First, and gone before the others are loaded: two large models may not fit side by side.
+    by_itself = partial(_answers_by_itself, request, is_quantized, _told(progress, "incumbent"))
+    return [Contestant("incumbent", request["incumbent"], by_itself, decided_by), *found]
 
 
 def engine_name() -> str:
@@ -139,24 +136,20 @@ def _answers_wearing(
         return _answers(model, tokenizer, conversations, request, progress)
 
 
-def _answers_on_own_copy(
+def _answers_by_itself(
     request: dict[str, Any], is_quantized: bool, progress: Progress, conversations: Sequence[Sequence[dict[str, str]]]
 ) -> list[Answer]:
-    """Answers of an incumbent trained with the other method (LoRA or QLoRA), on the base in the precision that it learned on."""
+    """Answers of an incumbent that needs a model of its own: it was trained with the other method (LoRA or QLoRA), and so on the
+    base in another precision, or on another base model."""
     use_threads(request["threads"])
+    if request["incumbent_weights"]:
+        folder = Path(request["incumbent_weights"])
+        require_folder(folder, request["incumbent_weights_fingerprint"], "merged model that serves now")
+        return _answers(load_model(folder).eval(), load_tokenizer(folder), conversations, request, progress)
     base, adapter = Path(request["base_folder"]), Path(request["incumbent_adapter"])
     require_folder(base, request["base_fingerprint"], "base model")
     require_folder(adapter, request["incumbent"], "adapter that serves now")
     return _answers(load_adapted(base, adapter, is_quantized), load_tokenizer(base), conversations, request, progress)
-
-
-def _answers_of_weights(
-    request: dict[str, Any], progress: Progress, conversations: Sequence[Sequence[dict[str, str]]]
-) -> list[Answer]:
-    use_threads(request["threads"])
-    folder = Path(request["incumbent_weights"])
-    require_folder(folder, request["incumbent_weights_fingerprint"], "merged model that serves now")
-    return _answers(load_model(folder).eval(), load_tokenizer(folder), conversations, request, progress)
 
 
 def _answers(

@@ -48,6 +48,7 @@ def preferences_in(scores: pa.Table, incumbent: str) -> Preferences:
     told = [row for row in rows if row["preference"] is not None]
     won = [1.0 if row["preference"] > 0.5 else 0.5 if row["preference"] == 0.5 else 0.0 for row in told]
     means = compare_means(won, [row["patient_key"] for row in told]) if told else None
+    not_asked = OFFLINE if set(scores.column("judge_kind").to_pylist()) == {"offline"} else NOT_ASKED
     turned = [row["is_consistent"] for row in told if row["is_consistent"] is not None]
     return Preferences(
         pairs=len(told),
@@ -57,7 +58,7 @@ def preferences_in(scores: pa.Table, incumbent: str) -> Preferences:
         worse=won.count(0.0),
         **_share(means),
         consistent=rounded(sum(turned) / len(turned)) if turned else None,
-        why="" if told else NONE_GIVEN if rows else _not_asked(scores),
+        why="" if told else NONE_GIVEN if rows else not_asked,
     )
 
 
@@ -65,10 +66,6 @@ def _share(means: PatientMeans | None) -> dict[str, float | None]:
     if means is None:
         return {"share": None, "low": None, "high": None}
     return {"share": rounded(means.value), "low": rounded(means.low), "high": rounded(means.high)}
-
-
-def _not_asked(scores: pa.Table) -> str:
-    return OFFLINE if set(scores.column("judge_kind").to_pylist()) == {"offline"} else NOT_ASKED
 
 
 def in_words(found: Preferences) -> str:
