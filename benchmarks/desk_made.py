@@ -216,7 +216,7 @@ def _lengthen_log(ledger: Ledger, count: int) -> None:
     for number in range(count):
         position += 1
         said = {"position": position, "at": at, "who": "Reviewer", "what": "looked", "about": f"line {number}"}
-        line_hash = audit._hash_line(*said.values(), previous)  # type: ignore[arg-type]
+        line_hash = audit.hash_line(*said.values(), previous)  # type: ignore[arg-type]
         lines.append({**said, "previous_hash": previous, "line_hash": line_hash})
         previous = line_hash
     with ledger.begin() as connection:
