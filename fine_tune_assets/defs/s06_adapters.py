@@ -215,6 +215,7 @@ def adapters(
     record_training(layout.adapters, trained["adapter_id"], stored.fingerprint, trained["rows_too_long"])
     row = {
         **{name: trained[name] for name in ADAPTERS.names if name in trained},
+        "line": recipe.name,
         "folder": installation.stored_path(trained["folder"]),
         "base_fingerprint": base["fingerprint"],
         "instruction_set_fingerprint": stored.fingerprint,

@@ -75,6 +75,7 @@ def served_models(
     endpoint = f"{settings.gateway_address}/v1"
     row = {
         "release_id": release_id,
+        "line": wanted["line"],
         "colour": deployment.colour,
         "engine": engine,
         "endpoint": endpoint,

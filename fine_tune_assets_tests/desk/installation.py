@@ -114,7 +114,7 @@ def refresh_queue(settings: Settings, ledger: Ledger) -> None:
     """By the drafts that there are and what is decided now."""
     drafts = conform(pq.read_table(settings.layout.table("drafted_examples")), DRAFTED_EXAMPLES)
     recipe, authors = load_recipe(settings.recipe), correction_authors(_corrections(settings))
-    refresh_items(ledger, drafts, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC))
+    refresh_items(ledger, drafts, recipe.name, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC))
 
 
 def _corrections(settings: Settings) -> pa.Table:
