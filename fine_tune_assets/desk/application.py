@@ -78,7 +78,7 @@ def open_desk(settings: Settings) -> Desk:
     key, ledger = read_or_create_key(settings.layout.keys, KEY_NAME), open_ledger(settings.database_url)
     bring_up_to_date(ledger)
     known_sets = KnownSets(settings.layout.instruction_sets)
-    limits = SessionLimits(timedelta(minutes=settings.desk_idle_minutes), timedelta(hours=settings.desk_session_hours))
+    limits = SessionLimits(timedelta(minutes=settings.desk.idle_minutes), timedelta(hours=settings.desk.session_hours))
     return Desk(
         settings,
         addresses,

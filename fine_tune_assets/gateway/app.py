@@ -65,7 +65,7 @@ _HOUR = "3600"
 def app_from_environment() -> ASGIApp:
     """For uvicorn's `factory`."""
     settings = load_settings()
-    if settings.gateway_workers > 1:
+    if settings.gateway.workers > 1:
         die_with_parent()  # else a worker would go on answering when the process that watches it was killed
     return without_messages(create_app(settings))
 
@@ -114,7 +114,7 @@ class Gateway:
         self._chat = Chat(settings, ledger, self._counter, self._gate, self.traffic)
         self._door, self._limits, self._embedder = Door(settings, ledger), Limits(ledger), Embedder()
         self._warming = Warming(self._needs_encoder, self._load_encoder)
-        self.journal = Journal(ledger, settings.gateway_audit_days, syncs_each=settings.gateway_audit_syncs_each)
+        self.journal = Journal(ledger, settings.gateway.audit_days, syncs_each=settings.gateway.audit_syncs_each)
         self.metrics = Metrics()
 
     @asynccontextmanager
@@ -166,7 +166,7 @@ class Gateway:
     async def show_openapi(self, request: Request) -> Response:
         """For whoever has a key; what it allows does not matter."""
         await self._authorise(request, None)
-        return JSONResponse(openapi_document(self._settings.gateway_max_tokens))
+        return JSONResponse(openapi_document(self._settings.gateway.max_tokens))
 
     async def list_models(self, request: Request) -> Response:
         caller = await self._authorise(request, "chat")

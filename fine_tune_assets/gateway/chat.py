@@ -85,7 +85,7 @@ class Chat:
         traffic: Traffic,
     ) -> None:
         self._settings, self._ledger, self._counter, self._gate = settings, ledger, counter, gate
-        self._traffic, self._has_trials = traffic, bool(settings.canary_percent)
+        self._traffic, self._has_trials = traffic, bool(settings.trial.percent)
         self.engines = Engines(settings)
         self._trials = Trials(ledger, read_or_create_key(settings.layout.keys, KEY_NAME))
         self.knowledge = Knowledge(settings, ledger)
@@ -97,7 +97,7 @@ class Chat:
     @asynccontextmanager
     async def place(self) -> AsyncIterator[Callable[[], Callable[[], None]]]:
         """A place among those under way; given back at the end of the block, or when what the block hands on is called."""
-        if self._under_way >= self._settings.gateway_max_requests:
+        if self._under_way >= self._settings.gateway.max_requests:
             message = "Too many requests are under way. Ask again in a moment."
             raise ApiError(429, "too_many_requests", message, {"Retry-After": "2"})
         self._under_way += 1
@@ -174,7 +174,7 @@ class Chat:
             return nothing_found(consulted, asked, wants_usage(body), record)
         wanted = Wanted(
             asked["stream"], wants_usage(body), question.is_completion and not question.is_raw, _text_of(asked),
-            so_far.started + self._settings.gateway_timeout_seconds, consulted,
+            so_far.started + self._settings.gateway.timeout_seconds, consulted,
         )  # fmt: skip
         count = self._counted(target, answer, record, question, so_far)
         try:
@@ -222,7 +222,7 @@ class Chat:
         return Permits(
             may_replace_system_prompt="system_prompt" in caller.scopes,
             may_be_raw="raw_completions" in caller.scopes,
-            max_tokens=self._settings.gateway_max_tokens,
+            max_tokens=self._settings.gateway.max_tokens,
             features=features_of(folder.release),
             template=folder.template,
         )

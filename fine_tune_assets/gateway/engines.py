@@ -24,7 +24,7 @@ class Engines:
 
     def __init__(self, settings: Settings) -> None:
         self._key = read_or_create_key(settings.layout.keys, KEY_NAME)
-        self._clients = EngineClients(settings.gateway_timeout_seconds)
+        self._clients = EngineClients(settings.gateway.timeout_seconds)
         self._opened: dict[tuple[str, bytes | None], str] = {}
 
     async def close(self) -> None:

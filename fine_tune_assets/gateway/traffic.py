@@ -65,7 +65,7 @@ class Traffic:
         self._headings: tuple[Heading, ...] = ()
         self._reading = ""
         self._thread = threading.Thread(target=self._work, name="traffic", daemon=True)
-        self.is_on = settings.drift_features
+        self.is_on = settings.drift.features
 
     def start(self) -> None:
         if self.is_on:
@@ -144,7 +144,7 @@ class Traffic:
     def write(self, at: datetime) -> None:
         """What is of enough requests goes into the window that `at` is in; the rest waits, and goes into a later one."""
         for release_id, held in list(self._held.items()):
-            if held.sums.requests < max(2, self._settings.drift_minimum_requests):
+            if held.sums.requests < max(2, self._settings.drift.minimum_requests):
                 continue
             with self._lock:
                 dropped = self._dropped.pop(release_id, 0)
@@ -165,7 +165,7 @@ class Traffic:
         )
 
     def _end_of(self, at: datetime) -> datetime:
-        seconds = max(1, self._settings.drift_window_hours) * 3600
+        seconds = max(1, self._settings.drift.window_hours) * 3600
         return datetime.fromtimestamp((at.timestamp() // seconds + 1) * seconds, UTC)
 
 

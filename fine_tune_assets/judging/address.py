@@ -43,4 +43,4 @@ def read_key_file(path: str) -> str:
             raise SettingsError(f"{path} can be read by other users. Run: chmod 600 {path}")
         return Path(path).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"judge_key_file {path} can't be read: {type(error).__name__}.") from error
+        raise SettingsError(f"judge.key_file {path} can't be read: {type(error).__name__}.") from error

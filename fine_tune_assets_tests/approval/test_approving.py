@@ -274,7 +274,9 @@ def test_the_queue_shows_what_the_gate_decides(steps: list[Any], trusts: bool, r
     """What reviewers see and what is trained on must never differ, whatever was decided and by whatever rule."""
     decisions, trusted = _decisions(steps), TRUSTED if trusts else {}
     approval = approve(CORRECTED, decisions, trusted, AUTHORS, rules)
-    states = {item.example_id: item.state for item in queue_items(CORRECTED, "a-line", decisions, trusted, rules, AUTHORS, {})}
+    states = {
+        item.example_id: item.state for item in queue_items(CORRECTED, "a-line", decisions, trusted, rules, AUTHORS, {})
+    }
     assert dict(Counter(states.values())) == approval.states
     shown = {key for key, state in states.items() if state in ("approved", "trusted")}
     assert shown == set(approval.approved.column("example_id").to_pylist())

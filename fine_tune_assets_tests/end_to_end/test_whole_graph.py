@@ -21,11 +21,11 @@ from examples.correction_loop.installation import VISITS, Installation
 from examples.correction_loop.loop import Outcome, require_kept, turn_the_loop
 from fine_tune_assets.approval.drafting import CORRECTION
 from fine_tune_assets.core.keys import read_or_create_key
-from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.core.tables import TABLES
 from fine_tune_assets.ledger.corrections import list_corrections
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME
+from fine_tune_assets_tests.changed_settings import settings_in
 from fine_tune_assets_tests.desk.conftest import correct_on
 from fine_tune_assets_tests.end_to_end.at_the_desk import add_user, ask, signed_in
 from fine_tune_assets_tests.end_to_end.conftest import REPORTS_A_BATCH, Served, Small
@@ -165,7 +165,7 @@ class AtTheDesk:
 def loop(services: Small) -> tuple[Outcome, AtTheDesk]:
     """The loop: corrections through the gateway, signatures in the desk, and then the daemon alone. The example does the
     same with more dialogues and the demo's gates, and asks whether the answer became right: two real trainings and judgings."""
-    settings = load_settings(services.environment)
+    settings = settings_in(services.environment)
     daily = ("desk", "dagster-daemon")
     done = services.run("-m", "fine_tune_assets.cli.main", "up", *daily)
     assert done.returncode == 0, done.stderr
@@ -195,7 +195,7 @@ def test_somebody_at_the_desk_is_answered_by_the_next_release_and_corrects_that_
     """In the browser: the page names the release that answered, and what it is corrected to is kept for the next turn."""
     outcome, seen = loop
     assert seen == AtTheDesk(*outcome.releases)
-    settings = load_settings(services.environment)
+    settings = settings_in(services.environment)
     ledger = open_ledger(settings.database_url)
     try:
         kept = list_corrections(ledger, read_or_create_key(settings.layout.keys, KEY_NAME))

@@ -111,7 +111,7 @@ def live_at(settings: Settings, ledger: Ledger, path: Path, release_id: str) -> 
 
 @pytest.fixture
 def two(tmp_path: Path) -> Iterator[Two]:
-    settings = Settings(data_dir=tmp_path / "d", gateway_max_requests=1)
+    settings = Settings(data_dir=tmp_path / "d", gateway={"max_requests": 1})
     ledger, old, new = fresh_ledger(settings.database_url), Engine(), Engine()
     with listening(tmp_path / "old.sock", old), listening(tmp_path / "new.sock", new):
         before = make_live(settings, ledger, tmp_path / "old.sock", "One.")

@@ -103,7 +103,7 @@ class Running:
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder: Path = tmp_path_factory.mktemp("bodies")
-    settings = Settings(data_dir=folder / "d", corrections_daily_limit=0, gateway_max_tokens=100)
+    settings = Settings(data_dir=folder / "d", corrections_daily_limit=0, gateway={"max_tokens": 100})
     ledger, engine = fresh_ledger(settings.database_url), Engine(body=json.dumps({"object": "x", **WHOLE}).encode())
     with listening(folder / "e.sock", engine):
         release_id = build_empty_release(settings, ledger, "One.", {})

@@ -71,10 +71,12 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     (folder / "jwks.json").write_text(json.dumps({"keys": [signing.as_dict(private=False)]}))
     settings = Settings(
         data_dir=folder / "data",
-        gateway_oidc_issuer=ISSUER,
-        gateway_oidc_audience=AUDIENCE,
-        gateway_oidc_jwks=str(folder / "jwks.json"),
-        gateway_oidc_scopes="ask=chat send=correct vectors=embed count=metrics",
+        gateway={
+            "oidc_issuer": ISSUER,
+            "oidc_audience": AUDIENCE,
+            "oidc_jwks": str(folder / "jwks.json"),
+            "oidc_scopes": "ask=chat send=correct vectors=embed count=metrics",
+        },
     )
     ledger = fresh_ledger(settings.database_url)
     keys = {scope: create_key(ledger, scope, [scope]).secret for scope in SCOPES}

@@ -34,7 +34,7 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     folder: Path = tmp_path_factory.mktemp("openapi")
-    chosen = Settings(data_dir=folder / "d", gateway_audit_days=0)
+    chosen = Settings(data_dir=folder / "d", gateway={"audit_days": 0})
     # Every engine says of what kind its answer is, and a raw completion goes out as the engine wrote it.
     ledger, engine = fresh_ledger(chosen.database_url), Engine(body=json.dumps({"object": "x", **WHOLE}).encode())
     with listening(folder / "e.sock", engine):

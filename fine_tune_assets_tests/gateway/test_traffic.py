@@ -35,7 +35,7 @@ def _heard(prompt: str = f"The patient {MARKER} has a cough.", answer: str = f"{
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path, drift_minimum_requests=5, drift_window_hours=1)
+    return Settings(data_dir=tmp_path, drift={"minimum_requests": 5, "window_hours": 1})
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_a_streamed_answer_is_put_together() -> None:
 @pytest.mark.slow
 def test_a_real_gateway_counts_each_form_of_a_request_once_and_writes_no_word(tmp_path: Path) -> None:
     """With the real engine; what was counted is written when the gateway ends."""
-    settings = Settings(data_dir=tmp_path, gateway_port=free_port(), threads=2, drift_minimum_requests=3)
+    settings = Settings(data_dir=tmp_path, gateway={"port": free_port()}, threads=2, drift={"minimum_requests": 3})
     ledger = fresh_ledger(settings.database_url)
     try:
         start_services(settings, SERVICES)
