@@ -7,7 +7,6 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -203,7 +202,7 @@ def test_a_setting_that_says_nothing_known_or_a_recipe_that_is_not_there_is_refu
     with pytest.raises(SettingsError, match="off, flag, block"):
         open_gate(Settings(gateway={"answer_phi": "blok"}))
     with pytest.raises(SettingsError, match="recipe"):
-        open_gate(replace(Settings(gateway={"answer_phi": "block"}), recipe="/nowhere.yaml"))
+        open_gate(Settings(gateway={"answer_phi": "block"}, recipe="/nowhere.yaml"))
 
 
 def _load_nothing(_: ScrubSettings) -> None:
