@@ -93,21 +93,21 @@ class ErrorAnswer(BaseModel):
 
 _REF = "#/components/schemas/{model}"
 _REFUSED: Json = {
-    400: "The body, or a field that is named.",
-    401: "No key, or one that opens nothing.",
-    403: "The key may not do that.",
+    400: "The body is not valid; the message names the fields.",
+    401: "The key or token is missing or not valid.",
+    403: "The key or token lacks the scope.",
     404: "No such route, model, release, knowledge index or passage.",
-    405: "Another method.",
-    408: "The body did not come in time.",
+    405: "Method not allowed.",
+    408: "The body did not arrive in time.",
     413: "The body is too large.",
-    429: "Too many requests, or a budget is used up.",
-    500: "A fault of the gateway.",
-    503: "Not available at the moment.",
+    429: "Too many requests, or the token budget is used up.",
+    500: "The gateway failed.",
+    503: "Temporarily unavailable.",
 }
 _BY_THE_MODEL: Json = {
-    422: "The answer held identifiers.",
-    502: "The model's program failed.",
-    504: "No answer in time.",
+    422: "The answer contained identifiers.",
+    502: "The engine failed.",
+    504: "The engine did not answer in time.",
 }
 _STREAM: Json = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
 
@@ -136,10 +136,17 @@ def _header(name: str, shortest: int, longest: int) -> Json:
     return {"name": name, "in": "header", "schema": {"type": "string", "minLength": shortest, "maxLength": longest}}
 
 
-_KEPT = _post("correct", Kept, {409: "Used with another content."}, CorrectionRequest, FeedbackRequest, status_code=201)
+_KEPT = _post(
+    "correct",
+    Kept,
+    {409: "The idempotency key was used with other content."},
+    CorrectionRequest,
+    FeedbackRequest,
+    status_code=201,
+)
 DOCUMENTED = {
     "/health": _open("health"),
-    "/ready": _open("ready", {503: {"model": Status, "description": "Not ready."}}),
+    "/ready": _open("ready", {503: {"model": Status, "description": "Not ready yet."}}),
     "/metrics": _route("metrics", None, response_class=PlainTextResponse),
     "/openapi.json": _route("openapi", Json),
     "/v1/models": _route("models", Models),

@@ -175,13 +175,13 @@ def _extras(question: ChatRequest, permits: Permits, control_tokens: Sequence[st
     """Tools, the form of the answer and probabilities, as the program that serves takes them. What it can't do is refused."""
     features, extras = permits.features, _tools(question, permits, control_tokens)
     if form := question.form:
-        _require(features.has_schemas, features, "response_format")
+        _check_support(features.has_schemas, features, "response_format")
         extras["response_format"] = {"type": form.type}
         if form.type == "json_schema" and form.json_schema:
             named = {"name": form.json_schema.name, "strict": True, "schema": form.json_schema.schema_}
             extras["response_format"]["json_schema"] = named
     if question.logprobs:
-        _require(features.has_probabilities, features, "logprobs")
+        _check_support(features.has_probabilities, features, "logprobs")
         extras |= {"logprobs": True, "top_logprobs": question.top_logprobs or 0}
     return extras
 
@@ -199,7 +199,7 @@ def _tools(question: ChatRequest, permits: Permits, control_tokens: Sequence[str
         raise ApiError(400, "not_supported", message)
     kind, supported = choice if isinstance(choice, str) else "named", permits.features.tool_choices
     can = f" It can do: {', '.join(sorted(supported)) or 'none'}."
-    _require(kind in supported, permits.features, f"tool_choice {kind}", can)
+    _check_support(kind in supported, permits.features, f"tool_choice {kind}", can)
     if isinstance(choice, str):
         return {"tools": tools, "tool_choice": choice}
     if permits.features.has_named_as_required:
@@ -214,6 +214,6 @@ def _tool(function: Function) -> dict[str, Any]:
     return {"type": "function", "function": written}
 
 
-def _require(is_supported: bool, features: Features, what: str, instead: str = "") -> None:
+def _check_support(is_supported: bool, features: Features, what: str, instead: str = "") -> None:
     if not is_supported:
         raise ApiError(400, "not_supported", f"{features.program} can't do this: {what}.{instead}")
