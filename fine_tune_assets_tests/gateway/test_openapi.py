@@ -18,13 +18,13 @@ from starlette.testclient import TestClient
 
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.gateway.app import create_app
-from fine_tune_assets.gateway.openapi import openapi_document
 from fine_tune_assets.ledger.api_keys import SCOPES, create_key
+from fine_tune_assets_tests.gateway.documents import gateway_document
 from fine_tune_assets_tests.gateway.test_chat import Engine, listening, make_live
 from fine_tune_assets_tests.gateway.test_limits import WHOLE
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 
-document = openapi_document(2048)
+document = gateway_document()
 document["paths"].pop("/ready")  # 503 is one of its answers
 schema = schemathesis.openapi.from_dict(document)
 schema.config.generation.update(modes=list(schemathesis.GenerationMode))

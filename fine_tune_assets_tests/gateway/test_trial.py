@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from fine_tune_assets.core.releases import MANIFEST
 from fine_tune_assets.gateway.callers import Caller
-from fine_tune_assets.gateway.chat import Chat, Question
+from fine_tune_assets.gateway.chat import Chat
 from fine_tune_assets.gateway.identifiers import BLOCK, AnswerGate
 from fine_tune_assets.gateway.outcomes import OutcomeCounter
 from fine_tune_assets.gateway.records import Record
-from fine_tune_assets.gateway.requests import engine_request
+from fine_tune_assets.gateway.request_models import ChatRequest
 from fine_tune_assets.gateway.traffic import Traffic
 from fine_tune_assets.gateway.trying import takes_part
 from fine_tune_assets.ledger.api_keys import create_key
@@ -198,7 +198,7 @@ def test_an_answer_that_is_kept_back_for_identifiers_is_answered_by_the_live_one
         counter, gate = OutcomeCounter(made.ledger), AnswerGate(BLOCK, Looking())
         chat = Chat(made.settings, made.ledger, counter, gate, Traffic(made.settings, made.ledger))
         body = {"messages": [{"role": "user", "content": "hi"}]}
-        question = Question(body, engine_request, "chat/completions", is_completion=False)
+        question = ChatRequest.model_validate(body)
         caller, record = Caller("key:0", "asks", frozenset({"chat"}), None, None), Record("/v1/chat/completions")
         async with chat.place() as hand_on:
             await chat.answer(question, caller, record, hand_on)
