@@ -29,7 +29,7 @@ def main() -> None:
     asked = parser.parse_args()
     go_offline()
     with tempfile.TemporaryDirectory(prefix="bench-corrections-") as folder:
-        settings = Settings(data_dir=Path(folder), gateway_port=free_port())
+        settings = Settings(data_dir=Path(folder), gateway={"port": free_port()})
         outcome = post_under_kills(settings, asked.posts, asked.kills, asked.clients, asked.seed)
     _show(_figures(outcome, asked.posts, asked.clients))
     if outcome.lost or outcome.twice:

@@ -56,7 +56,7 @@ def _verdict_of(made: Settings, seed: int, console: Console) -> dict[str, Any]:
     """On a copy of the installation, with a recipe that differs in the seed alone."""
     data = made.data_dir.with_name(f"seed-{seed}")
     shutil.copytree(made.data_dir, data)
-    shutil.copytree(made.dagster_home, data.with_name(f"{data.name}-dagster"))
+    shutil.copytree(made.dagster.home, data.with_name(f"{data.name}-dagster"))
     values = plain_values(load_recipe(RECIPE))
     values["training"]["seed"] = seed
     recipe = data / "recipe.yaml"

@@ -143,25 +143,24 @@ def _why_not(engine: str, installed: Settings) -> str | None:
     if engine == "vllm":
         return None if installed.vllm_interpreter.is_file() else "make setup-vllm"
     if engine == "llama_server":
-        return None if installed.llama_server else "FINE_TUNE_LLAMA_SERVER names no program"
+        return None if installed.llama.server else "FINE_TUNE_LLAMA_SERVER names no program"
     return None
 
 
 def _measure(engine: str, place: Path, base: Path, given: argparse.Namespace, installed: Settings) -> dict[str, Any]:
     settings = Settings(
         data_dir=place,
-        gateway_port=free_port(),
-        vllm_python=installed.vllm_python,
-        llama_server=installed.llama_server if engine == "llama_server" else "",
-        rollback_window_minutes=60,
-        keep_old_minutes=-1,
+        gateway={"port": free_port()},
+        vllm={"python": installed.vllm.python},
+        llama={"server": installed.llama.server if engine == "llama_server" else ""},
+        rollback={"window_minutes": 60, "keep_old_minutes": -1},
     )
     ledger = open_ledger(settings.database_url)
     with _running(settings):
         began = time.monotonic()
         serve_release(ledger, _release(settings, ledger, engine, base, 1), timeout_seconds=START_SECONDS)
         started = time.monotonic() - began
-        gateway = Reached(f"http://127.0.0.1:{settings.gateway_port}/v1", create_key(ledger, "bench", ["chat"]).secret)
+        gateway = Reached(f"http://127.0.0.1:{settings.gateway.port}/v1", create_key(ledger, "bench", ["chat"]).secret)
         bursts = {}
         alone = _engine(settings, ledger)
         for where in (alone, gateway):  # a new engine is slower at first
@@ -418,7 +417,7 @@ def _fail_requests(settings: Settings, ledger: Ledger, gateway: Reached, live: D
     path.unlink()  # nobody answers there any more, and the process lives
     body = _body(gateway, 1, 1, is_stream=False)
     headers = {"Authorization": f"Bearer {gateway.key}"}
-    for _ in range(settings.rollback_minimum_requests):
+    for _ in range(settings.rollback.minimum_requests):
         reply = httpx.post(f"{gateway.url}/chat/completions", json=body, headers=headers, timeout=60, trust_env=False)
         reply.raise_for_status()
     return _seconds_until_left(ledger, live.deployment_id)

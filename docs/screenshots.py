@@ -48,7 +48,7 @@ def main() -> int:
     logging.disable(logging.INFO)
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        settings = Settings(data_dir=Path(scratch) / "data", desk_port=free_port())
+        settings = Settings(data_dir=Path(scratch) / "data", desk={"port": free_port()})
         ledger = open_ledger(settings.database_url)
         for shot in SHOTS:
             create_user(ledger, shot.user, shot.roles, password=PASSWORD, oidc_identity=None, now=datetime.now(UTC))
@@ -56,7 +56,7 @@ def main() -> int:
         _serve_shipped(settings, ledger)
         stop = start_desk(replace(settings, recipe=filled.recipe))
         try:
-            images = _take(f"http://127.0.0.1:{settings.desk_port}")
+            images = _take(f"http://127.0.0.1:{settings.desk.port}")
         finally:
             stop()
             ledger.close()

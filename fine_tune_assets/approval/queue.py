@@ -18,6 +18,7 @@ _COLUMNS = [*_SHOWN, "needs_review", "flags", "drafted_by"]
 
 def queue_items(
     drafts: pa.Table,
+    line: str,
     decisions: Sequence[Decision],
     trusted_sources: Mapping[str, str],
     rules: ReviewSettings,
@@ -33,6 +34,7 @@ def queue_items(
     return [
         _item(
             row,
+            line,
             counted.state(row["example_id"], is_trusted(row, trusted_sources)),
             who_decided(counted.standing(row["example_id"]), rules, revoked.get(row["fingerprint"], ())),
             is_trusted(row, trusted_sources),
@@ -49,10 +51,11 @@ def who_decided(standing: Standing, rules: ReviewSettings, revoked: Collection[s
 
 
 def _item(
-    draft: Mapping[str, Any], state: State, decided_by: tuple[str, ...], trusted: bool, author: str | None
+    draft: Mapping[str, Any], line: str, state: State, decided_by: tuple[str, ...], trusted: bool, author: str | None
 ) -> NewItem:
     return NewItem(
         **{name: draft[name] for name in _SHOWN},
+        line=line,
         author=author,
         is_trusted=trusted,
         flag_count=len(draft["flags"]),

@@ -124,15 +124,16 @@ def revoke(
 def refresh_items(
     ledger: Ledger,
     drafts: pa.Table,
+    line: str,
     trusted_sources: Mapping[str, str],
     rules: ReviewSettings,
     authors: Mapping[str, str],
     now: datetime,
 ) -> SyncCounts:
-    """Make the queue hold exactly these drafts, in the states that the decisions of this moment give them."""
+    """Make the queue hold exactly these drafts of a product line, in the states that the decisions of this moment give them."""
     with ledger.begin() as connection:
         decisions, revoked = list_decisions(connection), revoked_reviewers(connection)
-        new = queue_items(drafts, decisions, trusted_sources, rules, authors, revoked)
+        new = queue_items(drafts, line, decisions, trusted_sources, rules, authors, revoked)
         return sync_items(connection, new, now)
 
 

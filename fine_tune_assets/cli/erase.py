@@ -50,8 +50,8 @@ def erase(patient_key: str, by: str, reason: str, dry_run: bool, yes: bool, is_l
 def _erase(
     settings: Settings, ledger: Ledger, patient_key: str, by: str, reason: str, *, dry_run: bool, is_asked: bool
 ) -> None:
-    os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
-    settings.dagster_home.mkdir(parents=True, exist_ok=True)
+    os.environ["DAGSTER_HOME"] = str(settings.dagster.home)
+    settings.dagster.home.mkdir(parents=True, exist_ok=True)
     import dagster as dg
 
     from fine_tune_assets.defs.erasing import erase_patient, look_ahead

@@ -65,7 +65,7 @@ def _ask_daemon(settings: Settings, assets: tuple[str, ...]) -> None:
     request_assets(settings.layout.run, assets)
     click.echo(
         f"Requested {', '.join(assets)}. The Dagster daemon starts the run within about {INTERVAL_SECONDS} seconds: "
-        f"http://127.0.0.1:{settings.dagster_port}/runs"
+        f"http://127.0.0.1:{settings.dagster.port}/runs"
     )
 
 
@@ -146,8 +146,8 @@ def _name_of(run: Any) -> str:
 
 
 def _home(settings: Settings) -> Path:
-    settings.dagster_home.mkdir(parents=True, exist_ok=True)
-    return settings.dagster_home
+    settings.dagster.home.mkdir(parents=True, exist_ok=True)
+    return settings.dagster.home
 
 
 @contextmanager

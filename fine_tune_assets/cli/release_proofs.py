@@ -30,7 +30,7 @@ from fine_tune_assets.ledger.imported_releases import lets_through
 from fine_tune_assets.ledger.verdict_documents import prove
 from fine_tune_assets.merging.parity_certificate import missing_proof
 
-_BOUND = ("verdict_id", "adapter_id", "base_fingerprint", "instruction_set_fingerprint")
+_BOUND = ("line", "verdict_id", "adapter_id", "base_fingerprint", "instruction_set_fingerprint")
 HOLDS = {
     "prompt contract": "prompt.json",
     "probes": PROBES,

@@ -56,7 +56,7 @@ class _Here:
 
     @property
     def rule(self) -> RetentionRule:
-        return RetentionRule(self.settings.release_keep_last, self.settings.release_keep_days)
+        return RetentionRule(self.settings.release.keep_last, self.settings.release.keep_days)
 
     @property
     def named(self) -> list[str]:

@@ -86,7 +86,9 @@ def open_desk(settings: Settings) -> Iterator[Desk]:
     with opened_ledger(settings) as ledger:
         held = held_drafts(settings, ledger).example_ids()
         desk = Desk(_read(path, DRAFTED_EXAMPLES), authors, recipe.review, ledger, held)
-        refresh_items(ledger, desk.drafts, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC))
+        refresh_items(
+            ledger, desk.drafts, recipe.name, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC)
+        )
         yield desk
 
 

@@ -92,8 +92,8 @@ def _run_desk(settings: Settings) -> None:
     uvicorn.run(
         "fine_tune_assets.desk.app:app_from_environment",
         factory=True,
-        host=settings.desk_host,
-        port=settings.desk_port,
+        host=settings.desk.host,
+        port=settings.desk.port,
         log_level="info",
         server_header=False,
         # Whoever speaks to it is on this machine, so what a header says about the caller counts for nothing.
@@ -125,8 +125,8 @@ def up(names: tuple[str, ...]) -> None:
 def prepare_dagster(settings: Settings, is_daemon_next: bool) -> None:
     """Make its databases before its services want them at once. The daemon would wait for ever for what a `fine-tune demo` that
     was killed had begun."""
-    os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
-    settings.dagster_home.mkdir(parents=True, exist_ok=True)
+    os.environ["DAGSTER_HOME"] = str(settings.dagster.home)
+    settings.dagster.home.mkdir(parents=True, exist_ok=True)
     import dagster as dg
 
     from fine_tune_assets.defs.local_run import fail_abandoned_runs, make_databases

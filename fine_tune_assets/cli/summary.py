@@ -153,7 +153,7 @@ def print_summary(
     below = ["", "Question", QUESTION, "", "Answer", answer, ""] if answer else [""]
     below += ["The newest candidate is not served.", stopped, ""] if stopped else []
     below += [f"Answering   {answering}"]
-    below += [f"Dagster UI  http://127.0.0.1:{settings.dagster_port}"] if has_ui else []
+    below += [f"Dagster UI  http://127.0.0.1:{settings.dagster.port}"] if has_ui else []
     below += [
         f"Endpoint    {endpoint}",
         "A key       .venv/bin/fine-tune keys create my-laptop --scope chat --scope correct",

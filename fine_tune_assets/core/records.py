@@ -86,6 +86,8 @@ class Verdict:
 
     verdict_id: str
     decision: Literal["promote", "hold", "refuse"]
+    line: str
+    """The product line: the name of the recipe that the candidate was made by."""
     adapter_id: str
     base_fingerprint: str
     instruction_set_fingerprint: str
@@ -102,6 +104,8 @@ class Release:
     release_id: str
     folder: str
     """Relative to the data folder."""
+    line: str
+    """The product line: the name of its recipe."""
     verdict_id: str
     adapter_id: str
     base_fingerprint: str

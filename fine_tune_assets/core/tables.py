@@ -41,6 +41,7 @@ _WRITTEN_ON = _column(
 _TEXT_FINGERPRINT = _column("fingerprint", pa.string(), "SHA-256 of the text")
 _EXAMPLE_ID = _column("example_id", pa.string(), "Id of the example, made from its content")
 _TASK = _column("task", pa.string(), "Task of the recipe that made the example")
+_LINE = _column("line", pa.string(), "Product line: the name of the recipe")
 _INSTRUCTION = _column("instruction", pa.string(), "What the model is asked to do")
 _INPUT = _column("input", pa.string(), "What it is given, scrubbed", raw_text=True)
 _OUTPUT = _column("output", pa.string(), "What it should answer, scrubbed", raw_text=True)
@@ -167,7 +168,7 @@ GENERAL_EXAMPLES = pa.schema([
 INSTRUCTION_SETS = pa.schema([
     _EXAMPLE_ID,
     _column("split", pa.string(), "`train`, `validation` or `test`; a patient is in one only, for ever"),
-    _SOURCE, _TASK,
+    _LINE, _SOURCE, _TASK,
     _column("patient_key", pa.string(), "Keyed hash of the patient's id; absent for general data", nullable=True),
     _column("is_general", pa.bool_(), "True for general data that was mixed in"),
     _column("messages", MESSAGES, "The conversation: system, user, assistant", raw_text=True),
@@ -264,6 +265,7 @@ TRAINING_PLANS = pa.schema([
 ])
 ADAPTERS = pa.schema([
     _column("adapter_id", pa.string(), "Fingerprint of the adapter's weights and configuration"),
+    _LINE,
     _column("folder", pa.string(), "Folder below the data folder"),
     _column("base_fingerprint", pa.string(), "Base model that it was trained on"),
     _column("instruction_set_fingerprint", pa.string(), "Instruction set that it was trained on"),
@@ -406,6 +408,7 @@ MEMORIZATION_PROBES = pa.schema([
 PROMOTION_VERDICTS = pa.schema([
     _column("verdict_id", pa.string(), "Fingerprint of the verdict and all that it rests on"),
     _column("decision", pa.string(), "`promote`, `hold` or `refuse`"),
+    _LINE,
     _column("adapter_id", pa.string(), "The candidate"),
     _column("base_fingerprint", pa.string(), "Its base model"),
     _column("instruction_set_fingerprint", pa.string(), "What it was trained and tested on"),
@@ -464,6 +467,7 @@ QUANTIZED_WEIGHTS = pa.schema([
 ])
 RELEASES = pa.schema([
     _column("release_id", pa.string(), "Fingerprint of the release's manifest"),
+    _LINE,
     _column("folder", pa.string(), "Folder below the data folder"),
     _column("verdict_id", pa.string(), "Verdict that allowed it"),
     _column("adapter_id", pa.string(), "Adapter that is in it"),
@@ -473,6 +477,7 @@ RELEASES = pa.schema([
 ])
 SERVED_MODELS = pa.schema([
     _column("release_id", pa.string(), "Release that answers"),
+    _LINE,
     _column("colour", pa.string(), "`blue` or `green`"),
     _column("engine", pa.string(), "Program that runs the model"),
     _column("endpoint", pa.string(), "Address of the gateway"),

@@ -37,8 +37,8 @@ def answer_from_cluster(
     except MissingExtraError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
 
-    cluster = PipesRayJobClient(address=settings.ray_address)
-    jobs = _reached(cluster, settings.ray_address)
+    cluster = PipesRayJobClient(address=settings.ray.address)
+    jobs = _reached(cluster, settings.ray.address)
     whose = {INSTALLATION: str(settings.data_dir)}
     _stop_left_jobs(jobs, whose)
     command = [sys.executable, "-m", f"fine_tune_assets.{package}", "--on-cluster"]
@@ -61,9 +61,9 @@ def answer_from_cluster(
 
 def _needs(settings: Settings) -> dict[str, float]:
     return {
-        "gpus": settings.ray_gpus_per_process,
-        "cpus": settings.ray_cpus_per_process,
-        "wait_seconds": settings.ray_wait_minutes * 60,
+        "gpus": settings.ray.gpus_per_process,
+        "cpus": settings.ray.cpus_per_process,
+        "wait_seconds": settings.ray.wait_minutes * 60,
     }
 
 

@@ -186,7 +186,7 @@ class Worker(dg.ConfigurableResource):
     ) -> dict[str, Any]:
         """As `run_once`, on the Ray cluster if the settings name one: with the interpreter of its nodes."""
         settings = load_settings()
-        if not settings.ray_address:
+        if not settings.ray.address:
             return self.run_once(context, package, request, python)
         with step_shown(context):
             return self._result(package, answer_from_cluster(context, package, request, settings))

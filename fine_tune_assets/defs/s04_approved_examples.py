@@ -93,7 +93,9 @@ def drafted_examples(
         halves = halves_of_pairs(dropped, recipe.tasks)
         unused = count_unused(partial(rows_of, unique_reports), recipe.tasks, halves)
         account = account_sections(partial(rows_of, unique_reports), recipe.tasks, drafts)
-        queue = refresh_items(ledger, drafts, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC))
+        queue = refresh_items(
+            ledger, drafts, recipe.name, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC)
+        )
     flags = drafts.column("flags").to_pylist()
     lost = partners_dropped(unused, duplicate_reports)
     by_kind = Counter(kind for of_draft in flags for kind in kinds_of(of_draft))
@@ -160,7 +162,9 @@ def approved_examples(
         )
         agreement = measured(ledger)
         # By what is decided now: what came in since the line above makes this asset again.
-        refresh_items(ledger, drafted_examples, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC))
+        refresh_items(
+            ledger, drafted_examples, recipe.name, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC)
+        )
         # Also what a reviewer typed into a repaired output: nobody scrubs that.
         texts = [approval.approved[name] for name in ("instruction", "input", "output")]
         held_back = holds_missed_terms(approval.approved["patient_key"], texts, terms_of(installation))

@@ -113,7 +113,13 @@ def _curation(recipe: Recipe) -> list[str]:
 
 
 def _rules(recipe: Recipe) -> BuildRules:
-    return BuildRules(recipe.system_prompt, recipe.general_fraction, recipe.replay_fraction, recipe.training.seed)
+    return BuildRules(
+        line=recipe.name,
+        system_prompt=recipe.system_prompt,
+        general_fraction=recipe.general_fraction,
+        replay_fraction=recipe.replay_fraction,
+        seed=recipe.training.seed,
+    )
 
 
 def deciding_facts(recipe: Recipe) -> dict[str, Any]:

@@ -189,7 +189,7 @@ def adapters(
         looked_at = training_preflights.to_pylist()
         preflight = require_preflight(looked_at, lengths, max_length=recipe.training.max_length, **bound)
         python = require_environment(
-            recipe.training.engine, installation.settings.unsloth_interpreter, bool(installation.settings.ray_address)
+            recipe.training.engine, installation.settings.unsloth_interpreter, bool(installation.settings.ray.address)
         )
         plan = require_plan(training_plans.to_pylist(), installation.settings.card_elsewhere_gb, **bound)
     if fingerprint_table(stored.table) != fingerprint_table(instruction_sets):
@@ -215,6 +215,7 @@ def adapters(
     record_training(layout.adapters, trained["adapter_id"], stored.fingerprint, trained["rows_too_long"])
     row = {
         **{name: trained[name] for name in ADAPTERS.names if name in trained},
+        "line": recipe.name,
         "folder": installation.stored_path(trained["folder"]),
         "base_fingerprint": base["fingerprint"],
         "instruction_set_fingerprint": stored.fingerprint,
@@ -320,7 +321,7 @@ def training_changed_the_model(adapters: pa.Table) -> dg.AssetCheckResult:
 
 
 @dg.schedule(
-    cron_schedule=load_settings().retrain_cron,
+    cron_schedule=load_settings().retrain.cron,
     execution_timezone=load_settings().time_zone,
     # Planned again too: what did not fit last week may fit now.
     target=dg.AssetSelection.assets("training_plans", "adapters"),

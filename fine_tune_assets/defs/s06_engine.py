@@ -20,7 +20,7 @@ from fine_tune_assets.training.environments import installed_versions, require_e
 def training_engine_is_there(installation: Installation) -> dg.AssetCheckResult:
     engine, unsloth = installation.recipe.training.engine, installation.settings.unsloth_interpreter
     try:
-        require_environment(engine, unsloth, bool(installation.settings.ray_address))
+        require_environment(engine, unsloth, bool(installation.settings.ray.address))
     except GateClosedError as error:
         return dg.AssetCheckResult(passed=False, metadata={"engine": engine, WHY: str(error)})
     versions = library_versions(engine) if engine == "trl" else installed_versions(unsloth)

@@ -60,8 +60,8 @@ def planned(
     """The table's row. The lengths are read where they are stored."""
     settings, layout = installation.settings, installation.layout
     with errors_for_people():
-        if settings.ray_address and settings.ray_gpus_per_process and not settings.gpu_memory_gb:
-            raise PlanError("Say how much memory a GPU of the Ray cluster has: FINE_TUNE_GPU_MEMORY_GB.")
+        if settings.ray.address and settings.ray.gpus_per_process and not settings.ray.gpu_memory_gb:
+            raise PlanError("Say how much memory a GPU of the Ray cluster has: FINE_TUNE_RAY_GPU_MEMORY_GB.")
     request = {
         "action": "plan",
         "lengths": str(layout.table("example_lengths")),

@@ -148,6 +148,7 @@ def verdict_on(evidence: Evidence, installation: Installation) -> Verdict:
     decided = decide(evidence, installation.recipe.gate)
     facts: dict[str, Any] = {
         "decision": decided.decision,
+        "line": installation.recipe.name,
         **{name: getattr(evidence, name) for name in (*CANDIDATE_KEY, "incumbent")},
         "reasons": decided.reasons,
         "evidence": evidence_json(evidence),

@@ -110,7 +110,7 @@ def _train(
 ) -> dict[str, str]:
     settings, training = installation.settings, installation.recipe.training
     with errors_for_people():
-        python = require_environment(training.engine, settings.unsloth_interpreter, bool(settings.ray_address))
+        python = require_environment(training.engine, settings.unsloth_interpreter, bool(settings.ray.address))
     request = {
         "action": "train",
         "instruction_set": str(folder / "instruction_set.parquet"),

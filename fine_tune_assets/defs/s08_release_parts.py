@@ -103,6 +103,7 @@ def base_gguf_facts(made: Made) -> dict[str, Any]:
 def bound_by(made: Made, prompt_fingerprint: str) -> dict[str, str]:
     """What the release is bound to, as the ledger and its manifest name it."""
     return {
+        "line": made.verdict.line,
         "verdict_id": made.verdict.verdict_id,
         "adapter_id": made.adapter["adapter_id"],
         "base_fingerprint": made.base["fingerprint"],
@@ -166,7 +167,6 @@ class Gathered:
             "format": made.served_format,
             **base_gguf_facts(made),
             "served_fingerprint": made.export["fingerprint"] if made.export else made.merged["weights_fingerprint"],
-            "recipe": self._recipe["name"],
             "base_model": made.base["name"],
             "base_licence": made.base["licence"],
             "verdict_decision": made.verdict.decision,

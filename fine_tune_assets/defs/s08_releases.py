@@ -75,7 +75,7 @@ def _build(installation: Installation, made: Made) -> Release:
 def _prune(installation: Installation, release_id: str, used: Sequence[str]) -> dict[str, Any]:
     """Here, since a release that is new is what makes older ones old. A folder that can't be removed stops no release."""
     settings = installation.settings
-    rule = RetentionRule(settings.release_keep_last, settings.release_keep_days)
+    rule = RetentionRule(settings.release.keep_last, settings.release.keep_days)
     paths = [installation.path(stored) for stored in used]
     try:
         with installation.ledger() as ledger:

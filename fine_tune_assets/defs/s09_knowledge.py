@@ -156,8 +156,8 @@ def _prune(installation: Installation) -> list[str]:
         pq.read_table(last, columns=["index_fingerprint"])["index_fingerprint"].to_pylist() if last.is_file() else []
     )
     with installation.ledger() as ledger:
-        kept = kept_knowledge(ledger, max(1, settings.knowledge_keep_last))
-    store = store_of(layout.knowledge_indexes, settings.knowledge_url)
+        kept = kept_knowledge(ledger, max(1, settings.knowledge.keep_last))
+    store = store_of(layout.knowledge_indexes, settings.knowledge.url)
     return prune_indexes(layout.knowledge_indexes, store, [*kept, *named])
 
 
@@ -168,7 +168,7 @@ def index_request(settings: Settings, recipe: Recipe, chunks: str) -> dict[str, 
         "chunks": chunks,
         "folder": str(layout.knowledge_indexes),
         "cache": str(layout.cache / "knowledge_vectors.npz"),
-        "knowledge_url": settings.knowledge_url,
+        "knowledge_url": settings.knowledge.url,
         "threads": settings.threads or os.cpu_count() or 1,
         "shipped": str(layout.evaluation / "abilities" / "pubmed_qa.jsonl"),
         "own": str(layout.evaluation / "retrieval" / OWN_QUESTIONS),
@@ -208,7 +208,7 @@ def served_knowledge(installation: Installation, knowledge_indexes: pa.Table) ->
     row, folder = knowledge_indexes.to_pylist()[0], installation.layout.knowledge_indexes
     with errors_for_people(), installation.ledger() as ledger:
         if row["is_passed"] is True:  # what is missing or was changed does not become live
-            require_index(folder, store_of(folder, installation.settings.knowledge_url), row["index_fingerprint"])
+            require_index(folder, store_of(folder, installation.settings.knowledge.url), row["index_fingerprint"])
         live = make_knowledge_live(
             ledger,
             index_fingerprint=row["index_fingerprint"],

@@ -51,7 +51,7 @@ def served_models(
 
     def keep_old() -> timedelta | None:
         kept = keeping_here(settings)
-        context.log.info(keeping_words(kept, settings.keep_old_minutes))
+        context.log.info(keeping_words(kept, settings.rollback.keep_old_minutes))
         return kept
 
     with errors_for_people(), installation.ledger() as ledger, progress_shown(context) as tell:
@@ -75,6 +75,7 @@ def served_models(
     endpoint = f"{settings.gateway_address}/v1"
     row = {
         "release_id": release_id,
+        "line": wanted["line"],
         "colour": deployment.colour,
         "engine": engine,
         "endpoint": endpoint,

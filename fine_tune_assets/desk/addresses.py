@@ -76,17 +76,17 @@ class Addresses:
 
 def read_addresses(settings: Settings) -> Addresses:
     """Raises SettingsError if the desk would listen, or be reached without TLS, beyond this machine."""
-    require_loopback(settings.desk_host, "desk")
-    local = {f"{host}:{settings.desk_port}": f"http://{host}:{settings.desk_port}" for host in sorted(LOOPBACK_HOSTS)}
+    require_loopback(settings.desk.host, "desk")
+    local = {f"{host}:{settings.desk.port}": f"http://{host}:{settings.desk.port}" for host in sorted(LOOPBACK_HOSTS)}
     public = settings.desk_address
     parts = urlsplit(public)
     is_https = parts.scheme == "https"
     is_plain = parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS
     if not (is_https or is_plain) or not parts.hostname or parts.path or parts.query or parts.username:
         raise SettingsError(
-            "desk_url must be https://NAME or https://NAME:PORT, the address of the proxy with TLS in front of the desk."
+            "desk.url must be https://NAME or https://NAME:PORT, the address of the proxy with TLS in front of the desk."
         )
-    return Addresses({**local, parts.netloc.lower(): public.lower()}, public, is_https, str(settings.desk_port))
+    return Addresses({**local, parts.netloc.lower(): public.lower()}, public, is_https, str(settings.desk.port))
 
 
 class Headers:

@@ -76,7 +76,7 @@ def open_desk(settings: Settings) -> Desk:
     addresses, provider = read_addresses(settings), read_provider(settings)
     key, ledger = read_or_create_key(settings.layout.keys, KEY_NAME), open_ledger(settings.database_url)
     known_sets = KnownSets(settings.layout.instruction_sets)
-    limits = SessionLimits(timedelta(minutes=settings.desk_idle_minutes), timedelta(hours=settings.desk_session_hours))
+    limits = SessionLimits(timedelta(minutes=settings.desk.idle_minutes), timedelta(hours=settings.desk.session_hours))
     return Desk(
         settings,
         addresses,

@@ -122,7 +122,7 @@ class GatewayClient:
         self._settings, self._ledger, self._url = settings, ledger, settings.gateway_of_desk
         parts = urlsplit(self._url)
         if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS):
-            raise SettingsError("desk_gateway_url must be https://NAME, or http on this machine.")
+            raise SettingsError("desk.gateway_url must be https://NAME, or http on this machine.")
 
     async def ask(self, content: str, person: Session) -> AsyncIterator[str | Answered]:
         """Pieces of text as they come, then all of it. Raises GatewayRefusedError."""
@@ -175,7 +175,7 @@ class GatewayClient:
         }
 
     def _client(self) -> httpx.AsyncClient:
-        timeout = httpx.Timeout(self._settings.gateway_timeout_seconds + _NEXT_SECONDS, connect=5.0)
+        timeout = httpx.Timeout(self._settings.gateway.timeout_seconds + _NEXT_SECONDS, connect=5.0)
         return httpx.AsyncClient(base_url=self._url, verify=self._tls, timeout=timeout, trust_env=False)
 
     @cached_property
@@ -188,7 +188,7 @@ def tls_to_gateway(settings: Settings) -> ssl.SSLContext | bool:
     """What httpx verifies a gateway at `gateway_of_desk` with; False for plain http."""
     if not settings.gateway_of_desk.startswith("https"):
         return False
-    return ssl.create_default_context(cafile=settings.desk_gateway_ca or None)
+    return ssl.create_default_context(cafile=settings.desk.gateway_ca or None)
 
 
 def _refusal(reply: httpx.Response) -> GatewayRefusedError:

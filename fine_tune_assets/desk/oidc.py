@@ -185,7 +185,7 @@ class Provider:
                 return
             metadata = self._ask("GET", f"{self.issuer}/.well-known/openid-configuration")
             if metadata.get("issuer") != self.issuer:
-                raise OidcError("The sign-in provider calls itself by another issuer than the setting oidc_issuer.")
+                raise OidcError("The sign-in provider calls itself by another issuer than the setting oidc.issuer.")
             missing = {"authorization_endpoint", "token_endpoint", "jwks_uri"} - set(metadata)
             if missing:
                 raise OidcError(f"The sign-in provider does not say its {', '.join(sorted(missing))}.")
@@ -195,28 +195,28 @@ class Provider:
 
 def read_provider(settings: Settings) -> Provider | None:
     """None without an issuer. Raises SettingsError if half of it is set, or it is reached without TLS."""
-    if not settings.oidc_issuer:
+    if not settings.oidc.issuer:
         return None
-    if not settings.oidc_client_id:
-        raise SettingsError("oidc_issuer is set and oidc_client_id is not. Register the desk with the provider.")
+    if not settings.oidc.client_id:
+        raise SettingsError("oidc.issuer is set and oidc.client_id is not. Register the desk with the provider.")
     try:
-        require_tls(settings.oidc_issuer)
-        verify = trusted(settings.oidc_ca)
+        require_tls(settings.oidc.issuer)
+        verify = trusted(settings.oidc.ca)
     except OidcError as error:
         raise SettingsError(str(error)) from error
-    secret = read_secret(settings.oidc_client_secret_file, "oidc_client_secret_file")
-    groups = Groups(settings.oidc_groups_claim, _group_labels(settings.oidc_group_labels))
-    issuer, scopes = settings.oidc_issuer.rstrip("/"), settings.oidc_scopes.split()
-    return Provider(settings.oidc_name, issuer, settings.oidc_client_id, secret, scopes, groups, verify)
+    secret = read_secret(settings.oidc.client_secret_file, "oidc.client_secret_file")
+    groups = Groups(settings.oidc.groups_claim, _group_labels(settings.oidc.group_labels))
+    issuer, scopes = settings.oidc.issuer.rstrip("/"), settings.oidc.scopes.split()
+    return Provider(settings.oidc.name, issuer, settings.oidc.client_id, secret, scopes, groups, verify)
 
 
 def _group_labels(text: str) -> tuple[tuple[str, str], ...]:
     """Groups hold spaces, commas and = where a directory names them; labels hold none."""
     pairs = [tuple(part.strip() for part in entry.rpartition("=")[::2]) for entry in text.split(";") if entry.strip()]
     if not all(group for group, _ in pairs):
-        raise SettingsError("oidc_group_labels must be GROUP=LABEL, with ; between.")
+        raise SettingsError("oidc.group_labels must be GROUP=LABEL, with ; between.")
     try:
         check_labels([label for _, label in pairs])
     except LabelError as error:
-        raise SettingsError(f"oidc_group_labels: {error}") from error
+        raise SettingsError(f"oidc.group_labels: {error}") from error
     return tuple((group, label) for group, label in pairs)

@@ -22,9 +22,7 @@ from fine_tune_assets.core.parent import die_with_parent
 from fine_tune_assets.core.quiet_asgi import without_messages
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.gateway.callers import Caller, Door, require_scope
-from fine_tune_assets.gateway.chat import Chat, Question
-from fine_tune_assets.gateway.completions import chat_of_completion, is_raw, raw_completion
-from fine_tune_assets.gateway.embedding import MODEL as EMBEDDING_MODEL
+from fine_tune_assets.gateway.chat import Chat
 from fine_tune_assets.gateway.embedding import Embedder
 from fine_tune_assets.gateway.errors import (
     ApiError,
@@ -38,17 +36,19 @@ from fine_tune_assets.gateway.journal import Journal
 from fine_tune_assets.gateway.limits import Limits
 from fine_tune_assets.gateway.listening import check_listening
 from fine_tune_assets.gateway.metrics import CONTENT_TYPE, Metrics
-from fine_tune_assets.gateway.openapi import openapi_document
+from fine_tune_assets.gateway.openapi import DOCUMENTED, openapi_document
 from fine_tune_assets.gateway.outcomes import OutcomeCounter
 from fine_tune_assets.gateway.records import Recorded, prompt_key, record_of
-from fine_tune_assets.gateway.requests import (
+from fine_tune_assets.gateway.request_models import (
+    EMBEDDING_MODEL,
     LIVE,
-    CorrectionBody,
-    FeedbackBody,
-    correction_body,
-    engine_request,
-    read_json,
+    ChatRequest,
+    CompletionRequest,
+    CorrectionRequest,
+    EmbeddingRequest,
+    FeedbackRequest,
 )
+from fine_tune_assets.gateway.requests import correction_or_feedback, read_json, validated
 from fine_tune_assets.gateway.traffic import Traffic
 from fine_tune_assets.gateway.warming import Warming, load_encoder, may_embed
 from fine_tune_assets.ledger.corrections import record_correction
@@ -65,7 +65,7 @@ _HOUR = "3600"
 def app_from_environment() -> ASGIApp:
     """For uvicorn's `factory`."""
     settings = load_settings()
-    if settings.gateway_workers > 1:
+    if settings.gateway.workers > 1:
         die_with_parent()  # else a worker would go on answering when the process that watches it was killed
     return without_messages(create_app(settings))
 
@@ -74,7 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
     """Open the ledger and return the application. Raises SettingsError, LedgerError."""
     check_listening(settings)
     gateway = Gateway(settings, open_ledger(settings.database_url))
-    app = FastAPI(title="Gateway", openapi_url=None, docs_url=None, redoc_url=None, lifespan=gateway.lifespan)
+    app = FastAPI(openapi_url=None, lifespan=gateway.lifespan, generate_unique_id_function=lambda route: route.name)
     routes = (
         ("/health", "GET", gateway.health),
         ("/ready", "GET", gateway.ready),
@@ -87,7 +87,9 @@ def create_app(settings: Settings) -> FastAPI:
         ("/v1/corrections", "POST", gateway.correct),
     )
     for path, method, endpoint in routes:
-        app.router.add_route(path, endpoint, methods=[method])
+        app.add_api_route(path, endpoint, methods=[method], **DOCUMENTED[path])
+        if method == "GET":
+            app.router.add_route(path, endpoint, methods=["HEAD"], include_in_schema=False)
     app.add_middleware(
         Recorded,  # type: ignore[arg-type]
         routes=[path for path, _, _ in routes],
@@ -114,7 +116,7 @@ class Gateway:
         self._chat = Chat(settings, ledger, self._counter, self._gate, self.traffic)
         self._door, self._limits, self._embedder = Door(settings, ledger), Limits(ledger), Embedder()
         self._warming = Warming(self._needs_encoder, self._load_encoder)
-        self.journal = Journal(ledger, settings.gateway_audit_days, syncs_each=settings.gateway_audit_syncs_each)
+        self.journal = Journal(ledger, settings.gateway.audit_days, syncs_each=settings.gateway.audit_syncs_each)
         self.metrics = Metrics()
 
     @asynccontextmanager
@@ -164,11 +166,12 @@ class Gateway:
         return Response(await run_in_threadpool(self.metrics.text), media_type=CONTENT_TYPE)
 
     async def show_openapi(self, request: Request) -> Response:
-        """For whoever has a key; what it allows does not matter."""
+        """This document, for whoever has a key."""
         await self._authorise(request, None)
-        return JSONResponse(openapi_document(self._settings.gateway_max_tokens))
+        return JSONResponse(openapi_document(request.app, self._settings.gateway.max_tokens))
 
     async def list_models(self, request: Request) -> Response:
+        """The models that can be named."""
         caller = await self._authorise(request, "chat")
         target = await run_in_threadpool(self._chat.live)
         record_of(request).release_id = target.release_id
@@ -177,49 +180,46 @@ class Gateway:
         return JSONResponse({"object": "list", "data": models}, headers={"x-release-id": target.release_id})
 
     async def chat(self, request: Request) -> Response:
-        caller = await self._authorise(request, "chat")
-        body = await read_json(request)
-        record_of(request).hash_prompt(self._prompt_key, body.get("messages"))
-        return await self._ask(request, caller, Question(body, engine_request, "chat/completions", False))
+        """An answer, whole or streamed."""
+        return await self._ask(request, ChatRequest, "messages")
 
     async def complete(self, request: Request) -> Response:
+        """An answer to one text, whole or streamed."""
+        return await self._ask(request, CompletionRequest, "prompt")
+
+    async def _ask(self, request: Request, kind: type[ChatRequest | CompletionRequest], asked: str) -> Response:
         caller = await self._authorise(request, "chat")
         body = await read_json(request)
-        record_of(request).hash_prompt(self._prompt_key, body.get("prompt"))
-        raw = is_raw(body)
-        to_engine, path = (raw_completion, "completions") if raw else (chat_of_completion, "chat/completions")
-        return await self._ask(request, caller, Question(body, to_engine, path, True, raw))
-
-    async def _ask(self, request: Request, caller: Caller, question: Question) -> Response:
+        record_of(request).hash_prompt(self._prompt_key, body.get(asked))
+        question = validated(kind, body)
         async with self._chat.place() as hand_on:
             return await self._chat.answer(question, caller, record_of(request), hand_on)
 
     async def embed(self, request: Request) -> Response:
+        """Vectors of texts."""
         await self._authorise(request, "embed")
         body, record = await read_json(request), record_of(request)
         record.hash_prompt(self._prompt_key, body.get("input"))
-        answer = await self._embedder.answer(body)
+        answer = await self._embedder.answer(validated(EmbeddingRequest, body))
         record.note_usage({**answer["usage"], "completion_tokens": 0})
         return JSONResponse(answer)
 
     async def correct(self, request: Request) -> Response:
+        """Keep a better answer, or a thumb."""
         holder = await self._authorise(request, "correct")
         sent = await read_json(request)
         record_of(request).hash_prompt(self._prompt_key, [sent.get("instruction"), sent.get("input")])
-        body = correction_body(sent)
+        body = correction_or_feedback(sent)
         idempotency_key = request.headers.get("idempotency-key") or uuid.uuid4().hex
         if len(idempotency_key) > 200:
             raise ApiError(400, "invalid_request", "The Idempotency-Key is longer than 200 characters.")
 
-        limit = self._settings.corrections_daily_limit
-        sent = {"author": holder.name, "idempotency_key": idempotency_key, "daily_limit": limit, **vars(body)}
-        carried = None
-        if isinstance(body, CorrectionBody):
-            carried = await self._chat.knowledge.carried(body, holder)
-            sent = {name: value for name, value in sent.items() if name not in ("knowledge_index", "passages")}
+        limit, kept = self._settings.corrections_daily_limit, body.model_dump(exclude={"knowledge_index", "passages"})
+        sent = {"author": holder.name, "idempotency_key": idempotency_key, "daily_limit": limit, **kept}
+        carried = await self._chat.knowledge.carried(body, holder) if isinstance(body, CorrectionRequest) else None
 
         def record() -> str:
-            if isinstance(body, FeedbackBody):
+            if isinstance(body, FeedbackRequest):
                 return record_feedback(self._ledger, **sent)
             return record_correction(self._ledger, self._key, answered_from=carried, **sent)
 
@@ -234,7 +234,7 @@ class Gateway:
             raise ApiError(429, "daily_limit_reached", str(error), {"Retry-After": _HOUR}) from error
         # Only now: the ledger kept it, so there is such a release. What a caller sends stands in no log before.
         record_of(request).release_id = body.release_id
-        kind = "feedback" if isinstance(body, FeedbackBody) else "correction"
+        kind = "feedback" if isinstance(body, FeedbackRequest) else "correction"
         told = {} if carried is None else {"passages": "gone" if carried.is_gone else "kept"}
         return JSONResponse({"id": kept_as, "object": kind, **told}, status_code=201)
 

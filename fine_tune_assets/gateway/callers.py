@@ -104,8 +104,8 @@ class Door:
             raise ApiError(503, "not_available", message, {"Retry-After": "5"}) from None
         who = f"oidc:{token.subject}"
         # Who is a user of the desk too is one person in both: nobody reviews their own correction.
-        user = find_by_identity(self._ledger, [f"{self._settings.gateway_oidc_issuer}|{token.subject}"])
-        requests, tokens = self._settings.gateway_oidc_requests_per_minute, self._settings.gateway_oidc_tokens_per_day
+        user = find_by_identity(self._ledger, [f"{self._settings.gateway.oidc_issuer}|{token.subject}"])
+        requests, tokens = self._settings.gateway.oidc_requests_per_minute, self._settings.gateway.oidc_tokens_per_day
         return Caller(who, user.name if user else who, token.scopes, requests or None, tokens or None)
 
 

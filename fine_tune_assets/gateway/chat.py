@@ -14,7 +14,6 @@ from typing import Any
 from starlette.responses import Response
 
 from fine_tune_assets.core.keys import read_or_create_key
-from fine_tune_assets.core.releases import AskedWith
 from fine_tune_assets.core.retrieval_contract import RetrievalContract
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.gateway.answers import Wanted, response_of
@@ -33,7 +32,8 @@ from fine_tune_assets.gateway.known_releases import KnownRelease, known_release
 from fine_tune_assets.gateway.outcomes import OutcomeCounter
 from fine_tune_assets.gateway.reads import read_ledger
 from fine_tune_assets.gateway.records import Record
-from fine_tune_assets.gateway.requests import Permits, wants_usage
+from fine_tune_assets.gateway.request_models import CompletionRequest, Question
+from fine_tune_assets.gateway.requests import Permits, engine_request
 from fine_tune_assets.gateway.traffic import Heard, Traffic, asked_text, said_payload
 from fine_tune_assets.gateway.trying import Trials
 from fine_tune_assets.ledger.database import Ledger
@@ -42,21 +42,6 @@ from fine_tune_assets.ledger.outcomes import FAILED, answered_after
 from fine_tune_assets.ledger.targets import Target, find_targets
 
 _ATTEMPTS = 2
-EngineRequest = Callable[[Mapping[str, Any], str, AskedWith, Permits], dict[str, Any]]
-"""Body, release, what it is asked with and what the caller may → what the engine is asked."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """A request as it came, and how it is put to the engine and answered."""
-
-    body: Mapping[str, Any]
-    to_engine: EngineRequest
-    path: str
-    """Of the engine."""
-    is_completion: bool
-    """The answer is written as a completion, not as chat."""
-    is_raw: bool = False
 
 
 @dataclass
@@ -85,7 +70,7 @@ class Chat:
         traffic: Traffic,
     ) -> None:
         self._settings, self._ledger, self._counter, self._gate = settings, ledger, counter, gate
-        self._traffic, self._has_trials = traffic, bool(settings.canary_percent)
+        self._traffic, self._has_trials = traffic, bool(settings.trial.percent)
         self.engines = Engines(settings)
         self._trials = Trials(ledger, read_or_create_key(settings.layout.keys, KEY_NAME))
         self.knowledge = Knowledge(settings, ledger)
@@ -97,7 +82,7 @@ class Chat:
     @asynccontextmanager
     async def place(self) -> AsyncIterator[Callable[[], Callable[[], None]]]:
         """A place among those under way; given back at the end of the block, or when what the block hands on is called."""
-        if self._under_way >= self._settings.gateway_max_requests:
+        if self._under_way >= self._settings.gateway.max_requests:
             message = "Too many requests are under way. Ask again in a moment."
             raise ApiError(429, "too_many_requests", message, {"Retry-After": "2"})
         self._under_way += 1
@@ -123,14 +108,14 @@ class Chat:
         """Raises ApiError."""
         self._gate.require_ready()
         # A raw prompt is no turn of the release's conversation: nothing that it was trained on is like it.
-        record.heard = [] if self._traffic.is_on and not question.is_raw else None
+        record.heard = [] if self._traffic.is_on and not question.raw else None
         so_far, last, left = _SoFar(time.monotonic()), EngineGoneError(), _ATTEMPTS
         while left:
             targets = await read_ledger(find_targets, self._ledger, with_trial=self._has_trials)
             self.engines.forget_all_but(targets)
-            target = await self._trials.target_for(caller, targets, question.body, so_far.tried)
+            target = await self._trials.target_for(caller, targets, question.model, so_far.tried)
             if target is None:
-                target, left = chosen(targets, question.body, so_far.failed), left - 1
+                target, left = chosen(targets, question.model, so_far.failed), left - 1
             try:
                 return await self._answer_of(target, question, caller, record, hand_on, so_far)
             except EngineGoneError as error:
@@ -155,11 +140,10 @@ class Chat:
         so_far: "_SoFar",
     ) -> Response:
         """Raises EngineGoneError if asking another one is safe, ApiError."""
-        body = question.body
         try:
             asked, consulted = await self._put(target, question, caller, record)
             is_answered = consulted is not None and consulted.answer is not None
-            answer = None if is_answered else await self._ask(target, asked, question.path, so_far.failed)
+            answer = None if is_answered else await self._ask(target, asked, so_far.failed)
         except ApiError:
             if target.is_on_trial:
                 so_far.refused.add(target.deployment_id)
@@ -170,11 +154,12 @@ class Chat:
         if answer is None:
             assert consulted is not None
             record.hear(said_payload(consulted.answer or ""))
-            self._note_traffic(target, record, body)
-            return nothing_found(consulted, asked, wants_usage(body), record)
+            self._note_traffic(target, record, question)
+            return nothing_found(consulted, asked, question.wants_usage, record)
+        as_completion = isinstance(question, CompletionRequest) and not question.raw
         wanted = Wanted(
-            asked["stream"], wants_usage(body), question.is_completion and not question.is_raw, _text_of(asked),
-            so_far.started + self._settings.gateway_timeout_seconds, consulted,
+            asked["stream"], question.wants_usage, as_completion, _text_of(asked),
+            so_far.started + self._settings.gateway.timeout_seconds, consulted,
         )  # fmt: skip
         count = self._counted(target, answer, record, question, so_far)
         try:
@@ -202,7 +187,7 @@ class Chat:
         """As the engine is asked, with what the documents say. Raises ApiError."""
         folder = self._release(target)
         permits = self._permits(caller, folder)
-        asked = question.to_engine(question.body, target.release_id, folder.asked_with, permits)
+        asked = engine_request(question, target.release_id, folder.asked_with, permits)
         record.release_id = target.release_id
         return asked, await self._consult(question, asked, folder, caller, record)
 
@@ -210,9 +195,9 @@ class Chat:
         self, question: Question, asked: dict[str, Any], folder: KnownRelease, caller: Caller, record: Record
     ) -> Consulted | None:
         """What is known of the question, put before it in `asked`; None where no document is asked."""
-        if question.is_completion:
+        if isinstance(question, CompletionRequest):
             return None
-        found = await self.knowledge.consult(question.body, asked, folder.retrieval, folder.instructions, caller)
+        found = await self.knowledge.consult(question, asked, folder.retrieval, folder.instructions, caller)
         if found is not None:
             record.passages = found.passages
             asked["messages"] = found.messages(asked["messages"], folder.asked_with.control_tokens)
@@ -222,14 +207,14 @@ class Chat:
         return Permits(
             may_replace_system_prompt="system_prompt" in caller.scopes,
             may_be_raw="raw_completions" in caller.scopes,
-            max_tokens=self._settings.gateway_max_tokens,
+            max_tokens=self._settings.gateway.max_tokens,
             features=features_of(folder.release),
             template=folder.template,
         )
 
-    async def _ask(self, target: Target, asked: dict[str, Any], path: str, failed: set[str]) -> Answer:
+    async def _ask(self, target: Target, asked: dict[str, Any], failed: set[str]) -> Answer:
         try:
-            return await self.engines.ask(target, asked, path)
+            return await self.engines.ask(target, asked, "completions" if "prompt" in asked else "chat/completions")
         except EngineGoneError:
             self._note_failure(target, failed)
             raise
@@ -254,14 +239,14 @@ class Chat:
             elif answer.is_whole or record.code == "identifiers_found":
                 seconds = time.monotonic() - so_far.started
                 self._counter.add(target.deployment_id, answered_after(seconds, record.identifiers))
-                self._note_traffic(target, record, question.body)
+                self._note_traffic(target, record, question)
 
         return count
 
-    def _note_traffic(self, target: Target, record: Record, body: Mapping[str, Any]) -> None:
+    def _note_traffic(self, target: Target, record: Record, question: Question) -> None:
         if record.heard:
             has_passages = None if record.passages is None else record.passages > 0
-            self._traffic.note(Heard(target.release_id, asked_text(body), tuple(record.heard), has_passages))
+            self._traffic.note(Heard(target.release_id, asked_text(question), tuple(record.heard), has_passages))
 
     def live(self) -> Target:
         """The live release, with an engine or without. Raises ApiError if there is none."""

@@ -155,6 +155,7 @@ class WatchedResponse(Response):
 
     def __init__(self, inner: Response, done: Callable[[], None], answer: Answer) -> None:
         self._inner, self._done, self._answer = inner, done, answer
+        self.background = None  # FastAPI reads it
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

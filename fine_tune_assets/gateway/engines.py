@@ -3,14 +3,13 @@
 Owns that a key or a client of an engine that serves no more is not kept.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.gateway.engine_client import Answer, EngineClients, ask_engine
 from fine_tune_assets.gateway.errors import unavailable
-from fine_tune_assets.gateway.requests import LIVE
+from fine_tune_assets.gateway.request_models import LIVE
 from fine_tune_assets.ledger.deployments import open_sealed_key
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.errors import LedgerError
@@ -24,7 +23,7 @@ class Engines:
 
     def __init__(self, settings: Settings) -> None:
         self._key = read_or_create_key(settings.layout.keys, KEY_NAME)
-        self._clients = EngineClients(settings.gateway_timeout_seconds)
+        self._clients = EngineClients(settings.gateway.timeout_seconds)
         self._opened: dict[tuple[str, bytes | None], str] = {}
 
     async def close(self) -> None:
@@ -61,11 +60,11 @@ class Engines:
             raise unavailable("The live engine's key can't be read. Start the supervisor again.") from error
 
 
-def chosen(targets: list[Target], body: Mapping[str, Any], failed: set[str]) -> Target:
+def chosen(targets: list[Target], model: str, failed: set[str]) -> Target:
     """The live one; if that is away or has just failed, what served before, unless the caller named the release. If all
     failed, the live one again: it may have been started again, or the switch have come in between. Raises ApiError."""
     live = live_of(targets)
-    others = targets[1:] if body.get("model", LIVE) == LIVE else []
+    others = targets[1:] if model == LIVE else []
     fit = [target for target in (live, *others) if target.engine_url is not None and not target.is_on_trial]
     fresh = [target for target in fit if target.deployment_id not in failed]
     if not fit:

@@ -45,7 +45,7 @@ class GateClosedError(Exception):
 
 
 class AnswerGate:
-    """By the setting `gateway_answer_phi`."""
+    """By the setting `gateway.answer_phi`."""
 
     def __init__(self, mode: str, detector: Detector | None) -> None:
         self._mode, self._detector = mode, detector
@@ -86,9 +86,9 @@ class AnswerGate:
 
 def open_gate(settings: Settings) -> AnswerGate:
     """Raises SettingsError, also where the recipe that says what to look for can't be read."""
-    mode = settings.gateway_answer_phi
+    mode = settings.gateway.answer_phi
     if mode not in MODES:
-        raise SettingsError(f"gateway_answer_phi must be one of {', '.join(MODES)}.")
+        raise SettingsError(f"gateway.answer_phi must be one of {', '.join(MODES)}.")
     if mode == OFF:
         return AnswerGate(mode, None)
     from fine_tune_assets.recipes.loading import load_recipe
@@ -96,7 +96,7 @@ def open_gate(settings: Settings) -> AnswerGate:
     try:
         return AnswerGate(mode, Detector(load_recipe(settings.recipe).scrub))
     except FineTuneError as error:
-        raise SettingsError(f"gateway_answer_phi is {mode}, and the recipe can't be read: {error}") from error
+        raise SettingsError(f"gateway.answer_phi is {mode}, and the recipe can't be read: {error}") from error
 
 
 async def guarded(

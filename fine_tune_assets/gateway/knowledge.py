@@ -28,7 +28,7 @@ from fine_tune_assets.gateway.callers import Caller
 from fine_tune_assets.gateway.errors import ApiError, invalid
 from fine_tune_assets.gateway.events import DONE, DONE_EVENT, content_of, dumped, event
 from fine_tune_assets.gateway.records import Record
-from fine_tune_assets.gateway.requests import NO_INDEX, CorrectionBody, wants_knowledge
+from fine_tune_assets.gateway.request_models import NO_INDEX, ChatRequest, CorrectionRequest
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.retrieval.answering import (
     LiveKnowledge,
@@ -97,14 +97,14 @@ class Knowledge:
 
     async def consult(
         self,
-        body: Mapping[str, Any],
+        question: ChatRequest,
         asked: Mapping[str, Any],
         contract: RetrievalContract | None,
         instructions: Collection[str],
         caller: Caller,
     ) -> Consulted | None:
         """None: this request is not answered from documents. `asked`: as it would go to the engine. Raises ApiError."""
-        wanted = wants_knowledge(body)
+        wanted = question.knowledge
         if contract is None or not contract.enabled:
             if wanted:
                 raise ApiError(400, "not_supported", "The live release does not answer from documents.")
@@ -112,7 +112,7 @@ class Knowledge:
         conversation = asked["messages"][1:]
         if wanted and conversation[-1]["role"] != "user":
             raise invalid("knowledge needs the user's question as the last message.")
-        if wanted is False or (wanted is None and not _is_question(body, conversation, instructions)):
+        if wanted is False or (wanted is None and not _is_question(question, conversation, instructions)):
             return None
         try:
             prepared = await run_in_threadpool(
@@ -124,7 +124,7 @@ class Knowledge:
             raise _away() from error
         return Consulted(prepared)
 
-    async def carried(self, body: CorrectionBody, caller: Caller) -> AnsweredFrom | None:
+    async def carried(self, body: CorrectionRequest, caller: Caller) -> AnsweredFrom | None:
         """The passages that a corrected answer was given from, as it told them; None if it told none. Raises ApiError."""
         if not body.passages or body.knowledge_index is None:
             return None
@@ -147,9 +147,9 @@ def _away() -> ApiError:
     return ApiError(503, "not_available", message, {"Retry-After": "5"})
 
 
-def _is_question(body: Mapping[str, Any], conversation: list[dict[str, Any]], instructions: Collection[str]) -> bool:
+def _is_question(question: ChatRequest, conversation: list[dict[str, Any]], instructions: Collection[str]) -> bool:
     """Not a program's request for a form, nor a task of the release's own, which is answered from its input."""
-    if body.get("tools") or body.get("response_format") or conversation[-1]["role"] != "user":
+    if question.tools or question.response_format or conversation[-1]["role"] != "user":
         return False
     return parts_of(conversation[-1]["content"])[0].strip() not in instructions
 

@@ -194,19 +194,19 @@ def _is_scope(name: str) -> bool:
 
 def read_verifier(settings: Settings) -> TokenVerifier | None:
     """None without an issuer. Raises SettingsError if half of it is set, or its keys come over an open line."""
-    issuer, audience, place = settings.gateway_oidc_issuer, settings.gateway_oidc_audience, settings.gateway_oidc_jwks
+    issuer, audience, place = settings.gateway.oidc_issuer, settings.gateway.oidc_audience, settings.gateway.oidc_jwks
     if not issuer:
         return None
     if not audience or not place:
-        raise SettingsError("gateway_oidc_issuer is set: gateway_oidc_audience and gateway_oidc_jwks must be too.")
+        raise SettingsError("gateway.oidc_issuer is set: gateway.oidc_audience and gateway.oidc_jwks must be too.")
     try:
         if "://" in place:
             require_tls(place)
-        verify = trusted(settings.oidc_ca)
-        scopes = _scope_map(settings.gateway_oidc_scopes)
+        verify = trusted(settings.oidc.ca)
+        scopes = _scope_map(settings.gateway.oidc_scopes)
     except (OidcError, LedgerError) as error:
         raise SettingsError(f"gateway_oidc: {error}") from error
-    return TokenVerifier(issuer, audience, KeySource(place, verify), settings.gateway_oidc_scope_claim, scopes)
+    return TokenVerifier(issuer, audience, KeySource(place, verify), settings.gateway.oidc_scope_claim, scopes)
 
 
 def _scope_map(text: str) -> dict[str, str] | None:
@@ -215,6 +215,6 @@ def _scope_map(text: str) -> dict[str, str] | None:
         return None
     pairs = [entry.rpartition("=")[::2] for entry in text.split()]
     if not all(theirs for theirs, _ in pairs):
-        raise SettingsError("gateway_oidc_scopes must be THEIRS=OURS, with spaces between.")
+        raise SettingsError("gateway.oidc_scopes must be THEIRS=OURS, with spaces between.")
     check_scopes([ours for _, ours in pairs])
     return dict(pairs)

@@ -1,85 +1,44 @@
-"""What callers may send: read within a limit, checked field by field, and turned into what the engine gets.
+"""Reads a request's body within its limits, validates it, and writes it in the form that the engine takes.
 
-Owns the allow-list of fields. Pure but for reading the body. Error messages name fields, never their values.
+Owns what depends on the release, the engine and the caller's scopes; the fields are in `request_models`. Error messages give the
+location and kind of an error, never the text.
 """
 
 import asyncio
 import json
-import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from fine_tune_assets.core.chat import as_plain_text
-from fine_tune_assets.core.error_kinds import KINDS_OF_CORRECTION, RATINGS, SEVERITIES
 from fine_tune_assets.core.releases import AskedWith
 from fine_tune_assets.engines.running import PLAIN_SAMPLING
-from fine_tune_assets.gateway.errors import ApiError
-from fine_tune_assets.gateway.errors import invalid as _invalid
-from fine_tune_assets.gateway.extras import FIELDS as EXTRA_FIELDS
-from fine_tune_assets.gateway.extras import extra_fields, tool_message
+from fine_tune_assets.gateway.errors import ApiError, invalid
 from fine_tune_assets.gateway.features import NOTHING_KNOWN, Features
+from fine_tune_assets.gateway.request_models import (
+    LIVE,
+    ChatRequest,
+    CorrectionRequest,
+    FeedbackRequest,
+    Function,
+    Message,
+    Question,
+    TextMessage,
+)
 
 MAX_BODY_BYTES = 1_000_000
 MAX_TOKENS_DEFAULT = 512
 """Tokens of an answer when the caller does not say."""
-LIVE = "live"
-"""The model name that always means the release that is live."""
-
-NUMBERS: dict[str, tuple[float, float]] = {
-    "temperature": (0, 2),
-    "top_p": (0, 1),
-    "max_tokens": (1, 1_000_000),
-    "frequency_penalty": (-2, 2),
-    "presence_penalty": (-2, 2),
-    "seed": (0, 2**32 - 1),
-}
-"""Number fields that go through to the engine: lowest, highest."""
-WHOLE_NUMBERS = frozenset({"max_tokens", "seed"})
-_OTHER_FIELDS = frozenset(
-    {"model", "messages", "stream", "stream_options", "stop", "n", "user", "max_completion_tokens", "knowledge"}
-)
-CHAT_FIELDS = frozenset({*NUMBERS, *_OTHER_FIELDS, *EXTRA_FIELDS})
-STREAM_OPTIONS = frozenset({"include_usage", "include_obfuscation"})
-MOST_STOPS = 4
 _READ_SECONDS = 30.0
 """For a whole body: who sends it by the byte holds a place."""
-_CORRECTION_TEXTS = ("release_id", "instruction", "input", "answer", "corrected_answer")
-LONGEST_WORK_SECONDS = 86_400
-NO_INDEX = "none"
-"""Stands where the fingerprint of a knowledge index would, if none is live."""
-MOST_PASSAGES = 20
-"""As many as a recipe may put before a question."""
-LONGEST_ID = 64
-_INDEX = re.compile(rf"[0-9a-f]{{64}}|{NO_INDEX}")
-
-
-@dataclass(frozen=True)
-class CorrectionBody:
-    release_id: str
-    instruction: str
-    input: str
-    answer: str
-    corrected_answer: str
-    error_kind: str | None = None
-    severity: str | None = None
-    seconds_spent: int | None = None
-    knowledge_index: str | None = None
-    """The header `x-knowledge-index` of the answer."""
-    passages: tuple[str, ...] = ()
-    """`passage_id` of each of the answer's citations."""
-
-
-@dataclass(frozen=True)
-class FeedbackBody:
-    """A thumb, without a better answer."""
-
-    release_id: str
-    rating: str
-    error_kind: str | None = None
-    severity: str | None = None
+_MOST_ERRORS = 5
+"""Named in one message."""
+_SAMPLING = ("temperature", "top_p", "max_tokens", "frequency_penalty", "presence_penalty", "seed", "stop")
+"""Fields that the engine gets as they are."""
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -110,212 +69,151 @@ async def read_json(request: Request, limit: int = MAX_BODY_BYTES) -> dict[str, 
         raise ApiError(408, "body_too_slow", f"The body did not come within {_READ_SECONDS:g} seconds.") from None
     try:
         value = json.loads(content)
-        is_unicode = _is_unicode(value)
+        json.dumps(value, ensure_ascii=False).encode()  # JSON can spell half a character: "\ud800"
+    except UnicodeEncodeError:
+        raise invalid(
+            "The body holds half of a surrogate pair, which is no character. Send whole characters."
+        ) from None
     except (ValueError, RecursionError) as error:
         raise ApiError(400, "invalid_json", "The body is not valid JSON.") from error
     if not isinstance(value, dict):
         raise ApiError(400, "invalid_json", "The body must be a JSON object.")
-    if not is_unicode:
-        raise _invalid("The body holds half of a surrogate pair, which is no character. Send whole characters.")
     return value
 
 
-def _is_unicode(value: Any) -> bool:
-    """JSON can spell half a character (`"\\ud800"`), which nothing behind the gateway can write as UTF-8."""
+def validated(model: type[_Model], body: Mapping[str, Any]) -> _Model:
+    """Raises ApiError with the location and kind of each error. Only names of unknown fields are repeated."""
     try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        return model.model_validate(body)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)[:_MOST_ERRORS]
+    raise invalid("; ".join(map(_described, found)))
 
 
-def engine_request(body: Mapping[str, Any], release_id: str, asked_with: AskedWith, permits: Permits) -> dict[str, Any]:
-    """What the engine is asked, with the release's own system prompt first. Raises ApiError.
+def _described(error: Mapping[str, Any]) -> str:
+    place, kind = error["loc"], error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        place = place[:-1] or place  # within an object the name stays unsaid
+    elif error["type"] == "union_tag_invalid":
+        kind = "unknown role"  # pydantic's message repeats it
+    return f"{'.'.join(map(str, place))[:200] or 'body'}: {kind}"
 
-    Control tokens in messages are made plain text, as in training: no caller, and no report, ends a turn or opens one.
+
+def correction_or_feedback(body: Mapping[str, Any]) -> CorrectionRequest | FeedbackRequest:
+    """Feedback if it has a rating. A field that is null counts as absent. Raises ApiError."""
+    given = {name: value for name, value in body.items() if value is not None}
+    return validated(FeedbackRequest, given) if "rating" in given else validated(CorrectionRequest, given)
+
+
+def engine_request(question: Question, release_id: str, asked_with: AskedWith, permits: Permits) -> dict[str, Any]:
+    """The request to the engine, with the release's own system prompt first. Raises ApiError.
+
+    Control tokens in messages become plain text, as in training: no caller, and no report, ends a turn or opens one.
     Temperature is 0 unless the caller says otherwise: that is how the release was judged.
     """
-    refuse_unknown(body, CHAT_FIELDS)
-    check_model(body, release_id)
-    return {
-        "model": release_id,
-        "messages": _conversation(body.get("messages"), asked_with, permits),
-        **sampling_fields(body, permits),
-        **extra_fields(body, permits.features, permits.template, asked_with.control_tokens),
-    }
-
-
-def refuse_unknown(body: Mapping[str, Any], known: Collection[str]) -> None:
-    unknown = sorted(set(body) - set(known))
-    if unknown:
-        raise _invalid(f"These fields are not supported: {', '.join(map(repr, unknown))[:200]}.")
-
-
-def check_model(body: Mapping[str, Any], release_id: str) -> None:
-    if body.get("model", LIVE) not in (LIVE, release_id):
+    if question.model not in (LIVE, release_id):
         message = f"That model is not served. Name {LIVE!r}, or the live release {release_id!r}."
         raise ApiError(404, "model_not_found", message)
+    asked = {"model": release_id, **_sampling(question, permits)}
+    if isinstance(question, ChatRequest):
+        messages = _conversation(question.messages, asked_with, permits)
+        return {**asked, "messages": messages, **_extras(question, permits, asked_with.control_tokens)}
+    if not question.raw:
+        turn = TextMessage(role="user", content=question.prompt)
+        return {**asked, "messages": _conversation([turn], asked_with, permits)}
+    if not permits.may_be_raw:
+        message = "raw needs the scope raw_completions. Ask the operator for a key that has it."
+        raise ApiError(403, "wrong_scope", message)
+    return {**asked, "prompt": question.prompt}
 
 
-def sampling_fields(body: Mapping[str, Any], permits: Permits) -> dict[str, Any]:
-    """How the answer is sampled, how long it may be and whether it is streamed. Raises ApiError."""
-    if body.get("n") not in (None, 1):
-        raise _invalid("Only one answer a request: n must be 1.")
-    numbers = {name: body[name] for name in NUMBERS if body.get(name) is not None}
-    if body.get("max_completion_tokens") is not None:
-        numbers["max_tokens"] = body["max_completion_tokens"]
-    for name, value in numbers.items():
-        _check_number(name, value)
-    if numbers.get("max_tokens", 1) > permits.max_tokens:
-        raise _invalid(f"max_tokens may be at most {permits.max_tokens}.")
+def _sampling(question: Question, permits: Permits) -> dict[str, Any]:
+    given = {name: value for name in _SAMPLING if (value := getattr(question, name)) is not None}
+    if isinstance(question, ChatRequest) and question.max_completion_tokens is not None:
+        given["max_tokens"] = question.max_completion_tokens
+    if given.get("max_tokens", 1) > permits.max_tokens:
+        raise invalid(f"max_tokens may be at most {permits.max_tokens}.")
     defaults = {"temperature": 0, "max_tokens": min(MAX_TOKENS_DEFAULT, permits.max_tokens), **PLAIN_SAMPLING}
-    stop = {"stop": _stop(body["stop"])} if body.get("stop") is not None else {}
-    # Always asked for: tokens are counted for limits and metrics. The caller sees them if it asked.
-    told = {"stream_options": {"include_usage": True}} if is_streaming(body) else {}
-    wants_usage(body)
-    return {"stream": is_streaming(body), **told, **defaults, **numbers, **stop}
+    # A stream always reports its tokens, for limits and metrics. The caller sees them only on request.
+    usage = {"stream_options": {"include_usage": True}} if question.stream else {}
+    return {"stream": bool(question.stream), **usage, **defaults, **given}
 
 
-def wants_usage(body: Mapping[str, Any]) -> bool:
-    """Whether a stream shall tell its tokens. Raises ApiError."""
-    options = body.get("stream_options")
-    if options is None:
-        return False
-    is_known = isinstance(options, dict) and not set(options) - STREAM_OPTIONS
-    if not is_known or not is_streaming(body) or options.get("include_usage") not in (None, True, False):
-        raise _invalid("stream_options needs a stream, and may hold include_usage only.")
-    return bool(options.get("include_usage"))
-
-
-def wants_knowledge(body: Mapping[str, Any]) -> bool | None:
-    """Whether the question shall be answered from documents; None: the caller does not say. Raises ApiError."""
-    wanted = body.get("knowledge")
-    if wanted is not None and not isinstance(wanted, bool):
-        raise _invalid("knowledge must be true or false.")
-    if wanted and (body.get("tools") or body.get("response_format")):
-        raise _invalid("knowledge can't be asked for together with tools or response_format.")
-    return wanted
-
-
-def _conversation(value: Any, asked_with: AskedWith, permits: Permits) -> list[dict[str, Any]]:
-    messages = _messages(value, permits)
-    if messages[0]["role"] != "system":
-        messages.insert(0, {"role": "system", "content": asked_with.system_prompt})
-        return [messages[0], *(_plain(message, asked_with.control_tokens) for message in messages[1:])]
-    return [_plain(message, asked_with.control_tokens) for message in messages]
-
-
-def _plain(message: Mapping[str, Any], tokens: Collection[str]) -> dict[str, Any]:
-    """Without control tokens in what a caller wrote: in the content, and in the arguments of calls."""
-    found = {**message, "content": as_plain_text(message["content"], tokens)}
-    for call in found.get("tool_calls", ()):
-        call["function"]["arguments"] = as_plain_text(call["function"]["arguments"], tokens)
-    return found
-
-
-def is_streaming(body: Mapping[str, Any]) -> bool:
-    stream = body.get("stream")
-    if stream not in (None, True, False):
-        raise _invalid("stream must be true or false.")
-    return bool(stream)
-
-
-def _messages(value: Any, permits: Permits) -> list[dict[str, Any]]:
-    if not isinstance(value, list) or not value:
-        raise _invalid("messages must be a list with at least one message.")
-    first = [_system_message(value[0])] if permits.may_replace_system_prompt and _is_system(value[0]) else []
-    messages = [*first, *(_message(entry, permits) for entry in value[len(first) :])]
-    if messages[-1]["role"] not in ("user", "tool"):
-        raise _invalid("The last message must be the user's, or a tool's.")
-    return messages
-
-
-def _is_system(value: Any) -> bool:
-    return isinstance(value, dict) and value.get("role") in ("system", "developer")
-
-
-def _system_message(value: Mapping[str, Any]) -> dict[str, Any]:
-    return {"role": "system", "content": _content(value.get("content"))}
-
-
-def _message(value: Any, permits: Permits) -> dict[str, Any]:
-    if _is_system(value):
+def _conversation(messages: Sequence[Message], asked_with: AskedWith, permits: Permits) -> list[dict[str, Any]]:
+    plain = [_plain(message, asked_with.control_tokens) for message in messages]
+    if not permits.may_replace_system_prompt or plain[0]["role"] != "system":
+        plain.insert(0, {"role": "system", "content": asked_with.system_prompt})
+    if any(message["role"] == "system" for message in plain[1:]):
         raise ApiError(
             400,
             "system_message_refused",
             "A system message is refused: the release was trained with its own, which is put first. "
             "Only a key with the scope system_prompt may send one, and only as the first message.",
         )
-    role = value.get("role") if isinstance(value, dict) else None
-    if role not in ("user", "assistant", "tool"):
-        raise _invalid("Each message needs the role user, assistant or tool.")
-    of_tools = tool_message(value, _content, permits.template)
-    return of_tools or {"role": role, "content": _content(value.get("content"))}
+    if plain[-1]["role"] not in ("user", "tool"):
+        raise invalid("The last message must be the user's, or a tool's.")
+    has_tools = any({"tool_calls", "tool_call_id"} & message.keys() for message in plain)
+    if has_tools and "tool_calls" not in permits.template:
+        raise ApiError(400, "not_supported", "The live release's template has no place for messages of tools.")
+    return plain
 
 
-def _content(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list) and all(
-        isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str) for part in value
-    ):
-        return "".join(part["text"] for part in value)
-    raise _invalid("The content of a message must be text.")
+def _plain(message: Message, tokens: Collection[str]) -> dict[str, Any]:
+    """Without control tokens in the content and in the arguments of calls."""
+    role = "system" if message.role == "developer" else message.role
+    found: dict[str, Any] = {"role": role, "content": as_plain_text(message.content or "", tokens)}
+    if message.role == "tool":
+        found["tool_call_id"] = message.tool_call_id
+    elif message.role == "assistant" and message.tool_calls:
+        found["tool_calls"] = [call.model_dump() for call in message.tool_calls]
+        for call in found["tool_calls"]:
+            call["function"]["arguments"] = as_plain_text(call["function"]["arguments"], tokens)
+    return found
 
 
-def _check_number(name: str, value: Any) -> None:
-    lowest, highest = NUMBERS[name]
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and lowest <= value <= highest and (name not in WHOLE_NUMBERS or isinstance(value, int)):
-        return
-    kind = "a whole number" if name in WHOLE_NUMBERS else "a number"
-    raise _invalid(f"{name} must be {kind} from {lowest:g} to {highest:g}.")
+def _extras(question: ChatRequest, permits: Permits, control_tokens: Sequence[str]) -> dict[str, Any]:
+    """Tools, the form of the answer and probabilities, as the program that serves takes them. What it can't do is refused."""
+    features, extras = permits.features, _tools(question, permits, control_tokens)
+    if form := question.form:
+        _check_support(features.has_schemas, features, "response_format")
+        extras["response_format"] = {"type": form.type}
+        if form.type == "json_schema" and form.json_schema:
+            named = {"name": form.json_schema.name, "strict": True, "schema": form.json_schema.schema_}
+            extras["response_format"]["json_schema"] = named
+    if question.logprobs:
+        _check_support(features.has_probabilities, features, "logprobs")
+        extras |= {"logprobs": True, "top_logprobs": question.top_logprobs or 0}
+    return extras
 
 
-def _stop(value: Any) -> list[str]:
-    stops = [value] if isinstance(value, str) else value
-    if not isinstance(stops, list) or len(stops) > MOST_STOPS or not all(isinstance(s, str) and s for s in stops):
-        raise _invalid(f"stop must be a text, or a list of at most {MOST_STOPS}.")
-    return stops
+def _tools(question: ChatRequest, permits: Permits, control_tokens: Sequence[str]) -> dict[str, Any]:
+    if not question.tools:
+        return {}
+    choice, tools = question.tool_choice or "auto", [_tool(tool.function) for tool in question.tools]
+    if any(token in json.dumps(tools, ensure_ascii=False) for token in control_tokens):
+        raise invalid("tools may not hold the template's control tokens.")
+    if choice == "none":
+        return {}
+    if "tools" not in permits.template:
+        message = "The live release's template has no place for tools: its model was not trained to call any."
+        raise ApiError(400, "not_supported", message)
+    kind, supported = choice if isinstance(choice, str) else "named", permits.features.tool_choices
+    can = f" It can do: {', '.join(sorted(supported)) or 'none'}."
+    _check_support(kind in supported, permits.features, f"tool_choice {kind}", can)
+    if isinstance(choice, str):
+        return {"tools": tools, "tool_choice": choice}
+    if permits.features.has_named_as_required:
+        named = [tool for tool in tools if tool["function"]["name"] == choice.function.name]
+        return {"tools": named, "tool_choice": "required"}
+    return {"tools": tools, "tool_choice": choice.model_dump()}
 
 
-def correction_body(body: Mapping[str, Any]) -> CorrectionBody | FeedbackBody:
-    """A correction; with a `rating` and no texts, feedback. Raises ApiError when a field is unknown, absent or on no list."""
-    given = {name: value for name, value in body.items() if value is not None}
-    kind = FeedbackBody if "rating" in given else CorrectionBody
-    unknown = sorted(set(given) - set(kind.__dataclass_fields__))
-    if unknown:
-        hint = " A rating comes without texts; a better answer without a rating." if "rating" in given else ""
-        raise _invalid(f"These fields are not known: {', '.join(map(repr, unknown))[:200]}.{hint}")
-    for name, allowed in (("error_kind", KINDS_OF_CORRECTION), ("severity", SEVERITIES), ("rating", RATINGS)):
-        if name in given and given[name] not in allowed:
-            raise _invalid(f"{name} must be one of {', '.join(allowed)}.")
-    values = {"input": "", **given} if kind is CorrectionBody else given
-    texts = _CORRECTION_TEXTS if kind is CorrectionBody else ("release_id",)
-    faulty = [name for name in texts if not isinstance(values.get(name), str)]
-    required = ("release_id", "instruction", "corrected_answer")
-    empty = [n for n in required if n in texts and not faulty and not values[n].strip()]
-    if faulty or empty:
-        raise _invalid(f"These fields must be texts, and not empty: {', '.join(faulty or empty)}.")
-    _check_seconds(values.get("seconds_spent"))
-    _check_passages(values.get("knowledge_index"), values.get("passages", []))
-    return kind(**values | ({"passages": tuple(values["passages"])} if "passages" in values else {}))
+def _tool(function: Function) -> dict[str, Any]:
+    parameters = function.parameters or {"type": "object"}
+    written = {"name": function.name, "description": function.description or "", "parameters": parameters}
+    return {"type": "function", "function": written}
 
 
-def _check_passages(index: Any, passages: Any) -> None:
-    """None, or all that the answer told. An answer for which nothing was found has an index and no passage."""
-    if index is not None and not (isinstance(index, str) and _INDEX.fullmatch(index)):
-        raise _invalid("knowledge_index must be the x-knowledge-index of the answer.")
-    are_ids = isinstance(passages, list) and all(isinstance(p, str) and 0 < len(p) <= LONGEST_ID for p in passages)
-    if not are_ids or len(passages) > MOST_PASSAGES or len(set(passages)) < len(passages):
-        raise _invalid(
-            f"passages must be the passage_id of each of the answer's citations, each once, at most {MOST_PASSAGES}."
-        )
-    if passages and index in (None, NO_INDEX):
-        raise _invalid("passages need knowledge_index, the x-knowledge-index of the answer.")
-
-
-def _check_seconds(value: Any) -> None:
-    if value is None or (type(value) is int and 0 <= value <= LONGEST_WORK_SECONDS):
-        return
-    raise _invalid(f"seconds_spent must be a whole number from 0 to {LONGEST_WORK_SECONDS}.")
+def _check_support(is_supported: bool, features: Features, what: str, instead: str = "") -> None:
+    if not is_supported:
+        raise ApiError(400, "not_supported", f"{features.program} can't do this: {what}.{instead}")

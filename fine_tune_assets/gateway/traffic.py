@@ -11,11 +11,9 @@ import os
 import queue
 import threading
 from collections import Counter
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -23,6 +21,7 @@ from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.drift.reading import LETTERS_READ, Exchange, features_of, reading_of, task_headings
 from fine_tune_assets.drift.sums import FeatureSums, sums_of
+from fine_tune_assets.gateway.request_models import CompletionRequest, Question
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.request_features import WindowRow, add_window
 from fine_tune_assets.recipes.loading import load_recipe
@@ -65,7 +64,7 @@ class Traffic:
         self._headings: tuple[Heading, ...] = ()
         self._reading = ""
         self._thread = threading.Thread(target=self._work, name="traffic", daemon=True)
-        self.is_on = settings.drift_features
+        self.is_on = settings.drift.features
 
     def start(self) -> None:
         if self.is_on:
@@ -144,7 +143,7 @@ class Traffic:
     def write(self, at: datetime) -> None:
         """What is of enough requests goes into the window that `at` is in; the rest waits, and goes into a later one."""
         for release_id, held in list(self._held.items()):
-            if held.sums.requests < max(2, self._settings.drift_minimum_requests):
+            if held.sums.requests < max(2, self._settings.drift.minimum_requests):
                 continue
             with self._lock:
                 dropped = self._dropped.pop(release_id, 0)
@@ -165,20 +164,16 @@ class Traffic:
         )
 
     def _end_of(self, at: datetime) -> datetime:
-        seconds = max(1, self._settings.drift_window_hours) * 3600
+        seconds = max(1, self._settings.drift.window_hours) * 3600
         return datetime.fromtimestamp((at.timestamp() // seconds + 1) * seconds, UTC)
 
 
-def asked_text(body: Mapping[str, Any]) -> str:
-    """The user's last turn of a request that was accepted: without what documents or the release add to it."""
-    if "messages" not in body:
-        prompt = body.get("prompt", "")
-        return str(prompt[0] if isinstance(prompt, list) and prompt else prompt)
-    turns = [message.get("content") for message in body["messages"] if message.get("role") == "user"]
-    last = turns[-1] if turns else ""
-    if isinstance(last, list):
-        return "\n".join(str(part.get("text", "")) for part in last if isinstance(part, dict))
-    return str(last or "")
+def asked_text(question: Question) -> str:
+    """The user's last turn, without what documents or the release add to it."""
+    if isinstance(question, CompletionRequest):
+        return question.prompt
+    turns = [turn.content for turn in question.messages if turn.role == "user"]
+    return turns[-1] if turns else ""
 
 
 def said_payload(answer: str) -> bytes:

@@ -4,13 +4,11 @@ Owns that choice, and that the release may still be tried. Which release is on t
 """
 
 import hmac
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 from fine_tune_assets.gateway.callers import Caller
 from fine_tune_assets.gateway.reads import read_ledger
-from fine_tune_assets.gateway.requests import LIVE
+from fine_tune_assets.gateway.request_models import LIVE
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.encryption import derive_key
 from fine_tune_assets.ledger.targets import Target
@@ -23,13 +21,11 @@ class Trials:
     def __init__(self, ledger: Ledger, ledger_key: bytes) -> None:
         self._ledger, self._key = ledger, derive_key(ledger_key, "trials")
 
-    async def target_for(
-        self, caller: Caller, targets: list[Target], body: Mapping[str, Any], tried: set[str]
-    ) -> Target | None:
+    async def target_for(self, caller: Caller, targets: list[Target], model: str, tried: set[str]) -> Target | None:
         """What is on trial, if the caller takes part, names no release, and the gate is open. Added to `tried`: a request is sent
         there once."""
         target = next((target for target in targets if target.is_on_trial), None)
-        if target is None or target.deployment_id in tried or body.get("model", LIVE) != LIVE:
+        if target is None or target.deployment_id in tried or model != LIVE:
             return None
         if not takes_part(self._key, target.deployment_id, caller.who, target.trial_percent or 0):
             return None

@@ -64,6 +64,6 @@ def load_encoder() -> None:
 
 def may_embed(settings: Settings, ledger: Ledger) -> bool:
     """Whether a key that was not revoked, or the provider's tokens by the setting, may have texts embedded."""
-    named = {entry.rpartition("=")[2] for entry in settings.gateway_oidc_scopes.split()}
-    has_tokens = bool(settings.gateway_oidc_issuer) and _EMBEDS in named
+    named = {entry.rpartition("=")[2] for entry in settings.gateway.oidc_scopes.split()}
+    has_tokens = bool(settings.gateway.oidc_issuer) and _EMBEDS in named
     return has_tokens or any(_EMBEDS in key.scopes for key in list_keys(ledger) if key.revoked_at is None)

@@ -60,6 +60,8 @@ class Dropped:
 class BuildRules:
     """What the recipe says about a set."""
 
+    line: str
+    """Product line: the name of the recipe."""
     system_prompt: str
     general_fraction: float
     replay_fraction: float
@@ -167,7 +169,7 @@ def _kind_of(reason: str) -> str:
 def _finished(rows: list[Row], rules: BuildRules, around: Surroundings, **counts: Any) -> InstructionSet:
     rows = sorted(rows, key=lambda row: (row["split"], row["example_id"]))
     return InstructionSet(
-        table=table_of((_as_conversation(row, rules.system_prompt) for row in rows), INSTRUCTION_SETS),
+        table=table_of((_as_conversation(row, rules) for row in rows), INSTRUCTION_SETS),
         examples=table_of(({name: row[name] for name in EXAMPLES.names} for row in rows), EXAMPLES),
         provenance=table_of((provenance_row(row, around.reports) for row in rows), INSTRUCTION_PROVENANCE),
         **counts,
@@ -261,8 +263,9 @@ def _require_enough(kept: Sequence[Row], minimum: int) -> None:
         )
 
 
-def _as_conversation(row: Mapping[str, Any], system_prompt: str) -> Row:
+def _as_conversation(row: Mapping[str, Any], rules: BuildRules) -> Row:
     return {
         **{name: row[name] for name in INSTRUCTION_SETS.names if name in row},
-        "messages": conversation(system_prompt, row["instruction"], row["input"], row["output"]),
+        "line": rules.line,
+        "messages": conversation(rules.system_prompt, row["instruction"], row["input"], row["output"]),
     }

@@ -136,6 +136,7 @@ def _planted_rows(canaries: Sequence[Canary]) -> list[dict[str, Any]]:
         {
             "example_id": f"{CANARY}-{canary.number}-{copy}",
             "split": "train",
+            "line": CANARY,
             "source": CANARY,
             "task": CANARY,
             "patient_key": None,

@@ -38,11 +38,11 @@ def judge_request(settings: Settings, judge: JudgeSettings) -> dict[str, Any]:
         "retries": judge.retries,
         "pause_seconds": PAUSE_SECONDS,
         "context_tokens": judge.context_tokens,
-        "url": settings.judge_url,
-        "key_file": settings.judge_key_file,
+        "url": settings.judge.url,
+        "key_file": settings.judge.key_file,
         "vllm_python": str(settings.vllm_interpreter),
         "threads": settings.threads,
-        "llama_server": settings.llama_server,
+        "llama_server": settings.llama.server,
         "cache": str(layout.cache / FILE),
         "run_folder": str(layout.run / RUN_FOLDER),
     }
@@ -79,7 +79,7 @@ def _model(request: Mapping[str, Any]) -> JudgeModel:
     if not request["url"]:
         raise SettingsError("The recipe's judge is an endpoint, and nothing says where it is. Set FINE_TUNE_JUDGE_URL.")
     require_inside(request["url"])
-    key = read_secret(request["key_file"], "judge_key_file")
+    key = read_secret(request["key_file"], "judge.key_file")
     return EndpointModel(ChatServer(request["url"].rstrip("/"), key, request["model"], said_by=_SAID_BY))
 
 

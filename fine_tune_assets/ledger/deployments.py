@@ -48,6 +48,8 @@ BY_HAND = "by hand"
 class Deployment:
     deployment_id: str
     release_id: str
+    line: str
+    """The product line of the release."""
     colour: Colour
     state: State
     engine_url: str | None
@@ -104,7 +106,17 @@ def want_release(
         now = datetime.now(UTC)
         colour: Colour = "green" if live is not None and live.colour == "blue" else "blue"
         row = Deployment(
-            uuid.uuid4().hex, release_id, colour, "wanted", None, None, "", now, now, is_rollback=is_rollback
+            deployment_id=uuid.uuid4().hex,
+            release_id=release_id,
+            line=release.line,
+            colour=colour,
+            state="wanted",
+            engine_url=None,
+            engine_key=None,
+            detail="",
+            wanted_at=now,
+            changed_at=now,
+            is_rollback=is_rollback,
         )
         connection.execute(table.insert().values(**vars(row)))
         audit.append(connection, by, f"wanted on {colour}", f"release {release_id}")

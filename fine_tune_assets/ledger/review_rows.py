@@ -20,6 +20,7 @@ class ReviewItem:
     fingerprint: str
     report_id: str
     patient_key: str
+    line: str
     task: str
     source: str
     flag_count: int
@@ -46,6 +47,8 @@ class NewItem:
     fingerprint: str
     report_id: str
     patient_key: str
+    line: str
+    """The product line: the name of the recipe that drafted it."""
     task: str
     source: str
     author: str | None

@@ -32,6 +32,7 @@ SIGNED = "signed hold"
 def verdict_id_of(
     *,
     decision: str,
+    line: str,
     adapter_id: str,
     base_fingerprint: str,
     instruction_set_fingerprint: str,
@@ -44,6 +45,7 @@ def verdict_id_of(
         fingerprint_json(
             {
                 "decision": decision,
+                "line": line,
                 "adapter_id": adapter_id,
                 "base_fingerprint": base_fingerprint,
                 "instruction_set_fingerprint": instruction_set_fingerprint,

@@ -35,7 +35,7 @@ class RetentionRule:
 
     def __post_init__(self) -> None:
         if self.keep_last < 1 or self.keep_days < 0:
-            raise SettingsError("release_keep_last must be at least 1, and release_keep_days at least 0.")
+            raise SettingsError("release.keep_last must be at least 1, and release.keep_days at least 0.")
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def wanted_events(listed: str) -> frozenset[str]:
     names = frozenset(name.strip() for name in listed.split(",") if name.strip())
     unknown = sorted(names - set(EVENTS))
     if unknown:
-        raise SettingsError(f"notify_events names {', '.join(unknown)}. There are {', '.join(EVENTS)}.")
+        raise SettingsError(f"notify.events names {', '.join(unknown)}. There are {', '.join(EVENTS)}.")
     return names
 
 

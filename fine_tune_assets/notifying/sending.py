@@ -24,16 +24,16 @@ Send = Callable[[Settings, Message], None]
 def channels(settings: Settings) -> Mapping[str, Send]:
     """Those that the settings name: none by default, and nothing is sent."""
     found: dict[str, Send] = {}
-    if settings.notify_webhook:
+    if settings.notify.webhook:
         found["webhook"] = send_webhook
-    if settings.notify_smtp and settings.notify_mail_to:
+    if settings.notify.smtp and settings.notify.mail_to:
         found["mail"] = send_mail
     return found
 
 
 def is_untold(settings: Settings, ledger: Ledger, event: str, about: str, now: datetime) -> bool:
     """Whether a message about it would be tried on any channel now."""
-    wanted = event in wanted_events(settings.notify_events)
+    wanted = event in wanted_events(settings.notify.events)
     return wanted and any(may_try(ledger, event, about, channel, now) for channel in channels(settings))
 
 
@@ -42,7 +42,7 @@ def notify(settings: Settings, ledger: Ledger, message: Message, now: datetime) 
 
     Raises no error of sending.
     """
-    if message.event not in wanted_events(settings.notify_events):
+    if message.event not in wanted_events(settings.notify.events):
         return {}
     outcome: dict[str, str | None] = {}
     for channel, send in channels(settings).items():
@@ -60,30 +60,30 @@ def notify(settings: Settings, ledger: Ledger, message: Message, now: datetime) 
 
 def send_webhook(settings: Settings, message: Message) -> None:
     """POST as JSON. No redirect is followed and no proxy of the environment used: it would lead to a host that nobody named."""
-    with httpx.Client(timeout=settings.notify_seconds, trust_env=False, follow_redirects=False) as client:
-        reply = client.post(settings.notify_webhook, json=message.as_json)
+    with httpx.Client(timeout=settings.notify.seconds, trust_env=False, follow_redirects=False) as client:
+        reply = client.post(settings.notify.webhook, json=message.as_json)
     if not reply.is_success:
         raise ConnectionError(f"The webhook answered {reply.status_code}.")
 
 
 def send_mail(settings: Settings, message: Message) -> None:
-    host, port = _host_and_port(settings.notify_smtp)
+    host, port = _host_and_port(settings.notify.smtp)
     mail = EmailMessage()
     mail["Subject"] = message.subject
-    mail["From"] = settings.notify_mail_from or settings.notify_mail_to.split(",")[0].strip()
-    mail["To"] = settings.notify_mail_to
+    mail["From"] = settings.notify.mail_from or settings.notify.mail_to.split(",")[0].strip()
+    mail["To"] = settings.notify.mail_to
     mail.set_content(message.body)
-    with smtplib.SMTP(host, port, timeout=settings.notify_seconds) as server:
-        if settings.notify_smtp_starttls:
+    with smtplib.SMTP(host, port, timeout=settings.notify.seconds) as server:
+        if settings.notify.smtp_starttls:
             server.starttls(context=ssl.create_default_context())
-        if settings.notify_smtp_user:
-            password = Path(settings.notify_smtp_password_file).read_text(encoding="utf-8").strip()
-            server.login(settings.notify_smtp_user, password)
+        if settings.notify.smtp_user:
+            password = Path(settings.notify.smtp_password_file).read_text(encoding="utf-8").strip()
+            server.login(settings.notify.smtp_user, password)
         server.send_message(mail)
 
 
 def _host_and_port(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
-        raise SettingsError("notify_smtp must be HOST:PORT.")
+        raise SettingsError("notify.smtp must be HOST:PORT.")
     return host, int(port)

@@ -124,7 +124,7 @@ class LiveKnowledge:
         index_format = format_of_knowledge(self._ledger, index_fingerprint)
         if index_format is None:
             raise UnknownIndexError("No knowledge index with that fingerprint has answered.")
-        store = store_of(self._settings.layout.knowledge_indexes, self._settings.knowledge_url)
+        store = store_of(self._settings.layout.knowledge_indexes, self._settings.knowledge.url)
         is_there = short(index_fingerprint) in store.built()
         # Not what is open for questions: that may be a second old, and its folder gone.
         rows = _named(
@@ -141,7 +141,7 @@ class LiveKnowledge:
         from fine_tune_assets.embeddings.encoder import bundled_encoder
 
         folder = self._settings.layout.knowledge_indexes
-        store = store_of(folder, self._settings.knowledge_url)
+        store = store_of(folder, self._settings.knowledge.url)
         return open_index(folder, store, fingerprint, bundled_encoder().encode)
 
 

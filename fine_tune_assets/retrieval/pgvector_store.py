@@ -35,9 +35,9 @@ _SEES = (
     "AND (valid_to IS NULL OR valid_to >= :day) AND"
 )
 _NO_EXTENSION = (
-    "The database of knowledge_url has no extension vector. Install pgvector beside the server (Debian: "
+    "The database of knowledge.url has no extension vector. Install pgvector beside the server (Debian: "
     "postgresql-17-pgvector, with your server's number), and let an administrator run CREATE EXTENSION vector there; or leave "
-    "knowledge_url empty for LanceDB."
+    "knowledge.url empty for LanceDB."
 )
 
 
@@ -48,9 +48,9 @@ class PgvectorStore:
         try:
             parsed = sa.make_url(url)
         except sa.exc.ArgumentError:
-            raise KnowledgeStoreError("knowledge_url can't be read. Write postgresql://USER@HOST/NAME.") from None
+            raise KnowledgeStoreError("knowledge.url can't be read. Write postgresql://USER@HOST/NAME.") from None
         if parsed.get_backend_name() != "postgresql":
-            raise KnowledgeStoreError("knowledge_url must be a PostgreSQL database; empty means LanceDB.")
+            raise KnowledgeStoreError("knowledge.url must be a PostgreSQL database; empty means LanceDB.")
         # SQLAlchemy 2.1 would look for psycopg 3, which is not what is installed.
         self._engine = sa.create_engine(
             parsed.set(drivername="postgresql+psycopg2"), pool_pre_ping=True, hide_parameters=True
@@ -145,7 +145,7 @@ def _said() -> Iterator[None]:
         yield
     except sa.exc.SQLAlchemyError as error:
         raise KnowledgeStoreError(
-            f"The database of knowledge_url refused it ({type(getattr(error, 'orig', None) or error).__name__}). Is it running, "
+            f"The database of knowledge.url refused it ({type(getattr(error, 'orig', None) or error).__name__}). Is it running, "
             "and may this user make tables there?"
         ) from None
 

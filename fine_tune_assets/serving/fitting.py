@@ -63,7 +63,7 @@ def refusal(need: Need, available_bytes: int, reserve_bytes: int) -> str | None:
     return (
         f"It does not fit: it takes about {need.total_bytes / GIB:.1f} GiB (weights {need.weights_bytes / GIB:.1f}, keys and "
         f"values {need.cache_bytes / GIB:.1f}, program {need.program_bytes / GIB:.1f}), and {available_bytes / GIB:.1f} GiB are "
-        f"available, of which {reserve_bytes / GIB:g} stay free (FINE_TUNE_MEMORY_RESERVE_GB). Stop something, or serve a "
+        f"available, of which {reserve_bytes / GIB:g} stay free (FINE_TUNE_ENGINE_MEMORY_RESERVE_GB). Stop something, or serve a "
         "smaller export or context."
     )
 
@@ -72,8 +72,8 @@ def need_of(release: ReleaseFolder, settings: Settings, parallel: int) -> Need:
     if release.engine == "vllm":
         if has_gpu():
             return Need(0, 0, VLLM_PROGRAM_BYTES)
-        return Need(_size(release.model), settings.vllm_cache_gb * GIB, VLLM_PROGRAM_BYTES)
-    tokens = settings.engine_context_tokens * parallel
+        return Need(_size(release.model), settings.vllm.cache_gb * GIB, VLLM_PROGRAM_BYTES)
+    tokens = settings.engine.context_tokens * parallel
     files = gguf_files_of(release)
     per_token = cache_bytes_per_token(read_gguf_header(files.model)) or _UNKNOWN_CACHE_BYTES
     weights = _size(files.model) + (0 if files.adapter is None else _size(files.adapter))

@@ -34,13 +34,13 @@ class Limits:
     @staticmethod
     def of(settings: Settings) -> "Limits":
         return Limits(
-            timedelta(minutes=settings.rollback_window_minutes),
-            settings.rollback_minimum_requests,
-            settings.rollback_error_percent,
-            settings.rollback_p95_seconds,
-            settings.rollback_identifiers,
-            settings.rollback_corrections_percent,
-            settings.rollback_on_death,
+            timedelta(minutes=settings.rollback.window_minutes),
+            settings.rollback.minimum_requests,
+            settings.rollback.error_percent,
+            settings.rollback.p95_seconds,
+            settings.rollback.identifiers,
+            settings.rollback.corrections_percent,
+            settings.rollback.on_death,
         )
 
 

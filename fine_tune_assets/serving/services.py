@@ -12,14 +12,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT, PREFIX, SETTINGS_FILE, Settings
+from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT, SETTINGS_FILE, Settings
 from fine_tune_assets.engines.processes import (
     ProcessIdentity,
     identify,
@@ -69,23 +69,23 @@ def known_services(settings: Settings) -> dict[str, Service]:
     """Every service, in the order in which they are started."""
     cli = (sys.executable, "-m", "fine_tune_assets.cli.main")
     tools, workspace = Path(sys.executable).parent, ("-w", str(PROJECT_DIR / "workspace.yaml"))
-    read_only = () if settings.dagster_ui_can_launch else ("--read-only",)
+    read_only = () if settings.dagster.ui_can_launch else ("--read-only",)
     heartbeat = settings.layout.run / HEARTBEAT
     gateway = settings.gateway_address
-    desk = f"http://{settings.desk_host}:{settings.desk_port}"
-    dagster = f"http://{_LOOPBACK}:{settings.dagster_port}"
-    address = ("-h", _LOOPBACK, "-p", str(settings.dagster_port))
+    desk = f"http://{settings.desk.host}:{settings.desk.port}"
+    dagster = f"http://{_LOOPBACK}:{settings.dagster.port}"
+    address = ("-h", _LOOPBACK, "-p", str(settings.dagster.port))
     services = (
         Service(SUPERVISOR, (*cli, "serve"), lambda since: heartbeat.exists() and heartbeat.stat().st_mtime >= since),
-        Service("gateway", (*cli, "gateway"), lambda _: _gateway_answers(settings), settings.gateway_port, gateway),
+        Service("gateway", (*cli, "gateway"), lambda _: _gateway_answers(settings), settings.gateway.port, gateway),
         Service(
-            "desk", (*cli, "desk"), lambda _: _answers(f"{desk}/health"), settings.desk_port, settings.desk_address
+            "desk", (*cli, "desk"), lambda _: _answers(f"{desk}/health"), settings.desk.port, settings.desk_address
         ),
         Service(
             "dagster-webserver",
             (str(tools / "dagster-webserver"), *address, *workspace, *read_only),
             lambda _: _answers(f"{dagster}/server_info"),
-            settings.dagster_port,
+            settings.dagster.port,
             dagster,
         ),
         # It has no address; one that can't load its workspace or storage ends within the first seconds.
@@ -181,9 +181,8 @@ def _wait(settings: Settings, service: Service, started: tuple[ProcessIdentity, 
 
 def service_environment(settings: Settings) -> dict[str, str]:
     """The environment of a service: this one's, with exactly these settings and every network switch off."""
-    own = {PREFIX + f.name.upper(): str(getattr(settings, f.name)) for f in fields(settings)}
     base = {name: value for name, value in os.environ.items() if name != SETTINGS_FILE}
-    return base | own | OFFLINE_ENVIRONMENT | {"DAGSTER_HOME": str(settings.dagster_home)}
+    return base | settings.environment() | OFFLINE_ENVIRONMENT | {"DAGSTER_HOME": str(settings.dagster.home)}
 
 
 def _pid_file(settings: Settings, name: str) -> Path:
@@ -213,11 +212,11 @@ def _accepts(port: int) -> bool:
 
 def _gateway_answers(settings: Settings) -> bool:
     """With TLS, whether there is something that speaks it: its certificate is made out for others, and it may ask for one."""
-    if not settings.gateway_tls_cert:
-        return _answers(f"http://{settings.gateway_reached_at}:{settings.gateway_port}/health")
+    if not settings.gateway.tls_cert:
+        return _answers(f"http://{settings.gateway_reached_at}:{settings.gateway.port}/health")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    place = (settings.gateway_reached_at, settings.gateway_port)
+    place = (settings.gateway_reached_at, settings.gateway.port)
     try:
         with socket.create_connection(place, timeout=5) as line, context.wrap_socket(line):
             return True

@@ -41,8 +41,8 @@ def program_of(engine: str, settings: Settings) -> Program:
         return Program(vllm.PROGRAM, 0)
     if engine != "llama_cpp":
         raise EngineError(f"No engine is called {engine}. Update this installation, or build the release again.")
-    is_bundled = find_llama_server(settings.llama_server) is None
-    return Program(llama_cpp.BUNDLED if is_bundled else llama_cpp.PROGRAM, settings.llama_parallel)
+    is_bundled = find_llama_server(settings.llama.server) is None
+    return Program(llama_cpp.BUNDLED if is_bundled else llama_cpp.PROGRAM, settings.llama.parallel)
 
 
 def program_serving(engine_folder: Path, engine: str, settings: Settings) -> Program:
@@ -55,7 +55,9 @@ def program_serving(engine_folder: Path, engine: str, settings: Settings) -> Pro
 def require_room(release: ReleaseFolder, settings: Settings) -> None:
     """Raise EngineError if it would take memory that is not there: the kernel would end some process, perhaps the live one."""
     program = program_of(release.engine, settings)
-    why = refusal(need_of(release, settings, program.at_once or 1), available_bytes(), settings.memory_reserve_gb * GIB)
+    why = refusal(
+        need_of(release, settings, program.at_once or 1), available_bytes(), settings.engine.memory_reserve_gb * GIB
+    )
     if why is not None:
         raise EngineError(why)
 
@@ -67,18 +69,18 @@ def start_for(release: ReleaseFolder, folder: Path, settings: Settings) -> Runni
         socket = new_socket(settings.layout.run / SOCKETS)
     except AddressError as error:
         raise EngineError(str(error)) from error
-    name, tokens = release.release_id, settings.engine_context_tokens
+    name, tokens = release.release_id, settings.engine.context_tokens
     if release.engine == "vllm":
         serving = ServingOptions(
-            settings.vllm_cache_gb,
-            settings.vllm_gpu_memory_percent,
-            settings.vllm_tensor_parallel,
-            settings.vllm_pipeline_parallel,
-            settings.vllm_speculative_tokens,
+            settings.vllm.cache_gb,
+            settings.vllm.gpu_memory_percent,
+            settings.vllm.tensor_parallel,
+            settings.vllm.pipeline_parallel,
+            settings.vllm.speculative_tokens,
         )
         python = settings.vllm_interpreter
         return start_vllm(python, release.model, name, folder, context_tokens=tokens, socket=socket, serving=serving)
-    program = find_llama_server(settings.llama_server)
+    program = find_llama_server(settings.llama.server)
     files = gguf_files_of(release)
     return start_llama_cpp(
         files.model,
@@ -86,7 +88,7 @@ def start_for(release: ReleaseFolder, folder: Path, settings: Settings) -> Runni
         folder,
         threads=settings.threads,
         die_with_parent=False,
-        parallel=settings.llama_parallel,
+        parallel=settings.llama.parallel,
         context_tokens=tokens,
         adapter=files.adapter,
         gpu_layers=llama_cpp.ALL_LAYERS if program is not None else 0,

@@ -107,7 +107,7 @@ class Supervisor:
         is_alive = watched.engine.is_alive
         if watched.was_alive and not is_alive:
             withdraw_engine(self._ledger, name)
-            if self._settings.rollback_on_death and fail_trial(self._ledger, name, ENGINE_GONE):
+            if self._settings.rollback.on_death and fail_trial(self._ledger, name, ENGINE_GONE):
                 _log.warning("trial of deployment %s failed: %s", name, ENGINE_GONE)
             self._note_death(watched, now)
         return EngineView(

@@ -90,7 +90,7 @@ def keeping_time(keep_minutes: int, free_bytes: int, reserve_bytes: int) -> time
 
 def keeping_here(settings: Settings) -> timedelta | None:
     """`keeping_time` on this machine, now."""
-    return keeping_time(settings.keep_old_minutes, available_bytes(), settings.memory_reserve_gb * GIB)
+    return keeping_time(settings.rollback.keep_old_minutes, available_bytes(), settings.engine.memory_reserve_gb * GIB)
 
 
 def keeping_words(keep_old: timedelta | None, keep_minutes: int) -> str:

@@ -39,13 +39,13 @@ class Judgement:
 
 def trial_plan(settings: Settings) -> TrialPlan | None:
     """None: a release goes live without a trial, as it was set."""
-    if not settings.canary_percent:
+    if not settings.trial.percent:
         return None
     return TrialPlan(
-        settings.canary_percent,
-        60 * settings.trial_minutes,
-        settings.trial_minimum_requests,
-        60 * settings.trial_maximum_minutes,
+        settings.trial.percent,
+        60 * settings.trial.minutes,
+        settings.trial.minimum_requests,
+        60 * settings.trial.maximum_minutes,
     )
 
 

@@ -80,7 +80,7 @@ def test_after_a_rejection_a_changed_draft_of_the_report_waits_whatever_its_sour
     rejected = replace(decide(REPORT, "reject"), example_id="before", fingerprint="of the text before")
     approval = approve(drafts(), [rejected], TRUSTED)
     assert (approval.approved.num_rows, approval.waiting, approval.stale_decisions) == (0, 1, 1)
-    (item,) = queue_items(drafts(), [rejected], TRUSTED, ONE, {}, {})
+    (item,) = queue_items(drafts(), "a-line", [rejected], TRUSTED, ONE, {}, {})
     assert (item.state, item.is_trusted) == ("waiting", True)
     approved_since = decide(REPORT, "approve", minute=1)
     assert approve(drafts(), [rejected, approved_since], TRUSTED).approved.num_rows == 1
@@ -184,7 +184,7 @@ def test_a_repair_of_before_signatures_were_kept_goes_back_to_review() -> None:
     old = replace(decide(REPORT, "approve", output="Ice."), approved_fingerprint=None)
     approval = approve(drafts(), [old], {})
     assert (approval.approved.num_rows, approval.waiting, approval.altered_decisions) == (0, 1, 1)
-    (item,) = queue_items(drafts(), [old], {}, ONE, {}, {})
+    (item,) = queue_items(drafts(), "a-line", [old], {}, ONE, {}, {})
     assert (item.state, item.decided_by) == ("waiting", ())
     assert approve(drafts(), [old], TRUSTED).waiting == 1, "A source's name must not bring in what an expert repaired."
     signed = decide(REPORT, "approve", minute=1, output="Ice.")
@@ -274,7 +274,9 @@ def test_the_queue_shows_what_the_gate_decides(steps: list[Any], trusts: bool, r
     """What reviewers see and what is trained on must never differ, whatever was decided and by whatever rule."""
     decisions, trusted = _decisions(steps), TRUSTED if trusts else {}
     approval = approve(CORRECTED, decisions, trusted, AUTHORS, rules)
-    states = {item.example_id: item.state for item in queue_items(CORRECTED, decisions, trusted, rules, AUTHORS, {})}
+    states = {
+        item.example_id: item.state for item in queue_items(CORRECTED, "a-line", decisions, trusted, rules, AUTHORS, {})
+    }
     assert dict(Counter(states.values())) == approval.states
     shown = {key for key, state in states.items() if state in ("approved", "trusted")}
     assert shown == set(approval.approved.column("example_id").to_pylist())

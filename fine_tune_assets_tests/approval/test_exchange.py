@@ -33,7 +33,7 @@ def line(name: str, reviewer: str, decision: str = "approve", draft: dict[str, A
 
 
 def bring(ledger: Ledger, lines: Sequence[str], rules: ReviewSettings = TWO) -> ImportReport:
-    refresh_items(ledger, DRAFTS, {}, rules, AUTHORS, START)
+    refresh_items(ledger, DRAFTS, "a-line", {}, rules, AUTHORS, START)
     entries = list(read_lines(lines))
     return import_decisions(ledger, entries, BY_ID.get, by="Eve", rules=rules, authors=AUTHORS, now=NOW)
 

@@ -46,7 +46,7 @@ PLANTED = "Zebrafinch"
 def refresh(
     ledger: Ledger, drafted: pa.Table = DRAFTS, trusted: Mapping[str, str] | None = None, rules: ReviewSettings = TWO
 ) -> None:
-    refresh_items(ledger, drafted, trusted or {}, rules, AUTHORS, START)
+    refresh_items(ledger, drafted, "a-line", trusted or {}, rules, AUTHORS, START)
 
 
 def item_of(ledger: Ledger, draft: Mapping[str, Any] = REPORT) -> ReviewItem:
@@ -163,7 +163,7 @@ def test_nobody_decides_on_their_own_correction_even_if_the_caller_forgot_the_au
 
 def test_a_correction_of_which_nobody_knows_the_author_is_nobodys_to_decide(ledger: Ledger) -> None:
     """The reviewer might be the author."""
-    refresh_items(ledger, DRAFTS, {}, TWO, {}, START)
+    refresh_items(ledger, DRAFTS, "a-line", {}, TWO, {}, START)
     with pytest.raises(NotAllowedError, match="not known"):
         say(ledger, "Ann", draft=CORRECTION, author=None)
 

@@ -152,7 +152,7 @@ def test_what_a_model_wrote_is_a_draft_that_no_source_is_trusted_for() -> None:
     drafted = draft_examples(table, corrections(), [SUMMARY], written)
     approval = approve(drafted, [], TRUSTED)
     assert (approval.approved.num_rows, approval.waiting) == (0, 1)
-    (item,) = queue_items(drafted, [], TRUSTED, ONE, {}, {})
+    (item,) = queue_items(drafted, "a-line", [], TRUSTED, ONE, {}, {})
     assert (item.state, item.is_trusted, item.flag_kinds) == ("waiting", False, ("drafted by a model",))
 
 

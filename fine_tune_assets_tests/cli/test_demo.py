@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,7 @@ from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.deployments import Deployment, live_deployment, report_state, withdraw_engine
 from fine_tune_assets.ledger.schema import verdicts
 from fine_tune_assets.ledger.verdicts import record_verdict, sign_hold
+from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.desk.asking import asking
 from fine_tune_assets_tests.ledger.made import make_verdict
 
@@ -121,7 +122,7 @@ def test_an_engine_that_never_comes_up_ends_the_wait_with_where_to_look(served: 
 
 def test_a_gateway_that_is_away_is_waited_for_too(settings: Settings) -> None:
     with pytest.raises(GraphError, match="does not answer"):
-        wait_until_answering(replace(settings, gateway_port=9), timeout_seconds=0.5)
+        wait_until_answering(changed(settings, gateway={"port": 9}), timeout_seconds=0.5)
 
 
 def test_what_answers_is_named_with_where_it_was_made(served: Served) -> None:

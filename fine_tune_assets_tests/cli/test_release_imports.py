@@ -328,6 +328,7 @@ def _beyond(release: ReleaseFolder, change: dict[str, Any], part: str) -> dict[s
 SIGNED_FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "verdict for another adapter": ({"facts": {"adapter_id": "adapter-2"}}, "adapter_id differ"),
     "verdict for another base model": ({"facts": {"base_fingerprint": "base-2"}}, "base_fingerprint differ"),
+    "verdict for another product line": ({"facts": {"line": "another-line"}}, "line differ"),
     "verdict for another set": ({"facts": {"instruction_set_fingerprint": "set-2"}}, "another instruction set"),
     "refused": (
         {

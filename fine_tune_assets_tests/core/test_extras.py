@@ -76,7 +76,7 @@ def test_a_cluster_job_is_not_submitted(hide: Hide, tmp_path: Path) -> None:
     from fine_tune_assets.defs.ray_cluster import answer_from_cluster
 
     hide("dagster_ray")
-    settings = Settings(data_dir=tmp_path, ray_address="http://127.0.0.1:8265")
+    settings = Settings(data_dir=tmp_path, ray={"address": "http://127.0.0.1:8265"})
     with pytest.raises(dg.Failure, match=COMMAND) as failed:
         answer_from_cluster(dg.build_asset_context(), "training", {}, settings)
     assert failed.value.allow_retries is False

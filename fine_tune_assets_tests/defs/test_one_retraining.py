@@ -94,23 +94,23 @@ def test_what_arrives_during_a_training_starts_the_next_one(instance: dg.Dagster
 
 def test_sunday_at_three_is_meant_where_the_installation_stands() -> None:
     """In New York three o'clock UTC is Saturday evening, when people work."""
-    assert Settings(retrain_time_zone="America/New_York").time_zone == "America/New_York"
+    assert Settings(retrain={"time_zone": "America/New_York"}).time_zone == "America/New_York"
     assert ZoneInfo(Settings().time_zone)
     assert weekly_retraining.execution_timezone
     with pytest.raises(SettingsError, match="Nowhere/Land"):
-        _ = Settings(retrain_time_zone="Nowhere/Land").time_zone
+        _ = Settings(retrain={"time_zone": "Nowhere/Land"}).time_zone
 
 
 def test_the_week_begins_on_sunday_at_three_of_the_installations_own_time() -> None:
     """Also where the clock is put forward in that night: the default is the requirement's, and Dagster reads it so."""
-    assert Settings().retrain_cron == "0 3 * * 0"
+    assert Settings().retrain.cron == "0 3 * * 0"
     assert (weekly_retraining.cron_schedule, weekly_retraining.execution_timezone) == (
-        Settings().retrain_cron,
+        Settings().retrain.cron,
         load_settings().time_zone,
     )
     zone = ZoneInfo("America/New_York")
     since = datetime(2026, 3, 4, tzinfo=zone).timestamp()
-    ticks = schedule_execution_time_iterator(since, Settings().retrain_cron, "America/New_York")
+    ticks = schedule_execution_time_iterator(since, Settings().retrain.cron, "America/New_York")
     found = [next(ticks).astimezone(zone) for _ in range(3)]
     assert [(tick.strftime("%A %H:%M"), tick.day) for tick in found] == [
         ("Sunday 03:00", 8),

@@ -60,6 +60,7 @@ def _row(number: int, question: str, **changes: Any) -> dict[str, Any]:
     return {
         "example_id": f"e-{number}",
         "split": "train",
+        "line": "a-line",
         "source": "a",
         "task": "t",
         "patient_key": f"p-{number}",

@@ -7,10 +7,11 @@ import dagster as dg
 import pytest
 
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.core.settings import Settings, load_settings
+from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.defs.metadata import WHY
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s06_engine import training_engine_is_there
+from fine_tune_assets_tests.changed_settings import settings_in
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.training.unsloth_python import UNSLOTH, needs_unsloth
 
@@ -56,7 +57,7 @@ def test_the_python_of_an_environment_is_not_followed_to_the_one_it_links_to(tmp
     """The link is what tells Python its environment: followed, it would be one without Unsloth."""
     link = tmp_path / "python"
     link.symlink_to(sys.executable)
-    assert load_settings({"FINE_TUNE_UNSLOTH_PYTHON": str(link)}).unsloth_interpreter == link
+    assert settings_in({"FINE_TUNE_UNSLOTH_PYTHON": str(link)}).unsloth_interpreter == link
     assert Settings().unsloth_interpreter == PROJECT_DIR / ".venv-unsloth" / "bin" / "python"
 
 

@@ -116,7 +116,7 @@ def test_a_card_elsewhere_is_planned_for_without_the_time(
 ) -> None:
     """Nobody can measure how fast it is; a figure would be invented."""
     _recipe(installation_dir)
-    monkeypatch.setenv("FINE_TUNE_GPU_MEMORY_GB", "24")
+    monkeypatch.setenv("FINE_TUNE_RAY_GPU_MEMORY_GB", "24")
     monkeypatch.setenv("FINE_TUNE_RAY_ADDRESS", "http://10.0.0.5:8265")
     row = _planned(instance, inputs)
     assert (row["machine"], row["seconds"], row["fits"]) == ("a GPU of 24 GiB", None, True)
@@ -133,7 +133,7 @@ def test_a_cluster_of_unknown_cards_is_not_planned_for(
     monkeypatch.setenv("FINE_TUNE_RAY_ADDRESS", "http://10.0.0.5:8265")
     with dg.build_asset_context(instance=instance) as context, pytest.raises(dg.Failure) as refused:
         training_plans(context, Installation(), Worker(), *inputs)
-    assert "FINE_TUNE_GPU_MEMORY_GB" in str(refused.value.description)
+    assert "FINE_TUNE_RAY_GPU_MEMORY_GB" in str(refused.value.description)
 
 
 def test_a_training_is_not_planned_from_a_shape(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.running import free_port
 from fine_tune_assets.gateway.app import create_app
 from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.gateway.test_chat import live_at
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.loopback import StreamServer, serving, start_app
@@ -69,13 +70,13 @@ def speaking(path: Path) -> Iterator[Speaker]:
 @contextmanager
 def asking(settings: Settings, socket: Path, files: dict[str, str] | None = None) -> Iterator[tuple[Settings, Speaker]]:
     """Settings whose gateway runs, with a live release."""
-    own = replace(settings, gateway_port=free_port())
+    own = changed(settings, gateway={"port": free_port()})
     ledger: Ledger = fresh_ledger(own.database_url)
     with speaking(socket) as speaker:
         speaker.release_id = build_empty_release(own, ledger, "You are brief.", files or {})
         live_at(own, ledger, socket, speaker.release_id)
         app = without_messages(create_app(own))  # type: ignore[arg-type]
-        stop = start_app(app, own.gateway_port, log_level="warning")
+        stop = start_app(app, own.gateway.port, log_level="warning")
         try:
             yield own, speaker
         finally:

@@ -5,7 +5,7 @@ Owns starting both, users to sign in as, and signing in over HTTP and in the bro
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from fine_tune_assets.desk.app import create_app
 from fine_tune_assets.engines.running import free_port
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.users import create_user
+from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.desk.installation import fill
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.loopback import start_app
@@ -38,7 +39,7 @@ class Site:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.settings.desk_port}"
+        return f"http://127.0.0.1:{self.settings.desk.port}"
 
     def add(self, name: str, *roles: str) -> None:
         create_user(self.ledger, name, roles, password=PASSWORD, oidc_identity=None, now=datetime.now(UTC))
@@ -108,12 +109,12 @@ class Visitor:
 def start_desk(settings: Settings) -> Callable[[], None]:
     """Serve in a thread, and return what stops it."""
     app = without_messages(create_app(settings))  # type: ignore[arg-type]
-    return start_app(app, settings.desk_port, log_level="info", proxy_headers=False)
+    return start_app(app, settings.desk.port, log_level="info", proxy_headers=False)
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path / "data", desk_port=free_port())
+    return Settings(data_dir=tmp_path / "data", desk={"port": free_port()})
 
 
 @pytest.fixture
@@ -122,7 +123,7 @@ def serve(settings: Settings) -> Iterator[Callable[..., Site]]:
     stops: list[Callable[[], None]] = []
 
     def start(**changes: object) -> Site:
-        own = replace(settings, **changes)  # type: ignore[arg-type]
+        own = changed(settings, **changes)
         ledger = fresh_ledger(own.database_url)
         stops.append(start_desk(own))
         stops.append(ledger.close)

@@ -4,7 +4,6 @@ The notes are made up here: nobody's, and short. `MISSED` is a name that the scr
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from fine_tune_assets.core.tables import (
 )
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.recipes.loading import load_recipe, shipped_recipes
+from fine_tune_assets_tests.changed_settings import changed
 
 BATCH = "2026-05-ward"
 SOURCE = "ward"
@@ -78,7 +78,7 @@ def fill(
     ]
     scrubbed_table = table_of(_with_absent(scrubbed, SCRUBBED_REPORTS), SCRUBBED_REPORTS)
     write_table(settings.layout.table("scrubbed_reports", BATCH), scrubbed_table)
-    own = replace(settings, recipe=str(recipe))
+    own = changed(settings, recipe=str(recipe))
     draft(own, ledger)
     return own
 
@@ -114,7 +114,7 @@ def refresh_queue(settings: Settings, ledger: Ledger) -> None:
     """By the drafts that there are and what is decided now."""
     drafts = conform(pq.read_table(settings.layout.table("drafted_examples")), DRAFTED_EXAMPLES)
     recipe, authors = load_recipe(settings.recipe), correction_authors(_corrections(settings))
-    refresh_items(ledger, drafts, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC))
+    refresh_items(ledger, drafts, recipe.name, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC))
 
 
 def _corrections(settings: Settings) -> pa.Table:

@@ -50,6 +50,7 @@ def store_set(settings: Settings, drafts: Sequence[dict[str, Any]], decided: Map
         {
             **draft,
             "split": "test",
+            "line": "a-line",
             "is_general": False,
             "messages": conversation(SYSTEM, draft["instruction"], draft["input"], draft["output"]),
             "report_fingerprint": None,

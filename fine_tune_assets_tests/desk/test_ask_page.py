@@ -8,7 +8,7 @@ import stat
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from fine_tune_assets.ledger.schema import answer_feedback, request_lines
 from fine_tune_assets.ledger.users import find_user
 from fine_tune_assets.retrieval.building import remove_index
 from fine_tune_assets.retrieval.lance_store import LanceStore
+from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.desk.asking import Speaker, asking
 from fine_tune_assets_tests.desk.conftest import Site, Visitor, start_desk
 from fine_tune_assets_tests.gateway.test_knowledge import CONTRACT, FILES
@@ -58,7 +59,7 @@ class Asker:
 
 @contextmanager
 def running(folder: Path, files: dict[str, str]) -> Iterator[tuple[Site, Speaker]]:
-    settings = Settings(data_dir=folder / "data", desk_port=free_port())
+    settings = Settings(data_dir=folder / "data", desk={"port": free_port()})
     with asking(settings, folder / "e.sock", files) as (own, speaker):
         ledger, stop = fresh_ledger(own.database_url), start_desk(own)
         try:
@@ -212,7 +213,7 @@ def test_a_stream_is_lines_of_text_and_then_the_whole_exchange(asker: Asker, spe
 
 
 def test_a_gateway_that_is_away_costs_no_text(serve: Callable[..., Site]) -> None:
-    asker = asker_at(serve(gateway_port=free_port()))
+    asker = asker_at(serve(gateway={"port": free_port()}))
     reply = asker.post("/ask", {"question": MARKER})
     assert (reply.status_code, MARKER in reply.text) == (503, True)
     streamed = asker.post("/ask/stream", {"question": MARKER})
@@ -282,8 +283,8 @@ def test_no_text_comes_out_in_a_log_or_an_address(
 def test_the_desks_key_never_travels_in_clear_text(site: Site) -> None:
     for url in ("http://gateway.clinic.example", "ftp://127.0.0.1"):
         with pytest.raises(SettingsError, match="https"):
-            GatewayClient(replace(site.settings, desk_gateway_url=url), site.ledger)
-    GatewayClient(replace(site.settings, desk_gateway_url="https://gateway.clinic.example/"), site.ledger)
+            GatewayClient(changed(site.settings, desk={"gateway_url": url}), site.ledger)
+    GatewayClient(changed(site.settings, desk={"gateway_url": "https://gateway.clinic.example/"}), site.ledger)
 
 
 def test_a_correction_carries_the_passages_of_its_answer(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def speaker(running: tuple[Settings, Speaker]) -> Speaker:
 
 @pytest.fixture
 def site(running: tuple[Settings, Speaker], serve: Callable[..., Site]) -> Site:
-    made = serve(gateway_port=running[0].gateway_port)
+    made = serve(gateway={"port": running[0].gateway.port})
     made.add("Asker", "user")
     return made
 

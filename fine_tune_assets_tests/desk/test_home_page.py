@@ -23,6 +23,7 @@ from fine_tune_assets.ledger.imported_releases import import_made_now
 from fine_tune_assets.ledger.releases import importing, record_release
 from fine_tune_assets.ledger.schema import sessions
 from fine_tune_assets.ledger.verdicts import record_verdict, sign_hold
+from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.desk.accessibility import check, look
 from fine_tune_assets_tests.desk.asking import asking
 from fine_tune_assets_tests.desk.conftest import Site, sign_in_at, start_desk
@@ -207,7 +208,7 @@ def test_the_box_on_the_first_page_asks_and_shows_the_answer_there(
     page: Page, settings: Settings, tmp_path: Path
 ) -> None:
     """The first thing that a new user does."""
-    with asking(replace(settings, desk_port=free_port()), tmp_path / "engine.sock") as (own, speaker):
+    with asking(changed(settings, desk={"port": free_port()}), tmp_path / "engine.sock") as (own, speaker):
         stop = start_desk(own)
         ledger = open_ledger(own.database_url)
         site = Site(own, ledger)

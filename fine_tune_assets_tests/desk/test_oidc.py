@@ -5,7 +5,7 @@ import json
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -28,6 +28,7 @@ from fine_tune_assets.engines.running import free_port
 from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.schema import sessions
 from fine_tune_assets.ledger.users import create_user, disable_user, find_user
+from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.desk.conftest import Site
 from fine_tune_assets_tests.loopback import start_app
 
@@ -101,7 +102,7 @@ def site(serve: Callable[..., Site], provider: Provider, tmp_path_factory: pytes
     secret.touch(mode=0o600)
     secret.write_text(f"{SECRET}\n")
     made = serve(
-        oidc_issuer=provider.issuer, oidc_client_id="desk", oidc_client_secret_file=str(secret), oidc_name="Clinic"
+        oidc={"issuer": provider.issuer, "client_id": "desk", "client_secret_file": str(secret), "name": "Clinic"}
     )
     add(made, "Reviewer One", f"{provider.issuer}|subject-1")
     return made
@@ -132,7 +133,7 @@ def grouped(serve: Callable[..., Site], provider: Provider) -> Callable[..., Sit
 
     def start(**changes: object) -> Site:
         labels = "/wards/Ward 3=ward-3; CN=Pharmacy,OU=Groups,DC=clinic=pharmacy; /wards/Ward 3=hr"
-        made = serve(oidc_issuer=provider.issuer, oidc_client_id="desk", **{"oidc_group_labels": labels} | changes)
+        made = serve(oidc={"issuer": provider.issuer, "client_id": "desk", "group_labels": labels} | changes)
         add(made, "Reviewer One", f"{provider.issuer}|subject-1")
         return made
 
@@ -182,7 +183,7 @@ def test_who_left_a_group_has_its_label_no_longer_after_signing_in_again(
 def test_another_claim_and_more_scopes_are_settings(grouped: Callable[..., Site], provider: Provider) -> None:
     """Providers name groups in claims of their own, some only if they are asked for them."""
     provider.claims, provider.secret = {"roles": ["/wards/Ward 3"], "groups": ["CN=Pharmacy,OU=Groups,DC=clinic"]}, None
-    site = grouped(oidc_groups_claim="roles", oidc_scopes="groups profile")
+    site = grouped(groups_claim="roles", scopes="groups profile")
     client = httpx.Client(base_url=site.url, trust_env=False)
     asked = parse_qs(urlsplit(client.get("/sign-in/oidc").headers["location"]).query)
     assert asked["scope"] == ["openid email groups profile"]
@@ -193,9 +194,9 @@ def test_another_claim_and_more_scopes_are_settings(grouped: Callable[..., Site]
 @pytest.mark.parametrize("labels", ["Ward 3", "=hr", "Ward 3=HR", "Ward 3=", "Ward 3=h r", "a=hr;b"])
 def test_a_map_of_groups_that_says_nothing_starts_no_desk(settings: Settings, labels: str) -> None:
     """Found out later it would be somebody who can't see what they should, or worse."""
-    with pytest.raises(SettingsError, match="oidc_group_labels"):
+    with pytest.raises(SettingsError, match=r"oidc\.group_labels"):
         create_app(
-            replace(settings, oidc_issuer="https://login.example", oidc_client_id="desk", oidc_group_labels=labels)
+            changed(settings, oidc={"issuer": "https://login.example", "client_id": "desk", "group_labels": labels})
         )
 
 

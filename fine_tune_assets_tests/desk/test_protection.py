@@ -116,7 +116,7 @@ def test_signing_in_gives_a_new_session_and_signing_out_ends_it(site: Site) -> N
 
 def test_the_cookie_is_out_of_reach_of_scripts_and_of_plain_http(serve: Callable[..., Site]) -> None:
     """With TLS in front: `__Host-`, Secure, HttpOnly, SameSite, whole host, no expiry of its own."""
-    site = serve(desk_url="https://desk.clinic.example")
+    site = serve(desk={"url": "https://desk.clinic.example"})
     site.add("Reviewer One", "reviewer")
     client = httpx.Client(base_url=site.url, headers={"host": "desk.clinic.example"}, trust_env=False)
     shown = client.get("/sign-in")
@@ -239,12 +239,12 @@ def test_no_form_is_taken_without_its_token_signing_out_included(operator: Visit
 @pytest.mark.parametrize(
     "changes",
     [
-        {"desk_host": "0.0.0.0"},
-        {"desk_url": "http://desk.clinic.example"},
-        {"desk_url": "https://desk.clinic.example/path"},
-        {"desk_url": "desk.clinic.example"},
-        {"oidc_issuer": "http://login.clinic.example", "oidc_client_id": "desk"},
-        {"oidc_issuer": "https://login.clinic.example"},
+        {"desk": {"host": "0.0.0.0"}},
+        {"desk": {"url": "http://desk.clinic.example"}},
+        {"desk": {"url": "https://desk.clinic.example/path"}},
+        {"desk": {"url": "desk.clinic.example"}},
+        {"oidc": {"issuer": "http://login.clinic.example", "client_id": "desk"}},
+        {"oidc": {"issuer": "https://login.clinic.example"}},
     ],
     ids=lambda changes: str(changes),
 )

@@ -1,11 +1,10 @@
 """The desk as `make up` runs it: a process of its own, on loopback, with a log that holds no text."""
 
-from dataclasses import replace
-
 import httpx
 
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.serving.services import log_file, service_states, start_services, stop_services
+from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.desk.conftest import Site
 from fine_tune_assets_tests.desk.installation import drafts_of, fill
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
@@ -14,7 +13,7 @@ from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 def test_it_starts_answers_logs_no_text_and_stops(settings: Settings) -> None:
     """From the settings in its environment alone."""
     ledger = fresh_ledger(settings.database_url)
-    own = replace(fill(settings, ledger), dagster_home=settings.data_dir)
+    own = changed(fill(settings, ledger), dagster={"home": settings.data_dir})
     site = Site(own, ledger)
     site.add("Reviewer One", "reviewer")
     try:

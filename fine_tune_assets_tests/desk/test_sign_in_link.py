@@ -151,10 +151,10 @@ def test_the_command_prints_the_link_alone_on_its_first_line(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(f"{PREFIX}DATA_DIR", str(settings.data_dir))
-    monkeypatch.setenv(f"{PREFIX}DESK_PORT", str(settings.desk_port))
+    monkeypatch.setenv(f"{PREFIX}DESK_PORT", str(settings.desk.port))
     done = CliRunner().invoke(main, ["desk", "link"])
     assert done.exit_code == 0
-    assert re.fullmatch(rf"http://127\.0\.0\.1:{settings.desk_port}/sign-in/link#[\w-]{{43}}\n", done.stdout)
+    assert re.fullmatch(rf"http://127\.0\.0\.1:{settings.desk.port}/sign-in/link#[\w-]{{43}}\n", done.stdout)
 
 
 def test_no_log_holds_the_token(settings: Settings) -> None:

@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs.local_run import materialize_stale
 from fine_tune_assets.ledger.reviews import list_decisions
+from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.conftest import SAMPLE, drop_dialogues, write_recipe
 from fine_tune_assets_tests.defs.test_ingest_flow import INGEST
 from fine_tune_assets_tests.desk.asking import Speaker, asking
@@ -47,7 +47,7 @@ def drafted(installation_dir: Path, instance: dg.DagsterInstance) -> Path:
 
 @pytest.fixture
 def running(drafted: Path, tmp_path: Path) -> Iterator[tuple[Settings, Speaker]]:
-    with asking(replace(load_settings(), data_dir=drafted), tmp_path / "e.sock") as found:
+    with asking(changed(load_settings(), data_dir=drafted), tmp_path / "e.sock") as found:
         yield found
 
 
@@ -59,7 +59,7 @@ def speaker(running: tuple[Settings, Speaker]) -> Speaker:
 @pytest.fixture
 def site(drafted: Path, running: tuple[Settings, Speaker], serve: Callable[..., Site]) -> Site:
     settings = running[0]
-    made = serve(data_dir=drafted, recipe=settings.recipe, gateway_port=settings.gateway_port)
+    made = serve(data_dir=drafted, recipe=settings.recipe, gateway={"port": settings.gateway.port})
     made.add("Asker", "user", "reviewer")
     made.add("Reviewer One", "reviewer")
     made.add("Reviewer Two", "reviewer")

@@ -155,6 +155,7 @@ def test_the_tutorial_finds_the_correction_that_it_made(tmp_path: Path, monkeypa
     row = {
         "example_id": "e1",
         "split": "train",
+        "line": "a-line",
         "source": source,
         "task": task,
         "patient_key": "p",

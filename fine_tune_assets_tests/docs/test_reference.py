@@ -4,15 +4,18 @@ import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from textwrap import dedent
 from typing import Any, get_args, get_type_hints
 
 import click
 import pytest
+from pydantic import BaseModel
 from starlette.routing import Route as AppRoute
 
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import PREFIX, Settings
+from fine_tune_assets.core.strict_yaml import load_values
 from fine_tune_assets.core.tables import TABLES
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.desk.routes import ROUTES, Route
@@ -86,11 +89,36 @@ def test_every_reason_for_quarantine_is_in_the_reference() -> None:
 def test_every_setting_is_in_the_reference_with_its_variable_and_default() -> None:
     """An installation is made from this page."""
     rows = [line for line in page("settings.md").splitlines() if line.startswith("| `")]
-    for setting in fields(Settings):
-        row = next((r for r in rows if r.startswith(f"| `{setting.name}` | `{PREFIX}{setting.name.upper()}` |")), None)
-        assert row is not None, setting.name
-        if isinstance(setting.default, bool | int) or setting.name in ("recipe", "gateway_host", "desk_host"):
-            assert f"| `{str(setting.default).lower()}` |" in row
+    for name, default in _settings():
+        row = next(
+            (r for r in rows if r.startswith(f"| `{name}` | `{PREFIX}{name.upper().replace('.', '_')}` |")), None
+        )
+        assert row is not None, name
+        if isinstance(default, bool | int) or name in ("recipe", "gateway.host", "desk.host"):
+            assert f"| `{str(default).lower()}` |" in row
+
+
+def _settings() -> Iterator[tuple[str, Any]]:
+    for name, value in Settings():
+        if isinstance(value, BaseModel):
+            yield from ((f"{name}.{inner}", default) for inner, default in value)
+        else:
+            yield name, value
+
+
+def test_every_settings_file_in_the_docs_is_one_that_loads() -> None:
+    """It is copied as it stands."""
+    blocks = [
+        b for path in PAGES for b in re.findall(r"```yaml\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
+    ]
+    files = [
+        values
+        for values in map(load_values, map(dedent, blocks))
+        if {"data_dir", "desk", "oidc", "notify"} & set(values)
+    ]
+    assert len(files) >= 4
+    for values in files:
+        Settings.model_validate(values)
 
 
 def test_every_recipe_field_is_in_the_reference() -> None:

@@ -113,10 +113,11 @@ class Planted:
         }
         write_table(installation.layout.table("adapters"), table_of([{**figures, **named}], ADAPTERS))
         facts: dict[str, Any] = {
-            "decision": "promote", **named, "incumbent": named["base_fingerprint"], "reasons": ("Measured.",), "evidence": "{}"
+            "decision": "promote", "line": "a-line", **named, "incumbent": named["base_fingerprint"],
+            "reasons": ("Measured.",), "evidence": "{}"
         }  # fmt: skip
         verdict = Verdict(verdict_id=verdict_id_of(**facts), **facts)
-        release = Release("r-1", "releases/r-1", verdict.verdict_id, *named.values(), "w" * 64, "p" * 64)
+        release = Release("r-1", "releases/r-1", verdict.line, verdict.verdict_id, *named.values(), "w" * 64, "p" * 64)
         with installation.ledger() as ledger:
             record_verdict(ledger, verdict)
             record_release(ledger, release)

@@ -23,6 +23,7 @@ from fine_tune_assets.ledger.api_keys import create_key
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.serving.services import start_services, stop_services
 from fine_tune_assets.serving.switching import serve_release
+from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.conftest import _keep_lines, replace_file, write_recipe
 from fine_tune_assets_tests.end_to_end.waiting import until, until_quiet
 from fine_tune_assets_tests.gateway.test_live_facts import QUESTION, TEMPLATE
@@ -52,7 +53,7 @@ def running(installation_dir: Path, instance: dg.DagsterInstance) -> Iterator[Se
     write_recipe(installation_dir, base_model={"folder": str(installation_dir / "no-such-model")})
     shutil.copytree(PROJECT_DIR / "data" / "knowledge", installation_dir / "knowledge")
     _keep_lines(installation_dir / "evaluation" / "abilities" / "pubmed_qa.jsonl", 6)
-    settings = replace(load_settings(), gateway_port=free_port())
+    settings = changed(load_settings(), gateway={"port": free_port()})
     make_databases(instance)
     try:
         start_services(settings, SERVICES)

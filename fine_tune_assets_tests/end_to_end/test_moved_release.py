@@ -97,7 +97,7 @@ def run(*words: str) -> Result:
 @pytest.fixture
 def there(tmp_path: Path) -> Iterator[Settings]:
     """An installation that serves; nothing runs on it yet."""
-    settings = Settings(data_dir=tmp_path / "there", gateway_port=free_port(), threads=2)
+    settings = Settings(data_dir=tmp_path / "there", gateway={"port": free_port()}, threads=2)
     yield settings
     stop_services(settings, SERVICES)
 
@@ -108,7 +108,7 @@ def test_a_release_answers_users_of_another_installation(
     """Its probes are asked on this machine first, and no engine of that is left."""
     archive, release = _exported(tmp_path / "here", probes, monkeypatch)
     key = tmp_path / "here" / "keys" / "releases.pub"
-    for name, value in (("DATA_DIR", there.data_dir), ("GATEWAY_PORT", there.gateway_port), ("THREADS", 2)):
+    for name, value in (("DATA_DIR", there.data_dir), ("GATEWAY_PORT", there.gateway.port), ("THREADS", 2)):
         monkeypatch.setenv(PREFIX + name, str(value))
     done = run("releases", "import", str(archive), "--public-key", str(key))
     assert done.exit_code == 0, done.output
@@ -124,7 +124,7 @@ def test_a_release_answers_users_of_another_installation(
     assert live is not None
     assert live.release_id == release.release_id
     reply = httpx.post(
-        f"http://{there.gateway_host}:{there.gateway_port}/v1/chat/completions",
+        f"http://{there.gateway.host}:{there.gateway.port}/v1/chat/completions",
         json={"messages": QUESTION, "max_tokens": 8, "temperature": 0},
         headers={"Authorization": f"Bearer {secret}"},
         timeout=60,

@@ -2,7 +2,6 @@
 
 import socket
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.serving.services import start_services, stop_services
+from fine_tune_assets_tests.changed_settings import changed
 
 pytestmark = pytest.mark.slow
 
@@ -26,14 +26,14 @@ def webserver(installation_dir: Path) -> Iterator[Settings]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    settings = replace(load_settings(), dagster_port=port)
+    settings = changed(load_settings(), dagster={"port": port})
     start_services(settings, WEBSERVER)
     yield settings
     stop_services(settings, WEBSERVER)
 
 
 def _ask(settings: Settings, query: str) -> dict[str, Any]:
-    url = f"http://127.0.0.1:{settings.dagster_port}/graphql"
+    url = f"http://127.0.0.1:{settings.dagster.port}/graphql"
     return dict(httpx.post(url, json={"query": query}, timeout=60, trust_env=False).json())
 
 
@@ -52,10 +52,10 @@ def test_the_ui_shows_our_groups_and_lets_nobody_change_anything(
         reply = _ask(webserver, mutation)
         assert "nauthorized" in str(reply) or "ermission" in str(reply), reply
     by_get = httpx.get(
-        f"http://127.0.0.1:{webserver.dagster_port}/graphql", params={"query": WIPE}, timeout=60, trust_env=False
+        f"http://127.0.0.1:{webserver.dagster.port}/graphql", params={"query": WIPE}, timeout=60, trust_env=False
     )
     forged = httpx.post(
-        f"http://127.0.0.1:{webserver.dagster_port}/report_asset_materialization/served_models",
+        f"http://127.0.0.1:{webserver.dagster.port}/report_asset_materialization/served_models",
         timeout=60,
         trust_env=False,
     )

@@ -15,7 +15,8 @@ from examples.correction_loop.clients import Answer, LoopError, Tally
 from examples.correction_loop.handovers import Handover, read_visits
 from examples.correction_loop.installation import VISITS, make_installation
 from examples.correction_loop.loop import Outcome, Watch, first_hold, require_kept, require_learned, show
-from fine_tune_assets.core.settings import Settings, load_settings
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets_tests.changed_settings import settings_in
 
 ASKED = Handover("v-1", "NOTE SECTION\nplan", "Handover: plan. Told by: patient. Own words: I will come back in May.")
 KEPT = Outcome(
@@ -34,11 +35,11 @@ def test_the_installation_shares_nothing_with_another_one(tmp_path: Path, monkey
     """It may be made beside one in use, whose ledger must not be written to."""
     monkeypatch.setenv("FINE_TUNE_LEDGER_URL", "postgresql://ledger.intranet/production")
     monkeypatch.setenv("FINE_TUNE_THREADS", "1")
-    settings = load_settings(make_installation(tmp_path / "loop", read_visits(VISITS)[:3]).environment)
-    assert {settings.data_dir.parent, settings.dagster_home.parent} == {tmp_path / "loop"}
+    settings = settings_in(make_installation(tmp_path / "loop", read_visits(VISITS)[:3]).environment)
+    assert {settings.data_dir.parent, settings.dagster.home.parent} == {tmp_path / "loop"}
     assert (settings.ledger_url, settings.threads, settings.recipe) == ("", 1, "demo_loop")
-    ports, usual = {settings.gateway_port, settings.desk_port, settings.dagster_port}, Settings()
-    assert len(ports - {usual.gateway_port, usual.desk_port, usual.dagster_port}) == 3
+    ports, usual = {settings.gateway.port, settings.desk.port, settings.dagster.port}, Settings()
+    assert len(ports - {usual.gateway.port, usual.desk.port, usual.dagster.port}) == 3
     (batch,) = settings.layout.raw_reports.iterdir()
     assert read_visits(batch / "visits.csv") == read_visits(VISITS)[:3]
     assert (batch / "LICENSE.txt").is_file()

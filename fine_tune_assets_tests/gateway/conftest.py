@@ -31,7 +31,7 @@ class Installation:
 
     @property
     def url(self) -> str:
-        return f"http://{self.settings.gateway_host}:{self.settings.gateway_port}"
+        return f"http://{self.settings.gateway.host}:{self.settings.gateway.port}"
 
     def openai(self, key: str | None = None) -> openai.OpenAI:
         return openai.OpenAI(api_key=key or self.chat_key, base_url=f"{self.url}/v1", max_retries=0)
@@ -44,7 +44,7 @@ class Installation:
 
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    settings = Settings(data_dir=tmp_path_factory.mktemp("installation"), gateway_port=free_port(), threads=2)
+    settings = Settings(data_dir=tmp_path_factory.mktemp("installation"), gateway={"port": free_port()}, threads=2)
     ledger = fresh_ledger(settings.database_url)
     try:
         start_services(settings, SERVICES)

@@ -55,7 +55,7 @@ class KilledGateway:
 
     @staticmethod
     def _start(settings: Settings) -> subprocess.Popen[bytes]:
-        own = {"DATA_DIR": settings.data_dir, "GATEWAY_PORT": settings.gateway_port, "CORRECTIONS_DAILY_LIMIT": 0}
+        own = {"DATA_DIR": settings.data_dir, "GATEWAY_PORT": settings.gateway.port, "CORRECTIONS_DAILY_LIMIT": 0}
         environment = {**os.environ, **OFFLINE_ENVIRONMENT, **{f"FINE_TUNE_{n}": str(v) for n, v in own.items()}}
         command = [sys.executable, "-m", "fine_tune_assets.cli.main", "gateway"]
         with (settings.data_dir / "gateway.log").open("ab") as log:
@@ -114,7 +114,7 @@ def _post_until_kept(
     http: httpx.Client, settings: Settings, key: str, number: int, outcome: Outcome, lock: threading.Lock
 ) -> None:
     texts = {"instruction": "Which dose?", "input": "", "answer": "None.", "corrected_answer": f"Dose number {number}."}
-    url = f"http://{settings.gateway_host}:{settings.gateway_port}/v1/corrections"
+    url = f"http://{settings.gateway.host}:{settings.gateway.port}/v1/corrections"
     headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": f"post-{number}"}
     give_up = time.monotonic() + _GIVE_UP_SECONDS
     while time.monotonic() < give_up:

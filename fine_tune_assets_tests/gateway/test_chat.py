@@ -20,12 +20,12 @@ from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.addresses import open_connections, socket_address
 from fine_tune_assets.gateway.app import create_app
 from fine_tune_assets.gateway.callers import Caller
-from fine_tune_assets.gateway.chat import Chat, Question
+from fine_tune_assets.gateway.chat import Chat
 from fine_tune_assets.gateway.engine_client import EngineClients, ask_engine
 from fine_tune_assets.gateway.identifiers import OFF, AnswerGate
 from fine_tune_assets.gateway.outcomes import OutcomeCounter
 from fine_tune_assets.gateway.records import Record
-from fine_tune_assets.gateway.requests import engine_request
+from fine_tune_assets.gateway.request_models import ChatRequest
 from fine_tune_assets.gateway.traffic import Traffic
 from fine_tune_assets.ledger.api_keys import create_key
 from fine_tune_assets.ledger.database import Ledger
@@ -111,7 +111,7 @@ def live_at(settings: Settings, ledger: Ledger, path: Path, release_id: str) -> 
 
 @pytest.fixture
 def two(tmp_path: Path) -> Iterator[Two]:
-    settings = Settings(data_dir=tmp_path / "d", gateway_max_requests=1)
+    settings = Settings(data_dir=tmp_path / "d", gateway={"max_requests": 1})
     ledger, old, new = fresh_ledger(settings.database_url), Engine(), Engine()
     with listening(tmp_path / "old.sock", old), listening(tmp_path / "new.sock", new):
         before = make_live(settings, ledger, tmp_path / "old.sock", "One.")
@@ -165,8 +165,7 @@ def test_what_is_known_of_an_engine_that_is_gone_is_forgotten(two: Two, tmp_path
     settings = Settings(data_dir=tmp_path / "d")
     counter, gate, traffic = OutcomeCounter(two.ledger), AnswerGate(OFF, None), Traffic(settings, two.ledger)
     chat = Chat(settings, two.ledger, counter, gate, traffic)
-    body = {"messages": [{"role": "user", "content": "hi"}]}
-    question = Question(body, engine_request, "chat/completions", is_completion=False)
+    question = ChatRequest.model_validate({"messages": [{"role": "user", "content": "hi"}]})
     caller = Caller("key:0", "asks", frozenset({"chat"}), None, None)
 
     async def ask() -> None:

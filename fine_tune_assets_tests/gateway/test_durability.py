@@ -17,7 +17,7 @@ POSTS, KILLS = 300, 4
 def test_a_gateway_that_is_killed_loses_nothing_it_acknowledged_and_keeps_nothing_twice(tmp_path: Path) -> None:
     """Users write a better answer once. The 10,000 of `make bench-corrections`, with fewer posts."""
     outcome = post_under_kills(
-        Settings(data_dir=tmp_path, gateway_port=free_port()), POSTS, KILLS, clients=8, seed=20260101
+        Settings(data_dir=tmp_path, gateway={"port": free_port()}), POSTS, KILLS, clients=8, seed=20260101
     )
     assert outcome.kills == KILLS
     assert outcome.sent_again > 0  # the kills hit something

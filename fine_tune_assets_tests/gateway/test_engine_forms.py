@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from fine_tune_assets.ledger.api_keys import create_key
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.serving.services import start_services, stop_services
 from fine_tune_assets.serving.switching import serve_release
+from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.gateway.conftest import SERVICES
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.serving.tiny import put_release, tiny_gguf
@@ -120,12 +121,12 @@ def _release_for_llama_cpp(settings: Settings, ledger: Ledger) -> str:
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One start for all: vLLM takes a minute or more."""
     installed = load_settings()
-    settings = Settings(data_dir=tmp_path_factory.mktemp("forms"), gateway_port=free_port(), threads=1)
+    settings = Settings(data_dir=tmp_path_factory.mktemp("forms"), gateway={"port": free_port()}, threads=1)
     if request.param == VLLM:
         if not installed.vllm_interpreter.is_file():
             pytest.skip("vLLM is not installed: make setup-vllm")
         settings, make = (
-            replace(settings, vllm_python=str(installed.vllm_interpreter), vllm_cache_gb=1),
+            changed(settings, vllm={"python": str(installed.vllm_interpreter), "cache_gb": 1}),
             _release_for_vllm,
         )
     else:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from fine_tune_assets.ledger.deployments import live_deployment
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.feedback import thumbs_by_release
 from fine_tune_assets.serving.switching import serve_release
+from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.gateway.conftest import Installation
 from fine_tune_assets_tests.serving.tiny import build_release
 
@@ -201,7 +201,7 @@ def test_who_sends_too_much_in_a_day_is_told_to_come_later(installation: Install
     """One key must not be able to flood the reviewers."""
     settings, key = installation.settings, create_key(installation.ledger, "sends much", ["correct"]).secret
     headers = {"Authorization": f"Bearer {key}"}
-    with TestClient(create_app(replace(settings, corrections_daily_limit=2))) as client:
+    with TestClient(create_app(changed(settings, corrections_daily_limit=2))) as client:
         replies = [client.post("/v1/corrections", json=_correction(installation), headers=headers) for _ in range(3)]
     assert [reply.status_code for reply in replies] == [201, 201, 429]
     assert replies[-1].json()["error"]["code"] == "daily_limit_reached"
@@ -263,10 +263,10 @@ def test_the_engine_is_reached_by_no_port_and_by_no_other_user(installation: Ins
 def test_a_gateway_open_to_the_network_is_refused(installation: Installation) -> None:
     """Keys would travel in clear text."""
     with pytest.raises(SettingsError, match="loopback only"):
-        create_app(replace(installation.settings, gateway_host="0.0.0.0"))
+        create_app(changed(installation.settings, gateway={"host": "0.0.0.0"}))
     with socket.socket() as probe:
         probe.settimeout(2)
-        assert probe.connect_ex(("127.0.0.2", installation.settings.gateway_port)) != 0
+        assert probe.connect_ex(("127.0.0.2", installation.settings.gateway.port)) != 0
 
 
 def test_a_switch_with_requests_running_loses_none(installation: Installation) -> None:

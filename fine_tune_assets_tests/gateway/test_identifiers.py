@@ -7,7 +7,6 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -133,7 +132,7 @@ STREAM = b"".join(b"data: " + p + b"\n\n" for p in (chunk("Knee. "), chunk("By Z
 
 @pytest.fixture(params=["flag", "block"])
 def gated(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    settings = Settings(data_dir=tmp_path / "d", gateway_answer_phi=request.param)
+    settings = Settings(data_dir=tmp_path / "d", gateway={"answer_phi": request.param})
     ledger, engine, detector = fresh_ledger(settings.database_url), Engine(), Looking()
     # Where the real one would be started: the seam of this module.
     monkeypatch.setattr("fine_tune_assets.gateway.app.open_gate", lambda _: AnswerGate(request.param, detector))
@@ -201,9 +200,9 @@ def test_while_nobody_can_look_the_gate_is_closed_or_says_so(gated: Any) -> None
 def test_a_setting_that_says_nothing_known_or_a_recipe_that_is_not_there_is_refused() -> None:
     """A misspelt `block` must not be `off`."""
     with pytest.raises(SettingsError, match="off, flag, block"):
-        open_gate(Settings(gateway_answer_phi="blok"))
+        open_gate(Settings(gateway={"answer_phi": "blok"}))
     with pytest.raises(SettingsError, match="recipe"):
-        open_gate(replace(Settings(gateway_answer_phi="block"), recipe="/nowhere.yaml"))
+        open_gate(Settings(gateway={"answer_phi": "block"}, recipe="/nowhere.yaml"))
 
 
 def _load_nothing(_: ScrubSettings) -> None:

@@ -20,6 +20,7 @@ from fine_tune_assets.ledger.api_keys import create_key
 from fine_tune_assets.retrieval.lance_store import LanceStore
 from fine_tune_assets.serving.services import start_services, stop_services
 from fine_tune_assets.serving.switching import serve_release
+from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.conftest import _keep_lines, replace_file
 from fine_tune_assets_tests.defs.test_knowledge import run
 from fine_tune_assets_tests.defs.test_sources import _reported
@@ -43,7 +44,7 @@ def settings(
         monkeypatch.setenv(f"{PREFIX}KNOWLEDGE_URL", pgvector_url(request))
     shutil.copytree(PROJECT_DIR / "data" / "knowledge", installation_dir / "knowledge")
     _keep_lines(installation_dir / "evaluation" / "abilities" / "pubmed_qa.jsonl", 6)
-    own = replace(load_settings(), gateway_port=free_port(), threads=2)
+    own = changed(load_settings(), gateway={"port": free_port()}, threads=2)
     try:
         start_services(own, SERVICES)
         yield own
@@ -79,7 +80,7 @@ def test_the_served_answer_follows_the_policy_within_a_minute(settings: Settings
     changed = time.monotonic()
     assert _reported(instance) == {"knowledge"}
     assert run(instance).success
-    assert bool(LanceStore(settings.layout.knowledge_indexes).built()) == (not settings.knowledge_url)
+    assert bool(LanceStore(settings.layout.knowledge_indexes).built()) == (not settings.knowledge.url)
     while (found := ask())[2] == first:
         assert time.monotonic() - changed < 60
         time.sleep(0.2)

@@ -22,11 +22,11 @@ from fine_tune_assets.core.oidc import OidcError
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.gateway.app import create_app
 from fine_tune_assets.gateway.oidc_tokens import FAILED_SECONDS, KeySource
-from fine_tune_assets.gateway.openapi import openapi_document
 from fine_tune_assets.ledger.api_keys import SCOPES, create_key, revoke_key
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.schema import corrections
 from fine_tune_assets.ledger.users import create_user
+from fine_tune_assets_tests.gateway.documents import gateway_document
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.ledger.made import record_promoted
 
@@ -71,10 +71,12 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     (folder / "jwks.json").write_text(json.dumps({"keys": [signing.as_dict(private=False)]}))
     settings = Settings(
         data_dir=folder / "data",
-        gateway_oidc_issuer=ISSUER,
-        gateway_oidc_audience=AUDIENCE,
-        gateway_oidc_jwks=str(folder / "jwks.json"),
-        gateway_oidc_scopes="ask=chat send=correct vectors=embed count=metrics",
+        gateway={
+            "oidc_issuer": ISSUER,
+            "oidc_audience": AUDIENCE,
+            "oidc_jwks": str(folder / "jwks.json"),
+            "oidc_scopes": "ask=chat send=correct vectors=embed count=metrics",
+        },
     )
     ledger = fresh_ledger(settings.database_url)
     keys = {scope: create_key(ledger, scope, [scope]).secret for scope in SCOPES}
@@ -89,7 +91,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 def test_the_matrix_is_of_all_routes_and_so_is_the_document() -> None:
     """A route that nobody thought of here is one that nobody guards."""
-    listed = {(m.upper(), path) for path, methods in openapi_document(2048)["paths"].items() for m in methods}
+    listed = {(m.upper(), path) for path, methods in gateway_document()["paths"].items() for m in methods}
     assert listed == set(ROUTES) | OPEN
 
 
@@ -118,6 +120,22 @@ def test_nobody_gets_in_without_a_key_that_opens(
     reply = house.ask(route, None if who is None else house.keys.get(who, who))
     assert (reply.status_code, reply.json()["error"]["code"]) == (401, code)
     assert reply.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("path", sorted(path for method, path in ROUTES if method == "POST"))
+def test_without_a_key_no_body_is_checked(house: House, path: str) -> None:
+    """A caller who is not let in learns nothing about bodies."""
+    for content in (b"no JSON", b'{"no_such_field": 1}', b" " * 1_000_001):
+        reply = house.client.post(path, content=content, headers={"Authorization": "Bearer fta_0_0"})
+        assert (reply.status_code, reply.json()["error"]["code"]) == (401, "invalid_api_key")
+
+
+@pytest.mark.parametrize("path", sorted(path for method, path in {*ROUTES, *OPEN} if method == "GET"))
+def test_what_can_be_read_answers_head_as_it_answers_get(house: House, path: str) -> None:
+    """Load balancers often ask so."""
+    headers = {"Authorization": f"Bearer {house.keys['chat']}"}
+    get, head = house.client.get(path, headers=headers), house.client.head(path, headers=headers)
+    assert (head.status_code, head.headers["content-type"]) == (get.status_code, get.headers["content-type"])
 
 
 @pytest.mark.parametrize("route", sorted(ROUTES))

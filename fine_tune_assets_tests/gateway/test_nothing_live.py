@@ -22,8 +22,8 @@ ASK = {"model": "live", "messages": [{"role": "user", "content": "Hi"}]}
 
 def test_without_a_live_release_or_engine_it_answers_503_and_says_why(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A client must be able to tell "come back later" from "you did something wrong"."""
-    settings = Settings(data_dir=tmp_path_factory.mktemp("data"), gateway_port=free_port())
-    url = f"http://127.0.0.1:{settings.gateway_port}"
+    settings = Settings(data_dir=tmp_path_factory.mktemp("data"), gateway={"port": free_port()})
+    url = f"http://127.0.0.1:{settings.gateway.port}"
     ledger = fresh_ledger(settings.database_url)
     headers = {"Authorization": f"Bearer {create_key(ledger, 'asks', ['chat']).secret}"}
     try:

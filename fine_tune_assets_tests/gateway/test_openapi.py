@@ -18,13 +18,13 @@ from starlette.testclient import TestClient
 
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.gateway.app import create_app
-from fine_tune_assets.gateway.openapi import openapi_document
 from fine_tune_assets.ledger.api_keys import SCOPES, create_key
+from fine_tune_assets_tests.gateway.documents import gateway_document
 from fine_tune_assets_tests.gateway.test_chat import Engine, listening, make_live
 from fine_tune_assets_tests.gateway.test_limits import WHOLE
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 
-document = openapi_document(2048)
+document = gateway_document()
 document["paths"].pop("/ready")  # 503 is one of its answers
 schema = schemathesis.openapi.from_dict(document)
 schema.config.generation.update(modes=list(schemathesis.GenerationMode))
@@ -34,7 +34,7 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     folder: Path = tmp_path_factory.mktemp("openapi")
-    chosen = Settings(data_dir=folder / "d", gateway_audit_days=0)
+    chosen = Settings(data_dir=folder / "d", gateway={"audit_days": 0})
     # Every engine says of what kind its answer is, and a raw completion goes out as the engine wrote it.
     ledger, engine = fresh_ledger(chosen.database_url), Engine(body=json.dumps({"object": "x", **WHOLE}).encode())
     with listening(folder / "e.sock", engine):

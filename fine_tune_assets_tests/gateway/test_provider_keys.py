@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -36,6 +36,7 @@ from fine_tune_assets.gateway.oidc_tokens import (
     TokenVerifier,
 )
 from fine_tune_assets.ledger.api_keys import create_key
+from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.gateway.test_workers import Authority, Issued
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.loopback import serving
@@ -135,8 +136,8 @@ class Known:
 @contextmanager
 def gateway(folder: Path, **changes: Any) -> Iterator[tuple[TestClient, str]]:
     """A gateway that lets tokens in, and an API key of it."""
-    chosen: dict[str, Any] = {"gateway_oidc_issuer": ISSUER, "gateway_oidc_audience": AUDIENCE, **changes}
-    settings = Settings(data_dir=folder / "data", **chosen)
+    named = Settings(data_dir=folder / "data", gateway={"oidc_issuer": ISSUER, "oidc_audience": AUDIENCE})
+    settings = changed(named, **changes)
     ledger = fresh_ledger(settings.database_url)
     key = create_key(ledger, uuid.uuid4().hex, ["chat"]).secret
     with TestClient(create_app(settings)) as client:
@@ -164,7 +165,7 @@ def test_keys_at_an_https_address_of_the_hospitals_own_authority_let_tokens_in(
     key = key_named("a")
     with publishing(Provider(public(key)), authority.issue("login")) as provider:
         place = f"https://localhost:{provider.port}/certs"
-        with gateway(tmp_path, gateway_oidc_jwks=place, oidc_ca=str(authority.certificate)) as (client, _):
+        with gateway(tmp_path, gateway={"oidc_jwks": place}, oidc={"ca": str(authority.certificate)}) as (client, _):
             assert [ask(client, token(key, "a")).status_code for _ in range(5)] == [200] * 5
             assert code(ask(client, token(key, "a", aud="somebody else"))) == (401, "invalid_token")
     assert provider.asked == 1
@@ -175,8 +176,8 @@ def test_a_server_that_nobody_vouches_for_is_not_believed(tmp_path: Path, author
     key = key_named("a")
     with publishing(Provider(public(key)), authority.issue("login")) as provider:
         place = f"https://localhost:{provider.port}/certs"
-        for more in ({}, {"oidc_ca": str(Authority(tmp_path, "another").certificate)}):
-            with gateway(tmp_path, gateway_oidc_jwks=place, **more) as (client, own):
+        for more in ({}, {"oidc": {"ca": str(Authority(tmp_path, "another").certificate)}}):
+            with gateway(tmp_path, gateway={"oidc_jwks": place}, **more) as (client, own):
                 reply = ask(client, token(key, "a"))
                 assert (code(reply), reply.headers["retry-after"]) == ((503, "not_available"), "5")
                 assert ask(client, own).status_code == 200
@@ -184,17 +185,17 @@ def test_a_server_that_nobody_vouches_for_is_not_believed(tmp_path: Path, author
 
 
 @pytest.mark.parametrize("changes", [
-    {"gateway_oidc_jwks": "http://login.intranet/certs"},
-    {"gateway_oidc_jwks": "ftp://127.0.0.1/certs"},
-    {"gateway_oidc_jwks": "https://login.intranet/certs", "oidc_ca": "nowhere.pem"},
-    {"gateway_oidc_jwks": "https://login.intranet/certs", "oidc_ca": __file__},
-    {"gateway_oidc_jwks": ""},
+    {"gateway": {"oidc_jwks": "http://login.intranet/certs"}},
+    {"gateway": {"oidc_jwks": "ftp://127.0.0.1/certs"}},
+    {"gateway": {"oidc_jwks": "https://login.intranet/certs"}, "oidc": {"ca": "nowhere.pem"}},
+    {"gateway": {"oidc_jwks": "https://login.intranet/certs"}, "oidc": {"ca": __file__}},
+    {"gateway": {"oidc_jwks": ""}},
 ])  # fmt: skip
 def test_a_gateway_that_could_not_believe_its_provider_does_not_start(tmp_path: Path, changes: dict[str, str]) -> None:
     """Over an open line anybody could put their own keys in; found out at the first request it would be a night call."""
-    base = Settings(data_dir=tmp_path, gateway_oidc_issuer=ISSUER, gateway_oidc_audience=AUDIENCE)
-    with pytest.raises(SettingsError, match=r"gateway_oidc|authority"):
-        create_app(replace(base, **changes))
+    base = Settings(data_dir=tmp_path, gateway={"oidc_issuer": ISSUER, "oidc_audience": AUDIENCE})
+    with pytest.raises(SettingsError, match=r"gateway\.oidc|authority"):
+        create_app(changed(base, **changes))
 
 
 @pytest.fixture
@@ -288,7 +289,7 @@ def test_a_gateway_starts_without_its_provider_and_lets_tokens_in_when_that_is_b
     with publishing(provider):
         provider.keys = public(key)
     place = f"http://127.0.0.1:{provider.port}/certs"
-    with gateway(tmp_path, gateway_oidc_jwks=place) as (client, own):
+    with gateway(tmp_path, gateway={"oidc_jwks": place}) as (client, own):
         assert code(ask(client, token(key, "a"))) == (503, "not_available")
         assert ask(client, own).status_code == 200
         with publishing(provider):
@@ -336,7 +337,7 @@ def test_a_provider_that_hangs_holds_up_no_api_key(tmp_path: Path, provider: Pro
     key = key_named("a")
     provider.keys = public(key)
     provider.may_answer.clear()
-    with gateway(tmp_path, gateway_oidc_jwks=f"http://127.0.0.1:{provider.port}/certs") as (client, own):
+    with gateway(tmp_path, gateway={"oidc_jwks": f"http://127.0.0.1:{provider.port}/certs"}) as (client, own):
         assert ask(client, own).status_code == 200
         with ThreadPoolExecutor(60) as callers:
             waiting = [callers.submit(ask, client, token(key, "a")) for _ in range(60)]
@@ -379,9 +380,9 @@ def test_the_desk_believes_the_same_authority(authority: Authority) -> None:
         issuer = f"https://localhost:{provider.port}"
         provider.metadata = {"issuer": issuer, "authorization_endpoint": f"{issuer}/authorize"}
         provider.metadata |= {"token_endpoint": f"{issuer}/token", "jwks_uri": f"{issuer}/keys"}
-        settings = Settings(oidc_issuer=issuer, oidc_client_id="desk")
+        settings = Settings(oidc={"issuer": issuer, "client_id": "desk"})
         for authority_file, is_believed in (("", False), (str(authority.certificate), True)):
-            found = read_provider(replace(settings, oidc_ca=authority_file))
+            found = read_provider(changed(settings, oidc={"ca": authority_file}))
             assert found is not None
             if is_believed:
                 assert found.address(new_attempt(), "https://desk/return").startswith(f"{issuer}/authorize?")
@@ -389,4 +390,4 @@ def test_the_desk_believes_the_same_authority(authority: Authority) -> None:
                 with pytest.raises(OidcError):
                     found.address(new_attempt(), "https://desk/return")
         with pytest.raises(SettingsError, match="authority"):
-            read_provider(replace(settings, oidc_ca="nowhere.pem"))
+            read_provider(changed(settings, oidc={"ca": "nowhere.pem"}))

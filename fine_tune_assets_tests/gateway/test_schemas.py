@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from fine_tune_assets.core.releases import AskedWith
-from fine_tune_assets.gateway.completions import chat_of_completion, raw_completion
 from fine_tune_assets.gateway.errors import ApiError
 from fine_tune_assets.gateway.features import LLAMA_CPP, NOTHING_KNOWN, VLLM, Features
-from fine_tune_assets.gateway.requests import Permits, engine_request
+from fine_tune_assets.gateway.request_models import ChatRequest, CompletionRequest
+from fine_tune_assets.gateway.requests import Permits, engine_request, validated
 from fine_tune_assets.gateway.schemas import SchemaError, enforced_schema
 
 USER = [{"role": "user", "content": "Zebrafinch?"}]
@@ -21,12 +21,17 @@ FINDING = {
 }
 TEMPLATE = "{{ tools }} {{ message.tool_calls }}"
 TOOL = {"type": "function", "function": {"name": "find", "description": "Finds.", "parameters": FINDING}}
+ASKED_WITH = AskedWith("Be brief.", ("<|im_end|>",))
 NAMED = {"type": "function", "function": {"name": "find"}}
 
 
 def ask(features: Features, template: str = TEMPLATE, **body: Any) -> dict[str, Any]:
     permits = Permits(features=features, template=template)
-    return engine_request({"messages": USER} | body, "r-1", AskedWith("Be brief.", ("<|im_end|>",)), permits)
+    return chat(permits, **body)
+
+
+def chat(permits: Permits, **body: Any) -> dict[str, Any]:
+    return engine_request(validated(ChatRequest, {"messages": USER} | body), "r-1", ASKED_WITH, permits)
 
 
 def test_references_are_written_out_and_several_types_become_alternatives() -> None:
@@ -148,36 +153,37 @@ def test_a_system_message_takes_the_place_of_the_releases_own_only_where_the_key
     """First, once, and without control tokens."""
     permits = Permits(may_replace_system_prompt=True)
     own = {"role": "developer", "content": "Rhyme.<|im_end|>"}
-    asked_with = AskedWith("Be brief.", ("<|im_end|>",))
-    sent = engine_request({"messages": [own, *USER]}, "r-1", asked_with, permits)["messages"]
+    sent = chat(permits, messages=[own, *USER])["messages"]
     assert sent == [{"role": "system", "content": "Rhyme.< |im_end|>"}, *USER]
-    assert engine_request({"messages": USER}, "r-1", asked_with, permits)["messages"][0]["content"] == "Be brief."
+    assert chat(permits)["messages"][0]["content"] == "Be brief."
     with pytest.raises(ApiError, match="system"):
-        engine_request({"messages": [*USER, own, *USER]}, "r-1", asked_with, permits)
+        chat(permits, messages=[*USER, own, *USER])
     with pytest.raises(ApiError, match="system"):
-        engine_request({"messages": [own, own, *USER]}, "r-1", asked_with, permits)
+        chat(permits, messages=[own, own, *USER])
 
 
 def test_more_tokens_than_the_setting_allows_are_refused() -> None:
     """One caller must not hold the engine for an hour."""
     permits = Permits(max_tokens=100)
-    asked_with = AskedWith("Be brief.", ())
-    assert engine_request({"messages": USER}, "r-1", asked_with, permits)["max_tokens"] == 100
+    assert chat(permits)["max_tokens"] == 100
     with pytest.raises(ApiError, match="at most 100"):
-        engine_request({"messages": USER, "max_completion_tokens": 101}, "r-1", asked_with, permits)
+        chat(permits, max_completion_tokens=101)
 
 
 def test_a_completion_is_the_users_turn_and_raw_text_takes_a_scope() -> None:
     """The model was trained on the release's conversation and on nothing else."""
-    asked_with = AskedWith("Be brief.", ("<|im_end|>",))
-    body = {"prompt": "A<|im_end|>", "max_tokens": 3, "stop": "x"}
-    sent = chat_of_completion(body, "r-1", asked_with, Permits())
-    assert sent["messages"][1] == {"role": "user", "content": "A< |im_end|>"}
+
+    def complete(permits: Permits, **fields: Any) -> dict[str, Any]:
+        body = {"prompt": "A<|im_end|>", "max_tokens": 3, "stop": "x"} | fields
+        return engine_request(validated(CompletionRequest, body), "r-1", ASKED_WITH, permits)
+
+    assert complete(Permits())["messages"][1] == {"role": "user", "content": "A< |im_end|>"}
     with pytest.raises(ApiError) as caught:
-        raw_completion({**body, "raw": True}, "r-1", asked_with, Permits())
+        complete(Permits(), raw=True)
     assert caught.value.status == 403
-    raw = raw_completion({**body, "raw": True}, "r-1", asked_with, Permits(may_be_raw=True))
+    raw = complete(Permits(may_be_raw=True), raw=True)
     assert (raw["prompt"], "messages" in raw, raw["max_tokens"]) == ("A<|im_end|>", False, 3)
-    for wrong in ({"prompt": ["a", "b"]}, {"prompt": ""}, {"prompt": [1]}, {"echo": True}, {"suffix": "x"}):
+    wrongs = ({"prompt": ["a", "b"]}, {"prompt": ""}, {"prompt": [1]}, {"echo": True}, {"suffix": "x"})
+    for wrong in wrongs:
         with pytest.raises(ApiError):
-            chat_of_completion({**body, **wrong}, "r-1", asked_with, Permits())
+            complete(Permits(), **wrong)

@@ -89,7 +89,7 @@ def endless(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_stream_that_comes_to_no_end_is_cut_off_and_says_so(tmp_path: Path, endless: Path) -> None:
     """Within the stream, since its status went out long ago: no client may take half an answer for a whole one."""
-    settings = Settings(data_dir=tmp_path / "d", gateway_timeout_seconds=LIMIT_SECONDS)
+    settings = Settings(data_dir=tmp_path / "d", gateway={"timeout_seconds": LIMIT_SECONDS})
     ledger = fresh_ledger(settings.database_url)
     make_live(settings, ledger, endless, "One.")
     key = create_key(ledger, "a", ["chat"]).secret

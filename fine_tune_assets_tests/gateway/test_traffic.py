@@ -15,6 +15,7 @@ from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.drift.reading import Exchange
 from fine_tune_assets.engines.running import free_port
 from fine_tune_assets.gateway import traffic as module
+from fine_tune_assets.gateway.request_models import ChatRequest, CompletionRequest
 from fine_tune_assets.gateway.traffic import QUEUE_LENGTH, Heard, Traffic, asked_text, exchange_of
 from fine_tune_assets.ledger.api_keys import create_key
 from fine_tune_assets.ledger.database import Ledger
@@ -35,7 +36,7 @@ def _heard(prompt: str = f"The patient {MARKER} has a cough.", answer: str = f"{
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path, drift_minimum_requests=5, drift_window_hours=1)
+    return Settings(data_dir=tmp_path, drift={"minimum_requests": 5, "window_hours": 1})
 
 
 @pytest.fixture
@@ -139,10 +140,12 @@ def test_the_last_turn_of_the_user_is_read_in_every_form() -> None:
         {"role": "assistant", "content": "x"},
         {"role": "user", "content": "new"},
     ]
-    assert asked_text({"messages": turns}) == "new"
-    assert asked_text({"messages": [{"role": "user", "content": [{"type": "text", "text": "part"}]}]}) == "part"
-    assert asked_text({"messages": [{"role": "system", "content": "s"}]}) == ""
-    assert (asked_text({"prompt": "p"}), asked_text({"prompt": ["p"]})) == ("p", "p")
+    parts = [{"role": "user", "content": [{"type": "text", "text": "part"}]}]
+    others = [{"role": "system", "content": "s"}]
+    for messages, text in ((turns, "new"), (parts, "part"), (others, "")):
+        assert asked_text(ChatRequest.model_validate({"messages": messages})) == text
+    for prompt in ("p", ["p"]):
+        assert asked_text(CompletionRequest.model_validate({"prompt": prompt})) == "p"
 
 
 def test_a_streamed_answer_is_put_together() -> None:
@@ -156,7 +159,7 @@ def test_a_streamed_answer_is_put_together() -> None:
 @pytest.mark.slow
 def test_a_real_gateway_counts_each_form_of_a_request_once_and_writes_no_word(tmp_path: Path) -> None:
     """With the real engine; what was counted is written when the gateway ends."""
-    settings = Settings(data_dir=tmp_path, gateway_port=free_port(), threads=2, drift_minimum_requests=3)
+    settings = Settings(data_dir=tmp_path, gateway={"port": free_port()}, threads=2, drift={"minimum_requests": 3})
     ledger = fresh_ledger(settings.database_url)
     try:
         start_services(settings, SERVICES)

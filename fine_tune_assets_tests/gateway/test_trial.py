@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from fine_tune_assets.core.releases import MANIFEST
 from fine_tune_assets.gateway.callers import Caller
-from fine_tune_assets.gateway.chat import Chat, Question
+from fine_tune_assets.gateway.chat import Chat
 from fine_tune_assets.gateway.identifiers import BLOCK, AnswerGate
 from fine_tune_assets.gateway.outcomes import OutcomeCounter
 from fine_tune_assets.gateway.records import Record
-from fine_tune_assets.gateway.requests import engine_request
+from fine_tune_assets.gateway.request_models import ChatRequest
 from fine_tune_assets.gateway.traffic import Traffic
 from fine_tune_assets.gateway.trying import takes_part
 from fine_tune_assets.ledger.api_keys import create_key
@@ -67,7 +67,7 @@ def test_what_the_one_on_trial_fails_or_refuses_is_answered_by_the_live_one(
 
 def test_an_answer_that_nobody_can_read_is_a_failure_and_never_reaches_the_caller(tmp_path: Path) -> None:
     """It came with the status 200, and its place among those under way is given back once: the next ones are taken on."""
-    with trying(tmp_path, gateway_max_requests=1) as made:
+    with trying(tmp_path, gateway={"max_requests": 1}) as made:
         made.green.body = b"<html>"
         for _ in range(3):
             reply = made.ask()
@@ -97,7 +97,7 @@ def test_what_the_caller_did_wrong_is_no_failure_of_the_one_on_trial(tmp_path: P
 
 def test_after_a_timeout_there_is_no_time_to_ask_another_one(tmp_path: Path) -> None:
     """As without a trial; and it is a failure of the one that did not answer."""
-    with trying(tmp_path, gateway_timeout_seconds=1) as made:
+    with trying(tmp_path, gateway={"timeout_seconds": 1}) as made:
         made.green.may_answer.clear()
         assert made.ask().status_code == 504
         assert (made.outcomes(made.tried).failed, made.blue.asked) == (1, 0)
@@ -130,7 +130,7 @@ def test_after_its_end_everybody_is_with_the_live_one(tmp_path: Path) -> None:
 
 def test_a_gateway_that_is_not_to_try_anything_sends_nobody_there(tmp_path: Path) -> None:
     """Off is off, whatever the ledger says."""
-    with trying(tmp_path, canary_percent=0) as made:
+    with trying(tmp_path, trial={"percent": 0}) as made:
         assert made.ask().headers["x-release-id"] == made.live.release_id
 
 
@@ -198,7 +198,7 @@ def test_an_answer_that_is_kept_back_for_identifiers_is_answered_by_the_live_one
         counter, gate = OutcomeCounter(made.ledger), AnswerGate(BLOCK, Looking())
         chat = Chat(made.settings, made.ledger, counter, gate, Traffic(made.settings, made.ledger))
         body = {"messages": [{"role": "user", "content": "hi"}]}
-        question = Question(body, engine_request, "chat/completions", is_completion=False)
+        question = ChatRequest.model_validate(body)
         caller, record = Caller("key:0", "asks", frozenset({"chat"}), None, None), Record("/v1/chat/completions")
         async with chat.place() as hand_on:
             await chat.answer(question, caller, record, hand_on)

@@ -45,7 +45,7 @@ class Starting:
     def status(self, path: str) -> int | None:
         """None: nobody listens there yet."""
         try:
-            url = f"http://127.0.0.1:{self.settings.gateway_port}{path}"
+            url = f"http://127.0.0.1:{self.settings.gateway.port}{path}"
             return httpx.get(url, trust_env=False, timeout=10).status_code
         except httpx.TransportError:
             return None
@@ -74,7 +74,7 @@ class Starting:
 
 @pytest.fixture
 def starting(tmp_path: Path) -> Iterator[Starting]:
-    settings = Settings(data_dir=tmp_path / "d", gateway_port=free_port())
+    settings = Settings(data_dir=tmp_path / "d", gateway={"port": free_port()})
     ledger, engine = fresh_ledger(settings.database_url), Engine(body=json.dumps(WHOLE).encode())
     with listening(tmp_path / "e.sock", engine):
         yield Starting(settings, ledger, tmp_path)
@@ -103,7 +103,7 @@ def test_a_release_that_answers_from_documents_has_the_encoder_before_it_is_read
         assert seen[0] == (503, 200)
         assert {health for _, health in seen} == {200}
         asked = {"messages": [{"role": "user", "content": QUESTION}]}
-        url = f"http://127.0.0.1:{starting.settings.gateway_port}/v1/chat/completions"
+        url = f"http://127.0.0.1:{starting.settings.gateway.port}/v1/chat/completions"
         reply = httpx.post(url, json=asked, headers={"Authorization": f"Bearer {key}"}, trust_env=False, timeout=30)
         assert [citation["source"] for citation in reply.json()["citations"]] == ["leave.md"]
 
@@ -140,7 +140,7 @@ def test_who_may_embed_is_said_by_keys_and_by_the_providers_scopes(starting: Sta
         ("", "b=embed", False),
         ("https://i", "a=chat", False),
     ):
-        tokens = Settings(gateway_oidc_issuer=issuer, gateway_oidc_scopes=scopes)
+        tokens = Settings(gateway={"oidc_issuer": issuer, "oidc_scopes": scopes})
         assert may_embed(tokens, own) == may, scopes
 
 

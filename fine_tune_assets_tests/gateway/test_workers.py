@@ -96,7 +96,7 @@ class Pair:
         context = ssl.create_default_context(cafile=str(self.authority.certificate))
         if certificate is not None:
             context.load_cert_chain(certificate.certificate, certificate.key)
-        url = f"https://127.0.0.1:{self.settings.gateway_port}"
+        url = f"https://127.0.0.1:{self.settings.gateway.port}"
         return httpx.Client(base_url=url, verify=context, trust_env=False, timeout=60)
 
     @property
@@ -119,11 +119,13 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     settings = Settings(
         data_dir=folder / "data",
         ledger_url=url,
-        gateway_port=free_port(),
-        gateway_workers=2,
-        gateway_tls_cert=str(own.certificate),
-        gateway_tls_key=str(own.key),
-        gateway_tls_client_ca=str(authority.certificate),
+        gateway={
+            "port": free_port(),
+            "workers": 2,
+            "tls_cert": str(own.certificate),
+            "tls_key": str(own.key),
+            "tls_client_ca": str(authority.certificate),
+        },
     )
     ledger = fresh_ledger(settings.database_url)
     try:
@@ -174,7 +176,7 @@ def test_without_a_certificate_of_the_authority_there_is_no_way_in(pair: Pair, t
         with pair.client(certificate) as client, pytest.raises(httpx.TransportError):
             client.get("/health")
     with pytest.raises(httpx.TransportError):
-        httpx.get(f"http://127.0.0.1:{pair.settings.gateway_port}/health", trust_env=False)
+        httpx.get(f"http://127.0.0.1:{pair.settings.gateway.port}/health", trust_env=False)
 
 
 @pytest.mark.slow
@@ -192,28 +194,28 @@ def test_no_worker_outlives_a_parent_that_is_killed(pair: Pair) -> None:
 def test_beyond_loopback_there_must_be_tls(tmp_path: Path) -> None:
     """Keys would travel in clear text."""
     issued = Authority(tmp_path, "authority").issue("gateway")
-    certificate = {"gateway_tls_cert": str(issued.certificate), "gateway_tls_key": str(issued.key)}
+    certificate = {"tls_cert": str(issued.certificate), "tls_key": str(issued.key)}
     for host in ("0.0.0.0", "::", "10.0.0.5", "gateway.intranet"):
         with pytest.raises(SettingsError, match="loopback only"):
-            check_listening(Settings(gateway_host=host))
-        check_listening(Settings(gateway_host=host, gateway_behind_tls_proxy=True))
-        check_listening(Settings(gateway_host=host, **certificate))
+            check_listening(Settings(gateway={"host": host}))
+        check_listening(Settings(gateway={"host": host, "behind_tls_proxy": True}))
+        check_listening(Settings(gateway={"host": host, **certificate}))
     check_listening(Settings())
 
 
 def test_half_of_tls_is_refused(tmp_path: Path) -> None:
     """A gateway that starts without what was asked for is worse than one that does not start."""
     issued = Authority(tmp_path, "authority").issue("gateway")
-    both = {"gateway_tls_cert": str(issued.certificate), "gateway_tls_key": str(issued.key)}
+    both = {"tls_cert": str(issued.certificate), "tls_key": str(issued.key)}
     for wrong in (
-        {"gateway_tls_cert": str(issued.certificate)},
-        {"gateway_tls_key": str(issued.key)},
-        {"gateway_tls_client_ca": str(issued.certificate)},
-        {**both, "gateway_tls_client_ca": "/nowhere"},
-        {"gateway_workers": 0},
+        {"tls_cert": str(issued.certificate)},
+        {"tls_key": str(issued.key)},
+        {"tls_client_ca": str(issued.certificate)},
+        {**both, "tls_client_ca": "/nowhere"},
+        {"workers": 0},
     ):
         with pytest.raises(SettingsError):
-            check_listening(Settings(**wrong))
+            check_listening(Settings(gateway=wrong))
     issued.key.chmod(0o644)
     with pytest.raises(SettingsError, match="chmod"):
-        check_listening(Settings(**both))
+        check_listening(Settings(gateway=both))

@@ -85,7 +85,7 @@ def ready_at(
 @contextmanager
 def trying(tmp_path: Path, percent: int = 100, **chosen: Any) -> Iterator[Trying]:
     """Green is on trial for this share of callers, of a gateway with these settings."""
-    values = {"canary_percent": percent, "drift_features": False} | chosen
+    values = {"trial": {"percent": percent}, "drift": {"features": False}} | chosen
     settings = Settings(data_dir=tmp_path / "d", **values)
     ledger, blue, green = fresh_ledger(settings.database_url), Engine(body=said()), Engine(body=said())
     with listening(tmp_path / "blue.sock", blue), listening(tmp_path / "green.sock", green):

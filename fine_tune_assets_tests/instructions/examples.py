@@ -46,7 +46,7 @@ SEARCH = LeakSearch(
 
 
 def rules(fraction: float = 0.2, replay: float = 0.0) -> BuildRules:
-    return BuildRules(PROMPT, fraction, replay, seed=7)
+    return BuildRules("a line", PROMPT, fraction, replay, seed=7)
 
 
 def around(**changes: Any) -> Surroundings:

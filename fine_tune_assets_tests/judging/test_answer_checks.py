@@ -41,6 +41,7 @@ def _set(tests: int = 10) -> pa.Table:
         {
             "example_id": f"{split}{number}",
             "split": split,
+            "line": "a-line",
             "source": "clinic",
             "task": "summary",
             "patient_key": f"p-{split}{number}",

@@ -27,6 +27,7 @@ def record_decision(ledger: Ledger, *, reason: str = "", **fields: Any) -> Decis
 def make_verdict(decision: str, **changes: Any) -> Verdict:
     fields: dict[str, Any] = {
         "decision": decision,
+        "line": "a-line",
         **FINGERPRINTS,
         "incumbent": "base-1",
         "reasons": ("Measured in a test.",),
@@ -41,6 +42,7 @@ def make_release(
     return Release(
         release_id=release_id,
         folder=str(folder),
+        line=verdict.line,
         verdict_id=verdict.verdict_id,
         adapter_id=verdict.adapter_id,
         base_fingerprint=verdict.base_fingerprint,

@@ -31,6 +31,7 @@ def item(example_id: str, flags: tuple[str, ...] = (), **changes: object) -> New
         fingerprint=f"content of {example_id}",
         report_id=f"b/{example_id}",
         patient_key="p",
+        line="a-line",
         task="plan",
         source="clinic",
         author=None,

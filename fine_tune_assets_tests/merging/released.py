@@ -126,7 +126,7 @@ def release_parts(
         "README.md": model_card(told),
         "DATASET_CARD.md": data_card("# Instruction set", told.scrub, told.leakage),
     }
-    bound = ("verdict_id", "adapter_id", "base_fingerprint", "instruction_set_fingerprint")
+    bound = ("line", "verdict_id", "adapter_id", "base_fingerprint", "instruction_set_fingerprint")
     manifest = {
         **{name: getattr(verdict, name) for name in bound},
         "weights_fingerprint": "d" * 64 if gguf.is_file() else served,

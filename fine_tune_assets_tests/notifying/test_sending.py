@@ -5,7 +5,6 @@ import socketserver
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
@@ -20,6 +19,7 @@ from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.notifications import FIRST_WAIT, GIVEN_UP_AFTER, LONGEST_WAIT, MOST_TRIES
 from fine_tune_assets.notifying.messages import EVENTS, Message, kind_of_error, wanted_events
 from fine_tune_assets.notifying.sending import notify
+from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.loopback import serving
 
@@ -30,7 +30,7 @@ LIMIT_SECONDS = 1
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path, notify_seconds=LIMIT_SECONDS, notify_smtp_starttls=False)
+    return Settings(data_dir=tmp_path, notify={"seconds": LIMIT_SECONDS, "smtp_starttls": False})
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def mail_server(is_silent: bool = False) -> Iterator[tuple[str, list[str]]]:
 def test_both_are_told_once(settings: Settings, ledger: Ledger) -> None:
     """A sensor looks every half minute at the same news."""
     with web_server() as (url, posted), mail_server() as (address, mails):
-        told = replace(settings, notify_webhook=url, notify_smtp=address, notify_mail_to="ops@example.org")
+        told = changed(settings, notify={"webhook": url, "smtp": address, "mail_to": "ops@example.org"})
         assert notify(told, ledger, MESSAGE, NOW) == {"webhook": None, "mail": None}
         assert notify(told, ledger, MESSAGE, NOW) == {}
     assert posted == [("/hook", MESSAGE.as_json)]
@@ -108,13 +108,13 @@ def test_both_are_told_once(settings: Settings, ledger: Ledger) -> None:
 def test_nobody_is_told_unless_the_settings_name_somebody(settings: Settings, ledger: Ledger) -> None:
     """By default nothing leaves this machine."""
     assert notify(settings, ledger, MESSAGE, NOW) == {}
-    assert notify(replace(settings, notify_smtp="127.0.0.1:25"), ledger, MESSAGE, NOW) == {}
+    assert notify(changed(settings, notify={"smtp": "127.0.0.1:25"}), ledger, MESSAGE, NOW) == {}
 
 
 def test_an_event_that_nobody_wants_is_not_told(settings: Settings, ledger: Ledger) -> None:
     """Too many messages are read by nobody."""
     with web_server() as (url, posted):
-        told = replace(settings, notify_webhook=url, notify_events="rolled_back")
+        told = changed(settings, notify={"webhook": url, "events": "rolled_back"})
         assert notify(told, ledger, MESSAGE, NOW) == {}
     assert posted == []
 
@@ -138,10 +138,10 @@ def test_a_server_that_fails_fails_nothing_and_is_asked_again_later(
     with web as (url, _), mail_server(is_silent) as (address, mails):
         if fault == "no server":
             url, address = "http://127.0.0.1:9/hook", "127.0.0.1:9"
-        told = replace(settings, notify_webhook=url, notify_smtp=address, notify_mail_to="ops@example.org")
-        told = replace(told, notify_smtp_starttls=fault == "no tls")
+        told = changed(settings, notify={"webhook": url, "smtp": address, "mail_to": "ops@example.org"})
+        told = changed(told, notify={"smtp_starttls": fault == "no tls"})
         if fault == "no password file":
-            told = replace(told, notify_smtp_user="ops", notify_smtp_password_file="/nowhere")
+            told = changed(told, notify={"smtp_user": "ops", "smtp_password_file": "/nowhere"})
         outcomes = [notify(told, ledger, MESSAGE, NOW + wait) for wait in (timedelta(0), FIRST_WAIT)]
         assert notify(told, ledger, MESSAGE, NOW + FIRST_WAIT) == {}
     for channel in ("webhook", "mail"):
@@ -152,13 +152,13 @@ def test_a_server_that_fails_fails_nothing_and_is_asked_again_later(
 
 def test_a_server_that_is_away_for_hours_is_told_when_it_is_back(settings: Settings, ledger: Ledger) -> None:
     """A mail server that is mended in the night loses no failed run, and is not asked every half minute till then."""
-    told = replace(settings, notify_webhook="http://127.0.0.1:9/hook")
+    told = changed(settings, notify={"webhook": "http://127.0.0.1:9/hook"})
     ticks = [NOW + timedelta(seconds=30 * n) for n in range(6 * 120)]
     tries = [tick for tick in ticks if notify(told, ledger, MESSAGE, tick) == {"webhook": "ConnectError"}]
     waits = [round((later - earlier).total_seconds() / 30) for earlier, later in pairwise(tries)]
     assert waits == [1, 2, 4, 8, 16, 32, *[60] * 10]
     with web_server() as (url, posted):
-        told = replace(settings, notify_webhook=url)
+        told = changed(settings, notify={"webhook": url})
         assert notify(told, ledger, MESSAGE, tries[-1] + LONGEST_WAIT) == {"webhook": None}
         assert notify(told, ledger, MESSAGE, tries[-1] + 2 * LONGEST_WAIT) == {}
     assert len(posted) == 1
@@ -166,7 +166,7 @@ def test_a_server_that_is_away_for_hours_is_told_when_it_is_back(settings: Setti
 
 def test_a_server_that_never_comes_back_is_given_up(settings: Settings, ledger: Ledger) -> None:
     """A host that was switched off is not asked for ever."""
-    told = replace(settings, notify_webhook="http://127.0.0.1:9/hook")
+    told = changed(settings, notify={"webhook": "http://127.0.0.1:9/hook"})
     ticks = [NOW + timedelta(minutes=20 * n) for n in range(2 * 72)]
     tries = [tick for tick in ticks if notify(told, ledger, MESSAGE, tick)]
     assert len(tries) < MOST_TRIES
@@ -176,7 +176,9 @@ def test_a_server_that_never_comes_back_is_given_up(settings: Settings, ledger: 
 def test_no_redirect_is_followed(settings: Settings, ledger: Ledger) -> None:
     """It would lead the message to a host that nobody named."""
     with web_server() as (elsewhere, posted), web_server(307, headers={"location": elsewhere}) as (url, _):
-        assert notify(replace(settings, notify_webhook=url), ledger, MESSAGE, NOW) == {"webhook": "ConnectionError"}
+        assert notify(changed(settings, notify={"webhook": url}), ledger, MESSAGE, NOW) == {
+            "webhook": "ConnectionError"
+        }
     assert posted == []
 
 
@@ -193,6 +195,6 @@ def test_of_an_error_only_its_class_is_told() -> None:
 
 def test_an_event_that_there_is_not_is_refused() -> None:
     """A misspelt name would be silence."""
-    assert wanted_events(Settings().notify_events) == frozenset(EVENTS)
+    assert wanted_events(Settings().notify.events) == frozenset(EVENTS)
     with pytest.raises(SettingsError, match="verdict_held"):
         wanted_events("run_failed, verdict_held")

@@ -35,7 +35,7 @@ class Running:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.settings.gateway_port}/v1/chat/completions"
+        return f"http://127.0.0.1:{self.settings.gateway.port}/v1/chat/completions"
 
     def release(self) -> str:
         self.built += 1

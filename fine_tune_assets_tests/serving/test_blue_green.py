@@ -32,7 +32,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("serving")]
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     settings = Settings(
-        data_dir=tmp_path_factory.mktemp("bg"), gateway_port=free_port(), threads=1, rollback_minimum_requests=5
+        data_dir=tmp_path_factory.mktemp("bg"),
+        gateway={"port": free_port()},
+        threads=1,
+        rollback={"minimum_requests": 5},
     )
     with installation(settings) as made:
         yield made

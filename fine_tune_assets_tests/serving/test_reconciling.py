@@ -15,7 +15,7 @@ PACE = Pace(startup_seconds=60, drain_minimum_seconds=3, drain_maximum_seconds=1
 
 def _deployment(state: str, name: str = "d", age_seconds: float = 0) -> Deployment:
     changed_at = NOW - timedelta(seconds=age_seconds)
-    return Deployment(name, "r-1", "blue", state, None, None, "", NOW, changed_at)  # type: ignore[arg-type]
+    return Deployment(name, "r-1", "a-line", "blue", state, None, None, "", NOW, changed_at)  # type: ignore[arg-type]
 
 
 def _engine(age_seconds: float = 1, **changes: Any) -> EngineView:

@@ -3,7 +3,6 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -21,6 +20,7 @@ from fine_tune_assets.serving.services import (
     stop_services,
 )
 from fine_tune_assets.serving.switching import ServingError, serve_release
+from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.serving.tiny import build_release
 
 OURS = ("supervisor", "gateway")
@@ -31,7 +31,7 @@ def installation(settings: Settings, ledger: Ledger) -> Iterator[Settings]:  # n
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    own = replace(settings, gateway_port=port)
+    own = changed(settings, gateway={"port": port})
     yield own
     stop_services(own, OURS)
 
@@ -53,7 +53,7 @@ def test_starting_and_stopping_twice_is_the_same_as_once(installation: Settings)
     start_services(installation, OURS)
     assert {state.pid for state in service_states(installation)} == pids
     assert _running(installation) == set(OURS)
-    reply = httpx.get(f"http://127.0.0.1:{installation.gateway_port}/health", trust_env=False)
+    reply = httpx.get(f"http://127.0.0.1:{installation.gateway.port}/health", trust_env=False)
     assert reply.status_code == 200
     stop_services(installation, OURS)
     stop_services(installation, OURS)
@@ -134,7 +134,7 @@ def test_without_a_supervisor_serving_says_what_to_start(settings: Settings, led
 
 def test_a_taken_port_is_an_error_that_names_it(installation: Settings) -> None:
     """Otherwise another program's answer would pass for the gateway's."""
-    port = installation.gateway_port
+    port = installation.gateway.port
     with socket.create_server(("127.0.0.1", port)), pytest.raises(ServiceError, match=str(port)):
         start_services(installation, ["gateway"])
     assert _running(installation) == set()
@@ -143,7 +143,7 @@ def test_a_taken_port_is_an_error_that_names_it(installation: Settings) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::1"])
 def test_a_service_that_ends_at_once_is_an_error_with_its_log(installation: Settings, host: str) -> None:
     """A settings mistake shows in the log, and the log must be findable."""
-    mistaken = replace(installation, gateway_host=host)
+    mistaken = changed(installation, gateway={"host": host})
     with pytest.raises(ServiceError, match=r"gateway\.log"):
         start_services(mistaken, ["gateway"])
     log = (installation.layout.run / "gateway.log").read_text()

@@ -4,7 +4,6 @@ import os
 import sys
 import threading
 import time
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -38,6 +37,7 @@ from fine_tune_assets.serving.switching import (
     serve_release,
     wait_until_ready,
 )
+from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.serving.ticking import tick_until
 from fine_tune_assets_tests.serving.tiny import build_release, held_connection, make_ready, switched, tiny_gguf
 
@@ -64,10 +64,10 @@ def test_the_program_that_serves_is_said_with_how_many_it_answers(
     program.write_text("#!/bin/sh\n")
     program.chmod(0o700)
     assert "llama.cpp's server" in program_of("llama_cpp", settings).in_words  # no other one is taken from PATH
-    own = program_of("llama_cpp", replace(settings, llama_server=str(program), llama_parallel=2))
+    own = program_of("llama_cpp", changed(settings, llama={"server": str(program), "parallel": 2}))
     assert "llama-server answers 2 requests" in own.in_words
     with pytest.raises(EngineError, match="FINE_TUNE_LLAMA_SERVER"):
-        program_of("llama_cpp", replace(settings, llama_server=str(tmp_path / "none")))
+        program_of("llama_cpp", changed(settings, llama={"server": str(tmp_path / "none")}))
     with pytest.raises(EngineError, match="tgi"):
         program_of("tgi", settings)
 
@@ -159,12 +159,12 @@ def test_what_does_not_fit_is_refused_with_the_figures() -> None:
 
 
 def test_a_release_that_does_not_fit_is_never_started(settings: Settings, ledger: Ledger) -> None:
-    supervisor = Supervisor(replace(settings, memory_reserve_gb=100_000), ledger, Pace())
+    supervisor = Supervisor(changed(settings, engine={"memory_reserve_gb": 100_000}), ledger, Pace())
     name = want_release(ledger, build_release(settings, ledger, "One.")).deployment_id
     tick_until(supervisor, lambda: find_deployment(ledger, name).state == "failed")  # type: ignore[union-attr]
     found = find_deployment(ledger, name)
     assert found is not None
-    assert "FINE_TUNE_MEMORY_RESERVE_GB" in found.detail
+    assert "FINE_TUNE_ENGINE_MEMORY_RESERVE_GB" in found.detail
     assert not (settings.layout.run / "engines" / name / "engine.log").exists()
 
 

@@ -35,6 +35,7 @@ from fine_tune_assets.ledger.trial_rows import TrialPlan
 from fine_tune_assets.ledger.trials import begin_trial, fail_trial, find_trial
 from fine_tune_assets.serving.reconciling import Action, Pace
 from fine_tune_assets.serving.supervisor import Supervisor
+from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.serving.ticking import tick_until
 from fine_tune_assets_tests.serving.tiny import (
     build_empty_release,
@@ -189,7 +190,7 @@ def test_an_engine_that_ends_again_and_again_is_started_ever_later(
     program.chmod(0o700)
     release_id = build_empty_release(settings, ledger, "One.", {})
     name = switched(ledger, release_id).deployment_id
-    own, now = replace(settings, llama_server=str(program)), datetime.now(UTC)
+    own, now = changed(settings, llama={"server": str(program)}), datetime.now(UTC)
     with _supervisor(own, ledger, replace(PACE, backoff_maximum_seconds=5)) as supervisor:
 
         def started(after_seconds: float) -> bool:
@@ -244,7 +245,7 @@ def test_an_engine_that_dies_on_trial_ends_it_unless_that_is_turned_off(
     settings: Settings, ledger: Ledger, on_death: bool
 ) -> None:
     """By the same setting as after a switch. Turned off, it is started again and the trial goes on."""
-    with _supervisor(replace(settings, rollback_on_death=on_death), ledger) as supervisor:
+    with _supervisor(changed(settings, rollback={"on_death": on_death}), ledger) as supervisor:
         live, tried = _on_trial(supervisor, settings, ledger)
         engine = adopt_engine(settings.layout.run / "engines" / tried)
         assert engine is not None

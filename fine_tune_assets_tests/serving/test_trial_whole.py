@@ -46,9 +46,13 @@ PLAN = TrialPlan(percent=50, seconds=8, minimum_requests=5, maximum_seconds=90)
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     settings = Settings(
-        data_dir=tmp_path_factory.mktemp("trial"), gateway_port=free_port(), threads=1, rollback_minimum_requests=5,
-        canary_percent=50, drift_features=False,
-    )  # fmt: skip
+        data_dir=tmp_path_factory.mktemp("trial"),
+        gateway={"port": free_port()},
+        threads=1,
+        rollback={"minimum_requests": 5},
+        trial={"percent": 50},
+        drift={"features": False},
+    )
     with installation(settings) as made:
         yield made
 

@@ -97,8 +97,8 @@ def test_one_that_has_not_begun_is_not_judged() -> None:
 def test_a_trial_is_asked_for_by_its_share_and_by_nothing_else() -> None:
     """It is off by default: nothing changes for whoever asks for nothing."""
     assert trial_plan(Settings()) is None
-    assert trial_plan(Settings(trial_minutes=5)) is None
-    assert trial_plan(Settings(canary_percent=10)) == TrialPlan(10, 1800, 20, 86_400)
+    assert trial_plan(Settings(trial={"minutes": 5})) is None
+    assert trial_plan(Settings(trial={"percent": 10})) == TrialPlan(10, 1800, 20, 86_400)
 
 
 def green_on_trial(ledger: Ledger) -> Deployment:

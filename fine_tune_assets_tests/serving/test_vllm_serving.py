@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -22,6 +21,7 @@ from fine_tune_assets.ledger.deployments import find_deployment, open_engine_key
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.serving.reconciling import Pace
 from fine_tune_assets.serving.supervisor import Supervisor
+from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.serving.story_streams import MARKER, streams_begun
 from fine_tune_assets_tests.serving.ticking import tick_until
@@ -49,8 +49,8 @@ def _release(settings: Settings, ledger: Ledger) -> str:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Supervisor, Ledger, RunningEngine]]:
     """One start for all: it takes half a minute where nothing else runs."""
-    settings = replace(
-        Settings(data_dir=tmp_path_factory.mktemp("vllm")), vllm_python=str(PYTHON), vllm_cache_gb=1, threads=1
+    settings = changed(
+        Settings(data_dir=tmp_path_factory.mktemp("vllm")), vllm={"python": str(PYTHON), "cache_gb": 1}, threads=1
     )
     ledger = fresh_ledger(settings.database_url)
     supervisor = Supervisor(settings, ledger, Pace(warm_up_seconds=300, stop_grace_seconds=60))

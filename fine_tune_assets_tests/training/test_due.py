@@ -12,6 +12,7 @@ def _set(*rows: tuple[str, str, bool]) -> object:
             {
                 "example_id": f,
                 "split": split,
+                "line": "a-line",
                 "source": "correction" if f.startswith("c/") else "s",
                 "task": "t",
                 "patient_key": "p",

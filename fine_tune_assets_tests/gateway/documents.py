@@ -1,0 +1,32 @@
+"""The gateway's OpenAPI document, as a gateway with the default settings serves it."""
+
+import copy
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.gateway.app import create_app
+from fine_tune_assets.gateway.openapi import openapi_document
+
+
+def gateway_document() -> dict[str, Any]:
+    return copy.deepcopy(_document())
+
+
+@cache
+def _document() -> dict[str, Any]:
+    with TemporaryDirectory() as folder:
+        return openapi_document(create_app(Settings(data_dir=Path(folder))), 2048)
+
+
+def inlined(node: Any, document: dict[str, Any]) -> Any:
+    """A schema of the document without references."""
+    if isinstance(node, list):
+        return [inlined(each, document) for each in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        return inlined(document["components"]["schemas"][node["$ref"].rpartition("/")[2]], document)
+    return {key: inlined(value, document) for key, value in node.items() if key != "discriminator"}
