@@ -27,8 +27,9 @@ from fine_tune_assets.lineage.patient_rows import EXAMPLE, PATIENT, PatientRows,
 MANIFEST = "manifest.json"
 KEPT_BYTES = 256 * 2**20
 """About 80 sets of 10,000 examples. Sets beyond are read from their files each time, at 2 to 12 ms a set."""
-ROWS_FILES = (REMAINING, "provenance.parquet")
-"""Which file names the examples and their way, without any text: the first that is there."""
+ROWS_FILES = (REMAINING, "provenance.parquet", "instruction_set.parquet")
+"""The first of these files that exists names the examples and where they come from. The last one does it for a damaged set whose
+provenance is gone: an erasure must find the patient there too."""
 
 
 @dataclass(frozen=True)

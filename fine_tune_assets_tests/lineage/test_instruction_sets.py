@@ -117,6 +117,15 @@ def test_a_damaged_set_is_erased_all_the_same(layout: Layout) -> None:
     assert json.loads((stored.folder / ERASED).read_text())["fingerprint"] == stored.folder.name
 
 
+def test_a_set_whose_provenance_is_gone_is_erased_all_the_same(layout: Layout) -> None:
+    """Its conversations still hold the patient."""
+    stored = store_set(layout)
+    (stored.folder / "provenance.parquet").unlink()
+    assert _erase(layout, TRAINED) == {"instruction sets": 1, "examples in instruction sets": 1}
+    assert {path.name for path in stored.folder.iterdir()} == {ERASED, REMAINING}
+    assert "messages" not in pq.read_schema(stored.folder / REMAINING).names
+
+
 def test_lifting_removes_the_tombstones_of_that_erasure_alone(layout: Layout) -> None:
     """The same set may be made again; one that another patient was erased from may not."""
     stored = store_set(layout)
