@@ -205,7 +205,7 @@ def read_verifier(settings: Settings) -> TokenVerifier | None:
         verify = trusted(settings.oidc.ca)
         scopes = _scope_map(settings.gateway.oidc_scopes)
     except (OidcError, LedgerError) as error:
-        raise SettingsError(f"gateway_oidc: {error}") from error
+        raise SettingsError(f"gateway.oidc_jwks: {error}") from error
     return TokenVerifier(issuer, audience, KeySource(place, verify), settings.gateway.oidc_scope_claim, scopes)
 
 

@@ -70,7 +70,7 @@ PARENT_AND_CHILD = (
 
 def _parent_and_child(tmp_path: Path) -> "tuple[subprocess.Popen[bytes], ProcessIdentity, ProcessIdentity]":
     process = _start(tmp_path, PARENT_AND_CHILD)
-    _wait_for(tmp_path / "log", "child")
+    _wait_for(tmp_path / "log", "\n")
     own, child = identify(process.pid), identify(int((tmp_path / "log").read_text().split()[1]))
     assert own is not None
     assert child is not None
