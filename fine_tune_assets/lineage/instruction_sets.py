@@ -27,9 +27,10 @@ from fine_tune_assets.lineage.patient_rows import EXAMPLE, PATIENT, PatientRows,
 MANIFEST = "manifest.json"
 KEPT_BYTES = 256 * 2**20
 """About 80 sets of 10,000 examples. Sets beyond are read from their files each time, at 2 to 12 ms a set."""
-ROWS_FILES = (REMAINING, "provenance.parquet", "instruction_set.parquet")
-"""The first of these files that exists names the examples and where they come from. The last one does it for a damaged set whose
-provenance is gone: an erasure must find the patient there too."""
+ROWS_FILES = (REMAINING, "provenance.parquet")
+"""The first of these files that exists names the examples and where they come from."""
+ANY_ROWS_FILE = (*ROWS_FILES, "instruction_set.parquet")
+"""For an erasure, which must find the patient also in a damaged set whose provenance is gone."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,13 @@ class SetFolder:
     erased: ErasedSet | None
     facts: dict[str, Any] = field(default_factory=dict)
     """What decided a set that is whole."""
+    rows_files: tuple[str, ...] = ROWS_FILES
     known_rows: pa.Table | None = field(default=None, compare=False, repr=False)
     """What `all_rows` would read, where somebody keeps it."""
 
     @property
     def rows_file(self) -> Path | None:
-        return next((self.folder / name for name in ROWS_FILES if (self.folder / name).is_file()), None)
+        return next((self.folder / name for name in self.rows_files if (self.folder / name).is_file()), None)
 
     def rows(self, column: str, *values: str) -> list[dict[str, Any]]:
         """The examples with one of these values, without text."""
@@ -100,10 +102,14 @@ def _named(path: Path | None, filters: Any = None) -> pa.Table:
     return pq.read_table(path, schema=INSTRUCTION_PROVENANCE, filters=filters)
 
 
+def _damaged_or_whole(root: Path) -> list[SetFolder]:
+    return [replace(stored, rows_files=ANY_ROWS_FILE) for stored in set_folders(root)]
+
+
 def erase_from_sets(root: Path, rows: PatientRows, erasure_id: str, now: datetime) -> dict[str, int]:
     """Make a tombstone of every set that holds the patient. What stays says which other patients were in it."""
     removed = {"instruction sets": 0, "examples in instruction sets": 0}
-    for stored in set_folders(root):
+    for stored in _damaged_or_whole(root):
         count = _erase_from(stored, rows, erasure_id, now)
         removed["instruction sets"] += bool(count) and stored.erased is None
         removed["examples in instruction sets"] += count
@@ -136,7 +142,7 @@ def finish_tombstone(folder: Path, rows: PatientRows) -> None:
     if remaining.is_file():
         remove_rows_of_file(remaining, rows)
     else:
-        table = open_set(folder).all_rows()
+        table = replace(open_set(folder), rows_files=ANY_ROWS_FILE).all_rows()
         is_other = pc.fill_null(pc.not_equal(table[PATIENT], rows.patient_key), True)
         write_table(remaining, table.filter(is_other))
     for path in folder.iterdir():
@@ -152,7 +158,7 @@ def lift_from_sets(root: Path, erasure_id: str) -> None:
 
 
 def ids_in_sets(root: Path, patient_key: str) -> PatientIds:
-    found = [row for stored in set_folders(root) for row in stored.rows(PATIENT, patient_key)]
+    found = [row for stored in _damaged_or_whole(root) for row in stored.rows(PATIENT, patient_key)]
     reports = frozenset(row["report_id"] for row in found if row.get("report_id"))
     return PatientIds(frozenset(), reports, frozenset(row[EXAMPLE] for row in found))
 
