@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 
 from fine_tune_assets.ledger.chains import Chain, ChainCheck
-from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.database import Ledger, writing
 from fine_tune_assets.ledger.schema import audit_lines
 
 _CHAIN = Chain(audit_lines, ("who", "what", "about"))
@@ -28,12 +28,8 @@ class AuditLine:
 
 def append(target: Ledger | sa.Connection, who: str, what: str, about: str) -> None:
     """Add a line. With a connection from `Ledger.begin()` it is part of that transaction."""
-    line = {"at": datetime.now(UTC), "who": who, "what": what, "about": about}
-    if isinstance(target, Ledger):
-        with target.begin() as connection:
-            _CHAIN.append(connection, [line])
-    else:
-        _CHAIN.append(target, [line])
+    with writing(target) as connection:
+        _CHAIN.append(connection, [{"at": datetime.now(UTC), "who": who, "what": what, "about": about}])
 
 
 def lines(ledger: Ledger) -> list[AuditLine]:

@@ -9,7 +9,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -72,6 +72,16 @@ class Ledger:
         if (opened := self.__dict__.get("without_waiting")) is not None:
             opened.close()
         self.engine.dispose()
+
+
+def reading(target: Ledger | sa.Connection) -> AbstractContextManager[sa.Connection]:
+    """A new transaction that only reads, or the caller's own."""
+    return target.read() if isinstance(target, Ledger) else nullcontext(target)
+
+
+def writing(target: Ledger | sa.Connection) -> AbstractContextManager[sa.Connection]:
+    """A new transaction that writes, or the caller's own."""
+    return target.begin() if isinstance(target, Ledger) else nullcontext(target)
 
 
 class _KeptOpen(Ledger):

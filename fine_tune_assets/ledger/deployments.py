@@ -13,10 +13,10 @@ import sqlalchemy as sa
 
 from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.ledger import audit
-from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.database import Ledger, reading
 from fine_tune_assets.ledger.encryption import decrypt, derive_key, encrypt
 from fine_tune_assets.ledger.errors import TransitionError, UnknownRecordError
-from fine_tune_assets.ledger.releases import find_release_in, require_verdict_of
+from fine_tune_assets.ledger.releases import find_release, require_verdict_of
 from fine_tune_assets.ledger.schema import deployments as table
 from fine_tune_assets.ledger.switches import record_switch
 from fine_tune_assets.ledger.trial_rows import TrialPlan, ask_in, close_in, require_tried_in
@@ -88,10 +88,10 @@ def want_release(
     if the newest verdict on the release does not let it through.
     """
     with ledger.begin() as connection:
-        release = find_release_in(connection, release_id)
+        release = find_release(connection, release_id)
         if release is None:
             raise UnknownRecordError(f"There is no release {release_id}. {materialize_hint('releases')}")
-        live = find_live_in(connection)
+        live = live_deployment(connection)
         pending = _give_up_others(connection, release_id, by, keep_same=live is None or live.release_id != release_id)
         if live is not None and live.release_id == release_id:
             return live
@@ -141,7 +141,7 @@ def _give_up_others(connection: sa.Connection, release_id: str, by: str, keep_sa
 def _make_room(connection: sa.Connection, release_id: str, by: str) -> None:
     """Two engines fit on the machine, three may not: what is kept for a rollback goes before the next one starts, and what still
     drains goes when its last answer is out. Unless no other engine answers users now."""
-    live = find_live_in(connection)
+    live = live_deployment(connection)
     if live is None or live.engine_url is None:
         return
     detail = f"made room for release {release_id}"
@@ -211,7 +211,7 @@ def switch_live(
         if wanted.engine_url is None:
             raise TransitionError(f"Deployment {deployment_id} has no engine now: wait until it is started again.")
         if not wanted.is_rollback:
-            require_tried_in(connection, deployment_id, is_anything_live=find_live_in(connection) is not None)
+            require_tried_in(connection, deployment_id, is_anything_live=live_deployment(connection) is not None)
         reason = BY_HAND if wanted.is_rollback else None
         make_live_in(connection, wanted, by, keep_until=keep_until, has_served=wanted.is_rollback, reason=reason)
         return require_in(connection, deployment_id)
@@ -228,11 +228,11 @@ def make_live_in(
 ) -> None:
     """Flip users to `wanted`, behind the gate; the one that was live drains. `reason`: of a rollback. Whatever else still runs
     the release that is left is left with it."""
-    release = find_release_in(connection, wanted.release_id)
+    release = find_release(connection, wanted.release_id)
     if release is None:
         raise UnknownRecordError(f"There is no release {wanted.release_id}.")
     require_verdict_of(connection, release, has_served)
-    live = find_live_in(connection)
+    live = live_deployment(connection)
     if live is not None:
         set_in(connection, live.deployment_id, state="draining", detail="", keep_until=keep_until)
         if reason is not None:
@@ -244,26 +244,22 @@ def make_live_in(
     record_switch(connection, by, wanted.colour, wanted.release_id)
 
 
-def live_deployment(ledger: Ledger) -> Deployment | None:
-    with ledger.read() as connection:
-        return find_live_in(connection)
+def live_deployment(target: Ledger | sa.Connection) -> Deployment | None:
+    return next(iter(select_in(target, table.c.state == "live")), None)
 
 
-def find_deployment(ledger: Ledger, deployment_id: str) -> Deployment | None:
-    with ledger.read() as connection:
-        return next(iter(select_in(connection, table.c.deployment_id == deployment_id)), None)
+def find_deployment(target: Ledger | sa.Connection, deployment_id: str) -> Deployment | None:
+    return next(iter(select_in(target, table.c.deployment_id == deployment_id)), None)
 
 
 def deployments(ledger: Ledger) -> list[Deployment]:
     """Every deployment that ever was, oldest first."""
-    with ledger.read() as connection:
-        return select_in(connection, sa.true())
+    return select_in(ledger, sa.true())
 
 
 def current_deployments(ledger: Ledger) -> list[Deployment]:
     """Those that are not stopped or failed, oldest first."""
-    with ledger.read() as connection:
-        return select_in(connection, table.c.state.not_in(("stopped", "failed")))
+    return select_in(ledger, table.c.state.not_in(("stopped", "failed")))
 
 
 def seal_engine_key(key: bytes, deployment_id: str, engine_key: str) -> bytes:
@@ -282,21 +278,18 @@ def open_sealed_key(key: bytes, sealed: bytes | None, deployment_id: str) -> str
     return decrypt(derive_key(key, "engine-keys"), sealed, f"engine key of deployment {deployment_id}")
 
 
-def select_in(connection: sa.Connection, condition: Any) -> list[Deployment]:
+def select_in(target: Ledger | sa.Connection, condition: sa.ColumnElement[bool]) -> list[Deployment]:
     columns = [table.c[name] for name in Deployment.__dataclass_fields__]
-    rows = connection.execute(sa.select(*columns).where(condition).order_by(table.c.sequence))
-    return [Deployment(**row) for row in rows.mappings()]
-
-
-def find_live_in(connection: sa.Connection) -> Deployment | None:
-    return next(iter(select_in(connection, table.c.state == "live")), None)
+    with reading(target) as connection:
+        rows = connection.execute(sa.select(*columns).where(condition).order_by(table.c.sequence))
+        return [Deployment(**row) for row in rows.mappings()]
 
 
 def require_in(connection: sa.Connection, deployment_id: str) -> Deployment:
-    found = select_in(connection, table.c.deployment_id == deployment_id)
-    if not found:
+    found = find_deployment(connection, deployment_id)
+    if found is None:
         raise UnknownRecordError(f"There is no deployment {deployment_id}.")
-    return found[0]
+    return found
 
 
 def set_in(connection: sa.Connection, deployment_id: str, **values: Any) -> None:

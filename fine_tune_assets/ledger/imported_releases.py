@@ -15,9 +15,9 @@ import sqlalchemy as sa
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.records import CANDIDATE_KEY, Release, Verdict
 from fine_tune_assets.ledger import audit
-from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.database import Ledger, reading
 from fine_tune_assets.ledger.schema import imported_releases as table
-from fine_tune_assets.ledger.switches import AS_PLACEHOLDER, IMPORTED, serving_adapter_in
+from fine_tune_assets.ledger.switches import AS_PLACEHOLDER, IMPORTED, serving_adapter
 from fine_tune_assets.ledger.verdicts import is_whole
 
 
@@ -49,14 +49,11 @@ def forget_import(connection: sa.Connection, release_id: str) -> None:
     connection.execute(table.delete().where(table.c.release_id == release_id))
 
 
-def find_import(ledger: Ledger, release_id: str) -> ReleaseImport | None:
+def find_import(target: Ledger | sa.Connection, release_id: str) -> ReleaseImport | None:
     """None for a release that was made here."""
-    with ledger.read() as connection:
-        return find_import_in(connection, release_id)
-
-
-def find_import_in(connection: sa.Connection, release_id: str) -> ReleaseImport | None:
-    return next(iter(_select(connection, table.c.release_id == release_id)), None)
+    with reading(target) as connection:
+        row = connection.execute(sa.select(table).where(table.c.release_id == release_id)).mappings().first()
+    return None if row is None else _import(row)
 
 
 def key_of_import(ledger: Ledger, release_id: str) -> str | None:
@@ -67,24 +64,13 @@ def key_of_import(ledger: Ledger, release_id: str) -> str | None:
 
 def list_imports(ledger: Ledger) -> list[ReleaseImport]:
     with ledger.read() as connection:
-        return _select(connection, sa.true())
-
-
-def _select(connection: sa.Connection, condition: Any) -> list[ReleaseImport]:
-    return [_import(row) for row in connection.execute(sa.select(table).where(condition)).mappings()]
+        return [_import(row) for row in connection.execute(sa.select(table)).mappings()]
 
 
 def _import(row: Any) -> ReleaseImport:
-    verdict = json.loads(row["verdict"])
-    return ReleaseImport(
-        release_id=row["release_id"],
-        key_fingerprint=row["key_fingerprint"],
-        verdict=Verdict(**{**verdict, "reasons": tuple(verdict["reasons"])}),
-        signers=tuple(json.loads(row["signers"])),
-        is_placeholder=row["is_placeholder"],
-        imported_by=row["imported_by"],
-        imported_at=row["imported_at"],
-    )
+    said = json.loads(row["verdict"])
+    verdict = Verdict(**{**said, "reasons": tuple(said["reasons"])})
+    return ReleaseImport(**{**row, "verdict": verdict, "signers": tuple(json.loads(row["signers"]))})
 
 
 def lets_through(verdict: Verdict, signers: Sequence[str]) -> bool:
@@ -108,7 +94,7 @@ def require_import_in(connection: sa.Connection, release: Release, found: Releas
         )
     if not lets_through(verdict, found.signers):
         raise GateClosedError(f"Release {release_id} rests on the verdict {verdict.decision}, which nobody signed.")
-    serving = serving_adapter_in(connection)
+    serving = serving_adapter(connection)
     if not has_served and serving not in (None, verdict.incumbent, verdict.adapter_id):
         raise GateClosedError(
             f"Release {release_id} was compared with {verdict.incumbent}, and {serving} serves here. Import and serve first "

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.ledger import audit
-from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.database import Ledger, reading
 from fine_tune_assets.ledger.schema import live_knowledge as table
 
 
@@ -40,7 +40,7 @@ def make_knowledge_live(
             f"Knowledge index {index_fingerprint[:16]} did not pass its checks, or nobody measured it: it does not become live."
         )
     with ledger.begin() as connection:
-        live = _newest(connection, format_fingerprint)
+        live = live_knowledge(connection, format_fingerprint)
         if live is not None and live.index_fingerprint == index_fingerprint:
             return live
         found = LiveIndex(
@@ -57,9 +57,12 @@ def make_knowledge_live(
         return found
 
 
-def live_knowledge(ledger: Ledger, format_fingerprint: str) -> LiveIndex | None:
-    with ledger.read() as connection:
-        return _newest(connection, format_fingerprint)
+def live_knowledge(target: Ledger | sa.Connection, format_fingerprint: str) -> LiveIndex | None:
+    columns = [table.c[name] for name in LiveIndex.__dataclass_fields__]
+    query = sa.select(*columns).where(table.c.format_fingerprint == format_fingerprint)
+    with reading(target) as connection:
+        row = connection.execute(query.order_by(table.c.sequence.desc()).limit(1)).mappings().first()
+    return None if row is None else LiveIndex(**row)
 
 
 def format_of_knowledge(ledger: Ledger, index_fingerprint: str) -> str | None:
@@ -77,10 +80,3 @@ def kept_knowledge(ledger: Ledger, keep_last: int) -> list[str]:
     live = {kind: fingerprint for fingerprint, kind in reversed(rows)}
     in_order = list(dict.fromkeys(fingerprint for fingerprint, _ in rows))
     return list(dict.fromkeys([*in_order[:keep_last], *live.values()]))
-
-
-def _newest(connection: sa.Connection, format_fingerprint: str) -> LiveIndex | None:
-    columns = [table.c[name] for name in LiveIndex.__dataclass_fields__]
-    query = sa.select(*columns).where(table.c.format_fingerprint == format_fingerprint)
-    row = connection.execute(query.order_by(table.c.sequence.desc()).limit(1)).mappings().first()
-    return None if row is None else LiveIndex(**row)

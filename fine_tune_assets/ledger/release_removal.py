@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.ledger import audit
-from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.database import Ledger, reading
 from fine_tune_assets.ledger.deployments import PENDING
 from fine_tune_assets.ledger.rollbacks import ways_back_in
 from fine_tune_assets.ledger.schema import deployments, releases
@@ -22,31 +22,24 @@ _WAYS_BACK = 2
 """What a rollback goes to now, and what the next one would, should that be left for a fault."""
 
 
-def releases_in_use(ledger: Ledger) -> dict[str, str]:
+def releases_in_use(target: Ledger | sa.Connection) -> dict[str, str]:
     """Release → why it must stay: what serves, what a rollback goes back to, and all that is on its way."""
-    with ledger.read() as connection:
-        return releases_in_use_in(connection)
-
-
-def releases_in_use_in(connection: sa.Connection) -> dict[str, str]:
     query = sa.select(deployments.c.release_id, deployments.c.state).where(deployments.c.state.not_in(ENDED))
-    found = {release: _in_words(state) for release, state in connection.execute(query.order_by(deployments.c.sequence))}
-    # Who serves is also asked of the log: an engine that failed serves nobody, and is still what users were given.
-    for release, why in zip(switched_releases_in(connection), _SWITCHED, strict=False):
-        found.setdefault(release, why)
-    for back in ways_back_in(connection)[:_WAYS_BACK]:
-        if found.get(back.deployment.release_id, "served before") == "served before":
-            found[back.deployment.release_id] = "kept for a rollback"
+    with reading(target) as connection:
+        unended = connection.execute(query.order_by(deployments.c.sequence)).all()
+        found = {release: "on its way" if state in PENDING else state for release, state in unended}
+        # Who serves is also asked of the log: an engine that failed serves nobody, and is still what users were given.
+        for release, why in zip(switched_releases_in(connection), _SWITCHED, strict=False):
+            found.setdefault(release, why)
+        for back in ways_back_in(connection)[:_WAYS_BACK]:
+            if found.get(back.deployment.release_id, "served before") == "served before":
+                found[back.deployment.release_id] = "kept for a rollback"
     return found
-
-
-def _in_words(state: str) -> str:
-    return "on its way" if state in PENDING else state
 
 
 def mark_removed(connection: sa.Connection, release_id: str, by: str) -> None:
     """Write down that the release's folder goes now. Raises GateClosedError if it is in use by now."""
-    in_use = releases_in_use_in(connection)
+    in_use = releases_in_use(connection)
     if release_id in in_use:
         raise GateClosedError(f"Release {release_id} is {in_use[release_id]}: it is not removed.")
     connection.execute(

@@ -10,19 +10,19 @@ import sqlalchemy as sa
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.hints import materialize_hint
-from fine_tune_assets.core.records import Release
+from fine_tune_assets.core.records import CANDIDATE_KEY, Release
 from fine_tune_assets.ledger import audit
-from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.database import Ledger, reading
 from fine_tune_assets.ledger.errors import LedgerError
 from fine_tune_assets.ledger.imported_releases import (
     ReleaseImport,
     add_import,
-    find_import_in,
+    find_import,
     forget_import,
     require_import_in,
 )
 from fine_tune_assets.ledger.schema import releases
-from fine_tune_assets.ledger.verdicts import latest_verdict_in, require_promotion_in
+from fine_tune_assets.ledger.verdicts import latest_verdict, require_promotion
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,14 @@ def record_release(ledger: Ledger, release: Release, by: str = "releases") -> No
     has its id.
     """
     with ledger.begin() as connection:
-        known = find_release_in(connection, release.release_id)
+        known = find_release(connection, release.release_id)
         if known is not None:
             if known != release:
                 raise LedgerError(
                     f"Release {release.release_id} is in the ledger with other facts. {materialize_hint('releases')}"
                 )
             _bring_back(connection, release, by)
-            if find_import_in(connection, release.release_id) is not None:
+            if find_import(connection, release.release_id) is not None:
                 forget_import(connection, release.release_id)
                 require_verdict_of(connection, release)
                 audit.append(connection, by, "built imported release here", release.release_id)
@@ -65,10 +65,10 @@ def importing(ledger: Ledger, release: Release, made: ReleaseImport) -> Iterator
     Raises GateClosedError if its verdict does not let it through here, LedgerError if it is known as one that was made here.
     """
     with ledger.begin() as connection:
-        known = find_release_in(connection, release.release_id)
+        known = find_release(connection, release.release_id)
         if known is None:
             connection.execute(releases.insert().values(**vars(release), recorded_at=datetime.now(UTC)))
-        elif known != release or find_import_in(connection, release.release_id) is None:
+        elif known != release or find_import(connection, release.release_id) is None:
             raise LedgerError(f"Release {release.release_id} was made here. {materialize_hint('releases')}")
         connection.execute(releases.update().where(releases.c.release_id == release.release_id).values(removed_at=None))
         add_import(connection, made)
@@ -111,12 +111,12 @@ def require_verdict_of(connection: sa.Connection, release: Release, has_served: 
             f"Release {release.release_id} was removed on {removed:%Y-%m-%d} by the retention rule. "
             f"{materialize_hint('releases')} If it came from another installation, import it again: `fine-tune releases import`."
         )
-    candidate = (release.adapter_id, release.base_fingerprint, release.instruction_set_fingerprint)
-    imported = find_import_in(connection, release.release_id)
-    if imported is not None and latest_verdict_in(connection, *candidate) is None:
+    candidate = {name: getattr(release, name) for name in CANDIDATE_KEY}
+    imported = find_import(connection, release.release_id)
+    if imported is not None and latest_verdict(connection, **candidate) is None:
         require_import_in(connection, release, imported, has_served)
         return
-    verdict = require_promotion_in(connection, *candidate, has_served)
+    verdict = require_promotion(connection, **candidate, has_served=has_served)
     if verdict.verdict_id != release.verdict_id:
         raise GateClosedError(
             f"Release {release.release_id} rests on verdict {release.verdict_id}, and the newest one is "
@@ -124,13 +124,9 @@ def require_verdict_of(connection: sa.Connection, release: Release, has_served: 
         )
 
 
-def find_release(ledger: Ledger, release_id: str) -> Release | None:
-    with ledger.read() as connection:
-        return find_release_in(connection, release_id)
-
-
-def find_release_in(connection: sa.Connection, release_id: str) -> Release | None:
-    row = connection.execute(sa.select(releases).where(releases.c.release_id == release_id)).mappings().first()
+def find_release(target: Ledger | sa.Connection, release_id: str) -> Release | None:
+    with reading(target) as connection:
+        row = connection.execute(sa.select(releases).where(releases.c.release_id == release_id)).mappings().first()
     return None if row is None else _release(row)
 
 

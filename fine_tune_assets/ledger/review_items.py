@@ -4,8 +4,7 @@ Owns arriving and leaving, listing, and assignment. Which state follows from whi
 may decide; here a person is only not offered what they wrote or decided themselves. Texts are not here.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from fine_tune_assets.core.people import is_same_person, person_key
-from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.database import Ledger, reading, writing
 from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
 from fine_tune_assets.ledger.review_rows import (
     OPEN,
@@ -33,7 +32,6 @@ from fine_tune_assets.ledger.spellings import spellings_of
 
 REVIEW_STATES = ("waiting", "second_review")
 """Those that a reviewer is offered; a disagreement is for who adjudicates, and is asked for by name."""
-_WRITTEN_AT_ONCE = 1000
 
 
 class AssignedError(LedgerError):
@@ -46,19 +44,21 @@ def sync_items(target: Ledger | sa.Connection, new: Sequence[NewItem], now: date
     With a connection from `Ledger.begin()` it is part of that transaction. An item that leaves keeps its row and loses
     who had it; its decisions are about its content and wait for it to return.
     """
-    with _writing(target) as connection:
+    with writing(target) as connection:
         known = {row["example_id"]: row for row in connection.execute(sa.select(items)).mappings()}
         rows = {item.example_id: row_of(item) for item in new}
         arrived = [row for key, row in rows.items() if key not in known]
         differing = [row for key, row in rows.items() if key in known and _differs(known[key], row)]
         gone = [key for key, row in known.items() if key not in rows and row["gone_at"] is None]
         returned = sum(known[row["example_id"]]["gone_at"] is not None for row in differing)
-        for chunk in _chunks([{**row, "arrived_at": now, "version": 1} for row in arrived]):
-            connection.execute(items.insert(), chunk)
-        _update_many(connection, differing, now)
-        for chunk in _chunks([{"key": key} for key in gone]):
+        if arrived:
+            connection.execute(items.insert(), [{**row, "arrived_at": now, "version": 1} for row in arrived])
+        if differing:
+            _update_many(connection, differing, now)
+        if gone:
             left = {"gone_at": now, "assigned_to": None, "assigned_until": None, "version": items.c.version + 1}
-            connection.execute(items.update().where(items.c.example_id == sa.bindparam("key")).values(left), chunk)
+            leaving = items.update().where(items.c.example_id == sa.bindparam("key")).values(left)
+            connection.execute(leaving, [{"key": key} for key in gone])
     return SyncCounts(len(arrived), returned, len(differing) - returned, len(gone), len(rows))
 
 
@@ -81,7 +81,7 @@ def list_items(
     A `viewer` does not get open items that they wrote or decided already: nothing is left for them to do there, and what
     the next one decides must not be theirs to watch. With `viewer` None everything is listed.
     """
-    with _reading(target) as connection:
+    with reading(target) as connection:
         query = _matching(connection, filter).where(*_following(connection, after))
         if viewer is not None:
             query = query.where(sa.or_(items.c.state.not_in(OPEN_STATES), _is_open_to(viewer)))
@@ -106,7 +106,7 @@ def next_item(
 
 def find_item(target: Ledger | sa.Connection, example_id: str) -> ReviewItem | None:
     """The item, also one whose draft is gone; None if there never was one."""
-    with _reading(target) as connection:
+    with reading(target) as connection:
         found = _items_of(connection, _shown().where(items.c.example_id == example_id))
     return found[0] if found else None
 
@@ -190,24 +190,6 @@ def related_items(
     return [new_item_of(dict(row)) for row in connection.execute(query).mappings()]
 
 
-@contextmanager
-def _writing(target: Ledger | sa.Connection) -> Iterator[sa.Connection]:
-    if isinstance(target, Ledger):
-        with target.begin() as connection:
-            yield connection
-    else:
-        yield target
-
-
-@contextmanager
-def _reading(target: Ledger | sa.Connection) -> Iterator[sa.Connection]:
-    if isinstance(target, Ledger):
-        with target.read() as connection:
-            yield connection
-    else:
-        yield target
-
-
 def _shown() -> sa.Select[Any]:
     return sa.select(*(items.c[name] for name in ReviewItem.__dataclass_fields__))
 
@@ -265,8 +247,6 @@ def _differs(known: Any, row: dict[str, Any]) -> bool:
 
 def _update_many(connection: sa.Connection, rows: list[dict[str, Any]], now: datetime) -> None:
     """An item that comes back arrives anew; one that only changed keeps its age and who has it."""
-    if not rows:
-        return
     names = [name for name in rows[0] if name != "example_id"]
     arrived = sa.case((items.c.gone_at.is_(None), items.c.arrived_at), else_=now)
     changes: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in names}
@@ -275,10 +255,5 @@ def _update_many(connection: sa.Connection, rows: list[dict[str, Any]], now: dat
         .where(items.c.example_id == sa.bindparam("key"))
         .values(**changes, arrived_at=arrived, gone_at=None, version=items.c.version + 1)
     )
-    for chunk in _chunks([{"key": row["example_id"], **{f"new_{n}": row[n] for n in names}} for row in rows]):
-        connection.execute(statement, chunk)
-
-
-def _chunks(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    for start in range(0, len(rows), _WRITTEN_AT_ONCE):
-        yield rows[start : start + _WRITTEN_AT_ONCE]
+    values = [{"key": row["example_id"], **{f"new_{name}": row[name] for name in names}} for row in rows]
+    connection.execute(statement, values)

@@ -17,7 +17,7 @@ from fine_tune_assets.ledger.deployments import (
     MAY_FOLLOW,
     SUPERVISOR,
     Deployment,
-    find_live_in,
+    live_deployment,
     make_live_in,
     require_in,
     select_in,
@@ -52,7 +52,7 @@ def ways_back_in(connection: sa.Connection, *, by_itself: bool = False) -> list[
 
     A release is judged by the last time that it served, and one whose folder was removed is none.
     """
-    live, last = find_live_in(connection), dict[str, Deployment]()
+    live, last = live_deployment(connection), dict[str, Deployment]()
     for deployment in _served_in(connection):
         last.setdefault(deployment.release_id, deployment)
     fit = [d for d in last.values() if d.rollback_reason is None or (d.rollback_reason == BY_HAND and not by_itself)]
@@ -87,7 +87,7 @@ def roll_back(
     the verdict on its release no longer lets it through. Nothing changes then.
     """
     with ledger.begin() as connection:
-        back, left = _still_up(connection, by_itself=reason is not None), find_live_in(connection)
+        back, left = _still_up(connection, by_itself=reason is not None), live_deployment(connection)
         if back is None:
             raise TransitionError("No deployment that served before is still up.")
         if leaving is not None and (left is None or left.deployment_id != leaving):

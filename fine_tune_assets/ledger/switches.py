@@ -7,7 +7,7 @@ what the next candidate has to beat.
 import sqlalchemy as sa
 
 from fine_tune_assets.ledger import audit
-from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.database import Ledger, reading
 from fine_tune_assets.ledger.schema import audit_lines, releases
 
 _SWITCHED = {"blue": "switched to blue", "green": "switched to green"}
@@ -16,6 +16,11 @@ IMPORTED = "imported release"
 """What the audit log calls an import."""
 AS_PLACEHOLDER = " as a placeholder"
 """Ends the line of an import that candidates are not compared with."""
+_SWITCHES = (
+    sa.select(audit_lines.c.about)
+    .where(audit_lines.c.what.in_(_SWITCHED.values()))
+    .order_by(audit_lines.c.position.desc())
+)
 
 
 def record_switch(connection: sa.Connection, by: str, colour: str, release_id: str) -> None:
@@ -24,30 +29,23 @@ def record_switch(connection: sa.Connection, by: str, colour: str, release_id: s
 
 def switched_releases_in(connection: sa.Connection) -> list[str]:
     """Releases that users were switched to, the latest first, each once."""
-    query = sa.select(audit_lines.c.about).where(audit_lines.c.what.in_(_SWITCHED.values()))
-    lines = connection.execute(query.order_by(audit_lines.c.position.desc())).scalars()
-    return list(dict.fromkeys(about.removeprefix(_RELEASE) for about in lines))
+    return list(dict.fromkeys(about.removeprefix(_RELEASE) for about in connection.execute(_SWITCHES).scalars()))
 
 
-def serving_adapter(ledger: Ledger) -> str | None:
+def serving_adapter(target: Ledger | sa.Connection) -> str | None:
     """The adapter in the release that users were last switched to, which the next candidate has to beat.
 
     None before the first switch, and while an imported placeholder serves: candidates are compared with the base model then.
     """
-    with ledger.read() as connection:
-        return serving_adapter_in(connection)
-
-
-def serving_adapter_in(connection: sa.Connection) -> str | None:
-    switches = sa.select(audit_lines.c.about).where(audit_lines.c.what.in_(_SWITCHED.values()))
-    about = connection.execute(switches.order_by(audit_lines.c.position.desc()).limit(1)).scalar()
-    if about is None:
-        return None
-    release_id = about.removeprefix(_RELEASE)
-    if is_placeholder_in(connection, release_id):
-        return None
-    found = sa.select(releases.c.adapter_id).where(releases.c.release_id == release_id)
-    return str(connection.execute(found).scalar_one())
+    with reading(target) as connection:
+        about = connection.execute(_SWITCHES.limit(1)).scalar()
+        if about is None:
+            return None
+        release_id = about.removeprefix(_RELEASE)
+        if is_placeholder_in(connection, release_id):
+            return None
+        found = sa.select(releases.c.adapter_id).where(releases.c.release_id == release_id)
+        return str(connection.execute(found).scalar_one())
 
 
 def is_placeholder_in(connection: sa.Connection, release_id: str) -> bool:

@@ -6,10 +6,11 @@ Owns these rows within a transaction of somebody else. Who may begin a trial, an
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 import sqlalchemy as sa
 
+from fine_tune_assets.ledger.database import Ledger, reading
 from fine_tune_assets.ledger.errors import TransitionError
 from fine_tune_assets.ledger.schema import trials as table
 
@@ -56,12 +57,11 @@ class Trial:
         return None if self.begun_at is None else self.begun_at + timedelta(seconds=self.plan.maximum_seconds)
 
 
-def find_trial_in(connection: sa.Connection, deployment_id: str) -> Trial | None:
-    row = connection.execute(sa.select(table).where(_of(deployment_id))).mappings().first()
-    return None if row is None else trial_from(row)
-
-
-def trial_from(row: Any) -> Trial:
+def find_trial(target: Ledger | sa.Connection, deployment_id: str) -> Trial | None:
+    with reading(target) as connection:
+        row = connection.execute(sa.select(table).where(_of(deployment_id))).mappings().first()
+    if row is None:
+        return None
     plan = TrialPlan(**{name: row[name] for name in TrialPlan.__dataclass_fields__})
     names = ("deployment_id", "begun_at", "ended_at", "outcome", "reason")
     return Trial(plan=plan, **{name: row[name] for name in names})
@@ -70,7 +70,7 @@ def trial_from(row: Any) -> Trial:
 def ask_in(connection: sa.Connection, deployment_id: str, plan: TrialPlan | None) -> None:
     """Ask for a trial before the deployment goes live. The same one again changes nothing, another one takes its place, and None
     asks for none any more."""
-    known = find_trial_in(connection, deployment_id)
+    known = find_trial(connection, deployment_id)
     if plan is None:
         close_in(connection, deployment_id, "waived", "none is asked for any more")
     elif known is None or known.plan != plan:
@@ -94,7 +94,7 @@ def require_tried_in(connection: sa.Connection, deployment_id: str, *, is_anythi
     """Raises TransitionError if a trial was asked for and has not passed. Where nothing is live there is none to pass."""
     if not is_anything_live:
         close_in(connection, deployment_id, "waived", "nothing else is live")
-    trial = find_trial_in(connection, deployment_id)
+    trial = find_trial(connection, deployment_id)
     if trial is not None and not trial.lets_through:
         state = trial.outcome or ("under way" if trial.is_under_way else "not begun")
         raise TransitionError(f"The trial of deployment {deployment_id} is {state}: only one that passed goes live.")

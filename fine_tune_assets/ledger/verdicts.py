@@ -18,10 +18,10 @@ from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.missing_grades import why_unsignable
 from fine_tune_assets.core.records import CANDIDATE_KEY, Verdict
 from fine_tune_assets.ledger import audit
-from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.database import Ledger, reading
 from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
 from fine_tune_assets.ledger.schema import signatures, verdicts
-from fine_tune_assets.ledger.switches import serving_adapter_in
+from fine_tune_assets.ledger.switches import serving_adapter
 
 DECISIONS = ("promote", "hold", "refuse")
 JUDGE = "promotion_verdicts"
@@ -69,7 +69,7 @@ def record_verdict(ledger: Ledger, verdict: Verdict) -> None:
         raise LedgerError(f"Verdict {verdict.verdict_id} does not carry its own fingerprint. Use verdict_id_of().")
     row = {**vars(verdict), "reasons": json.dumps(list(verdict.reasons)), "recorded_at": datetime.now(UTC)}
     with ledger.begin() as connection:
-        newest = latest_verdict_in(connection, **_fingerprints(verdict))
+        newest = latest_verdict(connection, **_fingerprints(verdict))
         if newest is None or newest.verdict_id != verdict.verdict_id:
             connection.execute(verdicts.insert().values(**row))
             audit.append(connection, JUDGE, f"recorded verdict {verdict.decision}", verdict.verdict_id)
@@ -95,12 +95,12 @@ def sign_hold(ledger: Ledger, verdict_id: str, approver: str, reason: str) -> No
             )
         if why := why_unsignable(verdict.evidence):
             raise GateClosedError(f"Verdict {verdict_id} can't be signed. {why}")
-        newest = latest_verdict_in(connection, **_fingerprints(verdict))
+        newest = latest_verdict(connection, **_fingerprints(verdict))
         if newest is None or newest.verdict_id != verdict_id:
             raise GateClosedError(
                 f"Verdict {verdict_id} is not the newest on its candidate: it decides nothing any more."
             )
-        if approver.strip() in _signers(connection, verdict_id):
+        if approver.strip() in signers_of(connection, verdict_id):
             raise LedgerError(f"{approver.strip()} has signed verdict {verdict_id} already.")
         connection.execute(
             signatures.insert().values(
@@ -117,10 +117,12 @@ def list_verdicts(ledger: Ledger, limit: int) -> list[Verdict]:
         return [verdict_from(row) for row in connection.execute(query).mappings()]
 
 
-def signers_of(ledger: Ledger, verdict_id: str) -> list[str]:
-    """The approvers whose signature on a verdict counts."""
-    with ledger.read() as connection:
-        return _signers(connection, verdict_id)
+def signers_of(target: Ledger | sa.Connection, verdict_id: str) -> list[str]:
+    """The approvers whose signature on a verdict counts: one without its line in the audit log was added by hand."""
+    query = sa.select(signatures.c.approver).where(signatures.c.verdict_id == verdict_id)
+    with reading(target) as connection:
+        approvers = connection.execute(query).scalars().all()
+        return [who for who in approvers if audit.has_line(connection, who, SIGNED, verdict_id)]
 
 
 def signatures_fingerprint(ledger: Ledger) -> str:
@@ -131,52 +133,58 @@ def signatures_fingerprint(ledger: Ledger) -> str:
 
 
 def latest_verdict(
-    ledger: Ledger, *, adapter_id: str, base_fingerprint: str, instruction_set_fingerprint: str
+    target: Ledger | sa.Connection, *, adapter_id: str, base_fingerprint: str, instruction_set_fingerprint: str
 ) -> Verdict | None:
     """The newest verdict on exactly these fingerprints, whatever it says."""
-    with ledger.read() as connection:
-        return latest_verdict_in(connection, adapter_id, base_fingerprint, instruction_set_fingerprint)
+    query = sa.select(verdicts).where(
+        verdicts.c.adapter_id == adapter_id,
+        verdicts.c.base_fingerprint == base_fingerprint,
+        verdicts.c.instruction_set_fingerprint == instruction_set_fingerprint,
+    )
+    with reading(target) as connection:
+        row = connection.execute(query.order_by(verdicts.c.sequence.desc()).limit(1)).mappings().first()
+    return None if row is None else verdict_from(row)
 
 
 def require_promotion(
-    ledger: Ledger, *, adapter_id: str, base_fingerprint: str, instruction_set_fingerprint: str
-) -> Verdict:
-    """The verdict that lets exactly this candidate through. Raises GateClosedError with what is missing."""
-    with ledger.read() as connection:
-        return require_promotion_in(connection, adapter_id, base_fingerprint, instruction_set_fingerprint)
-
-
-def require_promotion_in(
-    connection: sa.Connection,
+    target: Ledger | sa.Connection,
+    *,
     adapter_id: str,
     base_fingerprint: str,
     instruction_set_fingerprint: str,
     has_served: bool = False,
 ) -> Verdict:
-    """`require_promotion` inside a transaction that goes on to act on the answer.
+    """The verdict that lets exactly this candidate through. Raises GateClosedError with what is missing.
 
     `has_served`: users go back to what served them before. It need not be better than what serves now, which failed them.
     """
-    verdict = latest_verdict_in(connection, adapter_id, base_fingerprint, instruction_set_fingerprint)
-    if verdict is None:
-        raise GateClosedError(
-            f"Adapter {adapter_id} has no verdict for this base model and instruction set. "
-            f"{materialize_hint('promotion_verdicts')}"
+    with reading(target) as connection:
+        verdict = latest_verdict(
+            connection,
+            adapter_id=adapter_id,
+            base_fingerprint=base_fingerprint,
+            instruction_set_fingerprint=instruction_set_fingerprint,
         )
-    if not is_whole(verdict):
-        raise GateClosedError(
-            f"Verdict {verdict.verdict_id} on adapter {adapter_id} was changed after it was recorded. "
-            f"Find out who changed the ledger. {materialize_hint('promotion_verdicts')}"
-        )
-    if verdict.decision != "promote" and not (verdict.decision == "hold" and _signers(connection, verdict.verdict_id)):
-        raise GateClosedError(_closed_message(verdict))
-    serving = serving_adapter_in(connection) or base_fingerprint
-    if not has_served and serving not in (verdict.incumbent, adapter_id):
-        raise GateClosedError(
-            f"Verdict {verdict.verdict_id} compared adapter {adapter_id} with {verdict.incumbent}, and {serving} serves now. "
-            f"{materialize_hint('judge_scores', 'promotion_verdicts')}"
-        )
-    return verdict
+        if verdict is None:
+            raise GateClosedError(
+                f"Adapter {adapter_id} has no verdict for this base model and instruction set. "
+                f"{materialize_hint('promotion_verdicts')}"
+            )
+        if not is_whole(verdict):
+            raise GateClosedError(
+                f"Verdict {verdict.verdict_id} on adapter {adapter_id} was changed after it was recorded. "
+                f"Find out who changed the ledger. {materialize_hint('promotion_verdicts')}"
+            )
+        is_signed_hold = verdict.decision == "hold" and bool(signers_of(connection, verdict.verdict_id))
+        if verdict.decision != "promote" and not is_signed_hold:
+            raise GateClosedError(_closed_message(verdict))
+        serving = serving_adapter(connection) or base_fingerprint
+        if not has_served and serving not in (verdict.incumbent, adapter_id):
+            raise GateClosedError(
+                f"Verdict {verdict.verdict_id} compared adapter {adapter_id} with {verdict.incumbent}, and {serving} serves "
+                f"now. {materialize_hint('judge_scores', 'promotion_verdicts')}"
+            )
+        return verdict
 
 
 def _closed_message(verdict: Verdict) -> str:
@@ -191,24 +199,6 @@ def _closed_message(verdict: Verdict) -> str:
         f"Verdict {verdict.verdict_id} on adapter {verdict.adapter_id} is {verdict.decision}"
         f"{' and nobody signed it' if verdict.decision == 'hold' else ''}. {reasons} {step}"
     )
-
-
-def _signers(connection: sa.Connection, verdict_id: str) -> list[str]:
-    """A signature counts only with its line in the audit log: a row added by hand has none."""
-    rows = connection.execute(sa.select(signatures.c.approver).where(signatures.c.verdict_id == verdict_id))
-    return [who for who in rows.scalars().all() if audit.has_line(connection, who, SIGNED, verdict_id)]
-
-
-def latest_verdict_in(
-    connection: sa.Connection, adapter_id: str, base_fingerprint: str, instruction_set_fingerprint: str
-) -> Verdict | None:
-    query = sa.select(verdicts).where(
-        verdicts.c.adapter_id == adapter_id,
-        verdicts.c.base_fingerprint == base_fingerprint,
-        verdicts.c.instruction_set_fingerprint == instruction_set_fingerprint,
-    )
-    row = connection.execute(query.order_by(verdicts.c.sequence.desc()).limit(1)).mappings().first()
-    return None if row is None else verdict_from(row)
 
 
 def verdict_from(row: Any) -> Verdict:

@@ -20,8 +20,7 @@ from fine_tune_assets.ledger.deployments import (
     want_release,
 )
 from fine_tune_assets.ledger.rollbacks import Back, find_back, roll_back
-from fine_tune_assets.ledger.trial_rows import TrialPlan
-from fine_tune_assets.ledger.trials import find_trial
+from fine_tune_assets.ledger.trial_rows import TrialPlan, find_trial
 from fine_tune_assets.serving.fitting import GIB
 from fine_tune_assets.serving.trying import trial_words
 

@@ -11,12 +11,11 @@ from typing import Literal
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.outcomes import Outcomes, corrections_since, outcomes_since
-from fine_tune_assets.ledger.trial_rows import Trial, TrialPlan
+from fine_tune_assets.ledger.trial_rows import Trial, TrialPlan, find_trial
 from fine_tune_assets.ledger.trials import (
     begin_trial,
     closed_gate_of,
     fail_trial,
-    find_trial,
     open_trial,
     pass_trial,
 )

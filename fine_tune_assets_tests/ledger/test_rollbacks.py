@@ -30,11 +30,10 @@ from fine_tune_assets.ledger.rollbacks import fail_deployment, find_back, roll_b
 from fine_tune_assets.ledger.schema import releases
 from fine_tune_assets.ledger.switches import serving_adapter
 from fine_tune_assets.ledger.targets import find_targets
-from fine_tune_assets.ledger.trial_rows import TrialPlan
+from fine_tune_assets.ledger.trial_rows import TrialPlan, find_trial
 from fine_tune_assets.ledger.trials import (
     begin_trial,
     fail_trial,
-    find_trial,
     interrupt_trial,
     open_trial,
     pass_trial,

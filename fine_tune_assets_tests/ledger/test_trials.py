@@ -21,11 +21,10 @@ from fine_tune_assets.ledger.feedback import record_feedback
 from fine_tune_assets.ledger.outcomes import FAILED, add_outcomes, outcomes_since
 from fine_tune_assets.ledger.rollbacks import fail_deployment
 from fine_tune_assets.ledger.targets import find_targets
-from fine_tune_assets.ledger.trial_rows import Trial, TrialPlan
+from fine_tune_assets.ledger.trial_rows import Trial, TrialPlan, find_trial
 from fine_tune_assets.ledger.trials import (
     begin_trial,
     fail_trial,
-    find_trial,
     interrupt_trial,
     open_trial,
     pass_trial,

@@ -31,8 +31,8 @@ from fine_tune_assets.ledger.deployments import (
 )
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.targets import find_targets
-from fine_tune_assets.ledger.trial_rows import TrialPlan
-from fine_tune_assets.ledger.trials import begin_trial, fail_trial, find_trial
+from fine_tune_assets.ledger.trial_rows import TrialPlan, find_trial
+from fine_tune_assets.ledger.trials import begin_trial, fail_trial
 from fine_tune_assets.serving.reconciling import Action, Pace
 from fine_tune_assets.serving.supervisor import Supervisor
 from fine_tune_assets_tests.changed_settings import changed

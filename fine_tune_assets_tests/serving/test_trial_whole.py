@@ -24,8 +24,8 @@ from fine_tune_assets.gateway.trying import takes_part
 from fine_tune_assets.ledger.api_keys import create_key
 from fine_tune_assets.ledger.deployments import find_deployment
 from fine_tune_assets.ledger.encryption import KEY_NAME, derive_key
-from fine_tune_assets.ledger.trial_rows import Trial, TrialPlan
-from fine_tune_assets.ledger.trials import find_trial, open_trial
+from fine_tune_assets.ledger.trial_rows import Trial, TrialPlan, find_trial
+from fine_tune_assets.ledger.trials import open_trial
 from fine_tune_assets.serving.services import service_environment, start_services
 from fine_tune_assets.serving.switching import ServingError, serve_release
 from fine_tune_assets_tests.serving.load import (

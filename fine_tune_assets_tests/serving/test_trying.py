@@ -12,8 +12,8 @@ from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import Deployment, find_deployment, live_deployment, switch_live
 from fine_tune_assets.ledger.outcomes import FAILED, Outcomes, add_outcomes, answered_after
 from fine_tune_assets.ledger.rollbacks import fail_deployment
-from fine_tune_assets.ledger.trial_rows import Trial, TrialPlan
-from fine_tune_assets.ledger.trials import begin_trial, find_trial, interrupt_trial
+from fine_tune_assets.ledger.trial_rows import Trial, TrialPlan, find_trial
+from fine_tune_assets.ledger.trials import begin_trial, interrupt_trial
 from fine_tune_assets.ledger.verdicts import record_verdict
 from fine_tune_assets.serving.rolling_back import Limits
 from fine_tune_assets.serving.switching import ServingError, wait_until_tried
