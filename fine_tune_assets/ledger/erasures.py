@@ -16,9 +16,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from fine_tune_assets.core.fingerprints import combine
 from fine_tune_assets.ledger import audit
-from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.database import Ledger, reading
 from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
 from fine_tune_assets.ledger.schema import (
     decisions,
@@ -90,38 +89,31 @@ def record_erasure(
     if not by.strip() or not reason.strip():
         raise LedgerError("An erasure needs the name of who asks for it, and the reason.")
     with ledger.begin() as connection:
-        known = _find(connection, patient_key)
-        if known is None:
-            erasure_id = uuid.uuid4().hex
-            values = {"erased_by": by.strip(), "reason": reason.strip(), "erased_at": datetime.now(UTC)}
-            connection.execute(
-                erasures.insert().values(
-                    erasure_id=erasure_id,
-                    patient_key=patient_key,
-                    removed=_state(ids, {}, False, seen_by_copy),
-                    **values,
-                )
-            )
-            audit.append(connection, by.strip(), "began an erasure", f"erasure {erasure_id}")
-        else:
+        known = find_erasure(connection, patient_key)
+        if known is not None:
             seen = {**seen_by_copy, **known.seen_by_copy}
-            _set_state(connection, replace(known, ids=ids.and_those(known.ids), is_finished=False, seen_by_copy=seen))
             audit.append(connection, by.strip(), "took up an erasure again", f"erasure {known.erasure_id}")
-        found = _find(connection, patient_key)
-        assert found is not None
-        return found
+            return _changed(connection, known, ids=ids.and_those(known.ids), is_finished=False, seen_by_copy=seen)
+        row: dict[str, Any] = {
+            "erasure_id": uuid.uuid4().hex,
+            "patient_key": patient_key,
+            "erased_by": by.strip(),
+            "reason": reason.strip(),
+            "erased_at": datetime.now(UTC),
+        }
+        begun = Erasure(**row, ids=ids, removed={}, is_finished=False, seen_by_copy=dict(seen_by_copy))
+        connection.execute(erasures.insert().values(**row, removed=_state(begun)))
+        audit.append(connection, by.strip(), "began an erasure", f"erasure {begun.erasure_id}")
+        return begun
 
 
 def add_ids(ledger: Ledger, erasure: Erasure, ids: PatientIds) -> Erasure:
     """Take in what was found since the tombstone was set."""
     with ledger.begin() as connection:
-        known = _find(connection, erasure.patient_key)
+        known = find_erasure(connection, erasure.patient_key)
         if known is None:
             raise UnknownRecordError("The erasure was lifted meanwhile.")
-        _set_state(connection, replace(known, ids=known.ids.and_those(ids), is_finished=False))
-        found = _find(connection, erasure.patient_key)
-        assert found is not None
-        return found
+        return _changed(connection, known, ids=known.ids.and_those(ids), is_finished=False)
 
 
 def finish_erasure(ledger: Ledger, erasure: Erasure, by: str, removed: Mapping[str, int]) -> Erasure:
@@ -129,11 +121,8 @@ def finish_erasure(ledger: Ledger, erasure: Erasure, by: str, removed: Mapping[s
     counts = {name: erasure.removed.get(name, 0) + removed.get(name, 0) for name in {*erasure.removed, *removed}}
     with ledger.begin() as connection:
         kept = PatientIds(batches=erasure.ids.batches)
-        _set_state(connection, replace(erasure, ids=kept, removed=counts, is_finished=True))
         audit.append(connection, by.strip(), "finished an erasure", f"erasure {erasure.erasure_id}")
-        found = _find(connection, erasure.patient_key)
-        assert found is not None
-        return found
+        return _changed(connection, erasure, ids=kept, removed=counts, is_finished=True)
 
 
 def lift_erasure(ledger: Ledger, *, patient_key: str, by: str, reason: str) -> Erasure:
@@ -141,7 +130,7 @@ def lift_erasure(ledger: Ledger, *, patient_key: str, by: str, reason: str) -> E
     if not by.strip() or not reason.strip():
         raise LedgerError("Lifting an erasure needs the name of who asks for it, and the reason.")
     with ledger.begin() as connection:
-        known = _find(connection, patient_key)
+        known = find_erasure(connection, patient_key)
         if known is None:
             raise UnknownRecordError("This patient was not erased, or the erasure was lifted already.")
         connection.execute(erasures.delete().where(erasures.c.patient_key == patient_key))
@@ -152,17 +141,17 @@ def lift_erasure(ledger: Ledger, *, patient_key: str, by: str, reason: str) -> E
     return known
 
 
-def find_erasure(ledger: Ledger, patient_key: str) -> Erasure | None:
-    with ledger.read() as connection:
-        return _find(connection, patient_key)
+def find_erasure(target: Ledger | sa.Connection, patient_key: str) -> Erasure | None:
+    with reading(target) as connection:
+        row = connection.execute(sa.select(erasures).where(erasures.c.patient_key == patient_key)).mappings().first()
+    return None if row is None else _erasure(row)
 
 
 def list_erasures(ledger: Ledger) -> list[Erasure]:
     """Every erasure that stands, in their order."""
     with ledger.read() as connection:
-        return [
-            _erasure(row) for row in connection.execute(sa.select(erasures).order_by(erasures.c.sequence)).mappings()
-        ]
+        rows = connection.execute(sa.select(erasures).order_by(erasures.c.sequence)).mappings()
+        return [_erasure(row) for row in rows]
 
 
 def erased_patients(ledger: Ledger) -> frozenset[str]:
@@ -171,26 +160,15 @@ def erased_patients(ledger: Ledger) -> frozenset[str]:
         return frozenset(connection.execute(sa.select(erasures.c.patient_key)).scalars())
 
 
-def erasures_fingerprint(ledger: Ledger) -> str:
-    return combine(erasure.erasure_id for erasure in list_erasures(ledger))
-
-
 def mark_releases(ledger: Ledger, patient_key: str, split_of_release: Mapping[str, str]) -> None:
     """Keep which releases saw the patient, and in which split. A mark that is there stays."""
     with ledger.begin() as connection:
         marked = connection.execute(
             sa.select(erased_in_releases.c.release_id).where(erased_in_releases.c.patient_key == patient_key)
         )
-        new = set(split_of_release) - set(marked.scalars())
-        for release_id in sorted(new):
-            connection.execute(
-                erased_in_releases.insert().values(
-                    patient_key=patient_key,
-                    release_id=release_id,
-                    split=split_of_release[release_id],
-                    recorded_at=datetime.now(UTC),
-                )
-            )
+        for release_id in sorted(set(split_of_release) - set(marked.scalars())):
+            row = {"patient_key": patient_key, "release_id": release_id, "split": split_of_release[release_id]}
+            connection.execute(erased_in_releases.insert().values(**row, recorded_at=datetime.now(UTC)))
 
 
 def erased_in(ledger: Ledger, release_id: str) -> list[ErasedMark]:
@@ -272,29 +250,22 @@ def _marks(ledger: Ledger, condition: Any) -> list[ErasedMark]:
         return [ErasedMark(**row) for row in rows.mappings()]
 
 
-def _find(connection: sa.Connection, patient_key: str) -> Erasure | None:
-    row = connection.execute(sa.select(erasures).where(erasures.c.patient_key == patient_key)).mappings().first()
-    return None if row is None else _erasure(row)
-
-
 def _erasure(row: Any) -> Erasure:
     state = json.loads(row["removed"])
-    ids = PatientIds(**{name: frozenset(state["ids"][name]) for name in PatientIds.__dataclass_fields__})
+    ids = PatientIds(**{name: frozenset(named) for name, named in state["ids"].items()})
     plain = {name: row[name] for name in ("erasure_id", "patient_key", "erased_by", "reason", "erased_at")}
-    # Absent in a tombstone of before.
-    seen_by_copy = state.get("seen_by_copy", {})
-    return Erasure(
-        **plain, ids=ids, removed=state["removed"], is_finished=state["is_finished"], seen_by_copy=seen_by_copy
-    )
+    return Erasure(**plain, **{**state, "ids": ids})
 
 
-def _state(ids: PatientIds, removed: Mapping[str, int], is_finished: bool, seen_by_copy: Mapping[str, str]) -> str:
-    named = {name: sorted(getattr(ids, name)) for name in PatientIds.__dataclass_fields__}
-    state = {"ids": named, "removed": dict(removed), "is_finished": is_finished, "seen_by_copy": dict(seen_by_copy)}
-    return json.dumps(state, sort_keys=True)
+def _changed(connection: sa.Connection, erasure: Erasure, **changes: Any) -> Erasure:
+    changed = replace(erasure, **changes)
+    same = erasures.c.erasure_id == erasure.erasure_id
+    connection.execute(erasures.update().where(same).values(removed=_state(changed)))
+    return changed
 
 
-def _set_state(connection: sa.Connection, erasure: Erasure) -> None:
-    state = _state(erasure.ids, erasure.removed, erasure.is_finished, erasure.seen_by_copy)
-    changed = erasures.update().where(erasures.c.erasure_id == erasure.erasure_id)
-    connection.execute(changed.values(removed=state))
+def _state(erasure: Erasure) -> str:
+    """The column `removed`: everything about an erasure that changes."""
+    state: dict[str, Any] = {name: getattr(erasure, name) for name in ("removed", "is_finished", "seen_by_copy")}
+    ids = {name: sorted(found) for name, found in vars(erasure.ids).items()}
+    return json.dumps({**state, "ids": ids}, sort_keys=True)
