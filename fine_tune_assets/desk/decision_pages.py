@@ -21,9 +21,8 @@ from fine_tune_assets.desk.rendering import go_to, page
 from fine_tune_assets.desk.sign_in_pages import safe_path
 from fine_tune_assets.desk.visits import Visit
 from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
-from fine_tune_assets.ledger.own_decisions import own_decisions
 from fine_tune_assets.ledger.review_items import AssignedError, find_item, release_claim
-from fine_tune_assets.ledger.reviews import find_decision
+from fine_tune_assets.ledger.reviews import find_decision, own_decisions
 from fine_tune_assets.phi.kinds import KINDS
 from fine_tune_assets.phi.marking import MarkError, is_seen, mark_missed
 

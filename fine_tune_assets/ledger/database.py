@@ -8,7 +8,7 @@ log one chain. What is written is small and rare, so nobody waits long.
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -82,6 +82,12 @@ def reading(target: Ledger | sa.Connection) -> AbstractContextManager[sa.Connect
 def writing(target: Ledger | sa.Connection) -> AbstractContextManager[sa.Connection]:
     """A new transaction that writes, or the caller's own."""
     return target.begin() if isinstance(target, Ledger) else nullcontext(target)
+
+
+def in_parts(values: Iterable[str]) -> Iterator[list[str]]:
+    """The values in order, 500 at a time: SQLite takes a limited number of values in one statement."""
+    ordered = sorted(values)
+    return (ordered[start : start + 500] for start in range(0, len(ordered), 500))
 
 
 class _KeptOpen(Ledger):

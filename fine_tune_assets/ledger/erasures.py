@@ -8,7 +8,7 @@ never the patient.
 
 import json
 import uuid
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -17,7 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from fine_tune_assets.ledger import audit
-from fine_tune_assets.ledger.database import Ledger, reading
+from fine_tune_assets.ledger.database import Ledger, in_parts, reading
 from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
 from fine_tune_assets.ledger.schema import (
     decisions,
@@ -31,8 +31,6 @@ from fine_tune_assets.ledger.schema import (
 
 LEARNED_FROM = ("train", "validation")
 """Splits that decide what a model becomes: it is trained on one, and the other chooses the checkpoint."""
-_ASKED_AT_ONCE = 500
-"""SQLite takes a limited number of values in one statement."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +197,7 @@ def forget_patient(ledger: Ledger, erasure: Erasure) -> dict[str, int]:
             "ledger missed_identifiers": _delete(connection, missed_identifiers, "patient_key", [erasure.patient_key]),
             "ledger spot_checks": _delete(connection, spot_checks, "patient_key", [erasure.patient_key]),
         }
-        for chunk in _chunks(rejections):
+        for chunk in in_parts(rejections):
             wordless = {"reason": "", "report_id": None, "task": None}
             connection.execute(decisions.update().where(decisions.c.decision_id.in_(chunk)).values(**wordless))
             connection.execute(revocations.update().where(revocations.c.decision_id.in_(chunk)).values(reason=""))
@@ -226,7 +224,7 @@ def _decisions_about(
 ) -> dict[str, str]:
     about: dict[str, str] = {}
     for column, ids in ((decisions.c.report_id, report_ids), (decisions.c.example_id, example_ids)):
-        for chunk in _chunks(ids):
+        for chunk in in_parts(ids):
             rows = connection.execute(sa.select(decisions.c.decision_id, decisions.c.decision).where(column.in_(chunk)))
             about |= {row.decision_id: row.decision for row in rows}
     return about
@@ -234,13 +232,8 @@ def _decisions_about(
 
 def _delete(connection: sa.Connection, table: sa.Table, column: str, values: Collection[str]) -> int:
     return sum(
-        connection.execute(table.delete().where(table.c[column].in_(chunk))).rowcount for chunk in _chunks(values)
+        connection.execute(table.delete().where(table.c[column].in_(chunk))).rowcount for chunk in in_parts(values)
     )
-
-
-def _chunks(values: Iterable[str]) -> Iterable[list[str]]:
-    ordered = sorted(values)
-    return (ordered[start : start + _ASKED_AT_ONCE] for start in range(0, len(ordered), _ASKED_AT_ONCE))
 
 
 def _marks(ledger: Ledger, condition: Any) -> list[ErasedMark]:

@@ -1,4 +1,6 @@
-"""Decisions of experts about drafted examples. Owns storing them and their order; what follows from them is approval's.
+"""Decisions of experts about drafted examples, and the outputs that they typed in the place of drafted ones.
+
+Owns storing decisions and their order; what follows from them is approval's.
 
 Rows are only ever added: whoever changes their mind decides again, and what was wrong is revoked by a row of its own. A
 revoked decision is never handed out as one that counts.
@@ -15,11 +17,13 @@ from fine_tune_assets.core.fingerprints import combine
 from fine_tune_assets.core.people import person_key
 from fine_tune_assets.core.records import Decision
 from fine_tune_assets.ledger import audit
-from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.database import Ledger, in_parts, reading
 from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
-from fine_tune_assets.ledger.schema import decisions, revocations
+from fine_tune_assets.ledger.schema import decisions, review_items, revocations
+from fine_tune_assets.ledger.spellings import spellings_of
 
 _WITH_REVOCATIONS = decisions.outerjoin(revocations, revocations.c.decision_id == decisions.c.decision_id)
+_STANDS = decisions.c.decision_id.not_in(sa.select(revocations.c.decision_id))
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,31 @@ class ReviewWord:
     role: str
     said_at: datetime
     revoked_at: datetime | None
+
+
+@dataclass(frozen=True)
+class OwnDecision:
+    """What one person decided, for their own eyes."""
+
+    sequence: int
+    decision_id: str
+    example_id: str
+    task: str | None
+    decision: str
+    role: str
+    is_repaired: bool
+    reason_code: str
+    decided_at: datetime
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Repair:
+    """A text that a reviewer typed in the place of a drafted output."""
+
+    example_id: str
+    patient_key: str
+    output: str
 
 
 def add_decision(connection: sa.Connection, kept: Decision, reason: str) -> None:
@@ -88,21 +117,16 @@ def find_decision(connection: sa.Connection, decision_id: str) -> DecisionRecord
 
 def list_decisions(target: Ledger | sa.Connection) -> list[Decision]:
     """Every decision that was not revoked, in the order in which they were made."""
-    if isinstance(target, Ledger):
-        with target.read() as connection:
-            return _standing(connection, sa.true())
     return _standing(target, sa.true())
 
 
 def decided_contents(target: Ledger | sa.Connection, decision_ids: Collection[str] | None = None) -> dict[str, str]:
     """Decision id → fingerprint of the content that it is about, revoked ones too; of every decision, if none are named."""
-    if isinstance(target, Ledger):
-        with target.read() as connection:
-            return decided_contents(connection, decision_ids)
     query = sa.select(decisions.c.decision_id, decisions.c.fingerprint)
     if decision_ids is not None:
         query = query.where(decisions.c.decision_id.in_(decision_ids))
-    return {row.decision_id: row.fingerprint for row in target.execute(query)}
+    with reading(target) as connection:
+        return {row.decision_id: row.fingerprint for row in connection.execute(query)}
 
 
 def decisions_about(
@@ -115,11 +139,7 @@ def decisions_about(
 
 def list_records(target: Ledger | sa.Connection, fingerprint: str | None = None) -> list[DecisionRecord]:
     """Every decision, revoked ones too, in their order; of one content, if it is named."""
-    where = sa.true() if fingerprint is None else decisions.c.fingerprint == fingerprint
-    if isinstance(target, Ledger):
-        with target.read() as connection:
-            return _records(connection, where)
-    return _records(target, where)
+    return _records(target, sa.true() if fingerprint is None else decisions.c.fingerprint == fingerprint)
 
 
 def words_on_shared_contents(ledger: Ledger) -> list[ReviewWord]:
@@ -139,6 +159,43 @@ def words_on_shared_contents(ledger: Ledger) -> list[ReviewWord]:
     with ledger.read() as connection:
         rows = connection.execute(query.order_by(decisions.c.decided_at, decisions.c.sequence))
         return [ReviewWord(*row) for row in rows]
+
+
+def own_decisions(ledger: Ledger, reviewer: str, *, before: int | None, limit: int) -> list[OwnDecision]:
+    """A page of the decisions of `reviewer`, however the name was written, the newest first.
+
+    Only older ones than the sequence `before`, if it is given.
+    """
+    plain = (c for c in OwnDecision.__dataclass_fields__ if c not in ("is_repaired", "revoked_at"))
+    query = (
+        sa.select(
+            *(decisions.c[name] for name in plain),
+            decisions.c.output.is_not(None).label("is_repaired"),
+            revocations.c.revoked_at,
+        )
+        .select_from(_WITH_REVOCATIONS)
+        .order_by(decisions.c.sequence.desc())
+        .limit(limit)
+    )
+    if before is not None:
+        query = query.where(decisions.c.sequence < before)
+    with ledger.read() as connection:
+        query = query.where(decisions.c.reviewer.in_(spellings_of(connection, decisions.c.reviewer, reviewer)))
+        return [OwnDecision(**row) for row in connection.execute(query).mappings()]
+
+
+def standing_repairs(ledger: Ledger, patients: Collection[str]) -> list[Repair]:
+    """What stands of repaired outputs in the items of these patients, whichever example they were typed for."""
+    query = (
+        sa.select(review_items.c.example_id, review_items.c.patient_key, decisions.c.output)
+        .join(decisions, decisions.c.fingerprint == review_items.c.fingerprint)
+        .where(decisions.c.output.is_not(None), _STANDS)
+    )
+    found = list[Repair]()
+    with ledger.read() as connection:
+        for part in in_parts(patients):
+            found += [Repair(*row) for row in connection.execute(query.where(review_items.c.patient_key.in_(part)))]
+    return found
 
 
 def revoked_reviewers(connection: sa.Connection, fingerprints: Collection[str] | None = None) -> dict[str, set[str]]:
@@ -162,17 +219,14 @@ def decisions_fingerprint(ledger: Ledger) -> str:
     return combine([*made, *(f"revoked {decision_id}" for decision_id in gone)])
 
 
-def _standing(connection: sa.Connection, where: sa.ColumnElement[bool]) -> list[Decision]:
+def _standing(target: Ledger | sa.Connection, where: sa.ColumnElement[bool]) -> list[Decision]:
     columns = [decisions.c[name] for name in Decision.__dataclass_fields__]
-    query = sa.select(*columns).where(where, _is_not_revoked()).order_by(decisions.c.sequence)
-    return [Decision(**row) for row in connection.execute(query).mappings()]
+    query = sa.select(*columns).where(where, _STANDS).order_by(decisions.c.sequence)
+    with reading(target) as connection:
+        return [Decision(**row) for row in connection.execute(query).mappings()]
 
 
-def _is_not_revoked() -> sa.ColumnElement[bool]:
-    return decisions.c.decision_id.not_in(sa.select(revocations.c.decision_id))
-
-
-def _records(connection: sa.Connection, where: sa.ColumnElement[bool]) -> list[DecisionRecord]:
+def _records(target: Ledger | sa.Connection, where: sa.ColumnElement[bool]) -> list[DecisionRecord]:
     columns = [decisions.c[name] for name in Decision.__dataclass_fields__]
     beside: list[sa.ColumnElement[Any]] = [
         decisions.c.reason,
@@ -181,8 +235,10 @@ def _records(connection: sa.Connection, where: sa.ColumnElement[bool]) -> list[D
         revocations.c.reason.label("revoked_because"),
     ]
     query = sa.select(*columns, *beside).select_from(_WITH_REVOCATIONS).where(where).order_by(decisions.c.sequence)
+    with reading(target) as connection:
+        rows = connection.execute(query).mappings().all()
     found = []
-    for row in connection.execute(query).mappings():
+    for row in rows:
         decision = Decision(**{name: row[name] for name in Decision.__dataclass_fields__})
         found.append(DecisionRecord(decision, *(row[column.key or ""] for column in beside)))
     return found

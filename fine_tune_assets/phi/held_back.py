@@ -15,8 +15,7 @@ from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.core.stored_rows import read_rows
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.missed_identifiers import MissedTerm, marks_fingerprint
-from fine_tune_assets.ledger.repairs import standing_repairs
-from fine_tune_assets.ledger.reviews import DecisionRecord
+from fine_tune_assets.ledger.reviews import DecisionRecord, standing_repairs
 from fine_tune_assets.phi.copied_reports import terms_with_copies
 from fine_tune_assets.phi.missed_terms import Terms, holds_any
 
