@@ -29,10 +29,11 @@ from fine_tune_assets.drift.reading import Exchange, reading_of, task_headings
 from fine_tune_assets.drift.references import Reference, as_json, from_json, make_reference
 from fine_tune_assets.drift.sums import FeatureSums
 from fine_tune_assets.drift.windows import JUDGED, Figure, Window, beyond_in_newest, figures_of
+from fine_tune_assets.ledger.corrections import corrections_by_kind
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import live_deployment
 from fine_tune_assets.ledger.releases import find_release
-from fine_tune_assets.ledger.request_features import WindowRow, corrections_by_kind, ended_windows
+from fine_tune_assets.ledger.request_features import WindowRow, ended_windows
 from fine_tune_assets.lineage.instruction_sets import find_set
 
 GROUP = "s10_corrections"

@@ -14,9 +14,10 @@ from fine_tune_assets.corrections.value import FEWEST, ReleaseValue, value_by_re
 from fine_tune_assets.desk.plots import WIDTH, Difference, intervals
 from fine_tune_assets.desk.rendering import page
 from fine_tune_assets.desk.visits import Visit
-from fine_tune_assets.ledger.correction_counts import answered_by_release, correction_facts
+from fine_tune_assets.ledger.corrections import correction_facts
 from fine_tune_assets.ledger.feedback import thumbs_by_release
 from fine_tune_assets.ledger.releases import recorded_releases
+from fine_tune_assets.ledger.request_audit import answered_by_release
 
 if TYPE_CHECKING:
     from fine_tune_assets.desk.application import Desk

@@ -1,12 +1,12 @@
 """Users' better answers, encrypted: they can hold identifiers, and have not been scrubbed yet.
 
-Owns storing them once and reading them back with the key. Authors, releases and times are plain, and which passages an answer
-was given from; texts never are.
+Owns storing them once, reading them back with the key, and counting them without it. Authors, releases and times are plain, and
+which passages an answer was given from; texts never are.
 """
 
 import json
 import uuid
-from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,16 +14,50 @@ import sqlalchemy as sa
 
 from fine_tune_assets.core.fingerprints import combine, keyed_hash
 from fine_tune_assets.core.records import Correction
-from fine_tune_assets.core.retrieval_contract import AnsweredFrom
+from fine_tune_assets.core.retrieval_contract import AnsweredFrom, carried_passages
 from fine_tune_assets.ledger import audit
-from fine_tune_assets.ledger.carried_passages import answered_from as answered_from_of
-from fine_tune_assets.ledger.carried_passages import columns_of
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.encryption import decrypt, derive_key, encrypt
 from fine_tune_assets.ledger.schema import corrections
 from fine_tune_assets.ledger.sent_once import id_kept, require_known_words, require_release, require_within_limit
 
 TEXTS = ("instruction", "input", "answer", "corrected_answer")
+_PASSAGE_PLAIN = ("passage_id", "source", "version", "labels")
+_PASSAGE_TEXTS = ("title", "headings", "text")
+
+
+@dataclass(frozen=True)
+class CorrectionFacts:
+    """A correction without its texts."""
+
+    correction_id: str
+    release_id: str
+    error_kind: str | None
+    severity: str | None
+    seconds_spent: int | None
+
+
+@dataclass(frozen=True)
+class CarriedDocument:
+    """Which passage it was, without what it says."""
+
+    passage_id: str
+    source: str | None
+    """None, as the version, where it was gone from every index before the correction came."""
+    version: str | None
+
+
+@dataclass(frozen=True)
+class SentCorrection:
+    """Who sent a correction, when, and about which release's answer."""
+
+    release_id: str
+    author: str
+    received_at: datetime
+    knowledge_index: str | None
+    """None where the answer was given from no passage."""
+    documents: tuple[CarriedDocument, ...]
+    """The passages that it was given from."""
 
 
 def record_correction(
@@ -76,7 +110,7 @@ def record_correction(
                 received_at=now,
                 **said,
                 **_encrypted(key, correction_id, texts),
-                **_passages(key, correction_id, answered_from),
+                **_passage_columns(key, correction_id, answered_from),
             )
         )
         audit.append(connection, author, "sent correction", correction_id)
@@ -93,11 +127,19 @@ def _told(answered: AnsweredFrom | None) -> list[Any]:
     return [] if answered is None else [["answered_from", answered.knowledge_index, *answered.passage_ids]]
 
 
-def _passages(key: bytes, correction_id: str, answered: AnsweredFrom | None) -> dict[str, Any]:
+def _passage_columns(key: bytes, correction_id: str, answered: AnsweredFrom | None) -> dict[str, Any]:
+    """Which passages they were, plain; what they say, encrypted. Of passages that are in no index any more only the ids."""
     if answered is None:
         return {}
-    own_key, place = derive_key(key, "corrections"), _place(correction_id, "passage_texts")
-    return columns_of(answered, lambda text: encrypt(own_key, text, place))
+    gone: list[dict[str, Any]] = [{"passage_id": one} for one in answered.passage_ids]
+    plain = [{name: getattr(one, name) for name in _PASSAGE_PLAIN} for one in answered.passages]
+    texts = [{name: getattr(one, name) for name in _PASSAGE_TEXTS} for one in answered.passages]
+    said = {"passage_texts": json.dumps(texts, ensure_ascii=False)} if texts else {}
+    return {
+        "knowledge_index": answered.knowledge_index,
+        "passages": json.dumps(plain or gone, ensure_ascii=False),
+        **_encrypted(key, correction_id, said),
+    }
 
 
 def list_corrections(ledger: Ledger, key: bytes) -> list[Correction]:
@@ -107,15 +149,22 @@ def list_corrections(ledger: Ledger, key: bytes) -> list[Correction]:
     columns = [corrections.c[name] for name in (*names, "knowledge_index", "passages", "passage_texts")]
     with ledger.read() as connection:
         rows = connection.execute(sa.select(*columns).order_by(corrections.c.sequence)).mappings().all()
+    found = []
+    for row in rows:
+        sealed = [name for name in (*TEXTS, "passage_texts") if row[name] is not None]
+        texts = {name: decrypt(own_key, row[name], _place(row["correction_id"], name)) for name in sealed}
+        values: dict[str, Any] = {name: texts[name] if name in TEXTS else row[name] for name in names}
+        found.append(Correction(**values, answered_from=_answered_from(row, texts.get("passage_texts"))))
+    return found
 
-    def opened(row: Mapping[Any, Any]) -> Correction:
-        def text_of(column: str) -> str:
-            return decrypt(own_key, row[column], _place(row["correction_id"], column))
 
-        values: dict[str, Any] = {name: text_of(name) if name in TEXTS else row[name] for name in names}
-        return Correction(**values, answered_from=answered_from_of(row, lambda _: text_of("passage_texts")))
-
-    return [opened(row) for row in rows]
+def _answered_from(row: sa.RowMapping, passage_texts: str | None) -> AnsweredFrom | None:
+    if row["passages"] is None:
+        return None
+    plain = json.loads(row["passages"])
+    texts = json.loads(passage_texts or "[]")
+    passages = carried_passages(one | said for one, said in zip(plain, texts, strict=True)) if texts else ()
+    return AnsweredFrom(row["knowledge_index"], tuple(one["passage_id"] for one in plain), passages)
 
 
 def corrections_fingerprint(ledger: Ledger) -> str:
@@ -123,6 +172,44 @@ def corrections_fingerprint(ledger: Ledger) -> str:
     with ledger.read() as connection:
         ids = connection.execute(sa.select(corrections.c.correction_id).order_by(corrections.c.sequence))
         return combine(ids.scalars())
+
+
+def find_correction(ledger: Ledger, correction_id: str) -> SentCorrection | None:
+    names = ("release_id", "author", "received_at", "knowledge_index", "passages")
+    query = sa.select(*(corrections.c[name] for name in names)).where(corrections.c.correction_id == correction_id)
+    with ledger.read() as connection:
+        row = connection.execute(query).first()
+    if row is None:
+        return None
+    passages = json.loads(row.passages or "[]")
+    documents = tuple(CarriedDocument(one["passage_id"], one.get("source"), one.get("version")) for one in passages)
+    return SentCorrection(row.release_id, row.author, row.received_at, row.knowledge_index, documents)
+
+
+def correction_facts(ledger: Ledger) -> list[CorrectionFacts]:
+    """Of every correction, in the order of arrival."""
+    columns = [corrections.c[name] for name in CorrectionFacts.__dataclass_fields__]
+    with ledger.read() as connection:
+        rows = connection.execute(sa.select(*columns).order_by(corrections.c.sequence)).mappings()
+        return [CorrectionFacts(**row) for row in rows]
+
+
+def corrections_since(ledger: Ledger, release_id: str, since: datetime) -> int:
+    return sum(corrections_by_kind(ledger, release_id, since, None).values())
+
+
+def corrections_by_kind(ledger: Ledger, release_id: str, start: datetime, end: datetime | None) -> dict[str, int]:
+    """Corrections of a release's answers that arrived in between, by the kind of error; `""` for those that name none.
+
+    `end` None: until now.
+    """
+    kind = sa.func.coalesce(corrections.c.error_kind, "")
+    wanted = (corrections.c.release_id == release_id) & (corrections.c.received_at >= start)
+    if end is not None:
+        wanted &= corrections.c.received_at < end
+    with ledger.read() as connection:
+        found = connection.execute(sa.select(kind, sa.func.count()).where(wanted).group_by(kind))
+        return {name: int(count) for name, count in found}
 
 
 def _place(correction_id: str, column: str) -> str:

@@ -13,7 +13,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.schema import corrections
 from fine_tune_assets.ledger.schema import deployment_outcomes as table
 
 STEPS_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 900.0)
@@ -92,22 +91,8 @@ def outcomes_since(ledger: Ledger, deployment_id: str, since: datetime) -> Outco
     return sum((_outcomes(row) for row in rows), Outcomes())
 
 
-def corrections_since(ledger: Ledger, release_id: str, since: datetime) -> int:
-    count = sa.select(sa.func.count()).select_from(corrections)
-    with ledger.read() as connection:
-        found = connection.execute(
-            count.where(corrections.c.release_id == release_id, corrections.c.received_at >= since)
-        )
-        return int(found.scalar_one())
-
-
 def _values(counts: Outcomes) -> dict[str, Any]:
-    return {
-        "answered": counts.answered,
-        "failed": counts.failed,
-        "identifiers": counts.identifiers,
-        "durations": json.dumps(counts.durations),
-    }
+    return {**vars(counts), "durations": json.dumps(counts.durations)}
 
 
 def _outcomes(row: Any) -> Outcomes:

@@ -1,7 +1,8 @@
 """A line for each request of the gateway, as a chain of its own: who asked what for, when, of which release, and how it ended.
 
-Owns appending, checking and cutting off old lines. Never text: what was asked is there as a keyed hash. What was cut off is
-named, with its last hash, by a line of the audit log, so that the rest can still be checked and nobody cuts in silence.
+Owns appending, checking, cutting off old lines, and counting answers. Never text: what was asked is there as a keyed hash. What
+was cut off is named, with its last hash, by a line of the audit log, so that the rest can still be checked and nobody cuts in
+silence.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,8 +15,10 @@ from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.caller_usage import add_tokens
 from fine_tune_assets.ledger.chains import Chain, ChainCheck, Start
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.schema import request_lines
+from fine_tune_assets.ledger.schema import deployments, request_lines
 
+ANSWERING = ("/v1/chat/completions", "/v1/completions")
+"""Routes whose answers are a release's."""
 _CUT_BY, _CUT = "gateway", "cut off old request lines up to"
 
 
@@ -77,9 +80,22 @@ def cut_requests(ledger: Ledger, before: datetime) -> int:
         return int(gone.rowcount)
 
 
-def is_cut(connection: sa.Connection) -> bool:
-    """Whether lines at the beginning were ever removed: what is counted from the rest is then not all."""
-    return _start(connection) is not None
+def answered_by_release(ledger: Ledger) -> dict[str, int]:
+    """Release → whole answers that it gave users.
+
+    A release is absent that was wanted before the oldest line that is kept: some of its answers may have been cut off.
+    """
+    columns = request_lines.c
+    is_answer = columns.route.in_(ANSWERING) & (columns.status == 200) & columns.code.is_(None)
+    query = sa.select(columns.release_id, sa.func.count()).where(is_answer, columns.release_id.is_not(None))
+    with ledger.read() as connection:
+        counted = {name: int(count) for name, count in connection.execute(query.group_by(columns.release_id))}
+        if _start(connection) is None:  # nothing was ever cut off
+            return counted
+        oldest = connection.execute(sa.select(sa.func.min(columns.at))).scalar()
+        older = sa.select(deployments.c.release_id).where(deployments.c.wanted_at < oldest)
+        wanted_earlier = set(connection.execute(older).scalars())
+    return {name: count for name, count in counted.items() if name not in wanted_earlier}
 
 
 def _start(connection: sa.Connection) -> Start | None:

@@ -13,7 +13,6 @@ import sqlalchemy as sa
 
 from fine_tune_assets.core.fingerprints import combine
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.schema import corrections
 from fine_tune_assets.ledger.schema import request_features as table
 
 KEPT_DAYS = 90
@@ -69,19 +68,6 @@ def windows_fingerprint(ledger: Ledger, now: datetime) -> str | None:
             f"{release} {reading} {end.timestamp():.0f} {n}" for release, reading, end, n in connection.execute(query)
         ]
     return combine(rows) if rows else None
-
-
-def corrections_by_kind(ledger: Ledger, release_id: str, start: datetime, end: datetime) -> dict[str, int]:
-    """Corrections of a release's answers that arrived in between, by the kind of error; `""` for those that name none."""
-    kind = sa.func.coalesce(corrections.c.error_kind, "")
-    wanted = (
-        (corrections.c.release_id == release_id)
-        & (corrections.c.received_at >= start)
-        & (corrections.c.received_at < end)
-    )
-    with ledger.read() as connection:
-        found = connection.execute(sa.select(kind, sa.func.count()).where(wanted).group_by(kind))
-        return {name: int(count) for name, count in found}
 
 
 def _both(one: WindowRow, other: WindowRow) -> WindowRow:

@@ -11,7 +11,7 @@ from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.core.records import ORDINARY
-from fine_tune_assets.ledger.correction_counts import SentCorrection, find_correction
+from fine_tune_assets.ledger.corrections import SentCorrection, find_correction
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.erasures import erased_in, find_erasure, releases_that_saw
 from fine_tune_assets.ledger.releases import find_release

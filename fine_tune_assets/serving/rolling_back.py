@@ -10,9 +10,10 @@ from pathlib import Path
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.processes import is_alive, read_identity
 from fine_tune_assets.engines.running import PROCESS
+from fine_tune_assets.ledger.corrections import corrections_since
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import Deployment, live_deployment
-from fine_tune_assets.ledger.outcomes import Outcomes, corrections_since, outcomes_since, percentile_at_least
+from fine_tune_assets.ledger.outcomes import Outcomes, outcomes_since, percentile_at_least
 from fine_tune_assets.ledger.rollbacks import find_back, roll_back
 
 WATCH = "rollback watch"

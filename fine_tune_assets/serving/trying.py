@@ -9,8 +9,9 @@ from datetime import datetime
 from typing import Literal
 
 from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.ledger.corrections import corrections_since
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.outcomes import Outcomes, corrections_since, outcomes_since
+from fine_tune_assets.ledger.outcomes import Outcomes, outcomes_since
 from fine_tune_assets.ledger.trial_rows import Trial, TrialPlan, find_trial
 from fine_tune_assets.ledger.trials import (
     begin_trial,

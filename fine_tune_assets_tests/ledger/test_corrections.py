@@ -7,8 +7,12 @@ import sqlalchemy as sa
 
 from fine_tune_assets.core.retrieval_contract import AnsweredFrom, CarriedPassage
 from fine_tune_assets.ledger import audit
-from fine_tune_assets.ledger.correction_counts import find_correction
-from fine_tune_assets.ledger.corrections import corrections_fingerprint, list_corrections, record_correction
+from fine_tune_assets.ledger.corrections import (
+    corrections_fingerprint,
+    find_correction,
+    list_corrections,
+    record_correction,
+)
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.errors import IdempotencyError, LedgerError, TooManyError, UnknownRecordError
 from fine_tune_assets.ledger.feedback import record_feedback, thumbs_by_release

@@ -9,10 +9,15 @@ import pytest
 import sqlalchemy as sa
 
 from fine_tune_assets.ledger import audit
-from fine_tune_assets.ledger.correction_counts import answered_by_release
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import want_release
-from fine_tune_assets.ledger.request_audit import RequestLine, cut_requests, record_requests, verify_requests
+from fine_tune_assets.ledger.request_audit import (
+    RequestLine,
+    answered_by_release,
+    cut_requests,
+    record_requests,
+    verify_requests,
+)
 from fine_tune_assets.ledger.schema import deployments, request_lines
 from fine_tune_assets_tests.ledger.made import record_promoted
 

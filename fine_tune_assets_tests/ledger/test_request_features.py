@@ -1,13 +1,12 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from fine_tune_assets.ledger.corrections import record_correction
+from fine_tune_assets.ledger.corrections import corrections_by_kind, record_correction
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.request_features import (
     KEPT_DAYS,
     WindowRow,
     add_window,
-    corrections_by_kind,
     ended_windows,
     windows_fingerprint,
 )
