@@ -26,8 +26,7 @@ from fine_tune_assets.cli.review_files import (
     import_label_studio,
 )
 from fine_tune_assets.core.settings import load_settings
-from fine_tune_assets.ledger.review_items import list_items, present_item
-from fine_tune_assets.ledger.review_items import progress as progress_of
+from fine_tune_assets.ledger.review_items import list_items, present_item, queue_counts
 from fine_tune_assets.ledger.review_rows import OPEN, STATES, QueueFilter
 from fine_tune_assets.recipes.loading import load_recipe
 
@@ -60,7 +59,8 @@ def list_waiting(task: str | None, source: str | None, flag: str | None, state: 
     with open_desk(load_settings()) as desk:
         found = list_items(desk.ledger, chosen, viewer=None, limit=limit + len(desk.held), after=None)
         shown = [item for item in found if item.example_id not in desk.held][:limit]
-        waiting = sum(one.open for one in progress_of(desk.ledger))
+        tasks, _ = queue_counts(desk.ledger)
+    waiting = sum(task.open for task in tasks)
     for item in shown:
         click.echo(f"{item.example_id}  {item.task:<24} {item.flag_count:>3} flags  {item.state:<13}  {item.source}")
     click.echo(f"{waiting} waiting" + (f", {len(shown)} shown" if len(shown) < waiting else ""))
@@ -160,7 +160,7 @@ def revoke(decision_id: str, by: str, reason: str) -> None:
 def progress() -> None:
     """Print how many examples of each task are in each state."""
     with open_desk(load_settings()) as desk:
-        tasks = progress_of(desk.ledger)
+        tasks, _ = queue_counts(desk.ledger)
     click.echo("  ".join([f"{'task':<24}", *(f"{state:>13}" for state in STATES)]))
     for task in tasks:
         click.echo("  ".join([f"{task.task:<24}", *(f"{task.counts.get(state, 0):>13}" for state in STATES)]))

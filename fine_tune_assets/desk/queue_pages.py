@@ -15,8 +15,7 @@ from starlette.responses import Response
 
 from fine_tune_assets.desk.rendering import go_to, page
 from fine_tune_assets.desk.visits import Visit
-from fine_tune_assets.ledger.queue_counts import queue_counts
-from fine_tune_assets.ledger.review_items import list_items, next_item
+from fine_tune_assets.ledger.review_items import list_items, next_item, queue_counts
 from fine_tune_assets.ledger.review_rows import QueueFilter, ReviewItem
 
 if TYPE_CHECKING:

@@ -1,9 +1,10 @@
 """The review queue: one row a draft, with its state, who has it, and a version that counts every change.
 
-Owns arriving and leaving, listing, and assignment. Which state follows from which decisions is `approval`'s, and so is who
-may decide; here a person is only not offered what they wrote or decided themselves. Texts are not here.
+Owns arriving and leaving, listing, counting, and assignment. Which state follows from which decisions is `approval`'s, and so
+is who may decide; here a person is only not offered what they wrote or decided themselves. Texts are not here.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -17,6 +18,7 @@ from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
 from fine_tune_assets.ledger.review_rows import (
     OPEN,
     OPEN_STATES,
+    Facets,
     NewItem,
     QueueFilter,
     ReviewItem,
@@ -123,14 +125,25 @@ def examples_in_states(ledger: Ledger, example_ids: Collection[str], states: Col
         return frozenset(connection.execute(query).scalars())
 
 
-def progress(ledger: Ledger) -> list[TaskProgress]:
-    """How many items of each task are in each state, by task."""
+def queue_counts(ledger: Ledger) -> tuple[list[TaskProgress], Facets]:
+    """How many items of each task are in each state, and what there is to filter by, of one moment."""
+    columns = (items.c.task, items.c.source, items.c.flag_kinds, items.c.state)
+    query = sa.select(*columns, sa.func.count()).where(items.c.gone_at.is_(None)).group_by(*columns)
+    tasks, sources, flags, states = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
+    by_task: dict[str, Counter[str]] = {}
     with ledger.read() as connection:
-        query = sa.select(items.c.task, items.c.state, sa.func.count()).where(items.c.gone_at.is_(None))
-        counts: dict[str, dict[str, int]] = {}
-        for task, state, count in connection.execute(query.group_by(items.c.task, items.c.state)):
-            counts.setdefault(task, {})[state] = count
-    return [TaskProgress(task, counts[task]) for task in sorted(counts)]
+        for task, source, kinds, state, count in connection.execute(query):
+            tasks[task] += count
+            sources[source] += count
+            states[state] += count
+            flags.update(dict.fromkeys(in_lines(kinds), count))
+            by_task.setdefault(task, Counter())[state] += count
+    progress = [TaskProgress(task, dict(by_task[task])) for task in sorted(by_task)]
+    return progress, Facets(*(_most_first(counted) for counted in (tasks, sources, flags, states)))
+
+
+def _most_first(counted: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counted.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 def claim(ledger: Ledger, example_id: str, by: str, *, now: datetime, minutes: int) -> ReviewItem:

@@ -24,7 +24,7 @@ from fine_tune_assets.defs.s04_approved_examples import (
     require_reviewers_agree,
     reviewers_agree,
 )
-from fine_tune_assets.ledger.review_items import find_item, progress
+from fine_tune_assets.ledger.review_items import find_item, queue_counts
 from fine_tune_assets.ledger.reviews import list_decisions
 from fine_tune_assets_tests.conftest import write_recipe
 
@@ -95,10 +95,10 @@ def test_what_is_drafted_is_in_the_queue_and_what_is_no_longer_drafted_is_not() 
     """The desk shows the queue: it must be there when the drafts are, without anybody's doing."""
     drafted("a cough", "a fever")
     with Installation().ledger() as ledger:
-        assert [one.counts for one in progress(ledger)] == [{"waiting": 2}]
+        assert [one.counts for one in queue_counts(ledger)[0]] == [{"waiting": 2}]
     drafted("a cough")
     with Installation().ledger() as ledger:
-        assert [one.counts for one in progress(ledger)] == [{"waiting": 1}]
+        assert [one.counts for one in queue_counts(ledger)[0]] == [{"waiting": 1}]
 
 
 def test_the_states_follow_a_recipe_that_asks_for_two(installation_dir: Path) -> None:
@@ -110,7 +110,7 @@ def test_the_states_follow_a_recipe_that_asks_for_two(installation_dir: Path) ->
     made = approved(drafts)
     assert (made.value.num_rows, made.metadata["waiting_for_second_reviewer"]) == (0, 1)
     with Installation().ledger() as ledger:
-        assert [one.counts for one in progress(ledger)] == [{"second_review": 1}]
+        assert [one.counts for one in queue_counts(ledger)[0]] == [{"second_review": 1}]
         (decision,) = list_decisions(ledger)
     say(drafts.to_pylist()[0], "Ben")
     (row,) = approved(drafts).value.to_pylist()

@@ -7,14 +7,13 @@ import pytest
 
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.errors import UnknownRecordError
-from fine_tune_assets.ledger.queue_counts import queue_counts
 from fine_tune_assets.ledger.review_items import (
     AssignedError,
     claim,
     find_item,
     list_items,
     next_item,
-    progress,
+    queue_counts,
     release_claim,
     sync_items,
 )
@@ -168,10 +167,9 @@ def test_progress_and_menus_count_what_is_there(ledger: Ledger) -> None:
     made = [item("a", ("number",)), item("b", ("number", "date")), item("c", task="summary", state="trusted")]
     sync_items(ledger, [*made, item("d", ("side",), source="ward")], NOW)
     sync_items(ledger, made, NOW)
-    plan, summary = progress(ledger)
+    (plan, summary), found = queue_counts(ledger)
     assert (plan.task, plan.counts, plan.open, plan.total) == ("plan", {"waiting": 2}, 2, 2)
     assert (summary.task, summary.counts, summary.open, summary.total) == ("summary", {"trusted": 1}, 0, 1)
-    found = queue_counts(ledger)[1]
     assert (found.tasks, found.sources) == ({"plan": 2, "summary": 1}, {"clinic": 3})
     assert (found.flags, found.states) == ({"number": 2, "date": 1}, {"waiting": 2, "trusted": 1})
 
