@@ -16,7 +16,7 @@ from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.corrections.quarantine import WAITING
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.happenings import left_by_themselves, stopped_candidates
+from fine_tune_assets.ledger.notifications import left_by_themselves, stopped_candidates
 from fine_tune_assets.notifying.messages import Message, kind_of_error
 from fine_tune_assets.notifying.sending import channels, is_untold, notify
 

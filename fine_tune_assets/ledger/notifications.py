@@ -1,10 +1,15 @@
-"""Who was told of what. Owns that a message goes out once on a channel, and when a server that was away is asked again."""
+"""What people are notified of, and who was notified of what.
+
+Owns that a message goes out once on a channel, and when a server that was away is asked again.
+"""
 
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
 from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.deployments import BY_HAND
+from fine_tune_assets.ledger.schema import deployments, verdicts
 from fine_tune_assets.ledger.schema import notifications as table
 
 FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=30), timedelta(minutes=30)
@@ -14,6 +19,24 @@ GIVEN_UP_AFTER = timedelta(days=1)
 """After the first try: by then somebody has looked, or nobody reads that channel."""
 MOST_TRIES = 60
 """In a day there are 52: a clock that jumps ahead makes no more of them."""
+
+
+def stopped_candidates(ledger: Ledger, since: datetime) -> list[tuple[str, str]]:
+    """Decision (`hold`, `refuse`) and verdict id, in the order in which they were recorded."""
+    query = sa.select(verdicts.c.decision, verdicts.c.verdict_id).where(
+        verdicts.c.decision.in_(("hold", "refuse")), verdicts.c.recorded_at >= since
+    )
+    with ledger.read() as connection:
+        return [(row.decision, row.verdict_id) for row in connection.execute(query.order_by(verdicts.c.sequence))]
+
+
+def left_by_themselves(ledger: Ledger, since: datetime) -> list[str]:
+    """Ids of the deployments that users were taken from without anybody's hand."""
+    query = sa.select(deployments.c.deployment_id).where(
+        deployments.c.rollback_reason != BY_HAND, deployments.c.changed_at >= since
+    )
+    with ledger.read() as connection:
+        return list(connection.execute(query.order_by(deployments.c.sequence)).scalars())
 
 
 def may_try(ledger: Ledger, event: str, about: str, channel: str, now: datetime) -> bool:

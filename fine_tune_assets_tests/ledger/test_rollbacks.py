@@ -23,7 +23,7 @@ from fine_tune_assets.ledger.deployments import (
     withdraw_engine,
 )
 from fine_tune_assets.ledger.errors import LedgerError, TransitionError
-from fine_tune_assets.ledger.happenings import left_by_themselves
+from fine_tune_assets.ledger.notifications import left_by_themselves
 from fine_tune_assets.ledger.release_removal import mark_removed, releases_in_use
 from fine_tune_assets.ledger.releases import recorded_releases
 from fine_tune_assets.ledger.rollbacks import fail_deployment, find_back, roll_back, ways_back_in
