@@ -216,7 +216,7 @@ def _engine(settings: Settings, ledger: Ledger) -> Reached:
     live = live_deployment(ledger)
     assert live is not None
     assert live.engine_url is not None
-    key = open_engine_key(read_or_create_key(settings.layout.keys, KEY_NAME), live)
+    key = open_engine_key(read_or_create_key(settings.layout.keys, KEY_NAME), live.deployment_id, live.engine_key)
     return Reached(base_url(live.engine_url), key, socket_of(live.engine_url), f"{SYSTEM} Release 1.")
 
 

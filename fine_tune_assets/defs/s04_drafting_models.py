@@ -42,7 +42,7 @@ def find_drafting_model(installation: Installation) -> LiveEngine | BaseModel | 
         release = None if live is None else find_release(ledger, live.release_id)
     if live is not None and live.engine_url is not None and release is not None:
         asked_with = read_release(installation.layout.data_dir / release.folder).asked_with
-        api_key = open_engine_key(installation.corrections_key, live)
+        api_key = open_engine_key(installation.corrections_key, live.deployment_id, live.engine_key)
         return LiveEngine(live.engine_url, asked_with, release.release_id, api_key)
     table = installation.layout.table("base_models")
     if not table.is_file():

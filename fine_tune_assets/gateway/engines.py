@@ -10,7 +10,7 @@ from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.gateway.engine_client import Answer, EngineClients, ask_engine
 from fine_tune_assets.gateway.errors import unavailable
 from fine_tune_assets.gateway.request_models import LIVE
-from fine_tune_assets.ledger.deployments import open_sealed_key
+from fine_tune_assets.ledger.deployments import open_engine_key
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.errors import LedgerError
 from fine_tune_assets.ledger.targets import Target
@@ -54,7 +54,7 @@ class Engines:
         name = (target.deployment_id, target.engine_key)
         try:
             if name not in self._opened:
-                self._opened[name] = open_sealed_key(self._key, target.engine_key, target.deployment_id)
+                self._opened[name] = open_engine_key(self._key, target.deployment_id, target.engine_key)
             return self._opened[name]
         except LedgerError as error:
             raise unavailable("The live engine's key can't be read. Start the supervisor again.") from error

@@ -162,7 +162,6 @@ def report_state(
     engine_key: bytes | None = None,
     probes: str | None = None,
     detail: str = "",
-    by: str = SUPERVISOR,
 ) -> Deployment:
     """Record what became of a deployment. Raises TransitionError for a state that may not follow the present one.
 
@@ -181,17 +180,17 @@ def report_state(
         if state in ("stopped", "failed"):
             values |= {"engine_url": None, "engine_key": None}
         set_in(connection, deployment_id, **values)
-        audit.append(connection, by, f"reported {state}", f"deployment {deployment_id}")
+        audit.append(connection, SUPERVISOR, f"reported {state}", f"deployment {deployment_id}")
         return require_in(connection, deployment_id)
 
 
-def withdraw_engine(ledger: Ledger, deployment_id: str, by: str = SUPERVISOR) -> None:
+def withdraw_engine(ledger: Ledger, deployment_id: str) -> None:
     """Forget the address and the key of an engine that is gone: another program may get its port. None there: nothing."""
     with ledger.begin() as connection:
         found = select_in(connection, (table.c.deployment_id == deployment_id) & table.c.engine_url.is_not(None))
         if found:
             set_in(connection, deployment_id, engine_url=None, engine_key=None)
-            audit.append(connection, by, "withdrew engine", f"deployment {deployment_id}")
+            audit.append(connection, SUPERVISOR, "withdrew engine", f"deployment {deployment_id}")
 
 
 def switch_live(
@@ -266,13 +265,8 @@ def seal_engine_key(key: bytes, deployment_id: str, engine_key: str) -> bytes:
     return encrypt(derive_key(key, "engine-keys"), engine_key, f"engine key of deployment {deployment_id}")
 
 
-def open_engine_key(key: bytes, deployment: Deployment) -> str:
+def open_engine_key(key: bytes, deployment_id: str, sealed: bytes | None) -> str:
     """The engine's API key. Raises LedgerError if it can't be decrypted, UnknownRecordError if there is none."""
-    return open_sealed_key(key, deployment.engine_key, deployment.deployment_id)
-
-
-def open_sealed_key(key: bytes, sealed: bytes | None, deployment_id: str) -> str:
-    """As `open_engine_key`."""
     if sealed is None:
         raise UnknownRecordError(f"Deployment {deployment_id} has no engine.")
     return decrypt(derive_key(key, "engine-keys"), sealed, f"engine key of deployment {deployment_id}")

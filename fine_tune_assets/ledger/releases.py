@@ -24,6 +24,9 @@ from fine_tune_assets.ledger.imported_releases import (
 from fine_tune_assets.ledger.schema import releases
 from fine_tune_assets.ledger.verdicts import latest_verdict, require_promotion
 
+_MAKER = "releases"
+"""Who the audit log names for a release that was made here."""
+
 
 @dataclass(frozen=True)
 class RecordedRelease:
@@ -33,7 +36,7 @@ class RecordedRelease:
     """When its folder was removed; None while it is there."""
 
 
-def record_release(ledger: Ledger, release: Release, by: str = "releases") -> None:
+def record_release(ledger: Ledger, release: Release) -> None:
     """Keep a release that was made here. The same one again changes nothing; one that was removed is there again, and one that
     was imported is ours from now on.
 
@@ -47,15 +50,19 @@ def record_release(ledger: Ledger, release: Release, by: str = "releases") -> No
                 raise LedgerError(
                     f"Release {release.release_id} is in the ledger with other facts. {materialize_hint('releases')}"
                 )
-            _bring_back(connection, release, by)
+            if _removed_at(connection, release.release_id) is not None:
+                there = releases.update().where(releases.c.release_id == release.release_id)
+                connection.execute(there.values(removed_at=None))
+                require_verdict_of(connection, release)
+                audit.append(connection, _MAKER, "built removed release again", release.release_id)
             if find_import(connection, release.release_id) is not None:
                 forget_import(connection, release.release_id)
                 require_verdict_of(connection, release)
-                audit.append(connection, by, "built imported release here", release.release_id)
+                audit.append(connection, _MAKER, "built imported release here", release.release_id)
             return
         require_verdict_of(connection, release)
         connection.execute(releases.insert().values(**vars(release), recorded_at=datetime.now(UTC)))
-        audit.append(connection, by, "recorded release", release.release_id)
+        audit.append(connection, _MAKER, "recorded release", release.release_id)
 
 
 @contextmanager
@@ -84,13 +91,6 @@ def require_importable(ledger: Ledger, release: Release, made: ReleaseImport) ->
     """Raise what `importing` would, and keep nothing."""
     with suppress(_UndoneError), importing(ledger, release, made):
         raise _UndoneError
-
-
-def _bring_back(connection: sa.Connection, release: Release, by: str) -> None:
-    if _removed_at(connection, release.release_id) is not None:
-        connection.execute(releases.update().where(releases.c.release_id == release.release_id).values(removed_at=None))
-        require_verdict_of(connection, release)
-        audit.append(connection, by, "built removed release again", release.release_id)
 
 
 def _removed_at(connection: sa.Connection, release_id: str) -> datetime | None:

@@ -100,7 +100,7 @@ def roll_back(
         return require_in(connection, back.deployment_id)
 
 
-def fail_deployment(ledger: Ledger, deployment_id: str, detail: str, by: str = SUPERVISOR) -> Deployment | None:
+def fail_deployment(ledger: Ledger, deployment_id: str, detail: str) -> Deployment | None:
     """Report that a deployment failed. If users were on it, they go back in the same step to what served before and is still up;
     None if there is nothing to go back to, or nobody was on it.
 
@@ -110,21 +110,21 @@ def fail_deployment(ledger: Ledger, deployment_id: str, detail: str, by: str = S
         failed = require_in(connection, deployment_id)
         if "failed" not in MAY_FOLLOW[failed.state]:
             raise TransitionError(f"Deployment {deployment_id} is {failed.state} and can't become failed.")
-        back = _leave_failed(connection, failed, by) if failed.state == "live" else None
+        back = _leave_failed(connection, failed) if failed.state == "live" else None
         gone = {"engine_url": None, "engine_key": None, "keep_until": None}
         set_in(connection, deployment_id, state="failed", detail=detail, **gone)
         close_in(connection, deployment_id, "failed", detail)
-        audit.append(connection, by, "reported failed", f"deployment {deployment_id}")
+        audit.append(connection, SUPERVISOR, "reported failed", f"deployment {deployment_id}")
         return back
 
 
-def _leave_failed(connection: sa.Connection, failed: Deployment, by: str) -> Deployment | None:
+def _leave_failed(connection: sa.Connection, failed: Deployment) -> Deployment | None:
     back = _still_up(connection, by_itself=True)
     if back is None:
         return None
     try:
-        make_live_in(connection, back, by, keep_until=None, has_served=True, reason=FAILED)
+        make_live_in(connection, back, SUPERVISOR, keep_until=None, has_served=True, reason=FAILED)
     except GateClosedError:  # nothing is changed yet: the gate is asked first
         return None
-    audit.append(connection, by, "rolled back", f"release {failed.release_id}")
+    audit.append(connection, SUPERVISOR, "rolled back", f"release {failed.release_id}")
     return require_in(connection, back.deployment_id)

@@ -20,7 +20,7 @@ LINK_MINUTES = 15
 """Minutes that a link is valid."""
 
 
-def issue_link(ledger: Ledger, name: str, *, now: datetime, by: str = OPERATOR) -> str:
+def issue_link(ledger: Ledger, name: str, *, now: datetime) -> str:
     """The token of a new link for the user `name`. Raises UnknownRecordError, and LedgerError for a disabled user."""
     user = find_user(ledger, name)
     if not user.is_enabled:
@@ -30,7 +30,7 @@ def issue_link(ledger: Ledger, name: str, *, now: datetime, by: str = OPERATOR) 
     with ledger.begin() as connection:
         connection.execute(sign_in_links.delete().where(sign_in_links.c.user_id == user.user_id))
         connection.execute(sign_in_links.insert().values(**row, expires_at=now + timedelta(minutes=LINK_MINUTES)))
-        audit.append(connection, by, "issued a sign-in link", f"user {user.name}")
+        audit.append(connection, OPERATOR, "issued a sign-in link", f"user {user.name}")
     return token
 
 

@@ -22,7 +22,8 @@ def engine(installation: Installation) -> LiveEngine:
     live = live_deployment(installation.ledger)
     assert live is not None
     assert live.engine_url is not None
-    key = open_engine_key(read_or_create_key(installation.settings.layout.keys, KEY_NAME), live)
+    ledger_key = read_or_create_key(installation.settings.layout.keys, KEY_NAME)
+    key = open_engine_key(ledger_key, live.deployment_id, live.engine_key)
     return LiveEngine(live.engine_url, AskedWith("You are brief.", ()), live.release_id, key)
 
 

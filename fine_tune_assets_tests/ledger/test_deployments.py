@@ -183,6 +183,6 @@ def test_the_engine_key_is_readable_with_the_installations_key_only(ledger: Ledg
     assert b"sesame" not in sealed
     report_state(ledger, deployment.deployment_id, "starting", engine_url="http://x", engine_key=sealed)
     stored = deployments(ledger)[0]
-    assert open_engine_key(key, stored) == "sesame"
+    assert open_engine_key(key, stored.deployment_id, stored.engine_key) == "sesame"
     with pytest.raises(LedgerError):
-        open_engine_key(secrets.token_bytes(32), stored)
+        open_engine_key(secrets.token_bytes(32), stored.deployment_id, stored.engine_key)

@@ -75,7 +75,7 @@ def test_a_wanted_release_becomes_ready_live_and_is_retired_by_the_next(settings
         first = want_release(ledger, build_release(settings, ledger, "One.")).deployment_id
         tick_until(supervisor, lambda: _state(ledger, first) == "ready")
         live = switch_live(ledger, first)
-        assert open_engine_key(read_or_create_key(settings.layout.keys, KEY_NAME), live)
+        assert open_engine_key(read_or_create_key(settings.layout.keys, KEY_NAME), live.deployment_id, live.engine_key)
         second = want_release(ledger, build_release(settings, ledger, "Two.")).deployment_id
         tick_until(supervisor, lambda: _state(ledger, second) == "ready")
         assert _state(ledger, first) == "live"

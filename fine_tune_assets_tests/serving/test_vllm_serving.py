@@ -60,7 +60,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Superviso
         found = find_deployment(ledger, name)
         assert found is not None
         assert found.state == "ready", found.detail
-        assert open_engine_key(read_or_create_key(settings.layout.keys, KEY_NAME), found)
+        assert open_engine_key(
+            read_or_create_key(settings.layout.keys, KEY_NAME), found.deployment_id, found.engine_key
+        )
         engine = adopt_engine(settings.layout.run / "engines" / name)
         assert engine is not None
         yield supervisor, ledger, engine
