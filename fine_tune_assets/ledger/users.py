@@ -251,10 +251,7 @@ def _keep_an_operator(connection: sa.Connection, row: Any) -> None:
 
 
 def _row(connection: sa.Connection, name: str) -> Any:
-    # Users of before were stored under a plainer folding of their name.
-    keys = (person_key(name), " ".join(name.casefold().split()))
-    found = connection.execute(sa.select(users).where(users.c.name_key.in_(keys))).mappings().all()
-    return min(found, key=lambda row: keys.index(row["name_key"]), default=None)
+    return connection.execute(sa.select(users).where(users.c.name_key == person_key(name))).mappings().first()
 
 
 def _require(connection: sa.Connection, name: str) -> Any:

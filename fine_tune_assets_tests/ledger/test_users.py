@@ -9,7 +9,6 @@ from argon2 import PasswordHasher, Type, extract_parameters
 from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
-from fine_tune_assets.ledger.schema import users
 from fine_tune_assets.ledger.sessions import SessionLimits, find_session, start_session
 from fine_tune_assets.ledger.users import (
     FIRST_LOCK_SECONDS,
@@ -246,13 +245,3 @@ def test_unknown_roles_and_names_are_refused(ledger: Ledger) -> None:
         find_user(ledger, "nobody")
     with pytest.raises(LedgerError, match="to sign in with"):
         add(ledger, "Reviewer One", password=None)
-
-
-def test_a_user_of_before_is_found_by_a_name_that_is_folded_otherwise_now(ledger: Ledger) -> None:
-    """Nobody is locked out by an update. Full-width letters were a name of their own then."""
-    name = "\uff21nn"
-    add(ledger, name)
-    with ledger.begin() as connection:
-        connection.execute(users.update().values(name_key=name.casefold()))
-    assert find_user(ledger, name).name == name
-    assert sign_in(ledger, name, PASSWORD, now=NOW) is not None
