@@ -150,9 +150,8 @@ def rotate_key(ledger: Ledger, key_id: str, grace: timedelta, by: str = OPERATOR
         row = _find(connection, key_id)
         if row["revoked_at"] is not None:
             raise LedgerError(f"Key {key_id} is revoked. Make a new one with `fine-tune keys create`.")
-        values = {"secret_hash": fingerprint_text(secret), "old_secret_hash": row["secret_hash"]}
-        values["old_secret_until"] = now + grace
-        connection.execute(api_keys.update().where(api_keys.c.key_id == key_id).values(**values))
+        old = {"old_secret_hash": row["secret_hash"], "old_secret_until": now + grace}
+        _change(connection, key_id, secret_hash=fingerprint_text(secret), **old)
         audit.append(connection, by, "rotated API key", key_id)
     return NewKey(key_id, f"{PREFIX}_{key_id}_{secret}")
 
@@ -162,7 +161,7 @@ def change_scopes(ledger: Ledger, key_id: str, scopes: Collection[str], by: str 
     wanted = " ".join(check_scopes(scopes))
     with ledger.begin() as connection:
         _find(connection, key_id)
-        connection.execute(api_keys.update().where(api_keys.c.key_id == key_id).values(scopes=wanted))
+        _change(connection, key_id, scopes=wanted)
         audit.append(connection, by, "changed scopes of API key", f"{key_id}: {wanted}")
 
 
@@ -170,9 +169,7 @@ def revoke_key(ledger: Ledger, key_id: str, by: str = OPERATOR) -> None:
     """Raises UnknownRecordError. Revoking twice changes nothing."""
     with ledger.begin() as connection:
         if _find(connection, key_id)["revoked_at"] is None:
-            connection.execute(
-                api_keys.update().where(api_keys.c.key_id == key_id).values(revoked_at=datetime.now(UTC))
-            )
+            _change(connection, key_id, revoked_at=datetime.now(UTC))
             audit.append(connection, by, "revoked API key", key_id)
 
 
@@ -183,14 +180,10 @@ def _find(connection: sa.Connection, key_id: str) -> Any:
     return row
 
 
+def _change(connection: sa.Connection, key_id: str, **values: Any) -> None:
+    connection.execute(api_keys.update().where(api_keys.c.key_id == key_id).values(**values))
+
+
 def _holder(row: Any) -> KeyHolder:
-    return KeyHolder(
-        row["key_id"],
-        row["name"],
-        tuple(row["scopes"].split()),
-        row["created_at"],
-        row["expires_at"],
-        row["revoked_at"],
-        row["requests_per_minute"],
-        row["tokens_per_day"],
-    )
+    values = {name: row[name] for name in KeyHolder.__dataclass_fields__}
+    return KeyHolder(**{**values, "scopes": tuple(row["scopes"].split())})

@@ -88,25 +88,18 @@ def find_session(
     if row is None:
         return None
     if is_click and now - row["last_seen_at"] >= timedelta(seconds=_TOUCH_SECONDS):
-        _touch(ledger, token, now)
-    return Session(token, row["user_id"], row["name"], frozenset(row["roles"].split()), _labels(row))
-
-
-def _labels(row: sa.RowMapping) -> frozenset[str]:
-    return frozenset(f"{row['labels'] or ''} {row['of_groups'] or ''}".split())
+        # An update, never an insert: a session that was ended meanwhile stays ended.
+        seen = sessions.update().where(sessions.c.token_hash == fingerprint_text(token)).values(last_seen_at=now)
+        with ledger.begin() as connection:
+            connection.execute(seen)
+    labels = frozenset(f"{row['labels'] or ''} {row['of_groups'] or ''}".split())
+    return Session(token, row["user_id"], row["name"], frozenset(row["roles"].split()), labels)
 
 
 def end_session(ledger: Ledger, session: Session) -> None:
     with ledger.begin() as connection:
         connection.execute(sessions.delete().where(sessions.c.token_hash == fingerprint_text(session.token)))
         audit.append(connection, session.name, "signed out", "desk")
-
-
-def _touch(ledger: Ledger, token: str, now: datetime) -> None:
-    # An update, never an insert: a session that was ended meanwhile stays ended.
-    with ledger.begin() as connection:
-        changed = sessions.update().where(sessions.c.token_hash == fingerprint_text(token))
-        connection.execute(changed.values(last_seen_at=now))
 
 
 def _is_over(limits: SessionLimits, now: datetime) -> sa.ColumnElement[bool]:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -61,9 +62,12 @@ def add_spot_check(ledger: Ledger, check: SpotCheck) -> bool:
         erased = sa.select(erasures.c.sequence).where(erasures.c.patient_key == check.patient_key)
         if connection.execute(erased).first() is not None:
             raise UnknownRecordError(f"Answer {check.answer_id} is gone. Nothing was recorded: take the next one.")
-        if connection.execute(sa.select(spot_checks.c.sequence).where(*_by_whom_of_what(check))).first() is not None:
+        row: dict[str, Any] = {**vars(check), "rater_key": person_key(check.rater)}
+        same = (spot_checks.c[name] == row[name] for name in ("rater_key", "example_id", "answer_fingerprint"))
+        if connection.execute(sa.select(spot_checks.c.sequence).where(*same)).first() is not None:
             return False
-        connection.execute(spot_checks.insert().values(_row(check)))
+        criteria = json.dumps(dict(check.criteria), sort_keys=True) if check.criteria else None
+        connection.execute(spot_checks.insert().values(**row | {"criteria": criteria}))
         audit.append(connection, check.rater, "rated an answer", f"answer {check.answer_id}")
         return True
 
@@ -100,16 +104,3 @@ def _require_on_scale(check: SpotCheck) -> None:
         raise LedgerError(f"Choose what is wrong with answer {check.answer_id}, or that nothing is.")
     if not all(LOWEST <= score <= HIGHEST for score in (check.score, *check.criteria.values())):
         raise LedgerError(f"Answer {check.answer_id} is rated from {LOWEST} to {HIGHEST}.")
-
-
-def _by_whom_of_what(check: SpotCheck) -> tuple[sa.ColumnElement[bool], ...]:
-    return (
-        spot_checks.c.rater_key == person_key(check.rater),
-        spot_checks.c.example_id == check.example_id,
-        spot_checks.c.answer_fingerprint == check.answer_fingerprint,
-    )
-
-
-def _row(check: SpotCheck) -> dict[str, object]:
-    criteria = json.dumps(dict(check.criteria), sort_keys=True) if check.criteria else None
-    return {**vars(check), "criteria": criteria, "rater_key": person_key(check.rater)}

@@ -6,7 +6,6 @@ Reads only; what opens the gate is `verdicts`'. A page of verdicts is asked for 
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -89,18 +88,16 @@ def _is_newest() -> sa.Label[bool]:
 def _signatures(connection: sa.Connection, verdict_ids: Collection[str]) -> dict[str, list[Signature]]:
     query = sa.select(signatures).where(signatures.c.verdict_id.in_(verdict_ids)).order_by(signatures.c.sequence)
     rows = connection.execute(query).mappings().all()
-    logged = _logged(connection, verdict_ids) if rows else set()
+    if not rows:
+        return {}
+    # The audit log is read as a whole, so for all at once.
+    lines = sa.select(audit_lines.c.who, audit_lines.c.about).where(
+        audit_lines.c.what == SIGNED, audit_lines.c.about.in_(verdict_ids)
+    )
+    logged = {tuple(line) for line in connection.execute(lines)}
     found: dict[str, list[Signature]] = {}
     for row in rows:
         counts = (row["approver"], row["verdict_id"]) in logged
         signature = Signature(row["approver"], row["reason"], row["signed_at"], counts)
         found.setdefault(row["verdict_id"], []).append(signature)
     return found
-
-
-def _logged(connection: sa.Connection, verdict_ids: Collection[str]) -> set[tuple[Any, ...]]:
-    """(who, verdict) of the signatures that the audit log knows. It is read as a whole, so for all at once."""
-    query = sa.select(audit_lines.c.who, audit_lines.c.about).where(
-        audit_lines.c.what == SIGNED, audit_lines.c.about.in_(verdict_ids)
-    )
-    return {tuple(row) for row in connection.execute(query)}

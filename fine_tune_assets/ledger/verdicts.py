@@ -6,7 +6,6 @@ serves; a refusal can't be signed away.
 """
 
 import json
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,32 +28,9 @@ SIGNED = "signed hold"
 """What the audit log calls an approver's signature."""
 
 
-def verdict_id_of(
-    *,
-    decision: str,
-    line: str,
-    adapter_id: str,
-    base_fingerprint: str,
-    instruction_set_fingerprint: str,
-    incumbent: str,
-    reasons: Sequence[str],
-    evidence: str,
-) -> str:
-    """The id of a verdict: the fingerprint of everything that it says. Changing any field changes it."""
-    return short(
-        fingerprint_json(
-            {
-                "decision": decision,
-                "line": line,
-                "adapter_id": adapter_id,
-                "base_fingerprint": base_fingerprint,
-                "instruction_set_fingerprint": instruction_set_fingerprint,
-                "incumbent": incumbent,
-                "reasons": list(reasons),
-                "evidence": evidence,
-            }
-        )
-    )
+def verdict_id_of(**said: Any) -> str:
+    """The id of a verdict: the fingerprint of every other field of `Verdict`. Changing any of them changes it."""
+    return short(fingerprint_json(said))
 
 
 def is_whole(verdict: Verdict) -> bool:
