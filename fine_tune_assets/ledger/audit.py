@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 
 from fine_tune_assets.ledger.chains import Chain, ChainCheck
-from fine_tune_assets.ledger.database import Ledger, writing
+from fine_tune_assets.ledger.database import Ledger, newest_first, writing
 from fine_tune_assets.ledger.schema import audit_lines
 
 _CHAIN = Chain(audit_lines, ("who", "what", "about"))
@@ -40,9 +40,7 @@ def lines(ledger: Ledger) -> list[AuditLine]:
 
 def newest_lines(ledger: Ledger, before: int | None, limit: int) -> list[AuditLine]:
     """At most `limit` lines, the newest first; only those before a position if one is given."""
-    query = sa.select(audit_lines).order_by(audit_lines.c.position.desc()).limit(limit)
-    if before is not None:
-        query = query.where(audit_lines.c.position < before)
+    query = newest_first(sa.select(audit_lines), audit_lines.c.position, before, limit)
     with ledger.read() as connection:
         return [AuditLine(**row) for row in connection.execute(query).mappings()]
 

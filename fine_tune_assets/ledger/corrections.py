@@ -16,7 +16,7 @@ from fine_tune_assets.core.fingerprints import combine, keyed_hash
 from fine_tune_assets.core.records import Correction
 from fine_tune_assets.core.retrieval_contract import AnsweredFrom, carried_passages
 from fine_tune_assets.ledger import audit
-from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.database import Ledger, select_fields
 from fine_tune_assets.ledger.encryption import decrypt, derive_key, encrypt
 from fine_tune_assets.ledger.schema import corrections
 from fine_tune_assets.ledger.sent_once import id_kept, require_known_words, require_release, require_within_limit
@@ -188,10 +188,9 @@ def find_correction(ledger: Ledger, correction_id: str) -> SentCorrection | None
 
 def correction_facts(ledger: Ledger) -> list[CorrectionFacts]:
     """Of every correction, in the order of arrival."""
-    columns = [corrections.c[name] for name in CorrectionFacts.__dataclass_fields__]
+    query = select_fields(corrections, CorrectionFacts).order_by(corrections.c.sequence)
     with ledger.read() as connection:
-        rows = connection.execute(sa.select(*columns).order_by(corrections.c.sequence)).mappings()
-        return [CorrectionFacts(**row) for row in rows]
+        return [CorrectionFacts(**row) for row in connection.execute(query).mappings()]
 
 
 def corrections_since(ledger: Ledger, release_id: str, since: datetime) -> int:

@@ -84,6 +84,17 @@ def writing(target: Ledger | sa.Connection) -> AbstractContextManager[sa.Connect
     return target.begin() if isinstance(target, Ledger) else nullcontext(target)
 
 
+def select_fields(table: sa.Table, record: type[Any]) -> sa.Select[Any]:
+    """A query of the columns that a record has fields for."""
+    return sa.select(*(table.c[name] for name in record.__dataclass_fields__))
+
+
+def newest_first(query: sa.Select[Any], order: sa.Column[int], before: int | None, limit: int) -> sa.Select[Any]:
+    """One page: at most `limit` rows in falling order; only those below `before`, if it is given."""
+    page = query.order_by(order.desc()).limit(limit)
+    return page if before is None else page.where(order < before)
+
+
 def in_parts(values: Iterable[str]) -> Iterator[list[str]]:
     """The values in order, 500 at a time: SQLite takes a limited number of values in one statement."""
     ordered = sorted(values)

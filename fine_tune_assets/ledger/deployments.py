@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.ledger import audit
-from fine_tune_assets.ledger.database import Ledger, reading
+from fine_tune_assets.ledger.database import Ledger, reading, select_fields
 from fine_tune_assets.ledger.encryption import decrypt, derive_key, encrypt
 from fine_tune_assets.ledger.errors import TransitionError, UnknownRecordError
 from fine_tune_assets.ledger.releases import find_release, require_verdict_of
@@ -273,10 +273,9 @@ def open_engine_key(key: bytes, deployment_id: str, sealed: bytes | None) -> str
 
 
 def select_in(target: Ledger | sa.Connection, condition: sa.ColumnElement[bool]) -> list[Deployment]:
-    columns = [table.c[name] for name in Deployment.__dataclass_fields__]
+    query = select_fields(table, Deployment).where(condition).order_by(table.c.sequence)
     with reading(target) as connection:
-        rows = connection.execute(sa.select(*columns).where(condition).order_by(table.c.sequence))
-        return [Deployment(**row) for row in rows.mappings()]
+        return [Deployment(**row) for row in connection.execute(query).mappings()]
 
 
 def require_in(connection: sa.Connection, deployment_id: str) -> Deployment:

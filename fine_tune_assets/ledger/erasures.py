@@ -17,7 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from fine_tune_assets.ledger import audit
-from fine_tune_assets.ledger.database import Ledger, in_parts, reading
+from fine_tune_assets.ledger.database import Ledger, in_parts, reading, select_fields
 from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
 from fine_tune_assets.ledger.schema import (
     decisions,
@@ -237,10 +237,9 @@ def _delete(connection: sa.Connection, table: sa.Table, column: str, values: Col
 
 
 def _marks(ledger: Ledger, condition: Any) -> list[ErasedMark]:
-    columns = [erased_in_releases.c[name] for name in ErasedMark.__dataclass_fields__]
+    query = select_fields(erased_in_releases, ErasedMark).where(condition).order_by(erased_in_releases.c.sequence)
     with ledger.read() as connection:
-        rows = connection.execute(sa.select(*columns).where(condition).order_by(erased_in_releases.c.sequence))
-        return [ErasedMark(**row) for row in rows.mappings()]
+        return [ErasedMark(**row) for row in connection.execute(query).mappings()]
 
 
 def _erasure(row: Any) -> Erasure:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.ledger import audit
-from fine_tune_assets.ledger.database import Ledger, reading
+from fine_tune_assets.ledger.database import Ledger, reading, select_fields
 from fine_tune_assets.ledger.schema import live_knowledge as table
 
 
@@ -58,8 +58,7 @@ def make_knowledge_live(
 
 
 def live_knowledge(target: Ledger | sa.Connection, format_fingerprint: str) -> LiveIndex | None:
-    columns = [table.c[name] for name in LiveIndex.__dataclass_fields__]
-    query = sa.select(*columns).where(table.c.format_fingerprint == format_fingerprint)
+    query = select_fields(table, LiveIndex).where(table.c.format_fingerprint == format_fingerprint)
     with reading(target) as connection:
         row = connection.execute(query.order_by(table.c.sequence.desc()).limit(1)).mappings().first()
     return None if row is None else LiveIndex(**row)

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from fine_tune_assets.core.fingerprints import combine, keyed_hash
 from fine_tune_assets.ledger import audit
-from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.database import Ledger, select_fields
 from fine_tune_assets.ledger.encryption import decrypt, derive_key, encrypt
 from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
 from fine_tune_assets.ledger.schema import missed_identifiers as marks
@@ -100,7 +100,7 @@ def withdraw_mark(ledger: Ledger, mark_id: str, withdrawn_by: str) -> Mark:
     if not withdrawn_by.strip():
         raise LedgerError(f"Withdrawing mark {mark_id} needs the name of who does it.")
     with ledger.begin() as connection:
-        found = connection.execute(_plain_columns().where(marks.c.mark_id == mark_id)).mappings().first()
+        found = connection.execute(select_fields(marks, Mark).where(marks.c.mark_id == mark_id)).mappings().first()
         if found is None:
             raise UnknownRecordError(f"There is no mark {mark_id}. List them: `fine-tune phi marks`.")
         if found["withdrawn_at"] is not None:
@@ -114,7 +114,7 @@ def withdraw_mark(ledger: Ledger, mark_id: str, withdrawn_by: str) -> Mark:
 def list_marks(ledger: Ledger) -> list[Mark]:
     """Every mark in the order in which it was made, withdrawn ones too. Needs no key."""
     with ledger.read() as connection:
-        rows = connection.execute(_plain_columns().order_by(marks.c.sequence))
+        rows = connection.execute(select_fields(marks, Mark).order_by(marks.c.sequence))
         return [Mark(**row) for row in rows.mappings()]
 
 
@@ -138,10 +138,6 @@ def labelled_cases(ledger: Ledger, key: bytes) -> list[str]:
 def marks_fingerprint(ledger: Ledger) -> str:
     """Changes with every mark and with every one that is withdrawn; needs no key."""
     return combine(row["mark_id"] for row in _active(ledger, marks.c.mark_id))
-
-
-def _plain_columns() -> sa.Select[Any]:
-    return sa.select(*(marks.c[name] for name in Mark.__dataclass_fields__))
 
 
 def _active(ledger: Ledger, *columns: sa.Column[Any]) -> list[Any]:

@@ -12,7 +12,7 @@ from fine_tune_assets.core.fingerprints import combine
 from fine_tune_assets.core.people import is_same_person
 from fine_tune_assets.core.records import QuarantineDecision
 from fine_tune_assets.ledger import audit
-from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.database import Ledger, select_fields
 from fine_tune_assets.ledger.errors import LedgerError, OwnCorrectionError, UnknownRecordError
 from fine_tune_assets.ledger.schema import corrections, quarantine_decisions
 
@@ -65,8 +65,7 @@ def decide_quarantined(
 
 def list_quarantine_decisions(ledger: Ledger) -> list[QuarantineDecision]:
     """Every decision, in the order in which they were made."""
-    columns = [quarantine_decisions.c[name] for name in QuarantineDecision.__dataclass_fields__]
-    query = sa.select(*columns).order_by(quarantine_decisions.c.sequence)
+    query = select_fields(quarantine_decisions, QuarantineDecision).order_by(quarantine_decisions.c.sequence)
     with ledger.read() as connection:
         return [QuarantineDecision(**row) for row in connection.execute(query).mappings()]
 

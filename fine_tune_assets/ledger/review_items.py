@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from fine_tune_assets.core.people import is_same_person, person_key
-from fine_tune_assets.ledger.database import Ledger, reading, writing
+from fine_tune_assets.ledger.database import Ledger, reading, select_fields, writing
 from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
 from fine_tune_assets.ledger.review_rows import (
     OPEN,
@@ -109,7 +109,7 @@ def next_item(
 def find_item(target: Ledger | sa.Connection, example_id: str) -> ReviewItem | None:
     """The item, also one whose draft is gone; None if there never was one."""
     with reading(target) as connection:
-        found = _items_of(connection, _shown().where(items.c.example_id == example_id))
+        found = _items_of(connection, select_fields(items, ReviewItem).where(items.c.example_id == example_id))
     return found[0] if found else None
 
 
@@ -203,17 +203,13 @@ def related_items(
     return [new_item_of(dict(row)) for row in connection.execute(query).mappings()]
 
 
-def _shown() -> sa.Select[Any]:
-    return sa.select(*(items.c[name] for name in ReviewItem.__dataclass_fields__))
-
-
 def _items_of(connection: sa.Connection, query: sa.Select[Any]) -> list[ReviewItem]:
     rows = connection.execute(query).mappings()
     return [ReviewItem(**{**row, "flag_kinds": in_lines(row["flag_kinds"])}) for row in rows]
 
 
 def _matching(connection: sa.Connection, filter: QueueFilter) -> sa.Select[Any]:
-    query = _shown().where(items.c.gone_at.is_(None))
+    query = select_fields(items, ReviewItem).where(items.c.gone_at.is_(None))
     if filter.state is not None:
         query = query.where(items.c.state.in_(OPEN_STATES if filter.state == OPEN else (filter.state,)))
     for name in ("task", "source"):

@@ -9,7 +9,6 @@ revoked decision is never handed out as one that counts.
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -17,7 +16,7 @@ from fine_tune_assets.core.fingerprints import combine
 from fine_tune_assets.core.people import person_key
 from fine_tune_assets.core.records import Decision
 from fine_tune_assets.ledger import audit
-from fine_tune_assets.ledger.database import Ledger, in_parts, reading
+from fine_tune_assets.ledger.database import Ledger, in_parts, newest_first, reading, select_fields
 from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
 from fine_tune_assets.ledger.schema import decisions, review_items, revocations
 from fine_tune_assets.ledger.spellings import spellings_of
@@ -167,21 +166,15 @@ def own_decisions(ledger: Ledger, reviewer: str, *, before: int | None, limit: i
     Only older ones than the sequence `before`, if it is given.
     """
     plain = (c for c in OwnDecision.__dataclass_fields__ if c not in ("is_repaired", "revoked_at"))
-    query = (
-        sa.select(
-            *(decisions.c[name] for name in plain),
-            decisions.c.output.is_not(None).label("is_repaired"),
-            revocations.c.revoked_at,
-        )
-        .select_from(_WITH_REVOCATIONS)
-        .order_by(decisions.c.sequence.desc())
-        .limit(limit)
-    )
-    if before is not None:
-        query = query.where(decisions.c.sequence < before)
+    query = sa.select(
+        *(decisions.c[name] for name in plain),
+        decisions.c.output.is_not(None).label("is_repaired"),
+        revocations.c.revoked_at,
+    ).select_from(_WITH_REVOCATIONS)
     with ledger.read() as connection:
-        query = query.where(decisions.c.reviewer.in_(spellings_of(connection, decisions.c.reviewer, reviewer)))
-        return [OwnDecision(**row) for row in connection.execute(query).mappings()]
+        theirs = decisions.c.reviewer.in_(spellings_of(connection, decisions.c.reviewer, reviewer))
+        page = newest_first(query.where(theirs), decisions.c.sequence, before, limit)
+        return [OwnDecision(**row) for row in connection.execute(page).mappings()]
 
 
 def standing_repairs(ledger: Ledger, patients: Collection[str]) -> list[Repair]:
@@ -220,25 +213,15 @@ def decisions_fingerprint(ledger: Ledger) -> str:
 
 
 def _standing(target: Ledger | sa.Connection, where: sa.ColumnElement[bool]) -> list[Decision]:
-    columns = [decisions.c[name] for name in Decision.__dataclass_fields__]
-    query = sa.select(*columns).where(where, _STANDS).order_by(decisions.c.sequence)
+    query = select_fields(decisions, Decision).where(where, _STANDS).order_by(decisions.c.sequence)
     with reading(target) as connection:
         return [Decision(**row) for row in connection.execute(query).mappings()]
 
 
 def _records(target: Ledger | sa.Connection, where: sa.ColumnElement[bool]) -> list[DecisionRecord]:
-    columns = [decisions.c[name] for name in Decision.__dataclass_fields__]
-    beside: list[sa.ColumnElement[Any]] = [
-        decisions.c.reason,
-        revocations.c.revoked_by,
-        revocations.c.revoked_at,
-        revocations.c.reason.label("revoked_because"),
-    ]
-    query = sa.select(*columns, *beside).select_from(_WITH_REVOCATIONS).where(where).order_by(decisions.c.sequence)
+    width = len(Decision.__dataclass_fields__)
+    beside = (decisions.c.reason, revocations.c.revoked_by, revocations.c.revoked_at, revocations.c.reason)
+    query = select_fields(decisions, Decision).add_columns(*beside).select_from(_WITH_REVOCATIONS).where(where)
     with reading(target) as connection:
-        rows = connection.execute(query).mappings().all()
-    found = []
-    for row in rows:
-        decision = Decision(**{name: row[name] for name in Decision.__dataclass_fields__})
-        found.append(DecisionRecord(decision, *(row[column.key or ""] for column in beside)))
-    return found
+        rows = connection.execute(query.order_by(decisions.c.sequence))
+        return [DecisionRecord(Decision(*row[:width]), *row[width:]) for row in rows]

@@ -16,7 +16,7 @@ from fine_tune_assets.core.error_kinds import ERROR_KINDS
 from fine_tune_assets.core.fingerprints import fingerprint_json, fingerprint_text, short
 from fine_tune_assets.core.people import person_key
 from fine_tune_assets.ledger import audit
-from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.database import Ledger, select_fields
 from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
 from fine_tune_assets.ledger.schema import erasures, spot_checks
 
@@ -74,9 +74,9 @@ def add_spot_check(ledger: Ledger, check: SpotCheck) -> bool:
 
 def list_spot_checks(ledger: Ledger) -> list[SpotCheck]:
     """Every rating, in the order in which they were made."""
-    columns = [spot_checks.c[name] for name in SpotCheck.__dataclass_fields__]
+    query = select_fields(spot_checks, SpotCheck).order_by(spot_checks.c.sequence)
     with ledger.read() as connection:
-        rows = connection.execute(sa.select(*columns).order_by(spot_checks.c.sequence)).mappings()
+        rows = connection.execute(query).mappings()
         return [SpotCheck(**{**row, "criteria": json.loads(row["criteria"] or "{}")}) for row in rows]
 
 

@@ -44,27 +44,25 @@ _COLUMNS = (
 _SERVES = (deployments.c.state == "live") | (
     deployments.c.state.in_(BEHIND) & deployments.c.engine_url.is_not(None) & deployments.c.rollback_reason.is_(None)
 )
-_QUERY = (
-    sa.select(*_COLUMNS)
-    .join(releases, releases.c.release_id == deployments.c.release_id)
-    .where(_SERVES)
-    .order_by(sa.case((deployments.c.state == "live", 0), else_=1), deployments.c.live_since.desc())
-)
 _IS_TRIED = (
     (deployments.c.state == "ready")
     & deployments.c.engine_url.is_not(None)
     & trials.c.begun_at.is_not(None)
     & trials.c.ended_at.is_(None)
 )
-_WITH_TRIAL = (
-    sa.select(*_COLUMNS, sa.case((_IS_TRIED, trials.c.percent)))
+_IN_ORDER = (
+    sa.select(*_COLUMNS)
     .join(releases, releases.c.release_id == deployments.c.release_id)
-    .outerjoin(trials, trials.c.deployment_id == deployments.c.deployment_id)
-    .where(_SERVES | _IS_TRIED)
     .order_by(
         sa.case((deployments.c.state == "live", 0), (deployments.c.state == "ready", 2), else_=1),
         deployments.c.live_since.desc(),
     )
+)
+_QUERY = _IN_ORDER.where(_SERVES)
+_WITH_TRIAL = (
+    _IN_ORDER.add_columns(sa.case((_IS_TRIED, trials.c.percent)))
+    .outerjoin(trials, trials.c.deployment_id == deployments.c.deployment_id)
+    .where(_SERVES | _IS_TRIED)
 )
 
 

@@ -10,7 +10,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from fine_tune_assets.core.records import CANDIDATE_KEY, Verdict
-from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.database import Ledger, newest_first
 from fine_tune_assets.ledger.schema import audit_lines, signatures, verdicts
 from fine_tune_assets.ledger.verdicts import SIGNED, is_whole, verdict_from
 
@@ -56,10 +56,9 @@ def verdict_lines(ledger: Ledger, *, before: int | None, limit: int) -> list[Ver
     """At most `limit`, the newest first; only older ones than the sequence `before`, if it is given."""
     plain = ("sequence", "verdict_id", "decision", "adapter_id", "recorded_at")
     query = sa.select(*(verdicts.c[name] for name in plain), _is_newest())
-    if before is not None:
-        query = query.where(verdicts.c.sequence < before)
     with ledger.read() as connection:
-        rows = connection.execute(query.order_by(verdicts.c.sequence.desc()).limit(limit)).mappings().all()
+        page = newest_first(query, verdicts.c.sequence, before, limit)
+        rows = connection.execute(page).mappings().all()
         signed = _signatures(connection, {row["verdict_id"] for row in rows})
     return [
         VerdictLine(**row, signers=tuple(s.approver for s in signed.get(row["verdict_id"], ()) if s.counts))
