@@ -40,6 +40,7 @@ so that a rollback takes no start, and answers only whom the live one failed."""
 PENDING = ("wanted", "starting", "ready")
 BEHIND = ("draining", "kept")
 """Served before, and still up."""
+ENDED = ("stopped", "failed")
 BY_HAND = "by hand"
 """The `rollback_reason` of what a person left."""
 
@@ -177,7 +178,7 @@ def report_state(
             values |= {"engine_url": engine_url, "engine_key": engine_key}
         if probes is not None:
             values |= {"probes": probes}
-        if state in ("stopped", "failed"):
+        if state in ENDED:
             values |= {"engine_url": None, "engine_key": None}
         set_in(connection, deployment_id, **values)
         audit.append(connection, SUPERVISOR, f"reported {state}", f"deployment {deployment_id}")
@@ -258,7 +259,7 @@ def deployments(ledger: Ledger) -> list[Deployment]:
 
 def current_deployments(ledger: Ledger) -> list[Deployment]:
     """Those that are not stopped or failed, oldest first."""
-    return select_in(ledger, table.c.state.not_in(("stopped", "failed")))
+    return select_in(ledger, table.c.state.not_in(ENDED))
 
 
 def seal_engine_key(key: bytes, deployment_id: str, engine_key: str) -> bytes:

@@ -43,15 +43,8 @@ def make_knowledge_live(
         live = live_knowledge(connection, format_fingerprint)
         if live is not None and live.index_fingerprint == index_fingerprint:
             return live
-        found = LiveIndex(
-            index_fingerprint,
-            format_fingerprint,
-            store,
-            chunks,
-            json.dumps(dict(evidence), sort_keys=True),
-            by,
-            datetime.now(UTC),
-        )
+        figures = json.dumps(dict(evidence), sort_keys=True)
+        found = LiveIndex(index_fingerprint, format_fingerprint, store, chunks, figures, by, datetime.now(UTC))
         connection.execute(table.insert().values(**vars(found)))
         audit.append(connection, by, "made knowledge live", index_fingerprint)
         return found

@@ -77,7 +77,7 @@ def record_mark(
         found = connection.execute(known).scalar()
         if found is not None:
             return str(found)
-        mark_id = uuid.uuid4().hex
+        mark_id, own_key = uuid.uuid4().hex, derive_key(key, _PURPOSE)
         connection.execute(
             marks.insert().values(
                 mark_id=mark_id,
@@ -88,7 +88,8 @@ def record_mark(
                 term_hash=term_hash,
                 marked_by=marked_by.strip(),
                 marked_at=datetime.now(UTC),
-                **_encrypted(key, mark_id, term=term, labelled_case=labelled_case),
+                term=encrypt(own_key, term, _place(mark_id, "term")),
+                labelled_case=encrypt(own_key, labelled_case, _place(mark_id, "labelled_case")),
             )
         )
         audit.append(connection, marked_by.strip(), "marked a missed identifier", f"mark {mark_id}")
@@ -144,10 +145,6 @@ def _active(ledger: Ledger, *columns: sa.Column[Any]) -> list[Any]:
     query = sa.select(*columns).where(marks.c.withdrawn_at.is_(None)).order_by(marks.c.sequence)
     with ledger.read() as connection:
         return list(connection.execute(query).mappings().all())
-
-
-def _encrypted(key: bytes, mark_id: str, **texts: str) -> dict[str, bytes]:
-    return {name: encrypt(derive_key(key, _PURPOSE), text, _place(mark_id, name)) for name, text in texts.items()}
 
 
 def _place(mark_id: str, column: str) -> str:

@@ -10,12 +10,11 @@ import sqlalchemy as sa
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.database import Ledger, reading
-from fine_tune_assets.ledger.deployments import PENDING
+from fine_tune_assets.ledger.deployments import ENDED, PENDING
 from fine_tune_assets.ledger.rollbacks import ways_back_in
 from fine_tune_assets.ledger.schema import deployments, releases
 from fine_tune_assets.ledger.switches import switched_releases_in
 
-ENDED = ("stopped", "failed")
 _SWITCHED = ("live", "served before")
 """The releases that users were last switched to."""
 _WAYS_BACK = 2

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.review_rows import OPEN_STATES
 from fine_tune_assets.ledger.schema import corrections, deployments, releases, review_items, verdicts
 
 
@@ -21,7 +22,7 @@ class LedgerCounts:
 
 
 def count_records(ledger: Ledger) -> LedgerCounts:
-    is_open = review_items.c.state.in_(("waiting", "second_review", "disagreement")) & review_items.c.gone_at.is_(None)
+    is_open = review_items.c.state.in_(OPEN_STATES) & review_items.c.gone_at.is_(None)
     served = sa.select(sa.func.count(deployments.c.release_id.distinct())).where(deployments.c.live_since.is_not(None))
     queries = {
         "waiting": sa.select(sa.func.count()).select_from(review_items).where(is_open),

@@ -266,14 +266,7 @@ def _change(connection: sa.Connection, row: Any, **values: Any) -> None:
 
 
 def _user(row: Any) -> User:
-    return User(
-        row["user_id"],
-        row["name"],
-        tuple(row["roles"].split()),
-        row["created_at"],
-        row["disabled_at"],
-        row["password_hash"] is not None,
-        row["oidc_identity"],
-        row["locked_until"],
-        tuple((row["labels"] or "").split()),
-    )
+    names = ("user_id", "name", "created_at", "disabled_at", "oidc_identity", "locked_until")
+    roles, labels = (tuple((row[name] or "").split()) for name in ("roles", "labels"))
+    plain = {name: row[name] for name in names}
+    return User(**plain, roles=roles, has_password=row["password_hash"] is not None, labels=labels)

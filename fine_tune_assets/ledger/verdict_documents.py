@@ -43,15 +43,10 @@ class ProvenVerdict:
     """Of the public key that proved it."""
 
 
-def document_bytes(verdict: Verdict) -> bytes:
-    """The document: the verdict with its evidence unfolded."""
-    values = {**vars(verdict), "reasons": list(verdict.reasons), "evidence": json.loads(verdict.evidence)}
-    return json.dumps(values, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=1).encode() + b"\n"
-
-
 def write_document(folder: Path, keys: Path, verdict: Verdict) -> Path:
     """Sign the verdict's document and keep it below `folder`; one that is there already stays. Returns its path."""
-    content = document_bytes(verdict)
+    values = {**vars(verdict), "evidence": json.loads(verdict.evidence)}
+    content = json.dumps(values, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=1).encode() + b"\n"
     signature = sign(keys, KEY, content)
     with folder_written_aside(folder / verdict.verdict_id) as aside:
         write_bytes(aside / DOCUMENT, content)
