@@ -156,15 +156,6 @@ def rotate_key(ledger: Ledger, key_id: str, grace: timedelta, by: str = OPERATOR
     return NewKey(key_id, f"{PREFIX}_{key_id}_{secret}")
 
 
-def change_scopes(ledger: Ledger, key_id: str, scopes: Collection[str], by: str = OPERATOR) -> None:
-    """From the next request on. Raises UnknownRecordError, and LedgerError for an unknown scope or none."""
-    wanted = " ".join(check_scopes(scopes))
-    with ledger.begin() as connection:
-        _find(connection, key_id)
-        _change(connection, key_id, scopes=wanted)
-        audit.append(connection, by, "changed scopes of API key", f"{key_id}: {wanted}")
-
-
 def revoke_key(ledger: Ledger, key_id: str, by: str = OPERATOR) -> None:
     """Raises UnknownRecordError. Revoking twice changes nothing."""
     with ledger.begin() as connection:

@@ -6,7 +6,6 @@ import sqlalchemy as sa
 from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.api_keys import (
     KeyLimits,
-    change_scopes,
     check_key,
     create_key,
     list_keys,
@@ -27,20 +26,6 @@ def test_a_key_opens_its_scopes_and_no_other(ledger: Ledger) -> None:
     holder = check_key(ledger, key.secret, NOW).holder
     assert holder is not None
     assert holder.scopes == ("chat",)
-
-
-def test_changed_scopes_hold_for_the_same_secret_and_are_told(ledger: Ledger) -> None:
-    """Who made a key able to do more is in the log, with what it can do now."""
-    key = create_key(ledger, "desk", ["chat"])
-    change_scopes(ledger, key.key_id, ["act_for", "chat"], by="desk")
-    holder = check_key(ledger, key.secret, NOW).holder
-    assert holder is not None
-    assert holder.scopes == ("chat", "act_for")
-    told = audit.lines(ledger)[-1]
-    assert (told.who, told.what, told.about) == ("desk", "changed scopes of API key", f"{key.key_id}: chat act_for")
-    for key_id, scopes in ((key.key_id, []), (key.key_id, ["everything"]), ("nobody", ["chat"])):
-        with pytest.raises((LedgerError, UnknownRecordError)):
-            change_scopes(ledger, key_id, scopes)
 
 
 @pytest.mark.parametrize("presented", ["", "x", "fta_", "fta__", "fta_0_0", "Bearer", "fta_ä_ö", "_" * 5])
