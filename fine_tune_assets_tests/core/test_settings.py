@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.paths import PROJECT_DIR
@@ -63,6 +64,13 @@ def test_a_limit_of_identifiers_that_nobody_looks_for_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"gateway.answer_phi to flag or block"):
         settings_in(limit)
     assert settings_in(limit | {PREFIX + "GATEWAY_ANSWER_PHI": "flag"}).rollback.identifiers == 1
+
+
+def test_one_underscore_tells_groups_apart() -> None:
+    """Else FINE_TUNE_ENGINE_X would be two settings."""
+    groups = {name for name, value in Settings() if isinstance(value, BaseModel)}
+    for name, _ in Settings():
+        assert not [group for group in groups if "_" in group or (name.startswith(f"{group}_"))]
 
 
 def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
