@@ -15,7 +15,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from fine_tune_assets.core.settings import Settings, go_offline
+from fine_tune_assets.core.offline import go_offline
+from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.running import free_port
 from fine_tune_assets_tests.gateway.durability import Outcome, post_under_kills
 

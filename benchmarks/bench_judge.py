@@ -21,8 +21,9 @@ from rich.table import Table
 
 from fine_tune_assets.core.chat import conversation
 from fine_tune_assets.core.fingerprints import fingerprint_folder
+from fine_tune_assets.core.offline import go_offline
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.core.settings import go_offline, load_settings
+from fine_tune_assets.core.settings import load_settings
 
 PAIRS = Path(__file__).parent / "visit_pairs" / "visit_pairs.jsonl.gz"
 SYSTEM = "You write sections of medical notes from visits."

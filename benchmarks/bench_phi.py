@@ -19,8 +19,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from fine_tune_assets.core.offline import go_offline
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.core.settings import go_offline
 from fine_tune_assets.phi.measuring import measure
 from fine_tune_assets.phi.recall import read_gold
 from fine_tune_assets.phi.spans import Span

@@ -18,8 +18,8 @@ from memory import PeakMemory, resident_bytes
 from rich.console import Console
 from rich.table import Table
 
+from fine_tune_assets.core.offline import go_offline
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.core.settings import go_offline
 from fine_tune_assets.core.tables import REPORTS, table_of
 from fine_tune_assets.phi.recall import read_gold
 from fine_tune_assets.phi.report_tables import ScrubJob, ScrubOutputs, scrub_table

@@ -18,7 +18,8 @@ from bench_train import SETTINGS, instruction_set, said_by
 from rich.console import Console
 from rich.table import Table
 
-from fine_tune_assets.core.settings import go_offline, load_settings, use_large_pages
+from fine_tune_assets.core.offline import go_offline, use_large_pages
+from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.recipes.schema import TrainingSettings
 from fine_tune_assets.training.resource_plan import is_as_planned
 

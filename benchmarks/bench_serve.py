@@ -28,9 +28,10 @@ from rich.console import Console
 from rich.table import Table
 
 from fine_tune_assets.core.keys import read_or_create_key
+from fine_tune_assets.core.offline import go_offline
 from fine_tune_assets.core.prompt_contract import read_prompt_contract
 from fine_tune_assets.core.releases import MODEL, WEIGHTS
-from fine_tune_assets.core.settings import Settings, go_offline, load_settings
+from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.engines.addresses import base_url, socket_of
 from fine_tune_assets.engines.processes import is_alive, read_identity
 from fine_tune_assets.engines.running import free_port

@@ -21,7 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fine_tune_assets.core.chat import conversation
-from fine_tune_assets.core.settings import go_offline, load_settings, use_large_pages
+from fine_tune_assets.core.offline import go_offline, use_large_pages
+from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.recipes.schema import TrainingSettings
 
 PAIRS = Path(__file__).parent / "visit_pairs" / "visit_pairs.jsonl.gz"

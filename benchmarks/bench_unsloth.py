@@ -18,8 +18,9 @@ from bench_train import SETTINGS, Clock, instruction_set, said_by, validation_lo
 from rich.console import Console
 from rich.table import Table
 
+from fine_tune_assets.core.offline import OFFLINE_ENVIRONMENT, go_offline
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT, go_offline, load_settings
+from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.recipes.schema import TrainingSettings
 from fine_tune_assets.training.environments import EngineMissingError, require_environment
 

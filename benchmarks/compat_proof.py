@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.table import Table
 
 from fine_tune_assets.core.chat import conversation
+from fine_tune_assets.core.offline import OFFLINE_ENVIRONMENT, go_offline
 from fine_tune_assets.core.progress import silent
 from fine_tune_assets.core.prompt_contract import read_prompt_contract
-from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT, go_offline
 from fine_tune_assets.engines.transformers_models import load_model, load_tokenizer, token_log_probabilities
 from fine_tune_assets.merging.exports import Export, export_all
 from fine_tune_assets.merging.merging import Merge, merge_adapter

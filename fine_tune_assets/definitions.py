@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from fine_tune_assets.core.settings import go_offline
+from fine_tune_assets.core.offline import go_offline
 from fine_tune_assets.defs import (
     named_assets,
     s01_erased_patients,

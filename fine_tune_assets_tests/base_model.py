@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fine_tune_assets.core.settings import go_offline
+from fine_tune_assets.core.offline import go_offline
 from fine_tune_assets.training.base_models import bundled_gguf, import_bundled_model
 
 NAME = "SmolLM2-135M-Instruct"

@@ -21,8 +21,9 @@ import yaml
 from argon2 import PasswordHasher
 
 from fine_tune_assets.core.fork_server import fork_server
+from fine_tune_assets.core.offline import OFFLINE_ENVIRONMENT
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT, PREFIX, Settings
+from fine_tune_assets.core.settings import PREFIX, Settings
 from fine_tune_assets.defs.resources import WORKERS_IMPORT
 from fine_tune_assets.ledger import passwords
 from fine_tune_assets.recipes.loading import load_recipe, shipped_recipes

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from fine_tune_assets.core.errors import FineTuneError
-from fine_tune_assets.core.settings import go_offline
+from fine_tune_assets.core.offline import go_offline
 
 COMMANDS = {
     # The asset graph: cli/demo.py, cli/graph.py.

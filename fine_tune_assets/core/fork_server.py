@@ -19,9 +19,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fine_tune_assets.core.offline import OFFLINE_ENVIRONMENT, go_offline, use_large_pages
 from fine_tune_assets.core.parent import PARENT, die_with_parent, parent_variable
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT, go_offline, use_large_pages
 
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 _INTERRUPTED_SECONDS = 20.0

@@ -15,9 +15,9 @@ from dagster_pipes import PipesContext, open_dagster_pipes
 
 from fine_tune_assets.core.errors import FineTuneError, without_message
 from fine_tune_assets.core.files import write_text
+from fine_tune_assets.core.offline import go_offline, use_large_pages
 from fine_tune_assets.core.parent import die_with_parent
 from fine_tune_assets.core.progress import Progress, reports_into, silent
-from fine_tune_assets.core.settings import go_offline, use_large_pages
 
 Handler = Callable[[dict[str, Any], Progress], dict[str, Any]]
 

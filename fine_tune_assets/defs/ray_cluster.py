@@ -17,8 +17,9 @@ import dagster as dg
 
 from fine_tune_assets.core.extras import MissingExtraError, extra_for
 from fine_tune_assets.core.files import make_folder
+from fine_tune_assets.core.offline import OFFLINE_ENVIRONMENT
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT, Settings
+from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.core.worker import ANSWER_FILE, read_answer
 from fine_tune_assets.training.launching import CLUSTER
 

@@ -22,10 +22,11 @@ from upath import UPath
 from fine_tune_assets.core.errors import FineTuneError, without_message
 from fine_tune_assets.core.fork_server import ForkServer, idle_server
 from fine_tune_assets.core.keys import PATIENTS_KEY, read_or_create_key, require_key
+from fine_tune_assets.core.offline import OFFLINE_ENVIRONMENT
 from fine_tune_assets.core.parent import parent_variable
 from fine_tune_assets.core.paths import PROJECT_DIR, Layout
 from fine_tune_assets.core.progress import Progress, RunningStep, reports_into, shown_running
-from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT, Settings, load_settings
+from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.core.worker import ANSWER_FILE, ERROR, RESULT, RUNNING_FILE, read_answer
 from fine_tune_assets.defs.io import ParquetTables
 from fine_tune_assets.defs.ray_cluster import answer_from_cluster

@@ -18,7 +18,7 @@ import httpx
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.files import written_aside
-from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT
+from fine_tune_assets.core.offline import OFFLINE_ENVIRONMENT
 from fine_tune_assets.engines.addresses import open_client, open_connections, socket_of
 from fine_tune_assets.engines.processes import (
     ProcessIdentity,

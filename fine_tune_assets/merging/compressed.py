@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 
 from fine_tune_assets.core.files import write_text
+from fine_tune_assets.core.offline import OFFLINE_ENVIRONMENT
 from fine_tune_assets.core.prompt_contract import generation_stops
-from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT
 from fine_tune_assets.engines.portable import make_portable
 from fine_tune_assets.engines.transformers_models import load_tokenizer
 from fine_tune_assets.merging.gguf import run_program

@@ -18,8 +18,9 @@ from pathlib import Path
 import httpx
 
 from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.offline import OFFLINE_ENVIRONMENT
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT, SETTINGS_FILE, Settings
+from fine_tune_assets.core.settings import SETTINGS_FILE, Settings
 from fine_tune_assets.engines.processes import (
     ProcessIdentity,
     identify,

@@ -18,8 +18,8 @@ from typing import Any
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.extras import extra_for
 from fine_tune_assets.core.files import write_text
+from fine_tune_assets.core.offline import go_offline
 from fine_tune_assets.core.progress import Progress, silent
-from fine_tune_assets.core.settings import go_offline
 from fine_tune_assets.core.worker import ANSWER_FILE, ERROR, FOR_PEOPLE, answer_to, read_answer
 from fine_tune_assets.training.launching import CLUSTER, RANK_WAIT_SECONDS, answer_file, result_of
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from fine_tune_assets.core.files import write_text
+from fine_tune_assets.core.offline import go_offline
 from fine_tune_assets.core.parent import die_with_parent
 from fine_tune_assets.core.progress import Progress, silent
-from fine_tune_assets.core.settings import go_offline
 from fine_tune_assets.core.worker import ERROR, answer_to
 from fine_tune_assets.training.launching import PROGRESS_PIPE, RANK_WAIT_SECONDS, REQUEST, STORE, answer_file
 

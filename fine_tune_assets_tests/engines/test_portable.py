@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from fine_tune_assets.core.offline import OFFLINE_ENVIRONMENT
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT
 from fine_tune_assets.engines.portable import make_portable, portable_config, portable_tokenizer_config
 from fine_tune_assets_tests.engines.loader_proof import FAMILIES, TEXTS, compare, prove, write_family
 from fine_tune_assets_tests.merging.made import ANYTHING, CONVERSATIONS, SYSTEM_PROMPT, make_adapter

@@ -14,9 +14,10 @@ import openai
 import pytest
 from jsonschema import Draft202012Validator
 
+from fine_tune_assets.core.offline import go_offline
 from fine_tune_assets.core.prompt_contract import PromptContract, read_prompt_contract
 from fine_tune_assets.core.releases import MODEL, WEIGHTS
-from fine_tune_assets.core.settings import Settings, go_offline, load_settings
+from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.engines.running import free_port
 from fine_tune_assets.ledger.api_keys import create_key
 from fine_tune_assets.ledger.database import Ledger

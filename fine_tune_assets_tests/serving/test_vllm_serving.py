@@ -11,9 +11,10 @@ import httpx
 import pytest
 
 from fine_tune_assets.core.keys import read_or_create_key
+from fine_tune_assets.core.offline import go_offline
 from fine_tune_assets.core.prompt_contract import read_prompt_contract
 from fine_tune_assets.core.releases import WEIGHTS
-from fine_tune_assets.core.settings import Settings, go_offline, load_settings
+from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.engines.addresses import open_connections, socket_of
 from fine_tune_assets.engines.running import RunningEngine, adopt_engine
 from fine_tune_assets.ledger.database import Ledger

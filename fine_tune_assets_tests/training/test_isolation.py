@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fine_tune_assets.core.settings import go_offline
+from fine_tune_assets.core.offline import go_offline
 from fine_tune_assets_tests.training.tiny import SETTINGS, instruction_set
 
 pytestmark = pytest.mark.slow  # a real model

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from fine_tune_assets.core.settings import go_offline
+from fine_tune_assets.core.offline import go_offline
 
 pytestmark = pytest.mark.slow  # TRL takes 13 s to import
 VOCABULARY = 300

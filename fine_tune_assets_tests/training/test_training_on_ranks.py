@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.offline import OFFLINE_ENVIRONMENT
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT
 from fine_tune_assets.engines.nf4 import QUANTIZATION
 from fine_tune_assets.training.launching import STORE, train_on_this_machine
 from fine_tune_assets_tests.training.forked_ranks import Ranks

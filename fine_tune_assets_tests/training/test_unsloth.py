@@ -12,9 +12,9 @@ import dagster as dg
 import pytest
 
 from fine_tune_assets.core.files import write_table
+from fine_tune_assets.core.offline import OFFLINE_ENVIRONMENT
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.core.settings import OFFLINE_ENVIRONMENT
 from fine_tune_assets.defs.resources import Worker
 from fine_tune_assets.defs.s06_adapters import _shown as shown_of_training
 from fine_tune_assets.training.__main__ import train
@@ -90,7 +90,7 @@ def test_its_adapter_loads_without_it_and_differs_from_the_base(inputs: Path, tm
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path
-from fine_tune_assets.core.settings import go_offline
+from fine_tune_assets.core.offline import go_offline
 from fine_tune_assets.training.__main__ import train
 
 def progress(done, total, what):

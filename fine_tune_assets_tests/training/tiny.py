@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from fine_tune_assets.core.chat import conversation
 from fine_tune_assets.core.fingerprints import fingerprint_folder
-from fine_tune_assets.core.settings import go_offline
+from fine_tune_assets.core.offline import go_offline
 from fine_tune_assets.recipes.schema import TrainingSettings
 
 SETTINGS = TrainingSettings(
