@@ -6,6 +6,7 @@ the gate makes of the same decisions (`approving`). The desk and the command lin
 
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -14,23 +15,11 @@ import sqlalchemy as sa
 
 from fine_tune_assets.approval.approving import CountedDecisions, count_about
 from fine_tune_assets.approval.queue import queue_items, who_decided
-from fine_tune_assets.approval.review_history import (
-    DecisionLine,
-    hidden_states,
-    history,
-    output_to_review,
-    reviews_blind,
-)
 from fine_tune_assets.approval.signing import (
-    MEANINGS,
-    REASON_CODES,
-    NotAllowedError,
-    ReviewError,
     StaleItemError,
     Word,
     approved_content,
     completed,
-    meaning_of,
     require_author_is_another,
     require_may_adjudicate,
     require_may_review,
@@ -56,56 +45,29 @@ from fine_tune_assets.ledger.reviews import (
 )
 from fine_tune_assets.recipes.schema import ReviewSettings
 
-__all__ = [
-    "MEANINGS", "REASON_CODES", "DecisionLine", "NotAllowedError", "ReviewError", "StaleItemError", "adjudicate", "decide",
-    "hidden_states", "history", "meaning_of", "output_to_review", "refresh_items", "reviews_blind", "revoke", "say",
-]  # fmt: skip
-"""With what a desk needs of `signing`."""
-
 
 def decide(
     ledger: Ledger,
     draft: Mapping[str, Any],
+    word: Word,
     *,
     version: int,
-    reviewer: str,
-    decision: str,
-    output: str | None,
-    reason_code: str,
-    reason: str,
-    meaning: str,
     rules: ReviewSettings,
     author: str | None,
     now: datetime,
 ) -> ReviewItem:
-    """Record a first or a second look at the draft, a row of DRAFTED_EXAMPLES, and return its item as it then is.
+    """Record a word about the draft, a row of DRAFTED_EXAMPLES, and return its item as it then is.
 
-    `version` is the item's when it was opened. `meaning` is the text of MEANINGS that the reviewer signed, or its key;
-    empty stands for the one that belongs to the decision. Raises StaleItemError, NotAllowedError, ReviewError,
-    AssignedError or UnknownRecordError, and then nothing was recorded.
+    A word with the role `adjudicate` settles a disagreement, as a third person's. `version` is the item's when it was opened.
+    Raises StaleItemError, NotAllowedError, ReviewError, AssignedError or UnknownRecordError, and then nothing was recorded.
     """
-    word = Word(reviewer.strip(), "review", decision, output, reason_code, reason, meaning)
-    return _say(ledger, draft, version, word, rules, author, now)
-
-
-def adjudicate(
-    ledger: Ledger,
-    draft: Mapping[str, Any],
-    *,
-    version: int,
-    reviewer: str,
-    decision: str,
-    output: str | None,
-    reason_code: str,
-    reason: str,
-    meaning: str,
-    rules: ReviewSettings,
-    author: str | None,
-    now: datetime,
-) -> ReviewItem:
-    """Settle a disagreement, as a person who is neither of those who disagree. Raises as `decide` does."""
-    word = Word(reviewer.strip(), "adjudicate", decision, output, reason_code, reason, meaning)
-    return _say(ledger, draft, version, word, rules, author, now)
+    word = replace(word, reviewer=word.reviewer.strip())
+    with ledger.begin() as connection:
+        item = present_item(connection, draft["example_id"])
+        _require_unchanged(connection, item, draft["fingerprint"], version)
+        require_free(item, word.reviewer, now)
+        say(connection, draft, word, rules, author, decision_id=uuid.uuid4().hex, decided_at=now)
+        return present_item(connection, item.example_id)
 
 
 def revoke(
@@ -135,23 +97,6 @@ def refresh_items(
         decisions, revoked = list_decisions(connection), revoked_reviewers(connection)
         new = queue_items(drafts, line, decisions, trusted_sources, rules, authors, revoked)
         return sync_items(connection, new, now)
-
-
-def _say(
-    ledger: Ledger,
-    draft: Mapping[str, Any],
-    version: int,
-    word: Word,
-    rules: ReviewSettings,
-    author: str | None,
-    now: datetime,
-) -> ReviewItem:
-    with ledger.begin() as connection:
-        item = present_item(connection, draft["example_id"])
-        _require_unchanged(connection, item, draft["fingerprint"], version)
-        require_free(item, word.reviewer, now)
-        say(connection, draft, word, rules, author, decision_id=uuid.uuid4().hex, decided_at=now)
-        return present_item(connection, item.example_id)
 
 
 def say(
