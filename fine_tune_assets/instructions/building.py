@@ -23,7 +23,7 @@ from fine_tune_assets.core.tables import (
     table_of,
 )
 from fine_tune_assets.instructions.leaks import LeakSearch, compared, find_leaks, losers, subject_of
-from fine_tune_assets.instructions.mixing import as_general, choose_general, choose_replayed, mix_counts
+from fine_tune_assets.instructions.mixing import BuildRules, as_general, choose_general, choose_replayed, mix_counts
 from fine_tune_assets.instructions.provenance import ReportFacts, provenance_row, rows_of
 from fine_tune_assets.instructions.splitting import (
     PRECEDENCE,
@@ -57,18 +57,6 @@ class Dropped:
 
 
 @dataclass(frozen=True)
-class BuildRules:
-    """What the recipe says about a set."""
-
-    line: str
-    """Product line: the name of the recipe."""
-    system_prompt: str
-    general_fraction: float
-    replay_fraction: float
-    seed: int
-
-
-@dataclass(frozen=True)
 class Surroundings:
     """What is known beside the examples."""
 
@@ -77,7 +65,7 @@ class Surroundings:
     earlier: EarlierTests = field(default_factory=EarlierTests)
     reports: Mapping[str, ReportFacts] = field(default_factory=dict)
     replayable: Sequence[Row] = ()
-    """Rows of earlier sets (`replaying.read_replayable`) that experts approved, while their approval stands."""
+    """Rows of earlier sets (`earlier_sets.read_replayable`) that experts approved, while their approval stands."""
     not_replayable: Sequence[Dropped] = ()
     """Rows of earlier sets that must not be taught again, each with its reason."""
 

@@ -43,16 +43,10 @@ def correction_facts(report_ids: Iterator[str], scrubber_version: str) -> dict[s
 def provenance_row(row: Mapping[str, Any], reports: Mapping[str, ReportFacts]) -> dict[str, Any]:
     """One row of INSTRUCTION_PROVENANCE. A replayed row brings its own; a general one has no report."""
     report = reports.get(row.get("report_id") or "", ReportFacts(None, None, None))
-    passages = len(bare_question(row["instruction"], row["input"]).documents) or None
     kept = {"report_fingerprint": report.fingerprint, "scrubber_version": report.scrubber_version, **row}
-    kept["passages"] = passages
-    return {**{name: kept.get(name) for name in INSTRUCTION_PROVENANCE.names}, "decision_ids": decision_ids(row)}
-
-
-def decision_ids(row: Mapping[str, Any]) -> list[str]:
-    """Every decision that an approved example rests on, in order; none for a trusted source and for general data."""
-    several = row.get("decision_ids")
-    return list(several) if several else [row["decision_id"]] if row.get("decision_id") else []
+    kept["passages"] = len(bare_question(row["instruction"], row["input"]).documents) or None
+    kept["decision_ids"] = row.get("decision_ids") or []
+    return {name: kept.get(name) for name in INSTRUCTION_PROVENANCE.names}
 
 
 def summary(provenance: pa.Table) -> dict[str, Any]:
