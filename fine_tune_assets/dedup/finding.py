@@ -18,9 +18,9 @@ from fine_tune_assets.dedup.choosing import Match, dropped_for, reason
 from fine_tune_assets.dedup.comparing import Comparison, Encoder, compare
 from fine_tune_assets.dedup.corpus import Corpus
 from fine_tune_assets.dedup.disagreeing import disagreements
-from fine_tune_assets.dedup.meaning import Encode
 from fine_tune_assets.dedup.store import BANDS, SKETCHES, VECTORS, InMemory, Kept
 from fine_tune_assets.dedup.workers import open_sketchers
+from fine_tune_assets.embeddings.passages import Encode
 from fine_tune_assets.recipes.schema import DedupSettings
 
 

@@ -12,19 +12,12 @@ from numpy.typing import NDArray
 
 from fine_tune_assets.dedup.boilerplate import is_among
 from fine_tune_assets.dedup.corpus import Batch, Corpus
-from fine_tune_assets.dedup.meaning import (
-    PASSAGE_MARGIN,
-    Encode,
-    Floats,
-    alike,
-    facts_agree,
-    passages_agree,
-)
+from fine_tune_assets.dedup.meaning import PASSAGE_MARGIN, alike, facts_agree, passages_agree
 from fine_tune_assets.dedup.near import Pairs
 from fine_tune_assets.dedup.sketching import flat_places, starts_of
 from fine_tune_assets.dedup.store import VECTORS, Arrays, text_digests
 from fine_tune_assets.dedup.words import Hashes, Ints, remaining_texts
-from fine_tune_assets.embeddings.passages import means_of
+from fine_tune_assets.embeddings.passages import Encode, Floats, means_of
 
 FEWEST_WORDS = 20
 """A text that lost boilerplate and has fewer words left is compared by its words only: `unchanged` says too little."""
