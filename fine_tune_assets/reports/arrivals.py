@@ -102,7 +102,8 @@ class ArrivalFigures:
 
     def waiting(self) -> list[str]:
         """Batch folders that were not read yet."""
-        return [name for name in list_batches(self._layout.raw_reports) if not self._file("reports", name).is_file()]
+        table = self._layout.table
+        return [name for name in list_batches(self._layout.raw_reports) if not table("reports", name).is_file()]
 
     def beside(self) -> NotBatches:
         """What lies there and is no batch."""
@@ -110,7 +111,7 @@ class ArrivalFigures:
 
     def refused(self, batch: str) -> list[Refused]:
         """By file and record. Raises ArrivalsError."""
-        path = self._file("unreadable_reports", batch)
+        path = self._layout.table("unreadable_reports", batch)
         columns = list(Refused.__dataclass_fields__)
         try:
             rows = pq.read_table(path, columns=columns, partitioning=None).to_pylist() if path.is_file() else []
@@ -120,9 +121,6 @@ class ArrivalFigures:
 
     def _folder(self, table: str) -> Path:
         return self._layout.tables / table
-
-    def _file(self, table: str, batch: str) -> Path:
-        return self._layout.table(table, batch)
 
     def _count(self) -> Arrivals:
         try:

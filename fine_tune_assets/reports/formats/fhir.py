@@ -25,7 +25,7 @@ from fine_tune_assets.reports.found import Findings, Found, ReadDocument
 from fine_tune_assets.reports.quarantine import UnreadableError
 
 _REPORTS = ("DiagnosticReport", "DocumentReference", "Composition")
-SUFFIXES = (".json", ".ndjson")
+FHIR_FORMATS = (".json", ".ndjson")
 _LINES = ".ndjson"
 _MOST_OTHER_BYTES = 200_000_000
 """Of the other files that are kept in memory while references into them are looked up: about ten times as much."""
@@ -157,7 +157,7 @@ class FhirFolder:
             return self._others
         self._others, left = Index(), _MOST_OTHER_BYTES
         for path in self._contents.files.to_read:
-            if path.suffix.lower() not in SUFFIXES:
+            if path.suffix.lower() not in FHIR_FORMATS:
                 continue
             try:
                 content = self._contents.read(path, min(left, self._largest_bytes))
