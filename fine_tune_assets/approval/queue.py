@@ -1,14 +1,14 @@
 """What the review queue holds: one item a draft, in the state that the gate gives it. Owns making the items."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 import pyarrow as pa
 
-from fine_tune_assets.approval.approving import count_decisions, draft_rows, is_trusted
+from fine_tune_assets.approval.approving import count_decisions, is_trusted
 from fine_tune_assets.approval.flags import kind_of
-from fine_tune_assets.approval.states import Standing, State
+from fine_tune_assets.approval.states import Standing
 from fine_tune_assets.core.records import Decision
+from fine_tune_assets.core.tables import rows_of
 from fine_tune_assets.ledger.review_rows import NewItem
 from fine_tune_assets.recipes.schema import ReviewSettings
 
@@ -30,36 +30,24 @@ def queue_items(
     `decisions` are those that were not revoked, `revoked` maps a content to the keys of those who had one revoked.
     """
     counted = count_decisions(drafts, decisions, authors, rules)
-    rows = draft_rows(drafts.select(_COLUMNS))
-    return [
-        _item(
-            row,
-            line,
-            counted.state(row["example_id"], is_trusted(row, trusted_sources)),
-            who_decided(counted.standing(row["example_id"]), rules, revoked.get(row["fingerprint"], ())),
-            is_trusted(row, trusted_sources),
-            authors.get(row["report_id"]),
+    items = []
+    for row in rows_of(drafts.select(_COLUMNS)):
+        example_id, trusted = row["example_id"], is_trusted(row, trusted_sources)
+        item = NewItem(
+            **{name: row[name] for name in _SHOWN},
+            line=line,
+            author=authors.get(row["report_id"]),
+            is_trusted=trusted,
+            flag_count=len(row["flags"]),
+            flag_kinds=tuple(sorted({kind_of(flag) for flag in row["flags"]})),
+            state=counted.state(example_id, trusted),
+            decided_by=who_decided(counted.standing(example_id), rules, revoked.get(row["fingerprint"], ())),
         )
-        for row in rows
-    ]
+        items.append(item)
+    return items
 
 
 def who_decided(standing: Standing, rules: ReviewSettings, revoked: Collection[str]) -> tuple[str, ...]:
     """Keys of those who have no say any more: who decided, and where the second look is blind, who did before."""
     is_blind_look = rules.reviewers == 2 and standing.state == "second_review"
     return (*standing.people, *sorted(set(revoked) - set(standing.people))) if is_blind_look else standing.people
-
-
-def _item(
-    draft: Mapping[str, Any], line: str, state: State, decided_by: tuple[str, ...], trusted: bool, author: str | None
-) -> NewItem:
-    return NewItem(
-        **{name: draft[name] for name in _SHOWN},
-        line=line,
-        author=author,
-        is_trusted=trusted,
-        flag_count=len(draft["flags"]),
-        flag_kinds=tuple(sorted({kind_of(flag) for flag in draft["flags"]})),
-        state=state,
-        decided_by=decided_by,
-    )

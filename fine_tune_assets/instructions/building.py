@@ -20,11 +20,12 @@ from fine_tune_assets.core.tables import (
     INSTRUCTION_PROVENANCE,
     INSTRUCTION_SETS,
     check_table,
+    rows_of,
     table_of,
 )
 from fine_tune_assets.instructions.leaks import LeakSearch, compared, find_leaks, losers, subject_of
 from fine_tune_assets.instructions.mixing import BuildRules, as_general, choose_general, choose_replayed, mix_counts
-from fine_tune_assets.instructions.provenance import ReportFacts, provenance_row, rows_of
+from fine_tune_assets.instructions.provenance import ReportFacts, provenance_row
 from fine_tune_assets.instructions.splitting import (
     PRECEDENCE,
     SPLITS,

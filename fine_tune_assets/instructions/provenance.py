@@ -13,9 +13,8 @@ import pyarrow.compute as pc
 
 from fine_tune_assets.core.fingerprints import combine
 from fine_tune_assets.core.retrieval_contract import bare_question
-from fine_tune_assets.core.tables import INSTRUCTION_PROVENANCE
+from fine_tune_assets.core.tables import INSTRUCTION_PROVENANCE, rows_of
 
-_BATCH_ROWS = 1024
 _REPORT_COLUMNS = ("report_id", "fingerprint", "scrubber_version", "written_on")
 
 
@@ -65,8 +64,3 @@ def summary(provenance: pa.Table) -> dict[str, Any]:
         "decisions_fingerprint": combine(sorted(decisions)),
         "scrubber_versions": sorted(scrubbers),
     }
-
-
-def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
-    for batch in table.to_batches(max_chunksize=_BATCH_ROWS):
-        yield from batch.to_pylist()
