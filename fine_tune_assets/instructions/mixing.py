@@ -49,18 +49,11 @@ def as_general(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, "split": "train", "task": GENERAL_TASK, "is_general": True, "patient_key": None}
 
 
-def choose_general(rows: Iterable[Mapping[str, Any]], count: int, seed: int) -> list[dict[str, Any]]:
-    """`count` rows, each kind of each source by its share, or all that there are."""
-    return _choose(rows, ("source", "kind"), count, seed)
+def choose(rows: Iterable[Mapping[str, Any]], by: Sequence[str], count: int, seed: int) -> list[dict[str, Any]]:
+    """`count` rows, each kind by its share, or all that there are; rows with the same values in the columns `by` are of a kind.
 
-
-def choose_replayed(rows: Iterable[Mapping[str, Any]], rules: BuildRules, trained: int) -> list[dict[str, Any]]:
-    """Rows for the replay fraction, each task of each source by its share."""
-    return _choose(rows, ("source", "task"), mix_counts(rules, trained, 0).replayed, rules.seed)
-
-
-def _choose(rows: Iterable[Mapping[str, Any]], by: Sequence[str], count: int, seed: int) -> list[dict[str, Any]]:
-    """A keyed hash orders the rows of a kind, and each gets its place between 0 and 1; the lowest places of all are taken."""
+    A keyed hash orders the rows of a kind, and each gets its place between 0 and 1; the lowest places of all are taken.
+    """
     kinds: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
         kinds.setdefault(tuple(row[name] for name in by), []).append(row)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +184,7 @@ def _arrivals(
 
 
 def _by(rows: Sequence[dict[str, Any]], *names: str) -> Counter[Any]:
-    counts: Counter[Any] = Counter()
+    counts, key_of = Counter[Any](), itemgetter(*names)
     for row in rows:
-        counts[row[names[0]] if len(names) == 1 else tuple(row[name] for name in names)] += row["number"]
+        counts[key_of(row)] += row["number"]
     return counts
