@@ -9,7 +9,7 @@ import pytest
 from fine_tune_assets.approval.approving import is_trusted
 from fine_tune_assets.approval.drafting import draft_examples
 from fine_tune_assets.approval.flags import kinds_of
-from fine_tune_assets.approval.queue import queue_items
+from fine_tune_assets.approval.reviewing import queue_items
 from fine_tune_assets.approval.task_kinds import Request, count_unused, model_requests
 from fine_tune_assets.approval.writing import draft_row, missing_requests, still_wanted
 from fine_tune_assets.core.errors import RecipeError
