@@ -1,7 +1,8 @@
 """Deciding: what a reviewer's click or command does to the ledger, in one transaction, or why it does nothing.
 
-Owns who may decide what and when, what a signature says, the lock against overwriting, and that the queue's state is what
-the gate makes of the same decisions (`approving`). The desk and the command line both decide through here.
+Owns who may decide what and when, what a signature says, the lock against overwriting, and what the queue holds: an item a
+draft, in the state that the gate makes of the same decisions (`approving`). The desk and the command line both decide through
+here.
 """
 
 import uuid

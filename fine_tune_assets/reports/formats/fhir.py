@@ -98,7 +98,7 @@ class FhirFolder:
 
     def _loose(self, placed: list[Placed], own: Index) -> Iterator[tuple[int, Found | UnreadableError]]:
         """Observations that no report names: one report for each patient and encounter."""
-        named = {words(r.get("reference")) for p in placed for key in ("result",) for r in dicts(p.resource.get(key))}
+        named = {words(r.get("reference")) for p in placed for r in dicts(p.resource.get("result"))}
         in_words = {e for p in placed if p.resource["resourceType"] == "Composition" for e in entries_of(p.resource)}
         taken = {id(own.find(reference)) for reference in in_words}
         taken |= {
