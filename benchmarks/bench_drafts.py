@@ -21,10 +21,9 @@ from planted_errors import PLANTS
 from rich.console import Console
 from rich.table import Table
 
-from fine_tune_assets.approval.checking import check_output
-from fine_tune_assets.approval.consistency import noise_of
-from fine_tune_assets.approval.contradictions import disagree
+from fine_tune_assets.approval.checking import check_output, noise_of
 from fine_tune_assets.approval.flags import kind_of
+from fine_tune_assets.claims.saying import is_contrary, said_by
 from fine_tune_assets.claims.shared_words import shared_words
 from fine_tune_assets.core.fingerprints import fingerprint_text
 
@@ -67,7 +66,8 @@ def measure(pairs: Sequence[Pair]) -> dict[str, Any]:
             planted[name]["planted"] += 1
             planted[name]["flagged"] += bool(new)
             planted[name]["flagged by its kind"] += any(kind_of(flag) == kind for flag in new)
-            planted[name]["contradicts the right output"] += disagree(pair.output, changed)
+            is_opposite = is_contrary(said_by(pair.output), said_by(changed))
+            planted[name]["contradicts the right output"] += is_opposite
     return {
         "pairs": len(pairs),
         "planted": {name: dict(counts) for name, counts in planted.items()},

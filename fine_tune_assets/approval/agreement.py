@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -111,20 +111,20 @@ def measure(pairs: Sequence[Pair]) -> AgreementReport:
     counts = Counter(pairs)
     names = {person_key(name): name for pair in counts for name in (pair.second, pair.first)}
 
-    def grouped(keys_of: Callable[[Pair], Iterable[tuple[str, bool]]]) -> dict[str, Agreement]:
-        groups: dict[str, Counter[tuple[Category, Category]]] = {}
+    def grouped(keys_of: Callable[[Pair], Iterable[tuple[Any, bool]]]) -> dict[Any, Agreement]:
+        groups: dict[Any, Counter[tuple[Category, Category]]] = {}
         for pair, count in counts.items():
             for key, is_turned in keys_of(pair):
                 groups.setdefault(key, Counter())[_categories(pair, is_turned)] += count
         return {key: agreement_of(groups[key]) for key in sorted(groups)}
 
-    by_pair = grouped(lambda pair: [("\n".join(sorted(_people(pair))), _people(pair)[0] > _people(pair)[1])])
+    by_pair = grouped(lambda pair: [(tuple(sorted(_people(pair))), _people(pair)[0] > _people(pair)[1])])
     by_reviewer = grouped(lambda pair: zip(_people(pair), (False, True), strict=True))
     return AgreementReport(
         overall=agreement_of(_categories(pair, False) for pair in pairs),
         by_task=grouped(lambda pair: [(pair.task, False)]),
         by_reviewer={names[key]: found for key, found in by_reviewer.items()},
-        by_pair={_two_names(key, names): found for key, found in by_pair.items()},
+        by_pair={(names[one], names[other]): found for (one, other), found in by_pair.items()},
     )
 
 
@@ -203,8 +203,3 @@ def _people(pair: Pair) -> tuple[str, str]:
 def _categories(pair: Pair, is_turned: bool) -> tuple[Category, Category]:
     both = pair.first_category, pair.second_category
     return (both[1], both[0]) if is_turned else both
-
-
-def _two_names(key: str, names: dict[str, str]) -> tuple[str, str]:
-    one, other = key.split("\n")
-    return names[one], names[other]

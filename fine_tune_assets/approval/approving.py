@@ -8,7 +8,7 @@ decisions are kept.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +20,11 @@ from fine_tune_assets.approval.drafting import CORRECTION, content_fingerprint
 from fine_tune_assets.approval.states import WAITING, Standing, State, standing_of
 from fine_tune_assets.approval.task_kinds import BY_MODEL
 from fine_tune_assets.core.records import Decision
-from fine_tune_assets.core.tables import APPROVED_EXAMPLES, DRAFTED_EXAMPLES, check_table, table_of
+from fine_tune_assets.core.tables import APPROVED_EXAMPLES, DRAFTED_EXAMPLES, check_table, rows_of, table_of
 from fine_tune_assets.recipes.schema import ReviewSettings
 
 EXPERT = "expert"
 TRUSTED_SOURCE = "trusted_source"
-_BATCH_ROWS = 1024
 _KEYS = ("example_id", "fingerprint", "report_id", "task", "source")
 """What decides which decisions are about a draft."""
 
@@ -94,7 +93,7 @@ def approve_examples(
     counted = count_decisions(drafts, decisions, authors or {}, rules)
     approved: list[dict[str, Any]] = []
     states: Counter[State] = Counter()
-    for draft in draft_rows(drafts):
+    for draft in rows_of(drafts):
         state = counted.state(draft["example_id"], is_trusted(draft, trusted_sources))
         states[state] += 1
         if state == "approved":
@@ -112,9 +111,9 @@ def count_decisions(
     decided = pa.array(sorted({decision.fingerprint for decision in decisions}), pa.string())
     about = drafts.filter(pc.is_in(drafts.column("fingerprint"), value_set=decided))
     texts: dict[str, list[Mapping[str, Any]]] = {}
-    for row in draft_rows(about):
+    for row in rows_of(about):
         texts.setdefault(row["fingerprint"], []).append(row)
-    return count_about(list(draft_rows(drafts.select(list(_KEYS)))), texts, decisions, authors, rules)
+    return count_about(list(rows_of(drafts.select(list(_KEYS)))), texts, decisions, authors, rules)
 
 
 def count_about(
@@ -161,11 +160,6 @@ def is_trusted(draft: Mapping[str, Any], trusted_sources: Mapping[str, str]) -> 
         and draft["task"] != CORRECTION
         and draft["source"] in trusted_sources
     )
-
-
-def draft_rows(drafts: pa.Table) -> Iterator[dict[str, Any]]:
-    for batch in drafts.to_batches(max_chunksize=_BATCH_ROWS):
-        yield from batch.to_pylist()
 
 
 def _by_experts(draft: Mapping[str, Any], standing: Standing) -> dict[str, Any]:

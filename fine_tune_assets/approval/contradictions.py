@@ -63,15 +63,6 @@ def compared_answers(
                 yield from _across(answers[pair.first], answers[pair.second])
 
 
-def disagree(output: str, other: str) -> bool:
-    """Whether two outputs to the same input can't both be right, as far as words show.
-
-    >>> disagree("Take 40 mg.", "Take 80 mg."), disagree("Rest and ice.", "Ice and rest.")
-    (True, False)
-    """
-    return is_contrary(said_by(output), said_by(other))
-
-
 def _by_question(drafts: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Answers]]:
     """Of each task, instruction and passages: input → its answers. Of equal inputs the first spelling stands for all."""
     questions: dict[tuple[str, str, tuple[str, ...]], dict[str, tuple[str, dict[str, Answer]]]] = defaultdict(dict)

@@ -4,14 +4,13 @@ Owns what a draft is, what a reviewer is warned of, and what an approval is boun
 input and output is in task_kinds. Does not know who approves.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fine_tune_assets.approval.checking import check_output
-from fine_tune_assets.approval.consistency import flag_across
+from fine_tune_assets.approval.checking import check_output, flag_across
 from fine_tune_assets.approval.dropped_reports import DroppedReports, flags_by_dropped, halves_of_pairs
 from fine_tune_assets.approval.flags import FLAG_KINDS, kinds_of
 from fine_tune_assets.approval.task_kinds import WRITTEN_BY_MODEL, Drafted, drafts_by_tasks
@@ -25,6 +24,7 @@ from fine_tune_assets.core.tables import (
     SCRUBBED_CORRECTIONS,
     UNIQUE_REPORTS,
     check_table,
+    rows_of,
     table_of,
 )
 from fine_tune_assets.recipes.schema import Task
@@ -33,7 +33,6 @@ CORRECTION = "correction"
 """Source of a draft that was made from a user's correction; and its task, if its instruction is that of no task."""
 WITH_PASSAGES = "correction with passages"
 """What a draft is made by that has the passages of the corrected answer before its question."""
-_BATCH_ROWS = 1024
 
 
 def content_fingerprint(instruction: str, input_text: str, output: str) -> str:
@@ -97,11 +96,6 @@ def correction_report_id(correction_id: str) -> str:
 def correction_authors(corrections: pa.Table) -> dict[str, str]:
     """`report_id` of a draft made from a correction → who wrote the correction, and so can't approve it."""
     return {correction_report_id(row["correction_id"]): row["author"] for row in rows_of(corrections)}
-
-
-def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
-    for batch in table.to_batches(max_chunksize=_BATCH_ROWS):
-        yield from batch.to_pylist()
 
 
 def asked_of_correction(correction: Mapping[str, Any], passage_template: str | None) -> tuple[str, str]:

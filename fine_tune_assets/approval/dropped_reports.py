@@ -44,15 +44,15 @@ def contradiction_with(fingerprint: str) -> str:
 def halves_of_pairs(dropped: DroppedReports, tasks: Sequence[Task]) -> dict[str, Row]:
     """Dropped report → its row, of those that a task by pairs could need."""
     ids = [i for i in dropped.duplicates["dropped_id"].to_pylist() if any(True for _ in _halves(i, tasks))]
-    fingerprints = _fingerprints(dropped.duplicates)
+    fingerprints = _by_dropped(dropped.duplicates, "fingerprint")
     rows = dropped.read(ids) if ids else ()
-    return {row["report_id"]: row for row in rows if fingerprints.get(row["report_id"], "") in ("", row["fingerprint"])}
+    return {row["report_id"]: row for row in rows if fingerprints.get(row["report_id"]) in (None, row["fingerprint"])}
 
 
 def flags_by_dropped(dropped: DroppedReports, tasks: Sequence[Task]) -> dict[DraftKey, list[str]]:
     """Which drafts a dropped report contradicts, with a flag for each such report; exact copies say the same."""
     flags: dict[DraftKey, list[str]] = defaultdict(list)
-    stands_for = dict(zip(*(dropped.duplicates[name].to_pylist() for name in ("dropped_id", "kept_id")), strict=True))
+    stands_for = _by_dropped(dropped.duplicates, "kept_id")
     others = dropped.duplicates.filter(pc.not_equal(dropped.duplicates["kind"], "exact"))
     for at in range(0, others.num_rows, _AT_ONCE):
         for key, found in _contradicted(others.slice(at, _AT_ONCE).to_pylist(), dropped.read, tasks, stands_for):
@@ -111,7 +111,5 @@ def _halves(report_id: str, tasks: Sequence[Task]) -> Iterator[str]:
             yield other
 
 
-def _fingerprints(duplicates: pa.Table) -> dict[str, str]:
-    """Dropped report → its text's fingerprint; empty in a table of before that was kept."""
-    ids, found = (duplicates[name].to_pylist() for name in ("dropped_id", "fingerprint"))
-    return {report_id: fingerprint or "" for report_id, fingerprint in zip(ids, found, strict=True)}
+def _by_dropped(duplicates: pa.Table, column: str) -> dict[str, Any]:
+    return dict(zip(duplicates["dropped_id"].to_pylist(), duplicates[column].to_pylist(), strict=True))

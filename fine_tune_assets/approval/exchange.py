@@ -28,6 +28,7 @@ FindDraft = Callable[[str], Mapping[str, Any] | None]
 _RECORDED_AT_ONCE = 200
 """Lines of one transaction: others may write in between."""
 _REQUIRED = ("id", "example_id", "fingerprint", "decision", "reviewer")
+_EXPORTED = ("example_id", "fingerprint", "report_id", "task", "decision", "output", "reviewer", "role", "reason_code")
 _TEXTS = ("output", "reason_code", "reason", "role", "decided_at", "meaning", "approved_fingerprint")
 
 
@@ -70,11 +71,7 @@ def line_of(record: DecisionRecord) -> dict[str, Any]:
     made = record.decision
     line: dict[str, Any] = {
         "id": made.decision_id,
-        **{
-            name: getattr(made, name)
-            for name in ("example_id", "fingerprint", "report_id", "task", "decision", "output")
-        },
-        **{name: getattr(made, name) for name in ("reviewer", "role", "reason_code")},
+        **{name: getattr(made, name) for name in _EXPORTED},
         "reason": record.reason,
         "meaning": made.meaning,
         "approved_fingerprint": made.approved_fingerprint,

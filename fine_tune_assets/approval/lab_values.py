@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import Literal
 
 Direction = Literal["high", "low", "normal"]
@@ -153,7 +154,7 @@ def _heading(line: str) -> tuple[list[str], Split] | None:
         cells = _cut(pattern, line)
         columns = [_COLUMNS.get(cell.casefold().strip(" *:"), "") for cell in cells]
         if {"name", "value", "reference"} <= set(columns):
-            return columns, lambda row, pattern=pattern: _cut(pattern, row)  # type: ignore[misc]
+            return columns, partial(_cut, pattern)
     return None
 
 

@@ -46,7 +46,27 @@ def label_config() -> str:
 
 def tasks_of(drafts: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """A task for each row of DRAFTED_EXAMPLES, with the drafted output as its pre-annotation."""
-    return [_task_of(draft) for draft in drafts]
+    names = ("example_id", "fingerprint", "task", "instruction", "input", "output")
+    return [
+        {
+            "data": {**{name: draft[name] for name in names}, "flags": "; ".join(draft["flags"]) or "no flags"},
+            "predictions": [
+                {
+                    "model_version": _DRAFT,
+                    "result": [
+                        {
+                            "id": f"{_DRAFT}-output",
+                            "from_name": "output",
+                            "to_name": "input",
+                            "type": "textarea",
+                            "value": {"text": [draft["output"]]},
+                        }
+                    ],
+                }
+            ],
+        }
+        for draft in drafts
+    ]
 
 
 def read_export(export: Any, reviewers: Mapping[str, str]) -> Iterator[Entry | Fault]:
@@ -71,27 +91,6 @@ def read_export(export: Any, reviewers: Mapping[str, str]) -> Iterator[Entry | F
                     yield entry_of(where, _decision_of(task, annotation, names))
                 except ReviewError as error:
                     yield Fault(where, str(error))
-
-
-def _task_of(draft: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("example_id", "fingerprint", "task", "instruction", "input", "output")
-    return {
-        "data": {**{name: draft[name] for name in names}, "flags": "; ".join(draft["flags"]) or "no flags"},
-        "predictions": [
-            {
-                "model_version": _DRAFT,
-                "result": [
-                    {
-                        "id": f"{_DRAFT}-output",
-                        "from_name": "output",
-                        "to_name": "input",
-                        "type": "textarea",
-                        "value": {"text": [draft["output"]]},
-                    }
-                ],
-            }
-        ],
-    }
 
 
 def _decision_of(task: Mapping[str, Any], annotation: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

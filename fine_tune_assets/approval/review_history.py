@@ -77,11 +77,5 @@ def output_to_review(ledger: Ledger, draft: Mapping[str, Any], rules: ReviewSett
 
 
 def _line_of(record: DecisionRecord) -> DecisionLine:
-    made = record.decision
-    return DecisionLine(
-        **{name: getattr(made, name) for name in DecisionLine.__dataclass_fields__ if hasattr(made, name)},
-        reason=record.reason,
-        revoked_by=record.revoked_by,
-        revoked_at=record.revoked_at,
-        revoked_because=record.revoked_because,
-    )
+    values = {**vars(record), **vars(record.decision)}
+    return DecisionLine(**{name: values[name] for name in DecisionLine.__dataclass_fields__})

@@ -1,41 +1,33 @@
 """Deciding: what a reviewer's click or command does to the ledger, in one transaction, or why it does nothing.
 
-Owns who may decide what and when, what a signature says, the lock against overwriting, and that the queue's state is what
-the gate makes of the same decisions (`approving`). The desk and the command line both decide through here.
+Owns who may decide what and when, what a signature says, the lock against overwriting, and what the queue holds: an item a
+draft, in the state that the gate makes of the same decisions (`approving`). The desk and the command line both decide through
+here.
 """
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
 import sqlalchemy as sa
 
-from fine_tune_assets.approval.approving import CountedDecisions, count_about
-from fine_tune_assets.approval.queue import queue_items, who_decided
-from fine_tune_assets.approval.review_history import (
-    DecisionLine,
-    hidden_states,
-    history,
-    output_to_review,
-    reviews_blind,
-)
+from fine_tune_assets.approval.approving import CountedDecisions, count_about, count_decisions, is_trusted
+from fine_tune_assets.approval.flags import kind_of
 from fine_tune_assets.approval.signing import (
-    MEANINGS,
-    REASON_CODES,
-    NotAllowedError,
-    ReviewError,
     StaleItemError,
     Word,
     approved_content,
     completed,
-    meaning_of,
     require_author_is_another,
     require_may_adjudicate,
     require_may_review,
 )
+from fine_tune_assets.approval.states import Standing
 from fine_tune_assets.core.records import Decision
+from fine_tune_assets.core.tables import rows_of
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.review_items import (
     find_item,
@@ -56,56 +48,32 @@ from fine_tune_assets.ledger.reviews import (
 )
 from fine_tune_assets.recipes.schema import ReviewSettings
 
-__all__ = [
-    "MEANINGS", "REASON_CODES", "DecisionLine", "NotAllowedError", "ReviewError", "StaleItemError", "adjudicate", "decide",
-    "hidden_states", "history", "meaning_of", "output_to_review", "refresh_items", "reviews_blind", "revoke", "say",
-]  # fmt: skip
-"""With what a desk needs of `signing`."""
+_SHOWN = ["example_id", "fingerprint", "report_id", "patient_key", "task", "source"]
+_COLUMNS = [*_SHOWN, "needs_review", "flags", "drafted_by"]
 
 
 def decide(
     ledger: Ledger,
     draft: Mapping[str, Any],
+    word: Word,
     *,
     version: int,
-    reviewer: str,
-    decision: str,
-    output: str | None,
-    reason_code: str,
-    reason: str,
-    meaning: str,
     rules: ReviewSettings,
     author: str | None,
     now: datetime,
 ) -> ReviewItem:
-    """Record a first or a second look at the draft, a row of DRAFTED_EXAMPLES, and return its item as it then is.
+    """Record a word about the draft, a row of DRAFTED_EXAMPLES, and return its item as it then is.
 
-    `version` is the item's when it was opened. `meaning` is the text of MEANINGS that the reviewer signed, or its key;
-    empty stands for the one that belongs to the decision. Raises StaleItemError, NotAllowedError, ReviewError,
-    AssignedError or UnknownRecordError, and then nothing was recorded.
+    A word with the role `adjudicate` settles a disagreement, as a third person's. `version` is the item's when it was opened.
+    Raises StaleItemError, NotAllowedError, ReviewError, AssignedError or UnknownRecordError, and then nothing was recorded.
     """
-    word = Word(reviewer.strip(), "review", decision, output, reason_code, reason, meaning)
-    return _say(ledger, draft, version, word, rules, author, now)
-
-
-def adjudicate(
-    ledger: Ledger,
-    draft: Mapping[str, Any],
-    *,
-    version: int,
-    reviewer: str,
-    decision: str,
-    output: str | None,
-    reason_code: str,
-    reason: str,
-    meaning: str,
-    rules: ReviewSettings,
-    author: str | None,
-    now: datetime,
-) -> ReviewItem:
-    """Settle a disagreement, as a person who is neither of those who disagree. Raises as `decide` does."""
-    word = Word(reviewer.strip(), "adjudicate", decision, output, reason_code, reason, meaning)
-    return _say(ledger, draft, version, word, rules, author, now)
+    word = replace(word, reviewer=word.reviewer.strip())
+    with ledger.begin() as connection:
+        item = present_item(connection, draft["example_id"])
+        _require_unchanged(connection, item, draft["fingerprint"], version)
+        require_free(item, word.reviewer, now)
+        say(connection, draft, word, rules, author, decision_id=uuid.uuid4().hex, decided_at=now)
+        return present_item(connection, item.example_id)
 
 
 def revoke(
@@ -137,21 +105,41 @@ def refresh_items(
         return sync_items(connection, new, now)
 
 
-def _say(
-    ledger: Ledger,
-    draft: Mapping[str, Any],
-    version: int,
-    word: Word,
+def queue_items(
+    drafts: pa.Table,
+    line: str,
+    decisions: Sequence[Decision],
+    trusted_sources: Mapping[str, str],
     rules: ReviewSettings,
-    author: str | None,
-    now: datetime,
-) -> ReviewItem:
-    with ledger.begin() as connection:
-        item = present_item(connection, draft["example_id"])
-        _require_unchanged(connection, item, draft["fingerprint"], version)
-        require_free(item, word.reviewer, now)
-        say(connection, draft, word, rules, author, decision_id=uuid.uuid4().hex, decided_at=now)
-        return present_item(connection, item.example_id)
+    authors: Mapping[str, str],
+    revoked: Mapping[str, Collection[str]],
+) -> list[NewItem]:
+    """An item for each draft: what `approve_examples` approves is `approved` or `trusted` here, and nothing else is.
+
+    `decisions` are those that were not revoked, `revoked` maps a content to the keys of those who had one revoked.
+    """
+    counted = count_decisions(drafts, decisions, authors, rules)
+    items = []
+    for row in rows_of(drafts.select(_COLUMNS)):
+        example_id, trusted = row["example_id"], is_trusted(row, trusted_sources)
+        item = NewItem(
+            **{name: row[name] for name in _SHOWN},
+            line=line,
+            author=authors.get(row["report_id"]),
+            is_trusted=trusted,
+            flag_count=len(row["flags"]),
+            flag_kinds=tuple(sorted({kind_of(flag) for flag in row["flags"]})),
+            state=counted.state(example_id, trusted),
+            decided_by=who_decided(counted.standing(example_id), rules, revoked.get(row["fingerprint"], ())),
+        )
+        items.append(item)
+    return items
+
+
+def who_decided(standing: Standing, rules: ReviewSettings, revoked: Collection[str]) -> tuple[str, ...]:
+    """Keys of those who have no say any more: who decided, and where the second look is blind, who did before."""
+    is_blind_look = rules.reviewers == 2 and standing.state == "second_review"
+    return (*standing.people, *sorted(set(revoked) - set(standing.people))) if is_blind_look else standing.people
 
 
 def say(

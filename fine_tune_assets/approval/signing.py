@@ -61,6 +61,7 @@ class Word:
     reason_code: str
     reason: str
     meaning: str
+    """The text of MEANINGS that was signed, or its key; empty stands for the one that belongs to the decision."""
 
 
 def meaning_of(decision: str, is_repaired: bool, role: str = "review") -> str:

@@ -91,7 +91,9 @@ def why_not_approved(row: Mapping[str, Any], now: DecidedNow) -> Fall | None:
     content = _content_of(row, now)
     standing = standing_of(now.votes.about(row, content, now.authors), now.rules)
     if standing.state in ("approved", "rejected"):
-        return None if standing.outcome == row["fingerprint"] else _settled(standing.outcome)
+        if standing.outcome == row["fingerprint"]:
+            return None
+        return "rejected" if standing.outcome == REJECTED else "repaired"
     if row["approval_kind"] == EXPERT:
         return "open" if now.standing_ids.issuperset(row["decision_ids"]) else "revoked"
     if any(vote.outcome == REJECTED for vote in standing.counting) or _is_faulted(row, now):
@@ -115,10 +117,6 @@ def _content_of(row: Mapping[str, Any], now: DecidedNow) -> str:
     """The content that was decided on: of a repair another one than the row holds."""
     known = (now.contents[made] for made in row["decision_ids"] if made in now.contents)
     return next(known, row["fingerprint"])
-
-
-def _settled(outcome: str | None) -> Fall:
-    return "rejected" if outcome == REJECTED else "repaired"
 
 
 def _is_faulted(row: Mapping[str, Any], now: DecidedNow) -> bool:

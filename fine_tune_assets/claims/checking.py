@@ -8,7 +8,7 @@ from typing import Final
 
 from fine_tune_assets.claims.dates import unsupported_dates, without_dates
 from fine_tune_assets.claims.medications import unsupported_medications
-from fine_tune_assets.claims.negation import unsupported_negations
+from fine_tune_assets.claims.mentions import unsupported_negations
 from fine_tune_assets.claims.sides import unsupported_sides
 from fine_tune_assets.claims.units import unsupported_units
 from fine_tune_assets.core.numbers import unsupported_numbers

@@ -53,7 +53,8 @@ def unsupported_dates(output: str, input_text: str) -> list[str]:
     held = [day for readings, _ in dates_in(input_text) for day in readings]
     said = relative_days_in(input_text)
     found: dict[str, None] = {}
-    months = list(_months_alone(input_text))
+    # Months that are named without a day: they support a month with its year, not a day.
+    months: list[Day] = [(None, _MONTH_OF[m[1].lower()], None) for m in _MONTH_ALONE.finditer(input_text)]
     for readings, written in dates_in(output):
         if not any(agree(day, other) for day in readings for other in held + _months_for(readings, held, months)):
             found.setdefault(written)
@@ -87,12 +88,6 @@ def dates_in(text: str) -> Iterator[tuple[list[Day], str]]:
     for m in _MONTH_SLASH_YEAR.finditer(text):
         written = m[2] or m[4]
         yield [(int(written) + (0 if len(written) == 4 else 2000), int(m[1] or m[3]), None)], m.group()
-
-
-def _months_alone(text: str) -> Iterator[Day]:
-    """Months that are named without a day: they support a month with its year, not a day."""
-    for m in _MONTH_ALONE.finditer(text):
-        yield None, _MONTH_OF[m[1].lower()], None
 
 
 def relative_days_in(text: str) -> set[str]:

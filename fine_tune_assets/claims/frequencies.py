@@ -60,12 +60,12 @@ def frequencies_in(text: str) -> Iterator[Frequency]:
 def _hours(match: re.Match[str]) -> list[float]:
     if match["often"]:
         span = _span(match["of"] or ("day" if match["often_daily"] else "week"))
-        return [_rounded(span / value) for value in _values(match["often"])]
+        return [round(span / value, 1) for value in _values(match["often"])]
     if match["few"]:
         span = _span(match["few_of"] or ("day" if match["few_daily"] else "week"))
-        return [_rounded(span / _FEW[match["few"].lower()])]
+        return [round(span / _FEW[match["few"].lower()], 1)]
     if match["every"]:
-        return [_rounded(_span(match["every_of"]) * value) for value in _values(match["every"])]
+        return [round(_span(match["every_of"]) * value, 1) for value in _values(match["every"])]
     if match["single"]:
         return [_span(match["single"]) * (2 if match["other"] else 1)]
     if match["latin"]:
@@ -81,7 +81,3 @@ def _values(written: str) -> list[int]:
 def _span(written: str) -> float:
     unit = written.lower()
     return _HOURS[unit if unit in _HOURS else unit.removesuffix("s")]
-
-
-def _rounded(hours: float) -> float:
-    return round(hours, 1)

@@ -112,7 +112,7 @@ class _Given:
         return list(frequencies_in(self.text))
 
     def supports_dose(self, name: str, dose: Dose) -> bool:
-        others = self._doses_of_others(name)
+        others = [other for one in self.prescriptions if one.name != name for other in one.doses]
         spans = self._near(name)
         if self._holds(dose, spans, others):
             return True
@@ -147,9 +147,6 @@ class _Given:
             )
             spans.append((max(before, mention.start - NEAR), min(behind, mention.end + NEAR)))
         return spans
-
-    def _doses_of_others(self, name: str) -> list[Dose]:
-        return [dose for one in self.prescriptions if one.name != name for dose in one.doses]
 
     def _holds(self, dose: Dose, spans: Sequence[tuple[int, int]], others: Sequence[Dose]) -> bool:
         """Whether one of the spans holds a value of the dose that is not another medicine's."""

@@ -100,6 +100,7 @@ def prescriptions_in(text: str, aliases: Mapping[str, str] | None = None) -> lis
         if owner is not None:
             own.setdefault(owner, []).append(dose)
     frequencies = list(frequencies_in(text)) if named else []
+    limits = [*(one.start for one in named), len(text)][1:]
     return [
         Prescription(
             one.name,
@@ -107,10 +108,10 @@ def prescriptions_in(text: str, aliases: Mapping[str, str] | None = None) -> lis
             one.start,
             one.end,
             tuple(own.get(at, ())),
-            _frequency(text, one, own.get(at, []), _start_of(named, at + 1, text), frequencies),
+            _frequency(text, one, own.get(at, []), limit, frequencies),
             one.is_listed,
         )
-        for at, one in enumerate(named)
+        for at, (one, limit) in enumerate(zip(named, limits, strict=True))
     ]
 
 
@@ -145,8 +146,11 @@ def _with_unlisted(text: str, named: list[_Named], doses: Sequence[Dose]) -> lis
     found = []
     for dose in doses:
         before = _word_before(text, dose.start)
-        if dose.unit in ("mg", "mcg") and before and before.end() not in taken and _may_be_name(before.group()):
-            found.append(_Named(before.group().lower(), before.start(), before.end(), False))
+        if dose.unit not in ("mg", "mcg") or not before or before.end() in taken:
+            continue
+        name = before.group().lower()
+        if len(name) >= _NAME_LETTERS and name not in _NO_NAME:
+            found.append(_Named(name, before.start(), before.end(), False))
     return sorted([*named, *found], key=lambda one: one.start) if found else named
 
 
@@ -154,10 +158,6 @@ def _word_before(text: str, place: int) -> re.Match[str] | None:
     start = max(0, place - 30)
     joined = _LAST_WORD.search(text[start:place])
     return _WORD.match(text, start + joined.start("word")) if joined else None
-
-
-def _may_be_name(word: str) -> bool:
-    return len(word) >= _NAME_LETTERS and word.lower() not in _NO_NAME
 
 
 def _owner(text: str, named: Sequence[_Named], dose: Dose) -> int | None:
@@ -187,10 +187,6 @@ def _frequency(
         if start <= found.start < limit:
             return found if _is_near(text, start, found.start, reach) else None
     return None
-
-
-def _start_of(named: Sequence[_Named], at: int, text: str) -> int:
-    return named[at].start if at < len(named) else len(text)
 
 
 def _is_near(text: str, start: int, end: int, reach: int) -> bool:

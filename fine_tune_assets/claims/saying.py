@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fine_tune_assets.claims.dates import Day, agree, dates_in, relative_days_in, without_dates
-from fine_tune_assets.claims.mentions import Finding, findings_in
-from fine_tune_assets.claims.negation import turned_round
+from fine_tune_assets.claims.mentions import Finding, findings_in, turned_round
 from fine_tune_assets.claims.sides import Side, sides_in, unsaid_sides
 from fine_tune_assets.claims.units import counted_measures, is_same_unit, measures_in
 from fine_tune_assets.core.numbers import numbers_in

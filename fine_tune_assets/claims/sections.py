@@ -7,7 +7,7 @@ a regular expression between slashes. Does not know what a section is used for.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -133,27 +133,26 @@ class _Part:
         return "\n".join(self.lines).strip()
 
 
-def _parts(text: str, named: Sequence[str]) -> Iterator[_Part]:
+def _parts(text: str, named: Sequence[str]) -> list[_Part]:
     """A line with nothing under it that only might be a heading is text of the section before: a record's `Chief Complaint`
     under NOTE SECTION, a closing line in capitals."""
     lines = text.splitlines()
     known = {normal_heading(name) for name in named if _pattern(name) is None}
     patterns = [pattern for name in named if (pattern := _pattern(name)) is not None]
-    found, lines_of_headings = [_Part("", True, False)], [""]
+    found = [(_Part("", True, False), "")]
     for at, line in enumerate(lines):
         part = _named(line, known, patterns) or _by_form(lines, at)
         if part is None:
-            found[-1].lines.append(line)
+            found[-1][0].lines.append(line)
         else:
-            found.append(part)
-            lines_of_headings.append(line)
-    kept = [found[0]]
-    for part, line in zip(found[1:], lines_of_headings[1:], strict=True):
+            found.append((part, line))
+    kept: list[_Part] = []
+    for part, line in found:
         if part.needs_text and not part.text:
             kept[-1].lines += [line, *part.lines]
         else:
             kept.append(part)
-    yield from kept
+    return kept
 
 
 def _named(line: str, known: set[str], patterns: Sequence[re.Pattern[str]]) -> _Part | None:

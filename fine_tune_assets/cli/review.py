@@ -15,9 +15,10 @@ from fine_tune_assets.approval.agreement import (
     judge_agreement,
     measured,
 )
-from fine_tune_assets.approval.reviewing import REASON_CODES, DecisionLine, adjudicate, decide, history, reviews_blind
+from fine_tune_assets.approval.review_history import DecisionLine, history, reviews_blind
+from fine_tune_assets.approval.reviewing import decide
 from fine_tune_assets.approval.reviewing import revoke as revoke_decision
-from fine_tune_assets.approval.signing import ReviewError
+from fine_tune_assets.approval.signing import REASON_CODES, ReviewError, Word
 from fine_tune_assets.cli.review_desk import Desk, open_desk, opened_ledger, read_text, said_plainly, tell_held_back
 from fine_tune_assets.cli.review_files import (
     export_decisions,
@@ -96,7 +97,7 @@ def approve(example_id: str, reviewer: str, output_file: Path | None, as_in: str
     """Approve a draft as it is, or with a repaired output."""
     with open_desk(load_settings()) as desk:
         output = _output(desk, example_id, output_file, as_in)
-        state = _decide(desk, example_id, reviewer, "approve", output, "", "")
+        state = _decide(desk, example_id, Word(reviewer, "review", "approve", output, "", "", ""))
     click.echo(f"{example_id} approved by {reviewer}: {state}")
 
 
@@ -109,7 +110,7 @@ def approve(example_id: str, reviewer: str, output_file: Path | None, as_in: str
 def reject(example_id: str, reviewer: str, code: str, reason: str) -> None:
     """Reject a draft: it is never trained on, whatever its source."""
     with open_desk(load_settings()) as desk:
-        state = _decide(desk, example_id, reviewer, "reject", None, code, reason)
+        state = _decide(desk, example_id, Word(reviewer, "review", "reject", None, code, reason, ""))
     click.echo(f"{example_id} rejected by {reviewer}: {state}")
 
 
@@ -127,18 +128,11 @@ def settle(
 ) -> None:
     """Settle what two reviewers disagree on, as a third person."""
     with open_desk(load_settings()) as desk:
-        draft = desk.draft(example_id)
-        item = _decide(
-            desk,
-            example_id,
-            reviewer,
-            decision,
-            _output(desk, draft["example_id"], output_file, as_in),
-            code if decision == "reject" else "",
-            reason,
-            is_ruling=True,
-        )
-    click.echo(f"{example_id} settled by {reviewer}: {item}")
+        desk.draft(example_id)  # first of all, it has to be there
+        output = _output(desk, example_id, output_file, as_in)
+        code = code if decision == "reject" else ""
+        state = _decide(desk, example_id, Word(reviewer, "adjudicate", decision, output, code, reason, ""))
+    click.echo(f"{example_id} settled by {reviewer}: {state}")
 
 
 @review.command()
@@ -191,36 +185,14 @@ for command in (export_decisions, import_file, export_label_studio, import_label
     review.add_command(command)
 
 
-def _decide(
-    desk: Desk,
-    example_id: str,
-    reviewer: str,
-    decision: str,
-    output: str | None,
-    code: str,
-    reason: str,
-    is_ruling: bool = False,
-) -> str:
+def _decide(desk: Desk, example_id: str, word: Word) -> str:
     """The state that the example then is in."""
     draft = desk.draft(example_id)
     with desk.ledger.read() as connection:
         version = present_item(connection, example_id).version
-    say = adjudicate if is_ruling else decide
-    item = say(
-        desk.ledger,
-        draft,
-        version=version,
-        reviewer=reviewer,
-        decision=decision,
-        output=output,
-        reason_code=code,
-        reason=reason,
-        meaning="",
-        rules=desk.rules,
-        author=desk.authors.get(draft["report_id"]),
-        now=datetime.now(UTC),
-    )
-    return item.state
+    author = desk.authors.get(draft["report_id"])
+    now = datetime.now(UTC)
+    return decide(desk.ledger, draft, word, version=version, rules=desk.rules, author=author, now=now).state
 
 
 def _output(desk: Desk, example_id: str, file: Path | None, as_in: str | None) -> str | None:

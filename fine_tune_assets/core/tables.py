@@ -3,7 +3,7 @@
 Owns the schemas and how a table is made from rows and checked against its schema. Does not know where tables lie.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -621,6 +621,12 @@ def table_of(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
     check_table(table, schema)
     return table
+
+
+def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """The rows as Python objects, a thousand at a time in memory."""
+    for batch in table.to_batches(max_chunksize=1024):
+        yield from batch.to_pylist()
 
 
 def check_table(table: pa.Table, schema: pa.Schema) -> None:

@@ -14,13 +14,10 @@ def missing_by_batch(reports: Path, held: Path, unique: pa.Table, duplicates: pa
     """
     if not any(reports.glob("*.parquet")):
         return {}
-    held_ids = [
-        i for path in sorted(held.glob("*.parquet")) for i in pq.read_table(path, columns=["report_id"])[0].to_pylist()
-    ]
-    arrived = pa.table(
-        {"report_id": [*unique["report_id"].to_pylist(), *duplicates["dropped_id"].to_pylist(), *held_ids]},
-        pa.schema([("report_id", pa.string())]),
-    )
+    held_ids = (pq.read_table(path, columns=["report_id"])[0] for path in sorted(held.glob("*.parquet")))
+    columns = (unique["report_id"], duplicates["dropped_id"], *held_ids)
+    chunks = [chunk for column in columns for chunk in column.chunks]
+    arrived = pa.table({"report_id": pa.chunked_array(chunks, pa.string())})
     with duckdb.connect() as connection:
         connection.register("arrived", arrived)
         query = "select batch, count(*) from read_parquet(?) anti join arrived using (report_id) group by batch order by batch"

@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from fine_tune_assets.dedup.words import Hashes, Ints
+from fine_tune_assets.dedup.words import Hashes, Ints, distinct
 
 SMALL_BUCKET = 32
 """Up to here every pair of a bucket is compared, unless who asks says otherwise."""
@@ -30,10 +30,10 @@ def candidate_pairs(bands: Hashes, all_pairs_up_to: int = SMALL_BUCKET, threads:
         for at in range(0, bands.shape[1], threads):
             columns = [np.ascontiguousarray(bands[:, c]) for c in range(at, min(at + threads, bands.shape[1]))]
             proposed = list(pool.map(partial(_pairs_of_band, all_pairs_up_to), columns))
-            found = _distinct(np.concatenate([found, *(pairs for pairs, _ in proposed)]))
+            found = distinct(np.concatenate([found, *(pairs for pairs, _ in proposed)]))
             for _, pairs in proposed:
                 crowded.add(pairs)
-    found = _distinct(np.concatenate((found, crowded.chosen())))
+    found = distinct(np.concatenate((found, crowded.chosen())))
     return np.stack((found // np.uint64(count), found % np.uint64(count)), axis=1).astype(np.int64)
 
 
@@ -84,7 +84,7 @@ def _pairs_of_band(small: int, keys: Hashes) -> tuple[Hashes, Hashes]:
         members = rows[start : start + size]
         crowded.extend(_pair(members[p], members[p + 1 :], len(keys)) for p in range(min(LEADERS, int(size) - 1)))
     nothing = [np.zeros(0, np.uint64)]
-    return np.concatenate(pairs or nothing), _distinct(np.concatenate(crowded or nothing))
+    return np.concatenate(pairs or nothing), distinct(np.concatenate(crowded or nothing))
 
 
 def _pairs_at(step: int, rows: Ints, flags: NDArray[np.bool_], count: int) -> Hashes:
@@ -108,8 +108,3 @@ def _shared(keys: Hashes) -> tuple[Ints, Ints]:
 
 def _pair(better: Ints, worse: Ints, count: int) -> Hashes:
     return better.astype(np.uint64) * np.uint64(count) + worse.astype(np.uint64)
-
-
-def _distinct(pairs: Hashes) -> Hashes:
-    pairs = np.sort(pairs)
-    return pairs[np.concatenate(([True], pairs[1:] != pairs[:-1]))] if len(pairs) else pairs

@@ -12,10 +12,10 @@ from fine_tune_assets.dedup.boilerplate import is_among
 from fine_tune_assets.dedup.candidates import SMALL_BUCKET
 from fine_tune_assets.dedup.choosing import Match, best_first, exact_leaders
 from fine_tune_assets.dedup.corpus import Corpus
-from fine_tune_assets.dedup.meaning import Encode
 from fine_tune_assets.dedup.near import Pairs, find_boilerplate, near_pairs
 from fine_tune_assets.dedup.semantic import TextsAt, semantic_pairs
 from fine_tune_assets.dedup.words import Hashes, Ints
+from fine_tune_assets.embeddings.passages import Encode
 from fine_tune_assets.recipes.schema import DedupSettings
 
 

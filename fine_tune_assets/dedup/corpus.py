@@ -18,10 +18,11 @@ from fine_tune_assets.core.columns import one_array
 from fine_tune_assets.core.fingerprints import combine
 from fine_tune_assets.dedup.choosing import WRITTEN_ON
 from fine_tune_assets.dedup.sketching import VERSION, Sketches, starts_of
-from fine_tune_assets.dedup.store import SKETCHES, Kept
+from fine_tune_assets.dedup.store import SKETCHES, Arrays, Kept
 from fine_tune_assets.dedup.words import Ints
 from fine_tune_assets.dedup.workers import Sketchers
 
+_FACTS = ["report_id", "patient_key", "length", WRITTEN_ON]
 _LIGHT = tuple(f.name for f in fields(Sketches) if f.name != "shingles")
 
 
@@ -51,7 +52,7 @@ class Corpus:
         self._manner = (VERSION, str(shingle_words))
 
     def add(self, name: str, reports: pa.Table) -> None:
-        """A table with `report_id`, `patient_key`, `length`, `tagged_text` and, if it is known, `written_on`, in order of ids."""
+        """A table with `report_id`, `patient_key`, `length`, `tagged_text` and `written_on`, in order of ids."""
         # Without surrogates, which differ from patient to patient where one note was copied to several.
         texts = one_array(reports["tagged_text"])
         version = combine([*self._manner, _content(one_array(reports["report_id"]), texts)])
@@ -63,7 +64,7 @@ class Corpus:
             arrays = {key: whole[key] for key in _LIGHT}
             self.made["sketches"] += len(sketches)
         light = Sketches(**arrays, shingles=np.zeros(0, np.uint64))
-        self.batches.append(Batch(name, version, _facts(reports), light))
+        self.batches.append(Batch(name, version, reports.select(_FACTS).combine_chunks(), light))
 
     @cached_property
     def facts(self) -> pa.Table:
@@ -81,10 +82,14 @@ class Corpus:
 
     def whole_sketches(self, batch: Batch) -> Sketches:
         """With their shingles."""
-        arrays = self.kept.read(batch.name, SKETCHES, batch.version, [f.name for f in fields(Sketches)])
+        return Sketches(**self.read_kept(batch, SKETCHES, batch.version))
+
+    def read_kept(self, batch: Batch, what: str, version: str) -> Arrays:
+        """Arrays that this run has written or found."""
+        arrays = self.kept.read(batch.name, what, version)
         if arrays is None:
             raise RuntimeError("What was kept of a batch went while it was compared.")
-        return Sketches(**arrays)
+        return arrays
 
     def with_places(self) -> Iterator[tuple[Batch, Ints]]:
         for number, batch in enumerate(self.batches):
@@ -104,9 +109,3 @@ def _characters(array: pa.Array) -> memoryview:
     _, offsets, characters = array.buffers()
     places = np.frombuffer(offsets, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
     return memoryview(characters)[places[0] : places[-1]] if characters and len(places) else memoryview(b"")
-
-
-def _facts(reports: pa.Table) -> pa.Table:
-    facts = reports.select(["report_id", "patient_key", "length"])
-    date = reports[WRITTEN_ON] if WRITTEN_ON in reports.column_names else pa.nulls(reports.num_rows, pa.date32())
-    return facts.append_column(WRITTEN_ON, date).combine_chunks()

@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fine_tune_assets.core.records import PairFinder, TextPair
-from fine_tune_assets.dedup.choosing import Kind
+from fine_tune_assets.dedup.choosing import WRITTEN_ON, Kind
 from fine_tune_assets.dedup.comparing import Comparison, Encoder, compare
 from fine_tune_assets.dedup.corpus import Corpus
-from fine_tune_assets.dedup.meaning import Encode
 from fine_tune_assets.dedup.store import InMemory
 from fine_tune_assets.dedup.words import Ints
 from fine_tune_assets.dedup.workers import open_sketchers
+from fine_tune_assets.embeddings.passages import Encode
 from fine_tune_assets.recipes.schema import DedupSettings
 
 _ALL_PAIRS_UP_TO = 1_000
@@ -79,7 +79,8 @@ def _as_reports(texts: Sequence[str]) -> pa.Table:
     ids = [f"{number:09}" for number in range(len(texts))]
     array = pa.array(texts, pa.large_string())
     length = pc.utf8_length(array).cast(pa.int64())
-    return pa.table({"report_id": ids, "patient_key": ids, "length": length, "tagged_text": array})
+    never = pa.nulls(len(ids), pa.date32())
+    return pa.table({"report_id": ids, "patient_key": ids, "length": length, WRITTEN_ON: never, "tagged_text": array})
 
 
 def _same(order: Ints, leaders: Ints, groups: Sequence[str]) -> dict[int, dict[str, list[int]]]:

@@ -1,10 +1,11 @@
 """Finds reports that say the same, and drops all but one.
 
-Owns the result: which report is dropped for which, why, and that none is lost. Does not know what a report means, and does
-not ask whose it is, but for boilerplate: the same text under two patients is one report, a template under many is none.
+Owns the result: which report is dropped for which, why, in which kinds of facts the two disagree, and that none is lost. Does not
+know what a report means, and does not ask whose it is, but for boilerplate: the same text under two patients is one report, a
+template under many is none.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +18,11 @@ from fine_tune_assets.dedup.batches import Batches, by_batch
 from fine_tune_assets.dedup.choosing import Match, dropped_for, reason
 from fine_tune_assets.dedup.comparing import Comparison, Encoder, compare
 from fine_tune_assets.dedup.corpus import Corpus
-from fine_tune_assets.dedup.disagreeing import disagreements
-from fine_tune_assets.dedup.meaning import Encode
+from fine_tune_assets.dedup.sketching import side_hashes, starts_of
 from fine_tune_assets.dedup.store import BANDS, SKETCHES, VECTORS, InMemory, Kept
+from fine_tune_assets.dedup.words import Ints
 from fine_tune_assets.dedup.workers import open_sketchers
+from fine_tune_assets.embeddings.passages import Encode
 from fine_tune_assets.recipes.schema import DedupSettings
 
 
@@ -125,7 +127,22 @@ def _explained(corpus: Corpus, comparison: Comparison, dropped: Mapping[int, Mat
             "fingerprint": fingerprint,
         }
         for rank, own, other, kinds, fingerprint in zip(
-            ranks, *facts, disagreements(corpus, gone, stays), found, strict=True
+            ranks, *facts, _disagreements(corpus, gone, stays), found, strict=True
         )
     ]
     return table_of(sorted(rows, key=lambda row: row["dropped_id"]), DUPLICATE_REPORTS)
+
+
+def _disagreements(corpus: Corpus, dropped: Ints, kept: Ints) -> Iterator[list[str]]:
+    """For each pair of places the kinds, in one order; they tell an auditor which pairs to read, and keep no report.
+
+    `numbers` and `sides`: the dropped report states some that the kept one lacks. `denials`: it says no more or less often.
+    """
+    facts, starts = corpus.all_of("facts"), starts_of(corpus.all_of("fact_counts"))
+    denials = corpus.all_of("negations")
+    sides = set(side_hashes().tolist())
+    for gone, stays in zip(dropped.tolist(), kept.tolist(), strict=True):
+        mine, theirs = (set(facts[starts[place] : starts[place + 1]].tolist()) for place in (gone, stays))
+        lost = mine - theirs
+        found = {"numbers": lost - sides, "sides": lost & sides, "denials": denials[gone] != denials[stays]}
+        yield [kind for kind, is_there in found.items() if is_there]

@@ -5,18 +5,12 @@ must have its like in the other, so that a new last page counts; and numbers, si
 which the encoder hardly sees. Measured in docs/decisions/0013. Does not know the encoder: it is handed a function.
 """
 
-from collections.abc import Callable, Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
 from fine_tune_assets.dedup.sketching import starts_of
 from fine_tune_assets.dedup.words import Hashes, Ints
-
-Floats = NDArray[np.float32]
-Encode = Callable[[Sequence[str]], tuple[Floats, NDArray[np.int32]]]
-"""Texts → the vectors of all their passages, each of length 1, one text after the other, and how many each text has. Of no texts,
-no vectors of the same width."""
+from fine_tune_assets.embeddings.passages import Floats
 
 PASSAGE_MARGIN = 0.15
 """How much less alike than the whole a single passage may be."""

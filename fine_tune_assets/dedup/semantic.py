@@ -4,7 +4,7 @@ Owns which text is embedded (the report without its boilerplate) and which vecto
 text. Does not know the rule.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -12,19 +12,12 @@ from numpy.typing import NDArray
 
 from fine_tune_assets.dedup.boilerplate import is_among
 from fine_tune_assets.dedup.corpus import Batch, Corpus
-from fine_tune_assets.dedup.meaning import (
-    PASSAGE_MARGIN,
-    Encode,
-    Floats,
-    alike,
-    facts_agree,
-    passages_agree,
-)
+from fine_tune_assets.dedup.meaning import PASSAGE_MARGIN, alike, facts_agree, passages_agree
 from fine_tune_assets.dedup.near import Pairs
 from fine_tune_assets.dedup.sketching import flat_places, starts_of
 from fine_tune_assets.dedup.store import VECTORS, Arrays, text_digests
 from fine_tune_assets.dedup.words import Hashes, Ints, remaining_texts
-from fine_tune_assets.embeddings.passages import means_of
+from fine_tune_assets.embeddings.passages import Encode, Floats, means_of
 
 FEWEST_WORDS = 20
 """A text that lost boilerplate and has fewer words left is compared by its words only: `unchanged` says too little."""
@@ -53,8 +46,7 @@ def semantic_pairs(
         arrays = _vectors(corpus, batch, told, encode, encoder_version)
         means.append(means_of(arrays["vectors"], arrays["counts"]))
         rows.append(position[asked[is_told]])
-    stored = _Passages(corpus, encoder_version, [len(of_batch) for of_batch in rows])
-    return _pairs(corpus, places, means, np.concatenate(rows), stored, threshold)
+    return _pairs(corpus, places, means, rows, encoder_version, threshold)
 
 
 def _told(batch: Batch, boilerplate: Hashes, local: Ints, texts: pa.Array) -> tuple[list[str], NDArray[np.bool_]]:
@@ -76,7 +68,8 @@ def _vectors(corpus: Corpus, batch: Batch, texts: list[str], encode: Encode, ver
     """`vectors` and `counts` of the texts, of which only those are encoded that were not yet. Only theirs stay stored."""
     digests = text_digests(texts)
     kept = corpus.kept.read(batch.name, VECTORS, version)
-    places = _places_in(kept, digests)
+    known = {} if kept is None else {bytes(row): place for place, row in enumerate(kept["texts"])}
+    places = np.array([known.get(bytes(row), -1) for row in digests], dtype=np.int64)
     missing = np.flatnonzero(places < 0)
     if kept is not None and np.array_equal(kept["texts"], digests):
         return kept
@@ -96,44 +89,28 @@ def _vectors(corpus: Corpus, batch: Batch, texts: list[str], encode: Encode, ver
     return arrays
 
 
-def _places_in(kept: Arrays | None, digests: Hashes) -> Ints:
-    known = {} if kept is None else {bytes(row): place for place, row in enumerate(kept["texts"])}
-    return np.array([known.get(bytes(row), -1) for row in digests], dtype=np.int64)
-
-
-class _Passages:
-    """The vectors of passages, which stay where they are kept: of a million reports they are several gigabytes."""
-
-    def __init__(self, corpus: Corpus, version: str, texts: list[int]) -> None:
-        """`texts`: of each batch how many texts have vectors."""
-        self._corpus, self._version = corpus, version
-        self._starts = starts_of(np.array(texts, dtype=np.int64))
-
-    def of(self, numbers: Ints) -> tuple[Floats, Ints]:
-        """Of the texts with these ascending numbers, counted through all batches: their vectors, and how many each has."""
-        vectors: list[Floats] = []
-        counts: list[Ints] = [np.zeros(0, np.int64)]
-        for number, batch in enumerate(self._corpus.batches):
-            first, end = self._starts[number], self._starts[number + 1]
-            local = numbers[slice(*np.searchsorted(numbers, [first, end]))] - first
-            if len(local):
-                arrays = _kept_vectors(self._corpus, batch, self._version)
-                vectors.append(arrays["vectors"][flat_places(starts_of(arrays["counts"]), local)])
-                counts.append(arrays["counts"][local].astype(np.int64))
-        return np.concatenate(vectors or [np.zeros((0, 1), np.float32)]), np.concatenate(counts)
-
-
-def _kept_vectors(corpus: Corpus, batch: Batch, version: str) -> Arrays:
-    arrays = corpus.kept.read(batch.name, VECTORS, version)
-    if arrays is None:
-        raise RuntimeError("What was kept of a batch went while it was compared.")
-    return arrays
+def _passages_of(corpus: Corpus, version: str, texts: Sequence[int], numbers: Ints) -> tuple[Floats, Ints]:
+    """Of the texts with these ascending numbers, counted through all batches: the vectors of their passages, and how many each
+    has. `texts`: of each batch how many have vectors. These stay where they are kept: of a million reports they are several
+    gigabytes."""
+    starts = starts_of(np.array(texts, dtype=np.int64))
+    vectors: list[Floats] = []
+    counts: list[Ints] = [np.zeros(0, np.int64)]
+    for number, batch in enumerate(corpus.batches):
+        first, end = starts[number], starts[number + 1]
+        local = numbers[slice(*np.searchsorted(numbers, [first, end]))] - first
+        if len(local):
+            arrays = corpus.read_kept(batch, VECTORS, version)
+            vectors.append(arrays["vectors"][flat_places(starts_of(arrays["counts"]), local)])
+            counts.append(arrays["counts"][local].astype(np.int64))
+    return np.concatenate(vectors or [np.zeros((0, 1), np.float32)]), np.concatenate(counts)
 
 
 def _pairs(
-    corpus: Corpus, places: Ints, of_batches: list[Floats], rows: Ints, stored: _Passages, threshold: float
+    corpus: Corpus, places: Ints, of_batches: list[Floats], ranks_of: list[Ints], version: str, threshold: float
 ) -> Pairs:
-    """`rows`: the rank of each text that has vectors, batch by batch."""
+    """`ranks_of`: of each batch the rank of each text that has vectors."""
+    rows = np.concatenate(ranks_of)
     if not len(rows):
         return Pairs(np.zeros((0, 2), np.int64), np.zeros(0))
     order = np.argsort(rows)
@@ -143,7 +120,7 @@ def _pairs(
     agree = facts_agree(places[ranks[pairs]], facts, fact_counts, corpus.all_of("negations"))
     pairs, cosine = pairs[agree], cosine[agree]
     asked = np.unique(order[pairs])
-    vectors, counts = stored.of(asked)
+    vectors, counts = _passages_of(corpus, version, [len(ranks) for ranks in ranks_of], asked)
     agree = passages_agree(np.searchsorted(asked, order[pairs]), vectors, counts, threshold - PASSAGE_MARGIN)
     return Pairs(ranks[pairs[agree]], cosine[agree])
 

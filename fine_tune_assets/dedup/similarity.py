@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fine_tune_assets.dedup.sketching import flat_places, starts_of
-from fine_tune_assets.dedup.words import Hashes, Ints
+from fine_tune_assets.dedup.words import Hashes, Ints, distinct
 
 _SHINGLES_AT_ONCE = 4_000_000
 _PAIRS_AT_ONCE = 1 << 16
@@ -36,7 +36,7 @@ def distinct_shingles(shingles: Hashes, counts: Ints) -> tuple[Hashes, Ints]:
     starts = starts_of(counts)
     for at in range(0, len(counts), _PAIRS_AT_ONCE):
         texts = np.arange(at, min(at + _PAIRS_AT_ONCE, len(counts)))
-        keys = _unique(np.sort(_keys(texts, shingles, starts)))
+        keys = distinct(_keys(texts, shingles, starts))
         found[texts] = np.bincount((keys >> _PAIR_SHIFT).astype(np.int64), minlength=len(texts))
         parts.append((keys & _HASH_BITS) >> np.uint64(1))
     return np.concatenate(parts) if parts else shingles[:0], found
@@ -62,17 +62,13 @@ def _parts(sizes: Ints) -> list[tuple[int, int]]:
 
 def _jaccard(pairs: Ints, shingles: Hashes, starts: Ints) -> NDArray[Any]:
     sides = [_keys(pairs[:, side], shingles, starts) | np.uint64(side) for side in (0, 1)]
-    keys = _unique(np.sort(np.concatenate(sides)))
+    keys = distinct(np.concatenate(sides))
     is_shared = (keys[1:] >> np.uint64(1)) == (keys[:-1] >> np.uint64(1))
     of_pair = (keys >> _PAIR_SHIFT).astype(np.int64)
     held = np.bincount(of_pair, minlength=len(pairs))
     shared = np.bincount(of_pair[1:][is_shared], minlength=len(pairs))
     union = held - shared
     return np.divide(shared, union, out=np.zeros(len(pairs)), where=union > 0)
-
-
-def _unique(keys: Hashes) -> Hashes:
-    return keys[np.concatenate(([True], keys[1:] != keys[:-1]))] if len(keys) else keys
 
 
 def _keys(rows: Ints, shingles: Hashes, starts: Ints) -> Hashes:

@@ -99,7 +99,8 @@ def _sketch_block(texts: Sequence[str], shingle_words: int) -> Sketches:
     facts, fact_counts = _facts(words)
     shingles, is_start = _shingles(words, shingle_words)
     segment_of_text = np.searchsorted(words.segment_starts, words.text_starts)
-    starting = np.concatenate((np.zeros(1, np.int64), np.cumsum(is_start)))
+    starting = starts_of(is_start)
+    is_negation = np.isin(words.hashes, _hashes_of(_NEGATIONS))
     return Sketches(
         exact=_exact(texts, block),
         shingles=shingles,
@@ -108,12 +109,8 @@ def _sketch_block(texts: Sequence[str], shingle_words: int) -> Sketches:
         segment_sizes=np.diff(starting[words.segment_starts]).astype(np.int32),
         facts=facts,
         fact_counts=fact_counts,
-        negations=_per_text(words, np.isin(words.hashes, _hashes_of(_NEGATIONS))),
+        negations=np.diff(starts_of(is_negation)[words.text_starts]).astype(np.int32),
     )
-
-
-def _per_text(words: Words, flags: NDArray[np.bool_]) -> Counts:
-    return np.diff(starts_of(flags)[words.text_starts]).astype(np.int32)
 
 
 def _facts(words: Words) -> tuple[Hashes, Counts]:

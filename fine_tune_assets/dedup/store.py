@@ -62,10 +62,21 @@ class Store:
         self._folder = folder
 
     def read(self, batch: str, what: str, version: str, names: Collection[str] = ()) -> Arrays | None:
-        return _read(self._path(batch, what), version, names)
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(self._path(batch, what), framework="np") as file:
+                if (file.metadata() or {}).get(_VERSION) != version:
+                    return None
+                return {name: file.get_tensor(name) for name in names or list(file.keys())}
+        except (SafetensorError, OSError):
+            return None  # absent, or damaged: it is made again, and written over
 
     def write(self, batch: str, what: str, version: str, arrays: Arrays) -> None:
-        _write(self._path(batch, what), version, arrays)
+        from safetensors.numpy import save
+
+        whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        write_bytes(self._path(batch, what), save(whole, {_VERSION: version}))
 
     def keep_only(self, batches: Iterable[str], kinds: Collection[str]) -> None:
         kept = {self._path(batch, what) for batch in batches for what in kinds}
@@ -80,22 +91,3 @@ def text_digests(texts: Sequence[str]) -> Hashes:
     """(texts, 2): 16 bytes of BLAKE2 of each."""
     digests = (hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in texts)
     return np.frombuffer(b"".join(digests), dtype="<u8").reshape(-1, 2)
-
-
-def _read(path: Path, version: str | None, names: Collection[str]) -> Arrays | None:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="np") as file:
-            if version is not None and (file.metadata() or {}).get(_VERSION) != version:
-                return None
-            return {name: file.get_tensor(name) for name in names or list(file.keys())}
-    except (SafetensorError, OSError):
-        return None  # absent, or damaged: it is made again, and written over
-
-
-def _write(path: Path, version: str, arrays: Arrays) -> None:
-    from safetensors.numpy import save
-
-    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    write_bytes(path, save(whole, {_VERSION: version}))

@@ -132,6 +132,12 @@ def mixed(values: Hashes) -> Hashes:
     return values ^ (values >> np.uint64(31))
 
 
+def distinct(values: Hashes) -> Hashes:
+    """Each value once, in ascending order."""
+    values = np.sort(values)
+    return values[np.concatenate(([True], values[1:] != values[:-1]))] if len(values) else values
+
+
 def _plain(text: str) -> str:
     """Compatible characters made one (a full-width digit, a ligature), and whatever is no letter or digit a blank.
 
@@ -143,7 +149,8 @@ def _plain(text: str) -> str:
 
 def _of_runs(values: Hashes, starts: Ints, ends: Ints) -> Hashes:
     """For each run the sum of value · base^(place in the run), modulo 2^64."""
-    powers, inverses = _powers(_room_for(len(values)))
+    room = max(1 << 16, 1 << max(len(values) - 1, 1).bit_length())
+    powers, inverses = _powers(room)
     sums = np.zeros(len(values) + 1, np.uint64)
     np.cumsum(values * powers[: len(values)], out=sums[1:])
     return (sums[ends] - sums[starts]) * inverses[starts]
@@ -159,10 +166,6 @@ def _segment_starts(block: Block, content: NDArray[np.uint8], firsts: Ints, text
     is_start[text_starts] = True
     is_start[-1] = True
     return np.flatnonzero(is_start)
-
-
-def _room_for(count: int) -> int:
-    return max(1 << 16, 1 << max(count - 1, 1).bit_length())
 
 
 @lru_cache(maxsize=2)

@@ -19,11 +19,10 @@ from fine_tune_assets.core.fingerprints import fingerprint_table, short
 from fine_tune_assets.defs.automation import DATA_VERSION, on_new_batches
 from fine_tune_assets.defs.metadata import OWNERS, WHY, result, table_out
 from fine_tune_assets.defs.resources import Installation, errors_for_people
-from fine_tune_assets.reports.accounting import Accounting, count_by_reason
 from fine_tune_assets.reports.batches import NotBatches, fingerprint_batch, list_batches, list_not_batches
 from fine_tune_assets.reports.limits import ReadLimits
 from fine_tune_assets.reports.quarantine import Reason
-from fine_tune_assets.reports.reading import ChangedBatchError, read_version
+from fine_tune_assets.reports.reading import Accounting, ChangedBatchError, count_by_reason, read_version
 from fine_tune_assets.reports.rules_version import reader_version
 
 GROUP = "s01_raw_reports"

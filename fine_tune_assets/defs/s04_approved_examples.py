@@ -21,7 +21,7 @@ from fine_tune_assets.approval.agreement import (
     measured,
 )
 from fine_tune_assets.approval.approving import approve_examples
-from fine_tune_assets.approval.drafting import correction_authors, draft_examples, reports_without_draft, rows_of
+from fine_tune_assets.approval.drafting import correction_authors, draft_examples, reports_without_draft
 from fine_tune_assets.approval.dropped_reports import halves_of_pairs
 from fine_tune_assets.approval.flags import kinds_of
 from fine_tune_assets.approval.reviewing import refresh_items
@@ -29,6 +29,7 @@ from fine_tune_assets.approval.section_accounting import account_sections
 from fine_tune_assets.approval.task_kinds import count_unused
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.core.tables import rows_of
 from fine_tune_assets.defs.automation import with_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.pair_finding import near_input_finder

@@ -11,7 +11,6 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fine_tune_assets.approval.drafting import rows_of
 from fine_tune_assets.approval.task_kinds import Request, model_requests
 from fine_tune_assets.approval.writing import (
     EngineAwayError,
@@ -25,7 +24,7 @@ from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.stored_tables import without_patients
-from fine_tune_assets.core.tables import MODEL_DRAFTS, conform, table_of
+from fine_tune_assets.core.tables import MODEL_DRAFTS, conform, rows_of, table_of
 from fine_tune_assets.defs.automation import with_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people, progress_shown

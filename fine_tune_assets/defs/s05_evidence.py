@@ -24,11 +24,9 @@ from fine_tune_assets.defs.s02_scrubbed_reports import scrub_request
 from fine_tune_assets.defs.s04_standing_decisions import decisions_of_now
 from fine_tune_assets.defs.s10_quarantine import barred_reports
 from fine_tune_assets.instructions.building import Dropped, InstructionSet, Surroundings
-from fine_tune_assets.instructions.earlier_sets import earlier_tests
-from fine_tune_assets.instructions.evaluation_texts import read_evaluation_texts
-from fine_tune_assets.instructions.leaks import LeakSearch
+from fine_tune_assets.instructions.earlier_sets import earlier_tests, read_replayable, sort_out
+from fine_tune_assets.instructions.leaks import LeakSearch, read_evaluation_texts
 from fine_tune_assets.instructions.provenance import correction_facts, report_facts
-from fine_tune_assets.instructions.replaying import read_replayable, sort_out
 from fine_tune_assets.instructions.splitting import SplitRule, late_patients, require_fitting_day
 from fine_tune_assets.phi.final_texts import FINAL_TEXTS
 from fine_tune_assets.phi.missed_terms import holds_missed_terms

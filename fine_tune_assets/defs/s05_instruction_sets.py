@@ -18,9 +18,10 @@ from fine_tune_assets.defs.resources import Installation, Worker, errors_for_peo
 from fine_tune_assets.defs.s04_approved_examples import require_reviewers_agree
 from fine_tune_assets.defs.s05_evidence import find_identifiers, leak_search, surroundings
 from fine_tune_assets.defs.sources import recipe_section
-from fine_tune_assets.instructions.building import BuildRules, InstructionSet, build_instruction_set, dropped_by_reason
+from fine_tune_assets.instructions.building import InstructionSet, build_instruction_set, dropped_by_reason
 from fine_tune_assets.instructions.general import read_general_data
 from fine_tune_assets.instructions.measuring import share_table
+from fine_tune_assets.instructions.mixing import BuildRules
 from fine_tune_assets.instructions.storing import StoredInstructionSet, write_instruction_set
 from fine_tune_assets.lineage.left_out import left_out_file, write_left_out
 from fine_tune_assets.recipes.schema import Recipe

@@ -19,12 +19,16 @@ from fine_tune_assets.approval.drafting import (
     task_of_instruction,
 )
 from fine_tune_assets.core.fingerprints import fingerprint_table
-from fine_tune_assets.corrections.contradicting import contradicted_examples
-from fine_tune_assets.corrections.floods import near_identical
 from fine_tune_assets.corrections.influence import beyond_influence
-from fine_tune_assets.corrections.outliers import nearest_distances
-from fine_tune_assets.corrections.passages import closed_sources, not_for_everyone, passages_gone
 from fine_tune_assets.corrections.quarantine import BARRED, REASONS, Figures, may_be_drafted, quarantine
+from fine_tune_assets.corrections.suspicions import (
+    closed_sources,
+    contradicted_examples,
+    near_identical,
+    nearest_distances,
+    not_for_everyone,
+    passages_gone,
+)
 from fine_tune_assets.defs.automation import with_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.pair_finding import threads_of, whole_text_finder

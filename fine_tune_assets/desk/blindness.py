@@ -7,7 +7,7 @@ item. Auditors and operators who decide on nothing see everything.
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from fine_tune_assets.approval.reviewing import hidden_states, reviews_blind
+from fine_tune_assets.approval.review_history import hidden_states, reviews_blind
 from fine_tune_assets.desk.visits import Visit
 from fine_tune_assets.ledger.review_items import examples_in_states
 

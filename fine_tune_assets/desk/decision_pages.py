@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response
 
 from fine_tune_assets.approval.drafting import CORRECTION
-from fine_tune_assets.approval.reviewing import NotAllowedError, ReviewError, StaleItemError, decide, revoke
+from fine_tune_assets.approval.reviewing import decide, revoke
+from fine_tune_assets.approval.signing import NotAllowedError, ReviewError, StaleItemError, Word
 from fine_tune_assets.core.people import is_same_person
 from fine_tune_assets.desk.errors import forbidden, not_found
 from fine_tune_assets.desk.item_pages import Opened, find_opened, open_item, signing_of
@@ -48,16 +49,20 @@ def decide_item(desk: "Desk", visit: Visit) -> Response:
     try:
         if decision == "approve":
             _require_seen(opened, form.text("output"), form.text("signed"), visit.who.name)
-        decide(
-            desk.ledger,
-            opened.draft,
-            version=-1 if version is None else version,
+        word = Word(
             reviewer=visit.who.name,
+            role="review",
             decision=decision,
             output=form.text("output") if decision == "approve" else None,
             reason_code=form.text("reason_code") if decision == "reject" else "",
             reason=form.text("reason"),
             meaning=form.text("meaning"),
+        )
+        decide(
+            desk.ledger,
+            opened.draft,
+            word,
+            version=-1 if version is None else version,
             rules=desk.rules(),
             author=opened.author,
             now=visit.now,

@@ -9,15 +9,15 @@ from urllib.parse import quote, urlencode
 
 from starlette.responses import Response
 
-from fine_tune_assets.approval.reviewing import (
+from fine_tune_assets.approval.review_history import DecisionLine, history
+from fine_tune_assets.approval.reviewing import decide
+from fine_tune_assets.approval.signing import (
     MEANINGS,
     REASON_CODES,
-    DecisionLine,
     NotAllowedError,
     ReviewError,
     StaleItemError,
-    adjudicate,
-    history,
+    Word,
 )
 from fine_tune_assets.core.people import is_same_person
 from fine_tune_assets.desk.errors import not_found
@@ -72,16 +72,20 @@ def settle(desk: "Desk", visit: Visit) -> Response:
     choice, version = form.text("choice"), form.number("version")
     decision = "reject" if choice == _REJECT else "approve"
     try:
-        adjudicate(
-            desk.ledger,
-            opened.draft,
-            version=-1 if version is None else version,
+        word = Word(
             reviewer=visit.who.name,
+            role="adjudicate",
             decision=decision,
             output=None if decision == "reject" else _chosen_output(desk, visit, opened, choice),
             reason_code=form.text("reason_code") if decision == "reject" else "",
             reason=form.text("reason"),
             meaning=f"adjudicate_{decision}",
+        )
+        decide(
+            desk.ledger,
+            opened.draft,
+            word,
+            version=-1 if version is None else version,
             rules=desk.rules(),
             author=opened.author,
             now=visit.now,

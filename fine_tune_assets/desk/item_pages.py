@@ -12,16 +12,15 @@ from starlette.responses import Response
 from fine_tune_assets.approval.checking import flags_of_repair
 from fine_tune_assets.approval.dropped_reports import contradiction_with
 from fine_tune_assets.approval.flags import flag_spans, kind_of, sentence_spans
-from fine_tune_assets.approval.reviewing import (
+from fine_tune_assets.approval.review_history import DecisionLine, history, output_to_review, reviews_blind
+from fine_tune_assets.approval.signing import (
     MEANINGS,
     REASON_CODES,
-    DecisionLine,
     ReviewError,
-    history,
-    output_to_review,
-    reviews_blind,
+    Word,
+    approved_content,
+    completed,
 )
-from fine_tune_assets.approval.signing import Word, approved_content, completed
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.people import is_same_person
 from fine_tune_assets.desk.errors import PageError, not_found

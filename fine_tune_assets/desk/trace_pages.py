@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
-from fine_tune_assets.approval.reviewing import DecisionLine, history, reviews_blind
+from fine_tune_assets.approval.review_history import DecisionLine, history, reviews_blind
 from fine_tune_assets.desk.blindness import examples_to_hide, may_see_all, may_settle
 from fine_tune_assets.desk.errors import not_found
 from fine_tune_assets.desk.queue_pages import STATES

@@ -1,11 +1,15 @@
 """One vector for a text that the encoder read in passages. Does not know the encoder."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+Encode = Callable[[Sequence[str]], tuple[Floats, NDArray[np.int32]]]
+"""Texts → the vectors of all their passages, each of length 1, one text after the other, and how many each text has. Of no texts,
+no vectors of the same width."""
 
 
 def means_of(vectors: Floats, counts: NDArray[Any]) -> Floats:

@@ -20,11 +20,12 @@ from fine_tune_assets.core.tables import (
     INSTRUCTION_PROVENANCE,
     INSTRUCTION_SETS,
     check_table,
+    rows_of,
     table_of,
 )
 from fine_tune_assets.instructions.leaks import LeakSearch, compared, find_leaks, losers, subject_of
-from fine_tune_assets.instructions.mixing import as_general, choose_general, choose_replayed, mix_counts
-from fine_tune_assets.instructions.provenance import ReportFacts, provenance_row, rows_of
+from fine_tune_assets.instructions.mixing import BuildRules, as_general, choose, mix_counts
+from fine_tune_assets.instructions.provenance import ReportFacts, provenance_row
 from fine_tune_assets.instructions.splitting import (
     PRECEDENCE,
     SPLITS,
@@ -57,18 +58,6 @@ class Dropped:
 
 
 @dataclass(frozen=True)
-class BuildRules:
-    """What the recipe says about a set."""
-
-    line: str
-    """Product line: the name of the recipe."""
-    system_prompt: str
-    general_fraction: float
-    replay_fraction: float
-    seed: int
-
-
-@dataclass(frozen=True)
 class Surroundings:
     """What is known beside the examples."""
 
@@ -77,7 +66,7 @@ class Surroundings:
     earlier: EarlierTests = field(default_factory=EarlierTests)
     reports: Mapping[str, ReportFacts] = field(default_factory=dict)
     replayable: Sequence[Row] = ()
-    """Rows of earlier sets (`replaying.read_replayable`) that experts approved, while their approval stands."""
+    """Rows of earlier sets (`earlier_sets.read_replayable`) that experts approved, while their approval stands."""
     not_replayable: Sequence[Dropped] = ()
     """Rows of earlier sets that must not be taught again, each with its reason."""
 
@@ -124,23 +113,25 @@ def build_instruction_set(
     replayable = _replayable(around, approved)
     candidates = _candidates(general, rows, replayable, rules)
     gone = _leaking(rows, [*replayable, *candidates], around.leaks)
-    kept = [row for row in rows if row["example_id"] not in gone]
+    kept = _standing(rows, gone)
     dropped += _dropped(rows, gone)
     _require_enough(kept, around.rule.settings.minimum_examples)
     trained = sum(row["split"] == "train" for row in kept)
-    replayed = choose_replayed(_standing(replayable, gone), rules, trained)
+    replay_wanted = mix_counts(rules, trained, 0).replayed
+    replayed = choose(_standing(replayable, gone), ("source", "task"), replay_wanted, rules.seed)
     general_wanted = mix_counts(rules, trained, len(replayed)).general
     mixed = _standing(candidates, gone)[:general_wanted]
-    return _finished(
-        [*kept, *replayed, *mixed],
-        rules,
-        around,
+    all_rows = sorted([*kept, *replayed, *mixed], key=lambda row: (row["split"], row["example_id"]))
+    return InstructionSet(
+        table=table_of((_as_conversation(row, rules) for row in all_rows), INSTRUCTION_SETS),
+        examples=table_of(({name: row[name] for name in EXAMPLES.names} for row in all_rows), EXAMPLES),
+        provenance=table_of((provenance_row(row, around.reports) for row in all_rows), INSTRUCTION_PROVENANCE),
         approved=approved.num_rows,
         dropped=_sorted(dropped),
         general_wanted=general_wanted,
         general_left_out=_dropped(candidates, gone),
         licences={row["source"]: row["licence"] for row in mixed},
-        replay_wanted=mix_counts(rules, trained, 0).replayed,
+        replay_wanted=replay_wanted,
         replayed=len(replayed),
         replay_left_out=_sorted([*around.not_replayable, *_dropped(replayable, gone)]),
     )
@@ -151,9 +142,8 @@ def _candidates(general: pa.Table, rows: Sequence[Row], replayable: Sequence[Row
     tens of thousands that nobody wants would take most of the time."""
     trained = sum(row["split"] == "train" for row in rows)
     most = mix_counts(rules, trained, len(replayable)).general
-    return choose_general(
-        (as_general(row) for row in rows_of(general)), 2 * most + _TO_SPARE if most else 0, rules.seed
-    )
+    count = 2 * most + _TO_SPARE if most else 0
+    return choose((as_general(row) for row in rows_of(general)), ("source", "kind"), count, rules.seed)
 
 
 def dropped_by_reason(dropped: Iterable[Dropped]) -> dict[str, int]:
@@ -164,16 +154,6 @@ def dropped_by_reason(dropped: Iterable[Dropped]) -> dict[str, int]:
 def _kind_of(reason: str) -> str:
     kind, is_leak, _ = reason.partition(" duplicate of ")
     return f"{kind} duplicate" if is_leak else re.split(r",? as | of set ", reason)[0]
-
-
-def _finished(rows: list[Row], rules: BuildRules, around: Surroundings, **counts: Any) -> InstructionSet:
-    rows = sorted(rows, key=lambda row: (row["split"], row["example_id"]))
-    return InstructionSet(
-        table=table_of((_as_conversation(row, rules) for row in rows), INSTRUCTION_SETS),
-        examples=table_of(({name: row[name] for name in EXAMPLES.names} for row in rows), EXAMPLES),
-        provenance=table_of((provenance_row(row, around.reports) for row in rows), INSTRUCTION_PROVENANCE),
-        **counts,
-    )
 
 
 def _assigned(rows: Iterable[Row], around: Surroundings) -> list[Row]:

@@ -1,11 +1,12 @@
 """What earlier stored sets say: who was tested, on what, and what was trained on that the present set no longer has.
 
-Owns reading them. Only sets of the same salt count: another salt is another product line. Every set of it has to be readable,
-since a gap in the evidence would let an old exam into training.
+Owns reading them, and what may be replayed: rows of training whose text the present scrubber left, and of which nobody says why
+not. Only sets of the same salt count: another salt is another product line. Every set of it has to be readable, since a gap in
+the evidence would let an old exam into training.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ import pyarrow.parquet as pq
 
 from fine_tune_assets.core.erased_sets import REMAINING, read_erased
 from fine_tune_assets.core.fingerprints import short
+from fine_tune_assets.core.tables import INSTRUCTION_PROVENANCE, conform
+from fine_tune_assets.instructions.building import Dropped
+from fine_tune_assets.instructions.exporting import ALPACA
 from fine_tune_assets.instructions.splitting import EarlierTests
-from fine_tune_assets.instructions.storing import MANIFEST, TABLE, InstructionSetError
+from fine_tune_assets.instructions.storing import MANIFEST, PROVENANCE, TABLE, InstructionSetError, read_instruction_set
 from fine_tune_assets.recipes.schema import SplitSettings
 
 
@@ -30,7 +34,9 @@ def earlier_tests(root: Path, split: SplitSettings, besides: str = "") -> Earlie
             continue
         tested = _tested(folder)
         patients = set(tested.column("patient_key").to_pylist()) - {None}
-        (same if _rule_of_facts(manifest["facts"]) == _rule(split) else other).update(patients)
+        facts = manifest["facts"]
+        by_rule = (facts.get("test_fraction"), facts.get("test_from")) == (split.test_fraction, split.test_from)
+        (same if by_rule else other).update(patients)
         examples.update(dict.fromkeys(tested.column("fingerprint").to_pylist(), short(manifest["fingerprint"])))
     return EarlierTests(frozenset(same), frozenset(other), examples)
 
@@ -46,6 +52,37 @@ def stored_manifests(root: Path, salt: str) -> Iterator[tuple[dict[str, Any], Pa
             raise _unreadable(folder) from None
         if is_of_salt:
             yield manifest, folder
+
+
+def read_replayable(root: Path, recipe: str, salt: str, scrubber_version: str) -> list[dict[str, Any]]:
+    """Train rows of all stored sets of the recipe, each content once, with instruction, input, output and provenance.
+
+    What is left of a set that held an erased patient gives nothing. Raises InstructionSetError if a set was changed after it was
+    written.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for manifest, folder in stored_manifests(root, salt):
+        if manifest["facts"].get("recipe") == recipe and (folder / PROVENANCE).is_file():
+            stored = read_instruction_set(root, manifest["fingerprint"])
+            for row in _train_rows(stored.folder):
+                if row["scrubber_version"] == scrubber_version:
+                    found.setdefault(row["fingerprint"], row)
+    return [found[fingerprint] for fingerprint in sorted(found)]
+
+
+def sort_out(
+    rows: Iterable[dict[str, Any]], why_not: Callable[[dict[str, Any]], str | None]
+) -> tuple[list[dict[str, Any]], list[Dropped]]:
+    """The rows that may be replayed, and those that may not, each with the reason that `why_not` gives."""
+    kept: list[dict[str, Any]] = []
+    dropped: list[Dropped] = []
+    for row in rows:
+        reason = why_not(row)
+        if reason is None:
+            kept.append(row)
+        else:
+            dropped.append(Dropped(row["example_id"], reason))
+    return kept, dropped
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
@@ -72,9 +109,13 @@ def _unreadable(folder: Path) -> InstructionSetError:
     )
 
 
-def _rule(split: SplitSettings) -> tuple[Any, ...]:
-    return split.test_fraction, split.test_from
-
-
-def _rule_of_facts(facts: Mapping[str, Any]) -> tuple[Any, ...]:
-    return facts.get("test_fraction"), facts.get("test_from")
+def _train_rows(folder: Path) -> Iterator[dict[str, Any]]:
+    """Provenance and content of each train row that is not general. Both files hold the train rows in the set's order."""
+    provenance = conform(pq.read_table(folder / PROVENANCE), INSTRUCTION_PROVENANCE)
+    train: pa.Table = provenance.filter(pc.equal(provenance.column("split"), "train"))
+    contents = json.loads((folder / ALPACA).read_text(encoding="utf-8"))
+    if train.num_rows != len(contents):
+        raise InstructionSetError(f"The stored instruction set {folder.name} has not the same rows in {ALPACA}.")
+    for row, content in zip(train.to_pylist(), contents, strict=True):
+        if row["patient_key"] is not None:
+            yield {**row, **{name: content[name] for name in ("instruction", "input", "output")}}

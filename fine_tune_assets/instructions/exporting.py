@@ -1,8 +1,9 @@
 """An instruction set in the forms that other trainers read, and the card that says what it is.
 
 Owns Alpaca (`train.alpaca.json`), messages (`<split>.chatml.jsonl`) and ShareGPT (`<split>.sharegpt.jsonl`), which Axolotl,
-LLaMA-Factory and TRL read (`loaders` tells the first two how), and the dataset card (`README.md`), by which
-`datasets.load_dataset` finds the splits. Does not know where a set is kept.
+LLaMA-Factory and TRL read; what tells the first two how (`axolotl.yaml` and `dataset_info.json`, whose keys are from Axolotl's
+docs/dataset-formats and LLaMA-Factory's data/README.md); and the dataset card (`README.md`), by which `datasets.load_dataset`
+finds the splits. Does not know where a set is kept.
 """
 
 import json
@@ -17,13 +18,21 @@ import yaml
 
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.instructions.building import InstructionSet
-from fine_tune_assets.instructions.loaders import loader_files
 from fine_tune_assets.instructions.splitting import SPLITS
 
 ALPACA = "train.alpaca.json"
 CARD = "README.md"
+LLAMA_FACTORY = "dataset_info.json"
+AXOLOTL = "axolotl.yaml"
 _CARD = Path(__file__).parent / "reference" / "dataset_card.md"
 _SHAREGPT_ROLES = {"system": "system", "user": "human", "assistant": "gpt"}
+_ROLES = {"user_tag": "user", "assistant_tag": "assistant", "system_tag": "system"}
+_MESSAGE_TAGS = {"role_tag": "role", "content_tag": "content", **_ROLES}
+_SHAREGPT_TAGS = {"role_tag": "from", "content_tag": "value", **_ROLES, "user_tag": "human", "assistant_tag": "gpt"}
+_AXOLOTL_COMMENT = f"""\
+# The data part of an Axolotl configuration. Paths are relative to this folder; model and training settings are yours.
+# The test split is left out: nothing may be chosen by it. In Alpaca form instead: {ALPACA}, type alpaca_w_system.load_chat.
+"""
 
 
 def chatml_name(split: str) -> str:
@@ -41,7 +50,8 @@ def exports(instruction_set: InstructionSet) -> Iterator[tuple[str, str]]:
         conversations = list(_conversations(instruction_set.table, split))
         yield chatml_name(split), "".join(_line({"messages": messages}) for messages in conversations)
         yield sharegpt_name(split), "".join(_line({"conversations": _turns(m)}) for m in conversations)
-    yield from loader_files(ALPACA, chatml_name, sharegpt_name)
+    yield LLAMA_FACTORY, json.dumps(_llama_factory(), indent=2) + "\n"
+    yield AXOLOTL, _AXOLOTL_COMMENT + yaml.safe_dump(_axolotl(), sort_keys=False)
 
 
 def licence_table(table: pa.Table, licences: Mapping[str, str]) -> list[tuple[str, str, int]]:
@@ -113,3 +123,40 @@ def _conversations(table: pa.Table, split: str) -> Iterator[list[dict[str, str]]
 
 def _turns(messages: list[dict[str, str]]) -> list[dict[str, str]]:
     return [{"from": _SHAREGPT_ROLES[m["role"]], "value": m["content"]} for m in messages]
+
+
+def _llama_factory() -> dict[str, Any]:
+    """Name of a data set → how it is read. The folder is its `dataset_dir`."""
+    columns = {"prompt": "instruction", "query": "input", "response": "output", "system": "system"}
+    return {
+        "train_alpaca": {"file_name": ALPACA, "formatting": "alpaca", "columns": columns},
+        **{f"{s}_messages": _told(chatml_name(s), "messages", _MESSAGE_TAGS) for s in SPLITS},
+        **{f"{s}_sharegpt": _told(sharegpt_name(s), "conversations", _SHAREGPT_TAGS) for s in SPLITS},
+    }
+
+
+def _told(file_name: str, column: str, tags: dict[str, str]) -> dict[str, Any]:
+    return {"file_name": file_name, "formatting": "sharegpt", "columns": {"messages": column}, "tags": tags}
+
+
+def _axolotl() -> dict[str, Any]:
+    """Train and validation as messages, learning the answer and its stop token only, as the trainer here does."""
+
+    def of_split(split: str) -> dict[str, Any]:
+        return {
+            "path": chatml_name(split),
+            "ds_type": "json",
+            "split": "train",  # what a lone file is called when it is loaded, whatever it holds
+            "type": "chat_template",
+            "field_messages": "messages",
+            "message_property_mappings": {"role": "role", "content": "content"},
+            "roles_to_train": ["assistant"],
+            "train_on_eos": "turn",
+        }
+
+    return {
+        "chat_template": "tokenizer_default",
+        "datasets": [of_split("train")],
+        "test_datasets": [of_split("validation")],
+        "train_on_inputs": False,
+    }

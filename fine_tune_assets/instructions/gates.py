@@ -16,10 +16,7 @@ def identifiers_found(stored: StoredInstructionSet) -> dict[str, dict[str, int]]
 
 
 def is_certified(stored: StoredInstructionSet, *, certify_without_semantic: bool) -> bool:
-    """Whether the stored leakage certificate holds, and is what the recipe asks for now: it may have allowed more before.
-
-    A certificate of before `kinds` was kept said "semantic 0" whatever was looked for, and counts as one without.
-    """
+    """Whether the stored leakage certificate holds, and is what the recipe asks for now: it may have allowed more before."""
     leakage = (stored.manifest.get("evidence") or {}).get("leakage", {})
     return bool(leakage.get("holds")) and (certify_without_semantic or SEMANTIC in leakage.get("kinds", ()))
 

@@ -1,13 +1,18 @@
 """Finds what two splits, or an evaluation set and a split that shapes the model, have in common.
 
-Owns what is compared: the input of an example, and the example as a whole. How two texts are found to say the same is a
-function that the caller hands over. Gives ids, kinds and figures, never text.
+Owns what is compared: the input of an example, and the example as a whole; and which files hold the evaluation sets: the
+questions of retained abilities. What clinicians rated for the judge isn't among them: it measures the judge, which is not
+trained. How two texts are found to say the same is a function that the caller hands over. Gives ids, kinds and figures, never
+text.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
+from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.records import PairFinder
 from fine_tune_assets.core.retrieval_contract import bare_question
 from fine_tune_assets.instructions.splitting import PRECEDENCE
@@ -19,6 +24,7 @@ EVALUATION = "evaluation"
 TEST = "test"
 LEARNED = "learned"
 """The splits that shape a model: train, and validation, which chooses the checkpoint."""
+ABILITIES = "abilities"
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,28 @@ class Leak:
         )
 
 
+def read_evaluation_texts(folder: Path) -> tuple[EvaluationText, ...]:
+    """Every question below `folder`, once. Raises GateClosedError if there is none, or a file can't be read: nobody could say
+    what was kept out."""
+    texts: dict[tuple[str, str], EvaluationText] = {}
+    for path in sorted((folder / ABILITIES).glob("*.jsonl")):
+        try:
+            for text in _questions(path):
+                texts.setdefault((text.input, text.output), text)
+        except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+            raise GateClosedError(f"The evaluation set {path.name} can't be read ({type(error).__name__}).") from None
+    if not texts:
+        raise GateClosedError(f"There is no evaluation set in {folder.name}/{ABILITIES}.")
+    return tuple(texts.values())
+
+
+def _questions(path: Path) -> Iterator[EvaluationText]:
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+        if line.strip():
+            row = json.loads(line)
+            yield EvaluationText(f"{path.stem} line {number}", row["query"], row["choices"][int(row["gold"])])
+
+
 def subject_of(row: Mapping[str, Any]) -> str:
     """Without passages: a document may stand before a question of the lessons and one of the exam, as it does in use."""
     return bare_question(row["instruction"], row["input"]).subject
@@ -102,28 +130,22 @@ def find_leaks(rows: Sequence[Compared], search: LeakSearch) -> list[Leak]:
     shaping = [*(row for row in rows if row.group != TEST), *compared_questions(search.evaluation)]
     sides = [row.group if row.group == EVALUATION else LEARNED for row in shaping]
     return [
-        *_both_parts(rows, [row.group for row in rows], search.find_pairs),
-        *_both_parts(shaping, sides, search.find_words),
+        *_leaks(rows, [row.group for row in rows], search.find_pairs),
+        *_leaks(shaping, sides, search.find_words),
     ]
 
 
-def _both_parts(rows: Sequence[Compared], sides: Sequence[str], find_pairs: PairFinder) -> Iterator[Leak]:
+def _leaks(rows: Sequence[Compared], sides: Sequence[str], find_pairs: PairFinder) -> Iterator[Leak]:
     """`sides`: of each row, between which leaks are looked for."""
     parts: tuple[tuple[Part, list[str]], ...] = (
         ("input", [row.subject for row in rows]),
         ("whole example", [row.whole for row in rows]),
     )
     for part, texts in parts:
-        yield from _leaks(rows, sides, texts, find_pairs, part)
-
-
-def _leaks(
-    rows: Sequence[Compared], sides: Sequence[str], texts: Sequence[str], find_pairs: PairFinder, part: Part
-) -> Iterator[Leak]:
-    for pair in find_pairs(texts, sides):
-        ends = sorted((rows[pair.first], rows[pair.second]), key=lambda row: _rank(row.group))
-        if sides[pair.first] != sides[pair.second]:
-            yield Leak(ends[0], ends[1], pair.kind, pair.similarity, part)
+        for pair in find_pairs(texts, sides):
+            if sides[pair.first] != sides[pair.second]:
+                keeper, loser = sorted((rows[pair.first], rows[pair.second]), key=lambda row: _rank(row.group))
+                yield Leak(keeper, loser, pair.kind, pair.similarity, part)
 
 
 def _rank(group: str) -> int:

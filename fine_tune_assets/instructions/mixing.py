@@ -6,7 +6,7 @@ away. Does not know where rows come from.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.core.fingerprints import keyed_hash
@@ -14,15 +14,17 @@ from fine_tune_assets.core.fingerprints import keyed_hash
 GENERAL_TASK = "general"
 
 
-class Fractions(Protocol):
-    """Shares of the train split."""
+@dataclass(frozen=True)
+class BuildRules:
+    """What the recipe says about a set."""
 
-    @property
-    def general_fraction(self) -> float: ...
-    @property
-    def replay_fraction(self) -> float: ...
-    @property
-    def seed(self) -> int: ...
+    line: str
+    """Product line: the name of the recipe."""
+    system_prompt: str
+    general_fraction: float
+    """Of the train split, as is the other one."""
+    replay_fraction: float
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -31,34 +33,27 @@ class MixCounts:
     replayed: int
 
 
-def mix_counts(fractions: Fractions, trained: int, replayed: int) -> MixCounts:
-    """Rows that the fractions ask for beside `trained` approved ones; general ones beside those that are `replayed`.
+def mix_counts(rules: BuildRules, trained: int, replayed: int) -> MixCounts:
+    """Rows that the recipe asks for beside `trained` approved ones; general ones beside those that are `replayed`.
 
     Raises RecipeError if nothing of the train split would be left to the approved ones.
     """
-    own = 1 - fractions.general_fraction - fractions.replay_fraction
+    own = 1 - rules.general_fraction - rules.replay_fraction
     if own <= 0:
         raise RecipeError("general_fraction and replay_fraction together must stay below 1.")
-    general = (trained + replayed) * fractions.general_fraction / (1 - fractions.general_fraction)
-    return MixCounts(round(general), round(trained * fractions.replay_fraction / own))
+    general = (trained + replayed) * rules.general_fraction / (1 - rules.general_fraction)
+    return MixCounts(round(general), round(trained * rules.replay_fraction / own))
 
 
 def as_general(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, "split": "train", "task": GENERAL_TASK, "is_general": True, "patient_key": None}
 
 
-def choose_general(rows: Iterable[Mapping[str, Any]], count: int, seed: int) -> list[dict[str, Any]]:
-    """`count` rows, each kind of each source by its share, or all that there are."""
-    return _choose(rows, ("source", "kind"), count, seed)
+def choose(rows: Iterable[Mapping[str, Any]], by: Sequence[str], count: int, seed: int) -> list[dict[str, Any]]:
+    """`count` rows, each kind by its share, or all that there are; rows with the same values in the columns `by` are of a kind.
 
-
-def choose_replayed(rows: Iterable[Mapping[str, Any]], fractions: Fractions, trained: int) -> list[dict[str, Any]]:
-    """Rows for the replay fraction, each task of each source by its share."""
-    return _choose(rows, ("source", "task"), mix_counts(fractions, trained, 0).replayed, fractions.seed)
-
-
-def _choose(rows: Iterable[Mapping[str, Any]], by: Sequence[str], count: int, seed: int) -> list[dict[str, Any]]:
-    """A keyed hash orders the rows of a kind, and each gets its place between 0 and 1; the lowest places of all are taken."""
+    A keyed hash orders the rows of a kind, and each gets its place between 0 and 1; the lowest places of all are taken.
+    """
     kinds: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
         kinds.setdefault(tuple(row[name] for name in by), []).append(row)

@@ -13,9 +13,8 @@ import pyarrow.compute as pc
 
 from fine_tune_assets.core.fingerprints import combine
 from fine_tune_assets.core.retrieval_contract import bare_question
-from fine_tune_assets.core.tables import INSTRUCTION_PROVENANCE
+from fine_tune_assets.core.tables import INSTRUCTION_PROVENANCE, rows_of
 
-_BATCH_ROWS = 1024
 _REPORT_COLUMNS = ("report_id", "fingerprint", "scrubber_version", "written_on")
 
 
@@ -43,16 +42,10 @@ def correction_facts(report_ids: Iterator[str], scrubber_version: str) -> dict[s
 def provenance_row(row: Mapping[str, Any], reports: Mapping[str, ReportFacts]) -> dict[str, Any]:
     """One row of INSTRUCTION_PROVENANCE. A replayed row brings its own; a general one has no report."""
     report = reports.get(row.get("report_id") or "", ReportFacts(None, None, None))
-    passages = len(bare_question(row["instruction"], row["input"]).documents) or None
     kept = {"report_fingerprint": report.fingerprint, "scrubber_version": report.scrubber_version, **row}
-    kept["passages"] = passages
-    return {**{name: kept.get(name) for name in INSTRUCTION_PROVENANCE.names}, "decision_ids": decision_ids(row)}
-
-
-def decision_ids(row: Mapping[str, Any]) -> list[str]:
-    """Every decision that an approved example rests on, in order; none for a trusted source and for general data."""
-    several = row.get("decision_ids")
-    return list(several) if several else [row["decision_id"]] if row.get("decision_id") else []
+    kept["passages"] = len(bare_question(row["instruction"], row["input"]).documents) or None
+    kept["decision_ids"] = row.get("decision_ids") or []
+    return {name: kept.get(name) for name in INSTRUCTION_PROVENANCE.names}
 
 
 def summary(provenance: pa.Table) -> dict[str, Any]:
@@ -71,8 +64,3 @@ def summary(provenance: pa.Table) -> dict[str, Any]:
         "decisions_fingerprint": combine(sorted(decisions)),
         "scrubber_versions": sorted(scrubbers),
     }
-
-
-def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
-    for batch in table.to_batches(max_chunksize=_BATCH_ROWS):
-        yield from batch.to_pylist()

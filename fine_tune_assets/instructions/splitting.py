@@ -69,12 +69,10 @@ class SplitRule:
     def by_time(self) -> bool:
         return self.settings.test_from is not None
 
-    def hash_split(self, patient_key: str) -> Split:
-        return split_of(patient_key, self.settings.salt, self.settings.validation_fraction, self.settings.test_fraction)
-
     def split_of(self, patient_key: str) -> Split:
-        is_tested = patient_key in self.late_patients or patient_key in self.tested_before
-        return "test" if is_tested else self.hash_split(patient_key)
+        if patient_key in self.late_patients or patient_key in self.tested_before:
+            return "test"
+        return split_of(patient_key, self.settings.salt, self.settings.validation_fraction, self.settings.test_fraction)
 
 
 def require_same_test(earlier: EarlierTests, trained_now: set[str]) -> None:

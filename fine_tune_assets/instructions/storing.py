@@ -60,11 +60,14 @@ class StoredInstructionSet:
 
     @property
     def table(self) -> pa.Table:
-        return _read_table(self.folder)
+        # Parquet names the element of a list otherwise than the schema does; the cast gives the schema's name back.
+        table = pq.read_table(self.folder / TABLE).cast(INSTRUCTION_SETS)
+        check_table(table, INSTRUCTION_SETS)
+        return table
 
     @property
     def provenance(self) -> pa.Table | None:
-        """None for a set that was stored before this was kept."""
+        """None where its file is gone."""
         path = self.folder / PROVENANCE
         return conform(pq.read_table(path), INSTRUCTION_PROVENANCE) if path.is_file() else None
 
@@ -158,17 +161,13 @@ def _verify(stored: StoredInstructionSet, wanted: str) -> None:
             raise _changed(wanted, name)
     if fingerprint_table(stored.table) != manifest.get("table_fingerprint"):
         raise _changed(wanted, TABLE)
-    evidence = manifest.get("evidence")
+    evidence = manifest.get("evidence") or {}
     named = _fingerprint_of(manifest["table_fingerprint"], manifest.get("facts", {}), evidence)
     if named != stored.fingerprint or not stored.fingerprint.startswith(wanted):
         raise _changed(wanted, MANIFEST)
-    if evidence is not None and not _has_provenance(stored, evidence):
+    provenance = stored.provenance
+    if provenance is None or fingerprint_table(provenance) != evidence.get("provenance_fingerprint"):
         raise _changed(wanted, PROVENANCE)
-
-
-def _has_provenance(stored: StoredInstructionSet, evidence: Mapping[str, Any]) -> bool:
-    found = stored.provenance
-    return found is not None and fingerprint_table(found) == evidence.get("provenance_fingerprint")
 
 
 def _changed(fingerprint: str, name: str) -> InstructionSetError:
@@ -178,14 +177,5 @@ def _changed(fingerprint: str, name: str) -> InstructionSetError:
     )
 
 
-def _fingerprint_of(table_fingerprint: str, facts: Mapping[str, Any], evidence: Mapping[str, Any] | None) -> str:
-    # Sets of before evidence was kept have none, and keep the names by which adapters know them.
-    named = {} if evidence is None else {"evidence": dict(evidence)}
-    return fingerprint_json({"table": table_fingerprint, "facts": dict(facts), **named})
-
-
-def _read_table(folder: Path) -> pa.Table:
-    # Parquet names the element of a list otherwise than the schema does; the cast gives the schema's name back.
-    table = pq.read_table(folder / TABLE).cast(INSTRUCTION_SETS)
-    check_table(table, INSTRUCTION_SETS)
-    return table
+def _fingerprint_of(table_fingerprint: str, facts: Mapping[str, Any], evidence: Mapping[str, Any]) -> str:
+    return fingerprint_json({"table": table_fingerprint, "facts": dict(facts), "evidence": dict(evidence)})

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,8 @@ class ArrivalFigures:
 
     def waiting(self) -> list[str]:
         """Batch folders that were not read yet."""
-        return [name for name in list_batches(self._layout.raw_reports) if not self._file("reports", name).is_file()]
+        table = self._layout.table
+        return [name for name in list_batches(self._layout.raw_reports) if not table("reports", name).is_file()]
 
     def beside(self) -> NotBatches:
         """What lies there and is no batch."""
@@ -110,7 +112,7 @@ class ArrivalFigures:
 
     def refused(self, batch: str) -> list[Refused]:
         """By file and record. Raises ArrivalsError."""
-        path = self._file("unreadable_reports", batch)
+        path = self._layout.table("unreadable_reports", batch)
         columns = list(Refused.__dataclass_fields__)
         try:
             rows = pq.read_table(path, columns=columns, partitioning=None).to_pylist() if path.is_file() else []
@@ -120,9 +122,6 @@ class ArrivalFigures:
 
     def _folder(self, table: str) -> Path:
         return self._layout.tables / table
-
-    def _file(self, table: str, batch: str) -> Path:
-        return self._layout.table(table, batch)
 
     def _count(self) -> Arrivals:
         try:
@@ -185,7 +184,7 @@ def _arrivals(
 
 
 def _by(rows: Sequence[dict[str, Any]], *names: str) -> Counter[Any]:
-    counts: Counter[Any] = Counter()
+    counts, key_of = Counter[Any](), itemgetter(*names)
     for row in rows:
-        counts[row[names[0]] if len(names) == 1 else tuple(row[name] for name in names)] += row["number"]
+        counts[key_of(row)] += row["number"]
     return counts

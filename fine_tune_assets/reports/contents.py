@@ -3,6 +3,8 @@
 Owns the limits on size and form, and the version of what was read. Does not know what the text says.
 """
 
+import base64
+import binascii
 import errno
 import os
 import re
@@ -112,6 +114,14 @@ def decode(content: bytes) -> str:
             Reason.INVALID_UTF8, f"Byte {error.start + 1} is not valid UTF-8. Save it as UTF-8."
         ) from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def decode_base64(data: str, validate: bool) -> bytes:
+    """What an attachment holds; with `validate` no other character may stand in it. Raises UnreadableError."""
+    try:
+        return base64.b64decode(data, validate=validate)
+    except binascii.Error as error:
+        raise UnreadableError(Reason.CORRUPT_FILE, "Its attachment is not valid Base64. Export it again.") from error
 
 
 def _not_a_file() -> UnreadableError:

@@ -15,7 +15,7 @@ from fine_tune_assets.reports.batches import Ignored, shown_path
 from fine_tune_assets.reports.comparing import differences
 from fine_tune_assets.reports.contents import Contents, decode
 from fine_tune_assets.reports.facts import BadFactsError, Facts, parse_facts
-from fine_tune_assets.reports.formats.fhir import FhirFolder
+from fine_tune_assets.reports.formats.fhir import FHIR_FORMATS, FhirFolder
 from fine_tune_assets.reports.formats.hl7_v2 import is_hl7, read_hl7
 from fine_tune_assets.reports.found import Findings, Found, ReadDocument
 from fine_tune_assets.reports.identifiers import ReadReport, checked_id, patient_of
@@ -31,7 +31,6 @@ DOCUMENT_FORMATS = {
 }  # fmt: skip
 """Ending → kind of document: read in a process of its own."""
 HL7_FORMATS = (".hl7",)
-FHIR_FORMATS = (".json", ".ndjson")
 ARCHIVE_FORMATS = (".zip",)
 FORMATS = (*TEXT_FORMATS, *RECORD_FORMATS, *DOCUMENT_FORMATS, *HL7_FORMATS, *FHIR_FORMATS, *ARCHIVE_FORMATS)
 _LARGEST_SIDECAR_BYTES = 1_000_000

@@ -1,8 +1,9 @@
 """Reads one batch folder: every file becomes reports, rows of `unreadable_reports`, or is listed as ignored.
 
-Owns the order, the ids and that nothing is lost. How a file is read is in dispatching.py and formats/.
+Owns the order, the ids, and that nothing is lost: how files are counted. How a file is read is in dispatching.py and formats/.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ import pyarrow as pa
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.tables import REPORTS, UNREADABLE_REPORTS, table_of
-from fine_tune_assets.reports.accounting import WHOLE_FOLDER, Accounting, account
 from fine_tune_assets.reports.batch_file import BatchFile, read_batch_file
 from fine_tune_assets.reports.batches import BATCH_FILE, BatchFiles, BatchFolderError, Ignored, list_files, shown_path
 from fine_tune_assets.reports.contents import BatchContents
@@ -26,6 +26,25 @@ from fine_tune_assets.reports.limits import ReadLimits
 from fine_tune_assets.reports.ocr import find_ocr
 from fine_tune_assets.reports.quarantine import Reason, UnreadableError
 from fine_tune_assets.reports.sample_reports import SubjectKeys, keys_of_outcomes
+
+WHOLE_FOLDER = "."
+"""Stands in the place of a file where there is none."""
+
+
+@dataclass(frozen=True)
+class Accounting:
+    """Files of a batch, entries of archives included."""
+
+    files: int
+    files_read: int
+    """At least one report came of it."""
+    files_quarantined: int
+    """No report came of it, and why stands in `unreadable_reports`."""
+    files_ignored: int
+
+    @property
+    def is_balanced(self) -> bool:
+        return self.files_read + self.files_quarantined + self.files_ignored == self.files
 
 
 @dataclass(frozen=True)
@@ -45,6 +64,17 @@ class BatchReading:
         return account(self.files, self.reports, self.unreadable, self.ignored)
 
 
+def account(files: int, reports: pa.Table, unreadable: pa.Table, ignored: Mapping[str, Ignored]) -> Accounting:
+    """Count the files that the tables name. A file that a reader lost, or that has two places, breaks the balance."""
+    read = set(reports.column("origin_file").to_pylist())
+    quarantined = set(unreadable.column("origin_file").to_pylist()) - {WHOLE_FOLDER} - read
+    return Accounting(files, len(read), len(quarantined), len(ignored))
+
+
+def count_by_reason(ignored: Mapping[str, Ignored]) -> dict[str, int]:
+    return dict(sorted(Counter(why.value for why in ignored.values()).items()))
+
+
 class ChangedBatchError(FineTuneError):
     """What was read of a batch is not the version that was asked for."""
 
@@ -56,7 +86,6 @@ def read_version(
     limits: ReadLimits,
     version: str | None,
     erased: Collection[str],
-    documents: ReadDocument | None = None,
 ) -> BatchReading:
     """Read a batch folder, and take it only if it held just this version (None: any).
 
@@ -65,7 +94,7 @@ def read_version(
     Raises ChangedBatchError if it did not, and BatchFolderError if there is no folder to be listed in this very version.
     """
     try:
-        reading = read_batch(folder, batch, patient_secret, limits, documents, erased)
+        reading = read_batch(folder, batch, patient_secret, limits, erased=erased)
     except BatchFolderError as error:
         if version in (None, error.version):
             raise
@@ -89,25 +118,14 @@ def read_batch(
     limits: ReadLimits,
     documents: ReadDocument | None = None,
     erased: Collection[str] = (),
+    files: BatchFiles | None = None,
 ) -> BatchReading:
     """Read every file of a batch folder, in the order of their names. Raises BatchFolderError.
 
-    `documents` reads PDF and the like; None: in a process of its own, with the OCR program that is installed.
+    `documents` reads PDF and the like; None: in a process of its own, with the OCR program that is installed. `files` as they
+    were listed before, None for those of now: one that is gone by now is reported as vanished.
     """
-    return read_files(folder, list_files(folder), batch, patient_secret, limits, documents, erased)
-
-
-def read_files(
-    folder: Path,
-    files: BatchFiles,
-    batch: str,
-    patient_secret: bytes,
-    limits: ReadLimits,
-    documents: ReadDocument | None = None,
-    erased: Collection[str] = (),
-) -> BatchReading:
-    """Read the files as they were listed: one that is gone by now is reported as vanished."""
-    contents = BatchContents(folder, files)
+    contents = BatchContents(folder, list_files(folder) if files is None else files)
     isolated = IsolatedDocuments(limits, find_ocr()) if documents is None else nullcontext(documents)
     with isolated as read_document:
         reader = BatchReader(limits, read_document)

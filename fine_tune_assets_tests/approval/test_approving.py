@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fine_tune_assets.approval.drafting import content_fingerprint, draft_examples
-from fine_tune_assets.approval.queue import queue_items
+from fine_tune_assets.approval.reviewing import queue_items
 from fine_tune_assets.core.records import Decision
 from fine_tune_assets.core.tables import DRAFTED_EXAMPLES, table_of
 from fine_tune_assets.recipes.schema import ReviewSettings

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import pytest
 
 from fine_tune_assets.approval.approving import approve_examples
-from fine_tune_assets.approval.contradictions import COMPARED, NAMED, compared_answers, contradictions, disagree
+from fine_tune_assets.approval.contradictions import COMPARED, NAMED, compared_answers, contradictions
 from fine_tune_assets.approval.drafting import draft_examples
 from fine_tune_assets.approval.flags import kinds_of
+from fine_tune_assets.claims.saying import is_contrary, said_by
 from fine_tune_assets.core.records import TextPair
 from fine_tune_assets.core.tables import DRAFTED_EXAMPLES, table_of
 from fine_tune_assets_tests.approval.examples import ONE, PLAN, TRUSTED, corrections, decide, reports
@@ -100,8 +101,8 @@ def test_every_answer_to_one_of_two_nearly_equal_inputs_is_compared_with_the_oth
 )
 def test_outputs_that_can_not_both_be_right_disagree(output: str, other: str) -> None:
     """One of the two is wrong, and trained on it would be wrong in every patient like this one."""
-    assert disagree(output, other)
-    assert disagree(other, output)
+    assert is_contrary(said_by(output), said_by(other))
+    assert is_contrary(said_by(other), said_by(output))
 
 
 @pytest.mark.parametrize(
@@ -116,8 +117,8 @@ def test_outputs_that_can_not_both_be_right_disagree(output: str, other: str) ->
 )
 def test_outputs_of_which_one_says_less_or_says_it_otherwise_do_not_disagree(output: str, other: str) -> None:
     """A contradiction makes both drafts wait: it must be one."""
-    assert not disagree(output, other)
-    assert not disagree(other, output)
+    assert not is_contrary(said_by(output), said_by(other))
+    assert not is_contrary(said_by(other), said_by(output))
 
 
 @pytest.mark.parametrize("output", ["--", "Sprain of the ankle.", "Rest well. " * 30])

@@ -1,7 +1,7 @@
 """Deciding on both databases: who may, what is recorded, what a click of yesterday does, and that nothing is lost."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -11,19 +11,9 @@ import pytest
 
 from fine_tune_assets.approval.approving import approve_examples
 from fine_tune_assets.approval.drafting import content_fingerprint
-from fine_tune_assets.approval.reviewing import (
-    MEANINGS,
-    NotAllowedError,
-    ReviewError,
-    StaleItemError,
-    adjudicate,
-    decide,
-    history,
-    output_to_review,
-    refresh_items,
-    reviews_blind,
-    revoke,
-)
+from fine_tune_assets.approval.review_history import history, output_to_review, reviews_blind
+from fine_tune_assets.approval.reviewing import decide, refresh_items, revoke
+from fine_tune_assets.approval.signing import MEANINGS, NotAllowedError, ReviewError, Role, StaleItemError, Word
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.tables import DRAFTED_EXAMPLES, table_of
 from fine_tune_assets.ledger import audit
@@ -60,22 +50,20 @@ def say(
     who: str,
     what: str = "approve",
     *,
-    by: Callable[..., ReviewItem] = decide,
+    role: Role = "review",
     draft: Mapping[str, Any] = REPORT,
     minute: int = 0,
     rules: ReviewSettings = TWO,
     **changes: Any,
 ) -> ReviewItem:
-    fields = {
+    around = {
         "version": item_of(ledger, draft).version,
-        "output": None,
-        "reason_code": "unsupported" if what == "reject" else "",
-        "reason": "",
-        "meaning": "",
         "author": AUTHORS.get(draft["report_id"]),
         "now": START + timedelta(minutes=minute),
-    } | changes
-    return by(ledger, draft, reviewer=who, decision=what, rules=rules, **fields)
+    }
+    around |= {name: changes.pop(name) for name in around if name in changes}
+    word = Word(who, role, what, None, "unsupported" if what == "reject" else "", "", "")
+    return decide(ledger, draft, replace(word, **changes), rules=rules, **around)
 
 
 def states_match(ledger: Ledger, rules: ReviewSettings, trusted: Mapping[str, str] | None = None) -> None:
@@ -125,17 +113,17 @@ def test_a_disagreement_is_settled_by_a_third_person_only(ledger: Ledger) -> Non
     """Neither of the two, and nobody before there is a disagreement."""
     refresh(ledger)
     with pytest.raises(NotAllowedError, match="nothing to adjudicate"):
-        say(ledger, "Cleo", by=adjudicate)
+        say(ledger, "Cleo", role="adjudicate")
     say(ledger, "Ann", output="Ice.")
     assert say(ledger, "Ben", "reject", minute=1).state == "disagreement"
     for who in ("Ann", " BEN "):
         with pytest.raises(NotAllowedError, match="third person"):
-            say(ledger, who, by=adjudicate, minute=2)
+            say(ledger, who, role="adjudicate", minute=2)
     with pytest.raises(NotAllowedError, match="has to adjudicate"):
         say(ledger, "Cleo", minute=2)
     with pytest.raises(NotAllowedError, match="one of the texts"):
-        say(ledger, "Cleo", by=adjudicate, minute=2, output="Heat.")
-    assert say(ledger, "Cleo", by=adjudicate, minute=2, output="Ice.").state == "approved"
+        say(ledger, "Cleo", role="adjudicate", minute=2, output="Heat.")
+    assert say(ledger, "Cleo", role="adjudicate", minute=2, output="Ice.").state == "approved"
     states_match(ledger, TWO)
     assert list_decisions(ledger)[-1].meaning == MEANINGS["adjudicate_approve"]
     assert audit.lines(ledger)[-1].what == "adjudicated approve"

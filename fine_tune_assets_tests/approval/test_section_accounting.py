@@ -2,8 +2,9 @@
 
 import pyarrow as pa
 
-from fine_tune_assets.approval.drafting import draft_examples, rows_of
+from fine_tune_assets.approval.drafting import draft_examples
 from fine_tune_assets.approval.section_accounting import SectionAccount, account_sections
+from fine_tune_assets.core.tables import rows_of
 from fine_tune_assets.recipes.schema import FieldTask, PairTask, Task
 from fine_tune_assets_tests.approval.examples import PLAN, corrections, reports
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from fine_tune_assets.claims.mentions import findings_in
-from fine_tune_assets.claims.negation import unsupported_negations
+from fine_tune_assets.claims.mentions import findings_in, unsupported_negations
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,16 @@ import pytest
 
 from fine_tune_assets.core.records import PairFinder, QuarantineDecision
 from fine_tune_assets.core.retrieval_contract import carried_passages, example_with_passages
-from fine_tune_assets.corrections.contradicting import contradicted_examples
-from fine_tune_assets.corrections.floods import near_identical
 from fine_tune_assets.corrections.influence import beyond_influence
-from fine_tune_assets.corrections.outliers import nearest_distances
-from fine_tune_assets.corrections.passages import closed_sources, not_for_everyone, passages_gone
 from fine_tune_assets.corrections.quarantine import Figures, may_be_drafted, quarantine, seen_fingerprint
+from fine_tune_assets.corrections.suspicions import (
+    closed_sources,
+    contradicted_examples,
+    near_identical,
+    nearest_distances,
+    not_for_everyone,
+    passages_gone,
+)
 from fine_tune_assets.dedup.crossing import pair_finder
 from fine_tune_assets.embeddings.encoder import encode_passages
 from fine_tune_assets.recipes.schema import CorrectionSettings, DedupSettings

@@ -9,12 +9,11 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from fine_tune_assets.approval.drafting import rows_of
 from fine_tune_assets.approval.task_kinds import model_requests
 from fine_tune_assets.approval.writing import draft_row
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_folder
-from fine_tune_assets.core.tables import BASE_MODELS, MODEL_DRAFTS, table_of
+from fine_tune_assets.core.tables import BASE_MODELS, MODEL_DRAFTS, rows_of, table_of
 from fine_tune_assets.defs.resources import Installation, Worker
 from fine_tune_assets.defs.s04_drafting_models import NOBODY, NOT_ASKED_FOR, drafting_model_version
 from fine_tune_assets.defs.s04_model_drafts import every_model_draft_is_written, model_drafts

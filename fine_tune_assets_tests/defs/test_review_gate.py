@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from fine_tune_assets.approval.reviewing import decide, revoke
+from fine_tune_assets.approval.signing import Word
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.tables import (
     DUPLICATE_REPORTS,
@@ -77,13 +78,8 @@ def say(draft: dict[str, Any], who: str, what: str = "approve") -> None:
         decide(
             ledger,
             draft,
+            Word(who, "review", what, None, "style" if what == "reject" else "", "", ""),
             version=item.version,
-            reviewer=who,
-            decision=what,
-            output=None,
-            reason_code="style" if what == "reject" else "",
-            reason="",
-            meaning="",
             rules=Installation().recipe.review,
             author=None,
             now=datetime.now(UTC),

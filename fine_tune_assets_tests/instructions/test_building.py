@@ -308,7 +308,7 @@ def test_under_a_split_by_time_an_example_without_a_date_is_not_trained_on() -> 
 
 def test_provenance_names_report_approval_and_scrubber_of_every_row() -> None:
     """Which models saw this patient, and on whose word: answered from this table."""
-    decided = {**example(TRAINED, "Finding x."), "approval_kind": "expert", "approved_by": "A", "decision_id": "d1"}
+    decided = {**example(TRAINED, "Finding x."), "approval_kind": "expert", "approved_by": "A", "decision_ids": ["d1"]}
     facts = {decided["report_id"]: ReportFacts("f1", "s1", None)}
     result = built([decided], reports=facts)
     check_table(result.provenance, INSTRUCTION_PROVENANCE)

@@ -10,9 +10,8 @@ import pytest
 
 from fine_tune_assets.core.erased_sets import REMAINING, ErasedSet, write_erased
 from fine_tune_assets.instructions.building import Dropped
-from fine_tune_assets.instructions.earlier_sets import earlier_tests
+from fine_tune_assets.instructions.earlier_sets import earlier_tests, read_replayable, sort_out
 from fine_tune_assets.instructions.provenance import ReportFacts
-from fine_tune_assets.instructions.replaying import read_replayable, sort_out
 from fine_tune_assets.instructions.storing import InstructionSetError, StoredInstructionSet, write_instruction_set
 from fine_tune_assets_tests.instructions.examples import SEARCH, SPLIT, approved, built
 

@@ -7,7 +7,7 @@ import pytest
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.instructions.evaluation_texts import read_evaluation_texts
+from fine_tune_assets.instructions.leaks import read_evaluation_texts
 
 
 def test_the_shipped_sets_are_read_whole() -> None:

@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 
 from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.instructions.building import Dropped, build_instruction_set
-from fine_tune_assets.instructions.mixing import choose_general, mix_counts
+from fine_tune_assets.instructions.mixing import choose, mix_counts
 from fine_tune_assets_tests.instructions.examples import approved, around, example, general, patients_in, rules
+
+KINDS = ("source", "kind")
 
 
 @given(count=st.integers(0, 50), more=st.integers(0, 10), seed=st.integers(0, 5))
@@ -16,8 +18,8 @@ from fine_tune_assets_tests.instructions.examples import approved, around, examp
 def test_a_larger_mix_only_adds_and_each_kind_of_each_source_has_its_share(count: int, more: int, seed: int) -> None:
     """More training data must not swap the general data that is already in."""
     rows = general({"large": 40, "small": 10}).to_pylist()
-    fewer = choose_general(rows, count, seed)
-    larger = {row["example_id"] for row in choose_general(rows, count + more, seed)}
+    fewer = choose(rows, KINDS, count, seed)
+    larger = {row["example_id"] for row in choose(rows, KINDS, count + more, seed)}
     assert len(fewer) == count
     assert {row["example_id"] for row in fewer} <= larger
     for source, share in (("large", 0.4), ("small", 0.1)):
@@ -29,7 +31,7 @@ def test_a_larger_mix_only_adds_and_each_kind_of_each_source_has_its_share(count
 def test_another_seed_chooses_others() -> None:
     """Else the seed would be a setting that does nothing."""
     rows = general().to_pylist()
-    first, second = ({row["example_id"] for row in choose_general(rows, 20, seed)} for seed in (1, 2))
+    first, second = ({row["example_id"] for row in choose(rows, KINDS, 20, seed)} for seed in (1, 2))
     assert first != second
 
 

@@ -183,7 +183,7 @@ def test_without_a_search_for_leaks_nothing_is_stored(tmp_path: Path) -> None:
 
 def test_the_manifest_says_what_the_set_stands_on(tmp_path: Path) -> None:
     """Reports, decisions, scrubber, licences and the certificate's figures, for whoever audits a release."""
-    decided = {**example("patient3", "Finding x."), "approval_kind": "expert", "decision_id": "d1"}
+    decided = {**example("patient3", "Finding x."), "approval_kind": "expert", "decision_ids": ["d1"]}
     facts = {decided["report_id"]: ReportFacts("f1", "s1", None)}
     stored = write_instruction_set(tmp_path, built([decided], reports=facts), FACTS, SEARCH, {"tokenizer": "t"})
     evidence = stored.manifest["evidence"]
@@ -196,7 +196,7 @@ def test_the_manifest_says_what_the_set_stands_on(tmp_path: Path) -> None:
 
 def test_another_decision_on_the_same_content_is_another_set_with_the_same_table(tmp_path: Path) -> None:
     """What was reviewed is part of the name; what is trained on is not changed by it, so nothing is trained again."""
-    rows = [{**example("patient3", "Finding x."), "approval_kind": "expert", "decision_id": d} for d in ("d1", "d2")]
+    rows = [{**example("patient3", "Finding x."), "approval_kind": "expert", "decision_ids": [d]} for d in ("d1", "d2")]
     first, second = (write_instruction_set(tmp_path, built([row]), FACTS, SEARCH) for row in rows)
     assert first.fingerprint != second.fingerprint
     assert first.table.equals(second.table)
@@ -216,18 +216,17 @@ def test_a_changed_provenance_is_refused_even_when_its_hash_was_changed_with_it(
         read_instruction_set(tmp_path, stored.fingerprint)
 
 
-def test_a_set_that_was_stored_before_evidence_was_kept_is_still_read(tmp_path: Path) -> None:
-    """An adapter on record names it; after an update its release must not fall."""
+def test_a_set_whose_evidence_was_taken_away_is_refused(tmp_path: Path) -> None:
+    """Also when its name and its hashes were changed with it: what it stands on is a part of it."""
     stored = write_instruction_set(tmp_path, built(), FACTS, SEARCH)
-    old = fingerprint_json({"table": fingerprint_table(stored.table), "facts": FACTS})
-    folder = stored.folder.rename(tmp_path / old[:16])
+    bare = fingerprint_json({"table": fingerprint_table(stored.table), "facts": FACTS})
+    folder = stored.folder.rename(tmp_path / bare[:16])
     (folder / "provenance.parquet").unlink()
     manifest = {name: value for name, value in stored.manifest.items() if name != "evidence"}
     manifest["files"].pop("provenance.parquet")
-    (folder / "manifest.json").write_text(json.dumps({**manifest, "fingerprint": old}))
-    read = read_instruction_set(tmp_path, old)
-    assert read.table.equals(built().table)
-    assert read.provenance is None
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "fingerprint": bare}))
+    with pytest.raises(InstructionSetError, match="was changed"):
+        read_instruction_set(tmp_path, bare)
 
 
 def test_a_set_without_evidence_closes_the_gate_before_training(tmp_path: Path) -> None:

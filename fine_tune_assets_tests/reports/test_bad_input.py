@@ -9,7 +9,7 @@ import pytest
 
 from fine_tune_assets.reports.batches import list_files
 from fine_tune_assets.reports.limits import ReadLimits
-from fine_tune_assets.reports.reading import BatchReading, read_batch, read_files
+from fine_tune_assets.reports.reading import BatchReading, read_batch
 
 SECRET = b"k" * 32
 MARKER = "Zyxwvutquark"
@@ -107,7 +107,7 @@ def test_a_file_that_vanishes_while_the_batch_is_read_is_reported(folder: Path) 
     (folder / "gone.txt").write_text(GOOD)
     files = list_files(folder)
     (folder / "gone.txt").unlink()
-    reading = read_files(folder, files, "b1", SECRET, ReadLimits())
+    reading = read_batch(folder, "b1", SECRET, ReadLimits(), files=files)
     check_nothing_is_lost(reading)
     assert reasons(reading) == [("gone.txt", None, "vanished")]
 

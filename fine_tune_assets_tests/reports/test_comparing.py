@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from fine_tune_assets.reports.accounting import Accounting, account
 from fine_tune_assets.reports.batches import Ignored
 from fine_tune_assets.reports.comparing import differences
 from fine_tune_assets.reports.found import Found
 from fine_tune_assets.reports.limits import ReadLimits
-from fine_tune_assets.reports.reading import read_batch
+from fine_tune_assets.reports.reading import Accounting, account, read_batch
 from fine_tune_assets_tests.reports.making_files import REPORT, as_pdf
 from fine_tune_assets_tests.reports.test_formats import SECRET, reasons
 

@@ -18,7 +18,7 @@ from fine_tune_assets.reports.batches import (
     list_not_batches,
 )
 from fine_tune_assets.reports.limits import ReadLimits
-from fine_tune_assets.reports.reading import ChangedBatchError, read_batch, read_files, read_version
+from fine_tune_assets.reports.reading import ChangedBatchError, read_batch, read_version
 from fine_tune_assets.reports.rules_version import reader_version, version_of_rules
 
 SECRET = b"k" * 32
@@ -148,7 +148,7 @@ def test_a_file_that_is_itself_again_after_the_reading_does_not_hide_what_was_re
     file.write_text(REPORT)
     files, before = list_files(tmp_path), fingerprint_batch(tmp_path)
     file.unlink() if meanwhile is None else file.write_text(meanwhile)
-    reading = read_files(tmp_path, files, "b1", SECRET, ReadLimits())
+    reading = read_batch(tmp_path, "b1", SECRET, ReadLimits(), files=files)
     file.write_text(REPORT)
     assert fingerprint_batch(tmp_path) == before
     assert reading.version != before

@@ -4,15 +4,15 @@ Owns which elements hold the report's narrative and which hold people, places, i
 (the sections' narrative blocks); the coded entries behind it say the same for machines.
 """
 
-import base64
-import binascii
 import re
 from typing import Any
 
 from defusedxml import ElementTree as SafeTree
 from lxml import etree
 
+from fine_tune_assets.reports.contents import decode_base64
 from fine_tune_assets.reports.facts import Facts, distinct
+from fine_tune_assets.reports.formats.hl7_fields import iso_date
 from fine_tune_assets.reports.formats.markup import name_of, text_of
 from fine_tune_assets.reports.formats.tidying import one_line
 from fine_tune_assets.reports.found import Found
@@ -23,18 +23,6 @@ from fine_tune_assets.reports.written_on import first_day
 
 _NS = {"c": "urn:hl7-org:v3"}
 _C = "{urn:hl7-org:v3}"
-_HEADER_IDS = "|".join(
-    f".//c:{holder}//c:id"
-    for holder in (
-        "recordTarget",
-        "componentOf",
-        "inFulfillmentOf",
-        "author",
-        "legalAuthenticator",
-        "authenticator",
-        "informant",
-    )
-)
 _PEOPLE = re.compile(r"patient|.*Person|subject|informationRecipient|.*Recipient")
 _PLACES = re.compile(r".*Organization|location|.*Custodian")
 _TELECOM = {"tel": Kind.PHONE, "fax": Kind.PHONE, "mailto": Kind.EMAIL, "http": Kind.URL, "https": Kind.URL}
@@ -86,10 +74,7 @@ def _attached(attached: Any, facts: Facts, ocr: OcrProgram | None) -> Found:
         )
     if attached.get("representation") != "B64":
         return Found("".join(attached.itertext()), facts)
-    try:
-        content = base64.b64decode("".join(attached.itertext()), validate=False)
-    except binascii.Error as error:
-        raise UnreadableError(Reason.CORRUPT_FILE, "Its attachment is not valid Base64. Export it again.") from error
+    content = decode_base64("".join(attached.itertext()), validate=False)
     kind = kind_of_attachment(content, attached.get("mediaType", "text/plain"))
     if kind == "ccda":
         raise UnreadableError(Reason.UNSUPPORTED_FORMAT, "Its attachment is a clinical document itself. Drop that one.")
@@ -167,8 +152,8 @@ def _dated(root: Any) -> list[Any]:
 
 
 def _date(element: Any) -> list[Identifier]:
-    digits = re.match(r"(\d{4})(\d{2})(\d{2})", element.get("value", ""))
-    return [Identifier(Kind.DATE, "-".join(digits.groups()))] if digits else []
+    day = iso_date(element.get("value", ""))
+    return [Identifier(Kind.DATE, day)] if day else []
 
 
 def _other_route(content: bytes) -> str:

@@ -39,8 +39,8 @@ def read_docx(content: bytes) -> Found:
             Reason.ENCRYPTED,
             "It is protected by a password, or of Word before 2007. Save it as DOCX without a password.",
         )
-    _check_size(content)
     try:
+        _check_size(content)
         document = docx.Document(BytesIO(content))
     except (OpcError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise UnreadableError(Reason.CORRUPT_FILE, "It is no DOCX file, or a damaged one. Save it again.") from error
@@ -59,11 +59,8 @@ def _has_picture(main: Any) -> bool:
 
 
 def _check_size(content: bytes) -> None:
-    try:
-        with zipfile.ZipFile(BytesIO(content)) as package:
-            unpacked = sum(entry.file_size for entry in package.infolist())
-    except (zipfile.BadZipFile, ValueError) as error:
-        raise UnreadableError(Reason.CORRUPT_FILE, "It is no DOCX file, or a damaged one. Save it again.") from error
+    with zipfile.ZipFile(BytesIO(content)) as package:
+        unpacked = sum(entry.file_size for entry in package.infolist())
     if unpacked > _MOST_UNPACKED_BYTES:
         raise UnreadableError(Reason.TOO_LARGE, f"It unpacks to more than {_MOST_UNPACKED_BYTES} bytes. Split it.")
 

@@ -25,7 +25,7 @@ from fine_tune_assets.reports.found import Findings, Found, ReadDocument
 from fine_tune_assets.reports.quarantine import UnreadableError
 
 _REPORTS = ("DiagnosticReport", "DocumentReference", "Composition")
-SUFFIXES = (".json", ".ndjson")
+FHIR_FORMATS = (".json", ".ndjson")
 _LINES = ".ndjson"
 _MOST_OTHER_BYTES = 200_000_000
 """Of the other files that are kept in memory while references into them are looked up: about ten times as much."""
@@ -98,7 +98,7 @@ class FhirFolder:
 
     def _loose(self, placed: list[Placed], own: Index) -> Iterator[tuple[int, Found | UnreadableError]]:
         """Observations that no report names: one report for each patient and encounter."""
-        named = {words(r.get("reference")) for p in placed for key in ("result",) for r in dicts(p.resource.get(key))}
+        named = {words(r.get("reference")) for p in placed for r in dicts(p.resource.get("result"))}
         in_words = {e for p in placed if p.resource["resourceType"] == "Composition" for e in entries_of(p.resource)}
         taken = {id(own.find(reference)) for reference in in_words}
         taken |= {
@@ -157,7 +157,7 @@ class FhirFolder:
             return self._others
         self._others, left = Index(), _MOST_OTHER_BYTES
         for path in self._contents.files.to_read:
-            if path.suffix.lower() not in SUFFIXES:
+            if path.suffix.lower() not in FHIR_FORMATS:
                 continue
             try:
                 content = self._contents.read(path, min(left, self._largest_bytes))

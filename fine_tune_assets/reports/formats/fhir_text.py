@@ -4,12 +4,11 @@ Owns how a result is written ("name: value unit (range) flag") and which form of
 The evidence is what stands in the value elements, unformatted.
 """
 
-import base64
-import binascii
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from fine_tune_assets.reports.contents import decode_base64
 from fine_tune_assets.reports.formats.documents import kind_of_attachment
 from fine_tune_assets.reports.formats.fhir_resources import Resource, concept, dicts, words
 from fine_tune_assets.reports.found import Found, ReadDocument
@@ -118,13 +117,9 @@ def read_form(attachments: list[dict[str, Any]], fetch: Fetch, read_document: Re
         data, media = _data(attachment, fetch)
         if data is None:
             continue
+        content = decode_base64("".join(data.split()), validate=True)
         try:
-            content = base64.b64decode("".join(data.split()), validate=True)
             forms.append((_PREFERRED.index(kind_of_attachment(content, media)), content))
-        except binascii.Error as error:
-            raise UnreadableError(
-                Reason.CORRUPT_FILE, "Its attachment is not valid Base64. Export it again."
-            ) from error
         except UnreadableError as error:
             refused = error
     if forms:

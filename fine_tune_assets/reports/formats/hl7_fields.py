@@ -38,24 +38,20 @@ def _resolving(message: Any) -> Callable[[re.Match[str]], str]:
 
 def fields(segment: Any, number: int) -> list[str]:
     """The repetitions of a field, each as its raw text; none if the field is empty."""
-    if number >= len(segment):
-        return []
-    field = segment[number]
-    raw = [str(repetition) for repetition in field] if not isinstance(field, str) else [field]
+    raw = [str(repetition) for repetition in _repeated(segment, number)]
     return raw if any(raw) else []
 
 
 def repetitions(segment: Any, number: int) -> list[list[str]]:
     """The repetitions of a field, each as the raw text of its components."""
-    if number >= len(segment):
-        return []
-    field = segment[number]
-    found = []
-    for repetition in [field] if isinstance(field, str) else field:
-        parts = [repetition] if isinstance(repetition, str) else [str(part) for part in repetition]
-        if any(parts):
-            found.append(parts)
-    return found
+    repeated = _repeated(segment, number)
+    found = [[one] if isinstance(one, str) else [str(part) for part in one] for one in repeated]
+    return [parts for parts in found if any(parts)]
+
+
+def _repeated(segment: Any, number: int) -> list[Any]:
+    field = segment[number] if number < len(segment) else ""
+    return [field] if isinstance(field, str) else list(field)
 
 
 def text(message: Any, segment: Any, number: int, component: int) -> str:

@@ -5,8 +5,6 @@ splits messages; escapes are resolved here, since its own drops everything behin
 evidence is taken from the raw lines. Who the message names is in hl7_people.
 """
 
-import base64
-import binascii
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +12,7 @@ from typing import Any
 
 import hl7
 
+from fine_tune_assets.reports.contents import decode_base64
 from fine_tune_assets.reports.formats.documents import kind_of_attachment
 from fine_tune_assets.reports.formats.hl7_fields import fields, iso_date, repetitions, text, unescape
 from fine_tune_assets.reports.formats.hl7_people import facts_of
@@ -210,10 +209,7 @@ def _value(kind: str, parts: list[str]) -> str:
 def _attached(parts: list[str], read_document: ReadDocument) -> Found:
     encoding = next((part.lower() for part in parts[3:4]), "")
     data = parts[4] if len(parts) > 4 else parts[-1]
-    try:
-        content = base64.b64decode(data, validate=False) if encoding in ("base64", "") else data.encode()
-    except binascii.Error as error:
-        raise UnreadableError(Reason.CORRUPT_FILE, "Its attachment is not valid Base64. Export it again.") from error
+    content = decode_base64(data, validate=False) if encoding in ("base64", "") else data.encode()
     media = "/".join(part.lower() for part in parts[1:3])
     return read_document(kind_of_attachment(content, media), content)
 

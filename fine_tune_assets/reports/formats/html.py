@@ -51,7 +51,6 @@ class _OtherRoute(HTMLParser):
     _INLINE = frozenset(
         {"a", "abbr", "b", "big", "em", "font", "i", "mark", "q", "s", "small", "span", "strong", "sub", "u"}
     )
-    _NEVER_CLOSED = frozenset({"br", "hr", "img", "meta", "link", "input", "col", "wbr"})
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
