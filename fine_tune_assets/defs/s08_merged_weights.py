@@ -42,7 +42,7 @@ def kept_contract(installation: Installation, folder: str, adapter: dict[str, An
     """The prompt contract of a model's folder, if it is the one that the adapter was trained with. Raises GateClosedError."""
     facts = set_learned_from(installation, adapter).manifest["facts"]
     contract = read_prompt_contract(installation.path(folder), facts["system_prompt"])
-    if not contract.is_named_by(adapter["prompt_fingerprint"]):
+    if contract.fingerprint != adapter["prompt_fingerprint"]:
         raise GateClosedError(
             f"The prompt contract of {installation.path(folder).name} (chat template, special tokens, stop ids, system prompt) "
             "is not the one that the adapter was trained with. Restore its tokenizer files, or train again."
