@@ -6,8 +6,8 @@ Owns the words on the terminal and the question before anything is removed. What
 
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import click
@@ -40,7 +40,7 @@ def erase(patient_key: str, by: str, reason: str, dry_run: bool, yes: bool, is_l
     if not _KEY.fullmatch(patient_key):
         raise click.BadParameter("A patient's key has 64 characters, as `fine-tune trace patient-key` prints it.")
     settings = load_settings()
-    with _ledger(settings) as ledger:
+    with closing(open_ledger(settings.database_url)) as ledger:
         if is_lift:
             _lift(ledger, patient_key, by, reason, is_asked=not yes)
         else:
@@ -125,12 +125,3 @@ def _show_left_to_people(files: "PatientFiles") -> None:
         )
     for name in files.to_look_at:
         click.echo(f"To look at     {name}: resources that reports refer to. Take the patient's out of it")
-
-
-@contextmanager
-def _ledger(settings: Settings) -> Iterator[Ledger]:
-    ledger = open_ledger(settings.database_url)
-    try:
-        yield ledger
-    finally:
-        ledger.close()

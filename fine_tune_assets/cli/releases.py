@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,7 +39,6 @@ from fine_tune_assets.merging.retention import (
 _NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _MOVED_BY = click.option("--by", default="command line", show_default=True, help="Who does it; kept in the audit log.")
-_BY = click.option("--by", required=True, help="Who removes them; kept in the audit log.")
 
 
 @dataclass(frozen=True)
@@ -78,11 +77,8 @@ class _Here:
 @contextmanager
 def _here() -> Iterator[_Here]:
     settings = load_settings()
-    ledger = open_ledger(settings.database_url)
-    try:
+    with closing(open_ledger(settings.database_url)) as ledger:
         yield _Here(settings, ledger, datetime.now(UTC))
-    finally:
-        ledger.close()
 
 
 @click.group()
@@ -143,11 +139,7 @@ def export(release_id: str, file: Path, by: str) -> None:
 @click.option(
     "--public-key", required=True, type=_FILE, help="Whose release it must be: releases.pub of its installation."
 )
-@click.option(
-    "--placeholder",
-    is_flag=True,
-    help="Until this installation promotes a release.",
-)
+@click.option("--placeholder", is_flag=True, help="Until this installation promotes a release.")
 @_MOVED_BY
 def import_(file: Path, public_key: Path, placeholder: bool, by: str) -> None:
     """Take over the release in FILE from another installation.
@@ -160,9 +152,7 @@ def import_(file: Path, public_key: Path, placeholder: bool, by: str) -> None:
     """
     from fine_tune_assets.cli.release_imports import Given, import_release
 
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # so that the engine that is probed ends with this command
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the engine that is probed ends with this command
     with _here() as here:
         release_id = import_release(Given(file, public_key, by, placeholder), here.settings, here.ledger, click.echo)
     click.echo(f"Imported release {release_id}. To send users to it: `fine-tune releases serve {release_id}`")
@@ -218,7 +208,7 @@ def prune_(by: str, dry_run: bool) -> None:
 
 @releases.command("remove")
 @click.argument("release_id")
-@_BY
+@click.option("--by", required=True, help="Who removes them; kept in the audit log.")
 def remove(release_id: str, by: str) -> None:
     """Remove one release before the settings would, such as one that learned from an erased patient."""
     with _here() as here:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -158,9 +159,8 @@ def rollback() -> None:
     from fine_tune_assets.serving.switching import START_SECONDS, go_back, keeping_here
 
     settings = load_settings()
-    ledger = open_ledger(settings.database_url)
     started = time.monotonic()
-    try:
+    with closing(open_ledger(settings.database_url)) as ledger:
         live = go_back(
             ledger,
             timeout_seconds=START_SECONDS,
@@ -168,8 +168,6 @@ def rollback() -> None:
             keep_old=lambda: keeping_here(settings),
             progress=lambda done, total, what: click.echo(f"{done} of {total} {what}"),
         )
-    finally:
-        ledger.close()
     click.echo(f"Release {live.release_id} is live on {live.colour}, after {time.monotonic() - started:.1f} s.")
 
 

@@ -7,7 +7,7 @@ would keep it. The steps are `lineage`'s.
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -130,11 +130,8 @@ def _keys_of(layout: Layout, patient: str, secret: bytes) -> list[str]:
 @contextmanager
 def _opened() -> Iterator[tuple[Layout, Ledger]]:
     settings = load_settings()
-    ledger = open_ledger(settings.database_url)
-    try:
+    with closing(open_ledger(settings.database_url)) as ledger:
         yield settings.layout, ledger
-    finally:
-        ledger.close()
 
 
 def _print(found: Any, is_json: bool, lines: Iterator[str]) -> None:
