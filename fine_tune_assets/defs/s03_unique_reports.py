@@ -1,13 +1,16 @@
 """Stage 3: one row a distinct report.
 
-Belongs here: joining all batches and dropping duplicates. Must stay out: how similarity is computed (see `dedup/`).
+Belongs here: which scrubbed reports are compared at all, joining all batches and dropping duplicates. Must stay out: how
+similarity is computed (see `dedup/`).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.stored_tables import StoredTable
@@ -21,9 +24,9 @@ from fine_tune_assets.defs.resources import Installation, errors_for_people, ste
 from fine_tune_assets.defs.s02_missed_identifiers import missed_identifiers, terms_of
 from fine_tune_assets.defs.s02_scrubbed_reports import require_measured_scrubber
 from fine_tune_assets.defs.s02_surrogates import batches_with_taken_surrogates
-from fine_tune_assets.defs.s03_chosen_reports import ChosenReports, choose_reports
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.embeddings.encoder import encode_passages, encoder_version
+from fine_tune_assets.phi.missed_terms import Terms, holds_missed_terms
 from fine_tune_assets.phi.scrubbing import scrubber_version
 
 GROUP = "s03_unique_reports"
@@ -71,50 +74,79 @@ def drop_duplicates(
     with errors_for_people(), step_shown(context):
         require_measured_scrubber(installation, scrub_recall)
         version, taken = scrubber_version(installation.recipe.scrub), batches_with_taken_surrogates(installation)
-        chosen = choose_reports(scrubbed_reports, version, terms_of(installation), taken)
+        terms = terms_of(installation)
+        chosen = {name: _choose(batch, version, terms, taken) for name, batch in scrubbed_reports.items()}
         found = _found(installation, chosen, context.log.info)
     stored, present = sum(of.stored for of in chosen.values()), sum(of.present for of in chosen.values())
-    reports = sum(of.count for of in chosen.values())
+    reports, kinds = sum(of.count for of in chosen.values()), found.duplicates["kind"].to_pylist()
     counts = {
         "reports": reports,
         "unique": found.unique.num_rows,
         "duplicates": found.duplicates.num_rows,
         "scrubbed_by_an_earlier_scrubber": stored - present,
         "held_back": present - reports,
-        **{f"dropped_{kind}": count for kind, count in _by_kind(found.duplicates).items()},
-        "dropped_that_disagree": sum(bool(kinds) for kinds in found.duplicates["disagrees_on"].to_pylist()),
+        **{f"dropped_{kind}": kinds.count(kind) for kind in ("exact", "near", "semantic")},
+        "dropped_that_disagree": sum(map(bool, found.duplicates["disagrees_on"].to_pylist())),
         **{f"{what}_made": found.made.get(what, 0) for what in ("sketches", "signatures", "vectors")},
-        "boilerplate": dg.MetadataValue.md(_boilerplate_table(found.boilerplate)),
+        # Counts only: what the lines say is text of reports.
+        "boilerplate": dg.MetadataValue.md(
+            markdown_table(
+                [
+                    {"left out of the comparison": meaning, "count": found.boilerplate.get(name, 0)}
+                    for name, meaning in MEANINGS.items()
+                ]
+            )
+        ),
     }
     yield result("unique_reports", found.unique, fingerprint_table(found.unique), **counts)
     yield result("duplicate_reports", found.duplicates, fingerprint_table(found.duplicates), **counts)
 
 
+@dataclass(frozen=True)
+class ChosenReports:
+    """The reports of a batch that go on."""
+
+    batch: StoredTable
+    is_chosen: pa.BooleanArray
+    stored: int
+    present: int
+    """Of these the present scrubber left so many."""
+
+    @property
+    def count(self) -> int:
+        return self.is_chosen.true_count
+
+    def select(self, names: Sequence[str]) -> pa.Table:
+        table = self.batch.select(names)
+        return table if self.count == self.stored else table.filter(self.is_chosen)
+
+
+def _choose(batch: StoredTable, scrubber: str, terms: Terms, taken: Collection[str]) -> ChosenReports:
+    """Those that the present scrubber left and that nothing holds back. `taken`: batches with surrogates that occur in a report
+    since; they choose others by themselves, and are compared then."""
+    facts = batch.select(["batch", "scrubber_version", "patient_key"])
+    # What an earlier scrubber left stays behind: a rule that was added for a leak is of no use otherwise.
+    is_present = pc.equal(facts["scrubber_version"], scrubber)
+    texts = [batch.select(["tagged_text"])["tagged_text"]] if terms else []
+    held_back = holds_missed_terms(facts["patient_key"], texts, terms)
+    is_taken = pc.is_in(facts["batch"], pa.array(sorted(taken), pa.string()))
+    chosen = pc.and_(is_present, pc.invert(pc.or_(held_back, is_taken)))
+    is_chosen = pa.concat_arrays(chosen.chunks) if chosen.num_chunks else pa.array([], pa.bool_())
+    return ChosenReports(batch, is_chosen, facts.num_rows, pc.sum(is_present).as_py() or 0)
+
+
 def _found(installation: Installation, batches: Mapping[str, ChosenReports], tell: Callable[[str], None]) -> Duplicates:
     """In this process, although a model runs: the encoder needs onnxruntime and no torch."""
-    settings = installation.recipe.dedup
+    settings, threads = installation.recipe.dedup, threads_of(installation)
+    by_meaning = settings.semantic_threshold is not None
     return find_among(
         batches,
         settings,
         lambda done, total, what: tell(f"{done} of {total} {what}"),
-        encode=partial(encode_passages, threads=threads_of(installation))
-        if settings.semantic_threshold is not None
-        else None,
-        encoder_version=encoder_version() if settings.semantic_threshold is not None else "",
+        encode=partial(encode_passages, threads=threads) if by_meaning else None,
+        encoder_version=encoder_version() if by_meaning else "",
         kept=Store(installation.layout.cache / "dedup"),
-        threads=threads_of(installation),
-    )
-
-
-def _by_kind(duplicates: pa.Table) -> dict[str, int]:
-    kinds = duplicates["kind"].to_pylist()
-    return {kind: kinds.count(kind) for kind in ("exact", "near", "semantic")}
-
-
-def _boilerplate_table(counts: Mapping[str, int]) -> str:
-    """Counts only: what the lines say is text of reports."""
-    return markdown_table(
-        [{"left out of the comparison": MEANINGS[name], "count": counts.get(name, 0)} for name in MEANINGS]
+        threads=threads,
     )
 
 

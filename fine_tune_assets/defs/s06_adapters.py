@@ -33,7 +33,7 @@ from fine_tune_assets.defs.resources import Installation, Worker, errors_for_peo
 from fine_tune_assets.defs.s01_erased_patients import require_nobody_erased
 from fine_tune_assets.defs.s02_missed_identifiers import examples_with_misses, require_nothing_missed
 from fine_tune_assets.defs.s04_standing_decisions import decisions_of_now, has_fallen, require_decisions_stand
-from fine_tune_assets.defs.s06_sweeps import Trainings
+from fine_tune_assets.defs.s06_sweeps import GROUP, Trainings
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.drift.windows import beyond_in_newest
 from fine_tune_assets.instructions.gates import require_evidence, require_no_canaries
@@ -47,7 +47,6 @@ from fine_tune_assets.training.learned import has_better_loss, is_changed
 from fine_tune_assets.training.preflight import require_preflight, require_rows_trained
 from fine_tune_assets.training.resource_plan import require_plan
 
-GROUP = "s06_adapters"
 GPU = "gpu"
 """Pool with one slot: training, judging and merging take turns on the one card."""
 

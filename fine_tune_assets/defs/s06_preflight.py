@@ -1,7 +1,8 @@
 """Stage 6, before a GPU is used: every example as the trainer will learn it.
 
-Belongs here: looking through the set with the imported model's tokenizer, the record that training asks for, and the page that
-shows what is learned. Must stay out: which tokens are learned (see `training/supervision.py`).
+Belongs here: looking through the set with the imported model's tokenizer, the record that training asks for, the page that shows
+what is learned, and whether the engine that the recipe trains with is installed. Must stay out: which tokens are learned (see
+`training/supervision.py`), and what an environment needs (see `training/environments.py`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fine_tune_assets.core.chat_templates import read_chat_template
+from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.fingerprints import fingerprint_table, short
 from fine_tune_assets.core.prompt_contract import PromptContract, contract_of
@@ -27,6 +29,8 @@ from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.instructions.measuring import TokenCount, length_plot_png, token_table
 from fine_tune_assets.instructions.storing import StoredInstructionSet
 from fine_tune_assets.recipes.sections import section_fingerprints
+from fine_tune_assets.training.engines import library_versions
+from fine_tune_assets.training.environments import installed_versions, require_environment
 from fine_tune_assets.training.mask_page import LOSS_MASKS, chosen_examples, mask_page, shown_example
 from fine_tune_assets.training.preflight import inspect_rows, masked_by, preflight_row, too_long
 from fine_tune_assets.training.supervision import supervise
@@ -218,3 +222,18 @@ def enough_is_left_to_train_on(example_lengths: pa.Table) -> dg.AssetCheckResult
     figures |= {f"{split}_examples": len(fits) for split, fits in fitting.items()}
     why = "All examples of a split are longer than training.max_length and would be left out: raise it."
     return dg.AssetCheckResult(passed=is_enough, metadata={**figures, **({} if is_enough else {WHY: why})})
+
+
+@dg.asset_check(
+    asset="training_preflights",
+    blocking=True,
+    description="The library that the recipe trains with is installed: TRL, or Unsloth in its own environment.",
+)
+def training_engine_is_there(installation: Installation) -> dg.AssetCheckResult:
+    engine, unsloth = installation.recipe.training.engine, installation.settings.unsloth_interpreter
+    try:
+        require_environment(engine, unsloth, bool(installation.settings.ray.address))
+    except GateClosedError as error:
+        return dg.AssetCheckResult(passed=False, metadata={"engine": engine, WHY: str(error)})
+    versions = library_versions(engine) if engine == "trl" else installed_versions(unsloth)
+    return dg.AssetCheckResult(passed=True, metadata={"engine": engine, "libraries": dg.MetadataValue.json(versions)})
