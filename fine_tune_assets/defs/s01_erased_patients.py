@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import combine, fingerprint_listing
 from fine_tune_assets.core.hints import materialize_hint
-from fine_tune_assets.defs.automation import DATA_VERSION
+from fine_tune_assets.defs.automation import batch_event, batch_versions
 from fine_tune_assets.defs.live_checks import news_of_check
 from fine_tune_assets.defs.metadata import OWNERS, WHY
 from fine_tune_assets.defs.resources import Installation
@@ -60,7 +60,7 @@ def batches_to_read_again(instance: dg.DagsterInstance, installation: Installati
     """
     with installation.ledger() as ledger:
         erasures = list_erasures(ledger)
-    known = _reported(instance)
+    known = batch_versions(instance, ERASED_PATIENTS)
     if not erasures and not known:
         return []
     of_batch: dict[str, list[str]] = {}
@@ -78,7 +78,7 @@ def batches_to_read_again(instance: dg.DagsterInstance, installation: Installati
         reported = known.get(batch, "")
         # Once the rows are gone there is nothing new to read: the part before says so.
         if (reported if batch in left else reported.partition(_LEFT)[0]) != version:
-            events.append(dg.AssetMaterialization(ERASED_PATIENTS, partition=batch, tags={DATA_VERSION: version}))
+            events.append(batch_event(ERASED_PATIENTS, batch, version))
     return events
 
 
@@ -94,13 +94,6 @@ def _refusals_in(unreadable: Path, _listed: str) -> frozenset[str]:
         path.stem: pq.read_table(path, columns=["batch"], filters=refused) for path in unreadable.glob("*.parquet")
     }
     return frozenset(batch for batch, table in tables.items() if table.num_rows)
-
-
-def _reported(instance: dg.DagsterInstance) -> dict[str, str]:
-    tags = instance.event_log_storage.get_latest_tags_by_partition(
-        ERASED_PATIENTS, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION]
-    )
-    return {batch: found[DATA_VERSION] for batch, found in tags.items() if DATA_VERSION in found}
 
 
 def _left(reports: Path, patients: frozenset[str]) -> dict[str, str]:

@@ -5,7 +5,7 @@ Belongs here: the batches that people drop, and reading one batch. Must stay out
 
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.file_hashes import RememberedHashes
 from fine_tune_assets.core.fingerprints import fingerprint_table, short
-from fine_tune_assets.defs.automation import DATA_VERSION, on_new_batches
+from fine_tune_assets.defs.automation import batch_event, batch_versions, on_new_batches
 from fine_tune_assets.defs.metadata import OWNERS, WHY, result, table_out
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.reports.accounting import Accounting, count_by_reason
@@ -80,7 +80,7 @@ def read_reports(
     folder = installation.layout.raw_reports / batch
     # Dagster records this version as the one that the tables were made from. Anything else must not be stored under it: once
     # the folder is back at this version nothing would differ any more, and the wrong table would stay for ever.
-    version = reported_versions(context.instance, [batch]).get(batch)
+    version = batch_versions(context.instance, raw_reports.key, [batch]).get(batch)
     with errors_for_people():
         # Asked before a byte is read: who is erased meanwhile makes the batch be read again.
         erased = installation.erased_patients()
@@ -90,7 +90,7 @@ def read_reports(
             # The step reports what is there now, as the sensor does: the sensor itself stays silent if that is the version
             # of before. The next try then reads it, or, after the last one, the next run: an event that is newer than a
             # failed run makes it start again by itself, however long the folder keeps changing.
-            context.instance.report_runless_asset_event(_noticed(batch, fingerprint_batch(folder)))
+            context.instance.report_runless_asset_event(batch_event(raw_reports.key, batch, fingerprint_batch(folder)))
             if context.retry_number < READ_AGAIN:
                 raise dg.RetryRequested(max_retries=READ_AGAIN, seconds_to_wait=PAUSE_SECONDS) from None
             raise
@@ -171,7 +171,7 @@ def report_batches(instance: dg.DagsterInstance, installation: Installation) -> 
         beside = list_not_batches(root)
     except (FineTuneError, OSError) as error:
         return dg.SkipReason(f"The folder of raw reports can't be read now: {type(error).__name__}.")
-    known = reported_versions(instance, None)
+    known = batch_versions(instance, raw_reports.key)
     changed = [batch for batch, version in versions.items() if known.get(batch) != version]
     # What is reported was read now: a remembered hash that is wrong would be reported and put right by the step for ever.
     versions |= {batch: fingerprint_batch(root / batch) for batch in changed}
@@ -181,7 +181,11 @@ def report_batches(instance: dg.DagsterInstance, installation: Installation) -> 
     new = sorted(set(changed) - set(instance.get_dynamic_partitions(str(BATCHES.name))))
     return dg.SensorResult(
         dynamic_partitions_requests=[BATCHES.build_add_request(new[:ADDED_AT_ONCE])] if new else [],
-        asset_events=[_noticed(batch, versions[batch]) for batch in changed if batch not in new[ADDED_AT_ONCE:]],
+        asset_events=[
+            batch_event(raw_reports.key, batch, versions[batch])
+            for batch in changed
+            if batch not in new[ADDED_AT_ONCE:]
+        ],
     )
 
 
@@ -195,15 +199,3 @@ def not_read(beside: NotBatches) -> str:
     if beside.files:
         said += f" Files beside the folders, which are not read: {beside.files}. Put them into a batch folder."
     return said
-
-
-def reported_versions(instance: dg.DagsterInstance, batches: Sequence[str] | None) -> dict[str, str]:
-    """Batch → the version that was last reported; of all batches (None) or of these."""
-    tags = instance.event_log_storage.get_latest_tags_by_partition(
-        raw_reports.key, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION], asset_partitions=batches
-    )
-    return {batch: found[DATA_VERSION] for batch, found in tags.items() if DATA_VERSION in found}
-
-
-def _noticed(batch: str, version: str) -> dg.AssetMaterialization:
-    return dg.AssetMaterialization(raw_reports.key, partition=batch, tags={DATA_VERSION: version})

@@ -22,10 +22,9 @@ from fine_tune_assets.core.tables import ADAPTERS, table_of
 from fine_tune_assets.defs.automation import (
     INPUT_VERSION,
     InputsDiffer,
-    InputsPresent,
-    inputs_are_final,
+    WholeAsset,
     latest_event,
-    quiet,
+    settled_inputs_differ,
 )
 from fine_tune_assets.defs.candidate import FIRST, is_being_made, is_on_its_way, stages_of
 from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, result
@@ -51,27 +50,18 @@ GPU = "gpu"
 """Pool with one slot: training, judging and merging take turns on the one card."""
 
 
-class TrainingIsDue(AC):
+class TrainingIsDue(WholeAsset):
     """True when the recipe's number of new training examples is reached (fewer while requests are unlike the training set), or
     something else that an adapter is made of changed: base model, training settings, system prompt, splits, general data.
     What is only new waits until the last candidate is served, held or refused."""
 
-    @property
-    def name(self) -> str:
-        return "training_is_due"
+    name = "training_is_due"
+    description = "Enough new approved examples, another base model, or other settings of training or instruction sets"
 
-    @property
-    def description(self) -> str:
-        return "Enough new approved examples, another base model, or other settings of training or instruction sets"
-
-    def evaluate(self, context: Any) -> dg.AutomationResult:
-        instance = context.asset_graph_view.instance
-        # Reading two instruction sets costs something: not when the answer is asked for nothing.
-        found = Due.NOT if context.candidate_subset.is_empty else _due(instance, Installation(), minimum=None)
-        if found is Due.NEXT and is_on_its_way(context.asset_graph_view.asset_graph, instance):
-            found = Due.NOT
-        is_due = found is not Due.NOT
-        return dg.AutomationResult(context, context.candidate_subset if is_due else context.get_empty_subset())
+    def is_true(self, context: Any) -> bool:
+        view = context.asset_graph_view
+        found = _due(view.instance, Installation(), minimum=None)
+        return found is Due.NOW or (found is Due.NEXT and not is_on_its_way(view.asset_graph, view.instance))
 
 
 def _due(instance: dg.DagsterInstance, installation: Installation, minimum: int | None) -> Due:
@@ -149,18 +139,14 @@ def behind_training() -> AC:
     adapters_only = dg.AssetSelection.assets("adapters")
     outdated = AC.any_deps_match(InputsDiffer()).ignore(adapters_only)
     to_be_trained = AC.any_deps_match(InputsDiffer() & TrainingIsDue()).allow(adapters_only)
-    return (quiet() & inputs_are_final() & InputsPresent() & InputsDiffer() & ~outdated & ~to_be_trained).with_label(
-        "behind_training"
-    )
+    return (settled_inputs_differ() & ~outdated & ~to_be_trained).with_label("behind_training")
 
 
 @dg.asset(
     group_name=GROUP,
     deps=[recipe_section("training")],
     pool=GPU,
-    automation_condition=(quiet() & inputs_are_final() & InputsPresent() & InputsDiffer() & TrainingIsDue()).with_label(
-        "when_training_is_due"
-    ),
+    automation_condition=(settled_inputs_differ() & TrainingIsDue()).with_label("when_training_is_due"),
     description="A LoRA or QLoRA adapter: what the base model learned from the instruction set, with its loss curve.",
     owners=OWNERS["ml"],
     kinds={"pytorch", "huggingface"},
