@@ -61,8 +61,11 @@ def scrub_recall(
     context: dg.AssetExecutionContext, installation: Installation, worker: Worker
 ) -> dg.MaterializeResult[pa.Table]:
     labelled = sorted((installation.layout.evaluation / "phi").glob("*.jsonl"))
-    output = installation.scratch(context, "scrub_recall")
-    with errors_for_people(), gold_files(installation, labelled, output) as gold:
+    with (
+        errors_for_people(),
+        installation.scratch(context, "scrub_recall") as (output,),
+        gold_files(installation, labelled, output) as gold,
+    ):
         request = {
             "action": "measure_recall",
             "gold": [str(p) for p in gold],
@@ -70,8 +73,7 @@ def scrub_recall(
             "settings": asdict(installation.recipe.scrub),
         }
         measured = worker.run(context, "phi", request)
-    table = pq.read_table(output)
-    output.unlink()
+        table = pq.read_table(output)
     # Without what was marked: a new case must not scrub every batch again.
     version = fingerprint_table(table.filter(pc.not_equal(table["labelled_set"], MARKED_BY_REVIEWERS)))
     return result("scrub_recall", table, version, recall=measured["recall"])
@@ -156,17 +158,13 @@ def scrub_reports(
     with errors_for_people():
         require_measured_scrubber(installation, scrub_recall)
         reports = with_missed_terms(reports, terms_of(installation))
-    raw, *made = (installation.scratch(context, name) for name in ("reports", *OUTPUTS))
-    write_table(raw, reports)
-    try:
+    with installation.scratch(context, "reports", *OUTPUTS) as (raw, *made):
+        write_table(raw, reports)
         request = {"action": "scrub", "reports": str(raw), **scrub_request(installation, context.partition_key)}
         counts = worker.run(
             context, "phi", {**request, **{name: str(p) for name, p in zip(OUTPUTS, made, strict=True)}}
         )
         scrubbed, spans, held, values = (pq.read_table(path) for path in made)
-    finally:
-        for path in (raw, *made):
-            path.unlink(missing_ok=True)
     told = {"identifiers_removed": counts["spans"], "held_back": counts["held"], "from_cache": counts["from_cache"]}
     yield result("scrubbed_reports", scrubbed, fingerprint_table(scrubbed), **told)
     yield result("phi_spans", spans, fingerprint_table(spans), by_kind=dg.MetadataValue.json(counts["by_label"]))

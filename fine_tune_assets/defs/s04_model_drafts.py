@@ -93,23 +93,17 @@ def _by_base_model(
     missing: Sequence[Request],
     model: BaseModel,
 ) -> pa.Table:
-    asked, output = installation.scratch(context, "requests"), installation.scratch(context, "model_drafts")
-    try:
+    with installation.scratch(context, "requests") as (asked,):
         write_table(asked, pa.Table.from_pylist([asdict(request) for request in missing]))
         request = {
             "action": "write_drafts",
             "requests": str(asked),
-            "output": str(output),
             "folder": str(model.folder),
             "fingerprint": model.fingerprint,
             "system_prompt": installation.recipe.system_prompt,
             "threads": installation.settings.threads,
         }
-        worker.run(context, "approval", request)
-        return conform(pq.read_table(output), MODEL_DRAFTS)
-    finally:
-        asked.unlink(missing_ok=True)
-        output.unlink(missing_ok=True)
+        return conform(worker.make_table(context, "approval", request), MODEL_DRAFTS)
 
 
 @dg.asset_check(

@@ -130,13 +130,10 @@ def find_identifiers(
         for row, patient in zip(built.examples.to_pylist(), patients, strict=True)
         if patient is not None
     ]
-    path = installation.scratch(context, "final_texts")
-    write_table(path, table_of(rows, FINAL_TEXTS))
-    try:
+    with installation.scratch(context, "final_texts") as (path,):
+        write_table(path, table_of(rows, FINAL_TEXTS))
         request = {"action": "scan_final_texts", "texts": str(path), **scrub_request(installation, None)}
         return worker.run(context, "phi", request)
-    finally:
-        path.unlink(missing_ok=True)
 
 
 def _text_of(row: Mapping[str, Any]) -> str:

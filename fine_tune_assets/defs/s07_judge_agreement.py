@@ -85,21 +85,18 @@ expert_ratings = dg.AssetSpec(
 def judge_agreement(
     context: dg.AssetExecutionContext, installation: Installation, worker: Worker
 ) -> dg.MaterializeResult[pa.Table]:
-    output, own = (installation.scratch(context, name) for name in ("judge_agreement", "own_ratings"))
     ratings = own_ratings(installation)
-    if ratings:
-        write_table(own, own_ratings_table(ratings))
-    request = {
-        "action": "measure_agreement",
-        "labelled_sets": str(installation.layout.evaluation / "judge"),
-        "own_ratings": str(own) if ratings else "",
-        "accept_score": installation.recipe.judge.accept_score,
-        "judge": judge_request(installation.settings, installation.recipe.judge),
-    }
-    try:
-        table = worker.make_table(context, "judging", request, output)
-    finally:
-        own.unlink(missing_ok=True)
+    with installation.scratch(context, "own_ratings") as (own,):
+        if ratings:
+            write_table(own, own_ratings_table(ratings))
+        request = {
+            "action": "measure_agreement",
+            "labelled_sets": str(installation.layout.evaluation / "judge"),
+            "own_ratings": str(own) if ratings else "",
+            "accept_score": installation.recipe.judge.accept_score,
+            "judge": judge_request(installation.settings, installation.recipe.judge),
+        }
+        table = worker.make_table(context, "judging", request)
     rows = table.to_pylist()
     shipped = [row for row in rows if row["labelled_set"] == RATED_SUMMARIES and row["spearman"] is not None]
     figures = {f"spearman_{row['human_measure']}": row["spearman"] for row in shipped}

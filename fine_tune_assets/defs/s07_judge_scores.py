@@ -119,7 +119,7 @@ def judge_scores(
         "engine": judge.engine,
         "judge": judge_request(installation.settings, judge),
     }
-    table = worker.make_table(context, "judging", request, installation.scratch(context, "judge_scores"))
+    table = worker.make_table(context, "judging", request)
     means = _means(table)
     shown = [{"model": model, **figures} for model, figures in means.items()]
     return result(
@@ -190,7 +190,7 @@ def retained_abilities(
         "budgets": budgets,
         "items": installation.recipe.judge.ability_items,
     }
-    table = worker.make_table(context, "judging", request, installation.scratch(context, "retained_abilities"))
+    table = worker.make_table(context, "judging", request)
     changes = {f"change_{r['ability']}": r["adapter_accuracy"] - r["base_accuracy"] for r in table.to_pylist()}
     shown = dg.MetadataValue.md(markdown_table(table.to_pylist()))
     return result("retained_abilities", table, fingerprint_table(table), abilities=shown, **changes)

@@ -171,21 +171,14 @@ def _of_answers(
     scrub = scrub_request(installation, None)
     found: dict[str, Any] | None = None
     if scrub["other_values"]:
-        path = installation.scratch(context, "answers")
-        try:
-            written = [
-                {"model": row["model"], "answer": row["answer"], "allowed": allowed[row["example_id"]]}
-                for row in answers
-            ]
+        written = [{**row, "allowed": allowed[row["example_id"]]} for row in answers]
+        with installation.scratch(context, "answers") as (path,):
             write_table(path, answers_table(written))
             told = worker.run(context, "phi", {"action": "scan_answers", "answers": str(path), **scrub})
             found = told["found"]
-        finally:
-            path.unlink(missing_ok=True)
-    models = sorted({"adapter", *counts})
     return [
         row
-        for model in models
+        for model in sorted({"adapter", *counts})
         for row in answer_rows(adapter_id, model, counts[model], None if found is None else found.get(model))
     ]
 

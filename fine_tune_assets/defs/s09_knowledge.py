@@ -135,15 +135,12 @@ def every_document_was_read(unreadable_documents: pa.Table) -> dg.AssetCheckResu
 def knowledge_indexes(
     context: dg.AssetExecutionContext, installation: Installation, worker: Worker, knowledge_chunks: pa.Table
 ) -> dg.MaterializeResult[pa.Table]:
-    source, output = (installation.scratch(context, name) for name in ("knowledge_chunks", "knowledge_indexes"))
-    write_table(source, knowledge_chunks)
-    try:
+    with installation.scratch(context, "knowledge_chunks") as (source,):
+        write_table(source, knowledge_chunks)
         with errors_for_people():
             gone = _prune(installation)
             request = index_request(installation.settings, installation.recipe, str(source))
-        table = conform(worker.make_table(context, "retrieval", request, output), KNOWLEDGE_INDEXES)
-    finally:
-        source.unlink(missing_ok=True)
+        table = conform(worker.make_table(context, "retrieval", request), KNOWLEDGE_INDEXES)
     shown = {**_shown(table.to_pylist()[0]), "removed_indexes": len(gone)}
     return result("knowledge_indexes", table, fingerprint_table(table), **shown)
 
