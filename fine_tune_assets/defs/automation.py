@@ -15,6 +15,7 @@ from typing import Any
 import dagster as dg
 from dagster import AutomationCondition as AC
 from dagster import DagsterEventType, DagsterInstance
+from dagster._core.definitions.events import AssetKeyPartitionKey
 
 from fine_tune_assets.defs.automation_sensor import AutomationSensor
 
@@ -179,7 +180,7 @@ def _differing_partitions(context: Any, graph: Any, node: Any, instance: Dagster
         if attempt is None or not _is_attempted(instance, attempt[0], attempt[1], parents.values()):
             wanted.add(partition)
     view = context.asset_graph_view
-    subset = view.get_asset_subset_from_asset_partitions(node.key, {_partition(node.key, p) for p in wanted})
+    subset = view.get_asset_subset_from_asset_partitions(node.key, {AssetKeyPartitionKey(node.key, p) for p in wanted})
     return context.candidate_subset.compute_intersection(subset)
 
 
@@ -202,12 +203,6 @@ def _is_attempted(instance: DagsterInstance, run_id: str, planned_at: int, paren
     if run is None or not run.is_failure_or_canceled:
         return False
     return not any(parent is not None and parent.storage_id > planned_at for parent in parents)
-
-
-def _partition(key: dg.AssetKey, partition: str) -> Any:
-    from dagster._core.definitions.events import AssetKeyPartitionKey
-
-    return AssetKeyPartitionKey(key, partition)
 
 
 def _name(key: dg.AssetKey) -> str:

@@ -46,6 +46,15 @@ def table_metadata(name: str, table: pa.Table) -> dict[str, Any]:
     return {"dagster/row_count": table.num_rows, "sample": dg.MetadataValue.md(markdown_table(shown.to_pylist()))}
 
 
+def stored_metadata(instance: dg.DagsterInstance, name: str, batch: str | None = None) -> dict[str, Any]:
+    """What the newest materialization of an asset, or of one batch of it, says of itself; nothing before the first one."""
+    of_the_batch = None if batch is None else [batch]
+    wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(name), asset_partitions=of_the_batch)
+    records = instance.fetch_materializations(wanted, limit=1).records
+    found = records[0].asset_materialization if records else None
+    return {key: value.value for key, value in found.metadata.items()} if found else {}
+
+
 def markdown_table(rows: list[dict[str, Any]]) -> str:
     """Rows as a Markdown table; long values are cut."""
     if not rows:

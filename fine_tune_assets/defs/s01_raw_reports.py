@@ -5,9 +5,8 @@ Belongs here: the batches that people drop, and reading one batch. Must stay out
 
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, fields
-from typing import Any
 
 import dagster as dg
 import pyarrow as pa
@@ -17,7 +16,7 @@ from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.file_hashes import RememberedHashes
 from fine_tune_assets.core.fingerprints import fingerprint_table, short
 from fine_tune_assets.defs.automation import batch_event, batch_versions, on_new_batches
-from fine_tune_assets.defs.metadata import OWNERS, WHY, result, table_out
+from fine_tune_assets.defs.metadata import OWNERS, WHY, result, stored_metadata, table_out
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.reports.accounting import Accounting, count_by_reason
 from fine_tune_assets.reports.batches import NotBatches, fingerprint_batch, list_batches, list_not_batches
@@ -106,14 +105,6 @@ def read_reports(
     yield result("unreadable_reports", reading.unreadable, fingerprint_table(reading.unreadable), **counts)
 
 
-def counts_of(instance: dg.DagsterInstance, batch: str, names: Iterable[str]) -> dict[str, Any]:
-    """What the newest reading of a batch says of itself; None for what it does not say."""
-    of_the_batch = dg.AssetRecordsFilter(asset_key=dg.AssetKey("reports"), asset_partitions=[batch])
-    event = instance.fetch_materializations(of_the_batch, limit=1).records[0].asset_materialization
-    assert event is not None
-    return {name: event.metadata[name].value if name in event.metadata else None for name in names}
-
-
 # Partitioned like its asset, else a later good batch takes the place of a bad one's result, and of several runs at once each
 # may judge the batch of another. Dagster calls that a preview; 1.13.27 keeps and shows the partition of each result.
 with warnings.catch_warnings():
@@ -124,9 +115,10 @@ with warnings.catch_warnings():
     )
     def batch_has_readable_reports(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         batch = context.partition_key
-        counts = counts_of(context.instance, batch, ("read", "unreadable", "files"))
+        said = stored_metadata(context.instance, "reports", batch)
+        counts = {name: said.get(name) for name in ("read", "unreadable", "files")}
         return dg.AssetCheckResult(
-            passed=counts["read"] > 0, severity=dg.AssetCheckSeverity.WARN, metadata={**counts, "batch": batch}
+            passed=said["read"] > 0, severity=dg.AssetCheckSeverity.WARN, metadata={**counts, "batch": batch}
         )
 
     @dg.asset_check(
@@ -137,15 +129,11 @@ with warnings.catch_warnings():
     )
     def every_file_is_accounted_for(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         batch = context.partition_key
-        counts = counts_of(context.instance, batch, (field.name for field in fields(Accounting)))
-        passed = None not in counts.values() and Accounting(**counts).is_balanced
-        said = (
-            {}
-            if passed
-            else {WHY: "A file of the batch was neither read, nor quarantined, nor ignored. Read it again."}
-        )
-        shown = {name: count for name, count in counts.items() if count is not None}
-        return dg.AssetCheckResult(passed=passed, metadata={**shown, **said, "batch": batch})
+        said = stored_metadata(context.instance, "reports", batch)
+        counts = {field.name: said[field.name] for field in fields(Accounting) if field.name in said}
+        passed = len(counts) == len(fields(Accounting)) and Accounting(**counts).is_balanced
+        why = "A file of the batch was neither read, nor quarantined, nor ignored. Read it again."
+        return dg.AssetCheckResult(passed=passed, metadata={**counts, **({} if passed else {WHY: why}), "batch": batch})
 
 
 @dg.sensor(

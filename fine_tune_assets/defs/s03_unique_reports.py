@@ -18,7 +18,7 @@ from fine_tune_assets.dedup.arriving import missing_by_batch
 from fine_tune_assets.dedup.finding import Duplicates, find_among
 from fine_tune_assets.dedup.store import Store
 from fine_tune_assets.defs.automation import on_new_inputs_and_at_once
-from fine_tune_assets.defs.metadata import OWNERS, markdown_table, result, table_out
+from fine_tune_assets.defs.metadata import OWNERS, markdown_table, result, stored_metadata, table_out
 from fine_tune_assets.defs.pair_finding import threads_of
 from fine_tune_assets.defs.resources import Installation, errors_for_people, step_shown
 from fine_tune_assets.defs.s02_missed_identifiers import missed_identifiers, terms_of
@@ -154,10 +154,8 @@ def _found(installation: Installation, batches: Mapping[str, ChosenReports], tel
     asset="unique_reports", blocking=True, description="Every report is either kept or named as a duplicate."
 )
 def no_report_is_lost(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-    event = context.instance.get_latest_materialization_event(dg.AssetKey("unique_reports"))
-    assert event is not None
-    assert event.asset_materialization is not None
-    counts = {n: int(event.asset_materialization.metadata[n].value) for n in ("reports", "unique", "duplicates")}  # type: ignore[arg-type]
+    said = stored_metadata(context.instance, "unique_reports")
+    counts = {name: int(said[name]) for name in ("reports", "unique", "duplicates")}
     return dg.AssetCheckResult(passed=counts["reports"] == counts["unique"] + counts["duplicates"], metadata=counts)
 
 

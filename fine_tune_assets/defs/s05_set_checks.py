@@ -11,7 +11,7 @@ from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.defs.automation import latest_event
-from fine_tune_assets.defs.metadata import WHY, markdown_table
+from fine_tune_assets.defs.metadata import WHY, markdown_table, stored_metadata
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.s05_instruction_sets import APPROVED, LEFT_OUT, SHOWN_AT_MOST
 from fine_tune_assets.instructions.certificate import separation
@@ -23,7 +23,7 @@ from fine_tune_assets.lineage.left_out import read_left_out
 
 def stored_set(instance: dg.DagsterInstance, installation: Installation, table: pa.Table) -> StoredInstructionSet:
     """The stored set whose table is the one in hand. Raises GateClosedError, InstructionSetError."""
-    stored = read_instruction_set(installation.layout.instruction_sets, _version(instance))
+    stored = read_instruction_set(installation.layout.instruction_sets, newest_set(instance))
     if fingerprint_table(stored.table) != fingerprint_table(table):
         raise GateClosedError(
             f"The stored instruction set is not the table in hand. {materialize_hint('instruction_sets')}"
@@ -31,7 +31,8 @@ def stored_set(instance: dg.DagsterInstance, installation: Installation, table: 
     return stored
 
 
-def _version(instance: dg.DagsterInstance) -> str:
+def newest_set(instance: dg.DagsterInstance) -> str:
+    """Its fingerprint, as `instruction_sets` says."""
     event = latest_event(instance, dg.AssetKey("instruction_sets"))
     return (event.version if event else None) or "missing"
 
@@ -90,20 +91,18 @@ def patients_stay_in_test(
 def every_approved_example_is_accounted_for(
     context: dg.AssetCheckExecutionContext, installation: Installation, instruction_sets: pa.Table
 ) -> dg.AssetCheckResult:
-    event = context.instance.get_latest_materialization_event(dg.AssetKey("instruction_sets"))
-    materialization = event.asset_materialization if event else None
-    shown = materialization.metadata if materialization else {}
-    told = {name: shown[name].value if name in shown else None for name in (APPROVED, LEFT_OUT, "replayed")}
+    shown = stored_metadata(context.instance, "instruction_sets")
+    told = {name: shown.get(name) for name in (APPROVED, LEFT_OUT, "replayed")}
     own = instruction_sets.num_rows - sum(instruction_sets.column("is_general").to_pylist())
-    named = read_left_out(installation.layout.instruction_sets, _version(context.instance))
+    named = read_left_out(installation.layout.instruction_sets, newest_set(context.instance))
     with_reason = sum(bool(row["reason"]) for row in named)
     is_whole = (
         None not in told.values()
         and with_reason == told[LEFT_OUT]
-        and told[APPROVED] + told["replayed"] == own + told[LEFT_OUT]  # type: ignore[operator]
+        and told[APPROVED] + told["replayed"] == own + told[LEFT_OUT]
     )
     return dg.AssetCheckResult(
-        passed=bool(is_whole), metadata={"in_the_set": own, "left_out_with_a_reason": with_reason, **told}
+        passed=is_whole, metadata={"in_the_set": own, "left_out_with_a_reason": with_reason, **told}
     )
 
 
@@ -120,9 +119,9 @@ def final_texts_hold_no_identifier(
     if found is None:
         why = f"Nobody looked for identifiers in this set. {materialize_hint('instruction_sets')}"
         return dg.AssetCheckResult(passed=False, metadata={WHY: why})
-    rows = [{"example": example, **kinds} for example, kinds in sorted(found.items())[:SHOWN_AT_MOST]]
     listed = [
-        {"example": r["example"], "found": ", ".join(f"{k} {n}" for k, n in r.items() if k != "example")} for r in rows
+        {"example": example, "found": ", ".join(f"{kind} {count}" for kind, count in kinds.items())}
+        for example, kinds in sorted(found.items())[:SHOWN_AT_MOST]
     ]
     why = f"{len(found)} examples seem to hold identifiers. Mark them (`fine-tune phi mark`), or repair or reject the examples."
     return dg.AssetCheckResult(

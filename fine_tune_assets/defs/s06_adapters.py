@@ -5,7 +5,6 @@ Belongs here: when training is due, and starting it. Must stay out: how a model 
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -32,13 +31,14 @@ from fine_tune_assets.defs.resources import Installation, Worker, errors_for_peo
 from fine_tune_assets.defs.s01_erased_patients import require_nobody_erased
 from fine_tune_assets.defs.s02_missed_identifiers import examples_with_misses, require_nothing_missed
 from fine_tune_assets.defs.s04_standing_decisions import decisions_of_now, has_fallen, require_decisions_stand
+from fine_tune_assets.defs.s05_set_checks import newest_set
 from fine_tune_assets.defs.s06_sweeps import GROUP, Trainings
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.drift.windows import beyond_in_newest
 from fine_tune_assets.instructions.gates import require_evidence, require_no_canaries
 from fine_tune_assets.instructions.storing import InstructionSetError, StoredInstructionSet, read_instruction_set
 from fine_tune_assets.lineage.trainings import record_training
-from fine_tune_assets.recipes.schema import Recipe, TrainingSettings
+from fine_tune_assets.recipes.schema import Recipe
 from fine_tune_assets.recipes.sections import section_fingerprints
 from fine_tune_assets.training.due import Due, count_new_corrections, count_new_examples, due
 from fine_tune_assets.training.environments import require_environment
@@ -78,7 +78,9 @@ def _due(instance: dg.DagsterInstance, installation: Installation, minimum: int 
     if last is None:
         return Due.NOW
     adapter, root = _stored_row(installation, "adapters"), installation.layout.instruction_sets
-    erased = _erased_sets(root, current.version, adapter["instruction_set_fingerprint"])
+    # Those of the two that were removed since they held a patient who was erased.
+    sets = (current.version, adapter["instruction_set_fingerprint"])
+    erased = {fingerprint for fingerprint in sets if read_erased(root / short(fingerprint)) is not None}
     if current.version in erased:
         return Due.NOT  # it is made again without the patient first
     try:
@@ -114,11 +116,6 @@ def _minimum_new(installation: Installation) -> int:
     if beyond_in_newest(rows):
         return min(rule.minimum_new_examples, rule.minimum_new_after_drift)
     return rule.minimum_new_examples
-
-
-def _erased_sets(root: Path, *fingerprints: str) -> set[str]:
-    """Those of the sets that were removed since they held a patient who was erased."""
-    return {fingerprint for fingerprint in fingerprints if read_erased(root / short(fingerprint)) is not None}
 
 
 def _stored_row(installation: Installation, name: str) -> dict[str, Any]:
@@ -177,6 +174,9 @@ def adapters(
             recipe.training.engine, installation.settings.unsloth_interpreter, bool(installation.settings.ray.address)
         )
         plan = require_plan(training_plans.to_pylist(), installation.settings.card_elsewhere_gb, **bound)
+    # How the plan split a step, if the recipe leaves that to it.
+    split = ("batch_size", "gradient_accumulation") if recipe.training.fit_batch_size else ()
+    fitted = {name: plan[name] for name in split}
     if fingerprint_table(stored.table) != fingerprint_table(instruction_sets):
         raise dg.Failure(f"The stored instruction set is not the table in hand. {materialize_hint('instruction_sets')}")
     if example_lengths.column("example_id") != instruction_sets.column("example_id"):
@@ -189,7 +189,7 @@ def adapters(
         "adapters_dir": str(layout.adapters),
         "checkpoints_dir": str(layout.training_checkpoints),
         "tensorboard_dir": str(layout.tensorboard),
-        "settings": {**asdict(recipe.training), **_fitted(recipe.training, plan)},
+        "settings": {**asdict(recipe.training), **fitted},
         "threads": installation.settings.threads,
     }
     trainings = Trainings(context, installation, worker, request, python, stored.fingerprint, lengths)
@@ -226,18 +226,11 @@ def set_learned_from(installation: Installation, adapter: Mapping[str, Any]) -> 
 
 def _allowed_set(instance: dg.DagsterInstance, installation: Installation) -> StoredInstructionSet:
     """The newest set, if it may be learned from. Raises what closes the gate."""
-    version = latest_event(instance, dg.AssetKey("instruction_sets"))
-    newest = (version.version if version else "") or "missing"
-    stored = set_learned_from(installation, {"instruction_set_fingerprint": newest})
+    stored = set_learned_from(installation, {"instruction_set_fingerprint": newest_set(instance)})
     require_evidence(stored, certify_without_semantic=installation.recipe.split.certify_without_semantic)
     canaries = installation.recipe.canaries
     require_no_canaries(stored, in_released=canaries is not None and canaries.in_released)
     return stored
-
-
-def _fitted(training: TrainingSettings, plan: Mapping[str, Any]) -> dict[str, Any]:
-    """How the plan split a step, if the recipe leaves that to it."""
-    return {name: plan[name] for name in ("batch_size", "gradient_accumulation")} if training.fit_batch_size else {}
 
 
 def planned_figures(recipe: Recipe, plan: Mapping[str, Any], trained: Mapping[str, Any]) -> dict[str, Any]:

@@ -194,7 +194,11 @@ def shown_evidence(evidence: Evidence, document: dict[str, Any]) -> dict[str, An
 def verdict_opens_the_gate(installation: Installation, promotion_verdicts: pa.Table) -> dg.AssetCheckResult:
     row = promotion_verdicts.to_pylist()[0]
     scores = {"candidate": row["candidate_score"], "incumbent": row["incumbent_score"]}
-    closed = _closed_because(installation, row)
+    closed = None
+    try:
+        required_verdict(installation, row)  # asks the ledger and the signed document, as what makes weights does
+    except GateClosedError as error:
+        closed = str(error)
     return dg.AssetCheckResult(
         passed=closed is None,
         metadata={
@@ -203,15 +207,6 @@ def verdict_opens_the_gate(installation: Installation, promotion_verdicts: pa.Ta
             **{name: score for name, score in scores.items() if score is not None},
         },
     )
-
-
-def _closed_because(installation: Installation, verdict: dict[str, Any]) -> str | None:
-    """Asks the ledger and the signed document, as what makes weights does."""
-    try:
-        required_verdict(installation, verdict)
-    except GateClosedError as error:
-        return str(error)
-    return None
 
 
 def required_verdict(installation: Installation, adapter: dict[str, Any]) -> Verdict:

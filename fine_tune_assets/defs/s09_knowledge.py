@@ -5,7 +5,7 @@ a document is cut and an index searched (see `retrieval/`).
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -62,26 +62,19 @@ labelled_questions = dg.AssetSpec(
 def read_documents(settings: Settings) -> Iterator[ReadKnowledge]:
     """Every document of the installation. PDFs are read by the reports' reader, in its own process."""
 
-    def query(asked: Mapping[str, Any]) -> list[Block]:
-        return run_query(asked, settings.layout.keys, knowledge_variable)
-
     with IsolatedDocuments(ReadLimits(), find_ocr()) as documents:
-        yield read_knowledge(settings.layout.knowledge, _reading_pdf(documents), query)
 
+        def query(asked: Mapping[str, Any]) -> list[Block]:
+            return run_query(asked, settings.layout.keys, knowledge_variable)
 
-def _reading_pdf(documents: IsolatedDocuments) -> Callable[[bytes], str]:
-    def read(content: bytes) -> str:
-        try:
-            return documents("pdf", content).text
-        except UnreadableError as error:
-            raise UnreadableDocumentError(DocumentFault.NOT_READ, f"{error.reason.value}: {error.detail}") from error
+        def pdf(content: bytes) -> str:
+            try:
+                return documents("pdf", content).text
+            except UnreadableError as error:
+                detail = f"{error.reason.value}: {error.detail}"
+                raise UnreadableDocumentError(DocumentFault.NOT_READ, detail) from error
 
-    return read
-
-
-def unreadable_table(read: ReadKnowledge) -> pa.Table:
-    rows = [{"source": one.source, "reason": one.fault.value, "detail": one.detail} for one in read.unreadable]
-    return table_of(rows, UNREADABLE_DOCUMENTS)
+        yield read_knowledge(settings.layout.knowledge, pdf, query)
 
 
 @dg.multi_asset(
@@ -106,7 +99,8 @@ def unreadable_table(read: ReadKnowledge) -> pa.Table:
 def knowledge_documents(installation: Installation) -> Iterator[dg.MaterializeResult]:
     with errors_for_people(), read_documents(installation.settings) as read:
         chunks = chunk_table(read.documents, installation.recipe.retrieval.chunk_tokens, piece_counter())
-    unreadable = unreadable_table(read)
+    rows = [{"source": one.source, "reason": one.fault.value, "detail": one.detail} for one in read.unreadable]
+    unreadable = table_of(rows, UNREADABLE_DOCUMENTS)
     yield result("knowledge_chunks", chunks, fingerprint_table(chunks), documents=len(read.documents))
     yield result("unreadable_documents", unreadable, fingerprint_table(unreadable))
 
