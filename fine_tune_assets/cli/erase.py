@@ -4,7 +4,6 @@ Owns the words on the terminal and the question before anything is removed. What
 `defs/erasing.py`'s.
 """
 
-import os
 import re
 from collections.abc import Sequence
 from contextlib import closing
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fine_tune_assets.cli.services import open_instance
 from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.sample_subjects import SUBJECT_KEY
 from fine_tune_assets.core.settings import Settings, load_settings
@@ -50,10 +50,6 @@ def erase(patient_key: str, by: str, reason: str, dry_run: bool, yes: bool, is_l
 def _erase(
     settings: Settings, ledger: Ledger, patient_key: str, by: str, reason: str, *, dry_run: bool, is_asked: bool
 ) -> None:
-    os.environ["DAGSTER_HOME"] = str(settings.dagster.home)
-    settings.dagster.home.mkdir(parents=True, exist_ok=True)
-    import dagster as dg
-
     from fine_tune_assets.defs.erasing import erase_patient, look_ahead
     from fine_tune_assets.defs.resources import Installation
 
@@ -63,7 +59,7 @@ def _erase(
         return
     if is_asked:
         click.confirm("Remove it? It can't be brought back from here", abort=True)
-    with dg.DagsterInstance.get() as instance:
+    with open_instance(settings) as instance:
         erased = erase_patient(
             instance,
             installation,

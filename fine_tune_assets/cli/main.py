@@ -41,10 +41,10 @@ COMMANDS = {
     "compare": ("fine_tune_assets.cli.grade", "Say which of two answers the recipe's judge prefers."),
     # Documents that answers rest on: cli/knowledge.py.
     "knowledge": ("fine_tune_assets.cli.knowledge", "Search the organisation's documents as an answer would."),
-    # The served model: cli/services.py, cli/keys.py, cli/audit.py.
+    # The served model: cli/services.py, cli/status.py, cli/keys.py, cli/audit.py.
     "up": ("fine_tune_assets.cli.services", "Start everything for daily use."),
     "down": ("fine_tune_assets.cli.services", "Stop it."),
-    "status": ("fine_tune_assets.cli.services", "Show what is live and what runs."),
+    "status": ("fine_tune_assets.cli.status", "Show what is live and what runs."),
     "rollback": ("fine_tune_assets.cli.services", "Roll back to the release that served before."),
     "serve": ("fine_tune_assets.cli.services", "Run the supervisor in the foreground."),
     "gateway": ("fine_tune_assets.cli.services", "Run the gateway in the foreground."),

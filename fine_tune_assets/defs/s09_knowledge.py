@@ -61,7 +61,6 @@ labelled_questions = dg.AssetSpec(
 @contextmanager
 def read_documents(settings: Settings) -> Iterator[ReadKnowledge]:
     """Every document of the installation. PDFs are read by the reports' reader, in its own process."""
-
     with IsolatedDocuments(ReadLimits(), find_ocr()) as documents:
 
         def query(asked: Mapping[str, Any]) -> list[Block]:
