@@ -6,10 +6,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
-import pyarrow.parquet as pq
 
 from fine_tune_assets.cli.release_proofs import prove_release
 from fine_tune_assets.core.errors import FineTuneError
@@ -21,6 +19,7 @@ from fine_tune_assets.core.release_keys import release_key_fingerprint
 from fine_tune_assets.core.release_signing import verifying_key
 from fine_tune_assets.core.releases import release_files
 from fine_tune_assets.core.settings import Settings, load_settings
+from fine_tune_assets.core.stored_rows import rows_if_stored
 from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.imported_releases import find_import, key_of_import, list_imports
@@ -59,19 +58,16 @@ class _Here:
 
     @property
     def named(self) -> list[str]:
-        return [row["release_id"] for row in self._rows("releases")]
+        return [row["release_id"] for row in rows_if_stored(self.layout.table("releases"))]
 
     @property
     def used(self) -> list[Path]:
-        rows = [row for name in ("merged_weights", "quantized_weights") for row in self._rows(name)]
+        tables = ("merged_weights", "quantized_weights")
+        rows = [row for name in tables for row in rows_if_stored(self.layout.table(name))]
         return [self.layout.data_dir / path for path in named_paths(rows)]
 
     def standings(self) -> list[Standing]:
         return releases_of_now(self.ledger, self.rule, self.now, self.named)
-
-    def _rows(self, table: str) -> list[dict[str, Any]]:
-        path = self.layout.table(table)
-        return list(pq.read_table(path).to_pylist()) if path.is_file() else []
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from fine_tune_assets.core.erased_sets import read_erased
 from fine_tune_assets.core.fingerprints import combine, fingerprint_json, fingerprint_table, short
 from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.settings import load_settings
+from fine_tune_assets.core.stored_rows import rows_if_stored
 from fine_tune_assets.core.tables import ADAPTERS, table_of
 from fine_tune_assets.defs.automation import (
     INPUT_VERSION,
@@ -110,10 +111,8 @@ def _due(instance: dg.DagsterInstance, installation: Installation, minimum: int 
 
 def _minimum_new(installation: Installation) -> int:
     """By the recipe; while requests are not like the training set, fewer new examples are enough."""
-    rule, path = installation.recipe.retrain, installation.layout.table("production_drift")
-    columns = ["window_end", "feature", "is_beyond"]
-    rows = pq.read_table(path, columns=columns).to_pylist() if path.is_file() else []
-    if beyond_in_newest(rows):
+    rule, drift = installation.recipe.retrain, installation.layout.table("production_drift")
+    if beyond_in_newest(rows_if_stored(drift, ("window_end", "feature", "is_beyond"))):
         return min(rule.minimum_new_examples, rule.minimum_new_after_drift)
     return rule.minimum_new_examples
 

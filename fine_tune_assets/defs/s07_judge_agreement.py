@@ -7,16 +7,15 @@ when a licence is given (see `judging/`).
 
 import logging
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table, fingerprint_text, short
+from fine_tune_assets.core.stored_rows import rows_if_stored
 from fine_tune_assets.defs.automation import on_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.resources import Installation, Worker
@@ -150,28 +149,21 @@ def own_ratings(installation: Installation) -> list[Rating]:
         checks = list_spot_checks(ledger)
     if not checks:
         return []
-    answers, examples = _answers(installation.layout.table("judge_scores")), _examples(installation)
+    graded = rows_if_stored(installation.layout.table("judge_scores"), ("example_id", "answer"))
+    answers = {(row["example_id"], fingerprint_text(row["answer"])): row["answer"] for row in graded}
+    examples = _examples(installation)
     found = [rating for check in checks for rating in _rating(check, answers, examples)]
     LOGGER.info("%d of %d ratings by experts are of answers that are still there.", len(found), len(checks))
     return found
 
 
-def _answers(path: Path) -> dict[tuple[str, str], str]:
-    """(example, fingerprint of the answer) → its text."""
-    if not path.is_file():
-        return {}
-    columns = pq.read_table(path, columns=["example_id", "answer"], partitioning=None).to_pylist()
-    return {(row["example_id"], fingerprint_text(row["answer"])): row["answer"] for row in columns}
-
-
 def _examples(installation: Installation) -> dict[str, Mapping[str, Any]]:
     """Of the set that the newest adapter was trained on; none if nothing of it may be judged any more."""
-    path = installation.layout.table("adapters")
-    if not path.is_file():
+    adapters = rows_if_stored(installation.layout.table("adapters"), ("instruction_set_fingerprint",))
+    if not adapters:
         return {}
-    (adapter,) = pq.read_table(path, columns=["instruction_set_fingerprint"], partitioning=None).to_pylist()
     try:
-        stored = set_learned_from(installation, adapter)
+        stored = set_learned_from(installation, adapters[0])
     except (GateClosedError, InstructionSetError):
         return {}
     return {row["example_id"]: row for row in stored.table.to_pylist() if row["split"] == "test"}

@@ -13,11 +13,11 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.settings import Settings, knowledge_variable
+from fine_tune_assets.core.stored_rows import rows_if_stored
 from fine_tune_assets.core.tables import KNOWLEDGE_INDEXES, SERVED_KNOWLEDGE, UNREADABLE_DOCUMENTS, conform, table_of
 from fine_tune_assets.defs.automation import with_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, result, table_out
@@ -141,14 +141,11 @@ def knowledge_indexes(
 def _prune(installation: Installation) -> list[str]:
     """Before an index is made, since no other one is on its way then but that of the last run, which may be about to go live."""
     layout, settings = installation.layout, installation.settings
-    last = layout.table("knowledge_indexes")
-    named = (
-        pq.read_table(last, columns=["index_fingerprint"])["index_fingerprint"].to_pylist() if last.is_file() else []
-    )
+    last = rows_if_stored(layout.table("knowledge_indexes"), ("index_fingerprint",))
     with installation.ledger() as ledger:
         kept = kept_knowledge(ledger, max(1, settings.knowledge.keep_last))
     store = store_of(layout.knowledge_indexes, settings.knowledge.url)
-    return prune_indexes(layout.knowledge_indexes, store, [*kept, *named])
+    return prune_indexes(layout.knowledge_indexes, store, [*kept, *(row["index_fingerprint"] for row in last)])
 
 
 def index_request(settings: Settings, recipe: Recipe, chunks: str) -> dict[str, Any]:

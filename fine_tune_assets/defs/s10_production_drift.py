@@ -12,13 +12,13 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fine_tune_assets.core.chat import parts_of
 from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.fingerprints import fingerprint_json, fingerprint_table, short
 from fine_tune_assets.core.records import Release
 from fine_tune_assets.core.retrieval_contract import bare_question
+from fine_tune_assets.core.stored_rows import rows_if_stored
 from fine_tune_assets.core.tables import PRODUCTION_DRIFT, table_of
 from fine_tune_assets.defs.automation import on_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
@@ -167,9 +167,7 @@ def training_exchanges(installation: Installation, fingerprint: str) -> list[Exc
 
 
 def _exchanges(path: Path, only: frozenset[str] | None) -> list[Exchange]:
-    if not path.is_file():
-        return []
-    rows = pq.read_table(path, columns=["example_id", "split", "is_general", "messages"]).to_pylist()
+    rows = rows_if_stored(path, ("example_id", "split", "is_general", "messages"))
     wanted = [
         row["messages"]
         for row in rows
