@@ -52,8 +52,8 @@ COMMANDS = {
     # Who may do what: cli/users.py.
     "users": ("fine_tune_assets.cli.users", "Users of the desk, and their roles."),
     "keys": ("fine_tune_assets.cli.keys", "API keys of the gateway."),
-    # Releases: cli/verify.py, cli/releases.py.
-    "verify": ("fine_tune_assets.cli.verify", "Prove a release: its signature, its files and its verdict."),
+    # Releases: cli/release_proofs.py, cli/releases.py.
+    "verify": ("fine_tune_assets.cli.release_proofs", "Prove a release: its signature, its files and its verdict."),
     "releases": ("fine_tune_assets.cli.releases", "List, move, serve and remove releases."),
     "audit": ("fine_tune_assets.cli.audit", "The audit log."),
 }
