@@ -1,6 +1,7 @@
 """What people see of a table in the Dagster UI: row count, columns with their meaning, and a few rows without any text."""
 
 import re
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import dagster as dg
@@ -73,27 +74,29 @@ def _cell(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
-def table_out(
-    name: str,
+def table_outs(
+    descriptions: Mapping[str, str],
     *,
     group: str,
-    description: str,
     owners: list[str],
     condition: dg.AutomationCondition,
-    tags: dict[str, str] | None = None,
     code_version: str | None = None,
-) -> dg.AssetOut:
-    """One of several tables that a step makes. It is made again when `code_version` is another one."""
-    return dg.AssetOut(
-        code_version=code_version,
-        group_name=group,
-        description=description,
-        owners=owners,
-        kinds={"parquet"},
-        tags=tags,
-        metadata=definition_metadata(name),
-        automation_condition=condition,
-    )
+    with_identifiers: Collection[str] = (),
+) -> dict[str, dg.AssetOut]:
+    """The tables that one step makes. They are made again when `code_version` is another one."""
+    return {
+        name: dg.AssetOut(
+            code_version=code_version,
+            group_name=group,
+            description=description,
+            owners=owners,
+            kinds={"parquet"},
+            tags={"phi": "yes"} if name in with_identifiers else None,
+            metadata=definition_metadata(name),
+            automation_condition=condition,
+        )
+        for name, description in descriptions.items()
+    }
 
 
 def result(name: str, table: pa.Table, version: str, **metadata: Any) -> dg.MaterializeResult:

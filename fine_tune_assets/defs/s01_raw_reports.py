@@ -16,7 +16,7 @@ from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.file_hashes import RememberedHashes
 from fine_tune_assets.core.fingerprints import fingerprint_table, short
 from fine_tune_assets.defs.automation import batch_event, batch_versions, on_new_batches
-from fine_tune_assets.defs.metadata import OWNERS, WHY, result, stored_metadata, table_out
+from fine_tune_assets.defs.metadata import OWNERS, WHY, result, stored_metadata, table_outs
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.reports.accounting import Accounting, count_by_reason
 from fine_tune_assets.reports.batches import NotBatches, fingerprint_batch, list_batches, list_not_batches
@@ -49,25 +49,18 @@ raw_reports = dg.AssetSpec(
 
 
 @dg.multi_asset(
-    outs={
-        "reports": table_out(
-            "reports",
-            group=GROUP,
-            description="Every report that could be read, with the identifiers that its own metadata states.",
-            owners=OWNERS["data"],
-            condition=on_new_batches(optional=dg.AssetSelection.assets(ERASED_PATIENTS)),
-            tags={"phi": "yes"},
-            code_version=short(reader_version()),
-        ),
-        "unreadable_reports": table_out(
-            "unreadable_reports",
-            group=GROUP,
-            description="Every file and record that could not be read, with the reason and what to do. Nothing is lost.",
-            owners=OWNERS["data"],
-            condition=on_new_batches(optional=dg.AssetSelection.assets(ERASED_PATIENTS)),
-            code_version=short(reader_version()),
-        ),
-    },
+    outs=table_outs(
+        {
+            "reports": "Every report that could be read, with the identifiers that its own metadata states.",
+            "unreadable_reports": "Every file and record that could not be read, with the reason and what to do. Nothing is "
+            "lost.",
+        },
+        group=GROUP,
+        owners=OWNERS["data"],
+        condition=on_new_batches(optional=dg.AssetSelection.assets(ERASED_PATIENTS)),
+        code_version=short(reader_version()),
+        with_identifiers=("reports",),
+    ),
     deps=[raw_reports, ERASED_PATIENTS],
     partitions_def=BATCHES,
     name="read_reports",

@@ -19,7 +19,7 @@ from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.keys import PATIENTS_KEY
 from fine_tune_assets.defs.automation import on_new_batches, on_new_inputs
-from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result, table_out
+from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result, table_outs
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s01_raw_reports import BATCHES
 from fine_tune_assets.defs.s02_missed_identifiers import (
@@ -114,36 +114,18 @@ def measured_floors(installation: Installation, scrub_recall: pa.Table) -> list[
 
 
 @dg.multi_asset(
-    outs={
-        "scrubbed_reports": table_out(
-            "scrubbed_reports",
-            group=GROUP,
-            description="The reports with every identifier that was found replaced, by invented values and by its kind.",
-            owners=OWNERS["clinical"],
-            condition=on_new_batches(optional=SECOND_THOUGHTS),
-        ),
-        "phi_spans": table_out(
-            "phi_spans",
-            group=GROUP,
-            description="Where each identifier stood, of which kind it is and which rule found it; never the value.",
-            owners=OWNERS["clinical"],
-            condition=on_new_batches(optional=SECOND_THOUGHTS),
-        ),
-        "held_reports": table_out(
-            "held_reports",
-            group=GROUP,
-            description="Reports in which a second look still found something: they are held back. Kinds and counts only.",
-            owners=OWNERS["clinical"],
-            condition=on_new_batches(optional=SECOND_THOUGHTS),
-        ),
-        "identifier_values": table_out(
-            "identifier_values",
-            group=GROUP,
-            description="Keyed hashes of the values that occur in the batch and of those put in their place: none may be both.",
-            owners=OWNERS["clinical"],
-            condition=on_new_batches(optional=SECOND_THOUGHTS),
-        ),
-    },
+    outs=table_outs(
+        {
+            "scrubbed_reports": "The reports with every identifier that was found replaced, by invented values and by its kind.",
+            "phi_spans": "Where each identifier stood, of which kind it is and which rule found it; never the value.",
+            "held_reports": "Reports in which a second look still found something: they are held back. Kinds and counts only.",
+            "identifier_values": "Keyed hashes of the values that occur in the batch and of those put in their place: none may "
+            "be both.",
+        },
+        group=GROUP,
+        owners=OWNERS["clinical"],
+        condition=on_new_batches(optional=SECOND_THOUGHTS),
+    ),
     deps=[missed_terms_of_batches, taken_surrogates_of_batches],
     partitions_def=BATCHES,
     name="scrub_reports",

@@ -18,7 +18,7 @@ from fine_tune_assets.dedup.arriving import missing_by_batch
 from fine_tune_assets.dedup.finding import Duplicates, find_among
 from fine_tune_assets.dedup.store import Store
 from fine_tune_assets.defs.automation import on_new_inputs_and_at_once
-from fine_tune_assets.defs.metadata import OWNERS, markdown_table, result, stored_metadata, table_out
+from fine_tune_assets.defs.metadata import OWNERS, markdown_table, result, stored_metadata, table_outs
 from fine_tune_assets.defs.pair_finding import threads_of
 from fine_tune_assets.defs.resources import Installation, errors_for_people, step_shown
 from fine_tune_assets.defs.s02_missed_identifiers import missed_identifiers, terms_of
@@ -30,10 +30,6 @@ from fine_tune_assets.phi.missed_terms import Terms, holds_missed_terms
 from fine_tune_assets.phi.scrubbing import scrubber_version
 
 GROUP = "s03_unique_reports"
-WHEN = on_new_inputs_and_at_once(missed_identifiers.key.to_user_string())
-"""A report in which a reviewer sees an identifier leaves before its batch is scrubbed again."""
-CODE_VERSION = "what the two disagree on"
-"""Named anew when the columns change: both tables are then made once more."""
 MEANINGS = {
     "segments": "different lines, headings and sentences that many patients' reports share",
     "reports_with_some": "reports that hold some of them",
@@ -42,24 +38,18 @@ MEANINGS = {
 
 
 @dg.multi_asset(
-    outs={
-        "unique_reports": table_out(
-            "unique_reports",
-            group=GROUP,
-            description="The distinct scrubbed reports of all batches.",
-            owners=OWNERS["data"],
-            condition=WHEN,
-            code_version=CODE_VERSION,
-        ),
-        "duplicate_reports": table_out(
-            "duplicate_reports",
-            group=GROUP,
-            description="Every report that was dropped, which one stays in its place, why, and what they disagree on.",
-            owners=OWNERS["data"],
-            condition=WHEN,
-            code_version=CODE_VERSION,
-        ),
-    },
+    outs=table_outs(
+        {
+            "unique_reports": "The distinct scrubbed reports of all batches.",
+            "duplicate_reports": "Every report that was dropped, which one stays in its place, why, and what they disagree on.",
+        },
+        group=GROUP,
+        owners=OWNERS["data"],
+        # A report in which a reviewer sees an identifier leaves before its batch is scrubbed again.
+        condition=on_new_inputs_and_at_once(missed_identifiers.key.to_user_string()),
+        # Named anew when the columns change: both tables are then made once more.
+        code_version="what the two disagree on",
+    ),
     deps=[recipe_section("dedup"), missed_identifiers],
     # A batch that could not be scrubbed is left out and must not hold up the others.
     ins={"scrubbed_reports": dg.AssetIn(metadata={"allow_missing_partitions": True})},

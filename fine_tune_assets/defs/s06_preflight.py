@@ -21,7 +21,7 @@ from fine_tune_assets.core.prompt_contract import PromptContract, contract_of
 from fine_tune_assets.core.tables import EXAMPLE_LENGTHS, TRAINING_PREFLIGHTS, table_of
 from fine_tune_assets.core.tokenizing import FolderTokenizer
 from fine_tune_assets.defs.automation import on_new_inputs
-from fine_tune_assets.defs.metadata import OWNERS, WHY, markdown_table, result, table_out
+from fine_tune_assets.defs.metadata import OWNERS, WHY, markdown_table, result, table_outs
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.s05_set_checks import stored_set
 from fine_tune_assets.defs.s06_adapters import GROUP
@@ -37,31 +37,21 @@ from fine_tune_assets.training.supervision import supervise
 from fine_tune_assets.training.training_templates import templates_version
 
 SHOWN_AT_MOST = 50
-CODE_VERSION = short(templates_version())
-"""Of both tables: an installation that has one of them from an earlier version makes both."""
 
 
 @dg.multi_asset(
-    outs={
-        "example_lengths": table_out(
-            "example_lengths",
-            group=GROUP,
-            description="Tokens of every example, as the trainer counts them, whether it fits into the recipe's max_length, and "
-            "what is wrong with it.",
-            owners=OWNERS["ml"],
-            condition=on_new_inputs(),
-            code_version=CODE_VERSION,
-        ),
-        "training_preflights": table_out(
-            "training_preflights",
-            group=GROUP,
-            description="Whether training may start on this set with this base model and these settings; with a page that shows "
-            "which tokens are learned.",
-            owners=OWNERS["ml"],
-            condition=on_new_inputs(),
-            code_version=CODE_VERSION,
-        ),
-    },
+    outs=table_outs(
+        {
+            "example_lengths": "Tokens of every example, as the trainer counts them, whether it fits into the recipe's "
+            "max_length, and what is wrong with it.",
+            "training_preflights": "Whether training may start on this set with this base model and these settings; with a page "
+            "that shows which tokens are learned.",
+        },
+        group=GROUP,
+        owners=OWNERS["ml"],
+        condition=on_new_inputs(),
+        code_version=short(templates_version()),
+    ),
     deps=[recipe_section("training")],
     name="preflight",
 )

@@ -20,7 +20,7 @@ from fine_tune_assets.core.settings import Settings, knowledge_variable
 from fine_tune_assets.core.stored_rows import rows_if_stored
 from fine_tune_assets.core.tables import KNOWLEDGE_INDEXES, SERVED_KNOWLEDGE, UNREADABLE_DOCUMENTS, conform, table_of
 from fine_tune_assets.defs.automation import with_new_inputs
-from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, result, table_out
+from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, result, table_outs
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.embeddings.encoder import piece_counter
@@ -77,22 +77,15 @@ def read_documents(settings: Settings) -> Iterator[ReadKnowledge]:
 
 
 @dg.multi_asset(
-    outs={
-        "knowledge_chunks": table_out(
-            "knowledge_chunks",
-            group=GROUP,
-            description="The documents in parts of one section each, with source, version, days and who may see them.",
-            owners=OWNERS["data"],
-            condition=with_new_inputs(),
-        ),
-        "unreadable_documents": table_out(
-            "unreadable_documents",
-            group=GROUP,
-            description="Documents that are in no index, and why.",
-            owners=OWNERS["data"],
-            condition=with_new_inputs(),
-        ),
-    },
+    outs=table_outs(
+        {
+            "knowledge_chunks": "The documents in parts of one section each, with source, version, days and who may see them.",
+            "unreadable_documents": "Documents that are in no index, and why.",
+        },
+        group=GROUP,
+        owners=OWNERS["data"],
+        condition=with_new_inputs(),
+    ),
     deps=[knowledge, recipe_section("knowledge")],
 )
 def knowledge_documents(installation: Installation) -> Iterator[dg.MaterializeResult]:
