@@ -1,7 +1,7 @@
 """What people see of a table in the Dagster UI: row count, columns with their meaning, and a few rows without any text."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -44,7 +44,7 @@ def definition_metadata(name: str) -> dict[str, Any]:
 def table_metadata(name: str, table: pa.Table) -> dict[str, Any]:
     """Row count and a sample of the columns that hold no report text."""
     shown = table.select(shown_columns(TABLES[name])).slice(0, SAMPLE_ROWS)
-    return {"dagster/row_count": table.num_rows, "sample": dg.MetadataValue.md(markdown_table(shown.to_pylist()))}
+    return {"dagster/row_count": table.num_rows, "sample": markdown_table(shown.to_pylist())}
 
 
 def stored_metadata(instance: dg.DagsterInstance, name: str, batch: str | None = None) -> dict[str, Any]:
@@ -56,14 +56,14 @@ def stored_metadata(instance: dg.DagsterInstance, name: str, batch: str | None =
     return {key: value.value for key, value in found.metadata.items()} if found else {}
 
 
-def markdown_table(rows: list[dict[str, Any]]) -> str:
+def markdown_table(rows: Sequence[Mapping[str, Any]]) -> dg.MarkdownMetadataValue:
     """Rows as a Markdown table; long values are cut."""
     if not rows:
-        return "No rows."
+        return dg.MetadataValue.md("No rows.")
     names = list(rows[0])
     lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
     lines += ["| " + " | ".join(_cell(row[name]) for name in names) + " |" for row in rows]
-    return "\n".join(lines)
+    return dg.MetadataValue.md("\n".join(lines))
 
 
 def _cell(value: Any) -> str:

@@ -79,13 +79,11 @@ def drop_duplicates(
         "dropped_that_disagree": sum(map(bool, found.duplicates["disagrees_on"].to_pylist())),
         **{f"{what}_made": found.made.get(what, 0) for what in ("sketches", "signatures", "vectors")},
         # Counts only: what the lines say is text of reports.
-        "boilerplate": dg.MetadataValue.md(
-            markdown_table(
-                [
-                    {"left out of the comparison": meaning, "count": found.boilerplate.get(name, 0)}
-                    for name, meaning in MEANINGS.items()
-                ]
-            )
+        "boilerplate": markdown_table(
+            [
+                {"left out of the comparison": meaning, "count": found.boilerplate.get(name, 0)}
+                for name, meaning in MEANINGS.items()
+            ]
         ),
     }
     yield result("unique_reports", found.unique, fingerprint_table(found.unique), **counts)

@@ -108,14 +108,14 @@ def drafted_examples(
         fingerprint_table(drafts),
         flagged=sum(bool(of_draft) for of_draft in flags),
         needs_review=sum(drafts.column("needs_review").to_pylist()),
-        by_flag=dg.MetadataValue.md(_counts("flag", by_kind)),
-        by_task=dg.MetadataValue.md(_counts("task", Counter(drafts.column("task").to_pylist()))),
+        by_flag=_counts("flag", by_kind),
+        by_task=_counts("task", Counter(drafts.column("task").to_pylist())),
         reports_without_draft=len(reports_without_draft(unique_reports, drafts)),
         **asdict(account),
         lab_lines_not_read=sum(unused.unread_lab_lines.values()),
         reports_without_partner=sum(unused.without_partner.values()),
         partner_was_dropped=len(lost),
-        dropped_partners=dg.MetadataValue.md(markdown_table(lost[:_PARTNERS_SHOWN])),
+        dropped_partners=markdown_table(lost[:_PARTNERS_SHOWN]),
         new_in_the_queue=queue.arrived + queue.returned,
         gone_from_the_queue=queue.gone,
     )
@@ -169,7 +169,7 @@ def drafts_hold_whole_sections(
     )
 
 
-def _counts(name: str, counts: Mapping[str, int]) -> str:
+def _counts(name: str, counts: Mapping[str, int]) -> dg.MarkdownMetadataValue:
     return markdown_table([{name: key, "drafts": count} for key, count in sorted(counts.items())])
 
 
@@ -223,7 +223,7 @@ def approved_examples(
         held_back=approval.approved.num_rows - seen.num_rows,
         not_for_everyone=seen.num_rows - clean.num_rows,
         waiting_for_examples_of_others=clean.num_rows - approved.num_rows,
-        agreement=dg.MetadataValue.md(_agreement_table(agreement)),
+        agreement=_agreement_table(agreement),
     )
 
 
@@ -240,7 +240,7 @@ def reviewers_agree(installation: Installation, approved_examples: pa.Table) -> 
         severity=dg.AssetCheckSeverity.ERROR,
         metadata={
             WHY: verdict.reason,
-            "agreement": dg.MetadataValue.md(_agreement_table(agreement)),
+            "agreement": _agreement_table(agreement),
             **{name: figure for name, figure in vars(agreement.overall).items() if figure not in (None, "")},
         },
     )
@@ -262,7 +262,7 @@ def _judged_agreement(
     return agreement, judge_agreement(agreement.overall, installation.recipe.review, by_experts)
 
 
-def _agreement_table(report: AgreementReport) -> str:
+def _agreement_table(report: AgreementReport) -> dg.MarkdownMetadataValue:
     """Figures by task, reviewer and pair of reviewers; a kappa that is not defined is absent."""
     rows = {
         "all": report.overall,

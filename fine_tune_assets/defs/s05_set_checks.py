@@ -128,7 +128,7 @@ def final_texts_hold_no_identifier(
         passed=not found,
         metadata={
             "examples": len(found),
-            **({"findings": dg.MetadataValue.md(markdown_table(listed)), WHY: why} if found else {}),
+            **({"findings": markdown_table(listed), WHY: why} if found else {}),
         },
     )
 

@@ -105,7 +105,7 @@ def _lengths(
         "example_lengths",
         table,
         fingerprint_table(table),
-        tokens=dg.MetadataValue.md(markdown_table(token_table(counts, max_length))),
+        tokens=markdown_table(token_table(counts, max_length)),
         lengths=dg.MetadataValue.md(f"![lengths](data:image/png;base64,{plot})"),
         too_long=dg.MetadataValue.json(too_long(rows)),
         **tokenizer.fingerprints,
@@ -167,7 +167,7 @@ def every_example_teaches_its_answer_and_its_stop(example_lengths: pa.Table) -> 
             "examples": len(rows),
             "answers": sum(row["turns"] or 0 for row in rows),
             "answers_learned": sum(row["learned_turns"] or 0 for row in rows),
-            **({"faults": dg.MetadataValue.md(markdown_table(faults[:SHOWN_AT_MOST])), WHY: why} if faults else {}),
+            **({"faults": markdown_table(faults[:SHOWN_AT_MOST]), WHY: why} if faults else {}),
         },
     )
 

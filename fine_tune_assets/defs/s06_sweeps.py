@@ -94,7 +94,7 @@ class Trainings:
             if is_other and not shown["mlflow"].startswith(NOT_TOLD):
                 learned = {**settings, **trial.parameters}
                 tell_tracking(self._context, self._installation, trial.result or {}, row, learned)
-        return {**shown, "sweep": dg.MetadataValue.md(markdown_table(trial_rows(self._trials, trained["adapter_id"])))}
+        return {**shown, "sweep": markdown_table(trial_rows(self._trials, trained["adapter_id"]))}
 
     def _train(self, sweep: Sweep, trial: Trial) -> Trial:
         """The trial with what came of it. Raises what is no fault of its settings: that ends the sweep, which can go on."""
@@ -172,7 +172,7 @@ def sweep_trials(installation: Installation, adapters: pa.Table) -> dg.Materiali
         "sweep_trials",
         table,
         version,
-        trials=dg.MetadataValue.md(markdown_table([{k: v for k, v in row.items() if k != "sweep"} for row in rows])),
+        trials=markdown_table([{k: v for k, v in row.items() if k != "sweep"} for row in rows]),
         failed=failed,
     )
 

@@ -47,7 +47,7 @@ def training_plans(
     row = planned(context, installation, worker, base_models.to_pylist()[0], training_preflights.to_pylist()[0])
     table = table_of([row], TRAINING_PLANS)
     version = fingerprint_json([row[name] for name in _DECIDED])
-    return result("training_plans", table, version, memory=dg.MetadataValue.md(markdown_table(memory_rows(row))))
+    return result("training_plans", table, version, memory=markdown_table(memory_rows(row)))
 
 
 def planned(

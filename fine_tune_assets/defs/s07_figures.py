@@ -30,7 +30,7 @@ _SHOWN = (
 
 
 def figures_shown(figures: Iterable[Figure]) -> dg.MarkdownMetadataValue:
-    return dg.MetadataValue.md(markdown_table([{name: getattr(f, name) for name in _SHOWN} for f in figures]))
+    return markdown_table([{name: getattr(f, name) for name in _SHOWN} for f in figures])
 
 
 def family_checked(

@@ -99,7 +99,7 @@ def judge_agreement(
     rows = table.to_pylist()
     shipped = [row for row in rows if row["labelled_set"] == RATED_SUMMARIES and row["spearman"] is not None]
     figures = {f"spearman_{row['human_measure']}": row["spearman"] for row in shipped}
-    shown = dg.MetadataValue.md(markdown_table([{name: row[name] for name in _SHOWN} for row in rows]))
+    shown = markdown_table([{name: row[name] for name in _SHOWN} for row in rows])
     blind = what_it_cant_see(installation.recipe.judge.kind, has_reference=True)
     return result("judge_agreement", table, fingerprint_table(table), figures=shown, cannot_see=blind, **figures)
 

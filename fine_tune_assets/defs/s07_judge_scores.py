@@ -126,7 +126,7 @@ def judge_scores(
         "judge_scores",
         table,
         fingerprint_table(table),
-        means=dg.MetadataValue.md(markdown_table(shown)),
+        means=markdown_table(shown),
         **preferences_shown(preferences_in(table, models["incumbent"])),
         **{f"mean_{model}": figures["mean grade"] for model, figures in means.items()},
     )
@@ -192,7 +192,7 @@ def retained_abilities(
     }
     table = worker.make_table(context, "judging", request)
     changes = {f"change_{r['ability']}": r["adapter_accuracy"] - r["base_accuracy"] for r in table.to_pylist()}
-    shown = dg.MetadataValue.md(markdown_table(table.to_pylist()))
+    shown = markdown_table(table.to_pylist())
     return result("retained_abilities", table, fingerprint_table(table), abilities=shown, **changes)
 
 

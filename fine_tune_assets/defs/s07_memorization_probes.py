@@ -69,9 +69,7 @@ def memorization_probes(
     ]
     table = probes_table(rows)
     shown = [{name: row[name] for name in _SHOWN} for row in rows]
-    return result(
-        "memorization_probes", table, fingerprint_table(table), probes=dg.MetadataValue.md(markdown_table(shown))
-    )
+    return result("memorization_probes", table, fingerprint_table(table), probes=markdown_table(shown))
 
 
 _SHOWN = ("probe", "decides", "items", "extracted", "p_value", "exposure", "is_clean")

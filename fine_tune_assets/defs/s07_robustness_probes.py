@@ -50,7 +50,7 @@ def robustness_probes(
         "context_tokens": CONTEXT_TOKENS,
     }
     table = worker.make_table(context, "judging", request)
-    shown = dg.MetadataValue.md(markdown_table(table.to_pylist()))
+    shown = markdown_table(table.to_pylist())
     return result("robustness_probes", table, fingerprint_table(table), probes=shown)
 
 

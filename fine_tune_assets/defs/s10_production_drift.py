@@ -91,7 +91,7 @@ def production_is_as_trained(production_drift: pa.Table) -> dg.AssetCheckResult:
         passed=bool(judged) and not beyond,
         severity=dg.AssetCheckSeverity.WARN,
         metadata={
-            "features": dg.MetadataValue.md(markdown_table([{name: row[name] for name in columns} for row in rows])),
+            "features": markdown_table([{name: row[name] for name in columns} for row in rows]),
             **({WHY: why} if why else {}),
         },
     )

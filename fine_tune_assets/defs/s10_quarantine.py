@@ -71,9 +71,7 @@ def quarantined_corrections(
         let_through=sum(row["state"] == "let_through" for row in rows),
         rejected=sum(row["state"] == "rejected" for row in rows),
         barred=sum(row["state"] == BARRED for row in rows),
-        waiting_by_reason=dg.MetadataValue.md(
-            markdown_table([{"reason": REASONS[name], "corrections": waiting[name]} for name in REASONS])
-        ),
+        waiting_by_reason=markdown_table([{"reason": REASONS[name], "corrections": waiting[name]} for name in REASONS]),
     )
 
 
