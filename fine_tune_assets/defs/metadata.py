@@ -99,6 +99,15 @@ def table_outs(
     }
 
 
+def checked(passed: bool, why: str | None = None, *, is_warning: bool = False, **shown: Any) -> dg.AssetCheckResult:
+    """A check's result: its figures, and the reason if there is one to give."""
+    return dg.AssetCheckResult(
+        passed=passed,
+        severity=dg.AssetCheckSeverity.WARN if is_warning else dg.AssetCheckSeverity.ERROR,
+        metadata={**shown, **({WHY: why} if why else {})},
+    )
+
+
 def result(name: str, table: pa.Table, version: str, **metadata: Any) -> dg.MaterializeResult:
     """A table asset's result: the table, its data version, and what people see."""
     return dg.MaterializeResult(

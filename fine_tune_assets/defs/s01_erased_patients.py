@@ -6,6 +6,7 @@ and the two checks that show what an erasure left to do. Must stay out: how a pa
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
@@ -17,7 +18,7 @@ from fine_tune_assets.core.fingerprints import combine, fingerprint_listing
 from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.defs.automation import batch_event, batch_versions
 from fine_tune_assets.defs.live_checks import news_of_check
-from fine_tune_assets.defs.metadata import OWNERS, WHY
+from fine_tune_assets.defs.metadata import OWNERS, WHY, checked
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s01_raw_reports import BATCHES, ERASED_PATIENTS, GROUP
 from fine_tune_assets.ledger.deployments import live_deployment
@@ -119,11 +120,8 @@ def nothing_is_left_of_erased_patients(installation: Installation) -> dg.AssetCh
         erasures = list_erasures(ledger)
     left = count_rows(installation.layout.tables, [e.patient_key for e in erasures])
     unfinished = sum(not e.is_finished for e in erasures)
-    return dg.AssetCheckResult(
-        passed=not left and not unfinished,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={"rows_by_table": dg.MetadataValue.json(left), "unfinished_erasures": unfinished},
-    )
+    shown = dg.MetadataValue.json(left)
+    return checked(not left and not unfinished, is_warning=True, rows_by_table=shown, unfinished_erasures=unfinished)
 
 
 @dg.asset_check(
@@ -133,7 +131,7 @@ def nothing_is_left_of_erased_patients(installation: Installation) -> dg.AssetCh
 )
 def live_release_learned_from_nobody_erased(installation: Installation) -> dg.AssetCheckResult:
     count = erased_patients_of_live_release(installation)
-    return dg.AssetCheckResult(passed=not count, severity=dg.AssetCheckSeverity.WARN, metadata=_told(count or 0))
+    return checked(not count, is_warning=True, **_told(count or 0))
 
 
 def erased_patients_of_live_release(installation: Installation) -> int | None:
@@ -149,6 +147,6 @@ def news_of_live_release(instance: dg.DagsterInstance, installation: Installatio
     return [] if count is None else news_of_check(instance, LIVE_CHECK, "erased_patients", _told(count))
 
 
-def _told(count: int) -> dict[str, int | str]:
+def _told(count: int) -> dict[str, Any]:
     why = {WHY: f"The live release learned from {count} erased patients: train again."} if count else {}
     return {"erased_patients": count, **why}

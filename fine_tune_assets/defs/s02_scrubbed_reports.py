@@ -19,7 +19,7 @@ from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.keys import PATIENTS_KEY
 from fine_tune_assets.defs.automation import on_new_batches, on_new_inputs
-from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result, table_outs
+from fine_tune_assets.defs.metadata import OWNERS, checked, definition_metadata, result, table_outs
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s01_raw_reports import BATCHES
 from fine_tune_assets.defs.s02_missed_identifiers import (
@@ -86,11 +86,8 @@ def scrub_recall(
 )
 def scrub_recall_meets_floor(installation: Installation, scrub_recall: pa.Table) -> dg.AssetCheckResult:
     floors = measured_floors(installation, scrub_recall)
-    return dg.AssetCheckResult(
-        passed=all(f.is_met for f in floors),
-        metadata={f"{f.label}_floor": f.floor for f in floors}
-        | {f"{f.label}_recall": f.recall for f in floors if f.recall is not None},
-    )
+    figures = {f"{f.label}_recall": f.recall for f in floors if f.recall is not None}
+    return checked(all(f.is_met for f in floors), **{f"{f.label}_floor": f.floor for f in floors}, **figures)
 
 
 @dataclass(frozen=True)
@@ -181,13 +178,11 @@ with warnings.catch_warnings():
     )
     def no_report_is_held_back(held_reports: pa.Table) -> dg.AssetCheckResult:
         held = held_reports.group_by("kind").aggregate([("count", "sum")]).to_pylist()
-        return dg.AssetCheckResult(
-            passed=held_reports.num_rows == 0,
-            severity=dg.AssetCheckSeverity.WARN,
-            metadata={
-                "reports": len(set(held_reports.column("report_id").to_pylist())),
-                "by_kind": dg.MetadataValue.json({row["kind"]: row["count_sum"] for row in held}),
-            },
+        return checked(
+            held_reports.num_rows == 0,
+            is_warning=True,
+            reports=len(set(held_reports.column("report_id").to_pylist())),
+            by_kind=dg.MetadataValue.json({row["kind"]: row["count_sum"] for row in held}),
         )
 
 
@@ -198,11 +193,7 @@ with warnings.catch_warnings():
 def no_surrogate_is_a_real_value(installation: Installation) -> dg.AssetCheckResult:
     taken = batches_with_taken_surrogates(installation)
     counts = {batch: len(hashes) for batch, hashes in taken.items()}
-    return dg.AssetCheckResult(
-        passed=not taken,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={"taken_by_batch": dg.MetadataValue.json(counts)},
-    )
+    return checked(not taken, is_warning=True, taken_by_batch=dg.MetadataValue.json(counts))
 
 
 def require_measured_scrubber(installation: Installation, scrub_recall: pa.Table) -> None:

@@ -18,7 +18,7 @@ from fine_tune_assets.dedup.arriving import missing_by_batch
 from fine_tune_assets.dedup.finding import Duplicates, find_among
 from fine_tune_assets.dedup.store import Store
 from fine_tune_assets.defs.automation import on_new_inputs_and_at_once
-from fine_tune_assets.defs.metadata import OWNERS, markdown_table, result, stored_metadata, table_outs
+from fine_tune_assets.defs.metadata import OWNERS, checked, markdown_table, result, stored_metadata, table_outs
 from fine_tune_assets.defs.pair_finding import threads_of
 from fine_tune_assets.defs.resources import Installation, errors_for_people, step_shown
 from fine_tune_assets.defs.s02_missed_identifiers import missed_identifiers, terms_of
@@ -144,7 +144,7 @@ def _found(installation: Installation, batches: Mapping[str, ChosenReports], tel
 def no_report_is_lost(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     said = stored_metadata(context.instance, "unique_reports")
     counts = {name: int(said[name]) for name in ("reports", "unique", "duplicates")}
-    return dg.AssetCheckResult(passed=counts["reports"] == counts["unique"] + counts["duplicates"], metadata=counts)
+    return checked(counts["reports"] == counts["unique"] + counts["duplicates"], **counts)
 
 
 @dg.asset_check(
@@ -157,8 +157,4 @@ def no_batch_is_left_behind(
 ) -> dg.AssetCheckResult:
     tables, ids = installation.layout.tables, unique_reports.select(["report_id"])
     missing = missing_by_batch(tables / "reports", tables / "held_reports", ids, duplicate_reports)
-    return dg.AssetCheckResult(
-        passed=not missing,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={"missing_by_batch": dg.MetadataValue.json(missing)},
-    )
+    return checked(not missing, is_warning=True, missing_by_batch=dg.MetadataValue.json(missing))

@@ -32,7 +32,7 @@ from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.stored_rows import read_rows
 from fine_tune_assets.defs.automation import with_new_inputs
-from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
+from fine_tune_assets.defs.metadata import OWNERS, checked, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.pair_finding import near_input_finder
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.s02_missed_identifiers import missed_identifiers, terms_of
@@ -163,10 +163,8 @@ def drafts_hold_whole_sections(
 ) -> dg.AssetCheckResult:
     """A warning: a draft that may be cut short waits for a reviewer, so it is not taught unseen."""
     account = account_sections(partial(rows_of, unique_reports), installation.recipe.tasks, drafted_examples)
-    said = {} if account.is_whole else {WHY: _WHY_NOT_WHOLE}
-    return dg.AssetCheckResult(
-        passed=account.is_whole, severity=dg.AssetCheckSeverity.WARN, metadata={**asdict(account), **said}
-    )
+    why = None if account.is_whole else _WHY_NOT_WHOLE
+    return checked(account.is_whole, why, is_warning=True, **asdict(account))
 
 
 def _counts(name: str, counts: Mapping[str, int]) -> dg.MarkdownMetadataValue:
@@ -235,15 +233,8 @@ def approved_examples(
 def reviewers_agree(installation: Installation, approved_examples: pa.Table) -> dg.AssetCheckResult:
     with errors_for_people():
         agreement, verdict = _judged_agreement(installation, approved_examples)
-    return dg.AssetCheckResult(
-        passed=verdict.passed,
-        severity=dg.AssetCheckSeverity.ERROR,
-        metadata={
-            WHY: verdict.reason,
-            "agreement": _agreement_table(agreement),
-            **{name: figure for name, figure in vars(agreement.overall).items() if figure not in (None, "")},
-        },
-    )
+    figures = {name: figure for name, figure in vars(agreement.overall).items() if figure not in (None, "")}
+    return checked(verdict.passed, verdict.reason, agreement=_agreement_table(agreement), **figures)
 
 
 def require_reviewers_agree(installation: Installation, approved_examples: pa.Table) -> None:

@@ -27,7 +27,7 @@ from fine_tune_assets.defs.automation import (
     settled_inputs_differ,
 )
 from fine_tune_assets.defs.candidate import FIRST, is_being_made, is_on_its_way, stages_of
-from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, result
+from fine_tune_assets.defs.metadata import OWNERS, checked, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people, started_again_when_killed
 from fine_tune_assets.defs.s01_erased_patients import require_nobody_erased
 from fine_tune_assets.defs.s02_missed_identifiers import examples_with_misses, require_nothing_missed
@@ -273,10 +273,8 @@ def _shown(trained: dict[str, Any]) -> dict[str, Any]:
 @dg.asset_check(asset="adapters", blocking=True, description="Training lowered the loss on examples it did not see.")
 def validation_loss_fell(adapters: pa.Table) -> dg.AssetCheckResult:
     row = adapters.to_pylist()[0]
-    return dg.AssetCheckResult(
-        passed=has_better_loss(row["first_validation_loss"], row["best_validation_loss"]),
-        metadata={"before": row["first_validation_loss"], "after": row["best_validation_loss"]},
-    )
+    before, after = row["first_validation_loss"], row["best_validation_loss"]
+    return checked(has_better_loss(before, after), before=before, after=after)
 
 
 @dg.asset_check(
@@ -291,10 +289,7 @@ def training_changed_the_model(adapters: pa.Table) -> dg.AssetCheckResult:
         if divergence is None
         else "The adapter answers as the base model does: nothing was learned."
     )
-    return dg.AssetCheckResult(
-        passed=is_changed(divergence),
-        metadata={"nats_per_token": divergence, **({} if is_changed(divergence) else {WHY: why})},
-    )
+    return checked(is_changed(divergence), None if is_changed(divergence) else why, nats_per_token=divergence)
 
 
 @dg.schedule(

@@ -21,7 +21,7 @@ from fine_tune_assets.core.prompt_contract import PromptContract, contract_of
 from fine_tune_assets.core.tables import EXAMPLE_LENGTHS, TRAINING_PREFLIGHTS, table_of
 from fine_tune_assets.core.tokenizing import FolderTokenizer
 from fine_tune_assets.defs.automation import on_new_inputs
-from fine_tune_assets.defs.metadata import OWNERS, WHY, markdown_table, result, table_outs
+from fine_tune_assets.defs.metadata import OWNERS, checked, markdown_table, result, table_outs
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.s05_set_checks import stored_set
 from fine_tune_assets.defs.s06_adapters import GROUP
@@ -161,14 +161,13 @@ def every_example_teaches_its_answer_and_its_stop(example_lengths: pa.Table) -> 
     rows = example_lengths.to_pylist()
     faults = [{"example": row["example_id"], "fault": row["fault"]} for row in rows if row["fault"]]
     why = f"{len(faults)} examples can't be trained on as they would be asked. Repair or reject them."
-    return dg.AssetCheckResult(
-        passed=not faults,
-        metadata={
-            "examples": len(rows),
-            "answers": sum(row["turns"] or 0 for row in rows),
-            "answers_learned": sum(row["learned_turns"] or 0 for row in rows),
-            **({"faults": markdown_table(faults[:SHOWN_AT_MOST]), WHY: why} if faults else {}),
-        },
+    return checked(
+        not faults,
+        why if faults else None,
+        examples=len(rows),
+        answers=sum(row["turns"] or 0 for row in rows),
+        answers_learned=sum(row["learned_turns"] or 0 for row in rows),
+        **({"faults": markdown_table(faults[:SHOWN_AT_MOST])} if faults else {}),
     )
 
 
@@ -187,15 +186,13 @@ def rows_in_are_rows_trained(training_preflights: pa.Table, example_lengths: pa.
         if is_allowed
         else "Raise it, shorten or reject them, or set training.too_long: leave_out in the recipe."
     )
-    return dg.AssetCheckResult(
-        passed=not long or is_allowed,
-        metadata={
-            "rows": record["rows"],
-            "rows_trained": record["rows_trained"],
-            "too_long": len(long),
-            "ids": dg.MetadataValue.json(long),
-            **({WHY: why} if long else {}),
-        },
+    return checked(
+        not long or is_allowed,
+        why if long else None,
+        rows=record["rows"],
+        rows_trained=record["rows_trained"],
+        too_long=len(long),
+        ids=dg.MetadataValue.json(long),
     )
 
 
@@ -211,7 +208,7 @@ def enough_is_left_to_train_on(example_lengths: pa.Table) -> dg.AssetCheckResult
     figures = {f"{split}_fitting": sum(fits) for split, fits in fitting.items()}
     figures |= {f"{split}_examples": len(fits) for split, fits in fitting.items()}
     why = "All examples of a split are longer than training.max_length and would be left out: raise it."
-    return dg.AssetCheckResult(passed=is_enough, metadata={**figures, **({} if is_enough else {WHY: why})})
+    return checked(is_enough, None if is_enough else why, **figures)
 
 
 @dg.asset_check(
@@ -224,6 +221,6 @@ def training_engine_is_there(installation: Installation) -> dg.AssetCheckResult:
     try:
         require_environment(engine, unsloth, bool(installation.settings.ray.address))
     except GateClosedError as error:
-        return dg.AssetCheckResult(passed=False, metadata={"engine": engine, WHY: str(error)})
+        return checked(False, str(error), engine=engine)
     versions = library_versions(engine) if engine == "trl" else installed_versions(unsloth)
-    return dg.AssetCheckResult(passed=True, metadata={"engine": engine, "libraries": dg.MetadataValue.json(versions)})
+    return checked(True, engine=engine, libraries=dg.MetadataValue.json(versions))

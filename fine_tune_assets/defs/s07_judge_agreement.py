@@ -17,7 +17,7 @@ from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table, fingerprint_text, short
 from fine_tune_assets.core.stored_rows import rows_if_stored
 from fine_tune_assets.defs.automation import on_new_inputs
-from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
+from fine_tune_assets.defs.metadata import OWNERS, checked, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.resources import Installation, Worker
 from fine_tune_assets.defs.s06_adapters import GPU, set_learned_from
 from fine_tune_assets.defs.sources import recipe_section
@@ -110,11 +110,8 @@ def judge_agreement(
 )
 def judge_may_decide(installation: Installation, judge_agreement: pa.Table) -> dg.AssetCheckResult:
     standing = standing_of(_judge_version(installation, judge_agreement), judge_agreement, judge_asked(installation))
-    metadata: dict[str, Any] = {"floor": standing.floor}
-    metadata |= {} if standing.agreement is None else {"agreement": standing.agreement}
-    return dg.AssetCheckResult(
-        passed=standing.licensed, metadata={**metadata, **({WHY: standing.why_not} if standing.why_not else {})}
-    )
+    measured = {} if standing.agreement is None else {"agreement": standing.agreement}
+    return checked(standing.licensed, standing.why_not, floor=standing.floor, **measured)
 
 
 def judge_asked(installation: Installation) -> JudgeAsked:

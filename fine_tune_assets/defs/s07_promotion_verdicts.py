@@ -18,7 +18,7 @@ from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.records import CANDIDATE_KEY, Verdict
 from fine_tune_assets.core.signing import public_key_file
 from fine_tune_assets.core.tables import PROMOTION_VERDICTS, table_of
-from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, result
+from fine_tune_assets.defs.metadata import OWNERS, checked, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.s06_adapters import behind_training, set_learned_from
 from fine_tune_assets.defs.s07_figures import figures_checked, figures_shown
@@ -199,14 +199,8 @@ def verdict_opens_the_gate(installation: Installation, promotion_verdicts: pa.Ta
         required_verdict(installation, row)  # asks the ledger and the signed document, as what makes weights does
     except GateClosedError as error:
         closed = str(error)
-    return dg.AssetCheckResult(
-        passed=closed is None,
-        metadata={
-            "decision": row["decision"],
-            WHY: closed or "\n".join(row["reasons"]),
-            **{name: score for name, score in scores.items() if score is not None},
-        },
-    )
+    shown = {name: score for name, score in scores.items() if score is not None}
+    return checked(closed is None, closed or "\n".join(row["reasons"]), decision=row["decision"], **shown)
 
 
 def required_verdict(installation: Installation, adapter: dict[str, Any]) -> Verdict:
