@@ -116,8 +116,7 @@ class WholeAsset(AC):
 
 class InputsDiffer(AC):
     """True while the inputs that the asset last consumed differ from the present ones, or it was never materialised, or
-    its code version changed; unless exactly this state was already attempted and failed or was cancelled.
-    """
+    its code version changed; unless exactly this state was already attempted and failed or was cancelled."""
 
     name = "inputs_differ"
     description = "The recorded inputs differ from the present ones"
@@ -152,9 +151,8 @@ def _any_input_differs(graph: Any, node: Any, parents: Mapping[dg.AssetKey, Know
     def comparable(key: dg.AssetKey, version: str | None) -> str | None:
         if not graph.get(key).is_partitioned:
             return version
-        return (
-            version_as_consumed(version) if node.is_partitioned else None
-        )  # one version can't stand for many partitions
+        # One version can't stand for many partitions.
+        return version_as_consumed(version) if node.is_partitioned else None
 
     return any(
         input_differs(_name(key), now, comparable(key, now.version), last.tags)
@@ -241,7 +239,7 @@ def settled_inputs_differ() -> AC:
 
 
 def on_new_inputs() -> AC:
-    """For what costs much."""
+    """Wait for the real result of every input, and run only if one of them really changed. For what costs much."""
     return settled_inputs_differ().with_label("on_new_inputs")
 
 
