@@ -233,14 +233,13 @@ def inputs_are_final() -> AC:
     return ~AC.any_deps_match(AC.will_be_requested())
 
 
-def settled_inputs_differ() -> AC:
-    """The real result of every input is there, and one of them really changed."""
-    return quiet() & inputs_are_final() & InputsPresent() & InputsDiffer()
-
-
-def on_new_inputs() -> AC:
-    """Wait for the real result of every input, and run only if one of them really changed. For what costs much."""
-    return settled_inputs_differ().with_label("on_new_inputs")
+def on_new_inputs(*also: AC, label: str = "on_new_inputs") -> AC:
+    """Wait for the real result of every input, and run only if one of them really changed. For what costs much. `also`: what must
+    hold besides."""
+    condition = quiet() & inputs_are_final() & InputsPresent() & InputsDiffer()
+    for further in also:
+        condition = condition & further
+    return condition.with_label(label)
 
 
 class SourceDiffers(WholeAsset):

@@ -99,13 +99,15 @@ def table_outs(
     }
 
 
-def checked(passed: bool, why: str | None = None, *, is_warning: bool = False, **shown: Any) -> dg.AssetCheckResult:
+def checked(passed: bool, why: str | None = None, /, **shown: Any) -> dg.AssetCheckResult:
     """A check's result: its figures, and the reason if there is one to give."""
-    return dg.AssetCheckResult(
-        passed=passed,
-        severity=dg.AssetCheckSeverity.WARN if is_warning else dg.AssetCheckSeverity.ERROR,
-        metadata={**shown, **({WHY: why} if why else {})},
-    )
+    return dg.AssetCheckResult(passed=passed, metadata={**shown, **({WHY: why} if why else {})})
+
+
+def warned(passed: bool, why: str | None = None, /, **shown: Any) -> dg.AssetCheckResult:
+    """The same of a check that only warns."""
+    metadata = {**shown, **({WHY: why} if why else {})}
+    return dg.AssetCheckResult(passed=passed, severity=dg.AssetCheckSeverity.WARN, metadata=metadata)
 
 
 def result(name: str, table: pa.Table, version: str, **metadata: Any) -> dg.MaterializeResult:

@@ -18,7 +18,7 @@ from fine_tune_assets.core.fingerprints import combine, fingerprint_listing
 from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.defs.automation import batch_event, batch_versions
 from fine_tune_assets.defs.live_checks import news_of_check
-from fine_tune_assets.defs.metadata import OWNERS, WHY, checked
+from fine_tune_assets.defs.metadata import OWNERS, WHY, warned
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s01_raw_reports import BATCHES, ERASED_PATIENTS, GROUP
 from fine_tune_assets.ledger.deployments import live_deployment
@@ -121,7 +121,7 @@ def nothing_is_left_of_erased_patients(installation: Installation) -> dg.AssetCh
     left = count_rows(installation.layout.tables, [e.patient_key for e in erasures])
     unfinished = sum(not e.is_finished for e in erasures)
     shown = dg.MetadataValue.json(left)
-    return checked(not left and not unfinished, is_warning=True, rows_by_table=shown, unfinished_erasures=unfinished)
+    return warned(not left and not unfinished, rows_by_table=shown, unfinished_erasures=unfinished)
 
 
 @dg.asset_check(
@@ -131,7 +131,7 @@ def nothing_is_left_of_erased_patients(installation: Installation) -> dg.AssetCh
 )
 def live_release_learned_from_nobody_erased(installation: Installation) -> dg.AssetCheckResult:
     count = erased_patients_of_live_release(installation)
-    return checked(not count, is_warning=True, **_told(count or 0))
+    return warned(not count, **_told(count or 0))
 
 
 def erased_patients_of_live_release(installation: Installation) -> int | None:

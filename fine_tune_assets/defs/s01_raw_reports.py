@@ -16,7 +16,7 @@ from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.file_hashes import RememberedHashes
 from fine_tune_assets.core.fingerprints import fingerprint_table, short
 from fine_tune_assets.defs.automation import batch_event, batch_versions, on_new_batches
-from fine_tune_assets.defs.metadata import OWNERS, checked, result, stored_metadata, table_outs
+from fine_tune_assets.defs.metadata import OWNERS, checked, result, stored_metadata, table_outs, warned
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.reports.accounting import Accounting, count_by_reason
 from fine_tune_assets.reports.batches import NotBatches, fingerprint_batch, list_batches, list_not_batches
@@ -110,7 +110,7 @@ with warnings.catch_warnings():
         batch = context.partition_key
         said = stored_metadata(context.instance, "reports", batch)
         counts = {name: said.get(name) for name in ("read", "unreadable", "files")}
-        return checked(said["read"] > 0, is_warning=True, **counts, batch=batch)
+        return warned(said["read"] > 0, **counts, batch=batch)
 
     @dg.asset_check(
         asset="reports",

@@ -19,7 +19,7 @@ from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.keys import PATIENTS_KEY
 from fine_tune_assets.defs.automation import on_new_batches, on_new_inputs
-from fine_tune_assets.defs.metadata import OWNERS, checked, definition_metadata, result, table_outs
+from fine_tune_assets.defs.metadata import OWNERS, checked, definition_metadata, result, table_outs, warned
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s01_raw_reports import BATCHES
 from fine_tune_assets.defs.s02_missed_identifiers import (
@@ -178,9 +178,8 @@ with warnings.catch_warnings():
     )
     def no_report_is_held_back(held_reports: pa.Table) -> dg.AssetCheckResult:
         held = held_reports.group_by("kind").aggregate([("count", "sum")]).to_pylist()
-        return checked(
+        return warned(
             held_reports.num_rows == 0,
-            is_warning=True,
             reports=len(set(held_reports.column("report_id").to_pylist())),
             by_kind=dg.MetadataValue.json({row["kind"]: row["count_sum"] for row in held}),
         )
@@ -193,7 +192,7 @@ with warnings.catch_warnings():
 def no_surrogate_is_a_real_value(installation: Installation) -> dg.AssetCheckResult:
     taken = batches_with_taken_surrogates(installation)
     counts = {batch: len(hashes) for batch, hashes in taken.items()}
-    return checked(not taken, is_warning=True, taken_by_batch=dg.MetadataValue.json(counts))
+    return warned(not taken, taken_by_batch=dg.MetadataValue.json(counts))
 
 
 def require_measured_scrubber(installation: Installation, scrub_recall: pa.Table) -> None:

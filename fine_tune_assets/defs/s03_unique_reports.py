@@ -18,7 +18,7 @@ from fine_tune_assets.dedup.arriving import missing_by_batch
 from fine_tune_assets.dedup.finding import Duplicates, find_among
 from fine_tune_assets.dedup.store import Store
 from fine_tune_assets.defs.automation import on_new_inputs_and_at_once
-from fine_tune_assets.defs.metadata import OWNERS, checked, markdown_table, result, stored_metadata, table_outs
+from fine_tune_assets.defs.metadata import OWNERS, checked, markdown_table, result, stored_metadata, table_outs, warned
 from fine_tune_assets.defs.pair_finding import threads_of
 from fine_tune_assets.defs.resources import Installation, errors_for_people, step_shown
 from fine_tune_assets.defs.s02_missed_identifiers import missed_identifiers, terms_of
@@ -157,4 +157,4 @@ def no_batch_is_left_behind(
 ) -> dg.AssetCheckResult:
     tables, ids = installation.layout.tables, unique_reports.select(["report_id"])
     missing = missing_by_batch(tables / "reports", tables / "held_reports", ids, duplicate_reports)
-    return checked(not missing, is_warning=True, missing_by_batch=dg.MetadataValue.json(missing))
+    return warned(not missing, missing_by_batch=dg.MetadataValue.json(missing))

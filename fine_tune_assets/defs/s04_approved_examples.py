@@ -32,7 +32,7 @@ from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.stored_rows import read_rows
 from fine_tune_assets.defs.automation import with_new_inputs
-from fine_tune_assets.defs.metadata import OWNERS, checked, definition_metadata, markdown_table, result
+from fine_tune_assets.defs.metadata import OWNERS, checked, definition_metadata, markdown_table, result, warned
 from fine_tune_assets.defs.pair_finding import near_input_finder
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.s02_missed_identifiers import missed_identifiers, terms_of
@@ -164,7 +164,7 @@ def drafts_hold_whole_sections(
     """A warning: a draft that may be cut short waits for a reviewer, so it is not taught unseen."""
     account = account_sections(partial(rows_of, unique_reports), installation.recipe.tasks, drafted_examples)
     why = None if account.is_whole else _WHY_NOT_WHOLE
-    return checked(account.is_whole, why, is_warning=True, **asdict(account))
+    return warned(account.is_whole, why, **asdict(account))
 
 
 def _counts(name: str, counts: Mapping[str, int]) -> dg.MarkdownMetadataValue:

@@ -27,7 +27,7 @@ from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.stored_tables import without_patients
 from fine_tune_assets.core.tables import MODEL_DRAFTS, conform, table_of
 from fine_tune_assets.defs.automation import with_new_inputs
-from fine_tune_assets.defs.metadata import OWNERS, checked, definition_metadata, result
+from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result, warned
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people, progress_shown
 from fine_tune_assets.defs.s04_drafting_models import BaseModel, drafting_models, find_drafting_model
 from fine_tune_assets.defs.sources import recipe_section
@@ -116,4 +116,4 @@ def every_model_draft_is_written(
 ) -> dg.AssetCheckResult:
     requests = list(model_requests(partial(rows_of, unique_reports), installation.recipe.tasks))
     missing = len(missing_requests(requests, model_drafts))
-    return checked(missing == 0, is_warning=True, asked=len(requests), missing=missing)
+    return warned(missing == 0, asked=len(requests), missing=missing)

@@ -17,7 +17,7 @@ from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import combine, fingerprint_json, fingerprint_listing
 from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.defs.live_checks import news_of_check
-from fine_tune_assets.defs.metadata import WHY, checked
+from fine_tune_assets.defs.metadata import WHY, warned
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.instructions.storing import StoredInstructionSet
 from fine_tune_assets.ledger.deployments import live_deployment
@@ -73,7 +73,7 @@ def _in_words(fallen: Mapping[str, Fall]) -> str:
 )
 def live_release_learned_only_what_is_approved(installation: Installation) -> dg.AssetCheckResult:
     told = _told(installation)
-    return checked(WHY not in told, is_warning=True, **told)
+    return warned(WHY not in told, **told)
 
 
 def news_of_decisions(instance: dg.DagsterInstance, installation: Installation) -> list[dg.AssetCheckEvaluation]:

@@ -69,8 +69,8 @@ def leak_search(installation: Installation) -> Iterator[LeakSearch]:
     find = pair_finder(settings, encode, version, leave_out_boilerplate=False, threads=threads)
     meaning = f"meaning from a cosine of {settings.semantic_threshold} (all-MiniLM-L6-v2, {short(version)})"
     try:
-        kinds, described = ("exact", "near", "semantic"), f"{search.described}; {meaning}"
-        yield replace(search, find_pairs=find, kinds=kinds, described=described)
+        described = f"{search.described}; {meaning}"
+        yield replace(search, find_pairs=find, kinds=(*search.kinds, "semantic"), described=described)
     finally:
         encode.forget_others()
 

@@ -3,6 +3,8 @@
 Belongs here: reading the evidence that was stored with a set, and saying what is wrong. Must stay out: how it was found.
 """
 
+from typing import Any
+
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -88,7 +90,7 @@ def every_approved_example_is_accounted_for(
     context: dg.AssetCheckExecutionContext, installation: Installation, instruction_sets: pa.Table
 ) -> dg.AssetCheckResult:
     shown = stored_metadata(context.instance, "instruction_sets")
-    told = {name: shown.get(name) for name in (APPROVED, LEFT_OUT, "replayed")}
+    told: dict[str, Any] = {name: shown.get(name) for name in (APPROVED, LEFT_OUT, "replayed")}
     own = instruction_sets.num_rows - sum(instruction_sets.column("is_general").to_pylist())
     named = read_left_out(installation.layout.instruction_sets, newest_set(context.instance))
     with_reason = sum(bool(row["reason"]) for row in named)

@@ -24,7 +24,7 @@ from fine_tune_assets.defs.automation import (
     InputsDiffer,
     WholeAsset,
     latest_event,
-    settled_inputs_differ,
+    on_new_inputs,
 )
 from fine_tune_assets.defs.candidate import FIRST, is_being_made, is_on_its_way, stages_of
 from fine_tune_assets.defs.metadata import OWNERS, checked, definition_metadata, result
@@ -135,14 +135,14 @@ def behind_training() -> AC:
     adapters_only = dg.AssetSelection.assets("adapters")
     outdated = AC.any_deps_match(InputsDiffer()).ignore(adapters_only)
     to_be_trained = AC.any_deps_match(InputsDiffer() & TrainingIsDue()).allow(adapters_only)
-    return (settled_inputs_differ() & ~outdated & ~to_be_trained).with_label("behind_training")
+    return on_new_inputs(~outdated, ~to_be_trained, label="behind_training")
 
 
 @dg.asset(
     group_name=GROUP,
     deps=[recipe_section("training")],
     pool=GPU,
-    automation_condition=(settled_inputs_differ() & TrainingIsDue()).with_label("when_training_is_due"),
+    automation_condition=on_new_inputs(TrainingIsDue(), label="when_training_is_due"),
     description="A LoRA or QLoRA adapter: what the base model learned from the instruction set, with its loss curve.",
     owners=OWNERS["ml"],
     kinds={"pytorch", "huggingface"},

@@ -14,7 +14,7 @@ import pyarrow as pa
 from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.core.tables import TRAINING_PLANS, table_of
 from fine_tune_assets.defs.automation import on_new_inputs
-from fine_tune_assets.defs.metadata import OWNERS, checked, definition_metadata, markdown_table, result
+from fine_tune_assets.defs.metadata import OWNERS, checked, definition_metadata, markdown_table, result, warned
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s06_adapters import GPU, GROUP
 from fine_tune_assets.training.most_tried import most_that_is_tried
@@ -110,5 +110,5 @@ def training_took_what_was_planned(adapters: pa.Table) -> dg.AssetCheckResult:
     }
     why = "The next plan may be as far off: leave that much room. Time is off where other work ran beside it."
     if not off:
-        return checked(True, is_warning=True, **figures)
-    return checked(False, why, is_warning=True, **figures, off=", ".join(off))
+        return warned(True, **figures)
+    return warned(False, why, **figures, off=", ".join(off))

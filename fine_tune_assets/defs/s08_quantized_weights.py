@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.tables import QUANTIZED_WEIGHTS, table_of
-from fine_tune_assets.defs.metadata import OWNERS, checked, definition_metadata, markdown_table, result
+from fine_tune_assets.defs.metadata import OWNERS, checked, definition_metadata, markdown_table, result, warned
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s06_adapters import GPU, behind_training
 from fine_tune_assets.defs.s07_promotion_verdicts import required_verdict
@@ -126,4 +126,4 @@ def every_export_answers_as_the_merged_weights(quantized_weights: pa.Table) -> d
     rows = quantized_weights.to_pylist()
     failed = [row for row in rows if row["is_passed"] is not True]
     why = " ".join(f"{row['format']}: {row['why']}" for row in failed)
-    return checked(not failed, why, is_warning=True, failed=len(failed), exports=len(rows))
+    return warned(not failed, why, failed=len(failed), exports=len(rows))

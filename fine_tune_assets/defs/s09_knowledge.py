@@ -20,7 +20,7 @@ from fine_tune_assets.core.settings import Settings, knowledge_variable
 from fine_tune_assets.core.stored_rows import rows_if_stored
 from fine_tune_assets.core.tables import KNOWLEDGE_INDEXES, SERVED_KNOWLEDGE, UNREADABLE_DOCUMENTS, conform, table_of
 from fine_tune_assets.defs.automation import with_new_inputs
-from fine_tune_assets.defs.metadata import OWNERS, WHY, checked, definition_metadata, result, table_outs
+from fine_tune_assets.defs.metadata import OWNERS, WHY, checked, definition_metadata, result, table_outs, warned
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.embeddings.encoder import piece_counter
@@ -104,7 +104,7 @@ def knowledge_documents(installation: Installation) -> Iterator[dg.MaterializeRe
 def every_document_was_read(unreadable_documents: pa.Table) -> dg.AssetCheckResult:
     found = unreadable_documents["reason"].value_counts().to_pylist()
     counts = {f"unreadable_{one['values']}": one["counts"] for one in found}
-    return checked(unreadable_documents.num_rows == 0, is_warning=True, **counts)
+    return warned(unreadable_documents.num_rows == 0, **counts)
 
 
 @dg.asset(

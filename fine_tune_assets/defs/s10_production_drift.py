@@ -21,7 +21,7 @@ from fine_tune_assets.core.retrieval_contract import bare_question
 from fine_tune_assets.core.stored_rows import rows_if_stored
 from fine_tune_assets.core.tables import PRODUCTION_DRIFT, table_of
 from fine_tune_assets.defs.automation import on_new_inputs
-from fine_tune_assets.defs.metadata import OWNERS, checked, definition_metadata, markdown_table, result
+from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, markdown_table, result, warned
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.drift.plots import drift_plot
@@ -88,7 +88,7 @@ def production_is_as_trained(production_drift: pa.Table) -> dg.AssetCheckResult:
     columns = ("feature", "measure", "value", "reference", "threshold", "is_beyond", "why_not_judged")
     features = markdown_table([{name: row[name] for name in columns} for row in rows])
     why = _why(newest, beyond, len(judged))
-    return checked(bool(judged) and not beyond, why, is_warning=True, features=features)
+    return warned(bool(judged) and not beyond, why, features=features)
 
 
 def _why(newest: datetime | None, beyond: Sequence[str], judged: int) -> str | None:
