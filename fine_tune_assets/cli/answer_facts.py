@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from fine_tune_assets.claims.checking import check_answer
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.core.settings import load_settings
+from fine_tune_assets.core.stored_rows import rows_if_stored
 from fine_tune_assets.core.tables import JUDGE_AGREEMENT, conform
 from fine_tune_assets.judging.answer_checks import Bounds, format_faults, is_within, length_bounds
 from fine_tune_assets.judging.grades import Answered, Grade, Judge, what_it_cant_see
@@ -77,8 +78,5 @@ def _agreement(layout: Layout) -> pa.Table | None:
 
 def _bounds(layout: Layout, checks: CheckSettings) -> dict[str, Bounds]:
     """Of the approved answers that are here."""
-    path = layout.table("approved_examples")
-    if not path.is_file():
-        return {}
-    rows = pq.read_table(path, columns=["task", "output"], partitioning=None).to_pylist()
+    rows = rows_if_stored(layout.table("approved_examples"), ("task", "output"))
     return length_bounds(((row["task"], row["output"]) for row in rows), checks)

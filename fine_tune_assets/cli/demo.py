@@ -5,6 +5,7 @@ verdict that stops a candidate is a result and not a failure: the release before
 """
 
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,25 +78,17 @@ def demo(ui: bool) -> None:
 
 def serve_shipped(settings: Settings, shipped: ShippedRelease | None) -> None:
     """Import the release that came with the repository and make it live, where nothing is live yet."""
+    from fine_tune_assets.cli.main import main
     from fine_tune_assets.ledger.database import open_ledger
     from fine_tune_assets.serving.switching import serve_release
 
     if shipped is None or answering_now(settings) is not None:
         return
-    import_shipped(shipped)
-    ledger = open_ledger(settings.database_url)
-    try:
-        serve_release(ledger, shipped.release_id, timeout_seconds=READY_SECONDS, by="demo")
-    finally:
-        ledger.close()
-
-
-def import_shipped(shipped: ShippedRelease) -> None:
-    """`fine-tune releases import`: whatever it refuses ends the demo with its words."""
-    from fine_tune_assets.cli.main import main
-
+    # Whatever the import refuses ends the demo with its words.
     arguments = ["releases", "import", str(shipped.archive), "--public-key", str(shipped.public_key), "--placeholder"]
     main(arguments, standalone_mode=False)
+    with closing(open_ledger(settings.database_url)) as ledger:
+        serve_release(ledger, shipped.release_id, timeout_seconds=READY_SECONDS, by="demo")
 
 
 def print_link(settings: Settings, console: Console) -> None:
@@ -141,12 +134,9 @@ def answering_now(settings: Settings) -> Answering | None:
     from fine_tune_assets.ledger.database import open_ledger
     from fine_tune_assets.ledger.deployments import live_deployment
 
-    ledger = open_ledger(settings.database_url)
-    try:
+    with closing(open_ledger(settings.database_url)) as ledger:
         live = live_deployment(ledger)
         return None if live is None else Answering(live.release_id, origin_of(ledger, live.release_id))
-    finally:
-        ledger.close()
 
 
 def verdict_that_stops(settings: Settings, failed: list[Any]) -> str:
@@ -159,13 +149,10 @@ def verdict_that_stops(settings: Settings, failed: list[Any]) -> str:
 
     if not failed or not all(run.is_stopped_by_verdict for run in failed):
         return ""
-    ledger = open_ledger(settings.database_url)
-    try:
+    with closing(open_ledger(settings.database_url)) as ledger:
         stopped = read_models(ledger).stopped
         is_judged = stopped is not None and stopped.is_whole and stopped.decision in ("hold", "refuse")
         return next_step(stopped, ledger) if stopped is not None and is_judged else ""
-    finally:
-        ledger.close()
 
 
 def _why_nothing_is_live(settings: Settings) -> str:
@@ -174,13 +161,11 @@ def _why_nothing_is_live(settings: Settings) -> str:
     from fine_tune_assets.ledger.database import open_ledger
     from fine_tune_assets.ledger.deployments import deployments
 
-    ledger = open_ledger(settings.database_url)
-    try:
-        stopped = read_models(ledger).stopped
-        failed = " ".join(f"{d.state}: {d.detail}" for d in deployments(ledger)[-1:])
-        why = next_step(stopped, ledger) if stopped is not None else failed
-    except FineTuneError as error:
-        why = str(error)
-    finally:
-        ledger.close()
+    with closing(open_ledger(settings.database_url)) as ledger:
+        try:
+            stopped = read_models(ledger).stopped
+            failed = " ".join(f"{d.state}: {d.detail}" for d in deployments(ledger)[-1:])
+            why = next_step(stopped, ledger) if stopped is not None else failed
+        except FineTuneError as error:
+            why = str(error)
     return f"No release is live. {why} {materialize_hint('served_models')}"

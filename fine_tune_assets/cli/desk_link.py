@@ -4,6 +4,7 @@ Owns who gets one before there are users, and the words around it. Whoever can r
 this installation, so a link grants nothing new.
 """
 
+from contextlib import closing
 from datetime import UTC, datetime
 
 from fine_tune_assets.core.errors import FineTuneError
@@ -28,12 +29,9 @@ def link_for(settings: Settings, name: str | None = None) -> str:
 
     Raises LinkError where there are users and none is named, LedgerError for an unknown or disabled one.
     """
-    ledger = open_ledger(settings.database_url)
-    try:
-        now = datetime.now(UTC)
+    now = datetime.now(UTC)
+    with closing(open_ledger(settings.database_url)) as ledger:
         token = issue_link(ledger, name or _first_user(ledger, now), now=now)
-    finally:
-        ledger.close()
     return f"{settings.desk_address}{LINK_PATH}#{token}"
 
 

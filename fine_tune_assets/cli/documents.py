@@ -1,6 +1,6 @@
 """Documents that a command is given: text files, or JSONL with `id` and `text` a line.
 
-Owns how they come in, and what is said about a line that is none.
+Owns how they come in, what is said about a line that is none, and the option that says where results go.
 """
 
 import json
@@ -9,8 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
+
 from fine_tune_assets.core.errors import FineTuneError
 
+OUTPUT = click.option(
+    "--output", "-o", type=click.File("w", encoding="utf-8"), default="-", help="A file; the terminal if left out."
+)
 _JSON_LINES = (".jsonl", ".ndjson")
 Document = dict[str, Any]
 

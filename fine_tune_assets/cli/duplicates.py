@@ -16,7 +16,7 @@ import pyarrow as pa
 from rich.console import Console
 from rich.progress import Progress as Bar
 
-from fine_tune_assets.cli.documents import Document, DocumentError, read_documents
+from fine_tune_assets.cli.documents import OUTPUT, Document, DocumentError, read_documents
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.core.tables import SCRUBBED_REPORTS, table_of
 from fine_tune_assets.dedup.finding import find_duplicates
@@ -28,9 +28,7 @@ _SHOWN = ("dropped_id", "kept_id", "kind", "similarity")
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option(
-    "--output", "-o", type=click.File("w", encoding="utf-8"), default="-", help="A file; the terminal if left out."
-)
+@OUTPUT
 def duplicates(files: tuple[Path, ...], output: IO[str]) -> None:
     """Say which documents repeat another one: text files, or JSONL with `id` and `text` a line.
 

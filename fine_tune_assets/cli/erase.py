@@ -4,14 +4,14 @@ Owns the words on the terminal and the question before anything is removed. What
 `defs/erasing.py`'s.
 """
 
-import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import click
 
+from fine_tune_assets.cli.services import open_instance
 from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.sample_subjects import SUBJECT_KEY
 from fine_tune_assets.core.settings import Settings, load_settings
@@ -40,7 +40,7 @@ def erase(patient_key: str, by: str, reason: str, dry_run: bool, yes: bool, is_l
     if not _KEY.fullmatch(patient_key):
         raise click.BadParameter("A patient's key has 64 characters, as `fine-tune trace patient-key` prints it.")
     settings = load_settings()
-    with _ledger(settings) as ledger:
+    with closing(open_ledger(settings.database_url)) as ledger:
         if is_lift:
             _lift(ledger, patient_key, by, reason, is_asked=not yes)
         else:
@@ -50,10 +50,6 @@ def erase(patient_key: str, by: str, reason: str, dry_run: bool, yes: bool, is_l
 def _erase(
     settings: Settings, ledger: Ledger, patient_key: str, by: str, reason: str, *, dry_run: bool, is_asked: bool
 ) -> None:
-    os.environ["DAGSTER_HOME"] = str(settings.dagster.home)
-    settings.dagster.home.mkdir(parents=True, exist_ok=True)
-    import dagster as dg
-
     from fine_tune_assets.defs.erasing import erase_patient, look_ahead
     from fine_tune_assets.defs.resources import Installation
 
@@ -63,7 +59,7 @@ def _erase(
         return
     if is_asked:
         click.confirm("Remove it? It can't be brought back from here", abort=True)
-    with dg.DagsterInstance.get() as instance:
+    with open_instance(settings) as instance:
         erased = erase_patient(
             instance,
             installation,
@@ -125,12 +121,3 @@ def _show_left_to_people(files: "PatientFiles") -> None:
         )
     for name in files.to_look_at:
         click.echo(f"To look at     {name}: resources that reports refer to. Take the patient's out of it")
-
-
-@contextmanager
-def _ledger(settings: Settings) -> Iterator[Ledger]:
-    ledger = open_ledger(settings.database_url)
-    try:
-        yield ledger
-    finally:
-        ledger.close()

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 
 from fine_tune_assets.cli.answer_facts import facts_of_answers
+from fine_tune_assets.cli.documents import OUTPUT
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.progress import Progress
@@ -40,14 +41,11 @@ class _Line:
 
 
 _file = click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-_output = click.option(
-    "--output", "-o", type=click.File("w", encoding="utf-8"), default="-", help="A file; the terminal if left out."
-)
 
 
 @click.command()
 @_file
-@_output
+@OUTPUT
 def grade(file: Path, output: IO[str]) -> None:
     """Grade answers of your own with the recipe's judge.
 
@@ -72,7 +70,7 @@ def grade(file: Path, output: IO[str]) -> None:
 
 @click.command()
 @_file
-@_output
+@OUTPUT
 def compare(file: Path, output: IO[str]) -> None:
     """Say which of two answers the recipe's judge prefers, asked in both orders.
 

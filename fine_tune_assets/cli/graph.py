@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from fine_tune_assets.cli.services import DAEMON
+from fine_tune_assets.cli.services import DAEMON, open_instance
 from fine_tune_assets.cli.stage_lines import stage_lines
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.files import make_folder
@@ -53,14 +53,11 @@ def _ask_daemon(settings: Settings, assets: tuple[str, ...]) -> None:
             "The Dagster daemon is running and updates every asset automatically. To run one again, name it: "
             f"`fine-tune materialize ASSET`. To run the graph in this terminal, first run `fine-tune down {DAEMON}`."
         )
-    os.environ["DAGSTER_HOME"] = str(_home(settings))
-    import dagster as dg
-
     from fine_tune_assets.definitions import defs
     from fine_tune_assets.defs.local_run import named_runs
     from fine_tune_assets.defs.named_assets import INTERVAL_SECONDS, request_assets
 
-    with dg.DagsterInstance.get() as instance:
+    with open_instance(settings) as instance:
         named_runs(defs.resolve_asset_graph(), instance, assets)
     request_assets(settings.layout.run, assets)
     click.echo(
@@ -92,14 +89,11 @@ def run_graph(settings: Settings, console: Console, only: set[str] | None = None
 
     Returns the Summary of all of it. What libraries and worker processes print goes into `graph.log` of the run folder.
     """
-    os.environ["DAGSTER_HOME"] = str(_home(settings))
-    with library_output_in(settings.layout.run / LOG, console) as shown:
-        return _run_graph(shown, only, again)
+    with library_output_in(settings.layout.run / LOG, console) as shown, open_instance(settings) as instance:
+        return _run_graph(instance, shown, only, again)
 
 
-def _run_graph(console: Console, only: set[str] | None, again: Sequence[str]) -> Any:
-    import dagster as dg
-
+def _run_graph(instance: Any, console: Console, only: set[str] | None, again: Sequence[str]) -> Any:
     from fine_tune_assets.definitions import defs
     from fine_tune_assets.defs.local_run import (
         PROGRESS_LOGGER,
@@ -117,7 +111,7 @@ def _run_graph(console: Console, only: set[str] | None, again: Sequence[str]) ->
     logger, sources, faults = logging.getLogger(PROGRESS_LOGGER), logging.getLogger(SOURCES_LOGGER), _Faults(console)
     sources.addHandler(faults)
     try:
-        with dg.DagsterInstance.get() as instance, stage_lines(console, logger, stages_of_steps(defs)):
+        with stage_lines(console, logger, stages_of_steps(defs)):
             summary = materialize_stale(defs, instance, on_end=show_errors, only=only, again=again)
     finally:
         sources.removeHandler(faults)
@@ -143,11 +137,6 @@ def require_no_failures(failed: Sequence[Any]) -> None:
 
 def _name_of(run: Any) -> str:
     return ", ".join(run.assets) + (f" [{run.partition}]" if run.partition else "")
-
-
-def _home(settings: Settings) -> Path:
-    settings.dagster.home.mkdir(parents=True, exist_ok=True)
-    return settings.dagster.home
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """`fine-tune knowledge`: what answers would rest on."""
 
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -51,8 +52,7 @@ def search(question: str, labels: tuple[str, ...], day: datetime | None, shows_a
 
     settings = load_settings()
     wanted = load_recipe(settings.recipe).retrieval
-    ledger = open_ledger(settings.database_url)
-    try:
+    with closing(open_ledger(settings.database_url)) as ledger:
         index = LiveKnowledge(settings, ledger).index(index_format(encoder_version()))
         passages = retrieve(
             index,
@@ -62,8 +62,6 @@ def search(question: str, labels: tuple[str, ...], day: datetime | None, shows_a
             limit=wanted.passages,
             minimum_score=0.0 if shows_all else wanted.minimum_score,
         )
-    finally:
-        ledger.close()
     click.echo(f"Index {short(index.fingerprint)}")
     for number, passage in enumerate(passages.found, start=1):
         click.echo(_shown(number, passage))

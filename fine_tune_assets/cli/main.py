@@ -41,10 +41,10 @@ COMMANDS = {
     "compare": ("fine_tune_assets.cli.grade", "Say which of two answers the recipe's judge prefers."),
     # Documents that answers rest on: cli/knowledge.py.
     "knowledge": ("fine_tune_assets.cli.knowledge", "Search the organisation's documents as an answer would."),
-    # The served model: cli/services.py, cli/keys.py, cli/audit.py.
+    # The served model: cli/services.py, cli/status.py, cli/keys.py, cli/audit.py.
     "up": ("fine_tune_assets.cli.services", "Start everything for daily use."),
     "down": ("fine_tune_assets.cli.services", "Stop it."),
-    "status": ("fine_tune_assets.cli.services", "Show what is live and what runs."),
+    "status": ("fine_tune_assets.cli.status", "Show what is live and what runs."),
     "rollback": ("fine_tune_assets.cli.services", "Roll back to the release that served before."),
     "serve": ("fine_tune_assets.cli.services", "Run the supervisor in the foreground."),
     "gateway": ("fine_tune_assets.cli.services", "Run the gateway in the foreground."),
@@ -52,8 +52,8 @@ COMMANDS = {
     # Who may do what: cli/users.py.
     "users": ("fine_tune_assets.cli.users", "Users of the desk, and their roles."),
     "keys": ("fine_tune_assets.cli.keys", "API keys of the gateway."),
-    # Releases: cli/verify.py, cli/releases.py.
-    "verify": ("fine_tune_assets.cli.verify", "Prove a release: its signature, its files and its verdict."),
+    # Releases: cli/release_proofs.py, cli/releases.py.
+    "verify": ("fine_tune_assets.cli.release_proofs", "Prove a release: its signature, its files and its verdict."),
     "releases": ("fine_tune_assets.cli.releases", "List, move, serve and remove releases."),
     "audit": ("fine_tune_assets.cli.audit", "The audit log."),
 }

@@ -5,8 +5,7 @@ keep it. What can be marked is `phi`'s; marks are kept in the ledger.
 """
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 
 import click
 
@@ -37,7 +36,7 @@ def mark(report_id: str, kind: str, by: str) -> None:
     """
     term = click.prompt("What was missed", hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.read()
     settings = load_settings()
-    with _ledger(settings) as ledger:
+    with closing(open_ledger(settings.database_url)) as ledger:
         key = read_or_create_key(settings.layout.keys, KEY_NAME)
         mark_id = mark_missed(
             ledger, key, settings.layout, report_id=report_id, kind=kind.upper(), term=term, marked_by=by
@@ -50,7 +49,7 @@ def mark(report_id: str, kind: str, by: str) -> None:
 def marks(is_all: bool) -> None:
     """List the marks, with the state of each; never what was marked."""
     settings = load_settings()
-    with _ledger(settings) as ledger:
+    with closing(open_ledger(settings.database_url)) as ledger:
         found = list_marks(ledger)
         states = _states(settings, ledger, found)
     shown = [m for m in found if is_all or m.is_active]
@@ -67,7 +66,7 @@ def marks(is_all: bool) -> None:
 @click.option("--by", required=True, metavar="NAME", help="Who withdraws it.")
 def unmark(mark_id: str, by: str) -> None:
     """Withdraw a mark that was wrong: the batches of its patient are scrubbed again without it."""
-    with _ledger(load_settings()) as ledger:
+    with closing(open_ledger(load_settings().database_url)) as ledger:
         withdrawn = withdraw_mark(ledger, mark_id, by)
     click.echo(f"{mark_id}  withdrawn; the batches of that patient, {withdrawn.batch} among them, are scrubbed again")
 
@@ -81,12 +80,3 @@ def _states(settings: Settings, ledger: Ledger, found: list[Mark]) -> dict[str, 
     for patient, text in texts_of_patients(settings.layout.tables / "scrubbed_reports", sorted(terms)):
         states |= {term.mark_id: "held back" for term in terms[patient] if holds_any(text, [term])}
     return states
-
-
-@contextmanager
-def _ledger(settings: Settings) -> Iterator[Ledger]:
-    ledger = open_ledger(settings.database_url)
-    try:
-        yield ledger
-    finally:
-        ledger.close()

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
 from fine_tune_assets.core.errors import ModelFolderError
 from fine_tune_assets.core.settings import Settings, load_settings
+from fine_tune_assets.core.stored_rows import rows_if_stored
 from fine_tune_assets.recipes.loading import load_recipe
 from fine_tune_assets.recipes.schema import Recipe
 from fine_tune_assets.training.published_shapes import PublishedShape, published_shapes, shape_folder
@@ -100,10 +100,7 @@ def _shape_of(recipe: Recipe) -> PublishedShape:
 
 def _known_lengths(settings: Settings, recipe: str) -> list[dict[str, Any]] | None:
     """Of the stored set, if it is this recipe's."""
-    path = settings.layout.table("example_lengths")
-    if recipe != settings.recipe or not path.is_file():
-        return None
-    return pq.read_table(path, partitioning=None).to_pylist()
+    return (rows_if_stored(settings.layout.table("example_lengths")) or None) if recipe == settings.recipe else None
 
 
 def _table(recipe: Recipe, row: dict[str, Any], machine: str) -> Table:

@@ -1,4 +1,4 @@
-"""What `fine-tune verify` proves of a release, line by line.
+"""`fine-tune verify`: the proof of a release, line by line, on a machine that has only its folder and a public key.
 
 Owns the order, and what a release must hold. The signature comes first: what is read after it was signed as it is. Asks no ledger
 and no settings, and imports nothing that runs a model.
@@ -7,6 +7,8 @@ and no settings, and imports nothing that runs a model.
 import json
 from collections.abc import Iterator
 from pathlib import Path
+
+import click
 
 from fine_tune_assets.core.fingerprints import fingerprint_file
 from fine_tune_assets.core.records import Verdict
@@ -46,6 +48,22 @@ HOLDS = {
     "dataset card": "DATASET_CARD.md",
 }
 """What every release holds, and where."""
+
+
+@click.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--public-key",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Whose release it must be: the file releases.pub.",
+)
+@click.option("--release-id", help="The release that it must be; any that was signed if absent.")
+def verify(folder: Path, public_key: Path, release_id: str | None) -> None:
+    """Prove a release, line by line. Needs no ledger, no settings and no network."""
+    for line in prove_release(folder, public_key, release_id):
+        click.echo(line)
+    click.echo("The release is whole.")
 
 
 def prove_release(

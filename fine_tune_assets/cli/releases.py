@@ -2,14 +2,12 @@
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
-import pyarrow.parquet as pq
 
 from fine_tune_assets.cli.release_proofs import prove_release
 from fine_tune_assets.core.errors import FineTuneError
@@ -21,6 +19,7 @@ from fine_tune_assets.core.release_keys import release_key_fingerprint
 from fine_tune_assets.core.release_signing import verifying_key
 from fine_tune_assets.core.releases import release_files
 from fine_tune_assets.core.settings import Settings, load_settings
+from fine_tune_assets.core.stored_rows import rows_if_stored
 from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.imported_releases import find_import, key_of_import, list_imports
@@ -39,7 +38,6 @@ from fine_tune_assets.merging.retention import (
 _NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _MOVED_BY = click.option("--by", default="command line", show_default=True, help="Who does it; kept in the audit log.")
-_BY = click.option("--by", required=True, help="Who removes them; kept in the audit log.")
 
 
 @dataclass(frozen=True)
@@ -60,29 +58,23 @@ class _Here:
 
     @property
     def named(self) -> list[str]:
-        return [row["release_id"] for row in self._rows("releases")]
+        return [row["release_id"] for row in rows_if_stored(self.layout.table("releases"))]
 
     @property
     def used(self) -> list[Path]:
-        rows = [row for name in ("merged_weights", "quantized_weights") for row in self._rows(name)]
+        tables = ("merged_weights", "quantized_weights")
+        rows = [row for name in tables for row in rows_if_stored(self.layout.table(name))]
         return [self.layout.data_dir / path for path in named_paths(rows)]
 
     def standings(self) -> list[Standing]:
         return releases_of_now(self.ledger, self.rule, self.now, self.named)
 
-    def _rows(self, table: str) -> list[dict[str, Any]]:
-        path = self.layout.table(table)
-        return list(pq.read_table(path).to_pylist()) if path.is_file() else []
-
 
 @contextmanager
 def _here() -> Iterator[_Here]:
     settings = load_settings()
-    ledger = open_ledger(settings.database_url)
-    try:
+    with closing(open_ledger(settings.database_url)) as ledger:
         yield _Here(settings, ledger, datetime.now(UTC))
-    finally:
-        ledger.close()
 
 
 @click.group()
@@ -143,11 +135,7 @@ def export(release_id: str, file: Path, by: str) -> None:
 @click.option(
     "--public-key", required=True, type=_FILE, help="Whose release it must be: releases.pub of its installation."
 )
-@click.option(
-    "--placeholder",
-    is_flag=True,
-    help="Until this installation promotes a release.",
-)
+@click.option("--placeholder", is_flag=True, help="Until this installation promotes a release.")
 @_MOVED_BY
 def import_(file: Path, public_key: Path, placeholder: bool, by: str) -> None:
     """Take over the release in FILE from another installation.
@@ -160,9 +148,7 @@ def import_(file: Path, public_key: Path, placeholder: bool, by: str) -> None:
     """
     from fine_tune_assets.cli.release_imports import Given, import_release
 
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # so that the engine that is probed ends with this command
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the engine that is probed ends with this command
     with _here() as here:
         release_id = import_release(Given(file, public_key, by, placeholder), here.settings, here.ledger, click.echo)
     click.echo(f"Imported release {release_id}. To send users to it: `fine-tune releases serve {release_id}`")
@@ -218,7 +204,7 @@ def prune_(by: str, dry_run: bool) -> None:
 
 @releases.command("remove")
 @click.argument("release_id")
-@_BY
+@click.option("--by", required=True, help="Who removes them; kept in the audit log.")
 def remove(release_id: str, by: str) -> None:
     """Remove one release before the settings would, such as one that learned from an erased patient."""
     with _here() as here:

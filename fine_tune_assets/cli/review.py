@@ -3,6 +3,7 @@
 Owns the words on the terminal. What may be decided is `approval`'s; decisions are kept in the ledger.
 """
 
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from fine_tune_assets.approval.review_history import DecisionLine, history, revi
 from fine_tune_assets.approval.reviewing import decide
 from fine_tune_assets.approval.reviewing import revoke as revoke_decision
 from fine_tune_assets.approval.signing import REASON_CODES, ReviewError, Word
-from fine_tune_assets.cli.review_desk import Desk, open_desk, opened_ledger, read_text, said_plainly, tell_held_back
+from fine_tune_assets.cli.review_desk import Desk, open_desk, read_text, tell_held_back
 from fine_tune_assets.cli.review_files import (
     export_decisions,
     export_label_studio,
@@ -27,6 +28,7 @@ from fine_tune_assets.cli.review_files import (
     import_label_studio,
 )
 from fine_tune_assets.core.settings import load_settings
+from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.review_items import list_items, present_item, queue_counts
 from fine_tune_assets.ledger.review_rows import OPEN, STATES, QueueFilter
 from fine_tune_assets.recipes.loading import load_recipe
@@ -53,7 +55,6 @@ def review() -> None:
     "--state", type=click.Choice([OPEN, *STATES]), default=OPEN, show_default=True, help="Only in this state."
 )
 @click.option("--limit", default=_SHOWN, show_default=True, type=click.IntRange(min=1), help="Rows to print.")
-@said_plainly
 def list_waiting(task: str | None, source: str | None, flag: str | None, state: str, limit: int) -> None:
     """List the drafts that wait, those with the most flags first."""
     chosen = QueueFilter(task=task, source=source, flag=flag, state=state)
@@ -73,7 +74,6 @@ def list_waiting(task: str | None, source: str | None, flag: str | None, state: 
 @click.option(
     "--reviewer", default="", metavar="NAME", help="Who looks: their own decision is shown before the second one."
 )
-@said_plainly
 def show(example_id: str, reviewer: str) -> None:
     """Print one draft with its flags and decisions. A first decision is hidden until the second one is in."""
     with open_desk(load_settings()) as desk:
@@ -92,7 +92,6 @@ def show(example_id: str, reviewer: str) -> None:
 @_REVIEWER
 @_OUTPUT
 @_AS
-@said_plainly
 def approve(example_id: str, reviewer: str, output_file: Path | None, as_in: str | None) -> None:
     """Approve a draft as it is, or with a repaired output."""
     with open_desk(load_settings()) as desk:
@@ -106,7 +105,6 @@ def approve(example_id: str, reviewer: str, output_file: Path | None, as_in: str
 @_REVIEWER
 @_CODE
 @click.option("--reason", default="", help="Why, in words; without report text.")
-@said_plainly
 def reject(example_id: str, reviewer: str, code: str, reason: str) -> None:
     """Reject a draft: it is never trained on, whatever its source."""
     with open_desk(load_settings()) as desk:
@@ -122,7 +120,6 @@ def reject(example_id: str, reviewer: str, code: str, reason: str) -> None:
 @_AS
 @_CODE
 @click.option("--reason", default="", help="Why it is rejected, in words; without report text.")
-@said_plainly
 def settle(
     example_id: str, decision: str, reviewer: str, output_file: Path | None, as_in: str | None, code: str, reason: str
 ) -> None:
@@ -139,18 +136,16 @@ def settle(
 @click.argument("decision_id")
 @click.option("--by", required=True, metavar="NAME", help="Who takes it back.")
 @click.option("--reason", required=True, help="Why; without report text.")
-@said_plainly
 def revoke(decision_id: str, by: str, reason: str) -> None:
     """Take a decision back: what it decided waits again, and what was built on it is made again."""
     settings = load_settings()
     rules = load_recipe(settings.recipe).review
-    with opened_ledger(settings) as ledger:
+    with closing(open_ledger(settings.database_url)) as ledger:
         item = revoke_decision(ledger, decision_id, by=by, reason=reason, rules=rules, now=datetime.now(UTC))
     click.echo(f"{decision_id} revoked by {by}" + (f"; {item.example_id} is {item.state}" if item else ""))
 
 
 @review.command()
-@said_plainly
 def progress() -> None:
     """Print how many examples of each task are in each state."""
     with open_desk(load_settings()) as desk:
@@ -162,12 +157,11 @@ def progress() -> None:
 
 
 @review.command()
-@said_plainly
 def agreement() -> None:
     """Print how well first and second reviewers agree: pairs, raw agreement, Cohen's kappa and its interval; and the gate."""
     settings = load_settings()
     rules = load_recipe(settings.recipe).review
-    with opened_ledger(settings) as ledger:
+    with closing(open_ledger(settings.database_url)) as ledger:
         report = measured(ledger)
     rows = {
         "all": report.overall,

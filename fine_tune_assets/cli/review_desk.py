@@ -1,10 +1,9 @@
-"""What the commands of `fine-tune review` share: the drafts, the queue, and errors without a traceback."""
+"""What the commands of `fine-tune review` share: the drafts and the queue."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ import pyarrow.parquet as pq
 from fine_tune_assets.approval.drafting import correction_authors
 from fine_tune_assets.approval.reviewing import refresh_items
 from fine_tune_assets.approval.signing import ReviewError
-from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.settings import Settings
@@ -81,42 +79,15 @@ def open_desk(settings: Settings) -> Iterator[Desk]:
     if not path.is_file():
         raise ReviewError(f"Nothing was drafted yet. {materialize_hint('drafted_examples')}")
     corrections = settings.layout.table("scrubbed_corrections")
-    authors = correction_authors(_read(corrections, SCRUBBED_CORRECTIONS)) if corrections.is_file() else {}
-    recipe = load_recipe(settings.recipe)
-    with opened_ledger(settings) as ledger:
-        held = held_drafts(settings, ledger).example_ids()
-        desk = Desk(_read(path, DRAFTED_EXAMPLES), authors, recipe.review, ledger, held)
+    known = conform(pq.read_table(corrections), SCRUBBED_CORRECTIONS) if corrections.is_file() else None
+    authors = correction_authors(known) if known is not None else {}
+    drafts, recipe = conform(pq.read_table(path), DRAFTED_EXAMPLES), load_recipe(settings.recipe)
+    with closing(open_ledger(settings.database_url)) as ledger:
+        desk = Desk(drafts, authors, recipe.review, ledger, held_drafts(settings, ledger).example_ids())
         refresh_items(
             ledger, desk.drafts, recipe.name, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC)
         )
         yield desk
-
-
-def _read(path: Path, schema: pa.Schema) -> pa.Table:
-    """As this version has it, also if an older one stored it. Raises TableError where that can't be."""
-    return conform(pq.read_table(path), schema)
-
-
-@contextmanager
-def opened_ledger(settings: Settings) -> Iterator[Ledger]:
-    ledger = open_ledger(settings.database_url)
-    try:
-        yield ledger
-    finally:
-        ledger.close()
-
-
-def said_plainly(command: Callable[..., None]) -> Callable[..., None]:
-    """Errors that are meant to be read come without a traceback."""
-
-    @wraps(command)
-    def run(*args: Any, **options: Any) -> None:
-        try:
-            command(*args, **options)
-        except FineTuneError as error:
-            raise click.ClickException(str(error)) from error
-
-    return run
 
 
 def read_text(path: Path) -> str:

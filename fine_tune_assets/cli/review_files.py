@@ -6,6 +6,7 @@ readable to their owner only.
 
 import json
 import os
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,9 @@ import click
 from fine_tune_assets.approval.exchange import Entry, Fault, ImportReport, import_decisions, line_of, read_lines
 from fine_tune_assets.approval.label_studio import label_config, read_export, tasks_of
 from fine_tune_assets.approval.signing import ReviewError
-from fine_tune_assets.cli.review_desk import (
-    Desk,
-    held_back,
-    held_drafts,
-    open_desk,
-    opened_ledger,
-    read_text,
-    said_plainly,
-    tell_held_back,
-)
+from fine_tune_assets.cli.review_desk import Desk, held_back, held_drafts, open_desk, read_text, tell_held_back
 from fine_tune_assets.core.settings import load_settings
+from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.review_items import REVIEW_STATES, list_items
 from fine_tune_assets.ledger.review_rows import OPEN, QueueFilter
 from fine_tune_assets.ledger.reviews import list_records
@@ -38,11 +31,10 @@ _BY = click.option("--by", required=True, metavar="NAME", help="Who imports.")
 
 @click.command("export")
 @click.option("--output", required=True, type=_NEW_FILE, help="JSONL file to write; it holds repaired outputs.")
-@said_plainly
 def export_decisions(output: Path) -> None:
     """Write every decision as a line of JSON, revoked ones too; without those about what is held back."""
     settings = load_settings()
-    with opened_ledger(settings) as ledger:
+    with closing(open_ledger(settings.database_url)) as ledger:
         records = list_records(ledger)
         held = held_drafts(settings, ledger).decision_ids(records)
     shown = [line_of(record) for record in records if record.decision.decision_id not in held]
@@ -54,7 +46,6 @@ def export_decisions(output: Path) -> None:
 @click.command("import")
 @click.argument("file", type=_FILE)
 @_BY
-@said_plainly
 def import_file(file: Path, by: str) -> None:
     """Record the decisions of a JSONL file. Lines that can't be used are named; the others are recorded, and only once."""
     lines = read_text(file).split("\n")  # not splitlines: outputs may hold other line ends, such as U+2028
@@ -66,7 +57,6 @@ def import_file(file: Path, by: str) -> None:
 @click.option("--output", required=True, type=_NEW_FILE, help="JSON file of tasks to write; it holds examples.")
 @click.option("--config", required=True, type=_NEW_FILE, help="XML file to write: the labelling interface.")
 @click.option("--task", help="Only of this task of the recipe.")
-@said_plainly
 def export_label_studio(output: Path, config: Path, task: str | None) -> None:
     """Write the drafts that wait for a first or second look as Label Studio tasks, and its labelling interface."""
     with open_desk(load_settings()) as desk:
@@ -93,7 +83,6 @@ def export_label_studio(output: Path, config: Path, task: str | None) -> None:
     help="E-mail or number of an annotator there, and the reviewer's name here; once for each.",
 )
 @_BY
-@said_plainly
 def import_label_studio(file: Path, reviewers: tuple[str, ...], by: str) -> None:
     """Record the annotations of a Label Studio export (JSON, not JSON-MIN) as decisions."""
     names = dict(_annotator(written) for written in reviewers)

@@ -16,7 +16,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress as Bar
 
-from fine_tune_assets.cli.documents import Document, is_json_lines, read_documents
+from fine_tune_assets.cli.documents import OUTPUT, Document, is_json_lines, read_documents
 from fine_tune_assets.core.keys import KEY_BYTES, read_key
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.phi.dates import DateReader
@@ -47,9 +47,7 @@ _AT_ONCE = 256
     type=click.Choice(["safe_harbor", "limited_dataset"]),
     help="For --surrogates; the recipe's if left out.",
 )
-@click.option(
-    "--output", "-o", type=click.File("w", encoding="utf-8"), default="-", help="A file; the terminal if left out."
-)
+@OUTPUT
 def scrub(files: tuple[Path, ...], form: str, profile: ProfileName | None, output: IO[str]) -> None:
     """Remove identifiers from text files, or from JSONL with `id` and `text` a line.
 

@@ -1,6 +1,7 @@
 """What `fine-tune demo` shows at its end: figures from the tables, and one question answered through the gateway."""
 
 import secrets
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +31,12 @@ class DemoError(FineTuneError):
 
 def ask_the_model(settings: Settings) -> str:
     """Ask through the gateway with a key that is made for this and revoked at once; raises DemoError without an answer."""
-    ledger = open_ledger(settings.database_url)
-    try:
+    with closing(open_ledger(settings.database_url)) as ledger:
         key = create_key(ledger, f"demo-{secrets.token_hex(4)}", scopes=("chat",))
         try:
             return _ask(settings, key.secret)
         finally:
             revoke_key(ledger, key.key_id)
-    finally:
-        ledger.close()
 
 
 def _ask(settings: Settings, secret: str) -> str:

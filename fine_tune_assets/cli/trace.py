@@ -7,22 +7,23 @@ would keep it. The steps are `lineage`'s.
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fine_tune_assets.cli.approvals import why_not_approved_now
+from fine_tune_assets.approval.still_approved import decided_now, why_not_approved
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.keys import PATIENTS_KEY, read_key
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.core.sample_subjects import sample_subject_key
-from fine_tune_assets.core.settings import load_settings
+from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.core.stored_rows import read_rows
 from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.recipes.loading import load_recipe
 
 if TYPE_CHECKING:
     from fine_tune_assets.lineage.records import (
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         ReleaseTrace,
         ReportStep,
         TrainingStep,
+        WhyNot,
     )
 
 _AS_JSON = click.option("--json", "is_json", is_flag=True, help="As one JSON object.")
@@ -127,14 +129,18 @@ def _keys_of(layout: Layout, patient: str, secret: bytes) -> list[str]:
     return [key for key in keys if key in stored] or keys[1:]
 
 
+def why_not_approved_now(settings: Settings, ledger: Ledger) -> "WhyNot":
+    """A row of a set → why it is not approved any more, by the decisions of this moment and this installation's recipe."""
+    corrections = settings.layout.table("scrubbed_corrections")
+    now = decided_now(ledger, corrections, load_recipe(settings.recipe).review)
+    return lambda row: why_not_approved(row, now)
+
+
 @contextmanager
 def _opened() -> Iterator[tuple[Layout, Ledger]]:
     settings = load_settings()
-    ledger = open_ledger(settings.database_url)
-    try:
+    with closing(open_ledger(settings.database_url)) as ledger:
         yield settings.layout, ledger
-    finally:
-        ledger.close()
 
 
 def _print(found: Any, is_json: bool, lines: Iterator[str]) -> None:

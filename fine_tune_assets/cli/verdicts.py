@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -28,22 +29,11 @@ def verdicts() -> None:
 @click.option("--json", "is_json", is_flag=True, help="As a JSON array.")
 def list_them(limit: int, is_json: bool) -> None:
     """List the verdicts with their reasons, the newest first."""
-    ledger = open_ledger(load_settings().database_url)
-    try:
+    with closing(open_ledger(load_settings().database_url)) as ledger:
         found = [(verdict, signers_of(ledger, verdict.verdict_id)) for verdict in list_verdicts(ledger, limit)]
-    finally:
-        ledger.close()
     if is_json:
         click.echo(json.dumps([_as_json(*one) for one in found], indent=2))
-    else:
-        _print_list(found)
-
-
-def _as_json(verdict: Verdict, signers: Sequence[str]) -> dict[str, object]:
-    return {**vars(verdict), "evidence": json.loads(verdict.evidence), "signed_by": list(signers)}
-
-
-def _print_list(found: Sequence[tuple[Verdict, Sequence[str]]]) -> None:
+        return
     for verdict, signers in found:
         signed = f", signed by {', '.join(signers)}" if signers else ""
         click.echo(f"{verdict.verdict_id}  {verdict.decision}{signed}  adapter {short(verdict.adapter_id)}")
@@ -53,17 +43,18 @@ def _print_list(found: Sequence[tuple[Verdict, Sequence[str]]]) -> None:
         click.echo("There is no verdict yet.")
 
 
+def _as_json(verdict: Verdict, signers: Sequence[str]) -> dict[str, object]:
+    return {**vars(verdict), "evidence": json.loads(verdict.evidence), "signed_by": list(signers)}
+
+
 @verdicts.command()
 @click.argument("verdict_id")
 @click.option("--approver", required=True, help="Who takes the responsibility.")
 @click.option("--reason", required=True, help="Why; without report text.")
 def sign(verdict_id: str, approver: str, reason: str) -> None:
     """Sign a verdict that is on hold: the candidate may then be merged, released and served."""
-    ledger = open_ledger(load_settings().database_url)
-    try:
+    with closing(open_ledger(load_settings().database_url)) as ledger:
         sign_hold(ledger, verdict_id, approver, reason)
-    finally:
-        ledger.close()
     click.echo(f"{verdict_id} signed by {approver}")
 
 

@@ -61,12 +61,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    with written_aside(path) as aside, _private(aside) as file:
+    with written_aside(path) as aside, new_private_file(aside) as file:
         file.write(content)
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    with written_aside(path) as aside, _private(aside) as file:
+    with written_aside(path) as aside, new_private_file(aside) as file:
         pq.write_table(table, file, row_group_size=ROW_GROUP_ROWS)
 
 
@@ -77,6 +77,7 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
 
 
-def _private(path: Path) -> BinaryIO:
-    # A change of mode after the write would leave the text open to all while it is written.
+def new_private_file(path: Path) -> BinaryIO:
+    """For its user only from the first byte on: a change of mode after the write would leave the text open to all while it is
+    written. Raises FileExistsError, also for a link."""
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")

@@ -47,18 +47,11 @@ class PromptContract:
     turn_end_id: int
     """The one of them that the template writes behind an answer: what the model learns to stop with."""
     control_tokens: tuple[str, ...] = ()
-    """What stays text where it stands in a message (see core/chat.py); empty in contracts of before this was kept."""
+    """What stays text where it stands in a message (see core/chat.py)."""
 
     @property
     def fingerprint(self) -> str:
-        named = asdict(self)
-        return fingerprint_json(named if self.control_tokens else _without_control_tokens(named))
-
-    def is_named_by(self, fingerprint: str) -> bool:
-        """Whether a record means this contract. Records of before it also named stop ids, special tokens and control tokens are
-        recognised by what they did name; the base model's fingerprint, which stands beside them, covers the rest."""
-        older = fingerprint_json(_without_control_tokens(asdict(self)))
-        return fingerprint in (self.fingerprint, older, prompt_and_template(self.system_prompt, self.chat_template))
+        return fingerprint_json(asdict(self))
 
     def as_json(self) -> str:
         return json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False)
@@ -68,17 +61,8 @@ def contract_from_json(text: str) -> PromptContract:
     """Raises ValueError, TypeError or KeyError if it is none."""
     values: dict[str, Any] = json.loads(text)
     tokens = tuple(SpecialToken(**token) for token in values["special_tokens"])
-    lists = {"stop_ids": tuple(values["stop_ids"]), "control_tokens": tuple(values.get("control_tokens", ()))}
+    lists = {name: tuple(values[name]) for name in ("stop_ids", "control_tokens")}
     return PromptContract(**{**values, **lists, "special_tokens": tokens})
-
-
-def _without_control_tokens(named: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in named.items() if name != "control_tokens"}
-
-
-def prompt_and_template(system_prompt: str, chat_template: str) -> str:
-    """The fingerprint by which records of before named a prompt."""
-    return fingerprint_json({"system_prompt": system_prompt, "chat_template": chat_template})
 
 
 def read_prompt_contract(folder: Path, system_prompt: str) -> PromptContract:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from fine_tune_assets.core.files import make_folder, written_aside
+from fine_tune_assets.core.files import make_folder, new_private_file, written_aside
 from fine_tune_assets.core.release_signing import signed_files
 from fine_tune_assets.core.releases import MANIFEST, SEALS, SIGNATURE, SIZES, ReleaseError, is_member
 
@@ -31,7 +31,7 @@ def write_release_archive(folder: Path, files: Mapping[str, str], archive: Path)
 
     Raises ArchiveError if a file changed since, or is none that a release holds, OSError if `archive` can't be written.
     """
-    with written_aside(archive) as aside, _private(aside) as out:
+    with written_aside(archive) as aside, new_private_file(aside) as out:
         for name in _order(files):
             _require_member(name, archive.name)
             with (folder / name).open("rb") as file:
@@ -90,7 +90,7 @@ class _Unpacking:
             raise ArchiveError(f"{self._name}: {name} has {found.size} bytes and not {_wanted(size, most)}.")
         target = self._folder / name
         make_folder(target.parent)
-        with _private(target) as out:
+        with new_private_file(target) as out:
             digest = _copy(self._file, out, found.size)
         if digest is None or any(self._file.read(-found.size % _BLOCK)):
             raise ArchiveError(f"{self._name}: {name} is cut short, or is followed by something.")
@@ -176,7 +176,3 @@ def _wanted(size: int | None, most: int | None) -> str:
 def _shown(name: str) -> str:
     """A name that anybody may have written, on a terminal."""
     return ascii(name)
-
-
-def _private(path: Path) -> IO[bytes]:
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb")

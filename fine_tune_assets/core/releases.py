@@ -30,7 +30,7 @@ from fine_tune_assets.core.fingerprints import (
     short,
 )
 from fine_tune_assets.core.hints import materialize_hint
-from fine_tune_assets.core.prompt_contract import contract_from_json, prompt_and_template
+from fine_tune_assets.core.prompt_contract import contract_from_json
 from fine_tune_assets.core.retrieval_contract import RetrievalContract, retrieval_contract_from_json
 
 MANIFEST = "manifest.json"
@@ -70,7 +70,7 @@ class AskedWith:
 
     system_prompt: str
     control_tokens: tuple[str, ...]
-    """Made plain text in messages before the engine renders them; empty in releases of before these were kept."""
+    """Made plain text in messages before the engine renders them."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,18 @@ class ReleaseFolder:
     @property
     def asked_with(self) -> AskedWith:
         """What the model is asked with, if the prompt in the folder is the one of the manifest. Raises ReleaseError."""
-        return _asked_with(self)
+        try:
+            contract = contract_from_json((self.folder / PROMPT).read_text(encoding="utf-8"))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ReleaseError(
+                f"Release {self.release_id} has no readable {PROMPT}. {materialize_hint('releases')}"
+            ) from error
+        if contract.fingerprint != self.manifest.get("prompt_fingerprint"):
+            raise ReleaseError(
+                f"Release {self.release_id}: {PROMPT} is not the prompt contract that its model was trained with. "
+                f"{materialize_hint('releases')}"
+            )
+        return AskedWith(contract.system_prompt, contract.control_tokens)
 
     @property
     def system_prompt(self) -> str:
@@ -132,26 +143,6 @@ class ReleaseFolder:
         raise ReleaseError(
             f"Release {self.release_id}: {RETRIEVAL} can't be read or was changed. {materialize_hint('releases')}"
         )
-
-
-def _asked_with(release: ReleaseFolder) -> AskedWith:
-    try:
-        text = (release.folder / PROMPT).read_text(encoding="utf-8")
-        values = json.loads(text)
-        if set(values) == {"system_prompt", "chat_template"}:  # a release of before the contract held more
-            found = prompt_and_template(values["system_prompt"], values["chat_template"])
-        else:
-            found = contract_from_json(text).fingerprint
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ReleaseError(
-            f"Release {release.release_id} has no readable {PROMPT}. {materialize_hint('releases')}"
-        ) from error
-    if found != release.manifest.get("prompt_fingerprint"):
-        raise ReleaseError(
-            f"Release {release.release_id}: {PROMPT} is not the prompt contract that its model was trained with. "
-            f"{materialize_hint('releases')}"
-        )
-    return AskedWith(str(values["system_prompt"]), tuple(values.get("control_tokens", ())))
 
 
 def is_member(name: str) -> bool:
@@ -197,9 +188,7 @@ def read_release(folder: Path) -> ReleaseFolder:
     return ReleaseFolder(folder, release_id_of(manifest), manifest)
 
 
-def verify_release(
-    folder: Path, release_id: str, hash_file: HashFile = fingerprint_file, files: dict[str, str] | None = None
-) -> ReleaseFolder:
+def verify_release(folder: Path, release_id: str, files: dict[str, str] | None = None) -> ReleaseFolder:
     """Check the manifest against `release_id` and every file against the manifest; `files` if they were hashed just now.
 
     Asks for no signature: `release_signing` does. Raises ReleaseError.
@@ -207,7 +196,7 @@ def verify_release(
     release = read_release(folder)
     if release.release_id != release_id:
         raise ReleaseError(f"Release {release_id}: its manifest was changed. {materialize_hint('releases')}")
-    there = release_files(folder, hash_file) if files is None else files
+    there = release_files(folder) if files is None else files
     found = {name: value for name, value in there.items() if name not in {MANIFEST, *SEALS}}
     wanted = release.manifest.get("files", {})
     changed = sorted(name for name in wanted if found.get(name, "") != wanted[name])
@@ -217,5 +206,5 @@ def verify_release(
             f"Release {release_id}: {len(changed)} files changed or missing {changed}, {len(extra)} unexpected {extra}. "
             f"{materialize_hint('releases')}"
         )
-    _asked_with(release)
+    _ = release.asked_with  # raises for another prompt contract
     return release

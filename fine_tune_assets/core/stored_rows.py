@@ -1,4 +1,4 @@
-"""Rows of a stored table by an id, read in place.
+"""Rows of a stored table, read in place: all of them, or some by an id.
 
 Owns reading few rows without the rest, and what an older version's table gives: an absent value where none is needed, else an
 error that says what to do. Which tables there are is `tables`'.
@@ -14,6 +14,13 @@ import pyarrow.parquet as pq
 
 from fine_tune_assets.core.errors import OldTableError
 from fine_tune_assets.core.tables import TABLES, conform
+
+
+def rows_if_stored(path: Path, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Every row, with these columns or all; none where the table was never made."""
+    if not path.is_file():
+        return []
+    return list(pq.read_table(path, columns=None if columns is None else list(columns), partitioning=None).to_pylist())
 
 
 def read_rows(

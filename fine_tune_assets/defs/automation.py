@@ -7,7 +7,7 @@ that the last run recorded with the present ones, at every tick. Must not hold: 
 
 import hashlib
 import warnings
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import dagster as dg
 from dagster import AutomationCondition as AC
 from dagster import DagsterEventType, DagsterInstance
+from dagster._core.definitions.events import AssetKeyPartitionKey
 
 from fine_tune_assets.defs.automation_sensor import AutomationSensor
 
@@ -77,6 +78,18 @@ def latest_by_partition(instance: DagsterInstance, key: dg.AssetKey) -> dict[str
     return found
 
 
+def batch_versions(instance: DagsterInstance, key: dg.AssetKey, batches: Sequence[str] | None = None) -> dict[str, str]:
+    """Batch → the version of a source that was last reported for it; of all batches (None) or of these."""
+    tags = instance.event_log_storage.get_latest_tags_by_partition(
+        key, DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION], asset_partitions=batches
+    )
+    return {batch: found[DATA_VERSION] for batch, found in tags.items() if DATA_VERSION in found}
+
+
+def batch_event(key: dg.AssetKey, batch: str, version: str) -> dg.AssetMaterialization:
+    return dg.AssetMaterialization(key, partition=batch, tags={DATA_VERSION: version})
+
+
 def input_differs(parent: str, now: Known, version: str | None, tags: Mapping[str, str]) -> bool:
     """Whether a parent is another one than the last run consumed. Without a version to compare any newer event counts."""
     if version is None:
@@ -89,20 +102,24 @@ def version_as_consumed(version: str | None) -> str | None:
     return None if version is None else hashlib.sha256(version.encode()).hexdigest()
 
 
+class WholeAsset(AC):
+    """True or false of the whole asset. Reads nothing for an empty subset: in a condition whose first parts are false it costs
+    nothing."""
+
+    def is_true(self, context: Any) -> bool:
+        raise NotImplementedError
+
+    def evaluate(self, context: Any) -> dg.AutomationResult:
+        holds = not context.candidate_subset.is_empty and self.is_true(context)
+        return dg.AutomationResult(context, context.candidate_subset if holds else context.get_empty_subset())
+
+
 class InputsDiffer(AC):
     """True while the inputs that the asset last consumed differ from the present ones, or it was never materialised, or
-    its code version changed; unless exactly this state was already attempted and failed or was cancelled.
+    its code version changed; unless exactly this state was already attempted and failed or was cancelled."""
 
-    Like the others here it reads nothing for an empty subset: in a condition whose first parts are false it costs nothing.
-    """
-
-    @property
-    def name(self) -> str:
-        return "inputs_differ"
-
-    @property
-    def description(self) -> str:
-        return "The recorded inputs differ from the present ones"
+    name = "inputs_differ"
+    description = "The recorded inputs differ from the present ones"
 
     def evaluate(self, context: Any) -> dg.AutomationResult:
         if context.candidate_subset.is_empty:
@@ -123,18 +140,22 @@ def differs_from_inputs(graph: Any, node: Any, instance: DagsterInstance) -> boo
     last = parents.pop(node.key)
     if last is not None and not _any_input_differs(graph, node, parents, last):
         return False
-    planned = instance.event_log_storage.get_latest_planned_materialization_info(node.key)
-    if planned is None or (last is not None and last.run_id == planned.run_id):
-        return True
-    return not _is_attempted(instance, planned.run_id, planned.storage_id, parents.values())
+    return _is_untried(instance, node.key, last, parents.values())
 
 
 def _any_input_differs(graph: Any, node: Any, parents: Mapping[dg.AssetKey, Known | None], last: Known) -> bool:
+    """Of an asset, or of one partition of it: `parents` are that partition's then."""
     if node.code_version and node.code_version != last.tags.get(CODE_VERSION):
         return True
-    return any(
+
+    def comparable(key: dg.AssetKey, version: str | None) -> str | None:
+        if not graph.get(key).is_partitioned:
+            return version
         # One version can't stand for many partitions.
-        input_differs(_name(key), now, None if graph.get(key).is_partitioned else now.version, last.tags)
+        return version_as_consumed(version) if node.is_partitioned else None
+
+    return any(
+        input_differs(_name(key), now, comparable(key, now.version), last.tags)
         for key, now in parents.items()
         if now is not None
     )
@@ -151,29 +172,24 @@ def _differing_partitions(context: Any, graph: Any, node: Any, instance: Dagster
     for partition in context.candidate_subset.expensively_compute_partition_keys():
         parents = {**single, **{key: found.get(partition) for key, found in many.items()}}
         last = own.get(partition)
-        if last is not None and not _partition_input_differs(graph, node, parents, last):
+        if last is not None and not _any_input_differs(graph, node, parents, last):
             continue
         attempt = attempts.get(partition)
         if attempt is None or not _is_attempted(instance, attempt[0], attempt[1], parents.values()):
             wanted.add(partition)
     view = context.asset_graph_view
-    subset = view.get_asset_subset_from_asset_partitions(node.key, {_partition(node.key, p) for p in wanted})
+    subset = view.get_asset_subset_from_asset_partitions(node.key, {AssetKeyPartitionKey(node.key, p) for p in wanted})
     return context.candidate_subset.compute_intersection(subset)
 
 
-def _partition_input_differs(graph: Any, node: Any, parents: Mapping[dg.AssetKey, Known | None], last: Known) -> bool:
-    if node.code_version and node.code_version != last.tags.get(CODE_VERSION):
+def _is_untried(
+    instance: DagsterInstance, key: dg.AssetKey, last: Known | None, parents: Iterable[Known | None]
+) -> bool:
+    """Whether the newest run that was to make an unpartitioned asset made it, or was no attempt at this state of the inputs."""
+    planned = instance.event_log_storage.get_latest_planned_materialization_info(key)
+    if planned is None or (last is not None and last.run_id == planned.run_id):
         return True
-    return any(
-        input_differs(
-            _name(key),
-            now,
-            version_as_consumed(now.version) if graph.get(key).is_partitioned else now.version,
-            last.tags,
-        )
-        for key, now in parents.items()
-        if now is not None
-    )
+    return not _is_attempted(instance, planned.run_id, planned.storage_id, parents)
 
 
 def _is_attempted(instance: DagsterInstance, run_id: str, planned_at: int, parents: Iterable[Known | None]) -> bool:
@@ -187,34 +203,20 @@ def _is_attempted(instance: DagsterInstance, run_id: str, planned_at: int, paren
     return not any(parent is not None and parent.storage_id > planned_at for parent in parents)
 
 
-def _partition(key: dg.AssetKey, partition: str) -> Any:
-    from dagster._core.definitions.events import AssetKeyPartitionKey
-
-    return AssetKeyPartitionKey(key, partition)
-
-
 def _name(key: dg.AssetKey) -> str:
     return "/".join(key.path)
 
 
-class InputsPresent(AC):
+class InputsPresent(WholeAsset):
     """True when every input exists. Of a partitioned input one partition is enough for an unpartitioned asset: a batch
     that can't be read must not hold up all others."""
 
-    @property
-    def name(self) -> str:
-        return "inputs_present"
+    name = "inputs_present"
+    description = "Every input was materialized"
 
-    @property
-    def description(self) -> str:
-        return "Every input was materialized"
-
-    def evaluate(self, context: Any) -> dg.AutomationResult:
-        if context.candidate_subset.is_empty:
-            return dg.AutomationResult(context, context.candidate_subset)
+    def is_true(self, context: Any) -> bool:
         graph, instance = context.asset_graph_view.asset_graph, context.asset_graph_view.instance
-        present = all(latest_events(instance, graph.get(context.key).parent_keys).values())
-        return dg.AutomationResult(context, context.candidate_subset if present else context.get_empty_subset())
+        return all(latest_events(instance, graph.get(context.key).parent_keys).values())
 
 
 def quiet() -> AC:
@@ -231,12 +233,16 @@ def inputs_are_final() -> AC:
     return ~AC.any_deps_match(AC.will_be_requested())
 
 
-def on_new_inputs() -> AC:
-    """Wait for the real result of every input, and run only if one of them really changed. For what costs much."""
-    return (quiet() & inputs_are_final() & InputsPresent() & InputsDiffer()).with_label("on_new_inputs")
+def on_new_inputs(*also: AC, label: str = "on_new_inputs") -> AC:
+    """Wait for the real result of every input, and run only if one of them really changed. For what costs much. `also`: what must
+    hold besides."""
+    condition = quiet() & inputs_are_final() & InputsPresent() & InputsDiffer()
+    for further in also:
+        condition = condition & further
+    return condition.with_label(label)
 
 
-class SourceDiffers(AC):
+class SourceDiffers(WholeAsset):
     """True while one source is not the one that the asset last consumed, unless that was already attempted in vain."""
 
     def __init__(self, source: str) -> None:
@@ -250,20 +256,12 @@ class SourceDiffers(AC):
     def description(self) -> str:
         return f"The recorded version of {_name(self._source)} differs from the present one"
 
-    def evaluate(self, context: Any) -> dg.AutomationResult:
+    def is_true(self, context: Any) -> bool:
         instance = context.asset_graph_view.instance
-        differs = not context.candidate_subset.is_empty and _source_differs(instance, context.key, self._source)
-        return dg.AutomationResult(context, context.candidate_subset if differs else context.get_empty_subset())
-
-
-def _source_differs(instance: DagsterInstance, key: dg.AssetKey, source: dg.AssetKey) -> bool:
-    last, now = latest_events(instance, [key, source]).values()
-    if last is None or now is None or not input_differs(_name(source), now, now.version, last.tags):
-        return False
-    planned = instance.event_log_storage.get_latest_planned_materialization_info(key)
-    if planned is None or planned.run_id == last.run_id:
-        return True
-    return not _is_attempted(instance, planned.run_id, planned.storage_id, [now])
+        last, now = latest_events(instance, [context.key, self._source]).values()
+        if last is None or now is None or not input_differs(_name(self._source), now, now.version, last.tags):
+            return False
+        return _is_untried(instance, context.key, last, [now])
 
 
 def on_new_inputs_and_at_once(source: str) -> AC:

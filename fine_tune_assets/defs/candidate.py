@@ -13,13 +13,9 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from fine_tune_assets.defs.automation import differs_from_inputs, latest_events
 
 FIRST, LAST = dg.AssetKey("adapters"), dg.AssetKey("served_models")
-NOT_OVER = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
+AT_WORK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+"""Of runs that may have read something already: of those that wait in line none has."""
+NOT_OVER = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, *AT_WORK]
 
 
 def is_on_its_way(graph: Any, instance: dg.DagsterInstance) -> bool:

@@ -14,7 +14,8 @@ import dagster as dg
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.hints import materialize_hint
-from fine_tune_assets.defs.local_run import fail_abandoned_runs, runs_at_work
+from fine_tune_assets.defs.candidate import AT_WORK
+from fine_tune_assets.defs.local_run import fail_abandoned_runs
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s01_erased_patients import batches_with_refusals
 from fine_tune_assets.ledger.database import Ledger
@@ -76,7 +77,10 @@ def look_ahead(installation: Installation, ledger: Ledger, patient_key: str) -> 
             "Nothing here is of a patient with this key. Make the key from the id: `fine-tune trace patient-key`. If their "
             "batch was not read yet: " + materialize_hint("reports")
         )
-    _require_no_correction(ids)
+    if any(report_id.startswith("correction/") for report_id in ids.report_ids):
+        raise ErasureError(
+            "This is the key of a correction: nobody says which patient it is about. Reject its draft instead."
+        )
     batches = ids.batches | (standing.ids.batches if standing else frozenset())
     files, faults = _raw_files(installation, patient_key, batches)
     layout = installation.layout
@@ -155,16 +159,9 @@ def _raw_files(installation: Installation, patient_key: str, batches: frozenset[
     return files_of_batches(there, installation.patient_secret, patient_key, ReadLimits())
 
 
-def _require_no_correction(ids: PatientIds) -> None:
-    if any(report_id.startswith("correction/") for report_id in ids.report_ids):
-        raise ErasureError(
-            "This is the key of a correction: nobody says which patient it is about. Reject its draft instead."
-        )
-
-
 def _require_no_run_at_work(instance: dg.DagsterInstance) -> None:
     fail_abandoned_runs(instance)
-    runs = runs_at_work(instance)
+    runs = instance.get_runs(dg.RunsFilter(statuses=AT_WORK))
     if runs:
         raise ErasureError(
             f"{len(runs)} runs are at work, and may store what they read before. The tombstone stands: nothing new of the "

@@ -19,6 +19,7 @@ from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_json, short
 from fine_tune_assets.core.fork_server import fork_server
 from fine_tune_assets.defs.automation import OWN_ATTEMPTS
+from fine_tune_assets.defs.candidate import NOT_OVER
 from fine_tune_assets.defs.evaluating import evaluate_conditions
 from fine_tune_assets.defs.metadata import WHY
 from fine_tune_assets.defs.resources import WORKERS_IMPORT, Installation
@@ -36,7 +37,6 @@ VERDICT_CHECK = "verdict_opens_the_gate"
 """The blocking check of `promotion_verdicts`."""
 PROCESS = "fine_tune/process"
 """Tag of a run that is made in a process of ours: the machine, the process's id, and the moment it started."""
-OnStart = Callable[[tuple[str, ...], str | None], None]
 
 
 class NotSettledError(FineTuneError):
@@ -90,7 +90,6 @@ def progress_logger(_context: dg.InitLoggerContext) -> logging.Logger:
 def materialize_stale(
     definitions: dg.Definitions,
     instance: dg.DagsterInstance,
-    on_start: OnStart = lambda _assets, _partition: None,
     on_end: OnEnd = lambda _run: None,
     only: set[str] | None = None,
     again: Sequence[str] = (),
@@ -108,7 +107,6 @@ def materialize_stale(
     own: set[str] = set()
 
     def run(assets: tuple[str, ...], partition: str | None) -> None:
-        on_start(assets, partition)
         done = execute_assets(definitions, instance, assets, partition)
         own.add(done.run_id)
         summary.runs.append(done)
@@ -122,7 +120,7 @@ def materialize_stale(
             _run_requested(definitions, instance, only, run)
     finally:
         OWN_ATTEMPTS.reset(token)
-    summary.unfinished = tuple(left.run_id for left in _unfinished_runs(instance))
+    summary.unfinished = tuple(left.run_id for left in instance.get_runs(dg.RunsFilter(statuses=NOT_OVER)))
     return summary
 
 
@@ -194,24 +192,11 @@ def fail_abandoned_runs(instance: dg.DagsterInstance) -> None:
 
     Nobody else would: the assets would count as being made for ever. Of another machine or container nothing is known here.
     """
-    for run in _unfinished_runs(instance):
+    for run in instance.get_runs(dg.RunsFilter(statuses=NOT_OVER)):
         machine, _, process = run.tags.get(PROCESS, "").partition(":")
         pid, _, started = process.partition("-")
         if machine == _this_machine() and not is_alive(ProcessIdentity(int(pid), int(started))):
             instance.report_run_failed(run, "The process that made this run is gone.")
-
-
-def runs_at_work(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
-    """Runs that may have read something already: of those that wait in line none has."""
-    at_work = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
-    return list(instance.get_runs(filters=dg.RunsFilter(statuses=at_work)))
-
-
-def _unfinished_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
-    finished = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
-    return list(
-        instance.get_runs(filters=dg.RunsFilter(statuses=[s for s in dg.DagsterRunStatus if s not in finished]))
-    )
 
 
 def notice_sources(instance: dg.DagsterInstance) -> None:

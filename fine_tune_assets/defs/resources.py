@@ -103,12 +103,20 @@ class Installation(dg.ConfigurableResource):
         with self.ledger() as ledger:
             return erased_patients(ledger)
 
-    def scratch(self, context: dg.AssetExecutionContext, name: str) -> Path:
-        """A path for a table on its way to or from a worker; who asks for it removes it."""
-        self.remove_left_scratch(context.instance)
-        folder = self._scratch / context.run_id / context.op_execution_context.op.name
+    @contextmanager
+    def scratch(self, context: dg.AssetExecutionContext, *names: str) -> Iterator[list[Path]]:
+        """Paths for tables on their way to or from a worker, which are gone when the block ends."""
+        own = self._scratch / context.run_id
+        if not own.is_dir():
+            self.remove_left_scratch(context.instance)
+        folder = own / context.op_execution_context.op.name
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return folder / f"{name}.parquet"
+        paths = [folder / f"{name}.parquet" for name in names]
+        try:
+            yield paths
+        finally:
+            for path in paths:
+                path.unlink(missing_ok=True)
 
 
 WORKERS_IMPORT = (
@@ -172,15 +180,11 @@ class Worker(dg.ConfigurableResource):
             answer = read_answer(file)
         return self._result(package, answer)
 
-    def make_table(
-        self, context: dg.AssetExecutionContext, package: str, request: dict[str, Any], output: Path
-    ) -> pa.Table:
-        """What the worker writes to `output`, a scratch file that is gone afterwards."""
-        try:
+    def make_table(self, context: dg.AssetExecutionContext, package: str, request: dict[str, Any]) -> pa.Table:
+        """What the worker writes to the `output` of its request."""
+        with Installation().scratch(context, "output") as (output,):
             self.run(context, package, {**request, "output": str(output)})
             return pq.read_table(output)
-        finally:
-            output.unlink(missing_ok=True)
 
     def run_where_set(
         self, context: dg.AssetExecutionContext, package: str, request: dict[str, Any], python: Path | None = None

@@ -6,6 +6,7 @@ and the two checks that show what an erasure left to do. Must stay out: how a pa
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
@@ -15,9 +16,9 @@ import pyarrow.parquet as pq
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import combine, fingerprint_listing
 from fine_tune_assets.core.hints import materialize_hint
-from fine_tune_assets.defs.automation import DATA_VERSION
+from fine_tune_assets.defs.automation import batch_event, batch_versions
 from fine_tune_assets.defs.live_checks import news_of_check
-from fine_tune_assets.defs.metadata import OWNERS, WHY
+from fine_tune_assets.defs.metadata import OWNERS, WHY, warned
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s01_raw_reports import BATCHES, ERASED_PATIENTS, GROUP
 from fine_tune_assets.ledger.deployments import live_deployment
@@ -60,7 +61,7 @@ def batches_to_read_again(instance: dg.DagsterInstance, installation: Installati
     """
     with installation.ledger() as ledger:
         erasures = list_erasures(ledger)
-    known = _reported(instance)
+    known = batch_versions(instance, ERASED_PATIENTS)
     if not erasures and not known:
         return []
     of_batch: dict[str, list[str]] = {}
@@ -78,7 +79,7 @@ def batches_to_read_again(instance: dg.DagsterInstance, installation: Installati
         reported = known.get(batch, "")
         # Once the rows are gone there is nothing new to read: the part before says so.
         if (reported if batch in left else reported.partition(_LEFT)[0]) != version:
-            events.append(dg.AssetMaterialization(ERASED_PATIENTS, partition=batch, tags={DATA_VERSION: version}))
+            events.append(batch_event(ERASED_PATIENTS, batch, version))
     return events
 
 
@@ -94,13 +95,6 @@ def _refusals_in(unreadable: Path, _listed: str) -> frozenset[str]:
         path.stem: pq.read_table(path, columns=["batch"], filters=refused) for path in unreadable.glob("*.parquet")
     }
     return frozenset(batch for batch, table in tables.items() if table.num_rows)
-
-
-def _reported(instance: dg.DagsterInstance) -> dict[str, str]:
-    tags = instance.event_log_storage.get_latest_tags_by_partition(
-        ERASED_PATIENTS, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION]
-    )
-    return {batch: found[DATA_VERSION] for batch, found in tags.items() if DATA_VERSION in found}
 
 
 def _left(reports: Path, patients: frozenset[str]) -> dict[str, str]:
@@ -126,11 +120,8 @@ def nothing_is_left_of_erased_patients(installation: Installation) -> dg.AssetCh
         erasures = list_erasures(ledger)
     left = count_rows(installation.layout.tables, [e.patient_key for e in erasures])
     unfinished = sum(not e.is_finished for e in erasures)
-    return dg.AssetCheckResult(
-        passed=not left and not unfinished,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={"rows_by_table": dg.MetadataValue.json(left), "unfinished_erasures": unfinished},
-    )
+    shown = dg.MetadataValue.json(left)
+    return warned(not left and not unfinished, rows_by_table=shown, unfinished_erasures=unfinished)
 
 
 @dg.asset_check(
@@ -140,7 +131,7 @@ def nothing_is_left_of_erased_patients(installation: Installation) -> dg.AssetCh
 )
 def live_release_learned_from_nobody_erased(installation: Installation) -> dg.AssetCheckResult:
     count = erased_patients_of_live_release(installation)
-    return dg.AssetCheckResult(passed=not count, severity=dg.AssetCheckSeverity.WARN, metadata=_told(count or 0))
+    return warned(not count, **_told(count or 0))
 
 
 def erased_patients_of_live_release(installation: Installation) -> int | None:
@@ -156,6 +147,6 @@ def news_of_live_release(instance: dg.DagsterInstance, installation: Installatio
     return [] if count is None else news_of_check(instance, LIVE_CHECK, "erased_patients", _told(count))
 
 
-def _told(count: int) -> dict[str, int | str]:
+def _told(count: int) -> dict[str, Any]:
     why = {WHY: f"The live release learned from {count} erased patients: train again."} if count else {}
     return {"erased_patients": count, **why}

@@ -5,9 +5,8 @@ Belongs here: the batches that people drop, and reading one batch. Must stay out
 
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, fields
-from typing import Any
 
 import dagster as dg
 import pyarrow as pa
@@ -16,8 +15,8 @@ import pyarrow.compute as pc
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.file_hashes import RememberedHashes
 from fine_tune_assets.core.fingerprints import fingerprint_table, short
-from fine_tune_assets.defs.automation import DATA_VERSION, on_new_batches
-from fine_tune_assets.defs.metadata import OWNERS, WHY, result, table_out
+from fine_tune_assets.defs.automation import batch_event, batch_versions, on_new_batches
+from fine_tune_assets.defs.metadata import OWNERS, checked, result, stored_metadata, table_outs, warned
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.reports.batches import NotBatches, fingerprint_batch, list_batches, list_not_batches
 from fine_tune_assets.reports.limits import ReadLimits
@@ -49,25 +48,18 @@ raw_reports = dg.AssetSpec(
 
 
 @dg.multi_asset(
-    outs={
-        "reports": table_out(
-            "reports",
-            group=GROUP,
-            description="Every report that could be read, with the identifiers that its own metadata states.",
-            owners=OWNERS["data"],
-            condition=on_new_batches(optional=dg.AssetSelection.assets(ERASED_PATIENTS)),
-            tags={"phi": "yes"},
-            code_version=short(reader_version()),
-        ),
-        "unreadable_reports": table_out(
-            "unreadable_reports",
-            group=GROUP,
-            description="Every file and record that could not be read, with the reason and what to do. Nothing is lost.",
-            owners=OWNERS["data"],
-            condition=on_new_batches(optional=dg.AssetSelection.assets(ERASED_PATIENTS)),
-            code_version=short(reader_version()),
-        ),
-    },
+    outs=table_outs(
+        {
+            "reports": "Every report that could be read, with the identifiers that its own metadata states.",
+            "unreadable_reports": "Every file and record that could not be read, with the reason and what to do. Nothing is "
+            "lost.",
+        },
+        group=GROUP,
+        owners=OWNERS["data"],
+        condition=on_new_batches(optional=dg.AssetSelection.assets(ERASED_PATIENTS)),
+        code_version=short(reader_version()),
+        with_identifiers=("reports",),
+    ),
     deps=[raw_reports, ERASED_PATIENTS],
     partitions_def=BATCHES,
     name="read_reports",
@@ -79,7 +71,7 @@ def read_reports(
     folder = installation.layout.raw_reports / batch
     # Dagster records this version as the one that the tables were made from. Anything else must not be stored under it: once
     # the folder is back at this version nothing would differ any more, and the wrong table would stay for ever.
-    version = reported_versions(context.instance, [batch]).get(batch)
+    version = batch_versions(context.instance, raw_reports.key, [batch]).get(batch)
     with errors_for_people():
         # Asked before a byte is read: who is erased meanwhile makes the batch be read again.
         erased = installation.erased_patients()
@@ -89,7 +81,7 @@ def read_reports(
             # The step reports what is there now, as the sensor does: the sensor itself stays silent if that is the version
             # of before. The next try then reads it, or, after the last one, the next run: an event that is newer than a
             # failed run makes it start again by itself, however long the folder keeps changing.
-            context.instance.report_runless_asset_event(_noticed(batch, fingerprint_batch(folder)))
+            context.instance.report_runless_asset_event(batch_event(raw_reports.key, batch, fingerprint_batch(folder)))
             if context.retry_number < READ_AGAIN:
                 raise dg.RetryRequested(max_retries=READ_AGAIN, seconds_to_wait=PAUSE_SECONDS) from None
             raise
@@ -105,14 +97,6 @@ def read_reports(
     yield result("unreadable_reports", reading.unreadable, fingerprint_table(reading.unreadable), **counts)
 
 
-def counts_of(instance: dg.DagsterInstance, batch: str, names: Iterable[str]) -> dict[str, Any]:
-    """What the newest reading of a batch says of itself; None for what it does not say."""
-    of_the_batch = dg.AssetRecordsFilter(asset_key=dg.AssetKey("reports"), asset_partitions=[batch])
-    event = instance.fetch_materializations(of_the_batch, limit=1).records[0].asset_materialization
-    assert event is not None
-    return {name: event.metadata[name].value if name in event.metadata else None for name in names}
-
-
 # Partitioned like its asset, else a later good batch takes the place of a bad one's result, and of several runs at once each
 # may judge the batch of another. Dagster calls that a preview; 1.13.27 keeps and shows the partition of each result.
 with warnings.catch_warnings():
@@ -123,10 +107,9 @@ with warnings.catch_warnings():
     )
     def batch_has_readable_reports(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         batch = context.partition_key
-        counts = counts_of(context.instance, batch, ("read", "unreadable", "files"))
-        return dg.AssetCheckResult(
-            passed=counts["read"] > 0, severity=dg.AssetCheckSeverity.WARN, metadata={**counts, "batch": batch}
-        )
+        said = stored_metadata(context.instance, "reports", batch)
+        counts = {name: said.get(name) for name in ("read", "unreadable", "files")}
+        return warned(said["read"] > 0, **counts, batch=batch)
 
     @dg.asset_check(
         asset="reports",
@@ -136,15 +119,11 @@ with warnings.catch_warnings():
     )
     def every_file_is_accounted_for(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         batch = context.partition_key
-        counts = counts_of(context.instance, batch, (field.name for field in fields(Accounting)))
-        passed = None not in counts.values() and Accounting(**counts).is_balanced
-        said = (
-            {}
-            if passed
-            else {WHY: "A file of the batch was neither read, nor quarantined, nor ignored. Read it again."}
-        )
-        shown = {name: count for name, count in counts.items() if count is not None}
-        return dg.AssetCheckResult(passed=passed, metadata={**shown, **said, "batch": batch})
+        said = stored_metadata(context.instance, "reports", batch)
+        counts = {field.name: said[field.name] for field in fields(Accounting) if field.name in said}
+        passed = len(counts) == len(fields(Accounting)) and Accounting(**counts).is_balanced
+        why = "A file of the batch was neither read, nor quarantined, nor ignored. Read it again."
+        return checked(passed, None if passed else why, **counts, batch=batch)
 
 
 @dg.sensor(
@@ -170,7 +149,7 @@ def report_batches(instance: dg.DagsterInstance, installation: Installation) -> 
         beside = list_not_batches(root)
     except (FineTuneError, OSError) as error:
         return dg.SkipReason(f"The folder of raw reports can't be read now: {type(error).__name__}.")
-    known = reported_versions(instance, None)
+    known = batch_versions(instance, raw_reports.key)
     changed = [batch for batch, version in versions.items() if known.get(batch) != version]
     # What is reported was read now: a remembered hash that is wrong would be reported and put right by the step for ever.
     versions |= {batch: fingerprint_batch(root / batch) for batch in changed}
@@ -180,7 +159,11 @@ def report_batches(instance: dg.DagsterInstance, installation: Installation) -> 
     new = sorted(set(changed) - set(instance.get_dynamic_partitions(str(BATCHES.name))))
     return dg.SensorResult(
         dynamic_partitions_requests=[BATCHES.build_add_request(new[:ADDED_AT_ONCE])] if new else [],
-        asset_events=[_noticed(batch, versions[batch]) for batch in changed if batch not in new[ADDED_AT_ONCE:]],
+        asset_events=[
+            batch_event(raw_reports.key, batch, versions[batch])
+            for batch in changed
+            if batch not in new[ADDED_AT_ONCE:]
+        ],
     )
 
 
@@ -194,15 +177,3 @@ def not_read(beside: NotBatches) -> str:
     if beside.files:
         said += f" Files beside the folders, which are not read: {beside.files}. Put them into a batch folder."
     return said
-
-
-def reported_versions(instance: dg.DagsterInstance, batches: Sequence[str] | None) -> dict[str, str]:
-    """Batch → the version that was last reported; of all batches (None) or of these."""
-    tags = instance.event_log_storage.get_latest_tags_by_partition(
-        raw_reports.key, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION], asset_partitions=batches
-    )
-    return {batch: found[DATA_VERSION] for batch, found in tags.items() if DATA_VERSION in found}
-
-
-def _noticed(batch: str, version: str) -> dg.AssetMaterialization:
-    return dg.AssetMaterialization(raw_reports.key, partition=batch, tags={DATA_VERSION: version})

@@ -17,7 +17,7 @@ from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.fingerprints import combine, fingerprint_listing
 from fine_tune_assets.core.hints import materialize_hint
-from fine_tune_assets.defs.automation import DATA_VERSION
+from fine_tune_assets.defs.automation import batch_event, batch_versions
 from fine_tune_assets.defs.metadata import OWNERS
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s01_raw_reports import BATCHES
@@ -100,32 +100,22 @@ def changed_batches(instance: dg.DagsterInstance, installation: Installation) ->
     """An event for each batch whose marks are not those last reported. A batch that no mark ever concerned has none."""
     with installation.ledger() as ledger:
         marks = list_marks(ledger)
-    known = _reported(instance)
+    known = batch_versions(instance, missed_terms_of_batches.key)
     if not marks and not known:
         return []
     reports, terms = installation.layout.tables / "reports", terms_of(installation)
-    patients = _patients_by_batch(reports, _listing(reports), tuple(sorted(terms)))
+    listed = fingerprint_listing(reports) if reports.is_dir() else ""
+    patients = _patients_by_batch(reports, listed, tuple(sorted(terms)))
     told = {batch: {t.mark_id for p in found for t in terms[p]} for batch, found in patients.items()}
     versions = {
         batch: combine(m.mark_id for m in marks if m.mark_id in told.get(batch, ()))
         for batch in {*patients, *known} & set(instance.get_dynamic_partitions(str(BATCHES.name)))
     }
     return [
-        dg.AssetMaterialization(missed_terms_of_batches.key, partition=batch, tags={DATA_VERSION: version})
+        batch_event(missed_terms_of_batches.key, batch, version)
         for batch, version in sorted(versions.items())
         if known.get(batch) != version
     ]
-
-
-def _reported(instance: dg.DagsterInstance) -> dict[str, str]:
-    tags = instance.event_log_storage.get_latest_tags_by_partition(
-        missed_terms_of_batches.key, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION]
-    )
-    return {batch: found[DATA_VERSION] for batch, found in tags.items() if DATA_VERSION in found}
-
-
-def _listing(folder: Path) -> str:
-    return fingerprint_listing(folder) if folder.is_dir() else ""
 
 
 @lru_cache(maxsize=1)

@@ -19,7 +19,7 @@ from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.keys import PATIENTS_KEY
 from fine_tune_assets.defs.automation import on_new_batches, on_new_inputs
-from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result, table_out
+from fine_tune_assets.defs.metadata import OWNERS, checked, definition_metadata, result, table_outs, warned
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s01_raw_reports import BATCHES
 from fine_tune_assets.defs.s02_missed_identifiers import (
@@ -61,8 +61,11 @@ def scrub_recall(
     context: dg.AssetExecutionContext, installation: Installation, worker: Worker
 ) -> dg.MaterializeResult[pa.Table]:
     labelled = sorted((installation.layout.evaluation / "phi").glob("*.jsonl"))
-    output = installation.scratch(context, "scrub_recall")
-    with errors_for_people(), gold_files(installation, labelled, output) as gold:
+    with (
+        errors_for_people(),
+        installation.scratch(context, "scrub_recall") as (output,),
+        gold_files(installation, labelled, output) as gold,
+    ):
         request = {
             "action": "measure_recall",
             "gold": [str(p) for p in gold],
@@ -70,8 +73,7 @@ def scrub_recall(
             "settings": asdict(installation.recipe.scrub),
         }
         measured = worker.run(context, "phi", request)
-    table = pq.read_table(output)
-    output.unlink()
+        table = pq.read_table(output)
     # Without what was marked: a new case must not scrub every batch again.
     version = fingerprint_table(table.filter(pc.not_equal(table["labelled_set"], MARKED_BY_REVIEWERS)))
     return result("scrub_recall", table, version, recall=measured["recall"])
@@ -84,11 +86,8 @@ def scrub_recall(
 )
 def scrub_recall_meets_floor(installation: Installation, scrub_recall: pa.Table) -> dg.AssetCheckResult:
     floors = measured_floors(installation, scrub_recall)
-    return dg.AssetCheckResult(
-        passed=all(f.is_met for f in floors),
-        metadata={f"{f.label}_floor": f.floor for f in floors}
-        | {f"{f.label}_recall": f.recall for f in floors if f.recall is not None},
-    )
+    figures = {f"{f.label}_recall": f.recall for f in floors if f.recall is not None}
+    return checked(all(f.is_met for f in floors), **{f"{f.label}_floor": f.floor for f in floors}, **figures)
 
 
 @dataclass(frozen=True)
@@ -112,36 +111,18 @@ def measured_floors(installation: Installation, scrub_recall: pa.Table) -> list[
 
 
 @dg.multi_asset(
-    outs={
-        "scrubbed_reports": table_out(
-            "scrubbed_reports",
-            group=GROUP,
-            description="The reports with every identifier that was found replaced, by invented values and by its kind.",
-            owners=OWNERS["clinical"],
-            condition=on_new_batches(optional=SECOND_THOUGHTS),
-        ),
-        "phi_spans": table_out(
-            "phi_spans",
-            group=GROUP,
-            description="Where each identifier stood, of which kind it is and which rule found it; never the value.",
-            owners=OWNERS["clinical"],
-            condition=on_new_batches(optional=SECOND_THOUGHTS),
-        ),
-        "held_reports": table_out(
-            "held_reports",
-            group=GROUP,
-            description="Reports in which a second look still found something: they are held back. Kinds and counts only.",
-            owners=OWNERS["clinical"],
-            condition=on_new_batches(optional=SECOND_THOUGHTS),
-        ),
-        "identifier_values": table_out(
-            "identifier_values",
-            group=GROUP,
-            description="Keyed hashes of the values that occur in the batch and of those put in their place: none may be both.",
-            owners=OWNERS["clinical"],
-            condition=on_new_batches(optional=SECOND_THOUGHTS),
-        ),
-    },
+    outs=table_outs(
+        {
+            "scrubbed_reports": "The reports with every identifier that was found replaced, by invented values and by its kind.",
+            "phi_spans": "Where each identifier stood, of which kind it is and which rule found it; never the value.",
+            "held_reports": "Reports in which a second look still found something: they are held back. Kinds and counts only.",
+            "identifier_values": "Keyed hashes of the values that occur in the batch and of those put in their place: none may "
+            "be both.",
+        },
+        group=GROUP,
+        owners=OWNERS["clinical"],
+        condition=on_new_batches(optional=SECOND_THOUGHTS),
+    ),
     deps=[missed_terms_of_batches, taken_surrogates_of_batches],
     partitions_def=BATCHES,
     name="scrub_reports",
@@ -156,17 +137,13 @@ def scrub_reports(
     with errors_for_people():
         require_measured_scrubber(installation, scrub_recall)
         reports = with_missed_terms(reports, terms_of(installation))
-    raw, *made = (installation.scratch(context, name) for name in ("reports", *OUTPUTS))
-    write_table(raw, reports)
-    try:
+    with installation.scratch(context, "reports", *OUTPUTS) as (raw, *made):
+        write_table(raw, reports)
         request = {"action": "scrub", "reports": str(raw), **scrub_request(installation, context.partition_key)}
         counts = worker.run(
             context, "phi", {**request, **{name: str(p) for name, p in zip(OUTPUTS, made, strict=True)}}
         )
         scrubbed, spans, held, values = (pq.read_table(path) for path in made)
-    finally:
-        for path in (raw, *made):
-            path.unlink(missing_ok=True)
     told = {"identifiers_removed": counts["spans"], "held_back": counts["held"], "from_cache": counts["from_cache"]}
     yield result("scrubbed_reports", scrubbed, fingerprint_table(scrubbed), **told)
     yield result("phi_spans", spans, fingerprint_table(spans), by_kind=dg.MetadataValue.json(counts["by_label"]))
@@ -201,13 +178,10 @@ with warnings.catch_warnings():
     )
     def no_report_is_held_back(held_reports: pa.Table) -> dg.AssetCheckResult:
         held = held_reports.group_by("kind").aggregate([("count", "sum")]).to_pylist()
-        return dg.AssetCheckResult(
-            passed=held_reports.num_rows == 0,
-            severity=dg.AssetCheckSeverity.WARN,
-            metadata={
-                "reports": len(set(held_reports.column("report_id").to_pylist())),
-                "by_kind": dg.MetadataValue.json({row["kind"]: row["count_sum"] for row in held}),
-            },
+        return warned(
+            held_reports.num_rows == 0,
+            reports=len(set(held_reports.column("report_id").to_pylist())),
+            by_kind=dg.MetadataValue.json({row["kind"]: row["count_sum"] for row in held}),
         )
 
 
@@ -218,11 +192,7 @@ with warnings.catch_warnings():
 def no_surrogate_is_a_real_value(installation: Installation) -> dg.AssetCheckResult:
     taken = batches_with_taken_surrogates(installation)
     counts = {batch: len(hashes) for batch, hashes in taken.items()}
-    return dg.AssetCheckResult(
-        passed=not taken,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={"taken_by_batch": dg.MetadataValue.json(counts)},
-    )
+    return warned(not taken, taken_by_batch=dg.MetadataValue.json(counts))
 
 
 def require_measured_scrubber(installation: Installation, scrub_recall: pa.Table) -> None:

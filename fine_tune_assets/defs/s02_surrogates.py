@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 
 from fine_tune_assets.core.fingerprints import combine, fingerprint_listing
-from fine_tune_assets.defs.automation import DATA_VERSION
+from fine_tune_assets.defs.automation import batch_event, batch_versions
 from fine_tune_assets.defs.metadata import OWNERS
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.defs.s01_raw_reports import BATCHES
@@ -34,14 +34,11 @@ def batches_with_taken_surrogates(installation: Installation) -> dict[str, list[
 def batches_to_choose_again(instance: dg.DagsterInstance, installation: Installation) -> list[dg.AssetMaterialization]:
     """An event for each batch in which other surrogates than those last reported are taken; most batches never have one."""
     taken = batches_with_taken_surrogates(installation)
-    tags = instance.event_log_storage.get_latest_tags_by_partition(
-        taken_surrogates_of_batches.key, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION]
-    )
-    known = {batch: found[DATA_VERSION] for batch, found in tags.items() if DATA_VERSION in found}
+    known = batch_versions(instance, taken_surrogates_of_batches.key)
     # A batch that chose others has none any more, and is told so: a value that comes back later must be news again.
     versions = {batch: combine(taken.get(batch, ())) for batch in {*taken, *known}}
     return [
-        dg.AssetMaterialization(taken_surrogates_of_batches.key, partition=batch, tags={DATA_VERSION: version})
+        batch_event(taken_surrogates_of_batches.key, batch, version)
         for batch, version in sorted(versions.items())
         if known.get(batch) != version
     ]

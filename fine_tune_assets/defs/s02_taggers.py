@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.core.tables import PHI_TAGGERS, table_of
-from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
+from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result, warned
 from fine_tune_assets.defs.resources import Installation, Worker
 from fine_tune_assets.defs.sources import recipe_section
 
@@ -67,8 +67,4 @@ def tagger_beats_spacy(phi_taggers: pa.Table) -> dg.AssetCheckResult:
         "other_tokens_masked": own["other_tokens_masked"] < spacy["other_tokens_masked"],
         "documents_per_second": own["documents_per_second"] > spacy["documents_per_second"],
     }
-    return dg.AssetCheckResult(
-        passed=all(better.values()),
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={"better": dg.MetadataValue.json(better)},
-    )
+    return warned(all(better.values()), better=dg.MetadataValue.json(better))

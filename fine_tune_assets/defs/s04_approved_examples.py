@@ -3,11 +3,12 @@
 Belongs here: drafting, the decisions in the ledger as an external asset, and applying them. Must stay out: who may decide.
 """
 
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
@@ -22,20 +23,20 @@ from fine_tune_assets.approval.agreement import (
 )
 from fine_tune_assets.approval.approving import approve_examples
 from fine_tune_assets.approval.drafting import correction_authors, draft_examples, reports_without_draft
-from fine_tune_assets.approval.dropped_reports import halves_of_pairs
+from fine_tune_assets.approval.dropped_reports import DroppedReports, halves_of_pairs
 from fine_tune_assets.approval.flags import kinds_of
 from fine_tune_assets.approval.reviewing import refresh_items
 from fine_tune_assets.approval.section_accounting import account_sections
-from fine_tune_assets.approval.task_kinds import count_unused
+from fine_tune_assets.approval.task_kinds import Unused, count_unused
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.core.stored_rows import read_rows
 from fine_tune_assets.core.tables import rows_of
 from fine_tune_assets.defs.automation import with_new_inputs
-from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
+from fine_tune_assets.defs.metadata import OWNERS, checked, definition_metadata, markdown_table, result, warned
 from fine_tune_assets.defs.pair_finding import near_input_finder
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.s02_missed_identifiers import missed_identifiers, terms_of
-from fine_tune_assets.defs.s04_dropped_reports import dropped_reports, partners_dropped, partners_table
 from fine_tune_assets.defs.s10_quarantine import barred_reports, waits_for_others, without_quarantined
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.ledger.reviews import list_decisions
@@ -45,6 +46,8 @@ GROUP = "s04_approved_examples"
 APPROVED_CODE_VERSION = "signed repairs"
 """Named anew when the columns of approved_examples or the rules of approving change: it is then made once more."""
 
+_OF_DROPPED = ("report_id", "source", "patient_key", "text", "tagged_text", "fingerprint")
+_PARTNERS_SHOWN = 20
 _WHY_NOT_WHOLE = (
     "Reports have lines in capitals of which only the form says that they are headings, or headings with text on the same "
     "line. Look at the drafts with the flag `may be cut short`. Real headings belong into the task's `other_headings`; text "
@@ -80,7 +83,7 @@ def drafted_examples(
 ) -> dg.MaterializeResult[pa.Table]:
     recipe, authors = installation.recipe, correction_authors(scrubbed_corrections)
     with errors_for_people(), installation.ledger() as ledger:
-        dropped = dropped_reports(installation, duplicate_reports)
+        dropped = _dropped_reports(installation, duplicate_reports)
         drafts = draft_examples(
             unique_reports,
             without_quarantined(scrubbed_corrections, quarantined_corrections),
@@ -98,7 +101,7 @@ def drafted_examples(
             ledger, drafts, recipe.name, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC)
         )
     flags = drafts.column("flags").to_pylist()
-    lost = partners_dropped(unused, duplicate_reports)
+    lost = _partners_dropped(unused, duplicate_reports)
     by_kind = Counter(kind for of_draft in flags for kind in kinds_of(of_draft))
     return result(
         "drafted_examples",
@@ -106,17 +109,49 @@ def drafted_examples(
         fingerprint_table(drafts),
         flagged=sum(bool(of_draft) for of_draft in flags),
         needs_review=sum(drafts.column("needs_review").to_pylist()),
-        by_flag=dg.MetadataValue.md(_counts("flag", by_kind)),
-        by_task=dg.MetadataValue.md(_counts("task", Counter(drafts.column("task").to_pylist()))),
+        by_flag=_counts("flag", by_kind),
+        by_task=_counts("task", Counter(drafts.column("task").to_pylist())),
         reports_without_draft=len(reports_without_draft(unique_reports, drafts)),
         **asdict(account),
         lab_lines_not_read=sum(unused.unread_lab_lines.values()),
         reports_without_partner=sum(unused.without_partner.values()),
         partner_was_dropped=len(lost),
-        dropped_partners=dg.MetadataValue.md(partners_table(lost)),
+        dropped_partners=markdown_table(lost[:_PARTNERS_SHOWN]),
         new_in_the_queue=queue.arrived + queue.returned,
         gone_from_the_queue=queue.gone,
     )
+
+
+def _dropped_reports(installation: Installation, duplicates: pa.Table) -> DroppedReports:
+    """The reports that stage 3 dropped, without those of erased patients; their scrubbed texts are read in place.
+
+    No dependency of its own: `duplicate_reports` holds the fingerprint of each text that is read here, so what changes a text
+    changes that table first.
+    """
+    erased = installation.erased_patients()
+
+    def read(report_ids: Collection[str]) -> Sequence[Mapping[str, Any]]:
+        by_batch: dict[str, list[str]] = defaultdict(list)
+        for report_id in report_ids:
+            by_batch[report_id.partition("/")[0]].append(report_id)
+        found: list[dict[str, Any]] = []
+        for batch, ids in sorted(by_batch.items()):
+            path = installation.layout.table("scrubbed_reports", batch)
+            if path.is_file():
+                found += read_rows(path, "scrubbed_reports", "report_id", ids, _OF_DROPPED)
+        return [row for row in found if row["patient_key"] not in erased]
+
+    return DroppedReports(duplicates, read)
+
+
+def _partners_dropped(unused: Unused, duplicates: pa.Table) -> list[dict[str, str]]:
+    """Of the reports that are alone those whose other half was dropped, and which report stays in its place. Ids only."""
+    kept = dict(zip(*(duplicates[name].to_pylist() for name in ("dropped_id", "kept_id")), strict=True))
+    return [
+        {"report": report_id, "its other half, dropped": half, "kept instead": kept[half]}
+        for report_id, half in unused.alone
+        if half in kept
+    ]
 
 
 @dg.asset_check(
@@ -129,13 +164,11 @@ def drafts_hold_whole_sections(
 ) -> dg.AssetCheckResult:
     """A warning: a draft that may be cut short waits for a reviewer, so it is not taught unseen."""
     account = account_sections(partial(rows_of, unique_reports), installation.recipe.tasks, drafted_examples)
-    said = {} if account.is_whole else {WHY: _WHY_NOT_WHOLE}
-    return dg.AssetCheckResult(
-        passed=account.is_whole, severity=dg.AssetCheckSeverity.WARN, metadata={**asdict(account), **said}
-    )
+    why = None if account.is_whole else _WHY_NOT_WHOLE
+    return warned(account.is_whole, why, **asdict(account))
 
 
-def _counts(name: str, counts: Mapping[str, int]) -> str:
+def _counts(name: str, counts: Mapping[str, int]) -> dg.MarkdownMetadataValue:
     return markdown_table([{name: key, "drafts": count} for key, count in sorted(counts.items())])
 
 
@@ -189,7 +222,7 @@ def approved_examples(
         held_back=approval.approved.num_rows - seen.num_rows,
         not_for_everyone=seen.num_rows - clean.num_rows,
         waiting_for_examples_of_others=clean.num_rows - approved.num_rows,
-        agreement=dg.MetadataValue.md(_agreement_table(agreement)),
+        agreement=_agreement_table(agreement),
     )
 
 
@@ -201,15 +234,8 @@ def approved_examples(
 def reviewers_agree(installation: Installation, approved_examples: pa.Table) -> dg.AssetCheckResult:
     with errors_for_people():
         agreement, verdict = _judged_agreement(installation, approved_examples)
-    return dg.AssetCheckResult(
-        passed=verdict.passed,
-        severity=dg.AssetCheckSeverity.ERROR,
-        metadata={
-            WHY: verdict.reason,
-            "agreement": dg.MetadataValue.md(_agreement_table(agreement)),
-            **{name: figure for name, figure in vars(agreement.overall).items() if figure not in (None, "")},
-        },
-    )
+    figures = {name: figure for name, figure in vars(agreement.overall).items() if figure not in (None, "")}
+    return checked(verdict.passed, verdict.reason, agreement=_agreement_table(agreement), **figures)
 
 
 def require_reviewers_agree(installation: Installation, approved_examples: pa.Table) -> None:
@@ -228,7 +254,7 @@ def _judged_agreement(
     return agreement, judge_agreement(agreement.overall, installation.recipe.review, by_experts)
 
 
-def _agreement_table(report: AgreementReport) -> str:
+def _agreement_table(report: AgreementReport) -> dg.MarkdownMetadataValue:
     """Figures by task, reviewer and pair of reviewers; a kappa that is not defined is absent."""
     rows = {
         "all": report.overall,

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
-import pyarrow.parquet as pq
 
 from fine_tune_assets.approval.writing import LiveEngine
 from fine_tune_assets.core.releases import read_release
+from fine_tune_assets.core.stored_rows import rows_if_stored
 from fine_tune_assets.defs.metadata import OWNERS
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.ledger.deployments import live_deployment, open_engine_key
@@ -44,11 +44,8 @@ def find_drafting_model(installation: Installation) -> LiveEngine | BaseModel | 
         asked_with = read_release(installation.layout.data_dir / release.folder).asked_with
         api_key = open_engine_key(installation.corrections_key, live.deployment_id, live.engine_key)
         return LiveEngine(live.engine_url, asked_with, release.release_id, api_key)
-    table = installation.layout.table("base_models")
-    if not table.is_file():
-        return None
-    row = pq.read_table(table).to_pylist()[0]
-    return BaseModel(installation.path(row["folder"]), row["fingerprint"])
+    imported = rows_if_stored(installation.layout.table("base_models"), ("folder", "fingerprint"))
+    return BaseModel(installation.path(imported[0]["folder"]), imported[0]["fingerprint"]) if imported else None
 
 
 def drafting_model_version(installation: Installation) -> str:

@@ -26,7 +26,7 @@ from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.stored_tables import without_patients
 from fine_tune_assets.core.tables import MODEL_DRAFTS, conform, rows_of, table_of
 from fine_tune_assets.defs.automation import with_new_inputs
-from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
+from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result, warned
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people, progress_shown
 from fine_tune_assets.defs.s04_drafting_models import BaseModel, drafting_models, find_drafting_model
 from fine_tune_assets.defs.sources import recipe_section
@@ -92,23 +92,17 @@ def _by_base_model(
     missing: Sequence[Request],
     model: BaseModel,
 ) -> pa.Table:
-    asked, output = installation.scratch(context, "requests"), installation.scratch(context, "model_drafts")
-    try:
+    with installation.scratch(context, "requests") as (asked,):
         write_table(asked, pa.Table.from_pylist([asdict(request) for request in missing]))
         request = {
             "action": "write_drafts",
             "requests": str(asked),
-            "output": str(output),
             "folder": str(model.folder),
             "fingerprint": model.fingerprint,
             "system_prompt": installation.recipe.system_prompt,
             "threads": installation.settings.threads,
         }
-        worker.run(context, "approval", request)
-        return conform(pq.read_table(output), MODEL_DRAFTS)
-    finally:
-        asked.unlink(missing_ok=True)
-        output.unlink(missing_ok=True)
+        return conform(worker.make_table(context, "approval", request), MODEL_DRAFTS)
 
 
 @dg.asset_check(
@@ -121,6 +115,4 @@ def every_model_draft_is_written(
 ) -> dg.AssetCheckResult:
     requests = list(model_requests(partial(rows_of, unique_reports), installation.recipe.tasks))
     missing = len(missing_requests(requests, model_drafts))
-    return dg.AssetCheckResult(
-        passed=missing == 0, severity=dg.AssetCheckSeverity.WARN, metadata={"asked": len(requests), "missing": missing}
-    )
+    return warned(missing == 0, asked=len(requests), missing=missing)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import lru_cache
+from typing import Any
 
 import dagster as dg
 
@@ -16,7 +17,7 @@ from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import combine, fingerprint_json, fingerprint_listing
 from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.defs.live_checks import news_of_check
-from fine_tune_assets.defs.metadata import WHY
+from fine_tune_assets.defs.metadata import WHY, warned
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.instructions.storing import StoredInstructionSet
 from fine_tune_assets.ledger.deployments import live_deployment
@@ -72,7 +73,7 @@ def _in_words(fallen: Mapping[str, Fall]) -> str:
 )
 def live_release_learned_only_what_is_approved(installation: Installation) -> dg.AssetCheckResult:
     told = _told(installation)
-    return dg.AssetCheckResult(passed=WHY not in told, severity=dg.AssetCheckSeverity.WARN, metadata=told)
+    return warned(WHY not in told, **told)
 
 
 def news_of_decisions(instance: dg.DagsterInstance, installation: Installation) -> list[dg.AssetCheckEvaluation]:
@@ -81,7 +82,7 @@ def news_of_decisions(instance: dg.DagsterInstance, installation: Installation) 
     return news_of_check(instance, LIVE_CHECK, FALLEN, told) if FALLEN in told else []
 
 
-def _told(installation: Installation) -> dict[str, int | str]:
+def _told(installation: Installation) -> dict[str, Any]:
     """What there is to say of the live release: nothing while none is live, and no count where nobody can tell."""
     settings, corrections = installation.settings, installation.layout.table("scrubbed_corrections")
     with installation.ledger() as ledger:

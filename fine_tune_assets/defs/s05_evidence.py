@@ -6,6 +6,8 @@ Belongs here: handing the parts of other packages to `instructions/`. Must stay 
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -16,13 +18,17 @@ import pyarrow.parquet as pq
 from fine_tune_assets.approval.drafting import CORRECTION
 from fine_tune_assets.approval.still_approved import why_not_taught_again
 from fine_tune_assets.core.files import write_table
+from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.tables import SCRUBBED_CORRECTIONS, conform, table_of
-from fine_tune_assets.defs.pair_finding import leak_finders
+from fine_tune_assets.dedup.crossing import pair_finder
+from fine_tune_assets.defs.pair_finding import threads_of, whole_text_finder
 from fine_tune_assets.defs.resources import Installation, Worker
 from fine_tune_assets.defs.s02_missed_identifiers import terms_of
 from fine_tune_assets.defs.s02_scrubbed_reports import scrub_request
 from fine_tune_assets.defs.s04_standing_decisions import decisions_of_now
 from fine_tune_assets.defs.s10_quarantine import barred_reports
+from fine_tune_assets.embeddings.encoder import encode_passages, encoder_version
+from fine_tune_assets.embeddings.remembered import Remembered
 from fine_tune_assets.instructions.building import Dropped, InstructionSet, Surroundings
 from fine_tune_assets.instructions.earlier_sets import earlier_tests, read_replayable, sort_out
 from fine_tune_assets.instructions.leaks import LeakSearch, read_evaluation_texts
@@ -32,19 +38,39 @@ from fine_tune_assets.phi.final_texts import FINAL_TEXTS
 from fine_tune_assets.phi.missed_terms import holds_missed_terms
 from fine_tune_assets.phi.scrubbing import scrubber_version
 
+VECTORS = "leaks/vectors.npz"
+"""Below the cache. An erasure removes it as a whole."""
+
 
 @contextmanager
 def leak_search(installation: Installation) -> Iterator[LeakSearch]:
-    evaluation = read_evaluation_texts(installation.layout.evaluation)
-    with leak_finders(installation) as finders:
-        yield LeakSearch(
-            find_pairs=finders.all_kinds,
-            find_words=finders.words,
-            kinds=finders.kinds,
-            described=finders.described,
-            evaluation=evaluation,
-            certify_without_semantic=installation.recipe.split.certify_without_semantic,
-        )
+    """In whole texts, boilerplate included; by meaning too, where the recipe asks for it. At the end the vectors go that were not
+    asked for."""
+    settings, threads = installation.recipe.dedup, threads_of(installation)
+    words = whole_text_finder(installation)
+    search = LeakSearch(
+        find_pairs=words,
+        find_words=words,
+        kinds=("exact", "near"),
+        described=f"the same words in whole texts; near from a Jaccard similarity of {settings.near_threshold} over shingles of "
+        f"{settings.shingle_words} words",
+        evaluation=read_evaluation_texts(installation.layout.evaluation),
+        certify_without_semantic=installation.recipe.split.certify_without_semantic,
+    )
+    file = installation.layout.cache / VECTORS
+    if settings.semantic_threshold is None:
+        file.unlink(missing_ok=True)
+        yield search
+        return
+    version = encoder_version()
+    encode = Remembered(partial(encode_passages, threads=threads), version, file)
+    find = pair_finder(settings, encode, version, leave_out_boilerplate=False, threads=threads)
+    meaning = f"meaning from a cosine of {settings.semantic_threshold} (all-MiniLM-L6-v2, {short(version)})"
+    try:
+        described = f"{search.described}; {meaning}"
+        yield replace(search, find_pairs=find, kinds=(*search.kinds, "semantic"), described=described)
+    finally:
+        encode.forget_others()
 
 
 def surroundings(installation: Installation, approved: pa.Table, reports: pa.Table, search: LeakSearch) -> Surroundings:
@@ -74,12 +100,8 @@ def _replayable(installation: Installation, approved: pa.Table) -> tuple[list[di
         installation.layout.instruction_sets, recipe.name, recipe.split.salt, scrubber_version(recipe.scrub)
     )
     rows = [row for row in found if row["fingerprint"] not in present]
-    now, erased, missed = (
-        decisions_of_now(installation),
-        installation.erased_patients(),
-        _with_missed(installation, rows),
-    )
-    barred = _barred(installation)
+    now, erased = decisions_of_now(installation), installation.erased_patients()
+    missed, barred = _with_missed(installation, rows), _barred(installation)
 
     def why_not(row: Mapping[str, Any]) -> str | None:
         if row["patient_key"] in erased:
@@ -128,13 +150,10 @@ def find_identifiers(
         for row, patient in zip(built.examples.to_pylist(), patients, strict=True)
         if patient is not None
     ]
-    path = installation.scratch(context, "final_texts")
-    write_table(path, table_of(rows, FINAL_TEXTS))
-    try:
+    with installation.scratch(context, "final_texts") as (path,):
+        write_table(path, table_of(rows, FINAL_TEXTS))
         request = {"action": "scan_final_texts", "texts": str(path), **scrub_request(installation, None)}
         return worker.run(context, "phi", request)
-    finally:
-        path.unlink(missing_ok=True)
 
 
 def _text_of(row: Mapping[str, Any]) -> str:

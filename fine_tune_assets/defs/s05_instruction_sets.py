@@ -145,15 +145,15 @@ def _shown(stored: StoredInstructionSet, built: InstructionSet) -> dict[str, Any
     return {
         "fingerprint": stored.fingerprint,
         "folder": dg.MetadataValue.path(str(stored.folder)),
-        "counts": dg.MetadataValue.md(markdown_table([{"split": k, "examples": v} for k, v in counts.items()])),
-        "shares": dg.MetadataValue.md(markdown_table(share_table(built.table))),
+        "counts": markdown_table([{"split": k, "examples": v} for k, v in counts.items()]),
+        "shares": markdown_table(share_table(built.table)),
         "train": int(counts["train"]),
         APPROVED: built.approved,
         LEFT_OUT: len(built.dropped),
         "left_out_by_reason": dg.MetadataValue.json(dropped_by_reason(built.dropped)),
         "left_out_file": dg.MetadataValue.path(str(left_out_file(stored.folder.parent, stored.fingerprint))),
         # The first ones: an event is no place for thousands of lines.
-        "left_out_first": dg.MetadataValue.md(markdown_table(dropped[:SHOWN_AT_MOST])),
+        "left_out_first": markdown_table(dropped[:SHOWN_AT_MOST]),
         "general_wanted": built.general_wanted,
         "general_left_out_by_reason": dg.MetadataValue.json(dropped_by_reason(built.general_left_out)),
         "replay_wanted": built.replay_wanted,

@@ -3,6 +3,8 @@
 Belongs here: reading the evidence that was stored with a set, and saying what is wrong. Must stay out: how it was found.
 """
 
+from typing import Any
+
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,7 +13,7 @@ from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.defs.automation import latest_event
-from fine_tune_assets.defs.metadata import WHY, markdown_table
+from fine_tune_assets.defs.metadata import checked, markdown_table, stored_metadata
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.s05_instruction_sets import APPROVED, LEFT_OUT, SHOWN_AT_MOST
 from fine_tune_assets.instructions.certificate import separation
@@ -23,7 +25,7 @@ from fine_tune_assets.lineage.left_out import read_left_out
 
 def stored_set(instance: dg.DagsterInstance, installation: Installation, table: pa.Table) -> StoredInstructionSet:
     """The stored set whose table is the one in hand. Raises GateClosedError, InstructionSetError."""
-    stored = read_instruction_set(installation.layout.instruction_sets, _version(instance))
+    stored = read_instruction_set(installation.layout.instruction_sets, newest_set(instance))
     if fingerprint_table(stored.table) != fingerprint_table(table):
         raise GateClosedError(
             f"The stored instruction set is not the table in hand. {materialize_hint('instruction_sets')}"
@@ -31,7 +33,8 @@ def stored_set(instance: dg.DagsterInstance, installation: Installation, table: 
     return stored
 
 
-def _version(instance: dg.DagsterInstance) -> str:
+def newest_set(instance: dg.DagsterInstance) -> str:
+    """Its fingerprint, as `instruction_sets` says."""
     event = latest_event(instance, dg.AssetKey("instruction_sets"))
     return (event.version if event else None) or "missing"
 
@@ -50,9 +53,7 @@ def nothing_leaks_between_splits(
     is_allowed = installation.recipe.split.certify_without_semantic
     holds = is_certified(stored, certify_without_semantic=is_allowed) and separation(instruction_sets).holds
     certificate = str(stored.manifest["leakage_certificate"])
-    return dg.AssetCheckResult(
-        passed=holds, metadata={"certificate": certificate, **({} if holds else {WHY: certificate})}
-    )
+    return checked(holds, None if holds else certificate, certificate=certificate)
 
 
 @dg.asset_check(
@@ -71,14 +72,12 @@ def patients_stay_in_test(
     patients = earlier.patients.intersection(learned.column("patient_key").to_pylist())
     examples = set(earlier.examples).intersection(learned.column("fingerprint").to_pylist())
     why = f"{len(patients)} patients and {len(examples)} examples that were tested on before are trained on now."
-    return dg.AssetCheckResult(
-        passed=not patients and not examples,
-        metadata={
-            "patients_tested_before": len(earlier.patients),
-            "patients_trained_now": len(patients),
-            "examples_trained_now": len(examples),
-            **({WHY: why} if patients or examples else {}),
-        },
+    return checked(
+        not patients and not examples,
+        why if patients or examples else None,
+        patients_tested_before=len(earlier.patients),
+        patients_trained_now=len(patients),
+        examples_trained_now=len(examples),
     )
 
 
@@ -90,21 +89,17 @@ def patients_stay_in_test(
 def every_approved_example_is_accounted_for(
     context: dg.AssetCheckExecutionContext, installation: Installation, instruction_sets: pa.Table
 ) -> dg.AssetCheckResult:
-    event = context.instance.get_latest_materialization_event(dg.AssetKey("instruction_sets"))
-    materialization = event.asset_materialization if event else None
-    shown = materialization.metadata if materialization else {}
-    told = {name: shown[name].value if name in shown else None for name in (APPROVED, LEFT_OUT, "replayed")}
+    shown = stored_metadata(context.instance, "instruction_sets")
+    told: dict[str, Any] = {name: shown.get(name) for name in (APPROVED, LEFT_OUT, "replayed")}
     own = instruction_sets.num_rows - sum(instruction_sets.column("is_general").to_pylist())
-    named = read_left_out(installation.layout.instruction_sets, _version(context.instance))
+    named = read_left_out(installation.layout.instruction_sets, newest_set(context.instance))
     with_reason = sum(bool(row["reason"]) for row in named)
     is_whole = (
         None not in told.values()
         and with_reason == told[LEFT_OUT]
-        and told[APPROVED] + told["replayed"] == own + told[LEFT_OUT]  # type: ignore[operator]
+        and told[APPROVED] + told["replayed"] == own + told[LEFT_OUT]
     )
-    return dg.AssetCheckResult(
-        passed=bool(is_whole), metadata={"in_the_set": own, "left_out_with_a_reason": with_reason, **told}
-    )
+    return checked(is_whole, in_the_set=own, left_out_with_a_reason=with_reason, **told)
 
 
 @dg.asset_check(
@@ -118,20 +113,15 @@ def final_texts_hold_no_identifier(
     with errors_for_people():
         found = identifiers_found(stored_set(context.instance, installation, instruction_sets))
     if found is None:
-        why = f"Nobody looked for identifiers in this set. {materialize_hint('instruction_sets')}"
-        return dg.AssetCheckResult(passed=False, metadata={WHY: why})
-    rows = [{"example": example, **kinds} for example, kinds in sorted(found.items())[:SHOWN_AT_MOST]]
+        return checked(False, f"Nobody looked for identifiers in this set. {materialize_hint('instruction_sets')}")
     listed = [
-        {"example": r["example"], "found": ", ".join(f"{k} {n}" for k, n in r.items() if k != "example")} for r in rows
+        {"example": example, "found": ", ".join(f"{kind} {count}" for kind, count in kinds.items())}
+        for example, kinds in sorted(found.items())[:SHOWN_AT_MOST]
     ]
     why = f"{len(found)} examples seem to hold identifiers. Mark them (`fine-tune phi mark`), or repair or reject the examples."
-    return dg.AssetCheckResult(
-        passed=not found,
-        metadata={
-            "examples": len(found),
-            **({"findings": dg.MetadataValue.md(markdown_table(listed)), WHY: why} if found else {}),
-        },
-    )
+    if not found:
+        return checked(True, examples=0)
+    return checked(False, why, examples=len(found), findings=markdown_table(listed))
 
 
 @dg.asset_check(
@@ -142,4 +132,4 @@ def final_texts_hold_no_identifier(
 def set_is_large_enough(installation: Installation, instruction_sets: pa.Table) -> dg.AssetCheckResult:
     own = instruction_sets.num_rows - sum(instruction_sets.column("is_general").to_pylist())
     minimum = installation.recipe.split.minimum_examples
-    return dg.AssetCheckResult(passed=own >= minimum, metadata={"examples": own, "minimum": minimum})
+    return checked(own >= minimum, examples=own, minimum=minimum)

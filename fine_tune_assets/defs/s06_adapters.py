@@ -5,7 +5,6 @@ Belongs here: when training is due, and starting it. Must stay out: how a model 
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -18,28 +17,29 @@ from fine_tune_assets.core.erased_sets import read_erased
 from fine_tune_assets.core.fingerprints import combine, fingerprint_json, fingerprint_table, short
 from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.settings import load_settings
+from fine_tune_assets.core.stored_rows import rows_if_stored
 from fine_tune_assets.core.tables import ADAPTERS, table_of
 from fine_tune_assets.defs.automation import (
     INPUT_VERSION,
     InputsDiffer,
-    InputsPresent,
-    inputs_are_final,
+    WholeAsset,
     latest_event,
-    quiet,
+    on_new_inputs,
 )
 from fine_tune_assets.defs.candidate import FIRST, is_being_made, is_on_its_way, stages_of
-from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, result
+from fine_tune_assets.defs.metadata import OWNERS, checked, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people, started_again_when_killed
 from fine_tune_assets.defs.s01_erased_patients import require_nobody_erased
 from fine_tune_assets.defs.s02_missed_identifiers import examples_with_misses, require_nothing_missed
 from fine_tune_assets.defs.s04_standing_decisions import decisions_of_now, has_fallen, require_decisions_stand
-from fine_tune_assets.defs.s06_sweeps import Trainings
+from fine_tune_assets.defs.s05_set_checks import newest_set
+from fine_tune_assets.defs.s06_sweeps import GROUP, Trainings
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.drift.windows import beyond_in_newest
 from fine_tune_assets.instructions.gates import require_evidence, require_no_canaries
 from fine_tune_assets.instructions.storing import InstructionSetError, StoredInstructionSet, read_instruction_set
 from fine_tune_assets.lineage.trainings import record_training
-from fine_tune_assets.recipes.schema import Recipe, TrainingSettings
+from fine_tune_assets.recipes.schema import Recipe
 from fine_tune_assets.recipes.sections import section_fingerprints
 from fine_tune_assets.training.due import Due, count_new_corrections, count_new_examples, due
 from fine_tune_assets.training.environments import require_environment
@@ -47,32 +47,22 @@ from fine_tune_assets.training.learned import has_better_loss, is_changed
 from fine_tune_assets.training.preflight import require_preflight, require_rows_trained
 from fine_tune_assets.training.resource_plan import require_plan
 
-GROUP = "s06_adapters"
 GPU = "gpu"
 """Pool with one slot: training, judging and merging take turns on the one card."""
 
 
-class TrainingIsDue(AC):
+class TrainingIsDue(WholeAsset):
     """True when the recipe's number of new training examples is reached (fewer while requests are unlike the training set), or
     something else that an adapter is made of changed: base model, training settings, system prompt, splits, general data.
     What is only new waits until the last candidate is served, held or refused."""
 
-    @property
-    def name(self) -> str:
-        return "training_is_due"
+    name = "training_is_due"
+    description = "Enough new approved examples, another base model, or other settings of training or instruction sets"
 
-    @property
-    def description(self) -> str:
-        return "Enough new approved examples, another base model, or other settings of training or instruction sets"
-
-    def evaluate(self, context: Any) -> dg.AutomationResult:
-        instance = context.asset_graph_view.instance
-        # Reading two instruction sets costs something: not when the answer is asked for nothing.
-        found = Due.NOT if context.candidate_subset.is_empty else _due(instance, Installation(), minimum=None)
-        if found is Due.NEXT and is_on_its_way(context.asset_graph_view.asset_graph, instance):
-            found = Due.NOT
-        is_due = found is not Due.NOT
-        return dg.AutomationResult(context, context.candidate_subset if is_due else context.get_empty_subset())
+    def is_true(self, context: Any) -> bool:
+        view = context.asset_graph_view
+        found = _due(view.instance, Installation(), minimum=None)
+        return found is Due.NOW or (found is Due.NEXT and not is_on_its_way(view.asset_graph, view.instance))
 
 
 def _due(instance: dg.DagsterInstance, installation: Installation, minimum: int | None) -> Due:
@@ -89,7 +79,9 @@ def _due(instance: dg.DagsterInstance, installation: Installation, minimum: int 
     if last is None:
         return Due.NOW
     adapter, root = _stored_row(installation, "adapters"), installation.layout.instruction_sets
-    erased = _erased_sets(root, current.version, adapter["instruction_set_fingerprint"])
+    # Those of the two that were removed since they held a patient who was erased.
+    sets = (current.version, adapter["instruction_set_fingerprint"])
+    erased = {fingerprint for fingerprint in sets if read_erased(root / short(fingerprint)) is not None}
     if current.version in erased:
         return Due.NOT  # it is made again without the patient first
     try:
@@ -119,17 +111,10 @@ def _due(instance: dg.DagsterInstance, installation: Installation, minimum: int 
 
 def _minimum_new(installation: Installation) -> int:
     """By the recipe; while requests are not like the training set, fewer new examples are enough."""
-    rule, path = installation.recipe.retrain, installation.layout.table("production_drift")
-    columns = ["window_end", "feature", "is_beyond"]
-    rows = pq.read_table(path, columns=columns).to_pylist() if path.is_file() else []
-    if beyond_in_newest(rows):
+    rule, drift = installation.recipe.retrain, installation.layout.table("production_drift")
+    if beyond_in_newest(rows_if_stored(drift, ("window_end", "feature", "is_beyond"))):
         return min(rule.minimum_new_examples, rule.minimum_new_after_drift)
     return rule.minimum_new_examples
-
-
-def _erased_sets(root: Path, *fingerprints: str) -> set[str]:
-    """Those of the sets that were removed since they held a patient who was erased."""
-    return {fingerprint for fingerprint in fingerprints if read_erased(root / short(fingerprint)) is not None}
 
 
 def _stored_row(installation: Installation, name: str) -> dict[str, Any]:
@@ -150,18 +135,14 @@ def behind_training() -> AC:
     adapters_only = dg.AssetSelection.assets("adapters")
     outdated = AC.any_deps_match(InputsDiffer()).ignore(adapters_only)
     to_be_trained = AC.any_deps_match(InputsDiffer() & TrainingIsDue()).allow(adapters_only)
-    return (quiet() & inputs_are_final() & InputsPresent() & InputsDiffer() & ~outdated & ~to_be_trained).with_label(
-        "behind_training"
-    )
+    return on_new_inputs(~outdated, ~to_be_trained, label="behind_training")
 
 
 @dg.asset(
     group_name=GROUP,
     deps=[recipe_section("training")],
     pool=GPU,
-    automation_condition=(quiet() & inputs_are_final() & InputsPresent() & InputsDiffer() & TrainingIsDue()).with_label(
-        "when_training_is_due"
-    ),
+    automation_condition=on_new_inputs(TrainingIsDue(), label="when_training_is_due"),
     description="A LoRA or QLoRA adapter: what the base model learned from the instruction set, with its loss curve.",
     owners=OWNERS["ml"],
     kinds={"pytorch", "huggingface"},
@@ -192,6 +173,9 @@ def adapters(
             recipe.training.engine, installation.settings.unsloth_interpreter, bool(installation.settings.ray.address)
         )
         plan = require_plan(training_plans.to_pylist(), installation.settings.card_elsewhere_gb, **bound)
+    # How the plan split a step, if the recipe leaves that to it.
+    split = ("batch_size", "gradient_accumulation") if recipe.training.fit_batch_size else ()
+    fitted = {name: plan[name] for name in split}
     if fingerprint_table(stored.table) != fingerprint_table(instruction_sets):
         raise dg.Failure(f"The stored instruction set is not the table in hand. {materialize_hint('instruction_sets')}")
     if example_lengths.column("example_id") != instruction_sets.column("example_id"):
@@ -204,7 +188,7 @@ def adapters(
         "adapters_dir": str(layout.adapters),
         "checkpoints_dir": str(layout.training_checkpoints),
         "tensorboard_dir": str(layout.tensorboard),
-        "settings": {**asdict(recipe.training), **_fitted(recipe.training, plan)},
+        "settings": {**asdict(recipe.training), **fitted},
         "threads": installation.settings.threads,
     }
     trainings = Trainings(context, installation, worker, request, python, stored.fingerprint, lengths)
@@ -241,18 +225,11 @@ def set_learned_from(installation: Installation, adapter: Mapping[str, Any]) -> 
 
 def _allowed_set(instance: dg.DagsterInstance, installation: Installation) -> StoredInstructionSet:
     """The newest set, if it may be learned from. Raises what closes the gate."""
-    version = latest_event(instance, dg.AssetKey("instruction_sets"))
-    newest = (version.version if version else "") or "missing"
-    stored = set_learned_from(installation, {"instruction_set_fingerprint": newest})
+    stored = set_learned_from(installation, {"instruction_set_fingerprint": newest_set(instance)})
     require_evidence(stored, certify_without_semantic=installation.recipe.split.certify_without_semantic)
     canaries = installation.recipe.canaries
     require_no_canaries(stored, in_released=canaries is not None and canaries.in_released)
     return stored
-
-
-def _fitted(training: TrainingSettings, plan: Mapping[str, Any]) -> dict[str, Any]:
-    """How the plan split a step, if the recipe leaves that to it."""
-    return {name: plan[name] for name in ("batch_size", "gradient_accumulation")} if training.fit_batch_size else {}
 
 
 def planned_figures(recipe: Recipe, plan: Mapping[str, Any], trained: Mapping[str, Any]) -> dict[str, Any]:
@@ -296,10 +273,8 @@ def _shown(trained: dict[str, Any]) -> dict[str, Any]:
 @dg.asset_check(asset="adapters", blocking=True, description="Training lowered the loss on examples it did not see.")
 def validation_loss_fell(adapters: pa.Table) -> dg.AssetCheckResult:
     row = adapters.to_pylist()[0]
-    return dg.AssetCheckResult(
-        passed=has_better_loss(row["first_validation_loss"], row["best_validation_loss"]),
-        metadata={"before": row["first_validation_loss"], "after": row["best_validation_loss"]},
-    )
+    before, after = row["first_validation_loss"], row["best_validation_loss"]
+    return checked(has_better_loss(before, after), before=before, after=after)
 
 
 @dg.asset_check(
@@ -314,10 +289,7 @@ def training_changed_the_model(adapters: pa.Table) -> dg.AssetCheckResult:
         if divergence is None
         else "The adapter answers as the base model does: nothing was learned."
     )
-    return dg.AssetCheckResult(
-        passed=is_changed(divergence),
-        metadata={"nats_per_token": divergence, **({} if is_changed(divergence) else {WHY: why})},
-    )
+    return checked(is_changed(divergence), None if is_changed(divergence) else why, nats_per_token=divergence)
 
 
 @dg.schedule(

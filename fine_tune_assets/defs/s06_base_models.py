@@ -56,8 +56,8 @@ def base_models(
         table_of([model], BASE_MODELS),
         version,
         parameters=model["parameters"],
-        facts=dg.MetadataValue.md(markdown_table(_facts(model))),
-        what_engines_can_do=dg.MetadataValue.md(markdown_table(model["uses"])),
+        facts=markdown_table(_facts(model)),
+        what_engines_can_do=markdown_table(model["uses"]),
     )
 
 

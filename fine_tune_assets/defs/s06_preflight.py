@@ -1,7 +1,8 @@
 """Stage 6, before a GPU is used: every example as the trainer will learn it.
 
-Belongs here: looking through the set with the imported model's tokenizer, the record that training asks for, and the page that
-shows what is learned. Must stay out: which tokens are learned (see `training/supervision.py`).
+Belongs here: looking through the set with the imported model's tokenizer, the record that training asks for, the page that shows
+what is learned, and whether the engine that the recipe trains with is installed. Must stay out: which tokens are learned (see
+`training/supervision.py`), and what an environment needs (see `training/environments.py`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,13 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fine_tune_assets.core.chat_templates import read_chat_template
+from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.fingerprints import fingerprint_table, short
 from fine_tune_assets.core.prompt_contract import PromptContract, contract_of
 from fine_tune_assets.core.tables import EXAMPLE_LENGTHS, TRAINING_PREFLIGHTS, table_of
 from fine_tune_assets.core.tokenizing import FolderTokenizer
 from fine_tune_assets.defs.automation import on_new_inputs
-from fine_tune_assets.defs.metadata import OWNERS, WHY, markdown_table, result, table_out
+from fine_tune_assets.defs.metadata import OWNERS, checked, markdown_table, result, table_outs
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.s05_set_checks import stored_set
 from fine_tune_assets.defs.s06_adapters import GROUP
@@ -27,37 +29,29 @@ from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.instructions.measuring import TokenCount, length_plot_png, token_table
 from fine_tune_assets.instructions.storing import StoredInstructionSet
 from fine_tune_assets.recipes.sections import section_fingerprints
+from fine_tune_assets.training.engines import library_versions
+from fine_tune_assets.training.environments import installed_versions, require_environment
 from fine_tune_assets.training.mask_page import LOSS_MASKS, chosen_examples, mask_page, shown_example
 from fine_tune_assets.training.preflight import inspect_rows, masked_by, preflight_row, too_long
 from fine_tune_assets.training.supervision import supervise
 from fine_tune_assets.training.training_templates import templates_version
 
 SHOWN_AT_MOST = 50
-CODE_VERSION = short(templates_version())
-"""Of both tables: an installation that has one of them from an earlier version makes both."""
 
 
 @dg.multi_asset(
-    outs={
-        "example_lengths": table_out(
-            "example_lengths",
-            group=GROUP,
-            description="Tokens of every example, as the trainer counts them, whether it fits into the recipe's max_length, and "
-            "what is wrong with it.",
-            owners=OWNERS["ml"],
-            condition=on_new_inputs(),
-            code_version=CODE_VERSION,
-        ),
-        "training_preflights": table_out(
-            "training_preflights",
-            group=GROUP,
-            description="Whether training may start on this set with this base model and these settings; with a page that shows "
-            "which tokens are learned.",
-            owners=OWNERS["ml"],
-            condition=on_new_inputs(),
-            code_version=CODE_VERSION,
-        ),
-    },
+    outs=table_outs(
+        {
+            "example_lengths": "Tokens of every example, as the trainer counts them, whether it fits into the recipe's "
+            "max_length, and what is wrong with it.",
+            "training_preflights": "Whether training may start on this set with this base model and these settings; with a page "
+            "that shows which tokens are learned.",
+        },
+        group=GROUP,
+        owners=OWNERS["ml"],
+        condition=on_new_inputs(),
+        code_version=short(templates_version()),
+    ),
     deps=[recipe_section("training")],
     name="preflight",
 )
@@ -111,7 +105,7 @@ def _lengths(
         "example_lengths",
         table,
         fingerprint_table(table),
-        tokens=dg.MetadataValue.md(markdown_table(token_table(counts, max_length))),
+        tokens=markdown_table(token_table(counts, max_length)),
         lengths=dg.MetadataValue.md(f"![lengths](data:image/png;base64,{plot})"),
         too_long=dg.MetadataValue.json(too_long(rows)),
         **tokenizer.fingerprints,
@@ -167,14 +161,13 @@ def every_example_teaches_its_answer_and_its_stop(example_lengths: pa.Table) -> 
     rows = example_lengths.to_pylist()
     faults = [{"example": row["example_id"], "fault": row["fault"]} for row in rows if row["fault"]]
     why = f"{len(faults)} examples can't be trained on as they would be asked. Repair or reject them."
-    return dg.AssetCheckResult(
-        passed=not faults,
-        metadata={
-            "examples": len(rows),
-            "answers": sum(row["turns"] or 0 for row in rows),
-            "answers_learned": sum(row["learned_turns"] or 0 for row in rows),
-            **({"faults": dg.MetadataValue.md(markdown_table(faults[:SHOWN_AT_MOST])), WHY: why} if faults else {}),
-        },
+    return checked(
+        not faults,
+        why if faults else None,
+        examples=len(rows),
+        answers=sum(row["turns"] or 0 for row in rows),
+        answers_learned=sum(row["learned_turns"] or 0 for row in rows),
+        **({"faults": markdown_table(faults[:SHOWN_AT_MOST])} if faults else {}),
     )
 
 
@@ -193,15 +186,13 @@ def rows_in_are_rows_trained(training_preflights: pa.Table, example_lengths: pa.
         if is_allowed
         else "Raise it, shorten or reject them, or set training.too_long: leave_out in the recipe."
     )
-    return dg.AssetCheckResult(
-        passed=not long or is_allowed,
-        metadata={
-            "rows": record["rows"],
-            "rows_trained": record["rows_trained"],
-            "too_long": len(long),
-            "ids": dg.MetadataValue.json(long),
-            **({WHY: why} if long else {}),
-        },
+    return checked(
+        not long or is_allowed,
+        why if long else None,
+        rows=record["rows"],
+        rows_trained=record["rows_trained"],
+        too_long=len(long),
+        ids=dg.MetadataValue.json(long),
     )
 
 
@@ -217,4 +208,19 @@ def enough_is_left_to_train_on(example_lengths: pa.Table) -> dg.AssetCheckResult
     figures = {f"{split}_fitting": sum(fits) for split, fits in fitting.items()}
     figures |= {f"{split}_examples": len(fits) for split, fits in fitting.items()}
     why = "All examples of a split are longer than training.max_length and would be left out: raise it."
-    return dg.AssetCheckResult(passed=is_enough, metadata={**figures, **({} if is_enough else {WHY: why})})
+    return checked(is_enough, None if is_enough else why, **figures)
+
+
+@dg.asset_check(
+    asset="training_preflights",
+    blocking=True,
+    description="The library that the recipe trains with is installed: TRL, or Unsloth in its own environment.",
+)
+def training_engine_is_there(installation: Installation) -> dg.AssetCheckResult:
+    engine, unsloth = installation.recipe.training.engine, installation.settings.unsloth_interpreter
+    try:
+        require_environment(engine, unsloth, bool(installation.settings.ray.address))
+    except GateClosedError as error:
+        return checked(False, str(error), engine=engine)
+    versions = library_versions(engine) if engine == "trl" else installed_versions(unsloth)
+    return checked(True, engine=engine, libraries=dg.MetadataValue.json(versions))

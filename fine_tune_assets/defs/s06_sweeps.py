@@ -1,7 +1,7 @@
 """Stage 6: one training, or the trials of a sweep, of which the best on validation becomes the adapter.
 
-Belongs here: running each trial as a process of its own, and what is kept and shown of it. Must stay out: which settings are
-tried (see `training/sweeping.py`).
+Belongs here: running each trial as a process of its own, what is kept and shown of it, and where it was told. Must stay out:
+which settings are tried (see `training/sweeping.py`), and how MLflow is spoken to (see `training/tracking.py`).
 """
 
 import json
@@ -11,17 +11,30 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 from dagster._core.errors import DagsterPipesExecutionError
 
-from fine_tune_assets.defs.metadata import markdown_table
+from fine_tune_assets.core.fingerprints import fingerprint_table, short
+from fine_tune_assets.core.tables import SWEEP_TRIALS, table_of
+from fine_tune_assets.defs.automation import on_new_inputs
+from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.resources import Installation, Worker, WorkerDied, WorkerRefusal, errors_for_people
-from fine_tune_assets.defs.s06_tracking import NOT_TOLD, tell_tracking
 from fine_tune_assets.lineage.trainings import record_training
 from fine_tune_assets.training.failures import UnfitSettingsError
 from fine_tune_assets.training.preflight import require_rows_trained, too_long
-from fine_tune_assets.training.sweeping import DEATHS, Sweep, Trial, sweep_key
+from fine_tune_assets.training.sweeping import DEATHS, Sweep, Trial, read_sweep, sweep_key
+from fine_tune_assets.training.tracking import TrackedTraining, shown_uri, track
 
+GROUP = "s06_adapters"
+NOT_TOLD = "not told: "
 _KILLED = f"Its process was killed {DEATHS} times: most often for want of memory."
+_TAGS = (
+    "base_fingerprint", "instruction_set_fingerprint", "prompt_fingerprint", "recipe_fingerprint", "method",
+)  # fmt: skip
+_FIGURES = (
+    "first_train_loss", "last_train_loss", "first_validation_loss", "best_validation_loss", "base_divergence", "rows_trained",
+    "supervised_tokens", "steps", "tokens_per_second", "seconds", "peak_memory_bytes",
+)  # fmt: skip
 
 
 class Trainings:
@@ -81,7 +94,7 @@ class Trainings:
             if is_other and not shown["mlflow"].startswith(NOT_TOLD):
                 learned = {**settings, **trial.parameters}
                 tell_tracking(self._context, self._installation, trial.result or {}, row, learned)
-        return {**shown, "sweep": dg.MetadataValue.md(markdown_table(trial_rows(self._trials, trained["adapter_id"])))}
+        return {**shown, "sweep": markdown_table(trial_rows(self._trials, trained["adapter_id"]))}
 
     def _train(self, sweep: Sweep, trial: Trial) -> Trial:
         """The trial with what came of it. Raises what is no fault of its settings: that ends the sweep, which can go on."""
@@ -107,6 +120,61 @@ class Trainings:
             require_rows_trained(self._lengths, result["rows_too_long"])
         # Without the ids of examples: an erasure would have to find them in the record.
         return {name: value for name, value in result.items() if name != "rows_too_long"}
+
+
+def tell_tracking(
+    context: dg.AssetExecutionContext,
+    installation: Installation,
+    trained: Mapping[str, Any],
+    row: Mapping[str, Any],
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Metadata: where the event files lie and where the run is, or why there is none. `row`: of the table adapters.
+
+    `settings`: what was trained with, which a plan and a sweep make another than the recipe's.
+    """
+    recipe, uri = installation.recipe, installation.settings.mlflow_uri
+    told = TrackedTraining(
+        experiment=recipe.name,
+        adapter_id=trained["adapter_id"],
+        params={**settings, "base_fingerprint": row["base_fingerprint"]},
+        tags={**{name: str(row[name]) for name in _TAGS}, "base_model": recipe.base_model.name},
+        curve=trained["curve"],
+        figures={name: trained[name] for name in _FIGURES},
+    )
+    tracked = track(told, uri)
+    if uri and tracked.run_id is None:
+        context.log.warning(f"The training is stored, and MLflow was not told of it. {tracked.why_not}")
+    events = installation.layout.tensorboard / short(trained["adapter_id"])
+    said = f"{NOT_TOLD}{tracked.why_not}" if tracked.run_id is None else f"run {tracked.run_id} at {shown_uri(uri)}"
+    return {"tensorboard": dg.MetadataValue.path(str(events)), "mlflow": said}
+
+
+@dg.asset(
+    group_name=GROUP,
+    automation_condition=on_new_inputs(),
+    description="Every training of the sweep that the adapter was chosen in: its settings, its loss, or why it failed. Empty "
+    "if the recipe has no sweep.",
+    owners=OWNERS["ml"],
+    kinds={"parquet"},
+    metadata=definition_metadata("sweep_trials"),
+)
+def sweep_trials(installation: Installation, adapters: pa.Table) -> dg.MaterializeResult[pa.Table]:
+    adapter = adapters.to_pylist()[0]
+    name = adapter["sweep"]
+    trials = read_sweep(installation.layout.sweeps, name) if name else []
+    rows = [{"sweep": name, **row} for row in trial_rows(trials, adapter["adapter_id"])]
+    table = table_of(rows, SWEEP_TRIALS)
+    failed = sum(row["state"] == "failed" for row in rows)
+    # Seconds differ from run to run; what was found does not.
+    version = fingerprint_table(table.drop_columns(["seconds"]))
+    return result(
+        "sweep_trials",
+        table,
+        version,
+        trials=markdown_table([{k: v for k, v in row.items() if k != "sweep"} for row in rows]),
+        failed=failed,
+    )
 
 
 def trial_rows(trials: Sequence[Trial], chosen_adapter: str) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.core.tables import TRAINING_PLANS, table_of
 from fine_tune_assets.defs.automation import on_new_inputs
-from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
+from fine_tune_assets.defs.metadata import OWNERS, checked, definition_metadata, markdown_table, result, warned
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s06_adapters import GPU, GROUP
 from fine_tune_assets.training.most_tried import most_that_is_tried
@@ -47,7 +47,7 @@ def training_plans(
     row = planned(context, installation, worker, base_models.to_pylist()[0], training_preflights.to_pylist()[0])
     table = table_of([row], TRAINING_PLANS)
     version = fingerprint_json([row[name] for name in _DECIDED])
-    return result("training_plans", table, version, memory=dg.MetadataValue.md(markdown_table(memory_rows(row))))
+    return result("training_plans", table, version, memory=markdown_table(memory_rows(row)))
 
 
 def planned(
@@ -89,8 +89,8 @@ def memory_rows(plan: dict[str, Any]) -> list[dict[str, Any]]:
 def training_fits_this_machine(training_plans: pa.Table) -> dg.AssetCheckResult:
     plan = training_plans.to_pylist()[0]
     figures = {name: plan[name] for name in ("peak_bytes", "limit_bytes", "disk_bytes", "free_disk_bytes")}
-    why = {} if plan["fits"] else {WHY: f"{plan['why']} {advice(plan['nearest'])}"}
-    return dg.AssetCheckResult(passed=plan["fits"], metadata={"machine": plan["machine"], **figures, **why})
+    why = None if plan["fits"] else f"{plan['why']} {advice(plan['nearest'])}"
+    return checked(plan["fits"], why, machine=plan["machine"], **figures)
 
 
 @dg.asset_check(
@@ -109,8 +109,6 @@ def training_took_what_was_planned(adapters: pa.Table) -> dg.AssetCheckResult:
         f"{word}_{n}": v for n, pair in known.items() for word, v in zip(("planned", "measured"), pair, strict=True)
     }
     why = "The next plan may be as far off: leave that much room. Time is off where other work ran beside it."
-    return dg.AssetCheckResult(
-        passed=not off,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={**figures, **({"off": ", ".join(off), WHY: why} if off else {})},
-    )
+    if not off:
+        return warned(True, **figures)
+    return warned(False, why, **figures, off=", ".join(off))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import dagster as dg
 
-from fine_tune_assets.defs.metadata import WHY, markdown_table
+from fine_tune_assets.defs.metadata import checked, markdown_table
 from fine_tune_assets.judging.figures import Family, Figure, settle
 from fine_tune_assets.judging.verdicts import against_family
 from fine_tune_assets.recipes.schema import GateSettings
@@ -30,7 +30,7 @@ _SHOWN = (
 
 
 def figures_shown(figures: Iterable[Figure]) -> dg.MarkdownMetadataValue:
-    return dg.MetadataValue.md(markdown_table([{name: getattr(f, name) for name in _SHOWN} for f in figures]))
+    return markdown_table([{name: getattr(f, name) for name in _SHOWN} for f in figures])
 
 
 def family_checked(
@@ -46,11 +46,5 @@ def family_checked(
 
 def figures_checked(reasons: Sequence[str], figures: Sequence[Figure]) -> dg.AssetCheckResult:
     outcomes = {name: sum(figure.outcome == name for figure in figures) for name in ("passes", "fails", "unknown")}
-    return dg.AssetCheckResult(
-        passed=not reasons,
-        metadata={
-            WHY: "\n".join(reasons) or "Nothing speaks against it.",
-            "figures": figures_shown(figures),
-            **outcomes,
-        },
-    )
+    why = "\n".join(reasons) or "Nothing speaks against it."
+    return checked(not reasons, why, figures=figures_shown(figures), **outcomes)

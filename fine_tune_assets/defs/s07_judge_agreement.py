@@ -1,24 +1,29 @@
 """Stage 7: may the judge decide?
 
-Belongs here: measuring the judge on answers that people rated, and showing its licence. Must stay out: how agreement is measured
-and when a licence is given (see `judging/`).
+Belongs here: measuring the judge on answers that people rated, its own experts among them (who rated is in the ledger, what was
+answered in judge_scores, what was asked in the stored set), and showing its licence. Must stay out: how agreement is measured and
+when a licence is given (see `judging/`).
 """
 
+import logging
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 
+from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.fingerprints import fingerprint_table, short
+from fine_tune_assets.core.fingerprints import fingerprint_table, fingerprint_text, short
+from fine_tune_assets.core.stored_rows import rows_if_stored
 from fine_tune_assets.defs.automation import on_new_inputs
-from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
+from fine_tune_assets.defs.metadata import OWNERS, checked, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.resources import Installation, Worker
-from fine_tune_assets.defs.s06_adapters import GPU
-from fine_tune_assets.defs.s07_own_ratings import own_ratings
+from fine_tune_assets.defs.s06_adapters import GPU, set_learned_from
 from fine_tune_assets.defs.sources import recipe_section
+from fine_tune_assets.instructions.storing import InstructionSetError
 from fine_tune_assets.judging.evidence import JudgeAsked, standing_of
-from fine_tune_assets.judging.grades import what_it_cant_see
+from fine_tune_assets.judging.grades import Answered, as_asked, what_it_cant_see
 from fine_tune_assets.judging.judges import judge_request
 from fine_tune_assets.judging.labelled import (
     RATED_SUMMARIES,
@@ -28,8 +33,12 @@ from fine_tune_assets.judging.labelled import (
 )
 from fine_tune_assets.judging.licence import MINIMUM_RATINGS
 from fine_tune_assets.judging.offline_judge import offline_judge
+from fine_tune_assets.ledger.spot_checks import SpotCheck, list_spot_checks
 
 GROUP = "s07_judge_scores"
+LOGGER = logging.getLogger(__name__)
+Rating = tuple[str, float, Answered]
+"""Task, the expert's score from 1 to 10, and the answer."""
 _SHOWN = (
     "labelled_set",
     "task",
@@ -75,25 +84,22 @@ expert_ratings = dg.AssetSpec(
 def judge_agreement(
     context: dg.AssetExecutionContext, installation: Installation, worker: Worker
 ) -> dg.MaterializeResult[pa.Table]:
-    output, own = (installation.scratch(context, name) for name in ("judge_agreement", "own_ratings"))
     ratings = own_ratings(installation)
-    if ratings:
-        write_table(own, own_ratings_table(ratings))
-    request = {
-        "action": "measure_agreement",
-        "labelled_sets": str(installation.layout.evaluation / "judge"),
-        "own_ratings": str(own) if ratings else "",
-        "accept_score": installation.recipe.judge.accept_score,
-        "judge": judge_request(installation.settings, installation.recipe.judge),
-    }
-    try:
-        table = worker.make_table(context, "judging", request, output)
-    finally:
-        own.unlink(missing_ok=True)
+    with installation.scratch(context, "own_ratings") as (own,):
+        if ratings:
+            write_table(own, own_ratings_table(ratings))
+        request = {
+            "action": "measure_agreement",
+            "labelled_sets": str(installation.layout.evaluation / "judge"),
+            "own_ratings": str(own) if ratings else "",
+            "accept_score": installation.recipe.judge.accept_score,
+            "judge": judge_request(installation.settings, installation.recipe.judge),
+        }
+        table = worker.make_table(context, "judging", request)
     rows = table.to_pylist()
     shipped = [row for row in rows if row["labelled_set"] == RATED_SUMMARIES and row["spearman"] is not None]
     figures = {f"spearman_{row['human_measure']}": row["spearman"] for row in shipped}
-    shown = dg.MetadataValue.md(markdown_table([{name: row[name] for name in _SHOWN} for row in rows]))
+    shown = markdown_table([{name: row[name] for name in _SHOWN} for row in rows])
     blind = what_it_cant_see(installation.recipe.judge.kind, has_reference=True)
     return result("judge_agreement", table, fingerprint_table(table), figures=shown, cannot_see=blind, **figures)
 
@@ -104,11 +110,8 @@ def judge_agreement(
 )
 def judge_may_decide(installation: Installation, judge_agreement: pa.Table) -> dg.AssetCheckResult:
     standing = standing_of(_judge_version(installation, judge_agreement), judge_agreement, judge_asked(installation))
-    metadata: dict[str, Any] = {"floor": standing.floor}
-    metadata |= {} if standing.agreement is None else {"agreement": standing.agreement}
-    return dg.AssetCheckResult(
-        passed=standing.licensed, metadata={**metadata, **({WHY: standing.why_not} if standing.why_not else {})}
-    )
+    measured = {} if standing.agreement is None else {"agreement": standing.agreement}
+    return checked(standing.licensed, standing.why_not, floor=standing.floor, **measured)
 
 
 def judge_asked(installation: Installation) -> JudgeAsked:
@@ -135,3 +138,38 @@ def labelled_sets_of_now(installation: Installation) -> dict[str, dict[str, str]
         task.name: {**shipped, **{found.name: found.fingerprint for found in own if found.task == task.name}}
         for task in installation.recipe.tasks
     }
+
+
+def own_ratings(installation: Installation) -> list[Rating]:
+    """Ratings of answers that are still there. Those of an earlier candidate are in the ledger, and their texts nowhere."""
+    with installation.ledger() as ledger:
+        checks = list_spot_checks(ledger)
+    if not checks:
+        return []
+    graded = rows_if_stored(installation.layout.table("judge_scores"), ("example_id", "answer"))
+    answers = {(row["example_id"], fingerprint_text(row["answer"])): row["answer"] for row in graded}
+    examples = _examples(installation)
+    found = [rating for check in checks for rating in _rating(check, answers, examples)]
+    LOGGER.info("%d of %d ratings by experts are of answers that are still there.", len(found), len(checks))
+    return found
+
+
+def _examples(installation: Installation) -> dict[str, Mapping[str, Any]]:
+    """Of the set that the newest adapter was trained on; none if nothing of it may be judged any more."""
+    adapters = rows_if_stored(installation.layout.table("adapters"), ("instruction_set_fingerprint",))
+    if not adapters:
+        return {}
+    try:
+        stored = set_learned_from(installation, adapters[0])
+    except (GateClosedError, InstructionSetError):
+        return {}
+    return {row["example_id"]: row for row in stored.table.to_pylist() if row["split"] == "test"}
+
+
+def _rating(
+    check: SpotCheck, answers: Mapping[tuple[str, str], str], examples: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Rating]:
+    text = answers.get((check.example_id, check.answer_fingerprint))
+    example = examples.get(check.example_id)
+    if text is not None and example is not None:
+        yield check.task, float(check.score), as_asked(example, check.answer_id, text)

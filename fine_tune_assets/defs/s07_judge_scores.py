@@ -119,14 +119,14 @@ def judge_scores(
         "engine": judge.engine,
         "judge": judge_request(installation.settings, judge),
     }
-    table = worker.make_table(context, "judging", request, installation.scratch(context, "judge_scores"))
+    table = worker.make_table(context, "judging", request)
     means = _means(table)
     shown = [{"model": model, **figures} for model, figures in means.items()]
     return result(
         "judge_scores",
         table,
         fingerprint_table(table),
-        means=dg.MetadataValue.md(markdown_table(shown)),
+        means=markdown_table(shown),
         **preferences_shown(preferences_in(table, models["incumbent"])),
         **{f"mean_{model}": figures["mean grade"] for model, figures in means.items()},
     )
@@ -190,9 +190,9 @@ def retained_abilities(
         "budgets": budgets,
         "items": installation.recipe.judge.ability_items,
     }
-    table = worker.make_table(context, "judging", request, installation.scratch(context, "retained_abilities"))
+    table = worker.make_table(context, "judging", request)
     changes = {f"change_{r['ability']}": r["adapter_accuracy"] - r["base_accuracy"] for r in table.to_pylist()}
-    shown = dg.MetadataValue.md(markdown_table(table.to_pylist()))
+    shown = markdown_table(table.to_pylist())
     return result("retained_abilities", table, fingerprint_table(table), abilities=shown, **changes)
 
 

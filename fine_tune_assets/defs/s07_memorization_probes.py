@@ -10,13 +10,12 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from fine_tune_assets.core.errors import GateClosedError, TableError
+from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.hints import materialize_hint
-from fine_tune_assets.core.tables import MEMORIZATION_PROBES, conform
+from fine_tune_assets.core.stored_rows import rows_if_stored
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s02_scrubbed_reports import scrub_request
@@ -70,9 +69,7 @@ def memorization_probes(
     ]
     table = probes_table(rows)
     shown = [{name: row[name] for name in _SHOWN} for row in rows]
-    return result(
-        "memorization_probes", table, fingerprint_table(table), probes=dg.MetadataValue.md(markdown_table(shown))
-    )
+    return result("memorization_probes", table, fingerprint_table(table), probes=markdown_table(shown))
 
 
 _SHOWN = ("probe", "decides", "items", "extracted", "p_value", "exposure", "is_clean")
@@ -147,11 +144,7 @@ def _attack_request(installation: Installation, stored: StoredInstructionSet, mo
 
 def _known_rows(installation: Installation, bound_to: str, adapter_id: str) -> list[Row]:
     """What the same shadow adapter gave away when it was asked before, as rows about this candidate."""
-    path = installation.layout.table("memorization_probes")
-    try:
-        rows = conform(pq.read_table(path), MEMORIZATION_PROBES).to_pylist() if path.is_file() else []
-    except TableError:
-        return []
+    rows = rows_if_stored(installation.layout.table("memorization_probes"))
     same = [{**row, "adapter_id": adapter_id} for row in rows if row["bound_to"] == bound_to]
     return same if all(row["p_value"] is not None for row in same) else []
 
@@ -171,21 +164,14 @@ def _of_answers(
     scrub = scrub_request(installation, None)
     found: dict[str, Any] | None = None
     if scrub["other_values"]:
-        path = installation.scratch(context, "answers")
-        try:
-            written = [
-                {"model": row["model"], "answer": row["answer"], "allowed": allowed[row["example_id"]]}
-                for row in answers
-            ]
+        written = [{**row, "allowed": allowed[row["example_id"]]} for row in answers]
+        with installation.scratch(context, "answers") as (path,):
             write_table(path, answers_table(written))
             told = worker.run(context, "phi", {"action": "scan_answers", "answers": str(path), **scrub})
             found = told["found"]
-        finally:
-            path.unlink(missing_ok=True)
-    models = sorted({"adapter", *counts})
     return [
         row
-        for model in models
+        for model in sorted({"adapter", *counts})
         for row in answer_rows(adapter_id, model, counts[model], None if found is None else found.get(model))
     ]
 

@@ -18,7 +18,7 @@ from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.records import CANDIDATE_KEY, Verdict
 from fine_tune_assets.core.signing import public_key_file
 from fine_tune_assets.core.tables import PROMOTION_VERDICTS, table_of
-from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, result
+from fine_tune_assets.defs.metadata import OWNERS, checked, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.s06_adapters import behind_training, set_learned_from
 from fine_tune_assets.defs.s07_figures import figures_checked, figures_shown
@@ -194,24 +194,13 @@ def shown_evidence(evidence: Evidence, document: dict[str, Any]) -> dict[str, An
 def verdict_opens_the_gate(installation: Installation, promotion_verdicts: pa.Table) -> dg.AssetCheckResult:
     row = promotion_verdicts.to_pylist()[0]
     scores = {"candidate": row["candidate_score"], "incumbent": row["incumbent_score"]}
-    closed = _closed_because(installation, row)
-    return dg.AssetCheckResult(
-        passed=closed is None,
-        metadata={
-            "decision": row["decision"],
-            WHY: closed or "\n".join(row["reasons"]),
-            **{name: score for name, score in scores.items() if score is not None},
-        },
-    )
-
-
-def _closed_because(installation: Installation, verdict: dict[str, Any]) -> str | None:
-    """Asks the ledger and the signed document, as what makes weights does."""
+    closed = None
     try:
-        required_verdict(installation, verdict)
+        required_verdict(installation, row)  # asks the ledger and the signed document, as what makes weights does
     except GateClosedError as error:
-        return str(error)
-    return None
+        closed = str(error)
+    shown = {name: score for name, score in scores.items() if score is not None}
+    return checked(closed is None, closed or "\n".join(row["reasons"]), decision=row["decision"], **shown)
 
 
 def required_verdict(installation: Installation, adapter: dict[str, Any]) -> Verdict:

@@ -49,8 +49,8 @@ def robustness_probes(
         "max_new_tokens": judge.max_new_tokens,
         "context_tokens": CONTEXT_TOKENS,
     }
-    table = worker.make_table(context, "judging", request, installation.scratch(context, "robustness_probes"))
-    shown = dg.MetadataValue.md(markdown_table(table.to_pylist()))
+    table = worker.make_table(context, "judging", request)
+    shown = markdown_table(table.to_pylist())
     return result("robustness_probes", table, fingerprint_table(table), probes=shown)
 
 

@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -92,42 +91,32 @@ def trained_shadow(
     base: dict[str, Any],
 ) -> Iterator[dict[str, str]]:
     """Folder and id of the shadow adapter. All that was made for it is gone at the end: it learned from patients."""
-    folder = installation.scratch(context, "shadow").with_suffix("")
-    try:
-        write_table(folder / "instruction_set.parquet", shadow.rows)
-        yield _train(context, installation, worker, shadow, base, folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _train(
-    context: dg.AssetExecutionContext,
-    installation: Installation,
-    worker: Worker,
-    shadow: Shadow,
-    base: dict[str, Any],
-    folder: Path,
-) -> dict[str, str]:
     settings, training = installation.settings, installation.recipe.training
     with errors_for_people():
         python = require_environment(training.engine, settings.unsloth_interpreter, bool(settings.ray.address))
-    request = {
-        "action": "train",
-        "instruction_set": str(folder / "instruction_set.parquet"),
-        "base_folder": str(installation.path(base["folder"])),
-        "base_fingerprint": base["fingerprint"],
-        "adapters_dir": str(folder / "adapters"),
-        # Not where the candidates' are: a training removes what another one left there.
-        "checkpoints_dir": str(folder / "checkpoints"),
-        "tensorboard_dir": str(folder / "tensorboard"),
-        "settings": shadow.settings,
-        "threads": settings.threads,
-    }
-    with started_again_when_killed():
-        trained = worker.run_where_set(context, "training", request, python)
-    with errors_for_people():
-        _require_canaries_trained(trained["rows_too_long"])
-    return {"shadow_folder": str(trained["folder"]), "shadow_id": trained["adapter_id"]}
+    with installation.scratch(context, "instruction_set") as (rows,):
+        write_table(rows, shadow.rows)
+        folder = rows.with_name("shadow")
+        request = {
+            "action": "train",
+            "instruction_set": str(rows),
+            "base_folder": str(installation.path(base["folder"])),
+            "base_fingerprint": base["fingerprint"],
+            "adapters_dir": str(folder / "adapters"),
+            # Not where the candidates' are: a training removes what another one left there.
+            "checkpoints_dir": str(folder / "checkpoints"),
+            "tensorboard_dir": str(folder / "tensorboard"),
+            "settings": shadow.settings,
+            "threads": settings.threads,
+        }
+        try:
+            with started_again_when_killed():
+                trained = worker.run_where_set(context, "training", request, python)
+            with errors_for_people():
+                _require_canaries_trained(trained["rows_too_long"])
+            yield {"shadow_folder": str(trained["folder"]), "shadow_id": trained["adapter_id"]}
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _require_canaries_trained(too_long: list[str]) -> None:

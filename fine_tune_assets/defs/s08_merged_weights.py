@@ -15,7 +15,7 @@ from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.prompt_contract import PromptContract, read_prompt_contract
 from fine_tune_assets.core.tables import MERGED_WEIGHTS, table_of
-from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, result
+from fine_tune_assets.defs.metadata import OWNERS, WHY, checked, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s06_adapters import GPU, behind_training, set_learned_from
 from fine_tune_assets.defs.s07_promotion_verdicts import required_verdict
@@ -42,7 +42,7 @@ def kept_contract(installation: Installation, folder: str, adapter: dict[str, An
     """The prompt contract of a model's folder, if it is the one that the adapter was trained with. Raises GateClosedError."""
     facts = set_learned_from(installation, adapter).manifest["facts"]
     contract = read_prompt_contract(installation.path(folder), facts["system_prompt"])
-    if not contract.is_named_by(adapter["prompt_fingerprint"]):
+    if contract.fingerprint != adapter["prompt_fingerprint"]:
         raise GateClosedError(
             f"The prompt contract of {installation.path(folder).name} (chat template, special tokens, stop ids, system prompt) "
             "is not the one that the adapter was trained with. Restore its tokenizer files, or train again."
@@ -122,7 +122,7 @@ def hop_metadata(row: dict[str, Any]) -> dict[str, Any]:
 )
 def merged_weights_answer_as_the_adapter(merged_weights: pa.Table) -> dg.AssetCheckResult:
     row = merged_weights.to_pylist()[0]
-    return dg.AssetCheckResult(passed=row["is_passed"] is True, metadata=hop_metadata(row))
+    return checked(row["is_passed"] is True, **hop_metadata(row))
 
 
 def require_same_adapter(merged: dict[str, Any], adapter: dict[str, Any]) -> None:

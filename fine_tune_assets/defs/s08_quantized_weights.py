@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.tables import QUANTIZED_WEIGHTS, table_of
-from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
+from fine_tune_assets.defs.metadata import OWNERS, checked, definition_metadata, markdown_table, result, warned
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s06_adapters import GPU, behind_training
 from fine_tune_assets.defs.s07_promotion_verdicts import required_verdict
@@ -98,7 +98,7 @@ def _row(
 def exports_metadata(rows: list[dict[str, Any]]) -> dict[str, Any]:
     kl = {f"mean_kl_{row['format']}": row["mean_kl"] for row in rows if row["mean_kl"] is not None}
     shown = markdown_table([{name: row[name] for name in _SHOWN} for row in rows])
-    return {**kl, "parity": dg.MetadataValue.md(shown)}
+    return {**kl, "parity": shown}
 
 
 @dg.asset_check(
@@ -111,13 +111,11 @@ def served_export_answers_as_the_merged_weights(
 ) -> dg.AssetCheckResult:
     recipe = installation.recipe
     if recipe.engine != "llama_cpp":
-        return dg.AssetCheckResult(
-            passed=True, metadata={WHY: f"{recipe.engine} serves the merged weights, no export."}
-        )
+        return checked(True, f"{recipe.engine} serves the merged weights, no export.")
     served = [row for row in quantized_weights.to_pylist() if row["format"] == recipe.exports[0]]
     if not served:
-        return dg.AssetCheckResult(passed=False, metadata={WHY: f"There is no {recipe.exports[0]} export."})
-    return dg.AssetCheckResult(passed=served[0]["is_passed"] is True, metadata=hop_metadata(served[0]))
+        return checked(False, f"There is no {recipe.exports[0]} export.")
+    return checked(served[0]["is_passed"] is True, **hop_metadata(served[0]))
 
 
 @dg.asset_check(
@@ -127,12 +125,5 @@ def served_export_answers_as_the_merged_weights(
 def every_export_answers_as_the_merged_weights(quantized_weights: pa.Table) -> dg.AssetCheckResult:
     rows = quantized_weights.to_pylist()
     failed = [row for row in rows if row["is_passed"] is not True]
-    return dg.AssetCheckResult(
-        passed=not failed,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={
-            "failed": len(failed),
-            "exports": len(rows),
-            WHY: " ".join(f"{r['format']}: {r['why']}" for r in failed),
-        },
-    )
+    why = " ".join(f"{row['format']}: {row['why']}" for row in failed)
+    return warned(not failed, why, failed=len(failed), exports=len(rows))

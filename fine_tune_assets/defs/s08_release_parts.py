@@ -51,7 +51,6 @@ from fine_tune_assets.recipes.loading import plain_values
 from fine_tune_assets.recipes.schema import Recipe
 from fine_tune_assets.retrieval.searching import index_format
 
-SAFETENSORS = "safetensors"
 Row = Mapping[str, Any]
 
 
@@ -65,7 +64,7 @@ class Made:
     adapter: Row
     base: Row
     verdict: Verdict
-    exports: tuple[Row, ...] = ()
+    exports: tuple[Row, ...]
     """All that were made, the one that is served too."""
 
     @property
@@ -74,7 +73,11 @@ class Made:
 
     @property
     def served_format(self) -> str:
-        return str(self.export["format"]) if self.export else SAFETENSORS
+        return str(self.export["format"]) if self.export else "safetensors"
+
+    @property
+    def served_fingerprint(self) -> str:
+        return str(self.export["fingerprint"] if self.export else self.merged["weights_fingerprint"])
 
 
 def served_export(recipe: Recipe, exports: list[dict[str, Any]], merged: Row) -> Row | None:
@@ -91,13 +94,6 @@ def served_export(recipe: Recipe, exports: list[dict[str, Any]], merged: Row) ->
     if found["weights_fingerprint"] != merged["weights_fingerprint"]:
         raise GateClosedError(f"The export is of other weights. {materialize_hint('quantized_weights')}")
     return found
-
-
-def base_gguf_facts(made: Made) -> dict[str, Any]:
-    """For a release that holds an adapter only: the file that it belongs to."""
-    if made.served_format != LORA:
-        return {}
-    return {"base_gguf": {"name": made.base["source"], "sha256": made.base["source_fingerprint"]}}
 
 
 def bound_by(made: Made, prompt_fingerprint: str) -> dict[str, str]:
@@ -142,7 +138,10 @@ class Gathered:
             facts=self._facts(contract.fingerprint),
             documents=self._documents(),
             files={PROBES: self.installation.path(served["probes_file"])},
-            seals=self._seals(),
+            seals={
+                VERDICT_SIGNATURE: self._verdict_file(SIGNATURE).read_bytes(),
+                VERDICT_KEY: public_key_file(self.installation.layout.keys, KEY).read_bytes(),
+            },
         )
 
     @cached_property
@@ -161,12 +160,14 @@ class Gathered:
 
     def _facts(self, prompt_fingerprint: str) -> dict[str, Any]:
         made = self.made
+        # For a release that holds an adapter only: the file that it belongs to.
+        base_gguf = {"name": made.base["source"], "sha256": made.base["source_fingerprint"]}
         return {
             **bound_by(made, prompt_fingerprint),
             "engine": self._recipe["engine"],
             "format": made.served_format,
-            **base_gguf_facts(made),
-            "served_fingerprint": made.export["fingerprint"] if made.export else made.merged["weights_fingerprint"],
+            **({"base_gguf": base_gguf} if made.served_format == LORA else {}),
+            "served_fingerprint": made.served_fingerprint,
             "base_model": made.base["name"],
             "base_licence": made.base["licence"],
             "verdict_decision": made.verdict.decision,
@@ -176,12 +177,6 @@ class Gathered:
 
     def _verdict_file(self, name: str) -> Path:
         return self.installation.layout.verdicts / self.made.verdict.verdict_id / name
-
-    def _seals(self) -> dict[str, bytes]:
-        return {
-            VERDICT_SIGNATURE: self._verdict_file(SIGNATURE).read_bytes(),
-            VERDICT_KEY: public_key_file(self.installation.layout.keys, KEY).read_bytes(),
-        }
 
     def _documents(self) -> dict[str, str]:
         facts = self._model_facts()
@@ -241,8 +236,7 @@ class Gathered:
         made, licences = self.made, (self._set.manifest.get("evidence") or {}).get("general_licences", {})
         licence, name = made.base["licence"], self._recipe["name"]
         set_fingerprint = made.adapter["instruction_set_fingerprint"]
-        served = made.export["fingerprint"] if made.export else made.merged["weights_fingerprint"]
-        return Material("model", name, served, licence, f"What is served: {made.served_format}"), [
+        return Material("model", name, made.served_fingerprint, licence, f"What is served: {made.served_format}"), [
             Material(
                 "model", made.base["name"], made.base["fingerprint"], licence, f"Base model from {made.base['source']}"
             ),

@@ -18,7 +18,7 @@ from fine_tune_assets.core.release_keys import KEY
 from fine_tune_assets.core.release_signing import verify_signed_release
 from fine_tune_assets.core.signing import public_key_file
 from fine_tune_assets.core.tables import RELEASES, table_of
-from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, result
+from fine_tune_assets.defs.metadata import OWNERS, checked, definition_metadata, result
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.s06_adapters import behind_training
 from fine_tune_assets.defs.s07_promotion_verdicts import required_verdict
@@ -107,4 +107,4 @@ def release_holds_the_measured_weights(
     if verified.engine == "vllm":
         measured = {one["weights_fingerprint"] for one in merged_weights.to_pylist()}
     found = verified.model_fingerprint
-    return dg.AssetCheckResult(passed=found in measured, metadata={"model": short(found)})
+    return checked(found in measured, model=short(found))

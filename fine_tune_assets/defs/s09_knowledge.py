@@ -5,7 +5,7 @@ a document is cut and an index searched (see `retrieval/`).
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -13,14 +13,14 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.settings import Settings, knowledge_variable
+from fine_tune_assets.core.stored_rows import rows_if_stored
 from fine_tune_assets.core.tables import KNOWLEDGE_INDEXES, SERVED_KNOWLEDGE, UNREADABLE_DOCUMENTS, conform, table_of
 from fine_tune_assets.defs.automation import with_new_inputs
-from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, result, table_out
+from fine_tune_assets.defs.metadata import OWNERS, WHY, checked, definition_metadata, result, table_outs, warned
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.embeddings.encoder import piece_counter
@@ -61,52 +61,38 @@ labelled_questions = dg.AssetSpec(
 @contextmanager
 def read_documents(settings: Settings) -> Iterator[ReadKnowledge]:
     """Every document of the installation. PDFs are read by the reports' reader, in its own process."""
-
-    def query(asked: Mapping[str, Any]) -> list[Block]:
-        return run_query(asked, settings.layout.keys, knowledge_variable)
-
     with IsolatedDocuments(ReadLimits(), find_ocr()) as documents:
-        yield read_knowledge(settings.layout.knowledge, _reading_pdf(documents), query)
 
+        def query(asked: Mapping[str, Any]) -> list[Block]:
+            return run_query(asked, settings.layout.keys, knowledge_variable)
 
-def _reading_pdf(documents: IsolatedDocuments) -> Callable[[bytes], str]:
-    def read(content: bytes) -> str:
-        try:
-            return documents("pdf", content).text
-        except UnreadableError as error:
-            raise UnreadableDocumentError(DocumentFault.NOT_READ, f"{error.reason.value}: {error.detail}") from error
+        def pdf(content: bytes) -> str:
+            try:
+                return documents("pdf", content).text
+            except UnreadableError as error:
+                detail = f"{error.reason.value}: {error.detail}"
+                raise UnreadableDocumentError(DocumentFault.NOT_READ, detail) from error
 
-    return read
-
-
-def unreadable_table(read: ReadKnowledge) -> pa.Table:
-    rows = [{"source": one.source, "reason": one.fault.value, "detail": one.detail} for one in read.unreadable]
-    return table_of(rows, UNREADABLE_DOCUMENTS)
+        yield read_knowledge(settings.layout.knowledge, pdf, query)
 
 
 @dg.multi_asset(
-    outs={
-        "knowledge_chunks": table_out(
-            "knowledge_chunks",
-            group=GROUP,
-            description="The documents in parts of one section each, with source, version, days and who may see them.",
-            owners=OWNERS["data"],
-            condition=with_new_inputs(),
-        ),
-        "unreadable_documents": table_out(
-            "unreadable_documents",
-            group=GROUP,
-            description="Documents that are in no index, and why.",
-            owners=OWNERS["data"],
-            condition=with_new_inputs(),
-        ),
-    },
+    outs=table_outs(
+        {
+            "knowledge_chunks": "The documents in parts of one section each, with source, version, days and who may see them.",
+            "unreadable_documents": "Documents that are in no index, and why.",
+        },
+        group=GROUP,
+        owners=OWNERS["data"],
+        condition=with_new_inputs(),
+    ),
     deps=[knowledge, recipe_section("knowledge")],
 )
 def knowledge_documents(installation: Installation) -> Iterator[dg.MaterializeResult]:
     with errors_for_people(), read_documents(installation.settings) as read:
         chunks = chunk_table(read.documents, installation.recipe.retrieval.chunk_tokens, piece_counter())
-    unreadable = unreadable_table(read)
+    rows = [{"source": one.source, "reason": one.fault.value, "detail": one.detail} for one in read.unreadable]
+    unreadable = table_of(rows, UNREADABLE_DOCUMENTS)
     yield result("knowledge_chunks", chunks, fingerprint_table(chunks), documents=len(read.documents))
     yield result("unreadable_documents", unreadable, fingerprint_table(unreadable))
 
@@ -118,9 +104,7 @@ def knowledge_documents(installation: Installation) -> Iterator[dg.MaterializeRe
 def every_document_was_read(unreadable_documents: pa.Table) -> dg.AssetCheckResult:
     found = unreadable_documents["reason"].value_counts().to_pylist()
     counts = {f"unreadable_{one['values']}": one["counts"] for one in found}
-    return dg.AssetCheckResult(
-        passed=unreadable_documents.num_rows == 0, severity=dg.AssetCheckSeverity.WARN, metadata=counts
-    )
+    return warned(unreadable_documents.num_rows == 0, **counts)
 
 
 @dg.asset(
@@ -135,15 +119,12 @@ def every_document_was_read(unreadable_documents: pa.Table) -> dg.AssetCheckResu
 def knowledge_indexes(
     context: dg.AssetExecutionContext, installation: Installation, worker: Worker, knowledge_chunks: pa.Table
 ) -> dg.MaterializeResult[pa.Table]:
-    source, output = (installation.scratch(context, name) for name in ("knowledge_chunks", "knowledge_indexes"))
-    write_table(source, knowledge_chunks)
-    try:
+    with installation.scratch(context, "knowledge_chunks") as (source,):
+        write_table(source, knowledge_chunks)
         with errors_for_people():
             gone = _prune(installation)
             request = index_request(installation.settings, installation.recipe, str(source))
-        table = conform(worker.make_table(context, "retrieval", request, output), KNOWLEDGE_INDEXES)
-    finally:
-        source.unlink(missing_ok=True)
+        table = conform(worker.make_table(context, "retrieval", request), KNOWLEDGE_INDEXES)
     shown = {**_shown(table.to_pylist()[0]), "removed_indexes": len(gone)}
     return result("knowledge_indexes", table, fingerprint_table(table), **shown)
 
@@ -151,14 +132,11 @@ def knowledge_indexes(
 def _prune(installation: Installation) -> list[str]:
     """Before an index is made, since no other one is on its way then but that of the last run, which may be about to go live."""
     layout, settings = installation.layout, installation.settings
-    last = layout.table("knowledge_indexes")
-    named = (
-        pq.read_table(last, columns=["index_fingerprint"])["index_fingerprint"].to_pylist() if last.is_file() else []
-    )
+    last = rows_if_stored(layout.table("knowledge_indexes"), ("index_fingerprint",))
     with installation.ledger() as ledger:
         kept = kept_knowledge(ledger, max(1, settings.knowledge.keep_last))
     store = store_of(layout.knowledge_indexes, settings.knowledge.url)
-    return prune_indexes(layout.knowledge_indexes, store, [*kept, *named])
+    return prune_indexes(layout.knowledge_indexes, store, [*kept, *(row["index_fingerprint"] for row in last)])
 
 
 def index_request(settings: Settings, recipe: Recipe, chunks: str) -> dict[str, Any]:
@@ -193,7 +171,7 @@ def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
 )
 def retrieval_finds_the_passage(knowledge_indexes: pa.Table) -> dg.AssetCheckResult:
     row = knowledge_indexes.to_pylist()[0]
-    return dg.AssetCheckResult(passed=row["is_passed"] is True, metadata=_shown(row))
+    return checked(row["is_passed"] is True, **_shown(row))
 
 
 @dg.asset(

@@ -47,9 +47,8 @@ def scrubbed_corrections(
         raw = raw_corrections_table(list_corrections(ledger, installation.corrections_key), installation.patient_secret)
     if raw.num_rows == 0:
         return result("scrubbed_corrections", raw, fingerprint_table(raw))
-    source, output = (installation.scratch(context, name) for name in ("corrections", "scrubbed"))
-    write_table(source, raw)
-    try:
+    with installation.scratch(context, "corrections", "scrubbed") as (source, output):
+        write_table(source, raw)
         request = {
             "action": "scrub_corrections",
             "corrections": str(source),
@@ -58,7 +57,4 @@ def scrubbed_corrections(
         }
         counts = worker.run(context, "phi", request)
         table = with_edit_fractions(pq.read_table(output))
-    finally:
-        source.unlink()
-        output.unlink(missing_ok=True)
     return result("scrubbed_corrections", table, fingerprint_table(table), held_back=counts["held"])

@@ -12,16 +12,16 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fine_tune_assets.core.chat import parts_of
 from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.fingerprints import fingerprint_json, fingerprint_table, short
 from fine_tune_assets.core.records import Release
 from fine_tune_assets.core.retrieval_contract import bare_question
+from fine_tune_assets.core.stored_rows import rows_if_stored
 from fine_tune_assets.core.tables import PRODUCTION_DRIFT, table_of
 from fine_tune_assets.defs.automation import on_new_inputs
-from fine_tune_assets.defs.metadata import OWNERS, WHY, definition_metadata, markdown_table, result
+from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, markdown_table, result, warned
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.drift.plots import drift_plot
@@ -86,15 +86,9 @@ def production_is_as_trained(production_drift: pa.Table) -> dg.AssetCheckResult:
     rows = [row for row in rows if row["window_end"] == newest]
     judged = [row for row in rows if row["is_beyond"] is not None]
     columns = ("feature", "measure", "value", "reference", "threshold", "is_beyond", "why_not_judged")
+    features = markdown_table([{name: row[name] for name in columns} for row in rows])
     why = _why(newest, beyond, len(judged))
-    return dg.AssetCheckResult(
-        passed=bool(judged) and not beyond,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={
-            "features": dg.MetadataValue.md(markdown_table([{name: row[name] for name in columns} for row in rows])),
-            **({WHY: why} if why else {}),
-        },
-    )
+    return warned(bool(judged) and not beyond, why, features=features)
 
 
 def _why(newest: datetime | None, beyond: Sequence[str], judged: int) -> str | None:
@@ -167,9 +161,7 @@ def training_exchanges(installation: Installation, fingerprint: str) -> list[Exc
 
 
 def _exchanges(path: Path, only: frozenset[str] | None) -> list[Exchange]:
-    if not path.is_file():
-        return []
-    rows = pq.read_table(path, columns=["example_id", "split", "is_general", "messages"]).to_pylist()
+    rows = rows_if_stored(path, ("example_id", "split", "is_general", "messages"))
     wanted = [
         row["messages"]
         for row in rows

@@ -10,7 +10,6 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fine_tune_assets.approval.drafting import (
     CORRECTION,
@@ -19,6 +18,7 @@ from fine_tune_assets.approval.drafting import (
     task_of_instruction,
 )
 from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.core.stored_rows import rows_if_stored
 from fine_tune_assets.corrections.influence import beyond_influence
 from fine_tune_assets.corrections.quarantine import BARRED, REASONS, Figures, may_be_drafted, quarantine
 from fine_tune_assets.corrections.suspicions import (
@@ -75,9 +75,7 @@ def quarantined_corrections(
         let_through=sum(row["state"] == "let_through" for row in rows),
         rejected=sum(row["state"] == "rejected" for row in rows),
         barred=sum(row["state"] == BARRED for row in rows),
-        waiting_by_reason=dg.MetadataValue.md(
-            markdown_table([{"reason": REASONS[name], "corrections": waiting[name]} for name in REASONS])
-        ),
+        waiting_by_reason=markdown_table([{"reason": REASONS[name], "corrections": waiting[name]} for name in REASONS]),
     )
 
 
@@ -85,8 +83,8 @@ def _quarantine(installation: Installation, corrections: pa.Table, decisions: li
     """Compared with what was approved when the newest correction or decision came. `approved_examples` is read in place: it is
     made of these very corrections, so Dagster can't know it as an input. What was approved once is not kept apart later, unless
     a document that it rests on is not for everyone any more."""
-    recipe, path = installation.recipe, installation.layout.table("approved_examples")
-    approved = pq.read_table(path, columns=_COMPARED).to_pylist() if path.is_file() else []
+    recipe = installation.recipe
+    approved = rows_if_stored(installation.layout.table("approved_examples"), _COMPARED)
     stand = {row["report_id"] for row in approved}
     task_of = task_of_instruction(recipe.tasks)
     every = [row | {"task": task_of(row["instruction"])} for row in corrections.to_pylist()]
@@ -116,9 +114,7 @@ def _as_drafted(rows: Iterable[Mapping[str, Any]], recipe: Recipe) -> list[dict[
 
 def _closed_sources(installation: Installation) -> frozenset[str]:
     """By the documents as they were read last; as an input, each changed document would make this anew."""
-    path = installation.layout.table("knowledge_chunks")
-    chunks = pq.read_table(path, columns=["source", "labels"]).to_pylist() if path.is_file() else []
-    return closed_sources(chunks)
+    return closed_sources(rows_if_stored(installation.layout.table("knowledge_chunks"), ("source", "labels")))
 
 
 def barred_reports(installation: Installation, corrections: pa.Table) -> frozenset[str]:

@@ -10,11 +10,12 @@ from functools import cache, partial
 from pathlib import Path
 
 import dagster as dg
+import yaml
 
 from fine_tune_assets.core.errors import FineTuneError, ModelFolderError
 from fine_tune_assets.core.fingerprints import combine, fingerprint_file, fingerprint_folder, fingerprint_listing
+from fine_tune_assets.core.strict_yaml import load_texts
 from fine_tune_assets.defs.automation import DATA_VERSION, latest_events
-from fine_tune_assets.defs.knowledge_files import knowledge_version, labelled_questions_version
 from fine_tune_assets.defs.metadata import OWNERS
 from fine_tune_assets.defs.prompt_files import prompt_files
 from fine_tune_assets.defs.resources import Installation
@@ -32,6 +33,10 @@ from fine_tune_assets.ledger.spot_checks import list_spot_checks, spot_checks_fi
 from fine_tune_assets.ledger.verdicts import signatures_fingerprint
 from fine_tune_assets.phi.scrubbing import scrubber_version
 from fine_tune_assets.recipes.sections import section_fingerprints
+from fine_tune_assets.retrieval.documents import UnreadableDocumentError
+from fine_tune_assets.retrieval.measuring import OWN_QUESTIONS
+from fine_tune_assets.retrieval.queries import refresh_minutes
+from fine_tune_assets.retrieval.reading import QUERY
 from fine_tune_assets.training.base_models import bundled_gguf
 
 _SECTIONS = {
@@ -98,10 +103,6 @@ def _folder(path: Path) -> str:
     return fingerprint_folder(path)
 
 
-def _optional_folder(path: Path) -> str:
-    return _folder(path) if path.is_dir() else "none"
-
-
 def _base_model_listing(installation: Installation) -> str:
     """A folder that is not there is a version too: base_models then runs, and says what is wrong."""
     folder = installation.recipe.base_model.folder
@@ -109,6 +110,36 @@ def _base_model_listing(installation: Installation) -> str:
         return fingerprint_listing(installation.path(folder) if folder else bundled_gguf())
     except (OSError, ModelFolderError) as error:
         return type(error).__name__
+
+
+def knowledge_version(installation: Installation, now: datetime | None = None) -> str:
+    """Of names and contents, and of the time slot of each query: a database tells nobody of a change, so its rows are read again
+    when they are as old as the query's file lets them be. Raises OSError."""
+    folder = installation.layout.knowledge
+    if not folder.is_dir():
+        return "none"
+    at = now or datetime.now(UTC)
+    slots = [_slot(path, at) for path in sorted(folder.rglob(f"*{QUERY}"))]
+    return combine([fingerprint_folder(folder), *slots])
+
+
+def _labelled_questions(installation: Installation) -> str:
+    folder = installation.layout.evaluation
+    own = folder / "retrieval" / OWN_QUESTIONS
+    return combine([fingerprint_file(folder / "abilities" / "pubmed_qa.jsonl"), _optional_file(own)])
+
+
+def _slot(path: Path, at: datetime) -> str:
+    try:
+        said = load_texts(path.read_text(encoding="utf-8"))
+        return str(int(at.timestamp() // (60 * refresh_minutes(said if isinstance(said, dict) else {}))))
+    # Whatever is wrong with it becomes a row of unreadable_documents.
+    except (ValueError, yaml.YAMLError, UnreadableDocumentError):
+        return "unreadable"
+
+
+def _optional_file(path: Path) -> str:
+    return fingerprint_file(path) if path.is_file() else "none"
 
 
 def _expert_ratings(installation: Installation) -> str:
@@ -119,7 +150,7 @@ def _expert_ratings(installation: Installation) -> str:
         if not list_spot_checks(ledger):
             return ratings
     answers = installation.layout.table("judge_scores")
-    return combine([ratings, fingerprint_file(answers) if answers.is_file() else "none"])
+    return combine([ratings, _optional_file(answers)])
 
 
 def _request_windows(installation: Installation) -> str | None:
@@ -157,12 +188,12 @@ def _versions(installation: Installation) -> Mapping[str, Callable[[], str | Non
         "labelled_reports": lambda: combine(
             [_folder(layout.evaluation / "phi"), scrubber_version(installation.recipe.scrub)]
         ),
-        "tagger_corpora": lambda: _optional_folder(layout.tagger_training),
+        "tagger_corpora": lambda: _folder(layout.tagger_training) if layout.tagger_training.is_dir() else "none",
         "general_files": lambda: _folder(layout.general),
         "rated_answers": lambda: _folder(layout.evaluation / "judge"),
         "ability_questions": lambda: _folder(layout.evaluation / "abilities"),
         "knowledge": lambda: knowledge_version(installation),
-        "labelled_questions": lambda: labelled_questions_version(installation),
+        "labelled_questions": lambda: _labelled_questions(installation),
         "drafting_models": lambda: drafting_model_version(installation),
         "expert_decisions": of_ledger(decisions_fingerprint),
         "verdict_signatures": of_ledger(signatures_fingerprint),

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-import pyarrow.parquet as pq
 from dagster._utils.error import SerializableErrorInfo
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.core.stored_rows import rows_if_stored
 from fine_tune_assets.corrections.quarantine import WAITING
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.ledger.database import Ledger
@@ -86,9 +86,8 @@ def news(installation: Installation, ledger: Ledger, now: datetime) -> Iterator[
         yield Message(f"verdict_{decision}", verdict_id, link=f"{desk}/verdicts/{verdict_id}")
     for deployment_id in left_by_themselves(ledger, now - LOOK_BACK):
         yield Message("rolled_back", deployment_id, assets=("served_models",))
-    path = installation.layout.table("quarantined_corrections")
-    states = pq.read_table(path, columns=["state"]).column(0).to_pylist() if path.is_file() else []
-    if WAITING in states:
+    quarantined = rows_if_stored(installation.layout.table("quarantined_corrections"), ("state",))
+    if any(row["state"] == WAITING for row in quarantined):
         yield Message("quarantine", f"{now:%Y-%m-%d}", assets=("quarantined_corrections",), link=f"{desk}/quarantine")
     yield from _drifted(installation, now - LOOK_BACK)
 
@@ -98,9 +97,7 @@ def _drifted(installation: Installation, since: datetime) -> Iterator[Message]:
 
     Also when requests were as trained after it: while a server was away, the next window may have come.
     """
-    path = installation.layout.table("production_drift")
-    columns = ["release_id", "window_end", "is_beyond"]
-    rows = pq.read_table(path, columns=columns).to_pylist() if path.is_file() else []
+    rows = rows_if_stored(installation.layout.table("production_drift"), ("release_id", "window_end", "is_beyond"))
     beyond = [row for row in rows if row["window_end"] >= since and row["is_beyond"]]
     if beyond:
         newest = max(beyond, key=lambda row: row["window_end"])

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fine_tune_assets.approval.approving import Approval
-from fine_tune_assets.cli.review import review
+from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.ledger.reviews import list_decisions
@@ -30,7 +30,7 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def call(*arguments: str) -> Result:
-    return CliRunner().invoke(review, arguments)
+    return CliRunner().invoke(main, ("review", *arguments))
 
 
 def approval_of(data_dir: Path) -> Approval:

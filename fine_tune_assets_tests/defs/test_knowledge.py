@@ -13,7 +13,6 @@ from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.defs.automation import latest_event
-from fine_tune_assets.defs.knowledge_files import knowledge_version
 from fine_tune_assets.defs.resources import Installation, Worker, parquet_tables
 from fine_tune_assets.defs.s08_release_parts import retrieval_contract
 from fine_tune_assets.defs.s09_knowledge import (
@@ -23,6 +22,7 @@ from fine_tune_assets.defs.s09_knowledge import (
     retrieval_finds_the_passage,
     served_knowledge,
 )
+from fine_tune_assets.defs.sources import knowledge_version
 from fine_tune_assets.ledger.live_knowledge import live_knowledge
 from fine_tune_assets.retrieval.answering import LiveKnowledge
 from fine_tune_assets_tests.conftest import _keep_lines, replace_file, write_recipe

@@ -14,8 +14,7 @@ from fine_tune_assets.core.progress import silent
 from fine_tune_assets.core.tables import ADAPTERS, JUDGE_AGREEMENT, JUDGE_SCORES, conform, table_of
 from fine_tune_assets.defs.metadata import WHY
 from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.s07_judge_agreement import judge_may_decide
-from fine_tune_assets.defs.s07_own_ratings import own_ratings
+from fine_tune_assets.defs.s07_judge_agreement import judge_may_decide, own_ratings
 from fine_tune_assets.instructions.storing import StoredInstructionSet, write_instruction_set
 from fine_tune_assets.judging.__main__ import measure
 from fine_tune_assets.judging.judges import judge_request

@@ -14,9 +14,8 @@ import pytest
 from fine_tune_assets.core.tables import INSTRUCTION_SETS, table_of
 from fine_tune_assets.defs.automation import DATA_VERSION
 from fine_tune_assets.defs.metadata import WHY
-from fine_tune_assets.defs.pair_finding import VECTORS
 from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.s05_evidence import leak_search
+from fine_tune_assets.defs.s05_evidence import VECTORS, leak_search
 from fine_tune_assets.defs.s05_instruction_sets import APPROVED, LEFT_OUT, deciding_facts
 from fine_tune_assets.defs.s05_set_checks import (
     every_approved_example_is_accounted_for,
