@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fine_tune_assets.embeddings.passages import means_of
+from fine_tune_assets.embeddings.encoder import means_of
 
 COMPARED = 500
 """Approved answers of a task that a correction is compared with, the first ones by id. More cost time in proportion."""

@@ -4,19 +4,33 @@ Owns the features and the one function that reads them, of users' requests and o
 a bin; names come from here and from the recipe, never from the text.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fine_tune_assets.claims.sections import find_section, headings_of, section_texts
 from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.drift.languages import language_of
-from fine_tune_assets.drift.refusals import is_refusal
 from fine_tune_assets.recipes.schema import FieldTask, Heading, ModelTask, SectionTask, Task
 
 VERSION = 2
 """Raise it when the reading changes: windows that were read otherwise are then compared with nothing."""
 LETTERS_READ = 32_000
 NO_HEADINGS = "none"
+_FORMS = (
+    r"(?:i['’]?m|i am) (?:very |so )?(?:sorry|afraid)\b",
+    r"sorry\b",
+    r"(?:unfortunately, )?i (?:can['’]?t|can ?not|could not|couldn['’]?t|am not able|am unable|won['’]?t|will not)\b",
+    r"i (?:do not|don['’]?t) have\b",
+    r"i['’]m (?:not able|unable)\b",
+    r"as an? (?:ai|artificial|language model|large language)",
+    r"(?:es )?tut mir leid\b",
+    r"ich kann (?:das|dies|ihnen|dir|diese \w+)?\s*(?:leider )?nicht\b",
+    r"(?:je suis )?désolée?\b",
+    r"lo siento\b",
+)
+_REFUSAL = re.compile("|".join(f"(?:{form})" for form in _FORMS), re.IGNORECASE)
+"""How an answer begins that refuses: a patient who "cannot walk" does not."""
 _STEPS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 
 
@@ -52,6 +66,18 @@ def features_of(exchange: Exchange, headings: Sequence[Heading]) -> RequestFeatu
         is_refused=is_refusal(exchange.answer, exchange.finish_reason),
         has_passages=exchange.has_passages,
     )
+
+
+def is_refusal(answer: str, finish_reason: str | None) -> bool:
+    """Whether it is empty, filtered by the engine, or begins so. Calls of tools are an answer, though without a text.
+
+    >>> is_refusal("I'm sorry, but I can't help with that.", None), is_refusal("Sprained ankle.", None)
+    (True, False)
+    """
+    said = answer.strip()
+    if not said:
+        return finish_reason != "tool_calls"
+    return finish_reason == "content_filter" or _REFUSAL.match(said) is not None
 
 
 def words_step(words: int) -> str:

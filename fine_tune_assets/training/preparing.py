@@ -34,8 +34,7 @@ from fine_tune_assets.training.checkpoints import Checkpoint, Checkpoints
 from fine_tune_assets.training.engines import OPTIMISER, engine_of
 from fine_tune_assets.training.failures import TrainingError, require_number
 from fine_tune_assets.training.isolation import require_isolation
-from fine_tune_assets.training.sft import ResumableTrainer, Schedule
-from fine_tune_assets.training.sft_on_ranks import RanksTrainer, with_blank_row
+from fine_tune_assets.training.sft import RanksTrainer, ResumableTrainer, Schedule, with_blank_row
 from fine_tune_assets.training.sharding import several_ranks
 from fine_tune_assets.training.supervision import SupervisedRow, SupervisedRows, require_rows_fit, supervise_all
 from fine_tune_assets.training.telling import Telling
