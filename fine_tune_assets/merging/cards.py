@@ -191,8 +191,8 @@ def _proving() -> str:
 
 def data_card(card_of_set: str, scrub: Row, leakage: Row) -> str:
     """The card of the instruction set, and how the data was cleaned. `card_of_set`: what lies beside the set."""
-    figures = leakage["figures"] or {}
-    looked = f"Looked for: {figures['looked_for']}." if figures.get("looked_for") else leakage["why_not"]
+    looked_for = leakage["figures"].get("looked_for")
+    looked = f"Looked for: {looked_for}." if looked_for else ""
     return (
         f"{card_of_set.rstrip()}\n\n## Identifiers removed\n\n"
         f"Measured on labelled texts:\n\n{removed_identifiers(scrub)}\n\n"
