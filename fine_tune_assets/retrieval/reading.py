@@ -164,7 +164,7 @@ def _beside(path: Path) -> dict[str, Any]:
 def _split_front_matter(text: str) -> tuple[dict[str, Any], str]:
     found = _FRONT_MATTER.match(text)
     if found is None:
-        if re.match(r"---[ \t]*\r?\n", text) and re.match(r"---[ \t]*\r?\n[A-Za-z_]+:", text):
+        if re.match(r"---[ \t]*\r?\n[A-Za-z_]+:", text):
             raise UnreadableDocumentError(DocumentFault.BAD_FACTS, "Its front matter is not closed by a line ---.")
         return {}, text
     return _mapping(found[1], "the front matter"), text[found.end() :]
