@@ -5,7 +5,6 @@ the de-quantised NF4 base that it was trained on, as the adapter's own record sa
 unquantised base instead, KL is .026 in place of .0003). Models larger than the memory are merged in `by_tensor.py`.
 """
 
-import fcntl
 import gc
 import os
 import shutil
@@ -21,7 +20,7 @@ from transformers import AutoModelForCausalLM
 
 from fine_tune_assets.core.chat import Message
 from fine_tune_assets.core.errors import GateClosedError
-from fine_tune_assets.core.files import folder_written_aside, make_folder
+from fine_tune_assets.core.files import folder_written_aside, locked
 from fine_tune_assets.core.fingerprints import fingerprint_folder, short
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.engines.nf4 import Quantization, read_quantization, round_trip
@@ -108,10 +107,8 @@ def merge_adapter(
 @contextmanager
 def _only_merge(weights_dir: Path) -> Iterator[Path]:
     """An empty folder on the same disk, and nobody else who merges into this one: what a killed merge left goes."""
-    make_folder(weights_dir)
     saved = weights_dir / SCRATCH
-    with (weights_dir / LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(weights_dir / LOCK):
         shutil.rmtree(saved, ignore_errors=True)
         saved.mkdir(mode=0o700)
         try:
