@@ -36,7 +36,6 @@ class SentenceEncoder:
 
     def __init__(self, folder: Path) -> None:
         import onnxruntime
-        from tokenizers import Tokenizer
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
@@ -47,13 +46,11 @@ class SentenceEncoder:
             ["CPUExecutionProvider"],
             disabled_optimizers=["SkipLayerNormFusion"],
         )
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
+        self._tokenizer = _tokenizer(folder)
 
-    def encode(self, texts: Sequence[str], threads: int = 1, progress: Progress = silent) -> Floats:
+    def encode(self, texts: Sequence[str], threads: int = 1) -> Floats:
         """(texts, 384), each of length 1. Of a text only the first 254 word pieces are read: cut longer ones in windows."""
-        return self.encode_pieces([pieces[:WINDOW_PIECES] for pieces in self.pieces(texts)], threads, progress)
+        return self.encode_pieces([pieces[:WINDOW_PIECES] for pieces in self.pieces(texts)], threads)
 
     def encode_passages(
         self, texts: Sequence[str], threads: int = 1, progress: Progress = silent
@@ -129,12 +126,17 @@ def bundled_folder() -> Path:
 @cache
 def piece_counter() -> Callable[[Sequence[str]], list[int]]:
     """Counts the word pieces of texts. Loads the tokenizer alone."""
+    tokenizer = _tokenizer(bundled_folder())
+    return lambda texts: [len(one.ids) for one in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+
+def _tokenizer(folder: Path) -> Any:
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(bundled_folder() / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    return lambda texts: [len(one.ids) for one in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+    return tokenizer
 
 
 @cache

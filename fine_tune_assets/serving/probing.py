@@ -19,9 +19,9 @@ from fine_tune_assets.core.releases import PROBES, ReleaseError, ReleaseFolder
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.addresses import open_client
 from fine_tune_assets.engines.running import (
-    PLAIN_SAMPLING,
     EngineError,
     RunningEngine,
+    greedy_answer,
     stop_engine,
     wait_until_healthy,
     warm_up,
@@ -82,7 +82,7 @@ def probe_engine(engine: RunningEngine, release: ReleaseFolder, timeout_seconds:
     if probes is None:
         return NOT_PROBED
     with open_client(engine.url, engine.api_key, timeout_seconds) as client:
-        replies = [_ask(client, engine, release, probe) for probe in probes.probes]
+        replies = [_reply(client, engine, release, probe) for probe in probes.probes]
     findings = compare(probes, replies)
     if not findings.is_passed:
         raise ProbeError(f"Release {release.release_id} does not answer as it was judged: {findings.in_words}.")
@@ -130,27 +130,12 @@ def findings_of(stored: str | None) -> Findings | None:
     return None if stored is None else Findings(**json.loads(stored))
 
 
-def _ask(client: httpx.Client, engine: RunningEngine, release: ReleaseFolder, probe: Probe) -> tuple[int, str]:
+def _reply(client: httpx.Client, engine: RunningEngine, release: ReleaseFolder, probe: Probe) -> tuple[int, str]:
     asked_with = release.asked_with
-    body = {
-        "model": engine.alias,
-        "messages": [
-            {"role": "system", "content": asked_with.system_prompt},
-            *plain_messages(list(probe.messages), asked_with.control_tokens),
-        ],
-        "temperature": 0,
-        **PLAIN_SAMPLING,
-        "max_tokens": max(probe.answer_tokens, 1),
-    }
-    try:
-        reply = client.post("chat/completions", json=body)
-        content = reply.json() if reply.status_code == 200 else None
-        if content is not None:
-            return int(content["usage"]["prompt_tokens"]), str(content["choices"][0]["message"]["content"] or "")
-    except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
-        # Without its cause, which may quote what was asked.
-        raise EngineError(f"A probe got no answer ({type(error).__name__}). See {engine.log}.") from None
-    raise EngineError(f"A probe got no answer (HTTP {reply.status_code}). See {engine.log}.")
+    asked = plain_messages(list(probe.messages), asked_with.control_tokens)
+    messages = [{"role": "system", "content": asked_with.system_prompt}, *asked]
+    answer = greedy_answer(client, engine, messages, max(probe.answer_tokens, 1))
+    return answer.prompt_tokens, answer.text
 
 
 def probe_here(release: ReleaseFolder, settings: Settings, pace: Pace | None = None) -> Findings:
