@@ -1,12 +1,14 @@
-"""What is kept of one request: lengths in steps, language, pattern of headings, whether it was refused. No word of it.
+"""What is kept of one request: lengths in steps, language, pattern of headings, whether it was refused; and of many together, as
+counts. No word of any.
 
 Owns the features and the one function that reads them, of users' requests and of training examples alike. Each is the name of
 a bin; names come from here and from the recipe, never from the text.
 """
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from fine_tune_assets.claims.sections import find_section, headings_of, section_texts
 from fine_tune_assets.core.fingerprints import fingerprint_json
@@ -16,6 +18,8 @@ from fine_tune_assets.recipes.schema import FieldTask, Heading, ModelTask, Secti
 VERSION = 2
 """Raise it when the reading changes: windows that were read otherwise are then compared with nothing."""
 LETTERS_READ = 32_000
+COUNTED = ("prompt_words", "answer_words", "language", "sections")
+"""Features with a bin for each request."""
 NO_HEADINGS = "none"
 _FORMS = (
     r"(?:i['’]?m|i am) (?:very |so )?(?:sorry|afraid)\b",
@@ -119,3 +123,39 @@ def _pattern(prompt: str, headings: Sequence[Heading]) -> str:
     sections = section_texts(prompt, [name for heading in headings for name in headings_of(heading)])
     found = [headings_of(heading)[0] for heading in headings if find_section(sections, heading) is not None]
     return " + ".join(found) or NO_HEADINGS
+
+
+@dataclass(frozen=True)
+class FeatureSums:
+    """It says nothing of one request once it is of enough of them: how many that is, is the gateway's setting."""
+
+    requests: int = 0
+    dropped: int = 0
+    """Requests that were answered while there was no time to read them."""
+    counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Feature → bin → requests."""
+    refused: int = 0
+    looked_up: int = 0
+    """Requests for which documents were looked for."""
+    found: int = 0
+
+    def __add__(self, other: "FeatureSums") -> "FeatureSums":
+        return FeatureSums(
+            self.requests + other.requests,
+            self.dropped + other.dropped,
+            {name: Counter(self.counts.get(name, {})) + Counter(other.counts.get(name, {})) for name in COUNTED},
+            self.refused + other.refused,
+            self.looked_up + other.looked_up,
+            self.found + other.found,
+        )
+
+
+def sums_of(features: RequestFeatures) -> FeatureSums:
+    """Of one request."""
+    return FeatureSums(
+        requests=1,
+        counts={name: {getattr(features, name): 1} for name in COUNTED},
+        refused=int(features.is_refused),
+        looked_up=int(features.has_passages is not None),
+        found=int(features.has_passages is True),
+    )

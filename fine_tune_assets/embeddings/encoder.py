@@ -90,7 +90,9 @@ class SentenceEncoder:
             ids[row, : len(window) + 2] = np.concatenate(([_CLS], window, [_SEP]))
             mask[row, : len(window) + 2] = 1
         (vectors,) = self._session.run(None, {"ids": ids, "mask": mask})
-        return _pooled(vectors, mask)
+        # The mean over a text's pieces, of length 1.
+        sums: Floats = (vectors * mask[:, :, None].astype(np.float32)).sum(axis=1)
+        return _of_length_1(sums)
 
 
 @cache
@@ -113,8 +115,7 @@ def means_of(vectors: Floats, counts: NDArray[Any]) -> Floats:
     if not len(counts):
         return vectors
     starts = np.cumsum(counts, dtype=np.int64) - counts
-    sums = np.add.reduceat(vectors, starts, axis=0)
-    return (sums / np.linalg.norm(sums, axis=1, keepdims=True)).astype(np.float32)  # type: ignore[no-any-return]
+    return _of_length_1(np.add.reduceat(vectors, starts, axis=0))
 
 
 def bundled_folder() -> Path:
@@ -160,7 +161,5 @@ def _batches(windows: Sequence[Ints]) -> Iterator[list[int]]:
         yield from (rows[at : at + size] for at in range(0, len(rows), size))
 
 
-def _pooled(vectors: Any, mask: Any) -> Floats:
-    """The mean over a text's pieces, of length 1."""
-    sums = (vectors * mask[:, :, None].astype(np.float32)).sum(axis=1)
+def _of_length_1(sums: Floats) -> Floats:
     return (sums / np.linalg.norm(sums, axis=1, keepdims=True)).astype(np.float32)  # type: ignore[no-any-return]

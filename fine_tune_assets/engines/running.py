@@ -171,19 +171,9 @@ def answers_now(engine: RunningEngine, timeout_seconds: float = 2.0) -> bool:
 def warm_up(engine: RunningEngine, system_prompt: str, timeout_seconds: float) -> None:
     """One real completion. Raises EngineError unless it gives at least one token."""
     messages = [{"role": "system", "content": system_prompt}, {"role": "user", "content": "Say yes."}]
-    request = {"model": engine.alias, "messages": messages, "max_tokens": 4, "temperature": 0}
-    try:
-        with open_client(engine.url, engine.api_key, timeout_seconds) as client:
-            reply = client.post("chat/completions", json=request)
-            generated = reply.json()["usage"]["completion_tokens"] if reply.status_code == 200 else 0
-    except (httpx.HTTPError, ValueError, KeyError) as error:
-        raise EngineError(
-            f"The engine for {engine.alias} failed its warm-up ({type(error).__name__}). See {engine.log}."
-        ) from error
-    if generated < 1:
-        raise EngineError(
-            f"The engine for {engine.alias} gave no answer at warm-up (HTTP {reply.status_code}). See {engine.log}."
-        )
+    with open_client(engine.url, engine.api_key, timeout_seconds) as client:
+        if greedy_answer(client, engine, messages, 4).tokens < 1:
+            raise EngineError(f"The engine for {engine.alias} gave no answer at warm-up. See {engine.log}.")
 
 
 @dataclass(frozen=True)
@@ -196,7 +186,7 @@ class GreedyAnswer:
 def greedy_answer(
     client: httpx.Client, engine: RunningEngine, messages: Sequence[Mapping[str, str]], max_tokens: int
 ) -> GreedyAnswer:
-    """What it answers without chance, as a probe has it. Raises EngineError, without a word of what was asked."""
+    """What it answers without chance. Raises EngineError, without a word of what was asked."""
     request = {
         "model": engine.alias,
         "messages": messages,
@@ -213,7 +203,7 @@ def greedy_answer(
     except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
         # Without its cause, which may quote what was asked.
         raise EngineError(
-            f"The engine for {engine.alias} did not answer a probe ({type(error).__name__}). See {engine.log}."
+            f"The engine for {engine.alias} did not answer ({type(error).__name__}). See {engine.log}."
         ) from None
 
 

@@ -29,8 +29,7 @@ from fine_tune_assets.engines.transformers_models import best_device, load_token
 from fine_tune_assets.merging.by_tensor import merge_by_tensor
 from fine_tune_assets.merging.parity import Parity, Reading, compared
 from fine_tune_assets.merging.probes import Probes, make_probes, write_probes_file
-from fine_tune_assets.merging.reading import adapted, loaded, read_model
-from fine_tune_assets.merging.room import Room, free_room, parameters_of, route
+from fine_tune_assets.merging.reading import Room, adapted, free_room, loaded, parameters_of, read_model, route
 from fine_tune_assets.merging.shards import SHARD_BYTES
 from fine_tune_assets.recipes.exports import ParityLimits
 
