@@ -62,7 +62,7 @@ class PgvectorStore:
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(7305003)"))
             if _is_there(connection, name):
                 return
-            for statement in _made(name, vectors.shape[1]):
+            for statement in _made(name, vectors.shape[1] or 1):
                 connection.execute(sa.text(statement))
             rows = list(_rows(chunks, vectors))
             if rows:
