@@ -41,7 +41,7 @@ FIGURES = ("memory", "disk", "seconds")
 def run_plan(settings: TrainingSettings, folder: Path, threads: int) -> dict[str, Any]:
     from fine_tune_assets.core.progress import silent
     from fine_tune_assets.engines.transformers_models import load_tokenizer
-    from fine_tune_assets.training.planned import plan_of_set
+    from fine_tune_assets.training.planning import plan_of_set
     from fine_tune_assets.training.supervision import supervise
 
     base = Path((folder / "base.txt").read_text())

@@ -24,8 +24,13 @@ from rich.table import Table
 
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.tables import KNOWLEDGE_CHUNKS, table_of
-from fine_tune_assets.embeddings.encoder import bundled_encoder, encode_passages, encoder_version, piece_counter
-from fine_tune_assets.embeddings.passages import means_of
+from fine_tune_assets.embeddings.encoder import (
+    bundled_encoder,
+    encode_passages,
+    encoder_version,
+    means_of,
+    piece_counter,
+)
 from fine_tune_assets.retrieval.building import build_index, index_fingerprint, open_index
 from fine_tune_assets.retrieval.documents import EVERYONE
 from fine_tune_assets.retrieval.indexing import chunk_table

@@ -53,8 +53,8 @@ def plan(recipe: str, gpu_memory: int | None, base_folder: Path | None) -> None:
 def _plan(
     settings: Settings, console: Console, recipe: str, chosen: Recipe, folder: Path, gpu_memory: int | None
 ) -> None:
-    from fine_tune_assets.training.most_tried import most_that_is_tried
-    from fine_tune_assets.training.planned import chosen_machine, plan_before_data, plan_of_lengths
+    from fine_tune_assets.training.planning import chosen_machine, plan_before_data, plan_of_lengths
+    from fine_tune_assets.training.resource_plan import most_that_is_tried
 
     lengths, training = _known_lengths(settings, recipe), most_that_is_tried(chosen)
     with console.status("Counting what a step holds"):

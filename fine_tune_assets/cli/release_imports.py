@@ -1,7 +1,7 @@
 """`fine-tune releases import` in its order: unpack, prove, probe, and only then put in place and record.
 
 Owns that order, and that nothing is left of what was refused. What each step looks at is in `core.release_archives`,
-`release_proofs` and `serving.local_probes`.
+`release_proofs` and `serving.probing`.
 """
 
 import fcntl
@@ -27,8 +27,7 @@ from fine_tune_assets.ledger.imported_releases import ReleaseImport, import_made
 from fine_tune_assets.ledger.releases import importing, recorded_releases, require_importable
 from fine_tune_assets.ledger.verdict_documents import prove
 from fine_tune_assets.serving.fitting import gguf_files_of
-from fine_tune_assets.serving.local_probes import probe_here
-from fine_tune_assets.serving.probing import Findings
+from fine_tune_assets.serving.probing import Findings, probe_here
 
 SCRATCH, LOCK = ".importing", "import.lock"
 Probe = Callable[[ReleaseFolder, Settings], Findings]

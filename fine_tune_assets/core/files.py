@@ -3,6 +3,7 @@
 Owns who may read them too: texts and tables hold text of reports, and are their user's alone from the first byte on.
 """
 
+import fcntl
 import os
 import shutil
 import uuid
@@ -54,6 +55,15 @@ def folder_written_aside(folder: Path) -> Iterator[Path]:
     finally:
         for left in (aside, damaged):
             shutil.rmtree(left, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock in this file while the block runs; another process waits for it."""
+    make_folder(path.parent)
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def write_text(path: Path, text: str) -> None:

@@ -15,7 +15,7 @@ from fine_tune_assets.dedup.corpus import Corpus
 from fine_tune_assets.dedup.near import Pairs, find_boilerplate, near_pairs
 from fine_tune_assets.dedup.semantic import TextsAt, semantic_pairs
 from fine_tune_assets.dedup.words import Hashes, Ints
-from fine_tune_assets.embeddings.passages import Encode
+from fine_tune_assets.embeddings.encoder import Encode
 from fine_tune_assets.recipes.schema import DedupSettings
 
 

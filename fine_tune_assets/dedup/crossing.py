@@ -17,7 +17,7 @@ from fine_tune_assets.dedup.corpus import Corpus
 from fine_tune_assets.dedup.store import InMemory
 from fine_tune_assets.dedup.words import Ints
 from fine_tune_assets.dedup.workers import open_sketchers
-from fine_tune_assets.embeddings.passages import Encode
+from fine_tune_assets.embeddings.encoder import Encode
 from fine_tune_assets.recipes.schema import DedupSettings
 
 _ALL_PAIRS_UP_TO = 1_000

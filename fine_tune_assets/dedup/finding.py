@@ -22,7 +22,7 @@ from fine_tune_assets.dedup.sketching import side_hashes, starts_of
 from fine_tune_assets.dedup.store import BANDS, SKETCHES, VECTORS, InMemory, Kept
 from fine_tune_assets.dedup.words import Ints
 from fine_tune_assets.dedup.workers import open_sketchers
-from fine_tune_assets.embeddings.passages import Encode
+from fine_tune_assets.embeddings.encoder import Encode
 from fine_tune_assets.recipes.schema import DedupSettings
 
 

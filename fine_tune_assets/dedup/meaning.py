@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fine_tune_assets.dedup.sketching import starts_of
 from fine_tune_assets.dedup.words import Hashes, Ints
-from fine_tune_assets.embeddings.passages import Floats
+from fine_tune_assets.embeddings.encoder import Floats
 
 PASSAGE_MARGIN = 0.15
 """How much less alike than the whole a single passage may be."""

@@ -17,7 +17,7 @@ from fine_tune_assets.dedup.near import Pairs
 from fine_tune_assets.dedup.sketching import flat_places, starts_of
 from fine_tune_assets.dedup.store import VECTORS, Arrays, text_digests
 from fine_tune_assets.dedup.words import Hashes, Ints, remaining_texts
-from fine_tune_assets.embeddings.passages import Encode, Floats, means_of
+from fine_tune_assets.embeddings.encoder import Encode, Floats, means_of
 
 FEWEST_WORDS = 20
 """A text that lost boilerplate and has fewer words left is compared by its words only: `unchanged` says too little."""

@@ -17,8 +17,7 @@ from fine_tune_assets.defs.automation import on_new_inputs
 from fine_tune_assets.defs.metadata import OWNERS, checked, definition_metadata, markdown_table, result, warned
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s06_adapters import GPU, GROUP
-from fine_tune_assets.training.most_tried import most_that_is_tried
-from fine_tune_assets.training.resource_plan import PARTS, PlanError, advice, is_as_planned
+from fine_tune_assets.training.resource_plan import PARTS, PlanError, advice, is_as_planned, most_that_is_tried
 
 _BOUND = ("instruction_set_fingerprint", "base_fingerprint", "training_fingerprint")
 """What a plan is of, taken from the preflight."""

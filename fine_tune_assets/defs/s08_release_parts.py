@@ -31,16 +31,13 @@ from fine_tune_assets.instructions.exporting import CARD as CARD_OF_SET
 from fine_tune_assets.instructions.storing import StoredInstructionSet
 from fine_tune_assets.ledger.verdict_documents import DOCUMENT, KEY, SIGNATURE
 from fine_tune_assets.ledger.verdicts import signers_of
-from fine_tune_assets.merging.data_card import CARD as DATA_CARD
-from fine_tune_assets.merging.data_card import data_card
+from fine_tune_assets.merging.cards import DATA_CARD, MODEL_CARD, ModelFacts, data_card, model_card
 from fine_tune_assets.merging.evidence_documents import (
     certificate_json,
     judge_licence,
     leakage_certificate,
     scrub_certificate,
 )
-from fine_tune_assets.merging.model_card import CARD as MODEL_CARD
-from fine_tune_assets.merging.model_card import ModelFacts, model_card
 from fine_tune_assets.merging.parity_certificate import parity_certificate, require_parity
 from fine_tune_assets.merging.releasing import ReleaseParts
 from fine_tune_assets.merging.sbom import Material, Package, bill_of_materials, installed_packages

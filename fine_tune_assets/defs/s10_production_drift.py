@@ -25,9 +25,8 @@ from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, markdown
 from fine_tune_assets.defs.resources import Installation, errors_for_people
 from fine_tune_assets.defs.sources import recipe_section
 from fine_tune_assets.drift.plots import drift_plot
-from fine_tune_assets.drift.reading import Exchange, reading_of, task_headings
+from fine_tune_assets.drift.reading import Exchange, FeatureSums, reading_of, task_headings
 from fine_tune_assets.drift.references import Reference, as_json, from_json, make_reference
-from fine_tune_assets.drift.sums import FeatureSums
 from fine_tune_assets.drift.windows import JUDGED, Figure, Window, beyond_in_newest, figures_of
 from fine_tune_assets.ledger.corrections import corrections_by_kind
 from fine_tune_assets.ledger.database import Ledger

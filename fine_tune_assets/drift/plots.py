@@ -13,9 +13,6 @@ def drift_plot(figures: Sequence[Figure]) -> bytes | None:
     rows = [(figure, share) for figure in figures if (share := _share_of_limit(figure)) is not None]
     if not rows:
         return None
-    import matplotlib
-
-    matplotlib.use("Agg")
     from matplotlib.figure import Figure as Picture
 
     picture = Picture(figsize=(6, 0.8 + 0.3 * len(rows)), dpi=80, layout="constrained")

@@ -11,8 +11,7 @@ from functools import reduce
 from operator import add
 
 from fine_tune_assets.drift.comparing import psi_limit
-from fine_tune_assets.drift.reading import Exchange, features_of
-from fine_tune_assets.drift.sums import COUNTED, FeatureSums, sums_of
+from fine_tune_assets.drift.reading import COUNTED, Exchange, FeatureSums, features_of, sums_of
 from fine_tune_assets.recipes.schema import Heading
 
 SMALLEST = 25

@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from fine_tune_assets.drift.comparing import highest_rate, lowest_rate, psi
+from fine_tune_assets.drift.reading import COUNTED, FeatureSums
 from fine_tune_assets.drift.references import Reference
-from fine_tune_assets.drift.sums import COUNTED, FeatureSums
 
 REFUSALS, FOUND, CORRECTIONS = "refusal_rate", "retrieval_hit_rate", "correction_rate"
 JUDGED = (*COUNTED, REFUSALS, FOUND, CORRECTIONS)

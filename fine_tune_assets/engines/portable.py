@@ -31,14 +31,14 @@ def make_portable(folder: Path) -> None:
 
 def portable_config(config: dict[str, Any]) -> dict[str, Any]:
     """With `rope_theta` and `rope_scaling` beside `rope_parameters`, in each part that has them."""
-    parts = {name: portable_config(part) for name, part in config.items() if _is_part(name, part)}
+    parts = {
+        name: portable_config(part)
+        for name, part in config.items()
+        if name.endswith("_config") and name != "quantization_config" and isinstance(part, dict)
+    }
     rope = config.get("rope_parameters")
     added = _as_before(rope) if isinstance(rope, dict) else {}
     return {**config, **parts, **{name: value for name, value in added.items() if config.get(name) is None}}
-
-
-def _is_part(name: str, value: Any) -> bool:
-    return name.endswith("_config") and name != "quantization_config" and isinstance(value, dict)
 
 
 def _as_before(rope: dict[str, Any]) -> dict[str, Any]:

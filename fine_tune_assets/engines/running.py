@@ -171,29 +171,47 @@ def answers_now(engine: RunningEngine, timeout_seconds: float = 2.0) -> bool:
 def warm_up(engine: RunningEngine, system_prompt: str, timeout_seconds: float) -> None:
     """One real completion. Raises EngineError unless it gives at least one token."""
     messages = [{"role": "system", "content": system_prompt}, {"role": "user", "content": "Say yes."}]
-    request = {"model": engine.alias, "messages": messages, "max_tokens": 4, "temperature": 0}
+    with open_client(engine.url, engine.api_key, timeout_seconds) as client:
+        if greedy_answer(client, engine, messages, 4).tokens < 1:
+            raise EngineError(f"The engine for {engine.alias} gave no answer at warm-up. See {engine.log}.")
+
+
+@dataclass(frozen=True)
+class GreedyAnswer:
+    text: str
+    prompt_tokens: int
+    tokens: int
+
+
+def greedy_answer(
+    client: httpx.Client, engine: RunningEngine, messages: Sequence[Mapping[str, str]], max_tokens: int
+) -> GreedyAnswer:
+    """What it answers without chance. Raises EngineError, without a word of what was asked."""
+    request = {
+        "model": engine.alias,
+        "messages": messages,
+        "temperature": 0,
+        **PLAIN_SAMPLING,
+        "max_tokens": max_tokens,
+    }
     try:
-        with open_client(engine.url, engine.api_key, timeout_seconds) as client:
-            reply = client.post("chat/completions", json=request)
-            generated = reply.json()["usage"]["completion_tokens"] if reply.status_code == 200 else 0
-    except (httpx.HTTPError, ValueError, KeyError) as error:
+        reply = client.post("chat/completions", json=request)
+        reply.raise_for_status()
+        content = reply.json()
+        text, used = content["choices"][0]["message"]["content"] or "", content["usage"]
+        return GreedyAnswer(str(text), int(used["prompt_tokens"]), int(used["completion_tokens"]))
+    except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
+        # Without its cause, which may quote what was asked.
         raise EngineError(
-            f"The engine for {engine.alias} failed its warm-up ({type(error).__name__}). See {engine.log}."
-        ) from error
-    if generated < 1:
-        raise EngineError(
-            f"The engine for {engine.alias} gave no answer at warm-up (HTTP {reply.status_code}). See {engine.log}."
-        )
+            f"The engine for {engine.alias} did not answer ({type(error).__name__}). See {engine.log}."
+        ) from None
 
 
 def stop_engine(engine: RunningEngine, grace_seconds: float, *, is_hung: bool = False) -> None:
     """Stop it and remove its key; its log stays. It gets the time that it was told for its last answers, and `grace_seconds` to
     end; without the first if it hangs, since it gives none."""
     answering_seconds = 0 if is_hung else engine.shutdown_seconds
-    if engine.cuts_off:
-        _wait_for_answers(engine.identity, engine.url, answering_seconds)
-        answering_seconds = 0
-    stop_process(engine.identity, engine.log, grace_seconds + answering_seconds)
+    _stop(engine.identity, engine.log, engine.url if engine.cuts_off else None, answering_seconds, grace_seconds)
     if engine.process is not None:
         engine.process.wait()
     _forget(engine.folder)
@@ -209,19 +227,20 @@ def stop_recorded_engine(folder: Path, grace_seconds: float) -> None:
     identity = read_identity(folder / PROCESS)
     if identity is not None:
         record = _record(folder)
-        answering_seconds = float(record.get("shutdown_seconds", 0))
-        if record.get("cuts_off"):
-            _wait_for_answers(identity, str(record["url"]), answering_seconds)
-            answering_seconds = 0
-        stop_process(identity, folder / LOG, grace_seconds + answering_seconds)
+        cut_off_url = str(record["url"]) if record.get("cuts_off") else None
+        _stop(identity, folder / LOG, cut_off_url, float(record.get("shutdown_seconds", 0)), grace_seconds)
     _forget(folder)
 
 
-def _wait_for_answers(identity: ProcessIdentity, url: str, seconds: float) -> None:
-    """Until nobody is connected to it, or it is gone; so long at most."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and is_alive(identity) and open_connections(url):
-        time.sleep(_LOOK_SECONDS)
+def _stop(
+    identity: ProcessIdentity, log: Path, cut_off_url: str | None, answering_seconds: float, grace_seconds: float
+) -> None:
+    """`cut_off_url`: of one whose answers SIGTERM cuts off: it gets the signal when nobody is connected to it any more."""
+    if cut_off_url is not None:
+        deadline, answering_seconds = time.monotonic() + answering_seconds, 0
+        while time.monotonic() < deadline and is_alive(identity) and open_connections(cut_off_url):
+            time.sleep(_LOOK_SECONDS)
+    stop_process(identity, log, grace_seconds + answering_seconds)
 
 
 def recorded_program(folder: Path) -> tuple[str, int] | None:

@@ -4,12 +4,14 @@ Owns that sharing. A thousand numbers of which only the last three digits differ
 """
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any
 
 import torch
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from fine_tune_assets.engines.transformers_models import batches
 
 Node = tuple[int, ...]
 """Tokens of an ending, from its first one on."""
@@ -49,7 +51,7 @@ def _next_tokens(
     with torch.inference_mode():
         first = model(input_ids=torch.tensor([prefix], device=model.device), use_cache=True)
         found: dict[Node, dict[int, float]] = {(): _chosen(first.logits[0, -1], branches[()])}
-        for nodes in _batches(_longest(branches), nodes_at_once):
+        for nodes in batches(_longest(branches), nodes_at_once):
             tree = sorted({node[:at] for node in nodes for at in range(1, len(node) + 1)})
             for node, logits in zip(tree, _after(model, len(prefix), first.past_key_values, tree), strict=True):
                 found[node] = _chosen(logits, branches[node])
@@ -82,8 +84,3 @@ def _longest(branches: dict[Node, list[int]]) -> list[Node]:
     """Prefixes that no other prefix extends, sorted by length."""
     inner = {node[:-1] for node in branches if node}
     return sorted((node for node in branches if node and node not in inner), key=lambda node: (len(node), node))
-
-
-def _batches(rows: Sequence[Node], size: int) -> Iterator[Sequence[Node]]:
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]

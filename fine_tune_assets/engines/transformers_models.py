@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from peft import PeftModel
@@ -21,6 +21,8 @@ from fine_tune_assets.core.extras import extra_for
 from fine_tune_assets.core.progress import Progress, silent
 from fine_tune_assets.engines.nf4 import read_quantization
 from fine_tune_assets.engines.portable import make_portable
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ def generate(
     require_fits(model, [len(tokens) + max_new_tokens for tokens in read])
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
     answers: dict[int, Answer] = {}
-    for indices in _batches(order, batch_size):
+    for indices in batches(order, batch_size):
         batch = tokenizer(
             [prompts[i] for i in indices],
             return_tensors="pt",
@@ -199,16 +201,11 @@ def token_log_probabilities(
 ) -> tuple[list[int], torch.Tensor]:
     """Token ids of `text`, and the log-probabilities of the next token at each of them: shape [tokens, vocabulary]."""
     tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return tokens, _log_probabilities(model, tokenizer, [tokens])[0]
-
-
-def _log_probabilities(model: Any, tokenizer: PreTrainedTokenizerBase, rows: list[list[int]]) -> list[torch.Tensor]:
-    batch = tokenizer.pad({"input_ids": rows}, return_tensors="pt", padding_side="right").to(model.device)
+    batch = tokenizer.pad({"input_ids": [tokens]}, return_tensors="pt").to(model.device)
     with torch.inference_mode():
-        logits = model(**batch).logits.float().cpu()
-    return [torch.log_softmax(logits[i, : len(row)], dim=-1) for i, row in enumerate(rows)]
+        return tokens, torch.log_softmax(model(**batch).logits[0].float().cpu(), dim=-1)
 
 
-def _batches(items: list[Any], size: int) -> Iterator[list[Any]]:
+def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]

@@ -8,12 +8,12 @@ in its environment, never on the command line.
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from fine_tune_assets.core.settings import VllmSettings
 from fine_tune_assets.engines.addresses import socket_address
 from fine_tune_assets.engines.running import (
     HOST,
@@ -27,23 +27,8 @@ from fine_tune_assets.engines.running import (
 )
 
 PROGRAM = "vLLM"
-_CPU_CACHE_GIB = 2
-"""Keys and values that vLLM keeps on a machine without a GPU; by default it takes half of the memory."""
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """LoRA ranks that it makes room for."""
-
-
-@dataclass(frozen=True)
-class ServingOptions:
-    """How it serves users, beyond what judging needs."""
-
-    cpu_cache_gib: int = _CPU_CACHE_GIB
-    gpu_memory_percent: int = 45
-    """Of a GPU, for weights, keys and values together: blue and green are there at once, for the time of a switch."""
-    tensor_parallel: int = 1
-    pipeline_parallel: int = 1
-    speculative_tokens: int = 0
-    """Guessed ahead from the prompt's own words; 0 turns it off."""
 
 
 def start_vllm(
@@ -56,7 +41,7 @@ def start_vllm(
     dtype: str = "auto",
     adapters: Mapping[str, Path] | None = None,
     socket: Path | None = None,
-    serving: ServingOptions | None = None,
+    serving: VllmSettings | None = None,
 ) -> RunningEngine:
     """Start a server for `model` and return at once; it is not healthy yet. With `serving` it outlives whoever starts it, else it
     ends with the thread that did.
@@ -76,10 +61,9 @@ def start_vllm(
     api_key = new_key()
     url = loopback_url() if socket is None else socket_address(socket)
     place = ["--host", HOST, "--port", str(httpx.URL(url).port)] if socket is None else ["--uds", str(socket)]
-    cache_gib = serving.cpu_cache_gib if serving is not None else _CPU_CACHE_GIB
     return launch(
         [*command, *place],
-        _environment(api_key, cache_gib),
+        _environment(api_key, (serving or VllmSettings()).cache_gb),  # by itself it takes half of the memory
         alias,
         url,
         api_key,
@@ -98,7 +82,7 @@ def vllm_command(
     context_tokens: int,
     dtype: str,
     adapters: Mapping[str, Path],
-    serving: ServingOptions | None = None,
+    serving: VllmSettings | None = None,
 ) -> list[str]:
     """Where it listens is added by whoever starts it. A model's own code is never run."""
     options = {"model": model, "served-model-name": alias, "max-model-len": context_tokens, "dtype": dtype}
@@ -113,7 +97,7 @@ def vllm_command(
     return [*command, "--enforce-eager", *_adapter_options(adapters)]
 
 
-def _serving_options(serving: ServingOptions, is_on_gpu: bool) -> list[str]:
+def _serving_options(serving: VllmSettings, is_on_gpu: bool) -> list[str]:
     """PagedAttention and continuous batching are always on; LoRA adapters are not: a release is one set of weights."""
     options: dict[str, Any] = {
         "shutdown-timeout": SHUTDOWN_SECONDS,  # its own default strands answers (measured: 4 of 4)

@@ -19,8 +19,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.drift.reading import LETTERS_READ, Exchange, features_of, reading_of, task_headings
-from fine_tune_assets.drift.sums import FeatureSums, sums_of
+from fine_tune_assets.drift.reading import (
+    LETTERS_READ,
+    Exchange,
+    FeatureSums,
+    features_of,
+    reading_of,
+    sums_of,
+    task_headings,
+)
 from fine_tune_assets.gateway.request_models import CompletionRequest, Question
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.request_features import WindowRow, add_window

@@ -46,12 +46,11 @@ def scrub_certificate(
 
 def leakage_certificate(set_manifest: Row) -> dict[str, Any]:
     """What the manifest of the instruction set says about the separation of its splits."""
-    figures = (set_manifest.get("evidence") or {}).get("leakage")
     return {
         "instruction_set": set_manifest["fingerprint"],
-        "paragraph": set_manifest.get("leakage_certificate"),
-        "figures": figures,
-        "why_not": "" if figures else "The instruction set was stored by a version that kept the paragraph only.",
+        "paragraph": set_manifest["leakage_certificate"],
+        "figures": set_manifest["evidence"]["leakage"],
+        "why_not": "",
     }
 
 

@@ -4,7 +4,6 @@ Owns the order of things for each format (write aside, prove, compare, keep), an
 files are made: `gguf.py`, `compressed.py`.
 """
 
-import fcntl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 from fine_tune_assets.core.chat import Message
 from fine_tune_assets.core.chat_templates import read_chat_template
 from fine_tune_assets.core.errors import FineTuneError, GateClosedError
-from fine_tune_assets.core.files import folder_written_aside, written_aside
+from fine_tune_assets.core.files import folder_written_aside, locked, written_aside
 from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_folder
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.engines.bundled_model import find_base_gguf
@@ -155,9 +154,7 @@ def _compressed(export: Export, name: str, limits: ParityLimits, probes: Probes,
 @contextmanager
 def _only_export(exports_dir: Path) -> Iterator[None]:
     """Hold the folder, and remove the unfinished files of exports that were killed: nobody else can be writing one now."""
-    exports_dir.mkdir(parents=True, exist_ok=True)
-    with (exports_dir / LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(exports_dir / LOCK):
         for unfinished in exports_dir.glob(".*.gguf.*.tmp"):
             unfinished.unlink()
         yield

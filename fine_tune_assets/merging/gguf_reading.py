@@ -8,7 +8,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,8 @@ import httpx
 from fine_tune_assets.core.errors import FineTuneError, GateClosedError
 from fine_tune_assets.engines.addresses import open_client
 from fine_tune_assets.engines.gguf_model import GgufError, GgufModel, open_gguf
-from fine_tune_assets.engines.llama_cpp import start_llama_cpp
-from fine_tune_assets.engines.running import PLAIN_SAMPLING, RunningEngine, stop_engine, wait_until_healthy
+from fine_tune_assets.engines.llama_cpp import GgufFiles, start_llama_cpp
+from fine_tune_assets.engines.running import RunningEngine, greedy_answer, stop_engine, wait_until_healthy
 from fine_tune_assets.merging.parity import Reading, Reply
 from fine_tune_assets.merging.probes import MAX_NEW_TOKENS, Probe, Probes
 
@@ -27,14 +26,6 @@ START_SECONDS, ANSWER_SECONDS = 600.0, 600.0
 
 class ExportError(FineTuneError):
     """An export could not be made, or not be read."""
-
-
-@dataclass(frozen=True)
-class GgufFiles:
-    """What llama.cpp serves: a whole model, or a base model with a LoRA adapter."""
-
-    model: Path
-    adapter: Path | None = None
 
 
 def read_gguf(files: GgufFiles, probes: Probes, system_prompt: str, chat_template: str, turn_end_id: int) -> Reading:
@@ -111,24 +102,11 @@ def _served(files: GgufFiles, context_tokens: int) -> Iterator[RunningEngine]:
 
 
 def _reply(client: httpx.Client, engine: RunningEngine, probe: Probe, system_prompt: str) -> Reply:
-    body = {
-        "model": engine.alias,
-        "messages": [{"role": "system", "content": system_prompt}, *probe.messages],
-        "temperature": 0,
-        **PLAIN_SAMPLING,
-        "max_tokens": MAX_NEW_TOKENS,
-    }
-    try:
-        reply = client.post("chat/completions", json=body)
-        reply.raise_for_status()
-        answer = reply.json()
-    except (httpx.HTTPError, ValueError) as error:
-        raise ExportError(f"llama.cpp did not answer a probe ({type(error).__name__}).") from None
-    used = answer["usage"]
-    if used["prompt_tokens"] != len(probe.ids):
+    messages = [{"role": "system", "content": system_prompt}, *probe.messages]
+    answer = greedy_answer(client, engine, messages, MAX_NEW_TOKENS)
+    if answer.prompt_tokens != len(probe.ids):
         raise GateClosedError(
-            f"The export renders a conversation as {used['prompt_tokens']} tokens where the trainer has {len(probe.ids)}. Check "
+            f"The export renders a conversation as {answer.prompt_tokens} tokens where the trainer has {len(probe.ids)}. Check "
             "the base model's chat_template.jinja."
         )
-    text = answer["choices"][0]["message"]["content"] or ""
-    return Reply(text.strip(), used["prompt_tokens"], used["completion_tokens"])
+    return Reply(answer.text.strip(), answer.prompt_tokens, answer.tokens)

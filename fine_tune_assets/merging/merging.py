@@ -2,11 +2,9 @@
 
 Owns the merged Safetensors folder and its hop of the parity certificate. LoRA merges into the unquantised base; QLoRA into
 the de-quantised NF4 base that it was trained on, as the adapter's own record says (measured on SmolLM2-135M: merged into the
-unquantised base instead, KL is .026 in place of .0003). How the sums are made: `whole.py`, and `by_tensor.py` for models
-larger than the memory.
+unquantised base instead, KL is .026 in place of .0003). Models larger than the memory are merged in `by_tensor.py`.
 """
 
-import fcntl
 import gc
 import os
 import shutil
@@ -14,21 +12,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
 
 from fine_tune_assets.core.chat import Message
 from fine_tune_assets.core.errors import GateClosedError
-from fine_tune_assets.core.files import folder_written_aside, make_folder
+from fine_tune_assets.core.files import folder_written_aside, locked
 from fine_tune_assets.core.fingerprints import fingerprint_folder, short
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.engines.nf4 import Quantization, read_quantization
+from fine_tune_assets.engines.nf4 import Quantization, read_quantization, round_trip
 from fine_tune_assets.engines.portable import make_portable
-from fine_tune_assets.engines.transformers_models import load_tokenizer
+from fine_tune_assets.engines.transformers_models import best_device, load_tokenizer
 from fine_tune_assets.merging.by_tensor import merge_by_tensor
 from fine_tune_assets.merging.parity import Parity, Reading, compared
 from fine_tune_assets.merging.probes import Probes, make_probes, write_probes_file
-from fine_tune_assets.merging.reading import adapted, loaded, read_model
-from fine_tune_assets.merging.room import Room, free_room, parameters_of, route
-from fine_tune_assets.merging.whole import merge_whole
+from fine_tune_assets.merging.reading import Room, adapted, free_room, loaded, parameters_of, read_model, route
+from fine_tune_assets.merging.shards import SHARD_BYTES
 from fine_tune_assets.recipes.exports import ParityLimits
 
 TOKENIZER_FILES = (
@@ -104,10 +106,8 @@ def merge_adapter(
 @contextmanager
 def _only_merge(weights_dir: Path) -> Iterator[Path]:
     """An empty folder on the same disk, and nobody else who merges into this one: what a killed merge left goes."""
-    make_folder(weights_dir)
     saved = weights_dir / SCRATCH
-    with (weights_dir / LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(weights_dir / LOCK):
         shutil.rmtree(saved, ignore_errors=True)
         saved.mkdir(mode=0o700)
         try:
@@ -128,6 +128,28 @@ def _write(merge: Merge, quantization: Quantization | None, saved: Path, room: R
     make_portable(saved)
     gc.collect()  # the comparison loads the merged weights again: one copy at a time
     return way
+
+
+def merge_whole(base: Path, adapter: Path, quantization: Quantization | None, dtype: str, folder: Path) -> None:
+    """With PEFT, the model whole in memory: write the merged weights and their configuration into `folder`.
+
+    In 32 bits and on the CPU, whatever trained: in 16 bits the sum would be rounded once more. What was quantised on a GPU is
+    quantised there again.
+    """
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        base,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+        dtype=torch.float32,
+        device_map="cpu",
+    )
+    if quantization is not None:
+        for name in quantization.modules:
+            weight = model.get_submodule(name).weight
+            weight.data = round_trip(weight.data, quantization, best_device())
+    merged: Any = PeftModel.from_pretrained(model, adapter, torch_device="cpu").merge_and_unload()
+    merged.to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size=SHARD_BYTES)
 
 
 def _read(folder: Path, probes: Probes, room: Room) -> Reading:

@@ -69,10 +69,10 @@ def parity_of(first: Reading, second: Reading, answers: Sequence[tuple[list[int]
 def _first_new_tokens(texts: Sequence[Sequence[int]]) -> Iterator[int]:
     """For each text, the number of its leading tokens that an earlier text starts with too."""
     for index, ids in enumerate(texts):
-        yield max((_common_prefix(ids, earlier) for earlier in texts[:index]), default=0)
+        yield max((common_prefix(ids, earlier) for earlier in texts[:index]), default=0)
 
 
-def _common_prefix(ids: Sequence[int], others: Sequence[int]) -> int:
+def common_prefix(ids: Sequence[int], others: Sequence[int]) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(ids, others, strict=False)))
 
 

@@ -7,7 +7,6 @@ is in it. The test conversations are read and forgotten.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from fine_tune_assets.core.duck import cursor
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.fingerprints import fingerprint_json
-from fine_tune_assets.merging.parity import Reply
+from fine_tune_assets.merging.parity import Reply, common_prefix
 
 TEXTS = 8
 """Test conversations, about 1,500 tokens in the demo."""
@@ -123,8 +122,7 @@ def _text(tokenizer: Any, messages: Sequence[Message]) -> Text:
     ids = _ids(tokenizer, text)
     asked = _ids(tokenizer, render(tokenizer, messages[:-1], add_generation_prompt=True))
     # Some templates open an answer otherwise than they write a given one: then from where they part.
-    same = takewhile(lambda pair: pair[0] == pair[1], zip(ids, asked, strict=False))
-    return Text(text, ids, sum(1 for _ in same))
+    return Text(text, ids, common_prefix(ids, asked))
 
 
 def _probe(tokenizer: Any, messages: Sequence[Message], system_prompt: str) -> Probe:

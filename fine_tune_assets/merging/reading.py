@@ -1,25 +1,54 @@
 """What models in transformers say to the probes, also one that is larger than the memory.
 
-Owns loading a model folder whole, or layer by layer from its files, and asking it. Asked are log-probabilities and greedy
-answers.
+Owns how much memory is free and so in which way a model is merged, loading a model folder whole or layer by layer from its files,
+and asking it. Asked are log-probabilities and greedy answers.
 """
 
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from peft import PeftModel
 
+from fine_tune_assets.core.memory import available_bytes
 from fine_tune_assets.engines.transformers_models import best_device, load_adapted, load_model, load_tokenizer, stop_ids
 from fine_tune_assets.merging.parity import Reading, Reply
 from fine_tune_assets.merging.probes import MAX_NEW_TOKENS, Probe, Probes
-from fine_tune_assets.merging.room import Room, free_room, parameters_of
+from fine_tune_assets.merging.shards import stored_tensors
 
 GPU_BYTES, CPU_BYTES = 2, 4
 """Of one weight, as `load_model` loads it."""
+WHOLE_BYTES = 6
+"""Of one weight while a model is merged whole: 32 bits, and the 16 bits that they become."""
+SPARE = 0.9
+"""Share of what is free that may be used."""
+
+
+@dataclass(frozen=True)
+class Room:
+    memory: int
+    """Free bytes of the machine."""
+    gpu: int = 0
+    """Free bytes of its GPU; 0 without one."""
+
+
+def free_room() -> Room:
+    gpu = int(torch.cuda.mem_get_info()[0] * SPARE) if torch.cuda.is_available() else 0
+    return Room(int(available_bytes() * SPARE), gpu)
+
+
+def route(parameters: int, room: Room) -> Literal["whole", "by_tensor"]:
+    """How a model of so many weights is merged. Both ways give the same weights."""
+    return "whole" if parameters * WHOLE_BYTES <= room.memory else "by_tensor"
+
+
+def parameters_of(folder: Path) -> int:
+    """Weights of the model in a folder."""
+    return sum(tensor.numbers for tensor in stored_tensors(folder).values())
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fine_tune_assets.core.files import make_folder, write_text
 from fine_tune_assets.core.fingerprints import combine, fingerprint_table, short
 from fine_tune_assets.core.hints import materialize_hint
-from fine_tune_assets.embeddings.passages import means_of
+from fine_tune_assets.embeddings.encoder import means_of
 from fine_tune_assets.retrieval.searching import Index
 from fine_tune_assets.retrieval.stores import Floats, KnowledgeStoreError, Store, searched_texts
 from fine_tune_assets.retrieval.words import Rarity, rarity_of

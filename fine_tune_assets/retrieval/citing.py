@@ -90,13 +90,10 @@ def _names(answer: str, held: str) -> Iterator[Unsupported]:
     for match in _NAME.finditer(answer):
         words = match.group().split()
         starts = _SENTENCE_START.search(answer[: match.start()]) is not None
-        checked = words[1:] if starts and not _is_abbreviation(words[0]) else words
+        is_abbreviation = len(words[0]) > 1 and words[0].isupper()
+        checked = words[1:] if starts and not is_abbreviation else words
         if any(_plain(word) not in known | _DAYS for word in checked if word[0].isupper() and word != "I"):
             yield Unsupported("names", match.start(), match.end())
-
-
-def _is_abbreviation(word: str) -> bool:
-    return len(word) > 1 and word.isupper()
 
 
 def _plain(word: str) -> str:

@@ -70,7 +70,8 @@ def make_index(
     """The row of KNOWLEDGE_INDEXES. An index without a document is not measured: in it nothing can be found wrongly."""
     fingerprint = index_fingerprint(chunks, at.format_fingerprint, at.store.name)
     build_index(at.folder, at.store, fingerprint, chunks, at.encode_passages)
-    figures = _no_figures(len(own))
+    absent = dict.fromkeys(("recall", "mrr", "refused", "own_recall", "known_recall"))
+    figures: dict[str, Any] = {**absent, "own_questions": len(own), "known_items": 0}
     if chunks.num_rows:
         figures = {**_of_shipped(at, asked, shipped, now), **_of_index(chunks, fingerprint, at, asked, own, now)}
     floors = {name: getattr(asked, name) for name in ("recall_floor", "mrr_floor", "refused_floor")}
@@ -130,11 +131,6 @@ def _of_index(
         "known_items": known.questions,
         "known_recall": known.recall,
     }
-
-
-def _no_figures(own: int) -> dict[str, Any]:
-    absent = dict.fromkeys(("recall", "mrr", "refused", "own_recall", "known_recall"))
-    return {**absent, "own_questions": own, "known_items": 0}
 
 
 def _asking(index: Index, asked: Asked, now: datetime) -> Ask:

@@ -6,10 +6,8 @@ Owns the folder's layout and the two queries. Vectors are compared one by one, s
 """
 
 import json
-import os
 import re
 import shutil
-import uuid
 import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -17,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from fine_tune_assets.core.files import make_folder, write_text
+from fine_tune_assets.core.files import folder_written_aside, write_text
 from fine_tune_assets.core.fingerprints import fingerprint_files, short
 from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.retrieval.stores import (
@@ -52,20 +50,11 @@ class LanceStore:
         folder = self._of(fingerprint)
         if _is_sound(folder, fingerprint):
             return
-        make_folder(self._folder)
-        aside, damaged = (self._folder / f".{folder.name}.{uuid.uuid4().hex}.tmp" for _ in range(2))
-        aside.mkdir(mode=0o700)
-        try:
+        with folder_written_aside(folder) as aside:
             if chunks.num_rows:
                 _write(aside, chunks, vectors)
             record = {"fingerprint": fingerprint, "chunks": chunks.num_rows, "files": fingerprint_files(aside)}
             write_text(aside / RECORD, json.dumps(record, indent=2, sort_keys=True))
-            if folder.exists():
-                os.replace(folder, damaged)
-            os.replace(aside, folder)
-        finally:
-            for left in (aside, damaged):
-                shutil.rmtree(left, ignore_errors=True)
 
     def open(self, fingerprint: str) -> OpenStore:
         folder = self._of(fingerprint)

@@ -20,7 +20,6 @@ from fine_tune_assets.retrieval.stores import (
     Floats,
     Hit,
     KnowledgeStoreError,
-    NoChunks,
     OpenStore,
     Sees,
     known_ids,
@@ -63,7 +62,7 @@ class PgvectorStore:
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(7305003)"))
             if _is_there(connection, name):
                 return
-            for statement in _made(name, vectors.shape[1] if len(vectors) else 1):
+            for statement in _made(name, vectors.shape[1] or 1):
                 connection.execute(sa.text(statement))
             rows = list(_rows(chunks, vectors))
             if rows:
@@ -74,8 +73,7 @@ class PgvectorStore:
         with _said(), self._engine.connect() as connection:
             if not _is_there(connection, name):
                 raise KnowledgeStoreError(f"There is no table {name}. {materialize_hint('knowledge_indexes')}")
-            is_empty = connection.execute(sa.text(f"SELECT 1 FROM {name} LIMIT 1")).first() is None
-        return NoChunks() if is_empty else _OpenTable(self._engine, name)
+        return _OpenTable(self._engine, name)
 
     def remove(self, fingerprint: str) -> None:
         with _said(), self._engine.begin() as connection:
@@ -86,9 +84,7 @@ class PgvectorStore:
             query = sa.text(
                 "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() AND tablename LIKE :like"
             )
-            found = connection.execute(
-                query, {"like": rf"{_PREFIX}________________".replace("knowledge_", r"knowledge\_")}
-            )
+            found = connection.execute(query, {"like": _PREFIX.replace("_", r"\_") + "_" * 16})
             return sorted(name.removeprefix(_PREFIX) for (name,) in found)
 
 

@@ -110,7 +110,7 @@ def _read(folder: Path, path: Path, source: str, read_pdf: ReadPdf, run_query: R
     blocks = _BLOCKS[kind](text)
     if not blocks:
         raise UnreadableDocumentError(DocumentFault.EMPTY, "There is no text in it.")
-    title = _first_heading(blocks) or _title_of(path.stem)
+    title = next((block.headings[0] for block in blocks if block.headings), "") or _title_of(path.stem)
     return Document(source, kind, facts_of(stated, title, short(fingerprint_bytes(content))), tuple(blocks))
 
 
@@ -164,7 +164,7 @@ def _beside(path: Path) -> dict[str, Any]:
 def _split_front_matter(text: str) -> tuple[dict[str, Any], str]:
     found = _FRONT_MATTER.match(text)
     if found is None:
-        if re.match(r"---[ \t]*\r?\n", text) and re.match(r"---[ \t]*\r?\n[A-Za-z_]+:", text):
+        if re.match(r"---[ \t]*\r?\n[A-Za-z_]+:", text):
             raise UnreadableDocumentError(DocumentFault.BAD_FACTS, "Its front matter is not closed by a line ---.")
         return {}, text
     return _mapping(found[1], "the front matter"), text[found.end() :]
@@ -200,10 +200,6 @@ def _decoded(content: bytes, kind: str) -> str:
     except (UnicodeDecodeError, LookupError):
         pass
     raise UnreadableDocumentError(DocumentFault.NOT_TEXT, "It is not UTF-8. Save it as UTF-8 text.")
-
-
-def _first_heading(blocks: list[Block]) -> str:
-    return next((block.headings[0] for block in blocks if block.headings), "")
 
 
 def _title_of(stem: str) -> str:

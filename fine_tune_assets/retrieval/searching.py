@@ -7,10 +7,6 @@ as relevant. The weights were measured: docs/decisions/0039-which-documents-answ
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from fine_tune_assets.core.chat import Message
 from fine_tune_assets.core.fingerprints import combine
@@ -27,10 +23,6 @@ _RRF = 60
 _COSINE, _SHARED = 0.6, 0.4
 _LONGEST_QUESTION = 800
 """Characters, which the encoder reads to their end. Of a longer one the end is taken: that is where people ask."""
-
-
-class Encoder(Protocol):
-    def encode(self, texts: Sequence[str], /) -> NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True)

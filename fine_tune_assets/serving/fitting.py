@@ -10,6 +10,7 @@ from fine_tune_assets.core.releases import ReleaseFolder
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.bundled_model import find_base_gguf
 from fine_tune_assets.engines.gguf_header import cache_bytes_per_token, read_gguf_header
+from fine_tune_assets.engines.llama_cpp import GgufFiles
 from fine_tune_assets.engines.running import EngineError
 from fine_tune_assets.engines.vllm import has_gpu
 
@@ -24,18 +25,10 @@ _UNKNOWN_CACHE_BYTES = 131_072
 """Of one token, where the file does not say: what Llama 3 8B takes."""
 
 
-@dataclass(frozen=True)
-class GgufFiles:
-    """What llama.cpp is started on."""
-
-    model: Path
-    adapter: Path | None
-
-
 def gguf_files_of(release: ReleaseFolder) -> GgufFiles:
     """Raises EngineError if the base GGUF that the release's adapter belongs to is not installed."""
     if not release.base_gguf:
-        return GgufFiles(release.model, None)
+        return GgufFiles(release.model)
     base = find_base_gguf(release.base_gguf)
     if base is None:
         raise EngineError(

@@ -4,6 +4,8 @@ Owns reading `probes.json` and the comparison. Only a release of an older versio
 """
 
 import json
+import shutil
+import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,8 +16,19 @@ from fine_tune_assets.core.chat import plain_messages
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.releases import PROBES, ReleaseError, ReleaseFolder
+from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.addresses import open_client
-from fine_tune_assets.engines.running import PLAIN_SAMPLING, EngineError, RunningEngine
+from fine_tune_assets.engines.running import (
+    EngineError,
+    RunningEngine,
+    greedy_answer,
+    stop_engine,
+    wait_until_healthy,
+    warm_up,
+)
+from fine_tune_assets.serving.left_engines import ENGINES
+from fine_tune_assets.serving.reconciling import Pace
+from fine_tune_assets.serving.starting import require_room, start_for
 
 
 class ProbeError(FineTuneError):
@@ -69,7 +82,7 @@ def probe_engine(engine: RunningEngine, release: ReleaseFolder, timeout_seconds:
     if probes is None:
         return NOT_PROBED
     with open_client(engine.url, engine.api_key, timeout_seconds) as client:
-        replies = [_ask(client, engine, release, probe) for probe in probes.probes]
+        replies = [_reply(client, engine, release, probe) for probe in probes.probes]
     findings = compare(probes, replies)
     if not findings.is_passed:
         raise ProbeError(f"Release {release.release_id} does not answer as it was judged: {findings.in_words}.")
@@ -117,24 +130,35 @@ def findings_of(stored: str | None) -> Findings | None:
     return None if stored is None else Findings(**json.loads(stored))
 
 
-def _ask(client: httpx.Client, engine: RunningEngine, release: ReleaseFolder, probe: Probe) -> tuple[int, str]:
+def _reply(client: httpx.Client, engine: RunningEngine, release: ReleaseFolder, probe: Probe) -> tuple[int, str]:
     asked_with = release.asked_with
-    body = {
-        "model": engine.alias,
-        "messages": [
-            {"role": "system", "content": asked_with.system_prompt},
-            *plain_messages(list(probe.messages), asked_with.control_tokens),
-        ],
-        "temperature": 0,
-        **PLAIN_SAMPLING,
-        "max_tokens": max(probe.answer_tokens, 1),
-    }
+    asked = plain_messages(list(probe.messages), asked_with.control_tokens)
+    messages = [{"role": "system", "content": asked_with.system_prompt}, *asked]
+    answer = greedy_answer(client, engine, messages, max(probe.answer_tokens, 1))
+    return answer.prompt_tokens, answer.text
+
+
+def probe_here(release: ReleaseFolder, settings: Settings, pace: Pace | None = None) -> Findings:
+    """Ask a release its probes in an engine of its own, which no user is sent to and which ends right after. A killed command
+    leaves it in the folder of engines, where the supervisor's next start or `fine-tune down` ends it.
+
+    Raises ProbeError if it answers otherwise than it was judged, EngineError if it does not fit, start or answer. Its log
+    stays only in the latter case, which names it."""
+    pace = pace or Pace()
+    require_room(release, settings)
+    folder = settings.layout.run / ENGINES / f"probing-{uuid.uuid4().hex}"
     try:
-        reply = client.post("chat/completions", json=body)
-        content = reply.json() if reply.status_code == 200 else None
-        if content is not None:
-            return int(content["usage"]["prompt_tokens"]), str(content["choices"][0]["message"]["content"] or "")
-    except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
-        # Without its cause, which may quote what was asked.
-        raise EngineError(f"A probe got no answer ({type(error).__name__}). See {engine.log}.") from None
-    raise EngineError(f"A probe got no answer (HTTP {reply.status_code}). See {engine.log}.")
+        engine = start_for(release, folder, settings)
+        try:
+            wait_until_healthy(engine, pace.startup_seconds)
+            warm_up(engine, release.system_prompt, pace.warm_up_seconds)
+            findings = probe_engine(engine, release, pace.warm_up_seconds)
+        finally:
+            stop_engine(engine, pace.stop_grace_seconds, is_hung=True)  # it owes nobody an answer
+    except EngineError:
+        raise
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+    return findings

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.core.settings import RollbackSettings
 from fine_tune_assets.engines.processes import is_alive, read_identity
 from fine_tune_assets.engines.running import PROCESS
 from fine_tune_assets.ledger.corrections import corrections_since
@@ -21,31 +21,6 @@ ENGINE_GONE = "its engine ended or hung"
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Each 0 is off."""
-
-    window: timedelta
-    minimum_requests: int
-    error_percent: int
-    p95_seconds: int
-    identifiers: int
-    corrections_percent: int
-    on_death: bool
-
-    @staticmethod
-    def of(settings: Settings) -> "Limits":
-        return Limits(
-            timedelta(minutes=settings.rollback.window_minutes),
-            settings.rollback.minimum_requests,
-            settings.rollback.error_percent,
-            settings.rollback.p95_seconds,
-            settings.rollback.identifiers,
-            settings.rollback.corrections_percent,
-            settings.rollback.on_death,
-        )
-
-
-@dataclass(frozen=True)
 class Figures:
     """Since users were sent to it."""
 
@@ -56,16 +31,16 @@ class Figures:
     corrections: int
 
 
-def reason_to_roll_back(figures: Figures, limits: Limits) -> str | None:
+def reason_to_roll_back(figures: Figures, limits: RollbackSettings) -> str | None:
     """None: it stays. Counts only, never text."""
-    if figures.age >= limits.window:
+    if figures.age >= timedelta(minutes=limits.window_minutes):
         return None
     if limits.on_death and not figures.is_answering:
         return ENGINE_GONE
     return reason_in_counts(figures.outcomes, figures.corrections, limits)
 
 
-def reason_in_counts(outcomes: Outcomes, corrections: int, limits: Limits) -> str | None:
+def reason_in_counts(outcomes: Outcomes, corrections: int, limits: RollbackSettings) -> str | None:
     """Of the limits, that of the engine and of the window aside."""
     found = outcomes.identifiers
     if limits.identifiers and found is not None and found >= limits.identifiers:
@@ -82,13 +57,13 @@ def reason_in_counts(outcomes: Outcomes, corrections: int, limits: Limits) -> st
     return None
 
 
-def look_and_roll_back(ledger: Ledger, engines_dir: Path, limits: Limits, now: datetime) -> str | None:
+def look_and_roll_back(ledger: Ledger, engines_dir: Path, limits: RollbackSettings, now: datetime) -> str | None:
     """Send users back if there is a reason and something to go back to that is still up; return the reason.
 
     Raises GateClosedError if that may not serve any more.
     """
-    live = live_deployment(ledger)
-    if live is None or live.live_since is None or not limits.window or now - live.live_since >= limits.window:
+    live, window = live_deployment(ledger), timedelta(minutes=limits.window_minutes)
+    if live is None or live.live_since is None or not window or now - live.live_since >= window:
         return None
     back = find_back(ledger, by_itself=True)
     if back is None or not back.is_up:

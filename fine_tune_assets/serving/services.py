@@ -4,20 +4,19 @@ Owns starting, stopping and finding them through pid files below the run folder.
 does not run do nothing.
 """
 
-import fcntl
 import os
 import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
 from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.files import locked
 from fine_tune_assets.core.offline import OFFLINE_ENVIRONMENT
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import SETTINGS_FILE, Settings
@@ -39,7 +38,7 @@ START_TIMEOUT_SECONDS = 120.0
 STOP_GRACE_SECONDS = 30.0
 """Dagster stops its runs in it. The supervisor gets the time besides that its engines may take for their last answers."""
 SUPERVISOR = "supervisor"
-_LOOPBACK = "127.0.0.1"
+_LOCK, _LOOPBACK = "services.lock", "127.0.0.1"
 
 
 class ServiceError(FineTuneError):
@@ -98,7 +97,7 @@ def known_services(settings: Settings) -> dict[str, Service]:
 def start_services(settings: Settings, names: Sequence[str], timeout_seconds: float = START_TIMEOUT_SECONDS) -> None:
     """Start those that do not run, and wait until each answers. Raises ServiceError with the log to read."""
     services = _pick(settings, names)
-    with _one_at_a_time(settings.layout.run):
+    with locked(settings.layout.run / _LOCK):
         started = {service.name: _start(settings, service) for service in services}
         deadline = time.monotonic() + timeout_seconds
         for service in services:
@@ -108,7 +107,7 @@ def start_services(settings: Settings, names: Sequence[str], timeout_seconds: fl
 def stop_services(settings: Settings, names: Sequence[str], grace_seconds: float | None = None) -> None:
     """Stop those that run, the last started first, and what those that were killed left behind. `grace_seconds`: for each,
     instead of what it needs."""
-    with _one_at_a_time(settings.layout.run):
+    with locked(settings.layout.run / _LOCK):
         for service in reversed(_pick(settings, names)):
             path = _pid_file(settings, service.name)
             identity = read_identity(path)
@@ -230,11 +229,3 @@ def _answers(url: str) -> bool:
         return httpx.get(url, timeout=5, trust_env=False).status_code == 200
     except (httpx.HTTPError, httpx.InvalidURL):  # a host that is none: the service itself says so, in its log
         return False
-
-
-@contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (folder / "services.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -14,7 +14,7 @@ from fine_tune_assets.engines import llama_cpp, vllm
 from fine_tune_assets.engines.addresses import AddressError, new_socket
 from fine_tune_assets.engines.llama_cpp import find_llama_server, start_llama_cpp
 from fine_tune_assets.engines.running import EngineError, RunningEngine, recorded_program
-from fine_tune_assets.engines.vllm import ServingOptions, start_vllm
+from fine_tune_assets.engines.vllm import start_vllm
 from fine_tune_assets.serving.fitting import GIB, gguf_files_of, need_of, refusal
 
 SOCKETS = "sockets"
@@ -71,14 +71,7 @@ def start_for(release: ReleaseFolder, folder: Path, settings: Settings) -> Runni
         raise EngineError(str(error)) from error
     name, tokens = release.release_id, settings.engine.context_tokens
     if release.engine == "vllm":
-        serving = ServingOptions(
-            settings.vllm.cache_gb,
-            settings.vllm.gpu_memory_percent,
-            settings.vllm.tensor_parallel,
-            settings.vllm.pipeline_parallel,
-            settings.vllm.speculative_tokens,
-        )
-        python = settings.vllm_interpreter
+        python, serving = settings.vllm_interpreter, settings.vllm
         return start_vllm(python, release.model, name, folder, context_tokens=tokens, socket=socket, serving=serving)
     program = find_llama_server(settings.llama.server)
     files = gguf_files_of(release)

@@ -46,7 +46,7 @@ from fine_tune_assets.serving.enduring import going_on, in_words
 from fine_tune_assets.serving.left_engines import ENGINES, forget_dead_sockets, only_one
 from fine_tune_assets.serving.probing import ProbeError, findings_json, probe_engine
 from fine_tune_assets.serving.reconciling import Action, EngineView, Pace, next_actions
-from fine_tune_assets.serving.rolling_back import ENGINE_GONE, Limits, look_and_roll_back
+from fine_tune_assets.serving.rolling_back import ENGINE_GONE, look_and_roll_back
 from fine_tune_assets.serving.starting import require_room, start_for
 from fine_tune_assets.serving.trying import look_at_trial
 from fine_tune_assets.serving.watched import Watched, silent_looks_at
@@ -245,7 +245,7 @@ def supervise(settings: Settings, pace: Pace | None = None) -> None:
 
 def _watch_switches(settings: Settings, ledger: Ledger, pace: Pace, ending: threading.Event) -> None:
     """Take users back from a release that does badly, live or on trial, until `ending`."""
-    limits, engines_dir, told = Limits.of(settings), settings.layout.run / ENGINES, ""
+    limits, engines_dir, told = settings.rollback, settings.layout.run / ENGINES, ""
     while not ending.wait(pace.tick_seconds):
         with going_on("look at the trial"):
             done = look_at_trial(ledger, limits, datetime.now(UTC))

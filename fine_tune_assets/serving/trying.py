@@ -4,11 +4,11 @@ Owns what is asked of a trial, its judgement, and how it is told. The limits are
 be taken back from, they are not sent to.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.core.settings import RollbackSettings, Settings
 from fine_tune_assets.ledger.corrections import corrections_since
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.outcomes import Outcomes, outcomes_since
@@ -20,7 +20,7 @@ from fine_tune_assets.ledger.trials import (
     open_trial,
     pass_trial,
 )
-from fine_tune_assets.serving.rolling_back import Limits, reason_in_counts
+from fine_tune_assets.serving.rolling_back import reason_in_counts
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def trial_plan(settings: Settings) -> TrialPlan | None:
     )
 
 
-def judge_trial(trial: Trial, figures: TrialFigures, limits: Limits, now: datetime) -> Judgement | None:
+def judge_trial(trial: Trial, figures: TrialFigures, limits: RollbackSettings, now: datetime) -> Judgement | None:
     """None: it goes on. Counts only, never text.
 
     While it goes on each limit counts from the requests on from which it would roll back; at the end it counts for however few
@@ -59,7 +59,7 @@ def judge_trial(trial: Trial, figures: TrialFigures, limits: Limits, now: dateti
         return None
     wanted = trial.plan.minimum_requests
     is_last = now >= trial.ends_at and figures.users.requests >= wanted
-    counted = replace(limits, minimum_requests=1) if is_last else limits
+    counted = limits.model_copy(update={"minimum_requests": 1}) if is_last else limits
     reason = reason_in_counts(figures.users, figures.corrections, counted)
     if reason is not None:
         return Judgement("failed", reason)
@@ -71,7 +71,7 @@ def judge_trial(trial: Trial, figures: TrialFigures, limits: Limits, now: dateti
     return None
 
 
-def look_at_trial(ledger: Ledger, limits: Limits, now: datetime) -> str | None:
+def look_at_trial(ledger: Ledger, limits: RollbackSettings, now: datetime) -> str | None:
     """Begin the trial that is asked for once its deployment is ready, and end it when it is decided; what was done."""
     found = open_trial(ledger)
     if found is None:

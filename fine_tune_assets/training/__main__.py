@@ -77,7 +77,7 @@ def plan(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     require_folder(folder, request["base_fingerprint"], "base model")
     from fine_tune_assets.recipes.schema import TrainingSettings
     from fine_tune_assets.training.importing.model_files import weight_files
-    from fine_tune_assets.training.planned import plan_of_set
+    from fine_tune_assets.training.planning import plan_of_set
     from fine_tune_assets.training.resource_plan import PlanError
 
     if not any(path.is_file() for path in weight_files(folder)):

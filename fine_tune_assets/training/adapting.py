@@ -31,17 +31,19 @@ def adapted_model(base_folder: Path, settings: TrainingSettings, layers: int | N
 
 
 def lora_config(settings: TrainingSettings) -> LoraConfig:
-    return LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.alpha,
-        lora_dropout=settings.dropout,
-        target_modules=settings.target_modules
-        if isinstance(settings.target_modules, str)
-        else list(settings.target_modules),
-        use_dora=settings.method == "dora",
-        bias="none",
-        task_type="CAUSAL_LM",
-    )
+    return LoraConfig(**lora_options(settings), use_dora=settings.method == "dora", task_type="CAUSAL_LM")
+
+
+def lora_options(settings: TrainingSettings) -> dict[str, Any]:
+    """In PEFT's names, which Unsloth has too."""
+    modules = settings.target_modules
+    return {
+        "r": settings.rank,
+        "lora_alpha": settings.alpha,
+        "lora_dropout": settings.dropout,
+        "target_modules": modules if isinstance(modules, str) else list(modules),
+        "bias": "none",
+    }
 
 
 def freeze(model: Any) -> None:

@@ -7,9 +7,10 @@ model fits into memory.
 
 import json
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
+from fine_tune_assets.training.engines import library_versions
 from fine_tune_assets.training.model_facts import ModelFacts
 
 VLLM_ARCHITECTURES = Path(__file__).with_name("vllm_architectures.json")
@@ -40,13 +41,13 @@ def _training(facts: ModelFacts) -> tuple[Capability, Capability, Capability]:
         reason = f"{facts.architecture} is no causal language model that it knows"
     elif facts.quantization:
         reason = f"the weights are packed already ({facts.quantization}): bring the plain ones"
-    library = _installed("bitsandbytes")
+    library = library_versions("trl").get("bitsandbytes")
     lacking = "" if library else "bitsandbytes is not installed"
     return (
         Capability("train with LoRA or DoRA", engine, not reason, reason),
         Capability(
             "train with QLoRA",
-            f"{engine}, {library}" if library else engine,
+            f"{engine}, bitsandbytes {library}" if library else engine,
             not (reason or lacking),
             reason or lacking,
         ),
@@ -66,13 +67,6 @@ def _unsloth(facts: ModelFacts, untrainable: str) -> Capability:
 def _flat(values: object) -> set[str]:
     """A model type has one class, or several."""
     return {name for value in list(values) for name in ([value] if isinstance(value, str) else value)}  # type: ignore[call-overload]
-
-
-def _installed(package: str) -> str:
-    try:
-        return f"{package} {version(package)}"
-    except PackageNotFoundError:
-        return ""
 
 
 def _gguf(facts: ModelFacts) -> Capability:

@@ -57,7 +57,7 @@ class Checkpoints:
 
     def complete(self, step: int, best_step: int | None, seconds: float) -> None:
         """The checkpoint of this step is whole: those before it go, but for the best one."""
-        folder = self.folder / f"{_PREFIX}{step}"
+        folder = self.of_step(step)
         write_text(folder / _COMPLETE, json.dumps({"files": _files(folder), "seconds": seconds}))
         for other, at in self._found():
             if at not in (step, best_step):

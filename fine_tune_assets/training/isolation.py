@@ -28,7 +28,8 @@ def require_isolation(model: Any, row: dict[str, list[int]]) -> float:
     parts = _cut(row)
     model.eval()
     with torch.no_grad():  # not inference_mode, whose tensors a sharded model can't learn with later
-        packed = _loss_sum(model, row["input_ids"], _positions(row["seq_lengths"]), _labels(parts))
+        positions = [position for length in row["seq_lengths"] for position in range(length)]
+        packed = _loss_sum(model, row["input_ids"], positions, _labels(parts))
         apart = sum(_loss_sum(model, ids, range(len(ids)), labels) for ids, labels in parts)
     model.train()
     count = sum(label != IGNORED for _, labels in parts for label in labels[1:])
@@ -59,10 +60,6 @@ def _cut(row: dict[str, list[int]]) -> list[tuple[list[int], list[int]]]:
 def _labels(parts: list[tuple[list[int], list[int]]]) -> list[int]:
     """The first token of an example follows from nothing."""
     return [label for _, labels in parts for label in (IGNORED, *labels[1:])]
-
-
-def _positions(lengths: list[int]) -> list[int]:
-    return [position for length in lengths for position in range(length)]
 
 
 def _loss_sum(model: Any, ids: list[int], positions: Any, labels: list[int]) -> float:

@@ -6,10 +6,10 @@ port on every interface, which anyone in the network may speak to. Imports nothi
 
 import json
 import os
-import select
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,9 +25,8 @@ from fine_tune_assets.training.failures import UnfitSettingsError
 
 MODULE = "fine_tune_assets.training.rank"
 REQUEST = "request.json"
-STORE = "store"
-"""The file through which the ranks find each other."""
-PROGRESS_PIPE = "FINE_TUNE_PROGRESS_PIPE"
+STORE, TOLD = "store", "told"
+"""The files through which the ranks find each other, and the first one tells its progress."""
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
 CLUSTER = "cluster"
 """Key of a request: what each rank takes of the cluster (`gpus`, `cpus`), and how long it is waited for (`wait_seconds`)."""
@@ -53,32 +52,28 @@ def train_on_this_machine(request: dict[str, Any], progress: Progress) -> dict[s
     with tempfile.TemporaryDirectory(prefix="ranks-") as name:
         folder = Path(name)
         write_text(folder / REQUEST, json.dumps({**request, "threads": max(1, threads)}))
-        with _started(folder, count) as (ranks, pipe):
-            _listen(ranks, pipe, progress)
-            codes = [rank.poll() for rank in ranks]  # of those that still run: None, before they are ended
+        with told_aloud(folder, progress), _started(folder, count) as ranks:
+            codes = _exit_codes(ranks)
         answers = [read_answer(answer_file(folder, rank)) for rank in range(count)]
     return result_of(answers, codes)
 
 
 @contextmanager
-def _started(folder: Path, count: int) -> Iterator[tuple[list[subprocess.Popen[bytes]], int]]:
-    """The ranks, and where the first one's progress is read. None outlives this."""
-    reads, writes = os.pipe()
+def _started(folder: Path, count: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """The ranks. None outlives this."""
     ranks: list[subprocess.Popen[bytes]] = []
     try:
         for rank in range(count):
-            ranks.append(_start(folder, rank, count, writes))
-        os.close(writes)
-        yield ranks, reads
+            ranks.append(_start(folder, rank, count))
+        yield ranks
     finally:
         for started in ranks:
             started.kill()
         for started in ranks:
             started.wait()
-        os.close(reads)
 
 
-def _start(folder: Path, rank: int, count: int, pipe: int) -> subprocess.Popen[bytes]:
+def _start(folder: Path, rank: int, count: int) -> subprocess.Popen[bytes]:
     numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
     environment = {
         **os.environ,
@@ -86,27 +81,51 @@ def _start(folder: Path, rank: int, count: int, pipe: int) -> subprocess.Popen[b
         **LOOPBACK,
         **{name: str(number) for name, number in numbers.items()},
     }
-    if rank == 0:
-        environment[PROGRESS_PIPE] = str(pipe)
-    command = [sys.executable, "-m", MODULE, str(folder)]
-    return subprocess.Popen(command, env=environment, pass_fds=(pipe,) if rank == 0 else ())
+    return subprocess.Popen([sys.executable, "-m", MODULE, str(folder)], env=environment)
 
 
-def _listen(ranks: Sequence[subprocess.Popen[bytes]], pipe: int, progress: Progress) -> None:
-    """Until all ranks have ended, or one failed and the others had time to say why."""
-    held, failed, is_going_on = b"", None, True
-    while is_going_on:
-        is_going_on = any(rank.poll() is None for rank in ranks)
-        read = os.read(pipe, 65536) if select.select([pipe], [], [], 0.2)[0] else b""
-        *lines, held = (held + read).split(b"\n")
-        for line in lines:
-            progress(**json.loads(line))
-        if not read:
-            time.sleep(0.1)
-        if failed is None and any(rank.returncode for rank in ranks):
-            failed = time.monotonic()
-        if failed is not None and time.monotonic() - failed > LAST_WORDS_SECONDS:
-            return
+def _exit_codes(ranks: Sequence[subprocess.Popen[bytes]]) -> list[int | None]:
+    """Once all ranks have ended, or one failed and the others had time to say why: None for one that still runs."""
+    deadline = float("inf")
+    while None in (codes := [rank.poll() for rank in ranks]) and time.monotonic() < deadline:
+        if any(codes):
+            deadline = min(deadline, time.monotonic() + LAST_WORDS_SECONDS)
+        time.sleep(0.1)
+    return codes
+
+
+def telling(folder: Path) -> Progress:
+    """Progress of the first rank, wherever it runs: written to a file in the folder that `told_aloud` reads."""
+
+    def tell(done: int, total: int, what: str) -> None:
+        with (folder / TOLD).open("a", encoding="utf-8") as told:
+            told.write(json.dumps({"done": done, "total": total, "what": what}) + "\n")
+
+    return tell
+
+
+@contextmanager
+def told_aloud(folder: Path, progress: Progress) -> Iterator[None]:
+    """Pass on what the first rank tells while the block runs."""
+    ended = threading.Event()
+    (folder / TOLD).touch()
+
+    def tell() -> None:
+        with (folder / TOLD).open(encoding="utf-8") as told:
+            held, is_last = "", False
+            while not is_last:
+                is_last = ended.wait(0.5)
+                *lines, held = (held + told.read()).split("\n")
+                for line in lines:
+                    progress(**json.loads(line))
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        teller.join()
 
 
 def result_of(answers: Sequence[dict[str, Any] | None], codes: Sequence[int | None]) -> dict[str, Any]:

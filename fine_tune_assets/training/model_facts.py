@@ -38,7 +38,7 @@ def read_facts(folder: Path) -> ModelFacts:
     inner = config.get("text_config")
     text: dict[str, Any] = inner if isinstance(inner, dict) else config
     tensors = {name: tensor for path in weight_files(folder) for name, tensor in read_tensors(path).items()}
-    architectures = config.get("architectures")
+    architectures, packed = config.get("architectures"), config.get("quantization_config")
     return ModelFacts(
         architecture=str(architectures[0]) if isinstance(architectures, list) and architectures else "unknown",
         parameters=sum(tensor.numbers for tensor in tensors.values()),
@@ -47,7 +47,7 @@ def read_facts(folder: Path) -> ModelFacts:
         vocabulary=int(text["vocab_size"]) if _is_count(text.get("vocab_size")) else None,
         has_tied_embeddings=_has_tied_embeddings(config, text, tensors),
         stop_tokens=_stop_tokens(folder, config),
-        quantization=_quantization(config),
+        quantization=str(packed.get("quant_method", "unknown")) if isinstance(packed, dict) else "",
     )
 
 
@@ -88,8 +88,3 @@ def _stop_tokens(folder: Path, config: dict[str, Any]) -> tuple[str, ...]:
     added = read_json(folder / "tokenizer.json").get("added_tokens") or []
     names = {token["id"]: str(token["content"]) for token in added if isinstance(token, dict) and "id" in token}
     return tuple(names.get(i, str(i)) for i in ids)
-
-
-def _quantization(config: dict[str, Any]) -> str:
-    stated = config.get("quantization_config")
-    return str(stated.get("quant_method", "unknown")) if isinstance(stated, dict) else ""

@@ -8,10 +8,8 @@ the data folder, and these modules, under the same path.
 import json
 import logging
 import os
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.offline import go_offline
 from fine_tune_assets.core.progress import Progress, silent
 from fine_tune_assets.core.worker import ANSWER_FILE, ERROR, FOR_PEOPLE, answer_to, read_answer
-from fine_tune_assets.training.launching import CLUSTER, RANK_WAIT_SECONDS, answer_file, result_of
+from fine_tune_assets.training.launching import CLUSTER, RANK_WAIT_SECONDS, answer_file, result_of, telling, told_aloud
 
 ATTEMPTS = 4
 """Each but the first goes on from the last checkpoint, when a node was lost."""
@@ -44,7 +42,7 @@ def train_on_cluster(request: dict[str, Any], progress: Progress) -> dict[str, A
     ray.init(logging_level=logging.ERROR, log_to_driver=False)
     folder, count = Path(request[ANSWER_FILE]).parent, int(request["settings"]["processes"])
     answers: list[dict[str, Any] | None] = []
-    with _told_aloud(folder / "told", progress):
+    with told_aloud(folder, progress):
         for _ in range(ATTEMPTS):
             wait_for_places(ray.nodes, count, request[CLUSTER])
             for rank in range(count):
@@ -134,39 +132,7 @@ def be_a_rank(config: dict[str, Any]) -> None:
 
         torch.cuda.set_device(get_device())
     folder, rank = Path(config["folder"]), get_context().get_world_rank()
-    answer = answer_to(config["request"], train_as_one, _telling(folder / "told") if rank == 0 else silent)
+    answer = answer_to(config["request"], train_as_one, telling(folder) if rank == 0 else silent)
     write_text(answer_file(folder, rank), json.dumps(answer))
     if ERROR in answer:
         raise RankFailedError(f"Rank {rank} failed: {answer['type']}.")
-
-
-def _telling(file: Path) -> Progress:
-    def tell(done: int, total: int, what: str) -> None:
-        with file.open("a", encoding="utf-8") as told:
-            told.write(json.dumps({"done": done, "total": total, "what": what}) + "\n")
-
-    return tell
-
-
-@contextmanager
-def _told_aloud(file: Path, progress: Progress) -> Iterator[None]:
-    """What the first rank tells, wherever it runs: read from the shared folder while it goes on."""
-    file.touch()
-    ended = threading.Event()
-
-    def tell() -> None:
-        with file.open(encoding="utf-8") as told:
-            held, is_last = "", False
-            while not is_last:
-                is_last = ended.wait(0.5)
-                *lines, held = (held + told.read()).split("\n")
-                for line in lines:
-                    progress(**json.loads(line))
-
-    teller = threading.Thread(target=tell, daemon=True)
-    teller.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        teller.join()

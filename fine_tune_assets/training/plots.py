@@ -7,9 +7,6 @@ from collections.abc import Sequence
 
 def loss_curve_png(curve: Sequence[dict[str, float]]) -> str:
     """PNG of training and validation loss over steps, base64, below 50 KB."""
-    import matplotlib
-
-    matplotlib.use("Agg")
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 3.2), dpi=80, layout="constrained")

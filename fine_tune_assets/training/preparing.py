@@ -34,10 +34,15 @@ from fine_tune_assets.training.checkpoints import Checkpoint, Checkpoints
 from fine_tune_assets.training.engines import OPTIMISER, engine_of
 from fine_tune_assets.training.failures import TrainingError, require_number
 from fine_tune_assets.training.isolation import require_isolation
-from fine_tune_assets.training.sft import ResumableTrainer, Schedule
-from fine_tune_assets.training.sft_on_ranks import RanksTrainer, with_blank_row
+from fine_tune_assets.training.sft import RanksTrainer, ResumableTrainer, Schedule, with_blank_row
 from fine_tune_assets.training.sharding import several_ranks
-from fine_tune_assets.training.supervision import SupervisedRow, SupervisedRows, require_rows_fit, supervise_all
+from fine_tune_assets.training.supervision import (
+    IGNORED,
+    SupervisedRow,
+    SupervisedRows,
+    require_rows_fit,
+    supervise_all,
+)
 from fine_tune_assets.training.telling import Telling
 
 NEVER = 10**9
@@ -188,7 +193,7 @@ def _require_all_rows(trainer: ResumableTrainer, train: SupervisedRows) -> None:
     prepared: Any = trainer.train_dataset
     count = sum(len(lengths) for lengths in prepared["seq_lengths"]) if is_packed(trainer) else len(prepared)
     count -= trainer.blank_rows
-    supervised = sum(label != -100 for labels in prepared["labels"] for label in labels)
+    supervised = sum(label != IGNORED for labels in prepared["labels"] for label in labels)
     wanted = sum(row.supervised for row in train.kept)
     if count != len(train.kept) or supervised != wanted:
         raise TrainingError(

@@ -16,7 +16,7 @@ from fine_tune_assets.core.offline import go_offline
 from fine_tune_assets.core.parent import die_with_parent
 from fine_tune_assets.core.progress import Progress, silent
 from fine_tune_assets.core.worker import ERROR, answer_to
-from fine_tune_assets.training.launching import PROGRESS_PIPE, RANK_WAIT_SECONDS, REQUEST, STORE, answer_file
+from fine_tune_assets.training.launching import RANK_WAIT_SECONDS, REQUEST, STORE, answer_file, telling
 
 
 def main(folder: Path) -> int:
@@ -31,7 +31,7 @@ def main(folder: Path) -> int:
         meet(f"file://{folder / STORE}", rank, count)
         return train_as_one(request, progress)
 
-    answer = answer_to(request, train, _telling() if rank == 0 else silent)
+    answer = answer_to(request, train, telling(folder) if rank == 0 else silent)
     write_text(answer_file(folder, rank), json.dumps(answer))
     return 1 if ERROR in answer else 0
 
@@ -47,15 +47,6 @@ def meet(where: str, rank: int, count: int) -> None:
     dist.init_process_group(
         "cuda:nccl,cpu:gloo" if on_gpu else "gloo", where, timedelta(seconds=RANK_WAIT_SECONDS), count, rank
     )
-
-
-def _telling() -> Progress:
-    pipe = int(os.environ[PROGRESS_PIPE])
-
-    def tell(done: int, total: int, what: str) -> None:
-        os.write(pipe, json.dumps({"done": done, "total": total, "what": what}).encode() + b"\n")
-
-    return tell
 
 
 if __name__ == "__main__":

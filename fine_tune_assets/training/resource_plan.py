@@ -10,7 +10,8 @@ from typing import Any
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.hints import materialize_hint
-from fine_tune_assets.recipes.schema import TrainingSettings
+from fine_tune_assets.recipes.schema import Recipe, TrainingSettings
+from fine_tune_assets.recipes.sweep import SweptField, numbers_of
 from fine_tune_assets.training.checkpoints import CHECKPOINT_COPIES
 from fine_tune_assets.training.shapes import Pass, StepMemory
 
@@ -18,6 +19,17 @@ TOLERANCE = 0.15
 """How far a plan may be from what is measured."""
 FREE_DISK = "more room on the disk"
 PARTS = ("weights", "adapter", "gradients", "optimizer", "activations")
+_HOLD_MORE: tuple[SweptField, ...] = ("rank", "batch_size")
+"""Settings of a trial with which it holds more."""
+
+
+def most_that_is_tried(recipe: Recipe) -> TrainingSettings:
+    """The recipe's settings; in a sweep with the largest rank and batch of any trial, which hold most."""
+    parameters = recipe.sweep.parameters if recipe.sweep else {}
+    largest: dict[str, Any] = {
+        name: int(max(numbers_of(parameters[name]))) for name in _HOLD_MORE if name in parameters
+    }
+    return replace(recipe.training, **largest)
 
 
 @dataclass(frozen=True)

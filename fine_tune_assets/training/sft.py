@@ -1,11 +1,12 @@
-"""TRL's SFTTrainer with an order of its own and checkpoints that are whole or not there.
+"""TRL's SFTTrainer with an order of its own and checkpoints that are whole or not there; on several ranks too, which together do
+what one process does.
 
 Owns what must differ from TRL and transformers so that a training that is killed ends with the same weights. Optimiser,
 schedule and the loss of a step stay theirs; the validation loss is a mean over learned tokens here.
 """
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +17,7 @@ from trl import SFTTrainer
 from fine_tune_assets.training import ranks
 from fine_tune_assets.training.batches import FilledSteps, LengthBatches
 from fine_tune_assets.training.checkpoints import Checkpoints
+from fine_tune_assets.training.sharding import adapter_weights, have_accelerate_shard_on_cpu, require_sharded
 from fine_tune_assets.training.supervision import IGNORED
 
 
@@ -85,6 +87,56 @@ class ResumableTrainer(SFTTrainer):
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """None: what an adapter was made of is told by the assets, and a card beside every checkpoint costs time."""
+
+
+def with_blank_row(dataset: Any, token: int) -> Any:
+    """A datasets.Dataset with one row more, of which nothing is learned."""
+    blank = {"input_ids": [token, token], "labels": [IGNORED, IGNORED], "seq_lengths": [2]}
+    return dataset.add_item({name: blank[name] for name in dataset.column_names})
+
+
+class RanksTrainer(ResumableTrainer):
+    """Each rank learns from its share of a step's rows. Where they can't be shared out evenly, blank rows fill up: none is left
+    out or learned twice.
+
+    `on_prepared`: called once the model is on the ranks, before the first step. The last row of both sets is blank.
+    """
+
+    blank_rows = 1
+
+    def __init__(self, *args: Any, eval_rows: int, on_prepared: Callable[[Any], None], **kwargs: Any) -> None:
+        """`eval_rows`: rows of the validation set that all ranks together measure in one pass."""
+        self._eval_rows, self._on_prepared = eval_rows, on_prepared
+        super().__init__(*args, **kwargs)
+
+    def create_accelerator_and_postprocess(self) -> None:
+        if self.args.fsdp:
+            have_accelerate_shard_on_cpu()
+        super().create_accelerator_and_postprocess()
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Sampler[int]:
+        rows = range(len(eval_dataset) - 1)
+        pass_rows = self.args.per_device_eval_batch_size * ranks.count()
+        return FilledSteps(rows, self._eval_rows, pass_rows, blank=len(rows))
+
+    def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
+        prepared = super()._prepare_for_training(*args, **kwargs)
+        if self.args.fsdp:
+            require_sharded(self.model)
+        self._on_prepared(self)
+        return prepared
+
+    def measure_validation_loss(self) -> float:
+        """Without a place in the log."""
+        output = self.evaluation_loop(self.get_eval_dataloader(), "validation", prediction_loss_only=True)
+        self._metrics["eval"].clear()
+        return float((output.metrics or {})["eval_loss"])
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """The adapter alone: transformers would gather the base model too, at every checkpoint."""
+        weights = adapter_weights(self.model)
+        if self.args.should_save:
+            self._save(output_dir, state_dict=weights)
 
 
 class Schedule(TrainerCallback):

@@ -14,8 +14,6 @@ from fine_tune_assets.core.errors import GateClosedError, ModelFolderError
 from fine_tune_assets.core.prompt_contract import PromptContractError
 from fine_tune_assets.training.training_templates import TrainingTemplate, training_template
 
-__all__ = ["IGNORED", "PromptContractError", "supervise", "supervise_all"]
-
 IGNORED = -100
 """Label of a token that has no part in the loss, as in PyTorch's cross entropy."""
 NAMED_AT_MOST = 20

@@ -99,7 +99,7 @@ class Sweep:
 
     def next_trial(self) -> Trial | None:
         """The one that was cut off, else a new one; None when the sweep is whole."""
-        while (trial := self._open_trial() or self._new_trial()) is not None:
+        while (trial := next((t for t in self.trials if not t.is_over), None) or self._new_trial()) is not None:
             same = next((t for t in self.trials if t.is_over and t.parameters == trial.parameters), None)
             if same is None:
                 return trial
@@ -171,9 +171,6 @@ class Sweep:
         self._study.tell(asked.number, state=TrialState.FAIL)
         if "fixed_params" in asked.system_attrs:
             self._study.enqueue_trial(asked.system_attrs["fixed_params"])
-
-    def _open_trial(self) -> Trial | None:
-        return next((trial for trial in self.trials if not trial.is_over), None)
 
     def _new_trial(self) -> Trial | None:
         if len(self.trials) >= self._settings.wanted:

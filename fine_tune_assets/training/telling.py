@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from fine_tune_assets.core.progress import Progress
+from fine_tune_assets.core.progress import Progress, duration_words
 from fine_tune_assets.training.failures import require_number
 
 
@@ -48,14 +48,9 @@ class Telling(TrainerCallback):
             seconds = now - began
             self.tokens_per_second = (tokens - first_tokens) / seconds
             left = seconds / (state.global_step - first_step) * (state.max_steps - state.global_step)
-            said += [f"{self.tokens_per_second:.0f} tokens/s", f"{_duration(left)} left"]
+            said += [f"{self.tokens_per_second:.0f} tokens/s", f"{duration_words(left)} left"]
         said.append(f"{peak_memory_bytes() / 1e9:.1f} GB")
         self._progress(state.global_step, state.max_steps, ", ".join(said))
-
-
-def _duration(seconds: float) -> str:
-    hours, minutes = int(seconds // 3600), int(seconds % 3600 // 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {int(seconds % 60)} s"
 
 
 CURVE = ("step", "loss", "eval_loss", "learning_rate", "grad_norm")

@@ -62,7 +62,7 @@ class UnslothEngine:
     def adapted_model(self, base_folder: Path, settings: TrainingSettings) -> Any:
         from unsloth import FastLanguageModel
 
-        from fine_tune_assets.training.adapting import uses_checkpointing
+        from fine_tune_assets.training.adapting import lora_options, uses_checkpointing
 
         require_positions(base_folder, settings.max_length)
         checkpointing = "unsloth" if uses_checkpointing(settings) else False
@@ -70,13 +70,7 @@ class UnslothEngine:
         try:
             adapted: Any = FastLanguageModel.get_peft_model(
                 model,
-                r=settings.rank,
-                lora_alpha=settings.alpha,
-                lora_dropout=settings.dropout,
-                target_modules=settings.target_modules
-                if isinstance(settings.target_modules, str)
-                else list(settings.target_modules),
-                bias="none",
+                **lora_options(settings),
                 use_gradient_checkpointing=checkpointing,
                 random_state=settings.seed,
             )

@@ -25,8 +25,7 @@ from fine_tune_assets.defs.s10_production_drift import (
     training_exchanges,
 )
 from fine_tune_assets.defs.telling import news
-from fine_tune_assets.drift.reading import Exchange, features_of, reading_of, task_headings
-from fine_tune_assets.drift.sums import sums_of
+from fine_tune_assets.drift.reading import Exchange, features_of, reading_of, sums_of, task_headings
 from fine_tune_assets.ledger.deployments import report_state, switch_live, want_release
 from fine_tune_assets.ledger.request_features import WindowRow, add_window
 from fine_tune_assets_tests.ledger.made import record_promoted

@@ -30,8 +30,7 @@ from fine_tune_assets.defs.s06_training_plans import (
     training_took_what_was_planned,
 )
 from fine_tune_assets.training.__main__ import plan
-from fine_tune_assets.training.most_tried import most_that_is_tried
-from fine_tune_assets.training.resource_plan import PlanError, elsewhere, require_plan
+from fine_tune_assets.training.resource_plan import PlanError, elsewhere, most_that_is_tried, require_plan
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.training.published_configs import LLAMA_31_8B, config_folder
 from fine_tune_assets_tests.training.tiny import SETTINGS, base_model

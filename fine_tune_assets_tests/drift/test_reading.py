@@ -3,8 +3,7 @@
 import pytest
 
 from fine_tune_assets.drift.languages import UNKNOWN, language_of
-from fine_tune_assets.drift.reading import Exchange, features_of, reading_of, task_headings
-from fine_tune_assets.drift.refusals import is_refusal
+from fine_tune_assets.drift.reading import Exchange, features_of, is_refusal, reading_of, task_headings
 from fine_tune_assets.recipes.loading import load_recipe
 
 HEADINGS = task_headings(load_recipe("demo_smollm2").tasks)

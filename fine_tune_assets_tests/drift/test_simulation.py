@@ -12,9 +12,8 @@ from scipy.stats import binom
 
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.drift.comparing import highest_rate, psi, psi_limit
-from fine_tune_assets.drift.reading import Exchange, features_of, task_headings
+from fine_tune_assets.drift.reading import Exchange, features_of, sums_of, task_headings
 from fine_tune_assets.drift.references import Reference, as_json, from_json, make_reference
-from fine_tune_assets.drift.sums import sums_of
 from fine_tune_assets.drift.windows import JUDGED, Window, figures_of
 from fine_tune_assets.recipes.loading import load_recipe
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from fine_tune_assets.core.settings import VllmSettings
 from fine_tune_assets.engines.running import EngineError, stop_engine
-from fine_tune_assets.engines.vllm import ServingOptions, context_of, start_vllm, vllm_command
+from fine_tune_assets.engines.vllm import context_of, start_vllm, vllm_command
 
 PYTHON = Path("/opt/vllm/bin/python")
 
@@ -36,7 +37,7 @@ def test_adapters_are_worn_by_name_with_room_for_the_largest(tmp_path: Path) -> 
 
 def test_serving_users_it_finishes_answers_at_its_end_and_wears_nothing(tmp_path: Path) -> None:
     """Its own default strands whoever waits; and a release is one set of weights."""
-    options = ServingOptions(tensor_parallel=2, pipeline_parallel=4, speculative_tokens=3)
+    options = VllmSettings(tensor_parallel=2, pipeline_parallel=4, speculative_tokens=3)
     command = vllm_command(PYTHON, tmp_path, "r-1", 4096, "auto", {}, options)
     assert int(command[command.index("--shutdown-timeout") + 1]) > 0
     assert command[command.index("--tensor-parallel-size") + 1] == "2"
@@ -47,7 +48,7 @@ def test_serving_users_it_finishes_answers_at_its_end_and_wears_nothing(tmp_path
     assert command[command.index("--tool-call-parser") + 1] == "xlam"
     assert json.loads(command[command.index("--structured-outputs-config") + 1])["disable_any_whitespace"] is True
     assert "--enable-lora" not in command
-    assert "--speculative-config" not in vllm_command(PYTHON, tmp_path, "r-1", 4096, "auto", {}, ServingOptions())
+    assert "--speculative-config" not in vllm_command(PYTHON, tmp_path, "r-1", 4096, "auto", {}, VllmSettings())
 
 
 @pytest.mark.parametrize("config", [{"r": 8, "use_dora": True}, {"r": 1024}, {"r": 8, "rank_pattern": {"q_proj": 600}}])
@@ -71,7 +72,7 @@ def test_it_is_told_how_much_to_keep_and_to_tell_nobody(tmp_path: Path, monkeypa
     python.chmod(0o700)
     for name, value in {"PYTHONPATH": "/ours", "PYTHONHOME": "/ours", "VLLM_NO_USAGE_STATS": "0"}.items():
         monkeypatch.setenv(name, value)
-    options, folder = ServingOptions(cpu_cache_gib=7), tmp_path / "run"
+    options, folder = VllmSettings(cache_gb=7), tmp_path / "run"
     engine = start_vllm(python, tmp_path, "r-1", folder, context_tokens=64, socket=tmp_path / "e.sock", serving=options)
     try:
         deadline = time.monotonic() + 30

@@ -11,14 +11,13 @@ from fine_tune_assets.core.records import Verdict
 from fine_tune_assets.core.releases import VERDICT_DOCUMENT, VERDICT_KEY, VERDICT_SIGNATURE, ReleaseFolder
 from fine_tune_assets.core.signing import public_key_file
 from fine_tune_assets.ledger.verdict_documents import KEY, SIGNATURE, write_document
-from fine_tune_assets.merging.data_card import data_card
+from fine_tune_assets.merging.cards import ModelFacts, data_card, model_card
 from fine_tune_assets.merging.evidence_documents import (
     certificate_json,
     judge_licence,
     leakage_certificate,
     scrub_certificate,
 )
-from fine_tune_assets.merging.model_card import ModelFacts, model_card
 from fine_tune_assets.merging.parity_certificate import parity_certificate
 from fine_tune_assets.merging.releasing import ReleaseParts, build_release
 from fine_tune_assets.merging.sbom import Material, Package, bill_of_materials

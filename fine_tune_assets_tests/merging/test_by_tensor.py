@@ -11,7 +11,7 @@ from fine_tune_assets.engines.nf4 import read_quantization
 from fine_tune_assets.engines.transformers_models import load_model
 from fine_tune_assets.merging.adapters import UnmergeableError, read_deltas, require_mergeable
 from fine_tune_assets.merging.by_tensor import merge_by_tensor
-from fine_tune_assets.merging.room import Room, parameters_of, route
+from fine_tune_assets.merging.reading import Room, parameters_of, route
 from fine_tune_assets.merging.shards import INDEX, spread, stored_tensors, write_tensors
 from fine_tune_assets_tests.merging.made import make_adapter
 

@@ -8,12 +8,11 @@ import pytest
 import yaml
 
 from fine_tune_assets.core.records import Verdict
-from fine_tune_assets.merging.data_card import data_card
+from fine_tune_assets.merging.cards import data_card, model_card
 from fine_tune_assets.merging.evidence_documents import (
     leakage_certificate,
     scrub_certificate,
 )
-from fine_tune_assets.merging.model_card import model_card
 from fine_tune_assets_tests.ledger.made import make_verdict
 from fine_tune_assets_tests.merging.released import EVIDENCE, JUDGE, RECALL, SET, model_facts
 

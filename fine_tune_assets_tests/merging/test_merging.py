@@ -19,12 +19,10 @@ from fine_tune_assets.engines.transformers_models import load_tokenizer
 from fine_tune_assets.merging.exports import LOCK as EXPORT_LOCK
 from fine_tune_assets.merging.exports import Export, TooFarError, _near_enough, export_all
 from fine_tune_assets.merging.gguf_reading import GgufFiles, read_gguf, require_same_tokens
-from fine_tune_assets.merging.merging import LOCK, SCRATCH, Merge, merge_adapter
+from fine_tune_assets.merging.merging import LOCK, SCRATCH, Merge, merge_adapter, merge_whole
 from fine_tune_assets.merging.parity import parity_of, why_not
 from fine_tune_assets.merging.probes import Probes, make_probes
-from fine_tune_assets.merging.reading import adapted, loaded, read_model
-from fine_tune_assets.merging.room import Room, free_room
-from fine_tune_assets.merging.whole import merge_whole
+from fine_tune_assets.merging.reading import Room, adapted, free_room, loaded, read_model
 from fine_tune_assets.recipes.exports import DEFAULT_LIMITS, LORA, ParityLimits
 from fine_tune_assets_tests.merging.made import ANYTHING, CONVERSATIONS, LIMITS, SYSTEM_PROMPT, make_adapter
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fine_tune_assets.core.settings import RollbackSettings
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import live_deployment
 from fine_tune_assets.ledger.outcomes import (
@@ -20,11 +21,13 @@ from fine_tune_assets.ledger.outcomes import (
     percentile_at_least,
 )
 from fine_tune_assets.ledger.schema import deployment_outcomes
-from fine_tune_assets.serving.rolling_back import Figures, Limits, look_and_roll_back, reason_to_roll_back
+from fine_tune_assets.serving.rolling_back import Figures, look_and_roll_back, reason_to_roll_back
 from fine_tune_assets_tests.serving.tiny import make_ready, switched
 
-LIMITS = Limits(timedelta(minutes=30), 20, 20, 10, 1, 25, on_death=True)
-OFF = Limits(timedelta(minutes=30), 0, 0, 0, 0, 0, on_death=False)
+LIMITS = RollbackSettings(
+    window_minutes=30, minimum_requests=20, error_percent=20, p95_seconds=10, identifiers=1, corrections_percent=25
+)
+OFF = RollbackSettings(window_minutes=30, minimum_requests=0, error_percent=0, on_death=False)
 
 
 def _figures(answered: int = 0, failed: int = 0, seconds: float = 0.3, **changes: object) -> Figures:
@@ -122,7 +125,7 @@ def test_a_look_takes_users_back_only_to_what_is_still_up(ledger: Ledger, tmp_pa
     now = datetime.now(UTC)
     assert look_and_roll_back(ledger, tmp_path, LIMITS, now) is None
     switched(ledger, "r-2")
-    assert look_and_roll_back(ledger, tmp_path, replace(LIMITS, window=timedelta(0)), now) is None
+    assert look_and_roll_back(ledger, tmp_path, LIMITS.model_copy(update={"window_minutes": 0}), now) is None
     assert look_and_roll_back(ledger, tmp_path, LIMITS, now) == "its engine ended or hung"
     live = live_deployment(ledger)
     assert live is not None

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.core.settings import RollbackSettings, Settings
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import Deployment, find_deployment, live_deployment, switch_live
 from fine_tune_assets.ledger.outcomes import FAILED, Outcomes, add_outcomes, answered_after
@@ -15,7 +15,6 @@ from fine_tune_assets.ledger.rollbacks import fail_deployment
 from fine_tune_assets.ledger.trial_rows import Trial, TrialPlan, find_trial
 from fine_tune_assets.ledger.trials import begin_trial, interrupt_trial
 from fine_tune_assets.ledger.verdicts import record_verdict
-from fine_tune_assets.serving.rolling_back import Limits
 from fine_tune_assets.serving.switching import ServingError, wait_until_tried
 from fine_tune_assets.serving.trying import (
     TrialFigures,
@@ -30,8 +29,10 @@ from fine_tune_assets_tests.serving.tiny import make_ready, switched
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PLAN = TrialPlan(percent=10, seconds=600, minimum_requests=20, maximum_seconds=3600)
 # The window is the rollback's: a trial is judged though nobody is taken back by themselves.
-LIMITS = Limits(timedelta(0), 20, 20, 10, 1, 25, on_death=True)
-OFF = Limits(timedelta(0), 0, 0, 0, 0, 0, on_death=False)
+LIMITS = RollbackSettings(
+    window_minutes=0, minimum_requests=20, error_percent=20, p95_seconds=10, identifiers=1, corrections_percent=25
+)
+OFF = RollbackSettings(window_minutes=0, minimum_requests=0, error_percent=0, on_death=False)
 GOING, OVER, LAST = NOW + timedelta(seconds=599), NOW + timedelta(seconds=600), NOW + timedelta(seconds=3600)
 TRIAL = Trial("d", PLAN, NOW, None, None, "")
 

@@ -10,7 +10,7 @@ from typing import Any
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.worker import RESULT, read_answer
 from fine_tune_assets.recipes.schema import TrainingSettings
-from fine_tune_assets.training.launching import LOOPBACK, REQUEST, STORE, answer_file
+from fine_tune_assets.training.launching import LOOPBACK, REQUEST, STORE, TOLD, answer_file
 from fine_tune_assets_tests.training.forking import Forking
 from fine_tune_assets_tests.training.tiny import base_model, instruction_set, train_request
 
@@ -24,11 +24,9 @@ from fine_tune_assets.training import launching, rank
 from fine_tune_assets.training.__main__ import train_as_one
 
 def be(folder, number, count):
-    if number == 0:
-        os.environ[launching.PROGRESS_PIPE] = str(os.open(folder / "told", os.O_WRONLY | os.O_CREAT | os.O_TRUNC))
     if count == 1:
         request = json.loads((folder / launching.REQUEST).read_text())
-        write_text(launching.answer_file(folder, 0), json.dumps(answer_to(request, train_as_one, rank._telling())))
+        write_text(launching.answer_file(folder, 0), json.dumps(answer_to(request, train_as_one, launching.telling(folder))))
         return 0
     os.environ.update({"RANK": str(number), "LOCAL_RANK": str(number)})
     os.environ.update({"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)})
@@ -68,7 +66,7 @@ class Ranks:
         """The first rank's answer; empty if the last rank was killed after that step, and the others with it."""
         folder = self._root / name
         folder.mkdir(exist_ok=True)
-        for left in (STORE, "told"):
+        for left in (STORE, TOLD):
             (folder / left).unlink(missing_ok=True)
         (folder / REQUEST).write_text(json.dumps(self.request(name, settings)))
         self._server.say(json.dumps({"folder": str(folder), "count": settings.processes}))
@@ -91,5 +89,5 @@ class Ranks:
 
 
 def _told(folder: Path) -> list[str]:
-    told = folder / "told"
+    told = folder / TOLD
     return told.read_text().splitlines() if told.exists() else []

@@ -4,7 +4,6 @@ Owns the order: look into what a model needs, write aside, check what was writte
 model's name, and no hub is asked.
 """
 
-import fcntl
 import os
 import re
 import shutil
@@ -15,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fine_tune_assets.core.errors import ModelFolderError
-from fine_tune_assets.core.files import folder_written_aside, make_folder
+from fine_tune_assets.core.files import folder_written_aside, locked
 from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_folder, short
 from fine_tune_assets.engines.portable import make_portable
 from fine_tune_assets.training.base_models import BaseModel, describe_base_model, write_source
@@ -137,9 +136,7 @@ def _require_space(folder: Path, size_bytes: int) -> None:
 @contextmanager
 def _staging(base_models: Path) -> Iterator[Path]:
     """A folder on the same disk. One import at a time; what a killed one left behind is removed."""
-    make_folder(base_models)
-    with (base_models / LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(base_models / LOCK):
         for left in base_models.glob(f".{STAGING}*"):
             shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=f".{STAGING}", dir=base_models) as staging:

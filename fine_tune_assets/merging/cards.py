@@ -1,19 +1,19 @@
-"""The model card of a release, with the front matter that Hugging Face reads.
+"""The cards of a release: of the model, with the front matter that Hugging Face reads, and of the data that it learned from.
 
-Owns what people are told about the model, and its limits. Everything is taken from the release's own evidence: what is missing
-there is called so here.
+Owns what people are told, and the limits. Everything is taken from the release's own evidence: what is missing there is called so
+here. The data itself is not in the release.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
-from fine_tune_assets.merging.card_tables import MISSING, Row, cell, figures, removed_identifiers, table
 from fine_tune_assets.merging.parity_certificate import shown_hops
 
-CARD = "README.md"
+MODEL_CARD, DATA_CARD = "README.md", "DATASET_CARD.md"
+MISSING = "not measured"
 _HUB_LICENCES = (
     "apache-2.0",
     "mit",
@@ -25,6 +25,7 @@ _HUB_LICENCES = (
     "cc-by-4.0",
     "cc-by-sa-4.0",
 )
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -186,3 +187,83 @@ def _proving() -> str:
         "has nothing but this folder and the key. Or, with the OpenSSF's tool: `model_signing verify key --signature "
         "FOLDER/release.sig --public_key releases.pub FOLDER`."
     )
+
+
+def data_card(card_of_set: str, scrub: Row, leakage: Row) -> str:
+    """The card of the instruction set, and how the data was cleaned. `card_of_set`: what lies beside the set."""
+    looked_for = leakage["figures"].get("looked_for")
+    looked = f"Looked for: {looked_for}." if looked_for else ""
+    return (
+        f"{card_of_set.rstrip()}\n\n## Identifiers removed\n\n"
+        f"Measured on labelled texts:\n\n{removed_identifiers(scrub)}\n\n"
+        "Each kind of identifier, and how many other words were removed: `evidence/scrub_certificate.json`.\n\n"
+        f"## Training and test\n\nEvery figure: `evidence/leakage_certificate.json`. {looked}\n\n"
+        "## Limits\n\n"
+        "The examples come from one organisation and say little about others. They are as right as who approved them. The data "
+        "itself is not part of the release and does not leave the organisation.\n"
+    )
+
+
+def table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table; one sentence where there is no row."""
+    lines = ["| " + " | ".join(cell(value) for value in row) + " |" for row in rows]
+    return "\n".join(["| " + " | ".join(names) + " |", "|" + " --- |" * len(names), *lines]) if lines else "None."
+
+
+def cell(value: Any) -> str:
+    if value is None:
+        return MISSING
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def between(low: float | None, high: float | None) -> str:
+    return MISSING if low is None or high is None else f"{low:.4g} to {high:.4g}"
+
+
+def figures(rows: Sequence[Row], family: str) -> str:
+    """The figures of a family of the verdict, with their 95 % intervals."""
+    names = ("", "candidate", "compared with", "difference", "95 % interval", "items", "may lose", "outcome")
+    return table(
+        names,
+        (
+            (
+                row.get("name"),
+                row.get("candidate"),
+                row.get("incumbent"),
+                row.get("difference"),
+                between(row.get("low"), row.get("high")),
+                row.get("items"),
+                "" if family == "target" or row.get("margin") is None else row["margin"],
+                f"{row.get('outcome')}{': ' if row.get('why') else ''}{row.get('why') or ''}",
+            )
+            for row in rows
+            if row.get("family") == family
+        ),
+    )
+
+
+def removed_identifiers(scrub: Row) -> str:
+    """How many of the labelled identifiers the scrubber removed, from the scrub certificate."""
+    recall = [
+        row
+        for row in scrub["measures"]
+        if row["measure"] == "masked_recall"
+        and row["label"] in ("all", "direct")
+        and row["labelled_set"] != scrub["misses_only"]
+    ]
+    shown = table(
+        ("labelled set", "identifiers", "removed", "share", "95 % interval"),
+        (
+            (
+                row["labelled_set"],
+                row["label"],
+                f"{row['hits']} of {row['total']}",
+                row["value"],
+                between(row["low"], row["high"]),
+            )
+            for row in recall
+        ),
+    )
+    floors = ", ".join(f"{name} {floor:.4g}" for name, floor in sorted(scrub["floors"].items()))
+    return f"{shown}\n\nThe recipe demands at least: {floors}. {scrub['why_not']}".rstrip()
