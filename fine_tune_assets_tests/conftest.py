@@ -1,4 +1,4 @@
-"""What tests of more than one package need: a small installation, and a real PostgreSQL server.
+"""What tests of more than one package need: a ledger, a small installation, and a real PostgreSQL server.
 
 Owns the small installation: its folders, its recipe, and dropping batches into it. The sample in `data/` is the input.
 """
@@ -26,6 +26,7 @@ from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import PREFIX, Settings
 from fine_tune_assets.defs.resources import WORKERS_IMPORT
 from fine_tune_assets.ledger import passwords
+from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.recipes.loading import load_recipe, shipped_recipes
 from fine_tune_assets_tests.base_model import smollm2, smollm2_tokenizer
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
@@ -104,6 +105,14 @@ def shipped_hasher() -> Iterator[PasswordHasher]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(passwords, "_HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
         yield shipped
+
+
+@pytest.fixture
+def ledger(settings: Settings) -> Iterator[Ledger]:
+    """A new one, of the settings that the module or its folder has."""
+    opened = fresh_ledger(settings.database_url)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture(scope="session")

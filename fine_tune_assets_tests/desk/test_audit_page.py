@@ -2,25 +2,16 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from sqlalchemy.exc import SQLAlchemyError
 
-from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.desk.audit_pages import ChainChecks, Check
 from fine_tune_assets.ledger.audit import append
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.schema import audit_lines
 from fine_tune_assets_tests.desk.conftest import Site
-from fine_tune_assets_tests.ledger.fresh import fresh_ledger
-
-
-@pytest.fixture
-def ledger(settings: Settings) -> Iterator[Ledger]:
-    opened = fresh_ledger(settings.database_url)
-    yield opened
-    opened.close()
 
 
 def lengthen(ledger: Ledger, count: int) -> None:

@@ -8,14 +8,6 @@ from fine_tune_assets.desk.marked_text import with_marks, with_slots, with_spans
 _TEXT = st.text(alphabet="ab 1.\n[é", max_size=60)
 
 
-@given(_TEXT, _TEXT)
-def test_a_diff_holds_both_texts_whole(before: str, after: str) -> None:
-    """A reviewer who approves by the diff must have seen every character."""
-    pieces = word_diff(before, after)
-    assert "".join(p.text for p in pieces if p.change != "added") == before
-    assert "".join(p.text for p in pieces if p.change != "removed") == after
-
-
 @given(_TEXT, st.lists(st.tuples(st.integers(-5, 70), st.integers(-5, 70), st.sampled_from("xy")), max_size=5))
 @example("11", [(-2, -1, "x"), (70, 71, "y")])
 def test_marks_that_lie_over_each_other_lose_no_text(text: str, spans: list[tuple[int, int, str]]) -> None:
@@ -36,7 +28,7 @@ def test_a_changed_word_is_changed_as_a_whole() -> None:
 def test_marks_in_a_diff_change_no_text_and_lie_where_they_lie_in_the_text_after(
     before: str, after: str, spans: list[tuple[int, int, str]]
 ) -> None:
-    """The place of a number that is not in the input, whatever was removed in front of it."""
+    """A reviewer who approves by the diff must have seen every character, whatever was removed in front of a mark."""
     pieces = with_marks(word_diff(before, after), spans)
     assert "".join(p.text for p in pieces if p.change != "added") == before
     shown = [(c, p.kinds) for p in pieces if p.change != "removed" for c in p.text]

@@ -21,7 +21,6 @@ from fine_tune_assets.ledger.errors import LedgerError
 from fine_tune_assets.ledger.schema import sign_in_links
 from fine_tune_assets.ledger.sign_in_links import LINK_MINUTES, issue_link, use_link
 from fine_tune_assets.ledger.users import create_user, disable_user, find_user
-from fine_tune_assets.serving.services import log_file, start_services, stop_services
 from fine_tune_assets_tests.desk.accessibility import check, look
 from fine_tune_assets_tests.desk.conftest import PASSWORD, Site
 
@@ -155,23 +154,6 @@ def test_the_command_prints_the_link_alone_on_its_first_line(
     done = CliRunner().invoke(main, ["desk", "link"])
     assert done.exit_code == 0
     assert re.fullmatch(rf"http://127\.0\.0\.1:{settings.desk.port}/sign-in/link#[\w-]{{43}}\n", done.stdout)
-
-
-def test_no_log_holds_the_token(settings: Settings) -> None:
-    """The desk as `make up` runs it: used, refused, and asked for with the token in the address by mistake."""
-    try:
-        start_services(settings, ["desk"])
-        ledger = open_ledger(settings.database_url)
-        site, code = Site(settings, ledger), token_of(link_for(settings))
-        assert use(site, code).status_code == 303
-        assert use(site, code).status_code == 401
-        ledger.close()
-    finally:
-        stop_services(settings, ["desk"])
-    log = log_file(settings, "desk").read_text(encoding="utf-8")
-    assert f"POST {LINK}" in log
-    logs = [path.read_bytes() for path in settings.layout.run.rglob("*") if path.is_file()]
-    assert not any(code.encode() in content for content in logs)
 
 
 def test_in_a_browser_the_button_signs_in_and_the_token_leaves_the_address(page: Page, site: Site) -> None:

@@ -2,7 +2,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from fine_tune_assets.engines.processes import (
     stop_process,
     write_identity,
 )
+from fine_tune_assets_tests.serving.load import wait
 
 
 def _start(tmp_path: Path, code: str, die_with_parent: bool = True) -> "subprocess.Popen[bytes]":
@@ -27,13 +27,6 @@ def _start(tmp_path: Path, code: str, die_with_parent: bool = True) -> "subproce
         log=tmp_path / "log",
         die_with_parent=die_with_parent,
     )
-
-
-def _wait_for(path: Path, text: str) -> None:
-    deadline = time.monotonic() + 20
-    while text not in path.read_text():
-        assert time.monotonic() < deadline, path.read_text()
-        time.sleep(0.02)
 
 
 def test_a_recycled_process_id_is_not_taken_for_ours(tmp_path: Path) -> None:
@@ -70,7 +63,7 @@ PARENT_AND_CHILD = (
 
 def _parent_and_child(tmp_path: Path) -> "tuple[subprocess.Popen[bytes], ProcessIdentity, ProcessIdentity]":
     process = _start(tmp_path, PARENT_AND_CHILD)
-    _wait_for(tmp_path / "log", "\n")
+    wait(lambda: "\n" in (tmp_path / "log").read_text(), 20)
     own, child = identify(process.pid), identify(int((tmp_path / "log").read_text().split()[1]))
     assert own is not None
     assert child is not None
@@ -91,8 +84,7 @@ def test_stopping_one_that_was_killed_ends_what_it_left_behind(tmp_path: Path, i
     process.kill()
     if not is_zombie:
         process.wait()
-    while is_alive(own):
-        time.sleep(0.02)
+    wait(lambda: not is_alive(own))
     assert is_alive(child)
     stop_process(own, tmp_path / "log", grace_seconds=5)
     assert not is_alive(child)
@@ -125,15 +117,12 @@ def test_a_process_that_shall_die_with_its_parent_does(tmp_path: Path) -> None:
         log=tmp_path / "log",
         die_with_parent=True,
     )
-    _wait_for(tmp_path / "log", "inner")
+    wait(lambda: "inner" in (tmp_path / "log").read_text(), 20)
     inner = identify(int((tmp_path / "log").read_text().split()[1]))
     assert inner is not None
     parent.kill()
     parent.wait()
-    deadline = time.monotonic() + 5
-    while is_alive(inner):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait(lambda: not is_alive(inner), 5)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", "12", '{"pid": 1}'])

@@ -2,7 +2,6 @@
 not in this environment; `make bench-judge` runs it."""
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from fine_tune_assets.core.settings import VllmSettings
 from fine_tune_assets.engines.running import EngineError, stop_engine
 from fine_tune_assets.engines.vllm import context_of, start_vllm, vllm_command
+from fine_tune_assets_tests.serving.load import wait
 
 PYTHON = Path("/opt/vllm/bin/python")
 
@@ -75,10 +75,7 @@ def test_it_is_told_how_much_to_keep_and_to_tell_nobody(tmp_path: Path, monkeypa
     options, folder = VllmSettings(cache_gb=7), tmp_path / "run"
     engine = start_vllm(python, tmp_path, "r-1", folder, context_tokens=64, socket=tmp_path / "e.sock", serving=options)
     try:
-        deadline = time.monotonic() + 30
-        while not (folder / "seen").is_file():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait((folder / "seen").is_file, 30)
     finally:
         stop_engine(engine, 1, is_hung=True)
     told = dict(line.split("=", 1) for line in (folder / "seen").read_text().splitlines() if "=" in line)

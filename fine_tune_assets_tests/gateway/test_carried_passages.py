@@ -188,8 +188,8 @@ TEMPLATES = [
 def test_what_is_learned_is_what_was_asked_to_the_token(
     house: House, files: dict[str, str], smollm2_tokenizer: Path, question: str
 ) -> None:
-    """The model learns to use passages where it will find them: the messages that lay in the ledger are those on the socket, and
-    so are the token ids by the model's own template. With a document and a question that try to steer."""
+    """The model learns to use passages where it will find them: the messages that lay in the ledger are those on the socket. A
+    document and a question that try to steer add no token that does."""
     go_live(
         house.settings, house.ledger, document("leave.md", STEERING), document("more.md", f"{LEAVE} Part-time: 10.")
     )
@@ -206,8 +206,5 @@ def test_what_is_learned_is_what_was_asked_to_the_token(
     learned = conversation("One.", draft["instruction"], draft["input"])
     tokenizer = FolderTokenizer(smollm2_tokenizer, read_chat_template(smollm2_tokenizer))
     assert asked == learned
-    texts = [render(tokenizer, messages, True) for messages in (asked, learned)]
-    assert texts[0] == texts[1]
-    ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
-    assert ids[0] == ids[1]
-    assert ids[0].count(tokenizer.eos_token_id) == 2
+    ids = tokenizer(render(tokenizer, learned, True), add_special_tokens=False)["input_ids"]
+    assert ids.count(tokenizer.eos_token_id) == 2

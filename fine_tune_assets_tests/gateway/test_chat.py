@@ -3,15 +3,17 @@ socket, since a real one fails when it likes."""
 
 import asyncio
 import gc
+import json
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any, TypeVar
 
+import httpx
 import pytest
 from starlette.testclient import TestClient
 
@@ -33,9 +35,12 @@ from fine_tune_assets.ledger.deployments import Deployment, report_state, seal_e
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.outcomes import Outcomes, outcomes_since
 from fine_tune_assets.ledger.rollbacks import roll_back
+from fine_tune_assets.ledger.schema import request_lines
+from fine_tune_assets.ledger.trial_rows import TrialPlan
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.loopback import StreamServer, serving
-from fine_tune_assets_tests.serving.tiny import build_release
+from fine_tune_assets_tests.serving.load import wait
+from fine_tune_assets_tests.serving.tiny import build_empty_release
 
 
 @dataclass
@@ -82,31 +87,88 @@ class Two:
     live: Deployment
     before: Deployment
 
-    def ask(self, **fields: object) -> object:
+    def ask(self, **fields: object) -> httpx.Response:
         return self.client.post(
             "/v1/chat/completions", json={"messages": [{"role": "user", "content": "hi"}], **fields}
         )
 
     def outcomes(self, deployment: Deployment) -> Outcomes:
-        """Handed over within a second."""
-        deadline = time.monotonic() + 20
-        while not (found := outcomes_since(self.ledger, deployment.deployment_id, deployment.wanted_at)).requests:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        return found
+        return outcomes_of(self.ledger, deployment)
+
+
+def outcomes_of(ledger: Ledger, deployment: Deployment, requests: int = 1) -> Outcomes:
+    """Handed over within a second. `requests`: how many there have to be."""
+
+    def found() -> Outcomes:
+        return outcomes_since(ledger, deployment.deployment_id, deployment.wanted_at)
+
+    wait(lambda: found().requests >= requests, 20)
+    return found()
 
 
 def make_live(settings: Settings, ledger: Ledger, path: Path, prompt: str) -> Deployment:
-    return live_at(settings, ledger, path, build_release(settings, ledger, prompt))
+    return live_at(settings, ledger, path, build_empty_release(settings, ledger, prompt, {}))
 
 
 def live_at(settings: Settings, ledger: Ledger, path: Path, release_id: str) -> Deployment:
+    ready = ready_at(settings, ledger, path, release_id)
+    return switch_live(ledger, ready.deployment_id, keep_until=datetime.now(UTC) + timedelta(hours=1))
+
+
+def ready_at(
+    settings: Settings, ledger: Ledger, path: Path, release_id: str, trial: TrialPlan | None = None
+) -> Deployment:
+    """As the supervisor reports it."""
     key = read_or_create_key(settings.layout.keys, KEY_NAME)
-    name = want_release(ledger, release_id).deployment_id
+    name = want_release(ledger, release_id, trial=trial).deployment_id
     report_state(ledger, name, "starting")
     sealed = seal_engine_key(key, name, "sesame")
-    report_state(ledger, name, "ready", engine_url=socket_address(path), engine_key=sealed)
-    return switch_live(ledger, name, keep_until=datetime.now(UTC) + timedelta(hours=1))
+    return report_state(ledger, name, "ready", engine_url=socket_address(path), engine_key=sealed)
+
+
+@dataclass
+class Answering:
+    """A gateway with a live release."""
+
+    client: TestClient
+    settings: Settings
+    ledger: Ledger
+    engine: Engine
+    live: Deployment
+
+    @property
+    def release_id(self) -> str:
+        return self.live.release_id
+
+    def lines(self) -> list[Any]:
+        """The log of requests."""
+        with self.ledger.read() as connection:
+            return list(connection.execute(request_lines.select().order_by(request_lines.c.position)).mappings())
+
+
+Kind = TypeVar("Kind", bound=Answering)
+
+
+@contextmanager
+def answering(
+    kind: type[Kind],
+    folder: Path,
+    engine: Engine,
+    files: dict[str, str] | None = None,
+    scopes: Sequence[str] = (),
+    raises: bool = True,
+    **chosen: Any,
+) -> Iterator[Kind]:
+    """With these settings and, in the release, these files. Where there are scopes, its client sends a key that has them."""
+    settings = Settings(data_dir=folder / "d", **chosen)
+    ledger = fresh_ledger(settings.database_url)
+    with listening(folder / "e.sock", engine):
+        release_id = build_empty_release(settings, ledger, "One.", files or {})
+        live = live_at(settings, ledger, folder / "e.sock", release_id)
+        headers = {"Authorization": f"Bearer {create_key(ledger, 'all', scopes).secret}"} if scopes else {}
+        with TestClient(create_app(settings), headers=headers, raise_server_exceptions=raises) as client:
+            yield kind(client, settings, ledger, engine, live)
+    ledger.close()
 
 
 @pytest.fixture
@@ -127,16 +189,15 @@ def test_more_than_the_limit_are_told_to_come_again_and_a_place_is_given_back(tw
     two.new.may_answer.clear()
     first = threading.Thread(target=two.ask)
     first.start()
-    while not two.new.asked:
-        time.sleep(0.01)
+    wait(lambda: two.new.asked > 0)
     assert open_connections(two.live.engine_url or "") == 1
     refused = two.ask()
-    assert refused.status_code == 429  # type: ignore[attr-defined]
-    assert refused.headers["retry-after"]  # type: ignore[attr-defined]
+    assert refused.status_code == 429
+    assert refused.headers["retry-after"]
     two.new.may_answer.set()
     first.join()
     for fields in ({}, {"stream": True}, {"stream": "x"}, {}):
-        assert two.ask(**fields).status_code == (400 if fields.get("stream") == "x" else 200)  # type: ignore[attr-defined]
+        assert two.ask(**fields).status_code == (400 if fields.get("stream") == "x" else 200)
     assert two.outcomes(two.live).failed == 0
 
 
@@ -145,7 +206,7 @@ def test_a_request_that_fails_is_asked_once_more_of_what_served_before(two: Two,
     """Users get their answer, the answer says whose it is, and the failure is counted where it belongs."""
     two.new.status = 500
     reply = two.ask(stream=is_stream)
-    assert (reply.status_code, reply.headers["x-release-id"]) == (200, two.before.release_id)  # type: ignore[attr-defined]
+    assert (reply.status_code, reply.headers["x-release-id"]) == (200, two.before.release_id)
     assert (two.outcomes(two.live).failed, two.outcomes(two.live).answered) == (1, 0)
     assert two.outcomes(two.before).answered == 1
 
@@ -153,10 +214,10 @@ def test_a_request_that_fails_is_asked_once_more_of_what_served_before(two: Two,
 def test_a_request_that_fails_twice_at_the_same_deployment_is_one_failure(two: Two) -> None:
     """One caller who asks once must not count as two towards leaving a release."""
     two.new.status = two.old.status = 500
-    assert two.ask(model=two.live.release_id).status_code == 502  # type: ignore[attr-defined]
+    assert two.ask(model=two.live.release_id).status_code == 502
     assert two.new.asked == 2
     assert two.outcomes(two.live).failed == 1
-    assert two.ask().status_code == 502  # type: ignore[attr-defined]
+    assert two.ask().status_code == 502
     assert two.outcomes(two.before).failed == 1
 
 
@@ -196,34 +257,33 @@ def test_what_a_person_left_is_asked_nothing_though_the_live_one_fails(two: Two)
     """Whoever rolled back by hand may know of a fault that no status shows."""
     roll_back(two.ledger, "operator", keep_until=datetime.now(UTC) + timedelta(hours=1))
     two.old.status = 500
-    assert two.ask().status_code == 502  # type: ignore[attr-defined]
+    assert two.ask().status_code == 502
     assert (two.old.asked, two.new.asked) == (2, 0)
 
 
 def test_a_request_that_names_its_release_is_answered_by_no_other(two: Two) -> None:
     """Whoever names one measures it, or corrects it."""
     two.new.status = 500
-    assert two.ask(model=two.live.release_id).status_code == 502  # type: ignore[attr-defined]
+    assert two.ask(model=two.live.release_id).status_code == 502
     assert two.old.asked == 0
 
 
-def test_an_error_of_the_caller_is_asked_of_nobody_else_and_counts_for_nothing(two: Two) -> None:
-    """vLLM and llama.cpp's server each say "too long" in words of their own."""
-    two.new.status, two.new.body = 400, b'{"error": {"message": "the maximum context length is 2048", "code": 400}}'
+@pytest.mark.parametrize(
+    ("status", "said", "told"),
+    [
+        (400, "the maximum context length is 2048", (400, "context_length_exceeded")),
+        (500, "The model produced output that does not match the expected peg-native format", (502, "unreadable_call")),
+    ],
+)
+def test_what_no_release_could_answer_is_asked_of_nobody_else_and_counts_for_nothing(
+    two: Two, status: int, said: str, told: tuple[int, str]
+) -> None:
+    """Too long, in words that differ by engine; and a call that can't be read, to which llama.cpp's server says 500 each time
+    that it is asked: callers could have a release rolled back with tools."""
+    error = {"code": status, "type": "server_error", "message": said}
+    two.new.status, two.new.body = status, json.dumps({"error": error}).encode()
     reply = two.ask()
-    assert (reply.status_code, reply.json()["error"]["code"]) == (400, "context_length_exceeded")  # type: ignore[attr-defined]
-    assert two.old.asked == 0
-    two.new.status, two.new.body = 200, b"{}"
-    two.ask()
-    assert two.outcomes(two.live).requests == 1
-
-
-def test_a_call_that_cant_be_read_is_not_held_against_the_release(two: Two) -> None:
-    """llama.cpp's server says 500 to it, each time that it is asked: callers could have a release rolled back with tools."""
-    message = b"The model produced output that does not match the expected peg-native format"
-    two.new.status, two.new.body = 500, b'{"error": {"code": 500, "type": "server_error", "message": "%s"}}' % message
-    reply = two.ask()
-    assert (reply.status_code, reply.json()["error"]["code"]) == (502, "unreadable_call")  # type: ignore[attr-defined]
+    assert (reply.status_code, reply.json()["error"]["code"]) == told
     assert two.old.asked == 0
     two.new.status, two.new.body = 200, b"{}"
     two.ask()

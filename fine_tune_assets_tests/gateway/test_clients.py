@@ -15,9 +15,9 @@ from fine_tune_assets.core.releases import read_release
 from fine_tune_assets.embeddings.encoder import bundled_encoder
 from fine_tune_assets.gateway.features import LLAMA_CPP, features_of
 from fine_tune_assets.ledger.api_keys import create_key
-from fine_tune_assets.ledger.deployments import live_deployment
 from fine_tune_assets.ledger.request_audit import verify_requests
 from fine_tune_assets_tests.gateway.conftest import Installation
+from fine_tune_assets_tests.ledger.made import live_of
 
 ASK: dict[str, Any] = {"model": "live", "messages": [{"role": "user", "content": "Say yes."}], "max_tokens": 6}
 FINDING = {
@@ -66,8 +66,7 @@ def test_a_schema_is_kept_by_the_real_engine(client: openai.OpenAI) -> None:
 
 def test_the_engine_tells_the_probabilities_of_its_tokens(client: openai.OpenAI, installation: Installation) -> None:
     """Evaluation tools rank answers by them."""
-    live = live_deployment(installation.ledger)
-    assert live is not None
+    live = live_of(installation.ledger)
     release = read_release(installation.settings.layout.releases / live.release_id)
     assert features_of(release) == LLAMA_CPP
     told = client.chat.completions.create(**ASK, logprobs=True, top_logprobs=2).choices[0].logprobs

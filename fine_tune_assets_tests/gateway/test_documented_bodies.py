@@ -4,21 +4,15 @@ Clients are generated from it: a field that is missing there does not exist for 
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
-from starlette.testclient import TestClient
 
-from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.gateway.app import create_app
-from fine_tune_assets.ledger.api_keys import SCOPES, create_key
+from fine_tune_assets.ledger.api_keys import SCOPES
 from fine_tune_assets_tests.gateway.documents import gateway_document, inlined
-from fine_tune_assets_tests.gateway.test_chat import Engine, listening, live_at
+from fine_tune_assets_tests.gateway.test_chat import Answering, Engine, answering
 from fine_tune_assets_tests.gateway.test_limits import WHOLE
-from fine_tune_assets_tests.ledger.fresh import fresh_ledger
-from fine_tune_assets_tests.serving.tiny import build_empty_release
 
 DOCUMENT = gateway_document()
 
@@ -75,10 +69,7 @@ def test_so_have_the_objects_within_them() -> None:
 
 
 @dataclass
-class Running:
-    client: TestClient
-    release_id: str
-
+class Running(Answering):
     @property
     def least(self) -> dict[str, dict[str, Any]]:
         """The smallest body of each kind."""
@@ -98,16 +89,10 @@ class Running:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    folder: Path = tmp_path_factory.mktemp("bodies")
-    settings = Settings(data_dir=folder / "d", corrections_daily_limit=0, gateway={"max_tokens": 100})
-    ledger, engine = fresh_ledger(settings.database_url), Engine(body=json.dumps({"object": "x", **WHOLE}).encode())
-    with listening(folder / "e.sock", engine):
-        release_id = build_empty_release(settings, ledger, "One.", {})
-        live_at(settings, ledger, folder / "e.sock", release_id)
-        headers = {"Authorization": f"Bearer {create_key(ledger, 'all', SCOPES).secret}"}
-        with TestClient(create_app(settings), headers=headers) as client:
-            yield Running(client, release_id)
-    ledger.close()
+    engine = Engine(body=json.dumps({"object": "x", **WHOLE}).encode())
+    chosen = {"corrections_daily_limit": 0, "gateway": {"max_tokens": 100}}
+    with answering(Running, tmp_path_factory.mktemp("bodies"), engine, scopes=SCOPES, **chosen) as made:
+        yield made
 
 
 def values(schema: dict[str, Any]) -> list[Any]:

@@ -3,12 +3,10 @@
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.running import free_port
 from fine_tune_assets_tests.gateway.durability import post_under_kills
-from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 
 POSTS, KILLS = 300, 4
 
@@ -24,11 +22,3 @@ def test_a_gateway_that_is_killed_loses_nothing_it_acknowledged_and_keeps_nothin
     assert len(outcome.acknowledged) == POSTS
     assert len(set(outcome.acknowledged.values())) == POSTS
     assert (outcome.lost, outcome.twice) == (0, 0)
-
-
-def test_what_is_committed_is_on_disk_before_the_answer(tmp_path: Path) -> None:
-    """Killing a process says nothing of a power cut: that is SQLite's `synchronous = FULL` in WAL mode."""
-    ledger = fresh_ledger(f"sqlite:///{tmp_path / 'ledger' / 'ledger.db'}")
-    with ledger.begin() as connection:
-        assert connection.execute(sa.text("PRAGMA synchronous")).scalar_one() == 2
-        assert connection.execute(sa.text("PRAGMA journal_mode")).scalar_one() == "wal"

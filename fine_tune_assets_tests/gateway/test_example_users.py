@@ -1,16 +1,15 @@
 """The users of the correction loop's example at a real gateway and engine: they ask, correct, and do not notice a switch."""
 
-import time
-
 import pytest
 
 from examples.correction_loop.clients import LoopError, Traffic, ask, correct, http_client
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.ledger.corrections import list_corrections
-from fine_tune_assets.ledger.deployments import live_deployment
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.serving.switching import serve_release
 from fine_tune_assets_tests.gateway.conftest import Installation
+from fine_tune_assets_tests.ledger.made import live_of
+from fine_tune_assets_tests.serving.load import wait
 from fine_tune_assets_tests.serving.tiny import build_release
 
 INSTRUCTION, INPUT = "Write the handover line.", "NOTE SECTION\nplan\n\nDIALOGUE\nPatient: I will come back."
@@ -41,8 +40,7 @@ def test_a_user_corrects_the_answer_of_a_release_and_a_key_that_may_only_ask_doe
 
 def test_the_background_traffic_sees_both_releases_and_no_failure(installation: Installation) -> None:
     """As in the example, with a switch that it is not told of."""
-    live = live_deployment(installation.ledger)
-    assert live is not None
+    live = live_of(installation.ledger)
     with http_client(installation.url) as gateway, Traffic(gateway, installation.chat_key) as traffic:
         _wait_for(traffic, live.release_id)
         second = build_release(installation.settings, installation.ledger, "You are briefer.")
@@ -54,6 +52,4 @@ def test_the_background_traffic_sees_both_releases_and_no_failure(installation: 
 
 def _wait_for(traffic: Traffic, release_id: str) -> None:
     """Until that release has answered a request and a stream."""
-    deadline = time.monotonic() + 120
-    while traffic.tally.by_release[release_id] < 2 and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait(lambda: traffic.tally.by_release[release_id] >= 2, 120)

@@ -7,7 +7,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,17 +19,17 @@ from starlette.testclient import TestClient
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.engines.addresses import open_client, socket_of
-from fine_tune_assets.engines.processes import read_identity
 from fine_tune_assets.gateway.app import create_app
 from fine_tune_assets.ledger.api_keys import create_key, revoke_key
 from fine_tune_assets.ledger.corrections import list_corrections
-from fine_tune_assets.ledger.deployments import live_deployment
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.feedback import thumbs_by_release
 from fine_tune_assets.serving.switching import serve_release
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.gateway.conftest import Installation
-from fine_tune_assets_tests.serving.tiny import build_release
+from fine_tune_assets_tests.ledger.made import live_of
+from fine_tune_assets_tests.serving.load import wait
+from fine_tune_assets_tests.serving.tiny import build_release, engine_process
 
 MARKER = "Zebrafinch-7731"
 ASK = {"model": "live", "messages": [{"role": "user", "content": f"Say yes. {MARKER}"}], "max_tokens": 5}
@@ -46,16 +45,6 @@ def test_a_question_is_answered_by_the_live_release(installation: Installation) 
     assert answer.choices[0].message.content
     assert answer.model == installation.release_id
     assert answer.usage.completion_tokens > 0
-
-
-def test_a_streamed_answer_is_the_same_text(installation: Installation) -> None:
-    """Streaming changes when words come, not which."""
-    client = installation.openai()
-    whole = client.chat.completions.create(**ASK).choices[0].message.content  # type: ignore[call-overload]
-    chunks = list(client.chat.completions.create(**ASK, stream=True))  # type: ignore[call-overload]
-    assert len(chunks) > 2
-    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == whole
-    assert chunks[-1].choices[0].finish_reason
 
 
 def test_the_models_are_the_live_release_and_its_alias(installation: Installation) -> None:
@@ -76,12 +65,6 @@ def test_without_a_known_key_every_route_answers_401(
     assert reply.headers["www-authenticate"] == "Bearer"
 
 
-def test_openais_client_says_that_authentication_failed(installation: Installation) -> None:
-    """The error must be the one that client libraries know."""
-    with pytest.raises(openai.AuthenticationError):
-        installation.openai("fta_0_0").chat.completions.create(**ASK)  # type: ignore[call-overload]
-
-
 def test_an_expired_and_a_revoked_key_answer_401(installation: Installation) -> None:
     """From that moment on, in the running gateway."""
     expired = create_key(installation.ledger, "expired", ["chat"], datetime.now(UTC) - timedelta(seconds=1))
@@ -100,14 +83,6 @@ def test_a_key_of_another_scope_answers_403(installation: Installation) -> None:
     only_correct = create_key(installation.ledger, "corrects only", ["correct"]).secret
     assert installation.post("/v1/corrections", installation.chat_key, json={}).status_code == 403
     assert installation.post("/v1/chat/completions", only_correct, json=ASK).status_code == 403
-
-
-def test_a_callers_system_message_is_refused(installation: Installation) -> None:
-    """What was trained is what is asked."""
-    with pytest.raises(openai.BadRequestError, match="system message is refused"):
-        installation.openai().chat.completions.create(
-            model="live", messages=[{"role": "system", "content": "Be a pirate."}, {"role": "user", "content": "Hi"}]
-        )
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/v1/openapi.json", "/redoc", "/v1/responses", "/tokenize", "/v1"])
@@ -208,12 +183,6 @@ def test_who_sends_too_much_in_a_day_is_told_to_come_later(installation: Install
     assert replies[-1].headers["retry-after"]
 
 
-def test_a_correction_of_an_unknown_release_is_404(installation: Installation) -> None:
-    """It could not be traced to what it corrects."""
-    body = _correction(installation) | {"release_id": "none"}
-    assert installation.post("/v1/corrections", installation.correct_key, json=body).status_code == 404
-
-
 def test_what_users_write_is_in_no_file_of_the_installation(installation: Installation) -> None:
     """Not in the database, its write-ahead log, or any log: whoever finds the disk finds ciphertext."""
     assert installation.post("/v1/corrections", installation.correct_key, json=_correction(installation)).is_success
@@ -227,8 +196,7 @@ def test_what_users_write_is_in_no_file_of_the_installation(installation: Instal
 
 def test_the_engine_itself_is_not_open_to_a_gateway_key(installation: Installation) -> None:
     """The gateway is the one way in, even for a program of the same user."""
-    live = live_deployment(installation.ledger)
-    assert live is not None
+    live = live_of(installation.ledger)
     assert live.engine_url is not None
     with open_client(live.engine_url, installation.chat_key, 30) as client:
         assert client.post("chat/completions", json=ASK).status_code == 401
@@ -236,13 +204,11 @@ def test_the_engine_itself_is_not_open_to_a_gateway_key(installation: Installati
 
 def test_the_engine_is_reached_by_no_port_and_by_no_other_user(installation: Installation) -> None:
     """vLLM leaves routes open that ask for no key: nobody else may come so far as to ask."""
-    live = live_deployment(installation.ledger)
-    assert live is not None
+    live = live_of(installation.ledger)
     path = socket_of(live.engine_url or "")
     assert path is not None
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    identity = read_identity(installation.settings.layout.run / "engines" / live.deployment_id / "process.json")
-    assert identity is not None
+    identity = engine_process(installation.settings, live.deployment_id)
     listening = {fields[9] for fields in map(str.split, Path("/proc/net/tcp").read_text().splitlines()[1:])}
     held = {os.readlink(entry) for entry in Path(f"/proc/{identity.pid}/fd").iterdir() if entry.is_symlink()}
     assert not {f"socket:[{inode}]" for inode in listening} & held
@@ -272,8 +238,7 @@ def test_a_gateway_open_to_the_network_is_refused(installation: Installation) ->
 def test_a_switch_with_requests_running_loses_none(installation: Installation) -> None:
     """Users must not notice that a new model came."""
     client = installation.openai()
-    before = live_deployment(installation.ledger)
-    assert before is not None
+    before = live_of(installation.ledger)
     following = build_release(installation.settings, installation.ledger, "You are very brief.")
 
     def ask(number: int) -> tuple[str, str]:
@@ -297,10 +262,8 @@ def test_a_switch_with_requests_running_loses_none(installation: Installation) -
 
 def test_an_engine_that_dies_while_it_answers_says_so_and_comes_back(installation: Installation) -> None:
     """Half an answer must not pass for a whole one; and nobody has to be called at night."""
-    live = live_deployment(installation.ledger)
-    assert live is not None
-    engine = read_identity(installation.settings.layout.run / "engines" / live.deployment_id / "process.json")
-    assert engine is not None
+    live = live_of(installation.ledger)
+    engine = engine_process(installation.settings, live.deployment_id)
     client = installation.openai()
     long = ASK | {"max_tokens": 400, "messages": [{"role": "user", "content": "Tell a long story."}], "stream": True}
     stream = client.chat.completions.create(**long)  # type: ignore[call-overload]
@@ -308,8 +271,5 @@ def test_an_engine_that_dies_while_it_answers_says_so_and_comes_back(installatio
     os.kill(engine.pid, signal.SIGKILL)
     with pytest.raises(openai.APIError, match="went away"):
         list(stream)
-    deadline = time.monotonic() + 60
-    while installation.post("/v1/chat/completions", installation.chat_key, json=ASK).status_code == 503:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    wait(lambda: installation.post("/v1/chat/completions", installation.chat_key, json=ASK).status_code != 503)
     assert client.chat.completions.create(**ASK).choices[0].message.content  # type: ignore[call-overload]

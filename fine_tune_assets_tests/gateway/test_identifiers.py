@@ -12,20 +12,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from starlette.testclient import TestClient
 
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.gateway import detecting
-from fine_tune_assets.gateway.app import create_app
 from fine_tune_assets.gateway.detecting import Detector
 from fine_tune_assets.gateway.identifiers import AnswerGate, GateClosedError, guarded, open_gate
-from fine_tune_assets.ledger.api_keys import create_key
-from fine_tune_assets.ledger.outcomes import outcomes_since
 from fine_tune_assets.recipes.loading import load_recipe
 from fine_tune_assets.recipes.schema import ScrubSettings
-from fine_tune_assets_tests.gateway.test_chat import Engine, listening, make_live
-from fine_tune_assets_tests.ledger.fresh import fresh_ledger
+from fine_tune_assets_tests.gateway.test_chat import Answering, Engine, answering, outcomes_of
 
 SCRUB = load_recipe("demo_smollm2").scrub
 
@@ -132,24 +127,17 @@ STREAM = b"".join(b"data: " + p + b"\n\n" for p in (chunk("Knee. "), chunk("By Z
 
 @pytest.fixture(params=["flag", "block"])
 def gated(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    settings = Settings(data_dir=tmp_path / "d", gateway={"answer_phi": request.param})
-    ledger, engine, detector = fresh_ledger(settings.database_url), Engine(), Looking()
+    detector, engine = Looking(), Engine()
     # Where the real one would be started: the seam of this module.
     monkeypatch.setattr("fine_tune_assets.gateway.app.open_gate", lambda _: AnswerGate(request.param, detector))
-    with listening(tmp_path / "e.sock", engine):
-        live = make_live(settings, ledger, tmp_path / "e.sock", "One.")
-        headers = {"Authorization": f"Bearer {create_key(ledger, 'a', ['chat']).secret}"}
-        with TestClient(create_app(settings), headers=headers) as client:
+    with answering(Answering, tmp_path, engine, scopes=["chat"], gateway={"answer_phi": request.param}) as made:
 
-            def ask(content: str = "Who?", stream: bool = False) -> Any:
-                engine.body = STREAM if stream else json.dumps(WHOLE).encode()
-                asked = {"messages": [{"role": "user", "content": content}], "stream": stream}
-                return client.post("/v1/chat/completions", json=asked)
+        def ask(content: str = "Who?", stream: bool = False) -> Any:
+            engine.body = STREAM if stream else json.dumps(WHOLE).encode()
+            asked = {"messages": [{"role": "user", "content": content}], "stream": stream}
+            return made.client.post("/v1/chat/completions", json=asked)
 
-            yield SimpleNamespace(
-                mode=request.param, ask=ask, detector=detector, client=client, engine=engine, ledger=ledger, live=live
-            )
-    ledger.close()
+        yield SimpleNamespace(mode=request.param, ask=ask, detector=detector, **vars(made))
 
 
 def test_whole_answers_are_flagged_or_kept_back(gated: Any) -> None:
@@ -176,10 +164,7 @@ def test_streams_are_flagged_or_end_with_an_error(gated: Any) -> None:
         assert "Knee." in reply.text
         assert "[DONE]" not in reply.text
     # Going back by itself rests on this count.
-    deadline = time.monotonic() + 20
-    while not (found := outcomes_since(gated.ledger, gated.live.deployment_id, gated.live.wanted_at)).requests:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    found = outcomes_of(gated.ledger, gated.live)
     assert (found.answered, found.failed, found.identifiers) == (1, 0, 1)
 
 

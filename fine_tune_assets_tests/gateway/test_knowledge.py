@@ -11,21 +11,15 @@ from typing import Any
 
 import pytest
 import yaml
-from starlette.testclient import TestClient
 
 from fine_tune_assets.core.releases import RETRIEVAL
 from fine_tune_assets.core.retrieval_contract import RetrievalContract
-from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.gateway.app import create_app
-from fine_tune_assets.ledger.api_keys import create_key
-from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.api_keys import KeyLimits, create_key
 from fine_tune_assets.ledger.request_audit import verify_requests
-from fine_tune_assets.ledger.schema import corrections, request_lines
-from fine_tune_assets_tests.gateway.test_chat import Engine, listening, live_at
-from fine_tune_assets_tests.ledger.fresh import fresh_ledger
+from fine_tune_assets.ledger.schema import corrections
+from fine_tune_assets_tests.gateway.test_chat import Answering, Engine, answering
 from fine_tune_assets_tests.retrieval.made import LEAVE, SALARIES, document
 from fine_tune_assets_tests.retrieval.test_answering import FORMAT, go_live
-from fine_tune_assets_tests.serving.tiny import build_empty_release
 
 QUESTION = "How many days of paid time off do full-time staff have?"
 PAY = "In which band of the pay scale is the salary of a ward head?"
@@ -49,13 +43,7 @@ def streamed(*texts: str) -> bytes:
 
 
 @dataclass
-class House:
-    client: TestClient
-    settings: Settings
-    ledger: Ledger
-    engine: Engine
-    release_id: str
-
+class House(Answering):
     def ask(
         self, content: str = QUESTION, scopes: tuple[str, ...] = (), said: str = "20 days [1].", **fields: Any
     ) -> Any:
@@ -77,10 +65,6 @@ class House:
         sent = {"Authorization": f"Bearer {key}", **(headers or {})}
         return self.client.post("/v1/chat/completions", json={"messages": messages, **fields}, headers=sent)
 
-    def lines(self) -> list[Any]:
-        with self.ledger.read() as connection:
-            return list(connection.execute(request_lines.select().order_by(request_lines.c.position)).mappings())
-
     @property
     def asked_last(self) -> str:
         return str(json.loads(self.engine.last)["messages"][-1]["content"])
@@ -93,14 +77,8 @@ def files() -> dict[str, str]:
 
 @pytest.fixture
 def house(tmp_path: Path, files: dict[str, str]) -> Iterator[House]:
-    settings = Settings(data_dir=tmp_path / "d")
-    ledger, engine = fresh_ledger(settings.database_url), Engine()
-    with listening(tmp_path / "e.sock", engine):
-        release_id = build_empty_release(settings, ledger, "One.", files)
-        live_at(settings, ledger, tmp_path / "e.sock", release_id)
-        with TestClient(create_app(settings)) as client:
-            yield House(client, settings, ledger, engine, release_id)
-    ledger.close()
+    with answering(House, tmp_path, Engine(), files) as made:
+        yield made
 
 
 def test_a_question_is_answered_from_passages_and_the_answer_names_them(house: House) -> None:
@@ -314,8 +292,6 @@ def test_the_log_of_requests_says_which_labels_were_handed_on(house: House) -> N
 
 def test_what_a_person_used_counts_for_the_key(house: House) -> None:
     """Else a budget would begin anew with every name."""
-    from fine_tune_assets.ledger.api_keys import KeyLimits
-
     limits = KeyLimits(tokens_per_day=5)
     secret = create_key(house.ledger, "limited", ["chat", "act_for"], limits=limits).secret
     house.engine.body = json.dumps(

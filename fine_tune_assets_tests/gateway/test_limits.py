@@ -14,15 +14,13 @@ import pytest
 import sqlalchemy as sa
 from starlette.testclient import TestClient
 
-from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.gateway.app import create_app
 from fine_tune_assets.gateway.journal import SYNC_SECONDS, Entry, Journal, NotWrittenError, folded
 from fine_tune_assets.ledger.api_keys import KeyLimits, create_key
-from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.request_audit import RequestLine, verify_requests
-from fine_tune_assets.ledger.schema import request_lines
-from fine_tune_assets_tests.gateway.test_chat import Engine, listening, make_live
+from fine_tune_assets.ledger.request_audit import RequestLine, record_requests, verify_requests
+from fine_tune_assets_tests.gateway.test_chat import Answering, Engine, answering
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
+from fine_tune_assets_tests.serving.load import wait
 
 MARKER = "Zebrafinch-7731"
 ASK: dict[str, Any] = {"messages": [{"role": "user", "content": f"Hi {MARKER}"}]}
@@ -33,30 +31,15 @@ WHOLE = {
 
 
 @dataclass
-class Running:
-    client: TestClient
-    ledger: Ledger
-    engine: Engine
-    settings: Settings
-    release_id: str
-
+class Running(Answering):
     def ask(self, key: str, path: str = "/v1/chat/completions", body: Any = ASK) -> Any:
         return self.client.post(path, json=body, headers={"Authorization": f"Bearer {key}"})
-
-    def lines(self) -> list[Any]:
-        with self.ledger.read() as connection:
-            return list(connection.execute(sa.select(request_lines).order_by(request_lines.c.position)).mappings())
 
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Running]:
-    settings = Settings(data_dir=tmp_path / "d")
-    ledger, engine = fresh_ledger(settings.database_url), Engine(body=json.dumps(WHOLE).encode())
-    with listening(tmp_path / "e.sock", engine):
-        live = make_live(settings, ledger, tmp_path / "e.sock", "One.")
-        with TestClient(create_app(settings)) as client:
-            yield Running(client, ledger, engine, settings, live.release_id)
-    ledger.close()
+    with answering(Running, tmp_path, Engine(body=json.dumps(WHOLE).encode())) as made:
+        yield made
 
 
 def test_requests_beyond_the_limit_of_a_minute_are_refused_and_say_when_to_come_again(running: Running) -> None:
@@ -176,10 +159,7 @@ def test_a_flood_of_refusals_of_nobody_known_is_few_lines(running: Running) -> N
     for number in range(30):
         running.ask("fta_0_0")
         running.client.get(f"/{MARKER}-{number}")
-    deadline = time.monotonic() + 20
-    while sum(line["requests"] for line in running.lines()) < 60:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait(lambda: sum(line["requests"] for line in running.lines()) >= 60, 20)
     lines = running.lines()
     assert len(lines) < 30
     assert {(line["who"], line["route"], line["code"]) for line in lines} == {
@@ -231,11 +211,11 @@ async def test_written_lines_are_on_the_disk_within_a_second(
     await journal.write(Entry(line))
     assert synced == []
     await asyncio.sleep(2 * SYNC_SECONDS)
-    assert synced == [] if syncs_each else synced == [f"{tmp_path / 'l.db'}-wal"]
+    assert synced == ([] if syncs_each else [f"{tmp_path / 'l.db'}-wal"])
     keeping.cancel()
     await journal.write(Entry(line))
     await journal.close()
-    assert len(synced) == 0 if syncs_each else 2
+    assert len(synced) == (0 if syncs_each else 2)
     ledger.close()
 
 
@@ -246,15 +226,10 @@ def anyio_backend() -> str:
 
 def test_old_lines_are_cut_off_by_the_running_gateway(running: Running) -> None:
     """At its start and every hour."""
-    from fine_tune_assets.ledger.request_audit import record_requests
-
     old = datetime.now(UTC) - timedelta(days=400)
     record_requests(running.ledger, [RequestLine(old, None, "x", 200, None, None, None, None, 1, None, None)], {}, old)
     with TestClient(create_app(running.settings)):
-        deadline = time.monotonic() + 20
-        while running.lines():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait(lambda: not running.lines(), 20)
     assert verify_requests(running.ledger).is_intact
 
 

@@ -8,9 +8,10 @@ from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.progress import silent
 from fine_tune_assets.core.releases import AskedWith
 from fine_tune_assets.engines.running import free_port
-from fine_tune_assets.ledger.deployments import live_deployment, open_engine_key
+from fine_tune_assets.ledger.deployments import open_engine_key
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets_tests.gateway.conftest import Installation
+from fine_tune_assets_tests.ledger.made import live_of
 
 
 def request(number: int, text: str, max_new_tokens: int = 12) -> Request:
@@ -19,8 +20,7 @@ def request(number: int, text: str, max_new_tokens: int = 12) -> Request:
 
 @pytest.fixture
 def engine(installation: Installation) -> LiveEngine:
-    live = live_deployment(installation.ledger)
-    assert live is not None
+    live = live_of(installation.ledger)
     assert live.engine_url is not None
     ledger_key = read_or_create_key(installation.settings.layout.keys, KEY_NAME)
     key = open_engine_key(ledger_key, live.deployment_id, live.engine_key)

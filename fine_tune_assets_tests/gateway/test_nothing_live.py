@@ -3,6 +3,7 @@
 import httpx
 import pytest
 
+from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.running import free_port
 from fine_tune_assets.ledger.api_keys import create_key
@@ -15,7 +16,7 @@ from fine_tune_assets.ledger.deployments import (
 )
 from fine_tune_assets.serving.services import start_services, stop_services
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
-from fine_tune_assets_tests.serving.tiny import build_release
+from fine_tune_assets_tests.serving.tiny import build_empty_release
 
 ASK = {"model": "live", "messages": [{"role": "user", "content": "Hi"}]}
 
@@ -33,10 +34,8 @@ def test_without_a_live_release_or_engine_it_answers_503_and_says_why(tmp_path_f
         assert httpx.get(f"{url}/ready", trust_env=False).status_code == 503
         assert httpx.get(f"{url}/health", trust_env=False).status_code == 200
 
-        from fine_tune_assets.core.keys import read_or_create_key
-
         key = read_or_create_key(settings.layout.keys, "ledger")
-        name = want_release(ledger, build_release(settings, ledger, "One.")).deployment_id
+        name = want_release(ledger, build_empty_release(settings, ledger, "One.", {})).deployment_id
         report_state(ledger, name, "starting")
         gone = f"http://127.0.0.1:{free_port()}/v1"
         report_state(ledger, name, "ready", engine_url=gone, engine_key=seal_engine_key(key, name, "x"))

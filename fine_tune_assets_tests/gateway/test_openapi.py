@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -16,13 +15,10 @@ from schemathesis.specs.openapi.checks import (
 )
 from starlette.testclient import TestClient
 
-from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.gateway.app import create_app
-from fine_tune_assets.ledger.api_keys import SCOPES, create_key
+from fine_tune_assets.ledger.api_keys import SCOPES
 from fine_tune_assets_tests.gateway.documents import gateway_document
-from fine_tune_assets_tests.gateway.test_chat import Engine, listening, make_live
+from fine_tune_assets_tests.gateway.test_chat import Answering, Engine, answering
 from fine_tune_assets_tests.gateway.test_limits import WHOLE
-from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 
 document = gateway_document()
 document["paths"].pop("/ready")  # 503 is one of its answers
@@ -33,16 +29,11 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    folder: Path = tmp_path_factory.mktemp("openapi")
-    chosen = Settings(data_dir=folder / "d", gateway={"audit_days": 0})
     # Every engine says of what kind its answer is, and a raw completion goes out as the engine wrote it.
-    ledger, engine = fresh_ledger(chosen.database_url), Engine(body=json.dumps({"object": "x", **WHOLE}).encode())
-    with listening(folder / "e.sock", engine):
-        make_live(chosen, ledger, folder / "e.sock", "One.")
-        headers = {"Authorization": f"Bearer {create_key(ledger, 'all', SCOPES).secret}"}
-        with TestClient(create_app(chosen), headers=headers, raise_server_exceptions=False) as client:
-            yield client
-    ledger.close()
+    engine, chosen = Engine(body=json.dumps({"object": "x", **WHOLE}).encode()), {"gateway": {"audit_days": 0}}
+    folder = tmp_path_factory.mktemp("openapi")
+    with answering(Answering, folder, engine, scopes=SCOPES, raises=False, **chosen) as made:
+        yield made.client
 
 
 @pytest.mark.slow

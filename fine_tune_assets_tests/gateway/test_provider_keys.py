@@ -6,7 +6,7 @@ import ssl
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -40,6 +40,7 @@ from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.gateway.test_workers import Authority, Issued
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.loopback import serving
+from fine_tune_assets_tests.serving.load import wait
 
 ISSUER, AUDIENCE = "https://login.test", "gateway"
 
@@ -341,19 +342,12 @@ def test_a_provider_that_hangs_holds_up_no_api_key(tmp_path: Path, provider: Pro
         assert ask(client, own).status_code == 200
         with ThreadPoolExecutor(60) as callers:
             waiting = [callers.submit(ask, client, token(key, "a")) for _ in range(60)]
-            until(lambda: provider.asked == 1)
+            wait(lambda: provider.asked == 1, 20)
             assert ask(client, own).status_code == 200
             assert not any(one.done() for one in waiting)
             provider.may_answer.set()
             assert {one.result().status_code for one in waiting} == {200}
     assert provider.asked == 1
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_who_has_keys_does_not_wait_for_whoever_asks_for_newer_ones(provider: Provider) -> None:
@@ -366,7 +360,7 @@ def test_who_has_keys_does_not_wait_for_whoever_asks_for_newer_ones(provider: Pr
     provider.may_answer.clear()
     asking = threading.Thread(target=known.opens, args=(token(key, "a"),))
     asking.start()
-    until(lambda: provider.asked == 2)
+    wait(lambda: provider.asked == 2, 20)
     assert known.opens(token(key, "a"))
     assert asking.is_alive()
     provider.may_answer.set()

@@ -4,7 +4,6 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from fine_tune_assets.serving.services import start_services, stop_services
 from fine_tune_assets.serving.switching import serve_release
 from fine_tune_assets_tests.gateway.conftest import SERVICES, Installation
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
+from fine_tune_assets_tests.serving.load import wait
 from fine_tune_assets_tests.serving.tiny import build_release
 
 MARKER = "Zebrafinch"
@@ -37,13 +37,6 @@ def _heard(prompt: str = f"The patient {MARKER} has a cough.", answer: str = f"{
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(data_dir=tmp_path, drift={"minimum_requests": 5, "window_hours": 1})
-
-
-@pytest.fixture
-def ledger(settings: Settings) -> Iterator[Ledger]:
-    opened = fresh_ledger(settings.database_url)
-    yield opened
-    opened.close()
 
 
 def _rows(ledger: Ledger) -> list[dict[str, Any]]:
@@ -110,9 +103,7 @@ def test_a_stuck_worker_delays_nothing_and_what_it_misses_is_counted(
         traffic.note(_heard())
     assert time.monotonic() - started < 5  # a put that waited would never have come back
     go_on.set()
-    deadline = time.monotonic() + 60
-    while traffic.waiting and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait(lambda: not traffic.waiting)
     traffic.close()
     (row,) = _rows(ledger)
     assert (row["requests"], row["dropped"]) == (QUEUE_LENGTH + 1, 7)

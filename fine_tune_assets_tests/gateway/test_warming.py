@@ -6,7 +6,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,6 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.engines.processes import read_identity
 from fine_tune_assets.engines.running import free_port
 from fine_tune_assets.gateway.warming import Warming, may_embed
 from fine_tune_assets.ledger.api_keys import create_key, revoke_key
@@ -29,7 +28,8 @@ from fine_tune_assets_tests.gateway.test_limits import WHOLE
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.retrieval.made import LEAVE, document
 from fine_tune_assets_tests.retrieval.test_answering import go_live
-from fine_tune_assets_tests.serving.tiny import build_empty_release
+from fine_tune_assets_tests.serving.load import wait
+from fine_tune_assets_tests.serving.tiny import build_empty_release, service_process
 
 MARKER = "Zebrafinch-7731"
 
@@ -53,8 +53,7 @@ class Starting:
     @property
     def has_encoder(self) -> bool:
         """Whether the process holds the library that runs it."""
-        identity = read_identity(self.settings.layout.run / "gateway.pid")
-        assert identity is not None
+        identity = service_process(self.settings, "gateway")
         return any("onnxruntime" in part.path for part in psutil.Process(identity.pid).memory_maps())
 
     def serve(self, files: dict[str, str]) -> None:
@@ -81,20 +80,13 @@ def starting(tmp_path: Path) -> Iterator[Starting]:
     ledger.close()
 
 
-def until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def test_a_release_that_answers_from_documents_has_the_encoder_before_it_is_ready(starting: Starting) -> None:
     """Whoever asks first would wait for it, the index and all that they need. Meanwhile the process says that it lives."""
     starting.serve(FILES)
     go_live(starting.settings, starting.ledger, document("leave.md", LEAVE))
     key = create_key(starting.ledger, "asks", ["chat"]).secret
     with starting.gateway():
-        until(lambda: starting.status("/health") == 200)
+        wait(lambda: starting.status("/health") == 200, 120)
         seen = []
         while not seen or seen[-1] != (200, 200):
             seen.append((starting.status("/ready"), starting.status("/health")))
@@ -112,7 +104,7 @@ def test_where_nobody_needs_it_nothing_is_loaded_until_a_key_may_embed(starting:
     """350 MB that nobody asked for, in each process. A key that comes later has it loaded, without sending others away."""
     starting.serve(OFF)
     with starting.gateway():
-        until(lambda: starting.status("/ready") == 200)
+        wait(lambda: starting.status("/ready") == 200, 120)
         time.sleep(3)
         assert not starting.has_encoder
         create_key(starting.ledger, "embeds", ["embed"])
@@ -122,7 +114,7 @@ def test_where_nobody_needs_it_nothing_is_loaded_until_a_key_may_embed(starting:
             seen.add(starting.status("/ready"))
             return starting.has_encoder
 
-        until(is_loaded)
+        wait(is_loaded, 120)
         assert seen == {200}
 
 

@@ -22,7 +22,6 @@ from cryptography.x509.oid import NameOID
 
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.engines.processes import read_identity
 from fine_tune_assets.engines.running import free_port
 from fine_tune_assets.gateway.listening import check_listening
 from fine_tune_assets.ledger.api_keys import KeyLimits, create_key
@@ -31,6 +30,8 @@ from fine_tune_assets.ledger.request_audit import verify_requests
 from fine_tune_assets.serving.services import start_services, stop_services
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.postgres import PostgresServer, postgres_server
+from fine_tune_assets_tests.serving.load import wait
+from fine_tune_assets_tests.serving.tiny import service_process
 
 __all__ = ["postgres_server"]
 
@@ -101,8 +102,7 @@ class Pair:
 
     @property
     def workers(self) -> list[int]:
-        identity = read_identity(self.settings.layout.run / "gateway.pid")
-        assert identity is not None
+        identity = service_process(self.settings, "gateway")
         children = psutil.Process(identity.pid).children()
         return [child.pid for child in children if "spawn_main" in " ".join(child.cmdline())]
 
@@ -131,10 +131,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     try:
         start_services(settings, ["gateway"])
         found = Pair(settings, ledger, authority, caller)
-        deadline = time.monotonic() + 60
-        while len(found.workers) < 2:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait(lambda: len(found.workers) == 2)
         yield found
     finally:
         stop_services(settings, ["gateway"])
@@ -182,20 +179,20 @@ def test_without_a_certificate_of_the_authority_there_is_no_way_in(pair: Pair, t
 @pytest.mark.slow
 def test_no_worker_outlives_a_parent_that_is_killed(pair: Pair) -> None:
     """Else an old one would go on answering on the same port, unwatched. The last test here: it ends the gateway."""
-    workers, identity = pair.workers, read_identity(pair.settings.layout.run / "gateway.pid")
-    assert identity is not None
+    workers, identity = pair.workers, service_process(pair.settings, "gateway")
     os.kill(identity.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 20
-    while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in workers):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait(lambda: not any(map(_is_running, workers)), 20)
+
+
+def _is_running(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 def test_beyond_loopback_there_must_be_tls(tmp_path: Path) -> None:
     """Keys would travel in clear text."""
     issued = Authority(tmp_path, "authority").issue("gateway")
     certificate = {"tls_cert": str(issued.certificate), "tls_key": str(issued.key)}
-    for host in ("0.0.0.0", "::", "10.0.0.5", "gateway.intranet"):
+    for host in ("0.0.0.0", "::", "::1", "10.0.0.5", "gateway.intranet"):
         with pytest.raises(SettingsError, match="loopback only"):
             check_listening(Settings(gateway={"host": host}))
         check_listening(Settings(gateway={"host": host, "behind_tls_proxy": True}))

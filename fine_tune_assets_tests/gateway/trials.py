@@ -1,7 +1,6 @@
 """A live release and one on trial, each with an engine of a few lines on a real socket: for tests of trials."""
 
 import json
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,19 +12,16 @@ import httpx
 import sqlalchemy as sa
 from starlette.testclient import TestClient
 
-from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.engines.addresses import socket_address
 from fine_tune_assets.gateway.app import create_app
 from fine_tune_assets.ledger.api_keys import create_key
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.deployments import Deployment, report_state, seal_engine_key, switch_live, want_release
-from fine_tune_assets.ledger.encryption import KEY_NAME
-from fine_tune_assets.ledger.outcomes import Outcomes, outcomes_since
+from fine_tune_assets.ledger.deployments import Deployment, switch_live
+from fine_tune_assets.ledger.outcomes import Outcomes
 from fine_tune_assets.ledger.schema import request_lines
 from fine_tune_assets.ledger.trial_rows import TrialPlan
 from fine_tune_assets.ledger.trials import begin_trial
-from fine_tune_assets_tests.gateway.test_chat import Engine, listening
+from fine_tune_assets_tests.gateway.test_chat import Engine, listening, outcomes_of, ready_at
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.serving.tiny import build_empty_release
 
@@ -55,31 +51,13 @@ class Trying:
         return self.client.post("/v1/chat/completions", json=body, headers=headers)
 
     def outcomes(self, deployment: Deployment, requests: int = 1) -> Outcomes:
-        """Handed over within a second. `requests`: how many there have to be."""
-        deadline = time.monotonic() + 20
-        while (
-            found := outcomes_since(self.ledger, deployment.deployment_id, deployment.wanted_at)
-        ).requests < requests:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        return found
+        return outcomes_of(self.ledger, deployment, requests)
 
     def lines(self) -> list[tuple[str | None, int, str | None, int | None]]:
         """Who asked, the status, the release and the tokens of each line of the log of requests."""
         columns = [request_lines.c[name] for name in ("who", "status", "release_id", "tokens_in")]
         with self.ledger.read() as connection:
             return [tuple(row) for row in connection.execute(sa.select(*columns).order_by(request_lines.c.position))]
-
-
-def ready_at(
-    settings: Settings, ledger: Ledger, path: Path, release_id: str, trial: TrialPlan | None = None
-) -> Deployment:
-    """As the supervisor reports it."""
-    key = read_or_create_key(settings.layout.keys, KEY_NAME)
-    name = want_release(ledger, release_id, trial=trial).deployment_id
-    report_state(ledger, name, "starting")
-    sealed = seal_engine_key(key, name, "sesame")
-    return report_state(ledger, name, "ready", engine_url=socket_address(path), engine_key=sealed)
 
 
 @contextmanager

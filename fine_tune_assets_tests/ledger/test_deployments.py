@@ -8,7 +8,6 @@ from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import (
     MAY_FOLLOW,
-    Deployment,
     current_deployments,
     deployments,
     live_deployment,
@@ -20,19 +19,10 @@ from fine_tune_assets.ledger.deployments import (
     withdraw_engine,
 )
 from fine_tune_assets.ledger.errors import LedgerError, TransitionError, UnknownRecordError
-from fine_tune_assets.ledger.releases import find_release
 from fine_tune_assets.ledger.switches import serving_adapter
 from fine_tune_assets.ledger.verdicts import record_verdict, require_promotion
-from fine_tune_assets_tests.ledger.made import FINGERPRINTS, make_verdict, record_promoted
-
-
-def _ready(ledger: Ledger, release_id: str) -> Deployment:
-    """A deployment of a release that is there from the start, or of one judged against what serves now."""
-    if find_release(ledger, release_id) is None:
-        record_promoted(ledger, release_id)
-    deployment = want_release(ledger, release_id)
-    report_state(ledger, deployment.deployment_id, "starting")
-    return report_state(ledger, deployment.deployment_id, "ready", engine_url="http://127.0.0.1:1/v1", engine_key=b"k")
+from fine_tune_assets_tests.ledger.made import FINGERPRINTS, live_of, make_verdict, record_promoted
+from fine_tune_assets_tests.serving.tiny import make_ready
 
 
 @pytest.fixture(autouse=True)
@@ -44,22 +34,22 @@ def _releases(ledger: Ledger) -> None:
 def test_colours_take_turns_and_the_old_one_drains(ledger: Ledger) -> None:
     """The new release starts beside the old one, and users are never without."""
     assert live_deployment(ledger) is None
-    first = switch_live(ledger, _ready(ledger, "r-1").deployment_id)
-    second = _ready(ledger, "r-3")
+    first = switch_live(ledger, make_ready(ledger, "r-1").deployment_id)
+    second = make_ready(ledger, "r-3")
     assert (first.colour, second.colour) == ("blue", "green")
     assert live_deployment(ledger) == first
     switch_live(ledger, second.deployment_id)
     switch_live(ledger, second.deployment_id)
     assert [(d.release_id, d.state) for d in deployments(ledger)] == [("r-1", "draining"), ("r-3", "live")]
-    third = switch_live(ledger, _ready(ledger, "r-4").deployment_id)
+    third = switch_live(ledger, make_ready(ledger, "r-4").deployment_id)
     assert (third.colour, third.release_id) == ("blue", "r-4")
 
 
 def test_a_release_that_was_compared_with_what_no_longer_serves_is_not_wanted(ledger: Ledger) -> None:
     """Better than the base model is not better than what replaced the base model meanwhile."""
-    ready = _ready(ledger, "r-2")
+    ready = make_ready(ledger, "r-2")
     report_state(ledger, ready.deployment_id, "stopped")
-    switch_live(ledger, _ready(ledger, "r-1").deployment_id)
+    switch_live(ledger, make_ready(ledger, "r-1").deployment_id)
     with pytest.raises(GateClosedError, match="adapter of r-1 serves now"):
         want_release(ledger, "r-2")
     with pytest.raises(GateClosedError, match="fine-tune materialize judge_scores"):
@@ -70,7 +60,7 @@ def test_a_release_that_was_compared_with_what_no_longer_serves_is_not_wanted(le
 def test_what_serves_is_what_users_were_switched_to_even_if_its_engine_failed(ledger: Ledger) -> None:
     """A crash must not lower the bar for the next candidate to the base model."""
     assert serving_adapter(ledger) is None
-    live = switch_live(ledger, _ready(ledger, "r-1").deployment_id)
+    live = switch_live(ledger, make_ready(ledger, "r-1").deployment_id)
     report_state(ledger, live.deployment_id, "failed", detail="a file changed")
     assert live_deployment(ledger) is None
     assert serving_adapter(ledger) == "adapter of r-1"
@@ -83,7 +73,7 @@ def test_wanting_what_is_live_or_pending_starts_nothing_new(ledger: Ledger) -> N
     """A second `make demo` must not start a second engine."""
     wanted = want_release(ledger, "r-1")
     assert want_release(ledger, "r-1") == wanted
-    live = switch_live(ledger, _ready(ledger, "r-1").deployment_id)
+    live = switch_live(ledger, make_ready(ledger, "r-1").deployment_id)
     assert want_release(ledger, "r-1") == live
     assert len(deployments(ledger)) == 1
 
@@ -108,12 +98,11 @@ def test_only_a_ready_deployment_goes_live(ledger: Ledger) -> None:
 
 def test_an_engine_that_is_gone_leaves_no_address_and_no_key(ledger: Ledger) -> None:
     """Another program may get its port, and would be sent prompts. It stays live, and comes back at another address."""
-    live = switch_live(ledger, _ready(ledger, "r-1").deployment_id)
+    live = switch_live(ledger, make_ready(ledger, "r-1").deployment_id)
     for _ in range(2):
         withdraw_engine(ledger, live.deployment_id)
     withdraw_engine(ledger, "none")
-    gone = live_deployment(ledger)
-    assert gone is not None
+    gone = live_of(ledger)
     assert (gone.deployment_id, gone.engine_url, gone.engine_key) == (live.deployment_id, None, None)
     assert [line.what for line in audit.lines(ledger)].count("withdrew engine") == 1
     back = report_state(ledger, live.deployment_id, "live", engine_url="http://127.0.0.1:2/v1", engine_key=b"k")
@@ -122,7 +111,7 @@ def test_an_engine_that_is_gone_leaves_no_address_and_no_key(ledger: Ledger) -> 
 
 def test_a_ready_deployment_whose_engine_is_gone_cant_go_live(ledger: Ledger) -> None:
     """Users would be taken from a release that answers to one that does not."""
-    ready = _ready(ledger, "r-1").deployment_id
+    ready = make_ready(ledger, "r-1").deployment_id
     withdraw_engine(ledger, ready)
     with pytest.raises(TransitionError, match="no engine"):
         switch_live(ledger, ready)
@@ -135,7 +124,7 @@ def test_reporting_can_neither_skip_a_state_nor_make_anything_live(ledger: Ledge
     for state in ("ready", "live", "draining"):
         with pytest.raises(TransitionError):
             report_state(ledger, deployment.deployment_id, state)
-    ready = _ready(ledger, "r-2")
+    ready = make_ready(ledger, "r-2")
     for state in ("live", "draining", "wanted"):
         with pytest.raises(TransitionError):
             report_state(ledger, ready.deployment_id, state)
@@ -154,7 +143,7 @@ def test_what_has_ended_stays_ended(ledger: Ledger) -> None:
 
 def test_a_verdict_taken_back_closes_wanting_and_switching(ledger: Ledger) -> None:
     """Between release and switch a better measurement may have said no."""
-    ready = _ready(ledger, "r-1")
+    ready = make_ready(ledger, "r-1")
     record_verdict(ledger, make_verdict("refuse", adapter_id="adapter of r-1"))
     with pytest.raises(GateClosedError):
         switch_live(ledger, ready.deployment_id)
@@ -167,9 +156,9 @@ def test_a_verdict_taken_back_closes_wanting_and_switching(ledger: Ledger) -> No
 
 def test_two_switches_at_once_leave_one_live(ledger: Ledger) -> None:
     """Two people press the button: users get one release or the other, never both or none."""
-    first = _ready(ledger, "r-1").deployment_id
+    first = make_ready(ledger, "r-1").deployment_id
     switch_live(ledger, first)
-    ids = [_ready(ledger, "r-3").deployment_id] * 4
+    ids = [make_ready(ledger, "r-3").deployment_id] * 4
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda name: switch_live(ledger, name), ids))
     assert [d.state for d in deployments(ledger)].count("live") == 1

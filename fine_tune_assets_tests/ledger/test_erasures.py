@@ -35,8 +35,8 @@ def _erase(ledger: Ledger, ids: PatientIds = IDS) -> Erasure:
 
 
 def _decide(ledger: Ledger, example_id: str, report_id: str, decision: str, **changes: str) -> None:
-    facts = {"fingerprint": "f" * 64, "task": "plan", "reviewer": "expert", "reason": "It says Zyx.", **changes}
-    record_decision(ledger, example_id=example_id, report_id=report_id, decision=decision, output=None, **facts)  # type: ignore[arg-type]
+    said = {"reason": "It says Zyx."} | changes
+    record_decision(ledger, example_id=example_id, report_id=report_id, decision=decision, **said)
 
 
 def test_the_tombstone_stands_at_once_and_is_set_once(ledger: Ledger) -> None:

@@ -5,11 +5,12 @@ import pytest
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.deployments import report_state, switch_live, want_release
+from fine_tune_assets.ledger.deployments import report_state, want_release
 from fine_tune_assets.ledger.release_removal import mark_removed, releases_in_use
 from fine_tune_assets.ledger.releases import find_release, record_release, recorded_releases
 from fine_tune_assets.ledger.verdicts import record_verdict
 from fine_tune_assets_tests.ledger.made import make_verdict, record_promoted
+from fine_tune_assets_tests.serving.tiny import switched
 
 
 def _remove(ledger: Ledger, release_id: str) -> None:
@@ -17,17 +18,9 @@ def _remove(ledger: Ledger, release_id: str) -> None:
         mark_removed(connection, release_id, "a test")
 
 
-def _switch(ledger: Ledger, release_id: str) -> str:
-    record_promoted(ledger, release_id)
-    deployment = want_release(ledger, release_id).deployment_id
-    report_state(ledger, deployment, "starting")
-    report_state(ledger, deployment, "ready", engine_url="http://127.0.0.1:1/v1", engine_key=b"k")
-    return switch_live(ledger, deployment).deployment_id
-
-
 def test_what_serves_served_before_or_is_on_its_way_is_not_removed(ledger: Ledger) -> None:
     """Each state of a deployment that somebody may still need, and an engine that failed: users were given it last."""
-    first, second, _, fourth = (_switch(ledger, name) for name in ("r1", "r2", "r3", "r4"))
+    first, second, _, fourth = (switched(ledger, name).deployment_id for name in ("r1", "r2", "r3", "r4"))
     record_promoted(ledger, "r5")
     want_release(ledger, "r5")
     in_use = {"r1": "draining", "r2": "draining", "r3": "draining", "r4": "live", "r5": "on its way"}

@@ -19,17 +19,13 @@ from fine_tune_assets_tests.ledger.made import record_decision
 REPAIRED = "Zebrafinch: the repaired output."
 
 
-def _decide(ledger: Ledger, **changes: Any) -> Any:
-    fields: dict[str, Any] = {
-        "example_id": "e-1", "fingerprint": "f-1", "report_id": "b/1", "task": "plan", "decision": "approve",
-        "output": None, "reviewer": "reviewer one",
-    }  # fmt: skip
-    return record_decision(ledger, **(fields | changes))
-
-
 def test_decisions_come_back_as_they_were_made_in_order(ledger: Ledger) -> None:
     """The later decision on an example counts, so the order is part of the record."""
-    made = [_decide(ledger), _decide(ledger, output=REPAIRED), _decide(ledger, decision="reject", reason="too vague")]
+    made = [
+        record_decision(ledger),
+        record_decision(ledger, output=REPAIRED),
+        record_decision(ledger, decision="reject", reason="too vague"),
+    ]
     assert list_decisions(ledger) == made
 
 
@@ -37,7 +33,7 @@ def test_the_fingerprint_changes_with_every_decision_and_only_then(ledger: Ledge
     """Dagster compares it to see whether approved examples are stale."""
     seen = {decisions_fingerprint(ledger)}
     for _ in range(3):
-        _decide(ledger)
+        record_decision(ledger)
         seen.add(decisions_fingerprint(ledger))
         seen.add(decisions_fingerprint(ledger))
     assert len(seen) == 4
@@ -55,14 +51,14 @@ def test_the_fingerprint_changes_with_every_decision_and_only_then(ledger: Ledge
 def test_a_decision_that_makes_no_sense_is_refused(ledger: Ledger, changes: dict[str, Any]) -> None:
     """What is stored here decides what a model is trained on."""
     with pytest.raises(LedgerError):
-        _decide(ledger, **changes)
+        record_decision(ledger, **changes)
     assert list_decisions(ledger) == []
     assert audit.lines(ledger) == []
 
 
 def test_the_audit_line_names_who_and_what_without_text(ledger: Ledger) -> None:
     """The log is read by more people than the examples are."""
-    _decide(ledger, output=REPAIRED, reason=REPAIRED)
+    record_decision(ledger, output=REPAIRED, reason=REPAIRED)
     (line,) = audit.lines(ledger)
     assert (line.who, line.what, line.about) == ("reviewer one", "decided approve", "example e-1")
     assert "Zebrafinch" not in repr(line)
@@ -70,8 +66,11 @@ def test_the_audit_line_names_who_and_what_without_text(ledger: Ledger) -> None:
 
 def test_words_are_compared_where_one_content_was_decided_on_twice(ledger: Ledger) -> None:
     """With what was revoked, and when: whether it counts is for who compares. One word compares with nothing."""
-    _decide(ledger, fingerprint="alone")
-    made = [_decide(ledger, reviewer="Ann", decision="reject"), _decide(ledger, reviewer="Ben", output=REPAIRED)]
+    record_decision(ledger, fingerprint="alone")
+    made = [
+        record_decision(ledger, reviewer="Ann", decision="reject"),
+        record_decision(ledger, reviewer="Ben", output=REPAIRED),
+    ]
     now = datetime.now(UTC)
     with ledger.begin() as connection:
         revoke_decision(connection, made[0].decision_id, "Ann", "slip", now)

@@ -15,7 +15,6 @@ from fine_tune_assets.ledger.deployments import (
     BY_HAND,
     current_deployments,
     deployments,
-    find_deployment,
     live_deployment,
     report_state,
     switch_live,
@@ -40,8 +39,8 @@ from fine_tune_assets.ledger.trials import (
 )
 from fine_tune_assets.ledger.verdicts import record_verdict
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
-from fine_tune_assets_tests.ledger.made import make_verdict, record_promoted
-from fine_tune_assets_tests.serving.tiny import make_ready, switched
+from fine_tune_assets_tests.ledger.made import deployment_of, live_of, make_verdict, record_promoted
+from fine_tune_assets_tests.serving.tiny import make_ready, report_ready, switched
 
 LATER = datetime.now(UTC) + timedelta(hours=1)
 
@@ -54,8 +53,7 @@ def test_users_go_back_in_one_step_and_forth_again(ledger: Ledger) -> None:
     back = roll_back(ledger, "operator", keep_until=LATER)
     assert (back.deployment_id, back.state, back.keep_until) == (first.deployment_id, "live", None)
     assert serving_adapter(ledger) == "adapter of r-1"
-    left = find_deployment(ledger, second.deployment_id)
-    assert left is not None
+    left = deployment_of(ledger, second.deployment_id)
     assert (left.state, left.keep_until, left.rollback_reason) == ("draining", LATER, BY_HAND)
     assert left_by_themselves(ledger, second.wanted_at) == []  # nobody need be told of what somebody did
     assert [(line.who, line.what) for line in audit.lines(ledger)][-2:] == [
@@ -80,8 +78,7 @@ def test_what_was_left_for_a_fault_is_not_gone_back_to(ledger: Ledger) -> None:
     switched(ledger, "r-1")
     bad = switched(ledger, "r-2", LATER)
     roll_back(ledger, "watch", leaving=bad.deployment_id, reason="9 of 10 requests failed")
-    left = find_deployment(ledger, bad.deployment_id)
-    assert left is not None
+    left = deployment_of(ledger, bad.deployment_id)
     assert (left.rollback_reason, left.keep_until) == ("9 of 10 requests failed", None)
     assert find_back(ledger) is None
     assert [target.release_id for target in find_targets(ledger)] == ["r-1"]
@@ -110,8 +107,7 @@ def test_what_a_person_left_for_one_that_had_to_start_is_used_again_only_by_a_pe
     switched(ledger, "r-2", LATER)
     report_state(ledger, first.deployment_id, "stopped")
     wanted = want_release(ledger, "r-1", is_rollback=True)
-    for state in ("starting", "ready"):
-        report_state(ledger, wanted.deployment_id, state, engine_url="unix:/x", engine_key=b"k")  # type: ignore[arg-type]
+    report_ready(ledger, wanted.deployment_id)
     switch_live(ledger, wanted.deployment_id, keep_until=LATER)
     assert [target.release_id for target in find_targets(ledger)] == ["r-1"]
     assert find_back(ledger, by_itself=True) is None
@@ -147,8 +143,7 @@ def test_one_that_is_not_up_any_more_is_wanted_again(ledger: Ledger) -> None:
     with pytest.raises(GateClosedError, match="serves now"):
         want_release(ledger, "r-1")
     wanted = want_release(ledger, "r-1", is_rollback=True)
-    for state in ("starting", "ready"):
-        report_state(ledger, wanted.deployment_id, state, engine_url="unix:/x", engine_key=b"k")  # type: ignore[arg-type]
+    report_ready(ledger, wanted.deployment_id)
     assert switch_live(ledger, wanted.deployment_id).release_id == "r-1"
 
 
@@ -158,8 +153,7 @@ def test_the_next_release_takes_the_place_of_the_one_that_is_kept(ledger: Ledger
     switched(ledger, "r-2", LATER)
     report_state(ledger, first.deployment_id, "kept")
     make_ready(ledger, "r-3")
-    gone = find_deployment(ledger, first.deployment_id)
-    assert gone is not None
+    gone = deployment_of(ledger, first.deployment_id)
     assert (gone.state, gone.detail) == ("stopped", "made room for release r-3")
 
 
@@ -167,11 +161,9 @@ def test_one_that_still_answers_when_the_next_release_comes_drains_to_its_end_an
     """Its requests are not cut off; but its place is needed."""
     first = switched(ledger, "r-1")
     switched(ledger, "r-2", LATER)
-    since = find_deployment(ledger, first.deployment_id)
+    since = deployment_of(ledger, first.deployment_id)
     make_ready(ledger, "r-3", upto="wanted")
-    old = find_deployment(ledger, first.deployment_id)
-    assert since is not None
-    assert old is not None
+    old = deployment_of(ledger, first.deployment_id)
     assert (old.state, old.keep_until, old.engine_url) == ("draining", None, "unix:/x")
     assert old.changed_at == since.changed_at
 
@@ -193,8 +185,7 @@ def test_a_live_deployment_that_fails_is_left_in_the_same_step(ledger: Ledger) -
     back = fail_deployment(ledger, live.deployment_id, "a file changed")
     assert back is not None
     assert (back.deployment_id, back.state) == (first.deployment_id, "live")
-    failed = find_deployment(ledger, live.deployment_id)
-    assert failed is not None
+    failed = deployment_of(ledger, live.deployment_id)
     assert (failed.state, failed.rollback_reason, failed.detail) == ("failed", "failed", "a file changed")
     assert failed.engine_url is None
     assert fail_deployment(ledger, first.deployment_id, "a file changed") is None
@@ -214,7 +205,7 @@ def test_a_live_deployment_that_fails_is_not_left_for_what_may_not_serve(ledger:
         record_verdict(ledger, make_verdict("refuse", adapter_id="adapter of r-1"))
     assert fail_deployment(ledger, live.deployment_id, "a file changed") is None
     assert live_deployment(ledger) is None
-    assert find_deployment(ledger, live.deployment_id).state == "failed"  # type: ignore[union-attr]
+    assert deployment_of(ledger, live.deployment_id).state == "failed"
 
 
 def test_a_release_is_judged_by_the_last_time_that_it_served(ledger: Ledger) -> None:
@@ -223,8 +214,7 @@ def test_a_release_is_judged_by_the_last_time_that_it_served(ledger: Ledger) -> 
     switched(ledger, "r-2")
     report_state(ledger, first.deployment_id, "stopped")
     again = want_release(ledger, "r-1", is_rollback=True)
-    for state in ("starting", "ready"):
-        report_state(ledger, again.deployment_id, state, engine_url="unix:/x", engine_key=b"k")  # type: ignore[arg-type]
+    report_ready(ledger, again.deployment_id)
     switch_live(ledger, again.deployment_id, keep_until=LATER)
     roll_back(ledger, "operator")
     roll_back(ledger, "operator", keep_until=LATER)
@@ -245,7 +235,7 @@ def test_what_a_rollback_goes_to_is_kept_by_the_rule_and_what_was_removed_is_gon
         bad = switched(ledger, f"r-{number}", LATER)
         roll_back(ledger, "watch", leaving=bad.deployment_id, reason="9 of 10 requests failed")
         report_state(ledger, bad.deployment_id, "stopped")
-    assert live_deployment(ledger).release_id == second.release_id  # type: ignore[union-attr]
+    assert live_of(ledger).release_id == second.release_id
     assert _ways_back(ledger) == ["r-1"]
     assert releases_in_use(ledger)["r-1"] == "kept for a rollback"
     with pytest.raises(GateClosedError), ledger.begin() as connection:

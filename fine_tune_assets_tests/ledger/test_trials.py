@@ -10,7 +10,6 @@ from fine_tune_assets.ledger.corrections import record_correction
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import (
     Deployment,
-    find_deployment,
     live_deployment,
     switch_live,
     want_release,
@@ -21,7 +20,7 @@ from fine_tune_assets.ledger.feedback import record_feedback
 from fine_tune_assets.ledger.outcomes import FAILED, add_outcomes, outcomes_since
 from fine_tune_assets.ledger.rollbacks import fail_deployment
 from fine_tune_assets.ledger.targets import find_targets
-from fine_tune_assets.ledger.trial_rows import Trial, TrialPlan, find_trial
+from fine_tune_assets.ledger.trial_rows import TrialPlan, find_trial
 from fine_tune_assets.ledger.trials import (
     begin_trial,
     fail_trial,
@@ -31,7 +30,7 @@ from fine_tune_assets.ledger.trials import (
     trial_that_may_ask,
 )
 from fine_tune_assets.ledger.verdicts import record_verdict
-from fine_tune_assets_tests.ledger.made import make_verdict, record_promoted
+from fine_tune_assets_tests.ledger.made import deployment_of, live_of, make_verdict, trial_of
 from fine_tune_assets_tests.serving.tiny import make_ready, switched
 
 PLAN = TrialPlan(percent=25, seconds=60, minimum_requests=5, maximum_seconds=600)
@@ -47,10 +46,9 @@ def on_trial(ledger: Ledger, release_id: str = "r-2") -> Deployment:
     return green
 
 
-def trial_of(ledger: Ledger, deployment: Deployment) -> Trial:
-    found = find_trial(ledger, deployment.deployment_id)
-    assert found is not None
-    return found
+def end_of(ledger: Ledger, deployment: Deployment) -> tuple[str | None, str]:
+    trial = trial_of(ledger, deployment.deployment_id)
+    return trial.outcome, trial.reason
 
 
 def test_what_is_to_be_tried_goes_live_only_when_its_trial_has_passed(ledger: Ledger) -> None:
@@ -75,7 +73,7 @@ def test_a_trial_that_did_not_begin_can_neither_pass_nor_fail(ledger: Ledger) ->
     green = make_ready(ledger, "r-2", trial=PLAN)
     pass_trial(ledger, green.deployment_id, "9 requests")
     assert fail_trial(ledger, green.deployment_id, "late") is False
-    assert trial_of(ledger, green).outcome is None
+    assert trial_of(ledger, green.deployment_id).outcome is None
 
 
 def test_a_failed_trial_ends_the_deployment_and_blue_stays(ledger: Ledger) -> None:
@@ -83,8 +81,7 @@ def test_a_failed_trial_ends_the_deployment_and_blue_stays(ledger: Ledger) -> No
     green = on_trial(ledger)
     blue = live_deployment(ledger)
     assert fail_trial(ledger, green.deployment_id, "5 of 9 requests failed") is True
-    ended = find_deployment(ledger, green.deployment_id)
-    assert ended is not None
+    ended = deployment_of(ledger, green.deployment_id)
     assert (ended.state, ended.detail) == ("failed", "ended on trial: 5 of 9 requests failed")
     assert (ended.engine_url, ended.engine_key) == (None, None)
     assert [target.release_id for target in find_targets(ledger, with_trial=True)] == ["r-1"]
@@ -105,23 +102,23 @@ def test_the_one_on_trial_is_a_target_with_its_share_and_never_before_the_live_o
     assert [t.release_id for t in find_targets(ledger, with_trial=True)] == ["r-1"]
 
 
-def test_a_trial_begins_once_and_only_with_an_engine(ledger: Ledger) -> None:
-    """A second beginning would count the time from there, and forget what failed."""
+def test_a_trial_begins_only_with_an_engine(ledger: Ledger) -> None:
     switched(ledger, "r-1")
     green = make_ready(ledger, "r-2", upto="wanted", trial=PLAN)
     begin_trial(ledger, green.deployment_id, NOW)
-    assert trial_of(ledger, green).begun_at is None
+    assert trial_of(ledger, green.deployment_id).begun_at is None
     make_ready(ledger, "r-2", trial=PLAN)
     withdraw_engine(ledger, green.deployment_id)
     begin_trial(ledger, green.deployment_id, NOW)
-    assert trial_of(ledger, green).begun_at is None
+    assert trial_of(ledger, green.deployment_id).begun_at is None
     assert open_trial(ledger) is not None
 
 
 def test_a_beginning_is_not_moved_by_a_second_one(ledger: Ledger) -> None:
+    """It would count the time from there, and forget what failed."""
     green = on_trial(ledger)
     begin_trial(ledger, green.deployment_id, NOW + timedelta(minutes=5))
-    assert trial_of(ledger, green).begun_at == NOW
+    assert trial_of(ledger, green.deployment_id).begun_at == NOW
 
 
 def test_a_trial_whose_engine_was_lost_begins_anew_with_nothing_counted(ledger: Ledger) -> None:
@@ -133,7 +130,7 @@ def test_a_trial_whose_engine_was_lost_begins_anew_with_nothing_counted(ledger: 
     interrupt_trial(ledger, green.deployment_id)
     assert trial_that_may_ask(ledger, green.deployment_id, NOW) is None
     begin_trial(ledger, green.deployment_id, NOW + timedelta(minutes=5))
-    assert trial_of(ledger, green).begun_at == NOW + timedelta(minutes=5)
+    assert trial_of(ledger, green.deployment_id).begun_at == NOW + timedelta(minutes=5)
     assert outcomes_since(ledger, green.deployment_id, NOW).requests == 0
 
 
@@ -153,7 +150,7 @@ def test_where_nothing_is_live_there_is_no_trial(ledger: Ledger) -> None:
     green = on_trial(ledger)
     fail_deployment(ledger, first.deployment_id, "a file changed")
     assert switch_live(ledger, green.deployment_id).state == "live"
-    assert (trial_of(ledger, green).outcome, trial_of(ledger, green).reason) == ("waived", "nothing else is live")
+    assert end_of(ledger, green) == ("waived", "nothing else is live")
 
 
 def test_a_trial_does_not_begin_while_no_other_engine_answers(ledger: Ledger) -> None:
@@ -162,7 +159,7 @@ def test_a_trial_does_not_begin_while_no_other_engine_answers(ledger: Ledger) ->
     green = make_ready(ledger, "r-2", trial=PLAN)
     withdraw_engine(ledger, blue.deployment_id)
     begin_trial(ledger, green.deployment_id, NOW)
-    assert trial_of(ledger, green).outcome == "waived"
+    assert trial_of(ledger, green.deployment_id).outcome == "waived"
     assert switch_live(ledger, green.deployment_id).state == "live"
 
 
@@ -174,7 +171,7 @@ def test_who_goes_back_waits_for_no_trial(ledger: Ledger) -> None:
     assert find_trial(ledger, green.deployment_id) is None
     later = make_ready(ledger, "r-3", trial=PLAN)
     assert want_release(ledger, "r-3", is_rollback=True, trial=PLAN).deployment_id == later.deployment_id
-    assert trial_of(ledger, later).outcome == "waived"
+    assert trial_of(ledger, later.deployment_id).outcome == "waived"
     assert switch_live(ledger, later.deployment_id).state == "live"
 
 
@@ -182,19 +179,22 @@ def test_a_step_that_was_killed_finds_its_trial_and_another_plan_is_another_tria
     """The next run of `served_models` resumes what is under way; new settings count from their own beginning."""
     green = on_trial(ledger)
     assert want_release(ledger, "r-2", trial=PLAN).deployment_id == green.deployment_id
-    assert trial_of(ledger, green).begun_at == NOW
+    assert trial_of(ledger, green.deployment_id).begun_at == NOW
     longer = TrialPlan(50, 120, 5, 600)
     want_release(ledger, "r-2", trial=longer)
-    assert (trial_of(ledger, green).plan, trial_of(ledger, green).begun_at) == (longer, None)
+    assert (trial_of(ledger, green.deployment_id).plan, trial_of(ledger, green.deployment_id).begun_at) == (
+        longer,
+        None,
+    )
     want_release(ledger, "r-2")
-    assert trial_of(ledger, green).outcome == "waived"
+    assert trial_of(ledger, green.deployment_id).outcome == "waived"
 
 
 def test_the_next_release_ends_the_trial_of_the_one_before(ledger: Ledger) -> None:
     """There is one at most: a third engine would not fit, and two shares would be nobody's to judge."""
     green = on_trial(ledger)
     later = make_ready(ledger, "r-3", trial=PLAN)
-    assert (trial_of(ledger, green).outcome, trial_of(ledger, green).reason) == ("given up", "for release r-3")
+    assert end_of(ledger, green) == ("given up", "for release r-3")
     found = open_trial(ledger)
     assert found is not None
     assert found[0].deployment_id == later.deployment_id
@@ -209,7 +209,7 @@ def test_a_verdict_that_is_withdrawn_closes_the_trial_to_every_further_request(l
     pass_trial(ledger, green.deployment_id, "9 requests")
     with pytest.raises(GateClosedError):
         switch_live(ledger, green.deployment_id)
-    assert live_deployment(ledger).release_id == "r-1"  # type: ignore[union-attr]
+    assert live_of(ledger).release_id == "r-1"
 
 
 @pytest.mark.parametrize(("seconds", "may_be_asked"), [(0, True), (599, True), (600, False)])
@@ -233,7 +233,7 @@ def test_a_deployment_that_fails_by_itself_ends_its_trial(ledger: Ledger) -> Non
     """`fine-tune status` must not go on telling of a trial that nobody holds."""
     green = on_trial(ledger)
     fail_deployment(ledger, green.deployment_id, "a file changed")
-    assert (trial_of(ledger, green).outcome, trial_of(ledger, green).reason) == ("failed", "a file changed")
+    assert end_of(ledger, green) == ("failed", "a file changed")
     assert open_trial(ledger) is None
 
 
@@ -243,11 +243,3 @@ def test_answers_of_a_release_on_trial_may_be_corrected_and_rated(ledger: Ledger
     texts = {"instruction": "i", "input": "", "answer": "a", "corrected_answer": "b"}
     assert record_correction(ledger, b"k" * 32, release_id="r-2", author="a", idempotency_key="1", **texts)
     assert record_feedback(ledger, release_id="r-2", author="a", idempotency_key="2", rating="down")
-
-
-def test_without_a_plan_there_is_no_trial(ledger: Ledger) -> None:
-    """As everything was before there were any."""
-    switched(ledger, "r-1")
-    green = make_ready(ledger, record_promoted(ledger, "r-2").release_id)
-    assert find_trial(ledger, green.deployment_id) is None
-    assert switch_live(ledger, green.deployment_id).state == "live"

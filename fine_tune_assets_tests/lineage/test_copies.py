@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -13,11 +12,9 @@ from fine_tune_assets.defs.erasing import look_ahead
 from fine_tune_assets.defs.resources import Installation
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.erasures import erased_in, find_erasure, finish_erasure, record_erasure
-from fine_tune_assets.ledger.releases import record_release
-from fine_tune_assets.ledger.verdicts import record_verdict
 from fine_tune_assets.lineage.erasing import erasing_steps, find_patient, releases_with_copy
 from fine_tune_assets.lineage.tracing import trace_patient
-from fine_tune_assets_tests.ledger.made import make_release, make_verdict
+from fine_tune_assets_tests.ledger.made import record_promoted
 from fine_tune_assets_tests.lineage.made import MARKER, TESTED, TRAINED, example_of, store, store_examples, store_set
 
 COPIED = "c" * 64
@@ -31,20 +28,13 @@ def _fill(layout: Layout, ledger: Ledger, *pairs: tuple[str, str, str]) -> None:
     reports = {row["report_id"]: row["patient_key"] for row in rows} | {"c/1": COPIED, "c/2": "somebody"}
     store(layout, "reports", [{"report_id": r, "patient_key": p, "batch": "b"} for r, p in reports.items()], "b")
     store(layout, "duplicate_reports", [{"dropped_id": d, "kept_id": k, "kind": kind} for d, k, kind in pairs])
-    verdict = make_verdict("promote", instruction_set_fingerprint=stored.fingerprint)
-    record_verdict(ledger, verdict)
-    record_release(ledger, make_release(verdict, "r-1"))
+    record_promoted(ledger, "r-1", instruction_set_fingerprint=stored.fingerprint)
 
 
 def _report_of(layout: Layout, ledger: Ledger, patient: str) -> str:
     report = trace_patient(layout, ledger, patient).examples[0].report
     assert report is not None
     return report.report_id
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path / "data")
 
 
 @pytest.mark.parametrize("kind", ["exact", "near"])

@@ -2,28 +2,19 @@
 
 import os
 from datetime import timedelta
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.erasures import Erasure, erased_in, record_erasure
-from fine_tune_assets.ledger.releases import record_release
-from fine_tune_assets.ledger.verdicts import record_verdict
 from fine_tune_assets.lineage.erasing import erasing_steps, find_patient
 from fine_tune_assets.lineage.left_out import read_left_out, write_left_out
 from fine_tune_assets.lineage.trainings import list_trainings, record_training
-from fine_tune_assets_tests.ledger.made import make_release, make_verdict
+from fine_tune_assets_tests.ledger.made import record_promoted
 from fine_tune_assets_tests.lineage.made import TESTED, TRAINED, example_of, store, store_examples, store_set
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path / "data")
 
 
 def _erase(layout: Layout, ledger: Ledger, patient: str) -> Erasure:
@@ -40,11 +31,7 @@ def test_every_release_that_saw_a_patient_is_marked_also_through_a_set_that_was_
     """Two patients of one set, one after the other; a release of another set saw neither."""
     stored = store_set(layout)
     for release_id, fingerprint in (("r-1", stored.fingerprint), ("r-2", "f" * 64)):
-        verdict = make_verdict(
-            "promote", adapter_id=f"adapter of {release_id}", instruction_set_fingerprint=fingerprint
-        )
-        record_verdict(ledger, verdict)
-        record_release(ledger, make_release(verdict, release_id))
+        record_promoted(ledger, release_id, instruction_set_fingerprint=fingerprint)
     for patient in (TRAINED, TESTED):
         _erase(layout, ledger, patient)
     assert [(m.patient_key, m.split) for m in erased_in(ledger, "r-1")] == [(TRAINED, "train"), (TESTED, "test")]

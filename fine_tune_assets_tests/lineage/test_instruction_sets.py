@@ -2,7 +2,6 @@
 
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,11 +23,6 @@ from fine_tune_assets.lineage.patient_rows import PatientRows
 from fine_tune_assets_tests.lineage.made import TESTED, TRAINED, store_set
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path)
 
 
 def _erase(layout: Layout, patient: str, erasure_id: str = "er-1") -> dict[str, int]:

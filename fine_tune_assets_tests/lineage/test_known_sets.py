@@ -1,9 +1,6 @@
 """Sets that are kept in memory say what the files say now: above all, who is in them no more."""
 
 from datetime import UTC, datetime
-from pathlib import Path
-
-import pytest
 
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.ledger.database import Ledger
@@ -19,11 +16,6 @@ from fine_tune_assets.lineage.tracing import trace_example, trace_patient
 from fine_tune_assets_tests.lineage.made import TESTED, TRAINED, example_of, store_examples, store_set
 
 NOW = datetime(2026, 5, 4, tzinfo=UTC)
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path / "data")
 
 
 def patient_rows(patient_key: str) -> PatientRows:

@@ -26,11 +26,6 @@ IDS = PatientIds(frozenset({"b"}), frozenset({"b/1"}), frozenset({"e1"}))
 ROWS = PatientRows(KEY, IDS)
 
 
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path)
-
-
 def test_rows_go_by_patient_by_report_and_by_either_side_of_a_duplicate(layout: Layout) -> None:
     """Spans and duplicates name no patient."""
     store(layout, "reports", [{"report_id": "b/1", "patient_key": KEY}, {"report_id": "b/2", "patient_key": "o"}], "b")

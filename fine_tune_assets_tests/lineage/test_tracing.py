@@ -3,7 +3,6 @@
 import json
 import secrets
 from dataclasses import asdict
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -13,11 +12,8 @@ from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.core.retrieval_contract import AnsweredFrom, CarriedPassage, example_with_passages
 from fine_tune_assets.ledger.corrections import record_correction
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.deployments import report_state, switch_live, want_release
 from fine_tune_assets.ledger.erasures import PatientIds, mark_releases, record_erasure
-from fine_tune_assets.ledger.releases import record_release
 from fine_tune_assets.ledger.schema import revocations
-from fine_tune_assets.ledger.verdicts import record_verdict
 from fine_tune_assets.lineage.records import DocumentStep
 from fine_tune_assets.lineage.tracing import (
     UnknownIdError,
@@ -28,7 +24,7 @@ from fine_tune_assets.lineage.tracing import (
 )
 from fine_tune_assets.lineage.trainings import record_training
 from fine_tune_assets_tests.instructions.examples import example
-from fine_tune_assets_tests.ledger.made import make_release, make_verdict, record_decision, record_promoted
+from fine_tune_assets_tests.ledger.made import record_decision, record_promoted
 from fine_tune_assets_tests.lineage.made import (
     MARKER,
     TESTED,
@@ -39,13 +35,9 @@ from fine_tune_assets_tests.lineage.made import (
     store_examples,
     store_set,
 )
+from fine_tune_assets_tests.serving.tiny import switched
 
 ADAPTER = "adapter-1"
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path / "data")
 
 
 @pytest.fixture
@@ -56,13 +48,8 @@ def set_fingerprint(layout: Layout, ledger: Ledger) -> str:
     store(layout, "reports", [{"report_id": f"b/{TRAINED}", "batch": "b", "patient_key": TRAINED}], "b")
     store(layout, "scrubbed_reports", [{"report_id": f"b/{TRAINED}", "batch": "b", "scrubber_version": "s-1"}], "b")
     store(layout, "duplicate_reports", [{"dropped_id": "b/twin", "kept_id": f"b/{TRAINED}"}])
-    verdict = make_verdict("promote", adapter_id=ADAPTER, instruction_set_fingerprint=stored.fingerprint)
-    record_verdict(ledger, verdict)
-    record_release(ledger, make_release(verdict, "r-1"))
-    deployment = want_release(ledger, "r-1")
-    report_state(ledger, deployment.deployment_id, "starting")
-    report_state(ledger, deployment.deployment_id, "ready", engine_url="http://127.0.0.1:1/v1", engine_key=b"k")
-    switch_live(ledger, deployment.deployment_id)
+    record_promoted(ledger, "r-1", adapter_id=ADAPTER, instruction_set_fingerprint=stored.fingerprint)
+    switched(ledger, "r-1")
     return stored.fingerprint
 
 
@@ -70,10 +57,8 @@ def _decide(ledger: Ledger, decision: str) -> str:
     kept = record_decision(
         ledger,
         example_id=example_of(TRAINED),
-        fingerprint="f" * 64,
         report_id=f"b/{TRAINED}",
-        task="plan",
-        decision=decision,  # type: ignore[arg-type]
+        decision=decision,
         output=MARKER if decision == "approve" else None,
         reviewer="expert",
         reason=MARKER,
@@ -180,11 +165,7 @@ def test_a_correction_is_followed_to_the_release_that_learned_from_it_and_back(l
     made = {**example(TRAINED, f"Finding of {sent}."), "report_id": f"correction/{sent}", "source": "correction"}
     stored = store_set(layout, extra=(made,))
     store(layout, "quarantined_corrections", [{"correction_id": sent, "state": "let_through"}])
-    verdict = make_verdict(
-        "promote", adapter_id="adapter-2", instruction_set_fingerprint=stored.fingerprint, incumbent=ADAPTER
-    )
-    record_verdict(ledger, verdict)
-    record_release(ledger, make_release(verdict, "r-2"))
+    record_promoted(ledger, "r-2", adapter_id="adapter-2", instruction_set_fingerprint=stored.fingerprint)
     found = trace_correction(layout, ledger, sent)
     assert (found.author, found.release_id, found.quarantine) == ("ward 3", "r-1", "let_through")
     store(layout, "quarantined_corrections", [{"correction_id": sent, "state": "ordinary"}])

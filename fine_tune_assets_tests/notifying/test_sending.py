@@ -20,7 +20,6 @@ from fine_tune_assets.ledger.notifications import FIRST_WAIT, GIVEN_UP_AFTER, LO
 from fine_tune_assets.notifying.messages import EVENTS, Message, kind_of_error, wanted_events
 from fine_tune_assets.notifying.sending import notify
 from fine_tune_assets_tests.changed_settings import changed
-from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.loopback import serving
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -31,13 +30,6 @@ LIMIT_SECONDS = 1
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(data_dir=tmp_path, notify={"seconds": LIMIT_SECONDS, "smtp_starttls": False})
-
-
-@pytest.fixture
-def ledger(settings: Settings) -> Iterator[Ledger]:
-    opened = fresh_ledger(settings.database_url)
-    yield opened
-    opened.close()
 
 
 @contextmanager

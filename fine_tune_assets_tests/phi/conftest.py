@@ -1,4 +1,8 @@
-"""The real scrubber, built once: it takes about ten seconds."""
+"""The real scrubber, built once: it takes about ten seconds; and what every request to it holds."""
+
+import json
+from dataclasses import asdict
+from typing import Any
 
 import pytest
 
@@ -15,3 +19,19 @@ def settings() -> ScrubSettings:
 @pytest.fixture(scope="session")
 def scrubber(settings: ScrubSettings) -> Scrubber:
     return build_scrubber(settings)
+
+
+@pytest.fixture(scope="module")
+def request_of(tmp_path_factory: pytest.TempPathFactory, settings: ScrubSettings) -> dict[str, Any]:
+    """As JSON brings it; tests change copies."""
+    folder = tmp_path_factory.mktemp("request")
+    key = folder / "patients.key"
+    key.write_bytes(b"k" * 32)
+    key.chmod(0o600)
+    return {
+        "settings": json.loads(json.dumps(asdict(settings))),
+        "key_file": str(key),
+        "cache": str(folder / "cache"),
+        "other_values": [],
+        "today": "2026-03-01",
+    }

@@ -1,7 +1,7 @@
 """Identifiers in what a model wrote: whose they are decides, and no value leaves the scrubber."""
 
 import json
-from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +12,7 @@ from fine_tune_assets.core.tables import IDENTIFIER_VALUES, table_of
 from fine_tune_assets.phi.__main__ import scan_answers
 from fine_tune_assets.phi.answers import answers_table, kinds_given_away
 from fine_tune_assets.phi.replacing import value_forms, value_hash
-from fine_tune_assets.recipes.schema import ScrubSettings
 
-KEY = b"k" * 32
 REMOVED = ("Harriet Blomquist", "48151623", "Ng")
 
 
@@ -47,11 +45,10 @@ def test_each_identifier_is_sorted_by_whose_it_is(
 
 
 @pytest.fixture(scope="module")
-def request_of(tmp_path_factory: pytest.TempPathFactory, settings: ScrubSettings) -> dict[str, Any]:
+def answered(tmp_path_factory: pytest.TempPathFactory, request_of: dict[str, Any]) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("answers")
-    (folder / "patients.key").write_bytes(KEY)
-    (folder / "patients.key").chmod(0o600)
-    hashes = {value_hash(KEY, form) for value in REMOVED for form in value_forms(value)}
+    key = Path(request_of["key_file"]).read_bytes()
+    hashes = {value_hash(key, form) for value in REMOVED for form in value_forms(value)}
     values = [{"value_hash": value, "role": "original"} for value in sorted(hashes)]
     write_table(folder / "values.parquet", table_of(values, IDENTIFIER_VALUES))
     rows = [
@@ -62,19 +59,13 @@ def request_of(tmp_path_factory: pytest.TempPathFactory, settings: ScrubSettings
     ]
     table = answers_table([dict(zip(("model", "answer", "allowed"), row, strict=True)) for row in rows])
     write_table(folder / "answers.parquet", table)
-    return {
-        "answers": str(folder / "answers.parquet"),
-        "settings": json.loads(json.dumps(asdict(settings))),
-        "key_file": str(folder / "patients.key"),
-        "cache": str(folder / "cache"),
-        "other_values": [str(folder / "values.parquet")],
-        "today": "2026-03-01",
-    }
+    files = {"answers": str(folder / "answers.parquet"), "other_values": [str(folder / "values.parquet")]}
+    return {**request_of, **files}
 
 
-def test_the_scrubber_reads_every_answer_and_counts(request_of: dict[str, Any]) -> None:
+def test_the_scrubber_reads_every_answer_and_counts(answered: dict[str, Any]) -> None:
     """With the real scrubber: an answer counts once, whatever it holds."""
-    found = scan_answers(request_of, silent)["found"]
+    found = scan_answers(answered, silent)["found"]
     assert found["adapter"] == {
         "removed": {"answers": 1, "kinds": {"MRN": 1, "NAME": 1}},
         "made_up": {"answers": 0, "kinds": {}},
@@ -83,9 +74,9 @@ def test_the_scrubber_reads_every_answer_and_counts(request_of: dict[str, Any]) 
     assert found["base"]["made_up"] == {"answers": 1, "kinds": {"NAME": 1, "PHONE": 1}}
 
 
-def test_no_value_is_told(request_of: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> None:
+def test_no_value_is_told(answered: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> None:
     """The result is shown in the UI, and what a worker prints is its log."""
-    told = json.dumps(scan_answers(request_of, silent))
+    told = json.dumps(scan_answers(answered, silent))
     printed = capfd.readouterr()
     for planted in ("Blomquist", "48151623", "Wrenfield", "0142"):
         assert planted not in told + printed.out + printed.err

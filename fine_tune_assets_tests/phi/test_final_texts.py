@@ -1,8 +1,6 @@
 """What people typed into an example is looked at before it is trained on; what the scrubber invented is nobody."""
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,6 @@ from fine_tune_assets.core.progress import silent
 from fine_tune_assets.core.tables import REPORTS, table_of
 from fine_tune_assets.phi.__main__ import scan_final_texts, scrub
 from fine_tune_assets.phi.final_texts import FINAL_TEXTS
-from fine_tune_assets.recipes.schema import ScrubSettings
 
 REPORT = (
     "Dr. Harriet Blomquist of Larkmoor General Hospital saw Mr. Tobias Wrenfield, aged 45, on 03/14/2024. "
@@ -26,21 +23,6 @@ Find = Callable[..., dict[str, Any]]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("final_texts")
-
-
-@pytest.fixture(scope="module")
-def request_of(folder: Path, settings: ScrubSettings) -> dict[str, Any]:
-    key = folder / "patients.key"
-    key.write_bytes(b"k" * 32)
-    key.chmod(0o600)
-    whole = {
-        "settings": asdict(settings),
-        "key_file": str(key),
-        "cache": str(folder / "cache"),
-        "other_values": [],
-        "today": "2026-03-01",
-    }
-    return dict(json.loads(json.dumps(whole)))
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,7 @@ from itertools import permutations
 
 import pytest
 
-from fine_tune_assets.phi.known_identifiers import find_known_identifiers
-from fine_tune_assets.phi.spans import merge_spans, replace_spans
-
-
-def scrubbed(text: str, kind: str, value: str) -> str:
-    return replace_spans(text, merge_spans(text, find_known_identifiers(text, [{"kind": kind, "value": value}])))
+from fine_tune_assets_tests.phi.known import scrubbed
 
 
 @pytest.mark.parametrize(("stated", "written"), list(permutations("'’ʼ‘", 2)))

@@ -4,14 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fine_tune_assets.phi.known_identifiers import find_known_identifiers
-from fine_tune_assets.phi.spans import merge_spans, replace_spans
-
-
-def scrubbed(text: str, *values: str) -> str:
-    known = [{"kind": "name", "value": value} for value in values]
-    return replace_spans(text, merge_spans(text, find_known_identifiers(text, known)))
-
+from fine_tune_assets_tests.phi.known import scrubbed
 
 STATED = [
     "DOE^JOHN^A",
@@ -54,7 +47,7 @@ WRITTEN = [
 @pytest.mark.parametrize("written", WRITTEN)
 def test_a_name_is_found_in_any_order_and_case(stated: str, written: str) -> None:
     """Systems state a name in one way and people write it in all others."""
-    assert scrubbed(f"Seen: {written} today; {written}\nleft.", stated) == "Seen: [NAME] today; [NAME]\nleft."
+    assert scrubbed(f"Seen: {written} today; {written}\nleft.", "name", stated) == "Seen: [NAME] today; [NAME]\nleft."
 
 
 @pytest.mark.parametrize(
@@ -84,12 +77,12 @@ def test_a_name_is_found_in_any_order_and_case(stated: str, written: str) -> Non
 def test_a_name_is_found_in_every_spelling(stated: str, written: list[str]) -> None:
     """Hyphens, accents and particles are lost and won on the way between two systems."""
     for name in written:
-        assert scrubbed(f"I saw {name} today.", stated) == "I saw [NAME] today."
+        assert scrubbed(f"I saw {name} today.", "name", stated) == "I saw [NAME] today."
 
 
 def test_a_name_that_is_broken_over_two_lines_goes_from_both() -> None:
     """The line's end stays: the recipe finds sections by lines."""
-    assert scrubbed("It was John\nQuixley, who left.", "John Quixley") == "It was [NAME]\n[NAME], who left."
+    assert scrubbed("It was John\nQuixley, who left.", "name", "John Quixley") == "It was [NAME]\n[NAME], who left."
 
 
 @pytest.mark.parametrize(
@@ -119,7 +112,7 @@ def test_a_name_that_is_broken_over_two_lines_goes_from_both() -> None:
 )
 def test_words_and_abbreviations_of_a_note_survive(stated: str, text: str) -> None:
     """A word that is masked everywhere is lost for training, and the model learns to write [NAME] for it."""
-    assert scrubbed(text, stated) == text
+    assert scrubbed(text, "name", stated) == text
 
 
 @pytest.mark.parametrize(
@@ -133,32 +126,33 @@ def test_words_and_abbreviations_of_a_note_survive(stated: str, text: str) -> No
 )
 def test_a_name_that_is_a_word_goes_where_it_is_the_name(text: str, expected: str) -> None:
     """Capitalised, after a title, or after its first name."""
-    assert scrubbed(text, "Scott Good") == expected
+    assert scrubbed(text, "name", "Scott Good") == expected
 
 
 def test_in_a_dictation_in_capitals_a_word_is_a_word() -> None:
     """Capitals say nothing there: the whole name, a title and a short header still do."""
     text = "MR. LONG WILL COME BACK AFTER A LONG TIME.\nWILL LONG IS WELL AND WILL GO.\nPATIENT: LONG"
-    assert scrubbed(text, "Will Long") == (
+    assert scrubbed(text, "name", "Will Long") == (
         "MR. [NAME] WILL COME BACK AFTER A LONG TIME.\n[NAME] IS WELL AND WILL GO.\nPATIENT: [NAME]"
     )
 
 
 def test_a_title_makes_an_eponym_a_person() -> None:
     """Dr. Graves' disease is hers."""
-    assert scrubbed("Dr. Graves disease; Graves came", "Ann Graves") == "Dr. [NAME] disease; [NAME] came"
+    assert scrubbed("Dr. Graves disease; Graves came", "name", "Ann Graves") == "Dr. [NAME] disease; [NAME] came"
 
 
 def test_the_next_sentence_is_not_an_initial() -> None:
     """A and I begin sentences."""
     assert (
-        scrubbed("By John Doe. A scan. I saw John. I left", "DOE^JOHN^A^I") == "By [NAME]. A scan. I saw [NAME]. I left"
+        scrubbed("By John Doe. A scan. I saw John. I left", "name", "DOE^JOHN^A^I")
+        == "By [NAME]. A scan. I saw [NAME]. I left"
     )
 
 
 def test_two_persons_stay_two_findings() -> None:
     """The counts in the audit are of findings."""
-    assert scrubbed("Quixley, Quixley", "Quixley") == "[NAME], [NAME]"
+    assert scrubbed("Quixley, Quixley", "name", "Quixley") == "[NAME], [NAME]"
 
 
 _SYLLABLES = st.lists(st.sampled_from(["zu", "qui", "vlo", "xar", "ßo", "ké", "ñi", "dro"]), min_size=3, max_size=4)
@@ -185,7 +179,7 @@ def test_any_name_in_any_form_is_gone(given_name: str, family: str, form: str, s
     """No list of examples holds all names."""
     value = stated.format(g=given_name, f=family) if "^" in stated or "," in stated else f"{given_name} {family}"
     text = case(f"Seen {form.format(g=given_name, f=family, i=given_name[0])} today")
-    left = scrubbed(text, value).lower()
+    left = scrubbed(text, "name", value).lower()
     assert given_name.lower() not in left
     assert family.lower() not in left
     assert left.startswith("seen")

@@ -5,12 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fine_tune_assets.phi.known_identifiers import find_known_identifiers
-from fine_tune_assets.phi.spans import merge_spans, replace_spans
-
-
-def scrubbed(text: str, kind: str, value: str) -> str:
-    found = find_known_identifiers(text, [{"kind": kind, "value": value}])
-    return replace_spans(text, merge_spans(text, found))
+from fine_tune_assets_tests.phi.known import scrubbed
 
 
 @pytest.mark.parametrize(

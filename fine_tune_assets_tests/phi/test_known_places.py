@@ -2,13 +2,7 @@
 
 import pytest
 
-from fine_tune_assets.phi.known_identifiers import find_known_identifiers
-from fine_tune_assets.phi.spans import merge_spans, replace_spans
-
-
-def scrubbed(text: str, kind: str, value: str) -> str:
-    found = find_known_identifiers(text, [{"kind": kind, "value": value}])
-    return replace_spans(text, merge_spans(text, found))
+from fine_tune_assets_tests.phi.known import scrubbed
 
 
 @pytest.mark.parametrize("stated", ["12 Main St, Springfield, IL 62704", "12 Main Street^^Springfield^IL^62704^USA"])

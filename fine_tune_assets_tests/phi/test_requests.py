@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-import pytest
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.progress import silent
@@ -16,22 +15,6 @@ from fine_tune_assets.phi.scrubbing import scrubber_version
 from fine_tune_assets.recipes.schema import ScrubSettings
 
 MARKER = "Zyxwvutquark"
-
-
-@pytest.fixture
-def request_of(tmp_path: Path, settings: ScrubSettings) -> dict[str, Any]:
-    """What every request to scrub holds, as JSON brings it."""
-    key = tmp_path / "patients.key"
-    key.write_bytes(b"k" * 32)
-    key.chmod(0o600)
-    whole = {
-        "settings": asdict(settings),
-        "key_file": str(key),
-        "cache": str(tmp_path / "cache"),
-        "other_values": [],
-        "today": "2026-03-01",
-    }
-    return dict(json.loads(json.dumps(whole)))
 
 
 def test_scrub_writes_its_tables_and_answers_with_counts(
@@ -61,7 +44,7 @@ def test_scrub_writes_its_tables_and_answers_with_counts(
     }
     for written in (json.dumps(result), *(str(pq.read_table(path).to_pylist()) for path in made.values())):
         assert MARKER.lower() not in written.lower()
-    cache = b"".join(path.read_bytes() for path in (tmp_path / "cache").iterdir())
+    cache = b"".join(path.read_bytes() for path in Path(request_of["cache"]).iterdir())
     assert MARKER.lower().encode() not in cache.lower()
 
 

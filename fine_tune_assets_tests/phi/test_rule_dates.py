@@ -2,15 +2,10 @@
 
 import pytest
 
-from fine_tune_assets.phi.rules.all_rules import find_by_rules
 from fine_tune_assets.phi.short_dates import days_like_others, short_date_around
-from fine_tune_assets.phi.spans import Span, merge_spans, replace_spans
+from fine_tune_assets.phi.spans import Span
 from fine_tune_assets.phi.tagger.predicting import TaggedWord
-
-
-def by_rules(text: str) -> str:
-    """The text after the rules alone, without the tagger."""
-    return replace_spans(text, merge_spans(text, find_by_rules(text)))
+from fine_tune_assets_tests.phi.known import by_rules
 
 
 @pytest.mark.parametrize(

@@ -12,15 +12,15 @@ from pathlib import Path
 import httpx
 
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.engines.processes import read_identity
 from fine_tune_assets.ledger.api_keys import create_key
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.deployments import Deployment, find_deployment, live_deployment
+from fine_tune_assets.ledger.deployments import Deployment
 from fine_tune_assets.serving.services import start_services, stop_services
 from fine_tune_assets.serving.switching import serve_release
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
+from fine_tune_assets_tests.ledger.made import deployment_of, live_of
 from fine_tune_assets_tests.loopback import StreamServer, serving
-from fine_tune_assets_tests.serving.tiny import build_release
+from fine_tune_assets_tests.serving.tiny import build_release, engine_process
 
 OURS = ("supervisor", "gateway")
 KEEP = timedelta(hours=1)
@@ -42,13 +42,10 @@ class Running:
         return build_release(self.settings, self.ledger, f"You are brief. Number {self.built}.")
 
     def live(self) -> Deployment:
-        live = live_deployment(self.ledger)
-        assert live is not None
-        return live
+        return live_of(self.ledger)
 
     def engine_pid(self, deployment_id: str) -> int:
-        identity = read_identity(self.settings.layout.run / "engines" / deployment_id / "process.json")
-        assert identity is not None
+        identity = engine_process(self.settings, deployment_id)
         return identity.pid
 
     def ask(self, max_tokens: int = 4) -> httpx.Response:
@@ -123,8 +120,7 @@ def wait(is_so: Callable[[], bool], seconds: float = 60) -> None:
 
 
 def state_of(running: Running, name: str) -> str:
-    found = find_deployment(running.ledger, name)
-    assert found is not None
+    found = deployment_of(running.ledger, name)
     return found.state
 
 

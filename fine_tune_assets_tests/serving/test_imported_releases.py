@@ -11,11 +11,12 @@ from fine_tune_assets.core.release_keys import ensure_signing_key, imported_key_
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.running import LOG
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.deployments import find_deployment, want_release
+from fine_tune_assets.ledger.deployments import Deployment, want_release
 from fine_tune_assets.ledger.schema import imported_releases
 from fine_tune_assets.serving.reconciling import Pace
 from fine_tune_assets.serving.supervisor import Supervisor
 from fine_tune_assets_tests.cli.moved import Installation, installation, packed
+from fine_tune_assets_tests.ledger.made import deployment_of
 from fine_tune_assets_tests.merging.released import whole_release
 
 
@@ -28,26 +29,22 @@ def moved(tmp_path: Path) -> Iterator[tuple[Installation, str]]:
         yield here, release.release_id
 
 
-def _detail(settings: Settings, ledger: Ledger, release_id: str) -> tuple[str, str]:
-    """How the supervisor's first look at it ends."""
+def _looked_at(settings: Settings, ledger: Ledger, deployment_id: str) -> tuple[Deployment, bool]:
+    """A deployment after the supervisor's first look at it, and whether an engine was started."""
     supervisor = Supervisor(settings, ledger, Pace())
     try:
-        deployment_id = want_release(ledger, release_id).deployment_id
         supervisor.tick(datetime.now(UTC))
     finally:
         supervisor.close()
-    found = find_deployment(ledger, deployment_id)
-    assert found is not None
-    log = settings.layout.run / "engines" / deployment_id / LOG
-    return found.detail, "started" if log.exists() else "not started"
+    return deployment_of(ledger, deployment_id), (settings.layout.run / "engines" / deployment_id / LOG).exists()
 
 
 def test_it_is_verified_with_the_key_that_it_was_imported_with(moved: tuple[Installation, str]) -> None:
     """An engine is started on it: these few bytes are no model, which is all that is wrong."""
     here, release_id = moved
-    detail, started = _detail(here.settings, here.ledger, release_id)
-    assert started == "started"
-    assert "sign" not in detail
+    found, is_started = _looked_at(here.settings, here.ledger, want_release(here.ledger, release_id).deployment_id)
+    assert is_started
+    assert "sign" not in found.detail
 
 
 @pytest.mark.parametrize("change", ["key gone", "key swapped", "row and key swapped", "row swapped", "file changed"])
@@ -67,16 +64,10 @@ def test_it_is_not_started_when_key_row_or_folder_were_changed(moved: tuple[Inst
             connection.execute(imported_releases.update().values(key_fingerprint=release_key_fingerprint(own)))
     if change == "file changed":
         (layout.releases / release_id / "prompt.json").write_text("{}")
-    supervisor = Supervisor(here.settings, ledger, Pace())
-    try:
-        supervisor.tick(datetime.now(UTC))
-    finally:
-        supervisor.close()
-    found = find_deployment(ledger, deployment_id)
-    assert found is not None
+    found, is_started = _looked_at(here.settings, ledger, deployment_id)
     assert found.state == "failed"
     assert release_id in found.detail
-    assert not (layout.run / "engines" / deployment_id / LOG).exists()
+    assert not is_started
 
 
 def test_the_key_of_one_release_proves_no_other(moved: tuple[Installation, str], tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ from fine_tune_assets.engines.addresses import open_client
 from fine_tune_assets.engines.llama_cpp import start_llama_cpp
 from fine_tune_assets.engines.running import stop_engine, wait_until_healthy
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.deployments import find_deployment, want_release
+from fine_tune_assets.ledger.deployments import want_release
 from fine_tune_assets.serving.probing import PROBES, Probe, ProbeSet, compare, findings_of, read_probes
 from fine_tune_assets.serving.reconciling import Pace
 from fine_tune_assets.serving.supervisor import Supervisor
+from fine_tune_assets_tests.ledger.made import deployment_of
 from fine_tune_assets_tests.serving.ticking import tick_until
 from fine_tune_assets_tests.serving.tiny import build_release, tiny_gguf
 
@@ -50,12 +51,12 @@ def _probe(client: Any, question: str) -> dict[str, Any]:
     }
 
 
-def _outcome(settings: Settings, ledger: Ledger, probes: dict[str, Any] | None) -> Any:
+def _outcome(settings: Settings, ledger: Ledger, probes: dict[str, Any]) -> Any:
     supervisor = Supervisor(settings, ledger, PACE)
     try:
         name = want_release(ledger, build_release(settings, ledger, PROMPT, probes)).deployment_id
-        tick_until(supervisor, lambda: find_deployment(ledger, name).state in ("ready", "failed"))  # type: ignore[union-attr]
-        return find_deployment(ledger, name)
+        tick_until(supervisor, lambda: deployment_of(ledger, name).state in ("ready", "failed"))
+        return deployment_of(ledger, name)
     finally:
         supervisor.close()
 
@@ -83,14 +84,6 @@ def test_an_engine_that_answers_otherwise_is_never_ready(
     assert found.state == "failed"
     assert "1 of 2" in found.detail
     assert "zanzibar" not in found.detail
-
-
-def test_a_release_of_before_there_were_probes_says_so(settings: Settings, ledger: Ledger) -> None:
-    found = _outcome(settings, ledger, None)
-    findings = findings_of(found.probes)
-    assert found.state == "ready"
-    assert findings is not None
-    assert "not probed" in findings.in_words
 
 
 def test_the_share_of_equal_answers_counts_and_every_prompt() -> None:

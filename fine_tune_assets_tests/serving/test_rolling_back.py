@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from fine_tune_assets.core.settings import RollbackSettings
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.deployments import live_deployment
 from fine_tune_assets.ledger.outcomes import (
     FAILED,
     STEPS_SECONDS,
@@ -22,6 +21,7 @@ from fine_tune_assets.ledger.outcomes import (
 )
 from fine_tune_assets.ledger.schema import deployment_outcomes
 from fine_tune_assets.serving.rolling_back import Figures, look_and_roll_back, reason_to_roll_back
+from fine_tune_assets_tests.ledger.made import live_of
 from fine_tune_assets_tests.serving.tiny import make_ready, switched
 
 LIMITS = RollbackSettings(
@@ -127,8 +127,7 @@ def test_a_look_takes_users_back_only_to_what_is_still_up(ledger: Ledger, tmp_pa
     switched(ledger, "r-2")
     assert look_and_roll_back(ledger, tmp_path, LIMITS.model_copy(update={"window_minutes": 0}), now) is None
     assert look_and_roll_back(ledger, tmp_path, LIMITS, now) == "its engine ended or hung"
-    live = live_deployment(ledger)
-    assert live is not None
+    live = live_of(ledger)
     assert live.release_id == "r-1"
     # Back and forth for ever would be worse than either.
     assert look_and_roll_back(ledger, tmp_path, LIMITS, now) is None

@@ -1,7 +1,7 @@
 import os
 import signal
 import socket
-import time
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,29 +9,30 @@ import httpx
 import pytest
 
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.engines.processes import is_alive, read_identity
+from fine_tune_assets.engines.processes import is_alive
+from fine_tune_assets.engines.running import free_port
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import live_deployment
 from fine_tune_assets.serving.services import (
     ServiceError,
     known_services,
+    service_environment,
     service_states,
     start_services,
     stop_services,
 )
 from fine_tune_assets.serving.switching import ServingError, serve_release
 from fine_tune_assets_tests.changed_settings import changed
-from fine_tune_assets_tests.serving.tiny import build_release
+from fine_tune_assets_tests.ledger.made import live_of
+from fine_tune_assets_tests.serving.load import wait
+from fine_tune_assets_tests.serving.tiny import build_empty_release, build_release, engine_process, service_process
 
 OURS = ("supervisor", "gateway")
 
 
 @pytest.fixture
 def installation(settings: Settings, ledger: Ledger) -> Iterator[Settings]:  # noqa: ARG001
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    own = changed(settings, gateway={"port": port})
+    own = changed(settings, gateway={"port": free_port()})
     yield own
     stop_services(own, OURS)
 
@@ -41,8 +42,7 @@ def _running(settings: Settings) -> set[str]:
 
 
 def _assert_live_without_engine(ledger: Ledger) -> None:
-    live = live_deployment(ledger)
-    assert live is not None
+    live = live_of(ledger)
     assert (live.engine_url, live.engine_key) == (None, None)
 
 
@@ -60,17 +60,21 @@ def test_starting_and_stopping_twice_is_the_same_as_once(installation: Settings)
     assert _running(installation) == set()
 
 
-def test_a_release_goes_live_through_the_running_supervisor_and_ends_with_it(
+def test_a_release_goes_live_through_the_running_supervisor_stays_and_ends_with_it(
     installation: Settings, ledger: Ledger
 ) -> None:
-    """The path of `served_models`; after `make down` no engine is left on the machine."""
+    """The path of `served_models`: a bad release costs nobody their answers, and `make down` leaves no engine on the machine."""
     start_services(installation, ["supervisor"])
     live = serve_release(ledger, build_release(installation, ledger, "One."), timeout_seconds=60)
     assert live_deployment(ledger) == live
     assert serve_release(ledger, live.release_id, timeout_seconds=1) == live
-    engine = read_identity(installation.layout.run / "engines" / live.deployment_id / "process.json")
-    assert engine is not None
+    engine = engine_process(installation, live.deployment_id)
     assert is_alive(engine)
+    bad = build_empty_release(installation, ledger, "Two.", {})
+    (installation.layout.releases / bad / "extra").write_text("")
+    with pytest.raises(ServingError, match="failed"):
+        serve_release(ledger, bad, timeout_seconds=60)
+    assert live_deployment(ledger) == live
     stop_services(installation, ["supervisor"])
     assert not is_alive(engine)
     _assert_live_without_engine(ledger)
@@ -84,12 +88,8 @@ def test_no_engine_is_left_by_a_supervisor_that_could_not_stop_it(
     start_services(installation, ["supervisor"])
     live = serve_release(ledger, build_release(installation, ledger, "One."), timeout_seconds=60)
     folder = installation.layout.run / "engines" / live.deployment_id
-    engine, supervisor = (
-        read_identity(folder / "process.json"),
-        read_identity(installation.layout.run / "supervisor.pid"),
-    )
-    assert engine is not None
-    assert supervisor is not None
+    engine = engine_process(installation, live.deployment_id)
+    supervisor = service_process(installation, "supervisor")
     os.kill(supervisor.pid, number)
     stop_services(installation, ["gateway"])
     assert is_alive(engine)
@@ -105,25 +105,13 @@ def test_stopping_leaves_the_engines_of_a_supervisor_that_others_started(
     """systemd runs it, and somebody types `make down`: users must go on being answered."""
     start_services(installation, ["supervisor"])
     live = serve_release(ledger, build_release(installation, ledger, "One."), timeout_seconds=60)
-    engine = read_identity(installation.layout.run / "engines" / live.deployment_id / "process.json")
-    assert engine is not None
+    engine = engine_process(installation, live.deployment_id)
     pid_file = installation.layout.run / "supervisor.pid"
     record = pid_file.read_text()
     pid_file.unlink()
     stop_services(installation, ["supervisor"])
     assert is_alive(engine)
     pid_file.write_text(record)
-
-
-def test_a_release_that_fails_keeps_the_live_one_live(installation: Settings, ledger: Ledger) -> None:
-    """A bad release must cost nobody their answers."""
-    start_services(installation, ["supervisor"])
-    live = serve_release(ledger, build_release(installation, ledger, "One."), timeout_seconds=60)
-    changed = build_release(installation, ledger, "Two.")
-    (installation.layout.releases / changed / "extra").write_text("")
-    with pytest.raises(ServingError, match="failed"):
-        serve_release(ledger, changed, timeout_seconds=60)
-    assert live_deployment(ledger) == live
 
 
 def test_without_a_supervisor_serving_says_what_to_start(settings: Settings, ledger: Ledger) -> None:
@@ -140,22 +128,16 @@ def test_a_taken_port_is_an_error_that_names_it(installation: Settings) -> None:
     assert _running(installation) == set()
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::1"])
-def test_a_service_that_ends_at_once_is_an_error_with_its_log(installation: Settings, host: str) -> None:
+def test_a_service_that_ends_at_once_is_an_error_with_its_log(installation: Settings) -> None:
     """A settings mistake shows in the log, and the log must be findable."""
-    mistaken = changed(installation, gateway={"host": host})
+    mistaken = changed(installation, gateway={"host": "0.0.0.0"})
     with pytest.raises(ServiceError, match=r"gateway\.log"):
         start_services(mistaken, ["gateway"])
-    log = (installation.layout.run / "gateway.log").read_text()
-    assert "loopback only" in log
+    assert "loopback only" in (installation.layout.run / "gateway.log").read_text()
 
 
 def test_a_second_supervisor_on_the_same_folder_refuses(installation: Settings) -> None:
     """Two of them would start every engine twice."""
-    import subprocess
-
-    from fine_tune_assets.serving.services import service_environment
-
     start_services(installation, ["supervisor"])
     second = subprocess.run(
         known_services(installation)["supervisor"].command,
@@ -172,13 +154,11 @@ def test_a_second_supervisor_on_the_same_folder_refuses(installation: Settings) 
 def test_a_killed_service_is_started_again_by_the_next_up(installation: Settings) -> None:
     """Its pid file is still there, and names nobody."""
     start_services(installation, ["gateway"])
-    identity = read_identity(installation.layout.run / "gateway.pid")
-    assert identity is not None
+    identity = service_process(installation, "gateway")
     os.kill(identity.pid, signal.SIGKILL)
-    while is_alive(identity):  # a kill takes effect a moment later
-        time.sleep(0.05)
+    wait(lambda: not is_alive(identity))  # a kill takes effect a moment later
     start_services(installation, ["gateway"])
-    assert read_identity(installation.layout.run / "gateway.pid") != identity
+    assert service_process(installation, "gateway") != identity
 
 
 def test_an_unknown_service_is_named(settings: Settings) -> None:

@@ -3,7 +3,6 @@
 import os
 import sys
 import threading
-import time
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,7 @@ from fine_tune_assets.engines.running import (
     stop_recorded_engine,
 )
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.deployments import find_deployment, live_deployment, report_state, want_release
+from fine_tune_assets.ledger.deployments import live_deployment, report_state, want_release
 from fine_tune_assets.ledger.rollbacks import find_back
 from fine_tune_assets.serving.fitting import GIB, Need, need_of, refusal
 from fine_tune_assets.serving.reconciling import Pace
@@ -38,6 +37,8 @@ from fine_tune_assets.serving.switching import (
     wait_until_ready,
 )
 from fine_tune_assets_tests.changed_settings import changed
+from fine_tune_assets_tests.ledger.made import deployment_of
+from fine_tune_assets_tests.serving.load import wait
 from fine_tune_assets_tests.serving.ticking import tick_until
 from fine_tune_assets_tests.serving.tiny import build_release, held_connection, make_ready, switched, tiny_gguf
 
@@ -129,8 +130,7 @@ def test_one_that_would_cut_off_its_answers_is_stopped_when_nobody_waits_for_it(
     program.write_text(LISTENS.format(python=sys.executable))
     program.chmod(0o700)
     engine = _own_program(program, tmp_path / "engine", path, parallel=1)
-    while "listens" not in engine.log.read_text():
-        time.sleep(0.05)
+    wait(lambda: "listens" in engine.log.read_text())
     with held_connection(engine):
         stop = partial(stop_engine, engine) if is_own else partial(stop_recorded_engine, engine.folder)
         stopping = threading.Thread(target=stop, args=(1,))
@@ -161,9 +161,8 @@ def test_what_does_not_fit_is_refused_with_the_figures() -> None:
 def test_a_release_that_does_not_fit_is_never_started(settings: Settings, ledger: Ledger) -> None:
     supervisor = Supervisor(changed(settings, engine={"memory_reserve_gb": 100_000}), ledger, Pace())
     name = want_release(ledger, build_release(settings, ledger, "One.")).deployment_id
-    tick_until(supervisor, lambda: find_deployment(ledger, name).state == "failed")  # type: ignore[union-attr]
-    found = find_deployment(ledger, name)
-    assert found is not None
+    tick_until(supervisor, lambda: deployment_of(ledger, name).state == "failed")
+    found = deployment_of(ledger, name)
     assert "FINE_TUNE_ENGINE_MEMORY_RESERVE_GB" in found.detail
     assert not (settings.layout.run / "engines" / name / "engine.log").exists()
 
@@ -189,7 +188,7 @@ def test_memory_is_looked_at_when_the_new_engine_has_taken_its_own(ledger: Ledge
 
     def keep_old() -> timedelta | None:
         live = live_deployment(ledger)
-        asked.append(f"{find_deployment(ledger, name).state}, {live.release_id if live else None}")  # type: ignore[union-attr]
+        asked.append(f"{deployment_of(ledger, name).state}, {live.release_id if live else None}")
         return timedelta(minutes=5)
 
     first = switched(ledger, "r-1")
@@ -199,7 +198,7 @@ def test_memory_is_looked_at_when_the_new_engine_has_taken_its_own(ledger: Ledge
     serve_release(ledger, "r-2", timeout_seconds=60, keep_old=keep_old)
     starting.join()
     assert asked == ["ready, r-1"]
-    assert find_deployment(ledger, first.deployment_id).keep_until is not None  # type: ignore[union-attr]
+    assert deployment_of(ledger, first.deployment_id).keep_until is not None
     serve_release(ledger, "r-2", timeout_seconds=1, keep_old=keep_old)
     assert len(asked) == 1
 

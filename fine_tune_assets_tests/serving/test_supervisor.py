@@ -22,30 +22,34 @@ from fine_tune_assets.engines.running import LOG, adopt_engine, is_healthy, writ
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import (
     Deployment,
-    find_deployment,
     live_deployment,
     open_engine_key,
-    report_state,
     switch_live,
     want_release,
 )
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.targets import find_targets
-from fine_tune_assets.ledger.trial_rows import TrialPlan, find_trial
+from fine_tune_assets.ledger.trial_rows import TrialPlan
 from fine_tune_assets.ledger.trials import begin_trial, fail_trial
+from fine_tune_assets.serving.probing import findings_of
 from fine_tune_assets.serving.reconciling import Action, Pace
 from fine_tune_assets.serving.supervisor import Supervisor
 from fine_tune_assets_tests.changed_settings import changed
+from fine_tune_assets_tests.ledger.made import deployment_of, live_of, trial_of
+from fine_tune_assets_tests.serving.load import wait
 from fine_tune_assets_tests.serving.ticking import tick_until
 from fine_tune_assets_tests.serving.tiny import (
     build_empty_release,
     build_release,
+    engine_of,
     held_connection,
     switched,
 )
 
 PLAN = TrialPlan(percent=10, seconds=600, minimum_requests=1, maximum_seconds=6000)
 PACE = Pace(drain_minimum_seconds=0.2, stop_grace_seconds=5, startup_seconds=60, silent_looks=2)
+NO_MODEL = {MODEL: "not a model"}
+"""In place of the weights, where no engine gets so far as to answer: nothing of 100 MB is hashed."""
 
 
 @contextmanager
@@ -58,37 +62,54 @@ def _supervisor(settings: Settings, ledger: Ledger, pace: Pace = PACE) -> Iterat
 
 
 def _state(ledger: Ledger, deployment_id: str) -> str:
-    found = find_deployment(ledger, deployment_id)
-    assert found is not None
-    return found.state
+    return deployment_of(ledger, deployment_id).state
 
 
 def _address(ledger: Ledger) -> str | None:
-    live = live_deployment(ledger)
-    assert live is not None
-    return live.engine_url
+    return live_of(ledger).engine_url
+
+
+def _ready(
+    supervisor: Supervisor, settings: Settings, ledger: Ledger, prompt: str = "One.", trial: TrialPlan | None = None
+) -> str:
+    """A deployment of a new release with the real model, whose engine answers."""
+    name = want_release(ledger, build_release(settings, ledger, prompt), trial=trial).deployment_id
+    tick_until(supervisor, lambda: _state(ledger, name) == "ready")
+    return name
 
 
 def test_a_wanted_release_becomes_ready_live_and_is_retired_by_the_next(settings: Settings, ledger: Ledger) -> None:
     """The whole life of a deployment, with real engines."""
     with _supervisor(settings, ledger) as supervisor:
-        first = want_release(ledger, build_release(settings, ledger, "One.")).deployment_id
-        tick_until(supervisor, lambda: _state(ledger, first) == "ready")
+        first = _ready(supervisor, settings, ledger)
         live = switch_live(ledger, first)
         assert open_engine_key(read_or_create_key(settings.layout.keys, KEY_NAME), live.deployment_id, live.engine_key)
-        second = want_release(ledger, build_release(settings, ledger, "Two.")).deployment_id
-        tick_until(supervisor, lambda: _state(ledger, second) == "ready")
+        findings = findings_of(live.probes)  # a release of before there were probes says so
+        assert findings is not None
+        assert "not probed" in findings.in_words
+        second = _ready(supervisor, settings, ledger, "Two.")
         assert _state(ledger, first) == "live"
         switch_live(ledger, second)
         tick_until(supervisor, lambda: _state(ledger, first) == "stopped")
         assert adopt_engine(settings.layout.run / "engines" / first) is None
-        assert adopt_engine(settings.layout.run / "engines" / second) is not None
+        assert engine_of(settings, second)
+
+
+def _refused(settings: Settings, ledger: Ledger, release_id: str) -> str:
+    """Why no engine was started on a release at the supervisor's first look at it."""
+    with _supervisor(settings, ledger) as supervisor:
+        name = want_release(ledger, release_id).deployment_id
+        supervisor.tick(datetime.now(UTC))
+    failed = deployment_of(ledger, name)
+    assert failed.state == "failed"
+    assert not (settings.layout.run / "engines" / name / LOG).exists()
+    return failed.detail
 
 
 @pytest.mark.parametrize("change", ["changed", "added", "removed", "manifest"])
 def test_a_changed_file_in_a_release_folder_never_starts(settings: Settings, ledger: Ledger, change: str) -> None:
     """What was approved is what is served, byte for byte, or nothing is."""
-    release_id = build_release(settings, ledger, "One.")
+    release_id = build_empty_release(settings, ledger, "One.", NO_MODEL)
     folder = settings.layout.releases / release_id
     if change == "changed":
         (folder / PROMPT).write_text((folder / PROMPT).read_text().replace("One.", "Two."))
@@ -98,14 +119,7 @@ def test_a_changed_file_in_a_release_folder_never_starts(settings: Settings, led
         (folder / MODEL).unlink()
     else:
         (folder / "manifest.json").write_text('{"files": {}}')
-    with _supervisor(settings, ledger) as supervisor:
-        deployment = want_release(ledger, release_id).deployment_id
-        supervisor.tick(datetime.now(UTC))
-        failed = find_deployment(ledger, deployment)
-        assert failed is not None
-        assert failed.state == "failed"
-        assert release_id in failed.detail
-        assert not (settings.layout.run / "engines" / deployment / LOG).exists()
+    assert release_id in _refused(settings, ledger, release_id)
 
 
 SIGNATURES = {
@@ -121,8 +135,8 @@ def test_a_release_without_our_signature_never_starts(settings: Settings, ledger
     """Every file may be as its manifest says: who made it is what counts. Of before there were signatures: built again."""
     from fine_tune_assets.core.release_signing import sign_release
 
-    other = build_release(settings, ledger, "Two.") if signature == "of another release" else ""
-    release_id = build_release(settings, ledger, "One.")
+    other = build_empty_release(settings, ledger, "Two.", NO_MODEL) if signature == "of another release" else ""
+    release_id = build_empty_release(settings, ledger, "One.", NO_MODEL)
     folder = settings.layout.releases / release_id
     if signature == "by another key":
         sign_release(folder, release_id, settings.data_dir / "foreign")
@@ -132,48 +146,26 @@ def test_a_release_without_our_signature_never_starts(settings: Settings, ledger
         (folder / "release.sig").write_text("{}")
     else:
         (folder / "release.sig").unlink()
-    with _supervisor(settings, ledger) as supervisor:
-        deployment = want_release(ledger, release_id).deployment_id
-        supervisor.tick(datetime.now(UTC))
-    failed = find_deployment(ledger, deployment)
-    assert failed is not None
-    assert failed.state == "failed"
-    assert SIGNATURES[signature] in failed.detail
-    assert "fine-tune materialize releases" in failed.detail
-    assert not (settings.layout.run / "engines" / deployment / LOG).exists()
+    detail = _refused(settings, ledger, release_id)
+    assert SIGNATURES[signature] in detail
+    assert "fine-tune materialize releases" in detail
 
 
 def test_a_file_that_is_no_model_fails_with_its_log(settings: Settings, ledger: Ledger) -> None:
     """It verifies, since nobody changed it, and can't be served all the same."""
-    from fine_tune_assets.core.prompt_contract import PromptContract
-    from fine_tune_assets.core.release_signing import sign_release
-    from fine_tune_assets.core.releases import write_manifest
-    from fine_tune_assets_tests.ledger.made import record_promoted
-
-    folder = settings.layout.releases / "broken"
-    folder.mkdir(parents=True)
-    (folder / MODEL).write_bytes(b"not a model")
-    contract = PromptContract("One.", "", (), (2,), 2)
-    (folder / PROMPT).write_text(contract.as_json())
-    release_id = write_manifest(folder, {"prompt_fingerprint": contract.fingerprint})
-    sign_release(folder, release_id, settings.layout.keys)
-    record_promoted(ledger, release_id, "releases/broken")
+    release_id = build_empty_release(settings, ledger, "One.", NO_MODEL)
     with _supervisor(settings, ledger) as supervisor:
         deployment = want_release(ledger, release_id).deployment_id
         tick_until(supervisor, lambda: _state(ledger, deployment) == "failed")
-    failed = find_deployment(ledger, deployment)
-    assert failed is not None
-    assert "engine.log" in failed.detail
+    assert "engine.log" in deployment_of(ledger, deployment).detail
 
 
 def test_a_live_engine_that_is_killed_comes_back_at_a_new_address(settings: Settings, ledger: Ledger) -> None:
     """The kernel kills the largest process when memory runs out."""
     with _supervisor(settings, ledger) as supervisor:
-        name = want_release(ledger, build_release(settings, ledger, "One.")).deployment_id
-        tick_until(supervisor, lambda: _state(ledger, name) == "ready")
+        name = _ready(supervisor, settings, ledger)
         before = switch_live(ledger, name)
-        engine = adopt_engine(settings.layout.run / "engines" / name)
-        assert engine is not None
+        engine = engine_of(settings, name)
         os.kill(engine.identity.pid, signal.SIGKILL)
         tick_until(supervisor, lambda: _address(ledger) is None)
         tick_until(supervisor, lambda: _address(ledger) is not None)
@@ -198,31 +190,26 @@ def test_an_engine_that_ends_again_and_again_is_started_ever_later(
 
         assert started(0)
         since = 0.0
-        for wait in (1, 3, 5, 5):  # 2 ** failures - 1, and no more than five
+        for seconds in (1, 3, 5, 5):  # 2 ** failures - 1, and no more than five
             _wait_until_ended(settings, name)
             assert not started(since)  # its end is noticed
-            assert not started(since + wait - 0.1)
-            assert started(since + wait)
-            since += wait
+            assert not started(since + seconds - 0.1)
+            assert started(since + seconds)
+            since += seconds
         _wait_until_ended(settings, name)
         assert started(since + 60)
 
 
 def _wait_until_ended(settings: Settings, name: str) -> None:
-    deadline = time.monotonic() + 60
-    while adopt_engine(settings.layout.run / "engines" / name) is not None:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait(lambda: adopt_engine(settings.layout.run / "engines" / name) is None)
 
 
 def test_a_live_engine_that_hangs_while_somebody_waits_is_started_again(settings: Settings, ledger: Ledger) -> None:
     """It is alive, so nobody else would notice: every user would wait for 15 minutes, every time."""
     with _supervisor(settings, ledger, replace(PACE, stop_grace_seconds=0.5)) as supervisor:
-        name = want_release(ledger, build_release(settings, ledger, "One.")).deployment_id
-        tick_until(supervisor, lambda: _state(ledger, name) == "ready")
+        name = _ready(supervisor, settings, ledger)
         before = switch_live(ledger, name)
-        engine = adopt_engine(settings.layout.run / "engines" / name)
-        assert engine is not None
+        engine = engine_of(settings, name)
         with held_connection(engine):
             os.kill(engine.identity.pid, signal.SIGSTOP)
             tick_until(supervisor, lambda: _address(ledger) not in (before.engine_url, None))
@@ -231,11 +218,9 @@ def test_a_live_engine_that_hangs_while_somebody_waits_is_started_again(settings
 
 def _on_trial(supervisor: Supervisor, settings: Settings, ledger: Ledger) -> tuple[str, str]:
     """What is live, and what is on trial beside it."""
-    first = want_release(ledger, build_release(settings, ledger, "One.")).deployment_id
-    tick_until(supervisor, lambda: _state(ledger, first) == "ready")
+    first = _ready(supervisor, settings, ledger)
     switch_live(ledger, first)
-    second = want_release(ledger, build_release(settings, ledger, "Two."), trial=PLAN).deployment_id
-    tick_until(supervisor, lambda: _state(ledger, second) == "ready")
+    second = _ready(supervisor, settings, ledger, "Two.", PLAN)
     begin_trial(ledger, second, datetime.now(UTC))
     return first, second
 
@@ -247,13 +232,11 @@ def test_an_engine_that_dies_on_trial_ends_it_unless_that_is_turned_off(
     """By the same setting as after a switch. Turned off, it is started again and the trial goes on."""
     with _supervisor(changed(settings, rollback={"on_death": on_death}), ledger) as supervisor:
         live, tried = _on_trial(supervisor, settings, ledger)
-        engine = adopt_engine(settings.layout.run / "engines" / tried)
-        assert engine is not None
+        engine = engine_of(settings, tried)
         os.kill(engine.identity.pid, signal.SIGKILL)
         tick_until(supervisor, lambda: not engine.is_alive and _state(ledger, tried) in ("failed", "starting"))
         assert _state(ledger, live) == "live"
-        trial = find_trial(ledger, tried)
-        assert trial is not None
+        trial = trial_of(ledger, tried)
         assert (_state(ledger, tried), trial.outcome) == (("failed", "failed") if on_death else ("starting", None))
         assert trial.begun_at is not None
 
@@ -263,10 +246,9 @@ def test_a_trial_begins_anew_with_the_engine_that_a_new_supervisor_starts(settin
     with _supervisor(settings, ledger) as supervisor:
         _, tried = _on_trial(supervisor, settings, ledger)
     with _supervisor(settings, ledger) as supervisor:
-        trial = find_trial(ledger, tried)
-        assert trial is not None
+        trial = trial_of(ledger, tried)
         assert (trial.begun_at, trial.outcome) == (None, None)
-        tick_until(supervisor, lambda: _state(ledger, tried) == "ready" and _engine_url(ledger, tried) is not None)
+        tick_until(supervisor, lambda: _state(ledger, tried) == "ready" and deployment_of(ledger, tried).engine_url)
 
 
 def test_who_is_answered_by_an_engine_whose_trial_ends_is_answered_to_the_end(
@@ -275,8 +257,7 @@ def test_who_is_answered_by_an_engine_whose_trial_ends_is_answered_to_the_end(
     """Then it is stopped: its memory is needed."""
     with _supervisor(settings, ledger) as supervisor:
         _, tried = _on_trial(supervisor, settings, ledger)
-        engine = adopt_engine(settings.layout.run / "engines" / tried)
-        assert engine is not None
+        engine = engine_of(settings, tried)
         with held_connection(engine):
             fail_trial(ledger, tried, "a test")
             for _ in range(3):
@@ -285,20 +266,12 @@ def test_who_is_answered_by_an_engine_whose_trial_ends_is_answered_to_the_end(
         tick_until(supervisor, lambda: not engine.is_alive)
 
 
-def _engine_url(ledger: Ledger, deployment_id: str) -> str | None:
-    found = find_deployment(ledger, deployment_id)
-    assert found is not None
-    return found.engine_url
-
-
 def test_a_busy_and_an_idle_engine_are_not_taken_for_one_that_hangs(settings: Settings, ledger: Ledger) -> None:
     """A long answer must never be cut off by a health check that waits in line behind it."""
     with _supervisor(settings, ledger) as supervisor:
-        name = want_release(ledger, build_release(settings, ledger, "One.")).deployment_id
-        tick_until(supervisor, lambda: _state(ledger, name) == "ready")
+        name = _ready(supervisor, settings, ledger)
         switch_live(ledger, name)
-        engine = adopt_engine(settings.layout.run / "engines" / name)
-        assert engine is not None
+        engine = engine_of(settings, name)
         body = {"messages": [{"role": "user", "content": "Tell a long story."}], "max_tokens": 150}
 
         def ask() -> int:
@@ -331,11 +304,9 @@ def test_a_live_release_that_was_changed_is_not_started_again(settings: Settings
 
 def _two(supervisor: Supervisor, settings: Settings, ledger: Ledger, keep: timedelta) -> tuple[Deployment, Deployment]:
     """What is kept for as long, and what is live."""
-    first = want_release(ledger, build_release(settings, ledger, "One.")).deployment_id
-    tick_until(supervisor, lambda: _state(ledger, first) == "ready")
+    first = _ready(supervisor, settings, ledger)
     kept = switch_live(ledger, first)
-    second = want_release(ledger, build_release(settings, ledger, "Two.")).deployment_id
-    tick_until(supervisor, lambda: _state(ledger, second) == "ready")
+    second = _ready(supervisor, settings, ledger, "Two.")
     live = switch_live(ledger, second, keep_until=datetime.now(UTC) + keep)
     tick_until(supervisor, lambda: _state(ledger, first) == "kept")
     return kept, live
@@ -346,14 +317,12 @@ def test_a_live_release_that_cant_be_started_again_is_left_for_the_kept_one(sett
     with _supervisor(settings, ledger) as supervisor:
         kept, live = _two(supervisor, settings, ledger, timedelta(hours=1))
         (settings.layout.releases / live.release_id / PROMPT).write_text("{}")
-        engine = adopt_engine(settings.layout.run / "engines" / live.deployment_id)
-        assert engine is not None
+        engine = engine_of(settings, live.deployment_id)
         os.kill(engine.identity.pid, signal.SIGKILL)
         tick_until(supervisor, lambda: _state(ledger, live.deployment_id) == "failed")
-        now_live = live_deployment(ledger)
-        assert now_live is not None
+        now_live = live_of(ledger)
         assert (now_live.deployment_id, now_live.engine_url) == (kept.deployment_id, kept.engine_url)
-        assert is_healthy(adopt_engine(settings.layout.run / "engines" / kept.deployment_id))  # type: ignore[arg-type]
+        assert is_healthy(engine_of(settings, kept.deployment_id))
 
 
 @pytest.mark.slow  # the minute that an engine is given to end
@@ -361,15 +330,13 @@ def test_an_engine_that_ends_is_none_in_the_ledger_before_it_is_gone(settings: S
     """Or a rollback in that second would send users to it."""
     with _supervisor(settings, ledger, replace(PACE, stop_grace_seconds=3)) as supervisor:
         kept, _ = _two(supervisor, settings, ledger, timedelta(seconds=8))
-        engine = adopt_engine(settings.layout.run / "engines" / kept.deployment_id)
-        assert engine is not None
+        engine = engine_of(settings, kept.deployment_id)
         os.kill(engine.identity.pid, signal.SIGSTOP)  # it takes its time to end
         ticking = threading.Thread(target=tick_until, args=(supervisor, lambda: not engine.is_alive))
         ticking.start()
-        while (found := find_deployment(ledger, kept.deployment_id)) is not None and found.engine_url is not None:
+        while (found := deployment_of(ledger, kept.deployment_id)).engine_url is not None:
             time.sleep(0.01)
         assert engine.is_alive
-        assert found is not None
         assert found.state == "stopped"
         ticking.join()
         assert not engine.is_alive
@@ -379,8 +346,7 @@ def test_who_is_answered_by_a_kept_engine_is_answered_to_the_end(settings: Setti
     """A request that the live one failed went over to it: the end of its time must not cut that answer off."""
     with _supervisor(settings, ledger) as supervisor:
         kept, _ = _two(supervisor, settings, ledger, timedelta(seconds=8))
-        engine = adopt_engine(settings.layout.run / "engines" / kept.deployment_id)
-        assert engine is not None
+        engine = engine_of(settings, kept.deployment_id)
         with held_connection(engine, is_request=True):
             tick_until(supervisor, lambda: _state(ledger, kept.deployment_id) == "stopped")
             assert kept.deployment_id not in {target.deployment_id for target in find_targets(ledger)}
@@ -392,10 +358,7 @@ def test_who_is_answered_by_a_kept_engine_is_answered_to_the_end(settings: Setti
 
 def test_after_a_power_cut_the_old_address_is_forgotten_at_once(settings: Settings, ledger: Ledger) -> None:
     """Neither supervisor nor engine could say that they ended, and another program may have the port."""
-    name = want_release(ledger, build_release(settings, ledger, "One.")).deployment_id
-    report_state(ledger, name, "starting")
-    report_state(ledger, name, "ready", engine_url="http://127.0.0.1:1/v1", engine_key=b"sealed")
-    switch_live(ledger, name)
+    switched(ledger, "r-1")
     with _supervisor(settings, ledger):
         assert _address(ledger) is None
 
@@ -415,10 +378,8 @@ def test_what_dead_engines_left_behind_is_removed_at_the_start(settings: Setting
 def test_an_engine_is_stopped_though_the_ledger_is_away(settings: Settings, ledger: Ledger) -> None:
     """A database that is down must not keep the memory occupied after `make down`."""
     supervisor = Supervisor(settings, ledger, PACE)
-    name = want_release(ledger, build_release(settings, ledger, "One.")).deployment_id
-    tick_until(supervisor, lambda: _state(ledger, name) == "ready")
-    engine = adopt_engine(settings.layout.run / "engines" / name)
-    assert engine is not None
+    name = _ready(supervisor, settings, ledger)
+    engine = engine_of(settings, name)
     with ledger.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE deployments RENAME TO elsewhere")
     supervisor.close()
@@ -428,15 +389,11 @@ def test_an_engine_is_stopped_though_the_ledger_is_away(settings: Settings, ledg
 def test_a_new_supervisor_adopts_the_engines_of_one_that_was_killed(settings: Settings, ledger: Ledger) -> None:
     """A crash of the supervisor must not interrupt those who are being answered."""
     first = Supervisor(settings, ledger, PACE)
-    name = want_release(ledger, build_release(settings, ledger, "One.")).deployment_id
-    tick_until(first, lambda: _state(ledger, name) == "ready")
+    name = _ready(first, settings, ledger)
     switch_live(ledger, name)
-    before = adopt_engine(settings.layout.run / "engines" / name)
+    before = engine_of(settings, name)
     with _supervisor(settings, ledger) as second:
         assert second.tick(datetime.now(UTC)) == []
-        after = adopt_engine(settings.layout.run / "engines" / name)
-        assert before is not None
-        assert after is not None
-        assert after.identity == before.identity
+        assert engine_of(settings, name).identity == before.identity
     first.close()
     assert adopt_engine(settings.layout.run / "engines" / name) is None

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from fine_tune_assets.core.settings import RollbackSettings, Settings
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.deployments import Deployment, find_deployment, live_deployment, switch_live
+from fine_tune_assets.ledger.deployments import Deployment, switch_live
 from fine_tune_assets.ledger.outcomes import FAILED, Outcomes, add_outcomes, answered_after
 from fine_tune_assets.ledger.rollbacks import fail_deployment
-from fine_tune_assets.ledger.trial_rows import Trial, TrialPlan, find_trial
+from fine_tune_assets.ledger.trial_rows import Trial, TrialPlan
 from fine_tune_assets.ledger.trials import begin_trial, interrupt_trial
 from fine_tune_assets.ledger.verdicts import record_verdict
 from fine_tune_assets.serving.switching import ServingError, wait_until_tried
@@ -23,7 +23,7 @@ from fine_tune_assets.serving.trying import (
     trial_plan,
     trial_words,
 )
-from fine_tune_assets_tests.ledger.made import make_verdict
+from fine_tune_assets_tests.ledger.made import deployment_of, live_of, make_verdict, trial_of
 from fine_tune_assets_tests.serving.tiny import make_ready, switched
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -109,12 +109,6 @@ def green_on_trial(ledger: Ledger) -> Deployment:
     return green
 
 
-def trial_of(ledger: Ledger, deployment: Deployment) -> Trial:
-    found = find_trial(ledger, deployment.deployment_id)
-    assert found is not None
-    return found
-
-
 def test_a_look_begins_the_trial_and_passes_it_at_its_end(ledger: Ledger) -> None:
     """With what was counted since it began, and nothing before."""
     assert look_at_trial(ledger, LIMITS, NOW) is None  # nothing to do
@@ -142,7 +136,7 @@ def test_a_look_fails_what_does_badly_and_whoever_waits_is_told_why(ledger: Ledg
     assert "10 of 20 requests failed" in (look_at_trial(ledger, LIMITS, GOING) or "")
     with pytest.raises(ServingError, match="ended on trial: 10 of 20 requests failed"):
         wait_until_tried(ledger, green.deployment_id, 5)
-    assert live_deployment(ledger).release_id == "r-1"  # type: ignore[union-attr]
+    assert live_of(ledger).release_id == "r-1"
 
 
 def test_a_look_fails_one_whose_verdict_was_withdrawn(ledger: Ledger) -> None:
@@ -150,8 +144,7 @@ def test_a_look_fails_one_whose_verdict_was_withdrawn(ledger: Ledger) -> None:
     green = green_on_trial(ledger)
     record_verdict(ledger, make_verdict("refuse", adapter_id="adapter of r-2"))
     look_at_trial(ledger, LIMITS, GOING)
-    failed = find_deployment(ledger, green.deployment_id)
-    assert failed is not None
+    failed = deployment_of(ledger, green.deployment_id)
     assert (failed.state, "is refuse" in failed.detail) == ("failed", True)
 
 
@@ -162,15 +155,14 @@ def test_a_trial_is_not_judged_while_its_engine_is_away(ledger: Ledger) -> None:
     interrupt_trial(ledger, green.deployment_id)
     assert trial_words(ledger, green.deployment_id, "r-2") == "begins when it is ready"
     look_at_trial(ledger, LIMITS, NOW + timedelta(seconds=60))
-    assert trial_of(ledger, green).begun_at == NOW + timedelta(seconds=60)
+    assert trial_of(ledger, green.deployment_id).begun_at == NOW + timedelta(seconds=60)
     assert look_at_trial(ledger, LIMITS, NOW + timedelta(seconds=70)) is None
 
 
 def test_whoever_waits_goes_on_at_once_when_nothing_is_live_any_more(ledger: Ledger) -> None:
     """A ready engine must not wait for its trial while users get no answer."""
     green = green_on_trial(ledger)
-    blue = live_deployment(ledger)
-    assert blue is not None
+    blue = live_of(ledger)
     fail_deployment(ledger, blue.deployment_id, "a file changed")
     wait_until_tried(ledger, green.deployment_id, 60)
     assert switch_live(ledger, green.deployment_id).state == "live"

@@ -16,7 +16,8 @@ from fine_tune_assets.core.release_signing import sign_release
 from fine_tune_assets.core.releases import MODEL, PROBES, PROMPT, write_manifest
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.addresses import socket_of
-from fine_tune_assets.engines.running import RunningEngine
+from fine_tune_assets.engines.processes import ProcessIdentity, read_identity
+from fine_tune_assets.engines.running import RunningEngine, adopt_engine
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.deployments import Deployment, State, report_state, switch_live, want_release
 from fine_tune_assets.ledger.releases import find_release
@@ -104,9 +105,31 @@ def make_ready(ledger: Ledger, release_id: str, upto: State = "ready", trial: Tr
     wanted = want_release(ledger, release_id, trial=trial)
     if upto == "wanted":
         return wanted
-    report_state(ledger, wanted.deployment_id, "starting")
-    return report_state(ledger, wanted.deployment_id, "ready", engine_url="unix:/x", engine_key=b"k")
+    return report_ready(ledger, wanted.deployment_id)
+
+
+def report_ready(ledger: Ledger, deployment_id: str) -> Deployment:
+    report_state(ledger, deployment_id, "starting")
+    return report_state(ledger, deployment_id, "ready", engine_url="unix:/x", engine_key=b"k")
 
 
 def switched(ledger: Ledger, release_id: str, keep_until: datetime | None = None) -> Deployment:
     return switch_live(ledger, make_ready(ledger, release_id).deployment_id, keep_until=keep_until)
+
+
+def engine_of(settings: Settings, deployment_id: str) -> RunningEngine:
+    engine = adopt_engine(settings.layout.run / "engines" / deployment_id)
+    assert engine is not None
+    return engine
+
+
+def engine_process(settings: Settings, deployment_id: str) -> ProcessIdentity:
+    identity = read_identity(settings.layout.run / "engines" / deployment_id / "process.json")
+    assert identity is not None
+    return identity
+
+
+def service_process(settings: Settings, name: str) -> ProcessIdentity:
+    identity = read_identity(settings.layout.run / f"{name}.pid")
+    assert identity is not None
+    return identity

@@ -53,16 +53,6 @@ def test_tokens_are_counted_and_examples_left_out_as_the_trainer_does(
         assert (found["tokens"], found["learned"]) == (len(kept.input_ids), kept.supervised)
 
 
-@pytest.mark.parametrize("prompt_only", [True, False])
-def test_a_conversation_is_rendered_as_the_trainers_tokenizer_does(
-    tokenizer: Any, light: FolderTokenizer, prompt_only: bool
-) -> None:
-    """Templates live from whitespace."""
-    for row in built().table.to_pylist()[:5]:
-        messages = row["messages"][:-1] if prompt_only else row["messages"]
-        assert render(light, messages, prompt_only) == render(tokenizer, messages, prompt_only)
-
-
 def test_a_template_with_marks_for_generation_and_loop_controls_is_read(smollm2_tokenizer: Path) -> None:
     """Templates of other models use them."""
     template = (

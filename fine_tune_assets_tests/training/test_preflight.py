@@ -22,11 +22,9 @@ from fine_tune_assets.training.preflight import (
 )
 from fine_tune_assets.training.supervision import TooLongError
 from fine_tune_assets_tests.core.model_folders import TEMPLATE, make_model_folder
+from fine_tune_assets_tests.training import tiny
 
-SETTINGS = TrainingSettings(
-    method="lora", rank=2, alpha=2, dropout=0.0, learning_rate=1e-3, epochs=1, batch_size=2, gradient_accumulation=1,
-    max_length=60, warmup_fraction=0.0, seed=1,
-)  # fmt: skip
+SETTINGS = replace(tiny.SETTINGS, max_length=60)
 LENIENT = replace(SETTINGS, too_long="leave_out")
 BOUND = {"instruction_set_fingerprint": "set-1", "base_fingerprint": "base-1", "training_fingerprint": "training-1"}
 SHORT = conversation("p", "Name it.", "I cough.", "Cough.")

@@ -20,11 +20,11 @@ from fine_tune_assets.training.resource_plan import (
     splits,
 )
 from fine_tune_assets.training.shapes import Pass, StepMemory
+from fine_tune_assets_tests.training import tiny
 
-SETTINGS = TrainingSettings(
-    method="lora", rank=4, alpha=8, dropout=0.0, learning_rate=1e-4, epochs=1, batch_size=4, gradient_accumulation=2,
-    max_length=100, warmup_fraction=0.0, seed=1,
-)  # fmt: skip
+SETTINGS = replace(
+    tiny.SETTINGS, rank=4, alpha=8, learning_rate=1e-4, batch_size=4, gradient_accumulation=2, max_length=100
+)
 LENGTHS = Lengths(tokens=(10, 20, 40, 80, 100, 400), learned=(1, 2, 4, 8, 10, 40))
 BOUND = {"instruction_set_fingerprint": "s", "base_fingerprint": "b", "training_fingerprint": "t"}
 

@@ -82,7 +82,6 @@ def test_prompts_are_the_same_tokens_in_training_and_inference(family: str, mode
             continue  # its own template writes today's date then
         asked = own.render(messages[:-1], True).text
         assert training.render(messages[:-1], True).text == asked
-        assert _ids(model, training.render(messages[:-1], True).text) == _ids(model, asked)
         answered = training.render(messages, False)
         assert answered.text[: answered.marked[-1][0]] == asked
 
@@ -101,9 +100,7 @@ def test_whole_conversations_are_the_same_tokens(family: str, model: FolderToken
     conversations = [said for said in _conversations() if (said[0]["role"] == "system") in systems]
     assert len(conversations) >= 3 * len(ODD_TEXTS)
     for messages in conversations:
-        ours, theirs = training.render(messages, False).text, own.render(messages, False).text
-        assert ours == theirs
-        assert _ids(model, ours) == _ids(model, theirs)
+        assert training.render(messages, False).text == own.render(messages, False).text
 
 
 def test_the_marks_hold_each_answer_and_its_stop_token(model: FolderTokenizer) -> None:
