@@ -50,7 +50,7 @@ check: setup-dev     ## style, types, import rules, unused dependencies, definit
 	DAGSTER_HOME= $(BIN)/dagster definitions validate -w workspace.yaml
 
 test: setup-dev      ## everything but the slow end-to-end tests
-	$(BIN)/pytest -m "not slow and not gpu" -n 4 --dist loadfile
+	$(BIN)/pytest -m "not slow and not gpu" -n 3 --dist loadfile
 
 test-slow: setup-dev ## the slow end-to-end tests, two workers with a core each
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "slow and not gpu" -n 2 --dist loadfile
