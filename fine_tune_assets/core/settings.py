@@ -398,7 +398,12 @@ def load_settings() -> Settings:
 
     class Loaded(Settings, BaseSettings):
         model_config = SettingsConfigDict(
-            env_prefix=PREFIX, env_nested_delimiter="_", env_nested_max_split=1, extra="forbid", frozen=True
+            env_prefix=PREFIX,
+            env_nested_delimiter="_",
+            env_nested_max_split=1,
+            enable_decoding=False,  # a group is no JSON in one variable
+            extra="forbid",
+            frozen=True,
         )
 
         @classmethod

@@ -83,6 +83,7 @@ def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
     ("name", "value", "words"),
     [
         ("GATEWAY_PORT", "eighty", "gateway.port .*integer"),
+        ("GATEWAY", "nonsense", "gateway .*dictionary"),
         ("DAGSTER_UI_CAN_LAUNCH", "maybe", "dagster.ui_can_launch .*boolean"),
         ("TRIAL_PERCENT", "101", "trial.percent .*100"),
         ("TRIAL_PERCENT", "-1", "trial.percent .*0"),
