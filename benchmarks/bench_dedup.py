@@ -39,7 +39,8 @@ from fine_tune_assets.core.tables import SCRUBBED_REPORTS, conform
 from fine_tune_assets.dedup.batches import Batches
 from fine_tune_assets.dedup.comparing import compare
 from fine_tune_assets.dedup.finding import find_among, read_corpus
-from fine_tune_assets.dedup.signatures import bands_for
+from fine_tune_assets.dedup.signatures import PERMUTATIONS, bands_for
+from fine_tune_assets.dedup.sketching import SHINGLE_WORDS
 from fine_tune_assets.dedup.store import InMemory, Kept, Store
 from fine_tune_assets.recipes.loading import load_recipe
 
@@ -167,17 +168,16 @@ def _found_by_datasketch(
     """`is_thorough`: with our bands, and by the true similarity of a proposed pair."""
     from datasketch import MinHash, MinHashLSH
 
-    threshold, permutations = SETTINGS.near_threshold, SETTINGS.permutations
-    bands = bands_for(threshold, permutations) if is_thorough else None
-    index = MinHashLSH(threshold=threshold, num_perm=permutations, params=bands)
+    threshold = SETTINGS.near_threshold
+    bands = bands_for(threshold) if is_thorough else None
+    index = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS, params=bands)
     sketches: dict[str, Any] = {}
     sets: dict[str, set[str]] = {}
     found: Found = set()
     for report_id, text in zip(ids, texts, strict=True):
         words = _WORD.findall(text.lower())
-        size = SETTINGS.shingle_words
-        shingles = {" ".join(words[i : i + size]) for i in range(max(1, len(words) - size + 1))}
-        sketch = MinHash(num_perm=SETTINGS.permutations)
+        shingles = {" ".join(words[i : i + SHINGLE_WORDS]) for i in range(max(1, len(words) - SHINGLE_WORDS + 1))}
+        sketch = MinHash(num_perm=PERMUTATIONS)
         add(sketch, [s.encode() for s in shingles])
         for other in index.query(sketch):
             if is_thorough:
@@ -231,7 +231,7 @@ def show(results: dict[str, dict[str, Any]]) -> None:
         "precision",
         "peak memory",
     )
-    table = Table(title=f"Near duplicates from {SETTINGS.near_threshold}, {SETTINGS.permutations} permutations")
+    table = Table(title=f"Near duplicates from {SETTINGS.near_threshold}, {PERMUTATIONS} permutations")
     table.add_column("run")
     for column in columns:
         table.add_column(column, justify="right")

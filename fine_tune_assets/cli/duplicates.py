@@ -45,7 +45,7 @@ def duplicates(files: tuple[Path, ...], output: IO[str]) -> None:
             table,
             settings,
             lambda done, _total, _what: bar.update(task, completed=done),
-            encode=partial(encode_passages, threads=threads) if settings.semantic_threshold is not None else None,
+            encode=partial(encode_passages, threads=threads),
             threads=threads,
         )
     for row in found.duplicates.to_pylist():

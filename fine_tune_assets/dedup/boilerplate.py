@@ -13,12 +13,12 @@ MANY_PATIENTS = 100
 """As many patients make a segment boilerplate among any number of patients."""
 
 
-def patients_needed(fewest: int, fraction: float, patients: int) -> int:
-    """Patients who must share a segment: a fraction of all, at least `fewest`, and at most MANY_PATIENTS or `fewest`.
+def patients_needed(fewest: int, patients: int) -> int:
+    """Patients who must share a segment: one in a hundred, at least `fewest`, and at most MANY_PATIENTS or `fewest`.
 
     `fewest` is what keeps small sets right: a line in two of three reports is a copied report, not a template.
     """
-    return max(fewest, min(int(np.ceil(fraction * patients)), MANY_PATIENTS))
+    return max(fewest, min(int(np.ceil(0.01 * patients)), MANY_PATIENTS))
 
 
 def boilerplate_segments(segments: Hashes, patients: Ints, needed: int) -> Hashes:

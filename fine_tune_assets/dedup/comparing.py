@@ -58,7 +58,7 @@ def compare(
     *,
     leave_out_boilerplate: bool = True,
 ) -> Comparison:
-    """Without an encoder, or with the threshold turned off, nothing is compared by its meaning."""
+    """Without an encoder nothing is compared by its meaning."""
     order = best_first(corpus.facts)
     leaders = exact_leaders(corpus.all_of("exact")[order])
     ranks = np.flatnonzero(leaders == np.arange(len(leaders)))
@@ -66,7 +66,7 @@ def compare(
     boilerplate = find_boilerplate(corpus, places, settings) if leave_out_boilerplate else np.zeros(0, np.uint64)
     near = near_pairs(corpus, boilerplate, places, settings, threads, all_pairs_up_to)
     semantic = Pairs(np.zeros((0, 2), np.int64), np.zeros(0))
-    if encoder is not None and settings.semantic_threshold is not None:
+    if encoder is not None:
         semantic = semantic_pairs(
             corpus, boilerplate, places, encoder.texts_at, settings.semantic_threshold, encoder.encode, encoder.version
         )

@@ -43,19 +43,18 @@ class Batch:
 class Corpus:
     """Add every batch once, in any order; then ask."""
 
-    def __init__(self, kept: Kept, sketchers: Sketchers, shingle_words: int) -> None:
+    def __init__(self, kept: Kept, sketchers: Sketchers) -> None:
         self.kept = kept
         self.batches: list[Batch] = []
         self.made: Counter[str] = Counter()
         """What had to be computed, since it was not kept: `sketches`, `signatures`, `vectors`."""
         self._sketchers = sketchers
-        self._manner = (VERSION, str(shingle_words))
 
     def add(self, name: str, reports: pa.Table) -> None:
         """A table with `report_id`, `patient_key`, `length`, `tagged_text` and `written_on`, in order of ids."""
         # Without surrogates, which differ from patient to patient where one note was copied to several.
         texts = one_array(reports["tagged_text"])
-        version = combine([*self._manner, _content(one_array(reports["report_id"]), texts)])
+        version = combine([VERSION, _content(one_array(reports["report_id"]), texts)])
         arrays = self.kept.read(name, SKETCHES, version, _LIGHT)
         if arrays is None:
             sketches = self._sketchers.sketch(texts)

@@ -32,7 +32,7 @@ def pair_finder(
     leave_out_boilerplate: bool,
     threads: int = 1,
 ) -> PairFinder:
-    """Without `encode`, or with the semantic threshold turned off, meaning is not compared.
+    """Without `encode`, meaning is not compared.
 
     Whoever looks for leaks compares whole texts: a phrase that many texts share is boilerplate, and what is copied of such
     phrases would be compared by the little that is left of it.
@@ -46,7 +46,7 @@ def pair_finder(
             raise ValueError("Each text needs a group.")
         if not texts:
             return []
-        corpus = _corpus(texts, settings.shingle_words, threads)
+        corpus = _corpus(texts, threads)
         array = pa.array(texts, pa.large_string())
         encoder = encode and Encoder(encode, encoder_version, lambda places: array.take(pa.array(places)))
         comparison = compare(
@@ -57,9 +57,9 @@ def pair_finder(
     return find
 
 
-def _corpus(texts: Sequence[str], shingle_words: int, threads: int) -> Corpus:
-    with open_sketchers(shingle_words, len(texts), threads) as sketchers:
-        corpus = Corpus(InMemory(), sketchers, shingle_words)
+def _corpus(texts: Sequence[str], threads: int) -> Corpus:
+    with open_sketchers(len(texts), threads) as sketchers:
+        corpus = Corpus(InMemory(), sketchers)
         corpus.add("texts", _as_reports(texts))
     return corpus
 

@@ -19,7 +19,7 @@ from fine_tune_assets.dedup.choosing import Match, dropped_for, reason
 from fine_tune_assets.dedup.comparing import Comparison, Encoder, compare
 from fine_tune_assets.dedup.corpus import Corpus
 from fine_tune_assets.dedup.sketching import side_hashes, starts_of
-from fine_tune_assets.dedup.store import BANDS, SKETCHES, VECTORS, InMemory, Kept
+from fine_tune_assets.dedup.store import InMemory, Kept
 from fine_tune_assets.dedup.words import Ints
 from fine_tune_assets.dedup.workers import open_sketchers
 from fine_tune_assets.embeddings.encoder import Encode
@@ -67,11 +67,8 @@ def find_among(
     """The same for SCRUBBED_REPORTS by the name of their batch, of which columns are read when they are needed."""
     kept = InMemory() if kept is None else kept
     reports = Batches(batches)
-    corpus = read_corpus(reports, settings, kept, threads, progress)
-    is_by_meaning = encode is not None and settings.semantic_threshold is not None
-    # Vectors that nobody asks for any more would not lose what is held back from now on.
-    kinds = (SKETCHES, BANDS, VECTORS) if is_by_meaning else (SKETCHES, BANDS)
-    kept.keep_only((batch.name for batch in corpus.batches), kinds)
+    corpus = read_corpus(reports, kept, threads, progress)
+    kept.keep_only(batch.name for batch in corpus.batches)
     is_kept = np.ones(len(reports), np.bool_)
     if not corpus.batches:
         return Duplicates(reports.unique(is_kept), table_of([], DUPLICATE_REPORTS), {}, {})
@@ -97,11 +94,11 @@ def dropped_for_all(comparison: Comparison) -> dict[int, Match]:
     return dropped
 
 
-def read_corpus(reports: Batches, settings: DedupSettings, kept: Kept, threads: int, progress: Progress) -> Corpus:
+def read_corpus(reports: Batches, kept: Kept, threads: int, progress: Progress) -> Corpus:
     """Sketches what is not kept."""
     done = 0
-    with open_sketchers(settings.shingle_words, len(reports), threads) as sketchers:
-        corpus = Corpus(kept, sketchers, settings.shingle_words)
+    with open_sketchers(len(reports), threads) as sketchers:
+        corpus = Corpus(kept, sketchers)
         for name, part in reports.parts():
             corpus.add(name, part)
             done += part.num_rows

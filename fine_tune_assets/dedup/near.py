@@ -40,9 +40,7 @@ class Pairs:
 def find_boilerplate(corpus: Corpus, leaders: Ints, settings: DedupSettings) -> Hashes:
     """Segments that many patients share. Of reports with the same words only the leader counts: copies make no template."""
     patients = np.asarray(pc.dictionary_encode(corpus.facts["patient_key"].combine_chunks()).indices)
-    needed = patients_needed(
-        settings.boilerplate_patients, settings.boilerplate_fraction, int(patients.max(initial=-1)) + 1
-    )
+    needed = patients_needed(settings.boilerplate_patients, int(patients.max(initial=-1)) + 1)
     starts = starts_of(corpus.all_of("segment_counts"))
     counts = np.diff(starts)[leaders]
     segments = corpus.all_of("segments")[flat_places(starts, leaders)]
@@ -58,7 +56,7 @@ def near_pairs(
     all_pairs_up_to: int,
 ) -> Pairs:
     """Near duplicates among the reports at `places`, which are in order of rank."""
-    bands, rows = bands_for(settings.near_threshold, settings.permutations)
+    bands, rows = bands_for(settings.near_threshold)
     hashes = np.zeros((len(places), bands), np.uint64)
     position = np.full(corpus.facts.num_rows, -1, np.int64)
     position[places] = np.arange(len(places))

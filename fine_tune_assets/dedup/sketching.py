@@ -31,6 +31,8 @@ from fine_tune_assets.dedup.words import (
 
 VERSION = "1"
 """Raise it when a sketch of the same text becomes another one: stored sketches are then made again."""
+SHINGLE_WORDS = 3
+"""Words of a shingle. `dedup.near_threshold` was measured with it (decision 0013)."""
 TEXTS_AT_ONCE = 128
 """Half a megabyte of text: what is computed of it stays in the processor's cache."""
 _SIDES = ("left", "right", "bilateral", "bilaterally")
@@ -65,19 +67,16 @@ class Sketches:
         return len(self.exact)
 
 
-def sketch(texts: pa.Array, shingle_words: int) -> Sketches:
+def sketch(texts: pa.Array) -> Sketches:
     """Sketches of an array of strings without nulls."""
-    parts = [
-        _sketch_block(texts.slice(at, TEXTS_AT_ONCE).to_pylist(), shingle_words)
-        for at in range(0, len(texts), TEXTS_AT_ONCE)
-    ]
+    parts = [_sketch_block(texts.slice(at, TEXTS_AT_ONCE).to_pylist()) for at in range(0, len(texts), TEXTS_AT_ONCE)]
     return joined(parts)
 
 
 def joined(parts: Sequence[Sketches]) -> Sketches:
     """Several sketches as one, in their order."""
     if not parts:
-        return _sketch_block([], 1)
+        return _sketch_block([])
     return Sketches(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Sketches)})
 
 
@@ -93,11 +92,11 @@ def flat_places(starts: Ints, rows: Ints) -> Ints:
     return np.arange(counts.sum(), dtype=np.int64) + np.repeat(shifts, counts)
 
 
-def _sketch_block(texts: Sequence[str], shingle_words: int) -> Sketches:
+def _sketch_block(texts: Sequence[str]) -> Sketches:
     block = block_of(texts)
     words = words_of(block)
     facts, fact_counts = _facts(words)
-    shingles, is_start = _shingles(words, shingle_words)
+    shingles, is_start = _shingles(words, SHINGLE_WORDS)
     segment_of_text = np.searchsorted(words.segment_starts, words.text_starts)
     starting = starts_of(is_start)
     is_negation = np.isin(words.hashes, _hashes_of(_NEGATIONS))

@@ -27,19 +27,18 @@ class DedupError(FineTuneError):
 class Sketchers:
     """Sketches arrays of texts with `processes` processes; with one, in this process."""
 
-    def __init__(self, shingle_words: int, processes: int) -> None:
-        self._shingle_words = shingle_words
+    def __init__(self, processes: int) -> None:
         self.processes = processes
         self._pool: ProcessPoolExecutor | None = None
 
     def sketch(self, texts: pa.Array) -> Sketches:
         """Raises DedupError if a process was killed, mostly for want of memory."""
         if self.processes == 1 or len(texts) <= _TEXTS_OF_A_TASK:
-            return sketch(texts, self._shingle_words)
+            return sketch(texts)
         # Copied: pyarrow may send the whole array along with a slice of it.
         parts = [pa.concat_arrays([texts.slice(at, _TEXTS_OF_A_TASK)]) for at in range(0, len(texts), _TEXTS_OF_A_TASK)]
         try:
-            return joined(list(self._started().map(sketch, parts, [self._shingle_words] * len(parts))))
+            return joined(list(self._started().map(sketch, parts)))
         except BrokenProcessPool:
             raise DedupError(
                 "A process that compares reports was killed, mostly for want of memory. Run it again."
@@ -59,9 +58,9 @@ class Sketchers:
 
 
 @contextmanager
-def open_sketchers(shingle_words: int, texts: int, processes: int) -> Iterator[Sketchers]:
+def open_sketchers(texts: int, processes: int) -> Iterator[Sketchers]:
     """Processes for about that many texts."""
-    sketchers = Sketchers(shingle_words, processes if texts >= FEWEST_FOR_PROCESSES else 1)
+    sketchers = Sketchers(processes if texts >= FEWEST_FOR_PROCESSES else 1)
     try:
         yield sketchers
     finally:

@@ -126,13 +126,12 @@ def _choose(batch: StoredTable, scrubber: str, terms: Terms, taken: Collection[s
 def _found(installation: Installation, batches: Mapping[str, ChosenReports], tell: Callable[[str], None]) -> Duplicates:
     """In this process, although a model runs: the encoder needs onnxruntime and no torch."""
     settings, threads = installation.recipe.dedup, threads_of(installation)
-    by_meaning = settings.semantic_threshold is not None
     return find_among(
         batches,
         settings,
         lambda done, total, what: tell(f"{done} of {total} {what}"),
-        encode=partial(encode_passages, threads=threads) if by_meaning else None,
-        encoder_version=encoder_version() if by_meaning else "",
+        encode=partial(encode_passages, threads=threads),
+        encoder_version=encoder_version(),
         kept=Store(installation.layout.cache / "dedup"),
         threads=threads,
     )

@@ -6,7 +6,6 @@ Belongs here: handing the parts of other packages to `instructions/`. Must stay 
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,6 +20,7 @@ from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.tables import SCRUBBED_CORRECTIONS, conform, table_of
 from fine_tune_assets.dedup.crossing import pair_finder
+from fine_tune_assets.dedup.sketching import SHINGLE_WORDS
 from fine_tune_assets.defs.pair_finding import threads_of, whole_text_finder
 from fine_tune_assets.defs.resources import Installation, Worker
 from fine_tune_assets.defs.s02_missed_identifiers import terms_of
@@ -44,31 +44,19 @@ VECTORS = "leaks/vectors.npz"
 
 @contextmanager
 def leak_search(installation: Installation) -> Iterator[LeakSearch]:
-    """In whole texts, boilerplate included; by meaning too, where the recipe asks for it. At the end the vectors go that were not
-    asked for."""
-    settings, threads = installation.recipe.dedup, threads_of(installation)
-    words = whole_text_finder(installation)
-    search = LeakSearch(
-        find_pairs=words,
-        find_words=words,
-        kinds=("exact", "near"),
-        described=f"the same words in whole texts; near from a Jaccard similarity of {settings.near_threshold} over shingles of "
-        f"{settings.shingle_words} words",
-        evaluation=read_evaluation_texts(installation.layout.evaluation),
-        certify_without_semantic=installation.recipe.split.certify_without_semantic,
-    )
-    file = installation.layout.cache / VECTORS
-    if settings.semantic_threshold is None:
-        file.unlink(missing_ok=True)
-        yield search
-        return
-    version = encoder_version()
-    encode = Remembered(partial(encode_passages, threads=threads), version, file)
-    find = pair_finder(settings, encode, version, leave_out_boilerplate=False, threads=threads)
-    meaning = f"meaning from a cosine of {settings.semantic_threshold} (all-MiniLM-L6-v2, {short(version)})"
+    """In whole texts, boilerplate included. At the end, vectors that this search did not ask for are removed."""
+    settings, threads, version = installation.recipe.dedup, threads_of(installation), encoder_version()
+    encode = Remembered(partial(encode_passages, threads=threads), version, installation.layout.cache / VECTORS)
     try:
-        described = f"{search.described}; {meaning}"
-        yield replace(search, find_pairs=find, kinds=(*search.kinds, "semantic"), described=described)
+        yield LeakSearch(
+            find_pairs=pair_finder(settings, encode, version, leave_out_boilerplate=False, threads=threads),
+            find_words=whole_text_finder(installation),
+            kinds=("exact", "near", "semantic"),
+            described=f"the same words in whole texts; near from a Jaccard similarity of {settings.near_threshold} over shingles "
+            f"of {SHINGLE_WORDS} words; meaning from a cosine of {settings.semantic_threshold} (all-MiniLM-L6-v2, "
+            f"{short(version)})",
+            evaluation=read_evaluation_texts(installation.layout.evaluation),
+        )
     finally:
         encode.forget_others()
 

@@ -50,8 +50,7 @@ def nothing_leaks_between_splits(
 ) -> dg.AssetCheckResult:
     with errors_for_people():
         stored = stored_set(context.instance, installation, instruction_sets)
-    is_allowed = installation.recipe.split.certify_without_semantic
-    holds = is_certified(stored, certify_without_semantic=is_allowed) and separation(instruction_sets).holds
+    holds = is_certified(stored) and separation(instruction_sets).holds
     certificate = str(stored.manifest["leakage_certificate"])
     return checked(holds, None if holds else certificate, certificate=certificate)
 

@@ -226,9 +226,8 @@ def set_learned_from(installation: Installation, adapter: Mapping[str, Any]) -> 
 def _allowed_set(instance: dg.DagsterInstance, installation: Installation) -> StoredInstructionSet:
     """The newest set, if it may be learned from. Raises what closes the gate."""
     stored = set_learned_from(installation, {"instruction_set_fingerprint": newest_set(instance)})
-    require_evidence(stored, certify_without_semantic=installation.recipe.split.certify_without_semantic)
-    canaries = installation.recipe.canaries
-    require_no_canaries(stored, in_released=canaries is not None and canaries.in_released)
+    require_evidence(stored)
+    require_no_canaries(stored)
     return stored
 
 

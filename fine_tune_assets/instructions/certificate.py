@@ -61,15 +61,13 @@ class LeakageCertificate:
     """Rows whose conversation is not made of the parts that were compared."""
     looked_for: str | None
     """How likeness was looked for. None: not at all, and then nothing is certified."""
-    certify_without_semantic: bool
-    """Whether the recipe allows a set for which meaning was not compared."""
     rows_with_passages: int = 0
     """Rows that were compared without the passages before their question."""
 
     @property
     def holds(self) -> bool:
         faults = (*self.duplicates.values(), self.evaluation_repeated, self.rows_told_otherwise)
-        is_searched = self.looked_for is not None and (SEMANTIC in self.kinds or self.certify_without_semantic)
+        is_searched = self.looked_for is not None and SEMANTIC in self.kinds
         return self.separation.holds and is_searched and not any(faults) and self.evaluation_texts > 0
 
     @property
@@ -98,8 +96,7 @@ class LeakageCertificate:
     def _conclusion(self) -> str:
         if not self.holds:
             return "The separation of training and test data is NOT shown: this set must not be used."
-        as_far = "" if SEMANTIC in self.kinds else " in the same or nearly the same words"
-        return f"No example that the model is tested on{as_far}, and no patient of one, was used to train it."
+        return "No example that the model is tested on, and no patient of one, was used to train it."
 
     @property
     def _told_of_likeness(self) -> str:
@@ -122,14 +119,7 @@ class LeakageCertificate:
 
     @property
     def _told_of_meaning(self) -> str:
-        if SEMANTIC in self.kinds:
-            return ""
-        allowed = (
-            "the recipe allows a set without it (split.certify_without_semantic)"
-            if self.certify_without_semantic
-            else "dedup.semantic_threshold is turned off, and split.certify_without_semantic does not allow a set without it"
-        )
-        return f"Examples that say the same in other words were NOT looked for: {allowed}. "
+        return "" if SEMANTIC in self.kinds else "Examples that say the same in other words were NOT looked for. "
 
 
 def separation(table: pa.Table) -> Separation:
@@ -171,7 +161,6 @@ def leakage_certificate(finished: InstructionSet, search: LeakSearch | None) -> 
         evaluation_texts=len(search.evaluation) if search else 0,
         rows_told_otherwise=told_otherwise,
         looked_for=search.described if search else None,
-        certify_without_semantic=search is not None and search.certify_without_semantic,
         rows_with_passages=sum(bool(bare_question(row["instruction"], row["input"]).documents) for row in examples),
     )
 

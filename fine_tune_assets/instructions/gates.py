@@ -15,19 +15,18 @@ def identifiers_found(stored: StoredInstructionSet) -> dict[str, dict[str, int]]
     return None if looked is None else dict(looked["findings"])
 
 
-def is_certified(stored: StoredInstructionSet, *, certify_without_semantic: bool) -> bool:
-    """Whether the stored leakage certificate holds, and is what the recipe asks for now: it may have allowed more before."""
+def is_certified(stored: StoredInstructionSet) -> bool:
+    """Whether the stored leakage certificate holds, and paraphrases were searched for."""
     leakage = (stored.manifest.get("evidence") or {}).get("leakage", {})
-    return bool(leakage.get("holds")) and (certify_without_semantic or SEMANTIC in leakage.get("kinds", ()))
+    return bool(leakage.get("holds")) and SEMANTIC in leakage.get("kinds", ())
 
 
-def require_evidence(stored: StoredInstructionSet, *, certify_without_semantic: bool) -> None:
+def require_evidence(stored: StoredInstructionSet) -> None:
     """Raise GateClosedError unless the set is certified and nothing that identifies somebody was found in it."""
-    if not is_certified(stored, certify_without_semantic=certify_without_semantic):
+    if not is_certified(stored):
         raise GateClosedError(
-            f"Instruction set {short(stored.fingerprint)} has no leakage certificate that holds, or one that says nothing of "
-            "examples that say the same in other words, which the recipe does not allow (split.certify_without_semantic). "
-            f"{materialize_hint('instruction_sets')}"
+            f"Instruction set {short(stored.fingerprint)} has no leakage certificate that holds and covers paraphrases. "
+            + materialize_hint("instruction_sets")
         )
     found = identifiers_found(stored)
     if found is None:
@@ -43,12 +42,11 @@ def require_evidence(stored: StoredInstructionSet, *, certify_without_semantic: 
         )
 
 
-def require_no_canaries(stored: StoredInstructionSet, *, in_released: bool) -> None:
-    """Raise GateClosedError if the set holds planted rows, unless the recipe lets them into what can be released."""
+def require_no_canaries(stored: StoredInstructionSet) -> None:
+    """Raise GateClosedError if the set holds planted rows: an adapter trained on them could be released."""
     planted = count_canaries(stored.table)
-    if planted and not in_released:
+    if planted:
         raise GateClosedError(
-            f"Instruction set {short(stored.fingerprint)} holds {planted} planted canaries. Whatever is trained on it could be "
-            "released, and the recipe does not allow that (canaries.in_released). Take them out of its sources. "
-            + materialize_hint("instruction_sets")
+            f"Instruction set {short(stored.fingerprint)} holds {planted} planted canaries, and an adapter trained on it could "
+            "be released. Remove them from its sources. " + materialize_hint("instruction_sets")
         )

@@ -50,8 +50,6 @@ class LeakSearch:
     described: str
     """For an auditor: the kinds of likeness with their thresholds, and the encoder."""
     evaluation: tuple[EvaluationText, ...]
-    certify_without_semantic: bool
-    """Whether the recipe allows a set for which meaning was not compared."""
 
 
 @dataclass(frozen=True)

@@ -72,15 +72,11 @@ class TaggerSettings:
 class DedupSettings:
     near_threshold: Fraction
     """Jaccard similarity of word shingles from which two reports are the same. Lower drops more."""
-    semantic_threshold: Fraction | None = 0.9
-    """Cosine of sentence embeddings from which two reports say the same in other words. Null turns it off."""
+    semantic_threshold: Fraction = 0.9
+    """Cosine of sentence embeddings from which two reports say the same in other words. Lower drops more."""
     boilerplate_patients: Positive = 10
-    """Different patients, at least, whose reports must share a line or sentence before it is left out of the comparison."""
-    boilerplate_fraction: Fraction = 0.01
-    """The same as a share of all patients; 100 patients are enough in any case."""
-    shingle_words: Positive = 3
-    permutations: Positive = 192
-    """MinHash permutations: more miss fewer pairs and propose fewer vain ones, and cost time in proportion."""
+    """Number of different patients whose reports must share a line or sentence before it is left out of the comparison; among
+    more than 1,000 patients one in a hundred of them, and at most 100."""
 
 
 TaskName = Annotated[str, Field(min_length=1, max_length=200)]
@@ -235,8 +231,6 @@ class SplitSettings:
     """Approved examples below which no instruction set is made."""
     test_from: Day | None = None
     """Patients with a report written on or after this day are tested on as well, whatever the hash says."""
-    certify_without_semantic: bool = False
-    """Whether a set is certified although paraphrases were not looked for, with `dedup.semantic_threshold` turned off."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -476,8 +470,6 @@ class CanarySettings:
     seed: int
     deciding_repeats: Positive = 1
     """Levels up to it refuse a candidate when they leak. Real texts are trained on once: duplicates are dropped before."""
-    in_released: bool = False
-    """Whether an instruction set that holds planted rows may train an adapter that can be released."""
 
     @property
     def deciding(self) -> tuple[int, ...]:

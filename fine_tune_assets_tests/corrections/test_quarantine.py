@@ -61,8 +61,7 @@ def correction(number: int = 1, output: str = ORDINARY, **changes: Any) -> dict[
 
 @pytest.fixture(scope="module")
 def find_pairs() -> PairFinder:
-    settings = DedupSettings(near_threshold=0.8, semantic_threshold=None)
-    return pair_finder(settings, encode=None, leave_out_boilerplate=False)
+    return pair_finder(DedupSettings(near_threshold=0.8), encode=None, leave_out_boilerplate=False)
 
 
 def figures(find_pairs: PairFinder, *corrections: dict[str, Any]) -> Figures:

@@ -7,7 +7,7 @@ import pytest
 from fine_tune_assets.dedup.boilerplate import patients_needed, without
 from fine_tune_assets.dedup.candidates import COMPARED, LEADERS, NEIGHBOURS, candidate_pairs
 from fine_tune_assets.dedup.meaning import alike
-from fine_tune_assets.dedup.signatures import MISSED_FRACTION, band_hashes, bands_for
+from fine_tune_assets.dedup.signatures import MISSED_FRACTION, PERMUTATIONS, band_hashes, bands_for
 from fine_tune_assets.dedup.similarity import distinct_shingles, jaccard_of_pairs
 from fine_tune_assets.dedup.sketching import sketch
 
@@ -15,8 +15,8 @@ from fine_tune_assets.dedup.sketching import sketch
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.8, 0.9, 1.0])
 def test_the_bands_propose_nearly_every_pair_at_the_threshold(threshold: float) -> None:
     """A pair that is never proposed is never verified."""
-    bands, rows = bands_for(threshold, 192)
-    assert bands * rows <= 192
+    bands, rows = bands_for(threshold)
+    assert bands * rows <= PERMUTATIONS
     assert (1 - threshold**rows) ** bands <= MISSED_FRACTION
 
 
@@ -63,7 +63,7 @@ def test_of_what_crowded_buckets_propose_the_pairs_with_most_bands_are_compared(
 
 def test_similarity_is_that_of_sets() -> None:
     texts = ["a b c d e", "a b c d f", "x y", "x y", "", "", "a b c a b c a b c"]
-    sketches = sketch(pa.array(texts), 3)
+    sketches = sketch(pa.array(texts))
     pairs = np.array([[0, 1], [2, 3], [4, 5], [0, 6], [0, 2]])
     expected = [2 / 4, 1.0, 0.0, 1 / 5, 0.0]
     _, counts = without(sketches, np.zeros(len(sketches.segments), np.bool_))
@@ -73,7 +73,7 @@ def test_similarity_is_that_of_sets() -> None:
 
 @pytest.mark.parametrize(("patients", "needed"), [(3, 10), (900, 10), (5_000, 50), (1_000_000, 100)])
 def test_boilerplate_takes_ten_patients_then_one_in_a_hundred_then_a_hundred(patients: int, needed: int) -> None:
-    assert patients_needed(10, 0.01, patients) == needed
+    assert patients_needed(10, patients) == needed
 
 
 def test_the_index_finds_what_comparing_every_pair_finds() -> None:

@@ -180,7 +180,7 @@ def test_each_pair_says_why_the_one_stayed() -> None:
 
 
 HEADER = "CITY HOSPITAL, DEPARTMENT OF MEDICINE\n" + _words("disclaimer", 60) + ".\n"
-FEW = DedupSettings(near_threshold=0.5, boilerplate_patients=3, boilerplate_fraction=0.01)
+FEW = DedupSettings(near_threshold=0.5, boilerplate_patients=3)
 
 
 def test_a_header_that_many_patients_share_makes_no_two_reports_duplicates() -> None:
@@ -250,20 +250,19 @@ class Meaning:
         return vectors, np.ones(len(texts), np.int32)
 
 
-def _by_meaning(texts: dict[str, str], threshold: float | None = 0.9) -> dict[str, str]:
-    chosen = DedupSettings(near_threshold=0.8, semantic_threshold=threshold)
+def _by_meaning(texts: dict[str, str]) -> dict[str, str]:
+    chosen = DedupSettings(near_threshold=0.8)
     rows = find_duplicates(reports_of(texts), chosen, silent, Meaning(), "v").duplicates
     return {row["dropped_id"]: row["kind"] for row in rows.to_pylist()}
 
 
-def test_reports_that_mean_the_same_are_semantic_duplicates_unless_that_is_turned_off() -> None:
+def test_reports_that_mean_the_same_are_semantic_duplicates() -> None:
     texts = {"b/1": "cough " + _words("x"), "b/2": "cough " + _words("y", 30), "b/3": "knee " + _words("z")}
     assert _by_meaning({**texts}) == {}, "the words differ in their numbers"
     plain = {
         i: re.sub(r"\d+", lambda m: "abcdefghij"[int(m[0]) % 10] * (1 + int(m[0]) // 10), t) for i, t in texts.items()
     }
     assert _by_meaning(plain) == {"b/2": "semantic"}
-    assert _by_meaning(plain, None) == {}
 
 
 @pytest.mark.parametrize(
@@ -324,7 +323,7 @@ def test_the_number_of_threads_changes_nothing() -> None:
 
 def test_sketches_are_the_same_from_any_number_of_processes() -> None:
     texts = pa.array([_words(f"note{number}w", 5) for number in range(5_000)])
-    with open_sketchers(3, FEWEST_FOR_PROCESSES, 2) as sketchers:
+    with open_sketchers(FEWEST_FOR_PROCESSES, 2) as sketchers:
         both = sketchers.sketch(texts)
-    alone = sketch(texts, 3)
+    alone = sketch(texts)
     assert all(np.array_equal(getattr(both, name), getattr(alone, name)) for name in vars(alone))

@@ -1,6 +1,5 @@
 """What is kept of a batch: only its user may read it, it holds no text, and a report that is gone leaves it."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,13 +49,6 @@ def test_of_a_batch_that_is_gone_nothing_stays(tmp_path: Path) -> None:
     other = reports_of({"b/9": "another"})
     find_duplicates(other.set_column(1, "batch", [["c"]]).cast(other.schema), SETTINGS, silent, meaning, "v", store)
     assert before.isdisjoint((tmp_path / "dedup").iterdir())
-
-
-def test_vectors_go_when_meaning_is_no_longer_compared(tmp_path: Path) -> None:
-    """Nobody would ask for them again, and so no report that is held back would leave them."""
-    store, _ = _stored(tmp_path / "dedup")
-    find_duplicates(reports_of(TEXTS), replace(SETTINGS, semantic_threshold=None), silent, kept=store)
-    assert {path.name.split(".")[1] for path in (tmp_path / "dedup").iterdir()} == {SKETCHES, BANDS}
 
 
 def _rows(path: Path) -> int:

@@ -70,16 +70,13 @@ def _planted_example() -> dict[str, Any]:
     return {**example(patients_in("train", 60)[-1], "A planted finding."), "source": CANARY}
 
 
-def test_a_set_with_planted_rows_trains_nothing_that_could_be_released(
-    data: Path, instance: dg.DagsterInstance
-) -> None:
+@pytest.mark.usefixtures("data")
+def test_a_set_with_planted_rows_trains_nothing_that_could_be_released(instance: dg.DagsterInstance) -> None:
     """Canaries come back word for word: that is what they are for. No user may ever read one."""
     stored = _store(_planted_example())
     _report(instance, "instruction_sets", stored.fingerprint)
     with pytest.raises(GateClosedError, match="holds 1 planted canaries"):
         _allowed_set(instance, Installation())
-    write_recipe(data, canaries={**SMALL, "in_released": True})
-    assert _allowed_set(instance, Installation()).fingerprint == stored.fingerprint
 
 
 @pytest.mark.usefixtures("data")

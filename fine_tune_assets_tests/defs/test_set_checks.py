@@ -25,7 +25,7 @@ from fine_tune_assets.defs.s05_set_checks import (
     set_is_large_enough,
 )
 from fine_tune_assets.instructions.leaks import LeakSearch
-from fine_tune_assets.instructions.storing import StoredInstructionSet, write_instruction_set
+from fine_tune_assets.instructions.storing import LeakageError, StoredInstructionSet, write_instruction_set
 from fine_tune_assets.lineage.left_out import left_out_file, write_left_out
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.instructions.examples import SEARCH, SPLIT, built
@@ -201,22 +201,15 @@ def test_a_leak_of_nothing_but_phrases_that_many_share_is_found() -> None:
     assert {pair.first for pair in found} == set(range(0, 36, 3))
 
 
-def test_with_the_semantic_comparison_turned_off_the_gate_closes_unless_the_recipe_allows_it(
-    installation_dir: Path, instance: dg.DagsterInstance
-) -> None:
-    """Somebody turned it off to save time: nobody looked for paraphrases then."""
-    write_recipe(installation_dir, dedup={"semantic_threshold": None}, split={"certify_without_semantic": True})
-    with leak_search(Installation()) as search:
-        assert search.kinds == ("exact", "near")
-        assert search.certify_without_semantic
-    stored = store(instance, search=replace(SEARCH, kinds=search.kinds, certify_without_semantic=True))
-    assert result_of(nothing_leaks_between_splits, instance, stored.table).passed
-    write_recipe(installation_dir, dedup={"semantic_threshold": None})
-    assert not result_of(nothing_leaks_between_splits, instance, stored.table).passed
+def test_a_set_in_which_nobody_searched_for_paraphrases_is_not_stored(instance: dg.DagsterInstance) -> None:
+    """A leak in other words would raise the grade of a model that only remembers."""
+    with pytest.raises(LeakageError):
+        store(instance, search=replace(SEARCH, kinds=("exact", "near")))
 
 
-def test_vectors_of_texts_that_the_set_no_longer_holds_are_not_kept(installation_dir: Path) -> None:
-    """A report that was held back must not live on as a vector; nor may any, when meaning is no longer compared."""
+@pytest.mark.usefixtures("installation_dir")
+def test_vectors_of_texts_that_the_set_no_longer_holds_are_not_kept() -> None:
+    """A report that was held back must not live on as a vector."""
     file = Installation().layout.cache / VECTORS
     texts = ["Knee pain since Monday.", "Cough and fever."]
     for asked in (texts, texts[:1]):
@@ -224,6 +217,3 @@ def test_vectors_of_texts_that_the_set_no_longer_holds_are_not_kept(installation
             search.find_pairs(asked, ["train"] * len(asked))
         with np.load(file) as stored:
             assert len(stored["keys"]) == len(asked)
-    write_recipe(installation_dir, dedup={"semantic_threshold": None})
-    with leak_search(Installation()):
-        assert not file.exists()

@@ -42,7 +42,6 @@ SEARCH = LeakSearch(
     kinds=("exact", "near", "semantic"),
     described=f"the same words; near from {NEAR} of the words",
     evaluation=EVALUATION,
-    certify_without_semantic=False,
 )
 
 

@@ -112,28 +112,14 @@ def test_an_evaluation_question_in_train_or_validation_breaks_the_certificate(sp
     assert leakage_certificate(with_example("test", question.input, question.output), SEARCH).holds
 
 
-WORDS_ALONE = replace(SEARCH, kinds=("exact", "near"))
-
-
 def test_without_the_semantic_comparison_the_certificate_does_not_hold_and_says_why() -> None:
     """Nobody looked for paraphrases: a 0 would be a claim."""
-    certificate = leakage_certificate(BUILT, WORDS_ALONE)
+    certificate = leakage_certificate(BUILT, replace(SEARCH, kinds=("exact", "near")))
     assert certificate.duplicates == {"exact": 0, "near": 0}
     assert not certificate.holds
     assert "semantic 0" not in certificate.paragraph
     assert "in other words were NOT looked for" in certificate.paragraph
-    assert "split.certify_without_semantic does not allow" in certificate.paragraph
     assert "NOT shown" in certificate.paragraph
-
-
-def test_a_recipe_can_allow_a_certificate_without_the_semantic_comparison_and_it_says_so() -> None:
-    """Whoever reads it must not take it for more."""
-    certificate = leakage_certificate(BUILT, replace(WORDS_ALONE, certify_without_semantic=True))
-    assert certificate.holds
-    assert certificate.figures["kinds"] == ("exact", "near")
-    assert "semantic 0" not in certificate.paragraph
-    assert "in other words were NOT looked for: the recipe allows" in certificate.paragraph
-    assert "tested on in the same or nearly the same words, and no patient" in certificate.paragraph
 
 
 def test_without_a_search_nothing_is_certified() -> None:

@@ -233,10 +233,10 @@ def test_a_set_without_evidence_closes_the_gate_before_training(tmp_path: Path) 
     """Also when the trainer is started by hand, past every check."""
     stored = write_instruction_set(tmp_path, built(), FACTS, SEARCH)
     with pytest.raises(GateClosedError, match="Nobody looked for identifiers"):
-        require_evidence(stored, certify_without_semantic=False)
+        require_evidence(stored)
     without = replace(stored, manifest={**stored.manifest, "evidence": None})
     with pytest.raises(GateClosedError, match="no leakage certificate"):
-        require_evidence(without, certify_without_semantic=False)
+        require_evidence(without)
 
 
 def test_a_finding_closes_the_gate_before_training_and_nothing_found_opens_it(tmp_path: Path) -> None:
@@ -244,29 +244,23 @@ def test_a_finding_closes_the_gate_before_training_and_nothing_found_opens_it(tm
     found = {"findings": {"e1": {"NAME": 1}}, "texts": 40, "scrubber_version": "s"}
     closed = write_instruction_set(tmp_path, built(), FACTS, SEARCH, {"identifiers": found})
     with pytest.raises(GateClosedError, match=r"1 examples of instruction set .* hold identifiers: e1\."):
-        require_evidence(closed, certify_without_semantic=False)
+        require_evidence(closed)
     require_evidence(
-        write_instruction_set(tmp_path, built(), FACTS, SEARCH, {"identifiers": {**found, "findings": {}}}),
-        certify_without_semantic=False,
+        write_instruction_set(tmp_path, built(), FACTS, SEARCH, {"identifiers": {**found, "findings": {}}})
     )
 
 
-def test_a_set_that_was_certified_without_the_semantic_comparison_closes_the_gate_when_the_recipe_asks_for_it(
-    tmp_path: Path,
-) -> None:
-    """The recipe allowed it when the set was stored, and does no longer; or the set is of before this was kept."""
+def test_a_set_without_a_search_for_paraphrases_closes_the_gate_whatever_its_certificate_claims(tmp_path: Path) -> None:
+    """A leak in other words would raise the grade of a model that only remembers."""
     nobody = {"identifiers": {"findings": {}, "texts": 40, "scrubber_version": "s"}}
-    allowing = replace(SEARCH, kinds=("exact", "near"), certify_without_semantic=True)
-    stored = write_instruction_set(tmp_path, built(), FACTS, allowing, nobody)
-    require_evidence(stored, certify_without_semantic=True)
-    with pytest.raises(GateClosedError, match=r"split\.certify_without_semantic"):
-        require_evidence(stored, certify_without_semantic=False)
     whole = write_instruction_set(tmp_path, built(), FACTS, SEARCH, nobody)
-    require_evidence(whole, certify_without_semantic=False)
-    leakage = {name: value for name, value in whole.manifest["evidence"]["leakage"].items() if name != "kinds"}
-    before = replace(whole, manifest={**whole.manifest, "evidence": {**whole.manifest["evidence"], "leakage": leakage}})
-    with pytest.raises(GateClosedError, match=r"split\.certify_without_semantic"):
-        require_evidence(before, certify_without_semantic=False)
+    require_evidence(whole)
+    leakage = {**whole.manifest["evidence"]["leakage"], "kinds": ["exact", "near"]}
+    by_words = replace(
+        whole, manifest={**whole.manifest, "evidence": {**whole.manifest["evidence"], "leakage": leakage}}
+    )
+    with pytest.raises(GateClosedError, match="covers paraphrases"):
+        require_evidence(by_words)
 
 
 def test_the_card_lists_every_source_with_its_licence_and_rows(tmp_path: Path) -> None:
