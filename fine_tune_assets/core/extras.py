@@ -12,6 +12,7 @@ EXTRA_OF = {
     "bitsandbytes": "qlora",
     "dagster_ray": "ray",
     "faker": "tagger",
+    "lancedb": "retrieval",
     "mlflow": "mlflow",
     "optuna": "sweeps",
     "ray": "ray",
