@@ -79,8 +79,11 @@ def test_completions_are_the_same_answer_and_raw_ones_are_not(client: openai.Ope
     chat = client.chat.completions.create(**ASK).choices[0].message.content
     done = client.completions.create(model="live", prompt="Say yes.", max_tokens=6)
     assert (done.choices[0].text, done.object) == (chat, "text_completion")
-    stream = client.completions.create(model="live", prompt="Say yes.", max_tokens=6, stream=True)
+    stream = list(client.completions.create(model="live", prompt="Say yes.", max_tokens=6, stream=True))
     assert "".join(chunk.choices[0].text for chunk in stream) == chat
+    assert {chunk.choices[0].finish_reason for chunk in stream[:-1]} == {None}
+    assert stream[-1].choices[0].finish_reason == done.choices[0].finish_reason
+    assert done.choices[0].finish_reason in ("stop", "length")
     raw = client.completions.create(model="live", prompt="One, two, three,", max_tokens=4, extra_body={"raw": True})
     assert "four" in raw.choices[0].text
     assert raw.usage is not None
