@@ -16,6 +16,7 @@ from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.stored_rows import rows_if_stored
+from fine_tune_assets.core.tables import table_of
 from fine_tune_assets.defs.metadata import OWNERS, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s02_scrubbed_reports import scrub_request
@@ -37,7 +38,7 @@ from fine_tune_assets.judging.memorization import (
     probes_table,
 )
 from fine_tune_assets.judging.removed_identifiers import AttackResult
-from fine_tune_assets.phi.answers import answers_table
+from fine_tune_assets.phi.answers import WRITTEN_ANSWERS
 from fine_tune_assets.phi.kinds import KINDS
 from fine_tune_assets.phi.measuring import is_direct
 
@@ -166,7 +167,7 @@ def _of_answers(
     if scrub["other_values"]:
         written = [{**row, "allowed": allowed[row["example_id"]]} for row in answers]
         with installation.scratch(context, "answers") as (path,):
-            write_table(path, answers_table(written))
+            write_table(path, table_of(written, WRITTEN_ANSWERS))
             told = worker.run(context, "phi", {"action": "scan_answers", "answers": str(path), **scrub})
             found = told["found"]
     return [

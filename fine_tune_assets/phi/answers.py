@@ -4,22 +4,17 @@ Owns what counts: identifiers that tell who somebody is by themselves, and stand
 reference. A value is compared with the keyed hashes of all that was ever removed; it is not kept. Gives kinds and counts.
 """
 
-import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.phi.keyed import normalise
+from fine_tune_assets.phi.keyed import IsTaken, normalise
 from fine_tune_assets.phi.measuring import is_direct
-from fine_tune_assets.phi.name_words import TITLES
-from fine_tune_assets.phi.replacing import value_hash
-from fine_tune_assets.phi.report_tables import ORIGINAL, CachedFinder, ScrubJob
-from fine_tune_assets.phi.scrubbing import scrubber_version
-from fine_tune_assets.phi.workers import open_workers
+from fine_tune_assets.phi.replacing import WORDS, corpus_lookup, telling_words
+from fine_tune_assets.phi.report_tables import ORIGINAL, ScrubJob, open_finder, stored_values
 
 WRITTEN_ANSWERS = pa.schema(
     [
@@ -33,25 +28,18 @@ WRITTEN_ANSWERS = pa.schema(
 WHAT = REMOVED, MADE_UP = "removed", "made_up"
 FEWEST_CHARACTERS = 5
 """Of a number that can't be there by chance."""
-_WORDS = re.compile(r"[^\W_]+(?:['’ʼ‘][^\W_]+)*")
 Found = dict[str, dict[str, Any]]
 """`removed` and `made_up`, each with `answers` that hold one and, by kind, `kinds`. Removed: the value, whole, was removed from a
 report."""
-IsOriginal = Callable[[str], bool]
 
 
 def find_in_answers(answers: pa.Table, job: ScrubJob, progress: Progress) -> dict[str, Found]:
     """What each model gave away. `job.other_values`: IDENTIFIER_VALUES of every batch; without any, nothing was removed."""
     rows = answers.to_pylist()
-    is_original = _original_lookup(job)
-    finder = CachedFinder(job, scrubber_version(job.settings))
+    is_original = corpus_lookup(job.secret, stored_values(job.other_values, ORIGINAL))
     found: dict[str, Found] = {row["model"]: {what: {"answers": 0, "kinds": {}} for what in WHAT} for row in rows}
-    with open_workers(job.settings, len(rows)) as workers:
-        finder.workers = workers
-        try:
-            scrubbed = finder.find([(row["answer"], ()) for row in rows])
-        finally:
-            finder.close()
+    with open_finder(job, len(rows)) as finder:
+        scrubbed = finder.find([(row["answer"], ()) for row in rows])
     for row, one in zip(rows, scrubbed, strict=True):
         values = [(span.label, row["answer"][span.start : span.end]) for span in one.spans]
         for what, kinds in kinds_given_away(values, row["allowed"], is_original).items():
@@ -63,7 +51,7 @@ def find_in_answers(answers: pa.Table, job: ScrubJob, progress: Progress) -> dic
 
 
 def kinds_given_away(
-    values: Sequence[tuple[str, str]], allowed: str, is_original: IsOriginal
+    values: Sequence[tuple[str, str]], allowed: str, is_original: IsTaken
 ) -> Mapping[str, frozenset[str]]:
     """Of the findings (kind, value) in one answer, the kinds of those that were removed from a report and of the others."""
     new = new_identifiers(values, allowed)
@@ -81,31 +69,14 @@ def new_identifiers(values: Sequence[tuple[str, str]], allowed: str) -> list[tup
 def _stands_in(kind: str, value: str, allowed: str) -> bool:
     """A name is allowed word by word: "Mrs. Hale" where the input says "Anna Hale". Anything else as a whole."""
     if kind == "NAME":
-        given = set(map(normalise, _WORDS.findall(allowed)))
-        return all(word in given for word in _telling_words(value))
+        given = set(map(normalise, WORDS.findall(allowed)))
+        return all(word in given for word in telling_words(value))
     return normalise(value) in normalise(allowed)
 
 
-def _was_removed(kind: str, value: str, is_original: IsOriginal) -> bool:
+def _was_removed(kind: str, value: str, is_original: IsTaken) -> bool:
     """Whether exactly this value was removed somewhere. One name alone is half a town's: it takes two to tell somebody."""
-    words = _telling_words(value)
+    words = telling_words(value)
     if kind == "NAME":
         return len(words) > 1 and (is_original(normalise(value)) or is_original("".join(words)))
     return len(normalise(value)) >= FEWEST_CHARACTERS and is_original(normalise(value))
-
-
-def _telling_words(value: str) -> list[str]:
-    words = (normalise(word) for word in _WORDS.findall(value))
-    return [word for word in words if len(word) > 1 and word not in TITLES]
-
-
-def _original_lookup(job: ScrubJob) -> IsOriginal:
-    hashes: set[str] = set()
-    for path in job.other_values:
-        column = pq.read_table(path, filters=[("role", "=", ORIGINAL)], columns=["value_hash"]).column(0)
-        hashes.update(column.to_pylist())
-    return lambda normalised: value_hash(job.secret, normalised) in hashes
-
-
-def answers_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    return pa.Table.from_pylist([dict(row) for row in rows], schema=WRITTEN_ANSWERS)

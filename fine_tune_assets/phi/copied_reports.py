@@ -17,7 +17,8 @@ from fine_tune_assets.core.duck import cursor
 from fine_tune_assets.core.fingerprints import fingerprint_listing
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.missed_identifiers import MissedTerm, list_marks, missed_terms
-from fine_tune_assets.phi.missed_terms import TAG, holds_any
+from fine_tune_assets.phi.kinds import TAG
+from fine_tune_assets.phi.missed_terms import holds_any
 
 SHARED_WORDS = 0.9
 """Share of words, without the marked ones, from which on a report that holds the term is a copy. Below 1, since the marked
@@ -104,15 +105,15 @@ def _candidates(one: _Marked, text: str, reports: Path) -> list[tuple[str, str, 
     )
     shortest, longest = int(len(text) / _OTHER_LENGTH), int(len(text) * _OTHER_LENGTH) + 1
     word = max(one.term.term.split(), key=len)
-    return [(r[0], r[1], r[2]) for r in _rows(reports, "text", query, [one.patient_key, shortest, longest, word])]
+    return _rows(reports, "text", query, [one.patient_key, shortest, longest, word])
 
 
 def _texts(folder: Path, column: str, report_ids: Sequence[str]) -> dict[str, str]:
     query = f"select report_id, {column} from read_parquet(?) where report_id in (select unnest(?))"
-    return {row[0]: row[1] for row in _rows(folder, column, query, [list(report_ids)])}
+    return dict(_rows(folder, column, query, [list(report_ids)]))
 
 
-def _rows(folder: Path, column: str, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+def _rows(folder: Path, column: str, query: str, values: Sequence[Any]) -> list[Any]:
     """Files of an older version without the column are left out: nothing is made of them before they are made again."""
     paths = [path for path in sorted(folder.glob("*.parquet")) if not path.name.startswith(".")]
     files = [str(path) for path in paths if column in pq.read_schema(path).names]

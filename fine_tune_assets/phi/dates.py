@@ -1,20 +1,30 @@
-"""Dates as they stand in a report, read in every usual form, and reduced to their years.
+"""Dates as they stand in a report, read in every usual form, and reduced to their years or moved by a number of days.
 
 Owns the forms. What can't be read as a date is never passed on: it becomes a neutral word. Does not know patients or keys.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 from fine_tune_assets.core.word_lists import read_lists
-from fine_tune_assets.phi.number_words import ORDINALS, YEAR_IN_WORDS, read_ordinal, read_year
+from fine_tune_assets.phi.number_words import (
+    ORDINALS,
+    YEAR_IN_WORDS,
+    ordinal,
+    ordinal_ending,
+    read_ordinal,
+    read_year,
+    year_words,
+)
+from fine_tune_assets.phi.spans import substitute
 
 THAT_DAY = "that day"
 THAT_MONTH = "that month"
 OLDEST_PLAIN_AGE = 89
+"""Safe Harbor, 45 CFR 164.514(b)(2)(i)(C): ages up to 89 are no identifiers."""
 _FUTURE_YEARS = 2
 """A year of two digits is at most so far ahead: an appointment; beyond that it is of the last century."""
 MONTHS = "january february march april may june july august september october november december".split()  # noqa: SIM905
@@ -65,7 +75,16 @@ _DATE_WORDS = frozenset(read_lists(Path(__file__).parent / "reference" / "date_w
 _WORDS = re.compile(r"[^\W\d_]+|\d")
 _DECADE = re.compile(r"s\b")
 _SEASON = re.compile(r"\b(?:spring|summer|autumn|fall|winter|christmas|easter|thanksgiving|new)\b", re.IGNORECASE)
-_LEAP_YEAR = 2000
+_COMMON_YEAR, _LEAP_YEAR = 2001, 2000
+_ALSO_WHOLE = {"may", "june", "july"}
+
+_WRITERS: dict[str, Callable[[date], str]] = {
+    "y4": lambda new: str(new.year),
+    "y2": lambda new: f"{new.year % 100:02d}",
+    "yw": lambda new: year_words(new.year),
+    "dw": lambda new: ordinal(new.day),
+    "ord": lambda new: ordinal_ending(new.day),
+}
 _STARTS_SENTENCE = re.compile(r"(?:^|[\r\n.!?:•*-])\s*$")
 
 
@@ -205,11 +224,66 @@ def neutral_word(text: str, before: str, dates: list[FoundDate]) -> str:
     return word.capitalize() if starts_sentence else word
 
 
-def substitute(text: str, pieces: Sequence[tuple[tuple[int, int], str]]) -> str:
-    """The text with other words at those places, which are in order."""
-    parts: list[str] = []
-    at = 0
-    for (start, end), new in pieces:
-        parts += [text[at:start], new]
-        at = end
-    return "".join([*parts, text[at:]])
+def shifted(text: str, days: int, before: str, reader: DateReader) -> str:
+    """Every date in it moved by so many days, in its own form; a neutral word if it can't be read whole.
+
+    A day without a year is moved as in 2001 (February 29 as in 2000), a month as its 15th, a year as its July 1.
+    """
+    dates = reader.read(text)
+    if is_relative(text, dates, reader):
+        return text
+    if not dates or not reader.is_all_date(text, dates) or names_a_season(text):
+        return neutral_word(text, before, dates)
+    return substitute(text, [(f.match.span(), _moved(f, days)) for f in dates if not is_decade(text, f)])
+
+
+def _moved(found: FoundDate, days: int) -> str:
+    match = found.match
+    if found.weekday is not None:
+        return _named(match[0], WEEKDAYS, (found.weekday + days) % 7, match[0].lower() in WEEKDAYS)
+    new = _assumed(found) + timedelta(days=days)
+    places = {
+        name: match.span(name) for name, value in match.groupdict().items() if value is not None and name != "sep"
+    }
+    pieces = [
+        ((start - match.start(), end - match.start()), _written(name, match[name], new, found))
+        for name, (start, end) in sorted(places.items(), key=lambda place: place[1])
+    ]
+    return substitute(match[0], pieces)
+
+
+def _assumed(found: FoundDate) -> date:
+    is_leap_day = (found.month, found.day) == (2, 29)
+    year = found.year or (_LEAP_YEAR if is_leap_day else _COMMON_YEAR)
+    return date(year, found.month or 7, found.day or (15 if found.month else 1))
+
+
+def _written(group: str, old: str, new: date, found: FoundDate) -> str:
+    if group == "mon":
+        # "May" between marks or at a number is short for May: 01-May-2021, 01May2021.
+        is_short_form = re.search(r"[\d/-][A-Za-z]|[A-Za-z][\d/-]", found.match[0]) is not None
+        is_whole = old.lower() in (MONTHS if not is_short_form else {*MONTHS} - _ALSO_WHOLE)
+        return _named(old, MONTHS, new.month - 1, is_whole)
+    if group in {"m", "d", "a", "b"}:
+        is_day = group == "d" or group == ("a" if found.is_day_first else "b")
+        return _padded(new.day if is_day else new.month, found)
+    return _cased(old, _WRITERS[group](new))
+
+
+def _padded(number: int, found: FoundDate) -> str:
+    """With a zero in front if the original has one, or could have needed none: 03/14 and 12/14, not 3/14."""
+    groups = found.match.groupdict()
+    written = [groups[g] for g in ("m", "d", "a", "b") if groups.get(g)]
+    has_zeros = any(w.startswith("0") for w in written)
+    is_all_digits = not groups.get("mon") and all(len(w) == 2 for w in written)
+    return f"{number:02d}" if has_zeros or is_all_digits else str(number)
+
+
+def _named(old: str, names: list[str], index: int, is_whole: bool) -> str:
+    return _cased(old, names[index] if is_whole else names[index][:3])
+
+
+def _cased(old: str, new: str) -> str:
+    if old == old.upper():
+        return new.upper()
+    return new if old == old.lower() else new[:1].upper() + new[1:]

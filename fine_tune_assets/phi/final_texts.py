@@ -10,17 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.phi.keyed import normalise
-from fine_tune_assets.phi.name_words import TITLES
+from fine_tune_assets.phi.keyed import IsTaken, normalise
 from fine_tune_assets.phi.profiles import Profile
-from fine_tune_assets.phi.replacing import GENERALISED, value_hash
-from fine_tune_assets.phi.report_tables import SURROGATE, CachedFinder, ScrubJob
-from fine_tune_assets.phi.scrubbing import ScrubbedText, scrubber_version
+from fine_tune_assets.phi.replacing import GENERALISED, corpus_lookup, telling_words
+from fine_tune_assets.phi.report_tables import SURROGATE, ScrubJob, open_finder, stored_values
+from fine_tune_assets.phi.scrubbing import ScrubbedText
 from fine_tune_assets.phi.second_pass import find_leaks
-from fine_tune_assets.phi.workers import open_workers
 
 FINAL_TEXTS = pa.schema(
     [
@@ -35,7 +32,6 @@ FINAL_TEXTS = pa.schema(
 )
 _PLACES = {"LOCATION", "FACILITY"}
 _POSSESSIVE = re.compile(r"['’]s\b")
-_WORDS = re.compile(r"[^\W_]+(?:['’ʼ‘][^\W_]+)*")
 _ROWS_AT_ONCE = 1024
 IsOurs = Callable[[str, str], bool]
 """Label and value of a finding → whether it stands there by our doing."""
@@ -43,38 +39,24 @@ IsOurs = Callable[[str, str], bool]
 
 def find_identifiers(texts: pa.Table, job: ScrubJob, progress: Progress) -> dict[str, dict[str, int]]:
     """Id → kind → count, of the texts in which something is found. `job.other_values`: IDENTIFIER_VALUES of every batch."""
-    is_surrogate = surrogate_lookup(job)
-    finder = CachedFinder(job, scrubber_version(job.settings))
+    is_surrogate = corpus_lookup(job.secret, stored_values(job.other_values, SURROGATE))
     found: dict[str, dict[str, int]] = {}
     done = 0
-    with open_workers(job.settings, texts.num_rows) as workers:
-        finder.workers = workers
-        try:
-            for batch in texts.to_batches(max_chunksize=_ROWS_AT_ONCE):
-                rows = batch.to_pylist()
-                scrubbed = finder.find([(row["text"], ()) for row in rows])
-                found |= _findings(rows, scrubbed, workers.scrub, is_surrogate, job)
-                done += len(rows)
-                progress(done, texts.num_rows, "final texts read for identifiers")
-        finally:
-            finder.close()
+    with open_finder(job, texts.num_rows) as finder:
+        for batch in texts.to_batches(max_chunksize=_ROWS_AT_ONCE):
+            rows = batch.to_pylist()
+            scrubbed = finder.find([(row["text"], ()) for row in rows])
+            found |= _findings(rows, scrubbed, finder.workers.scrub, is_surrogate, job)
+            done += len(rows)
+            progress(done, texts.num_rows, "final texts read for identifiers")
     return found
-
-
-def surrogate_lookup(job: ScrubJob) -> Callable[[str], bool]:
-    """Whether a normalised value was put in by the scrubber, in any batch."""
-    hashes: set[str] = set()
-    for path in job.other_values:
-        column = pq.read_table(path, filters=[("role", "=", SURROGATE)], columns=["value_hash"]).column(0)
-        hashes.update(column.to_pylist())
-    return lambda normalised: value_hash(job.secret, normalised) in hashes
 
 
 def _findings(
     rows: Sequence[Mapping[str, Any]],
     scrubbed: Sequence[ScrubbedText],
     look_again: Callable[[Sequence[Any]], list[ScrubbedText]],
-    is_surrogate: Callable[[str], bool],
+    is_surrogate: IsTaken,
     job: ScrubJob,
 ) -> dict[str, dict[str, int]]:
     # The cache keeps what the second pass counted, not where: the few texts with anything are looked at once more.
@@ -87,7 +69,8 @@ def _findings(
         if row["example_id"] in again:
             kinds += _left(again[row["example_id"]], is_ours)
         if not _keeps_days(job):
-            kinds += Counter(_days(row["text"]))
+            # Only the second pass tells a date with a day in it from a year: it looks for nothing less.
+            kinds += Counter(DATE=find_leaks(row["text"], (), ()).get("DATE", 0))
         if kinds:
             found[row["example_id"]] = dict(sorted(kinds.items()))
     return found
@@ -96,13 +79,8 @@ def _findings(
 def _left(one: ScrubbedText, is_ours: IsOurs) -> Counter[str]:
     """What the second pass finds in the tagged text, but for doubtful findings of our own values."""
     doubtful = [s for s in one.doubtful if not is_ours(s.label, one.text[s.start : s.end])]
-    left = find_leaks(one.text, (), doubtful).kinds
+    left = find_leaks(one.text, (), doubtful)
     return Counter({label: count for label, count in left.items() if label not in GENERALISED})
-
-
-def _days(text: str) -> dict[str, int]:
-    """Dates with a day in them, which only the second pass tells from a year: it looks for nothing less."""
-    return {label: count for label, count in find_leaks(text, (), ()).kinds.items() if label == "DATE"}
 
 
 def _keeps_days(job: ScrubJob) -> bool:
@@ -110,7 +88,7 @@ def _keeps_days(job: ScrubJob) -> bool:
     return job.settings.replacement == "surrogates" and (profile.keeps_dates or profile.shift_dates)
 
 
-def _is_ours(is_surrogate: Callable[[str], bool], passed: str) -> IsOurs:
+def _is_ours(is_surrogate: IsTaken, passed: str) -> IsOurs:
     def is_ours(label: str, value: str) -> bool:
         # An age or a date that may not stay became a class or a year, and these are found as ages and dates again.
         return label in GENERALISED or value in passed or _is_made_up(label, value, is_surrogate)
@@ -118,13 +96,13 @@ def _is_ours(is_surrogate: Callable[[str], bool], passed: str) -> IsOurs:
     return is_ours
 
 
-def _is_made_up(label: str, value: str, is_surrogate: Callable[[str], bool]) -> bool:
+def _is_made_up(label: str, value: str, is_surrogate: IsTaken) -> bool:
     """A name of which every word is ours, titles and initials aside; a place or clinic with a word of ours, since the kind of
     street or clinic stays; anything else as a whole."""
     plain = _POSSESSIVE.sub("", value)
     if is_surrogate(normalise(plain)):
         return True
-    words = [word for word in map(normalise, _WORDS.findall(plain)) if len(word) > 1 and word not in TITLES]
+    words = telling_words(plain)
     if label == "NAME":
         return all(map(is_surrogate, words))
     return label in _PLACES and any(map(is_surrogate, words))

@@ -44,17 +44,16 @@ class KeyedSource:
                 f"The key has {len(self.secret)} bytes. Surrogates need a secret key of at least {FEWEST_KEY_BYTES} random bytes."
             )
 
-    def numbers(self, *fields: str) -> Iterator[int]:
-        """Numbers below 2**64, without end."""
+    def draws(self, *fields: str) -> Draws:
+        """A function that gives the next number below its argument, without end."""
+        numbers = self._numbers(*fields)
+        return lambda below: next(numbers) % below
+
+    def _numbers(self, *fields: str) -> Iterator[int]:
         for block in count():
             digest = keyed_digest(self.secret, *self.scope, *fields, str(block))
             for at in range(0, len(digest), 8):
                 yield int.from_bytes(digest[at : at + 8], "big")
-
-    def draws(self, *fields: str) -> Draws:
-        """A function that gives the next number below its argument."""
-        numbers = self.numbers(*fields)
-        return lambda below: next(numbers) % below
 
 
 def pick(draw: Draws, items: Sequence[_T]) -> _T:
@@ -67,6 +66,11 @@ def first_free(kind: str, candidates: Iterator[str], is_unusable: IsTaken) -> st
         if not is_unusable(candidate):
             return candidate
     raise NoSurrogateLeftError(f"No surrogate of kind {kind} is left that does not occur in the corpus.")
+
+
+def unusable_for(original: str, is_taken: IsTaken) -> IsTaken:
+    """Whether a surrogate is the original itself or occurs in the corpus."""
+    return lambda new: normalise(new) == normalise(original) or is_taken(normalise(new))
 
 
 def keyed_digest(secret: bytes, *fields: str) -> bytes:

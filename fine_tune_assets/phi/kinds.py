@@ -3,6 +3,8 @@
 Owns the list. 45 CFR 164.514(b)(2)(i) in brackets; a fax is E, an accession or encounter number R.
 """
 
+import re
+
 KINDS = (
     "ACCOUNT",  # J
     "AGE",  # C, over 89
@@ -23,3 +25,5 @@ KINDS = (
     "URL",  # N
     "VEHICLE",  # L
 )
+TAG = re.compile(r"\[(?:" + "|".join(KINDS) + r")\]")
+"""What stands in an identifier's place in tagged text."""

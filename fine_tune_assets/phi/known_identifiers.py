@@ -8,17 +8,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
+from fine_tune_assets.phi.dates import OLDEST_PLAIN_AGE
 from fine_tune_assets.phi.folding import FoldedText, fold
 from fine_tune_assets.phi.name_finding import find_names
-from fine_tune_assets.phi.spans import KNOWN, Span
+from fine_tune_assets.phi.spans import KNOWN, Offsets, Span
 from fine_tune_assets.phi.stated_names import NameIndex, read_names
 from fine_tune_assets.phi.written_dates import Day, find_days, read_days
 from fine_tune_assets.phi.written_numbers import find_id, find_phone
 from fine_tune_assets.phi.written_places import find_address, find_facility
 
-RULE = KNOWN
-OLDEST_PLAIN_AGE = 89
-"""Safe Harbor, 45 CFR 164.514(b)(2)(i)(C): ages up to 89 are no identifiers."""
 _PATIENTS_REMEMBERED = 256
 _LABELS = {"address": "LOCATION"}
 # "91 %" and "91/60" are measurements.
@@ -26,7 +24,6 @@ _MEASURED = re.compile(r"[\w/]|\s?%|[.]\d")
 _TO_WEB_ADDRESS = re.compile(r"^(?:https?://)?(?:www\.)?", re.IGNORECASE)
 _BEFORE_WEB_ADDRESS = re.compile(r"(?:https?://)?(?:www\.)?$", re.IGNORECASE)
 
-Offsets = tuple[int, int]
 Known = tuple[tuple[str, str], ...]
 
 
@@ -36,7 +33,7 @@ def find_known_identifiers(text: str, known: Sequence[Mapping[str, str]]) -> lis
     if not text or not stated:
         return []
     found = set(_find(FoldedText(text), stated))
-    return [Span(*offsets, _LABELS.get(kind, kind.upper()), RULE, 1.0) for kind, offsets in sorted(found)]
+    return [Span(*offsets, _LABELS.get(kind, kind.upper()), KNOWN, 1.0) for kind, offsets in sorted(found)]
 
 
 def _find(text: FoldedText, stated: Known) -> Iterator[tuple[str, Offsets]]:
@@ -72,8 +69,6 @@ def _find_value(text: FoldedText, kind: str, value: str) -> Iterator[Offsets]:
             yield from find_address(text, value)
         case "facility":
             yield from find_facility(text, value)
-        case "email":
-            yield from _whole(text, value)
         case "url":
             yield from _find_web_address(text, value)
         case "name" | "date":

@@ -7,7 +7,6 @@ an error, not in a log. Where the term goes from here is `missed_terms`' matter.
 import json
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -19,11 +18,10 @@ from fine_tune_assets.ledger.missed_identifiers import MissedTerm, record_mark
 from fine_tune_assets.phi.kinds import KINDS
 from fine_tune_assets.phi.known_identifiers import find_known_identifiers
 from fine_tune_assets.phi.missed_terms import as_known_identifier, without_tags
+from fine_tune_assets.phi.spans import Offsets
 
 WINDOW = 200
 """Characters on each side of the term that its case keeps: enough for the model of names, and no whole report."""
-Place = tuple[int, int]
-"""First character, and the one after the last."""
 
 
 class MarkError(FineTuneError):
@@ -40,10 +38,10 @@ def mark_missed(
     """
     if kind not in KINDS:
         raise MarkError(f"An identifier in report {report_id} must be one of {', '.join(KINDS)}.")
-    report = _only_row(layout, "reports", report_id)
-    if report is None:
+    found = _rows(layout, "reports", report_id)
+    if not found:
         raise MarkError(f"There is no report {report_id}. Its id is the report_id that `fine-tune review show` prints.")
-    wanted = " ".join(term.split())
+    report, wanted = found[0], " ".join(term.split())
     places = find_term(report["text"], kind, wanted, report_id)
     return record_mark(
         ledger,
@@ -58,7 +56,7 @@ def mark_missed(
     )
 
 
-def find_term(text: str, kind: str, term: str, report_id: str) -> list[Place]:
+def find_term(text: str, kind: str, term: str, report_id: str) -> list[Offsets]:
     """Where the scrubber will find the term once it is told. Raises MarkError if it will not, without the term."""
     if not any(character.isalnum() for character in term):
         raise MarkError(f"The term to mark in report {report_id} has neither a letter nor a digit.")
@@ -87,7 +85,7 @@ def is_seen(tagged_text: str, kind: str, term: str) -> bool:
         return False
 
 
-def labelled_case(text: str, kind: str, places: Sequence[Place], removed: Sequence[dict[str, Any]]) -> str:
+def labelled_case(text: str, kind: str, places: Sequence[Offsets], removed: Sequence[dict[str, Any]]) -> str:
     """A window of the raw text around the place that was missed, as JSON with `text` and `spans`.
 
     Labelled are the term, wherever it stands in the window, and what the scrubber removes there already.
@@ -104,7 +102,7 @@ def labelled_case(text: str, kind: str, places: Sequence[Place], removed: Sequen
     return json.dumps({"text": text[start:end], "spans": spans}, ensure_ascii=False)
 
 
-def _window(text: str, place: Place) -> Place:
+def _window(text: str, place: Offsets) -> Offsets:
     """From white space to white space: a word that is cut in two is another word."""
     start, end = max(0, place[0] - WINDOW), min(len(text), place[1] + WINDOW)
     while start > 0 and not text[start - 1].isspace():
@@ -116,12 +114,9 @@ def _window(text: str, place: Place) -> Place:
 
 def _removed(layout: Layout, report_id: str, text: str) -> list[dict[str, Any]]:
     """What the scrubber removed from exactly this text; nothing if the report was not scrubbed, or was changed since."""
-    scrubbed = _only_row(layout, "scrubbed_reports", report_id)
-    path = layout.table("phi_spans", _batch_of(report_id))
-    if scrubbed is None or not path.is_file():
-        return []
-    spans = sorted(_rows(path, report_id), key=lambda span: span["start"])
-    return spans if _is_made_from(text, spans, scrubbed["text"]) else []
+    scrubbed = _rows(layout, "scrubbed_reports", report_id)
+    spans = sorted(_rows(layout, "phi_spans", report_id), key=lambda span: span["start"])
+    return spans if scrubbed and _is_made_from(text, spans, scrubbed[0]["text"]) else []
 
 
 def _is_made_from(text: str, spans: Sequence[dict[str, Any]], scrubbed: str) -> bool:
@@ -136,22 +131,17 @@ def _is_made_from(text: str, spans: Sequence[dict[str, Any]], scrubbed: str) -> 
     return True
 
 
-def _overlap(one: Place, other: Place) -> bool:
+def _overlap(one: Offsets, other: Offsets) -> bool:
     return one[0] < other[1] and other[0] < one[1]
 
 
-def _place(span: dict[str, Any]) -> Place:
+def _place(span: dict[str, Any]) -> Offsets:
     return span["start"], span["end"]
 
 
-def _only_row(layout: Layout, table: str, report_id: str) -> dict[str, Any] | None:
-    path = layout.table(table, _batch_of(report_id))
-    return next(iter(_rows(path, report_id)), None) if path.is_file() else None
-
-
-def _rows(path: Path, report_id: str) -> list[dict[str, Any]]:
+def _rows(layout: Layout, table: str, report_id: str) -> list[dict[str, Any]]:
+    """The rows of one report; none where its batch has no such table."""
+    path = layout.table(table, report_id.partition("/")[0])
+    if not path.is_file():
+        return []
     return list(pq.read_table(path, filters=[("report_id", "=", report_id)], partitioning=None).to_pylist())
-
-
-def _batch_of(report_id: str) -> str:
-    return report_id.partition("/")[0]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fine_tune_assets.core.proportions import wilson_interval
-from fine_tune_assets.phi.spans import Span
+from fine_tune_assets.phi.spans import Offsets, Span
 
 ALL, DIRECT = "all", "direct"
 _WORD = re.compile(r"\w+")
@@ -80,13 +80,12 @@ def _counts(text: str, gold: Sequence[Mapping[str, Any]], spans: Sequence[Span])
             yield "gold", label
             if is_masked:
                 yield "masked", label
-        yield from _agreement(
-            "gold", [(s.start, s.end, s.label) for s in spans], g["start"], g["end"], g["label"], is_gold=True
-        )
-    labelled = [(g["start"], g["end"], g["label"]) for g in gold]
+        agreeing = [(s.start, s.end) for s in spans if _agree(g["label"], s.label)]
+        yield from _agreement("gold", (g["start"], g["end"]), agreeing)
     for s in spans:
         yield "found", ALL
-        yield from _agreement("found", labelled, s.start, s.end, s.label, is_gold=False)
+        agreeing = [(g["start"], g["end"]) for g in gold if _agree(g["label"], s.label)]
+        yield from _agreement("found", (s.start, s.end), agreeing)
     yield ("documents", "phi") if gold else ("documents", "clean")
     if gold and not leaks:
         yield "documents", "without_leak"
@@ -95,13 +94,10 @@ def _counts(text: str, gold: Sequence[Mapping[str, Any]], spans: Sequence[Span])
     yield from _tokens(text, covered, _cover(text, [(g["start"], g["end"]) for g in gold]))
 
 
-def _agreement(
-    side: str, others: Sequence[tuple[int, int, str]], start: int, end: int, label: str, *, is_gold: bool
-) -> Iterator[tuple[str, str]]:
-    agreeing = [o for o in others if (_agree(label, o[2]) if is_gold else _agree(o[2], label))]
-    if any(o[:2] == (start, end) for o in agreeing):
+def _agreement(side: str, place: Offsets, agreeing: Sequence[Offsets]) -> Iterator[tuple[str, str]]:
+    if place in agreeing:
         yield f"{side}_strict", ALL
-    if any(o[0] < end and start < o[1] for o in agreeing):
+    if any(start < place[1] and place[0] < end for start, end in agreeing):
         yield f"{side}_relaxed", ALL
 
 

@@ -14,6 +14,7 @@ from fine_tune_assets.core.medicines import medicines
 from fine_tune_assets.phi.folding import fold
 from fine_tune_assets.phi.name_words import EPONYM_NOUN, EPONYMS
 from fine_tune_assets.phi.ordinary_words import ORDINARY_WORDS
+from fine_tune_assets.phi.place_words import FIFTY_STATES
 from fine_tune_assets.phi.short_dates import is_day
 from fine_tune_assets.phi.spans import Span
 
@@ -32,11 +33,7 @@ _PARTS = re.compile(r"\d+(?:[/.]\d+)+")
 _NO_DAY = re.compile(r"\d{1,2}(?::\d\d)? ?[ap]\.?m\.?|\d{1,3}-\d{3}|\d{1,3}[x×]\d{1,3}|(?!19|20)\d{4}", re.IGNORECASE)
 _NOT_NAMED = re.compile(r"H&P|H|(?:mon|tues|wednes|thurs|fri|satur)day|fri|tues?|wed|thurs?", re.IGNORECASE)
 """Neither a name nor a place, by itself. H alone is of H&P."""
-_STATE = re.compile(
-    r"Alabama|Alaska|Arizona|Arkansas|California|Colorado|Connecticut|Delaware|Florida|Hawaii|Idaho|Illinois|Indiana|Iowa|Kansas|Kentucky|Louisiana"
-    r"|Maine|Maryland|Massachusetts|Michigan|Minnesota|Mississippi|Missouri|Montana|Nebraska|Nevada|New Hampshire|New Jersey|New Mexico|North Carolina"
-    r"|North Dakota|Ohio|Oklahoma|Oregon|Pennsylvania|Rhode Island|South Carolina|South Dakota|Tennessee|Texas|Utah|Vermont|West Virginia|Wisconsin|Wyoming"
-)
+_STATES = FIFTY_STATES - {"Georgia", "New York", "Virginia", "Washington"}
 """45 CFR 164.514(b)(2)(i)(B): what is smaller than a state. Those that are towns or names too are left out."""
 _COLUMN_BEFORE = re.compile(r"\S[ ]{2,}\Z")
 _FIELD_AFTER = re.compile(r"(?:[ ](?:no|number|name|date|id))?\.?:", re.IGNORECASE)
@@ -95,7 +92,7 @@ def is_medical_term(text: str, span: Span) -> bool:
         return True
     if value.isalpha() and _FIELD_AFTER.match(text, span.end) and _COLUMN_BEFORE.search(before):
         return True
-    if (span.label in _NAMED and _NOT_NAMED.fullmatch(value)) or (span.label == "LOCATION" and _STATE.fullmatch(value)):
+    if (span.label in _NAMED and _NOT_NAMED.fullmatch(value)) or (span.label == "LOCATION" and value in _STATES):
         return True
     if span.label not in _NAMED or _TITLE_BEFORE.search(before):
         return False

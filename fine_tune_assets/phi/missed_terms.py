@@ -4,7 +4,6 @@ Owns how a marked term is handed to the scrubber, and how a text is found that s
 only: the name of one may be an ordinary word in the report of another. Does not know how marks are kept or made.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pyarrow as pa
 from fine_tune_assets.core.duck import cursor
 from fine_tune_assets.core.tables import KNOWN_IDENTIFIERS
 from fine_tune_assets.ledger.missed_identifiers import MissedTerm
-from fine_tune_assets.phi.kinds import KINDS
+from fine_tune_assets.phi.kinds import TAG
 from fine_tune_assets.phi.known_identifiers import find_known_identifiers
 
 MARKED_BY_REVIEWERS = "marked_by_reviewers"
@@ -22,7 +21,6 @@ Terms = Mapping[str, Sequence[MissedTerm]]
 """Patient key → what was marked for that patient."""
 # A character that is in no word and joins nothing.
 _NOTHING = "\x00"
-TAG = re.compile(r"\[(?:" + "|".join(KINDS) + r")\]")
 _BATCH_ROWS = 1024
 
 
@@ -90,9 +88,7 @@ def _rows(folder: Path, query: str, patients: Sequence[str]) -> list[tuple[str, 
     if not patients or not any(folder.glob("*.parquet")):
         return []
     with cursor() as asking:
-        return [
-            (row[0], row[1]) for row in asking.execute(query, [str(folder / "*.parquet"), list(patients)]).fetchall()
-        ]
+        return asking.execute(query, [str(folder / "*.parquet"), list(patients)]).fetchall()
 
 
 def _values(column: pa.ChunkedArray) -> Iterator[str]:

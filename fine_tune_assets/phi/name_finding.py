@@ -19,9 +19,8 @@ from fine_tune_assets.phi.name_words import (
     TITLES,
 )
 from fine_tune_assets.phi.ordinary_words import BODY_HEADINGS, HEADING_WORDS
+from fine_tune_assets.phi.spans import Offsets
 from fine_tune_assets.phi.stated_names import Care, NameIndex
-
-Offsets = tuple[int, int]
 
 _LINK = re.compile(r",?\s{0,3}|\s?-\s{0,2}|\^{1,2}|_|/|,?\s?[(\"]|[)\"],?\s?|\.\s{0,2}")
 _AFTER_INITIAL = re.compile(r"\.?[\s,-]{0,2}|\^")
@@ -73,7 +72,9 @@ def _is_certain(reading: _Reading, at: int) -> bool:
         return False
     if is_titled(reading.text, at):
         return True
-    if word.key in EPONYMS and _EPONYM.match(reading.folded, word.end - (2 if _is_possessive(word) else 0)):
+    if word.key in EPONYMS and _EPONYM.match(
+        reading.folded, word.end - (2 if word.written.lower().endswith("'s") else 0)
+    ):
         return False
     if care == Care.ANY:
         return True
@@ -90,10 +91,6 @@ def _is_dictated_in_capitals(folded: str, start: int) -> bool:
     begin, end = folded.rfind("\n", 0, start) + 1, folded.find("\n", start)
     line = folded[begin : end if end >= 0 else len(folded)]
     return line.isupper() and len(line.split()) >= _FEWEST_DICTATED_WORDS
-
-
-def _is_possessive(word: Word) -> bool:
-    return word.written[-2:].lower() == "'s"
 
 
 def is_titled(text: FoldedText, at: int) -> bool:
@@ -197,7 +194,7 @@ def _initials(reading: _Reading, hits: set[int]) -> set[int]:
     found: set[int] = set()
     for hit in hits:
         owners = reading.owners(hit) or set(range(len(reading.index.names)))
-        letters = frozenset[str]().union(*(reading.index.initials[owner] for owner in owners))
+        letters = set[str]().union(*(reading.index.initials[owner] for owner in owners))
         for step in (-1, 1):
             at = hit + step
             while 0 <= at < len(reading) and at not in hits and _is_initial(reading, at, step, letters, hits):
@@ -206,7 +203,7 @@ def _initials(reading: _Reading, hits: set[int]) -> set[int]:
     return found
 
 
-def _is_initial(reading: _Reading, at: int, step: int, letters: frozenset[str], hits: set[int]) -> bool:
+def _is_initial(reading: _Reading, at: int, step: int, letters: set[str], hits: set[int]) -> bool:
     word, gap = reading.word(at), reading.gap(at if step < 0 else at - 1)
     if not _AFTER_INITIAL.fullmatch(gap):
         return False

@@ -33,6 +33,11 @@ def ordinal(number: int) -> str:
     return f"{head}-{last}" if head else last
 
 
+def ordinal_ending(day: int) -> str:
+    """st, nd, rd or th, as in 21st."""
+    return "th" if 11 <= day <= 13 else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
+
+
 def read_cardinal(words: str) -> int | None:
     """Zero to ninety-nine, or None."""
     return _CARDINALS.get(_plain(words).removeprefix("oh "))

@@ -10,6 +10,7 @@ from fine_tune_assets.core.word_lists import read_lists
 _LISTS = read_lists(Path(__file__).parent / "reference" / "place_words.txt")
 _WORDS = {name: frozenset(words) for name, words in _LISTS.items()}
 STATE_CODES, STATE_NAMES = _WORDS["state_codes"], _WORDS["state_names"]
+FIFTY_STATES = {name.title() for name in STATE_NAMES} - {"District Of Columbia", "Puerto Rico"}
 COUNTRIES = _WORDS["countries"]
 """Without those that are well-known American places as well, such as Lebanon, Cuba, Peru, Poland, Mexico, Jamaica."""
 USA = _WORDS["usa"]

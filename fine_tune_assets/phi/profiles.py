@@ -4,12 +4,11 @@ Owns the two profiles and what they may be called in law. Does not replace anyth
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from fine_tune_assets.core.errors import FineTuneError
 
 ProfileName = Literal["safe_harbor", "limited_dataset"]
-PROFILE_NAMES: tuple[ProfileName, ...] = ("safe_harbor", "limited_dataset")
 
 
 class ProfileError(FineTuneError):
@@ -29,8 +28,8 @@ class Profile:
     shift_dates: bool
 
     def __post_init__(self) -> None:
-        if self.name not in PROFILE_NAMES:
-            raise ProfileError(f"There is no such replacement profile. Use one of: {', '.join(PROFILE_NAMES)}.")
+        if self.name not in get_args(ProfileName):
+            raise ProfileError(f"There is no such replacement profile. Use one of: {', '.join(get_args(ProfileName))}.")
 
     @property
     def keeps_towns(self) -> bool:

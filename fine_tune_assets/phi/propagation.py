@@ -7,10 +7,9 @@ word is taken only where it is capitalised within a sentence or has a title.
 from collections.abc import Callable, Iterator, Sequence
 
 from fine_tune_assets.phi.folding import FoldedText, fold, key_of
-from fine_tune_assets.phi.known_identifiers import RULE as KNOWN_RULE
 from fine_tune_assets.phi.name_finding import find_names, is_within_sentence
 from fine_tune_assets.phi.name_words import TITLES
-from fine_tune_assets.phi.spans import Span
+from fine_tune_assets.phi.spans import KNOWN, Offsets, Span
 from fine_tune_assets.phi.stated_names import Care, Name, NameIndex, read_names
 from fine_tune_assets.phi.written_numbers import find_id, find_phone
 
@@ -18,8 +17,6 @@ RULE = "found_elsewhere"
 LEAST_SCORE = 0.5
 """A finding below it is not looked for elsewhere."""
 _SHORTEST_NUMBER = 5
-
-Offsets = tuple[int, int]
 
 
 def propagate_names(text: str, spans: Sequence[Span]) -> list[Span]:
@@ -29,12 +26,8 @@ def propagate_names(text: str, spans: Sequence[Span]) -> list[Span]:
         return []
     read = FoldedText(text)
     found = {*_names(read, text, trusted), *_values(read, text, trusted)}
-    covered = [(span.start, span.end) for span in spans]
-    return [span for span in sorted(found, key=lambda s: (s.start, s.end, s.label)) if not _is_covered(span, covered)]
-
-
-def _is_covered(span: Span, covered: Sequence[Offsets]) -> bool:
-    return any(start <= span.start and span.end <= end for start, end in covered)
+    new = (s for s in found if not any(span.start <= s.start and s.end <= span.end for span in spans))
+    return sorted(new, key=lambda s: (s.start, s.end, s.label))
 
 
 def _names(read: FoldedText, text: str, spans: Sequence[Span]) -> Iterator[Span]:
@@ -57,7 +50,7 @@ def _care_of(read: FoldedText, span: Span) -> Care:
     """
     first = read.folded[span.start : span.end]
     is_titled = key_of(first.split(".")[0].split(" ")[0]) in TITLES or _has_title_before(read, span)
-    if span.rule == KNOWN_RULE or is_titled or first.islower():
+    if span.rule == KNOWN or is_titled or first.islower():
         return Care.ANY
     places = read.places.get(key_of(first), ())
     is_also_plain = any(read.word(place).written.islower() for place in places)

@@ -5,7 +5,8 @@ reports that state theirs. What the measures mean is in `measuring`.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -33,20 +34,10 @@ def measure_recall(gold_files: Sequence[Path], workers: Workers, version: str, p
     for done, path in enumerate(sorted(gold_files), start=1):
         documents = read_gold(path)
         found = workers.scrub([(document["text"], ()) for document in documents])
-        rows += _rows(path.stem, documents, [one.spans for one in found], version)
+        for m in measure(documents, [one.spans for one in found]):
+            rows.append({"labelled_set": path.stem, "measure": m.name, "scrubber_version": version, **asdict(m)})
         progress(done, len(gold_files), "labelled sets measured")
     return table_of(rows, SCRUB_RECALL)
-
-
-def _rows(labelled_set: str, documents: Sequence[dict[str, Any]], found: Any, version: str) -> Iterator[dict[str, Any]]:
-    for m in measure(documents, found):
-        yield {
-            "labelled_set": labelled_set,
-            "measure": m.name,
-            "label": m.label,
-            **{name: getattr(m, name) for name in ("hits", "total", "value", "low", "high")},
-            "scrubber_version": version,
-        }
 
 
 def overall_recall(table: pa.Table, version: str | None = None, label: str = ALL) -> float | None:

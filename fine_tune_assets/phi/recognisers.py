@@ -4,31 +4,45 @@ Owns what Presidio's analyzer is made of. Imported only where a scrubber is buil
 """
 
 import importlib
-import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fine_tune_assets.phi.errors import ScrubberError
-from fine_tune_assets.phi.lean_imports import as_if_not_installed
 from fine_tune_assets.phi.rules.all_rules import RULES, find_by_rules
 from fine_tune_assets.phi.spans import Span
 from fine_tune_assets.phi.tagger.decoding import spans_of_words
 from fine_tune_assets.phi.tagger.labels import LABELS, own_label
-from fine_tune_assets.phi.tagger.predicting import TaggedWord, Tagger
+from fine_tune_assets.phi.tagger.predicting import Tagger
+
+
+@contextmanager
+def as_if_not_installed(*packages: str) -> Iterator[None]:
+    """Within, importing one of the packages raises ImportError. One that is loaded already stays.
+
+    Presidio and spaCy import transformers and torch where they find them, for models that the scrubber does not use: five of
+    the seven seconds before each of its processes could scrub its first report.
+    """
+    hidden = [name for name in packages if name not in sys.modules]
+    for name in hidden:
+        sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
 
 with as_if_not_installed("torch", "transformers"):
-    import spacy
     from presidio_analyzer import AnalyzerEngine, EntityRecognizer, RecognizerRegistry, RecognizerResult
     from presidio_analyzer import predefined_recognizers as presidio
     from presidio_analyzer.context_aware_enhancers import LemmaContextAwareEnhancer
-    from presidio_analyzer.nlp_engine import NerModelConfiguration, NlpArtifacts, NlpEngine, SpacyNlpEngine
+    from presidio_analyzer.nlp_engine import NerModelConfiguration, NlpArtifacts, NoOpNlpEngine, SpacyNlpEngine
     from presidio_analyzer.predefined_recognizers.ner import huggingface_ner_recognizer
-    from spacy.tokens import Doc
-    from spacy.vocab import Vocab
 
 _ENTITY = "PHI_"
 """Ours begin with it, so that they never clash with an entity of Presidio's."""
@@ -72,19 +86,18 @@ class RuleRecognizer(EntityRecognizer):
 class TaggerRecognizer(EntityRecognizer):
     """What the learned tagger said of the words, which the NLP engine asked it for in batches."""
 
-    def __init__(self) -> None:
+    def __init__(self, threshold: float) -> None:
         super().__init__(
             supported_entities=[_ENTITY + _LABEL_OF_TAGGER.get(name, name) for name in LABELS[1:]], name="tagger"
         )
+        self._threshold = threshold
 
     def load(self) -> None:
         """Nothing to load: the NLP engine holds the tagger."""
 
     def analyze(self, text: str, entities: list[str], nlp_artifacts: Any = None) -> list[RecognizerResult]:
         del entities
-        return [_result(span) for span in tagged_spans(text, nlp_artifacts, self.threshold)]
-
-    threshold = 0.5
+        return [_result(span) for span in tagged_spans(text, nlp_artifacts, self._threshold)]
 
 
 def tagged_spans(text: str, artifacts: Any, threshold: float) -> Iterator[Span]:
@@ -110,108 +123,43 @@ class ContextForPresidiosOwn(LemmaContextAwareEnhancer):  # type: ignore[misc]
         ours = [r for r in raw_results if r.entity_type.startswith(_ENTITY)]
         others = [r for r in raw_results if not r.entity_type.startswith(_ENTITY)]
         if others:
-            artifacts = nlp_artifacts if nlp_artifacts.tokens is not None else with_words(text, nlp_artifacts)
+            artifacts = nlp_artifacts if nlp_artifacts.tokens else _with_words(text, nlp_artifacts)
             others = super().enhance_using_context(text, others, artifacts, recognizers, context)
         return [*ours, *others]
 
 
-def with_words(text: str, artifacts: Any) -> Any:
+def _with_words(text: str, artifacts: Any) -> Any:
     """The artifacts with the words of the text, which only the context of Presidio's own recognisers needs."""
-    places = [m.span() for m in _WORD.finditer(text)]
-    spaces = [stop < start for (_, stop), (start, _) in itertools.pairwise(places)]
-    words = [text[a:b].lower() for a, b in places]
-    artifacts.tokens = Doc(_vocabulary(), [text[a:b] for a, b in places], [*spaces, False] if places else [])
-    artifacts.tokens_indices = [a for a, _ in places]
-    artifacts.lemmas = artifacts.keywords = words
+    words = list(re.finditer(r"\w+|[^\w\s]", text))
+    artifacts.tokens = [word[0] for word in words]
+    artifacts.tokens_indices = [word.start() for word in words]
+    artifacts.lemmas = artifacts.keywords = [word[0].lower() for word in words]
     return artifacts
 
 
-@cache
-def _vocabulary() -> Vocab:
-    return spacy.blank("en").vocab
-
-
-_WORD = re.compile(r"\w+|[^\w\s]")
-
-
-class WordsOnlyEngine(NlpEngine):  # type: ignore[misc]
-    """An NLP engine without a model; words are cut only where context asks for them (`with_words`)."""
-
-    def __init__(self) -> None:
-        self._nlp: Any = None
-
-    def load(self) -> None:
-        self._nlp = spacy.blank("en")
-        self._nlp.max_length = 10_000_000
-
-    def is_loaded(self) -> bool:
-        return self._nlp is not None
-
-    def get_supported_entities(self) -> list[str]:
-        return []
-
-    def get_supported_languages(self) -> list[str]:
-        return ["en"]
-
-    def is_stopword(self, word: str, language: str) -> bool:
-        del language
-        return bool(self._nlp.vocab[word].is_stop)
-
-    def is_punct(self, word: str, language: str) -> bool:
-        del language
-        return bool(self._nlp.vocab[word].is_punct)
-
-    def process_text(self, text: str, language: str) -> NlpArtifacts:
-        return next(iter(self.process_batch([text], language)))[1]
-
-    def process_batch(
-        self,
-        texts: Iterable[str],
-        language: str,
-        batch_size: int = 1,
-        n_process: int = 1,
-        **kwargs: Any,
-    ) -> Iterator[tuple[str, NlpArtifacts]]:
-        del batch_size, n_process, kwargs
-        for text in texts:
-            yield text, NlpArtifacts([], None, [], [], None, language)  # type: ignore[arg-type]
-
-
-class TaggerEngine(WordsOnlyEngine):
+class TaggerEngine(NoOpNlpEngine):  # type: ignore[misc]
     """Adds to each text's artifacts what the tagger says of its words."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self._folder = folder
-        self._tagger: Tagger | None = None
+        super().__init__(_NO_MODEL)
+        self._tagger = Tagger(folder)
 
-    def load(self) -> None:
-        super().load()
-        self._tagger = Tagger(self._folder)
-
-    def process_batch(
-        self,
-        texts: Iterable[str],
-        language: str,
-        batch_size: int = 1,
-        n_process: int = 1,
-        **kwargs: Any,
-    ) -> Iterator[tuple[str, NlpArtifacts]]:
-        del batch_size, n_process, kwargs
-        assert self._tagger is not None
+    def process_batch(self, texts: Iterable[Any], language: str, *args: Any, **kwargs: Any) -> Iterator[Any]:
         every = list(texts)
-        tagged: Sequence[list[TaggedWord]] = self._tagger.tag(every)
-        for (text, artifacts), words in zip(super().process_batch(every, language), tagged, strict=True):
-            artifacts.tagged_words = words  # type: ignore[attr-defined]
+        processed: Iterator[Any] = super().process_batch(every, language, *args, **kwargs)
+        for (text, artifacts), words in zip(processed, self._tagger.tag(every), strict=True):
+            artifacts.tagged_words = words
             yield text, artifacts
+
+    def process_text(self, text: str, language: str) -> Any:
+        return next(self.process_batch([text], language))[1]
+
+
+_NO_MODEL = [{"lang_code": "en", "model_name": ""}]
 
 
 def tagger_analyzer(folder: Path, threshold: float) -> AnalyzerEngine:
-    engine = TaggerEngine(folder)
-    engine.load()
-    recogniser = TaggerRecognizer()
-    recogniser.threshold = threshold
-    return _analyzer(engine, [recogniser])
+    return _analyzer(TaggerEngine(folder), TaggerRecognizer(threshold))
 
 
 def spacy_analyzer(package: str) -> AnalyzerEngine:
@@ -219,18 +167,12 @@ def spacy_analyzer(package: str) -> AnalyzerEngine:
     engine = SpacyNlpEngine(
         models=[{"lang_code": "en", "model_name": package}],
         ner_model_configuration=NerModelConfiguration(
-            model_to_presidio_entity_mapping={
-                "PERSON": "PERSON",
-                "FAC": "LOCATION",
-                "LOC": "LOCATION",
-                "GPE": "LOCATION",
-            },
+            model_to_presidio_entity_mapping={"PERSON": "PERSON", **dict.fromkeys(("FAC", "LOC", "GPE"), "LOCATION")},
             low_score_entity_names=[],
             labels_to_ignore=_SPACY_LABELS_NOT_USED,
         ),
     )
-    engine.load()
-    return _analyzer(engine, [presidio.SpacyRecognizer(supported_entities=["PERSON", "LOCATION"])])
+    return _analyzer(engine, presidio.SpacyRecognizer(supported_entities=["PERSON", "LOCATION"]))
 
 
 _SPACY_LABELS_NOT_USED = [
@@ -244,8 +186,6 @@ def hugging_face_analyzer(folder: Path, threshold: float) -> AnalyzerEngine:
 
     Raises ScrubberError if it knows none.
     """
-    engine = WordsOnlyEngine()
-    engine.load()
     configuration = folder / "config.json"
     about = json.loads(configuration.read_text(encoding="utf-8")) if configuration.is_file() else {}
     names = about.get("id2label", {}).values()
@@ -270,18 +210,16 @@ def hugging_face_analyzer(folder: Path, threshold: float) -> AnalyzerEngine:
         aggregation_strategy="max",
         device="cpu",
     )
-    return _analyzer(engine, [recogniser])
+    return _analyzer(NoOpNlpEngine(_NO_MODEL), recogniser)
 
 
-def _analyzer(engine: NlpEngine, named_entities: Sequence[EntityRecognizer]) -> AnalyzerEngine:
+def _analyzer(engine: NoOpNlpEngine | SpacyNlpEngine, named_entities: EntityRecognizer) -> AnalyzerEngine:
     own = [cls(supported_language="en") for cls in _PRESIDIO_RECOGNISERS]
-    registry = RecognizerRegistry(recognizers=[RuleRecognizer(), *named_entities, *own], supported_languages=["en"])
-    return AnalyzerEngine(
-        nlp_engine=engine,
-        registry=registry,
-        supported_languages=["en"],
-        context_aware_enhancer=ContextForPresidiosOwn(),
-    )
+    registry = RecognizerRegistry(recognizers=[RuleRecognizer(), named_entities, *own], supported_languages=["en"])
+    analyzer = AnalyzerEngine(nlp_engine=engine, registry=registry, supported_languages=["en"])
+    # Set afterwards: the constructor warns that this engine cuts no words, but the enhancer does so itself.
+    analyzer.context_aware_enhancer = ContextForPresidiosOwn()
+    return analyzer
 
 
 def findings(analyzer: AnalyzerEngine, text: str, artifacts: NlpArtifacts) -> Iterator[Span]:

@@ -6,18 +6,18 @@ how a finding is made, nor where the values of a corpus are kept.
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.sample_subjects import key_for
 from fine_tune_assets.phi import surrogate_numbers as numbers
 from fine_tune_assets.phi.ages import UNKNOWN_AGE, generalise_age, is_recognised_age
-from fine_tune_assets.phi.date_shifts import shifted
-from fine_tune_assets.phi.dates import DateReader, neutral_word, oldest_year, years_only
-from fine_tune_assets.phi.keyed import IsTaken, KeyedSource, first_free, keyed_digest, normalise
+from fine_tune_assets.phi.dates import DateReader, neutral_word, oldest_year, shifted, years_only
+from fine_tune_assets.phi.keyed import IsTaken, KeyedSource, first_free, keyed_digest, normalise, pick, unusable_for
+from fine_tune_assets.phi.name_words import TITLES
 from fine_tune_assets.phi.profiles import Profile
-from fine_tune_assets.phi.spans import Span
+from fine_tune_assets.phi.spans import Span, places_after, substitute
 from fine_tune_assets.phi.surrogate_names import NameMap, replace_name
 from fine_tune_assets.phi.surrogate_places import PlaceMap, places, replace_facility, replace_location
 
@@ -26,7 +26,7 @@ GENERALISED = frozenset({"DATE", "AGE"})
 _MOST_SHIFT_DAYS = 365
 _PHONE_TRIES = 1000
 _FEWEST_LETTERS_OF_A_PART = 2
-_PARTS = re.compile(r"[^\W_]+(?:['’ʼ‘][^\W_]+)*")
+WORDS = re.compile(r"[^\W_]+(?:['’ʼ‘][^\W_]+)*")
 
 Used = Callable[[str], None]
 
@@ -66,21 +66,15 @@ class Surrogates:
         _check(text, spans, patient_key)
         source = self._source(patient_key)
         used: set[str] = set()
-        pieces: list[str] = []
-        moved: list[Span] = []
-        at = length = 0
-        for span in spans:
-            new = self._surrogate(text, span, source, used.add)
-            pieces += [text[at : span.start], new]
-            length += span.start - at
-            moved.append(Span(length, length + len(new), span.label, span.rule, span.score))
-            length, at = length + len(new), span.end
+        pieces = [((span.start, span.end), self._surrogate(text, span, source, used.add)) for span in spans]
+        starts_and_ends = zip(spans, places_after(pieces), strict=True)
+        moved = tuple(replace(span, start=start, end=end) for span, (start, end) in starts_and_ends)
         values = frozenset(value_hash(self.secret, value) for value in used)
-        return SurrogateText("".join([*pieces, text[at:]]), tuple(moved), values)
+        return SurrogateText(substitute(text, pieces), moved, values)
 
     def shift_days(self, patient_key: str) -> int:
         """-365 to 365, never 0; the same for all dates of a patient, so that intervals stay."""
-        days = next(self._source(patient_key).numbers("shift")) % (2 * _MOST_SHIFT_DAYS) - _MOST_SHIFT_DAYS
+        days = self._source(patient_key).draws("shift")(2 * _MOST_SHIFT_DAYS) - _MOST_SHIFT_DAYS
         return days if days < 0 else days + 1
 
     def _source(self, patient_key: str) -> KeyedSource:
@@ -95,14 +89,14 @@ class Surrogates:
         names = NameMap(source, self.is_taken)
         if span.label == "NAME":
             return replace_name(value, names, used)
-        where = PlaceMap(source, self.is_taken, self.profile.keeps_towns)
+        where = PlaceMap(source, self.is_taken, self.profile.keeps_towns, used)
         if span.label == "LOCATION":
-            return replace_location(value, where, used)
+            return replace_location(value, where)
         if span.label == "FACILITY":
-            return replace_facility(value, where, used)
+            return replace_facility(value, where)
         if not normalise(value):
             return value
-        new = first_free(span.label, _candidates(span.label, value, names), self._is_unusable(value))
+        new = first_free(span.label, _candidates(span.label, value, names), unusable_for(value, self.is_taken))
         used(normalise(new))
         return new
 
@@ -119,9 +113,6 @@ class Surrogates:
         if not self.profile.keeps_ages:
             return generalise_age(value)
         return value if is_recognised_age(value) else UNKNOWN_AGE
-
-    def _is_unusable(self, original: str) -> IsTaken:
-        return lambda new: normalise(new) == normalise(original) or self.is_taken(normalise(new))
 
 
 def _candidates(label: str, value: str, names: NameMap) -> Iterator[str]:
@@ -146,9 +137,10 @@ def _mail_addresses(value: str, names: NameMap) -> Iterator[str]:
     local, _, host = value.rpartition("@")
     person = replace_name(local.replace("_", "\0"), names, lambda _: None).replace("\0", "_")
     draw = names.source.draws("mail", normalise(value))
+    new_host = pick(names.source.draws("mail host", normalise(host)), numbers.MAIL_HOSTS)
     ending = ""
     while True:
-        yield f"{person}{ending}@{numbers.mail_hosts(names.source, host)}"
+        yield f"{person}{ending}@{new_host}"
         ending += str(draw(10))
 
 
@@ -176,8 +168,13 @@ def corpus_values(text: str, spans: Sequence[Span], secret: bytes) -> frozenset[
 
 def value_forms(value: str) -> frozenset[str]:
     """What no surrogate may equal for this value: the whole of it and each of its words, normalised."""
-    parts = (part for part in _PARTS.findall(value) if len(part) >= _FEWEST_LETTERS_OF_A_PART)
+    parts = (part for part in WORDS.findall(value) if len(part) >= _FEWEST_LETTERS_OF_A_PART)
     return frozenset(map(normalise, (value, *parts))) - {""}
+
+
+def telling_words(value: str) -> list[str]:
+    """Its words, normalised, without titles and initials."""
+    return [word for word in map(normalise, WORDS.findall(value)) if len(word) > 1 and word not in TITLES]
 
 
 def corpus_lookup(secret: bytes, hashes: frozenset[str]) -> IsTaken:

@@ -6,7 +6,7 @@ Reads and writes row groups, so that memory does not grow with the corpus.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -74,17 +74,14 @@ def scrub_table(reports: Path, job: ScrubJob, outputs: ScrubOutputs, progress: P
     """REPORTS → SCRUBBED_REPORTS, PHI_SPANS, HELD_REPORTS and IDENTIFIER_VALUES, in the order of the reports."""
     version = scrubber_version(job.settings)
     total = pq.ParquetFile(reports).metadata.num_rows
-    finder = CachedFinder(job, version)
     values: set[str] = set()
     by_label: Counter[str] = Counter()
-    held = 0
-    with ExitStack() as stack:
-        finder.workers = stack.enter_context(open_workers(job.settings, total))
-        stack.callback(finder.close)
-        spans_file, held_file = (
-            stack.enter_context(_writer(p, s)) for p, s in ((outputs.spans, PHI_SPANS), (outputs.held, HELD_REPORTS))
-        )
-        done = 0
+    done = held = 0
+    with (
+        open_finder(job, total) as finder,
+        _writer(outputs.spans, PHI_SPANS) as spans_file,
+        _writer(outputs.held, HELD_REPORTS) as held_file,
+    ):
         for rows in _rows(reports, REPORTS):
             found = finder.find([(r["text"], r["known_identifiers"]) for r in rows])
             span_rows = _span_rows(rows, found)
@@ -106,13 +103,11 @@ def scrub_table(reports: Path, job: ScrubJob, outputs: ScrubOutputs, progress: P
 class CachedFinder:
     """Finds identifiers; what was found in the same text before is taken from the cache."""
 
-    def __init__(self, job: ScrubJob, version: str) -> None:
-        self._cache = SpanCache(job.cache, version, job.secret)
-        self.workers: Workers | None = None
+    def __init__(self, cache: SpanCache, workers: Workers) -> None:
+        self._cache, self.workers = cache, workers
         self.from_cache = 0
 
     def find(self, items: Sequence[Item]) -> list[ScrubbedText]:
-        assert self.workers is not None
         keys = [self._cache.key(text, known) for text, known in items]
         kept = self._cache.get(keys)
         new = [(key, item) for key, item in dict(zip(keys, items, strict=True)).items() if key not in kept]
@@ -125,8 +120,13 @@ class CachedFinder:
             for key, (text, _) in zip(keys, items, strict=True)
         ]
 
-    def close(self) -> None:
-        self._cache.close()
+
+@contextmanager
+def open_finder(job: ScrubJob, texts: int) -> Iterator[CachedFinder]:
+    """A finder for about that many texts."""
+    cache = SpanCache(job.cache, scrubber_version(job.settings), job.secret)
+    with closing(cache), open_workers(job.settings, texts) as workers:
+        yield CachedFinder(cache, workers)
 
 
 def _replace_all(
@@ -153,15 +153,16 @@ def build_surrogates(job: ScrubJob, values: Iterable[str]) -> Surrogates | None:
     if job.settings.replacement == "tags":
         return None
     profile = Profile(job.settings.profile, job.settings.shift_dates)
-    others = (_originals(path) for path in job.other_values)
-    taken = frozenset(values).union(*others)
+    taken = frozenset(values) | stored_values(job.other_values, ORIGINAL)
     return Surrogates(
         job.secret, profile, DateReader(job.today.year, job.settings.day_first_dates), corpus_lookup(job.secret, taken)
     )
 
 
-def _originals(path: Path) -> set[str]:
-    return set(pq.read_table(path, filters=[("role", "=", ORIGINAL)], columns=["value_hash"]).column(0).to_pylist())
+def stored_values(paths: Iterable[Path], role: str) -> frozenset[str]:
+    """Keyed hashes of the values of that role in IDENTIFIER_VALUES files."""
+    tables = (pq.read_table(path, filters=[("role", "=", role)], columns=["value_hash"]) for path in paths)
+    return frozenset(value for table in tables for value in table.column(0).to_pylist())
 
 
 def _scrubbed_row(

@@ -5,7 +5,6 @@ that was found once. Findings overlap; whatever any of them covers goes. Then th
 imported when a scrubber is built, so that asking for its version costs nothing.
 """
 
-import hashlib
 import importlib.metadata
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +13,12 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_json, fingerprint_listing
+from fine_tune_assets.core.fingerprints import (
+    fingerprint_file,
+    fingerprint_folder,
+    fingerprint_json,
+    fingerprint_listing,
+)
 from fine_tune_assets.core.paths import PACKAGE_DIR
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.phi.errors import ScrubberError
@@ -102,10 +106,7 @@ def _model_fingerprint(entity_model: str) -> str | None:
 
 @lru_cache(maxsize=4)
 def _folder_fingerprint(folder: Path, _listed: str) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        digest.update(f"{path.relative_to(folder)} {fingerprint_file(path)}\n".encode())
-    return digest.hexdigest()
+    return fingerprint_folder(folder)
 
 
 def model_folder(entity_model: str) -> Path:
@@ -153,7 +154,7 @@ class Scrubber:
                 scrubbed = replace_spans(text, spans)
                 likely_too = plausible(text, tagged_spans(text, artifacts, self._hold_score))
                 doubtful = tuple(moved_spans(likely_too, spans))
-                yield ScrubbedText(scrubbed, spans, find_leaks(scrubbed, known, doubtful).kinds, doubtful)
+                yield ScrubbedText(scrubbed, spans, find_leaks(scrubbed, known, doubtful), doubtful)
 
 
 def _complete(text: str, found: Sequence[Span]) -> tuple[Span, ...]:

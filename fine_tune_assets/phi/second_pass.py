@@ -9,9 +9,8 @@ counts, never a value. A report in which something is found does not flow on.
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
-from fine_tune_assets.phi.kinds import KINDS
+from fine_tune_assets.phi.kinds import TAG
 from fine_tune_assets.phi.known_identifiers import find_known_identifiers
 from fine_tune_assets.phi.name_words import NO_NAMES, TITLES
 from fine_tune_assets.phi.spans import Span
@@ -19,29 +18,23 @@ from fine_tune_assets.phi.spans import Span
 RULE = "second_pass"
 _MASK = "■"
 """Neither a word nor a space: what stands beside a placeholder does not become one word with it."""
-_PLACEHOLDER = re.compile(rf"\[(?:{'|'.join(KINDS)})\]")
 _FEWEST_LITERAL = 7
 
 
-@dataclass(frozen=True)
-class Leaks:
-    kinds: dict[str, int]
-    """How many of each kind are still in the text."""
-
-    def __bool__(self) -> bool:
-        return bool(self.kinds)
+Leaks = dict[str, int]
+"""Kind → how many of it are still in the text."""
 
 
 def find_leaks(scrubbed_text: str, known: Sequence[Mapping[str, str]], extra_spans: Iterable[Span]) -> Leaks:
     """All that is left: of what the metadata states, of what has a form, and of another finder's spans in this text."""
-    masked = _PLACEHOLDER.sub(lambda match: _MASK * len(match[0]), scrubbed_text)
+    masked = TAG.sub(lambda match: _MASK * len(match[0]), scrubbed_text)
     found = [
         *find_known_identifiers(masked, known),
         *_literal(masked, known),
-        *_formed(masked),
+        *(Span(*m.span(), label, RULE, 1.0) for label, pattern in _FORMS for m in pattern.finditer(masked)),
         *(span for span in extra_spans if masked[span.start : span.end].strip(_MASK + " \n\t.,;:'")),
     ]
-    return Leaks(dict(sorted(Counter(_distinct(found)).items())))
+    return dict(sorted(Counter(_distinct(found)).items()))
 
 
 def _distinct(spans: Iterable[Span]) -> Iterator[str]:
@@ -118,9 +111,3 @@ _FORMS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("NAME", rf"\b(?:Doctor|Professor|Miss) {_NO_PERSON}[A-Z][a-z]{{2,}}\b"),
     )
 )  # fmt: skip
-
-
-def _formed(masked: str) -> Iterator[Span]:
-    for label, pattern in _FORMS:
-        for match in pattern.finditer(masked):
-            yield Span(*match.span(), label, RULE, 1.0)

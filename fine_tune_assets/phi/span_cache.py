@@ -9,7 +9,6 @@ import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from fine_tune_assets.phi.spans import Span
 
@@ -42,7 +41,8 @@ class SpanCache:
             part = keys[start : start + _ASKED_AT_ONCE]
             query = f"select key, value from found where key in ({','.join('?' * len(part))})"
             for key, value in self._connection.execute(query, part):
-                found[bytes(key)] = _read(value)
+                spans, leaks = json.loads(value)
+                found[bytes(key)] = tuple(Span(*fields) for fields in spans), leaks
         return found
 
     def put(self, entries: Iterable[tuple[bytes, Sequence[Span], Mapping[str, int]]]) -> None:
@@ -69,11 +69,6 @@ def clear_span_caches(folder: Path) -> int:
         finally:
             connection.close()
     return count
-
-
-def _read(value: str) -> tuple[tuple[Span, ...], dict[str, int]]:
-    entry: Any = json.loads(value)
-    return tuple(Span(*fields) for fields in entry[0]), entry[1]
 
 
 def _remove_older(folder: Path, current: Path) -> None:

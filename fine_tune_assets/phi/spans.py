@@ -7,6 +7,8 @@ import bisect
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+Offsets = tuple[int, int]
+"""First character, and the one after the last."""
 KNOWN = "known_identifier"
 """The rule that finds what the report's metadata states."""
 JOINED_OVER_SPACE = {"NAME", "LOCATION", "FACILITY", "DATE"}
@@ -37,12 +39,25 @@ def merge_spans(text: str, spans: Iterable[Span]) -> tuple[Span, ...]:
 
 def replace_spans(text: str, spans: Iterable[Span]) -> str:
     """The text with `[KIND]` in place of every span; spans are in order and do not overlap."""
+    return substitute(text, (((span.start, span.end), f"[{span.label}]") for span in spans))
+
+
+def substitute(text: str, pieces: Iterable[tuple[Offsets, str]]) -> str:
+    """The text with other words at those places, which are in order."""
     parts: list[str] = []
     at = 0
-    for span in spans:
-        parts += [text[at : span.start], f"[{span.label}]"]
-        at = span.end
+    for (start, end), new in pieces:
+        parts += [text[at:start], new]
+        at = end
     return "".join([*parts, text[at:]])
+
+
+def places_after(pieces: Iterable[tuple[Offsets, str]]) -> Iterator[Offsets]:
+    """Where the other words are in `substitute(text, pieces)`."""
+    shift = 0
+    for (start, end), new in pieces:
+        yield start + shift, start + shift + len(new)
+        shift += len(new) - (end - start)
 
 
 def moved_spans(spans: Iterable[Span], replaced: Sequence[Span]) -> Iterator[Span]:
@@ -57,7 +72,7 @@ def moved_spans(spans: Iterable[Span], replaced: Sequence[Span]) -> Iterator[Spa
             yield Span(start + by, end + by, span.label, span.rule, span.score)
 
 
-def _left_over(span: Span, replaced: Sequence[Span]) -> Iterator[tuple[int, int]]:
+def _left_over(span: Span, replaced: Sequence[Span]) -> Iterator[Offsets]:
     """The parts of a span that no replaced one covers."""
     at = span.start
     for r in replaced:

@@ -120,7 +120,7 @@ class NameIndex:
         self.care: dict[str, Care] = {}
         self.owners: dict[str, set[int]] = {}
         self.joined: set[str] = set()
-        self.initials = [_first_letters(name) for name in self.names]
+        self.initials = [{fold(word)[0].lower() for word in name.words} | {*name.initials} for name in self.names]
         self._is_propagated, self._highest = is_propagated, highest
         for number, name in enumerate(self.names):
             self._add_words(number, name)
@@ -169,10 +169,6 @@ class NameIndex:
 
 def _is_word(key: str) -> bool:
     return key in ALSO_WORDS or (key in ORDINARY_WORDS and key not in PERSONS_IN_ORDINARY_WORDS)
-
-
-def _first_letters(name: Name) -> frozenset[str]:
-    return frozenset({fold(word)[0].lower() for word in name.words} | set(name.initials))
 
 
 def _monograms(name: Name) -> Iterator[str]:

@@ -5,7 +5,7 @@ agrees with the whole name, in whatever order it is written. Does not know where
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fine_tune_assets.phi import name_pools
@@ -61,7 +61,7 @@ def replace_name(text: str, names: NameMap, used: Callable[[str], None]) -> str:
     """The same form with other names; `used` hears each surrogate part."""
     pieces: list[str] = []
     at = 0
-    parts = _classify(text, list(_parts(text)))
+    parts = _parts(text)
     for number, part in enumerate(parts):
         following = parts[number + 1] if number + 1 < len(parts) else None
         pieces.append(text[at : part.start])
@@ -75,22 +75,18 @@ def replace_name(text: str, names: NameMap, used: Callable[[str], None]) -> str:
     return "".join([*pieces, text[at:]])
 
 
-def _parts(text: str) -> Iterator[tuple[int, int, str, str]]:
-    for match in _TOKEN.finditer(text):
-        yield match.start(), match.end(), match[0], match.lastgroup or ""
-
-
-def _classify(text: str, tokens: list[tuple[int, int, str, str]]) -> list[_Part]:
+def _parts(text: str) -> list[_Part]:
     ordinals = [m.span() for m in _ORDINAL.finditer(text)]
     is_all_capitals = text == text.upper()
     parts: list[_Part] = []
-    for start, end, word, form in tokens:
+    for token in _TOKEN.finditer(text):
+        start, word, form = token.start(), token[0], token.lastgroup
         if form == "possessive" or any(begin <= start < stop for begin, stop in ordinals):
             continue
         has_name_before = any(p.kind == "name" for p in parts)
         has_comma_before = text[:start].rstrip().endswith(",")
         kind = "digit" if form == "digit" else _kind(word, has_name_before, has_comma_before, is_all_capitals)
-        parts.append(_Part(start, end, word, kind))
+        parts.append(_Part(start, token.end(), word, kind))
     has_names = any(p.kind in {"name", "initials"} for p in parts)
     return [p if has_names or p.kind != "particle" else _Part(p.start, p.end, p.text, "name") for p in parts]
 

@@ -18,7 +18,7 @@ _COUNTRY_CODE = r"(?:1|7|2[07]|3[0123469]|4[013456789]|5[12345678]|6[0123456]|8[
 _NUMBER = re.compile(r"\d")
 _V4 = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
 _DOCUMENTATION_NETS = ("192.0.2", "198.51.100", "203.0.113")
-_MAIL_HOSTS = ("example.org", "example.com", "example.net")
+MAIL_HOSTS = ("example.org", "example.com", "example.net")
 
 
 def identifiers(text: str, source: KeyedSource) -> Iterator[str]:
@@ -92,10 +92,6 @@ def ip_addresses(text: str, source: KeyedSource) -> Iterator[str]:
             yield address.upper() if text != text.lower() else address
 
 
-def mail_hosts(source: KeyedSource, host: str) -> str:
-    return pick(source.draws("mail host", normalise(host)), _MAIL_HOSTS)
-
-
 def web_addresses(text: str, source: KeyedSource, place: Iterator[str]) -> Iterator[str]:
     """An invented host under example.org, and a path of the same form; `place` gives the names of hosts."""
     match = re.match(
@@ -104,7 +100,7 @@ def web_addresses(text: str, source: KeyedSource, place: Iterator[str]) -> Itera
     groups = match.groupdict() if match else {}
     for attempt, name in enumerate(place):
         draw = source.draws("web", normalise(text), str(attempt))
-        host = f"{groups.get('www') or ''}{normalise(name)}.{pick(draw, _MAIL_HOSTS)}"
+        host = f"{groups.get('www') or ''}{normalise(name)}.{pick(draw, MAIL_HOSTS)}"
         yield (groups.get("scheme") or "") + host + _characters(groups.get("path") or "", draw)
 
 

@@ -3,11 +3,14 @@
 Owns how an address and the name of a site are taken apart, and what of them may stay. Does not know persons or numbers' ranges.
 """
 
+import csv
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
-from fine_tune_assets.phi.keyed import Draws, IsTaken, KeyedSource, first_free, normalise, pick
+from fine_tune_assets.phi.keyed import Draws, IsTaken, KeyedSource, first_free, normalise, pick, unusable_for
 from fine_tune_assets.phi.place_words import (
     AREA_WORDS,
     BUILDING_WORDS,
@@ -21,10 +24,13 @@ from fine_tune_assets.phi.place_words import (
     TAILS,
     USA,
 )
+from fine_tune_assets.phi.spans import substitute
 from fine_tune_assets.phi.surrogate_names import like_case
 from fine_tune_assets.phi.surrogate_numbers import identifiers
-from fine_tune_assets.phi.zip_areas import generalise_zip
 
+MOST_PEOPLE_HIDDEN = 20_000
+"""An area with so many people or fewer becomes 000."""
+_POPULATION = Path(__file__).parent / "reference" / "zip3_population.csv"
 _WORD = re.compile(r"\d+(?:st|nd|rd|th)\b|[^\W_]+(?:['’ʼ‘.&][^\W_]+)*\.?", re.IGNORECASE)
 _LINKS = frozenset({"of", "at", "in", "and", "the", "for", "on", "near", "de", "la", "du", "des", "del", "do", "da"})
 _ZIP = re.compile(r"(?<![\w-])\d{5}(?:[-\s]\d{4})?(?![\w-])")
@@ -46,17 +52,25 @@ class PlaceMap:
     source: KeyedSource
     is_taken: IsTaken
     keeps_towns: bool
+    used: Callable[[str], None]
+    """Receives each invented name, normalised."""
 
     def place(self, name: str) -> str:
         """An invented name for a town, a street or a site, capitalised."""
-        return first_free("LOCATION", places(self.source.draws("place", normalise(name))), self.is_unusable(name))
+        return self._first_free(name, places(self.source.draws("place", normalise(name))))
+
+    def code(self, code: str) -> str:
+        """A postcode of the same form."""
+        return self._first_free(code, identifiers(code, self.source))
+
+    def _first_free(self, original: str, candidates: Iterator[str]) -> str:
+        new = first_free("LOCATION", candidates, unusable_for(original, self.is_taken))
+        self.used(normalise(new))
+        return new
 
     def number(self, text: str) -> str:
         """A house, room or box number of the same length."""
         return first_free("LOCATION", identifiers(text, self.source), lambda new: normalise(new) == normalise(text))
-
-    def is_unusable(self, original: str) -> IsTaken:
-        return lambda new: normalise(new) == normalise(original) or self.is_taken(normalise(new))
 
 
 def places(draw: Draws) -> Iterator[str]:
@@ -67,14 +81,14 @@ def places(draw: Draws) -> Iterator[str]:
                 yield pick(draw, HEADS) + middles + pick(draw, TAILS)
 
 
-def replace_location(text: str, places: PlaceMap, used: Callable[[str], None]) -> str:
-    """An address or a place, component by component; `used` hears each invented name."""
+def replace_location(text: str, places: PlaceMap) -> str:
+    """An address or a place, component by component."""
     is_abroad = any(_plain_place(part) in COUNTRIES - USA for part in re.split(r"[,;\n\r()]+", _CODE.sub(" ", text)))
     pieces: list[str] = []
     at = 0
     for start, end in [*_codes(text), (len(text), len(text))]:
-        pieces.append(_components(text[at:start], places, used))
-        pieces.append(_code(text[start:end], is_abroad, places, used))
+        pieces.append(_components(text[at:start], places))
+        pieces.append(_code(text[start:end], is_abroad, places))
         at = end
     return "".join(pieces)
 
@@ -91,17 +105,37 @@ def _codes(text: str) -> list[tuple[int, int]]:
     return sorted(found)
 
 
-def _code(text: str, is_abroad: bool, places: PlaceMap, used: Callable[[str], None]) -> str:
+def generalise_zip(zip_code: str) -> str:
+    """94110 and 94110-1234 become 941XX; in an area of few people, or one that the census does not have, 000XX.
+
+    45 CFR 164.514(b)(2)(i)(B).
+    """
+    prefix = zip_code[:3]
+    return f"{prefix if prefix in open_areas() else '000'}XX"
+
+
+@cache
+def open_areas() -> frozenset[str]:
+    """The three-digit areas with more than 20,000 people."""
+    return frozenset(prefix for prefix, people in populations().items() if people > MOST_PEOPLE_HIDDEN)
+
+
+@cache
+def populations() -> dict[str, int]:
+    """Three-digit area → people. The source of the file is beside it."""
+    with _POPULATION.open(encoding="utf-8", newline="") as file:
+        return {row["zip3"]: int(row["population"]) for row in csv.DictReader(file)}
+
+
+def _code(text: str, is_abroad: bool, places: PlaceMap) -> str:
     if not text or places.keeps_towns:
         return text
     if _ZIP.fullmatch(text) and not is_abroad:
         return generalise_zip(text)
-    code = first_free("LOCATION", identifiers(text, places.source), places.is_unusable(text))
-    used(normalise(code))
-    return code
+    return places.code(text)
 
 
-def _components(text: str, places: PlaceMap, used: Callable[[str], None]) -> str:
+def _components(text: str, places: PlaceMap) -> str:
     parts = re.split(r"([,;\n\r()]+)", text)
     lines = [i for i, part in enumerate(parts) if i % 2 == 0 and part.strip()]
     for index in lines:
@@ -109,16 +143,16 @@ def _components(text: str, places: PlaceMap, used: Callable[[str], None]) -> str
         # A state stands last, or before its country.
         may_be_state = all(_plain_place(part) in COUNTRIES for part in after)
         is_first = index == lines[0]
-        parts[index] = _component(parts[index], may_be_state, is_first, places, used)
+        parts[index] = _component(parts[index], may_be_state, is_first, places)
     return "".join(parts)
 
 
-def _component(text: str, may_be_state: bool, is_first: bool, places: PlaceMap, used: Callable[[str], None]) -> str:
+def _component(text: str, may_be_state: bool, is_first: bool, places: PlaceMap) -> str:
     body = text.strip()
     start = text.index(body)
     kept = _state_or_country(body, is_first) if may_be_state else ""
     rest = body[: len(body) - len(kept)]
-    return text[:start] + _line(rest, places, used) + kept + text[start + len(body) :]
+    return text[:start] + _line(rest, places) + kept + text[start + len(body) :]
 
 
 def _state_or_country(text: str, is_first: bool) -> str:
@@ -137,23 +171,23 @@ def _plain_place(text: str) -> str:
     return " ".join(text.strip(" .\n\r\t").lower().split())
 
 
-def _line(text: str, places: PlaceMap, used: Callable[[str], None]) -> str:
+def _line(text: str, places: PlaceMap) -> str:
     """A street, a box, a unit, or a town."""
     box = _BOX.search(text)
     if box:
-        return _words(text, BUILDING_WORDS, places, used)
+        return _words(text, BUILDING_WORDS, places)
     unit = _UNIT.search(text)
     if unit:
-        before, after = _line(text[: unit.start()], places, used), _line(text[unit.end() :], places, used)
-        return before + _words(unit[0], BUILDING_WORDS, places, used) + after
+        before, after = _line(text[: unit.start()], places), _line(text[unit.end() :], places)
+        return before + _words(unit[0], BUILDING_WORDS, places) + after
     streets = list(_STREET.finditer(text))
     is_street = bool(streets) and (text[:1].isdigit() or bool(text[: streets[-1].start()].strip()))
     if is_street:
         end = _end_of_street(text, streets)
-        return _street(text[:end], places, used) + _line(text[end:], places, used)
+        return _street(text[:end], places) + _line(text[end:], places)
     if any(c.isdigit() for c in text):
-        return _street(text, places, used)
-    return _town(text, places, used)
+        return _street(text, places)
+    return _town(text, places)
 
 
 def _end_of_street(text: str, streets: list[re.Match[str]]) -> int:
@@ -161,45 +195,38 @@ def _end_of_street(text: str, streets: list[re.Match[str]]) -> int:
     return next((m.end() for m in streets if text[: m.start()].strip(" \t").strip("0123456789 ")), streets[-1].end())
 
 
-def _street(text: str, places: PlaceMap, used: Callable[[str], None]) -> str:
-    return _words(text, frozenset(STREET_WORDS.lower().split("|")) | BUILDING_WORDS, places, used)
+def _street(text: str, places: PlaceMap) -> str:
+    return _words(text, frozenset(STREET_WORDS.lower().split("|")) | BUILDING_WORDS, places)
 
 
-def _town(text: str, places: PlaceMap, used: Callable[[str], None]) -> str:
+def _town(text: str, places: PlaceMap) -> str:
     is_building = any(normalise(w) in BUILDING_WORDS for w in _WORD.findall(text))
     if places.keeps_towns and not is_building:
         return text
-    made = _words(text, AREA_WORDS | BUILDING_WORDS, places, used)
+    made = _words(text, AREA_WORDS | BUILDING_WORDS, places)
     # A town that is called as a kind of place is: Hall, Village.
-    return made if made != text or not text[:1].isupper() else _words(text, frozenset(), places, used)
+    return made if made != text or not text[:1].isupper() else _words(text, frozenset(), places)
 
 
-def replace_facility(text: str, places: PlaceMap, used: Callable[[str], None]) -> str:
+def replace_facility(text: str, places: PlaceMap) -> str:
     """The same kind of site under an invented name: what says the kind stays, and a name of kinds only gets one in front."""
-    made = _words(text, SITE_WORDS, places, used)
+    made = _words(text, SITE_WORDS, places)
     if normalise(made) != normalise(text):
         return made
     name = places.place(text)
-    used(normalise(name))
     is_capital = text == text.upper()
     return f"{name.upper() if is_capital else name} {text}"
 
 
-def _words(text: str, kept: frozenset[str], places: PlaceMap, used: Callable[[str], None]) -> str:
+def _words(text: str, kept: frozenset[str], places: PlaceMap) -> str:
     """Every run of words that are not `kept` becomes one invented name, every number another one."""
-    made: list[str] = []
-    at = 0
-    for start, end, is_number in _runs(text, kept):
-        original = text[start:end]
-        if is_number:
-            new = places.number(original)
-        else:
-            name = places.place(original)
-            used(normalise(name))
-            new = _in_case(original, text, name)
-        made += [text[at:start], new]
-        at = end
-    return "".join([*made, text[at:]])
+
+    def invented(original: str, is_number: bool) -> str:
+        return places.number(original) if is_number else _in_case(original, text, places.place(original))
+
+    return substitute(
+        text, [((start, end), invented(text[start:end], is_number)) for start, end, is_number in _runs(text, kept)]
+    )
 
 
 def _in_case(original: str, whole: str, name: str) -> str:

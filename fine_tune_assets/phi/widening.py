@@ -8,6 +8,7 @@ Owns which words beside a finding belong to it. Finds nothing by itself.
 import itertools
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from fine_tune_assets.phi.name_words import ABBREVIATIONS, DOTTED_ABBREVIATIONS
 from fine_tune_assets.phi.ordinary_words import HEADING_WORDS
@@ -54,7 +55,7 @@ def widened(text: str, spans: Sequence[Span]) -> Iterator[Span]:
     """Of findings in order that do not overlap: longer ones in their place."""
     for left, right in itertools.pairwise(spans):
         if _is_one_site(text, left, right):
-            yield _from_to(left, left.start, right.end, "FACILITY")
+            yield replace(left, end=right.end, label="FACILITY", rule=RULE)
     for span in spans:
         if span.label in _PLACES:
             start, end = _site_start(text, span), _site_end(text, span)
@@ -62,11 +63,7 @@ def widened(text: str, spans: Sequence[Span]) -> Iterator[Span]:
         else:
             start, end, label = _name_start(text, span), span.end, span.label
         if (start, end) != (span.start, span.end):
-            yield _from_to(span, start, end, label)
-
-
-def _from_to(span: Span, start: int, end: int, label: str) -> Span:
-    return Span(start, end, label, RULE, span.score)
+            yield replace(span, start=start, end=end, label=label, rule=RULE)
 
 
 def _is_one_site(text: str, left: Span, right: Span) -> bool:

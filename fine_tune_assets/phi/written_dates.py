@@ -10,21 +10,18 @@ from typing import NamedTuple
 
 from fine_tune_assets.phi.dates import MONTHS
 from fine_tune_assets.phi.folding import FoldedText, Word
-from fine_tune_assets.phi.number_words import TENS, UNITS, ordinal
+from fine_tune_assets.phi.number_words import TENS, UNITS, ordinal, read_cardinal, read_ordinal
 
 _MONTH_NUMBERS = {name: number for number, name in enumerate(MONTHS, start=1)}
 _MONTH_NUMBERS |= {name[:3]: number for name, number in _MONTH_NUMBERS.items()} | {"sept": 9}
-_TENS = {word: 10 * ten for ten, word in enumerate(TENS, start=2)}
-_CARDINALS = {word: number for number, word in enumerate(UNITS)} | _TENS | {"oh": 0, "o": 0}
-_ORDINALS = {ordinal(number): number for number in (*range(1, 21), 30)}
 
 _GAP = r"[\s,-]+"
 _DAY = (
-    rf"(?:(?:twenty|thirty)[\s-]+)?(?:{'|'.join([*_ORDINALS, *UNITS[1:]])})|twenty|thirty"
+    rf"(?:(?:twenty|thirty)[\s-]+)?(?:{'|'.join([*map(ordinal, (*range(1, 21), 30)), *UNITS[1:]])})|twenty|thirty"
     r"|(?:0?[1-9]|[12]\d|3[01])(?:\s?(?:st|nd|rd|th)\b)?(?!\d)"
 )
 _DIGIT = "|".join(UNITS[1:10])
-_BELOW_100 = rf"(?:(?:{'|'.join(_TENS)})(?:[\s-]+(?:{_DIGIT}))?|{'|'.join(UNITS[10:])}|(?:oh?[\s-]+)?(?:{_DIGIT}))"
+_BELOW_100 = rf"(?:(?:{'|'.join(TENS)})(?:[\s-]+(?:{_DIGIT}))?|{'|'.join(UNITS[10:])}|(?:oh?[\s-]+)?(?:{_DIGIT}))"
 _YEAR = (
     rf"(?:eighteen|nineteen|twenty)[\s-]+(?:hundred(?:[\s-]+and)?[\s-]+)?{_BELOW_100}|nineteen[\s-]+hundred"
     rf"|two[\s-]+thousand(?:[\s-]+(?:and[\s-]+)?{_BELOW_100})?|(?:18|19|20)\d\d|'\d\d"
@@ -109,27 +106,19 @@ def _mentions(text: FoldedText, months: set[int] | None = None) -> Iterator[Ment
 def _with_month(folded: str, word: Word, month: int) -> Iterator[Mention]:
     start, end = word.start, word.end + (folded[word.end : word.end + 1] == ".")
     if after := _AFTER_MONTH.match(folded, end):
-        yield Mention(start, after.end(), *_dated(after, month))
-        yield from _without_short_year(start, after, month)
+        day, year = _number(after["day"]), after["year"]
+        yield Mention(start, after.end(), _year(year) if year else None, month, day)
+        # Two figures after a day may be anything: March 14, 20 tablets.
+        if year and len(year) == 2:
+            yield Mention(start, after.end("day"), None, month, day)
     if before := _BEFORE_MONTH.search(folded, max(0, start - _REACH), start):
-        day, year = _number(before["day"]), _YEAR_AFTER.match(folded, end)
-        yield Mention(
-            before.start(), year.end() if year else word.end, _year(year["year"]) if year else None, month, day
-        )
-        if year and len(year["year"]) == 2:
+        day, dated = _number(before["day"]), _YEAR_AFTER.match(folded, end)
+        if dated:
+            yield Mention(before.start(), dated.end(), _year(dated["year"]), month, day)
+        if not dated or len(dated["year"]) == 2:
             yield Mention(before.start(), word.end, None, month, day)
-    if year := _LONG_YEAR_AFTER.match(folded, end):
-        yield Mention(start, year.end(), _year(year["year"]), month, None)
-
-
-def _dated(match: re.Match[str], month: int) -> tuple[int | None, int, int]:
-    return (_year(match["year"]) if match["year"] else None, month, _number(match["day"]))
-
-
-def _without_short_year(start: int, match: re.Match[str], month: int) -> Iterator[Mention]:
-    """Two figures after a day may be anything: March 14, 20 tablets."""
-    if match["year"] and len(match["year"]) == 2:
-        yield Mention(start, match.end("day"), None, month, _number(match["day"]))
+    if dated := _LONG_YEAR_AFTER.match(folded, end):
+        yield Mention(start, dated.end(), _year(dated["year"]), month, None)
 
 
 def _in_figures(text: FoldedText) -> Iterator[Mention]:
@@ -180,7 +169,7 @@ def _number(words: str) -> int:
     figures = re.match(r"'?(\d+)", words)
     if figures:
         return int(figures[1])
-    return sum(_ORDINALS.get(word) or _CARDINALS.get(word, 0) for word in re.split(r"[\s-]+", words.lower()))
+    return sum(read_ordinal(word) or read_cardinal(word) or 0 for word in re.split(r"[\s-]+", words.lower()))
 
 
 def _year(words: str) -> int:
@@ -189,7 +178,7 @@ def _year(words: str) -> int:
     parts = [word for word in re.split(r"[\s-]+", words.lower()) if word not in ("and", "hundred")]
     if parts[:2] == ["two", "thousand"]:
         return 2000 + _number(" ".join(parts[2:]))
-    return 100 * _CARDINALS[parts[0]] + _number(" ".join(parts[1:]))
+    return 100 * _number(parts[0]) + _number(" ".join(parts[1:]))
 
 
 def _exists(day: Day) -> bool:

@@ -7,8 +7,7 @@ import re
 from collections.abc import Iterator
 
 from fine_tune_assets.phi.folding import FoldedText, fold
-
-Offsets = tuple[int, int]
+from fine_tune_assets.phi.spans import Offsets
 
 FEWEST_PLAIN_DIGITS = 5
 """An id of fewer digits may be a dose, a count or a year: it is taken for the id only where a word says that it is one."""

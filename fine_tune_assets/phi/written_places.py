@@ -20,9 +20,8 @@ from fine_tune_assets.phi.place_words import (
     STREET_TYPES,
     TOWNS_THAT_ARE_WORDS,
 )
+from fine_tune_assets.phi.spans import Offsets
 from fine_tune_assets.phi.written_numbers import find_id
-
-Offsets = tuple[int, int]
 
 _DIRECTIONS = frozenset("n s e w ne nw se sw".split())
 _UNIT_WORDS = frozenset("apt ste unit rm bldg fl box".split())

@@ -10,7 +10,7 @@ from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.progress import silent
 from fine_tune_assets.core.tables import IDENTIFIER_VALUES, table_of
 from fine_tune_assets.phi.__main__ import scan_answers
-from fine_tune_assets.phi.answers import answers_table, kinds_given_away
+from fine_tune_assets.phi.answers import WRITTEN_ANSWERS, kinds_given_away
 from fine_tune_assets.phi.replacing import value_forms, value_hash
 
 REMOVED = ("Harriet Blomquist", "48151623", "Ng")
@@ -57,7 +57,7 @@ def answered(tmp_path_factory: pytest.TempPathFactory, request_of: dict[str, Any
         ("adapter", "The patient coughs and has no fever.", "The patient coughs."),
         ("base", "Call Mr. Tobias Wrenfield at 617-555-0142.", "The patient coughs."),
     ]
-    table = answers_table([dict(zip(("model", "answer", "allowed"), row, strict=True)) for row in rows])
+    table = table_of([dict(zip(("model", "answer", "allowed"), row, strict=True)) for row in rows], WRITTEN_ANSWERS)
     write_table(folder / "answers.parquet", table)
     files = {"answers": str(folder / "answers.parquet"), "other_values": [str(folder / "values.parquet")]}
     return {**request_of, **files}

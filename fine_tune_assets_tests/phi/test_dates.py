@@ -8,8 +8,7 @@ from dateutil import parser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fine_tune_assets.phi.date_shifts import shifted
-from fine_tune_assets.phi.dates import DateReader, years_only
+from fine_tune_assets.phi.dates import DateReader, shifted, years_only
 from fine_tune_assets.phi.number_words import ordinal, read_ordinal, read_year, year_words
 
 READER = DateReader(year_now=2026, is_day_first=False)

@@ -7,6 +7,7 @@ Owns identifier B of 45 CFR 164.514(b)(2)(i): street, city, county, precinct, ZI
 
 import re
 
+from fine_tune_assets.phi.place_words import FIFTY_STATES
 from fine_tune_assets.phi.rules.names import CAPITALISED
 from fine_tune_assets.phi.rules.rule import Rule, rule
 
@@ -15,11 +16,7 @@ _STREET = (
     r"|Parkway|Pkwy|Highway|Hwy|Square|Sq|Trail|Trl|Row|Close|Crescent|Alley|Loop|Pike|Turnpike|Plaza|Path|Run|Ridge|Point|Cove)"
 )
 _STATE = r"(?:A[KLRZ]|C[AOT]|D[CE]|FL|GA|HI|I[ADLN]|K[SY]|LA|M[ADEINOST]|N[CDEHJMVY]|O[HKR]|PA|RI|S[CD]|T[NX]|UT|V[AT]|W[AIVY]|PR|GU|VI)"
-_STATE_NAME = (
-    r"(?:Alabama|Alaska|Arizona|Arkansas|California|Colorado|Connecticut|Delaware|Florida|Georgia|Hawaii|Idaho|Illinois|Indiana|Iowa|Kansas|Kentucky|Louisiana|Maine|Maryland|Massachusetts"
-    r"|Michigan|Minnesota|Mississippi|Missouri|Montana|Nebraska|Nevada|New[ ](?:Hampshire|Jersey|Mexico|York)|(?:North|South)[ ](?:Carolina|Dakota)|Ohio|Oklahoma|Oregon|Pennsylvania|Rhode[ ]Island"
-    r"|Tennessee|Texas|Utah|Vermont|(?:West[ ])?Virginia|Washington|Wisconsin|Wyoming)"
-)
+_STATE_NAME = f"(?:{'|'.join(sorted(FIFTY_STATES)).replace(' ', '[ ]')})"
 _ZIP = r"\d{5}(?:-\d{4})?"
 _CARE_SITE = (
     r"(?:Hospitals?|Medical\ (?:Center|Centre|Group|Associates)|Health\ (?:Center|Centre|System|Services|Clinic)"

@@ -1,14 +1,12 @@
 """What a rule is: a regular expression that finds one kind of identifier by its form or by the words before it.
 
-Owns how rules are written and run. A pattern's group `value`, if it has one, is what is removed; what stands around it is
+Owns how rules are written. A pattern's group `value`, if it has one, is what is removed; what stands around it is
 context.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-
-from fine_tune_assets.phi.spans import Span
 
 
 @dataclass(frozen=True)
@@ -22,9 +20,6 @@ class Rule:
     """The group that is removed."""
     lead: re.Pattern[str] | None = None
     """What the text directly before the finding must end in; it is looked at only there, so it may be a long list of words."""
-
-
-_LEAD_LENGTH = 60
 
 
 def rule(
@@ -43,15 +38,3 @@ def any_of(words: Iterable[str]) -> str:
         groups.setdefault(word[0].lower(), []).append(word[1:].replace(" ", "[ ]"))
     by_letter = (f"[{a}{a.upper()}](?:{'|'.join(rest)})" for a, rest in sorted(groups.items()))
     return rf"(?<!\w)(?:{'|'.join(by_letter)})"
-
-
-def find(text: str, rules: Sequence[Rule]) -> Iterator[Span]:
-    for r in rules:
-        for match in r.pattern.finditer(text):
-            start, end = match.span(r.group)
-            if start < end and _is_led(r, text, start):
-                yield Span(start, end, r.label, r.name, r.score)
-
-
-def _is_led(r: Rule, text: str, start: int) -> bool:
-    return r.lead is None or r.lead.search(text[max(0, start - _LEAD_LENGTH) : start]) is not None

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.phi.spans import Offsets, places_after, substitute
 from fine_tune_assets.phi.tagger.labels import UNKNOWN, own_label
 from fine_tune_assets.phi.tagger.synthetic.documents import Labelled, Prose, make_documents
 from fine_tune_assets.phi.tagger.synthetic.values import PLACES, Values
@@ -43,7 +43,9 @@ def read_corpora(folder: Path) -> Corpora:
     kinds: list[str] = []
     for path in sorted(folder.glob("*.jsonl.gz")):
         rows = [json.loads(line) for line in gzip.decompress(path.read_bytes()).decode().split("\n") if line]
-        labelled[path.name.removesuffix(".jsonl.gz")] = [_labelled(row) for row in rows]
+        labelled[path.name.removesuffix(".jsonl.gz")] = [
+            (row["text"], [(s["start"], s["end"], s["label"]) for s in row["spans"]]) for row in rows
+        ]
         if path.name.startswith(_PROSE):
             kinds = [row["kind"] for row in rows]
     whole = labelled.pop(_PROSE, [])
@@ -58,10 +60,6 @@ def read_corpora(folder: Path) -> Corpora:
             f"There is no {_PROSE}.jsonl.gz with notes and speech in {folder}. Copy it from data/tagger_training."
         )
     return Corpora(labelled, prose, whole)
-
-
-def _labelled(row: Mapping[str, Any]) -> Labelled:
-    return row["text"], [(s["start"], s["end"], s["label"]) for s in row["spans"]]
 
 
 def _clean_parts(document: Labelled, separator: re.Pattern[str]) -> Iterator[str]:
@@ -97,20 +95,16 @@ def replanted(document: Labelled, seed: int) -> Labelled:
     text, spans = document
     values = Values(seed)
     people: dict[str, str] = {}
-    parts: list[str] = []
-    moved: list[tuple[int, int, str]] = []
-    at = length = 0
+    pieces: list[tuple[Offsets, str]] = []
+    labels: list[str] = []
     for start, end, label in sorted(spans):
-        if start < at:
-            continue
-        old = text[start:end]
-        new = _value(values, own_label(label), old, people) if own_label(label) != UNKNOWN else old
-        parts += [text[at:start], new]
-        length += start - at
-        moved.append((length, length + len(new), label))
-        length += len(new)
-        at = end
-    return "".join([*parts, text[at:]]), moved
+        if not pieces or start >= pieces[-1][0][1]:
+            old = text[start:end]
+            new = _value(values, own_label(label), old, people) if own_label(label) != UNKNOWN else old
+            pieces.append(((start, end), new))
+            labels.append(label)
+    moved = [(*place, label) for place, label in zip(places_after(pieces), labels, strict=True)]
+    return substitute(text, pieces), moved
 
 
 def _value(values: Values, label: str, old: str, people: dict[str, str]) -> str:
@@ -133,7 +127,7 @@ def _name_part(values: Values, old: str, people: dict[str, str]) -> str:
         return old
     if old.lower() not in people:
         person = values.person()
-        people[old.lower()] = values.pick((person.first, person.last)).split()[0]
+        people[old.lower()] = values.pick(person.first, person.last).split()[0]
     new = people[old.lower()]
     if len(old) == 1:
         return new[0].upper() if old.isupper() else new[0].lower()

@@ -83,7 +83,8 @@ def train_tagger(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, settings))
     model.train()
     losses: list[float] = []
-    for step, batch in enumerate(_all_batches(tokenizer, documents, rng), start=1):
+    all_batches = (batch for pool in documents for batch in batches(list(encode_examples(tokenizer, pool)), rng))
+    for step, batch in enumerate(all_batches, start=1):
         losses.append(_learn(model, batch, optimizer, trained))
         schedule.step()
         if step % 20 == 0:
@@ -119,11 +120,6 @@ def new_classifier(encoder: Path) -> Any:
 def _rate(step: int, settings: TaggerSettings) -> float:
     warm = max(1, int(settings.steps * WARMUP_FRACTION))
     return min((step + 1) / warm, max(0.02, (settings.steps - step) / max(1, settings.steps - warm)))
-
-
-def _all_batches(tokenizer: Any, pools: Iterator[list[Labelled]], rng: random.Random) -> Iterator[list[Example]]:
-    for documents in pools:
-        yield from batches(list(encode_examples(tokenizer, documents)), rng)
 
 
 def _learn(model: Any, batch: Sequence[Example], optimizer: Any, trained: Sequence[Any]) -> float:

@@ -53,11 +53,11 @@ class _Document:
         self.add(template[at:])
 
     def fill_one_of(self, kind: str) -> None:
-        self.fill(self.values.pick(_TEMPLATES[kind]))
+        self.fill(self.values.pick(*_TEMPLATES[kind]))
 
     @property
     def person(self) -> Person:
-        return self.values.pick(self.people)  # type: ignore[no-any-return]
+        return self.values.pick(*self.people)
 
     def labelled(self) -> Labelled:
         return "".join(self._text), self._spans
@@ -78,7 +78,7 @@ def make_documents(count: int, prose: Prose, seed: int) -> Iterator[Labelled]:
 def _note(d: _Document, prose: Prose) -> None:
     if d.values.chance(0.5):
         _header(d)
-    joint = d.values.pick((" ", " ", "\n", "\n\n"))
+    joint = d.values.pick(" ", " ", "\n", "\n\n")
     for _ in range(d.values.rng.randint(3, 12)):
         roll = d.values.rng.random()
         if roll < 0.45:
@@ -86,7 +86,7 @@ def _note(d: _Document, prose: Prose) -> None:
         elif roll < 0.7:
             d.fill_one_of("clean")
         else:
-            d.add(d.values.pick(prose.sentences))
+            d.add(d.values.pick(*prose.sentences))
         d.add(joint)
     if d.values.chance(0.3):
         _header(d)
@@ -94,21 +94,21 @@ def _note(d: _Document, prose: Prose) -> None:
 
 def _short_note(d: _Document, prose: Prose) -> None:
     """Half of them hold no identifier: capitals, numbers and eponyms alone must not look like one."""
-    share = d.values.pick((0.0, 0.0, 0.3, 0.6))
+    share = d.values.pick(0.0, 0.0, 0.3, 0.6)
     if share and d.values.chance(0.3):
         _header(d)
-    joint = d.values.pick((" ", "\n", "\n", "\n- "))
+    joint = d.values.pick(" ", "\n", "\n", "\n- ")
     for _ in range(d.values.rng.randint(3, 12)):
         if d.values.chance(0.12):
-            d.add(d.values.pick(prose.sentences))
+            d.add(d.values.pick(*prose.sentences))
         else:
             d.fill_one_of("short_notes" if d.values.chance(share) else "short_clean")
         d.add(joint)
 
 
 def _header(d: _Document) -> None:
-    lines = d.values.pick(_TEMPLATES["headers"]).split("|")
-    joint = d.values.pick(("\n", "\n", "\n", "  ", "; ", " | "))
+    lines = d.values.pick(*_TEMPLATES["headers"]).split("|")
+    joint = d.values.pick("\n", "\n", "\n", "  ", "; ", " | ")
     for line in lines:
         d.fill(line)
         d.add(joint)
@@ -119,7 +119,7 @@ def _form(d: _Document, prose: Prose) -> None:
     for _ in range(d.values.rng.randint(1, 3)):
         _header(d)
         if d.values.chance(0.5):
-            d.add(d.values.pick(prose.sentences) + "\n")
+            d.add(d.values.pick(*prose.sentences) + "\n")
 
 
 def _question(d: _Document, _prose: Prose) -> None:
@@ -137,19 +137,19 @@ def _clean_question(d: _Document, _prose: Prose) -> None:
 
 
 def _speech(d: _Document, prose: Prose) -> None:
-    joint = d.values.pick(("\n", " ", "\n"))
+    joint = d.values.pick("\n", " ", "\n")
     for _ in range(d.values.rng.randint(2, 6)):
         if d.values.chance(0.5):
             d.fill_one_of("speech")
         else:
-            d.add(d.values.pick(prose.speech))
+            d.add(d.values.pick(*prose.speech))
         d.add(joint)
 
 
 def _prose_only(d: _Document, prose: Prose) -> None:
     source = prose.sentences if d.values.chance(0.6) else prose.speech
     for _ in range(d.values.rng.randint(3, 10)):
-        d.add(d.values.pick(source) + d.values.pick((" ", "\n")))
+        d.add(d.values.pick(*source) + d.values.pick(" ", "\n"))
 
 
 def _in_another_case(document: Labelled, rng: random.Random) -> Labelled:
@@ -163,26 +163,26 @@ def _in_another_case(document: Labelled, rng: random.Random) -> Labelled:
 def _duration(d: _Document) -> str:
     n = d.values.rng.randint(2, 12)
     said = ("two weeks", "a couple of days", "three days")
-    return str(d.values.pick((f"{n} days", f"{n} weeks", f"{n} months", f"{n} years", *said, f"{n}-{n + 1} weeks")))
+    return d.values.pick(f"{n} days", f"{n} weeks", f"{n} months", f"{n} years", *said, f"{n}-{n + 1} weeks")
 
 
 def _dose(d: _Document) -> str:
-    amount = d.values.pick((5, 10, 20, 25, 40, 50, 75, 81, 100, 200, 250, 500, 875, 1000, "2.5", "0.4", "12.5"))
-    unit = d.values.pick(("mg", "mg", "mg", "mcg", "units", "mL", " mg"))
+    amount = d.values.pick(5, 10, 20, 25, 40, 50, 75, 81, 100, 200, 250, 500, 875, 1000, "2.5", "0.4", "12.5")
+    unit = d.values.pick("mg", "mg", "mg", "mcg", "units", "mL", " mg")
     often = (" daily", " BID", " twice daily", " q6h prn", " at bedtime", " PO", " IV", "")
-    return f"{amount}{d.values.pick(('', ' '))}{unit}".replace("  ", " ") + d.values.pick(often)
+    return f"{amount}{d.values.pick('', ' ')}{unit}".replace("  ", " ") + d.values.pick(*often)
 
 
 def _clock(d: _Document) -> str:
     n = d.values.rng.randint
-    return str(d.values.pick((d.values.clock(), f"{n(1, 12)}:{n(10, 59)} {d.values.pick(('AM', 'PM', 'am', 'p.m.'))}")))
+    return d.values.pick(d.values.clock(), f"{n(1, 12)}:{n(10, 59)} {d.values.pick('AM', 'PM', 'am', 'p.m.')}")
 
 
 _Draw = Callable[[_Document], str]
 
 
 def _one_of(words: Sequence[str]) -> _Draw:
-    return lambda d: d.values.pick(words)  # type: ignore[no-any-return]
+    return lambda d: d.values.pick(*words)
 
 
 _IDENTIFIERS: Mapping[str, Mapping[str, _Draw]] = {
@@ -197,7 +197,7 @@ _IDENTIFIERS: Mapping[str, Mapping[str, _Draw]] = {
         "lastl": lambda d: d.person.last.lower(),
         "lastupper": lambda d: d.person.last.upper(),
         "initials": lambda d: d.values.initials(d.person),
-        "initials2": lambda d: d.person.first[0] + d.values.pick(("", d.person.middle[0])) + d.person.last[0].upper(),
+        "initials2": lambda d: d.person.first[0] + d.values.pick("", d.person.middle[0]) + d.person.last[0].upper(),
         "doctor": lambda d: d.values.doctor(d.person),
     },
     "DATE": {
@@ -235,8 +235,8 @@ _IDENTIFIERS: Mapping[str, Mapping[str, _Draw]] = {
     "PHONE": {
         "phone": lambda d: d.values.phone(),
         "fax": lambda d: d.values.phone(),
-        "phonewords": lambda d: d.values.numbers_in_words(d.values.pick((7, 10, 10))),
-        "phonespaced": lambda d: d.values.phone().replace("-", d.values.pick(("•", " ", "/", "–"))),
+        "phonewords": lambda d: d.values.numbers_in_words(d.values.pick(7, 10, 10)),
+        "phonespaced": lambda d: d.values.phone().replace("-", d.values.pick("•", " ", "/", "–")),
         "digits3": lambda d: d.values.digits(3),
         "digits4": lambda d: d.values.digits(4),
     },
@@ -264,17 +264,17 @@ _NO_IDENTIFIERS: Mapping[str, _Draw] = {
     "age": lambda d: str(d.values.rng.randint(1, 89)),
     "digit": lambda d: str(d.values.rng.randint(1, 9)),
     "score": lambda d: d.values.pick(
-        (str(d.values.rng.randint(1, 10)), "7.5", "20%", "3-4", "5/10", "III", "2", "15/15")
+        str(d.values.rng.randint(1, 10)), "7.5", "20%", "3-4", "5/10", "III", "2", "15/15"
     ),
     "year": lambda d: str(d.values.rng.randint(1965, 2026)),
     "clock": _clock,
-    "clock4": lambda d: d.values.clock().replace(":", d.values.pick(("", "", ":"))),
+    "clock4": lambda d: d.values.clock().replace(":", d.values.pick("", "", ":")),
     "duration": _duration,
     "dose": _dose,
     "icd": lambda d: f"{d.values.letters(1)}{d.values.digits(2)}.{d.values.digits(1)}",
-    "cpt": lambda d: d.values.pick(("99213", "99214", "71046", "93000", "80053", "45378", d.values.digits(5))),
+    "cpt": lambda d: d.values.pick("99213", "99214", "71046", "93000", "80053", "45378", d.values.digits(5)),
     "pmid": lambda d: d.values.digits(8),
-    "room": lambda d: f"{d.values.digits(3)}{d.values.pick(('', 'A', 'B', '-1', '-2'))}",
+    "room": lambda d: f"{d.values.digits(3)}{d.values.pick('', 'A', 'B', '-1', '-2')}",
 }
 _SLOTS: Mapping[str, tuple[str | None, _Draw]] = {
     **{slot: (None, draw) for slot, draw in _NO_IDENTIFIERS.items()},

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from fine_tune_assets.phi.lean_imports import as_if_not_installed
+from fine_tune_assets.phi.recognisers import as_if_not_installed
 
 
 def test_within_a_package_can_not_be_imported_and_afterwards_it_can() -> None:
