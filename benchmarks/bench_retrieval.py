@@ -31,12 +31,12 @@ from fine_tune_assets.embeddings.encoder import (
     means_of,
     piece_counter,
 )
-from fine_tune_assets.retrieval.building import build_index, index_fingerprint, open_index
+from fine_tune_assets.retrieval.building import build_index, index_fingerprint, open_index, store_of
 from fine_tune_assets.retrieval.documents import EVERYONE
 from fine_tune_assets.retrieval.indexing import chunk_table
 from fine_tune_assets.retrieval.measuring import measure, read_shipped_set, refused_share
 from fine_tune_assets.retrieval.searching import Passages, index_format, rank, retrieve
-from fine_tune_assets.retrieval.stores import Sees, searched_texts, store_of
+from fine_tune_assets.retrieval.stores import Sees, searched_texts
 
 DATA = PROJECT_DIR / "data"
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

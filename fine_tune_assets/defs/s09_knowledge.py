@@ -30,13 +30,12 @@ from fine_tune_assets.reports.isolation import IsolatedDocuments
 from fine_tune_assets.reports.limits import ReadLimits
 from fine_tune_assets.reports.ocr import find_ocr
 from fine_tune_assets.reports.quarantine import UnreadableError
-from fine_tune_assets.retrieval.building import prune_indexes, require_index
+from fine_tune_assets.retrieval.building import prune_indexes, require_index, store_of
 from fine_tune_assets.retrieval.documents import Block, DocumentFault, UnreadableDocumentError
 from fine_tune_assets.retrieval.indexing import Asked, chunk_table
 from fine_tune_assets.retrieval.measuring import OWN_QUESTIONS
 from fine_tune_assets.retrieval.queries import run_query
 from fine_tune_assets.retrieval.reading import ReadKnowledge, read_knowledge
-from fine_tune_assets.retrieval.stores import store_of
 
 GROUP = "s09_served_models"
 _FIGURES = ("recall", "mrr", "refused", "own_questions", "own_recall", "known_items", "known_recall")

@@ -24,7 +24,7 @@ from fine_tune_assets.desk.addresses import Headers
 from fine_tune_assets.desk.application import Desk, open_desk
 from fine_tune_assets.desk.errors import PageError, ledger_away, not_found, unexpected
 from fine_tune_assets.desk.rendering import THEME_COOKIE, bare_page, page
-from fine_tune_assets.desk.routes import ROUTES, Route
+from fine_tune_assets.desk.routes import ROUTES, Route, menu
 from fine_tune_assets.desk.sign_in_pages import ask_to_send_again
 from fine_tune_assets.desk.visits import SAFE_METHODS, Form, answer, read_form, visit_of
 
@@ -40,7 +40,7 @@ def app_from_environment() -> ASGIApp:
 
 def create_app(settings: Settings) -> FastAPI:
     """Open the ledger and return the application. Raises SettingsError, LedgerError."""
-    desk = open_desk(settings)
+    desk = open_desk(settings, menu)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

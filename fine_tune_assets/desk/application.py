@@ -1,5 +1,8 @@
-"""What all pages of the desk share: settings, ledger, keys, templates. Owns opening and closing them."""
+"""What all pages of the desk share: settings, ledger, keys, templates, the menu, and the limit on wrong links."""
 
+import threading
+from collections import deque
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,14 +14,12 @@ from jinja2 import Environment
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.desk.addresses import Addresses, read_addresses
-from fine_tune_assets.desk.agreement_pages import AgreementFigures
-from fine_tune_assets.desk.audit_pages import ChainChecks
+from fine_tune_assets.desk.background_figures import AgreementFigures, ChainChecks
+from fine_tune_assets.desk.environment import make_environment
 from fine_tune_assets.desk.gateway_client import GatewayClient
 from fine_tune_assets.desk.judged_answers import JudgedAnswers
 from fine_tune_assets.desk.oidc import Provider, read_provider
 from fine_tune_assets.desk.overview import TableCounts
-from fine_tune_assets.desk.rendering import make_environment
-from fine_tune_assets.desk.sign_in_pages import WrongLinks
 from fine_tune_assets.desk.texts import Texts
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME, derive_key
@@ -28,6 +29,32 @@ from fine_tune_assets.phi.held_back import HeldBack
 from fine_tune_assets.recipes.loading import load_recipe, shipped_recipes
 from fine_tune_assets.recipes.schema import Recipe, ReviewSettings
 from fine_tune_assets.reports.arrivals import ArrivalFigures, ArrivalsError
+
+WRONG_LINKS = 10
+WINDOW_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class MenuEntry:
+    path: str
+    label: str
+    about: str
+
+
+class WrongLinks:
+    """Counts wrong links. After `WRONG_LINKS` within `WINDOW_SECONDS` none is looked at. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque(maxlen=WRONG_LINKS)
+        self._lock = threading.Lock()
+
+    def are_too_many(self, now: float) -> bool:
+        with self._lock:
+            return len(self._times) == WRONG_LINKS and now - self._times[0] < WINDOW_SECONDS
+
+    def add(self, now: float) -> None:
+        with self._lock:
+            self._times.append(now)
 
 
 @dataclass(frozen=True)
@@ -41,6 +68,8 @@ class Desk:
     sign_in_key: bytes
     limits: SessionLimits
     templates: Environment
+    menu: Callable[[Collection[str]], tuple[MenuEntry, ...]]
+    """Roles → the pages that somebody with these roles may open."""
     provider: Provider | None
     texts: Texts
     held_back: HeldBack
@@ -71,7 +100,7 @@ class Desk:
         return _recipe(self.settings.recipe, _stamp(self.settings.recipe))
 
 
-def open_desk(settings: Settings) -> Desk:
+def open_desk(settings: Settings, menu: Callable[[Collection[str]], tuple[MenuEntry, ...]]) -> Desk:
     """Raises SettingsError, LedgerError."""
     addresses, provider = read_addresses(settings), read_provider(settings)
     key, ledger = read_or_create_key(settings.layout.keys, KEY_NAME), open_ledger(settings.database_url)
@@ -86,6 +115,7 @@ def open_desk(settings: Settings) -> Desk:
         derive_key(key, "desk-sign-in"),
         limits,
         make_environment(),
+        menu,
         provider,
         Texts(settings.layout),
         HeldBack(ledger, key, settings.layout),

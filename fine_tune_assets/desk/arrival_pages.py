@@ -3,24 +3,20 @@
 The figures are `reports`'.
 """
 
-from typing import TYPE_CHECKING
-
 from starlette.responses import Response
 
+from fine_tune_assets.desk.application import Desk
 from fine_tune_assets.desk.errors import PageError, not_found
 from fine_tune_assets.desk.rendering import page
 from fine_tune_assets.desk.visits import Visit
 from fine_tune_assets.reports.arrivals import ArrivalsError
 from fine_tune_assets.reports.batches import NotBatches
 
-if TYPE_CHECKING:
-    from fine_tune_assets.desk.application import Desk
-
 PAGE_LINES = 100
 _NOTHING = NotBatches((), 0)
 
 
-def show_arrivals(desk: "Desk", visit: Visit) -> Response:
+def show_arrivals(desk: Desk, visit: Visit) -> Response:
     first = visit.number("first") or 0
     try:
         arrivals = desk.arrivals.latest()
@@ -43,7 +39,7 @@ def show_arrivals(desk: "Desk", visit: Visit) -> Response:
     )
 
 
-def show_batch(desk: "Desk", visit: Visit) -> Response:
+def show_batch(desk: Desk, visit: Visit) -> Response:
     first, name = visit.number("first") or 0, visit.path("batch")
     try:
         batch = next((batch for batch in desk.arrivals.latest().batches if batch.name == name), None)

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
@@ -18,13 +18,11 @@ from starlette.types import Receive, Scope, Send
 from fine_tune_assets.core.chat import user_content
 from fine_tune_assets.core.error_kinds import ERROR_KINDS, KINDS_OF_CORRECTION, RATINGS, SEVERITIES
 from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.desk.application import Desk
 from fine_tune_assets.desk.errors import PageError
 from fine_tune_assets.desk.gateway_client import Answered, GatewayRefusedError
 from fine_tune_assets.desk.rendering import page
 from fine_tune_assets.desk.visits import Visit
-
-if TYPE_CHECKING:
-    from fine_tune_assets.desk.application import Desk
 
 KINDS = {kind: ERROR_KINDS[kind] for kind in KINDS_OF_CORRECTION}
 _TYPED = ("corrected_answer", "error_kind", "severity")
@@ -57,7 +55,7 @@ class Later(Response):
 
 
 def show_ask(
-    desk: "Desk", visit: Visit, exchange: Mapping[str, Any] | None = None, refusal: str = "", status: int = 200
+    desk: Desk, visit: Visit, exchange: Mapping[str, Any] | None = None, refusal: str = "", status: int = 200
 ) -> Response:
     own = {"asked": None, "answered": None, "marks": [], "release_id": "", "key": "", **(exchange or {})}
     typed = "" if exchange else visit.form.text("question")
@@ -76,7 +74,7 @@ def show_ask(
     )
 
 
-def answer_question(desk: "Desk", visit: Visit) -> Response:
+def answer_question(desk: Desk, visit: Visit) -> Response:
     """For browsers without scripts: the page again, once the answer is whole."""
     asked = _asked(desk, visit)
     if asked is None:
@@ -92,7 +90,7 @@ def answer_question(desk: "Desk", visit: Visit) -> Response:
     return Later(make)
 
 
-def stream_answer(desk: "Desk", visit: Visit) -> Response:
+def stream_answer(desk: Desk, visit: Visit) -> Response:
     """For the page's script: a JSON object a line, with text as it comes, then the whole exchange as the page shows it."""
     asked = _asked(desk, visit)
     if asked is None:
@@ -116,7 +114,7 @@ def stream_answer(desk: "Desk", visit: Visit) -> Response:
     return StreamingResponse(lines(), media_type="application/x-ndjson", headers=headers)
 
 
-def correct_answer(desk: "Desk", visit: Visit) -> Response:
+def correct_answer(desk: Desk, visit: Visit) -> Response:
     """Acknowledge only what the ledger holds on disk. The form's key makes a second sending the same correction."""
     form, texts = visit.form, ("release_id", "instruction", "input", "answer", "corrected_answer")
     body: dict[str, Any] = {name: form.text(name) for name in (*texts, "error_kind", "severity")}
@@ -141,7 +139,7 @@ def correct_answer(desk: "Desk", visit: Visit) -> Response:
     return Later(make)
 
 
-def rate_answer(desk: "Desk", visit: Visit) -> Response:
+def rate_answer(desk: Desk, visit: Visit) -> Response:
     """A thumb, without a text. The first one stands."""
     rating = visit.form.text("rating")
     if rating not in RATINGS:
@@ -160,7 +158,7 @@ def rate_answer(desk: "Desk", visit: Visit) -> Response:
     return Later(make)
 
 
-def _asked(desk: "Desk", visit: Visit) -> Asked | None:
+def _asked(desk: Desk, visit: Visit) -> Asked | None:
     """What the form asks: a task of the recipe's with its input, or a question of one's own."""
     text, name = visit.form.text("question").strip(), visit.form.text("task")
     if not text:
@@ -169,7 +167,7 @@ def _asked(desk: "Desk", visit: Visit) -> Asked | None:
     return Asked("", text, "") if instruction is None else Asked(name, instruction, text)
 
 
-def _tasks(desk: "Desk") -> dict[str, str]:
+def _tasks(desk: Desk) -> dict[str, str]:
     """Name → instruction. A recipe that can't be read keeps nobody from asking."""
     with suppress(FineTuneError):
         return {task.name: task.instruction for task in desk.recipe().tasks}
@@ -206,7 +204,7 @@ def _around() -> dict[str, Any]:
     return {"kinds": KINDS, "severities": SEVERITIES, "knowledge_index": "", "passages": "", **said}
 
 
-def _part(desk: "Desk", visit: Visit, template: str, status: int, said: Mapping[str, Any]) -> Response:
+def _part(desk: Desk, visit: Visit, template: str, status: int, said: Mapping[str, Any]) -> Response:
     """The part of an exchange that a form stands in; for browsers without scripts a page around it."""
     form = visit.form
     asked = Asked("", form.text("instruction"), form.text("input"))

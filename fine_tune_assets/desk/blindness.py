@@ -5,14 +5,11 @@ item. Auditors and operators who decide on nothing see everything.
 """
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
 
 from fine_tune_assets.approval.review_history import hidden_states, reviews_blind
+from fine_tune_assets.desk.application import Desk
 from fine_tune_assets.desk.visits import Visit
 from fine_tune_assets.ledger.review_items import examples_in_states
-
-if TYPE_CHECKING:
-    from fine_tune_assets.desk.application import Desk
 
 _DECIDE = frozenset({"reviewer", "approver"})
 
@@ -25,7 +22,7 @@ def may_settle(visit: Visit) -> bool:
     return "approver" in visit.who.roles
 
 
-def examples_to_hide(desk: "Desk", visit: Visit, example_ids: Collection[str]) -> frozenset[str]:
+def examples_to_hide(desk: Desk, visit: Visit, example_ids: Collection[str]) -> frozenset[str]:
     """Those of the examples of which this visit may not learn how they were decided."""
     if may_see_all(visit) or not example_ids or not reviews_blind(desk.rules()):
         return frozenset()

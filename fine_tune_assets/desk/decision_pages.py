@@ -6,7 +6,6 @@ whether the item changed meanwhile, and what follows from a revocation is `appro
 """
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
@@ -14,6 +13,7 @@ from fine_tune_assets.approval.drafting import CORRECTION
 from fine_tune_assets.approval.reviewing import decide, revoke
 from fine_tune_assets.approval.signing import NotAllowedError, ReviewError, StaleItemError, Word
 from fine_tune_assets.core.people import is_same_person
+from fine_tune_assets.desk.application import Desk
 from fine_tune_assets.desk.errors import forbidden, not_found
 from fine_tune_assets.desk.item_pages import Opened, find_opened, open_item, signing_of
 from fine_tune_assets.desk.marked_text import word_diff
@@ -27,9 +27,6 @@ from fine_tune_assets.ledger.reviews import find_decision, own_decisions
 from fine_tune_assets.phi.kinds import KINDS
 from fine_tune_assets.phi.marking import MarkError, is_seen, mark_missed
 
-if TYPE_CHECKING:
-    from fine_tune_assets.desk.application import Desk
-
 PAGE_LINES = 50
 _LONGEST_TERM = 500
 _NO_REPORT = "This draft was made of a user's correction, which has no report. Reject it: an identifier is left."
@@ -41,7 +38,7 @@ _NOT_SEEN = (
 _SAID = {"approve": "approved", "reject": "rejected"}
 
 
-def decide_item(desk: "Desk", visit: Visit) -> Response:
+def decide_item(desk: Desk, visit: Visit) -> Response:
     """Record the signed decision, and go on to the next item."""
     opened, form = find_opened(desk, visit), visit.form
     decision = "reject" if form.text("decision") == "reject" else "approve"
@@ -82,7 +79,7 @@ def _require_seen(opened: Opened, output: str, signed: str, reviewer: str) -> No
         )
 
 
-def skip_item(desk: "Desk", visit: Visit) -> Response:
+def skip_item(desk: Desk, visit: Visit) -> Response:
     """Give the item back, and go on."""
     example_id = visit.path("example_id")
     # Somebody else has it by now, or it is gone: either way it is not this reviewer's any more.
@@ -91,7 +88,7 @@ def skip_item(desk: "Desk", visit: Visit) -> Response:
     return go_to(query_of_visit(visit).address("/queue/next", after=example_id, said="skipped"))
 
 
-def mark_identifier(desk: "Desk", visit: Visit) -> Response:
+def mark_identifier(desk: Desk, visit: Visit) -> Response:
     """Hold the report back at once: from now on nothing of it is shown, approved or trained on until it is scrubbed again."""
     opened, kind, term = find_opened(desk, visit), visit.form.text("kind"), visit.form.text("term")
     report_id = opened.draft["report_id"]
@@ -118,7 +115,7 @@ def mark_identifier(desk: "Desk", visit: Visit) -> Response:
     return go_to(query_of_visit(visit).address("/queue/next", after=opened.item.example_id, said="marked"))
 
 
-def _again(desk: "Desk", visit: Visit, opened: Opened, refusal: str) -> Response:
+def _again(desk: Desk, visit: Visit, opened: Opened, refusal: str) -> Response:
     """The same item with what was typed, and why it was not taken."""
     try:
         return open_item(desk, visit, opened, typed=visit.form.text("output") or None, refusal=refusal, status=400)
@@ -126,7 +123,7 @@ def _again(desk: "Desk", visit: Visit, opened: Opened, refusal: str) -> Response
         return _conflict_page(desk, visit, opened, str(error))
 
 
-def _conflict_page(desk: "Desk", visit: Visit, opened: Opened, refusal: str) -> Response:
+def _conflict_page(desk: Desk, visit: Visit, opened: Opened, refusal: str) -> Response:
     typed = visit.form.text("output")
     return page(
         desk,
@@ -141,7 +138,7 @@ def _conflict_page(desk: "Desk", visit: Visit, opened: Opened, refusal: str) -> 
     )
 
 
-def show_decisions(desk: "Desk", visit: Visit, refusal: str = "") -> Response:
+def show_decisions(desk: Desk, visit: Visit, refusal: str = "") -> Response:
     before = visit.number("before")
     rows = own_decisions(desk.ledger, visit.who.name, before=before, limit=PAGE_LINES + 1)
     return page(
@@ -156,7 +153,7 @@ def show_decisions(desk: "Desk", visit: Visit, refusal: str = "") -> Response:
     )
 
 
-def revoke_decision(desk: "Desk", visit: Visit) -> Response:
+def revoke_decision(desk: Desk, visit: Visit) -> Response:
     decision_id = visit.path("decision_id")
     with desk.ledger.read() as connection:
         found = find_decision(connection, decision_id)

@@ -4,7 +4,7 @@ Owns showing both and which text the adjudicator means. Who may settle what is `
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from starlette.responses import Response
@@ -20,6 +20,7 @@ from fine_tune_assets.approval.signing import (
     Word,
 )
 from fine_tune_assets.core.people import is_same_person
+from fine_tune_assets.desk.application import Desk
 from fine_tune_assets.desk.errors import not_found
 from fine_tune_assets.desk.item_pages import Opened, against_draft, find_opened, take, to_look_at
 from fine_tune_assets.desk.marked_text import DiffPiece, Piece, with_slots, with_spans, word_diff
@@ -28,9 +29,6 @@ from fine_tune_assets.desk.rendering import go_to, page
 from fine_tune_assets.desk.visits import Visit
 from fine_tune_assets.ledger.review_items import AssignedError, find_item
 from fine_tune_assets.ledger.review_rows import QueueFilter
-
-if TYPE_CHECKING:
-    from fine_tune_assets.desk.application import Desk
 
 _OPEN = QueueFilter(state="disagreement")
 _OWN, _REJECT = "own", "reject"
@@ -47,18 +45,18 @@ class Side:
     pieces: list[Piece] | list[DiffPiece]
 
 
-def show_disagreements(desk: "Desk", visit: Visit) -> Response:
+def show_disagreements(desk: Desk, visit: Visit) -> Response:
     after = visit.query("after")
     rows = list_shown(desk, visit, _OPEN, after)
     more = f"/disagreements?after={rows[PAGE_ITEMS - 1].example_id}" if len(rows) > PAGE_ITEMS else ""
     return page(desk, visit, "disagreements.html", rows=rows[:PAGE_ITEMS], more=more, is_paged=bool(after))
 
 
-def show_disagreement(desk: "Desk", visit: Visit) -> Response:
+def show_disagreement(desk: Desk, visit: Visit) -> Response:
     return _disagreement_page(desk, visit, find_opened(desk, visit))
 
 
-def open_next_disagreement(desk: "Desk", visit: Visit) -> Response:
+def open_next_disagreement(desk: Desk, visit: Visit) -> Response:
     """Lead to the next one that this person may settle and nobody else has; to the list if there is none."""
     item, said = find_next(desk, visit, _OPEN), visit.query("said")
     if item is None:
@@ -67,7 +65,7 @@ def open_next_disagreement(desk: "Desk", visit: Visit) -> Response:
     return go_to(f"{path}?{urlencode({'said': said})}" if said else path)
 
 
-def settle(desk: "Desk", visit: Visit) -> Response:
+def settle(desk: Desk, visit: Visit) -> Response:
     opened, form = find_opened(desk, visit), visit.form
     choice, version = form.text("choice"), form.number("version")
     decision = "reject" if choice == _REJECT else "approve"
@@ -96,7 +94,7 @@ def settle(desk: "Desk", visit: Visit) -> Response:
     return go_to(f"/disagreements/next?{urlencode({'after': opened.item.example_id, 'said': 'settled'})}")
 
 
-def _chosen_output(desk: "Desk", visit: Visit, opened: Opened, choice: str) -> str:
+def _chosen_output(desk: Desk, visit: Visit, opened: Opened, choice: str) -> str:
     """The text that is meant. Raises ReviewError if none is."""
     if choice == _OWN:
         return visit.form.text("output")
@@ -108,7 +106,7 @@ def _chosen_output(desk: "Desk", visit: Visit, opened: Opened, choice: str) -> s
     raise ReviewError(f"Choose which text of example {opened.item.example_id} is right, or reject it.")
 
 
-def _sides(desk: "Desk", visit: Visit, opened: Opened) -> list[Side]:
+def _sides(desk: Desk, visit: Visit, opened: Opened) -> list[Side]:
     """The words that stand against each other: the last one of each person that was not revoked."""
     lines = history(desk.ledger, opened.item.example_id, viewer=visit.who.name, may_see_all=True)
     latest: dict[str, DecisionLine] = {}
@@ -126,7 +124,7 @@ def _side(line: DecisionLine, draft: dict[str, Any]) -> Side:
     return Side(line, line.output, *against_draft(draft, line.output))
 
 
-def _disagreement_page(desk: "Desk", visit: Visit, opened: Opened, refusal: str = "", status: int = 200) -> Response:
+def _disagreement_page(desk: Desk, visit: Visit, opened: Opened, refusal: str = "", status: int = 200) -> Response:
     if opened.item.state != "disagreement" and not refusal:
         raise not_found()
     item = opened.item

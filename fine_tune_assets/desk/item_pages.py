@@ -5,7 +5,7 @@ Owns what is shown to whom, and that an item which is opened is its reviewer's f
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.responses import Response
 
@@ -23,6 +23,7 @@ from fine_tune_assets.approval.signing import (
 )
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.people import is_same_person
+from fine_tune_assets.desk.application import Desk
 from fine_tune_assets.desk.errors import PageError, not_found
 from fine_tune_assets.desk.marked_text import (
     IN_SENTENCE,
@@ -39,9 +40,6 @@ from fine_tune_assets.desk.visits import Visit
 from fine_tune_assets.ledger.review_items import REVIEW_STATES, AssignedError, claim, find_item
 from fine_tune_assets.ledger.review_rows import ReviewItem
 from fine_tune_assets.phi.kinds import KINDS
-
-if TYPE_CHECKING:
-    from fine_tune_assets.desk.application import Desk
 
 LONGEST_CHECKED = 20_000
 """Characters. Checking 200,000 took a second, and that while somebody types."""
@@ -84,7 +82,7 @@ class DroppedCopy:
     """None while it is held back, or was removed since."""
 
 
-def dropped_copies(desk: "Desk", draft: dict[str, Any]) -> list[DroppedCopy]:
+def dropped_copies(desk: Desk, draft: dict[str, Any]) -> list[DroppedCopy]:
     """In the order of the flags."""
     flags = [flag for flag in draft["flags"] if kind_of(flag) == "contradiction"]
     if not flags:
@@ -95,7 +93,7 @@ def dropped_copies(desk: "Desk", draft: dict[str, Any]) -> list[DroppedCopy]:
     return [DroppedCopy(number, _pieces(desk, report_id)) for number, report_id in (ids[f] for f in flags if f in ids)]
 
 
-def _pieces(desk: "Desk", report_id: str) -> list[Piece] | None:
+def _pieces(desk: Desk, report_id: str) -> list[Piece] | None:
     found = desk.texts.tagged_of_patient(report_id)
     return None if found is None or desk.held_back.holds(*found) else with_slots(found[1])
 
@@ -109,7 +107,7 @@ class Opened:
     author: str | None
 
 
-def show_item(desk: "Desk", visit: Visit, typed: str | None = None) -> Response:
+def show_item(desk: Desk, visit: Visit, typed: str | None = None) -> Response:
     opened = find_opened(desk, visit)
     try:
         return open_item(desk, visit, opened, typed=typed)
@@ -121,12 +119,12 @@ def show_item(desk: "Desk", visit: Visit, typed: str | None = None) -> Response:
         return page(desk, visit, "taken.html", status=409, item=item, query=query, typed=visit.form.text("output"))
 
 
-def open_with_text(desk: "Desk", visit: Visit) -> Response:
+def open_with_text(desk: Desk, visit: Visit) -> Response:
     """The item as it is now, with what was typed before: nobody types it twice."""
     return show_item(desk, visit, typed=visit.form.text("output"))
 
 
-def show_diff(desk: "Desk", visit: Visit) -> Response:
+def show_diff(desk: Desk, visit: Visit) -> Response:
     """What the editor's text changes in the draft, and what to look at in it; the item stays the reviewer's while they type."""
     opened = find_opened(desk, visit)
     if opened.item.state in REVIEW_STATES:
@@ -154,7 +152,7 @@ def to_look_at(draft: dict[str, Any], text: str) -> tuple[list[str], list[tuple[
     return flags, [*spans, *((start, end, IN_SENTENCE) for start, end in sentence_spans(text, spans))]
 
 
-def show_signing(desk: "Desk", visit: Visit) -> Response:
+def show_signing(desk: Desk, visit: Visit) -> Response:
     """What would be signed now."""
     opened = find_opened(desk, visit)
     return page(desk, visit, "signing.html", **_signing(opened.draft, visit.form.text("output"), visit))
@@ -167,7 +165,7 @@ def _signing(draft: dict[str, Any], output: str, visit: Visit) -> dict[str, Any]
         return {"signing": None, "unsigned": str(error)}
 
 
-def find_opened(desk: "Desk", visit: Visit) -> Opened:
+def find_opened(desk: Desk, visit: Visit) -> Opened:
     """Raises PageError if the item is not there, or is held back because of a mark."""
     example_id = visit.path("example_id")
     item = find_item(desk.ledger, example_id)
@@ -186,13 +184,13 @@ def find_opened(desk: "Desk", visit: Visit) -> Opened:
     return Opened(item, draft, desk.texts.author(draft))
 
 
-def take(desk: "Desk", visit: Visit, opened: Opened) -> ReviewItem:
+def take(desk: Desk, visit: Visit, opened: Opened) -> ReviewItem:
     """Make the item this reviewer's for the time that the recipe says. Raises AssignedError if it is another's."""
     minutes = desk.rules().assignment_minutes
     return claim(desk.ledger, opened.item.example_id, visit.who.name, now=visit.now, minutes=minutes)
 
 
-def _keep(desk: "Desk", visit: Visit, opened: Opened) -> None:
+def _keep(desk: Desk, visit: Visit, opened: Opened) -> None:
     try:
         take(desk, visit, opened)
     except AssignedError as error:
@@ -200,7 +198,7 @@ def _keep(desk: "Desk", visit: Visit, opened: Opened) -> None:
 
 
 def open_item(
-    desk: "Desk", visit: Visit, opened: Opened, *, typed: str | None, refusal: str = "", status: int = 200
+    desk: Desk, visit: Visit, opened: Opened, *, typed: str | None, refusal: str = "", status: int = 200
 ) -> Response:
     """The item to decide on, which is then this reviewer's; only to read where they may not. Raises AssignedError."""
     lines = history(desk.ledger, opened.item.example_id, viewer=visit.who.name, may_see_all=False)

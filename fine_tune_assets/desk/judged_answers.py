@@ -1,32 +1,26 @@
-"""Answers that the judge graded last, as spot-checks need them: which there are, who is asked about which, and their texts.
+"""Answers that the judge graded last, as spot-checks need them: which there are, and their texts.
 
-Owns when the table is read again, which is whenever it is another file; that each text is read for its page and not kept; that a
-table or a set which is being replaced is as good as none; and what keeps an answer from being shown: its patient was erased, its
-example is not approved any more, or somebody marked an identifier in it. Ids and grades only are kept.
+Owns when the table is read again, which is whenever it is another file; that each text is read for its page and not kept; and
+that a table or a set which is being replaced is as good as none. Ids and grades only are kept.
 """
 
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fine_tune_assets.approval.still_approved import decided_about, fallen_in
 from fine_tune_assets.core.fingerprints import fingerprint_text, short
 from fine_tune_assets.core.paths import Layout
-from fine_tune_assets.judging.spot_checks import JudgedAnswer, in_order_for, sample
+from fine_tune_assets.judging.spot_checks import JudgedAnswer, sample
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.erasures import erased_patients
-from fine_tune_assets.ledger.spot_checks import answer_id_of, answers_rated_by
+from fine_tune_assets.ledger.spot_checks import answer_id_of
 from fine_tune_assets.lineage.instruction_sets import KnownSets, SetFolder
 from fine_tune_assets.lineage.trainings import list_trainings
-
-if TYPE_CHECKING:
-    from fine_tune_assets.desk.application import Desk
 
 _READ = ("example_id", "patient_key", "model_fingerprint", "adapter_id", "answer", "score")
 _Stamp = tuple[int, int, int]
@@ -145,33 +139,3 @@ def _rows(path: Path, column: str, example_id: str) -> list[dict[str, Any]]:
 def _stamp(path: Path) -> _Stamp:
     facts = path.stat()
     return (facts.st_mtime_ns, facts.st_size, facts.st_ino)
-
-
-def answers_to_rate(desk: "Desk", judged: Judged) -> list[JudgedAnswer]:
-    """In the order of the sample; empty once a patient of the set was erased, since its texts are gone."""
-    recipe, stored = desk.recipe(), desk.judged.set_of(judged)
-    chosen = desk.judged.to_rate(judged, recipe.judge.spot_checks, str(recipe.training.seed))
-    if stored is None or stored.erased is not None or not chosen:
-        return []
-    rows = stored.rows("example_id", *(c.example_id for c in chosen))
-    corrections = desk.settings.layout.table("scrubbed_corrections")
-    fallen = fallen_in(rows, decided_about(desk.ledger, rows, corrections, recipe.review))
-    standing = {row["example_id"] for row in rows} - fallen.keys() - desk.held_back.example_ids()
-    erased = erased_patients(desk.ledger)
-    return [answer for answer in chosen if answer.example_id in standing and answer.patient_key not in erased]
-
-
-def left_for(desk: "Desk", rater: str, asked: Sequence[JudgedAnswer], after: str = "") -> list[JudgedAnswer]:
-    """Of these, those that this person has not rated, in the order in which they are asked; behind an answer, and then around."""
-    order = in_order_for(rater, asked, str(desk.recipe().training.seed))
-    passed = next((place + 1 for place, answer in enumerate(order) if answer.answer_id == after), 0)
-    rated = answers_rated_by(desk.ledger, rater)
-    return [answer for answer in (*order[passed:], *order[:passed]) if answer.answer_id not in rated]
-
-
-def exchange_to_show(desk: "Desk", judged: Judged, answer: JudgedAnswer) -> Exchange | None:
-    """The texts; None if they are gone, or hold what somebody marked as an identifier of the patient."""
-    found = desk.judged.exchange(judged, answer)
-    if found is None or desk.held_back.holds(answer.patient_key, f"{found.question}\n{found.answer}"):
-        return None
-    return found

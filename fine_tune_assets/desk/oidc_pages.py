@@ -7,10 +7,10 @@ the identity must belong to a user whom an operator made.
 import hmac
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from typing import TYPE_CHECKING
 
 from starlette.responses import RedirectResponse, Response
 
+from fine_tune_assets.desk.application import Desk
 from fine_tune_assets.desk.errors import PageError, not_found
 from fine_tune_assets.desk.oidc import RETURN_PATH, Attempt, OidcError, Provider, new_attempt
 from fine_tune_assets.desk.sign_in_pages import let_in, safe_path
@@ -19,15 +19,12 @@ from fine_tune_assets.ledger.encryption import decrypt, encrypt
 from fine_tune_assets.ledger.errors import LedgerError
 from fine_tune_assets.ledger.users import find_by_identity
 
-if TYPE_CHECKING:
-    from fine_tune_assets.desk.application import Desk
-
 _COOKIE = "oidc"
 _BOUND_TO = "desk sign-in by OIDC"
 _LIFE_SECONDS = 600
 
 
-def go_to_provider(desk: "Desk", visit: Visit) -> Response:
+def go_to_provider(desk: Desk, visit: Visit) -> Response:
     provider, attempt = _provider(desk), new_attempt()
     try:
         response = RedirectResponse(provider.address(attempt, _return_to(desk)), status_code=303)
@@ -39,7 +36,7 @@ def go_to_provider(desk: "Desk", visit: Visit) -> Response:
     return response
 
 
-def come_back(desk: "Desk", visit: Visit) -> Response:
+def come_back(desk: Desk, visit: Visit) -> Response:
     """Let in whom the provider vouches for, if an operator made them a user."""
     provider = _provider(desk)
     attempt, next_path = _kept(desk, visit)
@@ -57,7 +54,7 @@ def come_back(desk: "Desk", visit: Visit) -> Response:
     return response
 
 
-def _kept(desk: "Desk", visit: Visit) -> tuple[Attempt, str]:
+def _kept(desk: Desk, visit: Visit) -> tuple[Attempt, str]:
     try:
         sealed = urlsafe_b64decode(visit.request.cookies.get(desk.addresses.cookie(_COOKIE), ""))
         kept = json.loads(decrypt(desk.sign_in_key, sealed, _BOUND_TO))
@@ -68,13 +65,13 @@ def _kept(desk: "Desk", visit: Visit) -> tuple[Attempt, str]:
     return Attempt(kept["state"], kept["nonce"], kept["verifier"]), kept["next"]
 
 
-def _provider(desk: "Desk") -> Provider:
+def _provider(desk: Desk) -> Provider:
     if desk.provider is None:
         raise not_found()
     return desk.provider
 
 
-def _return_to(desk: "Desk") -> str:
+def _return_to(desk: Desk) -> str:
     return desk.addresses.public + RETURN_PATH
 
 

@@ -3,7 +3,7 @@
 Owns the pages only. What puts a correction there is `corrections`', what a decision is worth the ledger's.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow.parquet as pq
 from starlette.responses import Response
@@ -12,6 +12,7 @@ from fine_tune_assets.core.people import is_same_person
 from fine_tune_assets.core.stored_rows import read_rows
 from fine_tune_assets.core.tables import QUARANTINED_CORRECTIONS, conform
 from fine_tune_assets.corrections.quarantine import REASONS, seen_fingerprint
+from fine_tune_assets.desk.application import Desk
 from fine_tune_assets.desk.errors import not_found
 from fine_tune_assets.desk.marked_text import word_diff
 from fine_tune_assets.desk.rendering import go_to, page
@@ -19,23 +20,20 @@ from fine_tune_assets.desk.visits import Visit
 from fine_tune_assets.ledger.errors import LedgerError, OwnCorrectionError
 from fine_tune_assets.ledger.quarantine import LONGEST_REASON, MEANINGS, decide_quarantined, list_quarantine_decisions
 
-if TYPE_CHECKING:
-    from fine_tune_assets.desk.application import Desk
-
 TABLE, TEXTS = "quarantined_corrections", "scrubbed_corrections"
 PAGE_ITEMS = 50
 
 
-def show_quarantine(desk: "Desk", visit: Visit) -> Response:
+def show_quarantine(desk: Desk, visit: Visit) -> Response:
     rows = _waiting(desk)
     return page(desk, visit, "quarantine.html", rows=rows[:PAGE_ITEMS], waiting=len(rows), words=REASONS)
 
 
-def show_quarantined(desk: "Desk", visit: Visit) -> Response:
+def show_quarantined(desk: Desk, visit: Visit) -> Response:
     return _page(desk, visit, _find(desk, visit))
 
 
-def decide(desk: "Desk", visit: Visit) -> Response:
+def decide(desk: Desk, visit: Visit) -> Response:
     """Record the decision about exactly the text that was shown."""
     row, form = _find(desk, visit), visit.form
     if form.text("seen") != row["fingerprint"]:
@@ -58,7 +56,7 @@ def decide(desk: "Desk", visit: Visit) -> Response:
     return go_to(f"/quarantine?said={'let_through' if form.text('outcome') == 'let_through' else 'rejected'}")
 
 
-def _waiting(desk: "Desk") -> list[dict[str, Any]]:
+def _waiting(desk: Desk) -> list[dict[str, Any]]:
     """As the table has them, less what was decided since it was made."""
     path = desk.settings.layout.table(TABLE)
     rows = conform(pq.read_table(path), QUARANTINED_CORRECTIONS).to_pylist() if path.is_file() else []
@@ -66,7 +64,7 @@ def _waiting(desk: "Desk") -> list[dict[str, Any]]:
     return [r for r in rows if r["state"] == "waiting" and (r["correction_id"], r["fingerprint"]) not in decided]
 
 
-def _find(desk: "Desk", visit: Visit) -> dict[str, Any]:
+def _find(desk: Desk, visit: Visit) -> dict[str, Any]:
     """The row with its texts. Raises PageError if it waits no more, or may not be shown."""
     wanted, path = visit.path("correction_id"), desk.settings.layout.table(TEXTS)
     row = next((row for row in _waiting(desk) if row["correction_id"] == wanted), None)
@@ -80,7 +78,7 @@ def _find(desk: "Desk", visit: Visit) -> dict[str, Any]:
     return {**texts[0], **row}
 
 
-def _page(desk: "Desk", visit: Visit, row: dict[str, Any], refusal: str = "", status: int = 200) -> Response:
+def _page(desk: Desk, visit: Visit, row: dict[str, Any], refusal: str = "", status: int = 200) -> Response:
     return page(
         desk,
         visit,

@@ -8,18 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from starlette.responses import Response
 
+from fine_tune_assets.desk.application import Desk
 from fine_tune_assets.desk.rendering import go_to, page
 from fine_tune_assets.desk.visits import Visit
 from fine_tune_assets.ledger.review_items import list_items, next_item, queue_counts
 from fine_tune_assets.ledger.review_rows import QueueFilter, ReviewItem
-
-if TYPE_CHECKING:
-    from fine_tune_assets.desk.application import Desk
 
 PAGE_ITEMS = 50
 _IN_FORMS = "filter_"
@@ -101,7 +98,7 @@ def query_of_visit(visit: Visit) -> QueueQuery:
     return query_of(carried)
 
 
-def show_queue(desk: "Desk", visit: Visit) -> Response:
+def show_queue(desk: Desk, visit: Visit) -> Response:
     query = query_of(visit.request.query_params)
     after = visit.query("after")
     found = list_shown(desk, visit, query.as_filter(visit.who.name, visit.now), after)
@@ -128,7 +125,7 @@ def show_queue(desk: "Desk", visit: Visit) -> Response:
     )
 
 
-def open_next(desk: "Desk", visit: Visit) -> Response:
+def open_next(desk: Desk, visit: Visit) -> Response:
     """Lead to the next item that this reviewer may decide and nobody else has; to the queue if there is none."""
     query = query_of(visit.request.query_params)
     item = find_next(desk, visit, query.as_filter(visit.who.name, visit.now))
@@ -138,7 +135,7 @@ def open_next(desk: "Desk", visit: Visit) -> Response:
     return go_to(query.address(f"/items/{item.example_id}", said=said))
 
 
-def list_shown(desk: "Desk", visit: Visit, wanted: QueueFilter, after: str) -> list[ReviewItem]:
+def list_shown(desk: Desk, visit: Visit, wanted: QueueFilter, after: str) -> list[ReviewItem]:
     """At least one more than a page, if there are more."""
     held = desk.held_back.example_ids()
     limit = PAGE_ITEMS + 1 + len(held)
@@ -146,7 +143,7 @@ def list_shown(desk: "Desk", visit: Visit, wanted: QueueFilter, after: str) -> l
     return [item for item in found if item.example_id not in held]
 
 
-def find_next(desk: "Desk", visit: Visit, wanted: QueueFilter) -> ReviewItem | None:
+def find_next(desk: Desk, visit: Visit, wanted: QueueFilter) -> ReviewItem | None:
     """The first free one that is not held back: behind the one that the address names, else from the start."""
     held, name, after = desk.held_back.example_ids(), visit.who.name, visit.query("after")
     for start in (after, None) if after else (None,):

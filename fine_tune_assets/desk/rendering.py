@@ -1,19 +1,11 @@
 """Turns templates into answers. Owns what every page gets: who is here, the menu, the theme, the form's token."""
 
-from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from fine_tune_assets.core.people import is_same_person
-from fine_tune_assets.desk.static_files import static_address
+from fine_tune_assets.desk.application import Desk
 from fine_tune_assets.desk.visits import Visit, form_token
-
-if TYPE_CHECKING:
-    from fine_tune_assets.desk.application import Desk
 
 THEMES = ("light", "dark")
 THEME_COOKIE = "desk-theme"
@@ -36,29 +28,7 @@ SAID = {
 """What is said on the page after a form, by the word in its address."""
 
 
-@cache
-def make_environment() -> Environment:
-    """The templates, compiled once for each process."""
-    folder = Path(__file__).parent / "templates"
-    environment = Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        auto_reload=False,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals["static"] = static_address
-    environment.filters["day"] = lambda at: f"{at.astimezone(UTC):%Y-%m-%d %H:%M}"
-    environment.filters["ago"] = ago
-    environment.tests["same_person"] = is_same_person
-    # Compiled before somebody asks: the first one would wait for it.
-    for name in environment.list_templates():
-        environment.get_template(name)
-    return environment
-
-
-def page(desk: "Desk", visit: Visit, template: str, *, status: int = 200, **context: Any) -> Response:
+def page(desk: Desk, visit: Visit, template: str, *, status: int = 200, **context: Any) -> Response:
     """A whole page, or the part of it that a template of its own holds."""
     html = desk.templates.get_template(template).render(**_surroundings(desk, visit), **context)
     response = HTMLResponse(html, status_code=status)
@@ -67,7 +37,7 @@ def page(desk: "Desk", visit: Visit, template: str, *, status: int = 200, **cont
     return response
 
 
-def bare_page(desk: "Desk", template: str, status: int, theme: str, **context: Any) -> Response:
+def bare_page(desk: Desk, template: str, status: int, theme: str, **context: Any) -> Response:
     """For when it can't be known who is here: no menu, and nothing that needs the ledger."""
     around = {
         "session": None,
@@ -85,23 +55,11 @@ def go_to(path: str) -> Response:
     return RedirectResponse(path, status_code=303)
 
 
-def ago(at: datetime, now: datetime) -> str:
-    """Age for people: "4 min", "3 h", "12 days"."""
-    minutes = max(0, int((now - at).total_seconds() // 60))
-    if minutes < 60:
-        return f"{minutes} min"
-    if minutes < 48 * 60:
-        return f"{minutes // 60} h"
-    return f"{minutes // (24 * 60)} days"
-
-
-def _surroundings(desk: "Desk", visit: Visit) -> dict[str, Any]:
-    from fine_tune_assets.desk.routes import menu
-
+def _surroundings(desk: Desk, visit: Visit) -> dict[str, Any]:
     theme = visit.request.cookies.get(THEME_COOKIE, "")
     return {
         "session": visit.session,
-        "menu": menu(visit.session.roles) if visit.session else (),
+        "menu": desk.menu(visit.session.roles) if visit.session else (),
         "theme": theme if theme in THEMES else "",
         "token": form_token(desk.form_key, visit),
         "path": visit.request.url.path,

@@ -5,7 +5,7 @@ A route can't be written without saying whom it is for.
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from starlette.responses import JSONResponse, Response
 
@@ -23,17 +23,15 @@ from fine_tune_assets.desk import (
     queue_pages,
     sign_in_pages,
     spot_check_pages,
-    static_files,
     trace_pages,
     user_pages,
     value_pages,
     verdict_pages,
 )
+from fine_tune_assets.desk.application import Desk, MenuEntry
 from fine_tune_assets.desk.oidc import RETURN_PATH
+from fine_tune_assets.desk.static_files import static_response
 from fine_tune_assets.desk.visits import Anybody, Endpoint, Users, Visit, is_for, one_of
-
-if TYPE_CHECKING:
-    from fine_tune_assets.desk.application import Desk
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,11 @@ class Route:
     """An open page asks for it without a click, so it does not keep a session from ending."""
 
 
-def _health(_desk: "Desk", _visit: Visit) -> Response:
+def _static(_desk: Desk, visit: Visit) -> Response:
+    return static_response(visit.path("name"))
+
+
+def _health(_desk: Desk, _visit: Visit) -> Response:
     """Whether the process answers; says nothing about anything else."""
     return JSONResponse({"status": "ok"})
 
@@ -68,7 +70,7 @@ WHO_SEES_HISTORY = one_of("reviewer", "approver", "operator", "auditor")
 
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/health", _health, ANYBODY),
-    Route("GET", "/static/{name}", static_files.send_static, ANYBODY),
+    Route("GET", "/static/{name}", _static, ANYBODY),
     Route("GET", "/sign-in", sign_in_pages.show_sign_in, ANYBODY),
     Route("POST", "/sign-in", sign_in_pages.sign_in_by_password, ANYBODY),
     Route("GET", "/sign-in/oidc", oidc_pages.go_to_provider, ANYBODY),
@@ -199,6 +201,6 @@ ROUTES: tuple[Route, ...] = (
 )
 
 
-def menu(roles: Collection[str]) -> tuple[Route, ...]:
+def menu(roles: Collection[str]) -> tuple[MenuEntry, ...]:
     """The pages that somebody with these roles may open, in the order of the table."""
-    return tuple(r for r in ROUTES if r.label and is_for(r.allowed, roles))
+    return tuple(MenuEntry(r.path, r.label, r.about) for r in ROUTES if r.label and is_for(r.allowed, roles))

@@ -7,22 +7,17 @@ that part to nobody, so no log, proxy, preview or Referer header has it. Opening
 token in a form.
 """
 
-import threading
 import time
-from collections import deque
 from collections.abc import Collection
-from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
+from fine_tune_assets.desk.application import Desk
 from fine_tune_assets.desk.rendering import go_to, page
 from fine_tune_assets.desk.visits import TOKEN, Visit
 from fine_tune_assets.ledger.sessions import end_session, start_session
 from fine_tune_assets.ledger.sign_in_links import use_link
 from fine_tune_assets.ledger.users import User, sign_in
-
-if TYPE_CHECKING:
-    from fine_tune_assets.desk.application import Desk
 
 REFUSAL = (
     "Name or password is wrong, or the account can't be used now. After several failures it is locked for a while."
@@ -30,8 +25,6 @@ REFUSAL = (
 LINK_PATH = "/sign-in/link"
 REFUSAL_SECONDS = 0.6
 """A refusal never comes earlier: whether a name exists must not show in the time that it takes."""
-WRONG_LINKS = 10
-WINDOW_SECONDS = 60.0
 _WRONG_LINK = (
     "This link has been used or has expired, or it is incomplete. Get a new one on this machine: `fine-tune desk link`"
 )
@@ -41,13 +34,13 @@ _TOO_MANY = (
 _NOT_CARRIED = frozenset({TOKEN, "password", "old", "new", "again", "code"})
 
 
-def show_sign_in(desk: "Desk", visit: Visit) -> Response:
+def show_sign_in(desk: Desk, visit: Visit) -> Response:
     if visit.session is not None:
         return go_to("/")
     return _sign_in_page(desk, visit, next_path=safe_path(visit.query("next")), refusal="", status=200)
 
 
-def sign_in_by_password(desk: "Desk", visit: Visit) -> Response:
+def sign_in_by_password(desk: Desk, visit: Visit) -> Response:
     started = time.monotonic()
     user = sign_in(desk.ledger, visit.form.text("name"), visit.form.text("password"), now=visit.now)
     next_path = safe_path(visit.form.text("next"))
@@ -57,7 +50,7 @@ def sign_in_by_password(desk: "Desk", visit: Visit) -> Response:
     return let_in(desk, visit, user, next_path or "/", how="by password")
 
 
-def let_in(desk: "Desk", visit: Visit, user: User, path: str, how: str, labels: Collection[str] = ()) -> Response:
+def let_in(desk: Desk, visit: Visit, user: User, path: str, how: str, labels: Collection[str] = ()) -> Response:
     """A session of its own for each sign-in: one that somebody planted before is worth nothing."""
     if visit.session is not None:
         end_session(desk.ledger, visit.session)
@@ -67,7 +60,7 @@ def let_in(desk: "Desk", visit: Visit, user: User, path: str, how: str, labels: 
     return response
 
 
-def sign_out(desk: "Desk", visit: Visit) -> Response:
+def sign_out(desk: Desk, visit: Visit) -> Response:
     end_session(desk.ledger, visit.who)
     response = go_to("/sign-in")
     desk.addresses.delete_cookie(response, "session")
@@ -76,7 +69,7 @@ def sign_out(desk: "Desk", visit: Visit) -> Response:
     return response
 
 
-def ask_to_send_again(desk: "Desk", visit: Visit) -> Response:
+def ask_to_send_again(desk: Desk, visit: Visit) -> Response:
     """A form whose session is over, or that was made for another one: shown again with all that was typed.
 
     It is sent only after another click, on a page that nobody else can frame, with a token of the session that is now.
@@ -99,7 +92,7 @@ def safe_path(path: str) -> str:
     return path if is_inside and path.isprintable() and len(path) < 500 else ""
 
 
-def _sign_in_page(desk: "Desk", visit: Visit, *, next_path: str, refusal: str, status: int) -> Response:
+def _sign_in_page(desk: Desk, visit: Visit, *, next_path: str, refusal: str, status: int) -> Response:
     return page(
         desk,
         visit,
@@ -111,27 +104,11 @@ def _sign_in_page(desk: "Desk", visit: Visit, *, next_path: str, refusal: str, s
     )
 
 
-class WrongLinks:
-    """Counts wrong links. After `WRONG_LINKS` within `WINDOW_SECONDS` none is looked at. Safe to share between threads."""
-
-    def __init__(self) -> None:
-        self._times: deque[float] = deque(maxlen=WRONG_LINKS)
-        self._lock = threading.Lock()
-
-    def are_too_many(self, now: float) -> bool:
-        with self._lock:
-            return len(self._times) == WRONG_LINKS and now - self._times[0] < WINDOW_SECONDS
-
-    def add(self, now: float) -> None:
-        with self._lock:
-            self._times.append(now)
-
-
-def show_link(desk: "Desk", visit: Visit, refusal: str = "", status: int = 200) -> Response:
+def show_link(desk: Desk, visit: Visit, refusal: str = "", status: int = 200) -> Response:
     return page(desk, visit, "link.html", status=status, refusal=refusal)
 
 
-def sign_in_by_link(desk: "Desk", visit: Visit) -> Response:
+def sign_in_by_link(desk: Desk, visit: Visit) -> Response:
     started = time.monotonic()
     if desk.wrong_links.are_too_many(started):
         return show_link(desk, visit, _TOO_MANY, 429)

@@ -6,14 +6,15 @@ the reference could be looked up.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from starlette.responses import Response
 
 from fine_tune_assets.core.error_kinds import ERROR_KINDS
+from fine_tune_assets.desk.answers_to_rate import answers_to_rate, exchange_to_show, left_for
+from fine_tune_assets.desk.application import Desk
 from fine_tune_assets.desk.errors import PageError
-from fine_tune_assets.desk.judged_answers import Exchange, answers_to_rate, exchange_to_show, left_for
+from fine_tune_assets.desk.judged_answers import Exchange
 from fine_tune_assets.desk.rendering import go_to, page
 from fine_tune_assets.desk.visits import Visit
 from fine_tune_assets.judging.grades import CRITERIA
@@ -26,9 +27,6 @@ from fine_tune_assets.ledger.spot_checks import (
     add_spot_check,
     answers_rated_by,
 )
-
-if TYPE_CHECKING:
-    from fine_tune_assets.desk.application import Desk
 
 PAGE_ITEMS = 50
 SCALE = tuple(range(LOWEST, HIGHEST + 1))
@@ -46,7 +44,7 @@ class _Opened:
     exchange: Exchange
 
 
-def show_spot_checks(desk: "Desk", visit: Visit) -> Response:
+def show_spot_checks(desk: Desk, visit: Visit) -> Response:
     judged = desk.judged.latest()
     asked = [] if judged is None else answers_to_rate(desk, judged)
     waiting = left_for(desk, visit.who.name, asked)
@@ -62,7 +60,7 @@ def show_spot_checks(desk: "Desk", visit: Visit) -> Response:
     )
 
 
-def open_next_check(desk: "Desk", visit: Visit) -> Response:
+def open_next_check(desk: Desk, visit: Visit) -> Response:
     """Lead to the next answer that this person has not rated; to the list if there is none."""
     judged, said = desk.judged.latest(), visit.query("said")
     asked = [] if judged is None else answers_to_rate(desk, judged)
@@ -72,14 +70,14 @@ def open_next_check(desk: "Desk", visit: Visit) -> Response:
     return go_to(_with("/spot-checks", said or "all_rated"))
 
 
-def show_check(desk: "Desk", visit: Visit) -> Response:
+def show_check(desk: Desk, visit: Visit) -> Response:
     opened = _find(desk, visit)
     if opened.answer.answer_id in answers_rated_by(desk.ledger, visit.who.name):
         return go_to(_with("/spot-checks/next", "already"))
     return _check_page(desk, visit, opened)
 
 
-def rate(desk: "Desk", visit: Visit) -> Response:
+def rate(desk: Desk, visit: Visit) -> Response:
     """Record the rating, and go on to the next answer."""
     opened = _find(desk, visit)
     check = _rating(visit, opened.answer)
@@ -121,7 +119,7 @@ def _grade(text: str) -> int | None:
     return int(text) if text in _GRADES else None
 
 
-def _find(desk: "Desk", visit: Visit) -> _Opened:
+def _find(desk: Desk, visit: Visit) -> _Opened:
     """Raises PageError if it is not asked about, or may not be shown any more."""
     judged, asked = desk.judged.latest(), visit.path("answer_id")
     if judged is not None:
@@ -139,7 +137,7 @@ def _gone() -> PageError:
     )
 
 
-def _check_page(desk: "Desk", visit: Visit, opened: _Opened, refusal: str = "", status: int = 200) -> Response:
+def _check_page(desk: Desk, visit: Visit, opened: _Opened, refusal: str = "", status: int = 200) -> Response:
     return page(
         desk,
         visit,

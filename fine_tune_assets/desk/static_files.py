@@ -4,16 +4,11 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
 from fine_tune_assets.core.fingerprints import fingerprint_bytes
 from fine_tune_assets.desk.errors import not_found
-
-if TYPE_CHECKING:
-    from fine_tune_assets.desk.application import Desk
-    from fine_tune_assets.desk.visits import Visit
 
 _FOLDER = Path(__file__).parent / "static"
 _TYPES = MappingProxyType(
@@ -39,8 +34,8 @@ def static_address(name: str) -> str:
     return f"/static/{name}?v={fingerprint_bytes(_contents()[name])[:12]}"
 
 
-def send_static(_desk: "Desk", visit: "Visit") -> Response:
-    name = visit.path("name")
+def static_response(name: str) -> Response:
+    """Raises PageError for a name that is not listed."""
     if name not in _TYPES:
         raise not_found()
     headers = {"cache-control": "public, max-age=31536000, immutable"}

@@ -5,11 +5,10 @@ Owns that whoever may still decide sees of others' decisions only that they were
 patient's question comes first. The steps are `lineage`'s: ids and counts, never text.
 """
 
-from typing import TYPE_CHECKING
-
 from starlette.responses import Response
 
 from fine_tune_assets.approval.review_history import DecisionLine, history, reviews_blind
+from fine_tune_assets.desk.application import Desk
 from fine_tune_assets.desk.blindness import examples_to_hide, may_see_all, may_settle
 from fine_tune_assets.desk.errors import not_found
 from fine_tune_assets.desk.queue_pages import STATES
@@ -19,11 +18,8 @@ from fine_tune_assets.ledger.review_items import find_item
 from fine_tune_assets.lineage.records import ExampleTrace
 from fine_tune_assets.lineage.tracing import UnknownIdError, trace_example, trace_patient
 
-if TYPE_CHECKING:
-    from fine_tune_assets.desk.application import Desk
 
-
-def show_history(desk: "Desk", visit: Visit) -> Response:
+def show_history(desk: Desk, visit: Visit) -> Response:
     example_id = visit.path("example_id")
     item = find_item(desk.ledger, example_id)
     if item is None:
@@ -49,7 +45,7 @@ def show_history(desk: "Desk", visit: Visit) -> Response:
     )
 
 
-def _lines(desk: "Desk", visit: Visit, example_id: str) -> tuple[list[DecisionLine], list[DecisionLine]]:
+def _lines(desk: Desk, visit: Visit, example_id: str) -> tuple[list[DecisionLine], list[DecisionLine]]:
     """The decisions that this visit may read, and those of which it may know only that they were made."""
     every = history(desk.ledger, example_id, viewer=visit.who.name, may_see_all=True)
     shown = history(
@@ -64,19 +60,19 @@ def _lines(desk: "Desk", visit: Visit, example_id: str) -> tuple[list[DecisionLi
     return shown, [line for line in every if line.decision_id not in known]
 
 
-def _trace(desk: "Desk", example_id: str) -> ExampleTrace | None:
+def _trace(desk: Desk, example_id: str) -> ExampleTrace | None:
     try:
         return trace_example(desk.settings.layout, desk.ledger, example_id, known_sets=desk.known_sets)
     except UnknownIdError:
         return None
 
 
-def ask_for_patient(desk: "Desk", visit: Visit, asked: str = "", refusal: str = "") -> Response:
+def ask_for_patient(desk: Desk, visit: Visit, asked: str = "", refusal: str = "") -> Response:
     status = 404 if refusal else 200
     return page(desk, visit, "patient.html", status=status, asked=asked, trace=None, hidden=(), refusal=refusal)
 
 
-def show_patient(desk: "Desk", visit: Visit) -> Response:
+def show_patient(desk: Desk, visit: Visit) -> Response:
     asked = visit.form.text("patient_key").strip()
     try:
         trace = trace_patient(desk.settings.layout, desk.ledger, asked, desk.known_sets)

@@ -7,10 +7,10 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
+from fine_tune_assets.desk.application import Desk
 from fine_tune_assets.desk.errors import not_found
 from fine_tune_assets.desk.rendering import page
 from fine_tune_assets.desk.visits import Visit
@@ -31,9 +31,6 @@ from fine_tune_assets.ledger.users import (
     sign_in,
 )
 
-if TYPE_CHECKING:
-    from fine_tune_assets.desk.application import Desk
-
 
 @dataclass(frozen=True)
 class FirstPassword:
@@ -42,7 +39,7 @@ class FirstPassword:
 
 
 def show_users(
-    desk: "Desk",
+    desk: Desk,
     visit: Visit,
     *,
     refusal: str = "",
@@ -68,7 +65,7 @@ def show_users(
     )
 
 
-def add_user(desk: "Desk", visit: Visit) -> Response:
+def add_user(desk: Desk, visit: Visit) -> Response:
     name, roles, labels = visit.form.text("name"), visit.form.all("role"), visit.form.text("labels").split()
     identity = visit.form.text("identity").strip() or None
     password = None if identity else _new_password()
@@ -89,37 +86,37 @@ def add_user(desk: "Desk", visit: Visit) -> Response:
     return show_users(desk, visit, done=f"{made.name} was added.", password=shown)
 
 
-def change_roles(desk: "Desk", visit: Visit) -> Response:
+def change_roles(desk: Desk, visit: Visit) -> Response:
     user = _user_of(desk, visit)
     change = partial(set_roles, desk.ledger, user.name, visit.form.all("role"), by=visit.who.name)
     return _changed(desk, visit, change, f"The roles of {user.name} are changed.")
 
 
-def change_labels(desk: "Desk", visit: Visit) -> Response:
+def change_labels(desk: Desk, visit: Visit) -> Response:
     user = _user_of(desk, visit)
     change = partial(set_labels, desk.ledger, user.name, visit.form.text("labels").split(), by=visit.who.name)
     return _changed(desk, visit, change, f"The labels of {user.name} are changed.")
 
 
-def reset_password(desk: "Desk", visit: Visit) -> Response:
+def reset_password(desk: Desk, visit: Visit) -> Response:
     user, password = _user_of(desk, visit), _new_password()
     set_password(desk.ledger, user.name, password, by=visit.who.name)
     return show_users(desk, visit, password=FirstPassword(user.name, password))
 
 
-def disable(desk: "Desk", visit: Visit) -> Response:
+def disable(desk: Desk, visit: Visit) -> Response:
     user = _user_of(desk, visit)
     change = partial(disable_user, desk.ledger, user.name, now=visit.now, by=visit.who.name)
     return _changed(desk, visit, change, f"{user.name} is disabled and signed out everywhere.")
 
 
-def enable(desk: "Desk", visit: Visit) -> Response:
+def enable(desk: Desk, visit: Visit) -> Response:
     user = _user_of(desk, visit)
     enable_user(desk.ledger, user.name, by=visit.who.name)
     return show_users(desk, visit, done=f"{user.name} is enabled.")
 
 
-def _changed(desk: "Desk", visit: Visit, change: Callable[[], object], done: str) -> Response:
+def _changed(desk: Desk, visit: Visit, change: Callable[[], object], done: str) -> Response:
     try:
         change()
     except LedgerError as error:
@@ -127,7 +124,7 @@ def _changed(desk: "Desk", visit: Visit, change: Callable[[], object], done: str
     return show_users(desk, visit, done=done)
 
 
-def _user_of(desk: "Desk", visit: Visit) -> User:
+def _user_of(desk: Desk, visit: Visit) -> User:
     found = next((user for user in list_users(desk.ledger) if user.user_id == visit.path("user_id")), None)
     if found is None:
         raise not_found()
@@ -140,7 +137,7 @@ def _new_password() -> str:
     return "-".join("".join(secrets.choice(letters) for _ in range(5)) for _ in range(4))
 
 
-def show_account(desk: "Desk", visit: Visit, refusal: str = "", done: bool = False) -> Response:
+def show_account(desk: Desk, visit: Visit, refusal: str = "", done: bool = False) -> Response:
     user = find_user(desk.ledger, visit.who.name)
     status = 400 if refusal else 200
     return page(
@@ -155,7 +152,7 @@ def show_account(desk: "Desk", visit: Visit, refusal: str = "", done: bool = Fal
     )
 
 
-def change_password(desk: "Desk", visit: Visit) -> Response:
+def change_password(desk: Desk, visit: Visit) -> Response:
     """Needs the present one, and counts failures like a sign-in. Every session ends; this browser gets a new one."""
     new = visit.form.text("new")
     if new != visit.form.text("again"):

@@ -4,13 +4,13 @@ Owns the page only. The figures are `corrections`'; they come from counts in the
 """
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 from starlette.responses import JSONResponse, Response
 
 from fine_tune_assets.core.error_kinds import ERROR_KINDS
 from fine_tune_assets.corrections.value import FEWEST, ReleaseValue, value_by_release
+from fine_tune_assets.desk.application import Desk
 from fine_tune_assets.desk.plots import WIDTH, Difference, intervals
 from fine_tune_assets.desk.rendering import page
 from fine_tune_assets.desk.visits import Visit
@@ -19,14 +19,11 @@ from fine_tune_assets.ledger.feedback import thumbs_by_release
 from fine_tune_assets.ledger.releases import recorded_releases
 from fine_tune_assets.ledger.request_audit import answered_by_release
 
-if TYPE_CHECKING:
-    from fine_tune_assets.desk.application import Desk
-
 SHOWN = 30
 """Releases on the page, the newest ones."""
 
 
-def show_value(desk: "Desk", visit: Visit) -> Response:
+def show_value(desk: Desk, visit: Visit) -> Response:
     rows = _rows(desk)[-SHOWN:]
     edits = [Difference(row.release_id[:16], row.edited[1], row.edited[0], row.edited[2]) for row in rows if row.edited]
     return page(
@@ -41,18 +38,18 @@ def show_value(desk: "Desk", visit: Visit) -> Response:
     )
 
 
-def value_as_json(desk: "Desk", _visit: Visit) -> Response:
+def value_as_json(desk: Desk, _visit: Visit) -> Response:
     return JSONResponse({"releases": [asdict(row) for row in _rows(desk)]})
 
 
-def _rows(desk: "Desk") -> list[ReleaseValue]:
+def _rows(desk: Desk) -> list[ReleaseValue]:
     """Oldest first; only releases that served, were corrected or got a thumb."""
     facts, thumbs = [vars(fact) for fact in correction_facts(desk.ledger)], thumbs_by_release(desk.ledger)
     releases = [recorded.release.release_id for recorded in recorded_releases(desk.ledger)]
     return value_by_release(releases, facts, _edits(desk), thumbs, answered_by_release(desk.ledger))
 
 
-def _edits(desk: "Desk") -> dict[str, float]:
+def _edits(desk: Desk) -> dict[str, float]:
     """Correction → share of words changed, of those that could be compared."""
     path = desk.settings.layout.table("scrubbed_corrections")
     if not path.is_file():

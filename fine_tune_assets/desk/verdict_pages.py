@@ -5,7 +5,7 @@ Owns the pages only. What a verdict says is `judging`'s, what a signature is wor
 
 from collections.abc import Mapping
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 from starlette.responses import Response
@@ -13,6 +13,7 @@ from starlette.responses import Response
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.missing_grades import why_unsignable
 from fine_tune_assets.core.records import CANDIDATE_KEY
+from fine_tune_assets.desk.application import Desk
 from fine_tune_assets.desk.errors import not_found
 from fine_tune_assets.desk.plots import WIDTH, at_correlation, figure_intervals, histogram
 from fine_tune_assets.desk.rendering import go_to, page
@@ -23,9 +24,6 @@ from fine_tune_assets.ledger.errors import LedgerError
 from fine_tune_assets.ledger.verdict_documents import require_document
 from fine_tune_assets.ledger.verdict_records import VerdictRecord, find_verdict, verdict_lines
 from fine_tune_assets.ledger.verdicts import require_promotion, sign_hold
-
-if TYPE_CHECKING:
-    from fine_tune_assets.desk.application import Desk
 
 PAGE_LINES = 50
 LONGEST_REASON = 2000
@@ -41,7 +39,7 @@ FAMILIES: Mapping[Family, str] = {
 MEANING = "I have read every reason and figure above, and take the responsibility for letting this candidate serve."
 
 
-def show_verdicts(desk: "Desk", visit: Visit) -> Response:
+def show_verdicts(desk: Desk, visit: Visit) -> Response:
     before = visit.number("before")
     rows = verdict_lines(desk.ledger, before=before, limit=PAGE_LINES + 1)
     return page(
@@ -54,7 +52,7 @@ def show_verdicts(desk: "Desk", visit: Visit) -> Response:
     )
 
 
-def show_verdict(desk: "Desk", visit: Visit, refusal: str = "", status: int = 200) -> Response:
+def show_verdict(desk: Desk, visit: Visit, refusal: str = "", status: int = 200) -> Response:
     found = find_verdict(desk.ledger, visit.path("verdict_id"))
     if found is None:
         raise not_found()
@@ -81,7 +79,7 @@ def show_verdict(desk: "Desk", visit: Visit, refusal: str = "", status: int = 20
     )
 
 
-def sign(desk: "Desk", visit: Visit) -> Response:
+def sign(desk: Desk, visit: Visit) -> Response:
     """An approver takes the responsibility for a candidate that is on hold, by name and with a reason."""
     verdict_id, reason = visit.path("verdict_id"), visit.form.text("reason").strip()
     if find_verdict(desk.ledger, verdict_id) is None:
@@ -124,7 +122,7 @@ def _in_words(value: Any) -> str:
     return (", ".join(map(str, value)) or "none") if isinstance(value, list) else str(value)
 
 
-def _why_closed(desk: "Desk", found: VerdictRecord) -> str:
+def _why_closed(desk: Desk, found: VerdictRecord) -> str:
     """What still keeps a candidate back that the verdict or a signature would let through; empty if nothing does."""
     verdict = found.verdict
     if not found.is_newest or not (verdict.decision == "promote" or (verdict.decision == "hold" and found.is_signed)):

@@ -11,17 +11,14 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from fine_tune_assets.desk.application import Desk
 from fine_tune_assets.desk.errors import PageError, forbidden, not_from_here, too_large
 from fine_tune_assets.ledger.sessions import Session, find_session
-
-if TYPE_CHECKING:
-    from fine_tune_assets.desk.application import Desk
 
 MAX_BODY_BYTES = 2_000_000
 _MAX_FIELDS = 200
@@ -138,10 +135,10 @@ class Visit:
         return whole_number(self.query(name))
 
 
-Endpoint = Callable[["Desk", Visit], Response]
+Endpoint = Callable[[Desk, Visit], Response]
 
 
-def visit_of(desk: "Desk", request: Request, form: Form, is_click: bool = True) -> Visit:
+def visit_of(desk: Desk, request: Request, form: Form, is_click: bool = True) -> Visit:
     """`is_click`: whether somebody did something, or an open page asks by itself."""
     now = datetime.now(UTC)
     token = request.cookies.get(desk.addresses.cookie("session"), "")
@@ -150,7 +147,7 @@ def visit_of(desk: "Desk", request: Request, form: Form, is_click: bool = True) 
     return Visit(request, session, form, now, browser or secrets.token_urlsafe(24), not browser)
 
 
-def answer(desk: "Desk", visit: Visit, allowed: Anybody | Users, endpoint: Endpoint, late: Endpoint) -> Response:
+def answer(desk: Desk, visit: Visit, allowed: Anybody | Users, endpoint: Endpoint, late: Endpoint) -> Response:
     """Let the visit in, or say why not. Raises PageError.
 
     `late`: what is answered to a form whose session or token is over. It holds what was typed.
@@ -174,7 +171,7 @@ def form_token(key: bytes, visit: Visit) -> str:
     return hmac.new(key, bound.encode(), sha256).hexdigest()
 
 
-def _has_token(desk: "Desk", visit: Visit) -> bool:
+def _has_token(desk: Desk, visit: Visit) -> bool:
     sent = visit.request.headers.get(TOKEN_HEADER) or visit.form.text(TOKEN)
     return hmac.compare_digest(sent.encode(), form_token(desk.form_key, visit).encode())
 

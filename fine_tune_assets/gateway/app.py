@@ -38,7 +38,8 @@ from fine_tune_assets.gateway.listening import check_listening
 from fine_tune_assets.gateway.metrics import CONTENT_TYPE, Metrics
 from fine_tune_assets.gateway.openapi import DOCUMENTED, openapi_document
 from fine_tune_assets.gateway.outcomes import OutcomeCounter
-from fine_tune_assets.gateway.records import Recorded, prompt_key, record_of
+from fine_tune_assets.gateway.record_middleware import Recorded
+from fine_tune_assets.gateway.records import prompt_key, record_of
 from fine_tune_assets.gateway.request_models import (
     EMBEDDING_MODEL,
     LIVE,

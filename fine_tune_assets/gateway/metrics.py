@@ -8,14 +8,12 @@ import os
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client import values as shared_values
 from prometheus_client.multiprocess import MultiProcessCollector
 
-if TYPE_CHECKING:
-    from fine_tune_assets.gateway.records import Record
+from fine_tune_assets.gateway.records import Record
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _STEPS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900)
@@ -46,7 +44,7 @@ class Metrics:
     def begin(self) -> None:
         self._under_way.inc()
 
-    def end(self, record: "Record") -> None:
+    def end(self, record: Record) -> None:
         release = record.release_id or _NONE
         self._under_way.dec()
         self._requests.labels(record.route, str(record.status or 500), release).inc()

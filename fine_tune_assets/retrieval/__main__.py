@@ -15,10 +15,10 @@ from fine_tune_assets.core.worker import serve_request
 def make(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     from fine_tune_assets.embeddings.encoder import bundled_encoder, encoder_version, piece_counter
     from fine_tune_assets.embeddings.remembered import Remembered
+    from fine_tune_assets.retrieval.building import store_of
     from fine_tune_assets.retrieval.indexing import Asked, Workplace, make_index
     from fine_tune_assets.retrieval.measuring import read_own_questions, read_shipped_set
     from fine_tune_assets.retrieval.searching import index_format
-    from fine_tune_assets.retrieval.stores import store_of
 
     encoder, threads = bundled_encoder(), int(request["threads"])
     remembered = Remembered(

@@ -38,10 +38,10 @@ from fine_tune_assets.core.retrieval_contract import (
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.live_knowledge import format_of_knowledge, live_knowledge
-from fine_tune_assets.retrieval.building import open_index
+from fine_tune_assets.retrieval.building import open_index, store_of
 from fine_tune_assets.retrieval.citing import CitationCheck, check_citations
 from fine_tune_assets.retrieval.searching import Index, Passages, last_question, retrieve
-from fine_tune_assets.retrieval.stores import Store, store_of
+from fine_tune_assets.retrieval.stores import Store
 
 LOOK_AGAIN_SECONDS = 1.0
 """How old the knowledge of which index is live may be."""

@@ -1,6 +1,6 @@
 """Makes an index of chunks: vectors, the words' rarity and the store, under a name that follows from the content alone.
 
-Owns what an index's fingerprint is made of, opening one again, and which ones are kept.
+Owns which store holds it, what an index's fingerprint is made of, opening one again, and which ones are kept.
 """
 
 import json
@@ -21,6 +21,17 @@ from fine_tune_assets.retrieval.words import Rarity, rarity_of
 
 EncodePassages = Callable[[Sequence[str]], tuple[Floats, NDArray[np.int32]]]
 _WORDS = "words"
+
+
+def store_of(folder: Path, url: str) -> Store:
+    """`folder`: of this installation's indexes; `url`: of a PostgreSQL database with pgvector, empty for LanceDB."""
+    if url:
+        from fine_tune_assets.retrieval.pgvector_store import PgvectorStore
+
+        return PgvectorStore(url)
+    from fine_tune_assets.retrieval.lance_store import LanceStore
+
+    return LanceStore(folder)
 
 
 def index_fingerprint(chunks: pa.Table, format_fingerprint: str, store: str) -> str:

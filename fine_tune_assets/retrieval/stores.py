@@ -1,14 +1,13 @@
 """Where the chunks of an index lie, and the two ways of searching them: by meaning and by words.
 
 Owns the protocol of a store and what a caller may see, which every store applies before it searches. LanceDB and PostgreSQL are
-modules beside this one; whoever opens a store here imports neither before it is needed.
+modules beside this one.
 """
 
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -101,17 +100,6 @@ class NoChunks:
 
     def close(self) -> None:
         pass
-
-
-def store_of(folder: Path, url: str) -> Store:
-    """`folder`: of this installation's indexes; `url`: of a PostgreSQL database with pgvector, empty for LanceDB."""
-    if url:
-        from fine_tune_assets.retrieval.pgvector_store import PgvectorStore
-
-        return PgvectorStore(url)
-    from fine_tune_assets.retrieval.lance_store import LanceStore
-
-    return LanceStore(folder)
 
 
 def words_only(question: str) -> Collection[str]:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from fine_tune_assets.core.fingerprints import require_folder
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.worker import serve_request
-from fine_tune_assets.training.launching import CLUSTER
+from fine_tune_assets.training.launching import CLUSTER, train_as_one, train_on_this_machine
 
 
 def import_base_model(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -30,44 +30,8 @@ def train(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
         return train_on_cluster(request, progress)
     if request.get("settings", {}).get("processes", 1) > 1:
-        from fine_tune_assets.training.launching import train_on_this_machine
-
         return train_on_this_machine(request, progress)
     return train_as_one(request, progress)
-
-
-def train_as_one(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """As the only process, or as one of the ranks."""
-    require_folder(Path(request["base_folder"]), request["base_fingerprint"], "base model")
-    from fine_tune_assets.recipes.schema import TrainingSettings
-    from fine_tune_assets.training.engines import library_versions, prepare_engine
-
-    settings = TrainingSettings(**request["settings"])
-    # Before anything below imports TRL, transformers or PEFT.
-    prepare_engine(settings.engine)
-    from fine_tune_assets.engines.transformers_models import best_device
-    from fine_tune_assets.training.plots import loss_curve_png
-    from fine_tune_assets.training.trainer import train_adapter
-
-    result = train_adapter(
-        instruction_set=pq.read_table(request["instruction_set"]),
-        base_folder=Path(request["base_folder"]),
-        base_fingerprint=request["base_fingerprint"],
-        adapters_dir=Path(request["adapters_dir"]),
-        checkpoints_dir=Path(request["checkpoints_dir"]),
-        settings=settings,
-        threads=request["threads"],
-        progress=progress,
-        tensorboard_dir=Path(request["tensorboard_dir"]),
-    )
-    return {
-        **asdict(result),
-        "folder": str(result.folder),
-        "curve_png": loss_curve_png(result.curve),
-        "engine": settings.engine,
-        "device": best_device(),
-        "libraries": library_versions(settings.engine),
-    }
 
 
 def plan(request: dict[str, Any], progress: Progress) -> dict[str, Any]:

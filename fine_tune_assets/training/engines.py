@@ -11,8 +11,6 @@ from typing import Any, Protocol
 
 from fine_tune_assets.recipes.schema import TrainingSettings
 
-OPTIMISER = "adamw_torch_fused"
-"""What TRL takes by itself; said, since Unsloth would take one of 8 bits."""
 LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes")
 UNSLOTH_LIBRARIES = ("unsloth", "unsloth_zoo")
 

@@ -1,7 +1,8 @@
 """Several processes of one training on this machine: starting them, hearing the first one, ending them together.
 
-Owns the processes. They meet through a file in a private folder and over the loopback interface: torch's own launchers open a
-port on every interface, which anyone in the network may speak to. Imports nothing heavy: each rank does.
+Owns the processes, and what each of them does. They meet through a file in a private folder and over the loopback interface:
+torch's own launchers open a port on every interface, which anyone in the network may speak to. Imports nothing heavy: each rank
+does.
 """
 
 import json
@@ -13,11 +14,15 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.files import write_text
+from fine_tune_assets.core.fingerprints import require_folder
 from fine_tune_assets.core.parent import parent_variable
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.worker import ERROR, FOR_PEOPLE, RESULT, read_answer
@@ -141,3 +146,37 @@ def result_of(answers: Sequence[dict[str, Any] | None], codes: Sequence[int | No
         # Without an answer, as one that was killed itself: the step starts a training again that was killed.
         raise SystemExit(f"Ranks ended without a result; killed: {', '.join(killed) or 'none'}.")
     return dict(answers[0][RESULT])
+
+
+def train_as_one(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """As the only process, or as one of the ranks."""
+    require_folder(Path(request["base_folder"]), request["base_fingerprint"], "base model")
+    from fine_tune_assets.recipes.schema import TrainingSettings
+    from fine_tune_assets.training.engines import library_versions, prepare_engine
+
+    settings = TrainingSettings(**request["settings"])
+    # Before anything below imports TRL, transformers or PEFT.
+    prepare_engine(settings.engine)
+    from fine_tune_assets.engines.transformers_models import best_device
+    from fine_tune_assets.training.plots import loss_curve_png
+    from fine_tune_assets.training.trainer import train_adapter
+
+    result = train_adapter(
+        instruction_set=pq.read_table(request["instruction_set"]),
+        base_folder=Path(request["base_folder"]),
+        base_fingerprint=request["base_fingerprint"],
+        adapters_dir=Path(request["adapters_dir"]),
+        checkpoints_dir=Path(request["checkpoints_dir"]),
+        settings=settings,
+        threads=request["threads"],
+        progress=progress,
+        tensorboard_dir=Path(request["tensorboard_dir"]),
+    )
+    return {
+        **asdict(result),
+        "folder": str(result.folder),
+        "curve_png": loss_curve_png(result.curve),
+        "engine": settings.engine,
+        "device": best_device(),
+        "libraries": library_versions(settings.engine),
+    }

@@ -19,7 +19,15 @@ from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.offline import go_offline
 from fine_tune_assets.core.progress import Progress, silent
 from fine_tune_assets.core.worker import ANSWER_FILE, ERROR, FOR_PEOPLE, answer_to, read_answer
-from fine_tune_assets.training.launching import CLUSTER, RANK_WAIT_SECONDS, answer_file, result_of, telling, told_aloud
+from fine_tune_assets.training.launching import (
+    CLUSTER,
+    RANK_WAIT_SECONDS,
+    answer_file,
+    result_of,
+    telling,
+    told_aloud,
+    train_as_one,
+)
 
 ATTEMPTS = 4
 """Each but the first goes on from the last checkpoint, when a node was lost."""
@@ -123,8 +131,6 @@ def be_a_rank(config: dict[str, Any]) -> None:
     """In a worker of Ray Train, which has formed the group already."""
     from ray.train import get_context
     from ray.train.torch import get_device
-
-    from fine_tune_assets.training.__main__ import train_as_one
 
     go_offline()
     if config["request"][CLUSTER]["gpus"]:

@@ -31,7 +31,8 @@ from fine_tune_assets.training.batches import (
     share_out,
 )
 from fine_tune_assets.training.checkpoints import Checkpoint, Checkpoints
-from fine_tune_assets.training.engines import OPTIMISER, engine_of
+from fine_tune_assets.training.engines import engine_of
+from fine_tune_assets.training.environments import OPTIMISER
 from fine_tune_assets.training.failures import TrainingError, require_number
 from fine_tune_assets.training.isolation import require_isolation
 from fine_tune_assets.training.sft import RanksTrainer, ResumableTrainer, Schedule, with_blank_row

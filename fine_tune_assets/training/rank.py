@@ -16,7 +16,7 @@ from fine_tune_assets.core.offline import go_offline
 from fine_tune_assets.core.parent import die_with_parent
 from fine_tune_assets.core.progress import Progress, silent
 from fine_tune_assets.core.worker import ERROR, answer_to
-from fine_tune_assets.training.launching import RANK_WAIT_SECONDS, REQUEST, STORE, answer_file, telling
+from fine_tune_assets.training.launching import RANK_WAIT_SECONDS, REQUEST, STORE, answer_file, telling, train_as_one
 
 
 def main(folder: Path) -> int:
@@ -26,8 +26,6 @@ def main(folder: Path) -> int:
     request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
 
     def train(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-        from fine_tune_assets.training.__main__ import train_as_one
-
         meet(f"file://{folder / STORE}", rank, count)
         return train_as_one(request, progress)
 

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fine_tune_assets.recipes.schema import TrainingSettings
-from fine_tune_assets.training.engines import OPTIMISER
-from fine_tune_assets.training.environments import MISSING
+from fine_tune_assets.training.environments import MISSING, OPTIMISER
 from fine_tune_assets.training.failures import TrainingError
 from fine_tune_assets.training.model_facts import read_facts
 

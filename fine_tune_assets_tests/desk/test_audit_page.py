@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy.exc import SQLAlchemyError
 
-from fine_tune_assets.desk.audit_pages import ChainChecks, Check
+from fine_tune_assets.desk.background_figures import ChainChecks, Check
 from fine_tune_assets.ledger.audit import append
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.schema import audit_lines

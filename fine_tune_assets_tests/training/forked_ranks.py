@@ -21,7 +21,7 @@ import fine_tune_assets.training.trainer
 from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.worker import answer_to
 from fine_tune_assets.training import launching, rank
-from fine_tune_assets.training.__main__ import train_as_one
+from fine_tune_assets.training.launching import train_as_one
 
 def be(folder, number, count):
     if count == 1:

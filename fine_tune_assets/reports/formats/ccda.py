@@ -5,6 +5,7 @@ Owns which elements hold the report's narrative and which hold people, places, i
 """
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from defusedxml import ElementTree as SafeTree
@@ -17,7 +18,6 @@ from fine_tune_assets.reports.formats.markup import name_of, text_of
 from fine_tune_assets.reports.formats.tidying import one_line
 from fine_tune_assets.reports.found import Found
 from fine_tune_assets.reports.identifiers import Identifier, Kind
-from fine_tune_assets.reports.ocr import OcrProgram
 from fine_tune_assets.reports.quarantine import Reason, UnreadableError
 from fine_tune_assets.reports.written_on import first_day
 
@@ -28,13 +28,13 @@ _PLACES = re.compile(r".*Organization|location|.*Custodian")
 _TELECOM = {"tel": Kind.PHONE, "fax": Kind.PHONE, "mailto": Kind.EMAIL, "http": Kind.URL, "https": Kind.URL}
 
 
-def read_ccda(content: bytes, ocr: OcrProgram | None) -> Found:
-    """The report in a clinical document. Raises UnreadableError."""
+def read_ccda(content: bytes, read_attached: Callable[[bytes, str], Found]) -> Found:
+    """The report in a clinical document. `read_attached`: of content and media type. Raises UnreadableError."""
     root = _parsed(content)
     facts = _facts(root)
     attached = root.find("c:component/c:nonXMLBody/c:text", _NS)
     if attached is not None:
-        return _attached(attached, facts, ocr)
+        return _attached(attached, facts, read_attached)
     body = root.find("c:component/c:structuredBody", _NS)
     if body is None:
         raise UnreadableError(Reason.EMPTY, "It has no body.")
@@ -65,9 +65,7 @@ def _section(section: Any) -> list[str]:
     return [found for found in (own, *inner) if found]
 
 
-def _attached(attached: Any, facts: Facts, ocr: OcrProgram | None) -> Found:
-    from fine_tune_assets.reports.formats.documents import kind_of_attachment, read_document
-
+def _attached(attached: Any, facts: Facts, read_attached: Callable[[bytes, str], Found]) -> Found:
     if attached.find("c:reference", _NS) is not None:
         raise UnreadableError(
             Reason.UNSUPPORTED_FORMAT, "Its body lies in another file. Drop that file, with a sidecar."
@@ -75,10 +73,7 @@ def _attached(attached: Any, facts: Facts, ocr: OcrProgram | None) -> Found:
     if attached.get("representation") != "B64":
         return Found("".join(attached.itertext()), facts)
     content = decode_base64("".join(attached.itertext()), validate=False)
-    kind = kind_of_attachment(content, attached.get("mediaType", "text/plain"))
-    if kind == "ccda":
-        raise UnreadableError(Reason.UNSUPPORTED_FORMAT, "Its attachment is a clinical document itself. Drop that one.")
-    found = read_document(kind, content, ocr)
+    found = read_attached(content, attached.get("mediaType", "text/plain"))
     return Found(found.text, facts, found.evidence, found.is_all_evidence)
 
 

@@ -75,6 +75,13 @@ def read_document(kind: str, content: bytes, ocr: OcrProgram | None) -> Found:
     if kind == "ccda":
         from fine_tune_assets.reports.formats.ccda import read_ccda
 
-        return read_ccda(content, ocr)
+        return read_ccda(content, lambda attached, media_type: _attached_to_ccda(attached, media_type, ocr))
     text = decode(content)
     return Found(text, evidence=text)
+
+
+def _attached_to_ccda(content: bytes, media_type: str, ocr: OcrProgram | None) -> Found:
+    kind = kind_of_attachment(content, media_type)
+    if kind == "ccda":
+        raise UnreadableError(Reason.UNSUPPORTED_FORMAT, "Its attachment is a clinical document itself. Drop that one.")
+    return read_document(kind, content, ocr)
