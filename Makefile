@@ -33,7 +33,7 @@ $(VENV)/.dev: $(VENV)/.extras requirements/dev.txt
 
 setup: $(VENV)/.runtime         ## create .venv with what the platform needs
 
-setup-extras: $(VENV)/.extras   ## add answers from documents, QLoRA, sweeps, tagger training, MLflow, TensorBoard and Ray
+setup-extras: $(VENV)/.extras   ## add QLoRA, sweeps, tagger training, MLflow, TensorBoard and Ray
 
 setup-dev: $(VENV)/.dev         ## add everything that tests and checks need
 

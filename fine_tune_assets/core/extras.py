@@ -12,7 +12,6 @@ EXTRA_OF = {
     "bitsandbytes": "qlora",
     "dagster_ray": "ray",
     "faker": "tagger",
-    "lancedb": "retrieval",
     "mlflow": "mlflow",
     "optuna": "sweeps",
     "ray": "ray",

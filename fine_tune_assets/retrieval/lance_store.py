@@ -15,7 +15,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from fine_tune_assets.core.extras import extra_for
 from fine_tune_assets.core.files import folder_written_aside, write_text
 from fine_tune_assets.core.fingerprints import fingerprint_files, short
 from fine_tune_assets.core.hints import materialize_hint
@@ -136,22 +135,20 @@ def _where(sees: Sees) -> str:
 
 def _lancedb() -> Any:
     """The library, imported late. Its warning about forks concerns children that use it: ours execute another program."""
-    with extra_for("A knowledge index below the data folder"):
-        import lancedb
+    import lancedb
 
     warnings.filterwarnings("ignore", "lancedb fork support is experimental", RuntimeWarning)
     return lancedb
 
 
 def _write(folder: Path, chunks: pa.Table, vectors: Floats) -> None:
-    database = _lancedb().connect(folder)
     from lancedb.index import FTS
 
     kept = chunks.select(_KEPT).append_column(
         "vector", pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
     )
     kept = kept.append_column("searched", pa.array(searched_texts(chunks)))
-    table = database.create_table(_TABLE, kept)
+    table = _lancedb().connect(folder).create_table(_TABLE, kept)
     table.create_index(
         "searched", config=FTS(language="English", stem=True, remove_stop_words=True, ascii_folding=True)
     )

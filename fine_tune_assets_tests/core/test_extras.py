@@ -6,8 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
-import numpy as np
-import pyarrow as pa
 import pytest
 
 from fine_tune_assets.core.extras import MissingExtraError, extra_for
@@ -71,19 +69,6 @@ def test_a_sweep_does_not_begin(hide: Hide, tmp_path: Path) -> None:
     hide("optuna")
     with pytest.raises(MissingExtraError, match=COMMAND):
         Sweep(tmp_path, "key", SweepSettings(parameters={"rank": (2, 4)}, seed=1))
-
-
-def test_a_knowledge_index_is_not_built(hide: Hide, tmp_path: Path) -> None:
-    """Nothing is left that a later run could take for an index."""
-    from fine_tune_assets.core.tables import KNOWLEDGE_CHUNKS
-    from fine_tune_assets.retrieval.lance_store import LanceStore
-
-    hide("lancedb")
-    chunks = KNOWLEDGE_CHUNKS.empty_table()
-    one = pa.Table.from_pylist([dict.fromkeys(chunks.column_names)], chunks.schema)
-    with pytest.raises(MissingExtraError, match=COMMAND):
-        LanceStore(tmp_path).build("a" * 64, one, np.zeros((1, 4), np.float32))
-    assert not LanceStore(tmp_path).built()
 
 
 def test_a_cluster_job_is_not_submitted(hide: Hide, tmp_path: Path) -> None:
