@@ -7,6 +7,7 @@ import csv
 import gc
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -58,6 +59,10 @@ hypothesis.settings.load_profile("untimed")
 
 # With Python's thresholds, a third of the time goes into looking for garbage among a million objects of imported modules.
 gc.set_threshold(50_000, 20, 20)
+
+# A script that starts the tests in the background leaves SIGINT ignored, and every program that a test starts would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SAMPLE = PROJECT_DIR / "data"
 DIALOGUES = SAMPLE / "raw_reports" / "2026-02-dialogues"
