@@ -119,7 +119,7 @@ def ours(count: int, processes: int, header_words: int = 0, *, in_memory: bool =
         del found, table
         with again:
             reports = Batches(batches)
-            corpus = read_corpus(reports, settings, kept, processes, silent)
+            corpus = read_corpus(reports, kept, processes, silent)
             comparison = compare(corpus, settings, None, processes)
         ids = np.array(corpus.facts["report_id"].to_pylist())[comparison.order]
         pairs = {(str(a), str(b)) for a, b in ids[comparison.near.rows]}

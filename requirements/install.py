@@ -26,7 +26,10 @@ def main(words: list[str]) -> None:
 
 
 def torch_lock(build: str) -> str:
-    """`auto` takes the build that pip would: PyPI serves the one for CUDA, an index for CPU wheels the small one."""
+    """`auto` takes the build that pip would: PyPI serves the one for CUDA, an index for CPU wheels the small one. Of that, the
+    lock knows the wheel for Python 3.11."""
+    if build == "auto" and sys.version_info[:2] != (3, 11):
+        build = "cuda"
     if build == "auto":
         pin = (HERE / "torch-cpu.txt").read_text(encoding="utf-8").split("torch==")[1].split()[0]
         asked = [

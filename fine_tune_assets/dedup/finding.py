@@ -19,7 +19,7 @@ from fine_tune_assets.dedup.choosing import Match, dropped_for, reason
 from fine_tune_assets.dedup.comparing import Comparison, Encoder, compare
 from fine_tune_assets.dedup.corpus import Corpus
 from fine_tune_assets.dedup.sketching import side_hashes, starts_of
-from fine_tune_assets.dedup.store import InMemory, Kept
+from fine_tune_assets.dedup.store import BANDS, SKETCHES, VECTORS, InMemory, Kept
 from fine_tune_assets.dedup.words import Ints
 from fine_tune_assets.dedup.workers import open_sketchers
 from fine_tune_assets.embeddings.encoder import Encode
@@ -68,7 +68,9 @@ def find_among(
     kept = InMemory() if kept is None else kept
     reports = Batches(batches)
     corpus = read_corpus(reports, kept, threads, progress)
-    kept.keep_only(batch.name for batch in corpus.batches)
+    # Vectors that are not needed would not lose a report that is withheld from now on.
+    kinds = (SKETCHES, BANDS, VECTORS) if encode else (SKETCHES, BANDS)
+    kept.keep_only((batch.name for batch in corpus.batches), kinds)
     is_kept = np.ones(len(reports), np.bool_)
     if not corpus.batches:
         return Duplicates(reports.unique(is_kept), table_of([], DUPLICATE_REPORTS), {}, {})

@@ -31,8 +31,8 @@ class Kept(Protocol):
 
     def write(self, batch: str, what: str, version: str, arrays: Arrays) -> None: ...
 
-    def keep_only(self, batches: Iterable[str]) -> None:
-        """Remove what is kept of all other batches."""
+    def keep_only(self, batches: Iterable[str], kinds: Collection[str]) -> None:
+        """Remove what is kept of all other batches, and of these what is of another kind."""
 
 
 class InMemory:
@@ -48,9 +48,9 @@ class InMemory:
     def write(self, batch: str, what: str, version: str, arrays: Arrays) -> None:
         self._arrays[batch, what] = (version, arrays)
 
-    def keep_only(self, batches: Iterable[str]) -> None:
+    def keep_only(self, batches: Iterable[str], kinds: Collection[str]) -> None:
         kept = set(batches)
-        self._arrays = {key: value for key, value in self._arrays.items() if key[0] in kept}
+        self._arrays = {key: value for key, value in self._arrays.items() if key[0] in kept and key[1] in kinds}
 
 
 class Store:
@@ -78,8 +78,8 @@ class Store:
         whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         write_bytes(self._path(batch, what), save(whole, {_VERSION: version}))
 
-    def keep_only(self, batches: Iterable[str]) -> None:
-        kept = {self._path(batch, what) for batch in batches for what in (SKETCHES, BANDS, VECTORS)}
+    def keep_only(self, batches: Iterable[str], kinds: Collection[str]) -> None:
+        kept = {self._path(batch, what) for batch in batches for what in kinds}
         for path in set(self._folder.glob("*.safetensors")) - kept:
             path.unlink()
 

@@ -1,5 +1,5 @@
 """Figures that are counted beside the pages, since over many rows it takes longer than a page may: how well reviewers agree, and
-whether the chain of the audit log is sound. One thread counts at a time.
+whether the chain of the audit log is sound. Each kind is counted by one thread at a time.
 """
 
 import threading

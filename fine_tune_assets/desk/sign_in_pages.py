@@ -1,6 +1,6 @@
 """Signing in with a password or a one-time link, signing out, and forms that arrive after their session is over.
 
-Owns the cookies of a session, how long a refusal takes, and the limit on wrong links. Who may sign in is the ledger's.
+Owns the cookies of a session, and how long a refusal takes. Who may sign in is the ledger's.
 
 The token of a link, as `fine-tune demo` and `fine-tune desk link` print it, stands behind the `#` of the address. A browser sends
 that part to nobody, so no log, proxy, preview or Referer header has it. Opening the page uses nothing up: its button sends the

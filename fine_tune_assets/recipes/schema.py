@@ -72,11 +72,12 @@ class TaggerSettings:
 class DedupSettings:
     near_threshold: Fraction
     """Jaccard similarity of word shingles from which two reports are the same. Lower drops more."""
-    semantic_threshold: Fraction = 0.9
-    """Cosine of sentence embeddings from which two reports say the same in other words. Lower drops more."""
+    semantic_threshold: Annotated[float, Field(ge=0, le=0.95)] = 0.9
+    """Cosine of sentence embeddings from which two reports say the same in other words. Lower drops more; above 0.95 was not
+    measured, and 1 would turn the search off."""
     boilerplate_patients: Positive = 10
-    """Number of different patients whose reports must share a line or sentence before it is left out of the comparison; among
-    more than 1,000 patients one in a hundred of them, and at most 100."""
+    """Number of different patients whose reports must share a line or sentence before it is left out of the comparison. In a
+    large corpus, 1 % of all patients (at most 100) if that is more."""
 
 
 TaskName = Annotated[str, Field(min_length=1, max_length=200)]

@@ -10,8 +10,6 @@ from pathlib import Path
 
 from fine_tune_assets.core.errors import GateClosedError
 
-OPTIMISER = "adamw_torch_fused"
-"""What TRL takes by itself; said, since Unsloth would take one of 8 bits."""
 MISSING = (
     "There is no {what} for {python}. Run `make setup-unsloth` in the project's folder, name another environment's Python in "
     "FINE_TUNE_UNSLOTH_PYTHON, or set training.engine: trl in the recipe."

@@ -1,6 +1,6 @@
-"""Several processes of one training on this machine: starting them, hearing the first one, ending them together.
+"""Runs a training: as one process, or as several ranks on this machine that it starts, follows and ends together.
 
-Owns the processes, and what each of them does. They meet through a file in a private folder and over the loopback interface:
+Owns the processes. They meet through a file in a private folder and over the loopback interface:
 torch's own launchers open a port on every interface, which anyone in the network may speak to. Imports nothing heavy: each rank
 does.
 """

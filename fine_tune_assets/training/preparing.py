@@ -32,7 +32,6 @@ from fine_tune_assets.training.batches import (
 )
 from fine_tune_assets.training.checkpoints import Checkpoint, Checkpoints
 from fine_tune_assets.training.engines import engine_of
-from fine_tune_assets.training.environments import OPTIMISER
 from fine_tune_assets.training.failures import TrainingError, require_number
 from fine_tune_assets.training.isolation import require_isolation
 from fine_tune_assets.training.sft import RanksTrainer, ResumableTrainer, Schedule, with_blank_row
@@ -157,7 +156,7 @@ def _config(
         gradient_checkpointing=uses_checkpointing(settings),
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
-        optim=OPTIMISER,
+        optim="adamw_torch_fused",  # what TRL takes by itself
         warmup_steps=round(steps_per_epoch * settings.epochs * settings.warmup_fraction),
         lr_scheduler_type="cosine",
         # Rows are packed and measured already, and nothing may be cut.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fine_tune_assets.recipes.schema import TrainingSettings
-from fine_tune_assets.training.environments import MISSING, OPTIMISER
+from fine_tune_assets.training.environments import MISSING
 from fine_tune_assets.training.failures import TrainingError
 from fine_tune_assets.training.model_facts import read_facts
 
@@ -116,7 +116,7 @@ class UnslothEngine:
                 "per_device_train_batch_size": batching.rows_per_pass,
                 "gradient_accumulation_steps": batching.passes_per_step,
                 "lr_scheduler_type": "cosine",
-                "optim": OPTIMISER,
+                "optim": "adamw_torch_fused",  # Unsloth would take one of 8 bits
                 "max_grad_norm": 1.0,
                 "seed": settings.seed,
                 "packing": False,

@@ -51,6 +51,13 @@ def test_of_a_batch_that_is_gone_nothing_stays(tmp_path: Path) -> None:
     assert before.isdisjoint((tmp_path / "dedup").iterdir())
 
 
+def test_vectors_go_when_meaning_is_not_compared(tmp_path: Path) -> None:
+    """Nothing would ask for them again, so a report that is withheld later would stay in them."""
+    store, _ = _stored(tmp_path / "dedup")
+    find_duplicates(reports_of(TEXTS), SETTINGS, silent, kept=store)
+    assert {path.name.split(".")[1] for path in (tmp_path / "dedup").iterdir()} == {SKETCHES, BANDS}
+
+
 def _rows(path: Path) -> int:
     """Of how many reports a file holds something."""
     per_report = {SKETCHES: "exact", BANDS: "bands", VECTORS: "texts"}

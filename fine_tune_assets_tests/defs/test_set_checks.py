@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from fine_tune_assets.core.fingerprints import fingerprint_json, short
 from fine_tune_assets.core.tables import INSTRUCTION_SETS, table_of
 from fine_tune_assets.defs.automation import DATA_VERSION
 from fine_tune_assets.defs.metadata import WHY
@@ -199,6 +200,19 @@ def test_a_leak_of_nothing_but_phrases_that_many_share_is_found() -> None:
     with leak_search(Installation()) as search:
         found = search.find_words([*notes, leak], ["train"] * len(notes) + ["test"])
     assert {pair.first for pair in found} == set(range(0, 36, 3))
+
+
+def test_a_stored_set_without_a_search_for_paraphrases_closes_the_gate(instance: dg.DagsterInstance) -> None:
+    """Whatever its certificate claims: such a set can only have been stored by another version."""
+    stored = store(instance)
+    whole, table = stored.manifest, stored.table
+    evidence = {**whole["evidence"], "leakage": {**whole["evidence"]["leakage"], "kinds": ["exact", "near"]}}
+    decisive = {"table": whole["table_fingerprint"], "facts": whole["facts"], "evidence": evidence}
+    fingerprint = fingerprint_json(decisive)
+    folder = stored.folder.rename(stored.folder.with_name(short(fingerprint)))
+    (folder / "manifest.json").write_text(json.dumps({**whole, "evidence": evidence, "fingerprint": fingerprint}))
+    instance.report_runless_asset_event(dg.AssetMaterialization("instruction_sets", tags={DATA_VERSION: fingerprint}))
+    assert not result_of(nothing_leaks_between_splits, instance, table).passed
 
 
 def test_a_set_in_which_nobody_searched_for_paraphrases_is_not_stored(instance: dg.DagsterInstance) -> None:

@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 from fine_tune_assets.cli.desk_link import FIRST_USER, LinkError, link_for
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.settings import PREFIX, Settings
-from fine_tune_assets.desk.application import WRONG_LINKS, WrongLinks
+from fine_tune_assets.desk.wrong_links import WRONG_LINKS, WrongLinks
 from fine_tune_assets.ledger import audit
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.errors import LedgerError

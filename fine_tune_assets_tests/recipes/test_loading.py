@@ -157,6 +157,8 @@ def test_lora_sits_where_the_recipe_names_modules() -> None:
         ("training", "rank", 0),
         ("training", "learning_rate", 0),
         ("gate", "minimum_gain", ""),
+        ("dedup", "semantic_threshold", None),  # either would turn the search for paraphrases off
+        ("dedup", "semantic_threshold", 1.0),
     ],
 )
 def test_a_value_out_of_its_limits_is_refused(section: str, field: str, value: object) -> None:

@@ -29,7 +29,10 @@ _TELECOM = {"tel": Kind.PHONE, "fax": Kind.PHONE, "mailto": Kind.EMAIL, "http": 
 
 
 def read_ccda(content: bytes, read_attached: Callable[[bytes, str], Found]) -> Found:
-    """The report in a clinical document. `read_attached`: of content and media type. Raises UnreadableError."""
+    """The report in a clinical document. `read_attached` reads an attachment, given its content and media type.
+
+    Raises UnreadableError.
+    """
     root = _parsed(content)
     facts = _facts(root)
     attached = root.find("c:component/c:nonXMLBody/c:text", _NS)
