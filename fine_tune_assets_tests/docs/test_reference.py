@@ -225,6 +225,14 @@ def _anchors(path: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def test_the_index_lists_every_page() -> None:
+    """What is not in it is found by nobody who looks for it."""
+    docs = PROJECT_DIR / "docs"
+    index = (docs / "README.md").read_text(encoding="utf-8")
+    pages = [path.relative_to(docs).as_posix() for path in docs.glob("*/*.md")]
+    assert [page for page in sorted(pages) if f"({page})" not in index] == []
+
+
 def test_every_make_target_that_the_readme_and_contributing_name_exists() -> None:
     """The quick start is followed word for word."""
     makefile = (PROJECT_DIR / "Makefile").read_text(encoding="utf-8")
