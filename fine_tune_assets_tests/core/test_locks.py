@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import sys
 import tomllib
 from dataclasses import dataclass
 from functools import cache
@@ -64,13 +65,20 @@ def _wrong(wanted: str, locks: tuple[str, ...], python: str) -> str:
     return ""
 
 
-def _lock_module() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("lock", FOLDER / "lock.py")
+def _lock_module(name: str = "lock") -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_a_python_whose_cpu_wheel_the_lock_does_not_know_gets_the_cuda_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else `make setup` ends in a hash mismatch where pip finds the CPU wheel first."""
+    install = _lock_module("install")
+    monkeypatch.setattr(sys, "version_info", (3, 12, 0))
+    assert install.torch_lock("auto") == "torch-cuda"
 
 
 @pytest.mark.parametrize("lock", LOCKS)
