@@ -166,7 +166,7 @@ sample-list: setup   ## list the reports of the sample again, whose subjects hav
 	$(BIN)/python -m fine_tune_assets.reports.sample_reports data/raw_reports
 
 fit-judge: setup-dev     ## fit the judge that needs no second model again, on half of the rated dialogues
-	$(BIN)/python -m fine_tune_assets.judging.fitting
+	$(BIN)/python -m fine_tune_assets.judging.judges.offline_judge_fit
 
 bench-judge-fit: setup-dev   ## how well that judge agrees with clinicians, on the other half and on random halves
 	$(BIN)/python benchmarks/bench_judge_fit.py

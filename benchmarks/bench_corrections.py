@@ -15,9 +15,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from fine_tune_assets.core.offline import go_offline
+from fine_tune_assets.core.processes.offline import go_offline
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.engines.running import free_port
+from fine_tune_assets.engines.running_server import free_port
 from fine_tune_assets_tests.gateway.durability import Outcome, post_under_kills
 
 

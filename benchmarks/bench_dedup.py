@@ -30,19 +30,19 @@ from rich.console import Console
 from rich.table import Table
 from upath import UPath
 
-from fine_tune_assets.core.columns import Columns
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.core.stored_tables import StoredTable, open_table
-from fine_tune_assets.core.tables import SCRUBBED_REPORTS, conform
+from fine_tune_assets.core.tables.columns import Columns
+from fine_tune_assets.core.tables.schemas import SCRUBBED_REPORTS, conform
+from fine_tune_assets.core.tables.stored_tables import StoredTable, open_table
 from fine_tune_assets.dedup.batches import Batches
-from fine_tune_assets.dedup.comparing import compare
-from fine_tune_assets.dedup.finding import find_among, read_corpus
+from fine_tune_assets.dedup.comparison import compare
+from fine_tune_assets.dedup.duplicates import find_among, read_corpus
 from fine_tune_assets.dedup.signatures import PERMUTATIONS, bands_for
-from fine_tune_assets.dedup.sketching import SHINGLE_WORDS
+from fine_tune_assets.dedup.sketches import SHINGLE_WORDS
 from fine_tune_assets.dedup.store import InMemory, Kept, Store
-from fine_tune_assets.recipes.loading import load_recipe
+from fine_tune_assets.recipes.loader import load_recipe
 
 SIZES = (100_000, 300_000, 1_000_000)
 BATCH = 20_000

@@ -23,7 +23,7 @@ from sample_installation import sample_installation, use
 from fine_tune_assets.cli.graph import run_graph
 from fine_tune_assets.cli.services import prepare
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.recipes.loading import load_recipe, plain_values
+from fine_tune_assets.recipes.loader import load_recipe, plain_values
 
 RECIPE = "demo_smollm2"
 UP_TO_SET = {

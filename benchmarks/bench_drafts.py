@@ -21,7 +21,7 @@ from planted_errors import PLANTS
 from rich.console import Console
 from rich.table import Table
 
-from fine_tune_assets.approval.checking import check_output, noise_of
+from fine_tune_assets.approval.draft_checks import check_output, noise_of
 from fine_tune_assets.approval.flags import kind_of
 from fine_tune_assets.claims.saying import is_contrary, said_by
 from fine_tune_assets.claims.shared_words import shared_words

@@ -15,9 +15,9 @@ def main() -> None:
 
 
 def _measure() -> None:
+    from fine_tune_assets.cli.demo.summary import ask_the_model, demo_figures
     from fine_tune_assets.cli.graph import run_graph
     from fine_tune_assets.cli.services import prepare
-    from fine_tune_assets.cli.summary import ask_the_model, demo_figures
     from fine_tune_assets.core.settings import load_settings
     from fine_tune_assets.serving.services import start_services, stop_services
 

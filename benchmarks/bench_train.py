@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from fine_tune_assets.core.chat import conversation
-from fine_tune_assets.core.offline import go_offline, use_large_pages
+from fine_tune_assets.core.processes.offline import go_offline, use_large_pages
+from fine_tune_assets.core.prompts.chat import conversation
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.recipes.schema import TrainingSettings
 
@@ -79,14 +79,14 @@ class Clock:
 
 def ours(table: pa.Table, base: Path, settings: TrainingSettings, threads: int) -> dict[str, Any]:
     from fine_tune_assets.engines.transformers_models import load_adapted
-    from fine_tune_assets.training import adapting
-    from fine_tune_assets.training.trainer import train_adapter
+    from fine_tune_assets.training.lora import adapters
+    from fine_tune_assets.training.lora.trainer import train_adapter
 
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         trained = train_adapter(table, base, "base", root / "adapters", root / "checkpoints", settings, threads, clock)
-        weights = adapting.adapted_model(base, settings).get_base_model().get_memory_footprint()
+        weights = adapters.adapted_model(base, settings).get_base_model().get_memory_footprint()
         adapted = load_adapted(base, trained.folder, is_quantized=settings.method == "qlora")
         loss = validation_loss(adapted, table, base, settings.max_length)
     return {
@@ -108,7 +108,7 @@ def plain(table: pa.Table, base: Path, settings: TrainingSettings, threads: int,
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
-    from fine_tune_assets.training.telling import peak_memory_bytes
+    from fine_tune_assets.training.tracking.training_progress import peak_memory_bytes
 
     torch.set_num_threads(threads)
     clock = Clock()
@@ -160,7 +160,7 @@ def supervised_tokens(table: pa.Table, base: Path, max_length: int) -> int:
 
 def _rows(table: pa.Table, base: Path, split: str, max_length: int) -> Any:
     from fine_tune_assets.engines.transformers_models import load_tokenizer
-    from fine_tune_assets.training.supervision import supervise_all
+    from fine_tune_assets.training.supervision.loss_mask import supervise_all
 
     chosen = ((row["example_id"], row["messages"]) for row in table.to_pylist() if row["split"] == split)
     return supervise_all(load_tokenizer(base), chosen, max_length).kept
@@ -278,7 +278,7 @@ def main() -> None:
         print(json.dumps(run_way(arguments.way, arguments.folder, arguments.threads)))
         return
     go_offline()
-    from fine_tune_assets.training.base_models import import_bundled_model
+    from fine_tune_assets.training.base_models.registry import import_bundled_model
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

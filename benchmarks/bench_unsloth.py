@@ -18,8 +18,8 @@ from bench_train import SETTINGS, Clock, instruction_set, said_by, validation_lo
 from rich.console import Console
 from rich.table import Table
 
-from fine_tune_assets.core.offline import OFFLINE_ENVIRONMENT, go_offline
 from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.core.processes.offline import OFFLINE_ENVIRONMENT, go_offline
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.recipes.schema import TrainingSettings
 from fine_tune_assets.training.environments import EngineMissingError, require_environment
@@ -32,10 +32,10 @@ LEARNING_RATE = 2e-4
 def train(folder: Path, settings: TrainingSettings) -> dict[str, Any]:
     """In the environment of the engine."""
     go_offline()
-    from fine_tune_assets.training.engines import library_versions, prepare_engine
+    from fine_tune_assets.training.lora.engines import library_versions, prepare_engine
 
     prepare_engine(settings.engine)
-    from fine_tune_assets.training.trainer import train_adapter
+    from fine_tune_assets.training.lora.trainer import train_adapter
 
     clock = Clock()
     base = Path((folder / "base.txt").read_text())
@@ -109,7 +109,7 @@ def compare(arguments: argparse.Namespace) -> None:
     for python in () if arguments.allow_cpu else pythons.values():
         require_gpu(python)
     from fine_tune_assets.engines.transformers_models import load_adapted
-    from fine_tune_assets.training.base_models import import_bundled_model
+    from fine_tune_assets.training.base_models.registry import import_bundled_model
 
     bundled = load_settings().layout.base_models / "SmolLM2-135M-Instruct"
     base = arguments.base or import_bundled_model(bundled)

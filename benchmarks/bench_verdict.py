@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import norm
 
-from fine_tune_assets.judging.binary_pairs import BinaryPairs, interval, p_loss_within
-from fine_tune_assets.judging.comparisons import ALPHA, drawn_means, interval_ends
+from fine_tune_assets.judging.statistics.binary_pairs import BinaryPairs, interval, p_loss_within
+from fine_tune_assets.judging.statistics.paired_differences import ALPHA, drawn_means, interval_ends
 
 CANDIDATES, DRAWN, SEED = 2000, 1000, 11
 PATIENTS = (8, 12, 20, 40, 100, 200)

@@ -18,15 +18,15 @@ from peft import LoraConfig, get_peft_model
 from rich.console import Console
 from rich.table import Table
 
-from fine_tune_assets.core.chat import conversation
-from fine_tune_assets.core.offline import OFFLINE_ENVIRONMENT, go_offline
+from fine_tune_assets.core.processes.offline import OFFLINE_ENVIRONMENT, go_offline
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.core.prompt_contract import read_prompt_contract
+from fine_tune_assets.core.prompts.chat import conversation
+from fine_tune_assets.core.prompts.prompt_contract import read_prompt_contract
 from fine_tune_assets.engines.transformers_models import load_model, load_tokenizer, token_log_probabilities
 from fine_tune_assets.merging.exports import Export, export_all
-from fine_tune_assets.merging.merging import Merge, merge_adapter
+from fine_tune_assets.merging.merge import Merge, merge_adapter
 from fine_tune_assets.recipes.exports import DEFAULT_LIMITS
-from fine_tune_assets.training.base_models import import_bundled_model
+from fine_tune_assets.training.base_models.registry import import_bundled_model
 
 SYSTEM = "Be brief."
 LARGEST = 0.001

@@ -15,15 +15,21 @@ import sqlalchemy as sa
 from fine_tune_assets.core.files import write_table, write_text
 from fine_tune_assets.core.fingerprints import fingerprint_text, short
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.core.tables import APPROVED_EXAMPLES, DUPLICATE_REPORTS, TABLES, UNREADABLE_REPORTS, table_of
+from fine_tune_assets.core.tables.schemas import (
+    APPROVED_EXAMPLES,
+    DUPLICATE_REPORTS,
+    TABLES,
+    UNREADABLE_REPORTS,
+    table_of,
+)
 from fine_tune_assets.desk.judged_answers import JudgedAnswers
-from fine_tune_assets.judging.spot_checks import JudgedAnswer
-from fine_tune_assets.ledger import audit
+from fine_tune_assets.judging.judges.spot_checks import JudgedAnswer
+from fine_tune_assets.ledger.audit import audit
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.releases import record_release
+from fine_tune_assets.ledger.people.users import create_user
 from fine_tune_assets.ledger.schema import audit_lines, decisions, spot_checks
-from fine_tune_assets.ledger.users import create_user
-from fine_tune_assets.ledger.verdicts import record_verdict
+from fine_tune_assets.ledger.serving.releases import record_release
+from fine_tune_assets.ledger.serving.verdicts import record_verdict
 from fine_tune_assets.lineage.instruction_sets import KnownSets
 from fine_tune_assets.lineage.trainings import record_training
 from fine_tune_assets_tests.desk.installation import BATCH, drafts_of, fill, refresh_queue, write_recipe

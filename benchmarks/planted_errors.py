@@ -8,8 +8,8 @@ import random
 import re
 from collections.abc import Callable, Sequence
 
-from fine_tune_assets.claims.dates import dates_in
 from fine_tune_assets.claims.sides import sides_in
+from fine_tune_assets.quantities.stated_dates import dates_in
 
 Plant = Callable[[str, random.Random], str | None]
 """Takes an output, and gives it with an error; None where there is nothing to change."""

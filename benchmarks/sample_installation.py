@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fine_tune_assets.core.offline import go_offline
 from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.core.processes.offline import go_offline
 from fine_tune_assets.core.settings import Settings, load_settings
 
 INPUTS = ("raw_reports", "general", "evaluation", "knowledge")

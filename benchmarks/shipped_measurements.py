@@ -11,9 +11,9 @@ from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.core.shipped_measurements import FOLDER
 from fine_tune_assets.judging.__main__ import measure as measure_agreement
-from fine_tune_assets.judging.judges import judge_request
+from fine_tune_assets.judging.judges.registry import judge_request
 from fine_tune_assets.phi.__main__ import measure as measure_recall
-from fine_tune_assets.recipes.loading import load_recipe
+from fine_tune_assets.recipes.loader import load_recipe
 
 
 def show(done: int, total: int, what: str) -> None:

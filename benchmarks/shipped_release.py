@@ -19,13 +19,13 @@ from sample_installation import sample_installation
 from fine_tune_assets.cli.graph import run_graph
 from fine_tune_assets.cli.main import main as fine_tune
 from fine_tune_assets.cli.services import prepare
-from fine_tune_assets.core.release_keys import KEY
+from fine_tune_assets.core.keys import public_key_file
+from fine_tune_assets.core.releases.release_keys import KEY
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.core.shipped_release import FOLDER, PUBLIC_KEY, shipped_release
-from fine_tune_assets.core.signing import public_key_file
-from fine_tune_assets.judging.grade_cache import FILE, SHIPPED, GradeCache
+from fine_tune_assets.judging.judges.grade_cache import FILE, SHIPPED, GradeCache
 from fine_tune_assets.ledger.database import open_ledger
-from fine_tune_assets.ledger.deployments import live_deployment
+from fine_tune_assets.ledger.serving.deployments import live_deployment
 from fine_tune_assets.serving.services import start_services, stop_services
 
 MOST_BYTES = 15_000_000

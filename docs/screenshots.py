@@ -12,12 +12,12 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
-from fine_tune_assets.cli.release_imports import Given, import_release
+from fine_tune_assets.cli.releases.release_imports import Given, import_release
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.core.shipped_release import shipped_release
-from fine_tune_assets.engines.running import free_port
+from fine_tune_assets.engines.running_server import free_port
 from fine_tune_assets.ledger.database import Ledger, open_ledger
-from fine_tune_assets.ledger.users import create_user
+from fine_tune_assets.ledger.people.users import create_user
 from fine_tune_assets_tests.desk.conftest import CHROMIUM, PASSWORD, sign_in_on, start_desk
 from fine_tune_assets_tests.desk.installation import fill
 from fine_tune_assets_tests.serving.tiny import switched

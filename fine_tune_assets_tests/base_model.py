@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fine_tune_assets.core.offline import go_offline
-from fine_tune_assets.training.base_models import bundled_gguf, import_bundled_model
+from fine_tune_assets.core.processes.offline import go_offline
+from fine_tune_assets.training.base_models.registry import bundled_gguf, import_bundled_model
 
 NAME = "SmolLM2-135M-Instruct"
 
@@ -24,7 +24,7 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def smollm2_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its tokenizer and chat template alone: the weights take 20 seconds more."""
-    from fine_tune_assets.training.importing.gguf_files import gguf_tokenizer, read_gguf
+    from fine_tune_assets.training.base_models.gguf_files import gguf_tokenizer, read_gguf
 
     with _shared(tmp_path_factory) as shared:
         folder = shared / "tokenizer" / NAME

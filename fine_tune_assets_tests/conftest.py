@@ -21,14 +21,14 @@ import pytest
 import yaml
 from argon2 import PasswordHasher
 
-from fine_tune_assets.core.fork_server import fork_server
-from fine_tune_assets.core.offline import OFFLINE_ENVIRONMENT
 from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.core.processes.fork_server import fork_server
+from fine_tune_assets.core.processes.offline import OFFLINE_ENVIRONMENT
 from fine_tune_assets.core.settings import PREFIX, Settings
-from fine_tune_assets.defs.resources import WORKERS_IMPORT
-from fine_tune_assets.ledger import passwords
+from fine_tune_assets.defs.platform.resources import WORKERS_IMPORT
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.recipes.loading import load_recipe, shipped_recipes
+from fine_tune_assets.ledger.people import passwords
+from fine_tune_assets.recipes.loader import load_recipe, shipped_recipes
 from fine_tune_assets_tests.base_model import smollm2, smollm2_tokenizer
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.postgres import postgres_server

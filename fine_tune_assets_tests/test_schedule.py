@@ -31,7 +31,7 @@ def test_the_longest_unit_comes_first_and_its_files_stay_together() -> None:
 @pytest.mark.parametrize(
     ("nodeid", "unit"),
     [
-        ("merging/test_merging.py::test_a[x]", "real model"),
+        ("merging/test_merge.py::test_a[x]", "real model"),
         ("phi/tagger/test_synthetic.py::test_a", "scrubber"),
         ("end_to_end/test_air_gap.py::test_a", "whole graph"),
         ("core/test_files.py::test_a[x::y]", f"{PACKAGE}/core/test_files.py"),

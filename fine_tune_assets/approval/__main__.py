@@ -1,4 +1,4 @@
-"""Drafting as a process: `write_drafts` by the base model (see core/worker.py)."""
+"""Drafting as a process: `write_drafts` by the base model (see core/processes/worker.py)."""
 
 from pathlib import Path
 from typing import Any
@@ -6,13 +6,13 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from fine_tune_assets.core.files import write_table
+from fine_tune_assets.core.processes.worker import serve_request
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.core.worker import serve_request
 
 
 def write_drafts(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    from fine_tune_assets.approval.model_drafts import write_with_model
     from fine_tune_assets.approval.task_kinds import Request
-    from fine_tune_assets.approval.writing import write_with_model
 
     requests = [Request(**row) for row in pq.read_table(request["requests"]).to_pylist()]
     folder, fingerprint = Path(request["folder"]), request["fingerprint"]

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fine_tune_assets.approval.approving import EXPERT
+from fine_tune_assets.approval.approvals import EXPERT
 from fine_tune_assets.core.people import is_same_person, person_key
 from fine_tune_assets.core.proportions import wilson_interval
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.reviews import ReviewWord, words_on_shared_contents
+from fine_tune_assets.ledger.reviews.reviews import ReviewWord, words_on_shared_contents
 from fine_tune_assets.recipes.schema import ReviewSettings
 
 Category = Literal["approve", "repaired", "reject"]

@@ -11,8 +11,8 @@ from functools import cache
 from typing import Any
 
 from fine_tune_assets.claims.saying import is_contrary, normal, said_by
+from fine_tune_assets.core.prompts.retrieval_contract import bare_question
 from fine_tune_assets.core.records import PairFinder
-from fine_tune_assets.core.retrieval_contract import bare_question
 
 COMPARED = 20
 """Each answer to an input is compared with as many others to it, the first ones. More find more contradictions among many

@@ -12,15 +12,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from fine_tune_assets.approval.reviewing import say
-from fine_tune_assets.approval.signing import MEANINGS, ReviewError, Word, approved_content, completed
+from fine_tune_assets.approval.review_actions import say
+from fine_tune_assets.approval.signatures import MEANINGS, ReviewError, Word, approved_content, completed
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.core.people import is_same_person
 from fine_tune_assets.core.records import Decision
-from fine_tune_assets.ledger import audit
+from fine_tune_assets.ledger.audit import audit
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.reviews import DecisionRecord, find_decision
+from fine_tune_assets.ledger.reviews.reviews import DecisionRecord, find_decision
 from fine_tune_assets.recipes.schema import ReviewSettings
 
 FindDraft = Callable[[str], Mapping[str, Any] | None]

@@ -9,7 +9,7 @@ from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from fine_tune_assets.approval.exchange import Entry, Fault, entry_of
-from fine_tune_assets.approval.signing import REASON_CODES, ReviewError
+from fine_tune_assets.approval.signatures import REASON_CODES, ReviewError
 from fine_tune_assets.core.people import person_key
 
 _CONTROLS = ("decision", "output", "reason_code", "reason")

@@ -10,9 +10,9 @@ from typing import Any
 
 from fine_tune_assets.core.people import is_same_person
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.review_items import REVIEW_STATES, find_item
-from fine_tune_assets.ledger.review_rows import OPEN_STATES
-from fine_tune_assets.ledger.reviews import DecisionRecord, decisions_about, list_records
+from fine_tune_assets.ledger.reviews.review_items import REVIEW_STATES, find_item
+from fine_tune_assets.ledger.reviews.review_rows import OPEN_STATES
+from fine_tune_assets.ledger.reviews.reviews import DecisionRecord, decisions_about, list_records
 from fine_tune_assets.recipes.schema import ReviewSettings
 
 

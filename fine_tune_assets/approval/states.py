@@ -1,7 +1,7 @@
 """What the decisions about one draft make of it: the state machine of review, as a pure function.
 
 Owns the rule of two: two people whose latest words agree on the decision and on the very text, or a third one who settles
-it. Takes decisions that count, about one content, in their order; which of them count is `approving`'s.
+it. Takes decisions that count, about one content, in their order; which of them count is `approvals`'.
 """
 
 from collections.abc import Mapping, Sequence

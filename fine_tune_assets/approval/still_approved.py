@@ -1,7 +1,7 @@
 """Whether what a set was made of is still approved: its rows against the decisions of this moment.
 
 Owns that question for rows of INSTRUCTION_PROVENANCE, whatever became of their drafts since. The rules are those by which
-drafts are approved (`approving`, `states`). Reads no text: a row's fingerprint is of the content that was approved, and the
+drafts are approved (`approvals`, `states`). Reads no text: a row's fingerprint is of the content that was approved, and the
 signature of a decision is of the content that it approves.
 """
 
@@ -12,12 +12,12 @@ from typing import Any, Literal
 
 import pyarrow.parquet as pq
 
-from fine_tune_assets.approval.approving import EXPERT
-from fine_tune_assets.approval.counting import CountedVotes, count_votes
-from fine_tune_assets.approval.drafting import CORRECTION, correction_authors
+from fine_tune_assets.approval.approvals import EXPERT
+from fine_tune_assets.approval.drafts import CORRECTION, correction_authors
 from fine_tune_assets.approval.states import REJECTED, standing_of
+from fine_tune_assets.approval.vote_counts import CountedVotes, count_votes
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.reviews import decided_contents, decisions_about, list_decisions
+from fine_tune_assets.ledger.reviews.reviews import decided_contents, decisions_about, list_decisions
 from fine_tune_assets.recipes.schema import ReviewSettings
 
 Fall = Literal["revoked", "rejected", "repaired", "open"]

@@ -6,12 +6,12 @@ Owns the names of the checks. Each names what it did not find, as it stands in t
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from fine_tune_assets.claims.dates import unsupported_dates, without_dates
 from fine_tune_assets.claims.medications import unsupported_medications
 from fine_tune_assets.claims.mentions import unsupported_negations
 from fine_tune_assets.claims.sides import unsupported_sides
-from fine_tune_assets.claims.units import unsupported_units
-from fine_tune_assets.core.numbers import unsupported_numbers
+from fine_tune_assets.quantities.numbers import unsupported_numbers
+from fine_tune_assets.quantities.stated_dates import unsupported_dates, without_dates
+from fine_tune_assets.quantities.units import unsupported_units
 
 Check = Callable[[str, str], list[str]]
 """Takes an answer and its input."""

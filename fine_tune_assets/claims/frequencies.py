@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from fine_tune_assets.core.number_words import UNITS
+from fine_tune_assets.quantities.number_words import UNITS
 
 DAILY: Final = 24.0
 _HOURS: Final = {"hour": 1.0, "hr": 1.0, "h": 1.0, "day": DAILY, "week": 7 * DAILY, "month": 30 * DAILY}

@@ -14,7 +14,7 @@ from typing import Final
 from fine_tune_assets.claims.frequencies import DAILY, Frequency, frequencies_in
 from fine_tune_assets.claims.medicine_names import generic_name, is_listed, is_medicine
 from fine_tune_assets.claims.prescriptions import Dose, Prescription, prescriptions_in
-from fine_tune_assets.core.numbers import located_numbers, numbers_in
+from fine_tune_assets.quantities.numbers import located_numbers, numbers_in
 
 NEAR: Final = 240
 """Characters on each side of a mention in which a number or frequency may be the medicine's, up to the next other medicine."""

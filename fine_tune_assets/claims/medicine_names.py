@@ -1,17 +1,15 @@
 """Whether a word is a medicine, and which brand names are the same one.
 
-Owns what the endings and brands in `reference/medicine_names.txt` decide; the long list is `core`'s. A combination such as
+Owns what the endings and brands in `packs/clinical/medicine_names.txt` decide. A combination such as
 Percocet is none of its parts here.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
-from fine_tune_assets.core.medicines import medicines
-from fine_tune_assets.core.word_lists import read_lists, read_variants
+from fine_tune_assets.core.word_lists import pack_lists, pack_words, read_variants
 
-_LISTS: Final = read_lists(Path(__file__).parent / "reference" / "medicine_names.txt")
+_LISTS: Final = pack_lists("medicine_names")
 _ENDINGS: Final = _LISTS["endings"]
 _NONE: Final = frozenset(_LISTS["no_medicines"])
 """Words with such an ending that are no medicine."""
@@ -24,7 +22,7 @@ _MORE: Final = frozenset(_LISTS["more_medicines"]) | frozenset(_GENERIC) | froze
 
 
 def is_listed(word: str) -> bool:
-    return word in medicines() or word in _MORE
+    return word in pack_words("medicines") or word in _MORE
 
 
 def is_medicine(word: str) -> bool:

@@ -1,6 +1,6 @@
 """Finds findings that an output negates and its input asserts, or the other way round.
 
-Owns the scope of a cue: it negates what follows it up to the end of the clause (cues and ends are `cues`', findings `findings`');
+Owns the scope of a cue: it negates what follows it up to the end of the clause (the words are `negation_words`');
 and which mention of the input an output's mention is compared with. A question asserts nothing, its answer does. Knows no finding
 that is not listed.
 """
@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from fine_tune_assets.claims.cues import (
+from fine_tune_assets.claims.dialogues import Sentence, sentences_in
+from fine_tune_assets.claims.negation_words import (
     AND_ENDS,
     CLAUSE_ENDS,
     CUES,
@@ -19,19 +20,21 @@ from fine_tune_assets.claims.cues import (
     ENDS,
     EVER_BEFORE,
     FAMILY,
+    FINDING_OF,
     GIVEN,
     HALVES,
     IN_THE_FAMILY,
+    LONGEST_FORM,
     NEGATED_BEHIND,
     NEGATED_FORMS,
     NEVER_A_CUE,
     NEXT_OF_CUE,
     NO_CUES,
     OTHERS,
+    SITE_OF,
     TELLS,
+    stem,
 )
-from fine_tune_assets.claims.dialogues import Sentence, sentences_in
-from fine_tune_assets.claims.findings import FINDING_OF, LONGEST_FORM, SITE_OF, stem
 
 State = Literal["negated", "asserted", "open"]
 SCOPE_WORDS = 10

@@ -7,14 +7,13 @@ know what another text says of it.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from fine_tune_assets.claims.frequencies import Frequency, frequencies_in
 from fine_tune_assets.claims.medicine_names import generic_name, is_medicine
-from fine_tune_assets.claims.units import SPELLINGS
-from fine_tune_assets.core.numbers import located_numbers
-from fine_tune_assets.core.word_lists import read_lists
+from fine_tune_assets.core.word_lists import pack_lists
+from fine_tune_assets.quantities.numbers import located_numbers
+from fine_tune_assets.quantities.units import SPELLINGS
 
 _MASSES: Final = ("mg", "mcg", "g", "unit", "meq", "ml")
 _UNIT_OF: Final = {spelling: unit for unit in _MASSES for spelling in SPELLINGS[unit]} | {
@@ -46,7 +45,7 @@ _REACH: Final = 45
 """Characters from a medicine, or its dose, to what still belongs to it."""
 _CLOSE: Final = 14
 """From a medicine without a dose to its frequency: "Flovent twice a day"."""
-_NO_NAME: Final = frozenset(read_lists(Path(__file__).parent / "reference" / "prescriptions.txt")["no_names"])
+_NO_NAME: Final = frozenset(pack_lists("prescriptions")["no_names"])
 """Words before a dose that name no medicine."""
 _NAME_LETTERS: Final = 4
 

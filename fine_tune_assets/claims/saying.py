@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fine_tune_assets.claims.dates import Day, agree, dates_in, relative_days_in, without_dates
 from fine_tune_assets.claims.mentions import Finding, findings_in, turned_round
 from fine_tune_assets.claims.sides import Side, sides_in, unsaid_sides
-from fine_tune_assets.claims.units import counted_measures, is_same_unit, measures_in
-from fine_tune_assets.core.numbers import numbers_in
+from fine_tune_assets.quantities.numbers import numbers_in
+from fine_tune_assets.quantities.stated_dates import Day, agree, dates_in, relative_days_in, without_dates
+from fine_tune_assets.quantities.units import counted_measures, is_same_unit, measures_in
 
 ALIKE = 0.5
 """Jaccard similarity of words under which two outputs say different things; of short ones it is mostly 0 or 1."""

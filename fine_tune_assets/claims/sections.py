@@ -10,9 +10,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 
-from fine_tune_assets.core.word_lists import read_lists
+from fine_tune_assets.core.word_lists import pack_lists
 from fine_tune_assets.recipes.schema import Heading
 
 # Letters in capitals and the signs that join them: no digits, so that "BP 120" is no heading; no brackets, so that a
@@ -20,7 +19,6 @@ from fine_tune_assets.recipes.schema import Heading
 _CAPITALS = re.compile(r"[A-Z][A-Z &/,()'-]{2,60}")
 _WORD = re.compile(r"[A-Z]{3,}")
 _WITHIN_A_LINE = re.compile(r"\s*([A-Z][A-Z &/,()'-]{2,60}):\s*\S")
-_SECTION_NAMES = Path(__file__).parent / "reference" / "section_names.txt"
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def _pattern(heading: str) -> re.Pattern[str] | None:
 @cache
 def section_names() -> frozenset[str]:
     """The known names of sections, in capitals."""
-    return frozenset(read_lists(_SECTION_NAMES)[""])
+    return frozenset(pack_lists("section_names")[""])
 
 
 def split_sections(text: str, named: Iterable[str] = ()) -> list[Section]:

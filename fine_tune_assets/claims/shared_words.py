@@ -5,7 +5,7 @@ Owns which words are compared, and how many there must be. Does not know at whic
 
 import re
 
-from fine_tune_assets.claims.findings import stem
+from fine_tune_assets.claims.negation_words import stem
 
 MINIMUM_WORDS = 8
 """Different words from which a share says something: of a few, a right output may share none ("Otitis media")."""

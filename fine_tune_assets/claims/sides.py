@@ -6,11 +6,10 @@ Owns what is a side and which body site it belongs to. "Right." and "all right" 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from fine_tune_assets.core.word_lists import read_lists
+from fine_tune_assets.core.word_lists import pack_lists
 
-_SITES = read_lists(Path(__file__).parent / "reference" / "sides.txt")["sites"]
+_SITES = pack_lists("sides")["sites"]
 _SITE_OF = {form: site for site in _SITES for form in (site, site + "s")} | {"feet": "foot", "extremities": "extremity"}
 _SIDES = {
     "left": "left", "lt": "left", "left-sided": "left", "right": "right", "rt": "right", "right-sided": "right",

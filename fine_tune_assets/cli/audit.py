@@ -5,9 +5,9 @@ import sys
 import click
 
 from fine_tune_assets.core.settings import load_settings
-from fine_tune_assets.ledger.audit import verify as verify_chain
+from fine_tune_assets.ledger.audit.audit import verify as verify_chain
+from fine_tune_assets.ledger.audit.requests import verify_requests
 from fine_tune_assets.ledger.database import open_ledger
-from fine_tune_assets.ledger.request_audit import verify_requests
 
 
 @click.group()

@@ -18,10 +18,10 @@ from rich.progress import Progress as Bar
 
 from fine_tune_assets.cli.documents import OUTPUT, Document, DocumentError, read_documents
 from fine_tune_assets.core.settings import load_settings
-from fine_tune_assets.core.tables import SCRUBBED_REPORTS, table_of
-from fine_tune_assets.dedup.finding import find_duplicates
+from fine_tune_assets.core.tables.schemas import SCRUBBED_REPORTS, table_of
+from fine_tune_assets.dedup.duplicates import find_duplicates
 from fine_tune_assets.embeddings.encoder import encode_passages
-from fine_tune_assets.recipes.loading import load_recipe
+from fine_tune_assets.recipes.loader import load_recipe
 
 _SHOWN = ("dropped_id", "kept_id", "kind", "similarity")
 

@@ -1,7 +1,7 @@
 """`fine-tune erase`: remove a patient from everywhere, or let one in again.
 
 Owns the words on the terminal and the question before anything is removed. What is removed, and in which order, is
-`defs/erasing.py`'s.
+`defs/erasure.py`'s.
 """
 
 import re
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import click
 
 from fine_tune_assets.cli.services import open_instance
-from fine_tune_assets.core.hints import materialize_hint
+from fine_tune_assets.core.errors import materialize_hint
 from fine_tune_assets.core.sample_subjects import SUBJECT_KEY
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 
 if TYPE_CHECKING:
-    from fine_tune_assets.defs.erasing import Outlook
+    from fine_tune_assets.defs.erasure import Outlook
     from fine_tune_assets.lineage.copies import ReportCopy
     from fine_tune_assets.reports.patient_files import PatientFiles
 
@@ -50,8 +50,8 @@ def erase(patient_key: str, by: str, reason: str, dry_run: bool, yes: bool, is_l
 def _erase(
     settings: Settings, ledger: Ledger, patient_key: str, by: str, reason: str, *, dry_run: bool, is_asked: bool
 ) -> None:
-    from fine_tune_assets.defs.erasing import erase_patient, look_ahead
-    from fine_tune_assets.defs.resources import Installation
+    from fine_tune_assets.defs.erasure import erase_patient, look_ahead
+    from fine_tune_assets.defs.platform.resources import Installation
 
     installation = Installation()
     _show_outlook(look_ahead(installation, ledger, patient_key))
@@ -77,8 +77,8 @@ def _erase(
 
 
 def _lift(ledger: Ledger, patient_key: str, by: str, reason: str, *, is_asked: bool) -> None:
-    from fine_tune_assets.defs.erasing import lift
-    from fine_tune_assets.defs.resources import Installation
+    from fine_tune_assets.defs.erasure import lift
+    from fine_tune_assets.defs.platform.resources import Installation
 
     if is_asked:
         click.confirm("Let this patient in again?", abort=True)

@@ -17,7 +17,7 @@ from fine_tune_assets.cli.stage_lines import stage_lines
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.files import make_folder
 from fine_tune_assets.core.settings import Settings, load_settings
-from fine_tune_assets.recipes.loading import load_recipe
+from fine_tune_assets.recipes.loader import load_recipe
 
 LOG = "graph.log"
 """In the run folder: what libraries and workers of the last call printed."""
@@ -71,7 +71,7 @@ def tables() -> None:
     """List the tables that were written, with their rows, and how to read them with DuckDB."""
     import duckdb
 
-    from fine_tune_assets.core.tables import TABLES
+    from fine_tune_assets.core.tables.schemas import TABLES
 
     console, layout = Console(), load_settings().layout
     shown = Table("table", "rows", "files", "read it with")

@@ -4,10 +4,18 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from fine_tune_assets.core.release_keys import ensure_signing_key, release_key_fingerprint
+from fine_tune_assets.core.releases.release_keys import ensure_signing_key, release_key_fingerprint
 from fine_tune_assets.core.settings import load_settings
-from fine_tune_assets.ledger.api_keys import SCOPES, KeyHolder, KeyLimits, create_key, list_keys, revoke_key, rotate_key
 from fine_tune_assets.ledger.database import open_ledger
+from fine_tune_assets.ledger.people.api_keys import (
+    SCOPES,
+    KeyHolder,
+    KeyLimits,
+    create_key,
+    list_keys,
+    revoke_key,
+    rotate_key,
+)
 
 
 @click.group()

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from fine_tune_assets.core.fingerprints import short
-from fine_tune_assets.core.retrieval_contract import Passage
+from fine_tune_assets.core.prompts.retrieval_contract import Passage
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.ledger.database import open_ledger
 
@@ -20,7 +20,7 @@ def knowledge() -> None:
 @knowledge.command()
 def check() -> None:
     """Read every document of the knowledge folder, and say which can't be read and why. Changes nothing."""
-    from fine_tune_assets.defs.s09_knowledge import read_documents
+    from fine_tune_assets.defs.s09_served_models.knowledge import read_documents
 
     with read_documents(load_settings()) as read:
         for one in read.documents:
@@ -44,11 +44,11 @@ def check() -> None:
 @click.option("--all", "shows_all", is_flag=True, help="Show passages that are not relevant enough, too.")
 def search(question: str, labels: tuple[str, ...], day: datetime | None, shows_all: bool) -> None:
     """Show the passages that an answer to QUESTION would rest on."""
-    from fine_tune_assets.core.retrieval_contract import EVERYONE
+    from fine_tune_assets.core.prompts.retrieval_contract import EVERYONE
     from fine_tune_assets.embeddings.encoder import encoder_version
-    from fine_tune_assets.recipes.loading import load_recipe
-    from fine_tune_assets.retrieval.answering import LiveKnowledge
-    from fine_tune_assets.retrieval.searching import index_format, retrieve
+    from fine_tune_assets.recipes.loader import load_recipe
+    from fine_tune_assets.retrieval.question_passages import LiveKnowledge
+    from fine_tune_assets.retrieval.search import index_format, retrieve
 
     settings = load_settings()
     wanted = load_recipe(settings.recipe).retrieval

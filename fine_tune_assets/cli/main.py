@@ -11,11 +11,14 @@ from typing import Any
 import click
 
 from fine_tune_assets.core.errors import FineTuneError
-from fine_tune_assets.core.offline import go_offline
+from fine_tune_assets.core.processes.offline import go_offline
 
 COMMANDS = {
-    # The asset graph: cli/demo.py, cli/graph.py.
-    "demo": ("fine_tune_assets.cli.demo", "Run the whole asset graph on the sample reports, and serve the result."),
+    # The asset graph: cli/demo/demo.py, cli/graph.py.
+    "demo": (
+        "fine_tune_assets.cli.demo.demo",
+        "Run the whole asset graph on the sample reports, and serve the result.",
+    ),
     "materialize": ("fine_tune_assets.cli.graph", "Bring every asset up to date, or only some."),
     "tables": ("fine_tune_assets.cli.graph", "List the tables that were written."),
     # Base models: cli/models.py.
@@ -29,8 +32,8 @@ COMMANDS = {
     "phi": ("fine_tune_assets.cli.phi", "Mark identifiers that the scrubber missed."),
     # Duplicates: cli/duplicates.py.
     "duplicates": ("fine_tune_assets.cli.duplicates", "Say which documents repeat another one."),
-    # Experts: cli/review.py.
-    "review": ("fine_tune_assets.cli.review", "Decide about drafted examples."),
+    # Experts: cli/review/review.py.
+    "review": ("fine_tune_assets.cli.review.review", "Decide about drafted examples."),
     # Patients: cli/trace.py, cli/erase.py.
     "trace": ("fine_tune_assets.cli.trace", "Follow an example, a patient or a release through every step."),
     "erase": ("fine_tune_assets.cli.erase", "Remove a patient from everywhere."),
@@ -52,9 +55,12 @@ COMMANDS = {
     # Who may do what: cli/users.py.
     "users": ("fine_tune_assets.cli.users", "Users of the desk, and their roles."),
     "keys": ("fine_tune_assets.cli.keys", "API keys of the gateway."),
-    # Releases: cli/release_proofs.py, cli/releases.py.
-    "verify": ("fine_tune_assets.cli.release_proofs", "Prove a release: its signature, its files and its verdict."),
-    "releases": ("fine_tune_assets.cli.releases", "List, move, serve and remove releases."),
+    # Releases: cli/releases/release_proofs.py, cli/releases/releases.py.
+    "verify": (
+        "fine_tune_assets.cli.releases.release_proofs",
+        "Prove a release: its signature, its files and its verdict.",
+    ),
+    "releases": ("fine_tune_assets.cli.releases.releases", "List, move, serve and remove releases."),
     "audit": ("fine_tune_assets.cli.audit", "The audit log."),
 }
 """Command → the module that has it under the same name (`_` for `-`), and what the overview says."""

@@ -1,6 +1,6 @@
 """`fine-tune import-model` and `fine-tune models`: base models in the data folder.
 
-Owns what is printed. What may come in is decided in training/importing.
+Owns what is printed. What may come in is decided in training/base_models.
 """
 
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ from rich.table import Table
 
 from fine_tune_assets.core.errors import ModelFolderError
 from fine_tune_assets.core.settings import load_settings
-from fine_tune_assets.training.base_models import BaseModel, read_source
+from fine_tune_assets.training.base_models.facts import ModelFacts, read_facts
+from fine_tune_assets.training.base_models.registry import BaseModel, read_source
 from fine_tune_assets.training.capabilities import Capability, capabilities
-from fine_tune_assets.training.model_facts import ModelFacts, read_facts
 
 
 @click.command("import-model")
@@ -29,7 +29,7 @@ def import_model(path: Path, name: str, licence: str, source: str) -> None:
     Copies the files that a model is made of: Safetensors weights, JSON and text, each checked. The rest is named and left out.
     Nothing is downloaded.
     """
-    from fine_tune_assets.training.importing import models as importing
+    from fine_tune_assets.training.base_models import imports as importing
 
     console, layout = Console(), load_settings().layout
     with console.status(f"Looking into {path.name}"):

@@ -13,11 +13,11 @@ from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME
-from fine_tune_assets.ledger.missed_identifiers import Mark, list_marks, withdraw_mark
-from fine_tune_assets.phi.copied_reports import terms_with_copies
-from fine_tune_assets.phi.kinds import KINDS
-from fine_tune_assets.phi.marking import mark_missed
-from fine_tune_assets.phi.missed_terms import holds_any, texts_of_patients
+from fine_tune_assets.ledger.reviews.missed_identifiers import Mark, list_marks, withdraw_mark
+from fine_tune_assets.phi.missed_identifiers.copied_reports import terms_with_copies
+from fine_tune_assets.phi.missed_identifiers.marks import mark_missed
+from fine_tune_assets.phi.missed_identifiers.terms import holds_any, texts_of_patients
+from fine_tune_assets.phi.spans.kinds import KINDS
 
 
 @click.group()

@@ -12,10 +12,10 @@ from rich.table import Table
 
 from fine_tune_assets.core.errors import ModelFolderError
 from fine_tune_assets.core.settings import Settings, load_settings
-from fine_tune_assets.core.stored_rows import rows_if_stored
-from fine_tune_assets.recipes.loading import load_recipe
+from fine_tune_assets.core.tables.stored_rows import rows_if_stored
+from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import Recipe
-from fine_tune_assets.training.published_shapes import PublishedShape, published_shapes, shape_folder
+from fine_tune_assets.training.base_models.facts import PublishedShape, published_shapes, shape_folder
 
 
 @click.command()
@@ -53,8 +53,8 @@ def plan(recipe: str, gpu_memory: int | None, base_folder: Path | None) -> None:
 def _plan(
     settings: Settings, console: Console, recipe: str, chosen: Recipe, folder: Path, gpu_memory: int | None
 ) -> None:
-    from fine_tune_assets.training.planning import chosen_machine, plan_before_data, plan_of_lengths
-    from fine_tune_assets.training.resource_plan import most_that_is_tried
+    from fine_tune_assets.training.planning.measured_plan import chosen_machine, plan_before_data, plan_of_lengths
+    from fine_tune_assets.training.planning.resource_plan import most_that_is_tried
 
     lengths, training = _known_lengths(settings, recipe), most_that_is_tried(chosen)
     with console.status("Counting what a step holds"):

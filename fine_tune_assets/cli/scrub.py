@@ -19,13 +19,13 @@ from rich.progress import Progress as Bar
 from fine_tune_assets.cli.documents import OUTPUT, Document, is_json_lines, read_documents
 from fine_tune_assets.core.keys import KEY_BYTES, read_key
 from fine_tune_assets.core.settings import load_settings
-from fine_tune_assets.phi.dates import DateReader
-from fine_tune_assets.phi.profiles import Profile, ProfileName
-from fine_tune_assets.phi.replacing import Surrogates, corpus_lookup, corpus_values
+from fine_tune_assets.phi.replacement.profiles import Profile, ProfileName
+from fine_tune_assets.phi.replacement.surrogates import Surrogates, corpus_lookup, corpus_values
 from fine_tune_assets.phi.scrubbing import ScrubbedText
-from fine_tune_assets.phi.spans import Span
+from fine_tune_assets.phi.spans.spans import Span
 from fine_tune_assets.phi.workers import open_workers
-from fine_tune_assets.recipes.loading import load_recipe
+from fine_tune_assets.quantities.dates import DateReader
+from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import ScrubSettings
 
 _AT_ONCE = 256

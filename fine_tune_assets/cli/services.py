@@ -10,7 +10,7 @@ import click
 
 from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.core.settings import Settings, load_settings
-from fine_tune_assets.recipes.loading import load_recipe
+from fine_tune_assets.recipes.loader import load_recipe
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -34,7 +34,7 @@ def gateway() -> None:
     """Run the gateway in the foreground: the one way in to the served model."""
     import uvicorn
 
-    from fine_tune_assets.gateway.listening import listening_options
+    from fine_tune_assets.gateway.listeners import listening_options
 
     settings = load_settings()
     options = listening_options(settings)
@@ -93,7 +93,7 @@ def link(name: str | None) -> None:
 
     Without NAME: the user `demo`, who is made if there are no users yet.
     """
-    from fine_tune_assets.cli.desk_link import LINK_WORDS, link_for
+    from fine_tune_assets.cli.users import LINK_WORDS, link_for
 
     click.echo(link_for(load_settings(), name))
     click.echo(f"({LINK_WORDS})", err=True)
@@ -156,9 +156,9 @@ def rollback() -> None:
     """Roll back to the release that served before: in seconds while it is kept, else as long as a start takes."""
     import time
 
-    from fine_tune_assets.ledger.api_keys import OPERATOR
     from fine_tune_assets.ledger.database import open_ledger
-    from fine_tune_assets.serving.switching import START_SECONDS, go_back, keeping_here
+    from fine_tune_assets.ledger.people.api_keys import OPERATOR
+    from fine_tune_assets.serving.switch import START_SECONDS, go_back, keeping_here
 
     settings = load_settings()
     started = time.monotonic()

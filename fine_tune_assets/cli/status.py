@@ -7,21 +7,21 @@ import click
 from fine_tune_assets.cli.trace import why_not_approved_now
 from fine_tune_assets.core.errors import FineTuneError, RecipeError
 from fine_tune_assets.core.fingerprints import short
-from fine_tune_assets.core.releases import read_release
+from fine_tune_assets.core.releases.release_folders import read_release
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.ledger.database import Ledger, open_ledger
-from fine_tune_assets.ledger.deployments import Deployment, deployments
-from fine_tune_assets.ledger.erasures import erased_in, list_erasures
-from fine_tune_assets.ledger.imported_releases import key_of_import
-from fine_tune_assets.ledger.releases import find_release
-from fine_tune_assets.ledger.rollbacks import find_back
+from fine_tune_assets.ledger.reviews.erasures import erased_in, list_erasures
+from fine_tune_assets.ledger.serving.deployments import Deployment, deployments
+from fine_tune_assets.ledger.serving.imported_releases import key_of_import
+from fine_tune_assets.ledger.serving.releases import find_release
+from fine_tune_assets.ledger.serving.rollbacks import find_back
 from fine_tune_assets.lineage.trainings import learned_rows
+from fine_tune_assets.serving.engine_start import program_serving
 from fine_tune_assets.serving.left_engines import ENGINES
-from fine_tune_assets.serving.probing import findings_of
+from fine_tune_assets.serving.release_probes import findings_of
 from fine_tune_assets.serving.services import service_states
-from fine_tune_assets.serving.starting import program_serving
-from fine_tune_assets.serving.switching import rollback_words
-from fine_tune_assets.serving.trying import trial_words
+from fine_tune_assets.serving.switch import rollback_words
+from fine_tune_assets.serving.trials import trial_words
 
 
 @click.command()

@@ -21,9 +21,9 @@ from fine_tune_assets.core.keys import PATIENTS_KEY, read_key
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.core.sample_subjects import sample_subject_key
 from fine_tune_assets.core.settings import Settings, load_settings
-from fine_tune_assets.core.stored_rows import read_rows
+from fine_tune_assets.core.tables.stored_rows import read_rows
 from fine_tune_assets.ledger.database import Ledger, open_ledger
-from fine_tune_assets.recipes.loading import load_recipe
+from fine_tune_assets.recipes.loader import load_recipe
 
 if TYPE_CHECKING:
     from fine_tune_assets.lineage.records import (
@@ -54,7 +54,7 @@ def trace() -> None:
 @_AS_JSON
 def example(example_id: str, is_json: bool) -> None:
     """Show from which report an example came, who decided about it, and which models saw it."""
-    from fine_tune_assets.lineage.tracing import trace_example
+    from fine_tune_assets.lineage.traces import trace_example
 
     with _opened() as (layout, ledger):
         found = trace_example(layout, ledger, example_id, why_not_approved_now(load_settings(), ledger))
@@ -66,7 +66,7 @@ def example(example_id: str, is_json: bool) -> None:
 @_AS_JSON
 def patient(patient_key: str, is_json: bool) -> None:
     """Show which reports and examples are a patient's, and which models saw them, also as a copy of another patient's."""
-    from fine_tune_assets.lineage.tracing import trace_patient
+    from fine_tune_assets.lineage.traces import trace_patient
 
     with _opened() as (layout, ledger):
         found = trace_patient(layout, ledger, patient_key)
@@ -79,7 +79,7 @@ def patient(patient_key: str, is_json: bool) -> None:
 def release(release_id: str, is_json: bool) -> None:
     """Show what a release rests on, how many patients it saw, which of them were erased since, and which examples that it
     learned from are not approved any more."""
-    from fine_tune_assets.lineage.tracing import trace_release
+    from fine_tune_assets.lineage.traces import trace_release
 
     with _opened() as (layout, ledger):
         found = trace_release(layout, ledger, release_id, why_not_approved_now(load_settings(), ledger))
@@ -91,7 +91,7 @@ def release(release_id: str, is_json: bool) -> None:
 @_AS_JSON
 def correction(correction_id: str, is_json: bool) -> None:
     """Show what became of a user's correction: quarantine, decisions, and which models learned from it."""
-    from fine_tune_assets.lineage.tracing import trace_correction
+    from fine_tune_assets.lineage.traces import trace_correction
 
     with _opened() as (layout, ledger):
         found = trace_correction(layout, ledger, correction_id, why_not_approved_now(load_settings(), ledger))

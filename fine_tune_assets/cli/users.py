@@ -1,17 +1,21 @@
-"""`fine-tune users`: who may use the desk.
+"""`fine-tune users`: who may use the desk. `fine-tune desk link`: a one-time link that signs one user in.
 
-Owns the words on the terminal, and that a password is never an argument: the shell's history and the list of processes
-would keep it.
+A password is never an argument: the shell's history and the list of processes would keep it. Whoever can make a link can open the
+ledger and read the keys of this installation, so a link grants nothing new.
 """
 
 import sys
+from contextlib import closing
 from datetime import UTC, datetime
 
 import click
 
-from fine_tune_assets.core.settings import load_settings
+from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.settings import Settings, load_settings
+from fine_tune_assets.desk.pages.sign_in_pages import LINK_PATH
 from fine_tune_assets.ledger.database import Ledger, open_ledger
-from fine_tune_assets.ledger.users import (
+from fine_tune_assets.ledger.people.sessions import LINK_MINUTES, issue_link
+from fine_tune_assets.ledger.people.users import (
     ROLES,
     User,
     create_user,
@@ -22,6 +26,36 @@ from fine_tune_assets.ledger.users import (
     set_password,
     set_roles,
 )
+
+FIRST_USER = "demo"
+FIRST_ROLES = ("reviewer", "operator")
+"""Enough for the first page, asking, reviewing and adding users. Not `approver`: an operator gives that to a person by name."""
+LINK_WORDS = f"valid once, for {LINK_MINUTES} minutes; a new one: `.venv/bin/fine-tune desk link`"
+
+
+class LinkError(FineTuneError):
+    """Nobody to make a link for."""
+
+
+def link_for(settings: Settings, name: str | None = None) -> str:
+    """The address of a new link for the user `name`, or for the first user, who is made if there is none.
+
+    Raises LinkError where there are users and none is named, LedgerError for an unknown or disabled one.
+    """
+    now = datetime.now(UTC)
+    with closing(open_ledger(settings.database_url)) as ledger:
+        token = issue_link(ledger, name or _first_user(ledger, now), now=now)
+    return f"{settings.desk_address}{LINK_PATH}#{token}"
+
+
+def _first_user(ledger: Ledger, now: datetime) -> str:
+    users = list_users(ledger)
+    if not users:
+        create_user(ledger, FIRST_USER, FIRST_ROLES, password=None, oidc_identity=None, now=now, is_by_link=True)
+    elif not any(user.name == FIRST_USER and user.is_enabled for user in users):
+        raise LinkError("This installation has its own users. Name one of them: `fine-tune desk link NAME`.")
+    return FIRST_USER
+
 
 _ROLE = click.option(
     "--role", "roles", multiple=True, required=True, type=click.Choice(ROLES), help="What the user may do; several."

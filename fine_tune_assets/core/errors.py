@@ -1,12 +1,16 @@
-"""The errors that people read.
+"""The errors that people read, and the one wording of "materialize this next".
 
-Owns the common base class and the errors that more than one stage raises. A message says what happened, to which id,
-and what to do next. It never holds report text: ids, kinds and counts only.
+A message says what happened, to which id, and what to do next. It never holds report text: ids, kinds and counts only.
 """
 
 import traceback
 
-from fine_tune_assets.core.hints import materialize_hint
+
+def materialize_hint(*assets: str) -> str:
+    """Name the assets in the order in which they have to be made; none: whatever is not up to date."""
+    if not assets:
+        return "Run `fine-tune materialize`; while the Dagster daemon runs, it does this automatically."
+    return f"Run {', then '.join(f'`fine-tune materialize {asset}`' for asset in assets)}."
 
 
 def without_message(error: BaseException) -> str:
@@ -60,3 +64,7 @@ class TooLongForModelError(FineTuneError):
             f"{too_long} of {texts} texts, with room for their answers, are longer than the model's context: {longest} tokens "
             f"where {limit} fit. Shorten them or leave them out, or take a model with a longer context."
         )
+
+
+class ScrubberError(FineTuneError):
+    """The scrubber can't be built or run as the recipe wants it."""

@@ -6,7 +6,7 @@ Owns the rule alone: the gate asks it of its figures, the ledger of a verdict th
 import json
 from typing import Any
 
-from fine_tune_assets.core.hints import materialize_hint
+from fine_tune_assets.core.errors import materialize_hint
 
 
 def too_many_missing(missing: int, graded: int, allowed: float) -> str:

@@ -15,7 +15,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import Key, KeySet, import_key
 
 from fine_tune_assets.core.errors import FineTuneError
-from fine_tune_assets.core.loopback import LOOPBACK_HOSTS
+from fine_tune_assets.core.web_services import LOOPBACK_HOSTS
 
 TIMEOUT_SECONDS = 10.0
 LEEWAY_SECONDS = 60

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from fine_tune_assets.core.retrieval_contract import AnsweredFrom
+from fine_tune_assets.core.prompts.retrieval_contract import AnsweredFrom
 
 
 @dataclass(frozen=True)

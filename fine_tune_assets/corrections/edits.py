@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from fine_tune_assets.core.tables import SCRUBBED_CORRECTIONS
+from fine_tune_assets.core.tables.schemas import SCRUBBED_CORRECTIONS
 
 
 def edit_fraction(answer: str, corrected: str) -> float:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.core.records import ORDINARY, QuarantineDecision
-from fine_tune_assets.core.tables import QUARANTINED_CORRECTIONS, table_of
+from fine_tune_assets.core.tables.schemas import QUARANTINED_CORRECTIONS, table_of
 from fine_tune_assets.recipes.schema import CorrectionSettings
 
 REASONS: Mapping[str, str] = {

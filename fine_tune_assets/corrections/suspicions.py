@@ -11,8 +11,8 @@ from functools import cache
 from typing import Any
 
 from fine_tune_assets.claims.saying import normal, said_by, states_otherwise
+from fine_tune_assets.core.prompts.retrieval_contract import EVERYONE, are_for_everyone, bare_question
 from fine_tune_assets.core.records import PairFinder
-from fine_tune_assets.core.retrieval_contract import EVERYONE, are_for_everyone, bare_question
 from fine_tune_assets.embeddings.encoder import Encode, means_of
 
 Row = Mapping[str, Any]

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fine_tune_assets.core.columns import Columns, one_array, places_in_order, rows_at, sorted_by
-from fine_tune_assets.core.tables import SCRUBBED_REPORTS, UNIQUE_REPORTS, check_table
-from fine_tune_assets.dedup.choosing import WRITTEN_ON
-from fine_tune_assets.dedup.sketching import starts_of
+from fine_tune_assets.core.tables.columns import Columns, one_array, places_in_order, rows_at, sorted_by
+from fine_tune_assets.core.tables.schemas import SCRUBBED_REPORTS, UNIQUE_REPORTS, check_table
+from fine_tune_assets.dedup.retained_reports import WRITTEN_ON
+from fine_tune_assets.dedup.sketches import starts_of
 from fine_tune_assets.dedup.words import Ints
 
 PART_REPORTS = 20_000

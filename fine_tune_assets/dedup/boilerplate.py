@@ -6,7 +6,7 @@ duplicates. Knows segments by their hash only.
 
 import numpy as np
 
-from fine_tune_assets.dedup.sketching import Sketches, starts_of
+from fine_tune_assets.dedup.sketches import Sketches, starts_of
 from fine_tune_assets.dedup.words import Hashes, Ints
 
 MANY_PATIENTS = 100

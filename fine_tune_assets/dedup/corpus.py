@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fine_tune_assets.core.columns import one_array
 from fine_tune_assets.core.fingerprints import combine
-from fine_tune_assets.dedup.choosing import WRITTEN_ON
-from fine_tune_assets.dedup.sketching import VERSION, Sketches, starts_of
+from fine_tune_assets.core.tables.columns import one_array
+from fine_tune_assets.dedup.retained_reports import WRITTEN_ON
+from fine_tune_assets.dedup.sketches import VERSION, Sketches, starts_of
 from fine_tune_assets.dedup.store import SKETCHES, Arrays, Kept
 from fine_tune_assets.dedup.words import Ints
 from fine_tune_assets.dedup.workers import Sketchers

@@ -1,10 +1,13 @@
-"""Near duplicates: pairs of reports whose shingles outside of boilerplate are mostly the same.
+"""Near duplicates: pairs of reports whose shingles outside of boilerplate are mostly the same (Jaccard).
 
-Owns the order of the work: boilerplate, signatures, buckets, and then the true similarity of every proposed pair. What is
-kept of a signature is used again as long as the same segments of its report are left out.
+The order of the work: boilerplate, signatures, buckets, then the true similarity of every proposed pair. MinHash only proposes.
+Many pairs are compared at once by one sort of 47 bits of each shingle's hash, with which two different shingles of one pair of
+notes are taken for the same once in a billion pairs. A kept signature is used again as long as the same segments of its report
+are left out.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -12,14 +15,77 @@ from numpy.typing import NDArray
 
 from fine_tune_assets.core.fingerprints import combine
 from fine_tune_assets.dedup.boilerplate import boilerplate_segments, is_among, patients_needed, without
-from fine_tune_assets.dedup.candidates import candidate_pairs
 from fine_tune_assets.dedup.corpus import Batch, Corpus
-from fine_tune_assets.dedup.signatures import SEED, band_hashes, bands_for
-from fine_tune_assets.dedup.similarity import distinct_shingles, jaccard_of_pairs, may_reach
-from fine_tune_assets.dedup.sketching import Sketches, flat_places, starts_of
+from fine_tune_assets.dedup.signatures import SEED, band_hashes, bands_for, candidate_pairs
+from fine_tune_assets.dedup.sketches import Sketches, flat_places, starts_of
 from fine_tune_assets.dedup.store import BANDS
-from fine_tune_assets.dedup.words import Hashes, Ints
+from fine_tune_assets.dedup.words import Hashes, Ints, distinct
 from fine_tune_assets.recipes.schema import DedupSettings
+
+_SHINGLES_AT_ONCE = 4_000_000
+_PAIRS_AT_ONCE = 1 << 16
+_PAIR_SHIFT = np.uint64(48)
+_HASH_BITS = np.uint64((1 << 48) - 2)
+
+
+def jaccard_of_pairs(pairs: Ints, shingles: Hashes, counts: Ints) -> NDArray[np.float64]:
+    """Similarity of each pair of rows, 0 to 1; `counts` says how many of the shingles are whose. Repeats count once.
+
+    Two texts without a shingle are not alike.
+    """
+    starts = starts_of(counts)
+    found = np.zeros(len(pairs))
+    for at, end in _parts(counts[pairs[:, 0]] + counts[pairs[:, 1]]):
+        found[at:end] = _jaccard(pairs[at:end], shingles, starts)
+    return found
+
+
+def distinct_shingles(shingles: Hashes, counts: Ints) -> tuple[Hashes, Ints]:
+    """The 47 bits of each text's shingles that are compared, each once and in ascending order, and their counts."""
+    parts, found = [], np.zeros(len(counts), np.int64)
+    starts = starts_of(counts)
+    for at in range(0, len(counts), _PAIRS_AT_ONCE):
+        texts = np.arange(at, min(at + _PAIRS_AT_ONCE, len(counts)))
+        keys = distinct(_keys(texts, shingles, starts))
+        found[texts] = np.bincount((keys >> _PAIR_SHIFT).astype(np.int64), minlength=len(texts))
+        parts.append((keys & _HASH_BITS) >> np.uint64(1))
+    return np.concatenate(parts) if parts else shingles[:0], found
+
+
+def may_reach(pairs: Ints, counts: Ints, threshold: float) -> NDArray[np.bool_]:
+    """False for pairs whose numbers of different shingles alone rule the threshold out: shared ≤ smaller, all ≥ larger."""
+    one, other = counts[pairs[:, 0]], counts[pairs[:, 1]]
+    return np.minimum(one, other) >= threshold * np.maximum(one, other)  # type: ignore[no-any-return]
+
+
+def _parts(sizes: Ints) -> list[tuple[int, int]]:
+    """Stretches of pairs that are computed at once."""
+    parts, at, total = [], 0, np.cumsum(sizes)
+    while at < len(sizes):
+        before = total[at - 1] if at else 0
+        end = int(np.searchsorted(total, before + _SHINGLES_AT_ONCE, side="right"))
+        end = min(max(end, at + 1), at + _PAIRS_AT_ONCE)
+        parts.append((at, end))
+        at = end
+    return parts
+
+
+def _jaccard(pairs: Ints, shingles: Hashes, starts: Ints) -> NDArray[Any]:
+    sides = [_keys(pairs[:, side], shingles, starts) | np.uint64(side) for side in (0, 1)]
+    keys = distinct(np.concatenate(sides))
+    is_shared = (keys[1:] >> np.uint64(1)) == (keys[:-1] >> np.uint64(1))
+    of_pair = (keys >> _PAIR_SHIFT).astype(np.int64)
+    held = np.bincount(of_pair, minlength=len(pairs))
+    shared = np.bincount(of_pair[1:][is_shared], minlength=len(pairs))
+    union = held - shared
+    return np.divide(shared, union, out=np.zeros(len(pairs)), where=union > 0)
+
+
+def _keys(rows: Ints, shingles: Hashes, starts: Ints) -> Hashes:
+    """Number of the pair, then the shingle; the last bit is free for the side."""
+    numbers = np.repeat(np.arange(len(rows), dtype=np.uint64), starts[rows + 1] - starts[rows])
+    return (numbers << _PAIR_SHIFT) | ((shingles[flat_places(starts, rows)] << np.uint64(1)) & _HASH_BITS)
+
 
 FEWEST_SHINGLES = 10
 """With fewer left after boilerplate, a text says too little by itself: then the whole texts must be near as well."""

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 import pyarrow as pa
 
 from fine_tune_assets.core.errors import FineTuneError
-from fine_tune_assets.core.parent import die_with_parent
-from fine_tune_assets.dedup.sketching import TEXTS_AT_ONCE, Sketches, joined, sketch
+from fine_tune_assets.core.processes.parent import die_with_parent
+from fine_tune_assets.dedup.sketches import TEXTS_AT_ONCE, Sketches, joined, sketch
 
 _TEXTS_OF_A_TASK = 8 * TEXTS_AT_ONCE
 FEWEST_FOR_PROCESSES = 20_000

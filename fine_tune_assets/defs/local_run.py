@@ -17,13 +17,13 @@ import dagster as dg
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_json, short
-from fine_tune_assets.core.fork_server import fork_server
-from fine_tune_assets.defs.automation import OWN_ATTEMPTS
-from fine_tune_assets.defs.candidate import NOT_OVER
-from fine_tune_assets.defs.evaluating import evaluate_conditions
-from fine_tune_assets.defs.metadata import WHY
-from fine_tune_assets.defs.resources import WORKERS_IMPORT, Installation
-from fine_tune_assets.defs.s01_raw_reports import BATCHES, report_batches
+from fine_tune_assets.core.processes.fork_server import fork_server
+from fine_tune_assets.defs.platform.automation import OWN_ATTEMPTS
+from fine_tune_assets.defs.platform.automation_sensor import evaluate_conditions
+from fine_tune_assets.defs.platform.candidate import NOT_OVER
+from fine_tune_assets.defs.platform.metadata import WHY
+from fine_tune_assets.defs.platform.resources import WORKERS_IMPORT, Installation
+from fine_tune_assets.defs.s01_raw_reports.raw_reports import BATCHES, report_batches
 from fine_tune_assets.defs.sources import report_sources
 from fine_tune_assets.engines.processes import ProcessIdentity, identify, is_alive
 

@@ -13,7 +13,7 @@ import dagster as dg
 
 from fine_tune_assets.core.files import write_text
 from fine_tune_assets.defs.local_run import UnknownAssetError, named_runs
-from fine_tune_assets.defs.resources import Installation
+from fine_tune_assets.defs.platform.resources import Installation
 
 INTERVAL_SECONDS = 5
 _FOLDER = "named_assets"

@@ -15,86 +15,29 @@ import yaml
 from fine_tune_assets.core.errors import FineTuneError, ModelFolderError
 from fine_tune_assets.core.fingerprints import combine, fingerprint_file, fingerprint_folder, fingerprint_listing
 from fine_tune_assets.core.strict_yaml import load_texts
-from fine_tune_assets.defs.automation import DATA_VERSION, latest_events
-from fine_tune_assets.defs.metadata import OWNERS
-from fine_tune_assets.defs.prompt_files import prompt_files
-from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.s01_erased_patients import batches_to_read_again, news_of_live_release
-from fine_tune_assets.defs.s02_missed_identifiers import changed_batches
-from fine_tune_assets.defs.s02_surrogates import batches_to_choose_again
-from fine_tune_assets.defs.s04_drafting_models import drafting_model_version
-from fine_tune_assets.defs.s04_standing_decisions import news_of_decisions
-from fine_tune_assets.ledger.corrections import corrections_fingerprint
-from fine_tune_assets.ledger.missed_identifiers import marks_fingerprint
-from fine_tune_assets.ledger.quarantine import quarantine_decisions_fingerprint
-from fine_tune_assets.ledger.request_features import windows_fingerprint
-from fine_tune_assets.ledger.reviews import decisions_fingerprint
-from fine_tune_assets.ledger.spot_checks import list_spot_checks, spot_checks_fingerprint
-from fine_tune_assets.ledger.verdicts import signatures_fingerprint
+from fine_tune_assets.defs.platform.automation import DATA_VERSION, latest_events
+from fine_tune_assets.defs.platform.prompt_files import prompt_files
+from fine_tune_assets.defs.platform.recipe_sections import SECTIONS
+from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.defs.s01_raw_reports.erased_patients import batches_to_read_again, news_of_live_release
+from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import changed_batches
+from fine_tune_assets.defs.s02_scrubbed_reports.taken_surrogates import batches_to_choose_again
+from fine_tune_assets.defs.s04_approved_examples.drafting_models import drafting_model_version
+from fine_tune_assets.defs.s04_approved_examples.standing_decisions import news_of_decisions
+from fine_tune_assets.ledger.reviews.corrections import corrections_fingerprint
+from fine_tune_assets.ledger.reviews.missed_identifiers import marks_fingerprint
+from fine_tune_assets.ledger.reviews.quarantine import quarantine_decisions_fingerprint
+from fine_tune_assets.ledger.reviews.reviews import decisions_fingerprint
+from fine_tune_assets.ledger.reviews.spot_checks import list_spot_checks, spot_checks_fingerprint
+from fine_tune_assets.ledger.serving.request_features import windows_fingerprint
+from fine_tune_assets.ledger.serving.verdicts import signatures_fingerprint
 from fine_tune_assets.phi.scrubbing import scrubber_version
 from fine_tune_assets.recipes.sections import section_fingerprints
 from fine_tune_assets.retrieval.documents import UnreadableDocumentError
-from fine_tune_assets.retrieval.measuring import OWN_QUESTIONS
+from fine_tune_assets.retrieval.knowledge_reader import QUERY
 from fine_tune_assets.retrieval.queries import refresh_minutes
-from fine_tune_assets.retrieval.reading import QUERY
-from fine_tune_assets.training.base_models import bundled_gguf
-
-_SECTIONS = {
-    "scrub": ("s02_scrubbed_reports", "how identifiers are found, and the share that must be found"),
-    "tagger": ("s02_scrubbed_reports", "how a tagger of one's own is trained"),
-    "dedup": (
-        "s03_unique_reports",
-        "from which similarity two reports, drafts or examples of two splits are the same",
-    ),
-    "tasks": ("s04_approved_examples", "how a report becomes instruction, input and draft output"),
-    "trusted_sources": ("s04_approved_examples", "whose texts count as approved"),
-    "review": ("s04_approved_examples", "how many people decide about an example, and how well they must agree"),
-    "instructions": ("s05_instruction_sets", "system prompt, splits, and how much general data is mixed in"),
-    "base_model": ("s06_adapters", "the base model and its folder"),
-    "training": ("s06_adapters", "how an adapter is trained"),
-    "checks": ("s07_judge_scores", "what an answer must look like, and how long it may be"),
-    "abilities": ("s07_judge_scores", "how many general questions are asked, and what may be lost"),
-    "robustness": ("s07_judge_scores", "how many inputs are tampered with"),
-    "canaries": ("s07_judge_scores", "what is planted to measure how much a training learns by heart"),
-    "judge": ("s07_judge_scores", "who judges, how many answers are graded, and how long they may be"),
-    "gate": ("s07_judge_scores", "what a candidate must reach to be promoted, and the judge to decide"),
-    "weights": ("s08_merged_weights", "the number format of merged weights, and how little merging may change"),
-    "exports": ("s08_merged_weights", "the GGUF formats, and how little an export may change"),
-    "corrections": ("s04_approved_examples", "which corrections are kept apart, and how much may be one author's"),
-    "passages": ("s04_approved_examples", "whether and how passages stand before the question of a correction"),
-    "drift": ("s10_corrections", "from where on requests are not like the training set any more"),
-    "engine": ("s08_merged_weights", "the program that serves the model, and so what a release holds for it"),
-    "retrieval": (
-        "s08_merged_weights",
-        "how a question and passages of documents become one prompt, and when one is relevant",
-    ),
-    "knowledge": ("s09_served_models", "how documents are cut into chunks, and how well questions must find them"),
-}
-
-
-def recipe_section(section: str) -> dg.AssetKey:
-    """The external asset that stands for one section of the recipe: a change there runs only what reads it."""
-    return dg.AssetKey(["recipe", section])
-
-
-recipe_sections = [
-    dg.AssetSpec(
-        recipe_section(section),
-        group_name=group,
-        description=f"From the recipe: {decides}.",
-        owners=OWNERS["ml"],
-        kinds={"yaml"},
-    )
-    for section, (group, decides) in _SECTIONS.items()
-]
-
-base_model_files = dg.AssetSpec(
-    "base_model_files",
-    group_name="s06_adapters",
-    description="The recipe's base model folder, or the bundled file: names, sizes and times of the last change.",
-    owners=OWNERS["ml"],
-    kinds={"file"},
-)
+from fine_tune_assets.retrieval.retrieval_quality import OWN_QUESTIONS
+from fine_tune_assets.training.base_models.registry import bundled_gguf
 
 
 def _folder(path: Path) -> str:
@@ -177,7 +120,7 @@ def _versions(installation: Installation) -> Mapping[str, Callable[[], str | Non
         return sections()[section]
 
     return {
-        **{f"recipe/{name}": partial(of_recipe, name) for name in _SECTIONS},
+        **{f"recipe/{name}": partial(of_recipe, name) for name in SECTIONS},
         # A set's manifest names the tokenizer and chat template that it is meant for.
         "recipe/instructions": lambda: combine(
             [of_recipe("instructions"), *map(str, prompt_files(installation).values())]

@@ -14,8 +14,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fine_tune_assets.core.errors import SettingsError
-from fine_tune_assets.core.loopback import LOOPBACK_HOSTS, require_loopback
 from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.core.web_services import LOOPBACK_HOSTS, require_loopback
 
 CONTENT_POLICY = "; ".join(
     (

@@ -18,14 +18,14 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from fine_tune_assets.core.errors import FineTuneError
-from fine_tune_assets.core.quiet_asgi import without_messages
 from fine_tune_assets.core.settings import Settings, load_settings
+from fine_tune_assets.core.web_services import without_messages
 from fine_tune_assets.desk.addresses import Headers
 from fine_tune_assets.desk.application import Desk, open_desk
 from fine_tune_assets.desk.errors import PageError, ledger_away, not_found, unexpected
+from fine_tune_assets.desk.pages.sign_in_pages import ask_to_send_again
 from fine_tune_assets.desk.rendering import THEME_COOKIE, bare_page, page
 from fine_tune_assets.desk.routes import ROUTES, Route, menu
-from fine_tune_assets.desk.sign_in_pages import ask_to_send_again
 from fine_tune_assets.desk.visits import SAFE_METHODS, Form, answer, read_form, visit_of
 
 SWITCH_SECONDS = 0.0005

@@ -1,5 +1,7 @@
-"""What all pages of the desk share: settings, ledger, keys, templates and the menu. Owns opening and closing them."""
+"""What all pages of the desk share: settings, ledger, keys, templates, the menu, and the limit on wrong one-time links."""
 
+import threading
+from collections import deque
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,15 +21,33 @@ from fine_tune_assets.desk.oidc import Provider, read_provider
 from fine_tune_assets.desk.overview import TableCounts
 from fine_tune_assets.desk.templating import make_environment
 from fine_tune_assets.desk.texts import Texts
-from fine_tune_assets.desk.wrong_links import WrongLinks
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME, derive_key
-from fine_tune_assets.ledger.sessions import SessionLimits
+from fine_tune_assets.ledger.people.sessions import SessionLimits
 from fine_tune_assets.lineage.instruction_sets import KnownSets
-from fine_tune_assets.phi.held_back import HeldBack
-from fine_tune_assets.recipes.loading import load_recipe, shipped_recipes
+from fine_tune_assets.phi.missed_identifiers.held_drafts import HeldBack
+from fine_tune_assets.recipes.loader import load_recipe, shipped_recipes
 from fine_tune_assets.recipes.schema import Recipe, ReviewSettings
 from fine_tune_assets.reports.arrivals import ArrivalFigures, ArrivalsError
+
+WRONG_LINKS = 10
+WINDOW_SECONDS = 60.0
+
+
+class WrongLinks:
+    """Counts wrong links. After `WRONG_LINKS` within `WINDOW_SECONDS` none is looked at. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque(maxlen=WRONG_LINKS)
+        self._lock = threading.Lock()
+
+    def are_too_many(self, now: float) -> bool:
+        with self._lock:
+            return len(self._times) == WRONG_LINKS and now - self._times[0] < WINDOW_SECONDS
+
+    def add(self, now: float) -> None:
+        with self._lock:
+            self._times.append(now)
 
 
 @dataclass(frozen=True)

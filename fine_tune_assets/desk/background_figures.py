@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from fine_tune_assets.approval.agreement import AgreementReport, measured
-from fine_tune_assets.ledger.audit import verify
-from fine_tune_assets.ledger.chains import ChainCheck
+from fine_tune_assets.ledger.audit.audit import verify
+from fine_tune_assets.ledger.audit.chains import ChainCheck
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.schema import decisions, revocations
 

@@ -24,12 +24,12 @@ from starlette.concurrency import run_in_threadpool
 
 from fine_tune_assets.core.errors import FineTuneError, SettingsError
 from fine_tune_assets.core.keys import create_private_file, read_private_file
-from fine_tune_assets.core.loopback import LOOPBACK_HOSTS
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.ledger.api_keys import create_key, list_keys, rotate_key
+from fine_tune_assets.core.web_services import LOOPBACK_HOSTS
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.errors import LedgerError
-from fine_tune_assets.ledger.sessions import Session
+from fine_tune_assets.ledger.people.api_keys import create_key, list_keys, rotate_key
+from fine_tune_assets.ledger.people.sessions import Session
 
 KEY_FILE = "desk-gateway.key"
 NAME = "desk"

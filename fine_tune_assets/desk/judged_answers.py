@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 
 from fine_tune_assets.core.fingerprints import fingerprint_text, short
 from fine_tune_assets.core.paths import Layout
-from fine_tune_assets.judging.spot_checks import JudgedAnswer, sample
+from fine_tune_assets.judging.judges.spot_checks import JudgedAnswer, sample
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.spot_checks import answer_id_of
+from fine_tune_assets.ledger.reviews.spot_checks import answer_id_of
 from fine_tune_assets.lineage.instruction_sets import KnownSets, SetFolder
 from fine_tune_assets.lineage.trainings import list_trainings
 

@@ -19,15 +19,15 @@ from fine_tune_assets.core.progress import RunningStep, running_steps
 from fine_tune_assets.core.records import CANDIDATE_KEY
 from fine_tune_assets.core.shipped_release import shipped_release
 from fine_tune_assets.core.stages import STAGES
-from fine_tune_assets.judging.evidence import read_evidence
-from fine_tune_assets.judging.figures import Figure
+from fine_tune_assets.judging.verdicts.evidence import read_evidence
+from fine_tune_assets.judging.verdicts.figures import Figure
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.deployments import PENDING, Deployment, current_deployments
-from fine_tune_assets.ledger.imported_releases import find_import
-from fine_tune_assets.ledger.releases import find_release
+from fine_tune_assets.ledger.serving.deployments import PENDING, Deployment, current_deployments
+from fine_tune_assets.ledger.serving.imported_releases import find_import
+from fine_tune_assets.ledger.serving.releases import find_release
+from fine_tune_assets.ledger.serving.verdict_records import VerdictRecord, find_verdict, verdict_lines
+from fine_tune_assets.ledger.serving.verdicts import is_whole, require_promotion
 from fine_tune_assets.ledger.stage_counts import LedgerCounts, count_records
-from fine_tune_assets.ledger.verdict_records import VerdictRecord, find_verdict, verdict_lines
-from fine_tune_assets.ledger.verdicts import is_whole, require_promotion
 
 Origin = Literal["shipped", "imported", "own"]
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10
 
-from fine_tune_assets.judging.evidence import Bar as Bin
-from fine_tune_assets.judging.figures import Figure
+from fine_tune_assets.judging.verdicts.evidence import Bar as Bin
+from fine_tune_assets.judging.verdicts.figures import Figure
 
 WIDTH = 640
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 10, 26

@@ -9,28 +9,25 @@ from typing import Literal
 
 from starlette.responses import JSONResponse, Response
 
-from fine_tune_assets.desk import (
+from fine_tune_assets.desk.application import Desk, MenuEntry
+from fine_tune_assets.desk.oidc import RETURN_PATH
+from fine_tune_assets.desk.pages import (
     agreement_pages,
-    arrival_pages,
     ask_pages,
     audit_pages,
     decision_pages,
     disagreement_pages,
-    home_pages,
     item_pages,
-    oidc_pages,
+    overview_pages,
     quarantine_pages,
     queue_pages,
     sign_in_pages,
     spot_check_pages,
     trace_pages,
     user_pages,
-    value_pages,
     verdict_pages,
 )
-from fine_tune_assets.desk.application import Desk, MenuEntry
-from fine_tune_assets.desk.oidc import RETURN_PATH
-from fine_tune_assets.desk.static_files import static_response
+from fine_tune_assets.desk.templating import static_response
 from fine_tune_assets.desk.visits import Anybody, Endpoint, Users, Visit, is_for, one_of
 
 
@@ -64,8 +61,8 @@ OPERATOR = one_of("operator")
 AUDITOR = one_of("auditor")
 BRINGERS = one_of("ingest", "operator")
 DECIDES = one_of("reviewer", "approver")
-ASKS = home_pages.ASKS
-TRACERS = home_pages.SEES_VERDICTS
+ASKS = overview_pages.ASKS
+TRACERS = overview_pages.SEES_VERDICTS
 WHO_SEES_HISTORY = one_of("reviewer", "approver", "operator", "auditor")
 
 ROUTES: tuple[Route, ...] = (
@@ -73,13 +70,13 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/static/{name}", _static, ANYBODY),
     Route("GET", "/sign-in", sign_in_pages.show_sign_in, ANYBODY),
     Route("POST", "/sign-in", sign_in_pages.sign_in_by_password, ANYBODY),
-    Route("GET", "/sign-in/oidc", oidc_pages.go_to_provider, ANYBODY),
-    Route("GET", RETURN_PATH, oidc_pages.come_back, ANYBODY),
+    Route("GET", "/sign-in/oidc", sign_in_pages.go_to_provider, ANYBODY),
+    Route("GET", RETURN_PATH, sign_in_pages.come_back, ANYBODY),
     Route("GET", sign_in_pages.LINK_PATH, sign_in_pages.show_link, ANYBODY),
     Route("POST", sign_in_pages.LINK_PATH, sign_in_pages.sign_in_by_link, ANYBODY),
     Route("POST", "/sign-out", sign_in_pages.sign_out, ANY_USER),
-    Route("GET", "/", home_pages.show_home, ANY_USER),
-    Route("GET", "/overview", home_pages.show_overview, ANY_USER, is_by_itself=True),
+    Route("GET", "/", overview_pages.show_home, ANY_USER),
+    Route("GET", "/overview", overview_pages.show_overview, ANY_USER, is_by_itself=True),
     Route("GET", "/account", user_pages.show_account, ANY_USER),
     Route("POST", "/account/password", user_pages.change_password, ANY_USER),
     Route("GET", "/ask", ask_pages.show_ask, ASKS, "Ask", "Ask the model that is live, and correct its answers."),
@@ -130,12 +127,12 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET",
         "/value",
-        value_pages.show_value,
+        overview_pages.show_value,
         one_of("approver", "auditor"),
         "What corrections bring",
         "Corrections, errors and thumbs from release to release.",
     ),
-    Route("GET", "/value.json", value_pages.value_as_json, one_of("approver", "auditor")),
+    Route("GET", "/value.json", overview_pages.value_as_json, one_of("approver", "auditor")),
     Route(
         "GET",
         "/spot-checks",
@@ -168,12 +165,12 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET",
         "/arrivals",
-        arrival_pages.show_arrivals,
+        overview_pages.show_arrivals,
         BRINGERS,
         "Arrivals",
         "Batches that were read, and files that were not.",
     ),
-    Route("GET", "/arrivals/{batch}", arrival_pages.show_batch, BRINGERS),
+    Route("GET", "/arrivals/{batch}", overview_pages.show_batch, BRINGERS),
     Route(
         "GET",
         "/patients",

@@ -10,11 +10,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from fine_tune_assets.approval.drafting import CORRECTION
+from fine_tune_assets.approval.drafts import CORRECTION
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.paths import Layout
-from fine_tune_assets.core.retrieval_contract import bare_question
-from fine_tune_assets.core.stored_rows import read_rows
+from fine_tune_assets.core.prompts.retrieval_contract import bare_question
+from fine_tune_assets.core.tables.stored_rows import read_rows
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """A visit: one request, who makes it, what its form sent, and whether it may. The gate in front of every page.
 
-Owns the order of the checks (where it comes from, who it is, which role, whether the form is one that we made for this
-person) and that a form which arrives too late is not lost. A form is read within a limit, as text by name; uploads and JSON are
-not read at all. Which roles a route needs is in `routes`.
+Owns the order of the checks (where it comes from, who it is, which role, whether the form is one that we made for this person),
+and that a form which arrives too late is not lost. A form is read within a limit, as text by name; uploads and JSON are not read
+at all. Which roles a route needs is in `routes`. Whoever may still decide on an item does not see how others decided; that
+somebody decided, and when, is no secret. Auditors and operators, who decide on nothing, see everything.
 """
 
 import hmac
@@ -16,9 +17,11 @@ from urllib.parse import parse_qsl, quote
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from fine_tune_assets.approval.review_history import hidden_states, reviews_blind
 from fine_tune_assets.desk.application import Desk
 from fine_tune_assets.desk.errors import PageError, forbidden, not_from_here, too_large
-from fine_tune_assets.ledger.sessions import Session, find_session
+from fine_tune_assets.ledger.people.sessions import Session, find_session
+from fine_tune_assets.ledger.reviews.review_items import examples_in_states
 
 MAX_BODY_BYTES = 2_000_000
 _MAX_FIELDS = 200
@@ -190,3 +193,21 @@ def one_of(*roles: str) -> Users:
 def is_for(allowed: Anybody | Users, roles: Collection[str]) -> bool:
     """Whether somebody with these roles gets through."""
     return isinstance(allowed, Anybody) or not allowed.roles or bool(allowed.roles & set(roles))
+
+
+_DECIDE = frozenset({"reviewer", "approver"})
+
+
+def may_see_all(visit: Visit) -> bool:
+    return not _DECIDE & visit.who.roles
+
+
+def may_settle(visit: Visit) -> bool:
+    return "approver" in visit.who.roles
+
+
+def examples_to_hide(desk: Desk, visit: Visit, example_ids: Collection[str]) -> frozenset[str]:
+    """Those of the examples of which this visit may not learn how they were decided."""
+    if may_see_all(visit) or not example_ids or not reviews_blind(desk.rules()):
+        return frozenset()
+    return examples_in_states(desk.ledger, example_ids, hidden_states(may_settle=may_settle(visit)))

@@ -10,9 +10,62 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import add
 
-from fine_tune_assets.drift.comparing import psi_limit
-from fine_tune_assets.drift.reading import COUNTED, Exchange, FeatureSums, features_of, sums_of
+import numpy as np
+from numpy.typing import NDArray
+
+from fine_tune_assets.drift.exchange_features import COUNTED, Exchange, FeatureSums, features_of, sums_of
 from fine_tune_assets.recipes.schema import Heading
+
+Floats = NDArray[np.float64]
+RESAMPLES = 4000
+_HALF = 0.5
+"""Added to each bin (Jeffreys), so that an empty one does not make the distance endless."""
+
+
+def psi(window: Mapping[str, int], reference: Mapping[str, int]) -> float:
+    """Population stability index: 0 for equal shares. Bins that only one of the two has count too."""
+    bins = sorted({*window, *reference})
+    counts = [np.array([[side.get(name, 0) for name in bins]], dtype=np.float64) for side in (window, reference)]
+    return float(_psi(*counts)[0])
+
+
+def _psi(window: Floats, reference: Floats) -> Floats:
+    """(samples, bins) of each → (samples)."""
+    one, other = (_shares(side) for side in (window, reference))
+    found: Floats = ((one - other) * np.log(one / other)).sum(axis=1)
+    return found
+
+
+def _shares(counts: Floats) -> Floats:
+    smoothed = counts + _HALF
+    shares: Floats = smoothed / smoothed.sum(axis=1, keepdims=True)
+    return shares
+
+
+def psi_limit(reference: Mapping[str, int], size: int, level: float, seed: int) -> float:
+    """What a window of `size` requests from the same source passes with a probability of `level`."""
+    counts = np.array(list(reference.values()), dtype=np.float64)
+    total, shares = int(counts.sum()), counts / counts.sum()
+    random = np.random.default_rng(seed)
+    drawn = [random.multinomial(of, shares, RESAMPLES).astype(np.float64) for of in (size, total)]
+    return float(np.quantile(_psi(drawn[0], drawn[1]), 1 - level))
+
+
+def highest_rate(count: int, of: int, size: int, level: float) -> float:
+    """After `count` in `of` requests: the share of `size` new ones that is passed with a probability of at most `level`."""
+    return _foreseen(count, of, size, 1 - level)
+
+
+def lowest_rate(count: int, of: int, size: int, level: float) -> float:
+    return _foreseen(count, of, size, level)
+
+
+def _foreseen(count: int, of: int, size: int, quantile: float) -> float:
+    # Imported here: it takes half a second.
+    from scipy.stats import betabinom
+
+    return float(betabinom.ppf(quantile, size, count + _HALF, of - count + _HALF)) / size
+
 
 SMALLEST = 25
 SIZES = tuple(SMALLEST * 2**power for power in range(10))

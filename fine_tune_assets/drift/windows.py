@@ -1,7 +1,8 @@
-"""Whether the requests of a window are like what the model was trained on: a figure, a limit and a word for each feature. Pure.
+"""Whether the requests of a window are like what the model was trained on: a figure, a limit and a word for each.
 
-Owns which features there are and what each is compared with: the training set, or, where that says nothing (corrections,
-documents found), the windows before of the same release.
+Each feature is compared with the training set or, where that says nothing (corrections, documents found), with the earlier
+windows of the same release. The limits are those that chance alone passes as seldom as asked for: of distances (PSI) by
+resampling the training set in the window's size, of rates by what a beta-binomial foresees after the requests that are known.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,9 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from fine_tune_assets.drift.comparing import highest_rate, lowest_rate, psi
-from fine_tune_assets.drift.reading import COUNTED, FeatureSums
-from fine_tune_assets.drift.references import Reference
+from fine_tune_assets.drift.exchange_features import COUNTED, FeatureSums
+from fine_tune_assets.drift.references import Reference, highest_rate, lowest_rate, psi
 
 REFUSALS, FOUND, CORRECTIONS = "refusal_rate", "retrieval_hit_rate", "correction_rate"
 JUDGED = (*COUNTED, REFUSALS, FOUND, CORRECTIONS)

@@ -12,8 +12,8 @@ from typing import Any
 
 import httpx
 
-from fine_tune_assets.core.chat import Message
 from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.prompts.chat import Message
 
 CONNECT_SECONDS = 10.0
 TOP_TOKENS = 20

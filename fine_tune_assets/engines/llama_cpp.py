@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 from fine_tune_assets.engines.addresses import socket_address
-from fine_tune_assets.engines.running import (
+from fine_tune_assets.engines.running_server import (
     CONFIG,
     CONTEXT_TOKENS,
     HOST,

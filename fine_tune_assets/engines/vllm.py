@@ -15,7 +15,7 @@ import httpx
 
 from fine_tune_assets.core.settings import VllmSettings
 from fine_tune_assets.engines.addresses import socket_address
-from fine_tune_assets.engines.running import (
+from fine_tune_assets.engines.running_server import (
     HOST,
     SHUTDOWN_SECONDS,
     EngineError,

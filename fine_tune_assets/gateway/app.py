@@ -18,12 +18,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from fine_tune_assets.core.keys import read_or_create_key
-from fine_tune_assets.core.parent import die_with_parent
-from fine_tune_assets.core.quiet_asgi import without_messages
+from fine_tune_assets.core.processes.parent import die_with_parent
 from fine_tune_assets.core.settings import Settings, load_settings
-from fine_tune_assets.gateway.callers import Caller, Door, require_scope
-from fine_tune_assets.gateway.chat import Chat
-from fine_tune_assets.gateway.embedding import Embedder
+from fine_tune_assets.core.web_services import without_messages
+from fine_tune_assets.gateway.answers.chat import Chat
+from fine_tune_assets.gateway.answers.identifiers import open_gate
+from fine_tune_assets.gateway.callers.callers import Caller, Door, require_scope
+from fine_tune_assets.gateway.callers.limits import Limits
+from fine_tune_assets.gateway.embeddings import Embedder, Warming, load_encoder, may_embed
 from fine_tune_assets.gateway.errors import (
     ApiError,
     answer_api_error,
@@ -31,16 +33,15 @@ from fine_tune_assets.gateway.errors import (
     answer_unexpected_error,
     unavailable,
 )
-from fine_tune_assets.gateway.identifiers import open_gate
-from fine_tune_assets.gateway.journal import Journal
-from fine_tune_assets.gateway.limits import Limits
-from fine_tune_assets.gateway.listening import check_listening
-from fine_tune_assets.gateway.metrics import CONTENT_TYPE, Metrics
-from fine_tune_assets.gateway.openapi import DOCUMENTED, openapi_document
-from fine_tune_assets.gateway.outcomes import OutcomeCounter
-from fine_tune_assets.gateway.record_middleware import Recorded
-from fine_tune_assets.gateway.records import prompt_key, record_of
-from fine_tune_assets.gateway.request_models import (
+from fine_tune_assets.gateway.listeners import check_listening
+from fine_tune_assets.gateway.records.journal import Journal
+from fine_tune_assets.gateway.records.metrics import CONTENT_TYPE, Metrics
+from fine_tune_assets.gateway.records.outcomes import OutcomeCounter
+from fine_tune_assets.gateway.records.record_middleware import Recorded
+from fine_tune_assets.gateway.records.records import prompt_key, record_of
+from fine_tune_assets.gateway.records.traffic import Traffic
+from fine_tune_assets.gateway.requests.openapi import DOCUMENTED, openapi_document
+from fine_tune_assets.gateway.requests.request_models import (
     EMBEDDING_MODEL,
     LIVE,
     ChatRequest,
@@ -49,15 +50,13 @@ from fine_tune_assets.gateway.request_models import (
     EmbeddingRequest,
     FeedbackRequest,
 )
-from fine_tune_assets.gateway.requests import correction_or_feedback, read_json, validated
-from fine_tune_assets.gateway.traffic import Traffic
-from fine_tune_assets.gateway.warming import Warming, load_encoder, may_embed
-from fine_tune_assets.ledger.corrections import record_correction
+from fine_tune_assets.gateway.requests.requests import correction_or_feedback, read_json, validated
 from fine_tune_assets.ledger.database import Ledger, open_ledger
-from fine_tune_assets.ledger.deployments import live_deployment
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.errors import IdempotencyError, TooManyError, UnknownRecordError
-from fine_tune_assets.ledger.feedback import record_feedback
+from fine_tune_assets.ledger.reviews.corrections import record_correction
+from fine_tune_assets.ledger.reviews.feedback import record_feedback
+from fine_tune_assets.ledger.serving.deployments import live_deployment
 
 _HOUR = "3600"
 """Seconds: by then somebody who sent too much in a day may send a little more."""

@@ -11,12 +11,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from fine_tune_assets.core.chat import conversation
-from fine_tune_assets.core.retrieval_contract import bare_question
-from fine_tune_assets.core.tables import INSTRUCTION_SETS, check_table
-from fine_tune_assets.instructions.building import InstructionSet
+from fine_tune_assets.core.prompts.chat import conversation
+from fine_tune_assets.core.prompts.retrieval_contract import bare_question
+from fine_tune_assets.core.tables.schemas import INSTRUCTION_SETS, check_table
+from fine_tune_assets.instructions.assembly import InstructionSet
 from fine_tune_assets.instructions.leaks import EVALUATION, Kind, LeakSearch, compared, find_leaks
-from fine_tune_assets.instructions.splitting import SPLITS
+from fine_tune_assets.instructions.splits import SPLITS
 
 SEMANTIC: Kind = "semantic"
 

@@ -16,11 +16,17 @@ import pyarrow.parquet as pq
 
 from fine_tune_assets.core.erased_sets import REMAINING, read_erased
 from fine_tune_assets.core.fingerprints import short
-from fine_tune_assets.core.tables import INSTRUCTION_PROVENANCE, conform
-from fine_tune_assets.instructions.building import Dropped
-from fine_tune_assets.instructions.exporting import ALPACA
-from fine_tune_assets.instructions.splitting import EarlierTests
-from fine_tune_assets.instructions.storing import MANIFEST, PROVENANCE, TABLE, InstructionSetError, read_instruction_set
+from fine_tune_assets.core.tables.schemas import INSTRUCTION_PROVENANCE, conform
+from fine_tune_assets.instructions.assembly import Dropped
+from fine_tune_assets.instructions.exports import ALPACA
+from fine_tune_assets.instructions.splits import EarlierTests
+from fine_tune_assets.instructions.stored_sets import (
+    MANIFEST,
+    PROVENANCE,
+    TABLE,
+    InstructionSetError,
+    read_instruction_set,
+)
 from fine_tune_assets.recipes.schema import SplitSettings
 
 

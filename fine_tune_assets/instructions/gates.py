@@ -1,12 +1,11 @@
 """What a stored set has to show before a GPU is spent on it. Reads the evidence that was stored with it, and trusts no memory of
 a check."""
 
-from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.core.fingerprints import short
-from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.planted import count_canaries
 from fine_tune_assets.instructions.certificate import SEMANTIC
-from fine_tune_assets.instructions.storing import StoredInstructionSet
+from fine_tune_assets.instructions.stored_sets import StoredInstructionSet
 
 
 def identifiers_found(stored: StoredInstructionSet) -> dict[str, dict[str, int]] | None:

@@ -18,7 +18,7 @@ import yaml
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_json, short
 from fine_tune_assets.core.strict_yaml import load_values
-from fine_tune_assets.core.tables import GENERAL_EXAMPLES, table_of
+from fine_tune_assets.core.tables.schemas import GENERAL_EXAMPLES, table_of
 
 SOURCE_FILE = "source.yaml"
 LONGEST_CHARACTERS = 2000

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.core.prompts.retrieval_contract import bare_question
 from fine_tune_assets.core.records import PairFinder
-from fine_tune_assets.core.retrieval_contract import bare_question
-from fine_tune_assets.instructions.splitting import PRECEDENCE
+from fine_tune_assets.instructions.splits import PRECEDENCE
 
 Kind = Literal["exact", "near", "semantic"]
 Part = Literal["input", "whole example"]

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fine_tune_assets.core.fingerprints import combine
-from fine_tune_assets.core.retrieval_contract import bare_question
-from fine_tune_assets.core.tables import INSTRUCTION_PROVENANCE, rows_of
+from fine_tune_assets.core.prompts.retrieval_contract import bare_question
+from fine_tune_assets.core.tables.schemas import INSTRUCTION_PROVENANCE, rows_of
 
 _REPORT_COLUMNS = ("report_id", "fingerprint", "scrubber_version", "written_on")
 

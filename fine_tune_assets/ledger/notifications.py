@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.deployments import BY_HAND
 from fine_tune_assets.ledger.schema import deployments, verdicts
 from fine_tune_assets.ledger.schema import notifications as table
+from fine_tune_assets.ledger.serving.deployments import BY_HAND
 
 FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=30), timedelta(minutes=30)
 """After the first try in vain, doubled after each further one, and the most. A server that restarts is asked again soon; one

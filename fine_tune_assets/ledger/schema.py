@@ -267,7 +267,7 @@ deployment_outcomes = sa.Table(
     sa.Column("failed", sa.Integer, nullable=False),
     # Identifiers that were found in answers; NULL where nobody looked.
     sa.Column("identifiers", sa.Integer),
-    # How many answers took how long, as JSON: a count for each step of ledger/outcomes.py.
+    # How many answers took how long, as JSON: a count for each step of ledger/serving/outcomes.py.
     sa.Column("durations", sa.Text, nullable=False),
     sa.UniqueConstraint("deployment_id", "slot", name="one_row_a_deployment_and_slot"),
 )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.review_rows import OPEN_STATES
+from fine_tune_assets.ledger.reviews.review_rows import OPEN_STATES
 from fine_tune_assets.ledger.schema import corrections, deployments, releases, review_items, verdicts
 
 

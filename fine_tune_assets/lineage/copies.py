@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fine_tune_assets.lineage.instruction_sets import SetFolder, rows_in_sets
-from fine_tune_assets.lineage.table_rows import TableRows
+from fine_tune_assets.lineage.trace_steps import TableRows
 
 Likeness = Literal["exact", "near"]
 

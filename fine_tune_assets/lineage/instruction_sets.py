@@ -1,13 +1,14 @@
-"""Stored instruction sets as lineage sees them: who is in which split of which set, also of sets that were erased.
+"""Stored instruction sets as lineage sees them: who is in which split, also of erased sets, and what each set left out.
 
-Owns reading that from a set's folder, turning a folder into its tombstone, and keeping sets in memory between questions: one page
-asks forty of them. Ids only, never text. How a set is built and verified is `instructions`'.
+Reads that from a set's folder, turns a folder into its tombstone, and keeps sets in memory between questions, since one page asks
+forty of them. What a set left out is a table beside its folder, which is named by its content and can't be changed: when a
+patient is erased, the rows that name one of the patient's examples go. Ids and reasons only, never text.
 """
 
 import json
 import shutil
 import threading
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -20,9 +21,46 @@ import pyarrow.parquet as pq
 from fine_tune_assets.core.erased_sets import ERASED, REMAINING, ErasedSet, read_erased, write_erased
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import short
-from fine_tune_assets.core.tables import INSTRUCTION_PROVENANCE
-from fine_tune_assets.ledger.erasures import PatientIds
+from fine_tune_assets.core.tables.schemas import INSTRUCTION_PROVENANCE, LEFT_OUT_EXAMPLES, conform, table_of
+from fine_tune_assets.ledger.reviews.erasures import PatientIds
 from fine_tune_assets.lineage.patient_rows import EXAMPLE, PATIENT, PatientRows, remove_rows_of_file
+
+_ENDING = ".left_out.parquet"
+
+
+def left_out_file(root: Path, fingerprint: str) -> Path:
+    return root / f"{short(fingerprint)}{_ENDING}"
+
+
+def write_left_out(root: Path, fingerprint: str, rows: Sequence[Mapping[str, str]]) -> Path:
+    """`rows`: LEFT_OUT_EXAMPLES. The same set made again replaces it."""
+    path = left_out_file(root, fingerprint)
+    write_table(path, table_of(rows, LEFT_OUT_EXAMPLES))
+    return path
+
+
+def read_left_out(root: Path, fingerprint: str) -> list[dict[str, str]]:
+    """Empty if no set with this fingerprint was made here."""
+    path = left_out_file(root, fingerprint)
+    return conform(pq.read_table(path), LEFT_OUT_EXAMPLES).to_pylist() if path.is_file() else []
+
+
+def forget_left_out(root: Path, example_ids: Collection[str]) -> int:
+    """Take the rows that name one of the examples out of every table; how many there were."""
+    count = 0
+    for path in sorted(root.glob(f"*{_ENDING}")):
+        rows = pq.read_table(path).to_pylist()
+        kept = [row for row in rows if not _names(row, example_ids)]
+        if len(kept) < len(rows):
+            write_table(path, table_of(kept, LEFT_OUT_EXAMPLES))
+        count += len(rows) - len(kept)
+    return count
+
+
+def _names(row: Mapping[str, str], example_ids: Collection[str]) -> bool:
+    """Whether it is one of them, or was left out because of one."""
+    return row["example_id"] in example_ids or any(example_id in row["reason"] for example_id in example_ids)
+
 
 MANIFEST = "manifest.json"
 KEPT_BYTES = 256 * 2**20

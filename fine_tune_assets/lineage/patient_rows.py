@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.files import written_aside
-from fine_tune_assets.ledger.erasures import PatientIds
+from fine_tune_assets.ledger.reviews.erasures import PatientIds
 
 PATIENT = "patient_key"
 REPORT_COLUMNS = ("report_id", "dropped_id", "kept_id")

@@ -17,7 +17,7 @@ from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.core.records import Release
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.erasures import LEARNED_FROM
+from fine_tune_assets.ledger.reviews.erasures import LEARNED_FROM
 from fine_tune_assets.ledger.schema import releases, verdicts
 from fine_tune_assets.lineage.instruction_sets import find_set
 

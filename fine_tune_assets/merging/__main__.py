@@ -1,12 +1,12 @@
-"""Merging and export as a process: `merge` and `export`, one request each (see core/worker.py)."""
+"""Merging and export as a process: `merge` and `export`, one request each (see core/processes/worker.py)."""
 
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from fine_tune_assets.core.fingerprints import require_folder
+from fine_tune_assets.core.processes.worker import serve_request
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.core.worker import serve_request
 from fine_tune_assets.recipes.exports import ParityLimits
 
 
@@ -14,7 +14,7 @@ def merge(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     base, adapter = Path(request["base_folder"]), Path(request["adapter_folder"])
     require_folder(base, request["base_fingerprint"], "base model")
     require_folder(adapter, request["adapter_id"], "adapter")
-    from fine_tune_assets.merging.merging import Merge, merge_adapter
+    from fine_tune_assets.merging.merge import Merge, merge_adapter
     from fine_tune_assets.merging.probes import held_out_conversations
 
     merged = merge_adapter(

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from fine_tune_assets.merging.parity_certificate import shown_hops
+from fine_tune_assets.merging.certificates import shown_hops
 
 MODEL_CARD, DATA_CARD = "README.md", "DATASET_CARD.md"
 MISSING = "not measured"

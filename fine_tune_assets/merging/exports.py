@@ -1,7 +1,7 @@
 """Exports merged weights to smaller formats, and measures each against the weights that it was made from.
 
 Owns the order of things for each format (write aside, prove, compare, keep), and that one that fails stops itself alone. How
-files are made: `gguf.py`, `compressed.py`.
+files are made: `gguf.py`, `compression.py`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,21 +9,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fine_tune_assets.core.chat import Message
-from fine_tune_assets.core.chat_templates import read_chat_template
 from fine_tune_assets.core.errors import FineTuneError, GateClosedError
 from fine_tune_assets.core.files import folder_written_aside, locked, written_aside
 from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_folder
 from fine_tune_assets.core.progress import Progress
+from fine_tune_assets.core.prompts.chat import Message
+from fine_tune_assets.core.prompts.chat_templates import read_chat_template
 from fine_tune_assets.engines.bundled_model import find_base_gguf
 from fine_tune_assets.engines.transformers_models import load_tokenizer
-from fine_tune_assets.merging.compressed import compress, read_compressed
-from fine_tune_assets.merging.gguf import Converter
-from fine_tune_assets.merging.gguf_reading import ExportError, GgufFiles, read_gguf, tensor_types
-from fine_tune_assets.merging.lora_gguf import base_config_of, write_lora_gguf
+from fine_tune_assets.merging.compression import compress, read_compressed
+from fine_tune_assets.merging.gguf import (
+    Converter,
+    ExportError,
+    GgufFiles,
+    base_config_of,
+    read_gguf,
+    tensor_types,
+    write_lora_gguf,
+)
 from fine_tune_assets.merging.parity import Parity, Reading, compared
 from fine_tune_assets.merging.probes import Probes, make_probes, write_probes_file
-from fine_tune_assets.merging.reading import loaded, read_model
+from fine_tune_assets.merging.transformers_replies import loaded, read_model
 from fine_tune_assets.recipes.exports import GGUF_FORMATS, LORA, ParityLimits
 
 LOCK = ".exporting.lock"

@@ -1,20 +1,126 @@
-"""Writes merged weights as GGUF files.
+"""Writes merged weights and LoRA adapters as GGUF files, and reads in llama.cpp what one answers to the probes.
 
-Owns starting the converter and the quantiser (programs), and the 16-bit file that coarser ones are made from. Does not compare.
+The converter and the quantiser are programs. Before a file is read, its chat template, where it stops and its tokens must be
+those of training. Log-probabilities come from the library, answers from the server that serves users. An adapter leaves the base
+file as it is, byte for byte, so a release of a few megabytes is enough where the base is installed. Compares nothing.
 """
 
+import json
 import os
 import sys
 import tempfile
 import uuid
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
+import numpy as np
+
+from fine_tune_assets.core.errors import FineTuneError, GateClosedError
 from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.engines.addresses import open_client
+from fine_tune_assets.engines.gguf_model import GgufError, GgufModel, open_gguf
+from fine_tune_assets.engines.llama_cpp import GgufFiles, start_llama_cpp
 from fine_tune_assets.engines.processes import start_process
-from fine_tune_assets.merging.gguf_reading import ExportError
+from fine_tune_assets.engines.running_server import RunningEngine, greedy_answer, stop_engine, wait_until_healthy
+from fine_tune_assets.merging.adapters import Delta, read_deltas
+from fine_tune_assets.merging.parity import Reading, Reply
+from fine_tune_assets.merging.probes import MAX_NEW_TOKENS, Probe, Probes
 from fine_tune_assets.merging.shards import stored_tensors
+
+START_SECONDS, ANSWER_SECONDS = 600.0, 600.0
+
+
+class ExportError(FineTuneError):
+    """An export could not be made, or not be read."""
+
+
+def read_gguf(files: GgufFiles, probes: Probes, system_prompt: str, chat_template: str, turn_end_id: int) -> Reading:
+    """Raises GateClosedError if the file reads or renders text differently than the trainer, ExportError if it cannot be used."""
+    try:
+        with open_gguf(files.model, probes.longest + 8, adapter=files.adapter) as model:
+            require_contract(model, chat_template, turn_end_id)
+            require_same_tokens(model, probes)
+            found = tuple(_log_probabilities(model, text.ids) for text in probes.texts)
+    except GgufError as error:
+        raise ExportError(str(error)) from None
+    with (
+        _served(files, probes.longest + 8) as engine,
+        open_client(engine.url, engine.api_key, ANSWER_SECONDS) as client,
+    ):
+        return Reading(found, tuple(_reply(client, engine, probe, system_prompt) for probe in probes.frozen))
+
+
+def tensor_types(file: Path) -> str:
+    """How many tensors of each type a file holds, such as `q4_K 120, f32 61`."""
+    from gguf import GGUFReader
+
+    counts = Counter(tensor.tensor_type.name for tensor in GGUFReader(file).tensors)
+    return ", ".join(f"{name} {count}" for name, count in counts.most_common())
+
+
+def require_contract(model: GgufModel, chat_template: str, turn_end_id: int) -> None:
+    """The engine renders prompts with the template inside the file, and stops at its end tokens. Raises GateClosedError."""
+    if model.metadata("tokenizer.chat_template") != chat_template:
+        raise GateClosedError(
+            "The export holds another chat template than the model was trained with. Check the base model's chat_template.jinja."
+        )
+    if not model.is_end(turn_end_id):
+        raise GateClosedError(
+            f"llama.cpp would not stop at token {turn_end_id}, with which the model learned to end its answers. Check eos_token "
+            "in the base model's tokenizer_config.json."
+        )
+
+
+def require_same_tokens(model: GgufModel, probes: Probes) -> None:
+    """Raise GateClosedError unless the file's tokenizer reads every probe as the trainer's did."""
+    asked = [(text.text, text.ids) for text in probes.texts] + [(probe.prompt, probe.ids) for probe in probes.frozen]
+    other = sum(ids != model.tokenize(text) for text, ids in asked)
+    if other:
+        raise GateClosedError(
+            f"llama.cpp reads {other} of {len(asked)} probes as other tokens than the trainer did. Check that the base model's "
+            "tokenizer.json is the original one."
+        )
+
+
+def _log_probabilities(model: GgufModel, ids: list[int]) -> Any:
+    import torch
+
+    return torch.log_softmax(torch.from_numpy(model.logits(ids)), dim=-1)
+
+
+@contextmanager
+def _served(files: GgufFiles, context_tokens: int) -> Iterator[RunningEngine]:
+    with tempfile.TemporaryDirectory(prefix="parity-") as folder:
+        engine = start_llama_cpp(
+            files.model,
+            "export",
+            Path(folder),
+            threads=0,
+            die_with_parent=True,
+            context_tokens=context_tokens,
+            adapter=files.adapter,
+        )
+        try:
+            wait_until_healthy(engine, START_SECONDS)
+            yield engine
+        finally:
+            stop_engine(engine, grace_seconds=5)
+
+
+def _reply(client: httpx.Client, engine: RunningEngine, probe: Probe, system_prompt: str) -> Reply:
+    messages = [{"role": "system", "content": system_prompt}, *probe.messages]
+    answer = greedy_answer(client, engine, messages, MAX_NEW_TOKENS)
+    if answer.prompt_tokens != len(probe.ids):
+        raise GateClosedError(
+            f"The export renders a conversation as {answer.prompt_tokens} tokens where the trainer has {len(probe.ids)}. Check "
+            "the base model's chat_template.jinja."
+        )
+    return Reply(answer.text.strip(), answer.prompt_tokens, answer.tokens)
+
 
 QUANTIZED = {"q4_k_m": "Q4_K_M", "q5_k_m": "Q5_K_M", "q6_k": "Q6_K"}
 """Format → its name in llama.cpp."""
@@ -75,3 +181,62 @@ def _environment() -> dict[str, str]:
     """With this project, whatever folder the process starts in."""
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     return {**os.environ, "PYTHONPATH": os.pathsep.join([*paths, str(PROJECT_DIR)])}
+
+
+ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
+"""`model_type` of transformers → llama.cpp's architecture. Others name or order their weights in ways not covered here."""
+_PERMUTED = ("q_proj", "k_proj")
+"""llama.cpp's `llama` keeps the rows of these in another order: rotary pairs lie side by side."""
+
+
+def write_lora_gguf(adapter: Path, base_config: Mapping[str, Any], file: Path) -> None:
+    """`adapter` is a PEFT folder. Scaling is folded into B, so rank patterns and rsLoRA need nothing of the reader. Raises
+    ExportError for DoRA and for architectures that are not covered."""
+    from gguf import GGUFWriter, get_tensor_name_map
+    from gguf.constants import MODEL_ARCH, MODEL_ARCH_NAMES
+
+    model_type = str(base_config.get("model_type"))
+    if model_type not in ARCHITECTURES:
+        raise ExportError(
+            f"lora_f16 covers {', '.join(ARCHITECTURES)}, and this model is {model_type}. Choose another export."
+        )
+    architecture = ARCHITECTURES[model_type]
+    arch = next(key for key, name in MODEL_ARCH_NAMES.items() if name == architecture)
+    assert isinstance(arch, MODEL_ARCH)
+    names = get_tensor_name_map(arch, int(base_config["num_hidden_layers"]))
+    writer = GGUFWriter(file, architecture)
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", 0.0)  # 0: B already holds the scaling
+    for layer, delta in sorted(read_deltas(adapter).items()):
+        name = names.get_name(f"{layer}.weight", try_suffixes=(".weight",))
+        if name is None or delta.magnitude is not None:
+            raise ExportError(f"lora_f16 cannot hold what the adapter does to {layer}. Choose another export.")
+        a, b = _matrices(layer, delta, base_config if architecture == "llama" else None)
+        writer.add_tensor(f"{name}.lora_a", a)
+        writer.add_tensor(f"{name}.lora_b", b)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def _matrices(layer: str, delta: Delta, permuted_for: Mapping[str, Any] | None) -> tuple[Any, Any]:
+    """A of shape [rank, in] and B of shape [out, rank], in float16."""
+    if delta.is_transposed:
+        raise ExportError(f"lora_f16 cannot hold what the adapter does to {layer}. Choose another export.")
+    b = (delta.b * delta.scaling).numpy()
+    part = layer.rpartition(".")[2]
+    if permuted_for is not None and part in _PERMUTED:
+        heads = "num_attention_heads" if part == "q_proj" else "num_key_value_heads"
+        b = _permuted(b, int(permuted_for.get(heads) or permuted_for["num_attention_heads"]))
+    return delta.a.numpy().astype(np.float16), np.ascontiguousarray(b).astype(np.float16)
+
+
+def _permuted(rows: Any, heads: int) -> Any:
+    """Within each head the first and second half of its rows are interleaved."""
+    return rows.reshape(heads, 2, rows.shape[0] // heads // 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
+
+
+def base_config_of(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))

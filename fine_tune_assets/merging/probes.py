@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fine_tune_assets.core.chat import Message, render
-from fine_tune_assets.core.duck import cursor
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.fingerprints import fingerprint_json
+from fine_tune_assets.core.prompts.chat import Message, render
+from fine_tune_assets.core.tables.duck import cursor
 from fine_tune_assets.merging.parity import Reply, common_prefix
 
 TEXTS = 8

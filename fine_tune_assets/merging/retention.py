@@ -17,8 +17,8 @@ from fine_tune_assets.core.errors import GateClosedError, SettingsError
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.release_removal import mark_removed, releases_in_use
-from fine_tune_assets.ledger.releases import RecordedRelease, recorded_releases
+from fine_tune_assets.ledger.serving.release_removal import mark_removed, releases_in_use
+from fine_tune_assets.ledger.serving.releases import RecordedRelease, recorded_releases
 
 _GOING = ".removed-"
 _PROBES = ".probes.json"

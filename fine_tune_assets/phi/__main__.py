@@ -13,13 +13,13 @@ from pydantic import TypeAdapter
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.keys import read_key
+from fine_tune_assets.core.processes.worker import serve_request
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.shipped_measurements import content_of, ship_table, shipped_table
-from fine_tune_assets.core.tables import SCRUBBED_CORRECTIONS, conform
-from fine_tune_assets.core.worker import serve_request
-from fine_tune_assets.phi.answers import find_in_answers
-from fine_tune_assets.phi.final_texts import find_identifiers
-from fine_tune_assets.phi.recall import measure_recall, overall_recall
+from fine_tune_assets.core.tables.schemas import SCRUBBED_CORRECTIONS, conform
+from fine_tune_assets.phi.measurement.answers import find_in_answers
+from fine_tune_assets.phi.measurement.final_texts import find_identifiers
+from fine_tune_assets.phi.measurement.recall import measure_recall, overall_recall
 from fine_tune_assets.phi.report_tables import ScrubJob, ScrubOutputs, scrub_table
 from fine_tune_assets.phi.report_tables import scrub_corrections as scrub_correction_table
 from fine_tune_assets.phi.scrubbing import scrubber_version
@@ -42,7 +42,7 @@ def scrub(request: Request, progress: Progress) -> dict[str, Any]:
 def measure(request: Request, progress: Progress) -> dict[str, Any]:
     """`gold`, a list of files → `output`. With `is_shipped` the figures are kept as those of the repository."""
     version, gold = scrubber_version(_settings(request)), [Path(p) for p in request["gold"]]
-    decided_by = [version, content_of(gold), content_of([_HERE / "recall.py", _HERE / "measuring.py"])]
+    decided_by = [version, content_of(gold), content_of([_HERE / "measurement" / "recall.py"])]
     is_shipped = request.get("is_shipped", False)
     table = None if is_shipped else shipped_table("scrub_recall", decided_by)
     if table is None:
@@ -79,7 +79,7 @@ def scan_answers(request: Request, progress: Progress) -> dict[str, Any]:
 def train_tagger(request: Request, progress: Progress) -> dict[str, Any]:
     """`corpora` and `tagger` (settings) → a folder below `taggers`, compared with what is in use on the `gold` sets."""
     # Imported here: torch takes seconds, and the other requests need none of it.
-    from fine_tune_assets.phi.tagger.building import build_tagger, compare_taggers
+    from fine_tune_assets.phi.tagger_training.builds import build_tagger, compare_taggers
 
     settings = TypeAdapter(TaggerSettings).validate_python(request["tagger"])
     folder = build_tagger(Path(request["corpora"]), settings, Path(request["taggers"]), progress)

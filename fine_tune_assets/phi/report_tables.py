@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.core.tables import (
+from fine_tune_assets.core.tables.schemas import (
     HELD_REPORTS,
     IDENTIFIER_VALUES,
     PHI_SPANS,
@@ -26,13 +26,13 @@ from fine_tune_assets.core.tables import (
     SCRUBBED_REPORTS,
     table_of,
 )
-from fine_tune_assets.phi.dates import DateReader
-from fine_tune_assets.phi.profiles import Profile
-from fine_tune_assets.phi.replacing import Surrogates, corpus_lookup, corpus_values
+from fine_tune_assets.phi.replacement.profiles import Profile
+from fine_tune_assets.phi.replacement.surrogates import Surrogates, corpus_lookup, corpus_values
 from fine_tune_assets.phi.scrubbing import ScrubbedText, scrubber_version
 from fine_tune_assets.phi.span_cache import SpanCache
-from fine_tune_assets.phi.spans import Span, replace_spans
+from fine_tune_assets.phi.spans.spans import Span, replace_spans
 from fine_tune_assets.phi.workers import Item, Workers, open_workers
+from fine_tune_assets.quantities.dates import DateReader
 from fine_tune_assets.recipes.schema import ScrubSettings
 
 ROWS_AT_ONCE = 1024

@@ -13,6 +13,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
+from fine_tune_assets.core.errors import ScrubberError
 from fine_tune_assets.core.fingerprints import (
     fingerprint_file,
     fingerprint_folder,
@@ -21,14 +22,14 @@ from fine_tune_assets.core.fingerprints import (
 )
 from fine_tune_assets.core.paths import PACKAGE_DIR
 from fine_tune_assets.core.settings import load_settings
-from fine_tune_assets.phi.errors import ScrubberError
-from fine_tune_assets.phi.known_identifiers import find_known_identifiers
-from fine_tune_assets.phi.plausibility import plausible
-from fine_tune_assets.phi.propagation import propagate_names
-from fine_tune_assets.phi.second_pass import find_leaks
-from fine_tune_assets.phi.short_dates import days_like_others
-from fine_tune_assets.phi.spans import Span, merge_spans, moved_spans, replace_spans
-from fine_tune_assets.phi.widening import widened
+from fine_tune_assets.core.word_lists import CLINICAL_PACK
+from fine_tune_assets.phi.known_identifiers.finder import find_known_identifiers
+from fine_tune_assets.phi.recognizers.plausibility import plausible
+from fine_tune_assets.phi.recognizers.propagation import propagate_names
+from fine_tune_assets.phi.recognizers.second_pass import find_leaks
+from fine_tune_assets.phi.recognizers.short_dates import days_like_others
+from fine_tune_assets.phi.recognizers.widening import widened
+from fine_tune_assets.phi.spans.spans import Span, merge_spans, moved_spans, replace_spans
 from fine_tune_assets.recipes.schema import ScrubSettings
 
 BATCH_SIZE = 32
@@ -76,10 +77,8 @@ _DECISIVE = ("entity_model", "minimum_score", "hold_score", "replacement", "prof
 """Settings that decide what comes out. Floors decide only whether it may."""
 
 
-_NOT_DECISIVE = {
-    "training.py", "examples.py", "building.py", "measuring.py", "recall.py", "marking.py", "span_cache.py",
-    "final_texts.py", "answers.py",
-}  # fmt: skip
+_NOT_DECISIVE = {"tagger_training", "measurement", "marks.py", "span_cache.py"}
+"""Folders and modules that only train, measure or keep."""
 
 
 @cache
@@ -89,12 +88,11 @@ def own_rules_fingerprint() -> str:
 
 
 def decisive_files() -> list[Path]:
-    """Modules and lists that decide what is removed: all of this package but those that only train or measure, and the medicines
-    and the reader of lists in `core`."""
-    every = (path for path in _HERE.rglob("*") if path.suffix in (".py", ".txt", ".csv"))
-    own = (path for path in every if "synthetic" not in path.parts and path.name not in _NOT_DECISIVE)
-    shared = (PACKAGE_DIR / "core" / name for name in ("medicines.py", "reference/medicines.txt", "word_lists.py"))
-    return sorted([*own, *shared])
+    """Modules and lists that decide what is removed: of this package, of `quantities` and of the domain pack."""
+    folders = (_HERE, PACKAGE_DIR / "quantities", CLINICAL_PACK)
+    every = (path for folder in folders for path in folder.rglob("*") if path.suffix in (".py", ".txt", ".csv"))
+    own = (path for path in every if not _NOT_DECISIVE.intersection(path.relative_to(PACKAGE_DIR).parts))
+    return sorted([*own, PACKAGE_DIR / "core" / "word_lists.py"])
 
 
 def _model_fingerprint(entity_model: str) -> str | None:
@@ -141,7 +139,7 @@ class Scrubber:
 
     def scrub_all(self, items: Sequence[tuple[str, KnownIdentifiers]]) -> Iterator[ScrubbedText]:
         """The texts, each with its known identifiers, in their order; the model takes them in batches."""
-        from fine_tune_assets.phi.recognisers import findings, tagged_spans
+        from fine_tune_assets.phi.recognizers.presidio_recognizers import findings, tagged_spans
 
         for start in range(0, len(items), BATCH_SIZE):
             part = items[start : start + BATCH_SIZE]
@@ -172,12 +170,12 @@ def build_scrubber(settings: ScrubSettings) -> Scrubber:
         # Presidio downloads a model that it does not find.
         if importlib.util.find_spec(package) is None:
             raise ScrubberError(f"The spaCy model {package} is not installed. Install its package with pip.")
-        from fine_tune_assets.phi.recognisers import spacy_analyzer
+        from fine_tune_assets.phi.recognizers.presidio_recognizers import spacy_analyzer
 
         return Scrubber(spacy_analyzer(package), settings)
     folder = model_folder(settings.entity_model)
-    from fine_tune_assets.phi.recognisers import hugging_face_analyzer, tagger_analyzer
-    from fine_tune_assets.phi.tagger.predicting import MODEL_FILE
+    from fine_tune_assets.phi.recognizers.presidio_recognizers import hugging_face_analyzer, tagger_analyzer
+    from fine_tune_assets.phi.tagger.prediction import MODEL_FILE
 
     build = tagger_analyzer if (folder / MODEL_FILE).is_file() else hugging_face_analyzer
     return Scrubber(build(folder, settings.minimum_score), settings)

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from fine_tune_assets.phi.spans import Span
+from fine_tune_assets.phi.spans.spans import Span
 
 KEPT_VERSIONS = 3
 _ASKED_AT_ONCE = 500

@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 
-from fine_tune_assets.core.parent import die_with_parent
+from fine_tune_assets.core.processes.parent import die_with_parent
 from fine_tune_assets.phi.scrubbing import (
     BATCH_SIZE,
     KnownIdentifiers,
@@ -60,7 +60,7 @@ class Workers:
             self.close()
         if self._pool is None:
             # Imported in the parent: its processes are forks and take it over, which saves each some seconds.
-            import fine_tune_assets.phi.recognisers  # noqa: F401
+            import fine_tune_assets.phi.recognizers.presidio_recognizers  # noqa: F401
 
             context = multiprocessing.get_context("fork")
             self._pool = ProcessPoolExecutor(self._processes, context, _start, (self._settings,))

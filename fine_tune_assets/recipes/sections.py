@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fine_tune_assets.core.fingerprints import fingerprint_json
-from fine_tune_assets.recipes.loading import plain_values
+from fine_tune_assets.recipes.loader import plain_values
 from fine_tune_assets.recipes.schema import Recipe
 
 SECTIONS: Mapping[str, tuple[str, ...]] = {

@@ -16,10 +16,10 @@ from typing import Any
 import duckdb
 import pyarrow.parquet as pq
 
-from fine_tune_assets.core.duck import cursor
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_listing
 from fine_tune_assets.core.paths import Layout
+from fine_tune_assets.core.tables.duck import cursor
 from fine_tune_assets.reports.batches import NotBatches, list_batches, list_not_batches
 
 _TABLES = ("reports", "unreadable_reports", "held_reports")

@@ -1,10 +1,10 @@
-"""What is known about a report beside its text: its patient, its id, and the identifiers to remove from it.
+"""What is known about a report beside its text (its patient, its id, its identifiers), and what a reader of a format found.
 
-Owns the keys in which people state facts (front matter, a sidecar file, `facts` in batch.yaml; explained in data/README.md)
-and how the facts of one report from several places are joined.
+Owns the records that every reader returns, the keys in which people state facts (front matter, a sidecar file, `facts` in
+batch.yaml; explained in data/README.md), and how the facts of one report from several places are joined.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -12,8 +12,9 @@ from typing import Any
 import yaml
 
 from fine_tune_assets.core.strict_yaml import load_texts
+from fine_tune_assets.quantities.metadata_dates import first_day
 from fine_tune_assets.reports.identifiers import Identifier, Kind, values_of
-from fine_tune_assets.reports.written_on import first_day
+from fine_tune_assets.reports.quarantine import UnreadableError
 
 _REPORT_ID = "report_id"
 _OTHERS = "identifiers"
@@ -108,3 +109,22 @@ def _identifiers_of(values: Mapping[str, Any]) -> tuple[Identifier, ...]:
     stated = [(KIND_OF_KEY[key], value) for key, value in values.items() if key in KIND_OF_KEY]
     stated += [(Kind(kind), value) for kind, value in others.items()]
     return tuple(Identifier(kind, text) for kind, value in stated for text in values_of(value))
+
+
+@dataclass(frozen=True)
+class Found:
+    """One report in a file."""
+
+    text: str
+    facts: Facts = NO_FACTS
+    evidence: str | None = None
+    """The same text by another route than the reader's, to compare the two; None where there is no other route."""
+    is_all_evidence: bool = True
+    """False: the text rightly holds more than the evidence, such as names of results or pages that were scanned."""
+
+
+Finding = tuple[int | None, Found | UnreadableError]
+"""Number of the report in its file from 1 (None: the file is one report), and the report or why it can't be read."""
+ReadDocument = Callable[[str, bytes], Found]
+"""Reads a document (`pdf`, `docx`, `rtf`, `html`, `ccda` or `text`) that is one report. Raises UnreadableError."""
+Findings = Iterator[Finding]

@@ -15,9 +15,8 @@ from datetime import date
 from types import TracebackType
 from typing import Any
 
-from fine_tune_assets.core.parent import parent_variable
-from fine_tune_assets.reports.facts import Facts
-from fine_tune_assets.reports.found import Found
+from fine_tune_assets.core.processes.parent import parent_variable
+from fine_tune_assets.reports.facts import Facts, Found
 from fine_tune_assets.reports.identifiers import Identifier, Kind
 from fine_tune_assets.reports.limits import ReadLimits
 from fine_tune_assets.reports.ocr import OcrProgram

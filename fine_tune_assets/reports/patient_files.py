@@ -13,9 +13,9 @@ from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.reports.batch_file import read_batch_file
 from fine_tune_assets.reports.batches import Ignored, fingerprint_batch, list_files, shown_path
 from fine_tune_assets.reports.contents import BatchContents
-from fine_tune_assets.reports.dispatching import BatchReader, Outcome
+from fine_tune_assets.reports.dispatch import BatchReader, Outcome
+from fine_tune_assets.reports.facts import ReadDocument
 from fine_tune_assets.reports.formats.fhir import FHIR_FORMATS
-from fine_tune_assets.reports.found import ReadDocument
 from fine_tune_assets.reports.identifiers import ReadReport
 from fine_tune_assets.reports.isolation import IsolatedDocuments
 from fine_tune_assets.reports.limits import ReadLimits

@@ -14,7 +14,7 @@ from fine_tune_assets.core.sample_subjects import sample_subject_key
 from fine_tune_assets.reports.batch_file import read_batch_file
 from fine_tune_assets.reports.batches import list_batches, list_files
 from fine_tune_assets.reports.contents import BatchContents
-from fine_tune_assets.reports.dispatching import BatchReader, Outcome
+from fine_tune_assets.reports.dispatch import BatchReader, Outcome
 from fine_tune_assets.reports.identifiers import ReadReport, composed, patient_key
 from fine_tune_assets.reports.isolation import IsolatedDocuments
 from fine_tune_assets.reports.limits import ReadLimits

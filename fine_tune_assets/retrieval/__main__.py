@@ -1,4 +1,4 @@
-"""Making an index as a process: `make_index`, one request (core/worker.py)."""
+"""Making an index as a process: `make_index`, one request (core/processes/worker.py)."""
 
 from datetime import datetime
 from pathlib import Path
@@ -7,18 +7,18 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from fine_tune_assets.core.files import write_table
+from fine_tune_assets.core.processes.worker import serve_request
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.core.tables import KNOWLEDGE_CHUNKS, KNOWLEDGE_INDEXES, conform, table_of
-from fine_tune_assets.core.worker import serve_request
+from fine_tune_assets.core.tables.schemas import KNOWLEDGE_CHUNKS, KNOWLEDGE_INDEXES, conform, table_of
 
 
 def make(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     from fine_tune_assets.embeddings.encoder import bundled_encoder, encoder_version, piece_counter
-    from fine_tune_assets.embeddings.remembered import Remembered
-    from fine_tune_assets.retrieval.building import store_of
-    from fine_tune_assets.retrieval.indexing import Asked, Workplace, make_index
-    from fine_tune_assets.retrieval.measuring import read_own_questions, read_shipped_set
-    from fine_tune_assets.retrieval.searching import index_format
+    from fine_tune_assets.embeddings.vector_cache import Remembered
+    from fine_tune_assets.retrieval.document_index import Asked, Workplace, make_index
+    from fine_tune_assets.retrieval.index_build import store_of
+    from fine_tune_assets.retrieval.retrieval_quality import read_own_questions, read_shipped_set
+    from fine_tune_assets.retrieval.search import index_format
 
     encoder, threads = bundled_encoder(), int(request["threads"])
     remembered = Remembered(

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from fine_tune_assets.core.access_labels import is_label
-from fine_tune_assets.core.retrieval_contract import EVERYONE
+from fine_tune_assets.core.prompts.retrieval_contract import EVERYONE
 
 FACTS = ("title", "version", "valid_from", "valid_to", "labels", "patient_free")
 _LONGEST = 300

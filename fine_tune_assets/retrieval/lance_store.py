@@ -15,9 +15,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from fine_tune_assets.core.errors import materialize_hint
 from fine_tune_assets.core.files import folder_written_aside, write_text
 from fine_tune_assets.core.fingerprints import fingerprint_files, short
-from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.retrieval.stores import (
     COLUMNS,
     LANCEDB,

@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
+from fine_tune_assets.core.errors import materialize_hint
 from fine_tune_assets.core.fingerprints import short
-from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.retrieval.stores import (
     COLUMNS,
     NAMED_COLUMNS,

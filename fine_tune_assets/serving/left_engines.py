@@ -14,11 +14,11 @@ from typing import IO, Any
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.addresses import socket_address
-from fine_tune_assets.engines.running import recorded_engines, stop_recorded_engine
+from fine_tune_assets.engines.running_server import recorded_engines, stop_recorded_engine
 from fine_tune_assets.ledger.database import open_ledger
-from fine_tune_assets.ledger.deployments import withdraw_engine
-from fine_tune_assets.serving.enduring import going_on
-from fine_tune_assets.serving.starting import SOCKETS
+from fine_tune_assets.ledger.serving.deployments import withdraw_engine
+from fine_tune_assets.serving.engine_start import SOCKETS
+from fine_tune_assets.serving.fault_tolerance import going_on
 
 ENGINES = "engines"
 _LOCK_SECONDS = 3.0

@@ -17,8 +17,8 @@ import httpx
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.files import locked
-from fine_tune_assets.core.offline import OFFLINE_ENVIRONMENT
 from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.core.processes.offline import OFFLINE_ENVIRONMENT
 from fine_tune_assets.core.settings import SETTINGS_FILE, Settings
 from fine_tune_assets.engines.processes import (
     ProcessIdentity,
@@ -30,7 +30,7 @@ from fine_tune_assets.engines.processes import (
     stop_process,
     write_identity,
 )
-from fine_tune_assets.engines.running import SHUTDOWN_SECONDS
+from fine_tune_assets.engines.running_server import SHUTDOWN_SECONDS
 from fine_tune_assets.serving.left_engines import stop_left_engines
 from fine_tune_assets.serving.supervisor import HEARTBEAT
 

@@ -1,8 +1,8 @@
 """The supervisor (`fine-tune serve`): makes what the ledger wants so, one engine a deployment.
 
 Owns engines: it verifies a release, starts an engine on it, warms it up, asks its probes, reports it ready, keeps the live one
-running, and keeps or ends the old one when its last answer is out. The decisions are in `reconciling`. It begins and ends trials
-(`trying`), and sends users to nothing new: back, at most (`rolling_back`).
+running, and keeps or ends the old one when its last answer is out. The decisions are in `reconciliation`. It begins and ends
+trials (`trials`), and sends users to nothing new: back, at most (`rollback_rules`).
 """
 
 import logging
@@ -15,11 +15,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.keys import read_or_create_key
-from fine_tune_assets.core.release_signing import SignedReleases
-from fine_tune_assets.core.releases import ReleaseError, ReleaseFolder
+from fine_tune_assets.core.releases.release_folders import ReleaseError, ReleaseFolder
+from fine_tune_assets.core.releases.release_signing import SignedReleases
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.addresses import open_connections
-from fine_tune_assets.engines.running import (
+from fine_tune_assets.engines.running_server import (
     EngineError,
     adopt_engine,
     is_healthy,
@@ -28,7 +28,8 @@ from fine_tune_assets.engines.running import (
     warm_up,
 )
 from fine_tune_assets.ledger.database import Ledger, open_ledger
-from fine_tune_assets.ledger.deployments import (
+from fine_tune_assets.ledger.encryption import KEY_NAME
+from fine_tune_assets.ledger.serving.deployments import (
     Deployment,
     State,
     current_deployments,
@@ -37,19 +38,18 @@ from fine_tune_assets.ledger.deployments import (
     seal_engine_key,
     withdraw_engine,
 )
-from fine_tune_assets.ledger.encryption import KEY_NAME
-from fine_tune_assets.ledger.imported_releases import key_of_import
-from fine_tune_assets.ledger.releases import find_release
-from fine_tune_assets.ledger.rollbacks import fail_deployment
-from fine_tune_assets.ledger.trials import fail_trial, interrupt_trial
-from fine_tune_assets.serving.enduring import going_on, in_words
+from fine_tune_assets.ledger.serving.imported_releases import key_of_import
+from fine_tune_assets.ledger.serving.releases import find_release
+from fine_tune_assets.ledger.serving.rollbacks import fail_deployment
+from fine_tune_assets.ledger.serving.trials import fail_trial, interrupt_trial
+from fine_tune_assets.serving.engine_start import require_room, start_for
+from fine_tune_assets.serving.fault_tolerance import going_on, in_words
 from fine_tune_assets.serving.left_engines import ENGINES, forget_dead_sockets, only_one
-from fine_tune_assets.serving.probing import ProbeError, findings_json, probe_engine
-from fine_tune_assets.serving.reconciling import Action, EngineView, Pace, next_actions
-from fine_tune_assets.serving.rolling_back import ENGINE_GONE, look_and_roll_back
-from fine_tune_assets.serving.starting import require_room, start_for
-from fine_tune_assets.serving.trying import look_at_trial
-from fine_tune_assets.serving.watched import Watched, silent_looks_at
+from fine_tune_assets.serving.reconciliation import Action, EngineView, Pace, next_actions
+from fine_tune_assets.serving.release_probes import ProbeError, findings_json, probe_engine
+from fine_tune_assets.serving.rollback_rules import ENGINE_GONE, look_and_roll_back
+from fine_tune_assets.serving.trials import look_at_trial
+from fine_tune_assets.serving.watched_engines import Watched, silent_looks_at
 
 HEARTBEAT = "supervisor.heartbeat"
 _STABLE_SECONDS = 60.0

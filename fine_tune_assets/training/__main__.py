@@ -1,4 +1,4 @@
-"""The trainer as a process: `import_base_model`, `plan` and `train`, one request each (see core/worker.py)."""
+"""The trainer as a process: `import_base_model`, `plan` and `train`, one request each (see core/processes/worker.py)."""
 
 import sys
 from dataclasses import asdict
@@ -8,15 +8,15 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from fine_tune_assets.core.fingerprints import require_folder
+from fine_tune_assets.core.processes.worker import serve_request
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.core.worker import serve_request
-from fine_tune_assets.training.launching import CLUSTER, train_as_one, train_on_this_machine
+from fine_tune_assets.training.distributed.launch import CLUSTER, train_as_one, train_on_this_machine
 
 
 def import_base_model(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    from fine_tune_assets.training.base_models import describe_base_model, import_bundled_model
+    from fine_tune_assets.training.base_models.facts import read_facts
+    from fine_tune_assets.training.base_models.registry import describe_base_model, import_bundled_model
     from fine_tune_assets.training.capabilities import capabilities
-    from fine_tune_assets.training.model_facts import read_facts
 
     folder = Path(request["folder"]) if request["folder"] else import_bundled_model(Path(request["bundled_folder"]))
     progress(1, 1, "base models imported")
@@ -26,7 +26,7 @@ def import_base_model(request: dict[str, Any], progress: Progress) -> dict[str, 
 
 def train(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     if CLUSTER in request:
-        from fine_tune_assets.training.on_ray import train_on_cluster
+        from fine_tune_assets.training.distributed.on_ray import train_on_cluster
 
         return train_on_cluster(request, progress)
     if request.get("settings", {}).get("processes", 1) > 1:
@@ -40,9 +40,9 @@ def plan(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     folder = Path(request["base_folder"])
     require_folder(folder, request["base_fingerprint"], "base model")
     from fine_tune_assets.recipes.schema import TrainingSettings
-    from fine_tune_assets.training.importing.model_files import weight_files
-    from fine_tune_assets.training.planning import plan_of_set
-    from fine_tune_assets.training.resource_plan import PlanError
+    from fine_tune_assets.training.base_models.model_files import weight_files
+    from fine_tune_assets.training.planning.measured_plan import plan_of_set
+    from fine_tune_assets.training.planning.resource_plan import PlanError
 
     if not any(path.is_file() for path in weight_files(folder)):
         raise PlanError(f"{folder.name} holds no weights: a training is planned from the model, not from its shape.")

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from fine_tune_assets.training.engines import library_versions
-from fine_tune_assets.training.model_facts import ModelFacts
+from fine_tune_assets.training.base_models.facts import ModelFacts
+from fine_tune_assets.training.lora.engines import library_versions
 
 VLLM_ARCHITECTURES = Path(__file__).with_name("vllm_architectures.json")
 UNSLOTH_ARCHITECTURES = Path(__file__).with_name("unsloth_architectures.json")

@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
-from fine_tune_assets.approval.approving import Approval, approve_examples
-from fine_tune_assets.approval.drafting import content_fingerprint, draft_examples
+from fine_tune_assets.approval.approvals import Approval, approve_examples
+from fine_tune_assets.approval.drafts import content_fingerprint, draft_examples
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.records import Decision
-from fine_tune_assets.core.tables import SCRUBBED_CORRECTIONS, UNIQUE_REPORTS, table_of
+from fine_tune_assets.core.tables.schemas import SCRUBBED_CORRECTIONS, UNIQUE_REPORTS, table_of
 from fine_tune_assets.recipes.schema import ReviewSettings, SectionTask
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

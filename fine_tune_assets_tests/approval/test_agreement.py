@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from fine_tune_assets.approval.agreement import Agreement, agreement_of, judge_agreement, measure, pairs_of
-from fine_tune_assets.ledger.reviews import ReviewWord
+from fine_tune_assets.ledger.reviews.reviews import ReviewWord
 from fine_tune_assets_tests.approval.examples import ONE, START, TWO
 
 # 85 mammograms as two radiologists read them (Boyd et al. 1982), the example of Stata's manual of `kap`, which prints:

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from fine_tune_assets.approval.approving import approve_examples
+from fine_tune_assets.approval.approvals import approve_examples
 from fine_tune_assets.approval.contradictions import COMPARED, NAMED, compared_answers, contradictions
-from fine_tune_assets.approval.drafting import draft_examples
+from fine_tune_assets.approval.drafts import draft_examples
 from fine_tune_assets.approval.flags import kinds_of
 from fine_tune_assets.claims.saying import is_contrary, said_by
 from fine_tune_assets.core.records import TextPair
-from fine_tune_assets.core.tables import DRAFTED_EXAMPLES, table_of
+from fine_tune_assets.core.tables.schemas import DRAFTED_EXAMPLES, table_of
 from fine_tune_assets_tests.approval.examples import ONE, PLAN, TRUSTED, corrections, decide, reports
 
 REPORT = "FINDINGS\n{}\nPLAN\n{}"

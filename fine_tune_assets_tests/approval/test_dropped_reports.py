@@ -6,17 +6,17 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from fine_tune_assets.approval.approving import approve_examples
-from fine_tune_assets.approval.drafting import draft_examples
+from fine_tune_assets.approval.approvals import approve_examples
+from fine_tune_assets.approval.drafts import draft_examples
 from fine_tune_assets.approval.dropped_reports import DroppedReports, contradiction_with, halves_of_pairs
 from fine_tune_assets.approval.flags import kinds_of
 from fine_tune_assets.approval.task_kinds import count_unused
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.core.tables import DUPLICATE_REPORTS, SCRUBBED_REPORTS, rows_of, table_of
-from fine_tune_assets.dedup.crossing import pair_finder
-from fine_tune_assets.dedup.finding import Duplicates, find_duplicates
-from fine_tune_assets.recipes.loading import load_recipe
+from fine_tune_assets.core.tables.schemas import DUPLICATE_REPORTS, SCRUBBED_REPORTS, rows_of, table_of
+from fine_tune_assets.dedup.cross_group_pairs import pair_finder
+from fine_tune_assets.dedup.duplicates import Duplicates, find_duplicates
+from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import PairTask, SectionTask, Task
 from fine_tune_assets_tests.approval.examples import ONE, corrections
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from fine_tune_assets.approval.drafting import content_fingerprint
+from fine_tune_assets.approval.drafts import content_fingerprint
 from fine_tune_assets.approval.exchange import Entry, Fault, ImportReport, import_decisions, line_of, read_lines
-from fine_tune_assets.approval.reviewing import refresh_items
-from fine_tune_assets.approval.signing import MEANINGS, ReviewError
-from fine_tune_assets.ledger import audit
+from fine_tune_assets.approval.review_actions import refresh_items
+from fine_tune_assets.approval.signatures import MEANINGS, ReviewError
+from fine_tune_assets.ledger.audit import audit
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.review_items import find_item
-from fine_tune_assets.ledger.reviews import list_decisions, list_records
+from fine_tune_assets.ledger.reviews.review_items import find_item
+from fine_tune_assets.ledger.reviews.reviews import list_decisions, list_records
 from fine_tune_assets.recipes.schema import ReviewSettings
 from fine_tune_assets_tests.approval.examples import ONE, START, TWO, drafts
 

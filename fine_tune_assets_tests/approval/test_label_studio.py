@@ -7,7 +7,7 @@ import pytest
 
 from fine_tune_assets.approval.exchange import Entry, Fault
 from fine_tune_assets.approval.label_studio import label_config, read_export, tasks_of
-from fine_tune_assets.approval.signing import REASON_CODES, ReviewError
+from fine_tune_assets.approval.signatures import REASON_CODES, ReviewError
 from fine_tune_assets_tests.approval.examples import drafts
 
 (DRAFT,) = drafts().to_pylist()

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from fine_tune_assets.approval.approving import Approval
+from fine_tune_assets.approval.approvals import Approval
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.paths import Layout
-from fine_tune_assets.ledger.reviews import list_decisions
+from fine_tune_assets.ledger.reviews.reviews import list_decisions
 from fine_tune_assets_tests.approval.examples import approve, corrections, drafts
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger

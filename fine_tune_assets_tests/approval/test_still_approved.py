@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from fine_tune_assets.approval.approving import EXPERT, TRUSTED_SOURCE
-from fine_tune_assets.approval.drafting import content_fingerprint
+from fine_tune_assets.approval.approvals import EXPERT, TRUSTED_SOURCE
+from fine_tune_assets.approval.drafts import content_fingerprint
 from fine_tune_assets.approval.still_approved import (
     REASONS,
     UNREVIEWED,
@@ -23,7 +23,7 @@ from fine_tune_assets.approval.still_approved import (
 from fine_tune_assets.core.records import Decision
 from fine_tune_assets.instructions.provenance import provenance_row
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.reviews import add_decision, revoke_decision
+from fine_tune_assets.ledger.reviews.reviews import add_decision, revoke_decision
 from fine_tune_assets.ledger.schema import decisions
 from fine_tune_assets.recipes.schema import ReviewSettings
 from fine_tune_assets_tests.approval.examples import ONE, START, TWO, approve, corrections, decide, drafts

@@ -6,15 +6,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from fine_tune_assets.approval.approving import is_trusted
-from fine_tune_assets.approval.drafting import draft_examples
+from fine_tune_assets.approval.approvals import is_trusted
+from fine_tune_assets.approval.drafts import draft_examples
 from fine_tune_assets.approval.flags import kinds_of
-from fine_tune_assets.approval.reviewing import queue_items
+from fine_tune_assets.approval.model_drafts import draft_row, missing_requests, still_wanted
+from fine_tune_assets.approval.review_actions import queue_items
 from fine_tune_assets.approval.task_kinds import Request, count_unused, model_requests
-from fine_tune_assets.approval.writing import draft_row, missing_requests, still_wanted
 from fine_tune_assets.core.errors import RecipeError
-from fine_tune_assets.core.tables import MODEL_DRAFTS, rows_of, table_of
-from fine_tune_assets.recipes.loading import load_recipe, parse_recipe
+from fine_tune_assets.core.tables.schemas import MODEL_DRAFTS, rows_of, table_of
+from fine_tune_assets.recipes.loader import load_recipe, parse_recipe
 from fine_tune_assets.recipes.schema import FieldTask, ModelTask, PairTask, SectionTask, Task
 from fine_tune_assets_tests.approval.examples import ONE, PLAN, TRUSTED, approve, corrections, reports
 

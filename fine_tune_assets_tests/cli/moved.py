@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fine_tune_assets.cli.release_imports import Given, import_release
+from fine_tune_assets.cli.releases.release_imports import Given, import_release
 from fine_tune_assets.core.fingerprints import fingerprint_files
-from fine_tune_assets.core.release_archives import write_release_archive
-from fine_tune_assets.core.releases import ReleaseFolder, release_files
+from fine_tune_assets.core.releases.release_archives import write_release_archive
+from fine_tune_assets.core.releases.release_folders import ReleaseFolder, release_files
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.ledger import audit
+from fine_tune_assets.ledger.audit import audit
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.imported_releases import list_imports
-from fine_tune_assets.ledger.releases import recorded_releases
-from fine_tune_assets.serving.probing import Findings
+from fine_tune_assets.ledger.serving.imported_releases import list_imports
+from fine_tune_assets.ledger.serving.releases import recorded_releases
+from fine_tune_assets.serving.release_probes import Findings
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 
 PASSED = Findings(asked=2, same_prompt=2, same_answer=2, minimum_same_greedy=1.0)

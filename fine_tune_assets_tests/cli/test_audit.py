@@ -10,8 +10,8 @@ from click.testing import CliRunner, Result
 
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.settings import PREFIX, load_settings
-from fine_tune_assets.ledger import audit
-from fine_tune_assets.ledger.request_audit import RequestLine, record_requests
+from fine_tune_assets.ledger.audit import audit
+from fine_tune_assets.ledger.audit.requests import RequestLine, record_requests
 from fine_tune_assets.ledger.schema import audit_lines, request_lines
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 

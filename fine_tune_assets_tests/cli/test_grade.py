@@ -13,9 +13,9 @@ from click.testing import CliRunner, Result
 
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.paths import Layout
-from fine_tune_assets.core.tables import JUDGE_AGREEMENT, table_of
-from fine_tune_assets.judging.offline_judge import offline_judge
-from fine_tune_assets.recipes.loading import load_recipe, shipped_recipes
+from fine_tune_assets.core.tables.schemas import JUDGE_AGREEMENT, table_of
+from fine_tune_assets.judging.judges.offline_judge import offline_judge
+from fine_tune_assets.recipes.loader import load_recipe, shipped_recipes
 from fine_tune_assets_tests.judging.chat_server import MODEL, ChatServerOfATest, completion, grade_reply
 from fine_tune_assets_tests.judging.made import agreement
 

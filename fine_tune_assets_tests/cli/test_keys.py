@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.settings import PREFIX, load_settings
-from fine_tune_assets.ledger.api_keys import KeyCheck, check_key, list_keys
+from fine_tune_assets.ledger.people.api_keys import KeyCheck, check_key, list_keys
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 
 

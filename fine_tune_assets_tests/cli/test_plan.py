@@ -8,9 +8,9 @@ from click.testing import CliRunner, Result
 
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.engines.gguf_header import read_gguf_header
-from fine_tune_assets.recipes.loading import load_recipe, shipped_recipes
-from fine_tune_assets.training.base_models import bundled_gguf
-from fine_tune_assets.training.published_shapes import published_shapes
+from fine_tune_assets.recipes.loader import load_recipe, shipped_recipes
+from fine_tune_assets.training.base_models.facts import published_shapes
+from fine_tune_assets.training.base_models.registry import bundled_gguf
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.training.published_configs import LLAMA_31_8B, config_folder
 from fine_tune_assets_tests.training.tiny import base_model

@@ -13,7 +13,7 @@ from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME
-from fine_tune_assets.phi.marking import mark_missed
+from fine_tune_assets.phi.missed_identifiers.marks import mark_missed
 from fine_tune_assets_tests.desk.installation import MISSED, add_copy, drafts_of, fill, scrub_again
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 

@@ -9,10 +9,10 @@ from click.testing import CliRunner
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.sample_subjects import is_sample_subject, sample_subject_key
-from fine_tune_assets.defs.resources import Installation
+from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.lineage.trainings import record_training
+from fine_tune_assets.reports.batch_reader import read_batch
 from fine_tune_assets.reports.limits import ReadLimits
-from fine_tune_assets.reports.reading import read_batch
 from fine_tune_assets_tests.conftest import SAMPLE
 from fine_tune_assets_tests.ledger.made import make_release, make_verdict
 from fine_tune_assets_tests.lineage.made import MARKER, TRAINED, example_of, store_examples, store_set
@@ -67,8 +67,8 @@ def test_no_key_is_made_of_nothing_or_without_the_installations_secret(installat
 
 def test_traces_say_the_same_to_people_and_to_programs_and_no_text() -> None:
     """Ids, names of people who decided, and times."""
-    from fine_tune_assets.ledger.releases import record_release
-    from fine_tune_assets.ledger.verdicts import record_verdict
+    from fine_tune_assets.ledger.serving.releases import record_release
+    from fine_tune_assets.ledger.serving.verdicts import record_verdict
 
     installation = Installation()
     stored = store_set(installation.layout)

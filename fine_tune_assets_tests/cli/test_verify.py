@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fine_tune_assets.cli.main import main
-from fine_tune_assets.cli.release_proofs import HOLDS
+from fine_tune_assets.cli.releases.release_proofs import HOLDS
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.core.release_keys import ensure_signing_key
-from fine_tune_assets.core.releases import ReleaseFolder
+from fine_tune_assets.core.releases.release_folders import ReleaseFolder
+from fine_tune_assets.core.releases.release_keys import ensure_signing_key
 from fine_tune_assets_tests.ledger.made import make_verdict
 from fine_tune_assets_tests.merging.released import EVIDENCE, whole_release
 
@@ -209,8 +209,8 @@ def test_a_verdict_that_another_pair_signed_is_refused(tmp_path: Path) -> None:
     """Also when the release around it is signed: the document has a signature of its own."""
     from dataclasses import replace
 
-    from fine_tune_assets.core.signing import public_key_file, sign
-    from fine_tune_assets.merging.releasing import build_release
+    from fine_tune_assets.core.keys import public_key_file, sign
+    from fine_tune_assets.merging.release_build import build_release
     from fine_tune_assets_tests.merging.released import release_parts
 
     parts = release_parts(tmp_path)

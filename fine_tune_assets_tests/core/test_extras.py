@@ -45,7 +45,7 @@ def test_a_qlora_base_is_not_loaded(hide: Hide, tmp_path: Path) -> None:
 def test_a_qlora_model_is_not_prepared(hide: Hide) -> None:
     import torch
 
-    from fine_tune_assets.training.adapting import keep_weights_differentiable
+    from fine_tune_assets.training.lora.adapters import keep_weights_differentiable
 
     hide("bitsandbytes")
     with pytest.raises(MissingExtraError, match=COMMAND):
@@ -64,7 +64,7 @@ def test_a_qlora_adapter_is_not_merged(hide: Hide) -> None:
 
 def test_a_sweep_does_not_begin(hide: Hide, tmp_path: Path) -> None:
     from fine_tune_assets.recipes.sweep import SweepSettings
-    from fine_tune_assets.training.sweeping import Sweep
+    from fine_tune_assets.training.sweeps import Sweep
 
     hide("optuna")
     with pytest.raises(MissingExtraError, match=COMMAND):
@@ -73,7 +73,7 @@ def test_a_sweep_does_not_begin(hide: Hide, tmp_path: Path) -> None:
 
 def test_a_cluster_job_is_not_submitted(hide: Hide, tmp_path: Path) -> None:
     """The step fails for good: trying again would not install it."""
-    from fine_tune_assets.defs.ray_cluster import answer_from_cluster
+    from fine_tune_assets.defs.platform.ray_cluster import answer_from_cluster
 
     hide("dagster_ray")
     settings = Settings(data_dir=tmp_path, ray={"address": "http://127.0.0.1:8265"})
@@ -84,7 +84,7 @@ def test_a_cluster_job_is_not_submitted(hide: Hide, tmp_path: Path) -> None:
 
 def test_a_node_without_ray_does_not_train(hide: Hide) -> None:
     from fine_tune_assets.core.progress import silent
-    from fine_tune_assets.training.on_ray import train_on_cluster
+    from fine_tune_assets.training.distributed.on_ray import train_on_cluster
 
     hide("ray")
     with pytest.raises(MissingExtraError, match=COMMAND):
@@ -93,7 +93,7 @@ def test_a_node_without_ray_does_not_train(hide: Hide) -> None:
 
 def test_a_training_is_kept_and_not_reported(hide: Hide, tmp_path: Path) -> None:
     """The adapter is worth more than its entry in MLflow."""
-    from fine_tune_assets.training.tracking import TrackedTraining, track
+    from fine_tune_assets.training.tracking.mlflow_runs import TrackedTraining, track
 
     hide("mlflow")
     tracked = track(TrackedTraining("demo", "a" * 64, {}, {}, (), {}), f"sqlite:///{tmp_path}/runs.db")
@@ -106,7 +106,7 @@ def test_a_tagger_is_not_trained() -> None:
     program = (
         "import sys; sys.modules['faker'] = None\n"
         "from fine_tune_assets.core.extras import MissingExtraError\n"
-        "from fine_tune_assets.phi.tagger.synthetic.values import Values\n"
+        "from fine_tune_assets.phi.tagger_training.synthetic.values import Values\n"
         "try:\n    Values(1)\nexcept MissingExtraError as error:\n    print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

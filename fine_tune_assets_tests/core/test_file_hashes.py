@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fine_tune_assets.core.file_hashes import SETTLED_NS, HashedOnce, RememberedHashes
-from fine_tune_assets.core.fingerprints import fingerprint_file
+from fine_tune_assets.core.fingerprints import SETTLED_NS, HashedOnce, RememberedHashes, fingerprint_file
 
 
 class Clock:

@@ -10,8 +10,8 @@ import pytest
 from pydantic import BaseModel
 
 from fine_tune_assets.core.errors import SettingsError
-from fine_tune_assets.core.offline import OFFLINE_ENVIRONMENT
 from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.core.processes.offline import OFFLINE_ENVIRONMENT
 from fine_tune_assets.core.settings import PREFIX, SETTINGS_FILE, Settings
 from fine_tune_assets_tests.changed_settings import settings_in
 
@@ -135,7 +135,7 @@ def test_the_ledger_is_a_file_below_the_data_folder_unless_a_url_is_given(tmp_pa
 def test_going_offline_overrides_whatever_the_shell_says() -> None:
     """A shell that has the hub switched on must not open it for us."""
     code = (
-        "import json, os; from fine_tune_assets.core.offline import *; go_offline(); "
+        "import json, os; from fine_tune_assets.core.processes.offline import *; go_offline(); "
         "print(json.dumps({name: os.environ.get(name) for name in OFFLINE_ENVIRONMENT}))"
     )
     environment = {**os.environ, "HF_HUB_OFFLINE": "0", "DO_NOT_TRACK": "0", "WANDB_MODE": "online"}
@@ -149,7 +149,7 @@ _LOADS_A_MODEL = """
 import importlib, sys
 importlib.import_module(sys.argv[1])
 if "go" in sys.argv:
-    from fine_tune_assets.core.offline import go_offline
+    from fine_tune_assets.core.processes.offline import go_offline
     go_offline()
 import onnxruntime
 from fine_tune_assets.core.paths import PROJECT_DIR

@@ -11,11 +11,11 @@ from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.progress import silent
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.core.shipped_measurements import ship_table, shipped_table
-from fine_tune_assets.core.tables import SCRUB_RECALL, table_of
+from fine_tune_assets.core.tables.schemas import SCRUB_RECALL, table_of
 from fine_tune_assets.judging.__main__ import measure as measure_agreement
-from fine_tune_assets.judging.judges import judge_request
+from fine_tune_assets.judging.judges.registry import judge_request
 from fine_tune_assets.phi.__main__ import measure as measure_recall
-from fine_tune_assets.recipes.loading import load_recipe
+from fine_tune_assets.recipes.loader import load_recipe
 
 EVALUATION = PROJECT_DIR / "data" / "evaluation"
 ROW = {
@@ -34,7 +34,7 @@ def measuring_fails(monkeypatch: pytest.MonkeyPatch) -> None:
         raise MeasuredError
 
     monkeypatch.setattr("fine_tune_assets.phi.__main__.open_workers", refuse)
-    monkeypatch.setattr("fine_tune_assets.judging.agreement.measure_agreement", refuse)
+    monkeypatch.setattr("fine_tune_assets.judging.judges.agreement.measure_agreement", refuse)
 
 
 def test_a_table_is_taken_for_exactly_what_decided_it(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_another_threshold_is_measured(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_shipped_recall_is_what_one_measures(tmp_path: Path) -> None:
     """On the smallest labelled set: the shipped rows of it, figure by figure."""
-    from fine_tune_assets.phi.recall import measure_recall as measure_sets
+    from fine_tune_assets.phi.measurement.recall import measure_recall as measure_sets
     from fine_tune_assets.phi.workers import open_workers
 
     gold = min((EVALUATION / "phi").glob("*.jsonl"), key=lambda path: path.stat().st_size)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fine_tune_assets.core.errors import SettingsError
-from fine_tune_assets.core.signing import SignatureError, public_key_file, read_public_key, require_signed, sign
+from fine_tune_assets.core.keys import SignatureError, public_key_file, read_public_key, require_signed, sign
 
 
 def test_a_signature_holds_for_exactly_the_bytes_that_were_signed(tmp_path: Path) -> None:

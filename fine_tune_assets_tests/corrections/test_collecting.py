@@ -6,10 +6,10 @@ import pyarrow.parquet as pq
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table, keyed_hash
+from fine_tune_assets.core.prompts.retrieval_contract import AnsweredFrom, CarriedPassage
 from fine_tune_assets.core.records import Correction
-from fine_tune_assets.core.retrieval_contract import AnsweredFrom, CarriedPassage
-from fine_tune_assets.core.tables import SCRUBBED_CORRECTIONS, conform
-from fine_tune_assets.corrections.collecting import raw_corrections_table
+from fine_tune_assets.core.tables.schemas import SCRUBBED_CORRECTIONS, conform
+from fine_tune_assets.corrections.collection import raw_corrections_table
 
 SECRET = b"s" * 32
 CORRECTIONS = [

@@ -6,9 +6,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from fine_tune_assets.core.prompts.retrieval_contract import carried_passages, example_with_passages
 from fine_tune_assets.core.records import PairFinder, QuarantineDecision
-from fine_tune_assets.core.retrieval_contract import carried_passages, example_with_passages
-from fine_tune_assets.corrections.influence import beyond_influence
+from fine_tune_assets.corrections.collection import beyond_influence
 from fine_tune_assets.corrections.quarantine import Figures, may_be_drafted, quarantine, seen_fingerprint
 from fine_tune_assets.corrections.suspicions import (
     closed_sources,
@@ -18,7 +18,7 @@ from fine_tune_assets.corrections.suspicions import (
     not_for_everyone,
     passages_gone,
 )
-from fine_tune_assets.dedup.crossing import pair_finder
+from fine_tune_assets.dedup.cross_group_pairs import pair_finder
 from fine_tune_assets.embeddings.encoder import encode_passages
 from fine_tune_assets.recipes.schema import CorrectionSettings, DedupSettings
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fine_tune_assets.core.columns import rows_at
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.core.tables import SCRUBBED_REPORTS
+from fine_tune_assets.core.tables.columns import rows_at
+from fine_tune_assets.core.tables.schemas import SCRUBBED_REPORTS
 from fine_tune_assets.dedup.batches import Batches, by_batch
-from fine_tune_assets.dedup.finding import find_among, find_duplicates
-from fine_tune_assets_tests.dedup.test_finding import LONG, SETTINGS, Meaning, reports_of
+from fine_tune_assets.dedup.duplicates import find_among, find_duplicates
+from fine_tune_assets_tests.dedup.test_duplicates import LONG, SETTINGS, Meaning, reports_of
 from fine_tune_assets_tests.stored_tables import stored_in
 
 LIMIT_BYTES = 1 << 31

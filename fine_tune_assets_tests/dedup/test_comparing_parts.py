@@ -5,11 +5,19 @@ import pyarrow as pa
 import pytest
 
 from fine_tune_assets.dedup.boilerplate import patients_needed, without
-from fine_tune_assets.dedup.candidates import COMPARED, LEADERS, NEIGHBOURS, candidate_pairs
-from fine_tune_assets.dedup.meaning import alike
-from fine_tune_assets.dedup.signatures import MISSED_FRACTION, PERMUTATIONS, band_hashes, bands_for
-from fine_tune_assets.dedup.similarity import distinct_shingles, jaccard_of_pairs
-from fine_tune_assets.dedup.sketching import sketch
+from fine_tune_assets.dedup.near import distinct_shingles, jaccard_of_pairs
+from fine_tune_assets.dedup.semantic import alike
+from fine_tune_assets.dedup.signatures import (
+    COMPARED,
+    LEADERS,
+    MISSED_FRACTION,
+    NEIGHBOURS,
+    PERMUTATIONS,
+    band_hashes,
+    bands_for,
+    candidate_pairs,
+)
+from fine_tune_assets.dedup.sketches import sketch
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.8, 0.9, 1.0])

@@ -6,9 +6,9 @@ import numpy as np
 from safetensors import safe_open
 
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.dedup.finding import find_duplicates
+from fine_tune_assets.dedup.duplicates import find_duplicates
 from fine_tune_assets.dedup.store import BANDS, SKETCHES, VECTORS, Store
-from fine_tune_assets_tests.dedup.test_finding import SETTINGS, Meaning, reports_of
+from fine_tune_assets_tests.dedup.test_duplicates import SETTINGS, Meaning, reports_of
 
 TEXTS = {"b/1": "plantedword knee hurts since monday", "b/2": "cough and fever without a reason", "b/3": "well"}
 

@@ -7,9 +7,9 @@ from typing import Any
 import dagster as dg
 
 from fine_tune_assets.core.settings import load_settings
-from fine_tune_assets.defs.automation import AUTOMATION_SENSOR, on_new_inputs
-from fine_tune_assets.defs.resources import Worker, started_again_when_killed
-from fine_tune_assets.defs.s06_adapters import GPU
+from fine_tune_assets.defs.platform.automation import AUTOMATION_SENSOR, on_new_inputs
+from fine_tune_assets.defs.platform.resources import Worker, started_again_when_killed
+from fine_tune_assets.defs.s06_adapters.adapters import GPU
 from fine_tune_assets_tests.training.tiny import SETTINGS, train_request
 
 TRAINING = replace(SETTINGS, epochs=5, dropout=0.1, checkpoint_minutes=0.0)

@@ -6,10 +6,10 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from fine_tune_assets.core.tables import ADAPTERS
-from fine_tune_assets.defs.metadata import WHY
-from fine_tune_assets.defs.s06_adapters import training_changed_the_model, validation_loss_fell
-from fine_tune_assets.training.learned import NothingLearnedError, require_learned
+from fine_tune_assets.core.tables.schemas import ADAPTERS
+from fine_tune_assets.defs.platform.metadata import WHY
+from fine_tune_assets.defs.s06_adapters.adapters import training_changed_the_model, validation_loss_fell
+from fine_tune_assets.training.decisions import NothingLearnedError, require_learned
 
 
 def _adapter(**figures: Any) -> pa.Table:

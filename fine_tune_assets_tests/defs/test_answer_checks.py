@@ -4,11 +4,15 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from fine_tune_assets.core.tables import JUDGE_SCORES
-from fine_tune_assets.defs.metadata import WHY
-from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.s07_answer_checks import answer_checks, answers_hold_to_their_input, answers_keep_their_form
-from fine_tune_assets.instructions.storing import StoredInstructionSet, write_instruction_set
+from fine_tune_assets.core.tables.schemas import JUDGE_SCORES
+from fine_tune_assets.defs.platform.metadata import WHY
+from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.defs.s07_judge_scores.answer_checks import (
+    answer_checks,
+    answers_hold_to_their_input,
+    answers_keep_their_form,
+)
+from fine_tune_assets.instructions.stored_sets import StoredInstructionSet, write_instruction_set
 from fine_tune_assets_tests.instructions.examples import SEARCH, built
 
 pytestmark = pytest.mark.usefixtures("installation_dir")

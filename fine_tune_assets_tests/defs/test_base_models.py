@@ -6,10 +6,10 @@ import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
-from fine_tune_assets.defs.resources import Installation, Worker, parquet_tables
-from fine_tune_assets.defs.s06_base_models import base_models
+from fine_tune_assets.defs.platform.resources import Installation, Worker, parquet_tables
+from fine_tune_assets.defs.s06_adapters.base_models import base_models
 from fine_tune_assets_tests.conftest import write_recipe
-from fine_tune_assets_tests.training.importing.small_model import write_small_model
+from fine_tune_assets_tests.training.base_models.small_model import write_small_model
 
 
 def materialize(instance: dg.DagsterInstance, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:

@@ -3,8 +3,8 @@
 import dagster as dg
 import pytest
 
-from fine_tune_assets.defs.s06_adapters import behind_training
-from fine_tune_assets_tests.defs.test_automation import Graph
+from fine_tune_assets.defs.s06_adapters.adapters import behind_training
+from fine_tune_assets_tests.defs.platform.test_automation import Graph
 
 pytestmark = pytest.mark.slow  # some forty ticks and runs
 INPUTS = {

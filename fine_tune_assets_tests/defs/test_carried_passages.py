@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.tables import (
+from fine_tune_assets.core.tables.schemas import (
     DUPLICATE_REPORTS,
     KNOWLEDGE_CHUNKS,
     MODEL_DRAFTS,
@@ -16,11 +16,11 @@ from fine_tune_assets.core.tables import (
     UNIQUE_REPORTS,
     table_of,
 )
-from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.s04_approved_examples import approved_examples, drafted_examples
-from fine_tune_assets.defs.s05_evidence import _barred
-from fine_tune_assets.defs.s05_instruction_sets import _curation
-from fine_tune_assets.defs.s10_quarantine import quarantined_corrections
+from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.defs.s04_approved_examples.approved_examples import approved_examples, drafted_examples
+from fine_tune_assets.defs.s05_instruction_sets.instruction_sets import _curation
+from fine_tune_assets.defs.s05_instruction_sets.set_evidence import _barred
+from fine_tune_assets.defs.s10_corrections.quarantine import quarantined_corrections
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.ledger.made import record_decision
 
@@ -72,7 +72,7 @@ def drafted(table: pa.Table) -> list[dict[str, Any]]:
 
 
 def approved(drafts: list[dict[str, Any]], table: pa.Table) -> Any:
-    from fine_tune_assets.core.tables import DRAFTED_EXAMPLES
+    from fine_tune_assets.core.tables.schemas import DRAFTED_EXAMPLES
 
     of_drafts = table_of(drafts, DRAFTED_EXAMPLES)
     return approved_examples(installation=Installation(), drafted_examples=of_drafts, scrubbed_corrections=table)

@@ -11,10 +11,10 @@ import pytest
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.core.tables import TABLES
+from fine_tune_assets.core.tables.schemas import TABLES
 from fine_tune_assets.definitions import defs
-from fine_tune_assets.defs import automation
-from fine_tune_assets.defs.s06_adapters import GPU
+from fine_tune_assets.defs.platform import automation
+from fine_tune_assets.defs.s06_adapters.adapters import GPU
 from fine_tune_assets.recipes.sections import SECTIONS
 
 HEAVY = (

@@ -9,7 +9,7 @@ import yaml
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_text
-from fine_tune_assets.core.tables import (
+from fine_tune_assets.core.tables.schemas import (
     MODEL_DRAFTS,
     QUARANTINED_CORRECTIONS,
     SCRUB_RECALL,
@@ -17,11 +17,11 @@ from fine_tune_assets.core.tables import (
     SCRUBBED_REPORTS,
     table_of,
 )
-from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.s03_unique_reports import drop_duplicates
-from fine_tune_assets.defs.s04_approved_examples import drafted_examples
-from fine_tune_assets.ledger.erasures import PatientIds, record_erasure
-from fine_tune_assets.ledger.review_items import find_item
+from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.defs.s03_unique_reports.unique_reports import drop_duplicates
+from fine_tune_assets.defs.s04_approved_examples.approved_examples import drafted_examples
+from fine_tune_assets.ledger.reviews.erasures import PatientIds, record_erasure
+from fine_tune_assets.ledger.reviews.review_items import find_item
 from fine_tune_assets.phi.scrubbing import scrubber_version
 from fine_tune_assets_tests.conftest import replace_file, write_recipe
 from fine_tune_assets_tests.stored_tables import stored_in

@@ -14,23 +14,22 @@ from upath import UPath
 
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.errors import GateClosedError
-from fine_tune_assets.core.stored_tables import StoredTable, without_patients
-from fine_tune_assets.core.tables import TABLES
-from fine_tune_assets.defs.erasing import ErasureError, look_ahead
-from fine_tune_assets.defs.io import ParquetTables
-from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.s01_erased_patients import (
+from fine_tune_assets.core.tables.schemas import TABLES
+from fine_tune_assets.core.tables.stored_tables import StoredTable, without_patients
+from fine_tune_assets.defs.erasure import ErasureError, look_ahead
+from fine_tune_assets.defs.platform.io import ParquetTables
+from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.defs.s01_raw_reports.erased_patients import (
     LIVE_CHECK,
     batches_to_read_again,
     news_of_live_release,
     nothing_is_left_of_erased_patients,
     require_nobody_erased,
 )
-from fine_tune_assets.defs.s01_raw_reports import BATCHES
-from fine_tune_assets.defs.s06_adapters import _due, set_learned_from
-from fine_tune_assets.instructions.storing import ErasedInstructionSetError
-from fine_tune_assets.ledger.deployments import report_state, switch_live, want_release
-from fine_tune_assets.ledger.erasures import (
+from fine_tune_assets.defs.s01_raw_reports.raw_reports import BATCHES
+from fine_tune_assets.defs.s06_adapters.adapters import _due, set_learned_from
+from fine_tune_assets.instructions.stored_sets import ErasedInstructionSetError
+from fine_tune_assets.ledger.reviews.erasures import (
     Erasure,
     PatientIds,
     finish_erasure,
@@ -38,8 +37,9 @@ from fine_tune_assets.ledger.erasures import (
     mark_releases,
     record_erasure,
 )
-from fine_tune_assets.lineage.erasing import erasing_steps
-from fine_tune_assets.training.due import Due
+from fine_tune_assets.ledger.serving.deployments import report_state, switch_live, want_release
+from fine_tune_assets.lineage.erasure import erasing_steps
+from fine_tune_assets.training.decisions import Due
 from fine_tune_assets_tests.instructions.examples import approved, built
 from fine_tune_assets_tests.ledger.made import record_promoted
 from fine_tune_assets_tests.lineage.made import TRAINED, filled, store, store_set
@@ -154,7 +154,7 @@ def test_an_erasure_of_a_trained_patient_makes_training_due_once_the_new_set_is_
 
 
 def _trained_by(installation: Installation) -> dict[str, str]:
-    from fine_tune_assets.defs.s06_adapters import TRAINED_BY
+    from fine_tune_assets.defs.s06_adapters.adapters import TRAINED_BY
     from fine_tune_assets.recipes.sections import section_fingerprints
 
     return {TRAINED_BY: section_fingerprints(installation.recipe)["training"]}

@@ -6,13 +6,13 @@ import pyarrow as pa
 import pytest
 
 from fine_tune_assets.core.errors import GateClosedError
-from fine_tune_assets.core.tables import JUDGE_AGREEMENT, JUDGE_SCORES, RETAINED_ABILITIES, table_of
-from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.s07_promotion_verdicts import evidence_on
-from fine_tune_assets.instructions.storing import StoredInstructionSet, write_instruction_set
-from fine_tune_assets.judging.evidence import Tables
-from fine_tune_assets.judging.verdicts import decide
-from fine_tune_assets.ledger.missed_identifiers import record_mark
+from fine_tune_assets.core.tables.schemas import JUDGE_AGREEMENT, JUDGE_SCORES, RETAINED_ABILITIES, table_of
+from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.defs.s07_judge_scores.promotion_verdicts import evidence_on
+from fine_tune_assets.instructions.stored_sets import StoredInstructionSet, write_instruction_set
+from fine_tune_assets.judging.verdicts.evidence import Tables
+from fine_tune_assets.judging.verdicts.gate import decide
+from fine_tune_assets.ledger.reviews.missed_identifiers import record_mark
 from fine_tune_assets_tests.instructions.examples import SEARCH, built
 
 pytestmark = pytest.mark.usefixtures("installation_dir")

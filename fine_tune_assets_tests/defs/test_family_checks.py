@@ -3,12 +3,12 @@
 import dagster as dg
 import pytest
 
-from fine_tune_assets.core.tables import ROBUSTNESS_PROBES
-from fine_tune_assets.defs.metadata import WHY
-from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.s07_judge_scores import abilities_are_within_budget, question_files
-from fine_tune_assets.defs.s07_robustness_probes import candidate_is_as_robust_as_its_base
-from fine_tune_assets.judging.robustness import EMPTY
+from fine_tune_assets.core.tables.schemas import ROBUSTNESS_PROBES
+from fine_tune_assets.defs.platform.metadata import WHY
+from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.defs.s07_judge_scores.judge_scores import abilities_are_within_budget, question_files
+from fine_tune_assets.defs.s07_judge_scores.robustness_probes import candidate_is_as_robust_as_its_base
+from fine_tune_assets.judging.contestants.robustness import EMPTY
 from fine_tune_assets_tests.judging.made import retained, robust
 
 pytestmark = pytest.mark.usefixtures("installation_dir")

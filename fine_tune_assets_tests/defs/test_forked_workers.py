@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 import dagster as dg
 import pytest
 
-from fine_tune_assets.core.fork_server import ForkServer, fork_server, idle_server
-from fine_tune_assets.defs import resources
-from fine_tune_assets.defs.resources import Worker
+from fine_tune_assets.core.processes.fork_server import ForkServer, fork_server, idle_server
+from fine_tune_assets.defs.platform import resources
+from fine_tune_assets.defs.platform.resources import Worker
 
 REQUEST = {"action": "nothing like that"}
 

@@ -10,7 +10,7 @@ import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
-from fine_tune_assets.core.tables import TABLES, shown_columns
+from fine_tune_assets.core.tables.schemas import TABLES, shown_columns
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs.local_run import Summary, materialize_stale
 from fine_tune_assets.instructions.certificate import separation

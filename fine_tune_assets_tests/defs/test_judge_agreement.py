@@ -6,12 +6,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from fine_tune_assets.core.tables import JUDGE_AGREEMENT, table_of
-from fine_tune_assets.defs.metadata import WHY
-from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.s07_judge_agreement import judge_may_decide
-from fine_tune_assets.judging.labelled import present_fingerprints
-from fine_tune_assets.judging.offline_judge import offline_judge
+from fine_tune_assets.core.tables.schemas import JUDGE_AGREEMENT, table_of
+from fine_tune_assets.defs.platform.metadata import WHY
+from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.defs.s07_judge_scores.judge_agreement import judge_may_decide
+from fine_tune_assets.judging.judges.labelled_sets import present_fingerprints
+from fine_tune_assets.judging.judges.offline_judge import offline_judge
 from fine_tune_assets_tests.conftest import write_recipe
 
 

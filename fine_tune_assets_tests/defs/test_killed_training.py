@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.defs.resources import started_again_when_killed
-from fine_tune_assets.defs.s06_adapters import GPU, adapters
+from fine_tune_assets.defs.platform.resources import started_again_when_killed
+from fine_tune_assets.defs.s06_adapters.adapters import GPU, adapters
 from fine_tune_assets.engines.processes import start_process
 from fine_tune_assets_tests.defs.killed_location import TRAINING, trained
 from fine_tune_assets_tests.training.forked_trainings import Trainings
@@ -141,7 +141,7 @@ def test_a_training_goes_on_whatever_is_killed(
 
 CANCELLED = """
 import dagster as dg
-from fine_tune_assets.defs.resources import started_again_when_killed
+from fine_tune_assets.defs.platform.resources import started_again_when_killed
 
 @dg.asset
 def trained(context: dg.AssetExecutionContext) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from fine_tune_assets.defs.resources import Worker, WorkerRefusal
+from fine_tune_assets.defs.platform.resources import Worker, WorkerRefusal
 
 _KILLED: list[str] = []
 

@@ -12,10 +12,10 @@ from click.testing import CliRunner
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import load_settings
-from fine_tune_assets.defs.automation import latest_event
-from fine_tune_assets.defs.resources import Installation, Worker, parquet_tables
-from fine_tune_assets.defs.s08_release_parts import retrieval_contract
-from fine_tune_assets.defs.s09_knowledge import (
+from fine_tune_assets.defs.platform.automation import latest_event
+from fine_tune_assets.defs.platform.resources import Installation, Worker, parquet_tables
+from fine_tune_assets.defs.s08_merged_weights.release_parts import retrieval_contract
+from fine_tune_assets.defs.s09_served_models.knowledge import (
     every_document_was_read,
     knowledge_documents,
     knowledge_indexes,
@@ -23,8 +23,8 @@ from fine_tune_assets.defs.s09_knowledge import (
     served_knowledge,
 )
 from fine_tune_assets.defs.sources import knowledge_version
-from fine_tune_assets.ledger.live_knowledge import live_knowledge
-from fine_tune_assets.retrieval.answering import LiveKnowledge
+from fine_tune_assets.ledger.serving.live_knowledge import live_knowledge
+from fine_tune_assets.retrieval.question_passages import LiveKnowledge
 from fine_tune_assets_tests.conftest import _keep_lines, replace_file, write_recipe
 from fine_tune_assets_tests.defs.test_sources import _reported
 from fine_tune_assets_tests.lineage.made import filled

@@ -11,7 +11,6 @@ from click.testing import CliRunner
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.stages import STAGES
-from fine_tune_assets.defs.automation import on_new_inputs
 from fine_tune_assets.defs.local_run import (
     PROCESS,
     VERDICT_CHECK,
@@ -23,12 +22,13 @@ from fine_tune_assets.defs.local_run import (
     progress_logger,
     stages_of_steps,
 )
+from fine_tune_assets.defs.platform.automation import on_new_inputs
 from fine_tune_assets_tests.conftest import replace_file
 
 KILLED_WHILE_IT_WORKS = """
 import os, signal
 import dagster as dg
-from fine_tune_assets.defs.automation import on_new_inputs
+from fine_tune_assets.defs.platform.automation import on_new_inputs
 from fine_tune_assets.defs.local_run import materialize_stale, progress_logger
 
 @dg.asset(deps=["expert_decisions"], automation_condition=on_new_inputs())

@@ -11,23 +11,23 @@ import pytest
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_folder, fingerprint_table, short
 from fine_tune_assets.core.planted import CANARY
-from fine_tune_assets.core.tables import MEMORIZATION_PROBES
+from fine_tune_assets.core.tables.schemas import MEMORIZATION_PROBES
 from fine_tune_assets.definitions import defs
-from fine_tune_assets.defs.metadata import WHY
-from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.s06_adapters import TRAINED_BY, _allowed_set
-from fine_tune_assets.defs.s07_memorization_probes import _allowed as set_that_may_be_asked
-from fine_tune_assets.defs.s07_memorization_probes import _known_rows, nothing_was_memorized
-from fine_tune_assets.defs.s07_shadow_adapters import plan_shadow, prompts_of, require_same_training
-from fine_tune_assets.instructions.storing import (
+from fine_tune_assets.defs.platform.metadata import WHY
+from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.defs.s06_adapters.adapters import TRAINED_BY, _allowed_set
+from fine_tune_assets.defs.s07_judge_scores.memorization_probes import _allowed as set_that_may_be_asked
+from fine_tune_assets.defs.s07_judge_scores.memorization_probes import _known_rows, nothing_was_memorized
+from fine_tune_assets.defs.s07_judge_scores.shadow_adapters import plan_shadow, prompts_of, require_same_training
+from fine_tune_assets.instructions.stored_sets import (
     InstructionSetError,
     StoredInstructionSet,
     read_instruction_set,
     write_instruction_set,
 )
-from fine_tune_assets.judging.canaries import plant
-from fine_tune_assets.judging.memorization import no_canary_row, probes_table
-from fine_tune_assets.ledger.verdicts import require_promotion
+from fine_tune_assets.judging.memorization.canaries import plant
+from fine_tune_assets.judging.memorization.probe_rows import no_canary_row, probes_table
+from fine_tune_assets.ledger.serving.verdicts import require_promotion
 from fine_tune_assets.recipes.schema import CanarySettings
 from fine_tune_assets.recipes.sections import section_fingerprints
 from fine_tune_assets_tests.conftest import write_recipe

@@ -12,14 +12,13 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
-from fine_tune_assets.approval.drafting import content_fingerprint
+from fine_tune_assets.approval.drafts import content_fingerprint
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.cli.phi import mark as mark_command
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_text
-from fine_tune_assets.core.stored_tables import StoredTable
-from fine_tune_assets.core.tables import (
+from fine_tune_assets.core.tables.schemas import (
     DRAFTED_EXAMPLES,
     PHI_SPANS,
     REPORTS,
@@ -28,13 +27,18 @@ from fine_tune_assets.core.tables import (
     SCRUBBED_REPORTS,
     table_of,
 )
-from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.s02_missed_identifiers import changed_batches, gold_files, require_nothing_missed
-from fine_tune_assets.defs.s02_scrubbed_reports import overall_recall
-from fine_tune_assets.defs.s03_unique_reports import drop_duplicates
-from fine_tune_assets.defs.s04_approved_examples import approved_examples
-from fine_tune_assets.ledger.missed_identifiers import record_mark, withdraw_mark
-from fine_tune_assets.phi.missed_terms import MARKED_BY_REVIEWERS
+from fine_tune_assets.core.tables.stored_tables import StoredTable
+from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import (
+    changed_batches,
+    gold_files,
+    require_nothing_missed,
+)
+from fine_tune_assets.defs.s02_scrubbed_reports.scrubbed_reports import overall_recall
+from fine_tune_assets.defs.s03_unique_reports.unique_reports import drop_duplicates
+from fine_tune_assets.defs.s04_approved_examples.approved_examples import approved_examples
+from fine_tune_assets.ledger.reviews.missed_identifiers import record_mark, withdraw_mark
+from fine_tune_assets.phi.missed_identifiers.terms import MARKED_BY_REVIEWERS
 from fine_tune_assets.phi.scrubbing import scrubber_version
 from fine_tune_assets_tests.instructions.examples import built
 from fine_tune_assets_tests.ledger.made import record_decision

@@ -9,14 +9,14 @@ import pyarrow as pa
 import pytest
 import yaml
 
+from fine_tune_assets.approval.model_drafts import draft_row
 from fine_tune_assets.approval.task_kinds import model_requests
-from fine_tune_assets.approval.writing import draft_row
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_folder
-from fine_tune_assets.core.tables import BASE_MODELS, MODEL_DRAFTS, rows_of, table_of
-from fine_tune_assets.defs.resources import Installation, Worker
-from fine_tune_assets.defs.s04_drafting_models import NOBODY, NOT_ASKED_FOR, drafting_model_version
-from fine_tune_assets.defs.s04_model_drafts import every_model_draft_is_written, model_drafts
+from fine_tune_assets.core.tables.schemas import BASE_MODELS, MODEL_DRAFTS, rows_of, table_of
+from fine_tune_assets.defs.platform.resources import Installation, Worker
+from fine_tune_assets.defs.s04_approved_examples.drafting_models import NOBODY, NOT_ASKED_FOR, drafting_model_version
+from fine_tune_assets.defs.s04_approved_examples.model_drafts import every_model_draft_is_written, model_drafts
 from fine_tune_assets_tests.approval.examples import reports
 
 SUMMARY = {"name": "summary", "instruction": "Summarise.", "kind": "model", "input_sections": ["FINDINGS"]}
@@ -83,7 +83,7 @@ def test_the_base_model_writes_what_is_missing_in_a_process_of_its_own(asked: Pa
     def unique_reports() -> pa.Table:
         return reports(text)
 
-    from fine_tune_assets.defs.resources import parquet_tables
+    from fine_tune_assets.defs.platform.resources import parquet_tables
 
     with dg.DagsterInstance.get() as instance:
         done = dg.materialize(

@@ -12,8 +12,8 @@ from fine_tune_assets.cli.services import DAEMON
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs.named_assets import named_assets_requested
-from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.s01_raw_reports import BATCHES
+from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.defs.s01_raw_reports.raw_reports import BATCHES
 from fine_tune_assets.engines.processes import identify, start_process, stop_process, write_identity
 
 

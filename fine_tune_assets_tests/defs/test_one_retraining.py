@@ -8,18 +8,18 @@ import dagster as dg
 import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
 
-from fine_tune_assets.approval.drafting import CORRECTION
+from fine_tune_assets.approval.drafts import CORRECTION
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.definitions import defs
-from fine_tune_assets.defs import s06_adapters
-from fine_tune_assets.defs.automation import InputsDiffer, InputsPresent, inputs_are_final, quiet
-from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.s06_adapters import weekly_retraining
+from fine_tune_assets.defs.platform.automation import InputsDiffer, InputsPresent, inputs_are_final, quiet
+from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.defs.s06_adapters import adapters as s06_adapters
+from fine_tune_assets.defs.s06_adapters.adapters import weekly_retraining
 from fine_tune_assets.recipes.sections import section_fingerprints
-from fine_tune_assets.training.due import Due
+from fine_tune_assets.training.decisions import Due
 from fine_tune_assets_tests.conftest import write_recipe
-from fine_tune_assets_tests.defs.test_automation import Graph
+from fine_tune_assets_tests.defs.platform.test_automation import Graph
 from fine_tune_assets_tests.instructions.examples import example, patients_in
 from fine_tune_assets_tests.lineage.made import store, store_set
 

@@ -11,16 +11,16 @@ import pytest
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.core.tables import ADAPTERS, JUDGE_AGREEMENT, JUDGE_SCORES, conform, table_of
-from fine_tune_assets.defs.metadata import WHY
-from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.s07_judge_agreement import judge_may_decide, own_ratings
-from fine_tune_assets.instructions.storing import StoredInstructionSet, write_instruction_set
+from fine_tune_assets.core.tables.schemas import ADAPTERS, JUDGE_AGREEMENT, JUDGE_SCORES, conform, table_of
+from fine_tune_assets.defs.platform.metadata import WHY
+from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.defs.s07_judge_scores.judge_agreement import judge_may_decide, own_ratings
+from fine_tune_assets.instructions.stored_sets import StoredInstructionSet, write_instruction_set
 from fine_tune_assets.judging.__main__ import measure
-from fine_tune_assets.judging.judges import judge_request
-from fine_tune_assets.judging.labelled import OWN_EXPERTS, own_ratings_table
-from fine_tune_assets.judging.licence import MINIMUM_RATINGS
-from fine_tune_assets.ledger.spot_checks import SpotCheck, add_spot_check
+from fine_tune_assets.judging.judges.labelled_sets import OWN_EXPERTS, own_ratings_table
+from fine_tune_assets.judging.judges.qualification import MINIMUM_RATINGS
+from fine_tune_assets.judging.judges.registry import judge_request
+from fine_tune_assets.ledger.reviews.spot_checks import SpotCheck, add_spot_check
 from fine_tune_assets_tests.instructions.examples import SEARCH, built, example, patients_in
 from fine_tune_assets_tests.lineage.made import filled
 

@@ -8,20 +8,20 @@ import dagster as dg
 import pytest
 import yaml
 
-from fine_tune_assets.core.prompt_contract import read_prompt_contract
-from fine_tune_assets.defs.resources import Installation, Worker
-from fine_tune_assets.defs.s05_instruction_sets import deciding_facts
-from fine_tune_assets.defs.s08_merged_weights import hop_columns, merged_weights_answer_as_the_adapter
-from fine_tune_assets.defs.s08_quantized_weights import (
+from fine_tune_assets.core.prompts.prompt_contract import read_prompt_contract
+from fine_tune_assets.defs.platform.resources import Installation, Worker
+from fine_tune_assets.defs.s05_instruction_sets.instruction_sets import deciding_facts
+from fine_tune_assets.defs.s08_merged_weights.merged_weights import hop_columns, merged_weights_answer_as_the_adapter
+from fine_tune_assets.defs.s08_merged_weights.quantized_weights import (
     every_export_answers_as_the_merged_weights,
     exports_metadata,
     quantized_weights,
     served_export_answers_as_the_merged_weights,
 )
-from fine_tune_assets.defs.s08_releases import releases
-from fine_tune_assets.instructions.storing import write_instruction_set
-from fine_tune_assets.ledger.verdict_documents import write_document
-from fine_tune_assets.ledger.verdicts import record_verdict
+from fine_tune_assets.defs.s08_merged_weights.releases import releases
+from fine_tune_assets.instructions.stored_sets import write_instruction_set
+from fine_tune_assets.ledger.serving.verdict_documents import write_document
+from fine_tune_assets.ledger.serving.verdicts import record_verdict
 from fine_tune_assets.recipes.exports import DEFAULT_LIMITS
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.core.model_folders import make_model_folder

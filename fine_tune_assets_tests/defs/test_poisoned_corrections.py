@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.tables import SCRUBBED_CORRECTIONS, table_of
-from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.ledger.corrections import record_correction
-from fine_tune_assets.ledger.quarantine import decide_quarantined
+from fine_tune_assets.core.tables.schemas import SCRUBBED_CORRECTIONS, table_of
+from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.ledger.reviews.corrections import record_correction
+from fine_tune_assets.ledger.reviews.quarantine import decide_quarantined
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.defs.test_carried_passages import approved, drafted, quarantined
 from fine_tune_assets_tests.ledger.made import record_decision, record_promoted

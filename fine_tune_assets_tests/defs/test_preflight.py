@@ -10,24 +10,24 @@ import pyarrow as pa
 import pytest
 
 from fine_tune_assets.core.fingerprints import fingerprint_folder
-from fine_tune_assets.core.prompt_contract import read_prompt_contract
-from fine_tune_assets.core.tables import BASE_MODELS, EXAMPLE_LENGTHS, TRAINING_PLANS, table_of
+from fine_tune_assets.core.prompts.prompt_contract import read_prompt_contract
+from fine_tune_assets.core.tables.schemas import BASE_MODELS, EXAMPLE_LENGTHS, TRAINING_PLANS, table_of
 from fine_tune_assets.definitions import defs
-from fine_tune_assets.defs.automation import DATA_VERSION
 from fine_tune_assets.defs.local_run import requested_runs
-from fine_tune_assets.defs.metadata import WHY
-from fine_tune_assets.defs.resources import Installation, Worker
-from fine_tune_assets.defs.s05_instruction_sets import deciding_facts
-from fine_tune_assets.defs.s06_adapters import adapters
-from fine_tune_assets.defs.s06_preflight import (
+from fine_tune_assets.defs.platform.automation import DATA_VERSION
+from fine_tune_assets.defs.platform.metadata import WHY
+from fine_tune_assets.defs.platform.resources import Installation, Worker
+from fine_tune_assets.defs.s05_instruction_sets.instruction_sets import deciding_facts
+from fine_tune_assets.defs.s06_adapters.adapters import adapters
+from fine_tune_assets.defs.s06_adapters.preflight import (
     enough_is_left_to_train_on,
     every_example_teaches_its_answer_and_its_stop,
     preflight,
     rows_in_are_rows_trained,
 )
-from fine_tune_assets.instructions.storing import StoredInstructionSet, write_instruction_set
-from fine_tune_assets.ledger.erasures import record_erasure
-from fine_tune_assets.lineage.erasing import erasing_steps, find_patient
+from fine_tune_assets.instructions.stored_sets import StoredInstructionSet, write_instruction_set
+from fine_tune_assets.ledger.reviews.erasures import record_erasure
+from fine_tune_assets.lineage.erasure import erasing_steps, find_patient
 from fine_tune_assets.recipes.sections import section_fingerprints
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.core.model_folders import make_model_folder

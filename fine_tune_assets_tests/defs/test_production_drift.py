@@ -13,21 +13,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fine_tune_assets.core.chat import user_content
 from fine_tune_assets.core.erased_sets import REMAINING, ErasedSet, write_erased
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.retrieval_contract import CarriedPassage, example_with_passages
-from fine_tune_assets.core.tables import INSTRUCTION_SETS, table_of
-from fine_tune_assets.defs.resources import Installation, parquet_tables
-from fine_tune_assets.defs.s10_production_drift import (
+from fine_tune_assets.core.prompts.chat import user_content
+from fine_tune_assets.core.prompts.retrieval_contract import CarriedPassage, example_with_passages
+from fine_tune_assets.core.tables.schemas import INSTRUCTION_SETS, table_of
+from fine_tune_assets.defs.platform.notifications import news
+from fine_tune_assets.defs.platform.resources import Installation, parquet_tables
+from fine_tune_assets.defs.s10_corrections.production_drift import (
     production_drift,
     production_is_as_trained,
     training_exchanges,
 )
-from fine_tune_assets.defs.telling import news
-from fine_tune_assets.drift.reading import Exchange, features_of, reading_of, sums_of, task_headings
-from fine_tune_assets.ledger.deployments import report_state, switch_live, want_release
-from fine_tune_assets.ledger.request_features import WindowRow, add_window
+from fine_tune_assets.drift.exchange_features import Exchange, features_of, reading_of, sums_of, task_headings
+from fine_tune_assets.ledger.serving.deployments import report_state, switch_live, want_release
+from fine_tune_assets.ledger.serving.request_features import WindowRow, add_window
 from fine_tune_assets_tests.ledger.made import record_promoted
 
 pytestmark = pytest.mark.usefixtures("installation_dir")

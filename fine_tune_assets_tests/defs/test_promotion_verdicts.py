@@ -8,25 +8,20 @@ import pyarrow as pa
 import pytest
 
 from fine_tune_assets.core.fingerprints import fingerprint_file
-from fine_tune_assets.core.tables import (
-    ADAPTERS,
-    JUDGE_SCORES,
-    RETAINED_ABILITIES,
-    table_of,
-)
-from fine_tune_assets.defs.metadata import WHY
-from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.s07_promotion_verdicts import (
+from fine_tune_assets.core.tables.schemas import ADAPTERS, JUDGE_SCORES, RETAINED_ABILITIES, table_of
+from fine_tune_assets.defs.platform.metadata import WHY
+from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.defs.s07_judge_scores.promotion_verdicts import (
     candidate_beats_the_incumbent,
     candidate_does_no_harm,
     promotion_verdicts,
     rests_on,
     verdict_opens_the_gate,
 )
-from fine_tune_assets.instructions.storing import StoredInstructionSet, write_instruction_set
-from fine_tune_assets.judging.figures import FAMILIES
-from fine_tune_assets.ledger.verdict_documents import DOCUMENT
-from fine_tune_assets.ledger.verdicts import latest_verdict
+from fine_tune_assets.instructions.stored_sets import StoredInstructionSet, write_instruction_set
+from fine_tune_assets.judging.verdicts.figures import FAMILIES
+from fine_tune_assets.ledger.serving.verdict_documents import DOCUMENT
+from fine_tune_assets.ledger.serving.verdicts import latest_verdict
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.instructions.examples import SEARCH, built, example, patients_in
 from fine_tune_assets_tests.judging.made import agreement, checked, remembered, robust

@@ -7,11 +7,11 @@ import dagster as dg
 import pytest
 
 from fine_tune_assets.core.errors import GateClosedError
-from fine_tune_assets.core.prompt_contract import PromptContractError, read_prompt_contract
-from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.s05_instruction_sets import deciding_facts
-from fine_tune_assets.defs.s08_merged_weights import kept_contract
-from fine_tune_assets.instructions.storing import write_instruction_set
+from fine_tune_assets.core.prompts.prompt_contract import PromptContractError, read_prompt_contract
+from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.defs.s05_instruction_sets.instruction_sets import deciding_facts
+from fine_tune_assets.defs.s08_merged_weights.merged_weights import kept_contract
+from fine_tune_assets.instructions.stored_sets import write_instruction_set
 from fine_tune_assets_tests.core.model_folders import TEMPLATE, make_model_folder
 from fine_tune_assets_tests.instructions.examples import SEARCH, built
 

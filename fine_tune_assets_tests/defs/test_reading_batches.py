@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from fine_tune_assets.defs.local_run import materialize_stale, notice_sources
-from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.s01_raw_reports import report_batches
+from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.defs.s01_raw_reports.raw_reports import report_batches
 from fine_tune_assets_tests.conftest import replace_file
 from fine_tune_assets_tests.defs.first_stage import defs
 

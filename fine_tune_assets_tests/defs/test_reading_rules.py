@@ -5,8 +5,8 @@ from pathlib import Path
 import dagster as dg
 import pyarrow.parquet as pq
 
-from fine_tune_assets.defs.automation import CODE_VERSION, on_new_batches
 from fine_tune_assets.defs.local_run import materialize_stale
+from fine_tune_assets.defs.platform.automation import CODE_VERSION, on_new_batches
 from fine_tune_assets_tests.defs.first_stage import defs
 from fine_tune_assets_tests.reports.making_files import (
     REPORT,

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from fine_tune_assets.core.errors import GateClosedError
-from fine_tune_assets.defs.s08_release_parts import served_export
-from fine_tune_assets.recipes.loading import load_recipe
+from fine_tune_assets.defs.s08_merged_weights.release_parts import served_export
+from fine_tune_assets.recipes.loader import load_recipe
 
 RECIPE = load_recipe("demo_smollm2")
 MERGED = {"weights_fingerprint": "w1"}

@@ -7,10 +7,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from fine_tune_assets.approval.reviewing import decide, revoke
-from fine_tune_assets.approval.signing import Word
+from fine_tune_assets.approval.review_actions import decide, revoke
+from fine_tune_assets.approval.signatures import Word
 from fine_tune_assets.core.errors import GateClosedError
-from fine_tune_assets.core.tables import (
+from fine_tune_assets.core.tables.schemas import (
     DUPLICATE_REPORTS,
     MODEL_DRAFTS,
     QUARANTINED_CORRECTIONS,
@@ -18,15 +18,15 @@ from fine_tune_assets.core.tables import (
     UNIQUE_REPORTS,
     table_of,
 )
-from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.s04_approved_examples import (
+from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.defs.s04_approved_examples.approved_examples import (
     approved_examples,
     drafted_examples,
     require_reviewers_agree,
     reviewers_agree,
 )
-from fine_tune_assets.ledger.review_items import find_item, queue_counts
-from fine_tune_assets.ledger.reviews import list_decisions
+from fine_tune_assets.ledger.reviews.review_items import find_item, queue_counts
+from fine_tune_assets.ledger.reviews.reviews import list_decisions
 from fine_tune_assets_tests.conftest import write_recipe
 
 NONE = SCRUBBED_CORRECTIONS.empty_table()

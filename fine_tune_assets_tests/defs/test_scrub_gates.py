@@ -14,8 +14,7 @@ from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.core.stored_tables import open_table
-from fine_tune_assets.core.tables import (
+from fine_tune_assets.core.tables.schemas import (
     HELD_REPORTS,
     IDENTIFIER_VALUES,
     PHI_TAGGERS,
@@ -25,18 +24,22 @@ from fine_tune_assets.core.tables import (
     conform,
     table_of,
 )
-from fine_tune_assets.defs.automation import DATA_VERSION, Known, input_differs, version_as_consumed
-from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.s02_scrubbed_reports import (
+from fine_tune_assets.core.tables.stored_tables import open_table
+from fine_tune_assets.defs.platform.automation import DATA_VERSION, Known, input_differs, version_as_consumed
+from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.defs.s02_scrubbed_reports.scrubbed_reports import (
     no_report_is_held_back,
     no_surrogate_is_a_real_value,
     require_measured_scrubber,
     scrub_recall_meets_floor,
     scrub_request,
 )
-from fine_tune_assets.defs.s02_surrogates import batches_to_choose_again, batches_with_taken_surrogates
-from fine_tune_assets.defs.s02_taggers import tagger_beats_spacy
-from fine_tune_assets.defs.s03_unique_reports import drop_duplicates
+from fine_tune_assets.defs.s02_scrubbed_reports.taggers import tagger_beats_spacy
+from fine_tune_assets.defs.s02_scrubbed_reports.taken_surrogates import (
+    batches_to_choose_again,
+    batches_with_taken_surrogates,
+)
+from fine_tune_assets.defs.s03_unique_reports.unique_reports import drop_duplicates
 from fine_tune_assets.phi.report_tables import ScrubJob, ScrubOutputs, scrub_table
 from fine_tune_assets.phi.scrubbing import scrubber_version
 

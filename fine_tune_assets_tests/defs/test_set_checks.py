@@ -12,22 +12,22 @@ import pyarrow as pa
 import pytest
 
 from fine_tune_assets.core.fingerprints import fingerprint_json, short
-from fine_tune_assets.core.tables import INSTRUCTION_SETS, table_of
-from fine_tune_assets.defs.automation import DATA_VERSION
-from fine_tune_assets.defs.metadata import WHY
-from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.s05_evidence import VECTORS, leak_search
-from fine_tune_assets.defs.s05_instruction_sets import APPROVED, LEFT_OUT, deciding_facts
-from fine_tune_assets.defs.s05_set_checks import (
+from fine_tune_assets.core.tables.schemas import INSTRUCTION_SETS, table_of
+from fine_tune_assets.defs.platform.automation import DATA_VERSION
+from fine_tune_assets.defs.platform.metadata import WHY
+from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.defs.s05_instruction_sets.instruction_sets import APPROVED, LEFT_OUT, deciding_facts
+from fine_tune_assets.defs.s05_instruction_sets.set_checks import (
     every_approved_example_is_accounted_for,
     final_texts_hold_no_identifier,
     nothing_leaks_between_splits,
     patients_stay_in_test,
     set_is_large_enough,
 )
+from fine_tune_assets.defs.s05_instruction_sets.set_evidence import VECTORS, leak_search
 from fine_tune_assets.instructions.leaks import LeakSearch
-from fine_tune_assets.instructions.storing import LeakageError, StoredInstructionSet, write_instruction_set
-from fine_tune_assets.lineage.left_out import left_out_file, write_left_out
+from fine_tune_assets.instructions.stored_sets import LeakageError, StoredInstructionSet, write_instruction_set
+from fine_tune_assets.lineage.instruction_sets import left_out_file, write_left_out
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.instructions.examples import SEARCH, SPLIT, built
 

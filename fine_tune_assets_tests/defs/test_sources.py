@@ -9,14 +9,15 @@ import yaml
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.records import Release
-from fine_tune_assets.defs.automation import latest_event
-from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.s07_judge_scores import incumbent_of
-from fine_tune_assets.defs.sources import recipe_section, report_sources
-from fine_tune_assets.ledger.deployments import report_state, switch_live, want_release
-from fine_tune_assets.ledger.imported_releases import import_made_now
-from fine_tune_assets.ledger.releases import importing, record_release
-from fine_tune_assets.ledger.verdicts import record_verdict
+from fine_tune_assets.defs.platform.automation import latest_event
+from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.defs.s07_judge_scores.judge_scores import incumbent_of
+from fine_tune_assets.defs.platform.recipe_sections import recipe_section
+from fine_tune_assets.defs.sources import report_sources
+from fine_tune_assets.ledger.serving.deployments import report_state, switch_live, want_release
+from fine_tune_assets.ledger.serving.imported_releases import import_made_now
+from fine_tune_assets.ledger.serving.releases import importing, record_release
+from fine_tune_assets.ledger.serving.verdicts import record_verdict
 from fine_tune_assets.recipes.sections import SECTIONS
 from fine_tune_assets_tests.conftest import replace_file, write_recipe
 from fine_tune_assets_tests.ledger.made import make_release, make_verdict

@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from fine_tune_assets.approval.still_approved import UNREVIEWED
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.errors import GateClosedError
-from fine_tune_assets.core.releases import write_manifest
-from fine_tune_assets.core.tables import (
+from fine_tune_assets.core.releases.release_folders import write_manifest
+from fine_tune_assets.core.tables.schemas import (
     ADAPTERS,
     BASE_MODELS,
     EXAMPLE_LENGTHS,
@@ -21,31 +21,31 @@ from fine_tune_assets.core.tables import (
     TRAINING_PLANS,
     TRAINING_PREFLIGHTS,
 )
-from fine_tune_assets.defs.resources import Installation, Worker
-from fine_tune_assets.defs.s04_standing_decisions import (
+from fine_tune_assets.defs.platform.resources import Installation, Worker
+from fine_tune_assets.defs.s04_approved_examples.standing_decisions import (
     FALLEN,
     LIVE_CHECK,
     live_release_learned_only_what_is_approved,
     news_of_decisions,
     require_decisions_stand,
 )
-from fine_tune_assets.defs.s05_evidence import _replayable
-from fine_tune_assets.defs.s06_adapters import TRAINED_BY, _due, adapters, set_learned_from
-from fine_tune_assets.defs.s07_judge_scores import judge_scores
-from fine_tune_assets.defs.s07_promotion_verdicts import evidence_on
-from fine_tune_assets.defs.s08_merged_weights import merged_weights
-from fine_tune_assets.defs.s09_served_models import served_models
-from fine_tune_assets.instructions.building import Dropped
-from fine_tune_assets.instructions.storing import PROVENANCE, StoredInstructionSet, write_instruction_set
-from fine_tune_assets.judging.evidence import Tables
-from fine_tune_assets.ledger.deployments import deployments, report_state, switch_live, want_release
-from fine_tune_assets.ledger.releases import record_release
-from fine_tune_assets.ledger.reviews import revoke_decision
-from fine_tune_assets.ledger.verdict_documents import write_document
-from fine_tune_assets.ledger.verdicts import record_verdict
+from fine_tune_assets.defs.s05_instruction_sets.set_evidence import _replayable
+from fine_tune_assets.defs.s06_adapters.adapters import TRAINED_BY, _due, adapters, set_learned_from
+from fine_tune_assets.defs.s07_judge_scores.judge_scores import judge_scores
+from fine_tune_assets.defs.s07_judge_scores.promotion_verdicts import evidence_on
+from fine_tune_assets.defs.s08_merged_weights.merged_weights import merged_weights
+from fine_tune_assets.defs.s09_served_models.served_models import served_models
+from fine_tune_assets.instructions.assembly import Dropped
+from fine_tune_assets.instructions.stored_sets import PROVENANCE, StoredInstructionSet, write_instruction_set
+from fine_tune_assets.judging.verdicts.evidence import Tables
+from fine_tune_assets.ledger.reviews.reviews import revoke_decision
+from fine_tune_assets.ledger.serving.deployments import deployments, report_state, switch_live, want_release
+from fine_tune_assets.ledger.serving.releases import record_release
+from fine_tune_assets.ledger.serving.verdict_documents import write_document
+from fine_tune_assets.ledger.serving.verdicts import record_verdict
 from fine_tune_assets.phi.scrubbing import scrubber_version
 from fine_tune_assets.recipes.sections import section_fingerprints
-from fine_tune_assets.training.due import Due
+from fine_tune_assets.training.decisions import Due
 from fine_tune_assets_tests.instructions.examples import SEARCH, approved, built, example, patients_in
 from fine_tune_assets_tests.ledger.made import make_release, make_verdict, record_decision, record_promoted
 from fine_tune_assets_tests.lineage.made import filled, store

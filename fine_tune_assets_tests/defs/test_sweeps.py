@@ -17,9 +17,9 @@ import pytest
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_folder, short
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.core.tables import ADAPTERS
-from fine_tune_assets.defs.resources import Installation, Worker
-from fine_tune_assets.defs.s06_sweeps import Trainings, sweep_trials
+from fine_tune_assets.core.tables.schemas import ADAPTERS
+from fine_tune_assets.defs.platform.resources import Installation, Worker
+from fine_tune_assets.defs.s06_adapters.sweeps import Trainings, sweep_trials
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.training.tiny import SETTINGS, base_model, instruction_set, train_request
 

@@ -9,7 +9,7 @@ import pytest
 
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs.local_run import materialize_stale
-from fine_tune_assets.defs.resources import Installation
+from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.phi.scrubbing import build_scrubber, model_folder, scrubber_version
 from fine_tune_assets_tests.conftest import SAMPLE, write_recipe
 

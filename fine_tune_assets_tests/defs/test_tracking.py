@@ -9,8 +9,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.s06_sweeps import tell_tracking
+from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.defs.s06_adapters.sweeps import tell_tracking
 
 TRAINED: dict[str, Any] = {
     "adapter_id": "a" * 64, "curve": [{"step": 0.0, "eval_loss": 3.0}, {"step": 1.0, "loss": 2.0}], "first_train_loss": 2.0,

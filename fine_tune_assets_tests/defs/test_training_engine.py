@@ -8,9 +8,9 @@ import pytest
 
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.defs.metadata import WHY
-from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.s06_preflight import training_engine_is_there
+from fine_tune_assets.defs.platform.metadata import WHY
+from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.defs.s06_adapters.preflight import training_engine_is_there
 from fine_tune_assets_tests.changed_settings import settings_in
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.training.unsloth_python import UNSLOTH, needs_unsloth

@@ -12,8 +12,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from fine_tune_assets.defs.ray_cluster import INSTALLATION
-from fine_tune_assets.defs.resources import Worker
+from fine_tune_assets.defs.platform.ray_cluster import INSTALLATION
+from fine_tune_assets.defs.platform.resources import Worker
 from fine_tune_assets.recipes.schema import TrainingSettings
 from fine_tune_assets_tests.training.forked_ranks import Ranks
 from fine_tune_assets_tests.training.tiny import SETTINGS

@@ -11,7 +11,7 @@ import pytest
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_folder
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.core.tables import (
+from fine_tune_assets.core.tables.schemas import (
     ADAPTERS,
     BASE_MODELS,
     EXAMPLE_LENGTHS,
@@ -19,10 +19,10 @@ from fine_tune_assets.core.tables import (
     TRAINING_PREFLIGHTS,
     table_of,
 )
-from fine_tune_assets.defs.metadata import WHY
-from fine_tune_assets.defs.resources import Installation, Worker
-from fine_tune_assets.defs.s06_adapters import planned_figures
-from fine_tune_assets.defs.s06_training_plans import (
+from fine_tune_assets.defs.platform.metadata import WHY
+from fine_tune_assets.defs.platform.resources import Installation, Worker
+from fine_tune_assets.defs.s06_adapters.adapters import planned_figures
+from fine_tune_assets.defs.s06_adapters.training_plans import (
     memory_rows,
     planned,
     training_fits_this_machine,
@@ -30,7 +30,7 @@ from fine_tune_assets.defs.s06_training_plans import (
     training_took_what_was_planned,
 )
 from fine_tune_assets.training.__main__ import plan
-from fine_tune_assets.training.resource_plan import PlanError, elsewhere, most_that_is_tried, require_plan
+from fine_tune_assets.training.planning.resource_plan import PlanError, elsewhere, most_that_is_tried, require_plan
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.training.published_configs import LLAMA_31_8B, config_folder
 from fine_tune_assets_tests.training.tiny import SETTINGS, base_model

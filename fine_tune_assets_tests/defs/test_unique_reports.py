@@ -5,9 +5,9 @@ import pyarrow as pa
 import pytest
 
 from fine_tune_assets.core.fingerprints import fingerprint_text
-from fine_tune_assets.core.tables import SCRUB_RECALL, SCRUBBED_REPORTS, table_of
-from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.s03_unique_reports import drop_duplicates
+from fine_tune_assets.core.tables.schemas import SCRUB_RECALL, SCRUBBED_REPORTS, table_of
+from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.defs.s03_unique_reports.unique_reports import drop_duplicates
 from fine_tune_assets.phi.scrubbing import scrubber_version
 from fine_tune_assets_tests.stored_tables import stored_in
 

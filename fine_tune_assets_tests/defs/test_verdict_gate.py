@@ -9,16 +9,16 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fine_tune_assets.cli.main import main
+from fine_tune_assets.core.keys import public_key_file
 from fine_tune_assets.core.records import Verdict
-from fine_tune_assets.core.signing import public_key_file
-from fine_tune_assets.core.tables import PROMOTION_VERDICTS, table_of
-from fine_tune_assets.defs.automation import latest_event
+from fine_tune_assets.core.tables.schemas import PROMOTION_VERDICTS, table_of
 from fine_tune_assets.defs.local_run import notice_sources
-from fine_tune_assets.defs.metadata import WHY
-from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.s07_promotion_verdicts import verdict_opens_the_gate
-from fine_tune_assets.ledger.verdict_documents import DOCUMENT, KEY, write_document
-from fine_tune_assets.ledger.verdicts import record_verdict
+from fine_tune_assets.defs.platform.automation import latest_event
+from fine_tune_assets.defs.platform.metadata import WHY
+from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.defs.s07_judge_scores.promotion_verdicts import verdict_opens_the_gate
+from fine_tune_assets.ledger.serving.verdict_documents import DOCUMENT, KEY, write_document
+from fine_tune_assets.ledger.serving.verdicts import record_verdict
 from fine_tune_assets_tests.ledger.made import make_verdict
 
 

@@ -5,14 +5,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from fine_tune_assets.core.tables import (
+from fine_tune_assets.core.tables.schemas import (
     DUPLICATE_REPORTS,
     MODEL_DRAFTS,
     QUARANTINED_CORRECTIONS,
     SCRUBBED_CORRECTIONS,
 )
-from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.s04_approved_examples import drafted_examples, drafts_hold_whole_sections
+from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.defs.s04_approved_examples.approved_examples import drafted_examples, drafts_hold_whole_sections
 from fine_tune_assets_tests.approval.examples import reports
 
 pytestmark = pytest.mark.usefixtures("installation_dir")

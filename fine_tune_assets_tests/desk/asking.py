@@ -10,13 +10,13 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
-from fine_tune_assets.core.quiet_asgi import without_messages
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.engines.running import free_port
+from fine_tune_assets.core.web_services import without_messages
+from fine_tune_assets.engines.running_server import free_port
 from fine_tune_assets.gateway.app import create_app
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets_tests.changed_settings import changed
-from fine_tune_assets_tests.gateway.test_chat import live_at
+from fine_tune_assets_tests.gateway.answers.test_chat import live_at
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.loopback import StreamServer, serving, start_app
 from fine_tune_assets_tests.serving.tiny import build_empty_release

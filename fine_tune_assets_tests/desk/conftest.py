@@ -14,12 +14,12 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from fine_tune_assets.core.quiet_asgi import without_messages
 from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.core.web_services import without_messages
 from fine_tune_assets.desk.app import create_app
-from fine_tune_assets.engines.running import free_port
+from fine_tune_assets.engines.running_server import free_port
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.users import create_user
+from fine_tune_assets.ledger.people.users import create_user
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.desk.installation import fill
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from fine_tune_assets.approval.drafting import correction_authors, draft_examples
+from fine_tune_assets.approval.drafts import correction_authors, draft_examples
 from fine_tune_assets.approval.dropped_reports import DroppedReports
-from fine_tune_assets.approval.reviewing import refresh_items
+from fine_tune_assets.approval.review_actions import refresh_items
 from fine_tune_assets.core.files import write_table, write_text
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.core.tables import (
+from fine_tune_assets.core.tables.schemas import (
     DRAFTED_EXAMPLES,
     DUPLICATE_REPORTS,
     REPORTS,
@@ -29,7 +29,7 @@ from fine_tune_assets.core.tables import (
     table_of,
 )
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.recipes.loading import load_recipe, shipped_recipes
+from fine_tune_assets.recipes.loader import load_recipe, shipped_recipes
 from fine_tune_assets_tests.changed_settings import changed
 
 BATCH = "2026-05-ward"

@@ -6,13 +6,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from fine_tune_assets.core.chat import conversation
 from fine_tune_assets.core.files import write_table, write_text
 from fine_tune_assets.core.fingerprints import fingerprint_text, short
+from fine_tune_assets.core.prompts.chat import conversation
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.core.tables import INSTRUCTION_PROVENANCE, INSTRUCTION_SETS, JUDGE_SCORES, table_of
+from fine_tune_assets.core.tables.schemas import INSTRUCTION_PROVENANCE, INSTRUCTION_SETS, JUDGE_SCORES, table_of
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.spot_checks import answer_id_of
+from fine_tune_assets.ledger.reviews.spot_checks import answer_id_of
 from fine_tune_assets_tests.desk.installation import drafts_of
 from fine_tune_assets_tests.ledger.made import record_decision
 from fine_tune_assets_tests.lineage.made import store

@@ -10,7 +10,7 @@ from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.desk.app import create_app
 from fine_tune_assets.desk.routes import ROUTES
 from fine_tune_assets.desk.visits import Anybody, Users, is_for
-from fine_tune_assets.ledger.users import ROLES
+from fine_tune_assets.ledger.people.users import ROLES
 from fine_tune_assets_tests.desk.conftest import Site
 
 WORKS_FOR_ANYBODY = {

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from fine_tune_assets.approval.approving import approve_examples
+from fine_tune_assets.approval.approvals import approve_examples
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.tables import DRAFTED_EXAMPLES, table_of
-from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.s04_approved_examples import reviewers_agree
-from fine_tune_assets.ledger.reviews import list_decisions
-from fine_tune_assets.recipes.loading import load_recipe
+from fine_tune_assets.core.tables.schemas import DRAFTED_EXAMPLES, table_of
+from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.defs.s04_approved_examples.approved_examples import reviewers_agree
+from fine_tune_assets.ledger.reviews.reviews import list_decisions
+from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets_tests.desk.conftest import Site
 from fine_tune_assets_tests.desk.installation import drafts_of
 

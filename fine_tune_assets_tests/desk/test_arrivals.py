@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.tables import HELD_REPORTS, REPORTS, UNREADABLE_REPORTS, table_of
+from fine_tune_assets.core.tables.schemas import HELD_REPORTS, REPORTS, UNREADABLE_REPORTS, table_of
 from fine_tune_assets.reports.arrivals import ArrivalFigures
 from fine_tune_assets_tests.desk.conftest import Site, Visitor
 from fine_tune_assets_tests.desk.installation import BATCH, MISSED, SOURCE

@@ -19,22 +19,22 @@ from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.desk.gateway_client import KEY_FILE, GatewayClient
-from fine_tune_assets.engines.running import free_port
-from fine_tune_assets.ledger import audit
-from fine_tune_assets.ledger.api_keys import list_keys, revoke_key
-from fine_tune_assets.ledger.corrections import list_corrections
+from fine_tune_assets.engines.running_server import free_port
+from fine_tune_assets.ledger.audit import audit
 from fine_tune_assets.ledger.encryption import KEY_NAME
+from fine_tune_assets.ledger.people.api_keys import list_keys, revoke_key
+from fine_tune_assets.ledger.people.users import find_user
+from fine_tune_assets.ledger.reviews.corrections import list_corrections
 from fine_tune_assets.ledger.schema import answer_feedback, request_lines
-from fine_tune_assets.ledger.users import find_user
-from fine_tune_assets.retrieval.building import remove_index
+from fine_tune_assets.retrieval.index_build import remove_index
 from fine_tune_assets.retrieval.lance_store import LanceStore
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.desk.asking import Speaker, asking
 from fine_tune_assets_tests.desk.conftest import Site, Visitor, start_desk
-from fine_tune_assets_tests.gateway.test_knowledge import CONTRACT, FILES
+from fine_tune_assets_tests.gateway.answers.test_knowledge import CONTRACT, FILES
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.retrieval.made import LEAVE, SALARIES, VISITS, document
-from fine_tune_assets_tests.retrieval.test_answering import go_live
+from fine_tune_assets_tests.retrieval.test_question_passages import go_live
 
 MARKER = "Zyxomarkwort"
 BETTER = {"corrected_answer": "A cough.", "error_kind": "wrong_fact", "severity": "low"}

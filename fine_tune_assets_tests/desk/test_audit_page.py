@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.exc import SQLAlchemyError
 
 from fine_tune_assets.desk.background_figures import ChainChecks, Check
-from fine_tune_assets.ledger.audit import append
+from fine_tune_assets.ledger.audit.audit import append
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.schema import audit_lines
 from fine_tune_assets_tests.desk.conftest import Site

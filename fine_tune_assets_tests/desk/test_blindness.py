@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.tables import APPROVED_EXAMPLES, table_of
-from fine_tune_assets.ledger.reviews import list_decisions
+from fine_tune_assets.core.tables.schemas import APPROVED_EXAMPLES, table_of
+from fine_tune_assets.ledger.reviews.reviews import list_decisions
 from fine_tune_assets_tests.desk.conftest import Site, Visitor
 from fine_tune_assets_tests.desk.installation import drafts_of
 

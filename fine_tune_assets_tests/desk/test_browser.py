@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.sync_api import Browser, Page, TimeoutError, expect
 
-from fine_tune_assets.ledger.missed_identifiers import list_marks
-from fine_tune_assets.ledger.reviews import list_decisions
+from fine_tune_assets.ledger.people.users import find_user
+from fine_tune_assets.ledger.reviews.missed_identifiers import list_marks
+from fine_tune_assets.ledger.reviews.reviews import list_decisions
 from fine_tune_assets.ledger.schema import sessions
-from fine_tune_assets.ledger.users import find_user
 from fine_tune_assets_tests.desk.accessibility import check, look
 from fine_tune_assets_tests.desk.conftest import Site, sign_in_at
 from fine_tune_assets_tests.desk.installation import MISSED, drafts_of

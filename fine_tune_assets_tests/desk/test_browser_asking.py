@@ -8,14 +8,14 @@ from playwright.sync_api import Page, expect
 
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.ledger.corrections import list_corrections
 from fine_tune_assets.ledger.encryption import KEY_NAME
+from fine_tune_assets.ledger.reviews.corrections import list_corrections
 from fine_tune_assets_tests.desk.accessibility import check, look
 from fine_tune_assets_tests.desk.asking import Speaker, asking
 from fine_tune_assets_tests.desk.conftest import Site, sign_in_at
-from fine_tune_assets_tests.gateway.test_knowledge import FILES
+from fine_tune_assets_tests.gateway.answers.test_knowledge import FILES
 from fine_tune_assets_tests.retrieval.made import LEAVE, document
-from fine_tune_assets_tests.retrieval.test_answering import go_live
+from fine_tune_assets_tests.retrieval.test_question_passages import go_live
 
 __all__ = ["look"]
 QUESTION = "How many days of paid time off do full-time staff have?"

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from fine_tune_assets.ledger.spot_checks import list_spot_checks
-from fine_tune_assets.ledger.verdicts import record_verdict, signers_of
+from fine_tune_assets.ledger.reviews.spot_checks import list_spot_checks
+from fine_tune_assets.ledger.serving.verdicts import record_verdict, signers_of
 from fine_tune_assets_tests.desk.accessibility import check, look
 from fine_tune_assets_tests.desk.conftest import Site, sign_in_at
 from fine_tune_assets_tests.desk.judged import judge_the_drafts

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from fine_tune_assets.ledger.reviews import list_decisions
+from fine_tune_assets.ledger.reviews.reviews import list_decisions
 from fine_tune_assets_tests.desk.accessibility import check
 from fine_tune_assets_tests.desk.conftest import Site, sign_in_at
 from fine_tune_assets_tests.desk.installation import drafts_of

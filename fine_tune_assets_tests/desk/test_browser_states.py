@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.tables import UNREADABLE_REPORTS, table_of
+from fine_tune_assets.core.tables.schemas import UNREADABLE_REPORTS, table_of
 from fine_tune_assets.ledger.schema import audit_lines, review_items, sessions
 from fine_tune_assets_tests.desk.accessibility import check, look
 from fine_tune_assets_tests.desk.conftest import Site, sign_in_at

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fine_tune_assets.desk.differences import MOST_STEPS, Budget, Run, TooMuchError, compare, shortest_way
-from fine_tune_assets.desk.marked_text import word_diff
+from fine_tune_assets.desk.pages.marked_text import word_diff
 
 _TEXT = st.text(alphabet="ab 1.\n[é", max_size=60)
 

@@ -17,12 +17,12 @@ from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.core.shipped_release import shipped_release
 from fine_tune_assets.core.stages import STAGES
 from fine_tune_assets.desk.overview import TableCounts, next_step, origin_of, read_models, read_stages
-from fine_tune_assets.engines.running import free_port
+from fine_tune_assets.engines.running_server import free_port
 from fine_tune_assets.ledger.database import open_ledger
-from fine_tune_assets.ledger.imported_releases import import_made_now
-from fine_tune_assets.ledger.releases import importing, record_release
 from fine_tune_assets.ledger.schema import sessions
-from fine_tune_assets.ledger.verdicts import record_verdict, sign_hold
+from fine_tune_assets.ledger.serving.imported_releases import import_made_now
+from fine_tune_assets.ledger.serving.releases import importing, record_release
+from fine_tune_assets.ledger.serving.verdicts import record_verdict, sign_hold
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.desk.accessibility import check, look
 from fine_tune_assets_tests.desk.asking import asking

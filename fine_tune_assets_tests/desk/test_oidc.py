@@ -24,10 +24,10 @@ from starlette.routing import Route
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.desk.app import create_app
-from fine_tune_assets.engines.running import free_port
-from fine_tune_assets.ledger import audit
+from fine_tune_assets.engines.running_server import free_port
+from fine_tune_assets.ledger.audit import audit
+from fine_tune_assets.ledger.people.users import create_user, disable_user, find_user
 from fine_tune_assets.ledger.schema import sessions
-from fine_tune_assets.ledger.users import create_user, disable_user, find_user
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.desk.conftest import Site
 from fine_tune_assets_tests.loopback import start_app

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fine_tune_assets.desk.plots import figure_intervals, nice_ticks
-from fine_tune_assets.judging.evidence import read_evidence
+from fine_tune_assets.judging.verdicts.evidence import read_evidence
 from fine_tune_assets_tests.desk.verdict_documents import DOCUMENT, evidence
 
 FIGURES = read_evidence(evidence(DOCUMENT)).figures

@@ -11,7 +11,7 @@ import pytest
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.desk.app import create_app
-from fine_tune_assets.ledger.users import disable_user, find_user, list_users, set_roles
+from fine_tune_assets.ledger.people.users import disable_user, find_user, list_users, set_roles
 from fine_tune_assets_tests.desk.conftest import PASSWORD, Site, Visitor
 
 MARKER = "Zyxomarkwort"

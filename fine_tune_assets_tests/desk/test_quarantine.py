@@ -6,10 +6,10 @@ from collections.abc import Callable
 import pytest
 
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.tables import SCRUBBED_CORRECTIONS, table_of
+from fine_tune_assets.core.tables.schemas import SCRUBBED_CORRECTIONS, table_of
 from fine_tune_assets.corrections.quarantine import Figures, quarantine
-from fine_tune_assets.ledger.corrections import record_correction
-from fine_tune_assets.ledger.quarantine import list_quarantine_decisions
+from fine_tune_assets.ledger.reviews.corrections import record_correction
+from fine_tune_assets.ledger.reviews.quarantine import list_quarantine_decisions
 from fine_tune_assets.recipes.schema import CorrectionSettings
 from fine_tune_assets_tests.desk.conftest import Site
 from fine_tune_assets_tests.ledger.made import record_promoted

@@ -8,11 +8,11 @@ import pytest
 from fine_tune_assets.approval.flags import kinds_of
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.keys import read_or_create_key
-from fine_tune_assets.ledger import audit
+from fine_tune_assets.ledger.audit import audit
 from fine_tune_assets.ledger.encryption import KEY_NAME
-from fine_tune_assets.ledger.missed_identifiers import list_marks, record_mark
-from fine_tune_assets.ledger.review_items import find_item
-from fine_tune_assets.ledger.reviews import list_decisions
+from fine_tune_assets.ledger.reviews.missed_identifiers import list_marks, record_mark
+from fine_tune_assets.ledger.reviews.review_items import find_item
+from fine_tune_assets.ledger.reviews.reviews import list_decisions
 from fine_tune_assets_tests.desk.conftest import Site, Visitor
 from fine_tune_assets_tests.desk.installation import (
     BATCH,

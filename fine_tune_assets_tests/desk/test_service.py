@@ -2,7 +2,7 @@
 
 import httpx
 
-from fine_tune_assets.cli.desk_link import link_for
+from fine_tune_assets.cli.users import link_for
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.serving.services import log_file, service_states, start_services, stop_services
 from fine_tune_assets_tests.changed_settings import changed

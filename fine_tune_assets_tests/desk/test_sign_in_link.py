@@ -11,16 +11,16 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 from playwright.sync_api import Page, expect
 
-from fine_tune_assets.cli.desk_link import FIRST_USER, LinkError, link_for
 from fine_tune_assets.cli.main import main
+from fine_tune_assets.cli.users import FIRST_USER, LinkError, link_for
 from fine_tune_assets.core.settings import PREFIX, Settings
-from fine_tune_assets.desk.wrong_links import WRONG_LINKS, WrongLinks
-from fine_tune_assets.ledger import audit
+from fine_tune_assets.desk.application import WRONG_LINKS, WrongLinks
+from fine_tune_assets.ledger.audit import audit
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.errors import LedgerError
+from fine_tune_assets.ledger.people.sessions import LINK_MINUTES, issue_link, use_link
+from fine_tune_assets.ledger.people.users import create_user, disable_user, find_user
 from fine_tune_assets.ledger.schema import sign_in_links
-from fine_tune_assets.ledger.sign_in_links import LINK_MINUTES, issue_link, use_link
-from fine_tune_assets.ledger.users import create_user, disable_user, find_user
 from fine_tune_assets_tests.desk.accessibility import check, look
 from fine_tune_assets_tests.desk.conftest import PASSWORD, Site
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from fine_tune_assets.ledger import audit
-from fine_tune_assets.ledger.erasures import list_erasures, record_erasure
-from fine_tune_assets.ledger.reviews import list_decisions
-from fine_tune_assets.ledger.spot_checks import list_spot_checks
-from fine_tune_assets.lineage.erasing import erasing_steps, find_patient
+from fine_tune_assets.ledger.audit import audit
+from fine_tune_assets.ledger.reviews.erasures import list_erasures, record_erasure
+from fine_tune_assets.ledger.reviews.reviews import list_decisions
+from fine_tune_assets.ledger.reviews.spot_checks import list_spot_checks
+from fine_tune_assets.lineage.erasure import erasing_steps, find_patient
 from fine_tune_assets_tests.desk.conftest import Site, Visitor
 from fine_tune_assets_tests.desk.installation import MISSED, drafts_of
 from fine_tune_assets_tests.desk.judged import ADAPTER, BASE, SYSTEM, WHY, id_of, judge_the_drafts, regrade

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import pytest
 
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.tables import SCRUBBED_CORRECTIONS, table_of
-from fine_tune_assets.ledger.corrections import record_correction
-from fine_tune_assets.ledger.feedback import record_feedback
-from fine_tune_assets.ledger.request_audit import RequestLine, record_requests
+from fine_tune_assets.core.tables.schemas import SCRUBBED_CORRECTIONS, table_of
+from fine_tune_assets.ledger.audit.requests import RequestLine, record_requests
+from fine_tune_assets.ledger.reviews.corrections import record_correction
+from fine_tune_assets.ledger.reviews.feedback import record_feedback
 from fine_tune_assets_tests.desk.conftest import Site
 from fine_tune_assets_tests.ledger.made import record_promoted
 

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs.local_run import materialize_stale
-from fine_tune_assets.ledger.reviews import list_decisions
+from fine_tune_assets.ledger.reviews.reviews import list_decisions
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.conftest import SAMPLE, drop_dialogues, write_recipe
 from fine_tune_assets_tests.defs.test_ingest_flow import INGEST

@@ -8,14 +8,14 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from fine_tune_assets.approval.drafting import draft_examples
+from fine_tune_assets.approval.drafts import draft_examples
+from fine_tune_assets.core.errors import materialize_hint
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.hints import materialize_hint
 from fine_tune_assets.core.paths import PROJECT_DIR, Layout
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.core.tables import INSTRUCTION_SETS, SCRUBBED_CORRECTIONS, UNIQUE_REPORTS, table_of
+from fine_tune_assets.core.tables.schemas import INSTRUCTION_SETS, SCRUBBED_CORRECTIONS, UNIQUE_REPORTS, table_of
 from fine_tune_assets.definitions import defs
-from fine_tune_assets.recipes.loading import load_recipe
+from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.serving.services import known_services
 from fine_tune_assets_tests.docs.command_calls import Call, all_calls, is_placeholder, modules, what_is_wrong
 

@@ -16,14 +16,14 @@ from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import PREFIX, Settings
 from fine_tune_assets.core.strict_yaml import load_values
-from fine_tune_assets.core.tables import TABLES
+from fine_tune_assets.core.tables.schemas import TABLES
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.desk.routes import ROUTES, Route
 from fine_tune_assets.desk.visits import Anybody
 from fine_tune_assets.gateway.app import create_app
-from fine_tune_assets.ledger.api_keys import SCOPES
+from fine_tune_assets.ledger.people.api_keys import SCOPES
+from fine_tune_assets.ledger.people.users import ROLES
 from fine_tune_assets.ledger.schema import metadata
-from fine_tune_assets.ledger.users import ROLES
 from fine_tune_assets.recipes.schema import Recipe
 from fine_tune_assets.reports.quarantine import Reason
 

@@ -11,11 +11,18 @@ import pytest
 from scipy.stats import binom
 
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.drift.comparing import highest_rate, psi, psi_limit
-from fine_tune_assets.drift.reading import Exchange, features_of, sums_of, task_headings
-from fine_tune_assets.drift.references import Reference, as_json, from_json, make_reference
+from fine_tune_assets.drift.exchange_features import Exchange, features_of, sums_of, task_headings
+from fine_tune_assets.drift.references import (
+    Reference,
+    as_json,
+    from_json,
+    highest_rate,
+    make_reference,
+    psi,
+    psi_limit,
+)
 from fine_tune_assets.drift.windows import JUDGED, Window, figures_of
-from fine_tune_assets.recipes.loading import load_recipe
+from fine_tune_assets.recipes.loader import load_recipe
 
 DIALOGUES = PROJECT_DIR / "data/raw_reports/2026-02-dialogues/visits.csv"
 HEADINGS = task_headings(load_recipe("demo_smollm2").tasks)

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from fine_tune_assets.drift.reading import FeatureSums
+from fine_tune_assets.drift.exchange_features import FeatureSums
 from fine_tune_assets.drift.windows import FOUND, NO_REFERENCE, NOTHING_BEFORE, Figure, Window, figures_of
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)

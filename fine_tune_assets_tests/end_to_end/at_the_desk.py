@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.ledger.database import open_ledger
-from fine_tune_assets.ledger.users import create_user
+from fine_tune_assets.ledger.people.users import create_user
 from fine_tune_assets_tests.desk.conftest import CHROMIUM, PASSWORD, sign_in_on
 
 ANSWER_MS = 120_000

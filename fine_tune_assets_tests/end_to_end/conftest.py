@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import yaml
 
-from fine_tune_assets.cli.summary import demo_figures
-from fine_tune_assets.core.offline import OFFLINE_ENVIRONMENT
+from fine_tune_assets.cli.demo.summary import demo_figures
 from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.core.processes.offline import OFFLINE_ENVIRONMENT
 from fine_tune_assets.core.settings import PREFIX
-from fine_tune_assets.engines.running import free_port
-from fine_tune_assets.recipes.loading import shipped_recipes
+from fine_tune_assets.engines.running_server import free_port
+from fine_tune_assets.recipes.loader import shipped_recipes
 from fine_tune_assets_tests.conftest import SAMPLE, drop_dialogues
 
 REPORTS_A_BATCH = 30

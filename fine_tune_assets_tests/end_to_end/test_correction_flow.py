@@ -8,16 +8,16 @@ import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
-from fine_tune_assets.approval.drafting import CORRECTION
+from fine_tune_assets.approval.drafts import CORRECTION
 from fine_tune_assets.core.keys import read_or_create_key
-from fine_tune_assets.core.retrieval_contract import AnsweredFrom, CarriedPassage
+from fine_tune_assets.core.prompts.retrieval_contract import AnsweredFrom, CarriedPassage
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs.local_run import materialize_stale
-from fine_tune_assets.ledger.corrections import record_correction
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME
-from fine_tune_assets.recipes.loading import load_recipe
+from fine_tune_assets.ledger.reviews.corrections import record_correction
+from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets_tests.conftest import drop_dialogues, write_recipe
 from fine_tune_assets_tests.defs.test_ingest_flow import INGEST
 from fine_tune_assets_tests.ledger.made import record_decision, record_promoted

@@ -16,22 +16,22 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from fine_tune_assets.approval.drafting import content_fingerprint
+from fine_tune_assets.approval.drafts import content_fingerprint
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.records import Release, Verdict
-from fine_tune_assets.core.tables import ADAPTERS, table_of
+from fine_tune_assets.core.tables.schemas import ADAPTERS, table_of
 from fine_tune_assets.definitions import defs
-from fine_tune_assets.defs.automation import latest_event
-from fine_tune_assets.defs.erasing import ErasureError, erase_patient
+from fine_tune_assets.defs.erasure import ErasureError, erase_patient
 from fine_tune_assets.defs.local_run import Summary, materialize_stale
-from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.instructions.storing import ErasedInstructionSetError, read_instruction_set
-from fine_tune_assets.ledger.deployments import report_state, switch_live, want_release
-from fine_tune_assets.ledger.erasures import find_erasure
-from fine_tune_assets.ledger.releases import record_release
-from fine_tune_assets.ledger.verdicts import record_verdict, verdict_id_of
+from fine_tune_assets.defs.platform.automation import latest_event
+from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.instructions.stored_sets import ErasedInstructionSetError, read_instruction_set
+from fine_tune_assets.ledger.reviews.erasures import find_erasure
+from fine_tune_assets.ledger.serving.deployments import report_state, switch_live, want_release
+from fine_tune_assets.ledger.serving.releases import record_release
+from fine_tune_assets.ledger.serving.verdicts import record_verdict, verdict_id_of
 from fine_tune_assets.lineage.trainings import record_training
 from fine_tune_assets_tests.conftest import DIALOGUES, drop_dialogues
 from fine_tune_assets_tests.defs.test_ingest_flow import INGEST

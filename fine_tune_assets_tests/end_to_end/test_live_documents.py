@@ -13,16 +13,16 @@ import openai
 import pytest
 
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.core.releases import RETRIEVAL
+from fine_tune_assets.core.releases.release_folders import RETRIEVAL
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.defs.local_run import make_databases
-from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.s08_release_parts import retrieval_contract
-from fine_tune_assets.engines.running import free_port
-from fine_tune_assets.ledger.api_keys import create_key
+from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.defs.s08_merged_weights.release_parts import retrieval_contract
+from fine_tune_assets.engines.running_server import free_port
 from fine_tune_assets.ledger.database import open_ledger
+from fine_tune_assets.ledger.people.api_keys import create_key
 from fine_tune_assets.serving.services import start_services, stop_services
-from fine_tune_assets.serving.switching import serve_release
+from fine_tune_assets.serving.switch import serve_release
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.conftest import _keep_lines, replace_file, write_recipe
 from fine_tune_assets_tests.end_to_end.waiting import until, until_quiet

@@ -16,9 +16,9 @@ from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs.local_run import Summary, materialize_stale
-from fine_tune_assets.defs.resources import Installation
-from fine_tune_assets.defs.s02_missed_identifiers import require_nothing_missed
-from fine_tune_assets.phi.missed_terms import MARKED_BY_REVIEWERS
+from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import require_nothing_missed
+from fine_tune_assets.phi.missed_identifiers.terms import MARKED_BY_REVIEWERS
 from fine_tune_assets_tests.conftest import drop_dialogues
 from fine_tune_assets_tests.defs.test_ingest_flow import INGEST
 from fine_tune_assets_tests.ledger.made import record_decision

@@ -15,14 +15,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fine_tune_assets.cli.main import main
-from fine_tune_assets.core.chat import plain_messages
+from fine_tune_assets.core.prompts.chat import plain_messages
+from fine_tune_assets.core.prompts.retrieval_contract import RetrievalContract
 from fine_tune_assets.core.records import Release
-from fine_tune_assets.core.releases import PROBES, RETRIEVAL, ReleaseFolder
-from fine_tune_assets.core.retrieval_contract import RetrievalContract
+from fine_tune_assets.core.releases.release_folders import PROBES, RETRIEVAL, ReleaseFolder
 from fine_tune_assets.core.settings import PREFIX, Settings
 from fine_tune_assets.engines.addresses import open_client
 from fine_tune_assets.engines.processes import is_alive, read_identity
-from fine_tune_assets.engines.running import (
+from fine_tune_assets.engines.running_server import (
     PLAIN_SAMPLING,
     PROCESS,
     free_port,
@@ -30,15 +30,15 @@ from fine_tune_assets.engines.running import (
     stop_engine,
     wait_until_healthy,
 )
-from fine_tune_assets.ledger.api_keys import create_key
 from fine_tune_assets.ledger.database import open_ledger
-from fine_tune_assets.ledger.deployments import live_deployment
-from fine_tune_assets.ledger.releases import list_releases, record_release
-from fine_tune_assets.ledger.verdict_documents import prove
-from fine_tune_assets.ledger.verdicts import record_verdict
+from fine_tune_assets.ledger.people.api_keys import create_key
+from fine_tune_assets.ledger.serving.deployments import live_deployment
+from fine_tune_assets.ledger.serving.releases import list_releases, record_release
+from fine_tune_assets.ledger.serving.verdict_documents import prove
+from fine_tune_assets.ledger.serving.verdicts import record_verdict
+from fine_tune_assets.serving.engine_start import start_for
 from fine_tune_assets.serving.left_engines import ENGINES
 from fine_tune_assets.serving.services import start_services, stop_services
-from fine_tune_assets.serving.starting import start_for
 from fine_tune_assets_tests.merging.released import whole_release
 from fine_tune_assets_tests.serving.tiny import tiny_gguf
 

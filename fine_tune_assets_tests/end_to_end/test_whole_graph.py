@@ -19,12 +19,12 @@ import pytest
 from examples.correction_loop.handovers import read_visits, share_out
 from examples.correction_loop.installation import VISITS, Installation
 from examples.correction_loop.loop import Outcome, require_kept, turn_the_loop
-from fine_tune_assets.approval.drafting import CORRECTION
+from fine_tune_assets.approval.drafts import CORRECTION
 from fine_tune_assets.core.keys import read_or_create_key
-from fine_tune_assets.core.tables import TABLES
-from fine_tune_assets.ledger.corrections import list_corrections
+from fine_tune_assets.core.tables.schemas import TABLES
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME
+from fine_tune_assets.ledger.reviews.corrections import list_corrections
 from fine_tune_assets_tests.changed_settings import settings_in
 from fine_tune_assets_tests.desk.conftest import correct_on
 from fine_tune_assets_tests.end_to_end.at_the_desk import add_user, ask, signed_in
@@ -96,7 +96,7 @@ def test_the_release_is_proven_and_holds_its_evidence(served: Served, tmp_path: 
     from cyclonedx.schema import SchemaVersion
     from cyclonedx.validation.json import JsonStrictValidator
 
-    from fine_tune_assets.recipes.loading import load_recipe
+    from fine_tune_assets.recipes.loader import load_recipe
 
     small, release_id = served
     folder = shutil.copytree(small.data / _rows(small, "releases")[0]["folder"], tmp_path / "release")
@@ -293,7 +293,7 @@ def _launch_by_hand(small: Small, *assets: str) -> list[str]:
 
 def test_a_changed_release_folder_is_not_started(services: Small, tmp_path: Path) -> None:
     """Somebody who can write to the disk can't have other weights served under a release's name."""
-    from fine_tune_assets.core.releases import ReleaseError, verify_release
+    from fine_tune_assets.core.releases.release_folders import ReleaseError, verify_release
 
     release = _rows(services, "releases")[0]
     folder = shutil.copytree(services.data / release["folder"], tmp_path / "release")

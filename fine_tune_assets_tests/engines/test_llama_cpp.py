@@ -12,7 +12,7 @@ import pytest
 
 from fine_tune_assets.engines.addresses import new_socket, open_client, open_connections, socket_of
 from fine_tune_assets.engines.llama_cpp import start_llama_cpp
-from fine_tune_assets.engines.running import (
+from fine_tune_assets.engines.running_server import (
     CONFIG,
     KEY,
     LOG,

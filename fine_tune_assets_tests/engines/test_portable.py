@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from fine_tune_assets.core.offline import OFFLINE_ENVIRONMENT
 from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.core.processes.offline import OFFLINE_ENVIRONMENT
 from fine_tune_assets.core.progress import silent
 from fine_tune_assets.engines.portable import make_portable, portable_config, portable_tokenizer_config
 from fine_tune_assets_tests.engines.loader_proof import FAMILIES, TEXTS, compare, prove, write_family
@@ -82,7 +82,7 @@ def older(folder: Path, models: list[Path], out: Path) -> dict[str, Any]:
 
 def merged(base: Path, place: Path) -> Path:
     """A random adapter on the base model, merged as every adapter is."""
-    from fine_tune_assets.merging.merging import Merge, merge_adapter
+    from fine_tune_assets.merging.merge import Merge, merge_adapter
 
     merge = Merge(base, make_adapter(base, place / "adapter"), is_quantized=False, dtype="float16")
     return merge_adapter(merge, place / "weights", CONVERSATIONS, SYSTEM_PROMPT, ANYTHING, silent).folder

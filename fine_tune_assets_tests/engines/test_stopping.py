@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from fine_tune_assets.core.offline import go_offline
-from fine_tune_assets.core.prompt_contract import read_prompt_contract
+from fine_tune_assets.core.processes.offline import go_offline
+from fine_tune_assets.core.prompts.prompt_contract import read_prompt_contract
 from fine_tune_assets_tests.core.model_folders import make_model_folder
 
 pytestmark = pytest.mark.slow  # torch

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fine_tune_assets.core.settings import VllmSettings
-from fine_tune_assets.engines.running import EngineError, stop_engine
+from fine_tune_assets.engines.running_server import EngineError, stop_engine
 from fine_tune_assets.engines.vllm import context_of, start_vllm, vllm_command
 from fine_tune_assets_tests.serving.load import wait
 

@@ -5,7 +5,7 @@ import pytest
 from examples.correction_loop.handovers import Handover, Shares, handover_of, read_visits, share_out
 from examples.correction_loop.installation import VISITS
 from examples.correction_loop.loop import CORRECTED, ONLY_ASKED, REPORTED
-from fine_tune_assets.recipes.loading import load_recipe
+from fine_tune_assets.recipes.loader import load_recipe
 
 
 def _found(dialogue: str) -> Handover | None:

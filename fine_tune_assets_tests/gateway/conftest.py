@@ -8,11 +8,11 @@ import openai
 import pytest
 
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.engines.running import free_port
-from fine_tune_assets.ledger.api_keys import create_key
+from fine_tune_assets.engines.running_server import free_port
 from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.people.api_keys import create_key
 from fine_tune_assets.serving.services import start_services, stop_services
-from fine_tune_assets.serving.switching import serve_release
+from fine_tune_assets.serving.switch import serve_release
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.serving.tiny import build_release
 

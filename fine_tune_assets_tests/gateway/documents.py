@@ -8,7 +8,7 @@ from typing import Any
 
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.gateway.app import create_app
-from fine_tune_assets.gateway.openapi import openapi_document
+from fine_tune_assets.gateway.requests.openapi import openapi_document
 
 
 def gateway_document() -> dict[str, Any]:

@@ -20,12 +20,12 @@ from pathlib import Path
 import httpx
 
 from fine_tune_assets.core.keys import read_or_create_key
-from fine_tune_assets.core.offline import OFFLINE_ENVIRONMENT
 from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.core.processes.offline import OFFLINE_ENVIRONMENT
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.ledger.api_keys import create_key
-from fine_tune_assets.ledger.corrections import list_corrections
 from fine_tune_assets.ledger.encryption import KEY_NAME
+from fine_tune_assets.ledger.people.api_keys import create_key
+from fine_tune_assets.ledger.reviews.corrections import list_corrections
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.ledger.made import record_promoted
 

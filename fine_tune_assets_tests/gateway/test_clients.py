@@ -11,11 +11,11 @@ import pytest
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel, SecretStr
 
-from fine_tune_assets.core.releases import read_release
+from fine_tune_assets.core.releases.release_folders import read_release
 from fine_tune_assets.embeddings.encoder import bundled_encoder
-from fine_tune_assets.gateway.features import LLAMA_CPP, features_of
-from fine_tune_assets.ledger.api_keys import create_key
-from fine_tune_assets.ledger.request_audit import verify_requests
+from fine_tune_assets.gateway.requests.features import LLAMA_CPP, features_of
+from fine_tune_assets.ledger.audit.requests import verify_requests
+from fine_tune_assets.ledger.people.api_keys import create_key
 from fine_tune_assets_tests.gateway.conftest import Installation
 from fine_tune_assets_tests.ledger.made import live_of
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from fine_tune_assets.ledger.api_keys import SCOPES
+from fine_tune_assets.ledger.people.api_keys import SCOPES
+from fine_tune_assets_tests.gateway.answers.test_chat import Answering, Engine, answering
+from fine_tune_assets_tests.gateway.callers.test_limits import WHOLE
 from fine_tune_assets_tests.gateway.documents import gateway_document, inlined
-from fine_tune_assets_tests.gateway.test_chat import Answering, Engine, answering
-from fine_tune_assets_tests.gateway.test_limits import WHOLE
 
 DOCUMENT = gateway_document()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.engines.running import free_port
+from fine_tune_assets.engines.running_server import free_port
 from fine_tune_assets_tests.gateway.durability import post_under_kills
 
 POSTS, KILLS = 300, 4

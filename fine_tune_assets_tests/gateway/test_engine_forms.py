@@ -14,15 +14,15 @@ import openai
 import pytest
 from jsonschema import Draft202012Validator
 
-from fine_tune_assets.core.offline import go_offline
-from fine_tune_assets.core.prompt_contract import PromptContract, read_prompt_contract
-from fine_tune_assets.core.releases import MODEL, WEIGHTS
+from fine_tune_assets.core.processes.offline import go_offline
+from fine_tune_assets.core.prompts.prompt_contract import PromptContract, read_prompt_contract
+from fine_tune_assets.core.releases.release_folders import MODEL, WEIGHTS
 from fine_tune_assets.core.settings import Settings, load_settings
-from fine_tune_assets.engines.running import free_port
-from fine_tune_assets.ledger.api_keys import create_key
+from fine_tune_assets.engines.running_server import free_port
 from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.people.api_keys import create_key
 from fine_tune_assets.serving.services import start_services, stop_services
-from fine_tune_assets.serving.switching import serve_release
+from fine_tune_assets.serving.switch import serve_release
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.gateway.conftest import SERVICES
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
@@ -95,7 +95,7 @@ class Served:
 
 def _release_for_vllm(settings: Settings, ledger: Ledger) -> str:
     go_offline()
-    from fine_tune_assets.training.base_models import import_bundled_model
+    from fine_tune_assets.training.base_models.registry import import_bundled_model
 
     base = import_bundled_model(settings.data_dir / "imported")
     config: dict[str, Any] = json.loads((base / "tokenizer_config.json").read_text(encoding="utf-8"))

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from fine_tune_assets.core.quiet_asgi import without_messages
+from fine_tune_assets.core.web_services import without_messages
 from fine_tune_assets.gateway.errors import answer_unexpected_error
 
 MARKER = "Zyxomarkwort"

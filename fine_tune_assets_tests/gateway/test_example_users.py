@@ -4,9 +4,9 @@ import pytest
 
 from examples.correction_loop.clients import LoopError, Traffic, ask, correct, http_client
 from fine_tune_assets.core.keys import read_or_create_key
-from fine_tune_assets.ledger.corrections import list_corrections
 from fine_tune_assets.ledger.encryption import KEY_NAME
-from fine_tune_assets.serving.switching import serve_release
+from fine_tune_assets.ledger.reviews.corrections import list_corrections
+from fine_tune_assets.serving.switch import serve_release
 from fine_tune_assets_tests.gateway.conftest import Installation
 from fine_tune_assets_tests.ledger.made import live_of
 from fine_tune_assets_tests.serving.load import wait

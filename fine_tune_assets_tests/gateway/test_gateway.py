@@ -20,11 +20,11 @@ from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.engines.addresses import open_client, socket_of
 from fine_tune_assets.gateway.app import create_app
-from fine_tune_assets.ledger.api_keys import create_key, revoke_key
-from fine_tune_assets.ledger.corrections import list_corrections
 from fine_tune_assets.ledger.encryption import KEY_NAME
-from fine_tune_assets.ledger.feedback import thumbs_by_release
-from fine_tune_assets.serving.switching import serve_release
+from fine_tune_assets.ledger.people.api_keys import create_key, revoke_key
+from fine_tune_assets.ledger.reviews.corrections import list_corrections
+from fine_tune_assets.ledger.reviews.feedback import thumbs_by_release
+from fine_tune_assets.serving.switch import serve_release
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.gateway.conftest import Installation
 from fine_tune_assets_tests.ledger.made import live_of

@@ -21,11 +21,11 @@ from starlette.testclient import TestClient
 from fine_tune_assets.core.oidc import OidcError
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.gateway.app import create_app
-from fine_tune_assets.gateway.oidc_tokens import FAILED_SECONDS, KeySource
-from fine_tune_assets.ledger.api_keys import SCOPES, create_key, revoke_key
+from fine_tune_assets.gateway.callers.oidc_tokens import FAILED_SECONDS, KeySource
 from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.people.api_keys import SCOPES, create_key, revoke_key
+from fine_tune_assets.ledger.people.users import create_user
 from fine_tune_assets.ledger.schema import corrections
-from fine_tune_assets.ledger.users import create_user
 from fine_tune_assets_tests.gateway.documents import gateway_document
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.ledger.made import record_promoted
@@ -258,7 +258,7 @@ def test_keys_that_the_provider_changed_are_read_again_but_not_at_every_request(
     house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Providers change their keys; and a flood of forged names must not become a flood of questions to the provider."""
-    from fine_tune_assets.gateway import oidc_tokens
+    from fine_tune_assets.gateway.callers import oidc_tokens
 
     path, first = tmp_path / "jwks.json", ECKey.generate_key("P-256", {"kid": "a"})
     second = ECKey.generate_key("P-256", {"kid": "b"})
@@ -281,7 +281,7 @@ def test_keys_that_the_provider_changed_are_read_again_but_not_at_every_request(
 def test_a_key_file_with_secrets_in_place_of_public_keys_is_not_used(tmp_path: Path, key: Any) -> None:
     """A shared secret would let its holders sign; a private key shows that the file is the wrong one."""
     from fine_tune_assets.core.oidc import OidcError
-    from fine_tune_assets.gateway.oidc_tokens import KeySource
+    from fine_tune_assets.gateway.callers.oidc_tokens import KeySource
 
     (tmp_path / "jwks.json").write_text(json.dumps({"keys": [key.as_dict(private=True)]}))
     with pytest.raises(OidcError):

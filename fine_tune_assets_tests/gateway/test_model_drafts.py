@@ -2,14 +2,14 @@
 
 import pytest
 
+from fine_tune_assets.approval.model_drafts import EngineAwayError, LiveEngine, write_with_engine
 from fine_tune_assets.approval.task_kinds import Request
-from fine_tune_assets.approval.writing import EngineAwayError, LiveEngine, write_with_engine
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.core.releases import AskedWith
-from fine_tune_assets.engines.running import free_port
-from fine_tune_assets.ledger.deployments import open_engine_key
+from fine_tune_assets.core.releases.release_folders import AskedWith
+from fine_tune_assets.engines.running_server import free_port
 from fine_tune_assets.ledger.encryption import KEY_NAME
+from fine_tune_assets.ledger.serving.deployments import open_engine_key
 from fine_tune_assets_tests.gateway.conftest import Installation
 from fine_tune_assets_tests.ledger.made import live_of
 

@@ -5,9 +5,9 @@ import pytest
 
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.engines.running import free_port
-from fine_tune_assets.ledger.api_keys import create_key
-from fine_tune_assets.ledger.deployments import (
+from fine_tune_assets.engines.running_server import free_port
+from fine_tune_assets.ledger.people.api_keys import create_key
+from fine_tune_assets.ledger.serving.deployments import (
     report_state,
     seal_engine_key,
     switch_live,

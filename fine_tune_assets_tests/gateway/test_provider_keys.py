@@ -26,7 +26,7 @@ from fine_tune_assets.core.oidc import OidcError
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.desk.oidc import new_attempt, read_provider
 from fine_tune_assets.gateway.app import create_app
-from fine_tune_assets.gateway.oidc_tokens import (
+from fine_tune_assets.gateway.callers.oidc_tokens import (
     ASK_AGAIN_SECONDS,
     FAILED_SECONDS,
     FRESH_SECONDS,
@@ -35,7 +35,7 @@ from fine_tune_assets.gateway.oidc_tokens import (
     TokenError,
     TokenVerifier,
 )
-from fine_tune_assets.ledger.api_keys import create_key
+from fine_tune_assets.ledger.people.api_keys import create_key
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.gateway.test_workers import Authority, Issued
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger

@@ -12,12 +12,12 @@ import pytest
 from starlette.testclient import TestClient
 
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.gateway import requests
 from fine_tune_assets.gateway.app import create_app
-from fine_tune_assets.ledger.api_keys import create_key
+from fine_tune_assets.gateway.requests import requests
 from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.people.api_keys import create_key
 from fine_tune_assets.ledger.schema import request_lines
-from fine_tune_assets_tests.gateway.test_chat import make_live
+from fine_tune_assets_tests.gateway.answers.test_chat import make_live
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.loopback import StreamServer, serving
 

@@ -7,21 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fine_tune_assets.core.releases import MANIFEST
-from fine_tune_assets.gateway.callers import Caller
-from fine_tune_assets.gateway.chat import Chat
-from fine_tune_assets.gateway.identifiers import BLOCK, AnswerGate
-from fine_tune_assets.gateway.outcomes import OutcomeCounter
-from fine_tune_assets.gateway.records import Record
-from fine_tune_assets.gateway.request_models import ChatRequest
-from fine_tune_assets.gateway.traffic import Traffic
-from fine_tune_assets.gateway.trying import takes_part
-from fine_tune_assets.ledger.api_keys import create_key
-from fine_tune_assets.ledger.deployments import withdraw_engine
-from fine_tune_assets.ledger.outcomes import outcomes_since
-from fine_tune_assets.ledger.trials import fail_trial
-from fine_tune_assets.ledger.verdicts import record_verdict
-from fine_tune_assets_tests.gateway.test_identifiers import Looking
+from fine_tune_assets.core.releases.release_folders import MANIFEST
+from fine_tune_assets.gateway.answers.chat import Chat
+from fine_tune_assets.gateway.answers.identifiers import BLOCK, AnswerGate
+from fine_tune_assets.gateway.answers.release_trials import takes_part
+from fine_tune_assets.gateway.callers.callers import Caller
+from fine_tune_assets.gateway.records.outcomes import OutcomeCounter
+from fine_tune_assets.gateway.records.records import Record
+from fine_tune_assets.gateway.records.traffic import Traffic
+from fine_tune_assets.gateway.requests.request_models import ChatRequest
+from fine_tune_assets.ledger.people.api_keys import create_key
+from fine_tune_assets.ledger.serving.deployments import withdraw_engine
+from fine_tune_assets.ledger.serving.outcomes import outcomes_since
+from fine_tune_assets.ledger.serving.trials import fail_trial
+from fine_tune_assets.ledger.serving.verdicts import record_verdict
+from fine_tune_assets_tests.gateway.answers.test_identifiers import Looking
 from fine_tune_assets_tests.gateway.trials import Trying, said, trying
 from fine_tune_assets_tests.ledger.made import make_verdict
 

@@ -17,17 +17,17 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.engines.running import free_port
-from fine_tune_assets.gateway.warming import Warming, may_embed
-from fine_tune_assets.ledger.api_keys import create_key, revoke_key
+from fine_tune_assets.engines.running_server import free_port
+from fine_tune_assets.gateway.embeddings import Warming, may_embed
 from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.people.api_keys import create_key, revoke_key
 from fine_tune_assets.serving.services import start_services, stop_services
-from fine_tune_assets_tests.gateway.test_chat import Engine, listening, live_at
-from fine_tune_assets_tests.gateway.test_knowledge import FILES, OFF, QUESTION
-from fine_tune_assets_tests.gateway.test_limits import WHOLE
+from fine_tune_assets_tests.gateway.answers.test_chat import Engine, listening, live_at
+from fine_tune_assets_tests.gateway.answers.test_knowledge import FILES, OFF, QUESTION
+from fine_tune_assets_tests.gateway.callers.test_limits import WHOLE
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.retrieval.made import LEAVE, document
-from fine_tune_assets_tests.retrieval.test_answering import go_live
+from fine_tune_assets_tests.retrieval.test_question_passages import go_live
 from fine_tune_assets_tests.serving.load import wait
 from fine_tune_assets_tests.serving.tiny import build_empty_release, service_process
 

@@ -22,11 +22,11 @@ from cryptography.x509.oid import NameOID
 
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.engines.running import free_port
-from fine_tune_assets.gateway.listening import check_listening
-from fine_tune_assets.ledger.api_keys import KeyLimits, create_key
+from fine_tune_assets.engines.running_server import free_port
+from fine_tune_assets.gateway.listeners import check_listening
+from fine_tune_assets.ledger.audit.requests import verify_requests
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.request_audit import verify_requests
+from fine_tune_assets.ledger.people.api_keys import KeyLimits, create_key
 from fine_tune_assets.serving.services import start_services, stop_services
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.postgres import PostgresServer, postgres_server

@@ -14,14 +14,14 @@ from starlette.testclient import TestClient
 
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.gateway.app import create_app
-from fine_tune_assets.ledger.api_keys import create_key
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.deployments import Deployment, switch_live
-from fine_tune_assets.ledger.outcomes import Outcomes
+from fine_tune_assets.ledger.people.api_keys import create_key
 from fine_tune_assets.ledger.schema import request_lines
-from fine_tune_assets.ledger.trial_rows import TrialPlan
-from fine_tune_assets.ledger.trials import begin_trial
-from fine_tune_assets_tests.gateway.test_chat import Engine, listening, outcomes_of, ready_at
+from fine_tune_assets.ledger.serving.deployments import Deployment, switch_live
+from fine_tune_assets.ledger.serving.outcomes import Outcomes
+from fine_tune_assets.ledger.serving.trial_rows import TrialPlan
+from fine_tune_assets.ledger.serving.trials import begin_trial
+from fine_tune_assets_tests.gateway.answers.test_chat import Engine, listening, outcomes_of, ready_at
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.serving.tiny import build_empty_release
 

@@ -8,11 +8,11 @@ import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_json, short
 from fine_tune_assets.core.records import TextPair
-from fine_tune_assets.core.tables import APPROVED_EXAMPLES, GENERAL_EXAMPLES, table_of
-from fine_tune_assets.instructions.building import InstructionSet, Surroundings, build_instruction_set
+from fine_tune_assets.core.tables.schemas import APPROVED_EXAMPLES, GENERAL_EXAMPLES, table_of
+from fine_tune_assets.instructions.assembly import InstructionSet, Surroundings, build_instruction_set
 from fine_tune_assets.instructions.leaks import EvaluationText, LeakSearch
-from fine_tune_assets.instructions.mixing import BuildRules
-from fine_tune_assets.instructions.splitting import SplitRule, split_of
+from fine_tune_assets.instructions.mixture import BuildRules
+from fine_tune_assets.instructions.splits import SplitRule, split_of
 from fine_tune_assets.recipes.schema import SplitSettings
 
 SPLIT = SplitSettings(validation_fraction=0.2, test_fraction=0.2, salt="salt", minimum_examples=10)

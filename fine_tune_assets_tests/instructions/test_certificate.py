@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 
 from fine_tune_assets.core.records import TextPair
-from fine_tune_assets.core.tables import INSTRUCTION_SETS, table_of
-from fine_tune_assets.instructions.building import EXAMPLES, InstructionSet
+from fine_tune_assets.core.tables.schemas import INSTRUCTION_SETS, table_of
+from fine_tune_assets.instructions.assembly import EXAMPLES, InstructionSet
 from fine_tune_assets.instructions.certificate import leakage_certificate, separation
 from fine_tune_assets_tests.instructions.examples import EVALUATION, PROMPT, SEARCH, built
 

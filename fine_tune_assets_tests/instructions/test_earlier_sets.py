@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from fine_tune_assets.core.erased_sets import REMAINING, ErasedSet, write_erased
-from fine_tune_assets.instructions.building import Dropped
+from fine_tune_assets.instructions.assembly import Dropped
 from fine_tune_assets.instructions.earlier_sets import earlier_tests, read_replayable, sort_out
 from fine_tune_assets.instructions.provenance import ReportFacts
-from fine_tune_assets.instructions.storing import InstructionSetError, StoredInstructionSet, write_instruction_set
+from fine_tune_assets.instructions.stored_sets import InstructionSetError, StoredInstructionSet, write_instruction_set
 from fine_tune_assets_tests.instructions.examples import SEARCH, SPLIT, approved, built
 
 FACTS = {"recipe": "r", "split_salt": SPLIT.salt, "test_fraction": SPLIT.test_fraction}

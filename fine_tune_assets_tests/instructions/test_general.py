@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from fine_tune_assets.core.tables import GENERAL_EXAMPLES, check_table
+from fine_tune_assets.core.tables.schemas import GENERAL_EXAMPLES, check_table
 from fine_tune_assets.instructions.general import GeneralDataError, read_general_data
 
 ALPACA = "Below is an instruction.\n\n### Instruction:\n{}\n\n### Response:\n"

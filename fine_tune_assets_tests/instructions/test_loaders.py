@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from fine_tune_assets.core.chat import user_content
-from fine_tune_assets.instructions.storing import StoredInstructionSet, write_instruction_set
+from fine_tune_assets.core.prompts.chat import user_content
+from fine_tune_assets.instructions.stored_sets import StoredInstructionSet, write_instruction_set
 from fine_tune_assets_tests.instructions.examples import SEARCH, built
 
 # data/README.md of LLaMA-Factory: "formatting" and the names of columns and tags, with their defaults.

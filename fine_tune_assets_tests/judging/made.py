@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from fine_tune_assets.core.tables import (
+from fine_tune_assets.core.tables.schemas import (
     ANSWER_CHECKS,
     JUDGE_AGREEMENT,
     JUDGE_SCORES,
@@ -14,12 +14,17 @@ from fine_tune_assets.core.tables import (
     ROBUSTNESS_PROBES,
     table_of,
 )
-from fine_tune_assets.judging.answer_checks import CHECK_NAMES
-from fine_tune_assets.judging.evidence import Candidate, Evidence, JudgeAsked, Tables, gather
-from fine_tune_assets.judging.labelled import DECIDING_MEASURE, RATED_SUMMARIES
-from fine_tune_assets.judging.memorization import IDENTIFIERS_IN_ANSWERS, REMOVED_IDENTIFIERS, probe_row, probes_table
-from fine_tune_assets.judging.robustness import PROBES
-from fine_tune_assets.recipes.loading import load_recipe
+from fine_tune_assets.judging.contestants.answer_checks import CHECK_NAMES
+from fine_tune_assets.judging.contestants.robustness import PROBES
+from fine_tune_assets.judging.judges.labelled_sets import DECIDING_MEASURE, RATED_SUMMARIES
+from fine_tune_assets.judging.memorization.probe_rows import (
+    IDENTIFIERS_IN_ANSWERS,
+    REMOVED_IDENTIFIERS,
+    probe_row,
+    probes_table,
+)
+from fine_tune_assets.judging.verdicts.evidence import Candidate, Evidence, JudgeAsked, Tables, gather
+from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import GateSettings
 
 GATE = replace(load_recipe("demo_smollm2").gate, minimum_examples=20, requires=("abilities",))

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from fine_tune_assets.core.errors import SettingsError
-from fine_tune_assets.judging.judges import require_inside
+from fine_tune_assets.judging.judges.registry import require_inside
 
 
 @pytest.mark.parametrize(

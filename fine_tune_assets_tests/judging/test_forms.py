@@ -2,7 +2,7 @@
 
 import pytest
 
-from fine_tune_assets.judging.answer_checks import format_faults, is_within, length_bounds
+from fine_tune_assets.judging.contestants.answer_checks import format_faults, is_within, length_bounds
 from fine_tune_assets.recipes.schema import CheckSettings, OutputFormat
 
 SECTIONS = OutputFormat(headings=("ASSESSMENT", ("PLAN", "/PLAN OF CARE.*/")))

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from fine_tune_assets.judging.llm_judge import SAMPLES, log_odds_of_samples, log_odds_of_tokens, preference
+from fine_tune_assets.judging.judges.llm_judge import SAMPLES, log_odds_of_samples, log_odds_of_tokens, preference
 
 
 def test_a_judge_that_likes_the_first_place_prefers_nothing() -> None:

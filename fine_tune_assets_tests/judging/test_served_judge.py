@@ -10,9 +10,9 @@ import pytest
 
 from fine_tune_assets.core.progress import silent
 from fine_tune_assets.engines.llama_cpp import start_llama_cpp
-from fine_tune_assets.engines.running import CONFIG, RunningEngine, stop_engine, wait_until_healthy
-from fine_tune_assets.judging.grades import CRITERIA, Answered, Pair
-from fine_tune_assets.judging.judges import judge_of
+from fine_tune_assets.engines.running_server import CONFIG, RunningEngine, stop_engine, wait_until_healthy
+from fine_tune_assets.judging.judges.grades import CRITERIA, Answered, Pair
+from fine_tune_assets.judging.judges.registry import judge_of
 from fine_tune_assets_tests.serving.tiny import tiny_gguf
 
 pytestmark = pytest.mark.slow
@@ -112,7 +112,7 @@ def test_exchanging_two_answers_exchanges_their_probabilities(engine: RunningEng
 def test_a_small_model_compares_candidate_and_incumbent_on_every_example(tmp_path: Path) -> None:
     """As the judging step asks it: both orders, one preference an example."""
     from fine_tune_assets.engines.transformers_models import Answer
-    from fine_tune_assets.judging.comparing import Answering, Contestant, compare_answers
+    from fine_tune_assets.judging.contestants.comparison import Answering, Contestant, compare_answers
 
     def saying(role: str, text: str) -> list[Answering]:
         contestant = Contestant(role, role, lambda _: [])

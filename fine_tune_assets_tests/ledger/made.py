@@ -7,12 +7,12 @@ from typing import Any
 
 from fine_tune_assets.core.records import Decision, Release, Verdict
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.deployments import Deployment, find_deployment, live_deployment
-from fine_tune_assets.ledger.releases import record_release
-from fine_tune_assets.ledger.reviews import add_decision
-from fine_tune_assets.ledger.switches import serving_adapter
-from fine_tune_assets.ledger.trial_rows import Trial, find_trial
-from fine_tune_assets.ledger.verdicts import record_verdict, verdict_id_of
+from fine_tune_assets.ledger.reviews.reviews import add_decision
+from fine_tune_assets.ledger.serving.deployments import Deployment, find_deployment, live_deployment
+from fine_tune_assets.ledger.serving.releases import record_release
+from fine_tune_assets.ledger.serving.switches import serving_adapter
+from fine_tune_assets.ledger.serving.trial_rows import Trial, find_trial
+from fine_tune_assets.ledger.serving.verdicts import record_verdict, verdict_id_of
 
 FINGERPRINTS = {"adapter_id": "adapter-1", "base_fingerprint": "base-1", "instruction_set_fingerprint": "set-1"}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from fine_tune_assets.ledger import audit
+from fine_tune_assets.ledger.audit import audit
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.errors import LedgerError
 from fine_tune_assets.ledger.schema import metadata

@@ -1,7 +1,7 @@
 """Everybody finds their own decisions, in whatever spelling they were recorded, and nobody else's."""
 
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.reviews import own_decisions
+from fine_tune_assets.ledger.reviews.reviews import own_decisions
 from fine_tune_assets_tests.ledger.made import record_decision
 
 

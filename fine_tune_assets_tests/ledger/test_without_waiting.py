@@ -7,11 +7,11 @@ from contextlib import ExitStack
 import pytest
 import sqlalchemy as sa
 
-from fine_tune_assets.gateway.reads import read_ledger
-from fine_tune_assets.ledger import audit
-from fine_tune_assets.ledger.api_keys import create_key, list_keys
+from fine_tune_assets.gateway.callers.callers import read_ledger
+from fine_tune_assets.ledger.audit import audit
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.errors import LedgerError
+from fine_tune_assets.ledger.people.api_keys import create_key, list_keys
 
 POOL = 15
 """Connections that SQLAlchemy gives out before it lets others wait."""

@@ -7,8 +7,8 @@ import pyarrow as pa
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.paths import Layout
-from fine_tune_assets.core.tables import TABLES, table_of
-from fine_tune_assets.instructions.storing import StoredInstructionSet, write_instruction_set
+from fine_tune_assets.core.tables.schemas import TABLES, table_of
+from fine_tune_assets.instructions.stored_sets import StoredInstructionSet, write_instruction_set
 from fine_tune_assets_tests.instructions.examples import SEARCH, approved, built, example, patients_in
 
 MARKER = "Zyxomarkwort"

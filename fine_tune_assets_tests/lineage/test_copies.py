@@ -8,12 +8,12 @@ from click.testing import CliRunner
 
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.paths import Layout
-from fine_tune_assets.defs.erasing import look_ahead
-from fine_tune_assets.defs.resources import Installation
+from fine_tune_assets.defs.erasure import look_ahead
+from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.erasures import erased_in, find_erasure, finish_erasure, record_erasure
-from fine_tune_assets.lineage.erasing import erasing_steps, find_patient, releases_with_copy
-from fine_tune_assets.lineage.tracing import trace_patient
+from fine_tune_assets.ledger.reviews.erasures import erased_in, find_erasure, finish_erasure, record_erasure
+from fine_tune_assets.lineage.erasure import erasing_steps, find_patient, releases_with_copy
+from fine_tune_assets.lineage.traces import trace_patient
 from fine_tune_assets_tests.ledger.made import record_promoted
 from fine_tune_assets_tests.lineage.made import MARKER, TESTED, TRAINED, example_of, store, store_examples, store_set
 

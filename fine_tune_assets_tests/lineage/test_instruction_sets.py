@@ -10,8 +10,8 @@ import pytest
 from fine_tune_assets.core.erased_sets import ERASED, REMAINING, ErasedSet, read_erased, write_erased
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.paths import Layout
-from fine_tune_assets.instructions.storing import ErasedInstructionSetError, read_instruction_set
-from fine_tune_assets.ledger.erasures import PatientIds
+from fine_tune_assets.instructions.stored_sets import ErasedInstructionSetError, read_instruction_set
+from fine_tune_assets.ledger.reviews.erasures import PatientIds
 from fine_tune_assets.lineage.instruction_sets import (
     erase_from_sets,
     find_set,

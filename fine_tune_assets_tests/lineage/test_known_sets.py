@@ -4,15 +4,10 @@ from datetime import UTC, datetime
 
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.erasures import PatientIds
-from fine_tune_assets.lineage.instruction_sets import (
-    KnownSets,
-    erase_from_sets,
-    lift_from_sets,
-    set_folders,
-)
+from fine_tune_assets.ledger.reviews.erasures import PatientIds
+from fine_tune_assets.lineage.instruction_sets import KnownSets, erase_from_sets, lift_from_sets, set_folders
 from fine_tune_assets.lineage.patient_rows import PatientRows
-from fine_tune_assets.lineage.tracing import trace_example, trace_patient
+from fine_tune_assets.lineage.traces import trace_example, trace_patient
 from fine_tune_assets_tests.lineage.made import TESTED, TRAINED, example_of, store_examples, store_set
 
 NOW = datetime(2026, 5, 4, tzinfo=UTC)

@@ -10,7 +10,7 @@ import pytest
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.paths import Layout
-from fine_tune_assets.ledger.erasures import PatientIds
+from fine_tune_assets.ledger.reviews.erasures import PatientIds
 from fine_tune_assets.lineage.patient_rows import (
     BusyFileError,
     PatientRows,

@@ -10,7 +10,7 @@ import pytest
 def two_layers(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The first two layers of the small model, in a folder of their own."""
     from fine_tune_assets.engines.transformers_models import load_model  # with torch, which takes seconds
-    from fine_tune_assets.merging.merging import TOKENIZER_FILES
+    from fine_tune_assets.merging.merge import TOKENIZER_FILES
 
     folder = tmp_path_factory.mktemp("two-layers") / "base"
     load_model(smollm2, layers=2).save_pretrained(folder)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from fine_tune_assets.core.chat import Message, conversation
+from fine_tune_assets.core.prompts.chat import Message, conversation
 from fine_tune_assets.recipes.exports import ParityLimits
 
 SYSTEM_PROMPT = "Be brief."

@@ -6,20 +6,25 @@ from pathlib import Path
 from typing import Any
 
 from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_folder
-from fine_tune_assets.core.prompt_contract import PromptContract
+from fine_tune_assets.core.keys import public_key_file
+from fine_tune_assets.core.prompts.prompt_contract import PromptContract
 from fine_tune_assets.core.records import Verdict
-from fine_tune_assets.core.releases import VERDICT_DOCUMENT, VERDICT_KEY, VERDICT_SIGNATURE, ReleaseFolder
-from fine_tune_assets.core.signing import public_key_file
-from fine_tune_assets.ledger.verdict_documents import KEY, SIGNATURE, write_document
+from fine_tune_assets.core.releases.release_folders import (
+    VERDICT_DOCUMENT,
+    VERDICT_KEY,
+    VERDICT_SIGNATURE,
+    ReleaseFolder,
+)
+from fine_tune_assets.ledger.serving.verdict_documents import KEY, SIGNATURE, write_document
 from fine_tune_assets.merging.cards import ModelFacts, data_card, model_card
-from fine_tune_assets.merging.evidence_documents import (
+from fine_tune_assets.merging.certificates import (
     certificate_json,
     judge_licence,
     leakage_certificate,
+    parity_certificate,
     scrub_certificate,
 )
-from fine_tune_assets.merging.parity_certificate import parity_certificate
-from fine_tune_assets.merging.releasing import ReleaseParts, build_release
+from fine_tune_assets.merging.release_build import ReleaseParts, build_release
 from fine_tune_assets.merging.sbom import Material, Package, bill_of_materials
 from fine_tune_assets_tests.ledger.made import make_verdict
 

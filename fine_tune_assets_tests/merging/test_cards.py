@@ -9,10 +9,7 @@ import yaml
 
 from fine_tune_assets.core.records import Verdict
 from fine_tune_assets.merging.cards import data_card, model_card
-from fine_tune_assets.merging.evidence_documents import (
-    leakage_certificate,
-    scrub_certificate,
-)
+from fine_tune_assets.merging.certificates import leakage_certificate, scrub_certificate
 from fine_tune_assets_tests.ledger.made import make_verdict
 from fine_tune_assets_tests.merging.released import EVIDENCE, JUDGE, RECALL, SET, model_facts
 

@@ -2,8 +2,7 @@
 
 import json
 
-from fine_tune_assets.merging.evidence_documents import certificate_json, judge_licence
-from fine_tune_assets.merging.parity_certificate import parity_certificate
+from fine_tune_assets.merging.certificates import certificate_json, judge_licence, parity_certificate
 from fine_tune_assets_tests.merging.released import EVIDENCE, EXPORT, MERGED
 
 

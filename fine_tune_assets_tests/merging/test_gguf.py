@@ -76,9 +76,9 @@ def test_the_converter_dies_with_the_worker_and_the_next_export_removes_what_it_
 def test_a_file_with_another_template_or_end_than_the_model_learned_is_refused(smollm2: Path) -> None:
     """The engine renders with the template inside of the file, and goes on after a token that it takes for no end."""
     from fine_tune_assets.core.errors import GateClosedError
-    from fine_tune_assets.core.prompt_contract import read_prompt_contract
+    from fine_tune_assets.core.prompts.prompt_contract import read_prompt_contract
     from fine_tune_assets.engines.gguf_model import open_gguf
-    from fine_tune_assets.merging.gguf_reading import require_contract
+    from fine_tune_assets.merging.gguf import require_contract
 
     contract = read_prompt_contract(smollm2, "Be brief.")
     with open_gguf(tiny_gguf()) as model:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from fine_tune_assets.core.errors import GateClosedError
-from fine_tune_assets.merging.parity_certificate import missing_proof, parity_certificate, require_parity, shown_hops
+from fine_tune_assets.merging.certificates import missing_proof, parity_certificate, require_parity, shown_hops
 
 
 def _row(**changes: Any) -> dict[str, Any]:

@@ -6,11 +6,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fine_tune_assets.core.chat import Message, conversation, render
-from fine_tune_assets.core.chat_templates import read_chat_template
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_text
-from fine_tune_assets.core.tokenizing import FolderTokenizer
+from fine_tune_assets.core.prompts.chat import Message, conversation, render
+from fine_tune_assets.core.prompts.chat_templates import read_chat_template
+from fine_tune_assets.core.prompts.tokenizers import FolderTokenizer
 from fine_tune_assets.merging.probes import (
     TEXT_CHARACTERS,
     TEXTS,

@@ -10,11 +10,11 @@ import pytest
 from fine_tune_assets.core.errors import GateClosedError, SettingsError
 from fine_tune_assets.core.fingerprints import fingerprint_text, short
 from fine_tune_assets.core.paths import Layout
-from fine_tune_assets.ledger import audit
+from fine_tune_assets.ledger.audit import audit
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.deployments import current_deployments, report_state, switch_live, want_release
-from fine_tune_assets.ledger.releases import RecordedRelease, find_release, recorded_releases
-from fine_tune_assets.ledger.switches import record_switch
+from fine_tune_assets.ledger.serving.deployments import current_deployments, report_state, switch_live, want_release
+from fine_tune_assets.ledger.serving.releases import RecordedRelease, find_release, recorded_releases
+from fine_tune_assets.ledger.serving.switches import record_switch
 from fine_tune_assets.merging.retention import (
     Pruned,
     RetentionRule,

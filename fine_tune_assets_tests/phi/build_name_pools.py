@@ -16,10 +16,9 @@ from english_words import get_english_words_set
 from faker.providers.address.en import Provider as Countries
 from faker.providers.address.en_US import Provider as States
 
-from fine_tune_assets.phi import name_pools
-from fine_tune_assets.phi.keyed import normalise
-from fine_tune_assets.phi.name_words import ALSO_WORDS
-from fine_tune_assets.phi.ordinary_words import HEADING_WORDS, ORDINARY_WORDS
+from fine_tune_assets.phi.replacement import name_pools
+from fine_tune_assets.phi.replacement.keyed_draws import normalise
+from fine_tune_assets.phi.spans.word_lists import ALSO_WORDS, HEADING_WORDS, ORDINARY_WORDS
 
 FOLDER = name_pools.FOLDER
 SURNAME_LOCALES = "en_US en_GB en_IE en_NZ es_ES es_MX es_CL fr_FR fr_CA de_DE sv_SE da_DK no_NO pt_PT".split()  # noqa: SIM905

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fine_tune_assets.phi.scrubbing import Scrubber, build_scrubber
-from fine_tune_assets.recipes.loading import load_recipe
+from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import ScrubSettings
 
 

@@ -1,8 +1,8 @@
 """What is left of a text when only what its metadata states, or only what the rules find, is removed."""
 
-from fine_tune_assets.phi.known_identifiers import find_known_identifiers
-from fine_tune_assets.phi.rules.all_rules import find_by_rules
-from fine_tune_assets.phi.spans import merge_spans, replace_spans
+from fine_tune_assets.phi.known_identifiers.finder import find_known_identifiers
+from fine_tune_assets.phi.recognizers.rules.registry import find_by_rules
+from fine_tune_assets.phi.spans.spans import merge_spans, replace_spans
 
 
 def scrubbed(text: str, kind: str, *values: str) -> str:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fine_tune_assets.phi.known_identifiers import find_known_identifiers
+from fine_tune_assets.phi.known_identifiers.finder import find_known_identifiers
 from fine_tune_assets_tests.phi.known import scrubbed
 
 

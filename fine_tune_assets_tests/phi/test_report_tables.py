@@ -14,7 +14,7 @@ import pytest
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table, fingerprint_text
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.core.tables import (
+from fine_tune_assets.core.tables.schemas import (
     HELD_REPORTS,
     IDENTIFIER_VALUES,
     PHI_SPANS,
@@ -28,8 +28,8 @@ from fine_tune_assets.phi import report_tables
 from fine_tune_assets.phi.report_tables import ScrubCounts, ScrubJob, ScrubOutputs, scrub_corrections, scrub_table
 from fine_tune_assets.phi.scrubbing import scrubber_version
 from fine_tune_assets.recipes.schema import ScrubSettings
+from fine_tune_assets.reports.batch_reader import read_batch
 from fine_tune_assets.reports.limits import ReadLimits
-from fine_tune_assets.reports.reading import read_batch
 from fine_tune_assets_tests.conftest import SAMPLE
 
 SECRET = b"s" * 32

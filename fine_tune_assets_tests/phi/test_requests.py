@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.core.tables import REPORTS, SCRUB_RECALL, SCRUBBED_CORRECTIONS, conform, table_of
+from fine_tune_assets.core.tables.schemas import REPORTS, SCRUB_RECALL, SCRUBBED_CORRECTIONS, conform, table_of
 from fine_tune_assets.phi.__main__ import measure, scrub, scrub_corrections
 from fine_tune_assets.phi.scrubbing import scrubber_version
 from fine_tune_assets.recipes.schema import ScrubSettings

@@ -2,9 +2,9 @@
 
 import pytest
 
-from fine_tune_assets.phi.short_dates import days_like_others, short_date_around
-from fine_tune_assets.phi.spans import Span
-from fine_tune_assets.phi.tagger.predicting import TaggedWord
+from fine_tune_assets.phi.recognizers.short_dates import days_like_others, short_date_around
+from fine_tune_assets.phi.spans.spans import Span
+from fine_tune_assets.phi.tagger.prediction import TaggedWord
 from fine_tune_assets_tests.phi.known import by_rules
 
 

@@ -136,7 +136,7 @@ def test_asking_for_the_version_loads_nothing_heavy() -> None:
     """Every step process asks for it; Presidio alone takes ten seconds to load."""
     code = (
         "import sys; from fine_tune_assets.phi.scrubbing import scrubber_version;"
-        "from fine_tune_assets.recipes.loading import load_recipe;"
+        "from fine_tune_assets.recipes.loader import load_recipe;"
         "scrubber_version(load_recipe('demo_smollm2').scrub);"
         "heavy = ('spacy', 'presidio_analyzer', 'onnxruntime', 'torch', 'transformers');"
         "sys.exit(any(m.split('.')[0] in heavy for m in sys.modules))"

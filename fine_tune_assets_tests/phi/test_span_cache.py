@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 
 from fine_tune_assets.phi.span_cache import KEPT_VERSIONS, SpanCache, clear_span_caches
-from fine_tune_assets.phi.spans import Span
+from fine_tune_assets.phi.spans.spans import Span
 
 SECRET = b"s" * 32
 TEXT = "Zyxomarkwort was seen on 03/14/2024."

@@ -67,7 +67,7 @@ def test_a_process_that_is_killed_ends_the_work_in_words(settings: ScrubSettings
 _PROGRAM = """
 import os, sys, time
 from fine_tune_assets.phi.workers import open_workers
-from fine_tune_assets.recipes.loading import load_recipe
+from fine_tune_assets.recipes.loader import load_recipe
 with open_workers(load_recipe("demo_smollm2").scrub, 1, processes=2) as workers:
     workers.scrub([("She rests.", ())])
     print(*workers._pool._processes, flush=True)

@@ -7,8 +7,8 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from fine_tune_assets.defs.s05_instruction_sets import CURATION
-from fine_tune_assets.recipes.loading import load_recipe, parse_recipe
+from fine_tune_assets.defs.s05_instruction_sets.instruction_sets import CURATION
+from fine_tune_assets.recipes.loader import load_recipe, parse_recipe
 from fine_tune_assets.recipes.schema import Recipe
 from fine_tune_assets.recipes.sections import (
     DESCRIPTIVE,

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from fine_tune_assets.core.errors import RecipeError
-from fine_tune_assets.recipes.loading import parse_recipe
+from fine_tune_assets.recipes.loader import parse_recipe
 from fine_tune_assets.recipes.sweep import Range, SweepSettings
-from fine_tune_assets_tests.recipes.test_loading import demo_values
+from fine_tune_assets_tests.recipes.test_loader import demo_values
 
 RATES = {"low": 1e-4, "high": "2e-3", "log": True}
 """YAML reads 2e-3 without a point as text."""

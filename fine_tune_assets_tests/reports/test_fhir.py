@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fine_tune_assets.reports.reading import BatchReading
+from fine_tune_assets.reports.batch_reader import BatchReading
 from fine_tune_assets_tests.reports.making_files import REPORT, as_ndjson, as_pdf, as_rtf, attached, fhir_bundle
 from fine_tune_assets_tests.reports.test_formats import FILES, check_signs, read, reasons
 

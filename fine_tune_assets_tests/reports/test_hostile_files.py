@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from fine_tune_assets.reports.__main__ import answer
-from fine_tune_assets.reports.dispatching import DOCUMENT_FORMATS
+from fine_tune_assets.reports.batch_reader import read_batch
+from fine_tune_assets.reports.dispatch import DOCUMENT_FORMATS
+from fine_tune_assets.reports.facts import Found
 from fine_tune_assets.reports.formats.documents import read_document
-from fine_tune_assets.reports.found import Found
 from fine_tune_assets.reports.limits import ReadLimits
 from fine_tune_assets.reports.quarantine import UnreadableError
-from fine_tune_assets.reports.reading import read_batch
 from fine_tune_assets_tests.reports.making_files import (
     REPORT,
     WITH_PATIENT,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fine_tune_assets.core.tables import KNOWLEDGE_CHUNKS
+from fine_tune_assets.core.tables.schemas import KNOWLEDGE_CHUNKS
 from fine_tune_assets.retrieval.lance_store import LanceStore
 from fine_tune_assets.retrieval.pgvector_store import PgvectorStore
 from fine_tune_assets.retrieval.stores import KnowledgeStoreError, Store

@@ -3,12 +3,12 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fine_tune_assets.core.retrieval_contract import EVERYONE
+from fine_tune_assets.core.prompts.retrieval_contract import EVERYONE
 from fine_tune_assets.embeddings.encoder import bundled_encoder, encode_passages, encoder_version, piece_counter
-from fine_tune_assets.retrieval.building import build_index, index_fingerprint, open_index
+from fine_tune_assets.retrieval.document_index import chunk_table
 from fine_tune_assets.retrieval.documents import Block, Document, Facts
-from fine_tune_assets.retrieval.indexing import chunk_table
-from fine_tune_assets.retrieval.searching import Index, index_format
+from fine_tune_assets.retrieval.index_build import build_index, index_fingerprint, open_index
+from fine_tune_assets.retrieval.search import Index, index_format
 from fine_tune_assets.retrieval.stores import Store
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)

@@ -12,11 +12,11 @@ from pathlib import Path
 import httpx
 
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.ledger.api_keys import create_key
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.deployments import Deployment
+from fine_tune_assets.ledger.people.api_keys import create_key
+from fine_tune_assets.ledger.serving.deployments import Deployment
 from fine_tune_assets.serving.services import start_services, stop_services
-from fine_tune_assets.serving.switching import serve_release
+from fine_tune_assets.serving.switch import serve_release
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.ledger.made import deployment_of, live_of
 from fine_tune_assets_tests.loopback import StreamServer, serving

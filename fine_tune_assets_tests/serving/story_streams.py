@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 
 from fine_tune_assets.engines.addresses import open_client
-from fine_tune_assets.engines.running import RunningEngine
+from fine_tune_assets.engines.running_server import RunningEngine
 
 MARKER = "zebrafinch7731"
 """In what is asked: it must be in no log."""

@@ -12,10 +12,10 @@ from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.addresses import socket_of
 from fine_tune_assets.engines.processes import read_identity
-from fine_tune_assets.engines.running import free_port
-from fine_tune_assets.ledger.deployments import find_deployment, switch_live, want_release
+from fine_tune_assets.engines.running_server import free_port
+from fine_tune_assets.ledger.serving.deployments import find_deployment, switch_live, want_release
 from fine_tune_assets.serving.services import service_environment, start_services
-from fine_tune_assets.serving.switching import ServingError, go_back, serve_release, wait_until_ready
+from fine_tune_assets.serving.switch import ServingError, go_back, serve_release, wait_until_ready
 from fine_tune_assets_tests.serving.load import (
     KEEP,
     Running,

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from fine_tune_assets.core.release_keys import ensure_signing_key, imported_key_file, release_key_fingerprint
+from fine_tune_assets.core.releases.release_keys import ensure_signing_key, imported_key_file, release_key_fingerprint
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.engines.running import LOG
+from fine_tune_assets.engines.running_server import LOG
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.deployments import Deployment, want_release
 from fine_tune_assets.ledger.schema import imported_releases
-from fine_tune_assets.serving.reconciling import Pace
+from fine_tune_assets.ledger.serving.deployments import Deployment, want_release
+from fine_tune_assets.serving.reconciliation import Pace
 from fine_tune_assets.serving.supervisor import Supervisor
 from fine_tune_assets_tests.cli.moved import Installation, installation, packed
 from fine_tune_assets_tests.ledger.made import deployment_of
@@ -72,8 +72,8 @@ def test_it_is_not_started_when_key_row_or_folder_were_changed(moved: tuple[Inst
 
 def test_the_key_of_one_release_proves_no_other(moved: tuple[Installation, str], tmp_path: Path) -> None:
     """It is trusted for exactly what was imported with it: another release by the same signer is started only once imported."""
-    from fine_tune_assets.core.release_signing import SignedReleases
-    from fine_tune_assets.core.releases import ReleaseError
+    from fine_tune_assets.core.releases.release_folders import ReleaseError
+    from fine_tune_assets.core.releases.release_signing import SignedReleases
 
     here, release_id = moved
     other = whole_release(tmp_path / "a", facts={"recipe": "another"})

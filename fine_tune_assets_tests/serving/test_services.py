@@ -10,9 +10,9 @@ import pytest
 
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.processes import is_alive
-from fine_tune_assets.engines.running import free_port
+from fine_tune_assets.engines.running_server import free_port
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.deployments import live_deployment
+from fine_tune_assets.ledger.serving.deployments import live_deployment
 from fine_tune_assets.serving.services import (
     ServiceError,
     known_services,
@@ -21,7 +21,7 @@ from fine_tune_assets.serving.services import (
     start_services,
     stop_services,
 )
-from fine_tune_assets.serving.switching import ServingError, serve_release
+from fine_tune_assets.serving.switch import ServingError, serve_release
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.ledger.made import live_of
 from fine_tune_assets_tests.serving.load import wait

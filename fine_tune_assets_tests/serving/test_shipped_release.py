@@ -5,17 +5,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fine_tune_assets.cli.release_imports import Given, import_release
+from fine_tune_assets.cli.releases.release_imports import Given, import_release
 from fine_tune_assets.core.fingerprints import fingerprint_file
-from fine_tune_assets.core.release_archives import unpack_release
-from fine_tune_assets.core.releases import ReleaseFolder, read_release
+from fine_tune_assets.core.releases.release_archives import unpack_release
+from fine_tune_assets.core.releases.release_folders import ReleaseFolder, read_release
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.core.shipped_release import ShippedRelease, shipped_release
 from fine_tune_assets.engines.bundled_model import bundled_gguf
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.imported_releases import find_import
-from fine_tune_assets.ledger.switches import serving_adapter
-from fine_tune_assets.recipes.loading import load_recipe, plain_values
+from fine_tune_assets.ledger.serving.imported_releases import find_import
+from fine_tune_assets.ledger.serving.switches import serving_adapter
+from fine_tune_assets.recipes.loader import load_recipe, plain_values
 from fine_tune_assets_tests.serving.tiny import switched
 
 MOST_BYTES = 15_000_000

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from fine_tune_assets.core.releases import MODEL, ReleaseFolder
+from fine_tune_assets.core.releases.release_folders import MODEL, ReleaseFolder
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.addresses import AddressError, new_socket
 from fine_tune_assets.engines.gguf_header import cache_bytes_per_token, read_gguf_header
 from fine_tune_assets.engines.llama_cpp import llama_server_command, start_llama_cpp
-from fine_tune_assets.engines.running import (
+from fine_tune_assets.engines.running_server import (
     SHUTDOWN_SECONDS,
     EngineError,
     RunningEngine,
@@ -23,19 +23,12 @@ from fine_tune_assets.engines.running import (
     stop_recorded_engine,
 )
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.deployments import live_deployment, report_state, want_release
-from fine_tune_assets.ledger.rollbacks import find_back
-from fine_tune_assets.serving.fitting import GIB, Need, need_of, refusal
-from fine_tune_assets.serving.reconciling import Pace
-from fine_tune_assets.serving.starting import program_of, program_serving
+from fine_tune_assets.ledger.serving.deployments import live_deployment, report_state, want_release
+from fine_tune_assets.ledger.serving.rollbacks import find_back
+from fine_tune_assets.serving.engine_start import GIB, Need, need_of, program_of, program_serving, refusal
+from fine_tune_assets.serving.reconciliation import Pace
 from fine_tune_assets.serving.supervisor import Supervisor
-from fine_tune_assets.serving.switching import (
-    ServingError,
-    keeping_time,
-    rollback_words,
-    serve_release,
-    wait_until_ready,
-)
+from fine_tune_assets.serving.switch import ServingError, keeping_time, rollback_words, serve_release, wait_until_ready
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.ledger.made import deployment_of
 from fine_tune_assets_tests.serving.load import wait

@@ -14,25 +14,25 @@ from pathlib import Path
 import pytest
 
 from fine_tune_assets.core.keys import read_or_create_key
-from fine_tune_assets.core.releases import MODEL, PROMPT
+from fine_tune_assets.core.releases.release_folders import MODEL, PROMPT
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.addresses import new_socket, open_client, socket_address
 from fine_tune_assets.engines.processes import ProcessIdentity, write_identity
-from fine_tune_assets.engines.running import LOG, adopt_engine, is_healthy, write_private
+from fine_tune_assets.engines.running_server import LOG, adopt_engine, is_healthy, write_private
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.deployments import (
+from fine_tune_assets.ledger.encryption import KEY_NAME
+from fine_tune_assets.ledger.serving.deployments import (
     Deployment,
     live_deployment,
     open_engine_key,
     switch_live,
     want_release,
 )
-from fine_tune_assets.ledger.encryption import KEY_NAME
-from fine_tune_assets.ledger.targets import find_targets
-from fine_tune_assets.ledger.trial_rows import TrialPlan
-from fine_tune_assets.ledger.trials import begin_trial, fail_trial
-from fine_tune_assets.serving.probing import findings_of
-from fine_tune_assets.serving.reconciling import Action, Pace
+from fine_tune_assets.ledger.serving.targets import find_targets
+from fine_tune_assets.ledger.serving.trial_rows import TrialPlan
+from fine_tune_assets.ledger.serving.trials import begin_trial, fail_trial
+from fine_tune_assets.serving.reconciliation import Action, Pace
+from fine_tune_assets.serving.release_probes import findings_of
 from fine_tune_assets.serving.supervisor import Supervisor
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.ledger.made import deployment_of, live_of, trial_of
@@ -133,7 +133,7 @@ SIGNATURES = {
 @pytest.mark.parametrize("signature", SIGNATURES)
 def test_a_release_without_our_signature_never_starts(settings: Settings, ledger: Ledger, signature: str) -> None:
     """Every file may be as its manifest says: who made it is what counts. Of before there were signatures: built again."""
-    from fine_tune_assets.core.release_signing import sign_release
+    from fine_tune_assets.core.releases.release_signing import sign_release
 
     other = build_empty_release(settings, ledger, "Two.", NO_MODEL) if signature == "of another release" else ""
     release_id = build_empty_release(settings, ledger, "One.", NO_MODEL)

@@ -19,15 +19,15 @@ from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.addresses import socket_of
 from fine_tune_assets.engines.processes import is_alive, read_identity
-from fine_tune_assets.engines.running import free_port
-from fine_tune_assets.gateway.trying import takes_part
-from fine_tune_assets.ledger.api_keys import create_key
-from fine_tune_assets.ledger.deployments import find_deployment
+from fine_tune_assets.engines.running_server import free_port
+from fine_tune_assets.gateway.answers.release_trials import takes_part
 from fine_tune_assets.ledger.encryption import KEY_NAME, derive_key
-from fine_tune_assets.ledger.trial_rows import Trial, TrialPlan, find_trial
-from fine_tune_assets.ledger.trials import open_trial
+from fine_tune_assets.ledger.people.api_keys import create_key
+from fine_tune_assets.ledger.serving.deployments import find_deployment
+from fine_tune_assets.ledger.serving.trial_rows import Trial, TrialPlan, find_trial
+from fine_tune_assets.ledger.serving.trials import open_trial
 from fine_tune_assets.serving.services import service_environment, start_services
-from fine_tune_assets.serving.switching import ServingError, serve_release
+from fine_tune_assets.serving.switch import ServingError, serve_release
 from fine_tune_assets_tests.serving.load import (
     KEEP,
     OURS,
@@ -205,8 +205,8 @@ def test_a_step_that_is_killed_leaves_a_trial_that_ends_and_the_next_run_switche
     blue, release_id = running.live(), running.release()
     code = (
         "import sys; from fine_tune_assets.ledger.database import open_ledger;"
-        "from fine_tune_assets.ledger.trial_rows import TrialPlan;"
-        "from fine_tune_assets.serving.switching import serve_release;"
+        "from fine_tune_assets.ledger.serving.trial_rows import TrialPlan;"
+        "from fine_tune_assets.serving.switch import serve_release;"
         f"serve_release(open_ledger(sys.argv[1]), sys.argv[2], timeout_seconds=120, trial={PLAN!r})"
     )
     step = subprocess.Popen([sys.executable, "-c", code, running.settings.database_url, release_id])

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.engines.running import SHUTDOWN_SECONDS
-from fine_tune_assets.serving.reconciling import Pace
+from fine_tune_assets.engines.running_server import SHUTDOWN_SECONDS
+from fine_tune_assets.serving.reconciliation import Pace
 
 UNIT = PROJECT_DIR / "deploy" / "systemd" / "fine-tune-supervisor.service"
 

@@ -11,16 +11,16 @@ import httpx
 import pytest
 
 from fine_tune_assets.core.keys import read_or_create_key
-from fine_tune_assets.core.offline import go_offline
-from fine_tune_assets.core.prompt_contract import read_prompt_contract
-from fine_tune_assets.core.releases import WEIGHTS
+from fine_tune_assets.core.processes.offline import go_offline
+from fine_tune_assets.core.prompts.prompt_contract import read_prompt_contract
+from fine_tune_assets.core.releases.release_folders import WEIGHTS
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.engines.addresses import open_connections, socket_of
-from fine_tune_assets.engines.running import RunningEngine, adopt_engine
+from fine_tune_assets.engines.running_server import RunningEngine, adopt_engine
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.deployments import find_deployment, open_engine_key, want_release
 from fine_tune_assets.ledger.encryption import KEY_NAME
-from fine_tune_assets.serving.reconciling import Pace
+from fine_tune_assets.ledger.serving.deployments import find_deployment, open_engine_key, want_release
+from fine_tune_assets.serving.reconciliation import Pace
 from fine_tune_assets.serving.supervisor import Supervisor
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
@@ -40,7 +40,7 @@ OPEN_ROUTES = ("/metrics", "/version", "/load", "/ping")
 
 def _release(settings: Settings, ledger: Ledger) -> str:
     go_offline()
-    from fine_tune_assets.training.base_models import import_bundled_model
+    from fine_tune_assets.training.base_models.registry import import_bundled_model
 
     base = import_bundled_model(settings.data_dir / "imported")
     contract = read_prompt_contract(base, "You are brief.")

@@ -11,17 +11,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from fine_tune_assets.core.prompt_contract import PromptContract
-from fine_tune_assets.core.release_signing import sign_release
-from fine_tune_assets.core.releases import MODEL, PROBES, PROMPT, write_manifest
+from fine_tune_assets.core.prompts.prompt_contract import PromptContract
+from fine_tune_assets.core.releases.release_folders import MODEL, PROBES, PROMPT, write_manifest
+from fine_tune_assets.core.releases.release_signing import sign_release
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.addresses import socket_of
 from fine_tune_assets.engines.processes import ProcessIdentity, read_identity
-from fine_tune_assets.engines.running import RunningEngine, adopt_engine
+from fine_tune_assets.engines.running_server import RunningEngine, adopt_engine
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.deployments import Deployment, State, report_state, switch_live, want_release
-from fine_tune_assets.ledger.releases import find_release
-from fine_tune_assets.ledger.trial_rows import TrialPlan
+from fine_tune_assets.ledger.serving.deployments import Deployment, State, report_state, switch_live, want_release
+from fine_tune_assets.ledger.serving.releases import find_release
+from fine_tune_assets.ledger.serving.trial_rows import TrialPlan
 from fine_tune_assets_tests.ledger.made import record_promoted
 
 

@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.worker import RESULT, read_answer
+from fine_tune_assets.core.processes.worker import RESULT, read_answer
 from fine_tune_assets.recipes.schema import TrainingSettings
-from fine_tune_assets.training.launching import LOOPBACK, REQUEST, STORE, TOLD, answer_file
+from fine_tune_assets.training.distributed.launch import LOOPBACK, REQUEST, STORE, TOLD, answer_file
 from fine_tune_assets_tests.training.forking import Forking
 from fine_tune_assets_tests.training.tiny import base_model, instruction_set, train_request
 
 SERVES = """
 import json, os, sys
 from pathlib import Path
-import fine_tune_assets.training.trainer
+import fine_tune_assets.training.lora.trainer
 from fine_tune_assets.core.files import write_text
-from fine_tune_assets.core.worker import answer_to
+from fine_tune_assets.core.processes.worker import answer_to
 from fine_tune_assets.training import launching, rank
-from fine_tune_assets.training.launching import train_as_one
+from fine_tune_assets.training.distributed.launch import train_as_one
 
 def be(folder, number, count):
     if count == 1:

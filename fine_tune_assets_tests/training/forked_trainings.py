@@ -23,7 +23,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from fine_tune_assets.core.fingerprints import fingerprint_folder
 from fine_tune_assets.recipes.schema import TrainingSettings
-from fine_tune_assets.training.trainer import train_adapter
+from fine_tune_assets.training.lora.trainer import train_adapter
 
 def train(folder, settings):
     base = folder.parent / "base"

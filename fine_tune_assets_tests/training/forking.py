@@ -5,8 +5,8 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
-from fine_tune_assets.core.offline import OFFLINE_ENVIRONMENT
 from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.core.processes.offline import OFFLINE_ENVIRONMENT
 
 
 class Forking:

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from fine_tune_assets.training.published_shapes import published_shapes
+from fine_tune_assets.training.base_models.facts import published_shapes
 
 LLAMA_31_8B = published_shapes()["Llama-3.1-8B-Instruct"].config
 LLAMA_31_70B = published_shapes()["Llama-3.1-70B-Instruct"].config

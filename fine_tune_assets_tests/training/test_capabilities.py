@@ -5,13 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fine_tune_assets.training.capabilities import (
-    UNSLOTH_ARCHITECTURES,
-    VLLM_ARCHITECTURES,
-    Capability,
-    capabilities,
-)
-from fine_tune_assets.training.model_facts import ModelFacts
+from fine_tune_assets.training.base_models.facts import ModelFacts
+from fine_tune_assets.training.capabilities import UNSLOTH_ARCHITECTURES, VLLM_ARCHITECTURES, Capability, capabilities
 
 
 def facts(architecture: str, quantization: str = "") -> ModelFacts:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from fine_tune_assets.core.tables import INSTRUCTION_SETS, table_of
-from fine_tune_assets.training.due import Due, count_new_corrections, count_new_examples, due
+from fine_tune_assets.core.tables.schemas import INSTRUCTION_SETS, table_of
+from fine_tune_assets.training.decisions import Due, count_new_corrections, count_new_examples, due
 
 
 def _set(*rows: tuple[str, str, bool]) -> object:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fine_tune_assets.core.offline import OFFLINE_ENVIRONMENT
 from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.core.processes.offline import OFFLINE_ENVIRONMENT
 from fine_tune_assets.training.failures import TrainingError, explained, require_number, require_room
 
 TRAINS = """

@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from fine_tune_assets.core.chat import control_tokens, conversation, render
-from fine_tune_assets.core.chat_templates import read_chat_template
 from fine_tune_assets.core.errors import ModelFolderError
-from fine_tune_assets.core.prompt_contract import read_prompt_contract
-from fine_tune_assets.core.tokenizing import FolderTokenizer
-from fine_tune_assets.defs.s06_preflight import inspected
+from fine_tune_assets.core.prompts.chat import control_tokens, conversation, render
+from fine_tune_assets.core.prompts.chat_templates import read_chat_template
+from fine_tune_assets.core.prompts.prompt_contract import read_prompt_contract
+from fine_tune_assets.core.prompts.tokenizers import FolderTokenizer
+from fine_tune_assets.defs.s06_adapters.preflight import inspected
 from fine_tune_assets.engines.transformers_models import load_tokenizer
-from fine_tune_assets.training.preflight import too_long
-from fine_tune_assets.training.supervision import supervise_all
+from fine_tune_assets.training.supervision.loss_mask import supervise_all
+from fine_tune_assets.training.supervision.preflight import too_long
 from fine_tune_assets_tests.instructions.examples import built, example, patients_in
 
 TEXTS = [

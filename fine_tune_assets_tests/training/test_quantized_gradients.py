@@ -13,11 +13,11 @@ pytestmark = pytest.mark.slow  # torch and PEFT
 def _gradients(base: Path, is_evaluated_first: bool, is_kept: bool = True) -> dict[str, Any]:
     import torch
 
-    from fine_tune_assets.training import adapting
+    from fine_tune_assets.training.lora import adapters
 
     torch.manual_seed(1)
     settings = SETTINGS.__class__(**{**SETTINGS.__dict__, "method": "qlora"})
-    model = adapting.adapted_model(base, settings)
+    model = adapters.adapted_model(base, settings)
     if not is_kept:
         for module in model.modules():
             if hasattr(module, "support_avx512bf16_for_cpu"):

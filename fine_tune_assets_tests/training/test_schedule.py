@@ -10,7 +10,7 @@ pytestmark = pytest.mark.slow  # TRL takes 13 s to import
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    from fine_tune_assets.training import sft
+    from fine_tune_assets.training.lora import sft
 
     seconds = [1000.0]
     monkeypatch.setattr(sft, "time", SimpleNamespace(monotonic=lambda: seconds[0]))
@@ -19,7 +19,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_a_checkpoint_is_written_every_so_many_minutes_since_the_last_one(clock: list[float]) -> None:
     """A power cut costs that much at most, whatever the number of steps."""
-    from fine_tune_assets.training.sft import Schedule
+    from fine_tune_assets.training.lora.sft import Schedule
 
     schedule = Schedule(order=None, evaluations={7}, steps_per_epoch=10, minutes=5)  # type: ignore[arg-type]
 

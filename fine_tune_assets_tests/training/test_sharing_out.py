@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from fine_tune_assets.core.errors import FineTuneError
-from fine_tune_assets.training.batches import Batching, FilledSteps, LengthBatches, share_out
+from fine_tune_assets.training.lora.batches import Batching, FilledSteps, LengthBatches, share_out
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 8])
@@ -45,7 +45,7 @@ def test_a_model_that_was_not_sharded_is_not_trained() -> None:
     """accelerate falls back to whole copies without a word on a machine without accelerators."""
     import torch
 
-    from fine_tune_assets.training.sharding import require_sharded
+    from fine_tune_assets.training.lora.ranks import require_sharded
 
     with pytest.raises(FineTuneError, match=r"2 weights are not sharded \(weight is the first\)"):
         require_sharded(torch.nn.Linear(2, 2))

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.gpu
 TRAIN = (
     "import json, sys\n"
     "from fine_tune_assets.core.progress import silent\n"
-    "from fine_tune_assets.core.offline import go_offline\n"
+    "from fine_tune_assets.core.processes.offline import go_offline\n"
     "from fine_tune_assets.training.__main__ import train\n"
     "go_offline()\n"
     "print(json.dumps(train(json.loads(sys.argv[1]), silent)))\n"

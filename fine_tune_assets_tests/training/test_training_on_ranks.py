@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from fine_tune_assets.core.errors import FineTuneError
-from fine_tune_assets.core.offline import OFFLINE_ENVIRONMENT
 from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.core.processes.offline import OFFLINE_ENVIRONMENT
 from fine_tune_assets.core.progress import silent
 from fine_tune_assets.engines.nf4 import QUANTIZATION
-from fine_tune_assets.training.launching import STORE, train_on_this_machine
+from fine_tune_assets.training.distributed.launch import STORE, train_on_this_machine
 from fine_tune_assets_tests.training.forked_ranks import Ranks
 from fine_tune_assets_tests.training.tiny import SETTINGS
 
@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("training_on_ranks")]  #
 STEPS = replace(SETTINGS, epochs=2, learning_rate=1e-2, packing="never", evaluations_per_epoch=2)
 TRAINS = """
 import json, sys
-from fine_tune_assets.training.launching import STORE, train_on_this_machine
+from fine_tune_assets.training.distributed.launch import STORE, train_on_this_machine
 train_on_this_machine(json.load(sys.stdin), lambda done, total, what: None)
 """
 SHARDED: dict[str, Any] = {"processes": 2, "sharding": "fsdp2"}

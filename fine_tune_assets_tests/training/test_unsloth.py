@@ -12,11 +12,11 @@ import dagster as dg
 import pytest
 
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.offline import OFFLINE_ENVIRONMENT
 from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.core.processes.offline import OFFLINE_ENVIRONMENT
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.defs.resources import Worker
-from fine_tune_assets.defs.s06_adapters import _shown as shown_of_training
+from fine_tune_assets.defs.platform.resources import Worker
+from fine_tune_assets.defs.s06_adapters.adapters import _shown as shown_of_training
 from fine_tune_assets.training.__main__ import train
 from fine_tune_assets.training.failures import TrainingError
 from fine_tune_assets_tests.training.tiny import SETTINGS, base_model, instruction_set, train_request
@@ -90,7 +90,7 @@ def test_its_adapter_loads_without_it_and_differs_from_the_base(inputs: Path, tm
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path
-from fine_tune_assets.core.offline import go_offline
+from fine_tune_assets.core.processes.offline import go_offline
 from fine_tune_assets.training.__main__ import train
 
 def progress(done, total, what):
@@ -155,7 +155,7 @@ def test_another_engine_is_another_training(inputs: Path) -> None:
     """Its checkpoints are not gone on from by the other one."""
     import pyarrow.parquet as pq
 
-    from fine_tune_assets.training.trainer import training_key
+    from fine_tune_assets.training.lora.trainer import training_key
 
     table = pq.read_table(inputs / "set.parquet")
     keys = {training_key(table, "base-1", replace(SETTINGS, engine=engine)) for engine in ("trl", "unsloth")}
@@ -186,7 +186,7 @@ def test_it_does_not_start_after_what_it_changes(inputs: Path, tmp_path: Path) -
 @pytest.mark.slow
 def test_rows_beyond_the_context_of_the_model_are_refused(inputs: Path) -> None:
     """Unsloth would stretch the positions, and what is served has them as they were."""
-    from fine_tune_assets.training.unsloth_engine import require_positions
+    from fine_tune_assets.training.lora.unsloth_engine import require_positions
 
     require_positions(inputs / "base", 2048)
     with pytest.raises(TrainingError, match="context has 2048 tokens"):
@@ -195,7 +195,7 @@ def test_rows_beyond_the_context_of_the_model_are_refused(inputs: Path) -> None:
 
 def test_a_trainer_that_trains_otherwise_than_asked_is_refused() -> None:
     """Unsloth turns on packing, or 8 bits in the optimiser, by itself; only a line of its output tells."""
-    from fine_tune_assets.training.unsloth_engine import require_as_asked
+    from fine_tune_assets.training.lora.unsloth_engine import require_as_asked
 
     asked = {"optim": "adamw_torch_fused", "padding_free": False}
     require_as_asked(SimpleNamespace(optim="adamw_torch_fused", padding_free=False), asked)
@@ -209,7 +209,7 @@ def test_a_base_in_other_bits_than_asked_is_refused() -> None:
     from bitsandbytes.nn import Linear4bit
     from torch.nn import Linear, Sequential
 
-    from fine_tune_assets.training.unsloth_engine import require_quantized
+    from fine_tune_assets.training.lora.unsloth_engine import require_quantized
 
     packed, plain = Sequential(Linear4bit(64, 64)), Sequential(Linear(64, 64))
     require_quantized(packed, True)

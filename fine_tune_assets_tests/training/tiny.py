@@ -6,9 +6,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from fine_tune_assets.core.chat import conversation
 from fine_tune_assets.core.fingerprints import fingerprint_folder
-from fine_tune_assets.core.offline import go_offline
+from fine_tune_assets.core.processes.offline import go_offline
+from fine_tune_assets.core.prompts.chat import conversation
 from fine_tune_assets.recipes.schema import TrainingSettings
 
 SETTINGS = TrainingSettings(

@@ -11,15 +11,14 @@ from typing import Any
 from defusedxml import ElementTree as SafeTree
 from lxml import etree
 
+from fine_tune_assets.quantities.metadata_dates import first_day
 from fine_tune_assets.reports.contents import decode_base64
-from fine_tune_assets.reports.facts import Facts, distinct
+from fine_tune_assets.reports.facts import Facts, Found, distinct
 from fine_tune_assets.reports.formats.hl7_fields import iso_date
 from fine_tune_assets.reports.formats.markup import name_of, text_of
-from fine_tune_assets.reports.formats.tidying import one_line
-from fine_tune_assets.reports.found import Found
 from fine_tune_assets.reports.identifiers import Identifier, Kind
 from fine_tune_assets.reports.quarantine import Reason, UnreadableError
-from fine_tune_assets.reports.written_on import first_day
+from fine_tune_assets.reports.text_cleanup import one_line
 
 _NS = {"c": "urn:hl7-org:v3"}
 _C = "{urn:hl7-org:v3}"

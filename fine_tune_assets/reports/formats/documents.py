@@ -6,7 +6,7 @@ Owns the kinds. Runs in the child process of isolation.py, so that the libraries
 from collections.abc import Mapping
 
 from fine_tune_assets.reports.contents import decode
-from fine_tune_assets.reports.found import Found
+from fine_tune_assets.reports.facts import Found
 from fine_tune_assets.reports.ocr import OcrProgram
 from fine_tune_assets.reports.quarantine import Reason, UnreadableError
 

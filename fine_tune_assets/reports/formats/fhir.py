@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fine_tune_assets.reports.contents import Contents
+from fine_tune_assets.reports.facts import Findings, Found, ReadDocument
 from fine_tune_assets.reports.formats.fhir_people import FOLLOWED, facts_of
 from fine_tune_assets.reports.formats.fhir_resources import Index, Placed, Resource, dicts, parse_resources, words
 from fine_tune_assets.reports.formats.fhir_text import (
@@ -20,9 +21,8 @@ from fine_tune_assets.reports.formats.fhir_text import (
     write_document_reference,
     write_observations,
 )
-from fine_tune_assets.reports.formats.tidying import tidy
-from fine_tune_assets.reports.found import Findings, Found, ReadDocument
 from fine_tune_assets.reports.quarantine import UnreadableError
+from fine_tune_assets.reports.text_cleanup import tidy
 
 _REPORTS = ("DiagnosticReport", "DocumentReference", "Composition")
 FHIR_FORMATS = (".json", ".ndjson")

@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from fine_tune_assets.quantities.metadata_dates import first_day
 from fine_tune_assets.reports.facts import Facts, distinct
 from fine_tune_assets.reports.formats.fhir_resources import Resource, dicts, words
 from fine_tune_assets.reports.identifiers import Identifier, Kind
-from fine_tune_assets.reports.written_on import first_day
 
 _PEOPLE = frozenset({"Patient", "Practitioner", "RelatedPerson", "Person"})
 _PLACES = frozenset({"Organization", "Location", "HealthcareService"})

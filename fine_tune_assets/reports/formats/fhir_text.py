@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from fine_tune_assets.reports.contents import decode_base64
+from fine_tune_assets.reports.facts import Found, ReadDocument
 from fine_tune_assets.reports.formats.documents import kind_of_attachment
 from fine_tune_assets.reports.formats.fhir_resources import Resource, concept, dicts, words
-from fine_tune_assets.reports.found import Found, ReadDocument
 from fine_tune_assets.reports.quarantine import Reason, UnreadableError
 
 _PREFERRED = ("text", "html", "rtf", "docx", "pdf", "ccda")

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from typing import Any
 
+from fine_tune_assets.quantities.metadata_dates import first_day
 from fine_tune_assets.reports.facts import Facts, distinct
 from fine_tune_assets.reports.formats.hl7_fields import iso_date, repetitions, unescape
 from fine_tune_assets.reports.identifiers import Identifier, Kind
-from fine_tune_assets.reports.written_on import first_day
 
 _SHORTEST_FACILITY = 6
 """Sending systems are often called LAB or RAD: to remove such a word everywhere would spoil the report."""

@@ -9,8 +9,8 @@ from html.parser import HTMLParser
 from lxml import html
 
 from fine_tune_assets.reports.contents import check_is_text
+from fine_tune_assets.reports.facts import Found
 from fine_tune_assets.reports.formats.markup import text_of
-from fine_tune_assets.reports.found import Found
 from fine_tune_assets.reports.quarantine import Reason, UnreadableError
 
 _CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([A-Za-z0-9_:-]{1,40})", re.IGNORECASE)

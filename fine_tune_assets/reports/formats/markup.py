@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from fine_tune_assets.reports.formats.tidying import one_line, tidy
+from fine_tune_assets.reports.text_cleanup import one_line, tidy
 
 _SKIPPED = frozenset(
     {"script", "style", "head", "template", "noscript", "del", "title", "iframe", "object", "svg", "math"}

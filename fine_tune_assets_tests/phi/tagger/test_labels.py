@@ -2,7 +2,7 @@
 
 import pytest
 
-from fine_tune_assets.phi.kinds import KINDS
+from fine_tune_assets.phi.spans.kinds import KINDS
 from fine_tune_assets.phi.tagger.labels import LABELS, MEANING_OF_FOREIGN_LABEL, UNKNOWN, own_label
 
 

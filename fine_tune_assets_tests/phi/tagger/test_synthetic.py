@@ -6,9 +6,9 @@ from itertools import pairwise
 import pytest
 
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.phi.tagger.examples import Corpora, pools, read_corpora, replanted
 from fine_tune_assets.phi.tagger.labels import LABELS
-from fine_tune_assets.phi.tagger.synthetic.documents import Labelled, make_documents
+from fine_tune_assets.phi.tagger_training.examples import Corpora, pools, read_corpora, replanted
+from fine_tune_assets.phi.tagger_training.synthetic.documents import Labelled, make_documents
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,185 @@
+"""Decides which drafts are approved. The gate between what was drafted and what is trained.
+
+Owns which decisions count: an expert's decision counts only for the exact content that the expert saw, and for that
+content wherever it stands; a rejection beats any trust, also when other content is drafted from the same report later; a
+trusted source approves only what no expert decided; nobody approves their own correction; what was signed is what is
+approved, to the letter. How votes are counted is `vote_counts`', what they amount to is `states`'. Does not know where
+decisions are kept.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fine_tune_assets.approval.drafts import CORRECTION, content_fingerprint
+from fine_tune_assets.approval.states import WAITING, Standing, State, standing_of
+from fine_tune_assets.approval.task_kinds import BY_MODEL
+from fine_tune_assets.approval.vote_counts import count_votes
+from fine_tune_assets.core.records import Decision
+from fine_tune_assets.core.tables.schemas import APPROVED_EXAMPLES, DRAFTED_EXAMPLES, check_table, rows_of, table_of
+from fine_tune_assets.recipes.schema import ReviewSettings
+
+EXPERT = "expert"
+TRUSTED_SOURCE = "trusted_source"
+_KEYS = ("example_id", "fingerprint", "report_id", "task", "source")
+"""What decides which decisions are about a draft."""
+
+
+@dataclass(frozen=True)
+class Approval:
+    """Every draft is approved, open or rejected."""
+
+    approved: pa.Table
+    states: dict[State, int]
+    stale_decisions: int
+    """Decisions about content that no draft has now. They approve nothing."""
+    barred_decisions: int
+    """Decisions about a correction by its own author, or by anyone while its author is not known, and repairs that
+    left nothing. They count for nothing."""
+    altered_decisions: int
+    """Approvals that were signed for another content than they would approve: a row or a table was changed since. And
+    repairs of before signatures were kept: nobody signed the text that they would approve. Neither approves anything."""
+
+    @property
+    def waiting(self) -> int:
+        """Drafts that still need somebody."""
+        return sum(self.states.get(state, 0) for state in ("waiting", "second_review", "disagreement"))
+
+    @property
+    def rejected(self) -> int:
+        return self.states.get("rejected", 0)
+
+
+@dataclass(frozen=True)
+class CountedDecisions:
+    """What is left of all decisions when those that may not count are gone."""
+
+    standings: dict[str, Standing]
+    """Example id → what the decisions about it make of it; absent where there are none."""
+    doubted: frozenset[str]
+    """Ids of the drafts whose report was last rejected for their task, perhaps when other content was drafted from it, and of
+    those that somebody repaired without a signature that holds."""
+    stale: int
+    barred: int
+    altered: int
+
+    def standing(self, example_id: str) -> Standing:
+        return self.standings.get(example_id, WAITING)
+
+    def state(self, example_id: str, is_trusted: bool) -> State:
+        """A source's name is enough only where no expert decided, and none found fault with the report before."""
+        state = self.standing(example_id).state
+        return "trusted" if state == "waiting" and is_trusted and example_id not in self.doubted else state
+
+
+def approve_examples(
+    drafts: pa.Table,
+    decisions: Sequence[Decision],
+    trusted_sources: Mapping[str, str],
+    rules: ReviewSettings,
+    authors: Mapping[str, str] | None = None,
+) -> Approval:
+    """Approve DRAFTED_EXAMPLES by experts' decisions and by sources that the recipe trusts.
+
+    `decisions` are those that were not revoked. `authors` maps the `report_id` of a correction's draft to its author
+    (`correction_authors` makes it). A correction that is not in it can't be approved: without an author nobody can tell
+    whether it is their own.
+    """
+    check_table(drafts, DRAFTED_EXAMPLES)
+    counted = count_decisions(drafts, decisions, authors or {}, rules)
+    approved: list[dict[str, Any]] = []
+    states: Counter[State] = Counter()
+    for draft in rows_of(drafts):
+        state = counted.state(draft["example_id"], is_trusted(draft, trusted_sources))
+        states[state] += 1
+        if state == "approved":
+            approved.append(_by_experts(draft, counted.standing(draft["example_id"])))
+        elif state == "trusted":
+            approved.append(_by_source(draft, trusted_sources[draft["source"]]))
+    approved.sort(key=lambda row: row["example_id"])
+    return Approval(table_of(approved, APPROVED_EXAMPLES), dict(states), counted.stale, counted.barred, counted.altered)
+
+
+def count_decisions(
+    drafts: pa.Table, decisions: Sequence[Decision], authors: Mapping[str, str], rules: ReviewSettings
+) -> CountedDecisions:
+    """The standing of every draft. Reads the texts of those alone that somebody decided on."""
+    decided = pa.array(sorted({decision.fingerprint for decision in decisions}), pa.string())
+    about = drafts.filter(pc.is_in(drafts.column("fingerprint"), value_set=decided))
+    texts: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows_of(about):
+        texts.setdefault(row["fingerprint"], []).append(row)
+    return count_about(list(rows_of(drafts.select(list(_KEYS)))), texts, decisions, authors, rules)
+
+
+def count_about(
+    rows: Sequence[Mapping[str, Any]],
+    texts: Mapping[str, Sequence[Mapping[str, Any]]],
+    decisions: Iterable[Decision],
+    authors: Mapping[str, str],
+    rules: ReviewSettings,
+) -> CountedDecisions:
+    """The standing of some drafts by the decisions about their content, their reports and what those held before.
+
+    `rows` have the columns that tell what a draft is; `texts` maps a fingerprint to the drafts that say they have it,
+    where their texts are at hand: without them nobody can tell whether one was altered.
+    """
+    counted = count_votes(decisions, {row["example_id"]: row for row in rows}, texts, authors, rules)
+    standings = {
+        row["example_id"]: standing_of(own, rules)
+        for row in rows
+        if (own := counted.about(row, row["fingerprint"], authors))
+    }
+    doubted = frozenset(
+        row["example_id"]
+        for row in rows
+        if (row["report_id"], row["task"]) in counted.faulted or row["fingerprint"] in counted.repaired
+    )
+    present = {row["fingerprint"] for row in rows}
+    stale = sum(len(about) for content, about in counted.by_content.items() if content not in present)
+    return CountedDecisions(standings, doubted, stale, counted.barred, counted.altered)
+
+
+def is_trusted(draft: Mapping[str, Any], trusted_sources: Mapping[str, str]) -> bool:
+    """Whether the recipe trusts where the draft comes from.
+
+    A correction can never be trusted, even if it is named, nor what a model wrote about a trusted source's report,
+    nor a draft with a flag for which the recipe wants a reviewer.
+    """
+    is_by_model = (draft.get("drafted_by") or "").startswith(BY_MODEL)
+    # Absent in a table of before this was asked: then nobody knows, and it waits.
+    is_in_doubt = draft.get("needs_review") is not False
+    return (
+        not is_by_model
+        and not is_in_doubt
+        and draft["source"] != CORRECTION
+        and draft["task"] != CORRECTION
+        and draft["source"] in trusted_sources
+    )
+
+
+def _by_experts(draft: Mapping[str, Any], standing: Standing) -> dict[str, Any]:
+    decision = standing.settling
+    assert decision is not None
+    output = draft["output"] if decision.output is None else decision.output
+    return {
+        **_content(draft),
+        "output": output,
+        "approved_by": ", ".join(standing.approvers),
+        "approval_kind": EXPERT,
+        "decision_id": decision.decision_id,
+        "decision_ids": [vote.decision.decision_id for vote in standing.counting],
+        "fingerprint": content_fingerprint(draft["instruction"], draft["input"], output),
+    }
+
+
+def _by_source(draft: Mapping[str, Any], who: str) -> dict[str, Any]:
+    return {**_content(draft), "approved_by": who, "approval_kind": TRUSTED_SOURCE}
+
+
+def _content(draft: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: draft[name] for name in APPROVED_EXAMPLES.names if name in draft}

@@ -1,0 +1,194 @@
+"""Worker processes forked from a server that has already imported the heavy libraries, which saves 5 seconds each.
+
+Owns the server and its protocol. Each worker is still a process of its own, one at a time, and both die with the process that
+started the server. Not used on a machine with a GPU: a process that has initialized CUDA cannot be forked.
+"""
+
+import gc
+import importlib
+import json
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.core.processes.offline import OFFLINE_ENVIRONMENT, go_offline, use_large_pages
+from fine_tune_assets.core.processes.parent import PARENT, die_with_parent, parent_variable
+
+_GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+_INTERRUPTED_SECONDS = 20.0
+"""How long an interrupted worker may take to exit."""
+_NUMBER = 8
+"""Bytes of a number in the protocol."""
+
+
+class ForkServer:
+    """`imported`: modules to preload. They must not start threads or keep values from the environment."""
+
+    def __init__(self, imported: Sequence[str]) -> None:
+        ours, theirs = socket.socketpair()
+        self._line, self._is_ready = ours, False
+        command = [sys.executable, "-m", "fine_tune_assets.core.processes.fork_server", str(theirs.fileno()), *imported]
+        environment = {**os.environ, **OFFLINE_ENVIRONMENT, **parent_variable()}
+        self._process = subprocess.Popen(command, cwd=PROJECT_DIR, env=environment, pass_fds=(theirs.fileno(),))
+        theirs.close()
+
+    def run(self, module: str, environment: Mapping[str, str]) -> int:
+        """Run `python -m module` with that environment, and return its exit code: negative for a signal."""
+        request = json.dumps([module, dict(environment)]).encode()
+        try:
+            socket.send_fds(self._line, [_bytes_of(len(request))], [1, 2])
+            self._line.sendall(request)
+            worker = _receive_number(self._line)
+            try:
+                return _receive_number(self._line)
+            except BaseException:
+                self._interrupt(worker)
+                raise
+        except ConnectionError:
+            return -signal.SIGKILL  # the worker died with the server
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    def stop(self) -> None:
+        self._line.close()
+        self._process.kill()
+        self._process.wait()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the imports are complete."""
+        if not self._is_ready:
+            self._line.setblocking(False)
+            with suppress(BlockingIOError, ConnectionError):
+                self._is_ready = bool(self._line.recv(1))
+            self._line.setblocking(True)
+        return self._is_ready and self.is_running
+
+    def _interrupt(self, worker: int) -> None:
+        with suppress(OSError):
+            os.kill(worker, signal.SIGINT)
+            self._line.settimeout(_INTERRUPTED_SECONDS)
+            _receive_number(self._line)
+            return
+        self.stop()
+
+
+@dataclass
+class _Block:
+    imported: Sequence[str]
+    server: ForkServer | None = None
+    """Started with the first worker, for the second one."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+_block: _Block | None = None
+
+
+@contextmanager
+def fork_server(imported: Sequence[str]) -> Iterator[None]:
+    """Fork the workers that this process starts inside the block, unless the machine has a GPU."""
+    global _block
+    if _block is not None or any(Path(device).exists() for device in _GPU_DEVICES):
+        yield
+        return
+    _block = block = _Block(imported)
+    try:
+        yield
+    finally:
+        _block = None
+        if block.server is not None:
+            block.server.stop()
+
+
+@contextmanager
+def idle_server() -> Iterator[ForkServer | None]:
+    """The enclosing block's server, reserved for one worker. None outside a block, or while the server is busy or starting."""
+    block = _block
+    if block is None or not block.lock.acquire(blocking=False):
+        yield None
+        return
+    try:
+        if block.server is None or not block.server.is_running:
+            block.server = ForkServer(block.imported)
+        yield block.server if block.server.is_ready else None
+    finally:
+        block.lock.release()
+
+
+def _bytes_of(number: int) -> bytes:
+    return number.to_bytes(_NUMBER, "little", signed=True)
+
+
+def _receive_number(line: socket.socket) -> int:
+    return int.from_bytes(_receive(line, _NUMBER), "little", signed=True)
+
+
+def _receive(line: socket.socket, count: int) -> bytes:
+    """Raises ConnectionError if the other side is gone."""
+    received = bytearray()
+    while len(received) < count:
+        part = line.recv(count - len(received))
+        if not part:
+            raise ConnectionError
+        received += part
+    return bytes(received)
+
+
+def _serve(line: socket.socket) -> None:
+    while True:
+        head, outputs, _, _ = socket.recv_fds(line, _NUMBER, 2)
+        if not head:
+            return
+        module, environment = json.loads(_receive(line, int.from_bytes(head, "little", signed=True)))
+        server, worker = os.getpid(), os.fork()
+        if not worker:
+            line.close()
+            _become(module, {**environment, PARENT: str(server)}, outputs)
+        for output in outputs:
+            os.close(output)
+        line.sendall(_bytes_of(worker))
+        _, status = os.waitpid(worker, 0)
+        line.sendall(_bytes_of(os.waitstatus_to_exitcode(status)))
+
+
+def _become(module: str, environment: dict[str, str], outputs: list[int]) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for standard, output in zip((1, 2), outputs, strict=True):
+        os.dup2(output, standard)
+        os.close(output)
+    os.environ.clear()
+    os.environ.update(environment)
+    die_with_parent()
+    gc.enable()
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    raise SystemExit
+
+
+def main() -> None:
+    gc.disable()  # garbage collection takes a fifth of the import time
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches the whole group
+    go_offline()
+    use_large_pages()
+    number, *imported = sys.argv[1:]
+    for name in imported:
+        importlib.import_module(name)
+    gc.freeze()
+    with socket.socket(fileno=int(number)) as line:
+        line.sendall(b"r")
+        _serve(line)
+
+
+if __name__ == "__main__":
+    main()

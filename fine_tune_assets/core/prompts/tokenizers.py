@@ -1,0 +1,95 @@
+"""A base model's tokenizer from its folder, without the library that trains.
+
+Owns reading its files. Renders and counts exactly as the trainer does, which is tested against the trainer's own; so what is
+too long, and what is learned, is known before a GPU is used.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fine_tune_assets.core.errors import ModelFolderError, materialize_hint
+from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_text
+from fine_tune_assets.core.prompts.chat_templates import ChatTemplate
+
+TOKENIZER = "tokenizer.json"
+_CONFIG = "tokenizer_config.json"
+_CONTEXT = 8
+"""Tokens before a piece that its text may depend on, such as whether it begins with a space."""
+_HALF_A_CHARACTER = "\ufffd"
+
+
+class FolderTokenizer:
+    """Does what `core.chat.render` and the trainer ask of a tokenizer. Raises ModelFolderError if the folder lacks a file."""
+
+    def __init__(self, folder: Path, chat_template: str) -> None:
+        from tokenizers import Tokenizer
+
+        if not (folder / TOKENIZER).is_file():
+            raise ModelFolderError(
+                f"{folder.name} has no {TOKENIZER}: tokens can't be counted. {materialize_hint('base_models')}"
+            )
+        self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self.special_tokens_map = _special_tokens(folder)
+        self._template = ChatTemplate(chat_template, self.special_tokens_map)
+        self.chat_template = chat_template
+        self.eos_token = self.special_tokens_map.get("eos_token", "")
+        end = self.token_id(self.eos_token)
+        if end is None:
+            raise ModelFolderError(f"{folder.name}: the tokenizer has no end-of-text token.")
+        self.eos_token_id = end
+        self.fingerprints = {
+            "tokenizer": fingerprint_file(folder / TOKENIZER),
+            "chat_template": fingerprint_text(chat_template),
+        }
+
+    def apply_chat_template(self, conversation: Sequence[Mapping[str, str]], **options: Any) -> str:
+        return self._template.render(conversation, options.get("add_generation_prompt", False)).text
+
+    def __call__(self, text: str, add_special_tokens: bool) -> dict[str, list[int]]:
+        return {"input_ids": self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids}
+
+    def token_id(self, token: str) -> int | None:
+        found = self._tokenizer.token_to_id(token)
+        return None if found is None else int(found)
+
+    def token(self, token_id: int) -> str | None:
+        return self._tokenizer.id_to_token(token_id)
+
+    @property
+    def added_tokens_decoder(self) -> Mapping[int, Any]:
+        """Token id → token of its own, as trainers' tokenizers have it."""
+        return dict(self._tokenizer.get_added_tokens_decoder())
+
+    def is_special(self, token_id: int) -> bool:
+        """Whether it is a token of its own, such as `<|im_end|>`, and not made of the text's letters."""
+        return token_id in self._tokenizer.get_added_tokens_decoder()
+
+    def pieces(self, ids: Sequence[int], start: int, end: int) -> list[tuple[list[int], str]]:
+        """`ids[start:end]` as text, cut where tokens end. Several tokens make one piece where they share a character."""
+        pieces: list[tuple[list[int], str]] = []
+        first = start
+        for place in range(start, end):
+            context = list(ids[max(0, first - _CONTEXT) : first])
+            text = self._text([*context, *ids[first : place + 1]])[len(self._text(context)) :]
+            if not text.endswith(_HALF_A_CHARACTER) or place + 1 == end:
+                pieces.append((list(ids[first : place + 1]), text))
+                first = place + 1
+        return pieces
+
+    def _text(self, ids: Sequence[int]) -> str:
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
+
+
+def _special_tokens(folder: Path) -> dict[str, str]:
+    """Name → token, as templates use them: `bos_token` and the like."""
+    try:
+        config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelFolderError(f"{folder.name}/{_CONFIG} can't be read ({type(error).__name__}).") from None
+    tokens = {name: value for name, value in config.items() if name.endswith("_token")}
+    read = {name: value.get("content") if isinstance(value, dict) else value for name, value in tokens.items()}
+    return {name: value for name, value in read.items() if isinstance(value, str)}

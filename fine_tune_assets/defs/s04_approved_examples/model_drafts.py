@@ -1,0 +1,119 @@
+"""Stage 4: outputs that a model writes, for an expert to repair.
+
+Belongs here: what is missing, who writes it, and keeping it. Must stay out: how a model is asked (see
+`approval/model_drafts.py`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fine_tune_assets.approval.model_drafts import (
+    EngineAwayError,
+    LiveEngine,
+    missing_requests,
+    still_wanted,
+    write_with_engine,
+)
+from fine_tune_assets.approval.task_kinds import Request, model_requests
+from fine_tune_assets.core.errors import materialize_hint
+from fine_tune_assets.core.files import write_table
+from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.core.tables.columns import sorted_by
+from fine_tune_assets.core.tables.schemas import MODEL_DRAFTS, conform, rows_of, table_of
+from fine_tune_assets.core.tables.stored_tables import without_patients
+from fine_tune_assets.defs.platform.automation import with_new_inputs
+from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, result, warned
+from fine_tune_assets.defs.platform.recipe_sections import recipe_section
+from fine_tune_assets.defs.platform.resources import Installation, Worker, errors_for_people, progress_shown
+from fine_tune_assets.defs.s04_approved_examples.drafting_models import BaseModel, drafting_models, find_drafting_model
+
+
+@dg.asset(
+    group_name="s04_approved_examples",
+    deps=[recipe_section("tasks"), drafting_models],
+    automation_condition=with_new_inputs(),
+    description="What a model wrote for tasks of the kind `model`. Written once, kept, and always looked at by an expert.",
+    owners=OWNERS["clinical"],
+    kinds={"parquet"},
+    metadata=definition_metadata("model_drafts"),
+)
+def model_drafts(
+    context: dg.AssetExecutionContext, installation: Installation, worker: Worker, unique_reports: pa.Table
+) -> dg.MaterializeResult[pa.Table]:
+    with errors_for_people():
+        requests = list(model_requests(partial(rows_of, unique_reports), installation.recipe.tasks))
+        kept = still_wanted(requests, _stored(installation))
+        missing = missing_requests(requests, kept)
+    written = _write(context, installation, worker, missing) if missing else MODEL_DRAFTS.empty_table()
+    table = sorted_by(pa.concat_tables([kept, written]), "request")
+    waiting = len(missing) - written.num_rows
+    return result("model_drafts", table, fingerprint_table(table), new=written.num_rows, not_written=waiting)
+
+
+def _stored(installation: Installation) -> pa.Table:
+    path = installation.layout.table("model_drafts")
+    if not path.is_file():
+        return MODEL_DRAFTS.empty_table()
+    return without_patients(conform(pq.read_table(path), MODEL_DRAFTS), installation.erased_patients())
+
+
+def _write(
+    context: dg.AssetExecutionContext, installation: Installation, worker: Worker, missing: Sequence[Request]
+) -> pa.Table:
+    with errors_for_people():
+        model = find_drafting_model(installation)
+    if model is None:
+        context.log.warning(f"{len(missing)} drafts wait for a model. {materialize_hint('base_models')}")
+        return MODEL_DRAFTS.empty_table()
+    if isinstance(model, LiveEngine):
+        return _by_engine(context, missing, model)
+    return _by_base_model(context, installation, worker, missing, model)
+
+
+def _by_engine(context: dg.AssetExecutionContext, missing: Sequence[Request], engine: LiveEngine) -> pa.Table:
+    rows = []
+    with errors_for_people(), progress_shown(context) as report:
+        try:
+            for row in write_with_engine(missing, engine, report):
+                rows.append(row)  # what was written before the engine went away is kept
+        except EngineAwayError as error:
+            context.log.warning(str(error))
+    return table_of(rows, MODEL_DRAFTS)
+
+
+def _by_base_model(
+    context: dg.AssetExecutionContext,
+    installation: Installation,
+    worker: Worker,
+    missing: Sequence[Request],
+    model: BaseModel,
+) -> pa.Table:
+    with installation.scratch(context, "requests") as (asked,):
+        write_table(asked, pa.Table.from_pylist([asdict(request) for request in missing]))
+        request = {
+            "action": "write_drafts",
+            "requests": str(asked),
+            "folder": str(model.folder),
+            "fingerprint": model.fingerprint,
+            "system_prompt": installation.recipe.system_prompt,
+            "threads": installation.settings.threads,
+        }
+        return conform(worker.make_table(context, "approval", request), MODEL_DRAFTS)
+
+
+@dg.asset_check(
+    asset="model_drafts",
+    additional_ins={"unique_reports": dg.AssetIn("unique_reports")},
+    description="A model wrote a draft for everything that the recipe's tasks ask one for.",
+)
+def every_model_draft_is_written(
+    installation: Installation, model_drafts: pa.Table, unique_reports: pa.Table
+) -> dg.AssetCheckResult:
+    requests = list(model_requests(partial(rows_of, unique_reports), installation.recipe.tasks))
+    missing = len(missing_requests(requests, model_drafts))
+    return warned(missing == 0, asked=len(requests), missing=missing)

@@ -1,0 +1,77 @@
+"""Stage 6: the base model, checked and described.
+
+Belongs here: what people see of it. Must stay out: what makes a folder safe (see `training/base_models/`).
+"""
+
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from fine_tune_assets.core.fingerprints import fingerprint_json
+from fine_tune_assets.core.tables.schemas import BASE_MODELS, table_of
+from fine_tune_assets.defs.platform.automation import on_new_inputs
+from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, markdown_table, result
+from fine_tune_assets.defs.platform.recipe_sections import recipe_section
+from fine_tune_assets.defs.platform.resources import Installation, Worker
+from fine_tune_assets.defs.s06_adapters.adapters import GROUP
+
+base_model_files = dg.AssetSpec(
+    "base_model_files",
+    group_name="s06_adapters",
+    description="The recipe's base model folder, or the bundled file: names, sizes and times of the last change.",
+    owners=OWNERS["ml"],
+    kinds={"file"},
+)
+
+_DECIDING = (
+    "name",
+    "fingerprint",
+    "architecture",
+    "parameters",
+    "source_fingerprint",
+    "licence",
+    "chat_template_fingerprint",
+)
+"""The same weights in another place are the same model; and what engines can do with it changes with their versions."""
+
+
+@dg.asset(
+    group_name=GROUP,
+    deps=[base_model_files, recipe_section("base_model")],
+    automation_condition=on_new_inputs(),
+    description="The open-weight model that is fine-tuned: a checked local folder, with its source, hash and licence.",
+    owners=OWNERS["ml"],
+    kinds={"huggingface"},
+    metadata=definition_metadata("base_models"),
+)
+def base_models(
+    context: dg.AssetExecutionContext, installation: Installation, worker: Worker
+) -> dg.MaterializeResult[pa.Table]:
+    settings = installation.recipe.base_model
+    request = {
+        "action": "import_base_model",
+        "name": settings.name,
+        "licence": settings.licence,
+        "folder": str(installation.path(settings.folder)) if settings.folder else "",
+        "bundled_folder": str(installation.layout.base_models / settings.name),
+    }
+    model = worker.run(context, "training", request)
+    model["folder"] = installation.stored_path(model["folder"])
+    version = fingerprint_json({name: model[name] for name in _DECIDING})
+    return result(
+        "base_models",
+        table_of([model], BASE_MODELS),
+        version,
+        parameters=model["parameters"],
+        facts=markdown_table(_facts(model)),
+        what_engines_can_do=markdown_table(model["uses"]),
+    )
+
+
+def _facts(model: dict[str, Any]) -> list[dict[str, Any]]:
+    shown = {name: value for name, value in model.items() if name not in ("uses", "folder")}
+    return [
+        {"fact": name.replace("_", " "), "value": " ".join(value) if isinstance(value, list) else value}
+        for name, value in shown.items()
+    ]

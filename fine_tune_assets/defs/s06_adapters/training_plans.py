@@ -1,0 +1,113 @@
+"""Stage 6, before a GPU is used: what the training will take, and whether there is that much.
+
+Belongs here: the plan's asset and checks, before and after the training. Must stay out: how a plan is made (see
+`training/planning/resource_plan.py`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from fine_tune_assets.core.fingerprints import fingerprint_json
+from fine_tune_assets.core.tables.schemas import TRAINING_PLANS, table_of
+from fine_tune_assets.defs.platform.automation import on_new_inputs
+from fine_tune_assets.defs.platform.metadata import OWNERS, checked, definition_metadata, markdown_table, result, warned
+from fine_tune_assets.defs.platform.resources import Installation, Worker, errors_for_people
+from fine_tune_assets.defs.s06_adapters.adapters import GPU, GROUP
+from fine_tune_assets.training.planning.resource_plan import PARTS, PlanError, advice, is_as_planned, most_that_is_tried
+
+_BOUND = ("instruction_set_fingerprint", "base_fingerprint", "training_fingerprint")
+"""What a plan is of, taken from the preflight."""
+_DECIDED = (*_BOUND, "packing", "batch_size", "gradient_accumulation", "fits")
+"""What may make a training another one. Free memory and seconds differ from hour to hour."""
+
+
+@dg.asset(
+    group_name=GROUP,
+    deps=["example_lengths"],
+    pool=GPU,
+    automation_condition=on_new_inputs(),
+    description="What the training will take: memory at its peak, disk, steps and time; what does not fit, and the nearest "
+    "settings that do.",
+    owners=OWNERS["ml"],
+    kinds={"parquet"},
+    metadata=definition_metadata("training_plans"),
+)
+def training_plans(
+    context: dg.AssetExecutionContext,
+    installation: Installation,
+    worker: Worker,
+    training_preflights: pa.Table,
+    base_models: pa.Table,
+) -> dg.MaterializeResult[pa.Table]:
+    row = planned(context, installation, worker, base_models.to_pylist()[0], training_preflights.to_pylist()[0])
+    table = table_of([row], TRAINING_PLANS)
+    version = fingerprint_json([row[name] for name in _DECIDED])
+    return result("training_plans", table, version, memory=markdown_table(memory_rows(row)))
+
+
+def planned(
+    context: dg.AssetExecutionContext,
+    installation: Installation,
+    worker: Worker,
+    base: Mapping[str, Any],
+    preflight: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The table's row. The lengths are read where they are stored."""
+    settings, layout = installation.settings, installation.layout
+    with errors_for_people():
+        if settings.ray.address and settings.ray.gpus_per_process and not settings.ray.gpu_memory_gb:
+            raise PlanError("Say how much memory a GPU of the Ray cluster has: FINE_TUNE_RAY_GPU_MEMORY_GB.")
+    request = {
+        "action": "plan",
+        "lengths": str(layout.table("example_lengths")),
+        "base_folder": str(installation.path(base["folder"])),
+        "base_fingerprint": base["fingerprint"],
+        "checkpoints_dir": str(layout.training_checkpoints),
+        "settings": asdict(most_that_is_tried(installation.recipe)),
+        "threads": settings.threads,
+        "gpu_memory_gb": settings.card_elsewhere_gb,
+    }
+    return {**worker.run(context, "training", request), **{name: preflight[name] for name in _BOUND}}
+
+
+def memory_rows(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the peak is made of."""
+    parts = [(part, plan[f"{part}_bytes"]) for part in (*PARTS, "library", "peak", "limit")]
+    return [{"part": part, "GB": value / 1e9} for part, value in parts]
+
+
+@dg.asset_check(
+    asset="training_plans",
+    blocking=True,
+    description="Memory and disk suffice for the training, by its plan.",
+)
+def training_fits_this_machine(training_plans: pa.Table) -> dg.AssetCheckResult:
+    plan = training_plans.to_pylist()[0]
+    figures = {name: plan[name] for name in ("peak_bytes", "limit_bytes", "disk_bytes", "free_disk_bytes")}
+    why = None if plan["fits"] else f"{plan['why']} {advice(plan['nearest'])}"
+    return checked(plan["fits"], why, machine=plan["machine"], **figures)
+
+
+@dg.asset_check(
+    asset="adapters",
+    description="Memory and time of the training were within 15 % of its plan.",
+)
+def training_took_what_was_planned(adapters: pa.Table) -> dg.AssetCheckResult:
+    row = adapters.to_pylist()[0]
+    pairs = {
+        "memory": (row["planned_peak_bytes"], row["peak_memory_bytes"]),
+        "seconds": (row["planned_seconds"], row["seconds"]),
+    }
+    known = {name: pair for name, pair in pairs.items() if pair[0] is not None}
+    off = [name for name, pair in known.items() if not is_as_planned(*pair)]
+    figures = {
+        f"{word}_{n}": v for n, pair in known.items() for word, v in zip(("planned", "measured"), pair, strict=True)
+    }
+    why = "The next plan may be as far off: leave that much room. Time is off where other work ran beside it."
+    if not off:
+        return warned(True, **figures)
+    return warned(False, why, **figures, off=", ".join(off))

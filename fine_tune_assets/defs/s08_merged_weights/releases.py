@@ -1,0 +1,110 @@
+"""Stage 8: one signed, content-addressed folder with the model, its prompt and the evidence for it.
+
+Belongs here: the gate before a release, recording it, and the rule by which older ones go. Must stay out: what a release is made
+of (see release_parts.py), and how its folder is written (see `merging/`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from fine_tune_assets.core.fingerprints import short
+from fine_tune_assets.core.keys import public_key_file
+from fine_tune_assets.core.records import Release
+from fine_tune_assets.core.releases.release_keys import KEY
+from fine_tune_assets.core.releases.release_signing import verify_signed_release
+from fine_tune_assets.core.tables.schemas import RELEASES, table_of
+from fine_tune_assets.defs.platform.metadata import OWNERS, checked, definition_metadata, result
+from fine_tune_assets.defs.platform.recipe_sections import recipe_section
+from fine_tune_assets.defs.platform.resources import Installation, errors_for_people
+from fine_tune_assets.defs.s06_adapters.adapters import behind_training
+from fine_tune_assets.defs.s07_judge_scores.promotion_verdicts import required_verdict
+from fine_tune_assets.defs.s08_merged_weights.merged_weights import GROUP, require_same_adapter, require_same_base
+from fine_tune_assets.defs.s08_merged_weights.release_parts import Gathered, Made, bound_by, served_export
+from fine_tune_assets.ledger.serving.releases import record_release
+from fine_tune_assets.merging.certificates import require_parity
+from fine_tune_assets.merging.release_build import build_release
+from fine_tune_assets.merging.retention import RetentionRule, named_paths, prune
+
+
+@dg.asset(
+    group_name=GROUP,
+    # Another engine serves other weights, another template asks in other words: that is another release.
+    deps=[recipe_section("engine"), recipe_section("retrieval")],
+    automation_condition=behind_training(),
+    description="One signed folder with the model, its prompt and the evidence for it, named by its content. What is served.",
+    owners=OWNERS["ops"],
+    kinds={"gguf"},
+    metadata=definition_metadata("releases"),
+)
+def releases(
+    installation: Installation,
+    merged_weights: pa.Table,
+    quantized_weights: pa.Table,
+    adapters: pa.Table,
+    base_models: pa.Table,
+) -> dg.MaterializeResult[pa.Table]:
+    merged, adapter, base = (t.to_pylist()[0] for t in (merged_weights, adapters, base_models))
+    with errors_for_people():
+        require_same_adapter(merged, adapter)
+        require_parity(merged)
+        export = served_export(installation.recipe, quantized_weights.to_pylist(), merged)
+        verdict = required_verdict(installation, adapter)
+        require_same_base(base, adapter)
+        made = Made(merged, export, adapter, base, verdict, tuple(quantized_weights.to_pylist()))
+        release = _build(installation, made)
+        with installation.ledger() as ledger:
+            record_release(ledger, release)
+        gone = _prune(installation, release.release_id, named_paths([merged, *quantized_weights.to_pylist()]))
+    row = {name: value for name, value in asdict(release).items() if name in RELEASES.names}
+    table = table_of([row], RELEASES)
+    return result("releases", table, release.release_id, release=release.release_id, **gone)
+
+
+def _build(installation: Installation, made: Made) -> Release:
+    parts = Gathered(installation, made).parts()
+    built = build_release(installation.layout.releases, parts, installation.layout.keys)
+    folder = installation.stored_path(str(built.folder))
+    return Release(release_id=built.release_id, folder=folder, **bound_by(made, parts.contract.fingerprint))
+
+
+def _prune(installation: Installation, release_id: str, used: Sequence[str]) -> dict[str, Any]:
+    """Here, since a release that is new is what makes older ones old. A folder that can't be removed stops no release."""
+    settings = installation.settings
+    rule = RetentionRule(settings.release.keep_last, settings.release.keep_days)
+    paths = [installation.path(stored) for stored in used]
+    try:
+        with installation.ledger() as ledger:
+            gone = prune(
+                ledger, installation.layout, rule, datetime.now(UTC), named=[release_id], used=paths, by="releases"
+            )
+    except OSError as error:
+        return {"older_releases": f"not removed: {type(error).__name__}"}
+    return {"removed_releases": ", ".join(gone.releases) or "none", "removed_weights": len(gone.weights)}
+
+
+@dg.asset_check(
+    asset="releases",
+    blocking=True,
+    additional_ins={
+        "quantized_weights": dg.AssetIn("quantized_weights"),
+        "merged_weights": dg.AssetIn("merged_weights"),
+    },
+    description="The release is signed by this installation, and its model is what was measured, byte for byte.",
+)
+def release_holds_the_measured_weights(
+    installation: Installation, releases: pa.Table, quantized_weights: pa.Table, merged_weights: pa.Table
+) -> dg.AssetCheckResult:
+    row = releases.to_pylist()[0]
+    with errors_for_people():
+        public_key = public_key_file(installation.layout.keys, KEY)
+        verified = verify_signed_release(installation.path(row["folder"]), row["release_id"], public_key)
+    measured = {one["fingerprint"] for one in quantized_weights.to_pylist()}
+    if verified.engine == "vllm":
+        measured = {one["weights_fingerprint"] for one in merged_weights.to_pylist()}
+    found = verified.model_fingerprint
+    return checked(found in measured, model=short(found))

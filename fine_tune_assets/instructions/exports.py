@@ -1,0 +1,162 @@
+"""An instruction set in the forms that other trainers read, and the card that says what it is.
+
+Owns Alpaca (`train.alpaca.json`), messages (`<split>.chatml.jsonl`) and ShareGPT (`<split>.sharegpt.jsonl`), which Axolotl,
+LLaMA-Factory and TRL read; what tells the first two how (`axolotl.yaml` and `dataset_info.json`, whose keys are from Axolotl's
+docs/dataset-formats and LLaMA-Factory's data/README.md); and the dataset card (`README.md`), by which `datasets.load_dataset`
+finds the splits. Does not know where a set is kept.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import yaml
+
+from fine_tune_assets.core.fingerprints import short
+from fine_tune_assets.instructions.assembly import InstructionSet
+from fine_tune_assets.instructions.splits import SPLITS
+
+ALPACA = "train.alpaca.json"
+CARD = "README.md"
+LLAMA_FACTORY = "dataset_info.json"
+AXOLOTL = "axolotl.yaml"
+_CARD = Path(__file__).parent / "reference" / "dataset_card.md"
+_SHAREGPT_ROLES = {"system": "system", "user": "human", "assistant": "gpt"}
+_ROLES = {"user_tag": "user", "assistant_tag": "assistant", "system_tag": "system"}
+_MESSAGE_TAGS = {"role_tag": "role", "content_tag": "content", **_ROLES}
+_SHAREGPT_TAGS = {"role_tag": "from", "content_tag": "value", **_ROLES, "user_tag": "human", "assistant_tag": "gpt"}
+_AXOLOTL_COMMENT = f"""\
+# The data part of an Axolotl configuration. Paths are relative to this folder; model and training settings are yours.
+# The test split is left out: nothing may be chosen by it. In Alpaca form instead: {ALPACA}, type alpaca_w_system.load_chat.
+"""
+
+
+def chatml_name(split: str) -> str:
+    return f"{split}.chatml.jsonl"
+
+
+def sharegpt_name(split: str) -> str:
+    return f"{split}.sharegpt.jsonl"
+
+
+def exports(instruction_set: InstructionSet) -> Iterator[tuple[str, str]]:
+    """Name of each file and its content."""
+    yield ALPACA, json.dumps(_alpaca(instruction_set), ensure_ascii=False, indent=1)
+    for split in SPLITS:
+        conversations = list(_conversations(instruction_set.table, split))
+        yield chatml_name(split), "".join(_line({"messages": messages}) for messages in conversations)
+        yield sharegpt_name(split), "".join(_line({"conversations": _turns(m)}) for m in conversations)
+    yield LLAMA_FACTORY, json.dumps(_llama_factory(), indent=2) + "\n"
+    yield AXOLOTL, _AXOLOTL_COMMENT + yaml.safe_dump(_axolotl(), sort_keys=False)
+
+
+def licence_table(table: pa.Table, licences: Mapping[str, str]) -> list[tuple[str, str, int]]:
+    """Source, licence and rows, for every source in the set; reports belong to the organisation."""
+    counts = Counter(table.column("source").to_pylist())
+    return [(source, licences.get(source, _OWN), counts[source]) for source in sorted(counts)]
+
+
+_OWN = "the organisation's own reports, or as their batch says"
+
+
+def dataset_card(
+    fingerprint: str,
+    facts: Mapping[str, Any],
+    counts: Mapping[str, int],
+    licences: Iterable[tuple[str, str, int]],
+    certificate: str,
+) -> str:
+    """Markdown with the front matter of a dataset card; `counts` by split, and of general examples."""
+    head = {
+        "pretty_name": f"Instruction set {short(fingerprint)}",
+        "language": ["en"],
+        "task_categories": ["text-generation"],
+        "configs": [
+            {"config_name": name, "default": name == "messages", "data_files": _data_files(file_name)}
+            for name, file_name in (("messages", chatml_name), ("sharegpt", sharegpt_name))
+        ],
+    }
+    rows = "\n".join(f"| {name} | {count} |" for name, count in counts.items())
+    told = "\n".join(f"| {name} | {json.dumps(value, ensure_ascii=False)} |" for name, value in facts.items())
+    return _CARD.read_text(encoding="utf-8").format(
+        head=yaml.safe_dump(head, sort_keys=False),
+        short=short(fingerprint),
+        fingerprint=fingerprint,
+        rows=rows,
+        facts=told,
+        licences="\n".join(f"| {source} | {licence} | {count} |" for source, licence, count in licences),
+        certificate=certificate,
+    )
+
+
+def _data_files(file_name: Any) -> list[dict[str, str]]:
+    return [{"split": split, "path": file_name(split)} for split in SPLITS]
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def _alpaca(instruction_set: InstructionSet) -> list[dict[str, str]]:
+    """Alpaca rows of the train split, with the system prompt in `system` as LLaMA-Factory and Axolotl read it."""
+    rows = zip(instruction_set.examples.to_pylist(), instruction_set.table.column("messages"), strict=True)
+    return [
+        {
+            "instruction": row["instruction"],
+            "input": row["input"],
+            "output": row["output"],
+            "system": messages[0]["content"].as_py(),
+        }
+        for row, messages in rows
+        if row["split"] == "train"
+    ]
+
+
+def _conversations(table: pa.Table, split: str) -> Iterator[list[dict[str, str]]]:
+    for messages in table.filter(pc.equal(table.column("split"), split)).column("messages"):
+        yield messages.as_py()
+
+
+def _turns(messages: list[dict[str, str]]) -> list[dict[str, str]]:
+    return [{"from": _SHAREGPT_ROLES[m["role"]], "value": m["content"]} for m in messages]
+
+
+def _llama_factory() -> dict[str, Any]:
+    """Name of a data set → how it is read. The folder is its `dataset_dir`."""
+    columns = {"prompt": "instruction", "query": "input", "response": "output", "system": "system"}
+    return {
+        "train_alpaca": {"file_name": ALPACA, "formatting": "alpaca", "columns": columns},
+        **{f"{s}_messages": _told(chatml_name(s), "messages", _MESSAGE_TAGS) for s in SPLITS},
+        **{f"{s}_sharegpt": _told(sharegpt_name(s), "conversations", _SHAREGPT_TAGS) for s in SPLITS},
+    }
+
+
+def _told(file_name: str, column: str, tags: dict[str, str]) -> dict[str, Any]:
+    return {"file_name": file_name, "formatting": "sharegpt", "columns": {"messages": column}, "tags": tags}
+
+
+def _axolotl() -> dict[str, Any]:
+    """Train and validation as messages, learning the answer and its stop token only, as the trainer here does."""
+
+    def of_split(split: str) -> dict[str, Any]:
+        return {
+            "path": chatml_name(split),
+            "ds_type": "json",
+            "split": "train",  # what a lone file is called when it is loaded, whatever it holds
+            "type": "chat_template",
+            "field_messages": "messages",
+            "message_property_mappings": {"role": "role", "content": "content"},
+            "roles_to_train": ["assistant"],
+            "train_on_eos": "turn",
+        }
+
+    return {
+        "chat_template": "tokenizer_default",
+        "datasets": [of_split("train")],
+        "test_datasets": [of_split("validation")],
+        "train_on_inputs": False,
+    }

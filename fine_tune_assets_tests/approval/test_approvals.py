@@ -1,0 +1,300 @@
+"""The gate between drafts and training: every way in which it must stay closed."""
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fine_tune_assets.approval.drafts import content_fingerprint, draft_examples
+from fine_tune_assets.approval.review_actions import queue_items
+from fine_tune_assets.core.records import Decision
+from fine_tune_assets.core.tables.schemas import DRAFTED_EXAMPLES, table_of
+from fine_tune_assets.recipes.schema import ReviewSettings
+from fine_tune_assets_tests.approval.examples import (
+    ONE,
+    PLAN,
+    TRUSTED,
+    TWO,
+    approve,
+    corrections,
+    decide,
+    drafts,
+    reports,
+)
+
+CORRECTED = drafts(authors=("ward-key",))
+(CORRECTION,) = [draft for draft in CORRECTED.to_pylist() if draft["source"] == "correction"]
+(REPORT,) = drafts().to_pylist()
+AUTHORS = {"correction/c1": "ward-key"}
+
+
+def test_nothing_is_approved_without_a_decision_or_trust() -> None:
+    """Default deny."""
+    approval = approve(drafts(), [], {})
+    assert (approval.approved.num_rows, approval.waiting) == (0, 1)
+
+
+def test_a_trusted_source_is_recorded_as_who_approved() -> None:
+    """An auditor must see that no reviewer read this one."""
+    (row,) = approve(drafts(), [], TRUSTED).approved.to_pylist()
+    assert (row["approved_by"], row["approval_kind"], row["decision_id"]) == (
+        "Experts of the clinic",
+        "trusted_source",
+        None,
+    )
+
+
+def test_an_expert_approves_the_draft_as_it_is() -> None:
+    """The usual case, with the decision that allows it."""
+    (row,) = approve(drafts(), [decide(REPORT, "approve")], {}).approved.to_pylist()
+    assert (row["approved_by"], row["approval_kind"], row["decision_id"]) == ("reviewer", "expert", "d0")
+    assert (row["output"], row["fingerprint"]) == (REPORT["output"], REPORT["fingerprint"])
+
+
+def test_a_repaired_output_replaces_the_draft_and_gets_its_own_fingerprint() -> None:
+    """What was reviewed is what is trained: the fingerprint is of the repaired text."""
+    (row,) = approve(drafts(), [decide(REPORT, "approve", output="Ice.")], TRUSTED).approved.to_pylist()
+    assert row["output"] == "Ice."
+    assert row["fingerprint"] == content_fingerprint(REPORT["instruction"], REPORT["input"], "Ice.")
+    assert row["approval_kind"] == "expert"
+
+
+def test_a_rejection_beats_a_trusted_source() -> None:
+    """An expert who says no has read it; the source's name has not."""
+    approval = approve(drafts(), [decide(REPORT, "reject")], TRUSTED)
+    assert (approval.approved.num_rows, approval.rejected, approval.waiting) == (0, 1, 0)
+
+
+def test_a_rejection_holds_for_the_same_content_under_another_id() -> None:
+    """A copy of the rejected report arrives, and deduplication keeps the copy: its example has another id."""
+    decision = replace(decide(REPORT, "reject"), example_id="of the first copy", report_id="b/0")
+    approval = approve(drafts(), [decision], TRUSTED)
+    assert (approval.approved.num_rows, approval.rejected, approval.stale_decisions) == (0, 1, 0)
+
+
+def test_after_a_rejection_a_changed_draft_of_the_report_waits_whatever_its_source() -> None:
+    """Another scrubber changes one word: that must not undo what an expert said about the report."""
+    rejected = replace(decide(REPORT, "reject"), example_id="before", fingerprint="of the text before")
+    approval = approve(drafts(), [rejected], TRUSTED)
+    assert (approval.approved.num_rows, approval.waiting, approval.stale_decisions) == (0, 1, 1)
+    (item,) = queue_items(drafts(), "a-line", [rejected], TRUSTED, ONE, {}, {})
+    assert (item.state, item.is_trusted) == ("waiting", True)
+    approved_since = decide(REPORT, "approve", minute=1)
+    assert approve(drafts(), [rejected, approved_since], TRUSTED).approved.num_rows == 1
+    of_another_task = replace(rejected, task="another")
+    assert approve(drafts(), [of_another_task], TRUSTED).approved.num_rows == 1
+
+
+def test_a_rejection_is_remembered_although_another_report_still_has_what_was_rejected() -> None:
+    """Two reports drafted the same; the rejected one was revised: it must not come in by the name of its source."""
+    text = "FINDINGS\n{}\nPLAN\nRest."
+    before = draft_examples(reports(text.format("Sprain."), text.format("Sprain.")), corrections(), [PLAN])
+    (first,) = [draft for draft in before.to_pylist() if draft["report_id"] == "b/1"]
+    after = draft_examples(reports(text.format("Bruise."), text.format("Sprain.")), corrections(), [PLAN])
+    approval = approve(after, [decide(first, "reject")], TRUSTED)
+    assert (approval.approved.num_rows, approval.waiting, approval.rejected) == (0, 1, 1)
+
+
+def test_an_author_cannot_approve_their_correction_through_a_copy_of_it() -> None:
+    """The decision was barred where it was made: the same words from somebody else do not let it in."""
+    both = drafts(authors=("ward-key", "other-key"))
+    authors = {"correction/c1": "ward-key", "correction/c2": "other-key"}
+    (own,) = [draft for draft in both.to_pylist() if draft["report_id"] == "correction/c1"]
+    approval = approve(both, [decide(own, "approve", reviewer="ward-key")], {}, authors)
+    assert (approval.approved.num_rows, approval.barred_decisions) == (0, 1)
+
+
+def test_an_approval_of_other_content_counts_for_nothing() -> None:
+    """The reviewer saw another text: the draft waits again."""
+    stale = replace(decide(REPORT, "approve"), fingerprint="of the text before")
+    approval = approve(drafts(), [stale], {})
+    assert (approval.approved.num_rows, approval.waiting, approval.stale_decisions) == (0, 1, 1)
+
+
+def test_a_decision_about_a_draft_that_is_gone_is_counted_as_stale() -> None:
+    """A report that was withdrawn takes its approval with it."""
+    gone = replace(decide(REPORT, "approve"), example_id="gone", fingerprint="of the report that is gone")
+    assert approve(drafts(), [gone], {}).stale_decisions == 1
+
+
+@pytest.mark.parametrize(("last", "approved"), [("approve", 1), ("reject", 0)])
+def test_the_latest_decision_wins_in_whatever_order_they_come(last: str, approved: int) -> None:
+    """A reviewer may take back a decision; a replayed older one must not undo that."""
+    first = decide(REPORT, "reject" if last == "approve" else "approve", minute=0)
+    second = decide(REPORT, last, minute=1)
+    for decisions in ([first, second], [second, first]):
+        assert approve(drafts(), decisions, TRUSTED).approved.num_rows == approved
+
+
+def test_a_correction_is_never_approved_by_trust_even_if_a_recipe_names_it() -> None:
+    """Anyone with a key can send a correction: trusting the kind would let them write the training data."""
+    approval = approve(CORRECTED, [], {"correction": "everyone"}, AUTHORS)
+    assert (approval.approved.num_rows, approval.waiting) == (0, 2)
+
+
+@pytest.mark.parametrize("reviewer", ["ward-key", "Ward-Key", " ward-key "])
+def test_the_author_of_a_correction_cannot_approve_it(reviewer: str) -> None:
+    """Four eyes; writing one's name otherwise makes no second person."""
+    decision = decide(CORRECTION, "approve", reviewer=reviewer)
+    approval = approve(CORRECTED, [decision], {}, AUTHORS)
+    assert (approval.approved.num_rows, approval.barred_decisions) == (0, 1)
+
+
+def test_the_author_cannot_undo_what_another_decided() -> None:
+    """An ignored decision is ignored whole: it does not stand as the latest one either."""
+    decisions = [decide(CORRECTION, "reject", 0), decide(CORRECTION, "approve", 1, reviewer="ward-key")]
+    assert approve(CORRECTED, decisions, {}, AUTHORS).rejected == 1
+
+
+def test_another_reviewer_approves_a_correction() -> None:
+    """The way in which a correction does reach training."""
+    approval = approve(CORRECTED, [decide(CORRECTION, "approve")], {}, AUTHORS)
+    assert approval.approved.column("report_id").to_pylist() == ["correction/c1"]
+
+
+def test_a_correction_whose_author_is_not_known_cannot_be_approved() -> None:
+    """Without the author nobody can tell whether the reviewer is the author: the gate stays closed."""
+    approval = approve(CORRECTED, [decide(CORRECTION, "approve")], {})
+    assert (approval.approved.num_rows, approval.barred_decisions) == (0, 1)
+
+
+def test_a_repair_that_left_nothing_approves_nothing() -> None:
+    """An empty answer would teach the model to be silent."""
+    approval = approve(drafts(), [decide(REPORT, "approve", output=" ")], {})
+    assert (approval.approved.num_rows, approval.waiting, approval.barred_decisions) == (0, 1, 1)
+
+
+def test_what_was_signed_for_another_text_approves_nothing_and_is_counted() -> None:
+    """A row of the ledger or of the drafts was rewritten after somebody signed it."""
+    repaired = replace(decide(REPORT, "approve", output="Ice."), approved_fingerprint="of something else")
+    approval = approve(drafts(), [repaired], {})
+    assert (approval.approved.num_rows, approval.waiting, approval.altered_decisions) == (0, 1, 1)
+    signed = replace(decide(REPORT, "approve"), approved_fingerprint=REPORT["fingerprint"])
+    assert approve(drafts(), [signed], {}).approved.num_rows == 1
+    rows = [{**row, "output": "Run."} for row in drafts().to_pylist()]
+    rewritten = table_of(rows, DRAFTED_EXAMPLES)
+    assert (approve(rewritten, [signed], {}).approved.num_rows, approve(rewritten, [signed], {}).waiting) == (0, 1)
+
+
+def test_a_repair_of_before_signatures_were_kept_goes_back_to_review() -> None:
+    """Nothing says which text was approved then: the draft may have been another one since. A rejection of then stands."""
+    old = replace(decide(REPORT, "approve", output="Ice."), approved_fingerprint=None)
+    approval = approve(drafts(), [old], {})
+    assert (approval.approved.num_rows, approval.waiting, approval.altered_decisions) == (0, 1, 1)
+    (item,) = queue_items(drafts(), "a-line", [old], {}, ONE, {}, {})
+    assert (item.state, item.decided_by) == ("waiting", ())
+    assert approve(drafts(), [old], TRUSTED).waiting == 1, "A source's name must not bring in what an expert repaired."
+    signed = decide(REPORT, "approve", minute=1, output="Ice.")
+    assert approve(drafts(), [old, signed], {}).approved.column("output").to_pylist() == ["Ice."]
+    assert approve(drafts(), [decide(REPORT, "reject")], TRUSTED).rejected == 1
+
+
+def test_a_signature_for_another_text_counts_for_nothing_also_where_no_text_is_at_hand() -> None:
+    """The queue counts decisions about a content that is no draft now without its text."""
+    gone = replace(decide(REPORT, "approve"), fingerprint="gone", approved_fingerprint="of something else")
+    assert approve(drafts(), [gone], {}).altered_decisions == 1
+
+
+def test_an_approval_by_two_names_both_and_every_decision() -> None:
+    """An auditor must see that two people read it, and find their signatures."""
+    two = [decide(REPORT, "approve", 0, "Ann"), decide(REPORT, "approve", 1, "Ben")]
+    assert approve(drafts(), two[:1], TRUSTED, rules=TWO).states == {"second_review": 1}
+    (row,) = approve(drafts(), two, {}, rules=TWO).approved.to_pylist()
+    assert (row["approved_by"], row["decision_id"], row["decision_ids"]) == ("Ann, Ben", "d1", ["d0", "d1"])
+
+
+def test_a_ruling_names_who_stands_behind_it() -> None:
+    """Who rejected it did not approve it; their decision is on record all the same."""
+    decisions = [decide(REPORT, "approve", 0, "Ann"), decide(REPORT, "reject", 1, "Ben")]
+    assert approve(drafts(), decisions, {}, rules=TWO).states == {"disagreement": 1}
+    ruling = replace(decide(REPORT, "approve", 2, "Cleo"), role="adjudicate")
+    (row,) = approve(drafts(), [*decisions, ruling], {}, rules=TWO).approved.to_pylist()
+    assert (row["approved_by"], row["decision_ids"]) == ("Ann, Cleo", ["d0", "d1", "d2"])
+
+
+def test_an_author_is_no_second_person_for_their_own_correction() -> None:
+    """One other person and the author are not two people."""
+    decisions = [decide(CORRECTION, "approve", 0, "Ann"), decide(CORRECTION, "approve", 1, "ward-key")]
+    approval = approve(CORRECTED, decisions, {}, AUTHORS, rules=TWO)
+    assert (approval.states, approval.barred_decisions) == ({"second_review": 1, "waiting": 1}, 1)
+
+
+def test_an_open_disagreement_over_older_content_leaves_its_report_in_doubt() -> None:
+    """One of two said no: other content of the report must not come in by the name of its source."""
+    before = {"example_id": "before", "fingerprint": "of the text before"}
+    decisions = [
+        replace(decide(REPORT, "reject", 0, "Ann"), **before),
+        replace(decide(REPORT, "approve", 1, "Ben"), **before),
+    ]
+    assert approve(drafts(), decisions, TRUSTED, rules=TWO).states == {"waiting": 1}
+    ruling = replace(decide(REPORT, "approve", 2, "Cleo"), role="adjudicate", **before)
+    assert approve(drafts(), [*decisions, ruling], TRUSTED, rules=TWO).states == {"trusted": 1}
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.integers(0, 1),
+        st.sampled_from(["approve", "reject"]),
+        st.booleans(),
+        st.integers(0, 3),
+        st.sampled_from(["Ann", "Ben", "Cleo", "ward-key"]),
+        st.sampled_from([None, "Ice.", "Heat."]),
+        st.sampled_from(["review", "review", "adjudicate"]),
+        st.booleans(),
+    ),
+    max_size=9,
+)
+RULES = st.builds(
+    lambda reviewers, own_edits: replace(ONE, reviewers=reviewers, own_edits=own_edits),
+    st.sampled_from([1, 2]),
+    st.sampled_from(["allow", "second_person"]),
+)
+
+
+def _decisions(steps: list[Any]) -> list[Decision]:
+    made = []
+    for number, (which, kind, is_fresh, minute, who, output, role, is_signed) in enumerate(steps):
+        draft = [CORRECTION, REPORT][which]
+        decision = decide(draft, kind, minute, who, output if kind == "approve" else None)
+        changes: dict[str, Any] = {"decision_id": f"d{number}", "role": role}
+        if not is_fresh:
+            changes["fingerprint"] = "old"
+        elif not is_signed and kind == "approve":
+            changes["approved_fingerprint"] = "of something else"
+        made.append(replace(decision, **changes))
+    return made
+
+
+@settings(max_examples=200, deadline=None)
+@given(steps=STEPS, trusts=st.booleans(), rules=RULES)
+def test_the_queue_shows_what_the_gate_decides(steps: list[Any], trusts: bool, rules: ReviewSettings) -> None:
+    """What reviewers see and what is trained on must never differ, whatever was decided and by whatever rule."""
+    decisions, trusted = _decisions(steps), TRUSTED if trusts else {}
+    approval = approve(CORRECTED, decisions, trusted, AUTHORS, rules)
+    states = {
+        item.example_id: item.state for item in queue_items(CORRECTED, "a-line", decisions, trusted, rules, AUTHORS, {})
+    }
+    assert dict(Counter(states.values())) == approval.states
+    shown = {key for key, state in states.items() if state in ("approved", "trusted")}
+    assert shown == set(approval.approved.column("example_id").to_pylist())
+    assert approval.approved.num_rows + approval.waiting + approval.rejected == CORRECTED.num_rows
+
+
+@settings(max_examples=200, deadline=None)
+@given(steps=STEPS, rules=RULES)
+def test_nothing_is_approved_by_fewer_people_than_the_recipe_asks_for(steps: list[Any], rules: ReviewSettings) -> None:
+    """By two different people who are not its author, or not at all."""
+    decisions = {decision.decision_id: decision for decision in _decisions(steps)}
+    for row in approve(CORRECTED, list(decisions.values()), {}, AUTHORS, rules).approved.to_pylist():
+        counted = [decisions[key] for key in row["decision_ids"]]
+        people = {decision.reviewer for decision in counted if decision.decision == "approve"}
+        is_own_text = row["output"] not in (CORRECTION["output"], REPORT["output"]) and rules.own_edits != "allow"
+        assert len(people) >= (2 if rules.reviewers == 2 or is_own_text else 1)
+        assert row["approved_by"].split(", ") == [
+            d.reviewer for d in counted if d.decision == "approve" and (d.output or row["output"]) == row["output"]
+        ]
+        if row["report_id"] == "correction/c1":
+            assert "ward-key" not in people

@@ -1,0 +1,108 @@
+"""What is found in an output that its input does not say, and what is left alone."""
+
+import pytest
+
+from fine_tune_assets.approval.draft_checks import check_output, flags_of_repair
+from fine_tune_assets.approval.flags import FLAG_KINDS, flag_spans, kinds_of, sentence_spans
+from fine_tune_assets.recipes.loader import load_recipe
+
+
+@pytest.mark.parametrize(
+    ("output", "given", "flags"),
+    [
+        ("Take 40 mcg.", "forty milligrams a day", ["unit not in input: 40 mcg"]),
+        ("Take 500 mg.", "Take 500 g.", ["unit not in input: 500 mg"]),
+        ("Glucose 6 mmol/L.", "Glucose 6 mg/dL.", ["unit not in input: 6 mmol/L"]),
+        ("Seen on March 9, 2024.", "Seen on 3/4/2024, 9 of them.", ["date not in input: March 9, 2024"]),
+        ("Surgery 12/2008.", "The surgery was in March of 2008.", ["date not in input: 12/2008"]),
+        ("It began yesterday.", "It began on Monday.", ["date not in input: yesterday"]),
+        ("Pain in the left knee.", "My right knee hurts.", ["side not in input: left knee"]),
+        ("Bilateral knee pain.", "pain in my left knee", ["side not in input: Bilateral knee"]),
+        ("Left knee pain.", "All right. The knee pain, right?", ["side not in input: Left knee"]),
+        ("Denies chest pain.", "The chest pain is worse.", ["negation not in input: Denies chest pain"]),
+        ("She has a fever.", "No fever or chills.", ["negation not in input: fever"]),
+        ("Reports nausea.", "Doctor: Any nausea?\nPatient: No.", ["negation not in input: nausea"]),
+        ("Take 80 mg.", "40 mg", ["number not in input: 80 mg"]),
+    ],
+)
+def test_what_the_input_does_not_say_is_flagged(output: str, given: str, flags: list[str]) -> None:
+    """Each of these is a mistake that can hurt a patient, and each closes its own check."""
+    assert check_output(output, given) == flags
+
+
+@pytest.mark.parametrize(
+    ("output", "given"),
+    [
+        ("Take 40 mg.", "forty milligrams"),
+        ("Take 40 mg.", "five to forty M G"),
+        ("25 mg per week", "25 mg"),
+        ("BP 120/80 mmHg", "it is one twenty over 80, 120"),
+        ("Seen 2024-03-04.", "on March 4th, 2024"),
+        ("Seen on 3/4/2024.", "on the 4 March 2024, 3"),
+        ("Surgery 12/2008.", "the surgery was in December"),
+        ("Since 11/94.", "It began in November of ninety four."),
+        ("Diarrhoea for 3/7, back in 1/52.", "three days of it, see you in a week"),
+        ("Bilateral knee pain.", "both knees hurt"),
+        ("Left knee pain.", "pain in both my knees"),
+        ("Pain in the left knee.", "my left knee, not the right knee"),
+        ("Denies fever.", "Any fever? No."),
+        ("Denies fever.", "Any fever? I wouldn't know."),
+        ("Reports cough.", "Doctor: Any cough?\nPatient: Yes."),
+        ("No chest pain. Has knee pain.", "My knee pain is bad."),
+    ],
+)
+def test_what_the_input_says_in_other_words_is_left_alone(output: str, given: str) -> None:
+    """A flag on what is right teaches reviewers to skip flags."""
+    assert check_output(output, given) == []
+
+
+def test_each_flag_is_found_again_in_the_output() -> None:
+    """The desk highlights by these places; 80 is not a part of 180."""
+    output = "Take 180 mg, then 80  mg. Left knee."
+    flags = ["number not in input: 80 mg", "side not in input: Left knee", "contradiction: same input as e1"]
+    spans = flag_spans(output, flags)
+    assert [(output[start:end], kind) for start, end, kind in spans] == [
+        (output, "contradiction"), ("80  mg", "number not in input"), ("Left knee", "side not in input"),
+    ]  # fmt: skip
+
+
+def test_the_sentence_around_each_flagged_place_is_found() -> None:
+    """A reviewer reads what is wrong in its sentence; a full stop in a number ends none, and a line ends one."""
+    output = "No fever.  Ferritin 38.4, low. \nTake 80 mg\nwith water. Walks."
+    spans = flag_spans(output, ["number not in input: 38.4", "number not in input: 80 mg"])
+    found = [output[start:end] for start, end in sentence_spans(output, spans)]
+    assert found == ["Ferritin 38.4, low.", "Take 80 mg"]
+    assert sentence_spans(output, []) == []
+
+
+def test_a_repair_loses_the_flags_that_it_cured_and_gains_those_that_it_brought() -> None:
+    """What is marked in a text must stand in that text."""
+    draft = {
+        "instruction": "Name the dose.",
+        "input": "Takes 20 mg. Left knee.",
+        "output": "Takes 40 mg. Ferritin is low.",
+        "flags": [
+            "number not in input: 40 mg",
+            "flag contradicts range: Ferritin",
+            "contradiction: nearly the same input as e2",
+            "drafted by a model: m",
+            "label noise: the output is that of another task of the same report",
+        ],
+    }
+    about_the_input = ["contradiction: nearly the same input as e2", "drafted by a model: m"]
+    assert flags_of_repair(draft, str(draft["output"])) == draft["flags"]
+    assert flags_of_repair(draft, "Takes 20 mg.") == about_the_input
+    assert flags_of_repair(draft, "Takes 20 mg. Ferritin is high.") == [
+        "flag contradicts range: Ferritin", *about_the_input,
+    ]  # fmt: skip
+    assert flags_of_repair(draft, "Right knee, 80 mg.") == [
+        *about_the_input, "number not in input: 80 mg", "side not in input: Right knee",
+    ]  # fmt: skip
+    assert flags_of_repair(draft, "-") == [*about_the_input, "label noise: the output says nothing"]
+
+
+def test_kinds_hold_no_text_and_stand_in_their_order() -> None:
+    assert kinds_of(["label noise: x", "number not in input: 8", "number not in input: 9"]) == [
+        "number not in input", "label noise",
+    ]  # fmt: skip
+    assert set(load_recipe("demo_smollm2").reviewed_flags) <= set(FLAG_KINDS)

@@ -1,0 +1,179 @@
+"""Workers that are forked: they run as ones that are started, and end with who started them."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fine_tune_assets.core.processes import fork_server as module
+from fine_tune_assets.core.processes.fork_server import ForkServer, fork_server, idle_server
+
+PROGRAM = "fine_tune_assets_tests.core.forked_program"
+
+
+def until(is_so: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def server() -> Iterator[ForkServer]:
+    made = ForkServer(["colorsys"])
+    until(lambda: made.is_ready)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def no_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All tests run in one."""
+    monkeypatch.setattr(module, "_block", None)
+
+
+def run(server: ForkServer, program: str, **environment: str) -> int:
+    return server.run(PROGRAM, {"PATH": os.environ["PATH"], "PROGRAM": program, **environment})
+
+
+def test_a_worker_has_its_own_environment_and_what_was_imported(
+    server: ForkServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    program = "import os, sys; print(sorted(os.environ)); print('colorsys' in sys.modules, __name__, os.getpid() != os.getppid())"
+    assert run(server, program, ONLY_THIS="1") == 0
+    assert capfd.readouterr().out.splitlines() == [
+        "['FINE_TUNE_PARENT', 'ONLY_THIS', 'PATH', 'PROGRAM']",
+        "True __main__ True",
+    ]
+
+
+def test_nothing_is_left_for_the_next_worker(server: ForkServer, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(server, "import colorsys; colorsys.left = 1") == 0
+    assert run(server, "import colorsys; print(hasattr(colorsys, 'left'))") == 0
+    assert capfd.readouterr().out == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("program", "code"),
+    [
+        ("raise SystemExit(3)", 3),
+        ("raise SystemExit", 0),
+        ("raise SystemExit('words')", 1),
+        ("1 / 0", 1),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
+    ],
+)
+def test_how_a_worker_ended_is_told(server: ForkServer, program: str, code: int) -> None:
+    assert run(server, program) == code
+    assert run(server, "pass") == 0
+
+
+def test_what_nobody_caught_is_printed(server: ForkServer, capfd: pytest.CaptureFixture[str]) -> None:
+    run(server, "1 / 0")
+    run(server, "raise SystemExit('words')")
+    errors = capfd.readouterr().err
+    assert "ZeroDivisionError: division by zero" in errors
+    assert errors.endswith("words\n")
+
+
+def test_a_worker_dies_with_the_server(server: ForkServer, tmp_path: Path) -> None:
+    file, codes = tmp_path / "pid", []
+    program = f"import os, time; open({str(file)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    thread = threading.Thread(target=lambda: codes.append(run(server, program)))
+    thread.start()
+    until(lambda: file.is_file() and file.read_text())
+    worker = psutil.Process(int(file.read_text()))
+    server._process.kill()
+    thread.join(60)
+    assert codes == [-signal.SIGKILL]
+    until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+
+
+def test_server_and_worker_die_with_the_process_that_started_them(tmp_path: Path) -> None:
+    file = tmp_path / "pids"
+    told = f"import os, time; open({str(file)!r}, 'w').write('%d %d .' % (os.getpid(), os.getppid())); time.sleep(600)"
+    program = f"""
+import os, time
+from fine_tune_assets.core.processes.fork_server import ForkServer
+server = ForkServer([])
+while not server.is_ready:
+    time.sleep(0.01)
+server.run({PROGRAM!r}, {{**os.environ, "PROGRAM": {told!r}}})
+"""
+    starter = subprocess.Popen([sys.executable, "-c", program])
+    until(lambda: file.is_file() and file.read_text().endswith("."))
+    processes = [psutil.Process(int(pid)) for pid in file.read_text().split()[:2]]
+    starter.kill()
+    starter.wait()
+    until(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes))
+
+
+def test_an_interrupted_worker_may_tidy_up(tmp_path: Path) -> None:
+    begun, tidied = tmp_path / "begun", tmp_path / "tidied"
+    program = f"""
+import time
+try:
+    open({str(begun)!r}, 'w').close()
+    time.sleep(600)
+except KeyboardInterrupt:
+    open({str(tidied)!r}, 'w').close()
+"""
+    starting = f"""
+import os, time
+from fine_tune_assets.core.processes.fork_server import ForkServer
+server = ForkServer([])
+while not server.is_ready:
+    time.sleep(0.01)
+try:
+    server.run({PROGRAM!r}, {{**os.environ, "PROGRAM": {program!r}}})
+except KeyboardInterrupt:
+    raise SystemExit(7)
+"""
+    starter = subprocess.Popen([sys.executable, "-c", starting])
+    until(begun.is_file)
+    starter.send_signal(signal.SIGINT)
+    assert starter.wait(60) == 7
+    assert tidied.is_file()
+
+
+@pytest.mark.usefixtures("no_block")
+def test_a_block_has_one_server_for_one_worker_at_a_time() -> None:
+    with idle_server() as outside:
+        assert outside is None
+    with fork_server([]):
+        with idle_server() as first:
+            assert first is None or first.is_ready
+        until(lambda: _idle() is not None)
+        with fork_server([]), idle_server() as inner, idle_server() as at_work:
+            assert inner is not None
+            assert at_work is None
+        kept = _idle()
+        assert kept is inner
+        kept._process.kill()
+        kept._process.wait()
+        until(lambda: _idle() is not None)
+        new = _idle()
+        assert new is not kept
+    assert new is not None
+    assert not new.is_running
+
+
+def _idle() -> ForkServer | None:
+    with idle_server() as found:
+        return found
+
+
+@pytest.mark.usefixtures("no_block")
+def test_nothing_is_forked_on_a_machine_with_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = tmp_path / "nvidiactl"
+    device.touch()
+    monkeypatch.setattr(module, "_GPU_DEVICES", (str(device),))
+    with fork_server([]):
+        assert module._block is None

@@ -1,0 +1,52 @@
+"""Whether the process of a run still lives: a run whose process is gone may not count as going on."""
+
+import os
+import subprocess
+
+import dagster as dg
+from dagster._core.events import EngineEventData
+from dagster._core.launcher import WorkerStatus
+
+from fine_tune_assets.defs.platform.run_launcher import PID, STARTED, WatchedRunLauncher, health_of, what_is_known
+from fine_tune_assets.engines.processes import identify
+
+
+@dg.job
+def nothing() -> None:
+    """No step."""
+
+
+def _ended() -> int:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
+def test_a_process_that_is_gone_is_noticed() -> None:
+    """The number is what Dagster records by itself, in case the daemon died before it could remember more."""
+    assert health_of({PID: str(_ended())}).status == WorkerStatus.NOT_FOUND
+
+
+def test_a_process_that_got_the_number_of_one_that_is_gone_is_another_one() -> None:
+    """After a restart of the machine the numbers are given anew, often to the same programs."""
+    me = identify(os.getpid())
+    assert me is not None
+    assert health_of({PID: str(me.pid), STARTED: str(me.started)}).status == WorkerStatus.RUNNING
+    assert health_of({PID: str(me.pid), STARTED: str(me.started - 1)}).status == WorkerStatus.NOT_FOUND
+
+
+def test_the_first_number_of_a_run_is_its_own(instance: dg.DagsterInstance) -> None:
+    """Later ones may be those of its steps; the moment of its start comes with the launcher's own event."""
+    run = instance.create_run_for_job(nothing)
+    for told in ({PID: "12"}, {PID: "12", STARTED: "345"}, {PID: "67"}):
+        instance.report_engine_event("said", run, EngineEventData(told))
+    assert what_is_known(instance, run.run_id) == {PID: "12", STARTED: "345"}
+
+
+def test_a_run_that_nobody_launched_counts_as_going_on(instance: dg.DagsterInstance) -> None:
+    """One of `fine-tune materialize` may be at work on another machine: marked as failed, it would be made twice."""
+    run = instance.create_run_for_job(nothing)
+    instance.report_engine_event("said", run, EngineEventData({PID: str(_ended())}))
+    launcher = instance.run_launcher
+    assert isinstance(launcher, WatchedRunLauncher)  # the home's dagster.yaml names it
+    assert launcher.check_run_worker_health(run).status == WorkerStatus.RUNNING

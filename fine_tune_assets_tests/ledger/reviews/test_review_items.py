@@ -1,0 +1,188 @@
+"""The review queue on both databases: arriving, leaving, listing, assignment."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.errors import UnknownRecordError
+from fine_tune_assets.ledger.reviews.review_items import (
+    AssignedError,
+    claim,
+    find_item,
+    list_items,
+    next_item,
+    queue_counts,
+    release_claim,
+    sync_items,
+)
+from fine_tune_assets.ledger.reviews.review_rows import OPEN, NewItem, QueueFilter, SyncCounts
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+LATER = NOW + timedelta(days=1)
+ANY = QueueFilter()
+
+
+def item(example_id: str, flags: tuple[str, ...] = (), **changes: object) -> NewItem:
+    made = NewItem(
+        example_id=example_id,
+        fingerprint=f"content of {example_id}",
+        report_id=f"b/{example_id}",
+        patient_key="p",
+        line="a-line",
+        task="plan",
+        source="clinic",
+        author=None,
+        is_trusted=False,
+        flag_count=len(flags),
+        flag_kinds=tuple(sorted(set(flags))),
+        state="waiting",
+        decided_by=(),
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def ids(ledger: Ledger, filter: QueueFilter = ANY, viewer: str | None = None, limit: int = 50) -> list[str]:
+    return [found.example_id for found in list_items(ledger, filter, viewer=viewer, limit=limit, after=None)]
+
+
+def test_what_is_drafted_arrives_what_is_gone_leaves_and_what_returns_is_back(ledger: Ledger) -> None:
+    """The queue is the drafts of now; an item that was away keeps nothing of who had it."""
+    assert sync_items(ledger, [item("a"), item("b")], NOW) == SyncCounts(2, 0, 0, 0, 2)
+    claim(ledger, "b", "Ann", now=NOW, minutes=30)
+    assert sync_items(ledger, [item("a")], LATER) == SyncCounts(0, 0, 0, 1, 1)
+    assert ids(ledger) == ["a"]
+    gone = find_item(ledger, "b")
+    assert gone is not None
+    assert (gone.gone_at, gone.assigned_to) == (LATER, None)
+    assert sync_items(ledger, [item("a"), item("b")], LATER) == SyncCounts(0, 1, 0, 0, 2)
+    back = find_item(ledger, "b")
+    assert back is not None
+    assert (back.gone_at, back.arrived_at, back.version > gone.version) == (None, LATER, True)
+
+
+def test_bringing_up_to_date_changes_only_what_differs(ledger: Ledger) -> None:
+    """A version that moved without a change would tell a reviewer that somebody else was there."""
+    sync_items(ledger, [item("a"), item("b")], NOW)
+    assert sync_items(ledger, [item("a", state="approved", decided_by=("ann",)), item("b")], LATER).changed == 1
+    found = {one.example_id: one for one in list_items(ledger, ANY, viewer=None, limit=9, after=None)}
+    assert (found["a"].state, found["a"].version, found["a"].arrived_at) == ("approved", 2, NOW)
+    assert (found["b"].state, found["b"].version) == ("waiting", 1)
+
+
+def test_pages_follow_each_other_without_gap_or_repetition(ledger: Ledger) -> None:
+    """Most flags first, then by id: every page begins behind the last row of the one before."""
+    made = [item(f"{number:02}", ("date",) * (number % 3)) for number in range(11)]
+    sync_items(ledger, made, NOW)
+    expected = [one.example_id for one in sorted(made, key=lambda one: (-one.flag_count, one.example_id))]
+    seen: list[str] = []
+    while page := list_items(ledger, ANY, viewer=None, limit=4, after=seen[-1] if seen else None):
+        seen += [one.example_id for one in page]
+    assert seen == expected
+    assert list_items(ledger, ANY, viewer=None, limit=1, after="never there")[0].example_id == expected[0]
+
+
+@pytest.mark.parametrize(
+    ("filter", "expected"),
+    [
+        (QueueFilter(task="summary"), ["b"]),
+        (QueueFilter(source="ward"), ["c"]),
+        (QueueFilter(flag="number"), ["a"]),
+        (QueueFilter(flag="num"), []),
+        (QueueFilter(flag="%"), []),
+        (QueueFilter(state="rejected"), ["d"]),
+        (QueueFilter(state=OPEN), ["a", "b", "c"]),
+        (QueueFilter(assigned_to="Ann"), ["c"]),
+        (QueueFilter(arrived_before=NOW), []),
+        (QueueFilter(arrived_after=NOW - timedelta(seconds=1), task="plan", state="waiting"), ["a", "c"]),
+    ],
+)
+def test_a_filter_leaves_what_it_says(ledger: Ledger, filter: QueueFilter, expected: list[str]) -> None:
+    """Each alone and together; a kind of flag is its whole name."""
+    made = [item("a", ("number", "date")), item("b", task="summary"), item("c", source="ward")]
+    sync_items(ledger, [*made, item("d", state="rejected", decided_by=("ben",))], NOW)
+    claim(ledger, "c", "Ann", now=NOW, minutes=5)
+    assert ids(ledger, filter) == expected
+
+
+def test_a_reviewer_is_not_offered_what_they_wrote_or_decided(ledger: Ledger) -> None:
+    """The second look is another person's, however their name is written; what is settled everybody may see."""
+    first, settled = {"state": "second_review"}, {"state": "approved", "decided_by": ("ann lee", "ben")}
+    sync_items(
+        ledger,
+        [item("a", author="Ann Lee"), item("b", decided_by=("Ann Lee",), **first), item("c"), item("d", **settled)],
+        NOW,
+    )
+    assert ids(ledger, viewer=" ann  LEE ") == ["c", "d"]
+    assert ids(ledger, viewer="Lee") == ["a", "b", "c", "d"]
+    assert ids(ledger) == ["a", "b", "c", "d"]
+    found = [next_item(ledger, ANY, viewer=who, now=NOW, after=None) for who in ("Ann Lee", "Ben")]
+    assert [one and one.example_id for one in found] == ["c", "a"]
+
+
+def test_the_next_item_is_open_free_and_behind_the_one_before(ledger: Ledger) -> None:
+    """Skip means: the one after this. A disagreement is offered to who asks for disagreements only."""
+    sync_items(ledger, [item("a"), item("b"), item("c"), item("d", state="disagreement")], NOW)
+    claim(ledger, "b", "Ben", now=NOW, minutes=30)
+
+    def following(after: str | None, now: datetime = NOW, who: str = "Ann", filter: QueueFilter = ANY) -> str | None:
+        found = next_item(ledger, filter, viewer=who, now=now, after=after)
+        return found and found.example_id
+
+    assert (following(None), following("a"), following("a", who="Ben"), following("c")) == ("a", "c", "b", None)
+    assert following("a", now=NOW + timedelta(minutes=30)) == "b"
+    assert following(None, filter=QueueFilter(state="disagreement")) == "d"
+
+
+def test_an_item_is_one_persons_until_its_time_is_over(ledger: Ledger) -> None:
+    """Two people must not edit one item; whoever went home must not keep it."""
+    sync_items(ledger, [item("a")], NOW)
+    mine = claim(ledger, "a", "Ann", now=NOW, minutes=30)
+    assert mine == find_item(ledger, "a")
+    with pytest.raises(AssignedError, match=r"Ann has example a until 12:30 UTC"):
+        claim(ledger, "a", "Ben", now=NOW, minutes=30)
+    with pytest.raises(AssignedError):
+        release_claim(ledger, "a", "Ben", now=NOW)
+    longer = claim(ledger, "a", "ANN", now=NOW + timedelta(minutes=20), minutes=30)
+    assert (longer.version, longer.assigned_until) == (mine.version, NOW + timedelta(minutes=50))
+    theirs = claim(ledger, "a", "Ben", now=NOW + timedelta(minutes=50), minutes=30)
+    assert (theirs.assigned_to, theirs.version) == ("Ben", mine.version + 1)
+    assert release_claim(ledger, "a", "Ben", now=NOW + timedelta(minutes=51)).assigned_to is None
+    claim(ledger, "a", "Ann", now=NOW + timedelta(minutes=52), minutes=30)
+
+
+def test_what_is_gone_or_never_was_cannot_be_taken(ledger: Ledger) -> None:
+    """A page that was open while its draft changed."""
+    sync_items(ledger, [item("a")], NOW)
+    sync_items(ledger, [], NOW)
+    for example_id in ("a", "never"):
+        with pytest.raises(UnknownRecordError, match="not in the review queue"):
+            claim(ledger, example_id, "Ann", now=NOW, minutes=30)
+    assert find_item(ledger, "never") is None
+
+
+def test_progress_and_menus_count_what_is_there(ledger: Ledger) -> None:
+    """Figures of what is gone would never go down."""
+    made = [item("a", ("number",)), item("b", ("number", "date")), item("c", task="summary", state="trusted")]
+    sync_items(ledger, [*made, item("d", ("side",), source="ward")], NOW)
+    sync_items(ledger, made, NOW)
+    (plan, summary), found = queue_counts(ledger)
+    assert (plan.task, plan.counts, plan.open, plan.total) == ("plan", {"waiting": 2}, 2, 2)
+    assert (summary.task, summary.counts, summary.open, summary.total) == ("summary", {"trusted": 1}, 0, 1)
+    assert (found.tasks, found.sources) == ({"plan": 2, "summary": 1}, {"clinic": 3})
+    assert (found.flags, found.states) == ({"number": 2, "date": 1}, {"waiting": 2, "trusted": 1})
+
+
+def test_what_is_mine_is_mine_however_my_name_is_written(ledger: Ledger) -> None:
+    """SQLite folds only ASCII, PostgreSQL by its locale: names are compared by neither."""
+    sync_items(ledger, [item("a"), item("b")], NOW)
+    claim(ledger, "a", "Zo\u00eb", now=NOW, minutes=30)
+    mine = list_items(ledger, QueueFilter(assigned_to="ZOE\u0308"), viewer="zo\u00eb", limit=9, after=None)
+    assert [found.example_id for found in mine] == ["a"]
+    following = next_item(ledger, QueueFilter(), viewer="ZO\u00cb", now=NOW, after=None)
+    assert following is not None
+    assert following.example_id == "a"
+    other = next_item(ledger, QueueFilter(), viewer="Zoe", now=NOW, after=None)
+    assert other is not None
+    assert other.example_id == "b"
