@@ -33,9 +33,6 @@ from upath import UPath
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.core.tables.columns import Columns
-from fine_tune_assets.core.tables.schemas import SCRUBBED_REPORTS, conform
-from fine_tune_assets.core.tables.stored_tables import StoredTable, open_table
 from fine_tune_assets.dedup.batches import Batches
 from fine_tune_assets.dedup.comparison import compare
 from fine_tune_assets.dedup.duplicates import find_among, read_corpus
@@ -43,6 +40,10 @@ from fine_tune_assets.dedup.signatures import PERMUTATIONS, bands_for
 from fine_tune_assets.dedup.sketches import SHINGLE_WORDS
 from fine_tune_assets.dedup.store import InMemory, Kept, Store
 from fine_tune_assets.recipes.loader import load_recipe
+from fine_tune_assets.tables.columns import Columns
+from fine_tune_assets.tables.phi import ScrubbedReport
+from fine_tune_assets.tables.records import conform
+from fine_tune_assets.tables.stored_tables import StoredTable, open_table
 
 SIZES = (100_000, 300_000, 1_000_000)
 BATCH = 20_000
@@ -108,7 +109,7 @@ def ours(count: int, processes: int, header_words: int = 0, *, in_memory: bool =
         kept: Kept = InMemory() if in_memory else Store(folder / "kept")
         batches: Mapping[str, Columns] = stored_batches(folder / "batches")
         if in_memory:
-            batches = {name: batch.select(SCRUBBED_REPORTS.names) for name, batch in batches.items()}
+            batches = {name: batch.select(ScrubbedReport.SCHEMA.names) for name, batch in batches.items()}
         with finding:
             found = find_among(batches, settings, silent, kept=kept, threads=processes)
         with writing:
@@ -143,14 +144,14 @@ def store(folder: Path, count: int, header_words: int) -> tuple[dict[str, tuple[
         table = notes.table
         for name, value in plain.items():
             table = table.append_column(name, pa.array([value] * table.num_rows))
-        write_table(folder / f"{number:04}.parquet", conform(table, SCRUBBED_REPORTS))
+        write_table(folder / f"{number:04}.parquet", conform(table, ScrubbedReport.SCHEMA))
         copied_from.update(notes.copied_from)
         text_bytes += table["text"].nbytes
     return copied_from, text_bytes
 
 
 def stored_batches(folder: Path) -> dict[str, StoredTable]:
-    return {path.stem: open_table(UPath(path), SCRUBBED_REPORTS) for path in sorted(folder.iterdir())}
+    return {path.stem: open_table(UPath(path), ScrubbedReport.SCHEMA) for path in sorted(folder.iterdir())}
 
 
 def datasketch(count: int, add: Callable[[Any, list[bytes]], None], is_thorough: bool = False) -> dict[str, Any]:

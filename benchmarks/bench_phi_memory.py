@@ -20,10 +20,11 @@ from rich.table import Table
 
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.processes.offline import go_offline
-from fine_tune_assets.core.tables.schemas import REPORTS, table_of
 from fine_tune_assets.phi.measurement.recall import read_gold
 from fine_tune_assets.phi.report_tables import ScrubJob, ScrubOutputs, scrub_table
 from fine_tune_assets.recipes.loader import load_recipe
+from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.reports import Report
 
 ROWS_AT_ONCE = 2_000
 
@@ -31,10 +32,10 @@ ROWS_AT_ONCE = 2_000
 def write_reports(path: Path, count: int, sentences: list[str]) -> None:
     """Reports of one labelled question each, every one another text."""
     rng = random.Random(1)
-    with pq.ParquetWriter(path, REPORTS) as file:
+    with pq.ParquetWriter(path, Report.SCHEMA) as file:
         for start in range(0, count, ROWS_AT_ONCE):
             numbers = range(start, min(start + ROWS_AT_ONCE, count))
-            file.write_table(table_of([_report(n, rng.choice(sentences)) for n in numbers], REPORTS))
+            file.write_table(table_of([_report(n, rng.choice(sentences)) for n in numbers], Report.SCHEMA))
 
 
 def _report(number: int, text: str) -> dict[str, object]:

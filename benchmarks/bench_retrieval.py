@@ -23,7 +23,6 @@ from rich.console import Console
 from rich.table import Table
 
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.core.tables.schemas import KNOWLEDGE_CHUNKS, table_of
 from fine_tune_assets.embeddings.encoder import (
     bundled_encoder,
     encode_passages,
@@ -37,6 +36,8 @@ from fine_tune_assets.retrieval.index_build import build_index, index_fingerprin
 from fine_tune_assets.retrieval.retrieval_quality import measure, read_shipped_set, refused_share
 from fine_tune_assets.retrieval.search import Passages, index_format, rank, retrieve
 from fine_tune_assets.retrieval.stores import Sees, searched_texts
+from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.serving import KnowledgeChunk
 
 DATA = PROJECT_DIR / "data"
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -60,7 +61,7 @@ def fillers(count: int) -> pa.Table:
          "text": " ".join(words[start : start + 110])}
         for number, start in enumerate(starts)
     ]  # fmt: skip
-    return table_of(rows, KNOWLEDGE_CHUNKS)
+    return table_of(rows, KnowledgeChunk.SCHEMA)
 
 
 def milliseconds(search: Callable[[str], Any], questions: list[str]) -> dict[str, float]:

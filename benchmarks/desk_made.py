@@ -15,13 +15,6 @@ import sqlalchemy as sa
 from fine_tune_assets.core.files import write_table, write_text
 from fine_tune_assets.core.fingerprints import fingerprint_text, short
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.core.tables.schemas import (
-    APPROVED_EXAMPLES,
-    DUPLICATE_REPORTS,
-    TABLES,
-    UNREADABLE_REPORTS,
-    table_of,
-)
 from fine_tune_assets.desk.judged_answers import JudgedAnswers
 from fine_tune_assets.judging.judges.spot_checks import JudgedAnswer
 from fine_tune_assets.ledger.audit import audit
@@ -32,6 +25,11 @@ from fine_tune_assets.ledger.serving.releases import record_release
 from fine_tune_assets.ledger.serving.verdicts import record_verdict
 from fine_tune_assets.lineage.instruction_sets import KnownSets
 from fine_tune_assets.lineage.trainings import record_training
+from fine_tune_assets.tables.approval import ApprovedExample
+from fine_tune_assets.tables.catalogue import TABLES
+from fine_tune_assets.tables.dedup import DuplicateReport
+from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.reports import UnreadableReport
 from fine_tune_assets_tests.desk.installation import BATCH, drafts_of, fill, refresh_queue, write_recipe
 from fine_tune_assets_tests.desk.judged import judge_the_drafts
 from fine_tune_assets_tests.desk.verdict_documents import DOCUMENT, FIGURE, evidence
@@ -118,14 +116,16 @@ def _write_tables(settings: Settings, rows: list[dict[str, Any]]) -> None:
     """What was approved; a report in ten that was dropped for another patient's; two hundred files that were not read."""
     layout = settings.layout
     approved = [{**row, "approved_by": "First 1, Second 1", "approval_kind": "expert"} for row in rows]
-    write_table(layout.table("approved_examples"), _filled("approved_examples", APPROVED_EXAMPLES, approved))
+    write_table(layout.table("approved_examples"), _filled("approved_examples", ApprovedExample.SCHEMA, approved))
     reports = [row["report_id"] for row in rows]
     dropped = [
         {"dropped_id": a, "kept_id": b, "kind": "near"} for a, b in zip(reports[::10], reports[7::10], strict=False)
     ]
-    write_table(layout.table("duplicate_reports"), _filled("duplicate_reports", DUPLICATE_REPORTS, dropped))
+    write_table(layout.table("duplicate_reports"), _filled("duplicate_reports", DuplicateReport.SCHEMA, dropped))
     refused = [{"batch": BATCH, "origin_file": f"{number}.csv", "reason": "empty"} for number in range(200)]
-    write_table(layout.table("unreadable_reports", BATCH), _filled("unreadable_reports", UNREADABLE_REPORTS, refused))
+    write_table(
+        layout.table("unreadable_reports", BATCH), _filled("unreadable_reports", UnreadableReport.SCHEMA, refused)
+    )
 
 
 def _filled(name: str, schema: pa.Schema, rows: list[dict[str, Any]]) -> pa.Table:

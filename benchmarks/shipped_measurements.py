@@ -1,6 +1,7 @@
 """Measures the shipped scrubber and judge on the shipped labelled sets, and keeps the figures with the repository.
 
-Every installation that changed none of them takes these figures instead of measuring for a minute (core/shipped_measurements.py).
+Every installation that changed none of them takes these figures instead of measuring for a minute
+(tables/shipped_measurements.py).
 """
 
 import tempfile
@@ -9,11 +10,11 @@ from pathlib import Path
 
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.core.shipped_measurements import FOLDER
 from fine_tune_assets.judging.__main__ import measure as measure_agreement
 from fine_tune_assets.judging.judges.registry import judge_request
 from fine_tune_assets.phi.__main__ import measure as measure_recall
 from fine_tune_assets.recipes.loader import load_recipe
+from fine_tune_assets.tables.shipped_measurements import FOLDER
 
 
 def show(done: int, total: int, what: str) -> None:

@@ -8,7 +8,7 @@ import pyarrow as pa
 from upath import UPath
 
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.tables.stored_tables import StoredTable, open_table
+from fine_tune_assets.tables.stored_tables import StoredTable, open_table
 
 
 def stored_in(folder: Path, tables: Mapping[str, pa.Table]) -> dict[str, StoredTable]:

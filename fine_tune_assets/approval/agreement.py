@@ -73,7 +73,7 @@ def measured(ledger: Ledger) -> AgreementReport:
 
 
 def count_expert_examples(approved: pa.Table) -> int:
-    """How many APPROVED_EXAMPLES rest on experts' decisions."""
+    """How many `approved_examples` rest on experts' decisions."""
     return int(pc.sum(pc.equal(approved.column("approval_kind"), EXPERT)).as_py() or 0)
 
 

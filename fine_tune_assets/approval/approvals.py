@@ -20,8 +20,9 @@ from fine_tune_assets.approval.states import WAITING, Standing, State, standing_
 from fine_tune_assets.approval.task_kinds import BY_MODEL
 from fine_tune_assets.approval.vote_counts import count_votes
 from fine_tune_assets.core.records import Decision
-from fine_tune_assets.core.tables.schemas import APPROVED_EXAMPLES, DRAFTED_EXAMPLES, check_table, rows_of, table_of
 from fine_tune_assets.recipes.schema import ReviewSettings
+from fine_tune_assets.tables.approval import ApprovedExample, DraftedExample
+from fine_tune_assets.tables.records import check_table, rows_of, table_of
 
 EXPERT = "expert"
 TRUSTED_SOURCE = "trusted_source"
@@ -83,13 +84,13 @@ def approve_examples(
     rules: ReviewSettings,
     authors: Mapping[str, str] | None = None,
 ) -> Approval:
-    """Approve DRAFTED_EXAMPLES by experts' decisions and by sources that the recipe trusts.
+    """Approve `DraftedExample` rows by experts' decisions and by sources that the recipe trusts.
 
     `decisions` are those that were not revoked. `authors` maps the `report_id` of a correction's draft to its author
     (`correction_authors` makes it). A correction that is not in it can't be approved: without an author nobody can tell
     whether it is their own.
     """
-    check_table(drafts, DRAFTED_EXAMPLES)
+    check_table(drafts, DraftedExample.SCHEMA)
     counted = count_decisions(drafts, decisions, authors or {}, rules)
     approved: list[dict[str, Any]] = []
     states: Counter[State] = Counter()
@@ -101,7 +102,9 @@ def approve_examples(
         elif state == "trusted":
             approved.append(_by_source(draft, trusted_sources[draft["source"]]))
     approved.sort(key=lambda row: row["example_id"])
-    return Approval(table_of(approved, APPROVED_EXAMPLES), dict(states), counted.stale, counted.barred, counted.altered)
+    return Approval(
+        table_of(approved, ApprovedExample.SCHEMA), dict(states), counted.stale, counted.barred, counted.altered
+    )
 
 
 def count_decisions(
@@ -182,4 +185,4 @@ def _by_source(draft: Mapping[str, Any], who: str) -> dict[str, Any]:
 
 
 def _content(draft: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: draft[name] for name in APPROVED_EXAMPLES.names if name in draft}
+    return {name: draft[name] for name in ApprovedExample.SCHEMA.names if name in draft}

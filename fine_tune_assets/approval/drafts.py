@@ -18,16 +18,11 @@ from fine_tune_assets.claims.saying import normal
 from fine_tune_assets.core.fingerprints import fingerprint_json, short
 from fine_tune_assets.core.prompts.retrieval_contract import carried_passages, example_with_passages
 from fine_tune_assets.core.records import PairFinder
-from fine_tune_assets.core.tables.schemas import (
-    DRAFTED_EXAMPLES,
-    MODEL_DRAFTS,
-    SCRUBBED_CORRECTIONS,
-    UNIQUE_REPORTS,
-    check_table,
-    rows_of,
-    table_of,
-)
 from fine_tune_assets.recipes.schema import Task
+from fine_tune_assets.tables.approval import DraftedExample, ModelDraft
+from fine_tune_assets.tables.corrections import ScrubbedCorrection
+from fine_tune_assets.tables.dedup import UniqueReport
+from fine_tune_assets.tables.records import check_table, rows_of, table_of
 
 CORRECTION = "correction"
 """Source of a draft that was made from a user's correction; and its task, if its instruction is that of no task."""
@@ -51,16 +46,16 @@ def draft_examples(
     dropped: DroppedReports | None = None,
     passage_template: str | None = None,
 ) -> pa.Table:
-    """DRAFTED_EXAMPLES of unique reports and scrubbed corrections, sorted by example id.
+    """`drafted_examples` of unique reports and scrubbed corrections, sorted by example id.
 
-    `written` are the MODEL_DRAFTS that there are; what a model has not written yet is no draft. A draft with a flag
+    `written` are the `ModelDraft` rows that there are; what a model has not written yet is no draft. A draft with a flag
     of `reviewed_flags` needs a reviewer. `find_pairs` finds near-same inputs; without it only equal ones are compared.
     `dropped` are the duplicates that `unique` is without: what contradicts them is flagged too. `passage_template` puts the
     passages that a corrected answer was given from before its question, as the gateway does; None leaves them away.
     """
-    check_table(unique, UNIQUE_REPORTS)
-    check_table(corrections, SCRUBBED_CORRECTIONS)
-    outputs = [] if written is None else list(rows_of(written.select(MODEL_DRAFTS.names)))
+    check_table(unique, UniqueReport.SCHEMA)
+    check_table(corrections, ScrubbedCorrection.SCHEMA)
+    outputs = [] if written is None else list(rows_of(written.select(ModelDraft.SCHEMA.names)))
     halves = {} if dropped is None else halves_of_pairs(dropped, tasks)
     drafts = [_draft(drafted) for drafted in drafts_by_tasks(lambda: rows_of(unique), tasks, outputs, halves)]
     task_of = task_of_instruction(tasks)
@@ -74,7 +69,7 @@ def draft_examples(
         draft["flags"] += across.get(draft["example_id"], [])
         draft["flags"] += by_dropped.get((draft["report_id"], draft["task"]), [])
         draft["needs_review"] = not always.isdisjoint(kinds_of(draft["flags"]))
-    return table_of(drafts, DRAFTED_EXAMPLES)
+    return table_of(drafts, DraftedExample.SCHEMA)
 
 
 def reports_without_draft(unique: pa.Table, drafts: pa.Table) -> list[str]:

@@ -22,7 +22,7 @@ from fine_tune_assets.recipes.schema import PairTask, Task
 
 Row = Mapping[str, Any]
 ReadReports = Callable[[Collection[str]], Sequence[Row]]
-"""Report ids → their rows of SCRUBBED_REPORTS; fewer where one is not there any more."""
+"""Report ids → their rows of `scrubbed_reports`; fewer where one is not there any more."""
 _AT_ONCE = 512
 """Duplicates whose texts are held in memory at a time."""
 DraftKey = tuple[str, str]
@@ -32,7 +32,7 @@ DraftKey = tuple[str, str]
 @dataclass(frozen=True)
 class DroppedReports:
     duplicates: pa.Table
-    """DUPLICATE_REPORTS."""
+    """`duplicate_reports`."""
     read: ReadReports
 
 

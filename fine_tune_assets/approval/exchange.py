@@ -24,7 +24,7 @@ from fine_tune_assets.ledger.reviews.reviews import DecisionRecord, find_decisio
 from fine_tune_assets.recipes.schema import ReviewSettings
 
 FindDraft = Callable[[str], Mapping[str, Any] | None]
-"""Example id → its row of DRAFTED_EXAMPLES."""
+"""Example id → its row of `drafted_examples`."""
 _RECORDED_AT_ONCE = 200
 """Lines of one transaction: others may write in between."""
 _REQUIRED = ("id", "example_id", "fingerprint", "decision", "reviewer")

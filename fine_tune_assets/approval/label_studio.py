@@ -45,7 +45,7 @@ def label_config() -> str:
 
 
 def tasks_of(drafts: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A task for each row of DRAFTED_EXAMPLES, with the drafted output as its pre-annotation."""
+    """A task for each row of `drafted_examples`, with the drafted output as its pre-annotation."""
     names = ("example_id", "fingerprint", "task", "instruction", "input", "output")
     return [
         {

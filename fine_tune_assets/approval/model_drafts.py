@@ -19,10 +19,11 @@ from fine_tune_assets.core.fingerprints import require_folder, short
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.prompts.chat import conversation, plain_messages, render
 from fine_tune_assets.core.releases.release_folders import AskedWith
-from fine_tune_assets.core.tables.schemas import MODEL_DRAFTS, table_of
 from fine_tune_assets.engines.addresses import open_client
 from fine_tune_assets.engines.chat_client import error_of, is_too_long
 from fine_tune_assets.engines.running_server import PLAIN_SAMPLING
+from fine_tune_assets.tables.approval import ModelDraft
+from fine_tune_assets.tables.records import table_of
 
 READ_TIMEOUT_SECONDS = 900.0
 BATCH_SIZE = 8
@@ -49,13 +50,14 @@ def missing_requests(requests: Iterable[Request], written: pa.Table) -> list[Req
 
 
 def still_wanted(requests: Iterable[Request], written: pa.Table) -> pa.Table:
-    """The MODEL_DRAFTS that a task still asks for. What a report no longer says is not kept: it may hold what was held back."""
+    """The `ModelDraft` rows that a task still asks for. What a report no longer says is not kept: it may hold what was held
+    back."""
     wanted = pa.array(sorted({r.request for r in requests}), pa.string())
     return written.filter(pc.is_in(written.column("request"), value_set=wanted))
 
 
 def write_with_engine(requests: Sequence[Request], engine: LiveEngine, progress: Progress) -> Iterator[dict[str, Any]]:
-    """Rows of MODEL_DRAFTS, one after another. One that is longer than the engine's context is left out.
+    """`ModelDraft` rows, one after another. One that is longer than the engine's context is left out.
 
     Raises EngineAwayError when the engine fails: the rows that came before are whole.
     """
@@ -95,7 +97,7 @@ def _ask(client: httpx.Client, engine: LiveEngine, request: Request) -> tuple[st
 def write_with_model(
     requests: Sequence[Request], folder: Path, fingerprint: str, system_prompt: str, threads: int, progress: Progress
 ) -> pa.Table:
-    """MODEL_DRAFTS by a model in a local folder. A report that is longer than its context is left out.
+    """`model_drafts` by a model in a local folder. A report that is longer than its context is left out.
 
     Raises an error if the folder is not what `fingerprint` says.
     """
@@ -123,7 +125,7 @@ def write_with_model(
         rows += [
             draft_row(r, a.text, a.is_finished, short(fingerprint)) for (r, _), a in zip(asked, answers, strict=True)
         ]
-    return table_of(rows, MODEL_DRAFTS)
+    return table_of(rows, ModelDraft.SCHEMA)
 
 
 def draft_row(request: Request, output: str, is_finished: bool, model: str) -> dict[str, Any]:

@@ -27,7 +27,6 @@ from fine_tune_assets.approval.signatures import (
 )
 from fine_tune_assets.approval.states import Standing
 from fine_tune_assets.core.records import Decision
-from fine_tune_assets.core.tables.schemas import rows_of
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.reviews.review_items import (
     find_item,
@@ -47,6 +46,7 @@ from fine_tune_assets.ledger.reviews.reviews import (
     revoked_reviewers,
 )
 from fine_tune_assets.recipes.schema import ReviewSettings
+from fine_tune_assets.tables.records import rows_of
 
 _SHOWN = ["example_id", "fingerprint", "report_id", "patient_key", "task", "source"]
 _COLUMNS = [*_SHOWN, "needs_review", "flags", "drafted_by"]
@@ -62,7 +62,7 @@ def decide(
     author: str | None,
     now: datetime,
 ) -> ReviewItem:
-    """Record a word about the draft, a row of DRAFTED_EXAMPLES, and return its item as it then is.
+    """Record a word about the draft, a row of `drafted_examples`, and return its item as it then is.
 
     A word with the role `adjudicate` settles a disagreement, as a third person's. `version` is the item's when it was opened.
     Raises StaleItemError, NotAllowedError, ReviewError, AssignedError or UnknownRecordError, and then nothing was recorded.

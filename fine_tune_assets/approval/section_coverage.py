@@ -54,7 +54,7 @@ class SectionAccount:
 
 
 def account_sections(rows: Rows, tasks: Sequence[Task], drafts: pa.Table) -> SectionAccount:
-    """`rows` gives UNIQUE_REPORTS; `drafts` are the DRAFTED_EXAMPLES that were made of them."""
+    """`rows` gives `unique_reports`; `drafts` are the `drafted_examples` that were made of them."""
     made: dict[str, set[str]] = defaultdict(set)
     for report_id, task in zip(*(drafts.column(name).to_pylist() for name in ("report_id", "task")), strict=True):
         made[report_id].add(task)

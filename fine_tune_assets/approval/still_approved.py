@@ -1,6 +1,6 @@
 """Whether what a set was made of is still approved: its rows against the decisions of this moment.
 
-Owns that question for rows of INSTRUCTION_PROVENANCE, whatever became of their drafts since. The rules are those by which
+Owns that question for rows of `instruction_provenance`, whatever became of their drafts since. The rules are those by which
 drafts are approved (`approvals`, `states`). Reads no text: a row's fingerprint is of the content that was approved, and the
 signature of a decision is of the content that it approves.
 """
@@ -47,7 +47,7 @@ class DecidedNow:
 
 
 def decided_now(ledger: Ledger, corrections: Path, rules: ReviewSettings) -> DecidedNow:
-    """Read the ledger, and who wrote which correction from the table of SCRUBBED_CORRECTIONS, if there is one."""
+    """Read the ledger, and who wrote which correction from the table of `scrubbed_corrections`, if there is one."""
     authors = _authors(corrections)
     decisions, contents = list_decisions(ledger), decided_contents(ledger)
     ids = frozenset(decision.decision_id for decision in decisions)
@@ -57,7 +57,7 @@ def decided_now(ledger: Ledger, corrections: Path, rules: ReviewSettings) -> Dec
 def decided_about(
     ledger: Ledger, rows: Sequence[Mapping[str, Any]], corrections: Path, rules: ReviewSettings
 ) -> DecidedNow:
-    """The same as far as these rows of INSTRUCTION_PROVENANCE go, without reading every other decision: for pages."""
+    """The same as far as these rows of `instruction_provenance` go, without reading every other decision: for pages."""
     named = {decision_id for row in rows for decision_id in row["decision_ids"] or ()}
     reports = {row["report_id"] for row in rows if row["report_id"]}
     with ledger.read() as connection:

@@ -31,7 +31,7 @@ WRITTEN_BY_MODEL = "drafted by a model"
 Row = Mapping[str, Any]
 EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 Rows = Callable[[], Iterable[Row]]
-"""Gives the rows of UNIQUE_REPORTS, each time anew."""
+"""Gives the rows of `unique_reports`, each time anew."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,9 @@ class Unused:
 def drafts_by_tasks(
     rows: Rows, tasks: Sequence[Task], written: Sequence[Row], dropped_halves: Mapping[str, Row] = EMPTY
 ) -> Iterator[Drafted]:
-    """The drafts of every report by every task, in the order of the reports. `written` are rows of MODEL_DRAFTS.
+    """The drafts of every report by every task, in the order of the reports. `written` are rows of `model_drafts`.
 
-    `dropped_halves` are rows of SCRUBBED_REPORTS that were dropped as duplicates: a note still has its dialogue there.
+    `dropped_halves` are rows of `scrubbed_reports` that were dropped as duplicates: a note still has its dialogue there.
     """
     outputs = {row["request"]: row for row in written}
     partners = {**dropped_halves, **_partners(rows, tasks)}

@@ -18,10 +18,11 @@ from rich.progress import Progress as Bar
 
 from fine_tune_assets.cli.documents import OUTPUT, Document, DocumentError, read_documents
 from fine_tune_assets.core.settings import load_settings
-from fine_tune_assets.core.tables.schemas import SCRUBBED_REPORTS, table_of
 from fine_tune_assets.dedup.duplicates import find_duplicates
 from fine_tune_assets.embeddings.encoder import encode_passages
 from fine_tune_assets.recipes.loader import load_recipe
+from fine_tune_assets.tables.phi import ScrubbedReport
+from fine_tune_assets.tables.records import table_of
 
 _SHOWN = ("dropped_id", "kept_id", "kind", "similarity")
 
@@ -59,7 +60,7 @@ def _as_reports(documents: Sequence[Document]) -> pa.Table:
     twice = [i for i, count in Counter(str(d["id"]) for d in documents).items() if count > 1]
     if twice:
         raise DocumentError(f"{len(twice)} ids occur twice, such as {twice[0]}. Give every document an id of its own.")
-    return table_of([_as_report(str(d["id"]), d["text"]) for d in documents], SCRUBBED_REPORTS)
+    return table_of([_as_report(str(d["id"]), d["text"]) for d in documents], ScrubbedReport.SCHEMA)
 
 
 def _as_report(report_id: str, text: str) -> dict[str, str | int]:

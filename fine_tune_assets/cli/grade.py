@@ -24,14 +24,15 @@ from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.settings import load_settings
-from fine_tune_assets.core.tables.schemas import JUDGE_AGREEMENT, conform
-from fine_tune_assets.core.tables.stored_rows import rows_if_stored
 from fine_tune_assets.judging.contestants.answer_checks import Bounds, format_faults, is_within, length_bounds
 from fine_tune_assets.judging.judges.grades import Answered, Grade, Judge, Pair, Preference, what_it_cant_see
 from fine_tune_assets.judging.judges.qualification import licence_of
 from fine_tune_assets.judging.judges.registry import judge_of, judge_request
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import CheckSettings
+from fine_tune_assets.tables.judging import JudgeAgreement
+from fine_tune_assets.tables.records import conform
+from fine_tune_assets.tables.stored_rows import rows_if_stored
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class AnswerFacts:
     bounds: Mapping[str, Bounds]
     """Task → fewest and most words."""
     agreement: pa.Table | None
-    """JUDGE_AGREEMENT; None where no judge was measured here."""
+    """`judge_agreement`; None where no judge was measured here."""
 
     def about(self, judge: Judge, answered: Answered, grade: Grade) -> dict[str, Any]:
         """As JSON."""
@@ -85,7 +86,7 @@ def facts_of_answers() -> AnswerFacts:
 
 def _agreement(layout: Layout) -> pa.Table | None:
     path = layout.table("judge_agreement")
-    return conform(pq.read_table(path, partitioning=None), JUDGE_AGREEMENT) if path.is_file() else None
+    return conform(pq.read_table(path, partitioning=None), JudgeAgreement.SCHEMA) if path.is_file() else None
 
 
 def _bounds(layout: Layout, checks: CheckSettings) -> dict[str, Bounds]:

@@ -71,7 +71,7 @@ def tables() -> None:
     """List the tables that were written, with their rows, and how to read them with DuckDB."""
     import duckdb
 
-    from fine_tune_assets.core.tables.schemas import TABLES
+    from fine_tune_assets.tables.catalogue import TABLES
 
     console, layout = Console(), load_settings().layout
     shown = Table("table", "rows", "files", "read it with")

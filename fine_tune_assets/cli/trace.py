@@ -21,9 +21,9 @@ from fine_tune_assets.core.keys import PATIENTS_KEY, read_key
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.core.sample_subjects import sample_subject_key
 from fine_tune_assets.core.settings import Settings, load_settings
-from fine_tune_assets.core.tables.stored_rows import read_rows
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.recipes.loader import load_recipe
+from fine_tune_assets.tables.stored_rows import read_rows
 
 if TYPE_CHECKING:
     from fine_tune_assets.lineage.records import (

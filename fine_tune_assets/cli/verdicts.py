@@ -16,13 +16,14 @@ from fine_tune_assets.core.keys import SignatureError, public_key_file
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.core.records import Verdict
 from fine_tune_assets.core.settings import load_settings
-from fine_tune_assets.core.tables.schemas import TABLES, conform
 from fine_tune_assets.instructions.stored_sets import read_instruction_set
 from fine_tune_assets.judging.verdicts.evidence import gate_of, read_evidence
 from fine_tune_assets.judging.verdicts.gate import decide
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.serving.verdict_documents import DOCUMENT, KEY, prove
 from fine_tune_assets.ledger.serving.verdicts import list_verdicts, sign_hold, signers_of
+from fine_tune_assets.tables.catalogue import TABLES
+from fine_tune_assets.tables.records import conform
 
 _HERE, _NOT_HERE = "is what lies on this machine", "not on this machine"
 

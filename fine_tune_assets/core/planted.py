@@ -11,7 +11,7 @@ CANARY = "planted_canary"
 
 
 def count_canaries(instruction_set: pa.Table) -> int:
-    """Rows of INSTRUCTION_SETS that are marked as planted, by their source or by their id."""
+    """Rows of `instruction_sets` that are marked as planted, by their source or by their id."""
     by_source = pc.equal(instruction_set["source"], CANARY)
     by_id = pc.starts_with(instruction_set["example_id"], CANARY)
     return int(pc.sum(pc.or_(by_source, by_id)).as_py() or 0)

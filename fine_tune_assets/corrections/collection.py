@@ -16,7 +16,8 @@ from fine_tune_assets.core.fingerprints import keyed_hash
 from fine_tune_assets.core.people import person_key
 from fine_tune_assets.core.prompts.retrieval_contract import AnsweredFrom
 from fine_tune_assets.core.records import Correction
-from fine_tune_assets.core.tables.schemas import SCRUBBED_CORRECTIONS, table_of
+from fine_tune_assets.tables.corrections import ScrubbedCorrection
+from fine_tune_assets.tables.records import table_of
 
 
 def raw_corrections_table(corrections: Sequence[Correction], patient_secret: bytes) -> pa.Table:
@@ -41,7 +42,7 @@ def raw_corrections_table(corrections: Sequence[Correction], patient_secret: byt
         }
         for correction in sorted(corrections, key=lambda c: c.correction_id)
     )
-    return table_of(rows, SCRUBBED_CORRECTIONS)
+    return table_of(rows, ScrubbedCorrection.SCHEMA)
 
 
 def _answered_from(answered: AnsweredFrom | None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from fine_tune_assets.core.tables.schemas import SCRUBBED_CORRECTIONS
+from fine_tune_assets.tables.corrections import ScrubbedCorrection
 
 
 def edit_fraction(answer: str, corrected: str) -> float:
@@ -40,8 +40,8 @@ def edit_distance(before: Sequence[str], after: Sequence[str]) -> int:
 
 
 def with_edit_fractions(corrections: pa.Table) -> pa.Table:
-    """SCRUBBED_CORRECTIONS with how much each changed; absent where the answer is not known."""
+    """`scrubbed_corrections` with how much each changed; absent where the answer is not known."""
     rows = corrections.select(["answer", "output"]).to_pylist()
     fractions = [None if row["answer"] is None else edit_fraction(row["answer"], row["output"]) for row in rows]
-    place = SCRUBBED_CORRECTIONS.get_field_index("edit_fraction")
-    return corrections.set_column(place, SCRUBBED_CORRECTIONS.field(place), pa.array(fractions, pa.float64()))
+    place = ScrubbedCorrection.SCHEMA.get_field_index("edit_fraction")
+    return corrections.set_column(place, ScrubbedCorrection.SCHEMA.field(place), pa.array(fractions, pa.float64()))

@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.core.records import ORDINARY, QuarantineDecision
-from fine_tune_assets.core.tables.schemas import QUARANTINED_CORRECTIONS, table_of
 from fine_tune_assets.recipes.schema import CorrectionSettings
+from fine_tune_assets.tables.corrections import QuarantinedCorrection
+from fine_tune_assets.tables.records import table_of
 
 REASONS: Mapping[str, str] = {
     "outlier": "far from every approved answer to the same task",
@@ -67,7 +68,7 @@ def quarantine(
     decisions: Iterable[QuarantineDecision],
     approved_before: Collection[str] = (),
 ) -> pa.Table:
-    """QUARANTINED_CORRECTIONS: a row for each, sorted by id. The last decision about one and its texts counts, and those whose
+    """`quarantined_corrections`: a row for each, sorted by id. The last decision about one and its texts counts, and those whose
     ids are in `approved_before` are ordinary whatever they look like now, unless not everyone may see what they rest on."""
     latest = {(d.correction_id, d.fingerprint): d for d in decisions}
     rows = []
@@ -90,7 +91,7 @@ def quarantine(
                 "decided_by": None if decision is None else decision.person,
             }
         )
-    return table_of(rows, QUARANTINED_CORRECTIONS)
+    return table_of(rows, QuarantinedCorrection.SCHEMA)
 
 
 def _state(is_suspicious: bool, decision: QuarantineDecision | None) -> str:

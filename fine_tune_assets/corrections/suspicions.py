@@ -109,7 +109,7 @@ def passages_gone(corrections: Iterable[Row]) -> frozenset[str]:
 
 
 def closed_sources(chunks: Iterable[Row]) -> frozenset[str]:
-    """Documents of KNOWLEDGE_CHUNKS that not everyone may see now."""
+    """Documents of `knowledge_chunks` that not everyone may see now."""
     return frozenset(str(row["source"]) for row in chunks if EVERYONE not in row["labels"])
 
 

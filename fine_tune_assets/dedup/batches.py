@@ -11,11 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fine_tune_assets.core.tables.columns import Columns, one_array, places_in_order, rows_at, sorted_by
-from fine_tune_assets.core.tables.schemas import SCRUBBED_REPORTS, UNIQUE_REPORTS, check_table
 from fine_tune_assets.dedup.retained_reports import WRITTEN_ON
 from fine_tune_assets.dedup.sketches import starts_of
 from fine_tune_assets.dedup.words import Ints
+from fine_tune_assets.tables.columns import Columns, one_array, places_in_order, rows_at, sorted_by
+from fine_tune_assets.tables.dedup import UniqueReport
+from fine_tune_assets.tables.phi import ScrubbedReport
+from fine_tune_assets.tables.records import check_table
 
 PART_REPORTS = 20_000
 """Reports of a batch that are sketched and stored at once: about 50 MB of texts and as much of shingles."""
@@ -67,19 +69,19 @@ class Batches:
         return [found[place] for place in places.tolist()]
 
     def unique(self, is_kept: NDArray[np.bool_]) -> pa.Table:
-        """UNIQUE_REPORTS of the places with a flag, sorted by id; a chunk or more a batch."""
+        """`unique_reports` of the places with a flag, sorted by id; a chunk or more a batch."""
         self._texts = None
-        tables = [UNIQUE_REPORTS.empty_table()]
+        tables = [UniqueReport.SCHEMA.empty_table()]
         for batch, order, start in zip(self._batches, self._orders, self._starts[:-1], strict=True):
             rows = order[is_kept[start : start + len(order)]]
             if len(rows):
-                tables.append(rows_at(batch.select(UNIQUE_REPORTS.names), rows).cast(UNIQUE_REPORTS))
+                tables.append(rows_at(batch.select(UniqueReport.SCHEMA.names), rows).cast(UniqueReport.SCHEMA))
         return sorted_by(pa.concat_tables(tables), "report_id")
 
 
 def by_batch(reports: pa.Table) -> dict[str, pa.Table]:
-    """A SCRUBBED_REPORTS table by batch. Raises TableError for another table."""
-    check_table(reports, SCRUBBED_REPORTS)
+    """A table of `ScrubbedReport` rows by batch. Raises TableError for another table."""
+    check_table(reports, ScrubbedReport.SCHEMA)
     names = pc.unique(reports["batch"]).to_pylist()
     if len(names) == 1:
         return {names[0]: reports}

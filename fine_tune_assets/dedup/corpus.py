@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fine_tune_assets.core.fingerprints import combine
-from fine_tune_assets.core.tables.columns import one_array
 from fine_tune_assets.dedup.retained_reports import WRITTEN_ON
 from fine_tune_assets.dedup.sketches import VERSION, Sketches, starts_of
 from fine_tune_assets.dedup.store import SKETCHES, Arrays, Kept
 from fine_tune_assets.dedup.words import Ints
 from fine_tune_assets.dedup.workers import Sketchers
+from fine_tune_assets.tables.columns import one_array
 
 _FACTS = ["report_id", "patient_key", "length", WRITTEN_ON]
 _LIGHT = tuple(f.name for f in fields(Sketches) if f.name != "shingles")

@@ -12,8 +12,6 @@ import numpy as np
 import pyarrow as pa
 
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.core.tables.columns import Columns
-from fine_tune_assets.core.tables.schemas import DUPLICATE_REPORTS, table_of
 from fine_tune_assets.dedup.batches import Batches, by_batch
 from fine_tune_assets.dedup.comparison import Comparison, Encoder, compare
 from fine_tune_assets.dedup.corpus import Corpus
@@ -24,6 +22,9 @@ from fine_tune_assets.dedup.words import Ints
 from fine_tune_assets.dedup.workers import open_sketchers
 from fine_tune_assets.embeddings.encoder import Encode
 from fine_tune_assets.recipes.schema import DedupSettings
+from fine_tune_assets.tables.columns import Columns
+from fine_tune_assets.tables.dedup import DuplicateReport
+from fine_tune_assets.tables.records import table_of
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def find_duplicates(
     kept: Kept | None = None,
     threads: int = 1,
 ) -> Duplicates:
-    """Split a SCRUBBED_REPORTS table into unique and duplicate reports, the same for any order of its rows.
+    """Split a `scrubbed_reports` table into unique and duplicate reports, the same for any order of its rows.
 
     `kept` holds what was computed of each batch in earlier runs; `threads` changes the time and nothing else. Without
     `encode` nothing is compared by its meaning.
@@ -64,7 +65,7 @@ def find_among(
     kept: Kept | None = None,
     threads: int = 1,
 ) -> Duplicates:
-    """The same for SCRUBBED_REPORTS by the name of their batch, of which columns are read when they are needed."""
+    """The same for `scrubbed_reports` by the name of their batch, of which columns are read when they are needed."""
     kept = InMemory() if kept is None else kept
     reports = Batches(batches)
     corpus = read_corpus(reports, kept, threads, progress)
@@ -73,7 +74,7 @@ def find_among(
     kept.keep_only((batch.name for batch in corpus.batches), kinds)
     is_kept = np.ones(len(reports), np.bool_)
     if not corpus.batches:
-        return Duplicates(reports.unique(is_kept), table_of([], DUPLICATE_REPORTS), {}, {})
+        return Duplicates(reports.unique(is_kept), table_of([], DuplicateReport.SCHEMA), {}, {})
     encoder = encode and Encoder(encode, encoder_version, reports.texts_at)
     comparison = compare(corpus, settings, encoder, threads)
     dropped = dropped_for_all(comparison)
@@ -129,7 +130,7 @@ def _explained(corpus: Corpus, comparison: Comparison, dropped: Mapping[int, Mat
             ranks, *facts, _disagreements(corpus, gone, stays), found, strict=True
         )
     ]
-    return table_of(sorted(rows, key=lambda row: row["dropped_id"]), DUPLICATE_REPORTS)
+    return table_of(sorted(rows, key=lambda row: row["dropped_id"]), DuplicateReport.SCHEMA)
 
 
 def _disagreements(corpus: Corpus, dropped: Ints, kept: Ints) -> Iterator[list[str]]:

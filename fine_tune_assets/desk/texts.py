@@ -14,7 +14,7 @@ from fine_tune_assets.approval.drafts import CORRECTION
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.core.prompts.retrieval_contract import bare_question
-from fine_tune_assets.core.tables.stored_rows import read_rows
+from fine_tune_assets.tables.stored_rows import read_rows
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Texts:
     layout: Layout
 
     def draft(self, example_id: str) -> dict[str, Any] | None:
-        """The row of DRAFTED_EXAMPLES, or None if it is not drafted any more."""
+        """The row of `drafted_examples`, or None if it is not drafted any more."""
         return self._row("drafted_examples", None, ("example_id", example_id))
 
     def author(self, draft: dict[str, Any]) -> str | None:

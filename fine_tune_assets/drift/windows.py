@@ -124,6 +124,6 @@ def _share(count: int, of: int) -> float | None:
 
 
 def beyond_in_newest(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Features of the newest window that are beyond their limits. `rows`: of PRODUCTION_DRIFT."""
+    """Features of the newest window that are beyond their limits. `rows`: of `production_drift`."""
     newest = max((row["window_end"] for row in rows), default=None)
     return [row["feature"] for row in rows if row["window_end"] == newest and row["is_beyond"]]

@@ -14,19 +14,13 @@ import pyarrow as pa
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.prompts.chat import conversation
-from fine_tune_assets.core.tables.schemas import (
-    APPROVED_EXAMPLES,
-    GENERAL_EXAMPLES,
-    INSTRUCTION_PROVENANCE,
-    INSTRUCTION_SETS,
-    check_table,
-    rows_of,
-    table_of,
-)
 from fine_tune_assets.instructions.leaks import LeakSearch, compared, find_leaks, losers, subject_of
 from fine_tune_assets.instructions.mixture import BuildRules, as_general, choose, mix_counts
 from fine_tune_assets.instructions.provenance import ReportFacts, provenance_row
 from fine_tune_assets.instructions.splits import PRECEDENCE, SPLITS, EarlierTests, SplitRule, require_same_test
+from fine_tune_assets.tables.approval import ApprovedExample
+from fine_tune_assets.tables.instructions import GeneralExample, InstructionRow, ProvenanceRow
+from fine_tune_assets.tables.records import check_table, rows_of, table_of
 
 EXAMPLES = pa.schema(
     [pa.field(name, pa.string(), nullable=False) for name in ("example_id", "split", "instruction", "input", "output")]
@@ -68,11 +62,11 @@ class Surroundings:
 @dataclass(frozen=True)
 class InstructionSet:
     table: pa.Table
-    """INSTRUCTION_SETS, sorted by split and example id."""
+    """`instruction_sets`, sorted by split and example id."""
     examples: pa.Table
     """The same rows in the same order as instruction, input and output."""
     provenance: pa.Table
-    """INSTRUCTION_PROVENANCE of the same rows in the same order."""
+    """`instruction_provenance` of the same rows in the same order."""
     approved: int
     """Approved examples that came in: each is in the set or in `dropped`."""
     dropped: tuple[Dropped, ...]
@@ -99,8 +93,8 @@ def build_instruction_set(
     Raises TooFewExamplesError below `minimum_examples`, EmptySplitError if a split would be empty, and RecipeError if
     somebody whom an earlier set tested on would be trained on.
     """
-    check_table(approved, APPROVED_EXAMPLES)
-    check_table(general, GENERAL_EXAMPLES)
+    check_table(approved, ApprovedExample.SCHEMA)
+    check_table(general, GeneralExample.SCHEMA)
     assigned = _assigned(rows_of(approved), around)
     require_same_test(around.earlier, {row["patient_key"] for row in assigned if row["split"] != "test"})
     rows, dropped = _without_repetition(*_allowed(assigned, around))
@@ -117,9 +111,9 @@ def build_instruction_set(
     mixed = _standing(candidates, gone)[:general_wanted]
     all_rows = sorted([*kept, *replayed, *mixed], key=lambda row: (row["split"], row["example_id"]))
     return InstructionSet(
-        table=table_of((_as_conversation(row, rules) for row in all_rows), INSTRUCTION_SETS),
+        table=table_of((_as_conversation(row, rules) for row in all_rows), InstructionRow.SCHEMA),
         examples=table_of(({name: row[name] for name in EXAMPLES.names} for row in all_rows), EXAMPLES),
-        provenance=table_of((provenance_row(row, around.reports) for row in all_rows), INSTRUCTION_PROVENANCE),
+        provenance=table_of((provenance_row(row, around.reports) for row in all_rows), ProvenanceRow.SCHEMA),
         approved=approved.num_rows,
         dropped=_sorted(dropped),
         general_wanted=general_wanted,
@@ -239,7 +233,7 @@ def _require_enough(kept: Sequence[Row], minimum: int) -> None:
 
 def _as_conversation(row: Mapping[str, Any], rules: BuildRules) -> Row:
     return {
-        **{name: row[name] for name in INSTRUCTION_SETS.names if name in row},
+        **{name: row[name] for name in InstructionRow.SCHEMA.names if name in row},
         "line": rules.line,
         "messages": conversation(rules.system_prompt, row["instruction"], row["input"], row["output"]),
     }

@@ -13,10 +13,11 @@ import pyarrow as pa
 
 from fine_tune_assets.core.prompts.chat import conversation
 from fine_tune_assets.core.prompts.retrieval_contract import bare_question
-from fine_tune_assets.core.tables.schemas import INSTRUCTION_SETS, check_table
 from fine_tune_assets.instructions.assembly import InstructionSet
 from fine_tune_assets.instructions.leaks import EVALUATION, Kind, LeakSearch, compared, find_leaks
 from fine_tune_assets.instructions.splits import SPLITS
+from fine_tune_assets.tables.instructions import InstructionRow
+from fine_tune_assets.tables.records import check_table
 
 SEMANTIC: Kind = "semantic"
 
@@ -123,8 +124,8 @@ class LeakageCertificate:
 
 
 def separation(table: pa.Table) -> Separation:
-    """Check an INSTRUCTION_SETS table by itself."""
-    check_table(table, INSTRUCTION_SETS)
+    """Check a table of `InstructionRow` rows by itself."""
+    check_table(table, InstructionRow.SCHEMA)
     splits = table.column("split").to_pylist()
     patients = table.column("patient_key").to_pylist()
     general = table.column("is_general").to_pylist()

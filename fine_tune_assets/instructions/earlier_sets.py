@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 
 from fine_tune_assets.core.erased_sets import REMAINING, read_erased
 from fine_tune_assets.core.fingerprints import short
-from fine_tune_assets.core.tables.schemas import INSTRUCTION_PROVENANCE, conform
 from fine_tune_assets.instructions.assembly import Dropped
 from fine_tune_assets.instructions.exports import ALPACA
 from fine_tune_assets.instructions.splits import EarlierTests
@@ -28,6 +27,8 @@ from fine_tune_assets.instructions.stored_sets import (
     read_instruction_set,
 )
 from fine_tune_assets.recipes.schema import SplitSettings
+from fine_tune_assets.tables.instructions import ProvenanceRow
+from fine_tune_assets.tables.records import conform
 
 
 def earlier_tests(root: Path, split: SplitSettings, besides: str = "") -> EarlierTests:
@@ -117,7 +118,7 @@ def _unreadable(folder: Path) -> InstructionSetError:
 
 def _train_rows(folder: Path) -> Iterator[dict[str, Any]]:
     """Provenance and content of each train row that is not general. Both files hold the train rows in the set's order."""
-    provenance = conform(pq.read_table(folder / PROVENANCE), INSTRUCTION_PROVENANCE)
+    provenance = conform(pq.read_table(folder / PROVENANCE), ProvenanceRow.SCHEMA)
     train: pa.Table = provenance.filter(pc.equal(provenance.column("split"), "train"))
     contents = json.loads((folder / ALPACA).read_text(encoding="utf-8"))
     if train.num_rows != len(contents):

@@ -18,7 +18,8 @@ import yaml
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_json, short
 from fine_tune_assets.core.strict_yaml import load_values
-from fine_tune_assets.core.tables.schemas import GENERAL_EXAMPLES, table_of
+from fine_tune_assets.tables.instructions import GeneralExample
+from fine_tune_assets.tables.records import table_of
 
 SOURCE_FILE = "source.yaml"
 LONGEST_CHARACTERS = 2000
@@ -52,7 +53,7 @@ class GeneralData:
 
 
 def read_general_data(folder: Path) -> GeneralData:
-    """GENERAL_EXAMPLES of every subfolder, sorted by example id. Raises GeneralDataError."""
+    """`general_examples` of every subfolder, sorted by example id. Raises GeneralDataError."""
     if not folder.is_dir():
         raise GeneralDataError(
             f"There is no folder {folder.name} with general data. Set general_fraction to 0 or add it."
@@ -69,7 +70,7 @@ def read_general_data(folder: Path) -> GeneralData:
             else:
                 counts[reason] += 1
         left_out[facts["source"]] = dict(sorted(counts.items()))
-    return GeneralData(table_of((rows[key] for key in sorted(rows)), GENERAL_EXAMPLES), left_out)
+    return GeneralData(table_of((rows[key] for key in sorted(rows)), GeneralExample.SCHEMA), left_out)
 
 
 def _read_facts(folder: Path) -> dict[str, str]:

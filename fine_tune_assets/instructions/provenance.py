@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 
 from fine_tune_assets.core.fingerprints import combine
 from fine_tune_assets.core.prompts.retrieval_contract import bare_question
-from fine_tune_assets.core.tables.schemas import INSTRUCTION_PROVENANCE, rows_of
+from fine_tune_assets.tables.instructions import ProvenanceRow
+from fine_tune_assets.tables.records import rows_of
 
 _REPORT_COLUMNS = ("report_id", "fingerprint", "scrubber_version", "written_on")
 
@@ -28,7 +29,7 @@ class ReportFacts:
 
 
 def report_facts(reports: pa.Table, wanted: pa.ChunkedArray) -> dict[str, ReportFacts]:
-    """Report id → facts, of the `wanted` ids that UNIQUE_REPORTS holds."""
+    """Report id → facts, of the `wanted` ids that `unique_reports` holds."""
     columns = reports.select(_REPORT_COLUMNS)
     found = columns.filter(pc.is_in(columns.column("report_id"), value_set=wanted.combine_chunks()))
     return {row.pop("report_id"): ReportFacts(**row) for row in rows_of(found)}
@@ -40,12 +41,12 @@ def correction_facts(report_ids: Iterator[str], scrubber_version: str) -> dict[s
 
 
 def provenance_row(row: Mapping[str, Any], reports: Mapping[str, ReportFacts]) -> dict[str, Any]:
-    """One row of INSTRUCTION_PROVENANCE. A replayed row brings its own; a general one has no report."""
+    """One `ProvenanceRow`. A replayed row brings its own; a general one has no report."""
     report = reports.get(row.get("report_id") or "", ReportFacts(None, None, None))
     kept = {"report_fingerprint": report.fingerprint, "scrubber_version": report.scrubber_version, **row}
     kept["passages"] = len(bare_question(row["instruction"], row["input"]).documents) or None
     kept["decision_ids"] = row.get("decision_ids") or []
-    return {name: kept.get(name) for name in INSTRUCTION_PROVENANCE.names}
+    return {name: kept.get(name) for name in ProvenanceRow.SCHEMA.names}
 
 
 def summary(provenance: pa.Table) -> dict[str, Any]:

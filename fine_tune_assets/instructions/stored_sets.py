@@ -26,12 +26,13 @@ from fine_tune_assets.core.erased_sets import read_erased
 from fine_tune_assets.core.errors import FineTuneError, GateClosedError, materialize_hint
 from fine_tune_assets.core.files import folder_written_aside, write_table, write_text
 from fine_tune_assets.core.fingerprints import fingerprint_files, fingerprint_json, fingerprint_table, short
-from fine_tune_assets.core.tables.schemas import INSTRUCTION_PROVENANCE, INSTRUCTION_SETS, check_table, conform
 from fine_tune_assets.instructions.assembly import InstructionSet
 from fine_tune_assets.instructions.certificate import LeakageCertificate, leakage_certificate
 from fine_tune_assets.instructions.exports import CARD, dataset_card, exports, licence_table
 from fine_tune_assets.instructions.leaks import LeakSearch
 from fine_tune_assets.instructions.provenance import summary
+from fine_tune_assets.tables.instructions import InstructionRow, ProvenanceRow
+from fine_tune_assets.tables.records import check_table, conform
 
 TABLE = "instruction_set.parquet"
 PROVENANCE = "provenance.parquet"
@@ -60,15 +61,15 @@ class StoredInstructionSet:
     @property
     def table(self) -> pa.Table:
         # Parquet names the element of a list otherwise than the schema does; the cast gives the schema's name back.
-        table = pq.read_table(self.folder / TABLE).cast(INSTRUCTION_SETS)
-        check_table(table, INSTRUCTION_SETS)
+        table = pq.read_table(self.folder / TABLE).cast(InstructionRow.SCHEMA)
+        check_table(table, InstructionRow.SCHEMA)
         return table
 
     @property
     def provenance(self) -> pa.Table | None:
         """None where its file is gone."""
         path = self.folder / PROVENANCE
-        return conform(pq.read_table(path), INSTRUCTION_PROVENANCE) if path.is_file() else None
+        return conform(pq.read_table(path), ProvenanceRow.SCHEMA) if path.is_file() else None
 
 
 def write_instruction_set(

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.processes.worker import serve_request
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.core.shipped_measurements import content_of, ship_table, shipped_table
+from fine_tune_assets.tables.shipped_measurements import content_of, ship_table, shipped_table
 
 _HERE = Path(__file__).parent
 

@@ -21,9 +21,10 @@ import pyarrow.parquet as pq
 from fine_tune_assets.core.erased_sets import ERASED, REMAINING, ErasedSet, read_erased, write_erased
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import short
-from fine_tune_assets.core.tables.schemas import INSTRUCTION_PROVENANCE, LEFT_OUT_EXAMPLES, conform, table_of
 from fine_tune_assets.ledger.reviews.erasures import PatientIds
 from fine_tune_assets.lineage.patient_rows import EXAMPLE, PATIENT, PatientRows, remove_rows_of_file
+from fine_tune_assets.tables.instructions import LeftOutExample, ProvenanceRow
+from fine_tune_assets.tables.records import conform, table_of
 
 _ENDING = ".left_out.parquet"
 
@@ -33,16 +34,16 @@ def left_out_file(root: Path, fingerprint: str) -> Path:
 
 
 def write_left_out(root: Path, fingerprint: str, rows: Sequence[Mapping[str, str]]) -> Path:
-    """`rows`: LEFT_OUT_EXAMPLES. The same set made again replaces it."""
+    """`rows`: `LeftOutExample` rows. The same set made again replaces it."""
     path = left_out_file(root, fingerprint)
-    write_table(path, table_of(rows, LEFT_OUT_EXAMPLES))
+    write_table(path, table_of(rows, LeftOutExample.SCHEMA))
     return path
 
 
 def read_left_out(root: Path, fingerprint: str) -> list[dict[str, str]]:
     """Empty if no set with this fingerprint was made here."""
     path = left_out_file(root, fingerprint)
-    return conform(pq.read_table(path), LEFT_OUT_EXAMPLES).to_pylist() if path.is_file() else []
+    return conform(pq.read_table(path), LeftOutExample.SCHEMA).to_pylist() if path.is_file() else []
 
 
 def forget_left_out(root: Path, example_ids: Collection[str]) -> int:
@@ -52,7 +53,7 @@ def forget_left_out(root: Path, example_ids: Collection[str]) -> int:
         rows = pq.read_table(path).to_pylist()
         kept = [row for row in rows if not _names(row, example_ids)]
         if len(kept) < len(rows):
-            write_table(path, table_of(kept, LEFT_OUT_EXAMPLES))
+            write_table(path, table_of(kept, LeftOutExample.SCHEMA))
         count += len(rows) - len(kept)
     return count
 
@@ -136,8 +137,8 @@ def open_set(folder: Path) -> SetFolder:
 
 def _named(path: Path | None, filters: Any = None) -> pa.Table:
     if path is None:
-        return INSTRUCTION_PROVENANCE.empty_table()
-    return pq.read_table(path, schema=INSTRUCTION_PROVENANCE, filters=filters)
+        return ProvenanceRow.SCHEMA.empty_table()
+    return pq.read_table(path, schema=ProvenanceRow.SCHEMA, filters=filters)
 
 
 def _damaged_or_whole(root: Path) -> list[SetFolder]:

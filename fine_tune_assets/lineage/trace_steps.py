@@ -10,11 +10,12 @@ import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from fine_tune_assets.core.errors import OldTableError
-from fine_tune_assets.core.tables.duck import cursor
-from fine_tune_assets.core.tables.schemas import TABLES, shown_columns
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.schema import decisions, deployments, releases, revocations, verdicts
 from fine_tune_assets.lineage.records import DecisionStep, DeploymentStep, ReleaseStep, VerdictStep
+from fine_tune_assets.tables.catalogue import TABLES
+from fine_tune_assets.tables.duck import cursor
+from fine_tune_assets.tables.records import shown_columns
 
 _KEYS = {
     "reports": "report_id",

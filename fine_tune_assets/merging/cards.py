@@ -34,9 +34,9 @@ class ModelFacts:
 
     recipe: Row
     base: Row
-    """Of BASE_MODELS."""
+    """Of `base_models`."""
     adapter: Row
-    """Of ADAPTERS."""
+    """Of `adapters`."""
     engine: str
     served_format: str
     counts: Mapping[str, int]

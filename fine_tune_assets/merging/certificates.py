@@ -136,8 +136,8 @@ def certificate_json(values: Mapping[str, Any]) -> str:
 def scrub_certificate(
     versions: Sequence[str], floors: Mapping[str, float], rows: Sequence[Row], misses_only: str
 ) -> dict[str, Any]:
-    """`versions`: of the scrubbers behind the set; `floors`: what the recipe demands; `rows`: of SCRUB_RECALL; `misses_only`: the
-    labelled set that is made of what reviewers marked as missed, whose share says nothing about all identifiers."""
+    """`versions`: of the scrubbers behind the set; `floors`: what the recipe demands; `rows`: of `scrub_recall`; `misses_only`:
+    the labelled set that is made of what reviewers marked as missed, whose share says nothing about all identifiers."""
     measured = {row["scrubber_version"] for row in rows}
     missing = sorted(set(versions) - measured)
     why = (
@@ -171,7 +171,7 @@ def leakage_certificate(set_manifest: Row) -> dict[str, Any]:
 
 
 def judge_licence(evidence: Row, agreement: Sequence[Row] | None) -> dict[str, Any]:
-    """`evidence`: of the verdict; `agreement`: the rows of JUDGE_AGREEMENT that it rests on, None if the table is another
+    """`evidence`: of the verdict; `agreement`: the rows of `judge_agreement` that it rests on, None if the table is another
     one by now."""
     judge = evidence.get("judge")
     return {

@@ -14,8 +14,8 @@ from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.core.prompts.chat import Message, render
-from fine_tune_assets.core.tables.duck import cursor
 from fine_tune_assets.merging.parity import Reply, common_prefix
+from fine_tune_assets.tables.duck import cursor
 
 TEXTS = 8
 """Test conversations, about 1,500 tokens in the demo."""

@@ -23,7 +23,7 @@ from fine_tune_assets.ledger.serving.releases import RecordedRelease, recorded_r
 _GOING = ".removed-"
 _PROBES = ".probes.json"
 _PATHS = ("folder", "file", "probes_file")
-"""Columns of MERGED_WEIGHTS and QUANTIZED_WEIGHTS that say where something lies."""
+"""Columns of `merged_weights` and `quantized_weights` that say where something lies."""
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,6 @@ from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.keys import read_key
 from fine_tune_assets.core.processes.worker import serve_request
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.core.shipped_measurements import content_of, ship_table, shipped_table
-from fine_tune_assets.core.tables.schemas import SCRUBBED_CORRECTIONS, conform
 from fine_tune_assets.phi.measurement.answers import find_in_answers
 from fine_tune_assets.phi.measurement.final_texts import find_identifiers
 from fine_tune_assets.phi.measurement.recall import measure_recall, overall_recall
@@ -25,6 +23,9 @@ from fine_tune_assets.phi.report_tables import scrub_corrections as scrub_correc
 from fine_tune_assets.phi.scrubbing import scrubber_version
 from fine_tune_assets.phi.workers import open_workers
 from fine_tune_assets.recipes.schema import ScrubSettings, TaggerSettings
+from fine_tune_assets.tables.corrections import ScrubbedCorrection
+from fine_tune_assets.tables.records import conform
+from fine_tune_assets.tables.shipped_measurements import content_of, ship_table, shipped_table
 
 Request = dict[str, Any]
 _HERE = Path(__file__).parent
@@ -56,7 +57,7 @@ def measure(request: Request, progress: Progress) -> dict[str, Any]:
 
 def scrub_corrections(request: Request, progress: Progress) -> dict[str, Any]:
     """`corrections` → `output`, with instruction, input, output and the model's answer scrubbed."""
-    corrections = conform(pq.read_table(request["corrections"]), SCRUBBED_CORRECTIONS)
+    corrections = conform(pq.read_table(request["corrections"]), ScrubbedCorrection.SCHEMA)
     scrubbed, held = scrub_correction_table(corrections, _job(request), progress)
     write_table(Path(request["output"]), scrubbed)
     return {"corrections": scrubbed.num_rows, "held": held, "scrubber_version": scrubber_version(_settings(request))}

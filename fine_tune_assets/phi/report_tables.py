@@ -1,4 +1,4 @@
-"""Scrubs a table of reports: from REPORTS to scrubbed reports, spans, what is held back, and the values that occurred.
+"""Scrubs a table of reports: from `Report` rows to scrubbed reports, spans, what is held back, and the values that occurred.
 
 Owns the two rounds: first all identifiers are found, then, when every value of the corpus is known, surrogates are chosen.
 Reads and writes row groups, so that memory does not grow with the corpus.
@@ -17,15 +17,6 @@ import pyarrow.parquet as pq
 
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.core.tables.schemas import (
-    HELD_REPORTS,
-    IDENTIFIER_VALUES,
-    PHI_SPANS,
-    REPORTS,
-    SCRUBBED_CORRECTIONS,
-    SCRUBBED_REPORTS,
-    table_of,
-)
 from fine_tune_assets.phi.replacement.profiles import Profile
 from fine_tune_assets.phi.replacement.surrogates import Surrogates, corpus_lookup, corpus_values
 from fine_tune_assets.phi.scrubbing import ScrubbedText, scrubber_version
@@ -34,6 +25,10 @@ from fine_tune_assets.phi.spans.spans import Span, replace_spans
 from fine_tune_assets.phi.workers import Item, Workers, open_workers
 from fine_tune_assets.quantities.dates import DateReader
 from fine_tune_assets.recipes.schema import ScrubSettings
+from fine_tune_assets.tables.corrections import ScrubbedCorrection
+from fine_tune_assets.tables.phi import HeldReport, IdentifierValue, PhiSpan, ScrubbedReport
+from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.reports import Report
 
 ROWS_AT_ONCE = 1024
 ORIGINAL, SURROGATE = "original", "surrogate"
@@ -47,7 +42,7 @@ class ScrubJob:
     secret: bytes
     cache: Path
     other_values: Sequence[Path]
-    """IDENTIFIER_VALUES of the other batches: no surrogate may equal a value that occurs there."""
+    """`identifier_values` of the other batches: no surrogate may equal a value that occurs there."""
     today: date
 
 
@@ -71,7 +66,8 @@ class ScrubOutputs:
 
 
 def scrub_table(reports: Path, job: ScrubJob, outputs: ScrubOutputs, progress: Progress) -> ScrubCounts:
-    """REPORTS → SCRUBBED_REPORTS, PHI_SPANS, HELD_REPORTS and IDENTIFIER_VALUES, in the order of the reports."""
+    """`reports` → `ScrubbedReport` rows, `PhiSpan` rows, `HeldReport` rows and `IdentifierValue` rows, in the order of the
+    reports."""
     version = scrubber_version(job.settings)
     total = pq.ParquetFile(reports).metadata.num_rows
     values: set[str] = set()
@@ -79,16 +75,16 @@ def scrub_table(reports: Path, job: ScrubJob, outputs: ScrubOutputs, progress: P
     done = held = 0
     with (
         open_finder(job, total) as finder,
-        _writer(outputs.spans, PHI_SPANS) as spans_file,
-        _writer(outputs.held, HELD_REPORTS) as held_file,
+        _writer(outputs.spans, PhiSpan.SCHEMA) as spans_file,
+        _writer(outputs.held, HeldReport.SCHEMA) as held_file,
     ):
-        for rows in _rows(reports, REPORTS):
+        for rows in _rows(reports, Report.SCHEMA):
             found = finder.find([(r["text"], r["known_identifiers"]) for r in rows])
             span_rows = _span_rows(rows, found)
             # One row group a lot of reports: the second round reads them side by side.
             spans_file.write_table(span_rows, row_group_size=max(1, span_rows.num_rows))
             held_rows = _held_rows(rows, found, version)
-            held_file.write_table(table_of(held_rows, HELD_REPORTS))
+            held_file.write_table(table_of(held_rows, HeldReport.SCHEMA))
             held += len({r["report_id"] for r in held_rows})
             for row, one in zip(rows, found, strict=True):
                 values |= corpus_values(row["text"], one.spans, job.secret)
@@ -132,17 +128,17 @@ def open_finder(job: ScrubJob, texts: int) -> Iterator[CachedFinder]:
 def _replace_all(
     reports: Path, job: ScrubJob, outputs: ScrubOutputs, values: set[str], version: str, progress: Progress
 ) -> set[str]:
-    """Write SCRUBBED_REPORTS of the reports that are not held back; returns the keyed hashes of the surrogates used."""
+    """Write `ScrubbedReport` rows of the reports that are not held back; returns the keyed hashes of the surrogates used."""
     surrogates = build_surrogates(job, values)
     held = set(pq.read_table(outputs.held, columns=["report_id"]).column(0).to_pylist())
     used: set[str] = set()
     done, total = 0, pq.ParquetFile(reports).metadata.num_rows
-    with _writer(outputs.scrubbed, SCRUBBED_REPORTS) as file, pq.ParquetFile(outputs.spans) as found:
-        for group, rows in enumerate(_rows(reports, REPORTS)):
+    with _writer(outputs.scrubbed, ScrubbedReport.SCHEMA) as file, pq.ParquetFile(outputs.spans) as found:
+        for group, rows in enumerate(_rows(reports, Report.SCHEMA)):
             spans = _spans_by_report(found.read_row_group(group))
             kept = [row for row in rows if row["report_id"] not in held]
             scrubbed = [_scrubbed_row(r, spans.get(r["report_id"], ()), surrogates, version, used) for r in kept]
-            file.write_table(table_of(scrubbed, SCRUBBED_REPORTS))
+            file.write_table(table_of(scrubbed, ScrubbedReport.SCHEMA))
             done += len(rows)
             progress(done, total, "reports written")
     return used
@@ -160,7 +156,7 @@ def build_surrogates(job: ScrubJob, values: Iterable[str]) -> Surrogates | None:
 
 
 def stored_values(paths: Iterable[Path], role: str) -> frozenset[str]:
-    """Keyed hashes of the values of that role in IDENTIFIER_VALUES files."""
+    """Keyed hashes of the values of that role in files of `IdentifierValue` rows."""
     tables = (pq.read_table(path, filters=[("role", "=", role)], columns=["value_hash"]) for path in paths)
     return frozenset(value for table in tables for value in table.column(0).to_pylist())
 
@@ -195,7 +191,7 @@ def _shown_day(day: date, patient_key: str, surrogates: Surrogates | None) -> da
 
 
 def scrub_corrections(corrections: pa.Table, job: ScrubJob, progress: Progress) -> tuple[pa.Table, int]:
-    """SCRUBBED_CORRECTIONS without those that the second pass holds back, and how many these are.
+    """`scrubbed_corrections` without those that the second pass holds back, and how many these are.
 
     The texts of a correction, the model's answer and the passages that it was given from among them, are one report in parts:
     what is found in one goes from all.
@@ -218,7 +214,7 @@ def scrub_corrections(corrections: pa.Table, job: ScrubJob, progress: Progress) 
         if not one.leaks
     ]
     progress(len(rows), len(rows), "corrections scrubbed")
-    return table_of(kept, SCRUBBED_CORRECTIONS), len(rows) - len(kept)
+    return table_of(kept, ScrubbedCorrection.SCHEMA), len(rows) - len(kept)
 
 
 _TEXTS = ("instruction", "input", "output", "answer")
@@ -273,7 +269,7 @@ def _span_rows(rows: Sequence[Mapping[str, Any]], found: Sequence[ScrubbedText])
             for row, one in zip(rows, found, strict=True)
             for span in one.spans
         ],
-        PHI_SPANS,
+        PhiSpan.SCHEMA,
     )
 
 
@@ -295,8 +291,8 @@ def _write_values(path: Path, originals: set[str], used: set[str]) -> None:
     rows = [{"value_hash": v, "role": ORIGINAL} for v in sorted(originals)] + [
         {"value_hash": v, "role": SURROGATE} for v in sorted(used)
     ]
-    with _writer(path, IDENTIFIER_VALUES) as file:
-        file.write_table(table_of(rows, IDENTIFIER_VALUES))
+    with _writer(path, IdentifierValue.SCHEMA) as file:
+        file.write_table(table_of(rows, IdentifierValue.SCHEMA))
 
 
 def _rows(path: Path, schema: pa.Schema) -> Iterator[list[dict[str, Any]]]:

@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_listing
 from fine_tune_assets.core.paths import Layout
-from fine_tune_assets.core.tables.duck import cursor
 from fine_tune_assets.reports.batches import NotBatches, list_batches, list_not_batches
+from fine_tune_assets.tables.duck import cursor
 
 _TABLES = ("reports", "unreadable_reports", "held_reports")
 _READ = "batch, source, year(written_on) as year, count(*) as number"

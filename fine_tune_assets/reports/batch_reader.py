@@ -14,7 +14,6 @@ import pyarrow as pa
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_text
-from fine_tune_assets.core.tables.schemas import REPORTS, UNREADABLE_REPORTS, table_of
 from fine_tune_assets.reports.batch_file import BatchFile, read_batch_file
 from fine_tune_assets.reports.batches import BATCH_FILE, BatchFiles, BatchFolderError, Ignored, list_files, shown_path
 from fine_tune_assets.reports.contents import BatchContents
@@ -26,6 +25,8 @@ from fine_tune_assets.reports.limits import ReadLimits
 from fine_tune_assets.reports.ocr import find_ocr
 from fine_tune_assets.reports.quarantine import Reason, UnreadableError
 from fine_tune_assets.reports.sample_reports import SubjectKeys, keys_of_outcomes
+from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.reports import Report, UnreadableReport
 
 WHOLE_FOLDER = "."
 """Stands in the place of a file where there is none."""
@@ -147,8 +148,8 @@ def read_batch(
         nothing = UnreadableError(Reason.NO_REPORTS, "The folder holds no file to read.")
         unreadable.append(_unreadable_row(Outcome(Path(WHOLE_FOLDER), None, nothing, None), nothing, batch))
     return BatchReading(
-        reports=table_of(reports, REPORTS),
-        unreadable=table_of(unreadable, UNREADABLE_REPORTS),
+        reports=table_of(reports, Report.SCHEMA),
+        unreadable=table_of(unreadable, UnreadableReport.SCHEMA),
         files=reader.files,
         ignored={shown_path(path): why for path, why in reader.ignored.items()},
         version=contents.version(),

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.processes.worker import serve_request
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.core.tables.schemas import KNOWLEDGE_CHUNKS, KNOWLEDGE_INDEXES, conform, table_of
+from fine_tune_assets.tables.records import conform, table_of
+from fine_tune_assets.tables.serving import KnowledgeChunk, KnowledgeIndex
 
 
 def make(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -34,7 +35,7 @@ def make(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
         piece_counter(),
     )
     row = make_index(
-        conform(pq.read_table(request["chunks"]), KNOWLEDGE_CHUNKS),
+        conform(pq.read_table(request["chunks"]), KnowledgeChunk.SCHEMA),
         at,
         Asked(**request["asked"]),
         read_shipped_set(Path(request["shipped"])),
@@ -42,7 +43,7 @@ def make(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
         datetime.fromisoformat(request["now"]),
     )
     remembered.forget_others()
-    write_table(Path(request["output"]), table_of([row], KNOWLEDGE_INDEXES))
+    write_table(Path(request["output"]), table_of([row], KnowledgeIndex.SCHEMA))
     return {}
 
 

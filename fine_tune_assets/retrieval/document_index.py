@@ -13,7 +13,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fine_tune_assets.core.tables.schemas import KNOWLEDGE_CHUNKS, table_of
 from fine_tune_assets.retrieval.chunks import CountTokens, chunks_of
 from fine_tune_assets.retrieval.documents import Document
 from fine_tune_assets.retrieval.index_build import (
@@ -33,6 +32,8 @@ from fine_tune_assets.retrieval.retrieval_quality import (
 )
 from fine_tune_assets.retrieval.search import Index, retrieve
 from fine_tune_assets.retrieval.stores import Floats, Store
+from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.serving import KnowledgeChunk
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,13 @@ class Workplace:
 
 def chunk_table(documents: Sequence[Document], chunk_tokens: int, count: CountTokens) -> pa.Table:
     rows = [_row(document, chunk) for document in documents for chunk in chunks_of(document, chunk_tokens, count)]
-    return table_of(rows, KNOWLEDGE_CHUNKS)
+    return table_of(rows, KnowledgeChunk.SCHEMA)
 
 
 def make_index(
     chunks: pa.Table, at: Workplace, asked: Asked, shipped: ShippedSet, own: Sequence[LabelledQuestion], now: datetime
 ) -> dict[str, Any]:
-    """The row of KNOWLEDGE_INDEXES. An index without a document is not measured: in it nothing can be found wrongly."""
+    """The row of `knowledge_indexes`. An index without a document is not measured: in it nothing can be found wrongly."""
     fingerprint = index_fingerprint(chunks, at.format_fingerprint, at.store.name)
     build_index(at.folder, at.store, fingerprint, chunks, at.encode_passages)
     absent = dict.fromkeys(("recall", "mrr", "refused", "own_recall", "known_recall"))

@@ -43,7 +43,7 @@ def due(
 
 
 def count_new_examples(current: pa.Table, trained: pa.Table) -> int:
-    """Training examples from reports and corrections that the last training did not have. Both: INSTRUCTION_SETS."""
+    """Training examples from reports and corrections that the last training did not have. Both: `instruction_sets`."""
     return len(_trained_fingerprints(current) - _trained_fingerprints(trained))
 
 

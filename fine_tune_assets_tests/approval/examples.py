@@ -10,8 +10,10 @@ from fine_tune_assets.approval.approvals import Approval, approve_examples
 from fine_tune_assets.approval.drafts import content_fingerprint, draft_examples
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.records import Decision
-from fine_tune_assets.core.tables.schemas import SCRUBBED_CORRECTIONS, UNIQUE_REPORTS, table_of
 from fine_tune_assets.recipes.schema import ReviewSettings, SectionTask
+from fine_tune_assets.tables.corrections import ScrubbedCorrection
+from fine_tune_assets.tables.dedup import UniqueReport
+from fine_tune_assets.tables.records import table_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PLAN = SectionTask("plan", "Write the plan.", ("FINDINGS",), "PLAN")
@@ -32,7 +34,7 @@ def reports(*texts: str, source: str = "clinic") -> pa.Table:
         }
         for number, text in enumerate(texts, start=1)
     ]
-    return table_of(rows, UNIQUE_REPORTS)
+    return table_of(rows, UniqueReport.SCHEMA)
 
 
 def corrections(*authors: str) -> pa.Table:
@@ -48,7 +50,7 @@ def corrections(*authors: str) -> pa.Table:
         }
         for number, author in enumerate(authors, start=1)
     ]
-    return table_of(rows, SCRUBBED_CORRECTIONS)
+    return table_of(rows, ScrubbedCorrection.SCHEMA)
 
 
 def drafts(source: str = "clinic", authors: tuple[str, ...] = ()) -> pa.Table:

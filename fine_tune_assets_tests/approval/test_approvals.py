@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from fine_tune_assets.approval.drafts import content_fingerprint, draft_examples
 from fine_tune_assets.approval.review_actions import queue_items
 from fine_tune_assets.core.records import Decision
-from fine_tune_assets.core.tables.schemas import DRAFTED_EXAMPLES, table_of
 from fine_tune_assets.recipes.schema import ReviewSettings
+from fine_tune_assets.tables.approval import DraftedExample
+from fine_tune_assets.tables.records import table_of
 from fine_tune_assets_tests.approval.examples import (
     ONE,
     PLAN,
@@ -175,7 +176,7 @@ def test_what_was_signed_for_another_text_approves_nothing_and_is_counted() -> N
     signed = replace(decide(REPORT, "approve"), approved_fingerprint=REPORT["fingerprint"])
     assert approve(drafts(), [signed], {}).approved.num_rows == 1
     rows = [{**row, "output": "Run."} for row in drafts().to_pylist()]
-    rewritten = table_of(rows, DRAFTED_EXAMPLES)
+    rewritten = table_of(rows, DraftedExample.SCHEMA)
     assert (approve(rewritten, [signed], {}).approved.num_rows, approve(rewritten, [signed], {}).waiting) == (0, 1)
 
 

@@ -10,7 +10,8 @@ from fine_tune_assets.approval.drafts import draft_examples
 from fine_tune_assets.approval.flags import kinds_of
 from fine_tune_assets.claims.saying import is_contrary, said_by
 from fine_tune_assets.core.records import TextPair
-from fine_tune_assets.core.tables.schemas import DRAFTED_EXAMPLES, table_of
+from fine_tune_assets.tables.approval import DraftedExample
+from fine_tune_assets.tables.records import table_of
 from fine_tune_assets_tests.approval.examples import ONE, PLAN, TRUSTED, corrections, decide, reports
 
 REPORT = "FINDINGS\n{}\nPLAN\n{}"
@@ -162,5 +163,5 @@ def test_a_draft_of_which_nobody_knows_whether_it_needs_review_waits() -> None:
     """A table of an older version has no such column: absent is not false."""
     (row,) = drafted(("Sprain.", "Rest."))
     assert not row["needs_review"]
-    old = table_of([{**row, "needs_review": None}], DRAFTED_EXAMPLES)
+    old = table_of([{**row, "needs_review": None}], DraftedExample.SCHEMA)
     assert approve_examples(old, [], TRUSTED, ONE).waiting == 1

@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fine_tune_assets.approval.drafts import correction_authors, draft_examples, reports_without_draft
-from fine_tune_assets.core.tables.schemas import SCRUBBED_CORRECTIONS, table_of
 from fine_tune_assets.recipes.schema import SectionTask
+from fine_tune_assets.tables.corrections import ScrubbedCorrection
+from fine_tune_assets.tables.records import table_of
 from fine_tune_assets_tests.approval.examples import PLAN, corrections, reports
 
 FROM_BOTH = SectionTask("plan", "Write the plan.", ("FINDINGS", "HISTORY"), "PLAN")
@@ -97,7 +98,7 @@ TEMPLATE = "Use these documents only.\n\n{passages}\n\nQuestion: {question}"
 
 def carrying(passages: list[dict[str, object]] | None, **changes: str) -> pa.Table:
     row = corrections("ward").to_pylist()[0] | {"passages": passages} | changes
-    return table_of([row], SCRUBBED_CORRECTIONS)
+    return table_of([row], ScrubbedCorrection.SCHEMA)
 
 
 def passage(text: str) -> dict[str, object]:

@@ -13,11 +13,13 @@ from fine_tune_assets.approval.flags import kinds_of
 from fine_tune_assets.approval.task_kinds import count_unused
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.core.tables.schemas import DUPLICATE_REPORTS, SCRUBBED_REPORTS, rows_of, table_of
 from fine_tune_assets.dedup.cross_group_pairs import pair_finder
 from fine_tune_assets.dedup.duplicates import Duplicates, find_duplicates
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import PairTask, SectionTask, Task
+from fine_tune_assets.tables.dedup import DuplicateReport
+from fine_tune_assets.tables.phi import ScrubbedReport
+from fine_tune_assets.tables.records import rows_of, table_of
 from fine_tune_assets_tests.approval.examples import ONE, corrections
 
 DEDUP = load_recipe("demo_smollm2").dedup
@@ -51,7 +53,7 @@ def scrubbed(texts: dict[str, str], patients: dict[str, str] | None = None, **ta
         }
         for report_id, text in texts.items()
     ]
-    return table_of(rows, SCRUBBED_REPORTS)
+    return table_of(rows, ScrubbedReport.SCHEMA)
 
 
 def through(reports: pa.Table, *tasks: Task) -> tuple[Duplicates, list[dict[str, Any]], pa.Table]:
@@ -148,7 +150,7 @@ def test_other_words_alone_are_a_contradiction_of_near_copies_only(kind: str, is
     row = {"dropped_id": "b/2", "kept_id": "b/1", "kind": kind, "similarity": 0.9, "reason": "", "disagrees_on": []}
     row["fingerprint"] = fingerprint_text(REPORT.format(DIALOGUE, "Surgery soon."))
     unique = find_duplicates(reports.slice(0, 1), DEDUP, silent).unique
-    dropped = DroppedReports(table_of([row], DUPLICATE_REPORTS), reader(reports))
+    dropped = DroppedReports(table_of([row], DuplicateReport.SCHEMA), reader(reports))
     (flags,) = draft_examples(unique, corrections(), [NOTE], dropped=dropped)["flags"].to_pylist()
     assert ("contradiction" in kinds_of(flags)) == is_flagged
 
@@ -157,7 +159,7 @@ def test_a_table_of_before_texts_had_fingerprints_is_still_compared() -> None:
     """An installation that was updated has such a table until stage 3 has run again."""
     reports = scrubbed({"b/1": REPORT.format(DIALOGUE, LEFT), "b/2": REPORT.format(DIALOGUE, RIGHT)})
     found = find_duplicates(reports, DEDUP, silent)
-    old = table_of([{**row, "fingerprint": None} for row in found.duplicates.to_pylist()], DUPLICATE_REPORTS)
+    old = table_of([{**row, "fingerprint": None} for row in found.duplicates.to_pylist()], DuplicateReport.SCHEMA)
     (flags,) = draft_examples(found.unique, corrections(), [NOTE], dropped=DroppedReports(old, reader(reports)))[
         "flags"
     ].to_pylist()
@@ -228,6 +230,6 @@ def test_a_dropped_dialogue_of_another_patient_is_nobodys_input() -> None:
     reports = visits(OTHER_NOTE)
     keys = pa.array(["patient 1", "patient 1", "patient 3", "patient 2"])
     place = reports.schema.get_field_index("patient_key")
-    found, drafts, _ = through(reports.set_column(place, SCRUBBED_REPORTS.field("patient_key"), keys), PAIRS)
+    found, drafts, _ = through(reports.set_column(place, ScrubbedReport.SCHEMA.field("patient_key"), keys), PAIRS)
     assert found.duplicates["dropped_id"].to_pylist() == ["b/2.dialogue"]
     assert [draft["report_id"] for draft in drafts] == ["b/1.note"]

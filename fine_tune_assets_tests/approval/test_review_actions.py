@@ -15,7 +15,6 @@ from fine_tune_assets.approval.review_actions import decide, refresh_items, revo
 from fine_tune_assets.approval.review_history import history, output_to_review, reviews_blind
 from fine_tune_assets.approval.signatures import MEANINGS, NotAllowedError, ReviewError, Role, StaleItemError, Word
 from fine_tune_assets.core.errors import FineTuneError
-from fine_tune_assets.core.tables.schemas import DRAFTED_EXAMPLES, table_of
 from fine_tune_assets.ledger.audit import audit
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
@@ -23,6 +22,8 @@ from fine_tune_assets.ledger.reviews.review_items import AssignedError, claim, f
 from fine_tune_assets.ledger.reviews.review_rows import QueueFilter, ReviewItem
 from fine_tune_assets.ledger.reviews.reviews import decisions_fingerprint, list_decisions, list_records
 from fine_tune_assets.recipes.schema import ReviewSettings
+from fine_tune_assets.tables.approval import DraftedExample
+from fine_tune_assets.tables.records import table_of
 from fine_tune_assets_tests.approval.examples import ONE, START, TRUSTED, TWO, drafts
 
 DRAFTS = drafts(source="elsewhere", authors=("ward-key",))
@@ -336,7 +337,7 @@ def test_a_repair_of_ones_own_is_shown_to_a_second_person_where_the_recipe_says_
 def test_a_decision_counts_for_the_same_content_in_another_report_at_once(ledger: Ledger) -> None:
     """The queue must not offer what the gate has already approved."""
     twin = {**REPORT, "example_id": "twin", "report_id": "b/9"}
-    drafted = table_of([CORRECTION, REPORT, twin], DRAFTED_EXAMPLES)
+    drafted = table_of([CORRECTION, REPORT, twin], DraftedExample.SCHEMA)
     refresh(ledger, drafted, rules=ONE)
     say(ledger, "Ann", rules=ONE)
     assert (item_of(ledger, twin).state, item_of(ledger, twin).version) == ("approved", 2)
@@ -346,7 +347,7 @@ def test_a_rejection_takes_a_trusted_sources_draft_out_and_its_revocation_lets_i
     """Also other content of the same report and task, which the gate then doubts."""
     trusted = {"elsewhere": "Experts"}
     other = {**REPORT, "example_id": "other", "fingerprint": "of other content"}
-    refresh(ledger, table_of([CORRECTION, REPORT, other], DRAFTED_EXAMPLES), trusted, ONE)
+    refresh(ledger, table_of([CORRECTION, REPORT, other], DraftedExample.SCHEMA), trusted, ONE)
     assert (item_of(ledger).state, item_of(ledger, other).state) == ("trusted", "trusted")
     assert say(ledger, "Ann", "reject", rules=ONE).state == "rejected"
     assert item_of(ledger, other).state == "waiting"
@@ -360,7 +361,7 @@ def test_a_draft_that_is_gone_cannot_be_decided_and_its_decision_can_be_revoked(
     """The page was open while the report was withdrawn."""
     refresh(ledger)
     say(ledger, "Ann")
-    refresh(ledger, table_of([CORRECTION], DRAFTED_EXAMPLES))
+    refresh(ledger, table_of([CORRECTION], DraftedExample.SCHEMA))
     with pytest.raises(UnknownRecordError):
         say(ledger, "Ben")
     (made,) = list_decisions(ledger)

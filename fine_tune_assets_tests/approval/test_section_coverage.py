@@ -4,8 +4,8 @@ import pyarrow as pa
 
 from fine_tune_assets.approval.drafts import draft_examples
 from fine_tune_assets.approval.section_coverage import SectionAccount, account_sections
-from fine_tune_assets.core.tables.schemas import rows_of
 from fine_tune_assets.recipes.schema import FieldTask, PairTask, Task
+from fine_tune_assets.tables.records import rows_of
 from fine_tune_assets_tests.approval.examples import PLAN, corrections, reports
 
 

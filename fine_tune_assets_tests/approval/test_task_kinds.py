@@ -13,9 +13,10 @@ from fine_tune_assets.approval.model_drafts import draft_row, missing_requests, 
 from fine_tune_assets.approval.review_actions import queue_items
 from fine_tune_assets.approval.task_kinds import Request, count_unused, model_requests
 from fine_tune_assets.core.errors import RecipeError
-from fine_tune_assets.core.tables.schemas import MODEL_DRAFTS, rows_of, table_of
 from fine_tune_assets.recipes.loader import load_recipe, parse_recipe
 from fine_tune_assets.recipes.schema import FieldTask, ModelTask, PairTask, SectionTask, Task
+from fine_tune_assets.tables.approval import ModelDraft
+from fine_tune_assets.tables.records import rows_of, table_of
 from fine_tune_assets_tests.approval.examples import ONE, PLAN, TRUSTED, approve, corrections, reports
 
 FIELDS = FieldTask("abnormal", "Name the abnormal values.", "fields", ("LABORATORY",))
@@ -143,7 +144,7 @@ def test_what_a_model_wrote_is_a_draft_that_no_source_is_trusted_for() -> None:
     table = reports("FINDINGS\nSprain.")
     assert draft(table, SUMMARY) == []
     (asked,) = requests(table, SUMMARY)
-    written = table_of([draft_row(asked, " A sprain. ", True, "abc123")], MODEL_DRAFTS)
+    written = table_of([draft_row(asked, " A sprain. ", True, "abc123")], ModelDraft.SCHEMA)
     (found,) = draft(table, SUMMARY, written=written)
     assert (found["output"], found["drafted_by"]) == ("A sprain.", "model abc123")
     assert found["flags"] == ["drafted by a model: abc123"]
@@ -160,8 +161,8 @@ def test_a_model_that_was_cut_off_or_wrote_nothing_is_told_apart() -> None:
     """Half an answer must be seen as one; an empty one is no draft."""
     table = reports("FINDINGS\nSprain.")
     (asked,) = requests(table, SUMMARY)
-    cut = table_of([draft_row(asked, "A spr", False, "abc")], MODEL_DRAFTS)
-    empty = table_of([draft_row(asked, " ", True, "abc")], MODEL_DRAFTS)
+    cut = table_of([draft_row(asked, "A spr", False, "abc")], ModelDraft.SCHEMA)
+    empty = table_of([draft_row(asked, " ", True, "abc")], ModelDraft.SCHEMA)
     assert draft(table, SUMMARY, written=cut)[0]["flags"] == ["drafted by a model: abc, cut off"]
     assert draft(table, SUMMARY, written=empty) == []
 
@@ -172,7 +173,7 @@ def test_what_was_written_is_not_asked_for_again_and_goes_with_its_report() -> N
         reports("FINDINGS\nSprain.", "FINDINGS\nFracture."),
         reports("FINDINGS\nSprain.", "FINDINGS\nBreak."),
     )
-    written = table_of([draft_row(r, "x", True, "abc") for r in requests(before, SUMMARY)], MODEL_DRAFTS)
+    written = table_of([draft_row(r, "x", True, "abc") for r in requests(before, SUMMARY)], ModelDraft.SCHEMA)
     asked = requests(after, SUMMARY)
     kept = still_wanted(asked, written)
     assert kept.column("report_id").to_pylist() == ["b/1"]

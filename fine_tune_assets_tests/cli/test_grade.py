@@ -13,9 +13,10 @@ from click.testing import CliRunner, Result
 
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.paths import Layout
-from fine_tune_assets.core.tables.schemas import JUDGE_AGREEMENT, table_of
 from fine_tune_assets.judging.judges.offline_judge import offline_judge
 from fine_tune_assets.recipes.loader import load_recipe, shipped_recipes
+from fine_tune_assets.tables.judging import JudgeAgreement
+from fine_tune_assets.tables.records import table_of
 from fine_tune_assets_tests.judging.chat_server import MODEL, ChatServerOfATest, completion, grade_reply
 from fine_tune_assets_tests.judging.made import agreement
 
@@ -117,7 +118,7 @@ def test_the_grade_on_peoples_scale_stands_beside_the_judges_own(tmp_path: Path)
     assert own["on_peoples_scale"] is None
     row = agreement(judge=offline_judge().version).to_pylist()[0]
     path.parent.mkdir(parents=True)
-    pq.write_table(table_of([{**row, "calibration": "[[1, 1], [10, 5.5]]"}], JUDGE_AGREEMENT), path)
+    pq.write_table(table_of([{**row, "calibration": "[[1, 1], [10, 5.5]]"}], JudgeAgreement.SCHEMA), path)
     (mapped,) = _rows(_run("grade", _file(tmp_path, GOOD)))
     assert mapped["score"] == own["score"]
     assert mapped["on_peoples_scale"]["score"] == pytest.approx(1 + (own["score"] - 1) / 2, abs=0.01)

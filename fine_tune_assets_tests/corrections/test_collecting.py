@@ -8,8 +8,9 @@ from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table, keyed_hash
 from fine_tune_assets.core.prompts.retrieval_contract import AnsweredFrom, CarriedPassage
 from fine_tune_assets.core.records import Correction
-from fine_tune_assets.core.tables.schemas import SCRUBBED_CORRECTIONS, conform
 from fine_tune_assets.corrections.collection import raw_corrections_table
+from fine_tune_assets.tables.corrections import ScrubbedCorrection
+from fine_tune_assets.tables.records import conform
 
 SECRET = b"s" * 32
 CORRECTIONS = [
@@ -21,7 +22,7 @@ CORRECTIONS = [
 def test_each_correction_is_a_row_with_the_corrected_answer_as_output() -> None:
     """The wrong answer must never become training data."""
     table = raw_corrections_table(CORRECTIONS, SECRET)
-    assert table.schema.equals(SCRUBBED_CORRECTIONS)
+    assert table.schema.equals(ScrubbedCorrection.SCHEMA)
     assert table.column("correction_id").to_pylist() == ["c-1", "c-2"]
     assert table.column("output").to_pylist() == ["Right c-1", "Right c-2"]
     assert table.column("answer").to_pylist() == ["Wrong", "Wrong"]
@@ -63,8 +64,8 @@ def test_a_table_with_passages_is_the_same_after_parquet(tmp_path: Path) -> None
     rows = [replace(CORRECTIONS[0], correction_id=f"c-{n}", answered_from=one) for n, one in enumerate(told)]
     table = raw_corrections_table(rows, SECRET)
     write_table(tmp_path / "t.parquet", table)
-    read = conform(pq.read_table(tmp_path / "t.parquet"), SCRUBBED_CORRECTIONS)
+    read = conform(pq.read_table(tmp_path / "t.parquet"), ScrubbedCorrection.SCHEMA)
     assert read.to_pylist() == table.to_pylist()
     assert fingerprint_table(read) == fingerprint_table(table)
-    old = conform(pq.read_table(tmp_path / "t.parquet").drop_columns(["passages"]), SCRUBBED_CORRECTIONS)
+    old = conform(pq.read_table(tmp_path / "t.parquet").drop_columns(["passages"]), ScrubbedCorrection.SCHEMA)
     assert old.column("passages").null_count == 3

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.core.tables.columns import rows_at
-from fine_tune_assets.core.tables.schemas import SCRUBBED_REPORTS
 from fine_tune_assets.dedup.batches import Batches, by_batch
 from fine_tune_assets.dedup.duplicates import find_among, find_duplicates
+from fine_tune_assets.tables.columns import rows_at
+from fine_tune_assets.tables.phi import ScrubbedReport
 from fine_tune_assets_tests.dedup.test_duplicates import LONG, SETTINGS, Meaning, reports_of
 from fine_tune_assets_tests.stored_tables import stored_in
 
@@ -25,7 +25,7 @@ HUGE = pa.array(["x" * (1 << 25)])
 
 def _of_batch(name: str, texts: dict[str, str]) -> pa.Table:
     table = reports_of(texts)
-    return table.set_column(1, SCRUBBED_REPORTS.field("batch"), pa.array([name] * table.num_rows, pa.string()))
+    return table.set_column(1, ScrubbedReport.SCHEMA.field("batch"), pa.array([name] * table.num_rows, pa.string()))
 
 
 def _several() -> dict[str, pa.Table]:
@@ -62,7 +62,7 @@ def test_reports_with_more_text_than_one_column_can_join_give_the_same_as_short_
     short = reports_of({f"b/{n:02}": f"knee pain number {n % 2}" for n in reversed(range(66))})
     texts = pa.chunked_array([HUGE] * short.num_rows)
     assert texts.nbytes > LIMIT_BYTES
-    large = short.set_column(SCRUBBED_REPORTS.get_field_index("text"), SCRUBBED_REPORTS.field("text"), texts)
+    large = short.set_column(ScrubbedReport.SCHEMA.get_field_index("text"), ScrubbedReport.SCHEMA.field("text"), texts)
     one, other = (find_duplicates(table, SETTINGS, silent) for table in (short, large))
     assert other.unique["report_id"].to_pylist() == one.unique["report_id"].to_pylist() == ["b/00", "b/01"]
     assert other.duplicates.equals(one.duplicates)

@@ -13,18 +13,14 @@ from hypothesis import strategies as st
 from fine_tune_assets.core.errors import TableError
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.core.tables.schemas import (
-    DUPLICATE_REPORTS,
-    SCRUBBED_REPORTS,
-    UNIQUE_REPORTS,
-    check_table,
-    table_of,
-)
 from fine_tune_assets.dedup.duplicates import Duplicates, find_duplicates
 from fine_tune_assets.dedup.sketches import sketch
 from fine_tune_assets.dedup.store import Store
 from fine_tune_assets.dedup.workers import FEWEST_FOR_PROCESSES, open_sketchers
 from fine_tune_assets.recipes.schema import DedupSettings
+from fine_tune_assets.tables.dedup import DuplicateReport, UniqueReport
+from fine_tune_assets.tables.phi import ScrubbedReport
+from fine_tune_assets.tables.records import check_table, table_of
 
 SETTINGS = DedupSettings(near_threshold=0.8)
 LONG = " ".join(f"finding{i}" for i in range(60))
@@ -46,7 +42,7 @@ def reports_of(texts: dict[str, str]) -> pa.Table:
         }
         for report_id, text in texts.items()
     ]
-    return table_of(rows, SCRUBBED_REPORTS)
+    return table_of(rows, ScrubbedReport.SCHEMA)
 
 
 def shingles_of(text: str, size: int = 3) -> set[tuple[str, ...]]:
@@ -121,8 +117,8 @@ def test_a_table_without_reports_gives_two_empty_tables() -> None:
     """The first run may come before the first batch."""
     result = find_duplicates(reports_of({}), SETTINGS, silent)
     assert (result.unique.num_rows, result.duplicates.num_rows) == (0, 0)
-    check_table(result.unique, UNIQUE_REPORTS)
-    check_table(result.duplicates, DUPLICATE_REPORTS)
+    check_table(result.unique, UniqueReport.SCHEMA)
+    check_table(result.duplicates, DuplicateReport.SCHEMA)
 
 
 def test_a_table_with_other_columns_is_refused() -> None:
@@ -169,7 +165,9 @@ def test_of_two_as_long_the_newer_stays_and_one_without_a_date_counts_as_older()
     """An amended report replaces the one it amends."""
     table = reports_of({"b/1": LONG, "b/2": LONG.upper(), "b/3": LONG.title()})
     dates = pa.array([None, date(2024, 3, 1), date(2023, 3, 1)], pa.date32())
-    table = table.set_column(table.schema.get_field_index("written_on"), SCRUBBED_REPORTS.field("written_on"), dates)
+    table = table.set_column(
+        table.schema.get_field_index("written_on"), ScrubbedReport.SCHEMA.field("written_on"), dates
+    )
     result = find_duplicates(table, SETTINGS, silent)
     assert result.unique["report_id"].to_pylist() == ["b/2"]
     assert set(result.duplicates["reason"].to_pylist()) == {"Of two as long, the newer one stays."}
@@ -209,7 +207,7 @@ def test_a_line_of_one_patient_is_no_boilerplate_however_often_it_occurs() -> No
     table = reports_of({f"b/{name}": HEADER + _words(name, 20) for name in "pqrst"})
     patients = pa.array(["one"] * table.num_rows)
     place = table.schema.get_field_index("patient_key")
-    result = find_duplicates(table.set_column(place, SCRUBBED_REPORTS.field("patient_key"), patients), FEW, silent)
+    result = find_duplicates(table.set_column(place, ScrubbedReport.SCHEMA.field("patient_key"), patients), FEW, silent)
     assert result.boilerplate["segments"] == 0
     assert result.unique.num_rows == 1
 
@@ -287,7 +285,7 @@ def test_what_the_encoder_does_not_see_keeps_two_reports_apart(one: str, other: 
 def test_a_new_batch_does_not_have_the_stored_ones_computed_again(tmp_path: Path) -> None:
     """Else every month's batch would cost as much as all months before it."""
     first = reports_of({f"a/{n}": _words(f"w{n}") for n in range(6)})
-    first = first.set_column(1, SCRUBBED_REPORTS.field("batch"), pa.array(["a"] * 6))
+    first = first.set_column(1, ScrubbedReport.SCHEMA.field("batch"), pa.array(["a"] * 6))
     second = reports_of({f"b/{n}": _words(f"w{n + 5}") for n in range(3)})
     both = pa.concat_tables([first, second])
     meaning = Meaning()
@@ -311,7 +309,7 @@ def test_a_line_that_becomes_boilerplate_changes_what_was_stored(tmp_path: Path)
     texts = {f"b/{name}": HEADER + _words(name, 20) for name in ("p", "q")}
     assert find_duplicates(reports_of(texts), FEW, silent, kept=store).unique.num_rows == 1
     more = reports_of({f"c/{name}": HEADER + _words(name, 20) for name in ("r", "s")})
-    more = more.set_column(1, SCRUBBED_REPORTS.field("batch"), pa.array(["c"] * 2))
+    more = more.set_column(1, ScrubbedReport.SCHEMA.field("batch"), pa.array(["c"] * 2))
     result = find_duplicates(pa.concat_tables([reports_of(texts), more]), FEW, silent, kept=store)
     assert result.unique.num_rows == 4
     assert result.made == {"sketches": 2, "signatures": 4}

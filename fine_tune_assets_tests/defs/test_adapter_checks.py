@@ -6,15 +6,15 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from fine_tune_assets.core.tables.schemas import ADAPTERS
 from fine_tune_assets.defs.platform.metadata import WHY
 from fine_tune_assets.defs.s06_adapters.adapters import training_changed_the_model, validation_loss_fell
+from fine_tune_assets.tables.training import Adapter
 from fine_tune_assets.training.decisions import NothingLearnedError, require_learned
 
 
 def _adapter(**figures: Any) -> pa.Table:
-    row = {field.name: None for field in ADAPTERS} | figures
-    return pa.Table.from_pylist([row], schema=pa.schema([field.with_nullable(True) for field in ADAPTERS]))
+    row = {field.name: None for field in Adapter.SCHEMA} | figures
+    return pa.Table.from_pylist([row], schema=pa.schema([field.with_nullable(True) for field in Adapter.SCHEMA]))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from fine_tune_assets.core.tables.schemas import JUDGE_SCORES
 from fine_tune_assets.defs.platform.metadata import WHY
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s07_judge_scores.answer_checks import (
@@ -13,6 +12,7 @@ from fine_tune_assets.defs.s07_judge_scores.answer_checks import (
     answers_keep_their_form,
 )
 from fine_tune_assets.instructions.stored_sets import StoredInstructionSet, write_instruction_set
+from fine_tune_assets.tables.judging import JudgeScore
 from fine_tune_assets_tests.instructions.examples import SEARCH, built
 
 pytestmark = pytest.mark.usefixtures("installation_dir")
@@ -45,7 +45,9 @@ def _scores(stored: StoredInstructionSet, wrong: str = "", split: str = "test", 
         for model, answer in (("base", ""), ("adapter", wrong))
         for example in examples
     ]
-    return pa.Table.from_pylist([{name: row.get(name) for name in JUDGE_SCORES.names} for row in rows], JUDGE_SCORES)
+    return pa.Table.from_pylist(
+        [{name: row.get(name) for name in JudgeScore.SCHEMA.names} for row in rows], JudgeScore.SCHEMA
+    )
 
 
 def _made(stored: StoredInstructionSet, scores: pa.Table) -> dg.MaterializeResult[pa.Table]:

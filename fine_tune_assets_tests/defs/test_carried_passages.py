@@ -8,19 +8,16 @@ import pyarrow as pa
 import pytest
 
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.tables.schemas import (
-    DUPLICATE_REPORTS,
-    KNOWLEDGE_CHUNKS,
-    MODEL_DRAFTS,
-    SCRUBBED_CORRECTIONS,
-    UNIQUE_REPORTS,
-    table_of,
-)
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s04_approved_examples.approved_examples import approved_examples, drafted_examples
 from fine_tune_assets.defs.s05_instruction_sets.instruction_sets import _curation
 from fine_tune_assets.defs.s05_instruction_sets.set_evidence import _barred
 from fine_tune_assets.defs.s10_corrections.quarantine import quarantined_corrections
+from fine_tune_assets.tables.approval import ModelDraft
+from fine_tune_assets.tables.corrections import ScrubbedCorrection
+from fine_tune_assets.tables.dedup import DuplicateReport, UniqueReport
+from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.serving import KnowledgeChunk
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.ledger.made import record_decision
 
@@ -52,7 +49,7 @@ def corrections(*passages: list[dict[str, Any]] | None) -> pa.Table:
         }
         for number, told in enumerate(passages)
     ]
-    return table_of(rows, SCRUBBED_CORRECTIONS)
+    return table_of(rows, ScrubbedCorrection.SCHEMA)
 
 
 def quarantined(table: pa.Table) -> dg.MaterializeResult[pa.Table]:
@@ -62,19 +59,19 @@ def quarantined(table: pa.Table) -> dg.MaterializeResult[pa.Table]:
 def drafted(table: pa.Table) -> list[dict[str, Any]]:
     made = drafted_examples(
         installation=Installation(),
-        unique_reports=UNIQUE_REPORTS.empty_table(),
-        duplicate_reports=DUPLICATE_REPORTS.empty_table(),
+        unique_reports=UniqueReport.SCHEMA.empty_table(),
+        duplicate_reports=DuplicateReport.SCHEMA.empty_table(),
         scrubbed_corrections=table,
         quarantined_corrections=quarantined(table).value,
-        model_drafts=MODEL_DRAFTS.empty_table(),
+        model_drafts=ModelDraft.SCHEMA.empty_table(),
     )
     return list(made.value.to_pylist())  # type: ignore[attr-defined]
 
 
 def approved(drafts: list[dict[str, Any]], table: pa.Table) -> Any:
-    from fine_tune_assets.core.tables.schemas import DRAFTED_EXAMPLES
+    from fine_tune_assets.tables.approval import DraftedExample
 
-    of_drafts = table_of(drafts, DRAFTED_EXAMPLES)
+    of_drafts = table_of(drafts, DraftedExample.SCHEMA)
     return approved_examples(installation=Installation(), drafted_examples=of_drafts, scrubbed_corrections=table)
 
 
@@ -83,7 +80,7 @@ def close(*sources: str) -> None:
     named = {"leave.md": ["everyone"], "pay.md": ["everyone"], **{source: ["hr"] for source in sources}}
     plain = {"kind": "markdown", "title": "t", "version": "1", "heading_path": [], "text": "x", "tokens": 1}
     rows = [{"chunk_id": source, "source": source, "labels": labels, **plain} for source, labels in named.items()]
-    write_table(Installation().layout.table("knowledge_chunks"), table_of(rows, KNOWLEDGE_CHUNKS))
+    write_table(Installation().layout.table("knowledge_chunks"), table_of(rows, KnowledgeChunk.SCHEMA))
 
 
 def test_a_correction_is_drafted_with_its_passages_in_the_recipes_template(installation_dir: Path) -> None:

@@ -11,11 +11,11 @@ import pytest
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.core.tables.schemas import TABLES
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs.platform import automation
 from fine_tune_assets.defs.s06_adapters.adapters import GPU
 from fine_tune_assets.recipes.sections import SECTIONS
+from fine_tune_assets.tables.catalogue import TABLES
 
 HEAVY = (
     "torch",

@@ -9,20 +9,16 @@ import yaml
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_text
-from fine_tune_assets.core.tables.schemas import (
-    MODEL_DRAFTS,
-    QUARANTINED_CORRECTIONS,
-    SCRUB_RECALL,
-    SCRUBBED_CORRECTIONS,
-    SCRUBBED_REPORTS,
-    table_of,
-)
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s03_unique_reports.unique_reports import drop_duplicates
 from fine_tune_assets.defs.s04_approved_examples.approved_examples import drafted_examples
 from fine_tune_assets.ledger.reviews.erasures import PatientIds, record_erasure
 from fine_tune_assets.ledger.reviews.review_items import find_item
 from fine_tune_assets.phi.scrubbing import scrubber_version
+from fine_tune_assets.tables.approval import ModelDraft
+from fine_tune_assets.tables.corrections import QuarantinedCorrection, ScrubbedCorrection
+from fine_tune_assets.tables.phi import ScrubbedReport, ScrubRecall
+from fine_tune_assets.tables.records import table_of
 from fine_tune_assets_tests.conftest import replace_file, write_recipe
 from fine_tune_assets_tests.stored_tables import stored_in
 
@@ -43,14 +39,14 @@ def scrubbed(texts: dict[str, tuple[str, str]]) -> pa.Table:
         {**row, "report_id": i, "patient_key": p, "text": t, "tagged_text": t, "fingerprint": fingerprint_text(t)}
         for i, (p, t) in texts.items()
     ]
-    return table_of(rows, SCRUBBED_REPORTS)
+    return table_of(rows, ScrubbedReport.SCHEMA)
 
 
 def run(reports: pa.Table) -> tuple[pa.Table, Any]:
     """What both stages make of a batch: the duplicates, and the result of drafting."""
     row = {"labelled_set": "set", "measure": "masked_recall", "hits": 99, "total": 100, "low": 0.9, "high": 1.0}
     row |= {"value": 0.99, "scrubber_version": scrubber_version(Installation().recipe.scrub)}
-    recall = table_of([{**row, "label": label} for label in ("all", "direct")], SCRUB_RECALL)
+    recall = table_of([{**row, "label": label} for label in ("all", "direct")], ScrubRecall.SCHEMA)
     write_table(Installation().layout.table("scrubbed_reports", "b"), reports)
     stored = stored_in(Installation().layout.data_dir, {"b": reports})
     unique, duplicates = drop_duplicates(
@@ -60,9 +56,9 @@ def run(reports: pa.Table) -> tuple[pa.Table, Any]:
         installation=Installation(),
         unique_reports=unique.value,
         duplicate_reports=duplicates.value,
-        scrubbed_corrections=SCRUBBED_CORRECTIONS.empty_table(),
-        quarantined_corrections=QUARANTINED_CORRECTIONS.empty_table(),
-        model_drafts=MODEL_DRAFTS.empty_table(),
+        scrubbed_corrections=ScrubbedCorrection.SCHEMA.empty_table(),
+        quarantined_corrections=QuarantinedCorrection.SCHEMA.empty_table(),
+        model_drafts=ModelDraft.SCHEMA.empty_table(),
     )
     return duplicates, drafted
 

@@ -14,8 +14,6 @@ from upath import UPath
 
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.errors import GateClosedError
-from fine_tune_assets.core.tables.schemas import TABLES
-from fine_tune_assets.core.tables.stored_tables import StoredTable, without_patients
 from fine_tune_assets.defs.erasure import ErasureError, look_ahead
 from fine_tune_assets.defs.platform.io import ParquetTables
 from fine_tune_assets.defs.platform.resources import Installation
@@ -39,6 +37,8 @@ from fine_tune_assets.ledger.reviews.erasures import (
 )
 from fine_tune_assets.ledger.serving.deployments import report_state, switch_live, want_release
 from fine_tune_assets.lineage.erasure import erasing_steps
+from fine_tune_assets.tables.catalogue import TABLES
+from fine_tune_assets.tables.stored_tables import StoredTable, without_patients
 from fine_tune_assets.training.decisions import Due
 from fine_tune_assets_tests.instructions.examples import approved, built
 from fine_tune_assets_tests.ledger.made import record_promoted

@@ -6,13 +6,14 @@ import pyarrow as pa
 import pytest
 
 from fine_tune_assets.core.errors import GateClosedError
-from fine_tune_assets.core.tables.schemas import JUDGE_AGREEMENT, JUDGE_SCORES, RETAINED_ABILITIES, table_of
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s07_judge_scores.promotion_verdicts import evidence_on
 from fine_tune_assets.instructions.stored_sets import StoredInstructionSet, write_instruction_set
 from fine_tune_assets.judging.verdicts.evidence import Tables
 from fine_tune_assets.judging.verdicts.gate import decide
 from fine_tune_assets.ledger.reviews.missed_identifiers import record_mark
+from fine_tune_assets.tables.judging import JudgeAgreement, JudgeScore, RetainedAbility
+from fine_tune_assets.tables.records import table_of
 from fine_tune_assets_tests.instructions.examples import SEARCH, built
 
 pytestmark = pytest.mark.usefixtures("installation_dir")
@@ -35,7 +36,7 @@ def _scores(stored: StoredInstructionSet, split: str, adapter_id: str = "new") -
         for model, fingerprint, score in models
         for example in examples
     ]
-    return table_of(rows, JUDGE_SCORES)
+    return table_of(rows, JudgeScore.SCHEMA)
 
 
 def _gather(stored: StoredInstructionSet, scores: pa.Table) -> Any:
@@ -46,7 +47,7 @@ def _gather(stored: StoredInstructionSet, scores: pa.Table) -> Any:
         "recipe_fingerprint": "recipe-1",
         **LEARNED,
     }
-    tables = Tables(scores, JUDGE_AGREEMENT.empty_table(), RETAINED_ABILITIES.empty_table())
+    tables = Tables(scores, JudgeAgreement.SCHEMA.empty_table(), RetainedAbility.SCHEMA.empty_table())
     return evidence_on(Installation(), adapter, tables)
 
 

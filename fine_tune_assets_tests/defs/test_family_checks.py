@@ -3,12 +3,12 @@
 import dagster as dg
 import pytest
 
-from fine_tune_assets.core.tables.schemas import ROBUSTNESS_PROBES
 from fine_tune_assets.defs.platform.metadata import WHY
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s07_judge_scores.judge_scores import abilities_are_within_budget, question_files
 from fine_tune_assets.defs.s07_judge_scores.robustness_probes import candidate_is_as_robust_as_its_base
 from fine_tune_assets.judging.contestants.robustness import EMPTY
+from fine_tune_assets.tables.judging import RobustnessProbe
 from fine_tune_assets_tests.judging.made import retained, robust
 
 pytestmark = pytest.mark.usefixtures("installation_dir")
@@ -41,7 +41,7 @@ def test_a_task_whose_questions_are_there_and_that_was_not_asked_closes_the_chec
     ("held", "why"), [({EMPTY: 0}, "Less robust (empty_input)"), (None, "Robustness was not probed.")]
 )
 def test_a_candidate_that_is_thrown_or_was_not_probed_closes_the_check(held: dict[str, int] | None, why: str) -> None:
-    table = ROBUSTNESS_PROBES.empty_table() if held is None else robust(**held)
+    table = RobustnessProbe.SCHEMA.empty_table() if held is None else robust(**held)
     clean, found = (
         candidate_is_as_robust_as_its_base(installation=Installation(), robustness_probes=one)
         for one in (robust(), table)

@@ -10,10 +10,11 @@ import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
-from fine_tune_assets.core.tables.schemas import TABLES, shown_columns
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs.local_run import Summary, materialize_stale
 from fine_tune_assets.instructions.certificate import separation
+from fine_tune_assets.tables.catalogue import TABLES
+from fine_tune_assets.tables.records import shown_columns
 from fine_tune_assets_tests.conftest import count_of_examples, drop_dialogues, replace_file, write_recipe
 from fine_tune_assets_tests.reports.making_files import REPORT, WITH_PATIENT, WITH_SIDECAR, front_matter
 

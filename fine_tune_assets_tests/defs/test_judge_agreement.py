@@ -6,12 +6,13 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from fine_tune_assets.core.tables.schemas import JUDGE_AGREEMENT, table_of
 from fine_tune_assets.defs.platform.metadata import WHY
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s07_judge_scores.judge_agreement import judge_may_decide
 from fine_tune_assets.judging.judges.labelled_sets import present_fingerprints
 from fine_tune_assets.judging.judges.offline_judge import offline_judge
+from fine_tune_assets.tables.judging import JudgeAgreement
+from fine_tune_assets.tables.records import table_of
 from fine_tune_assets_tests.conftest import write_recipe
 
 
@@ -30,7 +31,7 @@ def _rated(**changes: Any) -> dict[str, Any]:
 
 
 def _check(*rows: dict[str, Any]) -> dg.AssetCheckResult:
-    found = judge_may_decide(installation=Installation(), judge_agreement=table_of(rows, JUDGE_AGREEMENT))
+    found = judge_may_decide(installation=Installation(), judge_agreement=table_of(rows, JudgeAgreement.SCHEMA))
     assert isinstance(found, dg.AssetCheckResult)
     return found
 

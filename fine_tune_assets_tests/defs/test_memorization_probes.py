@@ -11,7 +11,6 @@ import pytest
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_folder, fingerprint_table, short
 from fine_tune_assets.core.planted import CANARY
-from fine_tune_assets.core.tables.schemas import MEMORIZATION_PROBES
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs.platform.metadata import WHY
 from fine_tune_assets.defs.platform.resources import Installation
@@ -30,6 +29,7 @@ from fine_tune_assets.judging.memorization.probe_rows import no_canary_row, prob
 from fine_tune_assets.ledger.serving.verdicts import require_promotion
 from fine_tune_assets.recipes.schema import CanarySettings
 from fine_tune_assets.recipes.sections import section_fingerprints
+from fine_tune_assets.tables.judging import MemorizationProbe
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.instructions.examples import SEARCH, built, example, patients_in
 from fine_tune_assets_tests.judging.made import remembered
@@ -224,7 +224,7 @@ def test_the_shadow_is_trained_asked_and_gone_and_nothing_is_told_but_counts(
     done = _materialize(instance)
     assert done.success, [event.message for event in done.all_events if event.is_failure]
     rows = done.output_for_node("memorization_probes").to_pylist()
-    assert pa.Table.from_pylist(rows, schema=MEMORIZATION_PROBES).num_rows == len(rows)
+    assert pa.Table.from_pylist(rows, schema=MemorizationProbe.SCHEMA).num_rows == len(rows)
     asked = {row["probe"]: (row["items"], row["extracted"]) for row in rows}
     assert asked["canaries_1"][0] == asked["canaries_8"][0] == 4
     assert asked["removed_identifiers"] == (1, 0)

@@ -18,16 +18,6 @@ from fine_tune_assets.cli.phi import mark as mark_command
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_text
-from fine_tune_assets.core.tables.schemas import (
-    DRAFTED_EXAMPLES,
-    PHI_SPANS,
-    REPORTS,
-    SCRUB_RECALL,
-    SCRUBBED_CORRECTIONS,
-    SCRUBBED_REPORTS,
-    table_of,
-)
-from fine_tune_assets.core.tables.stored_tables import StoredTable
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import (
     changed_batches,
@@ -40,6 +30,12 @@ from fine_tune_assets.defs.s04_approved_examples.approved_examples import approv
 from fine_tune_assets.ledger.reviews.missed_identifiers import record_mark, withdraw_mark
 from fine_tune_assets.phi.missed_identifiers.terms import MARKED_BY_REVIEWERS
 from fine_tune_assets.phi.scrubbing import scrubber_version
+from fine_tune_assets.tables.approval import DraftedExample
+from fine_tune_assets.tables.corrections import ScrubbedCorrection
+from fine_tune_assets.tables.phi import PhiSpan, ScrubbedReport, ScrubRecall
+from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.reports import Report
+from fine_tune_assets.tables.stored_tables import StoredTable
 from fine_tune_assets_tests.instructions.examples import built
 from fine_tune_assets_tests.ledger.made import record_decision
 from fine_tune_assets_tests.stored_tables import stored_in
@@ -83,7 +79,7 @@ def _scrubbed(**texts: str) -> dict[str, StoredTable]:
         }
         for patient, text in texts.items()
     ]
-    return stored_in(Installation().layout.data_dir, {"b": table_of(rows, SCRUBBED_REPORTS)})
+    return stored_in(Installation().layout.data_dir, {"b": table_of(rows, ScrubbedReport.SCHEMA)})
 
 
 def _recall(**recall_of: float) -> pa.Table:
@@ -94,7 +90,7 @@ def _recall(**recall_of: float) -> pa.Table:
         for s, r in recall_of.items()
         for label in ("all", "direct")
     ]
-    return table_of(rows, SCRUB_RECALL)
+    return table_of(rows, ScrubRecall.SCHEMA)
 
 
 @pytest.mark.usefixtures("installation_dir")
@@ -129,7 +125,7 @@ def test_a_copy_under_another_patients_key_is_held_back_and_scrubbed_again_too(
     for batch, patient, text in (("b", "p", TERM), ("c", "q", TERM), ("d", "r", "nobody")):
         row = {**report, "report_id": f"{batch}/{patient}", "batch": batch, "patient_key": patient}
         row["text"] = f"Two days of cough. Seen with {text}."
-        write_table(installation_dir / "tables" / "reports" / f"{batch}.parquet", table_of([row], REPORTS))
+        write_table(installation_dir / "tables" / "reports" / f"{batch}.parquet", table_of([row], Report.SCHEMA))
     _mark("b/p")
     texts = _scrubbed(p=f"Two days of cough. Seen with {TERM}.", q=f"Two days of cough. Seen with {TERM}.", r="Cough.")
     made = drop_duplicates(
@@ -151,7 +147,7 @@ def test_an_example_that_holds_a_marked_term_is_not_approved_not_even_as_repaire
         "report_id": "b/p",
         "fingerprint": content_fingerprint(**_renamed(content)),
     }
-    drafts = table_of([draft], DRAFTED_EXAMPLES)
+    drafts = table_of([draft], DraftedExample.SCHEMA)
     with Installation().ledger() as ledger:
         named = {name: draft[name] for name in ("example_id", "fingerprint", "report_id", "task")}
         repaired = _renamed({**content, "output": f"{TERM} coughs."})
@@ -165,7 +161,7 @@ def test_an_example_that_holds_a_marked_term_is_not_approved_not_even_as_repaire
         )
 
     def approved() -> Any:
-        corrections = SCRUBBED_CORRECTIONS.empty_table()
+        corrections = ScrubbedCorrection.SCHEMA.empty_table()
         return approved_examples(installation=Installation(), drafted_examples=drafts, scrubbed_corrections=corrections)
 
     assert approved().value.num_rows == 1
@@ -247,7 +243,7 @@ def test_only_the_batches_of_the_patient_are_reported_each_once(
 
     def put(batch: str, *patients: str) -> None:
         rows = [{**report, "batch": batch, "patient_key": patient} for patient in patients]
-        write_table(installation_dir / "tables" / "reports" / f"{batch}.parquet", table_of(rows, REPORTS))
+        write_table(installation_dir / "tables" / "reports" / f"{batch}.parquet", table_of(rows, Report.SCHEMA))
 
     def noticed() -> set[str | None]:
         events = changed_batches(instance, Installation())
@@ -284,11 +280,11 @@ def reported(installation_dir: Path) -> Path:
         "fingerprint": "x",
     }
     tables = {
-        "reports": table_of([{**row, "known_identifiers": [], "origin_file": "f"}], REPORTS),
+        "reports": table_of([{**row, "known_identifiers": [], "origin_file": "f"}], Report.SCHEMA),
         "scrubbed_reports": table_of(
-            [{**row, "tagged_text": row["text"], "span_count": 0, "scrubber_version": "v"}], SCRUBBED_REPORTS
+            [{**row, "tagged_text": row["text"], "span_count": 0, "scrubber_version": "v"}], ScrubbedReport.SCHEMA
         ),
-        "phi_spans": PHI_SPANS.empty_table(),
+        "phi_spans": PhiSpan.SCHEMA.empty_table(),
     }
     for name, table in tables.items():
         write_table(installation_dir / "tables" / name / "b.parquet", table)

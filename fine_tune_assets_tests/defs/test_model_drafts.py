@@ -13,10 +13,12 @@ from fine_tune_assets.approval.model_drafts import draft_row
 from fine_tune_assets.approval.task_kinds import model_requests
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_folder
-from fine_tune_assets.core.tables.schemas import BASE_MODELS, MODEL_DRAFTS, rows_of, table_of
 from fine_tune_assets.defs.platform.resources import Installation, Worker
 from fine_tune_assets.defs.s04_approved_examples.drafting_models import NOBODY, NOT_ASKED_FOR, drafting_model_version
 from fine_tune_assets.defs.s04_approved_examples.model_drafts import every_model_draft_is_written, model_drafts
+from fine_tune_assets.tables.approval import ModelDraft
+from fine_tune_assets.tables.records import rows_of, table_of
+from fine_tune_assets.tables.training import BaseModel
 from fine_tune_assets_tests.approval.examples import reports
 
 SUMMARY = {"name": "summary", "instruction": "Summarise.", "kind": "model", "input_sections": ["FINDINGS"]}
@@ -52,7 +54,9 @@ def test_without_any_model_drafts_wait_in_sight_and_the_check_closes(asked: Path
     assert drafting_model_version(Installation()) == NOBODY
     checked: Any = every_model_draft_is_written(Installation(), made.value, unique)
     assert not checked.passed
-    write_table(Installation().layout.table("base_models"), table_of([_base_model(Path("m"), "f" * 64)], BASE_MODELS))
+    write_table(
+        Installation().layout.table("base_models"), table_of([_base_model(Path("m"), "f" * 64)], BaseModel.SCHEMA)
+    )
     assert drafting_model_version(Installation()) == "f" * 64
 
 
@@ -64,7 +68,7 @@ def test_what_was_written_stays_and_what_no_report_says_any_more_goes(
     before = reports("FINDINGS\nSprain.", "FINDINGS\nFracture.")
     requests = model_requests(lambda: rows_of(before), Installation().recipe.tasks)
     rows = [draft_row(request, "A draft.", True, "abc") for request in requests]
-    write_table(Installation().layout.table("model_drafts"), table_of(rows, MODEL_DRAFTS))
+    write_table(Installation().layout.table("model_drafts"), table_of(rows, ModelDraft.SCHEMA))
     made = run(instance, reports("FINDINGS\nSprain."))
     assert made.value.column("report_id").to_pylist() == ["b/1"]
     checked: Any = every_model_draft_is_written(Installation(), made.value, reports("FINDINGS\nSprain."))
@@ -76,7 +80,7 @@ def test_the_base_model_writes_what_is_missing_in_a_process_of_its_own(asked: Pa
     """Through Dagster, with the real worker and the real model; the draft says which model it was."""
     fingerprint = fingerprint_folder(smollm2)
     layout = Installation().layout
-    write_table(layout.table("base_models"), table_of([_base_model(smollm2, fingerprint)], BASE_MODELS))
+    write_table(layout.table("base_models"), table_of([_base_model(smollm2, fingerprint)], BaseModel.SCHEMA))
     text = "FINDINGS\nThe patient Zyxwvutquark has had a cough for three weeks."
 
     @dg.asset
@@ -101,5 +105,5 @@ def test_the_base_model_writes_what_is_missing_in_a_process_of_its_own(asked: Pa
 
 
 def _base_model(folder: Path, fingerprint: str) -> dict[str, Any]:
-    names = {field.name: None if field.nullable else "x" for field in BASE_MODELS}
+    names = {field.name: None if field.nullable else "x" for field in BaseModel.SCHEMA}
     return {**names, "folder": str(folder), "fingerprint": fingerprint, "parameters": 1}

@@ -11,7 +11,6 @@ import pytest
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.core.tables.schemas import ADAPTERS, JUDGE_AGREEMENT, JUDGE_SCORES, conform, table_of
 from fine_tune_assets.defs.platform.metadata import WHY
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s07_judge_scores.judge_agreement import judge_may_decide, own_ratings
@@ -21,6 +20,9 @@ from fine_tune_assets.judging.judges.labelled_sets import OWN_EXPERTS, own_ratin
 from fine_tune_assets.judging.judges.qualification import MINIMUM_RATINGS
 from fine_tune_assets.judging.judges.registry import judge_request
 from fine_tune_assets.ledger.reviews.spot_checks import SpotCheck, add_spot_check
+from fine_tune_assets.tables.judging import JudgeAgreement, JudgeScore
+from fine_tune_assets.tables.records import conform, table_of
+from fine_tune_assets.tables.training import Adapter
 from fine_tune_assets_tests.instructions.examples import SEARCH, built, example, patients_in
 from fine_tune_assets_tests.lineage.made import filled
 
@@ -73,9 +75,9 @@ def _rated(stored: StoredInstructionSet, *, as_people: bool) -> None:
                 ),
             )
     layout = Installation().layout
-    write_table(layout.table("judge_scores"), table_of(scores, JUDGE_SCORES))
+    write_table(layout.table("judge_scores"), table_of(scores, JudgeScore.SCHEMA))
     adapter = {"adapter_id": "adapter-1", "instruction_set_fingerprint": stored.fingerprint}
-    write_table(layout.table("adapters"), filled("adapters", [adapter]).cast(ADAPTERS))
+    write_table(layout.table("adapters"), filled("adapters", [adapter]).cast(Adapter.SCHEMA))
 
 
 def _licence(folder: Path) -> tuple[dg.AssetCheckResult, list[dict[str, Any]]]:
@@ -91,7 +93,7 @@ def _licence(folder: Path) -> tuple[dg.AssetCheckResult, list[dict[str, Any]]]:
         "output": str(output),
     }
     measure(request, silent)
-    table = conform(pq.read_table(output), JUDGE_AGREEMENT)
+    table = conform(pq.read_table(output), JudgeAgreement.SCHEMA)
     found = judge_may_decide(installation=installation, judge_agreement=table)
     assert isinstance(found, dg.AssetCheckResult)
     return found, [row for row in table.to_pylist() if row["labelled_set"] == OWN_EXPERTS]
@@ -122,7 +124,7 @@ def test_a_rating_counts_while_its_answer_is_there(stored: StoredInstructionSet)
     (checked,) = [rating for rating in own_ratings(Installation()) if rating[2].output == rows[4]["answer"]]
     assert checked[2].reference == REFERENCE
     rows[4]["answer"] = "Another answer."
-    write_table(path, table_of(rows, JUDGE_SCORES))
+    write_table(path, table_of(rows, JudgeScore.SCHEMA))
     assert len(own_ratings(Installation())) == MINIMUM_RATINGS - 1
     path.unlink()
     assert own_ratings(Installation()) == []

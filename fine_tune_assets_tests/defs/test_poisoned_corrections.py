@@ -8,10 +8,11 @@ import pyarrow as pa
 import pytest
 
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.tables.schemas import SCRUBBED_CORRECTIONS, table_of
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.ledger.reviews.corrections import record_correction
 from fine_tune_assets.ledger.reviews.quarantine import decide_quarantined
+from fine_tune_assets.tables.corrections import ScrubbedCorrection
+from fine_tune_assets.tables.records import table_of
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.defs.test_carried_passages import approved, drafted, quarantined
 from fine_tune_assets_tests.ledger.made import record_decision, record_promoted
@@ -77,13 +78,13 @@ def test_poison_waits_while_what_is_ordinary_is_drafted_and_a_decision_is_about_
     with Installation().ledger() as ledger:
         record_promoted(ledger, "r")
     good = sent("ward 1", FINDINGS, PLAN)
-    assert approve(table_of([good], SCRUBBED_CORRECTIONS)).num_rows == 1
+    assert approve(table_of([good], ScrubbedCorrection.SCHEMA)).num_rows == 1
 
     wrong = sent("ward 2", FINDINGS, TEN_TIMES)
     topics = ("a cough", "a rash", "a headache", "a burn", "a fever")
     flood = [sent(f"ward {n}", f"She has had {topic} since Monday.", FLOOD) for n, topic in enumerate(topics, start=3)]
     other = sent("ward 9", "The right wrist hurts after tennis, and it is warm.", "Rest the right wrist, and cool it.")
-    table = table_of([good, wrong, *flood, other], SCRUBBED_CORRECTIONS)
+    table = table_of([good, wrong, *flood, other], ScrubbedCorrection.SCHEMA)
     made = quarantined(table)
     found = {row["correction_id"]: (row["state"], row["reasons"]) for row in made.value.to_pylist()}
     assert found == {
@@ -118,9 +119,9 @@ def test_what_one_author_sent_beyond_the_share_waits_for_examples_of_others(inst
         "fever": "Paracetamol, and come back on Monday.",
     }
     of_others = [sent(f"ward {n}", f"A {what} since Monday.", said[what]) for n, what in enumerate(said, start=2)]
-    learned = {row["output"] for row in approve(table_of([*own, *of_others], SCRUBBED_CORRECTIONS)).to_pylist()}
+    learned = {row["output"] for row in approve(table_of([*own, *of_others], ScrubbedCorrection.SCHEMA)).to_pylist()}
     assert learned == {*said.values(), *(row["output"] for row in own[:3])}
 
     more = [sent(f"ward {n}", f"The {what} hurts.", f"See the {what} clinic.") for n, what in ((7, "ear"), (8, "eye"))]
-    table = table_of([*own, *of_others, *more], SCRUBBED_CORRECTIONS)
+    table = table_of([*own, *of_others, *more], ScrubbedCorrection.SCHEMA)
     assert {row["output"] for row in own} <= {row["output"] for row in approve(table).to_pylist()}

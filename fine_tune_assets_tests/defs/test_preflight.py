@@ -11,7 +11,6 @@ import pytest
 
 from fine_tune_assets.core.fingerprints import fingerprint_folder
 from fine_tune_assets.core.prompts.prompt_contract import read_prompt_contract
-from fine_tune_assets.core.tables.schemas import BASE_MODELS, EXAMPLE_LENGTHS, TRAINING_PLANS, table_of
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs.local_run import requested_runs
 from fine_tune_assets.defs.platform.automation import DATA_VERSION
@@ -29,6 +28,8 @@ from fine_tune_assets.instructions.stored_sets import StoredInstructionSet, writ
 from fine_tune_assets.ledger.reviews.erasures import record_erasure
 from fine_tune_assets.lineage.erasure import erasing_steps, find_patient
 from fine_tune_assets.recipes.sections import section_fingerprints
+from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.training import BaseModel, ExampleLength, TrainingPlan
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.core.model_folders import make_model_folder
 from fine_tune_assets_tests.instructions.examples import SEARCH, built, example, patients_in
@@ -52,9 +53,9 @@ def _store(instance: dg.DagsterInstance, *extra: dict[str, Any]) -> StoredInstru
 @pytest.fixture
 def base(installation_dir: Path) -> pa.Table:
     folder = make_model_folder(installation_dir / "base_models" / "tiny")
-    stated = {field.name: None if field.nullable else "x" for field in BASE_MODELS}
+    stated = {field.name: None if field.nullable else "x" for field in BaseModel.SCHEMA}
     row = stated | {"parameters": 1, "folder": "base_models/tiny"}
-    return table_of([{**row, "name": "tiny", "fingerprint": fingerprint_folder(folder)}], BASE_MODELS)
+    return table_of([{**row, "name": "tiny", "fingerprint": fingerprint_folder(folder)}], BaseModel.SCHEMA)
 
 
 def _look(instance: dg.DagsterInstance, stored: StoredInstructionSet, base: pa.Table) -> dict[str, Any]:
@@ -132,7 +133,7 @@ def test_training_is_refused_without_the_record_of_exactly_this(
     stored = _store(instance)
     found = _look(instance, stored, base)
     tables = [found[name].value for name in ("example_lengths", "training_preflights")]
-    other_base = table_of([{**base.to_pylist()[0], "fingerprint": "f" * 64}], BASE_MODELS)
+    other_base = table_of([{**base.to_pylist()[0], "fingerprint": "f" * 64}], BaseModel.SCHEMA)
     assert "of another base" in _refusal(instance, stored, other_base, *tables)
     _recipe(installation_dir, max_length=500, epochs=7)
     assert "of another training" in _refusal(instance, stored, base, *tables)
@@ -157,7 +158,7 @@ def test_training_is_refused_without_the_engine_of_the_recipe(
 
 def _refusal(instance: dg.DagsterInstance, stored: StoredInstructionSet, *tables: pa.Table) -> str:
     with dg.build_asset_context(instance=instance) as context, pytest.raises(dg.Failure) as refused:
-        adapters(context, Installation(), Worker(), stored.table, *tables, TRAINING_PLANS.empty_table())
+        adapters(context, Installation(), Worker(), stored.table, *tables, TrainingPlan.SCHEMA.empty_table())
     return str(refused.value.description)
 
 
@@ -207,7 +208,7 @@ def _lengths(**fits: list[bool]) -> pa.Table:
         for split, all_fits in fits.items()
         for number, fit in enumerate(all_fits)
     ]
-    return table_of(rows, EXAMPLE_LENGTHS)
+    return table_of(rows, ExampleLength.SCHEMA)
 
 
 @pytest.mark.parametrize(

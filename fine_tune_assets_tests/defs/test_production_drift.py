@@ -17,7 +17,6 @@ from fine_tune_assets.core.erased_sets import REMAINING, ErasedSet, write_erased
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.prompts.chat import user_content
 from fine_tune_assets.core.prompts.retrieval_contract import CarriedPassage, example_with_passages
-from fine_tune_assets.core.tables.schemas import INSTRUCTION_SETS, table_of
 from fine_tune_assets.defs.platform.notifications import news
 from fine_tune_assets.defs.platform.resources import Installation, parquet_tables
 from fine_tune_assets.defs.s10_corrections.production_drift import (
@@ -28,6 +27,8 @@ from fine_tune_assets.defs.s10_corrections.production_drift import (
 from fine_tune_assets.drift.exchange_features import Exchange, features_of, reading_of, sums_of, task_headings
 from fine_tune_assets.ledger.serving.deployments import report_state, switch_live, want_release
 from fine_tune_assets.ledger.serving.request_features import WindowRow, add_window
+from fine_tune_assets.tables.instructions import InstructionRow
+from fine_tune_assets.tables.records import table_of
 from fine_tune_assets_tests.ledger.made import record_promoted
 
 pytestmark = pytest.mark.usefixtures("installation_dir")
@@ -77,7 +78,7 @@ def release_id(installation_dir: Path) -> str:  # noqa: ARG001
     rows += [_row(100, GERMAN, split="test"), _row(101, GERMAN, is_general=True, patient_key=None)]
     folder = Installation().layout.instruction_sets / "set-1"
     folder.mkdir(parents=True)
-    write_table(folder / "instruction_set.parquet", table_of(rows, INSTRUCTION_SETS))
+    write_table(folder / "instruction_set.parquet", table_of(rows, InstructionRow.SCHEMA))
     (folder / "manifest.json").write_text(json.dumps({"fingerprint": "set-1"}))
     with Installation().ledger() as ledger:
         record_promoted(ledger, "r-1")
@@ -183,7 +184,7 @@ def test_a_training_question_is_compared_without_the_passages_before_it(installa
     folder = Installation().layout.instruction_sets / "set-1"
     folder.mkdir(parents=True)
     rows = [_row(0, asked), _row(1, "Summarise.\n\nA cough.")]
-    write_table(folder / "instruction_set.parquet", table_of(rows, INSTRUCTION_SETS))
+    write_table(folder / "instruction_set.parquet", table_of(rows, InstructionRow.SCHEMA))
     (folder / "manifest.json").write_text(json.dumps({"fingerprint": "set-1"}))
     prompts = [one.prompt for one in training_exchanges(Installation(), "set-1")]
     assert prompts == ["How many days?", "Summarise.\n\nA cough."]

@@ -8,7 +8,6 @@ import pyarrow as pa
 import pytest
 
 from fine_tune_assets.core.fingerprints import fingerprint_file
-from fine_tune_assets.core.tables.schemas import ADAPTERS, JUDGE_SCORES, RETAINED_ABILITIES, table_of
 from fine_tune_assets.defs.platform.metadata import WHY
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s07_judge_scores.promotion_verdicts import (
@@ -22,6 +21,9 @@ from fine_tune_assets.instructions.stored_sets import StoredInstructionSet, writ
 from fine_tune_assets.judging.verdicts.figures import FAMILIES
 from fine_tune_assets.ledger.serving.verdict_documents import DOCUMENT
 from fine_tune_assets.ledger.serving.verdicts import latest_verdict
+from fine_tune_assets.tables.judging import JudgeScore, RetainedAbility
+from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.training import Adapter
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.instructions.examples import SEARCH, built, example, patients_in
 from fine_tune_assets_tests.judging.made import agreement, checked, remembered, robust
@@ -72,9 +74,9 @@ def _materialized(
     answers = Installation().layout.evaluation / "judge" / "rated_summaries.csv"
     made = promotion_verdicts(
         installation=Installation(),
-        adapters=filled("adapters", [named]).cast(ADAPTERS),
-        judge_scores=(graded := table_of(scores, JUDGE_SCORES)),
-        retained_abilities=table_of(abilities, RETAINED_ABILITIES),
+        adapters=filled("adapters", [named]).cast(Adapter.SCHEMA),
+        judge_scores=(graded := table_of(scores, JudgeScore.SCHEMA)),
+        retained_abilities=table_of(abilities, RetainedAbility.SCHEMA),
         judge_agreement=agreement(judge="j", labelled=fingerprint_file(answers)),
         answer_checks=checked(graded),
         robustness_probes=robust("adapter-1"),

@@ -10,14 +10,6 @@ import pytest
 from fine_tune_assets.approval.review_actions import decide, revoke
 from fine_tune_assets.approval.signatures import Word
 from fine_tune_assets.core.errors import GateClosedError
-from fine_tune_assets.core.tables.schemas import (
-    DUPLICATE_REPORTS,
-    MODEL_DRAFTS,
-    QUARANTINED_CORRECTIONS,
-    SCRUBBED_CORRECTIONS,
-    UNIQUE_REPORTS,
-    table_of,
-)
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s04_approved_examples.approved_examples import (
     approved_examples,
@@ -27,9 +19,13 @@ from fine_tune_assets.defs.s04_approved_examples.approved_examples import (
 )
 from fine_tune_assets.ledger.reviews.review_items import find_item, queue_counts
 from fine_tune_assets.ledger.reviews.reviews import list_decisions
+from fine_tune_assets.tables.approval import ModelDraft
+from fine_tune_assets.tables.corrections import QuarantinedCorrection, ScrubbedCorrection
+from fine_tune_assets.tables.dedup import DuplicateReport, UniqueReport
+from fine_tune_assets.tables.records import table_of
 from fine_tune_assets_tests.conftest import write_recipe
 
-NONE = SCRUBBED_CORRECTIONS.empty_table()
+NONE = ScrubbedCorrection.SCHEMA.empty_table()
 TEXT = "NOTE\nA patient with {}.\n\nPRESENTING COMPLAINT\n{}"
 PLANTED = "Zebrafinch"
 
@@ -46,17 +42,17 @@ def reports(*complaints: str) -> Any:
         }
         for number, complaint in enumerate(complaints)
     ]
-    return table_of([{name: row.get(name) for name in UNIQUE_REPORTS.names} for row in rows], UNIQUE_REPORTS)
+    return table_of([{name: row.get(name) for name in UniqueReport.SCHEMA.names} for row in rows], UniqueReport.SCHEMA)
 
 
 def drafted(*complaints: str) -> Any:
     made = drafted_examples(
         installation=Installation(),
         unique_reports=reports(*complaints),
-        duplicate_reports=DUPLICATE_REPORTS.empty_table(),
+        duplicate_reports=DuplicateReport.SCHEMA.empty_table(),
         scrubbed_corrections=NONE,
-        quarantined_corrections=QUARANTINED_CORRECTIONS.empty_table(),
-        model_drafts=MODEL_DRAFTS.empty_table(),
+        quarantined_corrections=QuarantinedCorrection.SCHEMA.empty_table(),
+        model_drafts=ModelDraft.SCHEMA.empty_table(),
     )
     return made.value  # type: ignore[attr-defined]
 

@@ -14,17 +14,6 @@ from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.core.tables.schemas import (
-    HELD_REPORTS,
-    IDENTIFIER_VALUES,
-    PHI_TAGGERS,
-    REPORTS,
-    SCRUB_RECALL,
-    SCRUBBED_REPORTS,
-    conform,
-    table_of,
-)
-from fine_tune_assets.core.tables.stored_tables import open_table
 from fine_tune_assets.defs.platform.automation import DATA_VERSION, Known, input_differs, version_as_consumed
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s02_scrubbed_reports.scrubbed_reports import (
@@ -42,6 +31,10 @@ from fine_tune_assets.defs.s02_scrubbed_reports.taken_surrogates import (
 from fine_tune_assets.defs.s03_unique_reports.unique_reports import drop_duplicates
 from fine_tune_assets.phi.report_tables import ScrubJob, ScrubOutputs, scrub_table
 from fine_tune_assets.phi.scrubbing import scrubber_version
+from fine_tune_assets.tables.phi import HeldReport, IdentifierValue, PhiTagger, ScrubbedReport, ScrubRecall
+from fine_tune_assets.tables.records import conform, table_of
+from fine_tune_assets.tables.reports import Report
+from fine_tune_assets.tables.stored_tables import open_table
 
 pytestmark = pytest.mark.usefixtures("installation_dir")
 
@@ -50,7 +43,7 @@ def _recall(version: str | None = None, **values: float) -> pa.Table:
     """label=value rows of one labelled set, of the present scrubber unless a version is named."""
     row = {"labelled_set": "set", "measure": "masked_recall", "hits": 90, "total": 100, "low": 0.1, "high": 1.0}
     row["scrubber_version"] = version or scrubber_version(Installation().recipe.scrub)
-    return table_of([{**row, "label": label, "value": value} for label, value in values.items()], SCRUB_RECALL)
+    return table_of([{**row, "label": label, "value": value} for label, value in values.items()], ScrubRecall.SCHEMA)
 
 
 GOOD = {"all": 0.99, "direct": 0.99}
@@ -88,13 +81,13 @@ def test_a_report_that_is_held_back_fails_its_check_with_kinds_and_counts() -> N
     """Somebody has to look: the report waits, and nothing else says so."""
     row = {"batch": "b", "scrubber_version": "v"}
     rows = [("b/1", "NAME", 2), ("b/1", "ID", 1), ("b/2", "NAME", 1)]
-    held = table_of([{**row, "report_id": r, "kind": k, "count": c} for r, k, c in rows], HELD_REPORTS)
+    held = table_of([{**row, "report_id": r, "kind": k, "count": c} for r, k, c in rows], HeldReport.SCHEMA)
     result = _check_held(held)
     assert not result.passed
     assert result.severity == dg.AssetCheckSeverity.WARN
     assert result.metadata["reports"].value == 2
     assert result.metadata["by_kind"].value == {"NAME": 3, "ID": 1}
-    assert _check_held(HELD_REPORTS.empty_table()).passed
+    assert _check_held(HeldReport.SCHEMA.empty_table()).passed
 
 
 def _check_held(held: pa.Table) -> dg.AssetCheckResult:
@@ -116,7 +109,7 @@ def test_a_tagger_must_be_better_in_everything(worse: str | None, value: float) 
         {**named, "entity_model": "tagger", **own},
         {**named, "entity_model": "spacy:m", **spacy},
     ]
-    result = tagger_beats_spacy(table_of(rows, PHI_TAGGERS))
+    result = tagger_beats_spacy(table_of(rows, PhiTagger.SCHEMA))
     assert isinstance(result, dg.AssetCheckResult)
     assert result.passed == (worse is None)
 
@@ -135,7 +128,7 @@ class Batches:
         """The text with surrogates."""
         report = {"report_id": f"{batch}/1", "batch": batch, "source": "s", "patient_key": batch, "text": text}
         more: dict[str, Any] = {"known_identifiers": [], "origin_file": "f", "fingerprint": fingerprint_text(text)}
-        write_table(self.table("reports", batch), table_of([{**report, **more}], REPORTS))
+        write_table(self.table("reports", batch), table_of([{**report, **more}], Report.SCHEMA))
         request: dict[str, Any] = scrub_request(Installation(), batch)
         job = ScrubJob(
             Installation().recipe.scrub,
@@ -152,7 +145,7 @@ class Batches:
         return str(self.scrubbed(batch).column("text").to_pylist()[0])
 
     def scrubbed(self, batch: str) -> pa.Table:
-        return conform(pq.read_table(self.table("scrubbed_reports", batch)), SCRUBBED_REPORTS)
+        return conform(pq.read_table(self.table("scrubbed_reports", batch)), ScrubbedReport.SCHEMA)
 
     def reported(self) -> dict[str, str]:
         tags = self.instance.event_log_storage.get_latest_tags_by_partition(
@@ -176,7 +169,7 @@ class Batches:
         )
 
     def unique(self) -> list[str]:
-        schema, consumed = SCRUBBED_REPORTS, sorted(self.consumed)
+        schema, consumed = ScrubbedReport.SCHEMA, sorted(self.consumed)
         tables = {batch: open_table(UPath(self.table("scrubbed_reports", batch)), schema) for batch in consumed}
         made = drop_duplicates(
             dg.build_asset_context(), installation=Installation(), scrubbed_reports=tables, scrub_recall=_recall(**GOOD)
@@ -227,7 +220,7 @@ def _surrogates_are_free() -> bool:
 def test_a_batchs_own_values_are_no_other_batchs(installation_dir: Path) -> None:
     """When a batch is scrubbed again, its old surrogates must not keep it from choosing the same ones."""
     for batch in ("2026.01", "b"):
-        table = table_of([{"value_hash": batch, "role": "original"}], IDENTIFIER_VALUES)
+        table = table_of([{"value_hash": batch, "role": "original"}], IdentifierValue.SCHEMA)
         write_table(installation_dir / "tables" / "identifier_values" / f"{batch}.parquet", table)
     asked: Any = scrub_request(Installation(), "2026.01")
     assert [Path(path).name for path in asked["other_values"]] == ["b.parquet"]
@@ -237,6 +230,8 @@ def test_a_batchs_own_values_are_no_other_batchs(installation_dir: Path) -> None
 
 def test_a_batch_with_a_dot_in_its_name_is_named_whole(installation_dir: Path) -> None:
     folder = installation_dir / "tables" / "identifier_values"
-    write_table(folder / "2026.01.parquet", table_of([{"value_hash": "h", "role": "surrogate"}], IDENTIFIER_VALUES))
-    write_table(folder / "b.parquet", table_of([{"value_hash": "h", "role": "original"}], IDENTIFIER_VALUES))
+    write_table(
+        folder / "2026.01.parquet", table_of([{"value_hash": "h", "role": "surrogate"}], IdentifierValue.SCHEMA)
+    )
+    write_table(folder / "b.parquet", table_of([{"value_hash": "h", "role": "original"}], IdentifierValue.SCHEMA))
     assert batches_with_taken_surrogates(Installation()) == {"2026.01": ["h"]}

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pytest
 
 from fine_tune_assets.core.fingerprints import fingerprint_json, short
-from fine_tune_assets.core.tables.schemas import INSTRUCTION_SETS, table_of
 from fine_tune_assets.defs.platform.automation import DATA_VERSION
 from fine_tune_assets.defs.platform.metadata import WHY
 from fine_tune_assets.defs.platform.resources import Installation
@@ -28,6 +27,8 @@ from fine_tune_assets.defs.s05_instruction_sets.set_evidence import VECTORS, lea
 from fine_tune_assets.instructions.leaks import LeakSearch
 from fine_tune_assets.instructions.stored_sets import LeakageError, StoredInstructionSet, write_instruction_set
 from fine_tune_assets.lineage.instruction_sets import left_out_file, write_left_out
+from fine_tune_assets.tables.instructions import InstructionRow
+from fine_tune_assets.tables.records import table_of
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.instructions.examples import SEARCH, SPLIT, built
 
@@ -115,7 +116,7 @@ def test_a_test_patient_of_an_earlier_set_who_is_trained_on_closes_the_gate(inst
 
     faulty = replace(
         whole,
-        table=table_of(swapped, INSTRUCTION_SETS),
+        table=table_of(swapped, InstructionRow.SCHEMA),
         examples=moved_table(whole.examples),
         provenance=moved_table(whole.provenance),
     )

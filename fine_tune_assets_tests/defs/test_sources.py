@@ -10,9 +10,9 @@ import yaml
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.records import Release
 from fine_tune_assets.defs.platform.automation import latest_event
+from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s07_judge_scores.judge_scores import incumbent_of
-from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.sources import report_sources
 from fine_tune_assets.ledger.serving.deployments import report_state, switch_live, want_release
 from fine_tune_assets.ledger.serving.imported_releases import import_made_now

@@ -13,14 +13,6 @@ from fine_tune_assets.approval.still_approved import UNREVIEWED
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.releases.release_folders import write_manifest
-from fine_tune_assets.core.tables.schemas import (
-    ADAPTERS,
-    BASE_MODELS,
-    EXAMPLE_LENGTHS,
-    RELEASES,
-    TRAINING_PLANS,
-    TRAINING_PREFLIGHTS,
-)
 from fine_tune_assets.defs.platform.resources import Installation, Worker
 from fine_tune_assets.defs.s04_approved_examples.standing_decisions import (
     FALLEN,
@@ -45,6 +37,8 @@ from fine_tune_assets.ledger.serving.verdict_documents import write_document
 from fine_tune_assets.ledger.serving.verdicts import record_verdict
 from fine_tune_assets.phi.scrubbing import scrubber_version
 from fine_tune_assets.recipes.sections import section_fingerprints
+from fine_tune_assets.tables.merging import BuiltRelease
+from fine_tune_assets.tables.training import Adapter, BaseModel, ExampleLength, TrainingPlan, TrainingPreflight
 from fine_tune_assets.training.decisions import Due
 from fine_tune_assets_tests.instructions.examples import SEARCH, approved, built, example, patients_in
 from fine_tune_assets_tests.ledger.made import make_release, make_verdict, record_decision, record_promoted
@@ -55,7 +49,7 @@ PATIENT, TESTED = patients_in("train", 60)[-1], patients_in("test", 60)[-1]
 
 
 def _approve(patient: str = PATIENT, finding: str = "A rash.", **facts: Any) -> dict[str, Any]:
-    """An example that an expert approves as it was drafted; the row of APPROVED_EXAMPLES."""
+    """An example that an expert approves as it was drafted; the row of `approved_examples`."""
     row = example(patient, finding)
     named = {name: row[name] for name in ("example_id", "fingerprint", "report_id", "task")}
     with Installation().ledger() as ledger:
@@ -125,7 +119,7 @@ def _served(stored: StoredInstructionSet, release_id: str) -> Any:
         "instruction_set_fingerprint": stored.fingerprint,
     }
     with dg.build_asset_context() as context:
-        return served_models(context, Installation(), _table("releases", RELEASES, named))
+        return served_models(context, Installation(), _table("releases", BuiltRelease.SCHEMA, named))
 
 
 @pytest.mark.parametrize("patient", [PATIENT, TESTED], ids=["trained on", "tested on"])
@@ -169,8 +163,13 @@ def test_a_revoked_approval_closes_training_judging_merging_and_serving_and_make
     assert set_learned_from(installation, _adapter(old)) == old
 
     _revoke(row)
-    tables = _table("adapters", ADAPTERS, _adapter(old)), _table("base_models", BASE_MODELS, {"fingerprint": "base-1"})
-    looked_at = tuple(schema.empty_table() for schema in (EXAMPLE_LENGTHS, TRAINING_PREFLIGHTS, TRAINING_PLANS))
+    tables = (
+        _table("adapters", Adapter.SCHEMA, _adapter(old)),
+        _table("base_models", BaseModel.SCHEMA, {"fingerprint": "base-1"}),
+    )
+    looked_at = tuple(
+        schema.empty_table() for schema in (ExampleLength.SCHEMA, TrainingPreflight.SCHEMA, TrainingPlan.SCHEMA)
+    )
     with dg.build_asset_context(instance=instance) as context:
         common = context, installation, Worker()
         refusals = [

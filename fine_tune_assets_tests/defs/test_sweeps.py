@@ -17,9 +17,9 @@ import pytest
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_folder, short
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.core.tables.schemas import ADAPTERS
 from fine_tune_assets.defs.platform.resources import Installation, Worker
 from fine_tune_assets.defs.s06_adapters.sweeps import Trainings, sweep_trials
+from fine_tune_assets.tables.training import Adapter
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.training.tiny import SETTINGS, base_model, instruction_set, train_request
 
@@ -79,9 +79,9 @@ def _record(data: Path, trial: int) -> dict[str, Any]:
 
 
 def _table(made: dict[str, Any]) -> dg.MaterializeResult[pa.Table]:
-    row = {field.name: None for field in ADAPTERS}
+    row = {field.name: None for field in Adapter.SCHEMA}
     row |= {"adapter_id": made["adapter_id"], "instruction_set_fingerprint": SET, "sweep": made.get("sweep_name")}
-    adapters = pa.Table.from_pylist([row], schema=pa.schema([field.with_nullable(True) for field in ADAPTERS]))
+    adapters = pa.Table.from_pylist([row], schema=pa.schema([field.with_nullable(True) for field in Adapter.SCHEMA]))
     found = sweep_trials(Installation(), adapters)
     assert isinstance(found, dg.MaterializeResult)
     return found

@@ -11,14 +11,6 @@ import pytest
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_folder
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.core.tables.schemas import (
-    ADAPTERS,
-    BASE_MODELS,
-    EXAMPLE_LENGTHS,
-    TRAINING_PLANS,
-    TRAINING_PREFLIGHTS,
-    table_of,
-)
 from fine_tune_assets.defs.platform.metadata import WHY
 from fine_tune_assets.defs.platform.resources import Installation, Worker
 from fine_tune_assets.defs.s06_adapters.adapters import planned_figures
@@ -29,6 +21,8 @@ from fine_tune_assets.defs.s06_adapters.training_plans import (
     training_plans,
     training_took_what_was_planned,
 )
+from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.training import Adapter, BaseModel, ExampleLength, TrainingPlan, TrainingPreflight
 from fine_tune_assets.training.__main__ import plan
 from fine_tune_assets.training.planning.resource_plan import PlanError, elsewhere, most_that_is_tried, require_plan
 from fine_tune_assets_tests.conftest import write_recipe
@@ -58,7 +52,7 @@ def inputs(installation_dir: Path) -> tuple[pa.Table, pa.Table]:
         }
         for n, split in enumerate(["train"] * 12 + ["validation"] * 2)
     ]
-    lengths = table_of([{**row, "fault": None} for row in rows], EXAMPLE_LENGTHS)
+    lengths = table_of([{**row, "fault": None} for row in rows], ExampleLength.SCHEMA)
     write_table(Installation().layout.table("example_lengths"), lengths)
     base = base_model(installation_dir / "base_models" / "tiny", 1.0)
     bound = {
@@ -66,8 +60,8 @@ def inputs(installation_dir: Path) -> tuple[pa.Table, pa.Table]:
         "base_fingerprint": fingerprint_folder(base),
         "training_fingerprint": "t",
     }
-    preflight = _stated(TRAINING_PREFLIGHTS, **bound)
-    model = _stated(BASE_MODELS, folder="base_models/tiny", fingerprint=bound["base_fingerprint"])
+    preflight = _stated(TrainingPreflight.SCHEMA, **bound)
+    model = _stated(BaseModel.SCHEMA, folder="base_models/tiny", fingerprint=bound["base_fingerprint"])
     return preflight, model
 
 
@@ -97,7 +91,7 @@ def test_a_plan_is_bound_to_what_it_is_of_and_says_what_it_takes(
     """Made by the trainer's own process, so that its libraries count; the largest batch of the step fits here."""
     _recipe(installation_dir, batch_size=2, gradient_accumulation=3, fit_batch_size=True)
     row = _planned(instance, inputs)
-    table_of([row], TRAINING_PLANS)
+    table_of([row], TrainingPlan.SCHEMA)
     assert (row["instruction_set_fingerprint"], row["training_fingerprint"]) == ("s", "t")
     assert (row["fits"], row["batch_size"], row["gradient_accumulation"], row["steps"]) == (True, 6, 1, 2)
     assert (row["largest_rows"], row["largest_tokens"]) == (6, 51)
@@ -156,12 +150,12 @@ def test_the_plan_of_a_shape_is_not_the_plan_of_the_model(tmp_path: Path) -> Non
 
 def test_what_does_not_fit_fails_its_check_with_what_to_change() -> None:
     """The check that stops the run before the GPU is asked for; with a plan that fits it passes."""
-    refused = _stated(TRAINING_PLANS, fits=False, why="It needs 9 GB.", nearest="batch_size: 1")
+    refused = _stated(TrainingPlan.SCHEMA, fits=False, why="It needs 9 GB.", nearest="batch_size: 1")
     found = training_fits_this_machine(refused)
     assert isinstance(found, dg.AssetCheckResult)
     assert not found.passed
     assert "It needs 9 GB. In the recipe's training section set batch_size: 1" in str(found.metadata[WHY].value)
-    passed = training_fits_this_machine(_stated(TRAINING_PLANS))
+    passed = training_fits_this_machine(_stated(TrainingPlan.SCHEMA))
     assert isinstance(passed, dg.AssetCheckResult)
     assert passed.passed
 
@@ -174,7 +168,7 @@ def test_what_does_not_fit_fails_its_check_with_what_to_change() -> None:
 def test_a_training_that_took_something_else_warns(asked: Any, measured: Any, is_passed: bool) -> None:
     """A plan that is off by more than it promises must not be trusted with the next card; it stops nothing."""
     row = _stated(
-        ADAPTERS,
+        Adapter.SCHEMA,
         planned_peak_bytes=asked[0],
         planned_seconds=asked[1],
         peak_memory_bytes=measured[0],

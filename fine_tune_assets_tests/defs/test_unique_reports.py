@@ -5,10 +5,11 @@ import pyarrow as pa
 import pytest
 
 from fine_tune_assets.core.fingerprints import fingerprint_text
-from fine_tune_assets.core.tables.schemas import SCRUB_RECALL, SCRUBBED_REPORTS, table_of
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s03_unique_reports.unique_reports import drop_duplicates
 from fine_tune_assets.phi.scrubbing import scrubber_version
+from fine_tune_assets.tables.phi import ScrubbedReport, ScrubRecall
+from fine_tune_assets.tables.records import table_of
 from fine_tune_assets_tests.stored_tables import stored_in
 
 pytestmark = pytest.mark.usefixtures("installation_dir")
@@ -25,14 +26,16 @@ def _scrubbed(batch: str, version: str) -> pa.Table:
         "tagged_text": text,
         "span_count": 0,
     }
-    return table_of([{**row, "scrubber_version": version, "fingerprint": fingerprint_text(text)}], SCRUBBED_REPORTS)
+    return table_of(
+        [{**row, "scrubber_version": version, "fingerprint": fingerprint_text(text)}], ScrubbedReport.SCHEMA
+    )
 
 
 def _recall(recall: float, version: str) -> pa.Table:
     row = {"labelled_set": "set", "measure": "masked_recall", "hits": 90, "total": 100, "low": 0.1, "high": 1.0}
     return table_of(
         [{**row, "label": label, "value": recall, "scrubber_version": version} for label in ("all", "direct")],
-        SCRUB_RECALL,
+        ScrubRecall.SCHEMA,
     )
 
 

@@ -11,7 +11,6 @@ from click.testing import CliRunner, Result
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.keys import public_key_file
 from fine_tune_assets.core.records import Verdict
-from fine_tune_assets.core.tables.schemas import PROMOTION_VERDICTS, table_of
 from fine_tune_assets.defs.local_run import notice_sources
 from fine_tune_assets.defs.platform.automation import latest_event
 from fine_tune_assets.defs.platform.metadata import WHY
@@ -19,6 +18,8 @@ from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s07_judge_scores.promotion_verdicts import verdict_opens_the_gate
 from fine_tune_assets.ledger.serving.verdict_documents import DOCUMENT, KEY, write_document
 from fine_tune_assets.ledger.serving.verdicts import record_verdict
+from fine_tune_assets.tables.judging import PromotionVerdict
+from fine_tune_assets.tables.records import table_of
 from fine_tune_assets_tests.ledger.made import make_verdict
 
 
@@ -34,7 +35,9 @@ def _recorded(decision: str) -> Verdict:
 def _check(verdict: Verdict) -> dg.AssetCheckResult:
     row = {**vars(verdict), "reasons": list(verdict.reasons), "examples": 30}
     scores = dict.fromkeys(("incumbent_score", "candidate_score", "gain_low", "gain_high"), 1.0)
-    table = table_of([{name: {**row, **scores}[name] for name in PROMOTION_VERDICTS.names}], PROMOTION_VERDICTS)
+    table = table_of(
+        [{name: {**row, **scores}[name] for name in PromotionVerdict.SCHEMA.names}], PromotionVerdict.SCHEMA
+    )
     found = verdict_opens_the_gate(installation=Installation(), promotion_verdicts=table)
     assert isinstance(found, dg.AssetCheckResult)
     return found

@@ -5,14 +5,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from fine_tune_assets.core.tables.schemas import (
-    DUPLICATE_REPORTS,
-    MODEL_DRAFTS,
-    QUARANTINED_CORRECTIONS,
-    SCRUBBED_CORRECTIONS,
-)
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s04_approved_examples.approved_examples import drafted_examples, drafts_hold_whole_sections
+from fine_tune_assets.tables.approval import ModelDraft
+from fine_tune_assets.tables.corrections import QuarantinedCorrection, ScrubbedCorrection
+from fine_tune_assets.tables.dedup import DuplicateReport
 from fine_tune_assets_tests.approval.examples import reports
 
 pytestmark = pytest.mark.usefixtures("installation_dir")
@@ -23,10 +20,10 @@ def drafted(unique: pa.Table) -> Any:
     return drafted_examples(
         installation=Installation(),
         unique_reports=unique,
-        duplicate_reports=DUPLICATE_REPORTS.empty_table(),
-        scrubbed_corrections=SCRUBBED_CORRECTIONS.empty_table(),
-        quarantined_corrections=QUARANTINED_CORRECTIONS.empty_table(),
-        model_drafts=MODEL_DRAFTS.empty_table(),
+        duplicate_reports=DuplicateReport.SCHEMA.empty_table(),
+        scrubbed_corrections=ScrubbedCorrection.SCHEMA.empty_table(),
+        quarantined_corrections=QuarantinedCorrection.SCHEMA.empty_table(),
+        model_drafts=ModelDraft.SCHEMA.empty_table(),
     )
 
 

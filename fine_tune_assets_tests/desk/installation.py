@@ -18,18 +18,14 @@ from fine_tune_assets.approval.review_actions import refresh_items
 from fine_tune_assets.core.files import write_table, write_text
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.core.tables.schemas import (
-    DRAFTED_EXAMPLES,
-    DUPLICATE_REPORTS,
-    REPORTS,
-    SCRUBBED_CORRECTIONS,
-    SCRUBBED_REPORTS,
-    UNIQUE_REPORTS,
-    conform,
-    table_of,
-)
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.recipes.loader import load_recipe, shipped_recipes
+from fine_tune_assets.tables.approval import DraftedExample
+from fine_tune_assets.tables.corrections import ScrubbedCorrection
+from fine_tune_assets.tables.dedup import DuplicateReport, UniqueReport
+from fine_tune_assets.tables.phi import ScrubbedReport
+from fine_tune_assets.tables.records import conform, table_of
+from fine_tune_assets.tables.reports import Report
 from fine_tune_assets_tests.changed_settings import changed
 
 BATCH = "2026-05-ward"
@@ -71,12 +67,12 @@ def fill(
     recipe = write_recipe(settings.data_dir, review or {})
     texts = [_texts(number, filler) for number in range(count)]
     raw = [{**_row(n, raw), "origin_file": f"{n}.txt", "known_identifiers": []} for n, (raw, _, _) in enumerate(texts)]
-    write_table(settings.layout.table("reports", BATCH), table_of(_with_absent(raw, REPORTS), REPORTS))
+    write_table(settings.layout.table("reports", BATCH), table_of(_with_absent(raw, Report.SCHEMA), Report.SCHEMA))
     scrubbed = [
         {**_row(n, text), "tagged_text": tagged, "span_count": 1, "scrubber_version": "test"}
         for n, (_, text, tagged) in enumerate(texts)
     ]
-    scrubbed_table = table_of(_with_absent(scrubbed, SCRUBBED_REPORTS), SCRUBBED_REPORTS)
+    scrubbed_table = table_of(_with_absent(scrubbed, ScrubbedReport.SCHEMA), ScrubbedReport.SCHEMA)
     write_table(settings.layout.table("scrubbed_reports", BATCH), scrubbed_table)
     own = changed(settings, recipe=str(recipe))
     draft(own, ledger)
@@ -96,11 +92,13 @@ def draft(settings: Settings, ledger: Ledger, passage_template: str | None = Non
     """Draft anew from the scrubbed reports, and bring the queue up to it."""
     scrubbed = pq.read_table(settings.layout.table("scrubbed_reports", BATCH)).to_pylist()
     path = settings.layout.table("duplicate_reports")
-    duplicates = conform(pq.read_table(path), DUPLICATE_REPORTS) if path.is_file() else DUPLICATE_REPORTS.empty_table()
+    duplicates = (
+        conform(pq.read_table(path), DuplicateReport.SCHEMA) if path.is_file() else DuplicateReport.SCHEMA.empty_table()
+    )
     gone = set(duplicates["dropped_id"].to_pylist())
     unique = [row for row in scrubbed if row["report_id"] not in gone]
     drafts = draft_examples(
-        table_of(_with_absent(unique, UNIQUE_REPORTS), UNIQUE_REPORTS),
+        table_of(_with_absent(unique, UniqueReport.SCHEMA), UniqueReport.SCHEMA),
         _corrections(settings),
         load_recipe(settings.recipe).tasks,
         dropped=DroppedReports(duplicates, lambda ids: [row for row in scrubbed if row["report_id"] in ids]),
@@ -112,14 +110,18 @@ def draft(settings: Settings, ledger: Ledger, passage_template: str | None = Non
 
 def refresh_queue(settings: Settings, ledger: Ledger) -> None:
     """By the drafts that there are and what is decided now."""
-    drafts = conform(pq.read_table(settings.layout.table("drafted_examples")), DRAFTED_EXAMPLES)
+    drafts = conform(pq.read_table(settings.layout.table("drafted_examples")), DraftedExample.SCHEMA)
     recipe, authors = load_recipe(settings.recipe), correction_authors(_corrections(settings))
     refresh_items(ledger, drafts, recipe.name, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC))
 
 
 def _corrections(settings: Settings) -> pa.Table:
     path = settings.layout.table("scrubbed_corrections")
-    return conform(pq.read_table(path), SCRUBBED_CORRECTIONS) if path.is_file() else SCRUBBED_CORRECTIONS.empty_table()
+    return (
+        conform(pq.read_table(path), ScrubbedCorrection.SCHEMA)
+        if path.is_file()
+        else ScrubbedCorrection.SCHEMA.empty_table()
+    )
 
 
 def add_copy(settings: Settings, ledger: Ledger) -> str:
@@ -130,8 +132,8 @@ def add_copy(settings: Settings, ledger: Ledger) -> str:
     stored = {"origin_file": "copy.txt", "known_identifiers": [], "span_count": 1, "scrubber_version": "test"}
     scrubbed = {**row, **stored, "text": text.replace(INVENTED, "Ida Kranich"), "tagged_text": tagged}
     for name, schema, added in (
-        ("reports", REPORTS, {**row, **stored}),
-        ("scrubbed_reports", SCRUBBED_REPORTS, scrubbed),
+        ("reports", Report.SCHEMA, {**row, **stored}),
+        ("scrubbed_reports", ScrubbedReport.SCHEMA, scrubbed),
     ):
         path = settings.layout.table(name, BATCH)
         rows = [*pq.read_table(path).to_pylist(), added]
@@ -147,10 +149,10 @@ def add_dropped(settings: Settings, ledger: Ledger, output: str) -> str:
     path = settings.layout.table("scrubbed_reports", BATCH)
     added = {**row, "tagged_text": tagged, "span_count": 1, "scrubber_version": "test"}
     kept = pq.read_table(path).to_pylist()
-    write_table(path, table_of(_with_absent([*kept, added], SCRUBBED_REPORTS), SCRUBBED_REPORTS))
+    write_table(path, table_of(_with_absent([*kept, added], ScrubbedReport.SCHEMA), ScrubbedReport.SCHEMA))
     pair = {"dropped_id": row["report_id"], "kept_id": f"{BATCH}/00001", "kind": "near", "similarity": 0.9}
     pair |= {"reason": "The longer text stays.", "disagrees_on": ["numbers"], "fingerprint": row["fingerprint"]}
-    write_table(settings.layout.table("duplicate_reports"), table_of([pair], DUPLICATE_REPORTS))
+    write_table(settings.layout.table("duplicate_reports"), table_of([pair], DuplicateReport.SCHEMA))
     draft(settings, ledger)
     return pair["kept_id"]
 
@@ -172,13 +174,13 @@ def add_correction(
     }
     row["passages"] = passages
     row |= {"instruction": "Which dose?", "output": "Ask the pharmacist."}
-    write_table(settings.layout.table("scrubbed_corrections"), table_of([row], SCRUBBED_CORRECTIONS))
+    write_table(settings.layout.table("scrubbed_corrections"), table_of([row], ScrubbedCorrection.SCHEMA))
     draft(settings, ledger, template)
 
 
 def drafts_of(settings: Settings) -> list[dict[str, Any]]:
     """In the order of the queue: most flags first, then by id."""
-    rows = pq.read_table(settings.layout.table("drafted_examples")).select(DRAFTED_EXAMPLES.names).to_pylist()
+    rows = pq.read_table(settings.layout.table("drafted_examples")).select(DraftedExample.SCHEMA.names).to_pylist()
     return sorted(rows, key=lambda row: (-len(row["flags"]), row["example_id"]))
 
 
@@ -189,7 +191,7 @@ def scrub_again(settings: Settings, ledger: Ledger, term: str) -> None:
     for row in rows:
         row["text"] = row["text"].replace(term, INVENTED)
         row["tagged_text"] = row["tagged_text"].replace(term, "[NAME]")
-    write_table(path, table_of(rows, SCRUBBED_REPORTS))
+    write_table(path, table_of(rows, ScrubbedReport.SCHEMA))
     draft(settings, ledger)
 
 

@@ -10,9 +10,11 @@ from fine_tune_assets.core.files import write_table, write_text
 from fine_tune_assets.core.fingerprints import fingerprint_text, short
 from fine_tune_assets.core.prompts.chat import conversation
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.core.tables.schemas import INSTRUCTION_PROVENANCE, INSTRUCTION_SETS, JUDGE_SCORES, table_of
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.reviews.spot_checks import answer_id_of
+from fine_tune_assets.tables.instructions import InstructionRow, ProvenanceRow
+from fine_tune_assets.tables.judging import JudgeScore
+from fine_tune_assets.tables.records import table_of
 from fine_tune_assets_tests.desk.installation import drafts_of
 from fine_tune_assets_tests.ledger.made import record_decision
 from fine_tune_assets_tests.lineage.made import store
@@ -27,7 +29,7 @@ WHY = "recall 0.61, F1 0.58"
 def judge_the_drafts(
     settings: Settings, ledger: Ledger, decided: Mapping[str, list[str]] | None = None, padding: str = ""
 ) -> list[dict[str, Any]]:
-    """A set of the drafts is answered by base model and candidate; the rows of JUDGE_SCORES.
+    """A set of the drafts is answered by base model and candidate; the `JudgeScore` rows.
 
     `decided` names the drafts and the decisions that approved them; without it all of them are approved. `padding` lengthens
     the answers.
@@ -39,7 +41,7 @@ def judge_the_drafts(
     store(settings.layout, "adapters", [row])
     answered = [(draft, role, number) for role in ("base", "adapter") for number, draft in enumerate(drafts)]
     scores = [_scored(draft, role, number, padding) for draft, role, number in answered]
-    write_table(settings.layout.table("judge_scores"), table_of(scores, JUDGE_SCORES))
+    write_table(settings.layout.table("judge_scores"), table_of(scores, JudgeScore.SCHEMA))
     return scores
 
 
@@ -61,7 +63,7 @@ def store_set(settings: Settings, drafts: Sequence[dict[str, Any]], decided: Map
         }
         for draft in sorted(drafts, key=lambda draft: str(draft["example_id"]))
     ]
-    for name, schema in (("instruction_set", INSTRUCTION_SETS), ("provenance", INSTRUCTION_PROVENANCE)):
+    for name, schema in (("instruction_set", InstructionRow.SCHEMA), ("provenance", ProvenanceRow.SCHEMA)):
         kept = [{column: row.get(column) for column in schema.names} for row in rows]
         write_table(folder / f"{name}.parquet", table_of(kept, schema))
     write_text(folder / "manifest.json", json.dumps({"fingerprint": SET, "facts": {}}))
@@ -76,7 +78,7 @@ def regrade(settings: Settings, **changes: Any) -> None:
     """The table of scores, written anew."""
     path = settings.layout.table("judge_scores")
     rows = [{**row, **changes} for row in pq.read_table(path).to_pylist()]
-    write_table(path, table_of(rows, JUDGE_SCORES))
+    write_table(path, table_of(rows, JudgeScore.SCHEMA))
 
 
 def _approve(ledger: Ledger, draft: dict[str, Any]) -> str:

@@ -10,11 +10,12 @@ from click.testing import CliRunner
 from fine_tune_assets.approval.approvals import approve_examples
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.tables.schemas import DRAFTED_EXAMPLES, table_of
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s04_approved_examples.approved_examples import reviewers_agree
 from fine_tune_assets.ledger.reviews.reviews import list_decisions
 from fine_tune_assets.recipes.loader import load_recipe
+from fine_tune_assets.tables.approval import DraftedExample
+from fine_tune_assets.tables.records import table_of
 from fine_tune_assets_tests.desk.conftest import Site
 from fine_tune_assets_tests.desk.installation import drafts_of
 
@@ -24,7 +25,7 @@ FLOOR = {"reviewers": 2, "agreement_floor": 0.6, "minimum_pairs": 2}
 
 def approve_all(site: Site) -> Any:
     """What stage 4 makes of the decisions of now."""
-    drafts = table_of(drafts_of(site.settings), DRAFTED_EXAMPLES)
+    drafts = table_of(drafts_of(site.settings), DraftedExample.SCHEMA)
     rules = load_recipe(site.settings.recipe).review
     approved = approve_examples(drafts, list_decisions(site.ledger), {}, rules).approved
     write_table(site.settings.layout.table("approved_examples"), approved)

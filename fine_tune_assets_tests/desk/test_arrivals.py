@@ -8,8 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.tables.schemas import HELD_REPORTS, REPORTS, UNREADABLE_REPORTS, table_of
 from fine_tune_assets.reports.arrivals import ArrivalFigures
+from fine_tune_assets.tables.phi import HeldReport
+from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.reports import Report, UnreadableReport
 from fine_tune_assets_tests.desk.conftest import Site, Visitor
 from fine_tune_assets_tests.desk.installation import BATCH, MISSED, SOURCE
 
@@ -33,10 +35,10 @@ def site(ward: Callable[..., Site]) -> Site:
     made = ward()
     layout = made.settings.layout
     refused = [refusal(2, "no_patient", "Name the patient."), refusal(None, "empty", "There is no text in it.")]
-    write_table(layout.table("unreadable_reports", BATCH), table_of(refused, UNREADABLE_REPORTS))
+    write_table(layout.table("unreadable_reports", BATCH), table_of(refused, UnreadableReport.SCHEMA))
     held = {"report_id": f"{BATCH}/00001", "batch": BATCH, "scrubber_version": "v"}
     kinds = [{**held, "kind": "NAME", "count": 2}, {**held, "kind": "DATE", "count": 1}]
-    write_table(layout.table("held_reports", BATCH), table_of(kinds, HELD_REPORTS))
+    write_table(layout.table("held_reports", BATCH), table_of(kinds, HeldReport.SCHEMA))
     for folder in ("2026-07-later", "2026-08.partial"):
         (layout.raw_reports / folder).mkdir(parents=True)
     (layout.raw_reports / "Quillfeather.txt").write_text("x")
@@ -90,7 +92,7 @@ def test_only_the_year_is_given_away_and_a_new_batch_is_seen_at_once(site: Site,
     layout = site.settings.layout
     row = pq.read_table(layout.table("reports", BATCH), partitioning=None).to_pylist()[0]
     new = {**row, "batch": OTHER, "report_id": f"{OTHER}/1", "source": "clinic", "written_on": date(2025, 3, 14)}
-    write_table(layout.table("reports", OTHER), table_of([new], REPORTS))
+    write_table(layout.table("reports", OTHER), table_of([new], Report.SCHEMA))
     shown = ingest.get("/arrivals").text
     assert "2025" in shown
     assert "2025-03" not in shown

@@ -6,8 +6,9 @@ from collections.abc import Callable
 import pytest
 
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.tables.schemas import APPROVED_EXAMPLES, table_of
 from fine_tune_assets.ledger.reviews.reviews import list_decisions
+from fine_tune_assets.tables.approval import ApprovedExample
+from fine_tune_assets.tables.records import table_of
 from fine_tune_assets_tests.desk.conftest import Site, Visitor
 from fine_tune_assets_tests.desk.installation import drafts_of
 
@@ -71,9 +72,9 @@ def test_a_patients_page_does_not_name_who_approved_what_is_open_again(site: Sit
     first, second = site.signed_in("First"), site.signed_in("Second")
     first.approve(draft)
     second.approve(draft)
-    row = {name: draft.get(name) for name in APPROVED_EXAMPLES.names}
+    row = {name: draft.get(name) for name in ApprovedExample.SCHEMA.names}
     row |= {"approved_by": "First, Second", "approval_kind": "expert"}
-    write_table(site.settings.layout.table("approved_examples"), table_of([row], APPROVED_EXAMPLES))
+    write_table(site.settings.layout.table("approved_examples"), table_of([row], ApprovedExample.SCHEMA))
     chief, auditor = site.signed_in("Chief"), site.signed_in("Auditor")
 
     def shown(visitor: Visitor) -> str:

@@ -8,8 +8,9 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.tables.schemas import UNREADABLE_REPORTS, table_of
 from fine_tune_assets.ledger.schema import audit_lines, review_items, sessions
+from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.reports import UnreadableReport
 from fine_tune_assets_tests.desk.accessibility import check, look
 from fine_tune_assets_tests.desk.conftest import Site, sign_in_at
 from fine_tune_assets_tests.desk.installation import BATCH, drafts_of
@@ -31,7 +32,7 @@ def site(ward: Callable[..., Site]) -> Site:
         {**refused, "detail": "Name the patient."},
         {**refused, "record": None, "detail": "There is no text in it."},
     ]
-    write_table(made.settings.layout.table("unreadable_reports", BATCH), table_of(rows, UNREADABLE_REPORTS))
+    write_table(made.settings.layout.table("unreadable_reports", BATCH), table_of(rows, UnreadableReport.SCHEMA))
     return made
 
 

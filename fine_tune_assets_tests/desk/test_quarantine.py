@@ -6,11 +6,12 @@ from collections.abc import Callable
 import pytest
 
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.tables.schemas import SCRUBBED_CORRECTIONS, table_of
 from fine_tune_assets.corrections.quarantine import Figures, quarantine
 from fine_tune_assets.ledger.reviews.corrections import record_correction
 from fine_tune_assets.ledger.reviews.quarantine import list_quarantine_decisions
 from fine_tune_assets.recipes.schema import CorrectionSettings
+from fine_tune_assets.tables.corrections import ScrubbedCorrection
+from fine_tune_assets.tables.records import table_of
 from fine_tune_assets_tests.desk.conftest import Site
 from fine_tune_assets_tests.ledger.made import record_promoted
 
@@ -38,7 +39,7 @@ def kept(site: Site) -> str:
     row["output"] = "Take 400 mg."
     figures = Figures({correction_id: 0.9}, {correction_id: ["e1"]}, {correction_id: 12})
     layout = site.settings.layout
-    write_table(layout.table("scrubbed_corrections"), table_of([row], SCRUBBED_CORRECTIONS))
+    write_table(layout.table("scrubbed_corrections"), table_of([row], ScrubbedCorrection.SCHEMA))
     write_table(layout.table("quarantined_corrections"), quarantine([row], figures, CorrectionSettings(), []))
     return correction_id
 
@@ -111,7 +112,7 @@ def test_the_passages_of_an_answer_are_shown_and_their_absence_is_said(site: Sit
     for told, gone in (([passage], ()), ([], (kept,))):
         made = row | {"passages": told}
         figures = Figures({}, {}, {kept: 12}, passages_gone=gone)
-        write_table(layout.table("scrubbed_corrections"), table_of([made], SCRUBBED_CORRECTIONS))
+        write_table(layout.table("scrubbed_corrections"), table_of([made], ScrubbedCorrection.SCHEMA))
         write_table(layout.table("quarantined_corrections"), quarantine([made], figures, CorrectionSettings(), []))
         shown = site.signed_in("Deputy").get(f"/quarantine/{kept}").text
         assert ("formulary.csv" in shown, "Iron &lt;40 mg&gt;" in shown) == (bool(told), bool(told))

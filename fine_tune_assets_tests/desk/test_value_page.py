@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 import pytest
 
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.tables.schemas import SCRUBBED_CORRECTIONS, table_of
 from fine_tune_assets.ledger.audit.requests import RequestLine, record_requests
 from fine_tune_assets.ledger.reviews.corrections import record_correction
 from fine_tune_assets.ledger.reviews.feedback import record_feedback
+from fine_tune_assets.tables.corrections import ScrubbedCorrection
+from fine_tune_assets.tables.records import table_of
 from fine_tune_assets_tests.desk.conftest import Site
 from fine_tune_assets_tests.ledger.made import record_promoted
 
@@ -49,7 +50,7 @@ def test_the_figures_of_each_release_stand_on_the_page_and_in_the_json_and_no_te
     record_feedback(site.ledger, release_id="r-1", author="ward 3", rating="up", idempotency_key="t")
     row = {"release_id": "r-1", "author": "ward 3", "patient_key": "p", "instruction": MARKER, "input": MARKER}
     rows = [{**row, "correction_id": own, "output": MARKER, "answer": MARKER, "edit_fraction": 0.5} for own in ids]
-    write_table(site.settings.layout.table("scrubbed_corrections"), table_of(rows, SCRUBBED_CORRECTIONS))
+    write_table(site.settings.layout.table("scrubbed_corrections"), table_of(rows, ScrubbedCorrection.SCHEMA))
     visitor = site.signed_in("Payer")
     shown, (told,) = visitor.get("/value").text, visitor.get("/value.json").json()["releases"]
     assert (told["release_id"], told["corrections"], told["minutes_spent"], told["thumbs_up"]) == ("r-1", 4, 6.0, 1)

@@ -13,10 +13,13 @@ from fine_tune_assets.core.errors import materialize_hint
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.paths import PROJECT_DIR, Layout
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.core.tables.schemas import INSTRUCTION_SETS, SCRUBBED_CORRECTIONS, UNIQUE_REPORTS, table_of
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.serving.services import known_services
+from fine_tune_assets.tables.corrections import ScrubbedCorrection
+from fine_tune_assets.tables.dedup import UniqueReport
+from fine_tune_assets.tables.instructions import InstructionRow
+from fine_tune_assets.tables.records import table_of
 from fine_tune_assets_tests.docs.command_calls import Call, all_calls, is_placeholder, modules, what_is_wrong
 
 CALLS = all_calls()
@@ -145,12 +148,12 @@ def test_the_tutorial_finds_the_correction_that_it_made(tmp_path: Path, monkeypa
     recipe = load_recipe("demo_smollm2")
     text = (PROJECT_DIR / "docs/tutorial/first-model.md").read_text(encoding="utf-8")
     (sent,) = re.findall(r"\\\"instruction\\\": \\\"([^\\]+)\\\"", text)
-    correction = dict.fromkeys(SCRUBBED_CORRECTIONS.names) | {
+    correction = dict.fromkeys(ScrubbedCorrection.SCHEMA.names) | {
         "correction_id": "c1", "release_id": "r1", "author": "my-laptop", "patient_key": "p",
         "instruction": sent, "input": "DIALOGUE", "output": "Allergic to penicillin.",
     }  # fmt: skip
-    corrections = table_of([correction], SCRUBBED_CORRECTIONS)
-    drafted = draft_examples(UNIQUE_REPORTS.empty_table(), corrections, recipe.tasks)
+    corrections = table_of([correction], ScrubbedCorrection.SCHEMA)
+    drafted = draft_examples(UniqueReport.SCHEMA.empty_table(), corrections, recipe.tasks)
     ((source, task),) = zip(drafted["source"].to_pylist(), drafted["task"].to_pylist(), strict=True)
     row = {
         "example_id": "e1",
@@ -162,7 +165,7 @@ def test_the_tutorial_finds_the_correction_that_it_made(tmp_path: Path, monkeypa
         "is_general": False,
     }
     row |= {"messages": [{"role": "user", "content": "x"}], "fingerprint": "f"}
-    write_table(Layout(tmp_path / "data").table("instruction_sets"), table_of([row], INSTRUCTION_SETS))
+    write_table(Layout(tmp_path / "data").table("instruction_sets"), table_of([row], InstructionRow.SCHEMA))
     monkeypatch.chdir(tmp_path)
     (query,) = re.findall(r"duckdb\.sql\(\\\"(.+)\\\"\)\.show", text)
     assert duckdb.sql(query).fetchall() == [("e1", "train", task)]

@@ -16,7 +16,6 @@ from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import PREFIX, Settings
 from fine_tune_assets.core.strict_yaml import load_values
-from fine_tune_assets.core.tables.schemas import TABLES
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.desk.routes import ROUTES, Route
 from fine_tune_assets.desk.visits import Anybody
@@ -26,6 +25,7 @@ from fine_tune_assets.ledger.people.users import ROLES
 from fine_tune_assets.ledger.schema import metadata
 from fine_tune_assets.recipes.schema import Recipe
 from fine_tune_assets.reports.quarantine import Reason
+from fine_tune_assets.tables.catalogue import TABLES
 
 REFERENCE = PROJECT_DIR / "docs" / "reference"
 PAGES = sorted(

@@ -21,7 +21,6 @@ from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.records import Release, Verdict
-from fine_tune_assets.core.tables.schemas import ADAPTERS, table_of
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs.erasure import ErasureError, erase_patient
 from fine_tune_assets.defs.local_run import Summary, materialize_stale
@@ -33,6 +32,8 @@ from fine_tune_assets.ledger.serving.deployments import report_state, switch_liv
 from fine_tune_assets.ledger.serving.releases import record_release
 from fine_tune_assets.ledger.serving.verdicts import record_verdict, verdict_id_of
 from fine_tune_assets.lineage.trainings import record_training
+from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.training import Adapter
 from fine_tune_assets_tests.conftest import DIALOGUES, drop_dialogues
 from fine_tune_assets_tests.defs.test_ingest_flow import INGEST
 from fine_tune_assets_tests.ledger.made import record_decision
@@ -109,9 +110,9 @@ class Planted:
         record_training(installation.layout.adapters, named["adapter_id"], set_fingerprint, too_long=[])
         figures: dict[str, Any] = {
             name: 1 if field_type in ("int64", "double") else "none"
-            for name, field_type in ((f.name, str(f.type)) for f in ADAPTERS)
+            for name, field_type in ((f.name, str(f.type)) for f in Adapter.SCHEMA)
         }
-        write_table(installation.layout.table("adapters"), table_of([{**figures, **named}], ADAPTERS))
+        write_table(installation.layout.table("adapters"), table_of([{**figures, **named}], Adapter.SCHEMA))
         facts: dict[str, Any] = {
             "decision": "promote", "line": "a-line", **named, "incumbent": named["base_fingerprint"],
             "reasons": ("Measured.",), "evidence": "{}"

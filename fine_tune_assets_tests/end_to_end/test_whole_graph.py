@@ -21,10 +21,10 @@ from examples.correction_loop.installation import VISITS, Installation
 from examples.correction_loop.loop import Outcome, require_kept, turn_the_loop
 from fine_tune_assets.approval.drafts import CORRECTION
 from fine_tune_assets.core.keys import read_or_create_key
-from fine_tune_assets.core.tables.schemas import TABLES
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.reviews.corrections import list_corrections
+from fine_tune_assets.tables.catalogue import TABLES
 from fine_tune_assets_tests.changed_settings import settings_in
 from fine_tune_assets_tests.desk.conftest import correct_on
 from fine_tune_assets_tests.end_to_end.at_the_desk import add_user, ask, signed_in

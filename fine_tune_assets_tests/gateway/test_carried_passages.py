@@ -15,13 +15,13 @@ from fine_tune_assets.core.prompts.chat_templates import read_chat_template
 from fine_tune_assets.core.prompts.retrieval_contract import AnsweredFrom, retrieval_contract_from_json
 from fine_tune_assets.core.prompts.tokenizers import FolderTokenizer
 from fine_tune_assets.core.releases.release_folders import RETRIEVAL
-from fine_tune_assets.core.tables.schemas import UNIQUE_REPORTS
 from fine_tune_assets.corrections.collection import raw_corrections_table
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.people.api_keys import create_key
 from fine_tune_assets.ledger.reviews.corrections import list_corrections
 from fine_tune_assets.retrieval.index_build import remove_index
 from fine_tune_assets.retrieval.lance_store import LanceStore
+from fine_tune_assets.tables.dedup import UniqueReport
 from fine_tune_assets_tests.gateway.answers.test_knowledge import CONTRACT, FILES, PAY, QUESTION, House
 from fine_tune_assets_tests.gateway.answers.test_knowledge import files as files
 from fine_tune_assets_tests.gateway.answers.test_knowledge import house as house
@@ -202,7 +202,7 @@ def test_what_is_learned_is_what_was_asked_to_the_token(
     key = read_or_create_key(house.settings.layout.keys, KEY_NAME)
     table = raw_corrections_table(list_corrections(house.ledger, key), b"s" * 32)
     template = retrieval_contract_from_json(files[RETRIEVAL]).template
-    (draft,) = draft_examples(UNIQUE_REPORTS.empty_table(), table, [], passage_template=template).to_pylist()
+    (draft,) = draft_examples(UniqueReport.SCHEMA.empty_table(), table, [], passage_template=template).to_pylist()
     learned = conversation("One.", draft["instruction"], draft["input"])
     tokenizer = FolderTokenizer(smollm2_tokenizer, read_chat_template(smollm2_tokenizer))
     assert asked == learned

@@ -8,12 +8,14 @@ import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_json, short
 from fine_tune_assets.core.records import TextPair
-from fine_tune_assets.core.tables.schemas import APPROVED_EXAMPLES, GENERAL_EXAMPLES, table_of
 from fine_tune_assets.instructions.assembly import InstructionSet, Surroundings, build_instruction_set
 from fine_tune_assets.instructions.leaks import EvaluationText, LeakSearch
 from fine_tune_assets.instructions.mixture import BuildRules
 from fine_tune_assets.instructions.splits import SplitRule, split_of
 from fine_tune_assets.recipes.schema import SplitSettings
+from fine_tune_assets.tables.approval import ApprovedExample
+from fine_tune_assets.tables.instructions import GeneralExample
+from fine_tune_assets.tables.records import table_of
 
 SPLIT = SplitSettings(validation_fraction=0.2, test_fraction=0.2, salt="salt", minimum_examples=10)
 PROMPT = "You are careful."
@@ -85,7 +87,7 @@ def example(
 
 def approved(patients: int = 40, extra: Sequence[dict[str, str | None]] = ()) -> pa.Table:
     rows = [example(f"patient{number}", f"Finding {number}.", f"Rest {number}.") for number in range(patients)]
-    return table_of([*rows, *extra], APPROVED_EXAMPLES)
+    return table_of([*rows, *extra], ApprovedExample.SCHEMA)
 
 
 def general(per_source: dict[str, int] | None = None, instruction: str = "Question {}?") -> pa.Table:
@@ -106,7 +108,7 @@ def general(per_source: dict[str, int] | None = None, instruction: str = "Questi
                     "fingerprint": fingerprint,
                 }
             )
-    return table_of(rows, GENERAL_EXAMPLES)
+    return table_of(rows, GeneralExample.SCHEMA)
 
 
 def built(extra: Sequence[dict[str, str | None]] = (), fraction: float = 0.2, **changes: Any) -> InstructionSet:

@@ -11,13 +11,6 @@ from hypothesis import strategies as st
 
 from fine_tune_assets.core.errors import GateClosedError, RecipeError
 from fine_tune_assets.core.prompts.retrieval_contract import CarriedPassage, example_with_passages
-from fine_tune_assets.core.tables.schemas import (
-    GENERAL_EXAMPLES,
-    INSTRUCTION_PROVENANCE,
-    INSTRUCTION_SETS,
-    check_table,
-    table_of,
-)
 from fine_tune_assets.instructions.assembly import (
     EmptySplitError,
     TooFewExamplesError,
@@ -27,6 +20,8 @@ from fine_tune_assets.instructions.assembly import (
 from fine_tune_assets.instructions.certificate import leakage_certificate
 from fine_tune_assets.instructions.provenance import ReportFacts
 from fine_tune_assets.instructions.splits import EarlierTests, SplitRule
+from fine_tune_assets.tables.instructions import GeneralExample, InstructionRow, ProvenanceRow
+from fine_tune_assets.tables.records import check_table, table_of
 from fine_tune_assets_tests.instructions.examples import (
     EVALUATION,
     PROMPT,
@@ -59,7 +54,7 @@ def test_every_patient_is_in_the_split_that_the_hash_gives() -> None:
 def test_messages_follow_the_prompt_contract_and_rows_are_sorted() -> None:
     """One function builds a conversation for training, judging and serving."""
     table = built().table
-    check_table(table, INSTRUCTION_SETS)
+    check_table(table, InstructionRow.SCHEMA)
     row = next(row for row in table.to_pylist() if row["patient_key"] == "patient3")
     assert [message["content"] for message in row["messages"]] == [PROMPT, "Plan.\n\nFinding 3.", "Rest 3."]
     keys = list(zip(table.column("split").to_pylist(), table.column("example_id").to_pylist(), strict=True))
@@ -211,7 +206,7 @@ def test_an_evaluation_question_is_not_trained_on() -> None:
     question = EVALUATION[0]
     learned = example(TRAINED, question.input.upper(), question.output)
     general_row = general({"small": 5}, instruction="The tap was opened, therefore {}").slice(0, 1).to_pylist()[0]
-    copied = table_of([{**general_row, "instruction": question.input}], GENERAL_EXAMPLES)
+    copied = table_of([{**general_row, "instruction": question.input}], GeneralExample.SCHEMA)
     result = build_instruction_set(approved(extra=[learned]), copied, rules(0.5), around())
     assert [d.example_id for d in result.dropped] == [learned["example_id"]]
     assert "duplicate of copa line 1 in evaluation" in result.dropped[0].reason
@@ -311,7 +306,7 @@ def test_provenance_names_report_approval_and_scrubber_of_every_row() -> None:
     decided = {**example(TRAINED, "Finding x."), "approval_kind": "expert", "approved_by": "A", "decision_ids": ["d1"]}
     facts = {decided["report_id"]: ReportFacts("f1", "s1", None)}
     result = built([decided], reports=facts)
-    check_table(result.provenance, INSTRUCTION_PROVENANCE)
+    check_table(result.provenance, ProvenanceRow.SCHEMA)
     assert result.provenance.column("example_id") == result.table.column("example_id")
     rows = {row["example_id"]: row for row in result.provenance.to_pylist()}
     row = rows[str(decided["example_id"])]

@@ -7,9 +7,10 @@ import pyarrow as pa
 import pytest
 
 from fine_tune_assets.core.records import TextPair
-from fine_tune_assets.core.tables.schemas import INSTRUCTION_SETS, table_of
 from fine_tune_assets.instructions.assembly import EXAMPLES, InstructionSet
 from fine_tune_assets.instructions.certificate import leakage_certificate, separation
+from fine_tune_assets.tables.instructions import InstructionRow
+from fine_tune_assets.tables.records import table_of
 from fine_tune_assets_tests.instructions.examples import EVALUATION, PROMPT, SEARCH, built
 
 BUILT = built()
@@ -20,7 +21,7 @@ GENERAL = next(row for row in ROWS if row["is_general"])
 
 
 def with_rows(*rows: dict[str, Any]) -> pa.Table:
-    return table_of([*ROWS, *rows], INSTRUCTION_SETS)
+    return table_of([*ROWS, *rows], InstructionRow.SCHEMA)
 
 
 def with_example(split: str, input: str, output: str, patient: str | None = "somebody else") -> InstructionSet:
@@ -148,7 +149,7 @@ def test_rows_that_say_something_else_than_what_was_compared_break_the_certifica
 def test_a_set_without_a_split_is_not_certified(missing: str) -> None:
     """Nothing is shown about what is not there."""
     rows = [row for row in ROWS if row["split"] != missing]
-    assert not separation(table_of(rows, INSTRUCTION_SETS)).holds
+    assert not separation(table_of(rows, InstructionRow.SCHEMA)).holds
 
 
 def test_a_set_with_passages_says_that_they_were_not_compared_and_one_without_says_nothing_of_them() -> None:

@@ -7,8 +7,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from fine_tune_assets.core.tables.schemas import GENERAL_EXAMPLES, check_table
 from fine_tune_assets.instructions.general import GeneralDataError, read_general_data
+from fine_tune_assets.tables.instructions import GeneralExample
+from fine_tune_assets.tables.records import check_table
 
 ALPACA = "Below is an instruction.\n\n### Instruction:\n{}\n\n### Response:\n"
 FACTS = "source: dolly\nlicence: CC BY-SA 3.0\nformat: dolly_hhrlhf\n"
@@ -33,7 +34,7 @@ def read_general(folder: Path) -> pa.Table:
 def test_the_alpaca_template_is_taken_off_and_source_and_licence_stay(tmp_path: Path) -> None:
     """The template would be trained in twice; the licence has to be known for every row."""
     table = read_general(write(tmp_path, dolly("What is a knee?", " A joint. ")))
-    check_table(table, GENERAL_EXAMPLES)
+    check_table(table, GeneralExample.SCHEMA)
     (row,) = table.to_pylist()
     assert (row["instruction"], row["input"], row["output"]) == ("What is a knee?", "", "A joint.")
     assert (row["source"], row["licence"]) == ("dolly", "CC BY-SA 3.0")

@@ -11,7 +11,6 @@ import pytest
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_json, fingerprint_table
-from fine_tune_assets.core.tables.schemas import INSTRUCTION_PROVENANCE, INSTRUCTION_SETS, table_of
 from fine_tune_assets.instructions.gates import require_evidence
 from fine_tune_assets.instructions.provenance import ReportFacts
 from fine_tune_assets.instructions.stored_sets import (
@@ -20,6 +19,8 @@ from fine_tune_assets.instructions.stored_sets import (
     read_instruction_set,
     write_instruction_set,
 )
+from fine_tune_assets.tables.instructions import InstructionRow, ProvenanceRow
+from fine_tune_assets.tables.records import table_of
 from fine_tune_assets.training.decisions import count_new_examples
 from fine_tune_assets_tests.instructions.examples import PROMPT, SEARCH, built, example
 
@@ -167,7 +168,7 @@ def test_a_set_with_a_leak_is_not_stored(tmp_path: Path) -> None:
     whole = built()
     rows = whole.table.to_pylist()
     test = next(row for row in rows if row["split"] == "test")
-    leaking = replace(whole, table=table_of([*rows, {**test, "split": "train"}], INSTRUCTION_SETS))
+    leaking = replace(whole, table=table_of([*rows, {**test, "split": "train"}], InstructionRow.SCHEMA))
     with pytest.raises(LeakageError, match="not stored"):
         write_instruction_set(tmp_path, leaking, FACTS, SEARCH)
     assert issubclass(LeakageError, GateClosedError)
@@ -209,7 +210,7 @@ def test_a_changed_provenance_is_refused_even_when_its_hash_was_changed_with_it(
     rows = stored.provenance.to_pylist()
     rows[0]["approved_by"] = "Somebody else"
     path = stored.folder / "provenance.parquet"
-    pq.write_table(table_of(rows, INSTRUCTION_PROVENANCE), path)
+    pq.write_table(table_of(rows, ProvenanceRow.SCHEMA), path)
     files = {**stored.manifest["files"], path.name: fingerprint_file(path)}
     (stored.folder / "manifest.json").write_text(json.dumps({**stored.manifest, "files": files}))
     with pytest.raises(InstructionSetError, match="was changed"):

@@ -6,14 +6,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from fine_tune_assets.core.tables.schemas import (
-    ANSWER_CHECKS,
-    JUDGE_AGREEMENT,
-    JUDGE_SCORES,
-    RETAINED_ABILITIES,
-    ROBUSTNESS_PROBES,
-    table_of,
-)
 from fine_tune_assets.judging.contestants.answer_checks import CHECK_NAMES
 from fine_tune_assets.judging.contestants.robustness import PROBES
 from fine_tune_assets.judging.judges.labelled_sets import DECIDING_MEASURE, RATED_SUMMARIES
@@ -26,6 +18,8 @@ from fine_tune_assets.judging.memorization.probe_rows import (
 from fine_tune_assets.judging.verdicts.evidence import Candidate, Evidence, JudgeAsked, Tables, gather
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import GateSettings
+from fine_tune_assets.tables.judging import AnswerCheck, JudgeAgreement, JudgeScore, RetainedAbility, RobustnessProbe
+from fine_tune_assets.tables.records import table_of
 
 GATE = replace(load_recipe("demo_smollm2").gate, minimum_examples=20, requires=("abilities",))
 STRICT = replace(GATE, harms="shown")
@@ -48,7 +42,7 @@ def graded(rows: Grades, patients: Mapping[str, str] | None = None) -> pa.Table:
             for example, pair in rows.items()
             for model, score in zip(("adapter", "base"), pair, strict=True)
         ],
-        JUDGE_SCORES,
+        JudgeScore.SCHEMA,
     )
 
 
@@ -59,7 +53,7 @@ def gains(differences: Sequence[float], incumbent: float = 4.0) -> dict[str, tup
 def agreement(spearman: float = 0.5, judge: str = "judge", labelled: str = "labelled") -> pa.Table:
     row = {"labelled_set": RATED_SUMMARIES, "human_measure": DECIDING_MEASURE, "answers": 200, "spearman": spearman}
     known = {"low": 0.3, "high": 0.7, "judge_version": judge, "set_fingerprint": labelled}
-    return table_of([{**dict.fromkeys(JUDGE_AGREEMENT.names), **row, **known}], JUDGE_AGREEMENT)
+    return table_of([{**dict.fromkeys(JudgeAgreement.SCHEMA.names), **row, **known}], JudgeAgreement.SCHEMA)
 
 
 def retained(**accuracies: tuple[float, float]) -> pa.Table:
@@ -68,7 +62,7 @@ def retained(**accuracies: tuple[float, float]) -> pa.Table:
         {"ability": name, "adapter_id": "adapter", "items": 100, "base_accuracy": base, "adapter_accuracy": adapter}
         for name, (base, adapter) in accuracies.items()
     ]
-    return table_of([{**row, "low": -0.1, "high": 0.1} for row in rows], RETAINED_ABILITIES)
+    return table_of([{**row, "low": -0.1, "high": 0.1} for row in rows], RetainedAbility.SCHEMA)
 
 
 def checked(scores: pa.Table) -> pa.Table:
@@ -76,7 +70,8 @@ def checked(scores: pa.Table) -> pa.Table:
     named = ("model", "model_fingerprint", "adapter_id", "example_id", "patient_key")
     rows = [{name: row[name] for name in named} for row in scores.to_pylist()]
     return table_of(
-        [{**row, "check": check, "is_held": True, "found": 0} for row in rows for check in CHECK_NAMES], ANSWER_CHECKS
+        [{**row, "check": check, "is_held": True, "found": 0} for row in rows for check in CHECK_NAMES],
+        AnswerCheck.SCHEMA,
     )
 
 
@@ -86,7 +81,7 @@ def robust(adapter_id: str = "adapter", **held: int) -> pa.Table:
         {"probe": probe, "adapter_id": adapter_id, "items": 20, "held": held.get(probe, 20), "base_held": 20}
         for probe in PROBES
     ]
-    return table_of(rows, ROBUSTNESS_PROBES)
+    return table_of(rows, RobustnessProbe.SCHEMA)
 
 
 def remembered(adapter_id: str = "adapter", **figures: Any) -> pa.Table:

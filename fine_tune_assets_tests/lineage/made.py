@@ -7,8 +7,9 @@ import pyarrow as pa
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.paths import Layout
-from fine_tune_assets.core.tables.schemas import TABLES, table_of
 from fine_tune_assets.instructions.stored_sets import StoredInstructionSet, write_instruction_set
+from fine_tune_assets.tables.catalogue import TABLES
+from fine_tune_assets.tables.records import table_of
 from fine_tune_assets_tests.instructions.examples import SEARCH, approved, built, example, patients_in
 
 MARKER = "Zyxomarkwort"

@@ -1,4 +1,4 @@
-"""From REPORTS to four tables: what is held back does not flow on, and nothing is looked at twice."""
+"""From `Report` rows to four tables: what is held back does not flow on, and nothing is looked at twice."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -14,30 +14,24 @@ import pytest
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table, fingerprint_text
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.core.tables.schemas import (
-    HELD_REPORTS,
-    IDENTIFIER_VALUES,
-    PHI_SPANS,
-    REPORTS,
-    SCRUBBED_CORRECTIONS,
-    SCRUBBED_REPORTS,
-    conform,
-    table_of,
-)
 from fine_tune_assets.phi import report_tables
 from fine_tune_assets.phi.report_tables import ScrubCounts, ScrubJob, ScrubOutputs, scrub_corrections, scrub_table
 from fine_tune_assets.phi.scrubbing import scrubber_version
 from fine_tune_assets.recipes.schema import ScrubSettings
 from fine_tune_assets.reports.batch_reader import read_batch
 from fine_tune_assets.reports.limits import ReadLimits
+from fine_tune_assets.tables.corrections import ScrubbedCorrection
+from fine_tune_assets.tables.phi import HeldReport, IdentifierValue, PhiSpan, ScrubbedReport
+from fine_tune_assets.tables.records import conform, table_of
+from fine_tune_assets.tables.reports import Report
 from fine_tune_assets_tests.conftest import SAMPLE
 
 SECRET = b"s" * 32
 SCHEMAS = {
-    "scrubbed": SCRUBBED_REPORTS,
-    "spans": PHI_SPANS,
-    "held": HELD_REPORTS,
-    "values": IDENTIFIER_VALUES,
+    "scrubbed": ScrubbedReport.SCHEMA,
+    "spans": PhiSpan.SCHEMA,
+    "held": HeldReport.SCHEMA,
+    "values": IdentifierValue.SCHEMA,
 }
 Scrub = Callable[..., tuple[dict[str, pa.Table], ScrubCounts]]
 
@@ -51,7 +45,7 @@ def job(tmp_path: Path, settings: ScrubSettings) -> ScrubJob:
 def scrub(tmp_path: Path, job: ScrubJob) -> Scrub:
     def run(texts: Sequence[str], **changes: Any) -> tuple[dict[str, pa.Table], ScrubCounts]:
         reports, outputs = tmp_path / "in.parquet", {name: tmp_path / f"{name}.parquet" for name in SCHEMAS}
-        write_table(reports, table_of([_report(n, text) for n, text in enumerate(texts)], REPORTS))
+        write_table(reports, table_of([_report(n, text) for n, text in enumerate(texts)], Report.SCHEMA))
         counts = scrub_table(reports, replace(job, **changes), ScrubOutputs(**outputs), silent)
         return {name: conform(pq.read_table(path), SCHEMAS[name]) for name, path in outputs.items()}, counts
 
@@ -163,7 +157,7 @@ def test_no_surrogate_is_a_value_that_another_batch_holds(scrub: Scrub, tmp_path
     surrogates = [row["value_hash"] for row in tables["values"].to_pylist() if row["role"] == "surrogate"]
     assert surrogates
     other = tmp_path / "other.parquet"
-    write_table(other, table_of([{"value_hash": v, "role": "original"} for v in surrogates], IDENTIFIER_VALUES))
+    write_table(other, table_of([{"value_hash": v, "role": "original"} for v in surrogates], IdentifierValue.SCHEMA))
     again, _ = scrub([text], other_values=[other])
     assert not set(surrogates) & set(again["values"].column("value_hash").to_pylist())
     assert invented not in again["scrubbed"].column("text").to_pylist()[0]
@@ -185,7 +179,7 @@ def _corrections(*texts: tuple[str, str, str], patient: str = "k") -> pa.Table:
             {**row, "correction_id": f"c{n}", "instruction": one, "input": two, "output": three}
             for n, (one, two, three) in enumerate(texts)
         ],
-        SCRUBBED_CORRECTIONS,
+        ScrubbedCorrection.SCHEMA,
     )
 
 
@@ -257,7 +251,7 @@ def test_the_passages_of_a_correction_are_part_of_the_same_report(job: ScrubJob)
     raw = _corrections(("How many days?", "", "Quillfeather has 20 days [1]."), ("Who?", "", "Nobody."), ("a", "", "b"))
     rows = [row | {"passages": told} for row, told in zip(raw.to_pylist(), ([passage] * 2, [], None), strict=True)]
     tagged = replace(job, settings=replace(job.settings, replacement="tags"))
-    table, held = scrub_corrections(table_of(rows, SCRUBBED_CORRECTIONS), tagged, silent)
+    table, held = scrub_corrections(table_of(rows, ScrubbedCorrection.SCHEMA), tagged, silent)
     first, gone, without = table.to_pylist()
     assert (held, first["output"], gone["passages"], without["passages"]) == (0, "[NAME] has 20 days [1].", [], None)
     assert (
@@ -268,10 +262,10 @@ def test_the_passages_of_a_correction_are_part_of_the_same_report(job: ScrubJob)
         ]
         * 2
     )
-    one, other = scrub_corrections(table_of(rows, SCRUBBED_CORRECTIONS), job, silent)[0].to_pylist()[0]["passages"]
+    one, other = scrub_corrections(table_of(rows, ScrubbedCorrection.SCHEMA), job, silent)[0].to_pylist()[0]["passages"]
     name = one["text"].removesuffix(" has 20 days.")
     assert (one, name in one["title"], name != "Quillfeather") == (other, True, True)
-    assert name in scrub_corrections(table_of(rows, SCRUBBED_CORRECTIONS), job, silent)[0].to_pylist()[0]["output"]
+    assert name in scrub_corrections(table_of(rows, ScrubbedCorrection.SCHEMA), job, silent)[0].to_pylist()[0]["output"]
 
 
 def test_a_correction_whose_passage_the_second_look_doubts_is_held_back(job: ScrubJob) -> None:
@@ -280,7 +274,7 @@ def test_a_correction_whose_passage_the_second_look_doubts_is_held_back(job: Scr
     nothing = {"passage_id": "p1", "title": "", "source": "a.md", "version": "", "headings": [], "labels": []}
     rows = _corrections(("", "", "")).to_pylist()
     for text, held in (("", 0), ("She rests well. Pain is less.", 1)):
-        told = table_of([rows[0] | {"passages": [nothing | {"text": text}]}], SCRUBBED_CORRECTIONS)
+        told = table_of([rows[0] | {"passages": [nothing | {"text": text}]}], ScrubbedCorrection.SCHEMA)
         table, count = scrub_corrections(told, strict, silent)
         assert (table.num_rows, count) == (1 - held, held)
 

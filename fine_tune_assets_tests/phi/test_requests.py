@@ -9,10 +9,13 @@ import pyarrow.parquet as pq
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.core.tables.schemas import REPORTS, SCRUB_RECALL, SCRUBBED_CORRECTIONS, conform, table_of
 from fine_tune_assets.phi.__main__ import measure, scrub, scrub_corrections
 from fine_tune_assets.phi.scrubbing import scrubber_version
 from fine_tune_assets.recipes.schema import ScrubSettings
+from fine_tune_assets.tables.corrections import ScrubbedCorrection
+from fine_tune_assets.tables.phi import ScrubRecall
+from fine_tune_assets.tables.records import conform, table_of
+from fine_tune_assets.tables.reports import Report
 
 MARKER = "Zyxwvutquark"
 
@@ -31,7 +34,9 @@ def test_scrub_writes_its_tables_and_answers_with_counts(
     }
     known = [{"kind": "name", "value": MARKER}]
     text = f"{MARKER.lower()} was seen on 03/14/2024."
-    write_table(tmp_path / "in.parquet", table_of([{**report, "text": text, "known_identifiers": known}], REPORTS))
+    write_table(
+        tmp_path / "in.parquet", table_of([{**report, "text": text, "known_identifiers": known}], Report.SCHEMA)
+    )
     made = {name: str(tmp_path / f"{name}.parquet") for name in ("scrubbed", "spans", "held", "values")}
     result = scrub({**request_of, "reports": str(tmp_path / "in.parquet"), **made}, silent)
     assert result == {
@@ -52,7 +57,7 @@ def test_corrections_are_scrubbed_in_all_texts_and_so_is_the_answer(tmp_path: Pa
     """What a user types may name a patient in the question, the input or the answer."""
     correction = {"correction_id": "c", "release_id": "r", "author": "u", "patient_key": "k"}
     texts = dict.fromkeys(("instruction", "input", "output", "answer"), "Dr. Quixley came on 03/14/2024.")
-    write_table(tmp_path / "in.parquet", table_of([{**correction, **texts}], SCRUBBED_CORRECTIONS))
+    write_table(tmp_path / "in.parquet", table_of([{**correction, **texts}], ScrubbedCorrection.SCHEMA))
     files = {"corrections": str(tmp_path / "in.parquet"), "output": str(tmp_path / "out.parquet")}
     settings = {**request_of["settings"], "replacement": "tags"}
     result = scrub_corrections({**request_of, **files, "settings": settings}, silent)
@@ -69,6 +74,6 @@ def test_measuring_writes_the_table_and_answers_with_the_recall(tmp_path: Path, 
     output = tmp_path / "out.parquet"
     request = {"gold": [str(tmp_path / "gold.jsonl")], "output": str(output), "settings": asdict(settings)}
     assert measure(request, silent) == {"recall": 1.0, "scrubber_version": scrubber_version(settings)}
-    table = conform(pq.read_table(output), SCRUB_RECALL)
+    table = conform(pq.read_table(output), ScrubRecall.SCHEMA)
     recalls = [row["label"] for row in table.to_pylist() if row["measure"] == "masked_recall"]
     assert recalls == ["DATE", "all"]

@@ -226,5 +226,6 @@ def test_a_classifier_of_something_else_is_refused(settings: ScrubSettings, tmp_
 def test_the_lists_that_it_reads_are_part_of_its_version() -> None:
     """A changed list changes what is removed: reports are scrubbed again, and the shipped recall is no longer its own."""
     named = {str(path.relative_to(PACKAGE_DIR)) for path in decisive_files()}
-    assert {"core/reference/medicines.txt", "core/word_lists.py", "phi/scrubbing.py"} <= named
-    assert {str(p.relative_to(PACKAGE_DIR)) for p in (PACKAGE_DIR / "phi" / "reference").glob("*.txt")} <= named
+    assert {"core/word_lists.py", "phi/scrubbing.py", "phi/replacement/surrogates.py", "quantities/dates.py"} <= named
+    for folder in ("phi/reference", "packs/clinical", "quantities/reference"):
+        assert {str(p.relative_to(PACKAGE_DIR)) for p in (PACKAGE_DIR / folder).glob("*.txt")} <= named

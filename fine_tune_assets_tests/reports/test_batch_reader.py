@@ -8,7 +8,6 @@ import pytest
 
 from fine_tune_assets.core.fingerprints import fingerprint_table, keyed_hash
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.core.tables.schemas import REPORTS, UNREADABLE_REPORTS, check_table
 from fine_tune_assets.reports.batch_reader import ChangedBatchError, read_batch, read_version
 from fine_tune_assets.reports.batches import (
     BatchFolderError,
@@ -20,6 +19,8 @@ from fine_tune_assets.reports.batches import (
 )
 from fine_tune_assets.reports.limits import ReadLimits
 from fine_tune_assets.reports.rules_version import reader_version, version_of_rules
+from fine_tune_assets.tables.records import check_table
+from fine_tune_assets.tables.reports import Report, UnreadableReport
 
 SECRET = b"k" * 32
 SAMPLE = PROJECT_DIR / "data" / "raw_reports"
@@ -83,8 +84,8 @@ def test_every_shipped_batch_is_read_the_same_twice(batch: str, reports: int, un
     assert (first.reports.num_rows, first.unreadable.num_rows) == (reports, unreadable)
     assert set(first.reports.column("source").to_pylist()) == {source}
     assert fingerprint_table(first.reports) == fingerprint_table(second.reports)
-    check_table(first.reports, REPORTS)
-    check_table(first.unreadable, UNREADABLE_REPORTS)
+    check_table(first.reports, Report.SCHEMA)
+    check_table(first.unreadable, UnreadableReport.SCHEMA)
 
 
 def test_unfinished_hidden_and_ill_named_folders_are_no_batches(tmp_path: Path) -> None:

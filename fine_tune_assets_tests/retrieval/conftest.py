@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fine_tune_assets.core.tables.schemas import KNOWLEDGE_CHUNKS
 from fine_tune_assets.retrieval.lance_store import LanceStore
 from fine_tune_assets.retrieval.pgvector_store import PgvectorStore
 from fine_tune_assets.retrieval.stores import KnowledgeStoreError, Store
+from fine_tune_assets.tables.serving import KnowledgeChunk
 from fine_tune_assets_tests.postgres import PostgresServer
 
 PGVECTOR_URL = os.environ.get("FINE_TUNE_TEST_PGVECTOR_URL")
@@ -35,7 +35,7 @@ def pgvector_url(request: pytest.FixtureRequest) -> str:
         url = server.url(server.create_database())
     found = PgvectorStore(url)
     try:
-        found.build("0" * 64, KNOWLEDGE_CHUNKS.empty_table(), np.zeros((0, 0), np.float32))
+        found.build("0" * 64, KnowledgeChunk.SCHEMA.empty_table(), np.zeros((0, 0), np.float32))
     except KnowledgeStoreError as error:
         pytest.skip(str(error))
     _empty(found)

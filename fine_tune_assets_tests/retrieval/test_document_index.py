@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from fine_tune_assets.core.prompts.retrieval_contract import EVERYONE
-from fine_tune_assets.core.tables.schemas import KNOWLEDGE_CHUNKS
 from fine_tune_assets.embeddings.encoder import bundled_encoder, encode_passages, piece_counter
 from fine_tune_assets.retrieval.document_index import Asked, Workplace, chunk_table, faults_of, make_index
 from fine_tune_assets.retrieval.lance_store import LanceStore
 from fine_tune_assets.retrieval.retrieval_quality import QuestionsError, read_own_questions, read_shipped_set
+from fine_tune_assets.tables.serving import KnowledgeChunk
 from fine_tune_assets_tests.retrieval.made import LEAVE, NOW, SALARIES, VISITS, document
 
 ASKED = Asked(passages=3, minimum_score=0.55, chunk_tokens=160, recall_floor=0.9, mrr_floor=0.85, refused_floor=0.9)
@@ -96,7 +96,7 @@ def test_own_questions_close_the_gate(tmp_path: Path) -> None:
 
 def test_an_index_without_documents_is_not_measured(tmp_path: Path) -> None:
     """Who takes the last document away wants nothing of it to be answered."""
-    row = made(tmp_path / "i", chunks=KNOWLEDGE_CHUNKS.empty_table())
+    row = made(tmp_path / "i", chunks=KnowledgeChunk.SCHEMA.empty_table())
     assert (row["is_passed"], row["recall"], row["chunks"]) == (True, None, 0)
 
 

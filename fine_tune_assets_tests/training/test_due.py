@@ -2,7 +2,8 @@
 
 import pytest
 
-from fine_tune_assets.core.tables.schemas import INSTRUCTION_SETS, table_of
+from fine_tune_assets.tables.instructions import InstructionRow
+from fine_tune_assets.tables.records import table_of
 from fine_tune_assets.training.decisions import Due, count_new_corrections, count_new_examples, due
 
 
@@ -22,7 +23,7 @@ def _set(*rows: tuple[str, str, bool]) -> object:
             }
             for f, split, general in rows
         ],
-        INSTRUCTION_SETS,
+        InstructionRow.SCHEMA,
     )
 
 

@@ -18,7 +18,6 @@ from fine_tune_assets.core.releases.release_folders import release_files
 from fine_tune_assets.core.releases.release_keys import release_key_fingerprint
 from fine_tune_assets.core.releases.release_signing import verifying_key
 from fine_tune_assets.core.settings import Settings, load_settings
-from fine_tune_assets.core.tables.stored_rows import rows_if_stored
 from fine_tune_assets.ledger.audit import audit
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.serving.imported_releases import find_import, key_of_import, list_imports
@@ -33,6 +32,7 @@ from fine_tune_assets.merging.retention import (
     remove_release,
     unused_weights_of_now,
 )
+from fine_tune_assets.tables.stored_rows import rows_if_stored
 
 _NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

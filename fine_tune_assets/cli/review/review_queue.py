@@ -26,7 +26,6 @@ from fine_tune_assets.approval.signatures import ReviewError
 from fine_tune_assets.core.errors import materialize_hint
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.settings import Settings, load_settings
-from fine_tune_assets.core.tables.schemas import DRAFTED_EXAMPLES, SCRUBBED_CORRECTIONS, conform
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.reviews.review_items import REVIEW_STATES, list_items
@@ -35,6 +34,9 @@ from fine_tune_assets.ledger.reviews.reviews import list_records
 from fine_tune_assets.phi.missed_identifiers.held_drafts import HeldBack
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import ReviewSettings
+from fine_tune_assets.tables.approval import DraftedExample
+from fine_tune_assets.tables.corrections import ScrubbedCorrection
+from fine_tune_assets.tables.records import conform
 
 
 @dataclass(frozen=True)
@@ -90,9 +92,9 @@ def open_desk(settings: Settings) -> Iterator[Desk]:
     if not path.is_file():
         raise ReviewError(f"Nothing was drafted yet. {materialize_hint('drafted_examples')}")
     corrections = settings.layout.table("scrubbed_corrections")
-    known = conform(pq.read_table(corrections), SCRUBBED_CORRECTIONS) if corrections.is_file() else None
+    known = conform(pq.read_table(corrections), ScrubbedCorrection.SCHEMA) if corrections.is_file() else None
     authors = correction_authors(known) if known is not None else {}
-    drafts, recipe = conform(pq.read_table(path), DRAFTED_EXAMPLES), load_recipe(settings.recipe)
+    drafts, recipe = conform(pq.read_table(path), DraftedExample.SCHEMA), load_recipe(settings.recipe)
     with closing(open_ledger(settings.database_url)) as ledger:
         desk = Desk(drafts, authors, recipe.review, ledger, held_drafts(settings, ledger).example_ids())
         refresh_items(

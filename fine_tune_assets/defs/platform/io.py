@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fine_tune_assets.core.files import make_folder, write_table
-from fine_tune_assets.core.tables.schemas import TABLES, conform
-from fine_tune_assets.core.tables.stored_tables import PATIENT_KEY, StoredTable, open_table, without_patients
+from fine_tune_assets.tables.catalogue import TABLES
+from fine_tune_assets.tables.records import conform
+from fine_tune_assets.tables.stored_tables import PATIENT_KEY, StoredTable, open_table, without_patients
 
 if TYPE_CHECKING:
     from upath import UPath

@@ -8,7 +8,8 @@ import dagster as dg
 import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import short
-from fine_tune_assets.core.tables.schemas import TABLES, shown_columns
+from fine_tune_assets.tables.catalogue import TABLES
+from fine_tune_assets.tables.records import shown_columns
 
 SAMPLE_ROWS = 5
 _FINGERPRINT = re.compile("[0-9a-f]{64}")

@@ -12,13 +12,13 @@ from dagster._utils.error import SerializableErrorInfo
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.core.tables.stored_rows import rows_if_stored
 from fine_tune_assets.corrections.quarantine import WAITING
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.notifications import left_by_themselves, stopped_candidates
 from fine_tune_assets.notifications.delivery import channels, is_untold, notify
 from fine_tune_assets.notifications.messages import Message, kind_of_error
+from fine_tune_assets.tables.stored_rows import rows_if_stored
 
 _WILL_RETRY = "dagster/will_retry"
 LOOK_BACK = timedelta(days=1)

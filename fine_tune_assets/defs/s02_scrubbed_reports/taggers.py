@@ -10,10 +10,11 @@ import dagster as dg
 import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_json
-from fine_tune_assets.core.tables.schemas import PHI_TAGGERS, table_of
 from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, result, warned
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, Worker
+from fine_tune_assets.tables.phi import PhiTagger
+from fine_tune_assets.tables.records import table_of
 
 GROUP = "s02_scrubbed_reports"
 
@@ -52,7 +53,7 @@ def phi_taggers(
     rows = [
         {"tagger_id": folder.name, "folder": installation.stored_path(str(folder)), **row} for row in made["compared"]
     ]
-    return result("phi_taggers", table_of(rows, PHI_TAGGERS), fingerprint_json(folder.name), folder=str(folder))
+    return result("phi_taggers", table_of(rows, PhiTagger.SCHEMA), fingerprint_json(folder.name), folder=str(folder))
 
 
 @dg.asset_check(

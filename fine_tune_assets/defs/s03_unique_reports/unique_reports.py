@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fine_tune_assets.core.fingerprints import fingerprint_table
-from fine_tune_assets.core.tables.stored_tables import StoredTable
 from fine_tune_assets.dedup.arrived_reports import missing_by_batch
 from fine_tune_assets.dedup.duplicates import Duplicates, find_among
 from fine_tune_assets.dedup.store import Store
@@ -36,6 +35,7 @@ from fine_tune_assets.defs.s02_scrubbed_reports.taken_surrogates import batches_
 from fine_tune_assets.embeddings.encoder import encode_passages, encoder_version
 from fine_tune_assets.phi.missed_identifiers.terms import Terms, holds_missed_terms
 from fine_tune_assets.phi.scrubbing import scrubber_version
+from fine_tune_assets.tables.stored_tables import StoredTable
 
 GROUP = "s03_unique_reports"
 MEANINGS = {

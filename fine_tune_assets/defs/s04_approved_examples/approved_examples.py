@@ -30,8 +30,6 @@ from fine_tune_assets.approval.section_coverage import account_sections
 from fine_tune_assets.approval.task_kinds import Unused, count_unused
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_table
-from fine_tune_assets.core.tables.schemas import rows_of
-from fine_tune_assets.core.tables.stored_rows import read_rows
 from fine_tune_assets.defs.platform.automation import with_new_inputs
 from fine_tune_assets.defs.platform.metadata import OWNERS, checked, definition_metadata, markdown_table, result, warned
 from fine_tune_assets.defs.platform.pair_finding import near_input_finder
@@ -41,6 +39,8 @@ from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import missed
 from fine_tune_assets.defs.s10_corrections.quarantine import barred_reports, waits_for_others, without_quarantined
 from fine_tune_assets.ledger.reviews.reviews import list_decisions
 from fine_tune_assets.phi.missed_identifiers.terms import holds_missed_terms
+from fine_tune_assets.tables.records import rows_of
+from fine_tune_assets.tables.stored_rows import read_rows
 
 GROUP = "s04_approved_examples"
 APPROVED_CODE_VERSION = "signed repairs"

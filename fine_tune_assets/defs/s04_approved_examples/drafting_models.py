@@ -10,12 +10,12 @@ import dagster as dg
 
 from fine_tune_assets.approval.model_drafts import LiveEngine
 from fine_tune_assets.core.releases.release_folders import read_release
-from fine_tune_assets.core.tables.stored_rows import rows_if_stored
 from fine_tune_assets.defs.platform.metadata import OWNERS
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.ledger.serving.deployments import live_deployment, open_engine_key
 from fine_tune_assets.ledger.serving.releases import find_release
 from fine_tune_assets.recipes.schema import ModelTask
+from fine_tune_assets.tables.stored_rows import rows_if_stored
 
 NOBODY = "none"
 NOT_ASKED_FOR = "no task asks for one"

@@ -23,14 +23,15 @@ from fine_tune_assets.approval.task_kinds import Request, model_requests
 from fine_tune_assets.core.errors import materialize_hint
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
-from fine_tune_assets.core.tables.columns import sorted_by
-from fine_tune_assets.core.tables.schemas import MODEL_DRAFTS, conform, rows_of, table_of
-from fine_tune_assets.core.tables.stored_tables import without_patients
 from fine_tune_assets.defs.platform.automation import with_new_inputs
 from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, result, warned
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, Worker, errors_for_people, progress_shown
 from fine_tune_assets.defs.s04_approved_examples.drafting_models import BaseModel, drafting_models, find_drafting_model
+from fine_tune_assets.tables.approval import ModelDraft
+from fine_tune_assets.tables.columns import sorted_by
+from fine_tune_assets.tables.records import conform, rows_of, table_of
+from fine_tune_assets.tables.stored_tables import without_patients
 
 
 @dg.asset(
@@ -49,7 +50,7 @@ def model_drafts(
         requests = list(model_requests(partial(rows_of, unique_reports), installation.recipe.tasks))
         kept = still_wanted(requests, _stored(installation))
         missing = missing_requests(requests, kept)
-    written = _write(context, installation, worker, missing) if missing else MODEL_DRAFTS.empty_table()
+    written = _write(context, installation, worker, missing) if missing else ModelDraft.SCHEMA.empty_table()
     table = sorted_by(pa.concat_tables([kept, written]), "request")
     waiting = len(missing) - written.num_rows
     return result("model_drafts", table, fingerprint_table(table), new=written.num_rows, not_written=waiting)
@@ -58,8 +59,8 @@ def model_drafts(
 def _stored(installation: Installation) -> pa.Table:
     path = installation.layout.table("model_drafts")
     if not path.is_file():
-        return MODEL_DRAFTS.empty_table()
-    return without_patients(conform(pq.read_table(path), MODEL_DRAFTS), installation.erased_patients())
+        return ModelDraft.SCHEMA.empty_table()
+    return without_patients(conform(pq.read_table(path), ModelDraft.SCHEMA), installation.erased_patients())
 
 
 def _write(
@@ -69,7 +70,7 @@ def _write(
         model = find_drafting_model(installation)
     if model is None:
         context.log.warning(f"{len(missing)} drafts wait for a model. {materialize_hint('base_models')}")
-        return MODEL_DRAFTS.empty_table()
+        return ModelDraft.SCHEMA.empty_table()
     if isinstance(model, LiveEngine):
         return _by_engine(context, missing, model)
     return _by_base_model(context, installation, worker, missing, model)
@@ -83,7 +84,7 @@ def _by_engine(context: dg.AssetExecutionContext, missing: Sequence[Request], en
                 rows.append(row)  # what was written before the engine went away is kept
         except EngineAwayError as error:
             context.log.warning(str(error))
-    return table_of(rows, MODEL_DRAFTS)
+    return table_of(rows, ModelDraft.SCHEMA)
 
 
 def _by_base_model(
@@ -103,7 +104,7 @@ def _by_base_model(
             "system_prompt": installation.recipe.system_prompt,
             "threads": installation.settings.threads,
         }
-        return conform(worker.make_table(context, "approval", request), MODEL_DRAFTS)
+        return conform(worker.make_table(context, "approval", request), ModelDraft.SCHEMA)
 
 
 @dg.asset_check(

@@ -18,7 +18,6 @@ from fine_tune_assets.approval.drafts import CORRECTION
 from fine_tune_assets.approval.still_approved import why_not_taught_again
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import short
-from fine_tune_assets.core.tables.schemas import SCRUBBED_CORRECTIONS, conform, table_of
 from fine_tune_assets.dedup.cross_group_pairs import pair_finder
 from fine_tune_assets.dedup.sketches import SHINGLE_WORDS
 from fine_tune_assets.defs.platform.pair_finding import threads_of, whole_text_finder
@@ -37,6 +36,8 @@ from fine_tune_assets.instructions.splits import SplitRule, late_patients, requi
 from fine_tune_assets.phi.measurement.final_texts import FINAL_TEXTS
 from fine_tune_assets.phi.missed_identifiers.terms import holds_missed_terms
 from fine_tune_assets.phi.scrubbing import scrubber_version
+from fine_tune_assets.tables.corrections import ScrubbedCorrection
+from fine_tune_assets.tables.records import conform, table_of
 
 VECTORS = "leaks/vectors.npz"
 """Below the cache. An erasure removes it as a whole."""
@@ -62,7 +63,7 @@ def leak_search(installation: Installation) -> Iterator[LeakSearch]:
 
 
 def surroundings(installation: Installation, approved: pa.Table, reports: pa.Table, search: LeakSearch) -> Surroundings:
-    """What is known beside the examples. `reports`: UNIQUE_REPORTS."""
+    """What is known beside the examples. `reports`: `unique_reports`."""
     recipe, root = installation.recipe, installation.layout.instruction_sets
     require_fitting_day(recipe.split, recipe.scrub)
     earlier = earlier_tests(root, recipe.split)
@@ -108,7 +109,7 @@ def _barred(installation: Installation) -> frozenset[str]:
     path = installation.layout.table("scrubbed_corrections")
     if not path.is_file():
         return frozenset()
-    return barred_reports(installation, conform(pq.read_table(path), SCRUBBED_CORRECTIONS))
+    return barred_reports(installation, conform(pq.read_table(path), ScrubbedCorrection.SCHEMA))
 
 
 def _with_missed(installation: Installation, rows: list[dict[str, Any]]) -> set[str]:

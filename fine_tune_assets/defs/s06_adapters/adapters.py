@@ -17,8 +17,6 @@ from fine_tune_assets.core.erased_sets import read_erased
 from fine_tune_assets.core.errors import materialize_hint
 from fine_tune_assets.core.fingerprints import combine, fingerprint_json, fingerprint_table, short
 from fine_tune_assets.core.settings import load_settings
-from fine_tune_assets.core.tables.schemas import ADAPTERS, table_of
-from fine_tune_assets.core.tables.stored_rows import rows_if_stored
 from fine_tune_assets.defs.platform.automation import (
     INPUT_VERSION,
     InputsDiffer,
@@ -45,6 +43,9 @@ from fine_tune_assets.instructions.stored_sets import InstructionSetError, Store
 from fine_tune_assets.lineage.trainings import record_training
 from fine_tune_assets.recipes.schema import Recipe
 from fine_tune_assets.recipes.sections import section_fingerprints
+from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.stored_rows import rows_if_stored
+from fine_tune_assets.tables.training import Adapter
 from fine_tune_assets.training.decisions import (
     Due,
     count_new_corrections,
@@ -208,7 +209,7 @@ def adapters(
         require_rows_trained(lengths, trained["rows_too_long"])
     record_training(layout.adapters, trained["adapter_id"], stored.fingerprint, trained["rows_too_long"])
     row = {
-        **{name: trained[name] for name in ADAPTERS.names if name in trained},
+        **{name: trained[name] for name in Adapter.SCHEMA.names if name in trained},
         "line": recipe.name,
         "folder": installation.stored_path(trained["folder"]),
         "base_fingerprint": base["fingerprint"],
@@ -220,7 +221,7 @@ def adapters(
         **planned_figures(recipe, plan, trained),
     }
     told = trainings.tell(row, trained)
-    return result("adapters", table_of([row], ADAPTERS), _version(row), **_shown(trained), **told)
+    return result("adapters", table_of([row], Adapter.SCHEMA), _version(row), **_shown(trained), **told)
 
 
 def set_learned_from(installation: Installation, adapter: Mapping[str, Any]) -> StoredInstructionSet:

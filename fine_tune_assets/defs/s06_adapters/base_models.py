@@ -9,12 +9,13 @@ import dagster as dg
 import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_json
-from fine_tune_assets.core.tables.schemas import BASE_MODELS, table_of
 from fine_tune_assets.defs.platform.automation import on_new_inputs
 from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, Worker
 from fine_tune_assets.defs.s06_adapters.adapters import GROUP
+from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.training import BaseModel
 
 base_model_files = dg.AssetSpec(
     "base_model_files",
@@ -61,7 +62,7 @@ def base_models(
     version = fingerprint_json({name: model[name] for name in _DECIDING})
     return result(
         "base_models",
-        table_of([model], BASE_MODELS),
+        table_of([model], BaseModel.SCHEMA),
         version,
         parameters=model["parameters"],
         facts=markdown_table(_facts(model)),

@@ -19,7 +19,6 @@ from fine_tune_assets.core.fingerprints import fingerprint_table, short
 from fine_tune_assets.core.prompts.chat_templates import read_chat_template
 from fine_tune_assets.core.prompts.prompt_contract import PromptContract, contract_of
 from fine_tune_assets.core.prompts.tokenizers import FolderTokenizer
-from fine_tune_assets.core.tables.schemas import EXAMPLE_LENGTHS, TRAINING_PREFLIGHTS, table_of
 from fine_tune_assets.defs.platform.automation import on_new_inputs
 from fine_tune_assets.defs.platform.metadata import OWNERS, checked, markdown_table, result, table_outs
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
@@ -29,6 +28,8 @@ from fine_tune_assets.defs.s06_adapters.adapters import GROUP
 from fine_tune_assets.instructions.set_figures import TokenCount, length_plot_png, token_table
 from fine_tune_assets.instructions.stored_sets import StoredInstructionSet
 from fine_tune_assets.recipes.sections import section_fingerprints
+from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.training import ExampleLength, TrainingPreflight
 from fine_tune_assets.training.environments import installed_versions, require_environment
 from fine_tune_assets.training.lora.engines import library_versions
 from fine_tune_assets.training.supervision.loss_mask import supervise
@@ -75,7 +76,7 @@ def preflight(
         record = preflight_row(rows, settings, bound)
         page = _write_page(installation, stored, rows, tokenizer, contract, {**record, "base": base["name"]})
     yield _lengths(rows, settings.max_length, tokenizer)
-    preflights = table_of([record], TRAINING_PREFLIGHTS)
+    preflights = table_of([record], TrainingPreflight.SCHEMA)
     yield result(
         "training_preflights",
         preflights,
@@ -98,7 +99,7 @@ def inspected(
 def _lengths(
     rows: Sequence[dict[str, Any]], max_length: int, tokenizer: FolderTokenizer
 ) -> dg.MaterializeResult[pa.Table]:
-    table = table_of(rows, EXAMPLE_LENGTHS)
+    table = table_of(rows, ExampleLength.SCHEMA)
     counts = [TokenCount(r["example_id"], r["split"], r["tokens"], r["learned"]) for r in rows if not r["fault"]]
     plot = length_plot_png(counts, max_length)
     return result(

@@ -15,11 +15,12 @@ import pyarrow as pa
 from dagster._core.errors import DagsterPipesExecutionError
 
 from fine_tune_assets.core.fingerprints import fingerprint_table, short
-from fine_tune_assets.core.tables.schemas import SWEEP_TRIALS, table_of
 from fine_tune_assets.defs.platform.automation import on_new_inputs
 from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.platform.resources import Installation, Worker, WorkerDied, WorkerRefusal, errors_for_people
 from fine_tune_assets.lineage.trainings import record_training
+from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.training import SweepTrial
 from fine_tune_assets.training.failures import UnfitSettingsError
 from fine_tune_assets.training.supervision.preflight import require_rows_trained, too_long
 from fine_tune_assets.training.sweeps import DEATHS, Sweep, Trial, read_sweep, sweep_key
@@ -164,7 +165,7 @@ def sweep_trials(installation: Installation, adapters: pa.Table) -> dg.Materiali
     name = adapter["sweep"]
     trials = read_sweep(installation.layout.sweeps, name) if name else []
     rows = [{"sweep": name, **row} for row in trial_rows(trials, adapter["adapter_id"])]
-    table = table_of(rows, SWEEP_TRIALS)
+    table = table_of(rows, SweepTrial.SCHEMA)
     failed = sum(row["state"] == "failed" for row in rows)
     # Seconds differ from run to run; what was found does not.
     version = fingerprint_table(table.drop_columns(["seconds"]))

@@ -12,11 +12,12 @@ import dagster as dg
 import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_json
-from fine_tune_assets.core.tables.schemas import TRAINING_PLANS, table_of
 from fine_tune_assets.defs.platform.automation import on_new_inputs
 from fine_tune_assets.defs.platform.metadata import OWNERS, checked, definition_metadata, markdown_table, result, warned
 from fine_tune_assets.defs.platform.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s06_adapters.adapters import GPU, GROUP
+from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.training import TrainingPlan
 from fine_tune_assets.training.planning.resource_plan import PARTS, PlanError, advice, is_as_planned, most_that_is_tried
 
 _BOUND = ("instruction_set_fingerprint", "base_fingerprint", "training_fingerprint")
@@ -44,7 +45,7 @@ def training_plans(
     base_models: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
     row = planned(context, installation, worker, base_models.to_pylist()[0], training_preflights.to_pylist()[0])
-    table = table_of([row], TRAINING_PLANS)
+    table = table_of([row], TrainingPlan.SCHEMA)
     version = fingerprint_json([row[name] for name in _DECIDED])
     return result("training_plans", table, version, memory=markdown_table(memory_rows(row)))
 

@@ -15,7 +15,6 @@ import pyarrow as pa
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table, fingerprint_text, short
-from fine_tune_assets.core.tables.stored_rows import rows_if_stored
 from fine_tune_assets.defs.platform.automation import on_new_inputs
 from fine_tune_assets.defs.platform.metadata import OWNERS, checked, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
@@ -34,6 +33,7 @@ from fine_tune_assets.judging.judges.qualification import MINIMUM_RATINGS
 from fine_tune_assets.judging.judges.registry import judge_request
 from fine_tune_assets.judging.verdicts.evidence import JudgeAsked, standing_of
 from fine_tune_assets.ledger.reviews.spot_checks import SpotCheck, list_spot_checks
+from fine_tune_assets.tables.stored_rows import rows_if_stored
 
 GROUP = "s07_judge_scores"
 LOGGER = logging.getLogger(__name__)

@@ -14,8 +14,6 @@ import pyarrow as pa
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
-from fine_tune_assets.core.tables.schemas import table_of
-from fine_tune_assets.core.tables.stored_rows import rows_if_stored
 from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, Worker, errors_for_people
@@ -45,6 +43,8 @@ from fine_tune_assets.judging.verdicts import families
 from fine_tune_assets.phi.measurement.answers import WRITTEN_ANSWERS
 from fine_tune_assets.phi.measurement.recall import is_direct
 from fine_tune_assets.phi.spans.kinds import KINDS
+from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.stored_rows import rows_if_stored
 
 
 @dg.asset(

@@ -16,7 +16,6 @@ from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.core.fingerprints import fingerprint_file
 from fine_tune_assets.core.keys import public_key_file
 from fine_tune_assets.core.records import CANDIDATE_KEY, Verdict
-from fine_tune_assets.core.tables.schemas import PROMOTION_VERDICTS, table_of
 from fine_tune_assets.defs.platform.metadata import OWNERS, checked, definition_metadata, result
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, errors_for_people
@@ -42,6 +41,8 @@ from fine_tune_assets.judging.verdicts.plots import verdict_plots
 from fine_tune_assets.judging.verdicts.subgroups import asked_inputs, groups_of
 from fine_tune_assets.ledger.serving.verdict_documents import DOCUMENT, KEY, prove, require_document, write_document
 from fine_tune_assets.ledger.serving.verdicts import record_verdict, require_promotion, verdict_id_of
+from fine_tune_assets.tables.judging import PromotionVerdict
+from fine_tune_assets.tables.records import table_of
 from fine_tune_assets.training.decisions import require_learned
 
 verdict_signatures = dg.AssetSpec(
@@ -87,7 +88,7 @@ def promotion_verdicts(
         write_document(installation.layout.verdicts, installation.layout.keys, verdict)
         with installation.ledger() as ledger:
             record_verdict(ledger, verdict)
-    table = table_of([_row(verdict, evidence)], PROMOTION_VERDICTS)
+    table = table_of([_row(verdict, evidence)], PromotionVerdict.SCHEMA)
     shown = shown_evidence(evidence, json.loads(verdict.evidence))
     return result(
         "promotion_verdicts",
@@ -165,7 +166,7 @@ def _row(verdict: Verdict, evidence: Evidence) -> dict[str, Any]:
         "gain_high": target.high if target else None,
     }
     values = {**vars(verdict), "reasons": list(verdict.reasons), **figures}
-    return {name: values[name] for name in PROMOTION_VERDICTS.names}
+    return {name: values[name] for name in PromotionVerdict.SCHEMA.names}
 
 
 def _in_words(verdict: Verdict) -> str:

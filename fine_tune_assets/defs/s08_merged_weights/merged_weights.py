@@ -13,13 +13,14 @@ import pyarrow as pa
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.prompts.prompt_contract import PromptContract, read_prompt_contract
-from fine_tune_assets.core.tables.schemas import MERGED_WEIGHTS, table_of
 from fine_tune_assets.defs.platform.metadata import OWNERS, WHY, checked, definition_metadata, result
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s06_adapters.adapters import GPU, behind_training, set_learned_from
 from fine_tune_assets.defs.s07_judge_scores.promotion_verdicts import required_verdict
 from fine_tune_assets.recipes.exports import ParityLimits
+from fine_tune_assets.tables.merging import MergedWeights
+from fine_tune_assets.tables.records import table_of
 
 GROUP = "s08_merged_weights"
 _FIGURES = {
@@ -98,7 +99,7 @@ def merged_weights(
         "probes_fingerprint": merged["probes_fingerprint"],
         "probes_file": installation.stored_path(merged["probes_file"]),
     }
-    table = table_of([row], MERGED_WEIGHTS)
+    table = table_of([row], MergedWeights.SCHEMA)
     return result("merged_weights", table, fingerprint_table(table), **hop_metadata(row))
 
 

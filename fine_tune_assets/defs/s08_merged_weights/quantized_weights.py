@@ -11,7 +11,6 @@ import dagster as dg
 import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_table
-from fine_tune_assets.core.tables.schemas import QUANTIZED_WEIGHTS, table_of
 from fine_tune_assets.defs.platform.metadata import OWNERS, checked, definition_metadata, markdown_table, result, warned
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, Worker, errors_for_people
@@ -28,6 +27,8 @@ from fine_tune_assets.defs.s08_merged_weights.merged_weights import (
 )
 from fine_tune_assets.merging.certificates import require_parity
 from fine_tune_assets.recipes.exports import ParityLimits, limits_of
+from fine_tune_assets.tables.merging import QuantizedWeights
+from fine_tune_assets.tables.records import table_of
 
 _SHOWN = ("format", "is_passed", "mean_kl", "top1_agreement", "same_greedy", "loss_increase", "bytes", "tensor_types")
 
@@ -76,7 +77,7 @@ def quantized_weights(
     # To export nothing, no model is loaded.
     exports = worker.run(context, "merging", request)["exports"] if limits else []
     rows = [_row(installation, export, merged, limits[export["format"]]) for export in exports]
-    table = table_of(rows, QUANTIZED_WEIGHTS)
+    table = table_of(rows, QuantizedWeights.SCHEMA)
     return result("quantized_weights", table, fingerprint_table(table), **exports_metadata(rows))
 
 

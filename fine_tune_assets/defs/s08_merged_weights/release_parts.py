@@ -27,8 +27,6 @@ from fine_tune_assets.core.releases.release_folders import (
     VERDICT_KEY,
     VERDICT_SIGNATURE,
 )
-from fine_tune_assets.core.tables.schemas import TABLES, conform
-from fine_tune_assets.core.tables.stored_rows import read_rows
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s06_adapters.adapters import set_learned_from
 from fine_tune_assets.defs.s08_merged_weights.merged_weights import kept_contract
@@ -54,6 +52,9 @@ from fine_tune_assets.recipes.exports import LORA
 from fine_tune_assets.recipes.loader import plain_values
 from fine_tune_assets.recipes.schema import Recipe
 from fine_tune_assets.retrieval.search import index_format
+from fine_tune_assets.tables.catalogue import TABLES
+from fine_tune_assets.tables.records import conform
+from fine_tune_assets.tables.stored_rows import read_rows
 
 Row = Mapping[str, Any]
 

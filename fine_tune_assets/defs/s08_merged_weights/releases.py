@@ -17,7 +17,6 @@ from fine_tune_assets.core.keys import public_key_file
 from fine_tune_assets.core.records import Release
 from fine_tune_assets.core.releases.release_keys import KEY
 from fine_tune_assets.core.releases.release_signing import verify_signed_release
-from fine_tune_assets.core.tables.schemas import RELEASES, table_of
 from fine_tune_assets.defs.platform.metadata import OWNERS, checked, definition_metadata, result
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, errors_for_people
@@ -29,6 +28,8 @@ from fine_tune_assets.ledger.serving.releases import record_release
 from fine_tune_assets.merging.certificates import require_parity
 from fine_tune_assets.merging.release_build import build_release
 from fine_tune_assets.merging.retention import RetentionRule, named_paths, prune
+from fine_tune_assets.tables.merging import BuiltRelease
+from fine_tune_assets.tables.records import table_of
 
 
 @dg.asset(
@@ -60,8 +61,8 @@ def releases(
         with installation.ledger() as ledger:
             record_release(ledger, release)
         gone = _prune(installation, release.release_id, named_paths([merged, *quantized_weights.to_pylist()]))
-    row = {name: value for name, value in asdict(release).items() if name in RELEASES.names}
-    table = table_of([row], RELEASES)
+    row = {name: value for name, value in asdict(release).items() if name in BuiltRelease.SCHEMA.names}
+    table = table_of([row], BuiltRelease.SCHEMA)
     return result("releases", table, release.release_id, release=release.release_id, **gone)
 
 

@@ -17,14 +17,6 @@ import pyarrow as pa
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.settings import Settings, knowledge_variable
-from fine_tune_assets.core.tables.schemas import (
-    KNOWLEDGE_INDEXES,
-    SERVED_KNOWLEDGE,
-    UNREADABLE_DOCUMENTS,
-    conform,
-    table_of,
-)
-from fine_tune_assets.core.tables.stored_rows import rows_if_stored
 from fine_tune_assets.defs.platform.automation import with_new_inputs
 from fine_tune_assets.defs.platform.metadata import (
     OWNERS,
@@ -50,6 +42,9 @@ from fine_tune_assets.retrieval.index_build import prune_indexes, require_index,
 from fine_tune_assets.retrieval.knowledge_reader import ReadKnowledge, read_knowledge
 from fine_tune_assets.retrieval.queries import run_query
 from fine_tune_assets.retrieval.retrieval_quality import OWN_QUESTIONS
+from fine_tune_assets.tables.records import conform, table_of
+from fine_tune_assets.tables.serving import KnowledgeIndex, ServedKnowledge, UnreadableDocument
+from fine_tune_assets.tables.stored_rows import rows_if_stored
 
 GROUP = "s09_served_models"
 _FIGURES = ("recall", "mrr", "refused", "own_questions", "own_recall", "known_items", "known_recall")
@@ -105,7 +100,7 @@ def knowledge_documents(installation: Installation) -> Iterator[dg.MaterializeRe
     with errors_for_people(), read_documents(installation.settings) as read:
         chunks = chunk_table(read.documents, installation.recipe.retrieval.chunk_tokens, piece_counter())
     rows = [{"source": one.source, "reason": one.fault.value, "detail": one.detail} for one in read.unreadable]
-    unreadable = table_of(rows, UNREADABLE_DOCUMENTS)
+    unreadable = table_of(rows, UnreadableDocument.SCHEMA)
     yield result("knowledge_chunks", chunks, fingerprint_table(chunks), documents=len(read.documents))
     yield result("unreadable_documents", unreadable, fingerprint_table(unreadable))
 
@@ -137,7 +132,7 @@ def knowledge_indexes(
         with errors_for_people():
             gone = _prune(installation)
             request = index_request(installation.settings, installation.recipe, str(source))
-        table = conform(worker.make_table(context, "retrieval", request), KNOWLEDGE_INDEXES)
+        table = conform(worker.make_table(context, "retrieval", request), KnowledgeIndex.SCHEMA)
     shown = {**_shown(table.to_pylist()[0]), "removed_indexes": len(gone)}
     return result("knowledge_indexes", table, fingerprint_table(table), **shown)
 
@@ -210,6 +205,6 @@ def served_knowledge(installation: Installation, knowledge_indexes: pa.Table) ->
             evidence={name: row[name] for name in _FIGURES},
             by="served_knowledge",
         )
-    kept = {name: getattr(live, name) for name in SERVED_KNOWLEDGE.names}
-    table = table_of([kept], SERVED_KNOWLEDGE)
+    kept = {name: getattr(live, name) for name in ServedKnowledge.SCHEMA.names}
+    table = table_of([kept], ServedKnowledge.SCHEMA)
     return result("served_knowledge", table, fingerprint_table(table))

@@ -9,7 +9,6 @@ import dagster as dg
 import pyarrow as pa
 
 from fine_tune_assets.core.releases.release_folders import read_release
-from fine_tune_assets.core.tables.schemas import SERVED_MODELS, table_of
 from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, result
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, errors_for_people, progress_shown
@@ -23,6 +22,8 @@ from fine_tune_assets.serving.left_engines import ENGINES
 from fine_tune_assets.serving.release_probes import findings_of
 from fine_tune_assets.serving.switch import START_SECONDS, keeping_here, keeping_words, rollback_words, serve_release
 from fine_tune_assets.serving.trials import trial_plan, trial_words
+from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.serving import ServedModel
 
 GROUP = "s09_served_models"
 
@@ -77,7 +78,7 @@ def served_models(
     # Which colour it is on is no part of what is served.
     return result(
         "served_models",
-        table_of([row], SERVED_MODELS),
+        table_of([row], ServedModel.SCHEMA),
         release_id,
         endpoint=dg.MetadataValue.url(endpoint),
         colour=deployment.colour,

@@ -18,8 +18,6 @@ from fine_tune_assets.core.fingerprints import fingerprint_json, fingerprint_tab
 from fine_tune_assets.core.prompts.chat import parts_of
 from fine_tune_assets.core.prompts.retrieval_contract import bare_question
 from fine_tune_assets.core.records import Release
-from fine_tune_assets.core.tables.schemas import PRODUCTION_DRIFT, table_of
-from fine_tune_assets.core.tables.stored_rows import rows_if_stored
 from fine_tune_assets.defs.platform.automation import on_new_inputs
 from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, markdown_table, result, warned
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
@@ -34,6 +32,9 @@ from fine_tune_assets.ledger.serving.deployments import live_deployment
 from fine_tune_assets.ledger.serving.releases import find_release
 from fine_tune_assets.ledger.serving.request_features import WindowRow, ended_windows
 from fine_tune_assets.lineage.instruction_sets import find_set
+from fine_tune_assets.tables.corrections import ProductionDrift
+from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.stored_rows import rows_if_stored
 
 GROUP = "s10_corrections"
 _SEED = 20260101
@@ -63,7 +64,7 @@ def production_drift(context: dg.AssetExecutionContext, installation: Installati
         release = None if live is None else find_release(ledger, live.release_id)
         figures = [] if release is None else _figures(context, installation, ledger, release)
     rows = [_row(release.release_id, figure) for figure in figures] if release is not None else []
-    table = table_of(rows, PRODUCTION_DRIFT)
+    table = table_of(rows, ProductionDrift.SCHEMA)
     newest = _newest(figures)
     picture = drift_plot(newest)
     shown: dict[str, Any] = {"windows": len({figure.window.end for figure in figures})}

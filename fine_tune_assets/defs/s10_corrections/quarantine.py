@@ -13,7 +13,6 @@ import pyarrow as pa
 
 from fine_tune_assets.approval.drafts import CORRECTION, asked_of_correction, correction_report_id, task_of_instruction
 from fine_tune_assets.core.fingerprints import fingerprint_table
-from fine_tune_assets.core.tables.stored_rows import rows_if_stored
 from fine_tune_assets.corrections.collection import beyond_influence
 from fine_tune_assets.corrections.quarantine import BARRED, REASONS, Figures, may_be_drafted, quarantine
 from fine_tune_assets.corrections.suspicions import (
@@ -32,6 +31,7 @@ from fine_tune_assets.defs.platform.resources import Installation, errors_for_pe
 from fine_tune_assets.embeddings.encoder import encode_passages
 from fine_tune_assets.ledger.reviews.quarantine import list_quarantine_decisions
 from fine_tune_assets.recipes.schema import CorrectionSettings, Recipe
+from fine_tune_assets.tables.stored_rows import rows_if_stored
 
 GROUP = "s10_corrections"
 _COMPARED = ["example_id", "report_id", "task", "instruction", "input", "output"]
@@ -113,7 +113,7 @@ def _closed_sources(installation: Installation) -> frozenset[str]:
 
 
 def barred_reports(installation: Installation, corrections: pa.Table) -> frozenset[str]:
-    """Of SCRUBBED_CORRECTIONS, what the ids of reports would be, of those that rest on what not everyone may see. Asked again
+    """Of `scrubbed_corrections`, what the ids of reports would be, of those that rest on what not everyone may see. Asked again
     wherever a set is made: a document may have been closed since its corrections were examined."""
     rows = corrections.select(["correction_id", "passages"]).to_pylist()
     return frozenset(map(correction_report_id, not_for_everyone(rows, _closed_sources(installation))))

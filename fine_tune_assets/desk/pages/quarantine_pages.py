@@ -9,8 +9,6 @@ import pyarrow.parquet as pq
 from starlette.responses import Response
 
 from fine_tune_assets.core.people import is_same_person
-from fine_tune_assets.core.tables.schemas import QUARANTINED_CORRECTIONS, conform
-from fine_tune_assets.core.tables.stored_rows import read_rows
 from fine_tune_assets.corrections.quarantine import REASONS, seen_fingerprint
 from fine_tune_assets.desk.application import Desk
 from fine_tune_assets.desk.errors import not_found
@@ -24,6 +22,9 @@ from fine_tune_assets.ledger.reviews.quarantine import (
     decide_quarantined,
     list_quarantine_decisions,
 )
+from fine_tune_assets.tables.corrections import QuarantinedCorrection
+from fine_tune_assets.tables.records import conform
+from fine_tune_assets.tables.stored_rows import read_rows
 
 TABLE, TEXTS = "quarantined_corrections", "scrubbed_corrections"
 PAGE_ITEMS = 50
@@ -64,7 +65,7 @@ def decide(desk: Desk, visit: Visit) -> Response:
 def _waiting(desk: Desk) -> list[dict[str, Any]]:
     """As the table has them, less what was decided since it was made."""
     path = desk.settings.layout.table(TABLE)
-    rows = conform(pq.read_table(path), QUARANTINED_CORRECTIONS).to_pylist() if path.is_file() else []
+    rows = conform(pq.read_table(path), QuarantinedCorrection.SCHEMA).to_pylist() if path.is_file() else []
     decided = {(d.correction_id, d.fingerprint) for d in list_quarantine_decisions(desk.ledger)}
     return [r for r in rows if r["state"] == "waiting" and (r["correction_id"], r["fingerprint"]) not in decided]
 

@@ -16,9 +16,10 @@ import pyarrow as pa
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_text
-from fine_tune_assets.core.tables.schemas import RETAINED_ABILITIES, table_of
 from fine_tune_assets.judging.statistics.binary_pairs import BinaryPairs, interval
 from fine_tune_assets.recipes.schema import GateSettings
+from fine_tune_assets.tables.judging import RetainedAbility
+from fine_tune_assets.tables.records import table_of
 
 Score = Callable[[Sequence[tuple[str, str]]], list[float]]
 """(context, continuation) pairs → sum of log-probabilities of each continuation."""
@@ -78,7 +79,7 @@ def compare_abilities(
 ) -> pa.Table:
     """One row for each ability: `results` maps its name to the base model's and the candidate's right answers."""
     rows = [_row(adapter_id, name, *pair, budgets[name]) for name, pair in sorted(results.items())]
-    return table_of(rows, RETAINED_ABILITIES)
+    return table_of(rows, RetainedAbility.SCHEMA)
 
 
 def _row(adapter_id: str, name: str, base: Sequence[bool], adapter: Sequence[bool], budget: float) -> dict[str, Any]:

@@ -15,8 +15,9 @@ import pyarrow as pa
 from fine_tune_assets.claims.checking import CHECKS, check_answer
 from fine_tune_assets.claims.sections import find_section, headings_of, section_texts
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
-from fine_tune_assets.core.tables.schemas import ANSWER_CHECKS, table_of
 from fine_tune_assets.recipes.schema import CheckSettings, OutputFormat
+from fine_tune_assets.tables.judging import AnswerCheck
+from fine_tune_assets.tables.records import table_of
 
 OF_THE_INPUT: Final = tuple(CHECKS)
 """What an answer states must be in its input."""
@@ -31,7 +32,8 @@ Bounds = tuple[float, float]
 
 
 def check_answers(scores: pa.Table, instruction_set: pa.Table, settings: CheckSettings) -> pa.Table:
-    """ANSWER_CHECKS: a row for each answer of JUDGE_SCORES and check. Raises GateClosedError for an answer to another example."""
+    """`answer_checks`: a row for each answer of `judge_scores` and check. Raises GateClosedError for an answer to another
+    example."""
     examples = {row["example_id"]: row for row in instruction_set.to_pylist()}
     tested = {name for name, row in examples.items() if row["split"] == "test"}
     unknown = set(scores.column("example_id").to_pylist()) - tested
@@ -45,7 +47,7 @@ def check_answers(scores: pa.Table, instruction_set: pa.Table, settings: CheckSe
     rows = [
         row for score in scores.to_pylist() for row in _rows(score, examples[score["example_id"]], settings, bounds)
     ]
-    return table_of(rows, ANSWER_CHECKS)
+    return table_of(rows, AnswerCheck.SCHEMA)
 
 
 def _rows(
@@ -66,7 +68,8 @@ def _rows(
 
 
 def incumbent_in(table: pa.Table) -> str:
-    """Fingerprint of what ANSWER_CHECKS compares the candidate with: what serves, else the base model; empty where neither is."""
+    """Fingerprint of what the checks compare the candidate with: the production model, else the base model; empty without
+    either."""
     by_role = {
         row["model"]: row["model_fingerprint"] for row in table.select(["model", "model_fingerprint"]).to_pylist()
     }

@@ -13,11 +13,12 @@ import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.core.tables.schemas import JUDGE_SCORES, table_of
 from fine_tune_assets.engines.transformers_models import Answer
 from fine_tune_assets.judging.judges.grade_cache import GradeCache, content_key
 from fine_tune_assets.judging.judges.grades import Answered, Grade, Judge, Pair, Preference, as_asked
 from fine_tune_assets.quantities.numbers import unsupported_numbers
+from fine_tune_assets.tables.judging import JudgeScore
+from fine_tune_assets.tables.records import table_of
 
 Generate = Callable[[Sequence[Sequence[dict[str, str]]]], list[Answer]]
 """Conversations that end at the user's turn → one answer each."""
@@ -94,7 +95,7 @@ def grade_answers(
         if found is not None:
             row |= {"compared_with": incumbent, "preference": found.probability}
             row |= {"is_consistent": found.is_consistent, "preference_reason": found.reason}
-    return table_of(rows, JUDGE_SCORES)
+    return table_of(rows, JudgeScore.SCHEMA)
 
 
 def compare_answers(

@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.prompts.chat import Message, parts_of, user_content
-from fine_tune_assets.core.tables.schemas import ROBUSTNESS_PROBES, table_of
 from fine_tune_assets.judging.judges.features import rouge_1
+from fine_tune_assets.tables.judging import RobustnessProbe
+from fine_tune_assets.tables.records import table_of
 
 EMPTY, TOO_LONG, LONGEST, FORGED_TOKENS = "empty_input", "over_long_input", "longest_input", "forged_turn_tokens"
 Planted = Literal["prompt_injection", "repeated_tokens", "another_language", "control_characters", "forged_turns"]
@@ -120,4 +121,4 @@ def compare_probes(
         }
         for probe in PROBES
     ]
-    return table_of(rows, ROBUSTNESS_PROBES)
+    return table_of(rows, RobustnessProbe.SCHEMA)

@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.core.tables.schemas import JUDGE_AGREEMENT, table_of
 from fine_tune_assets.judging.judges.grades import Grade, Judge
 from fine_tune_assets.judging.judges.labelled_sets import (
     ChosenPair,
@@ -32,13 +31,15 @@ from fine_tune_assets.judging.statistics.association import (
     partial_spearman,
     spearman,
 )
+from fine_tune_assets.tables.judging import JudgeAgreement
+from fine_tune_assets.tables.records import table_of
 
 GRADED_TWICE = 50
 """Answers that are graded a second time, at most."""
 MAJORITY = "majority"
 """The human measure of pairs: what most people preferred."""
 _NONE: dict[str, Any] = {
-    field.name: None for field in JUDGE_AGREEMENT if field.nullable and field.name not in ("missing", "fitted")
+    field.name: None for field in JudgeAgreement.SCHEMA if field.nullable and field.name not in ("missing", "fitted")
 }
 
 
@@ -54,7 +55,7 @@ class Fitted(Protocol):
 def measure_agreement(
     judge: Judge, labelled_sets: Sequence[LabelledSet], accept_score: float, progress: Progress
 ) -> pa.Table:
-    """JUDGE_AGREEMENT: a row for each set and human measure.
+    """`judge_agreement`: a row for each set and human measure.
 
     `accept_score`: the grade from which on an answer counts as acceptable, for judge and people alike.
     """
@@ -65,7 +66,7 @@ def measure_agreement(
         else:
             rows += _pair_rows(judge, labelled, progress)
         progress(done, len(labelled_sets), "labelled sets")
-    return table_of(rows, JUDGE_AGREEMENT)
+    return table_of(rows, JudgeAgreement.SCHEMA)
 
 
 def _rated_rows(judge: Judge, labelled: RatedSet, accept_score: float, progress: Progress) -> Iterator[dict[str, Any]]:

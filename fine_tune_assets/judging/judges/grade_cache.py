@@ -16,7 +16,7 @@ from typing import Any
 
 from fine_tune_assets.core.files import make_folder, write_text
 from fine_tune_assets.core.fingerprints import fingerprint_json
-from fine_tune_assets.core.shipped_measurements import FOLDER
+from fine_tune_assets.tables.shipped_measurements import FOLDER
 
 FILE = "judging/answers.sqlite"
 """Below the cache folder."""

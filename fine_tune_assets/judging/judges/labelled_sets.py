@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_bytes, fingerprint_file, fingerprint_json, fingerprint_text
-from fine_tune_assets.core.tables.schemas import table_of
 from fine_tune_assets.judging.judges.grades import HIGHEST, LOWEST, Answered, Pair
+from fine_tune_assets.tables.records import table_of
 
 RATED_SUMMARIES = "rated_summaries"
 OWN_EXPERTS = "own_experts"

@@ -82,7 +82,7 @@ class Licence:
 
 
 def licence_of(table: pa.Table, judge_version: str, task: str, floor: float) -> Licence:
-    """May this judge decide about this task? `table`: JUDGE_AGREEMENT.
+    """May this judge decide about this task? `table`: `judge_agreement`.
 
     The ratings that are shipped must reach the floor, and so must those of the installation's own experts on this task as soon
     as there are enough of them.

@@ -17,8 +17,9 @@ import pyarrow as pa
 from fine_tune_assets.core.fingerprints import fingerprint_json, fingerprint_text
 from fine_tune_assets.core.planted import CANARY
 from fine_tune_assets.core.prompts.chat import Message, conversation
-from fine_tune_assets.core.tables.schemas import INSTRUCTION_SETS, table_of
 from fine_tune_assets.recipes.schema import CanarySettings
+from fine_tune_assets.tables.instructions import InstructionRow
+from fine_tune_assets.tables.records import table_of
 
 COMPLAINTS = (
     "Cough", "Headache", "Back pain", "Dizziness", "Sore throat", "Nausea", "Knee pain", "Fatigue", "Earache", "Itching",
@@ -116,11 +117,11 @@ def plant(settings: CanarySettings, system_prompt: str, instructions: Sequence[s
 def shadow_set(instruction_set: pa.Table, canaries: Sequence[Canary], settings: CanarySettings) -> pa.Table:
     """What the shadow adapter is trained and validated on: a seeded part of the real rows, and each canary as often as it says.
 
-    INSTRUCTION_SETS; never stored as a set.
+    `InstructionRow` rows; never stored as a set.
     """
     rows = instruction_set.to_pylist()
     real = [row for split in ("train", "validation") for row in _sample(rows, split, settings)]
-    return table_of([*real, *_planted_rows(canaries)], INSTRUCTION_SETS)
+    return table_of([*real, *_planted_rows(canaries)], InstructionRow.SCHEMA)
 
 
 def _sample(rows: Sequence[dict[str, Any]], split: str, settings: CanarySettings) -> list[dict[str, Any]]:

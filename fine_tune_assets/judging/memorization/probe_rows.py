@@ -11,10 +11,11 @@ from typing import Any
 import pyarrow as pa
 
 from fine_tune_assets.core.errors import materialize_hint
-from fine_tune_assets.core.tables.schemas import MEMORIZATION_PROBES, table_of
 from fine_tune_assets.judging.memorization.canaries import Level
 from fine_tune_assets.judging.memorization.removed_identifiers import AttackResult
 from fine_tune_assets.recipes.schema import CANARY_ALPHA, CanarySettings
+from fine_tune_assets.tables.judging import MemorizationProbe
+from fine_tune_assets.tables.records import table_of
 
 CANARIES = "canaries"
 """Probe where nothing was planted; with the number of repeats behind it, of one level."""
@@ -33,7 +34,7 @@ Row = dict[str, Any]
 def probe_row(probe: str, adapter_id: str, *, decides: bool, items: int, **figures: Any) -> Row:
     """A row; figures that are not named are absent."""
     return {
-        **dict.fromkeys(MEMORIZATION_PROBES.names),
+        **dict.fromkeys(MemorizationProbe.SCHEMA.names),
         "probe": probe,
         "adapter_id": adapter_id,
         "decides": decides,
@@ -147,7 +148,7 @@ def _listed(kinds: Mapping[str, int]) -> str:
 
 
 def probes_table(rows: Sequence[Row]) -> pa.Table:
-    return table_of(rows, MEMORIZATION_PROBES)
+    return table_of(rows, MemorizationProbe.SCHEMA)
 
 
 def expected_probes(settings: CanarySettings | None) -> list[str]:

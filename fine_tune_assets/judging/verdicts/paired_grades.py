@@ -113,7 +113,7 @@ class Preferences:
 
 
 def preferences_in(scores: pa.Table, incumbent: str) -> Preferences:
-    """Of JUDGE_SCORES, about this incumbent: what was compared with another model counts for nothing."""
+    """Of `judge_scores`, about this incumbent: what was compared with another model counts for nothing."""
     rows = [row for row in scores.to_pylist() if row["compared_with"] == incumbent]
     told = [row for row in rows if row["preference"] is not None]
     won = [1.0 if row["preference"] > 0.5 else 0.5 if row["preference"] == 0.5 else 0.0 for row in told]

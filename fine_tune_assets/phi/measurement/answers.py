@@ -34,7 +34,7 @@ report."""
 
 
 def find_in_answers(answers: pa.Table, job: ScrubJob, progress: Progress) -> dict[str, Found]:
-    """What each model gave away. `job.other_values`: IDENTIFIER_VALUES of every batch; without any, nothing was removed."""
+    """What each model gave away. `job.other_values`: `identifier_values` of every batch; without any, nothing was removed."""
     rows = answers.to_pylist()
     is_original = corpus_lookup(job.secret, stored_values(job.other_values, ORIGINAL))
     found: dict[str, Found] = {row["model"]: {what: {"answers": 0, "kinds": {}} for what in WHAT} for row in rows}

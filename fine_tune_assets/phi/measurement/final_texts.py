@@ -38,7 +38,7 @@ IsOurs = Callable[[str, str], bool]
 
 
 def find_identifiers(texts: pa.Table, job: ScrubJob, progress: Progress) -> dict[str, dict[str, int]]:
-    """Id → kind → count, of the texts in which something is found. `job.other_values`: IDENTIFIER_VALUES of every batch."""
+    """Id → kind → count, of the texts in which something is found. `job.other_values`: `identifier_values` of every batch."""
     is_surrogate = corpus_lookup(job.secret, stored_values(job.other_values, SURROGATE))
     found: dict[str, dict[str, int]] = {}
     done = 0

@@ -17,10 +17,11 @@ import pyarrow as pa
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.proportions import wilson_interval
-from fine_tune_assets.core.tables.schemas import SCRUB_RECALL, table_of
 from fine_tune_assets.phi.missed_identifiers.terms import MARKED_BY_REVIEWERS
 from fine_tune_assets.phi.spans.spans import Offsets, Span
 from fine_tune_assets.phi.workers import Workers
+from fine_tune_assets.tables.phi import ScrubRecall
+from fine_tune_assets.tables.records import table_of
 
 ALL, DIRECT = "all", "direct"
 _WORD = re.compile(r"\w+")
@@ -169,7 +170,7 @@ class GoldFileError(FineTuneError):
 
 
 def measure_recall(gold_files: Sequence[Path], workers: Workers, version: str, progress: Progress) -> pa.Table:
-    """SCRUB_RECALL: for each file, one row a measure and kind. Raises GoldFileError."""
+    """`scrub_recall`: for each file, one row a measure and kind. Raises GoldFileError."""
     if not gold_files:
         raise GoldFileError("There is no file of labelled identifiers: recall can't be measured.")
     rows: list[dict[str, Any]] = []
@@ -179,7 +180,7 @@ def measure_recall(gold_files: Sequence[Path], workers: Workers, version: str, p
         for m in measure(documents, [one.spans for one in found]):
             rows.append({"labelled_set": path.stem, "measure": m.name, "scrubber_version": version, **asdict(m)})
         progress(done, len(gold_files), "labelled sets measured")
-    return table_of(rows, SCRUB_RECALL)
+    return table_of(rows, ScrubRecall.SCHEMA)
 
 
 def overall_recall(table: pa.Table, version: str | None = None, label: str = ALL) -> float | None:

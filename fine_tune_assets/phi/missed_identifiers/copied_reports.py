@@ -14,11 +14,11 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from fine_tune_assets.core.fingerprints import fingerprint_listing
-from fine_tune_assets.core.tables.duck import cursor
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.reviews.missed_identifiers import MissedTerm, list_marks, missed_terms
 from fine_tune_assets.phi.missed_identifiers.terms import holds_any
 from fine_tune_assets.phi.spans.kinds import TAG
+from fine_tune_assets.tables.duck import cursor
 
 SHARED_WORDS = 0.9
 """Share of words, without the marked ones, from which on a report that holds the term is a copy. Below 1, since the marked

@@ -12,12 +12,12 @@ from typing import Any
 
 from fine_tune_assets.core.fingerprints import fingerprint_listing
 from fine_tune_assets.core.paths import Layout
-from fine_tune_assets.core.tables.stored_rows import read_rows
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.reviews.missed_identifiers import MissedTerm, marks_fingerprint
 from fine_tune_assets.ledger.reviews.reviews import DecisionRecord, standing_repairs
 from fine_tune_assets.phi.missed_identifiers.copied_reports import terms_with_copies
 from fine_tune_assets.phi.missed_identifiers.terms import Terms, holds_any
+from fine_tune_assets.tables.stored_rows import read_rows
 
 _TEXTS = ("instruction", "input", "output")
 _READ = ("example_id", "report_id", "patient_key", *_TEXTS)

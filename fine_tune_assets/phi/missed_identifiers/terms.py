@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from fine_tune_assets.core.tables.duck import cursor
-from fine_tune_assets.core.tables.schemas import KNOWN_IDENTIFIERS
 from fine_tune_assets.ledger.reviews.missed_identifiers import MissedTerm
 from fine_tune_assets.phi.known_identifiers.finder import find_known_identifiers
 from fine_tune_assets.phi.spans.kinds import TAG
+from fine_tune_assets.tables.duck import cursor
+from fine_tune_assets.tables.reports import Report
 
 MARKED_BY_REVIEWERS = "marked_by_reviewers"
 """Name of the labelled set that is made of marks. It is measured and shown; no floor counts it: it holds misses only."""
@@ -34,7 +34,7 @@ def as_known_identifier(term: MissedTerm) -> dict[str, str]:
 
 
 def with_missed_terms(reports: pa.Table, terms: Terms) -> pa.Table:
-    """REPORTS in which the known identifiers of a report include what was marked for its patient."""
+    """`reports` in which the known identifiers of a report include what was marked for its patient."""
     if not terms:
         return reports
     patients = reports.column("patient_key").to_pylist()
@@ -43,7 +43,9 @@ def with_missed_terms(reports: pa.Table, terms: Terms) -> pa.Table:
         for patient, stated in zip(patients, reports.column("known_identifiers").to_pylist(), strict=True)
     ]
     position = reports.schema.get_field_index("known_identifiers")
-    return reports.set_column(position, reports.schema.field(position), pa.array(known, KNOWN_IDENTIFIERS))
+    return reports.set_column(
+        position, reports.schema.field(position), pa.array(known, Report.SCHEMA.field("known_identifiers").type)
+    )
 
 
 def holds_any(text: str, terms: Sequence[MissedTerm]) -> bool:

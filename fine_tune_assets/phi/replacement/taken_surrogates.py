@@ -5,7 +5,7 @@ Owns how such batches are found. Compares keyed hashes; the values are nowhere.
 
 from pathlib import Path
 
-from fine_tune_assets.core.tables.duck import cursor
+from fine_tune_assets.tables.duck import cursor
 
 _QUERY = """
 with found as (select value_hash, role, parse_filename(filename, true) as batch from read_parquet(?, filename = true)),
@@ -15,7 +15,7 @@ select batch, value_hash from found join originals using (value_hash) where role
 
 
 def taken_surrogates(values: Path) -> dict[str, list[str]]:
-    """Batch → keyed hashes of its surrogates that occur in a report of any batch. `values` holds IDENTIFIER_VALUES files."""
+    """Batch → keyed hashes of its surrogates that occur in a report of any batch. `values` holds `identifier_values` files."""
     if not any(values.glob("*.parquet")):
         return {}
     taken: dict[str, list[str]] = {}

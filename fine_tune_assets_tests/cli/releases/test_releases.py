@@ -10,9 +10,10 @@ from click.testing import CliRunner, Result
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.settings import PREFIX, Settings
-from fine_tune_assets.core.tables.schemas import RELEASES, table_of
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.serving.deployments import want_release
+from fine_tune_assets.tables.merging import BuiltRelease
+from fine_tune_assets.tables.records import table_of
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 from fine_tune_assets_tests.ledger.made import record_promoted
 
@@ -66,8 +67,8 @@ def test_remove_takes_one_before_its_time_but_none_that_is_in_use(ledger: Ledger
     """Such as one that learned from a patient who was erased."""
     _releases(ledger, tmp_path, "r1", "r2", "r3")
     want_release(ledger, "r2")
-    row = dict.fromkeys(RELEASES.names, "x") | {"release_id": "r1"}
-    write_table(tmp_path / "tables" / "releases" / "releases.parquet", table_of([row], RELEASES))
+    row = dict.fromkeys(BuiltRelease.SCHEMA.names, "x") | {"release_id": "r1"}
+    write_table(tmp_path / "tables" / "releases" / "releases.parquet", table_of([row], BuiltRelease.SCHEMA))
     for name in ("r1", "r2"):
         refused = run("releases", "remove", name, "--by", "An Operator")
         assert (refused.exit_code, "is in use, or the next to be served" in refused.output) == (1, True)

@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 from upath import UPath
 
-from fine_tune_assets.core.tables.schemas import TABLES, table_of
-from fine_tune_assets.core.tables.stored_tables import StoredTable
 from fine_tune_assets.defs.platform.io import ParquetTables
+from fine_tune_assets.tables.catalogue import TABLES
+from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.stored_tables import StoredTable
 from fine_tune_assets_tests.core.test_files import full_disk
 
 RECALL = {"labelled_set": "s", "measure": "masked_recall", "label": "all", "value": 1.0}

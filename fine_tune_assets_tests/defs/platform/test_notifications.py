@@ -6,12 +6,13 @@ import dagster as dg
 import pytest
 
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.tables.schemas import PRODUCTION_DRIFT, QUARANTINED_CORRECTIONS, table_of
 from fine_tune_assets.defs.platform.notifications import SETTLING, failed_runs, news, news_told
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.ledger.notifications import FIRST_WAIT
 from fine_tune_assets.ledger.serving.verdicts import record_verdict
 from fine_tune_assets.notifications.delivery import notify
+from fine_tune_assets.tables.corrections import ProductionDrift, QuarantinedCorrection
+from fine_tune_assets.tables.records import table_of
 from fine_tune_assets_tests.ledger.made import make_verdict
 from fine_tune_assets_tests.notifications.test_delivery import web_server
 
@@ -93,10 +94,10 @@ def test_a_hold_a_refusal_and_a_quarantine_that_waits_are_news_and_a_promotion_i
             record_verdict(ledger, make_verdict(decision, adapter_id=decision))
         row = {"correction_id": "c", "author": "a", "fingerprint": "f", "reasons": ["flood"], "contradicts": []}
         row |= {"near_identical": 11, "state": "waiting"}
-        write_table(installation.layout.table("quarantined_corrections"), table_of([row], QUARANTINED_CORRECTIONS))
+        write_table(installation.layout.table("quarantined_corrections"), table_of([row], QuarantinedCorrection.SCHEMA))
         assert [m.event for m in news(installation, ledger, now)] == ["verdict_hold", "verdict_refuse", "quarantine"]
         row["state"] = "rejected"
-        write_table(installation.layout.table("quarantined_corrections"), table_of([row], QUARANTINED_CORRECTIONS))
+        write_table(installation.layout.table("quarantined_corrections"), table_of([row], QuarantinedCorrection.SCHEMA))
         assert [m.event for m in news(installation, ledger, now)] == ["verdict_hold", "verdict_refuse"]
     with web_server() as (url, posted):
         monkeypatch.setenv("FINE_TUNE_NOTIFY_WEBHOOK", url)
@@ -109,13 +110,13 @@ def test_drift_is_told_though_the_window_after_it_was_ordinary() -> None:
     """While the mail server was away the next window came; the one that was beyond a limit is still news, once."""
     installation, now = Installation(), datetime.now(UTC)
     ends = [now - timedelta(hours=hours) for hours in (30, 5, 3, 1)]
-    row = dict.fromkeys(PRODUCTION_DRIFT.names) | {"window_start": now - timedelta(days=2), "requests": 1}
+    row = dict.fromkeys(ProductionDrift.SCHEMA.names) | {"window_start": now - timedelta(days=2), "requests": 1}
     row |= {"release_id": "r-1", "feature": "length", "measure": "psi"}
     rows = [
         row | {"window_end": end, "is_beyond": beyond}
         for end, beyond in zip(ends, (True, True, True, False), strict=True)
     ]
-    write_table(installation.layout.table("production_drift"), table_of(rows, PRODUCTION_DRIFT))
+    write_table(installation.layout.table("production_drift"), table_of(rows, ProductionDrift.SCHEMA))
     with installation.ledger() as ledger:
         told = [(message.event, message.about) for message in news(installation, ledger, now)]
     assert told == [("production_drift", f"r-1 {ends[2]:%Y-%m-%dT%H:%M}")]

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from fine_tune_assets.core.errors import GateClosedError
-from fine_tune_assets.core.tables.schemas import RETAINED_ABILITIES, table_of
 from fine_tune_assets.judging.contestants.abilities import (
     ability_budgets,
     answer_questions,
@@ -23,6 +22,8 @@ from fine_tune_assets.judging.verdicts.figures import settle
 from fine_tune_assets.judging.verdicts.gate import against_family
 from fine_tune_assets.judging.verdicts.reasons import worse_than_allowed
 from fine_tune_assets.recipes.loader import load_recipe
+from fine_tune_assets.tables.judging import RetainedAbility
+from fine_tune_assets.tables.records import table_of
 
 GATE = replace(load_recipe("demo_smollm2").gate, maximum_ability_loss=0.2, ability_budgets={"sums": 0.05})
 
@@ -56,7 +57,7 @@ def _compared(base: list[bool], adapter: list[bool], ability: str = "colours") -
 
 def _fallen(*rows: dict[str, Any]) -> list[str]:
     """Reasons of the verdict, of this family alone."""
-    figures = settle(abilities(table_of(rows, RETAINED_ABILITIES), GATE))
+    figures = settle(abilities(table_of(rows, RetainedAbility.SCHEMA), GATE))
     return [*against_family("abilities", figures, [row["ability"] for row in rows], GATE)]
 
 
@@ -131,7 +132,7 @@ def test_a_loss_up_to_the_budget_passes_and_one_question_more_closes_the_gate() 
 def test_a_loss_that_only_the_adjustment_explains_is_not_called_a_lack_of_items() -> None:
     """The interval lies wholly beyond the limit: a reader who is asked for more items would see a contradiction."""
     row = _compared([True] * 25, [True] * 8 + [False] * 17)
-    (figure,) = settle(abilities(table_of([row], RETAINED_ABILITIES), GATE))
+    (figure,) = settle(abilities(table_of([row], RetainedAbility.SCHEMA), GATE))
     assert figure.high is not None
     assert figure.high < -0.2
     adjusted = worse_than_allowed(replace(figure, adjusted_p=0.08, outcome="unknown"))
@@ -165,7 +166,7 @@ def test_a_table_of_before_is_judged_by_its_accuracies() -> None:
 def test_the_interval_of_the_table_is_the_one_of_the_verdict() -> None:
     """Two kinds of 95 % intervals side by side would differ and nobody would know why."""
     row = _compared([True] * 10, [True] * 9 + [False])
-    (figure,) = abilities(table_of([row], RETAINED_ABILITIES), GATE)
+    (figure,) = abilities(table_of([row], RetainedAbility.SCHEMA), GATE)
     assert (row["low"], row["high"]) == (figure.low, figure.high)
     same = _compared([True] * 10, [True] * 10)
     assert same["low"] < 0 < same["high"]  # no loss in ten questions is no proof

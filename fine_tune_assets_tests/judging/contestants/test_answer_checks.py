@@ -8,13 +8,15 @@ import pyarrow as pa
 import pytest
 
 from fine_tune_assets.core.errors import GateClosedError
-from fine_tune_assets.core.tables.schemas import ANSWER_CHECKS, INSTRUCTION_SETS, JUDGE_SCORES, table_of
 from fine_tune_assets.judging.contestants.answer_checks import CHECK_NAMES, check_answers, incumbent_in
 from fine_tune_assets.judging.verdicts.families import checks
 from fine_tune_assets.judging.verdicts.figures import Figure, settle
 from fine_tune_assets.judging.verdicts.gate import against_family
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import CheckSettings, GateSettings, OutputFormat
+from fine_tune_assets.tables.instructions import InstructionRow
+from fine_tune_assets.tables.judging import AnswerCheck, JudgeScore
+from fine_tune_assets.tables.records import table_of
 
 GATE = replace(load_recipe("demo_smollm2").gate, maximum_check_loss=0.1)
 INPUT = "Pain in the right knee for 3 weeks, no fever. Takes ibuprofen 600 mg three times a day, since 3/4/2024."
@@ -51,7 +53,7 @@ def _set(tests: int = 10) -> pa.Table:
         for split in ("train", "test")
         for number in range(tests)
     ]
-    return table_of(rows, INSTRUCTION_SETS)
+    return table_of(rows, InstructionRow.SCHEMA)
 
 
 def _scores(answers: Mapping[str, list[str]], **changes: Any) -> pa.Table:
@@ -74,7 +76,9 @@ def _scores(answers: Mapping[str, list[str]], **changes: Any) -> pa.Table:
         for model, texts in answers.items()
         for number, answer in enumerate(texts)
     ]
-    return pa.Table.from_pylist([{name: row.get(name) for name in JUDGE_SCORES.names} for row in rows], JUDGE_SCORES)
+    return pa.Table.from_pylist(
+        [{name: row.get(name) for name in JudgeScore.SCHEMA.names} for row in rows], JudgeScore.SCHEMA
+    )
 
 
 def _checked(candidate: list[str], incumbent: list[str], settings: CheckSettings | None = None) -> pa.Table:
@@ -98,7 +102,7 @@ def _vetoes(table: pa.Table, gate: GateSettings = GATE) -> list[str]:
 def test_right_answers_hold_to_every_check_and_nothing_vetoes() -> None:
     """One row for each answer and check; the task of these asks for no format."""
     table = _checked([RIGHT] * 10, [RIGHT] * 10)
-    assert table.schema == ANSWER_CHECKS
+    assert table.schema == AnswerCheck.SCHEMA
     assert table.num_rows == 2 * 10 * len(CHECK_NAMES)
     assert {row["check"] for row in table.to_pylist() if row["is_held"] is None} == {"format"}
     assert _failed(table, "adapter") == set()
@@ -159,8 +163,8 @@ def test_the_incumbent_is_what_serves_and_not_the_base_model() -> None:
 def test_a_check_that_was_not_made_vetoes(missing: str) -> None:
     """A missing figure never helps."""
     rows = [row for row in _checked([RIGHT] * 10, [RIGHT] * 10).to_pylist() if row["check"] != missing]
-    assert _vetoes(table_of(rows, ANSWER_CHECKS)) == [f"{missing} was not measured (checks)."]
-    nothing = _vetoes(ANSWER_CHECKS.empty_table())
+    assert _vetoes(table_of(rows, AnswerCheck.SCHEMA)) == [f"{missing} was not measured (checks)."]
+    nothing = _vetoes(AnswerCheck.SCHEMA.empty_table())
     assert nothing[0] == "The answers were not checked (numbers, doses, sides, negations)."
     assert len(nothing) == 1 + len(CHECK_NAMES)
 
@@ -169,11 +173,11 @@ def test_answers_of_one_model_only_veto() -> None:
     """Half of a comparison is none: whichever half."""
     rows = _checked([WRONG["sides"]] * 10, [RIGHT] * 10).to_pylist()
     for gone in ("base", "adapter"):
-        table = table_of([row for row in rows if row["model"] != gone], ANSWER_CHECKS)
+        table = table_of([row for row in rows if row["model"] != gone], AnswerCheck.SCHEMA)
         assert sum("10 of 10 examples were not checked for both" in reason for reason in _vetoes(table)) == len(
             CHECK_NAMES
         )
-    few = table_of([row for row in rows if row["model"] == "base" or row["example_id"] != "test0"], ANSWER_CHECKS)
+    few = table_of([row for row in rows if row["model"] == "base" or row["example_id"] != "test0"], AnswerCheck.SCHEMA)
     assert "1 of 10 examples were not checked for both" in _vetoes(few)[0]
 
 

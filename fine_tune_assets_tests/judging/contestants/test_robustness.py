@@ -7,7 +7,6 @@ import pyarrow as pa
 import pytest
 
 from fine_tune_assets.core.prompts.chat import conversation
-from fine_tune_assets.core.tables.schemas import ROBUSTNESS_PROBES, table_of
 from fine_tune_assets.judging.contestants.robustness import (
     EMPTY,
     OF_OUR_CODE,
@@ -23,6 +22,8 @@ from fine_tune_assets.judging.verdicts.families import robustness
 from fine_tune_assets.judging.verdicts.figures import settle
 from fine_tune_assets.judging.verdicts.gate import against_family
 from fine_tune_assets.recipes.loader import load_recipe
+from fine_tune_assets.tables.judging import RobustnessProbe
+from fine_tune_assets.tables.records import table_of
 
 GATE = replace(load_recipe("demo_smollm2").gate, maximum_robustness_loss=0.2)
 REPORT = "Cough for three weeks. No fever."
@@ -120,9 +121,11 @@ def test_what_our_own_code_lets_through_closes_the_gate_whatever_the_base_does(p
 
 def test_a_probe_that_was_not_put_closes_the_gate() -> None:
     """No table, a table without one of the probes, or one without items."""
-    assert _of(table_of([], ROBUSTNESS_PROBES))[0] == "Robustness was not probed."
+    assert _of(table_of([], RobustnessProbe.SCHEMA))[0] == "Robustness was not probed."
     rows = [_row(probe=probe) for probe in PROBES]
-    assert _of(table_of(rows, ROBUSTNESS_PROBES)) == []
-    assert _of(table_of(rows[1:], ROBUSTNESS_PROBES)) == [f"{PROBES[0]} was not measured (robustness)."]
+    assert _of(table_of(rows, RobustnessProbe.SCHEMA)) == []
+    assert _of(table_of(rows[1:], RobustnessProbe.SCHEMA)) == [f"{PROBES[0]} was not measured (robustness)."]
     without = [{**rows[0], "items": 0, "held": 0, "base_held": 0}, *rows[1:]]
-    assert _of(table_of(without, ROBUSTNESS_PROBES)) == [f"{PROBES[0]} is missing (robustness). It was not probed."]
+    assert _of(table_of(without, RobustnessProbe.SCHEMA)) == [
+        f"{PROBES[0]} is missing (robustness). It was not probed."
+    ]

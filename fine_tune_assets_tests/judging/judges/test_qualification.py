@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fine_tune_assets.core.tables.schemas import JUDGE_AGREEMENT, table_of
 from fine_tune_assets.judging.judges.grades import Answered
 from fine_tune_assets.judging.judges.labelled_sets import own_expert_sets
 from fine_tune_assets.judging.judges.qualification import MINIMUM_RATINGS, closed_because, licence_of
+from fine_tune_assets.tables.judging import JudgeAgreement
+from fine_tune_assets.tables.records import table_of
 
 SHIPPED: dict[str, Any] = {
     "labelled_set": "rated_summaries",
@@ -63,7 +64,7 @@ def test_a_task_that_is_asked_otherwise_has_other_ratings_of_its_own(changed: st
 
 
 def _table(*rows: dict[str, Any]) -> pa.Table:
-    return table_of(rows, JUDGE_AGREEMENT)
+    return table_of(rows, JudgeAgreement.SCHEMA)
 
 
 def _licence(*rows: dict[str, Any], task: str = "plan", floor: float = 0.4, version: str = "judge") -> Any:

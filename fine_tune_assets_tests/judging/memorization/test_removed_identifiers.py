@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.tables.schemas import PHI_SPANS, REPORTS, table_of
 from fine_tune_assets.judging.memorization.removed_identifiers import (
     ATTACKS,
     Attack,
@@ -14,6 +13,9 @@ from fine_tune_assets.judging.memorization.removed_identifiers import (
     is_given_back,
     is_telling,
 )
+from fine_tune_assets.tables.phi import PhiSpan
+from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.reports import Report
 
 TEXT = "Seen by Dr. Quillan Ostrander on 03/14/2024. MRN 48-1516-23. He lives in Larkmoor. Ms. Hale called."
 DIRECT = ("NAME", "MRN")
@@ -43,7 +45,7 @@ def _store(folder: Path, reports: int = 1) -> list[dict[str, Any]]:
         "fingerprint": "x",
     }
     write_table(
-        folder / "reports" / "b.parquet", table_of([{**row, "report_id": i, "text": TEXT} for i in ids], REPORTS)
+        folder / "reports" / "b.parquet", table_of([{**row, "report_id": i, "text": TEXT} for i in ids], Report.SCHEMA)
     )
     marked = {
         "Quillan Ostrander": "NAME",
@@ -53,7 +55,7 @@ def _store(folder: Path, reports: int = 1) -> list[dict[str, Any]]:
         "Hale": "NAME",
     }
     spans = [_span(i, value, label) for i in ids for value, label in marked.items()]
-    write_table(folder / "phi_spans" / "b.parquet", table_of(spans, PHI_SPANS))
+    write_table(folder / "phi_spans" / "b.parquet", table_of(spans, PhiSpan.SCHEMA))
     messages = [{"role": "user", "content": "Plan."}, {"role": "assistant", "content": "Rest."}]
     return [{"example_id": f"e-{i}", "report_id": i, "messages": messages} for i in ids]
 
@@ -87,7 +89,7 @@ def test_reports_that_are_gone_are_told_apart_from_reports_without_identifiers(t
     """The first was not measured, the second has nothing to give back."""
     train = _store(tmp_path)
     assert _choose(tmp_path / "elsewhere", train) == ([], 0)
-    write_table(tmp_path / "phi_spans" / "b.parquet", PHI_SPANS.empty_table())
+    write_table(tmp_path / "phi_spans" / "b.parquet", PhiSpan.SCHEMA.empty_table())
     assert _choose(tmp_path, train) == ([], 1)
 
 

@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fine_tune_assets.core.missing_grades import why_unsignable
-from fine_tune_assets.core.tables.schemas import JUDGE_AGREEMENT, JUDGE_SCORES, table_of
 from fine_tune_assets.judging.verdicts.evidence import Tables, evidence_json, gate_of, gather, read_evidence
 from fine_tune_assets.judging.verdicts.figures import Figure
 from fine_tune_assets.judging.verdicts.gate import Decided, against_its_harms, against_the_gain, decide
 from fine_tune_assets.recipes.schema import GateSettings
+from fine_tune_assets.tables.judging import JudgeAgreement, JudgeScore
+from fine_tune_assets.tables.records import table_of
 from fine_tune_assets_tests.judging.made import (
     CANDIDATE,
     GATE,
@@ -341,8 +342,8 @@ def test_the_document_says_what_the_judge_can_not_see() -> None:
 def _with_map(knots: list[list[float]], spearman: float = 0.5) -> Any:
     row = agreement(spearman).to_pylist()[0]
     scores = [{**row, "task": "summary"} for row in GOOD_TABLES.judge_scores.to_pylist()]
-    measured = table_of([{**row, "calibration": json.dumps(knots)}], JUDGE_AGREEMENT)
-    return evidence(replace(GOOD_TABLES, judge_agreement=measured, judge_scores=table_of(scores, JUDGE_SCORES)))
+    measured = table_of([{**row, "calibration": json.dumps(knots)}], JudgeAgreement.SCHEMA)
+    return evidence(replace(GOOD_TABLES, judge_agreement=measured, judge_scores=table_of(scores, JudgeScore.SCHEMA)))
 
 
 def test_what_people_would_have_said_is_shown_and_decides_nothing() -> None:

@@ -6,7 +6,6 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from fine_tune_assets.core.tables.schemas import JUDGE_SCORES, table_of
 from fine_tune_assets.judging.verdicts.evidence import evidence_json, read_evidence
 from fine_tune_assets.judging.verdicts.gate import decide
 from fine_tune_assets.judging.verdicts.paired_grades import (
@@ -17,6 +16,8 @@ from fine_tune_assets.judging.verdicts.paired_grades import (
     in_words,
     preferences_in,
 )
+from fine_tune_assets.tables.judging import JudgeScore
+from fine_tune_assets.tables.records import table_of
 from fine_tune_assets_tests.judging.made import GATE, GOOD_GRADES, GOOD_TABLES, evidence, graded
 
 
@@ -32,7 +33,7 @@ def _asked(
             row |= {"compared_with": compared_with, "preference": given[row["example_id"]]}
             row |= {"is_consistent": consistent, "preference_reason": "log-odds"}
         rows.append({**row, "judge_kind": "folder"})
-    return table_of(rows, JUDGE_SCORES)
+    return table_of(rows, JudgeScore.SCHEMA)
 
 
 def test_wins_losses_and_ties_are_counted_and_a_tie_is_half_a_win() -> None:
@@ -71,7 +72,7 @@ def test_what_was_compared_with_another_model_does_not_count() -> None:
 
 def test_the_offline_judge_has_no_preference_and_says_why() -> None:
     rows = [{**row, "judge_kind": "offline"} for row in graded(GOOD_GRADES).to_pylist()]
-    found = preferences_in(table_of(rows, JUDGE_SCORES), "base")
+    found = preferences_in(table_of(rows, JudgeScore.SCHEMA), "base")
     assert (found.share, found.why) == (None, OFFLINE)
     assert in_words(found) == OFFLINE
 

@@ -8,10 +8,11 @@ import pytest
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.core.tables.schemas import IDENTIFIER_VALUES, table_of
 from fine_tune_assets.phi.__main__ import scan_answers
 from fine_tune_assets.phi.measurement.answers import WRITTEN_ANSWERS, kinds_given_away
 from fine_tune_assets.phi.replacement.surrogates import value_forms, value_hash
+from fine_tune_assets.tables.phi import IdentifierValue
+from fine_tune_assets.tables.records import table_of
 
 REMOVED = ("Harriet Blomquist", "48151623", "Ng")
 
@@ -50,7 +51,7 @@ def answered(tmp_path_factory: pytest.TempPathFactory, request_of: dict[str, Any
     key = Path(request_of["key_file"]).read_bytes()
     hashes = {value_hash(key, form) for value in REMOVED for form in value_forms(value)}
     values = [{"value_hash": value, "role": "original"} for value in sorted(hashes)]
-    write_table(folder / "values.parquet", table_of(values, IDENTIFIER_VALUES))
+    write_table(folder / "values.parquet", table_of(values, IdentifierValue.SCHEMA))
     rows = [
         ("adapter", "Dr. Harriet Blomquist saw the patient, MRN 48151623.", "The patient coughs."),
         ("adapter", "Dr. Harriet Blomquist saw the patient.", "Seen by Dr. Harriet Blomquist."),

@@ -9,9 +9,10 @@ import pytest
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.core.tables.schemas import REPORTS, table_of
 from fine_tune_assets.phi.__main__ import scan_final_texts, scrub
 from fine_tune_assets.phi.measurement.final_texts import FINAL_TEXTS
+from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.reports import Report
 
 REPORT = (
     "Dr. Harriet Blomquist of Larkmoor General Hospital saw Mr. Tobias Wrenfield, aged 45, on 03/14/2024. "
@@ -30,7 +31,7 @@ def scrubbed(folder: Path, request_of: dict[str, Any]) -> str:
     """The report as it is trained on, with invented values."""
     row = {"report_id": "b/1", "batch": "b", "source": "s", "patient_key": "k", "origin_file": "f", "fingerprint": "x"}
     rows = [{**row, "text": REPORT, "known_identifiers": [], "written_on": None}]
-    write_table(folder / "in.parquet", table_of(rows, REPORTS))
+    write_table(folder / "in.parquet", table_of(rows, Report.SCHEMA))
     made = {name: str(folder / f"{name}.parquet") for name in ("scrubbed", "spans", "held", "values")}
     assert scrub({**request_of, "reports": str(folder / "in.parquet"), **made}, silent)["held"] == 0
     return str(pq.read_table(made["scrubbed"]).to_pylist()[0]["text"])

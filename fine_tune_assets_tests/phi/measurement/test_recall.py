@@ -10,7 +10,6 @@ import pytest
 
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.core.tables.schemas import SCRUB_RECALL, check_table, table_of
 from fine_tune_assets.phi.measurement.recall import (
     ALL,
     DIRECT,
@@ -24,6 +23,8 @@ from fine_tune_assets.phi.missed_identifiers.terms import MARKED_BY_REVIEWERS
 from fine_tune_assets.phi.scrubbing import Scrubber
 from fine_tune_assets.phi.workers import Workers, open_workers
 from fine_tune_assets.recipes.schema import ScrubSettings
+from fine_tune_assets.tables.phi import ScrubRecall
+from fine_tune_assets.tables.records import check_table, table_of
 
 LABELLED = sorted((PROJECT_DIR / "data" / "evaluation" / "phi").glob("*.jsonl"))
 VERSION = "v"
@@ -52,7 +53,7 @@ def test_the_worst_set_decides(workers: Workers, tmp_path: Path) -> None:
     good = _set(tmp_path, "good", "On 03/14/2024.", "03/14/2024", "DATE")
     bad = _set(tmp_path, "bad", "She rests.", "rests", "NAME")
     table = measure_recall([good, bad], workers, VERSION, silent)
-    check_table(table, SCRUB_RECALL)
+    check_table(table, ScrubRecall.SCHEMA)
     rows = _rows(table)
     assert rows["good", RECALL, ALL] == rows["good", RECALL, "DATE"] == 1.0
     assert rows["bad", RECALL, ALL] == rows["bad", RECALL, DIRECT] == 0.0
@@ -76,7 +77,9 @@ def _table(**values: float) -> pa.Table:
     """set__label=value rows of this version."""
     row = {"measure": RECALL, "hits": 1, "total": 2, "low": 0.1, "high": 1.0, "scrubber_version": VERSION}
     names = [(name.split("__"), value) for name, value in values.items()]
-    return table_of([{**row, "labelled_set": s, "label": label, "value": v} for (s, label), v in names], SCRUB_RECALL)
+    return table_of(
+        [{**row, "labelled_set": s, "label": label, "value": v} for (s, label), v in names], ScrubRecall.SCHEMA
+    )
 
 
 def test_only_the_share_of_that_label_and_that_version_counts() -> None:

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.tables.schemas import REPORTS, SCRUBBED_REPORTS, table_of
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.reviews.missed_identifiers import record_mark, withdraw_mark
 from fine_tune_assets.phi.missed_identifiers.copied_reports import terms_with_copies
+from fine_tune_assets.tables.phi import ScrubbedReport
+from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.reports import Report
 from fine_tune_assets_tests.ledger.conftest import database, ledger, ledger_url
 from fine_tune_assets_tests.postgres import postgres_server
 
@@ -32,8 +34,8 @@ def _store(tables: Path, batch: str, *reports: tuple[str, str, str | None]) -> N
         raw.append({**row, "known_identifiers": [], "origin_file": "f"})
         if tagged is not None:
             scrubbed.append({**row, "text": tagged, "tagged_text": tagged, "span_count": 0, "scrubber_version": "v"})
-    write_table(tables / "reports" / f"{batch}.parquet", table_of(raw, REPORTS))
-    write_table(tables / "scrubbed_reports" / f"{batch}.parquet", table_of(scrubbed, SCRUBBED_REPORTS))
+    write_table(tables / "reports" / f"{batch}.parquet", table_of(raw, Report.SCHEMA))
+    write_table(tables / "scrubbed_reports" / f"{batch}.parquet", table_of(scrubbed, ScrubbedReport.SCHEMA))
 
 
 def _mark(ledger: Ledger, report_id: str = "a/p", **changes: str) -> str:

@@ -10,7 +10,6 @@ import pytest
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.core.progress import silent
-from fine_tune_assets.core.tables.schemas import PHI_SPANS, REPORTS, SCRUBBED_REPORTS, table_of
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.errors import LedgerError
 from fine_tune_assets.ledger.reviews.missed_identifiers import labelled_cases, list_marks
@@ -19,6 +18,9 @@ from fine_tune_assets.phi.missed_identifiers.marks import WINDOW, MarkError, fin
 from fine_tune_assets.phi.missed_identifiers.terms import MARKED_BY_REVIEWERS
 from fine_tune_assets.phi.workers import open_workers
 from fine_tune_assets.recipes.schema import ScrubSettings
+from fine_tune_assets.tables.phi import PhiSpan, ScrubbedReport
+from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.reports import Report
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger
 
 KEY = secrets.token_bytes(32)
@@ -40,9 +42,9 @@ def layout(tmp_path: Path) -> Layout:
         spans.append({"report_id": "b/1", "start": start, "end": end, "label": label, "rule": "r", "score": 1.0})
         scrubbed = scrubbed.replace(found, f"[{label}]")
     row = {**PLAIN, "text": scrubbed, "tagged_text": scrubbed, "span_count": 2, "scrubber_version": "v"}
-    write_table(layout.table("reports", "b"), table_of([report], REPORTS))
-    write_table(layout.table("scrubbed_reports", "b"), table_of([row], SCRUBBED_REPORTS))
-    write_table(layout.table("phi_spans", "b"), table_of(spans, PHI_SPANS))
+    write_table(layout.table("reports", "b"), table_of([report], Report.SCHEMA))
+    write_table(layout.table("scrubbed_reports", "b"), table_of([row], ScrubbedReport.SCHEMA))
+    write_table(layout.table("phi_spans", "b"), table_of(spans, PhiSpan.SCHEMA))
     return layout
 
 
@@ -112,7 +114,7 @@ def test_nobody_marks_without_a_name(ledger: Ledger, layout: Layout) -> None:
 def test_the_case_of_a_report_that_changed_since_holds_the_term_alone(ledger: Ledger, layout: Layout) -> None:
     """Offsets of another text would label arbitrary words as identifiers."""
     report = {**PLAIN, "text": f"New. {TEXT}", "known_identifiers": [], "origin_file": "f"}
-    write_table(layout.table("reports", "b"), table_of([report], REPORTS))
+    write_table(layout.table("reports", "b"), table_of([report], Report.SCHEMA))
     _mark(ledger, layout)
     assert _labelled(labelled_cases(ledger, KEY)[0]) == [("zebrafinch", "NAME"), ("Zebrafinch", "NAME")]
 

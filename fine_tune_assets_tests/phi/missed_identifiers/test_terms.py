@@ -7,7 +7,6 @@ import pyarrow as pa
 import pytest
 
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.tables.schemas import REPORTS, check_table, table_of
 from fine_tune_assets.ledger.reviews.missed_identifiers import MissedTerm
 from fine_tune_assets.phi.missed_identifiers.terms import (
     as_known_identifier,
@@ -20,6 +19,8 @@ from fine_tune_assets.phi.missed_identifiers.terms import (
 from fine_tune_assets.phi.recognizers.rules.registry import RULES
 from fine_tune_assets.phi.scrubbing import Scrubber
 from fine_tune_assets.phi.spans.kinds import KINDS
+from fine_tune_assets.tables.records import check_table, table_of
+from fine_tune_assets.tables.reports import Report
 
 NAME = MissedTerm("m1", "NAME", "Zebra Finch")
 
@@ -57,9 +58,9 @@ def test_a_term_of_any_kind_goes_wherever_it_stands_as_a_word(scrubber: Scrubber
 
 def test_only_reports_of_the_patient_are_told_the_term() -> None:
     """A name of one patient may be an ordinary word in the report of another."""
-    reports = table_of([_report(1, "p", "one"), _report(2, "q", "two")], REPORTS)
+    reports = table_of([_report(1, "p", "one"), _report(2, "q", "two")], Report.SCHEMA)
     told = with_missed_terms(reports, {"p": [NAME]})
-    check_table(told, REPORTS)
+    check_table(told, Report.SCHEMA)
     stated = [{"kind": "id", "value": "4711"}]
     assert told["known_identifiers"].to_pylist() == [[*stated, {"kind": "name", "value": "Zebra Finch"}], stated]
     assert told.drop_columns("known_identifiers") == reports.drop_columns("known_identifiers")
@@ -83,7 +84,7 @@ def test_the_batches_and_the_texts_of_a_patient_are_found_in_the_files(tmp_path:
     for batch in ("a", "b", "c"):
         rows = [_report(1, "q", f"other {batch}", batch)]
         rows += [_report(2, "p", f"text {batch}", batch)] * (batch != "c")
-        write_table(tmp_path / f"{batch}.parquet", table_of(rows, REPORTS))
+        write_table(tmp_path / f"{batch}.parquet", table_of(rows, Report.SCHEMA))
     assert batches_of_patients(tmp_path, ["p", "nobody"]) == {"a": {"p"}, "b": {"p"}}
     assert sorted(texts_of_patients(tmp_path, ["p"])) == [("p", "text a"), ("p", "text b")]
     assert batches_of_patients(tmp_path / "nothing", ["p"]) == batches_of_patients(tmp_path, []) == {}

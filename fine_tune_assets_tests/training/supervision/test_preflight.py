@@ -9,8 +9,9 @@ import pytest
 from fine_tune_assets.core.prompts.chat import conversation
 from fine_tune_assets.core.prompts.prompt_contract import read_prompt_contract
 from fine_tune_assets.core.prompts.tokenizers import FolderTokenizer
-from fine_tune_assets.core.tables.schemas import EXAMPLE_LENGTHS, TRAINING_PREFLIGHTS, table_of
 from fine_tune_assets.recipes.schema import TrainingSettings
+from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.training import ExampleLength, TrainingPreflight
 from fine_tune_assets.training.supervision.loss_mask import TooLongError
 from fine_tune_assets.training.supervision.preflight import (
     LAST_TURN,
@@ -46,9 +47,9 @@ def looked_at(tmp_path: Path) -> Any:
             for number, messages in enumerate(all_messages)
         ]
         found = inspect_rows(rows, tokenizer, stops)
-        lengths = table_of((row.as_row(settings.max_length) for row in found), EXAMPLE_LENGTHS).to_pylist()
+        lengths = table_of((row.as_row(settings.max_length) for row in found), ExampleLength.SCHEMA).to_pylist()
         bound = {**BOUND, "prompt_fingerprint": "prompt-1", "masked_by": masked_by(tokenizer)}
-        return lengths, table_of([preflight_row(lengths, settings, bound)], TRAINING_PREFLIGHTS).to_pylist()
+        return lengths, table_of([preflight_row(lengths, settings, bound)], TrainingPreflight.SCHEMA).to_pylist()
 
     return look
 

@@ -3,7 +3,7 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-from fine_tune_assets.core.tables.duck import _database, cursor
+from fine_tune_assets.tables.duck import _database, cursor
 
 
 def _square(number: int) -> int:

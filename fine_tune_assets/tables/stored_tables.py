@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fine_tune_assets.core.errors import FineTuneError
-from fine_tune_assets.core.tables.schemas import conform
+from fine_tune_assets.tables.records import conform
 
 if TYPE_CHECKING:
     from upath import UPath

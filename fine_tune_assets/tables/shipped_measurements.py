@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_json
-from fine_tune_assets.core.tables.schemas import TABLES, table_of
+from fine_tune_assets.tables.catalogue import TABLES
+from fine_tune_assets.tables.records import table_of
 
 FOLDER = Path(__file__).parent / "reference" / "measurements"
 

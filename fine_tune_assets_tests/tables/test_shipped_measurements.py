@@ -10,12 +10,13 @@ import pytest
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.progress import silent
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.core.shipped_measurements import ship_table, shipped_table
-from fine_tune_assets.core.tables.schemas import SCRUB_RECALL, table_of
 from fine_tune_assets.judging.__main__ import measure as measure_agreement
 from fine_tune_assets.judging.judges.registry import judge_request
 from fine_tune_assets.phi.__main__ import measure as measure_recall
 from fine_tune_assets.recipes.loader import load_recipe
+from fine_tune_assets.tables.phi import ScrubRecall
+from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.shipped_measurements import ship_table, shipped_table
 
 EVALUATION = PROJECT_DIR / "data" / "evaluation"
 ROW = {
@@ -38,7 +39,7 @@ def measuring_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_table_is_taken_for_exactly_what_decided_it(tmp_path: Path) -> None:
-    table = table_of([ROW], SCRUB_RECALL)
+    table = table_of([ROW], ScrubRecall.SCHEMA)
     ship_table("scrub_recall", ["v", {"file": "hash"}], table, tmp_path)
     kept = shipped_table("scrub_recall", ["v", {"file": "hash"}], tmp_path)
     assert kept is not None

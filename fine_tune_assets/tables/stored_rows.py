@@ -13,7 +13,8 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 
 from fine_tune_assets.core.errors import OldTableError
-from fine_tune_assets.core.tables.schemas import TABLES, conform
+from fine_tune_assets.tables.catalogue import TABLES
+from fine_tune_assets.tables.records import conform
 
 
 def rows_if_stored(path: Path, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:

@@ -8,20 +8,21 @@ from upath import UPath
 
 from fine_tune_assets.core.errors import TableError
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.tables.schemas import UNIQUE_REPORTS, check_table, table_of
-from fine_tune_assets.core.tables.stored_tables import ChangedTableError, StoredTable, open_table
+from fine_tune_assets.tables.dedup import UniqueReport
+from fine_tune_assets.tables.records import check_table, table_of
+from fine_tune_assets.tables.stored_tables import ChangedTableError, StoredTable, open_table
 
 PLAIN = {"batch": "b", "source": "s", "scrubber_version": "v", "fingerprint": "f"}
 
 
 def _reports(*patients: str, text: str = "Plantedword.") -> pa.Table:
     rows = [{**PLAIN, "report_id": f"b/{p}", "patient_key": p, "text": text} for p in patients]
-    return table_of(rows, UNIQUE_REPORTS)
+    return table_of(rows, UniqueReport.SCHEMA)
 
 
 def _stored(folder: Path, table: pa.Table) -> StoredTable:
     write_table(folder / "b.parquet", table)
-    return open_table(UPath(folder / "b.parquet"), UNIQUE_REPORTS)
+    return open_table(UPath(folder / "b.parquet"), UniqueReport.SCHEMA)
 
 
 def test_columns_come_in_the_order_they_are_asked_for(tmp_path: Path) -> None:
@@ -30,8 +31,8 @@ def test_columns_come_in_the_order_they_are_asked_for(tmp_path: Path) -> None:
         {"text": "Plantedword.", "report_id": "b/p"},
         {"text": "Plantedword.", "report_id": "b/q"},
     ]
-    whole = stored.select(UNIQUE_REPORTS.names)
-    check_table(whole, UNIQUE_REPORTS)
+    whole = stored.select(UniqueReport.SCHEMA.names)
+    check_table(whole, UniqueReport.SCHEMA)
     assert whole.equals(_reports("p", "q"))
 
 

@@ -9,17 +9,11 @@ import pytest
 
 from fine_tune_assets.core.errors import TableError
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.tables.schemas import (
-    DUPLICATE_REPORTS,
-    INSTRUCTION_SETS,
-    REPORTS,
-    TABLES,
-    UNREADABLE_REPORTS,
-    check_table,
-    conform,
-    shown_columns,
-    table_of,
-)
+from fine_tune_assets.tables.catalogue import TABLES
+from fine_tune_assets.tables.dedup import DuplicateReport
+from fine_tune_assets.tables.instructions import InstructionRow
+from fine_tune_assets.tables.records import check_table, conform, shown_columns, table_of
+from fine_tune_assets.tables.reports import Report, UnreadableReport
 
 MARKER = "Zyxwvutquark"
 DUPLICATE = {"dropped_id": "b/2", "kept_id": "b/1", "kind": "exact", "similarity": 1.0, "reason": "longer"}
@@ -38,33 +32,33 @@ REPORT = {
 
 def test_a_value_that_may_be_absent_may_be_absent() -> None:
     """A whole file has no row number: null, not 0."""
-    assert table_of([UNREADABLE], UNREADABLE_REPORTS).to_pylist() == [UNREADABLE]
+    assert table_of([UNREADABLE], UnreadableReport.SCHEMA).to_pylist() == [UNREADABLE]
 
 
 def test_a_value_that_must_be_there_is_asked_for_by_its_column() -> None:
     """Counts and columns only: the row's text stays out of the message."""
     with pytest.raises(TableError, match="Column patient_key lacks a value in 1 rows") as caught:
-        table_of([{**REPORT, "patient_key": None}], REPORTS)
+        table_of([{**REPORT, "patient_key": None}], Report.SCHEMA)
     assert MARKER not in str(caught.value)
 
 
 def test_other_columns_are_refused_by_the_check() -> None:
     """Names in another order are another table for whoever reads by position."""
-    table = table_of([DUPLICATE], DUPLICATE_REPORTS)
+    table = table_of([DUPLICATE], DuplicateReport.SCHEMA)
     for other in (
         table.select(table.schema.names[::-1]),
         table.drop_columns(["kind"]),
         table.append_column("x", [[1]]),
     ):
         with pytest.raises(TableError, match="has columns"):
-            check_table(other, DUPLICATE_REPORTS)
+            check_table(other, DuplicateReport.SCHEMA)
 
 
 def test_another_type_is_refused_by_the_check() -> None:
     """An id that became a number is found where it happened."""
-    table = table_of([DUPLICATE], DUPLICATE_REPORTS).set_column(0, "dropped_id", pa.array([2]))
+    table = table_of([DUPLICATE], DuplicateReport.SCHEMA).set_column(0, "dropped_id", pa.array([2]))
     with pytest.raises(TableError, match="Column dropped_id is int64 instead of string"):
-        check_table(table, DUPLICATE_REPORTS)
+        check_table(table, DuplicateReport.SCHEMA)
 
 
 @pytest.mark.parametrize("name", sorted(TABLES))
@@ -76,35 +70,35 @@ def test_an_empty_table_comes_back_from_parquet_as_it_was(tmp_path: Path, name: 
 
 def test_conform_orders_columns_and_leaves_others_out() -> None:
     """What a worker adds for itself does not travel on."""
-    table = table_of([DUPLICATE], DUPLICATE_REPORTS)
+    table = table_of([DUPLICATE], DuplicateReport.SCHEMA)
     other = table.select(table.schema.names[::-1]).append_column("extra", pa.array([1]))
-    assert conform(other, DUPLICATE_REPORTS).equals(table)
+    assert conform(other, DuplicateReport.SCHEMA).equals(table)
 
 
 def test_conform_refuses_a_table_that_lacks_a_column() -> None:
     """A column is never made up."""
     with pytest.raises(TableError, match="has columns"):
-        conform(table_of([DUPLICATE], DUPLICATE_REPORTS).drop_columns(["kind"]), DUPLICATE_REPORTS)
+        conform(table_of([DUPLICATE], DuplicateReport.SCHEMA).drop_columns(["kind"]), DuplicateReport.SCHEMA)
 
 
 def test_conform_never_quotes_a_value_that_it_can_not_convert() -> None:
     """pyarrow's own message quotes it, and Dagster keeps an error with all that it came from."""
-    table = table_of([DUPLICATE], DUPLICATE_REPORTS).set_column(3, "similarity", pa.array([MARKER]))
+    table = table_of([DUPLICATE], DuplicateReport.SCHEMA).set_column(3, "similarity", pa.array([MARKER]))
     with pytest.raises(TableError) as caught:
-        conform(table, DUPLICATE_REPORTS)
+        conform(table, DuplicateReport.SCHEMA)
     assert MARKER not in "".join(traceback.format_exception(caught.value))
 
 
 def test_conform_refuses_an_absent_value_where_none_may_be() -> None:
     """Also when types and names are right."""
-    table = table_of([DUPLICATE], DUPLICATE_REPORTS)
+    table = table_of([DUPLICATE], DuplicateReport.SCHEMA)
     without = pa.table({n: pa.array([None], f.type) if n == "kind" else table.column(n) for n, f in _fields()})
     with pytest.raises(TableError, match="kind"):
-        conform(without, DUPLICATE_REPORTS)
+        conform(without, DuplicateReport.SCHEMA)
 
 
 def _fields() -> list[tuple[str, pa.Field]]:
-    return [(field.name, field) for field in DUPLICATE_REPORTS]
+    return [(field.name, field) for field in DuplicateReport.SCHEMA]
 
 
 @pytest.mark.parametrize("name", sorted(TABLES))
@@ -122,12 +116,12 @@ def test_no_column_that_holds_text_is_shown(name: str) -> None:
 
 def test_what_identifies_a_row_is_shown() -> None:
     """A sample of nothing helps nobody."""
-    assert shown_columns(INSTRUCTION_SETS)[:2] == ["example_id", "split"]
+    assert shown_columns(InstructionRow.SCHEMA)[:2] == ["example_id", "split"]
 
 
 def test_a_table_of_before_a_column_is_read_with_the_value_absent() -> None:
     """An updated installation reads what the version before it stored; a column that must be there still refuses."""
-    before = table_of([REPORT], REPORTS).drop_columns(["written_on"])
-    assert conform(before, REPORTS)["written_on"].to_pylist() == [None]
+    before = table_of([REPORT], Report.SCHEMA).drop_columns(["written_on"])
+    assert conform(before, Report.SCHEMA)["written_on"].to_pylist() == [None]
     with pytest.raises(TableError):
-        conform(before.drop_columns(["fingerprint"]), REPORTS)
+        conform(before.drop_columns(["fingerprint"]), Report.SCHEMA)
