@@ -15,6 +15,7 @@ from fine_tune_assets.reports.batches import Ignored, shown_path
 from fine_tune_assets.reports.contents import Contents, decode
 from fine_tune_assets.reports.facts import BadFactsError, Facts, Findings, Found, ReadDocument, parse_facts
 from fine_tune_assets.reports.fidelity import differences
+from fine_tune_assets.reports.formats.documents import KIND_OF_ENDING
 from fine_tune_assets.reports.formats.fhir import FHIR_FORMATS, FhirFolder
 from fine_tune_assets.reports.formats.hl7_v2 import is_hl7, read_hl7
 from fine_tune_assets.reports.identifiers import ReadReport, checked_id, patient_of
@@ -24,13 +25,9 @@ from fine_tune_assets.reports.text_files import read_records, read_text_report
 
 TEXT_FORMATS = (".txt", ".md")
 RECORD_FORMATS = (".csv", ".jsonl")
-DOCUMENT_FORMATS = {
-    ".pdf": "pdf", ".docx": "docx", ".rtf": "rtf", ".html": "html", ".htm": "html", ".xhtml": "html", ".xml": "ccda",
-}  # fmt: skip
-"""Ending → kind of document: read in a process of its own."""
 HL7_FORMATS = (".hl7",)
 ARCHIVE_FORMATS = (".zip",)
-FORMATS = (*TEXT_FORMATS, *RECORD_FORMATS, *DOCUMENT_FORMATS, *HL7_FORMATS, *FHIR_FORMATS, *ARCHIVE_FORMATS)
+FORMATS = (*TEXT_FORMATS, *RECORD_FORMATS, *KIND_OF_ENDING, *HL7_FORMATS, *FHIR_FORMATS, *ARCHIVE_FORMATS)
 _LARGEST_SIDECAR_BYTES = 1_000_000
 
 
@@ -121,7 +118,7 @@ class BatchReader:
         elif suffix in TEXT_FORMATS:
             yield None, read_text_report(content)
         else:
-            yield None, self._read_document(DOCUMENT_FORMATS[suffix], content)
+            yield None, self._read_document(KIND_OF_ENDING[suffix], content)
 
     def _sidecar_facts(self, contents: Contents, path: Path) -> Facts:
         sidecar = contents.files.sidecar_of(path)

@@ -11,9 +11,8 @@ import pytest
 
 from fine_tune_assets.reports.__main__ import answer
 from fine_tune_assets.reports.batch_reader import read_batch
-from fine_tune_assets.reports.dispatch import DOCUMENT_FORMATS
 from fine_tune_assets.reports.facts import Found
-from fine_tune_assets.reports.formats.documents import read_document
+from fine_tune_assets.reports.formats.documents import DOCUMENT_FORMATS, read_document
 from fine_tune_assets.reports.limits import ReadLimits
 from fine_tune_assets.reports.quarantine import UnreadableError
 from fine_tune_assets_tests.reports.making_files import (
@@ -108,7 +107,7 @@ def test_a_resource_with_any_type_in_any_place_is_read_or_quarantined(tmp_path: 
     assert reading.reports.num_rows > len(places)
 
 
-@pytest.mark.parametrize("kind", sorted(set(DOCUMENT_FORMATS.values())))
+@pytest.mark.parametrize("kind", [known.kind for known in DOCUMENT_FORMATS])
 @pytest.mark.parametrize(
     "content",
     [b"\x00", b"<", b"<a" * 10_000, b"{\\rtf1 " + b"{" * 50_000 + b"}", b"%PDF-1.7\n" * 500, b"PK\x03\x04" * 99],
