@@ -10,9 +10,8 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
-from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.core.paths import PACKAGE_DIR, PROJECT_DIR
 from fine_tune_assets.definitions import defs
-from fine_tune_assets.defs.platform import automation
 from fine_tune_assets.defs.s06_adapters.adapters import GPU
 from fine_tune_assets.recipes.sections import SECTIONS
 from fine_tune_assets.tables.catalogue import TABLES
@@ -235,7 +234,7 @@ def test_whatever_may_run_a_model_waits_for_the_gpu(name: str) -> None:
         assert step.op.pool == GPU
 
 
-@pytest.mark.parametrize("path", sorted(Path(str(automation.__file__)).parent.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((PACKAGE_DIR / "defs").rglob("*.py")), ids=str)
 def test_annotations_under_defs_are_real(path: Path) -> None:
     """Dagster reads those of `context` and of config; as strings it can't."""
     assert "from __future__ import annotations" not in path.read_text(encoding="utf-8")

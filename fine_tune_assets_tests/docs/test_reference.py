@@ -194,7 +194,7 @@ def _for_whom(route: Route) -> str:
 
 def test_every_error_code_of_the_gateway_is_in_the_reference() -> None:
     """Clients branch on codes."""
-    source = "".join(p.read_text(encoding="utf-8") for p in (PROJECT_DIR / "fine_tune_assets/gateway").glob("*.py"))
+    source = "".join(p.read_text(encoding="utf-8") for p in (PROJECT_DIR / "fine_tune_assets/gateway").rglob("*.py"))
     codes = set(re.findall(r"""(?:ApiError|_refusal|error_body)\(\s*\d{3}, "([a-z_]+)\"""", source))
     codes |= set(re.findall(r"""\(40[13], "([a-z_]+)\"""", source))
     assert len(codes) > 10
