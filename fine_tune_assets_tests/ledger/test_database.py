@@ -38,7 +38,7 @@ def test_several_processes_may_open_a_new_ledger_at_once(empty_url: str) -> None
     """`fine-tune up` starts the supervisor, the gateway and Dagster together on a fresh installation. What each wrote stays."""
     code = (
         "import sys; from fine_tune_assets.ledger.database import open_ledger;"
-        "from fine_tune_assets.ledger import audit;"
+        "from fine_tune_assets.ledger.audit import audit;"
         "audit.append(open_ledger(sys.argv[1]), 'tester', 'opened', 'it')"
     )
     processes = [subprocess.Popen([sys.executable, "-c", code, empty_url], stderr=subprocess.PIPE) for _ in range(4)]
@@ -84,7 +84,7 @@ def test_only_who_asks_for_it_writes_without_waiting_for_the_disk(tmp_path: Path
         with ledger.begin(is_synced=is_synced) as connection:
             assert connection.execute(sa.text("PRAGMA synchronous")).scalar() == level
     code = (
-        "import os, sys; from fine_tune_assets.ledger import audit; from fine_tune_assets.ledger.database import open_ledger\n"
+        "import os, sys; from fine_tune_assets.ledger.audit import audit; from fine_tune_assets.ledger.database import open_ledger\n"
         "with open_ledger(sys.argv[1]).begin(is_synced=False) as connection: audit.append(connection, 'a', 'wrote', 'x')\n"
         "os.kill(os.getpid(), 9)"
     )

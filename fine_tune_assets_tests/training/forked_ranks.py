@@ -20,13 +20,13 @@ from pathlib import Path
 import fine_tune_assets.training.lora.trainer
 from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.processes.worker import answer_to
-from fine_tune_assets.training import launching, rank
+from fine_tune_assets.training.distributed import launch, rank
 from fine_tune_assets.training.distributed.launch import train_as_one
 
 def be(folder, number, count):
     if count == 1:
-        request = json.loads((folder / launching.REQUEST).read_text())
-        write_text(launching.answer_file(folder, 0), json.dumps(answer_to(request, train_as_one, launching.telling(folder))))
+        request = json.loads((folder / launch.REQUEST).read_text())
+        write_text(launch.answer_file(folder, 0), json.dumps(answer_to(request, train_as_one, launch.telling(folder))))
         return 0
     os.environ.update({"RANK": str(number), "LOCAL_RANK": str(number)})
     os.environ.update({"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)})

@@ -17,7 +17,7 @@ TRAINS = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from fine_tune_assets.training import trainer
+from fine_tune_assets.training.lora import trainer
 from fine_tune_assets.training.failures import TrainingError
 from fine_tune_assets_tests.training.tiny import SETTINGS, base_model, instruction_set
 folder = Path(sys.argv[1])

@@ -65,7 +65,7 @@ def test_many_processes_at_once_keep_one_chain(ledger: Ledger, ledger_url: str) 
     """The services are processes of their own."""
     code = (
         "import sys; from fine_tune_assets.ledger.database import open_ledger;"
-        "from fine_tune_assets.ledger import audit;"
+        "from fine_tune_assets.ledger.audit import audit;"
         "ledger = open_ledger(sys.argv[1]); [audit.append(ledger, 'tester', 'did', str(n)) for n in range(20)]"
     )
     processes = [subprocess.Popen([sys.executable, "-c", code, ledger_url]) for _ in range(3)]
