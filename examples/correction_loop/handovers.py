@@ -10,8 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 INSTRUCTION = "Write the handover line of this part of the visit in the form of our house."
-LONGEST_DIALOGUE = 280
-"""Characters, about 70 tokens. Longer dialogues take longer to train on and show nothing more."""
+LONGEST_DIALOGUE = 420
+"""Characters, about 105 tokens. Longer dialogues take longer to train on and show nothing more."""
+TAUGHT_SECTIONS = frozenset(
+    (
+        "allergies",
+        "chief complaint",
+        "family and social history",
+        "medications",
+        "past medical history",
+        "past surgical history",
+        "review of systems",
+    )
+)
+"""Of the visits that the first release learns from: the labels of the recipe's task."""
 _SPEAKERS = {"Patient": "patient", "Guest_family": "family"}
 """Speakers in the sample, as the line names them. The doctor's words are not handed over."""
 _WORDS = range(5, 17)
@@ -70,6 +82,6 @@ def share_out(visits: Sequence[dict[str, str]], reported: int, corrected: int, o
     short = [visit for visit in visits if len(visit["dialogue"]) <= LONGEST_DIALOGUE]
     handovers = [found for visit in short if (found := handover_of(visit))][: only_asked + corrected]
     taken = {handover.visit_id for handover in handovers}
-    others = [visit for visit in short if visit["report_id"] not in taken]
+    others = [v for v in short if v["section_name"] in TAUGHT_SECTIONS and v["report_id"] not in taken]
     asked = sorted(handovers[:only_asked], key=lambda handover: "Told by: patient." not in handover.line)
     return Shares(others[:reported], handovers[only_asked:], asked)

@@ -23,7 +23,7 @@ from examples.correction_loop.clients import Answer, LoopError, Reviewer, Tally,
 from examples.correction_loop.handovers import INSTRUCTION, Handover, Shares, read_visits, share_out
 from examples.correction_loop.installation import VISITS, Installation, make_installation
 
-REPORTED, CORRECTED, ONLY_ASKED = 85, 40, 12
+REPORTED, CORRECTED, ONLY_ASKED = 80, 70, 12
 """Visits that the first release learns from, answers that are corrected, and questions asked before and after."""
 WARDS = ("ward-a", "ward-b", "ward-c", "ward-d")
 QUEUE_SECONDS, RELEASE_SECONDS = 600.0, 3600.0
@@ -87,6 +87,19 @@ def turn_the_loop(installation: Installation, shares: Shares) -> Outcome:
     """From one release to the next. People ask, correct and approve; the daemon does everything else."""
     with ExitStack() as stack:
         return Loop(installation, shares, stack).run()
+
+
+class NotPromoted(Exception):
+    """The gate stayed closed for the second candidate. Nothing failed: that is a result of the loop too."""
+
+    def __init__(self, verdict: Mapping[str, Any]) -> None:
+        super().__init__(f"The second verdict is {verdict['decision']}: {' '.join(verdict['reasons'])}")
+
+
+def require_promotion(verdict: Mapping[str, Any]) -> None:
+    """Raises NotPromoted. Nobody signs this verdict: the loop shows a gate that opens because of its evidence."""
+    if verdict["decision"] != "promote":
+        raise NotPromoted(verdict)
 
 
 class Watch:
@@ -219,12 +232,6 @@ class Loop:
                 require_promotion(newest)
 
 
-def require_promotion(verdict: Mapping[str, Any]) -> None:
-    """Nobody signs this one: what the loop shows is a gate that opens by itself, or not at all."""
-    if verdict["decision"] != "promote":
-        raise LoopError(f"The verdict is {verdict['decision']}: {' '.join(verdict['reasons'])}")
-
-
 def require_kept(outcome: Outcome) -> None:
     """That no user noticed the switch, and that the lineage knows the corrections. Raises LoopError."""
     if outcome.tally.failed:
@@ -286,6 +293,9 @@ def run(named: Path | None) -> None:
     try:
         serve_first_release(installation)
         outcome = turn_the_loop(installation, shares)
+    except NotPromoted as held:
+        tell(f"{held} The first release stays in production. The installation stays in {root}")
+        return
     finally:
         installation.fine_tune("down")
         tell("Everything is stopped")

@@ -14,7 +14,16 @@ import pytest
 from examples.correction_loop.clients import Answer, LoopError, Tally
 from examples.correction_loop.handovers import Handover, read_visits
 from examples.correction_loop.installation import VISITS, make_installation
-from examples.correction_loop.loop import Outcome, Watch, first_hold, require_kept, require_learned, show
+from examples.correction_loop.loop import (
+    NotPromoted,
+    Outcome,
+    Watch,
+    first_hold,
+    require_kept,
+    require_learned,
+    require_promotion,
+    show,
+)
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets_tests.changed_settings import settings_in
 
@@ -57,6 +66,15 @@ def test_only_a_first_verdict_on_hold_is_signed() -> None:
     assert first_hold([hold]) == hold
     for others in ([], [hold, hold], [{**hold, "signed_by": ["approver-one"]}], [{**hold, "decision": "refuse"}]):
         assert first_hold(others) is None
+
+
+@pytest.mark.parametrize("decision", ["hold", "refuse"])
+def test_a_second_verdict_that_is_not_promote_is_reported_with_its_reasons_and_is_no_failure(decision: str) -> None:
+    """The gate stayed closed: nobody signs that verdict, and nothing broke."""
+    require_promotion({"decision": "promote", "reasons": []})
+    with pytest.raises(NotPromoted, match=f"{decision}: Not clearly better"):
+        require_promotion({"decision": decision, "reasons": ["Not clearly better."]})
+    assert not issubclass(NotPromoted, LoopError)
 
 
 def test_an_outcome_that_keeps_every_promise_passes_and_is_printed_as_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from examples.correction_loop.handovers import Handover, Shares, handover_of, read_visits, share_out
+from examples.correction_loop.handovers import TAUGHT_SECTIONS, Handover, Shares, handover_of, read_visits, share_out
 from examples.correction_loop.installation import VISITS
 from examples.correction_loop.loop import CORRECTED, ONLY_ASKED, REPORTED
 from fine_tune_assets.recipes.loader import load_recipe
@@ -52,6 +52,13 @@ def test_the_sample_is_large_enough_and_no_dialogue_is_used_twice(shares: Shares
     assert len({handover.input for handover in handovers}) == len(handovers)
     assert "Told by: patient." in shares.only_asked[0].line
     assert all(handover.line.partition("Own words: ")[2] in handover.input for handover in handovers)
+
+
+def test_every_visit_of_the_first_release_is_one_that_its_task_has_a_label_for(shares: Shares) -> None:
+    """A visit without one becomes no example."""
+    (task,) = load_recipe("demo_loop").tasks
+    assert set(task.labels) == TAUGHT_SECTIONS
+    assert {visit["section_name"] for visit in shares.reported} <= TAUGHT_SECTIONS
 
 
 def test_the_corrections_are_enough_for_a_training() -> None:

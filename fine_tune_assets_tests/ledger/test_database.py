@@ -84,7 +84,8 @@ def test_only_who_asks_for_it_writes_without_waiting_for_the_disk(tmp_path: Path
         with ledger.begin(is_synced=is_synced) as connection:
             assert connection.execute(sa.text("PRAGMA synchronous")).scalar() == level
     code = (
-        "import os, sys; from fine_tune_assets.ledger.audit import audit; from fine_tune_assets.ledger.database import open_ledger\n"
+        "import os, sys; from fine_tune_assets.ledger.audit import audit\n"
+        "from fine_tune_assets.ledger.database import open_ledger\n"
         "with open_ledger(sys.argv[1]).begin(is_synced=False) as connection: audit.append(connection, 'a', 'wrote', 'x')\n"
         "os.kill(os.getpid(), 9)"
     )
