@@ -159,7 +159,7 @@ def _steps(
 
 def _raw_files(installation: Installation, patient_key: str, batches: frozenset[str]) -> tuple[PatientFiles, list[str]]:
     """Of the batches in which the patient was found, and of those in which somebody erased was refused meanwhile."""
-    wanted = batches | batches_with_refusals(installation.layout.tables / "unreadable_reports")
+    wanted = batches | batches_with_refusals(installation)
     folders = [installation.layout.raw_reports / batch for batch in sorted(wanted)]
     there = [folder for folder in folders if folder.is_dir()]
     return files_of_batches(there, installation.patient_secret, patient_key, ReadLimits())

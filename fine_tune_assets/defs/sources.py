@@ -92,8 +92,7 @@ def _expert_ratings(installation: Installation) -> str:
         ratings = spot_checks_fingerprint(ledger)
         if not list_spot_checks(ledger):
             return ratings
-    answers = installation.layout.table("judge_scores")
-    return combine([ratings, _optional_file(answers)])
+    return combine([ratings, _optional_file(installation.stored("judge_scores").path)])
 
 
 def _request_windows(installation: Installation) -> str | None:

@@ -75,7 +75,7 @@ def _planned(instance: dg.DagsterInstance, inputs: tuple[pa.Table, pa.Table]) ->
 
     row: dict[str, Any] = {}
 
-    @dg.asset
+    @dg.asset(deps=["example_lengths"])
     def asking(context: dg.AssetExecutionContext, worker: Worker) -> dg.MaterializeResult[None]:
         row.update(planned(context, Installation(), worker, base, preflight))
         return dg.MaterializeResult()

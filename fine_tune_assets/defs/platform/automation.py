@@ -116,10 +116,17 @@ class WholeAsset(AC):
 
 class InputsDiffer(AC):
     """True while the inputs that the asset last consumed differ from the present ones, or it was never materialised, or
-    its code version changed; unless exactly this state was already attempted and failed or was cancelled."""
+    its code version changed; unless exactly this state was already attempted and failed or was cancelled.
+
+    In an asset's own condition, `untriggered` names dependencies that are declared because the asset reads them, and whose
+    changes do not make it again.
+    """
 
     name = "inputs_differ"
     description = "The recorded inputs differ from the present ones"
+
+    def __init__(self, untriggered: Collection[str] = ()) -> None:
+        self.untriggered = frozenset(map(dg.AssetKey.from_user_string, untriggered))
 
     def evaluate(self, context: Any) -> dg.AutomationResult:
         if context.candidate_subset.is_empty:
@@ -134,9 +141,22 @@ class InputsDiffer(AC):
         return dg.AutomationResult(context, subset)
 
 
+def triggers(node: Any) -> set[dg.AssetKey]:
+    """The dependencies of an asset whose changes make it again."""
+    return set(node.parent_keys) - untriggered_in(node.automation_condition)
+
+
+def untriggered_in(condition: AC | None) -> set[dg.AssetKey]:
+    """The dependencies that an asset's condition names as `untriggered`."""
+    if condition is None:
+        return set()
+    own = condition.untriggered if isinstance(condition, InputsDiffer) else ()
+    return {*own}.union(*map(untriggered_in, condition.children))
+
+
 def differs_from_inputs(graph: Any, node: Any, instance: DagsterInstance) -> bool:
     """Of an unpartitioned asset: what `InputsDiffer` says."""
-    parents = latest_events(instance, [*node.parent_keys, node.key])
+    parents = latest_events(instance, [*triggers(node), node.key])
     last = parents.pop(node.key)
     if last is not None and not _any_input_differs(graph, node, parents, last):
         return False
@@ -163,8 +183,8 @@ def _any_input_differs(graph: Any, node: Any, parents: Mapping[dg.AssetKey, Know
 
 def _differing_partitions(context: Any, graph: Any, node: Any, instance: DagsterInstance) -> Any:
     own = latest_by_partition(instance, node.key)
-    single = latest_events(instance, [k for k in node.parent_keys if not graph.get(k).is_partitioned])
-    many = {k: latest_by_partition(instance, k) for k in node.parent_keys if graph.get(k).is_partitioned}
+    single = latest_events(instance, [k for k in triggers(node) if not graph.get(k).is_partitioned])
+    many = {k: latest_by_partition(instance, k) for k in triggers(node) if graph.get(k).is_partitioned}
     attempts = instance.event_log_storage.get_latest_asset_partition_materialization_attempts_without_materializations(
         node.key
     )
@@ -208,15 +228,15 @@ def _name(key: dg.AssetKey) -> str:
 
 
 class InputsPresent(WholeAsset):
-    """True when every input exists. Of a partitioned input one partition is enough for an unpartitioned asset: a batch
-    that can't be read must not hold up all others."""
+    """True when every triggering input exists. Of a partitioned input one partition is enough for an unpartitioned asset: a
+    batch that can't be read must not hold up all others."""
 
     name = "inputs_present"
     description = "Every input was materialized"
 
     def is_true(self, context: Any) -> bool:
         graph, instance = context.asset_graph_view.asset_graph, context.asset_graph_view.instance
-        return all(latest_events(instance, graph.get(context.key).parent_keys).values())
+        return all(latest_events(instance, triggers(graph.get(context.key))).values())
 
 
 def quiet() -> AC:
@@ -233,13 +253,18 @@ def inputs_are_final() -> AC:
     return ~AC.any_deps_match(AC.will_be_requested())
 
 
-def on_new_inputs(*also: AC, label: str = "on_new_inputs") -> AC:
+def on_new_inputs(*also: AC, untriggered: Collection[str] = (), label: str = "on_new_inputs") -> AC:
     """Wait for the real result of every input, and run only if one of them really changed. For what costs much. `also`: what must
-    hold besides."""
-    condition = quiet() & inputs_are_final() & InputsPresent() & InputsDiffer()
+    hold besides. `untriggered`: dependencies that are not waited for, and whose changes run nothing."""
+    condition = quiet() & inputs_are_final() & InputsPresent() & InputsDiffer(untriggered)
     for further in also:
         condition = condition & further
-    return condition.with_label(label)
+    return _ignoring(untriggered, condition).with_label(label)
+
+
+def _ignoring(untriggered: Collection[str], condition: Any) -> Any:
+    """The condition, in which Dagster's own parts don't look at these dependencies. Ours ask `triggers`."""
+    return condition.ignore(dg.AssetSelection.assets(*untriggered)) if untriggered else condition
 
 
 class SourceDiffers(WholeAsset):
@@ -264,17 +289,18 @@ class SourceDiffers(WholeAsset):
         return _is_untried(instance, context.key, last, [now])
 
 
-def on_new_inputs_and_at_once(source: str) -> AC:
+def on_new_inputs_and_at_once(source: str, *, untriggered: Collection[str] = ()) -> AC:
     """`on_new_inputs`; and when this one source changed, from the other inputs as they are, without waiting for any that is
     made again. For what has to leave a table now: once more when the others are there."""
     at_once = ~AC.in_progress() & InputsPresent() & SourceDiffers(source)
-    return (on_new_inputs() | at_once).with_label("on_new_inputs_and_at_once")
+    return (on_new_inputs(untriggered=untriggered) | at_once).with_label("on_new_inputs_and_at_once")
 
 
-def with_new_inputs() -> AC:
-    """Ride along in the run that rebuilds an input. For what is cheap."""
+def with_new_inputs(*, untriggered: Collection[str] = ()) -> AC:
+    """Ride along in the run that rebuilds an input. For what is cheap. `untriggered`: as for `on_new_inputs`."""
     riding = AC.any_deps_match(AC.will_be_requested())
-    return (quiet() & InputsPresent() & (InputsDiffer() | riding)).with_label("with_new_inputs")
+    condition = quiet() & InputsPresent() & (InputsDiffer(untriggered) | riding)
+    return _ignoring(untriggered, condition).with_label("with_new_inputs")
 
 
 def on_new_batches(optional: dg.AssetSelection | None = None) -> AC:

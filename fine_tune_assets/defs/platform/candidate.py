@@ -4,13 +4,14 @@ What was approved meanwhile waits for it. A training in between would put the ne
 never end no release would ever come of any.
 """
 
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
-from fine_tune_assets.defs.platform.automation import differs_from_inputs, latest_events
+from fine_tune_assets.defs.platform.automation import differs_from_inputs, latest_events, triggers
 
 FIRST, LAST = dg.AssetKey("adapters"), dg.AssetKey("served_models")
 AT_WORK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
@@ -28,7 +29,7 @@ def is_on_its_way(graph: Any, instance: dg.DagsterInstance) -> bool:
     for key in graph.toposorted_asset_keys:
         if key not in stages or not differs_from_inputs(graph, graph.get(key), instance):
             continue
-        parents = graph.get(key).parent_keys
+        parents = triggers(graph.get(key))
         if not waiting.isdisjoint(parents) or not _are_open(graph, instance, parents):
             waiting.add(key)
         else:
@@ -44,14 +45,16 @@ def is_being_made(instance: dg.DagsterInstance, keys: AbstractSet[dg.AssetKey]) 
 
 def stages_of(graph: Any) -> set[dg.AssetKey]:
     """What is made of an adapter on its way to the users."""
-    return _reached(graph, FIRST, "child_keys") & (_reached(graph, LAST, "parent_keys") | {LAST})
+    parents = {key: triggers(graph.get(key)) for key in graph.get_all_asset_keys()}
+    children = {key: {child for child, above in parents.items() if key in above} for key in parents}
+    return _reached(children, FIRST) & (_reached(parents, LAST) | {LAST})
 
 
-def _reached(graph: Any, start: dg.AssetKey, towards: str) -> set[dg.AssetKey]:
+def _reached(neighbours: Mapping[dg.AssetKey, AbstractSet[dg.AssetKey]], start: dg.AssetKey) -> set[dg.AssetKey]:
     found: set[dg.AssetKey] = set()
-    left = [start] if graph.has(start) else []
+    left = [start]
     while left:
-        further = set(getattr(graph.get(left.pop()), towards)) - found
+        further = neighbours.get(left.pop(), set()) - found
         found |= further
         left += further
     return found

@@ -18,7 +18,6 @@ from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.notifications import left_by_themselves, stopped_candidates
 from fine_tune_assets.notifications.delivery import channels, is_untold, notify
 from fine_tune_assets.notifications.messages import Message, kind_of_error
-from fine_tune_assets.tables.stored_rows import rows_if_stored
 
 _WILL_RETRY = "dagster/will_retry"
 LOOK_BACK = timedelta(days=1)
@@ -86,7 +85,7 @@ def news(installation: Installation, ledger: Ledger, now: datetime) -> Iterator[
         yield Message(f"verdict_{decision}", verdict_id, link=f"{desk}/verdicts/{verdict_id}")
     for deployment_id in left_by_themselves(ledger, now - LOOK_BACK):
         yield Message("rolled_back", deployment_id, assets=("served_models",))
-    quarantined = rows_if_stored(installation.layout.table("quarantined_corrections"), ("state",))
+    quarantined = installation.stored("quarantined_corrections").rows(("state",))
     if any(row["state"] == WAITING for row in quarantined):
         yield Message("quarantine", f"{now:%Y-%m-%d}", assets=("quarantined_corrections",), link=f"{desk}/quarantine")
     yield from _drifted(installation, now - LOOK_BACK)
@@ -97,7 +96,7 @@ def _drifted(installation: Installation, since: datetime) -> Iterator[Message]:
 
     Also when requests were as trained after it: while a server was away, the next window may have come.
     """
-    rows = rows_if_stored(installation.layout.table("production_drift"), ("release_id", "window_end", "is_beyond"))
+    rows = installation.stored("production_drift").rows(("release_id", "window_end", "is_beyond"))
     beyond = [row for row in rows if row["window_end"] >= since and row["is_beyond"]]
     if beyond:
         newest = max(beyond, key=lambda row: row["window_end"])

@@ -28,6 +28,7 @@ from fine_tune_assets.core.processes.parent import parent_variable
 from fine_tune_assets.core.processes.worker import ANSWER_FILE, ERROR, RESULT, RUNNING_FILE, read_answer
 from fine_tune_assets.core.progress import Progress, RunningStep, reports_into, shown_running
 from fine_tune_assets.core.settings import Settings, load_settings
+from fine_tune_assets.defs.platform.catalogue import StoredAsset, stored_asset
 from fine_tune_assets.defs.platform.io import ParquetTables
 from fine_tune_assets.defs.platform.ray_cluster import answer_from_cluster
 from fine_tune_assets.ledger.database import Ledger, open_ledger
@@ -47,6 +48,16 @@ class Installation(dg.ConfigurableResource):
     @property
     def layout(self) -> Layout:
         return self.settings.layout
+
+    def stored(self, asset: str) -> StoredAsset:
+        """The stored table of an asset. Raises UndeclaredReadError inside a step whose asset does not declare it."""
+        return stored_asset(self.layout, asset)
+
+    def tables_with(self, *assets: str) -> Path:
+        """The folder of all tables, for code that opens those of these assets itself. Raises as `stored` does."""
+        for asset in assets:
+            self.stored(asset)
+        return self.layout.tables
 
     @property
     def recipe(self) -> Recipe:

@@ -11,11 +11,11 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.core.fingerprints import combine, fingerprint_listing
 from fine_tune_assets.defs.platform.automation import batch_event, batch_versions
+from fine_tune_assets.defs.platform.catalogue import StoredAsset
 from fine_tune_assets.defs.platform.live_checks import news_of_check
 from fine_tune_assets.defs.platform.metadata import OWNERS, WHY, warned
 from fine_tune_assets.defs.platform.resources import Installation
@@ -67,10 +67,10 @@ def batches_to_read_again(instance: dg.DagsterInstance, installation: Installati
     for erasure in erasures:
         for batch in erasure.ids.batches:
             of_batch.setdefault(batch, []).append(erasure.erasure_id)
-    for batch in batches_with_refusals(installation.layout.tables / "unreadable_reports"):
+    for batch in batches_with_refusals(installation):
         # Nobody notes who was refused: if any tombstone comes or goes, it is looked at again.
         of_batch[batch] = [erasure.erasure_id for erasure in erasures]
-    left = _left(installation.layout.tables / "reports", frozenset(e.patient_key for e in erasures))
+    left = _left(installation.stored("reports").folder, frozenset(e.patient_key for e in erasures))
     events = []
     for batch in sorted({*of_batch, *known, *left} & set(instance.get_dynamic_partitions(str(BATCHES.name)))):
         concerning = combine(of_batch.get(batch, []))
@@ -82,18 +82,17 @@ def batches_to_read_again(instance: dg.DagsterInstance, installation: Installati
     return events
 
 
-def batches_with_refusals(unreadable: Path) -> frozenset[str]:
+def batches_with_refusals(installation: Installation) -> frozenset[str]:
     """Batches in which a report of somebody erased still lies in a raw file, and was refused."""
-    return _refusals_in(unreadable, fingerprint_listing(unreadable)) if unreadable.is_dir() else frozenset()
+    unreadable = installation.stored("unreadable_reports")
+    folder = unreadable.folder
+    return _refusals_in(unreadable, fingerprint_listing(folder)) if folder.is_dir() else frozenset()
 
 
 @lru_cache(maxsize=1)
-def _refusals_in(unreadable: Path, _listed: str) -> frozenset[str]:
-    refused = [("reason", "==", Reason.ERASED_PATIENT.value)]
-    tables = {
-        path.stem: pq.read_table(path, columns=["batch"], filters=refused) for path in unreadable.glob("*.parquet")
-    }
-    return frozenset(batch for batch, table in tables.items() if table.num_rows)
+def _refusals_in(unreadable: StoredAsset, _listed: str) -> frozenset[str]:
+    refused = unreadable.find("reason", [Reason.ERASED_PATIENT.value], ("batch",))
+    return frozenset(row["batch"] for row in refused)
 
 
 def _left(reports: Path, patients: frozenset[str]) -> dict[str, str]:

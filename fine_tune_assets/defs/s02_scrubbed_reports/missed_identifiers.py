@@ -30,6 +30,8 @@ from fine_tune_assets.phi.missed_identifiers.terms import (
 )
 
 GROUP = "s02_scrubbed_reports"
+READ_FOR_TERMS = ("reports", "scrubbed_reports")
+"""The tables in which `terms_of` looks for copies of marked reports."""
 
 missed_identifiers = dg.AssetSpec(
     "missed_identifiers",
@@ -54,7 +56,7 @@ def terms_of(installation: Installation) -> Terms:
     """Patient key → the terms that were marked and not withdrawn, for the patient or in a report of which the patient has a
     copy. Raises LedgerError if one can't be decrypted."""
     with installation.ledger() as ledger:
-        return terms_with_copies(ledger, installation.corrections_key, installation.layout.tables)
+        return terms_with_copies(ledger, installation.corrections_key, installation.tables_with(*READ_FOR_TERMS))
 
 
 def examples_with_misses(installation: Installation, instruction_set: pa.Table) -> int:
@@ -107,7 +109,7 @@ def changed_batches(instance: dg.DagsterInstance, installation: Installation) ->
     known = batch_versions(instance, missed_terms_of_batches.key)
     if not marks and not known:
         return []
-    reports, terms = installation.layout.tables / "reports", terms_of(installation)
+    reports, terms = installation.stored("reports").folder, terms_of(installation)
     listed = fingerprint_listing(reports) if reports.is_dir() else ""
     patients = _patients_by_batch(reports, listed, tuple(sorted(terms)))
     told = {batch: {t.mark_id for p in found for t in terms[p]} for batch, found in patients.items()}

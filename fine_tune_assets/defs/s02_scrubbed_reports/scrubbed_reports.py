@@ -159,7 +159,7 @@ OUTPUTS = ("scrubbed", "spans", "held", "values")
 def scrub_request(installation: Installation, batch: str | None) -> dict[str, object]:
     """What every request to scrub holds. `batch`: the one whose own values will be replaced."""
     assert installation.patient_secret  # raises in plain words if the key is lost
-    values = sorted((installation.layout.tables / "identifier_values").glob("*.parquet"))
+    values = installation.stored("identifier_values").files()
     return {
         "settings": asdict(installation.recipe.scrub),
         "key_file": str(installation.layout.keys / f"{PATIENTS_KEY}.key"),

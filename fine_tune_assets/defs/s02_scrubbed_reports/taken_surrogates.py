@@ -27,7 +27,7 @@ taken_surrogates_of_batches = dg.AssetSpec(
 
 
 def batches_with_taken_surrogates(installation: Installation) -> dict[str, list[str]]:
-    folder = installation.layout.tables / "identifier_values"
+    folder = installation.stored("identifier_values").folder
     return _taken(folder, fingerprint_listing(folder)) if folder.is_dir() else {}
 
 

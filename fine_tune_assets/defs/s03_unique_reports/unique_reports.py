@@ -38,6 +38,8 @@ from fine_tune_assets.phi.scrubbing import scrubber_version
 from fine_tune_assets.tables.stored_tables import StoredTable
 
 GROUP = "s03_unique_reports"
+_ONLY_READ = ("reports", "identifier_values")
+"""Tables that hold reports back. A change in what they hold back is reported as `missed_identifiers`, or scrubs a batch again."""
 MEANINGS = {
     "segments": "different lines, headings and sentences that many patients' reports share",
     "reports_with_some": "reports that hold some of them",
@@ -54,11 +56,11 @@ MEANINGS = {
         group=GROUP,
         owners=OWNERS["data"],
         # A report in which a reviewer sees an identifier leaves before its batch is scrubbed again.
-        condition=on_new_inputs_and_at_once(missed_identifiers.key.to_user_string()),
+        condition=on_new_inputs_and_at_once(missed_identifiers.key.to_user_string(), untriggered=_ONLY_READ),
         # Named anew when the columns change: both tables are then made once more.
         code_version="what the two disagree on",
     ),
-    deps=[recipe_section("dedup"), missed_identifiers],
+    deps=[*_ONLY_READ, recipe_section("dedup"), missed_identifiers],
     # A batch that could not be scrubbed is left out and must not hold up the others.
     ins={"scrubbed_reports": dg.AssetIn(metadata={"allow_missing_partitions": True})},
     name="drop_duplicates",
@@ -156,12 +158,13 @@ def no_report_is_lost(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckRe
 
 @dg.asset_check(
     asset="unique_reports",
+    additional_deps=["held_reports"],
     additional_ins={"duplicate_reports": dg.AssetIn("duplicate_reports")},
     description="Every report that could be read is here, named as a duplicate or held back: no batch waits for the scrubber.",
 )
 def no_batch_is_left_behind(
     installation: Installation, unique_reports: StoredTable, duplicate_reports: pa.Table
 ) -> dg.AssetCheckResult:
-    tables, ids = installation.layout.tables, unique_reports.select(["report_id"])
-    missing = missing_by_batch(tables / "reports", tables / "held_reports", ids, duplicate_reports)
+    reports, held = installation.stored("reports").folder, installation.stored("held_reports").folder
+    missing = missing_by_batch(reports, held, unique_reports.select(["report_id"]), duplicate_reports)
     return warned(not missing, missing_by_batch=dg.MetadataValue.json(missing))

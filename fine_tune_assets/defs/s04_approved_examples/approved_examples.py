@@ -35,12 +35,16 @@ from fine_tune_assets.defs.platform.metadata import OWNERS, checked, definition_
 from fine_tune_assets.defs.platform.pair_finding import near_input_finder
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, errors_for_people
-from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import missed_identifiers, terms_of
-from fine_tune_assets.defs.s10_corrections.quarantine import barred_reports, waits_for_others, without_quarantined
+from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import READ_FOR_TERMS, missed_identifiers, terms_of
+from fine_tune_assets.defs.s10_corrections.quarantine import (
+    READ_FOR_BARRED,
+    barred_reports,
+    waits_for_others,
+    without_quarantined,
+)
 from fine_tune_assets.ledger.reviews.reviews import list_decisions
 from fine_tune_assets.phi.missed_identifiers.terms import holds_missed_terms
 from fine_tune_assets.tables.records import rows_of
-from fine_tune_assets.tables.stored_rows import read_rows
 
 GROUP = "s04_approved_examples"
 APPROVED_CODE_VERSION = "signed repairs"
@@ -54,6 +58,9 @@ _WHY_NOT_WHOLE = (
     "after a heading belongs on the next line."
 )
 
+_ONLY_READ = (*READ_FOR_TERMS, READ_FOR_BARRED)
+"""The tables that `approved_examples` reads to hold examples back. Each new batch or changed document would make it again."""
+
 expert_decisions = dg.AssetSpec(
     "expert_decisions",
     group_name=GROUP,
@@ -66,8 +73,9 @@ expert_decisions = dg.AssetSpec(
 @dg.asset(
     group_name=GROUP,
     code_version="7",  # a line such as NKDA cuts no section
-    deps=[recipe_section("dedup"), recipe_section("passages"), recipe_section("tasks")],
-    automation_condition=with_new_inputs(),
+    deps=["scrubbed_reports", recipe_section("dedup"), recipe_section("passages"), recipe_section("tasks")],
+    # `duplicate_reports` holds the fingerprint of each text that is read: what changes a text changes that table first.
+    automation_condition=with_new_inputs(untriggered=["scrubbed_reports"]),
     description="Instruction, input and draft output made from each report by the recipe's tasks, and from corrections.",
     owners=OWNERS["clinical"],
     kinds={"parquet"},
@@ -123,12 +131,8 @@ def drafted_examples(
 
 
 def _dropped_reports(installation: Installation, duplicates: pa.Table) -> DroppedReports:
-    """The reports that stage 3 dropped, without those of erased patients; their scrubbed texts are read in place.
-
-    No dependency of its own: `duplicate_reports` holds the fingerprint of each text that is read here, so what changes a text
-    changes that table first.
-    """
-    erased = installation.erased_patients()
+    """The reports that stage 3 dropped, without those of erased patients; their scrubbed texts are read in place."""
+    erased, scrubbed = installation.erased_patients(), installation.stored("scrubbed_reports")
 
     def read(report_ids: Collection[str]) -> Sequence[Mapping[str, Any]]:
         by_batch: dict[str, list[str]] = defaultdict(list)
@@ -136,9 +140,7 @@ def _dropped_reports(installation: Installation, duplicates: pa.Table) -> Droppe
             by_batch[report_id.partition("/")[0]].append(report_id)
         found: list[dict[str, Any]] = []
         for batch, ids in sorted(by_batch.items()):
-            path = installation.layout.table("scrubbed_reports", batch)
-            if path.is_file():
-                found += read_rows(path, "scrubbed_reports", "report_id", ids, _OF_DROPPED)
+            found += scrubbed.find("report_id", ids, _OF_DROPPED, batch=batch)
         return [row for row in found if row["patient_key"] not in erased]
 
     return DroppedReports(duplicates, read)
@@ -175,11 +177,12 @@ def _counts(name: str, counts: Mapping[str, int]) -> dg.MarkdownMetadataValue:
 @dg.asset(
     group_name=GROUP,
     deps=[
+        *_ONLY_READ,
         expert_decisions,
         missed_identifiers,
         *(recipe_section(name) for name in ("trusted_sources", "review", "corrections")),
     ],
-    automation_condition=with_new_inputs(),
+    automation_condition=with_new_inputs(untriggered=_ONLY_READ),
     code_version=APPROVED_CODE_VERSION,
     description="The examples that an expert approved, or that come from a source which the recipe trusts. All others wait.",
     owners=OWNERS["clinical"],

@@ -15,7 +15,6 @@ from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.ledger.serving.deployments import live_deployment, open_engine_key
 from fine_tune_assets.ledger.serving.releases import find_release
 from fine_tune_assets.recipes.schema import ModelTask
-from fine_tune_assets.tables.stored_rows import rows_if_stored
 
 NOBODY = "none"
 NOT_ASKED_FOR = "no task asks for one"
@@ -44,7 +43,7 @@ def find_drafting_model(installation: Installation) -> LiveEngine | BaseModel | 
         asked_with = read_release(installation.layout.data_dir / release.folder).asked_with
         api_key = open_engine_key(installation.corrections_key, live.deployment_id, live.engine_key)
         return LiveEngine(live.engine_url, asked_with, release.release_id, api_key)
-    imported = rows_if_stored(installation.layout.table("base_models"), ("folder", "fingerprint"))
+    imported = installation.stored("base_models").rows(("folder", "fingerprint"))
     return BaseModel(installation.path(imported[0]["folder"]), imported[0]["fingerprint"]) if imported else None
 
 

@@ -10,7 +10,6 @@ from functools import partial
 
 import dagster as dg
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fine_tune_assets.approval.model_drafts import (
     EngineAwayError,
@@ -36,8 +35,9 @@ from fine_tune_assets.tables.stored_tables import without_patients
 
 @dg.asset(
     group_name="s04_approved_examples",
-    deps=[recipe_section("tasks"), drafting_models],
-    automation_condition=with_new_inputs(),
+    deps=["base_models", recipe_section("tasks"), drafting_models],
+    # `drafting_models` says when another model would write.
+    automation_condition=with_new_inputs(untriggered=["base_models"]),
     description="What a model wrote for tasks of the kind `model`. Written once, kept, and always looked at by an expert.",
     owners=OWNERS["clinical"],
     kinds={"parquet"},
@@ -48,19 +48,13 @@ def model_drafts(
 ) -> dg.MaterializeResult[pa.Table]:
     with errors_for_people():
         requests = list(model_requests(partial(rows_of, unique_reports), installation.recipe.tasks))
-        kept = still_wanted(requests, _stored(installation))
+        stored = without_patients(installation.stored("model_drafts").table(), installation.erased_patients())
+        kept = still_wanted(requests, stored)
         missing = missing_requests(requests, kept)
     written = _write(context, installation, worker, missing) if missing else ModelDraft.SCHEMA.empty_table()
     table = sorted_by(pa.concat_tables([kept, written]), "request")
     waiting = len(missing) - written.num_rows
     return result("model_drafts", table, fingerprint_table(table), new=written.num_rows, not_written=waiting)
-
-
-def _stored(installation: Installation) -> pa.Table:
-    path = installation.layout.table("model_drafts")
-    if not path.is_file():
-        return ModelDraft.SCHEMA.empty_table()
-    return without_patients(conform(pq.read_table(path), ModelDraft.SCHEMA), installation.erased_patients())
 
 
 def _write(

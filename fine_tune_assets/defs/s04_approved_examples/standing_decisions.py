@@ -31,7 +31,7 @@ _NAMED_AT_MOST = 5
 
 def decisions_of_now(installation: Installation) -> DecidedNow:
     """What the ledger's decisions approve at this moment, by the recipe's rules."""
-    corrections = installation.layout.table("scrubbed_corrections")
+    corrections = installation.stored("scrubbed_corrections").path
     with installation.ledger() as ledger:
         return decided_now(ledger, corrections, installation.recipe.review)
 
@@ -83,7 +83,7 @@ def news_of_decisions(instance: dg.DagsterInstance, installation: Installation) 
 
 def _told(installation: Installation) -> dict[str, Any]:
     """What there is to say of the live release: nothing while none is live, and no count where nobody can tell."""
-    settings, corrections = installation.settings, installation.layout.table("scrubbed_corrections")
+    settings, corrections = installation.settings, installation.stored("scrubbed_corrections").path
     with installation.ledger() as ledger:
         live = live_deployment(ledger)
         if live is None:

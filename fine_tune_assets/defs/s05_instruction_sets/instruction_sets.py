@@ -17,7 +17,12 @@ from fine_tune_assets.defs.platform.prompt_files import prompt_files
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s04_approved_examples.approved_examples import require_reviewers_agree
-from fine_tune_assets.defs.s05_instruction_sets.set_evidence import find_identifiers, leak_search, surroundings
+from fine_tune_assets.defs.s05_instruction_sets.set_evidence import (
+    READ_BESIDE,
+    find_identifiers,
+    leak_search,
+    surroundings,
+)
 from fine_tune_assets.instructions.assembly import InstructionSet, build_instruction_set, dropped_by_reason
 from fine_tune_assets.instructions.general import read_general_data
 from fine_tune_assets.instructions.mixture import BuildRules
@@ -72,8 +77,8 @@ def general_examples(installation: Installation) -> dg.MaterializeResult[pa.Tabl
 
 @dg.asset(
     group_name=GROUP,
-    deps=[ability_questions, recipe_section("dedup"), recipe_section("instructions")],
-    automation_condition=with_new_inputs(),
+    deps=[*READ_BESIDE, ability_questions, recipe_section("dedup"), recipe_section("instructions")],
+    automation_condition=with_new_inputs(untriggered=READ_BESIDE),
     description="Train, validation and test conversations. A patient is in one split only, for ever.",
     owners=OWNERS["ml"],
     kinds={"parquet", "dataset"},

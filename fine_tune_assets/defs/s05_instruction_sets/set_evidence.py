@@ -12,7 +12,6 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from fine_tune_assets.approval.drafts import CORRECTION
 from fine_tune_assets.approval.still_approved import why_not_taught_again
@@ -22,10 +21,10 @@ from fine_tune_assets.dedup.cross_group_pairs import pair_finder
 from fine_tune_assets.dedup.sketches import SHINGLE_WORDS
 from fine_tune_assets.defs.platform.pair_finding import threads_of, whole_text_finder
 from fine_tune_assets.defs.platform.resources import Installation, Worker
-from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import terms_of
+from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import READ_FOR_TERMS, terms_of
 from fine_tune_assets.defs.s02_scrubbed_reports.scrubbed_reports import scrub_request
 from fine_tune_assets.defs.s04_approved_examples.standing_decisions import decisions_of_now
-from fine_tune_assets.defs.s10_corrections.quarantine import barred_reports
+from fine_tune_assets.defs.s10_corrections.quarantine import READ_FOR_BARRED, barred_reports
 from fine_tune_assets.embeddings.encoder import encode_passages, encoder_version
 from fine_tune_assets.embeddings.vector_cache import Remembered
 from fine_tune_assets.instructions.assembly import Dropped, InstructionSet, Surroundings
@@ -36,11 +35,12 @@ from fine_tune_assets.instructions.splits import SplitRule, late_patients, requi
 from fine_tune_assets.phi.measurement.final_texts import FINAL_TEXTS
 from fine_tune_assets.phi.missed_identifiers.terms import holds_missed_terms
 from fine_tune_assets.phi.scrubbing import scrubber_version
-from fine_tune_assets.tables.corrections import ScrubbedCorrection
-from fine_tune_assets.tables.records import conform, table_of
+from fine_tune_assets.tables.records import table_of
 
 VECTORS = "leaks/vectors.npz"
 """Below the cache. An erasure removes it as a whole."""
+READ_BESIDE = (*READ_FOR_TERMS, READ_FOR_BARRED, "identifier_values", "scrubbed_corrections")
+"""The tables that this module reads while a set is built. What changes in them reaches a set with the examples."""
 
 
 @contextmanager
@@ -105,11 +105,8 @@ def _replayable(installation: Installation, approved: pa.Table) -> tuple[list[di
 
 
 def _barred(installation: Installation) -> frozenset[str]:
-    """Read in place: an earlier set may hold what is no draft now."""
-    path = installation.layout.table("scrubbed_corrections")
-    if not path.is_file():
-        return frozenset()
-    return barred_reports(installation, conform(pq.read_table(path), ScrubbedCorrection.SCHEMA))
+    """Of all corrections: an earlier set may hold what is no draft now."""
+    return barred_reports(installation, installation.stored("scrubbed_corrections").table())
 
 
 def _with_missed(installation: Installation, rows: list[dict[str, Any]]) -> set[str]:

@@ -3,13 +3,12 @@
 Belongs here: when training is due, and starting it. Must stay out: how a model is trained (see `training/`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
 import pyarrow as pa
-import pyarrow.parquet as pq
 from dagster import AutomationCondition as AC
 
 from fine_tune_assets.approval.drafts import CORRECTION
@@ -29,7 +28,11 @@ from fine_tune_assets.defs.platform.metadata import OWNERS, checked, definition_
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, Worker, errors_for_people, started_again_when_killed
 from fine_tune_assets.defs.s01_raw_reports.erased_patients import require_nobody_erased
-from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import examples_with_misses, require_nothing_missed
+from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import (
+    READ_FOR_TERMS,
+    examples_with_misses,
+    require_nothing_missed,
+)
 from fine_tune_assets.defs.s04_approved_examples.standing_decisions import (
     decisions_of_now,
     has_fallen,
@@ -44,7 +47,6 @@ from fine_tune_assets.lineage.trainings import record_training
 from fine_tune_assets.recipes.schema import Recipe
 from fine_tune_assets.recipes.sections import section_fingerprints
 from fine_tune_assets.tables.records import table_of
-from fine_tune_assets.tables.stored_rows import rows_if_stored
 from fine_tune_assets.tables.training import Adapter
 from fine_tune_assets.training.decisions import (
     Due,
@@ -58,6 +60,8 @@ from fine_tune_assets.training.environments import require_environment
 from fine_tune_assets.training.planning.resource_plan import require_plan
 from fine_tune_assets.training.supervision.preflight import require_preflight, require_rows_trained
 
+READ_BY_GATES = (*READ_FOR_TERMS, "scrubbed_corrections")
+"""The tables that `set_learned_from` reads. A change in them closes a gate, and makes nothing again."""
 GPU = "gpu"
 """Pool with one slot: training, judging and merging take turns on the one card."""
 
@@ -89,7 +93,7 @@ def _due(instance: dg.DagsterInstance, installation: Installation, minimum: int 
         return Due.NOT
     if last is None:
         return Due.NOW
-    adapter, root = _stored_row(installation, "adapters"), installation.layout.instruction_sets
+    adapter, root = installation.stored("adapters").rows()[0], installation.layout.instruction_sets
     # Those of the two that were removed since they held a patient who was erased.
     sets = (current.version, adapter["instruction_set_fingerprint"])
     erased = {fingerprint for fingerprint in sets if read_erased(root / short(fingerprint)) is not None}
@@ -109,7 +113,7 @@ def _due(instance: dg.DagsterInstance, installation: Installation, minimum: int 
         minimum_new_examples=_minimum_new(installation) if minimum is None else minimum,
         new_corrections=count_new_corrections(new.table, old.table, CORRECTION) if old else 0,
         minimum_new_corrections=recipe.corrections.minimum_new if minimum is None else minimum,
-        is_base_changed=_stored_row(installation, "base_models")["fingerprint"] != adapter["base_fingerprint"],
+        is_base_changed=installation.stored("base_models").rows()[0]["fingerprint"] != adapter["base_fingerprint"],
         is_recipe_changed=training != last.tags.get(TRAINED_BY)
         or (old is not None and _deciding_facts(new) != _deciding_facts(old)),
         has_learned_misses=minimum is not None
@@ -122,14 +126,10 @@ def _due(instance: dg.DagsterInstance, installation: Installation, minimum: int 
 
 def _minimum_new(installation: Installation) -> int:
     """By the recipe; while requests are not like the training set, fewer new examples are enough."""
-    rule, drift = installation.recipe.retrain, installation.layout.table("production_drift")
-    if beyond_in_newest(rows_if_stored(drift, ("window_end", "feature", "is_beyond"))):
+    rule, drift = installation.recipe.retrain, installation.stored("production_drift")
+    if beyond_in_newest(drift.rows(("window_end", "feature", "is_beyond"))):
         return min(rule.minimum_new_examples, rule.minimum_new_after_drift)
     return rule.minimum_new_examples
-
-
-def _stored_row(installation: Installation, name: str) -> dict[str, Any]:
-    return dict(pq.read_table(installation.layout.table(name)).to_pylist()[0])
 
 
 def _deciding_facts(stored: StoredInstructionSet) -> dict[str, Any]:
@@ -140,20 +140,22 @@ def _deciding_facts(stored: StoredInstructionSet) -> dict[str, Any]:
 TRAINED_BY = INPUT_VERSION + "recipe/training"
 
 
-def behind_training() -> AC:
+def behind_training(untriggered: Collection[str] = ()) -> AC:
     """For what follows from an adapter. Waits while an input is itself out of date: an adapter with old grades, or a merge of
-    the adapter before, would only meet closed gates. An adapter is allowed to lag behind until a training is due."""
+    the adapter before, would only meet closed gates. An adapter is allowed to lag behind until a training is due. What the
+    gates read triggers nothing."""
     adapters_only = dg.AssetSelection.assets("adapters")
     outdated = AC.any_deps_match(InputsDiffer()).ignore(adapters_only)
     to_be_trained = AC.any_deps_match(InputsDiffer() & TrainingIsDue()).allow(adapters_only)
-    return on_new_inputs(~outdated, ~to_be_trained, label="behind_training")
+    only_read = [*READ_BY_GATES, *untriggered]
+    return on_new_inputs(~outdated, ~to_be_trained, untriggered=only_read, label="behind_training")
 
 
 @dg.asset(
     group_name=GROUP,
-    deps=[recipe_section("training")],
+    deps=[*READ_BY_GATES, recipe_section("training")],
     pool=GPU,
-    automation_condition=on_new_inputs(TrainingIsDue(), label="when_training_is_due"),
+    automation_condition=on_new_inputs(TrainingIsDue(), untriggered=READ_BY_GATES, label="when_training_is_due"),
     description="A LoRA or QLoRA adapter: what the base model learned from the instruction set, with its loss curve.",
     owners=OWNERS["ml"],
     kinds={"pytorch", "huggingface"},

@@ -64,7 +64,7 @@ def planned(
             raise PlanError("Say how much memory a GPU of the Ray cluster has: FINE_TUNE_RAY_GPU_MEMORY_GB.")
     request = {
         "action": "plan",
-        "lengths": str(layout.table("example_lengths")),
+        "lengths": str(installation.stored("example_lengths").path),
         "base_folder": str(installation.path(base["folder"])),
         "base_fingerprint": base["fingerprint"],
         "checkpoints_dir": str(layout.training_checkpoints),

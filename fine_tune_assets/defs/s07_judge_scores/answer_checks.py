@@ -14,7 +14,7 @@ from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, result
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, errors_for_people
-from fine_tune_assets.defs.s06_adapters.adapters import behind_training, set_learned_from
+from fine_tune_assets.defs.s06_adapters.adapters import READ_BY_GATES, behind_training, set_learned_from
 from fine_tune_assets.defs.s07_judge_scores.figures import figures_checked, figures_shown
 from fine_tune_assets.defs.s07_judge_scores.judge_scores import GROUP
 from fine_tune_assets.judging.contestants.answer_checks import OF_THE_FORM, OF_THE_INPUT, check_answers, incumbent_in
@@ -25,7 +25,7 @@ from fine_tune_assets.judging.verdicts.gate import against_family
 
 @dg.asset(
     group_name=GROUP,
-    deps=[recipe_section("checks")],
+    deps=[*READ_BY_GATES, recipe_section("checks")],
     automation_condition=behind_training(),
     description="Whether each judged answer holds to its input (numbers, doses, sides, dates, denials) and to its form.",
     owners=OWNERS["clinical"],

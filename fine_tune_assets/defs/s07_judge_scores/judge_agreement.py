@@ -19,7 +19,7 @@ from fine_tune_assets.defs.platform.automation import on_new_inputs
 from fine_tune_assets.defs.platform.metadata import OWNERS, checked, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, Worker
-from fine_tune_assets.defs.s06_adapters.adapters import GPU, set_learned_from
+from fine_tune_assets.defs.s06_adapters.adapters import GPU, READ_BY_GATES, set_learned_from
 from fine_tune_assets.instructions.stored_sets import InstructionSetError
 from fine_tune_assets.judging.judges.grades import Answered, as_asked, what_it_cant_see
 from fine_tune_assets.judging.judges.labelled_sets import (
@@ -33,9 +33,9 @@ from fine_tune_assets.judging.judges.qualification import MINIMUM_RATINGS
 from fine_tune_assets.judging.judges.registry import judge_request
 from fine_tune_assets.judging.verdicts.evidence import JudgeAsked, standing_of
 from fine_tune_assets.ledger.reviews.spot_checks import SpotCheck, list_spot_checks
-from fine_tune_assets.tables.stored_rows import rows_if_stored
 
 GROUP = "s07_judge_scores"
+_ONLY_READ = (*READ_BY_GATES, "adapters", "judge_scores")
 LOGGER = logging.getLogger(__name__)
 Rating = tuple[str, float, Answered]
 """Task, the expert's score from 1 to 10, and the answer."""
@@ -72,9 +72,10 @@ expert_ratings = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
-    deps=[rated_answers, expert_ratings, recipe_section("judge"), recipe_section("gate")],
+    deps=[*_ONLY_READ, rated_answers, expert_ratings, recipe_section("judge"), recipe_section("gate")],
     pool=GPU,
-    automation_condition=on_new_inputs(),
+    # The version of `expert_ratings` tells when the answers are others.
+    automation_condition=on_new_inputs(untriggered=_ONLY_READ),
     description="How well the judge's grades and choices agree with those of people.",
     owners=OWNERS["clinical"],
     kinds={"parquet"},
@@ -146,7 +147,7 @@ def own_ratings(installation: Installation) -> list[Rating]:
         checks = list_spot_checks(ledger)
     if not checks:
         return []
-    graded = rows_if_stored(installation.layout.table("judge_scores"), ("example_id", "answer"))
+    graded = installation.stored("judge_scores").rows(("example_id", "answer"))
     answers = {(row["example_id"], fingerprint_text(row["answer"])): row["answer"] for row in graded}
     examples = _examples(installation)
     found = [rating for check in checks for rating in _rating(check, answers, examples)]
@@ -156,7 +157,7 @@ def own_ratings(installation: Installation) -> list[Rating]:
 
 def _examples(installation: Installation) -> dict[str, Mapping[str, Any]]:
     """Of the set that the newest adapter was trained on; none if nothing of it may be judged any more."""
-    adapters = rows_if_stored(installation.layout.table("adapters"), ("instruction_set_fingerprint",))
+    adapters = installation.stored("adapters").rows(("instruction_set_fingerprint",))
     if not adapters:
         return {}
     try:

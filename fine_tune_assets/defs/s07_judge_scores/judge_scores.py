@@ -16,7 +16,7 @@ from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata,
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s05_instruction_sets.instruction_sets import ability_questions
-from fine_tune_assets.defs.s06_adapters.adapters import GPU, behind_training, set_learned_from
+from fine_tune_assets.defs.s06_adapters.adapters import GPU, READ_BY_GATES, behind_training, set_learned_from
 from fine_tune_assets.defs.s07_judge_scores.figures import family_checked
 from fine_tune_assets.judging.contestants.abilities import ability_budgets
 from fine_tune_assets.judging.judges.grade_cache import FILE
@@ -90,7 +90,7 @@ def incumbent_of(installation: Installation, adapter: dict[str, Any]) -> dict[st
 
 @dg.asset(
     group_name=GROUP,
-    deps=[recipe_section("judge")],
+    deps=[*READ_BY_GATES, recipe_section("judge")],
     pool=GPU,
     automation_condition=behind_training(),
     description="Grades from 1 to 10 of base model, candidate and what serves now, on the same held-out examples.",

@@ -18,7 +18,7 @@ from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata,
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s02_scrubbed_reports.scrubbed_reports import scrub_request
-from fine_tune_assets.defs.s06_adapters.adapters import GPU, behind_training, set_learned_from
+from fine_tune_assets.defs.s06_adapters.adapters import GPU, READ_BY_GATES, behind_training, set_learned_from
 from fine_tune_assets.defs.s07_judge_scores.figures import family_checked
 from fine_tune_assets.defs.s07_judge_scores.judge_scores import GROUP, model_request
 from fine_tune_assets.defs.s07_judge_scores.shadow_adapters import (
@@ -44,14 +44,15 @@ from fine_tune_assets.phi.measurement.answers import WRITTEN_ANSWERS
 from fine_tune_assets.phi.measurement.recall import is_direct
 from fine_tune_assets.phi.spans.kinds import KINDS
 from fine_tune_assets.tables.records import table_of
-from fine_tune_assets.tables.stored_rows import rows_if_stored
+
+_ONLY_READ = ("identifier_values", "phi_spans")
 
 
 @dg.asset(
     group_name=GROUP,
-    deps=[recipe_section("canaries")],
+    deps=[*READ_BY_GATES, *_ONLY_READ, recipe_section("canaries")],
     pool=GPU,
-    automation_condition=behind_training(),
+    automation_condition=behind_training(untriggered=_ONLY_READ),
     description="What can be got out of the candidate, or of a training like its own, that nobody should get: counts only.",
     owners=OWNERS["clinical"],
     kinds={"parquet"},
@@ -128,15 +129,15 @@ def _attacked(
 
 
 def _attack_request(installation: Installation, stored: StoredInstructionSet, models: dict[str, Any]) -> dict[str, Any]:
-    recipe, tables = installation.recipe, installation.layout.tables
+    recipe = installation.recipe
     system_prompt, instructions = prompts_of(recipe)
     return {
         "action": "attack",
         **models,
         "instruction_set": str(stored.folder / TABLE),
         "provenance": str(stored.folder / PROVENANCE),
-        "reports": str(tables / "reports"),
-        "phi_spans": str(tables / "phi_spans"),
+        "reports": str(installation.stored("reports").folder),
+        "phi_spans": str(installation.stored("phi_spans").folder),
         "direct_kinds": [kind for kind in KINDS if is_direct(kind)],
         "seed": recipe.training.seed,
         "canaries": None,
@@ -149,7 +150,7 @@ def _attack_request(installation: Installation, stored: StoredInstructionSet, mo
 
 def _known_rows(installation: Installation, bound_to: str, adapter_id: str) -> list[Row]:
     """What the same shadow adapter gave away when it was asked before, as rows about this candidate."""
-    rows = rows_if_stored(installation.layout.table("memorization_probes"))
+    rows = installation.stored("memorization_probes").rows()
     same = [{**row, "adapter_id": adapter_id} for row in rows if row["bound_to"] == bound_to]
     return same if all(row["p_value"] is not None for row in same) else []
 

@@ -19,7 +19,7 @@ from fine_tune_assets.core.records import CANDIDATE_KEY, Verdict
 from fine_tune_assets.defs.platform.metadata import OWNERS, checked, definition_metadata, result
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, errors_for_people
-from fine_tune_assets.defs.s06_adapters.adapters import behind_training, set_learned_from
+from fine_tune_assets.defs.s06_adapters.adapters import READ_BY_GATES, behind_training, set_learned_from
 from fine_tune_assets.defs.s07_judge_scores.figures import figures_checked, figures_shown
 from fine_tune_assets.defs.s07_judge_scores.judge_agreement import judge_asked
 from fine_tune_assets.defs.s07_judge_scores.judge_scores import GROUP, incumbent_of, preferences_shown, question_files
@@ -56,7 +56,7 @@ verdict_signatures = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
-    deps=[verdict_signatures, recipe_section("gate")],
+    deps=[*READ_BY_GATES, verdict_signatures, recipe_section("gate")],
     automation_condition=behind_training(),
     description="Promote, hold or refuse: the verdict on a candidate, with every reason and figure, signed and stored.",
     owners=OWNERS["clinical"],

@@ -12,7 +12,7 @@ from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, Worker, errors_for_people
-from fine_tune_assets.defs.s06_adapters.adapters import GPU, behind_training, set_learned_from
+from fine_tune_assets.defs.s06_adapters.adapters import GPU, READ_BY_GATES, behind_training, set_learned_from
 from fine_tune_assets.defs.s07_judge_scores.figures import family_checked
 from fine_tune_assets.defs.s07_judge_scores.judge_scores import GROUP, model_request
 from fine_tune_assets.engines.running_server import CONTEXT_TOKENS
@@ -22,7 +22,7 @@ from fine_tune_assets.judging.verdicts import families
 
 @dg.asset(
     group_name=GROUP,
-    deps=[recipe_section("robustness")],
+    deps=[*READ_BY_GATES, recipe_section("robustness")],
     pool=GPU,
     automation_condition=behind_training(),
     description="Whether orders, garbage or forged turns in a report, no input, or too much of it throw the candidate.",

@@ -16,7 +16,7 @@ from fine_tune_assets.core.prompts.prompt_contract import PromptContract, read_p
 from fine_tune_assets.defs.platform.metadata import OWNERS, WHY, checked, definition_metadata, result
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, Worker, errors_for_people
-from fine_tune_assets.defs.s06_adapters.adapters import GPU, behind_training, set_learned_from
+from fine_tune_assets.defs.s06_adapters.adapters import GPU, READ_BY_GATES, behind_training, set_learned_from
 from fine_tune_assets.defs.s07_judge_scores.promotion_verdicts import required_verdict
 from fine_tune_assets.recipes.exports import ParityLimits
 from fine_tune_assets.tables.merging import MergedWeights
@@ -52,7 +52,7 @@ def kept_contract(installation: Installation, folder: str, adapter: dict[str, An
 
 @dg.asset(
     group_name=GROUP,
-    deps=["promotion_verdicts", recipe_section("weights")],
+    deps=[*READ_BY_GATES, "promotion_verdicts", recipe_section("weights")],
     pool=GPU,
     automation_condition=behind_training(),
     description="Base model and adapter as one model (Safetensors), proven to answer as the adapter did. Only if promoted.",

@@ -14,7 +14,7 @@ from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.defs.platform.metadata import OWNERS, checked, definition_metadata, markdown_table, result, warned
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, Worker, errors_for_people
-from fine_tune_assets.defs.s06_adapters.adapters import GPU, behind_training
+from fine_tune_assets.defs.s06_adapters.adapters import GPU, READ_BY_GATES, behind_training
 from fine_tune_assets.defs.s07_judge_scores.promotion_verdicts import required_verdict
 from fine_tune_assets.defs.s08_merged_weights.merged_weights import (
     GROUP,
@@ -35,7 +35,7 @@ _SHOWN = ("format", "is_passed", "mean_kl", "top1_agreement", "same_greedy", "lo
 
 @dg.asset(
     group_name=GROUP,
-    deps=[recipe_section("exports")],
+    deps=[*READ_BY_GATES, recipe_section("exports")],
     pool=GPU,
     automation_condition=behind_training(),
     description="The merged model in smaller formats (GGUF), each measured against the weights it was made from.",

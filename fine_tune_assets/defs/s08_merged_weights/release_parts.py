@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import yaml
 
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
@@ -52,10 +51,9 @@ from fine_tune_assets.recipes.exports import LORA
 from fine_tune_assets.recipes.loader import plain_values
 from fine_tune_assets.recipes.schema import Recipe
 from fine_tune_assets.retrieval.search import index_format
-from fine_tune_assets.tables.catalogue import TABLES
-from fine_tune_assets.tables.records import conform
-from fine_tune_assets.tables.stored_rows import read_rows
 
+CERTIFIED = ("judge_agreement", "scrub_recall")
+"""The tables that certificates are made of. A release keeps its own when they change."""
 Row = Mapping[str, Any]
 
 
@@ -223,18 +221,15 @@ class Gathered:
 
     def _scrub(self) -> dict[str, Any]:
         versions = (self._set.manifest.get("evidence") or {}).get("scrubber_versions", [])
-        settings, path = self._recipe["scrub"], self.installation.layout.table("scrub_recall")
-        rows = read_rows(path, "scrub_recall", "scrubber_version", versions) if path.is_file() and versions else []
+        settings = self._recipe["scrub"]
+        rows = self.installation.stored("scrub_recall").find("scrubber_version", versions)
         floors = {ALL: settings["recall_floor"], DIRECT: settings["direct_recall_floor"]}
         return scrub_certificate(versions, floors, rows, MARKED_BY_REVIEWERS)
 
     def _agreement(self, evidence: Row) -> list[dict[str, Any]] | None:
         """The rows that the verdict rests on, as long as the table is the one that it names."""
-        path, name = self.installation.layout.table("judge_agreement"), "judge_agreement"
-        if not path.is_file():
-            return None
-        table = conform(pq.read_table(path), TABLES[name])
-        is_same = fingerprint_table(table) == evidence.get("fingerprints", {}).get(name)
+        table = self.installation.stored("judge_agreement").table()
+        is_same = fingerprint_table(table) == evidence.get("fingerprints", {}).get("judge_agreement")
         return table.to_pylist() if is_same else None
 
     def _materials(self) -> tuple[Material, list[Material]]:

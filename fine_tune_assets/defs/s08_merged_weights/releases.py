@@ -20,10 +20,10 @@ from fine_tune_assets.core.releases.release_signing import verify_signed_release
 from fine_tune_assets.defs.platform.metadata import OWNERS, checked, definition_metadata, result
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, errors_for_people
-from fine_tune_assets.defs.s06_adapters.adapters import behind_training
+from fine_tune_assets.defs.s06_adapters.adapters import READ_BY_GATES, behind_training
 from fine_tune_assets.defs.s07_judge_scores.promotion_verdicts import required_verdict
 from fine_tune_assets.defs.s08_merged_weights.merged_weights import GROUP, require_same_adapter, require_same_base
-from fine_tune_assets.defs.s08_merged_weights.release_parts import Gathered, Made, bound_by, served_export
+from fine_tune_assets.defs.s08_merged_weights.release_parts import CERTIFIED, Gathered, Made, bound_by, served_export
 from fine_tune_assets.ledger.serving.releases import record_release
 from fine_tune_assets.merging.certificates import require_parity
 from fine_tune_assets.merging.release_build import build_release
@@ -35,8 +35,8 @@ from fine_tune_assets.tables.records import table_of
 @dg.asset(
     group_name=GROUP,
     # Another engine serves other weights, another template asks in other words: that is another release.
-    deps=[recipe_section("engine"), recipe_section("retrieval")],
-    automation_condition=behind_training(),
+    deps=[*READ_BY_GATES, *CERTIFIED, recipe_section("engine"), recipe_section("retrieval")],
+    automation_condition=behind_training(untriggered=CERTIFIED),
     description="One signed folder with the model, its prompt and the evidence for it, named by its content. What is served.",
     owners=OWNERS["ops"],
     kinds={"gguf"},

@@ -44,7 +44,6 @@ from fine_tune_assets.retrieval.queries import run_query
 from fine_tune_assets.retrieval.retrieval_quality import OWN_QUESTIONS
 from fine_tune_assets.tables.records import conform, table_of
 from fine_tune_assets.tables.serving import KnowledgeIndex, ServedKnowledge, UnreadableDocument
-from fine_tune_assets.tables.stored_rows import rows_if_stored
 
 GROUP = "s09_served_models"
 _FIGURES = ("recall", "mrr", "refused", "own_questions", "own_recall", "known_items", "known_recall")
@@ -140,7 +139,7 @@ def knowledge_indexes(
 def _prune(installation: Installation) -> list[str]:
     """Before an index is made, since no other one is on its way then but that of the last run, which may be about to go live."""
     layout, settings = installation.layout, installation.settings
-    last = rows_if_stored(layout.table("knowledge_indexes"), ("index_fingerprint",))
+    last = installation.stored("knowledge_indexes").rows(("index_fingerprint",))
     with installation.ledger() as ledger:
         kept = kept_knowledge(ledger, max(1, settings.knowledge.keep_last))
     store = store_of(layout.knowledge_indexes, settings.knowledge.url)

@@ -30,7 +30,7 @@ GROUP = "s09_served_models"
 
 @dg.asset(
     group_name=GROUP,
-    deps=[recipe_section("engine")],
+    deps=["scrubbed_corrections", recipe_section("engine")],
     automation_condition=behind_training(),
     description="The release that answers users now, and where. The old one keeps answering until the new one is ready, and has "
     "passed its trial where the settings ask for one.",

@@ -32,8 +32,9 @@ corrections = dg.AssetSpec(
 @dg.asset(
     group_name=GROUP,
     code_version="2",  # the model's answer, and what the user says of the error
-    deps=[corrections],
-    automation_condition=on_new_inputs(),
+    deps=["identifier_values", corrections],
+    # Each new batch would scrub every correction again.
+    automation_condition=on_new_inputs(untriggered=["identifier_values"]),
     description="The corrections without identifiers. They become drafts that somebody else than their author must approve.",
     owners=OWNERS["clinical"],
     kinds={"parquet"},

@@ -7,7 +7,6 @@ of a request (see `gateway/records/traffic.py`), and how far is too far (see `dr
 import base64
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -39,6 +38,7 @@ from fine_tune_assets.tables.stored_rows import rows_if_stored
 GROUP = "s10_corrections"
 _SEED = 20260101
 _SET = "instruction_set.parquet"
+_READ = ("example_id", "split", "is_general", "messages")
 
 request_features = dg.AssetSpec(
     "request_features",
@@ -51,8 +51,8 @@ request_features = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
-    deps=["served_models", request_features, recipe_section("drift"), recipe_section("tasks")],
-    automation_condition=on_new_inputs(),
+    deps=["instruction_sets", "served_models", request_features, recipe_section("drift"), recipe_section("tasks")],
+    automation_condition=on_new_inputs(untriggered=["instruction_sets"]),
     description="How far requests, answers and corrections of each window are from what the live release was trained on.",
     owners=OWNERS["ml"],
     kinds={"parquet"},
@@ -154,14 +154,12 @@ def training_exchanges(installation: Installation, fingerprint: str) -> list[Exc
     if stored is None:
         return []
     if stored.erased is None:
-        return _exchanges(stored.folder / _SET, None)
-    return _exchanges(
-        installation.layout.table("instruction_sets"), frozenset(stored.all_rows()["example_id"].to_pylist())
-    )
+        return _exchanges(rows_if_stored(stored.folder / _SET, _READ), None)
+    only = frozenset(stored.all_rows()["example_id"].to_pylist())
+    return _exchanges(installation.stored("instruction_sets").rows(_READ), only)
 
 
-def _exchanges(path: Path, only: frozenset[str] | None) -> list[Exchange]:
-    rows = rows_if_stored(path, ("example_id", "split", "is_general", "messages"))
+def _exchanges(rows: Sequence[Mapping[str, Any]], only: frozenset[str] | None) -> list[Exchange]:
     wanted = [
         row["messages"]
         for row in rows

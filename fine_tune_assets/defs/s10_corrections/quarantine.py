@@ -31,9 +31,10 @@ from fine_tune_assets.defs.platform.resources import Installation, errors_for_pe
 from fine_tune_assets.embeddings.encoder import encode_passages
 from fine_tune_assets.ledger.reviews.quarantine import list_quarantine_decisions
 from fine_tune_assets.recipes.schema import CorrectionSettings, Recipe
-from fine_tune_assets.tables.stored_rows import rows_if_stored
 
 GROUP = "s10_corrections"
+READ_FOR_BARRED = "knowledge_chunks"
+"""The table by which `barred_reports` knows who may see a document."""
 _COMPARED = ["example_id", "report_id", "task", "instruction", "input", "output"]
 
 quarantine_decisions = dg.AssetSpec(
@@ -48,8 +49,13 @@ quarantine_decisions = dg.AssetSpec(
 @dg.asset(
     group_name=GROUP,
     code_version="3",  # what an answer was given from
-    deps=[quarantine_decisions, *(recipe_section(name) for name in ("corrections", "dedup", "passages", "tasks"))],
-    automation_condition=with_new_inputs(),
+    deps=[
+        READ_FOR_BARRED,
+        quarantine_decisions,
+        *(recipe_section(name) for name in ("corrections", "dedup", "passages", "tasks")),
+    ],
+    # Each changed document would make this anew.
+    automation_condition=with_new_inputs(untriggered=[READ_FOR_BARRED]),
     description="Every correction examined; strange, contradictory or flooding ones wait until an approver has looked at them.",
     owners=OWNERS["clinical"],
     kinds={"parquet"},
@@ -75,11 +81,10 @@ def quarantined_corrections(
 
 
 def _quarantine(installation: Installation, corrections: pa.Table, decisions: list[Any]) -> pa.Table:
-    """Compared with what was approved when the newest correction or decision came. `approved_examples` is read in place: it is
-    made of these very corrections, so Dagster can't know it as an input. What was approved once is not kept apart later, unless
-    a document that it rests on is not for everyone any more."""
+    """Compared with what was approved when the newest correction or decision came. `approved_examples` can't be declared (see
+    `CYCLES`). What was approved once is not kept apart later, unless a document that it rests on is not for everyone any more."""
     recipe = installation.recipe
-    approved = rows_if_stored(installation.layout.table("approved_examples"), _COMPARED)
+    approved = installation.stored("approved_examples").rows(_COMPARED)
     stand = {row["report_id"] for row in approved}
     task_of = task_of_instruction(recipe.tasks)
     every = [row | {"task": task_of(row["instruction"])} for row in corrections.to_pylist()]
@@ -108,8 +113,8 @@ def _as_drafted(rows: Iterable[Mapping[str, Any]], recipe: Recipe) -> list[dict[
 
 
 def _closed_sources(installation: Installation) -> frozenset[str]:
-    """By the documents as they were read last; as an input, each changed document would make this anew."""
-    return closed_sources(rows_if_stored(installation.layout.table("knowledge_chunks"), ("source", "labels")))
+    """By the documents as they were read last."""
+    return closed_sources(installation.stored(READ_FOR_BARRED).rows(("source", "labels")))
 
 
 def barred_reports(installation: Installation, corrections: pa.Table) -> frozenset[str]:

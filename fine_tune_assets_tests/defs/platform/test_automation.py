@@ -306,6 +306,52 @@ def test_what_is_cheap_rides_along_and_what_is_costly_waits() -> None:
             assert graph.tick() == expected
 
 
+@pytest.mark.parametrize("condition", [on_new_inputs, with_new_inputs])
+def test_a_dependency_that_triggers_nothing_is_ignored(condition: Any, instance: dg.DagsterInstance) -> None:
+    """It is declared since it is read: whether it is missing, in the same tick, or another one, nothing waits or runs for it."""
+
+    @dg.asset(deps=["documents"], automation_condition=with_new_inputs())
+    def chunks() -> dg.MaterializeResult[None]:
+        return dg.MaterializeResult(data_version=graph.compute())
+
+    @dg.asset(deps=["src", chunks], automation_condition=condition(untriggered=["chunks"]))
+    def model() -> dg.MaterializeResult[None]:
+        return dg.MaterializeResult(data_version=graph.compute())
+
+    @dg.asset_check(asset=chunks, blocking=True)
+    def is_good() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=False)
+
+    assets = [dg.AssetSpec("src"), dg.AssetSpec("documents"), chunks, model]
+    graph = Graph(dg.Definitions(assets=assets, asset_checks=[is_good]), instance)
+    graph.report("src", "1")
+    assert graph.tick() == {"model"}
+    assert graph.run("model")
+    graph.report("documents", "1")
+    assert graph.tick() == {"chunks"}
+    graph.run("chunks")
+    assert graph.tick() == set()
+    graph.report("src", "2")
+    graph.report("documents", "2")
+    assert graph.tick() == {"model", "chunks"}
+
+
+def test_a_failed_run_is_not_tried_again_for_a_dependency_that_triggers_nothing(instance: dg.DagsterInstance) -> None:
+    """A training that failed does not start again with each new batch of reports."""
+
+    @dg.asset(deps=["src", "reports"], automation_condition=on_new_inputs(untriggered=["reports"]))
+    def model() -> dg.MaterializeResult[None]:
+        return dg.MaterializeResult(data_version=graph.compute())
+
+    graph = Graph(dg.Definitions(assets=[dg.AssetSpec("src"), dg.AssetSpec("reports"), model]), instance)
+    graph.report("src", "1")
+    graph.is_broken = {None}
+    assert graph.tick() == {"model"}
+    assert not graph.run("model")
+    graph.report("reports", "1")
+    assert graph.tick() == set()
+
+
 @pytest.fixture
 def batches(instance: dg.DagsterInstance) -> Graph:
     """As in stages 1 to 3: partitioned `raw` → `read` → `scrubbed`, which also needs `floor`, → unpartitioned `unique`."""

@@ -1,0 +1,193 @@
+"""A step reads only the tables that its asset declares, so the lineage in the Dagster UI is complete."""
+
+import ast
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow.parquet as pq
+import pytest
+
+from fine_tune_assets.core.paths import Layout
+from fine_tune_assets.definitions import defs
+from fine_tune_assets.defs.platform import catalogue
+from fine_tune_assets.defs.platform.automation import triggers, untriggered_in
+from fine_tune_assets.defs.platform.candidate import stages_of
+from fine_tune_assets.defs.platform.catalogue import CYCLES, StoredAsset, UndeclaredReadError, stored_asset
+from fine_tune_assets.defs.s06_adapters.adapters import READ_BY_GATES
+from fine_tune_assets.tables.catalogue import TABLES
+from fine_tune_assets.tables.records import table_of
+
+DEFS = Path(str(catalogue.__file__)).parents[1]
+OPENS_TABLES = {
+    "platform/catalogue.py": "the catalogue itself",
+    "platform/resources.py": "the root of the IO manager and of `tables_with`, and the guard of the patients' key",
+    "s01_raw_reports/erased_patients.py": "counts rows of erased patients in every table that there is",
+}
+"""Modules under `defs` that turn names into stored tables, and why they may."""
+GRAPH: Any = defs.resolve_asset_graph()
+RECALL = {"labelled_set": "s", "measure": "masked_recall", "label": "all", "value": 1.0}
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[..., list[Any]]:
+    """Reads a table that exists: `scrub_recall` unless named."""
+    folder = tmp_path / "tables" / "scrub_recall"
+    folder.mkdir(parents=True)
+    table = table_of([{**RECALL, "scrubber_version": "v"}], TABLES["scrub_recall"])
+    pq.write_table(table, folder / "scrub_recall.parquet")
+    return lambda name="scrub_recall": stored_asset(Layout(tmp_path), name).rows(["scrubber_version"])
+
+
+def _run(*made: Any, selection: Any = None) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        dg.materialize([*made], instance=instance, selection=selection)
+
+
+def test_a_step_that_reads_an_undeclared_table_fails(read: Callable[..., list[Any]]) -> None:
+    """The error names asset, table and remedy."""
+
+    @dg.asset(deps=["reports"])
+    def reader() -> None:
+        read()
+
+    with pytest.raises(UndeclaredReadError, match=r"reader.*scrub_recall.*deps"):
+        _run(reader)
+
+
+def test_a_step_that_declares_the_table_reads_it(read: Callable[..., list[Any]]) -> None:
+    """The plain case, also of one asset of several that a step makes."""
+
+    @dg.multi_asset(specs=[dg.AssetSpec("one", deps=["scrub_recall"]), dg.AssetSpec("other")])
+    def reader() -> Iterator[dg.MaterializeResult[None]]:
+        assert read() == [{"scrubber_version": "v"}]
+        yield from (dg.MaterializeResult(asset_key=name) for name in ("one", "other"))
+
+    _run(reader)
+
+
+def test_an_asset_reads_its_own_past(read: Callable[..., list[Any]]) -> None:
+    """Model drafts are kept from one run to the next; an asset can't depend on itself."""
+
+    @dg.asset
+    def scrub_recall() -> None:
+        assert read() == [{"scrubber_version": "v"}]
+
+    _run(scrub_recall)
+
+
+@pytest.mark.parametrize(
+    ("of_asset", "of_check", "is_allowed"),
+    [(["scrub_recall"], [], True), ([], ["scrub_recall"], True), ([], [], False)],
+    ids=["declared by its asset", "declared by itself", "undeclared"],
+)
+@pytest.mark.parametrize("kind", [dg.AssetCheckExecutionContext, dg.OpExecutionContext])
+def test_a_check_reads_what_its_asset_or_itself_declares(
+    read: Callable[..., list[Any]], of_asset: list[str], of_check: list[str], is_allowed: bool, kind: Any
+) -> None:
+    """Alone in its run too, as when a person starts it in the UI."""
+
+    @dg.asset(deps=of_asset)
+    def checked() -> None: ...
+
+    @dg.asset_check(asset=checked, additional_deps=of_check)
+    def holds(context: kind) -> dg.AssetCheckResult:  # type: ignore[valid-type]  # noqa: ARG001
+        return dg.AssetCheckResult(passed=read() == [{"scrubber_version": "v"}])
+
+    for selection in (None, dg.AssetSelection.checks(holds)):
+        if is_allowed:
+            _run(checked, holds, selection=selection)
+        else:
+            with pytest.raises(UndeclaredReadError):
+                _run(checked, holds, selection=selection)
+
+
+def test_outside_of_a_step_nothing_is_checked(read: Callable[..., list[Any]]) -> None:
+    """Sensors and commands have no dependencies to declare."""
+
+    @dg.sensor(target="*")
+    def looks() -> dg.SkipReason:
+        return dg.SkipReason(str(read()))
+
+    assert read() == [{"scrubber_version": "v"}]
+    assert "v" in str(looks(dg.build_sensor_context()))
+
+
+def test_a_table_that_was_never_made_is_empty(tmp_path: Path) -> None:
+    """The first run of an installation."""
+    never = StoredAsset("scrub_recall", tmp_path)
+    assert (never.files(), never.rows(), never.find("label", ["all"])) == ([], [], [])
+    assert never.table() == TABLES["scrub_recall"].empty_table()
+
+
+def test_rows_are_found_in_every_batch_or_in_one(tmp_path: Path) -> None:
+    """The scrubbed texts of dropped reports are read batch by batch."""
+    for batch in ("a", "b"):
+        table = table_of([{**RECALL, "scrubber_version": batch}], TABLES["scrub_recall"])
+        pq.write_table(table, tmp_path / f"{batch}.parquet")
+    stored = StoredAsset("scrub_recall", tmp_path)
+    found = stored.find("label", ["all"], ["scrubber_version"])
+    assert [row["scrubber_version"] for row in found] == ["a", "b"]
+    assert stored.find("label", ["all"], ["scrubber_version"], batch="b") == found[1:]
+    assert stored.find("label", []) == []
+
+
+def _above(key: dg.AssetKey) -> set[dg.AssetKey]:
+    """Everything that an asset is made of."""
+    parents = GRAPH.get(key).parent_keys
+    return {*parents}.union(*map(_above, parents))
+
+
+@pytest.mark.parametrize(("asset", "table"), CYCLES)
+def test_only_what_would_be_a_cycle_is_exempt(asset: str, table: str) -> None:
+    """Whatever else is read can be declared."""
+    assert dg.AssetKey(asset) in _above(dg.AssetKey(table))
+
+
+def test_exactly_these_reads_are_exempt() -> None:
+    """A new cycle is a design question; a solved one leaves the list."""
+    assert set(CYCLES) == {("quarantined_corrections", "approved_examples")}
+
+
+def test_an_exempt_read_is_exempt_for_its_asset_only(read: Callable[..., list[Any]]) -> None:
+    """The other assets of the graph declare the table."""
+
+    @dg.asset
+    def quarantined_corrections() -> None:
+        assert read("approved_examples") == []
+
+    @dg.asset
+    def scrubbed_corrections() -> None:
+        read("approved_examples")
+
+    _run(quarantined_corrections)
+    with pytest.raises(UndeclaredReadError):
+        _run(scrubbed_corrections)
+
+
+def test_only_the_catalogue_turns_a_name_into_a_stored_table() -> None:
+    """A path that is put together elsewhere is a read that nobody declares."""
+    found = {str(path.relative_to(DEFS)) for path in DEFS.rglob("*.py") if _opens_tables(path)}
+    assert found == set(OPENS_TABLES)
+
+
+def _opens_tables(path: Path) -> bool:
+    """Whether a module reads `layout.tables` or `layout.table`."""
+    attributes = (node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Attribute))
+    return any(node.attr in ("table", "tables") and ast.unparse(node.value).endswith("layout") for node in attributes)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_what_triggers_nothing_is_a_dependency(name: str) -> None:
+    """A misspelt name would leave the real one triggering. What gates read is named for every stage behind a training."""
+    node = GRAPH.get(dg.AssetKey(name))
+    assert untriggered_in(node.automation_condition) - node.parent_keys <= {*map(dg.AssetKey, READ_BY_GATES)}
+
+
+def test_a_dependency_that_triggers_nothing_makes_no_stage_of_a_candidate() -> None:
+    """`judge_agreement` reads the answers of the candidate; a candidate does not wait for it."""
+    adapters, agreement = dg.AssetKey("adapters"), dg.AssetKey("judge_agreement")
+    assert adapters in GRAPH.get(agreement).parent_keys - triggers(GRAPH.get(agreement))
+    assert agreement not in stages_of(GRAPH)
+    assert dg.AssetKey("judge_scores") in stages_of(GRAPH)
