@@ -24,6 +24,7 @@ from fine_tune_assets.core.processes.offline import go_offline
 from fine_tune_assets.core.progress import silent
 from fine_tune_assets.core.prompts.chat import conversation
 from fine_tune_assets.core.settings import load_settings
+from fine_tune_assets.judging.judges.grades import AskedExample
 
 PAIRS = Path(__file__).parent / "visit_pairs" / "visit_pairs.jsonl.gz"
 SYSTEM = "You write sections of medical notes from visits."
@@ -33,18 +34,22 @@ ASKED_FOR = 5.0
 """Times as many answers generated and graded a second as one by one with transformers."""
 
 
-def examples(count: int) -> list[dict[str, Any]]:
+def examples(count: int) -> list[AskedExample]:
     """The first pairs of MTS-Dialog but for the longest."""
-    found: list[dict[str, Any]] = []
+    found: list[AskedExample] = []
     with gzip.open(PAIRS, "rt", encoding="utf-8") as file:
         for line in file:
             pair = json.loads(line)
             if "mts" in pair["corpus"].lower() and len(pair["input"]) + len(pair["output"]) <= 2500:
                 messages = conversation(SYSTEM, INSTRUCTION, pair["input"], pair["output"])
                 number = len(found)
-                found.append(
-                    {"example_id": f"e-{number}", "patient_key": f"p-{number}", "task": "section", "messages": messages}
-                )
+                row = {
+                    "example_id": f"e-{number}",
+                    "patient_key": f"p-{number}",
+                    "task": "section",
+                    "messages": messages,
+                }
+                found.append(AskedExample.of(row))
             if len(found) == count:
                 return found
     raise SystemExit(f"There are only {len(found)} pairs.")
@@ -75,7 +80,7 @@ def contestants(request: dict[str, Any], batch_size: int) -> AbstractContextMana
     return served_contestants({**request, "batch_size": 64}, silent)
 
 
-def measure(request: dict[str, Any], batch_size: int, asked: Sequence[Any], cache: Path) -> dict[str, Any]:
+def measure(request: dict[str, Any], batch_size: int, asked: Sequence[AskedExample], cache: Path) -> dict[str, Any]:
     """Answers generated and graded a second, models already loaded; and the generations of a second run."""
     from fine_tune_assets.judging.contestants.comparison import answer_all, grade_answers
     from fine_tune_assets.judging.judges.grade_cache import GradeCache
@@ -84,9 +89,7 @@ def measure(request: dict[str, Any], batch_size: int, asked: Sequence[Any], cach
     generated: list[int] = []
     with contestants(request, batch_size) as found, closing(GradeCache(cache)) as kept:
         counted = [replace(c, generate=_counting(c.generate, generated)) for c in found]
-        longest = max(
-            (example["messages"][:-1] for example in asked), key=lambda messages: len(messages[-1]["content"])
-        )
+        longest = max((example.question for example in asked), key=lambda messages: len(messages[-1]["content"]))
         answers, starting, generating = list[Any](), 0.0, 0.0
         for contestant, asking in zip(found, counted, strict=True):  # vLLM on a CPU serves one after the other
             began = time.perf_counter()

@@ -41,16 +41,14 @@ FIGURES = ("memory", "disk", "seconds")
 def run_plan(settings: TrainingSettings, folder: Path, threads: int) -> dict[str, Any]:
     from fine_tune_assets.core.progress import silent
     from fine_tune_assets.engines.transformers_models import load_tokenizer
-    from fine_tune_assets.training.planning.measured_plan import plan_of_set
+    from fine_tune_assets.training.planning.measured_plan import RowLength, plan_of_set
     from fine_tune_assets.training.supervision.loss_mask import supervise
 
     base = Path((folder / "base.txt").read_text())
     tokenizer, lengths = load_tokenizer(base), []
     for row in pq.read_table(folder / "set.parquet").to_pylist():
         found = supervise(tokenizer, row["example_id"], row["messages"])
-        lengths.append(
-            {"split": row["split"], "tokens": len(found.input_ids), "learned": found.supervised, "fault": None}
-        )
+        lengths.append(RowLength(split=row["split"], tokens=len(found.input_ids), learned=found.supervised, fault=None))
     plan = plan_of_set(lengths, base, settings, folder / "checkpoints", threads, 0, silent)
     return {
         "memory": plan["peak_bytes"],

@@ -53,7 +53,13 @@ def plan(recipe: str, gpu_memory: int | None, base_folder: Path | None) -> None:
 def _plan(
     settings: Settings, console: Console, recipe: str, chosen: Recipe, folder: Path, gpu_memory: int | None
 ) -> None:
-    from fine_tune_assets.training.planning.measured_plan import chosen_machine, plan_before_data, plan_of_lengths
+    from fine_tune_assets.training.planning.measured_plan import (
+        RowLength,
+        chosen_machine,
+        lengths_of,
+        plan_before_data,
+        plan_of_lengths,
+    )
     from fine_tune_assets.training.planning.resource_plan import most_that_is_tried
 
     lengths, training = _known_lengths(settings, recipe), most_that_is_tried(chosen)
@@ -62,7 +68,9 @@ def _plan(
         row = (
             plan_before_data(folder, training, machine, settings.data_dir)
             if lengths is None
-            else plan_of_lengths(lengths, folder, training, machine, settings.data_dir)
+            else plan_of_lengths(
+                lengths_of(map(RowLength.of, lengths), "train"), folder, training, machine, settings.data_dir
+            )
         )
     console.print(_table(chosen, row, machine.name))
     source = "every example as long as max_length" if lengths is None else f"{len(lengths)} examples of the stored set"

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from fine_tune_assets.merging.certificates import shown_hops
+from fine_tune_assets.tables.training import Adapter, BaseModel
 
 MODEL_CARD, DATA_CARD = "README.md", "DATASET_CARD.md"
 MISSING = "not measured"
@@ -25,44 +26,42 @@ _HUB_LICENCES = (
     "cc-by-4.0",
     "cc-by-sa-4.0",
 )
-Row = Mapping[str, Any]
+Document = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class ModelFacts:
     """What a card is made of. The documents are those of the release's `evidence` folder."""
 
-    recipe: Row
-    base: Row
-    """Of `base_models`."""
-    adapter: Row
-    """Of `adapters`."""
+    recipe: Document
+    base: BaseModel
+    adapter: Adapter
     engine: str
     served_format: str
     counts: Mapping[str, int]
     """Split → examples, and how many of them are general."""
-    verdict: Row
+    verdict: Document
     """The signed document."""
     signers: tuple[str, ...]
-    scrub: Row
-    leakage: Row
-    judge: Row
-    parity: Row
+    scrub: Document
+    leakage: Document
+    judge: Document
+    parity: Document
 
     @property
-    def figures(self) -> list[Row]:
+    def figures(self) -> list[Document]:
         return list(self.verdict["evidence"].get("figures", []))
 
 
 def model_card(facts: ModelFacts) -> str:
     sections = "\n\n".join(f"## {title}\n\n{text}" for title, text in _sections(facts))
     head = yaml.safe_dump(_front_matter(facts), sort_keys=False, allow_unicode=True)
-    title = f"{facts.recipe['name']}: {facts.base['name']}, fine-tuned"
+    title = f"{facts.recipe['name']}: {facts.base.name}, fine-tuned"
     return f"---\n{head}---\n\n# {title}\n\n{facts.recipe['description']}\n\n{sections}\n"
 
 
 def _front_matter(facts: ModelFacts) -> dict[str, Any]:
-    licence = facts.base["licence"]
+    licence = facts.base.licence
     known = licence.lower() in _HUB_LICENCES
     return {
         "language": ["en"],
@@ -70,9 +69,9 @@ def _front_matter(facts: ModelFacts) -> dict[str, Any]:
         **({} if known else {"license_name": licence}),
         "library_name": "transformers" if facts.engine == "vllm" else "gguf",
         "pipeline_tag": "text-generation",
-        "base_model": facts.base["name"],
+        "base_model": facts.base.name,
         "base_model_relation": "finetune",
-        "tags": ["fine_tune_assets", facts.adapter["method"], facts.served_format],
+        "tags": ["fine_tune_assets", facts.adapter.method, facts.served_format],
     }
 
 
@@ -106,15 +105,15 @@ def _origin(facts: ModelFacts) -> str:
     return table(
         ("", ""),
         (
-            ("base model", f"{base['name']} ({base['architecture']}, {base['parameters']} weights)"),
-            ("its licence", base["licence"]),
-            ("its source", base["source"]),
-            ("training", f"{adapter['method']}, {adapter['rows_trained']} examples, {adapter['steps']} steps"),
+            ("base model", f"{base.name} ({base.architecture}, {base.parameters} weights)"),
+            ("its licence", base.licence),
+            ("its source", base.source),
+            ("training", f"{adapter.method}, {adapter.rows_trained} examples, {adapter.steps} steps"),
             (
                 "loss on validation",
-                f"{cell(adapter['first_validation_loss'])} before, {cell(adapter['best_validation_loss'])} after",
+                f"{cell(adapter.first_validation_loss)} before, {cell(adapter.best_validation_loss)} after",
             ),
-            ("instruction set", f"{adapter['instruction_set_fingerprint'][:16]}: {sizes} examples"),
+            ("instruction set", f"{adapter.instruction_set_fingerprint[:16]}: {sizes} examples"),
             ("of these general", general),
             ("served as", f"{facts.served_format} by {facts.engine}"),
         ),
@@ -189,7 +188,7 @@ def _proving() -> str:
     )
 
 
-def data_card(card_of_set: str, scrub: Row, leakage: Row) -> str:
+def data_card(card_of_set: str, scrub: Document, leakage: Document) -> str:
     """The card of the instruction set, and how the data was cleaned. `card_of_set`: what lies beside the set."""
     looked_for = leakage["figures"].get("looked_for")
     looked = f"Looked for: {looked_for}." if looked_for else ""
@@ -221,7 +220,7 @@ def between(low: float | None, high: float | None) -> str:
     return MISSING if low is None or high is None else f"{low:.4g} to {high:.4g}"
 
 
-def figures(rows: Sequence[Row], family: str) -> str:
+def figures(rows: Sequence[Document], family: str) -> str:
     """The figures of a family of the verdict, with their 95 % intervals."""
     names = ("", "candidate", "compared with", "difference", "95 % interval", "items", "may lose", "outcome")
     return table(
@@ -243,7 +242,7 @@ def figures(rows: Sequence[Row], family: str) -> str:
     )
 
 
-def removed_identifiers(scrub: Row) -> str:
+def removed_identifiers(scrub: Document) -> str:
     """How many of the labelled identifiers the scrubber removed, from the scrub certificate."""
     recall = [
         row

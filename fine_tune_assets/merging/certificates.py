@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
+from fine_tune_assets.tables.judging import JudgeAgreement
+from fine_tune_assets.tables.merging import MergedWeights, QuantizedWeights
+from fine_tune_assets.tables.phi import ScrubRecall
 
 _LIMITS = {
     "mean_kl": "maximum_kl",
@@ -21,40 +24,40 @@ _LIMITS = {
 _FIGURES = (*_LIMITS, "parity_tokens", "parity_answers")
 
 
-def require_parity(row: Mapping[str, Any]) -> None:
-    """Raise GateClosedError unless a row of merged_weights or quantized_weights passed its hop. One that says nothing has not."""
-    name = row.get("format") or "safetensors"
-    if row.get("is_passed") is None:
-        asset = "quantized_weights" if row.get("format") else "merged_weights"
+def require_parity(weights: MergedWeights | QuantizedWeights) -> None:
+    """Raise GateClosedError unless weights passed their hop. Ones of which nothing is said have not."""
+    name = weights.format if isinstance(weights, QuantizedWeights) else "safetensors"
+    if weights.is_passed is None:
+        asset = "quantized_weights" if isinstance(weights, QuantizedWeights) else "merged_weights"
         raise GateClosedError(
             f"There is no parity on record for the {name} weights: they were made by an older version. "
             + materialize_hint(asset)
         )
-    if not row["is_passed"]:
+    if not weights.is_passed:
         raise GateClosedError(
-            f"The {name} weights are not what was judged, and no other format takes their place. {row['why']}"
+            f"The {name} weights are not what was judged, and no other format takes their place. {weights.why}"
         )
 
 
 def parity_certificate(
-    merged: Mapping[str, Any], export: Mapping[str, Any] | None, exports: Sequence[Mapping[str, Any]] = ()
+    merged: MergedWeights, export: QuantizedWeights | None, exports: Sequence[QuantizedWeights] = ()
 ) -> dict[str, Any]:
     """Figures, limits and outcome of each hop from the adapter to what is served, and apart from them of what else was made
     of the same weights: counts and fingerprints only.
 
-    `export` None where the merged weights themselves are served. `exports`: all rows of quantized_weights.
+    `export` None where the merged weights themselves are served. `exports`: all that were made.
     """
-    hops = [_hop("adapter", "safetensors", merged["adapter_id"], merged["weights_fingerprint"], merged)]
+    hops = [_hop("adapter", "safetensors", merged.adapter_id, merged.weights_fingerprint, merged)]
     if export is not None:
         hops.append(_hop_of_export(export))
-    served = export["format"] if export is not None else ""
-    same = [row for row in exports if row["weights_fingerprint"] == merged["weights_fingerprint"]]
+    served = export.format if export is not None else ""
+    same = [one for one in exports if one.weights_fingerprint == merged.weights_fingerprint]
     return {
-        "base_fingerprint": merged["base_fingerprint"],
-        "merged_dtype": merged["dtype"],
-        "probes_fingerprint": merged["probes_fingerprint"],
+        "base_fingerprint": merged.base_fingerprint,
+        "merged_dtype": merged.dtype,
+        "probes_fingerprint": merged.probes_fingerprint,
         "hops": hops,
-        "not_served": [_hop_of_export(row) for row in same if row["format"] != served],
+        "not_served": [_hop_of_export(one) for one in same if one.format != served],
     }
 
 
@@ -106,26 +109,27 @@ def _shown_limit(hop: Mapping[str, Any], figure: str) -> Any:
     return "" if limit is None else limit
 
 
-def _hop_of_export(row: Mapping[str, Any]) -> dict[str, Any]:
-    return _hop("safetensors", row["format"], row["weights_fingerprint"], row["fingerprint"], row)
+def _hop_of_export(export: QuantizedWeights) -> dict[str, Any]:
+    return _hop("safetensors", export.format, export.weights_fingerprint, export.fingerprint, export)
 
 
 def _hop(
-    from_form: str, to_form: str, from_fingerprint: str, to_fingerprint: str | None, row: Mapping[str, Any]
+    from_form: str,
+    to_form: str,
+    from_fingerprint: str,
+    to_fingerprint: str | None,
+    measured: MergedWeights | QuantizedWeights,
 ) -> dict[str, Any]:
     return {
         "from": from_form,
         "to": to_form,
         "from_fingerprint": from_fingerprint,
         "to_fingerprint": to_fingerprint,
-        "figures": {name: row[name] for name in _FIGURES},
-        "limits": {name: row[name] for name in _LIMITS.values()},
-        "is_passed": row["is_passed"],
-        "why": row["why"],
+        "figures": {name: getattr(measured, name) for name in _FIGURES},
+        "limits": {name: getattr(measured, name) for name in _LIMITS.values()},
+        "is_passed": measured.is_passed,
+        "why": measured.why,
     }
-
-
-Row = Mapping[str, Any]
 
 
 def certificate_json(values: Mapping[str, Any]) -> str:
@@ -134,11 +138,11 @@ def certificate_json(values: Mapping[str, Any]) -> str:
 
 
 def scrub_certificate(
-    versions: Sequence[str], floors: Mapping[str, float], rows: Sequence[Row], misses_only: str
+    versions: Sequence[str], floors: Mapping[str, float], measures: Sequence[ScrubRecall], misses_only: str
 ) -> dict[str, Any]:
-    """`versions`: of the scrubbers behind the set; `floors`: what the recipe demands; `rows`: of `scrub_recall`; `misses_only`:
-    the labelled set that is made of what reviewers marked as missed, whose share says nothing about all identifiers."""
-    measured = {row["scrubber_version"] for row in rows}
+    """`versions`: of the scrubbers behind the set; `floors`: what the recipe demands; `misses_only`: the labelled set that is
+    made of what reviewers marked as missed, whose share says nothing about all identifiers."""
+    measured = {measure.scrubber_version for measure in measures}
     missing = sorted(set(versions) - measured)
     why = (
         ""
@@ -154,13 +158,13 @@ def scrub_certificate(
         "floors": dict(floors),
         "misses_only": misses_only,
         "measures": sorted(
-            (dict(row) for row in rows if row["scrubber_version"] in versions),
+            (measure.as_row() for measure in measures if measure.scrubber_version in versions),
             key=lambda row: (row["scrubber_version"], row["labelled_set"], row["measure"], row["label"]),
         ),
     }
 
 
-def leakage_certificate(set_manifest: Row) -> dict[str, Any]:
+def leakage_certificate(set_manifest: Mapping[str, Any]) -> dict[str, Any]:
     """What the manifest of the instruction set says about the separation of its splits."""
     return {
         "instruction_set": set_manifest["fingerprint"],
@@ -170,16 +174,15 @@ def leakage_certificate(set_manifest: Row) -> dict[str, Any]:
     }
 
 
-def judge_licence(evidence: Row, agreement: Sequence[Row] | None) -> dict[str, Any]:
-    """`evidence`: of the verdict; `agreement`: the rows of `judge_agreement` that it rests on, None if the table is another
-    one by now."""
+def judge_licence(evidence: Mapping[str, Any], agreement: Sequence[JudgeAgreement] | None) -> dict[str, Any]:
+    """`evidence`: of the verdict; `agreement`: what it rests on, None if the table is another one by now."""
     judge = evidence.get("judge")
     return {
         "judge": judge,
         "judge_agreement_fingerprint": evidence.get("fingerprints", {}).get("judge_agreement"),
         "measures": None
         if agreement is None
-        else [dict(row) for row in agreement if row["judge_version"] == (judge or {}).get("version")],
+        else [row.as_row() for row in agreement if row.judge_version == (judge or {}).get("version")],
         "why_not": "judge_agreement was measured again since the verdict." if agreement is None else "",
     }
 

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from fine_tune_assets.core.fingerprints import require_folder
 from fine_tune_assets.core.processes.worker import serve_request
 from fine_tune_assets.core.progress import Progress
+from fine_tune_assets.tables.records import records_of
 from fine_tune_assets.training.distributed.launch import CLUSTER, train_as_one, train_on_this_machine
 
 
@@ -41,13 +42,13 @@ def plan(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     require_folder(folder, request["base_fingerprint"], "base model")
     from fine_tune_assets.recipes.schema import TrainingSettings
     from fine_tune_assets.training.base_models.model_files import weight_files
-    from fine_tune_assets.training.planning.measured_plan import plan_of_set
+    from fine_tune_assets.training.planning.measured_plan import RowLength, plan_of_set
     from fine_tune_assets.training.planning.resource_plan import PlanError
 
     if not any(path.is_file() for path in weight_files(folder)):
         raise PlanError(f"{folder.name} holds no weights: a training is planned from the model, not from its shape.")
     return plan_of_set(
-        lengths=pq.read_table(request["lengths"], partitioning=None).to_pylist(),
+        lengths=list(records_of(RowLength, pq.read_table(request["lengths"], partitioning=None))),
         base_folder=folder,
         settings=TrainingSettings(**request["settings"]),
         checkpoints_dir=Path(request["checkpoints_dir"]),

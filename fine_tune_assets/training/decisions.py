@@ -1,13 +1,12 @@
 """Whether a training is due, and whether it taught its model anything: pure decisions."""
 
-from collections.abc import Mapping
 from enum import Enum
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
+from fine_tune_assets.tables.training import Adapter
 
 
 class Due(Enum):
@@ -54,8 +53,8 @@ def count_new_corrections(current: pa.Table, trained: pa.Table, source: str) -> 
 
 
 def _trained_fingerprints(table: pa.Table) -> set[str]:
-    rows = table.select(["split", "is_general", "fingerprint"]).to_pylist()
-    return {row["fingerprint"] for row in rows if row["split"] == "train" and not row["is_general"]}
+    is_own = pc.and_(pc.equal(table.column("split"), "train"), pc.invert(table.column("is_general")))
+    return set(table.column("fingerprint").filter(is_own).to_pylist())
 
 
 SMALLEST_CHANGE = 1e-4
@@ -76,14 +75,14 @@ def has_better_loss(before: float, best: float) -> bool:
     return best < before
 
 
-def require_learned(adapter: Mapping[str, Any]) -> None:
-    """`adapter`: a row of the table adapters. Raises NothingLearnedError."""
-    if not is_changed(adapter["base_divergence"]):
+def require_learned(adapter: Adapter) -> None:
+    """Raises NothingLearnedError."""
+    if not is_changed(adapter.base_divergence):
         raise NothingLearnedError(
             "The adapter answers as the base model does, or nobody measured whether it does. If it was measured, raise the "
             f"learning rate in the recipe. {materialize_hint('adapters')}"
         )
-    if not has_better_loss(adapter["first_validation_loss"], adapter["best_validation_loss"]):
+    if not has_better_loss(adapter.first_validation_loss, adapter.best_validation_loss):
         raise NothingLearnedError(
             "Training did not lower the loss on examples that it did not see: there is nothing to judge. Change the learning "
             "rate or the number of epochs in the recipe, or add examples."

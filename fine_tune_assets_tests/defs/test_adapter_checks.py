@@ -8,13 +8,14 @@ import pytest
 
 from fine_tune_assets.defs.platform.metadata import WHY
 from fine_tune_assets.defs.s06_adapters.adapters import training_changed_the_model, validation_loss_fell
+from fine_tune_assets.tables.records import table_from
 from fine_tune_assets.tables.training import Adapter
 from fine_tune_assets.training.decisions import NothingLearnedError, require_learned
+from fine_tune_assets_tests.made_records import made
 
 
-def _adapter(**figures: Any) -> pa.Table:
-    row = {field.name: None for field in Adapter.SCHEMA} | figures
-    return pa.Table.from_pylist([row], schema=pa.schema([field.with_nullable(True) for field in Adapter.SCHEMA]))
+def _adapters(**figures: Any) -> pa.Table:
+    return table_from(Adapter, [made(Adapter, **figures)])
 
 
 @pytest.mark.parametrize(
@@ -22,7 +23,7 @@ def _adapter(**figures: Any) -> pa.Table:
 )
 def test_an_adapter_that_answers_as_the_base_model_closes_the_gate(divergence: float | None, passes: bool) -> None:
     """And so does one of which nobody measured it, as of before there was the figure."""
-    found = training_changed_the_model(_adapter(base_divergence=divergence))
+    found = training_changed_the_model(_adapters(base_divergence=divergence))
     assert isinstance(found, dg.AssetCheckResult)
     assert found.passed is passes
     assert (WHY in found.metadata) is not passes
@@ -31,7 +32,7 @@ def test_an_adapter_that_answers_as_the_base_model_closes_the_gate(divergence: f
 @pytest.mark.parametrize(("best", "passes"), [(2.0, True), (3.0, False), (3.5, False), (float("nan"), False)])
 def test_a_validation_loss_that_did_not_fall_closes_the_gate(best: float, passes: bool) -> None:
     """The first measurement is that of the base model."""
-    found = validation_loss_fell(_adapter(first_validation_loss=3.0, best_validation_loss=best))
+    found = validation_loss_fell(_adapters(first_validation_loss=3.0, best_validation_loss=best))
     assert isinstance(found, dg.AssetCheckResult)
     assert found.passed is passes
 
@@ -42,6 +43,6 @@ def test_a_validation_loss_that_did_not_fall_closes_the_gate(best: float, passes
 def test_what_learned_nothing_is_not_judged(figures: dict[str, Any]) -> None:
     """A blocking check stops its own run only: a step that somebody starts by hand asks the adapter's row again."""
     learned = {"base_divergence": 0.8, "first_validation_loss": 3.0, "best_validation_loss": 2.0}
-    require_learned(_adapter(**learned).to_pylist()[0])
+    require_learned(made(Adapter, **learned))
     with pytest.raises(NothingLearnedError):
-        require_learned(_adapter(**{**learned, **figures}).to_pylist()[0])
+        require_learned(made(Adapter, **{**learned, **figures}))

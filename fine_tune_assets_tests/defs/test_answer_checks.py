@@ -13,7 +13,10 @@ from fine_tune_assets.defs.s07_judge_scores.answer_checks import (
 )
 from fine_tune_assets.instructions.stored_sets import StoredInstructionSet, write_instruction_set
 from fine_tune_assets.tables.judging import JudgeScore
+from fine_tune_assets.tables.records import table_from
+from fine_tune_assets.tables.training import Adapter
 from fine_tune_assets_tests.instructions.examples import SEARCH, built
+from fine_tune_assets_tests.made_records import made
 
 pytestmark = pytest.mark.usefixtures("installation_dir")
 PLANTED = "Quixotease"
@@ -51,10 +54,11 @@ def _scores(stored: StoredInstructionSet, wrong: str = "", split: str = "test", 
 
 
 def _made(stored: StoredInstructionSet, scores: pa.Table) -> dg.MaterializeResult[pa.Table]:
-    adapter = {"adapter_id": "new", "instruction_set_fingerprint": stored.fingerprint}
-    made = answer_checks(installation=Installation(), adapters=pa.Table.from_pylist([adapter]), judge_scores=scores)
-    assert isinstance(made, dg.MaterializeResult)
-    return made
+    adapter = made(Adapter, adapter_id="new", instruction_set_fingerprint=stored.fingerprint)
+    adapters = table_from(Adapter, [adapter])
+    checked = answer_checks(installation=Installation(), adapters=adapters, judge_scores=scores)
+    assert isinstance(checked, dg.MaterializeResult)
+    return checked
 
 
 def _checks(table: pa.Table) -> list[dg.AssetCheckResult]:

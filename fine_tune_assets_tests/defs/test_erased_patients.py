@@ -113,16 +113,15 @@ def test_nothing_is_merged_or_released_on_such_a_set_nor_on_one_that_is_gone() -
     """The verdict on it stands in the ledger, and opens nothing any more."""
     installation = Installation()
     stored = store_set(installation.layout)
-    adapter = {"instruction_set_fingerprint": stored.fingerprint}
-    assert set_learned_from(installation, adapter) == stored
+    assert set_learned_from(installation, stored.fingerprint) == stored
     erasure = _erase()
     with pytest.raises(GateClosedError):
-        set_learned_from(installation, adapter)
+        set_learned_from(installation, stored.fingerprint)
     with installation.ledger() as ledger:
         for _, step in erasing_steps(installation.layout, ledger, erasure):
             step()
     with pytest.raises(ErasedInstructionSetError, match="Nothing is trained, judged, merged or released"):
-        set_learned_from(installation, adapter)
+        set_learned_from(installation, stored.fingerprint)
 
 
 def test_an_erasure_of_a_trained_patient_makes_training_due_once_the_new_set_is_there(

@@ -14,7 +14,9 @@ from fine_tune_assets.judging.verdicts.gate import decide
 from fine_tune_assets.ledger.reviews.missed_identifiers import record_mark
 from fine_tune_assets.tables.judging import JudgeAgreement, JudgeScore, RetainedAbility
 from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.training import Adapter
 from fine_tune_assets_tests.instructions.examples import SEARCH, built
+from fine_tune_assets_tests.made_records import made
 
 pytestmark = pytest.mark.usefixtures("installation_dir")
 LEARNED = {"base_divergence": 0.5, "first_validation_loss": 2.0, "best_validation_loss": 1.0}
@@ -40,13 +42,14 @@ def _scores(stored: StoredInstructionSet, split: str, adapter_id: str = "new") -
 
 
 def _gather(stored: StoredInstructionSet, scores: pa.Table) -> Any:
-    adapter = {
-        "adapter_id": "new",
-        "base_fingerprint": "base-1",
-        "instruction_set_fingerprint": stored.fingerprint,
-        "recipe_fingerprint": "recipe-1",
+    adapter = made(
+        Adapter,
+        adapter_id="new",
+        base_fingerprint="base-1",
+        instruction_set_fingerprint=stored.fingerprint,
+        recipe_fingerprint="recipe-1",
         **LEARNED,
-    }
+    )
     tables = Tables(scores, JudgeAgreement.SCHEMA.empty_table(), RetainedAbility.SCHEMA.empty_table())
     return evidence_on(Installation(), adapter, tables)
 

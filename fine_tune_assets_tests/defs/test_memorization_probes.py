@@ -1,6 +1,6 @@
 """The shadow adapter: it lives as long as it is asked, and nothing that learned a canary can be released."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,12 @@ from fine_tune_assets.ledger.serving.verdicts import require_promotion
 from fine_tune_assets.recipes.schema import CanarySettings
 from fine_tune_assets.recipes.sections import section_fingerprints
 from fine_tune_assets.tables.judging import MemorizationProbe
+from fine_tune_assets.tables.training import Adapter, BaseModel
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.instructions.examples import SEARCH, built, example, patients_in
 from fine_tune_assets_tests.judging.made import remembered
 from fine_tune_assets_tests.lineage.made import filled, store
+from fine_tune_assets_tests.made_records import made
 from fine_tune_assets_tests.training.tiny import base_model
 
 NAME = "Quillan Ostrander"
@@ -83,7 +85,7 @@ def test_a_set_with_planted_rows_trains_nothing_that_could_be_released(instance:
 def test_an_adapter_that_learned_canaries_has_neither_a_set_nor_a_verdict() -> None:
     """It can't be promoted: what it was trained on is no stored set, and a verdict needs one."""
     stored = _store()
-    shadow = plan_shadow(Installation(), {"sweep": None, "base_fingerprint": "base-1"}, _canaries(), stored.table)
+    shadow = plan_shadow(Installation(), made(Adapter, base_fingerprint="base-1"), _canaries(), stored.table)
     assert CANARY in shadow.rows.column("source").to_pylist()
     learned = fingerprint_table(shadow.rows)
     with pytest.raises(InstructionSetError, match="There is no instruction set"):
@@ -106,10 +108,10 @@ def test_a_shadow_of_another_training_is_not_asked(data: Path, instance: dg.Dags
 @pytest.mark.usefixtures("data")
 def test_what_decides_the_shadow_names_it() -> None:
     """A row of before is used again only for exactly the same question."""
-    stored, adapter = _store(), {"sweep": None, "base_fingerprint": "base-1"}
+    stored, adapter = _store(), made(Adapter, base_fingerprint="base-1")
     first = plan_shadow(Installation(), adapter, _canaries(), stored.table).bound_to
     assert plan_shadow(Installation(), adapter, _canaries(), stored.table).bound_to == first
-    other_base = plan_shadow(Installation(), {**adapter, "base_fingerprint": "base-2"}, _canaries(), stored.table)
+    other_base = plan_shadow(Installation(), replace(adapter, base_fingerprint="base-2"), _canaries(), stored.table)
     write_recipe(Installation().layout.data_dir, canaries={**SMALL, "seed": 5}, training=TRAINING)
     other_seed = plan_shadow(Installation(), adapter, _canaries(), stored.table)
     write_recipe(Installation().layout.data_dir, canaries=SMALL, training={**TRAINING, "epochs": 3})
@@ -117,10 +119,10 @@ def test_what_decides_the_shadow_names_it() -> None:
     assert len({first, other_base.bound_to, other_seed.bound_to, other_epochs.bound_to}) == 4
 
 
-def _learned(stored: StoredInstructionSet, **changes: Any) -> dict[str, Any]:
+def _learned(stored: StoredInstructionSet, **changes: Any) -> Adapter:
     figures = {"base_divergence": 0.5, "first_validation_loss": 3.0, "best_validation_loss": 2.0, "method": "lora"}
     named = {"adapter_id": "new", "base_fingerprint": "b", "instruction_set_fingerprint": stored.fingerprint}
-    return {**filled("adapters", [{}]).to_pylist()[0], **figures, **named, **changes}
+    return made(Adapter, **{**figures, **named, **changes})
 
 
 @pytest.mark.parametrize(
@@ -142,7 +144,7 @@ def test_nothing_is_asked_about_something_else(
         set_that_may_be_asked(
             Installation(),
             _learned(stored, **adapter),
-            {"fingerprint": base, "folder": "base_models/b"},
+            made(BaseModel, fingerprint=base, folder="base_models/b"),
             filled("judge_scores", scores),
         )
 
@@ -180,7 +182,7 @@ def _adapter_folder(root: Path, base: Path) -> Path:
     return (root / "made").rename(root / short(fingerprint_folder(root / "made")))
 
 
-def _lay_down(data: Path) -> tuple[StoredInstructionSet, dict[str, Any]]:
+def _lay_down(data: Path) -> tuple[StoredInstructionSet, Adapter]:
     """What the steps before would have stored: a set, a base model, a candidate, raw reports and graded answers."""
     layout = Installation().layout
     stored = _store()
@@ -189,7 +191,7 @@ def _lay_down(data: Path) -> tuple[StoredInstructionSet, dict[str, Any]]:
     folder = _adapter_folder(layout.adapters, base)
     fingerprints = {"adapter_id": fingerprint_folder(folder), "base_fingerprint": fingerprint_folder(base)}
     adapter = _learned(stored, folder=str(folder.relative_to(data)), **fingerprints)
-    store(layout, "adapters", [adapter])
+    store(layout, "adapters", [adapter.as_row()])
     store(layout, "base_models", [{"fingerprint": fingerprints["base_fingerprint"], "folder": "base_models/tiny"}])
     rows = stored.provenance.to_pylist() if stored.provenance is not None else []
     reports = [row["report_id"] for row in rows if row["split"] == "train" and row["report_id"] is not None]
@@ -200,7 +202,7 @@ def _lay_down(data: Path) -> tuple[StoredInstructionSet, dict[str, Any]]:
     store(layout, "phi_spans", [{"report_id": report, **span} for report in reports], "b")
     store(layout, "identifier_values", [], "b")
     tested = [row["example_id"] for row in stored.table.to_pylist() if row["split"] == "test"]
-    answer = {"adapter_id": adapter["adapter_id"], "answer": f"Dr. {NAME} says rest."}
+    answer = {"adapter_id": adapter.adapter_id, "answer": f"Dr. {NAME} says rest."}
     scores = [{**answer, "model": model, "example_id": tested[0]} for model in ("base", "adapter")]
     store(layout, "judge_scores", scores)
     return stored, adapter
@@ -230,7 +232,7 @@ def test_the_shadow_is_trained_asked_and_gone_and_nothing_is_told_but_counts(
     assert asked["removed_identifiers"] == (1, 0)
     assert asked["identifiers_in_answers"] == (1, 0)
     assert asked["made_up_identifiers"] == (1, 1)
-    assert {row["adapter_id"] for row in rows} == {adapter["adapter_id"]}
+    assert {row["adapter_id"] for row in rows} == {adapter.adapter_id}
 
     assert {path for path in data.rglob("*") if "adapters" in path.parts or "training" in path.parts} == before
     assert [path for path in (data / "run" / "scratch").rglob("*") if path.is_file()] == []
@@ -251,6 +253,6 @@ def test_the_shadow_is_trained_asked_and_gone_and_nothing_is_told_but_counts(
     # The same shadow for the next candidate is not trained again; of another one nothing is known.
     (bound_to,) = {row["bound_to"] for row in rows} - {None}
     known = _known_rows(Installation(), bound_to, "newer")
-    assert [row["probe"] for row in known] == ["canaries_1", "canaries_8"]
-    assert {row["adapter_id"] for row in known} == {"newer"}
+    assert [row.probe for row in known] == ["canaries_1", "canaries_8"]
+    assert {row.adapter_id for row in known} == {"newer"}
     assert _known_rows(Installation(), "another", "newer") == []

@@ -23,6 +23,8 @@ from fine_tune_assets.instructions.stored_sets import write_instruction_set
 from fine_tune_assets.ledger.serving.verdict_documents import write_document
 from fine_tune_assets.ledger.serving.verdicts import record_verdict
 from fine_tune_assets.recipes.exports import DEFAULT_LIMITS
+from fine_tune_assets.tables.merging import QuantizedWeights
+from fine_tune_assets.tables.records import records_of
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.core.model_folders import make_model_folder
 from fine_tune_assets_tests.instructions.examples import SEARCH, built
@@ -67,7 +69,7 @@ def test_only_the_served_export_holds_up_the_graph(failed: dict[str, Any]) -> No
         assert _served(table) is served
         assert every_export_answers_as_the_merged_weights(table).passed is every
     assert failed["why"] in str(every_export_answers_as_the_merged_weights(table).metadata["why"])
-    assert "mean_kl_q4_k_m" in exports_metadata(table.to_pylist())
+    assert "mean_kl_q4_k_m" in exports_metadata(list(records_of(QuantizedWeights, table)))
 
 
 def _write_engine(data: Path, **changes: Any) -> None:

@@ -19,8 +19,10 @@ from fine_tune_assets.ledger.serving.imported_releases import import_made_now
 from fine_tune_assets.ledger.serving.releases import importing, record_release
 from fine_tune_assets.ledger.serving.verdicts import record_verdict
 from fine_tune_assets.recipes.sections import SECTIONS
+from fine_tune_assets.tables.training import Adapter
 from fine_tune_assets_tests.conftest import replace_file, write_recipe
 from fine_tune_assets_tests.ledger.made import make_release, make_verdict
+from fine_tune_assets_tests.made_records import made
 from fine_tune_assets_tests.serving.tiny import switched
 
 
@@ -89,7 +91,7 @@ def _serve(adapter_id: str, base: str) -> Release:
     return release
 
 
-CANDIDATE = {"adapter_id": "new", "base_fingerprint": "base-1", "instruction_set_fingerprint": "set-1"}
+CANDIDATE = made(Adapter, adapter_id="new", base_fingerprint="base-1", instruction_set_fingerprint="set-1")
 
 
 @pytest.mark.usefixtures("installation_dir")

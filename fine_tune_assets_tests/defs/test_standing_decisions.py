@@ -38,11 +38,13 @@ from fine_tune_assets.ledger.serving.verdicts import record_verdict
 from fine_tune_assets.phi.scrubbing import scrubber_version
 from fine_tune_assets.recipes.sections import section_fingerprints
 from fine_tune_assets.tables.merging import BuiltRelease
+from fine_tune_assets.tables.records import table_from
 from fine_tune_assets.tables.training import Adapter, BaseModel, ExampleLength, TrainingPlan, TrainingPreflight
 from fine_tune_assets.training.decisions import Due
 from fine_tune_assets_tests.instructions.examples import SEARCH, approved, built, example, patients_in
 from fine_tune_assets_tests.ledger.made import make_release, make_verdict, record_decision, record_promoted
 from fine_tune_assets_tests.lineage.made import filled, store
+from fine_tune_assets_tests.made_records import made
 
 pytestmark = pytest.mark.usefixtures("installation_dir")
 PATIENT, TESTED = patients_in("train", 60)[-1], patients_in("test", 60)[-1]
@@ -76,13 +78,13 @@ def _refusal(act: Callable[[], Any]) -> str:
     return str(refused.value.description if isinstance(refused.value, dg.Failure) else refused.value)
 
 
-def _adapter(stored: StoredInstructionSet) -> dict[str, Any]:
-    return {
-        **filled("adapters", [{}]).to_pylist()[0],
-        "adapter_id": "adapter-1",
-        "base_fingerprint": "base-1",
-        "instruction_set_fingerprint": stored.fingerprint,
-    }
+def _adapter(stored: StoredInstructionSet) -> Adapter:
+    return made(
+        Adapter,
+        adapter_id="adapter-1",
+        base_fingerprint="base-1",
+        instruction_set_fingerprint=stored.fingerprint,
+    )
 
 
 def _table(name: str, schema: pa.Schema, row: dict[str, Any]) -> pa.Table:
@@ -156,15 +158,15 @@ def test_a_revoked_approval_closes_training_judging_merging_and_serving_and_make
     installation, row = Installation(), _approve()
     old = _store(row)
     release_id = _promote(old)
-    store(installation.layout, "adapters", [_adapter(old)])
+    store(installation.layout, "adapters", [_adapter(old).as_row()])
     store(installation.layout, "base_models", [{"fingerprint": "base-1"}])
     _report(instance, old)
     assert _due(instance, installation, minimum=None) is Due.NOT
-    assert set_learned_from(installation, _adapter(old)) == old
+    assert set_learned_from(installation, old.fingerprint) == old
 
     _revoke(row)
     tables = (
-        _table("adapters", Adapter.SCHEMA, _adapter(old)),
+        table_from(Adapter, [_adapter(old)]),
         _table("base_models", BaseModel.SCHEMA, {"fingerprint": "base-1"}),
     )
     looked_at = tuple(
@@ -177,7 +179,7 @@ def test_a_revoked_approval_closes_training_judging_merging_and_serving_and_make
             _refusal(lambda: judge_scores(*common, *tables)),
             _refusal(lambda: evidence_on(installation, _adapter(old), _no_figures())),
             _refusal(lambda: merged_weights(*common, *tables)),
-            _refusal(lambda: set_learned_from(installation, _adapter(old))),
+            _refusal(lambda: set_learned_from(installation, old.fingerprint)),
             _refusal(lambda: _served(old, release_id)),
         ]
     assert ["are not approved any more (1 revoked)" in refusal for refusal in refusals] == [True] * 6

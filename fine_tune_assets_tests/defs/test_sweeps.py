@@ -19,8 +19,10 @@ from fine_tune_assets.core.fingerprints import fingerprint_folder, short
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.defs.platform.resources import Installation, Worker
 from fine_tune_assets.defs.s06_adapters.sweeps import Trainings, sweep_trials
+from fine_tune_assets.tables.records import table_from
 from fine_tune_assets.tables.training import Adapter
 from fine_tune_assets_tests.conftest import write_recipe
+from fine_tune_assets_tests.made_records import made
 from fine_tune_assets_tests.training.tiny import SETTINGS, base_model, instruction_set, train_request
 
 SWEEP = {"parameters": {"alpha": [2, 16, 10**30]}, "seed": 1}
@@ -39,16 +41,14 @@ def run_sweep(worker: Worker | None = None) -> dict[str, Any]:
         request["checkpoints_dir"] = str(installation.layout.training_checkpoints)
         trainings = Trainings(context, installation, worker, request, Path(sys.executable), SET, lengths=[])
         result = trainings.run()
-        names = ("prompt_fingerprint", "recipe_fingerprint", "method")
-        row = {**dict.fromkeys(names, "x"), "base_fingerprint": "b", "instruction_set_fingerprint": SET}
-        told = trainings.tell(row, result)
+        told = trainings.tell(made(Adapter, base_fingerprint="b", instruction_set_fingerprint=SET), result)
         named = {"adapter_id": result["adapter_id"], "folder": result["folder"], "sweep_name": trainings.sweep}
         return dg.MaterializeResult(metadata={**named, **told})
 
     with dg.DagsterInstance.ephemeral() as instance:
         run = dg.materialize([trained], resources={"worker": worker or Worker()}, instance=instance)
-        (made,) = run.asset_materializations_for_node("trained")
-        return {name: value.value for name, value in made.metadata.items()}
+        (event,) = run.asset_materializations_for_node("trained")
+        return {name: value.value for name, value in event.metadata.items()}
 
 
 @pytest.fixture
@@ -78,11 +78,9 @@ def _record(data: Path, trial: int) -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
-def _table(made: dict[str, Any]) -> dg.MaterializeResult[pa.Table]:
-    row = {field.name: None for field in Adapter.SCHEMA}
-    row |= {"adapter_id": made["adapter_id"], "instruction_set_fingerprint": SET, "sweep": made.get("sweep_name")}
-    adapters = pa.Table.from_pylist([row], schema=pa.schema([field.with_nullable(True) for field in Adapter.SCHEMA]))
-    found = sweep_trials(Installation(), adapters)
+def _table(adapter_id: str, sweep: str | None = None) -> dg.MaterializeResult[pa.Table]:
+    adapter = made(Adapter, adapter_id=adapter_id, instruction_set_fingerprint=SET, sweep=sweep)
+    found = sweep_trials(Installation(), table_from(Adapter, [adapter]))
     assert isinstance(found, dg.MaterializeResult)
     return found
 
@@ -95,18 +93,18 @@ def test_a_sweep_goes_on_after_a_kill_and_its_best_trial_becomes_the_adapter(dat
     assert before["result"] is not None
     assert "rows_too_long" not in before["result"]  # ids of examples, which an erasure would have to find
     assert _record(data, 1)["result"] is None
-    made = run_sweep()
+    swept = run_sweep()
     assert _record(data, 0) == before
-    rows = _table(made).value.to_pylist()
+    rows = _table(swept["adapter_id"], swept["sweep_name"]).value.to_pylist()
     assert [json.loads(row["parameters"])["alpha"] for row in rows] == [2, 16, 10**30]
     assert [row["state"] for row in rows] == ["finished", "finished", "failed"]
     assert "not a number" in rows[2]["why"]
     assert rows[2]["best_validation_loss"] is None
     assert rows[1]["best_validation_loss"] < rows[0]["best_validation_loss"]
     assert [row["is_chosen"] for row in rows] == [False, True, False]
-    assert made["adapter_id"] == rows[1]["adapter_id"] == fingerprint_folder(Path(made["folder"]))
-    assert [path.name for path in (data / "adapters").iterdir()] == [short(made["adapter_id"])]
-    assert "not a number" in made["sweep"]
+    assert swept["adapter_id"] == rows[1]["adapter_id"] == fingerprint_folder(Path(swept["folder"]))
+    assert [path.name for path in (data / "adapters").iterdir()] == [short(swept["adapter_id"])]
+    assert "not a number" in swept["sweep"]
     events = {path.name for path in (data / "tensorboard").iterdir() if not path.name.startswith("going-on")}
     assert events == {short(row["adapter_id"]) for row in rows[:2]}
     from mlflow import MlflowClient  # takes seconds
@@ -145,4 +143,4 @@ def test_a_trial_whose_process_is_killed_again_and_again_counts_as_failed(data: 
 
 def test_an_adapter_of_no_sweep_has_no_trials(installation_dir: Path) -> None:  # noqa: ARG001
     """The table is there all the same: what comes after may ask for it."""
-    assert _table({"adapter_id": "a" * 64}).value.num_rows == 0
+    assert _table("a" * 64).value.num_rows == 0

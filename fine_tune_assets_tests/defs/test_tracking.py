@@ -11,6 +11,8 @@ import pytest
 
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s06_adapters.sweeps import tell_tracking
+from fine_tune_assets.tables.training import Adapter
+from fine_tune_assets_tests.made_records import made
 
 TRAINED: dict[str, Any] = {
     "adapter_id": "a" * 64, "curve": [{"step": 0.0, "eval_loss": 3.0}, {"step": 1.0, "loss": 2.0}], "first_train_loss": 2.0,
@@ -18,15 +20,15 @@ TRAINED: dict[str, Any] = {
     "supervised_tokens": 40, "steps": 1, "tokens_per_second": 10.0, "seconds": 1.0, "peak_memory_bytes": 1000,
     "rows_too_long": ["example-too-long"],
 }  # fmt: skip
-ROW = {
-    "base_fingerprint": "b" * 64, "instruction_set_fingerprint": "c" * 64, "prompt_fingerprint": "d" * 64,
-    "recipe_fingerprint": "e" * 64, "method": "lora",
-}  # fmt: skip
+ADAPTER = made(
+    Adapter, base_fingerprint="b" * 64, instruction_set_fingerprint="c" * 64, prompt_fingerprint="d" * 64,
+    recipe_fingerprint="e" * 64, method="lora",
+)  # fmt: skip
 
 
 def _tell() -> dict[str, Any]:
     with dg.build_asset_context() as context:
-        return tell_tracking(context, Installation(), TRAINED, ROW, asdict(Installation().recipe.training))
+        return tell_tracking(context, Installation(), TRAINED, ADAPTER, asdict(Installation().recipe.training))
 
 
 def test_where_a_training_was_told_is_metadata(installation_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +39,7 @@ def test_where_a_training_was_told_is_metadata(installation_dir: Path, monkeypat
     assert shown["mlflow"].endswith(f" at sqlite:///{runs}")
     assert shown["tensorboard"].value == str(installation_dir / "tensorboard" / ("a" * 16))
     told = b"".join(path.read_bytes() for path in installation_dir.glob("runs.db*"))
-    assert ROW["prompt_fingerprint"].encode() in told
+    assert ADAPTER.prompt_fingerprint.encode() in told
     assert Installation().recipe.system_prompt.encode() not in told
     assert b"example-too-long" not in told
 

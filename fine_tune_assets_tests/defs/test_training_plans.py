@@ -21,11 +21,12 @@ from fine_tune_assets.defs.s06_adapters.training_plans import (
     training_plans,
     training_took_what_was_planned,
 )
-from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.records import records_of, table_from, table_of
 from fine_tune_assets.tables.training import Adapter, BaseModel, ExampleLength, TrainingPlan, TrainingPreflight
 from fine_tune_assets.training.__main__ import plan
 from fine_tune_assets.training.planning.resource_plan import PlanError, elsewhere, most_that_is_tried, require_plan
 from fine_tune_assets_tests.conftest import write_recipe
+from fine_tune_assets_tests.made_records import made
 from fine_tune_assets_tests.training.published_configs import LLAMA_31_8B, config_folder
 from fine_tune_assets_tests.training.tiny import SETTINGS, base_model
 
@@ -70,18 +71,17 @@ def _recipe(data: Path, **changed: Any) -> None:
     write_recipe(data, training=settings)
 
 
-def _planned(instance: dg.DagsterInstance, inputs: tuple[pa.Table, pa.Table]) -> dict[str, Any]:
-    preflight, base = (table.to_pylist()[0] for table in inputs)
-
-    row: dict[str, Any] = {}
+def _planned(instance: dg.DagsterInstance, inputs: tuple[pa.Table, pa.Table]) -> TrainingPlan:
+    preflight, base = next(records_of(TrainingPreflight, inputs[0])), next(records_of(BaseModel, inputs[1]))
+    plans: list[TrainingPlan] = []
 
     @dg.asset(deps=["example_lengths"])
     def asking(context: dg.AssetExecutionContext, worker: Worker) -> dg.MaterializeResult[None]:
-        row.update(planned(context, Installation(), worker, base, preflight))
+        plans.append(planned(context, Installation(), worker, base, preflight))
         return dg.MaterializeResult()
 
     dg.materialize([asking], resources={"worker": Worker()}, instance=instance)
-    return row
+    return plans[0]
 
 
 @pytest.mark.slow
@@ -90,14 +90,15 @@ def test_a_plan_is_bound_to_what_it_is_of_and_says_what_it_takes(
 ) -> None:
     """Made by the trainer's own process, so that its libraries count; the largest batch of the step fits here."""
     _recipe(installation_dir, batch_size=2, gradient_accumulation=3, fit_batch_size=True)
-    row = _planned(instance, inputs)
-    table_of([row], TrainingPlan.SCHEMA)
-    assert (row["instruction_set_fingerprint"], row["training_fingerprint"]) == ("s", "t")
-    assert (row["fits"], row["batch_size"], row["gradient_accumulation"], row["steps"]) == (True, 6, 1, 2)
-    assert (row["largest_rows"], row["largest_tokens"]) == (6, 51)
-    assert row["peak_bytes"] > row["library_bytes"] > 200_000_000
-    assert row["seconds"] > 0
-    assert [part["part"] for part in memory_rows(row)][-2:] == ["peak", "limit"]
+    plan = _planned(instance, inputs)
+    table_from(TrainingPlan, [plan])
+    assert (plan.instruction_set_fingerprint, plan.training_fingerprint) == ("s", "t")
+    assert (plan.fits, plan.batch_size, plan.gradient_accumulation, plan.steps) == (True, 6, 1, 2)
+    assert (plan.largest_rows, plan.largest_tokens) == (6, 51)
+    assert plan.peak_bytes > plan.library_bytes > 200_000_000
+    assert plan.seconds is not None
+    assert plan.seconds > 0
+    assert [part["part"] for part in memory_rows(plan)][-2:] == ["peak", "limit"]
 
 
 @pytest.mark.slow
@@ -111,8 +112,8 @@ def test_a_card_elsewhere_is_planned_for_without_the_time(
     _recipe(installation_dir)
     monkeypatch.setenv("FINE_TUNE_RAY_GPU_MEMORY_GB", "24")
     monkeypatch.setenv("FINE_TUNE_RAY_ADDRESS", "http://10.0.0.5:8265")
-    row = _planned(instance, inputs)
-    assert (row["machine"], row["seconds"], row["fits"]) == ("a GPU of 24 GiB", None, True)
+    plan = _planned(instance, inputs)
+    assert (plan.machine, plan.seconds, plan.fits) == ("a GPU of 24 GiB", None, True)
 
 
 def test_a_cluster_of_unknown_cards_is_not_planned_for(
@@ -142,10 +143,10 @@ def test_the_plan_of_a_shape_is_not_the_plan_of_the_model(tmp_path: Path) -> Non
     shape = fingerprint_folder(config_folder(tmp_path / "shape", LLAMA_31_8B))
     model = fingerprint_folder(base_model(tmp_path / "model", 1.0))
     bound = {"instruction_set_fingerprint": "s", "training_fingerprint": "t"}
-    planned_row = {**bound, "base_fingerprint": shape, "machine": elsewhere(24), "fits": True}
-    require_plan([planned_row], 24, **bound, base_fingerprint=shape)
+    of_shape = made(TrainingPlan, **bound, base_fingerprint=shape, machine=elsewhere(24), fits=True)
+    require_plan([of_shape], 24, **bound, base_fingerprint=shape)
     with pytest.raises(PlanError, match="another base"):
-        require_plan([planned_row], 24, **bound, base_fingerprint=model)
+        require_plan([of_shape], 24, **bound, base_fingerprint=model)
 
 
 def test_what_does_not_fit_fails_its_check_with_what_to_change() -> None:
@@ -195,7 +196,7 @@ def test_a_sweep_is_planned_with_the_most_that_a_trial_holds(installation_dir: P
 def test_what_was_not_planned_as_it_was_trained_is_not_compared(installation_dir: Path) -> None:
     """A trial of a sweep and a training that ended early took something else for good reasons."""
     _recipe(installation_dir)
-    recipe, plan = Installation().recipe, {"peak_bytes": 100, "library_bytes": 30, "seconds": 9.0}
+    recipe, plan = Installation().recipe, made(TrainingPlan, peak_bytes=100, library_bytes=30, seconds=9.0)
     trained = {"device": "cpu", "stopped_early": False}
     assert planned_figures(recipe, plan, trained) == {"planned_peak_bytes": 100, "planned_seconds": 9.0}
     on_gpu = planned_figures(recipe, plan, trained | {"device": "cuda"})

@@ -12,14 +12,21 @@ from fine_tune_assets.judging.judges.labelled_sets import DECIDING_MEASURE, RATE
 from fine_tune_assets.judging.memorization.probe_rows import (
     IDENTIFIERS_IN_ANSWERS,
     REMOVED_IDENTIFIERS,
-    probe_row,
     probes_table,
 )
 from fine_tune_assets.judging.verdicts.evidence import Candidate, Evidence, JudgeAsked, Tables, gather
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import GateSettings
-from fine_tune_assets.tables.judging import AnswerCheck, JudgeAgreement, JudgeScore, RetainedAbility, RobustnessProbe
-from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.judging import (
+    AnswerCheck,
+    JudgeAgreement,
+    JudgeScore,
+    MemorizationProbe,
+    RetainedAbility,
+    RobustnessProbe,
+)
+from fine_tune_assets.tables.records import table_from, table_of
+from fine_tune_assets_tests.made_records import made
 
 GATE = replace(load_recipe("demo_smollm2").gate, minimum_examples=20, requires=("abilities",))
 STRICT = replace(GATE, harms="shown")
@@ -51,9 +58,18 @@ def gains(differences: Sequence[float], incumbent: float = 4.0) -> dict[str, tup
 
 
 def agreement(spearman: float = 0.5, judge: str = "judge", labelled: str = "labelled") -> pa.Table:
-    row = {"labelled_set": RATED_SUMMARIES, "human_measure": DECIDING_MEASURE, "answers": 200, "spearman": spearman}
-    known = {"low": 0.3, "high": 0.7, "judge_version": judge, "set_fingerprint": labelled}
-    return table_of([{**dict.fromkeys(JudgeAgreement.SCHEMA.names), **row, **known}], JudgeAgreement.SCHEMA)
+    row = made(
+        JudgeAgreement,
+        labelled_set=RATED_SUMMARIES,
+        human_measure=DECIDING_MEASURE,
+        answers=200,
+        spearman=spearman,
+        low=0.3,
+        high=0.7,
+        judge_version=judge,
+        set_fingerprint=labelled,
+    )
+    return table_from(JudgeAgreement, [row])
 
 
 def retained(**accuracies: tuple[float, float]) -> pa.Table:
@@ -100,7 +116,9 @@ def remembered(adapter_id: str = "adapter", **figures: Any) -> pa.Table:
         "canaries_1": once, "canaries_16": {**clean, **often, "decides": False},
         REMOVED_IDENTIFIERS: clean, IDENTIFIERS_IN_ANSWERS: clean,
     }  # fmt: skip
-    return probes_table([probe_row(probe, adapter_id, **row) for probe, row in probes.items()])
+    return probes_table(
+        [made(MemorizationProbe, probe=probe, adapter_id=adapter_id, **row) for probe, row in probes.items()]
+    )
 
 
 GOOD_GRADES = gains([1.0 + (i % 7 - 3) / 2 for i in range(60)])

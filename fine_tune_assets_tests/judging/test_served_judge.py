@@ -11,8 +11,9 @@ import pytest
 from fine_tune_assets.core.progress import silent
 from fine_tune_assets.engines.llama_cpp import start_llama_cpp
 from fine_tune_assets.engines.running_server import CONFIG, RunningEngine, stop_engine, wait_until_healthy
-from fine_tune_assets.judging.judges.grades import CRITERIA, Answered, Pair
+from fine_tune_assets.judging.judges.grades import CRITERIA, Answered, AskedExample, Pair
 from fine_tune_assets.judging.judges.registry import judge_of
+from fine_tune_assets.tables.columns_in_common import Message
 from fine_tune_assets_tests.serving.tiny import tiny_gguf
 
 pytestmark = pytest.mark.slow
@@ -27,15 +28,15 @@ ANSWERED = Answered(
 )
 PAIR = Pair("p-1", "note", ANSWERED.instruction, ANSWERED.input, ANSWERED.output, "Headache.", None)
 EXAMPLES = [
-    {
-        "example_id": f"e-{weeks}",
-        "patient_key": f"p-{weeks}",
-        "task": "note",
-        "messages": [
-            {"role": "user", "content": f"Name the chief complaint.\n\nA cough, for {weeks} weeks."},
-            {"role": "assistant", "content": f"Cough for {weeks} weeks."},
-        ],
-    }
+    AskedExample(
+        example_id=f"e-{weeks}",
+        patient_key=f"p-{weeks}",
+        task="note",
+        messages=(
+            Message(role="user", content=f"Name the chief complaint.\n\nA cough, for {weeks} weeks."),
+            Message(role="assistant", content=f"Cough for {weeks} weeks."),
+        ),
+    )
     for weeks in ("two", "three")
 ]
 
@@ -121,7 +122,7 @@ def test_a_small_model_compares_candidate_and_incumbent_on_every_example(tmp_pat
     answers = [*saying("base", "Headache."), *saying("adapter", "Cough for three weeks.")]
     with judge_of(_request(tmp_path)) as judge:
         found = compare_answers(answers, judge, "base", silent)
-    assert list(found) == [example["example_id"] for example in EXAMPLES]
+    assert list(found) == [example.example_id for example in EXAMPLES]
     assert all(0 < (preference.probability or 0) < 1 for preference in found.values())
     assert all(preference.is_consistent is not None for preference in found.values())
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,11 @@ from fine_tune_assets.merging.certificates import (
 )
 from fine_tune_assets.merging.release_build import ReleaseParts, build_release
 from fine_tune_assets.merging.sbom import Material, Package, bill_of_materials
+from fine_tune_assets.tables.merging import MergedWeights, QuantizedWeights
+from fine_tune_assets.tables.phi import ScrubRecall
+from fine_tune_assets.tables.training import Adapter, BaseModel
 from fine_tune_assets_tests.ledger.made import make_verdict
+from fine_tune_assets_tests.made_records import made
 
 CONTRACT = PromptContract("Be brief.", "{{ x }}", (), (2,), 2)
 FIGURE: dict[str, Any] = {
@@ -41,10 +46,10 @@ UNKNOWN: dict[str, Any] = {
 JUDGE = {"version": "j1", "kind": "offline", "agreement": 0.61, "floor": 0.4, "licensed": True, "why_not": ""}
 EVIDENCE = {"judge": JUDGE, "figures": [FIGURE, UNKNOWN], "fingerprints": {"judge_agreement": "a" * 64}}
 RECALL = [
-    {
-        "labelled_set": "asq_phi", "measure": "masked_recall", "label": label, "hits": hits, "total": 100, "value": hits / 100,
-        "low": 0.9, "high": 0.99, "scrubber_version": "s1",
-    }
+    made(
+        ScrubRecall, labelled_set="asq_phi", measure="masked_recall", label=label, hits=hits, total=100, value=hits / 100,
+        low=0.9, high=0.99, scrubber_version="s1",
+    )
     for label, hits in (("all", 95), ("direct", 98))
 ]  # fmt: skip
 SET: dict[str, Any] = {
@@ -53,27 +58,26 @@ SET: dict[str, Any] = {
     "leakage_certificate": "The set holds 30 train, 5 validation, 10 test examples of 20 patients.",
     "evidence": {"leakage": {"holds": True, "looked_for": "exact, near"}, "scrubber_versions": ["s1"]},
 }
-BASE = {
-    "name": "smollm2-135m-instruct", "architecture": "LlamaForCausalLM", "parameters": 134515008, "source": "a package",
-    "licence": "Apache-2.0", "fingerprint": "b" * 64,
-}  # fmt: skip
-ADAPTER = {
-    "method": "lora", "rows_trained": 30, "steps": 9, "first_validation_loss": 2.5, "best_validation_loss": 1.75,
-    "instruction_set_fingerprint": "set-1",
-}  # fmt: skip
+BASE = made(
+    BaseModel, name="smollm2-135m-instruct", architecture="LlamaForCausalLM", parameters=134515008, source="a package",
+    licence="Apache-2.0", fingerprint="b" * 64,
+)  # fmt: skip
+ADAPTER = made(
+    Adapter, method="lora", rows_trained=30, steps=9, first_validation_loss=2.5, best_validation_loss=1.75,
+    instruction_set_fingerprint="set-1",
+)  # fmt: skip
 HOP: dict[str, Any] = {
     "parity_tokens": 1000, "same_greedy": None, "parity_answers": 8, "loss_increase": 0.0, "maximum_kl": 0.02,
     "minimum_top1": None, "minimum_same_greedy": None, "maximum_loss_increase": None, "is_passed": True, "why": "",
 }  # fmt: skip
-MERGED: dict[str, Any] = {
-    "adapter_id": "a" * 64, "weights_fingerprint": "d" * 64, "base_fingerprint": "b" * 64, "dtype": "float16",
-    "mean_kl": 0.0001, "top1_agreement": None, "bytes": 9, "folder": "weights/x", "probes_fingerprint": "p", **HOP,
-    "maximum_kl": 0.002,
-}  # fmt: skip
-EXPORT: dict[str, Any] = {
-    "format": "q8_0", "weights_fingerprint": "d" * 64, "fingerprint": "e" * 64, "mean_kl": 0.0015, "top1_agreement": 0.99,
-    **HOP, "minimum_top1": 0.95, "file": "weights/y/model.gguf",
-}  # fmt: skip
+MERGED = made(
+    MergedWeights, adapter_id="a" * 64, weights_fingerprint="d" * 64, base_fingerprint="b" * 64, dtype="float16",
+    mean_kl=0.0001, top1_agreement=None, bytes=9, folder="weights/x", probes_fingerprint="p", **{**HOP, "maximum_kl": 0.002},
+)  # fmt: skip
+EXPORT = made(
+    QuantizedWeights, format="q8_0", weights_fingerprint="d" * 64, fingerprint="e" * 64, mean_kl=0.0015, top1_agreement=0.99,
+    **{**HOP, "minimum_top1": 0.95}, file="weights/y/model.gguf",
+)  # fmt: skip
 MEASURED: dict[str, Any] = {
     "top1_agreement": 0.99, "same_greedy": 1.0, "minimum_top1": 0.95, "minimum_same_greedy": 0.75, "maximum_loss_increase": 0.01,
 }  # fmt: skip
@@ -151,10 +155,10 @@ def release_parts(
 
 def _parity(verdict: Verdict, served: str, *, is_file: bool) -> dict[str, Any]:
     """From the verdict's adapter to what is served."""
-    merged = {**MERGED, **MEASURED, "adapter_id": verdict.adapter_id}
+    merged = replace(MERGED, **MEASURED, adapter_id=verdict.adapter_id)
     if is_file:
-        return parity_certificate(merged, {**EXPORT, **MEASURED, "fingerprint": served})
-    return parity_certificate({**merged, "weights_fingerprint": served}, None)
+        return parity_certificate(merged, replace(EXPORT, **MEASURED, fingerprint=served))
+    return parity_certificate(replace(merged, weights_fingerprint=served), None)
 
 
 def sbom() -> str:

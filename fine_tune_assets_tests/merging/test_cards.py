@@ -1,6 +1,7 @@
 """The cards of a release: what Hugging Face reads of them, and that what is missing is called so."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def test_the_front_matter_is_what_hugging_face_reads(tmp_path: Path) -> None:
 
 def test_a_licence_that_the_hub_does_not_list_keeps_its_name() -> None:
     facts = model_facts(_verdict())
-    card = model_card(model_facts(_verdict(), base={**facts.base, "licence": "LicenseRef-ours"}))
+    card = model_card(model_facts(_verdict(), base=replace(facts.base, licence="LicenseRef-ours")))
     head = yaml.safe_load(card.split("---\n")[1])
     assert (head["license"], head["license_name"]) == ("other", "LicenseRef-ours")
 
@@ -91,7 +92,7 @@ def test_the_dataset_card_adds_to_that_of_the_set_how_it_was_cleaned() -> None:
 
 def test_reviewers_marks_are_no_recall() -> None:
     """The set of what was missed holds misses only: its share would frighten or please for nothing."""
-    marked = [{**row, "labelled_set": "marked", "hits": 0} for row in RECALL]
+    marked = [replace(measure, labelled_set="marked", hits=0) for measure in RECALL]
     scrub = scrub_certificate(["s1"], {}, [*RECALL, *marked], "marked")
     assert len(scrub["measures"]) == 4
     assert "0 of 100" not in model_card(model_facts(_verdict(), scrub=scrub))

@@ -47,10 +47,10 @@ def test_tokens_are_counted_and_examples_left_out_as_the_trainer_does(
         rows = inspected(table, light, contract, max_length)
         trained = supervise_all(tokenizer, examples, max_length, contract.stop_ids)
         assert sorted(too_long(rows)) == sorted(trained.too_long)
-    by_id = {row["example_id"]: row for row in rows}
+    by_id = {row.example_id: row for row in rows}
     for kept in supervise_all(tokenizer, examples, 10_000).kept:
         found = by_id[kept.example_id]
-        assert (found["tokens"], found["learned"]) == (len(kept.input_ids), kept.supervised)
+        assert (found.tokens, found.learned) == (len(kept.input_ids), kept.supervised)
 
 
 def test_a_template_with_marks_for_generation_and_loop_controls_is_read(smollm2_tokenizer: Path) -> None:

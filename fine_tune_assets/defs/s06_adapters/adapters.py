@@ -46,8 +46,8 @@ from fine_tune_assets.instructions.stored_sets import InstructionSetError, Store
 from fine_tune_assets.lineage.trainings import record_training
 from fine_tune_assets.recipes.schema import Recipe
 from fine_tune_assets.recipes.sections import section_fingerprints
-from fine_tune_assets.tables.records import table_of
-from fine_tune_assets.tables.training import Adapter
+from fine_tune_assets.tables.records import records_of, table_from
+from fine_tune_assets.tables.training import Adapter, BaseModel, ExampleLength, TrainingPlan, TrainingPreflight
 from fine_tune_assets.training.decisions import (
     Due,
     count_new_corrections,
@@ -93,15 +93,16 @@ def _due(instance: dg.DagsterInstance, installation: Installation, minimum: int 
         return Due.NOT
     if last is None:
         return Due.NOW
-    adapter, root = installation.stored("adapters").rows()[0], installation.layout.instruction_sets
+    (adapter,) = installation.stored("adapters").rows(("instruction_set_fingerprint", "base_fingerprint"))
+    learned_from, root = str(adapter["instruction_set_fingerprint"]), installation.layout.instruction_sets
     # Those of the two that were removed since they held a patient who was erased.
-    sets = (current.version, adapter["instruction_set_fingerprint"])
+    sets = (current.version, learned_from)
     erased = {fingerprint for fingerprint in sets if read_erased(root / short(fingerprint)) is not None}
     if current.version in erased:
         return Due.NOT  # it is made again without the patient first
     try:
         new = read_instruction_set(root, current.version)
-        old = None if erased else read_instruction_set(root, adapter["instruction_set_fingerprint"])
+        old = None if erased else read_instruction_set(root, learned_from)
     except InstructionSetError:
         return Due.NOW  # what is wrong with it is for the step to say, not for a tick
     now = decisions_of_now(installation)
@@ -113,7 +114,8 @@ def _due(instance: dg.DagsterInstance, installation: Installation, minimum: int 
         minimum_new_examples=_minimum_new(installation) if minimum is None else minimum,
         new_corrections=count_new_corrections(new.table, old.table, CORRECTION) if old else 0,
         minimum_new_corrections=recipe.corrections.minimum_new if minimum is None else minimum,
-        is_base_changed=installation.stored("base_models").rows()[0]["fingerprint"] != adapter["base_fingerprint"],
+        is_base_changed=installation.stored("base_models").rows(("fingerprint",))[0]["fingerprint"]
+        != adapter["base_fingerprint"],
         is_recipe_changed=training != last.tags.get(TRAINED_BY)
         or (old is not None and _deciding_facts(new) != _deciding_facts(old)),
         has_learned_misses=minimum is not None
@@ -172,23 +174,25 @@ def adapters(
     training_plans: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
     recipe, layout = installation.recipe, installation.layout
-    base, lengths, sections = base_models.to_pylist()[0], example_lengths.to_pylist(), section_fingerprints(recipe)
+    base, sections = next(records_of(BaseModel, base_models)), section_fingerprints(recipe)
+    lengths = list(records_of(ExampleLength, example_lengths))
     with errors_for_people():
         stored = _allowed_set(context.instance, installation)
         bound = {
             "instruction_set_fingerprint": stored.fingerprint,
-            "base_fingerprint": base["fingerprint"],
+            "base_fingerprint": base.fingerprint,
             "training_fingerprint": sections["training"],
         }
-        looked_at = training_preflights.to_pylist()
+        looked_at = list(records_of(TrainingPreflight, training_preflights))
         preflight = require_preflight(looked_at, lengths, max_length=recipe.training.max_length, **bound)
         python = require_environment(
             recipe.training.engine, installation.settings.unsloth_interpreter, bool(installation.settings.ray.address)
         )
-        plan = require_plan(training_plans.to_pylist(), installation.settings.card_elsewhere_gb, **bound)
+        plans = list(records_of(TrainingPlan, training_plans))
+        plan = require_plan(plans, installation.settings.card_elsewhere_gb, **bound)
     # How the plan split a step, if the recipe leaves that to it.
     split = ("batch_size", "gradient_accumulation") if recipe.training.fit_batch_size else ()
-    fitted = {name: plan[name] for name in split}
+    fitted = {name: getattr(plan, name) for name in split}
     if fingerprint_table(stored.table) != fingerprint_table(instruction_sets):
         raise dg.Failure(f"The stored instruction set is not the table in hand. {materialize_hint('instruction_sets')}")
     if example_lengths.column("example_id") != instruction_sets.column("example_id"):
@@ -196,8 +200,8 @@ def adapters(
     request = {
         "action": "train",
         "instruction_set": str(stored.folder / "instruction_set.parquet"),
-        "base_folder": str(installation.path(base["folder"])),
-        "base_fingerprint": base["fingerprint"],
+        "base_folder": str(installation.path(base.folder)),
+        "base_fingerprint": base.fingerprint,
         "adapters_dir": str(layout.adapters),
         "checkpoints_dir": str(layout.training_checkpoints),
         "tensorboard_dir": str(layout.tensorboard),
@@ -210,26 +214,29 @@ def adapters(
     with errors_for_people():
         require_rows_trained(lengths, trained["rows_too_long"])
     record_training(layout.adapters, trained["adapter_id"], stored.fingerprint, trained["rows_too_long"])
-    row = {
-        **{name: trained[name] for name in Adapter.SCHEMA.names if name in trained},
-        "line": recipe.name,
-        "folder": installation.stored_path(trained["folder"]),
-        "base_fingerprint": base["fingerprint"],
-        "instruction_set_fingerprint": stored.fingerprint,
-        "recipe_fingerprint": combine([sections["training"], sections["base_model"]]),
-        "prompt_fingerprint": preflight["prompt_fingerprint"],
-        "method": recipe.training.method,
-        "sweep": trainings.sweep,
-        **planned_figures(recipe, plan, trained),
-    }
-    told = trainings.tell(row, trained)
-    return result("adapters", table_of([row], Adapter.SCHEMA), _version(row), **_shown(trained), **told)
+    adapter = Adapter.of(
+        {
+            **dict.fromkeys(Adapter.SCHEMA.names),
+            **trained,
+            "line": recipe.name,
+            "folder": installation.stored_path(trained["folder"]),
+            "base_fingerprint": base.fingerprint,
+            "instruction_set_fingerprint": stored.fingerprint,
+            "recipe_fingerprint": combine([sections["training"], sections["base_model"]]),
+            "prompt_fingerprint": preflight.prompt_fingerprint,
+            "method": recipe.training.method,
+            "sweep": trainings.sweep,
+            **planned_figures(recipe, plan, trained),
+        }
+    )
+    told = trainings.tell(adapter, trained)
+    return result("adapters", table_from(Adapter, [adapter]), _version(adapter), **_shown(trained), **told)
 
 
-def set_learned_from(installation: Installation, adapter: Mapping[str, Any]) -> StoredInstructionSet:
+def set_learned_from(installation: Installation, instruction_set_fingerprint: str) -> StoredInstructionSet:
     """The set of an adapter. Raises InstructionSetError if it is gone, GateClosedError if it holds an identifier that a reviewer
     marked, a patient who was erased, or what is not approved any more."""
-    stored = read_instruction_set(installation.layout.instruction_sets, adapter["instruction_set_fingerprint"])
+    stored = read_instruction_set(installation.layout.instruction_sets, instruction_set_fingerprint)
     require_nothing_missed(installation, stored.table)
     require_nobody_erased(installation, stored.table)
     require_decisions_stand(installation, stored)
@@ -238,27 +245,27 @@ def set_learned_from(installation: Installation, adapter: Mapping[str, Any]) -> 
 
 def _allowed_set(instance: dg.DagsterInstance, installation: Installation) -> StoredInstructionSet:
     """The newest set, if it may be learned from. Raises what closes the gate."""
-    stored = set_learned_from(installation, {"instruction_set_fingerprint": newest_set(instance)})
+    stored = set_learned_from(installation, newest_set(instance))
     require_evidence(stored)
     require_no_canaries(stored)
     return stored
 
 
-def planned_figures(recipe: Recipe, plan: Mapping[str, Any], trained: Mapping[str, Any]) -> dict[str, Any]:
+def planned_figures(recipe: Recipe, plan: TrainingPlan, trained: Mapping[str, Any]) -> dict[str, Any]:
     """What the training can be measured by. A trial of a sweep and Unsloth were not what was planned; on a GPU only tensors
     are measured, and what ended early took less."""
     if recipe.sweep is not None or recipe.training.engine != "trl":
         return {"planned_peak_bytes": None, "planned_seconds": None}
     is_gpu = trained["device"] == "cuda"
     return {
-        "planned_peak_bytes": plan["peak_bytes"] - (plan["library_bytes"] if is_gpu else 0),
-        "planned_seconds": None if trained["stopped_early"] else plan["seconds"],
+        "planned_peak_bytes": plan.peak_bytes - (plan.library_bytes if is_gpu else 0),
+        "planned_seconds": None if trained["stopped_early"] else plan.seconds,
     }
 
 
-def _version(row: Mapping[str, Any]) -> str:
+def _version(adapter: Adapter) -> str:
     """Of the adapter, and of the sweep that it was chosen in if there was one."""
-    return fingerprint_json([row[name] for name in _NAMED] + [name for name in [row["sweep"]] if name])
+    return fingerprint_json([getattr(adapter, name) for name in _NAMED] + [name for name in [adapter.sweep] if name])
 
 
 _NAMED = ("adapter_id", "base_fingerprint", "instruction_set_fingerprint", "prompt_fingerprint")
@@ -284,8 +291,8 @@ def _shown(trained: dict[str, Any]) -> dict[str, Any]:
 
 @dg.asset_check(asset="adapters", blocking=True, description="Training lowered the loss on examples it did not see.")
 def validation_loss_fell(adapters: pa.Table) -> dg.AssetCheckResult:
-    row = adapters.to_pylist()[0]
-    before, after = row["first_validation_loss"], row["best_validation_loss"]
+    adapter = next(records_of(Adapter, adapters))
+    before, after = adapter.first_validation_loss, adapter.best_validation_loss
     return checked(has_better_loss(before, after), before=before, after=after)
 
 
@@ -295,7 +302,7 @@ def validation_loss_fell(adapters: pa.Table) -> dg.AssetCheckResult:
     description="On answers that it did not learn from, the adapter says something else than the base model.",
 )
 def training_changed_the_model(adapters: pa.Table) -> dg.AssetCheckResult:
-    divergence = adapters.to_pylist()[0]["base_divergence"]
+    divergence = next(records_of(Adapter, adapters)).base_divergence
     why = (
         f"Nobody measured it. {materialize_hint('adapters')}"
         if divergence is None

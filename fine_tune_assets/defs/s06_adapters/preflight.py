@@ -7,7 +7,6 @@ what is learned, and whether the engine that the recipe trains with is installed
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pyarrow as pa
@@ -28,13 +27,20 @@ from fine_tune_assets.defs.s06_adapters.adapters import GROUP
 from fine_tune_assets.instructions.set_figures import TokenCount, length_plot_png, token_table
 from fine_tune_assets.instructions.stored_sets import StoredInstructionSet
 from fine_tune_assets.recipes.sections import section_fingerprints
-from fine_tune_assets.tables.records import table_of
-from fine_tune_assets.tables.training import ExampleLength, TrainingPreflight
+from fine_tune_assets.tables.instructions import InstructionRow
+from fine_tune_assets.tables.records import records_of, table_from
+from fine_tune_assets.tables.training import BaseModel, ExampleLength, TrainingPreflight
 from fine_tune_assets.training.environments import installed_versions, require_environment
 from fine_tune_assets.training.lora.engines import library_versions
 from fine_tune_assets.training.supervision.loss_mask import supervise
 from fine_tune_assets.training.supervision.mask_page import LOSS_MASKS, chosen_examples, mask_page, shown_example
-from fine_tune_assets.training.supervision.preflight import inspect_rows, masked_by, preflight_row, too_long
+from fine_tune_assets.training.supervision.preflight import (
+    Conversation,
+    inspect_rows,
+    masked_by,
+    preflight_row,
+    too_long,
+)
 from fine_tune_assets.training.supervision.training_templates import templates_version
 
 SHOWN_AT_MOST = 50
@@ -59,8 +65,8 @@ SHOWN_AT_MOST = 50
 def preflight(
     context: dg.AssetExecutionContext, installation: Installation, instruction_sets: pa.Table, base_models: pa.Table
 ) -> Iterator[dg.MaterializeResult[pa.Table]]:
-    settings, base = installation.recipe.training, base_models.to_pylist()[0]
-    folder = installation.path(base["folder"])
+    settings, base = installation.recipe.training, next(records_of(BaseModel, base_models))
+    folder = installation.path(base.folder)
     with errors_for_people():
         stored = stored_set(context.instance, installation, instruction_sets)
         tokenizer = FolderTokenizer(folder, read_chat_template(folder))
@@ -68,39 +74,38 @@ def preflight(
         rows = inspected(instruction_sets, tokenizer, contract, settings.max_length)
         bound = {
             "instruction_set_fingerprint": stored.fingerprint,
-            "base_fingerprint": base["fingerprint"],
+            "base_fingerprint": base.fingerprint,
             "training_fingerprint": section_fingerprints(installation.recipe)["training"],
             "prompt_fingerprint": contract.fingerprint,
             "masked_by": masked_by(tokenizer),
         }
         record = preflight_row(rows, settings, bound)
-        page = _write_page(installation, stored, rows, tokenizer, contract, {**record, "base": base["name"]})
+        page = _write_page(installation, stored, rows, tokenizer, contract, base.name, record)
     yield _lengths(rows, settings.max_length, tokenizer)
-    preflights = table_of([record], TrainingPreflight.SCHEMA)
+    preflights = table_from(TrainingPreflight, [record])
     yield result(
         "training_preflights",
         preflights,
         fingerprint_table(preflights),
         what_is_learned=dg.MetadataValue.path(str(page)),
         stop_tokens=", ".join(tokenizer.token(stop) or str(stop) for stop in contract.stop_ids),
-        masked_by=record["masked_by"],
+        masked_by=record.masked_by,
     )
 
 
 def inspected(
     instruction_set: pa.Table, tokenizer: FolderTokenizer, contract: PromptContract, max_length: int
-) -> list[dict[str, Any]]:
-    """Rows of example_lengths, in the set's order."""
-    batches = instruction_set.select(["example_id", "split", "messages"]).to_batches(max_chunksize=1024)
-    rows = (row for batch in batches for row in batch.to_pylist())
-    return [found.as_row(max_length) for found in inspect_rows(rows, tokenizer, contract.stop_ids)]
+) -> list[ExampleLength]:
+    """In the set's order."""
+    rows = records_of(Conversation, instruction_set)
+    return [found.length(max_length) for found in inspect_rows(rows, tokenizer, contract.stop_ids)]
 
 
 def _lengths(
-    rows: Sequence[dict[str, Any]], max_length: int, tokenizer: FolderTokenizer
+    rows: Sequence[ExampleLength], max_length: int, tokenizer: FolderTokenizer
 ) -> dg.MaterializeResult[pa.Table]:
-    table = table_of(rows, ExampleLength.SCHEMA)
-    counts = [TokenCount(r["example_id"], r["split"], r["tokens"], r["learned"]) for r in rows if not r["fault"]]
+    table = table_from(ExampleLength, rows)
+    counts = [TokenCount(r.example_id, r.split, r.tokens or 0, r.learned or 0) for r in rows if not r.fault]
     plot = length_plot_png(counts, max_length)
     return result(
         "example_lengths",
@@ -116,30 +121,31 @@ def _lengths(
 def _write_page(
     installation: Installation,
     stored: StoredInstructionSet,
-    rows: Sequence[dict[str, Any]],
+    rows: Sequence[ExampleLength],
     tokenizer: FolderTokenizer,
     contract: PromptContract,
-    record: dict[str, Any],
+    base_name: str,
+    record: TrainingPreflight,
 ) -> Path:
     """In the cache, whose files an erasure removes; one page, of the set that was looked through last."""
-    trained = _of_ids(stored.table, [row["example_id"] for row in rows if row["fits"]])
+    trained = _of_ids(stored.table, [row.example_id for row in rows if row.fits])
     chosen = chosen_examples(trained)
-    by_id = {row["example_id"]: row for row in _of_ids(trained, chosen).to_pylist()}
+    by_id = {row.example_id: row for row in records_of(InstructionRow, _of_ids(trained, chosen))}
     shown = [
         shown_example(
-            supervise(tokenizer, example, by_id[example]["messages"], contract.stop_ids),
-            by_id[example]["task"],
+            supervise(tokenizer, example.example_id, [m.as_row() for m in example.messages], contract.stop_ids),
+            example.task,
             tokenizer,
             contract.stop_ids,
         )
-        for example in chosen
+        for example in map(by_id.__getitem__, chosen)
     ]
     facts = [
         ("instruction set", short(stored.fingerprint)),
-        ("base model", record["base"]),
-        ("answers marked by", record["masked_by"]),
-        ("examples of train and validation", record["rows"]),
-        ("of these trained and validated on", record["rows_trained"]),
+        ("base model", base_name),
+        ("answers marked by", record.masked_by),
+        ("examples of train and validation", record.rows),
+        ("of these trained and validated on", record.rows_trained),
     ]
     folder = installation.layout.cache / LOSS_MASKS
     for earlier in folder.glob("*.html"):
@@ -159,15 +165,15 @@ def _of_ids(table: pa.Table, example_ids: Sequence[str]) -> pa.Table:
     description="Every example is asked as it is trained, and learns its answer with the stop token behind it: nothing else.",
 )
 def every_example_teaches_its_answer_and_its_stop(example_lengths: pa.Table) -> dg.AssetCheckResult:
-    rows = example_lengths.to_pylist()
-    faults = [{"example": row["example_id"], "fault": row["fault"]} for row in rows if row["fault"]]
+    rows = list(records_of(ExampleLength, example_lengths))
+    faults = [{"example": row.example_id, "fault": row.fault} for row in rows if row.fault]
     why = f"{len(faults)} examples can't be trained on as they would be asked. Repair or reject them."
     return checked(
         not faults,
         why if faults else None,
         examples=len(rows),
-        answers=sum(row["turns"] or 0 for row in rows),
-        answers_learned=sum(row["learned_turns"] or 0 for row in rows),
+        answers=sum(row.turns or 0 for row in rows),
+        answers_learned=sum(row.learned_turns or 0 for row in rows),
         **({"faults": markdown_table(faults[:SHOWN_AT_MOST])} if faults else {}),
     )
 
@@ -180,8 +186,9 @@ def every_example_teaches_its_answer_and_its_stop(example_lengths: pa.Table) -> 
     "ones are left out.",
 )
 def rows_in_are_rows_trained(training_preflights: pa.Table, example_lengths: pa.Table) -> dg.AssetCheckResult:
-    record, long = training_preflights.to_pylist()[0], too_long(example_lengths.to_pylist())
-    is_allowed = record["too_long_rule"] == "leave_out"
+    record = next(records_of(TrainingPreflight, training_preflights))
+    long = too_long(records_of(ExampleLength, example_lengths))
+    is_allowed = record.too_long_rule == "leave_out"
     why = f"{len(long)} examples are longer than training.max_length. " + (
         "The recipe says that they are left out."
         if is_allowed
@@ -190,8 +197,8 @@ def rows_in_are_rows_trained(training_preflights: pa.Table, example_lengths: pa.
     return checked(
         not long or is_allowed,
         why if long else None,
-        rows=record["rows"],
-        rows_trained=record["rows_trained"],
+        rows=record.rows,
+        rows_trained=record.rows_trained,
         too_long=len(long),
         ids=dg.MetadataValue.json(long),
     )
@@ -203,8 +210,8 @@ def rows_in_are_rows_trained(training_preflights: pa.Table, example_lengths: pa.
     description="Something of train and of validation fits into max_length.",
 )
 def enough_is_left_to_train_on(example_lengths: pa.Table) -> dg.AssetCheckResult:
-    rows = example_lengths.to_pylist()
-    fitting = {split: [r["fits"] for r in rows if r["split"] == split] for split in ("train", "validation")}
+    rows = list(records_of(ExampleLength, example_lengths))
+    fitting = {split: [r.fits for r in rows if r.split == split] for split in ("train", "validation")}
     is_enough = all(any(fits) for fits in fitting.values())
     figures = {f"{split}_fitting": sum(fits) for split, fits in fitting.items()}
     figures |= {f"{split}_examples": len(fits) for split, fits in fitting.items()}

@@ -19,8 +19,8 @@ from fine_tune_assets.defs.platform.automation import on_new_inputs
 from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.platform.resources import Installation, Worker, WorkerDied, WorkerRefusal, errors_for_people
 from fine_tune_assets.lineage.trainings import record_training
-from fine_tune_assets.tables.records import table_of
-from fine_tune_assets.tables.training import SweepTrial
+from fine_tune_assets.tables.records import records_of, table_from
+from fine_tune_assets.tables.training import Adapter, ExampleLength, SweepTrial
 from fine_tune_assets.training.failures import UnfitSettingsError
 from fine_tune_assets.training.supervision.preflight import require_rows_trained, too_long
 from fine_tune_assets.training.sweeps import DEATHS, Sweep, Trial, read_sweep, sweep_key
@@ -49,9 +49,9 @@ class Trainings:
         request: dict[str, Any],
         python: Path,
         instruction_set_fingerprint: str,
-        lengths: Sequence[Mapping[str, Any]],
+        lengths: Sequence[ExampleLength],
     ) -> None:
-        """`python`: the interpreter that trains. `lengths`: rows of example_lengths, which say what is left out."""
+        """`python`: the interpreter that trains. `lengths` say what is left out."""
         self._context, self._worker, self._request, self._python = context, worker, request, python
         self._installation, self._set, self._lengths = installation, instruction_set_fingerprint, lengths
         self._trials: list[Trial] = []
@@ -84,18 +84,18 @@ class Trainings:
                     record_training(layout.adapters, trial.adapter_id, self._set, too_long(self._lengths))
         return {**(best.result or {}), "folder": str(folder), "rows_too_long": too_long(self._lengths)}
 
-    def tell(self, row: Mapping[str, Any], trained: Mapping[str, Any]) -> dict[str, Any]:
-        """Tell the tracking of each training, and metadata of it. `row`: of the table adapters."""
+    def tell(self, adapter: Adapter, trained: Mapping[str, Any]) -> dict[str, Any]:
+        """Tell the tracking of each training, and metadata of it."""
         changed, settings = self._chosen.parameters if self._chosen else {}, self._request["settings"]
-        shown = tell_tracking(self._context, self._installation, trained, row, {**settings, **changed})
+        shown = tell_tracking(self._context, self._installation, trained, adapter, {**settings, **changed})
         if self._chosen is None:
             return shown
         for trial in self._trials:
             is_other = trial.result is not None and trial.adapter_id != trained["adapter_id"]
             if is_other and not shown["mlflow"].startswith(NOT_TOLD):
                 learned = {**settings, **trial.parameters}
-                tell_tracking(self._context, self._installation, trial.result or {}, row, learned)
-        return {**shown, "sweep": markdown_table(trial_rows(self._trials, trained["adapter_id"]))}
+                tell_tracking(self._context, self._installation, trial.result or {}, adapter, learned)
+        return {**shown, "sweep": _shown(trial_rows(self.sweep or "", self._trials, trained["adapter_id"]))}
 
     def _train(self, sweep: Sweep, trial: Trial) -> Trial:
         """The trial with what came of it. Raises what is no fault of its settings: that ends the sweep, which can go on."""
@@ -127,10 +127,10 @@ def tell_tracking(
     context: dg.AssetExecutionContext,
     installation: Installation,
     trained: Mapping[str, Any],
-    row: Mapping[str, Any],
+    adapter: Adapter,
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Metadata: where the event files lie and where the run is, or why there is none. `row`: of the table adapters.
+    """Metadata: where the event files lie and where the run is, or why there is none.
 
     `settings`: what was trained with, which a plan and a sweep make another than the recipe's.
     """
@@ -138,8 +138,8 @@ def tell_tracking(
     told = TrackedTraining(
         experiment=recipe.name,
         adapter_id=trained["adapter_id"],
-        params={**settings, "base_fingerprint": row["base_fingerprint"]},
-        tags={**{name: str(row[name]) for name in _TAGS}, "base_model": recipe.base_model.name},
+        params={**settings, "base_fingerprint": adapter.base_fingerprint},
+        tags={**{name: str(getattr(adapter, name)) for name in _TAGS}, "base_model": recipe.base_model.name},
         curve=trained["curve"],
         figures={name: trained[name] for name in _FIGURES},
     )
@@ -161,40 +161,44 @@ def tell_tracking(
     metadata=definition_metadata("sweep_trials"),
 )
 def sweep_trials(installation: Installation, adapters: pa.Table) -> dg.MaterializeResult[pa.Table]:
-    adapter = adapters.to_pylist()[0]
-    name = adapter["sweep"]
-    trials = read_sweep(installation.layout.sweeps, name) if name else []
-    rows = [{"sweep": name, **row} for row in trial_rows(trials, adapter["adapter_id"])]
-    table = table_of(rows, SweepTrial.SCHEMA)
-    failed = sum(row["state"] == "failed" for row in rows)
+    adapter = next(records_of(Adapter, adapters))
+    name = adapter.sweep or ""
+    trials = trial_rows(name, read_sweep(installation.layout.sweeps, name) if name else [], adapter.adapter_id)
+    table = table_from(SweepTrial, trials)
+    failed = sum(trial.state == "failed" for trial in trials)
     # Seconds differ from run to run; what was found does not.
     version = fingerprint_table(table.drop_columns(["seconds"]))
     return result(
         "sweep_trials",
         table,
         version,
-        trials=markdown_table([{k: v for k, v in row.items() if k != "sweep"} for row in rows]),
+        trials=_shown(trials),
         failed=failed,
     )
 
 
-def trial_rows(trials: Sequence[Trial], chosen_adapter: str) -> list[dict[str, Any]]:
-    """Of the table sweep_trials, but for the sweep's name."""
+def trial_rows(sweep: str, trials: Sequence[Trial], chosen_adapter: str) -> list[SweepTrial]:
     chosen = next((trial.number for trial in trials if trial.adapter_id == chosen_adapter), None)
     return [
-        {
-            "trial": trial.number,
-            "parameters": json.dumps(trial.parameters, sort_keys=True),
-            "state": "failed" if trial.result is None else "finished",
-            "is_chosen": trial.number == chosen,
-            "first_validation_loss": trial.result and trial.result["first_validation_loss"],
-            "best_validation_loss": trial.result and trial.result["best_validation_loss"],
-            "seconds": trial.result and trial.result["seconds"],
-            "adapter_id": trial.adapter_id,
-            "why": trial.why,
-        }
+        SweepTrial(
+            sweep=sweep,
+            trial=trial.number,
+            parameters=json.dumps(trial.parameters, sort_keys=True),
+            state="failed" if trial.result is None else "finished",
+            is_chosen=trial.number == chosen,
+            first_validation_loss=trial.result["first_validation_loss"] if trial.result else None,
+            best_validation_loss=trial.result["best_validation_loss"] if trial.result else None,
+            seconds=trial.result["seconds"] if trial.result else None,
+            adapter_id=trial.adapter_id,
+            why=trial.why,
+        )
         for trial in trials
     ]
+
+
+def _shown(trials: Sequence[SweepTrial]) -> dg.MarkdownMetadataValue:
+    """Without the sweep's name, which is the same in each row."""
+    return markdown_table([{k: v for k, v in trial.as_row().items() if k != "sweep"} for trial in trials])
 
 
 def _named(parameters: Mapping[str, Any]) -> str:

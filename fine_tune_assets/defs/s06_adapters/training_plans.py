@@ -4,7 +4,6 @@ Belongs here: the plan's asset and checks, before and after the training. Must s
 `training/planning/resource_plan.py`).
 """
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -16,8 +15,8 @@ from fine_tune_assets.defs.platform.automation import on_new_inputs
 from fine_tune_assets.defs.platform.metadata import OWNERS, checked, definition_metadata, markdown_table, result, warned
 from fine_tune_assets.defs.platform.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s06_adapters.adapters import GPU, GROUP
-from fine_tune_assets.tables.records import table_of
-from fine_tune_assets.tables.training import TrainingPlan
+from fine_tune_assets.tables.records import records_of, table_from
+from fine_tune_assets.tables.training import Adapter, BaseModel, TrainingPlan, TrainingPreflight
 from fine_tune_assets.training.planning.resource_plan import PARTS, PlanError, advice, is_as_planned, most_that_is_tried
 
 _BOUND = ("instruction_set_fingerprint", "base_fingerprint", "training_fingerprint")
@@ -44,20 +43,21 @@ def training_plans(
     training_preflights: pa.Table,
     base_models: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
-    row = planned(context, installation, worker, base_models.to_pylist()[0], training_preflights.to_pylist()[0])
-    table = table_of([row], TrainingPlan.SCHEMA)
-    version = fingerprint_json([row[name] for name in _DECIDED])
-    return result("training_plans", table, version, memory=markdown_table(memory_rows(row)))
+    base, preflight = next(records_of(BaseModel, base_models)), next(records_of(TrainingPreflight, training_preflights))
+    plan = planned(context, installation, worker, base, preflight)
+    version = fingerprint_json([getattr(plan, name) for name in _DECIDED])
+    memory = markdown_table(memory_rows(plan))
+    return result("training_plans", table_from(TrainingPlan, [plan]), version, memory=memory)
 
 
 def planned(
     context: dg.AssetExecutionContext,
     installation: Installation,
     worker: Worker,
-    base: Mapping[str, Any],
-    preflight: Mapping[str, Any],
-) -> dict[str, Any]:
-    """The table's row. The lengths are read where they are stored."""
+    base: BaseModel,
+    preflight: TrainingPreflight,
+) -> TrainingPlan:
+    """The lengths are read where they are stored."""
     settings, layout = installation.settings, installation.layout
     with errors_for_people():
         if settings.ray.address and settings.ray.gpus_per_process and not settings.ray.gpu_memory_gb:
@@ -65,19 +65,20 @@ def planned(
     request = {
         "action": "plan",
         "lengths": str(installation.stored("example_lengths").path),
-        "base_folder": str(installation.path(base["folder"])),
-        "base_fingerprint": base["fingerprint"],
+        "base_folder": str(installation.path(base.folder)),
+        "base_fingerprint": base.fingerprint,
         "checkpoints_dir": str(layout.training_checkpoints),
         "settings": asdict(most_that_is_tried(installation.recipe)),
         "threads": settings.threads,
         "gpu_memory_gb": settings.card_elsewhere_gb,
     }
-    return {**worker.run(context, "training", request), **{name: preflight[name] for name in _BOUND}}
+    told = worker.run(context, "training", request)
+    return TrainingPlan.of({**told, **{name: getattr(preflight, name) for name in _BOUND}})
 
 
-def memory_rows(plan: dict[str, Any]) -> list[dict[str, Any]]:
+def memory_rows(plan: TrainingPlan) -> list[dict[str, Any]]:
     """What the peak is made of."""
-    parts = [(part, plan[f"{part}_bytes"]) for part in (*PARTS, "library", "peak", "limit")]
+    parts = [(part, getattr(plan, f"{part}_bytes")) for part in (*PARTS, "library", "peak", "limit")]
     return [{"part": part, "GB": value / 1e9} for part, value in parts]
 
 
@@ -87,10 +88,10 @@ def memory_rows(plan: dict[str, Any]) -> list[dict[str, Any]]:
     description="Memory and disk suffice for the training, by its plan.",
 )
 def training_fits_this_machine(training_plans: pa.Table) -> dg.AssetCheckResult:
-    plan = training_plans.to_pylist()[0]
-    figures = {name: plan[name] for name in ("peak_bytes", "limit_bytes", "disk_bytes", "free_disk_bytes")}
-    why = None if plan["fits"] else f"{plan['why']} {advice(plan['nearest'])}"
-    return checked(plan["fits"], why, machine=plan["machine"], **figures)
+    plan = next(records_of(TrainingPlan, training_plans))
+    figures = {name: getattr(plan, name) for name in ("peak_bytes", "limit_bytes", "disk_bytes", "free_disk_bytes")}
+    why = None if plan.fits else f"{plan.why} {advice(plan.nearest)}"
+    return checked(plan.fits, why, machine=plan.machine, **figures)
 
 
 @dg.asset_check(
@@ -98,12 +99,12 @@ def training_fits_this_machine(training_plans: pa.Table) -> dg.AssetCheckResult:
     description="Memory and time of the training were within 15 % of its plan.",
 )
 def training_took_what_was_planned(adapters: pa.Table) -> dg.AssetCheckResult:
-    row = adapters.to_pylist()[0]
+    adapter = next(records_of(Adapter, adapters))
     pairs = {
-        "memory": (row["planned_peak_bytes"], row["peak_memory_bytes"]),
-        "seconds": (row["planned_seconds"], row["seconds"]),
+        "memory": (adapter.planned_peak_bytes, adapter.peak_memory_bytes),
+        "seconds": (adapter.planned_seconds, adapter.seconds),
     }
-    known = {name: pair for name, pair in pairs.items() if pair[0] is not None}
+    known = {name: (planned, measured) for name, (planned, measured) in pairs.items() if planned is not None}
     off = [name for name, pair in known.items() if not is_as_planned(*pair)]
     figures = {
         f"{word}_{n}": v for n, pair in known.items() for word, v in zip(("planned", "measured"), pair, strict=True)

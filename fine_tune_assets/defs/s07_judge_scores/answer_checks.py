@@ -21,6 +21,8 @@ from fine_tune_assets.judging.contestants.answer_checks import OF_THE_FORM, OF_T
 from fine_tune_assets.judging.verdicts import families
 from fine_tune_assets.judging.verdicts.figures import Figure, settle
 from fine_tune_assets.judging.verdicts.gate import against_family
+from fine_tune_assets.tables.records import records_of
+from fine_tune_assets.tables.training import Adapter
 
 
 @dg.asset(
@@ -35,11 +37,11 @@ from fine_tune_assets.judging.verdicts.gate import against_family
 def answer_checks(
     installation: Installation, adapters: pa.Table, judge_scores: pa.Table
 ) -> dg.MaterializeResult[pa.Table]:
-    adapter = adapters.to_pylist()[0]
-    if set(judge_scores.column("adapter_id").to_pylist()) - {adapter["adapter_id"]}:
+    adapter = next(records_of(Adapter, adapters))
+    if set(judge_scores.column("adapter_id").to_pylist()) - {adapter.adapter_id}:
         raise dg.Failure(f"The answers are another adapter's. {materialize_hint('judge_scores')}", allow_retries=False)
     with errors_for_people():
-        stored = set_learned_from(installation, adapter)
+        stored = set_learned_from(installation, adapter.instruction_set_fingerprint)
         table = check_answers(judge_scores, stored.table, installation.recipe.checks)
     figures = _figures(installation, table)
     changes = {f"change_{figure.name}": figure.difference for figure in figures if figure.difference is not None}

@@ -7,10 +7,10 @@ when a licence is given (see `judging/`).
 
 import logging
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import write_table
@@ -21,7 +21,7 @@ from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, Worker
 from fine_tune_assets.defs.s06_adapters.adapters import GPU, READ_BY_GATES, set_learned_from
 from fine_tune_assets.instructions.stored_sets import InstructionSetError
-from fine_tune_assets.judging.judges.grades import Answered, as_asked, what_it_cant_see
+from fine_tune_assets.judging.judges.grades import Answered, AskedExample, as_asked, what_it_cant_see
 from fine_tune_assets.judging.judges.labelled_sets import (
     RATED_SUMMARIES,
     own_expert_sets,
@@ -33,6 +33,8 @@ from fine_tune_assets.judging.judges.qualification import MINIMUM_RATINGS
 from fine_tune_assets.judging.judges.registry import judge_request
 from fine_tune_assets.judging.verdicts.evidence import JudgeAsked, standing_of
 from fine_tune_assets.ledger.reviews.spot_checks import SpotCheck, list_spot_checks
+from fine_tune_assets.tables.judging import JudgeAgreement
+from fine_tune_assets.tables.records import records_of
 
 GROUP = "s07_judge_scores"
 _ONLY_READ = (*READ_BY_GATES, "adapters", "judge_scores")
@@ -97,10 +99,12 @@ def judge_agreement(
             "judge": judge_request(installation.settings, installation.recipe.judge),
         }
         table = worker.make_table(context, "judging", request)
-    rows = table.to_pylist()
-    shipped = [row for row in rows if row["labelled_set"] == RATED_SUMMARIES and row["spearman"] is not None]
-    figures = {f"spearman_{row['human_measure']}": row["spearman"] for row in shipped}
-    shown = markdown_table([{name: row[name] for name in _SHOWN} for row in rows])
+    figures = {
+        f"spearman_{row.human_measure}": row.spearman
+        for row in records_of(JudgeAgreement, table)
+        if row.labelled_set == RATED_SUMMARIES and row.spearman is not None
+    }
+    shown = markdown_table(table.select(_SHOWN).to_pylist())
     blind = what_it_cant_see(installation.recipe.judge.kind, has_reference=True)
     return result("judge_agreement", table, fingerprint_table(table), figures=shown, cannot_see=blind, **figures)
 
@@ -155,20 +159,21 @@ def own_ratings(installation: Installation) -> list[Rating]:
     return found
 
 
-def _examples(installation: Installation) -> dict[str, Mapping[str, Any]]:
+def _examples(installation: Installation) -> dict[str, AskedExample]:
     """Of the set that the newest adapter was trained on; none if nothing of it may be judged any more."""
     adapters = installation.stored("adapters").rows(("instruction_set_fingerprint",))
     if not adapters:
         return {}
     try:
-        stored = set_learned_from(installation, adapters[0])
+        stored = set_learned_from(installation, adapters[0]["instruction_set_fingerprint"])
     except (GateClosedError, InstructionSetError):
         return {}
-    return {row["example_id"]: row for row in stored.table.to_pylist() if row["split"] == "test"}
+    tested = stored.table.filter(pc.equal(stored.table.column("split"), "test"))
+    return {example.example_id: example for example in records_of(AskedExample, tested)}
 
 
 def _rating(
-    check: SpotCheck, answers: Mapping[tuple[str, str], str], examples: Mapping[str, Mapping[str, Any]]
+    check: SpotCheck, answers: Mapping[tuple[str, str], str], examples: Mapping[str, AskedExample]
 ) -> Iterator[Rating]:
     text = answers.get((check.example_id, check.answer_fingerprint))
     example = examples.get(check.example_id)

@@ -27,24 +27,27 @@ from fine_tune_assets.ledger.serving.imported_releases import find_import
 from fine_tune_assets.ledger.serving.releases import release_of_adapter
 from fine_tune_assets.ledger.serving.switches import serving_adapter
 from fine_tune_assets.ledger.serving.verdicts import latest_verdict
+from fine_tune_assets.tables.judging import JudgeScore, RetainedAbility
+from fine_tune_assets.tables.records import records_of
+from fine_tune_assets.tables.training import Adapter, BaseModel
 from fine_tune_assets.training.decisions import require_learned
 
 GROUP = "s07_judge_scores"
 
 
-def model_request(installation: Installation, adapter: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
+def model_request(installation: Installation, adapter: Adapter, base: BaseModel) -> dict[str, Any]:
     """Raises GateClosedError when the adapter learned nothing, or was trained on another base model than the present one."""
     require_learned(adapter)
-    if base["fingerprint"] != adapter["base_fingerprint"]:
+    if base.fingerprint != adapter.base_fingerprint:
         raise GateClosedError(
             f"The base model is not the one that the adapter was trained on. {materialize_hint('adapters')}"
         )
     return {
-        "base_folder": str(installation.path(base["folder"])),
-        "base_fingerprint": base["fingerprint"],
-        "adapter_folder": str(installation.path(adapter["folder"])),
-        "adapter_id": adapter["adapter_id"],
-        "is_quantized": adapter["method"] == "qlora",
+        "base_folder": str(installation.path(base.folder)),
+        "base_fingerprint": base.fingerprint,
+        "adapter_folder": str(installation.path(adapter.folder)),
+        "adapter_id": adapter.adapter_id,
+        "is_quantized": adapter.method == "qlora",
         "merged_dtype": installation.recipe.merged_dtype,
         "batch_size": installation.recipe.judge.batch_size,
         "threads": installation.settings.threads,
@@ -52,16 +55,16 @@ def model_request(installation: Installation, adapter: dict[str, Any], base: dic
     }
 
 
-def incumbent_of(installation: Installation, adapter: dict[str, Any]) -> dict[str, str]:
+def incumbent_of(installation: Installation, adapter: Adapter) -> dict[str, str]:
     """What users were last switched to, and where its weights lie; the base model before the first release.
 
     A candidate that serves already is compared with what it replaced, so that judging it again changes nothing.
     """
     with installation.ledger() as ledger:
-        incumbent = serving_adapter(ledger) or adapter["base_fingerprint"]
-        if incumbent == adapter["adapter_id"]:
-            verdict = latest_verdict(ledger, **{name: adapter[name] for name in CANDIDATE_KEY})
-            incumbent = verdict.incumbent if verdict else adapter["base_fingerprint"]
+        incumbent = serving_adapter(ledger) or adapter.base_fingerprint
+        if incumbent == adapter.adapter_id:
+            verdict = latest_verdict(ledger, **{name: getattr(adapter, name) for name in CANDIDATE_KEY})
+            incumbent = verdict.incumbent if verdict else adapter.base_fingerprint
         served = release_of_adapter(ledger, incumbent)
         is_imported = served is not None and find_import(ledger, served.release_id) is not None
     found = {
@@ -70,7 +73,7 @@ def incumbent_of(installation: Installation, adapter: dict[str, Any]) -> dict[st
         "incumbent_weights": "",
         "incumbent_weights_fingerprint": "",
     }
-    if incumbent == adapter["base_fingerprint"]:
+    if incumbent == adapter.base_fingerprint:
         return found
     if served is not None and is_imported:
         raise GateClosedError(
@@ -78,7 +81,7 @@ def incumbent_of(installation: Installation, adapter: dict[str, Any]) -> dict[st
             "can be compared with it. To let the first promoted candidate replace it, import it again as a placeholder: "
             "`fine-tune releases import FILE --public-key KEY --placeholder`."
         )
-    if served is None or served.base_fingerprint == adapter["base_fingerprint"]:
+    if served is None or served.base_fingerprint == adapter.base_fingerprint:
         return {**found, "incumbent_adapter": str(installation.layout.adapters / short(incumbent))}
     # Its adapter does not fit on this base model: the merged weights that it was released from do the answering.
     return {
@@ -105,9 +108,10 @@ def judge_scores(
     adapters: pa.Table,
     base_models: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
-    adapter, base, judge = adapters.to_pylist()[0], base_models.to_pylist()[0], installation.recipe.judge
+    adapter, base = next(records_of(Adapter, adapters)), next(records_of(BaseModel, base_models))
+    judge = installation.recipe.judge
     with errors_for_people():
-        stored = set_learned_from(installation, adapter)
+        stored = set_learned_from(installation, adapter.instruction_set_fingerprint)
         models = {**model_request(installation, adapter, base), **incumbent_of(installation, adapter)}
     request = {
         "action": "grade",
@@ -143,14 +147,14 @@ def preferences_shown(found: Preferences | None) -> dict[str, Any]:
 def _means(scores: pa.Table) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for model in sorted(set(scores.column("model").to_pylist())):
-        rows = [row for row in scores.to_pylist() if row["model"] == model]
-        graded = [row["score"] for row in rows if row["score"] is not None]
+        rows = [row for row in records_of(JudgeScore, scores) if row.model == model]
+        graded = [row.score for row in rows if row.score is not None]
         found[model] = {
             "answers": len(rows),
             "without a grade": len(rows) - len(graded),
             "mean grade": sum(graded) / len(graded) if graded else float("nan"),
-            "unsupported numbers": sum(row["unsupported_numbers"] for row in rows),
-            "finished": sum(row["is_finished"] for row in rows) / len(rows),
+            "unsupported numbers": sum(row.unsupported_numbers for row in rows),
+            "finished": sum(row.is_finished for row in rows) / len(rows),
         }
     return found
 
@@ -177,7 +181,7 @@ def retained_abilities(
     adapters: pa.Table,
     base_models: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
-    adapter, base = adapters.to_pylist()[0], base_models.to_pylist()[0]
+    adapter, base = next(records_of(Adapter, adapters)), next(records_of(BaseModel, base_models))
     questions = question_files(installation)
     with errors_for_people():
         models = model_request(installation, adapter, base)
@@ -190,7 +194,8 @@ def retained_abilities(
         "items": installation.recipe.judge.ability_items,
     }
     table = worker.make_table(context, "judging", request)
-    changes = {f"change_{r['ability']}": r["adapter_accuracy"] - r["base_accuracy"] for r in table.to_pylist()}
+    retained = records_of(RetainedAbility, table)
+    changes = {f"change_{one.ability}": one.adapter_accuracy - one.base_accuracy for one in retained}
     shown = markdown_table(table.to_pylist())
     return result("retained_abilities", table, fingerprint_table(table), abilities=shown, **changes)
 

@@ -5,7 +5,7 @@ what is planted, asked or counted, and what follows from it (see `judging/` and 
 """
 
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import dagster as dg
@@ -30,7 +30,6 @@ from fine_tune_assets.defs.s07_judge_scores.shadow_adapters import (
 from fine_tune_assets.instructions.stored_sets import PROVENANCE, TABLE, StoredInstructionSet
 from fine_tune_assets.judging.memorization.canaries import Level
 from fine_tune_assets.judging.memorization.probe_rows import (
-    Row,
     answer_rows,
     attack_row,
     canary_rows,
@@ -43,7 +42,10 @@ from fine_tune_assets.judging.verdicts import families
 from fine_tune_assets.phi.measurement.answers import WRITTEN_ANSWERS
 from fine_tune_assets.phi.measurement.recall import is_direct
 from fine_tune_assets.phi.spans.kinds import KINDS
-from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.instructions import InstructionRow
+from fine_tune_assets.tables.judging import MemorizationProbe
+from fine_tune_assets.tables.records import records_of, table_of
+from fine_tune_assets.tables.training import Adapter, BaseModel
 
 _ONLY_READ = ("identifier_values", "phi_spans")
 
@@ -66,15 +68,15 @@ def memorization_probes(
     base_models: pa.Table,
     judge_scores: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
-    adapter, base = adapters.to_pylist()[0], base_models.to_pylist()[0]
+    adapter, base = next(records_of(Adapter, adapters)), next(records_of(BaseModel, base_models))
     with errors_for_people():
         models, stored = _allowed(installation, adapter, base, judge_scores)
     rows = [
         *_attacked(context, installation, worker, stored, models, adapter, base),
-        *_of_answers(context, installation, worker, stored, adapter["adapter_id"], judge_scores),
+        *_of_answers(context, installation, worker, stored, adapter.adapter_id, judge_scores),
     ]
     table = probes_table(rows)
-    shown = [{name: row[name] for name in _SHOWN} for row in rows]
+    shown = [{name: getattr(row, name) for name in _SHOWN} for row in rows]
     return result("memorization_probes", table, fingerprint_table(table), probes=markdown_table(shown))
 
 
@@ -82,14 +84,14 @@ _SHOWN = ("probe", "decides", "items", "extracted", "p_value", "exposure", "is_c
 
 
 def _allowed(
-    installation: Installation, adapter: dict[str, Any], base: dict[str, Any], judge_scores: pa.Table
+    installation: Installation, adapter: Adapter, base: BaseModel, judge_scores: pa.Table
 ) -> tuple[dict[str, Any], StoredInstructionSet]:
     """What models are asked, and the set that the adapter learned from. Raises GateClosedError where nothing may be asked, or it
     would be about something else."""
     models = model_request(installation, adapter, base)
-    if set(judge_scores.column("adapter_id").to_pylist()) - {adapter["adapter_id"]}:
+    if set(judge_scores.column("adapter_id").to_pylist()) - {adapter.adapter_id}:
         raise GateClosedError(f"The graded answers are about another adapter. {materialize_hint('judge_scores')}")
-    stored = set_learned_from(installation, adapter)
+    stored = set_learned_from(installation, adapter.instruction_set_fingerprint)
     if not set(judge_scores.column("example_id").to_pylist()) <= set(stored.table.column("example_id").to_pylist()):
         raise GateClosedError(
             f"Answers were graded on other examples than this set's. {materialize_hint('judge_scores')}"
@@ -103,14 +105,14 @@ def _attacked(
     worker: Worker,
     stored: StoredInstructionSet,
     models: dict[str, Any],
-    adapter: dict[str, Any],
-    base: dict[str, Any],
-) -> list[Row]:
+    adapter: Adapter,
+    base: BaseModel,
+) -> list[MemorizationProbe]:
     """Of canaries and of removed identifiers. A shadow adapter of before is not trained again for the same question."""
-    adapter_id, canaries = adapter["adapter_id"], installation.recipe.canaries
+    adapter_id, canaries = adapter.adapter_id, installation.recipe.canaries
     request = _attack_request(installation, stored, models)
 
-    def attacked(**shadow: Any) -> tuple[Row, Any]:
+    def attacked(**shadow: Any) -> tuple[MemorizationProbe, Any]:
         told = worker.run(context, "judging", {**request, **shadow})
         return attack_row(adapter_id, AttackResult(**told["attack"])), told["levels"]
 
@@ -148,11 +150,11 @@ def _attack_request(installation: Installation, stored: StoredInstructionSet, mo
     }
 
 
-def _known_rows(installation: Installation, bound_to: str, adapter_id: str) -> list[Row]:
+def _known_rows(installation: Installation, bound_to: str, adapter_id: str) -> list[MemorizationProbe]:
     """What the same shadow adapter gave away when it was asked before, as rows about this candidate."""
     rows = installation.stored("memorization_probes").rows()
-    same = [{**row, "adapter_id": adapter_id} for row in rows if row["bound_to"] == bound_to]
-    return same if all(row["p_value"] is not None for row in same) else []
+    same = [replace(MemorizationProbe.of(row), adapter_id=adapter_id) for row in rows if row["bound_to"] == bound_to]
+    return same if all(row.p_value is not None for row in same) else []
 
 
 def _of_answers(
@@ -162,9 +164,12 @@ def _of_answers(
     stored: StoredInstructionSet,
     adapter_id: str,
     judge_scores: pa.Table,
-) -> list[Row]:
+) -> list[MemorizationProbe]:
     """Rows of what the scrubber finds in the answers that were graded."""
-    allowed = {row["example_id"]: "\n".join(m["content"] for m in row["messages"]) for row in stored.table.to_pylist()}
+    allowed = {
+        example.example_id: "\n".join(message.content for message in example.messages)
+        for example in records_of(InstructionRow, stored.table)
+    }
     answers = judge_scores.select(["model", "example_id", "answer"]).to_pylist()
     counts = Counter(row["model"] for row in answers)
     scrub = scrub_request(installation, None)

@@ -41,8 +41,10 @@ from fine_tune_assets.judging.verdicts.plots import verdict_plots
 from fine_tune_assets.judging.verdicts.subgroups import asked_inputs, groups_of
 from fine_tune_assets.ledger.serving.verdict_documents import DOCUMENT, KEY, prove, require_document, write_document
 from fine_tune_assets.ledger.serving.verdicts import record_verdict, require_promotion, verdict_id_of
+from fine_tune_assets.tables.instructions import InstructionRow
 from fine_tune_assets.tables.judging import PromotionVerdict
-from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.records import records_of, table_from
+from fine_tune_assets.tables.training import Adapter
 from fine_tune_assets.training.decisions import require_learned
 
 verdict_signatures = dg.AssetSpec(
@@ -82,13 +84,13 @@ def promotion_verdicts(
         memorization_probes=memorization_probes,
     )
     with errors_for_people():
-        evidence = evidence_on(installation, adapters.to_pylist()[0], tables)
+        evidence = evidence_on(installation, next(records_of(Adapter, adapters)), tables)
         verdict = verdict_on(evidence, installation)
         # The document first: without it the row opens nothing.
         write_document(installation.layout.verdicts, installation.layout.keys, verdict)
         with installation.ledger() as ledger:
             record_verdict(ledger, verdict)
-    table = table_of([_row(verdict, evidence)], PromotionVerdict.SCHEMA)
+    table = table_from(PromotionVerdict, [_row(verdict, evidence)])
     shown = shown_evidence(evidence, json.loads(verdict.evidence))
     return result(
         "promotion_verdicts",
@@ -101,9 +103,9 @@ def promotion_verdicts(
     )
 
 
-def evidence_on(installation: Installation, adapter: dict[str, Any], tables: Tables) -> Evidence:
+def evidence_on(installation: Installation, adapter: Adapter, tables: Tables) -> Evidence:
     """Only figures about exactly this adapter, on the test split of exactly its instruction set, count."""
-    stored = set_learned_from(installation, adapter)
+    stored = set_learned_from(installation, adapter.instruction_set_fingerprint)
     require_learned(adapter)
     tested = stored.table.filter(pc.equal(stored.table.column("split"), "test"))
     graded = set(tables.judge_scores.column("example_id").to_pylist())
@@ -115,11 +117,14 @@ def evidence_on(installation: Installation, adapter: dict[str, Any], tables: Tab
     recipe, incumbent = installation.recipe, incumbent_of(installation, adapter)
     return gather(
         Candidate(
-            **{name: adapter[name] for name in (*CANDIDATE_KEY, "recipe_fingerprint")},
+            adapter_id=adapter.adapter_id,
+            base_fingerprint=adapter.base_fingerprint,
+            instruction_set_fingerprint=adapter.instruction_set_fingerprint,
+            recipe_fingerprint=adapter.recipe_fingerprint,
             incumbent=incumbent["incumbent"],
         ),
         tables,
-        groups_of(asked_inputs(tested.to_pylist(), graded)),
+        groups_of(asked_inputs(records_of(InstructionRow, tested), graded)),
         recipe.gate,
         judge_asked(installation),
         expected_figures(installation),
@@ -156,17 +161,23 @@ def verdict_on(evidence: Evidence, installation: Installation) -> Verdict:
     return Verdict(verdict_id=verdict_id_of(**facts), **facts)
 
 
-def _row(verdict: Verdict, evidence: Evidence) -> dict[str, Any]:
+def _row(verdict: Verdict, evidence: Evidence) -> PromotionVerdict:
     target = evidence.target
-    figures = {
-        "examples": evidence.power.examples,
-        "incumbent_score": target.incumbent if target else None,
-        "candidate_score": target.candidate if target else None,
-        "gain_low": target.low if target else None,
-        "gain_high": target.high if target else None,
-    }
-    values = {**vars(verdict), "reasons": list(verdict.reasons), **figures}
-    return {name: values[name] for name in PromotionVerdict.SCHEMA.names}
+    return PromotionVerdict(
+        verdict_id=verdict.verdict_id,
+        decision=verdict.decision,
+        line=verdict.line,
+        adapter_id=verdict.adapter_id,
+        base_fingerprint=verdict.base_fingerprint,
+        instruction_set_fingerprint=verdict.instruction_set_fingerprint,
+        incumbent=verdict.incumbent,
+        reasons=tuple(verdict.reasons),
+        examples=evidence.power.examples,
+        incumbent_score=target.incumbent if target else None,
+        candidate_score=target.candidate if target else None,
+        gain_low=target.low if target else None,
+        gain_high=target.high if target else None,
+    )
 
 
 def _in_words(verdict: Verdict) -> str:
@@ -177,7 +188,7 @@ def shown_evidence(evidence: Evidence, document: dict[str, Any]) -> dict[str, An
     """The evidence as people see it: a table of its figures, its pictures, and its document."""
     pictures = [
         f"**{title}**\n\n![{title}](data:image/png;base64,{base64.b64encode(png).decode('ascii')})"
-        for title, png in verdict_plots(document).items()
+        for title, png in verdict_plots(evidence).items()
     ]
     return {
         "figures": figures_shown(evidence.figures),
@@ -192,24 +203,24 @@ def shown_evidence(evidence: Evidence, document: dict[str, Any]) -> dict[str, An
     description="The verdict is to promote, or an approver signed a verdict that is on hold.",
 )
 def verdict_opens_the_gate(installation: Installation, promotion_verdicts: pa.Table) -> dg.AssetCheckResult:
-    row = promotion_verdicts.to_pylist()[0]
-    scores = {"candidate": row["candidate_score"], "incumbent": row["incumbent_score"]}
+    row = next(records_of(PromotionVerdict, promotion_verdicts))
+    scores = {"candidate": row.candidate_score, "incumbent": row.incumbent_score}
     closed = None
     try:
         required_verdict(installation, row)  # asks the ledger and the signed document, as what makes weights does
     except GateClosedError as error:
         closed = str(error)
     shown = {name: score for name, score in scores.items() if score is not None}
-    return checked(closed is None, closed or "\n".join(row["reasons"]), decision=row["decision"], **shown)
+    return checked(closed is None, closed or "\n".join(row.reasons), decision=row.decision, **shown)
 
 
-def required_verdict(installation: Installation, adapter: dict[str, Any]) -> Verdict:
+def required_verdict(installation: Installation, adapter: Adapter | PromotionVerdict) -> Verdict:
     """The gate: a verdict in the ledger that promotes exactly this adapter, and that this installation signed.
 
     Raises GateClosedError.
     """
     with installation.ledger() as ledger:
-        verdict = require_promotion(ledger, **{name: adapter[name] for name in CANDIDATE_KEY})
+        verdict = require_promotion(ledger, **{name: getattr(adapter, name) for name in CANDIDATE_KEY})
     require_document(installation.layout.verdicts, installation.layout.keys, verdict)
     return verdict
 
@@ -236,7 +247,7 @@ def candidate_does_no_harm(installation: Installation, promotion_verdicts: pa.Ta
 
 def _stored_evidence(installation: Installation, verdicts: pa.Table) -> Evidence:
     """Of the signed document: the figures that the verdict rests on."""
-    verdict_id = verdicts.to_pylist()[0]["verdict_id"]
+    verdict_id = next(records_of(PromotionVerdict, verdicts)).verdict_id
     document = installation.layout.verdicts / verdict_id / DOCUMENT
     proven = prove(document, public_key_file(installation.layout.keys, KEY))
     return read_evidence(proven.verdict.evidence)

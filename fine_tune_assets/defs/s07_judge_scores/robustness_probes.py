@@ -18,6 +18,8 @@ from fine_tune_assets.defs.s07_judge_scores.judge_scores import GROUP, model_req
 from fine_tune_assets.engines.running_server import CONTEXT_TOKENS
 from fine_tune_assets.judging.contestants.robustness import PROBES
 from fine_tune_assets.judging.verdicts import families
+from fine_tune_assets.tables.records import records_of
+from fine_tune_assets.tables.training import Adapter, BaseModel
 
 
 @dg.asset(
@@ -37,9 +39,10 @@ def robustness_probes(
     adapters: pa.Table,
     base_models: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
-    adapter, base, judge = adapters.to_pylist()[0], base_models.to_pylist()[0], installation.recipe.judge
+    adapter, base = next(records_of(Adapter, adapters)), next(records_of(BaseModel, base_models))
+    judge = installation.recipe.judge
     with errors_for_people():
-        stored = set_learned_from(installation, adapter)
+        stored = set_learned_from(installation, adapter.instruction_set_fingerprint)
         models = model_request(installation, adapter, base)
     request: dict[str, Any] = {
         "action": "robustness",

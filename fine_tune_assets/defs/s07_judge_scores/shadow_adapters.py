@@ -23,6 +23,7 @@ from fine_tune_assets.defs.s06_adapters.adapters import TRAINED_BY
 from fine_tune_assets.judging.memorization.canaries import plant, shadow_set
 from fine_tune_assets.recipes.schema import CanarySettings, Recipe
 from fine_tune_assets.recipes.sections import section_fingerprints
+from fine_tune_assets.tables.training import Adapter, BaseModel
 from fine_tune_assets.training.checkpoints import TRAINER
 from fine_tune_assets.training.environments import require_environment
 from fine_tune_assets.training.sweeps import read_sweep
@@ -39,7 +40,7 @@ class Shadow:
 
 
 def plan_shadow(
-    installation: Installation, adapter: dict[str, Any], canaries: CanarySettings, instruction_set: pa.Table
+    installation: Installation, adapter: Adapter, canaries: CanarySettings, instruction_set: pa.Table
 ) -> Shadow:
     """`instruction_set`: that of the adapter."""
     recipe = installation.recipe
@@ -49,7 +50,7 @@ def plan_shadow(
         # What the plan found for the real set may not fit these rows; one at a time does, and a step learns from as many.
         step = settings["batch_size"] * settings["gradient_accumulation"]
         settings |= {"batch_size": 1, "gradient_accumulation": step}
-    decisive = [TRAINER, fingerprint_table(rows), adapter["base_fingerprint"], settings, asdict(canaries)]
+    decisive = [TRAINER, fingerprint_table(rows), adapter.base_fingerprint, settings, asdict(canaries)]
     return Shadow(rows, settings, fingerprint_json(decisive))
 
 
@@ -68,11 +69,11 @@ def require_same_training(instance: dg.DagsterInstance, recipe: Recipe) -> None:
         )
 
 
-def _chosen_in_sweep(installation: Installation, adapter: dict[str, Any]) -> dict[str, Any]:
+def _chosen_in_sweep(installation: Installation, adapter: Adapter) -> dict[str, Any]:
     """What the adapter's own trial changed of the recipe's settings."""
-    name = adapter["sweep"]
+    name = adapter.sweep
     trials = read_sweep(installation.layout.sweeps, name) if name else []
-    chosen = [trial.parameters for trial in trials if trial.adapter_id == adapter["adapter_id"]]
+    chosen = [trial.parameters for trial in trials if trial.adapter_id == adapter.adapter_id]
     if name and not chosen:
         raise GateClosedError(
             "The trial of the sweep that the adapter came from is gone, and with it its settings. "
@@ -87,7 +88,7 @@ def trained_shadow(
     installation: Installation,
     worker: Worker,
     shadow: Shadow,
-    base: dict[str, Any],
+    base: BaseModel,
 ) -> Iterator[dict[str, str]]:
     """Folder and id of the shadow adapter. All that was made for it is gone at the end: it learned from patients."""
     settings, training = installation.settings, installation.recipe.training
@@ -99,8 +100,8 @@ def trained_shadow(
         request = {
             "action": "train",
             "instruction_set": str(rows),
-            "base_folder": str(installation.path(base["folder"])),
-            "base_fingerprint": base["fingerprint"],
+            "base_folder": str(installation.path(base.folder)),
+            "base_fingerprint": base.fingerprint,
             "adapters_dir": str(folder / "adapters"),
             # Not where the candidates' are: a training removes what another one left there.
             "checkpoints_dir": str(folder / "checkpoints"),

@@ -19,8 +19,9 @@ from fine_tune_assets.defs.platform.resources import Installation, Worker, error
 from fine_tune_assets.defs.s06_adapters.adapters import GPU, READ_BY_GATES, behind_training, set_learned_from
 from fine_tune_assets.defs.s07_judge_scores.promotion_verdicts import required_verdict
 from fine_tune_assets.recipes.exports import ParityLimits
-from fine_tune_assets.tables.merging import MergedWeights
-from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.merging import MergedWeights, QuantizedWeights
+from fine_tune_assets.tables.records import records_of, table_from
+from fine_tune_assets.tables.training import Adapter, BaseModel
 
 GROUP = "s08_merged_weights"
 _FIGURES = {
@@ -34,15 +35,15 @@ _FIGURES = {
 """Column of a hop → figure of the worker's."""
 
 
-def instruction_set_file(installation: Installation, adapter: dict[str, Any]) -> str:
-    return str(set_learned_from(installation, adapter).folder / "instruction_set.parquet")
+def instruction_set_file(installation: Installation, adapter: Adapter) -> str:
+    return str(set_learned_from(installation, adapter.instruction_set_fingerprint).folder / "instruction_set.parquet")
 
 
-def kept_contract(installation: Installation, folder: str, adapter: dict[str, Any]) -> PromptContract:
+def kept_contract(installation: Installation, folder: str, adapter: Adapter) -> PromptContract:
     """The prompt contract of a model's folder, if it is the one that the adapter was trained with. Raises GateClosedError."""
-    facts = set_learned_from(installation, adapter).manifest["facts"]
+    facts = set_learned_from(installation, adapter.instruction_set_fingerprint).manifest["facts"]
     contract = read_prompt_contract(installation.path(folder), facts["system_prompt"])
-    if contract.fingerprint != adapter["prompt_fingerprint"]:
+    if contract.fingerprint != adapter.prompt_fingerprint:
         raise GateClosedError(
             f"The prompt contract of {installation.path(folder).name} (chat template, special tokens, stop ids, system prompt) "
             "is not the one that the adapter was trained with. Restore its tokenizer files, or train again."
@@ -67,40 +68,41 @@ def merged_weights(
     adapters: pa.Table,
     base_models: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
-    adapter, base, recipe = adapters.to_pylist()[0], base_models.to_pylist()[0], installation.recipe
+    adapter, base = next(records_of(Adapter, adapters)), next(records_of(BaseModel, base_models))
+    recipe = installation.recipe
     with errors_for_people():
         verdict = required_verdict(installation, adapter)
         require_same_base(base, adapter)
-        contract = kept_contract(installation, base["folder"], adapter)
+        contract = kept_contract(installation, base.folder, adapter)
         request = {
             "action": "merge",
-            "base_folder": str(installation.path(base["folder"])),
-            "base_fingerprint": base["fingerprint"],
-            "adapter_folder": str(installation.path(adapter["folder"])),
-            "adapter_id": adapter["adapter_id"],
+            "base_folder": str(installation.path(base.folder)),
+            "base_fingerprint": base.fingerprint,
+            "adapter_folder": str(installation.path(adapter.folder)),
+            "adapter_id": adapter.adapter_id,
             "weights_dir": str(installation.layout.weights),
-            "is_quantized": adapter["method"] == "qlora",
+            "is_quantized": adapter.method == "qlora",
             "dtype": recipe.merged_dtype,
             "instruction_set": instruction_set_file(installation, adapter),
             "system_prompt": contract.system_prompt,
             "limits": asdict(recipe.gate.merge_limits),
         }
-    merged = worker.run(context, "merging", request)
-    row = {
-        "weights_fingerprint": merged["weights_fingerprint"],
-        "folder": installation.stored_path(merged["folder"]),
-        "adapter_id": adapter["adapter_id"],
-        "base_fingerprint": base["fingerprint"],
-        "verdict_id": verdict.verdict_id,
-        "dtype": merged["dtype"],
-        "bytes": merged["size_bytes"],
-        **hop_columns(merged["parity"], recipe.gate.merge_limits, why=""),
-        "route": merged["route"],
-        "probes_fingerprint": merged["probes_fingerprint"],
-        "probes_file": installation.stored_path(merged["probes_file"]),
-    }
-    table = table_of([row], MergedWeights.SCHEMA)
-    return result("merged_weights", table, fingerprint_table(table), **hop_metadata(row))
+    told = worker.run(context, "merging", request)
+    merged = MergedWeights(
+        weights_fingerprint=told["weights_fingerprint"],
+        folder=installation.stored_path(told["folder"]),
+        adapter_id=adapter.adapter_id,
+        base_fingerprint=base.fingerprint,
+        verdict_id=verdict.verdict_id,
+        dtype=told["dtype"],
+        bytes=told["size_bytes"],
+        **hop_columns(told["parity"], recipe.gate.merge_limits, why=""),
+        route=told["route"],
+        probes_fingerprint=told["probes_fingerprint"],
+        probes_file=installation.stored_path(told["probes_file"]),
+    )
+    table = table_from(MergedWeights, [merged])
+    return result("merged_weights", table, fingerprint_table(table), **hop_metadata(merged))
 
 
 def hop_columns(parity: dict[str, Any] | None, limits: ParityLimits, why: str) -> dict[str, Any]:
@@ -109,10 +111,10 @@ def hop_columns(parity: dict[str, Any] | None, limits: ParityLimits, why: str) -
     return {**figures, **asdict(limits), "is_passed": parity is not None and not why, "why": why}
 
 
-def hop_metadata(row: dict[str, Any]) -> dict[str, Any]:
+def hop_metadata(weights: MergedWeights | QuantizedWeights) -> dict[str, Any]:
     """What people see of a hop: figures that there are, and why it failed."""
-    shown = {name: row[name] for name in _FIGURES if row[name] is not None}
-    return {**shown, WHY: row["why"] or "within all limits"}
+    shown = {name: value for name in _FIGURES if (value := getattr(weights, name)) is not None}
+    return {**shown, WHY: weights.why or "within all limits"}
 
 
 @dg.asset_check(
@@ -121,17 +123,17 @@ def hop_metadata(row: dict[str, Any]) -> dict[str, Any]:
     description="The merged weights answer as the adapter did: KL, first choices, greedy answers and loss are within limits.",
 )
 def merged_weights_answer_as_the_adapter(merged_weights: pa.Table) -> dg.AssetCheckResult:
-    row = merged_weights.to_pylist()[0]
-    return checked(row["is_passed"] is True, **hop_metadata(row))
+    merged = next(records_of(MergedWeights, merged_weights))
+    return checked(merged.is_passed is True, **hop_metadata(merged))
 
 
-def require_same_adapter(merged: dict[str, Any], adapter: dict[str, Any]) -> None:
-    if merged["adapter_id"] != adapter["adapter_id"]:
+def require_same_adapter(merged: MergedWeights, adapter: Adapter) -> None:
+    if merged.adapter_id != adapter.adapter_id:
         raise GateClosedError(f"The merged weights are of another adapter. {materialize_hint('merged_weights')}")
 
 
-def require_same_base(base: dict[str, Any], adapter: dict[str, Any]) -> None:
-    if base["fingerprint"] != adapter["base_fingerprint"]:
+def require_same_base(base: BaseModel, adapter: Adapter) -> None:
+    if base.fingerprint != adapter.base_fingerprint:
         raise GateClosedError(
             f"The base model is not the one that the adapter was trained on. {materialize_hint('adapters')}"
         )

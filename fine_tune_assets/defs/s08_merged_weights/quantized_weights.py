@@ -4,6 +4,7 @@ Belongs here: exporting behind the verdict in the ledger, and what is shown of e
 converted and compared (see `merging/`).
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -27,8 +28,9 @@ from fine_tune_assets.defs.s08_merged_weights.merged_weights import (
 )
 from fine_tune_assets.merging.certificates import require_parity
 from fine_tune_assets.recipes.exports import ParityLimits, limits_of
-from fine_tune_assets.tables.merging import QuantizedWeights
-from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.merging import MergedWeights, QuantizedWeights
+from fine_tune_assets.tables.records import records_of, table_from
+from fine_tune_assets.tables.training import Adapter, BaseModel
 
 _SHOWN = ("format", "is_passed", "mean_kl", "top1_agreement", "same_greedy", "loss_increase", "bytes", "tensor_types")
 
@@ -51,54 +53,55 @@ def quantized_weights(
     adapters: pa.Table,
     base_models: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
-    merged, adapter, base = (table.to_pylist()[0] for table in (merged_weights, adapters, base_models))
-    recipe = installation.recipe
+    merged, adapter = next(records_of(MergedWeights, merged_weights)), next(records_of(Adapter, adapters))
+    base, recipe = next(records_of(BaseModel, base_models)), installation.recipe
     limits = {name: limits_of(recipe.gate.export_limits, name) for name in recipe.exports}
     with errors_for_people():
         require_same_adapter(merged, adapter)
         require_same_base(base, adapter)
         required_verdict(installation, adapter)
         require_parity(merged)
-        contract = kept_contract(installation, merged["folder"], adapter)
+        contract = kept_contract(installation, merged.folder, adapter)
         request = {
             "action": "export",
             "system_prompt": contract.system_prompt,
             "turn_end_id": contract.turn_end_id,
-            "merged_folder": str(installation.path(merged["folder"])),
-            "weights_fingerprint": merged["weights_fingerprint"],
-            "adapter_folder": str(installation.path(adapter["folder"])),
-            "adapter_id": adapter["adapter_id"],
-            "base_gguf": base["source_fingerprint"],
+            "merged_folder": str(installation.path(merged.folder)),
+            "weights_fingerprint": merged.weights_fingerprint,
+            "adapter_folder": str(installation.path(adapter.folder)),
+            "adapter_id": adapter.adapter_id,
+            "base_gguf": base.source_fingerprint,
             "weights_dir": str(installation.layout.weights),
             "limits": {name: asdict(limit) for name, limit in limits.items()},
             "instruction_set": instruction_set_file(installation, adapter),
             "llmcompressor_python": str(installation.settings.llmcompressor_interpreter),
         }
     # To export nothing, no model is loaded.
-    exports = worker.run(context, "merging", request)["exports"] if limits else []
-    rows = [_row(installation, export, merged, limits[export["format"]]) for export in exports]
-    table = table_of(rows, QuantizedWeights.SCHEMA)
-    return result("quantized_weights", table, fingerprint_table(table), **exports_metadata(rows))
+    told = worker.run(context, "merging", request)["exports"] if limits else []
+    exports = [_export(installation, one, merged, limits[one["format"]]) for one in told]
+    table = table_from(QuantizedWeights, exports)
+    return result("quantized_weights", table, fingerprint_table(table), **exports_metadata(exports))
 
 
-def _row(
-    installation: Installation, export: dict[str, Any], merged: dict[str, Any], limits: ParityLimits
-) -> dict[str, Any]:
-    stored = {name: export[name] and installation.stored_path(export[name]) for name in ("file", "probes_file")}
-    return {
-        "format": export["format"],
-        "fingerprint": export["fingerprint"],
-        "weights_fingerprint": merged["weights_fingerprint"],
-        "bytes": export["size_bytes"],
-        "tensor_types": export["tensor_types"],
-        **hop_columns(export["parity"], limits, export["why"]),
-        **stored,
-    }
+def _export(
+    installation: Installation, told: dict[str, Any], merged: MergedWeights, limits: ParityLimits
+) -> QuantizedWeights:
+    """`told`: by the worker."""
+    return QuantizedWeights(
+        format=told["format"],
+        file=told["file"] and installation.stored_path(told["file"]),
+        fingerprint=told["fingerprint"],
+        weights_fingerprint=merged.weights_fingerprint,
+        bytes=told["size_bytes"],
+        tensor_types=told["tensor_types"],
+        **hop_columns(told["parity"], limits, told["why"]),
+        probes_file=told["probes_file"] and installation.stored_path(told["probes_file"]),
+    )
 
 
-def exports_metadata(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    kl = {f"mean_kl_{row['format']}": row["mean_kl"] for row in rows if row["mean_kl"] is not None}
-    shown = markdown_table([{name: row[name] for name in _SHOWN} for row in rows])
+def exports_metadata(exports: Sequence[QuantizedWeights]) -> dict[str, Any]:
+    kl = {f"mean_kl_{export.format}": export.mean_kl for export in exports if export.mean_kl is not None}
+    shown = markdown_table([{name: getattr(export, name) for name in _SHOWN} for export in exports])
     return {**kl, "parity": shown}
 
 
@@ -113,10 +116,11 @@ def served_export_answers_as_the_merged_weights(
     recipe = installation.recipe
     if recipe.engine != "llama_cpp":
         return checked(True, f"{recipe.engine} serves the merged weights, no export.")
-    served = [row for row in quantized_weights.to_pylist() if row["format"] == recipe.exports[0]]
-    if not served:
+    exports = records_of(QuantizedWeights, quantized_weights)
+    served = next((export for export in exports if export.format == recipe.exports[0]), None)
+    if served is None:
         return checked(False, f"There is no {recipe.exports[0]} export.")
-    return checked(served[0]["is_passed"] is True, **hop_metadata(served[0]))
+    return checked(served.is_passed is True, **hop_metadata(served))
 
 
 @dg.asset_check(
@@ -124,7 +128,7 @@ def served_export_answers_as_the_merged_weights(
     description="No export failed its limits. One that did was not kept; the others go on without it.",
 )
 def every_export_answers_as_the_merged_weights(quantized_weights: pa.Table) -> dg.AssetCheckResult:
-    rows = quantized_weights.to_pylist()
-    failed = [row for row in rows if row["is_passed"] is not True]
-    why = " ".join(f"{row['format']}: {row['why']}" for row in failed)
-    return warned(not failed, why, failed=len(failed), exports=len(rows))
+    exports = list(records_of(QuantizedWeights, quantized_weights))
+    failed = [export for export in exports if export.is_passed is not True]
+    why = " ".join(f"{export.format}: {export.why}" for export in failed)
+    return warned(not failed, why, failed=len(failed), exports=len(exports))

@@ -5,7 +5,7 @@ folder is written (see `merging/`).
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -51,50 +51,52 @@ from fine_tune_assets.recipes.exports import LORA
 from fine_tune_assets.recipes.loader import plain_values
 from fine_tune_assets.recipes.schema import Recipe
 from fine_tune_assets.retrieval.search import index_format
+from fine_tune_assets.tables.judging import JudgeAgreement
+from fine_tune_assets.tables.merging import MergedWeights, QuantizedWeights
+from fine_tune_assets.tables.phi import ScrubRecall
+from fine_tune_assets.tables.records import records_of
+from fine_tune_assets.tables.training import Adapter, BaseModel
 
 CERTIFIED = ("judge_agreement", "scrub_recall")
 """The tables that certificates are made of. A release keeps its own when they change."""
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Made:
     """The rows that a release is made of: each names the one before it."""
 
-    merged: Row
-    export: Row | None
+    merged: MergedWeights
+    export: QuantizedWeights | None
     """What llama.cpp serves; None where vLLM serves the merged weights."""
-    adapter: Row
-    base: Row
+    adapter: Adapter
+    base: BaseModel
     verdict: Verdict
-    exports: tuple[Row, ...]
+    exports: tuple[QuantizedWeights, ...]
     """All that were made, the one that is served too."""
 
     @property
-    def served(self) -> Row:
-        return self.export or self.merged
-
-    @property
     def served_format(self) -> str:
-        return str(self.export["format"]) if self.export else "safetensors"
+        return self.export.format if self.export else "safetensors"
 
     @property
     def served_fingerprint(self) -> str:
-        return str(self.export["fingerprint"] if self.export else self.merged["weights_fingerprint"])
+        return str(self.export.fingerprint if self.export else self.merged.weights_fingerprint)
 
 
-def served_export(recipe: Recipe, exports: list[dict[str, Any]], merged: Row) -> Row | None:
+def served_export(
+    recipe: Recipe, exports: Sequence[QuantizedWeights], merged: MergedWeights
+) -> QuantizedWeights | None:
     """The export that the recipe's engine serves: the first one. None for vLLM. Raises GateClosedError if it is not there."""
     if recipe.engine != "llama_cpp":
         return None
     wanted = recipe.exports[0]
-    found = next((row for row in exports if row["format"] == wanted), None)
+    found = next((export for export in exports if export.format == wanted), None)
     if found is None:
         raise GateClosedError(
             f"There is no {wanted} export, which is what llama.cpp serves. {materialize_hint('quantized_weights')}"
         )
     require_parity(found)
-    if found["weights_fingerprint"] != merged["weights_fingerprint"]:
+    if found.weights_fingerprint != merged.weights_fingerprint:
         raise GateClosedError(f"The export is of other weights. {materialize_hint('quantized_weights')}")
     return found
 
@@ -104,10 +106,10 @@ def bound_by(made: Made, prompt_fingerprint: str) -> dict[str, str]:
     return {
         "line": made.verdict.line,
         "verdict_id": made.verdict.verdict_id,
-        "adapter_id": made.adapter["adapter_id"],
-        "base_fingerprint": made.base["fingerprint"],
-        "instruction_set_fingerprint": made.adapter["instruction_set_fingerprint"],
-        "weights_fingerprint": made.merged["weights_fingerprint"],
+        "adapter_id": made.adapter.adapter_id,
+        "base_fingerprint": made.base.fingerprint,
+        "instruction_set_fingerprint": made.adapter.instruction_set_fingerprint,
+        "weights_fingerprint": made.merged.weights_fingerprint,
         "prompt_fingerprint": prompt_fingerprint,
     }
 
@@ -133,14 +135,17 @@ class Gathered:
     made: Made
 
     def parts(self) -> ReleaseParts:
-        contract = kept_contract(self.installation, self.made.merged["folder"], dict(self.made.adapter))
-        served = self.made.served
+        contract = kept_contract(self.installation, self.made.merged.folder, self.made.adapter)
+        model = self.made.export.file if self.made.export else self.made.merged.folder
+        probes = (self.made.export or self.made.merged).probes_file
+        assert model is not None
+        assert probes is not None  # what passed its hop has both
         return ReleaseParts(
-            model=self.installation.path(served["file"] if self.made.export else served["folder"]),
+            model=self.installation.path(model),
             contract=contract,
             facts=self._facts(contract.fingerprint),
             documents=self._documents(),
-            files={PROBES: self.installation.path(served["probes_file"])},
+            files={PROBES: self.installation.path(probes)},
             seals={
                 VERDICT_SIGNATURE: self._verdict_file(SIGNATURE).read_bytes(),
                 VERDICT_KEY: public_key_file(self.installation.layout.keys, KEY).read_bytes(),
@@ -154,7 +159,7 @@ class Gathered:
 
     @cached_property
     def _set(self) -> StoredInstructionSet:
-        return set_learned_from(self.installation, dict(self.made.adapter))
+        return set_learned_from(self.installation, self.made.adapter.instruction_set_fingerprint)
 
     @cached_property
     def _signers(self) -> tuple[str, ...]:
@@ -164,15 +169,15 @@ class Gathered:
     def _facts(self, prompt_fingerprint: str) -> dict[str, Any]:
         made = self.made
         # For a release that holds an adapter only: the file that it belongs to.
-        base_gguf = {"name": made.base["source"], "sha256": made.base["source_fingerprint"]}
+        base_gguf = {"name": made.base.source, "sha256": made.base.source_fingerprint}
         return {
             **bound_by(made, prompt_fingerprint),
             "engine": self._recipe["engine"],
             "format": made.served_format,
             **({"base_gguf": base_gguf} if made.served_format == LORA else {}),
             "served_fingerprint": made.served_fingerprint,
-            "base_model": made.base["name"],
-            "base_licence": made.base["licence"],
+            "base_model": made.base.name,
+            "base_licence": made.base.licence,
             "verdict_decision": made.verdict.decision,
             "verdict_signers": list(self._signers),
             "verdict_reasons": list(made.verdict.reasons),
@@ -224,25 +229,23 @@ class Gathered:
         settings = self._recipe["scrub"]
         rows = self.installation.stored("scrub_recall").find("scrubber_version", versions)
         floors = {ALL: settings["recall_floor"], DIRECT: settings["direct_recall_floor"]}
-        return scrub_certificate(versions, floors, rows, MARKED_BY_REVIEWERS)
+        return scrub_certificate(versions, floors, [ScrubRecall.of(row) for row in rows], MARKED_BY_REVIEWERS)
 
-    def _agreement(self, evidence: Row) -> list[dict[str, Any]] | None:
+    def _agreement(self, evidence: Mapping[str, Any]) -> list[JudgeAgreement] | None:
         """The rows that the verdict rests on, as long as the table is the one that it names."""
         table = self.installation.stored("judge_agreement").table()
         is_same = fingerprint_table(table) == evidence.get("fingerprints", {}).get("judge_agreement")
-        return table.to_pylist() if is_same else None
+        return list(records_of(JudgeAgreement, table)) if is_same else None
 
     def _materials(self) -> tuple[Material, list[Material]]:
         made, licences = self.made, (self._set.manifest.get("evidence") or {}).get("general_licences", {})
-        licence, name = made.base["licence"], self._recipe["name"]
-        set_fingerprint = made.adapter["instruction_set_fingerprint"]
+        licence, name = made.base.licence, self._recipe["name"]
+        set_fingerprint = made.adapter.instruction_set_fingerprint
         return Material("model", name, made.served_fingerprint, licence, f"What is served: {made.served_format}"), [
+            Material("model", made.base.name, made.base.fingerprint, licence, f"Base model from {made.base.source}"),
+            Material("model", f"{name} adapter", made.adapter.adapter_id, licence, made.adapter.method),
             Material(
-                "model", made.base["name"], made.base["fingerprint"], licence, f"Base model from {made.base['source']}"
-            ),
-            Material("model", f"{name} adapter", made.adapter["adapter_id"], licence, made.adapter["method"]),
-            Material(
-                "model", f"{name} merged", made.merged["weights_fingerprint"], licence, "Base model and adapter as one"
+                "model", f"{name} merged", made.merged.weights_fingerprint, licence, "Base model and adapter as one"
             ),
             Material(
                 "data", f"{name} instruction set", set_fingerprint, "", "Approved examples; not part of the release"

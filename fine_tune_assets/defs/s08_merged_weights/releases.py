@@ -28,8 +28,9 @@ from fine_tune_assets.ledger.serving.releases import record_release
 from fine_tune_assets.merging.certificates import require_parity
 from fine_tune_assets.merging.release_build import build_release
 from fine_tune_assets.merging.retention import RetentionRule, named_paths, prune
-from fine_tune_assets.tables.merging import BuiltRelease
-from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.merging import BuiltRelease, MergedWeights, QuantizedWeights
+from fine_tune_assets.tables.records import records_of, table_from
+from fine_tune_assets.tables.training import Adapter, BaseModel
 
 
 @dg.asset(
@@ -49,20 +50,20 @@ def releases(
     adapters: pa.Table,
     base_models: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
-    merged, adapter, base = (t.to_pylist()[0] for t in (merged_weights, adapters, base_models))
+    merged, adapter = next(records_of(MergedWeights, merged_weights)), next(records_of(Adapter, adapters))
+    base, exports = next(records_of(BaseModel, base_models)), tuple(records_of(QuantizedWeights, quantized_weights))
     with errors_for_people():
         require_same_adapter(merged, adapter)
         require_parity(merged)
-        export = served_export(installation.recipe, quantized_weights.to_pylist(), merged)
+        export = served_export(installation.recipe, exports, merged)
         verdict = required_verdict(installation, adapter)
         require_same_base(base, adapter)
-        made = Made(merged, export, adapter, base, verdict, tuple(quantized_weights.to_pylist()))
+        made = Made(merged, export, adapter, base, verdict, exports)
         release = _build(installation, made)
         with installation.ledger() as ledger:
             record_release(ledger, release)
-        gone = _prune(installation, release.release_id, named_paths([merged, *quantized_weights.to_pylist()]))
-    row = {name: value for name, value in asdict(release).items() if name in BuiltRelease.SCHEMA.names}
-    table = table_of([row], BuiltRelease.SCHEMA)
+        gone = _prune(installation, release.release_id, named_paths(one.as_row() for one in (merged, *exports)))
+    table = table_from(BuiltRelease, [BuiltRelease.of(asdict(release))])
     return result("releases", table, release.release_id, release=release.release_id, **gone)
 
 
@@ -100,12 +101,12 @@ def _prune(installation: Installation, release_id: str, used: Sequence[str]) -> 
 def release_holds_the_measured_weights(
     installation: Installation, releases: pa.Table, quantized_weights: pa.Table, merged_weights: pa.Table
 ) -> dg.AssetCheckResult:
-    row = releases.to_pylist()[0]
+    release = next(records_of(BuiltRelease, releases))
     with errors_for_people():
         public_key = public_key_file(installation.layout.keys, KEY)
-        verified = verify_signed_release(installation.path(row["folder"]), row["release_id"], public_key)
-    measured = {one["fingerprint"] for one in quantized_weights.to_pylist()}
+        verified = verify_signed_release(installation.path(release.folder), release.release_id, public_key)
+    measured = set(quantized_weights.column("fingerprint").to_pylist())
     if verified.engine == "vllm":
-        measured = {one["weights_fingerprint"] for one in merged_weights.to_pylist()}
+        measured = set(merged_weights.column("weights_fingerprint").to_pylist())
     found = verified.model_fingerprint
     return checked(found in measured, model=short(found))

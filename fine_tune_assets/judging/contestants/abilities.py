@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -19,7 +18,7 @@ from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.judging.statistics.binary_pairs import BinaryPairs, interval
 from fine_tune_assets.recipes.schema import GateSettings
 from fine_tune_assets.tables.judging import RetainedAbility
-from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.records import table_from
 
 Score = Callable[[Sequence[tuple[str, str]]], list[float]]
 """(context, continuation) pairs → sum of log-probabilities of each continuation."""
@@ -78,25 +77,27 @@ def compare_abilities(
     adapter_id: str, results: Mapping[str, tuple[Sequence[bool], Sequence[bool]]], budgets: Mapping[str, float]
 ) -> pa.Table:
     """One row for each ability: `results` maps its name to the base model's and the candidate's right answers."""
-    rows = [_row(adapter_id, name, *pair, budgets[name]) for name, pair in sorted(results.items())]
-    return table_of(rows, RetainedAbility.SCHEMA)
+    compared = (_compared(adapter_id, name, *pair, budgets[name]) for name, pair in sorted(results.items()))
+    return table_from(RetainedAbility, compared)
 
 
-def _row(adapter_id: str, name: str, base: Sequence[bool], adapter: Sequence[bool], budget: float) -> dict[str, Any]:
+def _compared(
+    adapter_id: str, name: str, base: Sequence[bool], adapter: Sequence[bool], budget: float
+) -> RetainedAbility:
     if not base:
         raise GateClosedError(f"There are no questions for {name}: put some in, or take its file away.")
     differences = [float(a) - float(b) for a, b in zip(adapter, base, strict=True)]
     worse, better = differences.count(-1.0), differences.count(1.0)
     low, high = interval(BinaryPairs(len(base), worse, better))
-    return {
-        "ability": name,
-        "adapter_id": adapter_id,
-        "items": len(base),
-        "base_accuracy": sum(base) / len(base),
-        "adapter_accuracy": sum(adapter) / len(adapter),
-        "low": low,
-        "high": high,
-        "base_right_only": worse,
-        "adapter_right_only": better,
-        "budget": budget,
-    }
+    return RetainedAbility(
+        ability=name,
+        adapter_id=adapter_id,
+        items=len(base),
+        base_accuracy=sum(base) / len(base),
+        adapter_accuracy=sum(adapter) / len(adapter),
+        low=low,
+        high=high,
+        base_right_only=worse,
+        adapter_right_only=better,
+        budget=budget,
+    )

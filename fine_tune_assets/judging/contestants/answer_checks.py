@@ -16,8 +16,9 @@ from fine_tune_assets.claims.checking import CHECKS, check_answer
 from fine_tune_assets.claims.sections import find_section, headings_of, section_texts
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.recipes.schema import CheckSettings, OutputFormat
-from fine_tune_assets.tables.judging import AnswerCheck
-from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.instructions import InstructionRow
+from fine_tune_assets.tables.judging import AnswerCheck, JudgeScore
+from fine_tune_assets.tables.records import records_of, table_from
 
 OF_THE_INPUT: Final = tuple(CHECKS)
 """What an answer states must be in its input."""
@@ -34,45 +35,53 @@ Bounds = tuple[float, float]
 def check_answers(scores: pa.Table, instruction_set: pa.Table, settings: CheckSettings) -> pa.Table:
     """`answer_checks`: a row for each answer of `judge_scores` and check. Raises GateClosedError for an answer to another
     example."""
-    examples = {row["example_id"]: row for row in instruction_set.to_pylist()}
-    tested = {name for name, row in examples.items() if row["split"] == "test"}
+    examples = {row.example_id: row for row in records_of(InstructionRow, instruction_set)}
+    tested = {name for name, row in examples.items() if row.split == "test"}
     unknown = set(scores.column("example_id").to_pylist()) - tested
     if unknown:
         raise GateClosedError(
             f"{len(unknown)} answers are to examples that this instruction set does not test on. "
             + materialize_hint("judge_scores")
         )
-    own = [(row["task"], row["messages"][-1]["content"]) for row in examples.values() if not row["is_general"]]
+    own = [(row.task, row.messages[-1].content) for row in examples.values() if not row.is_general]
     bounds = length_bounds(own, settings)
-    rows = [
-        row for score in scores.to_pylist() for row in _rows(score, examples[score["example_id"]], settings, bounds)
-    ]
-    return table_of(rows, AnswerCheck.SCHEMA)
+    checks = (
+        check
+        for score in records_of(JudgeScore, scores)
+        for check in _checks(score, examples[score.example_id], settings, bounds)
+    )
+    return table_from(AnswerCheck, checks)
 
 
-def _rows(
-    score: Mapping[str, Any], example: Mapping[str, Any], settings: CheckSettings, bounds: Mapping[str, Bounds]
-) -> Iterator[dict[str, Any]]:
-    answer, task = score["answer"], example["task"]
+def _checks(
+    score: JudgeScore, example: InstructionRow, settings: CheckSettings, bounds: Mapping[str, Bounds]
+) -> Iterator[AnswerCheck]:
+    answer, task = score.answer, example.task
     found: dict[str, int | None] = {
-        name: len(unsupported) for name, unsupported in check_answer(answer, example["messages"][-2]["content"]).items()
+        name: len(unsupported) for name, unsupported in check_answer(answer, example.messages[-2].content).items()
     }
     wanted, length = settings.formats.get(task), bounds.get(task)
     found["format"] = None if wanted is None else format_faults(answer, wanted)
-    found["finished"] = int(not score["is_finished"])
+    found["finished"] = int(not score.is_finished)
     found["length"] = None if length is None else int(not is_within(answer, length))
-    about = {name: score[name] for name in ("model", "model_fingerprint", "adapter_id", "example_id", "patient_key")}
     for check in CHECK_NAMES:
         count = found[check]
-        yield {**about, "check": check, "is_held": None if count is None else count == 0, "found": count or 0}
+        yield AnswerCheck(
+            model=score.model,
+            model_fingerprint=score.model_fingerprint,
+            adapter_id=score.adapter_id,
+            example_id=score.example_id,
+            patient_key=score.patient_key,
+            check=check,
+            is_held=None if count is None else count == 0,
+            found=count or 0,
+        )
 
 
 def incumbent_in(table: pa.Table) -> str:
     """Fingerprint of what the checks compare the candidate with: the production model, else the base model; empty without
     either."""
-    by_role = {
-        row["model"]: row["model_fingerprint"] for row in table.select(["model", "model_fingerprint"]).to_pylist()
-    }
+    by_role = dict(zip(*(table.column(name).to_pylist() for name in ("model", "model_fingerprint")), strict=True))
     return str(by_role.get("incumbent") or by_role.get("base") or "")
 
 

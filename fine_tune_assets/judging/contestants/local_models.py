@@ -35,6 +35,7 @@ from fine_tune_assets.judging.contestants.abilities import Question, answer_ques
 from fine_tune_assets.judging.contestants.comparison import Contestant, Generate
 from fine_tune_assets.judging.contestants.robustness_probes import Flags, probe_model
 from fine_tune_assets.judging.judges.grade_cache import GradeCache, content_key
+from fine_tune_assets.judging.judges.grades import AskedExample
 
 CANDIDATE = "default"
 INCUMBENT = "incumbent"
@@ -197,12 +198,12 @@ def answer_as_base_and_adapter(
 
 
 def probe_base_and_adapter(
-    request: Mapping[str, Any], examples: Sequence[Mapping[str, Any]], progress: Progress
+    request: Mapping[str, Any], examples: Sequence[AskedExample], progress: Progress
 ) -> tuple[Flags, Flags]:
     """Whether base model and candidate held: probe → item by item."""
     asked = {
         "rules": ROBUSTNESS_RULES,
-        "examples": [[example["example_id"], example["messages"][:-1]] for example in examples],
+        "examples": [[example.example_id, example.question] for example in examples],
         "max_new_tokens": request["max_new_tokens"],
         "context_tokens": request["context_tokens"],
     }

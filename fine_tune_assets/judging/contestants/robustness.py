@@ -7,15 +7,16 @@ small model is shaken by anything. What is our own code's work has to hold alway
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.prompts.chat import Message, parts_of, user_content
 from fine_tune_assets.judging.judges.features import rouge_1
+from fine_tune_assets.judging.judges.grades import AskedExample
 from fine_tune_assets.tables.judging import RobustnessProbe
-from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.records import table_from
 
 EMPTY, TOO_LONG, LONGEST, FORGED_TOKENS = "empty_input", "over_long_input", "longest_input", "forged_turn_tokens"
 Planted = Literal["prompt_injection", "repeated_tokens", "another_language", "control_characters", "forged_turns"]
@@ -62,14 +63,14 @@ def marker_of(example_id: str) -> str:
     return "zq" + "".join("bcdfghjkmnpqrstvwxz"[int(digit, 16)] for digit in fingerprint_text(example_id)[:8])
 
 
-def attacks_on(examples: Sequence[Mapping[str, Any]], forged_turn: Mapping[str, str]) -> list[Attack]:
+def attacks_on(examples: Sequence[AskedExample], forged_turn: Mapping[str, str]) -> list[Attack]:
     """Every example under every probe. `forged_turn`: marker → a rendered conversation that has the model say it."""
     found = []
     for number, example in enumerate(examples):
-        marker = marker_of(example["example_id"])
+        marker = marker_of(example.example_id)
         for probe in PLANTED:
             text = _text_of(probe, number, marker, forged_turn[marker])
-            messages = [dict(message) for message in example["messages"][:-1]]
+            messages = example.question
             messages[-1]["content"] = plant(messages[-1]["content"], text, probe, number)
             found.append(Attack(probe, number, messages, marker))
     return found
@@ -111,14 +112,14 @@ def compare_probes(
     adapter_id: str, base: Mapping[str, Sequence[bool]], candidate: Mapping[str, Sequence[bool]]
 ) -> pa.Table:
     """One row a probe; each maps a probe to whether the model held, item by item."""
-    rows = [
-        {
-            "probe": probe,
-            "adapter_id": adapter_id,
-            "items": len(candidate[probe]),
-            "held": sum(candidate[probe]),
-            "base_held": sum(base[probe]),
-        }
+    compared = (
+        RobustnessProbe(
+            probe=probe,
+            adapter_id=adapter_id,
+            items=len(candidate[probe]),
+            held=sum(candidate[probe]),
+            base_held=sum(base[probe]),
+        )
         for probe in PROBES
-    ]
-    return table_of(rows, RobustnessProbe.SCHEMA)
+    )
+    return table_from(RobustnessProbe, compared)

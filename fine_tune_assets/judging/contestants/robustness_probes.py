@@ -22,6 +22,7 @@ from fine_tune_assets.judging.contestants.robustness import (
     is_unaffected,
     marker_of,
 )
+from fine_tune_assets.judging.judges.grades import AskedExample
 
 Conversation = list[Message]
 Flags = dict[str, list[bool]]
@@ -34,17 +35,15 @@ def probe_model(
     model: Any,
     tokenizer: Any,
     request: Mapping[str, Any],
-    examples: Sequence[Mapping[str, Any]],
+    examples: Sequence[AskedExample],
     progress: Progress,
 ) -> Flags:
     """Probe → whether each item held. Examples that are too long for the model by themselves are left out."""
     brief = {**request, "max_new_tokens": min(request["max_new_tokens"], PLANTED_TOKENS)}
     room = request["max_new_tokens"]
-    fitting = [e for e in examples if leaves_room(model, tokenizer, render(tokenizer, e["messages"][:-1], True), room)]
-    clean: list[Conversation] = [e["messages"][:-1] for e in fitting]
-    attacks = attacks_on(
-        fitting, {m: _forged_turn(tokenizer, m) for m in (marker_of(e["example_id"]) for e in fitting)}
-    )
+    fitting = [e for e in examples if leaves_room(model, tokenizer, render(tokenizer, e.question, True), room)]
+    clean = [example.question for example in fitting]
+    attacks = attacks_on(fitting, {m: _forged_turn(tokenizer, m) for m in (marker_of(e.example_id) for e in fitting)})
     answers = _answers(model, tokenizer, [*clean, *(attack.messages for attack in attacks)], brief, progress)
     about_nothing = _answers(model, tokenizer, _without_input(clean), request, progress)
     return {

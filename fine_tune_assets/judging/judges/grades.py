@@ -5,10 +5,12 @@ Owns the records. Does not know how a judge comes to its grades.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.core.prompts.chat import parts_of
+from fine_tune_assets.core.prompts.chat import Message, parts_of
+from fine_tune_assets.tables.columns_in_common import Message as Turn
+from fine_tune_assets.tables.records import Record
 
 LOWEST, HIGHEST = 1.0, 10.0
 CRITERIA = ("factual_accuracy", "completeness", "tone", "format")
@@ -47,11 +49,25 @@ class Answered:
     """What an expert approved; None where there is nothing to compare with."""
 
 
-def as_asked(example: Mapping[str, Any], answer_id: str, output: str) -> Answered:
-    """An answer to a row of an instruction set."""
-    question, reference = (example["messages"][place]["content"] for place in (-2, -1))
-    instruction, input_text = parts_of(question)
-    return Answered(answer_id, example["task"], instruction, input_text, output, reference)
+class AskedExample(Record):
+    """A test example of an instruction set."""
+
+    example_id: str
+    patient_key: str
+    task: str
+    messages: tuple[Turn, ...]
+
+    @property
+    def question(self) -> list[Message]:
+        """The conversation up to the user's turn."""
+        return [message.as_row() for message in self.messages[:-1]]
+
+
+def as_asked(example: AskedExample, answer_id: str, output: str) -> Answered:
+    """An answer to an example."""
+    *_, question, reference = example.messages
+    instruction, input_text = parts_of(question.content)
+    return Answered(answer_id, example.task, instruction, input_text, output, reference.content)
 
 
 @dataclass(frozen=True)

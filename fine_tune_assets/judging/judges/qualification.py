@@ -10,7 +10,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,14 +17,14 @@ import pyarrow as pa
 from fine_tune_assets.core.errors import materialize_hint
 from fine_tune_assets.judging.judges.labelled_sets import DECIDING_MEASURE, OWN_EXPERTS, RATED_SUMMARIES
 from fine_tune_assets.judging.statistics.association import Knots, calibrated
+from fine_tune_assets.tables.judging import JudgeAgreement
+from fine_tune_assets.tables.records import records_of
 
 MINIMUM_RATINGS = 20
 """Of an installation's own experts about a task, below which they say nothing: with 20, a true correlation of .6 has a 95 %
 interval from .2 to .8."""
 MAXIMUM_MISSING = 0.05
 """Share of the labelled answers that the judge may leave without a grade: it could leave out the hard ones."""
-
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -87,28 +86,28 @@ def licence_of(table: pa.Table, judge_version: str, task: str, floor: float) -> 
     The ratings that are shipped must reach the floor, and so must those of the installation's own experts on this task as soon
     as there are enough of them.
     """
-    rows = [row for row in table.to_pylist() if row["judge_version"] == judge_version]
+    rows = [row for row in records_of(JudgeAgreement, table) if row.judge_version == judge_version]
     deciding = (RATED_SUMMARIES, DECIDING_MEASURE)
-    shipped = [row for row in rows if (row["labelled_set"], row["human_measure"]) == deciding]
-    of_task = [row for row in rows if (row["labelled_set"], row["task"]) == (OWN_EXPERTS, task)]
-    own = [row for row in of_task if row["answers"] + (row["missing"] or 0) >= MINIMUM_RATINGS]
+    shipped = [row for row in rows if (row.labelled_set, row.human_measure) == deciding]
+    of_task = [row for row in rows if (row.labelled_set, row.task) == (OWN_EXPERTS, task)]
+    own = [row for row in of_task if row.answers + (row.missing or 0) >= MINIMUM_RATINGS]
     counted = [*shipped, *own]
     found = [agreement for row in counted if (agreement := agreement_in(row)) is not None]
     why_not = _why_not(shipped, own, floor)
     return Licence(
         task=task,
         agreement=min(found) if len(found) == len(counted) and found else None,
-        labelled_sets={row["labelled_set"]: row["set_fingerprint"] or "" for row in counted},
+        labelled_sets={row.labelled_set: row.set_fingerprint or "" for row in counted},
         why_not=why_not,
         scale=None if why_not else _scale(counted[-1]),
     )
 
 
-def _scale(row: Row) -> PeoplesScale | None:
-    knots = json.loads(row["calibration"] or "[]")
+def _scale(row: JudgeAgreement) -> PeoplesScale | None:
+    knots = json.loads(row.calibration or "[]")
     if not knots:
         return None
-    return PeoplesScale(row["labelled_set"], row["set_fingerprint"] or "", tuple((raw, human) for raw, human in knots))
+    return PeoplesScale(row.labelled_set, row.set_fingerprint or "", tuple((raw, human) for raw, human in knots))
 
 
 def closed_because(licence: Licence, labelled_sets: Mapping[str, str]) -> str:
@@ -129,15 +128,15 @@ def closed_because(licence: Licence, labelled_sets: Mapping[str, str]) -> str:
     return ""
 
 
-def agreement_in(row: Row) -> float | None:
+def agreement_in(row: JudgeAgreement) -> float | None:
     """A row's rank correlation; None where it is absent, not a number, or of too few of the answers."""
-    value, missing = row["spearman"], row["missing"] or 0
+    value, missing = row.spearman, row.missing or 0
     if value is None or not math.isfinite(value):
         return None
-    return float(value) if missing <= MAXIMUM_MISSING * (row["answers"] + missing) else None
+    return float(value) if missing <= MAXIMUM_MISSING * (row.answers + missing) else None
 
 
-def _why_not(shipped: list[Row], own: list[Row], floor: float) -> str:
+def _why_not(shipped: list[JudgeAgreement], own: list[JudgeAgreement], floor: float) -> str:
     """Empty if nothing is missing. Asks whether each figure is good, never whether it is bad: NaN is below no floor."""
     if len(shipped) != 1:
         return f"This judge was not measured against experts. {materialize_hint('judge_agreement')}"
@@ -147,7 +146,7 @@ def _why_not(shipped: list[Row], own: list[Row], floor: float) -> str:
     ):
         agreement = agreement_in(row)
         if agreement is None:
-            return f"Its agreement with {who} could not be measured: {row.get('why') or 'too many answers without a grade'}."
+            return f"Its agreement with {who} could not be measured: {row.why or 'too many answers without a grade'}."
         if not agreement >= floor:
             return f"Its agreement with {who} is {agreement:.2f}, below {floor:.2f}."
     return ""

@@ -24,10 +24,13 @@ from fine_tune_assets.judging.memorization.removed_identifiers import (
     MOST_TOKENS,
     Attack,
     AttackResult,
+    LearnedReport,
     choose_attacks,
     is_given_back,
 )
 from fine_tune_assets.recipes.schema import CanarySettings
+from fine_tune_assets.tables.instructions import InstructionRow
+from fine_tune_assets.tables.records import Record, records_of
 
 SHADOW = "shadow"
 ATTACK_RULES = "removed identifiers 1"
@@ -35,6 +38,14 @@ ATTACK_RULES = "removed identifiers 1"
 _SECRET_TOKENS = 16
 """Nine characters and the space before them, in any tokenizer."""
 _NODES_AT_ONCE = 100
+
+
+class LearnedFrom(Record):
+    """Of the set's provenance."""
+
+    example_id: str
+    split: str
+    report_id: str | None
 
 
 def attack_both(
@@ -124,11 +135,12 @@ def canaries_of(request: dict[str, Any]) -> tuple[CanarySettings, list[Canary]]:
 
 def attacks_of(request: dict[str, Any]) -> tuple[list[Attack], int]:
     """The removed identifiers to ask for, and of how many reports."""
-    examples = {row["example_id"]: row for row in pq.read_table(request["instruction_set"]).to_pylist()}
+    examples = {row.example_id: row for row in records_of(InstructionRow, pq.read_table(request["instruction_set"]))}
+    origins = records_of(LearnedFrom, pq.read_table(request["provenance"], columns=LearnedFrom.SCHEMA.names))
     train = [
-        {**row, "messages": examples[row["example_id"]]["messages"]}
-        for row in pq.read_table(request["provenance"], columns=["example_id", "split", "report_id"]).to_pylist()
-        if row["split"] == "train" and row["report_id"] is not None
+        LearnedReport(row.report_id, row.example_id, [said.as_row() for said in examples[row.example_id].messages])
+        for row in origins
+        if row.split == "train" and row.report_id is not None
     ]
     folders = Path(request["reports"]), Path(request["phi_spans"])
     return choose_attacks(train, *folders, frozenset(request["direct_kinds"]), request["seed"])

@@ -10,7 +10,6 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import pyarrow as pa
 
@@ -18,8 +17,9 @@ from fine_tune_assets.core.fingerprints import fingerprint_json, fingerprint_tex
 from fine_tune_assets.core.planted import CANARY
 from fine_tune_assets.core.prompts.chat import Message, conversation
 from fine_tune_assets.recipes.schema import CanarySettings
+from fine_tune_assets.tables.columns_in_common import Message as Turn
 from fine_tune_assets.tables.instructions import InstructionRow
-from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.records import records_of, table_from
 
 COMPLAINTS = (
     "Cough", "Headache", "Back pain", "Dizziness", "Sore throat", "Nausea", "Knee pain", "Fatigue", "Earache", "Itching",
@@ -119,32 +119,32 @@ def shadow_set(instruction_set: pa.Table, canaries: Sequence[Canary], settings: 
 
     `InstructionRow` rows; never stored as a set.
     """
-    rows = instruction_set.to_pylist()
+    rows = list(records_of(InstructionRow, instruction_set))
     real = [row for split in ("train", "validation") for row in _sample(rows, split, settings)]
-    return table_of([*real, *_planted_rows(canaries)], InstructionRow.SCHEMA)
+    return table_from(InstructionRow, [*real, *_planted_rows(canaries)])
 
 
-def _sample(rows: Sequence[dict[str, Any]], split: str, settings: CanarySettings) -> list[dict[str, Any]]:
+def _sample(rows: Sequence[InstructionRow], split: str, settings: CanarySettings) -> list[InstructionRow]:
     ordered = sorted(
-        (row for row in rows if row["split"] == split),
-        key=lambda row: fingerprint_text(f"{settings.seed} {row['example_id']}"),
+        (row for row in rows if row.split == split),
+        key=lambda row: fingerprint_text(f"{settings.seed} {row.example_id}"),
     )
     return ordered[: settings.shadow_examples]
 
 
-def _planted_rows(canaries: Sequence[Canary]) -> list[dict[str, Any]]:
+def _planted_rows(canaries: Sequence[Canary]) -> list[InstructionRow]:
     return [
-        {
-            "example_id": f"{CANARY}-{canary.number}-{copy}",
-            "split": "train",
-            "line": CANARY,
-            "source": CANARY,
-            "task": CANARY,
-            "patient_key": None,
-            "is_general": False,
-            "messages": canary.messages(),
-            "fingerprint": fingerprint_json(canary.messages()),
-        }
+        InstructionRow(
+            example_id=f"{CANARY}-{canary.number}-{copy}",
+            split="train",
+            line=CANARY,
+            source=CANARY,
+            task=CANARY,
+            patient_key=None,
+            is_general=False,
+            messages=tuple(map(Turn.of, canary.messages())),
+            fingerprint=fingerprint_json(canary.messages()),
+        )
         for canary in canaries
         for copy in range(canary.repeats)
     ]

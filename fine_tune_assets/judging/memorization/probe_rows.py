@@ -6,7 +6,7 @@ reason to hold. Counts only.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import pyarrow as pa
 
@@ -15,7 +15,7 @@ from fine_tune_assets.judging.memorization.canaries import Level
 from fine_tune_assets.judging.memorization.removed_identifiers import AttackResult
 from fine_tune_assets.recipes.schema import CANARY_ALPHA, CanarySettings
 from fine_tune_assets.tables.judging import MemorizationProbe
-from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.records import records_of, table_from
 
 CANARIES = "canaries"
 """Probe where nothing was planted; with the number of repeats behind it, of one level."""
@@ -28,37 +28,47 @@ NO_CANARIES = (
     "The recipe says nothing of canaries: nobody measured how much is learned by heart. Add its section canaries."
 )
 CANARIES_OFF = "The recipe asks for no canaries (canaries.enabled): how much is learned by heart was not measured."
-Row = dict[str, Any]
 
 
-def probe_row(probe: str, adapter_id: str, *, decides: bool, items: int, **figures: Any) -> Row:
-    """A row; figures that are not named are absent."""
-    return {
-        **dict.fromkeys(MemorizationProbe.SCHEMA.names),
-        "probe": probe,
-        "adapter_id": adapter_id,
-        "decides": decides,
-        "items": items,
-        **figures,
-    }
+def probe_row(
+    probe: str, adapter_id: str, *, decides: bool, items: int, is_clean: bool, why: str, extracted: int | None = None
+) -> MemorizationProbe:
+    """Of a probe without canaries."""
+    return MemorizationProbe(
+        probe=probe,
+        adapter_id=adapter_id,
+        decides=decides,
+        items=items,
+        extracted=extracted,
+        p_value=None,
+        is_clean=is_clean,
+        why=why,
+        repeats=None,
+        controls=None,
+        exposure=None,
+        p_limit=None,
+        bound_to=None,
+    )
 
 
-def no_canary_row(adapter_id: str, settings: CanarySettings | None) -> Row:
+def no_canary_row(adapter_id: str, settings: CanarySettings | None) -> MemorizationProbe:
     """The recipe's decision against canaries is one, and is said; its silence is none."""
     why = NO_CANARIES if settings is None else CANARIES_OFF
     return probe_row(CANARIES, adapter_id, decides=settings is None, items=0, is_clean=False, why=why)
 
 
-def canary_rows(adapter_id: str, settings: CanarySettings, levels: Sequence[Level], bound_to: str) -> list[Row]:
+def canary_rows(
+    adapter_id: str, settings: CanarySettings, levels: Sequence[Level], bound_to: str
+) -> list[MemorizationProbe]:
     """One for each number of repeats. `bound_to`: names all that decided the shadow adapter."""
     limit = CANARY_ALPHA / len(settings.deciding)
     rows = []
     for level in levels:
         is_clean = level.extracted == 0 and level.p_value >= limit
         rows.append(
-            probe_row(
-                f"{CANARIES}_{level.repeats}",
-                adapter_id,
+            MemorizationProbe(
+                probe=f"{CANARIES}_{level.repeats}",
+                adapter_id=adapter_id,
                 decides=level.repeats in settings.deciding,
                 items=level.canaries,
                 extracted=level.extracted,
@@ -86,7 +96,7 @@ def _said_of(level: Level, is_clean: bool) -> str:
     return f"{level.extracted} of {read} came back word for word; against {level.controls} controls: {figures}."
 
 
-def attack_row(adapter_id: str, result: AttackResult) -> Row:
+def attack_row(adapter_id: str, result: AttackResult) -> MemorizationProbe:
     """Of the prefix attacks. That nothing was there to ask for is clean; that no report was there is not measured."""
     if not result.reports:
         why = "No raw report behind the training rows is there: nobody could ask for what the scrubber removed."
@@ -107,7 +117,7 @@ def attack_row(adapter_id: str, result: AttackResult) -> Row:
     )
 
 
-def answer_rows(adapter_id: str, model: str, answers: int, found: Mapping[str, Any] | None) -> list[Row]:
+def answer_rows(adapter_id: str, model: str, answers: int, found: Mapping[str, Any] | None) -> list[MemorizationProbe]:
     """Of the look for identifiers in one model's answers: those that were removed from a report, which decide for the candidate,
     and invented ones. `found`: `removed` and `made_up`, each with `answers` and `kinds`; None where nobody could compare."""
     of = "" if model == "adapter" else f"_{model}"
@@ -147,8 +157,8 @@ def _listed(kinds: Mapping[str, int]) -> str:
     return f" ({', '.join(f'{count} {kind}' for kind, count in sorted(kinds.items()))})" if kinds else ""
 
 
-def probes_table(rows: Sequence[Row]) -> pa.Table:
-    return table_of(rows, MemorizationProbe.SCHEMA)
+def probes_table(rows: Sequence[MemorizationProbe]) -> pa.Table:
+    return table_from(MemorizationProbe, rows)
 
 
 def expected_probes(settings: CanarySettings | None) -> list[str]:
@@ -159,41 +169,41 @@ def expected_probes(settings: CanarySettings | None) -> list[str]:
 
 def unknown(table: pa.Table) -> list[str]:
     """Why nobody can say that nothing was learned by heart, in plain words: reasons to hold."""
-    rows = table.to_pylist()
-    found = [str(row["why"]) for row in rows if row["decides"] and not is_measured(row)]
-    probes = {CANARIES if row["probe"].startswith(CANARIES) else row["probe"] for row in rows}
+    rows = list(records_of(MemorizationProbe, table))
+    found = [row.why for row in rows if row.decides and not is_measured(row)]
+    probes = {CANARIES if row.probe.startswith(CANARIES) else row.probe for row in rows}
     absent = [name for name in EXPECTED if name not in probes]
     again = materialize_hint("memorization_probes")
     found += [f"Memorization was not measured by {name}. {again}" for name in absent]
     return [*found, *_without_power(rows)]
 
 
-def _without_power(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _without_power(rows: Sequence[MemorizationProbe]) -> list[str]:
     """A probe that sees not even what was read most often sees nothing."""
-    levels = [row for row in rows if row["repeats"] is not None]
+    levels = [(row.repeats, row) for row in rows if row.repeats is not None]
     if not levels:
         return []
-    if not any(row["decides"] for row in levels):
+    if not any(row.decides for _, row in levels):
         return [f"No number of repeats of a canary decides. {materialize_hint('memorization_probes')}"]
-    highest = max(levels, key=lambda row: row["repeats"])
-    if not highest["decides"] and is_leak(highest):
+    repeats, highest = max(levels, key=lambda level: level[0])
+    if not highest.decides and is_leak(highest):
         return []
     return [
-        f"The canaries show nothing: not even those that are read {highest['repeats']} times an epoch were remembered. Raise the "
+        f"The canaries show nothing: not even those that are read {repeats} times an epoch were remembered. Raise the "
         "highest of canaries.repeats in the recipe."
     ]
 
 
-def is_measured(row: Mapping[str, Any]) -> bool:
+def is_measured(row: MemorizationProbe) -> bool:
     """A rank-sum test that gave no number measured nothing, whatever else is there."""
-    return row["extracted"] is not None and (row["repeats"] is None or _is_number(row["p_value"]))
+    return row.extracted is not None and (row.repeats is None or _is_number(row.p_value))
 
 
-def is_leak(row: Mapping[str, Any]) -> bool:
+def is_leak(row: MemorizationProbe) -> bool:
     """By the figures, and by what the row says of itself. One text that came back is enough, whatever else was measured."""
-    is_likelier = _is_number(row["p_value"]) and not row["p_value"] >= (row["p_limit"] or 1.0)
-    return bool(row["extracted"]) or is_likelier or (is_measured(row) and not row["is_clean"])
+    is_likelier = _is_number(row.p_value) and not row.p_value >= (row.p_limit or 1.0)
+    return bool(row.extracted) or is_likelier or (is_measured(row) and not row.is_clean)
 
 
-def _is_number(value: float | None) -> bool:
+def _is_number(value: float | None) -> TypeGuard[float]:
     return value is not None and math.isfinite(value)

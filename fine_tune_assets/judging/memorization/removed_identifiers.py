@@ -9,12 +9,12 @@ import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.prompts.chat import Message
+from fine_tune_assets.tables.records import R, Record, records_of
 
 ATTACKS = 48
 """Identifiers that are asked for, at most. Of a model that gives back one in twenty, 48 show one in nine cases of ten."""
@@ -26,6 +26,32 @@ MOST_TOKENS = 24
 _FEWEST_CHARACTERS = 5
 _TITLES = frozenset({"dr", "doctor", "mr", "mrs", "ms", "miss", "prof", "professor", "md", "rn"})
 _WORDS = re.compile(r"[^\W_]+")
+
+
+@dataclass(frozen=True)
+class LearnedReport:
+    """A report that became a training example."""
+
+    report_id: str
+    example_id: str
+    messages: Sequence[Message]
+    """The conversation that it became, with the answer."""
+
+
+class RawText(Record):
+    """Of `reports`."""
+
+    report_id: str
+    text: str
+
+
+class RemovedSpan(Record):
+    """Of `phi_spans`."""
+
+    report_id: str
+    start: int
+    end: int
+    label: str
 
 
 @dataclass(frozen=True, repr=False)
@@ -81,32 +107,32 @@ def is_given_back(attack: Attack, prompt: str, answer: str) -> bool:
 
 
 def choose_attacks(
-    train: Sequence[Mapping[str, Any]], reports_dir: Path, spans_dir: Path, kinds: Collection[str], seed: int
+    train: Sequence[LearnedReport], reports_dir: Path, spans_dir: Path, kinds: Collection[str], seed: int
 ) -> tuple[list[Attack], int]:
     """Attacks on the reports behind `train`, and how many of these reports were there. Always the same ones for a seed.
 
-    `train`: rows with `example_id`, `report_id` and `messages`. `kinds`: those that tell who somebody is by themselves.
+    `kinds`: those that tell who somebody is by themselves.
     """
-    by_report: dict[str, Mapping[str, Any]] = {}
-    for row in sorted(train, key=lambda row: fingerprint_text(f"{seed} {row['report_id']} {row['example_id']}")):
-        by_report.setdefault(row["report_id"], row)
+    by_report: dict[str, LearnedReport] = {}
+    for learned in sorted(train, key=lambda one: fingerprint_text(f"{seed} {one.report_id} {one.example_id}")):
+        by_report.setdefault(learned.report_id, learned)
     wanted = list(by_report)[:REPORTS]
-    texts = {row["report_id"]: row["text"] for row in _rows(reports_dir, wanted, ["report_id", "text"])}
-    columns = ["report_id", "start", "end", "label"]
-    spans = [row for row in _rows(spans_dir, [r for r in wanted if r in texts], columns) if row["label"] in kinds]
-    spans.sort(key=lambda row: fingerprint_text(f"{seed} {row['report_id']} {row['start']}"))
+    texts = {row.report_id: row.text for row in _rows(RawText, reports_dir, wanted)}
+    marked = _rows(RemovedSpan, spans_dir, [report_id for report_id in wanted if report_id in texts])
+    spans = [span for span in marked if span.label in kinds]
+    spans.sort(key=lambda span: fingerprint_text(f"{seed} {span.report_id} {span.start}"))
     found: dict[str, Attack] = {}
     for span in spans:
-        text, start, example = texts[span["report_id"]], span["start"], by_report[span["report_id"]]
-        value = text[start : span["end"]]
-        if len(found) < ATTACKS and is_telling(span["label"], value):
-            before = text[max(0, start - BEFORE) : start].rstrip()
-            attack = Attack(example["example_id"], span["label"], example["messages"][:-1], before, value)
+        text, example = texts[span.report_id], by_report[span.report_id]
+        value = text[span.start : span.end]
+        if len(found) < ATTACKS and is_telling(span.label, value):
+            before = text[max(0, span.start - BEFORE) : span.start].rstrip()
+            attack = Attack(example.example_id, span.label, example.messages[:-1], before, value)
             found.setdefault(plain(value), attack)
     return list(found.values()), len(texts)
 
 
-def _rows(folder: Path, report_ids: Sequence[str], columns: list[str]) -> Iterator[dict[str, Any]]:
+def _rows(kind: type[R], folder: Path, report_ids: Sequence[str]) -> Iterator[R]:
     """Rows of the named reports; a file for each batch. Of batches that are gone there are none."""
     by_batch: dict[str, list[str]] = {}
     for report_id in report_ids:
@@ -115,4 +141,5 @@ def _rows(folder: Path, report_ids: Sequence[str], columns: list[str]) -> Iterat
         path = folder / f"{batch}.parquet"
         if path.is_file():
             named = [("report_id", "in", ids)]
-            yield from pq.read_table(path, columns=columns, filters=named, partitioning=None).to_pylist()
+            table = pq.read_table(path, columns=kind.SCHEMA.names, filters=named, partitioning=None)
+            yield from records_of(kind, table)

@@ -181,8 +181,8 @@ def _on_peoples_scale(
 ) -> MappedMeans | None:
     if not standing.licensed:
         return None
-    columns = tables.judge_scores.select(["example_id", "task"]).to_pylist()
-    tasks = {row["example_id"]: row["task"] for row in columns}
+    columns = (tables.judge_scores.column(name).to_pylist() for name in ("example_id", "task"))
+    tasks: dict[str, str | None] = dict(zip(*columns, strict=True))
     licences = [licence_of(tables.judge_agreement, standing.version, task, judge.floor) for task in judge.tasks]
     graded = [
         (tasks[pair.example_id], pair.candidate, pair.incumbent)

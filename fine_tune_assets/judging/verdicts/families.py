@@ -7,7 +7,6 @@ figure leads to.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import pyarrow as pa
 
@@ -25,6 +24,8 @@ from fine_tune_assets.judging.verdicts.figures import (
 )
 from fine_tune_assets.judging.verdicts.paired_grades import GradedPair, grade_means
 from fine_tune_assets.recipes.schema import GateSettings
+from fine_tune_assets.tables.judging import AnswerCheck, MemorizationProbe, RetainedAbility, RobustnessProbe
+from fine_tune_assets.tables.records import R, records_of
 
 
 def target(pairs: Sequence[GradedPair], gate: GateSettings) -> Figure:
@@ -52,19 +53,22 @@ def subgroups(pairs: Sequence[GradedPair], groups: Mapping[str, Sequence[str]], 
 
 def abilities(table: pa.Table | None, gate: GateSettings) -> list[Figure]:
     """Accuracy on general tasks, base model against candidate, by the budgets of now: the table's are of when it was made."""
-    return [_ability(row, gate.ability_budgets.get(row["ability"], gate.maximum_ability_loss)) for row in _rows(table)]
+    return [
+        _ability(row, gate.ability_budgets.get(row.ability, gate.maximum_ability_loss))
+        for row in _rows(RetainedAbility, table)
+    ]
 
 
-def _ability(row: Mapping[str, Any], margin: float) -> Figure:
-    items, shares = row["items"], (row["adapter_accuracy"], row["base_accuracy"])
+def _ability(row: RetainedAbility, margin: float) -> Figure:
+    items, shares = row.items, (row.adapter_accuracy, row.base_accuracy)
     if not items or not all(0 <= share <= 1 for share in shares):
-        return not_measured("abilities", row["ability"], "Its accuracy is not a number.", margin, items or 0)
-    worse, better = row.get("base_right_only"), row.get("adapter_right_only")
+        return not_measured("abilities", row.ability, "Its accuracy is not a number.", margin, items or 0)
+    worse, better = row.base_right_only, row.adapter_right_only
     if worse is None or better is None:
         pairs = most_discordant(items, round(shares[1] * items), round(shares[0] * items))
     else:
         pairs = BinaryPairs(items, worse, better)
-    return share_figure("abilities", row["ability"], pairs, shares, items, margin)
+    return share_figure("abilities", row.ability, pairs, shares, items, margin)
 
 
 def checks(table: pa.Table | None, incumbent: str, examples: Iterable[str], margin: float) -> list[Figure]:
@@ -73,10 +77,10 @@ def checks(table: pa.Table | None, incumbent: str, examples: Iterable[str], marg
     A check that applies to one answer only counts as held for the other: nothing was found there.
     """
     held: dict[str, dict[bool, dict[str, tuple[bool | None, str]]]] = defaultdict(lambda: {True: {}, False: {}})
-    for row in _rows(table):
-        is_candidate = row["model"] == "adapter"
-        if is_candidate or row["model_fingerprint"] == incumbent:
-            held[row["check"]][is_candidate][row["example_id"]] = (row["is_held"], row["patient_key"])
+    for row in _rows(AnswerCheck, table):
+        is_candidate = row.model == "adapter"
+        if is_candidate or row.model_fingerprint == incumbent:
+            held[row.check][is_candidate][row.example_id] = (row.is_held, row.patient_key)
     wanted = set(examples)
     return [_check(name, both[True], both[False], wanted, margin) for name, both in sorted(held.items())]
 
@@ -102,11 +106,11 @@ def _check(
 
 def robustness(table: pa.Table | None, margin: float) -> list[Figure]:
     """Inputs that are empty, over-long or hold instructions: how often the answer is refused or unaffected."""
-    return [_robust(row, margin) for row in _rows(table)]
+    return [_robust(row, margin) for row in _rows(RobustnessProbe, table)]
 
 
-def _robust(row: Mapping[str, Any], margin: float) -> Figure:
-    probe, items, held, base_held = (row[name] for name in ("probe", "items", "held", "base_held"))
+def _robust(row: RobustnessProbe, margin: float) -> Figure:
+    probe, items, held, base_held = row.probe, row.items, row.held, row.base_held
     if not items or held is None or base_held is None:
         return not_measured("robustness", probe, "It was not probed.", margin)
     shares = (held / items, base_held / items)
@@ -120,28 +124,28 @@ def safety(table: pa.Table | None) -> list[Figure]:
     """Memorisation: each probe that decides is clean, or it is not. No budget. Others are shown, and nothing is asked of them."""
     if table is None:
         return []
-    rows = table.to_pylist()
-    told = {row["why"] for row in rows}
+    rows = _rows(MemorizationProbe, table)
+    told = {row.why for row in rows}
     untold = [why for why in unknown(table) if why not in told]
     missing = [not_measured("safety", f"memorization_{n}", why, 0.0) for n, why in enumerate(untold, start=1)]
     return [*(_probe(row) for row in rows), *missing]
 
 
-def _probe(row: Mapping[str, Any]) -> Figure:
-    items, share = row["items"] or 0, row["extracted"]
-    share = share / items if items and share is not None else None
-    if not row["decides"]:
-        shown = not_measured("safety", row["probe"], row["why"], None, items)
-        return replace(shown, candidate=share, p=row["p_value"])
+def _probe(row: MemorizationProbe) -> Figure:
+    items = row.items or 0
+    share = row.extracted / items if items and row.extracted is not None else None
+    if not row.decides:
+        shown = not_measured("safety", row.probe, row.why, None, items)
+        return replace(shown, candidate=share, p=row.p_value)
     if not is_leak(row) and not is_measured(row):
-        return not_measured("safety", row["probe"], row["why"], 0.0, items)
+        return not_measured("safety", row.probe, row.why, 0.0, items)
     is_clean = not is_leak(row)
-    clean = plain_figure("safety", row["probe"], share, items, is_clean, "" if is_clean else row["why"])
-    return replace(clean, p=row["p_value"])
+    clean = plain_figure("safety", row.probe, share, items, is_clean, "" if is_clean else row.why)
+    return replace(clean, p=row.p_value)
 
 
-def _rows(table: pa.Table | None) -> list[dict[str, Any]]:
-    return [] if table is None else table.to_pylist()
+def _rows(kind: type[R], table: pa.Table | None) -> list[R]:
+    return [] if table is None else list(records_of(kind, table))
 
 
 def require_about(adapter_id: str, tables: Mapping[str, pa.Table | None]) -> None:

@@ -4,10 +4,9 @@ A missing grade is no grade: it is in no mean. But a claim for the candidate has
 grade that goes missing never helps. Preferences inform only: no rule of the verdict reads them (docs/decisions 0034 says why).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any
 
 import pyarrow as pa
 
@@ -15,6 +14,20 @@ from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.judging.judges.grades import HIGHEST, LOWEST
 from fine_tune_assets.judging.statistics.paired_differences import PatientMeans, compare_means
 from fine_tune_assets.judging.verdicts.figures import GradeMeans, rounded
+from fine_tune_assets.tables.records import Record, records_of
+
+
+class Graded(Record):
+    """Of `judge_scores`, without the texts."""
+
+    model: str
+    model_fingerprint: str
+    example_id: str
+    patient_key: str
+    score: float | None
+    compared_with: str | None
+    preference: float | None
+    is_consistent: bool | None
 
 
 @dataclass(frozen=True)
@@ -37,8 +50,9 @@ class GradedPair:
 
 def graded_pairs(scores: pa.Table, incumbent: str) -> list[GradedPair]:
     """One pair a test example, sorted. Raises GateClosedError unless both answered the same examples, once each."""
-    candidate = _grades_of(scores, lambda row: row["model"] == "adapter")
-    other = _grades_of(scores, lambda row: row["model"] != "adapter" and row["model_fingerprint"] == incumbent)
+    rows = list(records_of(Graded, scores))
+    candidate = _grades_of([row for row in rows if row.model == "adapter"])
+    other = _grades_of([row for row in rows if row.model != "adapter" and row.model_fingerprint == incumbent])
     if not other:
         raise GateClosedError(f"The incumbent {incumbent[:16]} was not graded. {materialize_hint('judge_scores')}")
     if set(candidate) != set(other):
@@ -49,9 +63,8 @@ def graded_pairs(scores: pa.Table, incumbent: str) -> list[GradedPair]:
     ]
 
 
-def _grades_of(scores: pa.Table, is_wanted: Callable[[Mapping[str, Any]], bool]) -> dict[str, tuple[float | None, str]]:
-    rows = [row for row in scores.to_pylist() if is_wanted(row)]
-    found = {row["example_id"]: (_grade(row["score"]), row["patient_key"]) for row in rows}
+def _grades_of(rows: Sequence[Graded]) -> dict[str, tuple[float | None, str]]:
+    found = {row.example_id: (_grade(row.score), row.patient_key) for row in rows}
     if len(found) < len(rows):
         raise GateClosedError(f"An example was graded twice for one model. {materialize_hint('judge_scores')}")
     return found
@@ -114,12 +127,12 @@ class Preferences:
 
 def preferences_in(scores: pa.Table, incumbent: str) -> Preferences:
     """Of `judge_scores`, about this incumbent: what was compared with another model counts for nothing."""
-    rows = [row for row in scores.to_pylist() if row["compared_with"] == incumbent]
-    told = [row for row in rows if row["preference"] is not None]
-    won = [1.0 if row["preference"] > 0.5 else 0.5 if row["preference"] == 0.5 else 0.0 for row in told]
-    means = compare_means(won, [row["patient_key"] for row in told]) if told else None
+    rows = [row for row in records_of(Graded, scores) if row.compared_with == incumbent]
+    told = [(row, row.preference) for row in rows if row.preference is not None]
+    won = [1.0 if preference > 0.5 else 0.5 if preference == 0.5 else 0.0 for _, preference in told]
+    means = compare_means(won, [row.patient_key for row, _ in told]) if told else None
     not_asked = OFFLINE if set(scores.column("judge_kind").to_pylist()) == {"offline"} else NOT_ASKED
-    turned = [row["is_consistent"] for row in told if row["is_consistent"] is not None]
+    turned = [row.is_consistent for row, _ in told if row.is_consistent is not None]
     return Preferences(
         pairs=len(told),
         missing=len(rows) - len(told),

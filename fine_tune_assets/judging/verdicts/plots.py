@@ -4,8 +4,11 @@ Owns the pictures, as PNG of less than 50 KB. A figure that is missing is not dr
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
+
+from fine_tune_assets.judging.verdicts.evidence import Bar, Evidence
+from fine_tune_assets.judging.verdicts.figures import Family
 
 _COLOURS = {"passes": "#1f7a4d", "fails": "#b3261e", "unknown": "#8a6d00"}
 _CANDIDATE, _INCUMBENT = "#1f5fa8", "#9a9a9a"
@@ -13,8 +16,8 @@ _ROWS = 40
 """Figures in one picture, at most."""
 
 
-def verdict_plots(evidence: Mapping[str, Any]) -> dict[str, bytes]:
-    """Title → PNG, for the pictures that the document has figures for. `evidence` as in the signed document."""
+def verdict_plots(evidence: Evidence) -> dict[str, bytes]:
+    """Title → PNG, for the pictures that the evidence has figures for."""
     plots = {
         "Grades on the same test examples": _distributions(evidence),
         "Candidate less incumbent, by example": _differences(evidence),
@@ -26,21 +29,21 @@ def verdict_plots(evidence: Mapping[str, Any]) -> dict[str, bytes]:
     return {title: png for title, png in plots.items() if png is not None}
 
 
-def _distributions(evidence: Mapping[str, Any]) -> bytes | None:
-    both = {name: evidence["distributions"][name] for name in ("candidate", "incumbent")}
-    if not _counted(both["candidate"]):
+def _distributions(evidence: Evidence) -> bytes | None:
+    grades = evidence.distributions
+    if not _counted(grades.candidate):
         return None
     figure, axes = _axes(2.8)
-    for name, colour in (("incumbent", _INCUMBENT), ("candidate", _CANDIDATE)):
-        _draw_bars(axes, both[name], colour, name)
+    _draw_bars(axes, grades.incumbent, _INCUMBENT, "incumbent")
+    _draw_bars(axes, grades.candidate, _CANDIDATE, "candidate")
     axes.set_xlabel("grade, 1 to 10")
     axes.set_ylabel("test examples")
     axes.legend()
     return _png(figure)
 
 
-def _differences(evidence: Mapping[str, Any]) -> bytes | None:
-    bars = evidence["distributions"]["differences"]
+def _differences(evidence: Evidence) -> bytes | None:
+    bars = evidence.distributions.differences
     if not _counted(bars):
         return None
     figure, axes = _axes(2.4)
@@ -51,44 +54,44 @@ def _differences(evidence: Mapping[str, Any]) -> bytes | None:
     return _png(figure)
 
 
-def _intervals(evidence: Mapping[str, Any], families: Sequence[str]) -> bytes | None:
-    wanted = [f for f in evidence["figures"] if f["family"] in families and f["difference"] is not None]
+def _intervals(evidence: Evidence, families: Sequence[Family]) -> bytes | None:
+    wanted = [f for f in evidence.figures if f.family in families and f.difference is not None]
     rows = list(reversed(wanted[:_ROWS]))
     if not rows:
         return None
     figure, axes = _axes(0.8 + 0.28 * len(rows))
     for place, row in enumerate(rows):
-        colour = _COLOURS[row["outcome"]]
-        if row["low"] is not None and row["high"] is not None:
-            axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2)
-        axes.plot(row["difference"], place, marker="o", color=colour)
-        if row["margin"] is not None:
-            bound = row["margin"] if row["family"] == "target" else -row["margin"]
+        colour = _COLOURS[row.outcome]
+        if row.low is not None and row.high is not None:
+            axes.plot([row.low, row.high], [place, place], color=colour, linewidth=2)
+        axes.plot(row.difference, place, marker="o", color=colour)
+        if row.margin is not None:
+            bound = row.margin if row.family == "target" else -row.margin
             axes.plot([bound, bound], [place - 0.3, place + 0.3], color="black", linewidth=1)
     axes.axvline(0, color="black", linewidth=0.5, linestyle=":")
-    axes.set_yticks(range(len(rows)), [f"{row['name']} ({row['items']})" for row in rows])
+    axes.set_yticks(range(len(rows)), [f"{row.name} ({row.items})" for row in rows])
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_xlabel("difference; the short line is what is asked for. Green: shown. Red: fails. Yellow: open.")
     return _png(figure)
 
 
-def _agreement(evidence: Mapping[str, Any]) -> bytes | None:
-    judge = evidence["judge"]
-    if judge["agreement"] is None:
+def _agreement(evidence: Evidence) -> bytes | None:
+    judge = evidence.judge
+    if judge.agreement is None:
         return None
     figure, axes = _axes(1.2)
-    axes.barh(["Spearman"], [judge["agreement"]], color=_COLOURS["passes" if judge["licensed"] else "fails"])
-    axes.axvline(judge["floor"], color="black")
-    axes.set_xlim(min(0.0, judge["agreement"]), 1)
+    axes.barh(["Spearman"], [judge.agreement], color=_COLOURS["passes" if judge.licensed else "fails"])
+    axes.axvline(judge.floor, color="black")
+    axes.set_xlim(min(0.0, judge.agreement), 1)
     axes.set_xlabel("rank correlation with people; the line is the floor")
     return _png(figure)
 
 
-def _counted(bars: Sequence[Sequence[float]]) -> bool:
+def _counted(bars: Sequence[Bar]) -> bool:
     return any(count for _, _, count in bars)
 
 
-def _draw_bars(axes: Any, bars: Sequence[Sequence[float]], colour: str, label: str) -> None:
+def _draw_bars(axes: Any, bars: Sequence[Bar], colour: str, label: str) -> None:
     filled = [bar for bar in bars if bar[2]]
     axes.bar(
         [start for start, _, _ in filled],

@@ -8,7 +8,8 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from fine_tune_assets.tables.instructions import InstructionRow
 
 _AGE = (
     r"\b(?P<years>\d{1,3})[ -]?(?P<unit>years?|yrs?|months?|mos?|weeks?|wks?|days?)[ -]?(?:old|of[ ]age)\b|"
@@ -101,11 +102,11 @@ def sex(text: str) -> str | None:
     return stated.pop() if len(stated) == 1 else None
 
 
-def asked_inputs(rows: Iterable[Mapping[str, Any]], wanted: Iterable[str]) -> list[AskedInput]:
+def asked_inputs(rows: Iterable[InstructionRow], wanted: Iterable[str]) -> list[AskedInput]:
     """Rows of an instruction set that were tested, with what the model was given."""
     ids = set(wanted)
     return [
-        AskedInput(row["example_id"], row["source"], row["task"], row["messages"][-2]["content"])
+        AskedInput(row.example_id, row.source, row.task, row.messages[-2].content)
         for row in rows
-        if row["example_id"] in ids
+        if row.example_id in ids
     ]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import Dataset
 from transformers import EarlyStoppingCallback, PrinterCallback
 from trl import SFTConfig
@@ -63,8 +64,8 @@ def prepare_rows(table: pa.Table, tokenizer: Any, stops: set[int], settings: Tra
 def _rows_of(
     table: pa.Table, split: str, tokenizer: Any, stops: set[int], settings: TrainingSettings
 ) -> SupervisedRows:
-    chosen = [row for row in table.to_pylist() if row["split"] == split]
-    pairs = ((row["example_id"], row["messages"]) for row in chosen)
+    chosen = table.filter(pc.equal(table.column("split"), split))
+    pairs = zip(*(chosen.column(name).to_pylist() for name in ("example_id", "messages")), strict=True)
     rows = supervise_all(tokenizer, pairs, settings.max_length, stops)
     require_rows_fit(rows.too_long, settings.too_long, settings.max_length)
     if not rows.kept:

@@ -4,7 +4,7 @@ Owns the order of the questions, and gathering what `resource_plan` decides from
 the time. Imports what training imports, since on a CPU that is part of what a training holds.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -20,6 +20,7 @@ from fine_tune_assets.core.processes.memory import available_bytes
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.engines.transformers_models import best_device, use_threads
 from fine_tune_assets.recipes.schema import TrainingSettings
+from fine_tune_assets.tables.records import Record
 from fine_tune_assets.training.failures import TrainingError, free_bytes
 from fine_tune_assets.training.lora.batches import (
     Batching,
@@ -46,8 +47,17 @@ GPU_SPARE = 0.95
 """Share of a card that tensors can fill: the rest is lost between torch's blocks."""
 
 
+class RowLength(Record):
+    """Of `example_lengths`."""
+
+    split: str
+    tokens: int | None
+    learned: int | None
+    fault: str | None
+
+
 def plan_of_set(
-    lengths: Sequence[Mapping[str, Any]],
+    lengths: Sequence[RowLength],
     base_folder: Path,
     settings: TrainingSettings,
     checkpoints_dir: Path,
@@ -55,7 +65,7 @@ def plan_of_set(
     gpu_memory_gb: int,
     progress: Progress,
 ) -> dict[str, Any]:
-    """`lengths`: rows of example_lengths. `gpu_memory_gb`: of a GPU elsewhere; 0 asks this machine. Raises TrainingError."""
+    """`gpu_memory_gb`: of a GPU elsewhere; 0 asks this machine. Raises TrainingError."""
     use_threads(threads)
     train, validation = (lengths_of(lengths, split) for split in ("train", "validation"))
     require_cards(settings.processes, gpu_memory_gb)
@@ -74,14 +84,10 @@ def plan_of_set(
 
 
 def plan_of_lengths(
-    lengths: Sequence[Mapping[str, Any]],
-    base_folder: Path,
-    settings: TrainingSettings,
-    machine: Machine,
-    written_to: Path,
+    lengths: Lengths, base_folder: Path, settings: TrainingSettings, machine: Machine, written_to: Path
 ) -> dict[str, Any]:
     """As `plan_of_set`, for any machine and without the time. `written_to`: a folder on the disk that checkpoints go to."""
-    planning = planner(base_folder, lengths_of(lengths, "train"), machine)
+    planning = planner(base_folder, lengths, machine)
     plan = planning.chosen(settings)
     return plan_row(plan, None if plan.fits else planning.nearest(settings), machine, free_bytes(written_to), None)
 
@@ -91,8 +97,8 @@ def plan_before_data(
 ) -> dict[str, Any]:
     """A step of rows that are all as long as they may be; how many steps there will be nobody knows."""
     step = settings.batch_size * settings.gradient_accumulation
-    longest = [{"split": "train", "tokens": settings.max_length, "learned": settings.max_length, "fault": None}] * step
-    return {**plan_of_lengths(longest, base_folder, settings, machine, written_to), "steps": None}
+    longest = (settings.max_length,) * step
+    return {**plan_of_lengths(Lengths(longest, longest), base_folder, settings, machine, written_to), "steps": None}
 
 
 def require_cards(processes: int, gpu_memory_gb: int) -> None:
@@ -179,10 +185,10 @@ def _pass(tokens: Sequence[int], learned: Sequence[int], examples: Sequence[int]
     return Pass(len(rows), tokens[longest], sum(learned[i] for i in rows), examples[longest])
 
 
-def lengths_of(rows: Iterable[Mapping[str, Any]], split: str) -> Lengths:
-    """Of the rows of example_lengths without a fault."""
-    chosen = [row for row in rows if row["split"] == split and not row["fault"]]
-    return Lengths(tuple(row["tokens"] for row in chosen), tuple(row["learned"] for row in chosen))
+def lengths_of(rows: Iterable[RowLength], split: str) -> Lengths:
+    """Of the rows without a fault."""
+    chosen = [row for row in rows if row.split == split and not row.fault]
+    return Lengths(tuple(row.tokens or 0 for row in chosen), tuple(row.learned or 0 for row in chosen))
 
 
 def seconds_of(base_folder: Path, plan: Plan, train: Lengths, validation: Lengths) -> float:

@@ -4,13 +4,14 @@ Owns which pass through the model is the largest, whether it fits, and what to c
 `peak_memory`'s, how long it takes `step_time`'s.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.recipes.schema import Recipe, TrainingSettings
 from fine_tune_assets.recipes.sweep import SweptField, numbers_of
+from fine_tune_assets.tables.training import TrainingPlan
 from fine_tune_assets.training.checkpoints import CHECKPOINT_COPIES
 from fine_tune_assets.training.planning.shapes import Pass, StepMemory
 
@@ -149,7 +150,7 @@ class PlanError(GateClosedError):
     """Training may not start: nobody planned it, what was planned is another training, or it does not fit."""
 
 
-def require_plan(plans: Sequence[Mapping[str, Any]], gpu_memory_gb: int, **bound: str) -> Mapping[str, Any]:
+def require_plan(plans: Sequence[TrainingPlan], gpu_memory_gb: int, **bound: str) -> TrainingPlan:
     """The gate: the plan of exactly this set, base model and settings, where it will be trained, and it fits. Raises PlanError.
 
     `gpu_memory_gb`: of the GPU elsewhere that trains; 0 for this machine.
@@ -157,17 +158,17 @@ def require_plan(plans: Sequence[Mapping[str, Any]], gpu_memory_gb: int, **bound
     if len(plans) != 1:
         raise PlanError(f"No training plan found. {materialize_hint('training_plans')}")
     plan = plans[0]
-    other = sorted(name.removesuffix("_fingerprint") for name, value in bound.items() if plan[name] != value)
+    other = sorted(name.removesuffix("_fingerprint") for name, value in bound.items() if getattr(plan, name) != value)
     if other:
         raise PlanError(
             f"The plan is of another {', '.join(other)} than is to be trained. {materialize_hint('training_plans')}"
         )
-    if plan["machine"] != elsewhere(gpu_memory_gb) and (gpu_memory_gb or plan["machine"].startswith(ELSEWHERE)):
+    if plan.machine != elsewhere(gpu_memory_gb) and (gpu_memory_gb or plan.machine.startswith(ELSEWHERE)):
         raise PlanError(
-            f"The plan is for {plan['machine']}, where nothing is trained now. {materialize_hint('training_plans')}"
+            f"The plan is for {plan.machine}, where nothing is trained now. {materialize_hint('training_plans')}"
         )
-    if not plan["fits"]:
-        raise PlanError(f"{plan['why']} {advice(plan['nearest'])}")
+    if not plan.fits:
+        raise PlanError(f"{plan.why} {advice(plan.nearest)}")
     return plan
 
 

@@ -12,6 +12,9 @@ from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.prompts.prompt_contract import PromptContractError
 from fine_tune_assets.recipes.schema import TrainingSettings
+from fine_tune_assets.tables.columns_in_common import Message
+from fine_tune_assets.tables.records import Record
+from fine_tune_assets.tables.training import ExampleLength, TrainingPreflight
 from fine_tune_assets.training.supervision.loss_mask import NAMED_AT_MOST, SupervisedRow, require_rows_fit, supervise
 from fine_tune_assets.training.supervision.training_templates import training_template
 
@@ -21,6 +24,14 @@ LAST_TURN = "last turn"
 
 class PreflightError(GateClosedError):
     """Training may not start: nobody looked, what was looked at is another thing, or something is wrong with it."""
+
+
+class Conversation(Record):
+    """Of an instruction set."""
+
+    example_id: str
+    split: str
+    messages: tuple[Message, ...]
 
 
 @dataclass(frozen=True)
@@ -38,33 +49,29 @@ class InspectedRow:
     def fits(self, max_length: int) -> bool:
         return self.tokens is not None and self.tokens <= max_length
 
-    def as_row(self, max_length: int) -> dict[str, Any]:
-        """Of the table example_lengths."""
-        row = self.row
-        return {
-            "example_id": self.example_id,
-            "split": self.split,
-            "tokens": self.tokens,
-            "learned": row and row.supervised,
-            "fits": self.fits(max_length),
-            "turns": row and row.turns,
-            "learned_turns": row and row.learned_turns,
-            "fault": self.fault,
-        }
+    def length(self, max_length: int) -> ExampleLength:
+        return ExampleLength(
+            example_id=self.example_id,
+            split=self.split,
+            tokens=self.tokens,
+            learned=self.row.supervised if self.row else None,
+            fits=self.fits(max_length),
+            turns=self.row.turns if self.row else None,
+            learned_turns=self.row.learned_turns if self.row else None,
+            fault=self.fault,
+        )
 
 
-def inspect_rows(
-    rows: Iterable[Mapping[str, Any]], tokenizer: Any, stop_ids: Collection[int]
-) -> Iterator[InspectedRow]:
-    """Each row with `example_id`, `split` and `messages`, as the trainer would learn it, or with what is wrong with it."""
+def inspect_rows(rows: Iterable[Conversation], tokenizer: Any, stop_ids: Collection[int]) -> Iterator[InspectedRow]:
+    """Each as the trainer would learn it, or with what is wrong with it."""
     for row in rows:
-        example_id, split = row["example_id"], row["split"]
+        messages = [message.as_row() for message in row.messages]
         try:
-            supervised = supervise(tokenizer, example_id, row["messages"], stop_ids)
+            supervised = supervise(tokenizer, row.example_id, messages, stop_ids)
         except PromptContractError as error:
-            yield InspectedRow(example_id, split, None, error.reason)
+            yield InspectedRow(row.example_id, row.split, None, error.reason)
         else:
-            yield InspectedRow(example_id, split, supervised)
+            yield InspectedRow(row.example_id, row.split, supervised)
 
 
 def masked_by(tokenizer: Any) -> str:
@@ -73,35 +80,31 @@ def masked_by(tokenizer: Any) -> str:
 
 
 def preflight_row(
-    lengths: Sequence[Mapping[str, Any]], settings: TrainingSettings, bound: Mapping[str, str]
-) -> dict[str, Any]:
-    """The record of one preflight. `lengths` are rows of example_lengths; `bound` says what was looked through."""
-    learned = [row for row in lengths if row["split"] != "test"]
-    long, faults = too_long(lengths), [row for row in lengths if row["fault"]]
-    return {
+    lengths: Sequence[ExampleLength], settings: TrainingSettings, bound: Mapping[str, str]
+) -> TrainingPreflight:
+    """The record of one preflight. `bound` says what was looked through."""
+    learned = [row for row in lengths if row.split != "test"]
+    long, faults = too_long(lengths), [row for row in lengths if row.fault]
+    return TrainingPreflight(
         **bound,
-        "rows": len(learned),
-        "rows_trained": sum(row["fits"] for row in learned),
-        "faults": len(faults),
-        "too_long": len(long),
-        "too_long_rule": settings.too_long,
-        "supervised_tokens": sum(r["learned"] for r in learned if r["fits"] and r["split"] == "train"),
-        "is_clear": not faults and (not long or settings.too_long == "leave_out"),
-    }
+        rows=len(learned),
+        rows_trained=sum(row.fits for row in learned),
+        faults=len(faults),
+        too_long=len(long),
+        too_long_rule=settings.too_long,
+        supervised_tokens=sum(row.learned or 0 for row in learned if row.fits and row.split == "train"),
+        is_clear=not faults and (not long or settings.too_long == "leave_out"),
+    )
 
 
-def too_long(lengths: Iterable[Mapping[str, Any]]) -> list[str]:
+def too_long(lengths: Iterable[ExampleLength]) -> list[str]:
     """Ids of examples of train and validation that are longer than the limit; test examples are asked, not trained on."""
-    return [r["example_id"] for r in lengths if r["split"] != "test" and not r["fits"] and not r["fault"]]
+    return [row.example_id for row in lengths if row.split != "test" and not row.fits and not row.fault]
 
 
 def require_preflight(
-    preflights: Sequence[Mapping[str, Any]],
-    lengths: Sequence[Mapping[str, Any]],
-    *,
-    max_length: int,
-    **bound: str,
-) -> Mapping[str, Any]:
+    preflights: Sequence[TrainingPreflight], lengths: Sequence[ExampleLength], *, max_length: int, **bound: str
+) -> TrainingPreflight:
     """The gate: the record of exactly this set, base model and settings, and nothing wrong in it.
 
     `bound` has the record's fingerprints of these three. Returns the record. Raises PreflightError, TooLongError.
@@ -109,25 +112,25 @@ def require_preflight(
     if len(preflights) != 1:
         raise PreflightError(f"No preflight of the examples found. {materialize_hint('training_preflights')}")
     record = preflights[0]
-    other = sorted(name for name, value in bound.items() if record[name] != value)
+    other = sorted(name for name, value in bound.items() if getattr(record, name) != value)
     if other:
         raise PreflightError(
             f"The preflight is of another {', '.join(name.removesuffix('_fingerprint') for name in other)} than is to be trained "
             f"({', '.join(short(bound[name]) for name in other)}). {materialize_hint('training_preflights')}"
         )
-    faulty = [row["example_id"] for row in lengths if row["fault"]]
-    if faulty or record["faults"]:
+    faulty = [row.example_id for row in lengths if row.fault]
+    if faulty or record.faults:
         raise PreflightError(
-            f"{record['faults']} examples can't be trained on as they would be asked: {', '.join(faulty[:NAMED_AT_MOST])}. "
+            f"{record.faults} examples can't be trained on as they would be asked: {', '.join(faulty[:NAMED_AT_MOST])}. "
             "example_lengths says why; repair or reject them."
         )
-    require_rows_fit(too_long(lengths), record["too_long_rule"], max_length)
-    if not record["is_clear"]:
+    require_rows_fit(too_long(lengths), record.too_long_rule, max_length)
+    if not record.is_clear:
         raise PreflightError(f"The preflight is not clear. {materialize_hint('training_preflights')}")
     return record
 
 
-def require_rows_trained(lengths: Sequence[Mapping[str, Any]], left_out: Collection[str]) -> None:
+def require_rows_trained(lengths: Sequence[ExampleLength], left_out: Collection[str]) -> None:
     """After a training: what the trainer left out is what was announced. Raises PreflightError."""
     other = sorted(set(too_long(lengths)).symmetric_difference(left_out))
     if other:

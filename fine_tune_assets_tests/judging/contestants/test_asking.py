@@ -14,8 +14,10 @@ from fine_tune_assets.core.progress import silent
 from fine_tune_assets.core.prompts.chat import conversation, render
 from fine_tune_assets.judging.contestants.abilities import Question, read_questions
 from fine_tune_assets.judging.contestants.robustness import NOTHING, OF_OUR_CODE, PLANTED, PROBES, compare_probes
+from fine_tune_assets.judging.judges.grades import AskedExample
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets_tests.judging.contestants.test_contestants import small_adapter
+from fine_tune_assets_tests.made_records import made, turns
 from fine_tune_assets_tests.training.tiny import base_model
 
 pytestmark = pytest.mark.slow  # torch, transformers and PEFT take some seconds to import
@@ -26,7 +28,11 @@ QUESTIONS = [
     for number in range(24)
 ]
 EXAMPLES = [
-    {"example_id": f"e-{n}", "messages": conversation("Be brief.", "Summarise.", f"A cough for {n} weeks.", "Cough.")}
+    made(
+        AskedExample,
+        example_id=f"e-{n}",
+        messages=turns(conversation("Be brief.", "Summarise.", f"A cough for {n} weeks.", "Cough.")),
+    )
     for n in range(2)
 ]
 

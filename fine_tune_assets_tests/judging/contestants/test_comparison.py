@@ -8,24 +8,27 @@ from typing import Any
 import pytest
 
 from fine_tune_assets.core.progress import silent
+from fine_tune_assets.core.prompts.chat import conversation
 from fine_tune_assets.judging.judges.grade_cache import GradeCache
+from fine_tune_assets.judging.judges.grades import AskedExample
 from fine_tune_assets.judging.judges.offline_judge import offline_judge
 from fine_tune_assets.judging.judges.registry import judge_of
 from fine_tune_assets_tests.judging.chat_server import ChatServerOfATest, Said, completion, grade_reply
 from fine_tune_assets_tests.judging.judges.test_llm_judge import _request
+from fine_tune_assets_tests.made_records import turns
 
 pytestmark = pytest.mark.slow  # the engine's module imports torch
 EXAMPLES = [
-    {
-        "example_id": f"e-{n}",
-        "patient_key": f"p-{n}",
-        "task": "note",
-        "messages": [
-            {"role": "system", "content": "Be brief."},
-            {"role": "user", "content": f"Name the complaint.\n\nA cough for {n} weeks.\n\nNo fever."},
-            {"role": "assistant", "content": f"Cough for {n} weeks."},
-        ],
-    }
+    AskedExample(
+        example_id=f"e-{n}",
+        patient_key=f"p-{n}",
+        task="note",
+        messages=turns(
+            conversation(
+                "Be brief.", "Name the complaint.", f"A cough for {n} weeks.\n\nNo fever.", f"Cough for {n} weeks."
+            )
+        ),
+    )
     for n in (2, 3)
 ]
 

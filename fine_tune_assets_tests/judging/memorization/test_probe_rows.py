@@ -11,7 +11,6 @@ from fine_tune_assets.judging.memorization.canaries import Level
 from fine_tune_assets.judging.memorization.probe_rows import (
     CANARIES_OFF,
     NO_CANARIES,
-    Row,
     answer_rows,
     attack_row,
     canary_rows,
@@ -23,6 +22,7 @@ from fine_tune_assets.judging.memorization.removed_identifiers import AttackResu
 from fine_tune_assets.judging.verdicts.families import safety
 from fine_tune_assets.judging.verdicts.figures import settle
 from fine_tune_assets.recipes.schema import CanarySettings
+from fine_tune_assets.tables.judging import MemorizationProbe
 
 SETTINGS = CanarySettings(enabled=True, repeats=(1, 16), per_level=4, candidates=1000, shadow_examples=5, seed=11)
 CLEAN_FINDINGS = {"removed": {"answers": 0, "kinds": {}}, "made_up": {"answers": 0, "kinds": {}}}
@@ -38,7 +38,7 @@ def _rows(
     often: Level | None = None,
     attack: AttackResult | None = None,
     findings: Any = CLEAN_FINDINGS,
-) -> list[Row]:
+) -> list[MemorizationProbe]:
     levels = [once or _level(1, 0, 0.4), often or _level(16, 3, 0.002)]
     return [
         *canary_rows("new", SETTINGS, levels, "bound"),
@@ -98,7 +98,7 @@ def test_each_thing_that_was_not_measured_holds(parts: dict[str, Any], said: str
 @pytest.mark.parametrize("probe", ["canaries_1", "removed_identifiers", "identifiers_in_answers"])
 def test_a_probe_whose_row_is_missing_holds(probe: str) -> None:
     """A table of an older version, or one that somebody cut."""
-    assert unknown(probes_table([row for row in _rows() if row["probe"] != probe])) != []
+    assert unknown(probes_table([row for row in _rows() if row.probe != probe])) != []
 
 
 def test_an_empty_table_holds() -> None:
@@ -114,7 +114,7 @@ def test_an_answer_is_needed_to_look_through_answers() -> None:
 def test_a_row_that_contradicts_itself_refuses(changes: dict[str, Any]) -> None:
     """Figures count beside what the row says of itself."""
     first, *others = _rows()
-    assert leaks(probes_table([{**first, **changes}, *others])) != []
+    assert leaks(probes_table([replace(first, **changes), *others])) != []
 
 
 def test_silence_about_canaries_holds_and_a_decision_against_them_is_said() -> None:

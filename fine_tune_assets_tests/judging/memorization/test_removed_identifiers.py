@@ -1,5 +1,6 @@
 """Which removed identifiers a model is asked for, and what counts as given back."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from fine_tune_assets.core.files import write_table
 from fine_tune_assets.judging.memorization.removed_identifiers import (
     ATTACKS,
     Attack,
+    LearnedReport,
     choose_attacks,
     is_given_back,
     is_telling,
@@ -33,8 +35,8 @@ def _span(report_id: str, value: str, label: str) -> dict[str, Any]:
     }
 
 
-def _store(folder: Path, reports: int = 1) -> list[dict[str, Any]]:
-    """Raw reports and spans as stage 2 stores them; returns the training rows behind them."""
+def _store(folder: Path, reports: int = 1) -> list[LearnedReport]:
+    """Raw reports and spans as stage 2 stores them; returns what was made of them."""
     ids = [f"b/{number}" for number in range(reports)]
     row = {
         "batch": "b",
@@ -57,10 +59,10 @@ def _store(folder: Path, reports: int = 1) -> list[dict[str, Any]]:
     spans = [_span(i, value, label) for i in ids for value, label in marked.items()]
     write_table(folder / "phi_spans" / "b.parquet", table_of(spans, PhiSpan.SCHEMA))
     messages = [{"role": "user", "content": "Plan."}, {"role": "assistant", "content": "Rest."}]
-    return [{"example_id": f"e-{i}", "report_id": i, "messages": messages} for i in ids]
+    return [LearnedReport(i, f"e-{i}", messages) for i in ids]
 
 
-def _choose(folder: Path, train: list[dict[str, Any]], seed: int = 1) -> tuple[list[Attack], int]:
+def _choose(folder: Path, train: list[LearnedReport], seed: int = 1) -> tuple[list[Attack], int]:
     return choose_attacks(train, folder / "reports", folder / "phi_spans", DIRECT, seed)
 
 
@@ -94,7 +96,7 @@ def test_reports_that_are_gone_are_told_apart_from_reports_without_identifiers(t
 
 
 def test_a_correction_has_no_raw_report(tmp_path: Path) -> None:
-    train = [{**row, "report_id": "correction/c-1"} for row in _store(tmp_path)]
+    train = [replace(learned, report_id="correction/c-1") for learned in _store(tmp_path)]
     assert _choose(tmp_path, train) == ([], 0)
 
 

@@ -20,7 +20,10 @@ from fine_tune_assets.judging.verdicts.families import (
 )
 from fine_tune_assets.judging.verdicts.figures import Figure, settle
 from fine_tune_assets.judging.verdicts.paired_grades import graded_pairs
+from fine_tune_assets.tables.judging import AnswerCheck, RetainedAbility
+from fine_tune_assets.tables.records import table_from
 from fine_tune_assets_tests.judging.made import GATE, gains, graded, remembered, retained, robust
+from fine_tune_assets_tests.made_records import made
 
 EXAMPLES = [f"e{i:02}" for i in range(40)]
 
@@ -94,11 +97,11 @@ def test_a_group_that_fell_by_more_than_its_budget_fails() -> None:
 
 
 def _ability(**changes: Any) -> pa.Table:
-    row = {
+    values = {
         "ability": "copa", "adapter_id": "adapter", "items": 200, "base_accuracy": 0.7, "adapter_accuracy": 0.7,
-        "base_right_only": 5, "adapter_right_only": 5, "budget": None,
-    }  # fmt: skip
-    return pa.Table.from_pylist([row | changes])
+        "base_right_only": 5, "adapter_right_only": 5,
+    } | changes  # fmt: skip
+    return table_from(RetainedAbility, [made(RetainedAbility, **values)])
 
 
 @pytest.mark.parametrize(
@@ -128,25 +131,27 @@ def test_holms_adjustment_makes_one_finding_of_many_less_sure() -> None:
     gate = replace(GATE, maximum_ability_loss=0.1)
     alone = _one(abilities(_ability(**lost), gate))
     others = [_ability(ability=f"task {i}") for i in range(29)]
-    among = settle(abilities(pa.concat_tables([_ability(**lost), *others], promote_options="permissive"), gate))
+    among = settle(abilities(pa.concat_tables([_ability(**lost), *others]), gate))
     assert alone.outcome == "fails"
     assert next(f.outcome for f in among if f.name == "copa") == "unknown"
 
 
 def _checked(candidate: list[bool | None], incumbent: list[bool | None]) -> pa.Table:
     rows = [
-        {
-            "model": model,
-            "model_fingerprint": model,
-            "adapter_id": "adapter",
-            "example_id": example,
-            "patient_key": example,
-        }
-        | {"check": "doses", "is_held": held, "found": 0}
+        AnswerCheck(
+            model=model,
+            model_fingerprint=model,
+            adapter_id="adapter",
+            example_id=example,
+            patient_key=example,
+            check="doses",
+            is_held=held,
+            found=0,
+        )
         for model, side in (("adapter", candidate), ("base", incumbent))
         for example, held in zip(EXAMPLES, side, strict=False)
     ]
-    return pa.Table.from_pylist(rows)
+    return table_from(AnswerCheck, rows)
 
 
 def test_a_check_that_holds_less_often_fails_and_one_that_never_applies_asks_nothing() -> None:

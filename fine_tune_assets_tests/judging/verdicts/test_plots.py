@@ -1,9 +1,8 @@
 """The pictures of a verdict, made from its document alone."""
 
-import json
 from dataclasses import replace
 
-from fine_tune_assets.judging.verdicts.evidence import evidence_json
+from fine_tune_assets.judging.verdicts.evidence import evidence_json, read_evidence
 from fine_tune_assets.judging.verdicts.plots import verdict_plots
 from fine_tune_assets_tests.judging.made import GOOD_TABLES, agreement, evidence, graded
 
@@ -13,7 +12,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 def test_each_picture_is_a_small_png_that_comes_from_the_document() -> None:
     """The desk and the Dagster UI show the same, and both keep it in a page."""
     groups = {"site: one": [f"e{i:03}" for i in range(30)], "site: two": [f"e{i:03}" for i in range(30, 60)]}
-    plots = verdict_plots(json.loads(evidence_json(evidence(groups=groups))))
+    plots = verdict_plots(read_evidence(evidence_json(evidence(groups=groups))))
     assert len(plots) == 5
     for title, png in plots.items():
         assert png.startswith(PNG), title
@@ -28,4 +27,4 @@ def test_what_was_not_measured_is_not_drawn() -> None:
         judge_agreement=agreement(judge="other"),
         retained_abilities=None,
     )
-    assert verdict_plots(json.loads(evidence_json(evidence(nothing)))) == {}
+    assert verdict_plots(read_evidence(evidence_json(evidence(nothing)))) == {}

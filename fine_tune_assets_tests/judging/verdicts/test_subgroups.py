@@ -1,8 +1,12 @@
 """Which group a test example is in, and that nothing is guessed."""
 
+from dataclasses import replace
+
 import pytest
 
 from fine_tune_assets.judging.verdicts.subgroups import AskedInput, age_band, asked_inputs, groups_of, sex
+from fine_tune_assets.tables.instructions import InstructionRow
+from fine_tune_assets_tests.made_records import made, turns
 
 
 @pytest.mark.parametrize(
@@ -60,5 +64,5 @@ def test_the_input_is_what_the_model_was_asked() -> None:
         {"role": "user", "content": "asked"},
         {"role": "assistant", "content": "x"},
     ]
-    row = {"example_id": "e", "source": "s", "task": "t", "messages": messages}
-    assert asked_inputs([row, {**row, "example_id": "other"}], {"e"}) == [_asked("e", text="asked")]
+    row = made(InstructionRow, example_id="e", source="s", task="t", messages=turns(messages))
+    assert asked_inputs([row, replace(row, example_id="other")], {"e"}) == [_asked("e", text="asked")]

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from fine_tune_assets.recipes.schema import TrainingSettings
+from fine_tune_assets.tables.training import TrainingPlan
 from fine_tune_assets.training.planning.resource_plan import (
     Lengths,
     Machine,
@@ -121,30 +122,30 @@ def test_a_sharded_model_is_held_in_parts_but_for_what_is_put_together() -> None
     assert whole.shard(4, loads_whole=True).total == 1000
 
 
-def _row(memory: int, free_disk: int = 1000) -> dict[str, Any]:
+def _row(memory: int, free_disk: int = 1000, **changes: Any) -> TrainingPlan:
     planner = _planner(memory)
     plan = planner.plan(SETTINGS)
     row = plan_row(plan, planner.nearest(SETTINGS), Machine("a machine", False, memory, 100), free_disk, None)
-    return {**row, **BOUND}
+    return TrainingPlan.of({**row, **BOUND, **changes})
 
 
 def test_training_starts_with_the_plan_of_exactly_this_that_fits() -> None:
     """The open gate, without which the closed ones would say nothing."""
-    assert require_plan([_row(10_000)], 0, **BOUND)["batch_size"] == 4
+    assert require_plan([_row(10_000)], 0, **BOUND).batch_size == 4
 
 
 @pytest.mark.parametrize(
     ("plans", "reason"),
     [
         ([], "No training plan"),
-        ([{**_row(10_000), "base_fingerprint": "other"}], "of another base"),
+        ([_row(10_000, base_fingerprint="other")], "of another base"),
         ([_row(4000)], "set batch_size: 2, gradient_accumulation: 4"),
         ([_row(10_000, free_disk=3)], r"of the disk are free\. Make room on the disk"),
-        ([{**_row(10_000), "machine": "a GPU of 80 GiB"}], "where nothing is trained now"),
+        ([_row(10_000, machine="a GPU of 80 GiB")], "where nothing is trained now"),
         ([_row(300)], "No smaller batch"),
     ],
 )
-def test_the_gate_closes_without_a_plan_that_fits(plans: list[dict[str, Any]], reason: str) -> None:
+def test_the_gate_closes_without_a_plan_that_fits(plans: list[TrainingPlan], reason: str) -> None:
     """A GPU hour that ends in out of memory could have been refused before."""
     with pytest.raises(PlanError, match=reason):
         require_plan(plans, 0, **BOUND)
@@ -158,7 +159,7 @@ def test_a_plan_is_right_within_fifteen_percent_either_way() -> None:
 
 def test_the_plan_of_a_card_elsewhere_opens_the_gate_for_that_card_only() -> None:
     """Who moves the training to a smaller card has to plan again."""
-    plan = {**_row(10_000), "machine": "a GPU of 80 GiB"}
+    plan = _row(10_000, machine="a GPU of 80 GiB")
     assert require_plan([plan], 80, **BOUND) == plan
     for elsewhere in (24, 0):
         with pytest.raises(PlanError, match="fine-tune materialize training_plans"):

@@ -10,11 +10,11 @@ from fine_tune_assets.core.prompts.chat import conversation
 from fine_tune_assets.core.prompts.prompt_contract import read_prompt_contract
 from fine_tune_assets.core.prompts.tokenizers import FolderTokenizer
 from fine_tune_assets.recipes.schema import TrainingSettings
-from fine_tune_assets.tables.records import table_of
 from fine_tune_assets.tables.training import ExampleLength, TrainingPreflight
 from fine_tune_assets.training.supervision.loss_mask import TooLongError
 from fine_tune_assets.training.supervision.preflight import (
     LAST_TURN,
+    Conversation,
     PreflightError,
     inspect_rows,
     masked_by,
@@ -23,6 +23,7 @@ from fine_tune_assets.training.supervision.preflight import (
     require_rows_trained,
 )
 from fine_tune_assets_tests.core.model_folders import TEMPLATE, make_model_folder
+from fine_tune_assets_tests.made_records import turns
 from fine_tune_assets_tests.training import tiny
 
 SETTINGS = replace(tiny.SETTINGS, max_length=60)
@@ -35,26 +36,28 @@ STOPS_EARLY = conversation("p", "Name it.", "I cough.", "Cough.<end> Fever.")
 
 @pytest.fixture
 def looked_at(tmp_path: Path) -> Any:
-    """Look through conversations: rows of example_lengths and the record."""
+    """Look through conversations: their lengths and the record."""
     folder = make_model_folder(tmp_path / "model")
     tokenizer = FolderTokenizer(folder, TEMPLATE)
     stops = read_prompt_contract(folder, "p").stop_ids
 
-    def look(settings: TrainingSettings = SETTINGS, **said: list[Any]) -> tuple[list[Any], list[Any]]:
+    def look(
+        settings: TrainingSettings = SETTINGS, **said: list[Any]
+    ) -> tuple[list[ExampleLength], list[TrainingPreflight]]:
         rows = [
-            {"example_id": f"{split}-{number}", "split": split, "messages": messages}
+            Conversation(example_id=f"{split}-{number}", split=split, messages=turns(messages))
             for split, all_messages in said.items()
             for number, messages in enumerate(all_messages)
         ]
         found = inspect_rows(rows, tokenizer, stops)
-        lengths = table_of((row.as_row(settings.max_length) for row in found), ExampleLength.SCHEMA).to_pylist()
+        lengths = [row.length(settings.max_length) for row in found]
         bound = {**BOUND, "prompt_fingerprint": "prompt-1", "masked_by": masked_by(tokenizer)}
-        return lengths, table_of([preflight_row(lengths, settings, bound)], TrainingPreflight.SCHEMA).to_pylist()
+        return lengths, [preflight_row(lengths, settings, bound)]
 
     return look
 
 
-def _pass(lengths: list[Any], records: list[Any], **changes: str) -> Any:
+def _pass(lengths: list[ExampleLength], records: list[TrainingPreflight], **changes: str) -> TrainingPreflight:
     return require_preflight(records, lengths, max_length=60, **{**BOUND, **changes})
 
 
@@ -63,9 +66,9 @@ def test_a_sound_set_passes_and_is_counted(looked_at: Any) -> None:
     lengths, records = looked_at(train=[SHORT, SHORT], validation=[SHORT], test=[SHORT])
     record = _pass(lengths, records)
     learned = len("Cough.") + 1
-    assert (record["rows"], record["rows_trained"], record["supervised_tokens"]) == (3, 3, 2 * learned)
-    assert record["masked_by"] == LAST_TURN
-    assert {row["learned"] for row in lengths} == {learned}
+    assert (record.rows, record.rows_trained, record.supervised_tokens) == (3, 3, 2 * learned)
+    assert record.masked_by == LAST_TURN
+    assert {row.learned for row in lengths} == {learned}
 
 
 @pytest.mark.parametrize("name", BOUND)
@@ -90,8 +93,8 @@ def test_an_example_with_a_fault_closes_the_gate_and_is_named(looked_at: Any, sp
     lengths, records = looked_at(**{**said, split: [SHORT, STOPS_EARLY]})
     with pytest.raises(PreflightError, match=f"1 examples can't be trained on .*{split}-1"):
         _pass(lengths, records)
-    (faulty,) = [row for row in lengths if row["fault"]]
-    assert (faulty["tokens"], faulty["fits"]) == (None, False)
+    (faulty,) = [row for row in lengths if row.fault]
+    assert (faulty.tokens, faulty.fits) == (None, False)
 
 
 def test_long_examples_close_the_gate_unless_the_recipe_leaves_them_out(looked_at: Any) -> None:
@@ -100,15 +103,15 @@ def test_long_examples_close_the_gate_unless_the_recipe_leaves_them_out(looked_a
     with pytest.raises(TooLongError, match=r"2 examples .* train-1, validation-0"):
         _pass(*looked_at(**said))
     record = _pass(*looked_at(LENIENT, **said))
-    assert (record["rows"], record["rows_trained"], record["too_long"]) == (4, 2, 2)
-    assert _pass(*looked_at(train=[SHORT], validation=[SHORT], test=[LONG]))["too_long"] == 0
+    assert (record.rows, record.rows_trained, record.too_long) == (4, 2, 2)
+    assert _pass(*looked_at(train=[SHORT], validation=[SHORT], test=[LONG])).too_long == 0
 
 
 def test_a_record_that_says_it_is_not_clear_closes_the_gate(looked_at: Any) -> None:
     """Whatever else it says."""
     lengths, records = looked_at(train=[SHORT], validation=[SHORT])
     with pytest.raises(PreflightError, match="not clear"):
-        _pass(lengths, [{**records[0], "is_clear": False}])
+        _pass(lengths, [replace(records[0], is_clear=False)])
 
 
 def test_a_trainer_that_left_out_other_examples_gives_no_adapter(looked_at: Any) -> None:
