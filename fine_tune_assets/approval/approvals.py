@@ -7,10 +7,9 @@ approved, to the letter. How votes are counted is `vote_counts`', what they amou
 decisions are kept.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,16 +17,23 @@ import pyarrow.compute as pc
 from fine_tune_assets.approval.drafts import CORRECTION, content_fingerprint
 from fine_tune_assets.approval.states import WAITING, Standing, State, standing_of
 from fine_tune_assets.approval.task_kinds import BY_MODEL
-from fine_tune_assets.approval.vote_counts import count_votes
+from fine_tune_assets.approval.vote_counts import DraftKeys, count_votes
 from fine_tune_assets.core.records import Decision
 from fine_tune_assets.recipes.schema import ReviewSettings
 from fine_tune_assets.tables.approval import ApprovedExample, DraftedExample
-from fine_tune_assets.tables.records import check_table, rows_of, table_of
+from fine_tune_assets.tables.records import check_table, records_of, table_from
 
 EXPERT = "expert"
 TRUSTED_SOURCE = "trusted_source"
-_KEYS = ("example_id", "fingerprint", "report_id", "task", "source")
-"""What decides which decisions are about a draft."""
+
+
+class QueuedDraft(DraftKeys):
+    """A draft without its texts, as the queue needs it."""
+
+    patient_key: str
+    drafted_by: str | None
+    flags: tuple[str, ...]
+    needs_review: bool | None
 
 
 @dataclass(frozen=True)
@@ -92,19 +98,17 @@ def approve_examples(
     """
     check_table(drafts, DraftedExample.SCHEMA)
     counted = count_decisions(drafts, decisions, authors or {}, rules)
-    approved: list[dict[str, Any]] = []
+    approved: list[ApprovedExample] = []
     states: Counter[State] = Counter()
-    for draft in rows_of(drafts):
-        state = counted.state(draft["example_id"], is_trusted(draft, trusted_sources))
+    for draft in records_of(DraftedExample, drafts):
+        state = counted.state(draft.example_id, is_trusted(draft, trusted_sources))
         states[state] += 1
         if state == "approved":
-            approved.append(_by_experts(draft, counted.standing(draft["example_id"])))
+            approved.append(_by_experts(draft, counted.standing(draft.example_id)))
         elif state == "trusted":
-            approved.append(_by_source(draft, trusted_sources[draft["source"]]))
-    approved.sort(key=lambda row: row["example_id"])
-    return Approval(
-        table_of(approved, ApprovedExample.SCHEMA), dict(states), counted.stale, counted.barred, counted.altered
-    )
+            approved.append(_by_source(draft, trusted_sources[draft.source]))
+    approved.sort(key=lambda example: example.example_id)
+    return Approval(table_from(ApprovedExample, approved), dict(states), counted.stale, counted.barred, counted.altered)
 
 
 def count_decisions(
@@ -113,76 +117,85 @@ def count_decisions(
     """The standing of every draft. Reads the texts of those alone that somebody decided on."""
     decided = pa.array(sorted({decision.fingerprint for decision in decisions}), pa.string())
     about = drafts.filter(pc.is_in(drafts.column("fingerprint"), value_set=decided))
-    texts: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows_of(about):
-        texts.setdefault(row["fingerprint"], []).append(row)
-    return count_about(list(rows_of(drafts.select(list(_KEYS)))), texts, decisions, authors, rules)
+    texts: dict[str, list[DraftedExample]] = defaultdict(list)
+    for draft in records_of(DraftedExample, about):
+        texts[draft.fingerprint].append(draft)
+    return count_about(list(records_of(DraftKeys, drafts)), texts, decisions, authors, rules)
 
 
 def count_about(
-    rows: Sequence[Mapping[str, Any]],
-    texts: Mapping[str, Sequence[Mapping[str, Any]]],
+    drafts: Sequence[DraftKeys],
+    texts: Mapping[str, Sequence[DraftedExample]],
     decisions: Iterable[Decision],
     authors: Mapping[str, str],
     rules: ReviewSettings,
 ) -> CountedDecisions:
     """The standing of some drafts by the decisions about their content, their reports and what those held before.
 
-    `rows` have the columns that tell what a draft is; `texts` maps a fingerprint to the drafts that say they have it,
-    where their texts are at hand: without them nobody can tell whether one was altered.
+    `texts` maps a fingerprint to the drafts that say they have it, where their texts are at hand: without them nobody can
+    tell whether one was altered.
     """
-    counted = count_votes(decisions, {row["example_id"]: row for row in rows}, texts, authors, rules)
+    counted = count_votes(decisions, {draft.example_id: draft for draft in drafts}, texts, authors, rules)
     standings = {
-        row["example_id"]: standing_of(own, rules)
-        for row in rows
-        if (own := counted.about(row, row["fingerprint"], authors))
+        draft.example_id: standing_of(own, rules)
+        for draft in drafts
+        if (own := counted.about(draft, draft.fingerprint, authors))
     }
     doubted = frozenset(
-        row["example_id"]
-        for row in rows
-        if (row["report_id"], row["task"]) in counted.faulted or row["fingerprint"] in counted.repaired
+        draft.example_id
+        for draft in drafts
+        if (draft.report_id, draft.task) in counted.faulted or draft.fingerprint in counted.repaired
     )
-    present = {row["fingerprint"] for row in rows}
+    present = {draft.fingerprint for draft in drafts}
     stale = sum(len(about) for content, about in counted.by_content.items() if content not in present)
     return CountedDecisions(standings, doubted, stale, counted.barred, counted.altered)
 
 
-def is_trusted(draft: Mapping[str, Any], trusted_sources: Mapping[str, str]) -> bool:
+def is_trusted(draft: DraftedExample | QueuedDraft, trusted_sources: Mapping[str, str]) -> bool:
     """Whether the recipe trusts where the draft comes from.
 
     A correction can never be trusted, even if it is named, nor what a model wrote about a trusted source's report,
     nor a draft with a flag for which the recipe wants a reviewer.
     """
-    is_by_model = (draft.get("drafted_by") or "").startswith(BY_MODEL)
+    is_by_model = (draft.drafted_by or "").startswith(BY_MODEL)
     # Absent in a table of before this was asked: then nobody knows, and it waits.
-    is_in_doubt = draft.get("needs_review") is not False
+    is_in_doubt = draft.needs_review is not False
     return (
         not is_by_model
         and not is_in_doubt
-        and draft["source"] != CORRECTION
-        and draft["task"] != CORRECTION
-        and draft["source"] in trusted_sources
+        and draft.source != CORRECTION
+        and draft.task != CORRECTION
+        and draft.source in trusted_sources
     )
 
 
-def _by_experts(draft: Mapping[str, Any], standing: Standing) -> dict[str, Any]:
+def _by_experts(draft: DraftedExample, standing: Standing) -> ApprovedExample:
     decision = standing.settling
     assert decision is not None
-    output = draft["output"] if decision.output is None else decision.output
-    return {
-        **_content(draft),
-        "output": output,
-        "approved_by": ", ".join(standing.approvers),
-        "approval_kind": EXPERT,
-        "decision_id": decision.decision_id,
-        "decision_ids": [vote.decision.decision_id for vote in standing.counting],
-        "fingerprint": content_fingerprint(draft["instruction"], draft["input"], output),
-    }
+    output = draft.output if decision.output is None else decision.output
+    return replace(
+        _by_source(draft, ", ".join(standing.approvers)),
+        output=output,
+        approval_kind=EXPERT,
+        decision_id=decision.decision_id,
+        decision_ids=tuple(vote.decision.decision_id for vote in standing.counting),
+        fingerprint=content_fingerprint(draft.instruction, draft.input, output),
+    )
 
 
-def _by_source(draft: Mapping[str, Any], who: str) -> dict[str, Any]:
-    return {**_content(draft), "approved_by": who, "approval_kind": TRUSTED_SOURCE}
-
-
-def _content(draft: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: draft[name] for name in ApprovedExample.SCHEMA.names if name in draft}
+def _by_source(draft: DraftedExample, who: str) -> ApprovedExample:
+    return ApprovedExample(
+        example_id=draft.example_id,
+        report_id=draft.report_id,
+        source=draft.source,
+        patient_key=draft.patient_key,
+        task=draft.task,
+        instruction=draft.instruction,
+        input=draft.input,
+        output=draft.output,
+        approved_by=who,
+        approval_kind=TRUSTED_SOURCE,
+        decision_id=None,
+        decision_ids=None,
+        fingerprint=draft.fingerprint,
+    )

@@ -5,14 +5,14 @@ answer. Does not know how near-same texts are found, nor when two outputs disagr
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 from fine_tune_assets.claims.saying import is_contrary, normal, said_by
 from fine_tune_assets.core.prompts.retrieval_contract import bare_question
 from fine_tune_assets.core.records import PairFinder
+from fine_tune_assets.tables.approval import DraftedExample
 
 COMPARED = 20
 """Each answer to an input is compared with as many others to it, the first ones. More find more contradictions among many
@@ -34,9 +34,7 @@ Answers = tuple[Answer, ...]
 """All that answer one input, each once."""
 
 
-def contradictions(
-    drafts: Sequence[Mapping[str, Any]], find_pairs: PairFinder | None
-) -> Iterator[tuple[str, list[str]]]:
+def contradictions(drafts: Sequence[DraftedExample], find_pairs: PairFinder | None) -> Iterator[tuple[str, list[str]]]:
     """Example id → the drafts that contradict it, one for each answer. Without `find_pairs` only equal inputs are compared."""
     said = cache(said_by)
     named: dict[Answer, list[str]] = defaultdict(list)
@@ -51,7 +49,7 @@ def contradictions(
 
 
 def compared_answers(
-    drafts: Sequence[Mapping[str, Any]], find_pairs: PairFinder | None
+    drafts: Sequence[DraftedExample], find_pairs: PairFinder | None
 ) -> Iterator[tuple[Answer, Answer]]:
     """Every two answers that are held against each other, to the same question about the same or nearly the same input."""
     for by_input in _by_question(drafts):
@@ -63,16 +61,16 @@ def compared_answers(
                 yield from _across(answers[pair.first], answers[pair.second])
 
 
-def _by_question(drafts: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Answers]]:
+def _by_question(drafts: Sequence[DraftedExample]) -> Iterator[dict[str, Answers]]:
     """Of each task, instruction and passages: input → its answers. Of equal inputs the first spelling stands for all."""
     questions: dict[tuple[str, str, tuple[str, ...]], dict[str, tuple[str, dict[str, Answer]]]] = defaultdict(dict)
     for draft in drafts:
-        asked = bare_question(draft["instruction"], draft["input"])
+        asked = bare_question(draft.instruction, draft.input)
         about = asked.subject if asked.documents else asked.input
         if about:
-            inputs = questions[draft["task"], asked.instruction if asked.input else "", asked.documents]
+            inputs = questions[draft.task, asked.instruction if asked.input else "", asked.documents]
             _, answers = inputs.setdefault(normal(about), (about, {}))
-            answers.setdefault(draft["output"], Answer(draft["output"], [])).example_ids.append(draft["example_id"])
+            answers.setdefault(draft.output, Answer(draft.output, [])).example_ids.append(draft.example_id)
     for inputs in questions.values():
         yield {spelled: tuple(answers.values()) for spelled, answers in inputs.values()}
 

@@ -8,7 +8,6 @@ when two outputs disagree.
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from fine_tune_assets.approval.contradictions import contradictions
 from fine_tune_assets.approval.flags import flag, kind_of
@@ -18,6 +17,7 @@ from fine_tune_assets.claims.saying import normal
 from fine_tune_assets.core.prompts.retrieval_contract import bare_question
 from fine_tune_assets.core.records import PairFinder
 from fine_tune_assets.recipes.schema import FlagKind
+from fine_tune_assets.tables.approval import DraftedExample
 
 CHECKS: Mapping[FlagKind, Check] = {
     "number not in input": CLAIMS["numbers"],
@@ -41,31 +41,31 @@ def check_output(output: str, input_text: str) -> list[str]:
     return [flag(kind, detail) for kind, check in CHECKS.items() for detail in check(output, input_text)]
 
 
-def flags_of_repair(draft: Mapping[str, Any], output: str) -> list[str]:
+def flags_of_repair(draft: DraftedExample, output: str) -> list[str]:
     """What a reviewer is warned of in the draft with another output: what the repair cured is gone, what it brought is there.
 
     What the other drafts told of it stays where it is about the input; it can't be told anew here.
     """
-    if output == draft["output"]:
-        return list(draft["flags"])
-    new = check_output(output, f"{draft['instruction']}\n{draft['input']}")
-    noise = [flag("label noise", why) for why in noise_of(draft["input"], output)]
-    told = [one for one in draft["flags"] if kind_of(one) not in CHECKS and kind_of(one) != "label noise"]
+    if output == draft.output:
+        return list(draft.flags)
+    new = check_output(output, f"{draft.instruction}\n{draft.input}")
+    noise = [flag("label noise", why) for why in noise_of(draft.input, output)]
+    told = [one for one in draft.flags if kind_of(one) not in CHECKS and kind_of(one) != "label noise"]
     kept = [one for one in told if kind_of(one) != "flag contradicts range" or one.partition(": ")[2] in output]
     return [*kept, *new, *noise]
 
 
-def flag_across(drafts: Sequence[Mapping[str, Any]], find_pairs: PairFinder | None) -> dict[str, list[str]]:
+def flag_across(drafts: Sequence[DraftedExample], find_pairs: PairFinder | None) -> dict[str, list[str]]:
     """Example id → flags that the other drafts give it. Without `find_pairs` only equal inputs are compared."""
     flags: dict[str, list[str]] = defaultdict(list)
     for example_id, contrary_ids in contradictions(drafts, find_pairs):
         flags[example_id] += [flag("contradiction", f"nearly the same input as {other}") for other in contrary_ids]
     for draft in drafts:
-        flags[draft["example_id"]] += [flag("label noise", why) for why in noise_of(draft["input"], draft["output"])]
+        flags[draft.example_id] += [flag("label noise", why) for why in noise_of(draft.input, draft.output)]
     for draft in _templates(drafts):
-        flags[draft["example_id"]].append(flag("label noise", "the same output stands under different inputs"))
+        flags[draft.example_id].append(flag("label noise", "the same output stands under different inputs"))
     for draft in _of_other_tasks(drafts):
-        flags[draft["example_id"]].append(flag("label noise", "the output is that of another task of the same report"))
+        flags[draft.example_id].append(flag("label noise", "the output is that of another task of the same report"))
     return {example_id: list(dict.fromkeys(found)) for example_id, found in flags.items() if found}
 
 
@@ -81,14 +81,14 @@ def noise_of(input_text: str, output: str) -> list[str]:
     return found
 
 
-def _templates(drafts: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+def _templates(drafts: Sequence[DraftedExample]) -> Iterator[DraftedExample]:
     """Drafts with a long output that stands under several inputs of the same task."""
 
-    def key(draft: Mapping[str, Any]) -> tuple[str, str]:
-        return draft["task"], normal(draft["output"])
+    def key(draft: DraftedExample) -> tuple[str, str]:
+        return draft.task, normal(draft.output)
 
-    def about(draft: Mapping[str, Any]) -> str:
-        return normal(bare_question(draft["instruction"], draft["input"]).input)
+    def about(draft: DraftedExample) -> str:
+        return normal(bare_question(draft.instruction, draft.input).input)
 
     inputs = {(*key(draft), about(draft)) for draft in drafts}
     times = Counter((task, output) for task, output, _ in inputs)
@@ -97,11 +97,11 @@ def _templates(drafts: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any
             yield draft
 
 
-def _of_other_tasks(drafts: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+def _of_other_tasks(drafts: Sequence[DraftedExample]) -> Iterator[DraftedExample]:
     """Drafts whose output another task makes of the same report too: one of them took the wrong section."""
     tasks: dict[tuple[str, str], set[str]] = defaultdict(set)
     for draft in drafts:
-        tasks[draft["report_id"], normal(draft["output"])].add(draft["task"])
+        tasks[draft.report_id, normal(draft.output)].add(draft.task)
     for draft in drafts:
-        if len(tasks[draft["report_id"], normal(draft["output"])]) > 1:
+        if len(tasks[draft.report_id, normal(draft.output)]) > 1:
             yield draft

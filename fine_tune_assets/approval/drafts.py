@@ -4,8 +4,8 @@ Owns what a draft is, what a reviewer is warned of, and what an approval is boun
 input and output is in task_kinds. Does not know who approves.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from fine_tune_assets.approval.draft_checks import check_output, flag_across
 from fine_tune_assets.approval.dropped_reports import DroppedReports, flags_by_dropped, halves_of_pairs
 from fine_tune_assets.approval.flags import FLAG_KINDS, kinds_of
-from fine_tune_assets.approval.task_kinds import WRITTEN_BY_MODEL, Drafted, drafts_by_tasks
+from fine_tune_assets.approval.task_kinds import WRITTEN_BY_MODEL, Drafted, ReportText, drafts_by_tasks
 from fine_tune_assets.claims.saying import normal
 from fine_tune_assets.core.fingerprints import fingerprint_json, short
 from fine_tune_assets.core.prompts.retrieval_contract import carried_passages, example_with_passages
@@ -22,7 +22,7 @@ from fine_tune_assets.recipes.schema import Task
 from fine_tune_assets.tables.approval import DraftedExample, ModelDraft
 from fine_tune_assets.tables.corrections import ScrubbedCorrection
 from fine_tune_assets.tables.dedup import UniqueReport
-from fine_tune_assets.tables.records import check_table, rows_of, table_of
+from fine_tune_assets.tables.records import check_table, records_of, table_from
 
 CORRECTION = "correction"
 """Source of a draft that was made from a user's correction; and its task, if its instruction is that of no task."""
@@ -55,21 +55,26 @@ def draft_examples(
     """
     check_table(unique, UniqueReport.SCHEMA)
     check_table(corrections, ScrubbedCorrection.SCHEMA)
-    outputs = [] if written is None else list(rows_of(written.select(ModelDraft.SCHEMA.names)))
+    outputs = [] if written is None else list(records_of(ModelDraft, written))
     halves = {} if dropped is None else halves_of_pairs(dropped, tasks)
-    drafts = [_draft(drafted) for drafted in drafts_by_tasks(lambda: rows_of(unique), tasks, outputs, halves)]
+    drafts = [
+        _draft(drafted) for drafted in drafts_by_tasks(lambda: records_of(ReportText, unique), tasks, outputs, halves)
+    ]
     task_of = task_of_instruction(tasks)
-    drafts += [_draft_of_correction(correction, task_of, passage_template) for correction in rows_of(corrections)]
+    found = records_of(ScrubbedCorrection, corrections)
+    drafts += [_draft_of_correction(correction, task_of, passage_template) for correction in found]
     # By content, not by order of arrival: the same reports in another order make the same table.
-    drafts.sort(key=lambda draft: draft["example_id"])
+    drafts.sort(key=lambda draft: draft.example_id)
     across = flag_across(drafts, find_pairs)
     by_dropped = {} if dropped is None else flags_by_dropped(dropped, tasks)
     always = {*reviewed_flags, WRITTEN_BY_MODEL}
-    for draft in drafts:
-        draft["flags"] += across.get(draft["example_id"], [])
-        draft["flags"] += by_dropped.get((draft["report_id"], draft["task"]), [])
-        draft["needs_review"] = not always.isdisjoint(kinds_of(draft["flags"]))
-    return table_of(drafts, DraftedExample.SCHEMA)
+
+    def flagged(draft: DraftedExample) -> DraftedExample:
+        others = (*across.get(draft.example_id, ()), *by_dropped.get((draft.report_id, draft.task), ()))
+        flags = (*draft.flags, *others)
+        return replace(draft, flags=flags, needs_review=not always.isdisjoint(kinds_of(flags)))
+
+    return table_from(DraftedExample, map(flagged, drafts))
 
 
 def reports_without_draft(unique: pa.Table, drafts: pa.Table) -> list[str]:
@@ -90,50 +95,52 @@ def correction_report_id(correction_id: str) -> str:
 
 def correction_authors(corrections: pa.Table) -> dict[str, str]:
     """`report_id` of a draft made from a correction → who wrote the correction, and so can't approve it."""
-    return {correction_report_id(row["correction_id"]): row["author"] for row in rows_of(corrections)}
+    ids, authors = (corrections.column(name).to_pylist() for name in ("correction_id", "author"))
+    return dict(zip(map(correction_report_id, ids), authors, strict=True))
 
 
-def asked_of_correction(correction: Mapping[str, Any], passage_template: str | None) -> tuple[str, str]:
+def asked_of_correction(correction: ScrubbedCorrection, passage_template: str | None) -> tuple[str, str]:
     """Instruction and input of the example that a scrubbed correction becomes."""
-    instruction, input_text = correction["instruction"], correction["input"]
-    if passage_template is None or not correction["passages"]:
-        return instruction, input_text
-    return example_with_passages(instruction, input_text, carried_passages(correction["passages"]), passage_template)
+    if passage_template is None or not correction.passages:
+        return correction.instruction, correction.input
+    passages = carried_passages(map(vars, correction.passages))
+    return example_with_passages(correction.instruction, correction.input, passages, passage_template)
 
 
 def _draft_of_correction(
-    correction: Mapping[str, Any], task_of: Callable[[str], str], passage_template: str | None
-) -> dict[str, Any]:
-    asked = (correction["instruction"], correction["input"])
+    correction: ScrubbedCorrection, task_of: Callable[[str], str], passage_template: str | None
+) -> DraftedExample:
+    asked = (correction.instruction, correction.input)
     instruction, input_text = asked_of_correction(correction, passage_template)
     return _draft(
         Drafted(
-            report_id=correction_report_id(correction["correction_id"]),
+            report_id=correction_report_id(correction.correction_id),
             source=CORRECTION,
-            patient_key=correction["patient_key"],
-            task=task_of(correction["instruction"]),
+            patient_key=correction.patient_key,
+            task=task_of(correction.instruction),
             instruction=instruction,
             input=input_text,
-            output=correction["output"],
+            output=correction.output,
             drafted_by=CORRECTION if (instruction, input_text) == asked else WITH_PASSAGES,
         )
     )
 
 
-def _draft(drafted: Drafted) -> dict[str, Any]:
+def _draft(drafted: Drafted) -> DraftedExample:
     fingerprint = content_fingerprint(drafted.instruction, drafted.input, drafted.output)
     # The instruction may state a number or a side too.
     unsupported = check_output(drafted.output, f"{drafted.instruction}\n{drafted.input}")
-    return {
-        "example_id": short(fingerprint_json([drafted.report_id, drafted.task, fingerprint])),
-        "report_id": drafted.report_id,
-        "source": drafted.source,
-        "patient_key": drafted.patient_key,
-        "task": drafted.task,
-        "instruction": drafted.instruction,
-        "input": drafted.input,
-        "output": drafted.output,
-        "drafted_by": drafted.drafted_by,
-        "flags": [*drafted.flags, *unsupported],
-        "fingerprint": fingerprint,
-    }
+    return DraftedExample(
+        example_id=short(fingerprint_json([drafted.report_id, drafted.task, fingerprint])),
+        report_id=drafted.report_id,
+        source=drafted.source,
+        patient_key=drafted.patient_key,
+        task=drafted.task,
+        instruction=drafted.instruction,
+        input=drafted.input,
+        output=drafted.output,
+        drafted_by=drafted.drafted_by,
+        flags=(*drafted.flags, *unsupported),
+        needs_review=None,
+        fingerprint=fingerprint,
+    )

@@ -7,7 +7,7 @@ numbers differ from patient to patient. Does not know how duplicates are found, 
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -15,14 +15,23 @@ import pyarrow.compute as pc
 
 from fine_tune_assets.approval.contradictions import NAMED
 from fine_tune_assets.approval.flags import flag
-from fine_tune_assets.approval.task_kinds import Drafted, drafts_by_tasks, other_half
+from fine_tune_assets.approval.task_kinds import Drafted, ReportText, drafts_by_tasks, other_half
 from fine_tune_assets.claims.saying import are_near_copies_apart, is_contrary, normal, said_by, states_otherwise
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.recipes.schema import PairTask, Task
+from fine_tune_assets.tables.dedup import DuplicateReport
+from fine_tune_assets.tables.records import records_of
 
-Row = Mapping[str, Any]
-ReadReports = Callable[[Collection[str]], Sequence[Row]]
-"""Report ids → their rows of `scrubbed_reports`; fewer where one is not there any more."""
+
+class ScrubbedText(ReportText):
+    """What is read of a dropped report."""
+
+    tagged_text: str
+    fingerprint: str
+
+
+ReadScrubbed = Callable[[Collection[str]], Sequence[ScrubbedText]]
+"""Report ids → their reports in `scrubbed_reports`; fewer where one is not there any more."""
 _AT_ONCE = 512
 """Duplicates whose texts are held in memory at a time."""
 DraftKey = tuple[str, str]
@@ -33,7 +42,7 @@ DraftKey = tuple[str, str]
 class DroppedReports:
     duplicates: pa.Table
     """`duplicate_reports`."""
-    read: ReadReports
+    read: ReadScrubbed
 
 
 def contradiction_with(fingerprint: str) -> str:
@@ -41,12 +50,12 @@ def contradiction_with(fingerprint: str) -> str:
     return flag("contradiction", f"report {short(fingerprint)} says something else; it was dropped as nearly the same")
 
 
-def halves_of_pairs(dropped: DroppedReports, tasks: Sequence[Task]) -> dict[str, Row]:
-    """Dropped report → its row, of those that a task by pairs could need."""
+def halves_of_pairs(dropped: DroppedReports, tasks: Sequence[Task]) -> dict[str, ScrubbedText]:
+    """Id of a dropped report → the report, of those that a task by pairs could need."""
     ids = [i for i in dropped.duplicates["dropped_id"].to_pylist() if any(True for _ in _halves(i, tasks))]
     fingerprints = _by_dropped(dropped.duplicates, "fingerprint")
-    rows = dropped.read(ids) if ids else ()
-    return {row["report_id"]: row for row in rows if fingerprints.get(row["report_id"]) in (None, row["fingerprint"])}
+    reports = dropped.read(ids) if ids else ()
+    return {r.report_id: r for r in reports if fingerprints.get(r.report_id) in (None, r.fingerprint)}
 
 
 def flags_by_dropped(dropped: DroppedReports, tasks: Sequence[Task]) -> dict[DraftKey, list[str]]:
@@ -55,32 +64,33 @@ def flags_by_dropped(dropped: DroppedReports, tasks: Sequence[Task]) -> dict[Dra
     stands_for = _by_dropped(dropped.duplicates, "kept_id")
     others = dropped.duplicates.filter(pc.not_equal(dropped.duplicates["kind"], "exact"))
     for at in range(0, others.num_rows, _AT_ONCE):
-        for key, found in _contradicted(others.slice(at, _AT_ONCE).to_pylist(), dropped.read, tasks, stands_for):
+        duplicates = list(records_of(DuplicateReport, others.slice(at, _AT_ONCE)))
+        for key, found in _contradicted(duplicates, dropped.read, tasks, stands_for):
             if len(flags[key]) < NAMED:
                 flags[key].append(found)
     return dict(flags)
 
 
 def _contradicted(
-    duplicates: Sequence[Row], read: ReadReports, tasks: Sequence[Task], stands_for: Mapping[str, str]
+    duplicates: Sequence[DuplicateReport], read: ReadScrubbed, tasks: Sequence[Task], stands_for: Mapping[str, str]
 ) -> Iterator[tuple[DraftKey, str]]:
-    rows = {row["report_id"]: row for row in read(_needed(duplicates, tasks))}
-    tagged = [{**row, "text": row["tagged_text"]} for row in rows.values()]
+    reports = {report.report_id: report for report in read(_needed(duplicates, tasks))}
+    tagged = [replace(report, text=report.tagged_text) for report in reports.values()]
     drafts = {(draft.report_id, draft.task): draft for draft in drafts_by_tasks(lambda: tagged, tasks, [])}
     for pair in duplicates:
-        own = rows.get(pair["dropped_id"])
+        own = reports.get(pair.dropped_id)
         # Scrubbed anew since: this stage runs again when the duplicates were looked for in what it says now.
-        if own is None or pair["fingerprint"] not in (None, own["fingerprint"]):
+        if own is None or pair.fingerprint not in (None, own.fingerprint):
             continue
         for task in tasks:
-            lost, kept = (drafts.get((pair[side], task.name)) for side in ("dropped_id", "kept_id"))
+            lost, kept = (drafts.get((side, task.name)) for side in (pair.dropped_id, pair.kept_id))
             if (
                 lost is not None
                 and kept is not None
                 and _has_like_input(lost, kept, task, stands_for)
-                and _disagree(lost.output, kept.output, pair["kind"])
+                and _disagree(lost.output, kept.output, pair.kind)
             ):
-                yield (kept.report_id, task.name), contradiction_with(own["fingerprint"])
+                yield (kept.report_id, task.name), contradiction_with(own.fingerprint)
 
 
 def _disagree(lost: str, kept: str, kind: str) -> bool:
@@ -99,9 +109,9 @@ def _has_like_input(lost: Drafted, kept: Drafted, task: Task, stands_for: Mappin
     return stands_for.get(one, one) == stands_for.get(other, other)
 
 
-def _needed(duplicates: Sequence[Row], tasks: Sequence[Task]) -> set[str]:
+def _needed(duplicates: Sequence[DuplicateReport], tasks: Sequence[Task]) -> set[str]:
     """Dropped and kept reports, and the other halves of their pairs."""
-    own = {pair[side] for pair in duplicates for side in ("dropped_id", "kept_id")}
+    own = {side for pair in duplicates for side in (pair.dropped_id, pair.kept_id)}
     return own | {half for report_id in own for half in _halves(report_id, tasks)}
 
 

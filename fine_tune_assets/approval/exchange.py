@@ -22,9 +22,10 @@ from fine_tune_assets.ledger.audit import audit
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.reviews.reviews import DecisionRecord, find_decision
 from fine_tune_assets.recipes.schema import ReviewSettings
+from fine_tune_assets.tables.approval import DraftedExample
 
-FindDraft = Callable[[str], Mapping[str, Any] | None]
-"""Example id → its row of `drafted_examples`."""
+FindDraft = Callable[[str], DraftedExample | None]
+"""By its example id."""
 _RECORDED_AT_ONCE = 200
 """Lines of one transaction: others may write in between."""
 _REQUIRED = ("id", "example_id", "fingerprint", "decision", "reviewer")
@@ -165,7 +166,7 @@ def import_decisions(
 def _import_one(
     connection: sa.Connection,
     entry: Entry,
-    draft: Mapping[str, Any] | None,
+    draft: DraftedExample | None,
     by: str,
     rules: ReviewSettings,
     authors: Mapping[str, str],
@@ -179,7 +180,7 @@ def _import_one(
         return False
     if draft is None:
         raise ReviewError(f"there is no draft {entry.example_id} now")
-    if draft["fingerprint"] != entry.fingerprint:
+    if draft.fingerprint != entry.fingerprint:
         raise ReviewError(f"example {entry.example_id} has another content than was decided on")
     if entry.is_unsigned:
         raise ReviewError("its repair was never signed: decide on the example anew")
@@ -187,14 +188,14 @@ def _import_one(
         raise ReviewError("it was signed for another text than it would approve")
     if entry.decided_at is not None and entry.decided_at > now:
         raise ReviewError("it was decided in the future")
-    author = authors.get(draft["report_id"])
+    author = authors.get(draft.report_id)
     decided_at = entry.decided_at or now
     say(connection, draft, entry.word, rules, author, decision_id=decision_id, decided_at=decided_at)
     audit.append(connection, by.strip(), "imported a decision", f"decision {decision_id}")
     return True
 
 
-def _require_same(present: DecisionRecord, entry: Entry, draft: Mapping[str, Any] | None) -> None:
+def _require_same(present: DecisionRecord, entry: Entry, draft: DraftedExample | None) -> None:
     """An annotation that was changed after its import must not be passed over as known."""
     made, word = present.decision, entry.word
     same = (made.fingerprint, made.decision, made.role) == (entry.fingerprint, word.decision, word.role)
@@ -216,10 +217,10 @@ def _is_same_signature(made: Decision, entry: Entry) -> bool:
     return not entry.word.meaning or MEANINGS.get(entry.word.meaning, entry.word.meaning) == made.meaning
 
 
-def _output_differs(made: Decision, entry: Entry, draft: Mapping[str, Any] | None) -> bool:
+def _output_differs(made: Decision, entry: Entry, draft: DraftedExample | None) -> bool:
     if made.decision == "reject":
         return False
-    if draft is not None and draft["fingerprint"] == entry.fingerprint:
+    if draft is not None and draft.fingerprint == entry.fingerprint:
         return completed(entry.word, draft).output != made.output
     return (entry.word.output or "").strip() != (made.output or "")
 

@@ -11,6 +11,7 @@ from xml.sax.saxutils import quoteattr
 from fine_tune_assets.approval.exchange import Entry, Fault, entry_of
 from fine_tune_assets.approval.signatures import REASON_CODES, ReviewError
 from fine_tune_assets.core.people import person_key
+from fine_tune_assets.tables.approval import DraftedExample
 
 _CONTROLS = ("decision", "output", "reason_code", "reason")
 _DRAFT = "draft"
@@ -44,12 +45,12 @@ def label_config() -> str:
 """
 
 
-def tasks_of(drafts: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def tasks_of(drafts: Iterable[DraftedExample]) -> list[dict[str, Any]]:
     """A task for each row of `drafted_examples`, with the drafted output as its pre-annotation."""
     names = ("example_id", "fingerprint", "task", "instruction", "input", "output")
     return [
         {
-            "data": {**{name: draft[name] for name in names}, "flags": "; ".join(draft["flags"]) or "no flags"},
+            "data": {**{name: getattr(draft, name) for name in names}, "flags": "; ".join(draft.flags) or "no flags"},
             "predictions": [
                 {
                     "model_version": _DRAFT,
@@ -59,7 +60,7 @@ def tasks_of(drafts: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
                             "from_name": "output",
                             "to_name": "input",
                             "type": "textarea",
-                            "value": {"text": [draft["output"]]},
+                            "value": {"text": [draft.output]},
                         }
                     ],
                 }

@@ -7,7 +7,6 @@ draft. Text goes to an engine on this machine only. Does not know when it is due
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pyarrow as pa
@@ -23,7 +22,7 @@ from fine_tune_assets.engines.addresses import open_client
 from fine_tune_assets.engines.chat_client import error_of, is_too_long
 from fine_tune_assets.engines.running_server import PLAIN_SAMPLING
 from fine_tune_assets.tables.approval import ModelDraft
-from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.records import table_from
 
 READ_TIMEOUT_SECONDS = 900.0
 BATCH_SIZE = 8
@@ -56,7 +55,7 @@ def still_wanted(requests: Iterable[Request], written: pa.Table) -> pa.Table:
     return written.filter(pc.is_in(written.column("request"), value_set=wanted))
 
 
-def write_with_engine(requests: Sequence[Request], engine: LiveEngine, progress: Progress) -> Iterator[dict[str, Any]]:
+def write_with_engine(requests: Sequence[Request], engine: LiveEngine, progress: Progress) -> Iterator[ModelDraft]:
     """`ModelDraft` rows, one after another. One that is longer than the engine's context is left out.
 
     Raises EngineAwayError when the engine fails: the rows that came before are whole.
@@ -113,7 +112,7 @@ def write_with_model(
     require_folder(folder, fingerprint, "base model")
     use_threads(threads)
     model, tokenizer = load_model(folder).eval(), load_tokenizer(folder)
-    rows: list[dict[str, Any]] = []
+    rows: list[ModelDraft] = []
     for length in sorted({r.max_new_tokens for r in requests}):
         rendered = [
             (r, render(tokenizer, conversation(system_prompt, r.instruction, r.input), True))
@@ -125,16 +124,16 @@ def write_with_model(
         rows += [
             draft_row(r, a.text, a.is_finished, short(fingerprint)) for (r, _), a in zip(asked, answers, strict=True)
         ]
-    return table_of(rows, ModelDraft.SCHEMA)
+    return table_from(ModelDraft, rows)
 
 
-def draft_row(request: Request, output: str, is_finished: bool, model: str) -> dict[str, Any]:
-    return {
-        "request": request.request,
-        "report_id": request.report_id,
-        "patient_key": request.patient_key,
-        "task": request.task,
-        "output": output,
-        "is_finished": is_finished,
-        "drafted_by": f"{BY_MODEL} {model}",
-    }
+def draft_row(request: Request, output: str, is_finished: bool, model: str) -> ModelDraft:
+    return ModelDraft(
+        request=request.request,
+        report_id=request.report_id,
+        patient_key=request.patient_key,
+        task=request.task,
+        output=output,
+        is_finished=is_finished,
+        drafted_by=f"{BY_MODEL} {model}",
+    )

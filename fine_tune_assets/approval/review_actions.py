@@ -9,12 +9,11 @@ import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 import pyarrow as pa
 import sqlalchemy as sa
 
-from fine_tune_assets.approval.approvals import CountedDecisions, count_about, count_decisions, is_trusted
+from fine_tune_assets.approval.approvals import CountedDecisions, QueuedDraft, count_about, count_decisions, is_trusted
 from fine_tune_assets.approval.flags import kind_of
 from fine_tune_assets.approval.signatures import (
     StaleItemError,
@@ -26,6 +25,7 @@ from fine_tune_assets.approval.signatures import (
     require_may_review,
 )
 from fine_tune_assets.approval.states import Standing
+from fine_tune_assets.approval.vote_counts import DraftKeys
 from fine_tune_assets.core.records import Decision
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.reviews.review_items import (
@@ -46,15 +46,13 @@ from fine_tune_assets.ledger.reviews.reviews import (
     revoked_reviewers,
 )
 from fine_tune_assets.recipes.schema import ReviewSettings
-from fine_tune_assets.tables.records import rows_of
-
-_SHOWN = ["example_id", "fingerprint", "report_id", "patient_key", "task", "source"]
-_COLUMNS = [*_SHOWN, "needs_review", "flags", "drafted_by"]
+from fine_tune_assets.tables.approval import DraftedExample
+from fine_tune_assets.tables.records import records_of
 
 
 def decide(
     ledger: Ledger,
-    draft: Mapping[str, Any],
+    draft: DraftedExample,
     word: Word,
     *,
     version: int,
@@ -62,15 +60,15 @@ def decide(
     author: str | None,
     now: datetime,
 ) -> ReviewItem:
-    """Record a word about the draft, a row of `drafted_examples`, and return its item as it then is.
+    """Record a word about the draft and return its item as it then is.
 
     A word with the role `adjudicate` settles a disagreement, as a third person's. `version` is the item's when it was opened.
     Raises StaleItemError, NotAllowedError, ReviewError, AssignedError or UnknownRecordError, and then nothing was recorded.
     """
     word = replace(word, reviewer=word.reviewer.strip())
     with ledger.begin() as connection:
-        item = present_item(connection, draft["example_id"])
-        _require_unchanged(connection, item, draft["fingerprint"], version)
+        item = present_item(connection, draft.example_id)
+        _require_unchanged(connection, item, draft.fingerprint, version)
         require_free(item, word.reviewer, now)
         say(connection, draft, word, rules, author, decision_id=uuid.uuid4().hex, decided_at=now)
         return present_item(connection, item.example_id)
@@ -120,17 +118,22 @@ def queue_items(
     """
     counted = count_decisions(drafts, decisions, authors, rules)
     items = []
-    for row in rows_of(drafts.select(_COLUMNS)):
-        example_id, trusted = row["example_id"], is_trusted(row, trusted_sources)
+    for draft in records_of(QueuedDraft, drafts):
+        trusted = is_trusted(draft, trusted_sources)
         item = NewItem(
-            **{name: row[name] for name in _SHOWN},
+            example_id=draft.example_id,
+            fingerprint=draft.fingerprint,
+            report_id=draft.report_id,
+            patient_key=draft.patient_key,
             line=line,
-            author=authors.get(row["report_id"]),
+            task=draft.task,
+            source=draft.source,
+            author=authors.get(draft.report_id),
             is_trusted=trusted,
-            flag_count=len(row["flags"]),
-            flag_kinds=tuple(sorted({kind_of(flag) for flag in row["flags"]})),
-            state=counted.state(example_id, trusted),
-            decided_by=who_decided(counted.standing(example_id), rules, revoked.get(row["fingerprint"], ())),
+            flag_count=len(draft.flags),
+            flag_kinds=tuple(sorted({kind_of(flag) for flag in draft.flags})),
+            state=counted.state(draft.example_id, trusted),
+            decided_by=who_decided(counted.standing(draft.example_id), rules, revoked.get(draft.fingerprint, ())),
         )
         items.append(item)
     return items
@@ -144,7 +147,7 @@ def who_decided(standing: Standing, rules: ReviewSettings, revoked: Collection[s
 
 def say(
     connection: sa.Connection,
-    draft: Mapping[str, Any],
+    draft: DraftedExample,
     word: Word,
     rules: ReviewSettings,
     author: str | None,
@@ -154,7 +157,7 @@ def say(
 ) -> None:
     """Record the word and bring up every item that it changes, in a transaction of the caller's. Raises as `decide` does."""
     word = completed(word, draft)
-    item = present_item(connection, draft["example_id"])
+    item = present_item(connection, draft.example_id)
     related = related_items(connection, item.fingerprint, item.report_id, item.task)
     authors = {author, *(other.author for other in related if other.example_id == item.example_id)}
     require_author_is_another(word, draft, authors)
@@ -166,7 +169,10 @@ def say(
         require_may_review(word, item.example_id, standing, rules, revoked)
     made = Decision(
         decision_id=decision_id,
-        **{name: draft[name] for name in ("example_id", "fingerprint", "report_id", "task")},
+        example_id=draft.example_id,
+        fingerprint=draft.fingerprint,
+        report_id=draft.report_id,
+        task=draft.task,
         decision=word.decision,  # type: ignore[arg-type]
         output=word.output,
         reviewer=word.reviewer,
@@ -181,7 +187,7 @@ def say(
 
 
 def _bring_up(
-    connection: sa.Connection, made: Decision, texts: Sequence[Mapping[str, Any]], rules: ReviewSettings
+    connection: sa.Connection, made: Decision, texts: Sequence[DraftedExample], rules: ReviewSettings
 ) -> None:
     """Give every item that the decision is about the state that the gate would give it now."""
     related = related_items(connection, made.fingerprint, made.report_id, made.task)
@@ -198,16 +204,16 @@ def _bring_up(
 
 
 def _count(
-    connection: sa.Connection, related: Sequence[NewItem], texts: Sequence[Mapping[str, Any]], rules: ReviewSettings
+    connection: sa.Connection, related: Sequence[NewItem], texts: Sequence[DraftedExample], rules: ReviewSettings
 ) -> CountedDecisions:
     """What the decisions of this moment make of these items. What was drafted of their reports before counts too."""
     reports = {new.report_id for new in related}
     contents = {new.fingerprint for new in related}
     contents |= {made.fingerprint for made in decisions_about(connection, contents, reports)}
     authors = {new.report_id: new.author for new in related if new.author is not None}
-    by_content = {text["fingerprint"]: [text] for text in texts}
+    by_content = {text.fingerprint: [text] for text in texts}
     return count_about(
-        [vars(new) for new in related], by_content, decisions_about(connection, contents), authors, rules
+        [DraftKeys.of(vars(new)) for new in related], by_content, decisions_about(connection, contents), authors, rules
     )
 
 

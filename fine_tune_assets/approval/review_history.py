@@ -3,10 +3,8 @@
 Owns the lines of the history and what is hidden of them.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from fine_tune_assets.core.people import is_same_person
 from fine_tune_assets.ledger.database import Ledger
@@ -14,6 +12,7 @@ from fine_tune_assets.ledger.reviews.review_items import REVIEW_STATES, find_ite
 from fine_tune_assets.ledger.reviews.review_rows import OPEN_STATES
 from fine_tune_assets.ledger.reviews.reviews import DecisionRecord, decisions_about, list_records
 from fine_tune_assets.recipes.schema import ReviewSettings
+from fine_tune_assets.tables.approval import DraftedExample
 
 
 @dataclass(frozen=True)
@@ -66,14 +65,14 @@ def reviews_blind(rules: ReviewSettings) -> bool:
     return rules.reviewers == 2
 
 
-def output_to_review(ledger: Ledger, draft: Mapping[str, Any], rules: ReviewSettings) -> str:
+def output_to_review(ledger: Ledger, draft: DraftedExample, rules: ReviewSettings) -> str:
     """The output that a reviewer is shown first: the draft's, or the repair that a second person is asked about."""
     if reviews_blind(rules):
-        return str(draft["output"])
+        return draft.output
     with ledger.read() as connection:
-        made = decisions_about(connection, [draft["fingerprint"]])
+        made = decisions_about(connection, [draft.fingerprint])
     item_is_repaired = made and made[-1].decision == "approve" and made[-1].output is not None
-    return str(made[-1].output if item_is_repaired else draft["output"])
+    return str(made[-1].output if item_is_repaired else draft.output)
 
 
 def _line_of(record: DecisionRecord) -> DecisionLine:

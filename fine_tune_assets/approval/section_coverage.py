@@ -13,8 +13,8 @@ import pyarrow as pa
 from fine_tune_assets.approval.flags import kinds_of
 from fine_tune_assets.approval.task_kinds import (
     CUT_SHORT,
-    Row,
-    Rows,
+    ReadReports,
+    ReportText,
     named_headings,
     other_half,
     report_sections,
@@ -53,29 +53,29 @@ class SectionAccount:
         return not self.drafts_cut_short and not self.sections_within_a_line
 
 
-def account_sections(rows: Rows, tasks: Sequence[Task], drafts: pa.Table) -> SectionAccount:
-    """`rows` gives `unique_reports`; `drafts` are the `drafted_examples` that were made of them."""
+def account_sections(read: ReadReports, tasks: Sequence[Task], drafts: pa.Table) -> SectionAccount:
+    """`read` gives `unique_reports`; `drafts` are the `drafted_examples` that were made of them."""
     made: dict[str, set[str]] = defaultdict(set)
     for report_id, task in zip(*(drafts.column(name).to_pylist() for name in ("report_id", "task")), strict=True):
         made[report_id].add(task)
     counts: Counter[str] = Counter()
-    for report in rows():
+    for report in read():
         counts.update(_account_report(report, tasks, made))
     counts["drafts_cut_short"] = sum(CUT_SHORT in kinds_of(flags) for flags in drafts.column("flags").to_pylist())
     return SectionAccount(**counts)
 
 
-def _account_report(report: Row, tasks: Sequence[Task], made: dict[str, set[str]]) -> Counter[str]:
-    sections = report_sections(report["text"], tasks)
-    drafted = [task for task in tasks if task.name in made.get(report["report_id"], ())]
+def _account_report(report: ReportText, tasks: Sequence[Task], made: dict[str, set[str]]) -> Counter[str]:
+    sections = report_sections(report.text, tasks)
+    drafted = [task for task in tasks if task.name in made.get(report.report_id, ())]
     used = [heading for task in drafted for heading in used_headings(task)]
-    is_whole = _is_used_whole(report["report_id"], drafted, tasks, made)
+    is_whole = _is_used_whole(report.report_id, drafted, tasks, made)
     counts: Counter[str] = Counter()
     for section in sections:
         counts[_place_of(section, used, is_whole)] += len(section.text.split())
     if not is_whole:
         counts["words_cut_short"] = words_cut_off(sections, used)
-    counts.update(_not_found(report["text"], sections, [task for task in tasks if task not in drafted]))
+    counts.update(_not_found(report.text, sections, [task for task in tasks if task not in drafted]))
     return counts
 
 

@@ -5,13 +5,14 @@ Owns the list of reasons, what a signature declares, that what is said is comple
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from fine_tune_assets.approval.drafts import CORRECTION, content_fingerprint
 from fine_tune_assets.approval.states import REJECTED, Standing
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.people import is_same_person, person_key
 from fine_tune_assets.recipes.schema import ReviewSettings
+from fine_tune_assets.tables.approval import DraftedExample
 
 Role = Literal["review", "adjudicate"]
 _LONGEST_NAME = 200
@@ -71,9 +72,9 @@ def meaning_of(decision: str, is_repaired: bool, role: str = "review") -> str:
     return MEANINGS["approve_repaired" if decision == "approve" and is_repaired else decision]
 
 
-def completed(word: Word, draft: Mapping[str, Any]) -> Word:
+def completed(word: Word, draft: DraftedExample) -> Word:
     """The word as it is recorded: an output that is the draft's is no repair. Raises ReviewError where it makes no sense."""
-    example_id = draft["example_id"]
+    example_id = draft.example_id
     if word.decision not in ("approve", "reject"):
         raise ReviewError(f"A decision on example {example_id} must be approve or reject.")
     if not person_key(word.reviewer) or len(word.reviewer) > _LONGEST_NAME:
@@ -96,24 +97,24 @@ def completed(word: Word, draft: Mapping[str, Any]) -> Word:
     return replace(word, reviewer=word.reviewer.strip(), output=output, reason=reason, meaning=meaning)
 
 
-def approved_content(word: Word, draft: Mapping[str, Any]) -> str | None:
+def approved_content(word: Word, draft: DraftedExample) -> str | None:
     """Fingerprint of exactly what the word approves; None for a rejection."""
     if word.decision == "reject":
         return None
-    output = draft["output"] if word.output is None else word.output
-    return content_fingerprint(draft["instruction"], draft["input"], output)
+    output = draft.output if word.output is None else word.output
+    return content_fingerprint(draft.instruction, draft.input, output)
 
 
-def require_author_is_another(word: Word, draft: Mapping[str, Any], authors: set[str | None]) -> None:
+def require_author_is_another(word: Word, draft: DraftedExample, authors: set[str | None]) -> None:
     """Raise NotAllowedError where the reviewer wrote what is decided on, or nobody knows who did."""
     known = {author for author in authors if author is not None}
-    if draft["source"] == CORRECTION and not known:
+    if draft.source == CORRECTION and not known:
         raise NotAllowedError(
-            f"The author of the correction behind {draft['example_id']} is not known, so nobody can decide on it."
+            f"The author of the correction behind {draft.example_id} is not known, so nobody can decide on it."
         )
     if any(is_same_person(author, word.reviewer) for author in known):
         raise NotAllowedError(
-            f"{word.reviewer} wrote the correction behind {draft['example_id']}. Another reviewer has to decide."
+            f"{word.reviewer} wrote the correction behind {draft.example_id}. Another reviewer has to decide."
         )
 
 
@@ -144,9 +145,9 @@ def require_may_review(
         raise NotAllowedError(f"{example_id} is {standing.state}. Revoke a decision to open it again.")
 
 
-def require_may_adjudicate(word: Word, draft: Mapping[str, Any], standing: Standing, rules: ReviewSettings) -> None:
+def require_may_adjudicate(word: Word, draft: DraftedExample, standing: Standing, rules: ReviewSettings) -> None:
     """Raise NotAllowedError unless there is a disagreement that this person is no part of."""
-    example_id = draft["example_id"]
+    example_id = draft.example_id
     if standing.state != "disagreement":
         raise NotAllowedError(f"There is nothing to adjudicate about {example_id}: its reviewers do not disagree.")
     if person_key(word.reviewer) in standing.people:
@@ -160,15 +161,15 @@ def require_may_adjudicate(word: Word, draft: Mapping[str, Any], standing: Stand
         )
 
 
-def _output_of(word: Word, draft: Mapping[str, Any]) -> str | None:
+def _output_of(word: Word, draft: DraftedExample) -> str | None:
     if word.output is None:
         return None
     if word.decision == "reject":
-        raise ReviewError(f"Example {draft['example_id']} can't be rejected and repaired at once.")
+        raise ReviewError(f"Example {draft.example_id} can't be rejected and repaired at once.")
     output = word.output.replace("\r\n", "\n").strip()  # browsers send CRLF: that is no repair
     if not output:
-        raise ReviewError(f"The repaired output of {draft['example_id']} is empty. Reject the draft instead.")
-    return None if output == draft["output"].strip() else output
+        raise ReviewError(f"The repaired output of {draft.example_id} is empty. Reject the draft instead.")
+    return None if output == draft.output.strip() else output
 
 
 def _require_reason(code: str, reason: str, example_id: str) -> None:

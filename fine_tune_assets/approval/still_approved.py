@@ -8,7 +8,7 @@ signature of a decision is of the content that it approves.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow.parquet as pq
 
@@ -19,6 +19,7 @@ from fine_tune_assets.approval.vote_counts import CountedVotes, count_votes
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.reviews.reviews import decided_contents, decisions_about, list_decisions
 from fine_tune_assets.recipes.schema import ReviewSettings
+from fine_tune_assets.tables.instructions import ProvenanceRow
 
 Fall = Literal["revoked", "rejected", "repaired", "open"]
 REASONS: Mapping[Fall, str] = {
@@ -55,19 +56,19 @@ def decided_now(ledger: Ledger, corrections: Path, rules: ReviewSettings) -> Dec
 
 
 def decided_about(
-    ledger: Ledger, rows: Sequence[Mapping[str, Any]], corrections: Path, rules: ReviewSettings
+    ledger: Ledger, rows: Sequence[ProvenanceRow], corrections: Path, rules: ReviewSettings
 ) -> DecidedNow:
     """The same as far as these rows of `instruction_provenance` go, without reading every other decision: for pages."""
-    named = {decision_id for row in rows for decision_id in row["decision_ids"] or ()}
-    reports = {row["report_id"] for row in rows if row["report_id"]}
+    named = {decision_id for row in rows for decision_id in row.decision_ids or ()}
+    reports = {row.report_id for row in rows if row.report_id}
     with ledger.read() as connection:
         contents = decided_contents(connection, named)
-        fingerprints = {row["fingerprint"] for row in rows} | set(contents.values())
+        fingerprints = {row.fingerprint for row in rows} | set(contents.values())
         about = decisions_about(connection, fingerprints, reports)
         # What was said of a report's other drafts is weighed by all that was said of their contents, in other reports too.
         decisions = decisions_about(connection, fingerprints | {decision.fingerprint for decision in about}, reports)
     ids = frozenset(decision.decision_id for decision in decisions)
-    authors = _authors(corrections) if any(row["source"] == CORRECTION for row in rows) else {}
+    authors = _authors(corrections) if any(row.source == CORRECTION for row in rows) else {}
     return DecidedNow(count_votes(decisions, {}, {}, authors, rules), ids, contents, authors, rules)
 
 
@@ -75,49 +76,49 @@ def _authors(corrections: Path) -> dict[str, str]:
     return correction_authors(pq.read_table(corrections, columns=_AUTHORS)) if corrections.is_file() else {}
 
 
-def fallen_in(rows: Iterable[Mapping[str, Any]], now: DecidedNow) -> dict[str, Fall]:
+def fallen_in(rows: Iterable[ProvenanceRow], now: DecidedNow) -> dict[str, Fall]:
     """Id of each row of a set that is not approved any more → why."""
-    return {row["example_id"]: fall for row in rows if (fall := why_not_approved(row, now)) is not None}
+    return {row.example_id: fall for row in rows if (fall := why_not_approved(row, now)) is not None}
 
 
-def why_not_approved(row: Mapping[str, Any], now: DecidedNow) -> Fall | None:
+def why_not_approved(row: ProvenanceRow, now: DecidedNow) -> Fall | None:
     """Why a row is not approved any more; None while it is, and for general data, which nobody approves.
 
     An expert's approval stands while the decisions about the draft that was decided on approve exactly this content. What
     came by the name of its source stands until an expert finds fault with it, or with other content of its report.
     """
-    if row["approval_kind"] is None:
+    if row.approval_kind is None:
         return None
     content = _content_of(row, now)
     standing = standing_of(now.votes.about(row, content, now.authors), now.rules)
     if standing.state in ("approved", "rejected"):
-        if standing.outcome == row["fingerprint"]:
+        if standing.outcome == row.fingerprint:
             return None
         return "rejected" if standing.outcome == REJECTED else "repaired"
-    if row["approval_kind"] == EXPERT:
-        return "open" if now.standing_ids.issuperset(row["decision_ids"]) else "revoked"
+    if row.approval_kind == EXPERT:
+        return "open" if now.standing_ids.issuperset(row.decision_ids) else "revoked"
     if any(vote.outcome == REJECTED for vote in standing.counting) or _is_faulted(row, now):
         return "rejected"
     is_repaired = content in now.votes.repaired or any(vote.outcome != content for vote in standing.counting)
     return "repaired" if is_repaired else None
 
 
-def why_not_taught_again(row: Mapping[str, Any], now: DecidedNow) -> str | None:
+def why_not_taught_again(row: ProvenanceRow, now: DecidedNow) -> str | None:
     """Why a row of an earlier set must not be taught again, in words; None if it may be.
 
     Only what an expert approved may, and only while nobody found fault with its report for its task since.
     """
-    if row["approval_kind"] != EXPERT:
+    if row.approval_kind != EXPERT:
         return UNREVIEWED
     fall = why_not_approved(row, now) or ("rejected" if _is_faulted(row, now) else None)
     return REASONS[fall] if fall else None
 
 
-def _content_of(row: Mapping[str, Any], now: DecidedNow) -> str:
+def _content_of(row: ProvenanceRow, now: DecidedNow) -> str:
     """The content that was decided on: of a repair another one than the row holds."""
-    known = (now.contents[made] for made in row["decision_ids"] if made in now.contents)
-    return next(known, row["fingerprint"])
+    known = (now.contents[made] for made in row.decision_ids if made in now.contents)
+    return next(known, row.fingerprint)
 
 
-def _is_faulted(row: Mapping[str, Any], now: DecidedNow) -> bool:
-    return row["report_id"] is not None and (row["report_id"], row["task"]) in now.votes.faulted
+def _is_faulted(row: ProvenanceRow, now: DecidedNow) -> bool:
+    return row.report_id is not None and (row.report_id, row.task) in now.votes.faulted

@@ -23,15 +23,27 @@ from fine_tune_assets.claims.sections import (
 from fine_tune_assets.claims.shared_words import shared_words
 from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.recipes.schema import FieldTask, Heading, ModelTask, PairTask, SectionTask, Task
+from fine_tune_assets.tables.approval import ModelDraft
+from fine_tune_assets.tables.records import Record
 
 BY_MODEL = "model"
 CONTRADICTED = "flag contradicts range"
 CUT_SHORT: Final = "may be cut short"
 WRITTEN_BY_MODEL = "drafted by a model"
-Row = Mapping[str, Any]
-EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
-Rows = Callable[[], Iterable[Row]]
-"""Gives the rows of `unique_reports`, each time anew."""
+
+
+class ReportText(Record):
+    """What tasks read of a report."""
+
+    report_id: str
+    source: str
+    patient_key: str
+    text: str
+
+
+ReadReports = Callable[[], Iterable[ReportText]]
+"""Gives the reports of `unique_reports`, each time anew."""
+NO_REPORTS: Final[Mapping[str, ReportText]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -77,16 +89,19 @@ class Unused:
 
 
 def drafts_by_tasks(
-    rows: Rows, tasks: Sequence[Task], written: Sequence[Row], dropped_halves: Mapping[str, Row] = EMPTY
+    read: ReadReports,
+    tasks: Sequence[Task],
+    written: Sequence[ModelDraft],
+    dropped_halves: Mapping[str, ReportText] = NO_REPORTS,
 ) -> Iterator[Drafted]:
     """The drafts of every report by every task, in the order of the reports. `written` are rows of `model_drafts`.
 
     `dropped_halves` are rows of `scrubbed_reports` that were dropped as duplicates: a note still has its dialogue there.
     """
-    outputs = {row["request"]: row for row in written}
-    partners = {**dropped_halves, **_partners(rows, tasks)}
-    for report in rows():
-        sections = report_sections(report["text"], tasks)
+    outputs = {row.request: row for row in written}
+    partners = {**dropped_halves, **_partners(read, tasks)}
+    for report in read():
+        sections = report_sections(report.text, tasks)
         for task in tasks:
             if isinstance(task, SectionTask):
                 yield from _by_sections(report, sections, task)
@@ -98,35 +113,37 @@ def drafts_by_tasks(
                 yield from _by_model(report, sections, task, outputs)
 
 
-def model_requests(rows: Rows, tasks: Sequence[Task]) -> Iterator[Request]:
+def model_requests(read: ReadReports, tasks: Sequence[Task]) -> Iterator[Request]:
     """What a model has to write for the tasks of that kind."""
-    for report in rows() if any(isinstance(task, ModelTask) for task in tasks) else ():
-        sections = report_sections(report["text"], tasks)
+    for report in read() if any(isinstance(task, ModelTask) for task in tasks) else ():
+        sections = report_sections(report.text, tasks)
         for task in tasks:
             if isinstance(task, ModelTask) and (input_text := _input_of(texts_of(sections), task.input_sections)):
                 request = _request_of(task, input_text)
-                key, patient = report["report_id"], report["patient_key"]
+                key, patient = report.report_id, report.patient_key
                 yield Request(request, key, patient, task.name, task.instruction, input_text, task.max_new_tokens)
 
 
-def count_unused(rows: Rows, tasks: Sequence[Task], dropped_halves: Mapping[str, Row] = EMPTY) -> Unused:
+def count_unused(
+    read: ReadReports, tasks: Sequence[Task], dropped_halves: Mapping[str, ReportText] = NO_REPORTS
+) -> Unused:
     """What a person should know of that made no draft."""
     unread: dict[str, int] = {task.name: 0 for task in tasks if isinstance(task, FieldTask)}
     counts: dict[str, int] = {task.name: 0 for task in tasks if isinstance(task, PairTask)}
     alone: list[tuple[str, str]] = []
-    partners = _partners(rows, tasks)
-    for report in rows() if unread or counts else ():
-        sections = report_sections(report["text"], tasks)
+    partners = _partners(read, tasks)
+    for report in read() if unread or counts else ():
+        sections = report_sections(report.text, tasks)
         for task in tasks:
             if isinstance(task, FieldTask):
                 unread[task.name] += _lab_values(report, sections, task).unread
-            elif isinstance(task, PairTask) and (other := other_half(report["report_id"], task)) is not None:
+            elif isinstance(task, PairTask) and (other := other_half(report.report_id, task)) is not None:
                 # Only a note is drafted with a dropped half: a dropped note says what another note says.
-                is_note = report["report_id"].endswith(task.output_ending)
+                is_note = report.report_id.endswith(task.output_ending)
                 partner = partners.get(other) or (dropped_halves.get(other) if is_note else None)
-                if partner is None or partner["patient_key"] != report["patient_key"]:
+                if partner is None or partner.patient_key != report.patient_key:
                     counts[task.name] += 1
-                    alone.append((report["report_id"], other))
+                    alone.append((report.report_id, other))
     return Unused(unread, counts, tuple(alone))
 
 
@@ -156,7 +173,7 @@ def _cut_short(sections: Sequence[Section], task: Task) -> tuple[str, ...]:
     return (flag(CUT_SHORT, f"{words} words after a line in capitals that may be no heading"),) if words else ()
 
 
-def _by_sections(report: Row, sections: Sequence[Section], task: SectionTask) -> Iterator[Drafted]:
+def _by_sections(report: ReportText, sections: Sequence[Section], task: SectionTask) -> Iterator[Drafted]:
     texts = texts_of(sections)
     output = find_section(texts, task.output_section)
     input_text = _input_of(texts, task.input_sections)
@@ -178,7 +195,7 @@ def _input_of(sections: Mapping[str, str], headings: Sequence[Any]) -> str:
     return "\n\n".join(f"{heading}\n{text}" for heading, text in texts)
 
 
-def _by_fields(report: Row, sections: Sequence[Section], task: FieldTask) -> Iterator[Drafted]:
+def _by_fields(report: ReportText, sections: Sequence[Section], task: FieldTask) -> Iterator[Drafted]:
     values = _lab_values(report, sections, task).values
     if len(values) < task.minimum_values:
         return
@@ -188,25 +205,25 @@ def _by_fields(report: Row, sections: Sequence[Section], task: FieldTask) -> Ite
     yield _drafted(report, task, "\n".join(value.line for value in values), output, flags=flags)
 
 
-def _lab_values(report: Row, sections: Sequence[Section], task: FieldTask) -> LabValues:
+def _lab_values(report: ReportText, sections: Sequence[Section], task: FieldTask) -> LabValues:
     by_heading = texts_of(sections)
     found = [find_section(by_heading, heading) for heading in task.sections]
-    texts = [section[1] for section in found if section is not None] if task.sections else [report["text"]]
+    texts = [section[1] for section in found if section is not None] if task.sections else [report.text]
     return read_lab_values("\n\n".join(texts), task.decimal_commas)
 
 
-def _by_pairs(report: Row, partners: Mapping[str, Row], task: PairTask) -> Iterator[Drafted]:
+def _by_pairs(report: ReportText, partners: Mapping[str, ReportText], task: PairTask) -> Iterator[Drafted]:
     """The draft belongs to the report that is the output."""
-    if not report["report_id"].endswith(task.output_ending):
+    if not report.report_id.endswith(task.output_ending):
         return
-    other = partners.get(str(other_half(report["report_id"], task)))
-    if other is not None and other["patient_key"] == report["patient_key"]:
-        yield _drafted(report, task, other["text"].strip(), report["text"].strip())
+    other = partners.get(str(other_half(report.report_id, task)))
+    if other is not None and other.patient_key == report.patient_key:
+        yield _drafted(report, task, other.text.strip(), report.text.strip())
 
 
-def _partners(rows: Rows, tasks: Sequence[Task]) -> dict[str, Row]:
+def _partners(read: ReadReports, tasks: Sequence[Task]) -> dict[str, ReportText]:
     endings = tuple(e for task in tasks if isinstance(task, PairTask) for e in (task.input_ending, task.output_ending))
-    return {row["report_id"]: row for row in rows() if row["report_id"].endswith(endings)} if endings else {}
+    return {row.report_id: row for row in read() if row.report_id.endswith(endings)} if endings else {}
 
 
 def other_half(report_id: str, task: PairTask) -> str | None:
@@ -218,15 +235,15 @@ def other_half(report_id: str, task: PairTask) -> str | None:
 
 
 def _by_model(
-    report: Row, sections: Sequence[Section], task: ModelTask, outputs: Mapping[str, Row]
+    report: ReportText, sections: Sequence[Section], task: ModelTask, outputs: Mapping[str, ModelDraft]
 ) -> Iterator[Drafted]:
     input_text = _input_of(texts_of(sections), task.input_sections)
     written = outputs.get(_request_of(task, input_text)) if input_text else None
-    if written is not None and written["output"].strip():
-        end = "" if written["is_finished"] else ", cut off"
-        by_model = f"{WRITTEN_BY_MODEL}: {written['drafted_by'].removeprefix(BY_MODEL).strip()}{end}"
+    if written is not None and written.output.strip():
+        end = "" if written.is_finished else ", cut off"
+        by_model = f"{WRITTEN_BY_MODEL}: {written.drafted_by.removeprefix(BY_MODEL).strip()}{end}"
         flags = (by_model, *_cut_short(sections, task))
-        yield _drafted(report, task, input_text, written["output"].strip(), written["drafted_by"], flags)
+        yield _drafted(report, task, input_text, written.output.strip(), written.drafted_by, flags)
 
 
 def _request_of(task: ModelTask, input_text: str) -> str:
@@ -234,12 +251,12 @@ def _request_of(task: ModelTask, input_text: str) -> str:
 
 
 def _drafted(
-    report: Row, task: Task, input_text: str, output: str, drafted_by: str = "", flags: tuple[str, ...] = ()
+    report: ReportText, task: Task, input_text: str, output: str, drafted_by: str = "", flags: tuple[str, ...] = ()
 ) -> Drafted:
     return Drafted(
-        report_id=report["report_id"],
-        source=report["source"],
-        patient_key=report["patient_key"],
+        report_id=report.report_id,
+        source=report.source,
+        patient_key=report.patient_key,
         task=task.name,
         instruction=task.instruction,
         input=input_text,

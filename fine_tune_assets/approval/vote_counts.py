@@ -6,13 +6,25 @@ what it would approve. What the votes amount to is `states`'.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from fine_tune_assets.approval.drafts import CORRECTION, content_fingerprint
 from fine_tune_assets.approval.states import Standing, Vote, outcome_of, standing_of
 from fine_tune_assets.core.people import is_same_person
 from fine_tune_assets.core.records import Decision
 from fine_tune_assets.recipes.schema import ReviewSettings
+from fine_tune_assets.tables.approval import DraftedExample
+from fine_tune_assets.tables.instructions import ProvenanceRow
+from fine_tune_assets.tables.records import Record
+
+
+class DraftKeys(Record):
+    """What decides which decisions are about a draft."""
+
+    example_id: str
+    fingerprint: str
+    report_id: str
+    task: str
+    source: str
 
 
 @dataclass(frozen=True)
@@ -28,7 +40,7 @@ class CountedVotes:
     barred: int
     altered: int
 
-    def about(self, row: Mapping[str, Any], content: str, authors: Mapping[str, str]) -> list[Vote]:
+    def about(self, row: DraftKeys | ProvenanceRow, content: str, authors: Mapping[str, str]) -> list[Vote]:
         """Votes about a content, less those of whoever wrote the correction behind the row."""
         found = self.by_content.get(content, [])
         return [vote for vote in found if not _is_barred(row, vote.decision.reviewer, authors)]
@@ -36,8 +48,8 @@ class CountedVotes:
 
 def count_votes(
     decisions: Iterable[Decision],
-    by_id: Mapping[str, Mapping[str, Any]],
-    texts: Mapping[str, Sequence[Mapping[str, Any]]],
+    by_id: Mapping[str, DraftKeys],
+    texts: Mapping[str, Sequence[DraftedExample]],
     authors: Mapping[str, str],
     rules: ReviewSettings,
 ) -> CountedVotes:
@@ -62,12 +74,12 @@ def count_votes(
     return CountedVotes(votes, frozenset(faulted), frozenset(repaired), barred, altered)
 
 
-def _is_barred(draft: Mapping[str, Any] | None, reviewer: str, authors: Mapping[str, str]) -> bool:
+def _is_barred(draft: DraftKeys | ProvenanceRow | None, reviewer: str, authors: Mapping[str, str]) -> bool:
     if draft is None:  # the draft that was decided on is gone; others may have its content
         return False
-    author = authors.get(draft["report_id"])
+    author = authors.get(draft.report_id or "")
     if author is None:
-        return bool(draft["source"] == CORRECTION)
+        return draft.source == CORRECTION
     return is_same_person(author, reviewer)
 
 
@@ -84,13 +96,13 @@ def _is_unsigned(decision: Decision) -> bool:
     return decision.approved_fingerprint is None
 
 
-def _is_altered(decision: Decision, draft: Mapping[str, Any]) -> bool:
+def _is_altered(decision: Decision, draft: DraftedExample) -> bool:
     """Whether the signature is not under what would be approved now. Old approvals of a draft as it is have none, and are
     bound by the draft's own fingerprint."""
     if decision.decision == "reject" or decision.approved_fingerprint is None:
         return False
-    output = draft["output"] if decision.output is None else decision.output
-    return decision.approved_fingerprint != content_fingerprint(draft["instruction"], draft["input"], output)
+    output = draft.output if decision.output is None else decision.output
+    return decision.approved_fingerprint != content_fingerprint(draft.instruction, draft.input, output)
 
 
 def _finds_fault(standing: Standing) -> bool:

@@ -23,6 +23,7 @@ from fine_tune_assets.core.sample_subjects import sample_subject_key
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.recipes.loader import load_recipe
+from fine_tune_assets.tables.instructions import ProvenanceRow
 from fine_tune_assets.tables.stored_rows import read_rows
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def why_not_approved_now(settings: Settings, ledger: Ledger) -> "WhyNot":
     """A row of a set → why it is not approved any more, by the decisions of this moment and this installation's recipe."""
     corrections = settings.layout.table("scrubbed_corrections")
     now = decided_now(ledger, corrections, load_recipe(settings.recipe).review)
-    return lambda row: why_not_approved(row, now)
+    return lambda row: why_not_approved(ProvenanceRow.of(row), now)
 
 
 @contextmanager

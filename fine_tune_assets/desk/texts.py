@@ -14,6 +14,8 @@ from fine_tune_assets.approval.drafts import CORRECTION
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.core.prompts.retrieval_contract import bare_question
+from fine_tune_assets.tables.approval import DraftedExample
+from fine_tune_assets.tables.columns_in_common import Passage
 from fine_tune_assets.tables.stored_rows import read_rows
 
 
@@ -21,27 +23,29 @@ from fine_tune_assets.tables.stored_rows import read_rows
 class Texts:
     layout: Layout
 
-    def draft(self, example_id: str) -> dict[str, Any] | None:
-        """The row of `drafted_examples`, or None if it is not drafted any more."""
-        return self._row("drafted_examples", None, ("example_id", example_id))
+    def draft(self, example_id: str) -> DraftedExample | None:
+        """None if it is not drafted any more."""
+        row = self._row("drafted_examples", None, ("example_id", example_id))
+        return None if row is None else DraftedExample.of(row)
 
-    def author(self, draft: dict[str, Any]) -> str | None:
+    def author(self, draft: DraftedExample) -> str | None:
         """Who wrote the correction that the draft was made of; None for a report's draft, or if it is not known."""
-        row = self._of_correction(draft, "author")
-        return None if row is None else str(row["author"])
+        author: str | None = self._of_correction(draft, "author")
+        return author
 
-    def passages(self, draft: dict[str, Any]) -> list[dict[str, Any]]:
+    def passages(self, draft: DraftedExample) -> list[Passage]:
         """What stands before the question of a draft that was made of a correction, scrubbed; none for any other."""
-        if not bare_question(draft["instruction"], draft["input"]).documents:
+        if not bare_question(draft.instruction, draft.input).documents:
             return []
-        row = self._of_correction(draft, "passages")
-        return [] if row is None else list(row["passages"] or ())
+        return [Passage.of(passage) for passage in self._of_correction(draft, "passages") or ()]
 
-    def _of_correction(self, draft: dict[str, Any], column: str) -> dict[str, Any] | None:
-        if draft["source"] != CORRECTION:
+    def _of_correction(self, draft: DraftedExample, column: str) -> Any:
+        """The column's value; None where no correction stands behind the draft."""
+        if draft.source != CORRECTION:
             return None
-        correction_id = draft["report_id"].removeprefix(f"{CORRECTION}/")
-        return self._row("scrubbed_corrections", None, ("correction_id", correction_id), [column])
+        correction_id = draft.report_id.removeprefix(f"{CORRECTION}/")
+        row = self._row("scrubbed_corrections", None, ("correction_id", correction_id), [column])
+        return None if row is None else row[column]
 
     def tagged_report(self, report_id: str) -> str | None:
         """The scrubbed report with `[KIND]` in each place; None for a correction, or if it was erased."""

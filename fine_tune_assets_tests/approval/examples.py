@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pyarrow as pa
 
@@ -11,9 +12,10 @@ from fine_tune_assets.approval.drafts import content_fingerprint, draft_examples
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.records import Decision
 from fine_tune_assets.recipes.schema import ReviewSettings, SectionTask
+from fine_tune_assets.tables.approval import DraftedExample
 from fine_tune_assets.tables.corrections import ScrubbedCorrection
 from fine_tune_assets.tables.dedup import UniqueReport
-from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.records import records_of, table_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PLAN = SectionTask("plan", "Write the plan.", ("FINDINGS",), "PLAN")
@@ -58,22 +60,31 @@ def drafts(source: str = "clinic", authors: tuple[str, ...] = ()) -> pa.Table:
     return draft_examples(reports("FINDINGS\nSprain.\nPLAN\nRest.", source=source), corrections(*authors), [PLAN])
 
 
+def draft_of(**fields: Any) -> DraftedExample:
+    """A draft of which only these fields matter."""
+    empty = dict.fromkeys(DraftedExample.SCHEMA.names, "")
+    return DraftedExample.of({**empty, "flags": (), "needs_review": None, **fields})
+
+
+def drafted(table: pa.Table) -> list[DraftedExample]:
+    """The drafts of a table of them."""
+    return list(records_of(DraftedExample, table))
+
+
 def decide(
-    draft: dict[str, str], decision: str, minute: int = 0, reviewer: str = "reviewer", output: str | None = None
+    draft: DraftedExample, decision: str, minute: int = 0, reviewer: str = "reviewer", output: str | None = None
 ) -> Decision:
     return Decision(
         decision_id=f"d{minute}",
-        example_id=draft["example_id"],
-        fingerprint=draft["fingerprint"],
-        report_id=draft["report_id"],
-        task=draft["task"],
+        example_id=draft.example_id,
+        fingerprint=draft.fingerprint,
+        report_id=draft.report_id,
+        task=draft.task,
         decision=decision,  # type: ignore[arg-type]
         output=output,
         reviewer=reviewer,
         decided_at=START + timedelta(minutes=minute),
-        approved_fingerprint=None
-        if output is None
-        else content_fingerprint(draft["instruction"], draft["input"], output),
+        approved_fingerprint=None if output is None else content_fingerprint(draft.instruction, draft.input, output),
     )
 
 

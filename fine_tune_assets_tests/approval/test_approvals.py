@@ -13,7 +13,7 @@ from fine_tune_assets.approval.review_actions import queue_items
 from fine_tune_assets.core.records import Decision
 from fine_tune_assets.recipes.schema import ReviewSettings
 from fine_tune_assets.tables.approval import DraftedExample
-from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.records import table_from
 from fine_tune_assets_tests.approval.examples import (
     ONE,
     PLAN,
@@ -22,13 +22,14 @@ from fine_tune_assets_tests.approval.examples import (
     approve,
     corrections,
     decide,
+    drafted,
     drafts,
     reports,
 )
 
 CORRECTED = drafts(authors=("ward-key",))
-(CORRECTION,) = [draft for draft in CORRECTED.to_pylist() if draft["source"] == "correction"]
-(REPORT,) = drafts().to_pylist()
+(CORRECTION,) = [draft for draft in drafted(CORRECTED) if draft.source == "correction"]
+(REPORT,) = drafted(drafts())
 AUTHORS = {"correction/c1": "ward-key"}
 
 
@@ -52,14 +53,14 @@ def test_an_expert_approves_the_draft_as_it_is() -> None:
     """The usual case, with the decision that allows it."""
     (row,) = approve(drafts(), [decide(REPORT, "approve")], {}).approved.to_pylist()
     assert (row["approved_by"], row["approval_kind"], row["decision_id"]) == ("reviewer", "expert", "d0")
-    assert (row["output"], row["fingerprint"]) == (REPORT["output"], REPORT["fingerprint"])
+    assert (row["output"], row["fingerprint"]) == (REPORT.output, REPORT.fingerprint)
 
 
 def test_a_repaired_output_replaces_the_draft_and_gets_its_own_fingerprint() -> None:
     """What was reviewed is what is trained: the fingerprint is of the repaired text."""
     (row,) = approve(drafts(), [decide(REPORT, "approve", output="Ice.")], TRUSTED).approved.to_pylist()
     assert row["output"] == "Ice."
-    assert row["fingerprint"] == content_fingerprint(REPORT["instruction"], REPORT["input"], "Ice.")
+    assert row["fingerprint"] == content_fingerprint(REPORT.instruction, REPORT.input, "Ice.")
     assert row["approval_kind"] == "expert"
 
 
@@ -93,7 +94,7 @@ def test_a_rejection_is_remembered_although_another_report_still_has_what_was_re
     """Two reports drafted the same; the rejected one was revised: it must not come in by the name of its source."""
     text = "FINDINGS\n{}\nPLAN\nRest."
     before = draft_examples(reports(text.format("Sprain."), text.format("Sprain.")), corrections(), [PLAN])
-    (first,) = [draft for draft in before.to_pylist() if draft["report_id"] == "b/1"]
+    (first,) = [draft for draft in drafted(before) if draft.report_id == "b/1"]
     after = draft_examples(reports(text.format("Bruise."), text.format("Sprain.")), corrections(), [PLAN])
     approval = approve(after, [decide(first, "reject")], TRUSTED)
     assert (approval.approved.num_rows, approval.waiting, approval.rejected) == (0, 1, 1)
@@ -103,7 +104,7 @@ def test_an_author_cannot_approve_their_correction_through_a_copy_of_it() -> Non
     """The decision was barred where it was made: the same words from somebody else do not let it in."""
     both = drafts(authors=("ward-key", "other-key"))
     authors = {"correction/c1": "ward-key", "correction/c2": "other-key"}
-    (own,) = [draft for draft in both.to_pylist() if draft["report_id"] == "correction/c1"]
+    (own,) = [draft for draft in drafted(both) if draft.report_id == "correction/c1"]
     approval = approve(both, [decide(own, "approve", reviewer="ward-key")], {}, authors)
     assert (approval.approved.num_rows, approval.barred_decisions) == (0, 1)
 
@@ -173,10 +174,9 @@ def test_what_was_signed_for_another_text_approves_nothing_and_is_counted() -> N
     repaired = replace(decide(REPORT, "approve", output="Ice."), approved_fingerprint="of something else")
     approval = approve(drafts(), [repaired], {})
     assert (approval.approved.num_rows, approval.waiting, approval.altered_decisions) == (0, 1, 1)
-    signed = replace(decide(REPORT, "approve"), approved_fingerprint=REPORT["fingerprint"])
+    signed = replace(decide(REPORT, "approve"), approved_fingerprint=REPORT.fingerprint)
     assert approve(drafts(), [signed], {}).approved.num_rows == 1
-    rows = [{**row, "output": "Run."} for row in drafts().to_pylist()]
-    rewritten = table_of(rows, DraftedExample.SCHEMA)
+    rewritten = table_from(DraftedExample, [replace(REPORT, output="Run.")])
     assert (approve(rewritten, [signed], {}).approved.num_rows, approve(rewritten, [signed], {}).waiting) == (0, 1)
 
 
@@ -292,7 +292,7 @@ def test_nothing_is_approved_by_fewer_people_than_the_recipe_asks_for(steps: lis
     for row in approve(CORRECTED, list(decisions.values()), {}, AUTHORS, rules).approved.to_pylist():
         counted = [decisions[key] for key in row["decision_ids"]]
         people = {decision.reviewer for decision in counted if decision.decision == "approve"}
-        is_own_text = row["output"] not in (CORRECTION["output"], REPORT["output"]) and rules.own_edits != "allow"
+        is_own_text = row["output"] not in (CORRECTION.output, REPORT.output) and rules.own_edits != "allow"
         assert len(people) >= (2 if rules.reviewers == 2 or is_own_text else 1)
         assert row["approved_by"].split(", ") == [
             d.reviewer for d in counted if d.decision == "approve" and (d.output or row["output"]) == row["output"]

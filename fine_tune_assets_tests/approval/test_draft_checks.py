@@ -5,6 +5,7 @@ import pytest
 from fine_tune_assets.approval.draft_checks import check_output, flags_of_repair
 from fine_tune_assets.approval.flags import FLAG_KINDS, flag_spans, kinds_of, sentence_spans
 from fine_tune_assets.recipes.loader import load_recipe
+from fine_tune_assets_tests.approval.examples import draft_of
 
 
 @pytest.mark.parametrize(
@@ -77,20 +78,20 @@ def test_the_sentence_around_each_flagged_place_is_found() -> None:
 
 def test_a_repair_loses_the_flags_that_it_cured_and_gains_those_that_it_brought() -> None:
     """What is marked in a text must stand in that text."""
-    draft = {
-        "instruction": "Name the dose.",
-        "input": "Takes 20 mg. Left knee.",
-        "output": "Takes 40 mg. Ferritin is low.",
-        "flags": [
+    draft = draft_of(
+        instruction="Name the dose.",
+        input="Takes 20 mg. Left knee.",
+        output="Takes 40 mg. Ferritin is low.",
+        flags=(
             "number not in input: 40 mg",
             "flag contradicts range: Ferritin",
             "contradiction: nearly the same input as e2",
             "drafted by a model: m",
             "label noise: the output is that of another task of the same report",
-        ],
-    }
+        ),
+    )
     about_the_input = ["contradiction: nearly the same input as e2", "drafted by a model: m"]
-    assert flags_of_repair(draft, str(draft["output"])) == draft["flags"]
+    assert flags_of_repair(draft, draft.output) == [*draft.flags]
     assert flags_of_repair(draft, "Takes 20 mg.") == about_the_input
     assert flags_of_repair(draft, "Takes 20 mg. Ferritin is high.") == [
         "flag contradicts range: Ferritin", *about_the_input,

@@ -8,9 +8,15 @@ import pytest
 
 from fine_tune_assets.approval.approvals import approve_examples
 from fine_tune_assets.approval.drafts import draft_examples
-from fine_tune_assets.approval.dropped_reports import DroppedReports, contradiction_with, halves_of_pairs
+from fine_tune_assets.approval.dropped_reports import (
+    DroppedReports,
+    ReadScrubbed,
+    ScrubbedText,
+    contradiction_with,
+    halves_of_pairs,
+)
 from fine_tune_assets.approval.flags import kinds_of
-from fine_tune_assets.approval.task_kinds import count_unused
+from fine_tune_assets.approval.task_kinds import ReportText, count_unused
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.progress import silent
 from fine_tune_assets.dedup.cross_group_pairs import pair_finder
@@ -19,7 +25,7 @@ from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import PairTask, SectionTask, Task
 from fine_tune_assets.tables.dedup import DuplicateReport
 from fine_tune_assets.tables.phi import ScrubbedReport
-from fine_tune_assets.tables.records import rows_of, table_of
+from fine_tune_assets.tables.records import records_of, table_of
 from fine_tune_assets_tests.approval.examples import ONE, corrections
 
 DEDUP = load_recipe("demo_smollm2").dedup
@@ -71,11 +77,11 @@ def through(reports: pa.Table, *tasks: Task) -> tuple[Duplicates, list[dict[str,
     return found, drafts.to_pylist(), approved
 
 
-def reader(reports: pa.Table) -> Any:
-    rows = {row["report_id"]: row for row in reports.to_pylist()}
+def reader(reports: pa.Table) -> ReadScrubbed:
+    found = {report.report_id: report for report in records_of(ScrubbedText, reports)}
 
-    def read(report_ids: Collection[str]) -> list[dict[str, Any]]:
-        return [rows[report_id] for report_id in sorted(report_ids) if report_id in rows]
+    def read(report_ids: Collection[str]) -> list[ScrubbedText]:
+        return [found[report_id] for report_id in sorted(report_ids) if report_id in found]
 
     return read
 
@@ -188,7 +194,7 @@ def test_a_note_whose_dialogue_was_dropped_keeps_its_own_dialogue() -> None:
     assert all("contradiction" in kinds_of(draft["flags"]) for draft in drafts)
     assert approved.num_rows == 0
     halves = halves_of_pairs(DroppedReports(found.duplicates, reader(visits(OTHER_NOTE))), [PAIRS])
-    unused = count_unused(lambda: rows_of(found.unique), [PAIRS], halves)
+    unused = count_unused(lambda: records_of(ReportText, found.unique), [PAIRS], halves)
     assert (unused.without_partner, unused.alone) == ({"visit": 0}, ())
 
 
@@ -212,7 +218,7 @@ def test_a_dialogue_whose_note_was_dropped_is_alone_and_says_so() -> None:
         {"dropped_id": "b/2.note", "kept_id": "b/1.note"}
     ]
     assert draft["report_id"] == "b/1.note"
-    unused = count_unused(lambda: rows_of(found.unique), [PAIRS])
+    unused = count_unused(lambda: records_of(ReportText, found.unique), [PAIRS])
     assert unused.without_partner == {"visit": 1}
     assert unused.alone == (("b/2.dialogue", "b/2.note"),)
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -16,19 +17,20 @@ from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.reviews.review_items import find_item
 from fine_tune_assets.ledger.reviews.reviews import list_decisions, list_records
 from fine_tune_assets.recipes.schema import ReviewSettings
-from fine_tune_assets_tests.approval.examples import ONE, START, TWO, drafts
+from fine_tune_assets.tables.approval import DraftedExample
+from fine_tune_assets_tests.approval.examples import ONE, START, TWO, drafted, drafts
 
 DRAFTS = drafts(source="elsewhere", authors=("ward-key",))
-BY_ID = {draft["example_id"]: draft for draft in DRAFTS.to_pylist()}
-(CORRECTION,) = [draft for draft in BY_ID.values() if draft["source"] == "correction"]
-(REPORT,) = [draft for draft in BY_ID.values() if draft["source"] != "correction"]
+BY_ID = {draft.example_id: draft for draft in drafted(DRAFTS)}
+(CORRECTION,) = [draft for draft in BY_ID.values() if draft.source == "correction"]
+(REPORT,) = [draft for draft in BY_ID.values() if draft.source != "correction"]
 AUTHORS = {"correction/c1": "ward-key"}
 NOW = START + timedelta(days=1)
 PLANTED = "Zebrafinch"
 
 
-def line(name: str, reviewer: str, decision: str = "approve", draft: dict[str, Any] = REPORT, **more: Any) -> str:
-    value = {"id": name, "example_id": draft["example_id"], "fingerprint": draft["fingerprint"]}
+def line(name: str, reviewer: str, decision: str = "approve", draft: DraftedExample = REPORT, **more: Any) -> str:
+    value = {"id": name, "example_id": draft.example_id, "fingerprint": draft.fingerprint}
     return json.dumps({**value, "reviewer": reviewer, "decision": decision, **more})
 
 
@@ -38,8 +40,8 @@ def bring(ledger: Ledger, lines: Sequence[str], rules: ReviewSettings = TWO) -> 
     return import_decisions(ledger, entries, BY_ID.get, by="Eve", rules=rules, authors=AUTHORS, now=NOW)
 
 
-def state(ledger: Ledger, draft: dict[str, Any] = REPORT) -> str:
-    found = find_item(ledger, draft["example_id"])
+def state(ledger: Ledger, draft: DraftedExample = REPORT) -> str:
+    found = find_item(ledger, draft.example_id)
     assert found is not None
     return found.state
 
@@ -64,7 +66,7 @@ def test_what_was_exported_and_is_imported_again_adds_nothing(ledger: Ledger) ->
     assert bring(ledger, exported) == ImportReport(0, 2, ())
     first = json.loads(exported[0])
     assert (first["reviewer"], first["decided_at"]) == ("Ann", "2026-01-01T08:00:00+00:00")
-    assert (first["approved_fingerprint"], first["output"]) == (REPORT["fingerprint"], None)
+    assert (first["approved_fingerprint"], first["output"]) == (REPORT.fingerprint, None)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +95,7 @@ def test_a_decision_that_was_changed_elsewhere_after_its_import_is_named(
 @pytest.mark.parametrize("draft_is_there", [True, False])
 def test_a_line_that_says_the_same_signature_is_known(ledger: Ledger, draft_is_there: bool) -> None:
     """An export that is brought back after its draft was made anew must neither conflict nor count twice."""
-    repaired = content_fingerprint(REPORT["instruction"], REPORT["input"], "Ice.")
+    repaired = content_fingerprint(REPORT.instruction, REPORT.input, "Ice.")
     signature = {"output": "Ice.", "approved_fingerprint": repaired, "meaning": MEANINGS["approve_repaired"]}
     assert bring(ledger, [line("t-1", "Ann", **signature)]).recorded == 1
     find = BY_ID.get if draft_is_there else {}.get
@@ -132,8 +134,8 @@ def test_bad_lines_are_named_by_number_and_the_good_ones_are_recorded(ledger: Le
         line("t-5", "Ben", decided_at="yesterday"),
         line("t-6", "Ben", decided_at="2026-01-01T09:00:00"),
         line("t-7", "Ben", decided_at="2036-01-01T09:00:00Z"),
-        line("t-8", "Ben", draft={**REPORT, "example_id": "gone"}),
-        line("t-9", "Ben", draft={**REPORT, "fingerprint": "of another text"}),
+        line("t-8", "Ben", draft=replace(REPORT, example_id="gone")),
+        line("t-9", "Ben", draft=replace(REPORT, fingerprint="of another text")),
         line("t-10", "Ward-Key", draft=CORRECTION),
         line("t-11", "ann"),
         line("t-12", "Ben", role="judge"),

@@ -1,6 +1,7 @@
 """Drafts as Label Studio tasks, and its annotations as decisions, in the shapes that it really exports."""
 
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,9 +9,9 @@ import pytest
 from fine_tune_assets.approval.exchange import Entry, Fault
 from fine_tune_assets.approval.label_studio import label_config, read_export, tasks_of
 from fine_tune_assets.approval.signatures import REASON_CODES, ReviewError
-from fine_tune_assets_tests.approval.examples import drafts
+from fine_tune_assets_tests.approval.examples import drafted, drafts
 
-(DRAFT,) = drafts().to_pylist()
+(DRAFT,) = drafted(drafts())
 PEOPLE = {"3": "Ann", "ben@clinic.example": "Ben"}
 
 
@@ -71,11 +72,11 @@ def read(*annotations: dict[str, Any]) -> list[Entry | Fault]:
 
 def test_a_task_holds_the_draft_and_its_output_as_pre_annotation() -> None:
     """Control and object of the pre-annotation must be those of the labelling interface, or nothing is shown."""
-    (task,) = tasks_of([{**DRAFT, "flags": ["number not in input: 80 mg"]}])
-    assert task["data"]["input"] == DRAFT["input"]
+    (task,) = tasks_of([replace(DRAFT, flags=("number not in input: 80 mg",))])
+    assert task["data"]["input"] == DRAFT.input
     assert task["data"]["flags"] == "number not in input: 80 mg"
     (made,) = task["predictions"][0]["result"]
-    assert (made["type"], made["value"]) == ("textarea", {"text": [DRAFT["output"]]})
+    assert (made["type"], made["value"]) == ("textarea", {"text": [DRAFT.output]})
     view = ET.fromstring(label_config())
     names = {element.get("name"): element for element in view.iter() if element.get("name")}
     assert names[made["from_name"]].tag == "TextArea"
@@ -97,7 +98,7 @@ def test_an_approval_with_a_repair_becomes_a_decision_of_the_mapped_reviewer() -
     said = annotation(result("output", "textarea", "Ice."), result("decision", "choices", "approve"))
     (entry,) = read(said)
     assert isinstance(entry, Entry)
-    assert (entry.example_id, entry.fingerprint) == (DRAFT["example_id"], DRAFT["fingerprint"])
+    assert (entry.example_id, entry.fingerprint) == (DRAFT.example_id, DRAFT.fingerprint)
     assert (entry.word.reviewer, entry.word.decision, entry.word.output) == ("Ann", "approve", "Ice.")
     assert entry.external_id == "label-studio/0b7f3c1e-0001-4000-8000-000000000001"
     assert entry.decided_at is not None
@@ -106,7 +107,7 @@ def test_an_approval_with_a_repair_becomes_a_decision_of_the_mapped_reviewer() -
 
 def test_a_rejection_takes_its_reason_and_leaves_the_prefilled_output() -> None:
     """The pre-annotation is part of every annotation, also of one that rejects."""
-    said = [result("output", "textarea", DRAFT["output"]), result("decision", "choices", "reject")]
+    said = [result("output", "textarea", DRAFT.output), result("decision", "choices", "reject")]
     coded, free = result("reason_code", "choices", "wrong_value"), result("reason", "textarea", "Twice the dose.")
     words = [
         entry.word for entry in read(annotation(*said, coded), annotation(*said, free)) if isinstance(entry, Entry)

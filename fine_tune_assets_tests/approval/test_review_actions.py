@@ -23,12 +23,12 @@ from fine_tune_assets.ledger.reviews.review_rows import QueueFilter, ReviewItem
 from fine_tune_assets.ledger.reviews.reviews import decisions_fingerprint, list_decisions, list_records
 from fine_tune_assets.recipes.schema import ReviewSettings
 from fine_tune_assets.tables.approval import DraftedExample
-from fine_tune_assets.tables.records import table_of
-from fine_tune_assets_tests.approval.examples import ONE, START, TRUSTED, TWO, drafts
+from fine_tune_assets.tables.records import table_from
+from fine_tune_assets_tests.approval.examples import ONE, START, TRUSTED, TWO, drafted, drafts
 
 DRAFTS = drafts(source="elsewhere", authors=("ward-key",))
-(CORRECTION,) = [draft for draft in DRAFTS.to_pylist() if draft["source"] == "correction"]
-(REPORT,) = [draft for draft in DRAFTS.to_pylist() if draft["source"] != "correction"]
+(CORRECTION,) = [draft for draft in drafted(DRAFTS) if draft.source == "correction"]
+(REPORT,) = [draft for draft in drafted(DRAFTS) if draft.source != "correction"]
 AUTHORS = {"correction/c1": "ward-key"}
 EDITS_BY_TWO = replace(ONE, own_edits="second_person")
 PLANTED = "Zebrafinch"
@@ -40,8 +40,8 @@ def refresh(
     refresh_items(ledger, drafted, "a-line", trusted or {}, rules, AUTHORS, START)
 
 
-def item_of(ledger: Ledger, draft: Mapping[str, Any] = REPORT) -> ReviewItem:
-    found = find_item(ledger, draft["example_id"])
+def item_of(ledger: Ledger, draft: DraftedExample = REPORT) -> ReviewItem:
+    found = find_item(ledger, draft.example_id)
     assert found is not None
     return found
 
@@ -52,14 +52,14 @@ def say(
     what: str = "approve",
     *,
     role: Role = "review",
-    draft: Mapping[str, Any] = REPORT,
+    draft: DraftedExample = REPORT,
     minute: int = 0,
     rules: ReviewSettings = TWO,
     **changes: Any,
 ) -> ReviewItem:
     around = {
         "version": item_of(ledger, draft).version,
-        "author": AUTHORS.get(draft["report_id"]),
+        "author": AUTHORS.get(draft.report_id),
         "now": START + timedelta(minutes=minute),
     }
     around |= {name: changes.pop(name) for name in around if name in changes}
@@ -70,12 +70,12 @@ def say(
 def states_match(ledger: Ledger, rules: ReviewSettings, trusted: Mapping[str, str] | None = None) -> None:
     """The queue must show what the gate decides from the same ledger."""
     approval = approve_examples(DRAFTS, list_decisions(ledger), trusted or {}, rules, AUTHORS)
-    shown = {draft["example_id"]: item_of(ledger, draft).state for draft in DRAFTS.to_pylist()}
+    shown = {draft.example_id: item_of(ledger, draft).state for draft in drafted(DRAFTS)}
     approved = {key for key, state in shown.items() if state in ("approved", "trusted")}
     assert approved == set(approval.approved.column("example_id").to_pylist())
-    before = [item_of(ledger, draft) for draft in DRAFTS.to_pylist()]
+    before = [item_of(ledger, draft) for draft in drafted(DRAFTS)]
     refresh(ledger, trusted=trusted, rules=rules)
-    assert [item_of(ledger, draft) for draft in DRAFTS.to_pylist()] == before
+    assert [item_of(ledger, draft) for draft in drafted(DRAFTS)] == before
 
 
 def test_two_people_approve_and_each_signature_is_kept(ledger: Ledger) -> None:
@@ -87,7 +87,7 @@ def test_two_people_approve_and_each_signature_is_kept(ledger: Ledger) -> None:
     states_match(ledger, TWO)
     first, second = list_decisions(ledger)
     assert (first.reviewer, second.reviewer) == ("Ann", "Ben")
-    assert first.approved_fingerprint == second.approved_fingerprint == REPORT["fingerprint"]
+    assert first.approved_fingerprint == second.approved_fingerprint == REPORT.fingerprint
     assert (first.meaning, second.decided_at) == (MEANINGS["approve"], START + timedelta(minutes=1))
     assert [line.what for line in audit.lines(ledger)] == ["decided approve", "decided approve"]
 
@@ -98,14 +98,14 @@ def test_a_repair_is_signed_as_repaired_and_for_its_own_text(ledger: Ledger) -> 
     say(ledger, "Ann", output="Ice.\r\nHeat. ")
     (made,) = list_decisions(ledger)
     assert made.output == "Ice.\nHeat."
-    assert made.approved_fingerprint == content_fingerprint(REPORT["instruction"], REPORT["input"], "Ice.\nHeat.")
+    assert made.approved_fingerprint == content_fingerprint(REPORT.instruction, REPORT.input, "Ice.\nHeat.")
     assert made.meaning == MEANINGS["approve_repaired"]
 
 
 def test_an_output_that_is_the_drafts_is_no_repair(ledger: Ledger) -> None:
     """A form sends the text back even if nobody touched it."""
     refresh(ledger)
-    say(ledger, "Ann", output=REPORT["output"] + "\r\n")
+    say(ledger, "Ann", output=REPORT.output + "\r\n")
     (made,) = list_decisions(ledger)
     assert (made.output, made.meaning) == (None, MEANINGS["approve"])
 
@@ -168,7 +168,7 @@ def test_a_decision_about_what_somebody_changed_is_refused_and_changes_nothing(l
         say(ledger, "Ben", version=opened, minute=6)
     assert "reject" not in str(told.value)
     assert len(list_decisions(ledger)) == 1
-    draft = {**REPORT, "fingerprint": "of another text"}
+    draft = replace(REPORT, fingerprint="of another text")
     with pytest.raises(StaleItemError):
         say(ledger, "Ben", draft=draft)
 
@@ -199,7 +199,7 @@ def test_of_two_decisions_at_the_same_time_exactly_one_wins(ledger: Ledger) -> N
 def test_what_somebody_has_open_nobody_else_decides(ledger: Ledger) -> None:
     """Until their time is over; deciding gives it back."""
     refresh(ledger)
-    claim(ledger, REPORT["example_id"], "Ann", now=START, minutes=30)
+    claim(ledger, REPORT.example_id, "Ann", now=START, minutes=30)
     with pytest.raises(AssignedError, match="Ann has example"):
         say(ledger, "Ben", minute=29)
     assert say(ledger, "Ann", minute=29).assigned_to is None
@@ -265,7 +265,7 @@ def test_who_took_a_decision_back_gives_no_second_look(ledger: Ledger) -> None:
     offered = [
         next_item(ledger, QueueFilter(task="plan"), viewer=who, now=START, after=None) for who in ("Ann", "Cleo")
     ]
-    assert [item and item.example_id for item in offered] == [None, REPORT["example_id"]]
+    assert [item and item.example_id for item in offered] == [None, REPORT.example_id]
     states_match(ledger, TWO)
     assert say(ledger, "Cleo", minute=3).state == "approved"
 
@@ -290,7 +290,7 @@ def test_the_first_word_is_hidden_from_the_second_reviewer_until_theirs_is_in(le
     refresh(ledger)
 
     def seen(who: str, may_see_all: bool = False) -> list[str]:
-        lines = history(ledger, REPORT["example_id"], viewer=who, may_see_all=may_see_all)
+        lines = history(ledger, REPORT.example_id, viewer=who, may_see_all=may_see_all)
         return [line.reviewer for line in lines]
 
     say(ledger, "Ann", "reject", reason="as I said")
@@ -300,7 +300,7 @@ def test_the_first_word_is_hidden_from_the_second_reviewer_until_theirs_is_in(le
     for decision in list_decisions(ledger):
         revoke(ledger, decision.decision_id, by="Eve", reason="r", rules=TWO, now=START)
     assert (item_of(ledger).state, seen("Cleo"), seen("Ben")) == ("waiting", [], ["Ben"])
-    (line,) = history(ledger, REPORT["example_id"], viewer="Ann", may_see_all=False)
+    (line,) = history(ledger, REPORT.example_id, viewer="Ann", may_see_all=False)
     assert (line.reason_code, line.reason, line.revoked_by) == ("unsupported", "as I said", "Eve")
     assert history(ledger, "never there", viewer="Ann", may_see_all=True) == []
 
@@ -328,7 +328,7 @@ def test_a_repair_of_ones_own_is_shown_to_a_second_person_where_the_recipe_says_
     assert say(ledger, "Ann", rules=EDITS_BY_TWO, output="Ice.").state == "second_review"
     assert say(ledger, "Ann", rules=EDITS_BY_TWO, output="Ice.", minute=1).state == "second_review"
     shown = output_to_review(ledger, REPORT, EDITS_BY_TWO)
-    assert (shown, output_to_review(ledger, REPORT, TWO)) == ("Ice.", REPORT["output"])
+    assert (shown, output_to_review(ledger, REPORT, TWO)) == ("Ice.", REPORT.output)
     assert not reviews_blind(EDITS_BY_TWO)
     assert say(ledger, "Ben", rules=EDITS_BY_TWO, output=shown, minute=2).state == "approved"
     states_match(ledger, EDITS_BY_TWO)
@@ -336,8 +336,8 @@ def test_a_repair_of_ones_own_is_shown_to_a_second_person_where_the_recipe_says_
 
 def test_a_decision_counts_for_the_same_content_in_another_report_at_once(ledger: Ledger) -> None:
     """The queue must not offer what the gate has already approved."""
-    twin = {**REPORT, "example_id": "twin", "report_id": "b/9"}
-    drafted = table_of([CORRECTION, REPORT, twin], DraftedExample.SCHEMA)
+    twin = replace(REPORT, example_id="twin", report_id="b/9")
+    drafted = table_from(DraftedExample, [CORRECTION, REPORT, twin])
     refresh(ledger, drafted, rules=ONE)
     say(ledger, "Ann", rules=ONE)
     assert (item_of(ledger, twin).state, item_of(ledger, twin).version) == ("approved", 2)
@@ -346,8 +346,8 @@ def test_a_decision_counts_for_the_same_content_in_another_report_at_once(ledger
 def test_a_rejection_takes_a_trusted_sources_draft_out_and_its_revocation_lets_it_in(ledger: Ledger) -> None:
     """Also other content of the same report and task, which the gate then doubts."""
     trusted = {"elsewhere": "Experts"}
-    other = {**REPORT, "example_id": "other", "fingerprint": "of other content"}
-    refresh(ledger, table_of([CORRECTION, REPORT, other], DraftedExample.SCHEMA), trusted, ONE)
+    other = replace(REPORT, example_id="other", fingerprint="of other content")
+    refresh(ledger, table_from(DraftedExample, [CORRECTION, REPORT, other]), trusted, ONE)
     assert (item_of(ledger).state, item_of(ledger, other).state) == ("trusted", "trusted")
     assert say(ledger, "Ann", "reject", rules=ONE).state == "rejected"
     assert item_of(ledger, other).state == "waiting"
@@ -361,7 +361,7 @@ def test_a_draft_that_is_gone_cannot_be_decided_and_its_decision_can_be_revoked(
     """The page was open while the report was withdrawn."""
     refresh(ledger)
     say(ledger, "Ann")
-    refresh(ledger, table_of([CORRECTION], DraftedExample.SCHEMA))
+    refresh(ledger, table_from(DraftedExample, [CORRECTION]))
     with pytest.raises(UnknownRecordError):
         say(ledger, "Ben")
     (made,) = list_decisions(ledger)

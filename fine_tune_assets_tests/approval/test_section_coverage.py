@@ -4,13 +4,14 @@ import pyarrow as pa
 
 from fine_tune_assets.approval.drafts import draft_examples
 from fine_tune_assets.approval.section_coverage import SectionAccount, account_sections
+from fine_tune_assets.approval.task_kinds import ReportText
 from fine_tune_assets.recipes.schema import FieldTask, PairTask, Task
-from fine_tune_assets.tables.records import rows_of
+from fine_tune_assets.tables.records import records_of
 from fine_tune_assets_tests.approval.examples import PLAN, corrections, reports
 
 
 def account(unique: pa.Table, *tasks: Task) -> SectionAccount:
-    return account_sections(lambda: rows_of(unique), tasks, draft_examples(unique, corrections(), tasks))
+    return account_sections(lambda: records_of(ReportText, unique), tasks, draft_examples(unique, corrections(), tasks))
 
 
 def test_every_word_of_a_report_is_in_a_draft_or_counted_where_it_stands() -> None:

@@ -6,9 +6,9 @@ import pytest
 
 from fine_tune_assets.approval.states import Standing, Vote, outcome_of, standing_of
 from fine_tune_assets.recipes.schema import ReviewSettings
-from fine_tune_assets_tests.approval.examples import ONE, TWO, decide, drafts
+from fine_tune_assets_tests.approval.examples import ONE, TWO, decide, drafted, drafts
 
-(DRAFT,) = drafts().to_pylist()
+(DRAFT,) = drafted(drafts())
 OWN_EDITS_BY_TWO = replace(ONE, own_edits="second_person")
 
 

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -26,11 +25,12 @@ from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.reviews.reviews import add_decision, revoke_decision
 from fine_tune_assets.ledger.schema import decisions
 from fine_tune_assets.recipes.schema import ReviewSettings
-from fine_tune_assets_tests.approval.examples import ONE, START, TWO, approve, corrections, decide, drafts
+from fine_tune_assets.tables.instructions import ProvenanceRow
+from fine_tune_assets_tests.approval.examples import ONE, START, TWO, approve, corrections, decide, drafted, drafts
 
-(REPORT,) = drafts().to_pylist()
+(REPORT,) = drafted(drafts())
 CORRECTED = drafts(authors=("ward-key",))
-(CORRECTION,) = [draft for draft in CORRECTED.to_pylist() if draft["source"] == "correction"]
+(CORRECTION,) = [draft for draft in drafted(CORRECTED) if draft.source == "correction"]
 OTHER_CONTENT = {"example_id": "later", "fingerprint": "of what was drafted later"}
 
 
@@ -50,7 +50,7 @@ def now(ledger: Ledger, rules: ReviewSettings = ONE, corrections_file: Path = Pa
 
 
 def why(
-    row: dict[str, Any], ledger: Ledger, rules: ReviewSettings = ONE, corrections_file: Path = Path("none")
+    row: ProvenanceRow, ledger: Ledger, rules: ReviewSettings = ONE, corrections_file: Path = Path("none")
 ) -> Fall | None:
     """Asked of all decisions, and as a page does of those that concern the row: the same in every case below."""
     found = why_not_approved(row, now(ledger, rules, corrections_file))
@@ -58,11 +58,11 @@ def why(
     return found
 
 
-def approved_row(*decisions: Decision, rules: ReviewSettings = ONE, trusts: bool = False) -> dict[str, Any]:
+def approved_row(*decisions: Decision, rules: ReviewSettings = ONE, trusts: bool = False) -> ProvenanceRow:
     """How a set keeps what these decisions, or its source, approved."""
     trusted = {"clinic": "Experts of the clinic"} if trusts else {}
     (row,) = approve(drafts(), list(decisions), trusted, rules=rules).approved.to_pylist()
-    return provenance_row({**row, "split": "train"}, {})
+    return ProvenanceRow.of(provenance_row({**row, "split": "train"}, {}))
 
 
 @pytest.mark.parametrize("output", [None, "Ice."])
@@ -86,7 +86,7 @@ def test_an_experts_approval_stands_until_it_is_taken_back_or_overruled(
     if later == "revoked":
         revoke(ledger, made.decision_id)
     assert why(row, ledger) == fall
-    assert fallen_in([row], now(ledger)) == ({} if fall is None else {row["example_id"]: fall})
+    assert fallen_in([row], now(ledger)) == ({} if fall is None else {row.example_id: fall})
 
 
 def test_of_two_approvals_both_must_stand_or_be_replaced(ledger: Ledger) -> None:
@@ -136,7 +136,7 @@ def test_what_a_trusted_source_wrote_stands_until_an_expert_finds_fault(
 ) -> None:
     """The name of a source is no decision that could be revoked, but an expert's word beats it."""
     row = approved_row(trusts=True)
-    assert row["approval_kind"] == TRUSTED_SOURCE
+    assert row.approval_kind == TRUSTED_SOURCE
     record(ledger, *later)
     assert why(row, ledger) == fall
 
@@ -151,7 +151,7 @@ def test_a_first_look_at_a_trusted_text_is_fault_only_if_it_finds_one(
 
 
 def test_general_data_is_nobodys_approval(ledger: Ledger) -> None:
-    row = {**approved_row(trusts=True), "approval_kind": None}
+    row = replace(approved_row(trusts=True), approval_kind=None)
     record(ledger, decide(REPORT, "reject"))
     assert why(row, ledger) is None
 
@@ -163,7 +163,7 @@ def test_the_author_of_a_correction_approves_nothing_here_either(ledger: Ledger,
     by_another, own = decide(CORRECTION, "approve", 0, "Ann"), decide(CORRECTION, "approve", 1, "ward-key")
     record(ledger, by_another, own)
     found = approve(CORRECTED, [by_another], {}, {"correction/c1": "ward-key"}).approved.to_pylist()
-    row = provenance_row({**found[0], "split": "train"}, {})
+    row = ProvenanceRow.of(provenance_row({**found[0], "split": "train"}, {}))
     assert why(row, ledger, corrections_file=path) is None
     assert why(row, ledger) is not None
     revoke(ledger, by_another.decision_id)
@@ -179,8 +179,8 @@ def test_what_was_overruled_is_not_taught_again_whatever_way_it_was_overruled(le
     """Revoked, repaired to something else, rejected; or its report was rejected after it was drafted anew."""
     made = decide(REPORT, "approve", 0, "Ann", "Ice.")
     row = approved_row(made)
-    assert row["fingerprint"] == content_fingerprint(REPORT["instruction"], REPORT["input"], "Ice.")
-    assert row["approval_kind"] == EXPERT
+    assert row.fingerprint == content_fingerprint(REPORT.instruction, REPORT.input, "Ice.")
+    assert row.approval_kind == EXPERT
     record(ledger, made)
     assert why_not_taught_again(row, now(ledger)) is None
     record(ledger, replace(decide(REPORT, "reject", 1), **OTHER_CONTENT))

@@ -1,7 +1,6 @@
 """The kinds of task: sections, fields, pairs, and what a model writes."""
 
 from dataclasses import asdict, replace
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -11,25 +10,25 @@ from fine_tune_assets.approval.drafts import draft_examples
 from fine_tune_assets.approval.flags import kinds_of
 from fine_tune_assets.approval.model_drafts import draft_row, missing_requests, still_wanted
 from fine_tune_assets.approval.review_actions import queue_items
-from fine_tune_assets.approval.task_kinds import Request, count_unused, model_requests
+from fine_tune_assets.approval.task_kinds import ReportText, Request, count_unused, model_requests
 from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.recipes.loader import load_recipe, parse_recipe
 from fine_tune_assets.recipes.schema import FieldTask, ModelTask, PairTask, SectionTask, Task
-from fine_tune_assets.tables.approval import ModelDraft
-from fine_tune_assets.tables.records import rows_of, table_of
-from fine_tune_assets_tests.approval.examples import ONE, PLAN, TRUSTED, approve, corrections, reports
+from fine_tune_assets.tables.approval import DraftedExample, ModelDraft
+from fine_tune_assets.tables.records import records_of, table_from
+from fine_tune_assets_tests.approval.examples import ONE, PLAN, TRUSTED, approve, corrections, drafted, reports
 
 FIELDS = FieldTask("abnormal", "Name the abnormal values.", "fields", ("LABORATORY",))
 PAIRS = PairTask("note", "Write the note of this visit.", "pairs", ".dialogue", ".note")
 SUMMARY = ModelTask("summary", "Summarise.", "model", ("FINDINGS",), 40)
 
 
-def draft(table: pa.Table, *tasks: Task, written: pa.Table | None = None) -> list[dict[str, Any]]:
-    return draft_examples(table, corrections(), tasks, written).to_pylist()
+def draft(table: pa.Table, *tasks: Task, written: pa.Table | None = None) -> list[DraftedExample]:
+    return drafted(draft_examples(table, corrections(), tasks, written))
 
 
 def requests(table: pa.Table, *tasks: Task) -> list[Request]:
-    return list(model_requests(lambda: rows_of(table), tasks))
+    return list(model_requests(lambda: records_of(ReportText, table), tasks))
 
 
 def renamed(table: pa.Table, *ids: str) -> pa.Table:
@@ -41,7 +40,7 @@ def test_a_section_may_have_several_headings_and_looks_the_same_in_the_input(hea
     """Departments write HPI or the whole words; a model should learn one form."""
     task = SectionTask("plan", "Plan.", (("HPI", "History of present illness"), "FINDINGS"), "PLAN")
     (found,) = draft(reports(f"{heading}\nFell.\nFINDINGS\nSprain.\nPLAN\nRest."), task)
-    assert found["input"] == "HPI\nFell.\n\nFINDINGS\nSprain."
+    assert found.input == "HPI\nFell.\n\nFINDINGS\nSprain."
 
 
 def test_a_note_with_abbreviations_on_lines_of_their_own_is_drafted_whole() -> None:
@@ -49,7 +48,7 @@ def test_a_note_with_abbreviations_on_lines_of_their_own_is_drafted_whole() -> N
     task = SectionTask("complaint", "Name it.", ("NOTE",), "PRESENTING COMPLAINT")
     note = "2/5 hx of SOB\nSOBAR\n\nDH: aspirin\nNKDA\nFH: nil\n\nPlan:\n1. Bloods"
     (found,) = draft(reports(f"PRESENTING COMPLAINT\n\nhard to breathe\n\nNOTE\n\n{note}"), task)
-    assert (found["input"], found["flags"]) == (note, [])
+    assert (found.input, found.flags) == (note, ())
 
 
 @pytest.mark.parametrize(("output", "drafts"), [("allergies", 1), ("plan", 0)])
@@ -76,7 +75,7 @@ def test_a_heading_between_slashes_is_a_regular_expression_for_the_whole_heading
     """`Assessment and Plan`, `ASSESSMENT/PLAN`: and the report's own words stand in the input."""
     task = SectionTask("plan", "Plan.", ("/find.*/", "HISTORY"), "/assessment.*plan/")
     (found,) = draft(reports("Findings today:\nSprain.\nHISTORY\nFell.\nAssessment & Plan:\nRest."), task)
-    assert (found["input"], found["output"]) == ("FINDINGS TODAY\nSprain.\n\nHISTORY\nFell.", "Rest.")
+    assert (found.input, found.output) == ("FINDINGS TODAY\nSprain.\n\nHISTORY\nFell.", "Rest.")
     assert draft(reports("We find\nSprain.\nHISTORY\nFell.\nASSESSMENT AND PLAN\nRest."), task) == []
 
 
@@ -100,23 +99,23 @@ def test_laboratory_values_become_the_abnormal_ones() -> None:
     values = "WBC 13.2 x10^9/L (4.0-11.0)\nNa 139 mmol/L (135-145)\nTroponin <5 ng/L (3-10)"
     text = f"LABORATORY\n{values}\nPLAN\nIbuprofen 81 mg (75-100)"
     (found,) = draft(reports(text), FIELDS)
-    assert found["input"] == "WBC 13.2 x10^9/L (4.0-11.0)\nNa 139 mmol/L (135-145)"
-    assert found["output"] == "WBC: high, 13.2 x10^9/L (4.0-11.0)"
-    assert (found["drafted_by"], found["flags"]) == ("fields", [])
-    assert count_unused(lambda: rows_of(reports(text)), [FIELDS]).unread_lab_lines == {"abnormal": 1}
+    assert found.input == "WBC 13.2 x10^9/L (4.0-11.0)\nNa 139 mmol/L (135-145)"
+    assert found.output == "WBC: high, 13.2 x10^9/L (4.0-11.0)"
+    assert (found.drafted_by, found.flags) == ("fields", ())
+    assert count_unused(lambda: records_of(ReportText, reports(text)), [FIELDS]).unread_lab_lines == {"abnormal": 1}
 
 
 def test_normal_values_have_an_answer_and_too_few_make_no_draft() -> None:
     """A model that never saw a normal report would find something in each."""
     (found,) = draft(reports("LABORATORY\nNa 139 mmol/L (135-145)"), FIELDS)
-    assert found["output"] == "No abnormal value."
+    assert found.output == "No abnormal value."
     assert draft(reports("LABORATORY\nNa 139 mmol/L"), FIELDS) == []
 
 
 def test_a_flag_of_the_report_that_contradicts_its_range_is_for_a_reviewer() -> None:
     """The draft says what the range says, and warns."""
     (found,) = draft(reports("LABORATORY\nTSH 2.1 mIU/L (0.4-4.0) H"), FIELDS)
-    assert found["flags"] == ["flag contradicts range: TSH"]
+    assert found.flags == ("flag contradicts range: TSH",)
 
 
 def test_two_reports_of_a_patient_whose_ids_differ_in_their_ending_are_a_pair() -> None:
@@ -126,17 +125,17 @@ def test_two_reports_of_a_patient_whose_ids_differ_in_their_ending_are_a_pair() 
         3, table.schema.field(3), pa.array(["p", "p"])
     )
     (found,) = draft(pair, PAIRS)
-    assert (found["report_id"], found["input"], found["output"]) == ("b/visit7.note", "Doctor: Any pain?", "Pain.")
-    assert found["drafted_by"] == "pairs"
+    assert (found.report_id, found.input, found.output) == ("b/visit7.note", "Doctor: Any pain?", "Pain.")
+    assert found.drafted_by == "pairs"
 
 
 def test_a_pair_of_two_patients_is_none_and_is_counted() -> None:
     """One patient's words in the other one's note would be the worst of all examples."""
     table = renamed(reports("Dialogue", "Note"), "b/visit7.dialogue", "b/visit7.note")
     assert draft(table, PAIRS) == []
-    assert count_unused(lambda: rows_of(table), [PAIRS]).without_partner == {"note": 2}
+    assert count_unused(lambda: records_of(ReportText, table), [PAIRS]).without_partner == {"note": 2}
     alone = renamed(reports("Note"), "b/visit8.note")
-    assert count_unused(lambda: rows_of(alone), [PAIRS]).without_partner == {"note": 1}
+    assert count_unused(lambda: records_of(ReportText, alone), [PAIRS]).without_partner == {"note": 1}
 
 
 def test_what_a_model_wrote_is_a_draft_that_no_source_is_trusted_for() -> None:
@@ -144,11 +143,11 @@ def test_what_a_model_wrote_is_a_draft_that_no_source_is_trusted_for() -> None:
     table = reports("FINDINGS\nSprain.")
     assert draft(table, SUMMARY) == []
     (asked,) = requests(table, SUMMARY)
-    written = table_of([draft_row(asked, " A sprain. ", True, "abc123")], ModelDraft.SCHEMA)
+    written = table_from(ModelDraft, [draft_row(asked, " A sprain. ", True, "abc123")])
     (found,) = draft(table, SUMMARY, written=written)
-    assert (found["output"], found["drafted_by"]) == ("A sprain.", "model abc123")
-    assert found["flags"] == ["drafted by a model: abc123"]
-    assert found["source"] in TRUSTED
+    assert (found.output, found.drafted_by) == ("A sprain.", "model abc123")
+    assert found.flags == ("drafted by a model: abc123",)
+    assert found.source in TRUSTED
     assert not is_trusted(found, TRUSTED)
     drafted = draft_examples(table, corrections(), [SUMMARY], written)
     approval = approve(drafted, [], TRUSTED)
@@ -161,9 +160,9 @@ def test_a_model_that_was_cut_off_or_wrote_nothing_is_told_apart() -> None:
     """Half an answer must be seen as one; an empty one is no draft."""
     table = reports("FINDINGS\nSprain.")
     (asked,) = requests(table, SUMMARY)
-    cut = table_of([draft_row(asked, "A spr", False, "abc")], ModelDraft.SCHEMA)
-    empty = table_of([draft_row(asked, " ", True, "abc")], ModelDraft.SCHEMA)
-    assert draft(table, SUMMARY, written=cut)[0]["flags"] == ["drafted by a model: abc, cut off"]
+    cut = table_from(ModelDraft, [draft_row(asked, "A spr", False, "abc")])
+    empty = table_from(ModelDraft, [draft_row(asked, " ", True, "abc")])
+    assert draft(table, SUMMARY, written=cut)[0].flags == ("drafted by a model: abc, cut off",)
     assert draft(table, SUMMARY, written=empty) == []
 
 
@@ -173,7 +172,7 @@ def test_what_was_written_is_not_asked_for_again_and_goes_with_its_report() -> N
         reports("FINDINGS\nSprain.", "FINDINGS\nFracture."),
         reports("FINDINGS\nSprain.", "FINDINGS\nBreak."),
     )
-    written = table_of([draft_row(r, "x", True, "abc") for r in requests(before, SUMMARY)], ModelDraft.SCHEMA)
+    written = table_from(ModelDraft, [draft_row(r, "x", True, "abc") for r in requests(before, SUMMARY)])
     asked = requests(after, SUMMARY)
     kept = still_wanted(asked, written)
     assert kept.column("report_id").to_pylist() == ["b/1"]
@@ -206,8 +205,8 @@ def test_the_share_of_words_is_the_tasks_to_set() -> None:
     """A plan need not repeat the findings, so a task by sections looks at it only when told to."""
     text = f"FINDINGS\n{DIALOGUE}\nPLAN\n{OTHERS}"
     task = SectionTask("plan", "Plan.", ("FINDINGS",), "PLAN")
-    assert [kinds_of(found["flags"]) for found in draft(reports(text), task)] == [[]]
+    assert [kinds_of(found.flags) for found in draft(reports(text), task)] == [[]]
     strict = replace(task, shared_words_floor=0.25)
-    assert [kinds_of(found["flags"]) for found in draft(reports(text), strict)] == [["label noise"]]
+    assert [kinds_of(found.flags) for found in draft(reports(text), strict)] == [["label noise"]]
     with pytest.raises(RecipeError, match="shared_words_floor"):
         parse_recipe({**asdict(load_recipe("demo_smollm2")), "tasks": [{**asdict(task), "shared_words_floor": 1}]}, "x")

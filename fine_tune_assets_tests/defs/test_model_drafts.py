@@ -10,14 +10,14 @@ import pytest
 import yaml
 
 from fine_tune_assets.approval.model_drafts import draft_row
-from fine_tune_assets.approval.task_kinds import model_requests
+from fine_tune_assets.approval.task_kinds import ReportText, model_requests
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_folder
 from fine_tune_assets.defs.platform.resources import Installation, Worker
 from fine_tune_assets.defs.s04_approved_examples.drafting_models import NOBODY, NOT_ASKED_FOR, drafting_model_version
 from fine_tune_assets.defs.s04_approved_examples.model_drafts import every_model_draft_is_written, model_drafts
 from fine_tune_assets.tables.approval import ModelDraft
-from fine_tune_assets.tables.records import rows_of, table_of
+from fine_tune_assets.tables.records import records_of, table_from, table_of
 from fine_tune_assets.tables.training import BaseModel
 from fine_tune_assets_tests.approval.examples import reports
 
@@ -66,9 +66,9 @@ def test_what_was_written_stays_and_what_no_report_says_any_more_goes(
     """A held-back report's draft may hold what it was held back for."""
     assert asked.is_dir()
     before = reports("FINDINGS\nSprain.", "FINDINGS\nFracture.")
-    requests = model_requests(lambda: rows_of(before), Installation().recipe.tasks)
+    requests = model_requests(lambda: records_of(ReportText, before), Installation().recipe.tasks)
     rows = [draft_row(request, "A draft.", True, "abc") for request in requests]
-    write_table(Installation().layout.table("model_drafts"), table_of(rows, ModelDraft.SCHEMA))
+    write_table(Installation().layout.table("model_drafts"), table_from(ModelDraft, rows))
     made = run(instance, reports("FINDINGS\nSprain."))
     assert made.value.column("report_id").to_pylist() == ["b/1"]
     checked: Any = every_model_draft_is_written(Installation(), made.value, reports("FINDINGS\nSprain."))

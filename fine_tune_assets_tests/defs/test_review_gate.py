@@ -19,10 +19,10 @@ from fine_tune_assets.defs.s04_approved_examples.approved_examples import (
 )
 from fine_tune_assets.ledger.reviews.review_items import find_item, queue_counts
 from fine_tune_assets.ledger.reviews.reviews import list_decisions
-from fine_tune_assets.tables.approval import ModelDraft
+from fine_tune_assets.tables.approval import DraftedExample, ModelDraft
 from fine_tune_assets.tables.corrections import QuarantinedCorrection, ScrubbedCorrection
 from fine_tune_assets.tables.dedup import DuplicateReport, UniqueReport
-from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.records import records_of, table_of
 from fine_tune_assets_tests.conftest import write_recipe
 
 NONE = ScrubbedCorrection.SCHEMA.empty_table()
@@ -67,9 +67,9 @@ def agree(table: Any) -> dg.AssetCheckResult:
     return found
 
 
-def say(draft: dict[str, Any], who: str, what: str = "approve") -> None:
+def say(draft: DraftedExample, who: str, what: str = "approve") -> None:
     with Installation().ledger() as ledger:
-        item = find_item(ledger, draft["example_id"])
+        item = find_item(ledger, draft.example_id)
         assert item is not None
         decide(
             ledger,
@@ -96,7 +96,7 @@ def test_what_is_drafted_is_in_the_queue_and_what_is_no_longer_drafted_is_not() 
 def test_the_states_follow_a_recipe_that_asks_for_two(installation_dir: Path) -> None:
     """What one person approved before waits for the second one, in the queue as in the gate."""
     drafts = drafted("a cough")
-    say(drafts.to_pylist()[0], "Ann")
+    say(next(records_of(DraftedExample, drafts)), "Ann")
     assert approved(drafts).value.num_rows == 1
     write_recipe(installation_dir, review={"reviewers": 2})
     made = approved(drafts)
@@ -104,7 +104,7 @@ def test_the_states_follow_a_recipe_that_asks_for_two(installation_dir: Path) ->
     with Installation().ledger() as ledger:
         assert [one.counts for one in queue_counts(ledger)[0]] == [{"second_review": 1}]
         (decision,) = list_decisions(ledger)
-    say(drafts.to_pylist()[0], "Ben")
+    say(next(records_of(DraftedExample, drafts)), "Ben")
     (row,) = approved(drafts).value.to_pylist()
     assert row["approved_by"] == "Ann, Ben"
     with Installation().ledger() as ledger:
@@ -118,7 +118,7 @@ def test_the_gate_closes_where_reviewers_disagree_or_too_few_pairs_are_known(ins
     floor = {"reviewers": 2, "agreement_floor": 0.5, "minimum_pairs": 4}
     write_recipe(installation_dir, review=floor)
     drafts = drafted("a cough", "a fever", "a rash", "a fall")
-    rows = drafts.to_pylist()
+    rows = list(records_of(DraftedExample, drafts))
     assert agree(approved(drafts).value).passed, "nothing rests on experts yet"
     for row in rows[:2]:
         say(row, "Ann")
@@ -145,7 +145,7 @@ def test_the_check_blocks_and_shows_no_text(installation_dir: Path) -> None:
     """A check that only warned would let the instruction set be made; and its figures are read by everybody."""
     write_recipe(installation_dir, review={"reviewers": 2})
     drafts = drafted(PLANTED)
-    (row,) = drafts.to_pylist()
+    (row,) = records_of(DraftedExample, drafts)
     say(row, "Ann")
     say(row, "Ben", "reject")
     made = approved(drafts)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from fine_tune_assets.approval.drafts import correction_authors, draft_examples
-from fine_tune_assets.approval.dropped_reports import DroppedReports
+from fine_tune_assets.approval.dropped_reports import DroppedReports, ScrubbedText
 from fine_tune_assets.approval.review_actions import refresh_items
 from fine_tune_assets.core.files import write_table, write_text
 from fine_tune_assets.core.fingerprints import fingerprint_text
@@ -24,7 +24,7 @@ from fine_tune_assets.tables.approval import DraftedExample
 from fine_tune_assets.tables.corrections import ScrubbedCorrection
 from fine_tune_assets.tables.dedup import DuplicateReport, UniqueReport
 from fine_tune_assets.tables.phi import ScrubbedReport
-from fine_tune_assets.tables.records import conform, table_of
+from fine_tune_assets.tables.records import conform, records_of, table_of
 from fine_tune_assets.tables.reports import Report
 from fine_tune_assets_tests.changed_settings import changed
 
@@ -90,18 +90,19 @@ def write_recipe(data: Path, review: dict[str, Any], judge: dict[str, Any] | Non
 
 def draft(settings: Settings, ledger: Ledger, passage_template: str | None = None) -> None:
     """Draft anew from the scrubbed reports, and bring the queue up to it."""
-    scrubbed = pq.read_table(settings.layout.table("scrubbed_reports", BATCH)).to_pylist()
+    scrubbed = pq.read_table(settings.layout.table("scrubbed_reports", BATCH))
+    texts = list(records_of(ScrubbedText, scrubbed))
     path = settings.layout.table("duplicate_reports")
     duplicates = (
         conform(pq.read_table(path), DuplicateReport.SCHEMA) if path.is_file() else DuplicateReport.SCHEMA.empty_table()
     )
     gone = set(duplicates["dropped_id"].to_pylist())
-    unique = [row for row in scrubbed if row["report_id"] not in gone]
+    unique = [row for row in scrubbed.to_pylist() if row["report_id"] not in gone]
     drafts = draft_examples(
         table_of(_with_absent(unique, UniqueReport.SCHEMA), UniqueReport.SCHEMA),
         _corrections(settings),
         load_recipe(settings.recipe).tasks,
-        dropped=DroppedReports(duplicates, lambda ids: [row for row in scrubbed if row["report_id"] in ids]),
+        dropped=DroppedReports(duplicates, lambda ids: [text for text in texts if text.report_id in ids]),
         passage_template=passage_template,
     )
     write_table(settings.layout.table("drafted_examples"), drafts)

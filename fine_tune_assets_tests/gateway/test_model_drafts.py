@@ -34,16 +34,16 @@ def test_each_request_is_written_once_and_says_by_which_release_and_whether_it_e
         request(2, "A sore knee.", max_new_tokens=2),
     ]
     rows = list(write_with_engine(requests, engine, silent))
-    assert [row["request"] for row in rows] == ["r1", "r2"]
-    assert {row["drafted_by"] for row in rows} == {f"model {engine.release_id}"}
-    assert all(row["output"] for row in rows)
-    assert not rows[1]["is_finished"]
+    assert [row.request for row in rows] == ["r1", "r2"]
+    assert {row.drafted_by for row in rows} == {f"model {engine.release_id}"}
+    assert all(row.output for row in rows)
+    assert not rows[1].is_finished
 
 
 def test_a_report_that_is_longer_than_the_context_costs_only_itself(engine: LiveEngine) -> None:
     """One long report must not keep all the others from being written."""
     rows = list(write_with_engine([request(1, "cough " * 5000), request(2, "A cough.")], engine, silent))
-    assert [row["request"] for row in rows] == ["r2"]
+    assert [row.request for row in rows] == ["r2"]
 
 
 def test_an_engine_that_is_gone_is_told_without_what_it_was_asked(engine: LiveEngine) -> None:

@@ -84,8 +84,8 @@ def show(example_id: str, reviewer: str) -> None:
         blind = reviews_blind(desk.rules)
         lines = history(desk.ledger, example_id, viewer=reviewer, may_see_all=False, is_blind=blind)
     for name in ("example_id", "report_id", "source", "task", "instruction", "input", "output"):
-        click.echo(f"{click.style(name, bold=True)}\n{draft[name]}\n")
-    click.echo("\n".join(draft["flags"]) or "no flags")
+        click.echo(f"{click.style(name, bold=True)}\n{getattr(draft, name)}\n")
+    click.echo("\n".join(draft.flags) or "no flags")
     for line in lines:
         click.echo(_history_line(line))
 
@@ -187,7 +187,7 @@ def _decide(desk: Desk, example_id: str, word: Word) -> str:
     draft = desk.draft(example_id)
     with desk.ledger.read() as connection:
         version = present_item(connection, example_id).version
-    author = desk.authors.get(draft["report_id"])
+    author = desk.authors.get(draft.report_id)
     now = datetime.now(UTC)
     return decide(desk.ledger, draft, word, version=version, rules=desk.rules, author=author, now=now).state
 

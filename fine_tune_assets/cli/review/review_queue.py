@@ -36,7 +36,7 @@ from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import ReviewSettings
 from fine_tune_assets.tables.approval import DraftedExample
 from fine_tune_assets.tables.corrections import ScrubbedCorrection
-from fine_tune_assets.tables.records import conform
+from fine_tune_assets.tables.records import conform, records_of
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class Desk:
     held: frozenset[str]
     """Ids of the drafts that nobody is shown: somebody marked an identifier that is still in them."""
 
-    def find_draft(self, example_id: str) -> dict[str, Any] | None:
-        found = self.drafts.filter(pc.equal(self.drafts.column("example_id"), example_id)).to_pylist()
-        return dict(found[0]) if found else None
+    def find_draft(self, example_id: str) -> DraftedExample | None:
+        found = self.drafts.filter(pc.equal(self.drafts.column("example_id"), example_id))
+        return next(records_of(DraftedExample, found), None)
 
-    def draft(self, example_id: str) -> dict[str, Any]:
+    def draft(self, example_id: str) -> DraftedExample:
         """Raises ReviewError if no draft has this id now, or it is held back."""
         if example_id in self.held:
             raise held_back(example_id)
@@ -152,7 +152,7 @@ def export_label_studio(output: Path, config: Path, task: str | None) -> None:
             desk.ledger, QueueFilter(task=task, state=OPEN), viewer=None, limit=_EVERYTHING, after=None
         )
         wanted = {item.example_id for item in waiting if item.state in REVIEW_STATES}
-        tasks = tasks_of(row for row in desk.shown_drafts().to_pylist() if row["example_id"] in wanted)
+        tasks = tasks_of(d for d in records_of(DraftedExample, desk.shown_drafts()) if d.example_id in wanted)
         left_out = len(wanted & desk.held)
     _write(output, json.dumps(tasks, ensure_ascii=False, indent=1))
     _write(config, label_config())
@@ -184,9 +184,9 @@ def import_label_studio(file: Path, reviewers: tuple[str, ...], by: str) -> None
 
 def _import(desk: Desk, entries: list[Entry | Fault], by: str) -> ImportReport:
     wanted = {entry.example_id for entry in entries if isinstance(entry, Entry)}
-    drafts = {row["example_id"]: row for row in desk.drafts.to_pylist() if row["example_id"] in wanted}
+    drafts = {d.example_id: d for d in records_of(DraftedExample, desk.drafts) if d.example_id in wanted}
 
-    def find_draft(example_id: str) -> dict[str, Any] | None:
+    def find_draft(example_id: str) -> DraftedExample | None:
         if example_id in desk.held:
             raise held_back(example_id)
         return drafts.get(example_id)

@@ -8,7 +8,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
 import dagster as dg
 import pyarrow as pa
@@ -23,11 +22,11 @@ from fine_tune_assets.approval.agreement import (
 )
 from fine_tune_assets.approval.approvals import approve_examples
 from fine_tune_assets.approval.drafts import correction_authors, draft_examples, reports_without_draft
-from fine_tune_assets.approval.dropped_reports import DroppedReports, halves_of_pairs
+from fine_tune_assets.approval.dropped_reports import DroppedReports, ScrubbedText, halves_of_pairs
 from fine_tune_assets.approval.flags import kinds_of
 from fine_tune_assets.approval.review_actions import refresh_items
 from fine_tune_assets.approval.section_coverage import account_sections
-from fine_tune_assets.approval.task_kinds import Unused, count_unused
+from fine_tune_assets.approval.task_kinds import ReportText, Unused, count_unused
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.defs.platform.automation import with_new_inputs
@@ -44,13 +43,12 @@ from fine_tune_assets.defs.s10_corrections.quarantine import (
 )
 from fine_tune_assets.ledger.reviews.reviews import list_decisions
 from fine_tune_assets.phi.missed_identifiers.terms import holds_missed_terms
-from fine_tune_assets.tables.records import rows_of
+from fine_tune_assets.tables.records import records_of
 
 GROUP = "s04_approved_examples"
 APPROVED_CODE_VERSION = "signed repairs"
 """Named anew when the columns of approved_examples or the rules of approving change: it is then made once more."""
 
-_OF_DROPPED = ("report_id", "source", "patient_key", "text", "tagged_text", "fingerprint")
 _PARTNERS_SHOWN = 20
 _WHY_NOT_WHOLE = (
     "Reports have lines in capitals of which only the form says that they are headings, or headings with text on the same "
@@ -102,9 +100,9 @@ def drafted_examples(
             dropped=dropped,
             passage_template=recipe.passage_template,
         )
-        halves = halves_of_pairs(dropped, recipe.tasks)
-        unused = count_unused(partial(rows_of, unique_reports), recipe.tasks, halves)
-        account = account_sections(partial(rows_of, unique_reports), recipe.tasks, drafts)
+        read = partial(records_of, ReportText, unique_reports)
+        unused = count_unused(read, recipe.tasks, halves_of_pairs(dropped, recipe.tasks))
+        account = account_sections(read, recipe.tasks, drafts)
         queue = refresh_items(
             ledger, drafts, recipe.name, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC)
         )
@@ -134,14 +132,15 @@ def _dropped_reports(installation: Installation, duplicates: pa.Table) -> Droppe
     """The reports that stage 3 dropped, without those of erased patients; their scrubbed texts are read in place."""
     erased, scrubbed = installation.erased_patients(), installation.stored("scrubbed_reports")
 
-    def read(report_ids: Collection[str]) -> Sequence[Mapping[str, Any]]:
+    def read(report_ids: Collection[str]) -> Sequence[ScrubbedText]:
         by_batch: dict[str, list[str]] = defaultdict(list)
         for report_id in report_ids:
             by_batch[report_id.partition("/")[0]].append(report_id)
-        found: list[dict[str, Any]] = []
+        found: list[ScrubbedText] = []
         for batch, ids in sorted(by_batch.items()):
-            found += scrubbed.find("report_id", ids, _OF_DROPPED, batch=batch)
-        return [row for row in found if row["patient_key"] not in erased]
+            rows = scrubbed.find("report_id", ids, ScrubbedText.SCHEMA.names, batch=batch)
+            found += map(ScrubbedText.of, rows)
+        return [report for report in found if report.patient_key not in erased]
 
     return DroppedReports(duplicates, read)
 
@@ -165,7 +164,8 @@ def drafts_hold_whole_sections(
     installation: Installation, drafted_examples: pa.Table, unique_reports: pa.Table
 ) -> dg.AssetCheckResult:
     """A warning: a draft that may be cut short waits for a reviewer, so it is not taught unseen."""
-    account = account_sections(partial(rows_of, unique_reports), installation.recipe.tasks, drafted_examples)
+    read = partial(records_of, ReportText, unique_reports)
+    account = account_sections(read, installation.recipe.tasks, drafted_examples)
     why = None if account.is_whole else _WHY_NOT_WHOLE
     return warned(account.is_whole, why, **asdict(account))
 

@@ -18,7 +18,7 @@ from fine_tune_assets.approval.model_drafts import (
     still_wanted,
     write_with_engine,
 )
-from fine_tune_assets.approval.task_kinds import Request, model_requests
+from fine_tune_assets.approval.task_kinds import ReportText, Request, model_requests
 from fine_tune_assets.core.errors import materialize_hint
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
@@ -29,7 +29,7 @@ from fine_tune_assets.defs.platform.resources import Installation, Worker, error
 from fine_tune_assets.defs.s04_approved_examples.drafting_models import BaseModel, drafting_models, find_drafting_model
 from fine_tune_assets.tables.approval import ModelDraft
 from fine_tune_assets.tables.columns import sorted_by
-from fine_tune_assets.tables.records import conform, rows_of, table_of
+from fine_tune_assets.tables.records import conform, records_of, table_from
 from fine_tune_assets.tables.stored_tables import without_patients
 
 
@@ -47,7 +47,7 @@ def model_drafts(
     context: dg.AssetExecutionContext, installation: Installation, worker: Worker, unique_reports: pa.Table
 ) -> dg.MaterializeResult[pa.Table]:
     with errors_for_people():
-        requests = list(model_requests(partial(rows_of, unique_reports), installation.recipe.tasks))
+        requests = list(model_requests(partial(records_of, ReportText, unique_reports), installation.recipe.tasks))
         stored = without_patients(installation.stored("model_drafts").table(), installation.erased_patients())
         kept = still_wanted(requests, stored)
         missing = missing_requests(requests, kept)
@@ -71,14 +71,14 @@ def _write(
 
 
 def _by_engine(context: dg.AssetExecutionContext, missing: Sequence[Request], engine: LiveEngine) -> pa.Table:
-    rows = []
+    drafts = []
     with errors_for_people(), progress_shown(context) as report:
         try:
-            for row in write_with_engine(missing, engine, report):
-                rows.append(row)  # what was written before the engine went away is kept
+            for draft in write_with_engine(missing, engine, report):
+                drafts.append(draft)  # what was written before the engine went away is kept
         except EngineAwayError as error:
             context.log.warning(str(error))
-    return table_of(rows, ModelDraft.SCHEMA)
+    return table_from(ModelDraft, drafts)
 
 
 def _by_base_model(
@@ -109,6 +109,6 @@ def _by_base_model(
 def every_model_draft_is_written(
     installation: Installation, model_drafts: pa.Table, unique_reports: pa.Table
 ) -> dg.AssetCheckResult:
-    requests = list(model_requests(partial(rows_of, unique_reports), installation.recipe.tasks))
+    requests = list(model_requests(partial(records_of, ReportText, unique_reports), installation.recipe.tasks))
     missing = len(missing_requests(requests, model_drafts))
     return warned(missing == 0, asked=len(requests), missing=missing)

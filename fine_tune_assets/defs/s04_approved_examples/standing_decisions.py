@@ -23,6 +23,8 @@ from fine_tune_assets.ledger.reviews.reviews import decisions_fingerprint
 from fine_tune_assets.ledger.serving.deployments import live_deployment
 from fine_tune_assets.ledger.serving.releases import find_release
 from fine_tune_assets.lineage.trainings import learned_rows
+from fine_tune_assets.tables.instructions import ProvenanceRow
+from fine_tune_assets.tables.records import records_of
 
 LIVE_CHECK = "live_release_learned_only_what_is_approved"
 FALLEN = "examples_not_approved_any_more"
@@ -39,7 +41,7 @@ def decisions_of_now(installation: Installation) -> DecidedNow:
 def has_fallen(stored: StoredInstructionSet, now: DecidedNow) -> bool:
     """Whether an example of the set is not approved any more. A set of before provenance was kept does not say."""
     provenance = stored.provenance
-    return provenance is not None and bool(fallen_in(provenance.to_pylist(), now))
+    return provenance is not None and bool(fallen_in(records_of(ProvenanceRow, provenance), now))
 
 
 def require_decisions_stand(installation: Installation, stored: StoredInstructionSet) -> None:
@@ -50,7 +52,7 @@ def require_decisions_stand(installation: Installation, stored: StoredInstructio
             f"Instruction set {stored.folder.name} does not say by which decisions its examples were approved: it was stored "
             "before that was kept. " + materialize_hint("instruction_sets", "adapters")
         )
-    fallen = fallen_in(provenance.to_pylist(), decisions_of_now(installation))
+    fallen = fallen_in(records_of(ProvenanceRow, provenance), decisions_of_now(installation))
     if fallen:
         named = ", ".join(sorted(fallen)[:_NAMED_AT_MOST]) + (", …" if len(fallen) > _NAMED_AT_MOST else "")
         raise GateClosedError(
@@ -110,4 +112,4 @@ def _fallen_of_release(release_id: str, _as_of: str) -> dict[str, Fall] | None:
     with installation.ledger() as ledger:
         release = find_release(ledger, release_id)
         rows = None if release is None else learned_rows(installation.layout, ledger, release)
-    return None if rows is None else fallen_in(rows, decisions_of_now(installation))
+    return None if rows is None else fallen_in(map(ProvenanceRow.of, rows), decisions_of_now(installation))

@@ -35,6 +35,7 @@ from fine_tune_assets.instructions.splits import SplitRule, late_patients, requi
 from fine_tune_assets.phi.measurement.final_texts import FINAL_TEXTS
 from fine_tune_assets.phi.missed_identifiers.terms import holds_missed_terms
 from fine_tune_assets.phi.scrubbing import scrubber_version
+from fine_tune_assets.tables.instructions import ProvenanceRow
 from fine_tune_assets.tables.records import table_of
 
 VECTORS = "leaks/vectors.npz"
@@ -99,7 +100,7 @@ def _replayable(installation: Installation, approved: pa.Table) -> tuple[list[di
             return "it holds an identifier that a reviewer marked"
         if row["report_id"] in barred:
             return "it rests on a document that not everyone may see"
-        return why_not_taught_again(row, now)
+        return why_not_taught_again(ProvenanceRow.of(row), now)
 
     return sort_out(rows, why_not)
 

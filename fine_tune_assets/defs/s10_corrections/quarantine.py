@@ -31,6 +31,7 @@ from fine_tune_assets.defs.platform.resources import Installation, errors_for_pe
 from fine_tune_assets.embeddings.encoder import encode_passages
 from fine_tune_assets.ledger.reviews.quarantine import list_quarantine_decisions
 from fine_tune_assets.recipes.schema import CorrectionSettings, Recipe
+from fine_tune_assets.tables.corrections import ScrubbedCorrection
 
 GROUP = "s10_corrections"
 READ_FOR_BARRED = "knowledge_chunks"
@@ -108,7 +109,7 @@ def _quarantine(installation: Installation, corrections: pa.Table, decisions: li
 
 def _as_drafted(rows: Iterable[Mapping[str, Any]], recipe: Recipe) -> list[dict[str, Any]]:
     """With the question as the example will have it: approved ones are compared that have theirs so."""
-    asked = ((row, asked_of_correction(row, recipe.passage_template)) for row in rows)
+    asked = ((row, asked_of_correction(ScrubbedCorrection.of(row), recipe.passage_template)) for row in rows)
     return [{**row, "instruction": instruction, "input": about} for row, (instruction, about) in asked]
 
 

@@ -91,8 +91,8 @@ def skip_item(desk: Desk, visit: Visit) -> Response:
 def mark_identifier(desk: Desk, visit: Visit) -> Response:
     """Hold the report back at once: from now on nothing of it is shown, approved or trained on until it is scrubbed again."""
     opened, kind, term = find_opened(desk, visit), visit.form.text("kind"), visit.form.text("term")
-    report_id = opened.draft["report_id"]
-    if opened.draft["source"] == CORRECTION:
+    report_id = opened.draft.report_id
+    if opened.draft.source == CORRECTION:
         return _again(desk, visit, opened, _NO_REPORT)
     if kind not in KINDS:
         return _again(desk, visit, opened, "Choose what kind of identifier it is.")
@@ -133,7 +133,7 @@ def _conflict_page(desk: Desk, visit: Visit, opened: Opened, refusal: str) -> Re
         item=find_item(desk.ledger, opened.item.example_id) or opened.item,
         refusal=refusal,
         typed=typed,
-        diff=word_diff(opened.draft["output"], typed.strip()) if typed else [],
+        diff=word_diff(opened.draft.output, typed.strip()) if typed else [],
         query=query_of_visit(visit),
     )
 

@@ -4,7 +4,6 @@ Owns showing both and which text the adjudicator means. Who may settle what is `
 """
 
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import quote, urlencode
 
 from starlette.responses import Response
@@ -29,6 +28,7 @@ from fine_tune_assets.desk.rendering import go_to, page
 from fine_tune_assets.desk.visits import Visit
 from fine_tune_assets.ledger.reviews.review_items import AssignedError, find_item
 from fine_tune_assets.ledger.reviews.review_rows import QueueFilter
+from fine_tune_assets.tables.approval import DraftedExample
 
 _OPEN = QueueFilter(state="disagreement")
 _OWN, _REJECT = "own", "reject"
@@ -117,10 +117,10 @@ def _sides(desk: Desk, visit: Visit, opened: Opened) -> list[Side]:
     return [_side(line, opened.draft) for line in latest.values()]
 
 
-def _side(line: DecisionLine, draft: dict[str, Any]) -> Side:
+def _side(line: DecisionLine, draft: DraftedExample) -> Side:
     if line.output is None:
-        flags, spans = to_look_at(draft, draft["output"])
-        return Side(line, draft["output"], flags, with_spans(draft["output"], spans))
+        flags, spans = to_look_at(draft, draft.output)
+        return Side(line, draft.output, flags, with_spans(draft.output, spans))
     return Side(line, line.output, *against_draft(draft, line.output))
 
 
@@ -134,7 +134,7 @@ def _disagreement_page(desk: Desk, visit: Visit, opened: Opened, refusal: str = 
         refusal, status = str(error), 409
     sides = _sides(desk, visit, opened)
     texts = [side.output for side in sides if side.line.decision == "approve"]
-    report = desk.texts.tagged_report(opened.draft["report_id"])
+    report = desk.texts.tagged_report(opened.draft.report_id)
     return page(
         desk,
         visit,
@@ -148,8 +148,8 @@ def _disagreement_page(desk: Desk, visit: Visit, opened: Opened, refusal: str = 
         refusal=refusal,
         reasons=REASON_CODES,
         meanings=MEANINGS,
-        typed=visit.form.text("output") or (texts[-1] if texts else opened.draft["output"]),
+        typed=visit.form.text("output") or (texts[-1] if texts else opened.draft.output),
         choice=visit.form.text("choice"),
         query=QueueQuery(),
-        report_number=desk.texts.report_number(opened.draft["report_id"]),
+        report_number=desk.texts.report_number(opened.draft.report_id),
     )

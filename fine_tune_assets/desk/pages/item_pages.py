@@ -3,7 +3,6 @@
 Owns what is shown to whom, and that an item which is opened is its reviewer's for a while. Deciding is in `decision_pages`.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +32,7 @@ from fine_tune_assets.desk.visits import Visit
 from fine_tune_assets.ledger.reviews.review_items import REVIEW_STATES, AssignedError, claim, find_item
 from fine_tune_assets.ledger.reviews.review_rows import ReviewItem
 from fine_tune_assets.phi.spans.kinds import KINDS
+from fine_tune_assets.tables.approval import DraftedExample
 
 LONGEST_CHECKED = 20_000
 """Characters. Checking 200,000 took a second, and that while somebody types."""
@@ -59,12 +59,12 @@ class Signing:
         return MEANINGS[self.meaning_key]
 
 
-def signing_of(draft: Mapping[str, Any], output: str, reviewer: str) -> Signing:
+def signing_of(draft: DraftedExample, output: str, reviewer: str) -> Signing:
     """What is recorded if `reviewer` approves this output of the draft. Raises ReviewError where nothing can be."""
     word = completed(Word(reviewer, "review", "approve", output, "", "", ""), draft)
     fingerprint = approved_content(word, draft)
     assert fingerprint is not None
-    return Signing(draft["output"] if word.output is None else word.output, fingerprint, word.output is not None)
+    return Signing(draft.output if word.output is None else word.output, fingerprint, word.output is not None)
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,12 @@ class DroppedCopy:
     """None while it is held back, or was removed since."""
 
 
-def dropped_copies(desk: Desk, draft: dict[str, Any]) -> list[DroppedCopy]:
+def dropped_copies(desk: Desk, draft: DraftedExample) -> list[DroppedCopy]:
     """In the order of the flags."""
-    flags = [flag for flag in draft["flags"] if kind_of(flag) == "contradiction"]
+    flags = [flag for flag in draft.flags if kind_of(flag) == "contradiction"]
     if not flags:
         return []
-    ids = {
-        contradiction_with(found): (short(found), i) for found, i in desk.texts.dropped_for(draft["report_id"]).items()
-    }
+    ids = {contradiction_with(found): (short(found), i) for found, i in desk.texts.dropped_for(draft.report_id).items()}
     return [DroppedCopy(number, _pieces(desk, report_id)) for number, report_id in (ids[f] for f in flags if f in ids)]
 
 
@@ -96,7 +94,7 @@ class Opened:
     """An item with its texts, as this visit may see it."""
 
     item: ReviewItem
-    draft: dict[str, Any]
+    draft: DraftedExample
     author: str | None
 
 
@@ -126,19 +124,19 @@ def show_diff(desk: Desk, visit: Visit) -> Response:
     return page(desk, visit, "edited.html", flags=flags, pieces=pieces)
 
 
-def against_draft(draft: dict[str, Any], output: str) -> tuple[list[str], list[DiffPiece]]:
+def against_draft(draft: DraftedExample, output: str) -> tuple[list[str], list[DiffPiece]]:
     """What to look at in a text, and what it changes in the draft with those places marked."""
     text = output.replace("\r\n", "\n").strip()
     flags, spans = to_look_at(draft, text)
-    return flags, with_marks(word_diff(draft["output"], text), spans)
+    return flags, with_marks(word_diff(draft.output, text), spans)
 
 
-def to_look_at(draft: dict[str, Any], text: str) -> tuple[list[str], list[tuple[int, int, str]]]:
+def to_look_at(draft: DraftedExample, text: str) -> tuple[list[str], list[tuple[int, int, str]]]:
     """The flags of a text, and where they are about it, with the sentences around them.
 
     A long one that is not the draft's is not checked, and said so.
     """
-    if text != draft["output"] and len(text) > LONGEST_CHECKED:
+    if text != draft.output and len(text) > LONGEST_CHECKED:
         return [_NOT_CHECKED], []
     flags = flags_of_repair(draft, text)
     spans = flag_spans(text, flags)
@@ -151,7 +149,7 @@ def show_signing(desk: Desk, visit: Visit) -> Response:
     return page(desk, visit, "signing.html", **_signing(opened.draft, visit.form.text("output"), visit))
 
 
-def _signing(draft: dict[str, Any], output: str, visit: Visit) -> dict[str, Any]:
+def _signing(draft: DraftedExample, output: str, visit: Visit) -> dict[str, Any]:
     try:
         return {"signing": signing_of(draft, output, visit.who.name), "unsigned": ""}
     except ReviewError as error:
@@ -200,7 +198,7 @@ def open_item(
     item = opened.item if closed else take(desk, visit, opened)
     shown = output_to_review(desk.ledger, draft, rules)
     output = shown if typed is None else typed
-    report = desk.texts.tagged_report(draft["report_id"])
+    report = desk.texts.tagged_report(draft.report_id)
     flags, spans = to_look_at(draft, shown)
     edited_flags, diff = against_draft(draft, output)
     return page(
@@ -218,7 +216,7 @@ def open_item(
         dropped=dropped_copies(desk, draft),
         edited_flags=edited_flags,
         diff=diff,
-        is_second_output=shown != draft["output"],
+        is_second_output=shown != draft.output,
         query=query_of_visit(visit),
         closed=closed,
         own=own,
@@ -228,7 +226,7 @@ def open_item(
         kinds=KINDS,
         states=STATES,
         is_blind=reviews_blind(rules),
-        report_number=desk.texts.report_number(draft["report_id"]),
+        report_number=desk.texts.report_number(draft.report_id),
         shown=shown,
         typed=typed or "",
         **_signing(draft, output, visit),

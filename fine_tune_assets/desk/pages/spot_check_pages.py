@@ -22,6 +22,7 @@ from fine_tune_assets.judging.judges.spot_checks import JudgedAnswer, in_order_f
 from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
 from fine_tune_assets.ledger.reviews.erasures import erased_patients
 from fine_tune_assets.ledger.reviews.spot_checks import HIGHEST, LOWEST, SpotCheck, add_spot_check, answers_rated_by
+from fine_tune_assets.tables.instructions import ProvenanceRow
 
 
 def answers_to_rate(desk: Desk, judged: Judged) -> list[JudgedAnswer]:
@@ -30,10 +31,10 @@ def answers_to_rate(desk: Desk, judged: Judged) -> list[JudgedAnswer]:
     chosen = desk.judged.to_rate(judged, recipe.judge.spot_checks, str(recipe.training.seed))
     if stored is None or stored.erased is not None or not chosen:
         return []
-    rows = stored.rows("example_id", *(c.example_id for c in chosen))
+    rows = [ProvenanceRow.of(row) for row in stored.rows("example_id", *(c.example_id for c in chosen))]
     corrections = desk.settings.layout.table("scrubbed_corrections")
     fallen = fallen_in(rows, decided_about(desk.ledger, rows, corrections, recipe.review))
-    standing = {row["example_id"] for row in rows} - fallen.keys() - desk.held_back.example_ids()
+    standing = {row.example_id for row in rows} - fallen.keys() - desk.held_back.example_ids()
     erased = erased_patients(desk.ledger)
     return [answer for answer in chosen if answer.example_id in standing and answer.patient_key not in erased]
 
