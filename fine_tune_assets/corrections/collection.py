@@ -6,18 +6,16 @@ wait. Names are compared as persons.
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from math import floor
-from typing import Any
 
 import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import keyed_hash
 from fine_tune_assets.core.people import person_key
-from fine_tune_assets.core.prompts.retrieval_contract import AnsweredFrom
 from fine_tune_assets.core.records import Correction
+from fine_tune_assets.tables.columns_in_common import Passage
 from fine_tune_assets.tables.corrections import ScrubbedCorrection
-from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.records import table_from
 
 
 def raw_corrections_table(corrections: Sequence[Correction], patient_secret: bytes) -> pa.Table:
@@ -25,30 +23,28 @@ def raw_corrections_table(corrections: Sequence[Correction], patient_secret: byt
 
     Nobody says which patient a correction is about, so each counts as a patient of its own and stays in one split.
     """
-    rows = (
-        {
-            "correction_id": correction.correction_id,
-            "release_id": correction.release_id,
-            "author": correction.author,
-            "patient_key": keyed_hash(patient_secret, f"correction/{correction.correction_id}"),
-            "instruction": correction.instruction,
-            "input": correction.input,
-            "output": correction.corrected_answer,
-            "answer": correction.answer,
-            "error_kind": correction.error_kind,
-            "severity": correction.severity,
-            "received_at": correction.received_at,
-            **_answered_from(correction.answered_from),
-        }
-        for correction in sorted(corrections, key=lambda c: c.correction_id)
+    ordered = sorted(corrections, key=lambda correction: correction.correction_id)
+    return table_from(ScrubbedCorrection, (_raw(correction, patient_secret) for correction in ordered))
+
+
+def _raw(correction: Correction, patient_secret: bytes) -> ScrubbedCorrection:
+    answered = correction.answered_from
+    return ScrubbedCorrection(
+        correction_id=correction.correction_id,
+        release_id=correction.release_id,
+        author=correction.author,
+        patient_key=keyed_hash(patient_secret, f"correction/{correction.correction_id}"),
+        instruction=correction.instruction,
+        input=correction.input,
+        output=correction.corrected_answer,
+        answer=correction.answer,
+        error_kind=correction.error_kind,
+        severity=correction.severity,
+        received_at=correction.received_at,
+        edit_fraction=None,
+        knowledge_index=None if answered is None else answered.knowledge_index,
+        passages=None if answered is None else tuple(Passage.of(vars(one)) for one in answered.passages),
     )
-    return table_of(rows, ScrubbedCorrection.SCHEMA)
-
-
-def _answered_from(answered: AnsweredFrom | None) -> dict[str, Any]:
-    if answered is None:
-        return {"knowledge_index": None, "passages": None}
-    return {"knowledge_index": answered.knowledge_index, "passages": [asdict(one) for one in answered.passages]}
 
 
 def beyond_influence(

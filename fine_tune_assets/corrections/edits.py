@@ -41,7 +41,7 @@ def edit_distance(before: Sequence[str], after: Sequence[str]) -> int:
 
 def with_edit_fractions(corrections: pa.Table) -> pa.Table:
     """`scrubbed_corrections` with how much each changed; absent where the answer is not known."""
-    rows = corrections.select(["answer", "output"]).to_pylist()
-    fractions = [None if row["answer"] is None else edit_fraction(row["answer"], row["output"]) for row in rows]
+    texts = zip(corrections["answer"].to_pylist(), corrections["output"].to_pylist(), strict=True)
+    fractions = [None if answer is None else edit_fraction(answer, output) for answer, output in texts]
     place = ScrubbedCorrection.SCHEMA.get_field_index("edit_fraction")
     return corrections.set_column(place, ScrubbedCorrection.SCHEMA.field(place), pa.array(fractions, pa.float64()))

@@ -5,15 +5,14 @@ Owns the reasons, their thresholds' use, and what a decision about one is worth.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.core.records import ORDINARY, QuarantineDecision
 from fine_tune_assets.recipes.schema import CorrectionSettings
-from fine_tune_assets.tables.corrections import QuarantinedCorrection
-from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.corrections import QuarantinedCorrection, ScrubbedCorrection
+from fine_tune_assets.tables.records import Record, table_from
 
 REASONS: Mapping[str, str] = {
     "outlier": "far from every approved answer to the same task",
@@ -40,12 +39,20 @@ class Figures:
     not_for_everyone: Collection[str] = ()
 
 
-def seen_fingerprint(correction: Mapping[str, Any]) -> str:
+class Examined(Record):
+    """What of `quarantined_corrections` decides whether a correction becomes a draft."""
+
+    correction_id: str
+    fingerprint: str
+    state: str
+
+
+def seen_fingerprint(correction: ScrubbedCorrection) -> str:
     """Of the scrubbed texts, the passages among them where there are any: a decision is about exactly these."""
-    texts = {name: correction[name] for name in ("instruction", "input", "output")}
-    passages = correction.get("passages")
-    told = {} if passages is None else {"passages": passages}
-    return fingerprint_json({**texts, "answer": correction.get("answer") or "", **told})
+    told = correction.as_row()
+    texts = {name: told[name] for name in ("instruction", "input", "output")}
+    passages = {} if correction.passages is None else {"passages": told["passages"]}
+    return fingerprint_json({**texts, "answer": correction.answer or "", **passages})
 
 
 def reasons_of(correction_id: str, figures: Figures, settings: CorrectionSettings) -> list[str]:
@@ -62,7 +69,7 @@ def reasons_of(correction_id: str, figures: Figures, settings: CorrectionSetting
 
 
 def quarantine(
-    corrections: Sequence[Mapping[str, Any]],
+    corrections: Sequence[ScrubbedCorrection],
     figures: Figures,
     settings: CorrectionSettings,
     decisions: Iterable[QuarantineDecision],
@@ -71,27 +78,27 @@ def quarantine(
     """`quarantined_corrections`: a row for each, sorted by id. The last decision about one and its texts counts, and those whose
     ids are in `approved_before` are ordinary whatever they look like now, unless not everyone may see what they rest on."""
     latest = {(d.correction_id, d.fingerprint): d for d in decisions}
-    rows = []
-    for row in sorted(corrections, key=lambda row: str(row["correction_id"])):
-        own, fingerprint = row["correction_id"], seen_fingerprint(row)
+    examined = []
+    for correction in sorted(corrections, key=lambda correction: correction.correction_id):
+        own, fingerprint = correction.correction_id, seen_fingerprint(correction)
         is_barred = own in figures.not_for_everyone
         is_settled = own in approved_before and not is_barred
         decision = None if is_settled else latest.get((own, fingerprint))
         reasons = [] if is_settled else reasons_of(own, figures, settings)
-        rows.append(
-            {
-                "correction_id": own,
-                "author": row["author"],
-                "fingerprint": fingerprint,
-                "reasons": reasons,
-                "distance": figures.distances.get(own),
-                "contradicts": list(figures.contradicts.get(own, ())),
-                "near_identical": figures.near_identical.get(own, 1),
-                "state": BARRED if is_barred else _state(bool(reasons), decision),
-                "decided_by": None if decision is None else decision.person,
-            }
+        examined.append(
+            QuarantinedCorrection(
+                correction_id=own,
+                author=correction.author,
+                fingerprint=fingerprint,
+                reasons=tuple(reasons),
+                distance=figures.distances.get(own),
+                contradicts=tuple(figures.contradicts.get(own, ())),
+                near_identical=figures.near_identical.get(own, 1),
+                state=BARRED if is_barred else _state(bool(reasons), decision),
+                decided_by=None if decision is None else decision.person,
+            )
         )
-    return table_of(rows, QuarantinedCorrection.SCHEMA)
+    return table_from(QuarantinedCorrection, examined)
 
 
 def _state(is_suspicious: bool, decision: QuarantineDecision | None) -> str:
@@ -101,7 +108,9 @@ def _state(is_suspicious: bool, decision: QuarantineDecision | None) -> str:
     return WAITING if is_suspicious else ORDINARY
 
 
-def may_be_drafted(correction: Mapping[str, Any], quarantined: Mapping[str, tuple[str, str]]) -> bool:
-    """Whether exactly its texts were examined and nothing is against them. `quarantined`: fingerprint and state, by id."""
-    fingerprint, state = quarantined.get(correction["correction_id"], ("", WAITING))
-    return fingerprint == seen_fingerprint(correction) and state in (ORDINARY, LET_THROUGH)
+def may_be_drafted(correction: ScrubbedCorrection, examined: Mapping[str, Examined]) -> bool:
+    """Whether exactly its texts were examined and nothing is against them. `examined`: by correction id."""
+    found = examined.get(correction.correction_id)
+    if found is None or found.state not in (ORDINARY, LET_THROUGH):
+        return False
+    return found.fingerprint == seen_fingerprint(correction)

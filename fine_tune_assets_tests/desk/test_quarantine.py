@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -10,8 +11,9 @@ from fine_tune_assets.corrections.quarantine import Figures, quarantine
 from fine_tune_assets.ledger.reviews.corrections import record_correction
 from fine_tune_assets.ledger.reviews.quarantine import list_quarantine_decisions
 from fine_tune_assets.recipes.schema import CorrectionSettings
+from fine_tune_assets.tables.columns_in_common import Passage
 from fine_tune_assets.tables.corrections import ScrubbedCorrection
-from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.records import records_of, table_from, table_of
 from fine_tune_assets_tests.desk.conftest import Site
 from fine_tune_assets_tests.ledger.made import record_promoted
 
@@ -36,12 +38,17 @@ def kept(site: Site) -> str:
         corrected_answer="Take 400 mg.", **texts,
     )  # fmt: skip
     row = {"correction_id": correction_id, "release_id": "r-1", "author": AUTHOR, "patient_key": "p", **texts}
-    row["output"] = "Take 400 mg."
-    figures = Figures({correction_id: 0.9}, {correction_id: ["e1"]}, {correction_id: 12})
-    layout = site.settings.layout
-    write_table(layout.table("scrubbed_corrections"), table_of([row], ScrubbedCorrection.SCHEMA))
-    write_table(layout.table("quarantined_corrections"), quarantine([row], figures, CorrectionSettings(), []))
+    (correction,) = records_of(
+        ScrubbedCorrection, table_of([{**row, "output": "Take 400 mg."}], ScrubbedCorrection.SCHEMA)
+    )
+    _keep(site, correction, Figures({correction_id: 0.9}, {correction_id: ["e1"]}, {correction_id: 12}))
     return correction_id
+
+
+def _keep(site: Site, correction: ScrubbedCorrection, figures: Figures) -> None:
+    layout = site.settings.layout
+    write_table(layout.table("scrubbed_corrections"), table_from(ScrubbedCorrection, [correction]))
+    write_table(layout.table("quarantined_corrections"), quarantine([correction], figures, CorrectionSettings(), []))
 
 
 def _decide(site: Site, correction_id: str, by: str, **changes: str) -> int:
@@ -99,21 +106,18 @@ def test_the_passages_of_an_answer_are_shown_and_their_absence_is_said(site: Sit
     """Who lets through what is then learned by heart must read so."""
     import pyarrow.parquet as pq
 
-    layout = site.settings.layout
-    (row,) = pq.read_table(layout.table("scrubbed_corrections")).to_pylist()
-    passage = {
-        "passage_id": "p1",
-        "title": "Formulary",
-        "source": "formulary.csv",
-        "version": "7",
-        "headings": ["Iron"],
-    }
-    passage |= {"text": "Iron <40 mg>", "labels": ["everyone"]}
-    for told, gone in (([passage], ()), ([], (kept,))):
-        made = row | {"passages": told}
-        figures = Figures({}, {}, {kept: 12}, passages_gone=gone)
-        write_table(layout.table("scrubbed_corrections"), table_of([made], ScrubbedCorrection.SCHEMA))
-        write_table(layout.table("quarantined_corrections"), quarantine([made], figures, CorrectionSettings(), []))
+    (correction,) = records_of(ScrubbedCorrection, pq.read_table(site.settings.layout.table("scrubbed_corrections")))
+    passage = Passage(
+        passage_id="p1",
+        title="Formulary",
+        source="formulary.csv",
+        version="7",
+        headings=("Iron",),
+        text="Iron <40 mg>",
+        labels=("everyone",),
+    )
+    for told, gone in (((passage,), ()), ((), (kept,))):
+        _keep(site, replace(correction, passages=told), Figures({}, {}, {kept: 12}, passages_gone=gone))
         shown = site.signed_in("Deputy").get(f"/quarantine/{kept}").text
         assert ("formulary.csv" in shown, "Iron &lt;40 mg&gt;" in shown) == (bool(told), bool(told))
         assert ("learned by heart" in shown) == (not told)

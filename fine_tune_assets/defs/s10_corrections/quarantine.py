@@ -4,18 +4,32 @@ Belongs here: handing corrections, approved examples and decisions to `correctio
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
 from functools import partial
-from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 
 from fine_tune_assets.approval.drafts import CORRECTION, asked_of_correction, correction_report_id, task_of_instruction
 from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.core.records import QuarantineDecision
 from fine_tune_assets.corrections.collection import beyond_influence
-from fine_tune_assets.corrections.quarantine import BARRED, REASONS, Figures, may_be_drafted, quarantine
+from fine_tune_assets.corrections.quarantine import (
+    BARRED,
+    LET_THROUGH,
+    REASONS,
+    WAITING,
+    Examined,
+    Figures,
+    may_be_drafted,
+    quarantine,
+)
 from fine_tune_assets.corrections.suspicions import (
+    ApprovedAnswer,
+    CorrectionPassages,
+    LabelledSource,
     closed_sources,
     contradicted_examples,
     near_identical,
@@ -31,12 +45,12 @@ from fine_tune_assets.defs.platform.resources import Installation, errors_for_pe
 from fine_tune_assets.embeddings.encoder import encode_passages
 from fine_tune_assets.ledger.reviews.quarantine import list_quarantine_decisions
 from fine_tune_assets.recipes.schema import CorrectionSettings, Recipe
-from fine_tune_assets.tables.corrections import ScrubbedCorrection
+from fine_tune_assets.tables.corrections import QuarantinedCorrection, ScrubbedCorrection
+from fine_tune_assets.tables.records import Record, records_of
 
 GROUP = "s10_corrections"
 READ_FOR_BARRED = "knowledge_chunks"
 """The table by which `barred_reports` knows who may see a document."""
-_COMPARED = ["example_id", "report_id", "task", "instruction", "input", "output"]
 
 quarantine_decisions = dg.AssetSpec(
     "quarantine_decisions",
@@ -67,84 +81,92 @@ def quarantined_corrections(
 ) -> dg.MaterializeResult[pa.Table]:
     with errors_for_people(), installation.ledger() as ledger:
         table = _quarantine(installation, scrubbed_corrections, list_quarantine_decisions(ledger))
-    rows = table.select(["reasons", "state"]).to_pylist()
-    waiting = Counter(reason for row in rows if row["state"] == "waiting" for reason in row["reasons"])
+    examined = list(records_of(QuarantinedCorrection, table))
+    states = Counter(one.state for one in examined)
+    waiting = Counter(reason for one in examined if one.state == WAITING for reason in one.reasons)
     return result(
         "quarantined_corrections",
         table,
         fingerprint_table(table),
-        waiting=sum(row["state"] == "waiting" for row in rows),
-        let_through=sum(row["state"] == "let_through" for row in rows),
-        rejected=sum(row["state"] == "rejected" for row in rows),
-        barred=sum(row["state"] == BARRED for row in rows),
+        waiting=states[WAITING],
+        let_through=states[LET_THROUGH],
+        rejected=states["rejected"],
+        barred=states[BARRED],
         waiting_by_reason=markdown_table([{"reason": REASONS[name], "corrections": waiting[name]} for name in REASONS]),
     )
 
 
-def _quarantine(installation: Installation, corrections: pa.Table, decisions: list[Any]) -> pa.Table:
+def _quarantine(installation: Installation, corrections: pa.Table, decisions: Sequence[QuarantineDecision]) -> pa.Table:
     """Compared with what was approved when the newest correction or decision came. `approved_examples` can't be declared (see
     `CYCLES`). What was approved once is not kept apart later, unless a document that it rests on is not for everyone any more."""
     recipe = installation.recipe
-    approved = installation.stored("approved_examples").rows(_COMPARED)
-    stand = {row["report_id"] for row in approved}
-    task_of = task_of_instruction(recipe.tasks)
-    every = [row | {"task": task_of(row["instruction"])} for row in corrections.to_pylist()]
-    before = {r["correction_id"] for r in every if correction_report_id(r["correction_id"]) in stand}
-    rows = [row for row in every if row["correction_id"] not in before]
+    stored = installation.stored("approved_examples").rows(ApprovedAnswer.SCHEMA.names)
+    approved = [ApprovedAnswer.of(row) for row in stored]
+    stand = {example.report_id for example in approved}
+    every = list(records_of(ScrubbedCorrection, corrections))
+    before = {one.correction_id for one in every if correction_report_id(one.correction_id) in stand}
+    new = [one for one in every if one.correction_id not in before]
     closed = not_for_everyone(every, _closed_sources(installation))
-    if not rows:
+    if not new:
         figures = Figures({}, {}, {}, not_for_everyone=closed)
         return quarantine(every, figures, recipe.corrections, decisions, before)
-    find_pairs = whole_text_finder(installation)
+    find_pairs, task_of = whole_text_finder(installation), task_of_instruction(recipe.tasks)
     encode = partial(encode_passages, threads=threads_of(installation))
     figures = Figures(
-        distances=nearest_distances(rows, approved, encode, recipe.corrections.outlier_minimum_examples),
-        contradicts=contradicted_examples(_as_drafted(rows, recipe), approved, find_pairs),
+        distances=nearest_distances(new, approved, task_of, encode, recipe.corrections.outlier_minimum_examples),
+        contradicts=contradicted_examples(_as_drafted(new, recipe), approved, find_pairs),
         near_identical=near_identical(every, find_pairs),
-        passages_gone=passages_gone(rows) if recipe.passage_template is not None else (),
+        passages_gone=passages_gone(new) if recipe.passage_template is not None else (),
         not_for_everyone=closed,
     )
     return quarantine(every, figures, recipe.corrections, decisions, before)
 
 
-def _as_drafted(rows: Iterable[Mapping[str, Any]], recipe: Recipe) -> list[dict[str, Any]]:
+def _as_drafted(corrections: Iterable[ScrubbedCorrection], recipe: Recipe) -> list[ScrubbedCorrection]:
     """With the question as the example will have it: approved ones are compared that have theirs so."""
-    asked = ((row, asked_of_correction(ScrubbedCorrection.of(row), recipe.passage_template)) for row in rows)
-    return [{**row, "instruction": instruction, "input": about} for row, (instruction, about) in asked]
+    asked = ((one, asked_of_correction(one, recipe.passage_template)) for one in corrections)
+    return [replace(one, instruction=instruction, input=about) for one, (instruction, about) in asked]
 
 
 def _closed_sources(installation: Installation) -> frozenset[str]:
     """By the documents as they were read last."""
-    return closed_sources(installation.stored(READ_FOR_BARRED).rows(("source", "labels")))
+    stored = installation.stored(READ_FOR_BARRED).rows(LabelledSource.SCHEMA.names)
+    return closed_sources(map(LabelledSource.of, stored))
 
 
 def barred_reports(installation: Installation, corrections: pa.Table) -> frozenset[str]:
     """Of `scrubbed_corrections`, what the ids of reports would be, of those that rest on what not everyone may see. Asked again
     wherever a set is made: a document may have been closed since its corrections were examined."""
-    rows = corrections.select(["correction_id", "passages"]).to_pylist()
-    return frozenset(map(correction_report_id, not_for_everyone(rows, _closed_sources(installation))))
+    closed = not_for_everyone(records_of(CorrectionPassages, corrections), _closed_sources(installation))
+    return frozenset(map(correction_report_id, closed))
 
 
 def without_quarantined(corrections: pa.Table, quarantined: pa.Table) -> pa.Table:
     """The corrections that become drafts: what the table does not say was examined, with exactly these texts, is none."""
-    rows = quarantined.select(["correction_id", "fingerprint", "state"]).to_pylist()
-    examined = {row["correction_id"]: (row["fingerprint"], row["state"]) for row in rows}
-    return corrections.filter(pa.array([may_be_drafted(row, examined) for row in corrections.to_pylist()], pa.bool_()))
+    examined = {one.correction_id: one for one in records_of(Examined, quarantined)}
+    rows = records_of(ScrubbedCorrection, corrections)
+    return corrections.filter(pa.array([may_be_drafted(row, examined) for row in rows], pa.bool_()))
 
 
 def waits_for_others(approved: pa.Table, corrections: pa.Table, settings: CorrectionSettings) -> pa.Array:
     """Of each approved example whether it waits: its author wrote more than the recipe lets one author write."""
-    known = {correction_report_id(row["correction_id"]): row for row in _arrivals(corrections)}
+    known = {correction_report_id(one.correction_id): one for one in _arrivals(corrections)}
     reports = approved.column("report_id").to_pylist()
     sources = approved.column("source").to_pylist()
     own = {r for r, source in zip(reports, sources, strict=True) if source == CORRECTION and r in known}
     arrival = [report for report in known if report in own]
-    authors = {report: known[report]["author"] for report in own}
+    authors = {report: known[report].author for report in own}
     waiting = beyond_influence(authors, arrival, approved.num_rows, settings.maximum_author_fraction)
     return pa.array([report in waiting for report in reports], pa.bool_())
 
 
-def _arrivals(corrections: pa.Table) -> list[dict[str, Any]]:
+class _Arrival(Record):
+    correction_id: str
+    author: str
+    received_at: datetime | None
+
+
+def _arrivals(corrections: pa.Table) -> list[_Arrival]:
     """In the order in which they arrived; those of before times were kept come first."""
-    rows: list[dict[str, Any]] = corrections.select(["correction_id", "author", "received_at"]).to_pylist()
-    return sorted(rows, key=lambda row: (row["received_at"] is not None, row["received_at"], row["correction_id"]))
+    arrivals = records_of(_Arrival, corrections)
+    return sorted(arrivals, key=lambda one: (one.received_at is not None, one.received_at, one.correction_id))
