@@ -15,9 +15,10 @@ from fine_tune_assets.core.prompts.chat import conversation
 from fine_tune_assets.core.prompts.retrieval_contract import bare_question
 from fine_tune_assets.instructions.assembly import InstructionSet
 from fine_tune_assets.instructions.leaks import EVALUATION, Kind, LeakSearch, compared, find_leaks
+from fine_tune_assets.instructions.set_examples import ExampleText
 from fine_tune_assets.instructions.splits import SPLITS
 from fine_tune_assets.tables.instructions import InstructionRow
-from fine_tune_assets.tables.records import check_table
+from fine_tune_assets.tables.records import check_table, records_of
 
 SEMANTIC: Kind = "semantic"
 
@@ -142,10 +143,10 @@ def separation(table: pa.Table) -> Separation:
 
 def leakage_certificate(finished: InstructionSet, search: LeakSearch | None) -> LeakageCertificate:
     """Check a finished set. Without a search there is a certificate that does not hold, not a weaker one."""
-    examples = finished.examples.to_pylist()
+    examples = list(records_of(ExampleText, finished.examples))
     told_otherwise = abs(len(examples) - finished.table.num_rows) + sum(
-        not _is_told_so(messages.as_py(), row)
-        for messages, row in zip(finished.table.column("messages"), examples, strict=False)
+        not _is_told_so(messages.as_py(), example)
+        for messages, example in zip(finished.table.column("messages"), examples, strict=False)
     )
     kinds = search.kinds if search else ()
     counts: Counter[str] = Counter(dict.fromkeys(kinds, 0))
@@ -162,12 +163,12 @@ def leakage_certificate(finished: InstructionSet, search: LeakSearch | None) -> 
         evaluation_texts=len(search.evaluation) if search else 0,
         rows_told_otherwise=told_otherwise,
         looked_for=search.described if search else None,
-        rows_with_passages=sum(bool(bare_question(row["instruction"], row["input"]).documents) for row in examples),
+        rows_with_passages=sum(bool(bare_question(one.instruction, one.input).documents) for one in examples),
     )
 
 
-def _is_told_so(messages: list[dict[str, str]], row: dict[str, Any]) -> bool:
-    return messages == conversation(messages[0]["content"], row["instruction"], row["input"], row["output"])
+def _is_told_so(messages: list[dict[str, str]], example: ExampleText) -> bool:
+    return messages == conversation(messages[0]["content"], example.instruction, example.input, example.output)
 
 
 def _question(messages: list[dict[str, str]]) -> str:

@@ -18,6 +18,7 @@ from fine_tune_assets.core.erased_sets import REMAINING, read_erased
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.instructions.assembly import Dropped
 from fine_tune_assets.instructions.exports import ALPACA
+from fine_tune_assets.instructions.set_examples import SetExample, earlier_example
 from fine_tune_assets.instructions.splits import EarlierTests
 from fine_tune_assets.instructions.stored_sets import (
     MANIFEST,
@@ -28,7 +29,7 @@ from fine_tune_assets.instructions.stored_sets import (
 )
 from fine_tune_assets.recipes.schema import SplitSettings
 from fine_tune_assets.tables.instructions import ProvenanceRow
-from fine_tune_assets.tables.records import conform
+from fine_tune_assets.tables.records import conform, records_of
 
 
 def earlier_tests(root: Path, split: SplitSettings, besides: str = "") -> EarlierTests:
@@ -61,34 +62,34 @@ def stored_manifests(root: Path, salt: str) -> Iterator[tuple[dict[str, Any], Pa
             yield manifest, folder
 
 
-def read_replayable(root: Path, recipe: str, salt: str, scrubber_version: str) -> list[dict[str, Any]]:
-    """Train rows of all stored sets of the recipe, each content once, with instruction, input, output and provenance.
+def read_replayable(root: Path, recipe: str, salt: str, scrubber_version: str) -> list[SetExample]:
+    """Train examples of all stored sets of the recipe, each content once, with their provenance.
 
     What is left of a set that held an erased patient gives nothing. Raises InstructionSetError if a set was changed after it was
     written.
     """
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, SetExample] = {}
     for manifest, folder in stored_manifests(root, salt):
         if manifest["facts"].get("recipe") == recipe and (folder / PROVENANCE).is_file():
             stored = read_instruction_set(root, manifest["fingerprint"])
-            for row in _train_rows(stored.folder):
-                if row["scrubber_version"] == scrubber_version:
-                    found.setdefault(row["fingerprint"], row)
+            for example in _train_examples(stored.folder):
+                if example.scrubber_version == scrubber_version:
+                    found.setdefault(example.fingerprint, example)
     return [found[fingerprint] for fingerprint in sorted(found)]
 
 
 def sort_out(
-    rows: Iterable[dict[str, Any]], why_not: Callable[[dict[str, Any]], str | None]
-) -> tuple[list[dict[str, Any]], list[Dropped]]:
-    """The rows that may be replayed, and those that may not, each with the reason that `why_not` gives."""
-    kept: list[dict[str, Any]] = []
+    examples: Iterable[SetExample], why_not: Callable[[SetExample], str | None]
+) -> tuple[list[SetExample], list[Dropped]]:
+    """The examples that may be replayed, and those that may not, each with the reason that `why_not` gives."""
+    kept: list[SetExample] = []
     dropped: list[Dropped] = []
-    for row in rows:
-        reason = why_not(row)
+    for example in examples:
+        reason = why_not(example)
         if reason is None:
-            kept.append(row)
+            kept.append(example)
         else:
-            dropped.append(Dropped(row["example_id"], reason))
+            dropped.append(Dropped(example.example_id, reason))
     return kept, dropped
 
 
@@ -116,13 +117,13 @@ def _unreadable(folder: Path) -> InstructionSetError:
     )
 
 
-def _train_rows(folder: Path) -> Iterator[dict[str, Any]]:
-    """Provenance and content of each train row that is not general. Both files hold the train rows in the set's order."""
+def _train_examples(folder: Path) -> Iterator[SetExample]:
+    """Each train example that is not general. Both files hold the train rows in the set's order."""
     provenance = conform(pq.read_table(folder / PROVENANCE), ProvenanceRow.SCHEMA)
     train: pa.Table = provenance.filter(pc.equal(provenance.column("split"), "train"))
     contents = json.loads((folder / ALPACA).read_text(encoding="utf-8"))
     if train.num_rows != len(contents):
         raise InstructionSetError(f"The stored instruction set {folder.name} has not the same rows in {ALPACA}.")
-    for row, content in zip(train.to_pylist(), contents, strict=True):
-        if row["patient_key"] is not None:
-            yield {**row, **{name: content[name] for name in ("instruction", "input", "output")}}
+    for row, content in zip(records_of(ProvenanceRow, train), contents, strict=True):
+        if row.patient_key is not None:
+            yield earlier_example(row, content["instruction"], content["input"], content["output"])

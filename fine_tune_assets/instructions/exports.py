@@ -18,7 +18,9 @@ import yaml
 
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.instructions.assembly import InstructionSet
+from fine_tune_assets.instructions.set_examples import ExampleText
 from fine_tune_assets.instructions.splits import SPLITS
+from fine_tune_assets.tables.records import records_of
 
 ALPACA = "train.alpaca.json"
 CARD = "README.md"
@@ -103,16 +105,16 @@ def _line(row: Mapping[str, Any]) -> str:
 
 def _alpaca(instruction_set: InstructionSet) -> list[dict[str, str]]:
     """Alpaca rows of the train split, with the system prompt in `system` as LLaMA-Factory and Axolotl read it."""
-    rows = zip(instruction_set.examples.to_pylist(), instruction_set.table.column("messages"), strict=True)
+    examples = records_of(ExampleText, instruction_set.examples)
     return [
         {
-            "instruction": row["instruction"],
-            "input": row["input"],
-            "output": row["output"],
+            "instruction": example.instruction,
+            "input": example.input,
+            "output": example.output,
             "system": messages[0]["content"].as_py(),
         }
-        for row, messages in rows
-        if row["split"] == "train"
+        for example, messages in zip(examples, instruction_set.table.column("messages"), strict=True)
+        if example.split == "train"
     ]
 
 

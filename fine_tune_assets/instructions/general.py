@@ -19,7 +19,7 @@ from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_json, short
 from fine_tune_assets.core.strict_yaml import load_values
 from fine_tune_assets.tables.instructions import GeneralExample
-from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.records import table_from
 
 SOURCE_FILE = "source.yaml"
 LONGEST_CHARACTERS = 2000
@@ -58,19 +58,19 @@ def read_general_data(folder: Path) -> GeneralData:
         raise GeneralDataError(
             f"There is no folder {folder.name} with general data. Set general_fraction to 0 or add it."
         )
-    rows: dict[str, dict[str, Any]] = {}
+    examples: dict[str, GeneralExample] = {}
     left_out: dict[str, dict[str, int]] = {}
     for source_folder in sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != "."):
         facts = _read_facts(source_folder)
         counts: Counter[str] = Counter()
-        for row in _rows_of(source_folder, facts):
-            reason = _unfit(row) or ("repeated" if row["example_id"] in rows else None)
+        for example in _examples_of(source_folder, facts):
+            reason = _unfit(example) or ("repeated" if example.example_id in examples else None)
             if reason is None:
-                rows[row["example_id"]] = row
+                examples[example.example_id] = example
             else:
                 counts[reason] += 1
         left_out[facts["source"]] = dict(sorted(counts.items()))
-    return GeneralData(table_of((rows[key] for key in sorted(rows)), GeneralExample.SCHEMA), left_out)
+    return GeneralData(table_from(GeneralExample, (examples[key] for key in sorted(examples))), left_out)
 
 
 def _read_facts(folder: Path) -> dict[str, str]:
@@ -88,7 +88,7 @@ def _read_facts(folder: Path) -> dict[str, str]:
     return facts
 
 
-def _rows_of(folder: Path, facts: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+def _examples_of(folder: Path, facts: Mapping[str, str]) -> Iterator[GeneralExample]:
     files = sorted(folder.glob("*.jsonl"))
     if not files:
         raise GeneralDataError(f"{folder.name} holds no .jsonl file.")
@@ -100,7 +100,7 @@ def _rows_of(folder: Path, facts: Mapping[str, str]) -> Iterator[dict[str, Any]]
                 raise GeneralDataError(
                     f"{folder.name}/{path.name} line {number} is not in the format {facts['format']}."
                 ) from error
-            yield from (_row(content, facts) for content in contents)
+            yield from (_example(content, facts) for content in contents)
 
 
 def _read_lines(path: Path) -> Iterator[tuple[int, Any]]:
@@ -140,26 +140,26 @@ _FORMATS: dict[str, Callable[[Any], Iterator[Content]]] = {
 }
 
 
-def _row(content: Content, facts: Mapping[str, str]) -> dict[str, Any]:
+def _example(content: Content, facts: Mapping[str, str]) -> GeneralExample:
     instruction, input_text, output, kind = content
     fingerprint = fingerprint_json({"instruction": instruction, "input": input_text, "output": output})
-    return {
-        "example_id": short(fingerprint_json([facts["source"], fingerprint])),
-        "source": facts["source"],
-        "licence": facts["licence"],
-        "kind": kind or facts["source"],
-        "instruction": instruction,
-        "input": input_text,
-        "output": output,
-        "fingerprint": fingerprint,
-    }
+    return GeneralExample(
+        example_id=short(fingerprint_json([facts["source"], fingerprint])),
+        source=facts["source"],
+        licence=facts["licence"],
+        kind=kind or facts["source"],
+        instruction=instruction,
+        input=input_text,
+        output=output,
+        fingerprint=fingerprint,
+    )
 
 
-def _unfit(row: Mapping[str, Any]) -> str | None:
-    """Why a row is not fit to train on, or None."""
-    if not row["instruction"] or not row["output"]:
+def _unfit(example: GeneralExample) -> str | None:
+    """Why it is not fit to train on, or None."""
+    if not example.instruction or not example.output:
         return "empty"
-    question = row["instruction"] + row["input"]
-    if len(question) > LONGEST_CHARACTERS or len(row["output"]) > LONGEST_CHARACTERS:
+    question = example.instruction + example.input
+    if len(question) > LONGEST_CHARACTERS or len(example.output) > LONGEST_CHARACTERS:
         return "too long"
-    return "crude" if _CRUDE.search(f"{row['instruction']}\n{row['input']}\n{row['output']}") else None
+    return "crude" if _CRUDE.search(f"{example.instruction}\n{example.input}\n{example.output}") else None

@@ -7,14 +7,15 @@ text.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.prompts.retrieval_contract import bare_question
 from fine_tune_assets.core.records import PairFinder
+from fine_tune_assets.instructions.set_examples import ExampleText
 from fine_tune_assets.instructions.splits import PRECEDENCE
 
 Kind = Literal["exact", "near", "semantic"]
@@ -103,19 +104,17 @@ def _questions(path: Path) -> Iterator[EvaluationText]:
             yield EvaluationText(f"{path.stem} line {number}", row["query"], row["choices"][int(row["gold"])])
 
 
-def subject_of(row: Mapping[str, Any]) -> str:
+def subject_of(example: ExampleText) -> str:
     """Without passages: a document may stand before a question of the lessons and one of the exam, as it does in use."""
-    return bare_question(row["instruction"], row["input"]).subject
+    return bare_question(example.instruction, example.input).subject
 
 
-def compared(row: Mapping[str, Any]) -> Compared:
-    """A row with `example_id`, `split`, `instruction`, `input` and `output`.
-
-    Without the instruction where there is an input: it is the same words in every example of a task, and would make any two
+def compared(example: ExampleText) -> Compared:
+    """Without the instruction where there is an input: it is the same words in every example of a task, and would make any two
     short ones alike.
     """
-    subject = subject_of(row)
-    return Compared(row["example_id"], row["split"], subject, f"{subject}\n{row['output']}")
+    subject = subject_of(example)
+    return Compared(example.example_id, example.split, subject, f"{subject}\n{example.output}")
 
 
 def compared_questions(texts: Iterable[EvaluationText]) -> list[Compared]:

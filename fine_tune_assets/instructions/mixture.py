@@ -4,14 +4,16 @@ Owns how many, and that a choice is seeded, fair to every kind and stable: more 
 away. Does not know where rows come from.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.core.fingerprints import keyed_hash
+from fine_tune_assets.instructions.set_examples import SetExample
+from fine_tune_assets.tables.instructions import GeneralExample
 
-GENERAL_TASK = "general"
+AnyExample = TypeVar("AnyExample", GeneralExample, SetExample)
 
 
 @dataclass(frozen=True)
@@ -45,21 +47,19 @@ def mix_counts(rules: BuildRules, trained: int, replayed: int) -> MixCounts:
     return MixCounts(round(general), round(trained * rules.replay_fraction / own))
 
 
-def as_general(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {**row, "split": "train", "task": GENERAL_TASK, "is_general": True, "patient_key": None}
+def choose(
+    examples: Iterable[AnyExample], kind_of: Callable[[AnyExample], Hashable], count: int, seed: int
+) -> list[AnyExample]:
+    """`count` examples, each kind by its share, or all that there are.
 
-
-def choose(rows: Iterable[Mapping[str, Any]], by: Sequence[str], count: int, seed: int) -> list[dict[str, Any]]:
-    """`count` rows, each kind by its share, or all that there are; rows with the same values in the columns `by` are of a kind.
-
-    A keyed hash orders the rows of a kind, and each gets its place between 0 and 1; the lowest places of all are taken.
+    A keyed hash orders the examples of a kind, and each gets its place between 0 and 1; the lowest places of all are taken.
     """
-    kinds: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        kinds.setdefault(tuple(row[name] for name in by), []).append(row)
+    kinds: dict[Hashable, list[AnyExample]] = {}
+    for example in examples:
+        kinds.setdefault(kind_of(example), []).append(example)
     key = str(seed).encode()
-    placed: list[tuple[float, str, Mapping[str, Any]]] = []
+    placed: list[tuple[float, str, AnyExample]] = []
     for of_kind in kinds.values():
-        hashed = sorted((keyed_hash(key, row["fingerprint"]), row["example_id"], row) for row in of_kind)
-        placed += [((rank + 0.5) / len(of_kind), row_id, row) for rank, (_, row_id, row) in enumerate(hashed)]
-    return [dict(row) for *_, row in sorted(placed, key=lambda item: item[:2])[:count]]
+        hashed = sorted((keyed_hash(key, one.fingerprint), one.example_id, one) for one in of_kind)
+        placed += [((rank + 0.5) / len(of_kind), one_id, one) for rank, (_, one_id, one) in enumerate(hashed)]
+    return [one for *_, one in sorted(placed, key=lambda item: item[:2])[:count]]

@@ -5,7 +5,7 @@ was written on it or later. So no new data moves a patient out of the test split
 how many patients there are; small sets can miss the fractions.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal
@@ -75,7 +75,7 @@ class SplitRule:
         return split_of(patient_key, self.settings.salt, self.settings.validation_fraction, self.settings.test_fraction)
 
 
-def require_same_test(earlier: EarlierTests, trained_now: set[str]) -> None:
+def require_same_test(earlier: EarlierTests, trained_now: Set[str | None]) -> None:
     """Raise RecipeError if the recipe would train on patients whom an earlier set tested on.
 
     `trained_now`: patients outside of the test split.

@@ -20,12 +20,14 @@ from fine_tune_assets.approval.still_approved import (
     why_not_taught_again,
 )
 from fine_tune_assets.core.records import Decision
-from fine_tune_assets.instructions.provenance import provenance_row
+from fine_tune_assets.instructions.set_examples import approved_example
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.reviews.reviews import add_decision, revoke_decision
 from fine_tune_assets.ledger.schema import decisions
 from fine_tune_assets.recipes.schema import ReviewSettings
+from fine_tune_assets.tables.approval import ApprovedExample
 from fine_tune_assets.tables.instructions import ProvenanceRow
+from fine_tune_assets.tables.records import records_of
 from fine_tune_assets_tests.approval.examples import ONE, START, TWO, approve, corrections, decide, drafted, drafts
 
 (REPORT,) = drafted(drafts())
@@ -61,8 +63,9 @@ def why(
 def approved_row(*decisions: Decision, rules: ReviewSettings = ONE, trusts: bool = False) -> ProvenanceRow:
     """How a set keeps what these decisions, or its source, approved."""
     trusted = {"clinic": "Experts of the clinic"} if trusts else {}
-    (row,) = approve(drafts(), list(decisions), trusted, rules=rules).approved.to_pylist()
-    return ProvenanceRow.of(provenance_row({**row, "split": "train"}, {}))
+    approved = approve(drafts(), list(decisions), trusted, rules=rules).approved
+    (example,) = records_of(ApprovedExample, approved)
+    return approved_example(example, "train", {})
 
 
 @pytest.mark.parametrize("output", [None, "Ice."])
@@ -162,8 +165,9 @@ def test_the_author_of_a_correction_approves_nothing_here_either(ledger: Ledger,
     pq.write_table(corrections("ward-key"), path)
     by_another, own = decide(CORRECTION, "approve", 0, "Ann"), decide(CORRECTION, "approve", 1, "ward-key")
     record(ledger, by_another, own)
-    found = approve(CORRECTED, [by_another], {}, {"correction/c1": "ward-key"}).approved.to_pylist()
-    row = ProvenanceRow.of(provenance_row({**found[0], "split": "train"}, {}))
+    approved = approve(CORRECTED, [by_another], {}, {"correction/c1": "ward-key"}).approved
+    (example,) = records_of(ApprovedExample, approved)
+    row = approved_example(example, "train", {})
     assert why(row, ledger, corrections_file=path) is None
     assert why(row, ledger) is not None
     revoke(ledger, by_another.decision_id)

@@ -281,7 +281,7 @@ def test_replay_leaves_out_what_was_overruled_or_never_reviewed_and_says_so() ->
     _revoke(revoked)
     _approve(rejected["patient_key"], f"Earlier {rejected['patient_key']}.", reviewer="other", decision="reject")
     found, dropped = _replayable(installation, approved(patients=20, extra=[_plain(present)]))
-    assert [row["example_id"] for row in found] == [kept["example_id"]]
+    assert [one.example_id for one in found] == [kept["example_id"]]
     assert {Dropped(revoked["example_id"], "its approval was revoked")} < set(dropped)
     assert {Dropped(rejected["example_id"], "it was rejected since")} < set(dropped)
     trusted = [one for one in dropped if one.reason == UNREVIEWED]
@@ -314,5 +314,5 @@ def test_replay_leaves_out_what_rests_on_a_document_that_not_everyone_may_see() 
     row = {"correction_id": patients[1], "knowledge_index": "f" * 64, "passages": [passage]}
     store(installation.layout, "scrubbed_corrections", [row, {"correction_id": patients[0]}])
     found, dropped = _replayable(installation, approved(patients=20))
-    assert [one["example_id"] for one in found] == [kept["example_id"]]
+    assert [one.example_id for one in found] == [kept["example_id"]]
     assert Dropped(closed["example_id"], "it rests on a document that not everyone may see") in dropped

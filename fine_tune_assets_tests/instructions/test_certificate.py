@@ -7,8 +7,9 @@ import pyarrow as pa
 import pytest
 
 from fine_tune_assets.core.records import TextPair
-from fine_tune_assets.instructions.assembly import EXAMPLES, InstructionSet
+from fine_tune_assets.instructions.assembly import InstructionSet
 from fine_tune_assets.instructions.certificate import leakage_certificate, separation
+from fine_tune_assets.instructions.set_examples import ExampleText
 from fine_tune_assets.tables.instructions import InstructionRow
 from fine_tune_assets.tables.records import table_of
 from fine_tune_assets_tests.instructions.examples import EVALUATION, PROMPT, SEARCH, built
@@ -33,7 +34,9 @@ def with_example(split: str, input: str, output: str, patient: str | None = "som
         {"role": "assistant", "content": output},
     ]
     row = {**TRAIN, "example_id": "more", "split": split, "patient_key": patient, "messages": messages}
-    return replace(BUILT, table=with_rows(row), examples=table_of([*BUILT.examples.to_pylist(), parts], EXAMPLES))
+    return replace(
+        BUILT, table=with_rows(row), examples=table_of([*BUILT.examples.to_pylist(), parts], ExampleText.SCHEMA)
+    )
 
 
 def test_a_built_set_holds_and_says_so_in_words() -> None:
@@ -140,7 +143,7 @@ def test_rows_that_say_something_else_than_what_was_compared_break_the_certifica
     """What is trained on is the conversation, so that is what must have been compared."""
     rows = BUILT.examples.to_pylist()
     rows[0]["output"] = "Something else."
-    certificate = leakage_certificate(replace(BUILT, examples=table_of(rows, EXAMPLES)), SEARCH)
+    certificate = leakage_certificate(replace(BUILT, examples=table_of(rows, ExampleText.SCHEMA)), SEARCH)
     assert certificate.rows_told_otherwise == 1
     assert not certificate.holds
 

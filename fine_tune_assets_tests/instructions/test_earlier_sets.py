@@ -65,12 +65,12 @@ def test_a_set_that_cannot_be_read_closes_the_gate(tmp_path: Path, name: str) ->
 def test_what_an_earlier_set_trained_on_can_be_replayed_with_its_provenance(tmp_path: Path) -> None:
     """Content and evidence come back together, general data stays behind."""
     stored = store(tmp_path)
-    rows = read_replayable(tmp_path, "r", SPLIT.salt, "s1")
+    found = read_replayable(tmp_path, "r", SPLIT.salt, "s1")
     train = [row for row in stored.table.to_pylist() if row["split"] == "train" and not row["is_general"]]
-    assert {row["example_id"] for row in rows} == {row["example_id"] for row in train}
+    assert {example.example_id for example in found} == {row["example_id"] for row in train}
     outputs = {row["example_id"]: row["messages"][-1]["content"] for row in train}
-    assert {row["example_id"]: row["output"] for row in rows} == outputs
-    assert {row["report_fingerprint"] for row in rows} == {"f"}
+    assert {example.example_id: example.output for example in found} == outputs
+    assert {example.report_fingerprint for example in found} == {"f"}
 
 
 @pytest.mark.parametrize(("recipe", "scrubber"), [("another", "s1"), ("r", "s2")])
@@ -86,9 +86,9 @@ def test_what_may_not_be_replayed_is_counted_with_its_reason(tmp_path: Path) -> 
     """A revoked decision takes its example out of every later training, and nothing goes without a word."""
     store(tmp_path)
     first, *others = read_replayable(tmp_path, "r", SPLIT.salt, "s1")
-    why = {first["fingerprint"]: "its approval was revoked"}
-    kept, dropped = sort_out([first, *others], lambda row: why.get(row["fingerprint"]))
-    assert (kept, dropped) == (others, [Dropped(first["example_id"], "its approval was revoked")])
+    why = {first.fingerprint: "its approval was revoked"}
+    kept, dropped = sort_out([first, *others], lambda example: why.get(example.fingerprint))
+    assert (kept, dropped) == (others, [Dropped(first.example_id, "its approval was revoked")])
 
 
 def test_a_changed_set_is_not_replayed_from(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ identifiers in the final texts.
 Belongs here: handing the parts of other packages to `instructions/`. Must stay out: what is a leak or an identifier.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -31,12 +31,12 @@ from fine_tune_assets.instructions.assembly import Dropped, InstructionSet, Surr
 from fine_tune_assets.instructions.earlier_sets import earlier_tests, read_replayable, sort_out
 from fine_tune_assets.instructions.leaks import LeakSearch, read_evaluation_texts
 from fine_tune_assets.instructions.provenance import correction_facts, report_facts
+from fine_tune_assets.instructions.set_examples import SetExample
 from fine_tune_assets.instructions.splits import SplitRule, late_patients, require_fitting_day
 from fine_tune_assets.phi.measurement.final_texts import FINAL_TEXTS
 from fine_tune_assets.phi.missed_identifiers.terms import holds_missed_terms
 from fine_tune_assets.phi.scrubbing import scrubber_version
-from fine_tune_assets.tables.instructions import ProvenanceRow
-from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.records import Record, records_of, table_of
 
 VECTORS = "leaks/vectors.npz"
 """Below the cache. An erasure removes it as a whole."""
@@ -82,27 +82,27 @@ def surroundings(installation: Installation, approved: pa.Table, reports: pa.Tab
     )
 
 
-def _replayable(installation: Installation, approved: pa.Table) -> tuple[list[dict[str, Any]], list[Dropped]]:
+def _replayable(installation: Installation, approved: pa.Table) -> tuple[list[SetExample], list[Dropped]]:
     """Examples of earlier sets that are not among the approved ones now, and may be taught again: by the decisions of this
     moment, if their patient was not erased, and if they hold nothing that a reviewer marked since."""
     recipe, present = installation.recipe, set(approved.column("fingerprint").to_pylist())
     found = read_replayable(
         installation.layout.instruction_sets, recipe.name, recipe.split.salt, scrubber_version(recipe.scrub)
     )
-    rows = [row for row in found if row["fingerprint"] not in present]
+    examples = [example for example in found if example.fingerprint not in present]
     now, erased = decisions_of_now(installation), installation.erased_patients()
-    missed, barred = _with_missed(installation, rows), _barred(installation)
+    missed, barred = _with_missed(installation, examples), _barred(installation)
 
-    def why_not(row: Mapping[str, Any]) -> str | None:
-        if row["patient_key"] in erased:
+    def why_not(example: SetExample) -> str | None:
+        if example.patient_key in erased:
             return "its patient was erased"
-        if row["fingerprint"] in missed:
+        if example.fingerprint in missed:
             return "it holds an identifier that a reviewer marked"
-        if row["report_id"] in barred:
+        if example.report_id in barred:
             return "it rests on a document that not everyone may see"
-        return why_not_taught_again(ProvenanceRow.of(row), now)
+        return why_not_taught_again(example, now)
 
-    return sort_out(rows, why_not)
+    return sort_out(examples, why_not)
 
 
 def _barred(installation: Installation) -> frozenset[str]:
@@ -110,15 +110,22 @@ def _barred(installation: Installation) -> frozenset[str]:
     return barred_reports(installation, installation.stored("scrubbed_corrections").table())
 
 
-def _with_missed(installation: Installation, rows: list[dict[str, Any]]) -> set[str]:
-    """Fingerprints of the rows that hold what was marked for their patient."""
+def _with_missed(installation: Installation, examples: Sequence[SetExample]) -> set[str]:
+    """Fingerprints of the examples that hold what was marked for their patient."""
 
     def column(name: str) -> pa.ChunkedArray:
-        return pa.chunked_array([pa.array([row[name] for row in rows], pa.string())])
+        return pa.chunked_array([pa.array([getattr(example, name) for example in examples], pa.string())])
 
     texts = [column(name) for name in ("instruction", "input", "output")]
     holds = holds_missed_terms(column("patient_key"), texts, terms_of(installation))
-    return {row["fingerprint"] for row, is_held in zip(rows, holds.to_pylist(), strict=True) if is_held}
+    return {example.fingerprint for example, is_held in zip(examples, holds.to_pylist(), strict=True) if is_held}
+
+
+class _Texts(Record):
+    example_id: str
+    instruction: str
+    input: str
+    output: str
 
 
 def find_identifiers(
@@ -129,12 +136,12 @@ def find_identifiers(
     drafts: pa.Table,
 ) -> dict[str, Any]:
     """Example id → kind → count in what is about to be stored, general data aside, with the scrubber that looked."""
-    corrections = drafts.filter(pc.equal(drafts.column("source"), CORRECTION)).to_pylist()
-    passed = {row["example_id"]: _text_of(row) for row in corrections}
+    corrections = records_of(_Texts, drafts.filter(pc.equal(drafts.column("source"), CORRECTION)))
+    passed = {one.example_id: _text_of(one) for one in corrections}
     patients = built.table.column("patient_key").to_pylist()
     rows = [
-        {"example_id": row["example_id"], "text": _text_of(row), "passed": passed.get(row["example_id"])}
-        for row, patient in zip(built.examples.to_pylist(), patients, strict=True)
+        {"example_id": one.example_id, "text": _text_of(one), "passed": passed.get(one.example_id)}
+        for one, patient in zip(records_of(_Texts, built.examples), patients, strict=True)
         if patient is not None
     ]
     with installation.scratch(context, "final_texts") as (path,):
@@ -143,5 +150,5 @@ def find_identifiers(
         return worker.run(context, "phi", request)
 
 
-def _text_of(row: Mapping[str, Any]) -> str:
-    return "\n\n".join(row[name] for name in ("instruction", "input", "output") if row[name])
+def _text_of(example: _Texts) -> str:
+    return "\n\n".join(text for text in (example.instruction, example.input, example.output) if text)
