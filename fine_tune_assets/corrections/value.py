@@ -7,9 +7,9 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean, quantiles
-from typing import Any
 
 from fine_tune_assets.core.proportions import wilson_interval
+from fine_tune_assets.ledger.reviews.corrections import CorrectionFacts
 
 FEWEST = 5
 """Corrections with a kind of error, in each of two releases, below which no kind is said to rise or fall.
@@ -78,22 +78,22 @@ class ReleaseValue:
 
 def value_by_release(
     releases: Sequence[str],
-    facts: Sequence[Mapping[str, Any]],
+    facts: Sequence[CorrectionFacts],
     edits: Mapping[str, float],
     thumbs: Mapping[str, Mapping[str, int]],
     answered: Mapping[str, int],
 ) -> list[ReleaseValue]:
-    """One row a release, in the order given (oldest first). `facts`: of each correction its id, release, kind and seconds.
+    """One row a release, in the order given (oldest first).
 
     `edits`: correction id → share of words changed, of those that were scrubbed.
     """
-    of_release: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    of_release: dict[str, list[CorrectionFacts]] = defaultdict(list)
     for fact in facts:
-        of_release[fact["release_id"]].append(fact)
+        of_release[fact.release_id].append(fact)
     rows, before = [], Counter[str]()
     for release_id in releases:
         own = of_release[release_id]
-        kinds = Counter(fact["error_kind"] for fact in own if fact["error_kind"] is not None)
+        kinds = Counter(fact.error_kind for fact in own if fact.error_kind is not None)
         rows.append(
             _row(release_id, own, _kinds(kinds, before), edits, thumbs.get(release_id, {}), answered.get(release_id))
         )
@@ -131,14 +131,14 @@ def _minutes_per_hundred(corrections: int, answered: int | None, seconds: Sequen
 
 def _row(
     release_id: str,
-    own: Sequence[Mapping[str, Any]],
+    own: Sequence[CorrectionFacts],
     kinds: tuple[KindShare, ...],
     edits: Mapping[str, float],
     thumbs: Mapping[str, int],
     answered: int | None,
 ) -> ReleaseValue:
-    edited = [edits[fact["correction_id"]] for fact in own if fact["correction_id"] in edits]
-    seconds = sorted(fact["seconds_spent"] for fact in own if fact["seconds_spent"] is not None)
+    edited = [edits[fact.correction_id] for fact in own if fact.correction_id in edits]
+    seconds = sorted(fact.seconds_spent for fact in own if fact.seconds_spent is not None)
     return ReleaseValue(
         release_id=release_id,
         corrections=len(own),

@@ -81,13 +81,13 @@ class JudgedAnswers:
     def exchange(self, judged: Judged, answer: JudgedAnswer) -> Exchange | None:
         """The texts; None if one of them is not there any more."""
         asked = self._layout.instruction_sets / short(judged.instruction_set) / "instruction_set.parquet"
-        turns = _rows(asked, "messages", answer.example_id)
-        found = (row["answer"] for row in _rows(self._layout.table("judge_scores"), "answer", answer.example_id))
-        text = next((text for text in found if fingerprint_text(text) == answer.answer_fingerprint), None)
-        if not turns or text is None:
+        conversations = _values(asked, "messages", answer.example_id)
+        answers = _values(self._layout.table("judge_scores"), "answer", answer.example_id)
+        text = next((text for text in answers if fingerprint_text(text) == answer.answer_fingerprint), None)
+        if not conversations or text is None:
             return None
         # Without the last turn, which is the reference: whoever has seen it compares with it.
-        question = [turn["content"] for turn in turns[0]["messages"][:-1] if turn["role"] != "system"]
+        question = [turn["content"] for turn in conversations[0][:-1] if turn["role"] != "system"]
         return Exchange("\n\n".join(question), text)
 
     def _read(self, path: Path) -> Judged | None:
@@ -127,13 +127,14 @@ class JudgedAnswers:
         return dict(zip(rows["example_id"].to_pylist(), rows["task"].to_pylist(), strict=True))
 
 
-def _rows(path: Path, column: str, example_id: str) -> list[dict[str, Any]]:
+def _values(path: Path, column: str, example_id: str) -> list[Any]:
+    """The column's value in each row of the example."""
     try:
         found = pq.read_table(path, columns=[column], filters=[("example_id", "=", example_id)], partitioning=None)
     except (OSError, pa.ArrowInvalid):
         # Replaced or removed while it was read. Without its cause, which may quote a text.
         return []
-    return list(found.to_pylist())
+    return list(found[column].to_pylist())
 
 
 def _stamp(path: Path) -> _Stamp:

@@ -1,20 +1,18 @@
 """Figures for those who pay: counted right, and absent where nobody can tell."""
 
 import random
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
 from fine_tune_assets.corrections.edits import edit_distance, edit_fraction
 from fine_tune_assets.corrections.value import Saved, value_by_release
+from fine_tune_assets.ledger.reviews.corrections import CorrectionFacts
 
 
-def _facts(release: str, kinds: dict[str | None, int], seconds: int | None = None) -> list[dict[str, Any]]:
+def _facts(release: str, kinds: dict[str | None, int], seconds: int | None = None) -> list[CorrectionFacts]:
     listed = [kind for kind, count in kinds.items() for _ in range(count)]
-    return [
-        {"correction_id": f"{release}-{n}", "release_id": release, "error_kind": kind, "seconds_spent": seconds}
-        for n, kind in enumerate(listed)
-    ]
+    return [CorrectionFacts(f"{release}-{n}", release, kind, None, seconds) for n, kind in enumerate(listed)]
 
 
 def test_the_distance_is_that_of_the_textbook() -> None:
@@ -64,7 +62,7 @@ def test_where_few_say_how_long_it_took_no_minutes_are_saved() -> None:
     """4 of 20 do not speak for the rest, 5 do; and of answers that are not counted nobody knows what they cost."""
     for timed, per_hundred in ((4, None), (5, 10.0)):
         facts = _facts("r-2", {None: 20}, seconds=30)
-        facts = facts[:timed] + [fact | {"seconds_spent": None} for fact in facts[timed:]]
+        facts = facts[:timed] + [replace(fact, seconds_spent=None) for fact in facts[timed:]]
         rows = value_by_release(["r-1", "r-2", "r-3"], facts, {}, {}, {"r-1": 10, "r-2": 100})
         assert [row.minutes_per_hundred for row in rows] == [0, per_hundred, None], timed
         assert [row.saved is None for row in rows] == [True, per_hundred is None, True]

@@ -139,7 +139,7 @@ def value_as_json(desk: Desk, _visit: Visit) -> Response:
 
 def _rows(desk: Desk) -> list[ReleaseValue]:
     """Oldest first; only releases that served, were corrected or got a thumb."""
-    facts, thumbs = [vars(fact) for fact in correction_facts(desk.ledger)], thumbs_by_release(desk.ledger)
+    facts, thumbs = correction_facts(desk.ledger), thumbs_by_release(desk.ledger)
     releases = [recorded.release.release_id for recorded in recorded_releases(desk.ledger)]
     return value_by_release(releases, facts, _edits(desk), thumbs, answered_by_release(desk.ledger))
 
