@@ -22,7 +22,7 @@ from fine_tune_assets.serving.services import start_services, stop_services
 from fine_tune_assets.serving.switch import serve_release
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.conftest import _keep_lines, replace_file
-from fine_tune_assets_tests.defs.test_knowledge import run
+from fine_tune_assets_tests.defs.s09_served_models.test_knowledge import run
 from fine_tune_assets_tests.defs.test_sources import _reported
 from fine_tune_assets_tests.gateway.conftest import SERVICES
 from fine_tune_assets_tests.ledger.fresh import fresh_ledger

@@ -9,8 +9,8 @@ from fine_tune_assets.quantities.metadata_dates import day_of
 from fine_tune_assets.reports.facts import Found
 from fine_tune_assets.reports.formats.hl7_v2 import read_hl7
 from fine_tune_assets.reports.isolation import found_of, reply_of
+from fine_tune_assets_tests.reports.formats.test_fhir import PATIENT, observation, read_bundle, report
 from fine_tune_assets_tests.reports.making_files import REPORT, as_hl7
-from fine_tune_assets_tests.reports.test_fhir import PATIENT, observation, read_bundle, report
 from fine_tune_assets_tests.reports.test_formats import read
 
 

@@ -63,7 +63,7 @@ def data(installation_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def _kill_in_the_second_trial() -> None:
     """kill -9 of the step, which takes its trainer with it, when the first trial is over and the second one has begun."""
-    code = "from fine_tune_assets_tests.defs.test_sweeps import run_sweep; run_sweep()"
+    code = "from fine_tune_assets_tests.defs.s06_adapters.test_sweeps import run_sweep; run_sweep()"
     step = subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT_DIR, stderr=subprocess.DEVNULL)
     sweeps = Installation().layout.sweeps
     while not list(sweeps.glob("*/trial-1.json")):
