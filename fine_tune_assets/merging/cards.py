@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from fine_tune_assets.core.serving_engines import reads_folder
 from fine_tune_assets.merging.certificates import shown_hops
 from fine_tune_assets.tables.training import Adapter, BaseModel
 
@@ -67,7 +68,7 @@ def _front_matter(facts: ModelFacts) -> dict[str, Any]:
         "language": ["en"],
         "license": licence.lower() if known else "other",
         **({} if known else {"license_name": licence}),
-        "library_name": "transformers" if facts.engine == "vllm" else "gguf",
+        "library_name": "transformers" if reads_folder(facts.engine) else "gguf",
         "pipeline_tag": "text-generation",
         "base_model": facts.base.name,
         "base_model_relation": "finetune",

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic.dataclasses import dataclass
 
+from fine_tune_assets.core.serving_engines import EngineName, reads_folder
 from fine_tune_assets.recipes.exports import GGUF_FORMATS, ExportFormat, ParityLimits
 from fine_tune_assets.recipes.json_schemas import require_schema
 from fine_tune_assets.recipes.sweep import SweepSettings, require_trainable
@@ -585,7 +586,7 @@ class Recipe:
     exports: tuple[ExportFormat, ...]
     """What merged weights are exported to: GGUF types, or compressed Safetensors. The first one is what the llama.cpp engine
     serves; if it fails its limits, nothing is released, whatever the others did."""
-    engine: Literal["llama_cpp", "vllm"]
+    engine: EngineName
     """What serves users: llama.cpp a GGUF file, vLLM the merged weights."""
     retrain: RetrainSettings
     reviewed_flags: tuple[FlagKind, ...] = (
@@ -626,9 +627,9 @@ class Recipe:
 
     @model_validator(mode="after")
     def _exports_what_is_served(self) -> "Recipe":
-        if self.engine == "llama_cpp" and (not self.exports or self.exports[0] not in GGUF_FORMATS):
+        if not reads_folder(self.engine) and (not self.exports or self.exports[0] not in GGUF_FORMATS):
             raise ValueError(
-                f"engine: llama_cpp serves the first of exports, which must be one of {', '.join(GGUF_FORMATS)}"
+                f"engine: {self.engine} serves the first of exports, which must be one of {', '.join(GGUF_FORMATS)}"
             )
         return self
 

@@ -6,11 +6,13 @@ a folder of this user: no other user of the machine, and no other machine, reach
 the supervisor, which finds it again.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from fine_tune_assets.core.processes.memory import available_bytes
 from fine_tune_assets.core.releases.release_folders import ReleaseFolder
+from fine_tune_assets.core.serving_engines import EngineName
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines import llama_cpp, vllm
 from fine_tune_assets.engines.addresses import AddressError, new_socket
@@ -68,10 +70,17 @@ def refusal(need: Need, available_bytes: int, reserve_bytes: int) -> str | None:
 
 
 def need_of(release: ReleaseFolder, settings: Settings, parallel: int) -> Need:
-    if release.engine == "vllm":
-        if has_gpu():
-            return Need(0, 0, VLLM_PROGRAM_BYTES)
-        return Need(_size(release.model), settings.vllm.cache_gb * GIB, VLLM_PROGRAM_BYTES)
+    """For so many answers at once. Raises EngineError for an engine that this version does not know."""
+    return _starter(release.engine).need(release, settings, parallel)
+
+
+def _need_of_vllm(release: ReleaseFolder, settings: Settings, _parallel: int) -> Need:
+    if has_gpu():
+        return Need(0, 0, VLLM_PROGRAM_BYTES)
+    return Need(_size(release.model), settings.vllm.cache_gb * GIB, VLLM_PROGRAM_BYTES)
+
+
+def _need_of_llama_cpp(release: ReleaseFolder, settings: Settings, parallel: int) -> Need:
     tokens = settings.engine.context_tokens * parallel
     files = gguf_files_of(release)
     per_token = cache_bytes_per_token(read_gguf_header(files.model)) or _UNKNOWN_CACHE_BYTES
@@ -104,10 +113,14 @@ class Program:
 
 def program_of(engine: str, settings: Settings) -> Program:
     """What would be started now. Raises EngineError if a setting names a program that is none."""
-    if engine == "vllm":
-        return Program(vllm.PROGRAM, 0)
-    if engine != "llama_cpp":
-        raise EngineError(f"No engine is called {engine}. Update this installation, or build the release again.")
+    return _starter(engine).program(settings)
+
+
+def _program_of_vllm(_settings: Settings) -> Program:
+    return Program(vllm.PROGRAM, 0)
+
+
+def _program_of_llama_cpp(settings: Settings) -> Program:
     is_bundled = find_llama_server(settings.llama.server) is None
     return Program(llama_cpp.BUNDLED if is_bundled else llama_cpp.PROGRAM, settings.llama.parallel)
 
@@ -122,9 +135,8 @@ def program_serving(engine_folder: Path, engine: str, settings: Settings) -> Pro
 def require_room(release: ReleaseFolder, settings: Settings) -> None:
     """Raise EngineError if it would take memory that is not there: the kernel would end some process, perhaps the live one."""
     program = program_of(release.engine, settings)
-    why = refusal(
-        need_of(release, settings, program.at_once or 1), available_bytes(), settings.engine.memory_reserve_gb * GIB
-    )
+    need = need_of(release, settings, program.at_once or 1)
+    why = refusal(need, available_bytes(), settings.engine.memory_reserve_gb * GIB)
     if why is not None:
         raise EngineError(why)
 
@@ -136,22 +148,56 @@ def start_for(release: ReleaseFolder, folder: Path, settings: Settings) -> Runni
         socket = new_socket(settings.layout.run / SOCKETS)
     except AddressError as error:
         raise EngineError(str(error)) from error
-    name, tokens = release.release_id, settings.engine.context_tokens
-    if release.engine == "vllm":
-        python, serving = settings.vllm_interpreter, settings.vllm
-        return start_vllm(python, release.model, name, folder, context_tokens=tokens, socket=socket, serving=serving)
+    return _starter(release.engine).start(release, folder, settings, socket)
+
+
+def _start_vllm(release: ReleaseFolder, folder: Path, settings: Settings, socket: Path) -> RunningEngine:
+    return start_vllm(
+        settings.vllm_interpreter,
+        release.model,
+        release.release_id,
+        folder,
+        context_tokens=settings.engine.context_tokens,
+        socket=socket,
+        serving=settings.vllm,
+    )
+
+
+def _start_llama_cpp(release: ReleaseFolder, folder: Path, settings: Settings, socket: Path) -> RunningEngine:
     program = find_llama_server(settings.llama.server)
     files = gguf_files_of(release)
     return start_llama_cpp(
         files.model,
-        name,
+        release.release_id,
         folder,
         threads=settings.threads,
         die_with_parent=False,
         parallel=settings.llama.parallel,
-        context_tokens=tokens,
+        context_tokens=settings.engine.context_tokens,
         adapter=files.adapter,
         gpu_layers=llama_cpp.ALL_LAYERS if program is not None else 0,
         socket=socket,
         program=program,
     )
+
+
+@dataclass(frozen=True)
+class _Starter:
+    program: Callable[[Settings], Program]
+    need: Callable[[ReleaseFolder, Settings, int], Need]
+    start: Callable[[ReleaseFolder, Path, Settings, Path], RunningEngine]
+    """In a folder, on a socket."""
+
+
+_STARTERS: dict[EngineName, _Starter] = {
+    "llama_cpp": _Starter(_program_of_llama_cpp, _need_of_llama_cpp, _start_llama_cpp),
+    "vllm": _Starter(_program_of_vllm, _need_of_vllm, _start_vllm),
+}
+
+
+def _starter(engine: str) -> _Starter:
+    """Raises EngineError for an engine that this version does not know."""
+    known = next((starter for name, starter in _STARTERS.items() if name == engine), None)
+    if known is None:
+        raise EngineError(f"No engine is called {engine}. Update this installation, or build the release again.")
+    return known

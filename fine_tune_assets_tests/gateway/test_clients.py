@@ -13,7 +13,6 @@ from pydantic import BaseModel, SecretStr
 
 from fine_tune_assets.core.releases.release_folders import read_release
 from fine_tune_assets.embeddings.encoder import bundled_encoder
-from fine_tune_assets.gateway.requests.features import LLAMA_CPP, features_of
 from fine_tune_assets.ledger.audit.requests import verify_requests
 from fine_tune_assets.ledger.people.api_keys import create_key
 from fine_tune_assets_tests.gateway.conftest import Installation
@@ -68,7 +67,7 @@ def test_the_engine_tells_the_probabilities_of_its_tokens(client: openai.OpenAI,
     """Evaluation tools rank answers by them."""
     live = live_of(installation.ledger)
     release = read_release(installation.settings.layout.releases / live.release_id)
-    assert features_of(release) == LLAMA_CPP
+    assert release.engine == "llama_cpp"
     told = client.chat.completions.create(**ASK, logprobs=True, top_logprobs=2).choices[0].logprobs
     assert told is not None
     assert len(told.content[0].top_logprobs) == 2

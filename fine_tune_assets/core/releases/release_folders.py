@@ -31,6 +31,7 @@ from fine_tune_assets.core.fingerprints import (
 )
 from fine_tune_assets.core.prompts.prompt_contract import contract_from_json
 from fine_tune_assets.core.prompts.retrieval_contract import RetrievalContract, retrieval_contract_from_json
+from fine_tune_assets.core.serving_engines import reads_folder
 
 MANIFEST = "manifest.json"
 PROMPT = "prompt.json"
@@ -90,7 +91,7 @@ class ReleaseFolder:
 
     @property
     def _model_name(self) -> str:
-        if self.engine == "vllm":
+        if reads_folder(self.engine):
             return WEIGHTS
         return ADAPTER if self.base_gguf else MODEL
 
@@ -103,7 +104,7 @@ class ReleaseFolder:
     def model_fingerprint(self) -> str:
         """Of `model`, by the manifest's hashes: of the file, or of the folder."""
         files = self.manifest["files"]
-        if self.engine != "vllm":
+        if not reads_folder(self.engine):
             return str(files.get(self._model_name, ""))
         inside = {name: found for name, found in files.items() if name.startswith(f"{WEIGHTS}/")}
         return fingerprint_mapping({name.removeprefix(f"{WEIGHTS}/"): found for name, found in inside.items()})

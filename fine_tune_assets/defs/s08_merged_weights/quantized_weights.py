@@ -12,6 +12,7 @@ import dagster as dg
 import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.core.serving_engines import reads_folder
 from fine_tune_assets.defs.platform.metadata import OWNERS, checked, definition_metadata, markdown_table, result, warned
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, Worker, errors_for_people
@@ -114,7 +115,7 @@ def served_export_answers_as_the_merged_weights(
     installation: Installation, quantized_weights: pa.Table
 ) -> dg.AssetCheckResult:
     recipe = installation.recipe
-    if recipe.engine != "llama_cpp":
+    if reads_folder(recipe.engine):
         return checked(True, f"{recipe.engine} serves the merged weights, no export.")
     exports = records_of(QuantizedWeights, quantized_weights)
     served = next((export for export in exports if export.format == recipe.exports[0]), None)

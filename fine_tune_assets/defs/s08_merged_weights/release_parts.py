@@ -26,6 +26,7 @@ from fine_tune_assets.core.releases.release_folders import (
     VERDICT_KEY,
     VERDICT_SIGNATURE,
 )
+from fine_tune_assets.core.serving_engines import reads_folder
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s06_adapters.adapters import set_learned_from
 from fine_tune_assets.defs.s08_merged_weights.merged_weights import kept_contract
@@ -87,7 +88,7 @@ def served_export(
     recipe: Recipe, exports: Sequence[QuantizedWeights], merged: MergedWeights
 ) -> QuantizedWeights | None:
     """The export that the recipe's engine serves: the first one. None for vLLM. Raises GateClosedError if it is not there."""
-    if recipe.engine != "llama_cpp":
+    if reads_folder(recipe.engine):
         return None
     wanted = recipe.exports[0]
     found = next((export for export in exports if export.format == wanted), None)

@@ -17,6 +17,7 @@ from fine_tune_assets.core.keys import public_key_file
 from fine_tune_assets.core.records import Release
 from fine_tune_assets.core.releases.release_keys import KEY
 from fine_tune_assets.core.releases.release_signing import verify_signed_release
+from fine_tune_assets.core.serving_engines import reads_folder
 from fine_tune_assets.defs.platform.metadata import OWNERS, checked, definition_metadata, result
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, errors_for_people
@@ -106,7 +107,7 @@ def release_holds_the_measured_weights(
         public_key = public_key_file(installation.layout.keys, KEY)
         verified = verify_signed_release(installation.path(release.folder), release.release_id, public_key)
     measured = set(quantized_weights.column("fingerprint").to_pylist())
-    if verified.engine == "vllm":
+    if reads_folder(verified.engine):
         measured = set(merged_weights.column("weights_fingerprint").to_pylist())
     found = verified.model_fingerprint
     return checked(found in measured, model=short(found))

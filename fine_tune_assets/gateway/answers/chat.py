@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.prompts.retrieval_contract import RetrievalContract
+from fine_tune_assets.core.serving_engines import features_of
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.gateway.answers.answers import Wanted, response_of
 from fine_tune_assets.gateway.answers.engine_client import Answer, EngineGoneError, WatchedResponse
@@ -28,7 +29,6 @@ from fine_tune_assets.gateway.errors import ApiError, unavailable
 from fine_tune_assets.gateway.records.outcomes import OutcomeCounter
 from fine_tune_assets.gateway.records.records import Record
 from fine_tune_assets.gateway.records.traffic import Heard, Traffic, asked_text, said_payload
-from fine_tune_assets.gateway.requests.features import features_of
 from fine_tune_assets.gateway.requests.request_models import CompletionRequest, Question
 from fine_tune_assets.gateway.requests.requests import Permits, engine_request
 from fine_tune_assets.ledger.database import Ledger
@@ -203,7 +203,7 @@ class Chat:
             may_replace_system_prompt="system_prompt" in caller.scopes,
             may_be_raw="raw_completions" in caller.scopes,
             max_tokens=self._settings.gateway.max_tokens,
-            features=features_of(folder.release),
+            features=features_of(folder.release.engine),
             template=folder.template,
         )
 

@@ -15,9 +15,9 @@ from starlette.requests import Request
 
 from fine_tune_assets.core.prompts.chat import as_plain_text
 from fine_tune_assets.core.releases.release_folders import AskedWith
+from fine_tune_assets.core.serving_engines import NOTHING_KNOWN, Features
 from fine_tune_assets.engines.running_server import PLAIN_SAMPLING
 from fine_tune_assets.gateway.errors import ApiError, invalid
-from fine_tune_assets.gateway.requests.features import NOTHING_KNOWN, Features
 from fine_tune_assets.gateway.requests.request_models import (
     LIVE,
     ChatRequest,
