@@ -18,7 +18,6 @@ from fine_tune_assets.approval.task_kinds import (
     named_headings,
     other_half,
     report_sections,
-    used_headings,
 )
 from fine_tune_assets.claims.sections import (
     Section,
@@ -68,7 +67,7 @@ def account_sections(read: ReadReports, tasks: Sequence[Task], drafts: pa.Table)
 def _account_report(report: ReportText, tasks: Sequence[Task], made: dict[str, set[str]]) -> Counter[str]:
     sections = report_sections(report.text, tasks)
     drafted = [task for task in tasks if task.name in made.get(report.report_id, ())]
-    used = [heading for task in drafted for heading in used_headings(task)]
+    used = [heading for task in drafted for heading in task.used_headings]
     is_whole = _is_used_whole(report.report_id, drafted, tasks, made)
     counts: Counter[str] = Counter()
     for section in sections:
@@ -97,7 +96,7 @@ def _place_of(section: Section, used: Sequence[Heading], is_whole: bool) -> str:
 def _not_found(text: str, sections: Sequence[Section], tasks: Collection[Task]) -> Counter[str]:
     """Why tasks without a draft lack sections whose headings stand in the report."""
     texts = texts_of(sections)
-    lacking = {h for task in tasks for h in used_headings(task) if find_section(texts, h) is None}
+    lacking = {h for task in tasks for h in task.used_headings if find_section(texts, h) is None}
     within = headings_within_a_line(text, named_headings(tasks))
     return Counter(
         sections_within_a_line=sum(any(means(h, name) for name in within) for h in lacking),

@@ -22,7 +22,7 @@ from fine_tune_assets.claims.sections import (
 )
 from fine_tune_assets.claims.shared_words import shared_words
 from fine_tune_assets.core.fingerprints import fingerprint_json
-from fine_tune_assets.recipes.schema import FieldTask, Heading, ModelTask, PairTask, SectionTask, Task
+from fine_tune_assets.recipes.schema import FieldTask, ModelTask, PairTask, SectionTask, Task
 from fine_tune_assets.tables.approval import ModelDraft
 from fine_tune_assets.tables.records import Record
 
@@ -153,23 +153,12 @@ def report_sections(text: str, tasks: Sequence[Task]) -> list[Section]:
 
 def named_headings(tasks: Iterable[Task]) -> list[str]:
     """Every way in which a task writes a heading, used or not."""
-    headings = [
-        h for task in tasks if not isinstance(task, PairTask) for h in (*used_headings(task), *task.other_headings)
-    ]
+    headings = [heading for task in tasks for heading in (*task.used_headings, *task.other_headings)]
     return [written for heading in headings for written in headings_of(heading)]
 
 
-def used_headings(task: Task) -> tuple[Heading, ...]:
-    """The headings of the sections that a task makes input and output of."""
-    if isinstance(task, SectionTask):
-        return (*task.input_sections, task.output_section)
-    if isinstance(task, ModelTask):
-        return task.input_sections
-    return task.sections if isinstance(task, FieldTask) else ()
-
-
 def _cut_short(sections: Sequence[Section], task: Task) -> tuple[str, ...]:
-    words = words_cut_off(sections, used_headings(task))
+    words = words_cut_off(sections, task.used_headings)
     return (flag(CUT_SHORT, f"{words} words after a line in capitals that may be no heading"),) if words else ()
 
 

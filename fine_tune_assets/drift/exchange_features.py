@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from fine_tune_assets.claims.sections import find_section, headings_of, section_texts
 from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.drift.languages import language_of
-from fine_tune_assets.recipes.schema import FieldTask, Heading, ModelTask, SectionTask, Task
+from fine_tune_assets.recipes.schema import Heading, Task
 
 VERSION = 2
 """Raise it when the reading changes: windows that were read otherwise are then compared with nothing."""
@@ -101,21 +101,13 @@ def task_headings(tasks: Iterable[Task]) -> tuple[Heading, ...]:
     """Every heading that a task names, each once."""
     found: dict[Heading, None] = {}
     for task in tasks:
-        found |= dict.fromkeys(_headings(task))
+        found |= dict.fromkeys(task.used_headings)
     return tuple(found)
 
 
 def reading_of(headings: Sequence[Heading]) -> str:
     """Fingerprint of how requests are read: only what was read alike is compared."""
     return fingerprint_json([VERSION, [headings_of(heading) for heading in headings]])
-
-
-def _headings(task: Task) -> tuple[Heading, ...]:
-    if isinstance(task, SectionTask):
-        return (*task.input_sections, task.output_section)
-    if isinstance(task, ModelTask):
-        return task.input_sections
-    return task.sections if isinstance(task, FieldTask) else ()
 
 
 def _pattern(prompt: str, headings: Sequence[Heading]) -> str:

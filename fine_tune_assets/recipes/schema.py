@@ -7,7 +7,7 @@ import math
 import re
 from dataclasses import field
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic.dataclasses import dataclass
@@ -121,6 +121,11 @@ class SectionTask:
     """For a task that sorts reports: the outputs that there are. A report with another output makes no example."""
     other_headings: OtherHeadings = ()
 
+    @property
+    def used_headings(self) -> tuple[Heading, ...]:
+        """Of the sections that input and output are made of."""
+        return (*self.input_sections, self.output_section)
+
 
 @dataclass(frozen=True, config=_STRICT)
 class FieldTask:
@@ -138,6 +143,10 @@ class FieldTask:
     """Whether 5,2 is five and a fifth."""
     other_headings: OtherHeadings = ()
 
+    @property
+    def used_headings(self) -> tuple[Heading, ...]:
+        return self.sections
+
 
 @dataclass(frozen=True, config=_STRICT)
 class PairTask:
@@ -151,6 +160,8 @@ class PairTask:
     output_ending: Text
     shared_words_floor: SharedWords = 0.25
     """Measured on dialogues and their notes: docs/decisions/0014."""
+    other_headings: ClassVar[OtherHeadings] = ()
+    used_headings: ClassVar[tuple[Heading, ...]] = ()
 
     @model_validator(mode="after")
     def _are_apart(self) -> "PairTask":
@@ -171,6 +182,10 @@ class ModelTask:
     """More takes longer; an output that reaches it is cut off and flagged."""
     shared_words_floor: SharedWords = 0.0
     other_headings: OtherHeadings = ()
+
+    @property
+    def used_headings(self) -> tuple[Heading, ...]:
+        return self.input_sections
 
 
 Task = SectionTask | FieldTask | PairTask | ModelTask
