@@ -32,7 +32,7 @@ LEARNING_RATE = 2e-4
 def train(folder: Path, settings: TrainingSettings) -> dict[str, Any]:
     """In the environment of the engine."""
     go_offline()
-    from fine_tune_assets.training.lora.engines import library_versions, prepare_engine
+    from fine_tune_assets.training.lora.training_engines import library_versions, prepare_engine
 
     prepare_engine(settings.engine)
     from fine_tune_assets.training.lora.trainer import train_adapter

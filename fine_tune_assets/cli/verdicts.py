@@ -18,7 +18,7 @@ from fine_tune_assets.core.records import Verdict
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.instructions.stored_sets import read_instruction_set
 from fine_tune_assets.judging.verdicts.evidence import gate_of, read_evidence
-from fine_tune_assets.judging.verdicts.gate import decide
+from fine_tune_assets.judging.verdicts.promotion_rule import decide
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.serving.verdict_documents import DOCUMENT, KEY, prove
 from fine_tune_assets.ledger.serving.verdicts import list_verdicts, sign_hold, signers_of

@@ -10,10 +10,10 @@ from typing import Any
 
 from fine_tune_assets.core.processes.parent import die_with_parent
 from fine_tune_assets.reports.facts import Found
-from fine_tune_assets.reports.formats.documents import read_document
+from fine_tune_assets.reports.formats.registry import read_document
 from fine_tune_assets.reports.isolation import reply_of
 from fine_tune_assets.reports.ocr import OcrProgram
-from fine_tune_assets.reports.quarantine import Reason, UnreadableError
+from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError
 
 
 def main(memory_bytes: int) -> None:

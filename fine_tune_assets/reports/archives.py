@@ -12,7 +12,7 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 
 from fine_tune_assets.reports.batches import BatchFiles, sort_out
-from fine_tune_assets.reports.quarantine import Reason, UnreadableError
+from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError
 
 _ENCRYPTED = 0x1
 

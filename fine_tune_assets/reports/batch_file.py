@@ -16,7 +16,7 @@ from fine_tune_assets.reports.batches import BATCH_FILE
 from fine_tune_assets.reports.contents import BatchContents
 from fine_tune_assets.reports.facts import BadFactsError, Facts, facts_of
 from fine_tune_assets.reports.identifiers import Kind
-from fine_tune_assets.reports.quarantine import Reason, UnreadableError
+from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError
 
 _STRICT = ConfigDict(extra="forbid")
 _LARGEST_BYTES = 1_000_000

@@ -23,8 +23,8 @@ from fine_tune_assets.reports.identifiers import ReadReport, composed
 from fine_tune_assets.reports.isolation import IsolatedDocuments
 from fine_tune_assets.reports.limits import ReadLimits
 from fine_tune_assets.reports.ocr import find_ocr
-from fine_tune_assets.reports.quarantine import Reason, UnreadableError
 from fine_tune_assets.reports.sample_reports import SubjectKeys, keys_of_outcomes
+from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError
 from fine_tune_assets.tables.records import table_of
 from fine_tune_assets.tables.reports import Report, UnreadableReport
 

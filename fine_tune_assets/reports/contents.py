@@ -14,7 +14,7 @@ from typing import Protocol
 
 from fine_tune_assets.core.fingerprints import fingerprint_bytes
 from fine_tune_assets.reports.batches import STATES, BatchFiles, file_state, version_of
-from fine_tune_assets.reports.quarantine import Reason, UnreadableError
+from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError
 
 # Characters that no text editor writes. One binary byte in ten is such a character; in text it is none.
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")

@@ -15,13 +15,13 @@ from fine_tune_assets.reports.batches import Ignored, shown_path
 from fine_tune_assets.reports.contents import Contents, decode
 from fine_tune_assets.reports.facts import BadFactsError, Facts, Findings, Found, ReadDocument, parse_facts
 from fine_tune_assets.reports.fidelity import differences
-from fine_tune_assets.reports.formats.documents import KIND_OF_ENDING
 from fine_tune_assets.reports.formats.fhir import FHIR_FORMATS, FhirFolder
 from fine_tune_assets.reports.formats.hl7_v2 import is_hl7, read_hl7
+from fine_tune_assets.reports.formats.registry import KIND_OF_ENDING
 from fine_tune_assets.reports.identifiers import ReadReport, checked_id, patient_of
 from fine_tune_assets.reports.limits import ReadLimits
-from fine_tune_assets.reports.quarantine import Reason, UnreadableError
 from fine_tune_assets.reports.text_files import read_records, read_text_report
+from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError
 
 TEXT_FORMATS = (".txt", ".md")
 RECORD_FORMATS = (".csv", ".jsonl")

@@ -14,7 +14,7 @@ import yaml
 from fine_tune_assets.core.strict_yaml import load_texts
 from fine_tune_assets.quantities.metadata_dates import first_day
 from fine_tune_assets.reports.identifiers import Identifier, Kind, values_of
-from fine_tune_assets.reports.quarantine import UnreadableError
+from fine_tune_assets.reports.unreadable_files import UnreadableError
 
 _REPORT_ID = "report_id"
 _OTHERS = "identifiers"

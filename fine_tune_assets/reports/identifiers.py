@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from fine_tune_assets.core.fingerprints import keyed_hash
-from fine_tune_assets.reports.quarantine import Reason, UnreadableError
+from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError
 
 _LONGEST_ID = 200
 _FIRST_INEXACT = 2.0**53

@@ -20,7 +20,7 @@ from fine_tune_assets.reports.facts import Facts, Found
 from fine_tune_assets.reports.identifiers import Identifier, Kind
 from fine_tune_assets.reports.limits import ReadLimits
 from fine_tune_assets.reports.ocr import OcrProgram
-from fine_tune_assets.reports.quarantine import Reason, UnreadableError
+from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError
 
 _LARGEST_REPLY_BYTES = 200_000_000
 

@@ -12,7 +12,7 @@ import subprocess
 from dataclasses import dataclass
 from itertools import groupby
 
-from fine_tune_assets.reports.quarantine import Reason, UnreadableError
+from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError
 
 PAGE_SECONDS = 120
 DOTS_PER_INCH = 300

@@ -20,8 +20,8 @@ from fine_tune_assets.reports.identifiers import ReadReport
 from fine_tune_assets.reports.isolation import IsolatedDocuments
 from fine_tune_assets.reports.limits import ReadLimits
 from fine_tune_assets.reports.ocr import find_ocr
-from fine_tune_assets.reports.quarantine import UnreadableError
 from fine_tune_assets.reports.sample_reports import SubjectKeys, keys_of_outcomes
+from fine_tune_assets.reports.unreadable_files import UnreadableError
 
 _OF_NO_REPORT = frozenset({Ignored.ARCHIVE, Ignored.SIDECAR})
 """Entries of an archive that are accounted for by the reports in it."""

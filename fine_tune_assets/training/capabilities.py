@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from fine_tune_assets.training.base_models.facts import ModelFacts
-from fine_tune_assets.training.lora.engines import library_versions
+from fine_tune_assets.training.lora.training_engines import library_versions
 
 VLLM_ARCHITECTURES = Path(__file__).with_name("vllm_architectures.json")
 UNSLOTH_ARCHITECTURES = Path(__file__).with_name("unsloth_architectures.json")

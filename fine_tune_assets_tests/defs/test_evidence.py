@@ -10,7 +10,7 @@ from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s07_judge_scores.promotion_verdicts import evidence_on
 from fine_tune_assets.instructions.stored_sets import StoredInstructionSet, write_instruction_set
 from fine_tune_assets.judging.verdicts.evidence import Tables
-from fine_tune_assets.judging.verdicts.gate import decide
+from fine_tune_assets.judging.verdicts.promotion_rule import decide
 from fine_tune_assets.ledger.reviews.missed_identifiers import record_mark
 from fine_tune_assets.tables.judging import JudgeAgreement, JudgeScore, RetainedAbility
 from fine_tune_assets.tables.records import table_of

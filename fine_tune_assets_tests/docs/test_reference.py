@@ -24,7 +24,7 @@ from fine_tune_assets.ledger.people.api_keys import SCOPES
 from fine_tune_assets.ledger.people.users import ROLES
 from fine_tune_assets.ledger.schema import metadata
 from fine_tune_assets.recipes.schema import Recipe
-from fine_tune_assets.reports.quarantine import Reason
+from fine_tune_assets.reports.unreadable_files import Reason
 from fine_tune_assets.tables.catalogue import TABLES
 
 REFERENCE = PROJECT_DIR / "docs" / "reference"

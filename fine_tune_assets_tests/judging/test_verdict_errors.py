@@ -7,7 +7,7 @@ import pytest
 
 from fine_tune_assets.judging.statistics.paired_differences import DRAWS, compare_means, drawn_means, p_of_draws
 from fine_tune_assets.judging.statistics.power import examples_needed
-from fine_tune_assets.judging.verdicts.gate import decide
+from fine_tune_assets.judging.verdicts.promotion_rule import decide
 from fine_tune_assets_tests.judging.made import GATE, GOOD_TABLES, evidence, graded
 
 CANDIDATES = 2000

@@ -10,7 +10,7 @@ from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.reviews.reviews import add_decision
 from fine_tune_assets.ledger.serving.deployments import Deployment, find_deployment, live_deployment
 from fine_tune_assets.ledger.serving.releases import record_release
-from fine_tune_assets.ledger.serving.switches import serving_adapter
+from fine_tune_assets.ledger.serving.switch_log import serving_adapter
 from fine_tune_assets.ledger.serving.trial_rows import Trial, find_trial
 from fine_tune_assets.ledger.serving.verdicts import record_verdict, verdict_id_of
 

@@ -14,7 +14,7 @@ from fine_tune_assets.ledger.audit import audit
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.serving.deployments import current_deployments, report_state, switch_live, want_release
 from fine_tune_assets.ledger.serving.releases import RecordedRelease, find_release, recorded_releases
-from fine_tune_assets.ledger.serving.switches import record_switch
+from fine_tune_assets.ledger.serving.switch_log import record_switch
 from fine_tune_assets.merging.retention import (
     Pruned,
     RetentionRule,

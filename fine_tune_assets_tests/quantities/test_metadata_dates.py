@@ -88,7 +88,7 @@ def test_a_resource_states_it(tmp_path: Path) -> None:
 
 def test_a_clinical_document_states_it_and_keeps_it_on_its_way_out_of_its_process(tmp_path: Path) -> None:
     """Documents are read in a process of their own, which answers in JSON."""
-    from fine_tune_assets.reports.formats.documents import read_document
+    from fine_tune_assets.reports.formats.registry import read_document
     from fine_tune_assets_tests.reports.making_files import as_ccda
 
     found = read_document("ccda", as_ccda(REPORT), None)

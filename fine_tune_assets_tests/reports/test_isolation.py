@@ -10,7 +10,7 @@ import pytest
 
 from fine_tune_assets.reports.isolation import IsolatedDocuments, found_of, reply_of
 from fine_tune_assets.reports.limits import ReadLimits
-from fine_tune_assets.reports.quarantine import Reason, UnreadableError
+from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError
 from fine_tune_assets_tests.reports.making_files import REPORT, as_html
 
 

@@ -9,7 +9,7 @@ from fine_tune_assets.core.fingerprints import keyed_hash
 from fine_tune_assets.reports.batch_reader import read_batch
 from fine_tune_assets.reports.limits import ReadLimits
 from fine_tune_assets.reports.patient_files import PatientFiles, SharedFile, files_of_batches
-from fine_tune_assets.reports.quarantine import Reason
+from fine_tune_assets.reports.unreadable_files import Reason
 
 SECRET = b"k" * 32
 KEY = keyed_hash(SECRET, "7")

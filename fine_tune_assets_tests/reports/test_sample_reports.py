@@ -16,8 +16,8 @@ from fine_tune_assets.reports.batches import list_batches
 from fine_tune_assets.reports.identifiers import patient_key
 from fine_tune_assets.reports.limits import ReadLimits
 from fine_tune_assets.reports.patient_files import files_of_batches
-from fine_tune_assets.reports.quarantine import Reason
 from fine_tune_assets.reports.sample_reports import SAMPLE_LIST, list_sample, sample_list
+from fine_tune_assets.reports.unreadable_files import Reason
 
 SAMPLE = PROJECT_DIR / "data" / "raw_reports"
 NOTES = "2026-01-visit-notes"

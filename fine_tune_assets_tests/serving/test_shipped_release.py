@@ -14,7 +14,7 @@ from fine_tune_assets.core.shipped_release import ShippedRelease, shipped_releas
 from fine_tune_assets.engines.bundled_model import bundled_gguf
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.serving.imported_releases import find_import
-from fine_tune_assets.ledger.serving.switches import serving_adapter
+from fine_tune_assets.ledger.serving.switch_log import serving_adapter
 from fine_tune_assets.recipes.loader import load_recipe, plain_values
 from fine_tune_assets_tests.serving.tiny import switched
 

@@ -1,6 +1,6 @@
 """Telling people what happened while nobody looked: failed runs, candidates on hold, rollbacks, a quarantine that waits.
 
-Belongs here: noticing. Must stay out: how a message is sent (see `notifying/`). Nothing is sent unless the settings name a
+Belongs here: noticing. Must stay out: how a message is sent (see `notifications/`). Nothing is sent unless the settings name a
 webhook or a mail server, and what fails in sending fails nothing else.
 """
 

@@ -23,7 +23,7 @@ from fine_tune_assets.defs.s01_raw_reports.raw_reports import BATCHES, ERASED_PA
 from fine_tune_assets.ledger.reviews.erasures import erased_in, list_erasures
 from fine_tune_assets.ledger.serving.deployments import live_deployment
 from fine_tune_assets.lineage.patient_rows import batches_with, count_rows
-from fine_tune_assets.reports.quarantine import Reason
+from fine_tune_assets.reports.unreadable_files import Reason
 
 _LEFT = "+"
 """In the version of a batch: before it the erasures that concern it, after it the state of a table that still holds rows."""

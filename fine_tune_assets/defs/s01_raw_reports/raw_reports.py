@@ -20,8 +20,8 @@ from fine_tune_assets.defs.platform.resources import Installation, errors_for_pe
 from fine_tune_assets.reports.batch_reader import Accounting, ChangedBatchError, count_by_reason, read_version
 from fine_tune_assets.reports.batches import NotBatches, fingerprint_batch, list_batches, list_not_batches
 from fine_tune_assets.reports.limits import ReadLimits
-from fine_tune_assets.reports.quarantine import Reason
 from fine_tune_assets.reports.rules_version import reader_version
+from fine_tune_assets.reports.unreadable_files import Reason
 
 GROUP = "s01_raw_reports"
 BATCHES = dg.DynamicPartitionsDefinition(name="report_batches")

@@ -31,7 +31,7 @@ from fine_tune_assets.tables.instructions import InstructionRow
 from fine_tune_assets.tables.records import records_of, table_from
 from fine_tune_assets.tables.training import BaseModel, ExampleLength, TrainingPreflight
 from fine_tune_assets.training.environments import installed_versions, require_environment
-from fine_tune_assets.training.lora.engines import library_versions
+from fine_tune_assets.training.lora.training_engines import library_versions
 from fine_tune_assets.training.supervision.loss_mask import supervise
 from fine_tune_assets.training.supervision.mask_page import LOSS_MASKS, chosen_examples, mask_page, shown_example
 from fine_tune_assets.training.supervision.preflight import (

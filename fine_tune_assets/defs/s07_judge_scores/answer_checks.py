@@ -20,7 +20,7 @@ from fine_tune_assets.defs.s07_judge_scores.judge_scores import GROUP
 from fine_tune_assets.judging.contestants.answer_checks import OF_THE_FORM, OF_THE_INPUT, check_answers, incumbent_in
 from fine_tune_assets.judging.verdicts import families
 from fine_tune_assets.judging.verdicts.figures import Figure, settle
-from fine_tune_assets.judging.verdicts.gate import against_family
+from fine_tune_assets.judging.verdicts.promotion_rule import against_family
 from fine_tune_assets.tables.records import records_of
 from fine_tune_assets.tables.training import Adapter
 

@@ -1,8 +1,8 @@
 """Stage 7: figures as people see them, beside the table that they are of and in the verdict.
 
 Belongs here: showing figures, and what a family of them says by itself. Must stay out: how a figure is made (see
-`judging/verdicts/families.py`) and what follows from it (see `judging/verdicts/gate.py`): a check that decided by itself could
-contradict the verdict.
+`judging/verdicts/families.py`) and what follows from it (see `judging/verdicts/promotion_rule.py`): a check that decided by
+itself could contradict the verdict.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ import dagster as dg
 
 from fine_tune_assets.defs.platform.metadata import checked, markdown_table
 from fine_tune_assets.judging.verdicts.figures import Family, Figure, settle
-from fine_tune_assets.judging.verdicts.gate import against_family
+from fine_tune_assets.judging.verdicts.promotion_rule import against_family
 from fine_tune_assets.recipes.schema import GateSettings
 
 _SHOWN = (

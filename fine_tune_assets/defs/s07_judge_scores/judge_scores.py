@@ -25,7 +25,7 @@ from fine_tune_assets.judging.verdicts import families
 from fine_tune_assets.judging.verdicts.paired_grades import Preferences, in_words, preferences_in
 from fine_tune_assets.ledger.serving.imported_releases import find_import
 from fine_tune_assets.ledger.serving.releases import release_of_adapter
-from fine_tune_assets.ledger.serving.switches import serving_adapter
+from fine_tune_assets.ledger.serving.switch_log import serving_adapter
 from fine_tune_assets.ledger.serving.verdicts import latest_verdict
 from fine_tune_assets.tables.judging import JudgeScore, RetainedAbility
 from fine_tune_assets.tables.records import records_of

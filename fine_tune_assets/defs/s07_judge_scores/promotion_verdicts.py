@@ -1,7 +1,7 @@
 """Stage 7, its end: the verdict on a candidate.
 
 Belongs here: handing what was measured to the gate, signing and storing what it says, and showing it. Must stay out: the rules
-of the gate (see `judging/verdicts/gate.py`), and measuring (see judge_scores.py).
+of the gate (see `judging/verdicts/promotion_rule.py`), and measuring (see judge_scores.py).
 """
 
 import base64
@@ -36,8 +36,8 @@ from fine_tune_assets.judging.verdicts.evidence import (
     read_evidence,
 )
 from fine_tune_assets.judging.verdicts.figures import Family
-from fine_tune_assets.judging.verdicts.gate import against_its_harms, against_the_gain, decide
 from fine_tune_assets.judging.verdicts.plots import verdict_plots
+from fine_tune_assets.judging.verdicts.promotion_rule import against_its_harms, against_the_gain, decide
 from fine_tune_assets.judging.verdicts.subgroups import asked_inputs, groups_of
 from fine_tune_assets.ledger.serving.verdict_documents import DOCUMENT, KEY, prove, require_document, write_document
 from fine_tune_assets.ledger.serving.verdicts import record_verdict, require_promotion, verdict_id_of

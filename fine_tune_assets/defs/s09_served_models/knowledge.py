@@ -35,7 +35,7 @@ from fine_tune_assets.recipes.schema import Recipe
 from fine_tune_assets.reports.isolation import IsolatedDocuments
 from fine_tune_assets.reports.limits import ReadLimits
 from fine_tune_assets.reports.ocr import find_ocr
-from fine_tune_assets.reports.quarantine import UnreadableError
+from fine_tune_assets.reports.unreadable_files import UnreadableError
 from fine_tune_assets.retrieval.document_index import Asked, chunk_table
 from fine_tune_assets.retrieval.documents import Block, DocumentFault, UnreadableDocumentError
 from fine_tune_assets.retrieval.index_build import prune_indexes, require_index, store_of

@@ -23,7 +23,7 @@ from fine_tune_assets.engines.chat_client import ChatClient, ChatReply, NoReplyE
 from fine_tune_assets.judging.judges.grade_cache import GradeCache, content_key
 from fine_tune_assets.judging.judges.grades import Answered, Criterion, Grade, JudgeKind, Pair, Preference
 from fine_tune_assets.judging.judges.judge_models import JudgeModel
-from fine_tune_assets.judging.judges.rubric import (
+from fine_tune_assets.judging.judges.judge_prompts import (
     CHOICE_SCHEMA,
     GRADE_SCHEMA,
     GRADE_TOKENS,

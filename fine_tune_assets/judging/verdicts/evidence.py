@@ -1,7 +1,7 @@
 """All that a verdict rests on, gathered from the tables of stage 7 for exactly one candidate.
 
 Owns the evidence and its document: counts, figures and fingerprints, never text of an answer. Does not know what follows
-from it (see gate.py).
+from it (see promotion_rule.py).
 """
 
 import json

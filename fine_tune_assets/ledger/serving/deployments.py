@@ -18,7 +18,7 @@ from fine_tune_assets.ledger.encryption import decrypt, derive_key, encrypt
 from fine_tune_assets.ledger.errors import TransitionError, UnknownRecordError
 from fine_tune_assets.ledger.schema import deployments as table
 from fine_tune_assets.ledger.serving.releases import find_release, require_verdict_of
-from fine_tune_assets.ledger.serving.switches import record_switch
+from fine_tune_assets.ledger.serving.switch_log import record_switch
 from fine_tune_assets.ledger.serving.trial_rows import TrialPlan, ask_in, close_in, require_tried_in
 
 State = Literal["wanted", "starting", "ready", "live", "draining", "kept", "stopped", "failed"]

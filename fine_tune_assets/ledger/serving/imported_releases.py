@@ -17,7 +17,7 @@ from fine_tune_assets.core.records import CANDIDATE_KEY, Release, Verdict
 from fine_tune_assets.ledger.audit import audit
 from fine_tune_assets.ledger.database import Ledger, reading
 from fine_tune_assets.ledger.schema import imported_releases as table
-from fine_tune_assets.ledger.serving.switches import AS_PLACEHOLDER, IMPORTED, serving_adapter
+from fine_tune_assets.ledger.serving.switch_log import AS_PLACEHOLDER, IMPORTED, serving_adapter
 from fine_tune_assets.ledger.serving.verdicts import is_whole
 
 

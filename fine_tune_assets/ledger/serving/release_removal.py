@@ -13,7 +13,7 @@ from fine_tune_assets.ledger.database import Ledger, reading
 from fine_tune_assets.ledger.schema import deployments, releases
 from fine_tune_assets.ledger.serving.deployments import ENDED, PENDING
 from fine_tune_assets.ledger.serving.rollbacks import ways_back_in
-from fine_tune_assets.ledger.serving.switches import switched_releases_in
+from fine_tune_assets.ledger.serving.switch_log import switched_releases_in
 
 _SWITCHED = ("live", "served before")
 """The releases that users were last switched to."""

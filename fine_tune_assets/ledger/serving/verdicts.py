@@ -19,7 +19,7 @@ from fine_tune_assets.ledger.audit import audit
 from fine_tune_assets.ledger.database import Ledger, reading
 from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
 from fine_tune_assets.ledger.schema import signatures, verdicts
-from fine_tune_assets.ledger.serving.switches import serving_adapter
+from fine_tune_assets.ledger.serving.switch_log import serving_adapter
 
 DECISIONS = ("promote", "hold", "refuse")
 JUDGE = "promotion_verdicts"

@@ -17,8 +17,8 @@ from fine_tune_assets.reports.facts import Facts, Found, distinct
 from fine_tune_assets.reports.formats.hl7_fields import iso_date
 from fine_tune_assets.reports.formats.markup import name_of, text_of
 from fine_tune_assets.reports.identifiers import Identifier, Kind
-from fine_tune_assets.reports.quarantine import Reason, UnreadableError
 from fine_tune_assets.reports.text_cleanup import one_line
+from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError
 
 _NS = {"c": "urn:hl7-org:v3"}
 _C = "{urn:hl7-org:v3}"

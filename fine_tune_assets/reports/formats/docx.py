@@ -17,8 +17,8 @@ from docx.opc.exceptions import OpcError
 from docx.oxml import parse_xml
 
 from fine_tune_assets.reports.facts import Found
-from fine_tune_assets.reports.quarantine import Reason, UnreadableError
 from fine_tune_assets.reports.text_cleanup import SYMBOLS, one_line, tidy
+from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"

@@ -21,8 +21,8 @@ from fine_tune_assets.reports.formats.fhir_text import (
     write_document_reference,
     write_observations,
 )
-from fine_tune_assets.reports.quarantine import UnreadableError
 from fine_tune_assets.reports.text_cleanup import tidy
+from fine_tune_assets.reports.unreadable_files import UnreadableError
 
 _REPORTS = ("DiagnosticReport", "DocumentReference", "Composition")
 FHIR_FORMATS = (".json", ".ndjson")

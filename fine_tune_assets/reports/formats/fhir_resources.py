@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fine_tune_assets.reports.contents import decode
-from fine_tune_assets.reports.quarantine import Reason, UnreadableError
 from fine_tune_assets.reports.strict_json import load_json
+from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError
 
 Resource = Mapping[str, Any]
 _DEEPEST_BUNDLE = 5

@@ -10,9 +10,9 @@ from typing import Any
 
 from fine_tune_assets.reports.contents import decode_base64
 from fine_tune_assets.reports.facts import Found, ReadDocument
-from fine_tune_assets.reports.formats.documents import kind_of_attachment
 from fine_tune_assets.reports.formats.fhir_resources import Resource, concept, dicts, words
-from fine_tune_assets.reports.quarantine import Reason, UnreadableError
+from fine_tune_assets.reports.formats.registry import kind_of_attachment
+from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError
 
 _PREFERRED = ("text", "html", "rtf", "docx", "pdf", "ccda")
 """Forms of one report say the same: the one that loses least on the way to text."""

@@ -14,11 +14,11 @@ import hl7
 
 from fine_tune_assets.reports.contents import decode_base64
 from fine_tune_assets.reports.facts import Findings, Found, ReadDocument
-from fine_tune_assets.reports.formats.documents import kind_of_attachment
 from fine_tune_assets.reports.formats.hl7_fields import fields, iso_date, repetitions, text, unescape
 from fine_tune_assets.reports.formats.hl7_people import facts_of
-from fine_tune_assets.reports.quarantine import Reason, UnreadableError
+from fine_tune_assets.reports.formats.registry import kind_of_attachment
 from fine_tune_assets.reports.text_cleanup import tidy
+from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError
 
 _BEGINS = re.compile(rb"^[\xef\xbb\xbf\x0b\s]*(?:MSH|FHS|BHS)[^A-Za-z0-9\s]")
 _SEGMENT = re.compile(r"[A-Z][A-Z0-9]{2}(?![A-Za-z0-9])")

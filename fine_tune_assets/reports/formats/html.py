@@ -11,7 +11,7 @@ from lxml import html
 from fine_tune_assets.reports.contents import check_is_text
 from fine_tune_assets.reports.facts import Found
 from fine_tune_assets.reports.formats.markup import text_of
-from fine_tune_assets.reports.quarantine import Reason, UnreadableError
+from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError
 
 _CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([A-Za-z0-9_:-]{1,40})", re.IGNORECASE)
 _BEGINNING = 4096

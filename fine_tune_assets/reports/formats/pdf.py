@@ -16,8 +16,8 @@ import pypdfium2.raw as pdfium
 
 from fine_tune_assets.reports.facts import Found
 from fine_tune_assets.reports.ocr import DOTS_PER_INCH, OcrProgram
-from fine_tune_assets.reports.quarantine import Reason, UnreadableError
 from fine_tune_assets.reports.text_cleanup import tidy
+from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError
 
 _MOST_PAGES = 2_000
 _MOST_PIXELS = 50_000_000

@@ -10,8 +10,8 @@ import re
 from striprtf.striprtf import rtf_to_text
 
 from fine_tune_assets.reports.facts import Found
-from fine_tune_assets.reports.quarantine import Reason, UnreadableError
 from fine_tune_assets.reports.text_cleanup import tidy
+from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError
 
 _SHAPE = re.compile(r"\\\*\s*\\shpinst\b|\\shp(?:grp|txt)?(?![a-z])")
 _LEFT_OUT = re.compile(r"\\(?:header|footer)[flr]?(?![a-z])|\\footnote(?![a-z])|\\\*\s*\\footnote(?![a-z])")

@@ -173,7 +173,7 @@ def train_as_one(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """As the only process, or as one of the ranks."""
     require_folder(Path(request["base_folder"]), request["base_fingerprint"], "base model")
     from fine_tune_assets.recipes.schema import TrainingSettings
-    from fine_tune_assets.training.lora.engines import library_versions, prepare_engine
+    from fine_tune_assets.training.lora.training_engines import library_versions, prepare_engine
 
     settings = TrainingSettings(**request["settings"])
     # Before anything below imports TRL, transformers or PEFT.

@@ -33,9 +33,9 @@ from fine_tune_assets.training.lora.batches import (
     pack,
     share_out,
 )
-from fine_tune_assets.training.lora.engines import engine_of
 from fine_tune_assets.training.lora.ranks import several_ranks
 from fine_tune_assets.training.lora.sft import RanksTrainer, ResumableTrainer, Schedule, with_blank_row
+from fine_tune_assets.training.lora.training_engines import engine_of
 from fine_tune_assets.training.supervision.isolation import require_isolation
 from fine_tune_assets.training.supervision.loss_mask import (
     IGNORED,

@@ -23,10 +23,10 @@ from fine_tune_assets.training.failures import TrainingError, explained, require
 from fine_tune_assets.training.lora import ranks
 from fine_tune_assets.training.lora.adapters import WEIGHTS, adapter_bytes, disk_bytes, holds_weights_of, store_adapter
 from fine_tune_assets.training.lora.change_probe import divergence_from_base
-from fine_tune_assets.training.lora.engines import engine_of
 from fine_tune_assets.training.lora.preparation import is_packed, make_trainer, prepare_rows
 from fine_tune_assets.training.lora.ranks import adapter_weights
 from fine_tune_assets.training.lora.sft import ResumableTrainer
+from fine_tune_assets.training.lora.training_engines import engine_of
 from fine_tune_assets.training.supervision.training_templates import templates_version
 from fine_tune_assets.training.tracking.tensorboard_files import EventFiles
 from fine_tune_assets.training.tracking.training_progress import Telling, curve_of, peak_memory_bytes

@@ -34,7 +34,7 @@ from fine_tune_assets.training.lora.batches import (
     share_out,
 )
 from fine_tune_assets.training.lora.change_probe import PROBES
-from fine_tune_assets.training.lora.engines import engine_of
+from fine_tune_assets.training.lora.training_engines import engine_of
 from fine_tune_assets.training.planning.peak_memory import base_facts, step_memory
 from fine_tune_assets.training.planning.resource_plan import Lengths, Machine, Plan, Planner, Shape, elsewhere, plan_row
 from fine_tune_assets.training.planning.shapes import Pass

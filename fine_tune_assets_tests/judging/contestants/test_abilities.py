@@ -19,7 +19,7 @@ from fine_tune_assets.judging.contestants.abilities import (
 )
 from fine_tune_assets.judging.verdicts.families import abilities
 from fine_tune_assets.judging.verdicts.figures import settle
-from fine_tune_assets.judging.verdicts.gate import against_family
+from fine_tune_assets.judging.verdicts.promotion_rule import against_family
 from fine_tune_assets.judging.verdicts.reasons import worse_than_allowed
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.tables.judging import RetainedAbility

@@ -11,7 +11,7 @@ from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.judging.contestants.answer_checks import CHECK_NAMES, check_answers, incumbent_in
 from fine_tune_assets.judging.verdicts.families import checks
 from fine_tune_assets.judging.verdicts.figures import Figure, settle
-from fine_tune_assets.judging.verdicts.gate import against_family
+from fine_tune_assets.judging.verdicts.promotion_rule import against_family
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import CheckSettings, GateSettings, OutputFormat
 from fine_tune_assets.tables.instructions import InstructionRow

@@ -21,7 +21,7 @@ from fine_tune_assets.judging.contestants.robustness import (
 from fine_tune_assets.judging.judges.grades import AskedExample
 from fine_tune_assets.judging.verdicts.families import robustness
 from fine_tune_assets.judging.verdicts.figures import settle
-from fine_tune_assets.judging.verdicts.gate import against_family
+from fine_tune_assets.judging.verdicts.promotion_rule import against_family
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.tables.judging import RobustnessProbe
 from fine_tune_assets.tables.records import table_of

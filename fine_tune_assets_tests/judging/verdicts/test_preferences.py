@@ -7,7 +7,6 @@ import pyarrow as pa
 import pytest
 
 from fine_tune_assets.judging.verdicts.evidence import evidence_json, read_evidence
-from fine_tune_assets.judging.verdicts.gate import decide
 from fine_tune_assets.judging.verdicts.paired_grades import (
     NONE_GIVEN,
     NOT_ASKED,
@@ -16,6 +15,7 @@ from fine_tune_assets.judging.verdicts.paired_grades import (
     in_words,
     preferences_in,
 )
+from fine_tune_assets.judging.verdicts.promotion_rule import decide
 from fine_tune_assets.tables.judging import JudgeScore
 from fine_tune_assets.tables.records import table_of
 from fine_tune_assets_tests.judging.made import GATE, GOOD_GRADES, GOOD_TABLES, evidence, graded

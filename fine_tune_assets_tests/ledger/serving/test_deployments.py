@@ -19,7 +19,7 @@ from fine_tune_assets.ledger.serving.deployments import (
     want_release,
     withdraw_engine,
 )
-from fine_tune_assets.ledger.serving.switches import serving_adapter
+from fine_tune_assets.ledger.serving.switch_log import serving_adapter
 from fine_tune_assets.ledger.serving.verdicts import record_verdict, require_promotion
 from fine_tune_assets_tests.ledger.made import FINGERPRINTS, live_of, make_verdict, record_promoted
 from fine_tune_assets_tests.serving.tiny import make_ready

@@ -14,7 +14,7 @@ from fine_tune_assets.ledger.schema import imported_releases
 from fine_tune_assets.ledger.serving.deployments import want_release
 from fine_tune_assets.ledger.serving.imported_releases import find_import, import_made_now
 from fine_tune_assets.ledger.serving.releases import find_release, importing, record_release, require_importable
-from fine_tune_assets.ledger.serving.switches import serving_adapter
+from fine_tune_assets.ledger.serving.switch_log import serving_adapter
 from fine_tune_assets.ledger.serving.verdicts import record_verdict
 from fine_tune_assets_tests.ledger.made import make_release, make_verdict
 from fine_tune_assets_tests.serving.tiny import switched

@@ -27,7 +27,7 @@ from fine_tune_assets.ledger.serving.deployments import (
 from fine_tune_assets.ledger.serving.release_removal import mark_removed, releases_in_use
 from fine_tune_assets.ledger.serving.releases import recorded_releases
 from fine_tune_assets.ledger.serving.rollbacks import fail_deployment, find_back, roll_back, ways_back_in
-from fine_tune_assets.ledger.serving.switches import serving_adapter
+from fine_tune_assets.ledger.serving.switch_log import serving_adapter
 from fine_tune_assets.ledger.serving.targets import find_targets
 from fine_tune_assets.ledger.serving.trial_rows import TrialPlan, find_trial
 from fine_tune_assets.ledger.serving.trials import begin_trial, fail_trial, interrupt_trial, open_trial, pass_trial

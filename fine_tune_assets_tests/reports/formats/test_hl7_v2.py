@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from fine_tune_assets.reports.facts import Finding, Found
-from fine_tune_assets.reports.formats.documents import read_document
 from fine_tune_assets.reports.formats.hl7_v2 import is_hl7, read_hl7
-from fine_tune_assets.reports.quarantine import Reason, UnreadableError
+from fine_tune_assets.reports.formats.registry import read_document
+from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError
 from fine_tune_assets_tests.reports.making_files import REPORT, as_hl7, as_pdf, attached
 from fine_tune_assets_tests.reports.test_formats import check_signs, read, reasons
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fine_tune_assets.judging.judges.grades import CRITERIA, Answered, Criterion, Pair
-from fine_tune_assets.judging.judges.rubric import (
+from fine_tune_assets.judging.judges.judge_prompts import (
     WEIGHTS,
     UnreadableReplyError,
     comparing_messages,

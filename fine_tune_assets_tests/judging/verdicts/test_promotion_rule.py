@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fine_tune_assets.core.missing_grades import why_unsignable
 from fine_tune_assets.judging.verdicts.evidence import Tables, evidence_json, gate_of, gather, read_evidence
 from fine_tune_assets.judging.verdicts.figures import Figure
-from fine_tune_assets.judging.verdicts.gate import Decided, against_its_harms, against_the_gain, decide
+from fine_tune_assets.judging.verdicts.promotion_rule import Decided, against_its_harms, against_the_gain, decide
 from fine_tune_assets.recipes.schema import GateSettings
 from fine_tune_assets.tables.judging import JudgeAgreement, JudgeScore
 from fine_tune_assets.tables.records import table_of

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fine_tune_assets.reports.contents import decode
 from fine_tune_assets.reports.facts import Found
 from fine_tune_assets.reports.ocr import OcrProgram
-from fine_tune_assets.reports.quarantine import Reason, UnreadableError
+from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError
 
 
 @dataclass(frozen=True)
