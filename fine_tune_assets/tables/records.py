@@ -42,11 +42,16 @@ class Record:
     """Field → how a value of pyarrow becomes the field's; None where it is one already."""
 
     def __init_subclass__(cls) -> None:
-        dataclass(frozen=True, kw_only=True)(cls)
+        dataclass(frozen=True, kw_only=True, repr=False)(cls)
         hints = get_type_hints(cls, include_extras=True)
         declared = {field.name: hints[field.name] for field in fields(cls)}  # type: ignore[arg-type]
         cls.SCHEMA = pa.schema([_arrow_field(name, hint) for name, hint in declared.items()])
         cls._CONVERSIONS = {name: _conversion(_present(_bare(hint))) for name, hint in declared.items()}
+
+    def __repr__(self) -> str:
+        """Without text of reports, which must not reach a log or an error: only fields that are declared to hold none."""
+        shown = [field.name for field in self.SCHEMA if field.metadata and b"raw_text" not in field.metadata]
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:

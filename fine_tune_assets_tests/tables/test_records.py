@@ -1,6 +1,7 @@
 """Tables fit their schemas or are refused, and what holds text is never shown."""
 
 import traceback
+from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,9 +11,18 @@ import pytest
 from fine_tune_assets.core.errors import TableError
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.tables.catalogue import TABLES
+from fine_tune_assets.tables.columns_in_common import KnownIdentifier
 from fine_tune_assets.tables.dedup import DuplicateReport
 from fine_tune_assets.tables.instructions import InstructionRow
-from fine_tune_assets.tables.records import check_table, conform, shown_columns, table_of
+from fine_tune_assets.tables.records import (
+    Record,
+    check_table,
+    conform,
+    records_of,
+    shown_columns,
+    table_from,
+    table_of,
+)
 from fine_tune_assets.tables.reports import Report, UnreadableReport
 
 MARKER = "Zyxwvutquark"
@@ -125,3 +135,24 @@ def test_a_table_of_before_a_column_is_read_with_the_value_absent() -> None:
     assert conform(before, Report.SCHEMA)["written_on"].to_pylist() == [None]
     with pytest.raises(TableError):
         conform(before.drop_columns(["fingerprint"]), Report.SCHEMA)
+
+
+def test_a_record_has_the_values_of_its_row_and_makes_the_same_row_again() -> None:
+    """Lists and structures too: what is hashed or stored must not change on the way."""
+    row = table_of([{**REPORT, "written_on": date(2026, 3, 1)}], Report.SCHEMA)
+    (report,) = records_of(Report, row)
+    assert report.known_identifiers == (KnownIdentifier(kind="name", value=MARKER),)
+    assert report.written_on == date(2026, 3, 1)
+    assert table_from(Report, [report]).equals(row)
+
+
+def test_a_record_shows_no_text_of_a_report() -> None:
+    """An error, a log line or a failed assertion may print it; fields that say nothing of themselves are hidden too."""
+
+    class Excerpt(Record):
+        output: str
+
+    (report,) = records_of(Report, table_of([REPORT], Report.SCHEMA))
+    assert repr(report).startswith("Report(report_id='b/1', batch='b'")
+    assert MARKER not in repr(report)
+    assert repr(Excerpt(output=MARKER)) == "Excerpt()"
