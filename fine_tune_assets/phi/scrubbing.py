@@ -22,7 +22,6 @@ from fine_tune_assets.core.fingerprints import (
 )
 from fine_tune_assets.core.paths import PACKAGE_DIR
 from fine_tune_assets.core.settings import load_settings
-from fine_tune_assets.core.word_lists import CLINICAL_PACK
 from fine_tune_assets.phi.known_identifiers.finder import find_known_identifiers
 from fine_tune_assets.phi.recognizers.plausibility import plausible
 from fine_tune_assets.phi.recognizers.propagation import propagate_names
@@ -77,6 +76,16 @@ _DECISIVE = ("entity_model", "minimum_score", "hold_score", "replacement", "prof
 """Settings that decide what comes out. Floors decide only whether it may."""
 
 
+_USED_OF_OTHERS = (
+    "core/word_lists.py",
+    "quantities/dates.py",
+    "quantities/spelled_numbers.py",
+    "quantities/reference/date_words.txt",
+    *(
+        f"packs/clinical/{name}.txt"
+        for name in ("abbreviations", "disease_names", "eponyms", "medicines", "ordinary_words")
+    ),
+)
 _NOT_DECISIVE = {"tagger_training", "measurement", "marks.py", "span_cache.py"}
 """Folders and modules that only train, measure or keep."""
 
@@ -88,11 +97,10 @@ def own_rules_fingerprint() -> str:
 
 
 def decisive_files() -> list[Path]:
-    """Modules and lists that decide what is removed: of this package, of `quantities` and of the domain pack."""
-    folders = (_HERE, PACKAGE_DIR / "quantities", CLINICAL_PACK)
-    every = (path for folder in folders for path in folder.rglob("*") if path.suffix in (".py", ".txt", ".csv"))
-    own = (path for path in every if not _NOT_DECISIVE.intersection(path.relative_to(PACKAGE_DIR).parts))
-    return sorted([*own, PACKAGE_DIR / "core" / "word_lists.py"])
+    """Modules and lists that decide what is removed: of this package, and what it uses of others."""
+    every = (path for path in _HERE.rglob("*") if path.suffix in (".py", ".txt", ".csv"))
+    own = (path for path in every if not _NOT_DECISIVE.intersection(path.relative_to(_HERE).parts))
+    return sorted([*own, *(PACKAGE_DIR / name for name in _USED_OF_OTHERS)])
 
 
 def _model_fingerprint(entity_model: str) -> str | None:

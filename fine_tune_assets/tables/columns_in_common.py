@@ -16,7 +16,7 @@ TextFingerprint = Annotated[str, Column("SHA-256 of the text")]
 ExampleId = Annotated[str, Column("Id of the example, made from its content")]
 Task = Annotated[str, Column("Task of the recipe that made the example")]
 Line = Annotated[str, Column("Product line: the name of the recipe")]
-Instruction = Annotated[str, Column("What the model is asked to do")]
+Instruction = Annotated[str, Column("What the model is asked to do", is_report_text=True)]
 ScrubbedInput = Annotated[str, Column("What it is given, scrubbed", is_report_text=True)]
 ScrubbedOutput = Annotated[str, Column("What it should answer, scrubbed", is_report_text=True)]
 

@@ -1,7 +1,7 @@
 """Rows of a stored table, read in place: all of them, or some by an id.
 
 Owns reading few rows without the rest, and what an older version's table gives: an absent value where none is needed, else an
-error that says what to do. Which tables there are is `schemas`'.
+error that says what to do. Which tables there are is `catalogue`'s.
 """
 
 from collections.abc import Collection, Sequence

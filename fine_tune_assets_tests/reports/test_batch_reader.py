@@ -209,12 +209,12 @@ def test_the_rules_have_another_version_once_anything_in_them_is_another(tmp_pat
     (tmp_path / "formats").mkdir()
     rule = tmp_path / "formats" / "pdf.py"
     rule.write_text("a = 1")
-    before = version_of_rules(tmp_path, ["lxml 6"], has_ocr=False)
-    assert version_of_rules(tmp_path, ["lxml 6"], has_ocr=False) == before
+    before = version_of_rules([tmp_path], ["lxml 6"], has_ocr=False)
+    assert version_of_rules([tmp_path], ["lxml 6"], has_ocr=False) == before
     changed = {
-        version_of_rules(tmp_path, ["lxml 7"], has_ocr=False),
-        version_of_rules(tmp_path, ["lxml 6"], has_ocr=True),
+        version_of_rules([tmp_path], ["lxml 7"], has_ocr=False),
+        version_of_rules([tmp_path], ["lxml 6"], has_ocr=True),
     }
     rule.write_text("a = 2")
-    assert len({before, *changed, version_of_rules(tmp_path, ["lxml 6"], has_ocr=False)}) == 4
+    assert len({before, *changed, version_of_rules([tmp_path], ["lxml 6"], has_ocr=False)}) == 4
     assert reader_version() == reader_version()

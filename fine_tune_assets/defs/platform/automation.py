@@ -156,11 +156,12 @@ def untriggered_in(condition: AC | None) -> set[dg.AssetKey]:
 
 def differs_from_inputs(graph: Any, node: Any, instance: DagsterInstance) -> bool:
     """Of an unpartitioned asset: what `InputsDiffer` says."""
-    parents = latest_events(instance, [*triggers(node), node.key])
-    last = parents.pop(node.key)
-    if last is not None and not _any_input_differs(graph, node, parents, last):
+    parents = latest_events(instance, [*node.parent_keys, node.key])
+    last, triggering = parents.pop(node.key), triggers(node)
+    inputs = {key: parent for key, parent in parents.items() if key in triggering}
+    if last is not None and not _any_input_differs(graph, node, inputs, last):
         return False
-    return _is_untried(instance, node.key, last, parents.values())
+    return _is_untried(instance, node.key, last, inputs.values(), parents.values())
 
 
 def _any_input_differs(graph: Any, node: Any, parents: Mapping[dg.AssetKey, Known | None], last: Known) -> bool:
@@ -203,13 +204,32 @@ def _differing_partitions(context: Any, graph: Any, node: Any, instance: Dagster
 
 
 def _is_untried(
-    instance: DagsterInstance, key: dg.AssetKey, last: Known | None, parents: Iterable[Known | None]
+    instance: DagsterInstance,
+    key: dg.AssetKey,
+    last: Known | None,
+    inputs: Collection[Known | None],
+    declared: Collection[Known | None] = (),
 ) -> bool:
-    """Whether the newest run that was to make an unpartitioned asset made it, or was no attempt at this state of the inputs."""
+    """Whether the newest run that was to make an unpartitioned asset made it, or was no attempt at this state of the inputs.
+
+    `declared`: every dependency, the untriggered ones too. If one of them failed in that run, Dagster skipped the asset's step;
+    then a newer state of that dependency counts as well.
+    """
     planned = instance.event_log_storage.get_latest_planned_materialization_info(key)
     if planned is None or (last is not None and last.run_id == planned.run_id):
         return True
-    return not _is_attempted(instance, planned.run_id, planned.storage_id, parents)
+    if not _is_attempted(instance, planned.run_id, planned.storage_id, inputs):
+        return True
+    was_skipped = len(declared) > len(inputs) and not _was_started(instance, planned.run_id, key)
+    return was_skipped and not _is_attempted(instance, planned.run_id, planned.storage_id, declared)
+
+
+def _was_started(instance: DagsterInstance, run_id: str, key: dg.AssetKey) -> bool:
+    """Whether the step that was to make the asset began."""
+    planned, started = dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED, dg.DagsterEventType.STEP_START
+    events = [entry.get_dagster_event() for entry in instance.all_logs(run_id, of_type={planned, started})]
+    steps = {event.step_key for event in events if event.event_type is planned and event.asset_key == key}
+    return any(event.event_type is started and event.step_key in steps for event in events)
 
 
 def _is_attempted(instance: DagsterInstance, run_id: str, planned_at: int, parents: Iterable[Known | None]) -> bool:

@@ -1,5 +1,4 @@
-"""Corrections to Dagster 1.13, put in place in every process that loads the definitions. The only module that uses its private
-names.
+"""Corrections to Dagster 1.13, put in place in every process that loads the definitions.
 
 - A run that waits for a place in a pool looks 100,000 times a second, and holds a whole core beside the training that it waits
 for:

@@ -34,7 +34,7 @@ class LearnedReport:
 
     report_id: str
     example_id: str
-    messages: Sequence[Message]
+    messages: Sequence[Message] = field(repr=False)
     """The conversation that it became, with the answer."""
 
 

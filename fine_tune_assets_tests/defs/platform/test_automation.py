@@ -352,6 +352,30 @@ def test_a_failed_run_is_not_tried_again_for_a_dependency_that_triggers_nothing(
     assert graph.tick() == set()
 
 
+def test_an_asset_that_was_skipped_behind_a_failed_dependency_is_made_once_that_is_there(
+    instance: dg.DagsterInstance,
+) -> None:
+    """Both are in one run, so Dagster skips the asset although the dependency triggers nothing. It must not wait for ever."""
+
+    @dg.asset(deps=["src"], automation_condition=on_new_inputs())
+    def chunks() -> dg.MaterializeResult[None]:
+        return dg.MaterializeResult(data_version=graph.compute())
+
+    @dg.asset(deps=["src", chunks], automation_condition=on_new_inputs(untriggered=["chunks"]))
+    def model() -> dg.MaterializeResult[None]:
+        return dg.MaterializeResult(data_version=graph.compute())
+
+    graph = Graph(dg.Definitions(assets=[dg.AssetSpec("src"), chunks, model]), instance)
+    graph.report("src", "1")
+    graph.is_broken = {None}
+    assert graph.tick() == {"chunks", "model"}
+    assert not graph.run("chunks", "model")
+    assert graph.tick() == set()
+    graph.is_broken = set()
+    assert graph.run("chunks")
+    assert graph.tick() == {"model"}
+
+
 @pytest.fixture
 def batches(instance: dg.DagsterInstance) -> Graph:
     """As in stages 1 to 3: partitioned `raw` → `read` → `scrubbed`, which also needs `floor`, → unpartitioned `unique`."""
